@@ -1,0 +1,81 @@
+"""The nodes of the graph: their names, their causal order, and the edges that are feasible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["head", "MLP"]
+
+
+@dataclass(frozen=True)
+class Component:
+    """An attention head or an MLP.
+
+    Parameters
+    ----------
+    layer
+        The block it stands in, from 0.
+    kind
+        ``"head"`` or ``"MLP"``.
+    stage
+        Its place in the causal order. Components of one stage read the same residual stream, so
+        none of them reaches another; every stage reaches all later ones.
+    head
+        Index of the head in its layer; ``None`` for an MLP.
+    """
+
+    layer: int
+    kind: Kind
+    stage: int
+    head: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The component's label, ``L2.H3`` or ``L2.MLP``."""
+        return f"L{self.layer}.{'MLP' if self.head is None else f'H{self.head}'}"
+
+
+def components(n_layers: int, n_heads: int, *, parallel: bool) -> tuple[Component, ...]:
+    """List the components of a decoder in causal order.
+
+    Parameters
+    ----------
+    n_layers, n_heads
+        Number of blocks, and of attention heads in each.
+    parallel
+        Whether attention and MLP of a block read the same residual stream (GPT-NeoX), or the MLP
+        reads what the heads have written (GPT-2, Llama).
+
+    Examples
+    --------
+    >>> [c.name for c in components(1, 2, parallel=True)]
+    ['L0.H0', 'L0.H1', 'L0.MLP']
+    """
+    per_layer = 1 if parallel else 2
+    return tuple(
+        component
+        for layer in range(n_layers)
+        for component in (
+            *(Component(layer, "head", layer * per_layer, head) for head in range(n_heads)),
+            Component(layer, "MLP", layer * per_layer + per_layer - 1),
+        )
+    )
+
+
+def feasible(nodes: tuple[Component, ...]) -> NDArray[np.bool_]:
+    """Return which edges the architecture allows, as a boolean array [source, target].
+
+    Examples
+    --------
+    >>> feasible(components(2, 1, parallel=True)).astype(int)
+    array([[0, 0, 1, 1],
+           [0, 0, 1, 1],
+           [0, 0, 0, 0],
+           [0, 0, 0, 0]])
+    """
+    stage = np.array([node.stage for node in nodes])
+    return stage[:, None] < stage[None, :]

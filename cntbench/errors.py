@@ -1,0 +1,80 @@
+"""What a user sees when something is wrong: what, where, what is allowed, what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+#: Exit codes of the command line, as documented in the README.
+EXIT_OK = 0
+EXIT_USER_ERROR = 2
+EXIT_CHECKPOINTS_FAILED = 3
+EXIT_INTERRUPTED = 130
+
+
+class CntbenchError(Exception):
+    """A user's mistake, or a fact about their files, said in a way that can be acted on.
+
+    Parameters
+    ----------
+    what
+        What is wrong, in one sentence.
+    where
+        The file, and the key in it, if there is one.
+    hint
+        What is allowed, or what to do next.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        self.what = what
+        self.where = where
+        self.hint = hint
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        if self.hint:
+            lines.append(self.hint)
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.what, self.where, self.hint))
+
+
+def _rebuild(
+    kind: type[CntbenchError], what: str, where: str | None, hint: str | None
+) -> CntbenchError:
+    return kind(what, where=where, hint=hint)
+
+
+class SpecError(CntbenchError):
+    """A spec file that cannot be read, or says something that is not allowed."""
+
+
+class CheckpointError(CntbenchError):
+    """A checkpoint that cannot be found, read or measured."""
+
+
+class StorageError(CntbenchError):
+    """A result file that is missing, damaged, or does not satisfy the schema."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Say which of the allowed names was probably meant, and list them all.
+
+    Examples
+    --------
+    >>> nearest("inducton", ["induction", "bigram"])
+    "Did you mean 'induction'? Allowed: bigram, induction."
+    """
+    names = sorted(allowed)
+    if not names:
+        return "There is nothing to choose from."
+    close = difflib.get_close_matches(name, names, n=1)
+    guess = f"Did you mean {close[0]!r}? " if close else ""
+    return f"{guess}Allowed: {', '.join(names)}."
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str], *, where: str | None = None) -> SpecError:
+    """Return the error for a name that is not among the allowed ones."""
+    return SpecError(f"unknown {kind} {name!r}", where=where, hint=nearest(name, allowed))

@@ -1,0 +1,5 @@
+"""One file per prompt generator.
+
+Each defines ``Parameters``, a `cntbench.specs.spec` with a method
+``make(language, rng) -> Prompt``.
+"""

@@ -1,0 +1,1 @@
+"""Models: the decoder that the engine runs, architectures, and trajectories of checkpoints."""

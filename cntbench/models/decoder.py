@@ -1,0 +1,287 @@
+"""A decoder as the engine sees it: stages of components that read and write a residual stream.
+
+A stage normalises the stream once; its blocks (the heads of a layer, an MLP) read the normalised
+stream, whose scale and shift are folded into their weights. Every block splits its output into the
+contributions of its components. A component's *state* fixes its contribution linearly: for a head
+it is its slice of z, before W_O, of width d_head; for an MLP the output itself.
+
+Dims: ``run`` counts versions of the same prompts (clean, ablated), ``hidden`` is d_model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cntbench.components import Component
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """Standardisation to mean 0 and variance 1; scale and shift are folded into what reads it."""
+
+    epsilon: float
+
+    def __call__(self, stream: Tensor) -> Tensor:
+        """Return the standardised stream, dims ``run, prompt, position, hidden``."""
+        return F.layer_norm(stream, stream.shape[-1:], eps=self.epsilon)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """An affine map that reads a standardised stream.
+
+    Parameters
+    ----------
+    weight, bias
+        Dims ``output, hidden`` and ``output``.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    @classmethod
+    def folded(cls, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> Linear:
+        """Return ``weight @ (scale * x + shift) + bias`` as one affine map of x."""
+        return cls((weight * scale).contiguous(), bias + weight @ shift)
+
+    def __call__(self, stream: Tensor) -> Tensor:
+        """Apply the map to the last dim."""
+        return F.linear(stream, self.weight, self.bias)
+
+
+class Block(Protocol):
+    """Components of one stage that are computed together."""
+
+    @property
+    def n_components(self) -> int:
+        """Number of components: the heads, or 1."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Length of a component's state: d_head, or d_model."""
+        ...
+
+    @property
+    def workspace(self) -> int:
+        """Numbers held at once for each token of each run, at the peak."""
+        ...
+
+    def states(self, normed: Tensor) -> Tensor:
+        """Compute states, dims ``run, prompt, position, component, width``."""
+        ...
+
+    def write(self, states: Tensor, stream: Tensor) -> None:
+        """Add the block's whole output, biases included, to the residual stream, in place."""
+        ...
+
+    def contributions(self, changes: Tensor) -> Tensor:
+        """Map changes of states to changes of the stream, component by component.
+
+        Takes ``prompt, position, component, width``, returns ``component, prompt, position,
+        hidden``.
+        """
+        ...
+
+    def image(self, states: Tensor) -> Tensor:
+        """Map states to vectors with the norms and inner products of their contributions."""
+        ...
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The heads of a layer.
+
+    Parameters
+    ----------
+    project
+        To queries, keys and values, output dims ``(query | key | value, component, width)``.
+    output
+        W_O, dims ``component, width, hidden``.
+    output_bias
+        Added once for all heads; belongs to none of them. Dims ``hidden``.
+    rotate
+        Applies the position embedding to ``run·prompt, position, query | key, component, width``.
+    geometry
+        For each head a matrix R with R Rᵀ = W_O W_Oᵀ, dims ``component, width, rank``, so that
+        ‖z R‖ = ‖z W_O‖.
+    """
+
+    project: Linear
+    output: Tensor
+    output_bias: Tensor
+    rotate: Callable[[Tensor], Tensor]
+    geometry: Tensor
+
+    @classmethod
+    def make(
+        cls,
+        project: Linear,
+        output: Tensor,
+        output_bias: Tensor,
+        rotate: Callable[[Tensor], Tensor],
+    ) -> Attention:
+        """Return the block, computing the geometry by a QR decomposition of W_Oᵀ."""
+        # W_Oᵀ = Q T, so z W_O = (z Tᵀ) Qᵀ, and the orthonormal Q keeps lengths and angles.
+        triangular = torch.linalg.qr(output.double().mT, mode="r").R
+        geometry = triangular.mT.to(output.dtype).contiguous()
+        return cls(project, output, output_bias, rotate, geometry)
+
+    @property
+    def n_components(self) -> int:
+        """Number of heads."""
+        return self.output.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Length of z: d_head."""
+        return self.output.shape[1]
+
+    @property
+    def workspace(self) -> int:
+        """Queries, keys and values, rotated ones beside them, and z with its image."""
+        return 10 * self.n_components * self.width
+
+    def _project(self, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys, values, dims ``run·prompt, component, position, width``."""
+        projected = self.project(normed.flatten(0, -3))
+        projected = projected.unflatten(-1, (3, self.n_components, self.width))
+        rotated = self.rotate(projected[:, :, :2])
+        query, key = rotated.permute(2, 0, 3, 1, 4).unbind(0)
+        return query, key, projected[:, :, 2].transpose(1, 2)
+
+    def states(self, normed: Tensor) -> Tensor:
+        """Compute z."""
+        query, key, value = self._project(normed)
+        z = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return z.transpose(1, 2).unflatten(0, normed.shape[:-2])
+
+    def pattern(self, normed: Tensor) -> Tensor:
+        """Compute attention weights, dims ``prompt, component, query position, key position``.
+
+        Takes one run only, dims ``prompt, position, hidden``.
+        """
+        query, key, _ = self._project(normed)
+        scores = query @ key.mT * self.width**-0.5
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        return scores.masked_fill(future, float("-inf")).softmax(dim=-1)
+
+    def write(self, states: Tensor, stream: Tensor) -> None:
+        """Add the heads' contributions and the output bias to the stream."""
+        rows = stream.view(-1, stream.shape[-1])
+        rows.addmm_(states.reshape(len(rows), -1), self.output.flatten(0, 1))
+        rows.add_(self.output_bias)
+
+    def contributions(self, changes: Tensor) -> Tensor:
+        """Map changes of z through W_O."""
+        by_head = changes.movedim(-2, 0)
+        return (by_head.flatten(1, -2) @ self.output).unflatten(1, by_head.shape[1:-1])
+
+    def image(self, states: Tensor) -> Tensor:
+        """Map z through R."""
+        rows = states.flatten(0, -3).transpose(0, 1)
+        image = (rows @ self.geometry).transpose(0, 1)
+        return image.unflatten(0, states.shape[:-2])
+
+
+@dataclass(frozen=True)
+class MLP:
+    """A multilayer perceptron: one component.
+
+    Parameters
+    ----------
+    inner, outer
+        The maps to and from the hidden units.
+    activation
+        Applied to the hidden units.
+    """
+
+    inner: Linear
+    outer: Linear
+    activation: Callable[[Tensor], Tensor]
+
+    @property
+    def n_components(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def width(self) -> int:
+        """The whole output: d_model."""
+        return self.outer.weight.shape[0]
+
+    @property
+    def workspace(self) -> int:
+        """Hidden units before and after the activation, and the output with its change."""
+        return 2 * self.inner.weight.shape[0] + 3 * self.width
+
+    def states(self, normed: Tensor) -> Tensor:
+        """Compute the output."""
+        return self.outer(self.activation(self.inner(normed))).unsqueeze(-2)
+
+    def write(self, states: Tensor, stream: Tensor) -> None:
+        """Add the output to the stream."""
+        stream += states.squeeze(-2)
+
+    def contributions(self, changes: Tensor) -> Tensor:
+        """Return the changes themselves."""
+        return changes.movedim(-2, 0)
+
+    def image(self, states: Tensor) -> Tensor:
+        """Return the states themselves."""
+        return states
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Blocks that read the same residual stream, in parallel."""
+
+    norm: Callable[[Tensor], Tensor]
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder-only Transformer of any supported architecture.
+
+    Parameters
+    ----------
+    embed
+        Maps token ids, dims ``…, position``, to the residual stream, dims ``…, position, hidden``.
+    stages
+        In causal order.
+    final_norm, unembed
+        The map from the stream to logits; the norm's scale and shift are folded into ``unembed``.
+    components
+        In causal order, stage by stage and block by block.
+    context
+        Longest sequence [tokens].
+    """
+
+    embed: Callable[[Tensor], Tensor]
+    stages: tuple[Stage, ...]
+    final_norm: Callable[[Tensor], Tensor]
+    unembed: Linear
+    components: tuple[Component, ...]
+    context: int
+
+    @property
+    def hidden(self) -> int:
+        """Width of the residual stream, d_model."""
+        return self.unembed.weight.shape[1]
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that logits are given for."""
+        return self.unembed.weight.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the weights."""
+        return self.unembed.weight.dtype

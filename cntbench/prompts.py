@@ -1,0 +1,195 @@
+"""Prompts: what a generator makes, one at a time, and the batch that the engine measures on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cntbench.errors import CntbenchError
+
+Tokens = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Language:
+    """What a prompt may be made of.
+
+    Parameters
+    ----------
+    vocabulary
+        Token ids that may be used, dims ``token``.
+    chain
+        Transition probabilities of the Markov chain that the model was trained on, dims
+        ``token, next token`` in the order of ``vocabulary``, if there is such a chain.
+    """
+
+    vocabulary: Tokens
+    chain: NDArray[np.float64] | None = None
+
+    def sample(self, rng: np.random.RandomState, size: int) -> Tokens:
+        """Draw tokens independently and uniformly, dims ``token``."""
+        return self.vocabulary[rng.randint(0, len(self.vocabulary), size)]
+
+    def distinct(
+        self, rng: np.random.RandomState, size: int, *, excluding: Sequence[int] | Tokens = ()
+    ) -> Tokens:
+        """Draw tokens uniformly without replacement, dims ``token``.
+
+        Raises
+        ------
+        CntbenchError
+            If the vocabulary is too small.
+        """
+        pool = self.vocabulary
+        if len(excluding):
+            pool = pool[~np.isin(pool, np.asarray(excluding))]
+        if size > len(pool):
+            raise CntbenchError(
+                f"the vocabulary is too small: {size + len(self.vocabulary) - len(pool)} distinct "
+                f"tokens are needed, the model has {len(self.vocabulary)}",
+                hint="Make the task's blocks shorter, or use a model with a larger vocabulary.",
+            )
+        if size * 4 < len(pool):  # rejection spares a permutation of a large vocabulary
+            chosen: dict[int, None] = {}
+            while len(chosen) < size:
+                chosen.setdefault(int(rng.randint(0, len(pool))))
+            return pool[np.fromiter(chosen, dtype=np.int64)]
+        return pool[rng.permutation(len(pool))[:size]]
+
+    def avoiding(self, rng: np.random.RandomState, size: int, tokens: Tokens) -> Tokens:
+        """Draw tokens uniformly from those not given, dims ``token``; from all if none is left.
+
+        Draws are distinct as long as there are enough tokens to choose from.
+        """
+        pool = self.vocabulary[~np.isin(self.vocabulary, tokens)]
+        if len(pool) >= size:
+            return self.distinct(rng, size, excluding=tokens)
+        spare = Language(pool if len(pool) else self.vocabulary)
+        return spare.sample(rng, size)
+
+    def other(self, rng: np.random.RandomState, tokens: Tokens) -> Tokens:
+        """Draw, for each token, a different one: the decoys.
+
+        Raises
+        ------
+        CntbenchError
+            If the vocabulary has one token only.
+        """
+        return np.concatenate([self.distinct(rng, 1, excluding=[int(t)]) for t in tokens])
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt, as a generator makes it.
+
+    Parameters
+    ----------
+    tokens
+        What the model reads, dims ``position``.
+    scored
+        Positions whose next token is asked for, dims ``scored``.
+    targets, decoys
+        The right next token and a wrong one to hold it against, dims ``scored``.
+    reference
+        The corrupted twin, dims ``position``: equal in length, without what the task is about.
+    """
+
+    tokens: Tokens
+    scored: Tokens
+    targets: Tokens
+    decoys: Tokens
+    reference: Tokens | None = None
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A batch of prompts of equal shape.
+
+    Parameters
+    ----------
+    index
+        Identity of each prompt, dims ``prompt``: random draws belong to it, so that they do not
+        depend on the order or the size of a batch.
+    tokens, reference, other
+        Token ids, dims ``prompt, position``: the clean prompts, their corrupted twins (or None),
+        and for each prompt another one of the task.
+    scored, targets, decoys
+        Dims ``prompt, scored``.
+    """
+
+    index: Tokens
+    tokens: Tokens
+    other: Tokens
+    scored: Tokens
+    targets: Tokens
+    decoys: Tokens
+    reference: Tokens | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def take(self, rows: slice | Tokens) -> Prompts:
+        """Return some of the prompts, chosen along ``prompt``."""
+        return Prompts(
+            index=self.index[rows],
+            tokens=self.tokens[rows],
+            other=self.other[rows],
+            scored=self.scored[rows],
+            targets=self.targets[rows],
+            decoys=self.decoys[rows],
+            reference=None if self.reference is None else self.reference[rows],
+        )
+
+
+def random_state(*entropy: int | str) -> np.random.RandomState:
+    """Return a generator whose stream is fixed for all time by what it is given.
+
+    `numpy.random.RandomState` is the one generator whose streams NumPy promises never to change
+    (NEP 19), so a spec gives the same prompts under every version.
+    """
+    words = [
+        int.from_bytes(hashlib.sha256(part.encode()).digest()[:8], "big")
+        if isinstance(part, str)
+        else part
+        for part in entropy
+    ]
+    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(words)))
+
+
+def generate(
+    make: Callable[[Language, np.random.RandomState], Prompt],
+    language: Language,
+    *,
+    n_prompts: int,
+    seed: int,
+    stream: str,
+) -> Prompts:
+    """Make a batch of prompts; the first *n* are the same however many are asked for.
+
+    Parameters
+    ----------
+    make
+        A generator with its parameters bound.
+    language
+        Tokens that may be used.
+    n_prompts
+        How many prompts.
+    seed, stream
+        Together with a prompt's index they fix its random draws.
+    """
+    made = [make(language, random_state(seed, stream, i)) for i in range(n_prompts)]
+    tokens = np.stack([prompt.tokens for prompt in made])
+    references = [prompt.reference for prompt in made if prompt.reference is not None]
+    return Prompts(
+        index=np.arange(n_prompts),
+        tokens=tokens,
+        other=np.roll(tokens, -1, axis=0),
+        scored=np.stack([prompt.scored for prompt in made]),
+        targets=np.stack([prompt.targets for prompt in made]),
+        decoys=np.stack([prompt.decoys for prompt in made]),
+        reference=np.stack(references) if references else None,
+    )

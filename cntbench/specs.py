@@ -1,0 +1,194 @@
+"""Declarative specs: frozen dataclasses, and the strict TOML loader that fills them.
+
+A spec file states what is measured; its name is the file's. Unknown keys, wrong types and values
+out of range are errors that say where they stand and what is allowed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
+
+import pydantic
+from pydantic import Field
+
+from cntbench.errors import SpecError, nearest
+
+T = TypeVar("T")
+
+Readout = Literal["cross_entropy", "accuracy", "logit_difference"]
+READOUTS: tuple[Readout, ...] = get_args(Readout)
+
+Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+"""A non-empty array of names."""
+Version = Annotated[int, Field(ge=1)]
+Summary = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def spec(cls: type[T]) -> type[T]:
+    """Make a class a spec: a frozen keyword-only dataclass whose values are checked strictly.
+
+    Types are not coerced, unknown keys are refused, and ranges stand in the annotations:
+    ``Annotated[int, Field(ge=1)]``.
+    """
+    config = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    return pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=config)  # type: ignore[return-value]
+
+
+@spec
+class TaskSpec:
+    """A prompt generator, its parameters, what is observed, and what to expect.
+
+    Parameters
+    ----------
+    version
+        Rises whenever the spec computes something else.
+    summary
+        One line for listings.
+    generator
+        Name of a file in ``cntbench/generators``.
+    parameters
+        What the generator takes.
+    observed
+        Positions at which a target's change is measured: the scored ones, or all.
+    effects
+        Readouts whose change is measured for every source. Cross-entropy and accuracy cost all the
+        logits of every source; the logit difference costs two.
+    learnt, not_learnt
+        What a model that has learnt induction does on the task, and one that has not.
+    """
+
+    version: Version
+    summary: Summary
+    generator: str
+    learnt: str
+    not_learnt: str
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+    observed: Literal["scored", "all"] = "scored"
+    effects: Annotated[tuple[Readout, ...], Field(strict=False)] = ("logit_difference",)
+
+
+@spec
+class AblationSpec:
+    """An ablation method: what replaces a component's output, and how the change is measured.
+
+    Parameters
+    ----------
+    replacement, measure
+        Names of files in ``cntbench/replacements`` and ``cntbench/measures``.
+    parameters
+        What the replacement takes.
+    scope
+        ``"total"``: everything downstream of the source is recomputed.
+    """
+
+    version: Version
+    summary: Summary
+    replacement: str
+    measure: str
+    scope: Literal["total"] = "total"
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@spec
+class StudySpec:
+    """Trajectory × tasks × ablations: what ``cntbench run`` takes.
+
+    Parameters
+    ----------
+    trajectory
+        ``SOURCE`` or ``SOURCE:WHERE``, for instance ``nano``, ``nano:seed=3``, ``dir:PATH``.
+    tasks, ablations
+        Names of specs.
+    prompts
+        Number of prompts of each task.
+    seed
+        Seed of the prompts and of the ablations' random draws.
+    """
+
+    version: Version
+    summary: Summary
+    trajectory: Annotated[str, Field(min_length=1)]
+    tasks: Names
+    ablations: Names
+    prompts: Annotated[int, Field(ge=1, le=65536)] = 32
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """Return a spec as plain data, ready for JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(value)))
+    return plain
+
+
+def content_hash(value: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of plain data, whatever the order of its keys."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file, or raise a `SpecError` that says in which line it is malformed."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"malformed TOML: {error}", where=str(path)) from None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"not UTF-8 text: {error}", where=str(path)) from None
+    except OSError as error:
+        raise SpecError(f"cannot be read: {error.strerror}", where=str(path)) from None
+
+
+def build(cls: Callable[..., T], table: Mapping[str, Any], *, where: str, prefix: str = "") -> T:
+    """Make a spec from a table, turning the first thing wrong with it into a `SpecError`.
+
+    Parameters
+    ----------
+    cls
+        A class made by `spec`.
+    table
+        Keys and values, as TOML gives them.
+    where
+        The file, for the error.
+    prefix
+        Path of the table within the file, such as ``"parameters."``.
+
+    Raises
+    ------
+    SpecError
+        Naming the file, the key, the nearest match and what is allowed.
+    """
+    try:
+        return cls(**table)
+    except pydantic.ValidationError as error:
+        problems = error.errors()
+        fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        # A misspelt key is the cause of the missing one, so it is told first.
+        problems.sort(key=lambda problem: problem["type"] != "unexpected_keyword_argument")
+        problem = problems[0]
+        key = prefix + ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "unexpected_keyword_argument":
+            what, hint = f"unknown key {key!r}", nearest(str(problem["loc"][0]), fields)
+        elif problem["type"] == "missing":
+            what, hint = f"key {key!r} is missing", f"Expected keys: {', '.join(sorted(fields))}."
+        else:
+            what = f"{key} = {_toml(problem['input'])} is not allowed"
+            hint = problem["msg"].removeprefix("Value error, ") + "."
+            choices = problem.get("ctx", {}).get("expected", "")
+            if isinstance(problem["input"], str) and choices:
+                hint = nearest(problem["input"], [c.strip("' ") for c in _split(choices)])
+        raise SpecError(what, where=where, hint=hint) from None
+
+
+def _split(choices: str) -> list[str]:
+    return choices.replace(" or ", ", ").split(",")
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value, default=str)

@@ -1,0 +1,178 @@
+"""The naive oracle: plain transformers, forward hooks, one full forward per source and prompt.
+
+It knows nothing of the engine: it reads contributions off hooks, replaces them in hooks, and
+compares whole contributions in the residual stream's own space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from cntbench.prompts import Prompts, random_state
+from cntbench.specs import READOUTS
+
+
+class Oracle:
+    """A GPT-NeoX model whose components are hooked one by one."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model = model.eval()
+        config = model.config
+        self.n_heads = config.num_attention_heads
+        self.width = config.hidden_size // self.n_heads
+        self.parallel = config.use_parallel_residual
+        self.layers = model.gpt_neox.layers
+        self.nodes = [
+            (layer, head)
+            for layer in range(len(self.layers))
+            for head in [*range(self.n_heads), None]
+        ]
+        self.names = [f"L{layer}.{'MLP' if h is None else f'H{h}'}" for layer, h in self.nodes]
+
+    def module(self, layer: int, head: int | None) -> torch.nn.Module:
+        block = self.layers[layer]
+        return block.mlp if head is None else block.attention.dense
+
+    @contextmanager
+    def hooks(self, see: Callable[[int, int | None, torch.Tensor], torch.Tensor | None]):
+        """Call ``see(layer, head, state)`` for each component; its result replaces the state."""
+
+        def on_heads(layer):
+            def hook(module, args):
+                z = args[0].clone()
+                for head in range(self.n_heads):
+                    part = slice(head * self.width, (head + 1) * self.width)
+                    new = see(layer, head, z[0, :, part].clone())
+                    if new is not None:
+                        z[0, :, part] = new
+                return (z,)
+
+            return hook
+
+        def on_mlp(layer):
+            def hook(module, args, output):
+                new = see(layer, None, output[0].clone())
+                return output if new is None else new[None]
+
+            return hook
+
+        handles = []
+        for layer in range(len(self.layers)):
+            handles.append(self.module(layer, 0).register_forward_pre_hook(on_heads(layer)))
+            handles.append(self.module(layer, None).register_forward_hook(on_mlp(layer)))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @torch.no_grad()
+    def run(self, tokens, replace=None):
+        """One forward of one prompt; returns logits and every component's state."""
+        states = {}
+
+        def see(layer, head, state):
+            states[layer, head] = state
+            return None if replace is None else replace.get((layer, head))
+
+        with self.hooks(see):
+            logits = self.model(torch.from_numpy(tokens)[None]).logits[0]
+        return logits, states
+
+    def contribution(self, layer, head, state):
+        if head is None:
+            return state
+        weight = self.layers[layer].attention.dense.weight
+        return state @ weight[:, head * self.width : (head + 1) * self.width].T
+
+    def feasible(self, source, target) -> bool:
+        (a, head_a), (b, head_b) = source, target
+        if a != b:
+            return a < b
+        return not self.parallel and head_a is not None and head_b is None
+
+    def replacement(self, rule, i, corpora, node, clean, seed, name):
+        """The replaced state of a component on prompt ``i``, by the rule's plain definition."""
+        kind = type(rule).__module__.rpartition(".")[2]
+        if kind == "zero":
+            return torch.zeros_like(clean)
+        if kind == "resample":
+            return corpora[rule.donor][i][1][node]
+        population = torch.stack([states[node] for _, states in corpora[rule.population]])
+        if kind == "mean":
+            axes = tuple(("prompt", "position").index(axis) for axis in rule.over)
+            return population.mean(dim=axes, keepdim=True)[0].expand_as(clean)
+        if kind == "noise":
+            deviation = population.flatten(0, 1).std(dim=0, correction=0)
+            layer, head = node
+            number = 2 * layer + (head is None)
+            components = self.n_heads if head is not None else 1
+            rng = random_state(seed, name, number, i)
+            drawn = rng.standard_normal((len(clean), components, clean.shape[-1]))
+            return clean + rule.scale * deviation * torch.from_numpy(drawn[:, head or 0]).to(clean)
+        raise AssertionError(f"the oracle does not know {kind}; teach it")
+
+
+def change(measure: str, clean: torch.Tensor, ablated: torch.Tensor) -> float:
+    """Mean over positions of the change of one contribution, by the measure's plain definition."""
+    if measure == "relative_l2":
+        return ((ablated - clean).norm(dim=-1) / clean.norm(dim=-1)).mean().item()
+    if measure == "cosine":
+        return (1 - torch.nn.functional.cosine_similarity(clean, ablated, dim=-1)).mean().item()
+    raise AssertionError(f"the oracle does not know {measure}; teach it")
+
+
+def readouts(logits: torch.Tensor, prompts: Prompts, i: int) -> list[float]:
+    """Readouts of one prompt, in the order of READOUTS."""
+    rows = logits[prompts.scored[i]]
+    targets = torch.from_numpy(prompts.targets[i])
+    decoys = torch.from_numpy(prompts.decoys[i])
+    of_target = rows.gather(1, targets[:, None])[:, 0]
+    of_decoy = rows.gather(1, decoys[:, None])[:, 0]
+    found = {
+        "cross_entropy": torch.nn.functional.cross_entropy(rows, targets).item(),
+        "accuracy": (rows.argmax(-1) == targets).double().mean().item(),
+        "logit_difference": (of_target - of_decoy).mean().item(),
+    }
+    return [found[name] for name in READOUTS]
+
+
+def oracle_influence(model, prompts, rule, measure, *, name="x", observe_all=False, seed=0):
+    """Everything the engine gives for one ablation, as means over prompts.
+
+    Returns influence [source, target], readout values [readout], effects [readout, source].
+    """
+    oracle = Oracle(model)
+    nodes, count = oracle.nodes, len(prompts)
+    corpora = {
+        corpus: [oracle.run(row) for row in tokens]
+        for corpus, tokens in [
+            ("clean", prompts.tokens),
+            ("reference", prompts.reference),
+            ("other", prompts.other),
+        ]
+        if tokens is not None
+    }
+    influence = np.full((len(nodes), len(nodes), count), np.nan)
+    values = np.zeros((len(READOUTS), count))
+    effects = np.zeros((len(READOUTS), len(nodes), count))
+    for i in range(count):
+        clean_logits, clean = corpora["clean"][i]
+        values[:, i] = readouts(clean_logits, prompts, i)
+        at = slice(None) if observe_all else prompts.scored[i]
+        for s, source in enumerate(nodes):
+            new = oracle.replacement(rule, i, corpora, source, clean[source], seed, name)
+            logits, ablated = oracle.run(prompts.tokens[i], {source: new})
+            effects[:, s, i] = np.array(readouts(logits, prompts, i)) - values[:, i]
+            for t, target in enumerate(nodes):
+                if oracle.feasible(source, target):
+                    influence[s, t, i] = change(
+                        measure,
+                        oracle.contribution(*target, clean[target])[at],
+                        oracle.contribution(*target, ablated[target])[at],
+                    )
+    return influence.mean(-1), values.mean(-1), effects.mean(-1)
