@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from cntbench.ablation import Ablation
 from cntbench.chunking import chunking
 from cntbench.errors import CntbenchError
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Prompts
 from cntbench.specs import READOUTS, Readout
-from cntbench.sweep import Ablation, Array, Sweep, corpora, corpus_tokens, spread
+from cntbench.sweep import Array, Sweep, corpora, corpus_tokens, spread
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ ablation × source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -26,24 +25,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cntbench.ablation import Ablation
 from cntbench.attention_scores import prefix_matching, previous_token
 from cntbench.models.decoder import Attention, Block, Decoder
 from cntbench.prompts import Prompts, Tokens, random_state
 from cntbench.readouts import readout
-from cntbench.replacements._base import Corpus, Replacement, Spread, States
+from cntbench.replacements._base import Corpus, Spread, States
 from cntbench.specs import READOUTS, Readout
 
 Array = NDArray[np.float64]
-Measure = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """An ablation method, ready to be applied."""
-
-    name: str
-    replacement: Replacement
-    measure: Measure
 
 
 class Sweep:

@@ -1,0 +1,202 @@
+"""All specs there are: the shipped ones and the user's, found by file name and checked together.
+
+A folder of specs holds tasks (``*.toml``, ``controls/*.toml``), ``ablations/*.toml`` and
+``studies/*.toml``. One bad file stops the collection.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol, TypeVar
+
+from cntbench import plugins
+from cntbench.ablation import Ablation
+from cntbench.errors import SpecError, nearest, unknown
+from cntbench.prompts import Language, Prompt, Prompts, generate
+from cntbench.specs import AblationSpec, StudySpec, TaskSpec, as_dict, build, read_toml
+
+#: More folders of specs, separated as in PATH.
+ENVIRONMENT_VARIABLE = "CNTBENCH_SPECS"
+
+FOLDERS = {"": "task", "controls": "task", "ablations": "ablation", "studies": "study"}
+
+T = TypeVar("T")
+
+
+class Generator(Protocol):
+    """A generator's parameters: what makes one prompt."""
+
+    def make(self, language: Language, rng: Any) -> Prompt:
+        """Make one prompt."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task spec with its generator."""
+
+    name: str
+    path: Path
+    control: bool
+    spec: TaskSpec
+    generator: Generator
+
+    def prompts(self, language: Language, *, count: int, seed: int) -> Prompts:
+        """Make the task's prompts; the same ones for the same language, seed and version."""
+        return generate(
+            self.generator.make,
+            language,
+            n_prompts=count,
+            seed=seed,
+            stream=f"{self.name}@{self.spec.version}",
+        )
+
+
+@dataclass(frozen=True)
+class AblationEntry:
+    """An ablation spec with its method."""
+
+    name: str
+    path: Path
+    spec: AblationSpec
+    method: Ablation
+
+
+@dataclass(frozen=True)
+class StudyEntry:
+    """A study spec."""
+
+    name: str
+    path: Path
+    spec: StudySpec
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Every spec by its kind and name."""
+
+    tasks: Mapping[str, Task]
+    ablations: Mapping[str, AblationEntry]
+    studies: Mapping[str, StudyEntry]
+
+    def study(self, name: str) -> StudyEntry:
+        """Return a study, or raise an error that names the nearest match."""
+        if name not in self.studies:
+            raise unknown("study", name, self.studies)
+        return self.studies[name]
+
+    def amend(self, entry: StudyEntry, changes: Mapping[str, Any]) -> StudyEntry:
+        """Return a study with some of its keys changed, checked like a file."""
+        where = "command line"
+        changed = build(StudySpec, {**as_dict(entry.spec), **changes}, where=where)
+        amended = StudyEntry(entry.name, entry.path, changed)
+        self.check(amended, where=where)
+        return amended
+
+    def check(self, entry: StudyEntry, *, where: str) -> None:
+        """Raise an error if a study names a task or an ablation that does not exist, or twice."""
+        for key, names, known in (
+            ("task", entry.spec.tasks, self.tasks),
+            ("ablation", entry.spec.ablations, self.ablations),
+        ):
+            for name in names:
+                if name not in known:
+                    raise unknown(key, name, known, where=f"{where}: {key}s")
+                if names.count(name) > 1:
+                    raise SpecError(f"{key} {name!r} stands twice", where=f"{where}: {key}s")
+
+
+def shipped_folder() -> Path:
+    """Return the folder of the shipped specs: inside the installed package, or in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "tasks"
+    return installed if installed.is_dir() else package.parent / "tasks"
+
+
+def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
+    """Collect the shipped specs, those of the environment variable, and those of some folders.
+
+    Raises
+    ------
+    SpecError
+        For the first file that is wrong, or a name that stands twice.
+    """
+    listed = os.environ.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep)
+    files: dict[str, dict[str, Path]] = {kind: {} for kind in FOLDERS.values()}
+    for folder in [shipped_folder(), *(Path(part) for part in listed if part), *folders]:
+        for kind, path in _files(folder):
+            if path.stem in files[kind]:
+                raise SpecError(
+                    f"{kind} {path.stem!r} exists already in {files[kind][path.stem]}",
+                    where=str(path),
+                    hint="Give the file another name: a spec's name is its file's.",
+                )
+            files[kind][path.stem] = path
+    catalogue = Catalogue(
+        tasks=_each(files["task"], _task),
+        ablations=_each(files["ablation"], _ablation),
+        studies=_each(files["study"], _study),
+    )
+    for entry in catalogue.studies.values():
+        catalogue.check(entry, where=str(entry.path))
+    return catalogue
+
+
+def _files(folder: Path) -> Iterable[tuple[str, Path]]:
+    if not folder.is_dir():
+        raise SpecError("is not a folder of specs", where=str(folder))
+    for path in sorted(folder.rglob("*.toml")):
+        place = path.parent.relative_to(folder).as_posix().removeprefix(".")
+        if place not in FOLDERS:
+            raise SpecError(
+                f"specs do not belong into a folder {place!r}",
+                where=str(path),
+                hint=nearest(place, [name or "the top folder" for name in FOLDERS]),
+            )
+        yield FOLDERS[place], path
+
+
+def _each(paths: Mapping[str, Path], read: Callable[[Path], T]) -> dict[str, T]:
+    return {name: read(path) for name, path in sorted(paths.items())}
+
+
+def _task(path: Path) -> Task:
+    where = str(path)
+    spec = build(TaskSpec, read_toml(path), where=where)
+    module = _plugin("generator", spec.generator, where)
+    generator = build(module.Parameters, spec.parameters, where=where, prefix="parameters.")
+    return Task(path.stem, path, path.parent.name == "controls", spec, generator)
+
+
+def _ablation(path: Path) -> AblationEntry:
+    where = str(path)
+    spec = build(AblationSpec, read_toml(path), where=where)
+    rule = _plugin("replacement", spec.replacement, where)
+    replacement = build(rule.Parameters, spec.parameters, where=where, prefix="parameters.")
+    measure = _plugin("measure", spec.measure, where).measure
+    return AblationEntry(path.stem, path, spec, Ablation(path.stem, replacement, measure))
+
+
+def _study(path: Path) -> StudyEntry:
+    return StudyEntry(path.stem, path, build(StudySpec, read_toml(path), where=str(path)))
+
+
+#: What each file of a room has to define.
+ROOMS = {
+    "generator": ("Parameters",),
+    "replacement": ("Parameters",),
+    "measure": ("measure", "RANGE"),
+}
+
+
+def room(kind: str) -> dict[str, plugins.Plugin]:
+    """Return the generators, replacements or measures there are."""
+    return plugins.discover(f"{kind}s", required=ROOMS[kind])
+
+
+def _plugin(kind: str, name: str, where: str) -> ModuleType:
+    return plugins.find(room(kind), kind, name, where=f"{where}: {kind}")

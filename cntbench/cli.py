@@ -1,0 +1,213 @@
+"""The command line: ``cntbench run``, ``show`` and ``list``.
+
+Exit codes: 0 done; 2 a mistake of the user's, said without a traceback, nothing written or lost;
+3 some checkpoints could not be measured, the others are kept; 130 interrupted, whole checkpoints
+are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from cntbench import __version__
+from cntbench.errors import (
+    EXIT_CHECKPOINTS_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USER_ERROR,
+    CntbenchError,
+)
+
+app = typer.Typer(
+    name="cntbench",
+    help="Transformers as evolving causal graphs: influence between components over training.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+Specs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--specs",
+        metavar="FOLDER",
+        help="A folder of your own specs, beside the shipped ones; may be repeated. "
+        "CNTBENCH_SPECS does the same.",
+    ),
+]
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    TASKS = "tasks"
+    ABLATIONS = "ablations"
+    STUDIES = "studies"
+    GENERATORS = "generators"
+    REPLACEMENTS = "replacements"
+    MEASURES = "measures"
+    METRICS = "metrics"
+    SOURCES = "sources"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(f"cntbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    study: Annotated[str, typer.Argument(help="Name of a study; see cntbench list studies.")] = (
+        "nano"
+    ),
+    trajectory: Annotated[
+        str | None,
+        typer.Option(help="Another trajectory: nano, nano:seed=3, dir:PATH.", metavar="SOURCE"),
+    ] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="Other tasks, separated by commas.", metavar="NAMES")
+    ] = None,
+    ablations: Annotated[
+        str | None, typer.Option(help="Other ablations, separated by commas.", metavar="NAMES")
+    ] = None,
+    prompts: Annotated[int | None, typer.Option(help="Number of prompts of each task.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of prompts and random draws.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the run [runs/STUDY]."),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", "-j", min=1, help="Processes, one thread each [default: number of cores]."
+        ),
+    ] = None,
+    memory: Annotated[
+        float,
+        typer.Option(min=0.001, metavar="GIB", help="Memory of each process beyond the model's."),
+    ] = 1.0,
+    specs: Specs = None,
+) -> None:
+    """Measure a study at every checkpoint, or go on with one that was interrupted."""
+    from cntbench.catalogue import load_catalogue
+    from cntbench.plan import make_plan
+    from cntbench.progress import progress_bar
+    from cntbench.report.summary import summary
+    from cntbench.run_folder import RunFolder
+    from cntbench.runner import Interrupted
+    from cntbench.runner import run as run_plan
+
+    catalogue = load_catalogue(specs or ())
+    changes: dict[str, Any] = {
+        "trajectory": trajectory,
+        "tasks": _names(tasks),
+        "ablations": _names(ablations),
+        "prompts": prompts,
+        "seed": seed,
+    }
+    entry = catalogue.amend(
+        catalogue.study(study), {k: v for k, v in changes.items() if v is not None}
+    )
+    folder = output or Path("runs") / study
+    try:
+        with progress_bar(err) as progress:
+            plan = make_plan(catalogue, entry, progress)
+            RunFolder(folder).check(plan)
+            outcome = run_plan(
+                plan,
+                folder,
+                jobs=jobs or _cores(),
+                progress=progress,
+                memory_budget=int(memory * 2**30),
+            )
+    except Interrupted as interrupted:
+        err.print(f"Interrupted: {interrupted}. The same command goes on from there.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    out.print(summary(outcome.tree))
+    out.print(
+        f"Measured {outcome.measured} checkpoints, found {outcome.reused} measured before.\n"
+        f"The result is in {escape(str(outcome.path))}. To look at it:\n\n"
+        f"    cntbench show {escape(str(outcome.path))}\n"
+        f"    python -c \"import xarray as xr; print(xr.open_dataset('{outcome.path}'))\"\n",
+        highlight=False,
+    )
+    if outcome.failed:
+        err.print(f"{len(outcome.failed)} checkpoints failed; the same command tries them again:")
+        for name, reason in outcome.failed.items():
+            err.print(f"  {name}: {reason}", markup=False)
+        raise typer.Exit(EXIT_CHECKPOINTS_FAILED)
+
+
+@app.command()
+def show(
+    results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
+) -> None:
+    """Print what a result says: readouts, strongest components, heads and what they attend to."""
+    from cntbench.report.summary import summary
+    from cntbench.storage import open_results
+
+    out.print(summary(open_results(results)))
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    specs: Specs = None,
+) -> None:
+    """List what there is: names, versions, summaries, and where each file lies."""
+    from cntbench.catalogue import load_catalogue, room
+    from cntbench.metrics._film import metrics
+    from cntbench.models.trajectory import sources
+
+    if kind in (Kind.TASKS, Kind.ABLATIONS, Kind.STUDIES):
+        entries = getattr(load_catalogue(specs or ()), kind)
+        rows = [(e.name, f" v{e.spec.version}", e.spec.summary, e.path) for e in entries.values()]
+    else:
+        found = {Kind.METRICS: metrics, Kind.SOURCES: sources}
+        plugins = found[kind]() if kind in found else room(kind.removesuffix("s"))
+        rows = [(p.name, "", p.summary, p.path) for p in plugins.values()]
+    for name, version, summary_line, path in rows:
+        line = f"[bold]{escape(name)}[/]{version}  {escape(summary_line)}"
+        out.print(f"{line}\n    [dim]{escape(str(path))}[/]", highlight=False)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message and exit code 2."""
+    try:
+        app()
+    except CntbenchError as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        err.print("Interrupted.")
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

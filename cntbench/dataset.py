@@ -1,0 +1,159 @@
+"""The dataset of a study: cells measured at one checkpoint, put together into the film."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.components import Component
+from cntbench.influence import Influence
+from cntbench.models.trajectory import Checkpoint
+from cntbench.schema import COORDINATES, SCHEMA_VERSION, VARIABLES
+from cntbench.specs import READOUTS, Readout
+
+UNITS: Mapping[Readout, str] = {
+    "cross_entropy": "nat",
+    "accuracy": "1",
+    "logit_difference": "nat",
+}
+
+#: What is the same in every dataset: CF and ACDD attributes, and the conventions of the numbers.
+CONVENTIONS = {
+    "title": "Causal influence between the components of a Transformer over training",
+    "summary": "A Transformer as a directed weighted graph: nodes are attention heads and MLPs, an "
+    "edge is the causal influence of a source component on a target component, measured by "
+    "ablating the source, at every checkpoint of a training trajectory.",
+    "keywords": "Transformer, interpretability, ablation, causal influence, training dynamics",
+    "Conventions": "CF-1.11, ACDD-1.3",
+    "references": "arXiv:2509.15269",
+    "schema_version": SCHEMA_VERSION,
+    "sign_convention": "readout_effect is ablated minus clean; logit_difference is the logit of "
+    "the right token minus that of the decoy; influence is never negative",
+    "normalisation": "influence is the measure of the ablation (for relative_l2: the change of the "
+    "target's contribution to the residual stream over the length of its clean contribution), mean "
+    "over observed positions, then over prompts",
+}
+
+
+def checkpoint_dataset(
+    checkpoint: Checkpoint,
+    nodes: Sequence[Component],
+    tasks: Sequence[str],
+    ablations: Sequence[str],
+    measured: Sequence[Influence],
+) -> xr.Dataset:
+    """Return what was measured at one checkpoint, with the schema's dims.
+
+    Parameters
+    ----------
+    checkpoint
+        Where it was measured.
+    nodes
+        The components, in causal order.
+    tasks, ablations
+        Names, in the order of ``measured`` and of each element's ablations.
+    measured
+        One result for each task.
+    """
+    dataset = _unmeasured(checkpoint, nodes, tasks, ablations, "ok", "")
+    for name, variable in VARIABLES.items():
+        if variable.type == "float":
+            values = np.stack([getattr(one, name) for one in measured])
+            dataset[name].values[...] = np.expand_dims(values, variable.dims.index("checkpoint"))
+    return dataset
+
+
+def failed_dataset(
+    checkpoint: Checkpoint,
+    nodes: Sequence[Component],
+    tasks: Sequence[str],
+    ablations: Sequence[str],
+    reason: str,
+) -> xr.Dataset:
+    """Return the dataset of a checkpoint that could not be measured: NaN, and the reason."""
+    return _unmeasured(checkpoint, nodes, tasks, ablations, "failed", reason)
+
+
+def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Dataset:
+    """Put checkpoints together, marking those whose weights have occurred before.
+
+    Parameters
+    ----------
+    parts
+        One dataset for each checkpoint, by rising step.
+    attributes
+        Provenance, added to the conventions.
+    """
+    whole = xr.concat(
+        parts,
+        dim="checkpoint",
+        data_vars="minimal",
+        coords="minimal",
+        compat="equals",
+        join="exact",
+        combine_attrs="override",
+    )
+    seen: dict[str, str] = {}
+    for index, revision in enumerate(whole["revision"].values):
+        name = str(whole["checkpoint"].values[index])
+        original = seen.setdefault(str(revision), name)
+        cells = whole["status"][:, :, index]
+        if original != name and (cells == "ok").all():
+            whole["status"][:, :, index] = "duplicate"
+            whole["status_reason"][:, :, index] = f"same weights as {original}"
+    for name, variable in VARIABLES.items():
+        whole[name] = whole[name].transpose(*variable.dims)
+    whole.attrs = {**CONVENTIONS, **attributes}
+    return whole
+
+
+def usable(dataset: xr.Dataset) -> NDArray[np.bool_]:
+    """Return which checkpoints count in statements about dynamics: measured, and no duplicates."""
+    return np.asarray((dataset["status"] == "ok").all(["task", "ablation"]).values)
+
+
+def _unmeasured(
+    checkpoint: Checkpoint,
+    nodes: Sequence[Component],
+    tasks: Sequence[str],
+    ablations: Sequence[str],
+    status: Literal["ok", "failed"],
+    reason: str,
+) -> xr.Dataset:
+    coordinates: dict[str, Any] = {
+        "task": list(tasks),
+        "ablation": list(ablations),
+        "readout": list(READOUTS),
+        "readout_unit": [UNITS[name] for name in READOUTS],
+        "checkpoint": [checkpoint.name],
+        "step": np.array([checkpoint.step], dtype=np.int64),
+        "revision": [checkpoint.revision],
+    }
+    if checkpoint.tokens_seen is not None:
+        coordinates["tokens_seen"] = np.array([checkpoint.tokens_seen], dtype=np.int64)
+    for side in ("source", "target"):
+        coordinates[side] = [node.name for node in nodes]
+        coordinates[f"{side}_layer"] = np.array([node.layer for node in nodes], dtype=np.int64)
+        coordinates[f"{side}_kind"] = [node.kind for node in nodes]
+        coordinates[f"{side}_head"] = np.array(
+            [-1 if node.head is None else node.head for node in nodes], dtype=np.int64
+        )
+    variables: dict[str, Any] = {}
+    for name, variable in VARIABLES.items():
+        shape = tuple(len(coordinates[dim]) for dim in variable.dims)
+        if variable.type == "float":
+            values = np.full(shape, np.nan, dtype=np.float32)
+        else:
+            values = np.full(shape, {"status": status, "status_reason": reason}[name], dtype=object)
+        variables[name] = (variable.dims, values, variable.attributes)
+    return xr.Dataset(
+        variables,
+        coords={
+            name: (COORDINATES[name].dims, values, COORDINATES[name].attributes)
+            for name, values in coordinates.items()
+        },
+    )

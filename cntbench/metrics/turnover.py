@@ -1,0 +1,39 @@
+"""Edge turnover from one checkpoint to the next: 1 − Σ min(v, w) / Σ max(v, w).
+
+The weighted Jaccard distance of the two graphs' edges: 0 if none has changed, 1 if no weight is
+shared. 0 between two graphs without any weight. Source: Jaccard 1901, weighted by Ruzicka 1958.
+
+>>> import numpy as np
+>>> compute(np.array([[[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.5], [0.0, 0.0]]]))
+array([nan, 0.5])
+"""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+
+from cntbench.metrics._base import Array, Metric
+
+METRIC = Metric(per="transition", lower=0, upper=1, degree=0)
+
+
+def compute(weights: Array) -> Array:
+    """Return the turnover from the previous checkpoint to each; NaN at the first."""
+    earlier, later = weights[..., :-1, :, :], weights[..., 1:, :, :]
+    shared = np.nansum(np.minimum(earlier, later), axis=(-2, -1), dtype=np.float64)
+    union = np.nansum(np.maximum(earlier, later), axis=(-2, -1), dtype=np.float64)
+    kept = np.divide(shared, union, out=np.ones_like(union), where=union > 0)
+    found = np.full(weights.shape[:-2], np.nan)
+    found[..., 1:] = 1 - kept
+    return found
+
+
+def reference(earlier: nx.DiGraph, later: nx.DiGraph) -> float:
+    """Compare the two graphs edge by edge."""
+    shared = union = 0.0
+    for source, target, weight in earlier.edges(data="weight"):
+        other = later.edges[source, target]["weight"]
+        shared += min(weight, other)
+        union += max(weight, other)
+    return 1 - shared / union if union else 0.0

@@ -1,0 +1,119 @@
+"""Checkpoints on disk, in the format of Hugging Face: a config and safetensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoConfig
+
+from cntbench import plugins
+from cntbench.errors import CheckpointError, nearest
+from cntbench.models.adapters._base import Shape
+from cntbench.models.decoder import Decoder
+
+
+class Tensors(dict[str, Tensor]):
+    """The tensors of a checkpoint; asking for one that is not there is a user's error."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], where: str) -> None:
+        super().__init__(tensors)
+        self.where = where
+
+    def __missing__(self, name: str) -> Tensor:
+        raise CheckpointError(f"has no tensor {name!r}", where=self.where)
+
+
+def read_config(folder: Path) -> Any:
+    """Read a checkpoint's config, checking that its architecture is supported.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no readable config, or no adapter for its ``model_type``.
+    """
+    path = folder / "config.json"
+    try:
+        model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    except FileNotFoundError:
+        raise CheckpointError("no such file", where=str(path)) from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"is not a model config: {error}", where=str(path)) from None
+    _adapter(str(model_type), where=f"{path}: model_type")
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"is not a model config: {error}", where=str(path)) from None
+
+
+def read_shape(folder: Path) -> Shape:
+    """Return a model's sizes from its config alone."""
+    config = read_config(folder)
+    shape: Shape = _adapter(config.model_type).shape(config)
+    return shape
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Read all tensors of a checkpoint, as they are stored.
+
+    Raises
+    ------
+    CheckpointError
+        If there are none, or a file is damaged.
+    """
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise CheckpointError("has no model.safetensors", where=str(folder))
+    tensors: dict[str, Tensor] = {}
+    for path in files:
+        try:
+            tensors.update(load_file(path))
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"is not a whole safetensors file: {error}", where=str(path)
+            ) from None
+    return tensors
+
+
+def revision(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 over names, types, shapes and bytes of all tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Raise a `CheckpointError` that names a tensor with infinite or undefined numbers."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"tensor {name!r} has non-finite numbers", where=where)
+
+
+def decoder(folder: Path, tensors: Mapping[str, Tensor]) -> Decoder:
+    """Make the engine's decoder of a checkpoint, in float32."""
+    config = read_config(folder)
+    floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    made: Decoder = _adapter(config.model_type).decoder(config, Tensors(floats, str(folder)))
+    return made
+
+
+def _adapter(model_type: str, *, where: str | None = None) -> ModuleType:
+    adapters = plugins.discover("models.adapters", required=("shape", "decoder"))
+    if model_type not in adapters:
+        raise CheckpointError(
+            f"architecture {model_type!r} is not supported",
+            where=where,
+            hint=f"{nearest(model_type, adapters)} A new one is one file in "
+            "cntbench/models/adapters.",
+        )
+    return adapters[model_type].module

@@ -1,0 +1,116 @@
+"""Trajectories: the ordered checkpoints of one training run, wherever they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cntbench import plugins
+from cntbench.errors import CheckpointError
+from cntbench.models import checkpoint_files
+from cntbench.models.adapters._base import Shape
+from cntbench.models.decoder import Decoder
+from cntbench.prompts import Language
+
+#: Called with what is being done, how much of it is done, and how much there is.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint of a trajectory.
+
+    Parameters
+    ----------
+    name
+        What it is called where it comes from, such as ``step1000``.
+    step
+        Training step.
+    revision
+        SHA-256 over the tensors.
+    folder
+        Where ``config.json`` and the safetensors lie.
+    tokens_seen
+        Training tokens up to the step, if known.
+    """
+
+    name: str
+    step: int
+    revision: str
+    folder: Path
+    tokens_seen: int | None = None
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The ordered checkpoints of one training run.
+
+    Parameters
+    ----------
+    identity
+        What it was opened by, in full: ``nano:seed=0``.
+    shape
+        Components, vocabulary and context, the same at every checkpoint.
+    checkpoints
+        By rising step.
+    chain
+        Transition probabilities of the Markov chain it was trained on, if it was.
+    """
+
+    identity: str
+    shape: Shape
+    checkpoints: tuple[Checkpoint, ...]
+    chain: NDArray[np.float64] | None = None
+
+    @property
+    def language(self) -> Language:
+        """The tokens that prompts may be made of."""
+        return Language(np.arange(self.shape.vocabulary), self.chain)
+
+    def load(self, checkpoint: Checkpoint) -> Decoder:
+        """Read a checkpoint's weights, in float32.
+
+        Raises
+        ------
+        CheckpointError
+            If the weights cannot be read, or are not those that the trajectory was opened with.
+        """
+        tensors = checkpoint_files.read_tensors(checkpoint.folder)
+        if checkpoint_files.revision(tensors) != checkpoint.revision:
+            raise CheckpointError(
+                "the weights are not those that the trajectory was opened with",
+                where=str(checkpoint.folder),
+                hint="If the trajectory was changed on purpose, run into a new output folder.",
+            )
+        return checkpoint_files.decoder(checkpoint.folder, tensors)
+
+
+def sources() -> dict[str, plugins.Plugin]:
+    """Return where trajectories can come from."""
+    return plugins.discover("models.sources", required=("open_trajectory",))
+
+
+def open_trajectory(text: str, progress: Progress) -> Trajectory:
+    """Open a trajectory by its name: ``SOURCE`` or ``SOURCE:WHERE``.
+
+    Parameters
+    ----------
+    text
+        For instance ``nano``, ``nano:seed=3`` or ``dir:PATH``.
+    progress
+        Told about what takes long.
+
+    Raises
+    ------
+    CntbenchError
+        If there is no such source, or it has no usable trajectory.
+    """
+    scheme, _, where = text.partition(":")
+    module: ModuleType = plugins.find(sources(), "trajectory source", scheme)
+    trajectory: Trajectory = module.open_trajectory(where, progress)
+    return trajectory

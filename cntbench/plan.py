@@ -1,0 +1,134 @@
+"""A study, resolved: everything that is needed to run it, checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from cntbench import __version__
+from cntbench.catalogue import AblationEntry, Catalogue, StudyEntry, Task
+from cntbench.errors import CntbenchError, SpecError
+from cntbench.models.trajectory import Progress, Trajectory, open_trajectory
+from cntbench.prompts import Prompts
+from cntbench.schema import SCHEMA_VERSION
+from cntbench.specs import as_dict, content_hash
+
+#: Keys of a spec that people read and that change no number.
+_PROSE = ("summary", "learnt", "not_learnt")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study with its trajectory, tasks and ablations."""
+
+    study: StudyEntry
+    trajectory: Trajectory
+    tasks: tuple[Task, ...]
+    ablations: tuple[AblationEntry, ...]
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the numbers depend on, as plain data: runs of equal identity may be joined."""
+        spec = self.study.spec
+        return {
+            "trajectory": self.trajectory.identity,
+            "checkpoints": {c.name: c.revision for c in self.trajectory.checkpoints},
+            "tasks": {task.name: _computing(task.spec) for task in self.tasks},
+            "ablations": {entry.name: _computing(entry.spec) for entry in self.ablations},
+            "prompts": spec.prompts,
+            "seed": spec.seed,
+            "cntbench": __version__,
+            "schema_version": SCHEMA_VERSION,
+        }
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the identity."""
+        return content_hash(self.identity)
+
+    def prompts(self) -> tuple[Prompts, ...]:
+        """Make the prompts of every task.
+
+        Raises
+        ------
+        CntbenchError
+            If the model's vocabulary or context is too small for a task, or an ablation needs
+            reference prompts that a task does not have.
+        """
+        spec = self.study.spec
+        made = []
+        for task in self.tasks:
+            try:
+                prompts = task.prompts(self.trajectory.language, count=spec.prompts, seed=spec.seed)
+            except CntbenchError as error:
+                raise CntbenchError(
+                    f"task {task.name!r}: {error.what}", where=str(task.path), hint=error.hint
+                ) from None
+            length, context = prompts.tokens.shape[1], self.trajectory.shape.context
+            if length > context:
+                raise CntbenchError(
+                    f"task {task.name!r} has prompts of {length} tokens, and the context of "
+                    f"{self.trajectory.identity} is {context}",
+                    where=str(task.path),
+                    hint="Make the task's prompts shorter, or use a model with a longer context.",
+                )
+            self._check_corpora(task, prompts)
+            made.append(prompts)
+        return tuple(made)
+
+    def _check_corpora(self, task: Task, prompts: Prompts) -> None:
+        for entry in self.ablations:
+            corpora = entry.method.corpora
+            if "reference" in corpora and prompts.reference is None:
+                raise SpecError(
+                    f"ablation {entry.name!r} needs reference prompts, and task {task.name!r} has "
+                    "none",
+                    where=str(entry.path),
+                    hint="Leave one of the two out of the study.",
+                )
+            if "other" in corpora and len(prompts) < 2:
+                raise SpecError(
+                    f"ablation {entry.name!r} takes outputs from other prompts, and there is one",
+                    where=str(entry.path),
+                    hint="Ask for at least two prompts.",
+                )
+
+
+def make_plan(
+    catalogue: Catalogue,
+    study: StudyEntry,
+    progress: Progress,
+) -> Plan:
+    """Resolve a study and check that it can be run.
+
+    Raises
+    ------
+    CntbenchError
+        If the trajectory cannot be opened, or is too small for a task.
+    """
+    plan = Plan(
+        study=study,
+        trajectory=open_trajectory(study.spec.trajectory, progress),
+        tasks=tuple(catalogue.tasks[name] for name in study.spec.tasks),
+        ablations=tuple(catalogue.ablations[name] for name in study.spec.ablations),
+    )
+    plan.prompts()
+    return plan
+
+
+def differing(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which two identities differ, those of a level below with a dot."""
+    keys = []
+    for key in sorted({*mine, *other}):
+        a, b = mine.get(key), other.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            keys += [f"{key}.{below}" for below in differing(a, b)]
+        elif a != b:
+            keys.append(key)
+    return keys
+
+
+def _computing(spec: Any) -> dict[str, Any]:
+    return {key: value for key, value in as_dict(spec).items() if key not in _PROSE}

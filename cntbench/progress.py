@@ -1,0 +1,35 @@
+"""The progress bar: on a terminal, what is being done and the time left; elsewhere, silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cntbench.models.trajectory import Progress as Report
+
+
+@contextmanager
+def progress_bar(console: Console) -> Iterator[Report]:
+    """Yield a function to report to: what is being done, how much of it is done, and how much
+    there is; a change of the total starts the bar anew.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bars:
+        bar = bars.add_task("starting", total=None)
+
+        def report(what: str, done: int, total: int) -> None:
+            if bars.tasks[0].total != total:
+                bars.reset(bar, total=total)
+            bars.update(bar, description=what, completed=done)
+
+        yield report

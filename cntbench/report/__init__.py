@@ -1,0 +1,1 @@
+"""Results for people: what a study has found, on the terminal."""

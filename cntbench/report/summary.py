@@ -1,0 +1,171 @@
+"""What a study has found, as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from cntbench.dataset import usable
+
+#: Rows of the tables of components.
+_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Rise:
+    """The steepest rise of a readout between neighbouring checkpoints."""
+
+    start: int
+    stop: int
+    before: float
+    after: float
+
+
+def steepest_rise(dataset: xr.Dataset, task: str, readout: str) -> Rise | None:
+    """Find where a readout rose most from one usable checkpoint to the next.
+
+    Returns
+    -------
+    Rise or None
+        Steps and values; None if it never rose or there are fewer than two usable checkpoints.
+    """
+    film = dataset.isel(checkpoint=usable(dataset))
+    values = film["readout_value"].sel(task=task, readout=readout).values
+    steps = film["step"].values
+    if len(values) < 2:
+        return None
+    at = int(np.argmax(np.diff(values)))
+    if values[at + 1] <= values[at]:
+        return None
+    return Rise(int(steps[at]), int(steps[at + 1]), float(values[at]), float(values[at + 1]))
+
+
+def summary(tree: xr.DataTree) -> RenderableType:
+    """Return the tables: readouts, strongest sources and targets, heads and what they attend to."""
+    dataset = tree.to_dataset(inherit=False)
+    parts: list[RenderableType] = [*_gaps(dataset)]
+    film = dataset.isel(checkpoint=usable(dataset))
+    if not film.sizes["checkpoint"]:
+        return Group(*parts)
+    parts.append(_readouts(film))
+    for task in _tasks_of_interest(film):
+        parts += [
+            _rise(dataset, task),
+            _strengths(film, task),
+            _effects(film, task),
+        ]
+    return Group(*parts)
+
+
+def _tasks_of_interest(film: xr.Dataset) -> list[str]:
+    """The positive task if it is there, else the first one."""
+    tasks = [str(task) for task in film["task"].values]
+    return ["induction"] if "induction" in tasks else tasks[:1]
+
+
+def _gaps(dataset: xr.Dataset) -> Iterator[Text]:
+    for index in np.flatnonzero(~usable(dataset)):
+        cells = dataset.isel(checkpoint=int(index))
+        bad = cells["status"].values != "ok"
+        yield Text(
+            f"{cells['checkpoint'].item()}: {cells['status'].values[bad][0]}: "
+            f"{cells['status_reason'].values[bad][0]}",
+            style="yellow",
+        )
+
+
+def _readouts(film: xr.Dataset) -> Table:
+    count = film.sizes["checkpoint"]
+    moments = sorted({0, count // 2, count - 1})
+    steps = ", ".join(str(film["step"].values[moment]) for moment in moments)
+    table = _table(f"Readouts of the clean model at steps {steps}")
+    table.add_column("task")
+    for heading in ("accuracy", "cross-entropy [nat]", "logit difference"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for task in film["task"].values:
+        cells = [escape(str(task))]
+        for readout in ("accuracy", "cross_entropy", "logit_difference"):
+            values = film["readout_value"].sel(task=task, readout=readout).values
+            cells.append(" ".join(f"{values[moment]:5.2f}" for moment in moments))
+        table.add_row(*cells)
+    return table
+
+
+def _rise(dataset: xr.Dataset, task: str) -> Text:
+    rise = steepest_rise(dataset, task, "accuracy")
+    if rise is None:
+        return Text(f"{task}: accuracy never rose")
+    return Text(
+        f"{task}: accuracy rose fastest between steps {rise.start} and {rise.stop}, "
+        f"from {rise.before:.2f} to {rise.after:.2f}"
+    )
+
+
+def _strengths(film: xr.Dataset, task: str) -> Table:
+    last = film.isel(checkpoint=-1).sel(task=task)
+    table = _table(
+        f"Strongest sources and targets on {escape(task)} at step {int(last['step'])}: "
+        "mean influence per feasible edge"
+    )
+    columns = []
+    for ablation in film["ablation"].values:
+        weights = last["influence"].sel(ablation=ablation)
+        for side, other in (("source", "target"), ("target", "source")):
+            table.add_column(f"{escape(str(ablation))}\n{side}", no_wrap=True)
+            columns.append(_ranked(weights.mean(other), side))
+    for row in range(_ROWS):
+        table.add_row(*(column[row] for column in columns))
+    return table
+
+
+def _ranked(strength: xr.DataArray, side: str) -> list[str]:
+    defined = strength.dropna(side)
+    order = np.argsort(-defined.values, kind="stable")[:_ROWS]
+    rows = [f"{defined[side].values[i]:<6} {defined.values[i]:.2f}" for i in order]
+    return rows + [""] * (_ROWS - len(rows))
+
+
+def _effects(film: xr.Dataset, task: str) -> Table:
+    last = film.isel(checkpoint=-1).sel(task=task)
+    effect = last["readout_effect"].sel(readout="logit_difference")
+    error = last["readout_effect_se"].sel(readout="logit_difference")
+    strongest = np.argsort(-np.abs(effect.values).max(axis=0), kind="stable")[:_ROWS]
+    table = _table(
+        f"Change of the logit difference when a component is ablated, on {escape(task)} at step "
+        f"{int(last['step'])} (± standard error), and what the component attends to"
+    )
+    table.add_column("component")
+    for ablation in film["ablation"].values:
+        table.add_column(escape(str(ablation)), justify="right", no_wrap=True)
+    table.add_column("previous\ntoken", justify="right")
+    table.add_column("prefix\nmatch", justify="right")
+    for source in strongest:
+        at = last.isel(source=int(source))
+        table.add_row(
+            str(at["source"].item()),
+            *(
+                f"{value:+.2f} ± {deviation:.2f}"
+                for value, deviation in zip(
+                    effect.values[:, source], error.values[:, source], strict=True
+                )
+            ),
+            *(
+                "" if np.isnan(at[score]) else f"{at[score].item():.2f}"
+                for score in ("previous_token", "prefix_matching")
+            ),
+        )
+    return table
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False
+    )

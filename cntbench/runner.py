@@ -1,0 +1,281 @@
+"""From a plan to a result: one shard per checkpoint, on several processes, resumable."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import platform
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+
+from cntbench import __version__
+from cntbench.components import feasible
+from cntbench.dataset import checkpoint_dataset, failed_dataset, film, usable
+from cntbench.errors import CntbenchError
+from cntbench.influence import influence
+from cntbench.metrics._film import film_metrics
+from cntbench.models.trajectory import Checkpoint, Progress
+from cntbench.plan import Plan
+from cntbench.run_folder import RunFolder
+from cntbench.specs import as_dict
+from cntbench.storage import write_results
+
+LIBRARIES = ("torch", "transformers", "numpy", "xarray", "netCDF4", "networkx")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run.
+
+    Parameters
+    ----------
+    tree
+        The result, as written.
+    path
+        Where it lies.
+    measured, reused
+        Numbers of checkpoints.
+    failed
+        Reason by name of checkpoint.
+    """
+
+    tree: xr.DataTree
+    path: Path
+    measured: int
+    reused: int
+    failed: dict[str, str]
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
+    """The user stopped the run; whole shards are kept."""
+
+    def __init__(self, done: int, total: int) -> None:
+        self.done = done
+        self.total = total
+        super().__init__(f"{done} of {total} checkpoints are kept")
+
+
+class Cells:
+    """Measures all tasks and ablations of a plan at one checkpoint."""
+
+    def __init__(self, plan: Plan, folder: RunFolder, memory_budget: int) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.memory_budget = memory_budget
+        self.prompts = plan.prompts()
+
+    def measure(self, checkpoint: Checkpoint) -> None:
+        """Measure one checkpoint and keep its shard."""
+        plan = self.plan
+        model = plan.trajectory.load(checkpoint)
+        measured = [
+            influence(
+                model,
+                prompts,
+                [entry.method for entry in plan.ablations],
+                observe_all=task.spec.observed == "all",
+                effects=task.spec.effects,
+                seed=plan.study.spec.seed,
+                memory_budget=self.memory_budget,
+            )
+            for task, prompts in zip(plan.tasks, self.prompts, strict=True)
+        ]
+        dataset = checkpoint_dataset(
+            checkpoint,
+            plan.trajectory.shape.components,
+            [task.name for task in plan.tasks],
+            [entry.name for entry in plan.ablations],
+            measured,
+        )
+        self.folder.write_shard(checkpoint.name, dataset)
+
+
+def run(
+    plan: Plan, path: Path, *, jobs: int, progress: Progress, memory_budget: int = 2**30
+) -> Outcome:
+    """Run a study, or what is missing of it.
+
+    Parameters
+    ----------
+    plan
+        What to run.
+    path
+        Folder of the run. Whole shards in it are used, damaged ones measured again.
+    jobs
+        Processes to measure on, one thread each; 1 measures in this process.
+    progress
+        Told about every checkpoint.
+    memory_budget
+        Memory for each process beyond the model's own [bytes].
+
+    Raises
+    ------
+    CntbenchError
+        If the folder cannot be used.
+    Interrupted
+        On Ctrl-C.
+    """
+    folder = RunFolder(path)
+    with folder.claimed(plan):
+        shards = {c.name: folder.read_shard(c.name) for c in plan.trajectory.checkpoints}
+        missing = [c for c in plan.trajectory.checkpoints if shards[c.name] is None]
+        reused = len(shards) - len(missing)
+        failed = _measure(plan, folder, missing, reused, jobs, progress, memory_budget)
+        for checkpoint in missing:
+            if checkpoint.name not in failed:
+                shards[checkpoint.name] = folder.read_shard(checkpoint.name)
+        tree = _combine(plan, shards, failed)
+        write_results(tree, folder.results)
+    return Outcome(tree, folder.results, len(missing) - len(failed), reused, failed)
+
+
+def _measure(
+    plan: Plan,
+    folder: RunFolder,
+    missing: Sequence[Checkpoint],
+    reused: int,
+    jobs: int,
+    progress: Progress,
+    memory_budget: int,
+) -> dict[str, str]:
+    """Measure checkpoints; returns the reason for each that failed."""
+    failed: dict[str, str] = {}
+    total = reused + len(missing)
+    done = reused
+    try:
+        if missing:
+            progress("measuring", done, total)
+        finished = (
+            _in_processes(plan, folder, missing, min(jobs, len(missing)), memory_budget)
+            if jobs > 1 and len(missing) > 1
+            else _in_this_process(plan, folder, missing, memory_budget)
+        )
+        for checkpoint, reason in finished:
+            done += 1
+            if reason is not None:
+                failed[checkpoint.name] = reason
+            progress(f"measured {checkpoint.name}", done, total)
+    except KeyboardInterrupt:
+        raise Interrupted(done - len(failed), total) from None
+    return failed
+
+
+def _in_this_process(
+    plan: Plan, folder: RunFolder, missing: Sequence[Checkpoint], memory_budget: int
+) -> Iterator[tuple[Checkpoint, str | None]]:
+    cells = Cells(plan, folder, memory_budget)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for checkpoint in missing:
+            yield checkpoint, _attempt(cells, checkpoint)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _in_processes(
+    plan: Plan, folder: RunFolder, missing: Sequence[Checkpoint], jobs: int, memory_budget: int
+) -> Iterator[tuple[Checkpoint, str | None]]:
+    pool = ProcessPoolExecutor(
+        jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(plan, folder, memory_budget),
+    )
+    try:
+        with _deaf_to_interrupts():
+            running: dict[Future[str | None], Checkpoint] = {
+                pool.submit(_work, checkpoint): checkpoint for checkpoint in missing
+            }
+        while running:
+            ready, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ready:
+                checkpoint = running.pop(future)
+                crash = future.exception()
+                yield checkpoint, future.result() if crash is None else f"worker died: {crash}"
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C from their first moment: they end with a whole shard."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+_cells: Cells
+
+
+def _start_worker(plan: Plan, folder: RunFolder, memory_budget: int) -> None:
+    global _cells
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    _cells = Cells(plan, folder, memory_budget)
+
+
+def _work(checkpoint: Checkpoint) -> str | None:
+    return _attempt(_cells, checkpoint)
+
+
+def _attempt(cells: Cells, checkpoint: Checkpoint) -> str | None:
+    """Measure a checkpoint; returns why it failed, if it did."""
+    try:
+        cells.measure(checkpoint)
+    except (CntbenchError, RuntimeError, MemoryError, OSError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _combine(
+    plan: Plan, shards: dict[str, xr.Dataset | None], failed: dict[str, str]
+) -> xr.DataTree:
+    parts = []
+    for checkpoint in plan.trajectory.checkpoints:
+        shard = shards[checkpoint.name]
+        if shard is None:
+            shard = failed_dataset(
+                checkpoint,
+                plan.trajectory.shape.components,
+                [task.name for task in plan.tasks],
+                [entry.name for entry in plan.ablations],
+                failed.get(checkpoint.name, "the shard disappeared during the run"),
+            )
+        parts.append(shard)
+    whole = film(parts, provenance(plan))
+    metrics = film_metrics(whole["influence"], usable(whole))
+    return xr.DataTree.from_dict({"/": whole, "/metrics": metrics})
+
+
+def provenance(plan: Plan) -> dict[str, Any]:
+    """Return the attributes that say where a result comes from."""
+    edges = feasible(plan.trajectory.shape.components)
+    return {
+        "source": plan.trajectory.identity,
+        "history": f"cntbench run {plan.study.name}",
+        "study": plan.study.name,
+        "spec": json.dumps(plan.identity, sort_keys=True),
+        "study_spec": json.dumps(as_dict(plan.study.spec), sort_keys=True),
+        "spec_sha256": plan.hash,
+        "seed": plan.study.spec.seed,
+        "prompts": plan.study.spec.prompts,
+        "dtype": "float32",
+        "feasible_edges": int(edges.sum()),
+        "library_versions": json.dumps(
+            {"cntbench": __version__} | {name: version(name) for name in LIBRARIES}
+        ),
+        "python_version": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }

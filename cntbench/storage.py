@@ -1,0 +1,164 @@
+"""Result files: netCDF written atomically, with a checksum of their content inside.
+
+The checksum is the SHA-256 of every group, variable and attribute, not of the file's bytes, so that
+it says whether two results are the same whatever library wrote them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from cntbench.errors import StorageError, nearest
+from cntbench.schema import validate
+
+CHECKSUM = "content_sha256"
+
+
+def write_results(tree: xr.DataTree, path: Path) -> None:
+    """Validate a result and write it: the file appears whole, or not at all.
+
+    Parameters
+    ----------
+    tree
+        The film at the root, derived results in groups.
+    path
+        Where to. What was there is replaced.
+
+    Raises
+    ------
+    StorageError
+        If the result does not satisfy the schema, or the file cannot be written.
+    """
+    validate(tree.to_dataset(inherit=False), where=str(path))
+    sealed = tree.copy()
+    sealed.attrs = {**tree.attrs, CHECKSUM: content_checksum(tree)}
+
+    def write(unfinished: Path) -> None:
+        encoding = {group.path: _encoding(group) for group in sealed.subtree}
+        sealed.to_netcdf(unfinished, engine="netcdf4", encoding=encoding)
+
+    write_atomically(path, write)
+
+
+def open_results(path: Path) -> xr.DataTree:
+    """Read a result into memory, checking that it is whole and satisfies the schema.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, truncated or damaged, was not written by cntbench, or does not
+        satisfy the schema.
+    """
+    where = str(path)
+    if path.is_dir():
+        raise StorageError(
+            "is a folder", where=where, hint=f"Name the file in it: {path / 'results.nc'}"
+        )
+    if not path.is_file():
+        raise StorageError("no such file", where=where, hint=_similar(path))
+    try:
+        with xr.open_datatree(path, engine="netcdf4") as opened:
+            tree = opened.load()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise StorageError(
+            f"is truncated, damaged or not a netCDF file: {error}",
+            where=where,
+            hint="Run the study again into its folder: whole shards are kept.",
+        ) from None
+    recorded = tree.attrs.pop(CHECKSUM, None)
+    if recorded is None:
+        raise StorageError("has no checksum, so it was not written by cntbench", where=where)
+    if recorded != content_checksum(tree):
+        raise StorageError(
+            "the content does not fit its checksum: the file was changed or damaged",
+            where=where,
+            hint="Run the study again into its folder: whole shards are kept.",
+        )
+    validate(tree.to_dataset(inherit=False), where=where)
+    return tree
+
+
+def content_checksum(tree: xr.DataTree) -> str:
+    """Return the SHA-256 over all groups, variables and attributes."""
+    digest = hashlib.sha256()
+
+    def say(*parts: object) -> None:
+        digest.update(json.dumps([str(part) for part in parts]).encode())
+
+    for group in sorted(tree.subtree, key=lambda node: node.path):
+        dataset = group.to_dataset(inherit=False)
+        say("group", group.path, _canonical(dataset.attrs))
+        for name, variable in sorted(dataset.variables.items(), key=lambda item: str(item[0])):
+            values = variable.values
+            say(name, variable.dims, variable.shape, _canonical(variable.attrs))
+            if values.dtype.kind in "fiu":
+                say(values.dtype)
+                digest.update(np.ascontiguousarray(values).tobytes())
+            else:
+                say(*values.flat)
+    return digest.hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file atomically."""
+
+    def write(unfinished: Path) -> None:
+        unfinished.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Write beside the final place and move there at the end, so that no half file is ever seen.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written, or the disk is full.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(unfinished)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"cannot be written: {error.strerror or error}",
+            where=str(path),
+            hint="Choose another output folder, or make room.",
+        ) from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _canonical(attributes: dict[Any, Any]) -> str:
+    plain = {
+        str(key): value.item() if isinstance(value, np.generic) else value
+        for key, value in attributes.items()
+    }
+    return json.dumps(plain, sort_keys=True, default=str)
+
+
+def _encoding(group: xr.DataTree) -> dict[str, dict[str, Any]]:
+    dataset = group.to_dataset(inherit=False)
+    return {
+        str(name): {"zlib": True, "complevel": 4, "shuffle": True}
+        for name, variable in dataset.data_vars.items()
+        if variable.dtype.kind == "f" and variable.ndim
+    }
+
+
+def _similar(path: Path) -> str | None:
+    if not path.parent.is_dir():
+        return f"There is no folder {path.parent} either."
+    names = [other.name for other in path.parent.glob("*.nc")]
+    return nearest(path.name, names) if names else None
