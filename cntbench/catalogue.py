@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
 from cntbench import plugins
@@ -167,7 +166,7 @@ def _each(paths: Mapping[str, Path], read: Callable[[Path], T]) -> dict[str, T]:
 def _task(path: Path) -> Task:
     where = str(path)
     spec = build(TaskSpec, read_toml(path), where=where)
-    module = _plugin("generator", spec.generator, where)
+    module = plugins.find("generator", spec.generator, where=where)
     generator = build(module.Parameters, spec.parameters, where=where, prefix="parameters.")
     return Task(path.stem, path, path.parent.name == "controls", spec, generator)
 
@@ -175,28 +174,11 @@ def _task(path: Path) -> Task:
 def _ablation(path: Path) -> AblationEntry:
     where = str(path)
     spec = build(AblationSpec, read_toml(path), where=where)
-    rule = _plugin("replacement", spec.replacement, where)
+    rule = plugins.find("replacement", spec.replacement, where=where)
     replacement = build(rule.Parameters, spec.parameters, where=where, prefix="parameters.")
-    measure = _plugin("measure", spec.measure, where).measure
+    measure = plugins.find("measure", spec.measure, where=where).measure
     return AblationEntry(path.stem, path, spec, Ablation(path.stem, replacement, measure))
 
 
 def _study(path: Path) -> StudyEntry:
     return StudyEntry(path.stem, path, build(StudySpec, read_toml(path), where=str(path)))
-
-
-#: What each file of a room has to define.
-ROOMS = {
-    "generator": ("Parameters",),
-    "replacement": ("Parameters",),
-    "measure": ("measure", "RANGE"),
-}
-
-
-def room(kind: str) -> dict[str, plugins.Plugin]:
-    """Return the generators, replacements or measures there are."""
-    return plugins.discover(f"{kind}s", required=ROOMS[kind])
-
-
-def _plugin(kind: str, name: str, where: str) -> ModuleType:
-    return plugins.find(room(kind), kind, name, where=f"{where}: {kind}")

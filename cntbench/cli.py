@@ -60,6 +60,16 @@ class Kind(StrEnum):
     SOURCES = "sources"
 
 
+#: Kinds that are Python files, by what `cntbench.plugins` calls them.
+PLUGINS = {
+    Kind.GENERATORS: "generator",
+    Kind.REPLACEMENTS: "replacement",
+    Kind.MEASURES: "measure",
+    Kind.METRICS: "metric",
+    Kind.SOURCES: "trajectory source",
+}
+
+
 def _version(asked: bool) -> None:
     if asked:
         out.print(f"cntbench {__version__}")
@@ -175,17 +185,15 @@ def list_(
     specs: Specs = None,
 ) -> None:
     """List what there is: names, versions, summaries, and where each file lies."""
-    from cntbench.catalogue import load_catalogue, room
-    from cntbench.metrics._film import metrics
-    from cntbench.models.trajectory import sources
+    from cntbench.catalogue import load_catalogue
+    from cntbench.plugins import room
 
+    rows: list[tuple[str, str, str, Path]]
     if kind in (Kind.TASKS, Kind.ABLATIONS, Kind.STUDIES):
         entries = getattr(load_catalogue(specs or ()), kind)
         rows = [(e.name, f" v{e.spec.version}", e.spec.summary, e.path) for e in entries.values()]
     else:
-        found = {Kind.METRICS: metrics, Kind.SOURCES: sources}
-        plugins = found[kind]() if kind in found else room(kind.removesuffix("s"))
-        rows = [(p.name, "", p.summary, p.path) for p in plugins.values()]
+        rows = [(p.name, "", p.summary, p.path) for p in room(PLUGINS[kind]).values()]
     for name, version, summary_line, path in rows:
         line = f"[bold]{escape(name)}[/]{version}  {escape(summary_line)}"
         out.print(f"{line}\n    [dim]{escape(str(path))}[/]", highlight=False)

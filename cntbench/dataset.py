@@ -97,6 +97,9 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
         join="exact",
         combine_attrs="override",
     )
+    for name, variable in VARIABLES.items():
+        if variable.type == "text":  # a label of fixed length would cut the longer ones
+            whole[name] = whole[name].astype(object)
     seen: dict[str, str] = {}
     for index, revision in enumerate(whole["revision"].values):
         name = str(whole["checkpoint"].values[index])

@@ -12,6 +12,16 @@ from types import ModuleType
 
 from cntbench.errors import SpecError, unknown
 
+#: By kind of plugin, its room and what each file there has to define.
+ROOMS = {
+    "generator": ("generators", ("Parameters",)),
+    "replacement": ("replacements", ("Parameters",)),
+    "measure": ("measures", ("measure", "RANGE")),
+    "metric": ("metrics", ("METRIC", "compute", "reference")),
+    "adapter": ("models.adapters", ("shape", "decoder")),
+    "trajectory source": ("models.sources", ("open_trajectory",)),
+}
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -61,10 +71,21 @@ def discover(room: str, *, required: tuple[str, ...]) -> dict[str, Plugin]:
     return found
 
 
-def find(
-    plugins: dict[str, Plugin], kind: str, name: str, *, where: str | None = None
-) -> ModuleType:
-    """Return the module of a plugin, or raise an error that names the nearest match."""
+def room(kind: str) -> dict[str, Plugin]:
+    """Return the plugins of a kind, a key of `ROOMS`, by their names."""
+    folder, required = ROOMS[kind]
+    return discover(folder, required=required)
+
+
+def find(kind: str, name: str, *, where: str | None = None) -> ModuleType:
+    """Return the module of a plugin.
+
+    Raises
+    ------
+    SpecError
+        If there is no such plugin; it names the nearest match. ``where`` is the file that asks.
+    """
+    plugins = room(kind)
     if name not in plugins:
-        raise unknown(kind, name, plugins, where=where)
+        raise unknown(kind, name, plugins, where=f"{where}: {kind}" if where else None)
     return plugins[name].module

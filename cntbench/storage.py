@@ -66,7 +66,9 @@ def open_results(path: Path) -> xr.DataTree:
         raise StorageError("no such file", where=where, hint=_similar(path))
     try:
         with xr.open_datatree(path, engine="netcdf4") as opened:
-            tree = opened.load()
+            # What the file says of its encoding, such as the longest label, does not fit what
+            # others make of the data.
+            tree = opened.load().map_over_datasets(xr.Dataset.drop_encoding)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise StorageError(
             f"is truncated, damaged or not a netCDF file: {error}",

@@ -8,19 +8,12 @@ import xarray as xr
 from cntbench import plugins
 from cntbench.metrics._base import Metric, Per
 
-REQUIRED = ("METRIC", "compute", "reference")
-
 _DIMS: dict[Per, tuple[str, ...]] = {
     "source": ("source",),
     "target": ("target",),
     "graph": (),
     "transition": (),
 }
-
-
-def metrics() -> dict[str, plugins.Plugin]:
-    """Return the metrics there are."""
-    return plugins.discover("metrics", required=REQUIRED)
 
 
 def film_metrics(influence: xr.DataArray, usable: np.ndarray) -> xr.Dataset:
@@ -42,7 +35,7 @@ def film_metrics(influence: xr.DataArray, usable: np.ndarray) -> xr.Dataset:
     """
     weights = influence.values[:, :, usable]
     found = {}
-    for name, plugin in metrics().items():
+    for name, plugin in plugins.room("metric").items():
         metric: Metric = plugin.module.METRIC
         dims = ("task", "ablation", "checkpoint", *_DIMS[metric.per])
         values = np.full([influence.sizes[dim] for dim in dims], np.nan)

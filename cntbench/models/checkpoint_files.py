@@ -50,14 +50,18 @@ def read_config(folder: Path) -> Any:
     _adapter(str(model_type), where=f"{path}: model_type")
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"is not a model config: {error}", where=str(path)) from None
 
 
 def read_shape(folder: Path) -> Shape:
     """Return a model's sizes from its config alone."""
     config = read_config(folder)
-    shape: Shape = _adapter(config.model_type).shape(config)
+    try:
+        shape: Shape = _adapter(config.model_type).shape(config)
+    except CheckpointError as error:
+        where = str(folder / "config.json")
+        raise CheckpointError(error.what, where=where, hint=error.hint) from None
     return shape
 
 
@@ -108,7 +112,7 @@ def decoder(folder: Path, tensors: Mapping[str, Tensor]) -> Decoder:
 
 
 def _adapter(model_type: str, *, where: str | None = None) -> ModuleType:
-    adapters = plugins.discover("models.adapters", required=("shape", "decoder"))
+    adapters = plugins.room("adapter")
     if model_type not in adapters:
         raise CheckpointError(
             f"architecture {model_type!r} is not supported",

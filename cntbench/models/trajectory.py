@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,11 +89,6 @@ class Trajectory:
         return checkpoint_files.decoder(checkpoint.folder, tensors)
 
 
-def sources() -> dict[str, plugins.Plugin]:
-    """Return where trajectories can come from."""
-    return plugins.discover("models.sources", required=("open_trajectory",))
-
-
 def open_trajectory(text: str, progress: Progress) -> Trajectory:
     """Open a trajectory by its name: ``SOURCE`` or ``SOURCE:WHERE``.
 
@@ -111,6 +105,6 @@ def open_trajectory(text: str, progress: Progress) -> Trajectory:
         If there is no such source, or it has no usable trajectory.
     """
     scheme, _, where = text.partition(":")
-    module: ModuleType = plugins.find(sources(), "trajectory source", scheme)
-    trajectory: Trajectory = module.open_trajectory(where, progress)
+    source = plugins.find("trajectory source", scheme)
+    trajectory: Trajectory = source.open_trajectory(where, progress)
     return trajectory

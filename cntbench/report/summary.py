@@ -167,5 +167,10 @@ def _effects(film: xr.Dataset, task: str) -> Table:
 
 def _table(title: str) -> Table:
     return Table(
-        title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False
+        title=title,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )

@@ -1,0 +1,215 @@
+"""The command line: what users type, what they see, and exit codes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support.trajectories import run_cli, spoil, write_trajectory
+
+from cntbench.catalogue import shipped_folder
+from cntbench.storage import open_results
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Run a command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: run_cli(monkeypatch, capsys, *arguments)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """The options of a study that takes a second."""
+    folder = write_trajectory(tmp_path / "checkpoints")
+    return ["--trajectory", f"dir:{folder}", "--tasks", "induction, bigram", "--prompts", "2"]
+
+
+def test_run_measures_and_says_what_it_found_and_where(cli, study, tmp_path):
+    code, out, err = cli("run", *study, "-j", 1)
+    assert (code, err) == (0, "")
+    assert "Readouts of the clean model at steps 0, 8, 100" in out
+    assert "Strongest sources and targets on induction at step 100" in out
+    assert "± standard error" in out
+    assert "Measured 3 checkpoints, found 0 measured before." in out
+    path = tmp_path / "runs" / "nano" / "results.nc"
+    assert f"cntbench show {path.relative_to(tmp_path)}" in out
+    assert open_results(path).sizes["checkpoint"] == 3
+    code, out, err = cli("run", *study, "-j", 1)
+    assert (code, err) == (0, "")
+    assert "Measured 0 checkpoints, found 3 measured before." in out
+
+
+def test_the_command_it_prints_reads_the_result(cli, study, tmp_path):
+    _, out, _ = cli("run", *study, "-j", 1)
+    command = re.search(r"python -c \"(.*)\"\n", out)
+    shown = subprocess.run(
+        [sys.executable, "-c", command[1]], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    for name in ("influence", "readout_value", "target_layer", "step", "status"):
+        assert name in shown.stdout
+
+
+def test_show_prints_the_tables_of_a_result(cli, study, tmp_path):
+    _, ran, _ = cli("run", *study, "-j", 1)
+    code, shown, err = cli("show", "runs/nano/results.nc")
+    assert (code, err) == (0, "")
+    assert shown.strip()
+    assert shown.strip() in ran
+
+
+def test_a_failed_checkpoint_is_named_and_the_exit_code_is_3(cli, study, tmp_path, monkeypatch):
+    from cntbench.models.trajectory import Trajectory
+
+    load = Trajectory.load
+
+    def broken(self, checkpoint):
+        if checkpoint.name == "step8":
+            raise RuntimeError("no [luck]")
+        return load(self, checkpoint)
+
+    monkeypatch.setattr(Trajectory, "load", broken)
+    code, out, err = cli("run", *study, "-j", 1)
+    assert code == 3
+    assert "1 checkpoints failed; the same command tries them again" in err
+    assert "step8: RuntimeError: no [luck]" in err
+    assert "step8: failed: RuntimeError: no [luck]" in out
+    monkeypatch.setattr(Trajectory, "load", load)
+    code, out, _ = cli("run", *study, "-j", 1)
+    assert code == 0
+    assert "Measured 1 checkpoints, found 2 measured before." in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "nanno"], ["unknown study 'nanno'", "Did you mean 'nano'"]),
+        (["run", "--tasks", "inducton"], ["unknown task 'inducton'", "Did you mean 'induction'"]),
+        (["run", "--tasks", ","], ["tasks = [] is not allowed"]),
+        (["run", "--ablations", "zer"], ["unknown ablation 'zer'", "Did you mean 'zero'"]),
+        (["run", "--trajectory", "nanoo"], ["unknown trajectory source 'nanoo'", "'nano'"]),
+        (["run", "--trajectory", "dir:nowhere"], ["nowhere: no such folder"]),
+        (["run", "--prompts", "0"], ["prompts = 0 is not allowed"]),
+        (["run", "--specs", "nowhere"], ["nowhere: is not a folder of specs"]),
+        (["show", "none.nc"], ["none.nc: no such file"]),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(cli, tmp_path, arguments, says):
+    code, out, err = cli(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    for part in says:
+        assert part in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments", [["runn"], ["run", "--job", "2"], ["list", "task"], ["run", "-j", "0"]]
+)
+def test_a_mistyped_command_is_exit_code_2(cli, arguments):
+    code, _, err = cli(*arguments)
+    assert code == 2
+    assert "Traceback" not in err
+
+
+def test_non_finite_weights_are_refused_before_anything_is_written(cli, study, tmp_path):
+    spoil(tmp_path / "checkpoints" / "step8")
+    code, out, err = cli("run", *study)
+    assert (code, out) == (2, "")
+    assert "step8" in err
+    assert "non-finite" in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_damaged_result_is_refused(cli, study, tmp_path):
+    cli("run", *study, "-j", 1)
+    path = tmp_path / "runs" / "nano" / "results.nc"
+    path.write_bytes(path.read_bytes()[:5000])
+    code, _, err = cli("show", path)
+    assert code == 2
+    assert "truncated" in err
+
+
+def test_the_folder_of_another_study_is_refused(cli, study):
+    assert cli("run", *study, "-j", 1)[0] == 0
+    code, _, err = cli("run", *study, "--seed", 5)
+    assert code == 2
+    assert "belongs to another study; different: seed" in err
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("tasks", ["induction v1", "single_repeat v1"]),
+        ("ablations", ["zero v1", "resample v1"]),
+        ("studies", ["nano v1"]),
+        ("generators", ["repeated_block"]),
+        ("replacements", ["zero", "noise"]),
+        ("measures", ["relative_l2", "cosine"]),
+        ("metrics", ["gini", "turnover"]),
+        ("sources", ["nano", "dir"]),
+    ],
+)
+def test_list_shows_names_summaries_and_files(cli, kind, names):
+    code, out, err = cli("list", kind)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    for name in names:
+        at = next(i for i, line in enumerate(lines) if line.startswith(f"{name}  "))
+        assert len(lines[at]) > len(name) + 10
+        path = lines[at + 1].strip()
+        assert os.path.isfile(path), path  # noqa: PTH113
+
+
+def test_list_shows_a_users_specs(cli, tmp_path):
+    shipped = shipped_folder() / "ablations" / "zero.toml"
+    (tmp_path / "ablations").mkdir()
+    (tmp_path / "ablations" / "mine.toml").write_text(shipped.read_text())
+    code, out, _ = cli("list", "ablations", "--specs", tmp_path)
+    assert code == 0
+    assert "mine v1" in out
+
+
+def test_version_and_help(cli):
+    assert cli("--version")[1].startswith("cntbench ")
+    code, out, _ = cli("run", "--help")
+    assert code == 0
+    assert "--trajectory" in out
+
+
+def test_ctrl_c_keeps_whole_shards_and_says_how_to_go_on(study, tmp_path, cli):
+    """A real interrupt, as a terminal sends it: to the whole process group."""
+    write_trajectory(tmp_path / "checkpoints", steps=tuple(range(200, 240)))
+    command = [sys.executable, "-c", "from cntbench.cli import main; main()", "run", *study]
+    process = subprocess.Popen(
+        [*command, "-j", "2", "--prompts", "32"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    shards = tmp_path / "runs" / "nano" / "shards"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(shards.glob("*.nc")):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    kept = re.search(r"Interrupted: (\d+) of 43 checkpoints are kept", err)
+    assert kept, (out, err)
+    assert "The same command goes on from there." in err
+    whole = sorted(shards.glob("*.nc"))
+    assert 1 <= len(whole) < 43
+    for path in whole:
+        open_results(path)
+    code, out, _ = cli("run", *study, "-j", 1, "--prompts", 32)
+    assert code == 0
+    assert f"found {len(whole)} measured before" in out

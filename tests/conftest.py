@@ -1,0 +1,32 @@
+"""Settings of every test: one thread, and reproducible hypothesis runs."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from transformers.utils import logging as transformers_logging
+
+torch.set_num_threads(1)
+transformers_logging.disable_progress_bar()
+
+# A slow machine is no failure, and a failure prints how to repeat it. On CI the examples are
+# always the same ones, so that a red build means a changed program.
+settings.register_profile(
+    "local", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="Measure the golden results anew."
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--update-golden") and os.environ.get("CI"):
+        raise pytest.UsageError("CI never updates golden results")

@@ -1,0 +1,52 @@
+"""Random films that satisfy the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from cntbench.components import components, feasible
+from cntbench.dataset import checkpoint_dataset, film
+from cntbench.influence import Influence
+from cntbench.models.trajectory import Checkpoint
+from cntbench.specs import READOUTS
+
+
+def random_influence(rng: np.random.Generator, nodes, ablations: int) -> Influence:
+    """Numbers of the right shape and range."""
+    n, k = len(nodes), len(READOUTS)
+    edges = np.where(feasible(nodes), rng.random((ablations, n, n)), np.nan)
+    is_head = np.array([node.kind == "head" for node in nodes])
+    return Influence(
+        influence=edges,
+        influence_se=edges / 10,
+        readout_value=rng.random(k),
+        readout_se=rng.random(k),
+        readout_effect=rng.standard_normal((ablations, k, n)),
+        readout_effect_se=rng.random((ablations, k, n)),
+        prefix_matching=np.where(is_head, rng.random(n), np.nan),
+        previous_token=np.where(is_head, rng.random(n), np.nan),
+    )
+
+
+def random_film(
+    *,
+    names: Sequence[str] = ("step0", "step8", "step100"),
+    tasks: Sequence[str] = ("induction",),
+    ablations: Sequence[str] = ("zero", "mean"),
+    revisions: Sequence[str] | None = None,
+    seed: int = 0,
+) -> xr.Dataset:
+    """A film of a two-layer model."""
+    rng = np.random.default_rng(seed)
+    nodes = components(2, 2, parallel=True)
+    parts = []
+    for index, name in enumerate(names):
+        revision = revisions[index] if revisions else f"{index:064x}"
+        checkpoint = Checkpoint(name, int(name.removeprefix("step")), revision, Path())
+        measured = [random_influence(rng, nodes, len(ablations)) for _ in tasks]
+        parts.append(checkpoint_dataset(checkpoint, nodes, tasks, ablations, measured))
+    return film(parts, {"seed": seed})

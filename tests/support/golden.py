@@ -1,0 +1,79 @@
+"""How golden results are measured: every task × ablation there is, on the golden trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import xarray as xr
+
+from cntbench.catalogue import Catalogue, StudyEntry, load_catalogue
+from cntbench.dataset import checkpoint_dataset, film
+from cntbench.influence import influence
+from cntbench.models import checkpoint_files
+from cntbench.models.adapters import gpt_neox
+from cntbench.models.decoder import Decoder
+from cntbench.plan import make_plan
+from cntbench.runner import provenance
+from cntbench.specs import StudySpec
+
+PROMPTS = 8
+
+
+def golden_study(catalogue: Catalogue, trajectory: Path) -> StudyEntry:
+    """Every shipped task and ablation."""
+    spec = StudySpec(
+        version=1,
+        summary="Every task and ablation on the golden trajectory.",
+        trajectory=f"dir:{trajectory}",
+        tasks=tuple(catalogue.tasks),
+        ablations=tuple(catalogue.ablations),
+        prompts=PROMPTS,
+    )
+    return StudyEntry("golden", trajectory, spec)
+
+
+def in_float64(folder: Path) -> Decoder:
+    """A checkpoint's decoder with double precision throughout."""
+    tensors = {k: t.double() for k, t in checkpoint_files.read_tensors(folder).items()}
+    config = checkpoint_files.read_config(folder)
+    return gpt_neox.decoder(config, tensors)
+
+
+def measure_golden(
+    trajectory: Path, *, double: bool = False, steps: Sequence[int] = ()
+) -> xr.Dataset:
+    """Measure everything (at some steps), in float32 as users do, or in float64."""
+    torch.set_num_threads(1)
+    catalogue = load_catalogue()
+    plan = make_plan(catalogue, golden_study(catalogue, trajectory), lambda *_: None)
+    prompts = plan.prompts()
+    parts = []
+    for checkpoint in plan.trajectory.checkpoints:
+        if steps and checkpoint.step not in steps:
+            continue
+        model = in_float64(checkpoint.folder) if double else plan.trajectory.load(checkpoint)
+        measured = [
+            influence(
+                model,
+                made,
+                [entry.method for entry in plan.ablations],
+                observe_all=task.spec.observed == "all",
+                effects=task.spec.effects,
+            )
+            for task, made in zip(plan.tasks, prompts, strict=True)
+        ]
+        names = [t.name for t in plan.tasks], [a.name for a in plan.ablations]
+        parts.append(
+            checkpoint_dataset(checkpoint, plan.trajectory.shape.components, *names, measured)
+        )
+    attributes = provenance(plan)
+    # Neither where the trajectory lies nor which versions measured it makes a golden result.
+    stable = {k: attributes[k] for k in ("study", "seed", "prompts", "dtype", "feasible_edges")}
+    return film(parts, {**stable, "source": "nano"})
+
+
+def only(dataset: xr.Dataset, task: str, ablation: str) -> xr.Dataset:
+    """One task and one ablation of a film."""
+    return dataset.sel(task=[task], ablation=[ablation])

@@ -1,0 +1,116 @@
+"""The collection of specs: shipped ones and the user's; one bad file stops it."""
+
+from __future__ import annotations
+
+import pytest
+
+from cntbench.catalogue import ENVIRONMENT_VARIABLE, load_catalogue, shipped_folder
+from cntbench.errors import SpecError
+
+TASK = """
+version = 1
+summary = "Mine."
+generator = "random_tokens"
+learnt = "x"
+not_learnt = "y"
+[parameters]
+length = 5
+"""
+ABLATION = """
+version = 1
+summary = "Mine."
+replacement = "zero"
+measure = "relative_l2"
+"""
+STUDY = """
+version = 1
+summary = "Mine."
+trajectory = "nano"
+tasks = ["induction"]
+ablations = ["zero"]
+"""
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_every_shipped_spec_is_collected():
+    catalogue = load_catalogue()
+    files = {path.stem for path in shipped_folder().rglob("*.toml")}
+    assert files == {*catalogue.tasks, *catalogue.ablations, *catalogue.studies}
+    assert not catalogue.tasks["induction"].control
+    assert catalogue.tasks["bigram"].control
+    assert {"nano"} <= set(catalogue.studies)
+
+
+def test_a_users_folder_adds_specs(tmp_path, monkeypatch):
+    write(tmp_path, "mine.toml", TASK)
+    write(tmp_path, "controls/mine_too.toml", TASK)
+    write(tmp_path, "ablations/mine.toml", ABLATION)
+    write(tmp_path, "studies/mine.toml", STUDY.replace('["induction"]', '["mine", "mine_too"]'))
+    for catalogue in (
+        load_catalogue([tmp_path]),
+        (monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path)), load_catalogue())[1],
+    ):
+        assert {"mine", "mine_too", "induction"} <= set(catalogue.tasks)
+        assert "mine" in catalogue.ablations
+        assert catalogue.study("mine").spec.tasks == ("mine", "mine_too")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("induction.toml", TASK, ["task 'induction' exists already in", "another name"]),
+        ("controls/induction.toml", TASK, ["task 'induction' exists already"]),
+        ("ablations/zero.toml", ABLATION, ["ablation 'zero' exists already"]),
+        ("mine.toml", TASK.replace("random_tokens", "random_token"),
+         ["generator", "unknown generator 'random_token'", "Did you mean 'random_tokens'"]),
+        ("mine.toml", TASK.replace("length = 5", "lenght = 5"),
+         ["unknown key 'parameters.lenght'", "Did you mean 'length'"]),
+        ("mine.toml", TASK.replace("length = 5", "length = 1"),
+         ["parameters.length = 1 is not allowed", "greater than or equal to 2"]),
+        ("mine.toml", TASK.replace("length = 5", ""), ["'parameters.length' is missing"]),
+        ("ablations/mine.toml", ABLATION.replace('"zero"', '"zer"'),
+         ["unknown replacement 'zer'", "Did you mean 'zero'"]),
+        ("ablations/mine.toml", ABLATION.replace("relative_l2", "l2"),
+         ["unknown measure 'l2'", "relative_l2"]),
+        ("studies/mine.toml", STUDY.replace("induction", "inducton"),
+         ["tasks", "unknown task 'inducton'", "Did you mean 'induction'"]),
+        ("studies/mine.toml", STUDY.replace('["zero"]', '["zero", "zero"]'),
+         ["ablation 'zero' stands twice"]),
+        ("studies/mine.toml", STUDY.replace('["zero"]', '["nil"]'), ["unknown ablation 'nil'"]),
+        ("ablation/mine.toml", ABLATION, ["folder 'ablation'", "Did you mean 'ablations'"]),
+        ("mine.toml", "version = = 1", ["malformed TOML", "line 1"]),
+    ],
+)  # fmt: skip
+def test_one_bad_file_stops_the_collection(tmp_path, name, text, says):
+    path = write(tmp_path, name, text)
+    with pytest.raises(SpecError) as caught:
+        load_catalogue([tmp_path])
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    for part in says:
+        assert part in message
+
+
+def test_a_folder_that_is_none_is_an_error(tmp_path):
+    with pytest.raises(SpecError, match="is not a folder of specs"):
+        load_catalogue([tmp_path / "none"])
+
+
+def test_a_study_can_be_amended_and_is_checked_again():
+    catalogue = load_catalogue()
+    nano = catalogue.study("nano")
+    changed = catalogue.amend(nano, {"prompts": 3, "tasks": ("bigram",)})
+    assert (changed.spec.prompts, changed.spec.tasks) == (3, ("bigram",))
+    assert changed.spec.ablations == nano.spec.ablations
+    with pytest.raises(SpecError, match="command line: tasks: unknown task 'bigrm'"):
+        catalogue.amend(nano, {"tasks": ("bigrm",)})
+    with pytest.raises(SpecError, match="command line: prompts = 0 is not allowed"):
+        catalogue.amend(nano, {"prompts": 0})
+    with pytest.raises(SpecError, match="Did you mean 'nano'"):
+        catalogue.study("nanno")

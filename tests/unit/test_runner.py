@@ -1,0 +1,191 @@
+"""Runs: the engine's numbers, the same on any number of processes, and nothing lost."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from safetensors.torch import load_file, save_file
+from support.trajectories import write_trajectory
+
+from cntbench.catalogue import load_catalogue
+from cntbench.errors import CntbenchError
+from cntbench.influence import influence
+from cntbench.plan import Plan, make_plan
+from cntbench.runner import Interrupted, run
+from cntbench.storage import open_results
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def plan_for(folder: Path, **changes: object) -> Plan:
+    catalogue = load_catalogue()
+    changes = {
+        "trajectory": f"dir:{folder}",
+        "tasks": ("induction", "bigram"),
+        "ablations": ("zero", "resample"),
+        "prompts": 3,
+        **changes,
+    }
+    return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    return write_trajectory(tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def plan(checkpoints):
+    return plan_for(checkpoints)
+
+
+def shards(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "shards").iterdir()}
+
+
+def test_the_result_holds_what_the_engine_measures(plan, tmp_path):
+    outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet)
+    assert (outcome.measured, outcome.reused, outcome.failed) == (3, 0, {})
+    film = open_results(outcome.path).to_dataset()
+    assert film.sizes["checkpoint"] == 3
+    model = plan.trajectory.load(plan.trajectory.checkpoints[1])
+    direct = influence(model, plan.prompts()[0], [entry.method for entry in plan.ablations])
+    at = {"task": "induction", "checkpoint": "step8"}
+    np.testing.assert_array_equal(film["influence"].sel(at), direct.influence.astype(np.float32))
+    asked = film["readout_effect"].sel({**at, "readout": "logit_difference"})
+    np.testing.assert_array_equal(asked, direct.readout_effect[:, 2].astype(np.float32))
+    effect = film["readout_effect"]
+    assert effect.sel(readout="cross_entropy", task="induction").isnull().all()
+    assert effect.sel(readout="cross_entropy", task="bigram").notnull().all()
+
+
+def test_metrics_stand_in_a_group(plan, tmp_path):
+    tree = open_results(run(plan, tmp_path / "run", jobs=1, progress=quiet).path)
+    strength = tree["metrics"]["out_strength"].sel(task="induction", ablation="zero")
+    weights = tree["influence"].sel(task="induction", ablation="zero")
+    np.testing.assert_allclose(strength, weights.sum("target"), rtol=1e-6)
+    assert tree["metrics"]["turnover"].isel(checkpoint=0).isnull().all()
+
+
+def test_processes_give_the_same_bytes(plan, tmp_path):
+    one = run(plan, tmp_path / "one", jobs=1, progress=quiet)
+    two = run(plan, tmp_path / "two", jobs=2, progress=quiet)
+    assert one.path.read_bytes() == two.path.read_bytes()
+
+
+def test_going_on_measures_only_what_is_missing(plan, tmp_path):
+    folder = tmp_path / "run"
+    whole = run(plan, folder, jobs=1, progress=quiet).path.read_bytes()
+    before = shards(folder)
+    (folder / "shards" / "step8.nc").unlink()
+    damaged = folder / "shards" / "step100.nc"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    again = run(plan, folder, jobs=1, progress=quiet)
+    assert (again.measured, again.reused) == (2, 1)
+    assert shards(folder)["step0.nc"] == before["step0.nc"]
+    assert again.path.read_bytes() == whole
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bytes(plan, tmp_path):
+    whole = run(plan, tmp_path / "whole", jobs=1, progress=quiet).path.read_bytes()
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="2 of 3 checkpoints are kept"):
+        run(plan, tmp_path / "run", jobs=1, progress=interrupt)
+    assert not (tmp_path / "run" / "results.nc").exists()
+    assert sorted(shards(tmp_path / "run")) == ["step0.nc", "step8.nc"]
+    again = run(plan, tmp_path / "run", jobs=1, progress=quiet)
+    assert (again.measured, again.reused) == (1, 2)
+    assert again.path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_checkpoint_that_fails_costs_no_other(plan, checkpoints, tmp_path, jobs):
+    path = checkpoints / "step8" / "model.safetensors"
+    good = load_file(path)
+    save_file({name: tensor + 1 for name, tensor in good.items()}, path)
+    outcome = run(plan, tmp_path / "run", jobs=jobs, progress=quiet)
+    assert list(outcome.failed) == ["step8"]
+    film = open_results(outcome.path).to_dataset()
+    assert (film["status"].sel(checkpoint="step8") == "failed").all()
+    assert "are not those" in film["status_reason"].sel(checkpoint="step8").values[0, 0]
+    assert film["influence"].sel(checkpoint=["step0", "step100"]).notnull().any()
+    save_file(good, path)
+    again = run(plan, tmp_path / "run", jobs=jobs, progress=quiet)
+    assert (again.measured, again.reused, again.failed) == (1, 2, {})
+
+
+def test_duplicates_are_marked(checkpoints, tmp_path):
+    shutil.copytree(checkpoints / "step0", checkpoints / "step1")
+    outcome = run(plan_for(checkpoints), tmp_path / "run", jobs=1, progress=quiet)
+    status = outcome.tree["status"].sel(task="induction", ablation="zero")
+    assert list(status.values) == ["ok", "duplicate", "ok", "ok"]
+    assert outcome.tree["metrics"]["gini"].sel(checkpoint="step1").isnull().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"prompts": 4}, "prompts"),
+        ({"seed": 1}, "seed"),
+        ({"tasks": ("induction",)}, r"tasks\.bigram"),
+        ({"ablations": ("zero",)}, r"ablations\.resample"),
+    ],
+)
+def test_a_folder_of_another_study_is_refused(plan, checkpoints, tmp_path, changes, named):
+    folder = tmp_path / "run"
+    run(plan, folder, jobs=1, progress=quiet)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    with pytest.raises(CntbenchError, match=f"belongs to another study; different: {named}"):
+        run(plan_for(checkpoints, **changes), folder, jobs=1, progress=quiet)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_prose_in_a_spec_does_not_make_another_study(plan, checkpoints):
+    assert "summary" not in plan.identity["tasks"]["induction"]
+    assert plan.hash == plan_for(checkpoints).hash
+
+
+def test_a_folder_that_cannot_be_used_is_refused(plan, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "diary.txt").write_text("dear")
+    with pytest.raises(CntbenchError, match="not the folder of a run"):
+        run(plan, tmp_path / "notes", jobs=1, progress=quiet)
+    with pytest.raises(CntbenchError, match="is a file"):
+        run(plan, tmp_path / "notes" / "diary.txt", jobs=1, progress=quiet)
+    with pytest.raises(CntbenchError, match="cannot be written"):
+        run(plan, tmp_path / "notes" / "diary.txt" / "run", jobs=1, progress=quiet)
+    assert (tmp_path / "notes" / "diary.txt").read_text() == "dear"
+
+
+def test_a_second_run_in_the_same_folder_is_refused(plan, tmp_path):
+    folder = tmp_path / "run"
+    run(plan, folder, jobs=1, progress=quiet)
+    with (
+        FileLock(folder / ".lock"),
+        pytest.raises(CntbenchError, match="another run is using this folder"),
+    ):
+        run(plan, folder, jobs=1, progress=quiet)
+
+
+def test_a_model_that_is_too_small_is_refused_before_anything_is_written(tmp_path):
+    small = write_trajectory(tmp_path / "small", vocabulary=20)
+    with pytest.raises(CntbenchError, match=r"task 'long_gap': the vocabulary is too small: 24"):
+        plan_for(small, tasks=("long_gap",))
+    short = write_trajectory(tmp_path / "short", context=16)
+    with pytest.raises(CntbenchError, match=r"'induction' has prompts of 32 tokens.* is 16"):
+        plan_for(short)
+
+
+def test_an_ablation_by_other_prompts_needs_two(checkpoints):
+    with pytest.raises(CntbenchError, match="'resample_other' takes outputs from other prompts"):
+        plan_for(checkpoints, ablations=("resample_other",), prompts=1)

@@ -1,0 +1,138 @@
+"""Result files: whole or not at all, checked when read."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import xarray as xr
+from support.films import random_film
+
+from cntbench.errors import StorageError
+from cntbench.storage import content_checksum, open_results, write_results
+
+
+@pytest.fixture
+def tree() -> xr.DataTree:
+    film = random_film()
+    extra = xr.Dataset({"gini": (("task",), np.array([0.5]), {"units": "1"})})
+    return xr.DataTree.from_dict({"/": film, "/metrics": extra})
+
+
+def test_what_is_written_is_read(tree, tmp_path):
+    write_results(tree, tmp_path / "results.nc")
+    back = open_results(tmp_path / "results.nc")
+    assert content_checksum(back) == content_checksum(tree)
+    xr.testing.assert_identical(back["metrics"]["gini"].variable, tree["metrics"]["gini"].variable)
+    assert np.array_equal(back["influence"], tree["influence"], equal_nan=True)
+
+
+def test_the_file_opens_with_xarray_alone(tree, tmp_path):
+    write_results(tree, tmp_path / "results.nc")
+    with xr.open_dataset(tmp_path / "results.nc") as dataset:
+        assert dataset["influence"].dims == ("task", "ablation", "checkpoint", "source", "target")
+        assert list(dataset["source"].values[:2]) == ["L0.H0", "L0.H1"]
+        assert dataset.attrs["Conventions"].startswith("CF-")
+        assert dataset["influence"].attrs["units"] == "1"
+
+
+def test_the_same_result_is_the_same_bytes(tree, tmp_path):
+    for name in ("a.nc", "b.nc"):
+        write_results(tree, tmp_path / name)
+    assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
+
+
+def test_long_labels_survive_a_second_writing(tmp_path):
+    """The labels' length in the first file once cut those that were written later."""
+    write_results(xr.DataTree(random_film(names=["step1"])), tmp_path / "short.nc")
+    short = open_results(tmp_path / "short.nc").to_dataset()
+    longer = short.assign_coords(checkpoint=("checkpoint", ["step1000000"], short.checkpoint.attrs))
+    write_results(xr.DataTree(longer), tmp_path / "long.nc")
+    back = open_results(tmp_path / "long.nc")
+    assert back["checkpoint"].item() == "step1000000"
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.99])
+def test_a_truncated_file_is_refused(tree, tmp_path, keep):
+    path = tmp_path / "results.nc"
+    write_results(tree, path)
+    content = path.read_bytes()
+    size = int(keep * len(content)) if isinstance(keep, float) else keep
+    path.write_bytes(content[:size])
+    with pytest.raises(StorageError, match=r"results\.nc: .*(truncated|checksum)"):
+        open_results(path)
+
+
+def test_a_changed_number_is_refused(tree, tmp_path):
+    import netCDF4
+
+    path = tmp_path / "results.nc"
+    write_results(tree, path)
+    with netCDF4.Dataset(path, "a") as file:
+        file["readout_value"][0, 0, 0] += 1
+    with pytest.raises(StorageError, match="checksum"):
+        open_results(path)
+
+
+def test_another_netcdf_file_is_refused(tmp_path):
+    xr.Dataset({"x": 1}).to_netcdf(tmp_path / "other.nc")
+    with pytest.raises(StorageError, match="not written by cntbench"):
+        open_results(tmp_path / "other.nc")
+
+
+def test_a_missing_file_names_the_nearest(tree, tmp_path):
+    write_results(tree, tmp_path / "results.nc")
+    with pytest.raises(StorageError, match=r"Did you mean 'results\.nc'"):
+        open_results(tmp_path / "result.nc")
+    with pytest.raises(StorageError, match="is a folder"):
+        open_results(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file(tree, tmp_path, monkeypatch):
+    path = tmp_path / "results.nc"
+    write_results(tree, path)
+    before = path.read_bytes()
+
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        write_results(tree, path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["results.nc"]
+
+
+def test_an_invalid_result_is_never_written(tree, tmp_path):
+    tree["influence"].attrs["units"] = "m"
+    with pytest.raises(StorageError, match="influence"):
+        write_results(tree, tmp_path / "results.nc")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_checksum_sees_every_part(tree):
+    seen = {content_checksum(tree)}
+
+    def changed(edit) -> xr.DataTree:
+        other = tree.copy(deep=True)
+        edit(other)
+        return other
+
+    def bump(name):
+        def edit(other):
+            other[name].values.flat[0] += 1
+
+        return edit
+
+    edits = [
+        bump("readout_value"),
+        bump("metrics/gini"),
+        lambda other: other.attrs.update(seed=5),
+        lambda other: other["influence"].attrs.update(units="2"),
+        lambda other: other["status"].values.__setitem__((0, 0, 0), "failed"),
+    ]
+    for edit in edits:
+        checksum = content_checksum(changed(edit))
+        assert checksum not in seen
+        seen.add(checksum)

@@ -1,0 +1,225 @@
+"""Where checkpoints come from: folders in Hugging Face's format, and the embedded model."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support.trajectories import spoil, write_trajectory
+from transformers import AutoModelForCausalLM
+
+from cntbench.errors import CntbenchError
+from cntbench.models import checkpoint_files
+from cntbench.models.nano_training import Recipe, train
+from cntbench.models.sources import nano
+from cntbench.models.trajectory import open_trajectory
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def test_a_folder_is_a_trajectory_in_the_order_of_its_steps(tmp_path):
+    write_trajectory(tmp_path, steps=(100, 8, 0))
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "notes.txt").write_text("not a checkpoint")
+    trajectory = open_trajectory(f"dir:{tmp_path}", quiet)
+    assert [c.step for c in trajectory.checkpoints] == [0, 8, 100]
+    assert [c.name for c in trajectory.checkpoints] == ["step0", "step8", "step100"]
+    assert len({c.revision for c in trajectory.checkpoints}) == 3
+    assert len(trajectory.shape.components) == 6
+    model = trajectory.load(trajectory.checkpoints[0])
+    assert model.components == trajectory.shape.components
+    assert (model.vocabulary, model.context) == (40, 64)
+
+
+def test_the_weights_are_read_in_float32_from_half_precision(tmp_path):
+    write_trajectory(tmp_path, steps=(1,))
+    path = tmp_path / "step1" / "model.safetensors"
+    save_file({k: v.half() for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
+    trajectory = open_trajectory(f"dir:{tmp_path}", quiet)
+    assert trajectory.load(trajectory.checkpoints[0]).dtype == torch.float32
+
+
+def test_split_safetensors_are_joined(tmp_path):
+    write_trajectory(tmp_path, steps=(1,))
+    whole = tmp_path / "step1" / "model.safetensors"
+    tensors = load_file(whole)
+    before = checkpoint_files.revision(tensors)
+    names = sorted(tensors)
+    for index, part in enumerate((names[:5], names[5:]), start=1):
+        save_file(
+            {name: tensors[name] for name in part},
+            tmp_path / "step1" / f"model-0000{index}-of-00002.safetensors",
+        )
+    whole.unlink()
+    trajectory = open_trajectory(f"dir:{tmp_path}", quiet)
+    assert trajectory.checkpoints[0].revision == before
+
+
+def edit_config(folder, old, new):
+    path = folder / "step8" / "config.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def drop_tensor(folder):
+    path = folder / "step8" / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["gpt_neox.layers.0.mlp.dense_h_to_4h.weight"]
+    save_file(tensors, path)
+
+
+def truncate(folder):
+    path = folder / "step8" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def empty(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (empty, ["has no checkpoints", "step1000"]),
+        (shutil.rmtree, ["no such folder"]),
+        (lambda f: (f / "step8" / "config.json").unlink(), ["step8", "no such file"]),
+        (lambda f: (f / "step8" / "config.json").write_text("{"), ["is not a model config"]),
+        (lambda f: edit_config(f, '"gpt_neox"', '"gpt_nex"'),
+         ["'gpt_nex' is not supported", "Did you mean 'gpt_neox'", "adapters"]),
+        (lambda f: edit_config(f, '"gelu"', '"gelu_9"'), ["'gelu_9' is not supported", "gelu"]),
+        (lambda f: edit_config(f, '"default"', '"yarn"'), ["config"]),
+        (lambda f: edit_config(f, '"num_attention_heads": 2', '"num_attention_heads": 4'),
+         ["step8", "other components"]),
+        (lambda f: (f / "step8" / "model.safetensors").unlink(), ["has no model.safetensors"]),
+        (truncate, ["is not a whole safetensors file"]),
+        (lambda f: spoil(f / "step8"), ["step8", "final_layer_norm.bias", "non-finite"]),
+        (lambda f: (f / "step8").rename(f / "best"), ["best", "does not end in a training step"]),
+        (lambda f: shutil.copytree(f / "step8", f / "checkpoint-8"), ["is of step 8"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_folder_is_said(tmp_path, damage, says):
+    folder = write_trajectory(tmp_path / "run")
+    damage(folder)
+    with pytest.raises(CntbenchError) as caught:
+        open_trajectory(f"dir:{folder}", quiet)
+    assert str(folder) in str(caught.value)
+    for part in says:
+        assert part in str(caught.value)
+
+
+def test_a_missing_tensor_is_named_when_the_checkpoint_is_loaded(tmp_path):
+    folder = write_trajectory(tmp_path)
+    drop_tensor(folder)
+    trajectory = open_trajectory(f"dir:{folder}", quiet)
+    with pytest.raises(CntbenchError, match=r"step8: has no tensor .*mlp\.dense_h_to_4h"):
+        trajectory.load(trajectory.checkpoints[1])
+
+
+def test_weights_that_change_under_a_run_are_noticed(tmp_path):
+    trajectory = open_trajectory(f"dir:{write_trajectory(tmp_path)}", quiet)
+    shutil.copy(tmp_path / "step0" / "model.safetensors", tmp_path / "step8")
+    with pytest.raises(CntbenchError, match="are not those"):
+        trajectory.load(trajectory.checkpoints[1])
+
+
+@pytest.mark.parametrize("text", ["nanno", "hub:x/y", "nano:sed=3", "nano:seed=-1", "dir:", ""])
+def test_an_unknown_trajectory_is_an_error(text):
+    with pytest.raises(CntbenchError, match=r"nano|dir:PATH"):
+        open_trajectory(text, quiet)
+
+
+@pytest.fixture
+def small_nano(tmp_path, monkeypatch):
+    """The embedded model, trained for sixteen steps."""
+    recipe = partial(Recipe, last=16, batch=4, length=16, longest_period=8)
+    monkeypatch.setattr(nano, "Recipe", recipe)
+    monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path / "cache"))
+    return recipe
+
+
+def test_the_embedded_model_is_trained_once(small_nano, tmp_path):
+    said = []
+    first = open_trajectory("nano", lambda *report: said.append(report))
+    assert [c.step for c in first.checkpoints] == [0, 1, 2, 4, 8, 16]
+    assert first.checkpoints[-1].tokens_seen == 16 * 4 * 16
+    assert said
+    said.clear()
+    again = open_trajectory("nano:seed=0", lambda *report: said.append(report))
+    assert not said
+    assert again.checkpoints == first.checkpoints
+    assert again.chain is not None
+    np.testing.assert_allclose(again.chain.sum(axis=1), 1)
+    other = open_trajectory("nano:seed=3", quiet)
+    assert {c.revision for c in other.checkpoints}.isdisjoint(
+        {c.revision for c in first.checkpoints}
+    )
+
+
+def test_the_checkpoints_load_with_transformers_alone(small_nano):
+    trajectory = open_trajectory("nano", quiet)
+    last = trajectory.checkpoints[-1]
+    model = AutoModelForCausalLM.from_pretrained(last.folder)
+    assert model.config.model_type == "gpt_neox"
+    theirs = model.state_dict()["gpt_neox.embed_in.weight"]
+    ours = trajectory.load(last).embed(torch.arange(32))
+    assert torch.equal(theirs, ours)
+
+
+def test_an_interrupted_training_leaves_nothing_half_written(small_nano, tmp_path):
+    def interrupt(what, done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_trajectory("nano", interrupt)
+    finished = [p for p in (tmp_path / "cache").iterdir() if (p / nano.MANIFEST).exists()]
+    assert not finished
+    assert len(open_trajectory("nano", quiet).checkpoints) == 6
+
+
+def test_the_same_recipe_gives_the_same_weights(tmp_path, small_nano):
+    recipe = small_nano(seed=1)
+    torch.manual_seed(1)
+    first = train(recipe, tmp_path / "a", quiet)
+    torch.manual_seed(2)
+    assert train(recipe, tmp_path / "b", quiet) == first
+
+
+def test_a_damaged_cache_says_what_to_do(small_nano, tmp_path):
+    open_trajectory("nano", quiet)
+    folder = next(p for p in (tmp_path / "cache").iterdir() if p.is_dir())
+    shutil.rmtree(folder / "step0")
+    with pytest.raises(CntbenchError, match=r"damaged.*\n?.*Delete the folder"):
+        open_trajectory("nano", quiet)
+
+
+def test_a_cache_that_cannot_be_written_is_an_error(small_nano, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(CntbenchError, match="CNTBENCH_CACHE"):
+        open_trajectory("nano", quiet)
+
+
+def test_the_default_recipe_has_143_checkpoints():
+    steps = Recipe().checkpoint_steps
+    assert len(steps) == len(set(steps)) == 143
+    assert steps == tuple(sorted(steps))
+
+
+def test_batches_are_half_chains_and_half_repeats():
+    recipe = Recipe(batch=8, length=40)
+    batch = next(recipe.batches()).numpy()
+    assert batch.shape == (8, 40)
+
+    def repeats(row):
+        return any((row[p:] == row[:-p]).all() for p in range(6, 25))
+
+    assert [repeats(row) for row in batch] == [False] * 4 + [True] * 4
