@@ -9,7 +9,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from support.ablations import TASKS, measures, replacements
 
 from cntbench import plugins
@@ -232,7 +232,7 @@ def test_arrays_become_tuples():
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=8,
+    max_leaves=4,
 )
 
 
@@ -245,12 +245,14 @@ def shuffled(value, random):
     return [shuffled(inner, random) for inner in value] if isinstance(value, list) else value
 
 
+@settings(max_examples=40)
 @given(table=st.dictionaries(st.text(max_size=3), plain), random=st.randoms())
 def test_the_hash_does_not_know_the_order_of_keys(table, random):
     again = shuffled(table, random)
     assert content_hash(again) == content_hash(table)
 
 
+@settings(max_examples=40)
 @given(
     one=st.dictionaries(st.text(max_size=2), plain), two=st.dictionaries(st.text(max_size=2), plain)
 )
