@@ -1,4 +1,4 @@
-"""Common checks of every ablation in ``tasks/ablations``, on small random models.
+"""Common checks of every ablation in the catalogue, on small random models.
 
 A new ablation is checked by lying in its folder; nothing is to be registered here.
 """
@@ -22,12 +22,12 @@ from support.models import decoder, random_gpt_neox, random_prompts
 from support.oracle import oracle_influence
 
 import cntbench
+from cntbench.ablation import Ablation
 from cntbench.components import feasible
 from cntbench.influence import Influence, influence
 from cntbench.replacements import mean, noise, resample, zero
 from cntbench.replacements._base import Replacement
 from cntbench.specs import READOUTS
-from cntbench.sweep import Ablation
 
 EVERY = pytest.mark.parametrize("name", sorted(shipped()))
 EVERY_MEASURE = pytest.mark.parametrize("measure", sorted(measures()))
@@ -165,8 +165,8 @@ def test_the_clean_output_changes_exactly_no_readout(case):
 @FEW
 @given(case=cases())
 def test_feasible_edges_are_in_range_and_others_are_nan(name, case):
-    found = case.measure([shipped()[name].ablation])
-    low, high = shipped()[name].bounds
+    found = case.measure([shipped()[name].method])
+    low, high = measures()[shipped()[name].spec.measure].RANGE
     edges = found.influence[0][case.allowed]
     assert np.isfinite(edges).all()
     assert (edges >= low).all()
@@ -186,7 +186,7 @@ def test_feasible_edges_are_in_range_and_others_are_nan(name, case):
 @settings(max_examples=4)
 @given(case=doubles(prompts=st.integers(1, 2)))
 def test_agrees_with_the_naive_oracle(name, case):
-    spec, ablation = shipped()[name].spec, shipped()[name].ablation
+    spec, ablation = shipped()[name].spec, shipped()[name].method
     found = case.measure([ablation])
     edges, values, effects = oracle_influence(
         case.model,
@@ -207,12 +207,12 @@ def test_agrees_with_the_naive_oracle(name, case):
 @FEW
 @given(case=cases())
 def test_the_same_input_gives_the_same_bits(name, case):
-    one = case.measure([shipped()[name].ablation])
+    one = case.measure([shipped()[name].method])
     torch.manual_seed(5)  # the streams of the libraries have no part in it
     np.random.seed(5)
     random.seed(5)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    two = case.measure([shipped()[name].ablation])
+    two = case.measure([shipped()[name].method])
     equal(one, two)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()
@@ -224,8 +224,8 @@ def test_the_same_input_gives_the_same_bits(name, case):
 @given(case=doubles(prompts=st.integers(2, 5)), data=st.data())
 def test_the_order_of_prompts_does_not_matter(name, case, data):
     order = np.array(data.draw(st.permutations(range(len(case.prompts)))))
-    one = case.measure([shipped()[name].ablation])
-    close(case.measure([shipped()[name].ablation], prompts=case.prompts.take(order)), one)
+    one = case.measure([shipped()[name].method])
+    close(case.measure([shipped()[name].method], prompts=case.prompts.take(order)), one)
 
 
 def chunking_constants():
@@ -254,13 +254,13 @@ def test_there_are_chunking_constants_to_vary():
     at_once=st.sampled_from([1, 7, 40, 250]),
 )
 def test_the_size_of_chunks_does_not_matter(name, case, budget, at_once):
-    one = case.measure([shipped()[name].ablation])
-    close(case.measure([shipped()[name].ablation], memory_budget=budget), one)
+    one = case.measure([shipped()[name].method])
+    close(case.measure([shipped()[name].method], memory_budget=budget), one)
     with pytest.MonkeyPatch.context() as patch:
         for module, key in chunking_constants():
             patch.setattr(module, key, at_once)
-        close(case.measure([shipped()[name].ablation]), one)
-        close(case.measure([shipped()[name].ablation], memory_budget=budget), one)
+        close(case.measure([shipped()[name].method]), one)
+        close(case.measure([shipped()[name].method], memory_budget=budget), one)
 
 
 @EVERY
@@ -268,8 +268,8 @@ def test_the_size_of_chunks_does_not_matter(name, case, budget, at_once):
 @given(case=doubles(), times=st.integers(2, 3))
 def test_duplicated_prompts_leave_means_unchanged(name, case, times):
     twice = case.prompts.take(np.tile(np.arange(len(case.prompts)), times))
-    one = case.measure([shipped()[name].ablation])
-    close(case.measure([shipped()[name].ablation], prompts=twice), one, MEANS)
+    one = case.measure([shipped()[name].method])
+    close(case.measure([shipped()[name].method], prompts=twice), one, MEANS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,8 +310,8 @@ def test_permuting_heads_permutes_the_matrix(name, case, data):
             tensor.copy_(tensor.unflatten(0, (heads, -1))[order].flatten(0, 1))
         dense.weight.copy_(dense.weight.unflatten(1, (heads, -1))[:, order].flatten(1))
 
-    shared = SameNoise(shipped()[name].ablation.replacement)
-    ablation = dataclasses.replace(shipped()[name].ablation, replacement=shared)
+    shared = SameNoise(shipped()[name].method.replacement)
+    ablation = dataclasses.replace(shipped()[name].method, replacement=shared)
     before = case.measure([ablation])
     after = case.measure([ablation], model=case.with_weights(permute))
     nodes = np.array(
@@ -358,7 +358,7 @@ def test_inputs_are_left_alone(name, case, budget):
     assert len(held) > 15
     assert len(arrays) == 7
     before = [value.clone() for value in held], [value.copy() for value in arrays]
-    influence(model, case.prompts, [shipped()[name].ablation], memory_budget=budget)
+    influence(model, case.prompts, [shipped()[name].method], memory_budget=budget)
     for now, then in zip(held, before[0], strict=True):
         assert torch.equal(now, then)
     for now, then in zip(arrays, before[1], strict=True):
@@ -402,7 +402,7 @@ def test_influence_runs_along_edges_that_carry_something(name, case, data):
         elif fate == "deaf":  # writes a constant
             layer.mlp.dense_h_to_4h.weight.zero_()
 
-    found = case.measure([shipped()[name].ablation], model=case.with_weights(maim))
+    found = case.measure([shipped()[name].method], model=case.with_weights(maim))
     is_head = np.array([(i + 1) % (heads + 1) != 0 for i in range(count)])
     mute = np.array([f == "mute" for f in fates]) | (
         is_head & np.array([f == "deaf" for f in fates])
@@ -412,7 +412,7 @@ def test_influence_runs_along_edges_that_carry_something(name, case, data):
     carried = np.nan_to_num(found.influence[0]) > ROUNDING[torch.float64]
     assert not (carried & ~reachability(direct)).any()
     assert (abs(found.readout_effect[0][:, mute]) <= ROUNDING[torch.float64]).all()
-    if isinstance(shipped()[name].ablation.replacement, zero.Parameters):
+    if isinstance(shipped()[name].method.replacement, zero.Parameters):
         assert (carried == direct).all(), "nothing live is without effect on what follows"
 
 
@@ -454,9 +454,9 @@ def test_the_mean_of_one_prompt_is_the_prompt_itself(measure, case):
 @given(case=doubles(), data=st.data())
 def test_ablations_that_are_measured_together_do_not_mix(case, data):
     names = data.draw(st.permutations(sorted(shipped())))
-    together = case.measure([shipped()[name].ablation for name in names])
+    together = case.measure([shipped()[name].method for name in names])
     for i, name in enumerate(names):
-        alone = case.measure([shipped()[name].ablation])
+        alone = case.measure([shipped()[name].method])
         for field in ("influence", "influence_se", "readout_effect", "readout_effect_se"):
             np.testing.assert_allclose(
                 getattr(together, field)[i],

@@ -17,15 +17,16 @@ ROOT = Path(cntbench.__path__[0])
 #: own group and from lower ones. A new room gets its place here; a file of a room has its place.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("components", "plugins", "specs", "schema"),
+    ("components", "plugins", "specs", "schema", "graph"),
     ("prompts", "markov"),
     ("generators", "replacements", "measures", "metrics", "models"),
-    ("attention_scores", "readouts", "chunking", "sweep"),
+    ("ablation", "attention_scores", "readouts", "chunking", "sweep"),
     ("influence",),
     ("catalogue",),
-    ("dataset", "storage", "dynamics"),
+    ("plan", "dataset", "storage", "dynamics"),
+    ("run_folder", "progress"),
     ("runner",),
-    ("report", "compare"),
+    ("report", "compare", "golden"),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

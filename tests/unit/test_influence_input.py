@@ -14,8 +14,8 @@ from cntbench.influence import influence
 from cntbench.specs import READOUTS
 
 MODEL = decoder(random_gpt_neox(context=8))
-ALL = [one.ablation for one in shipped().values()]
-ZERO = [shipped()["zero"].ablation]
+ALL = [one.method for one in shipped().values()]
+ZERO = [shipped()["zero"].method]
 
 
 def test_prompts_longer_than_the_context_are_refused():
@@ -36,7 +36,7 @@ def test_tokens_outside_the_vocabulary_are_refused():
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_reference_prompts_are_asked_for_where_they_are_needed(name):
     prompts = dataclasses.replace(random_prompts(), reference=None)
-    spec, ablation = shipped()[name].spec, shipped()[name].ablation
+    spec, ablation = shipped()[name].spec, shipped()[name].method
     if "reference" in spec.parameters.values():
         with pytest.raises(CntbenchError, match=f"ablation '{name}' needs reference prompts"):
             influence(MODEL, prompts, [ablation])

@@ -296,8 +296,12 @@ def test_every_shipped_spec_loads_with_its_parameters(cls, path):
     made = build(cls, read_toml(path), where=str(path))
     if cls is TaskSpec:
         rooms = plugins.discover("generators", required=("Parameters",))
-        maker = plugins.find(rooms, "generator", made.generator, where=str(path))
-        build(maker.Parameters, made.parameters, where=str(path), prefix="parameters.")
+        build(
+            rooms[made.generator].module.Parameters,
+            made.parameters,
+            where=str(path),
+            prefix="parameters.",
+        )
     elif cls is AblationSpec:
         rule = replacements()[made.replacement]
         build(rule.Parameters, made.parameters, where=str(path), prefix="parameters.")
