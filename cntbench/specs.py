@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -180,6 +181,8 @@ def build(cls: Callable[..., T], table: Mapping[str, Any], *, where: str, prefix
         else:
             what = f"{key} = {_toml(problem['input'])} is not allowed"
             hint = problem["msg"].removeprefix("Value error, ") + "."
+            for python, toml in [("valid tuple", "valid array"), ("dictionary", "table")]:
+                hint = hint.replace(python, toml)
             choices = problem.get("ctx", {}).get("expected", "")
             if isinstance(problem["input"], str) and choices:
                 hint = nearest(problem["input"], [c.strip("' ") for c in _split(choices)])
@@ -191,4 +194,6 @@ def _split(choices: str) -> list[str]:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return json.dumps(value, default=str)

@@ -1,7 +1,8 @@
 """Cosine distance: 1 − cos(o_ablated, o_clean), mean over positions.
 
 Range 0 to 2. Computed as half the squared distance of the unit vectors, which is exactly 0 for
-equal ones. A zero vector is at distance 0 from a zero vector and 1 from every other (cos = 0).
+equal ones; what rounding adds to 2 for opposite ones is cut off. A zero vector is at distance 0
+from a zero vector and 1 from every other (cos = 0).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ def measure(clean: Tensor, ablated: Tensor) -> Tensor:
     """Return the mean cosine distance, dims ``run, prompt, component``."""
     clean_unit, clean_zero = _unit(clean)
     ablated_unit, ablated_zero = _unit(ablated)
-    distance = (ablated_unit - clean_unit).square().sum(dim=-1) / 2
+    distance = (ablated_unit - clean_unit).square().sum(dim=-1).div(2).clamp(max=2)
     # With one zero vector the formula gives 1/2 where the cosine is 0.
     distance = distance.where(clean_zero == ablated_zero, distance.new_ones(()))
     return distance.mean(dim=-2)

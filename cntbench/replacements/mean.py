@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _over_prompts(axes: tuple[str, ...]) -> tuple[str, ...]:
-    if "prompt" not in axes or len(set(axes)) < len(axes):
+    if axes not in (("prompt",), ("prompt", "position")):
         raise ValueError('allowed are ["prompt"] and ["prompt", "position"]')
     return axes
 

@@ -23,8 +23,12 @@ def random_gpt_neox(
     context: int = 64,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
+    **options: object,
 ) -> GPTNeoXForCausalLM:
-    """A GPT-NeoX model whose every parameter, norms and biases too, is random."""
+    """A GPT-NeoX model whose every parameter, norms and biases too, is random.
+
+    ``options`` are further ones of the transformers config.
+    """
     config = GPTNeoXConfig(
         vocab_size=vocabulary,
         hidden_size=heads * width,
@@ -36,6 +40,7 @@ def random_gpt_neox(
         rotary_pct=rotary,
         bos_token_id=None,
         eos_token_id=None,
+        **options,
     )
     model = GPTNeoXForCausalLM(config)
     generator = torch.Generator().manual_seed(seed)

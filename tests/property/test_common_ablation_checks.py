@@ -1,0 +1,502 @@
+"""Common checks of every ablation in the catalogue, on small random models.
+
+A new ablation is checked by lying in its folder; nothing is to be registered here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import itertools
+import pkgutil
+import random
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from support.ablations import measures, shipped
+from support.models import decoder, random_gpt_neox, random_prompts
+from support.oracle import oracle_influence
+
+import cntbench
+from cntbench.ablation import Ablation
+from cntbench.components import feasible
+from cntbench.influence import Influence, influence
+from cntbench.replacements import mean, noise, resample, zero
+from cntbench.replacements._base import Replacement
+from cntbench.specs import READOUTS
+
+EVERY = pytest.mark.parametrize("name", sorted(shipped()))
+EVERY_MEASURE = pytest.mark.parametrize("measure", sorted(measures()))
+FIELDS = [field.name for field in dataclasses.fields(Influence)]
+MEANS = [name for name in FIELDS if not name.endswith("_se")]
+VOCABULARY = 17
+FEW = settings(max_examples=6)
+COUNTS = st.integers(1, 4)
+
+
+class Case:
+    """A model of transformers, prompts for it, and what the engine is asked."""
+
+    def __init__(self, model, prompts, observe_all, seed) -> None:
+        self.model = model
+        self.prompts = prompts
+        self.observe_all = observe_all
+        self.seed = seed
+
+    def __repr__(self) -> str:
+        c, p = self.model.config, self.prompts
+        return (
+            f"{c.num_hidden_layers} layers of {c.num_attention_heads} heads, d_model "
+            f"{c.hidden_size}, parallel {c.use_parallel_residual}, {self.model.dtype}, "
+            f"{len(p)} prompts of {p.tokens.shape[1]} tokens, {p.scored.shape[1]} scored, "
+            f"observe_all {self.observe_all}, seed {self.seed}"
+        )
+
+    def measure(self, ablations, *, model=None, prompts=None, **options) -> Influence:
+        """Run the engine, with something else in place of what the case has."""
+        options = {"observe_all": self.observe_all, "seed": self.seed, **options}
+        return influence(
+            decoder(self.model if model is None else model),
+            self.prompts if prompts is None else prompts,
+            ablations,
+            effects=READOUTS,
+            **options,
+        )
+
+    @property
+    def allowed(self) -> np.ndarray:
+        """Feasible edges."""
+        return feasible(decoder(self.model).components)
+
+    def with_weights(self, change) -> torch.nn.Module:
+        """A model of the same shape whose weights a function has changed in place."""
+        other = type(self.model)(self.model.config).to(self.model.dtype).eval()
+        other.load_state_dict(self.model.state_dict())
+        with torch.no_grad():
+            for layer in other.gpt_neox.layers:
+                change(layer)
+        return other
+
+
+@st.composite
+def cases(draw, *, dtypes=(torch.float32, torch.float64), prompts=COUNTS):
+    """Small models, parallel and sequential; the first of each list is what is tried first."""
+    length = draw(st.integers(2, 7))
+    model = random_gpt_neox(
+        layers=draw(st.sampled_from([2, 1, 3])),
+        heads=draw(st.sampled_from([2, 1, 3])),
+        width=draw(st.sampled_from([4, 8])),
+        vocabulary=VOCABULARY,
+        parallel=draw(st.booleans()),
+        rotary=draw(st.sampled_from([0.5, 1.0])),
+        seed=draw(st.integers(0, 1000)),
+        dtype=draw(st.sampled_from(dtypes)),
+    )
+    asked = random_prompts(
+        count=draw(prompts),
+        length=length,
+        scored=draw(st.integers(1, length)),
+        vocabulary=VOCABULARY,
+        seed=draw(st.integers(0, 1000)),
+    )
+    return Case(model, asked, draw(st.booleans()), draw(st.integers(0, 2**32 - 1)))
+
+
+#: In double precision, where what differs by rounding only is told from what differs.
+doubles = functools.partial(cases, dtypes=(torch.float64,))
+
+
+def equal(one: Influence, two: Influence, fields=FIELDS):
+    """Equal to the last bit, NaN where NaN."""
+    for name in fields:
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
+
+
+def close(one: Influence, two: Influence, fields=FIELDS):
+    """Equal but for the rounding of sums in another order, in double precision."""
+    for name in fields:
+        np.testing.assert_allclose(
+            getattr(one, name), getattr(two, name), rtol=1e-7, atol=1e-9, err_msg=name
+        )
+
+
+#: What rounding may leave of a change that is none, by precision.
+ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-12}
+
+
+def nothing_changes(found: Influence, case: Case, *, exactly: bool):
+    """Every influence is zero, exactly or but for rounding, and every effect but for rounding."""
+    tolerance = ROUNDING[case.model.dtype]
+    edges = found.influence[:, case.allowed]
+    assert (edges == 0).all() if exactly else (edges <= tolerance).all()
+    assert (abs(found.readout_effect) <= tolerance).all()
+
+
+class Identity(Replacement):
+    """Replaces a component by its own clean output."""
+
+    def replace(self, states):
+        return states.clean
+
+
+@EVERY_MEASURE
+@settings(max_examples=25)
+@given(case=cases())
+def test_the_clean_output_changes_exactly_nothing(measure, case):
+    found = case.measure([Ablation("identity", Identity(), measures()[measure].measure)])
+    nothing_changes(found, case, exactly=True)
+
+
+@pytest.mark.xfail(
+    reason="clean and ablated readouts come from matrix products of other shapes", strict=False
+)
+@settings(max_examples=50, phases=[Phase.explicit, Phase.generate])
+@given(case=cases())
+def test_the_clean_output_changes_exactly_no_readout(case):
+    found = case.measure([Ablation("identity", Identity(), measures()["relative_l2"].measure)])
+    assert (found.readout_effect == 0).all()
+
+
+@EVERY
+@FEW
+@given(case=cases())
+def test_feasible_edges_are_in_range_and_others_are_nan(name, case):
+    found = case.measure([shipped()[name].method])
+    low, high = measures()[shipped()[name].spec.measure].RANGE
+    edges = found.influence[0][case.allowed]
+    assert np.isfinite(edges).all()
+    assert (edges >= low).all()
+    assert (edges <= high).all()
+    assert np.isnan(found.influence[0][~case.allowed]).all()
+    assert np.isfinite(found.readout_effect).all()
+    errors = found.influence_se[0]
+    assert np.isnan(errors[~case.allowed]).all()
+    if len(case.prompts) > 1:
+        assert (errors[case.allowed] >= 0).all()
+        assert np.isfinite(found.readout_effect_se).all()
+    else:
+        assert np.isnan(errors).all(), "one prompt has no standard error"
+
+
+@EVERY
+@settings(max_examples=4)
+@given(case=doubles(prompts=st.integers(1, 2)))
+def test_agrees_with_the_naive_oracle(name, case):
+    spec, ablation = shipped()[name].spec, shipped()[name].method
+    found = case.measure([ablation])
+    edges, values, effects = oracle_influence(
+        case.model,
+        case.prompts,
+        ablation.replacement,
+        spec.measure,
+        name=name,
+        observe_all=case.observe_all,
+        seed=case.seed,
+    )
+    # Cosine distances of 1e-16 cannot be told from 0 by their definition.
+    np.testing.assert_allclose(found.influence[0], edges, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(found.readout_value, values, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(found.readout_effect[0], effects, rtol=1e-7, atol=1e-9)
+
+
+@EVERY
+@FEW
+@given(case=cases())
+def test_the_same_input_gives_the_same_bits(name, case):
+    one = case.measure([shipped()[name].method])
+    torch.manual_seed(5)  # the streams of the libraries have no part in it
+    np.random.seed(5)
+    random.seed(5)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    two = case.measure([shipped()[name].method])
+    equal(one, two)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()
+    assert random.getstate() == before[2]
+
+
+@EVERY
+@FEW
+@given(case=doubles(prompts=st.integers(2, 5)), data=st.data())
+def test_the_order_of_prompts_does_not_matter(name, case, data):
+    order = np.array(data.draw(st.permutations(range(len(case.prompts)))))
+    one = case.measure([shipped()[name].method])
+    close(case.measure([shipped()[name].method], prompts=case.prompts.take(order)), one)
+
+
+def chunking_constants():
+    """Every number in ``cntbench`` that says how much goes through at once."""
+    found = []
+    for info in pkgutil.walk_packages(cntbench.__path__, "cntbench."):
+        if info.name.split(".")[1] in {"sweep", "influence", "chunking", "readouts", "models"}:
+            module = importlib.import_module(info.name)
+            found += [
+                (module, key)
+                for key, value in vars(module).items()
+                if key.endswith("_AT_ONCE") and isinstance(value, int)
+            ]
+    return found
+
+
+def test_there_are_chunking_constants_to_vary():
+    assert len(chunking_constants()) >= 2
+
+
+@EVERY
+@FEW
+@given(
+    case=doubles(prompts=st.integers(1, 5)),
+    budget=st.sampled_from([1, 20_000, 100_000, 2**20]),
+    at_once=st.sampled_from([1, 7, 40, 250]),
+)
+def test_the_size_of_chunks_does_not_matter(name, case, budget, at_once):
+    one = case.measure([shipped()[name].method])
+    close(case.measure([shipped()[name].method], memory_budget=budget), one)
+    with pytest.MonkeyPatch.context() as patch:
+        for module, key in chunking_constants():
+            patch.setattr(module, key, at_once)
+        close(case.measure([shipped()[name].method]), one)
+        close(case.measure([shipped()[name].method], memory_budget=budget), one)
+
+
+@EVERY
+@FEW
+@given(case=doubles(), times=st.integers(2, 3))
+def test_duplicated_prompts_leave_means_unchanged(name, case, times):
+    twice = case.prompts.take(np.tile(np.arange(len(case.prompts)), times))
+    one = case.measure([shipped()[name].method])
+    close(case.measure([shipped()[name].method], prompts=twice), one, MEANS)
+
+
+@dataclasses.dataclass(frozen=True)
+class SameNoise(Replacement):
+    """A rule whose random draws are the same for all heads of a layer."""
+
+    rule: Replacement
+
+    @property
+    def donor_corpus(self):
+        return self.rule.donor_corpus
+
+    @property
+    def population_corpus(self):
+        return self.rule.population_corpus
+
+    def replace(self, states):
+        def first():
+            drawn = states.noise()
+            return drawn[..., :1, :].expand_as(drawn)
+
+        return self.rule.replace(dataclasses.replace(states, noise=first))
+
+
+@EVERY
+@FEW
+@given(case=doubles(), data=st.data())
+def test_permuting_heads_permutes_the_matrix(name, case, data):
+    heads = case.model.config.num_attention_heads
+    layers = case.model.config.num_hidden_layers
+    orders = [data.draw(st.permutations(range(heads))) for _ in range(layers)]
+    left = iter(orders)
+
+    def permute(layer):
+        order = list(next(left))
+        fused, dense = layer.attention.query_key_value, layer.attention.dense
+        for tensor in (fused.weight, fused.bias):
+            tensor.copy_(tensor.unflatten(0, (heads, -1))[order].flatten(0, 1))
+        dense.weight.copy_(dense.weight.unflatten(1, (heads, -1))[:, order].flatten(1))
+
+    shared = SameNoise(shipped()[name].method.replacement)
+    ablation = dataclasses.replace(shipped()[name].method, replacement=shared)
+    before = case.measure([ablation])
+    after = case.measure([ablation], model=case.with_weights(permute))
+    nodes = np.array(
+        [(heads + 1) * i + j for i, order in enumerate(orders) for j in (*order, heads)]
+    )
+    expected = dataclasses.replace(
+        before,
+        influence=before.influence[:, nodes][:, :, nodes],
+        influence_se=before.influence_se[:, nodes][:, :, nodes],
+        readout_effect=before.readout_effect[:, :, nodes],
+        readout_effect_se=before.readout_effect_se[:, :, nodes],
+        prefix_matching=before.prefix_matching[nodes],
+        previous_token=before.previous_token[nodes],
+    )
+    close(after, expected)
+
+
+def tensors(value, seen=None):
+    """Every tensor that an object holds, however deep."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, functools.partial):
+        yield from tensors((value.args, value.keywords), seen)
+    elif isinstance(value, dict):
+        yield from tensors(tuple(value.values()), seen)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from tensors(item, seen)
+    elif hasattr(value, "__dict__") and type(value).__module__.startswith("cntbench"):
+        yield from tensors(tuple(vars(value).values()), seen)
+
+
+@EVERY
+@FEW
+@given(case=cases(), budget=st.sampled_from([1, 2**30]))
+def test_inputs_are_left_alone(name, case, budget):
+    model = decoder(case.model)
+    held = [*tensors(model), *case.model.state_dict().values()]
+    arrays = [v for v in vars(case.prompts).values() if isinstance(v, np.ndarray)]
+    assert len(held) > 15
+    assert len(arrays) == 7
+    before = [value.clone() for value in held], [value.copy() for value in arrays]
+    influence(model, case.prompts, [shipped()[name].method], memory_budget=budget)
+    for now, then in zip(held, before[0], strict=True):
+        assert torch.equal(now, then)
+    for now, then in zip(arrays, before[1], strict=True):
+        assert (now == then).all()
+
+
+def reachability(edges):
+    """Transitive closure of a boolean matrix."""
+    reached = edges.copy()
+    for k in range(len(edges)):
+        reached |= reached[:, k, None] & reached[None, k]
+    return reached
+
+
+@EVERY
+@settings(max_examples=12)
+@given(case=doubles(), data=st.data())
+def test_influence_runs_along_edges_that_carry_something(name, case, data):
+    """Heads and MLPs that write nothing, or read nothing, are nodes without edges."""
+    heads = case.model.config.num_attention_heads
+    width = case.model.config.hidden_size // heads
+    count = len(case.allowed)
+    fates = data.draw(
+        st.lists(st.sampled_from(["live", "mute", "deaf"]), min_size=count, max_size=count)
+    )
+    left = iter(fates)
+
+    def maim(layer):
+        for head in range(heads):
+            fate = next(left)
+            if fate == "mute":  # W_O is zero
+                layer.attention.dense.weight[:, head * width : (head + 1) * width] = 0
+            elif fate == "deaf":  # W_V is zero, and so is z
+                rows = slice((3 * head + 2) * width, (3 * head + 3) * width)
+                layer.attention.query_key_value.weight[rows] = 0
+                layer.attention.query_key_value.bias[rows] = 0
+        fate = next(left)
+        if fate == "mute":
+            layer.mlp.dense_4h_to_h.weight.zero_()
+            layer.mlp.dense_4h_to_h.bias.zero_()
+        elif fate == "deaf":  # writes a constant
+            layer.mlp.dense_h_to_4h.weight.zero_()
+
+    found = case.measure([shipped()[name].method], model=case.with_weights(maim))
+    is_head = np.array([(i + 1) % (heads + 1) != 0 for i in range(count)])
+    mute = np.array([f == "mute" for f in fates]) | (
+        is_head & np.array([f == "deaf" for f in fates])
+    )
+    unmoved = np.array([fate != "live" for fate in fates])
+    direct = case.allowed & ~mute[:, None] & ~unmoved[None, :]
+    carried = np.nan_to_num(found.influence[0]) > ROUNDING[torch.float64]
+    assert not (carried & ~reachability(direct)).any()
+    assert (abs(found.readout_effect[0][:, mute]) <= ROUNDING[torch.float64]).all()
+    if isinstance(shipped()[name].method.replacement, zero.Parameters):
+        assert (carried == direct).all(), "nothing live is without effect on what follows"
+
+
+@EVERY_MEASURE
+@FEW
+@given(case=cases())
+def test_noise_of_no_scale_changes_exactly_nothing(measure, case):
+    rule = noise.Parameters(scale=0.0, population="clean")
+    found = case.measure([Ablation("x", rule, measures()[measure].measure)])
+    nothing_changes(found, case, exactly=True)
+
+
+# A donor's or a population's states are computed beside the clean ones, in other rows or by another
+# matrix product, so the same prompts give the same states but for the last bits.
+
+
+@EVERY_MEASURE
+@FEW
+@given(case=cases())
+def test_donors_that_are_the_prompts_themselves_change_nothing(measure, case):
+    clean = case.prompts.tokens
+    same = dataclasses.replace(case.prompts, reference=clean.copy(), other=clean.copy())
+    for donor in ("reference", "other"):
+        rule = resample.Parameters(donor=donor)
+        found = case.measure([Ablation("x", rule, measures()[measure].measure)], prompts=same)
+        nothing_changes(found, case, exactly=False)
+
+
+@EVERY_MEASURE
+@FEW
+@given(case=cases(prompts=st.just(1)))
+def test_the_mean_of_one_prompt_is_the_prompt_itself(measure, case):
+    rule = mean.Parameters(population="clean", over=("prompt",))
+    found = case.measure([Ablation("x", rule, measures()[measure].measure)])
+    nothing_changes(found, case, exactly=False)
+
+
+@FEW
+@given(case=doubles(), data=st.data())
+def test_ablations_that_are_measured_together_do_not_mix(case, data):
+    names = data.draw(st.permutations(sorted(shipped())))
+    together = case.measure([shipped()[name].method for name in names])
+    for i, name in enumerate(names):
+        alone = case.measure([shipped()[name].method])
+        for field in ("influence", "influence_se", "readout_effect", "readout_effect_se"):
+            np.testing.assert_allclose(
+                getattr(together, field)[i],
+                getattr(alone, field)[0],
+                rtol=1e-7,
+                atol=1e-9,
+                err_msg=f"{name}: {field}",
+            )
+        close(together, alone, [f for f in MEANS if f not in {"influence", "readout_effect"}])
+
+
+@FEW
+@given(case=doubles(prompts=st.integers(2, 4)))
+def test_means_and_standard_errors_are_those_over_prompts(case):
+    ablation = Ablation("x", zero.Parameters(), measures()["relative_l2"].measure)
+    whole = case.measure([ablation])
+    each = [
+        case.measure([ablation], prompts=case.prompts.take([i])) for i in range(len(case.prompts))
+    ]
+    for value, error in [
+        ("influence", "influence_se"),
+        ("readout_value", "readout_se"),
+        ("readout_effect", "readout_effect_se"),
+    ]:
+        single = np.stack([getattr(one, value) for one in each])
+        expected = single.std(axis=0, ddof=1) / np.sqrt(len(each))
+        np.testing.assert_allclose(getattr(whole, value), single.mean(axis=0), rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(getattr(whole, error), expected, rtol=1e-7, atol=1e-9)
+
+
+@FEW
+@given(case=doubles(prompts=st.integers(2, 4)))
+def test_the_seed_and_the_name_make_the_noise(case):
+    if not case.allowed.any():
+        return
+    rule = noise.Parameters(scale=1.0, population="clean")
+    measured = measures()["relative_l2"].measure
+    one, two, three = (
+        case.measure([Ablation(name, rule, measured)], seed=seed).influence[0][case.allowed]
+        for name, seed in [("a", 1), ("a", 2), ("b", 1)]
+    )
+    for a, b in itertools.combinations((one, two, three), 2):
+        assert (a != b).all()

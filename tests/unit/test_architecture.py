@@ -1,0 +1,142 @@
+"""Imports point one way, rooms keep to what they may use, and files stay short."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import networkx as nx
+import pytest
+
+import cntbench
+
+ROOT = Path(cntbench.__path__[0])
+
+#: Which room each module belongs to, from the lowest to the highest. A module may import from its
+#: own group and from lower ones. A new room gets its place here; a file of a room has its place.
+RANKS: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("components", "plugins", "specs", "schema", "graph"),
+    ("prompts", "markov"),
+    ("generators", "replacements", "measures", "metrics", "models"),
+    ("ablation", "attention_scores", "readouts", "chunking", "sweep"),
+    ("influence",),
+    ("catalogue",),
+    ("plan", "dataset", "storage", "dynamics"),
+    ("run_folder", "progress"),
+    ("runner",),
+    ("report", "compare", "golden"),
+    ("cli",),
+)
+RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
+LONGEST = 400
+
+
+def room(module: str) -> str:
+    """The part after ``cntbench.``: ``generators`` of ``cntbench.generators.random_tokens``."""
+    return module.split(".")[1]
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the package, by its dotted name, but the package itself."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        dotted = ".".join(("cntbench", *(part for part in parts if part != "__init__")))
+        found[dotted] = path
+    del found["cntbench"]
+    return found
+
+
+def imported(text: str, module: str, known: set[str]) -> set[str]:
+    """Names of all modules that a module imports, wherever in its text, for types too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} line {node.lineno}: import by the full name"
+            # ``from package import module`` imports the module, not only the package.
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (whole & known) or {str(node.module)}
+    return found
+
+
+@cache
+def graph() -> nx.DiGraph:
+    """Who imports whom, other packages by their first name."""
+    known = set(modules())
+    edges = nx.DiGraph()
+    edges.add_nodes_from(known)
+    for module, path in modules().items():
+        for name in imported(path.read_text(encoding="utf-8"), module, known):
+            edges.add_edge(module, name if name.startswith("cntbench.") else name.split(".")[0])
+    edges.remove_edges_from([(m, "cntbench") for m in known if edges.has_edge(m, "cntbench")])
+    return edges
+
+
+def upward(edges: nx.DiGraph) -> list[str]:
+    """Imports of a higher room."""
+    placed = edges.subgraph(m for m in edges if "." in m and room(m) in RANK)
+    return [f"{a} imports {b}" for a, b in placed.edges if RANK[room(a)] < RANK[room(b)]]
+
+
+def users(edges: nx.DiGraph, package: str, rooms: set[str]) -> list[str]:
+    """Modules of some rooms that import a package, or import what imports it."""
+    if package not in edges:
+        return []
+    return [m for m in nx.ancestors(edges, package) if "." in m and room(m) in rooms]
+
+
+def test_every_module_has_its_place():
+    lost = {name for name in modules() if room(name) not in RANK}
+    assert not lost, f"no rank for {sorted(lost)}: add the room to RANKS in {Path(__file__).name}"
+
+
+def test_imports_point_one_way():
+    assert not upward(graph())
+
+
+def test_no_module_imports_itself_by_a_detour():
+    assert not list(nx.simple_cycles(graph()))
+
+
+def test_metrics_and_generators_need_no_torch():
+    assert not users(graph(), "torch", {"metrics", "generators"})
+
+
+def test_files_can_be_read_in_one_sitting():
+    lengths = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
+    assert not {name: length for name, length in lengths.items() if length > LONGEST}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import torch.nn.functional as F", {"torch.nn.functional"}),
+        ("from cntbench.prompts import Prompt", {"cntbench.prompts"}),
+        ("from cntbench.models import decoder", {"cntbench.models.decoder"}),
+        ("from cntbench import prompts, specs", {"cntbench.prompts", "cntbench.specs"}),
+        ("def f():\n    import torch", {"torch"}),
+        ("if TYPE_CHECKING:\n    from torch import Tensor", {"torch"}),
+    ],
+)
+def test_imports_are_found(text, expected):
+    assert imported(text, "x", set(modules())) == expected
+
+
+def test_the_rules_catch_what_breaks_them():
+    edges = nx.DiGraph(
+        [
+            ("cntbench.prompts", "cntbench.specs"),
+            ("cntbench.specs", "cntbench.prompts"),
+            ("cntbench.metrics.gini", "cntbench.components"),
+            ("cntbench.components", "torch"),
+            ("cntbench.sweep", "torch"),
+        ]
+    )
+    assert upward(edges) == ["cntbench.specs imports cntbench.prompts"]
+    assert users(edges, "torch", {"metrics", "generators"}) == ["cntbench.metrics.gini"]
+    assert "torch" in graph(), "imports of other packages are seen"

@@ -1,0 +1,72 @@
+"""Errors say what, where and what to do, and survive the way between processes."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from cntbench.errors import (
+    CheckpointError,
+    CntbenchError,
+    SpecError,
+    StorageError,
+    nearest,
+    unknown,
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "hint", "text"),
+    [
+        (None, None, "broken"),
+        ("a.toml", None, "a.toml: broken"),
+        (None, "mend it", "broken\nmend it"),
+        ("a.toml", "mend it", "a.toml: broken\nmend it"),
+    ],
+)
+def test_text(where, hint, text):
+    error = CntbenchError("broken", where=where, hint=hint)
+    assert str(error) == text
+    assert error.args == (text,)
+
+
+@pytest.mark.parametrize("kind", [CntbenchError, SpecError, CheckpointError, StorageError])
+@pytest.mark.parametrize("again", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy])
+def test_comes_back_whole_from_another_process(kind, again):
+    error = again(kind("broken", where="a.toml", hint="mend it"))
+    assert type(error) is kind
+    assert (error.what, error.where, error.hint) == ("broken", "a.toml", "mend it")
+    assert str(error) == "a.toml: broken\nmend it"
+
+
+@pytest.mark.parametrize("kind", [SpecError, CheckpointError, StorageError])
+def test_one_except_clause_catches_all(kind):
+    assert issubclass(kind, CntbenchError)
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "text"),
+    [
+        (
+            "inducton",
+            ["induction", "bigram"],
+            "Did you mean 'induction'? Allowed: bigram, induction.",
+        ),
+        ("xyz", ["induction", "bigram"], "Allowed: bigram, induction."),
+        ("x", [], "There is nothing to choose from."),
+        # The nearest of several close ones.
+        ("mean_refrence", ["mean", "mean_reference"], "Did you mean 'mean_reference'?"),
+    ],
+)
+def test_nearest(name, allowed, text):
+    assert nearest(name, iter(allowed)).startswith(text)
+
+
+def test_unknown_names_kind_name_match_and_place():
+    error = unknown("task", "bigran", ["bigram", "induction"], where="study.toml")
+    assert isinstance(error, SpecError)
+    assert str(error) == (
+        "study.toml: unknown task 'bigran'\nDid you mean 'bigram'? Allowed: bigram, induction."
+    )

@@ -1,0 +1,117 @@
+"""Readouts against closed forms and against plain functions of all logits."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from support.models import decoder, random_gpt_neox
+from torch.nn.functional import cross_entropy
+
+from cntbench import readouts
+from cntbench.readouts import readout
+from cntbench.specs import READOUTS
+
+
+@pytest.fixture
+def model():
+    """A random decoder in double precision, 17 tokens."""
+    return decoder(random_gpt_neox(dtype=torch.float64))
+
+
+@pytest.fixture
+def asked():
+    """Streams, dims ``run, prompt, scored, hidden``, with targets and decoys."""
+    generator = torch.Generator().manual_seed(0)
+    streams = 3 * torch.randn(3, 4, 5, 16, generator=generator, dtype=torch.float64)
+    targets, decoys = torch.randint(0, 17, (2, 4, 5), generator=generator)
+    return streams, targets, decoys
+
+
+def all_logits(model, streams):
+    """Logits of one vector after the other."""
+    rows = [
+        model.unembed.weight @ model.final_norm(row) + model.unembed.bias
+        for row in streams.flatten(0, -2)
+    ]
+    return torch.stack(rows).view(*streams.shape[:-1], -1)
+
+
+def test_against_all_logits(model, asked):
+    streams, targets, decoys = asked
+    logits = all_logits(model, streams)
+    found = readout(model, streams, targets, decoys, READOUTS)
+    assert set(found) == set(READOUTS)
+    for run, prompt in itertools.product(range(3), range(4)):
+        rows, right, wrong = logits[run, prompt], targets[prompt], decoys[prompt]
+        expected = {
+            "cross_entropy": cross_entropy(rows, right).item(),
+            "accuracy": sum(rows[i].argmax().item() == right[i].item() for i in range(5)) / 5,
+            "logit_difference": sum(rows[i, right[i]] - rows[i, wrong[i]] for i in range(5)) / 5,
+        }
+        for name in READOUTS:
+            assert found[name][run, prompt].item() == pytest.approx(float(expected[name])), name
+
+
+@pytest.mark.parametrize("count", range(len(READOUTS) + 1))
+def test_only_what_is_asked_for(model, asked, count):
+    everything = readout(model, *asked, READOUTS)
+    for names in itertools.combinations(READOUTS, count):
+        found = readout(model, *asked, iter(names))
+        assert set(found) == set(names)
+        for name in names:
+            torch.testing.assert_close(found[name], everything[name], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("budget", [1, 17 * 8 * 7, 2**30])
+def test_how_many_logits_are_computed_at_once_does_not_matter(model, asked, budget, monkeypatch):
+    expected = readout(model, *asked, READOUTS)
+    monkeypatch.setattr(readouts, "LOGITS_AT_ONCE", budget)
+    found = readout(model, *asked, READOUTS)
+    for name in READOUTS:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-12, atol=1e-12)
+
+
+def test_one_who_knows_nothing(model, asked):
+    model.unembed.weight.zero_()
+    model.unembed.bias.zero_()
+    found = readout(model, *asked, READOUTS)
+    torch.testing.assert_close(found["cross_entropy"], torch.full((3, 4), math.log(17)).double())
+    assert (found["logit_difference"] == 0).all()
+
+
+def test_one_who_is_sure(model, asked):
+    streams, _, decoys = asked
+    targets = all_logits(model, streams)[:1].argmax(dim=-1)[0]
+    model.unembed.weight.mul_(1e4)
+    model.unembed.bias.mul_(1e4)
+    found = readout(model, streams[:1], targets, decoys, READOUTS)
+    assert (found["accuracy"] == 1).all()
+    torch.testing.assert_close(found["cross_entropy"], torch.zeros(1, 4).double())
+
+
+def test_the_sign_of_the_logit_difference_is_target_minus_decoy(model, asked):
+    streams, targets, decoys = asked
+    there = readout(model, streams, targets, decoys, ["logit_difference"])["logit_difference"]
+    back = readout(model, streams, decoys, targets, ["logit_difference"])["logit_difference"]
+    assert there.abs().min() > 0
+    torch.testing.assert_close(there, -back)
+    same = readout(model, streams, targets, targets, ["logit_difference"])
+    assert (same["logit_difference"] == 0).all()
+
+
+def test_numbers_are_double_whatever_the_model_is():
+    model = decoder(random_gpt_neox())
+    streams = torch.randn(1, 2, 3, 16)
+    targets, decoys = torch.zeros(2, 3, dtype=torch.int64), torch.ones(2, 3, dtype=torch.int64)
+    found = readout(model, streams, targets, decoys, READOUTS)
+    assert {value.dtype for value in found.values()} == {torch.float64}
+    assert {value.shape for value in found.values()} == {(1, 2)}
+
+
+def test_streams_are_left_alone(model, asked):
+    before = [value.clone() for value in asked]
+    readout(model, *asked, READOUTS)
+    assert all(torch.equal(a, b) for a, b in zip(asked, before, strict=True))

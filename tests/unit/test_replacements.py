@@ -1,0 +1,115 @@
+"""Replacement rules on states made by hand, against their plain definitions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.ablations import replacements
+
+from cntbench.replacements import mean, noise, resample, zero
+from cntbench.replacements._base import Replacement, Spread, States
+
+#: States of a corpus, dims ``prompt, position, component, width``.
+POPULATION = 2 + torch.randn(7, 4, 3, 5, generator=torch.Generator().manual_seed(0)).double()
+CLEAN = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(1)).double()
+DONOR = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(2)).double()
+DRAWN = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(3)).double()
+
+
+def given(clean=CLEAN, population=POPULATION):
+    """What a rule is given."""
+    population = population.double()
+    return States(
+        clean=clean,
+        donor=DONOR.to(clean.dtype),
+        spread=Spread(population.mean(dim=0), population.square().mean(dim=0)),
+        noise=lambda: DRAWN.to(clean.dtype),
+    )
+
+
+def replaced(rule, **options):
+    """The rule's states in the shape of the clean ones."""
+    states = given(**options)
+    return rule.replace(states).broadcast_to(states.clean.shape)
+
+
+def test_zero():
+    assert (replaced(zero.Parameters()) == 0).all()
+
+
+@pytest.mark.parametrize("donor", ["reference", "other"])
+def test_resample_takes_the_donor_s(donor):
+    rule = resample.Parameters(donor=donor)
+    assert torch.equal(replaced(rule), DONOR)
+    assert rule.donor_corpus == donor
+    assert rule.population_corpus is None
+
+
+@pytest.mark.parametrize("population", ["clean", "reference"])
+def test_mean_over_prompts_keeps_positions(population):
+    rule = mean.Parameters(population=population, over=("prompt",))
+    found = replaced(rule)
+    for position in range(4):
+        expected = sum(POPULATION[i, position] for i in range(7)) / 7
+        torch.testing.assert_close(found[:, position], expected.expand(2, 3, 5))
+    assert rule.population_corpus == population
+    assert rule.donor_corpus is None
+
+
+def test_mean_over_prompts_and_positions_is_one_for_all():
+    found = replaced(mean.Parameters(population="clean", over=("prompt", "position")))
+    expected = sum(POPULATION[i, j] for i in range(7) for j in range(4)) / 28
+    torch.testing.assert_close(found, expected.expand(2, 4, 3, 5))
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_noise_has_the_spread_of_each_coordinate(scale):
+    rule = noise.Parameters(scale=scale, population="clean")
+    deviation = POPULATION.flatten(0, 1).std(dim=0, correction=0)
+    torch.testing.assert_close(replaced(rule), CLEAN + scale * deviation * DRAWN)
+    assert rule.population_corpus == "clean"
+
+
+def test_noise_of_no_scale_or_of_no_spread_changes_nothing():
+    assert torch.equal(replaced(noise.Parameters(scale=0.0, population="clean")), CLEAN)
+    constant = torch.full((7, 4, 3, 5), 0.1).double()
+    found = replaced(noise.Parameters(scale=1.0, population="clean"), population=constant)
+    torch.testing.assert_close(found, CLEAN, rtol=0, atol=1e-6)
+
+
+EVERY = [
+    zero.Parameters(),
+    resample.Parameters(donor="reference"),
+    mean.Parameters(population="clean", over=("prompt",)),
+    mean.Parameters(population="reference", over=("prompt", "position")),
+    noise.Parameters(scale=1.0, population="reference"),
+]
+
+
+@pytest.mark.parametrize("rule", EVERY, ids=lambda rule: type(rule).__module__.split(".")[-1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_type_of_the_states_is_kept_and_nothing_is_written(rule, dtype):
+    states = given(clean=CLEAN.to(dtype))
+    before = [states.clean.clone(), states.spread.mean.clone(), states.spread.square.clone()]
+    found = rule.replace(states)
+    assert found.dtype == dtype
+    assert found.isfinite().all()
+    after = [states.clean, states.spread.mean, states.spread.square]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("name", sorted(replacements()))
+def test_every_rule_is_a_replacement(name):
+    module = replacements()[name]
+    assert issubclass(module.Parameters, Replacement)
+    assert module.Parameters.replace is not Replacement.replace
+
+
+def test_a_rule_that_does_not_say_what_it_does_is_told_so():
+    class Idle(Replacement):
+        """Defines nothing."""
+
+    assert Idle().donor_corpus is None
+    assert Idle().population_corpus is None
+    with pytest.raises(NotImplementedError, match="does not define replace"):
+        Idle().replace(given())
