@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import platform
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -20,7 +21,6 @@ import xarray as xr
 from cntbench import __version__
 from cntbench.components import feasible
 from cntbench.dataset import checkpoint_dataset, failed_dataset, film, usable
-from cntbench.errors import CntbenchError
 from cntbench.influence import influence
 from cntbench.metrics._film import film_metrics
 from cntbench.models.trajectory import Checkpoint, Progress
@@ -209,6 +209,9 @@ def _in_processes(
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
     """Start processes that ignore Ctrl-C from their first moment: they end with a whole shard."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's business, and Ctrl-C does not arrive here
+        return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -231,10 +234,10 @@ def _work(checkpoint: Checkpoint) -> str | None:
 
 
 def _attempt(cells: Cells, checkpoint: Checkpoint) -> str | None:
-    """Measure a checkpoint; returns why it failed, if it did."""
+    """Measure a checkpoint; returns why it failed, if it did: it must not cost the others."""
     try:
         cells.measure(checkpoint)
-    except (CntbenchError, RuntimeError, MemoryError, OSError) as error:
+    except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None
 
