@@ -176,7 +176,6 @@ def main() -> None:
             names = [name for name in names if not name.startswith("no unembedding")]
         layout = {"workers": options.workers, "threads": options.threads}
         found = race(workload, names, rounds=options.rounds, **layout)
-        first = statistics.median(found[names[0]])
         for name in names:
             middle, least = statistics.median(found[name]), min(found[name])
             ratio = statistics.median(

@@ -119,7 +119,12 @@ W_CROSS_ENTROPY = Workload(
 N = Workload(NANO, prompts=32, block=16, ablations=("zero", "mean", "resample"))
 L = Workload(PYTHIA_160M, prompts=8, block=25)
 
-WORKLOADS: Mapping[str, Workload] = {"W": W, "W-cross-entropy": W_CROSS_ENTROPY, "nano": N, "160M": L}
+WORKLOADS: Mapping[str, Workload] = {
+    "W": W,
+    "W-cross-entropy": W_CROSS_ENTROPY,
+    "nano": N,
+    "160M": L,
+}
 
 
 @cache
