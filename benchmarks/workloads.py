@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,6 +92,10 @@ class Workload:
     effects: tuple[Readout, ...] = ("logit_difference",)
     observe_all: bool = False
     seed: int = field(default=0, repr=False)
+
+    def but(self, **changes: Any) -> Workload:
+        """Return the same workload, changed."""
+        return replace(self, **changes)
 
     def make_prompts(self) -> Prompts:
         """Return the prompts: a block of random tokens twice, scored on the second half."""

@@ -85,17 +85,19 @@ def influence(
     """
     _check(model, prompts, ablations)
     run_beside = corpora(ablations)
+    populations = {a.replacement.population_corpus for a in ablations} - {None}
     sizes = chunking(
         model,
         n_prompts=len(prompts),
         length=prompts.tokens.shape[1],
         base=len(run_beside),
         ablations=len(ablations),
+        populations=len(populations),
         memory_budget=memory_budget,
     )
     spreads = {
         corpus: spread(model, corpus_tokens(prompts, corpus), sizes.prompts)
-        for corpus in {a.replacement.population_corpus for a in ablations} - {None}
+        for corpus in populations
         if corpus is not None
     }
     n, count = len(model.components), len(prompts)

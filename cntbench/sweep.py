@@ -214,14 +214,16 @@ class Sweep:
 
 def spread(model: Decoder, tokens: Tokens, at_once: int) -> list[Spread]:
     """Take statistics of every block's states over all prompts of a corpus."""
-    parts = [
-        [(s.double().sum(dim=0), s.double().square().sum(dim=0)) for s in _states(model, rows)]
-        for rows in np.array_split(tokens, range(at_once, len(tokens), at_once))
-    ]
-    return [
-        Spread(sum(m for m, _ in block) / len(tokens), sum(q for _, q in block) / len(tokens))
-        for block in zip(*parts, strict=True)
-    ]
+    total: list[tuple[Tensor, Tensor]] = []
+    for rows in np.array_split(tokens, range(at_once, len(tokens), at_once)):
+        for number, states in enumerate(_states(model, rows)):
+            exact = states.double()
+            mean, square = exact.sum(dim=0), exact.square_().sum(dim=0)
+            if number == len(total):
+                total.append((torch.zeros_like(mean), torch.zeros_like(square)))
+            total[number][0].add_(mean)
+            total[number][1].add_(square)
+    return [Spread(mean / len(tokens), square / len(tokens)) for mean, square in total]
 
 
 def _states(model: Decoder, tokens: Tokens) -> Iterator[Tensor]:
