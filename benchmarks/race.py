@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import statistics
 import subprocess
 import sys
@@ -100,8 +101,6 @@ def peak(workload: str, contender: str, *, workers: int = 2, threads: int = 1) -
         for worker in crew:
             worker.tell(workload, contender)
         waiting = list(crew)
-        import select
-
         while waiting:
             highest = max(highest, sum(_proportional(w.process.pid) for w in crew))
             for worker in list(waiting):
@@ -156,6 +155,51 @@ def _work(share: int, of: int) -> None:
         print(0.0, flush=True)
 
 
+@dataclass(frozen=True)
+class Row:
+    """One contender's line of the table."""
+
+    workload: str
+    contender: str
+    seconds: list[float]
+    ratio: float
+    mebibytes: float | None
+
+    def __str__(self) -> str:
+        memory = "" if self.mebibytes is None else f"{self.mebibytes:6.0f} MiB"
+        middle, least = statistics.median(self.seconds), min(self.seconds)
+        return (
+            f"{self.workload:16} {self.contender:16} median {middle:7.3f} s"
+            f"  least {least:7.3f} s  {self.ratio:6.2f} x {memory}"
+        )
+
+
+def table(
+    workload: str,
+    contenders: Sequence[str] = CONTENDERS,
+    *,
+    rounds: int,
+    workers: int = 2,
+    threads: int = 1,
+    memory: bool = False,
+) -> list[Row]:
+    """Race, and return each contender's row; its ratio is the median over rounds."""
+    if "cross-entropy" in workload:
+        contenders = [name for name in contenders if not name.startswith("no unembedding")]
+    found = race(workload, contenders, rounds=rounds, workers=workers, threads=threads)
+    first = found[contenders[0]]
+    return [
+        Row(
+            workload,
+            name,
+            seconds,
+            statistics.median([b / a for a, b in zip(first, seconds, strict=True)]),
+            peak(workload, name, workers=workers, threads=threads) if memory else None,
+        )
+        for name, seconds in found.items()
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workloads", nargs="*", default=["W"])
@@ -171,22 +215,15 @@ def main() -> None:
         _work(int(share), int(of))
         return
     for workload in options.workloads:
-        names = options.contenders.split(",")
-        if "cross" in workload:
-            names = [name for name in names if not name.startswith("no unembedding")]
-        layout = {"workers": options.workers, "threads": options.threads}
-        found = race(workload, names, rounds=options.rounds, **layout)
-        for name in names:
-            middle, least = statistics.median(found[name]), min(found[name])
-            ratio = statistics.median(
-                [b / a for a, b in zip(found[names[0]], found[name], strict=True)]
-            )
-            memory = f"{peak(workload, name, **layout):7.0f} MiB" if options.memory else ""
-            print(
-                f"{workload:16} {name:20} median {middle:7.3f} s  least {least:7.3f} s  "
-                f"{ratio:6.2f} x {names[0]} {memory}",
-                flush=True,
-            )
+        for row in table(
+            workload,
+            options.contenders.split(","),
+            rounds=options.rounds,
+            workers=options.workers,
+            threads=options.threads,
+            memory=options.memory,
+        ):
+            print(row, flush=True)
 
 
 if __name__ == "__main__":
