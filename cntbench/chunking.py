@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cntbench.models.decoder import Decoder
+from cntbench.readouts import TILE_SIZE
 
 #: Tokens × runs that go through a stage at once. Larger pieces leave the cache, smaller ones
 #: spend their time on overhead.
-ROWS_AT_ONCE = 6144
+ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,25 @@ def bytes_per_token(model: Decoder) -> int:
     return (4 * model.hidden + peak) * model.dtype.itemsize
 
 
+def fixed_bytes(model: Decoder, *, length: int, populations: int) -> int:
+    """Return the memory that does not depend on the chunks [bytes].
+
+    A tile of logits beside its copy, and for each population the mean and the mean square of all
+    states at every position, in double precision, once more while they are computed.
+    """
+    states = sum(b.n_components * b.width for stage in model.stages for b in stage.blocks)
+    return 2 * TILE_SIZE * model.dtype.itemsize + (populations + 1) * 2 * 8 * length * states
+
+
 def chunking(
-    model: Decoder, *, n_prompts: int, length: int, base: int, ablations: int, memory_budget: int
+    model: Decoder,
+    *,
+    n_prompts: int,
+    length: int,
+    base: int,
+    ablations: int,
+    populations: int,
+    memory_budget: int,
 ) -> Chunking:
     """Choose the sizes.
 
@@ -46,10 +64,13 @@ def chunking(
         Number of prompts, and their length [tokens].
     base, ablations
         Runs without ablation (clean, donors), and ablations of every source.
+    populations
+        Corpora over which replacements take statistics.
     memory_budget
         Memory to use beyond the model's own [bytes].
     """
-    affordable = max(1, memory_budget // bytes_per_token(model))
+    free = memory_budget - fixed_bytes(model, length=length, populations=populations)
+    affordable = max(1, free // bytes_per_token(model))
     runs = base + ablations * len(model.components)
     prompts = min(affordable, ROWS_AT_ONCE) // (runs * length)
     if prompts >= 1:

@@ -18,7 +18,7 @@ from cntbench.errors import CntbenchError
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Prompts
 from cntbench.specs import READOUTS, Readout
-from cntbench.sweep import Array, Sweep, corpora, corpus_tokens, spread
+from cntbench.sweep import Array, Sweep, corpora, corpus_tokens, read_clean, spread
 
 
 @dataclass(frozen=True)
@@ -86,24 +86,26 @@ def influence(
     """
     _check(model, prompts, ablations)
     run_beside = corpora(ablations)
+    populations = {a.replacement.population_corpus for a in ablations} - {None}
     sizes = chunking(
         model,
         n_prompts=len(prompts),
         length=prompts.tokens.shape[1],
         base=len(run_beside),
         ablations=len(ablations),
+        populations=len(populations),
         memory_budget=memory_budget,
     )
     spreads = {
         corpus: spread(model, corpus_tokens(prompts, corpus), sizes.prompts)
-        for corpus in {a.replacement.population_corpus for a in ablations} - {None}
+        for corpus in populations
         if corpus is not None
     }
     n, count = len(model.components), len(prompts)
     change = np.full((len(ablations), n, n, count), np.nan)
     effect = np.full((len(ablations), len(READOUTS), n, count), np.nan)
-    value = np.full((len(READOUTS), count), np.nan)
     scores = np.full((2, n, count), np.nan)
+    final: list[torch.Tensor] = []
     for start in range(0, count, sizes.prompts):
         rows = slice(start, min(start + sizes.prompts, count))
         for first in range(0, n, sizes.sources):
@@ -118,7 +120,9 @@ def influence(
                 seed=seed,
             )
             sweep.run(change[..., rows], scores[..., rows])
-            sweep.read(effects, effect[..., rows], value[..., rows])
+            sweep.read(effects, effect[..., rows])
+        final.append(sweep.final.clone())
+    value = read_clean(model, prompts, torch.cat(final))
     return Influence(
         *_mean_and_error(change),
         *_mean_and_error(value),

@@ -1,4 +1,12 @@
-"""Readouts: numbers about the model's behaviour on a task, from the final residual stream."""
+"""Readouts: numbers about the model's behaviour on a task, from the final residual stream.
+
+The logit difference of target t and decoy u at a position with normalised stream x is
+
+    x · (w_t − w_u),
+
+two columns of the unembedding. Cross-entropy is log Σ_v exp(x · w_v) − x · w_t over the whole
+vocabulary; the sum is taken tile by tile, so that logits live in the cache only.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +15,14 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from cntbench.models.decoder import Decoder
+from cntbench.models.decoder import Decoder, Linear
 from cntbench.specs import Readout
 
-#: Logits computed at once [bytes].
-LOGITS_AT_ONCE = 32 * 2**20
+#: Tokens of the vocabulary, and logits, in a tile.
+TILE_COLUMNS = 1024
+TILE_SIZE = 2**20
+#: No logit can be further from 0 than this where exponentials are summed as they are.
+SAFE_LOGIT = 60.0
 
 
 def readout(
@@ -39,33 +50,75 @@ def readout(
     wanted = set(names)
     found: dict[Readout, Tensor] = {}
     normed = model.final_norm(streams)
+    weight, bias = model.unembed.weight, model.unembed.bias
+    right = weight[targets]
     if "logit_difference" in wanted:
-        weight, bias = model.unembed.weight, model.unembed.bias
-        direction = weight[targets] - weight[decoys]
-        offset = bias[targets] - bias[decoys]
-        difference = torch.einsum("rpsh,psh->rps", normed, direction) + offset
+        difference = (normed * (right - weight[decoys])).sum(dim=-1)
+        if bias is not None:
+            difference += bias[targets] - bias[decoys]
         found["logit_difference"] = difference.double().mean(dim=-1)
     if wanted - {"logit_difference"}:
-        entropy, hit = _over_vocabulary(model, normed, targets)
+        flat = targets.expand(normed.shape[:-1]).flatten()
+        total, best = over_vocabulary(
+            model.unembed, normed.flatten(0, -2), flat if "accuracy" in wanted else None
+        )
         if "cross_entropy" in wanted:
-            found["cross_entropy"] = entropy
+            of_target = (normed * right).sum(dim=-1)
+            if bias is not None:
+                of_target += bias[targets]
+            found["cross_entropy"] = (total.view_as(of_target) - of_target).mean(dim=-1)
         if "accuracy" in wanted:
-            found["accuracy"] = hit
+            hit = (best == flat).double().view(normed.shape[:-1])
+            found["accuracy"] = hit.mean(dim=-1)
     return found
 
 
-def _over_vocabulary(model: Decoder, normed: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return cross-entropy and accuracy, dims ``run, prompt``, a bounded number of rows at once."""
-    rows = normed.flatten(0, -2)
-    right = targets.expand(normed.shape[:-1]).flatten()
-    entropy = torch.empty(len(rows), dtype=torch.float64)
-    hit = torch.empty(len(rows), dtype=torch.float64)
-    step = max(1, LOGITS_AT_ONCE // (model.vocabulary * rows.element_size()))
-    for start in range(0, len(rows), step):
-        part = slice(start, start + step)
-        logits = model.unembed(rows[part])
-        of_target = logits.gather(1, right[part, None])[:, 0]
-        entropy[part] = logits.logsumexp(dim=1) - of_target
-        hit[part] = logits.argmax(dim=1) == right[part]
-    shape = normed.shape[:-1]
-    return entropy.view(shape).mean(dim=-1), hit.view(shape).mean(dim=-1)
+def over_vocabulary(unembed: Linear, rows: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return each row's log Σ exp of its logits, float64, and whether its target's is the largest.
+
+    No logit is larger than the product of the longest row and the longest column of the unembedding
+    (Cauchy–Schwarz). If that is small, exponentials can neither overflow nor vanish and are summed
+    as they are; otherwise relative to the largest logit so far.
+
+    Without ``targets`` the second result is of no use; with them it is the target where that is
+    the first of the largest logits' tokens, and another number elsewhere.
+    """
+    reach = rows.norm(dim=1).max() * unembed.weight.norm(dim=1).max()
+    if unembed.bias is not None:
+        reach += unembed.bias.abs().max()
+    safe = bool(reach <= SAFE_LOGIT)
+    # Tiles of nearly equal height: products of a handful of rows round differently.
+    height = TILE_SIZE // min(TILE_COLUMNS, len(unembed.weight))
+    count = -(-len(rows) // height)
+    wanted = [None] * count if targets is None else targets.tensor_split(count)
+    parts = [
+        _tile_row(unembed, part, right, safe=safe)
+        for part, right in zip(rows.tensor_split(count), wanted, strict=True)
+    ]
+    return torch.cat([total for total, _ in parts]), torch.cat([best for _, best in parts])
+
+
+def _tile_row(
+    unembed: Linear, rows: Tensor, targets: Tensor | None, *, safe: bool
+) -> tuple[Tensor, Tensor]:
+    largest = rows.new_full((len(rows),), float("-inf"))
+    best = torch.full((len(rows),), -1, device=rows.device)
+    total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
+    for start in range(0, len(unembed.weight), TILE_COLUMNS):
+        columns = slice(start, start + TILE_COLUMNS)
+        logits = rows @ unembed.weight[columns].mT
+        if unembed.bias is not None:
+            logits += unembed.bias[columns]
+        if targets is not None or not safe:
+            here = largest.maximum(logits.amax(dim=1))
+            if targets is not None:
+                risen = here > largest
+                best[risen] = -1
+                at = (risen & (targets >= columns.start) & (targets < columns.stop)).nonzero()[:, 0]
+                best[at] = logits[at].argmax(dim=1) + start
+            if not safe:
+                total *= (largest - here).exp()
+                logits -= here[:, None]
+            largest = here
+        total += logits.exp_().sum(dim=1)
+    return total.log_().add_(0 if safe else largest), best

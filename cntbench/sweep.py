@@ -27,7 +27,7 @@ from torch import Tensor
 
 from cntbench.ablation import Ablation
 from cntbench.attention_scores import prefix_matching, previous_token
-from cntbench.models.decoder import Attention, Block, Decoder
+from cntbench.models.decoder import Attention, Block, Decoder, Queries
 from cntbench.prompts import Prompts, Tokens, random_state
 from cntbench.readouts import readout
 from cntbench.replacements._base import Corpus, Spread, States
@@ -59,8 +59,12 @@ class Sweep:
         self.sources = sources
         self.seed = seed
         self.device = model.unembed.weight.device
-        self.scored = torch.from_numpy(prompts.scored).to(self.device)
         self.everywhere = observe_all
+        self.scored = torch.from_numpy(prompts.scored).to(self.device)
+        first, count = int(self.scored[0, 0]), self.scored.shape[1]
+        together = torch.arange(first, first + count, device=self.device)
+        #: The scored positions as a slice, if they are the same ones in a row in all prompts.
+        self.span = slice(first, first + count) if (self.scored == together).all() else None
         #: For each ablated run, in order, its ablation and source.
         self.runs: list[tuple[int, int]] = []
         shape = (*prompts.tokens.shape, model.hidden)
@@ -76,23 +80,50 @@ class Sweep:
         Fills ``change``, dims ``ablation, source, target, prompt``, and ``scores`` (prefix matching
         and previous token), dims ``score, component, prompt``.
         """
-        place = 0
-        number = 0
-        for stage in self.model.stages:
-            live = len(self.corpora) + len(self.runs)
+        place = number = 0
+        base = len(self.corpora)
+        last = max(
+            (
+                index
+                for index, stage in enumerate(self.model.stages)
+                if any(isinstance(block, Attention) for block in stage.blocks)
+            ),
+            default=0,
+        )
+        whole: Tensor | None = None
+        for index, stage in enumerate(self.model.stages):
+            live = base + len(self.runs)
+            normed = stage.norm(self.streams[:live])
+            queries = None
+            if index == last and not self.everywhere:
+                # No later position reads the others any more, but replacements and scores do.
+                whole = self.streams[:base].clone()
+                self.streams = self._at_scored(self.streams)
+                queries = Queries(normed, self.scored[:1] if self.span else self.scored)
+                normed = self._at_scored(normed)
             stream = self.streams[:live]
-            normed = stage.norm(stream)
+            normed_whole = normed if whole is None else stage.norm(whole)
             for block in stage.blocks:
                 nodes = range(place, place + block.n_components)
                 place = nodes.stop
                 if isinstance(block, Attention):
-                    self._attend(block, normed[0], scores[:, nodes.start : nodes.stop])
-                states = block.states(normed)
+                    self._attend(block, normed_whole[0], scores[:, nodes.start : nodes.stop])
+                states = block.states(normed, queries)
+                states_whole = states if whole is None else block.states(normed_whole)
                 self._observe(block, states, live, change[:, :, nodes.start : nodes.stop])
-                self._branch(block, states, nodes, number)
+                self._branch(block, states_whole, nodes, number, narrow=whole is not None)
                 block.write(states, stream)
+                if whole is not None:
+                    block.write(states_whole, whole)
                 number += 1
-            self.streams[live : len(self.corpora) + len(self.runs)] += self.streams[0]
+            self.streams[live : base + len(self.runs)] += self.streams[0]
+        if self.everywhere:
+            self.streams = self._at_scored(self.streams)
+
+    @property
+    def final(self) -> Tensor:
+        """The clean run's final stream at the scored positions."""
+        return self.streams[0]
 
     def _attend(self, block: Attention, normed: Tensor, scores: Array) -> None:
         pattern = block.pattern(normed)
@@ -105,7 +136,9 @@ class Sweep:
         runs = self.runs[: live - len(self.corpora)]
         if not runs:
             return
-        image = block.image(states if self.everywhere else self._at_scored(states))
+        if not self.everywhere and states.shape[2] > self.scored.shape[1]:
+            states = self._at_scored(states)
+        image = block.image(states)
         ablated = image[len(self.corpora) :]
         for measure in {ablation.measure for ablation in self.ablations}:
             mine = [i for i, (a, _) in enumerate(runs) if self.ablations[a].measure is measure]
@@ -114,7 +147,9 @@ class Sweep:
             which = np.array([runs[i] for i in mine])
             change[which[:, 0], which[:, 1]] = moved
 
-    def _branch(self, block: Block, states: Tensor, nodes: range, number: int) -> None:
+    def _branch(
+        self, block: Block, states: Tensor, nodes: range, number: int, *, narrow: bool
+    ) -> None:
         """Start a run for each source of the block: what its ablation changes in the stream."""
         chosen = range(max(nodes.start, self.sources.start), min(nodes.stop, self.sources.stop))
         if not chosen:
@@ -131,10 +166,11 @@ class Sweep:
                     noise=partial(self._noise, ablation.name, number, states[0]),
                 )
             )
+            changes = replaced - states[0]
+            if narrow:
+                changes = self._at_scored(changes[None])[0]
             start = len(self.corpora) + len(self.runs)
-            self.streams[start : start + len(chosen)] = block.contributions(replaced - states[0])[
-                local
-            ]
+            self.streams[start : start + len(chosen)] = block.contributions(changes)[local]
             self.runs += [(index, source) for source in chosen]
 
     def _noise(self, name: str, number: int, like: Tensor) -> Tensor:
@@ -144,46 +180,40 @@ class Sweep:
         ]
         return torch.from_numpy(np.stack(draws)).to(like)
 
-    def read(self, effects: Sequence[Readout], effect: Array, value: Array) -> None:
-        """Compute the readouts of the final streams.
-
-        Fills ``effect``, dims ``ablation, readout, source, prompt``, and ``value``, dims ``readout,
-        prompt``.
-        """
-        targets = torch.from_numpy(self.prompts.targets).to(self.device)
-        decoys = torch.from_numpy(self.prompts.decoys).to(self.device)
-        final = self._at_scored(self.streams)
-        clean = readout(self.model, final[:1], targets, decoys, READOUTS)
-        for name, found in clean.items():
-            value[READOUTS.index(name)] = found[0].cpu()
+    def read(self, effects: Sequence[Readout], effect: Array) -> None:
+        """Compute the change of readouts, dims ``ablation, readout, source, prompt``."""
         if not (self.runs and effects):
             return
         which = np.array(self.runs)
-        ablated = readout(self.model, final[len(self.corpora) :], targets, decoys, effects)
-        for name, found in ablated.items():
-            moved = (found - clean[name]).cpu().numpy()
+        chosen = torch.arange(len(self.streams)) == 0
+        chosen[len(self.corpora) :] = True
+        final = self.streams if len(self.corpora) == 1 else self.streams[chosen]
+        targets = torch.from_numpy(self.prompts.targets).to(self.device)
+        decoys = torch.from_numpy(self.prompts.decoys).to(self.device)
+        for name, found in readout(self.model, final, targets, decoys, effects).items():
+            moved = (found[1:] - found[0]).cpu().numpy()
             effect[which[:, 0], READOUTS.index(name), which[:, 1]] = moved
 
     def _at_scored(self, runs: Tensor) -> Tensor:
         """Choose the scored positions of ``run, prompt, position, …``."""
-        first, last = int(self.scored[0, 0]), int(self.scored[0, -1])
-        span = torch.arange(first, last + 1, device=self.device)
-        if self.scored.shape[1] == len(span) and bool((self.scored == span).all()):
-            return runs[:, :, first : last + 1]
+        if self.span:
+            return runs[:, :, self.span].contiguous()
         prompt = torch.arange(len(self.prompts), device=self.device)[:, None]
         return runs[:, prompt, self.scored]
 
 
 def spread(model: Decoder, tokens: Tokens, at_once: int) -> list[Spread]:
     """Take statistics of every block's states over all prompts of a corpus."""
-    parts = [
-        [(s.double().sum(dim=0), s.double().square().sum(dim=0)) for s in _states(model, rows)]
-        for rows in np.array_split(tokens, range(at_once, len(tokens), at_once))
-    ]
-    return [
-        Spread(sum(m for m, _ in block) / len(tokens), sum(q for _, q in block) / len(tokens))
-        for block in zip(*parts, strict=True)
-    ]
+    total: list[tuple[Tensor, Tensor]] = []
+    for rows in np.array_split(tokens, range(at_once, len(tokens), at_once)):
+        for number, states in enumerate(_states(model, rows)):
+            exact = states.double()
+            mean, square = exact.sum(dim=0), exact.square_().sum(dim=0)
+            if number == len(total):
+                total.append((torch.zeros_like(mean), torch.zeros_like(square)))
+            total[number][0].add_(mean)
+            total[number][1].add_(square)
+    return [Spread(mean / len(tokens), square / len(tokens)) for mean, square in total]
 
 
 def _states(model: Decoder, tokens: Tokens) -> Iterator[Tensor]:
@@ -195,6 +225,14 @@ def _states(model: Decoder, tokens: Tokens) -> Iterator[Tensor]:
             states = block.states(normed)
             yield states[0]
             block.write(states, stream)
+
+
+def read_clean(model: Decoder, prompts: Prompts, final: Tensor) -> Array:
+    """Return the readouts of the clean runs of all prompts, dims ``readout, prompt``."""
+    targets = torch.from_numpy(prompts.targets).to(final.device)
+    decoys = torch.from_numpy(prompts.decoys).to(final.device)
+    found = readout(model, final.unsqueeze(0), targets, decoys, READOUTS)
+    return np.stack([found[name][0].cpu().numpy() for name in READOUTS])
 
 
 def corpora(ablations: Sequence[Ablation]) -> list[Corpus]:

@@ -23,36 +23,79 @@ from cntbench.components import Component
 
 @dataclass(frozen=True)
 class LayerNorm:
-    """Standardisation to mean 0 and variance 1; scale and shift are folded into what reads it."""
+    """Standardisation to mean 0 and variance 1; scale and shift are folded into what reads it.
+
+    Parameters
+    ----------
+    epsilon
+        Added to the variance.
+    offset
+        Added to the result; `Linear.absorbed` says why. Dims ``hidden``.
+    """
 
     epsilon: float
+    offset: Tensor | None = None
 
     def __call__(self, stream: Tensor) -> Tensor:
         """Return the standardised stream, dims ``run, prompt, position, hidden``."""
-        return F.layer_norm(stream, stream.shape[-1:], eps=self.epsilon)
+        return F.layer_norm(stream, stream.shape[-1:], bias=self.offset, eps=self.epsilon)
 
 
 @dataclass(frozen=True)
 class Linear:
-    """An affine map that reads a standardised stream.
+    """An affine map.
 
     Parameters
     ----------
     weight, bias
-        Dims ``output, hidden`` and ``output``.
+        Dims ``output, hidden`` and ``output``; no bias is a bias of zeros.
     """
 
     weight: Tensor
-    bias: Tensor
+    bias: Tensor | None = None
 
     @classmethod
     def folded(cls, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> Linear:
         """Return ``weight @ (scale * x + shift) + bias`` as one affine map of x."""
         return cls((weight * scale).contiguous(), bias + weight @ shift)
 
+    def absorbed(self) -> Linear:
+        """Return the same map of a standardised x as a map of x + 1 that needs no bias.
+
+        A standardised x has Σ x = 0, so the component of each row of W along 1 is free. With
+        V = W − (W1) 1ᵀ/d + b 1ᵀ/d, the product V(x + 1) is W x + b: the bias costs nothing.
+        """
+        weight, bias = self.weight, self.bias
+        assert bias is not None
+        along = (bias - weight.sum(dim=1)) / weight.shape[1]
+        return Linear(weight + along[:, None])
+
     def __call__(self, stream: Tensor) -> Tensor:
         """Apply the map to the last dim."""
         return F.linear(stream, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Where a block is asked for its states, if not at every position.
+
+    Parameters
+    ----------
+    context
+        The normalised stream at all positions, which keys and values are made of, dims ``run,
+        prompt, position, hidden``.
+    positions
+        The positions asked for, dims ``prompt, query``; one row if all prompts have the same.
+    """
+
+    context: Tensor
+    positions: Tensor
+
+    def visible(self, runs: int) -> Tensor:
+        """Return which keys each query sees, in a shape that broadcasts to SDPA's mask."""
+        key = torch.arange(self.context.shape[2], device=self.positions.device)
+        mask = key <= self.positions[:, None, :, None]
+        return mask if len(mask) == 1 else mask.repeat(runs, 1, 1, 1)
 
 
 class Block(Protocol):
@@ -73,8 +116,11 @@ class Block(Protocol):
         """Numbers held at once for each token of each run, at the peak."""
         ...
 
-    def states(self, normed: Tensor) -> Tensor:
-        """Compute states, dims ``run, prompt, position, component, width``."""
+    def states(self, normed: Tensor, queries: Queries | None = None) -> Tensor:
+        """Compute states, dims ``run, prompt, position, component, width``.
+
+        With ``queries``, ``normed`` holds the positions asked for only.
+        """
         ...
 
     def write(self, states: Tensor, stream: Tensor) -> None:
@@ -101,13 +147,16 @@ class Attention:
     Parameters
     ----------
     project
-        To queries, keys and values, output dims ``(query | key | value, component, width)``.
+        To queries, keys and values, output dims ``(query | key | value, component, width)``,
+        without bias. Queries and keys may come in any basis that keeps their inner products, and
+        one output more may follow, to make their number even.
     output
         W_O, dims ``component, width, hidden``.
     output_bias
         Added once for all heads; belongs to none of them. Dims ``hidden``.
     rotate
-        Applies the position embedding to ``run·prompt, position, query | key, component, width``.
+        Applies the position embedding, in place, to vectors with dims ``run, prompt, position,
+        component, width``, given their positions (dims ``prompt, position``; None for all).
     geometry
         For each head a matrix R with R Rᵀ = W_O W_Oᵀ, dims ``component, width, rank``, so that
         ‖z R‖ = ‖z W_O‖.
@@ -116,7 +165,7 @@ class Attention:
     project: Linear
     output: Tensor
     output_bias: Tensor
-    rotate: Callable[[Tensor], Tensor]
+    rotate: Callable[[Tensor, Tensor | None], object]
     geometry: Tensor
 
     @classmethod
@@ -125,7 +174,7 @@ class Attention:
         project: Linear,
         output: Tensor,
         output_bias: Tensor,
-        rotate: Callable[[Tensor], Tensor],
+        rotate: Callable[[Tensor, Tensor | None], object],
     ) -> Attention:
         """Return the block, computing the geometry by a QR decomposition of W_Oᵀ."""
         # W_Oᵀ = Q T, so z W_O = (z Tᵀ) Qᵀ, and the orthonormal Q keeps lengths and angles.
@@ -145,32 +194,57 @@ class Attention:
 
     @property
     def workspace(self) -> int:
-        """Queries, keys and values, rotated ones beside them, and z with its image."""
-        return 10 * self.n_components * self.width
+        """Queries, keys and values, and z with its image."""
+        return len(self.project.weight) + 2 * self.n_components * self.width
 
-    def _project(self, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys, values, dims ``run·prompt, component, position, width``."""
-        projected = self.project(normed.flatten(0, -3))
-        projected = projected.unflatten(-1, (3, self.n_components, self.width))
-        rotated = self.rotate(projected[:, :, :2])
-        query, key = rotated.permute(2, 0, 3, 1, 4).unbind(0)
-        return query, key, projected[:, :, 2].transpose(1, 2)
+    @property
+    def _asked(self) -> int:
+        """Length of all heads' queries, or of their keys."""
+        return (len(self.project.weight) - self.n_components * self.width) // 2
 
-    def states(self, normed: Tensor) -> Tensor:
+    def _split(self, projected: Tensor, *lengths: int) -> list[Tensor]:
+        """Cut into parts of the given lengths, and each into components."""
+        parts = projected[..., : sum(lengths)].split(lengths, dim=-1)
+        return [part.unflatten(-1, (self.n_components, -1)) for part in parts]
+
+    def states(self, normed: Tensor, queries: Queries | None = None) -> Tensor:
         """Compute z."""
-        query, key, value = self._project(normed)
-        z = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return z.transpose(1, 2).unflatten(0, normed.shape[:-2])
+        n, heads = self._asked, self.n_components
+        v = heads * self.width
+        if queries is None:
+            projected = F.linear(normed, self.project.weight)
+            self.rotate(projected[..., : 2 * n].unflatten(-1, (2 * heads, -1)), None)
+            query, key, value = self._split(projected, n, n, v)
+            mask = None
+        else:
+            (query,) = self._split(F.linear(normed, self.project.weight[:n]), n)
+            key, value = self._split(F.linear(queries.context, self.project.weight[n:]), n, v)
+            self.rotate(query, queries.positions)
+            self.rotate(key, None)
+            mask = queries.visible(len(normed))
+        z = F.scaled_dot_product_attention(
+            query.flatten(0, 1).transpose(1, 2),
+            key.flatten(0, 1).transpose(1, 2),
+            value.flatten(0, 1).transpose(1, 2),
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=self.width**-0.5,
+        )
+        return z.transpose(1, 2).unflatten(0, normed.shape[:2])
 
     def pattern(self, normed: Tensor) -> Tensor:
         """Compute attention weights, dims ``prompt, component, query position, key position``.
 
         Takes one run only, dims ``prompt, position, hidden``.
         """
-        query, key, _ = self._project(normed)
+        n = 2 * self._asked
+        both = F.linear(normed, self.project.weight[:n])
+        both = both.unflatten(-1, (2 * self.n_components, -1))
+        self.rotate(both.unsqueeze(0), None)
+        query, key = both.transpose(1, 2).chunk(2, dim=1)
         scores = query @ key.mT * self.width**-0.5
         future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        return scores.masked_fill(future, float("-inf")).softmax(dim=-1)
+        return scores.masked_fill_(future, float("-inf")).softmax(dim=-1)
 
     def write(self, states: Tensor, stream: Tensor) -> None:
         """Add the heads' contributions and the output bias to the stream."""
@@ -221,7 +295,7 @@ class MLP:
         """Hidden units before and after the activation, and the output with its change."""
         return 2 * self.inner.weight.shape[0] + 3 * self.width
 
-    def states(self, normed: Tensor) -> Tensor:
+    def states(self, normed: Tensor, queries: Queries | None = None) -> Tensor:
         """Compute the output."""
         return self.outer(self.activation(self.inner(normed))).unsqueeze(-2)
 

@@ -62,8 +62,8 @@ def shape(config: GPTNeoXConfig) -> Shape:
 def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
     """Map a GPT-NeoX ``state_dict`` to stages."""
     size = shape(config)
-    epsilon = config.layer_norm_eps
     embedding = tensors["gpt_neox.embed_in.weight"]
+    norm = LayerNorm(config.layer_norm_eps, offset=embedding.new_ones(config.hidden_size))
     rotate = _Rotary(config, embedding)
     stages: list[Stage] = []
     for layer in range(config.num_hidden_layers):
@@ -71,11 +71,10 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
         part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         attention = _attention(part, config.num_attention_heads, rotate)
         mlp = MLP(
-            _folded(part, "mlp.dense_h_to_4h", "post_attention_layernorm"),
+            _folded(part, "mlp.dense_h_to_4h", "post_attention_layernorm").absorbed(),
             Linear(part["mlp.dense_4h_to_h.weight"], part["mlp.dense_4h_to_h.bias"]),
             ACTIVATIONS[config.hidden_act],
         )
-        norm = LayerNorm(epsilon)
         if config.use_parallel_residual:
             stages.append(Stage(norm, (attention, mlp)))
         else:
@@ -83,8 +82,8 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
     return Decoder(
         embed=partial(F.embedding, weight=embedding),
         stages=tuple(stages),
-        final_norm=LayerNorm(epsilon),
-        unembed=_folded(tensors, _head(tensors), "gpt_neox.final_layer_norm"),
+        final_norm=norm,
+        unembed=_folded(tensors, _head(tensors), "gpt_neox.final_layer_norm").absorbed(),
         components=size.components,
         context=size.context,
     )
@@ -109,11 +108,16 @@ def _attention(part: Mapping[str, Tensor], n_heads: int, rotate: _Rotary) -> Att
 
     def by_kind(rows: Tensor) -> Tensor:
         # The checkpoint has query, key and value of head 0, then of head 1, …
-        return rows.unflatten(0, (n_heads, 3, -1)).transpose(0, 1).flatten(0, 2).contiguous()
+        query, key, value = rows.unflatten(0, (n_heads, 3, -1)).unbind(1)
+        parts = rotate.paired(query), rotate.paired(key), value
+        together = torch.cat([kind.flatten(0, 1) for kind in parts])
+        # Complex numbers want an even number of real ones in a row.
+        return torch.cat([together, rows.new_zeros((len(together) % 2, *rows.shape[1:]))])
 
+    assert fused.bias is not None
     weight = part["attention.dense.weight"]
     return Attention.make(
-        Linear(by_kind(fused.weight), by_kind(fused.bias)),
+        Linear(by_kind(fused.weight), by_kind(fused.bias)).absorbed(),
         output=weight.mT.unflatten(0, (n_heads, -1)).contiguous(),
         output_bias=part.get("attention.dense.bias", weight.new_zeros(len(weight))),
         rotate=rotate,
@@ -121,27 +125,36 @@ def _attention(part: Mapping[str, Tensor], n_heads: int, rotate: _Rotary) -> Att
 
 
 class _Rotary:
-    """Rotary position embedding (Su et al. 2021) of the first ``partial_rotary_factor`` dims."""
+    """Rotary position embedding (Su et al. 2021) of the first ``partial_rotary_factor`` dims.
+
+    The model turns dims i and i + n/2 of its first n together, by an angle that depends on the
+    position. Here such pairs stand side by side (which changes no inner product of queries with
+    keys), so that turning is one product of complex numbers; the other dims are turned by 0.
+    """
 
     def __init__(self, config: GPTNeoXConfig, like: Tensor) -> None:
-        width = config.hidden_size // config.num_attention_heads
-        self.rotated = int(width * config.rope_parameters["partial_rotary_factor"])
-        exponent = torch.arange(0, self.rotated, 2, dtype=torch.int64).float() / self.rotated
+        self.width = config.hidden_size // config.num_attention_heads
+        rotated = int(self.width * config.rope_parameters["partial_rotary_factor"])
+        exponent = torch.arange(0, rotated, 2, dtype=torch.int64).float() / rotated
         frequency = 1.0 / config.rope_parameters["rope_theta"] ** exponent
-        position = torch.arange(config.max_position_embeddings).float()
-        angle = torch.outer(position, frequency).repeat(1, 2)[:, None, None, :]
-        half = self.rotated // 2
-        sine = angle.sin()
-        sine[..., :half] *= -1
-        self.cosine = angle.cos().to(like)
-        self.sine = sine.to(like)
+        self.pairs = len(frequency)
+        angle = torch.outer(torch.arange(config.max_position_embeddings).float(), frequency)
+        angle = F.pad(angle, (0, (self.width + 1) // 2 - self.pairs))
+        # As real numbers, rounded to the model's type, as transformers does.
+        turn = torch.stack([angle.cos().to(like), angle.sin().to(like)], dim=-1)
+        turn = turn.unsqueeze(1).expand(-1, config.num_attention_heads, -1, -1)
+        self.turn = torch.view_as_complex(turn.contiguous())
 
-    def __call__(self, vectors: Tensor) -> Tensor:
-        """Rotate ``…, position, query | key, component, width``."""
-        length = vectors.shape[1]
-        turned = vectors[..., : self.rotated]
-        swapped = turned.roll(self.rotated // 2, dims=-1)
-        turned = turned * self.cosine[:length] + swapped * self.sine[:length]
-        if self.rotated == vectors.shape[-1]:
-            return turned
-        return torch.cat([turned, vectors[..., self.rotated :]], dim=-1)
+    def paired(self, rows: Tensor) -> Tensor:
+        """Reorder dim 1, a head's width, to have pairs side by side; an odd width is padded."""
+        first = torch.arange(self.pairs)
+        rest = torch.arange(2 * self.pairs, self.width)
+        order = torch.cat([torch.stack([first, first + self.pairs], dim=1).flatten(), rest])
+        missing = rows.new_zeros((len(rows), self.width % 2, *rows.shape[2:]))
+        return torch.cat([rows[:, order], missing], dim=1)
+
+    def __call__(self, vectors: Tensor, positions: Tensor | None) -> None:
+        """Turn ``run, prompt, position, component, width``, in place."""
+        turn = self.turn[: vectors.shape[-3]] if positions is None else self.turn[positions]
+        pairs = torch.view_as_complex(vectors.unflatten(-1, (-1, 2)))
+        pairs.unflatten(-2, (-1, turn.shape[-2])).mul_(turn.unsqueeze(-3))

@@ -1,0 +1,109 @@
+"""Exact counts of the engine's work: they depend on the code, not on the machine.
+
+Layer-tokens are counted where blocks are asked for states, matrix-product FLOPs and bytes where
+operators are dispatched: FLOPs by `torch.utils.flop_counter`, bytes as the sizes of all new tensors
+that operators return (a measure of the memory traffic that the code asks for).
+
+    python -m benchmarks.counts            # write benchmarks/counts.json anew
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.workloads import NANO, PYTHIA_14M, PYTHIA_160M, Workload, decoder
+from cntbench.influence import influence
+from cntbench.models.decoder import MLP, Attention
+
+FILE = Path(__file__).parent / "counts.json"
+_N = Workload(NANO, prompts=4, block=16)
+_P = Workload(PYTHIA_14M, prompts=2, block=8)
+
+#: Small enough to count in seconds; what is counted scales with prompts.
+COUNTED: Mapping[str, Workload] = {
+    "nano, zero": _N,
+    "nano, mean": _N.but(ablations=("mean",)),
+    "nano, resample": _N.but(ablations=("resample",)),
+    "nano, three ablations": _N.but(ablations=("zero", "mean", "resample")),
+    "nano, all positions": _N.but(observe_all=True),
+    "nano, cross-entropy": _N.but(effects=("cross_entropy",)),
+    "nano, accuracy": _N.but(effects=("accuracy",)),
+    "Pythia-14M, logit difference": _P,
+    "Pythia-14M, cross-entropy": _P.but(effects=("cross_entropy",)),
+    "Pythia-160M, logit difference": Workload(PYTHIA_160M, prompts=1, block=4),
+}
+
+
+class _Bytes(TorchDispatchMode):
+    """Adds up the bytes of the new tensors that operators return."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {
+            tensor.untyped_storage().data_ptr()
+            for tensor in [*args, *(kwargs or {}).values()]
+            if isinstance(tensor, torch.Tensor)
+        }
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                if storage.data_ptr() not in given:
+                    self.total += storage.nbytes()
+        return result
+
+
+def count(workload: Workload) -> dict[str, int]:
+    """Count the work of one call of the engine."""
+    model, prompts = decoder(workload.shape), workload.make_prompts()
+    tokens = {Attention: 0, MLP: 0}
+
+    def counting(block: type) -> Any:
+        compute = block.states
+
+        def states(self: Any, normed: torch.Tensor, *rest: Any) -> torch.Tensor:
+            tokens[block] += normed.shape[:-1].numel()
+            return compute(self, normed, *rest)
+
+        return patch.object(block, "states", states)
+
+    # inference_mode hides composite operators from the counters; the engine's numbers stay.
+    call = influence.__wrapped__  # type: ignore[attr-defined]
+    flops, size = FlopCounterMode(display=False), _Bytes()
+    with torch.no_grad(), counting(Attention), counting(MLP), flops, size:
+        call(
+            model,
+            prompts,
+            workload.make_ablations(),
+            effects=workload.effects,
+            observe_all=workload.observe_all,
+        )
+    return {
+        "attention_tokens": tokens[Attention],
+        "mlp_tokens": tokens[MLP],
+        "flops": flops.get_total_flops(),
+        "bytes": size.total,
+    }
+
+
+def recorded() -> dict[str, dict[str, int]]:
+    """Return the counts that the repository holds the engine to."""
+    found: dict[str, dict[str, int]] = json.loads(FILE.read_text())
+    return found
+
+
+if __name__ == "__main__":
+    counts = {name: count(workload) for name, workload in COUNTED.items()}
+    FILE.write_text(json.dumps(counts, indent=2) + "\n")
+    print(FILE.read_text())

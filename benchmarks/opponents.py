@@ -1,0 +1,212 @@
+"""The opponents: plain transformers with forward hooks, one forward pass per source.
+
+They differ in how much of the unembedding they compute. All take every shortcut that a careful
+author of hooks would: all prompts in one batch, targets compared at the scored positions only, a
+head's change measured in its own space (the norm through W_O is a norm through a triangular
+factor), no softmax over the vocabulary where only two logits are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import GPTNeoXForCausalLM
+
+from benchmarks.workloads import Shape, Workload, weights
+from cntbench.prompts import Prompts
+
+Array = NDArray[np.float64]
+Unembedding = Literal["everywhere", "scored", "none"]
+
+
+@cache
+def transformer(shape: Shape) -> GPTNeoXForCausalLM:
+    """Return a shape as the transformers library computes it, sharing the engine's weights."""
+    with torch.device("meta"):
+        model = GPTNeoXForCausalLM(shape.config())
+    tensors = dict(weights(shape))
+    tensors["lm_head.weight"] = tensors.pop("embed_out.weight")
+    names = set(model.state_dict())
+    if "lm_head.weight" not in names:
+        tensors["embed_out.weight"] = tensors.pop("lm_head.weight")
+    model.load_state_dict(tensors, assign=True, strict=True)
+    # Buffers are not in the state dict: make them again off the meta device.
+    model.gpt_neox.rotary_emb = type(model.gpt_neox.rotary_emb)(shape.config())
+    return model.eval()
+
+
+class Hooked:
+    """Every component of a model, seen and replaced through forward hooks."""
+
+    def __init__(self, model: GPTNeoXForCausalLM) -> None:
+        self.model = model
+        self.layers = model.gpt_neox.layers
+        self.heads = model.config.num_attention_heads
+        self.replaced: tuple[int, int | None, Tensor] | None = None
+        self.seen: dict[tuple[int, str], Tensor] = {}
+        self.keep: Callable[[Tensor], Tensor] = lambda state: state
+        self.geometry = []
+        for index, layer in enumerate(self.layers):
+            layer.attention.dense.register_forward_pre_hook(self._on_heads(index))
+            layer.mlp.register_forward_hook(self._on_mlp(index))
+            output = layer.attention.dense.weight.detach().mT.unflatten(0, (self.heads, -1))
+            self.geometry.append(torch.linalg.qr(output.mT, mode="r").R.mT.contiguous())
+
+    def _on_heads(self, layer: int) -> Callable[..., Any]:
+        def hook(module: Any, args: tuple[Tensor]) -> tuple[Tensor] | None:
+            z = args[0].unflatten(-1, (self.heads, -1))
+            self.seen[layer, "heads"] = self.keep(z)
+            if self.replaced is None or self.replaced[0] != layer or self.replaced[1] is None:
+                return None
+            z = z.clone()
+            z[:, :, self.replaced[1]] = self.replaced[2]
+            return (z.flatten(-2),)
+
+        return hook
+
+    def _on_mlp(self, layer: int) -> Callable[..., Any]:
+        def hook(module: Any, args: Any, output: Tensor) -> Tensor | None:
+            self.seen[layer, "mlp"] = self.keep(output)
+            if self.replaced is None or self.replaced[0] != layer or self.replaced[1] is not None:
+                return None
+            return self.replaced[2].expand_as(output)
+
+        return hook
+
+    def run(self, tokens: Tensor, unembedding: Unembedding) -> Tensor:
+        """Run the model; return logits, or the final stream where there is an unembedding left."""
+        self.seen = {}
+        if unembedding == "everywhere":
+            return self.model(tokens, use_cache=False).logits
+        return self.model.gpt_neox(tokens, use_cache=False).last_hidden_state
+
+
+@cache
+def hooked(shape: Shape) -> Hooked:
+    """Return a shape with hooks."""
+    return Hooked(transformer(shape))
+
+
+@torch.inference_mode()
+def hooks(
+    workload: Workload, prompts: Prompts, unembedding: Unembedding, batch: int | None = None
+) -> tuple[Array, Array]:
+    """Measure what the engine measures; return influence and effects, means over prompts.
+
+    Dims ``ablation, source, target`` and ``ablation, readout, source``; readouts are those that the
+    workload asks for.
+    """
+    size = batch or len(prompts)
+    model = hooked(workload.shape)
+    references = [None] * len(workload.ablations)
+    if "mean" in workload.ablations:
+        references = [_states(model, prompts)]
+    total: list[Any] = []
+    for start in range(0, len(prompts), size):
+        rows = slice(start, start + size)
+        total.append(_batch(workload, model, prompts.take(rows), unembedding, references[0]))
+    influence = np.concatenate([found[0] for found in total], axis=-1).mean(-1)
+    effect = np.concatenate([found[1] for found in total], axis=-1).mean(-1)
+    return influence, effect
+
+
+def _states(model: Hooked, prompts: Prompts) -> dict[tuple[int, str], Tensor]:
+    assert prompts.reference is not None
+    model.keep = lambda state: state
+    model.run(torch.from_numpy(prompts.reference), "none")
+    return {key: state.mean(dim=0, keepdim=True) for key, state in model.seen.items()}
+
+
+def _batch(
+    workload: Workload, model: Hooked, prompts: Prompts, unembedding: Unembedding, mean: Any
+) -> tuple[Array, Array]:
+    """Return influence and effects, dims ``ablation, source, target | effect, prompt``."""
+    tokens = torch.from_numpy(prompts.tokens)
+    row = torch.arange(len(tokens))[:, None]
+    at = torch.from_numpy(prompts.scored)
+    donor = {}
+    if "resample" in workload.ablations:
+        assert prompts.reference is not None
+        model.keep = lambda state: state
+        model.run(torch.from_numpy(prompts.reference), "none")
+        donor = model.seen
+    first, last = int(at[0, 0]), int(at[0, -1]) + 1
+
+    def keep(state: Tensor) -> Tensor:
+        return state if workload.observe_all else state[:, first:last]
+
+    assert (at == torch.arange(first, last)).all()
+    model.replaced, model.keep = None, keep
+    score = _scorer(workload, model, prompts, unembedding, row, at)
+    clean_readouts = score(model.run(tokens, unembedding))
+    clean = {key: _image(model, key, state) for key, state in model.seen.items()}
+    lengths = {key: state.norm(dim=-1) for key, state in clean.items()}
+    sources = [(la, h) for la in range(len(model.layers)) for h in [*range(model.heads), None]]
+    n, per_layer = len(sources), model.heads + 1
+    change = np.full((len(workload.ablations), n, n, len(tokens)), np.nan)
+    effect = np.empty((len(workload.ablations), len(workload.effects), n, len(tokens)))
+    for a, ablation in enumerate(workload.ablations):
+        for s, (layer, head) in enumerate(sources):
+            key = (layer, "mlp" if head is None else "heads")
+            if ablation == "zero":
+                new = torch.zeros(())
+            else:
+                whole = (mean if ablation == "mean" else donor)[key]
+                new = whole if head is None else whole[:, :, head]
+            model.replaced = (layer, head, new)
+            effect[a, :, s] = (score(model.run(tokens, unembedding)) - clean_readouts).T
+            for (u, kind), state in model.seen.items():
+                if u > layer:
+                    moved = _image(model, (u, kind), state) - clean[u, kind]
+                    ratio = (moved.norm(dim=-1) / lengths[u, kind]).mean(dim=1)
+                    place = u * per_layer + (model.heads if kind == "mlp" else 0)
+                    width = 1 if kind == "mlp" else model.heads
+                    change[a, s, place : place + width] = ratio.view(len(tokens), width).T
+    model.replaced = None
+    return change, effect
+
+
+def _image(model: Hooked, key: tuple[int, str], state: Tensor) -> Tensor:
+    layer, kind = key
+    if kind == "mlp":
+        return state
+    return torch.einsum("bphw,hwr->bphr", state, model.geometry[layer])
+
+
+def _scorer(
+    workload: Workload,
+    model: Hooked,
+    prompts: Prompts,
+    unembedding: Unembedding,
+    row: Tensor,
+    at: Tensor,
+) -> Callable[[Tensor], Array]:
+    """Return the function that makes readouts, dims ``prompt, readout``, of what a run gives."""
+    targets, decoys = torch.from_numpy(prompts.targets), torch.from_numpy(prompts.decoys)
+    weight = model.model.get_output_embeddings().weight
+    direction = weight[targets] - weight[decoys] if unembedding == "none" else None
+
+    def score(final: Tensor) -> Array:
+        rows = final[row, at]
+        if direction is not None:
+            assert workload.effects == ("logit_difference",)
+            return (rows * direction).sum(-1).mean(-1, keepdim=True).numpy().astype(np.float64)
+        logits = rows if unembedding == "everywhere" else rows @ weight.mT
+        of_target = logits.gather(2, targets[..., None])[..., 0]
+        found = []
+        for effect in workload.effects:
+            if effect == "cross_entropy":
+                found.append((logits.logsumexp(dim=-1) - of_target).mean(-1))
+            elif effect == "logit_difference":
+                found.append((of_target - logits.gather(2, decoys[..., None])[..., 0]).mean(-1))
+            else:
+                found.append((logits.argmax(dim=-1) == targets).float().mean(-1))
+        return torch.stack(found, dim=-1).numpy().astype(np.float64)
+
+    return score

@@ -1,0 +1,230 @@
+"""A race: contenders take turns on the same processors, in one run.
+
+    python -m benchmarks.race W W-cross-entropy nano 160M --rounds 5
+
+Each worker is a process with one thread, the allocator's thresholds raised (page faults would
+otherwise double the time of whoever allocates most); one core's share of the prompts goes to each.
+Contenders take turns, round by round, so that they meet the same disturbances; the time of a round
+is that of its slowest worker. All contenders of a worker share the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TUNED = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+CONTENDERS = ("engine", "no unembedding", "where scored", "plain")
+
+
+@dataclass
+class Worker:
+    """A process that does one core's share of a workload when told to."""
+
+    process: subprocess.Popen[str]
+
+    @classmethod
+    def start(cls, share: int, of: int, threads: int) -> Worker:
+        environment = os.environ | TUNED
+        environment |= {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "benchmarks.race", "--worker", f"{share}/{of}"]
+        return cls(
+            subprocess.Popen(
+                command,
+                env=environment,
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                cwd=ROOT,
+            )
+        )
+
+    def tell(self, workload: str, contender: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps([workload, contender]) + "\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> float:
+        assert self.process.stdout is not None
+        return float(self.process.stdout.readline())
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def race(
+    workload: str, contenders: Sequence[str], *, rounds: int, workers: int = 2, threads: int = 1
+) -> dict[str, list[float]]:
+    """Return each contender's seconds, round by round."""
+    crew = [Worker.start(share, workers, threads) for share in range(workers)]
+    seconds: dict[str, list[float]] = {contender: [] for contender in contenders}
+    try:
+        for turn in range(rounds + 1):
+            for contender in contenders:
+                start = time.perf_counter()
+                for worker in crew:
+                    worker.tell(workload, contender)
+                for worker in crew:
+                    worker.answer()
+                if turn:  # the first round warms up
+                    seconds[contender].append(time.perf_counter() - start)
+    finally:
+        for worker in crew:
+            worker.stop()
+    return seconds
+
+
+def peak(workload: str, contender: str, *, workers: int = 2, threads: int = 1) -> float:
+    """Return the peak memory of a contender's fresh processes [MiB], summed over them.
+
+    Proportional set size: pages that processes share are counted once.
+    """
+    crew = [Worker.start(share, workers, threads) for share in range(workers)]
+    try:
+        highest = 0
+        for worker in crew:
+            worker.tell(workload, contender)
+        waiting = list(crew)
+        while waiting:
+            highest = max(highest, sum(_proportional(w.process.pid) for w in crew))
+            for worker in list(waiting):
+                assert worker.process.stdout is not None
+                if select.select([worker.process.stdout], [], [], 0.005)[0]:
+                    worker.answer()
+                    waiting.remove(worker)
+        return highest / 1024
+    finally:
+        for worker in crew:
+            worker.stop()
+
+
+def _proportional(process: int) -> int:
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def contender(name: str, workload: str, share: int, of: int) -> Callable[[], object]:
+    """Return what a contender does for its share of the prompts."""
+    from benchmarks.workloads import WORKLOADS, decoder
+
+    work = WORKLOADS[workload]
+    prompts = work.make_prompts()
+    rows = slice(len(prompts) * share // of, len(prompts) * (share + 1) // of)
+    prompts = prompts.take(rows)
+    if name.startswith("engine"):
+        from cntbench.influence import influence
+
+        model, ablations = decoder(work.shape), work.make_ablations()
+        return lambda: influence(
+            model, prompts, ablations, effects=work.effects, observe_all=work.observe_all
+        )
+    from benchmarks.opponents import Unembedding, hooks
+
+    name, _, batch = name.partition("@")
+    unembedding: Unembedding = {
+        "plain": "everywhere",
+        "where scored": "scored",
+        "no unembedding": "none",
+    }[name]
+    return lambda: hooks(work, prompts, unembedding, int(batch) if batch else None)
+
+
+def _work(share: int, of: int) -> None:
+    known: dict[tuple[str, str], Callable[[], object]] = {}
+    for line in sys.stdin:
+        workload, name = json.loads(line)
+        if (workload, name) not in known:
+            known[workload, name] = contender(name, workload, share, of)
+        known[workload, name]()
+        print(0.0, flush=True)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender's line of the table."""
+
+    workload: str
+    contender: str
+    seconds: list[float]
+    ratio: float
+    mebibytes: float | None
+
+    def __str__(self) -> str:
+        memory = "" if self.mebibytes is None else f"{self.mebibytes:6.0f} MiB"
+        middle, least = statistics.median(self.seconds), min(self.seconds)
+        return (
+            f"{self.workload:16} {self.contender:16} median {middle:7.3f} s"
+            f"  least {least:7.3f} s  {self.ratio:6.2f} x {memory}"
+        )
+
+
+def table(
+    workload: str,
+    contenders: Sequence[str] = CONTENDERS,
+    *,
+    rounds: int,
+    workers: int = 2,
+    threads: int = 1,
+    memory: bool = False,
+) -> list[Row]:
+    """Race, and return each contender's row; its ratio is the median over rounds."""
+    if "cross-entropy" in workload:
+        contenders = [name for name in contenders if not name.startswith("no unembedding")]
+    found = race(workload, contenders, rounds=rounds, workers=workers, threads=threads)
+    first = found[contenders[0]]
+    return [
+        Row(
+            workload,
+            name,
+            seconds,
+            statistics.median([b / a for a, b in zip(first, seconds, strict=True)]),
+            peak(workload, name, workers=workers, threads=threads) if memory else None,
+        )
+        for name, seconds in found.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("workloads", nargs="*", default=["W"])
+    parser.add_argument("--contenders", default=",".join(CONTENDERS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        share, of = options.worker.split("/")
+        _work(int(share), int(of))
+        return
+    for workload in options.workloads:
+        for row in table(
+            workload,
+            options.contenders.split(","),
+            rounds=options.rounds,
+            workers=options.workers,
+            threads=options.threads,
+            memory=options.memory,
+        ):
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The engine does exactly the work that the repository says, and no more."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.counts import COUNTED, count, recorded
+from cntbench import sweep
+from cntbench.models.decoder import Attention
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_work_is_what_is_recorded(name):
+    assert count(COUNTED[name]) == recorded()[name], (
+        "the engine does other work than before: if that is meant, "
+        "run `python -m benchmarks.counts` and commit benchmarks/counts.json"
+    )
+
+
+def test_every_recorded_count_is_checked():
+    assert set(recorded()) == set(COUNTED)
+
+
+def test_recomputing_the_prefix_is_noticed(monkeypatch):
+    # A slow-down on purpose: each block computes the states of what it has read once more for
+    # every run that joins, as one forward pass per source would.
+    branch = sweep.Sweep._branch
+
+    def slow(self, block, states, nodes, number, *, narrow):
+        for stage in self.model.stages:
+            for other in stage.blocks:
+                if other is block:
+                    break
+                if isinstance(other, Attention):
+                    other.states(stage.norm(self.streams[:1]))
+        branch(self, block, states, nodes, number, narrow=narrow)
+
+    before = count(COUNTED["nano, zero"])
+    monkeypatch.setattr(sweep.Sweep, "_branch", slow)
+    after = count(COUNTED["nano, zero"])
+    assert after["attention_tokens"] > before["attention_tokens"]
+    assert after["flops"] > before["flops"]
+    with pytest.raises(AssertionError, match="other work than before"):
+        test_work_is_what_is_recorded("nano, zero")

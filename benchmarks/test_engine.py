@@ -1,0 +1,85 @@
+"""The engine beside the naive opponent: who is faster, by how much, and that they agree.
+
+Quick mode (the default) times small workloads in this process, engine and opponent in turns, and
+holds the ratio to a generous floor. Full mode, ``pytest benchmarks/ --full``, races all opponents
+on the full workloads in processes of their own, with the allocator tuned for both sides.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+import pytest
+
+from benchmarks.opponents import hooks
+from benchmarks.race import table
+from benchmarks.workloads import NANO, PYTHIA_14M, PYTHIA_160M, WORKLOADS, Workload, decoder
+from cntbench.influence import influence
+from cntbench.specs import READOUTS
+
+N = Workload(NANO, prompts=8, block=16)
+P = Workload(PYTHIA_14M, prompts=4, block=12)
+
+#: Workload, the opponent's unembedding, and how many times faster than it the engine has to be.
+CASES = {
+    "nano, zero": (N, "everywhere", 1.5),
+    "nano, mean": (N.but(ablations=("mean",)), "everywhere", 1.5),
+    "nano, resample": (N.but(ablations=("resample",)), "everywhere", 1.5),
+    "nano, three ablations": (
+        N.but(ablations=("zero", "mean", "resample")),
+        "everywhere",
+        1.5,
+    ),
+    "Pythia-14M, logit difference": (P, "none", 1.3),
+    "Pythia-14M, cross-entropy": (P.but(effects=("cross_entropy",)), "scored", 1.05),
+    "Pythia-14M, accuracy": (P.but(effects=("accuracy",)), "scored", 1.05),
+    "Pythia-160M, logit difference": (Workload(PYTHIA_160M, prompts=1, block=4), "none", 1.1),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_engine_beside_hooks(name, benchmark):
+    workload, unembedding, floor = CASES[name]
+    model, prompts = decoder(workload.shape), workload.make_prompts()
+    ablations = workload.make_ablations()
+
+    def engine():
+        return influence(model, prompts, ablations, effects=workload.effects)
+
+    def opponent():
+        return hooks(workload, prompts, unembedding)
+
+    found, (expected, effects) = engine(), opponent()
+    np.testing.assert_allclose(found.influence, expected, rtol=1e-4, atol=1e-6)
+    chosen = [READOUTS.index(effect) for effect in workload.effects]
+    np.testing.assert_allclose(found.readout_effect[:, chosen], effects, atol=1e-4)
+    seconds = {engine: [], opponent: []}
+    for _ in range(2):
+        for contender, times in seconds.items():
+            start = time.perf_counter()
+            contender()
+            times.append(time.perf_counter() - start)
+    ratio = min(seconds[opponent]) / min(seconds[engine])
+    benchmark.extra_info |= {
+        "opponent": f"hooks, logits: {unembedding}",
+        "opponent_seconds": statistics.median(seconds[opponent]),
+        "ratio": ratio,
+    }
+    benchmark.pedantic(engine, rounds=2)
+    assert ratio >= floor
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_race(name, full, record_property):
+    if not full:
+        pytest.skip("the full mode only: pytest benchmarks/ --full")
+    for row in table(name, rounds=5, memory=True):
+        record_property("race", str(row))
+
+
+@pytest.mark.parametrize("peer", ["transformer_lens", "nnsight"])
+def test_peer(peer):
+    pytest.importorskip(peer)
+    pytest.skip(f"no race against {peer} has been written yet")

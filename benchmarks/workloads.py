@@ -1,0 +1,144 @@
+"""What is measured: a model's shape, prompts, ablations and readouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GPTNeoXConfig
+
+from cntbench.generators import repeated_block
+from cntbench.influence import Ablation
+from cntbench.measures import relative_l2
+from cntbench.models.adapters import gpt_neox
+from cntbench.models.decoder import Decoder
+from cntbench.prompts import Language, Prompts, generate
+from cntbench.replacements import mean, resample, zero
+from cntbench.specs import Readout
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a GPT-NeoX model."""
+
+    layers: int
+    heads: int
+    hidden: int
+    mlp: int
+    vocabulary: int
+    rotary: float = 0.25
+
+    def config(self) -> GPTNeoXConfig:
+        """Return the model's config."""
+        return GPTNeoXConfig(
+            vocab_size=self.vocabulary,
+            hidden_size=self.hidden,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            intermediate_size=self.mlp,
+            max_position_embeddings=2048,
+            rotary_pct=self.rotary,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+
+    def tensors(self, seed: int = 0) -> dict[str, torch.Tensor]:
+        """Return random weights of standard deviation 0.08, biases and norms perturbed."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def normal(*size: int, mean: float = 0.0, std: float = 0.08) -> torch.Tensor:
+            return torch.empty(size).normal_(mean, std, generator=generator)
+
+        found = {
+            "gpt_neox.embed_in.weight": normal(self.vocabulary, self.hidden),
+            "gpt_neox.final_layer_norm.weight": normal(self.hidden, mean=1.0),
+            "gpt_neox.final_layer_norm.bias": normal(self.hidden),
+            "embed_out.weight": normal(self.vocabulary, self.hidden),
+        }
+        maps = {
+            "attention.query_key_value": (3 * self.hidden, self.hidden),
+            "attention.dense": (self.hidden, self.hidden),
+            "mlp.dense_h_to_4h": (self.mlp, self.hidden),
+            "mlp.dense_4h_to_h": (self.hidden, self.mlp),
+        }
+        for layer in range(self.layers):
+            prefix = f"gpt_neox.layers.{layer}."
+            for norm in ("input_layernorm", "post_attention_layernorm"):
+                found[f"{prefix}{norm}.weight"] = normal(self.hidden, mean=1.0)
+                found[f"{prefix}{norm}.bias"] = normal(self.hidden)
+            for name, size in maps.items():
+                found[f"{prefix}{name}.weight"] = normal(*size)
+                found[f"{prefix}{name}.bias"] = normal(size[0])
+        return found
+
+
+NANO = Shape(3, 4, 64, 256, 32)
+PYTHIA_14M = Shape(6, 4, 128, 512, 50304)
+PYTHIA_160M = Shape(12, 12, 768, 3072, 50304)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One call of the engine: a model, prompts that repeat a random block, ablations, readouts."""
+
+    shape: Shape
+    prompts: int
+    block: int
+    ablations: tuple[str, ...] = ("zero",)
+    effects: tuple[Readout, ...] = ("logit_difference",)
+    observe_all: bool = False
+    seed: int = field(default=0, repr=False)
+
+    def but(self, **changes: Any) -> Workload:
+        """Return the same workload, changed."""
+        return replace(self, **changes)
+
+    def make_prompts(self) -> Prompts:
+        """Return the prompts: a block of random tokens twice, scored on the second half."""
+        language = Language(np.arange(self.shape.vocabulary))
+        generator = repeated_block.Parameters(block=self.block)
+        return generate(
+            generator.make, language, n_prompts=self.prompts, seed=self.seed, stream="benchmark"
+        )
+
+    def make_ablations(self) -> list[Ablation]:
+        """Return the ablations, all measured by the relative L2 norm."""
+        rules = {
+            "zero": zero.Parameters(),
+            "mean": mean.Parameters(population="reference", over=("prompt",)),
+            "resample": resample.Parameters(donor="reference"),
+        }
+        return [Ablation(name, rules[name], relative_l2.measure) for name in self.ablations]
+
+
+#: The workload of the speed targets: Pythia-14M's shape, 64 prompts of 25 random tokens twice.
+W = Workload(PYTHIA_14M, prompts=64, block=25)
+W_CROSS_ENTROPY = Workload(
+    PYTHIA_14M, prompts=64, block=25, effects=("cross_entropy", "logit_difference")
+)
+#: One task of one checkpoint of the default study.
+N = Workload(NANO, prompts=32, block=16, ablations=("zero", "mean", "resample"))
+L = Workload(PYTHIA_160M, prompts=8, block=25)
+
+WORKLOADS: Mapping[str, Workload] = {
+    "W": W,
+    "W-cross-entropy": W_CROSS_ENTROPY,
+    "nano": N,
+    "160M": L,
+}
+
+
+@cache
+def weights(shape: Shape) -> dict[str, torch.Tensor]:
+    """Return a shape's random weights; all contenders share them."""
+    return shape.tensors()
+
+
+@cache
+def decoder(shape: Shape) -> Decoder:
+    """Return the engine's view of a shape."""
+    return gpt_neox.decoder(shape.config(), weights(shape))

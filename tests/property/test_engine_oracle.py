@@ -1,0 +1,229 @@
+"""The engine against the naive oracle, on architectures, prompts and ablations drawn at random.
+
+In double precision, so that the bound says that the equations are the same: rounding of single
+precision is magnified without limit where a LayerNorm meets a short vector.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from support.models import decoder, random_gpt_neox, random_prompts
+from support.oracle import oracle_influence
+
+from cntbench import chunking
+from cntbench import influence as engine
+from cntbench.chunking import Chunking
+from cntbench.influence import Ablation, influence
+from cntbench.measures import cosine, relative_l2
+from cntbench.replacements import mean, noise, resample, zero
+from cntbench.replacements._base import Replacement
+from cntbench.specs import READOUTS
+
+MEASURES = {"relative_l2": relative_l2.measure, "cosine": cosine.measure}
+POPULATIONS = st.sampled_from(["clean", "reference"])
+RULES = st.one_of(
+    st.builds(zero.Parameters),
+    st.builds(resample.Parameters, donor=st.sampled_from(["reference", "other"])),
+    st.builds(
+        mean.Parameters,
+        population=POPULATIONS,
+        over=st.sampled_from([("prompt",), ("prompt", "position")]),
+    ),
+    st.builds(noise.Parameters, population=POPULATIONS, scale=st.floats(0, 3)),
+)
+
+
+@st.composite
+def models(draw, dtype=torch.float64):
+    width = draw(st.integers(2, 9), label="width")
+    return random_gpt_neox(
+        layers=draw(st.integers(1, 3), label="layers"),
+        heads=draw(st.integers(1, 3), label="heads"),
+        width=width,
+        mlp=draw(st.integers(1, 20), label="mlp"),
+        vocabulary=draw(st.integers(2, 30), label="vocabulary"),
+        parallel=draw(st.booleans(), label="parallel"),
+        # Two dims at least are rotated in every model that transformers can run.
+        rotary=draw(st.sampled_from([2 / width, 0.5 if width % 4 == 0 else 1 - width % 2 / width])),
+        seed=draw(st.integers(0, 2**16)),
+        dtype=dtype,
+    )
+
+
+@st.composite
+def workloads(draw, dtype=torch.float64):
+    model = draw(models(dtype))
+    length = draw(st.integers(1, 9), label="length")
+    prompts = random_prompts(
+        count=draw(st.integers(1, 4), label="prompts"),
+        length=length,
+        scored=draw(st.integers(1, length), label="scored"),
+        vocabulary=model.config.vocab_size,
+        seed=draw(st.integers(0, 2**16)),
+    )
+    return model, prompts
+
+
+def close(found, expected, rtol=1e-8, atol=1e-10):
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    workloads(),
+    st.lists(st.tuples(RULES, st.sampled_from(sorted(MEASURES))), min_size=1, max_size=3),
+    st.booleans(),
+    st.integers(0, 5),
+)
+def test_the_engine_equals_the_oracle(workload, methods, observe_all, seed):
+    model, prompts = workload
+    ablations = [Ablation(f"a{i}", r, MEASURES[m]) for i, (r, m) in enumerate(methods)]
+    found = influence(
+        decoder(model), prompts, ablations, observe_all=observe_all, effects=READOUTS, seed=seed
+    )
+    for i, (rule, measure) in enumerate(methods):
+        expected, values, effects = oracle_influence(
+            model, prompts, rule, measure, name=f"a{i}", observe_all=observe_all, seed=seed
+        )
+        # Near 0 the cosine distance of the oracle, 1 − cos, is a difference of near equals.
+        close(found.influence[i], expected, atol=1e-7 if measure == "cosine" else 1e-10)
+        close(found.readout_value, values)
+        close(found.readout_effect[i], effects)
+
+
+def test_single_precision_is_within_its_rounding():
+    shape = {"layers": 3, "heads": 4, "width": 16, "mlp": 128, "vocabulary": 40}
+    prompts = random_prompts(count=3, length=12, scored=5, vocabulary=40)
+    ablation = Ablation("zero", zero.Parameters(), relative_l2.measure)
+    found = influence(decoder(random_gpt_neox(**shape)), prompts, [ablation], effects=READOUTS)
+    exact = random_gpt_neox(**shape, dtype=torch.float64)
+    expected, values, effects = oracle_influence(exact, prompts, zero.Parameters(), "relative_l2")
+    close(found.influence[0], expected, rtol=1e-5, atol=1e-6)
+    close(found.readout_value, values, rtol=1e-5, atol=1e-6)
+    close(found.readout_effect[0], effects, rtol=1e-5, atol=1e-5)
+
+
+class Itself(Replacement):
+    """The clean states stand in for themselves."""
+
+    def replace(self, states):
+        return states.clean.clone()
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    workloads(torch.float32),
+    st.sampled_from(sorted(MEASURES)),
+    st.booleans(),
+    st.integers(1, 2),
+)
+def test_a_component_s_own_output_changes_exactly_nothing(workload, measure, observe_all, threads):
+    model, prompts = workload
+    ablations = [
+        Ablation("itself", Itself(), MEASURES[measure]),
+        Ablation("other", resample.Parameters(donor="other"), MEASURES[measure]),
+    ]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = influence(
+            decoder(model), prompts, ablations, observe_all=observe_all, effects=READOUTS
+        )
+    finally:
+        torch.set_num_threads(before)
+    assert np.nanmax(np.abs(found.influence[0]), initial=0) == 0
+    assert np.abs(found.readout_effect[0]).max() == 0
+
+
+@pytest.mark.parametrize("vocabulary", [33, 1024, 1025, 3000])
+def test_a_component_s_own_output_changes_nothing_over_a_large_vocabulary(vocabulary):
+    # Enough rows for several tiles, of unequal heights and widths.
+    model = random_gpt_neox(layers=2, heads=3, vocabulary=vocabulary)
+    prompts = random_prompts(count=7, length=33, scored=31, vocabulary=vocabulary)
+    ablation = Ablation("itself", Itself(), relative_l2.measure)
+    found = influence(decoder(model), prompts, [ablation], effects=READOUTS)
+    assert np.abs(found.readout_effect).max() == 0
+
+
+@settings(deadline=None, max_examples=20)
+@given(workloads(), RULES, st.integers(1, 4), st.integers(1, 12), st.booleans())
+@example(None, zero.Parameters(), 2, 5, False)
+def test_chunks_do_not_matter(workload, rule, n_prompts, n_sources, observe_all):
+    model, prompts = workload or (random_gpt_neox(dtype=torch.float64), random_prompts(count=5))
+    ablation = Ablation("x", rule, relative_l2.measure)
+
+    def run():
+        return influence(
+            decoder(model), prompts, [ablation], observe_all=observe_all, effects=READOUTS
+        )
+
+    whole = run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "chunking", lambda *_, **__: Chunking(n_prompts, n_sources))
+        pieces = run()
+    for name in ("influence", "influence_se", "readout_value", "readout_effect", "prefix_matching"):
+        close(getattr(pieces, name), getattr(whole, name))
+
+
+@pytest.mark.parametrize("observe_all", [False, True])
+def test_threads_do_not_matter_in_single_precision(observe_all):
+    model = decoder(random_gpt_neox(layers=3, heads=4, width=16, mlp=128, vocabulary=40))
+    prompts = random_prompts(count=9, length=33, scored=11, vocabulary=40)
+    ablation = Ablation("zero", zero.Parameters(), relative_l2.measure)
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(influence(model, prompts, [ablation], observe_all=observe_all))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        close(other.influence, found[0].influence, rtol=1e-6, atol=1e-6)
+        close(other.readout_effect, found[0].readout_effect, rtol=1e-6, atol=1e-6)
+
+
+def peak_bytes(call):
+    """The most that torch's allocator held at once, everything that operators use included."""
+    call()
+    with torch.profiler.profile(profile_memory=True) as profile:
+        call()
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    assert events
+    held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
+    return int(held.max())
+
+
+@pytest.mark.parametrize("observe_all", [False, True])
+@pytest.mark.parametrize("rules", ["zero", "all"])
+def test_the_memory_budget_is_respected_and_used(rules, observe_all, monkeypatch):
+    # Without the limit that keeps pieces in the cache, only the budget bounds them.
+    monkeypatch.setattr(chunking, "ROWS_AT_ONCE", 10**9)
+    shape = {"layers": 4, "heads": 4, "width": 16, "mlp": 256, "vocabulary": 5000}
+    model = decoder(random_gpt_neox(**shape, context=128))
+    prompts = random_prompts(count=20, length=64, scored=31, vocabulary=5000)
+    ablations = [Ablation("zero", zero.Parameters(), relative_l2.measure)]
+    if rules == "all":
+        over = ("prompt",)
+        ablations += [
+            Ablation("mean", mean.Parameters(population="clean", over=over), cosine.measure),
+            Ablation("resample", resample.Parameters(donor="reference"), relative_l2.measure),
+        ]
+    budget = 32 * 2**20
+
+    def run(memory_budget=budget):
+        return influence(
+            model,
+            prompts,
+            ablations,
+            observe_all=observe_all,
+            effects=READOUTS,
+            memory_budget=memory_budget,
+        )
+
+    assert budget / 4 <= peak_bytes(run) <= budget
+    close(run().influence, run(2**30).influence, rtol=1e-6, atol=1e-6)
