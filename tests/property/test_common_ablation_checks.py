@@ -16,7 +16,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from support.ablations import measures, shipped
 from support.models import decoder, random_gpt_neox, random_prompts
 from support.oracle import oracle_influence
@@ -128,12 +128,18 @@ def close(one: Influence, two: Influence, fields=FIELDS):
 ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-12}
 
 
-def nothing_changes(found: Influence, case: Case, *, exactly: bool):
-    """Every influence is zero, exactly or but for rounding, and every effect but for rounding."""
-    tolerance = ROUNDING[case.model.dtype]
+def nothing_changes(found: Influence, case: Case):
+    """Every influence is zero, and every effect but for rounding.
+
+    Exactly zero in single precision, which the engine runs in: runs that start from equal streams
+    go through the same matrix products, and equal rows give equal bits. In double precision GELU
+    gives the last few numbers of a tensor other last bits than the rest.
+    """
+    exactly = case.model.dtype == torch.float32
+    rounding = ROUNDING[case.model.dtype]
     edges = found.influence[:, case.allowed]
-    assert (edges == 0).all() if exactly else (edges <= tolerance).all()
-    assert (abs(found.readout_effect) <= tolerance).all()
+    assert (edges <= (0 if exactly else rounding)).all()
+    assert (abs(found.readout_effect) <= rounding).all()
 
 
 class Identity(Replacement):
@@ -146,19 +152,21 @@ class Identity(Replacement):
 @EVERY_MEASURE
 @settings(max_examples=25)
 @given(case=cases())
-def test_the_clean_output_changes_exactly_nothing(measure, case):
+def test_the_clean_output_changes_nothing(measure, case):
     found = case.measure([Ablation("identity", Identity(), measures()[measure].measure)])
-    nothing_changes(found, case, exactly=True)
+    nothing_changes(found, case)
 
 
 @pytest.mark.xfail(
-    reason="clean and ablated readouts come from matrix products of other shapes", strict=False
+    reason="clean and ablated readouts come from matrix products of different shapes", strict=False
 )
-@settings(max_examples=50, phases=[Phase.explicit, Phase.generate])
-@given(case=cases())
-def test_the_clean_output_changes_exactly_no_readout(case):
-    found = case.measure([Ablation("identity", Identity(), measures()["relative_l2"].measure)])
-    assert (found.readout_effect == 0).all()
+def test_the_clean_output_changes_exactly_no_readout():
+    identity = Ablation("identity", Identity(), measures()["relative_l2"].measure)
+    for seed in range(20):
+        model = random_gpt_neox(vocabulary=VOCABULARY, seed=seed)
+        prompts = random_prompts(count=1, scored=1, vocabulary=VOCABULARY, seed=seed)
+        found = influence(decoder(model), prompts, [identity], effects=READOUTS)
+        assert (found.readout_effect == 0).all(), f"seed {seed}"
 
 
 @EVERY
@@ -419,14 +427,10 @@ def test_influence_runs_along_edges_that_carry_something(name, case, data):
 @EVERY_MEASURE
 @FEW
 @given(case=cases())
-def test_noise_of_no_scale_changes_exactly_nothing(measure, case):
+def test_noise_of_no_scale_changes_nothing(measure, case):
     rule = noise.Parameters(scale=0.0, population="clean")
     found = case.measure([Ablation("x", rule, measures()[measure].measure)])
-    nothing_changes(found, case, exactly=True)
-
-
-# A donor's or a population's states are computed beside the clean ones, in other rows or by another
-# matrix product, so the same prompts give the same states but for the last bits.
+    nothing_changes(found, case)
 
 
 @EVERY_MEASURE
@@ -438,7 +442,7 @@ def test_donors_that_are_the_prompts_themselves_change_nothing(measure, case):
     for donor in ("reference", "other"):
         rule = resample.Parameters(donor=donor)
         found = case.measure([Ablation("x", rule, measures()[measure].measure)], prompts=same)
-        nothing_changes(found, case, exactly=False)
+        nothing_changes(found, case)
 
 
 @EVERY_MEASURE
@@ -447,7 +451,7 @@ def test_donors_that_are_the_prompts_themselves_change_nothing(measure, case):
 def test_the_mean_of_one_prompt_is_the_prompt_itself(measure, case):
     rule = mean.Parameters(population="clean", over=("prompt",))
     found = case.measure([Ablation("x", rule, measures()[measure].measure)])
-    nothing_changes(found, case, exactly=False)
+    nothing_changes(found, case)
 
 
 @FEW

@@ -24,6 +24,13 @@ def test_streams_are_fixed_for_all_time():
     )
 
 
+def test_draws_are_fixed_for_all_time():
+    assert SPARSE.distinct(random_state(0, "x"), 1).tolist() == [55]
+    assert SPARSE.distinct(random_state(0, "x"), 5).tolist() == [8, 3, 41, 1000, 90]
+    assert SPARSE.sample(random_state(0, "x"), 5).tolist() == [55, 7, 12, 90, 90]
+    assert SPARSE.other(random_state(0, "x"), SPARSE.vocabulary[:4]).tolist() == [8, 1000, 55, 90]
+
+
 def test_streams_differ_in_every_part_of_what_they_are_given():
     streams = [(0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2), (0, "a", 1, 1)]
     drawn = {tuple(random_state(*stream).randint(0, 2**31, 4)) for stream in streams}
