@@ -10,7 +10,7 @@ vocabulary; the sum is taken tile by tile, so that logits live in the cache only
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -54,71 +54,61 @@ def readout(
     right = weight[targets]
     if "logit_difference" in wanted:
         difference = (normed * (right - weight[decoys])).sum(dim=-1)
-        if bias is not None:
-            difference += bias[targets] - bias[decoys]
+        difference += bias[targets] - bias[decoys]
         found["logit_difference"] = difference.double().mean(dim=-1)
     if wanted - {"logit_difference"}:
-        flat = targets.expand(normed.shape[:-1]).flatten()
         total, best = over_vocabulary(
-            model.unembed, normed.flatten(0, -2), flat if "accuracy" in wanted else None
+            model.unembed, normed.flatten(0, -2), accuracy="accuracy" in wanted
         )
         if "cross_entropy" in wanted:
-            of_target = (normed * right).sum(dim=-1)
-            if bias is not None:
-                of_target += bias[targets]
+            of_target = (normed * right).sum(dim=-1) + bias[targets]
             found["cross_entropy"] = (total.view_as(of_target) - of_target).mean(dim=-1)
         if "accuracy" in wanted:
-            hit = (best == flat).double().view(normed.shape[:-1])
-            found["accuracy"] = hit.mean(dim=-1)
+            hit = best.view(normed.shape[:-1]) == targets
+            found["accuracy"] = hit.double().mean(dim=-1)
     return found
 
 
-def over_vocabulary(unembed: Linear, rows: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return each row's log Σ exp of its logits, float64, and whether its target's is the largest.
+def over_vocabulary(unembed: Linear, rows: Tensor, *, accuracy: bool) -> tuple[Tensor, Tensor]:
+    """Return each row's log Σ exp of its logits, float64, and the first token of the largest one.
 
-    No logit is larger than the product of the longest row and the longest column of the unembedding
-    (Cauchy–Schwarz). If that is small, exponentials can neither overflow nor vanish and are summed
-    as they are; otherwise relative to the largest logit so far.
-
-    Without ``targets`` the second result is of no use; with them it is the target where that is
-    the first of the largest logits' tokens, and another number elsewhere.
+    No logit is further from 0 than the product of the longest row and the longest column of the
+    unembedding, plus the largest bias (Cauchy-Schwarz). If that is small, exponentials can neither
+    overflow nor vanish, and are summed as they are; otherwise logits are taken relative to the
+    largest so far. The tokens are only found if ``accuracy`` asks for them.
     """
-    reach = rows.norm(dim=1).max() * unembed.weight.norm(dim=1).max()
-    if unembed.bias is not None:
-        reach += unembed.bias.abs().max()
-    safe = bool(reach <= SAFE_LOGIT)
+    longest = rows.norm(dim=1).max() * unembed.weight.norm(dim=1).max()
+    safe = bool(longest + unembed.bias.abs().max() <= SAFE_LOGIT)
+    sums = _sum_as_they_are if safe and not accuracy else _sum_below_largest
     # Tiles of nearly equal height: products of a handful of rows round differently.
     height = TILE_SIZE // min(TILE_COLUMNS, len(unembed.weight))
-    count = -(-len(rows) // height)
-    wanted = [None] * count if targets is None else targets.tensor_split(count)
-    parts = [
-        _tile_row(unembed, part, right, safe=safe)
-        for part, right in zip(rows.tensor_split(count), wanted, strict=True)
-    ]
+    parts = [sums(unembed, part) for part in rows.tensor_split(-(-len(rows) // height))]
     return torch.cat([total for total, _ in parts]), torch.cat([best for _, best in parts])
 
 
-def _tile_row(
-    unembed: Linear, rows: Tensor, targets: Tensor | None, *, safe: bool
-) -> tuple[Tensor, Tensor]:
+def _tiles(unembed: Linear) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield the first token, the columns and the biases of each tile of the vocabulary."""
+    for start in range(0, len(unembed.weight), TILE_COLUMNS):
+        tile = unembed.rows(slice(start, start + TILE_COLUMNS))
+        yield start, tile.weight.mT, tile.bias
+
+
+def _sum_as_they_are(unembed: Linear, rows: Tensor) -> tuple[Tensor, Tensor]:
+    total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
+    for _, columns, bias in _tiles(unembed):
+        total += torch.addmm(bias, rows, columns).exp_().sum(dim=1)
+    return total.log_(), torch.full((len(rows),), -1, device=rows.device)
+
+
+def _sum_below_largest(unembed: Linear, rows: Tensor) -> tuple[Tensor, Tensor]:
+    total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
     largest = rows.new_full((len(rows),), float("-inf"))
     best = torch.full((len(rows),), -1, device=rows.device)
-    total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
-    for start in range(0, len(unembed.weight), TILE_COLUMNS):
-        columns = slice(start, start + TILE_COLUMNS)
-        logits = rows @ unembed.weight[columns].mT
-        if unembed.bias is not None:
-            logits += unembed.bias[columns]
-        if targets is not None or not safe:
-            here = largest.maximum(logits.amax(dim=1))
-            if targets is not None:
-                risen = here > largest
-                best[risen] = -1
-                at = (risen & (targets >= columns.start) & (targets < columns.stop)).nonzero()[:, 0]
-                best[at] = logits[at].argmax(dim=1) + start
-            if not safe:
-                total *= (largest - here).exp()
-                logits -= here[:, None]
-            largest = here
-        total += logits.exp_().sum(dim=1)
-    return total.log_().add_(0 if safe else largest), best
+    for start, columns, bias in _tiles(unembed):
+        logits = torch.addmm(bias, rows, columns)
+        value, at = logits.max(dim=1)
+        best = torch.where(value > largest, at + start, best)
+        before, largest = largest, largest.maximum(value)
+        total *= (before - largest).exp()
+        total += logits.sub_(largest[:, None]).exp_().sum(dim=1)
+    return total.log_().add_(largest), best

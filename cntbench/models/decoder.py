@@ -29,16 +29,13 @@ class LayerNorm:
     ----------
     epsilon
         Added to the variance.
-    offset
-        Added to the result; `Linear.absorbed` says why. Dims ``hidden``.
     """
 
     epsilon: float
-    offset: Tensor | None = None
 
     def __call__(self, stream: Tensor) -> Tensor:
         """Return the standardised stream, dims ``run, prompt, position, hidden``."""
-        return F.layer_norm(stream, stream.shape[-1:], bias=self.offset, eps=self.epsilon)
+        return F.layer_norm(stream, stream.shape[-1:], eps=self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -48,31 +45,24 @@ class Linear:
     Parameters
     ----------
     weight, bias
-        Dims ``output, hidden`` and ``output``; no bias is a bias of zeros.
+        Dims ``output, hidden`` and ``output``.
     """
 
     weight: Tensor
-    bias: Tensor | None = None
+    bias: Tensor
 
     @classmethod
     def folded(cls, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> Linear:
         """Return ``weight @ (scale * x + shift) + bias`` as one affine map of x."""
         return cls((weight * scale).contiguous(), bias + weight @ shift)
 
-    def absorbed(self) -> Linear:
-        """Return the same map of a standardised x as a map of x + 1 that needs no bias.
-
-        A standardised x has Σ x = 0, so the component of each row of W along 1 is free. With
-        V = W − (W1) 1ᵀ/d + b 1ᵀ/d, the product V(x + 1) is W x + b: the bias costs nothing.
-        """
-        weight, bias = self.weight, self.bias
-        assert bias is not None
-        along = (bias - weight.sum(dim=1)) / weight.shape[1]
-        return Linear(weight + along[:, None])
-
     def __call__(self, stream: Tensor) -> Tensor:
         """Apply the map to the last dim."""
         return F.linear(stream, self.weight, self.bias)
+
+    def rows(self, chosen: slice) -> Linear:
+        """Return the map to some of the outputs."""
+        return Linear(self.weight[chosen], self.bias[chosen])
 
 
 @dataclass(frozen=True)
@@ -147,8 +137,8 @@ class Attention:
     Parameters
     ----------
     project
-        To queries, keys and values, output dims ``(query | key | value, component, width)``,
-        without bias. Queries and keys may come in any basis that keeps their inner products, and
+        To queries, keys and values, output dims ``(query | key | value, component, width)``.
+        Queries and keys may come in any basis that keeps their inner products, and
         one output more may follow, to make their number even.
     output
         W_O, dims ``component, width, hidden``.
@@ -212,13 +202,14 @@ class Attention:
         n, heads = self._asked, self.n_components
         v = heads * self.width
         if queries is None:
-            projected = F.linear(normed, self.project.weight)
+            projected = self.project(normed)
             self.rotate(projected[..., : 2 * n].unflatten(-1, (2 * heads, -1)), None)
             query, key, value = self._split(projected, n, n, v)
             mask = None
         else:
-            (query,) = self._split(F.linear(normed, self.project.weight[:n]), n)
-            key, value = self._split(F.linear(queries.context, self.project.weight[n:]), n, v)
+            (query,) = self._split(self.project.rows(slice(n))(normed), n)
+            context = self.project.rows(slice(n, None))(queries.context)
+            key, value = self._split(context, n, v)
             self.rotate(query, queries.positions)
             self.rotate(key, None)
             mask = queries.visible(len(normed))
@@ -238,7 +229,7 @@ class Attention:
         Takes one run only, dims ``prompt, position, hidden``.
         """
         n = 2 * self._asked
-        both = F.linear(normed, self.project.weight[:n])
+        both = self.project.rows(slice(n))(normed)
         both = both.unflatten(-1, (2 * self.n_components, -1))
         self.rotate(both.unsqueeze(0), None)
         query, key = both.transpose(1, 2).chunk(2, dim=1)

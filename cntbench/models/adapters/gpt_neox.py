@@ -63,7 +63,7 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
     """Map a GPT-NeoX ``state_dict`` to stages."""
     size = shape(config)
     embedding = tensors["gpt_neox.embed_in.weight"]
-    norm = LayerNorm(config.layer_norm_eps, offset=embedding.new_ones(config.hidden_size))
+    norm = LayerNorm(config.layer_norm_eps)
     rotate = _Rotary(config, embedding)
     stages: list[Stage] = []
     for layer in range(config.num_hidden_layers):
@@ -71,7 +71,7 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
         part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         attention = _attention(part, config.num_attention_heads, rotate)
         mlp = MLP(
-            _folded(part, "mlp.dense_h_to_4h", "post_attention_layernorm").absorbed(),
+            _folded(part, "mlp.dense_h_to_4h", "post_attention_layernorm"),
             Linear(part["mlp.dense_4h_to_h.weight"], part["mlp.dense_4h_to_h.bias"]),
             ACTIVATIONS[config.hidden_act],
         )
@@ -83,7 +83,7 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
         embed=partial(F.embedding, weight=embedding),
         stages=tuple(stages),
         final_norm=norm,
-        unembed=_folded(tensors, _head(tensors), "gpt_neox.final_layer_norm").absorbed(),
+        unembed=_folded(tensors, _head(tensors), "gpt_neox.final_layer_norm"),
         components=size.components,
         context=size.context,
     )
@@ -114,10 +114,9 @@ def _attention(part: Mapping[str, Tensor], n_heads: int, rotate: _Rotary) -> Att
         # Complex numbers want an even number of real ones in a row.
         return torch.cat([together, rows.new_zeros((len(together) % 2, *rows.shape[1:]))])
 
-    assert fused.bias is not None
     weight = part["attention.dense.weight"]
     return Attention.make(
-        Linear(by_kind(fused.weight), by_kind(fused.bias)).absorbed(),
+        Linear(by_kind(fused.weight), by_kind(fused.bias)),
         output=weight.mT.unflatten(0, (n_heads, -1)).contiguous(),
         output_bias=part.get("attention.dense.bias", weight.new_zeros(len(weight))),
         rotate=rotate,
