@@ -208,7 +208,7 @@ def spread(model: Decoder, tokens: Tokens, at_once: int) -> list[Spread]:
     for rows in np.array_split(tokens, range(at_once, len(tokens), at_once)):
         for number, states in enumerate(_states(model, rows)):
             exact = states.double()
-            mean, square = exact.sum(dim=0), exact.square_().sum(dim=0)
+            mean, square = exact.sum(dim=0), exact.square().sum(dim=0)
             if number == len(total):
                 total.append((torch.zeros_like(mean), torch.zeros_like(square)))
             total[number][0].add_(mean)
