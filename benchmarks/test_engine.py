@@ -77,9 +77,3 @@ def test_race(name, full, record_property):
         pytest.skip("the full mode only: pytest benchmarks/ --full")
     for row in table(name, rounds=5, memory=True):
         record_property("race", str(row))
-
-
-@pytest.mark.parametrize("peer", ["transformer_lens", "nnsight"])
-def test_peer(peer):
-    pytest.importorskip(peer)
-    pytest.skip(f"no race against {peer} has been written yet")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cntbench.models.decoder import Decoder
-from cntbench.readouts import TILE_SIZE
+from cntbench.readouts import LOGITS_AT_ONCE
 
 #: Tokens × runs that go through a stage at once. Larger pieces leave the cache, smaller ones
 #: spend their time on overhead.
@@ -41,7 +41,7 @@ def fixed_bytes(model: Decoder, *, length: int, populations: int) -> int:
     states at every position, in double precision, once more while they are computed.
     """
     states = sum(b.n_components * b.width for stage in model.stages for b in stage.blocks)
-    return 2 * TILE_SIZE * model.dtype.itemsize + (populations + 1) * 2 * 8 * length * states
+    return 2 * LOGITS_AT_ONCE * model.dtype.itemsize + (populations + 1) * 2 * 8 * length * states
 
 
 def chunking(

@@ -18,9 +18,9 @@ from torch import Tensor
 from cntbench.models.decoder import Decoder, Linear
 from cntbench.specs import Readout
 
-#: Tokens of the vocabulary, and logits, in a tile.
-TILE_COLUMNS = 1024
-TILE_SIZE = 2**20
+#: Tokens of the vocabulary, and logits, in a tile: it should stay in the processor's cache.
+TOKENS_AT_ONCE = 1024
+LOGITS_AT_ONCE = 2**20
 #: No logit can be further from 0 than this where exponentials are summed as they are.
 SAFE_LOGIT = 60.0
 
@@ -80,17 +80,23 @@ def over_vocabulary(unembed: Linear, rows: Tensor, *, accuracy: bool) -> tuple[T
     longest = rows.norm(dim=1).max() * unembed.weight.norm(dim=1).max()
     safe = bool(longest + unembed.bias.abs().max() <= SAFE_LOGIT)
     sums = _sum_as_they_are if safe and not accuracy else _sum_below_largest
-    # Tiles of nearly equal height: products of a handful of rows round differently.
-    height = TILE_SIZE // min(TILE_COLUMNS, len(unembed.weight))
-    parts = [sums(unembed, part) for part in rows.tensor_split(-(-len(rows) // height))]
+    height = max(1, LOGITS_AT_ONCE // min(TOKENS_AT_ONCE, len(unembed.weight)))
+    parts = [sums(unembed, part) for part in _even(rows, height)]
     return torch.cat([total for total, _ in parts]), torch.cat([best for _, best in parts])
 
 
 def _tiles(unembed: Linear) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield the first token, the columns and the biases of each tile of the vocabulary."""
-    for start in range(0, len(unembed.weight), TILE_COLUMNS):
-        tile = unembed.rows(slice(start, start + TILE_COLUMNS))
-        yield start, tile.weight.mT, tile.bias
+    start = 0
+    weights, biases = _even(unembed.weight, TOKENS_AT_ONCE), _even(unembed.bias, TOKENS_AT_ONCE)
+    for weight, bias in zip(weights, biases, strict=True):
+        yield start, weight.mT, bias
+        start += len(bias)
+
+
+def _even(rows: Tensor, most: int) -> tuple[Tensor, ...]:
+    """Cut into parts of nearly equal size: products of a handful of rows round differently."""
+    return rows.tensor_split(-(-len(rows) // most))
 
 
 def _sum_as_they_are(unembed: Linear, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from support.models import decoder, random_gpt_neox
+from support.models import decoder, random_gpt_neox, random_prompts
+from support.oracle import oracle_influence
 
+from cntbench.ablation import Ablation
 from cntbench.components import components
 from cntbench.errors import CheckpointError
+from cntbench.influence import influence
+from cntbench.measures import relative_l2
 from cntbench.models.adapters import gpt_neox
 from cntbench.models.decoder import MLP, Attention, LayerNorm, Linear
+from cntbench.replacements import zero
 
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 7, 1, 8, 2, 8, 1, 8, 16]])
 
@@ -258,3 +264,18 @@ def test_folding_keeps_the_map():
     scale, shift, x = torch.randn(3, 5).double().unbind(0)
     found = Linear.folded(weight, bias, scale, shift)(x)
     close(found, weight @ (scale * x + shift) + bias)
+
+
+def test_a_layer_norm_that_epsilon_dominates_keeps_its_precision():
+    """Such models have a linear LayerNorm; folding its bias into the stream once cost 18%."""
+    model = random_gpt_neox(layers=3)
+    for module in model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 1e10
+            torch.nn.init.constant_(module.weight, 1e5)
+    model.config.layer_norm_eps = 1e10
+    prompts = random_prompts()
+    ablation = Ablation("zero", zero.Parameters(), relative_l2.measure)
+    found = influence(decoder(model), prompts, [ablation]).influence[0]
+    exact, _, _ = oracle_influence(model.double(), prompts, zero.Parameters(), "relative_l2")
+    np.testing.assert_allclose(found, exact, rtol=1e-5)

@@ -68,11 +68,11 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
     stages: list[Stage] = []
     for layer in range(config.num_hidden_layers):
         prefix = f"gpt_neox.layers.{layer}."
-        part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        attention = _attention(part, config.num_attention_heads, rotate)
+        attention = _attention(tensors, prefix, config.num_attention_heads, rotate)
+        outer = f"{prefix}mlp.dense_4h_to_h"
         mlp = MLP(
-            _folded(part, "mlp.dense_h_to_4h", "post_attention_layernorm"),
-            Linear(part["mlp.dense_4h_to_h.weight"], part["mlp.dense_4h_to_h.bias"]),
+            _folded(tensors, f"{prefix}mlp.dense_h_to_4h", f"{prefix}post_attention_layernorm"),
+            Linear(tensors[f"{outer}.weight"], tensors[f"{outer}.bias"]),
             ACTIVATIONS[config.hidden_act],
         )
         if config.use_parallel_residual:
@@ -103,8 +103,10 @@ def _folded(tensors: Mapping[str, Tensor], linear: str, norm: str) -> Linear:
     return Linear.folded(weight, bias, tensors[f"{norm}.weight"], tensors[f"{norm}.bias"])
 
 
-def _attention(part: Mapping[str, Tensor], n_heads: int, rotate: _Rotary) -> Attention:
-    fused = _folded(part, "attention.query_key_value", "input_layernorm")
+def _attention(
+    tensors: Mapping[str, Tensor], prefix: str, n_heads: int, rotate: _Rotary
+) -> Attention:
+    fused = _folded(tensors, f"{prefix}attention.query_key_value", f"{prefix}input_layernorm")
 
     def by_kind(rows: Tensor) -> Tensor:
         # The checkpoint has query, key and value of head 0, then of head 1, …
@@ -114,11 +116,11 @@ def _attention(part: Mapping[str, Tensor], n_heads: int, rotate: _Rotary) -> Att
         # Complex numbers want an even number of real ones in a row.
         return torch.cat([together, rows.new_zeros((len(together) % 2, *rows.shape[1:]))])
 
-    weight = part["attention.dense.weight"]
+    weight = tensors[f"{prefix}attention.dense.weight"]
     return Attention.make(
         Linear(by_kind(fused.weight), by_kind(fused.bias)),
         output=weight.mT.unflatten(0, (n_heads, -1)).contiguous(),
-        output_bias=part.get("attention.dense.bias", weight.new_zeros(len(weight))),
+        output_bias=tensors.get(f"{prefix}attention.dense.bias", weight.new_zeros(len(weight))),
         rotate=rotate,
     )
 
