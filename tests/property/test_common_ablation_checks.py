@@ -242,7 +242,7 @@ def chunking_constants():
             found += [
                 (module, key)
                 for key, value in vars(module).items()
-                if key.endswith("_AT_ONCE") and isinstance(value, int)
+                if key.endswith("_AT_ONCE") or key.startswith("TILE_")
             ]
     return found
 

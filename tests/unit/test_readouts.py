@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -11,6 +12,7 @@ from support.models import decoder, random_gpt_neox
 from torch.nn.functional import cross_entropy
 
 from cntbench import readouts
+from cntbench.models.decoder import Linear
 from cntbench.readouts import readout
 from cntbench.specs import READOUTS
 
@@ -32,11 +34,15 @@ def asked():
 
 def all_logits(model, streams):
     """Logits of one vector after the other."""
-    rows = [
-        model.unembed.weight @ model.final_norm(row) + model.unembed.bias
-        for row in streams.flatten(0, -2)
-    ]
+    weight, bias = model.unembed.weight, model.unembed.bias
+    rows = [weight @ model.final_norm(row) + bias for row in streams.flatten(0, -2)]
     return torch.stack(rows).view(*streams.shape[:-1], -1)
+
+
+def with_unembedding(model, weight, bias=None):
+    """The model with another unembedding."""
+    bias = weight.new_zeros(len(weight)) if bias is None else bias
+    return dataclasses.replace(model, unembed=Linear(weight, bias))
 
 
 def test_against_all_logits(model, asked):
@@ -65,18 +71,40 @@ def test_only_what_is_asked_for(model, asked, count):
             torch.testing.assert_close(found[name], everything[name], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("budget", [1, 17 * 8 * 7, 2**30])
-def test_how_many_logits_are_computed_at_once_does_not_matter(model, asked, budget, monkeypatch):
+@pytest.mark.parametrize(("columns", "size"), [(1, 1), (1, 7), (5, 5), (5, 64), (17, 40)])
+@pytest.mark.parametrize(
+    "factor", [1.0, 1e3]
+)  # logits that may be exponentiated as they are, or not
+def test_how_many_logits_are_computed_at_once_does_not_matter(
+    model, asked, columns, size, factor, monkeypatch
+):
+    model = with_unembedding(model, factor * model.unembed.weight)
     expected = readout(model, *asked, READOUTS)
-    monkeypatch.setattr(readouts, "LOGITS_AT_ONCE", budget)
+    monkeypatch.setattr(readouts, "TILE_COLUMNS", columns)
+    monkeypatch.setattr(readouts, "TILE_SIZE", size)
     found = readout(model, *asked, READOUTS)
     for name in READOUTS:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_bias_of_the_unembedding_enters(model, asked, biased):
+    streams, targets, decoys = asked
+    bias = torch.linspace(-3, 5, 17).double() if biased else torch.zeros(17).double()
+    model = with_unembedding(model, model.unembed.weight, bias)
+    rows = all_logits(model, streams)
+    found = readout(model, streams, targets, decoys, READOUTS)
+    right, wrong = (
+        rows.gather(-1, t.expand(3, 4, 5)[..., None])[..., 0] for t in (targets, decoys)
+    )
+    torch.testing.assert_close(found["logit_difference"], (right - wrong).mean(-1))
+    torch.testing.assert_close(found["cross_entropy"], (rows.logsumexp(-1) - right).mean(-1))
+    hits = rows.argmax(-1) == targets
+    torch.testing.assert_close(found["accuracy"], hits.double().mean(-1))
+
+
 def test_one_who_knows_nothing(model, asked):
-    model.unembed.weight.zero_()
-    model.unembed.bias.zero_()
+    model = with_unembedding(model, torch.zeros_like(model.unembed.weight))
     found = readout(model, *asked, READOUTS)
     torch.testing.assert_close(found["cross_entropy"], torch.full((3, 4), math.log(17)).double())
     assert (found["logit_difference"] == 0).all()
@@ -85,11 +113,22 @@ def test_one_who_knows_nothing(model, asked):
 def test_one_who_is_sure(model, asked):
     streams, _, decoys = asked
     targets = all_logits(model, streams)[:1].argmax(dim=-1)[0]
-    model.unembed.weight.mul_(1e4)
-    model.unembed.bias.mul_(1e4)
+    model = with_unembedding(model, 1e4 * model.unembed.weight, 1e4 * model.unembed.bias)
     found = readout(model, streams[:1], targets, decoys, READOUTS)
     assert (found["accuracy"] == 1).all()
     torch.testing.assert_close(found["cross_entropy"], torch.zeros(1, 4).double())
+
+
+def test_one_who_is_wrong_for_sure(model, asked):
+    streams, targets, _ = asked
+    logits = all_logits(with_unembedding(model, 1e4 * model.unembed.weight), streams)
+    decoys = logits[0].argmax(dim=-1)
+    loss = (logits[:1].amax(dim=-1) - logits[:1].gather(-1, targets[None, ..., None])[..., 0]).mean(
+        -1
+    )
+    model = with_unembedding(model, 1e4 * model.unembed.weight)
+    found = readout(model, streams[:1], targets, decoys, READOUTS)
+    torch.testing.assert_close(found["cross_entropy"], loss)
 
 
 def test_the_sign_of_the_logit_difference_is_target_minus_decoy(model, asked):
