@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support.films import random_film
+from support.graphs import to_graph
 
 from cntbench.components import components, feasible
-from cntbench.graph import to_graph
 from cntbench.metrics._film import film_metrics
 from cntbench.plugins import Plugin, room
 
