@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.workloads import NANO, PYTHIA_14M, PYTHIA_160M, Workload, decoder
 from cntbench.influence import influence
-from cntbench.models.decoder import MLP, Attention
+from cntbench.models.blocks import MLP, Attention
 
 FILE = Path(__file__).parent / "counts.json"
 _N = Workload(NANO, prompts=4, block=16)

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.counts import COUNTED, count, recorded
 from cntbench import sweep
-from cntbench.models.decoder import Attention
+from cntbench.models.blocks import Attention
 
 
 @pytest.mark.parametrize("name", COUNTED)

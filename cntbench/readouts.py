@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from cntbench.models.decoder import Decoder, Linear
+from cntbench.models.blocks import Linear
+from cntbench.models.decoder import Decoder
 from cntbench.specs import Readout
 
 #: Tokens of the vocabulary, and logits, in a tile: it should stay in the processor's cache.

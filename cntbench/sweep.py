@@ -27,7 +27,8 @@ from torch import Tensor
 
 from cntbench.ablation import Ablation
 from cntbench.attention_scores import prefix_matching, previous_token
-from cntbench.models.decoder import Attention, Block, Decoder, Queries
+from cntbench.models.blocks import Attention, Block, Queries
+from cntbench.models.decoder import Decoder
 from cntbench.prompts import Prompts, Tokens, random_state
 from cntbench.readouts import readout
 from cntbench.replacements._base import Corpus, Spread, States

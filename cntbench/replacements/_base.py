@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -52,7 +53,7 @@ class States:
     noise: Callable[[], Tensor]
 
 
-class Replacement:
+class Replacement(ABC):
     """A rule that makes the states that stand in for the clean ones."""
 
     @property
@@ -65,6 +66,6 @@ class Replacement:
         """Prompts over which the rule takes statistics."""
         return None
 
+    @abstractmethod
     def replace(self, states: States) -> Tensor:
         """Return the replaced states, in a shape that broadcasts to that of ``states.clean``."""
-        raise NotImplementedError(f"{type(self).__module__} does not define replace")

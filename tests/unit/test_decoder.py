@@ -16,7 +16,7 @@ from cntbench.errors import CheckpointError
 from cntbench.influence import influence
 from cntbench.measures import relative_l2
 from cntbench.models.adapters import gpt_neox
-from cntbench.models.decoder import MLP, Attention, LayerNorm, Linear
+from cntbench.models.blocks import MLP, Attention, LayerNorm, Linear
 from cntbench.replacements import zero
 
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 7, 1, 8, 2, 8, 1, 8, 16]])

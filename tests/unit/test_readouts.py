@@ -12,7 +12,7 @@ from support.models import decoder, random_gpt_neox
 from torch.nn.functional import cross_entropy
 
 from cntbench import readouts
-from cntbench.models.decoder import Linear
+from cntbench.models.blocks import Linear
 from cntbench.readouts import readout
 from cntbench.specs import READOUTS
 

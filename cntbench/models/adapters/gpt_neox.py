@@ -16,7 +16,8 @@ from torch import Tensor
 from cntbench.components import components
 from cntbench.errors import CheckpointError, nearest
 from cntbench.models.adapters._base import Shape
-from cntbench.models.decoder import MLP, Attention, Decoder, LayerNorm, Linear, Stage
+from cntbench.models.blocks import MLP, Attention, LayerNorm, Linear
+from cntbench.models.decoder import Decoder, Stage
 
 if TYPE_CHECKING:
     from transformers import GPTNeoXConfig
