@@ -80,8 +80,8 @@ def test_how_many_logits_are_computed_at_once_does_not_matter(
 ):
     model = with_unembedding(model, factor * model.unembed.weight)
     expected = readout(model, *asked, READOUTS)
-    monkeypatch.setattr(readouts, "TILE_COLUMNS", columns)
-    monkeypatch.setattr(readouts, "TILE_SIZE", size)
+    monkeypatch.setattr(readouts, "TOKENS_AT_ONCE", columns)
+    monkeypatch.setattr(readouts, "LOGITS_AT_ONCE", size)
     found = readout(model, *asked, READOUTS)
     for name in READOUTS:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-12, atol=1e-12)
