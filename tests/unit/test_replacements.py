@@ -109,5 +109,5 @@ def test_a_rule_that_does_not_say_what_it_does_is_told_so():
     class Idle(Replacement):
         """Defines nothing."""
 
-    with pytest.raises(TypeError, match="abstract method '?replace"):
+    with pytest.raises(TypeError, match=r"abstract method '?replace"):
         Idle()
