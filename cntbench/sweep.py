@@ -9,9 +9,9 @@ run starts at
 The total effect on a component k of stage u > t is the change from c_k(x_u) to c_k(x^s_u). One pass
 over the stages carries the clean run and the runs of all sources of earlier stages in one batch;
 each source joins it after its own stage. So nothing upstream of a source is computed again, and all
-sources of all ablations share every matrix product. From the queries of the last attention on nobody
-reads the positions that are not scored, so unless targets are observed everywhere the ablated runs
-go on without them.
+sources of all ablations share every matrix product. From the queries of the last attention on,
+nobody reads the positions that are not scored: unless targets are observed everywhere, the ablated
+runs go on without them.
 
 Dims: ``run`` is the clean run, then donors, then the ablated runs: stage by stage, block by block,
 ablation × source.
