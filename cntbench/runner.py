@@ -23,8 +23,10 @@ from cntbench.components import feasible
 from cntbench.dataset import checkpoint_dataset, failed_dataset, film, usable
 from cntbench.influence import influence
 from cntbench.metrics._film import film_metrics
+from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.plan import Plan
+from cntbench.prompts import Prompts
 from cntbench.run_folder import RunFolder
 from cntbench.specs import as_dict
 from cntbench.storage import write_results
@@ -75,28 +77,48 @@ class Cells:
 
     def measure(self, checkpoint: Checkpoint) -> None:
         """Measure one checkpoint and keep its shard."""
-        plan = self.plan
-        model = plan.trajectory.load(checkpoint)
-        measured = [
-            influence(
-                model,
-                prompts,
-                [entry.method for entry in plan.ablations],
-                observe_all=task.spec.observed == "all",
-                effects=task.spec.effects,
-                seed=plan.study.spec.seed,
-                memory_budget=self.memory_budget,
-            )
-            for task, prompts in zip(plan.tasks, self.prompts, strict=True)
-        ]
-        dataset = checkpoint_dataset(
-            checkpoint,
-            plan.trajectory.shape.components,
-            [task.name for task in plan.tasks],
-            [entry.name for entry in plan.ablations],
-            measured,
-        )
+        model = self.plan.trajectory.load(checkpoint)
+        dataset = measure(self.plan, self.prompts, checkpoint, model, self.memory_budget)
         self.folder.write_shard(checkpoint.name, dataset)
+
+
+def measure(
+    plan: Plan,
+    prompts: Sequence[Prompts],
+    checkpoint: Checkpoint,
+    model: Decoder,
+    memory_budget: int = 2**30,
+) -> xr.Dataset:
+    """Measure all tasks and ablations of a plan at one checkpoint.
+
+    Parameters
+    ----------
+    plan, prompts
+        What to measure, and the plan's prompts.
+    checkpoint, model
+        Where, and its weights.
+    memory_budget
+        Memory beyond the model's own [bytes].
+    """
+    measured = [
+        influence(
+            model,
+            made,
+            [entry.method for entry in plan.ablations],
+            observe_all=task.spec.observed == "all",
+            effects=task.spec.effects,
+            seed=plan.study.spec.seed,
+            memory_budget=memory_budget,
+        )
+        for task, made in zip(plan.tasks, prompts, strict=True)
+    ]
+    return checkpoint_dataset(
+        checkpoint,
+        plan.trajectory.shape.components,
+        [task.name for task in plan.tasks],
+        [entry.name for entry in plan.ablations],
+        measured,
+    )
 
 
 def run(

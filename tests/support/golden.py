@@ -9,13 +9,12 @@ import torch
 import xarray as xr
 
 from cntbench.catalogue import Catalogue, StudyEntry, load_catalogue
-from cntbench.dataset import checkpoint_dataset, film
-from cntbench.influence import influence
+from cntbench.dataset import film
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters import gpt_neox
 from cntbench.models.decoder import Decoder
 from cntbench.plan import make_plan
-from cntbench.runner import provenance
+from cntbench.runner import measure, provenance
 from cntbench.specs import StudySpec
 
 PROMPTS = 8
@@ -54,20 +53,7 @@ def measure_golden(
         if steps and checkpoint.step not in steps:
             continue
         model = in_float64(checkpoint.folder) if double else plan.trajectory.load(checkpoint)
-        measured = [
-            influence(
-                model,
-                made,
-                [entry.method for entry in plan.ablations],
-                observe_all=task.spec.observed == "all",
-                effects=task.spec.effects,
-            )
-            for task, made in zip(plan.tasks, prompts, strict=True)
-        ]
-        names = [t.name for t in plan.tasks], [a.name for a in plan.ablations]
-        parts.append(
-            checkpoint_dataset(checkpoint, plan.trajectory.shape.components, *names, measured)
-        )
+        parts.append(measure(plan, prompts, checkpoint, model))
     attributes = provenance(plan)
     # Neither where the trajectory lies nor which versions measured it makes a golden result.
     stable = {k: attributes[k] for k in ("study", "seed", "prompts", "dtype", "feasible_edges")}
