@@ -132,7 +132,12 @@ def contender(name: str, workload: str, share: int, of: int) -> Callable[[], obj
 
         model, ablations = decoder(work.shape), work.make_ablations()
         return lambda: influence(
-            model, prompts, ablations, effects=work.effects, observe_all=work.observe_all
+            model,
+            prompts,
+            ablations,
+            effects=work.effects,
+            readouts=work.effects,  # the opponents compute no others
+            observe_all=work.observe_all,
         )
     from benchmarks.opponents import Unembedding, hooks
 

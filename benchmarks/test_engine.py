@@ -61,7 +61,8 @@ def test_engine_beside_hooks(name, benchmark):
     ablations = workload.make_ablations()
 
     def engine():
-        return influence(model, prompts, ablations, effects=workload.effects)
+        effects = workload.effects  # the opponent computes no other readouts
+        return influence(model, prompts, ablations, effects=effects, readouts=effects)
 
     def opponent():
         return hooks(workload, prompts, unembedding)

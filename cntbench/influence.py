@@ -31,7 +31,8 @@ class Influence:
         Mean over prompts and its standard error, dims ``ablation, source, target``; NaN where the
         edge is not feasible.
     readout_value, readout_se
-        The clean model's readouts, dims ``readout`` in the order of `cntbench.specs.READOUTS`.
+        The clean model's readouts, dims ``readout`` in the order of `cntbench.specs.READOUTS`; NaN
+        where not asked for.
     readout_effect, readout_effect_se
         Ablated minus clean, dims ``ablation, readout, source``; NaN where not asked for.
     prefix_matching, previous_token
@@ -56,6 +57,7 @@ def influence(
     *,
     observe_all: bool = False,
     effects: Sequence[Readout] = ("logit_difference",),
+    readouts: Sequence[Readout] = READOUTS,
     seed: int = 0,
     memory_budget: int = 2**30,
 ) -> Influence:
@@ -73,6 +75,8 @@ def influence(
         Measure the change of targets at all positions, not only at the scored ones.
     effects
         Readouts whose change is computed for every source.
+    readouts
+        Readouts of the clean model to compute; cross-entropy and accuracy take all its logits.
     seed
         Seed of the replacements' random draws.
     memory_budget
@@ -118,11 +122,12 @@ def influence(
                 range(first, min(first + sizes.sources, n)),
                 observe_all=observe_all,
                 seed=seed,
+                runs_at_once=sizes.runs,
             )
             sweep.run(change[..., rows], scores[..., rows])
             sweep.read(effects, effect[..., rows])
         final.append(sweep.final.clone())
-    value = read_clean(model, prompts, torch.cat(final))
+    value = read_clean(model, prompts, torch.cat(final), readouts)
     return Influence(
         *_mean_and_error(change),
         *_mean_and_error(value),

@@ -4,13 +4,15 @@ The logit difference of target t and decoy u at a position with normalised strea
 
     x · (w_t − w_u),
 
-two columns of the unembedding. Cross-entropy is log Σ_v exp(x · w_v) − x · w_t over the whole
-vocabulary; the sum is taken tile by tile, so that logits live in the cache only.
+two columns of the unembedding. Cross-entropy is log(1 + Σ_v≠t exp(x · w_v − x · w_t)), never
+negative however it is rounded, over the whole vocabulary; the sum is taken tile by tile, so that
+logits live in the cache only. Accuracy is the share of positions at which the right token's logit
+is larger than every other one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -58,64 +60,70 @@ def readout(
         difference += bias[targets] - bias[decoys]
         found["logit_difference"] = difference.double().mean(dim=-1)
     if wanted - {"logit_difference"}:
-        total, best = over_vocabulary(
-            model.unembed, normed.flatten(0, -2), accuracy="accuracy" in wanted
+        asked = targets.expand(normed.shape[:-1]).flatten()
+        log_odds, best_other = against_others(
+            model.unembed, normed.flatten(0, -2), asked, accuracy="accuracy" in wanted
         )
         if "cross_entropy" in wanted:
-            of_target = (normed * right).sum(dim=-1) + bias[targets]
-            found["cross_entropy"] = (total.view_as(of_target) - of_target).mean(dim=-1)
+            nats = torch.logaddexp(log_odds, torch.zeros_like(log_odds))
+            found["cross_entropy"] = nats.view(normed.shape[:-1]).mean(dim=-1)
         if "accuracy" in wanted:
-            hit = best.view(normed.shape[:-1]) == targets
+            hit = (best_other < 0).view(normed.shape[:-1])
             found["accuracy"] = hit.double().mean(dim=-1)
     return found
 
 
-def over_vocabulary(unembed: Linear, rows: Tensor, *, accuracy: bool) -> tuple[Tensor, Tensor]:
-    """Return each row's log Σ exp of its logits, float64, and the first token of the largest one.
+def against_others(
+    unembed: Linear, rows: Tensor, targets: Tensor, *, accuracy: bool
+) -> tuple[Tensor, Tensor]:
+    """Return log Σ_v≠t exp(l_v − l_t), float64, and max_v≠t l_v − l_t, of each row's logits l.
 
     No logit is further from 0 than the product of the longest row and the longest column of the
     unembedding, plus the largest bias (Cauchy-Schwarz). If that is small, exponentials can neither
     overflow nor vanish, and are summed as they are; otherwise logits are taken relative to the
-    largest so far. The tokens are only found if ``accuracy`` asks for them.
+    largest so far. The largest one is only found if ``accuracy`` asks for it.
     """
     longest = rows.norm(dim=1).max() * unembed.weight.norm(dim=1).max()
     safe = bool(longest + unembed.bias.abs().max() <= SAFE_LOGIT)
-    sums = _sum_as_they_are if safe and not accuracy else _sum_below_largest
     height = max(1, LOGITS_AT_ONCE // min(TOKENS_AT_ONCE, len(unembed.weight)))
-    parts = [sums(unembed, part) for part in _even(rows, height)]
-    return torch.cat([total for total, _ in parts]), torch.cat([best for _, best in parts])
+    parts = [
+        _against_others(unembed, part, right, accuracy=accuracy, safe=safe)
+        for part, right in zip(_even(rows, height), _even(targets, height), strict=True)
+    ]
+    return torch.cat([odds for odds, _ in parts]), torch.cat([best for _, best in parts])
 
 
-def _tiles(unembed: Linear) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yield the first token, the columns and the biases of each tile of the vocabulary."""
+def _against_others(
+    unembed: Linear, rows: Tensor, targets: Tensor, *, accuracy: bool, safe: bool
+) -> tuple[Tensor, Tensor]:
+    total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
+    best = rows.new_full((len(rows),), float("-inf"))
+    of_target = rows.new_zeros(len(rows)) if safe else _of_tokens(unembed, rows, targets)
+    largest = of_target.clone()
     start = 0
-    weights, biases = _even(unembed.weight, TOKENS_AT_ONCE), _even(unembed.bias, TOKENS_AT_ONCE)
-    for weight, bias in zip(weights, biases, strict=True):
-        yield start, weight.mT, bias
+    for weight, bias in zip(
+        _even(unembed.weight, TOKENS_AT_ONCE), _even(unembed.bias, TOKENS_AT_ONCE), strict=True
+    ):
+        logits = torch.addmm(bias, rows, weight.mT)
+        column = targets - start
+        row = ((column >= 0) & (column < len(bias))).nonzero().squeeze(1)
+        of_target[row] = logits[row, column[row]]
+        logits[row, column[row]] = float("-inf")
+        if accuracy or not safe:
+            best = best.maximum(logits.amax(dim=1))
+        if not safe:
+            before, largest = largest, largest.maximum(best)
+            total *= (before - largest).exp()
+            logits -= largest[:, None]
+        total += logits.exp_().sum(dim=1)
         start += len(bias)
+    return total.log_().add_(largest).sub_(of_target), best - of_target
+
+
+def _of_tokens(unembed: Linear, rows: Tensor, tokens: Tensor) -> Tensor:
+    return (rows * unembed.weight[tokens]).sum(dim=1) + unembed.bias[tokens]
 
 
 def _even(rows: Tensor, most: int) -> tuple[Tensor, ...]:
     """Cut into parts of nearly equal size: products of a handful of rows round differently."""
     return rows.tensor_split(-(-len(rows) // most))
-
-
-def _sum_as_they_are(unembed: Linear, rows: Tensor) -> tuple[Tensor, Tensor]:
-    total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
-    for _, columns, bias in _tiles(unembed):
-        total += torch.addmm(bias, rows, columns).exp_().sum(dim=1)
-    return total.log_(), torch.full((len(rows),), -1, device=rows.device)
-
-
-def _sum_below_largest(unembed: Linear, rows: Tensor) -> tuple[Tensor, Tensor]:
-    total = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
-    largest = rows.new_full((len(rows),), float("-inf"))
-    best = torch.full((len(rows),), -1, device=rows.device)
-    for start, columns, bias in _tiles(unembed):
-        logits = torch.addmm(bias, rows, columns)
-        value, at = logits.max(dim=1)
-        best = torch.where(value > largest, at + start, best)
-        before, largest = largest, largest.maximum(value)
-        total *= (before - largest).exp()
-        total += logits.sub_(largest[:, None]).exp_().sum(dim=1)
-    return total.log_().add_(largest), best

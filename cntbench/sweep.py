@@ -20,6 +20,7 @@ ablation × source.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -30,13 +31,22 @@ from torch import Tensor
 from cntbench.ablation import Ablation
 from cntbench.attention_scores import prefix_matching, previous_token
 from cntbench.models.blocks import Attention, Block, Queries
-from cntbench.models.decoder import Decoder
+from cntbench.models.decoder import Decoder, Stage
 from cntbench.prompts import Prompts, Tokens, random_state
 from cntbench.readouts import readout
 from cntbench.replacements._base import Corpus, Spread, States
 from cntbench.specs import READOUTS, Readout
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A block with its number, and its components' indices among all."""
+
+    block: Block
+    number: int
+    nodes: slice
 
 
 class Sweep:
@@ -53,6 +63,7 @@ class Sweep:
         *,
         observe_all: bool,
         seed: int,
+        runs_at_once: int,
     ) -> None:
         self.model = model
         self.prompts = prompts
@@ -61,6 +72,7 @@ class Sweep:
         self.spreads = spreads
         self.sources = sources
         self.seed = seed
+        self.runs_at_once = runs_at_once
         self.device = model.unembed.weight.device
         self.everywhere = observe_all
         self.scored = torch.from_numpy(prompts.scored).to(self.device)
@@ -68,6 +80,16 @@ class Sweep:
         together = torch.arange(first, first + count, device=self.device)
         #: The scored positions as a slice, if they are the same ones in a row in all prompts.
         self.span = slice(first, first + count) if (self.scored == together).all() else None
+        attending = [
+            index
+            for index, stage in enumerate(model.stages)
+            if any(isinstance(block, Attention) for block in stage.blocks)
+        ]
+        #: The stage at which the ablated runs leave the positions that are not scored behind.
+        self.narrowing = None if observe_all else attending[-1]
+        #: From there on, the runs without ablation at all positions: replacements and scores need
+        #: them.
+        self.whole: Tensor | None = None
         #: For each ablated run, in order, its ablation and source.
         self.runs: list[tuple[int, int]] = []
         shape = (*prompts.tokens.shape, model.hidden)
@@ -83,45 +105,61 @@ class Sweep:
         Fills ``change``, dims ``ablation, source, target, prompt``, and ``scores`` (prefix matching
         and previous token), dims ``score, component, prompt``.
         """
-        place = number = 0
-        base = len(self.corpora)
-        last = max(
-            (
-                index
-                for index, stage in enumerate(self.model.stages)
-                if any(isinstance(block, Attention) for block in stage.blocks)
-            ),
-            default=0,
-        )
-        whole: Tensor | None = None
+        first = number = 0
         for index, stage in enumerate(self.model.stages):
-            live = base + len(self.runs)
-            normed = stage.norm(self.streams[:live])
-            queries = None
-            if index == last and not self.everywhere:
-                # No later position reads the others any more, but replacements and scores do.
-                whole = self.streams[:base].clone()
-                self.streams = self._at_scored(self.streams)
-                queries = Queries(normed, self.scored[:1] if self.span else self.scored)
-                normed = self._at_scored(normed)
-            stream = self.streams[:live]
-            normed_whole = normed if whole is None else stage.norm(whole)
+            places = []
             for block in stage.blocks:
-                nodes = range(place, place + block.n_components)
-                place = nodes.stop
-                if isinstance(block, Attention):
-                    self._attend(block, normed_whole[0], scores[:, nodes.start : nodes.stop])
-                states = block.states(normed, queries)
-                states_whole = states if whole is None else block.states(normed_whole)
-                self._observe(block, states, live, change[:, :, nodes.start : nodes.stop])
-                self._branch(block, states_whole, nodes, number, narrow=whole is not None)
-                block.write(states, stream)
-                if whole is not None:
-                    block.write(states_whole, whole)
-                number += 1
-            self.streams[live : base + len(self.runs)] += self.streams[0]
+                places.append(_Place(block, number, slice(first, first + block.n_components)))
+                first, number = first + block.n_components, number + 1
+            live = len(self.corpora) + len(self.runs)
+            self._advance(stage, places, live, change, scores, narrow=index == self.narrowing)
+            self.streams[live : len(self.corpora) + len(self.runs)] += self.streams[0]
         if self.everywhere:
             self.streams = self._at_scored(self.streams)
+
+    def _advance(
+        self,
+        stage: Stage,
+        places: Sequence[_Place],
+        live: int,
+        change: Array,
+        scores: Array,
+        *,
+        narrow: bool,
+    ) -> None:
+        """Carry the live runs through a stage, some at a time; start the runs of its sources."""
+        base, streams = len(self.corpora), self.streams
+        if narrow:
+            self.whole = streams[:base].clone()
+            self.streams = streams.new_empty((len(streams), *self.scored.shape, streams.shape[-1]))
+        clean: list[Tensor] = []
+        for tile in self._tiles(live):
+            normed, queries = stage.norm(streams[tile]), None
+            if tile.start == 0:
+                whole = normed[:base] if self.whole is None else stage.norm(self.whole)
+            if narrow:
+                self.streams[tile] = self._at_scored(streams[tile])
+                queries = Queries(normed, self.scored[:1] if self.span else self.scored)
+                normed = self._at_scored(normed)
+            for index, place in enumerate(places):
+                states = place.block.states(normed, queries)
+                if tile.start == 0:
+                    self._start_runs(place, whole, states[:base], scores)
+                image = place.block.image(self._observed(states))
+                if tile.start == 0:
+                    clean.append(image[0].clone())
+                    image = image[base:]
+                runs = self.runs[max(0, tile.start - base) : tile.stop - base]
+                self._observe(clean[index], image, runs, change[:, :, place.nodes])
+                place.block.write(states, self.streams[tile])
+
+    def _tiles(self, live: int) -> Iterator[slice]:
+        """Cut the live runs into parts of nearly equal size: products of a handful of rows round
+        differently. The runs without ablation stay together."""
+        parts = -(-live // self.runs_at_once)
+        ends = [live * (part + 1) // parts for part in range(parts)]
+        ends = [end for end in ends if end >= len(self.corpora)]
+        return map(slice, [0, *ends[:-1]], ends)
 
     @property
     def final(self) -> Tensor:
@@ -134,30 +172,47 @@ class Sweep:
         scores[0] = prefix_matching(pattern, tokens).T.cpu()
         scores[1] = previous_token(pattern).T.cpu()
 
-    def _observe(self, block: Block, states: Tensor, live: int, change: Array) -> None:
+    def _observed(self, states: Tensor) -> Tensor:
+        if self.everywhere or states.shape[2] == self.scored.shape[1]:
+            return states
+        return self._at_scored(states)
+
+    def _observe(
+        self, clean: Tensor, ablated: Tensor, runs: list[tuple[int, int]], change: Array
+    ) -> None:
         """Measure how far the targets' outputs moved, in the runs ablated upstream."""
-        runs = self.runs[: live - len(self.corpora)]
         if not runs:
             return
-        if not self.everywhere and states.shape[2] > self.scored.shape[1]:
-            states = self._at_scored(states)
-        image = block.image(states)
-        ablated = image[len(self.corpora) :]
         for measure in {ablation.measure for ablation in self.ablations}:
             mine = [i for i, (a, _) in enumerate(runs) if self.ablations[a].measure is measure]
+            if not mine:
+                continue
             chosen = ablated if len(mine) == len(runs) else ablated[mine]
-            moved = measure(image[0], chosen).transpose(1, 2).double().cpu().numpy()
+            moved = measure(clean, chosen).transpose(1, 2).double().cpu().numpy()
             which = np.array([runs[i] for i in mine])
             change[which[:, 0], which[:, 1]] = moved
 
-    def _branch(
-        self, block: Block, states: Tensor, nodes: range, number: int, *, narrow: bool
-    ) -> None:
-        """Start a run for each source of the block: what its ablation changes in the stream."""
-        chosen = range(max(nodes.start, self.sources.start), min(nodes.stop, self.sources.stop))
+    def _start_runs(self, place: _Place, normed: Tensor, states: Tensor, scores: Array) -> None:
+        """Start a run for each source of a block, from the runs without ablation.
+
+        Takes their normalised stream at all positions, and their states at those of the stage.
+        """
+        block, nodes = place.block, place.nodes
+        if isinstance(block, Attention):
+            self._attend(block, normed[0], scores[:, nodes])
+        if self.whole is not None:
+            states = block.states(normed)
+        self._branch(place, states)
+        if self.whole is not None:
+            block.write(states, self.whole)
+
+    def _branch(self, place: _Place, states: Tensor) -> None:
+        """Add the streams of the new runs: what their ablation changes."""
+        first = max(place.nodes.start, self.sources.start)
+        chosen = range(first, min(place.nodes.stop, self.sources.stop))
         if not chosen:
             return
-        local = slice(chosen.start - nodes.start, chosen.stop - nodes.start)
+        local = slice(chosen.start - place.nodes.start, chosen.stop - place.nodes.start)
         for index, ablation in enumerate(self.ablations):
             rule = ablation.replacement
             donor, population = rule.donor_corpus, rule.population_corpus
@@ -165,15 +220,15 @@ class Sweep:
                 States(
                     clean=states[0],
                     donor=None if donor is None else states[self.corpora.index(donor)],
-                    spread=None if population is None else self.spreads[population][number],
-                    noise=partial(self._noise, ablation.name, number, states[0]),
+                    spread=None if population is None else self.spreads[population][place.number],
+                    noise=partial(self._noise, ablation.name, place.number, states[0]),
                 )
             )
             changes = replaced - states[0]
-            if narrow:
+            if self.whole is not None:
                 changes = self._at_scored(changes[None])[0]
             start = len(self.corpora) + len(self.runs)
-            self.streams[start : start + len(chosen)] = block.contributions(changes)[local]
+            self.streams[start : start + len(chosen)] = place.block.contributions(changes)[local]
             self.runs += [(index, source) for source in chosen]
 
     def _noise(self, name: str, number: int, like: Tensor) -> Tensor:
@@ -230,12 +285,17 @@ def _states(model: Decoder, tokens: Tokens) -> Iterator[Tensor]:
             block.write(states, stream)
 
 
-def read_clean(model: Decoder, prompts: Prompts, final: Tensor) -> Array:
-    """Return the readouts of the clean runs of all prompts, dims ``readout, prompt``."""
+def read_clean(model: Decoder, prompts: Prompts, final: Tensor, names: Sequence[Readout]) -> Array:
+    """Return readouts of the clean runs of all prompts, dims ``readout, prompt``.
+
+    Those that are not asked for are NaN.
+    """
     targets = torch.from_numpy(prompts.targets).to(final.device)
     decoys = torch.from_numpy(prompts.decoys).to(final.device)
-    found = readout(model, final.unsqueeze(0), targets, decoys, READOUTS)
-    return np.stack([found[name][0].cpu().numpy() for name in READOUTS])
+    value = np.full((len(READOUTS), len(prompts)), np.nan)
+    for name, found in readout(model, final.unsqueeze(0), targets, decoys, names).items():
+        value[READOUTS.index(name)] = found[0].cpu().numpy()
+    return value
 
 
 def corpora(ablations: Sequence[Ablation]) -> list[Corpus]:

@@ -150,9 +150,9 @@ def test_a_component_s_own_output_changes_nothing_over_a_large_vocabulary(vocabu
 
 
 @settings(deadline=None, max_examples=20)
-@given(workloads(), RULES, st.integers(1, 4), st.integers(1, 12), st.booleans())
-@example(None, zero.Parameters(), 2, 5, False)
-def test_chunks_do_not_matter(workload, rule, n_prompts, n_sources, observe_all):
+@given(workloads(), RULES, st.integers(1, 4), st.integers(1, 12), st.integers(1, 12), st.booleans())
+@example(None, zero.Parameters(), 2, 5, 2, False)
+def test_chunks_do_not_matter(workload, rule, n_prompts, n_sources, n_runs, observe_all):
     model, prompts = workload or (random_gpt_neox(dtype=torch.float64), random_prompts(count=5))
     ablation = Ablation("x", rule, relative_l2.measure)
 
@@ -163,7 +163,7 @@ def test_chunks_do_not_matter(workload, rule, n_prompts, n_sources, observe_all)
 
     whole = run()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "chunking", lambda *_, **__: Chunking(n_prompts, n_sources))
+        patch.setattr(engine, "chunking", lambda *_, **__: Chunking(n_prompts, n_sources, n_runs))
         pieces = run()
     for name in ("influence", "influence_se", "readout_value", "readout_effect", "prefix_matching"):
         close(getattr(pieces, name), getattr(whole, name))

@@ -154,3 +154,36 @@ def test_streams_are_left_alone(model, asked):
     before = [value.clone() for value in asked]
     readout(model, *asked, READOUTS)
     assert all(torch.equal(a, b) for a, b in zip(asked, before, strict=True))
+
+
+@pytest.mark.parametrize("columns", [1, 3, 17])
+def test_a_tie_is_no_hit(model, asked, columns, monkeypatch):
+    monkeypatch.setattr(readouts, "TOKENS_AT_ONCE", columns)
+    silent = with_unembedding(model, torch.zeros_like(model.unembed.weight))
+    assert not readout(silent, *asked, ["accuracy"])["accuracy"].any()
+
+
+@pytest.mark.parametrize("length", [1.0, 1e3])
+def test_cross_entropy_is_never_negative_in_single_precision(length):
+    # Large logits, exponentiated as they are or not, of a model that is nearly certain.
+    model = decoder(random_gpt_neox(width=8, heads=4, vocabulary=40))
+    model = with_unembedding(model, length * torch.eye(40, model.hidden))
+    certain = 1e3 * torch.eye(model.hidden)[None, None]
+    targets = torch.arange(model.hidden)[None]
+    found = readout(model, certain, targets, (targets + 1) % 32, ["cross_entropy", "accuracy"])
+    assert (found["cross_entropy"] >= 0).all()
+    assert found["cross_entropy"].item() < 32
+    assert found["accuracy"].item() == 1
+
+
+def test_the_rare_mistake_of_a_certain_model_keeps_its_digits():
+    # Logits 30 and 0 in float32: log(1 + 39 e^-30) is far below the rounding of 30.
+    model = decoder(random_gpt_neox(width=8, heads=4, vocabulary=40))
+    weight = torch.zeros(40, 32)
+    weight[0] = torch.linspace(-1, 1, 32)
+    stream = weight[0][None, None, None]
+    logit = (model.final_norm(stream) * weight[0]).sum()
+    model = with_unembedding(model, weight * (30 / logit))
+    target = torch.zeros(1, 1, dtype=torch.long)
+    found = readout(model, stream, target, target + 1, ["cross_entropy"])["cross_entropy"].item()
+    assert found == pytest.approx(math.log1p(39 * math.exp(-30)), rel=1e-4)
