@@ -12,7 +12,7 @@ import time
 import pytest
 from support.trajectories import run_cli, spoil, write_trajectory
 
-from cntbench.catalogue import shipped_folder
+from cntbench.folders import shipped_folder
 from cntbench.storage import open_results
 
 
