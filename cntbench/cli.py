@@ -93,7 +93,10 @@ def run(
     ),
     trajectory: Annotated[
         str | None,
-        typer.Option(help="Another trajectory: nano, nano:seed=3, dir:PATH, planted:CIRCUIT.", metavar="SOURCE"),
+        typer.Option(
+            help="Another trajectory: nano, nano:seed=3, dir:PATH, planted:CIRCUIT.",
+            metavar="SOURCE",
+        ),
     ] = None,
     tasks: Annotated[
         str | None, typer.Option(help="Other tasks, separated by commas.", metavar="NAMES")

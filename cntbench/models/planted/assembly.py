@@ -52,6 +52,7 @@ def assemble(blueprint: Blueprint, seed: int, moment: Moment) -> Assembly:
             kind=component.kind,
             parents={parent: moment.gains.get((parent, name), 1.0) for parent in parents},
             widths=blueprint.widths,
+            signals=signals,
             seed=seed,
             turn=moment.turn,
         )

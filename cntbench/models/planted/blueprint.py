@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,7 +62,7 @@ class Blueprint:
 
     @cached_property
     def widths(self) -> dict[str, int]:
-        """Length of each signal."""
+        """Coordinates of each signal."""
         spec = self.spec
         own = {
             component.name: spec.tokens if self.function(component.name).whole else spec.signal
@@ -108,14 +108,14 @@ def draft(spec: CircuitSpec, where: str) -> Blueprint:
             raise SpecError("edges and random exclude each other", where=f"{where}: random")
         drawn = build(RandomEdges, spec.random, where=where, prefix="random.")
     edges = spec.edges if drawn is None else _draw(drawn, nodes)
-    _check_edges(edges, nodes, where)
+    _check_edges(edges, nodes, f"{where}: edges")
     diagnostics = tuple(
         build(Diagnostic, table, where=where, prefix=f"diagnostic.{number}.")
         for number, table in enumerate(spec.diagnostic)
     )
     for number, diagnostic in enumerate(diagnostics):
         key = f"{where}: diagnostic.{number}"
-        _check_edges([diagnostic.edge], nodes, key)
+        _check_edges([diagnostic.edge], nodes, f"{key}.edge")
         for name in diagnostic.fails:
             plugins.find("replacement", name, where=f"{key}.fails")
     blueprint = Blueprint(
@@ -153,9 +153,7 @@ def _check_names(spec: CircuitSpec, nodes: dict[str, Component], where: str) -> 
             raise unknown("function", function, FUNCTIONS, where=f"{where}: functions.{name}")
 
 
-def _check_edges(edges: Iterable[Edge], nodes: dict[str, Component], where: str) -> None:
-    edges = list(edges)
-    key = f"{where}: edges"
+def _check_edges(edges: Sequence[Edge], nodes: dict[str, Component], key: str) -> None:
     for edge in edges:
         for name in edge:
             if name not in nodes:
@@ -253,8 +251,8 @@ def _dynamics(spec: CircuitSpec, where: str) -> Dynamics | None:
     kind = spec.dynamics.get("kind")
     if kind not in KINDS:
         raise unknown("kind of dynamics", str(kind), KINDS, where=f"{where}: dynamics.kind")
-    made: Dynamics = build(KINDS[kind], spec.dynamics, where=where, prefix="dynamics.")
-    return made
+    chosen: Callable[..., Dynamics] = KINDS[kind]
+    return build(chosen, spec.dynamics, where=where, prefix="dynamics.")
 
 
 def _check_subsets(blueprint: Blueprint) -> None:

@@ -1,10 +1,11 @@
-"""How a planted circuit changes over its training: edges that emerge, a drift, or nothing at all."""
+"""How a planted circuit changes over its training: edges emerge, weights drift, or nothing does."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -14,14 +15,12 @@ from cntbench.specs import spec
 
 
 def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
-    if steps[0] < 0 or any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
+    if steps[0] < 0 or any(a >= b for a, b in pairwise(steps)):
         raise ValueError("steps have to rise, from 0 or later")
     return steps
 
 
-Steps = Annotated[
-    tuple[int, ...], Field(min_length=1, strict=False), AfterValidator(_rising)
-]
+Steps = Annotated[tuple[int, ...], Field(min_length=1, strict=False), AfterValidator(_rising)]
 
 
 @dataclass(frozen=True)

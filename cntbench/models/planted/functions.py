@@ -19,8 +19,10 @@ from cntbench.models.planted.wiring import (
     Match,
     MLPWiring,
     Reading,
+    Signals,
     Wiring,
     affine,
+    length,
     linear_mlp,
 )
 from cntbench.prompts import random_state
@@ -30,7 +32,7 @@ STEEPNESS = 2.5
 #: Scores of a head that looks back by one: the next best key is e^15 times weaker.
 LOOKING_BACK = 30.0
 #: Score of a key whose content is what the query looks for.
-MATCHING = 10.0
+MATCHING = 8.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class Place:
     parents
         Gain of the edge from each parent, in the order of the spec's edges.
     widths
-        Length of each signal, `TOKENS` included.
+        Coordinates of each signal, `TOKENS` included.
+    signals
+        What has been written before, on random prompts.
     seed
         Of the weights.
     turn
@@ -56,26 +60,33 @@ class Place:
     kind: Kind
     parents: Mapping[str, float]
     widths: Mapping[str, int]
+    signals: Signals
     seed: int
     turn: float
 
     @property
     def width(self) -> int:
-        """Length of the component's own signal."""
+        """Coordinates of the component's own signal."""
         return self.widths[self.name]
 
-    def reading(self, parent: str, *, of: str | None = None) -> Array:
-        """Draw a matrix that keeps the length of signals as far as it can, dims ``own, signal``.
+    def reading(self, parent: str) -> Array:
+        """Draw a matrix by which what the component makes of a parent has length 1.
 
-        It belongs to the name of the parent, or to that of another one given as ``of``.
+        Returns
+        -------
+        Array
+            Dims ``own, signal``; the length is the root mean square over random prompts.
         """
-        rng = random_state(self.seed, "reading", self.name, of or parent)
+        rng = random_state(self.seed, "reading", self.name, parent)
         own, read = self.width, self.widths[parent]
         square = np.linalg.qr(rng.standard_normal((max(own, read),) * 2))[0]
-        return self._turned(rng) @ square[:own, :read] * max(1.0, read / own) ** 0.5
+        drawn = self._rotation(rng) @ square[:own, :read]
+        alone = affine(self.kind, Reading({parent: drawn}, np.zeros(own)))
+        made = length(alone.signal(self.signals))
+        return drawn / made if made else drawn
 
-    def _turned(self, rng: np.random.RandomState) -> Array:
-        """Return a rotation in random planes."""
+    def _rotation(self, rng: np.random.RandomState) -> Array:
+        """Draw planes, and return the rotation by ``turn`` in each of them."""
         basis = np.linalg.qr(rng.standard_normal((self.width, self.width)))[0]
         planes = np.eye(self.width)
         for first in range(0, self.width - 1, 2):
@@ -90,8 +101,8 @@ class Place:
 
     @property
     def message(self) -> Array:
-        """The map from the token embedding to the message, dims ``signal - 1, token coordinate``."""
-        return self.signs(*range(self.width - 1))
+        """The map from tokens to the message, below a row for the level, dims ``signal, token``."""
+        return np.concatenate([0 * self.signs(0), self.signs(*range(self.width - 1))])
 
 
 @dataclass(frozen=True)
@@ -127,7 +138,11 @@ class Function:
 
 
 def _linear(place: Place) -> Wiring:
-    """Write the sum of the parents' signals, each turned at random; and of tokens, what remains."""
+    """Write the sum of the parents' signals, each turned at random and with the same weight.
+
+    An edge of a gain below 1 leaves a remainder, which is read from the token embedding, so that
+    the output keeps its length.
+    """
     each = len(place.parents) ** -0.5 if place.parents else 0.0
     weights = {name: gain * each * place.reading(name) for name, gain in place.parents.items()}
     remainder = 1.0 - sum((gain * each) ** 2 for gain in place.parents.values())
@@ -152,8 +167,15 @@ def _silent(place: Place) -> Wiring:
 
 def _level(place: Place) -> Wiring:
     """Write a level that varies between 1 and 1.25, and the message."""
-    tokens = np.concatenate([0.125 * place.signs(place.width), place.message])
-    return affine(place.kind, Reading({TOKENS: tokens}, 1.125 * np.eye(place.width)[0]))
+    return affine(place.kind, _at_level(place, {TOKENS: place.message}))
+
+
+def _at_level(place: Place, weights: Mapping[str, Array]) -> Reading:
+    """Add a level between 1 and 1.25, as the token has it, to what a reading gives."""
+    first = np.eye(place.width, 1)
+    level = 0.125 * first @ place.signs(place.width)
+    tokens = level + weights.get(TOKENS, np.zeros(level.shape))
+    return Reading({**weights, TOKENS: tokens}, 1.125 * first[:, 0])
 
 
 def _bit(place: Place) -> Wiring:
@@ -173,14 +195,13 @@ def _gate(place: Place, slope: float, threshold: float) -> MLPWiring:
     0 if s ≤ −1.
     """
     units = place.width
-    tokens = np.concatenate([place.message, np.zeros((1, place.widths[TOKENS]))])
     weights = {
         name: slope * np.eye(1, place.widths[name]).repeat(units, axis=0) for name in place.parents
     }
-    inner = Reading({TOKENS: tokens, **weights}, np.full(units, -slope * threshold))
-    outer = np.zeros((place.width, units))
-    outer[1:, :-1] = np.eye(units - 1)
-    outer[1:, -1] = -1.0
+    inner = Reading({TOKENS: place.message, **weights}, np.full(units, -slope * threshold))
+    outer = np.eye(units)
+    outer[:, 0] = -1.0
+    outer[0, 0] = 0.0
     return MLPWiring(inner, outer, np.zeros(place.width))
 
 
@@ -196,21 +217,18 @@ def _guard(place: Place) -> Wiring:
 
 def _or(place: Place) -> Wiring:
     """Pass the message if any parent is on: the message less what a guard passes."""
-    message = np.concatenate([np.zeros((1, place.widths[TOKENS])), place.message])
-    whole = linear_mlp(Reading({TOKENS: message}, np.zeros(place.width)))
+    whole = linear_mlp(Reading({TOKENS: place.message}, np.zeros(place.width)))
     return whole.plus(_gate(place, -STEEPNESS, 0.5), -1.0)
 
 
 def _copy(place: Place) -> Wiring:
-    """Write the sum of the parents' messages, and in the place of their level a sign of the token.
+    """Write the sum of the parents' messages, and a level of its own as `_level` does.
 
-    So it is never quite silent: of a change of nothing, single precision knows the rounding only.
+    So it is never silent: of a change of nothing, single precision knows the rounding only.
     """
     message = np.eye(place.width)
     message[0, 0] = 0.0
-    weights = dict.fromkeys(place.parents, message)
-    weights[TOKENS] = np.eye(place.width, 1) @ place.signs(place.width)
-    return affine(place.kind, Reading(weights, np.zeros(place.width)))
+    return affine(place.kind, _at_level(place, dict.fromkeys(place.parents, message)))
 
 
 def _difference(place: Place) -> Wiring:

@@ -30,8 +30,9 @@ from cntbench.models.planted.wiring import (
 )
 from cntbench.prompts import random_state
 
-#: So large that adding the variance of any stream to it changes nothing in single precision.
-HUGE_EPSILON = 1e12
+#: So large that adding the variance of any stream to it changes nothing in single precision; its
+#: root is a power of two, so that dividing and multiplying by it does not round.
+HUGE_EPSILON = 2.0**40
 #: Length of the unembedding's vectors: a signal of length 1 that is a token's embedding is sure.
 CONFIDENCE = 20.0
 
@@ -133,8 +134,7 @@ class _Writer:
         widths = self.blueprint.widths
         ends = np.cumsum([*widths.values()])
         return {
-            name: own[:, end - n : end]
-            for (name, n), end in zip(widths.items(), ends, strict=True)
+            name: own[:, end - n : end] for (name, n), end in zip(widths.items(), ends, strict=True)
         }
 
     def _deviation(self, layer: int) -> float:
@@ -185,9 +185,7 @@ class _Writer:
             if wiring.match is not None:
                 self._look(wiring.match, weight[head], bias[head])
             if not self.exact:
-                drawn = self._distraction(
-                    layer, component.name, "read", rows=3 * width, reads=True
-                )
+                drawn = self._distraction(layer, component.name, "read", rows=3 * width, reads=True)
                 weight[head] += drawn.reshape(3, width, self.width)
                 dense[head] += self._distraction(
                     layer, component.name, "write", rows=width, reads=False
@@ -241,7 +239,7 @@ class _Writer:
         }
 
     def _unembedding(self) -> Array:
-        """Return vectors that read the readout's signals: a token's own code, where they hold it."""
+        """Return vectors that read the readout's signals: codes where these hold tokens."""
         codes = self.assembly.codes
         rows = np.zeros((len(codes), self.width))
         for name in self.blueprint.readout:
@@ -249,6 +247,8 @@ class _Writer:
             if self.blueprint.function(name).whole:
                 rows += CONFIDENCE * codes @ basis.T
             else:
-                rows += self._rng("readout", name).standard_normal((len(codes), basis.shape[1])) @ basis.T
+                rows += (
+                    self._rng("readout", name).standard_normal((len(codes), basis.shape[1]))
+                    @ basis.T
+                )
         return rows
-

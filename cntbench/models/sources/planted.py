@@ -1,4 +1,4 @@
-"""planted:NAME or planted:FILE.toml, a circuit with known edges; ,difficulty=realistic,seed=3 as wanted.
+"""planted:NAME or planted:FILE.toml, a circuit of known edges; also ,difficulty=realistic,seed=3.
 
 The checkpoints are kept in the user's cache folder (``CNTBENCH_CACHE`` names another) under a hash
 of their weights.
