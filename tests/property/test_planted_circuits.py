@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from support.planted import ABSENT, FAMILIES, PRESENT, edge, measure, random_dags, shipped, write
 from transformers import AutoModelForCausalLM
 
+from cntbench.catalogue import load_catalogue
 from cntbench.models.adapters import gpt_neox
 from cntbench.models.planted.assembly import assemble
 from cntbench.models.planted.circuit import Circuit
@@ -26,7 +28,10 @@ CIRCUITS = sorted(shipped())
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", CIRCUITS)
 def test_total_effects_are_seen_where_the_circuit_says(name, seed):
-    circuit = shipped()[name]
+    _check_total_effects(shipped()[name], seed)
+
+
+def _check_total_effects(circuit: Circuit, seed: int) -> None:
     feasible = circuit.truth().feasible
     found = measure(circuit.decoder("exact", seed), seed=seed)
     for family, influence in zip(FAMILIES, found.influence, strict=True):
@@ -164,3 +169,15 @@ def test_the_induction_circuit_solves_the_induction_task(difficulty, seed):
     assert sorted(found.previous_token[others])[-2] < 0.2
     assert sorted(found.prefix_matching[others])[-2] < 0.2
     assert (found.readout_effect[:, 2, index["L0.H0"]] < -15).all()
+
+
+def test_the_circuit_of_the_contributing_guide_is_what_it_says(tmp_path):
+    guide = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"<!-- planted circuit -->\n```toml\n(.*?)```", guide, re.DOTALL)
+    path = tmp_path / "planted" / "guide.toml"
+    path.parent.mkdir()
+    path.write_text(text, encoding="utf-8")
+    circuit = load_catalogue([tmp_path]).planted["guide"]
+    assert circuit.truth().direct.sum() == 2
+    assert circuit.truth().total.sum() == 3
+    _check_total_effects(circuit, seed=0)

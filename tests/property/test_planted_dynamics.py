@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -31,7 +33,7 @@ def test_emerging_edges_cross_half_their_height_at_the_stated_step():
             assert grown[after:].all()  # it crosses once
             around = slice(after - 1, after + 1)
             half = np.interp(height[-1] / 2, height[around], steps[around])
-            assert abs(half - dynamics.emergence) < dynamics.duration / 8
+            assert abs(half - dynamics.emergence) < dynamics.duration / 4
 
 
 def test_edges_that_do_not_emerge_are_there_all_along():
@@ -63,7 +65,7 @@ def test_a_drifting_trajectory_changes_its_weights_and_none_of_its_edges():
         tensors["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"]
         for _, tensors in circuit.trajectory().values()
     ]
-    jumps = [(b - a).norm() / a.norm() for a, b in zip(weights, weights[1:], strict=False)]
+    jumps = [(b - a).norm() / a.norm() for a, b in pairwise(weights)]
     assert min(jumps) > 0.05
     assert max(jumps) < 0.3
     feasible = circuit.truth().feasible

@@ -160,11 +160,11 @@ def _check_edges(edges: Sequence[Edge], nodes: dict[str, Component], key: str) -
                 raise unknown("component", name, nodes, where=key)
         if edges.count(edge) > 1:
             raise SpecError(f"edge {_arrow(*edge)} stands twice", where=key)
-    cycles = nx.simple_cycles(nx.DiGraph(edges))
-    cycle = next(cycles, None)
+    cycle = next(nx.simple_cycles(nx.DiGraph(edges)), None)
     if cycle is not None:
+        first = cycle.index(min(cycle, key=list(nodes).index))
         raise SpecError(
-            f"the edges run in a cycle: {_arrow(*cycle, cycle[0])}",
+            f"the edges run in a cycle: {_arrow(*cycle[first:], *cycle[: first + 1])}",
             where=key,
             hint="A component can only reach those of later layers.",
         )

@@ -5,11 +5,18 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from cntbench.specs import Names, Summary, Version, spec
 
-Edge = Annotated[tuple[str, str], Field(strict=False)]
+
+def _pair(value: object) -> object:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError("an edge is a pair of source and target")
+    return value
+
+
+Edge = Annotated[tuple[str, str], Field(strict=False), BeforeValidator(_pair)]
 Edges = Annotated[tuple[Edge, ...], Field(strict=False)]
 Scope = Literal["total", "direct"]
 Difficulty = Literal["exact", "realistic"]
