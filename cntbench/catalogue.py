@@ -1,12 +1,11 @@
 """All specs there are: the shipped ones and the user's, found by file name and checked together.
 
-A folder of specs holds tasks (``*.toml``, ``controls/*.toml``), ``ablations/*.toml`` and
-``studies/*.toml``. One bad file stops the collection.
+A folder of specs holds tasks (``*.toml``, ``controls/*.toml``), ``ablations/*.toml``,
+``studies/*.toml`` and planted circuits (``planted/*.toml``). One bad file stops the collection.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,18 @@ from typing import Any, Protocol, TypeVar
 from cntbench import plugins
 from cntbench.ablation import Ablation
 from cntbench.errors import SpecError, nearest, unknown
+from cntbench.folders import spec_folders
+from cntbench.models.planted.circuit import Circuit
 from cntbench.prompts import Language, Prompt, Prompts, generate
 from cntbench.specs import AblationSpec, StudySpec, TaskSpec, as_dict, build, read_toml
 
-#: More folders of specs, separated as in PATH.
-ENVIRONMENT_VARIABLE = "CNTBENCH_SPECS"
-
-FOLDERS = {"": "task", "controls": "task", "ablations": "ablation", "studies": "study"}
+FOLDERS = {
+    "": "task",
+    "controls": "task",
+    "ablations": "ablation",
+    "studies": "study",
+    "planted": "planted circuit",
+}
 
 T = TypeVar("T")
 
@@ -81,6 +85,7 @@ class Catalogue:
     tasks: Mapping[str, Task]
     ablations: Mapping[str, AblationEntry]
     studies: Mapping[str, StudyEntry]
+    planted: Mapping[str, Circuit]
 
     def study(self, name: str) -> StudyEntry:
         """Return a study, or raise an error that names the nearest match."""
@@ -109,13 +114,6 @@ class Catalogue:
                     raise SpecError(f"{key} {name!r} stands twice", where=f"{where}: {key}s")
 
 
-def shipped_folder() -> Path:
-    """Return the folder of the shipped specs: inside the installed package, or in a checkout."""
-    package = Path(__file__).parent
-    installed = package / "tasks"
-    return installed if installed.is_dir() else package.parent / "tasks"
-
-
 def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
     """Collect the shipped specs, those of the environment variable, and those of some folders.
 
@@ -124,9 +122,8 @@ def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
     SpecError
         For the first file that is wrong, or a name that stands twice.
     """
-    listed = os.environ.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep)
     files: dict[str, dict[str, Path]] = {kind: {} for kind in FOLDERS.values()}
-    for folder in [shipped_folder(), *(Path(part) for part in listed if part), *folders]:
+    for folder in [*spec_folders(), *folders]:
         for kind, path in _files(folder):
             if path.stem in files[kind]:
                 raise SpecError(
@@ -139,9 +136,14 @@ def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
         tasks=_each(files["task"], _task),
         ablations=_each(files["ablation"], _ablation),
         studies=_each(files["study"], _study),
+        planted=_each(files["planted circuit"], Circuit.read),
     )
     for entry in catalogue.studies.values():
         catalogue.check(entry, where=str(entry.path))
+    for circuit in catalogue.planted.values():
+        for name in circuit.spec.tasks:
+            if name not in catalogue.tasks:
+                raise unknown("task", name, catalogue.tasks, where=f"{circuit.path}: tasks")
     return catalogue
 
 

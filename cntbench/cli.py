@@ -53,6 +53,7 @@ class Kind(StrEnum):
     TASKS = "tasks"
     ABLATIONS = "ablations"
     STUDIES = "studies"
+    PLANTED = "planted"
     GENERATORS = "generators"
     REPLACEMENTS = "replacements"
     MEASURES = "measures"
@@ -92,7 +93,10 @@ def run(
     ),
     trajectory: Annotated[
         str | None,
-        typer.Option(help="Another trajectory: nano, nano:seed=3, dir:PATH.", metavar="SOURCE"),
+        typer.Option(
+            help="Another trajectory: nano, nano:seed=3, dir:PATH, planted:CIRCUIT.",
+            metavar="SOURCE",
+        ),
     ] = None,
     tasks: Annotated[
         str | None, typer.Option(help="Other tasks, separated by commas.", metavar="NAMES")
@@ -189,7 +193,7 @@ def list_(
     from cntbench.plugins import room
 
     rows: list[tuple[str, str, str, Path]]
-    if kind in (Kind.TASKS, Kind.ABLATIONS, Kind.STUDIES):
+    if kind in (Kind.TASKS, Kind.ABLATIONS, Kind.STUDIES, Kind.PLANTED):
         entries = getattr(load_catalogue(specs or ()), kind)
         rows = [(e.name, f" v{e.spec.version}", e.spec.summary, e.path) for e in entries.values()]
     else:

@@ -12,7 +12,7 @@ import time
 import pytest
 from support.trajectories import run_cli, spoil, write_trajectory
 
-from cntbench.catalogue import shipped_folder
+from cntbench.folders import shipped_folder
 from cntbench.storage import open_results
 
 
@@ -149,11 +149,12 @@ def test_the_folder_of_another_study_is_refused(cli, study):
         ("tasks", ["induction v1", "single_repeat v1"]),
         ("ablations", ["zero v1", "resample v1"]),
         ("studies", ["nano v1"]),
+        ("planted", ["chain v1", "induction v1"]),
         ("generators", ["repeated_block"]),
         ("replacements", ["zero", "noise"]),
         ("measures", ["relative_l2", "cosine"]),
         ("metrics", ["gini", "turnover"]),
-        ("sources", ["nano", "dir"]),
+        ("sources", ["nano", "dir", "planted"]),
     ],
 )
 def test_list_shows_names_summaries_and_files(cli, kind, names):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cache
 from types import ModuleType
 
-from cntbench.catalogue import AblationEntry, load_catalogue, shipped_folder
+from cntbench.catalogue import AblationEntry, load_catalogue
+from cntbench.folders import shipped_folder
 from cntbench.plugins import discover
 
 TASKS = shipped_folder()

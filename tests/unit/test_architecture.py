@@ -17,7 +17,7 @@ ROOT = Path(cntbench.__path__[0])
 #: own group and from lower ones. A new room gets its place here; a file of a room has its place.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("components", "plugins", "specs", "schema"),
+    ("components", "folders", "plugins", "specs", "schema"),
     ("prompts", "markov"),
     ("generators", "replacements", "measures", "metrics", "models"),
     ("ablation", "attention_scores", "readouts", "chunking", "sweep"),

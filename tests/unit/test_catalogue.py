@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cntbench.catalogue import ENVIRONMENT_VARIABLE, load_catalogue, shipped_folder
+from cntbench.catalogue import load_catalogue
 from cntbench.errors import SpecError
+from cntbench.folders import ENVIRONMENT_VARIABLE, shipped_folder
 
 TASK = """
 version = 1
@@ -41,7 +42,7 @@ def write(folder, name, text):
 def test_every_shipped_spec_is_collected():
     catalogue = load_catalogue()
     files = {path.stem for path in shipped_folder().rglob("*.toml")}
-    assert files == {*catalogue.tasks, *catalogue.ablations, *catalogue.studies}
+    assert files == {*catalogue.tasks, *catalogue.ablations, *catalogue.studies, *catalogue.planted}
     assert not catalogue.tasks["induction"].control
     assert catalogue.tasks["bigram"].control
     assert {"nano"} <= set(catalogue.studies)

@@ -7,16 +7,12 @@ the recipe, so that a changed recipe is another trajectory.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from pathlib import Path
-
-from filelock import FileLock
-from platformdirs import user_cache_path
 
 from cntbench.errors import CheckpointError, CntbenchError
 from cntbench.models import checkpoint_files
+from cntbench.models.cache import kept
 from cntbench.models.nano_training import Recipe, train
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 from cntbench.specs import as_dict, content_hash
@@ -36,39 +32,12 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
     if seed is None:
         raise CntbenchError(f"nano:{where} is not a trajectory", hint="Write nano, or nano:seed=3.")
     recipe = Recipe(seed=int(seed[1] or 0))
-    folder = cache_folder() / f"nano-{content_hash(as_dict(recipe))[:16]}"
-    if not (folder / MANIFEST).is_file():
-        _train_once(recipe, folder, progress)
-    return _read(recipe, folder)
 
+    def make(folder: Path) -> str:
+        revisions = train(recipe, folder, progress)
+        return json.dumps({"recipe": as_dict(recipe), "revisions": revisions}, indent=1)
 
-def cache_folder() -> Path:
-    """Return the folder that trained trajectories are kept in."""
-    chosen = os.environ.get("CNTBENCH_CACHE")
-    return Path(chosen) if chosen else user_cache_path("cntbench")
-
-
-def _train_once(recipe: Recipe, folder: Path, progress: Progress) -> None:
-    """Train into a folder that gets its name only when it is whole; one process at a time."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            if (folder / MANIFEST).is_file():
-                return
-            unfinished = folder.with_suffix(".unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
-            revisions = train(recipe, unfinished, progress)
-            manifest = {"recipe": as_dict(recipe), "revisions": revisions}
-            (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
-            unfinished.rename(folder)
-    except OSError as error:
-        raise CntbenchError(
-            f"the embedded model cannot be kept: {error}",
-            where=str(folder.parent),
-            hint="Set CNTBENCH_CACHE to a folder that can be written.",
-        ) from None
+    return _read(recipe, kept(f"nano-{content_hash(as_dict(recipe))[:16]}", MANIFEST, make))
 
 
 def _read(recipe: Recipe, folder: Path) -> Trajectory:

@@ -1,0 +1,59 @@
+"""The user's cache of trajectories: each is written once, and gets its name when it is whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from cntbench.errors import CntbenchError
+
+
+def cache_folder() -> Path:
+    """Return the folder that trajectories are kept in; ``CNTBENCH_CACHE`` names another."""
+    chosen = os.environ.get("CNTBENCH_CACHE")
+    return Path(chosen) if chosen else user_cache_path("cntbench")
+
+
+def kept(name: str, manifest: str, make: Callable[[Path], str]) -> Path:
+    """Return a folder of the cache, made if it is not there; one process at a time makes it.
+
+    Parameters
+    ----------
+    name
+        Of the folder.
+    manifest
+        The file that says that the folder is whole.
+    make
+        Fills an empty folder, returns the text of the manifest.
+
+    Raises
+    ------
+    CntbenchError
+        If the cache cannot be written.
+    """
+    folder = cache_folder() / name
+    if (folder / manifest).is_file():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if (folder / manifest).is_file():
+                return folder
+            unfinished = folder.with_suffix(".unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            (unfinished / manifest).write_text(make(unfinished), encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            unfinished.rename(folder)
+    except OSError as error:
+        raise CntbenchError(
+            f"the trajectory cannot be kept: {error}",
+            where=str(folder.parent),
+            hint="Set CNTBENCH_CACHE to a folder that can be written.",
+        ) from None
+    return folder

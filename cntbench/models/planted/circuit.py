@@ -1,0 +1,171 @@
+"""A planted circuit: a spec's name, its truth, and its models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
+
+from cntbench.components import Component, feasible
+from cntbench.models.planted.blueprint import Blueprint, draft
+from cntbench.models.planted.dynamics import STILL
+from cntbench.models.planted.spec import CircuitSpec, Diagnostic, Difficulty, Scope
+from cntbench.specs import build, read_toml
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import GPTNeoXConfig
+
+    from cntbench.models.decoder import Decoder
+
+Edges = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Which edges a circuit has, dims ``source, target`` over all components of its model.
+
+    Parameters
+    ----------
+    direct
+        The planted edges; those from components that tell nothing about the prompt are none.
+    total
+        Where a source reaches a target: the closure of ``direct``, less what is blocked.
+    feasible
+        Where the architecture allows an edge at all; elsewhere nothing is true or false.
+    """
+
+    direct: Edges
+    total: Edges
+    feasible: Edges
+
+    def of(self, scope: Scope) -> Edges:
+        """Return the edges that methods of a scope look for."""
+        return self.direct if scope == "direct" else self.total
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """A planted circuit.
+
+    Parameters
+    ----------
+    name
+        Its file's name.
+    path
+        Its file.
+    blueprint
+        What the file states, checked.
+    """
+
+    name: str
+    path: Path
+    blueprint: Blueprint
+
+    @classmethod
+    def read(cls, path: Path) -> Circuit:
+        """Read a circuit's file.
+
+        Raises
+        ------
+        SpecError
+            For the first thing that is wrong with it.
+        """
+        where = str(path)
+        spec = build(CircuitSpec, read_toml(path), where=where)
+        return cls(path.stem, path, draft(spec, where))
+
+    @property
+    def spec(self) -> CircuitSpec:
+        """What the file states."""
+        return self.blueprint.spec
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """All components of the model, in causal order."""
+        return self.blueprint.components
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """What methods should see on single edges of the exact circuit."""
+        return self.blueprint.diagnostics
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Training steps of its checkpoints; a circuit without dynamics has step 0 only."""
+        dynamics = self.blueprint.dynamics
+        return (0,) if dynamics is None else dynamics.steps
+
+    @cached_property
+    def _truth(self) -> Truth:
+        direct = [
+            (source, target)
+            for source, target in self.blueprint.edges
+            if self.blueprint.function(source).speaks
+        ]
+        closure = nx.transitive_closure(nx.DiGraph(direct))
+        total = [edge for edge in closure.edges if edge not in self.spec.blocked]
+        return Truth(self._array(direct), self._array(total), feasible(self.components))
+
+    def truth(self) -> Truth:
+        """Return which edges there are; of a circuit whose edges emerge, at the end."""
+        return self._truth
+
+    def seen(self, replacement: str, scope: Scope) -> Edges:
+        """Return what methods with a replacement are known to see on the exact circuit.
+
+        That is the truth, but for the edges on which a diagnostic says otherwise. Dims ``source,
+        target``.
+        """
+        edges = self._truth.of(scope).copy()
+        for diagnostic in self.diagnostics:
+            if diagnostic.scope == scope:
+                source, target = (self.blueprint.index[name] for name in diagnostic.edge)
+                edges[source, target] = diagnostic.sees(replacement)
+        return edges
+
+    def build(
+        self, difficulty: Difficulty = "exact", seed: int = 0, step: int | None = None
+    ) -> tuple[GPTNeoXConfig, dict[str, Tensor]]:
+        """Return the config and the tensors of the model, named as on disk, in float32.
+
+        Parameters
+        ----------
+        difficulty
+            ``"exact"`` or ``"realistic"``.
+        seed
+            Draws what the spec leaves open.
+        step
+            Training step; by default the circuit is as its spec states it, whatever its dynamics.
+        """
+        from cntbench.models.planted import weights
+
+        dynamics = self.blueprint.dynamics
+        moment = STILL if dynamics is None or step is None else dynamics.at(step)
+        return weights.build(self.blueprint, difficulty, seed, moment)
+
+    def decoder(
+        self, difficulty: Difficulty = "exact", seed: int = 0, step: int | None = None
+    ) -> Decoder:
+        """Return the engine's view of the model; parameters as of `build`."""
+        from cntbench.models.adapters import gpt_neox
+
+        return gpt_neox.decoder(*self.build(difficulty, seed, step))
+
+    def trajectory(
+        self, difficulty: Difficulty = "exact", seed: int = 0
+    ) -> Mapping[int, tuple[GPTNeoXConfig, dict[str, Tensor]]]:
+        """Return the model at every step, by rising step; parameters as of `build`."""
+        return {step: self.build(difficulty, seed, step) for step in self.steps}
+
+    def _array(self, edges: list[tuple[str, str]]) -> Edges:
+        array = np.zeros((len(self.components),) * 2, dtype=bool)
+        for source, target in edges:
+            array[self.blueprint.index[source], self.blueprint.index[target]] = True
+        return array

@@ -1,0 +1,281 @@
+"""What components of a circuit can compute; a circuit's file names one of these for a component.
+
+Gates pass a *message*, the signs of the first token coordinates, depending on the *level* that
+their parents write in their first coordinate: 0 is off, 1 and more is on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cntbench.components import Kind
+from cntbench.models.planted.wiring import (
+    TOKENS,
+    Array,
+    HeadWiring,
+    Match,
+    MLPWiring,
+    Reading,
+    Signals,
+    Wiring,
+    affine,
+    length,
+    linear_mlp,
+)
+from cntbench.prompts import random_state
+
+#: Slope of a gate: its two ends are exact where the level is half a unit from the threshold.
+STEEPNESS = 2.5
+#: Scores of a head that looks back by one: the next best key is e^15 times weaker.
+LOOKING_BACK = 30.0
+#: Score of a key whose content is what the query looks for.
+MATCHING = 8.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a component stands in its circuit.
+
+    Parameters
+    ----------
+    name, index, kind
+        Of the component, and its place in the causal order.
+    parents
+        Gain of the edge from each parent, in the order of the spec's edges.
+    widths
+        Coordinates of each signal, `TOKENS` included.
+    signals
+        What has been written before, on random prompts.
+    seed
+        Of the weights.
+    turn
+        Angle by which readings are turned [radian].
+    """
+
+    name: str
+    index: int
+    kind: Kind
+    parents: Mapping[str, float]
+    widths: Mapping[str, int]
+    signals: Signals
+    seed: int
+    turn: float
+
+    @property
+    def width(self) -> int:
+        """Coordinates of the component's own signal."""
+        return self.widths[self.name]
+
+    def reading(self, parent: str) -> Array:
+        """Draw a matrix by which what the component makes of a parent has length 1.
+
+        Returns
+        -------
+        Array
+            Dims ``own, signal``; the length is the root mean square over random prompts.
+        """
+        rng = random_state(self.seed, "reading", self.name, parent)
+        own, read = self.width, self.widths[parent]
+        square = np.linalg.qr(rng.standard_normal((max(own, read),) * 2))[0]
+        drawn = self._rotation(rng) @ square[:own, :read]
+        alone = affine(self.kind, Reading({parent: drawn}, np.zeros(own)))
+        made = length(alone.signal(self.signals))
+        return drawn / made if made else drawn
+
+    def _rotation(self, rng: np.random.RandomState) -> Array:
+        """Draw planes, and return the rotation by ``turn`` in each of them."""
+        basis = np.linalg.qr(rng.standard_normal((self.width, self.width)))[0]
+        planes = np.eye(self.width)
+        for first in range(0, self.width - 1, 2):
+            sine, cosine = np.sin(self.turn), np.cos(self.turn)
+            planes[first : first + 2, first : first + 2] = [[cosine, -sine], [sine, cosine]]
+        return basis @ planes @ basis.T
+
+    def signs(self, *coordinates: int) -> Array:
+        """Return the map from the token embedding to the signs of some of its coordinates."""
+        n = self.widths[TOKENS]
+        return np.eye(n)[list(coordinates)] * n**0.5
+
+    @property
+    def message(self) -> Array:
+        """The map from tokens to the message, below a row for the level, dims ``signal, token``."""
+        return np.concatenate([0 * self.signs(0), self.signs(*range(self.width - 1))])
+
+
+@dataclass(frozen=True)
+class Function:
+    """A way of computing a signal.
+
+    Parameters
+    ----------
+    make
+        Wires a component.
+    kinds
+        Components that can compute it.
+    parents
+        Fewest and most parents.
+    of
+        Functions that the parents have to have; any if empty.
+    calibrated
+        Whether the signal is scaled to length 1, root mean square over random prompts.
+    speaks
+        Whether what is written tells anything about the prompt: edges from a component that does
+        not speak are in no truth.
+    whole
+        Whether the signal is as long as the token embedding.
+    """
+
+    make: Callable[[Place], Wiring]
+    kinds: tuple[Kind, ...] = ("head", "MLP")
+    parents: tuple[int, float] = (0, float("inf"))
+    of: tuple[str, ...] = ()
+    calibrated: bool = False
+    speaks: bool = True
+    whole: bool = False
+
+
+def _linear(place: Place) -> Wiring:
+    """Write the sum of the parents' signals, each turned at random and with the same weight.
+
+    An edge of a gain below 1 leaves a remainder, which is read from the token embedding, so that
+    the output keeps its length.
+    """
+    each = len(place.parents) ** -0.5 if place.parents else 0.0
+    weights = {name: gain * each * place.reading(name) for name, gain in place.parents.items()}
+    remainder = 1.0 - sum((gain * each) ** 2 for gain in place.parents.values())
+    if remainder > 1e-12:
+        weights[TOKENS] = remainder**0.5 * place.reading(TOKENS)
+    return affine(place.kind, Reading(weights, np.zeros(place.width)))
+
+
+def _constant(place: Place) -> Wiring:
+    """Write the same vector of length 1 everywhere."""
+    vector = random_state(place.seed, "constant", place.name).standard_normal(place.width)
+    vector /= np.linalg.norm(vector)
+    if place.kind == "head":
+        return HeadWiring(Reading({}, vector))
+    return MLPWiring(Reading({}, np.zeros(1)), np.zeros((place.width, 1)), vector)
+
+
+def _silent(place: Place) -> Wiring:
+    """Write nothing."""
+    return affine(place.kind, Reading({}, np.zeros(place.width)))
+
+
+def _level(place: Place) -> Wiring:
+    """Write a level that varies between 1 and 1.25, and the message."""
+    return affine(place.kind, _at_level(place, {TOKENS: place.message}))
+
+
+def _at_level(place: Place, weights: Mapping[str, Array]) -> Reading:
+    """Add a level between 1 and 1.25, as the token has it, to what a reading gives."""
+    first = np.eye(place.width, 1)
+    level = 0.125 * first @ place.signs(place.width)
+    tokens = level + weights.get(TOKENS, np.zeros(level.shape))
+    return Reading({**weights, TOKENS: tokens}, 1.125 * first[:, 0])
+
+
+def _bit(place: Place) -> Wiring:
+    """Write a level of 0 or 1, as the present token has it."""
+    spare = place.widths[TOKENS] - place.width
+    sign = place.signs(place.width + place.index % spare)
+    # relu(2x − 1) is exactly 0 for a sign of −1, whatever the rounding.
+    return MLPWiring(
+        Reading({TOKENS: 2 * sign}, np.full(1, -1.0)), np.eye(place.width, 1), np.zeros(place.width)
+    )
+
+
+def _gate(place: Place, slope: float, threshold: float) -> MLPWiring:
+    """Write the message where ``slope · (level − threshold)`` is large, nothing where it is small.
+
+    For a message u and s = slope · (level − threshold), relu(u + s) − relu(s) is u if s ≥ 1 and
+    0 if s ≤ −1.
+    """
+    units = place.width
+    weights = {
+        name: slope * np.eye(1, place.widths[name]).repeat(units, axis=0) for name in place.parents
+    }
+    inner = Reading({TOKENS: place.message, **weights}, np.full(units, -slope * threshold))
+    outer = np.eye(units)
+    outer[:, 0] = -1.0
+    outer[0, 0] = 0.0
+    return MLPWiring(inner, outer, np.zeros(place.width))
+
+
+def _and(place: Place) -> Wiring:
+    """Pass the message if all parents are on."""
+    return _gate(place, STEEPNESS, len(place.parents) - 0.5)
+
+
+def _guard(place: Place) -> Wiring:
+    """Pass the message only if no parent is on."""
+    return _gate(place, -STEEPNESS, 0.5)
+
+
+def _or(place: Place) -> Wiring:
+    """Pass the message if any parent is on: the message less what a guard passes."""
+    whole = linear_mlp(Reading({TOKENS: place.message}, np.zeros(place.width)))
+    return whole.plus(_gate(place, -STEEPNESS, 0.5), -1.0)
+
+
+def _copy(place: Place) -> Wiring:
+    """Write the sum of the parents' messages, and a level of its own as `_level` does.
+
+    So it is never silent: of a change of nothing, single precision knows the rounding only.
+    """
+    message = np.eye(place.width)
+    message[0, 0] = 0.0
+    return affine(place.kind, _at_level(place, dict.fromkeys(place.parents, message)))
+
+
+def _difference(place: Place) -> Wiring:
+    """Write the first parent's signal less the second's, both turned alike; and of tokens, too."""
+    first, second = place.parents
+    turned = place.reading(first)
+    weights = {first: turned, second: -turned, TOKENS: place.reading(TOKENS)}
+    return affine(place.kind, Reading(weights, np.zeros(place.width)))
+
+
+def _previous_token(place: Place) -> Wiring:
+    """Copy the embedding of the previous token."""
+    whole = np.eye(place.width)
+    return HeadWiring(
+        Reading({TOKENS: whole}, np.zeros(place.width)), Match(offset=1, sharpness=LOOKING_BACK)
+    )
+
+
+def _induction(place: Place) -> Wiring:
+    """Copy the embedding of what followed the present token before.
+
+    A key is the embedding of the previous token, which the parent has written, less that of the
+    present one: at the first position, the parent can only look at the token itself.
+    """
+    whole, none = np.eye(place.width), np.zeros(place.width)
+    (parent,) = place.parents
+    match = Match(
+        query=Reading({TOKENS: MATCHING * whole}, none),
+        key=Reading({parent: whole, TOKENS: -whole}, none),
+    )
+    return HeadWiring(Reading({TOKENS: whole}, none), match)
+
+
+#: By the name that a circuit's file uses.
+FUNCTIONS: dict[str, Function] = {
+    "linear": Function(_linear, calibrated=True),
+    "constant": Function(_constant, parents=(0, 0), speaks=False),
+    "silent": Function(_silent, speaks=False),
+    "level": Function(_level, parents=(0, 0)),
+    "bit": Function(_bit, kinds=("MLP",), parents=(0, 0)),
+    "or": Function(_or, kinds=("MLP",), parents=(1, float("inf")), of=("level", "bit")),
+    "and": Function(_and, kinds=("MLP",), parents=(1, float("inf")), of=("level", "bit")),
+    "guard": Function(_guard, kinds=("MLP",), parents=(1, 1), of=("level", "bit")),
+    "copy": Function(_copy, parents=(1, float("inf"))),
+    "difference": Function(_difference, parents=(2, 2), calibrated=True),
+    "previous_token": Function(_previous_token, kinds=("head",), parents=(0, 0), whole=True),
+    "induction": Function(
+        _induction, kinds=("head",), parents=(1, 1), of=("previous_token",), whole=True
+    ),
+}

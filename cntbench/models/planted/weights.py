@@ -1,0 +1,254 @@
+"""The weights of a planted circuit's model: every signal gets a subspace of the residual stream.
+
+A component reads a parent's signal by the transpose of the basis that the parent writes it with.
+In the *exact* model bases are orthonormal and orthogonal to the vector of ones, and every LayerNorm
+has such a large epsilon that it only subtracts the mean, which is zero. In the *realistic* model
+bases overlap, LayerNorm standardises, and random weights are added everywhere.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import GPTNeoXConfig
+
+from cntbench.components import Component
+from cntbench.models.planted.assembly import Assembly, assemble
+from cntbench.models.planted.blueprint import Blueprint
+from cntbench.models.planted.dynamics import Moment
+from cntbench.models.planted.spec import Difficulty
+from cntbench.models.planted.wiring import (
+    FREQUENCIES,
+    ROTARY_BASE,
+    TOKENS,
+    Array,
+    HeadWiring,
+    Match,
+    MLPWiring,
+    Reading,
+)
+from cntbench.prompts import random_state
+
+#: So large that adding the variance of any stream to it changes nothing in single precision; its
+#: root is a power of two, so that dividing and multiplying by it does not round.
+HUGE_EPSILON = 2.0**40
+#: Length of the unembedding's vectors: a signal of length 1 that is a token's embedding is sure.
+CONFIDENCE = 20.0
+
+_ROTATED = 2 * len(FREQUENCIES)
+
+
+def build(
+    blueprint: Blueprint, difficulty: Difficulty, seed: int, moment: Moment
+) -> tuple[GPTNeoXConfig, dict[str, Tensor]]:
+    """Return a model's config and its tensors in float32, named as on disk.
+
+    Parameters
+    ----------
+    blueprint
+        The circuit.
+    difficulty
+        ``"exact"`` or ``"realistic"``.
+    seed
+        Seed of everything that the circuit leaves open.
+    moment
+        Where it stands in its training.
+    """
+    writer = _Writer(blueprint, assemble(blueprint, seed, moment), difficulty, seed)
+    tensors = {
+        name: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+        for name, array in writer.arrays().items()
+    }
+    return writer.config(), tensors
+
+
+class _Writer:
+    """Writes wirings into the arrays of a GPT-NeoX model."""
+
+    def __init__(
+        self, blueprint: Blueprint, assembly: Assembly, difficulty: Difficulty, seed: int
+    ) -> None:
+        self.blueprint = blueprint
+        self.assembly = assembly
+        self.exact = difficulty == "exact"
+        self.seed = seed
+        self.width = blueprint.spec.width
+        mlps = (w for w in assembly.wirings.values() if isinstance(w, MLPWiring))
+        #: Hidden units of an MLP, as many as the circuit needs and not too few for distractors.
+        self.units = max([4 * blueprint.spec.signal, *(len(mlp.inner.bias) for mlp in mlps)])
+        self.bases = self._bases()
+
+    def config(self) -> GPTNeoXConfig:
+        spec = self.blueprint.spec
+        return GPTNeoXConfig(
+            architectures=["GPTNeoXForCausalLM"],
+            vocab_size=spec.vocabulary,
+            hidden_size=spec.width,
+            num_hidden_layers=spec.layers,
+            num_attention_heads=spec.heads,
+            intermediate_size=self.units,
+            hidden_act="relu",
+            max_position_embeddings=spec.context,
+            layer_norm_eps=HUGE_EPSILON if self.exact else self.blueprint.realistic.epsilon,
+            use_parallel_residual=True,
+            rope_parameters={
+                "rope_type": "default",
+                "rope_theta": ROTARY_BASE,
+                "partial_rotary_factor": _ROTATED / self.blueprint.head_width,
+            },
+            bos_token_id=None,
+            eos_token_id=None,
+            dtype="float32",
+        )
+
+    def arrays(self) -> dict[str, Array]:
+        """Return all arrays by name."""
+        arrays = {"gpt_neox.embed_in.weight": self.assembly.codes @ self.bases[TOKENS].T}
+        for layer in range(self.blueprint.spec.layers):
+            prefix = f"gpt_neox.layers.{layer}"
+            arrays |= self._norm(f"{prefix}.input_layernorm", layer)
+            arrays |= self._norm(f"{prefix}.post_attention_layernorm", layer)
+            arrays |= self._attention(f"{prefix}.attention", layer)
+            arrays |= self._mlp(f"{prefix}.mlp", layer)
+        arrays |= self._norm("gpt_neox.final_layer_norm", self.blueprint.spec.layers)
+        arrays["embed_out.weight"] = self._unembedding()
+        return arrays
+
+    def _rng(self, *what: str | int) -> np.random.RandomState:
+        return random_state(self.seed, *what)
+
+    def _bases(self) -> dict[str, Array]:
+        """Return the basis of each signal, dims ``hidden, signal``."""
+        rng = self._rng("bases")
+        drawn = rng.standard_normal((self.width, self.width))
+        drawn[:, 0] = 1.0
+        own = np.linalg.qr(drawn)[0][:, 1:]
+        if not self.exact:
+            overlap = self.blueprint.realistic.overlap
+            other = rng.standard_normal(own.shape)
+            other -= other.mean(axis=0)
+            other /= np.linalg.norm(other, axis=0)
+            own = (1 - overlap**2) ** 0.5 * own + overlap * other
+            own /= np.linalg.norm(own, axis=0)
+        widths = self.blueprint.widths
+        ends = np.cumsum([*widths.values()])
+        return {
+            name: own[:, end - n : end] for (name, n), end in zip(widths.items(), ends, strict=True)
+        }
+
+    def _deviation(self, layer: int) -> float:
+        """Return the expected standard deviation of the stream that a layer reads."""
+        before = {c.name for c in self.blueprint.members if c.layer < layer} | {TOKENS}
+        lengths = self.assembly.lengths
+        return float(np.sqrt(sum(lengths[name] ** 2 for name in before) / self.width))
+
+    def _norm(self, name: str, layer: int) -> dict[str, Array]:
+        scale = HUGE_EPSILON**0.5 if self.exact else self._deviation(layer)
+        return {
+            f"{name}.weight": np.full(self.width, scale),
+            f"{name}.bias": np.zeros(self.width),
+        }
+
+    def _rows(self, reading: Reading) -> Array:
+        """Return a reading as rows that read the stream, dims ``output, hidden``."""
+        rows = np.zeros((len(reading.bias), self.width))
+        for name, weight in reading.weights.items():
+            rows += weight @ self.bases[name].T
+        return rows
+
+    def _distraction(self, layer: int, *what: str, rows: int, reads: bool) -> Array:
+        """Draw rows that read a layer's stream at random, or columns that write to it."""
+        noise = self._rng("distractors", layer, *what).standard_normal((rows, self.width))
+        size = self.blueprint.realistic.distractors / self.width**0.5
+        if reads:
+            size /= self._deviation(layer) * self.blueprint.spec.signal**0.5
+        return size * noise
+
+    def _wiring(self, component: Component) -> HeadWiring | MLPWiring | None:
+        return self.assembly.wirings.get(component.name)
+
+    def _attention(self, name: str, layer: int) -> dict[str, Array]:
+        heads = [c for c in self.blueprint.components if c.layer == layer and c.kind == "head"]
+        width = self.blueprint.head_width
+        weight = np.zeros((len(heads), 3, width, self.width))
+        bias = np.zeros((len(heads), 3, width))
+        dense = np.zeros((len(heads), width, self.width))
+        for head, component in enumerate(heads):
+            wiring = self._wiring(component)
+            if not isinstance(wiring, HeadWiring):
+                continue
+            signal = len(wiring.value.bias)
+            weight[head, 2, :signal] = self._rows(wiring.value)
+            bias[head, 2, :signal] = wiring.value.bias
+            dense[head, :signal] = self.bases[component.name].T
+            if wiring.match is not None:
+                self._look(wiring.match, weight[head], bias[head])
+            if not self.exact:
+                drawn = self._distraction(layer, component.name, "read", rows=3 * width, reads=True)
+                weight[head] += drawn.reshape(3, width, self.width)
+                dense[head] += self._distraction(
+                    layer, component.name, "write", rows=width, reads=False
+                )
+        return {
+            f"{name}.query_key_value.weight": weight.reshape(-1, self.width),
+            f"{name}.query_key_value.bias": bias.reshape(-1),
+            f"{name}.dense.weight": dense.reshape(-1, self.width).T,
+            f"{name}.dense.bias": np.zeros(self.width),
+        }
+
+    def _look(self, match: Match, weight: Array, bias: Array) -> None:
+        """Write what a head attends to; dims ``query | key | value, d_head, …``."""
+        root = self.blueprint.head_width**0.25  # the model divides scores by √d_head
+        if match.sharpness:
+            # A pair of coordinates is turned by position × frequency: the key starts ahead.
+            ahead = match.offset * FREQUENCIES
+            length = match.sharpness**0.5 * root
+            n = len(FREQUENCIES)
+            bias[0, :n] = length
+            bias[1, :_ROTATED] = length * np.concatenate([np.cos(ahead), np.sin(ahead)])
+        if match.query is not None and match.key is not None:
+            for kind, reading in enumerate((match.query, match.key)):
+                rows = slice(_ROTATED, _ROTATED + len(reading.bias))
+                weight[kind, rows] = root * self._rows(reading)
+                bias[kind, rows] = root * reading.bias
+
+    def _mlp(self, name: str, layer: int) -> dict[str, Array]:
+        inner, outer = np.zeros((self.units, self.width)), np.zeros((self.units, self.width))
+        bias, shift = np.zeros(self.units), np.zeros(self.width)
+        component = next(
+            c for c in self.blueprint.components if c.layer == layer and c.kind == "MLP"
+        )
+        wiring = self._wiring(component)
+        if isinstance(wiring, MLPWiring):
+            basis = self.bases[component.name]
+            units = len(wiring.inner.bias)
+            inner[:units] = self._rows(wiring.inner)
+            bias[:units] = wiring.inner.bias
+            outer[:units] = (basis @ wiring.outer).T
+            shift = basis @ wiring.bias
+            if not self.exact:
+                both = {"rows": self.units}
+                inner += self._distraction(layer, component.name, "read", **both, reads=True)
+                outer += self._distraction(layer, component.name, "write", **both, reads=False)
+        return {
+            f"{name}.dense_h_to_4h.weight": inner,
+            f"{name}.dense_h_to_4h.bias": bias,
+            f"{name}.dense_4h_to_h.weight": outer.T,
+            f"{name}.dense_4h_to_h.bias": shift,
+        }
+
+    def _unembedding(self) -> Array:
+        """Return vectors that read the readout's signals: codes where these hold tokens."""
+        codes = self.assembly.codes
+        rows = np.zeros((len(codes), self.width))
+        for name in self.blueprint.readout:
+            basis = self.bases[name]
+            if self.blueprint.function(name).whole:
+                rows += CONFIDENCE * codes @ basis.T
+            else:
+                rows += (
+                    self._rng("readout", name).standard_normal((len(codes), basis.shape[1]))
+                    @ basis.T
+                )
+        return rows

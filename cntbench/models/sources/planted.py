@@ -1,0 +1,112 @@
+"""planted:NAME or planted:FILE.toml, a circuit of known edges; also ,difficulty=realistic,seed=3.
+
+The checkpoints are kept in the user's cache folder (``CNTBENCH_CACHE`` names another) under a hash
+of their weights.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+from safetensors.torch import save_file
+
+from cntbench.errors import CntbenchError, unknown
+from cntbench.folders import spec_folders
+from cntbench.models import checkpoint_files
+from cntbench.models.cache import kept
+from cntbench.models.planted.circuit import Circuit
+from cntbench.models.planted.spec import Difficulty
+from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
+from cntbench.specs import content_hash
+
+MANIFEST = "trajectory.json"
+EXPECTED = "Write planted:chain, planted:FILE.toml, or planted:chain,difficulty=realistic,seed=3."
+
+
+def open_trajectory(where: str, progress: Progress) -> Trajectory:
+    """Build a circuit's models and open them as a trajectory.
+
+    Raises
+    ------
+    CntbenchError
+        If there is no such circuit, its file is wrong, or an option is.
+    """
+    name, *options = where.split(",")
+    if not name:
+        raise CntbenchError("planted: needs a circuit", hint=EXPECTED)
+    difficulty, seed = _options(options, where)
+    circuit = Circuit.read(_file(name))
+    models = {}
+    for done, step in enumerate(circuit.steps):
+        progress("planting the circuit", done, len(circuit.steps))
+        models[step] = circuit.build(difficulty, seed, step)
+    progress("planting the circuit", len(circuit.steps), len(circuit.steps))
+    revisions = {
+        f"step{step}": checkpoint_files.revision(tensors) for step, (_, tensors) in models.items()
+    }
+    configs = {f"step{step}": config.to_dict() for step, (config, _) in models.items()}
+
+    def make(folder: Path) -> str:
+        for step, (config, tensors) in models.items():
+            path = folder / f"step{step}"
+            config.save_pretrained(path)
+            save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+        return json.dumps(revisions, indent=1)
+
+    contents = content_hash({"revisions": revisions, "configs": configs})
+    folder = kept(f"planted-{contents[:16]}", MANIFEST, make)
+    checkpoints = tuple(
+        Checkpoint(
+            name=f"step{step}",
+            step=step,
+            revision=revisions[f"step{step}"],
+            folder=folder / f"step{step}",
+        )
+        for step in models
+    )
+    return Trajectory(
+        f"planted:{name},difficulty={difficulty},seed={seed}",
+        checkpoint_files.read_shape(checkpoints[0].folder),
+        checkpoints,
+    )
+
+
+def _options(options: list[str], where: str) -> tuple[Difficulty, int]:
+    difficulty: Difficulty = "exact"
+    seed = 0
+    said: set[str] = set()
+    for option in options:
+        key, _, value = (part.strip() for part in option.partition("="))
+        at = f"planted:{where}"
+        if key not in ("difficulty", "seed"):
+            raise unknown("option", key, ("difficulty", "seed"), where=at)
+        if key in said:
+            raise CntbenchError(f"{key} stands twice", where=at, hint=EXPECTED)
+        said.add(key)
+        if key == "difficulty":
+            if value not in get_args(Difficulty):
+                raise unknown("difficulty", value, get_args(Difficulty), where=at)
+            difficulty = value  # type: ignore[assignment]
+        elif not (value.isascii() and value.isdigit() and len(value) <= 9):
+            raise CntbenchError(
+                f"seed = {value!r} is not allowed", where=at, hint="Allowed: 0 to 999999999."
+            )
+        else:
+            seed = int(value)
+    return difficulty, seed
+
+
+def _file(name: str) -> Path:
+    """Return the file of a circuit: a path, or a name among the shipped and the user's specs."""
+    if name.endswith(".toml"):
+        return Path(name)
+    found: dict[str, Any] = {
+        path.stem: path
+        for folder in spec_folders()
+        for path in sorted((folder / "planted").glob("*.toml"))
+    }
+    if name not in found:
+        raise unknown("planted circuit", name, found)
+    return found[name]

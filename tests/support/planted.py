@@ -1,0 +1,67 @@
+"""Planted circuits in tests: shipped, drawn by hypothesis, or written on the spot; and measured."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from hypothesis import strategies as st
+
+from cntbench.catalogue import load_catalogue
+from cntbench.influence import Influence, influence
+from cntbench.models.decoder import Decoder
+from cntbench.models.planted.circuit import Circuit
+from cntbench.prompts import Language
+
+#: Replacements whose behaviour on the circuits is stated; the ablations are called alike.
+FAMILIES = ("zero", "mean", "resample")
+
+#: On an exact circuit, an edge that is there has at least the one and one that is not at most the
+#: other influence, which is what single precision leaves.
+PRESENT, ABSENT = 0.1, 1e-6
+
+
+@cache
+def shipped() -> dict[str, Circuit]:
+    """Every shipped circuit by its name."""
+    return dict(load_catalogue().planted)
+
+
+def measure(
+    model: Decoder, *, task: str = "random_tokens", count: int = 8, seed: int = 0
+) -> Influence:
+    """What `FAMILIES` see."""
+    catalogue = load_catalogue()
+    prompts = catalogue.tasks[task].prompts(
+        Language(np.arange(model.vocabulary)), count=count, seed=seed
+    )
+    methods = [catalogue.ablations[name].method for name in FAMILIES]
+    return influence(model, prompts, methods, seed=seed)
+
+
+def edge(found: Influence, circuit: Circuit, family: str, source: str, target: str) -> float:
+    """The influence over one edge."""
+    index = circuit.blueprint.index
+    return float(found.influence[FAMILIES.index(family), index[source], index[target]])
+
+
+def write(folder: Path, text: str, name: str = "mine") -> Path:
+    """Write a circuit's file."""
+    path = folder / f"{name}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('version = 1\nsummary = "Mine."\n' + text, encoding="utf-8")
+    return path
+
+
+@st.composite
+def random_dags(draw: st.DrawFn) -> str:
+    """The text of a random DAG's file, just as wide as it has to be."""
+    layers, heads = draw(st.integers(2, 4)), draw(st.integers(1, 3))
+    density, seed = draw(st.floats(0, 1)), draw(st.integers(0, 2**31))
+    needed = 16 + 6 * layers * (heads + 1) + 1
+    width = heads * max(-(-needed // heads), 14)
+    return (
+        f"layers = {layers}\nheads = {heads}\nwidth = {width}\n"
+        f"random = {{ density = {density}, seed = {seed} }}\n"
+    )
