@@ -1,7 +1,8 @@
-"""The engine: the causal influence of every component on every later one, in one pass.
+"""The engine: the causal influence of every component on every later one.
 
-`cntbench.sweep` holds the pass itself and its equations; here a sweep is cut into chunks, and its
-values become means and standard errors over prompts.
+`cntbench.sweep` holds the pass that measures total effects and its equations, `cntbench.edges` the
+effects of single edges; here a sweep is cut into chunks, and values become means over draws, then
+means and standard errors over prompts.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from cntbench.ablation import Ablation
+from cntbench.ablation import Ablation, donors
 from cntbench.chunking import chunking
+from cntbench.edges import measure_edges
 from cntbench.errors import CntbenchError
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Prompts
+from cntbench.replacing import corpus_tokens
 from cntbench.specs import READOUTS, Readout
-from cntbench.sweep import Array, Sweep, corpora, corpus_tokens, read_clean, spread
+from cntbench.sweep import Array, Sweep, read_clean, spread
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,12 @@ class Influence:
     readout_value, readout_se
         The clean model's readouts, dims ``readout`` in the order of `cntbench.specs.READOUTS`.
     readout_effect, readout_effect_se
-        Ablated minus clean, dims ``ablation, readout, source``; NaN where not asked for.
+        Ablated minus clean, dims ``ablation, readout, source``; NaN where not asked for. With
+        direct scope, what reaches the unembedding over the one edge from the source.
+    edge_effect, edge_effect_se
+        Change of the first readout asked for through an edge, ablated minus clean, dims as
+        ``influence``; NaN for ablations that observe targets. For the others, ``influence`` is
+        its absolute value.
     prefix_matching, previous_token
         Attention scores, dims ``source``; NaN for MLPs.
     """
@@ -44,6 +53,8 @@ class Influence:
     readout_se: Array
     readout_effect: Array
     readout_effect_se: Array
+    edge_effect: Array
+    edge_effect_se: Array
     prefix_matching: Array
     previous_token: Array
 
@@ -59,7 +70,7 @@ def influence(
     seed: int = 0,
     memory_budget: int = 2**30,
 ) -> Influence:
-    """Measure the total effect of every component on every later one and on the readouts.
+    """Measure the effect of every component on every later one and on the readouts.
 
     Parameters
     ----------
@@ -68,11 +79,12 @@ def influence(
     prompts
         Clean prompts with what their replacements draw on.
     ablations
-        Methods to apply; they share the clean run and every matrix product.
+        Methods to apply; those of one scope share the clean run and every matrix product.
     observe_all
         Measure the change of targets at all positions, not only at the scored ones.
     effects
-        Readouts whose change is computed for every source.
+        Readouts whose change is computed for every source, and the first of them for every edge if
+        an ablation observes the readout.
     seed
         Seed of the replacements' random draws.
     memory_budget
@@ -81,18 +93,26 @@ def influence(
     Raises
     ------
     CntbenchError
-        If the prompts are longer than the model's context or use tokens that it does not have, or
-        if an ablation needs reference prompts and there are none.
+        If the prompts are longer than the model's context or use tokens that it does not have, if
+        an ablation needs reference prompts and there are none, or more other prompts than there
+        are, or observes a readout that is not asked for or has no gradient.
     """
-    _check(model, prompts, ablations)
-    run_beside = corpora(ablations)
-    populations = {a.replacement.population_corpus for a in ablations} - {None}
+    _check(model, prompts, ablations, effects)
+    most = max((a.draws for a in ablations if a.replacement.donor_corpus == "other"), default=1)
+    if most > 1:
+        prompts = prompts.with_draws(most)
+    drawn = [one for ablation in ablations for one in ablation.each_draw]
+    populations = {a.replacement.population_corpus for a in drawn} - {None}
+    total = np.array([ablation.scope == "total" for ablation in drawn], dtype=bool)
+    in_total = [ablation for ablation in drawn if ablation.scope == "total"]
+    in_direct = [ablation for ablation in drawn if ablation.scope == "direct"]
+    run_beside = donors(in_total)
     sizes = chunking(
         model,
         n_prompts=len(prompts),
         length=prompts.tokens.shape[1],
         base=len(run_beside),
-        ablations=len(ablations),
+        ablations=len(in_total),
         populations=len(populations),
         memory_budget=memory_budget,
     )
@@ -102,8 +122,8 @@ def influence(
         if corpus is not None
     }
     n, count = len(model.components), len(prompts)
-    change = np.full((len(ablations), n, n, count), np.nan)
-    effect = np.full((len(ablations), len(READOUTS), n, count), np.nan)
+    change = np.full((len(in_total), n, n, count), np.nan)
+    effect = np.full((len(in_total), len(READOUTS), n, count), np.nan)
     scores = np.full((2, n, count), np.nan)
     final: list[torch.Tensor] = []
     for start in range(0, count, sizes.prompts):
@@ -112,7 +132,7 @@ def influence(
             sweep = Sweep(
                 model,
                 prompts.take(rows),
-                ablations,
+                in_total,
                 run_beside,
                 spreads,
                 range(first, min(first + sizes.sources, n)),
@@ -123,16 +143,50 @@ def influence(
             sweep.read(effects, effect[..., rows])
         final.append(sweep.final.clone())
     value = read_clean(model, prompts, torch.cat(final))
+    edge = np.full_like(change, np.nan)
+    if in_direct:
+        found = measure_edges(
+            model,
+            prompts,
+            in_direct,
+            spreads,
+            observe_all=observe_all,
+            effects=effects,
+            seed=seed,
+            memory_budget=memory_budget,
+        )
+        change = _interleave(total, change, found.change)
+        effect = _interleave(total, effect, found.effect)
+        edge = _interleave(total, edge, found.edge)
+    draws = [ablation.draws for ablation in ablations]
+    change, effect, edge = (_over_draws(values, draws) for values in (change, effect, edge))
+    influence_mean, influence_error = _mean_and_error(change)
+    edge_mean, edge_error = _mean_and_error(edge)
+    on_readout = np.array([a.observable == "readout" for a in ablations], dtype=bool)
+    influence_mean[on_readout] = abs(edge_mean[on_readout])
+    influence_error[on_readout] = edge_error[on_readout]
+    value_mean, value_error = _mean_and_error(value)
+    effect_mean, effect_error = _mean_and_error(effect)
     return Influence(
-        *_mean_and_error(change),
-        *_mean_and_error(value),
-        *_mean_and_error(effect),
+        influence=influence_mean,
+        influence_se=influence_error,
+        readout_value=value_mean,
+        readout_se=value_error,
+        readout_effect=effect_mean,
+        readout_effect_se=effect_error,
+        edge_effect=edge_mean,
+        edge_effect_se=edge_error,
         prefix_matching=_mean_of_defined(scores[0]),
         previous_token=_mean_of_defined(scores[1]),
     )
 
 
-def _check(model: Decoder, prompts: Prompts, ablations: Sequence[Ablation]) -> None:
+def _check(
+    model: Decoder,
+    prompts: Prompts,
+    ablations: Sequence[Ablation],
+    effects: Sequence[Readout],
+) -> None:
     length, largest = prompts.tokens.shape[1], int(prompts.tokens.max())
     if length > model.context:
         raise CntbenchError(
@@ -141,11 +195,28 @@ def _check(model: Decoder, prompts: Prompts, ablations: Sequence[Ablation]) -> N
     if largest >= model.vocabulary:
         raise CntbenchError(f"token {largest} is outside the vocabulary of {model.vocabulary}")
     for ablation in ablations:
-        rule = ablation.replacement
-        if prompts.reference is None and "reference" in {rule.donor_corpus, rule.population_corpus}:
+        if prompts.reference is None and "reference" in ablation.corpora:
             raise CntbenchError(
                 f"ablation {ablation.name!r} needs reference prompts, and the task has none"
             )
+        problem = ablation.unreadable(effects)
+        if problem:
+            raise CntbenchError(f"ablation {ablation.name!r} {problem}")
+
+
+def _interleave(total: NDArray[np.bool_], one: Array, other: Array) -> Array:
+    """Put values of total and direct scope into the order of the ablations, the first dim."""
+    whole = np.empty((len(total), *one.shape[1:]))
+    whole[total], whole[~total] = one, other
+    return whole
+
+
+def _over_draws(values: Array, draws: Sequence[int]) -> Array:
+    """Return means over the draws of each ablation, along the first dim."""
+    if len(values) == len(draws):
+        return values
+    ends = np.cumsum(draws)
+    return np.stack([part.mean(axis=0) for part in np.split(values, ends[:-1])])
 
 
 def _mean_and_error(values: Array) -> tuple[Array, Array]:

@@ -20,20 +20,20 @@ ablation × source.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cntbench.ablation import Ablation
+from cntbench.ablation import Ablation, Donor
 from cntbench.attention_scores import prefix_matching, previous_token
 from cntbench.models.blocks import Attention, Block, Queries
 from cntbench.models.decoder import Decoder
-from cntbench.prompts import Prompts, Tokens, random_state
+from cntbench.prompts import Prompts, Tokens
 from cntbench.readouts import readout
-from cntbench.replacements._base import Corpus, Spread, States
+from cntbench.replacements._base import Corpus, Spread
+from cntbench.replacing import Replacer, corpus_tokens
 from cntbench.specs import READOUTS, Readout
 
 Array = NDArray[np.float64]
@@ -47,7 +47,7 @@ class Sweep:
         model: Decoder,
         prompts: Prompts,
         ablations: Sequence[Ablation],
-        corpora: Sequence[Corpus],
+        corpora: Sequence[Donor],
         spreads: dict[Corpus, list[Spread]],
         sources: range,
         *,
@@ -58,9 +58,8 @@ class Sweep:
         self.prompts = prompts
         self.ablations = ablations
         self.corpora = corpora
-        self.spreads = spreads
+        self.replacer = Replacer(prompts, corpora, spreads, seed)
         self.sources = sources
-        self.seed = seed
         self.device = model.unembed.weight.device
         self.everywhere = observe_all
         self.scored = torch.from_numpy(prompts.scored).to(self.device)
@@ -74,7 +73,7 @@ class Sweep:
         n_runs = len(corpora) + len(ablations) * len(sources)
         self.streams = torch.empty((n_runs, *shape), dtype=model.dtype, device=self.device)
         for run, corpus in enumerate(corpora):
-            tokens = torch.from_numpy(corpus_tokens(prompts, corpus)).to(self.device)
+            tokens = torch.from_numpy(corpus_tokens(prompts, *corpus)).to(self.device)
             self.streams[run] = model.embed(tokens)
 
     def run(self, change: Array, scores: Array) -> None:
@@ -144,6 +143,7 @@ class Sweep:
         image = block.image(states)
         ablated = image[len(self.corpora) :]
         for measure in {ablation.measure for ablation in self.ablations}:
+            assert measure is not None, "a total effect is measured on targets"
             mine = [i for i, (a, _) in enumerate(runs) if self.ablations[a].measure is measure]
             chosen = ablated if len(mine) == len(runs) else ablated[mine]
             moved = measure(image[0], chosen).transpose(1, 2).double().cpu().numpy()
@@ -159,29 +159,12 @@ class Sweep:
             return
         local = slice(chosen.start - nodes.start, chosen.stop - nodes.start)
         for index, ablation in enumerate(self.ablations):
-            rule = ablation.replacement
-            donor, population = rule.donor_corpus, rule.population_corpus
-            replaced = rule.replace(
-                States(
-                    clean=states[0],
-                    donor=None if donor is None else states[self.corpora.index(donor)],
-                    spread=None if population is None else self.spreads[population][number],
-                    noise=partial(self._noise, ablation.name, number, states[0]),
-                )
-            )
-            changes = replaced - states[0]
+            changes = self.replacer.changes(ablation, states, number)
             if narrow:
                 changes = self._at_scored(changes[None])[0]
             start = len(self.corpora) + len(self.runs)
             self.streams[start : start + len(chosen)] = block.contributions(changes)[local]
             self.runs += [(index, source) for source in chosen]
-
-    def _noise(self, name: str, number: int, like: Tensor) -> Tensor:
-        draws = [
-            random_state(self.seed, name, number, int(i)).standard_normal(like.shape[1:])
-            for i in self.prompts.index
-        ]
-        return torch.from_numpy(np.stack(draws)).to(like)
 
     def read(self, effects: Sequence[Readout], effect: Array) -> None:
         """Compute the change of readouts, dims ``ablation, readout, source, prompt``."""
@@ -236,17 +219,3 @@ def read_clean(model: Decoder, prompts: Prompts, final: Tensor) -> Array:
     decoys = torch.from_numpy(prompts.decoys).to(final.device)
     found = readout(model, final.unsqueeze(0), targets, decoys, READOUTS)
     return np.stack([found[name][0].cpu().numpy() for name in READOUTS])
-
-
-def corpora(ablations: Sequence[Ablation]) -> list[Corpus]:
-    """List the prompts that run beside the ablated runs: the clean ones first, then donors."""
-    donors = [ablation.replacement.donor_corpus for ablation in ablations]
-    return ["clean", *dict.fromkeys(donor for donor in donors if donor is not None)]
-
-
-def corpus_tokens(prompts: Prompts, corpus: Corpus) -> Tokens:
-    if corpus == "clean":
-        return prompts.tokens
-    chosen = prompts.other if corpus == "other" else prompts.reference
-    assert chosen is not None
-    return chosen
