@@ -135,6 +135,12 @@ class AblationSpec:
     draws: Annotated[int, Field(ge=1, le=1024)] = 1
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def effect(self) -> str:
+        """What is measured, in a few words for listings."""
+        words = f"{self.scope} effect on the {self.observable}"
+        return words if self.estimator == "exact" else f"{words}, by {self.estimator}"
+
 
 @spec
 class StudySpec:
