@@ -22,8 +22,8 @@ from cntbench.sweep import Array
 
 
 @dataclass(frozen=True)
-class Edges:
-    """What single edges carry, prompt by prompt.
+class Effects:
+    """What some ablations change, prompt by prompt.
 
     Parameters
     ----------
@@ -33,13 +33,29 @@ class Edges:
     edge
         Changes of the readout, the same dims; NaN where targets are observed.
     effect
-        Changes of readouts over the edge to the unembedding, dims ``ablation, readout, source,
-        prompt``.
+        Changes of readouts, dims ``ablation, readout, source, prompt``; with direct scope, over the
+        edge to the unembedding.
     """
 
     change: Array
     edge: Array
     effect: Array
+
+    @classmethod
+    def undefined(cls, ablations: int, components: int, prompts: int) -> Effects:
+        """Return effects that wait to be measured: NaN."""
+        edges = (ablations, components, components, prompts)
+        return cls(
+            np.full(edges, np.nan),
+            np.full(edges, np.nan),
+            np.full((ablations, len(READOUTS), components, prompts), np.nan),
+        )
+
+    def of(self, prompts: slice) -> Effects:
+        """Return the effects on some prompts, as views."""
+        return Effects(
+            self.change[..., prompts], self.edge[..., prompts], self.effect[..., prompts]
+        )
 
 
 def measure_edges(
@@ -52,7 +68,7 @@ def measure_edges(
     effects: Sequence[Readout],
     seed: int,
     memory_budget: int,
-) -> Edges:
+) -> Effects:
     """Measure all ablations of direct scope; they share the clean run and replaced states.
 
     Parameters
@@ -65,11 +81,7 @@ def measure_edges(
         As in `cntbench.influence.influence`.
     """
     n, count = len(model.components), len(prompts)
-    found = Edges(
-        np.full((len(ablations), n, n, count), np.nan),
-        np.full((len(ablations), n, n, count), np.nan),
-        np.full((len(ablations), len(READOUTS), n, count), np.nan),
-    )
+    found = Effects.undefined(len(ablations), n, count)
     distinct, rule = rules(ablations)
     sizes = chunking(
         model,
@@ -86,8 +98,7 @@ def measure_edges(
         for first in range(0, n, sizes.sources):
             sources = range(first, min(first + sizes.sources, n))
             departures = depart(model, here, distinct, spreads, sources, seed=seed)
-            part = Edges(found.change[..., rows], found.edge[..., rows], found.effect[..., rows])
-            _measure(model, departures, here, ablations, rule, observe_all, effects, part)
+            _measure(model, departures, here, ablations, rule, observe_all, effects, found.of(rows))
     return found
 
 
@@ -99,7 +110,7 @@ def _measure(
     rule: Sequence[int],
     observe_all: bool,
     effects: Sequence[Readout],
-    found: Edges,
+    found: Effects,
 ) -> None:
     at = None if observe_all else Positions.scored(prompts, departures.changes.device)
     for i, (ablation, taken) in enumerate(zip(ablations, rule, strict=True)):

@@ -1,7 +1,7 @@
 """The engine: the causal influence of every component on every later one.
 
 `cntbench.sweep` holds the pass that measures total effects and its equations, `cntbench.edges` the
-effects of single edges; here a sweep is cut into chunks, and values become means over draws, then
+effects of single edges; here sweeps are cut into chunks, and values become means over draws, then
 means and standard errors over prompts.
 """
 
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cntbench.ablation import Ablation, donors
-from cntbench.chunking import chunking
-from cntbench.edges import measure_edges
+from cntbench.chunking import Chunking, chunking
+from cntbench.edges import Effects, measure_edges
 from cntbench.errors import CntbenchError
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Prompts
+from cntbench.replacements._base import Corpus, Spread
 from cntbench.replacing import corpus_tokens
-from cntbench.specs import READOUTS, Readout
+from cntbench.specs import Readout
 from cntbench.sweep import Array, Sweep, read_clean, spread
 
 
@@ -79,7 +79,8 @@ def influence(
     prompts
         Clean prompts with what their replacements draw on.
     ablations
-        Methods to apply; those of one scope share the clean run and every matrix product.
+        Methods to apply. Those of total scope share the clean run and every matrix product, those
+        of direct scope the clean run and the states that they replace by.
     observe_all
         Measure the change of targets at all positions, not only at the scored ones.
     effects
@@ -103,15 +104,13 @@ def influence(
         prompts = prompts.with_draws(most)
     drawn = [one for ablation in ablations for one in ablation.each_draw]
     populations = {a.replacement.population_corpus for a in drawn} - {None}
-    total = np.array([ablation.scope == "total" for ablation in drawn], dtype=bool)
     in_total = [ablation for ablation in drawn if ablation.scope == "total"]
     in_direct = [ablation for ablation in drawn if ablation.scope == "direct"]
-    run_beside = donors(in_total)
     sizes = chunking(
         model,
         n_prompts=len(prompts),
         length=prompts.tokens.shape[1],
-        base=len(run_beside),
+        base=len(donors(in_total)),
         ablations=len(in_total),
         populations=len(populations),
         memory_budget=memory_budget,
@@ -121,31 +120,18 @@ def influence(
         for corpus in populations
         if corpus is not None
     }
-    n, count = len(model.components), len(prompts)
-    change = np.full((len(in_total), n, n, count), np.nan)
-    effect = np.full((len(in_total), len(READOUTS), n, count), np.nan)
-    scores = np.full((2, n, count), np.nan)
-    final: list[torch.Tensor] = []
-    for start in range(0, count, sizes.prompts):
-        rows = slice(start, min(start + sizes.prompts, count))
-        for first in range(0, n, sizes.sources):
-            sweep = Sweep(
-                model,
-                prompts.take(rows),
-                in_total,
-                run_beside,
-                spreads,
-                range(first, min(first + sizes.sources, n)),
-                observe_all=observe_all,
-                seed=seed,
-            )
-            sweep.run(change[..., rows], scores[..., rows])
-            sweep.read(effects, effect[..., rows])
-        final.append(sweep.final.clone())
-    value = read_clean(model, prompts, torch.cat(final))
-    edge = np.full_like(change, np.nan)
+    found, value, scores = _total(
+        model,
+        prompts,
+        in_total,
+        spreads,
+        sizes,
+        observe_all=observe_all,
+        effects=effects,
+        seed=seed,
+    )
     if in_direct:
-        found = measure_edges(
+        single = measure_edges(
             model,
             prompts,
             in_direct,
@@ -155,27 +141,93 @@ def influence(
             seed=seed,
             memory_budget=memory_budget,
         )
-        change = _interleave(total, change, found.change)
-        effect = _interleave(total, effect, found.effect)
-        edge = _interleave(total, edge, found.edge)
+        found = _interleaved([a.scope == "total" for a in drawn], found, single)
+    return _summary(ablations, found, value, scores)
+
+
+def _total(
+    model: Decoder,
+    prompts: Prompts,
+    ablations: Sequence[Ablation],
+    spreads: dict[Corpus, list[Spread]],
+    sizes: Chunking,
+    *,
+    observe_all: bool,
+    effects: Sequence[Readout],
+    seed: int,
+) -> tuple[Effects, Array, Array]:
+    """Measure total effects, and beside them the clean model.
+
+    Returns
+    -------
+    Effects
+        Prompt by prompt.
+    Array
+        The clean readouts, dims ``readout, prompt``.
+    Array
+        Prefix matching and previous token, dims ``score, component, prompt``.
+    """
+    n, count = len(model.components), len(prompts)
+    found = Effects.undefined(len(ablations), n, count)
+    scores = np.full((2, n, count), np.nan)
+    final: list[torch.Tensor] = []
+    beside = donors(ablations)
+    for start in range(0, count, sizes.prompts):
+        rows = slice(start, min(start + sizes.prompts, count))
+        for first in range(0, n, sizes.sources):
+            sweep = Sweep(
+                model,
+                prompts.take(rows),
+                ablations,
+                beside,
+                spreads,
+                range(first, min(first + sizes.sources, n)),
+                observe_all=observe_all,
+                seed=seed,
+            )
+            sweep.run(found.change[..., rows], scores[..., rows])
+            sweep.read(effects, found.effect[..., rows])
+        final.append(sweep.final.clone())
+    return found, read_clean(model, prompts, torch.cat(final)), scores
+
+
+def _interleaved(total: Sequence[bool], one: Effects, other: Effects) -> Effects:
+    """Put effects of total and of direct scope into the order of the ablations."""
+    chosen = np.array(total)
+
+    def whole(a: Array, b: Array) -> Array:
+        joined = np.empty((len(chosen), *a.shape[1:]))
+        joined[chosen], joined[~chosen] = a, b
+        return joined
+
+    return Effects(
+        whole(one.change, other.change),
+        whole(one.edge, other.edge),
+        whole(one.effect, other.effect),
+    )
+
+
+def _summary(
+    ablations: Sequence[Ablation], found: Effects, value: Array, scores: Array
+) -> Influence:
+    """Take means over draws, then means and standard errors over prompts."""
     draws = [ablation.draws for ablation in ablations]
-    change, effect, edge = (_over_draws(values, draws) for values in (change, effect, edge))
-    influence_mean, influence_error = _mean_and_error(change)
-    edge_mean, edge_error = _mean_and_error(edge)
-    on_readout = np.array([a.observable == "readout" for a in ablations], dtype=bool)
-    influence_mean[on_readout] = abs(edge_mean[on_readout])
-    influence_error[on_readout] = edge_error[on_readout]
-    value_mean, value_error = _mean_and_error(value)
-    effect_mean, effect_error = _mean_and_error(effect)
+    influence, influence_se = _mean_and_error(_over_draws(found.change, draws))
+    edge_effect, edge_effect_se = _mean_and_error(_over_draws(found.edge, draws))
+    readout_effect, readout_effect_se = _mean_and_error(_over_draws(found.effect, draws))
+    readout_value, readout_se = _mean_and_error(value)
+    for i, ablation in enumerate(ablations):
+        if ablation.observable == "readout":
+            influence[i], influence_se[i] = abs(edge_effect[i]), edge_effect_se[i]
     return Influence(
-        influence=influence_mean,
-        influence_se=influence_error,
-        readout_value=value_mean,
-        readout_se=value_error,
-        readout_effect=effect_mean,
-        readout_effect_se=effect_error,
-        edge_effect=edge_mean,
-        edge_effect_se=edge_error,
+        influence=influence,
+        influence_se=influence_se,
+        readout_value=readout_value,
+        readout_se=readout_se,
+        readout_effect=readout_effect,
+        readout_effect_se=readout_effect_se,
+        edge_effect=edge_effect,
+        edge_effect_se=edge_effect_se,
         prefix_matching=_mean_of_defined(scores[0]),
         previous_token=_mean_of_defined(scores[1]),
     )
@@ -202,13 +254,6 @@ def _check(
         problem = ablation.unreadable(effects)
         if problem:
             raise CntbenchError(f"ablation {ablation.name!r} {problem}")
-
-
-def _interleave(total: NDArray[np.bool_], one: Array, other: Array) -> Array:
-    """Put values of total and direct scope into the order of the ablations, the first dim."""
-    whole = np.empty((len(total), *one.shape[1:]))
-    whole[total], whole[~total] = one, other
-    return whole
 
 
 def _over_draws(values: Array, draws: Sequence[int]) -> Array:

@@ -132,7 +132,7 @@ class AblationSpec:
     ] = READERS
     estimator: Estimator = "exact"
     steps: Annotated[int, Field(ge=1, le=1024)] | None = None
-    draws: Annotated[int, Field(ge=1, le=1024)] = 1
+    draws: Annotated[int, Field(ge=1, le=64)] = 1
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
