@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from cntbench import plugins
-from cntbench.ablation import Ablation
+from cntbench.ablation import Ablation, check
 from cntbench.errors import SpecError, nearest, unknown
 from cntbench.folders import spec_folders
 from cntbench.models.planted.circuit import Circuit
@@ -178,8 +178,22 @@ def _ablation(path: Path) -> AblationEntry:
     spec = build(AblationSpec, read_toml(path), where=where)
     rule = plugins.find("replacement", spec.replacement, where=where)
     replacement = build(rule.Parameters, spec.parameters, where=where, prefix="parameters.")
-    measure = plugins.find("measure", spec.measure, where=where).measure
-    return AblationEntry(path.stem, path, spec, Ablation(path.stem, replacement, measure))
+    check(spec, replacement, where=where)
+    measure = None
+    if spec.measure is not None:
+        measure = plugins.find("measure", spec.measure, where=where).measure
+    method = Ablation(
+        path.stem,
+        replacement,
+        measure,
+        scope=spec.scope,
+        observable=spec.observable,
+        through=spec.through,
+        estimator=spec.estimator,
+        steps=spec.steps,
+        draws=spec.draws,
+    )
+    return AblationEntry(path.stem, path, spec, method)
 
 
 def _study(path: Path) -> StudyEntry:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from cntbench.models.decoder import Decoder
 from cntbench.readouts import LOGITS_AT_ONCE
 
-#: Tokens × runs that are carried together: enough of them to make the products of the first stages,
-#: where there are few runs, large ones.
+#: Tokens × runs that a sweep carries together: enough of them to make the products of the first
+#: stages, where there are few runs, large ones.
 ROWS_AT_ONCE = 32768
 #: Tokens × runs that go through a stage at once. Larger pieces leave the cache, smaller ones
 #: spend their time on overhead.
 STAGE_ROWS_AT_ONCE = 1536
+#: Tokens × runs at once where all that are carried together go through a stage at once.
+WHOLE_ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,14 @@ class Chunking:
     runs: int
 
 
-def bytes_per_token(model: Decoder) -> int:
-    """Return the memory that one token of one run takes for the whole of a sweep [bytes].
+def stage_bytes(model: Decoder) -> int:
+    """Return the memory that one token of one run takes while it goes through a stage [bytes]."""
+    peak = max(block.workspace for stage in model.stages for block in stage.blocks)
+    return (4 * model.hidden + peak) * model.dtype.itemsize
+
+
+def stream_bytes(model: Decoder) -> int:
+    """Return the memory that one token of one run takes while others go through a stage [bytes].
 
     The stream, before and after it is narrowed to the scored positions; then the final one,
     normalised, and a product with it.
@@ -43,22 +51,14 @@ def bytes_per_token(model: Decoder) -> int:
     return 4 * model.hidden * model.dtype.itemsize
 
 
-def fixed_bytes(model: Decoder, *, length: int, base: int, populations: int) -> int:
+def fixed_bytes(model: Decoder, *, length: int, populations: int) -> int:
     """Return the memory that does not depend on the chunks [bytes].
 
-    What a stage takes for the tokens that go through it at once; a tile of logits beside its copy;
-    and for each population the mean and the mean square of all states at every position, in double
-    precision, once more while they are computed.
+    A tile of logits beside its copy, and for each population the mean and the mean square of all
+    states at every position, in double precision, once more while they are computed.
     """
-    blocks = [block for stage in model.stages for block in stage.blocks]
-    peak = max(block.workspace for block in blocks) + 4 * model.hidden
-    stage = base * max(length, STAGE_ROWS_AT_ONCE) * peak * model.dtype.itemsize
-    states = sum(block.n_components * block.width for block in blocks)
-    return (
-        stage
-        + 2 * LOGITS_AT_ONCE * model.dtype.itemsize
-        + (populations + 1) * 2 * 8 * length * states
-    )
+    states = sum(b.n_components * b.width for stage in model.stages for b in stage.blocks)
+    return 2 * LOGITS_AT_ONCE * model.dtype.itemsize + (populations + 1) * 2 * 8 * length * states
 
 
 def chunking(
@@ -70,6 +70,7 @@ def chunking(
     ablations: int,
     populations: int,
     memory_budget: int,
+    tiled: bool,
 ) -> Chunking:
     """Choose the sizes.
 
@@ -85,13 +86,19 @@ def chunking(
         Corpora over which replacements take statistics.
     memory_budget
         Memory to use beyond the model's own [bytes].
+    tiled
+        Whether some of the runs go through a stage at once, or all.
     """
-    fixed = fixed_bytes(model, length=length, base=base, populations=populations)
-    affordable = max(1, (memory_budget - fixed) // bytes_per_token(model))
+    free = memory_budget - fixed_bytes(model, length=length, populations=populations)
+    if tiled:
+        free -= base * max(length, STAGE_ROWS_AT_ONCE) * stage_bytes(model)
+    affordable = max(1, free // (stream_bytes(model) if tiled else stage_bytes(model)))
+    together = ROWS_AT_ONCE if tiled else WHOLE_ROWS_AT_ONCE
     runs = base + ablations * len(model.components)
-    prompts = min(affordable, ROWS_AT_ONCE) // (runs * length)
+    prompts = min(affordable, together) // (runs * length)
     sources = len(model.components)
     if prompts < 1 and ablations:
         sources = min(max(1, (affordable // length - base) // ablations), sources)
-    prompts = max(1, min(prompts, n_prompts, STAGE_ROWS_AT_ONCE // length))
-    return Chunking(prompts, sources, max(1, STAGE_ROWS_AT_ONCE // (prompts * length)))
+    at_once = STAGE_ROWS_AT_ONCE if tiled else together
+    prompts = max(1, min(prompts, n_prompts, at_once // length))
+    return Chunking(prompts, sources, max(1, at_once // (prompts * length)))

@@ -193,7 +193,12 @@ def list_(
     from cntbench.plugins import room
 
     rows: list[tuple[str, str, str, Path]]
-    if kind in (Kind.TASKS, Kind.ABLATIONS, Kind.STUDIES, Kind.PLANTED):
+    if kind is Kind.ABLATIONS:
+        rows = [
+            (e.name, f" v{e.spec.version}", f"({e.spec.effect}) {e.spec.summary}", e.path)
+            for e in load_catalogue(specs or ()).ablations.values()
+        ]
+    elif kind in (Kind.TASKS, Kind.STUDIES, Kind.PLANTED):
         entries = getattr(load_catalogue(specs or ()), kind)
         rows = [(e.name, f" v{e.spec.version}", e.spec.summary, e.path) for e in entries.values()]
     else:

@@ -31,11 +31,13 @@ CONVENTIONS = {
     "Conventions": "CF-1.11, ACDD-1.3",
     "references": "arXiv:2509.15269",
     "schema_version": SCHEMA_VERSION,
-    "sign_convention": "readout_effect is ablated minus clean; logit_difference is the logit of "
-    "the right token minus that of the decoy; influence is never negative",
+    "sign_convention": "readout_effect and edge_effect are ablated minus clean, as are their "
+    "gradient estimates; logit_difference is the logit of the right token minus that of the decoy; "
+    "influence is never negative",
     "normalisation": "influence is the measure of the ablation (for relative_l2: the change of the "
     "target's contribution to the residual stream over the length of its clean contribution), mean "
-    "over observed positions, then over prompts",
+    "over observed positions, then over draws, then over prompts; for an ablation that observes "
+    "the readout, influence is the absolute value of edge_effect, in the readout's unit",
 }
 
 

@@ -1,7 +1,8 @@
-"""The engine: the causal influence of every component on every later one, in one pass.
+"""The engine: the causal influence of every component on every later one.
 
-`cntbench.sweep` holds the pass itself and its equations; here a sweep is cut into chunks, and its
-values become means and standard errors over prompts.
+`cntbench.sweep` holds the pass that measures total effects and its equations, `cntbench.edges` the
+effects of single edges; here sweeps are cut into chunks, and values become means over draws, then
+means and standard errors over prompts.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cntbench.ablation import Ablation
-from cntbench.chunking import chunking
+from cntbench.ablation import Ablation, donors
+from cntbench.chunking import Chunking, chunking
+from cntbench.edges import Effects, measure_edges
 from cntbench.errors import CntbenchError
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Prompts
+from cntbench.replacements._base import Corpus, Spread
+from cntbench.replacing import corpus_tokens
 from cntbench.specs import READOUTS, Readout
-from cntbench.sweep import Array, Sweep, corpora, corpus_tokens, read_clean, spread
+from cntbench.sweep import Array, Sweep, read_clean, spread
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,12 @@ class Influence:
         The clean model's readouts, dims ``readout`` in the order of `cntbench.specs.READOUTS`; NaN
         where not asked for.
     readout_effect, readout_effect_se
-        Ablated minus clean, dims ``ablation, readout, source``; NaN where not asked for.
+        Ablated minus clean, dims ``ablation, readout, source``; NaN where not asked for. With
+        direct scope, what reaches the unembedding over the one edge from the source.
+    edge_effect, edge_effect_se
+        Change of the first readout asked for through an edge, ablated minus clean, dims as
+        ``influence``; NaN for ablations that observe targets. For the others, ``influence`` is
+        its absolute value.
     prefix_matching, previous_token
         Attention scores, dims ``source``; NaN for MLPs.
     """
@@ -45,6 +54,8 @@ class Influence:
     readout_se: Array
     readout_effect: Array
     readout_effect_se: Array
+    edge_effect: Array
+    edge_effect_se: Array
     prefix_matching: Array
     previous_token: Array
 
@@ -61,7 +72,7 @@ def influence(
     seed: int = 0,
     memory_budget: int = 2**30,
 ) -> Influence:
-    """Measure the total effect of every component on every later one and on the readouts.
+    """Measure the effect of every component on every later one and on the readouts.
 
     Parameters
     ----------
@@ -70,11 +81,13 @@ def influence(
     prompts
         Clean prompts with what their replacements draw on.
     ablations
-        Methods to apply; they share the clean run and every matrix product.
+        Methods to apply. Those of total scope share the clean run and every matrix product, those
+        of direct scope the clean run and the states that they replace by.
     observe_all
         Measure the change of targets at all positions, not only at the scored ones.
     effects
-        Readouts whose change is computed for every source.
+        Readouts whose change is computed for every source, and the first of them for every edge if
+        an ablation observes the readout.
     readouts
         Readouts of the clean model to compute; cross-entropy and accuracy take all its logits.
     seed
@@ -85,31 +98,87 @@ def influence(
     Raises
     ------
     CntbenchError
-        If the prompts are longer than the model's context or use tokens that it does not have, or
-        if an ablation needs reference prompts and there are none.
+        If the prompts are longer than the model's context or use tokens that it does not have, if
+        an ablation needs reference prompts and there are none, or more other prompts than there
+        are, or observes a readout that is not asked for or has no gradient.
     """
-    _check(model, prompts, ablations)
-    run_beside = corpora(ablations)
-    populations = {a.replacement.population_corpus for a in ablations} - {None}
+    _check(model, prompts, ablations, effects)
+    most = max((a.draws for a in ablations if a.replacement.donor_corpus == "other"), default=1)
+    if most > 1:
+        prompts = prompts.with_draws(most)
+    drawn = [one for ablation in ablations for one in ablation.each_draw]
+    populations = {a.replacement.population_corpus for a in drawn} - {None}
+    in_total = [ablation for ablation in drawn if ablation.scope == "total"]
+    in_direct = [ablation for ablation in drawn if ablation.scope == "direct"]
     sizes = chunking(
         model,
         n_prompts=len(prompts),
         length=prompts.tokens.shape[1],
-        base=len(run_beside),
-        ablations=len(ablations),
+        base=len(donors(in_total)),
+        ablations=len(in_total),
         populations=len(populations),
         memory_budget=memory_budget,
+        tiled=True,
     )
     spreads = {
         corpus: spread(model, corpus_tokens(prompts, corpus), sizes.prompts)
         for corpus in populations
         if corpus is not None
     }
+    found, value, scores = _total(
+        model,
+        prompts,
+        in_total,
+        spreads,
+        sizes,
+        observe_all=observe_all,
+        effects=effects,
+        readouts=readouts,
+        seed=seed,
+    )
+    if in_direct:
+        single = measure_edges(
+            model,
+            prompts,
+            in_direct,
+            spreads,
+            observe_all=observe_all,
+            effects=effects,
+            seed=seed,
+            memory_budget=memory_budget,
+        )
+        found = _interleaved([a.scope == "total" for a in drawn], found, single)
+    return _summary(ablations, found, value, scores)
+
+
+def _total(
+    model: Decoder,
+    prompts: Prompts,
+    ablations: Sequence[Ablation],
+    spreads: dict[Corpus, list[Spread]],
+    sizes: Chunking,
+    *,
+    observe_all: bool,
+    effects: Sequence[Readout],
+    readouts: Sequence[Readout],
+    seed: int,
+) -> tuple[Effects, Array, Array]:
+    """Measure total effects, and beside them the clean model.
+
+    Returns
+    -------
+    Effects
+        Prompt by prompt.
+    Array
+        The clean readouts, dims ``readout, prompt``.
+    Array
+        Prefix matching and previous token, dims ``score, component, prompt``.
+    """
     n, count = len(model.components), len(prompts)
-    change = np.full((len(ablations), n, n, count), np.nan)
-    effect = np.full((len(ablations), len(READOUTS), n, count), np.nan)
+    found = Effects.undefined(len(ablations), n, count)
     scores = np.full((2, n, count), np.nan)
     final: list[torch.Tensor] = []
+    beside = donors(ablations)
     for start in range(0, count, sizes.prompts):
         rows = slice(start, min(start + sizes.prompts, count))
         for first in range(0, n, sizes.sources):
@@ -117,27 +186,67 @@ def influence(
                 model,
                 prompts.take(rows),
                 ablations,
-                run_beside,
+                beside,
                 spreads,
                 range(first, min(first + sizes.sources, n)),
                 observe_all=observe_all,
                 seed=seed,
                 runs_at_once=sizes.runs,
             )
-            sweep.run(change[..., rows], scores[..., rows])
-            sweep.read(effects, effect[..., rows])
+            sweep.run(found.change[..., rows], scores[..., rows])
+            sweep.read(effects, found.effect[..., rows])
         final.append(sweep.final.clone())
-    value = read_clean(model, prompts, torch.cat(final), readouts)
+    return found, read_clean(model, prompts, torch.cat(final), readouts), scores
+
+
+def _interleaved(total: Sequence[bool], one: Effects, other: Effects) -> Effects:
+    """Put effects of total and of direct scope into the order of the ablations."""
+    chosen = np.array(total)
+
+    def whole(a: Array, b: Array) -> Array:
+        joined = np.empty((len(chosen), *a.shape[1:]))
+        joined[chosen], joined[~chosen] = a, b
+        return joined
+
+    return Effects(
+        whole(one.change, other.change),
+        whole(one.edge, other.edge),
+        whole(one.effect, other.effect),
+    )
+
+
+def _summary(
+    ablations: Sequence[Ablation], found: Effects, value: Array, scores: Array
+) -> Influence:
+    """Take means over draws, then means and standard errors over prompts."""
+    draws = [ablation.draws for ablation in ablations]
+    influence, influence_se = _mean_and_error(_over_draws(found.change, draws))
+    edge_effect, edge_effect_se = _mean_and_error(_over_draws(found.edge, draws))
+    readout_effect, readout_effect_se = _mean_and_error(_over_draws(found.effect, draws))
+    readout_value, readout_se = _mean_and_error(value)
+    for i, ablation in enumerate(ablations):
+        if ablation.observable == "readout":
+            influence[i], influence_se[i] = abs(edge_effect[i]), edge_effect_se[i]
     return Influence(
-        *_mean_and_error(change),
-        *_mean_and_error(value),
-        *_mean_and_error(effect),
+        influence=influence,
+        influence_se=influence_se,
+        readout_value=readout_value,
+        readout_se=readout_se,
+        readout_effect=readout_effect,
+        readout_effect_se=readout_effect_se,
+        edge_effect=edge_effect,
+        edge_effect_se=edge_effect_se,
         prefix_matching=_mean_of_defined(scores[0]),
         previous_token=_mean_of_defined(scores[1]),
     )
 
 
-def _check(model: Decoder, prompts: Prompts, ablations: Sequence[Ablation]) -> None:
+def _check(
+    model: Decoder,
+    prompts: Prompts,
+    ablations: Sequence[Ablation],
+    effects: Sequence[Readout],
+) -> None:
     length, largest = prompts.tokens.shape[1], int(prompts.tokens.max())
     if length > model.context:
         raise CntbenchError(
@@ -146,11 +255,21 @@ def _check(model: Decoder, prompts: Prompts, ablations: Sequence[Ablation]) -> N
     if largest >= model.vocabulary:
         raise CntbenchError(f"token {largest} is outside the vocabulary of {model.vocabulary}")
     for ablation in ablations:
-        rule = ablation.replacement
-        if prompts.reference is None and "reference" in {rule.donor_corpus, rule.population_corpus}:
+        if prompts.reference is None and "reference" in ablation.corpora:
             raise CntbenchError(
                 f"ablation {ablation.name!r} needs reference prompts, and the task has none"
             )
+        problem = ablation.unreadable(effects)
+        if problem:
+            raise CntbenchError(f"ablation {ablation.name!r} {problem}")
+
+
+def _over_draws(values: Array, draws: Sequence[int]) -> Array:
+    """Return means over the draws of each ablation, along the first dim."""
+    if len(values) == len(draws):
+        return values
+    ends = np.cumsum(draws)
+    return np.stack([part.mean(axis=0) for part in np.split(values, ends[:-1])])
 
 
 def _mean_and_error(values: Array) -> tuple[Array, Array]:

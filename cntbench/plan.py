@@ -74,11 +74,11 @@ class Plan:
                     where=str(task.path),
                     hint="Make the task's prompts shorter, or use a model with a longer context.",
                 )
-            self._check_corpora(task, prompts)
+            self._check_methods(task, prompts)
             made.append(prompts)
         return tuple(made)
 
-    def _check_corpora(self, task: Task, prompts: Prompts) -> None:
+    def _check_methods(self, task: Task, prompts: Prompts) -> None:
         for entry in self.ablations:
             corpora = entry.method.corpora
             if "reference" in corpora and prompts.reference is None:
@@ -88,11 +88,26 @@ class Plan:
                     where=str(entry.path),
                     hint="Leave one of the two out of the study.",
                 )
-            if "other" in corpora and len(prompts) < 2:
+            draws = entry.method.draws
+            if "other" in corpora and len(prompts) <= draws:
                 raise SpecError(
-                    f"ablation {entry.name!r} takes outputs from other prompts, and there is one",
+                    f"ablation {entry.name!r} takes outputs from other prompts, and there is one"
+                    if len(prompts) == 1
+                    else f"ablation {entry.name!r} draws {draws} times from other prompts, and "
+                    f"there are {len(prompts) - 1}",
                     where=str(entry.path),
-                    hint="Ask for at least two prompts.",
+                    hint=f"Ask for at least {draws + 1} prompts.",
+                )
+            problem = entry.method.unreadable(task.spec.effects)
+            if problem:
+                raise SpecError(
+                    f"ablation {entry.name!r} {problem} by task {task.name!r}"
+                    if not task.spec.effects
+                    else f"ablation {entry.name!r} {problem}: the first of the effects of task "
+                    f"{task.name!r}",
+                    where=str(entry.path),
+                    hint="Leave one of the two out of the study, or name another readout first in "
+                    "the task's effects.",
                 )
 
 

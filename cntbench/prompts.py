@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +119,9 @@ class Prompts:
         and for each prompt another one of the task.
     scored, targets, decoys
         Dims ``prompt, scored``.
+    further
+        More prompts than ``other`` for each prompt, dims ``prompt, draw, position``, where several
+        draws are asked for.
     """
 
     index: Tokens
@@ -128,6 +131,7 @@ class Prompts:
     targets: Tokens
     decoys: Tokens
     reference: Tokens | None = None
+    further: Tokens | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -142,7 +146,28 @@ class Prompts:
             targets=self.targets[rows],
             decoys=self.decoys[rows],
             reference=None if self.reference is None else self.reference[rows],
+            further=None if self.further is None else self.further[rows],
         )
+
+    def with_draws(self, draws: int) -> Prompts:
+        """Return the prompts with as many others for each as there are draws.
+
+        Draw d takes the prompt that stands d + 1 further on in the order of ``index``, which starts
+        again at its end; draw 0 is ``other``.
+
+        Raises
+        ------
+        CntbenchError
+            If there are fewer others.
+        """
+        _, first, place = np.unique(self.index, return_index=True, return_inverse=True)
+        if draws >= len(first):
+            raise CntbenchError(
+                f"{draws} draws from other prompts need {draws + 1} prompts, and there are "
+                f"{len(first)}"
+            )
+        further = self.tokens[first][(place[:, None] + np.arange(2, draws + 1)) % len(first)]
+        return replace(self, further=further)
 
 
 def random_state(*entropy: int | str) -> np.random.RandomState:

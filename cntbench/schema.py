@@ -12,7 +12,7 @@ import xarray as xr
 from cntbench.errors import StorageError
 
 #: Rises whenever the table changes.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 DIMENSIONS = ("task", "ablation", "readout", "checkpoint", "source", "target")
 
@@ -93,7 +93,8 @@ VARIABLES: Mapping[str, Variable] = {
     "influence": Variable(
         _EDGE,
         "float",
-        "causal influence of source on target, mean over prompts; NaN where not feasible",
+        "causal influence of source on target, mean over prompts; NaN where not feasible; for an "
+        "ablation that observes the readout, the absolute value of edge_effect",
         units="1",
         lower=0,
     ),
@@ -117,7 +118,8 @@ VARIABLES: Mapping[str, Variable] = {
         ("task", "ablation", "readout", "checkpoint", "source"),
         "float",
         "change of the readout when the source is ablated: ablated minus clean, in readout_unit; "
-        "NaN where the task does not ask for it",
+        "with direct scope, over the edge from the source to the unembedding alone; NaN where the "
+        "task does not ask for it",
         units="1",
     ),
     "readout_effect_se": Variable(
@@ -126,6 +128,17 @@ VARIABLES: Mapping[str, Variable] = {
         "standard error of readout_effect over prompts",
         units="1",
         lower=0,
+    ),
+    "edge_effect": Variable(
+        _EDGE,
+        "float",
+        "change of the first readout among the task's effects through the edge, or its estimate: "
+        "ablated minus clean, in that readout's unit; NaN where not feasible, and for ablations "
+        "that observe targets",
+        units="1",
+    ),
+    "edge_effect_se": Variable(
+        _EDGE, "float", "standard error of edge_effect over prompts", units="1", lower=0
     ),
     "prefix_matching": Variable(
         ("task", "checkpoint", "source"),

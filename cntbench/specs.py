@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
 
 import pydantic
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from cntbench.errors import SpecError, nearest
 
@@ -25,10 +25,23 @@ T = TypeVar("T")
 Readout = Literal["cross_entropy", "accuracy", "logit_difference"]
 READOUTS: tuple[Readout, ...] = get_args(Readout)
 
+Scope = Literal["total", "direct"]
+Observable = Literal["target", "readout"]
+Estimator = Literal["exact", "eap", "eap_ig"]
+Reader = Literal["query", "key", "value"]
+"""What a head reads its input for."""
+READERS: tuple[Reader, ...] = get_args(Reader)
+
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
 """A non-empty array of names."""
 Version = Annotated[int, Field(ge=1)]
 Summary = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _distinct(names: tuple[Reader, ...]) -> tuple[Reader, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("each may stand once")
+    return names
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -79,22 +92,54 @@ class TaskSpec:
 class AblationSpec:
     """An ablation method: what replaces a component's output, and how the change is measured.
 
+    `cntbench.ablation.check` says which combinations make sense.
+
     Parameters
     ----------
-    replacement, measure
-        Names of files in ``cntbench/replacements`` and ``cntbench/measures``.
+    replacement
+        Name of a file in ``cntbench/replacements``.
     parameters
         What the replacement takes.
     scope
-        ``"total"``: everything downstream of the source is recomputed.
+        ``"total"``: everything downstream of the source is recomputed. ``"direct"``: the change
+        reaches the target over the one edge from source to target, all else that the target reads
+        is clean.
+    observable
+        ``"target"``: the edge's number is the change of the target's output. ``"readout"``: it is
+        the change of the task's readout (the first of its ``effects``) that passes through the
+        edge.
+    measure
+        Name of a file in ``cntbench/measures``, for the change of a target.
+    through
+        What of a head sees the change; MLPs always do.
+    estimator
+        How the change of the readout is found: ``"exact"`` computes it, ``"eap"`` and ``"eap_ig"``
+        estimate it by gradients.
+    steps
+        Points that ``"eap_ig"`` takes gradients at.
+    draws
+        Independent draws of a random replacement that each prompt's numbers are means over.
     """
 
     version: Version
     summary: Summary
     replacement: str
-    measure: str
-    scope: Literal["total"] = "total"
+    measure: str | None = None
+    scope: Scope = "total"
+    observable: Observable = "target"
+    through: Annotated[
+        tuple[Reader, ...], Field(min_length=1, strict=False), AfterValidator(_distinct)
+    ] = READERS
+    estimator: Estimator = "exact"
+    steps: Annotated[int, Field(ge=1, le=1024)] | None = None
+    draws: Annotated[int, Field(ge=1, le=64)] = 1
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def effect(self) -> str:
+        """What is measured, in a few words for listings."""
+        words = f"{self.scope} effect on the {self.observable}"
+        return words if self.estimator == "exact" else f"{words}, by {self.estimator}"
 
 
 @spec

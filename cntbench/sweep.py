@@ -21,20 +21,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cntbench.ablation import Ablation
+from cntbench.ablation import Ablation, Donor
 from cntbench.attention_scores import prefix_matching, previous_token
 from cntbench.models.blocks import Attention, Block, Queries
 from cntbench.models.decoder import Decoder, Stage
-from cntbench.prompts import Prompts, Tokens, random_state
+from cntbench.positions import Positions, last_attention
+from cntbench.prompts import Prompts, Tokens
 from cntbench.readouts import readout
-from cntbench.replacements._base import Corpus, Spread, States
+from cntbench.replacements._base import Corpus, Spread
+from cntbench.replacing import Replacer, corpus_tokens
 from cntbench.specs import READOUTS, Readout
 
 Array = NDArray[np.float64]
@@ -57,7 +58,7 @@ class Sweep:
         model: Decoder,
         prompts: Prompts,
         ablations: Sequence[Ablation],
-        corpora: Sequence[Corpus],
+        corpora: Sequence[Donor],
         spreads: dict[Corpus, list[Spread]],
         sources: range,
         *,
@@ -69,24 +70,14 @@ class Sweep:
         self.prompts = prompts
         self.ablations = ablations
         self.corpora = corpora
-        self.spreads = spreads
+        self.replacer = Replacer(prompts, corpora, spreads, seed)
         self.sources = sources
-        self.seed = seed
         self.runs_at_once = runs_at_once
         self.device = model.unembed.weight.device
         self.everywhere = observe_all
-        self.scored = torch.from_numpy(prompts.scored).to(self.device)
-        first, count = int(self.scored[0, 0]), self.scored.shape[1]
-        together = torch.arange(first, first + count, device=self.device)
-        #: The scored positions as a slice, if they are the same ones in a row in all prompts.
-        self.span = slice(first, first + count) if (self.scored == together).all() else None
-        attending = [
-            index
-            for index, stage in enumerate(model.stages)
-            if any(isinstance(block, Attention) for block in stage.blocks)
-        ]
+        self.scored = Positions.scored(prompts, self.device)
         #: The stage at which the ablated runs leave the positions that are not scored behind.
-        self.narrowing = None if observe_all else attending[-1]
+        self.narrowing = None if observe_all else last_attention(model)
         #: From there on, the runs without ablation at all positions: replacements and scores need
         #: them.
         self.whole: Tensor | None = None
@@ -96,7 +87,7 @@ class Sweep:
         n_runs = len(corpora) + len(ablations) * len(sources)
         self.streams = torch.empty((n_runs, *shape), dtype=model.dtype, device=self.device)
         for run, corpus in enumerate(corpora):
-            tokens = torch.from_numpy(corpus_tokens(prompts, corpus)).to(self.device)
+            tokens = torch.from_numpy(corpus_tokens(prompts, *corpus)).to(self.device)
             self.streams[run] = model.embed(tokens)
 
     def run(self, change: Array, scores: Array) -> None:
@@ -115,7 +106,7 @@ class Sweep:
             self._advance(stage, places, live, change, scores, narrow=index == self.narrowing)
             self.streams[live : len(self.corpora) + len(self.runs)] += self.streams[0]
         if self.everywhere:
-            self.streams = self._at_scored(self.streams)
+            self.streams = self.scored.choose(self.streams)
 
     def _advance(
         self,
@@ -131,16 +122,17 @@ class Sweep:
         base, streams = len(self.corpora), self.streams
         if narrow:
             self.whole = streams[:base].clone()
-            self.streams = streams.new_empty((len(streams), *self.scored.shape, streams.shape[-1]))
+            shape = (len(streams), *self.prompts.scored.shape, streams.shape[-1])
+            self.streams = streams.new_empty(shape)
         clean: list[Tensor] = []
         for tile in self._tiles(live):
             normed, queries = stage.norm(streams[tile]), None
             if tile.start == 0:
                 whole = normed[:base] if self.whole is None else stage.norm(self.whole)
             if narrow:
-                self.streams[tile] = self._at_scored(streams[tile])
-                queries = Queries(normed, self.scored[:1] if self.span else self.scored)
-                normed = self._at_scored(normed)
+                self.streams[tile] = self.scored.choose(streams[tile])
+                queries = Queries(normed, self.scored.rows)
+                normed = self.scored.choose(normed)
             for index, place in enumerate(places):
                 states = place.block.states(normed, queries)
                 if tile.start == 0:
@@ -173,9 +165,9 @@ class Sweep:
         scores[1] = previous_token(pattern).T.cpu()
 
     def _observed(self, states: Tensor) -> Tensor:
-        if self.everywhere or states.shape[2] == self.scored.shape[1]:
+        if self.everywhere or states.shape[2] == self.prompts.scored.shape[1]:
             return states
-        return self._at_scored(states)
+        return self.scored.choose(states)
 
     def _observe(
         self, clean: Tensor, ablated: Tensor, runs: list[tuple[int, int]], change: Array
@@ -184,6 +176,7 @@ class Sweep:
         if not runs:
             return
         for measure in {ablation.measure for ablation in self.ablations}:
+            assert measure is not None, "a total effect is measured on targets"
             mine = [i for i, (a, _) in enumerate(runs) if self.ablations[a].measure is measure]
             if not mine:
                 continue
@@ -214,29 +207,12 @@ class Sweep:
             return
         local = slice(chosen.start - place.nodes.start, chosen.stop - place.nodes.start)
         for index, ablation in enumerate(self.ablations):
-            rule = ablation.replacement
-            donor, population = rule.donor_corpus, rule.population_corpus
-            replaced = rule.replace(
-                States(
-                    clean=states[0],
-                    donor=None if donor is None else states[self.corpora.index(donor)],
-                    spread=None if population is None else self.spreads[population][place.number],
-                    noise=partial(self._noise, ablation.name, place.number, states[0]),
-                )
-            )
-            changes = replaced - states[0]
+            changes = self.replacer.changes(ablation, states, place.number)
             if self.whole is not None:
-                changes = self._at_scored(changes[None])[0]
+                changes = self.scored.choose(changes[None])[0]
             start = len(self.corpora) + len(self.runs)
             self.streams[start : start + len(chosen)] = place.block.contributions(changes)[local]
             self.runs += [(index, source) for source in chosen]
-
-    def _noise(self, name: str, number: int, like: Tensor) -> Tensor:
-        draws = [
-            random_state(self.seed, name, number, int(i)).standard_normal(like.shape[1:])
-            for i in self.prompts.index
-        ]
-        return torch.from_numpy(np.stack(draws)).to(like)
 
     def read(self, effects: Sequence[Readout], effect: Array) -> None:
         """Compute the change of readouts, dims ``ablation, readout, source, prompt``."""
@@ -251,13 +227,6 @@ class Sweep:
         for name, found in readout(self.model, final, targets, decoys, effects).items():
             moved = (found[1:] - found[0]).cpu().numpy()
             effect[which[:, 0], READOUTS.index(name), which[:, 1]] = moved
-
-    def _at_scored(self, runs: Tensor) -> Tensor:
-        """Choose the scored positions of ``run, prompt, position, …``."""
-        if self.span:
-            return runs[:, :, self.span].contiguous()
-        prompt = torch.arange(len(self.prompts), device=self.device)[:, None]
-        return runs[:, prompt, self.scored]
 
 
 def spread(model: Decoder, tokens: Tokens, at_once: int) -> list[Spread]:
@@ -296,17 +265,3 @@ def read_clean(model: Decoder, prompts: Prompts, final: Tensor, names: Sequence[
     for name, found in readout(model, final.unsqueeze(0), targets, decoys, names).items():
         value[READOUTS.index(name)] = found[0].cpu().numpy()
     return value
-
-
-def corpora(ablations: Sequence[Ablation]) -> list[Corpus]:
-    """List the prompts that run beside the ablated runs: the clean ones first, then donors."""
-    donors = [ablation.replacement.donor_corpus for ablation in ablations]
-    return ["clean", *dict.fromkeys(donor for donor in donors if donor is not None)]
-
-
-def corpus_tokens(prompts: Prompts, corpus: Corpus) -> Tokens:
-    if corpus == "clean":
-        return prompts.tokens
-    chosen = prompts.other if corpus == "other" else prompts.reference
-    assert chosen is not None
-    return chosen

@@ -70,10 +70,13 @@ class Queries:
         prompt, position, hidden``.
     positions
         The positions asked for, dims ``prompt, query``; one row if all prompts have the same.
+    values
+        What values are made of, if not of the same stream as keys.
     """
 
     context: Tensor
     positions: Tensor
+    values: Tensor | None = None
 
     def visible(self, runs: int) -> Tensor:
         """Return which keys each query sees, in a shape that broadcasts to SDPA's mask."""
@@ -204,6 +207,8 @@ class Attention:
             (query,) = self._split(self.project.rows(slice(n))(normed), n)
             context = self.project.rows(slice(n, None))(queries.context)
             key, value = self._split(context, n, v)
+            if queries.values is not None:
+                (value,) = self._split(self.project.rows(slice(2 * n, None))(queries.values), v)
             self.rotate(query, queries.positions)
             self.rotate(key, None)
             mask = queries.visible(len(normed))

@@ -44,7 +44,8 @@ class States:
     spread
         Statistics over the prompts of the rule's `Replacement.population`, if it names any.
     noise
-        Draws standard normal numbers in the shape of ``clean``; always the same ones for a prompt.
+        Draws standard normal numbers in the shape of ``clean``; always the same ones for a prompt
+        and a draw.
     """
 
     clean: Tensor
@@ -55,6 +56,11 @@ class States:
 
 class Replacement(ABC):
     """A rule that makes the states that stand in for the clean ones."""
+
+    @property
+    def random(self) -> bool:
+        """Whether there are several independent replacements to draw from."""
+        return False
 
     @property
     def donor_corpus(self) -> Corpus | None:

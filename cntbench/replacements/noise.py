@@ -35,6 +35,11 @@ class Parameters(Replacement):
     population: Literal["clean", "reference"]
 
     @property
+    def random(self) -> bool:
+        """Noise can be drawn again."""
+        return True
+
+    @property
     def population_corpus(self) -> Literal["clean", "reference"]:
         """The prompts that the standard deviation is taken over."""
         return self.population

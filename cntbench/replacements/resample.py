@@ -22,10 +22,16 @@ class Parameters(Replacement):
     Parameters
     ----------
     donor
-        ``"reference"``: the prompt's own corrupted twin; ``"other"``: another prompt of the task.
+        ``"reference"``: the prompt's own corrupted twin; ``"other"``: another prompt of the task,
+        in draw d the one that stands d + 1 further on.
     """
 
     donor: Literal["reference", "other"]
+
+    @property
+    def random(self) -> bool:
+        """A prompt has one twin, and many others."""
+        return self.donor == "other"
 
     @property
     def donor_corpus(self) -> Literal["reference", "other"]:

@@ -168,6 +168,17 @@ def test_list_shows_names_summaries_and_files(cli, kind, names):
         assert os.path.isfile(path), path  # noqa: PTH113
 
 
+def test_list_says_what_an_ablation_measures(cli):
+    _, out, _ = cli("list", "ablations")
+    for line in [
+        "zero v1  (total effect on the target) ",
+        "zero_direct v1  (direct effect on the target) ",
+        "resample_readout v1  (direct effect on the readout) ",
+        "resample_eap_ig v1  (direct effect on the readout, by eap_ig) ",
+    ]:
+        assert f"\n{line}" in f"\n{out}"
+
+
 def test_list_shows_a_users_specs(cli, tmp_path):
     shipped = shipped_folder() / "ablations" / "zero.toml"
     (tmp_path / "ablations").mkdir()

@@ -18,6 +18,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from support.ablations import measures, shipped
+from support.edge_oracle import oracle_edges
 from support.models import decoder, random_gpt_neox, random_prompts
 from support.oracle import oracle_influence
 
@@ -33,6 +34,9 @@ EVERY = pytest.mark.parametrize("name", sorted(shipped()))
 EVERY_MEASURE = pytest.mark.parametrize("measure", sorted(measures()))
 FIELDS = [field.name for field in dataclasses.fields(Influence)]
 MEANS = [name for name in FIELDS if not name.endswith("_se")]
+OF_ABLATIONS = [
+    name for name in FIELDS if name.startswith(("influence", "readout_effect", "edge_effect"))
+]
 VOCABULARY = 17
 FEW = settings(max_examples=6)
 COUNTS = st.integers(1, 4)
@@ -66,6 +70,21 @@ class Case:
             effects=READOUTS,
             **options,
         )
+
+    def enough_for(self, *names: str) -> Case:
+        """The case, with as many prompts more as the draws of some ablations ask for."""
+        draws = max(shipped()[name].method.draws for name in names)
+        if draws == 1:
+            return self
+        count, length = self.prompts.tokens.shape
+        more = random_prompts(
+            count=count + draws,
+            length=length,
+            scored=self.prompts.scored.shape[1],
+            vocabulary=VOCABULARY,
+            seed=self.seed,
+        )
+        return Case(self.model, more, self.observe_all, self.seed)
 
     @property
     def allowed(self) -> np.ndarray:
@@ -137,9 +156,23 @@ def nothing_changes(found: Influence, case: Case):
     """
     exactly = case.model.dtype == torch.float32
     rounding = ROUNDING[case.model.dtype]
-    edges = found.influence[:, case.allowed]
+    on_readout = ~np.isnan(found.edge_effect).all(axis=(1, 2))
+    edges = found.influence[~on_readout][:, case.allowed]
     assert (edges <= (0 if exactly else rounding)).all()
+    assert (found.influence[on_readout][:, case.allowed] <= rounding).all()
     assert (abs(found.readout_effect) <= rounding).all()
+
+
+def methods(rule: Replacement, measure: str) -> list[Ablation]:
+    """A replacement in every scope, observed and estimated in every way."""
+    edge = {"scope": "direct", "observable": "readout"}
+    return [
+        Ablation("total", rule, measures()[measure].measure),
+        Ablation("direct", rule, measures()[measure].measure, scope="direct"),
+        Ablation("patched", rule, **edge),
+        Ablation("eap", rule, **edge, estimator="eap"),
+        Ablation("eap_ig", rule, **edge, estimator="eap_ig", steps=2),
+    ]
 
 
 class Identity(Replacement):
@@ -153,16 +186,17 @@ class Identity(Replacement):
 @settings(max_examples=25)
 @given(case=cases())
 def test_the_clean_output_changes_nothing(measure, case):
-    found = case.measure([Ablation("identity", Identity(), measures()[measure].measure)])
+    found = case.measure(methods(Identity(), measure))
     nothing_changes(found, case)
 
 
 def test_the_clean_output_changes_exactly_no_readout():
-    identity = Ablation("identity", Identity(), measures()["relative_l2"].measure)
+    identity = methods(Identity(), "relative_l2")
     for seed in range(20):
         model = random_gpt_neox(vocabulary=VOCABULARY, seed=seed)
         prompts = random_prompts(count=1, scored=1, vocabulary=VOCABULARY, seed=seed)
-        found = influence(decoder(model), prompts, [identity], effects=READOUTS)
+        found = influence(decoder(model), prompts, identity, effects=READOUTS)
+        assert not np.nan_to_num(found.edge_effect).any(), f"seed {seed}"
         assert (found.readout_effect == 0).all(), f"seed {seed}"
 
 
@@ -170,14 +204,22 @@ def test_the_clean_output_changes_exactly_no_readout():
 @FEW
 @given(case=cases())
 def test_feasible_edges_are_in_range_and_others_are_nan(name, case):
+    case = case.enough_for(name)
     found = case.measure([shipped()[name].method])
-    low, high = measures()[shipped()[name].spec.measure].RANGE
+    measure = shipped()[name].spec.measure
+    low, high = measures()[measure].RANGE if measure else (0.0, float("inf"))
     edges = found.influence[0][case.allowed]
     assert np.isfinite(edges).all()
     assert (edges >= low).all()
     assert (edges <= high).all()
     assert np.isnan(found.influence[0][~case.allowed]).all()
     assert np.isfinite(found.readout_effect).all()
+    if measure:
+        assert np.isnan(found.edge_effect).all()
+        assert np.isnan(found.edge_effect_se).all()
+    else:
+        np.testing.assert_array_equal(abs(found.edge_effect), found.influence)
+        np.testing.assert_array_equal(found.edge_effect_se, found.influence_se)
     errors = found.influence_se[0]
     assert np.isnan(errors[~case.allowed]).all()
     if len(case.prompts) > 1:
@@ -187,21 +229,39 @@ def test_feasible_edges_are_in_range_and_others_are_nan(name, case):
         assert np.isnan(errors).all(), "one prompt has no standard error"
 
 
+def oracle(name, case):
+    """Influence, clean readouts and effects by the naive oracle, mean over draws and prompts."""
+    spec, ablation = shipped()[name].spec, shipped()[name].method
+    edges, effects = [], []
+    for draw in range(ablation.draws):
+        prompts = dataclasses.replace(
+            case.prompts, other=np.roll(case.prompts.tokens, -1 - draw, axis=0)
+        )
+        label = f"{name}#{draw}" if draw else name
+        options = {"observe_all": case.observe_all, "seed": case.seed}
+        one, values, effect = oracle_influence(
+            case.model,
+            prompts,
+            ablation.replacement,
+            spec.measure or "relative_l2",
+            name=label,
+            **options,
+        )
+        if ablation.scope == "direct":
+            each, effect = oracle_edges(case.model, prompts, ablation, spec.measure, **options)
+            one, effect = each.mean(-1), effect.mean(-1)
+        edges.append(abs(one))
+        effects.append(effect)
+    return np.mean(edges, axis=0), values, np.mean(effects, axis=0)
+
+
 @EVERY
 @settings(max_examples=4)
 @given(case=doubles(prompts=st.integers(1, 2)))
 def test_agrees_with_the_naive_oracle(name, case):
-    spec, ablation = shipped()[name].spec, shipped()[name].method
-    found = case.measure([ablation])
-    edges, values, effects = oracle_influence(
-        case.model,
-        case.prompts,
-        ablation.replacement,
-        spec.measure,
-        name=name,
-        observe_all=case.observe_all,
-        seed=case.seed,
-    )
+    case = case.enough_for(name)
+    found = case.measure([shipped()[name].method])
+    edges, values, effects = oracle(name, case)
     # Cosine distances of 1e-16 cannot be told from 0 by their definition.
     np.testing.assert_allclose(found.influence[0], edges, rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(found.readout_value, values, rtol=1e-7, atol=1e-9)
@@ -212,6 +272,7 @@ def test_agrees_with_the_naive_oracle(name, case):
 @FEW
 @given(case=cases())
 def test_the_same_input_gives_the_same_bits(name, case):
+    case = case.enough_for(name)
     one = case.measure([shipped()[name].method])
     torch.manual_seed(5)  # the streams of the libraries have no part in it
     np.random.seed(5)
@@ -228,16 +289,21 @@ def test_the_same_input_gives_the_same_bits(name, case):
 @FEW
 @given(case=doubles(prompts=st.integers(2, 5)), data=st.data())
 def test_the_order_of_prompts_does_not_matter(name, case, data):
+    case = case.enough_for(name)
     order = np.array(data.draw(st.permutations(range(len(case.prompts)))))
     one = case.measure([shipped()[name].method])
     close(case.measure([shipped()[name].method], prompts=case.prompts.take(order)), one)
+
+
+#: Rooms of the engine, which cut their work into pieces.
+CHUNKED = {"sweep", "influence", "chunking", "readouts", "models", "edges", "attribution"}
 
 
 def chunking_constants():
     """Every number in ``cntbench`` that says how much goes through at once."""
     found = []
     for info in pkgutil.walk_packages(cntbench.__path__, "cntbench."):
-        if info.name.split(".")[1] in {"sweep", "influence", "chunking", "readouts", "models"}:
+        if info.name.split(".")[1] in CHUNKED:
             module = importlib.import_module(info.name)
             found += [
                 (module, key)
@@ -259,6 +325,7 @@ def test_there_are_chunking_constants_to_vary():
     at_once=st.sampled_from([1, 7, 40, 250]),
 )
 def test_the_size_of_chunks_does_not_matter(name, case, budget, at_once):
+    case = case.enough_for(name)
     one = case.measure([shipped()[name].method])
     close(case.measure([shipped()[name].method], memory_budget=budget), one)
     with pytest.MonkeyPatch.context() as patch:
@@ -272,6 +339,7 @@ def test_the_size_of_chunks_does_not_matter(name, case, budget, at_once):
 @FEW
 @given(case=doubles(), times=st.integers(2, 3))
 def test_duplicated_prompts_leave_means_unchanged(name, case, times):
+    case = case.enough_for(name)
     twice = case.prompts.take(np.tile(np.arange(len(case.prompts)), times))
     one = case.measure([shipped()[name].method])
     close(case.measure([shipped()[name].method], prompts=twice), one, MEANS)
@@ -282,6 +350,10 @@ class SameNoise(Replacement):
     """A rule whose random draws are the same for all heads of a layer."""
 
     rule: Replacement
+
+    @property
+    def random(self):
+        return self.rule.random
 
     @property
     def donor_corpus(self):
@@ -303,6 +375,7 @@ class SameNoise(Replacement):
 @FEW
 @given(case=doubles(), data=st.data())
 def test_permuting_heads_permutes_the_matrix(name, case, data):
+    case = case.enough_for(name)
     heads = case.model.config.num_attention_heads
     layers = case.model.config.num_hidden_layers
     orders = [data.draw(st.permutations(range(heads))) for _ in range(layers)]
@@ -328,6 +401,8 @@ def test_permuting_heads_permutes_the_matrix(name, case, data):
         influence_se=before.influence_se[:, nodes][:, :, nodes],
         readout_effect=before.readout_effect[:, :, nodes],
         readout_effect_se=before.readout_effect_se[:, :, nodes],
+        edge_effect=before.edge_effect[:, nodes][:, :, nodes],
+        edge_effect_se=before.edge_effect_se[:, nodes][:, :, nodes],
         prefix_matching=before.prefix_matching[nodes],
         previous_token=before.previous_token[nodes],
     )
@@ -357,6 +432,7 @@ def tensors(value, seen=None):
 @FEW
 @given(case=cases(), budget=st.sampled_from([1, 2**30]))
 def test_inputs_are_left_alone(name, case, budget):
+    case = case.enough_for(name)
     model = decoder(case.model)
     held = [*tensors(model), *case.model.state_dict().values()]
     arrays = [v for v in vars(case.prompts).values() if isinstance(v, np.ndarray)]
@@ -383,6 +459,7 @@ def reachability(edges):
 @given(case=doubles(), data=st.data())
 def test_influence_runs_along_edges_that_carry_something(name, case, data):
     """Heads and MLPs that write nothing, or read nothing, are nodes without edges."""
+    case = case.enough_for(name)
     heads = case.model.config.num_attention_heads
     width = case.model.config.hidden_size // heads
     count = len(case.allowed)
@@ -415,7 +492,8 @@ def test_influence_runs_along_edges_that_carry_something(name, case, data):
     unmoved = np.array([fate != "live" for fate in fates])
     direct = case.allowed & ~mute[:, None] & ~unmoved[None, :]
     carried = np.nan_to_num(found.influence[0]) > ROUNDING[torch.float64]
-    assert not (carried & ~reachability(direct)).any()
+    is_direct = shipped()[name].method.scope == "direct"
+    assert not (carried & ~(direct if is_direct else reachability(direct))).any()
     assert (abs(found.readout_effect[0][:, mute]) <= ROUNDING[torch.float64]).all()
     if isinstance(shipped()[name].method.replacement, zero.Parameters):
         assert (carried == direct).all(), "nothing live is without effect on what follows"
@@ -426,7 +504,7 @@ def test_influence_runs_along_edges_that_carry_something(name, case, data):
 @given(case=cases())
 def test_noise_of_no_scale_changes_nothing(measure, case):
     rule = noise.Parameters(scale=0.0, population="clean")
-    found = case.measure([Ablation("x", rule, measures()[measure].measure)])
+    found = case.measure(methods(rule, measure))
     nothing_changes(found, case)
 
 
@@ -438,7 +516,7 @@ def test_donors_that_are_the_prompts_themselves_change_nothing(measure, case):
     same = dataclasses.replace(case.prompts, reference=clean.copy(), other=clean.copy())
     for donor in ("reference", "other"):
         rule = resample.Parameters(donor=donor)
-        found = case.measure([Ablation("x", rule, measures()[measure].measure)], prompts=same)
+        found = case.measure(methods(rule, measure), prompts=same)
         nothing_changes(found, case)
 
 
@@ -447,7 +525,7 @@ def test_donors_that_are_the_prompts_themselves_change_nothing(measure, case):
 @given(case=cases(prompts=st.just(1)))
 def test_the_mean_of_one_prompt_is_the_prompt_itself(measure, case):
     rule = mean.Parameters(population="clean", over=("prompt",))
-    found = case.measure([Ablation("x", rule, measures()[measure].measure)])
+    found = case.measure(methods(rule, measure))
     nothing_changes(found, case)
 
 
@@ -455,10 +533,11 @@ def test_the_mean_of_one_prompt_is_the_prompt_itself(measure, case):
 @given(case=doubles(), data=st.data())
 def test_ablations_that_are_measured_together_do_not_mix(case, data):
     names = data.draw(st.permutations(sorted(shipped())))
+    case = case.enough_for(*names)
     together = case.measure([shipped()[name].method for name in names])
     for i, name in enumerate(names):
         alone = case.measure([shipped()[name].method])
-        for field in ("influence", "influence_se", "readout_effect", "readout_effect_se"):
+        for field in OF_ABLATIONS:
             np.testing.assert_allclose(
                 getattr(together, field)[i],
                 getattr(alone, field)[0],
@@ -466,19 +545,17 @@ def test_ablations_that_are_measured_together_do_not_mix(case, data):
                 atol=1e-9,
                 err_msg=f"{name}: {field}",
             )
-        close(together, alone, [f for f in MEANS if f not in {"influence", "readout_effect"}])
+        close(together, alone, [field for field in MEANS if field not in OF_ABLATIONS])
 
 
 @FEW
 @given(case=doubles(prompts=st.integers(2, 4)))
 def test_means_and_standard_errors_are_those_over_prompts(case):
-    ablation = Ablation("x", zero.Parameters(), measures()["relative_l2"].measure)
-    whole = case.measure([ablation])
-    each = [
-        case.measure([ablation], prompts=case.prompts.take([i])) for i in range(len(case.prompts))
-    ]
+    asked = methods(zero.Parameters(), "relative_l2")
+    whole = case.measure(asked)
+    each = [case.measure(asked, prompts=case.prompts.take([i])) for i in range(len(case.prompts))]
     for value, error in [
-        ("influence", "influence_se"),
+        ("edge_effect", "edge_effect_se"),
         ("readout_value", "readout_se"),
         ("readout_effect", "readout_effect_se"),
     ]:
@@ -486,6 +563,11 @@ def test_means_and_standard_errors_are_those_over_prompts(case):
         expected = single.std(axis=0, ddof=1) / np.sqrt(len(each))
         np.testing.assert_allclose(getattr(whole, value), single.mean(axis=0), rtol=1e-7, atol=1e-9)
         np.testing.assert_allclose(getattr(whole, error), expected, rtol=1e-7, atol=1e-9)
+    targets = case.measure(asked[:2])
+    single = np.stack([one.influence[:2] for one in each])
+    expected = single.std(axis=0, ddof=1) / np.sqrt(len(each))
+    np.testing.assert_allclose(targets.influence, single.mean(axis=0), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(targets.influence_se, expected, rtol=1e-7, atol=1e-9)
 
 
 @FEW
@@ -501,3 +583,36 @@ def test_the_seed_and_the_name_make_the_noise(case):
     )
     for a, b in itertools.combinations((one, two, three), 2):
         assert (a != b).all()
+
+
+@FEW
+@given(case=doubles(prompts=st.integers(4, 6)), draws=st.integers(2, 3), data=st.data())
+def test_several_draws_are_the_mean_over_single_ones(case, draws, data):
+    rule = data.draw(
+        st.sampled_from(
+            [noise.Parameters(scale=1.0, population="clean"), resample.Parameters(donor="other")]
+        )
+    )
+    asked = methods(rule, "relative_l2")[:-1]
+    several = [dataclasses.replace(one, draws=draws) for one in asked]
+    whole = case.measure([asked[0], *several])
+    each = []
+    for draw in range(draws):
+        other = np.roll(case.prompts.tokens, -1 - draw, axis=0)
+        named = [
+            dataclasses.replace(one, name=f"{one.name}#{draw}" if draw else one.name)
+            for one in asked
+        ]
+        each.append(case.measure(named, prompts=dataclasses.replace(case.prompts, other=other)))
+    for field in ("influence", "readout_effect", "edge_effect"):
+        single = np.mean([getattr(one, field) for one in each], axis=0)
+        found = getattr(whole, field)
+        if field == "influence":  # of a mean effect, the absolute value
+            effects = np.mean([one.edge_effect for one in each], axis=0)
+            single = np.where(np.isnan(effects), single, abs(effects))
+        np.testing.assert_allclose(found[1:], single, rtol=1e-7, atol=1e-9, err_msg=field)
+        alone = getattr(each[0], field)[0]
+        np.testing.assert_allclose(found[0], alone, rtol=1e-7, atol=1e-9, err_msg=field)
+    if case.allowed.any():
+        first, mean_of_all = whole.influence[:2, case.allowed]
+        assert (abs(first - mean_of_all) > 1e-9).any()

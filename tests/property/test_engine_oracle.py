@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.memory import peak_bytes
 from support.models import decoder, random_gpt_neox, random_prompts
 from support.oracle import oracle_influence
 
@@ -185,17 +186,6 @@ def test_threads_do_not_matter_in_single_precision(observe_all):
     for other in found[1:]:
         close(other.influence, found[0].influence, rtol=1e-6, atol=1e-6)
         close(other.readout_effect, found[0].readout_effect, rtol=1e-6, atol=1e-6)
-
-
-def peak_bytes(call):
-    """The most that torch's allocator held at once, everything that operators use included."""
-    call()
-    with torch.profiler.profile(profile_memory=True) as profile:
-        call()
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    assert events
-    held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
-    return int(held.max())
 
 
 @pytest.mark.parametrize("observe_all", [False, True])

@@ -27,6 +27,8 @@ def random_influence(rng: np.random.Generator, nodes, ablations: int) -> Influen
         readout_se=rng.random(k),
         readout_effect=rng.standard_normal((ablations, k, n)),
         readout_effect_se=rng.random((ablations, k, n)),
+        edge_effect=np.where(feasible(nodes), rng.standard_normal((ablations, n, n)), np.nan),
+        edge_effect_se=edges / 20,
         prefix_matching=np.where(is_head, rng.random(n), np.nan),
         previous_token=np.where(is_head, rng.random(n), np.nan),
     )

@@ -23,6 +23,13 @@ summary = "Mine."
 replacement = "zero"
 measure = "relative_l2"
 """
+EDGE = """
+version = 1
+summary = "Mine."
+replacement = "zero"
+scope = "direct"
+observable = "readout"
+"""
 STUDY = """
 version = 1
 summary = "Mine."
@@ -84,6 +91,29 @@ def test_a_users_folder_adds_specs(tmp_path, monkeypatch):
         ("studies/mine.toml", STUDY.replace('["zero"]', '["zero", "zero"]'),
          ["ablation 'zero' stands twice"]),
         ("studies/mine.toml", STUDY.replace('["zero"]', '["nil"]'), ["unknown ablation 'nil'"]),
+        ("ablations/mine.toml", ABLATION.replace('measure = "relative_l2"', ""),
+         ["key 'measure' is missing", 'observable = "target"']),
+        ("ablations/mine.toml", ABLATION + 'observable = "readout"',
+         [": observable: effects on the readout are measured edge by edge", 'scope = "direct"']),
+        ("ablations/mine.toml", ABLATION + 'observable = "readout"\nscope = "direct"',
+         [": measure: the change of a readout is a number already", "Leave measure out"]),
+        ("ablations/mine.toml", ABLATION + 'estimator = "eap"\nscope = "direct"',
+         [": estimator: \"eap\" estimates effects on the readout", 'observable = "readout"']),
+        ("ablations/mine.toml", ABLATION + "steps = 3",
+         [': steps: estimator = "exact" takes no steps', "eap_ig"]),
+        ("ablations/mine.toml", EDGE + 'estimator = "eap"\nsteps = 3',
+         [': steps: estimator = "eap" takes no steps']),
+        ("ablations/mine.toml", EDGE + 'estimator = "eap_ig"', ["key 'steps' is missing"]),
+        ("ablations/mine.toml", EDGE + 'estimator = "eap"\nthrough = ["key"]',
+         [': through: "eap" takes queries, keys and values together', 'estimator = "exact"']),
+        ("ablations/mine.toml", ABLATION + 'through = ["key", "value"]',
+         [": through: a total effect passes through queries, keys and values", '"direct"']),
+        ("ablations/mine.toml", ABLATION + "draws = 2",
+         [": draws: the replacement 'zero' with these parameters is the same in every draw",
+          "noise, or resample"]),
+        ("ablations/mine.toml",
+         ABLATION.replace("zero", "resample") + 'draws = 2\n[parameters]\ndonor = "reference"',
+         [": draws: the replacement 'resample' with these parameters is the same in every draw"]),
         ("ablation/mine.toml", ABLATION, ["folder 'ablation'", "Did you mean 'ablations'"]),
         ("mine.toml", "version = = 1", ["malformed TOML", "line 1"]),
     ],
@@ -96,6 +126,31 @@ def test_one_bad_file_stops_the_collection(tmp_path, name, text, says):
     assert message.startswith(str(path))
     for part in says:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ABLATION + 'scope = "direct"\nthrough = ["value", "query"]',
+        ABLATION + 'through = ["value", "query", "key"]',
+        EDGE,
+        EDGE + 'through = ["query"]',
+        EDGE + 'estimator = "eap"',
+        EDGE + 'estimator = "eap_ig"\nsteps = 1',
+        EDGE.replace("zero", "resample") + 'draws = 3\n[parameters]\ndonor = "other"',
+        ABLATION.replace("zero", "noise")
+        + 'draws = 3\n[parameters]\nscale = 0.1\npopulation = "clean"',
+    ],
+)
+def test_combinations_that_make_sense_reach_the_method(tmp_path, text):
+    entry = load_catalogue([write(tmp_path, "ablations/mine.toml", text).parents[1]]).ablations[
+        "mine"
+    ]
+    spec, method = entry.spec, entry.method
+    for part in ("scope", "observable", "through", "estimator", "steps", "draws"):
+        assert getattr(method, part) == getattr(spec, part)
+    assert (method.measure is None) == (spec.observable == "readout")
+    assert len(method.each_draw) == spec.draws
 
 
 def test_a_folder_that_is_none_is_an_error(tmp_path):

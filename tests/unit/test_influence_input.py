@@ -35,9 +35,9 @@ def test_tokens_outside_the_vocabulary_are_refused():
 
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_reference_prompts_are_asked_for_where_they_are_needed(name):
-    prompts = dataclasses.replace(random_prompts(), reference=None)
+    prompts = dataclasses.replace(random_prompts(count=5), reference=None)
     spec, ablation = shipped()[name].spec, shipped()[name].method
-    if "reference" in spec.parameters.values():
+    if "reference" in spec.parameters.values() or spec.estimator == "eap_ig":
         with pytest.raises(CntbenchError, match=f"ablation '{name}' needs reference prompts"):
             influence(MODEL, prompts, [ablation])
     else:
@@ -54,12 +54,46 @@ def test_effects_that_are_not_asked_for_are_nan(effects):
 
 
 def test_shapes_and_what_mlps_have_no_value_for():
-    found = influence(MODEL, random_prompts(), ALL)
+    found = influence(MODEL, random_prompts(count=5), ALL)
     n, ablations = len(MODEL.components), len(ALL)
     assert found.influence.shape == found.influence_se.shape == (ablations, n, n)
+    assert found.edge_effect.shape == found.edge_effect_se.shape == (ablations, n, n)
     assert found.readout_effect.shape == found.readout_effect_se.shape == (ablations, 3, n)
     assert found.readout_value.shape == found.readout_se.shape == (3,)
     heads = np.array([node.kind == "head" for node in MODEL.components])
     for scores in (found.prefix_matching, found.previous_token):
         assert np.isnan(scores[~heads]).all()
         assert ((scores[heads] >= 0) & (scores[heads] <= 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "effects", "says"),
+    [
+        ("resample_readout", (), "observes the effect on a readout, and none is asked for"),
+        ("resample_eap", (), "observes the effect on a readout, and none is asked for"),
+        ("resample_eap", ("accuracy", "cross_entropy"), "by its gradient, and accuracy has none"),
+        ("resample_eap_ig", ("accuracy",), "by its gradient, and accuracy has none"),
+    ],
+)
+def test_readouts_that_cannot_be_observed_are_refused(name, effects, says):
+    with pytest.raises(CntbenchError, match=rf"ablation '{name}' .*{says}"):
+        influence(MODEL, random_prompts(), [shipped()[name].method], effects=effects)
+
+
+def test_accuracy_can_be_patched():
+    ablations = [shipped()["resample_readout"].method]
+    found = influence(MODEL, random_prompts(), ablations, effects=("accuracy",))
+    assert np.isfinite(found.edge_effect[0][0, 3])
+
+
+def test_more_draws_than_other_prompts_are_refused():
+    ablations = [shipped()["resample_other_4"].method]
+    influence(MODEL, random_prompts(count=5), ablations)
+    with pytest.raises(CntbenchError, match=r"4 draws .* need 5 prompts, and there are 4"):
+        influence(MODEL, random_prompts(count=4), ablations)
+
+
+def test_no_ablation_at_all_leaves_the_clean_model():
+    found = influence(MODEL, random_prompts(), [])
+    assert found.influence.shape[0] == found.edge_effect.shape[0] == 0
+    assert np.isfinite(found.readout_value).all()

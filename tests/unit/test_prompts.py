@@ -135,6 +135,33 @@ def test_the_other_prompt_is_another_one():
     assert (prompts.other != prompts.tokens).any(axis=1).all()
 
 
+def test_draws_from_other_prompts_go_round():
+    prompts = generate(numbered, SPARSE, n_prompts=4, seed=3, stream="task")
+    drawn = prompts.with_draws(3)
+    assert prompts.further is None, "the prompts themselves are left alone"
+    for i in range(4):
+        assert (drawn.other[i] == prompts.tokens[(i + 1) % 4]).all()
+        assert (drawn.further[i, 0] == prompts.tokens[(i + 2) % 4]).all()
+        assert (drawn.further[i, 1] == prompts.tokens[(i + 3) % 4]).all()
+    assert drawn.further.shape[1] == 2
+    assert (drawn.take(slice(1, 3)).further == drawn.further[1:3]).all()
+
+
+def test_draws_belong_to_a_prompt_whatever_stands_around_it():
+    prompts = generate(numbered, SPARSE, n_prompts=5, seed=3, stream="task")
+    drawn = prompts.with_draws(4).further
+    order = np.array([3, 0, 4, 4, 1, 2, 0])
+    assert (prompts.take(order).with_draws(4).further == drawn[order]).all()
+
+
+def test_there_are_only_so_many_other_prompts():
+    prompts = generate(numbered, SPARSE, n_prompts=4, seed=3, stream="task")
+    with pytest.raises(CntbenchError, match=r"4 draws .* need 5 prompts, and there are 4"):
+        prompts.with_draws(4)
+    with pytest.raises(CntbenchError, match=r"3 draws .* need 4 prompts, and there are 2"):
+        prompts.take(np.array([0, 1, 0, 1])).with_draws(3)
+
+
 def test_a_batch_without_twins():
     def plain(language, rng):
         return dataclasses.replace(numbered(language, rng), reference=None)
@@ -146,7 +173,7 @@ def test_a_batch_without_twins():
 
 @pytest.mark.parametrize("rows", [slice(1, 3), np.array([2, 0, 2]), np.array([], dtype=np.int64)])
 def test_take_chooses_the_same_rows_of_everything(rows):
-    prompts = generate(numbered, SPARSE, n_prompts=4, seed=3, stream="task")
+    prompts = generate(numbered, SPARSE, n_prompts=4, seed=3, stream="task").with_draws(3)
     taken = prompts.take(rows)
     assert len(taken) == len(np.arange(4)[rows])
     for field in dataclasses.fields(Prompts):

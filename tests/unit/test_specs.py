@@ -102,8 +102,21 @@ MISTAKES = [
     (StudySpec, STUDY, {"seed": NAN}, "seed = nan is not allowed", "a valid integer."),
     # Choices, with the nearest match.
     (TaskSpec, TASK, {"observed": "al"}, 'observed = "al" is', "'all'? Allowed: all, scored."),
-    (AblationSpec, ABLATION, {"scope": "totl"}, 'scope = "totl" is', "'total'? Allowed: total."),
+    (
+        AblationSpec,
+        ABLATION,
+        {"scope": "totl"},
+        'scope = "totl" is',
+        "'total'? Allowed: direct, total.",
+    ),
     (AblationSpec, ABLATION, {"scope": 3}, "scope = 3 is not allowed", "'total'"),
+    (AblationSpec, ABLATION, {"through": ["keys"]}, 'through.0 = "keys"', "'key'? Allowed: key,"),
+    (AblationSpec, ABLATION, {"through": []}, "through = [] is not", "at least 1 item"),
+    (AblationSpec, ABLATION, {"through": ["key"] * 2}, "through = ", "each may stand once."),
+    (AblationSpec, ABLATION, {"observable": "redout"}, 'observable = "redout" is', "'readout'?"),
+    (AblationSpec, ABLATION, {"estimator": "EAP"}, 'estimator = "EAP" is', "eap, eap_ig, exact."),
+    (AblationSpec, ABLATION, {"steps": 0}, "steps = 0 is not allowed", "or equal to 1."),
+    (AblationSpec, ABLATION, {"draws": 0}, "draws = 0 is not allowed", "or equal to 1."),
     (
         TaskSpec,
         TASK,
@@ -305,7 +318,7 @@ def test_every_shipped_spec_loads_with_its_parameters(cls, path):
     elif cls is AblationSpec:
         rule = replacements()[made.replacement]
         build(rule.Parameters, made.parameters, where=str(path), prefix="parameters.")
-        assert made.measure in measures()
+        assert (made.measure in measures()) == (made.observable == "target")
     elif cls is StudySpec:
         names = {
             kind: {p.stem for c, p in SHIPPED if c is kind} for kind in (TaskSpec, AblationSpec)

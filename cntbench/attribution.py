@@ -1,0 +1,164 @@
+"""Gradient estimates of the effects of single edges on the readout: EAP and EAP-IG.
+
+Edge attribution patching (Syed et al. 2023, arXiv 2310.10348) puts the first-order term in place of
+a patched run: for the edge from source s to target k of stage t
+
+    δ_s · ∂m / ∂(input of k),        summed over positions and the stream's width,
+
+where δ_s is replaced minus clean contribution of the source, m the readout, and the input of k the
+stream that k alone reads: the gradient goes through its own queries, keys and values together and
+through the real LayerNorm. As δ_s points from clean to replaced, the estimate approximates patched
+minus clean, the sign of every effect here. It is exact where m depends linearly on the input of k.
+
+EAP with integrated gradients (Hanna et al. 2024, arXiv 2403.17806) takes the mean of the gradients
+at points j = 1 … n on the line from the embeddings r of the reference prompt to the clean ones z,
+
+    1/n Σ_j  ∂m / ∂(input of k)  at  r + j/n (z − r),
+
+so that one step is EAP.
+
+Gradients are taken stage by stage, from the end: with G_{t+1} = ∂m/∂x_{t+1},
+
+    g_k = (∂c_k/∂x_t)ᵀ G_{t+1},        G_t = G_{t+1} + Σ_k g_k,
+
+one vector-Jacobian product for each stage, its targets side by side as runs. No graph outlives a
+stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from cntbench.ablation import Ablation
+from cntbench.departures import Departures, stage_nodes
+from cntbench.models.blocks import Block
+from cntbench.models.decoder import Decoder, Stage
+from cntbench.positions import Positions
+from cntbench.prompts import Prompts
+from cntbench.readouts import LOGITS_AT_ONCE
+from cntbench.specs import Readout
+from cntbench.sweep import Array
+
+
+def estimate_edges(
+    model: Decoder,
+    departures: Departures,
+    prompts: Prompts,
+    ablation: Ablation,
+    rule: int,
+    name: Readout,
+    edge: Array,
+) -> None:
+    """Estimate the effect of every edge on a readout that has a gradient.
+
+    Parameters
+    ----------
+    model, departures, prompts
+        What was run.
+    ablation, rule
+        The method, and which of the departures it takes.
+    name
+        ``"logit_difference"`` or ``"cross_entropy"``.
+    edge
+        Filled, dims ``source, target, prompt``: an estimate of patched minus clean.
+    """
+    tokens = torch.from_numpy(prompts.tokens).to(departures.changes.device)
+    start, steps = model.embed(tokens), ablation.steps or 1
+    origin = start
+    if steps > 1:
+        assert prompts.reference is not None
+        origin = model.embed(torch.from_numpy(prompts.reference).to(tokens.device))
+    changes = departures.changes[rule]
+    for step in range(1, steps + 1):
+        point = torch.lerp(origin, start, step / steps)
+        # What inference mode made cannot be differentiated through.
+        with torch.inference_mode(False), torch.enable_grad():
+            for nodes, gradients in input_gradients(model, point.clone(), prompts, name):
+                sources = departures.reaching(nodes)
+                if sources:
+                    found = torch.einsum("sipw,tipw->sti", changes[: len(sources)], gradients)
+                    into = edge[sources.start : sources.stop, nodes.start : nodes.stop]
+                    into[...] = (into if step > 1 else 0) + found.double().cpu().numpy() / steps
+
+
+def input_gradients(
+    model: Decoder, start: Tensor, prompts: Prompts, name: Readout
+) -> Iterator[tuple[range, Tensor]]:
+    """Yield the gradient of a readout in the input of each component, from the last stage on.
+
+    Parameters
+    ----------
+    model
+        The decoder.
+    start
+        Embeddings, dims ``prompt, position, hidden``.
+    prompts, name
+        Where the readout is read, and which it is.
+
+    Yields
+    ------
+    range
+        The components of a stage.
+    Tensor
+        Their gradients, dims ``component, prompt, position, hidden``, for each prompt those of its
+        own readout.
+    """
+    streams = _streams(model, start)
+    gradient = _final_gradient(model, streams[-1], prompts, name)
+    for index in reversed(range(len(model.stages))):
+        stage, read = model.stages[index], streams[index]
+        parts = [_through(stage, block, read, gradient) for block in stage.blocks]
+        of_inputs = torch.cat(parts)
+        yield stage_nodes(model)[index], of_inputs
+        gradient = gradient + of_inputs.sum(dim=0)
+
+
+@torch.no_grad()
+def _streams(model: Decoder, start: Tensor) -> list[Tensor]:
+    """Return what each stage reads, and the final stream, dims ``prompt, position, hidden``."""
+    stream = start[None].clone()
+    found = [start]
+    for stage in model.stages:
+        normed = stage.norm(stream)
+        for block in stage.blocks:
+            block.write(block.states(normed), stream)
+        found.append(stream[0].clone())
+    return found
+
+
+def _through(stage: Stage, block: Block, read: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient in what each component of a block reads, given that in what it writes."""
+    streams = read.expand(block.n_components, *read.shape).clone().requires_grad_()
+    states = block.states(stage.norm(streams))
+    # Run k is read by component k alone.
+    own = states.diagonal(dim1=0, dim2=3).movedim(-1, -2)
+    written = block.contributions(own)
+    (found,) = torch.autograd.grad(written, streams, gradient.expand_as(written))
+    return found
+
+
+def _final_gradient(model: Decoder, final: Tensor, prompts: Prompts, name: Readout) -> Tensor:
+    """Return the gradient of the readout in the final stream, dims ``prompt, position, hidden``."""
+    at = Positions.scored(prompts, final.device)
+    stream = final[None].clone().requires_grad_()
+    normed = model.final_norm(at.choose(stream))
+    (found,) = torch.autograd.grad(normed, stream, _of_normed(model, normed, prompts, name))
+    return found[0]
+
+
+@torch.no_grad()
+def _of_normed(model: Decoder, normed: Tensor, prompts: Prompts, name: Readout) -> Tensor:
+    """Return the gradient of the readout in the normalised stream at the scored positions."""
+    weight = model.unembed.weight
+    right = weight[torch.from_numpy(prompts.targets).to(weight.device)]
+    if name == "logit_difference":
+        total = right - weight[torch.from_numpy(prompts.decoys).to(weight.device)]
+    else:
+        height = max(1, LOGITS_AT_ONCE // model.vocabulary)
+        rows = normed.flatten(0, -2).split(height)
+        expected = torch.cat([model.unembed(part).softmax(dim=-1) @ weight for part in rows])
+        total = expected.view_as(right) - right
+    return (total / right.shape[1]).view_as(normed)

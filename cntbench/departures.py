@@ -1,0 +1,130 @@
+"""What every direct effect starts from: the clean run, and how replacing a source departs from it.
+
+Let x_t be the clean residual stream that stage t reads, and δ_s = r_s − c_s(x) the change of the
+stream when the clean contribution of source s is swapped for its replacement. A target of stage t
+that sees source s replaced, and nothing else, reads x_t + δ_s: the streams and the changes are all
+that direct effects, patched edges and gradient estimates need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cntbench.ablation import Ablation, donors
+from cntbench.models.decoder import Decoder
+from cntbench.prompts import Prompts
+from cntbench.replacements._base import Corpus, Spread
+from cntbench.replacing import Replacer, corpus_tokens
+
+
+@dataclass(frozen=True)
+class Departures:
+    """The clean run of some prompts, and the changes that some sources' replacements make.
+
+    Parameters
+    ----------
+    streams
+        x_t for each stage, and the final stream, dims ``prompt, position, hidden``.
+    changes
+        δ, dims ``rule, source, prompt, position, hidden``.
+    sources
+        Which sources, in causal order.
+    """
+
+    streams: Sequence[Tensor]
+    changes: Tensor
+    sources: range
+
+    def reaching(self, nodes: range) -> range:
+        """Return the sources of earlier stages than one, given the components of that stage."""
+        return range(
+            self.sources.start, max(self.sources.start, min(self.sources.stop, nodes.start))
+        )
+
+    def runs(self, stage: int, changes: Tensor) -> Tensor:
+        """Return what a stage reads in the clean run and in changed ones, dims ``run, …``."""
+        clean = self.streams[stage]
+        return torch.cat([clean[None], clean + changes])
+
+
+def stage_nodes(model: Decoder) -> list[range]:
+    """Return the components of each stage."""
+    found, place = [], 0
+    for stage in model.stages:
+        count = sum(block.n_components for block in stage.blocks)
+        found.append(range(place, place + count))
+        place += count
+    return found
+
+
+def rules(ablations: Sequence[Ablation]) -> tuple[list[Ablation], list[int]]:
+    """Group ablations that replace by the same states.
+
+    Returns
+    -------
+    list of Ablation
+        One for each group.
+    list of int
+        For each ablation its group.
+    """
+    keys = [
+        (a.replacement, a.donor, a.name if a.replacement.random and a.donor is None else None)
+        for a in ablations
+    ]
+    groups = list(dict.fromkeys(keys))
+    return [ablations[keys.index(key)] for key in groups], [groups.index(key) for key in keys]
+
+
+def depart(
+    model: Decoder,
+    prompts: Prompts,
+    ablations: Sequence[Ablation],
+    spreads: Mapping[Corpus, Sequence[Spread]],
+    sources: range,
+    *,
+    seed: int,
+) -> Departures:
+    """Run the clean prompts and donors through the model, and replace every source.
+
+    Parameters
+    ----------
+    model, prompts
+        What to run.
+    ablations
+        One for each of the dims ``rule``.
+    spreads
+        Statistics of every block's states over the corpora that rules ask for.
+    sources
+        Components to replace.
+    seed
+        Seed of random draws.
+    """
+    device = model.unembed.weight.device
+    beside = donors(ablations)
+    tokens = [torch.from_numpy(corpus_tokens(prompts, *donor)).to(device) for donor in beside]
+    streams = torch.stack([model.embed(each) for each in tokens])
+    replacer = Replacer(prompts, beside, spreads, seed)
+    clean = [streams[0].clone()]
+    changes = streams.new_empty((len(ablations), len(sources), *streams.shape[1:]))
+    place = number = 0
+    for stage in model.stages:
+        normed = stage.norm(streams)
+        for block in stage.blocks:
+            states = block.states(normed)
+            nodes = range(place, place + block.n_components)
+            place = nodes.stop
+            chosen = range(max(nodes.start, sources.start), min(nodes.stop, sources.stop))
+            if chosen:
+                local = slice(chosen.start - nodes.start, chosen.stop - nodes.start)
+                into = slice(chosen.start - sources.start, chosen.stop - sources.start)
+                for index, ablation in enumerate(ablations):
+                    moved = replacer.changes(ablation, states, number)
+                    changes[index, into] = block.contributions(moved)[local]
+            block.write(states, streams)
+            number += 1
+        clean.append(streams[0].clone())
+    return Departures(clean, changes, sources)

@@ -1,0 +1,112 @@
+"""Direct effects: what of a source reaches a target over the one edge between them.
+
+The target k of stage t reads the clean stream with the source's contribution swapped for its
+replacement, everything else clean, through the real LayerNorm and the real attention:
+
+    c_k(x_t)  →  c_k(x_t + δ_s),
+
+with queries, keys and values seeing the change together, at all positions, unless the ablation says
+that only some of them do. This is path patching of the single edge (Goldowsky-Dill et al. 2023,
+arXiv 2304.05969; Wang et al. 2022, arXiv 2211.00593). The unembedding is a target like the others:
+it gives the direct effect on the readouts, x_end → x_end + δ_s through the final LayerNorm.
+
+All sources of a target stage go through it in one batch, once: one layer's cost each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cntbench.ablation import Ablation
+from cntbench.departures import Departures, stage_nodes
+from cntbench.models.decoder import Decoder
+from cntbench.positions import Positions, states_at
+from cntbench.prompts import Prompts
+from cntbench.readouts import readout
+from cntbench.specs import READOUTS, Readout
+from cntbench.sweep import Array
+
+
+def change_targets(
+    model: Decoder,
+    departures: Departures,
+    ablation: Ablation,
+    rule: int,
+    at: Positions | None,
+    change: Array,
+) -> None:
+    """Measure the direct effects on targets.
+
+    Parameters
+    ----------
+    model, departures
+        What was run.
+    ablation, rule
+        The method, and which of the departures it takes.
+    at
+        Positions at which targets are observed; None for all.
+    change
+        Filled, dims ``source, target, prompt``.
+    """
+    assert ablation.measure is not None, "targets are measured"
+    for index, (stage, nodes) in enumerate(zip(model.stages, stage_nodes(model), strict=True)):
+        sources = departures.reaching(nodes)
+        if not sources:
+            continue
+        normed = stage.norm(departures.runs(index, departures.changes[rule, : len(sources)]))
+        place = nodes.start
+        for block in stage.blocks:
+            image = block.image(states_at(block, normed, at, ablation.through))
+            moved = ablation.measure(image[0], image[1:]).transpose(1, 2).double().cpu().numpy()
+            change[sources.start : sources.stop, place : place + block.n_components] = moved
+            place += block.n_components
+
+
+def change_readouts(
+    model: Decoder,
+    departures: Departures,
+    prompts: Prompts,
+    rule: int,
+    effects: Sequence[Readout],
+    effect: Array,
+) -> None:
+    """Measure the direct effects on the readouts: of each source, over its edge to the unembedding.
+
+    Parameters
+    ----------
+    model, departures, prompts
+        What was run.
+    rule
+        Which of the departures.
+    effects
+        Which readouts.
+    effect
+        Filled, dims ``readout, source, prompt``: ablated minus clean.
+    """
+    sources = departures.sources
+    at = Positions.scored(prompts, departures.changes.device)
+    final = at.choose(departures.streams[-1][None])
+    streams = torch.cat([final, final + at.choose(departures.changes[rule])])
+    for name, moved in read_changes(model, streams, prompts, effects).items():
+        effect[READOUTS.index(name), sources.start : sources.stop] = moved.cpu().numpy()
+
+
+def read_changes(
+    model: Decoder, streams: Tensor, prompts: Prompts, names: Sequence[Readout]
+) -> dict[Readout, Tensor]:
+    """Return how far readouts lie from those of run 0, dims ``run, prompt``, without run 0.
+
+    Parameters
+    ----------
+    model, prompts, names
+        As in `cntbench.readouts.readout`.
+    streams
+        Final streams at the scored positions, dims ``run, prompt, scored, hidden``.
+    """
+    targets = torch.from_numpy(prompts.targets).to(streams.device)
+    decoys = torch.from_numpy(prompts.decoys).to(streams.device)
+    found = readout(model, streams, targets, decoys, names)
+    return {name: value[1:] - value[0] for name, value in found.items()}

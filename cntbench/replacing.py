@@ -1,0 +1,80 @@
+"""What replacement rules are given, and what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cntbench.ablation import Ablation, Donor
+from cntbench.prompts import Prompts, Tokens, random_state
+from cntbench.replacements._base import Corpus, Spread, States
+
+
+@dataclass(frozen=True)
+class Replacer:
+    """Applies replacement rules to the components of a block.
+
+    Parameters
+    ----------
+    prompts
+        The clean prompts.
+    beside
+        Whose runs the states hold, in their order: the clean prompts, then donors.
+    spreads
+        Statistics of every block's states over the corpora that rules ask for.
+    seed
+        Seed of random draws.
+    """
+
+    prompts: Prompts
+    beside: Sequence[Donor]
+    spreads: Mapping[Corpus, Sequence[Spread]]
+    seed: int
+
+    def changes(self, ablation: Ablation, states: Tensor, number: int) -> Tensor:
+        """Return replaced minus clean states of a block.
+
+        Dims ``prompt, position, component, width``.
+
+        Parameters
+        ----------
+        ablation
+            The method.
+        states
+            Dims ``run, prompt, position, component, width``, runs as in ``beside``.
+        number
+            The block's, counted over the model.
+        """
+        rule, donor = ablation.replacement, ablation.donor
+        population = rule.population_corpus
+        given = States(
+            clean=states[0],
+            donor=None if donor is None else states[self.beside.index(donor)],
+            spread=None if population is None else self.spreads[population][number],
+            noise=partial(self._noise, ablation.name, number, states[0]),
+        )
+        return rule.replace(given) - states[0]
+
+    def _noise(self, name: str, number: int, like: Tensor) -> Tensor:
+        draws = [
+            random_state(self.seed, name, number, int(i)).standard_normal(like.shape[1:])
+            for i in self.prompts.index
+        ]
+        return torch.from_numpy(np.stack(draws)).to(like)
+
+
+def corpus_tokens(prompts: Prompts, corpus: Corpus, draw: int = 0) -> Tokens:
+    """Return the tokens of a corpus, dims ``prompt, position``."""
+    if corpus == "clean":
+        return prompts.tokens
+    if draw:
+        assert prompts.further is not None
+        return prompts.further[:, draw - 1]
+    chosen = prompts.other if corpus == "other" else prompts.reference
+    assert chosen is not None
+    return chosen

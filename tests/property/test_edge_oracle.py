@@ -1,0 +1,287 @@
+"""Single edges against the naive oracle, on architectures, prompts and ablations drawn at random.
+
+In double precision, as in `test_engine_oracle`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from support.edge_oracle import oracle_edges
+from support.memory import peak_bytes
+from support.models import decoder, random_gpt_neox, random_prompts
+
+from cntbench import chunking
+from cntbench import edges as engine
+from cntbench.ablation import Ablation
+from cntbench.chunking import Chunking
+from cntbench.components import feasible
+from cntbench.influence import influence
+from cntbench.measures import cosine, relative_l2
+from cntbench.replacements import mean, noise, resample, zero
+from cntbench.specs import READERS, READOUTS
+
+MEASURES = {"relative_l2": relative_l2.measure, "cosine": cosine.measure}
+RULES = st.one_of(
+    st.builds(zero.Parameters),
+    st.builds(resample.Parameters, donor=st.sampled_from(["reference", "other"])),
+    st.builds(mean.Parameters, population=st.just("clean"), over=st.just(("prompt",))),
+    st.builds(noise.Parameters, population=st.just("reference"), scale=st.floats(0.1, 3)),
+)
+THROUGH = st.lists(st.sampled_from(READERS), min_size=1, unique=True).map(tuple)
+#: Readouts that have a gradient.
+SMOOTH = st.sampled_from([("logit_difference",), ("cross_entropy", "accuracy")])
+
+
+@st.composite
+def workloads(draw):
+    width = draw(st.integers(2, 9), label="width")
+    model = random_gpt_neox(
+        layers=draw(st.sampled_from([2, 3, 1]), label="layers"),
+        heads=draw(st.integers(1, 3), label="heads"),
+        width=width,
+        mlp=draw(st.integers(1, 20), label="mlp"),
+        vocabulary=draw(st.integers(2, 30), label="vocabulary"),
+        parallel=draw(st.booleans(), label="parallel"),
+        rotary=draw(st.sampled_from([2 / width, 0.5 if width % 4 == 0 else 1 - width % 2 / width])),
+        seed=draw(st.integers(0, 2**16)),
+        dtype=torch.float64,
+    )
+    length = draw(st.integers(1, 6), label="length")
+    prompts = random_prompts(
+        count=draw(st.integers(1, 2), label="prompts"),
+        length=length,
+        scored=draw(st.integers(1, length), label="scored"),
+        vocabulary=model.config.vocab_size,
+        seed=draw(st.integers(0, 2**16)),
+    )
+    return model, prompts
+
+
+def close(found, expected, rtol=1e-7, atol=1e-9):
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
+
+
+@settings(max_examples=20)
+@given(
+    workloads(), RULES, st.sampled_from(sorted(MEASURES)), THROUGH, st.booleans(), st.integers(0, 5)
+)
+def test_direct_effects_equal_the_oracle(workload, rule, measure, through, observe_all, seed):
+    model, prompts = workload
+    ablation = Ablation("a", rule, MEASURES[measure], scope="direct", through=through)
+    found = influence(
+        decoder(model), prompts, [ablation], observe_all=observe_all, effects=READOUTS, seed=seed
+    )
+    edges, effects = oracle_edges(
+        model, prompts, ablation, measure, observe_all=observe_all, seed=seed
+    )
+    # Near 0 the cosine distance of the oracle, 1 − cos, is a difference of near equals.
+    close(found.influence[0], edges.mean(-1), atol=1e-7 if measure == "cosine" else 1e-9)
+    close(found.readout_effect[0], effects.mean(-1))
+    assert np.isnan(found.edge_effect).all()
+
+
+@settings(max_examples=20)
+@given(workloads(), RULES, st.permutations(READOUTS), THROUGH, st.integers(0, 5))
+def test_patched_edges_equal_the_oracle(workload, rule, effects, through, seed):
+    model, prompts = workload
+    ablation = Ablation("a", rule, scope="direct", observable="readout", through=through)
+    found = influence(decoder(model), prompts, [ablation], effects=effects, seed=seed)
+    edges, direct = oracle_edges(model, prompts, ablation, None, seed=seed, effects=effects)
+    close(found.edge_effect[0], edges.mean(-1))
+    close(found.influence[0], abs(edges.mean(-1)))
+    close(found.readout_effect[0], direct.mean(-1))
+
+
+@settings(max_examples=20)
+@given(workloads(), RULES, SMOOTH, st.integers(0, 4))
+def test_gradient_estimates_equal_derivatives_of_the_patched_model(workload, rule, effects, steps):
+    model, prompts = workload
+    ablation = Ablation(
+        "a",
+        rule,
+        scope="direct",
+        observable="readout",
+        estimator="eap_ig" if steps else "eap",
+        steps=steps or None,
+    )
+    found = influence(decoder(model), prompts, [ablation], effects=effects)
+    edges, direct = oracle_edges(model, prompts, ablation, None, effects=effects)
+    close(found.edge_effect[0], edges.mean(-1))
+    close(found.influence[0], abs(edges.mean(-1)))
+    asked = [READOUTS.index(name) for name in effects]
+    close(found.readout_effect[0, asked], direct.mean(-1)[asked])
+
+
+METHODS = [
+    Ablation("direct", resample.Parameters(donor="other"), MEASURES["cosine"], scope="direct"),
+    Ablation("total", zero.Parameters(), MEASURES["relative_l2"]),
+    Ablation("keys", zero.Parameters(), MEASURES["relative_l2"], "direct", through=("key",)),
+    Ablation("patched", resample.Parameters(donor="other"), None, "direct", "readout"),
+    Ablation("eap", zero.Parameters(), None, "direct", "readout", estimator="eap"),
+    Ablation("eap_ig", zero.Parameters(), None, "direct", "readout", READERS, "eap_ig", 3),
+]
+
+
+def agree(one, two, rtol=1e-7, atol=1e-9):
+    for name in ("influence", "influence_se", "readout_effect", "edge_effect", "edge_effect_se"):
+        np.testing.assert_allclose(
+            getattr(one, name), getattr(two, name), rtol=rtol, atol=atol, err_msg=name
+        )
+
+
+@settings(max_examples=15)
+@given(workloads(), st.integers(1, 4), st.integers(1, 12), st.booleans())
+@example(None, 2, 5, False)
+@example(None, 1, 1, True)
+def test_chunks_do_not_matter(workload, n_prompts, n_sources, observe_all):
+    model, prompts = workload or (random_gpt_neox(dtype=torch.float64), random_prompts(count=5))
+
+    def run():
+        return influence(decoder(model), prompts, METHODS, observe_all=observe_all)
+
+    whole = run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "chunking", lambda *_, **__: Chunking(n_prompts, n_sources, 1))
+        agree(run(), whole)
+
+
+@settings(max_examples=15)
+@given(workloads(), st.permutations(range(len(METHODS))))
+def test_methods_measured_together_do_not_mix(workload, order):
+    model, prompts = decoder(workload[0]), workload[1]
+    together = influence(model, prompts, [METHODS[i] for i in order])
+    for place, i in enumerate(order):
+        alone = influence(model, prompts, [METHODS[i]])
+        for name in ("influence", "influence_se", "readout_effect", "edge_effect"):
+            close(getattr(together, name)[place], getattr(alone, name)[0])
+
+
+@settings(max_examples=15)
+@given(workloads(), RULES, st.sampled_from(sorted(MEASURES)), st.booleans())
+def test_direct_is_total_where_no_detour_exists(workload, rule, measure, observe_all):
+    model, prompts = decoder(workload[0]), workload[1]
+    total = Ablation("a", rule, MEASURES[measure])
+    direct = Ablation("a", rule, MEASURES[measure], scope="direct")
+    found = influence(model, prompts, [total, direct], observe_all=observe_all).influence
+    edge = feasible(model.components)
+    alone = edge & (edge.astype(int) @ edge.astype(int) == 0)
+    assert alone.any() == edge.any()
+    # A cosine distance of nothing is the square of rounding.
+    close(found[0][alone], found[1][alone])
+
+
+def test_direct_is_not_total_where_a_detour_exists():
+    model = random_gpt_neox(layers=3, dtype=torch.float64)
+    rule, measure = zero.Parameters(), MEASURES["relative_l2"]
+    methods = [Ablation("a", rule, measure), Ablation("b", rule, measure, scope="direct")]
+    total, direct = influence(decoder(model), random_prompts(), methods).influence
+    edge = feasible(decoder(model).components)
+    longer = edge & (edge.astype(int) @ edge.astype(int) > 0)
+    assert (abs(total - direct)[longer] > 1e-6).all()
+
+
+@st.composite
+def linear_models(draw):
+    """Uniform attention, LayerNorm without its division, MLPs that write nothing or are linear."""
+    epsilon = 1e12
+    model = random_gpt_neox(
+        layers=draw(st.integers(2, 3)),
+        heads=draw(st.integers(1, 3)),
+        mlp=16,
+        parallel=draw(st.booleans()),
+        seed=draw(st.integers(0, 2**16)),
+        hidden_act="relu",
+        layer_norm_eps=epsilon,
+        dtype=torch.float64,
+    )
+    linear = draw(st.booleans())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("norm.weight"):
+                parameter.mul_(epsilon**0.5)
+        for layer in model.gpt_neox.layers:
+            for tensor in layer.attention.query_key_value.parameters():
+                tensor.unflatten(0, (model.config.num_attention_heads, 3, -1))[:, :2] = 0
+            inner, outer = layer.mlp.dense_h_to_4h, layer.mlp.dense_4h_to_h
+            if linear:  # relu(x) − relu(−x) = x
+                inner.weight[8:], inner.bias[8:] = -inner.weight[:8], -inner.bias[:8]
+                outer.weight[:, 8:] = -outer.weight[:, :8]
+            else:
+                outer.weight.zero_()
+    return model
+
+
+@settings(max_examples=20)
+@given(linear_models(), RULES, st.integers(1, 4))
+def test_on_a_linear_model_estimates_are_exact_with_their_sign(model, rule, steps):
+    prompts = random_prompts(count=2, length=5, scored=2)
+    parts = {"scope": "direct", "observable": "readout"}
+    exact, eap, eap_ig = influence(
+        decoder(model),
+        prompts,
+        [
+            Ablation("a", rule, **parts),
+            Ablation("a", rule, **parts, estimator="eap"),
+            Ablation("a", rule, **parts, estimator="eap_ig", steps=steps),
+        ],
+    ).edge_effect
+    scale = np.nanmax(abs(exact))
+    assert scale > 1e-4
+    np.testing.assert_allclose(eap, exact, rtol=1e-4, atol=1e-9 * scale)
+    np.testing.assert_allclose(eap_ig, exact, rtol=1e-4, atol=1e-9 * scale)
+
+
+def test_edges_carry_effects_of_either_sign():
+    model = decoder(random_gpt_neox(layers=3, dtype=torch.float64))
+    ablation = Ablation("a", zero.Parameters(), scope="direct", observable="readout")
+    found = influence(model, random_prompts(), [ablation]).edge_effect[0]
+    assert (found[feasible(model.components)] > 0).any()
+    assert (found[feasible(model.components)] < 0).any()
+
+
+@settings(max_examples=15)
+@given(workloads(), st.integers(0, 5))
+def test_estimates_approach_small_effects_on_any_model(workload, seed):
+    """The error of a first-order term is of second order: a tenth of the change, a hundredth."""
+    model, prompts = workload
+    errors = []
+    for scale in (1e-4, 1e-5):
+        rule = noise.Parameters(scale=scale, population="clean")
+        exact, eap = influence(
+            decoder(model),
+            prompts,
+            [
+                Ablation("a", rule, scope="direct", observable="readout"),
+                Ablation("a", rule, scope="direct", observable="readout", estimator="eap"),
+            ],
+            seed=seed,
+        ).edge_effect
+        errors.append(np.nanmax(abs(eap - exact), initial=0) / scale)
+        assert np.nanmax(abs(exact), initial=0) <= 1e3
+    assert errors[1] <= 0.2 * errors[0] + 1e-8
+
+
+@pytest.mark.parametrize("observe_all", [False, True])
+def test_the_memory_budget_is_respected_and_used(observe_all, monkeypatch):
+    monkeypatch.setattr(chunking, "ROWS_AT_ONCE", 10**9)
+    shape = {"layers": 4, "heads": 4, "width": 16, "mlp": 256, "vocabulary": 5000}
+    model = decoder(random_gpt_neox(**shape, context=128))
+    prompts = random_prompts(count=10, length=48, scored=23, vocabulary=5000)
+    budget = 20 * 2**20
+
+    def run(memory_budget=budget):
+        return influence(
+            model,
+            prompts,
+            METHODS,
+            observe_all=observe_all,
+            effects=("cross_entropy", "logit_difference"),
+            memory_budget=memory_budget,
+        )
+
+    assert budget / 4 <= peak_bytes(run) <= budget
+    agree(run(), run(2**30), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,168 @@
+"""The naive oracle of single edges: plain transformers, hooks on LayerNorms, edge by edge.
+
+For each edge one forward in which the LayerNorm that the target reads through is given another
+stream, and for effects on the readout a second one in which the target alone says what it said in
+the first. Gradients are derivatives of these two along the change, by autograd.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from cntbench.specs import READERS, READOUTS
+from support.oracle import Oracle, change, readouts
+
+
+class EdgeOracle(Oracle):
+    """A GPT-NeoX model whose components are told, one by one, what to read."""
+
+    def forward(self, embedded, see=None):
+        """One forward from embeddings of one prompt; returns logits and states, differentiable."""
+        states = {}
+
+        def note(layer, head, state):
+            states[layer, head] = state
+            return None if see is None else see.get((layer, head))
+
+        with self.hooks(note):
+            logits = self.model(inputs_embeds=embedded[None]).logits[0]
+        return logits, states
+
+    def embed(self, tokens):
+        return self.model.gpt_neox.embed_in(torch.from_numpy(tokens))
+
+    def norm(self, target):
+        if target is None:
+            return self.model.gpt_neox.final_layer_norm
+        layer = self.layers[target[0]]
+        return layer.post_attention_layernorm if target[1] is None else layer.input_layernorm
+
+    @contextmanager
+    def reading(self, target, delta, through=READERS):
+        """The target (None for the unembedding) reads a stream that is changed by ``delta``."""
+        clean = []
+
+        def change_stream(module, args):
+            clean.append(module.forward(args[0]))
+            return (args[0] + delta,)
+
+        handles = [self.norm(target).register_forward_pre_hook(change_stream)]
+        if target is not None and target[1] is not None:
+            fused = self.layers[target[0]].attention.query_key_value
+
+            def mix(module, args, output):
+                before = module.forward(clean[0]).unflatten(-1, (self.n_heads, 3, -1))
+                after = output.unflatten(-1, (self.n_heads, 3, -1))
+                seen = torch.tensor([reader in through for reader in READERS])[:, None]
+                return torch.where(seen, after, before).flatten(-3)
+
+            handles.append(fused.register_forward_hook(mix))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def target_state(self, embedded, target, delta, through=READERS):
+        """What the target says when it reads the changed stream."""
+        with self.reading(target, delta, through):
+            return self.forward(embedded)[1][target]
+
+    def logits_over(self, embedded, target, delta, through=READERS):
+        """Logits when the target alone reads the changed stream, and all below reads the target."""
+        state = self.target_state(embedded, target, delta, through)
+        return self.forward(embedded, {target: state})[0]
+
+    def slope(self, embedded, target, delta, read):
+        """The derivative of a readout along a change of what the target reads."""
+        with torch.enable_grad():
+            scale = torch.zeros((), dtype=delta.dtype, requires_grad=True)
+            value = read(self.logits_over(embedded.detach(), target, scale * delta))
+            return torch.autograd.grad(value, scale)[0].item()
+
+
+def oracle_edges(model, prompts, ablation, measure, *, observe_all=False, seed=0, effects=READOUTS):
+    """Everything the engine gives for one ablation of direct scope, prompt by prompt.
+
+    Returns changes of targets or of the first readout [source, target, prompt], and the effects
+    over the edge to the unembedding [readout, source, prompt].
+    """
+    oracle = EdgeOracle(model)
+    nodes, count = oracle.nodes, len(prompts)
+    edges = np.full((len(nodes), len(nodes), count), np.nan)
+    direct = np.zeros((len(READOUTS), len(nodes), count))
+    corpora = {
+        corpus: [oracle.run(row) for row in tokens]
+        for corpus, tokens in [
+            ("clean", prompts.tokens),
+            ("reference", prompts.reference),
+            ("other", prompts.other),
+        ]
+        if tokens is not None
+    }
+    which = READOUTS.index(effects[0])
+    for i in range(count):
+        with torch.no_grad():
+            embedded = oracle.embed(prompts.tokens[i])
+            logits, clean = oracle.forward(embedded)
+        value = np.array(readouts(logits, prompts, i))
+        at = slice(None) if observe_all else prompts.scored[i]
+
+        def read(logits, i=i):
+            return differentiable(logits, prompts, i, effects[0])
+
+        for s, source in enumerate(nodes):
+            new = oracle.replacement(
+                ablation.replacement, i, corpora, source, clean[source], seed, ablation.name
+            )
+            delta = oracle.contribution(*source, new - clean[source]).detach()
+            with torch.no_grad(), oracle.reading(None, delta):
+                moved = oracle.forward(embedded)[0]
+            direct[:, s, i] = np.array(readouts(moved, prompts, i)) - value
+            for t, target in enumerate(nodes):
+                if not oracle.feasible(source, target):
+                    continue
+                if ablation.estimator != "exact":
+                    edges[s, t, i] = np.mean(
+                        [
+                            oracle.slope(point, target, delta, read)
+                            for point in points(oracle, prompts, i, ablation.steps or 1)
+                        ]
+                    )
+                    continue
+                with torch.no_grad():
+                    if ablation.observable == "readout":
+                        moved = oracle.logits_over(embedded, target, delta, ablation.through)
+                        edges[s, t, i] = readouts(moved, prompts, i)[which] - value[which]
+                    else:
+                        state = oracle.target_state(embedded, target, delta, ablation.through)
+                        edges[s, t, i] = change(
+                            measure,
+                            oracle.contribution(*target, clean[target])[at],
+                            oracle.contribution(*target, state)[at],
+                        )
+    return edges, direct
+
+
+def points(oracle, prompts, i, steps):
+    """Embeddings from the corrupted twin (left out) to the clean prompt."""
+    with torch.no_grad():
+        clean = oracle.embed(prompts.tokens[i])
+        if steps == 1:
+            return [clean]
+        origin = oracle.embed(prompts.reference[i])
+        return [origin + j / steps * (clean - origin) for j in range(1, steps + 1)]
+
+
+def differentiable(logits, prompts, i, name):
+    """A readout as a tensor."""
+    rows = logits[prompts.scored[i]]
+    targets = torch.from_numpy(prompts.targets[i])
+    if name == "cross_entropy":
+        return torch.nn.functional.cross_entropy(rows, targets)
+    decoys = torch.from_numpy(prompts.decoys[i])
+    place = torch.arange(len(rows))
+    return (rows[place, targets] - rows[place, decoys]).mean()

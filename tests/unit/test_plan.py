@@ -1,0 +1,107 @@
+"""What a plan refuses before anything is measured: methods that do not fit the tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from support.trajectories import write_trajectory
+
+from cntbench.catalogue import Task, load_catalogue
+from cntbench.errors import SpecError
+from cntbench.plan import make_plan
+
+TASK = """
+version = 1
+summary = "Mine."
+generator = "random_tokens"
+learnt = "x"
+not_learnt = "y"
+effects = {effects}
+[parameters]
+length = 5
+"""
+EDGES = """
+version = 1
+summary = "Mine."
+replacement = "zero"
+scope = "direct"
+observable = "readout"
+"""
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """Plan one ablation on a task of one's own, by the text of both."""
+    trajectory = write_trajectory(tmp_path / "checkpoints", steps=(0,))
+
+    def plan(ablation, *, effects="[]", n=3):
+        specs = tmp_path / "specs"
+        (specs / "ablations").mkdir(parents=True)
+        (specs / "mine.toml").write_text(TASK.format(effects=effects))
+        (specs / "ablations" / "edges.toml").write_text(ablation)
+        catalogue = load_catalogue([specs])
+        changes = {
+            "trajectory": f"dir:{trajectory}",
+            "tasks": ("mine",),
+            "ablations": ("edges",),
+            "prompts": n,
+        }
+        study = catalogue.amend(catalogue.study("nano"), changes)
+        return make_plan(catalogue, study, lambda *_: None)
+
+    return plan
+
+
+def refused(planned, *arguments, **options):
+    with pytest.raises(SpecError) as caught:
+        planned(*arguments, **options)
+    message = str(caught.value)
+    assert "ablations/edges.toml: ablation 'edges' " in message
+    return message
+
+
+def test_edges_on_the_readout_need_a_readout(planned):
+    message = refused(planned, EDGES)
+    assert "observes the effect on a readout, and none is asked for by task 'mine'" in message
+    assert "name another readout first" in message
+
+
+def test_estimates_need_a_gradient(planned):
+    message = refused(
+        planned, EDGES + 'estimator = "eap"', effects='["accuracy", "logit_difference"]'
+    )
+    assert "accuracy has none: the first of the effects of task 'mine'" in message
+
+
+def test_exact_edges_need_none(planned):
+    assert planned(EDGES, effects='["accuracy"]').ablations[0].spec.observable == "readout"
+
+
+def test_integrated_gradients_need_reference_prompts(planned, monkeypatch):
+    made = Task.prompts
+
+    def without_twins(self, *arguments, **options):
+        return dataclasses.replace(made(self, *arguments, **options), reference=None)
+
+    monkeypatch.setattr(Task, "prompts", without_twins)
+    message = refused(
+        planned,
+        EDGES + 'estimator = "eap_ig"\nsteps = 3',
+        effects='["logit_difference"]',
+    )
+    assert "needs reference prompts, and task 'mine' has none" in message
+
+
+def test_every_draw_needs_another_prompt(planned):
+    several = EDGES.replace("zero", "resample") + "draws = 3\n[parameters]\ndonor = 'other'"
+    message = refused(planned, several, effects='["accuracy"]', n=3)
+    assert "draws 3 times from other prompts, and there are 2" in message
+    assert "Ask for at least 4 prompts." in message
+
+
+def test_one_prompt_has_no_other(planned):
+    one = EDGES.replace("zero", "resample") + "[parameters]\ndonor = 'other'"
+    message = refused(planned, one, effects='["accuracy"]', n=1)
+    assert "takes outputs from other prompts, and there is one" in message
+    assert "Ask for at least 2 prompts." in message
