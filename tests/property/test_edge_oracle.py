@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from support.edge_oracle import oracle_edges
 from support.memory import peak_bytes
@@ -61,6 +61,12 @@ def workloads(draw):
     return model, prompts
 
 
+def assume_spread(rule, prompts):
+    """Noise of no spread is rounding, the root of a difference of equals; the oracle has 0."""
+    if isinstance(rule, noise.Parameters):
+        assume(len(np.unique(prompts.reference)) > 1)
+
+
 def close(found, expected, rtol=1e-7, atol=1e-9):
     np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
 
@@ -71,6 +77,7 @@ def close(found, expected, rtol=1e-7, atol=1e-9):
 )
 def test_direct_effects_equal_the_oracle(workload, rule, measure, through, observe_all, seed):
     model, prompts = workload
+    assume_spread(rule, prompts)
     ablation = Ablation("a", rule, MEASURES[measure], scope="direct", through=through)
     found = influence(
         decoder(model), prompts, [ablation], observe_all=observe_all, effects=READOUTS, seed=seed
@@ -88,6 +95,7 @@ def test_direct_effects_equal_the_oracle(workload, rule, measure, through, obser
 @given(workloads(), RULES, st.permutations(READOUTS), THROUGH, st.integers(0, 5))
 def test_patched_edges_equal_the_oracle(workload, rule, effects, through, seed):
     model, prompts = workload
+    assume_spread(rule, prompts)
     ablation = Ablation("a", rule, scope="direct", observable="readout", through=through)
     found = influence(decoder(model), prompts, [ablation], effects=effects, seed=seed)
     edges, direct = oracle_edges(model, prompts, ablation, None, seed=seed, effects=effects)
@@ -96,10 +104,11 @@ def test_patched_edges_equal_the_oracle(workload, rule, effects, through, seed):
     close(found.readout_effect[0], direct.mean(-1))
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(workloads(), RULES, SMOOTH, st.integers(0, 4))
 def test_gradient_estimates_equal_derivatives_of_the_patched_model(workload, rule, effects, steps):
     model, prompts = workload
+    assume_spread(rule, prompts)
     ablation = Ablation(
         "a",
         rule,
@@ -187,7 +196,7 @@ def test_direct_is_not_total_where_a_detour_exists():
 @st.composite
 def linear_models(draw):
     """Uniform attention, LayerNorm without its division, MLPs that write nothing or are linear."""
-    epsilon = 1e12
+    epsilon = 1e18  # the variance beside it is less than rounding
     model = random_gpt_neox(
         layers=draw(st.integers(2, 3)),
         heads=draw(st.integers(1, 3)),
