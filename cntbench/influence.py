@@ -16,6 +16,7 @@ from cntbench.ablation import Ablation
 from cntbench.chunking import chunking
 from cntbench.errors import CntbenchError
 from cntbench.models.decoder import Decoder
+from cntbench.optimal_constants import optimal_constants
 from cntbench.prompts import Prompts
 from cntbench.specs import READOUTS, Readout
 from cntbench.sweep import Array, Sweep, corpora, corpus_tokens, read_clean, spread
@@ -101,6 +102,10 @@ def influence(
         for corpus in populations
         if corpus is not None
     }
+    constants = {
+        steps: optimal_constants(model, prompts, steps=steps, memory_budget=memory_budget)
+        for steps in {ablation.replacement.fitting_steps for ablation in ablations} - {0}
+    }
     n, count = len(model.components), len(prompts)
     change = np.full((len(ablations), n, n, count), np.nan)
     effect = np.full((len(ablations), len(READOUTS), n, count), np.nan)
@@ -115,6 +120,7 @@ def influence(
                 ablations,
                 run_beside,
                 spreads,
+                constants,
                 range(first, min(first + sizes.sources, n)),
                 observe_all=observe_all,
                 seed=seed,

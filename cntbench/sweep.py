@@ -49,6 +49,7 @@ class Sweep:
         ablations: Sequence[Ablation],
         corpora: Sequence[Corpus],
         spreads: dict[Corpus, list[Spread]],
+        constants: dict[int, list[Tensor]],
         sources: range,
         *,
         observe_all: bool,
@@ -59,6 +60,7 @@ class Sweep:
         self.ablations = ablations
         self.corpora = corpora
         self.spreads = spreads
+        self.constants = constants
         self.sources = sources
         self.seed = seed
         self.device = model.unembed.weight.device
@@ -161,12 +163,14 @@ class Sweep:
         for index, ablation in enumerate(self.ablations):
             rule = ablation.replacement
             donor, population = rule.donor_corpus, rule.population_corpus
+            fitted = self.constants.get(rule.fitting_steps)
             replaced = rule.replace(
                 States(
                     clean=states[0],
                     donor=None if donor is None else states[self.corpora.index(donor)],
                     spread=None if population is None else self.spreads[population][number],
                     noise=partial(self._noise, ablation.name, number, states[0]),
+                    constant=None if fitted is None else fitted[number],
                 )
             )
             changes = replaced - states[0]

@@ -237,7 +237,14 @@ def chunking_constants():
     """Every number in ``cntbench`` that says how much goes through at once."""
     found = []
     for info in pkgutil.walk_packages(cntbench.__path__, "cntbench."):
-        if info.name.split(".")[1] in {"sweep", "influence", "chunking", "readouts", "models"}:
+        if info.name.split(".")[1] in {
+            "sweep",
+            "influence",
+            "chunking",
+            "readouts",
+            "optimal_constants",
+            "models",
+        }:
             module = importlib.import_module(info.name)
             found += [
                 (module, key)
@@ -290,6 +297,10 @@ class SameNoise(Replacement):
     @property
     def population_corpus(self):
         return self.rule.population_corpus
+
+    @property
+    def fitting_steps(self):
+        return self.rule.fitting_steps
 
     def replace(self, states):
         def first():
