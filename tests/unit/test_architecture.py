@@ -115,6 +115,13 @@ def test_metrics_and_generators_need_no_torch():
     assert not users(graph(), "torch", {"metrics", "generators"})
 
 
+def test_statistics_of_the_comparison_need_no_torch():
+    pure = ("agreement", "diagnostics", "intervals", "ranks", "recovery", "reliability", "table")
+    needing = nx.ancestors(graph(), "torch")
+    assert "cntbench.compare.trained" in needing
+    assert not {f"cntbench.compare.{name}" for name in pure} & needing
+
+
 def test_files_can_be_read_in_one_sitting():
     lengths = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
     assert not {name: length for name, length in lengths.items() if length > LONGEST}
