@@ -1,4 +1,4 @@
-"""The command line: ``cntbench run``, ``show`` and ``list``.
+"""The command line: ``cntbench run``, ``show``, ``compare`` and ``list``.
 
 Exit codes: 0 done; 2 a mistake of the user's, said without a traceback, nothing written or lost;
 3 some checkpoints could not be measured, the others are kept; 130 interrupted, whole checkpoints
@@ -181,6 +181,72 @@ def show(
     from cntbench.storage import open_results
 
     out.print(summary(open_results(results)))
+
+
+@app.command()
+def compare(
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Compare result files instead: the ablations of one, or several with the first.",
+        ),
+    ] = None,
+    trajectory: Annotated[
+        str | None, typer.Option(help="Another trajectory [nano].", metavar="SOURCE")
+    ] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="Tasks, separated by commas [induction].", metavar="NAMES")
+    ] = None,
+    ablations: Annotated[
+        str | None, typer.Option(help="Ablations, separated by commas.", metavar="NAMES")
+    ] = None,
+    prompts: Annotated[int | None, typer.Option(help="Number of prompts of each task.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of prompts and random draws.")] = None,
+    checkpoints: Annotated[
+        int, typer.Option(min=1, help="Number of checkpoints, spread over the trajectory.")
+    ] = 8,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Processes, one thread each [number of cores]."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the dataset, as netCDF."),
+    ] = None,
+    specs: Specs = None,
+) -> None:
+    """Compare ablation methods: agreement, reliability and cost on a trained trajectory."""
+    from cntbench.catalogue import load_catalogue
+    from cntbench.compare.command import compare_ablations, write_comparison
+    from cntbench.compare.files import compare_files, refuse_beside_results
+    from cntbench.progress import progress_bar
+    from cntbench.report.comparison import comparison_tables
+
+    changes: dict[str, Any] = {
+        "trajectory": trajectory,
+        "tasks": _names(tasks),
+        "ablations": _names(ablations),
+        "prompts": prompts,
+        "seed": seed,
+    }
+    asked = {key: value for key, value in changes.items() if value is not None}
+    if results:
+        refuse_beside_results(asked)
+        found = compare_files(results)
+    else:
+        with progress_bar(err) as progress:
+            found = compare_ablations(
+                load_catalogue(specs or ()),
+                asked,
+                checkpoints=checkpoints,
+                progress=progress,
+                jobs=jobs or _cores(),
+            )
+    out.print(comparison_tables(found))
+    if output:
+        write_comparison(found, output)
+        out.print(f"The dataset is in {escape(str(output))}.", highlight=False)
 
 
 @app.command(name="list")

@@ -84,6 +84,7 @@ def depart(
     prompts: Prompts,
     ablations: Sequence[Ablation],
     spreads: Mapping[Corpus, Sequence[Spread]],
+    constants: Mapping[int, Sequence[Tensor]],
     sources: range,
     *,
     seed: int,
@@ -98,6 +99,8 @@ def depart(
         One for each of the dims ``rule``.
     spreads
         Statistics of every block's states over the corpora that rules ask for.
+    constants
+        Fitted constants of every block, by the number of fitting steps.
     sources
         Components to replace.
     seed
@@ -107,7 +110,7 @@ def depart(
     beside = donors(ablations)
     tokens = [torch.from_numpy(corpus_tokens(prompts, *donor)).to(device) for donor in beside]
     streams = torch.stack([model.embed(each) for each in tokens])
-    replacer = Replacer(prompts, beside, spreads, seed)
+    replacer = Replacer(prompts, beside, spreads, constants, seed)
     clean = [streams[0].clone()]
     changes = streams.new_empty((len(ablations), len(sources), *streams.shape[1:]))
     place = number = 0

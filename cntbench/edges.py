@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from cntbench.ablation import Ablation, donors
 from cntbench.attribution import estimate_edges
@@ -63,6 +64,7 @@ def measure_edges(
     prompts: Prompts,
     ablations: Sequence[Ablation],
     spreads: Mapping[Corpus, Sequence[Spread]],
+    constants: Mapping[int, Sequence[Tensor]],
     *,
     observe_all: bool,
     effects: Sequence[Readout],
@@ -77,6 +79,8 @@ def measure_edges(
         What to measure.
     spreads
         Statistics of every block's states over the corpora that replacements ask for.
+    constants
+        Fitted constants of every block, by the number of fitting steps.
     observe_all, effects, seed, memory_budget
         As in `cntbench.influence.influence`.
     """
@@ -98,7 +102,7 @@ def measure_edges(
         here = prompts.take(rows)
         for first in range(0, n, sizes.sources):
             sources = range(first, min(first + sizes.sources, n))
-            departures = depart(model, here, distinct, spreads, sources, seed=seed)
+            departures = depart(model, here, distinct, spreads, constants, sources, seed=seed)
             _measure(model, departures, here, ablations, rule, observe_all, effects, found.of(rows))
     return found
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cntbench.ablation import Ablation, donors
 from cntbench.chunking import Chunking, chunking
 from cntbench.edges import Effects, measure_edges
 from cntbench.errors import CntbenchError
 from cntbench.models.decoder import Decoder
+from cntbench.optimal_constants import optimal_constants
 from cntbench.prompts import Prompts
 from cntbench.replacements._base import Corpus, Spread
 from cntbench.replacing import corpus_tokens
@@ -125,11 +127,16 @@ def influence(
         for corpus in populations
         if corpus is not None
     }
+    constants = {
+        steps: optimal_constants(model, prompts, steps=steps, memory_budget=memory_budget)
+        for steps in {ablation.replacement.fitting_steps for ablation in drawn} - {0}
+    }
     found, value, scores = _total(
         model,
         prompts,
         in_total,
         spreads,
+        constants,
         sizes,
         observe_all=observe_all,
         effects=effects,
@@ -142,6 +149,7 @@ def influence(
             prompts,
             in_direct,
             spreads,
+            constants,
             observe_all=observe_all,
             effects=effects,
             seed=seed,
@@ -156,6 +164,7 @@ def _total(
     prompts: Prompts,
     ablations: Sequence[Ablation],
     spreads: dict[Corpus, list[Spread]],
+    constants: dict[int, list[Tensor]],
     sizes: Chunking,
     *,
     observe_all: bool,
@@ -188,6 +197,7 @@ def _total(
                 ablations,
                 beside,
                 spreads,
+                constants,
                 range(first, min(first + sizes.sources, n)),
                 observe_all=observe_all,
                 seed=seed,

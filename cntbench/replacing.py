@@ -27,6 +27,8 @@ class Replacer:
         Whose runs the states hold, in their order: the clean prompts, then donors.
     spreads
         Statistics of every block's states over the corpora that rules ask for.
+    constants
+        Fitted constants of every block, dims ``component, width``, by the number of fitting steps.
     seed
         Seed of random draws.
     """
@@ -34,6 +36,7 @@ class Replacer:
     prompts: Prompts
     beside: Sequence[Donor]
     spreads: Mapping[Corpus, Sequence[Spread]]
+    constants: Mapping[int, Sequence[Tensor]]
     seed: int
 
     def changes(self, ablation: Ablation, states: Tensor, number: int) -> Tensor:
@@ -52,11 +55,13 @@ class Replacer:
         """
         rule, donor = ablation.replacement, ablation.donor
         population = rule.population_corpus
+        fitted = self.constants.get(rule.fitting_steps)
         given = States(
             clean=states[0],
             donor=None if donor is None else states[self.beside.index(donor)],
             spread=None if population is None else self.spreads[population][number],
             noise=partial(self._noise, ablation.name, number, states[0]),
+            constant=None if fitted is None else fitted[number],
         )
         return rule.replace(given) - states[0]
 

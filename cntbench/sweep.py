@@ -60,6 +60,7 @@ class Sweep:
         ablations: Sequence[Ablation],
         corpora: Sequence[Donor],
         spreads: dict[Corpus, list[Spread]],
+        constants: dict[int, list[Tensor]],
         sources: range,
         *,
         observe_all: bool,
@@ -70,7 +71,7 @@ class Sweep:
         self.prompts = prompts
         self.ablations = ablations
         self.corpora = corpora
-        self.replacer = Replacer(prompts, corpora, spreads, seed)
+        self.replacer = Replacer(prompts, corpora, spreads, constants, seed)
         self.sources = sources
         self.runs_at_once = runs_at_once
         self.device = model.unembed.weight.device

@@ -204,13 +204,14 @@ class Attention:
             query, key, value = self._split(projected, n, n, v)
             mask = None
         else:
-            (query,) = self._split(self.project.rows(slice(n))(normed), n)
+            # Turned before they are split: parts of a split may not be differentiated in place.
+            query = self.project.rows(slice(n))(normed).unflatten(-1, (heads, -1))
             context = self.project.rows(slice(n, None))(queries.context)
+            self.rotate(query, queries.positions)
+            self.rotate(context[..., :n].unflatten(-1, (heads, -1)), None)
             key, value = self._split(context, n, v)
             if queries.values is not None:
                 (value,) = self._split(self.project.rows(slice(2 * n, None))(queries.values), v)
-            self.rotate(query, queries.positions)
-            self.rotate(key, None)
             mask = queries.visible(len(normed))
         z = F.scaled_dot_product_attention(
             query.flatten(0, 1).transpose(1, 2),

@@ -46,12 +46,16 @@ class States:
     noise
         Draws standard normal numbers in the shape of ``clean``; always the same ones for a prompt
         and a draw.
+    constant
+        The fitted constants, dims ``component, width``, if the rule's `Replacement.fitting_steps`
+        ask for them.
     """
 
     clean: Tensor
     donor: Tensor | None
     spread: Spread | None
     noise: Callable[[], Tensor]
+    constant: Tensor | None = None
 
 
 class Replacement(ABC):
@@ -71,6 +75,11 @@ class Replacement(ABC):
     def population_corpus(self) -> Corpus | None:
         """Prompts over which the rule takes statistics."""
         return None
+
+    @property
+    def fitting_steps(self) -> int:
+        """Steps of fitting the constants that hurt the readout least; 0 if the rule has no use."""
+        return 0
 
     @abstractmethod
     def replace(self, states: States) -> Tensor:

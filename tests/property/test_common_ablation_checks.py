@@ -296,7 +296,16 @@ def test_the_order_of_prompts_does_not_matter(name, case, data):
 
 
 #: Rooms of the engine, which cut their work into pieces.
-CHUNKED = {"sweep", "influence", "chunking", "readouts", "models", "edges", "attribution"}
+CHUNKED = {
+    "sweep",
+    "influence",
+    "chunking",
+    "readouts",
+    "models",
+    "edges",
+    "attribution",
+    "optimal_constants",
+}
 
 
 def chunking_constants():
@@ -362,6 +371,10 @@ class SameNoise(Replacement):
     @property
     def population_corpus(self):
         return self.rule.population_corpus
+
+    @property
+    def fitting_steps(self):
+        return self.rule.fitting_steps
 
     def replace(self, states):
         def first():

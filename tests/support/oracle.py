@@ -12,8 +12,10 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from cntbench.optimal_constants import optimal_constants
 from cntbench.prompts import Prompts, random_state
 from cntbench.specs import READOUTS
+from support.models import decoder
 
 
 class Oracle:
@@ -95,6 +97,28 @@ class Oracle:
             return a < b
         return not self.parallel and head_a is not None and head_b is None
 
+    def loss(self, prompts: Prompts, node, constant: torch.Tensor) -> float:
+        """Mean cross-entropy with a component's state set to a constant at every position."""
+        shape = (prompts.tokens.shape[1], len(constant))
+        found = [self.run(row, {node: constant.expand(shape)})[0] for row in prompts.tokens]
+        index = READOUTS.index("cross_entropy")
+        return float(
+            np.mean([readouts(logits, prompts, i)[index] for i, logits in enumerate(found)])
+        )
+
+    def optimal_constants(self, prompts: Prompts, steps: int, clean) -> dict:
+        """The engine's constants, which may not hurt more than the mean or, if it varies, zero."""
+        view = decoder(self.model)
+        fitted = optimal_constants(view, prompts, steps=steps)
+        constants = dict(zip(self.nodes, (row for block in fitted for row in block), strict=True))
+        for node, constant in constants.items():
+            population = torch.cat([states[node] for _, states in clean])
+            found = self.loss(prompts, node, constant)
+            assert found <= self.loss(prompts, node, population.mean(dim=0)) + 1e-9
+            if (population.std(dim=0, correction=0) > 1e-3 * population.abs().mean()).any():
+                assert found <= self.loss(prompts, node, torch.zeros_like(constant)) + 1e-9
+        return constants
+
     def replacement(self, rule, i, corpora, node, clean, seed, name):
         """The replaced state of a component on prompt ``i``, by the rule's plain definition."""
         kind = type(rule).__module__.rpartition(".")[2]
@@ -102,6 +126,8 @@ class Oracle:
             return torch.zeros_like(clean)
         if kind == "resample":
             return corpora[rule.donor][i][1][node]
+        if kind == "optimal_constant":
+            return corpora["constants"][node].expand_as(clean)
         population = torch.stack([states[node] for _, states in corpora[rule.population]])
         if kind == "mean":
             axes = tuple(("prompt", "position").index(axis) for axis in rule.over)
@@ -157,6 +183,9 @@ def oracle_influence(model, prompts, rule, measure, *, name="x", observe_all=Fal
         ]
         if tokens is not None
     }
+    if rule.fitting_steps:
+        fitted = oracle.optimal_constants(prompts, rule.fitting_steps, corpora["clean"])
+        corpora["constants"] = fitted
     influence = np.full((len(nodes), len(nodes), count), np.nan)
     values = np.zeros((len(READOUTS), count))
     effects = np.zeros((len(READOUTS), len(nodes), count))

@@ -20,7 +20,17 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("components", "folders", "plugins", "specs", "schema"),
     ("prompts", "markov"),
     ("generators", "replacements", "measures", "metrics", "models"),
-    ("ablation", "attention_scores", "readouts", "chunking", "positions", "replacing", "sweep"),
+    (
+        "ablation",
+        "attention_scores",
+        "readouts",
+        "chunking",
+        "positions",
+        "replacing",
+        "sweep",
+        "descent",
+        "optimal_constants",
+    ),
     ("departures", "direct", "patching", "attribution", "edges"),
     ("influence",),
     ("catalogue",),
@@ -106,6 +116,13 @@ def test_no_module_imports_itself_by_a_detour():
 
 def test_metrics_and_generators_need_no_torch():
     assert not users(graph(), "torch", {"metrics", "generators"})
+
+
+def test_statistics_of_the_comparison_need_no_torch():
+    pure = ("agreement", "diagnostics", "intervals", "ranks", "recovery", "reliability", "table")
+    needing = nx.ancestors(graph(), "torch")
+    assert "cntbench.compare.trained" in needing
+    assert not {f"cntbench.compare.{name}" for name in pure} & needing
 
 
 def test_files_can_be_read_in_one_sitting():

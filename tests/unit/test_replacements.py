@@ -6,13 +6,14 @@ import pytest
 import torch
 from support.ablations import replacements
 
-from cntbench.replacements import mean, noise, resample, zero
+from cntbench.replacements import mean, noise, optimal_constant, resample, zero
 from cntbench.replacements._base import Replacement, Spread, States
 
 #: States of a corpus, dims ``prompt, position, component, width``.
 POPULATION = 2 + torch.randn(7, 4, 3, 5, generator=torch.Generator().manual_seed(0)).double()
 CLEAN = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(1)).double()
 DONOR = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(2)).double()
+CONSTANT = torch.randn(3, 5, generator=torch.Generator().manual_seed(4)).double()
 DRAWN = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(3)).double()
 
 
@@ -24,6 +25,7 @@ def given(clean=CLEAN, population=POPULATION):
         donor=DONOR.to(clean.dtype),
         spread=Spread(population.mean(dim=0), population.square().mean(dim=0)),
         noise=lambda: DRAWN.to(clean.dtype),
+        constant=CONSTANT,
     )
 
 
@@ -77,7 +79,16 @@ def test_noise_of_no_scale_or_of_no_spread_changes_nothing():
     torch.testing.assert_close(found, CLEAN, rtol=0, atol=1e-6)
 
 
+def test_an_optimal_constant_stands_in_at_every_position():
+    rule = optimal_constant.Parameters(steps=3)
+    assert torch.equal(replaced(rule), CONSTANT.expand_as(CLEAN))
+    assert rule.fitting_steps == 3
+    assert rule.population_corpus is None
+    assert rule.donor_corpus is None
+
+
 EVERY = [
+    optimal_constant.Parameters(steps=1),
     zero.Parameters(),
     resample.Parameters(donor="reference"),
     mean.Parameters(population="clean", over=("prompt",)),

@@ -1,0 +1,71 @@
+"""What ``cntbench compare`` does: from names to the comparison, and its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from cntbench.catalogue import Catalogue
+from cntbench.compare.table import comparison
+from cntbench.compare.trained import measure_trained
+from cntbench.models.trajectory import Progress
+from cntbench.plan import make_plan
+from cntbench.storage import write_atomically
+
+#: The study that says what is compared unless the user does.
+STUDY = "compare"
+
+
+def compare_ablations(
+    catalogue: Catalogue,
+    changes: Mapping[str, Any],
+    *,
+    checkpoints: int,
+    progress: Progress,
+    jobs: int,
+) -> xr.Dataset:
+    """Compare ablations on a trained trajectory.
+
+    Parameters
+    ----------
+    catalogue
+        Where names are looked up.
+    changes
+        Keys of the study ``compare`` that the user wants otherwise.
+    checkpoints
+        How many, spread over the trajectory.
+    progress
+        Told about what takes long.
+    jobs
+        Processes to measure on.
+
+    Raises
+    ------
+    CntbenchError
+        If a name is unknown, or the trajectory cannot be measured.
+    """
+    plan = make_plan(catalogue, catalogue.amend(catalogue.study(STUDY), changes), progress)
+    trained = measure_trained(plan, checkpoints=checkpoints, progress=progress, jobs=jobs)
+    dataset = comparison(trained, seed=plan.study.spec.seed)
+    dataset.attrs["source"] = plan.trajectory.identity
+    dataset.attrs["prompts"] = plan.study.spec.prompts
+    dataset.attrs["seed"] = plan.study.spec.seed
+    return dataset
+
+
+def write_comparison(dataset: xr.Dataset, path: Path) -> None:
+    """Write a comparison as netCDF, whole or not at all.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written.
+    """
+    write_atomically(path, lambda unfinished: _write(dataset, unfinished))
+
+
+def _write(dataset: xr.Dataset, path: Path) -> None:
+    dataset.to_netcdf(path, engine="netcdf4")

@@ -1,0 +1,69 @@
+"""Diagnostics: does an ablation see on a special circuit what is there, and nothing else?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One expectation of a circuit, and whether an ablation meets it.
+
+    Parameters
+    ----------
+    circuit, ablation
+        What was measured.
+    passed
+        Whether the expectation was met.
+    value, threshold
+        The number behind it, and what it was held against.
+    what
+        The expectation in words.
+    """
+
+    circuit: str
+    ablation: str
+    passed: bool
+    value: float
+    threshold: float
+    what: str
+
+
+def diagnostics(records: Iterable[Diagnostic]) -> xr.Dataset:
+    """Put diagnostics together.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims ``circuit, ablation``: ``passed`` (1 if every expectation of the circuit is met, else
+        0; NaN if there is none), and ``value``, ``threshold`` and ``what`` of the first one that is
+        not, or of the first.
+    """
+    cells: dict[tuple[str, str], Diagnostic] = {}
+    for record in records:
+        known = cells.setdefault((record.circuit, record.ablation), record)
+        if known.passed and not record.passed:
+            cells[record.circuit, record.ablation] = record
+    circuits = list(dict.fromkeys(circuit for circuit, _ in cells))
+    ablations = list(dict.fromkeys(ablation for _, ablation in cells))
+    dims, shape = ("circuit", "ablation"), (len(circuits), len(ablations))
+    dataset = xr.Dataset(coords={"circuit": circuits, "ablation": ablations})
+    for name, document in (
+        ("passed", "1 if the ablation meets every expectation of the circuit, else 0"),
+        ("value", "the number behind the verdict"),
+        ("threshold", "what the number is held against"),
+    ):
+        attributes = {"long_name": document, "units": "1"}
+        dataset[name] = (dims, np.full(shape, np.nan), attributes)
+    dataset["what"] = (dims, np.full(shape, "", dtype=object), {"long_name": "the expectation"})
+    for (circuit, ablation), record in cells.items():
+        at = {"circuit": circuit, "ablation": ablation}
+        dataset["passed"].loc[at] = float(record.passed)
+        dataset["value"].loc[at] = record.value
+        dataset["threshold"].loc[at] = record.threshold
+        dataset["what"].loc[at] = record.what
+    return dataset

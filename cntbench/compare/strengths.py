@@ -1,0 +1,60 @@
+"""Who is a spreader and who a gatherer, with the layers taken out.
+
+Early components have more targets, late ones more sources, and influence differs between layers
+whatever the components do. So each edge's weight is taken relative to the mean weight of all edges
+between the same two layers, and a component's strength is the mean over its feasible edges.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def relative_to_layers(weights: Array, layers: NDArray[np.int_]) -> Array:
+    """Divide each weight by the mean of the feasible edges between the same two layers.
+
+    Parameters
+    ----------
+    weights
+        Influence, dims ``source, target``; NaN where not feasible.
+    layers
+        Layer of each component.
+
+    Returns
+    -------
+    Array
+        Dims ``source, target``; mean 1 between any two layers (1 throughout where all are zero).
+    """
+    relative = np.full_like(weights, np.nan, dtype=np.float64)
+    for first in np.unique(layers):
+        for second in np.unique(layers):
+            block = np.ix_(layers == first, layers == second)
+            edges = weights[block]
+            if np.isnan(edges).all():
+                continue
+            mean = np.nanmean(edges)
+            relative[block] = edges / mean if mean else np.where(np.isnan(edges), np.nan, 1.0)
+    return relative
+
+
+def strengths(weights: Array, layers: NDArray[np.int_]) -> tuple[Array, Array]:
+    """Return how strongly each component spreads and gathers.
+
+    Returns
+    -------
+    tuple of Array
+        Mean over feasible outgoing and over incoming edges, relative to the layers; NaN for
+        components without such edges.
+    """
+    relative = relative_to_layers(weights, layers)
+    return _mean_of_defined(relative, axis=1), _mean_of_defined(relative, axis=0)
+
+
+def _mean_of_defined(values: Array, axis: int) -> Array:
+    defined = ~np.isnan(values)
+    count = defined.sum(axis=axis)
+    total = np.where(defined, values, 0.0).sum(axis=axis)
+    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)

@@ -1,0 +1,203 @@
+"""What ablation methods say of a trained trajectory, how reliably, and what it costs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from time import perf_counter
+
+import numpy as np
+import torch
+import xarray as xr
+
+from cntbench.ablation import Ablation
+from cntbench.catalogue import Task
+from cntbench.compare.cost import token_layers
+from cntbench.compare.reliability import over_draws, split_half
+from cntbench.influence import Influence, influence
+from cntbench.models.decoder import Decoder
+from cntbench.models.trajectory import Checkpoint, Progress
+from cntbench.plan import Plan
+from cntbench.prompts import Prompts
+
+#: A few prompts, for trials.
+PROBE = slice(0, 2)
+
+_CELL = ("task", "ablation", "checkpoint")
+VARIABLES = {
+    "influence": ((*_CELL, "source", "target"), "1", "causal influence, mean over prompts"),
+    "split_half": (_CELL, "1", "reliability by halves of the prompts, Spearman-Brown corrected"),
+    "over_draws": (_CELL, "1", "rank correlation of two random draws; NaN if nothing is drawn"),
+    "seconds": (_CELL, "s", "time on one thread, by itself"),
+    "token_layers": (("task", "ablation"), "1", "tokens × layers computed at a checkpoint"),
+}
+
+
+def spread_out(checkpoints: Sequence[Checkpoint], count: int) -> list[Checkpoint]:
+    """Choose checkpoints evenly, first and last included, none with the weights of another."""
+    distinct = list(
+        {checkpoint.revision: checkpoint for checkpoint in reversed(checkpoints)}.values()
+    )
+    distinct.reverse()
+    chosen = np.linspace(0, len(distinct) - 1, min(count, len(distinct)))
+    return [distinct[i] for i in np.unique(chosen.round().astype(int))]
+
+
+def measure_trained(
+    plan: Plan, *, checkpoints: int, progress: Progress, jobs: int = 1
+) -> xr.Dataset:
+    """Measure every ablation of a plan by itself: whole, on two halves, and with another draw.
+
+    Parameters
+    ----------
+    plan
+        Trajectory, tasks and ablations.
+    checkpoints
+        How many, spread over the trajectory.
+    progress
+        Told about every checkpoint.
+    jobs
+        Processes to measure on, one thread each; 1 measures in this process.
+
+    Returns
+    -------
+    xarray.Dataset
+        The `VARIABLES`, with the layer of each component.
+
+    Raises
+    ------
+    CntbenchError
+        If a checkpoint cannot be read.
+    """
+    chosen = spread_out(plan.trajectory.checkpoints, checkpoints)
+    drawing = _drawing(plan, chosen[0])
+    parts = []
+    for part in _each(plan, chosen, drawing, min(jobs, len(chosen))):
+        parts.append(part)
+        progress("comparing", len(parts), len(chosen))
+    together = xr.concat(
+        parts, dim="checkpoint", data_vars="minimal", coords="minimal", compat="override"
+    )
+    for name, (dims, _, _) in VARIABLES.items():
+        together[name] = together[name].transpose(*dims)
+    return together
+
+
+def _drawing(plan: Plan, checkpoint: Checkpoint) -> frozenset[str]:
+    """Return the ablations that depend on the seed: tried on a few prompts."""
+    few = plan.prompts()[0].take(PROBE)
+    cell = Cell(plan.trajectory.load(checkpoint), plan.tasks[0], few, plan.study.spec.seed)
+    found = set()
+    for entry in plan.ablations:
+        one, other = (cell.measure(entry.method, few, seed=cell.seed + draw) for draw in (0, 1))
+        if not np.array_equal(one, other, equal_nan=True):
+            found.add(entry.name)
+    return frozenset(found)
+
+
+def _each(
+    plan: Plan, chosen: Sequence[Checkpoint], drawing: frozenset[str], jobs: int
+) -> Iterator[xr.Dataset]:
+    if jobs == 1:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield from (_at(plan, drawing, checkpoint) for checkpoint in chosen)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    try:
+        yield from pool.map(_at, repeat(plan), repeat(drawing), chosen)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's business
+    torch.set_num_threads(1)
+
+
+def _empty(plan: Plan, checkpoint: Checkpoint) -> xr.Dataset:
+    nodes = plan.trajectory.shape.components
+    names = [node.name for node in nodes]
+    labels = {
+        "task": [task.name for task in plan.tasks],
+        "ablation": [entry.name for entry in plan.ablations],
+        "checkpoint": [checkpoint.name],
+        "source": names,
+        "target": names,
+    }
+    layers = [node.layer for node in nodes]
+    coordinates = {
+        "step": ("checkpoint", [checkpoint.step]),
+        **{f"{side}_layer": (side, layers) for side in ("source", "target")},
+    }
+    dataset = xr.Dataset(coords={**labels, **coordinates})
+    for name, (dims, unit, what) in VARIABLES.items():
+        shape = tuple(len(labels[dim]) for dim in dims)
+        attributes = {"units": unit, "long_name": what}
+        dataset[name] = (dims, np.full(shape, np.nan), attributes)
+    return dataset
+
+
+def _at(plan: Plan, drawing: frozenset[str], checkpoint: Checkpoint) -> xr.Dataset:
+    """Measure one checkpoint."""
+    dataset = _empty(plan, checkpoint)
+    model = plan.trajectory.load(checkpoint)
+    for t, (task, made) in enumerate(zip(plan.tasks, plan.prompts(), strict=True)):
+        cell = Cell(model, task, made, plan.study.spec.seed)
+        cell.measure(plan.ablations[0].method, made)  # the first call is slower than those timed
+        for a, entry in enumerate(plan.ablations):
+            method = entry.method
+            start = perf_counter()
+            found = cell.measure(method, made)
+            dataset["seconds"][t, a] = perf_counter() - start
+            dataset["influence"][t, a] = found
+            dataset["split_half"][t, a] = cell.by_halves(method)
+            if entry.name in drawing:
+                again = cell.measure(method, made, seed=cell.seed + 1)
+                dataset["over_draws"][t, a] = over_draws([found, again])
+            dataset["token_layers"][t, a] = token_layers(
+                model.components,
+                method.replacement,
+                prompts=len(made),
+                length=made.tokens.shape[1],
+                scored=made.scored.shape[1],
+                observe_all=task.spec.observed == "all",
+            )
+    return dataset
+
+
+class Cell:
+    """One task at one checkpoint."""
+
+    def __init__(self, model: Decoder, task: Task, prompts: Prompts, seed: int) -> None:
+        self.model = model
+        self.task = task
+        self.prompts = prompts
+        self.seed = seed
+
+    def measure(self, method: Ablation, prompts: Prompts, *, seed: int | None = None) -> np.ndarray:
+        """Return the influence, dims ``source, target``."""
+        found: Influence = influence(
+            self.model,
+            prompts,
+            [method],
+            observe_all=self.task.spec.observed == "all",
+            effects=self.task.spec.effects,
+            seed=self.seed if seed is None else seed,
+        )
+        return found.influence[0]
+
+    def by_halves(self, method: Ablation) -> float:
+        """Compare every other prompt with the rest; NaN if a half has no prompt."""
+        if len(self.prompts) < 2:
+            return np.nan
+        halves = (self.prompts.take(slice(start, None, 2)) for start in (0, 1))
+        return split_half(*(self.measure(method, half) for half in halves))

@@ -1,0 +1,212 @@
+"""The constant for each component that hurts the cross-entropy least, all sources in one batch.
+
+For a component with clean state z, its optimal constant is
+
+    a* = argmin_a  E_prompt E_scored position  cross_entropy(model with z replaced by a),
+
+where a stands in at every position of the prompt and everything downstream is recomputed. Source:
+Li & Janson 2024, "Optimal ablation for interpretability" (arXiv 2409.09951), equation of the total
+effect under optimal ablation, with the loss of our tasks: that of the right next token at the
+scored positions.
+
+The loss is minimised in double precision by `cntbench.descent`, in units of the component's own
+standard deviation σ (one number: over prompts, positions and coordinates), from the mean, or from
+zero if that hurts less. So the loss found is never above that of the mean or of zero. A component
+that never varies (σ = 0) is its own optimal constant: there is nothing to take from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cntbench import chunking
+from cntbench.descent import minimise
+from cntbench.models.blocks import Attention, Block, Queries
+from cntbench.models.decoder import Decoder
+from cntbench.models.precision import in_double
+from cntbench.prompts import Prompts
+from cntbench.sweep import spread
+
+#: A component varies if its standard deviation is above this share of its root mean square.
+VARIES = 1e-6
+#: A constant is optimal if the loss has no steeper slope [nats per standard deviation].
+TOLERANCE = 1e-5
+
+
+def optimal_constants(
+    model: Decoder, prompts: Prompts, *, steps: int, memory_budget: int = 2**30
+) -> list[Tensor]:
+    """Fit the constants of all components.
+
+    Parameters
+    ----------
+    model
+        The decoder; may have been made in inference mode.
+    prompts
+        Prompts with their scored positions and right next tokens.
+    steps
+        Evaluations of the loss and its gradient after the first ones. More of them fit closer.
+    memory_budget
+        Memory to use beyond the model's own and its copy in double precision [bytes]; does not
+        change the numbers.
+
+    Returns
+    -------
+    list of Tensor
+        For each block, in causal order, dims ``component, width``, float64.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        exact = in_double(model)
+        losses = Losses(exact, prompts, memory_budget)
+        means, deviations, vary = _spread(exact, prompts, losses.prompts_at_once)
+        zeros, fitted = torch.zeros_like(means), torch.zeros_like(means)
+        for group in losses.groups:
+            hurts_less = losses.of(group, zeros[group]) < losses.of(group, means[group])
+            start = means[group].where(~(vary[group] & hurts_less)[:, None], 0.0)
+            units = deviations[group, None]
+
+            def evaluate(
+                some: Tensor,
+                moved: Tensor,
+                group: Tensor = group,
+                start: Tensor = start,
+                units: Tensor = units,
+            ) -> tuple[Tensor, Tensor]:
+                constants = start[some] + units[some] * moved
+                value, gradient = losses.with_gradient(group[some], constants)
+                return value, units[some] * gradient
+
+            found = minimise(evaluate, zeros[group], steps=steps, tolerance=TOLERANCE)
+            fitted[group] = start + units * found
+    blocks = _blocks(exact)
+    ends = accumulate(block.n_components for block in blocks)
+    return [
+        fitted[end - block.n_components : end, : block.width]
+        for block, end in zip(blocks, ends, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Cross-entropy when components are replaced by constants, source by source.
+
+    Constants have dims ``source, width``; those of narrower components end with unused numbers.
+    """
+
+    model: Decoder
+    prompts: Prompts
+    memory_budget: int
+
+    @property
+    def groups(self) -> tuple[Tensor, ...]:
+        """Sources that go through at once: all of them, unless one prompt exceeds the budget."""
+        at_once = max(1, self.memory_budget // self._bytes_per_run - 1)
+        return torch.arange(len(self.model.components)).split(at_once)
+
+    @property
+    def prompts_at_once(self) -> int:
+        """Prompts that go through at once with a group of sources."""
+        runs = 1 + len(self.groups[0])
+        affordable = self.memory_budget // (runs * self._bytes_per_run)
+        in_cache = chunking.ROWS_AT_ONCE // (runs * self.prompts.tokens.shape[1])
+        return max(1, min(affordable, in_cache, len(self.prompts)))
+
+    @property
+    def _bytes_per_run(self) -> int:
+        """What one run of one prompt keeps for its gradient."""
+        length, scored = self.prompts.tokens.shape[1], self.prompts.scored.shape[1]
+        layers = sum(4 * self.model.hidden + 2 * b.workspace for b in _blocks(self.model))
+        return 8 * (length * layers + 4 * scored * self.model.vocabulary)
+
+    def of(self, sources: Tensor, constants: Tensor) -> Tensor:
+        """Return the mean over prompts and scored positions [nats], dims ``source``.
+
+        Takes the sources' indices (rising) and the constant of each.
+        """
+        with torch.no_grad():
+            parts = [self._summed(chunk, sources, constants) for chunk in self._chunks()]
+        return torch.stack(parts).sum(dim=0) / len(self.prompts)
+
+    def with_gradient(self, sources: Tensor, constants: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the losses and the gradient of each by its own constant."""
+        leaf = constants.detach().requires_grad_()
+        value = leaf.new_zeros(len(leaf))
+        gradient = torch.zeros_like(leaf)
+        for chunk in self._chunks():
+            found = self._summed(chunk, sources, leaf)
+            value += found.detach()
+            gradient += torch.autograd.grad(found.sum(), leaf)[0]
+        return value / len(self.prompts), gradient / len(self.prompts)
+
+    def _chunks(self) -> Iterator[Prompts]:
+        for first in range(0, len(self.prompts), self.prompts_at_once):
+            yield self.prompts.take(slice(first, first + self.prompts_at_once))
+
+    def _summed(self, prompts: Prompts, sources: Tensor, constants: Tensor) -> Tensor:
+        """Sum the losses over prompts; run 0 is the clean one, and each source joins in its turn.
+
+        See `cntbench.sweep` for the equations. From the queries of the last attention on, nobody
+        reads the positions that are not scored.
+        """
+        model = self.model
+        scored = torch.from_numpy(prompts.scored).to(constants.device)
+        rows = torch.arange(len(prompts), device=constants.device)[:, None]
+        streams = model.embed(torch.from_numpy(prompts.tokens).to(constants.device))[None]
+        last = max(
+            (
+                i
+                for i, s in enumerate(model.stages)
+                if any(isinstance(b, Attention) for b in s.blocks)
+            ),
+            default=0,
+        )
+        place = joined = 0
+        for index, stage in enumerate(model.stages):
+            normed = stage.norm(streams)
+            queries = None
+            if index == last:
+                queries = Queries(normed, scored)
+                normed, streams = normed[:, rows, scored], streams[:, rows, scored]
+            after = streams.clone()
+            joining = []
+            for block in stage.blocks:
+                states = block.states(normed, queries)
+                block.write(states, after)
+                local = sources[(sources >= place) & (sources < place + block.n_components)] - place
+                place += block.n_components
+                mine = constants[joined : joined + len(local), : block.width]
+                joined += len(local)
+                clean = states[0].detach()
+                changes = torch.zeros_like(clean)
+                changes[..., local, :] = mine - clean[..., local, :]
+                joining.append(block.contributions(changes)[local])
+            clean = after[:1].detach()
+            streams = torch.cat([after, *(clean + change for change in joining)])
+        targets = torch.from_numpy(prompts.targets).to(constants.device)
+        logits = model.unembed(model.final_norm(streams[1:]))
+        wanted = targets.expand(len(logits), -1, -1)
+        losses = F.cross_entropy(logits.flatten(0, -2), wanted.flatten(), reduction="none")
+        return losses.view(wanted.shape).mean(dim=-1).sum(dim=-1)
+
+
+def _spread(model: Decoder, prompts: Prompts, at_once: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return each component's mean state, its standard deviation, and whether it varies."""
+    widest = max(block.width for block in _blocks(model))
+    means, squares, variances = [], [], []
+    for one in spread(model, prompts.tokens, at_once):
+        mean, square = one.mean.mean(dim=0), one.square.mean(dim=0)
+        means.append(F.pad(mean, (0, widest - mean.shape[1])))
+        squares.append(square.mean(dim=1))
+        variances.append((square - mean.square()).clamp(min=0).mean(dim=1))
+    deviation, size = torch.cat(variances).sqrt(), torch.cat(squares).sqrt()
+    return torch.cat(means), deviation, deviation > VARIES * size
+
+
+def _blocks(model: Decoder) -> list[Block]:
+    return [block for stage in model.stages for block in stage.blocks]

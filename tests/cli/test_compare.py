@@ -1,0 +1,110 @@
+"""``cntbench compare``: what users type and see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from support.trajectories import run_cli, write_trajectory
+
+from cntbench.compare.ranks import rank_correlation
+from cntbench.storage import open_results
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Run a command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: run_cli(monkeypatch, capsys, *arguments)
+
+
+@pytest.fixture
+def trajectory(tmp_path):
+    """The options of a trajectory that takes a second."""
+    folder = write_trajectory(tmp_path / "checkpoints")
+    return ["--trajectory", f"dir:{folder}", "--tasks", "induction", "--prompts", "4"]
+
+
+def test_ablations_of_a_trajectory(cli, trajectory, tmp_path):
+    names = ["mean", "zero", "noise", "optimal_constant"]
+    asked = ["compare", *trajectory, "--ablations", ",".join(names)]
+    code, out, err = cli(*asked, "-o", "c.nc", "-j", 1)
+    assert (code, err) == (0, "")
+    assert "Rank correlation of edges between ablations on induction" in out
+    assert "The dataset is in c.nc." in out
+    with xr.open_dataset(tmp_path / "c.nc") as found:
+        found.load()
+    assert list(found["ablation"].values) == names
+    assert list(found["checkpoint"].values) == ["step0", "step8", "step100"]
+    assert found.attrs["seed"] == 0
+    draws = found["over_draws"]
+    assert np.isfinite(draws.sel(ablation="noise")).all()
+    assert np.isnan(draws.drop_sel(ablation="noise")).all()
+    for name in ("agreement", "split_half", "consensus_mean", "relative_seconds"):
+        assert np.isfinite(found[name].isel(statistic=0, missing_dims="ignore")).all(), name
+    cost = found["relative_token_layers"]
+    assert cost.sel(ablation="zero") == 1
+    assert cost.sel(ablation="optimal_constant") > 5
+    # The same numbers on two processes, and as those of a run.
+    assert cli(*asked, "-o", "again.nc", "-j", 2)[0] == 0
+    with xr.open_dataset(tmp_path / "again.nc") as again:
+        numbers = [name for name in found.data_vars if "seconds" not in str(name)]
+        xr.testing.assert_allclose(again[numbers].load(), found[numbers])
+    options = ["--ablations", "mean,zero", "-o", "run", "-j", 1]
+    assert cli("run", *trajectory, *options)[0] == 0
+    film = open_results(tmp_path / "run" / "results.nc")["influence"].sel(task="induction")
+    pair = [film.sel(ablation=name, checkpoint="step8").values for name in ("mean", "zero")]
+    cell = found["agreement"].sel(ablation="mean", other_ablation="zero", checkpoint="step8")
+    assert cell.sel(statistic="edge_rank").item() == pytest.approx(rank_correlation(*pair))
+
+
+def test_result_files(cli, trajectory, tmp_path):
+    for seed in (0, 1):
+        options = ["--ablations", "zero,mean", "--seed", seed, "-o", f"run{seed}", "-j", 1]
+        assert cli("run", *trajectory, *options)[0] == 0
+    code, out, err = cli("compare", "--results", "run0/results.nc")
+    assert (code, err) == (0, "")
+    assert "Rank correlation of edges between ablations" in out
+    files = ["--results", "run0/results.nc", "--results", "run1/results.nc"]
+    code, out, err = cli("compare", *files, "-o", "files.nc")
+    assert (code, err) == (0, "")
+    assert "Agreement with run1/results.nc" in out
+    with xr.open_dataset(tmp_path / "files.nc") as found:
+        assert found["agreement"].sizes["file"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--ablations", "zer,mean"], ["unknown ablation 'zer'", "Did you mean 'zero'"]),
+        (["--tasks", "inducton"], ["unknown task 'inducton'", "Did you mean 'induction'"]),
+        (["--trajectory", "dir:nowhere"], ["nowhere: no such folder"]),
+        (["--results", "none.nc"], ["none.nc: no such file"]),
+        (["--results", "none.nc", "--prompts", "3"], ["--prompts would change nothing"]),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(cli, tmp_path, arguments, says):
+    code, out, err = cli("compare", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    for part in says:
+        assert part in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_said(cli, trajectory):
+    code, _, err = cli(
+        "compare",
+        *trajectory,
+        "--ablations",
+        "zero,mean",
+        "--checkpoints",
+        1,
+        "-j",
+        1,
+        "-o",
+        "no/where.nc",
+    )
+    assert code == 2
+    assert "no/where.nc: cannot be written" in err

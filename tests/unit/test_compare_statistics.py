@@ -1,0 +1,234 @@
+"""Statistics of the comparison, against scipy, scikit-learn, naive loops and closed forms."""
+
+from __future__ import annotations
+
+import itertools
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import jaccard_score
+
+from cntbench.compare.agreement import STATISTICS, agreement, film_agreement, top
+from cntbench.compare.intervals import block_interval, t_interval
+from cntbench.compare.ranks import rank_correlation, top_overlap
+from cntbench.compare.reliability import over_draws, spearman_brown, split_half
+from cntbench.compare.strengths import relative_to_layers, strengths
+from cntbench.components import components, feasible
+
+#: Scores with many ties.
+COARSE = hnp.arrays(np.float64, st.integers(2, 12), elements=st.sampled_from([0.0, 1.0, 2.0, 3.5]))
+NODES = components(3, 2, parallel=True)
+LAYERS = np.array([node.layer for node in NODES])
+EDGES = feasible(NODES)
+
+
+def matrix(seed, values=None):
+    """Random influence on the feasible edges."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.random(EDGES.shape) if values is None else rng.choice(values, EDGES.shape)
+    return np.where(EDGES, drawn, np.nan)
+
+
+@given(st.data(), COARSE)
+def test_rank_correlation_is_scipy_s(data, one):
+    other = data.draw(hnp.arrays(np.float64, one.shape, elements=st.floats(-9, 9)))
+    found = rank_correlation(one, other)
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        assert np.isnan(found)
+    else:
+        assert found == pytest.approx(stats.spearmanr(one, other).statistic, abs=1e-12)
+
+
+def test_rank_correlation_leaves_out_what_is_undefined_on_either_side():
+    one = np.array([1.0, 2.0, np.nan, 4.0, 3.0])
+    other = np.array([1.0, 2.0, 9.0, np.nan, 4.0])
+    assert rank_correlation(one, other) == pytest.approx(1)
+    assert np.isnan(rank_correlation([1.0, np.nan], [np.nan, 1.0]))
+    with pytest.raises(ValueError, match="shapes"):
+        rank_correlation([1.0], [1.0, 2.0])
+
+
+@given(st.integers(0, 999), st.integers(1, 8))
+def test_top_overlap_without_ties_is_the_jaccard_index(seed, k):
+    rng = np.random.default_rng(seed)
+    one, other = rng.permutation(8), rng.permutation(8)
+    expected = jaccard_score(one >= 8 - k, other >= 8 - k)
+    assert top_overlap(one, other, k) == pytest.approx(expected)
+
+
+@given(COARSE, st.data())
+def test_top_overlap_is_symmetric_and_blind_to_order(one, data):
+    other = data.draw(hnp.arrays(np.float64, one.shape, elements=st.sampled_from([0.0, 1.0])))
+    k = data.draw(st.integers(1, len(one)))
+    order = np.array(data.draw(st.permutations(range(len(one)))))
+    found = top_overlap(one, other, k)
+    assert 0 <= found <= 1
+    assert top_overlap(other, one, k) == found
+    assert top_overlap(one[order], other[order], k) == pytest.approx(found)
+    assert top_overlap(one, one, k) == 1
+
+
+def test_tied_entries_share_the_places_that_are_left():
+    # One is in the top 2 for sure, three share the other place; on the other side, the first two.
+    assert top_overlap([9, 5, 5, 5], [9, 8, 1, 0], 2) == pytest.approx((4 / 3) / (8 / 3))
+    assert np.isnan(top_overlap([1.0, np.nan], [1.0, 2.0], 2))
+
+
+def test_weights_relative_to_layers_by_a_naive_loop():
+    weights = matrix(0)
+    found = relative_to_layers(weights, LAYERS)
+    for s, t in np.argwhere(EDGES):
+        same = [
+            weights[a, b]
+            for a, b in np.argwhere(EDGES)
+            if LAYERS[a] == LAYERS[s] and LAYERS[b] == LAYERS[t]
+        ]
+        assert found[s, t] == pytest.approx(weights[s, t] / np.mean(same))
+    assert (np.isnan(found) == ~EDGES).all()
+
+
+@given(st.integers(0, 99), st.lists(st.floats(0.1, 10), min_size=3, max_size=3))
+def test_strengths_do_not_see_what_layers_have_in_common(seed, factors):
+    weights = matrix(seed)
+    scale = np.array(factors)
+    other = weights * scale[LAYERS][:, None] * scale[::-1][LAYERS][None, :]
+    for one, two in zip(strengths(weights, LAYERS), strengths(other, LAYERS), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-9)
+
+
+def test_strengths_are_means_over_feasible_edges_and_nan_without():
+    out, into = strengths(np.where(EDGES, 0.0, np.nan), LAYERS)
+    assert np.isnan(out[LAYERS == 2]).all()
+    assert np.isnan(into[LAYERS == 0]).all()
+    assert (out[LAYERS < 2] == 1).all()
+    assert (into[LAYERS > 0] == 1).all()
+
+
+@given(st.integers(0, 99), st.floats(0.1, 10))
+def test_agreement_with_itself_and_with_any_rising_function_is_whole(seed, power):
+    weights = matrix(seed)
+    np.testing.assert_allclose(agreement(weights, weights, LAYERS), 1)
+    edges = agreement(weights, weights**power, LAYERS)[:2]
+    np.testing.assert_allclose(edges, 1)
+    one, two = (
+        agreement(weights, matrix(seed + 1), LAYERS),
+        agreement(matrix(seed + 1), weights, LAYERS),
+    )
+    np.testing.assert_allclose(one, two)
+
+
+def test_top_is_a_share_and_at_least_one():
+    assert top(np.full(75, 1.0), 0.1) == 8
+    assert top(np.array([1.0, np.nan]), 0.1) == 1
+
+
+def film(ablations, checkpoints, seed=0):
+    rng = np.random.default_rng(seed)
+    shape = (2, len(ablations), len(checkpoints), len(NODES), len(NODES))
+    names = [node.name for node in NODES]
+    return xr.DataArray(
+        np.where(EDGES, rng.random(shape), np.nan),
+        dims=("task", "ablation", "checkpoint", "source", "target"),
+        coords={
+            "task": ["a", "b"],
+            "ablation": list(ablations),
+            "checkpoint": list(checkpoints),
+            "step": ("checkpoint", np.arange(len(checkpoints))),
+            "source": names,
+            "target": names,
+        },
+    )
+
+
+def test_film_agreement_of_all_pairs():
+    one = film(["x", "y", "z"], ["s0", "s1", "s2"])
+    found = film_agreement(one, one.rename(ablation="other_ablation"), LAYERS)
+    values = found["agreement"]
+    assert set(values.dims) == {"statistic", "task", "ablation", "other_ablation", "checkpoint"}
+    assert list(found["statistic"].values) == list(STATISTICS)
+    assert list(found["step"].values) == [0, 1, 2]
+    for task, a, b, c in itertools.product("ab", "xyz", "xyz", ["s0", "s2"]):
+        pair = [one.sel(task=task, ablation=name, checkpoint=c).values for name in (a, b)]
+        cell = values.sel(task=task, ablation=a, other_ablation=b, checkpoint=c)
+        np.testing.assert_allclose(cell, agreement(*pair, LAYERS))
+    mean = found["agreement_mean"].transpose(*(d for d in values.dims if d != "checkpoint"))
+    np.testing.assert_allclose(mean, values.mean("checkpoint"))
+    assert (found["agreement_low"] <= found["agreement_mean"] + 1e-12).all()
+    assert (found["agreement_high"] >= found["agreement_mean"] - 1e-12).all()
+
+
+def test_film_agreement_one_by_one():
+    one, other = film(["x", "y"], ["s0"]), film(["x", "y"], ["s0"], seed=1)
+    found = film_agreement(one, other, LAYERS)["agreement"]
+    assert found.dims == ("statistic", "task", "ablation", "checkpoint")
+    pair = [f.sel(task="a", ablation="y", checkpoint="s0").values for f in (one, other)]
+    np.testing.assert_allclose(found.sel(task="a", ablation="y")[:, 0], agreement(*pair, LAYERS))
+
+
+@given(hnp.arrays(np.float64, st.integers(2, 9), elements=st.floats(-5, 5)))
+def test_the_t_interval_is_scipy_s(values):
+    mean, low, high = t_interval(values)
+    assert mean == pytest.approx(values.mean())
+    if stats.sem(values) > 1e-9:
+        expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        assert (low, high) == pytest.approx((expected.low, expected.high))
+
+
+def test_intervals_of_few_values():
+    for interval in (t_interval, block_interval):
+        assert np.isnan(interval([])).all()
+        assert interval([np.nan, 2.0])[0] == 2
+        assert np.isnan(interval([np.nan, 2.0])[1:]).all()
+        assert interval([3.0, 3.0, np.nan]) == (3, 3, 3)
+
+
+@given(hnp.arrays(np.float64, st.integers(2, 20), elements=st.floats(-5, 5)), st.integers(0, 9))
+def test_the_block_interval_holds_the_mean_and_stays_within_the_values(values, seed):
+    mean, low, high = block_interval(values, seed=seed)
+    assert mean == pytest.approx(values.mean())
+    assert values.min() - 1e-9 <= low <= high <= values.max() + 1e-9
+    assert block_interval(values, seed=seed) == (mean, low, high)
+    shifted = block_interval(values + 1, seed=seed)
+    np.testing.assert_allclose(shifted, np.array([mean, low, high]) + 1, atol=1e-9)
+
+
+def test_the_block_interval_is_as_wide_as_the_bootstrap_for_values_in_no_order():
+    values = np.random.default_rng(0).standard_normal(500)
+    _, low, high = block_interval(values)
+    simple = stats.bootstrap((values,), np.mean, rng=0, method="percentile").confidence_interval
+    assert high - low == pytest.approx(simple.high - simple.low, rel=0.15)
+
+
+def test_the_block_interval_is_wider_where_neighbours_resemble_each_other():
+    values = np.repeat(np.random.default_rng(0).standard_normal(50), 10)
+    _, low, high = block_interval(values)
+    _, least, most = block_interval(np.random.default_rng(1).permutation(values))
+    assert high - low > 2 * (most - least)
+
+
+def test_spearman_brown():
+    assert spearman_brown(0.5) == pytest.approx(2 / 3)
+    assert [spearman_brown(r) for r in (-1, 0, 1)] == [-1, 0, 1]
+
+
+@given(st.integers(0, 99))
+def test_reliability_of_matrices(seed):
+    one, two, three = matrix(seed), matrix(seed + 1), matrix(seed + 2)
+    rho = stats.spearmanr(one[EDGES], two[EDGES]).statistic
+    assert split_half(one, two) == pytest.approx(2 * rho / (1 + abs(rho)))
+    pairs = [(one, two), (one, three), (two, three)]
+    expected = np.mean([stats.spearmanr(a[EDGES], b[EDGES]).statistic for a, b in pairs])
+    assert over_draws([one, two, three]) == pytest.approx(expected)
+    assert np.isnan(over_draws([one]))
+
+
+def test_halves_predict_the_reliability_of_the_whole():
+    # Signal and noise of equal variance in a half: ρ = ½ between halves, ⅔ between wholes.
+    rng = np.random.default_rng(0)
+    signal, noise = rng.standard_normal(20000), rng.standard_normal((2, 20000))
+    assert split_half(signal + noise[0], signal + noise[1]) == pytest.approx(2 / 3, abs=0.03)

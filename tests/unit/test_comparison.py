@@ -1,0 +1,181 @@
+"""The comparison as a dataset, and as tables."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+from rich.console import Console
+
+from cntbench.compare.agreement import STATISTICS
+from cntbench.compare.diagnostics import Diagnostic, diagnostics
+from cntbench.compare.recovery import Recovery, recovery
+from cntbench.compare.table import comparison
+from cntbench.compare.trained import spread_out
+from cntbench.components import components, feasible
+from cntbench.models.trajectory import Checkpoint
+from cntbench.report.comparison import comparison_tables
+
+NODES = components(3, 2, parallel=True)
+EDGES = feasible(NODES)
+
+
+def trained(ablations=("mean", "zero", "noise"), tasks=("induction",), checkpoints=4):
+    """What `measure_trained` gives, with random numbers."""
+    rng = np.random.default_rng(0)
+    names = [node.name for node in NODES]
+    cell = (len(tasks), len(ablations), checkpoints)
+    dims = ("task", "ablation", "checkpoint")
+    layers = [node.layer for node in NODES]
+
+    def variable(dims, values, name):
+        return dims, values, {"units": "1", "long_name": name}
+
+    film = np.where(EDGES, rng.random((*cell, *EDGES.shape)), np.nan)
+    return xr.Dataset(
+        {
+            "influence": variable((*dims, "source", "target"), film, "influence"),
+            "split_half": variable(dims, rng.random(cell), "split half"),
+            "over_draws": variable(dims, np.full(cell, np.nan), "over draws"),
+            "seconds": variable(dims, 1 + rng.random(cell), "seconds"),
+            "token_layers": variable(dims[:2], 1 + rng.random(cell[:2]), "token-layers"),
+        },
+        coords={
+            "task": list(tasks),
+            "ablation": list(ablations),
+            "checkpoint": [f"step{i}" for i in range(checkpoints)],
+            "step": ("checkpoint", np.arange(checkpoints)),
+            "source": names,
+            "target": names,
+            "source_layer": ("source", layers),
+            "target_layer": ("target", layers),
+        },
+    )
+
+
+def recovered(ablations=("zero", "mine")):
+    rng = np.random.default_rng(1)
+    truth = EDGES & (rng.random(EDGES.shape) < 0.3)
+    return recovery(
+        Recovery(
+            circuit,
+            difficulty,
+            seed,
+            name,
+            np.where(EDGES, rng.random(EDGES.shape), np.nan),
+            truth,
+            truth,
+        )
+        for circuit in ("chain", "random_dag")
+        for difficulty in ("exact", "realistic")
+        for seed in range(3)
+        for name in ablations
+    )
+
+
+def diagnosed(ablations=("zero", "mine")):
+    circuits = ("constant", "or_gate", "backup", "cancel", "chain", "null")
+    return diagnostics(
+        Diagnostic(circuit, name, name == "mine", 0.123, 1e-6, "nothing there")
+        for circuit in circuits
+        for name in ablations
+    )
+
+
+def test_each_ablation_is_held_against_the_mean_of_the_others():
+    found = comparison(trained())
+    values = found["agreement"].sel(task="induction", ablation="zero")
+    others = values.sel(other_ablation=["mean", "noise"]).mean("other_ablation")
+    mean = found["consensus_mean"].sel(ablation="zero")
+    np.testing.assert_allclose(mean, others.mean("checkpoint"))
+    assert (found["consensus_low"] <= found["consensus_mean"]).all()
+    assert (found["consensus_high"] >= found["consensus_mean"]).all()
+
+
+def test_costs_are_relative_to_zero():
+    made = trained(tasks=("induction", "bigram"))
+    found = comparison(made)
+    for name in ("seconds", "token_layers"):
+        total = made[name].sum([dim for dim in made[name].dims if dim != "ablation"])
+        np.testing.assert_allclose(
+            found[f"relative_{name}"], total / total.sel(ablation="zero").item()
+        )
+    alone = comparison(made.sel(ablation=["mean", "noise"]))
+    assert np.isnan(alone["relative_seconds"]).all()
+
+
+def test_parts_share_one_coordinate_of_ablations():
+    found = comparison(trained(), recovered(), diagnosed())
+    assert list(found["ablation"].values) == ["mean", "zero", "noise", "mine"]
+    assert np.isnan(found["auroc"].sel(ablation="noise")).all()
+    assert (found["seeds"].sel(ablation="noise") == 0).all()
+    assert (found["what"].sel(ablation="noise") == "").all()
+    xr.testing.assert_equal(
+        found["auroc"].sel(ablation=["zero", "mine"]).drop_attrs(),
+        recovered()["auroc"].drop_attrs(),
+    )
+    assert found["passed"].dims == ("special", "ablation")
+    for name, variable in found.data_vars.items():
+        assert variable.attrs.get("long_name"), name
+        assert name == "what" or variable.attrs["units"] in ("1", "s"), name
+
+
+@pytest.mark.parametrize("parts", [(trained(),), (None, recovered()), (None, None, diagnosed())])
+def test_a_comparison_can_be_written(parts, tmp_path):
+    found = comparison(*parts)
+    found.to_netcdf(tmp_path / "x.nc", engine="netcdf4")
+    with xr.open_dataset(tmp_path / "x.nc") as read:
+        xr.testing.assert_allclose(read.load(), found)
+
+
+def printed(dataset):
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(comparison_tables(dataset))
+    return console.export_text()
+
+
+LONG = ("zero", "mean", "mean_overall", "mean_reference_by_position", "optimal_constant")
+MANY = (*LONG, *(f"another_ablation_{i}" for i in range(9)))
+
+
+def test_tables_show_the_numbers_within_100_columns():
+    found = comparison(trained(MANY), recovered(LONG), diagnosed(LONG))
+    text = printed(found)
+    assert "…" not in text
+    for name in MANY:
+        assert len(re.findall(rf"\b{name}\b", text)) >= 2
+    first, second = LONG[:2]
+    value = found["agreement_mean"].sel(
+        statistic="edge_rank", task="induction", ablation=first, other_ablation=second
+    )
+    assert re.search(rf"1 {first} +· +{value.item():.2f} ", text)
+    half = found["split_half_mean"].sel(ablation="mean_overall").item()
+    assert re.search(rf"mean_overall .*{half:.2f} ", text)
+    auroc = found["auroc"].sel(difficulty="exact", truth="direct", ablation="zero").mean().item()
+    assert re.search(rf"zero +{auroc:.2f} / ", text)
+    assert re.search(r"random scores +0\.50 / ", text)
+    assert re.search(r"zero +fail 0\.12 +fail 0\.12", text)
+
+
+def test_only_what_there_is_is_shown():
+    assert "Recovery" not in printed(comparison(trained()))
+    only = printed(comparison(None, recovered()))
+    assert "Recovery" in only
+    assert "Agreement" not in only
+    assert "Diagnostics" not in only
+
+
+def test_every_statistic_is_named():
+    named = comparison(trained())["statistic"]
+    assert list(named.values) == list(STATISTICS)
+    assert all(name in named.attrs["long_name"] for name in STATISTICS)
+
+
+def test_checkpoints_are_spread_and_no_weights_stand_twice(tmp_path):
+    revisions = ["a", "a", "b", "c", "d", "e", "f"]
+    checkpoints = [Checkpoint(f"step{i}", i, r, tmp_path) for i, r in enumerate(revisions)]
+    assert [c.step for c in spread_out(checkpoints, 3)] == [0, 3, 6]
+    assert [c.step for c in spread_out(checkpoints, 99)] == [0, 2, 3, 4, 5, 6]
+    assert [c.step for c in spread_out(checkpoints, 1)] == [0]
