@@ -203,6 +203,13 @@ def compare(
     ] = None,
     prompts: Annotated[int | None, typer.Option(help="Number of prompts of each task.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of prompts and random draws.")] = None,
+    circuits: Annotated[
+        str | None,
+        typer.Option(
+            help="Planted circuits, separated by commas; '' for none [all without dynamics].",
+            metavar="NAMES",
+        ),
+    ] = None,
     checkpoints: Annotated[
         int, typer.Option(min=1, help="Number of checkpoints, spread over the trajectory.")
     ] = 8,
@@ -216,7 +223,7 @@ def compare(
     ] = None,
     specs: Specs = None,
 ) -> None:
-    """Compare ablation methods: agreement, reliability and cost on a trained trajectory."""
+    """Compare ablation methods: on planted circuits, and on a trained trajectory."""
     from cntbench.catalogue import load_catalogue
     from cntbench.compare.command import compare_ablations, write_comparison
     from cntbench.compare.files import compare_files, refuse_beside_results
@@ -239,6 +246,7 @@ def compare(
             found = compare_ablations(
                 load_catalogue(specs or ()),
                 asked,
+                circuits=_names(circuits),
                 checkpoints=checkpoints,
                 progress=progress,
                 jobs=jobs or _cores(),

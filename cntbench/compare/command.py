@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from cntbench.catalogue import Catalogue
+from cntbench.compare.diagnostics import diagnostics
+from cntbench.compare.planted import measure_planted
+from cntbench.compare.recovery import recovery
 from cntbench.compare.table import comparison
 from cntbench.compare.trained import measure_trained
+from cntbench.errors import unknown
+from cntbench.models.planted.circuit import Circuit
 from cntbench.models.trajectory import Progress
 from cntbench.plan import make_plan
 from cntbench.storage import write_atomically
@@ -23,11 +28,12 @@ def compare_ablations(
     catalogue: Catalogue,
     changes: Mapping[str, Any],
     *,
+    circuits: Sequence[str] | None = None,
     checkpoints: int,
     progress: Progress,
     jobs: int,
 ) -> xr.Dataset:
-    """Compare ablations on a trained trajectory.
+    """Compare ablations on planted circuits and on a trained trajectory.
 
     Parameters
     ----------
@@ -35,6 +41,8 @@ def compare_ablations(
         Where names are looked up.
     changes
         Keys of the study ``compare`` that the user wants otherwise.
+    circuits
+        Names of planted circuits; by default all that have no dynamics.
     checkpoints
         How many, spread over the trajectory.
     progress
@@ -48,12 +56,29 @@ def compare_ablations(
         If a name is unknown, or the trajectory cannot be measured.
     """
     plan = make_plan(catalogue, catalogue.amend(catalogue.study(STUDY), changes), progress)
+    recovered, diagnosed = measure_planted(
+        catalogue, plan.study, _circuits(catalogue, circuits), progress=progress, jobs=jobs
+    )
     trained = measure_trained(plan, checkpoints=checkpoints, progress=progress, jobs=jobs)
-    dataset = comparison(trained, seed=plan.study.spec.seed)
+    dataset = comparison(
+        trained,
+        recovery(recovered) if recovered else None,
+        diagnostics(diagnosed) if diagnosed else None,
+        seed=plan.study.spec.seed,
+    )
     dataset.attrs["source"] = plan.trajectory.identity
     dataset.attrs["prompts"] = plan.study.spec.prompts
     dataset.attrs["seed"] = plan.study.spec.seed
     return dataset
+
+
+def _circuits(catalogue: Catalogue, names: Sequence[str] | None) -> list[Circuit]:
+    if names is None:
+        return [circuit for circuit in catalogue.planted.values() if len(circuit.steps) == 1]
+    for name in names:
+        if name not in catalogue.planted:
+            raise unknown("planted circuit", name, catalogue.planted)
+    return [catalogue.planted[name] for name in dict.fromkeys(names)]
 
 
 def write_comparison(dataset: xr.Dataset, path: Path) -> None:

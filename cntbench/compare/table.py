@@ -86,7 +86,7 @@ def _cost(trained: xr.Dataset) -> xr.Dataset:
     known = YARDSTICK in trained["ablation"].values
     for name, total in (
         ("seconds", found["seconds"].sum(["task", "checkpoint"])),
-        ("token_layers", found["token_layers"].sum("task")),
+        ("token_layers", found["token_layers"].sum("task", min_count=1)),
     ):
         yardstick = total.sel(ablation=YARDSTICK, drop=True) if known else np.nan
         found[f"relative_{name}"] = (total / yardstick).assign_attrs(

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
+from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 
 import numpy as np
-import torch
 import xarray as xr
 
 from cntbench.ablation import Ablation
 from cntbench.catalogue import Task
 from cntbench.compare.cost import token_layers
+from cntbench.compare.processes import each
 from cntbench.compare.reliability import over_draws, split_half
 from cntbench.influence import Influence, influence
 from cntbench.models.decoder import Decoder
@@ -75,7 +72,7 @@ def measure_trained(
     chosen = spread_out(plan.trajectory.checkpoints, checkpoints)
     drawing = _drawing(plan, chosen[0])
     parts = []
-    for part in _each(plan, chosen, drawing, min(jobs, len(chosen))):
+    for part in each(partial(_at, plan, drawing), chosen, jobs=jobs):
         parts.append(part)
         progress("comparing", len(parts), len(chosen))
     together = xr.concat(
@@ -96,31 +93,6 @@ def _drawing(plan: Plan, checkpoint: Checkpoint) -> frozenset[str]:
         if not np.array_equal(one, other, equal_nan=True):
             found.add(entry.name)
     return frozenset(found)
-
-
-def _each(
-    plan: Plan, chosen: Sequence[Checkpoint], drawing: frozenset[str], jobs: int
-) -> Iterator[xr.Dataset]:
-    if jobs == 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield from (_at(plan, drawing, checkpoint) for checkpoint in chosen)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
-    try:
-        yield from pool.map(_at, repeat(plan), repeat(drawing), chosen)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's business
-    torch.set_num_threads(1)
 
 
 def _empty(plan: Plan, checkpoint: Checkpoint) -> xr.Dataset:
@@ -163,6 +135,8 @@ def _at(plan: Plan, drawing: frozenset[str], checkpoint: Checkpoint) -> xr.Datas
             if entry.name in drawing:
                 again = cell.measure(method, made, seed=cell.seed + 1)
                 dataset["over_draws"][t, a] = over_draws([found, again])
+            if method.scope == "direct" or method.draws > 1:
+                continue
             dataset["token_layers"][t, a] = token_layers(
                 model.components,
                 method.replacement,

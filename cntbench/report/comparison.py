@@ -19,20 +19,28 @@ def comparison_tables(dataset: xr.Dataset) -> RenderableType:
     """Return the tables of a comparison, for whatever it holds: see `cntbench.compare.table`."""
     parts: list[RenderableType] = []
     if "auroc" in dataset:
-        parts.append(_recovery(dataset))
+        parts += _recovery(dataset)
     if "passed" in dataset:
-        parts.append(_diagnostics(dataset))
+        parts += [_diagnostics(dataset), *_failures(dataset)]
     if "other_ablation" in dataset.dims:
         parts += _pairs(dataset)
     if "file" in dataset.dims:
         parts += _files(dataset)
     if "split_half" in dataset:
         parts.append(_trained(dataset))
+    parts += _verdicts(dataset)
     return Group(*parts)
 
 
-def _recovery(dataset: xr.Dataset) -> Table:
-    table = _table("Recovery of planted edges, mean over circuits: AUROC / average precision")
+def _recovery(dataset: xr.Dataset) -> Iterator[Table]:
+    """Score methods on circuits without diagnostics; the special ones have their own table."""
+    plain = _plain(dataset)
+    if not plain:
+        return
+    table = _table(
+        "Recovery of planted edges, direct and total ones: AUROC / average precision, mean over\n"
+        f"{', '.join(map(escape, plain))}"
+    )
     table.add_column("ablation", no_wrap=True)
     columns = [
         {"difficulty": difficulty, "truth": truth}
@@ -41,7 +49,8 @@ def _recovery(dataset: xr.Dataset) -> Table:
     ]
     for at in columns:
         table.add_column(f"{at['difficulty']}\n{at['truth']}", justify="right", no_wrap=True)
-    means = dataset[["auroc", "ap", "baseline_ap"]].mean("circuit", skipna=True)
+    names = ["auroc", "ap", "baseline_ap"]
+    means = dataset[names].sel(circuit=plain).mean("circuit", skipna=True)
     for name in dataset["ablation"].values:
         cells = (means.sel(**at, ablation=name) for at in columns)
         table.add_row(
@@ -49,25 +58,85 @@ def _recovery(dataset: xr.Dataset) -> Table:
         )
     chance = (means.sel(at)["baseline_ap"].mean("ablation") for at in columns)
     table.add_row("random scores", *(f"0.50 / {_number(value)}" for value in chance), style="dim")
-    return table
+    yield table
+
+
+def _plain(dataset: xr.Dataset) -> list[str]:
+    """Return the circuits without diagnostics."""
+    special = set(dataset["special"].values) if "special" in dataset else set()
+    return [name for name in dataset["circuit"].values if name not in special]
 
 
 def _diagnostics(dataset: xr.Dataset) -> Table:
-    table = _table("Diagnostics on special circuits: pass or fail, and the number behind it")
-    table.add_column("ablation", no_wrap=True)
+    table = _table("Diagnostics on special circuits: passed or failed")
+    table.add_column("circuit", no_wrap=True)
+    names = _diagnosed(dataset)
+    numbered = [str(name) for name in dataset["ablation"].values]
+    for name in names:
+        table.add_column(str(numbered.index(name) + 1), justify="right", no_wrap=True)
     for circuit in dataset["special"].values:
-        table.add_column(escape(str(circuit)), justify="right", no_wrap=True)
-    for name in dataset["ablation"].values:
-        row = dataset.sel(ablation=name)
-        table.add_row(escape(str(name)), *(_verdict(row.sel(special=c)) for c in row["special"]))
+        row = dataset["passed"].sel(special=circuit)
+        marks = (_MARKS[row.sel(ablation=name).item()] for name in names)
+        table.add_row(escape(str(circuit)), *marks)
+    table.caption = ", ".join(f"{numbered.index(n) + 1} {escape(n)}" for n in names)
+    table.caption_justify = "left"
     return table
 
 
-def _verdict(cell: xr.Dataset) -> str:
-    passed, value = cell["passed"].item(), cell["value"].item()
-    if np.isnan(passed):
-        return ""
-    return f"[green]pass[/] {value:.2g}" if passed else f"[red]fail[/] {value:.2g}"
+_MARKS = {1.0: "[green]✓[/]", 0.0: "[red]✗[/]"}
+
+
+def _diagnosed(dataset: xr.Dataset) -> list[str]:
+    """Return the ablations that diagnostics are about."""
+    return [
+        str(name)
+        for name in dataset["ablation"].values
+        if np.isfinite(dataset["passed"].sel(ablation=name)).all()
+    ]
+
+
+def _failures(dataset: xr.Dataset) -> Iterator[str]:
+    """Say who fails where, by which number, and why."""
+    names = _diagnosed(dataset)
+    for circuit in dataset["special"].values:
+        here = dataset.sel(special=circuit)
+        failed: dict[str, list[str]] = {}
+        for name in names:
+            cell = here.sel(ablation=name)
+            if cell["passed"] == 0:
+                value = f"{escape(name)} {cell['value'].item():.2g}"
+                failed.setdefault(str(cell["what"].item()), []).append(value)
+        for what, who in failed.items():
+            yield f"[bold]{escape(str(circuit))}[/]: {escape(what)}\n    {', '.join(who)}"
+    yield ""
+
+
+def _verdicts(dataset: xr.Dataset) -> Iterator[str]:
+    """Say in a line what is known of each ablation."""
+    if "auroc" not in dataset and "passed" not in dataset:
+        return
+    yield "[bold]Verdicts[/]"
+    for name in dataset["ablation"].values:
+        row, said = dataset.sel(ablation=name), []
+        if "auroc" in row:
+            scores = row["auroc"].sel(circuit=_plain(dataset)).mean("circuit")
+            said += [
+                f"{difficulty} AUROC "
+                + ", ".join(
+                    f"{_number(scores.sel(difficulty=difficulty, truth=truth))} {truth}"
+                    for truth in row["truth"].values
+                )
+                for difficulty in row["difficulty"].values
+                if np.isfinite(scores.sel(difficulty=difficulty)).any()
+            ]
+        if "passed" in row and row["passed"].notnull().any():
+            failed = [str(c) for c in row["special"].values if row["passed"].sel(special=c) == 0]
+            said.append(f"fails {', '.join(failed)}" if failed else "fails no diagnostic")
+        if "split_half" in row:
+            said.append(f"split half {_number(row['split_half_mean'])}")
+            if np.isfinite(row["relative_seconds"]):
+                said.append(f"{row['relative_seconds'].item():.2g}× the time of zero")
+        yield f" {escape(str(name))}: {escape('; '.join(said))}"
 
 
 def _pairs(dataset: xr.Dataset) -> Iterator[Table]:
@@ -119,12 +188,11 @@ def _trained(dataset: xr.Dataset) -> Table:
     table.add_column("ablation", no_wrap=True)
     for heading in (
         "edges\nρ",
-        "edges\ntop",
         "spread\nρ",
         "gather\nρ",
         "split\nhalf",
         "draws\nρ",
-        "token-\nlayers",
+        "token\nlayers",
         "time",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -136,18 +204,20 @@ def _trained(dataset: xr.Dataset) -> Table:
             _with_interval(row.sel(statistic="edge_rank"), "consensus"),
             *(
                 _number(consensus.sel(statistic=statistic))
-                for statistic in ("edge_top", "spreader_rank", "gatherer_rank")
+                for statistic in ("spreader_rank", "gatherer_rank")
             ),
             _number(row["split_half_mean"]),
             _number(row["over_draws_mean"]),
-            *(_number(row[f"relative_{cost}"], "{:.3g}×") for cost in ("token_layers", "seconds")),
+            *(_number(row[f"relative_{cost}"], "{:.2g}×") for cost in ("token_layers", "seconds")),
         )
     return table
 
 
 def _with_interval(cell: xr.Dataset, name: str) -> str:
     mean, low, high = (cell[f"{name}_{end}"].item() for end in ("mean", "low", "high"))
-    return _number(mean) if np.isnan(low) else f"{mean:.2f} {low:.2f}–{high:.2f}"
+    if np.isnan(low):
+        return _number(mean)
+    return f"{mean:.2f} {low:.2f}–{high:.2f}".replace(" 0.", " .").replace("–0.", "–.")
 
 
 def _number(value: float | xr.DataArray, form: str = "{:.2f}") -> str:

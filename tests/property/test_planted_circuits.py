@@ -54,12 +54,25 @@ def test_total_effects_of_random_dags_are_their_closure(text, seed):
         assert (influence[truth.feasible & ~truth.total] <= ABSENT).all()
 
 
+@given(text=random_dags(), seed=st.integers(0, 1000))
+@settings(max_examples=20)
+def test_direct_effects_of_random_dags_are_their_edges(text, seed):
+    with tempfile.TemporaryDirectory() as folder:
+        circuit = Circuit.read(write(Path(folder), text))
+    truth = circuit.truth()
+    for influence in measure(circuit.decoder("exact", seed), seed=seed, scope="direct").influence:
+        # A single edge has no other path to cancel with.
+        assert (influence[truth.direct] >= PRESENT).all()
+        assert (influence[truth.feasible & ~truth.direct] <= ABSENT).all()
+
+
+@pytest.mark.parametrize("scope", ["total", "direct"])
 @pytest.mark.parametrize("name", CIRCUITS)
-def test_diagnostics_come_out_as_stated(name):
+def test_diagnostics_come_out_as_stated(name, scope):
     circuit = shipped()[name]
-    found = measure(circuit.decoder())
+    found = measure(circuit.decoder(), scope=scope)
     for diagnostic in circuit.diagnostics:
-        if diagnostic.scope != "total":
+        if diagnostic.scope != scope:
             continue
         for family in FAMILIES:
             passed = diagnostic.passed(edge(found, circuit, family, *diagnostic.edge))

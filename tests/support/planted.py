@@ -12,6 +12,7 @@ from cntbench.catalogue import load_catalogue
 from cntbench.influence import Influence, influence
 from cntbench.models.decoder import Decoder
 from cntbench.models.planted.circuit import Circuit
+from cntbench.models.planted.spec import Scope
 from cntbench.prompts import Language
 
 #: Replacements whose behaviour on the circuits is stated; the ablations are called alike.
@@ -29,14 +30,20 @@ def shipped() -> dict[str, Circuit]:
 
 
 def measure(
-    model: Decoder, *, task: str = "random_tokens", count: int = 8, seed: int = 0
+    model: Decoder,
+    *,
+    task: str = "random_tokens",
+    count: int = 8,
+    seed: int = 0,
+    scope: Scope = "total",
 ) -> Influence:
-    """What `FAMILIES` see."""
+    """What the methods of `FAMILIES` see that have a scope."""
     catalogue = load_catalogue()
     prompts = catalogue.tasks[task].prompts(
         Language(np.arange(model.vocabulary)), count=count, seed=seed
     )
-    methods = [catalogue.ablations[name].method for name in FAMILIES]
+    names = FAMILIES if scope == "total" else [f"{name}_direct" for name in FAMILIES]
+    methods = [catalogue.ablations[name].method for name in names]
     return influence(model, prompts, methods, seed=seed)
 
 

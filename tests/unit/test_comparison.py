@@ -153,10 +153,16 @@ def test_tables_show_the_numbers_within_100_columns():
     assert re.search(rf"1 {first} +· +{value.item():.2f} ", text)
     half = found["split_half_mean"].sel(ablation="mean_overall").item()
     assert re.search(rf"mean_overall .*{half:.2f} ", text)
-    auroc = found["auroc"].sel(difficulty="exact", truth="direct", ablation="zero").mean().item()
+    zero = found["auroc"].sel(circuit="random_dag", ablation="zero")
+    auroc = zero.sel(difficulty="exact", truth="direct").item()
     assert re.search(rf"zero +{auroc:.2f} / ", text)
     assert re.search(r"random scores +0\.50 / ", text)
-    assert re.search(r"zero +fail 0\.12 +fail 0\.12", text)
+    assert re.search(r"constant +✗ +✗ +✗ +✗ +✗ *\n", text)
+    assert re.search(r"constant: nothing there\n +zero 0\.12, mean 0\.12, ", text)
+    verdict = re.search(r"\n zero: (.*?)\n mean:", text, re.DOTALL)[1].replace("\n", " ")
+    assert f"exact AUROC {auroc:.2f} direct" in verdict
+    assert "fails constant, or_gate, backup, cancel, chain, null;" in verdict
+    assert "1× the time of zero" in verdict
 
 
 def test_only_what_there_is_is_shown():

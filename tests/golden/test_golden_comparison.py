@@ -1,0 +1,90 @@
+"""The comparison on exact planted circuits: shipped ablations still find what they found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from cntbench.catalogue import StudyEntry, load_catalogue
+from cntbench.compare.diagnostics import diagnostics
+from cntbench.compare.planted import measure_planted
+from cntbench.compare.recovery import recovery
+from cntbench.compare.table import comparison
+from cntbench.golden import excess
+from cntbench.specs import StudySpec
+
+FILE = Path(__file__).parents[2] / "golden" / "planted" / "exact.nc"
+NUMBERS = ("auroc", "ap", "baseline_ap", "value")
+
+
+@pytest.fixture(scope="module")
+def found() -> xr.Dataset:
+    """Every shipped ablation on every circuit without dynamics, one exact model of each."""
+    catalogue = load_catalogue()
+    spec = StudySpec(
+        version=1,
+        summary="Every ablation on the exact circuits.",
+        trajectory="nano",
+        tasks=("induction",),
+        ablations=tuple(catalogue.ablations),
+    )
+    recovered, diagnosed = measure_planted(
+        catalogue,
+        StudyEntry("golden", FILE, spec),
+        [circuit for circuit in catalogue.planted.values() if len(circuit.steps) == 1],
+        difficulties=("exact",),
+        seeds=1,
+        prompts=8,
+        progress=lambda *_: None,
+    )
+    dataset = comparison(None, recovery(recovered), diagnostics(diagnosed))
+    return dataset[[*NUMBERS, "passed", "what"]]
+
+
+def test_no_method_finds_anything_else(found: xr.Dataset, request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--update-golden"):
+        FILE.parent.mkdir(exist_ok=True)
+        found.to_netcdf(FILE)
+    assert FILE.is_file(), "pytest tests/golden --update-golden makes it"
+    golden = xr.load_dataset(FILE)
+    for name in golden.coords:
+        assert list(golden[name].values) == list(found[name].values), name
+    for name in NUMBERS:
+        apart = xr.apply_ufunc(excess, golden[name], found[name])
+        worst = apart.where(apart == apart.max(), drop=True)
+        assert apart.max() <= 1, f"{name} has moved, by {apart.max().item()} tolerances:\n{worst}"
+    xr.testing.assert_equal(golden[["passed", "what"]], found[["passed", "what"]])
+
+
+def test_direct_methods_recover_the_planted_edges(found: xr.Dataset) -> None:
+    catalogue = load_catalogue()
+    direct = [
+        name
+        for name, entry in catalogue.ablations.items()
+        if entry.method.scope == "direct" and not entry.method.replacement.random
+    ]
+    dags = [name for name, circuit in catalogue.planted.items() if circuit.spec.random]
+    assert direct
+    assert dags
+    scores = found.sel(circuit=dags, ablation=direct, truth="direct")
+    assert (scores["auroc"] == 1).all()
+    np.testing.assert_allclose(scores["ap"], 1)
+
+
+def test_methods_see_what_the_circuits_say_of_them(found: xr.Dataset) -> None:
+    catalogue = load_catalogue()
+    for name in ("zero", "mean", "resample", "zero_direct", "mean_direct", "resample_direct"):
+        method = catalogue.ablations[name].method
+        family = name.partition("_")[0]
+        for special in found["special"].values:
+            stated = [
+                family not in diagnostic.fails
+                for diagnostic in catalogue.planted[special].diagnostics
+                if diagnostic.scope == method.scope
+            ]
+            if stated:
+                passed = found["passed"].sel(special=special, ablation=name)
+                assert bool(passed) == all(stated), f"{name} on {special}"
