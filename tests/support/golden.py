@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import torch
 import xarray as xr
 
 from cntbench.catalogue import Catalogue, StudyEntry, load_catalogue
+from cntbench.compare.processes import each
 from cntbench.dataset import film
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters import gpt_neox
 from cntbench.models.decoder import Decoder
-from cntbench.plan import make_plan
+from cntbench.models.trajectory import Checkpoint
+from cntbench.plan import Plan, make_plan
 from cntbench.runner import measure, provenance
 from cntbench.specs import StudySpec
 
@@ -40,20 +43,20 @@ def in_float64(folder: Path) -> Decoder:
     return gpt_neox.decoder(config, tensors)
 
 
+def _measure_checkpoint(plan: Plan, double: bool, checkpoint: Checkpoint) -> xr.Dataset:
+    model = in_float64(checkpoint.folder) if double else plan.trajectory.load(checkpoint)
+    return measure(plan, plan.prompts(), checkpoint, model)
+
+
 def measure_golden(
     trajectory: Path, *, double: bool = False, steps: Sequence[int] = ()
 ) -> xr.Dataset:
     """Measure everything (at some steps), in float32 as users do, or in float64."""
-    torch.set_num_threads(1)
     catalogue = load_catalogue()
     plan = make_plan(catalogue, golden_study(catalogue, trajectory), lambda *_: None)
-    prompts = plan.prompts()
-    parts = []
-    for checkpoint in plan.trajectory.checkpoints:
-        if steps and checkpoint.step not in steps:
-            continue
-        model = in_float64(checkpoint.folder) if double else plan.trajectory.load(checkpoint)
-        parts.append(measure(plan, prompts, checkpoint, model))
+    chosen = [c for c in plan.trajectory.checkpoints if not steps or c.step in steps]
+    work = partial(_measure_checkpoint, plan, double)
+    parts = list(each(work, chosen, jobs=os.cpu_count() or 1))
     attributes = provenance(plan)
     # Neither where the trajectory lies nor which versions measured it makes a golden result.
     stable = {k: attributes[k] for k in ("study", "seed", "prompts", "dtype", "feasible_edges")}
