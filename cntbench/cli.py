@@ -239,7 +239,7 @@ def compare(
     }
     asked = {key: value for key, value in changes.items() if value is not None}
     if results:
-        refuse_beside_results(asked)
+        refuse_beside_results(asked if circuits is None else asked | {"circuits": circuits})
         found = compare_files(results)
     else:
         with progress_bar(err) as progress:

@@ -55,9 +55,10 @@ def compare_ablations(
     CntbenchError
         If a name is unknown, or the trajectory cannot be measured.
     """
+    chosen = _circuits(catalogue, circuits)
     plan = make_plan(catalogue, catalogue.amend(catalogue.study(STUDY), changes), progress)
     recovered, diagnosed = measure_planted(
-        catalogue, plan.study, _circuits(catalogue, circuits), progress=progress, jobs=jobs
+        catalogue, plan.study, chosen, progress=progress, jobs=jobs
     )
     trained = measure_trained(plan, checkpoints=checkpoints, progress=progress, jobs=jobs)
     dataset = comparison(

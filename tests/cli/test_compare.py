@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -27,7 +29,7 @@ def trajectory(tmp_path):
 
 def test_ablations_of_a_trajectory(cli, trajectory, tmp_path):
     names = ["mean", "zero", "noise", "optimal_constant"]
-    asked = ["compare", *trajectory, "--ablations", ",".join(names)]
+    asked = ["compare", *trajectory, "--ablations", ",".join(names), "--circuits", ""]
     code, out, err = cli(*asked, "-o", "c.nc", "-j", 1)
     assert (code, err) == (0, "")
     assert "Rank correlation of edges between ablations on induction" in out
@@ -58,6 +60,29 @@ def test_ablations_of_a_trajectory(cli, trajectory, tmp_path):
     assert cell.sel(statistic="edge_rank").item() == pytest.approx(rank_correlation(*pair))
 
 
+def test_ablations_on_planted_circuits(cli, trajectory, tmp_path):
+    names = ["zero", "mean", "zero_direct", "resample_eap"]
+    circuits = ["random_dag_sparse", "constant"]
+    options = ["--ablations", ",".join(names), "--circuits", ",".join(circuits), "-o", "c.nc"]
+    code, out, err = cli("compare", *trajectory, *options, "--checkpoints", 1, "-j", 2)
+    assert (code, err) == (0, "")
+    with xr.open_dataset(tmp_path / "c.nc") as found:
+        found.load()
+    assert list(found["circuit"].values) == circuits
+    assert list(found["special"].values) == ["constant"]
+    dag = found["auroc"].sel(circuit="random_dag_sparse", difficulty="exact")
+    assert dag.sel(truth="total", ablation="mean") == 1
+    assert dag.sel(truth="direct", ablation="mean") < 1
+    assert (dag.sel(truth="direct", ablation=["zero_direct", "resample_eap"]) == 1).all()
+    assert (found["seeds"].sel(circuit="random_dag_sparse") == 3).all()
+    passed = found["passed"].sel(special="constant")
+    np.testing.assert_equal(passed.values, [0, 1, 0, np.nan])
+    assert "Recovery of planted edges" in out
+    assert "constant: L0.H0 → L1.MLP absent: What never varies tells nothing" in out
+    assert re.search(r"\n zero: .*; fails constant; ", out)
+    assert re.search(r"\n mean: .*; fails no diagnostic; ", out)
+
+
 def test_result_files(cli, trajectory, tmp_path):
     for seed in (0, 1):
         options = ["--ablations", "zero,mean", "--seed", seed, "-o", f"run{seed}", "-j", 1]
@@ -78,9 +103,11 @@ def test_result_files(cli, trajectory, tmp_path):
     [
         (["--ablations", "zer,mean"], ["unknown ablation 'zer'", "Did you mean 'zero'"]),
         (["--tasks", "inducton"], ["unknown task 'inducton'", "Did you mean 'induction'"]),
+        (["--circuits", "chian"], ["unknown planted circuit 'chian'", "Did you mean 'chain'"]),
         (["--trajectory", "dir:nowhere"], ["nowhere: no such folder"]),
         (["--results", "none.nc"], ["none.nc: no such file"]),
         (["--results", "none.nc", "--prompts", "3"], ["--prompts would change nothing"]),
+        (["--results", "none.nc", "--circuits", "chain"], ["--circuits would change nothing"]),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_2(cli, tmp_path, arguments, says):
@@ -99,6 +126,8 @@ def test_a_place_that_cannot_be_written_is_said(cli, trajectory):
         *trajectory,
         "--ablations",
         "zero,mean",
+        "--circuits",
+        "",
         "--checkpoints",
         1,
         "-j",

@@ -1,0 +1,77 @@
+"""The contributing guide's own ablation, added as it says, is picked up with no other edit."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def block(mark: str) -> str:
+    """The first code block of the guide after a mark."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    found = re.search(rf"<!-- {mark} -->\n```\w+\n(.*?)```", text, re.DOTALL)
+    assert found
+    return found[1]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A copy of the project with the guide's two files."""
+    copy = tmp_path_factory.mktemp("checkout")
+    without = shutil.ignore_patterns("__pycache__")
+    for name in ("cntbench", "tasks", "tests", "golden"):
+        shutil.copytree(ROOT / name, copy / name, ignore=without)
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    (copy / "cntbench" / "replacements" / "shrink.py").write_text(block("replacement"))
+    (copy / "tasks" / "ablations" / "half.toml").write_text(block("ablation"))
+    return copy
+
+
+def python(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(checkout), "COLUMNS": "200"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=checkout, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def cntbench(checkout: Path, *arguments: str) -> str:
+    done = python(checkout, "-c", "from cntbench.cli import main; main()", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_it_is_listed(checkout):
+    assert "half v1  (total effect on the target) The component's output is halved." in cntbench(
+        checkout, "list", "ablations"
+    )
+    assert "shrink" in cntbench(checkout, "list", "replacements")
+
+
+def test_it_is_compared(checkout):
+    asked = ["--trajectory", "dir:golden/nano/trajectory", "--checkpoints", "1", "--prompts", "4"]
+    circuits = ["--circuits", "constant,random_dag_sparse", "-j", "1"]
+    said = cntbench(checkout, "compare", "--ablations", "half,zero,mean", *asked, *circuits)
+    verdict = next(line for line in said.splitlines() if line.startswith(" half: "))
+    # Half of what never varies is another value than the one it has, as zero is.
+    assert "fails constant;" in verdict
+    assert "exact AUROC" in verdict
+
+
+def test_the_common_checks_and_the_golden_tests_ask_for_it(checkout):
+    named = python(checkout, "-m", "pytest", "--collect-only", "-q", "-k", "half", "tests")
+    assert "test_agrees_with_the_naive_oracle[half]" in named.stdout
+    assert "test_no_number_has_moved[induction-half]" in named.stdout
+    check = "tests/property/test_common_ablation_checks.py"
+    chosen = "half and (feasible_edges or same_bits)"
+    done = python(checkout, "-m", "pytest", "-q", check, "-k", chosen, "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
