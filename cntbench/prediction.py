@@ -113,7 +113,11 @@ def predicted_work(call: Call) -> Work:
 
 
 def predicted_bytes(call: Call) -> int:
-    """Return the memory that a call takes beyond the model's own [bytes]: an upper bound."""
+    """Return the memory that a call takes beyond the model's own [bytes]: an upper bound.
+
+    The fit of constants is not counted: it takes a copy of the model in double precision, and of
+    the budget what it needs.
+    """
     asked = []
     for scope, tiled in (("total", True), ("direct", False)):
         ablations = call.of_scope(scope)

@@ -1,4 +1,4 @@
-"""The closed form of the engine's work is what the engine computes, on random shapes and methods."""
+"""The closed form of the engine's work is what the engine computes, on shapes drawn at random."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a call of the engine computes, counted where blocks are asked for states and operators run."""
+"""What a call of the engine computes: layer-tokens where blocks run, FLOPs where operators do."""
 
 from __future__ import annotations
 

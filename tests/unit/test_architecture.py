@@ -37,7 +37,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("catalogue",),
     ("plan", "dataset", "storage", "dynamics"),
     ("run_folder", "progress"),
-    ("runner",),
+    ("runner", "estimate"),
     ("report", "compare", "golden"),
     ("cli",),
 )
