@@ -134,7 +134,11 @@ W_CROSS_ENTROPY = Workload(
 N = Workload(NANO, prompts=32, block=16, ablations=("zero", "mean", "resample"))
 L = Workload(PYTHIA_160M, prompts=8, block=25)
 
+#: Small enough to race in seconds.
+TINY = Workload(NANO, prompts=4, block=8)
+
 WORKLOADS: Mapping[str, Workload] = {
+    "tiny": TINY,
     "W": W,
     "W-cross-entropy": W_CROSS_ENTROPY,
     "nano": N,
