@@ -82,7 +82,7 @@ def test_metrics_beside_their_references(name, film, benchmark):
     faster = parts * ratio(seconds["vectorised"], seconds["opponent"])
     benchmark.extra_info |= {"opponent": "networkx or a loop, graph by graph", "ratio": faster}
     benchmark.pedantic(vectorised, rounds=3)
-    assert faster >= 3
+    assert faster >= 20
 
 
 def test_all_metrics_of_a_film(film, benchmark):
@@ -135,7 +135,7 @@ def test_a_checkpoint_is_loaded(benchmark):
     faster = ratio(seconds["load"], seconds["opponent"])
     benchmark.extra_info |= {"opponent": "transformers, from_pretrained", "ratio": faster}
     benchmark.pedantic(load, rounds=3)
-    assert faster >= 0.2
+    assert faster >= 0.5
 
 
 def test_a_study_from_end_to_end(benchmark, tmp_path):
