@@ -29,6 +29,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         value
         for reports in terminalreporter.stats.values()
         for report in reports
+        if getattr(report, "when", None) == "call"
         for name, value in getattr(report, "user_properties", [])
         if name == "race"
     ]

@@ -1,7 +1,8 @@
 """Exact counts of the engine's work: they depend on the code, not on the machine.
 
 Layer-tokens are counted where blocks are asked for states, matrix-product FLOPs and bytes where
-operators are dispatched: FLOPs by `torch.utils.flop_counter`, bytes as the sizes of all new tensors
+operators are dispatched: FLOPs by `torch.utils.flop_counter` (attention's own two products are not
+among them: on CPUs they are fused), bytes as the sizes of all new tensors
 that operators return (a measure of the memory traffic that the code asks for).
 
     python -m benchmarks.counts            # write benchmarks/counts.json anew
@@ -36,6 +37,9 @@ COUNTED: Mapping[str, Workload] = {
     "nano, all positions": _N.but(observe_all=True),
     "nano, cross-entropy": _N.but(effects=("cross_entropy",)),
     "nano, accuracy": _N.but(effects=("accuracy",)),
+    "nano, direct": _N.but(ablations=("zero, direct",)),
+    "nano, readout edges": _N.but(ablations=("resample, readout edges",)),
+    "nano, eap": _N.but(ablations=("resample, eap",)),
     "Pythia-14M, logit difference": _P,
     "Pythia-14M, cross-entropy": _P.but(effects=("cross_entropy",)),
     "Pythia-160M, logit difference": Workload(PYTHIA_160M, prompts=1, block=4),
@@ -64,6 +68,10 @@ class _Bytes(TorchDispatchMode):
         return result
 
 
+def _in_place(into: Any, left: Any, right: Any, **_: Any) -> int:
+    return int(2 * left[0] * left[1] * right[1])
+
+
 def count(workload: Workload) -> dict[str, int]:
     """Count the work of one call of the engine."""
     model, prompts = decoder(workload.shape), workload.make_prompts()
@@ -80,7 +88,9 @@ def count(workload: Workload) -> dict[str, int]:
 
     # inference_mode hides composite operators from the counters; the engine's numbers stay.
     call = influence.__wrapped__  # type: ignore[attr-defined]
-    flops, size = FlopCounterMode(display=False), _Bytes()
+    # torch counts addmm, and leaves out its in-place form.
+    flops = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: _in_place})
+    size = _Bytes()
     with torch.no_grad(), counting(Attention), counting(MLP), flops, size:
         call(
             model,

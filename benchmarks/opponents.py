@@ -51,31 +51,44 @@ class Hooked:
         self.replaced: tuple[int, int | None, Tensor] | None = None
         self.seen: dict[tuple[int, str], Tensor] = {}
         self.keep: Callable[[Tensor], Tensor] = lambda state: state
-        self.geometry = []
+        self.geometry: list[Tensor] = []
+        for layer in self.layers:
+            output = layer.attention.dense.weight.detach().mT.unflatten(0, (self.heads, -1))
+            self.geometry.append(torch.linalg.qr(output.mT, mode="r").R.mT.contiguous())
+        self.attach()
+
+    def attach(self) -> None:
+        """Have every component's state seen, and replaced where it is."""
         for index, layer in enumerate(self.layers):
             layer.attention.dense.register_forward_pre_hook(self._on_heads(index))
             layer.mlp.register_forward_hook(self._on_mlp(index))
-            output = layer.attention.dense.weight.detach().mT.unflatten(0, (self.heads, -1))
-            self.geometry.append(torch.linalg.qr(output.mT, mode="r").R.mT.contiguous())
+
+    def see_heads(self, layer: int, z: Tensor) -> Tensor | None:
+        """Note z, dims ``prompt, position, head, width``; returns another z if one is replaced."""
+        self.seen[layer, "heads"] = self.keep(z)
+        if self.replaced is None or self.replaced[0] != layer or self.replaced[1] is None:
+            return None
+        z = z.clone()
+        z[:, :, self.replaced[1]] = self.replaced[2]
+        return z
+
+    def see_mlp(self, layer: int, output: Tensor) -> Tensor | None:
+        """Note an MLP's output; returns another one if it is replaced."""
+        self.seen[layer, "mlp"] = self.keep(output)
+        if self.replaced is None or self.replaced[0] != layer or self.replaced[1] is not None:
+            return None
+        return self.replaced[2].expand_as(output)
 
     def _on_heads(self, layer: int) -> Callable[..., Any]:
         def hook(module: Any, args: tuple[Tensor]) -> tuple[Tensor] | None:
-            z = args[0].unflatten(-1, (self.heads, -1))
-            self.seen[layer, "heads"] = self.keep(z)
-            if self.replaced is None or self.replaced[0] != layer or self.replaced[1] is None:
-                return None
-            z = z.clone()
-            z[:, :, self.replaced[1]] = self.replaced[2]
-            return (z.flatten(-2),)
+            z = self.see_heads(layer, args[0].unflatten(-1, (self.heads, -1)))
+            return None if z is None else (z.flatten(-2),)
 
         return hook
 
     def _on_mlp(self, layer: int) -> Callable[..., Any]:
         def hook(module: Any, args: Any, output: Tensor) -> Tensor | None:
-            self.seen[layer, "mlp"] = self.keep(output)
-            if self.replaced is None or self.replaced[0] != layer or self.replaced[1] is not None:
-                return None
-            return self.replaced[2].expand_as(output)
+            return self.see_mlp(layer, output)
 
         return hook
 
@@ -95,15 +108,21 @@ def hooked(shape: Shape) -> Hooked:
 
 @torch.inference_mode()
 def hooks(
-    workload: Workload, prompts: Prompts, unembedding: Unembedding, batch: int | None = None
+    workload: Workload,
+    prompts: Prompts,
+    unembedding: Unembedding,
+    batch: int | None = None,
+    model: Hooked | None = None,
 ) -> tuple[Array, Array]:
     """Measure what the engine measures; return influence and effects, means over prompts.
+
+    By plain hooks, unless another ``model`` sees and replaces states in its own way.
 
     Dims ``ablation, source, target`` and ``ablation, readout, source``; readouts are those that the
     workload asks for.
     """
     size = batch or len(prompts)
-    model = hooked(workload.shape)
+    model = model or hooked(workload.shape)
     references = [None] * len(workload.ablations)
     if "mean" in workload.ablations:
         references = [_states(model, prompts)]

@@ -5,7 +5,10 @@
 Each worker is a process with one thread, the allocator's thresholds raised (page faults would
 otherwise double the time of whoever allocates most); one core's share of the prompts goes to each.
 Contenders take turns, round by round, so that they meet the same disturbances; the time of a round
-is that of its slowest worker. All contenders of a worker share the same weights.
+is that of its slowest worker. All contenders of a worker share the same weights. Peers that are
+installed (`benchmarks.peers`) take part if they are named:
+
+    python -m benchmarks.race W --contenders "engine,transformer-lens,nnsight,plain"
 """
 
 from __future__ import annotations
@@ -140,7 +143,13 @@ def contender(name: str, workload: str, share: int, of: int) -> Callable[[], obj
             observe_all=work.observe_all,
         )
     from benchmarks.opponents import Unembedding, hooks
+    from benchmarks.peers import PEERS, missing, peer
 
+    if name in PEERS:
+        why = missing(name)
+        if why:
+            raise SystemExit(why)
+        return lambda: hooks(work, prompts, "everywhere", model=peer(name, work.shape))
     name, _, batch = name.partition("@")
     unembedding: Unembedding = {
         "plain": "everywhere",

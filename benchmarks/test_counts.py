@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.counts import COUNTED, count, recorded
+from benchmarks.workloads import decoder
 from cntbench import sweep
 from cntbench.models.blocks import Attention
+from cntbench.prediction import Call, predicted_work
 
 
 @pytest.mark.parametrize("name", COUNTED)
@@ -15,6 +17,24 @@ def test_work_is_what_is_recorded(name):
         "the engine does other work than before: if that is meant, "
         "run `python -m benchmarks.counts` and commit benchmarks/counts.json"
     )
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_work_is_what_the_closed_form_says(name):
+    workload = COUNTED[name]
+    found = predicted_work(
+        Call(
+            decoder(workload.shape),
+            workload.make_prompts(),
+            workload.make_ablations(),
+            observe_all=workload.observe_all,
+            effects=workload.effects,
+        )
+    )
+    counts = recorded()[name]
+    assert found.attention_tokens == counts["attention_tokens"]
+    assert found.mlp_tokens == counts["mlp_tokens"]
+    assert found.products == counts["flops"]
 
 
 def test_every_recorded_count_is_checked():
@@ -26,14 +46,14 @@ def test_recomputing_the_prefix_is_noticed(monkeypatch):
     # every run that joins, as one forward pass per source would.
     branch = sweep.Sweep._branch
 
-    def slow(self, block, states, nodes, number, *, narrow):
+    def slow(self, place, states):
         for stage in self.model.stages:
             for other in stage.blocks:
-                if other is block:
+                if other is place.block:
                     break
                 if isinstance(other, Attention):
                     other.states(stage.norm(self.streams[:1]))
-        branch(self, block, states, nodes, number, narrow=narrow)
+        branch(self, place, states)
 
     before = count(COUNTED["nano, zero"])
     monkeypatch.setattr(sweep.Sweep, "_branch", slow)

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from benchmarks.opponents import hooks
-from benchmarks.race import table
+from benchmarks.race import CONTENDERS, peak, processor_time, table
 from benchmarks.workloads import NANO, PYTHIA_14M, PYTHIA_160M, WORKLOADS, Workload, decoder
 from cntbench.influence import influence
 from cntbench.specs import READOUTS
@@ -89,7 +89,26 @@ def test_engine_beside_hooks(name, benchmark):
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_race(name, full, record_property):
-    if not full:
+    if not (full or name == "tiny"):
         pytest.skip("the full mode only: pytest benchmarks/ --full")
-    for row in table(name, rounds=5, memory=True):
+    contenders = CONTENDERS if full else ("engine", "plain")
+    rows = table(name, contenders, rounds=5 if full else 1, memory=full)
+    for row in rows:
         record_property("race", str(row))
+    assert rows[0].ratio == 1
+    assert all(min(row.seconds) > 0 for row in rows)
+    assert {row.contender for row in rows} == {
+        name for name in contenders if rows[0].workload != "W-cross-entropy" or name[:2] != "no"
+    }
+
+
+def test_the_memory_of_a_race_is_that_of_its_processes():
+    # Nothing is measured below what the libraries alone take, nor is anything counted twice.
+    engine = peak("tiny", "engine", workers=1)
+    assert 50 < engine < 1500
+
+
+def test_all_contenders_can_be_timed_on_one_core():
+    found = processor_time("tiny", CONTENDERS, rounds=2, of=2)
+    assert list(found) == list(CONTENDERS)
+    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in found.values())

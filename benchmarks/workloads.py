@@ -81,6 +81,21 @@ PYTHIA_14M = Shape(6, 4, 128, 512, 50304)
 PYTHIA_160M = Shape(12, 12, 768, 3072, 50304)
 
 
+_RESAMPLE = resample.Parameters(donor="reference")
+_ON_TARGETS = {"measure": relative_l2.measure}
+_ON_READOUT: dict[str, Any] = {"scope": "direct", "observable": "readout"}
+
+#: What can be asked of a workload, the change of targets measured by the relative L2 norm.
+METHODS: Mapping[str, Ablation] = {
+    "zero": Ablation("", zero.Parameters(), **_ON_TARGETS),
+    "mean": Ablation("", mean.Parameters(population="reference", over=("prompt",)), **_ON_TARGETS),
+    "resample": Ablation("", _RESAMPLE, **_ON_TARGETS),
+    "zero, direct": Ablation("", zero.Parameters(), scope="direct", **_ON_TARGETS),
+    "resample, readout edges": Ablation("", _RESAMPLE, **_ON_READOUT),
+    "resample, eap": Ablation("", _RESAMPLE, estimator="eap", **_ON_READOUT),
+}
+
+
 @dataclass(frozen=True)
 class Workload:
     """One call of the engine: a model, prompts that repeat a random block, ablations, readouts."""
@@ -106,13 +121,8 @@ class Workload:
         )
 
     def make_ablations(self) -> list[Ablation]:
-        """Return the ablations, all measured by the relative L2 norm."""
-        rules = {
-            "zero": zero.Parameters(),
-            "mean": mean.Parameters(population="reference", over=("prompt",)),
-            "resample": resample.Parameters(donor="reference"),
-        }
-        return [Ablation(name, rules[name], relative_l2.measure) for name in self.ablations]
+        """Return the ablations; total effects, unless the name says more: see `METHODS`."""
+        return [replace(METHODS[name], name=name) for name in self.ablations]
 
 
 #: The workload of the speed targets: Pythia-14M's shape, 64 prompts of 25 random tokens twice.
@@ -124,7 +134,11 @@ W_CROSS_ENTROPY = Workload(
 N = Workload(NANO, prompts=32, block=16, ablations=("zero", "mean", "resample"))
 L = Workload(PYTHIA_160M, prompts=8, block=25)
 
+#: Small enough to race in seconds.
+TINY = Workload(NANO, prompts=4, block=8)
+
 WORKLOADS: Mapping[str, Workload] = {
+    "tiny": TINY,
     "W": W,
     "W-cross-entropy": W_CROSS_ENTROPY,
     "nano": N,

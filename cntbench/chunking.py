@@ -102,3 +102,25 @@ def chunking(
     at_once = STAGE_ROWS_AT_ONCE if tiled else together
     prompts = max(1, min(prompts, n_prompts, at_once // length))
     return Chunking(prompts, sources, max(1, at_once // (prompts * length)))
+
+
+def working_bytes(
+    model: Decoder,
+    sizes: Chunking,
+    *,
+    length: int,
+    base: int,
+    ablations: int,
+    populations: int,
+    tiled: bool,
+) -> int:
+    """Return the memory that pieces of some sizes take, beyond the model's own [bytes].
+
+    An upper bound, and the one that `chunking` holds to the budget (unless one prompt and one
+    source exceed it). Parameters as there.
+    """
+    found = fixed_bytes(model, length=length, populations=populations)
+    if tiled:
+        found += base * max(length, STAGE_ROWS_AT_ONCE) * stage_bytes(model)
+    tokens = sizes.prompts * (base + ablations * sizes.sources) * length
+    return found + tokens * (stream_bytes(model) if tiled else stage_bytes(model))

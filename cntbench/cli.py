@@ -1,4 +1,4 @@
-"""The command line: ``cntbench run``, ``show``, ``compare`` and ``list``.
+"""The command line: ``cntbench run``, ``plan``, ``show``, ``compare`` and ``list``.
 
 Exit codes: 0 done; 2 a mistake of the user's, said without a traceback, nothing written or lost;
 3 some checkpoints could not be measured, the others are kept; 130 interrupted, whole checkpoints
@@ -45,6 +45,36 @@ Specs = Annotated[
         "CNTBENCH_SPECS does the same.",
     ),
 ]
+Study = Annotated[str, typer.Argument(help="Name of a study; see cntbench list studies.")]
+TrajectoryName = Annotated[
+    str | None,
+    typer.Option(
+        help="Another trajectory: nano, nano:seed=3, dir:PATH, planted:CIRCUIT.",
+        metavar="SOURCE",
+    ),
+]
+Tasks = Annotated[
+    str | None, typer.Option(help="Other tasks, separated by commas.", metavar="NAMES")
+]
+Ablations = Annotated[
+    str | None, typer.Option(help="Other ablations, separated by commas.", metavar="NAMES")
+]
+PromptCount = Annotated[int | None, typer.Option(help="Number of prompts of each task.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of prompts and random draws.")]
+RunFolderPath = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the run [runs/STUDY]."),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", "-j", min=1, help="Processes, one thread each [default: number of cores]."
+    ),
+]
+Memory = Annotated[
+    float,
+    typer.Option(min=0.001, metavar="GIB", help="Memory of each process beyond the model's."),
+]
 
 
 class Kind(StrEnum):
@@ -88,38 +118,15 @@ def _main(
 
 @app.command()
 def run(
-    study: Annotated[str, typer.Argument(help="Name of a study; see cntbench list studies.")] = (
-        "nano"
-    ),
-    trajectory: Annotated[
-        str | None,
-        typer.Option(
-            help="Another trajectory: nano, nano:seed=3, dir:PATH, planted:CIRCUIT.",
-            metavar="SOURCE",
-        ),
-    ] = None,
-    tasks: Annotated[
-        str | None, typer.Option(help="Other tasks, separated by commas.", metavar="NAMES")
-    ] = None,
-    ablations: Annotated[
-        str | None, typer.Option(help="Other ablations, separated by commas.", metavar="NAMES")
-    ] = None,
-    prompts: Annotated[int | None, typer.Option(help="Number of prompts of each task.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of prompts and random draws.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the run [runs/STUDY]."),
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs", "-j", min=1, help="Processes, one thread each [default: number of cores]."
-        ),
-    ] = None,
-    memory: Annotated[
-        float,
-        typer.Option(min=0.001, metavar="GIB", help="Memory of each process beyond the model's."),
-    ] = 1.0,
+    study: Study = "nano",
+    trajectory: TrajectoryName = None,
+    tasks: Tasks = None,
+    ablations: Ablations = None,
+    prompts: PromptCount = None,
+    seed: Seed = None,
+    output: RunFolderPath = None,
+    jobs: Jobs = None,
+    memory: Memory = 1.0,
     specs: Specs = None,
 ) -> None:
     """Measure a study at every checkpoint, or go on with one that was interrupted."""
@@ -132,15 +139,8 @@ def run(
     from cntbench.runner import run as run_plan
 
     catalogue = load_catalogue(specs or ())
-    changes: dict[str, Any] = {
-        "trajectory": trajectory,
-        "tasks": _names(tasks),
-        "ablations": _names(ablations),
-        "prompts": prompts,
-        "seed": seed,
-    }
     entry = catalogue.amend(
-        catalogue.study(study), {k: v for k, v in changes.items() if v is not None}
+        catalogue.study(study), _asked(trajectory, tasks, ablations, prompts, seed)
     )
     folder = output or Path("runs") / study
     try:
@@ -170,6 +170,42 @@ def run(
         for name, reason in outcome.failed.items():
             err.print(f"  {name}: {reason}", markup=False)
         raise typer.Exit(EXIT_CHECKPOINTS_FAILED)
+
+
+@app.command()
+def plan(
+    study: Study = "nano",
+    trajectory: TrajectoryName = None,
+    tasks: Tasks = None,
+    ablations: Ablations = None,
+    prompts: PromptCount = None,
+    seed: Seed = None,
+    output: RunFolderPath = None,
+    jobs: Jobs = None,
+    memory: Memory = 1.0,
+    specs: Specs = None,
+) -> None:
+    """Say what a run would do and how long it may take, without running it."""
+    from cntbench.catalogue import load_catalogue
+    from cntbench.estimate import estimate
+    from cntbench.plan import make_plan
+    from cntbench.progress import progress_bar
+    from cntbench.report.estimate import estimate_table
+    from cntbench.run_folder import RunFolder
+
+    catalogue = load_catalogue(specs or ())
+    entry = catalogue.amend(
+        catalogue.study(study), _asked(trajectory, tasks, ablations, prompts, seed)
+    )
+    with progress_bar(err) as progress:
+        resolved = make_plan(catalogue, entry, progress)
+        found = estimate(
+            resolved,
+            RunFolder(output or Path("runs") / study),
+            jobs=jobs or _cores(),
+            memory_budget=int(memory * 2**30),
+        )
+    out.print(estimate_table(found))
 
 
 @app.command()
@@ -230,14 +266,7 @@ def compare(
     from cntbench.progress import progress_bar
     from cntbench.report.comparison import comparison_tables
 
-    changes: dict[str, Any] = {
-        "trajectory": trajectory,
-        "tasks": _names(tasks),
-        "ablations": _names(ablations),
-        "prompts": prompts,
-        "seed": seed,
-    }
-    asked = {key: value for key, value in changes.items() if value is not None}
+    asked = _asked(trajectory, tasks, ablations, prompts, seed)
     if results:
         refuse_beside_results(asked if circuits is None else asked | {"circuits": circuits})
         found = compare_files(results)
@@ -292,6 +321,24 @@ def main() -> None:
     except KeyboardInterrupt:
         err.print("Interrupted.")
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _asked(
+    trajectory: str | None,
+    tasks: str | None,
+    ablations: str | None,
+    prompts: int | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    """Return the keys of a study that the command line changes."""
+    changes = {
+        "trajectory": trajectory,
+        "tasks": _names(tasks),
+        "ablations": _names(ablations),
+        "prompts": prompts,
+        "seed": seed,
+    }
+    return {key: value for key, value in changes.items() if value is not None}
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -41,10 +41,12 @@ def random_film(
     ablations: Sequence[str] = ("zero", "mean"),
     revisions: Sequence[str] | None = None,
     seed: int = 0,
+    layers: int = 2,
+    heads: int = 2,
 ) -> xr.Dataset:
-    """A film of a two-layer model."""
+    """A film of a model with few layers."""
     rng = np.random.default_rng(seed)
-    nodes = components(2, 2, parallel=True)
+    nodes = components(layers, heads, parallel=True)
     parts = []
     for index, name in enumerate(names):
         revision = revisions[index] if revisions else f"{index:064x}"

@@ -1,0 +1,50 @@
+"""Effects of single edges beside the naive oracle: one or two forward passes for each edge."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from support.edge_oracle import oracle_edges
+
+from benchmarks.opponents import transformer
+from benchmarks.timing import ratio, turns
+from benchmarks.workloads import NANO, Workload, decoder
+from cntbench.influence import influence
+from cntbench.measures import relative_l2
+
+N = Workload(NANO, prompts=2, block=8)
+
+#: How many times faster than the oracle the engine has to be.
+FLOORS = {"zero, direct": 10, "resample, readout edges": 10, "resample, eap": 10}
+
+
+@pytest.mark.parametrize("method", FLOORS)
+def test_engine_beside_the_oracle(method, benchmark):
+    workload = N.but(ablations=(method,))
+    model, prompts = decoder(workload.shape), workload.make_prompts()
+    (ablation,) = workload.make_ablations()
+    measure = "relative_l2" if ablation.measure is relative_l2.measure else None
+    names = workload.effects
+
+    def engine():
+        return influence(model, prompts, [ablation], effects=names, readouts=names)
+
+    def oracle():
+        named = transformer(workload.shape)
+        return oracle_edges(named, prompts, ablation, measure, effects=names)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found, (expected, _) = engine(), oracle()
+        mine = found.influence if measure else found.edge_effect
+        np.testing.assert_allclose(mine[0], expected.mean(axis=-1), rtol=1e-3, atol=1e-5)
+        assert np.nanmax(abs(mine)) > 1e-2
+        seconds = turns({"engine": engine, "oracle": oracle}, rounds=1)
+        faster = ratio(seconds["engine"], seconds["oracle"])
+        benchmark.extra_info |= {"opponent": "one forward for each edge", "ratio": faster}
+        benchmark.pedantic(engine, rounds=2)
+    finally:
+        torch.set_num_threads(threads)
+    assert faster >= FLOORS[method]

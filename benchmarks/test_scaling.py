@@ -1,0 +1,68 @@
+"""The scaling tables: their arithmetic by a clock that is known, and every series, tiny."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import scaling
+from benchmarks.scaling import Entry, Timed, markdown, measure, processes, series
+from benchmarks.timing import ratio, turns
+from benchmarks.workloads import Shape, Workload
+
+TINY = Workload(Shape(2, 2, 16, 32, 200), prompts=4, block=4)
+SERIES = series(TINY)
+
+
+class Clock:
+    """Goes on by one second, then by two, and so on, whenever it is looked at."""
+
+    def __init__(self):
+        self.now, self.step = 0.0, 0
+
+    def __call__(self):
+        self.step += 1
+        self.now += self.step
+        return self.now
+
+
+def test_contenders_take_turns_round_by_round():
+    order = []
+    found = turns(
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2, clock=Clock()
+    )
+    assert order == ["a", "b", "a", "b"]
+    # Looked at before and after: the second, fourth, sixth and eighth steps lie between.
+    assert found == {"a": [2, 6], "b": [4, 8]}
+    assert ratio(found["a"], found["b"]) == pytest.approx((4 / 2 + 8 / 6) / 2)
+
+
+def test_a_series_is_told_relative_to_its_first_entry():
+    table = markdown("layers", [Timed("2", 0.5, 10**9, 4e9), Timed("4", 1.0, 3 * 10**9, 4e9)])
+    assert table.splitlines()[2:] == [
+        "| 2 | 500.0 | 1.00 | 1.00 | 2.0 | 0.50 |",
+        "| 4 | 1000.0 | 2.00 | 3.00 | 3.0 | 0.75 |",
+    ]
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_every_series_runs(name):
+    found = measure([SERIES[name][0], SERIES[name][-1]], rounds=1)
+    assert all(one.seconds > 0 and one.floor > 0 for one in found)
+    if name == "rows at once":
+        assert found[0].flops == found[1].flops
+    else:
+        assert found[0].flops < found[1].flops
+
+
+def test_work_is_linear_in_prompts():
+    four, eight = (Entry("", TINY.but(prompts=n)) for n in (4, 8))
+    assert 2 * scaling._engine(four)[1] == scaling._engine(eight)[1]
+
+
+def test_processes_take_turns_too():
+    lines = processes("tiny", rounds=1).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| 2 processes × 1 thread",
+        "| 1 process × 2 threads",
+    ]
+    assert lines[2].endswith("| 1.00 |")

@@ -1,0 +1,61 @@
+"""What a run would do, as a table and a few lines for the terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from cntbench.estimate import Estimate
+
+
+def estimate_table(found: Estimate) -> RenderableType:
+    """Return the costs of a checkpoint, task by task, and those of the run."""
+    table = Table(
+        title=f"One checkpoint of {escape(found.trajectory)}, by {len(found.ablations)} "
+        f"ablations: {escape(', '.join(found.ablations))}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("task", no_wrap=True)
+    for heading in ("prompts", "tokens", "scored", "layer-tokens", "TFLOP", "MiB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for task in found.tasks:
+        table.add_row(
+            escape(task.name),
+            str(task.prompts),
+            str(task.length),
+            str(task.scored),
+            f"{task.work.token_layers:,.0f}",
+            f"{task.work.flops / 1e12:.3g}",
+            f"{task.memory / 2**20:,.0f}",
+        )
+    return Group(table, Text("\n".join(_lines(found))))
+
+
+def _lines(found: Estimate) -> list[str]:
+    work, missing = found.work, found.missing
+    return [
+        f"Checkpoints: {found.checkpoints}, {found.done} of them measured before, "
+        f"{missing} to measure.",
+        f"Cells: {len(found.tasks)} tasks × {len(found.ablations)} ablations at each checkpoint; "
+        f"{found.components} components, {found.edges} feasible edges.",
+        f"Work: {work.token_layers:,.0f} layer-tokens and {work.flops / 1e12:.3g} TFLOP of matrix "
+        f"products per checkpoint; {missing * work.token_layers:,.0f} and "
+        f"{missing * work.flops / 1e12:.3g} TFLOP in all.",
+        f"Memory: at most {found.memory / 2**20:,.0f} MiB for each of {found.jobs} processes, "
+        "beside what the libraries take.",
+        f"Result: {found.size / 2**20:,.1f} MiB of numbers, less when compressed.",
+        f"Time: about {_duration(found.seconds)}, an estimate: {found.jobs} processes at "
+        f"{found.speed.flops / 1e9:.3g} GFLOP/s each, which one thread did here just now on a part "
+        f"of this study, and {found.speed.loading * 1e3:.0f} ms to read a checkpoint. Processes "
+        "that slow each other down, their start and the writing of files come on top.",
+    ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,64 @@
+"""``cntbench plan``: counts before a run, errors as of the run itself."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from support.trajectories import run_cli, write_trajectory
+
+from cntbench.cli import _asked
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Run a command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: run_cli(monkeypatch, capsys, *arguments)
+
+
+@pytest.fixture
+def study(tmp_path):
+    folder = write_trajectory(tmp_path / "checkpoints")
+    return ["--trajectory", f"dir:{folder}", "--tasks", "induction", "--prompts", "2", "-j", "1"]
+
+
+def test_plan_prints_the_counts_and_writes_nothing(cli, study, tmp_path):
+    code, out, err = cli("plan", *study, "--ablations", "zero")
+    assert (code, err) == (0, "")
+    assert not (tmp_path / "runs").exists()
+    assert "Checkpoints: 3, 0 of them measured before, 3 to measure." in out
+    assert "1 tasks × 1 ablations" in out
+    assert "6 components, 9 feasible edges" in out
+    # Two stages of two blocks; 32 tokens of which 15 are scored; 1 clean run, 4 of which 3 ablated,
+    # the clean one once more at all positions: (32 + 4 · 15 + 32) tokens of each of two prompts.
+    assert re.search(r"induction +2 +32 +15 +248 ", out)
+    assert "Work: 248 layer-tokens" in out
+    assert "744 and" in out
+    assert re.search(r"Time: about \S+ s, an estimate: 1 processes at \S+ GFLOP/s", out)
+
+
+def test_plan_knows_what_a_run_has_done(cli, study):
+    assert cli("run", *study, "-o", "mine")[0] == 0
+    code, out, _ = cli("plan", *study, "-o", "mine")
+    assert code == 0
+    assert "Checkpoints: 3, 3 of them measured before, 0 to measure." in out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--tasks", "inductoin"], "induction"),
+        (["--ablations", "resample_other", "--prompts", "1"], "takes outputs from other prompts"),
+        (["--trajectory", "dir:nowhere"], "no such folder"),
+    ],
+)
+def test_mistakes_are_told_as_by_run(cli, study, options, said):
+    planned, ran = (cli(command, *study, *options) for command in ("plan", "run"))
+    assert planned == ran
+    assert planned[0] == 2
+    assert said in planned[2]
+
+
+def test_only_what_is_asked_for_is_changed():
+    assert _asked(None, "a, b", None, 3, 0) == {"tasks": ("a", "b"), "prompts": 3, "seed": 0}

@@ -1,0 +1,160 @@
+"""The closed form of the engine's work is what the engine computes, on shapes drawn at random."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from support.counting import counted
+from support.models import decoder, random_gpt_neox, random_prompts
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from cntbench.ablation import Ablation
+from cntbench.measures import relative_l2
+from cntbench.prediction import Call, predicted_bytes, predicted_work
+from cntbench.replacements import mean, noise, optimal_constant, resample, zero
+from cntbench.specs import READERS, READOUTS
+
+RULES = (
+    zero.Parameters(),
+    mean.Parameters(population="reference", over=("prompt",)),
+    noise.Parameters(population="clean", scale=1.0),
+    resample.Parameters(donor="reference"),
+    resample.Parameters(donor="other"),
+)
+#: Everything through which an edge may be seen, or only some of it.
+THROUGH = st.sets(st.sampled_from(READERS), min_size=1).map(lambda s: tuple(sorted(s)))
+EXACT_BUDGET = 2**30
+
+
+@st.composite
+def total(draw) -> Ablation:
+    rule = draw(st.sampled_from(RULES))
+    draws = draw(st.integers(1, 2)) if rule.random else 1
+    return Ablation("", rule, relative_l2.measure, draws=draws)
+
+
+@st.composite
+def direct(draw) -> Ablation:
+    rule = draw(st.sampled_from(RULES))
+    kind = draw(st.sampled_from(["targets", "patched", "eap", "eap_ig"]))
+    if kind == "targets":
+        through = draw(THROUGH)
+        return Ablation("", rule, relative_l2.measure, scope="direct", through=through)
+    found = Ablation("", rule, scope="direct", observable="readout")
+    if kind == "patched":
+        return replace(found, through=draw(THROUGH))
+    return replace(found, estimator=kind, steps=3 if kind == "eap_ig" else None)
+
+
+@st.composite
+def calls(draw, methods, *, even: bool) -> Call:
+    width = draw(st.integers(2, 5).map(lambda n: 2 * n) if even else st.integers(2, 9))
+    model = random_gpt_neox(
+        layers=draw(st.integers(1, 3)),
+        heads=draw(st.integers(1, 3)),
+        width=width,
+        mlp=draw(st.integers(1, 20)),
+        parallel=draw(st.booleans()),
+        rotary=2 / width,
+    )
+    length = draw(st.integers(1, 6))
+    count = draw(st.integers(4, 6))
+    scored = draw(st.integers(1, length))
+    effects = draw(st.lists(st.sampled_from(READOUTS), unique=True))
+    ablations = [
+        replace(method, name=f"method{i}")
+        for i, method in enumerate(draw(st.lists(methods, min_size=1, max_size=3)))
+    ]
+    if any(ablation.unreadable(effects) for ablation in ablations):
+        effects = ["logit_difference", "cross_entropy"]
+    return Call(
+        decoder(model),
+        random_prompts(count=count, length=length, scored=scored),
+        ablations,
+        observe_all=draw(st.booleans()),
+        effects=effects,
+        readouts=draw(st.lists(st.sampled_from(READOUTS), unique=True)),
+        # One source at a time, several, or all of them.
+        memory_budget=draw(st.sampled_from([1, 17_000_000, EXACT_BUDGET])),
+    )
+
+
+def options(call: Call) -> dict[str, object]:
+    return {
+        "observe_all": call.observe_all,
+        "effects": call.effects,
+        "readouts": call.readouts,
+        "memory_budget": call.memory_budget,
+    }
+
+
+def measured(call: Call) -> tuple[int, int, int]:
+    return counted(call.model, call.prompts, call.ablations, **options(call))
+
+
+@settings(max_examples=20)
+@given(calls(total(), even=True))
+def test_total_effects_cost_what_the_closed_form_says(call):
+    found = predicted_work(call)
+    assert measured(call) == (found.attention_tokens, found.mlp_tokens, found.products)
+
+
+@settings(max_examples=12)
+@given(calls(total(), even=False))
+def test_attention_s_own_products_are_counted_in_full(call):
+    found = predicted_work(call)
+    with sdpa_kernel(SDPBackend.MATH):
+        assert measured(call)[2] == found.flops
+
+
+@settings(max_examples=30)
+@given(calls(direct(), even=True))
+def test_effects_of_edges_cost_what_the_closed_form_says(call):
+    found = predicted_work(call)
+    assert measured(call) == (found.attention_tokens, found.mlp_tokens, found.products)
+
+
+@settings(max_examples=10)
+@given(calls(st.one_of(total(), direct()), even=True))
+def test_methods_of_both_scopes_in_one_call(call):
+    found = predicted_work(call)
+    assert measured(call) == (found.attention_tokens, found.mlp_tokens, found.products)
+
+
+@settings(max_examples=5)
+@given(st.booleans(), st.integers(1, 3), st.integers(2, 4), st.sampled_from([1, EXACT_BUDGET]))
+@example(False, 2, 3, EXACT_BUDGET)
+def test_fitted_constants_have_an_upper_bound(parallel, layers, count, budget):
+    fitted = Ablation("x", optimal_constant.Parameters(steps=2), relative_l2.measure)
+    model = decoder(random_gpt_neox(layers=layers, parallel=parallel))
+    call = Call(model, random_prompts(count=count), [fitted], memory_budget=budget)
+    found = predicted_work(call)
+    for done, bound in zip(
+        measured(call), (found.attention_tokens, found.mlp_tokens, found.products), strict=True
+    ):
+        assert bound / 2 < done <= bound
+
+
+@settings(max_examples=20)
+@given(calls(st.one_of(total(), direct()), even=True))
+def test_the_memory_stays_within_a_budget_that_suffices(call):
+    call = replace(call, memory_budget=EXACT_BUDGET)
+    assert 0 < predicted_bytes(call) <= EXACT_BUDGET
+    twice = replace(call, prompts=random_prompts(count=8, length=6), memory_budget=2**26)
+    assert predicted_bytes(twice) <= 2**26
+
+
+@pytest.mark.parametrize("slack", [-1, 0])
+def test_the_budget_decides_by_the_bytes_that_are_predicted(slack):
+    # With exactly the bytes of a call, it is cut as before; with one less, into smaller pieces.
+    call = Call(
+        decoder(random_gpt_neox(layers=3, heads=3)),
+        random_prompts(count=30, length=40, scored=5),
+        [Ablation("x", RULES[0], relative_l2.measure)],
+    )
+    enough = predicted_bytes(call)
+    less = replace(call, memory_budget=enough + slack)
+    assert (predicted_bytes(less) == enough) == (slack == 0)

@@ -1,0 +1,145 @@
+"""Estimates: the arithmetic, from a clock and a rate that are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support.counting import counted
+from support.trajectories import write_trajectory
+
+from cntbench import estimate as module
+from cntbench.catalogue import load_catalogue
+from cntbench.errors import CntbenchError
+from cntbench.estimate import Estimate, Speed, TaskCost, estimate, measured_rate
+from cntbench.plan import Plan, make_plan
+from cntbench.prediction import Call, predicted_work
+from cntbench.run_folder import RunFolder
+from cntbench.runner import run
+from cntbench.work import Work
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@pytest.fixture
+def plan(tmp_path) -> Plan:
+    folder = write_trajectory(tmp_path / "checkpoints")
+    catalogue = load_catalogue()
+    changes = {
+        "trajectory": f"dir:{folder}",
+        "tasks": ("induction", "bigram"),
+        "ablations": ("zero", "resample", "noise_direct"),
+        "prompts": 3,
+    }
+    return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
+
+
+class Clock:
+    """A clock that goes on by the same time whenever it is looked at."""
+
+    def __init__(self, step: float) -> None:
+        self.now, self.step = 100.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+FOUND = Estimate(
+    study="x",
+    trajectory="dir:x",
+    checkpoints=12,
+    done=5,
+    ablations=("zero",),
+    components=6,
+    edges=9,
+    tasks=(
+        TaskCost("a", 2, 8, 3, Work(30, 10, 700, 300), memory=500),
+        TaskCost("b", 2, 8, 3, Work(1, 1, 2000, 0), memory=700),
+    ),
+    model=1000,
+    size=1,
+    jobs=2,
+    speed=Speed(flops=1500.0, loading=0.5),
+)
+
+
+def test_costs_add_up():
+    assert FOUND.work == Work(31, 11, 2700, 300)
+    assert FOUND.work.token_layers == 21
+    assert FOUND.memory == 1700
+    assert FOUND.missing == 7
+
+
+def test_the_time_is_that_of_the_process_with_the_most_checkpoints():
+    assert FOUND.seconds_per_checkpoint == 0.5 + 3000 / 1500
+    assert FOUND.seconds == 4 * 2.5
+    assert replace(FOUND, jobs=1).seconds == 7 * 2.5
+    assert replace(FOUND, jobs=100).seconds == 2.5
+    assert replace(FOUND, done=12).seconds == 0
+
+
+def calls(plan: Plan) -> list[Call]:
+    return module._calls(plan, plan.trajectory.load(plan.trajectory.checkpoints[0]), 2**30)
+
+
+def test_the_rate_is_work_over_time(plan):
+    made = calls(plan)
+    flops = [predicted_work(call).flops for call in made]
+    # Looked at before each call: at 0.4 s, at 0.8 s, and at 1.2 s, when it is enough.
+    rate = measured_rate(made, seed=0, clock=Clock(0.4))
+    assert rate == pytest.approx((flops[0] + flops[1]) / 1.2)
+    # One call at least, however slow it is.
+    assert measured_rate(made, seed=0, clock=Clock(50.0)) == pytest.approx(flops[0] / 100)
+
+
+def test_a_large_call_is_timed_on_some_of_its_prompts(plan, monkeypatch):
+    call = calls(plan)[0]
+    assert len(module._shortened(call).prompts) == 3
+    monkeypatch.setattr(module, "CALIBRATION_FLOPS", 1)
+    assert len(module._shortened(call).prompts) == 2
+
+
+def test_an_estimate_counts_what_the_run_will_compute(plan, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    found = estimate(plan, folder, jobs=2, clock=Clock(0.6))
+    assert not folder.path.exists()
+    assert (found.checkpoints, found.done, found.components, found.edges) == (3, 0, 6, 9)
+    assert [(t.name, t.prompts, t.length) for t in found.tasks] == [
+        ("induction", 3, 32),
+        ("bigram", 3, 32),
+    ]
+    assert found.speed.loading == pytest.approx(0.6)
+    model = plan.trajectory.load(plan.trajectory.checkpoints[0])
+    methods = [entry.method for entry in plan.ablations]
+    for task, cost, prompts in zip(plan.tasks, found.tasks, plan.prompts(), strict=True):
+        attention, mlp, products = counted(model, prompts, methods, effects=task.spec.effects)
+        assert cost.work == Work(attention, mlp, products, cost.work.attention)
+
+
+def test_the_size_is_that_of_the_result(plan, tmp_path):
+    found = estimate(plan, RunFolder(tmp_path / "run"), jobs=1, clock=Clock(0.6))
+    tree = run(plan, tmp_path / "run", jobs=1, progress=quiet).tree
+    numbers = [
+        variable.nbytes
+        for group in tree.subtree
+        for variable in group.to_dataset(inherit=False).data_vars.values()
+        if variable.dtype.kind == "f"
+    ]
+    assert found.size == sum(numbers)
+
+
+def test_what_is_measured_counts_as_done(plan, tmp_path):
+    run(plan, tmp_path / "run", jobs=1, progress=quiet)
+    (tmp_path / "run" / "shards" / "step8.nc").unlink()
+    found = estimate(plan, RunFolder(tmp_path / "run"), jobs=1, clock=Clock(0.6))
+    assert (found.done, found.missing) == (2, 1)
+
+
+def test_a_folder_of_another_study_is_refused(plan, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes").write_text("")
+    with pytest.raises(CntbenchError, match="not the folder of a run"):
+        estimate(plan, RunFolder(tmp_path / "run"), jobs=1)
