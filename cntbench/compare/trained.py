@@ -11,14 +11,15 @@ import xarray as xr
 
 from cntbench.ablation import Ablation
 from cntbench.catalogue import Task
-from cntbench.compare.cost import token_layers
 from cntbench.compare.processes import each
 from cntbench.compare.reliability import over_draws, split_half
 from cntbench.influence import Influence, influence
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.plan import Plan
+from cntbench.prediction import Call, predicted_work
 from cntbench.prompts import Prompts
+from cntbench.work import Work
 
 #: A few prompts, for trials.
 PROBE = slice(0, 2)
@@ -135,16 +136,7 @@ def _at(plan: Plan, drawing: frozenset[str], checkpoint: Checkpoint) -> xr.Datas
             if entry.name in drawing:
                 again = cell.measure(method, made, seed=cell.seed + 1)
                 dataset["over_draws"][t, a] = over_draws([found, again])
-            if method.scope == "direct" or method.draws > 1:
-                continue
-            dataset["token_layers"][t, a] = token_layers(
-                model.components,
-                method.replacement,
-                prompts=len(made),
-                length=made.tokens.shape[1],
-                scored=made.scored.shape[1],
-                observe_all=task.spec.observed == "all",
-            )
+            dataset["token_layers"][t, a] = cell.work(method).token_layers
     return dataset
 
 
@@ -168,6 +160,18 @@ class Cell:
             seed=self.seed if seed is None else seed,
         )
         return found.influence[0]
+
+    def work(self, method: Ablation) -> Work:
+        """Return the work of a measurement."""
+        return predicted_work(
+            Call(
+                self.model,
+                self.prompts,
+                [method],
+                observe_all=self.task.spec.observed == "all",
+                effects=self.task.spec.effects,
+            )
+        )
 
     def by_halves(self, method: Ablation) -> float:
         """Compare every other prompt with the rest; NaN if a half has no prompt."""

@@ -18,9 +18,11 @@ def estimate_table(found: Estimate) -> RenderableType:
         f"ablations: {escape(', '.join(found.ablations))}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     table.add_column("task", no_wrap=True)
-    for heading in ("prompts", "tokens", "scored", "layer-tokens", "TFLOP", "MiB"):
+    for heading in ("prompts", "tokens", "scored", "layer-tokens", "GFLOP", "MiB"):
         table.add_column(heading, justify="right", no_wrap=True)
     for task in found.tasks:
         table.add_row(
@@ -29,7 +31,7 @@ def estimate_table(found: Estimate) -> RenderableType:
             str(task.length),
             str(task.scored),
             f"{task.work.token_layers:,.0f}",
-            f"{task.work.flops / 1e12:.3g}",
+            f"{task.work.flops / 1e9:,.3g}",
             f"{task.memory / 2**20:,.0f}",
         )
     return Group(table, Text("\n".join(_lines(found))))
