@@ -8,10 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.counting import counted
+from support.memory import peak_bytes
 from support.models import decoder, random_gpt_neox, random_prompts
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cntbench.ablation import Ablation
+from cntbench.influence import influence
 from cntbench.measures import relative_l2
 from cntbench.prediction import Call, predicted_bytes, predicted_work
 from cntbench.replacements import mean, noise, optimal_constant, resample, zero
@@ -158,3 +160,17 @@ def test_the_budget_decides_by_the_bytes_that_are_predicted(slack):
     enough = predicted_bytes(call)
     less = replace(call, memory_budget=enough + slack)
     assert (predicted_bytes(less) == enough) == (slack == 0)
+
+
+@pytest.mark.parametrize("scope", ["total", "direct"])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__module__.split(".")[-1])
+def test_no_more_memory_is_taken_than_is_predicted(scope, rule):
+    shape = {"layers": 3, "heads": 4, "width": 16, "mlp": 256, "vocabulary": 3000}
+    call = Call(
+        decoder(random_gpt_neox(**shape, context=128)),
+        random_prompts(count=12, length=48, scored=31, vocabulary=3000),
+        [Ablation("x", rule, relative_l2.measure, scope=scope)],
+        effects=READOUTS,
+    )
+    held = peak_bytes(lambda: influence(call.model, call.prompts, call.ablations, **options(call)))
+    assert predicted_bytes(call) / 5 < held <= predicted_bytes(call)
