@@ -6,7 +6,7 @@
 Entries of a series take turns in one process of one thread, round by round; the time is the median.
 Beside each stands a plain matrix product of the entry's own shapes, timed in the same rounds: the
 *share of the floor* is the engine's FLOPs per second over those of the product. FLOPs are those of
-`cntbench.prediction`, attention's own products among them. The last series starts processes.
+`cntbench.engine.prediction`, attention's own products among them. The last series starts processes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ import torch
 from benchmarks.race import TUNED, Worker
 from benchmarks.timing import turns
 from benchmarks.workloads import Shape, Workload, decoder
-from cntbench import chunking, influence, prediction
-from cntbench.prediction import Call, predicted_work
+from cntbench import influence
+from cntbench.engine import chunking, prediction
+from cntbench.engine.prediction import Call, predicted_work
 
 #: Pythia-14M's shape, with a vocabulary that does not matter where only two logits are read.
 BASE = Workload(Shape(6, 4, 128, 512, 1024), prompts=16, block=16)

@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks.counts import COUNTED, count, recorded
 from benchmarks.workloads import decoder
-from cntbench import sweep
+from cntbench.engine import sweep
+from cntbench.engine.prediction import Call, predicted_work
 from cntbench.models.blocks import Attention
-from cntbench.prediction import Call, predicted_work
 
 
 @pytest.mark.parametrize("name", COUNTED)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from cntbench import plugins
-from cntbench.ablation import Ablation, check
+from cntbench.engine.ablation import Ablation, check
 from cntbench.errors import SpecError, nearest, unknown
 from cntbench.folders import spec_folders
 from cntbench.models.planted.circuit import Circuit

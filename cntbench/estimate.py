@@ -1,6 +1,7 @@
 """What a run would do, and how long it may take, before it is started.
 
-Counts (edges, layer-tokens, FLOPs, memory, size) follow from the study; see `cntbench.prediction`.
+Counts (edges, layer-tokens, FLOPs, memory, size) follow from the study; see
+`cntbench.engine.prediction`.
 The time is an estimate: a part of the study is measured here and now on the first checkpoint, and
 the rest is taken to run at the same FLOPs per second on every process.
 """
@@ -16,15 +17,15 @@ import torch
 
 from cntbench import plugins
 from cntbench.components import Component, feasible
+from cntbench.engine.prediction import Call, predicted_bytes, predicted_work
+from cntbench.engine.work import Work, total
 from cntbench.influence import influence
 from cntbench.metrics._base import Metric
 from cntbench.models.decoder import Decoder
 from cntbench.plan import Plan
-from cntbench.prediction import Call, predicted_bytes, predicted_work
 from cntbench.run_folder import RunFolder
 from cntbench.schema import VARIABLES
 from cntbench.specs import READOUTS
-from cntbench.work import Work, total
 
 #: Least time to measure the rate for [s], unless one call takes longer.
 CALIBRATION_SECONDS = 1.0
@@ -45,7 +46,8 @@ class TaskCost:
     prompts, length, scored
         Number of prompts, their tokens, and how many of these are scored.
     work
-        Exact but for fitted constants and gradients, see `cntbench.prediction.predicted_work`.
+        Exact but for fitted constants and gradients, see
+        `cntbench.engine.prediction.predicted_work`.
     memory
         What a process takes beyond the model's own [bytes]: an upper bound.
     """

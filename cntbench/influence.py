@@ -1,8 +1,8 @@
 """The engine: the causal influence of every component on every later one.
 
-`cntbench.sweep` holds the pass that measures total effects and its equations, `cntbench.edges` the
-effects of single edges; here sweeps are cut into chunks, and values become means over draws, then
-means and standard errors over prompts.
+`cntbench.engine.sweep` holds the pass that measures total effects and its equations,
+`cntbench.engine.edges` the effects of single edges; here sweeps are cut into chunks, and values
+become means over draws, then means and standard errors over prompts.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cntbench.ablation import Ablation, donors
-from cntbench.chunking import Chunking, chunking
-from cntbench.edges import Effects, measure_edges
+from cntbench.engine.ablation import Ablation, donors
+from cntbench.engine.chunking import Chunking, chunking
+from cntbench.engine.edges import Effects, measure_edges
+from cntbench.engine.optimal_constants import optimal_constants
+from cntbench.engine.replacing import corpus_tokens
+from cntbench.engine.sweep import Array, Sweep, read_clean, spread
 from cntbench.errors import CntbenchError
 from cntbench.models.decoder import Decoder
-from cntbench.optimal_constants import optimal_constants
 from cntbench.prompts import Prompts
 from cntbench.replacements._base import Corpus, Spread
-from cntbench.replacing import corpus_tokens
 from cntbench.specs import READOUTS, Readout
-from cntbench.sweep import Array, Sweep, read_clean, spread
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class TaskSpec:
 class AblationSpec:
     """An ablation method: what replaces a component's output, and how the change is measured.
 
-    `cntbench.ablation.check` says which combinations make sense.
+    `cntbench.engine.ablation.check` says which combinations make sense.
 
     Parameters
     ----------

@@ -9,17 +9,17 @@ from time import perf_counter
 import numpy as np
 import xarray as xr
 
-from cntbench.ablation import Ablation
 from cntbench.catalogue import Task
 from cntbench.compare.processes import each
 from cntbench.compare.reliability import over_draws, split_half
+from cntbench.engine.ablation import Ablation
+from cntbench.engine.prediction import Call, predicted_work
+from cntbench.engine.work import Work
 from cntbench.influence import Influence, influence
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.plan import Plan
-from cntbench.prediction import Call, predicted_work
 from cntbench.prompts import Prompts
-from cntbench.work import Work
 
 #: A few prompts, for trials.
 PROBE = slice(0, 2)

@@ -3,8 +3,8 @@
 Of all constants a that can stand in for the component at every position of every prompt, the one
 with the smallest expected cross-entropy of the right next token at the scored positions; the rest
 of the model is recomputed for each. So whatever the component passes on is lost, and nothing that a
-constant could have spared. `cntbench.optimal_constants` says how it is found. Source: Li & Janson
-2024, "Optimal ablation for interpretability" (arXiv 2409.09951).
+constant could have spared. `cntbench.engine.optimal_constants` says how it is found. Source: Li &
+Janson 2024, "Optimal ablation for interpretability" (arXiv 2409.09951).
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from support.models import decoder, random_gpt_neox, random_prompts
 from support.oracle import oracle_influence
 
 import cntbench
-from cntbench.ablation import Ablation
 from cntbench.components import feasible
+from cntbench.engine.ablation import Ablation
 from cntbench.influence import Influence, influence
 from cntbench.replacements import mean, noise, resample, zero
 from cntbench.replacements._base import Replacement
@@ -296,16 +296,7 @@ def test_the_order_of_prompts_does_not_matter(name, case, data):
 
 
 #: Rooms of the engine, which cut their work into pieces.
-CHUNKED = {
-    "sweep",
-    "influence",
-    "chunking",
-    "readouts",
-    "models",
-    "edges",
-    "attribution",
-    "optimal_constants",
-}
+CHUNKED = {"engine", "influence", "models"}
 
 
 def chunking_constants():

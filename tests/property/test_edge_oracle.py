@@ -14,11 +14,11 @@ from support.edge_oracle import oracle_edges
 from support.memory import peak_bytes
 from support.models import decoder, random_gpt_neox, random_prompts
 
-from cntbench import chunking
-from cntbench import edges as engine
-from cntbench.ablation import Ablation
-from cntbench.chunking import Chunking
 from cntbench.components import feasible
+from cntbench.engine import chunking
+from cntbench.engine import edges as engine
+from cntbench.engine.ablation import Ablation
+from cntbench.engine.chunking import Chunking
 from cntbench.influence import influence
 from cntbench.measures import cosine, relative_l2
 from cntbench.replacements import mean, noise, resample, zero

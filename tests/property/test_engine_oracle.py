@@ -15,9 +15,9 @@ from support.memory import peak_bytes
 from support.models import decoder, random_gpt_neox, random_prompts
 from support.oracle import oracle_influence
 
-from cntbench import chunking
 from cntbench import influence as engine
-from cntbench.chunking import Chunking
+from cntbench.engine import chunking
+from cntbench.engine.chunking import Chunking
 from cntbench.influence import Ablation, influence
 from cntbench.measures import cosine, relative_l2
 from cntbench.replacements import mean, noise, resample, zero

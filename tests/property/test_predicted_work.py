@@ -12,10 +12,10 @@ from support.memory import peak_bytes
 from support.models import decoder, random_gpt_neox, random_prompts
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cntbench.ablation import Ablation
+from cntbench.engine.ablation import Ablation
+from cntbench.engine.prediction import Call, predicted_bytes, predicted_work
 from cntbench.influence import influence
 from cntbench.measures import relative_l2
-from cntbench.prediction import Call, predicted_bytes, predicted_work
 from cntbench.replacements import mean, noise, optimal_constant, resample, zero
 from cntbench.specs import READERS, READOUTS
 

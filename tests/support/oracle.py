@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from cntbench.optimal_constants import optimal_constants
+from cntbench.engine.optimal_constants import optimal_constants
 from cntbench.prompts import Prompts, random_state
 from cntbench.specs import READOUTS
 from support.models import decoder

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from cntbench.attention_scores import prefix_matching, previous_token
+from cntbench.engine.attention_scores import prefix_matching, previous_token
 
 
 def random_pattern(prompts, heads, length, seed=0):

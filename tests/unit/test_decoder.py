@@ -10,8 +10,8 @@ import torch
 from support.models import decoder, random_gpt_neox, random_prompts
 from support.oracle import oracle_influence
 
-from cntbench.ablation import Ablation
 from cntbench.components import components
+from cntbench.engine.ablation import Ablation
 from cntbench.errors import CheckpointError
 from cntbench.influence import influence
 from cntbench.measures import relative_l2

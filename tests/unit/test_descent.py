@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import rosen, rosen_der
 
-from cntbench.descent import minimise
+from cntbench.engine.descent import minimise
 
 
 def quadratics(matrices, centres):

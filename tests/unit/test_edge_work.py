@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from support.models import decoder, random_gpt_neox, random_prompts
 
-from cntbench.ablation import Ablation
 from cntbench.components import feasible
+from cntbench.engine.ablation import Ablation
 from cntbench.influence import influence
 from cntbench.measures import relative_l2
 from cntbench.models.blocks import MLP, Attention

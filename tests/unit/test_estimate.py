@@ -10,13 +10,13 @@ from support.trajectories import write_trajectory
 
 from cntbench import estimate as module
 from cntbench.catalogue import load_catalogue
+from cntbench.engine.prediction import Call, predicted_work
+from cntbench.engine.work import Work
 from cntbench.errors import CntbenchError
 from cntbench.estimate import Estimate, Speed, TaskCost, estimate, measured_rate
 from cntbench.plan import Plan, make_plan
-from cntbench.prediction import Call, predicted_work
 from cntbench.run_folder import RunFolder
 from cntbench.runner import run
-from cntbench.work import Work
 
 
 def quiet(what: str, done: int, total: int) -> None:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from support.models import decoder, random_gpt_neox, random_prompts
 from support.oracle import Oracle
 
+from cntbench.engine.optimal_constants import Losses, optimal_constants
 from cntbench.models.adapters import gpt_neox
 from cntbench.models.precision import in_double
-from cntbench.optimal_constants import Losses, optimal_constants
 
 SHAPE = {"layers": 2, "heads": 2, "width": 4, "mlp": 12}
 

@@ -11,9 +11,9 @@ import torch
 from support.models import decoder, random_gpt_neox
 from torch.nn.functional import cross_entropy
 
-from cntbench import readouts
+from cntbench.engine import readouts
+from cntbench.engine.readouts import readout
 from cntbench.models.blocks import Linear
-from cntbench.readouts import readout
 from cntbench.specs import READOUTS
 
 

@@ -20,14 +20,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cntbench.ablation import Ablation
-from cntbench.departures import Departures, stage_nodes
+from cntbench.engine.ablation import Ablation
+from cntbench.engine.departures import Departures, stage_nodes
+from cntbench.engine.positions import Positions, states_at
+from cntbench.engine.readouts import readout
+from cntbench.engine.sweep import Array
 from cntbench.models.decoder import Decoder
-from cntbench.positions import Positions, states_at
 from cntbench.prompts import Prompts
-from cntbench.readouts import readout
 from cntbench.specs import READOUTS, Readout
-from cntbench.sweep import Array
 
 
 def change_targets(
@@ -102,7 +102,7 @@ def read_changes(
     Parameters
     ----------
     model, prompts, names
-        As in `cntbench.readouts.readout`.
+        As in `cntbench.engine.readouts.readout`.
     streams
         Final streams at the scored positions, dims ``run, prompt, scored, hidden``.
     """

@@ -8,7 +8,8 @@ of L positions of which S are scored, total effects cost
     n_t P L  layer-tokens at stage t,    and    n_t P S + n_0 P L  from the last attention on
 
 unless targets are observed everywhere; and 2 · hidden · vocabulary FLOPs for each run and scored
-position if cross-entropy or accuracy is asked for. `cntbench.edge_prediction` has direct effects.
+position if cross-entropy or accuracy is asked for. `cntbench.engine.edge_prediction` has
+direct effects.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cntbench import work
-from cntbench.ablation import Ablation, donors
-from cntbench.chunking import Chunking, chunking, working_bytes
-from cntbench.departures import rules, stage_nodes
-from cntbench.edge_prediction import edges_work
+from cntbench.engine import work
+from cntbench.engine.ablation import Ablation, donors
+from cntbench.engine.chunking import Chunking, chunking, working_bytes
+from cntbench.engine.departures import rules, stage_nodes
+from cntbench.engine.edge_prediction import edges_work
+from cntbench.engine.optimal_constants import Losses
+from cntbench.engine.positions import last_attention
+from cntbench.engine.work import Work
 from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Decoder
-from cntbench.optimal_constants import Losses
-from cntbench.positions import last_attention
 from cntbench.prompts import Prompts
 from cntbench.specs import READOUTS, Readout
-from cntbench.work import Work
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _cut(components: int, step: int) -> list[range]:
 
 
 def _sweep(call: Call, base: int, ablations: int, sources: range) -> Work:
-    """Return the work of the sweeps that ablate some sources: `cntbench.sweep`, line by line."""
+    """Return the work of sweeps that ablate some sources: `cntbench.engine.sweep`, line by line."""
     model, count, length = call.model, len(call.prompts), call.prompts.tokens.shape[1]
     scored = call.prompts.scored.shape[1]
     last = None if call.observe_all else last_attention(model)
@@ -173,7 +174,7 @@ def _sweep(call: Call, base: int, ablations: int, sources: range) -> Work:
 
 
 def _fits(call: Call) -> Work:
-    """Return the work of fitting constants: `cntbench.optimal_constants`, at most."""
+    """Return the work of fitting constants: `cntbench.engine.optimal_constants`, at most."""
     model, count, length = call.model, len(call.prompts), call.prompts.tokens.shape[1]
     scored = call.prompts.scored.shape[1]
     found = Work()

@@ -18,14 +18,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cntbench.ablation import Ablation
-from cntbench.departures import Departures, stage_nodes
-from cntbench.direct import read_changes
+from cntbench.engine.ablation import Ablation
+from cntbench.engine.departures import Departures, stage_nodes
+from cntbench.engine.direct import read_changes
+from cntbench.engine.positions import Positions, finish, last_attention, states_at
+from cntbench.engine.sweep import Array
 from cntbench.models.decoder import Decoder
-from cntbench.positions import Positions, finish, last_attention, states_at
 from cntbench.prompts import Prompts
 from cntbench.specs import Readout
-from cntbench.sweep import Array
 
 
 def patch_edges(

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cntbench import work
-from cntbench.ablation import Ablation
-from cntbench.departures import stage_nodes
+from cntbench.engine import work
+from cntbench.engine.ablation import Ablation
+from cntbench.engine.departures import stage_nodes
+from cntbench.engine.positions import last_attention
+from cntbench.engine.work import Work
 from cntbench.models.blocks import Attention, Block
 from cntbench.models.decoder import Decoder
-from cntbench.positions import last_attention
 from cntbench.specs import READERS, Reader, Readout
-from cntbench.work import Work
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class _Sizes:
         return len(range(self.sources.start, min(self.sources.stop, nodes.start)))
 
     def states_at(self, block: Block, runs: int, narrow: bool, through: Sequence[Reader]) -> Work:
-        """Work of `cntbench.positions.states_at`, at the scored positions or at all."""
+        """Work of `cntbench.engine.positions.states_at`, at the scored positions or at all."""
         rows, asked = runs * self.prompts, self.scored if narrow else self.length
         whole = set(through) == set(READERS)
         if not isinstance(block, Attention) or (whole and not narrow):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cntbench.ablation import Ablation, Donor
+from cntbench.engine.ablation import Ablation, Donor
 from cntbench.prompts import Prompts, Tokens, random_state
 from cntbench.replacements._base import Corpus, Spread, States
 

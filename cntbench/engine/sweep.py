@@ -27,15 +27,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cntbench.ablation import Ablation, Donor
-from cntbench.attention_scores import prefix_matching, previous_token
+from cntbench.engine.ablation import Ablation, Donor
+from cntbench.engine.attention_scores import prefix_matching, previous_token
+from cntbench.engine.positions import Positions, last_attention
+from cntbench.engine.readouts import readout
+from cntbench.engine.replacing import Replacer, corpus_tokens
 from cntbench.models.blocks import Attention, Block, Queries
 from cntbench.models.decoder import Decoder, Stage
-from cntbench.positions import Positions, last_attention
 from cntbench.prompts import Prompts, Tokens
-from cntbench.readouts import readout
 from cntbench.replacements._base import Corpus, Spread
-from cntbench.replacing import Replacer, corpus_tokens
 from cntbench.specs import READOUTS, Readout
 
 Array = NDArray[np.float64]

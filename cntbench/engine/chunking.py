@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cntbench.engine.readouts import LOGITS_AT_ONCE
 from cntbench.models.decoder import Decoder
-from cntbench.readouts import LOGITS_AT_ONCE
 
 #: Tokens × runs that a sweep carries together: enough of them to make the products of the first
 #: stages, where there are few runs, large ones.

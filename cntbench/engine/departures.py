@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cntbench.ablation import Ablation, donors
+from cntbench.engine.ablation import Ablation, donors
+from cntbench.engine.replacing import Replacer, corpus_tokens
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Prompts
 from cntbench.replacements._base import Corpus, Spread
-from cntbench.replacing import Replacer, corpus_tokens
 
 
 @dataclass(frozen=True)

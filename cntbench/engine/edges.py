@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from cntbench.ablation import Ablation, donors
-from cntbench.attribution import estimate_edges
-from cntbench.chunking import chunking
-from cntbench.departures import Departures, depart, rules
-from cntbench.direct import change_readouts, change_targets
+from cntbench.engine.ablation import Ablation, donors
+from cntbench.engine.attribution import estimate_edges
+from cntbench.engine.chunking import chunking
+from cntbench.engine.departures import Departures, depart, rules
+from cntbench.engine.direct import change_readouts, change_targets
+from cntbench.engine.patching import patch_edges
+from cntbench.engine.positions import Positions
+from cntbench.engine.sweep import Array
 from cntbench.models.decoder import Decoder
-from cntbench.patching import patch_edges
-from cntbench.positions import Positions
 from cntbench.prompts import Prompts
 from cntbench.replacements._base import Corpus, Spread
 from cntbench.specs import READOUTS, Readout
-from cntbench.sweep import Array
 
 
 @dataclass(frozen=True)

@@ -32,15 +32,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from cntbench.ablation import Ablation
-from cntbench.departures import Departures, stage_nodes
+from cntbench.engine.ablation import Ablation
+from cntbench.engine.departures import Departures, stage_nodes
+from cntbench.engine.positions import Positions
+from cntbench.engine.readouts import LOGITS_AT_ONCE
+from cntbench.engine.sweep import Array
 from cntbench.models.blocks import Block
 from cntbench.models.decoder import Decoder, Stage
-from cntbench.positions import Positions
 from cntbench.prompts import Prompts
-from cntbench.readouts import LOGITS_AT_ONCE
 from cntbench.specs import Readout
-from cntbench.sweep import Array
 
 
 def estimate_edges(

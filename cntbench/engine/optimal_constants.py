@@ -9,8 +9,8 @@ Li & Janson 2024, "Optimal ablation for interpretability" (arXiv 2409.09951), eq
 effect under optimal ablation, with the loss of our tasks: that of the right next token at the
 scored positions.
 
-The loss is minimised in double precision by `cntbench.descent`, in units of the component's own
-standard deviation σ (one number: over prompts, positions and coordinates), from the mean, or from
+The loss is minimised in double precision by `cntbench.engine.descent`, in units of the component's
+own standard deviation σ (one number: over prompts, positions and coordinates), from the mean, or from
 zero if that hurts less. So the loss found is never above that of the mean or of zero. A component
 that never varies (σ = 0) is its own optimal constant: there is nothing to take from it.
 """
@@ -25,13 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench import chunking
-from cntbench.descent import minimise
+from cntbench.engine import chunking
+from cntbench.engine.descent import minimise
+from cntbench.engine.sweep import spread
 from cntbench.models.blocks import Attention, Block, Queries
 from cntbench.models.decoder import Decoder
 from cntbench.models.precision import in_double
 from cntbench.prompts import Prompts
-from cntbench.sweep import spread
 
 #: A component varies if its standard deviation is above this share of its root mean square.
 VARIES = 1e-6
@@ -151,8 +151,8 @@ class Losses:
     def _summed(self, prompts: Prompts, sources: Tensor, constants: Tensor) -> Tensor:
         """Sum the losses over prompts; run 0 is the clean one, and each source joins in its turn.
 
-        See `cntbench.sweep` for the equations. From the queries of the last attention on, nobody
-        reads the positions that are not scored.
+        See `cntbench.engine.sweep` for the equations. From the queries of the last attention on,
+        nobody reads the positions that are not scored.
         """
         model = self.model
         scored = torch.from_numpy(prompts.scored).to(constants.device)
