@@ -10,8 +10,8 @@ effect under optimal ablation, with the loss of our tasks: that of the right nex
 scored positions.
 
 The loss is minimised in double precision by `cntbench.engine.descent`, in units of the component's
-own standard deviation σ (one number: over prompts, positions and coordinates), from the mean, or from
-zero if that hurts less. So the loss found is never above that of the mean or of zero. A component
+own standard deviation σ (one number: over prompts, positions and coordinates), from the mean, or
+from zero if that hurts less. So the loss found is never above that of the mean or of zero. A component
 that never varies (σ = 0) is its own optimal constant: there is nothing to take from it.
 """
 
