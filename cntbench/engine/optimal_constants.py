@@ -11,8 +11,8 @@ scored positions.
 
 The loss is minimised in double precision by `cntbench.engine.descent`, in units of the component's
 own standard deviation σ (one number: over prompts, positions and coordinates), from the mean, or
-from zero if that hurts less. So the loss found is never above that of the mean or of zero. A component
-that never varies (σ = 0) is its own optimal constant: there is nothing to take from it.
+from zero if that hurts less. So the loss found is never above that of the mean or of zero. A
+component that never varies (σ = 0) is its own optimal constant: there is nothing to take from it.
 """
 
 from __future__ import annotations
