@@ -42,16 +42,16 @@ def _lines(found: Estimate) -> list[str]:
     return [
         f"Checkpoints: {found.checkpoints}, {found.done} of them measured before, "
         f"{missing} to measure.",
-        f"Cells: {len(found.tasks)} tasks × {len(found.ablations)} ablations at each checkpoint; "
-        f"{found.components} components, {found.edges} feasible edges.",
+        f"Tasks × ablations: {len(found.tasks)} × {len(found.ablations)} at each checkpoint. "
+        f"Components: {found.components}. Feasible edges: {found.edges}.",
         f"Work: {work.token_layers:,.0f} layer-tokens and {work.flops / 1e12:.3g} TFLOP of matrix "
         f"products per checkpoint; {missing * work.token_layers:,.0f} and "
         f"{missing * work.flops / 1e12:.3g} TFLOP in all.",
-        f"Memory: at most {found.memory / 2**20:,.0f} MiB for each of {found.jobs} processes, "
-        "beside what the libraries take.",
+        f"Memory: at most {found.memory / 2**20:,.0f} MiB in each process, beside what the "
+        f"libraries take. Processes: {found.jobs}.",
         f"Result: {found.size / 2**20:,.1f} MiB of numbers, less when compressed.",
-        f"Time: about {_duration(found.seconds)}, an estimate: {found.jobs} processes at "
-        f"{found.speed.flops / 1e9:.3g} GFLOP/s each, which one thread did here just now on a part "
+        f"Time: about {_duration(found.seconds)}, an estimate: {found.jobs} × "
+        f"{found.speed.flops / 1e9:.3g} GFLOP/s, which one thread did here just now on a part "
         f"of this study, and {found.speed.loading * 1e3:.0f} ms to read a checkpoint. Processes "
         "that slow each other down, their start and the writing of files come on top.",
     ]

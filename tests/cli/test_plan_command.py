@@ -28,14 +28,14 @@ def test_plan_prints_the_counts_and_writes_nothing(cli, study, tmp_path):
     assert (code, err) == (0, "")
     assert not (tmp_path / "runs").exists()
     assert "Checkpoints: 3, 0 of them measured before, 3 to measure." in out
-    assert "1 tasks × 1 ablations" in out
-    assert "6 components, 9 feasible edges" in out
+    assert "Tasks × ablations: 1 × 1 at each checkpoint." in out
+    assert "Components: 6. Feasible edges: 9." in out
     # Two stages of two blocks; 32 tokens of which 15 are scored; 1 clean run, 4 of which 3 ablated,
     # the clean one once more at all positions: (32 + 4 · 15 + 32) tokens of each of two prompts.
     assert re.search(r"induction +2 +32 +15 +248 ", out)
     assert "Work: 248 layer-tokens" in out
     assert "744 and" in out
-    assert re.search(r"Time: about \S+ s, an estimate: 1 processes at \S+ GFLOP/s", out)
+    assert re.search(r"Time: about \S+ s, an estimate: 1 × \S+ GFLOP/s, ", out)
 
 
 def test_plan_knows_what_a_run_has_done(cli, study):
