@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import select
 import statistics
 import subprocess
 import sys
@@ -91,35 +90,6 @@ def race(
         for worker in crew:
             worker.stop()
     return seconds
-
-
-def peak(workload: str, contender: str, *, workers: int = 2, threads: int = 1) -> float:
-    """Return the peak memory of a contender's fresh processes [MiB], summed over them.
-
-    Proportional set size: pages that processes share are counted once.
-    """
-    crew = [Worker.start(share, workers, threads) for share in range(workers)]
-    try:
-        highest = 0
-        for worker in crew:
-            worker.tell(workload, contender)
-        waiting = list(crew)
-        while waiting:
-            highest = max(highest, sum(_proportional(w.process.pid) for w in crew))
-            for worker in list(waiting):
-                assert worker.process.stdout is not None
-                if select.select([worker.process.stdout], [], [], 0.005)[0]:
-                    worker.answer()
-                    waiting.remove(worker)
-        return highest / 1024
-    finally:
-        for worker in crew:
-            worker.stop()
-
-
-def _proportional(process: int) -> int:
-    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def contender(name: str, workload: str, share: int, of: int) -> Callable[[], object]:
@@ -216,6 +186,8 @@ def table(
     memory: bool = False,
 ) -> list[Row]:
     """Race, and return each contender's row; its ratio is the median over rounds."""
+    from benchmarks.memory import peak
+
     if "cross-entropy" in workload:
         contenders = [name for name in contenders if not name.startswith("no unembedding")]
     found = race(workload, contenders, rounds=rounds, workers=workers, threads=threads)

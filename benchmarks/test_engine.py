@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.memory import peak
 from benchmarks.opponents import hooks
-from benchmarks.race import CONTENDERS, peak, processor_time, table
+from benchmarks.race import CONTENDERS, processor_time, table
 from benchmarks.workloads import NANO, PYTHIA_14M, PYTHIA_160M, WORKLOADS, Workload, decoder
 from cntbench.influence import influence
 from cntbench.specs import READOUTS

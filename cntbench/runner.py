@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import platform
 import signal
 import threading
@@ -26,6 +25,7 @@ from cntbench.metrics._film import film_metrics
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.plan import Plan
+from cntbench.processes import worker_context
 from cntbench.prompts import Prompts
 from cntbench.run_folder import RunFolder
 from cntbench.specs import as_dict
@@ -209,7 +209,7 @@ def _in_processes(
 ) -> Iterator[tuple[Checkpoint, str | None]]:
     pool = ProcessPoolExecutor(
         jobs,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=worker_context(),
         initializer=_start_worker,
         initargs=(plan, folder, memory_budget),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
 import torch
+
+from cntbench.processes import worker_context
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,9 +36,7 @@ def each(work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int) ->
         finally:
             torch.set_num_threads(threads)
         return
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
+    pool = ProcessPoolExecutor(jobs, mp_context=worker_context(), initializer=_start_worker)
     try:
         yield from pool.map(work, items)
     finally:

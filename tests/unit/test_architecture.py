@@ -30,7 +30,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("influence",),
     ("catalogue",),
     ("plan", "dataset", "storage", "dynamics"),
-    ("run_folder", "progress"),
+    ("run_folder", "progress", "processes"),
     ("runner", "estimate"),
     ("report", "compare", "golden"),
     ("cli",),

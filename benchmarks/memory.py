@@ -1,0 +1,80 @@
+"""Peak memory of a contender: fresh workers, started as a run starts them.
+
+    python -m benchmarks.memory W engine
+
+Proportional set sizes, summed over the workers and the process that they were forked from: pages
+that processes share are counted once. The allocator's thresholds are raised as in a race.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.race import ROOT, TUNED, contender
+from benchmarks.workloads import weights
+from cntbench.processes import worker_context
+
+
+def peak(workload: str, name: str, *, workers: int = 2, threads: int = 1) -> float:
+    """Measure in a process of its own; return the peak memory [MiB], summed over the workers."""
+    environment = os.environ | TUNED
+    environment |= {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "benchmarks.memory", workload, name, "--workers", str(workers)]
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+def _once(name: str, workload: str, share: int, of: int) -> None:
+    run = contender(name, workload, share, of)
+    weights.cache_clear()  # a run does not keep the tensors that it made its decoder from
+    run()
+
+
+def _watch(workload: str, name: str, workers: int) -> float:
+    context = worker_context()
+    crew = [
+        context.Process(target=_once, args=(name, workload, share, workers))  # type: ignore[attr-defined]
+        for share in range(workers)
+    ]
+    highest, waiting = 0, list(crew)
+    for process in crew:
+        process.start()
+    server = {_parent(process.pid) for process in crew} - {os.getpid()}
+    while waiting:
+        pids = [*server, *(process.pid for process in crew)]
+        highest = max(highest, sum(_proportional(pid) for pid in pids))
+        waiting = [process for process in waiting if process.is_alive()]
+        time.sleep(0.005)
+    failed = [process.exitcode for process in crew if process.exitcode]
+    if failed:
+        raise SystemExit(f"a worker ended with exit code {failed[0]}")
+    return highest / 1024
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _proportional(pid: int) -> int:
+    """Return the proportional set size of a process [KiB], 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("workload")
+    parser.add_argument("contender")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    print(_watch(options.workload, options.contender, options.workers))
