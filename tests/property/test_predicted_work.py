@@ -126,7 +126,7 @@ def test_methods_of_both_scopes_in_one_call(call):
     assert measured(call) == (found.attention_tokens, found.mlp_tokens, found.products)
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(st.booleans(), st.integers(1, 3), st.integers(2, 4), st.sampled_from([1, EXACT_BUDGET]))
 @example(False, 2, 3, EXACT_BUDGET)
 def test_fitted_constants_have_an_upper_bound(parallel, layers, count, budget):
