@@ -88,12 +88,17 @@ def test_engine_beside_hooks(name, benchmark):
     assert ratio >= floor
 
 
+#: Workloads of which one round takes minutes.
+LONG = {"160M"}
+
+
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_race(name, full, record_property):
     if not (full or name == "tiny"):
         pytest.skip("the full mode only: pytest benchmarks/ --full")
     contenders = CONTENDERS if full else ("engine", "plain")
-    rows = table(name, contenders, rounds=5 if full else 1, memory=full)
+    rounds = 5 if full and name not in LONG else 1
+    rows = table(name, contenders, rounds=rounds, memory=full)
     for row in rows:
         record_property("race", str(row))
     assert rows[0].ratio == 1
