@@ -12,7 +12,7 @@ from cntbench.models.decoder import Decoder
 ROWS_AT_ONCE = 32768
 #: Tokens × runs that go through a stage at once. Larger pieces leave the cache, smaller ones
 #: spend their time on overhead.
-STAGE_ROWS_AT_ONCE = 1536
+STAGE_ROWS_AT_ONCE = 3072
 #: Tokens × runs at once where all that are carried together go through a stage at once.
 WHOLE_ROWS_AT_ONCE = 8192
 

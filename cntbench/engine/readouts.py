@@ -65,7 +65,8 @@ def readout(
             model.unembed, normed.flatten(0, -2), asked, accuracy="accuracy" in wanted
         )
         if "cross_entropy" in wanted:
-            nats = torch.logaddexp(log_odds, torch.zeros_like(log_odds))
+            # log(1 + e^x), by operators that round an element alike wherever it stands.
+            nats = log_odds.clamp(min=0) + log_odds.abs().neg().exp().log1p()
             found["cross_entropy"] = nats.view(normed.shape[:-1]).mean(dim=-1)
         if "accuracy" in wanted:
             hit = (best_other < 0).view(normed.shape[:-1])

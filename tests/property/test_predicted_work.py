@@ -112,7 +112,7 @@ def test_attention_s_own_products_are_counted_in_full(call):
         assert measured(call)[2] == found.flops
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(calls(direct(), even=True))
 def test_effects_of_edges_cost_what_the_closed_form_says(call):
     found = predicted_work(call)
