@@ -38,7 +38,7 @@ OF_ABLATIONS = [
     name for name in FIELDS if name.startswith(("influence", "readout_effect", "edge_effect"))
 ]
 VOCABULARY = 17
-FEW = settings(max_examples=6)
+FEW = settings(max_examples=5)
 COUNTS = st.integers(1, 4)
 
 

@@ -103,6 +103,11 @@ def oracle_edges(model, prompts, ablation, measure, *, observe_all=False, seed=0
         ]
         if tokens is not None
     }
+    rule = ablation.replacement
+    if rule.fitting_steps:
+        corpora["constants"] = oracle.optimal_constants(
+            prompts, rule.fitting_steps, corpora["clean"]
+        )
     which = READOUTS.index(effects[0])
     for i in range(count):
         with torch.no_grad():
@@ -115,9 +120,7 @@ def oracle_edges(model, prompts, ablation, measure, *, observe_all=False, seed=0
             return differentiable(logits, prompts, i, effects[0])
 
         for s, source in enumerate(nodes):
-            new = oracle.replacement(
-                ablation.replacement, i, corpora, source, clean[source], seed, ablation.name
-            )
+            new = oracle.replacement(rule, i, corpora, source, clean[source], seed, ablation.name)
             delta = oracle.contribution(*source, new - clean[source]).detach()
             with torch.no_grad(), oracle.reading(None, delta):
                 moved = oracle.forward(embedded)[0]
