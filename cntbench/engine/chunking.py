@@ -91,7 +91,7 @@ def chunking(
     """
     free = memory_budget - fixed_bytes(model, length=length, populations=populations)
     if tiled:
-        free -= base * max(length, STAGE_ROWS_AT_ONCE) * stage_bytes(model)
+        free -= max(base * length, STAGE_ROWS_AT_ONCE) * stage_bytes(model)
     affordable = max(1, free // (stream_bytes(model) if tiled else stage_bytes(model)))
     together = ROWS_AT_ONCE if tiled else WHOLE_ROWS_AT_ONCE
     runs = base + ablations * len(model.components)
@@ -100,7 +100,8 @@ def chunking(
     if prompts < 1 and ablations:
         sources = min(max(1, (affordable // length - base) // ablations), sources)
     at_once = STAGE_ROWS_AT_ONCE if tiled else together
-    prompts = max(1, min(prompts, n_prompts, at_once // length))
+    # The runs without ablation stay together.
+    prompts = max(1, min(prompts, n_prompts, at_once // (base * length)))
     return Chunking(prompts, sources, max(1, at_once // (prompts * length)))
 
 
@@ -121,6 +122,6 @@ def working_bytes(
     """
     found = fixed_bytes(model, length=length, populations=populations)
     if tiled:
-        found += base * max(length, STAGE_ROWS_AT_ONCE) * stage_bytes(model)
+        found += max(base * length, STAGE_ROWS_AT_ONCE) * stage_bytes(model)
     tokens = sizes.prompts * (base + ablations * sizes.sources) * length
     return found + tokens * (stream_bytes(model) if tiled else stage_bytes(model))

@@ -200,7 +200,7 @@ def test_ctrl_c_keeps_whole_shards_and_says_how_to_go_on(study, tmp_path, cli):
     write_trajectory(tmp_path / "checkpoints", steps=tuple(range(200, 216)))
     command = [sys.executable, "-c", "from cntbench.cli import main; main()", "run", *study]
     process = subprocess.Popen(
-        [*command, "-j", "2", "--prompts", "32"],
+        [*command, "-j", "2", "--prompts", "256"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -222,6 +222,6 @@ def test_ctrl_c_keeps_whole_shards_and_says_how_to_go_on(study, tmp_path, cli):
     assert 1 <= len(whole) < 19
     for path in whole:
         open_results(path)
-    code, out, _ = cli("run", *study, "-j", 1, "--prompts", 32)
+    code, out, _ = cli("run", *study, "-j", 1, "--prompts", 256)
     assert code == 0
     assert f"found {len(whole)} measured before" in out
