@@ -18,6 +18,7 @@ ROOMS = {
     "replacement": ("replacements", ("Parameters",)),
     "measure": ("measures", ("measure", "RANGE")),
     "metric": ("metrics", ("METRIC", "compute", "reference")),
+    "null model": ("dynamics.nulls", ("draw",)),
     "adapter": ("models.adapters", ("shape", "decoder")),
     "trajectory source": ("models.sources", ("open_trajectory",)),
 }

@@ -25,6 +25,9 @@ class Metric:
     degree
         Degree of homogeneity: multiplying all weights by c > 0 multiplies the metric by
         c ** degree. None if it behaves in no such way.
+    null
+        The null model that fits it, a file of ``cntbench/dynamics/nulls``: one under which it is
+        not constant. None if there is none.
     units
         UDUNITS name.
     """
@@ -33,4 +36,5 @@ class Metric:
     lower: float
     upper: float
     degree: int | None
+    null: str | None = None
     units: str = "1"
