@@ -16,5 +16,5 @@ def worker_context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cntbench.influence"])
+    context.set_forkserver_preload(["cntbench.preload"])
     return context
