@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,6 +26,9 @@ from cntbench.errors import (
     CntbenchError,
 )
 
+if TYPE_CHECKING:
+    from cntbench.failure import Failure
+
 app = typer.Typer(
     name="cntbench",
     help="Transformers as evolving causal graphs: influence between components over training.",
@@ -35,6 +39,9 @@ app = typer.Typer(
 )
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
+
+#: Checkpoints of the same fate that are named in a line.
+NAMED = 8
 
 Specs = Annotated[
     list[Path] | None,
@@ -49,7 +56,8 @@ Study = Annotated[str, typer.Argument(help="Name of a study; see cntbench list s
 TrajectoryName = Annotated[
     str | None,
     typer.Option(
-        help="Another trajectory: nano, nano:seed=3, dir:PATH, planted:CIRCUIT.",
+        help="Another trajectory: nano, nano:seed=3, dir:PATH, planted:CIRCUIT, "
+        "hub:ORG/NAME@REVISIONS.",
         metavar="SOURCE",
     ),
 ]
@@ -74,6 +82,14 @@ Jobs = Annotated[
 Memory = Annotated[
     float,
     typer.Option(min=0.001, metavar="GIB", help="Memory of each process beyond the model's."),
+]
+Keep = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Downloaded checkpoints that may lie on disk beside those being measured.",
+    ),
 ]
 
 
@@ -127,6 +143,7 @@ def run(
     output: RunFolderPath = None,
     jobs: Jobs = None,
     memory: Memory = 1.0,
+    keep: Keep = 2,
     specs: Specs = None,
 ) -> None:
     """Measure a study at every checkpoint, or go on with one that was interrupted."""
@@ -153,6 +170,7 @@ def run(
                 jobs=jobs or _cores(),
                 progress=progress,
                 memory_budget=int(memory * 2**30),
+                keep=keep,
             )
     except Interrupted as interrupted:
         err.print(f"Interrupted: {interrupted}. The same command goes on from there.")
@@ -167,8 +185,8 @@ def run(
     )
     if outcome.failed:
         err.print(f"{len(outcome.failed)} checkpoints failed; the same command tries them again:")
-        for name, reason in outcome.failed.items():
-            err.print(f"  {name}: {reason}", markup=False)
+        for reason, names in _by_reason(outcome.failed).items():
+            err.print(f"  {_few(names)}: {reason}", markup=False)
         raise typer.Exit(EXIT_CHECKPOINTS_FAILED)
 
 
@@ -339,6 +357,20 @@ def _asked(
         "seed": seed,
     }
     return {key: value for key, value in changes.items() if value is not None}
+
+
+def _by_reason(failed: Mapping[str, Failure]) -> dict[str, list[str]]:
+    """Return the names of checkpoints by what came in the way, so that each is said once."""
+    grouped: dict[str, list[str]] = {}
+    for name, failure in failed.items():
+        grouped.setdefault(failure.reason, []).append(name)
+    return grouped
+
+
+def _few(names: Sequence[str]) -> str:
+    if len(names) <= NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -165,10 +165,12 @@ def estimate(
     CntbenchError
         If the folder belongs to another study, or the first checkpoint cannot be read.
     """
-    folder.check(plan)
+    plan = folder.check(plan)
     checkpoints = plan.trajectory.checkpoints
+    first = next(checkpoint for checkpoint in checkpoints if checkpoint.identity)
+    place = first.origin.fetch()
     start = clock()
-    model = plan.trajectory.load(checkpoints[0])
+    _, model = plan.trajectory.read(first, place)
     loading = clock() - start
     calls = _calls(plan, model, memory_budget)
     costs = tuple(_cost(task.name, call) for task, call in zip(plan.tasks, calls, strict=True))

@@ -6,8 +6,10 @@ import json
 import platform
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,16 +22,20 @@ import xarray as xr
 from cntbench import __version__
 from cntbench.components import feasible
 from cntbench.dataset import checkpoint_dataset, failed_dataset, film, usable
+from cntbench.failure import Failure
 from cntbench.influence import influence
 from cntbench.metrics._film import film_metrics
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.plan import Plan
+from cntbench.prefetch import Prefetch
 from cntbench.processes import worker_context
 from cntbench.prompts import Prompts
 from cntbench.run_folder import RunFolder
 from cntbench.specs import as_dict
 from cntbench.storage import write_results
+
+DISAPPEARED = Failure("failed", "the shard disappeared during the run")
 
 LIBRARIES = ("torch", "transformers", "numpy", "xarray", "netCDF4", "networkx")
 
@@ -47,14 +53,14 @@ class Outcome:
     measured, reused
         Numbers of checkpoints.
     failed
-        Reason by name of checkpoint.
+        What came in the way, by name of checkpoint.
     """
 
     tree: xr.DataTree
     path: Path
     measured: int
     reused: int
-    failed: dict[str, str]
+    failed: dict[str, Failure]
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
@@ -75,9 +81,9 @@ class Cells:
         self.memory_budget = memory_budget
         self.prompts = plan.prompts()
 
-    def measure(self, checkpoint: Checkpoint) -> None:
-        """Measure one checkpoint and keep its shard."""
-        model = self.plan.trajectory.load(checkpoint)
+    def measure(self, checkpoint: Checkpoint, folder: Path) -> None:
+        """Measure one checkpoint, whose files are in a folder, and keep its shard."""
+        checkpoint, model = self.plan.trajectory.read(checkpoint, folder)
         dataset = measure(self.plan, self.prompts, checkpoint, model, self.memory_budget)
         self.folder.write_shard(checkpoint.name, dataset)
 
@@ -122,7 +128,13 @@ def measure(
 
 
 def run(
-    plan: Plan, path: Path, *, jobs: int, progress: Progress, memory_budget: int = 2**30
+    plan: Plan,
+    path: Path,
+    *,
+    jobs: int,
+    progress: Progress,
+    memory_budget: int = 2**30,
+    keep: int = 2,
 ) -> Outcome:
     """Run a study, or what is missing of it.
 
@@ -138,6 +150,8 @@ def run(
         Told about every checkpoint.
     memory_budget
         Memory for each process beyond the model's own [bytes].
+    keep
+        Downloaded checkpoints that may lie on disk beside those that are being measured.
 
     Raises
     ------
@@ -147,14 +161,14 @@ def run(
         On Ctrl-C.
     """
     folder = RunFolder(path)
-    with folder.claimed(plan):
-        shards = {c.name: folder.read_shard(c.name) for c in plan.trajectory.checkpoints}
+    with folder.claimed(plan) as plan:
+        shards = {c.name: folder.read_shard(c) for c in plan.trajectory.checkpoints}
         missing = [c for c in plan.trajectory.checkpoints if shards[c.name] is None]
         reused = len(shards) - len(missing)
-        failed = _measure(plan, folder, missing, reused, jobs, progress, memory_budget)
+        failed = _measure(plan, folder, missing, reused, jobs, progress, memory_budget, keep)
         for checkpoint in missing:
             if checkpoint.name not in failed:
-                shards[checkpoint.name] = folder.read_shard(checkpoint.name)
+                shards[checkpoint.name] = folder.read_shard(checkpoint)
         tree = _combine(plan, shards, failed)
         write_results(tree, folder.results)
     return Outcome(tree, folder.results, len(missing) - len(failed), reused, failed)
@@ -168,64 +182,103 @@ def _measure(
     jobs: int,
     progress: Progress,
     memory_budget: int,
-) -> dict[str, str]:
-    """Measure checkpoints; returns the reason for each that failed."""
-    failed: dict[str, str] = {}
+    keep: int,
+) -> dict[str, Failure]:
+    """Measure checkpoints; returns what came in the way of each that failed."""
+    failed: dict[str, Failure] = {}
+    jobs = max(1, min(jobs, len(missing)))
     total = reused + len(missing)
     done = reused
     try:
         if missing:
             progress("measuring", done, total)
-        finished = (
-            _in_processes(plan, folder, missing, min(jobs, len(missing)), memory_budget)
-            if jobs > 1 and len(missing) > 1
-            else _in_this_process(plan, folder, missing, memory_budget)
-        )
-        for checkpoint, reason in finished:
-            done += 1
-            if reason is not None:
-                failed[checkpoint.name] = reason
-            progress(f"measured {checkpoint.name}", done, total)
+        with Prefetch(missing, folder.downloads, jobs + keep) as ahead:
+            finished = (
+                _in_processes(plan, folder, ahead, jobs, memory_budget)
+                if jobs > 1
+                else _in_this_process(plan, folder, ahead, memory_budget)
+            )
+            for checkpoint, failure in finished:
+                ahead.release(checkpoint)
+                done += 1
+                if failure is not None:
+                    failed[checkpoint.name] = failure
+                progress(f"measured {checkpoint.name}", done, total)
     except KeyboardInterrupt:
         raise Interrupted(done - len(failed), total) from None
     return failed
 
 
 def _in_this_process(
-    plan: Plan, folder: RunFolder, missing: Sequence[Checkpoint], memory_budget: int
-) -> Iterator[tuple[Checkpoint, str | None]]:
+    plan: Plan, folder: RunFolder, ahead: Prefetch, memory_budget: int
+) -> Iterator[tuple[Checkpoint, Failure | None]]:
     cells = Cells(plan, folder, memory_budget)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    coming = deque(ahead.start())
     try:
-        for checkpoint in missing:
-            yield checkpoint, _attempt(cells, checkpoint)
+        while coming:
+            checkpoint, fetched = coming.popleft()
+            wait([fetched])
+            failure = _failure(fetched) or _attempt(cells, checkpoint, fetched.result())
+            yield checkpoint, failure
+            coming.extend(ahead.start())
     finally:
         torch.set_num_threads(threads)
 
 
 def _in_processes(
-    plan: Plan, folder: RunFolder, missing: Sequence[Checkpoint], jobs: int, memory_budget: int
-) -> Iterator[tuple[Checkpoint, str | None]]:
+    plan: Plan, folder: RunFolder, ahead: Prefetch, jobs: int, memory_budget: int
+) -> Iterator[tuple[Checkpoint, Failure | None]]:
     pool = ProcessPoolExecutor(
         jobs,
         mp_context=worker_context(),
         initializer=_start_worker,
         initargs=(plan, folder, memory_budget),
     )
+    coming: dict[Future[Path], Checkpoint] = {}
+    running: dict[Future[Failure | None], Checkpoint] = {}
     try:
-        with _deaf_to_interrupts():
-            running: dict[Future[str | None], Checkpoint] = {
-                pool.submit(_work, checkpoint): checkpoint for checkpoint in missing
-            }
-        while running:
-            ready, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ready:
-                checkpoint = running.pop(future)
-                crash = future.exception()
-                yield checkpoint, future.result() if crash is None else f"worker died: {crash}"
+        while True:
+            coming |= {fetched: checkpoint for checkpoint, fetched in ahead.start()}
+            if not coming and not running:
+                return
+            awaited: list[Future[Any]] = [*coming, *running]
+            ready, _ = wait(awaited, return_when=FIRST_COMPLETED)
+            for fetched in ready & coming.keys():
+                checkpoint = coming.pop(fetched)
+                failure = _failure(fetched)
+                if failure is not None:
+                    yield checkpoint, failure
+                    continue
+                with _deaf_to_interrupts():
+                    running[_submitted(pool, checkpoint, fetched.result())] = checkpoint
+            for done in ready & running.keys():
+                checkpoint = running.pop(done)
+                crash = done.exception()
+                yield (
+                    checkpoint,
+                    done.result() if crash is None else Failure("failed", f"worker died: {crash}"),
+                )
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submitted(
+    pool: ProcessPoolExecutor, checkpoint: Checkpoint, folder: Path
+) -> Future[Failure | None]:
+    """Give a checkpoint to the workers; if one has died, none of them takes any more."""
+    try:
+        return pool.submit(_work, checkpoint, folder)
+    except BrokenProcessPool as error:
+        refused: Future[Failure | None] = Future()
+        refused.set_exception(error)
+        return refused
+
+
+def _failure(fetched: Future[Path]) -> Failure | None:
+    error = fetched.exception()
+    return None if error is None else Failure.of(error)
 
 
 @contextmanager
@@ -251,21 +304,21 @@ def _start_worker(plan: Plan, folder: RunFolder, memory_budget: int) -> None:
     _cells = Cells(plan, folder, memory_budget)
 
 
-def _work(checkpoint: Checkpoint) -> str | None:
-    return _attempt(_cells, checkpoint)
+def _work(checkpoint: Checkpoint, folder: Path) -> Failure | None:
+    return _attempt(_cells, checkpoint, folder)
 
 
-def _attempt(cells: Cells, checkpoint: Checkpoint) -> str | None:
+def _attempt(cells: Cells, checkpoint: Checkpoint, folder: Path) -> Failure | None:
     """Measure a checkpoint; returns why it failed, if it did: it must not cost the others."""
     try:
-        cells.measure(checkpoint)
+        cells.measure(checkpoint, folder)
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return Failure.of(error, folder)
     return None
 
 
 def _combine(
-    plan: Plan, shards: dict[str, xr.Dataset | None], failed: dict[str, str]
+    plan: Plan, shards: dict[str, xr.Dataset | None], failed: dict[str, Failure]
 ) -> xr.DataTree:
     parts = []
     for checkpoint in plan.trajectory.checkpoints:
@@ -276,7 +329,7 @@ def _combine(
                 plan.trajectory.shape.components,
                 [task.name for task in plan.tasks],
                 [entry.name for entry in plan.ablations],
-                failed.get(checkpoint.name, "the shard disappeared during the run"),
+                failed.get(checkpoint.name, DISAPPEARED),
             )
         parts.append(shard)
     whole = film(parts, provenance(plan))

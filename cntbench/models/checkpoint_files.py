@@ -1,4 +1,4 @@
-"""Checkpoints on disk, in the format of Hugging Face: a config and safetensors."""
+"""Checkpoints on disk, in the format of Hugging Face: a config and weights."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoConfig
 
 from cntbench import plugins
 from cntbench.errors import CheckpointError, nearest
+from cntbench.models import weight_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.decoder import Decoder
 
@@ -49,7 +48,7 @@ def read_config(folder: Path) -> Any:
         raise CheckpointError(f"is not a model config: {error}", where=str(path)) from None
     _adapter(str(model_type), where=f"{path}: model_type")
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"is not a model config: {error}", where=str(path)) from None
 
@@ -66,25 +65,8 @@ def read_shape(folder: Path) -> Shape:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Read all tensors of a checkpoint, as they are stored.
-
-    Raises
-    ------
-    CheckpointError
-        If there are none, or a file is damaged.
-    """
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise CheckpointError("has no model.safetensors", where=str(folder))
-    tensors: dict[str, Tensor] = {}
-    for path in files:
-        try:
-            tensors.update(load_file(path))
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(
-                f"is not a whole safetensors file: {error}", where=str(path)
-            ) from None
-    return tensors
+    """Read all tensors of a checkpoint, as they are stored; see `cntbench.models.weight_files`."""
+    return weight_files.read(folder)
 
 
 def revision(tensors: Mapping[str, Tensor]) -> str:

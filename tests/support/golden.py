@@ -44,7 +44,8 @@ def in_float64(folder: Path) -> Decoder:
 
 
 def _measure_checkpoint(plan: Plan, double: bool, checkpoint: Checkpoint) -> xr.Dataset:
-    model = in_float64(checkpoint.folder) if double else plan.trajectory.load(checkpoint)
+    folder = checkpoint.origin.fetch()
+    model = in_float64(folder) if double else plan.trajectory.load(checkpoint)
     return measure(plan, plan.prompts(), checkpoint, model)
 
 

@@ -17,7 +17,7 @@ ROOT = Path(cntbench.__path__[0])
 #: own group and from lower ones. A new room gets its place here; a file of a room has its place.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("components", "folders", "plugins", "specs", "schema"),
+    ("components", "failure", "folders", "plugins", "specs", "schema"),
     ("prompts", "markov"),
     ("generators", "replacements", "measures", "metrics", "models"),
     ("engine",),
@@ -30,7 +30,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("influence", "preload"),
     ("catalogue",),
     ("plan", "dataset", "storage", "dynamics"),
-    ("run_folder", "progress", "processes"),
+    ("run_folder", "prefetch", "progress", "processes"),
     ("runner", "estimate"),
     ("report", "compare", "golden"),
     ("cli",),
