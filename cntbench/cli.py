@@ -1,4 +1,4 @@
-"""The command line: ``cntbench run``, ``plan``, ``show``, ``compare`` and ``list``.
+"""The command line: ``cntbench run``, ``plan``, ``show``, ``audit``, ``compare`` and ``list``.
 
 Exit codes: 0 done; 2 a mistake of the user's, said without a traceback, nothing written or lost;
 3 some checkpoints could not be measured, the others are kept; 130 interrupted, whole checkpoints
@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,9 +24,19 @@ from cntbench.errors import (
     EXIT_USER_ERROR,
     CntbenchError,
 )
-
-if TYPE_CHECKING:
-    from cntbench.failure import Failure
+from cntbench.options import (
+    Ablations,
+    Jobs,
+    Keep,
+    Memory,
+    PromptCount,
+    RunFolderPath,
+    Seed,
+    Specs,
+    Study,
+    Tasks,
+    TrajectoryName,
+)
 
 app = typer.Typer(
     name="cntbench",
@@ -39,58 +48,6 @@ app = typer.Typer(
 )
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
-
-#: Checkpoints of the same fate that are named in a line.
-NAMED = 8
-
-Specs = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--specs",
-        metavar="FOLDER",
-        help="A folder of your own specs, beside the shipped ones; may be repeated. "
-        "CNTBENCH_SPECS does the same.",
-    ),
-]
-Study = Annotated[str, typer.Argument(help="Name of a study; see cntbench list studies.")]
-TrajectoryName = Annotated[
-    str | None,
-    typer.Option(
-        help="Another trajectory: nano, nano:seed=3, dir:PATH, planted:CIRCUIT, "
-        "hub:ORG/NAME@REVISIONS.",
-        metavar="SOURCE",
-    ),
-]
-Tasks = Annotated[
-    str | None, typer.Option(help="Other tasks, separated by commas.", metavar="NAMES")
-]
-Ablations = Annotated[
-    str | None, typer.Option(help="Other ablations, separated by commas.", metavar="NAMES")
-]
-PromptCount = Annotated[int | None, typer.Option(help="Number of prompts of each task.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of prompts and random draws.")]
-RunFolderPath = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the run [runs/STUDY]."),
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option(
-        "--jobs", "-j", min=1, help="Processes, one thread each [default: number of cores]."
-    ),
-]
-Memory = Annotated[
-    float,
-    typer.Option(min=0.001, metavar="GIB", help="Memory of each process beyond the model's."),
-]
-Keep = Annotated[
-    int,
-    typer.Option(
-        min=0,
-        metavar="N",
-        help="Downloaded checkpoints that may lie on disk beside those being measured.",
-    ),
-]
 
 
 class Kind(StrEnum):
@@ -150,6 +107,7 @@ def run(
     from cntbench.catalogue import load_catalogue
     from cntbench.plan import make_plan
     from cntbench.progress import progress_bar
+    from cntbench.report.failures import failures
     from cntbench.report.summary import summary
     from cntbench.run_folder import RunFolder
     from cntbench.runner import Interrupted
@@ -184,9 +142,7 @@ def run(
         highlight=False,
     )
     if outcome.failed:
-        err.print(f"{len(outcome.failed)} checkpoints failed; the same command tries them again:")
-        for reason, names in _by_reason(outcome.failed).items():
-            err.print(f"  {_few(names)}: {reason}", markup=False)
+        err.print(failures(outcome.failed), markup=False, highlight=False)
         raise typer.Exit(EXIT_CHECKPOINTS_FAILED)
 
 
@@ -235,6 +191,39 @@ def show(
     from cntbench.storage import open_results
 
     out.print(summary(open_results(results)))
+
+
+@app.command()
+def audit(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A results.nc file or the folder of a run; or a trajectory, all of whose "
+            "checkpoints are then read and hashed.",
+            metavar="RESULTS_OR_TRAJECTORY",
+        ),
+    ],
+    keep: Keep = 2,
+) -> None:
+    """List checkpoints with what is wrong: missing, failed, or the weights of another."""
+    from cntbench.audit import audit_results, audit_trajectory
+    from cntbench.models.trajectory import open_trajectory
+    from cntbench.progress import progress_bar
+    from cntbench.report.audit import audit_table
+    from cntbench.run_folder import MANIFEST, RunFolder
+    from cntbench.storage import open_results
+
+    path = Path(what)
+    if (path / MANIFEST).is_file():
+        path = RunFolder(path).results
+    if path.is_file() or path.suffix == ".nc":
+        rows = audit_results(open_results(path).to_dataset(inherit=False))
+    else:
+        with progress_bar(err) as progress:
+            rows = audit_trajectory(open_trajectory(what, progress), progress, keep=keep)
+    out.print(audit_table(rows))
+    if any(row.lost for row in rows):
+        raise typer.Exit(EXIT_CHECKPOINTS_FAILED)
 
 
 @app.command()
@@ -357,20 +346,6 @@ def _asked(
         "seed": seed,
     }
     return {key: value for key, value in changes.items() if value is not None}
-
-
-def _by_reason(failed: Mapping[str, Failure]) -> dict[str, list[str]]:
-    """Return the names of checkpoints by what came in the way, so that each is said once."""
-    grouped: dict[str, list[str]] = {}
-    for name, failure in failed.items():
-        grouped.setdefault(failure.reason, []).append(name)
-    return grouped
-
-
-def _few(names: Sequence[str]) -> str:
-    if len(names) <= NAMED:
-        return ", ".join(names)
-    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

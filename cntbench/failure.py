@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from cntbench.errors import CntbenchError, MissingCheckpointError
@@ -25,33 +25,29 @@ class Failure:
     reason: str
 
     @classmethod
-    def of(cls, error: BaseException, folder: Path | None = None) -> Failure:
+    def of(cls, error: BaseException, place: object) -> Failure:
         """Return what an error says.
 
         Parameters
         ----------
         error
             What was raised.
-        folder
-            Where the checkpoint's files lay.
+        place
+            The checkpoint's origin, or the folder of its files: it goes without saying.
         """
         status: Literal["missing", "failed"] = (
             "missing" if isinstance(error, MissingCheckpointError) else "failed"
         )
         if not isinstance(error, CntbenchError):
             return cls(status, _line(f"{type(error).__name__}: {error}"))
-        where = _within(error.where, folder)
+        where = _within(error.where, str(place))
         said = f"{where}: {error.what}" if where else error.what
         return cls(status, _line(f"{said}. {error.hint}" if error.hint else said))
 
 
-def _within(where: str | None, folder: Path | None) -> str | None:
-    """Return a place relative to a folder, None for the folder itself."""
-    if where is None or folder is None:
-        return where
-    if where == str(folder):
-        return None
-    return where.removeprefix(f"{folder}/")
+def _within(where: str | None, place: str) -> str | None:
+    """Return where relative to a place, None for the place itself."""
+    return None if where == place else where and where.removeprefix(f"{place}{os.sep}")
 
 
 def _line(text: str) -> str:

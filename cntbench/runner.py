@@ -220,7 +220,7 @@ def _in_this_process(
         while coming:
             checkpoint, fetched = coming.popleft()
             wait([fetched])
-            failure = _failure(fetched) or _attempt(cells, checkpoint, fetched.result())
+            failure = _failure(checkpoint, fetched) or _attempt(cells, checkpoint, fetched.result())
             yield checkpoint, failure
             coming.extend(ahead.start())
     finally:
@@ -247,7 +247,7 @@ def _in_processes(
             ready, _ = wait(awaited, return_when=FIRST_COMPLETED)
             for fetched in ready & coming.keys():
                 checkpoint = coming.pop(fetched)
-                failure = _failure(fetched)
+                failure = _failure(checkpoint, fetched)
                 if failure is not None:
                     yield checkpoint, failure
                     continue
@@ -276,9 +276,9 @@ def _submitted(
         return refused
 
 
-def _failure(fetched: Future[Path]) -> Failure | None:
+def _failure(checkpoint: Checkpoint, fetched: Future[Path]) -> Failure | None:
     error = fetched.exception()
-    return None if error is None else Failure.of(error)
+    return None if error is None else Failure.of(error, checkpoint.origin)
 
 
 @contextmanager

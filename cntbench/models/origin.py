@@ -42,6 +42,9 @@ class Folder:
 
     path: Path
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     @property
     def identity(self) -> str:
         """Nothing fixes the files."""

@@ -31,9 +31,9 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("catalogue",),
     ("plan", "dataset", "storage", "dynamics"),
     ("run_folder", "prefetch", "progress", "processes"),
-    ("runner", "estimate"),
+    ("runner", "estimate", "audit"),
     ("report", "compare", "golden"),
-    ("cli",),
+    ("cli", "options"),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 LONGEST = 400
