@@ -73,10 +73,15 @@ class Hub:
     slept: list[float] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
 
-    def commit(self, revision: str) -> str:
-        """Return the commit that a branch stands for."""
-        again = "again" if revision in self.moved else ""
+    def commit(self, revision: str, *, moved: bool | None = None) -> str:
+        """Return the commit that a branch stands for, or stood for before it was moved."""
+        again = "again" if (revision in self.moved if moved is None else moved) else ""
         return hashlib.sha1(f"{revision}{again}".encode()).hexdigest()
+
+    def by_commit(self) -> dict[str, str]:
+        """Return the branches by their commits, those before a move too."""
+        names = self.revisions()
+        return {self.commit(name, moved=moved): name for name in names for moved in (False, True)}
 
     def revisions(self) -> list[str]:
         """Return the names of all branches."""
@@ -87,8 +92,9 @@ class Hub:
         self.faults.setdefault((revision, file), []).append(Fault(kind, **options))  # type: ignore[arg-type]
 
     def mend(self) -> None:
-        """Let nothing go wrong any more."""
+        """Let nothing go wrong any more, and forget what was asked."""
         self.faults.clear()
+        self.requests.clear()
 
     def asked(self, file: str = "model.safetensors", method: str = "GET") -> list[str]:
         """Return the revisions of which a file was asked for, in order, each once."""
@@ -125,13 +131,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         """Find out what is asked for, and answer or fail."""
-        revision, file = "", "refs"
+        revision, file, commit = "", "refs", ""
         parts = self.path.strip("/").split("/")
         known = self.path == f"/api/models/{REPOSITORY}/refs"
         if not known and len(parts) == 5 and self.path.startswith(f"/{REPOSITORY}/resolve/"):
             known = True
-            by_commit = {self.hub.commit(name): name for name in self.hub.revisions()}
-            revision, file = by_commit.get(parts[3], parts[3]), parts[4]
+            commit, file = parts[3:]
+            revision = self.hub.by_commit().get(commit, commit)
+            commit = self.hub.commit(revision) if commit == revision else commit
         self.hub.requests.append((self.command, revision, file))
         if not known:
             self.refuse(401, "RepoNotFound")
@@ -145,13 +152,14 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(fault.status, "", **fault.headers)
             return
         if file == "refs":
-            self.reply(200, self.references(), {"Content-Type": "application/json"})
+            listed = self.references()[: fault.size if fault else None]
+            self.reply(200, listed, {"Content-Type": "application/json"})
         elif self.hub.gated:
             self.refuse(403, "GatedRepo")
         elif revision not in self.hub.revisions():
             self.refuse(404, "RevisionNotFound")
         else:
-            self.serve(revision, file, fault)
+            self.serve(revision, file, {"X-Repo-Commit": commit}, fault)
 
     def references(self) -> bytes:
         """Return the list of branches."""
@@ -162,9 +170,8 @@ class Handler(BaseHTTPRequestHandler):
         ]
         return json.dumps({"branches": branches, "tags": [], "converts": []}).encode()
 
-    def serve(self, revision: str, file: str, fault: Fault | None) -> None:
+    def serve(self, revision: str, file: str, commit: dict[str, str], fault: Fault | None) -> None:
         """Answer with a file of a revision, or what a fault leaves of it."""
-        commit = {"X-Repo-Commit": self.hub.commit(revision)}
         path = self.hub.folder / revision / file
         if not path.is_file():
             self.refuse(404, "EntryNotFound", **commit)

@@ -155,6 +155,22 @@ def test_the_shape_is_that_of_the_first_checkpoint_that_can_be_read(tmp_path):
     assert [bool(c.identity) for c in trajectory.checkpoints] == [False, True, True]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("at", [0, 1234, 4999])
+def test_one_number_that_is_not_finite_is_found(dtype, value, at):
+    tensors = {
+        "ids": torch.arange(3),
+        "empty": torch.zeros(0, dtype=dtype),
+        "good": torch.randn(5000, generator=torch.Generator().manual_seed(0)).to(dtype),
+    }
+    checkpoint_files.check_finite(tensors, where="here")
+    tensors["bad"] = tensors["good"].clone()
+    tensors["bad"][at] = value
+    with pytest.raises(CheckpointError, match="here: tensor 'bad' has non-finite numbers"):
+        checkpoint_files.check_finite(tensors, where="here")
+
+
 def test_weights_that_change_under_a_run_are_noticed(tmp_path):
     trajectory = open_trajectory(f"dir:{write_trajectory(tmp_path)}", quiet)
     shutil.copy(tmp_path / "step0" / "model.safetensors", tmp_path / "step8")
@@ -162,7 +178,7 @@ def test_weights_that_change_under_a_run_are_noticed(tmp_path):
         trajectory.load(trajectory.checkpoints[1])
 
 
-@pytest.mark.parametrize("text", ["nanno", "hub:x/y", "nano:sed=3", "nano:seed=-1", "dir:", ""])
+@pytest.mark.parametrize("text", ["nanno", "hup:x/y", "nano:sed=3", "nano:seed=-1", "dir:", ""])
 def test_an_unknown_trajectory_is_an_error(text):
     with pytest.raises(CntbenchError, match=r"nano|dir:PATH"):
         open_trajectory(text, quiet)

@@ -173,8 +173,10 @@ def refusal(
             hint="Check the name; for a private repository log in with hf auth login, or set "
             "HF_TOKEN.",
         )
-    if isinstance(error, RevisionNotFoundError) or _status(error) == 404:
+    if isinstance(error, RevisionNotFoundError):
         return MissingCheckpointError("the repository has no such revision", where=where)
+    if _status(error) == 404:
+        return MissingCheckpointError("the hub does not find its files", where=where)
     if _status(error) in (401, 403):
         return CheckpointError(
             f"access is refused: {explained(error)}",
@@ -230,10 +232,11 @@ def _is_cut_off(error: BaseException) -> bool:
 
 
 def _worth_another_attempt(error: BaseException) -> bool:
+    """Whether huggingface_hub gives up at once on what may pass: an error, half a file."""
     status = _status(error)
     if status is not None:
         return status >= 500 or status in _AGAIN
-    return not (isinstance(error, OSError) and error.errno is not None)
+    return isinstance(error, OSError) and error.errno is None
 
 
 def _status(error: BaseException) -> int | None:
