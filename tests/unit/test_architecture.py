@@ -113,8 +113,8 @@ def test_no_module_imports_itself_by_a_detour():
     assert not list(nx.simple_cycles(graph()))
 
 
-def test_metrics_and_generators_need_no_torch():
-    assert not users(graph(), "torch", {"metrics", "generators"})
+def test_metrics_generators_and_dynamics_need_no_torch():
+    assert not users(graph(), "torch", {"metrics", "generators", "dynamics"})
 
 
 def test_statistics_of_the_comparison_need_no_torch():
