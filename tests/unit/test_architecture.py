@@ -113,8 +113,9 @@ def test_no_module_imports_itself_by_a_detour():
     assert not list(nx.simple_cycles(graph()))
 
 
-def test_metrics_and_generators_need_no_torch():
-    assert not users(graph(), "torch", {"metrics", "backbones", "generators"})
+def test_metrics_backbones_generators_and_dynamics_need_no_torch():
+    rooms = {"metrics", "backbones", "generators", "dynamics"}
+    assert not users(graph(), "torch", rooms)
 
 
 def test_statistics_of_the_comparison_need_no_torch():
