@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
 from cntbench.metrics._base import Array
 from cntbench.metrics._batches import batched
+
+#: Paths are equally short if their lengths differ by at most this part: rounding must not decide.
+TIE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -101,3 +105,52 @@ def distances(weights: Array) -> Array:
         return stages.restore(found)
 
     return batched(few, weights)
+
+
+def last_steps(length: Array, distance: Array, start: int, stop: int) -> NDArray[np.bool_]:
+    """Return which edges into a stage end a shortest path.
+
+    Parameters
+    ----------
+    length, distance
+        Of graphs in causal order, dims ``graph, source, target``.
+    start, stop
+        Where the stage starts and stops.
+
+    Returns
+    -------
+    numpy.ndarray
+        Dims ``graph, source, before, target``: whether a shortest path from the source to the
+        target, which is in the stage, comes from the node before.
+    """
+    through = distance[:, :start, :start, None] + length[:, None, :start, start:stop]
+    shortest = distance[:, :start, None, start:stop]
+    return (through <= shortest * (1 + TIE)) & np.isfinite(shortest)
+
+
+def closeness(distance: Array, *, axis: int) -> Array:
+    """Return how near nodes are to all others: those that they reach, or that reach them.
+
+    Parameters
+    ----------
+    distance
+        Dims ``…, source, target``.
+    axis
+        The axis of the others.
+    """
+    near = np.where(np.isinf(distance), 0, distance)
+    reached = (near > 0).sum(axis=axis)
+    total = near.sum(axis=axis)
+    others = max(distance.shape[-1] - 1, 1)
+    mean = np.divide(reached, total, out=np.zeros(total.shape), where=reached > 0)
+    return mean * reached / others
+
+
+def with_lengths(graph: nx.DiGraph) -> nx.DiGraph:
+    """Return the graph of the edges that have weight, each with its ``length``: for references."""
+    found: nx.DiGraph = nx.DiGraph()
+    found.add_nodes_from(graph)
+    for source, target, weight in graph.edges(data="weight"):
+        if weight > 0:
+            found.add_edge(source, target, weight=weight, length=1 / weight)
+    return found
