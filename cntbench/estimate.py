@@ -20,7 +20,7 @@ from cntbench.components import Component, feasible
 from cntbench.engine.prediction import Call, predicted_bytes, predicted_work
 from cntbench.engine.work import Work, total
 from cntbench.influence import influence
-from cntbench.metrics._base import Metric
+from cntbench.metrics._base import DIMS, LAGS
 from cntbench.models.decoder import Decoder
 from cntbench.plan import Plan
 from cntbench.run_folder import RunFolder
@@ -225,18 +225,21 @@ def result_bytes(nodes: Sequence[Component], tasks: int, ablations: int, checkpo
         "ablation": ablations,
         "readout": len(READOUTS),
         "checkpoint": checkpoints,
+        "other_checkpoint": checkpoints,
         "source": len(nodes),
         "target": len(nodes),
+        "component": len(nodes),
+        "layer": len({node.layer for node in nodes}),
+        "lag": len(LAGS),
     }
     film = sum(
         math.prod(sizes[dim] for dim in variable.dims) * 4
         for variable in VARIABLES.values()
         if variable.type == "float"
     )
-    metrics: list[Metric] = [plugin.module.METRIC for plugin in plugins.room("metric").values()]
-    graphs = tasks * ablations * checkpoints
-    return film + sum(
-        graphs * 8 * (len(nodes) if metric.per in ("source", "target") else 1) for metric in metrics
+    metrics = [plugin.module.METRIC for plugin in plugins.room("metric").values()]
+    return film + tasks * ablations * 8 * sum(
+        math.prod(sizes[dim] for dim in DIMS[metric.per]) for metric in metrics
     )
 
 

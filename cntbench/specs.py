@@ -167,6 +167,24 @@ class StudySpec:
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
+@spec
+class BackboneSpec:
+    """Which edges of a graph are its backbone.
+
+    Parameters
+    ----------
+    rule
+        Name of a file in ``cntbench/backbones``.
+    parameters
+        What the rule takes.
+    """
+
+    version: Version
+    summary: Summary
+    rule: str
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
 def as_dict(value: Any) -> dict[str, Any]:
     """Return a spec as plain data, ready for JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(value)))
