@@ -30,13 +30,22 @@ EDGES = 2**25
 _ROUNDING = 1e-9
 
 
-def moments(film: Film, draws: int) -> NDArray[np.int64]:
-    """Return at which checkpoints a film of its size is held against null models."""
-    per_moment = max(draws, 1) * film.weights[0].size if len(film) else 1
-    count = max(1, EDGES // max(per_moment, 1))
-    if count >= len(film):
-        return np.arange(len(film))
-    return np.unique(np.linspace(0, len(film) - 1, count).round().astype(np.int64))
+def moments(checkpoints: int, size: int, draws: int) -> NDArray[np.int64]:
+    """Return at which checkpoints a film is held against null models.
+
+    Parameters
+    ----------
+    checkpoints
+        How many there are.
+    size
+        Edges of each graph, feasible or not.
+    draws
+        Number of draws from each null model.
+    """
+    count = max(1, EDGES // max(draws * size, 1))
+    if count >= checkpoints:
+        return np.arange(checkpoints)
+    return np.unique(np.linspace(0, checkpoints - 1, count).round().astype(np.int64))
 
 
 def null_summary(
@@ -65,7 +74,8 @@ def null_summary(
     values = {name: observed.metric(name) for name in names}
     found = {name: np.full((len(STATISTICS), *values[name].shape), np.nan) for name in names}
     over_time = any(_metric(name).over_time for name in names)
-    at = np.arange(len(film)) if over_time else moments(film, draws)
+    size = len(film.names) ** 2
+    at = np.arange(len(film)) if over_time else moments(len(film), size, draws)
     drawn: dict[str, list[NDArray[np.floating]]] = {name: [] for name in names}
     for weights in _draws(film.take(at), null, rng, draws):
         graphs = _graphs(film.take(at[: weights.shape[1]]), weights)

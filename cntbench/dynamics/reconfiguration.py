@@ -61,7 +61,7 @@ def reconfigurations(
     film
         Its weights and errors; undefined errors leave nothing but ``change``.
     rng, draws
-        Source of chance, and number of draws of the null model.
+        Source of chance, and number of draws of the null model; none leave nothing but ``change``.
     """
     # The film before the draws: if it is frozen, it is one of them.
     changes = np.full((len(ROLES), 1 + draws, len(film)), np.nan)
@@ -112,6 +112,9 @@ def _changes(weights: Array, boundary: int, film: Film) -> Array:
 
 def _judged(changes: Array, strengths: Array) -> Reconfiguration:
     """Hold changes, dims ``film and draws, checkpoint``, against each other."""
+    if len(changes) == 1:
+        nothing = np.full(changes.shape[1], np.nan)
+        return Reconfiguration(changes[0], nothing, nothing, nothing, nothing)
     noise, deviation = changes.mean(axis=0), changes.std(axis=0)
     roles = int((~np.isnan(strengths)).sum(axis=-1).max(initial=0))
     one_pair = 2 / max(roles * (roles - 1), 1)
