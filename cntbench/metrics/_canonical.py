@@ -41,7 +41,7 @@ def canonical_order(weights: Array) -> NDArray[np.intp]:
 
 
 def _by_colours(weights: Array) -> NDArray[np.intp]:
-    linked = (weights.any(axis=0) | weights.any(axis=1)).tolist()
+    linked: list[bool] = np.logical_or(weights.any(axis=0), weights.any(axis=1)).tolist()
     colours = _refined(weights, [int(one) for one in linked])
     while True:
         of_colour: dict[int, list[int]] = {}

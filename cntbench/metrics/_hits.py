@@ -24,8 +24,12 @@ def authorities(weights: Array) -> Array:
         Dims ``…, source, target``.
     """
 
+    receives = ~np.isnan(weights).all(axis=tuple(range(weights.ndim - 1)))
+
     def few(some: Array) -> Array:
         filled = _scaled(some)
+        found = np.zeros(filled.shape[:-1])
+        filled = filled[..., receives]
         power = _to_unit_trace(np.matmul(filled.swapaxes(-2, -1), filled))
         for _ in range(SQUARINGS):
             squared = _to_unit_trace(np.matmul(power, power))
@@ -33,7 +37,8 @@ def authorities(weights: Array) -> Array:
             power = squared
             if still:
                 break
-        return _to_unit_sum(power.sum(axis=-1))
+        found[..., receives] = power.sum(axis=-1)
+        return _to_unit_sum(found)
 
     return batched(few, weights)
 

@@ -108,9 +108,7 @@ def cut_off(moment: NDArray[np.floating]) -> Array:
     high = np.full(moment.shape, np.arcsinh(_LARGEST_CUT))
     for _ in range(60):
         middle = (low + high) / 2
-        h = np.sinh(middle)
-        r = _excess(h)
-        below = (1 - h * r) / r**2 < moment
+        below = _moment(np.sinh(middle)) < moment
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return np.sinh((low + high) / 2)
 
@@ -167,6 +165,11 @@ def _excess(h: Array) -> Array:
     return np.sqrt(2 / np.pi) / erfcx(h / np.sqrt(2)) - h
 
 
+def _moment(h: Array) -> Array:
+    """Return mean(y²) / mean(y)² of a normal that is cut off at h."""
+    return (1 - h * _excess(h)) / _excess(h) ** 2
+
+
 # Logarithms of densities of x / x_min, which shift all of them alike.
 
 
@@ -179,9 +182,9 @@ def _power_law(y: Array, mean: Array) -> Array:
 
 
 def _log_normal(y: Array, m1: Array, m2: Array) -> Array:
-    h = cut_off(m2 / m1**2)
+    moment = m2 / m1**2
+    h = cut_off(moment)
     deviation = m1 / _excess(h)
     normal = -((y / deviation + h) ** 2) / 2 - np.log(deviation * np.sqrt(2 * np.pi))
     cut = normal - log_ndtr(-h) - y
-    limit = (1 - _LARGEST_CUT * _excess(_LARGEST_CUT)) / _excess(_LARGEST_CUT) ** 2
-    return np.where(m2 / m1**2 < limit, cut, _power_law(y, m1))
+    return np.where(moment < _moment(np.array(_LARGEST_CUT)), cut, _power_law(y, m1))
