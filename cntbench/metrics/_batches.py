@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,9 +29,24 @@ def batched(few: Callable[..., NDArray[Any]], *graphs: NDArray[Any]) -> NDArray[
         Dims ``…`` of the graphs, then what the function gives for each.
     """
     *leading, n, m = graphs[0].shape
-    flat = [part.reshape(-1, n, m) for part in graphs]
+    flat = [part.reshape(math.prod(leading), n, m) for part in graphs]
     size = max(1, BATCH_BYTES // max(1, n * m * 8))
     starts = range(0, max(1, len(flat[0])), size)
     found = [few(*(part[start : start + size] for part in flat)) for start in starts]
     whole = found[0] if len(found) == 1 else np.concatenate(found)
-    return whole.reshape(*leading, *whole.shape[1:])
+    return whole.reshape((*leading, *whole.shape[1:]))
+
+
+def film_by_film(one: Callable[[NDArray[Any]], NDArray[Any]], values: NDArray[Any]) -> NDArray[Any]:
+    """Call a function on one film at a time and put the results together.
+
+    Parameters
+    ----------
+    one
+        Takes an array with dims ``checkpoint, x``; returns one with dims ``checkpoint, …``.
+    values
+        Dims ``…, checkpoint, x``.
+    """
+    *leading, checkpoints, size = values.shape
+    found = [one(film) for film in values.reshape(math.prod(leading), checkpoints, size)]
+    return np.stack(found).reshape((*leading, *found[0].shape))

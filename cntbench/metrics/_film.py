@@ -41,11 +41,12 @@ def film_metrics(influence: xr.DataArray, usable: NDArray[np.bool_]) -> xr.Datas
         metric: Metric = plugin.module.METRIC
         dims = ("task", "ablation", *DIMS[metric.per])
         values = np.full([len(labels[dim]) for dim in dims], np.nan)
-        measured = [
+        cells = [
             at if dim in ("checkpoint", "other_checkpoint") else np.arange(len(labels[dim]))
             for dim in dims
         ]
-        values[np.ix_(*measured)] = graphs.metric(name)
+        if len(at):
+            values[np.ix_(*cells)] = graphs.metric(name)
         found[name] = xr.Variable(dims, values, _attributes(plugin.summary, metric))
     used = {dim for variable in found.values() for dim in variable.dims}
     own = {dim: labels[dim] for dim in ("component", "layer", "lag", "other_checkpoint")}
