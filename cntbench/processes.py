@@ -46,14 +46,14 @@ def each(work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int) ->
 def worker_context() -> BaseContext:
     """Return the way to start workers: with the libraries loaded once for all of them.
 
-    Where the system can fork, workers are forked from a server that has imported the engine, and
-    that runs nothing else: they start at once and share the libraries' memory. Elsewhere each one
-    imports for itself.
+    Where the system can fork, workers are forked from a server that has imported what a run needs,
+    transformers' models for untrained ones among it, and that runs nothing else: they start at once
+    and share the libraries' memory. Elsewhere each one imports for itself.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cntbench.influence"])
+    context.set_forkserver_preload(["cntbench.runner", "transformers.modeling_utils"])
     return context
 
 
