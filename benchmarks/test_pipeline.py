@@ -20,11 +20,9 @@ from benchmarks.timing import ratio, turns
 from benchmarks.workloads import NANO
 from cntbench.catalogue import load_catalogue
 from cntbench.components import components
-from cntbench.dataset import usable
 from cntbench.derived import derived
 from cntbench.estimate import result_bytes
 from cntbench.golden import moves, report
-from cntbench.metrics._film import film_metrics
 from cntbench.models.trajectory import open_trajectory
 from cntbench.plan import make_plan
 from cntbench.plugins import room
