@@ -21,6 +21,7 @@ from benchmarks.workloads import NANO
 from cntbench.catalogue import load_catalogue
 from cntbench.components import components
 from cntbench.dataset import usable
+from cntbench.derived import derived
 from cntbench.estimate import result_bytes
 from cntbench.golden import moves, report
 from cntbench.metrics._film import film_metrics
@@ -44,14 +45,15 @@ def film() -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def result(film) -> xr.DataTree:
-    metrics = film_metrics(film["influence"], usable(film))
-    return xr.DataTree.from_dict({"/": film, "/metrics": metrics})
+    groups = derived(film, None, seed=0, draws=0, jobs=1, progress=quiet)
+    return xr.DataTree.from_dict({"/": film, **groups})
 
 
 def test_a_result_is_written(result, benchmark, tmp_path):
     path = tmp_path / "results.nc"
     benchmark.pedantic(write_results, args=(result, path), rounds=2)
-    numbers = result_bytes(components(NANO.layers, NANO.heads, parallel=True), 7, 3, CHECKPOINTS)
+    nodes = components(NANO.layers, NANO.heads, parallel=True)
+    numbers = result_bytes(nodes, 7, 3, CHECKPOINTS, untrained=0, null_draws=0)
     counted = sum(
         variable.nbytes
         for group in result.subtree

@@ -88,21 +88,25 @@ def films(
     untrained
         Its group ``untrained``, if there is one.
     """
-    for task in dataset["task"].values:
-        of_task = dataset.sel(task=task)
-        for ablation in dataset["ablation"].values:
-            cell = of_task.sel(ablation=ablation)
-            cell = cell.isel(checkpoint=(cell["status"] == "ok").values)
-            film = Film(
-                weights=cell["influence"].values.astype(np.float64),
-                errors=cell["influence_se"].values.astype(np.float64),
-                step=cell["step"].values,
-                names=tuple(map(str, cell["source"].values)),
-                layer=cell["source_layer"].values,
-                readouts=cell["readout_value"].values.astype(np.float64),
-                readout_errors=cell["readout_se"].values.astype(np.float64),
-            )
-            if untrained is not None:
-                others = untrained["influence"].sel(task=task, ablation=ablation).values
-                film = dataclasses.replace(film, untrained=others.astype(np.float64))
-            yield str(task), str(ablation), film
+    for task in map(str, dataset["task"].values):
+        for ablation in map(str, dataset["ablation"].values):
+            at = {"task": task, "ablation": ablation}
+            others = None if untrained is None else untrained.sel(at)
+            yield task, ablation, film_of(dataset.sel(at), others)
+
+
+def film_of(cell: xr.Dataset, untrained: xr.Dataset | None = None) -> Film:
+    """Return the film of one task and one ablation, of which a dataset has been taken."""
+    cell = cell.isel(checkpoint=(cell["status"] == "ok").values)
+    film = Film(
+        weights=cell["influence"].values.astype(np.float64),
+        errors=cell["influence_se"].values.astype(np.float64),
+        step=cell["step"].values,
+        names=tuple(map(str, cell["source"].values)),
+        layer=cell["source_layer"].values,
+        readouts=cell["readout_value"].values.astype(np.float64),
+        readout_errors=cell["readout_se"].values.astype(np.float64),
+    )
+    if untrained is None:
+        return film
+    return dataclasses.replace(film, untrained=untrained["influence"].values.astype(np.float64))

@@ -31,6 +31,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("catalogue",),
     ("plan", "dataset", "storage", "dynamics"),
     ("run_folder", "progress", "processes"),
+    ("derived",),
     ("runner", "estimate"),
     ("report", "compare", "golden"),
     ("cli",),

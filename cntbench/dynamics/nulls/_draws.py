@@ -1,11 +1,23 @@
-"""What null models share: the array that they fill, and which edges join the same two layers."""
+"""What null models share: how much to draw at once, and which edges join the same two layers."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cntbench.dynamics.film import Array, Film
+
+#: Weights drawn at once [bytes]; what is computed from them takes a multiple.
+BATCH = 2**24
+
+
+def batches(film: Film, draws: int) -> Iterator[slice]:
+    """Yield which of many draws to make at once; it depends on nothing but the film's size."""
+    size = max(1, BATCH // max(film.weights.nbytes, 1))
+    for start in range(0, draws, size):
+        yield slice(start, min(start + size, draws))
 
 
 def copies(film: Film, size: int | None) -> Array:

@@ -15,6 +15,12 @@ from cntbench.dynamics.film import Array, Film
 from cntbench.errors import CntbenchError
 
 
+def everything(film: Film) -> Array:
+    """Return all draws there are, dims ``draw, checkpoint, source, target``: one moment of each."""
+    feasible = film.feasible if len(film) else True
+    return np.where(feasible, film.untrained[:, None], np.nan)
+
+
 def draw(film: Film, rng: np.random.Generator, size: int | None = None) -> Array:
     """Return the graphs of untrained models; each occurs once at most.
 
@@ -30,6 +36,5 @@ def draw(film: Film, rng: np.random.Generator, size: int | None = None) -> Array
             hint="Run the study with untrained = 8, on a trajectory whose models can be "
             "initialised anew.",
         )
-    graphs = film.untrained[models][:, None]
-    drawn = np.where(np.isnan(film.weights), np.nan, graphs)
+    drawn = np.where(np.isnan(film.weights), np.nan, everything(film)[models])
     return drawn[0] if size is None else drawn
