@@ -59,9 +59,8 @@ def layer_corrected(weights: Array, layer: NDArray[np.integer], direction: Direc
     Returns
     -------
     numpy.ndarray
-        Dims ``…, component``, 1 on average over the components of a layer that are alike in their
-        edges; 1 where nothing is expected and nothing found; NaN for components without feasible
-        edges in the direction.
+        Dims ``…, component``. NaN where nothing is expected: for components without feasible edges
+        in the direction, and between layers without any weight.
 
     Examples
     --------
@@ -78,5 +77,5 @@ def layer_corrected(weights: Array, layer: NDArray[np.integer], direction: Direc
     mean = np.divide(layer_sent, layer_edges, out=np.zeros(sent.shape), where=layer_edges > 0)
     expected = (edges * mean).sum(axis=-1)
     strength = sent.sum(axis=-1)
-    found = np.divide(strength, expected, out=np.ones(strength.shape), where=expected > 0)
-    return np.where(edges.sum(axis=-1) > 0, found, np.nan)
+    found = np.full(strength.shape, np.nan)
+    return np.divide(strength, expected, out=found, where=expected > 0)

@@ -137,10 +137,14 @@ def strengths_reference(graph: nx.DiGraph, direction: Direction) -> dict[object,
 
 
 def _ranked(weights: Array, layer: NDArray[np.integer], direction: Direction) -> Array:
-    """Return the layer-corrected strengths of the components that have edges."""
+    """Return the layer-corrected strengths of the components that have feasible edges.
+
+    1 between layers without any weight, where all are as strong as expected.
+    """
     values = layer_corrected(weights, layer, direction)
-    there = ~np.isnan(values).all(axis=tuple(range(values.ndim - 1)))
-    return values[..., there]
+    others = (*range(weights.ndim - 2), -1 if direction == "out" else -2)
+    there = ~np.isnan(weights).all(axis=others)
+    return np.where(np.isnan(values), 1, values)[..., there]
 
 
 def _signs(a: Array, b: Array) -> NDArray[np.int8]:

@@ -165,6 +165,13 @@ def test_checkpoints_that_do_not_count_are_gaps_and_are_stepped_over():
         np.testing.assert_array_equal(without, kept[name])
 
 
+def test_a_film_without_a_checkpoint_that_counts_is_all_gaps():
+    film = random_film()
+    found = film_metrics(film["influence"], np.zeros(3, dtype=bool))
+    assert set(found) == {plugin.name for plugin in METRICS}
+    assert all(found[name].isnull().all() for name in found)
+
+
 def test_a_film_has_the_dims_and_labels_of_what_its_metrics_are_about():
     film = random_film()
     found = film_metrics(film["influence"], np.ones(3, dtype=bool))
