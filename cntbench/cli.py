@@ -89,6 +89,7 @@ class Kind(StrEnum):
     REPLACEMENTS = "replacements"
     MEASURES = "measures"
     METRICS = "metrics"
+    NULLS = "nulls"
     SOURCES = "sources"
 
 
@@ -98,6 +99,7 @@ PLUGINS = {
     Kind.REPLACEMENTS: "replacement",
     Kind.MEASURES: "measure",
     Kind.METRICS: "metric",
+    Kind.NULLS: "null model",
     Kind.SOURCES: "trajectory source",
 }
 

@@ -154,6 +154,7 @@ def test_the_folder_of_another_study_is_refused(cli, study):
         ("replacements", ["zero", "noise"]),
         ("measures", ["relative_l2", "cosine"]),
         ("metrics", ["gini", "turnover", "modularity"]),
+        ("nulls", ["layer_pairs", "time_order"]),
         ("backbones", ["disparity v1", "top_k v1"]),
         ("sources", ["nano", "dir", "planted"]),
     ],

@@ -139,4 +139,6 @@ def test_special_films_without_warnings(case):
             warnings.simplefilter("error")
             found = null_summary(film, metric.null, [name], np.random.default_rng(0), 5)[name]
         assert found.shape[:2] == (len(STATISTICS), len(film))
-        assert np.isnan(found[[Z, P]]).all(), "no null model varies on graphs of equal weights"
+        # Weights that are equal may be moved about, but strengths have other weights besides.
+        if metric.null != "strengths" or case != "constant":
+            assert np.isnan(found[[Z, P]]).all(), name
