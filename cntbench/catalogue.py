@@ -1,7 +1,8 @@
 """All specs there are: the shipped ones and the user's, found by file name and checked together.
 
 A folder of specs holds tasks (``*.toml``, ``controls/*.toml``), ``ablations/*.toml``,
-``studies/*.toml`` and planted circuits (``planted/*.toml``). One bad file stops the collection.
+``studies/*.toml``, backbones (``backbones/*.toml``) and planted circuits (``planted/*.toml``). One
+bad file stops the collection.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from cntbench import plugins
+from cntbench.backbones._base import Backbone
 from cntbench.engine.ablation import Ablation, check
 from cntbench.errors import CntbenchError, SpecError, nearest, unknown
 from cntbench.folders import spec_folders
@@ -24,6 +26,7 @@ FOLDERS = {
     "controls": "task",
     "ablations": "ablation",
     "studies": "study",
+    "backbones": "backbone",
     "planted": "planted circuit",
 }
 
@@ -111,6 +114,7 @@ class Catalogue:
     ablations: Mapping[str, AblationEntry]
     studies: Mapping[str, StudyEntry]
     planted: Mapping[str, Circuit]
+    backbones: Mapping[str, Backbone]
 
     def study(self, name: str) -> StudyEntry:
         """Return a study, or raise an error that names the nearest match."""
@@ -162,6 +166,7 @@ def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
         ablations=_each(files["ablation"], _ablation),
         studies=_each(files["study"], _study),
         planted=_each(files["planted circuit"], Circuit.read),
+        backbones=_each(files["backbone"], Backbone.read),
     )
     for entry in catalogue.studies.values():
         catalogue.check(entry, where=str(entry.path))

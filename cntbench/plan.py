@@ -10,7 +10,7 @@ from typing import Any
 from cntbench import __version__
 from cntbench.catalogue import AblationEntry, Catalogue, StudyEntry, Task
 from cntbench.errors import CntbenchError, SpecError
-from cntbench.models.trajectory import Progress, Trajectory, open_trajectory
+from cntbench.models.trajectory import Progress, Trajectory, Untrained, open_trajectory
 from cntbench.prompts import Prompts
 from cntbench.schema import SCHEMA_VERSION
 from cntbench.specs import as_dict, content_hash
@@ -30,7 +30,11 @@ class Plan:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What the numbers depend on, as plain data: runs of equal identity may be joined."""
+        """What the numbers depend on, as plain data: runs of equal identity may be joined.
+
+        The numbers of untrained models and of draws from null models are not among it: they add to
+        a result and change nothing in it.
+        """
         spec = self.study.spec
         return {
             "trajectory": self.trajectory.identity,
@@ -47,6 +51,11 @@ class Plan:
     def hash(self) -> str:
         """SHA-256 of the identity."""
         return content_hash(self.identity)
+
+    @property
+    def untrained(self) -> tuple[Untrained, ...]:
+        """Untrained models to measure beside the trajectory."""
+        return self.trajectory.untrained(self.study.spec.untrained)
 
     def prompts(self) -> tuple[Prompts, ...]:
         """Make the prompts of every task.

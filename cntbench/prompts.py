@@ -210,19 +210,24 @@ class Prompts:
         return replace(self, further=further)
 
 
-def random_state(*entropy: int | str) -> np.random.RandomState:
-    """Return a generator whose stream is fixed for all time by what it is given.
-
-    `numpy.random.RandomState` is the one generator whose streams NumPy promises never to change
-    (NEP 19), so a spec gives the same prompts under every version.
-    """
+def seed_sequence(*entropy: int | str) -> np.random.SeedSequence:
+    """Return a seed that is fixed by what it is given: numbers, and names of any length."""
     words = [
         int.from_bytes(hashlib.sha256(part.encode()).digest()[:8], "big")
         if isinstance(part, str)
         else part
         for part in entropy
     ]
-    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(words)))
+    return np.random.SeedSequence(words)
+
+
+def random_state(*entropy: int | str) -> np.random.RandomState:
+    """Return a generator whose stream is fixed for all time by what it is given.
+
+    `numpy.random.RandomState` is the one generator whose streams NumPy promises never to change
+    (NEP 19), so a spec gives the same prompts under every version.
+    """
+    return np.random.RandomState(np.random.MT19937(seed_sequence(*entropy)))
 
 
 def generate(

@@ -12,12 +12,14 @@ import xarray as xr
 from filelock import FileLock, Timeout
 
 from cntbench.errors import CntbenchError, StorageError
+from cntbench.models.trajectory import Subject, Untrained
 from cntbench.plan import Plan, differing
 from cntbench.storage import open_results, write_results, write_text
 
 MANIFEST = "study.json"
 RESULTS = "results.nc"
 SHARDS = "shards"
+UNTRAINED = "untrained"
 
 #: At most so many differences are named in an error.
 _NAMED = 5
@@ -34,9 +36,10 @@ class RunFolder:
         """The combined result."""
         return self.path / RESULTS
 
-    def shard(self, checkpoint: str) -> Path:
-        """The result of one checkpoint."""
-        return self.path / SHARDS / f"{checkpoint}.nc"
+    def shard(self, subject: Subject) -> Path:
+        """The result of one checkpoint, or of one untrained model."""
+        folder = UNTRAINED if isinstance(subject, Untrained) else SHARDS
+        return self.path / folder / f"{subject.name}.nc"
 
     def check(self, plan: Plan) -> None:
         """Raise an error if the folder holds anything but a run of this plan. Writes nothing."""
@@ -79,7 +82,8 @@ class RunFolder:
         """
         self.check(plan)
         try:
-            (self.path / SHARDS).mkdir(parents=True, exist_ok=True)
+            for folder in (SHARDS, UNTRAINED):
+                (self.path / folder).mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock", timeout=0)
             lock.acquire()
         except Timeout:
@@ -100,14 +104,22 @@ class RunFolder:
         finally:
             lock.release()
 
-    def read_shard(self, checkpoint: str) -> xr.Dataset | None:
+    def read_shard(self, subject: Subject) -> xr.Dataset | None:
         """Return a whole shard, or None if it has to be measured (again)."""
-        path = self.shard(checkpoint)
-        try:
-            return open_results(path).to_dataset()
-        except StorageError:
-            return None
+        tree = _read(self.shard(subject))
+        return None if tree is None else tree.to_dataset()
 
-    def write_shard(self, checkpoint: str, dataset: xr.Dataset) -> None:
+    def write_shard(self, subject: Subject, dataset: xr.Dataset) -> None:
         """Keep a shard."""
-        write_results(xr.DataTree(dataset), self.shard(checkpoint))
+        write_results(xr.DataTree(dataset), self.shard(subject))
+
+    def read_results(self) -> xr.DataTree | None:
+        """Return the combined result of an earlier run, or None if there is no whole one."""
+        return _read(self.results)
+
+
+def _read(path: Path) -> xr.DataTree | None:
+    try:
+        return open_results(path)
+    except StorageError:
+        return None

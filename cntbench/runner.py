@@ -6,7 +6,7 @@ import json
 import platform
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ import xarray as xr
 
 from cntbench import __version__
 from cntbench.components import feasible
-from cntbench.dataset import checkpoint_dataset, failed_dataset, film, usable
+from cntbench.dataset import checkpoint_dataset, failed_dataset, film, untrained_group
+from cntbench.derived import derived
 from cntbench.influence import influence
-from cntbench.metrics._film import film_metrics
 from cntbench.models.decoder import Decoder
-from cntbench.models.trajectory import Checkpoint, Progress
+from cntbench.models.trajectory import Checkpoint, Progress, Subject, Untrained
 from cntbench.plan import Plan
 from cntbench.processes import worker_context
 from cntbench.prompts import Prompts
@@ -47,7 +47,7 @@ class Outcome:
     measured, reused
         Numbers of checkpoints.
     failed
-        Reason by name of checkpoint.
+        Reason by name of checkpoint or untrained model.
     """
 
     tree: xr.DataTree
@@ -67,7 +67,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for i
 
 
 class Cells:
-    """Measures all tasks and ablations of a plan at one checkpoint."""
+    """Measures all tasks and ablations of a plan at one checkpoint, or in an untrained model."""
 
     def __init__(self, plan: Plan, folder: RunFolder, memory_budget: int) -> None:
         self.plan = plan
@@ -75,11 +75,16 @@ class Cells:
         self.memory_budget = memory_budget
         self.prompts = plan.prompts()
 
-    def measure(self, checkpoint: Checkpoint) -> None:
-        """Measure one checkpoint and keep its shard."""
-        model = self.plan.trajectory.load(checkpoint)
+    def measure(self, subject: Subject) -> None:
+        """Measure one model and keep its shard."""
+        trajectory = self.plan.trajectory
+        checkpoint, model = (
+            trajectory.initialise(subject)
+            if isinstance(subject, Untrained)
+            else (subject, trajectory.load(subject))
+        )
         dataset = measure(self.plan, self.prompts, checkpoint, model, self.memory_budget)
-        self.folder.write_shard(checkpoint.name, dataset)
+        self.folder.write_shard(subject, dataset)
 
 
 def measure(
@@ -147,66 +152,80 @@ def run(
         On Ctrl-C.
     """
     folder = RunFolder(path)
+    checkpoints = plan.trajectory.checkpoints
     with folder.claimed(plan):
-        shards = {c.name: folder.read_shard(c.name) for c in plan.trajectory.checkpoints}
-        missing = [c for c in plan.trajectory.checkpoints if shards[c.name] is None]
-        reused = len(shards) - len(missing)
-        failed = _measure(plan, folder, missing, reused, jobs, progress, memory_budget)
-        for checkpoint in missing:
-            if checkpoint.name not in failed:
-                shards[checkpoint.name] = folder.read_shard(checkpoint.name)
-        tree = _combine(plan, shards, failed)
+        subjects: tuple[Subject, ...] = (*checkpoints, *plan.untrained)
+        shards = {subject: folder.read_shard(subject) for subject in subjects}
+        missing = [subject for subject in subjects if shards[subject] is None]
+        try:
+            failed = _measure(plan, folder, missing, len(subjects), jobs, progress, memory_budget)
+            for subject in missing:
+                if subject.name not in failed:
+                    shards[subject] = folder.read_shard(subject)
+            root, untrained = _combine(plan, shards, failed)
+            groups = derived(
+                root,
+                untrained,
+                seed=plan.study.spec.seed,
+                draws=plan.study.spec.null_draws,
+                jobs=jobs,
+                progress=progress,
+                earlier=folder.read_results(),
+            )
+        except KeyboardInterrupt:
+            kept = sum(folder.shard(checkpoint).is_file() for checkpoint in checkpoints)
+            raise Interrupted(kept, len(checkpoints)) from None
+        tree = xr.DataTree.from_dict({"/": root, **groups})
         write_results(tree, folder.results)
-    return Outcome(tree, folder.results, len(missing) - len(failed), reused, failed)
+    measured = [subject.name for subject in missing if isinstance(subject, Checkpoint)]
+    lost = len(set(measured) & set(failed))
+    reused = len(checkpoints) - len(measured)
+    return Outcome(tree, folder.results, len(measured) - lost, reused, failed)
 
 
 def _measure(
     plan: Plan,
     folder: RunFolder,
-    missing: Sequence[Checkpoint],
-    reused: int,
+    missing: Sequence[Subject],
+    total: int,
     jobs: int,
     progress: Progress,
     memory_budget: int,
 ) -> dict[str, str]:
-    """Measure checkpoints; returns the reason for each that failed."""
+    """Measure what is missing of a total; returns the reason for each that failed."""
     failed: dict[str, str] = {}
-    total = reused + len(missing)
-    done = reused
-    try:
-        if missing:
-            progress("measuring", done, total)
-        finished = (
-            _in_processes(plan, folder, missing, min(jobs, len(missing)), memory_budget)
-            if jobs > 1 and len(missing) > 1
-            else _in_this_process(plan, folder, missing, memory_budget)
-        )
-        for checkpoint, reason in finished:
-            done += 1
-            if reason is not None:
-                failed[checkpoint.name] = reason
-            progress(f"measured {checkpoint.name}", done, total)
-    except KeyboardInterrupt:
-        raise Interrupted(done - len(failed), total) from None
+    done = total - len(missing)
+    if missing:
+        progress("measuring", done, total)
+    finished = (
+        _in_processes(plan, folder, missing, min(jobs, len(missing)), memory_budget)
+        if jobs > 1 and len(missing) > 1
+        else _in_this_process(plan, folder, missing, memory_budget)
+    )
+    for subject, reason in finished:
+        done += 1
+        if reason is not None:
+            failed[subject.name] = reason
+        progress(f"measured {subject.name}", done, total)
     return failed
 
 
 def _in_this_process(
-    plan: Plan, folder: RunFolder, missing: Sequence[Checkpoint], memory_budget: int
-) -> Iterator[tuple[Checkpoint, str | None]]:
+    plan: Plan, folder: RunFolder, missing: Sequence[Subject], memory_budget: int
+) -> Iterator[tuple[Subject, str | None]]:
     cells = Cells(plan, folder, memory_budget)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for checkpoint in missing:
-            yield checkpoint, _attempt(cells, checkpoint)
+        for subject in missing:
+            yield subject, _attempt(cells, subject)
     finally:
         torch.set_num_threads(threads)
 
 
 def _in_processes(
-    plan: Plan, folder: RunFolder, missing: Sequence[Checkpoint], jobs: int, memory_budget: int
-) -> Iterator[tuple[Checkpoint, str | None]]:
+    plan: Plan, folder: RunFolder, missing: Sequence[Subject], jobs: int, memory_budget: int
+) -> Iterator[tuple[Subject, str | None]]:
     pool = ProcessPoolExecutor(
         jobs,
         mp_context=worker_context(),
@@ -215,15 +234,15 @@ def _in_processes(
     )
     try:
         with _deaf_to_interrupts():
-            running: dict[Future[str | None], Checkpoint] = {
-                pool.submit(_work, checkpoint): checkpoint for checkpoint in missing
+            running: dict[Future[str | None], Subject] = {
+                pool.submit(_work, subject): subject for subject in missing
             }
         while running:
             ready, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in ready:
-                checkpoint = running.pop(future)
+                subject = running.pop(future)
                 crash = future.exception()
-                yield checkpoint, future.result() if crash is None else f"worker died: {crash}"
+                yield subject, future.result() if crash is None else f"worker died: {crash}"
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -251,25 +270,26 @@ def _start_worker(plan: Plan, folder: RunFolder, memory_budget: int) -> None:
     _cells = Cells(plan, folder, memory_budget)
 
 
-def _work(checkpoint: Checkpoint) -> str | None:
-    return _attempt(_cells, checkpoint)
+def _work(subject: Subject) -> str | None:
+    return _attempt(_cells, subject)
 
 
-def _attempt(cells: Cells, checkpoint: Checkpoint) -> str | None:
-    """Measure a checkpoint; returns why it failed, if it did: it must not cost the others."""
+def _attempt(cells: Cells, subject: Subject) -> str | None:
+    """Measure a model; returns why it failed, if it did: it must not cost the others."""
     try:
-        cells.measure(checkpoint)
+        cells.measure(subject)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None
 
 
 def _combine(
-    plan: Plan, shards: dict[str, xr.Dataset | None], failed: dict[str, str]
-) -> xr.DataTree:
+    plan: Plan, shards: Mapping[Subject, xr.Dataset | None], failed: Mapping[str, str]
+) -> tuple[xr.Dataset, xr.Dataset | None]:
+    """Return the film, and the untrained models that could be measured."""
     parts = []
     for checkpoint in plan.trajectory.checkpoints:
-        shard = shards[checkpoint.name]
+        shard = shards[checkpoint]
         if shard is None:
             shard = failed_dataset(
                 checkpoint,
@@ -279,9 +299,9 @@ def _combine(
                 failed.get(checkpoint.name, "the shard disappeared during the run"),
             )
         parts.append(shard)
-    whole = film(parts, provenance(plan))
-    metrics = film_metrics(whole["influence"], usable(whole))
-    return xr.DataTree.from_dict({"/": whole, "/metrics": metrics})
+    others = {model.seed: shards[model] for model in plan.untrained}
+    measured = {seed: shard for seed, shard in others.items() if shard is not None}
+    return film(parts, provenance(plan)), untrained_group(measured) if measured else None
 
 
 def provenance(plan: Plan) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from cntbench import plugins
 from cntbench.errors import CheckpointError, nearest
@@ -102,6 +102,16 @@ def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(f"tensor {name!r} has non-finite numbers", where=where)
+
+
+def initialise(folder: Path, seed: int) -> dict[str, Tensor]:
+    """Return initial weights for a checkpoint's config, as transformers draws them, in float32."""
+    config = read_config(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    tensors: dict[str, Tensor] = model.state_dict()
+    return tensors
 
 
 def decoder(folder: Path, tensors: Mapping[str, Tensor]) -> Decoder:

@@ -47,6 +47,31 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Untrained:
+    """A model of a trajectory's shape that has not been trained.
+
+    Parameters
+    ----------
+    seed
+        Of its initial weights; of another range than those that trajectories are trained with.
+    """
+
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What its results are called."""
+        return f"untrained{self.seed}"
+
+
+#: What can be measured.
+Subject = Checkpoint | Untrained
+
+#: Seed of the first untrained model; seeds of trajectories have nine digits at most.
+FIRST_UNTRAINED = 2**31
+
+
+@dataclass(frozen=True)
 class Trajectory:
     """The ordered checkpoints of one training run.
 
@@ -62,6 +87,8 @@ class Trajectory:
         Transition probabilities of the Markov chain it was trained on, if it was.
     tokenizer
         The tokenizer that lies beside the checkpoints, if there is one.
+    initialisable
+        Whether a model of its config with random initial weights is one that has not been trained.
     """
 
     identity: str
@@ -69,6 +96,7 @@ class Trajectory:
     checkpoints: tuple[Checkpoint, ...]
     chain: NDArray[np.float64] | None = None
     tokenizer: ModelTokenizer | None = None
+    initialisable: bool = True
 
     @property
     def language(self) -> Language:
@@ -97,6 +125,26 @@ class Trajectory:
                 hint="If the trajectory was changed on purpose, run into a new output folder.",
             )
         return checkpoint_files.decoder(checkpoint.folder, tensors)
+
+    def untrained(self, count: int) -> tuple[Untrained, ...]:
+        """Return so many untrained models, none if the trajectory has no such thing."""
+        return tuple(Untrained(FIRST_UNTRAINED + i) for i in range(count * self.initialisable))
+
+    def initialise(self, model: Untrained) -> tuple[Checkpoint, Decoder]:
+        """Make an untrained model by the first checkpoint's config, as transformers does it.
+
+        Returns
+        -------
+        Checkpoint
+            What it would be as the start of a training run.
+        Decoder
+            Its weights, in float32.
+        """
+        folder = self.checkpoints[0].folder
+        tensors = checkpoint_files.initialise(folder, model.seed)
+        revision = checkpoint_files.revision(tensors)
+        checkpoint = Checkpoint(model.name, 0, revision, folder)
+        return checkpoint, checkpoint_files.decoder(folder, tensors)
 
 
 def open_trajectory(text: str, progress: Progress) -> Trajectory:

@@ -10,13 +10,13 @@ from pathlib import Path
 import xarray as xr
 
 from cntbench.catalogue import Catalogue, StudyEntry, load_catalogue
-from cntbench.compare.processes import each
 from cntbench.dataset import film
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters import gpt_neox
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint
 from cntbench.plan import Plan, make_plan
+from cntbench.processes import each
 from cntbench.runner import measure, provenance
 from cntbench.specs import StudySpec
 

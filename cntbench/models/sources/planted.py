@@ -70,6 +70,7 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
         f"planted:{name},difficulty={difficulty},seed={seed}",
         checkpoint_files.read_shape(checkpoints[0].folder),
         checkpoints,
+        initialisable=False,
     )
 
 
