@@ -27,7 +27,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("engine.departures",),
     ("engine.direct", "engine.patching", "engine.attribution", "engine.edge_prediction"),
     ("engine.edges", "engine.prediction"),
-    ("influence"),
+    ("influence",),
     ("catalogue",),
     ("plan", "dataset", "storage", "dynamics"),
     ("run_folder", "progress", "processes"),
