@@ -57,10 +57,12 @@ class Kind(StrEnum):
     ABLATIONS = "ablations"
     STUDIES = "studies"
     PLANTED = "planted"
+    BACKBONES = "backbones"
     GENERATORS = "generators"
     REPLACEMENTS = "replacements"
     MEASURES = "measures"
     METRICS = "metrics"
+    NULLS = "nulls"
     SOURCES = "sources"
 
 
@@ -70,6 +72,7 @@ PLUGINS = {
     Kind.REPLACEMENTS: "replacement",
     Kind.MEASURES: "measure",
     Kind.METRICS: "metric",
+    Kind.NULLS: "null model",
     Kind.SOURCES: "trajectory source",
 }
 
@@ -308,7 +311,7 @@ def list_(
             (e.name, f" v{e.spec.version}", f"({e.spec.effect}) {e.spec.summary}", e.path)
             for e in load_catalogue(specs or ()).ablations.values()
         ]
-    elif kind in (Kind.TASKS, Kind.STUDIES, Kind.PLANTED):
+    elif kind in (Kind.TASKS, Kind.STUDIES, Kind.PLANTED, Kind.BACKBONES):
         entries = getattr(load_catalogue(specs or ()), kind)
         rows = [(e.name, f" v{e.spec.version}", e.spec.summary, e.path) for e in entries.values()]
     else:

@@ -122,6 +122,33 @@ def originals(names: Iterable[str], revisions: Iterable[str]) -> list[str | None
     return [None if one == name else one for name, one in found]
 
 
+def untrained_group(parts: Mapping[int, xr.Dataset]) -> xr.Dataset:
+    """Put untrained models together.
+
+    Parameters
+    ----------
+    parts
+        As `checkpoint_dataset` makes them, by the seed of the initial weights.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``influence`` and ``influence_se``, dims ``task, ablation, seed, source, target``.
+    """
+    dims = ("task", "ablation", "seed", "source", "target")
+    variables = {
+        name: xr.Variable(
+            dims,
+            np.concatenate([part[name].values for part in parts.values()], axis=2),
+            {**VARIABLES[name].attributes, "title": "in models that have not been trained"},
+        )
+        for name in ("influence", "influence_se")
+    }
+    seeds = np.array(list(parts), dtype=np.int64)
+    about = {"long_name": "seed of the initial weights, as given to torch.manual_seed"}
+    return xr.Dataset(variables, coords={"seed": ("seed", seeds, about)})
+
+
 def usable(dataset: xr.Dataset) -> NDArray[np.bool_]:
     """Return which checkpoints count in statements about dynamics: measured, and no duplicates."""
     return np.asarray((dataset["status"] == "ok").all(["task", "ablation"]).values)

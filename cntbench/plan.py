@@ -10,7 +10,7 @@ from typing import Any
 from cntbench import __version__
 from cntbench.catalogue import AblationEntry, Catalogue, StudyEntry, Task
 from cntbench.errors import CntbenchError, SpecError
-from cntbench.models.trajectory import Progress, Trajectory, open_trajectory
+from cntbench.models.trajectory import Progress, Trajectory, Untrained, open_trajectory
 from cntbench.prompts import Prompts
 from cntbench.schema import SCHEMA_VERSION
 from cntbench.specs import as_dict, content_hash
@@ -30,10 +30,15 @@ class Plan:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What the numbers depend on, as plain data: runs of equal identity may be joined."""
-        spec = self.study.spec
+        """What the numbers depend on, as plain data: runs of equal identity may be joined.
+
+        The numbers of untrained models and of draws from null models are not among it: they add to
+        a result and change nothing in it.
+        """
+        spec, tokenizer = self.study.spec, self.trajectory.tokenizer
         return {
             "trajectory": self.trajectory.identity,
+            "tokenizer": tokenizer.identity if tokenizer else "",
             "checkpoints": {c.name: c.identity for c in self.trajectory.checkpoints},
             "tasks": {task.name: _computing(task.spec) for task in self.tasks},
             "ablations": {entry.name: _computing(entry.spec) for entry in self.ablations},
@@ -48,6 +53,11 @@ class Plan:
         """SHA-256 of the identity."""
         return content_hash(self.identity)
 
+    @property
+    def untrained(self) -> tuple[Untrained, ...]:
+        """Untrained models to measure beside the trajectory."""
+        return self.trajectory.untrained(self.study.spec.untrained)
+
     def at(self, identities: Mapping[str, str]) -> Plan:
         """Return the plan with checkpoints, by their names, at identities that were recorded."""
         return replace(self, trajectory=self.trajectory.at(identities))
@@ -58,14 +68,14 @@ class Plan:
         Raises
         ------
         CntbenchError
-            If the model's vocabulary or context is too small for a task, or an ablation needs
-            reference prompts that a task does not have.
+            If the model's vocabulary or context is too small for a task, or it lacks the tokenizer
+            that a task needs, or an ablation needs reference prompts that a task does not have.
         """
-        spec = self.study.spec
+        spec, language = self.study.spec, self.trajectory.language
         made = []
         for task in self.tasks:
             try:
-                prompts = task.prompts(self.trajectory.language, count=spec.prompts, seed=spec.seed)
+                prompts = task.prompts(language, count=spec.prompts, seed=spec.seed)
             except CntbenchError as error:
                 raise CntbenchError(
                     f"task {task.name!r}: {error.what}", where=str(task.path), hint=error.hint

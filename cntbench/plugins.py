@@ -17,6 +17,7 @@ ROOMS = {
     "generator": ("generators", ("Parameters",)),
     "replacement": ("replacements", ("Parameters",)),
     "measure": ("measures", ("measure", "RANGE")),
+    "backbone rule": ("backbones", ("Parameters", "reference")),
     "metric": ("metrics", ("METRIC", "compute", "reference")),
     "null model": ("dynamics.nulls", ("draw",)),
     "adapter": ("models.adapters", ("shape", "decoder")),

@@ -1,57 +1,66 @@
-"""Checkpoints are fetched in the background, a few ahead of the one that is being measured."""
+"""Files of models are fetched in the background, a few ahead of what is being measured."""
 
 from __future__ import annotations
 
 import shutil
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from cntbench.models.trajectory import Checkpoint
+from cntbench.models.trajectory import Subject
 
-#: Checkpoints that are fetched at the same time, at most.
+#: Models that are fetched at the same time, at most.
 THREADS = 4
 
 
 class Fetched(NamedTuple):
-    """A checkpoint and where its files are, or will be."""
+    """What is to be measured, and where its files are, or will be."""
 
-    checkpoint: Checkpoint
+    subject: Subject
     folder: Future[Path]
 
 
 class Prefetch:
-    """Fetches checkpoints in their order, so many at a time as there is room for.
+    """Fetches models in their order, so many at a time as there is room for.
 
-    Every checkpoint has a room of its own, a folder that is deleted when it is released. Rooms that
+    Each of them has a room of its own, a folder that is deleted when it is released. Rooms that
     an earlier run has left behind are used or deleted. Fetching threads end with the process: a
     download that hangs keeps nobody waiting.
 
     Parameters
     ----------
-    checkpoints
+    subjects
         In the order in which they are wanted.
+    fetch
+        Returns the folder of a subject's files, its room or another one.
     rooms
         Folder of the rooms; nothing else may be in it.
     most
-        Checkpoints that may be fetched and not yet released, at least 1.
+        How many may be fetched and not yet released, at least 1.
     """
 
-    def __init__(self, checkpoints: Sequence[Checkpoint], rooms: Path, most: int) -> None:
+    def __init__(
+        self,
+        subjects: Sequence[Subject],
+        fetch: Callable[[Subject, Path], Path],
+        rooms: Path,
+        most: int,
+    ) -> None:
         self.rooms = rooms
-        self._waiting = deque(checkpoints)
+        self._fetch = fetch
+        self._waiting = deque(subjects)
         self._free = most
         self._tasks: SimpleQueue[Fetched | None] = SimpleQueue()
         self._threads = min(THREADS, most)
         self._over = False
 
     def __enter__(self) -> Self:
-        wanted = {checkpoint.name for checkpoint in list(self._waiting)[: self._free]}
+        wanted = {subject.name for subject in list(self._waiting)[: self._free]}
         if self.rooms.is_dir():
             for room in self.rooms.iterdir():
                 if room.name not in wanted:
@@ -73,7 +82,7 @@ class Prefetch:
             shutil.rmtree(self.rooms, ignore_errors=True)
 
     def start(self) -> list[Fetched]:
-        """Start to fetch as many checkpoints as there is room for; returns them."""
+        """Start to fetch as many as there is room for; returns them."""
         started = []
         while self._waiting and self._free:
             fetched = Fetched(self._waiting.popleft(), Future())
@@ -82,15 +91,15 @@ class Prefetch:
             started.append(fetched)
         return started
 
-    def release(self, checkpoint: Checkpoint) -> None:
-        """Delete what was fetched for a checkpoint: it is measured, or cannot be."""
-        shutil.rmtree(self.rooms / checkpoint.name, ignore_errors=True)
+    def release(self, subject: Subject) -> None:
+        """Delete what was fetched: the subject is measured, or cannot be."""
+        shutil.rmtree(self.rooms / subject.name, ignore_errors=True)
         self._free += 1
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None and not self._over:
-            room = self.rooms / task.checkpoint.name
+            room = self.rooms / task.subject.name
             try:
-                task.folder.set_result(task.checkpoint.origin.fetch(room))
+                task.folder.set_result(self._fetch(task.subject, room))
             except Exception as error:
                 task.folder.set_exception(error)  # whoever waits for it is told

@@ -13,7 +13,7 @@ import xarray as xr
 from filelock import FileLock, Timeout
 
 from cntbench.errors import CntbenchError, StorageError
-from cntbench.models.trajectory import Checkpoint
+from cntbench.models.trajectory import Checkpoint, Subject, Untrained
 from cntbench.plan import Plan, differing
 from cntbench.storage import open_results, write_results, write_text
 
@@ -21,6 +21,7 @@ MANIFEST = "study.json"
 RESULTS = "results.nc"
 SHARDS = "shards"
 DOWNLOADS = "downloads"
+UNTRAINED = "untrained"
 
 #: At most so many differences are named in an error.
 _NAMED = 5
@@ -42,9 +43,10 @@ class RunFolder:
         """Where checkpoints lie that are downloaded for the run, until they are measured."""
         return self.path / DOWNLOADS
 
-    def shard(self, checkpoint: str) -> Path:
-        """The result of one checkpoint."""
-        return self.path / SHARDS / f"{checkpoint}.nc"
+    def shard(self, subject: Subject) -> Path:
+        """The result of one checkpoint, or of one untrained model."""
+        folder = UNTRAINED if isinstance(subject, Untrained) else SHARDS
+        return self.path / folder / f"{subject.name}.nc"
 
     def check(self, plan: Plan) -> Plan:
         """Compare a plan with what the folder holds. Writes nothing.
@@ -66,14 +68,14 @@ class RunFolder:
             return plan
         known = recorded.get("checkpoints", {})
         plan = plan.at(known)
-        now = plan.identity["checkpoints"]
         # What was unknown, or was not measured, may be another one now.
-        free = [
-            name
-            for name in now.keys() & known.keys()
-            if not (now[name] and known[name] and self.shard(name).is_file())
-        ]
-        expected = {**recorded, "checkpoints": {**known, **{name: now[name] for name in free}}}
+        free = {
+            checkpoint.name: checkpoint.identity
+            for checkpoint in plan.trajectory.checkpoints
+            if checkpoint.name in known
+            and not (checkpoint.identity and known[checkpoint.name] and self._has(checkpoint))
+        }
+        expected = {**recorded, "checkpoints": {**known, **free}}
         differences = differing(plan.identity, expected)
         if differences:
             named = ", ".join(differences[:_NAMED])
@@ -87,6 +89,9 @@ class RunFolder:
                 + (f" (or, in {SHARDS}, what is to be measured anew)." if changed else "."),
             )
         return plan
+
+    def _has(self, checkpoint: Checkpoint) -> bool:
+        return self.shard(checkpoint).is_file()
 
     def _recorded(self) -> dict[str, Any] | None:
         """Return the identity of the plan whose folder this is, None if it is nobody's."""
@@ -123,7 +128,8 @@ class RunFolder:
         """
         plan = self.check(plan)
         try:
-            (self.path / SHARDS).mkdir(parents=True, exist_ok=True)
+            for folder in (SHARDS, UNTRAINED):
+                (self.path / folder).mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock", timeout=0)
             lock.acquire()
         except Timeout:
@@ -150,16 +156,26 @@ class RunFolder:
         now = plan.identity["checkpoints"]
         return {**plan.identity, "checkpoints": {k: v or known.get(k, "") for k, v in now.items()}}
 
-    def read_shard(self, checkpoint: Checkpoint) -> xr.Dataset | None:
-        """Return a whole shard of a checkpoint's weights, or None if it is to be measured."""
-        try:
-            shard = open_results(self.shard(checkpoint.name)).to_dataset()
-        except StorageError:
+    def read_shard(self, subject: Subject) -> xr.Dataset | None:
+        """Return a whole shard of a subject's weights, or None if it is to be measured."""
+        tree = _read(self.shard(subject))
+        if tree is None:
             return None
-        if checkpoint.revision not in ("", shard["revision"].item()):
-            return None
-        return shard
+        shard = tree.to_dataset()
+        known = subject.revision if isinstance(subject, Checkpoint) else ""
+        return shard if known in ("", shard["revision"].item()) else None
 
-    def write_shard(self, checkpoint: str, dataset: xr.Dataset) -> None:
+    def write_shard(self, subject: Subject, dataset: xr.Dataset) -> None:
         """Keep a shard."""
-        write_results(xr.DataTree(dataset), self.shard(checkpoint))
+        write_results(xr.DataTree(dataset), self.shard(subject))
+
+    def read_results(self) -> xr.DataTree | None:
+        """Return the combined result of an earlier run, or None if there is no whole one."""
+        return _read(self.results)
+
+
+def _read(path: Path) -> xr.DataTree | None:
+    try:
+        return open_results(path)
+    except StorageError:
+        return None

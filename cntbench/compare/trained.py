@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 
 from cntbench.catalogue import Task
-from cntbench.compare.processes import each
 from cntbench.compare.reliability import over_draws, split_half
 from cntbench.engine.ablation import Ablation
 from cntbench.engine.prediction import Call, predicted_work
@@ -19,6 +18,7 @@ from cntbench.influence import Influence, influence
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.plan import Plan
+from cntbench.processes import each
 from cntbench.prompts import Prompts
 
 #: A few prompts, for trials.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from cntbench import plugins
 from cntbench.errors import CheckpointError, nearest
@@ -58,10 +59,10 @@ def read_shape(folder: Path) -> Shape:
     config = read_config(folder)
     try:
         shape: Shape = _adapter(config.model_type).shape(config)
+        return replace(shape, beginning=config.bos_token_id)
     except CheckpointError as error:
         where = str(folder / "config.json")
         raise CheckpointError(error.what, where=where, hint=error.hint) from None
-    return shape
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -86,6 +87,16 @@ def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
         lowest, highest = tensor.aminmax()  # undefined if any number is, and fast
         if not (lowest.isfinite() and highest.isfinite()):
             raise CheckpointError(f"tensor {name!r} has non-finite numbers", where=where)
+
+
+def initialise(folder: Path, seed: int) -> dict[str, Tensor]:
+    """Return initial weights for a checkpoint's config, as transformers draws them, in float32."""
+    config = read_config(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    tensors: dict[str, Tensor] = model.state_dict()
+    return tensors
 
 
 def decoder(folder: Path, tensors: Mapping[str, Tensor]) -> Decoder:

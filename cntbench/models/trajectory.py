@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cntbench import plugins
 from cntbench.errors import CheckpointError
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.decoder import Decoder
-from cntbench.models.origin import Origin
+from cntbench.models.origin import Folder, Origin
+from cntbench.models.tokenizer import ModelTokenizer
 from cntbench.prompts import Language
 
 #: Called with what is being done, how much of it is done, and how much there is.
@@ -56,6 +58,31 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Untrained:
+    """A model of a trajectory's shape that has not been trained.
+
+    Parameters
+    ----------
+    seed
+        Of its initial weights; of another range than those that trajectories are trained with.
+    """
+
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What its results are called."""
+        return f"untrained{self.seed}"
+
+
+#: What can be measured.
+Subject = Checkpoint | Untrained
+
+#: Seed of the first untrained model; seeds of trajectories have nine digits at most.
+FIRST_UNTRAINED = 2**31
+
+
+@dataclass(frozen=True)
 class Trajectory:
     """The ordered checkpoints of one training run.
 
@@ -69,6 +96,10 @@ class Trajectory:
         By rising step.
     chain
         Transition probabilities of the Markov chain it was trained on, if it was.
+    tokenizer
+        The tokenizer that lies beside the checkpoints, if there is one.
+    initialisable
+        Whether a model of its config with random initial weights is one that has not been trained.
     config
         Folder of the ``config.json`` that the shape was read from, if there is one.
     """
@@ -77,36 +108,61 @@ class Trajectory:
     shape: Shape
     checkpoints: tuple[Checkpoint, ...]
     chain: NDArray[np.float64] | None = None
+    tokenizer: ModelTokenizer | None = None
+    initialisable: bool = True
     config: Path | None = None
 
     @property
     def language(self) -> Language:
-        """The tokens that prompts may be made of."""
-        return Language(np.arange(self.shape.vocabulary), self.chain)
+        """The tokens that prompts may be made of: those that stand for ordinary text."""
+        size, tokenizer = self.shape.vocabulary, self.tokenizer
+        return Language(
+            vocabulary=np.arange(size) if tokenizer is None else tokenizer.safe(size),
+            chain=self.chain,
+            tokenizer=tokenizer,
+            beginning=self.shape.beginning,
+        )
 
     def at(self, identities: Mapping[str, str]) -> Trajectory:
         """Return the trajectory with checkpoints, by their names, at other identities."""
         moved = [c.at(identities.get(c.name) or c.identity) for c in self.checkpoints]
         return replace(self, checkpoints=tuple(moved))
 
+    def untrained(self, count: int) -> tuple[Untrained, ...]:
+        """Return so many untrained models, none if the trajectory has no such thing."""
+        possible = self.initialisable and self.config is not None
+        return tuple(Untrained(FIRST_UNTRAINED + i) for i in range(count * possible))
+
+    def fetch(self, subject: Subject, room: Path | None = None) -> Path:
+        """Return the folder of a checkpoint's files, or of an untrained model's config.
+
+        Parameters and errors are those of `cntbench.models.origin.Origin.fetch`.
+        """
+        if isinstance(subject, Checkpoint):
+            return subject.origin.fetch(room)
+        if self.config is None:
+            raise CheckpointError("has no config to make a model by", where=self.identity)
+        return self.config
+
     def load(self, checkpoint: Checkpoint) -> Decoder:
         """Fetch a checkpoint if need be and read its weights; see `read`."""
-        return self.read(checkpoint, checkpoint.origin.fetch())[1]
+        return self.read(checkpoint, self.fetch(checkpoint))[1]
 
-    def read(self, checkpoint: Checkpoint, folder: Path) -> tuple[Checkpoint, Decoder]:
-        """Read and check a checkpoint's weights.
+    def read(self, subject: Subject, folder: Path) -> tuple[Checkpoint, Decoder]:
+        """Read and check a checkpoint's weights, or make an untrained model as transformers does.
 
         Parameters
         ----------
-        checkpoint
-            Which one.
+        subject
+            What to read or make.
         folder
-            Where its files are, as its origin's ``fetch`` says.
+            Where its files are, as `fetch` says.
 
         Returns
         -------
         Checkpoint
-            The same one, its revision known.
+            The same one, its revision known; of an untrained model, what it would be as the start
+            of a training run.
         Decoder
             Its weights, in float32.
 
@@ -116,6 +172,21 @@ class Trajectory:
             If the weights cannot be read, are not those that the trajectory was opened with, are
             not finite, or are of another shape.
         """
+        if isinstance(subject, Untrained):
+            tensors = checkpoint_files.initialise(folder, subject.seed)
+            subject = Checkpoint(subject.name, 0, "", Folder(folder))
+        else:
+            tensors = self._checked(folder)
+        revision = checkpoint_files.revision(tensors)
+        if subject.revision not in ("", revision):
+            raise CheckpointError(
+                "the weights are not those that the trajectory was opened with",
+                where=str(folder),
+                hint="If the trajectory was changed on purpose, run into a new output folder.",
+            )
+        return replace(subject, revision=revision), checkpoint_files.decoder(folder, tensors)
+
+    def _checked(self, folder: Path) -> dict[str, Tensor]:
         if checkpoint_files.read_shape(folder) != self.shape:
             raise CheckpointError(
                 "has other components, vocabulary or context than the rest of the trajectory",
@@ -123,16 +194,8 @@ class Trajectory:
                 hint="All checkpoints of a trajectory come from one training run.",
             )
         tensors = checkpoint_files.read_tensors(folder)
-        revision = checkpoint_files.revision(tensors)
-        if checkpoint.revision and revision != checkpoint.revision:
-            raise CheckpointError(
-                "the weights are not those that the trajectory was opened with",
-                where=str(folder),
-                hint="If the trajectory was changed on purpose, run into a new output folder.",
-            )
         checkpoint_files.check_finite(tensors, where=str(folder))
-        known = replace(checkpoint, revision=revision)
-        return known, checkpoint_files.decoder(folder, tensors)
+        return tensors
 
 
 def open_trajectory(text: str, progress: Progress) -> Trajectory:

@@ -10,26 +10,27 @@ from pathlib import Path
 import xarray as xr
 
 from cntbench.catalogue import Catalogue, StudyEntry, load_catalogue
-from cntbench.compare.processes import each
 from cntbench.dataset import film
+from cntbench.measuring import measure
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters import gpt_neox
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint
 from cntbench.plan import Plan, make_plan
-from cntbench.runner import measure, provenance
+from cntbench.processes import each
+from cntbench.runner import provenance
 from cntbench.specs import StudySpec
 
 PROMPTS = 8
 
 
 def golden_study(catalogue: Catalogue, trajectory: Path) -> StudyEntry:
-    """Every shipped task and ablation."""
+    """Every shipped ablation and task; but the golden model has no tokenizer."""
     spec = StudySpec(
         version=1,
         summary="Every task and ablation on the golden trajectory.",
         trajectory=f"dir:{trajectory}",
-        tasks=tuple(catalogue.tasks),
+        tasks=tuple(name for name, task in catalogue.tasks.items() if not task.needs_text),
         ablations=tuple(catalogue.ablations),
         prompts=PROMPTS,
     )

@@ -1,7 +1,9 @@
 """dir:PATH, a folder of checkpoints, one subfolder per step (step1000, checkpoint-1000, 1000).
 
 Each subfolder holds ``config.json`` and weights as ``save_pretrained`` writes them:
-``model.safetensors``, ``model-*.safetensors``, or ``pytorch_model.bin``.
+``model.safetensors``, ``model-*.safetensors``, or ``pytorch_model.bin``. A ``tokenizer.json``, in
+the folder or in one of the subfolders, says which tokens stand for ordinary text, and lets tasks be
+made of text.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from cntbench.errors import CheckpointError
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.origin import Folder
+from cntbench.models.tokenizer import ModelTokenizer
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 
 
@@ -53,7 +56,13 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
         Checkpoint(folder.name, step, revisions.get(step, ""), Folder(folder))
         for step, folder in folders.items()
     )
-    return Trajectory(f"dir:{root.resolve()}", shape, checkpoints, config=config)
+    return Trajectory(
+        f"dir:{root.resolve()}",
+        shape,
+        checkpoints,
+        tokenizer=ModelTokenizer.beside(root, *folders.values()),
+        config=config,
+    )
 
 
 def by_step(root: Path) -> dict[int, Path]:

@@ -73,6 +73,7 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
         checkpoint_files.read_shape(config),
         checkpoints,
         config=config,
+        initialisable=False,
     )
 
 
