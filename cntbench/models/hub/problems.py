@@ -15,6 +15,8 @@ from cntbench.errors import CheckpointError, MissingCheckpointError
 
 #: Answers that ask to come again.
 _AGAIN = (408, 429)
+#: What huggingface_hub says of a file of another size than it should have.
+_HALF = "Consistency check failed"
 
 
 def refusal(
@@ -75,10 +77,9 @@ def explained(error: BaseException) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set"
     said = str(error).partition("\n")[0] or type(error).__name__
-    what = (
-        "the download is not whole" if isinstance(error, OSError) else "the hub cannot be reached"
-    )
-    return f"{what} ({said})"
+    if not isinstance(error, OSError):
+        return f"the hub cannot be reached ({said})"
+    return f"the download is not whole ({said})" if said.startswith(_HALF) else said
 
 
 def is_from_outside(error: BaseException) -> bool:
@@ -102,4 +103,5 @@ def is_worth_another_attempt(error: BaseException) -> bool:
 
 
 def status_of(error: BaseException) -> int | None:
+    """Return the status that the hub answered with, None if it did not."""
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
