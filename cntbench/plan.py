@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -38,7 +38,7 @@ class Plan:
         spec = self.study.spec
         return {
             "trajectory": self.trajectory.identity,
-            "checkpoints": {c.name: c.revision for c in self.trajectory.checkpoints},
+            "checkpoints": {c.name: c.identity for c in self.trajectory.checkpoints},
             "tasks": {task.name: _computing(task.spec) for task in self.tasks},
             "ablations": {entry.name: _computing(entry.spec) for entry in self.ablations},
             "prompts": spec.prompts,
@@ -56,6 +56,10 @@ class Plan:
     def untrained(self) -> tuple[Untrained, ...]:
         """Untrained models to measure beside the trajectory."""
         return self.trajectory.untrained(self.study.spec.untrained)
+
+    def at(self, identities: Mapping[str, str]) -> Plan:
+        """Return the plan with checkpoints, by their names, at identities that were recorded."""
+        return replace(self, trajectory=self.trajectory.at(identities))
 
     def prompts(self) -> tuple[Prompts, ...]:
         """Make the prompts of every task.

@@ -1,4 +1,4 @@
-"""Checkpoints on disk, in the format of Hugging Face: a config and safetensors."""
+"""Checkpoints on disk, in the format of Hugging Face: a config and weights."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from cntbench import plugins
 from cntbench.errors import CheckpointError, nearest
+from cntbench.models import weight_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.decoder import Decoder
 
@@ -50,7 +49,7 @@ def read_config(folder: Path) -> Any:
         raise CheckpointError(f"is not a model config: {error}", where=str(path)) from None
     _adapter(str(model_type), where=f"{path}: model_type")
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"is not a model config: {error}", where=str(path)) from None
 
@@ -67,25 +66,8 @@ def read_shape(folder: Path) -> Shape:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Read all tensors of a checkpoint, as they are stored.
-
-    Raises
-    ------
-    CheckpointError
-        If there are none, or a file is damaged.
-    """
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise CheckpointError("has no model.safetensors", where=str(folder))
-    tensors: dict[str, Tensor] = {}
-    for path in files:
-        try:
-            tensors.update(load_file(path))
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(
-                f"is not a whole safetensors file: {error}", where=str(path)
-            ) from None
-    return tensors
+    """Read all tensors of a checkpoint, as they are stored; see `cntbench.models.weight_files`."""
+    return weight_files.read(folder)
 
 
 def revision(tensors: Mapping[str, Tensor]) -> str:
@@ -100,7 +82,10 @@ def revision(tensors: Mapping[str, Tensor]) -> str:
 def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
     """Raise a `CheckpointError` that names a tensor with infinite or undefined numbers."""
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        lowest, highest = tensor.aminmax()  # undefined if any number is, and fast
+        if not (lowest.isfinite() and highest.isfinite()):
             raise CheckpointError(f"tensor {name!r} has non-finite numbers", where=where)
 
 
