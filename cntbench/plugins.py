@@ -19,7 +19,7 @@ ROOMS = {
     "measure": ("measures", ("measure", "RANGE")),
     "metric": ("metrics", ("METRIC", "compute", "reference")),
     "null model": ("dynamics.nulls", ("draw",)),
-    "adapter": ("models.adapters", ("shape", "decoder")),
+    "adapter": ("models.adapters", ("MODEL_TYPES", "shape", "decoder")),
     "trajectory source": ("models.sources", ("open_trajectory",)),
 }
 

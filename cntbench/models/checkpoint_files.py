@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,9 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoConfig
 
-from cntbench import plugins
-from cntbench.errors import CheckpointError, nearest
+from cntbench.errors import CheckpointError
 from cntbench.models.adapters._base import Shape
+from cntbench.models.architectures import adapter
 from cntbench.models.decoder import Decoder
 
 
@@ -47,7 +46,7 @@ def read_config(folder: Path) -> Any:
         raise CheckpointError("no such file", where=str(path)) from None
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"is not a model config: {error}", where=str(path)) from None
-    _adapter(str(model_type), where=f"{path}: model_type")
+    adapter(str(model_type), where=f"{path}: model_type")
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -58,7 +57,7 @@ def read_shape(folder: Path) -> Shape:
     """Return a model's sizes from its config alone."""
     config = read_config(folder)
     try:
-        shape: Shape = _adapter(config.model_type).shape(config)
+        shape: Shape = adapter(config.model_type).shape(config)
     except CheckpointError as error:
         where = str(folder / "config.json")
         raise CheckpointError(error.what, where=where, hint=error.hint) from None
@@ -107,17 +106,5 @@ def decoder(folder: Path, tensors: Mapping[str, Tensor]) -> Decoder:
     """Make the engine's decoder of a checkpoint, in float32."""
     config = read_config(folder)
     floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
-    made: Decoder = _adapter(config.model_type).decoder(config, Tensors(floats, str(folder)))
+    made: Decoder = adapter(config.model_type).decoder(config, Tensors(floats, str(folder)))
     return made
-
-
-def _adapter(model_type: str, *, where: str | None = None) -> ModuleType:
-    adapters = plugins.room("adapter")
-    if model_type not in adapters:
-        raise CheckpointError(
-            f"architecture {model_type!r} is not supported",
-            where=where,
-            hint=f"{nearest(model_type, adapters)} A new one is one file in "
-            "cntbench/models/adapters.",
-        )
-    return adapters[model_type].module

@@ -16,7 +16,9 @@ from cntbench.errors import CheckpointError
 from cntbench.influence import influence
 from cntbench.measures import relative_l2
 from cntbench.models.adapters import gpt_neox
-from cntbench.models.blocks import MLP, Attention, LayerNorm, Linear
+from cntbench.models.adapters._base import ACTIVATIONS
+from cntbench.models.blocks import MLP, Attention
+from cntbench.models.maps import LayerNorm, Linear
 from cntbench.replacements import zero
 
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 7, 1, 8, 2, 8, 1, 8, 16]])
@@ -32,7 +34,7 @@ VARIANTS = {
     "one head": {"heads": 1, "width": 12},
     "three layers and heads": {"heads": 3, "width": 4, "layers": 3},
     "another epsilon and base": {"layer_norm_eps": 0.3, "rotary_emb_base": 100},
-    **{activation: {"hidden_act": activation} for activation in gpt_neox.ACTIVATIONS},
+    **{activation: {"hidden_act": activation} for activation in ACTIVATIONS},
 }
 
 
@@ -152,7 +154,7 @@ def test_images_have_the_lengths_and_angles_of_contributions(model):
 def test_images_of_heads_that_are_wider_than_the_stream():
     output = torch.randn(2, 7, 3, dtype=torch.float64)
     project = Linear(torch.zeros(42, 3).double(), torch.zeros(42).double())
-    block = Attention.make(project, output, torch.zeros(3).double(), lambda x: x)
+    block = Attention.make(project, output, torch.zeros(3).double())
     states = torch.randn(1, 2, 5, 2, 7, dtype=torch.float64)
     lengths = block.contributions(states[0]).movedim(0, 2).norm(dim=-1)
     close(block.image(states)[0].norm(dim=-1), lengths)
@@ -245,8 +247,8 @@ def test_an_unknown_activation_is_refused_with_the_nearest_match():
 
 def test_scaled_rotary_embeddings_are_refused():
     config = random_gpt_neox().config
-    config.rope_parameters = {**config.rope_parameters, "rope_type": "linear", "factor": 2.0}
-    with pytest.raises(CheckpointError, match="rotary embedding of type 'linear'"):
+    config.rope_parameters = {**config.rope_parameters, "rope_type": "dynamic", "factor": 2.0}
+    with pytest.raises(CheckpointError, match="rotary embedding of type 'dynamic'"):
         gpt_neox.shape(config)
 
 
@@ -262,7 +264,7 @@ def test_layer_norm_standardises():
 def test_folding_keeps_the_map():
     weight, bias = torch.randn(3, 5).double(), torch.randn(3).double()
     scale, shift, x = torch.randn(3, 5).double().unbind(0)
-    found = Linear.folded(weight, bias, scale, shift)(x)
+    found = Linear(weight, bias).after(scale, shift)(x)
     close(found, weight @ (scale * x + shift) + bias)
 
 
