@@ -226,9 +226,10 @@ class Attention:
 
     def image(self, states: Tensor) -> Tensor:
         """Map z through R."""
-        rows = states.flatten(0, -3).transpose(0, 1)
-        image = (rows @ self.geometry).transpose(0, 1)
-        return image.unflatten(0, states.shape[:-2])
+        # Head by head: batched products round equal rows differently on some processors.
+        nothing = self.geometry.new_zeros(self.geometry.shape[-1])
+        by_head = zip(states.unbind(-2), self.geometry, strict=True)
+        return torch.stack([affine(z, matrix.mT, nothing) for z, matrix in by_head], dim=-2)
 
 
 @dataclass(frozen=True)
