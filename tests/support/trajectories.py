@@ -9,17 +9,23 @@ import pytest
 import torch
 
 from cntbench import cli
-from support.models import random_gpt_neox
+from support.models import random_model
 
 #: Names of rising length: a shard's labels must not cut those of the next.
 STEPS = (0, 8, 100)
 
 
-def write_trajectory(folder: Path, *, steps: tuple[int, ...] = STEPS, **model: object) -> Path:
+def write_trajectory(
+    folder: Path,
+    *,
+    steps: tuple[int, ...] = STEPS,
+    architecture: str = "gpt_neox",
+    **model: object,
+) -> Path:
     """Write random checkpoints ``step{N}`` as transformers does."""
     shape = {"layers": 2, "heads": 2, "width": 8, "mlp": 24, "vocabulary": 40, **model}
     for seed, step in enumerate(steps):
-        random_gpt_neox(seed=seed, **shape).save_pretrained(folder / f"step{step}")
+        random_model(architecture, seed=seed, **shape).save_pretrained(folder / f"step{step}")
     return folder
 
 
