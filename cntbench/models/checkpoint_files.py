@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from cntbench.errors import CheckpointError
+from cntbench.models import gguf_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.architectures import adapter
 from cntbench.models.decoder import Decoder
@@ -39,6 +40,11 @@ def read_config(folder: Path) -> Any:
     CheckpointError
         If there is no readable config, or no adapter for its ``model_type``.
     """
+    packed = gguf_files.find(folder)
+    if packed is not None:
+        config = gguf_files.read_config(packed)
+        adapter(config.model_type, where=str(packed))
+        return config
     path = folder / "config.json"
     try:
         model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
@@ -59,7 +65,7 @@ def read_shape(folder: Path) -> Shape:
     try:
         shape: Shape = adapter(config.model_type).shape(config)
     except CheckpointError as error:
-        where = str(folder / "config.json")
+        where = str(gguf_files.find(folder) or folder / "config.json")
         raise CheckpointError(error.what, where=where, hint=error.hint) from None
     return shape
 
@@ -72,6 +78,9 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     CheckpointError
         If there are none, or a file is damaged.
     """
+    packed = gguf_files.find(folder)
+    if packed is not None:
+        return gguf_files.read_tensors(packed)
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
         raise CheckpointError("has no model.safetensors", where=str(folder))
