@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.counting import counted
 from support.memory import peak_bytes
 from support.models import decoder, random_gpt_neox, random_prompts
+from support.strategies import models
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cntbench.engine.ablation import Ablation
@@ -53,15 +55,8 @@ def direct(draw) -> Ablation:
 
 @st.composite
 def calls(draw, methods, *, even: bool) -> Call:
-    width = draw(st.integers(2, 5).map(lambda n: 2 * n) if even else st.integers(2, 9))
-    model = random_gpt_neox(
-        layers=draw(st.integers(1, 3)),
-        heads=draw(st.integers(1, 3)),
-        width=width,
-        mlp=draw(st.integers(1, 20)),
-        parallel=draw(st.booleans()),
-        rotary=2 / width,
-    )
+    width = st.integers(2, 5).map(lambda n: 2 * n) if even else st.integers(2, 9)
+    model = draw(models(dtype=torch.float32, width=width, vocabulary=st.just(17)))
     length = draw(st.integers(1, 6))
     count = draw(st.integers(4, 6))
     scored = draw(st.integers(1, length))
