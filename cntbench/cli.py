@@ -90,6 +90,8 @@ class Kind(StrEnum):
     MEASURES = "measures"
     METRICS = "metrics"
     NULLS = "nulls"
+    CLAIMS = "claims"
+    STATISTICS = "statistics"
     SOURCES = "sources"
 
 
@@ -100,6 +102,7 @@ PLUGINS = {
     Kind.MEASURES: "measure",
     Kind.METRICS: "metric",
     Kind.NULLS: "null model",
+    Kind.STATISTICS: "statistic",
     Kind.SOURCES: "trajectory source",
 }
 
@@ -304,7 +307,7 @@ def list_(
             (e.name, f" v{e.spec.version}", f"({e.spec.effect}) {e.spec.summary}", e.path)
             for e in load_catalogue(specs or ()).ablations.values()
         ]
-    elif kind in (Kind.TASKS, Kind.STUDIES, Kind.PLANTED, Kind.BACKBONES):
+    elif kind in (Kind.TASKS, Kind.STUDIES, Kind.PLANTED, Kind.BACKBONES, Kind.CLAIMS):
         entries = getattr(load_catalogue(specs or ()), kind)
         rows = [(e.name, f" v{e.spec.version}", e.spec.summary, e.path) for e in entries.values()]
     else:
