@@ -67,23 +67,30 @@ def strengths(film: Film, role: Role) -> Array:
     return np.asarray(np.nansum(film.weights, axis=2 if role == "spreader" else 1))
 
 
-def orders(film: Film, role: Role, among: Among) -> Array:
-    """Return 1, -1 or, for ties, 0 for every pair, dims ``checkpoint, pair``."""
-    two = pairs(film, role, among)
-    compared = comparable(strengths(film, role))
-    return np.sign(compared[:, two[:, 0]] - compared[:, two[:, 1]])
+def compare(values: Array, two: NDArray[np.int64]) -> Array:
+    """Return 1, -1 or, for ties, 0 for every pair, dims ``…, pair``.
+
+    Parameters
+    ----------
+    values
+        Strengths, dims ``…, component``.
+    two
+        As `pairs` gives them.
+    """
+    rounded = comparable(values)
+    return np.sign(rounded[..., two[:, 0]] - rounded[..., two[:, 1]])
 
 
-def stability(film: Film, role: Role, among: Among, lag: int) -> Array:
-    """Return Kendall's τ between each checkpoint's order and the one some checkpoints later.
+def kendall(signs: Array, lag: int) -> Array:
+    """Return Kendall's τ between each order and the one some checkpoints later.
 
     τ_a = (C − D) / P, where C and D count the pairs that stand in the same and in the opposite
     order at both, and P all pairs. Source: Kendall 1938, "A new measure of rank correlation".
 
     Parameters
     ----------
-    film, role, among
-        As in `pairs`.
+    signs
+        As `compare` gives them, dims ``checkpoint, pair``.
     lag
         In checkpoints.
 
@@ -92,7 +99,11 @@ def stability(film: Film, role: Role, among: Among, lag: int) -> Array:
     numpy.ndarray
         Dims ``checkpoint``, shorter by the lag; NaN without pairs.
     """
-    signs = orders(film, role, among)
     if not signs.shape[1]:
-        return np.full(max(len(film) - lag, 0), np.nan)
+        return np.full(max(len(signs) - lag, 0), np.nan)
     return np.asarray((signs[lag:] * signs[:-lag]).mean(axis=1))
+
+
+def stability(film: Film, role: Role, among: Among, lag: int) -> Array:
+    """Return `kendall` of the film's orders by strength, dims ``checkpoint``."""
+    return kendall(compare(strengths(film, role), pairs(film, role, among)), lag)

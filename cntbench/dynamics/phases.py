@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.naming import name_phases
-from cntbench.dynamics.resampling import CONFIDENCE, block_length
-from cntbench.dynamics.segments import Segmentation, means, most, segment, surrogates
+from cntbench.dynamics.resampling import TAIL, block_length
+from cntbench.dynamics.segments import Segmentation, means, segment, surrogates
 from cntbench.dynamics.trajectory import FEATURES, trajectory
 
 LEVEL = 0.05
@@ -120,8 +120,7 @@ def _bounds(
         starts = rng.integers(0, count, -(-count // length))
         at = (starts[:, None] + np.arange(length)).ravel()[:count] % count
         moved[draw] = segment(fitted + residual[at]).changes[len(changes) - 1]
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(moved, [tail, 1 - tail], axis=0, method="nearest")
+    low, high = np.quantile(moved, [TAIL, 1 - TAIL], axis=0, method="nearest")
     # The boundary found is one of those that can be drawn.
     here = np.array(changes)
     return np.minimum(low, here), np.maximum(high, here)

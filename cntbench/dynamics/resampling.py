@@ -7,6 +7,8 @@ import numpy as np
 from cntbench.dynamics.film import Array
 
 CONFIDENCE = 0.95
+#: Probability beyond either bound of an interval.
+TAIL = (1 - CONFIDENCE) / 2
 RESAMPLES = 1000
 
 
@@ -18,26 +20,43 @@ def block_length(count: int) -> int:
     return max(1, round(count**0.5))
 
 
-def block_means(series: Array, rng: np.random.Generator, size: int = RESAMPLES) -> Array:
-    """Return means over moments drawn anew in blocks of neighbours, dims ``draw``.
-
-    The circular block bootstrap of Politis & Romano 1992, the last moment followed by the first.
-    """
-    count = len(series)
-    length = block_length(count)
-    starts = rng.integers(0, count, (size, -(-count // length)))
-    drawn = (starts[:, :, None] + np.arange(length)).reshape(size, -1)[:, :count] % count
-    return np.asarray(series[drawn].mean(axis=1))
-
-
-def interval(series: Array, rng: np.random.Generator) -> tuple[float, float]:
+def block_interval(series: Array, length: int, rng: np.random.Generator) -> tuple[float, float]:
     """Return the bounds of the bootstrap interval of a series' mean.
 
-    Percentiles of `block_means`; the mean itself twice for a constant series.
+    The circular block bootstrap of Politis & Romano 1992: moments drawn anew in blocks of
+    neighbours, the last moment followed by the first; the bounds are percentiles of the means.
+
+    Parameters
+    ----------
+    series
+        Dims ``moment``.
+    length
+        Of the blocks: moments further apart are taken to be independent.
+    rng
+        Source of chance.
     """
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(block_means(series, rng), [tail, 1 - tail])
+    count = len(series)
+    starts = rng.integers(0, count, (RESAMPLES, -(-count // length)))
+    drawn = (starts[:, :, None] + np.arange(length)).reshape(RESAMPLES, -1)[:, :count] % count
+    low, high = np.quantile(series[drawn].mean(axis=1), [TAIL, 1 - TAIL])
     return float(low), float(high)
+
+
+def null_interval(value: float, drawn: Array) -> tuple[float, float]:
+    """Return the bounds of an interval around a value, as wide as its null distribution.
+
+    If an effect shifts the statistic and leaves its spread, the shifts that a test would not reject
+    are those in the interval. For statistics of few moments, which cannot be drawn anew.
+
+    Parameters
+    ----------
+    value
+        The statistic.
+    drawn
+        Draws of it under the null model, dims ``draw``.
+    """
+    low, high = np.quantile(drawn - drawn.mean(), [TAIL, 1 - TAIL])
+    return float(value - high), float(value - low)
 
 
 def flipped_means(series: Array, length: int, rng: np.random.Generator, size: int) -> Array:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from cntbench.dynamics.film import Array, Film
+from cntbench.dynamics.resampling import block_interval, block_length
 
 
 class Statistic(ABC):
@@ -37,9 +38,27 @@ class Statistic(ABC):
         """Return the statistic under one of its own null models, dims ``draw``."""
         raise NotImplementedError(null)
 
-    def value(self, film: Film) -> float:
-        """Return the statistic."""
-        return float(self.series(film).mean())
+    def block(self, film: Film) -> int:
+        """Return how far apart moments are taken to be independent, in moments."""
+        return block_length(len(film))
+
+    def bounds(
+        self, film: Film, series: Array, drawn: Array, rng: np.random.Generator
+    ) -> tuple[float, float]:
+        """Return the bounds of the statistic's interval.
+
+        Unless said otherwise, the moments of its series are drawn anew in blocks.
+
+        Parameters
+        ----------
+        film, series
+            The film, and the statistic's series on it.
+        drawn
+            The statistic under the null model, dims ``draw``.
+        rng
+            Source of chance.
+        """
+        return block_interval(series, min(self.block(film), len(series)), rng)
 
 
 def lag_of(film: Film, part: float) -> int:

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.orders import stability
-from cntbench.dynamics.resampling import block_length, flipped_means
+from cntbench.dynamics.resampling import flipped_means
 from cntbench.dynamics.statistics._base import Statistic, lag_of
 from cntbench.dynamics.undefined import Undefined
 from cntbench.specs import spec
@@ -54,7 +54,8 @@ class Parameters(Statistic):
 
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
         """Return means of the gap with random signs of its stretches."""
-        series = self.series(film)
-        return flipped_means(
-            series, max(block_length(len(series)), 2 * lag_of(film, self.lag)), rng, size
-        )
+        return flipped_means(self.series(film), self.block(film), rng, size)
+
+    def block(self, film: Film) -> int:
+        """Return at least twice the lag: orders that overlap depend on each other."""
+        return max(super().block(film), 2 * lag_of(film, self.lag))

@@ -30,6 +30,7 @@ from pydantic import Field
 
 from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.orders import groups
+from cntbench.dynamics.resampling import null_interval
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.dynamics.undefined import Undefined
 from cntbench.metrics._tail import ratios
@@ -71,6 +72,12 @@ class Parameters(Statistic):
         there = weights[-1] > 0
         drawn = rng.exponential(size=(size, int(there.sum())))
         return signed_ratio(_over_means(drawn, group[there]))
+
+    def bounds(
+        self, film: Film, series: Array, drawn: Array, rng: np.random.Generator
+    ) -> tuple[float, float]:
+        """Return an interval as wide as the null distribution: it is edges that are few."""
+        return null_interval(float(series.mean()), drawn)
 
     def _edges(self, film: Film) -> tuple[Array, NDArray[np.int64]]:
         """Return weights, dims ``checkpoint, edge``, and their groups; all in one if not divided.
