@@ -23,9 +23,10 @@ STATISTICS = {
     "values",
 }
 
-#: Edges, feasible or not, that are drawn for one task by one ablation. In large graphs, null models
-#: are drawn at some of the checkpoints only, evenly spaced.
+#: Edges, feasible or not, that are drawn from a null model for one task by one ablation. Of films
+#: with more, some checkpoints only are held against it, evenly spaced, and at least so many.
 EDGES = 2**25
+FEWEST = 3
 #: Differences of less than this part of a value are rounding.
 _ROUNDING = 1e-9
 
@@ -42,7 +43,7 @@ def moments(checkpoints: int, size: int, draws: int) -> NDArray[np.int64]:
     draws
         Number of draws from each null model.
     """
-    count = max(1, EDGES // max(draws * size, 1))
+    count = max(FEWEST, EDGES // max(draws * size, 1))
     if count >= checkpoints:
         return np.arange(checkpoints)
     return np.unique(np.linspace(0, checkpoints - 1, count).round().astype(np.int64))

@@ -31,8 +31,8 @@ OF_COMPONENTS = {
     "strength_lower": "lower end of the strength's 95 % interval",
     "strength_upper": "upper end of the strength's 95 % interval",
     "rank": "place in the hierarchy, 1 the strongest; ties share places",
-    "top": f"1 in the top set, the first of every {PER_PLACE} components that have the role, else "
-    "0",
+    "top": f"1 in the top set, one of every {PER_PLACE} components that have the role and who is "
+    "tied with the last, else 0",
     "move": "1 where it enters the top set, -1 where it leaves it, from the usable checkpoint "
     "before; else 0",
 }

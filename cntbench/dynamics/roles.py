@@ -20,6 +20,7 @@ between these and independence of all edges (``docs/nulls.md``): intervals err o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import numpy as np
@@ -27,9 +28,17 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from cntbench.dynamics.film import Array
+from cntbench.metrics._layers import (
+    Direction,
+    by_layer,
+    layer_corrected,
+    strength_and_expected,
+)
 
 Role = Literal["spreader", "gatherer"]
 ROLES: tuple[Role, ...] = get_args(Role)
+#: Whose influence makes the role.
+DIRECTION: Mapping[Role, Direction] = {"spreader": "out", "gatherer": "in"}
 
 #: Standard errors from a strength to either end of its 95 % interval.
 WIDTH = 1.959963984540054
@@ -50,19 +59,8 @@ def strength(weights: Array, layer: NDArray[np.int64], role: Role) -> Array:
         Layers of the components.
     role
         ``"spreader"``, by outgoing, or ``"gatherer"``, by incoming influence.
-
-    Examples
-    --------
-    Two sources in layer 0 that reach one target in layer 1, one of them three times as strongly:
-
-    >>> import numpy as np
-    >>> weights = np.full((3, 3), np.nan)
-    >>> weights[:2, 2] = 3, 1
-    >>> strength(weights, np.array([0, 0, 1]), "spreader")
-    array([1.5, 0.5, nan])
     """
-    own, expected = _own_and_expected(_from(role, weights), layer)
-    return _divide(own, expected, np.nan)
+    return layer_corrected(weights, layer, DIRECTION[role]).astype(np.float64, copy=False)
 
 
 def error(weights: Array, errors: Array, layer: NDArray[np.int64], role: Role) -> Array:
@@ -75,19 +73,17 @@ def error(weights: Array, errors: Array, layer: NDArray[np.int64], role: Role) -
     layer, role
         As in `strength`.
     """
-    weights = _from(role, weights)
-    own, expected = _own_and_expected(weights, layer)
-    member = _membership(layer)
+    direction = DIRECTION[role]
+    own, expected = strength_and_expected(weights, layer, direction)
     present = ~np.isnan(weights)
-    count = present.astype(np.float64) @ member
-    noise = np.where(present, _from(role, errors), 0.0) @ member
-    # Part of what layers give that changes with a weight of the layer pair, times the strength.
-    pull = _divide(own, expected, 0.0)[..., None] * _divide(count, _over_layer(count, member), 0.0)
+    noise = by_layer(np.where(present, errors, 0.0), layer, direction)
+    edges = by_layer(present.astype(np.float64), layer, direction)
+    peers = (layer[:, None] == layer).astype(np.float64)
+    # How what layers give grows with a weight of the layer pair, times the corrected strength.
+    pull = _divide(own, expected, 0.0)[..., None] * _divide(edges, peers @ edges, 0.0)
     mine = ((1 - pull) * noise).sum(axis=-1)
-    of_peers = np.square(pull @ np.swapaxes(noise, -1, -2))
-    peers = (layer[:, None] == layer) & ~np.eye(len(layer), dtype=bool)
-    total = np.sqrt(mine**2 + np.where(peers, of_peers, 0.0).sum(axis=-1))
-    return _divide(total, expected, np.nan)
+    others = (pull @ np.swapaxes(noise, -1, -2)) ** 2 * (peers - np.eye(len(layer)))
+    return _divide(np.sqrt(mine**2 + others.sum(axis=-1)), expected, np.nan)
 
 
 def comparable(strengths: Array) -> Array:
@@ -106,10 +102,12 @@ def rank(strengths: Array) -> Array:
 def top(ranks: Array) -> Array:
     """Return 1 for members of the top set, 0 for others, dims ``…, component``; NaN as ``ranks``.
 
-    Who shares a place that reaches beyond the set is no member.
+    Who shares the last place in the set is a member too.
     """
     count = (~np.isnan(ranks)).sum(axis=-1, keepdims=True)
-    return np.where(np.isnan(ranks), np.nan, ranks <= -(-count // PER_PLACE))
+    places = np.maximum(-(-count // PER_PLACE), 1)
+    last = np.take_along_axis(np.sort(ranks, axis=-1), places - 1, axis=-1)
+    return np.where(np.isnan(ranks), np.nan, ranks <= last)
 
 
 def moves(members: Array) -> Array:
@@ -130,32 +128,7 @@ def moves(members: Array) -> Array:
     return found
 
 
-def _from(role: Role, edges: Array) -> Array:
-    """Return edges with the component whose role it is first."""
-    return edges if role == "spreader" else np.swapaxes(edges, -1, -2)
-
-
-def _own_and_expected(weights: Array, layer: NDArray[np.int64]) -> tuple[Array, Array]:
-    """Return strengths, and what they would be by the means of layer pairs; NaN without edges."""
-    member = _membership(layer)
-    present = ~np.isnan(weights)
-    total = np.where(present, weights, 0.0) @ member
-    count = present.astype(np.float64) @ member
-    mean = _divide(_over_layer(total, member), _over_layer(count, member), 0.0)
-    return total.sum(axis=-1), (count * mean).sum(axis=-1)
-
-
-def _over_layer(values: Array, member: Array) -> Array:
-    """Return sums over the components of each one's layer, dims ``…, component, other layer``."""
-    return np.asarray(member @ (member.T @ values))
-
-
-def _membership(layer: NDArray[np.int64]) -> Array:
-    """Return which layer each component is in, dims ``component, layer``."""
-    return (layer[:, None] == np.unique(layer)).astype(np.float64)
-
-
-def _divide(number: Array, by: Array, otherwise: float) -> Array:
+def _divide(number: NDArray[np.floating], by: NDArray[np.floating], otherwise: float) -> Array:
     """Return quotients, and something else where the divisor is 0."""
     found = np.full(np.broadcast_shapes(number.shape, by.shape), otherwise)
     return np.divide(number, by, out=found, where=by > 0)

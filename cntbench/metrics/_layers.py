@@ -68,6 +68,15 @@ def layer_corrected(weights: Array, layer: NDArray[np.integer], direction: Direc
     >>> layer_corrected(weights, np.array([0, 0, 1]), "out")
     array([1.5, 0.5, nan])
     """
+    strength, expected = strength_and_expected(weights, layer, direction)
+    found = np.full(strength.shape, np.nan)
+    return np.divide(strength, expected, out=found, where=expected > 0)
+
+
+def strength_and_expected(
+    weights: Array, layer: NDArray[np.integer], direction: Direction
+) -> tuple[Array, Array]:
+    """Return numerator and denominator of `layer_corrected`."""
     there = ~np.isnan(weights)
     edges = by_layer(there.astype(np.float64), layer, direction)
     sent = by_layer(np.where(there, weights, 0), layer, direction)
@@ -75,7 +84,4 @@ def layer_corrected(weights: Array, layer: NDArray[np.integer], direction: Direc
     # Sums over all components of the same layer, for every component.
     layer_edges, layer_sent = np.matmul(own, edges), np.matmul(own, sent)
     mean = np.divide(layer_sent, layer_edges, out=np.zeros(sent.shape), where=layer_edges > 0)
-    expected = (edges * mean).sum(axis=-1)
-    strength = sent.sum(axis=-1)
-    found = np.full(strength.shape, np.nan)
-    return np.divide(strength, expected, out=found, where=expected > 0)
+    return sent.sum(axis=-1), (edges * mean).sum(axis=-1)

@@ -119,7 +119,8 @@ def test_large_films_are_held_against_nulls_at_some_checkpoints(monkeypatch):
     assert list(moments(6, 225, 10)) == [0, 1, 2, 3, 4, 5]
     monkeypatch.setattr(module, "EDGES", 225 * 10 * 3)
     assert list(moments(6, 225, 10)) == [0, 2, 5]
-    assert list(moments(2, 10**6, 10)) == [0]
+    assert list(moments(9, 10**6, 10)) == [0, 4, 8]
+    assert list(moments(2, 10**6, 10)) == [0, 1]
     found = null_summary(film, "layer_pairs", ["efficiency"], np.random.default_rng(0), 10)
     defined = ~np.isnan(found["efficiency"]).any(axis=0)
     assert list(np.flatnonzero(defined)) == [0, 2, 5]
