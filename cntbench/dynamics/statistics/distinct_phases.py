@@ -16,7 +16,16 @@ import numpy as np
 from pydantic import Field
 
 from cntbench.dynamics.film import Array, Film
-from cntbench.dynamics.segments import MOST, Segmentation, curve, means, most, segment, surrogates
+from cntbench.dynamics.segments import (
+    MOST,
+    PRICE,
+    Segmentation,
+    curve,
+    means,
+    most,
+    segment,
+    surrogates,
+)
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.dynamics.trajectory import trajectory
 from cntbench.dynamics.undefined import Undefined
@@ -51,13 +60,13 @@ class Parameters(Statistic):
         at = self.phases - 2
         rival = int(np.delete(found.advantage, at).argmax())
         rival += rival >= at
-        series = _parts(features, found, at)
+        series = _parts(features, found, at) * len(features) / total - PRICE * (at + 1)
         if found.advantage[rival] > 0:
-            series -= _parts(features, found, rival)
-        return np.asarray(series * len(features) / total)
+            series -= _parts(features, found, rival) * len(features) / total - PRICE * (rival + 1)
+        return np.asarray(series)
 
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
-        """Return the statistic of surrogates of the metric trajectory."""
+        """Return the statistic of surrogates, or 0 where it is less: they have one phase."""
         drawn = surrogates(trajectory(film), rng, size)
         return np.array([self._excess(segment(one).advantage) for one in drawn])
 
@@ -69,7 +78,7 @@ class Parameters(Statistic):
 
     def _excess(self, advantage: Array) -> float:
         others = np.delete(advantage, self.phases - 2)
-        return float(advantage[self.phases - 2] - others.max(initial=0))
+        return max(0.0, float(advantage[self.phases - 2] - others.max(initial=0)))
 
 
 def _parts(features: Array, found: Segmentation, at: int) -> Array:

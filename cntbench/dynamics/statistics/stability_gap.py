@@ -57,5 +57,5 @@ class Parameters(Statistic):
         return flipped_means(self.series(film), self.block(film), rng, size)
 
     def block(self, film: Film) -> int:
-        """Return at least twice the lag: orders that overlap depend on each other."""
-        return max(super().block(film), 2 * lag_of(film, self.lag))
+        """Return more than twice the lag: orders that overlap depend on each other."""
+        return max(super().block(film), 2 * lag_of(film, self.lag) + 1)
