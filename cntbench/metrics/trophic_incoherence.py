@@ -24,7 +24,7 @@ METRIC = Metric(
     lower=0,
     upper=np.inf,
     degree=0,
-    null="strengths",
+    null="layer_pairs",
     undefined="graphs without weight have no edge that climbs",
 )
 

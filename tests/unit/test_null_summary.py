@@ -128,6 +128,16 @@ def test_large_films_are_held_against_nulls_at_some_checkpoints(monkeypatch):
     assert not np.isnan(over_time["turnover"][:, 1:]).any()
 
 
+@pytest.mark.parametrize("name", [n for n, p in room("metric").items() if p.module.METRIC.null])
+def test_every_metric_varies_under_its_null_model(name):
+    film = film_of()
+    graphs = planted(np.random.default_rng(1), base=template(checkpoints=4)).film.weights
+    film = dataclasses.replace(film, untrained=graphs)
+    null = room("metric")[name].module.METRIC.null
+    found = null_summary(film, null, [name], np.random.default_rng(0), 9)[name]
+    assert not np.isnan(found[[Z, P]]).all(), f"{name} is the same in all draws of {null}"
+
+
 @pytest.mark.parametrize("case", ["zero", "constant", "one checkpoint"])
 def test_special_films_without_warnings(case):
     film = template(checkpoints=1 if case == "one checkpoint" else 4)
