@@ -19,6 +19,11 @@ PART, ERRORS = 0.3, 5.0
 BETTER: Mapping[Readout, int] = {"cross_entropy": -1, "accuracy": 1, "logit_difference": 1}
 
 
+def window(film: Film) -> int:
+    """Return the length of the window, in transitions."""
+    return max(2, round(WINDOW * len(film)))
+
+
 def juncture(film: Film, readout: Readout) -> slice:
     """Return the transitions of the window in which a readout improves most.
 
@@ -41,7 +46,7 @@ def juncture(film: Film, readout: Readout) -> slice:
         errors.
     """
     values, errors = film.readout(readout), film.readout_error(readout)
-    size = max(2, round(WINDOW * len(film)))
+    size = window(film)
     gained = (values[size:] - values[:-size]) * BETTER[readout]
     if np.isnan(values).any() or not len(gained):
         raise Undefined(f"{readout} is not defined at every checkpoint")
