@@ -11,6 +11,7 @@ that operators return (a measure of the memory traffic that the code asks for).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.workloads import NANO, PYTHIA_14M, PYTHIA_160M, Workload, decoder
 from cntbench.influence import influence
 from cntbench.models.blocks import MLP, Attention
+from cntbench.models.products import fused_is_available
 
 FILE = Path(__file__).parent / "counts.json"
 _N = Workload(NANO, prompts=4, block=16)
@@ -68,8 +70,8 @@ class _Bytes(TorchDispatchMode):
         return result
 
 
-def _in_place(into: Any, left: Any, right: Any, **_: Any) -> int:
-    return int(2 * left[0] * left[1] * right[1])
+def _fused(rows: Any, weight: Any, *_: Any, **__: Any) -> int:
+    return int(2 * math.prod(rows) * weight[0])
 
 
 def count(workload: Workload) -> dict[str, int]:
@@ -88,8 +90,11 @@ def count(workload: Workload) -> dict[str, int]:
 
     # inference_mode hides composite operators from the counters; the engine's numbers stay.
     call = influence.__wrapped__  # type: ignore[attr-defined]
-    # torch counts addmm, and leaves out its in-place form.
-    flops = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: _in_place})
+    fused_is_available()  # finding out is a product too: not among those that count
+    # torch counts no operators without a public name.
+    flops = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _fused}
+    )
     size = _Bytes()
     with torch.no_grad(), counting(Attention), counting(MLP), flops, size:
         call(

@@ -4,9 +4,10 @@
     python -m benchmarks.scaling layers prompts --rounds 9
 
 Entries of a series take turns in one process of one thread, round by round; the time is the median.
-Beside each stands a plain matrix product of the entry's own shapes, timed in the same rounds: the
-*share of the floor* is the engine's FLOPs per second over those of the product. FLOPs are those of
-`cntbench.engine.prediction`, attention's own products among them. The last series starts processes.
+Beside each stand plain affine maps of the entry's own shapes, by the engine's kernel, in the same
+rounds: the *share of the floor* is the engine's FLOPs per second over those of these maps. FLOPs
+are those of `cntbench.engine.prediction`, attention's own products among them. The last series
+starts processes.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from benchmarks.workloads import Shape, Workload, decoder
 from cntbench import influence
 from cntbench.engine import chunking, prediction
 from cntbench.engine.prediction import Call, predicted_work
+from cntbench.models.products import affine
 
 #: Pythia-14M's shape, with a vocabulary that does not matter where only two logits are read.
 BASE = Workload(Shape(6, 4, 128, 512, 1024), prompts=16, block=16)
-#: Rows of the plain product: as many as the engine takes through a stage at once.
+#: Rows of the plain maps: as many as the engine takes through a stage at once.
 ROWS = chunking.STAGE_ROWS_AT_ONCE
 
 Limits = Callable[[], AbstractContextManager[object]]
@@ -72,7 +74,7 @@ class Timed:
     flops
         Counted.
     floor
-        FLOPs per second of a plain product of its shapes.
+        FLOPs per second of plain affine maps of its shapes.
     """
 
     label: str
@@ -82,7 +84,7 @@ class Timed:
 
     @property
     def share(self) -> float:
-        """The engine's FLOPs per second over those of the plain product."""
+        """The engine's FLOPs per second over those of the plain maps."""
         return self.flops / self.seconds / self.floor
 
 
@@ -135,7 +137,7 @@ def rows_at_once(count: int) -> Iterator[None]:
 def measure(
     entries: Sequence[Entry], *, rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> list[Timed]:
-    """Time the entries of a series and plain products of their shapes, in turns."""
+    """Time the entries of a series and plain affine maps of their shapes, in turns."""
     contenders: dict[tuple[str, int], Callable[[], object]] = {}
     flops, of_product = [], []
     for number, entry in enumerate(entries):
@@ -177,21 +179,21 @@ def _engine(entry: Entry) -> tuple[Callable[[], object], int]:
 
 
 def _product(shape: Shape) -> tuple[Callable[[], object], int]:
-    """Return plain products of a layer's shapes, and their FLOPs."""
+    """Return plain affine maps of a layer's shapes, and their FLOPs."""
     sizes = [
         (shape.hidden, 3 * shape.hidden),
         (shape.hidden, shape.hidden),
         (shape.hidden, shape.mlp),
         (shape.mlp, shape.hidden),
     ]
-    pairs = [(torch.randn(ROWS, a), torch.randn(a, b)) for a, b in sizes]
-    results = [torch.empty(ROWS, b) for _, b in sizes]
+    given = [(torch.randn(ROWS, a), torch.randn(b, a), torch.randn(b)) for a, b in sizes]
     times = 4
 
+    @torch.inference_mode()
     def products() -> None:
         for _ in range(times):
-            for (left, right), result in zip(pairs, results, strict=True):
-                torch.mm(left, right, out=result)
+            for rows, weight, bias in given:
+                affine(rows, weight, bias)
 
     return products, times * sum(2 * ROWS * a * b for a, b in sizes)
 

@@ -16,7 +16,7 @@ from cntbench import plugins
 from cntbench.backbones._base import Backbone
 from cntbench.dynamics.claim import Claim
 from cntbench.engine.ablation import Ablation, check
-from cntbench.errors import SpecError, nearest, unknown
+from cntbench.errors import CntbenchError, SpecError, nearest, unknown
 from cntbench.folders import spec_folders
 from cntbench.models.planted.circuit import Circuit
 from cntbench.prompts import Language, Prompt, Prompts, generate
@@ -45,22 +45,47 @@ class Generator(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A task spec with its generator."""
+    """A task spec with its generator.
+
+    Parameters
+    ----------
+    name, path
+        The file's.
+    control
+        Whether it is a control.
+    needs_text
+        Whether it asks for a model with a tokenizer.
+    spec, generator
+        What the file says.
+    """
 
     name: str
     path: Path
     control: bool
+    needs_text: bool
     spec: TaskSpec
     generator: Generator
 
     def prompts(self, language: Language, *, count: int, seed: int) -> Prompts:
-        """Make the task's prompts; the same ones for the same language, seed and version."""
+        """Make the task's prompts; the same ones for the same language, seed and version.
+
+        Raises
+        ------
+        CntbenchError
+            If the language lacks what the task needs.
+        """
+        if self.spec.bos and language.beginning is None:
+            raise CntbenchError(
+                "has bos = true, and the model has no token for the beginning of a text",
+                hint="Leave bos out, or name the token in the model's config.json: bos_token_id.",
+            )
         return generate(
             self.generator.make,
             language,
             n_prompts=count,
             seed=seed,
             stream=f"{self.name}@{self.spec.version}",
+            bos=language.beginning if self.spec.bos else None,
         )
 
 
@@ -179,7 +204,14 @@ def _task(path: Path) -> Task:
     spec = build(TaskSpec, read_toml(path), where=where)
     module = plugins.find("generator", spec.generator, where=where)
     generator = build(module.Parameters, spec.parameters, where=where, prefix="parameters.")
-    return Task(path.stem, path, path.parent.name == "controls", spec, generator)
+    return Task(
+        path.stem,
+        path,
+        control=path.parent.name == "controls",
+        needs_text=getattr(module, "NEEDS_TEXT", False),
+        spec=spec,
+        generator=generator,
+    )
 
 
 def _ablation(path: Path) -> AblationEntry:

@@ -63,14 +63,14 @@ class Plan:
         Raises
         ------
         CntbenchError
-            If the model's vocabulary or context is too small for a task, or an ablation needs
-            reference prompts that a task does not have.
+            If the model's vocabulary or context is too small for a task, or it lacks the tokenizer
+            that a task needs, or an ablation needs reference prompts that a task does not have.
         """
-        spec = self.study.spec
+        spec, language = self.study.spec, self.trajectory.language
         made = []
         for task in self.tasks:
             try:
-                prompts = task.prompts(self.trajectory.language, count=spec.prompts, seed=spec.seed)
+                prompts = task.prompts(language, count=spec.prompts, seed=spec.seed)
             except CntbenchError as error:
                 raise CntbenchError(
                     f"task {task.name!r}: {error.what}", where=str(task.path), hint=error.hint

@@ -43,6 +43,10 @@ def each(work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int) ->
         pool.shutdown(cancel_futures=True)
 
 
+#: What a run's workers share, imported in this order.
+PRELOADED = ["cntbench.runner", "transformers.modeling_utils", "cntbench.freeze"]
+
+
 def worker_context() -> BaseContext:
     """Return the way to start workers: with the libraries loaded once for all of them.
 
@@ -53,7 +57,7 @@ def worker_context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cntbench.runner", "transformers.modeling_utils"])
+    context.set_forkserver_preload(PRELOADED)
     return context
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,14 @@ from numpy.typing import NDArray
 from cntbench.errors import CntbenchError
 
 Tokens = NDArray[np.int64]
+
+
+class Tokenizer(Protocol):
+    """What turns text into tokens."""
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a text, without special ones at its ends."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -25,10 +34,32 @@ class Language:
     chain
         Transition probabilities of the Markov chain that the model was trained on, dims
         ``token, next token`` in the order of ``vocabulary``, if there is such a chain.
+    tokenizer
+        The model's, if it has one.
+    beginning
+        Token that stands before every text where a task asks for it, if the model has one.
     """
 
     vocabulary: Tokens
     chain: NDArray[np.float64] | None = None
+    tokenizer: Tokenizer | None = None
+    beginning: int | None = None
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a text.
+
+        Raises
+        ------
+        CntbenchError
+            If the model has no tokenizer.
+        """
+        if self.tokenizer is None:
+            raise CntbenchError(
+                "is made of text, and the model has no tokenizer",
+                hint="Put its tokenizer.json beside the checkpoints, or choose tasks that are made "
+                "of tokens.",
+            )
+        return self.tokenizer.encode(text)
 
     def sample(self, rng: np.random.RandomState, size: int) -> Tokens:
         """Draw tokens independently and uniformly, dims ``token``."""
@@ -103,6 +134,15 @@ class Prompt:
     targets: Tokens
     decoys: Tokens
     reference: Tokens | None = None
+
+    def after(self, token: int) -> Prompt:
+        """Return the prompt, and its twin, with a token before it."""
+        return replace(
+            self,
+            tokens=np.concatenate([[token], self.tokens]),
+            scored=self.scored + 1,
+            reference=None if self.reference is None else np.concatenate([[token], self.reference]),
+        )
 
 
 @dataclass(frozen=True)
@@ -197,6 +237,7 @@ def generate(
     n_prompts: int,
     seed: int,
     stream: str,
+    bos: int | None = None,
 ) -> Prompts:
     """Make a batch of prompts; the first *n* are the same however many are asked for.
 
@@ -210,8 +251,12 @@ def generate(
         How many prompts.
     seed, stream
         Together with a prompt's index they fix its random draws.
+    bos
+        Token to put before every prompt.
     """
     made = [make(language, random_state(seed, stream, i)) for i in range(n_prompts)]
+    if bos is not None:
+        made = [prompt.after(bos) for prompt in made]
     tokens = np.stack([prompt.tokens for prompt in made])
     references = [prompt.reference for prompt in made if prompt.reference is not None]
     return Prompts(

@@ -74,6 +74,8 @@ class TaskSpec:
     effects
         Readouts whose change is measured for every source. Cross-entropy and accuracy cost all the
         logits of every source; the logit difference costs two.
+    bos
+        Whether the model's token for the beginning of a text stands before every prompt.
     learnt, not_learnt
         What a model that has learnt induction does on the task, and one that has not.
     """
@@ -86,6 +88,7 @@ class TaskSpec:
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
     observed: Literal["scored", "all"] = "scored"
     effects: Annotated[tuple[Readout, ...], Field(strict=False)] = ("logit_difference",)
+    bos: bool = False
 
 
 @spec

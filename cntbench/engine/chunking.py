@@ -46,9 +46,9 @@ def stream_bytes(model: Decoder) -> int:
     """Return the memory that one token of one run takes while others go through a stage [bytes].
 
     The stream, before and after it is narrowed to the scored positions; then the final one,
-    normalised, and a product with it.
+    normalised.
     """
-    return 4 * model.hidden * model.dtype.itemsize
+    return 3 * model.hidden * model.dtype.itemsize
 
 
 def fixed_bytes(model: Decoder, *, length: int, populations: int) -> int:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cntbench.models.blocks import Linear
 from cntbench.models.decoder import Decoder
+from cntbench.models.products import affine
 from cntbench.specs import Readout
 
 #: Tokens of the vocabulary, and logits, in a tile: it should stay in the processor's cache.
@@ -52,14 +53,14 @@ def readout(
     """
     wanted = set(names)
     found: dict[Readout, Tensor] = {}
-    normed = model.final_norm(streams)
-    weight, bias = model.unembed.weight, model.unembed.bias
-    right = weight[targets]
     if "logit_difference" in wanted:
-        difference = (normed * (right - weight[decoys])).sum(dim=-1)
+        weight, bias = model.unembed.weight, model.unembed.bias
+        apart = weight[targets] - weight[decoys]
+        difference = torch.stack([(model.final_norm(run) * apart).sum(dim=-1) for run in streams])
         difference += bias[targets] - bias[decoys]
         found["logit_difference"] = difference.double().mean(dim=-1)
     if wanted - {"logit_difference"}:
+        normed = model.final_norm(streams)
         asked = targets.expand(normed.shape[:-1]).flatten()
         log_odds, best_other = against_others(
             model.unembed, normed.flatten(0, -2), asked, accuracy="accuracy" in wanted
@@ -105,7 +106,7 @@ def _against_others(
     for weight, bias in zip(
         _even(unembed.weight, TOKENS_AT_ONCE), _even(unembed.bias, TOKENS_AT_ONCE), strict=True
     ):
-        logits = torch.addmm(bias, rows, weight.mT)
+        logits = affine(rows, weight, bias)
         column = targets - start
         row = ((column >= 0) & (column < len(bias))).nonzero().squeeze(1)
         of_target[row] = logits[row, column[row]]

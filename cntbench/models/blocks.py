@@ -14,22 +14,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cntbench.models.products import Activation, affine
+
 
 @dataclass(frozen=True)
 class LayerNorm:
-    """Standardisation to mean 0 and variance 1; scale and shift are folded into what reads it.
+    """Standardisation to mean 0 and variance 1, then a scale and a shift.
 
     Parameters
     ----------
     epsilon
         Added to the variance.
+    scale, shift
+        Dims ``hidden``; None where they are folded into what reads the stream.
     """
 
     epsilon: float
+    scale: Tensor | None = None
+    shift: Tensor | None = None
 
     def __call__(self, stream: Tensor) -> Tensor:
-        """Return the standardised stream, dims ``run, prompt, position, hidden``."""
-        return F.layer_norm(stream, stream.shape[-1:], eps=self.epsilon)
+        """Return the normalised stream, dims ``run, prompt, position, hidden``."""
+        return F.layer_norm(stream, stream.shape[-1:], self.scale, self.shift, self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,11 @@ class Linear:
 
     def __call__(self, stream: Tensor) -> Tensor:
         """Apply the map to the last dim."""
-        return F.linear(stream, self.weight, self.bias)
+        return affine(stream, self.weight, self.bias)
+
+    def then(self, activation: Activation, stream: Tensor) -> Tensor:
+        """Apply the map to the last dim, and the activation to what it gives."""
+        return affine(stream, self.weight, self.bias, activation)
 
     def rows(self, chosen: slice) -> Linear:
         """Return the map to some of the outputs."""
@@ -239,9 +249,7 @@ class Attention:
 
     def write(self, states: Tensor, stream: Tensor) -> None:
         """Add the heads' contributions and the output bias to the stream."""
-        rows = stream.view(-1, stream.shape[-1])
-        rows.addmm_(states.reshape(len(rows), -1), self.output.flatten(0, 1))
-        rows.add_(self.output_bias)
+        stream += affine(states.flatten(-2), self.output.flatten(0, 1).mT, self.output_bias)
 
     def contributions(self, changes: Tensor) -> Tensor:
         """Map changes of z through W_O."""
@@ -269,7 +277,7 @@ class MLP:
 
     inner: Linear
     outer: Linear
-    activation: Callable[[Tensor], Tensor]
+    activation: Activation
 
     @property
     def n_components(self) -> int:
@@ -288,7 +296,7 @@ class MLP:
 
     def states(self, normed: Tensor, queries: Queries | None = None) -> Tensor:
         """Compute the output."""
-        return self.outer(self.activation(self.inner(normed))).unsqueeze(-2)
+        return self.outer(self.inner.then(self.activation, normed)).unsqueeze(-2)
 
     def write(self, states: Tensor, stream: Tensor) -> None:
         """Add the output to the stream."""

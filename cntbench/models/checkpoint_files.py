@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,10 +60,10 @@ def read_shape(folder: Path) -> Shape:
     config = read_config(folder)
     try:
         shape: Shape = _adapter(config.model_type).shape(config)
+        return replace(shape, beginning=config.bos_token_id)
     except CheckpointError as error:
         where = str(folder / "config.json")
         raise CheckpointError(error.what, where=where, hint=error.hint) from None
-    return shape
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:

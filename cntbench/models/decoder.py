@@ -39,7 +39,8 @@ class Decoder:
     stages
         In causal order.
     final_norm, unembed
-        The map from the stream to logits; the norm's scale and shift are folded into ``unembed``.
+        The map from the stream to logits. The norm keeps its scale and shift: folding them would
+        take another copy of the unembedding, the largest tensor of a small model.
     components
         In causal order, stage by stage and block by block.
     context

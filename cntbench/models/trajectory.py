@@ -14,6 +14,7 @@ from cntbench.errors import CheckpointError
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.decoder import Decoder
+from cntbench.models.tokenizer import ModelTokenizer
 from cntbench.prompts import Language
 
 #: Called with what is being done, how much of it is done, and how much there is.
@@ -84,6 +85,8 @@ class Trajectory:
         By rising step.
     chain
         Transition probabilities of the Markov chain it was trained on, if it was.
+    tokenizer
+        The tokenizer that lies beside the checkpoints, if there is one.
     initialisable
         Whether a model of its config with random initial weights is one that has not been trained.
     """
@@ -92,12 +95,19 @@ class Trajectory:
     shape: Shape
     checkpoints: tuple[Checkpoint, ...]
     chain: NDArray[np.float64] | None = None
+    tokenizer: ModelTokenizer | None = None
     initialisable: bool = True
 
     @property
     def language(self) -> Language:
-        """The tokens that prompts may be made of."""
-        return Language(np.arange(self.shape.vocabulary), self.chain)
+        """The tokens that prompts may be made of: those that stand for ordinary text."""
+        size, tokenizer = self.shape.vocabulary, self.tokenizer
+        return Language(
+            vocabulary=np.arange(size) if tokenizer is None else tokenizer.safe(size),
+            chain=self.chain,
+            tokenizer=tokenizer,
+            beginning=self.shape.beginning,
+        )
 
     def load(self, checkpoint: Checkpoint) -> Decoder:
         """Read a checkpoint's weights, in float32.

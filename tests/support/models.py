@@ -29,6 +29,7 @@ def random_gpt_neox(
 
     ``options`` are further ones of the transformers config.
     """
+    options = {"bos_token_id": None, **options}
     config = GPTNeoXConfig(
         vocab_size=vocabulary,
         hidden_size=heads * width,
@@ -38,7 +39,6 @@ def random_gpt_neox(
         max_position_embeddings=context,
         use_parallel_residual=parallel,
         rotary_pct=rotary,
-        bos_token_id=None,
         eos_token_id=None,
         **options,
     )

@@ -17,7 +17,7 @@ ROOT = Path(cntbench.__path__[0])
 #: own group and from lower ones. A new room gets its place here; a file of a room has its place.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("components", "folders", "plugins", "specs", "schema"),
+    ("components", "folders", "freeze", "plugins", "specs", "schema"),
     ("prompts", "markov"),
     ("generators", "replacements", "measures", "backbones", "metrics", "models"),
     ("engine",),

@@ -19,8 +19,11 @@ class Shape:
         Number of token ids.
     context
         Longest sequence [tokens].
+    beginning
+        The token that stands before every text in training, if the config names one.
     """
 
     components: tuple[Component, ...]
     vocabulary: int
     context: int
+    beginning: int | None = None

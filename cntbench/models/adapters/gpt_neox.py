@@ -5,7 +5,7 @@ Equations follow ``GPTNeoXForCausalLM`` of the transformers library, to which th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,16 +18,17 @@ from cntbench.errors import CheckpointError, nearest
 from cntbench.models.adapters._base import Shape
 from cntbench.models.blocks import MLP, Attention, LayerNorm, Linear
 from cntbench.models.decoder import Decoder, Stage
+from cntbench.models.products import GELU, GELU_TANH, RELU, SILU
 
 if TYPE_CHECKING:
     from transformers import GPTNeoXConfig
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_new": partial(F.gelu, approximate="tanh"),
-    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
-    "relu": F.relu,
-    "silu": F.silu,
+ACTIVATIONS = {
+    "gelu": GELU,
+    "gelu_new": GELU_TANH,
+    "gelu_pytorch_tanh": GELU_TANH,
+    "relu": RELU,
+    "silu": SILU,
 }
 
 
@@ -83,25 +84,35 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
     return Decoder(
         embed=partial(F.embedding, weight=embedding),
         stages=tuple(stages),
-        final_norm=norm,
-        unembed=_folded(tensors, _head(tensors), "gpt_neox.final_layer_norm"),
+        final_norm=LayerNorm(
+            config.layer_norm_eps,
+            tensors["gpt_neox.final_layer_norm.weight"],
+            tensors["gpt_neox.final_layer_norm.bias"],
+        ),
+        unembed=_head(tensors),
         components=size.components,
         context=size.context,
     )
 
 
-def _head(tensors: Mapping[str, Tensor]) -> str:
-    """Return the unembedding's name: on disk, in memory, or tied to the embedding."""
+def _head(tensors: Mapping[str, Tensor]) -> Linear:
+    """Return the unembedding, under its name on disk or in memory, or tied to the embedding."""
     for name in ("embed_out", "lm_head"):
         if f"{name}.weight" in tensors:
-            return name
-    return "gpt_neox.embed_in"
+            return _linear(tensors, name)
+    return _linear(tensors, "gpt_neox.embed_in")
+
+
+def _linear(tensors: Mapping[str, Tensor], name: str) -> Linear:
+    weight = tensors[f"{name}.weight"]
+    return Linear(weight, tensors.get(f"{name}.bias", weight.new_zeros(len(weight))))
 
 
 def _folded(tensors: Mapping[str, Tensor], linear: str, norm: str) -> Linear:
-    weight = tensors[f"{linear}.weight"]
-    bias = tensors.get(f"{linear}.bias", weight.new_zeros(len(weight)))
-    return Linear.folded(weight, bias, tensors[f"{norm}.weight"], tensors[f"{norm}.bias"])
+    """Return an affine map of the standardised stream, a norm's scale and shift folded in."""
+    plain = _linear(tensors, linear)
+    scale, shift = tensors[f"{norm}.weight"], tensors[f"{norm}.bias"]
+    return Linear.folded(plain.weight, plain.bias, scale, shift)
 
 
 def _attention(

@@ -1,7 +1,8 @@
 """dir:PATH, a folder of checkpoints, one subfolder per step (step1000, checkpoint-1000, 1000).
 
 Each subfolder holds ``config.json`` and ``model.safetensors`` (or ``model-*.safetensors``), as
-``save_pretrained`` writes them.
+``save_pretrained`` writes them. A ``tokenizer.json``, in the folder or in one of the subfolders,
+says which tokens stand for ordinary text, and lets tasks be made of text.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from cntbench.errors import CheckpointError
 from cntbench.models import checkpoint_files
+from cntbench.models.tokenizer import ModelTokenizer
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 
 
@@ -46,7 +48,8 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
         revision = checkpoint_files.revision(tensors)
         checkpoints.append(Checkpoint(folder.name, step, revision, folder))
     progress("checking checkpoints", len(folders), len(folders))
-    return Trajectory(f"dir:{root.resolve()}", shape, tuple(checkpoints))
+    tokenizer = ModelTokenizer.beside(root, *folders.values())
+    return Trajectory(f"dir:{root.resolve()}", shape, tuple(checkpoints), tokenizer=tokenizer)
 
 
 def by_step(root: Path) -> dict[int, Path]:

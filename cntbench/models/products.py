@@ -1,0 +1,90 @@
+"""Affine maps of many rows, by the fastest kernel that torch has for them.
+
+oneDNN adds the bias and applies the activation while a tile of the product is in the cache, and it
+uses the widest vectors that a processor has, whoever made the processor. Torch has no public name
+for that: ``mkldnn::_linear_pointwise`` is what ``torch.compile`` calls. Where the operator is
+missing or takes other arguments, and where it does not apply (gradients, double precision, GPUs),
+the public ones do the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function of hidden units.
+
+    Parameters
+    ----------
+    function
+        What it does.
+    name, variant
+        What oneDNN calls it.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    name: str
+    variant: str = ""
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Apply the function."""
+        return self.function(hidden)
+
+
+GELU = Activation(F.gelu, "gelu", "none")
+GELU_TANH = Activation(partial(F.gelu, approximate="tanh"), "gelu", "tanh")
+RELU = Activation(F.relu, "relu")
+SILU = Activation(F.silu, "swish")
+
+
+def affine(
+    rows: Tensor, weight: Tensor, bias: Tensor, activation: Activation | None = None
+) -> Tensor:
+    """Return ``activation(rows @ weight.T + bias)``.
+
+    Parameters
+    ----------
+    rows
+        Dims ``…, hidden``.
+    weight, bias
+        Dims ``output, hidden`` and ``output``.
+    activation
+        None for the affine map alone.
+    """
+    if _applies(rows) and fused_is_available():
+        name, variant = (activation.name, activation.variant) if activation else ("none", "")
+        return _fused(rows, weight, bias, name, variant)
+    mapped = F.linear(rows, weight, bias)
+    return activation(mapped) if activation else mapped
+
+
+@cache
+def fused_is_available() -> bool:
+    """Return whether torch has the operator, and it takes what it is given here."""
+    row, weight, bias = torch.ones(1, 2), torch.ones(1, 2), torch.ones(1)
+    try:
+        return bool(_fused(row, weight, bias, "relu", "").item() == 3)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+
+
+def _applies(rows: Tensor) -> bool:
+    return (
+        rows.dtype == torch.float32
+        and rows.device.type == "cpu"
+        and rows.numel() > 0
+        and not torch.is_grad_enabled()
+    )
+
+
+def _fused(rows: Tensor, weight: Tensor, bias: Tensor, name: str, variant: str) -> Tensor:
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, name, [], variant)
+    return found
