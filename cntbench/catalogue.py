@@ -125,6 +125,17 @@ class Catalogue:
             raise unknown("study", name, self.studies)
         return self.studies[name]
 
+    def some_claims(self, names: Sequence[str] | None = None) -> tuple[Claim, ...]:
+        """Return claims by their names, or all; an unknown one is an error."""
+        if names is None:
+            return tuple(self.claims.values())
+        if not names:
+            raise SpecError("no claims are named", hint=nearest("", self.claims))
+        for name in names:
+            if name not in self.claims:
+                raise unknown("claim", name, self.claims)
+        return tuple(self.claims[name] for name in dict.fromkeys(names))
+
     def amend(self, entry: StudyEntry, changes: Mapping[str, Any]) -> StudyEntry:
         """Return a study with some of its keys changed, checked like a file."""
         where = "command line"

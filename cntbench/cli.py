@@ -1,4 +1,4 @@
-"""The command line: ``cntbench run``, ``plan``, ``show``, ``compare`` and ``list``.
+"""The command line: ``cntbench run``, ``plan``, ``show``, ``claims``, ``compare`` and ``list``.
 
 Exit codes: 0 done; 2 a mistake of the user's, said without a traceback, nothing written or lost;
 3 some checkpoints could not be measured, the others are kept; 130 interrupted, whole checkpoints
@@ -139,6 +139,7 @@ def run(
     from cntbench.catalogue import load_catalogue
     from cntbench.plan import make_plan
     from cntbench.progress import progress_bar
+    from cntbench.report.claims import claims_of
     from cntbench.report.summary import summary
     from cntbench.run_folder import RunFolder
     from cntbench.runner import Interrupted
@@ -164,6 +165,7 @@ def run(
         err.print(f"Interrupted: {interrupted}. The same command goes on from there.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     out.print(summary(outcome.tree))
+    out.print(claims_of(outcome.tree))
     out.print(
         f"Measured {outcome.measured} checkpoints, found {outcome.reused} measured before.\n"
         f"The result is in {escape(str(outcome.path))}. To look at it:\n\n"
@@ -219,10 +221,40 @@ def show(
     results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
 ) -> None:
     """Print what a result says: readouts, strongest components, heads and what they attend to."""
+    from cntbench.report.claims import claims_of
     from cntbench.report.summary import summary
     from cntbench.storage import open_results
 
-    out.print(summary(open_results(results)))
+    tree = open_results(results)
+    out.print(summary(tree))
+    out.print(claims_of(tree))
+
+
+@app.command()
+def claims(
+    results: Annotated[list[Path], typer.Argument(help="results.nc files.", metavar="RESULTS...")],
+    names: Annotated[
+        str | None,
+        typer.Option("--claims", help="Claims, separated by commas [all].", metavar="NAMES"),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=19, help="Number of draws from each null model.")] = 200,
+    jobs: Jobs = None,
+    specs: Specs = None,
+) -> None:
+    """Test claims on results, keep the verdicts in their files, and pool them over the files."""
+    from cntbench.catalogue import load_catalogue
+    from cntbench.progress import progress_bar
+    from cntbench.report.claims import claims_report
+    from cntbench.verdicts import add_verdicts, distinct_files
+
+    chosen = load_catalogue(specs or ()).some_claims(_names(names))
+    trees = {}
+    with progress_bar(err) as progress:
+        for path in distinct_files(results):
+            trees[str(path)] = add_verdicts(
+                path, chosen, draws=draws, jobs=jobs or _cores(), progress=progress
+            )
+    out.print(claims_report(trees, chosen))
 
 
 @app.command()

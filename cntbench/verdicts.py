@@ -25,8 +25,6 @@ from cntbench.prompts import seed_sequence
 from cntbench.specs import as_dict
 from cntbench.storage import content_checksum, open_results, write_results
 
-#: Draws from each null model, unless a study says otherwise.
-DRAWS = 200
 #: Attribute that says what phases and claims were made of.
 MADE_OF = "made_of_sha256"
 #: Variables of the root that films are made of.
@@ -116,6 +114,16 @@ def verdicts(
     for group in groups.values():
         group.attrs |= {"draws": draws, "seed": seed, MADE_OF: made_of}
     return groups
+
+
+def distinct_files(paths: Sequence[Path]) -> Sequence[Path]:
+    """Return result files; an error if one is named twice, which would count it twice."""
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        if path.resolve() in seen:
+            raise CntbenchError("stands twice", where=str(path), hint="Name each file once.")
+        seen[path.resolve()] = path
+    return paths
 
 
 def add_verdicts(

@@ -2,13 +2,14 @@
 
 A claim stands if all its tests succeed (an intersection-union test: Berger 1982, "Multiparameter
 hypothesis testing and acceptance sampling"), so that its p-value is the largest of theirs. A test's
-p-value is (1 + draws that reach the statistic) / (1 + draws), its effect the statistic less its mean
-under the null model, and the effect's 95 % interval the statistic's (`Statistic.bounds`), moved
-alike. p-values are corrected for the number of claims that are tested on the same film (Holm 1979).
+p-value is (1 + draws that reach the statistic) / (1 + draws), its effect the statistic less its
+mean under the null model, and the effect's 95 % interval the statistic's (`Statistic.bounds`),
+moved alike. p-values are corrected for the number of claims that are tested on the same film (Holm
+1979).
 
 =============  =============================================================================
-supported      the corrected p-value is at most the claim's level, and every effect at least
-               the smallest that counts
+supported      the corrected p-value is at most the claim's level, every effect is at least the
+               smallest that counts, and its interval lies above 0
 not supported  some effect's interval lies below the smallest effect that counts: the film was
                long enough to see one, and it is not there
 inconclusive   everything else: too few checkpoints, a question that the film does not answer,
@@ -173,26 +174,22 @@ def _verdict(claim: Claim, found: Sequence[Found], p_value: float, corrected: fl
     for place, one in enumerate(found):
         if one.reason:
             return Verdict("inconclusive", one.reason, p_value, corrected, place)
-    minimum = [test.spec.minimum for test in claim.tests]
-    weakest = int(np.argmax([one.p_value for one in found]))
-    for place, (one, least) in enumerate(zip(found, minimum, strict=True)):
-        if one.upper < least:
-            test = claim.tests[place].spec
-            reason = (
-                f"explained by {test.rules_out}"
-                if one.value >= least
-                else f"no such effect: {test.statistic} {one.value:.2g}"
-            )
+    # Of tests that are equally far from being rejected, the last is the most particular one.
+    p_values = [one.p_value for one in found]
+    weakest = max(range(len(found)), key=lambda place: (p_values[place], place))
+    for place, (test, one) in enumerate(zip(claim.tests, found, strict=True)):
+        if one.upper < test.spec.minimum:
+            there = one.value >= test.spec.minimum
+            reason = f"explained by {test.spec.rules_out}" if there else "no such effect"
             return Verdict("not supported", reason, p_value, corrected, place)
-    for place, (one, least) in enumerate(zip(found, minimum, strict=True)):
-        if one.effect < least:
-            reason = (
-                f"{claim.tests[place].spec.statistic} {one.effect:.2g} is less than {least:g}, "
-                f"but may be up to {one.upper:.2g}"
-            )
+    for place, (test, one) in enumerate(zip(claim.tests, found, strict=True)):
+        if one.effect < test.spec.minimum:
+            reason = f"less than {test.spec.minimum:g}, but not clearly"
             return Verdict("inconclusive", reason, p_value, corrected, place)
+        if one.lower <= 0:
+            return Verdict("inconclusive", "may be 0", p_value, corrected, place)
     if corrected > claim.spec.level:
-        reason = f"may be {claim.tests[weakest].spec.rules_out}: p = {corrected:.2g}"
+        reason = f"may be {claim.tests[weakest].spec.rules_out}"
         return Verdict("inconclusive", reason, p_value, corrected, weakest)
     return Verdict("supported", "", p_value, corrected, weakest)
 

@@ -54,7 +54,9 @@ def juncture(film: Film, readout: Readout) -> slice:
     largest, extent = float(gained[start]), float(np.ptp(values))
     noise = float(np.hypot(errors[start], errors[start + size]))
     if largest <= 0 or largest < PART * extent:
-        part = f": its steepest improvement is {largest / extent:.0%} of its range" if extent else ""
+        part = (
+            f": its steepest improvement is {largest / extent:.0%} of its range" if extent else ""
+        )
         raise Undefined(f"{readout} has no learning juncture{part}")
     if largest < ERRORS * noise:
         raise Undefined(

@@ -1,11 +1,11 @@
 """Phases: segments of the metric trajectory between change points, or none if it drifts.
 
 The number of change points is the k with the largest advantage A_k over a smooth curve of as many
-parameters (`cntbench.dynamics.segments`). There are phases at all if that A_k is positive and at most
-5 % of the surrogates, which have no change points, reach it with their best k. Assumed is that, but
-for its change points, each metric is a stationary first-order autoregressive series, a random walk
-at the worst, or a curve that a polynomial of degree 2k follows. ``docs/claims.md`` has the rate of
-false phases for noise, autocorrelation, random walks, trends and bends.
+parameters (`cntbench.dynamics.segments`). There are phases at all if that A_k is positive and at
+most 5 % of the surrogates, which have no change points, reach it with their best k. Assumed is
+that, but for its change points, each metric is a stationary first-order autoregressive series, a
+random walk at the worst, or a curve that a polynomial of degree 2k follows. ``docs/claims.md`` has
+the rate of false phases for noise, autocorrelation, random walks, trends and bends.
 
 Intervals of the boundaries are bootstrap percentiles: residuals from the segments' means are drawn
 anew in blocks, added to the means, and segmented again with the same k.

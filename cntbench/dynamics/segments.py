@@ -14,9 +14,9 @@ the library ``ruptures`` (dynamic programming, squared-error cost; Truong, Oudre
 
 Because change points are chosen to fit, A_k > 0 happens by chance too, most of all in series that
 wander. So A is held against the same numbers of surrogates that have no changes: a stationary
-first-order autoregressive process for each series, coefficient (corrected for its small-sample bias,
-Kendall 1954; at most 1, a random walk) and covariance of innovations as estimated from the series as
-if they had none.
+first-order autoregressive process for each series, coefficient (corrected for its small-sample
+bias, Kendall 1954; at most 1, a random walk) and covariance of innovations as estimated from the
+series as if they had none.
 """
 
 from __future__ import annotations

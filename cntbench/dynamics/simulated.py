@@ -1,11 +1,11 @@
 """Films whose dynamics are known: what the machinery of roles, phases and claims is tried on.
 
-`frozen`, `time_shuffled` and `untrained` have no dynamics that a claim could be about. `layers_only`,
-`wandering`, `drifting` and `exponential` have what a claim could be mistaken about: layers that
-change and components that do not, change without a hold, without phases, tails without length.
-`planted` has a known moment of emergence, known spreaders that stay, and known gatherers that
-change places; `phased` has three phases.
-Each takes a random generator and returns a film of the default study's shape, measured with noise.
+`frozen`, `time_shuffled` and `untrained` have no dynamics that a claim could be about.
+`layers_only`, `wandering`, `drifting` and `exponential` have what a claim could be mistaken about:
+layers that change and components that do not, change without a hold, without phases, tails without
+length. `planted` has a known moment of emergence, known spreaders that stay, and known gatherers
+that change places; `phased` has three phases. Each takes a random generator and returns a film of
+the default study's shape, measured with noise.
 """
 
 from __future__ import annotations

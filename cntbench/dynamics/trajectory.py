@@ -1,4 +1,4 @@
-"""The metric trajectory: a few numbers about each checkpoint's graph, in which phases are looked for.
+"""The metric trajectory: a few numbers about each checkpoint's graph, which phases are found in.
 
 At every usable checkpoint:
 
@@ -11,8 +11,8 @@ At every usable checkpoint:
 Each is standardised over the film: mean 0, standard deviation 1. What does not vary is left out.
 
 Turnover and stability are taken between neighbours as they are, and not divided by the logarithm of
-the steps' ratio: where checkpoints lie evenly, that ratio shrinks all along, and noise divided by it
-rises all along, which would be a trend of the checkpoints' spacing and not of the model. What
+the steps' ratio: where checkpoints lie evenly, that ratio shrinks all along, and noise divided by
+it rises all along, which would be a trend of the checkpoints' spacing and not of the model. What
 spacing does to them is left in, and shows where it changes.
 """
 
@@ -41,7 +41,7 @@ def trajectory(film: Film) -> Array:
     edges = film.weights[:, film.feasible]
     raw = np.column_stack(
         [
-            _of_neighbours(turnover.compute(film.weights)[1:]),
+            _of_neighbours(np.asarray(turnover.compute(film.weights)[1:], dtype=np.float64)),
             gini.compute(film.weights),
             _of_neighbours(stability(film, "spreader", "peers", 1)),
             _of_neighbours(stability(film, "gatherer", "peers", 1)),

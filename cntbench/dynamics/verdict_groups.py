@@ -18,6 +18,26 @@ from cntbench.dynamics.phases import Phases
 from cntbench.dynamics.segments import MOST
 from cntbench.dynamics.trajectory import FEATURES
 
+#: Dims of phases that the root does not have.
+SIZES = {
+    "boundary": MOST,
+    "phase": MOST + 1,
+    "change_points": MOST,
+    "feature": len(FEATURES),
+}
+#: By name, dims after ``task, ablation`` and meaning of every number about phases.
+OF_PHASES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "phases": ((), "number of phases; 1 if there are no boundaries"),
+    "p_value": ((), "how often trajectories without change points have such phases"),
+    "advantage": (("change_points",), "advantage over a smooth curve, part of the variance"),
+    "boundary_step": (("boundary",), "step of the first checkpoint of a new phase"),
+    "boundary_lower": (("boundary",), "lower bound of its 95 % interval"),
+    "boundary_upper": (("boundary",), "upper bound of its 95 % interval"),
+    "trajectory": (("checkpoint", "feature"), "standardised metric trajectory"),
+    "readout_step": (("readout",), ALIGNMENT["readout_step"]),
+    "readout_distance": (("readout", "boundary"), ALIGNMENT["readout_distance"]),
+    "readout_chance": (("readout",), ALIGNMENT["readout_chance"]),
+}
 #: By name, what is said of every claim, and of every test.
 OF_CLAIMS = {
     "p_value": "largest p-value of the tests",
@@ -62,31 +82,12 @@ class Judged:
 
 def phase_group(root: xr.Dataset, judged: Sequence[Judged]) -> xr.Dataset:
     """Return the phases of every cell; NaN and empty names where there are none."""
-    sizes = {
-        **{str(dim): size for dim, size in root.sizes.items()},
-        "boundary": MOST,
-        "phase": MOST + 1,
-        "change_points": MOST,
-        "feature": len(FEATURES),
-    }
-
-    def empty(dims: tuple[str, ...], said: str, units: str = "1") -> xr.Variable:
-        shape = [sizes[dim] for dim in ("task", "ablation", *dims)]
-        attributes = {"long_name": said, "units": units}
-        return xr.Variable(("task", "ablation", *dims), np.full(shape, np.nan), attributes)
-
-    group = {
-        "phases": empty((), "number of phases; 1 if there are no boundaries"),
-        "p_value": empty((), "how often trajectories without change points have such phases"),
-        "advantage": empty(("change_points",), "advantage over a smooth curve, part of variance"),
-        "boundary_step": empty(("boundary",), "step of the first checkpoint of a new phase"),
-        "boundary_lower": empty(("boundary",), "lower bound of its 95 % interval"),
-        "boundary_upper": empty(("boundary",), "upper bound of its 95 % interval"),
-        "trajectory": empty(("checkpoint", "feature"), "standardised metric trajectory"),
-        "readout_step": empty(("readout",), ALIGNMENT["readout_step"]),
-        "readout_distance": empty(("readout", "boundary"), ALIGNMENT["readout_distance"]),
-        "readout_chance": empty(("readout",), ALIGNMENT["readout_chance"]),
-    }
+    sizes = {**{str(dim): size for dim, size in root.sizes.items()}, **SIZES}
+    group = {}
+    for name, (own, said) in OF_PHASES.items():
+        dims = ("task", "ablation", *own)
+        values = np.full([sizes[dim] for dim in dims], np.nan)
+        group[name] = xr.Variable(dims, values, {"long_name": said, "units": "1"})
     names = np.full([sizes[dim] for dim in ("task", "ablation", "phase")], "", dtype=object)
     for one in judged:
         at, phases = one.place, one.phases
@@ -116,15 +117,11 @@ def phase_group(root: xr.Dataset, judged: Sequence[Judged]) -> xr.Dataset:
     )
 
 
-def claim_group(
-    root: xr.Dataset, claims: Sequence[Claim], judged: Sequence[Judged]
-) -> xr.Dataset:
+def claim_group(root: xr.Dataset, claims: Sequence[Claim], judged: Sequence[Judged]) -> xr.Dataset:
     """Return tests and verdicts of every cell, dims ``task, ablation, claim, test``."""
     cell = [root.sizes["task"], root.sizes["ablation"], len(claims)]
     tests = max(len(claim.tests) for claim in claims)
-    words = {
-        name: np.full(cell, "", dtype=object) for name in ("verdict", "reason")
-    }
+    words = {name: np.full(cell, "", dtype=object) for name in ("verdict", "reason")}
     of_claims = {name: np.full(cell, np.nan) for name in OF_CLAIMS}
     of_tests = {name: np.full([*cell, tests], np.nan) for name in OF_TESTS}
     why = np.full([*cell, tests], "", dtype=object)
@@ -148,11 +145,11 @@ def claim_group(
         "checkpoints": (dims[:2], checkpoints, {"long_name": "usable checkpoints", "units": "1"}),
         "test_reason": ((*dims, "test"), why, {"long_name": "why a test is not answered"}),
     }
-    for name, values in of_claims.items():
-        variables[name] = (dims, values, {"long_name": OF_CLAIMS[name], "units": "1"})
-    for name, values in of_tests.items():
-        about = {"long_name": OF_TESTS[name], "units": "1"}
-        variables[f"test_{name}"] = ((*dims, "test"), values, about)
+    for name, said in OF_CLAIMS.items():
+        variables[name] = (dims, of_claims[name], {"long_name": said, "units": "1"})
+    for name, said in OF_TESTS.items():
+        about = {"long_name": said, "units": "1"}
+        variables[f"test_{name}"] = ((*dims, "test"), of_tests[name], about)
     return xr.Dataset(variables, coords=_labels(claims, tests))
 
 
@@ -160,7 +157,7 @@ def _labels(claims: Sequence[Claim], tests: int) -> dict[str, Any]:
     """Return what the claims say, as coordinates."""
 
     def each(key: str, dtype: type, empty: object) -> NDArray[Any]:
-        values = np.full((len(claims), tests), empty, dtype=dtype)
+        values: NDArray[Any] = np.full((len(claims), tests), empty, dtype=dtype)
         for number, claim in enumerate(claims):
             values[number, : len(claim.tests)] = [getattr(t.spec, key) for t in claim.tests]
         return values
@@ -168,6 +165,7 @@ def _labels(claims: Sequence[Claim], tests: int) -> dict[str, Any]:
     return {
         "claim": ("claim", [claim.name for claim in claims], {"long_name": "claim"}),
         "claim_version": ("claim", [claim.spec.version for claim in claims]),
+        "claim_summary": ("claim", [claim.spec.summary for claim in claims]),
         "claim_text": ("claim", [claim.spec.text for claim in claims]),
         "claim_source": ("claim", [claim.spec.source for claim in claims]),
         "claim_about": ("claim", [claim.spec.about for claim in claims]),

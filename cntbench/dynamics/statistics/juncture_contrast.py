@@ -3,20 +3,21 @@
 The juncture is the window of the film in which a readout improves most
 (`cntbench.dynamics.junctures`). The change of roles over a window is the total variation distance
 between the gatherers' shares of what their group receives at its two ends, mean over groups, in
-units of its mean over all windows of that length. The statistic is the change over the juncture less
-the mean of those over the windows just before and just after it: 0 if nothing special happens there.
-The two neighbours take out what changes slowly, such as all being faster early in training; windows
-rather than transitions let what adds up stand out from noise, which does not.
+units of its mean over all windows of that length. The statistic is the change over the juncture
+less the mean of those over the windows just before and just after it: 0 if nothing special happens
+there. The two neighbours take out what changes slowly, such as all being faster early in training;
+windows rather than transitions let what adds up stand out from noise, which does not.
 
-Groups are peers (`cntbench.dynamics.orders`), so that a shift of influence from one layer to another
-is no change of roles; with ``among = "all"`` it is.
+Groups are peers (`cntbench.dynamics.orders`), so that a shift of influence from one layer to
+another is no change of roles; with ``among = "all"`` it is.
 
-Its null model ``phase_randomised`` puts the ups and downs of the contrast elsewhere: of the contrasts
-at all windows, the end of the film joined to its start, it keeps the power spectrum, and with it
-variance and autocorrelation, and randomises the phases. Because the film's own peak is part of that
-variance, a film that is all peak cannot reject it by much. Moving the series along the readout alone
-would leave no more p-values than there are windows that do not overlap, a dozen. Source: Theiler et
-al. 1992, "Testing for nonlinearity in time series: the method of surrogate data".
+Its null model ``phase_randomised`` puts the ups and downs of the contrast elsewhere: of the
+contrasts at all windows, the end of the film joined to its start, it keeps the power spectrum, and
+with it variance and autocorrelation, and randomises the phases. Because the film's own peak is part
+of that variance, a film that is all peak cannot reject it by much. Moving the series along the
+readout alone would leave no more p-values than there are windows that do not overlap, a dozen.
+Source: Theiler et al. 1992, "Testing for nonlinearity in time series: the method of surrogate
+data".
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def contrasts(film: Film, among: Among, size: int) -> Array:
 
 
 def _changes(film: Film, among: Among, size: int) -> Array:
-    able = film.feasible.any(axis=0)
+    able = np.asarray(film.feasible.any(axis=0))
     group = groups(film) if among == "peers" else np.zeros(len(able), dtype=np.int64)
     received = strengths(film, "gatherer")
     changes = []

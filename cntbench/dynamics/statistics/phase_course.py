@@ -1,8 +1,8 @@
-"""Whether phases lead from exploration to refinement: more settled and more concentrated at the end.
+"""Whether phases lead from exploration to refinement: settled and concentrated at the end.
 
 The smaller of two differences between the last and the first of a number of phases: in how settled
-the graph is (less turnover, stabler orders) and in its concentration, both in standard deviations of
-the film (`cntbench.dynamics.naming`). The phases are the segments that fit the metric trajectory
+the graph is (less turnover, stabler orders) and in its concentration, both in standard deviations
+of the film (`cntbench.dynamics.naming`). The phases are the segments that fit the metric trajectory
 best (`cntbench.dynamics.segments`), whether or not they are distinct.
 
 Its null model ``autoregressive`` draws trajectories without change points that wander as much.

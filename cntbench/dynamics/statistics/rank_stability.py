@@ -59,4 +59,3 @@ class Parameters(Statistic):
     def block(self, film: Film) -> int:
         """Return at least the lag: pairs of orders that overlap depend on each other."""
         return max(super().block(film), lag_of(film, self.lag))
-

@@ -1,11 +1,12 @@
 """How much heavier than exponential the tail of the edge weights is, in nat per edge of the tail.
 
 The tail is the larger half of the weights (`cntbench.metrics._tail`). The statistic is the
-logarithmic likelihood ratio, per edge, of the better of log-normal and power law to the exponential,
-with the sign of what they depart to: + if the tail is more dispersed than an exponential one, −
-otherwise. Without the sign, tails that are *shorter* than exponential, such as that of uniform or
-normal weights, would count as long, because a log-normal fits them better too. The dispersion is
-the coefficient of variation of what exceeds the tail's smallest weight, 1 for an exponential.
+logarithmic likelihood ratio, per edge, of the better of log-normal and power law to the
+exponential, with the sign of what they depart to: + if the tail is more dispersed than an
+exponential one, − otherwise. Without the sign, tails that are *shorter* than exponential, such as
+that of uniform or normal weights, would count as long, because a log-normal fits them better too.
+The dispersion is the coefficient of variation of what exceeds the tail's smallest weight, 1 for an
+exponential.
 
 With ``within = "peers"``, weights are divided by the mean of those between the same two groups of
 components (layer and kind) first, which takes out what architecture alone puts into the tail: a
@@ -16,8 +17,8 @@ Its null model ``exponential`` draws all weights from one exponential distributi
 mean, nor, if divided, on the groups'. Checkpoints resemble each other, so one draw stands for all.
 
 Source: Clauset, Shalizi and Newman 2009, "Power-law distributions in empirical data" (likelihood
-ratio, parametric bootstrap); del Castillo, Daoudi and Lockhart 2014, "Methods to distinguish between
-polynomial and exponential tails" (coefficient of variation of the excess).
+ratio, parametric bootstrap); del Castillo, Daoudi and Lockhart 2014, "Methods to distinguish
+between polynomial and exponential tails" (coefficient of variation of the excess).
 """
 
 from __future__ import annotations
