@@ -25,6 +25,7 @@ from cntbench.prefetch import Prefetch
 from cntbench.run_folder import RunFolder
 from cntbench.specs import as_dict
 from cntbench.storage import write_results
+from cntbench.verdicts import verdicts
 
 DISAPPEARED = Failure("failed", "the shard disappeared during the run")
 
@@ -109,15 +110,16 @@ def run(
                 if subject.name not in failed:
                     shards[subject] = folder.read_shard(subject)
             root, untrained = _combine(plan, shards, failed)
-            groups = derived(
-                root,
-                untrained,
-                seed=plan.study.spec.seed,
-                draws=plan.study.spec.null_draws,
-                jobs=jobs,
-                progress=progress,
-                earlier=folder.read_results(),
-            )
+            chance: dict[str, Any] = {
+                "seed": plan.study.spec.seed,
+                "draws": plan.study.spec.null_draws,
+                "jobs": jobs,
+                "progress": progress,
+                "earlier": folder.read_results(),
+            }
+            groups = derived(root, untrained, **chance)
+            if plan.claims and chance["draws"]:
+                groups |= verdicts(root, untrained, plan.claims, **chance)
         except KeyboardInterrupt:
             kept = sum(folder.shard(checkpoint).is_file() for checkpoint in checkpoints)
             raise Interrupted(kept, len(checkpoints)) from None

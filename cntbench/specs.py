@@ -163,8 +163,8 @@ class StudySpec:
         Number of untrained models that are measured beside the trajectory, if it has such a thing.
         With fewer than 20, no p-value against them is below 0.05.
     null_draws
-        Number of draws from each null model that metrics and roles are held against; 0 leaves null
-        models out.
+        Number of draws from each null model that metrics, roles and claims are held against; 0
+        leaves null models, phases and claims out.
     """
 
     version: Version
