@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import xarray as xr
 from cntbench.dataset import originals, usable
 from cntbench.failure import Failure
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
-from cntbench.prefetch import Fetched, Prefetch
+from cntbench.prefetch import Prefetch
 
 
 @dataclass(frozen=True)
@@ -77,29 +77,29 @@ def audit_trajectory(trajectory: Trajectory, progress: Progress, *, keep: int = 
         Downloaded checkpoints that may lie on disk beside the one that is being read.
     """
     found: list[Audited] = []
-    total = len(trajectory.checkpoints)
+    checkpoints = trajectory.checkpoints
+    total = len(checkpoints)
     with (
         tempfile.TemporaryDirectory(prefix="cntbench-") as folder,
-        Prefetch(trajectory.checkpoints, Path(folder) / "rooms", 1 + keep) as ahead,
+        Prefetch(checkpoints, trajectory.fetch, Path(folder) / "rooms", 1 + keep) as ahead,
     ):
         coming = deque(ahead.start())
         while coming:
-            fetched = coming.popleft()
+            checkpoint, fetched = checkpoints[len(found)], coming.popleft()
             progress("reading checkpoints", len(found), total)
-            found.append(_audited(trajectory, fetched))
-            ahead.release(fetched.subject)
+            found.append(_audited(trajectory, checkpoint, fetched.folder))
+            ahead.release(checkpoint)
             coming.extend(ahead.start())
     progress("reading checkpoints", total, total)
     return _with_duplicates(found)
 
 
-def _audited(trajectory: Trajectory, fetched: Fetched[Checkpoint]) -> Audited:
-    checkpoint = fetched.subject
+def _audited(trajectory: Trajectory, checkpoint: Checkpoint, fetched: Future[Path]) -> Audited:
     place: object = checkpoint.origin
-    wait([fetched.folder])
+    wait([fetched])
     try:
-        place = fetched.folder.result()
-        read, _ = trajectory.read(checkpoint, fetched.folder.result())
+        place = fetched.result()
+        read, _ = trajectory.read(checkpoint, fetched.result())
     except Exception as error:
         failure = Failure.of(error, place)
         return _row(checkpoint, failure.status, failure.reason)

@@ -12,7 +12,7 @@ from cntbench.dataset import checkpoint_dataset
 from cntbench.failure import Failure
 from cntbench.influence import influence
 from cntbench.models.decoder import Decoder
-from cntbench.models.trajectory import Checkpoint, Subject, Untrained
+from cntbench.models.trajectory import Checkpoint, Subject
 from cntbench.plan import Plan
 from cntbench.prompts import Prompts
 from cntbench.run_folder import RunFolder
@@ -35,22 +35,18 @@ class Cells:
         self.memory_budget = memory_budget
         self.prompts = plan.prompts()
 
-    def attempt(self, subject: Subject, folder: Path) -> Failure | None:
-        """Measure a model whose files are in a folder and keep its shard.
+    def measure(self, subject: Subject, files: Path) -> None:
+        """Measure one model, whose files are in a folder, and keep its shard."""
+        checkpoint, model = self.plan.trajectory.read(subject, files)
+        dataset = measure(self.plan, self.prompts, checkpoint, model, self.memory_budget)
+        self.folder.write_shard(subject, dataset)
 
-        Returns what came in the way, if anything did: it must not cost the others.
-        """
+    def attempt(self, subject: Subject, files: Path) -> Failure | None:
+        """Measure a model; returns why it failed, if it did: it must not cost the others."""
         try:
-            trajectory = self.plan.trajectory
-            checkpoint, model = (
-                trajectory.initialise(subject, folder)
-                if isinstance(subject, Untrained)
-                else trajectory.read(subject, folder)
-            )
-            dataset = measure(self.plan, self.prompts, checkpoint, model, self.memory_budget)
-            self.folder.write_shard(subject, dataset)
+            self.measure(subject, files)
         except Exception as error:
-            return Failure.of(error, folder)
+            return Failure.of(error, files)
         return None
 
 
@@ -96,4 +92,5 @@ def measure(
 def not_fetched(subject: Subject, fetched: Future[Path]) -> Failure | None:
     """Return why a model's files could not be had, None if they could."""
     error = fetched.exception()
-    return None if error is None else Failure.of(error, subject.origin)
+    place = subject.origin if isinstance(subject, Checkpoint) else subject.name
+    return None if error is None else Failure.of(error, place)

@@ -37,9 +37,10 @@ class Plan:
         The numbers of untrained models and of draws from null models are not among it, nor the
         claims: they add to a result and change nothing in it.
         """
-        spec = self.study.spec
+        spec, tokenizer = self.study.spec, self.trajectory.tokenizer
         return {
             "trajectory": self.trajectory.identity,
+            "tokenizer": tokenizer.identity if tokenizer else "",
             "checkpoints": {c.name: c.identity for c in self.trajectory.checkpoints},
             "tasks": {task.name: _computing(task.spec) for task in self.tasks},
             "ablations": {entry.name: _computing(entry.spec) for entry in self.ablations},

@@ -1,54 +1,61 @@
-"""Checkpoints are fetched in the background, a few ahead of the one that is being measured."""
+"""Files of models are fetched in the background, a few ahead of what is being measured."""
 
 from __future__ import annotations
 
 import shutil
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Generic, NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self
 
 from cntbench.models.trajectory import Subject
 
-Wanted = TypeVar("Wanted", bound=Subject)
-
-#: Checkpoints that are fetched at the same time, at most.
+#: Models that are fetched at the same time, at most.
 THREADS = 4
 
 
-class Fetched(NamedTuple, Generic[Wanted]):
-    """A model and where its files are, or will be."""
+class Fetched(NamedTuple):
+    """What is to be measured, and where its files are, or will be."""
 
-    subject: Wanted
+    subject: Subject
     folder: Future[Path]
 
 
-class Prefetch(Generic[Wanted]):
-    """Fetches checkpoints in their order, so many at a time as there is room for.
+class Prefetch:
+    """Fetches models in their order, so many at a time as there is room for.
 
-    Every checkpoint has a room of its own, a folder that is deleted when it is released. Rooms that
+    Each of them has a room of its own, a folder that is deleted when it is released. Rooms that
     an earlier run has left behind are used or deleted. Fetching threads end with the process: a
     download that hangs keeps nobody waiting.
 
     Parameters
     ----------
     subjects
-        What is to be measured, in the order in which it is wanted.
+        In the order in which they are wanted.
+    fetch
+        Returns the folder of a subject's files, its room or another one.
     rooms
         Folder of the rooms; nothing else may be in it.
     most
-        Checkpoints that may be fetched and not yet released, at least 1.
+        How many may be fetched and not yet released, at least 1.
     """
 
-    def __init__(self, subjects: Sequence[Wanted], rooms: Path, most: int) -> None:
+    def __init__(
+        self,
+        subjects: Sequence[Subject],
+        fetch: Callable[[Subject, Path], Path],
+        rooms: Path,
+        most: int,
+    ) -> None:
         self.rooms = rooms
+        self._fetch = fetch
         self._waiting = deque(subjects)
         self._free = most
-        self._tasks: SimpleQueue[Fetched[Wanted] | None] = SimpleQueue()
+        self._tasks: SimpleQueue[Fetched | None] = SimpleQueue()
         self._threads = min(THREADS, most)
         self._over = False
 
@@ -74,9 +81,9 @@ class Prefetch(Generic[Wanted]):
         if kind is None:
             shutil.rmtree(self.rooms, ignore_errors=True)
 
-    def start(self) -> list[Fetched[Wanted]]:
-        """Start to fetch as many checkpoints as there is room for; returns them."""
-        started: list[Fetched[Wanted]] = []
+    def start(self) -> list[Fetched]:
+        """Start to fetch as many as there is room for; returns them."""
+        started = []
         while self._waiting and self._free:
             fetched = Fetched(self._waiting.popleft(), Future())
             self._free -= 1
@@ -84,8 +91,8 @@ class Prefetch(Generic[Wanted]):
             started.append(fetched)
         return started
 
-    def release(self, subject: Wanted) -> None:
-        """Delete what was fetched for a model: it is measured, or cannot be."""
+    def release(self, subject: Subject) -> None:
+        """Delete what was fetched: the subject is measured, or cannot be."""
         shutil.rmtree(self.rooms / subject.name, ignore_errors=True)
         self._free += 1
 
@@ -93,6 +100,6 @@ class Prefetch(Generic[Wanted]):
         while (task := self._tasks.get()) is not None and not self._over:
             room = self.rooms / task.subject.name
             try:
-                task.folder.set_result(task.subject.origin.fetch(room))
+                task.folder.set_result(self._fetch(task.subject, room))
             except Exception as error:
                 task.folder.set_exception(error)  # whoever waits for it is told

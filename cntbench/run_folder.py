@@ -20,8 +20,8 @@ from cntbench.storage import open_results, write_results, write_text
 MANIFEST = "study.json"
 RESULTS = "results.nc"
 SHARDS = "shards"
-UNTRAINED = "untrained"
 DOWNLOADS = "downloads"
+UNTRAINED = "untrained"
 
 #: At most so many differences are named in an error.
 _NAMED = 5
@@ -45,12 +45,8 @@ class RunFolder:
 
     def shard(self, subject: Subject) -> Path:
         """The result of one checkpoint, or of one untrained model."""
-        if isinstance(subject, Untrained):
-            return self.path / UNTRAINED / f"{subject.name}.nc"
-        return self._of(subject.name)
-
-    def _of(self, checkpoint: str) -> Path:
-        return self.path / SHARDS / f"{checkpoint}.nc"
+        folder = UNTRAINED if isinstance(subject, Untrained) else SHARDS
+        return self.path / folder / f"{subject.name}.nc"
 
     def check(self, plan: Plan) -> Plan:
         """Compare a plan with what the folder holds. Writes nothing.
@@ -72,14 +68,14 @@ class RunFolder:
             return plan
         known = recorded.get("checkpoints", {})
         plan = plan.at(known)
-        now = plan.identity["checkpoints"]
         # What was unknown, or was not measured, may be another one now.
-        free = [
-            name
-            for name in now.keys() & known.keys()
-            if not (now[name] and known[name] and self._of(name).is_file())
-        ]
-        expected = {**recorded, "checkpoints": {**known, **{name: now[name] for name in free}}}
+        free = {
+            checkpoint.name: checkpoint.identity
+            for checkpoint in plan.trajectory.checkpoints
+            if checkpoint.name in known
+            and not (checkpoint.identity and known[checkpoint.name] and self._has(checkpoint))
+        }
+        expected = {**recorded, "checkpoints": {**known, **free}}
         differences = differing(plan.identity, expected)
         if differences:
             named = ", ".join(differences[:_NAMED])
@@ -93,6 +89,9 @@ class RunFolder:
                 + (f" (or, in {SHARDS}, what is to be measured anew)." if changed else "."),
             )
         return plan
+
+    def _has(self, checkpoint: Checkpoint) -> bool:
+        return self.shard(checkpoint).is_file()
 
     def _recorded(self) -> dict[str, Any] | None:
         """Return the identity of the plan whose folder this is, None if it is nobody's."""
@@ -158,12 +157,12 @@ class RunFolder:
         return {**plan.identity, "checkpoints": {k: v or known.get(k, "") for k, v in now.items()}}
 
     def read_shard(self, subject: Subject) -> xr.Dataset | None:
-        """Return a whole shard of a model's weights, or None if it is to be measured (again)."""
+        """Return a whole shard of a subject's weights, or None if it is to be measured."""
         tree = _read(self.shard(subject))
         if tree is None:
             return None
-        known = subject.revision if isinstance(subject, Checkpoint) else ""
         shard = tree.to_dataset()
+        known = subject.revision if isinstance(subject, Checkpoint) else ""
         return shard if known in ("", shard["revision"].item()) else None
 
     def write_shard(self, subject: Subject, dataset: xr.Dataset) -> None:

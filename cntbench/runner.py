@@ -145,7 +145,9 @@ def _measure(
     jobs = max(1, min(jobs, len(missing)))
     if missing:
         progress("measuring", done, total)
-    with Prefetch(missing, cells.folder.downloads, jobs + keep) as ahead:
+    with Prefetch(
+        missing, cells.plan.trajectory.fetch, cells.folder.downloads, jobs + keep
+    ) as ahead:
         finished = (
             processes.execute(cells, ahead, jobs) if jobs > 1 else serial.execute(cells, ahead)
         )

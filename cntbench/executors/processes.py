@@ -20,9 +20,7 @@ from cntbench.prefetch import Prefetch
 from cntbench.processes import worker_context
 
 
-def execute(
-    cells: Cells, ahead: Prefetch[Subject], jobs: int
-) -> Iterator[tuple[Subject, Failure | None]]:
+def execute(cells: Cells, ahead: Prefetch, jobs: int) -> Iterator[tuple[Subject, Failure | None]]:
     """Measure on so many processes."""
     pool = ProcessPoolExecutor(
         jobs, mp_context=worker_context(), initializer=_start_worker, initargs=(cells,)

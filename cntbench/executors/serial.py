@@ -14,7 +14,7 @@ from cntbench.models.trajectory import Subject
 from cntbench.prefetch import Prefetch
 
 
-def execute(cells: Cells, ahead: Prefetch[Subject]) -> Iterator[tuple[Subject, Failure | None]]:
+def execute(cells: Cells, ahead: Prefetch) -> Iterator[tuple[Subject, Failure | None]]:
     """Measure on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cntbench import plugins
 from cntbench.errors import CheckpointError
@@ -64,12 +65,9 @@ class Untrained:
     ----------
     seed
         Of its initial weights; of another range than those that trajectories are trained with.
-    origin
-        Where its config lies.
     """
 
     seed: int
-    origin: Origin
 
     @property
     def name(self) -> str:
@@ -98,21 +96,21 @@ class Trajectory:
         By rising step.
     chain
         Transition probabilities of the Markov chain it was trained on, if it was.
-    config
-        Folder of the ``config.json`` that the shape was read from, if there is one.
     tokenizer
         The tokenizer that lies beside the checkpoints, if there is one.
     initialisable
         Whether a model of its config with random initial weights is one that has not been trained.
+    config
+        Folder of the ``config.json`` that the shape was read from, if there is one.
     """
 
     identity: str
     shape: Shape
     checkpoints: tuple[Checkpoint, ...]
     chain: NDArray[np.float64] | None = None
-    config: Path | None = None
     tokenizer: ModelTokenizer | None = None
     initialisable: bool = True
+    config: Path | None = None
 
     @property
     def language(self) -> Language:
@@ -130,24 +128,41 @@ class Trajectory:
         moved = [c.at(identities.get(c.name) or c.identity) for c in self.checkpoints]
         return replace(self, checkpoints=tuple(moved))
 
+    def untrained(self, count: int) -> tuple[Untrained, ...]:
+        """Return so many untrained models, none if the trajectory has no such thing."""
+        possible = self.initialisable and self.config is not None
+        return tuple(Untrained(FIRST_UNTRAINED + i) for i in range(count * possible))
+
+    def fetch(self, subject: Subject, room: Path | None = None) -> Path:
+        """Return the folder of a checkpoint's files, or of an untrained model's config.
+
+        Parameters and errors are those of `cntbench.models.origin.Origin.fetch`.
+        """
+        if isinstance(subject, Checkpoint):
+            return subject.origin.fetch(room)
+        if self.config is None:
+            raise CheckpointError("has no config to make a model by", where=self.identity)
+        return self.config
+
     def load(self, checkpoint: Checkpoint) -> Decoder:
         """Fetch a checkpoint if need be and read its weights; see `read`."""
-        return self.read(checkpoint, checkpoint.origin.fetch())[1]
+        return self.read(checkpoint, self.fetch(checkpoint))[1]
 
-    def read(self, checkpoint: Checkpoint, folder: Path) -> tuple[Checkpoint, Decoder]:
-        """Read and check a checkpoint's weights.
+    def read(self, subject: Subject, folder: Path) -> tuple[Checkpoint, Decoder]:
+        """Read and check a checkpoint's weights, or make an untrained model as transformers does.
 
         Parameters
         ----------
-        checkpoint
-            Which one.
+        subject
+            What to read or make.
         folder
-            Where its files are, as its origin's ``fetch`` says.
+            Where its files are, as `fetch` says.
 
         Returns
         -------
         Checkpoint
-            The same one, its revision known.
+            The same one, its revision known; of an untrained model, what it would be as the start
+            of a training run.
         Decoder
             Its weights, in float32.
 
@@ -157,6 +172,21 @@ class Trajectory:
             If the weights cannot be read, are not those that the trajectory was opened with, are
             not finite, or are of another shape.
         """
+        if isinstance(subject, Untrained):
+            tensors = checkpoint_files.initialise(folder, subject.seed)
+            subject = Checkpoint(subject.name, 0, "", Folder(folder))
+        else:
+            tensors = self._checked(folder)
+        revision = checkpoint_files.revision(tensors)
+        if subject.revision not in ("", revision):
+            raise CheckpointError(
+                "the weights are not those that the trajectory was opened with",
+                where=str(folder),
+                hint="If the trajectory was changed on purpose, run into a new output folder.",
+            )
+        return replace(subject, revision=revision), checkpoint_files.decoder(folder, tensors)
+
+    def _checked(self, folder: Path) -> dict[str, Tensor]:
         if checkpoint_files.read_shape(folder) != self.shape:
             raise CheckpointError(
                 "has other components, vocabulary or context than the rest of the trajectory",
@@ -164,45 +194,8 @@ class Trajectory:
                 hint="All checkpoints of a trajectory come from one training run.",
             )
         tensors = checkpoint_files.read_tensors(folder)
-        revision = checkpoint_files.revision(tensors)
-        if checkpoint.revision and revision != checkpoint.revision:
-            raise CheckpointError(
-                "the weights are not those that the trajectory was opened with",
-                where=str(folder),
-                hint="If the trajectory was changed on purpose, run into a new output folder.",
-            )
         checkpoint_files.check_finite(tensors, where=str(folder))
-        known = replace(checkpoint, revision=revision)
-        return known, checkpoint_files.decoder(folder, tensors)
-
-    def untrained(self, count: int) -> tuple[Untrained, ...]:
-        """Return so many untrained models, none if the trajectory has no such thing."""
-        if self.config is None or not self.initialisable:
-            return ()
-        origin = Folder(self.config)
-        return tuple(Untrained(FIRST_UNTRAINED + i, origin) for i in range(count))
-
-    def initialise(self, model: Untrained, folder: Path) -> tuple[Checkpoint, Decoder]:
-        """Make an untrained model by a config, as transformers does it.
-
-        Parameters
-        ----------
-        model
-            Which one.
-        folder
-            Of the ``config.json``.
-
-        Returns
-        -------
-        Checkpoint
-            What it would be as the start of a training run.
-        Decoder
-            Its weights, in float32.
-        """
-        tensors = checkpoint_files.initialise(folder, model.seed)
-        revision = checkpoint_files.revision(tensors)
-        checkpoint = Checkpoint(model.name, 0, revision, model.origin)
-        return checkpoint, checkpoint_files.decoder(folder, tensors)
+        return tensors
 
 
 def open_trajectory(text: str, progress: Progress) -> Trajectory:

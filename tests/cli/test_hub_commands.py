@@ -14,26 +14,45 @@ from support.trajectories import run_cli, spoil
 from cntbench.storage import open_results
 
 ALL = "hub:lab/tiny@step0,step8,step100"
-QUICK = ["--tasks", "induction", "--ablations", "zero", "--prompts", "2"]
+#: A study without what is derived from many models and draws.
+QUICK = """
+version = 1
+summary = "Takes no time."
+trajectory = "hub:lab/tiny@step0,step8,step100"
+tasks = ["induction"]
+ablations = ["zero"]
+prompts = 2
+untrained = 0
+null_draws = 0
+"""
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
+def specs(tmp_path):
+    """A folder of specs with the study ``quick``."""
+    (tmp_path / "specs" / "studies").mkdir(parents=True)
+    (tmp_path / "specs" / "studies" / "quick.toml").write_text(QUICK)
+    return tmp_path / "specs"
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path, specs):
     """Run a command line in an empty folder."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("CNTBENCH_SPECS", str(specs))
     return lambda *arguments: run_cli(monkeypatch, capsys, *arguments)
 
 
 def study(trajectory: str = ALL, *options: object) -> list[object]:
-    return ["run", "--trajectory", trajectory, *QUICK, "-j", 1, *options]
+    return ["run", "quick", "--trajectory", trajectory, "-j", 1, *options]
 
 
 def test_a_run_over_the_hub(cli, hub, tmp_path):
     code, out, err = cli(*study())
     assert (code, err) == (0, "")
     assert "Measured 3 checkpoints, found 0 measured before." in out
-    left = {path.name for path in (tmp_path / "work" / "runs" / "nano").iterdir()}
+    left = {path.name for path in (tmp_path / "work" / "runs" / "quick").iterdir()}
     assert left == {"study.json", "shards", "untrained", "results.nc", ".lock"}
 
 
@@ -46,7 +65,7 @@ def test_what_could_not_be_had_is_listed_and_tried_again(cli, hub):
         "  step4: missing: the repository has no such revision",
         "  step8: failed: could not be had: the hub answers 500. To go on without a network, put "
         "it into the hub cache where there is one: hf download lab/tiny config.json "
-        "model.safetensors --revision REVISION",
+        "tokenizer.json model.safetensors --revision REVISION",
     ]
     assert "step8: failed: could not be had" in out
     hub.mend()
@@ -101,7 +120,7 @@ def test_nothing_that_is_known_and_no_network_is_exit_code_2(cli, hub, monkeypat
 
 def test_plan_needs_one_checkpoint(cli, hub):
     spoil(hub.folder / "step0")
-    code, out, err = cli("plan", "--trajectory", ALL, *QUICK)
+    code, out, err = cli("plan", "quick")
     assert (code, err) == (0, "")
     assert "Checkpoints: 3, 0 of them measured before" in out
     assert hub.asked() == ["step0", "step8"]
@@ -126,7 +145,7 @@ def test_an_audit_lists_what_is_wrong(cli, hub, of):
     text = make_trouble(hub)
     if of != "trajectory":
         assert cli(*study(text))[0] == 3
-        text = {"results": "runs/nano/results.nc", "run": "runs/nano"}[of]
+        text = {"results": "runs/quick/results.nc", "run": "runs/quick"}[of]
         hub.requests.clear()
     code, out, err = cli("audit", text)
     assert (code, err) == (3, "")
@@ -188,15 +207,16 @@ def test_the_audit_of_a_run_without_a_result_says_so(cli, tmp_path):
     assert "results.nc: no such file" in err
 
 
-def test_the_environment_of_huggingface_hub_counts(hub, tmp_path):
+def test_the_environment_of_huggingface_hub_counts(hub, tmp_path, specs):
     """A process of its own, workers and all, which knows of the hub by its environment alone."""
     environment = os.environ | {
         "HF_ENDPOINT": hub.endpoint,
         "HF_HOME": str(tmp_path / "hf"),
         "CNTBENCH_CACHE": str(tmp_path / "cache"),
+        "CNTBENCH_SPECS": str(specs),
     }
-    command = [sys.executable, "-c", "from cntbench.cli import main; main()", *map(str, study())]
-    command[command.index("1")] = "2"
+    command = [sys.executable, "-c", "from cntbench.cli import main; main()", "run", "quick"]
+    command += ["-j", "2"]
 
     def ran(**more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -216,5 +236,5 @@ def test_the_environment_of_huggingface_hub_counts(hub, tmp_path):
     assert (again.returncode, again.stderr) == (0, "")
     assert "Measured 1 checkpoints, found 2 measured before." in again.stdout
     assert not hub.requests
-    film = open_results(tmp_path / "runs" / "nano" / "results.nc")
+    film = open_results(tmp_path / "runs" / "quick" / "results.nc")
     assert (film["status"] == "ok").all()

@@ -14,12 +14,11 @@ from huggingface_hub import constants, hf_hub_download
 from safetensors.torch import load_file, save_file
 from support.trajectories import Trap, as_pickle, spoil, write_trajectory
 
-from cntbench import runner
 from cntbench.catalogue import load_catalogue
 from cntbench.cells import Cells
 from cntbench.errors import CntbenchError
 from cntbench.plan import Plan, make_plan
-from cntbench.runner import Interrupted, run
+from cntbench.runner import Interrupted, Outcome, run
 from cntbench.storage import open_results
 
 ALL = "hub:lab/tiny@step0,step8,step100"
@@ -36,13 +35,14 @@ def plan_for(trajectory: str = ALL, **changes: object) -> Plan:
         "tasks": ("induction",),
         "ablations": ("zero",),
         "prompts": 2,
-        "untrained": 0,
+        "untrained": 1,
+        "null_draws": 0,
         **changes,
     }
     return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
 
 
-def statuses(outcome: runner.Outcome) -> dict[str, str]:
+def statuses(outcome: Outcome) -> dict[str, str]:
     status = outcome.tree["status"].sel(task="induction", ablation="zero")
     return dict(zip(status["checkpoint"].values.tolist(), status.values.tolist(), strict=True))
 
@@ -50,14 +50,14 @@ def statuses(outcome: runner.Outcome) -> dict[str, str]:
 @pytest.fixture
 def watch(monkeypatch):
     """Call a function whenever a checkpoint is about to be measured."""
-    attempt = Cells.attempt
+    measure = Cells.measure
 
     def watching(look):
-        def watched(self, checkpoint, folder):
-            look(checkpoint.name)
-            return attempt(self, checkpoint, folder)
+        def watched(self, subject, files):
+            look(subject.name)
+            measure(self, subject, files)
 
-        monkeypatch.setattr(Cells, "attempt", watched)
+        monkeypatch.setattr(Cells, "measure", watched)
 
     return watching
 
@@ -93,7 +93,7 @@ def wait_for(condition, seconds: float = 20) -> bool:
 def test_the_next_checkpoints_download_while_one_is_measured(hub, tmp_path, watch, keep):
     order = ["step0", "step8", "step100", "step101"]
     shutil.copytree(hub.folder / "step0", hub.folder / "step101")
-    plan = plan_for(f"{ALL},step101")
+    plan = plan_for(f"{ALL},step101", untrained=0)
     on_disk, early = [], []
 
     def look(name):

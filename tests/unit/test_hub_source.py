@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from support.text import write_tokenizer
 from support.trajectories import Trap, as_pickle, in_parts, write_trajectory
 
 from cntbench.errors import CheckpointError, MissingCheckpointError
@@ -28,8 +31,9 @@ def local(hub, name: str) -> str:
 
 def fill_cache(name: str, *files: str) -> None:
     """Put files into the hub cache as other programs do."""
-    for file in files or ("config.json", "model.safetensors"):
-        hf_hub_download("lab/tiny", file, revision=name)
+    for file in files or ("config.json", "tokenizer.json", "model.safetensors"):
+        with suppress(EntryNotFoundError):
+            hf_hub_download("lab/tiny", file, revision=name)
 
 
 @pytest.fixture
@@ -62,6 +66,7 @@ def test_opening_resolves_commits_and_reads_one_config(hub):
     assert checkpoint_files.read_shape(trajectory.config) == trajectory.shape
     assert set(hub.requests) == {
         ("GET", "", "refs"), ("HEAD", "step0", "config.json"), ("GET", "step0", "config.json"),
+        ("HEAD", "step0", "tokenizer.json"),
     }  # fmt: skip
 
 
@@ -82,7 +87,7 @@ def test_only_files_that_are_needed_are_asked_for(hub, tmp_path, other):
     before = local(hub, "step0")
     other(folder)
     needed = {path.name for path in folder.iterdir()} - {"generation_config.json"}
-    for name in ("README.md", "tokenizer.json", "evil.py", "optimizer.pt", "flax_model.msgpack"):
+    for name in ("README.md", "vocab.json", "evil.py", "optimizer.pt", "flax_model.msgpack"):
         (folder / name).write_text("x")
     if (folder / "model.safetensors").exists():
         shutil.copy(folder / "config.json", folder / "pytorch_model.bin")
@@ -251,8 +256,31 @@ def test_offline_the_same_trajectory_opens_with_the_same_commits(hub, offline, t
     with pytest.raises(CheckpointError) as caught:
         trajectory.checkpoints[2].origin.fetch(tmp_path / "room")
     assert "hub:lab/tiny@step100: could not be had: HF_HUB_OFFLINE is set" in str(caught.value)
-    assert "hf download lab/tiny config.json model.safetensors --revision" in str(caught.value)
+    assert "hf download lab/tiny config.json tokenizer.json model.safetensors --revision" in str(
+        caught.value
+    )
     assert not hub.requests
+
+
+def test_the_tokenizer_of_the_first_revision_is_kept_and_counts(hub, offline):
+    write_tokenizer(hub.folder / "step0", ["a text of some words"], size=300)
+    online = open_trajectory(ALL, quiet)
+    assert (
+        online.tokenizer.path.read_bytes() == (hub.folder / "step0" / "tokenizer.json").read_bytes()
+    )
+    assert 0 not in online.language.vocabulary, "the first token is special"
+    hub.requests.clear()
+    offline()
+    trajectory = open_trajectory(ALL, quiet)
+    assert trajectory.tokenizer.identity == online.tokenizer.identity
+    assert not hub.requests
+
+
+def test_offline_a_tokenizer_of_which_nothing_is_known_is_not_taken_for_none(hub, offline):
+    fill_cache("step0", "config.json", "model.safetensors")
+    offline()
+    with pytest.raises(CheckpointError, match="step0: could not be had: HF_HUB_OFFLINE is set"):
+        open_trajectory(ALL, quiet)
 
 
 def test_offline_the_hub_cache_tells_commits_if_nothing_else_does(hub, offline):

@@ -104,7 +104,7 @@ def test_untrained_models_are_measured_beside_the_trajectory(plan, tmp_path):
     assert list(others["seed"].values) == [2**31, 2**31 + 1]
     assert others["influence"].dims == ("task", "ablation", "seed", "source", "target")
     config = plan.trajectory.config
-    made = [plan.trajectory.initialise(model, config)[1] for model in plan.untrained]
+    made = [plan.trajectory.read(model, config)[1] for model in plan.untrained]
     methods = [entry.method for entry in plan.ablations]
     for i, model in enumerate(made):
         direct = influence(model, plan.prompts()[0], methods).influence.astype(np.float32)
@@ -150,18 +150,17 @@ def test_a_finished_run_is_not_worked_out_again(plan, tmp_path, monkeypatch):
 
 
 def test_an_untrained_model_that_fails_costs_no_other(plan, tmp_path, monkeypatch):
-    initialise = Trajectory.initialise
+    read = Trajectory.read
 
-    def failing(self, model, folder):
-        if model == plan.untrained[0]:
+    def failing(self, subject, folder):
+        if subject == plan.untrained[0]:
             raise ValueError("no such model")
-        return initialise(self, model, folder)
+        return read(self, subject, folder)
 
-    monkeypatch.setattr(Trajectory, "initialise", failing)
+    monkeypatch.setattr(Trajectory, "read", failing)
     outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet)
-    assert outcome.failed == {
-        plan.untrained[0].name: Failure("failed", "ValueError: no such model")
-    }
+    failure = Failure("failed", "ValueError: no such model")
+    assert outcome.failed == {plan.untrained[0].name: failure}
     assert outcome.measured == 3
     assert list(outcome.tree["untrained"]["seed"].values) == [2**31 + 1]
 

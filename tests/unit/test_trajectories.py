@@ -260,7 +260,7 @@ def test_untrained_models_have_seeds_that_no_trajectory_has(tmp_path):
     trajectory = open_trajectory(f"dir:{write_trajectory(tmp_path)}", quiet)
     models = trajectory.untrained(3)
     assert [model.seed for model in models] == [2**31, 2**31 + 1, 2**31 + 2]
-    checkpoint, decoder = trajectory.initialise(models[0], trajectory.config)
+    checkpoint, decoder = trajectory.read(models[0], trajectory.config)
     assert (checkpoint.name, checkpoint.step) == ("untrained2147483648", 0)
     assert decoder.unembed.weight.dtype == torch.float32
     assert decoder.components == trajectory.shape.components

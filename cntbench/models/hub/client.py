@@ -14,7 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import (
+    _CACHED_NO_EXIST,
+    constants,
+    hf_hub_download,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -125,6 +130,11 @@ def file(
         If it could not be had.
     """
     _hush()
+    if (
+        room is None
+        and try_to_load_from_cache(repository, name, revision=commit) is _CACHED_NO_EXIST
+    ):
+        return None
     for pause in (*PAUSES, None):
         try:
             return Path(
@@ -201,7 +211,7 @@ def offline_hint(repository: str) -> str:
     """Return how to go on without a network."""
     return (
         "To go on without a network, put it into the hub cache where there is one: hf download "
-        f"{repository} config.json model.safetensors --revision REVISION"
+        f"{repository} config.json tokenizer.json model.safetensors --revision REVISION"
     )
 
 

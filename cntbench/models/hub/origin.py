@@ -51,16 +51,25 @@ class HubRevision:
         """Return the same revision at the commit that it stood for before."""
         return replace(self, commit=identity)
 
-    def config(self) -> Path | None:
-        """Return the ``config.json``, kept in the hub cache; None if there is none.
+    def file(self, name: str, room: Path | None = None) -> Path | None:
+        """Return a file of the commit, None if it has no such file.
+
+        Parameters
+        ----------
+        name
+            The file's.
+        room
+            Folder to download into; without one, the hub cache, where it stays.
 
         Raises
         ------
         CheckpointError
             If it could not be had.
         """
-        folder = client.cached(self.repository, self.commit)
-        return folder / CONFIG if folder else self._get(CONFIG, None)
+        cut_off = self.unreachable if self.cut_off else ""
+        return client.file(
+            self.repository, self.commit, name, where=str(self), room=room, cut_off=cut_off
+        )
 
     def fetch(self, room: Path | None = None) -> Path:
         """Return the folder of the files: the hub cache's, or the room that they are loaded into.
@@ -75,8 +84,8 @@ class HubRevision:
             return folder
         if room:
             shutil.rmtree(room, ignore_errors=True)
-        config = self._get(CONFIG, room)
-        files = weight_files.collect(lambda name: self._get(name, room)) if config else None
+        config = self.file(CONFIG, room)
+        files = weight_files.collect(lambda name: self.file(name, room)) if config else None
         if config is None or files is None:
             lacking = weight_files.EXPECTED if config else CONFIG
             raise MissingCheckpointError(f"the revision has no {lacking}", where=str(self))
@@ -93,12 +102,6 @@ class HubRevision:
             f"could not be had: {self.unreachable}",
             where=str(self),
             hint=client.offline_hint(self.repository),
-        )
-
-    def _get(self, name: str, room: Path | None) -> Path | None:
-        cut_off = self.unreachable if self.cut_off else ""
-        return client.file(
-            self.repository, self.commit, name, where=str(self), room=room, cut_off=cut_off
         )
 
 

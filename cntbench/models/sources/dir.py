@@ -60,8 +60,8 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
         f"dir:{root.resolve()}",
         shape,
         checkpoints,
-        config=config,
         tokenizer=ModelTokenizer.beside(root, *folders.values()),
+        config=config,
     )
 
 

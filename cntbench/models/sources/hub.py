@@ -1,7 +1,8 @@
 """hub:ORG/NAME@step1000..step143000:1000, revisions of a repository of the Hugging Face hub.
 
 Revisions are names separated by commas (``step0,step512``), ranges with their stride, or a schedule
-(``pythia``). They are resolved once to commits. Files come from the hub cache, or are downloaded.
+(``pythia``). They are resolved once to commits. Files come from the hub cache, or are downloaded;
+the config and the tokenizer of the first revision stay there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from huggingface_hub.utils import validate_repo_id
 from cntbench.errors import CheckpointError, MissingCheckpointError
 from cntbench.models import checkpoint_files
 from cntbench.models.hub import client, revisions
-from cntbench.models.hub.origin import HubRevision
+from cntbench.models.hub.origin import CONFIG, HubRevision
+from cntbench.models.tokenizer import FILE as TOKENIZER
+from cntbench.models.tokenizer import ModelTokenizer
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 
 #: Revisions that an error names.
@@ -23,7 +26,7 @@ _NAMED = 8
 
 
 def open_trajectory(where: str, progress: Progress) -> Trajectory:
-    """Resolve revisions to commits and read the config of the first one that there is.
+    """Resolve revisions to commits; read config and tokenizer of the first one that there is.
 
     Revisions that the repository does not have are gaps in the trajectory.
 
@@ -51,31 +54,36 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
     present = [origin for origin in origins if origin.commit]
     if not present:
         raise _nothing(origins, known, repository)
-    config = _config(present).parent
+    config, tokenizer = _described(present)
     progress("resolving revisions", len(wanted), len(wanted))
     checkpoints = tuple(
         Checkpoint(name, step, "", origin)
         for (name, step), origin in zip(wanted, origins, strict=True)
     )
     shape = checkpoint_files.read_shape(config)
-    return Trajectory(f"hub:{repository}", shape, checkpoints, config=config)
+    return Trajectory(
+        f"hub:{repository}",
+        shape,
+        checkpoints,
+        tokenizer=ModelTokenizer(tokenizer) if tokenizer else None,
+        config=config,
+    )
 
 
-def _config(present: Sequence[HubRevision]) -> Path:
-    """Return the first config that there is."""
+def _described(present: Sequence[HubRevision]) -> tuple[Path, Path | None]:
+    """Return the folder of the first config that there is, and the tokenizer of its revision."""
     problem: CheckpointError = MissingCheckpointError(
         "none of the revisions has a config.json", where=str(present[0])
     )
     for origin in present:
         try:
-            path = origin.config()
+            config = origin.file(CONFIG)
+            if config is not None:
+                return config.parent, origin.file(TOKENIZER)
         except CheckpointError as error:
             if not origin.cut_off:
                 raise
             problem = error
-        else:
-            if path is not None:
-                return path
     raise problem
 
 

@@ -62,4 +62,4 @@ def _read(recipe: Recipe, folder: Path) -> Trajectory:
             where=str(folder),
             hint="Delete the folder; it will be trained again.",
         ) from None
-    return Trajectory(f"nano:seed={recipe.seed}", shape, checkpoints, recipe.chain(), config)
+    return Trajectory(f"nano:seed={recipe.seed}", shape, checkpoints, recipe.chain(), config=config)
