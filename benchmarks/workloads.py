@@ -32,6 +32,12 @@ class Shape:
     vocabulary: int
     rotary: float = 0.25
 
+    @property
+    def products(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of a layer's maps."""
+        hidden = self.hidden
+        return [(hidden, 3 * hidden), (hidden, hidden), (hidden, self.mlp), (self.mlp, hidden)]
+
     def config(self) -> PreTrainedConfig:
         """Return the model's config."""
         return GPTNeoXConfig(
@@ -77,6 +83,13 @@ class LlamaShape(Shape):
     """Sizes of a Llama model, embeddings tied."""
 
     key_heads: int = 1
+
+    @property
+    def products(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of a layer's maps."""
+        hidden, mlp = self.hidden, self.mlp
+        made = hidden + 2 * hidden // self.heads * self.key_heads
+        return [(hidden, made), (hidden, hidden), (hidden, mlp), (hidden, mlp), (mlp, hidden)]
 
     def config(self) -> PreTrainedConfig:
         """Return the model's config."""

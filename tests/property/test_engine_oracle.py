@@ -12,7 +12,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.memory import peak_bytes
-from support.models import decoder, random_gpt_neox, random_prompts
+from support.models import decoder, random_gpt_neox, random_model, random_prompts
 from support.oracle import oracle_influence
 from support.strategies import models
 
@@ -80,12 +80,14 @@ def test_the_engine_equals_the_oracle(workload, methods, observe_all, seed):
         close(found.readout_effect[i], effects)
 
 
-def test_single_precision_is_within_its_rounding():
+@pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama"])
+def test_single_precision_is_within_its_rounding(architecture):
     shape = {"layers": 3, "heads": 4, "width": 16, "mlp": 128, "vocabulary": 40}
     prompts = random_prompts(count=3, length=12, scored=5, vocabulary=40)
     ablation = Ablation("zero", zero.Parameters(), relative_l2.measure)
-    found = influence(decoder(random_gpt_neox(**shape)), prompts, [ablation], effects=READOUTS)
-    exact = random_gpt_neox(**shape, dtype=torch.float64)
+    single = decoder(random_model(architecture, **shape))
+    found = influence(single, prompts, [ablation], effects=READOUTS)
+    exact = random_model(architecture, **shape, dtype=torch.float64)
     expected, values, effects = oracle_influence(exact, prompts, zero.Parameters(), "relative_l2")
     close(found.influence[0], expected, rtol=1e-5, atol=1e-6)
     close(found.readout_value, values, rtol=1e-5, atol=1e-6)

@@ -76,7 +76,7 @@ VARIANTS = {
     "Llama, biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
     "Llama, tied": ("llama", {"tie_word_embeddings": True}),
     "Llama, another epsilon": ("llama", {"rms_norm_eps": 0.3}),
-    **{f"Llama, {activation}": ("llama", {"hidden_act": activation}) for activation in ACTIVATIONS},
+    "Llama, gelu_new": ("llama", {"hidden_act": "gelu_new"}),
     **{f"Llama, {kind} angles": ("llama", scaled(kind)) for kind in SCALED},
     "Mistral": ("mistral", {}),
     "Mistral, narrow heads": ("mistral", {"heads": 4, "key_heads": 2, "head_dim": 2}),
@@ -90,7 +90,7 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
+@pytest.fixture(scope="module", params=VARIANTS.values(), ids=VARIANTS.keys())
 def model(request):
     """A random model of transformers."""
     architecture, options = request.param
@@ -151,7 +151,9 @@ def test_logits_are_those_of_transformers(model, truth):
 def test_logits_are_those_of_the_attention_that_transformers_takes_by_itself(model):
     model.set_attn_implementation("sdpa")
     with torch.no_grad():
-        close(logits(decoder(model), TOKENS), model(TOKENS).logits)
+        theirs = model(TOKENS).logits
+    model.set_attn_implementation("eager")
+    close(logits(decoder(model), TOKENS), theirs)
 
 
 def test_contributions_and_bias_sum_to_the_attention_output(model, truth):
