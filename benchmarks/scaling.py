@@ -24,7 +24,8 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.race import TUNED, Worker
+from benchmarks.contenders import TUNED
+from benchmarks.race import Worker
 from benchmarks.timing import turns
 from benchmarks.workloads import S, Shape, W, Workload, decoder
 from cntbench import influence

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.contenders import CONTENDERS
 from benchmarks.memory import peak
 from benchmarks.opponents import hooks
-from benchmarks.race import CONTENDERS, processor_time, table
+from benchmarks.race import processor_time, table
 from benchmarks.workloads import (
     NANO,
     PYTHIA_14M,
