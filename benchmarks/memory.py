@@ -1,4 +1,4 @@
-"""Peak memory of a contender: fresh workers, started as a run starts them.
+"""Peak memory of a contender: fresh workers, forked from a server that has the engine's libraries.
 
     python -m benchmarks.memory W engine
 
@@ -9,6 +9,7 @@ that processes share are counted once. The allocator's thresholds are raised as 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from pathlib import Path
 
 from benchmarks.race import ROOT, TUNED, contender
 from benchmarks.workloads import weights
-from cntbench.processes import worker_context
+
+#: What the workers share; those of a run share what files and metrics take, too.
+PRELOADED = ["cntbench.influence", "cntbench.models.checkpoint_files", "cntbench.freeze"]
 
 
 def peak(workload: str, name: str, *, workers: int = 2, threads: int = 1) -> float:
@@ -38,9 +41,10 @@ def _once(name: str, workload: str, share: int, of: int) -> None:
 
 
 def _watch(workload: str, name: str, workers: int) -> float:
-    context = worker_context()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
     crew = [
-        context.Process(target=_once, args=(name, workload, share, workers))  # type: ignore[attr-defined]
+        context.Process(target=_once, args=(name, workload, share, workers))
         for share in range(workers)
     ]
     highest, waiting = 0, list(crew)

@@ -5,8 +5,10 @@
 Each worker is a process with one thread, the allocator's thresholds raised (page faults would
 otherwise double the time of whoever allocates most); one core's share of the prompts goes to each.
 Contenders take turns, round by round, so that they meet the same disturbances; the time of a round
-is that of its slowest worker. All contenders of a worker share the same weights. Peers that are
-installed (`benchmarks.peers`) take part if they are named:
+is that of its slowest worker. All contenders of a worker share the same weights. A contender whose
+name ends in *fused* has its linear layers run by the operator that the engine takes: what is left
+between the two is the sweep's alone. Peers (`benchmarks.peers`) take part if they are installed and
+named:
 
     python -m benchmarks.race W --contenders "engine,transformer-lens,nnsight,plain"
 """
@@ -21,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +33,14 @@ TUNED = {
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
     "MALLOC_TOP_PAD_": str(2**26),
 }
-CONTENDERS = ("engine", "no unembedding", "where scored", "plain")
+CONTENDERS = (
+    "engine",
+    "no unembedding fused",
+    "no unembedding",
+    "where scored fused",
+    "where scored",
+    "plain",
+)
 
 
 @dataclass
@@ -112,7 +122,7 @@ def contender(name: str, workload: str, share: int, of: int) -> Callable[[], obj
             readouts=work.effects,  # the opponents compute no others
             observe_all=work.observe_all,
         )
-    from benchmarks.opponents import Unembedding, hooks
+    from benchmarks.opponents import Unembedding, by_the_engines_kernel, hooks
     from benchmarks.peers import PEERS, missing, peer
 
     if name in PEERS:
@@ -121,12 +131,18 @@ def contender(name: str, workload: str, share: int, of: int) -> Callable[[], obj
             raise SystemExit(why)
         return lambda: hooks(work, prompts, "everywhere", model=peer(name, work.shape))
     name, _, batch = name.partition("@")
+    fused, name = name.endswith(" fused"), name.removesuffix(" fused")
     unembedding: Unembedding = {
         "plain": "everywhere",
         "where scored": "scored",
         "no unembedding": "none",
     }[name]
-    return lambda: hooks(work, prompts, unembedding, int(batch) if batch else None)
+
+    def run() -> object:
+        with by_the_engines_kernel() if fused else nullcontext():
+            return hooks(work, prompts, unembedding, int(batch) if batch else None)
+
+    return run
 
 
 def processor_time(

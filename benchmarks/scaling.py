@@ -4,10 +4,10 @@
     python -m benchmarks.scaling layers prompts --rounds 9
 
 Entries of a series take turns in one process of one thread, round by round; the time is the median.
-Beside each stand plain matrix products of the entry's own shapes, by the fastest kernel that torch
-has, timed in the same rounds: the *share of the floor* is the engine's FLOPs per second over those
-of the products. FLOPs are those of `cntbench.engine.prediction`, attention's own products among
-them. *models* are of real sizes; the last series starts processes.
+Beside each stand plain affine maps of the entry's own shapes, by the engine's kernel, in the same
+rounds: the *share of the floor* is the engine's FLOPs per second over those of these maps. FLOPs
+are those of `cntbench.engine.prediction`, attention's own products among them. *models* are of real
+sizes; the last series starts processes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MODELS: Mapping[str, Workload] = {
     "Pythia-14M": W.but(prompts=8),
     "SmolLM2-135M": S.but(prompts=1),
 }
-#: Rows of the plain product: as many as the engine takes through a stage at once.
+#: Rows of the plain maps: as many as the engine takes through a stage at once.
 ROWS = chunking.STAGE_ROWS_AT_ONCE
 
 Limits = Callable[[], AbstractContextManager[object]]
@@ -79,7 +79,7 @@ class Timed:
     flops
         Counted.
     floor
-        FLOPs per second of a plain product of its shapes.
+        FLOPs per second of plain affine maps of its shapes.
     """
 
     label: str
@@ -89,7 +89,7 @@ class Timed:
 
     @property
     def share(self) -> float:
-        """The engine's FLOPs per second over those of the plain product."""
+        """The engine's FLOPs per second over those of the plain maps."""
         return self.flops / self.seconds / self.floor
 
 
@@ -142,7 +142,7 @@ def rows_at_once(count: int) -> Iterator[None]:
 def measure(
     entries: Sequence[Entry], *, rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> list[Timed]:
-    """Time the entries of a series and plain products of their shapes, in turns."""
+    """Time the entries of a series and plain affine maps of their shapes, in turns."""
     contenders: dict[tuple[str, int], Callable[[], object]] = {}
     flops, of_product = [], []
     for number, entry in enumerate(entries):
@@ -184,8 +184,8 @@ def _engine(entry: Entry) -> tuple[Callable[[], object], int]:
 
 
 def _product(shape: Shape) -> tuple[Callable[[], object], int]:
-    """Return plain products of a layer's shapes, and their FLOPs."""
-    given = [(torch.randn(ROWS, a), torch.randn(b, a), torch.zeros(b)) for a, b in shape.products]
+    """Return plain affine maps of a layer's shapes, and their FLOPs."""
+    given = [(torch.randn(ROWS, a), torch.randn(b, a), torch.randn(b)) for a, b in shape.products]
     times = 4
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""What stands around the engine: metrics, files, checkpoints, and a whole run.
+"""What stands around the engine: files, checkpoints, and a whole run.
 
 On a film of the default study's shape: 7 tasks, 3 ablations, 143 checkpoints, 15 components.
 """
@@ -13,18 +13,16 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from support.films import random_film
-from support.graphs import to_graph
 from transformers import GPTNeoXForCausalLM
 
+from benchmarks.films import CHECKPOINTS, study_film
 from benchmarks.timing import ratio, turns
 from benchmarks.workloads import NANO
 from cntbench.catalogue import load_catalogue
 from cntbench.components import components
-from cntbench.dataset import usable
+from cntbench.derived import derived
 from cntbench.estimate import result_bytes
 from cntbench.golden import moves, report
-from cntbench.metrics._film import film_metrics
 from cntbench.models.trajectory import open_trajectory
 from cntbench.plan import make_plan
 from cntbench.plugins import room
@@ -32,8 +30,6 @@ from cntbench.runner import run
 from cntbench.storage import open_results, write_results
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nano"
-CHECKPOINTS = 143
-METRICS = room("metric")
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -42,59 +38,20 @@ def quiet(what: str, done: int, total: int) -> None:
 
 @pytest.fixture(scope="module")
 def film() -> xr.Dataset:
-    study = load_catalogue().study("nano").spec
-    return random_film(
-        names=[f"step{8 * i}" for i in range(CHECKPOINTS)],
-        tasks=study.tasks,
-        ablations=study.ablations,
-        layers=NANO.layers,
-        heads=NANO.heads,
-    )
+    return study_film()
 
 
 @pytest.fixture(scope="module")
 def result(film) -> xr.DataTree:
-    metrics = film_metrics(film["influence"], usable(film))
-    return xr.DataTree.from_dict({"/": film, "/metrics": metrics})
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_metrics_beside_their_references(name, film, benchmark):
-    module, influence = METRICS[name].module, film["influence"].values
-    part = influence[0, 0]  # one task by one ablation: the opponent is slow
-
-    def opponent():
-        graphs = [to_graph(moment) for moment in part]
-        if module.METRIC.per == "transition":
-            pairs = itertools.pairwise(graphs)
-            return np.array([np.nan, *(module.reference(a, b) for a, b in pairs)])
-        values = [module.reference(graph) for graph in graphs]
-        if module.METRIC.per == "graph":
-            return np.array(values)
-        return np.array([[value[node] for node in range(part.shape[-1])] for value in values])
-
-    def vectorised():
-        return module.compute(influence)
-
-    np.testing.assert_allclose(vectorised()[0, 0], opponent(), rtol=1e-6, atol=1e-9)
-    seconds = turns({"vectorised": vectorised, "opponent": opponent}, rounds=3)
-    parts = influence.shape[0] * influence.shape[1]
-    faster = parts * ratio(seconds["vectorised"], seconds["opponent"])
-    benchmark.extra_info |= {"opponent": "networkx or a loop, graph by graph", "ratio": faster}
-    benchmark.pedantic(vectorised, rounds=3)
-    assert faster >= 20
-
-
-def test_all_metrics_of_a_film(film, benchmark):
-    found = benchmark.pedantic(film_metrics, args=(film["influence"], usable(film)), rounds=3)
-    assert set(found) == set(METRICS)
-    assert found["gini"].notnull().all()
+    groups = derived(film, None, seed=0, draws=0, jobs=1, progress=quiet)
+    return xr.DataTree.from_dict({"/": film, **groups})
 
 
 def test_a_result_is_written(result, benchmark, tmp_path):
     path = tmp_path / "results.nc"
     benchmark.pedantic(write_results, args=(result, path), rounds=2)
-    numbers = result_bytes(components(NANO.layers, NANO.heads, parallel=True), 7, 3, CHECKPOINTS)
+    nodes = components(NANO.layers, NANO.heads, parallel=True)
+    numbers = result_bytes(nodes, 7, 3, CHECKPOINTS, untrained=0, null_draws=0)
     counted = sum(
         variable.nbytes
         for group in result.subtree
@@ -114,7 +71,7 @@ def test_a_result_is_read(result, benchmark, tmp_path):
     back = benchmark.pedantic(open_results, args=(path,), rounds=2)
     for name in ("influence", "readout_effect", "edge_effect"):
         np.testing.assert_array_equal(back[name], result[name])
-    assert set(back["metrics"].data_vars) == set(METRICS)
+    assert set(back["metrics"].data_vars) == set(room("metric"))
 
 
 def test_a_checkpoint_is_loaded(benchmark):
@@ -122,7 +79,7 @@ def test_a_checkpoint_is_loaded(benchmark):
     checkpoint = trajectory.checkpoints[-1]
 
     def opponent():
-        return GPTNeoXForCausalLM.from_pretrained(checkpoint.folder, dtype=torch.float32)
+        return GPTNeoXForCausalLM.from_pretrained(checkpoint.origin.fetch(), dtype=torch.float32)
 
     def load():
         return trajectory.load(checkpoint)

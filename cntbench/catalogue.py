@@ -1,7 +1,8 @@
 """All specs there are: the shipped ones and the user's, found by file name and checked together.
 
 A folder of specs holds tasks (``*.toml``, ``controls/*.toml``), ``ablations/*.toml``,
-``studies/*.toml`` and planted circuits (``planted/*.toml``). One bad file stops the collection.
+``studies/*.toml``, ``claims/*.toml``, backbones (``backbones/*.toml``) and planted circuits
+(``planted/*.toml``). One bad file stops the collection.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from cntbench import plugins
+from cntbench.backbones._base import Backbone
+from cntbench.dynamics.claim import Claim
 from cntbench.engine.ablation import Ablation, check
-from cntbench.errors import SpecError, nearest, unknown
+from cntbench.errors import CntbenchError, SpecError, nearest, unknown
 from cntbench.folders import spec_folders
 from cntbench.models.planted.circuit import Circuit
 from cntbench.prompts import Language, Prompt, Prompts, generate
@@ -24,6 +27,8 @@ FOLDERS = {
     "controls": "task",
     "ablations": "ablation",
     "studies": "study",
+    "backbones": "backbone",
+    "claims": "claim",
     "planted": "planted circuit",
 }
 
@@ -40,22 +45,47 @@ class Generator(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A task spec with its generator."""
+    """A task spec with its generator.
+
+    Parameters
+    ----------
+    name, path
+        The file's.
+    control
+        Whether it is a control.
+    needs_text
+        Whether it asks for a model with a tokenizer.
+    spec, generator
+        What the file says.
+    """
 
     name: str
     path: Path
     control: bool
+    needs_text: bool
     spec: TaskSpec
     generator: Generator
 
     def prompts(self, language: Language, *, count: int, seed: int) -> Prompts:
-        """Make the task's prompts; the same ones for the same language, seed and version."""
+        """Make the task's prompts; the same ones for the same language, seed and version.
+
+        Raises
+        ------
+        CntbenchError
+            If the language lacks what the task needs.
+        """
+        if self.spec.bos and language.beginning is None:
+            raise CntbenchError(
+                "has bos = true, and the model has no token for the beginning of a text",
+                hint="Leave bos out, or name the token in the model's config.json: bos_token_id.",
+            )
         return generate(
             self.generator.make,
             language,
             n_prompts=count,
             seed=seed,
             stream=f"{self.name}@{self.spec.version}",
+            bos=language.beginning if self.spec.bos else None,
         )
 
 
@@ -86,12 +116,25 @@ class Catalogue:
     ablations: Mapping[str, AblationEntry]
     studies: Mapping[str, StudyEntry]
     planted: Mapping[str, Circuit]
+    backbones: Mapping[str, Backbone]
+    claims: Mapping[str, Claim]
 
     def study(self, name: str) -> StudyEntry:
         """Return a study, or raise an error that names the nearest match."""
         if name not in self.studies:
             raise unknown("study", name, self.studies)
         return self.studies[name]
+
+    def some_claims(self, names: Sequence[str] | None = None) -> tuple[Claim, ...]:
+        """Return claims by their names, or all; an unknown one is an error."""
+        if names is None:
+            return tuple(self.claims.values())
+        if not names:
+            raise SpecError("no claims are named", hint=nearest("", self.claims))
+        for name in names:
+            if name not in self.claims:
+                raise unknown("claim", name, self.claims)
+        return tuple(self.claims[name] for name in dict.fromkeys(names))
 
     def amend(self, entry: StudyEntry, changes: Mapping[str, Any]) -> StudyEntry:
         """Return a study with some of its keys changed, checked like a file."""
@@ -137,6 +180,8 @@ def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
         ablations=_each(files["ablation"], _ablation),
         studies=_each(files["study"], _study),
         planted=_each(files["planted circuit"], Circuit.read),
+        backbones=_each(files["backbone"], Backbone.read),
+        claims=_each(files["claim"], Claim.read),
     )
     for entry in catalogue.studies.values():
         catalogue.check(entry, where=str(entry.path))
@@ -170,7 +215,14 @@ def _task(path: Path) -> Task:
     spec = build(TaskSpec, read_toml(path), where=where)
     module = plugins.find("generator", spec.generator, where=where)
     generator = build(module.Parameters, spec.parameters, where=where, prefix="parameters.")
-    return Task(path.stem, path, path.parent.name == "controls", spec, generator)
+    return Task(
+        path.stem,
+        path,
+        control=path.parent.name == "controls",
+        needs_text=getattr(module, "NEEDS_TEXT", False),
+        spec=spec,
+        generator=generator,
+    )
 
 
 def _ablation(path: Path) -> AblationEntry:

@@ -17,11 +17,17 @@ import torch
 
 from cntbench import plugins
 from cntbench.components import Component, feasible
+from cntbench.dynamics.null_summary import STATISTICS
+from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS
+from cntbench.dynamics.roles import ROLES
+from cntbench.dynamics.verdict_groups import OF_CLAIMS, OF_PHASES, OF_TESTS, SIZES
 from cntbench.engine.prediction import Call, predicted_bytes, predicted_work
 from cntbench.engine.work import Work, total
+from cntbench.errors import CheckpointError
 from cntbench.influence import influence
-from cntbench.metrics._base import Metric
+from cntbench.metrics._base import DIMS, LAGS, Metric
 from cntbench.models.decoder import Decoder
+from cntbench.models.trajectory import Trajectory
 from cntbench.plan import Plan
 from cntbench.run_folder import RunFolder
 from cntbench.schema import VARIABLES
@@ -86,6 +92,8 @@ class Estimate:
         Names.
     checkpoints, done
         Number of checkpoints, and how many of them lie measured in the folder of the run.
+    untrained
+        Number of untrained models that are to be measured too.
     ablations
         Their names.
     components, edges
@@ -106,6 +114,7 @@ class Estimate:
     trajectory: str
     checkpoints: int
     done: int
+    untrained: int
     ablations: tuple[str, ...]
     components: int
     edges: int
@@ -137,8 +146,9 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Time for what is missing [s]: an estimate. A checkpoint is measured by one process."""
-        return math.ceil(self.missing / self.jobs) * self.seconds_per_checkpoint
+        """Time to measure what is missing [s]: an estimate. One process measures one model."""
+        models = self.missing + self.untrained
+        return math.ceil(models / self.jobs) * self.seconds_per_checkpoint
 
 
 def estimate(
@@ -149,7 +159,9 @@ def estimate(
     memory_budget: int = 2**30,
     clock: Clock = time.perf_counter,
 ) -> Estimate:
-    """Say what a run of a plan would do; takes a few seconds, and writes nothing.
+    """Say what a run of a plan would do; takes a few seconds.
+
+    It writes nothing, but a checkpoint of the hub that is not in the hub cache is downloaded there.
 
     Parameters
     ----------
@@ -163,13 +175,11 @@ def estimate(
     Raises
     ------
     CntbenchError
-        If the folder belongs to another study, or the first checkpoint cannot be read.
+        If the folder belongs to another study, or no checkpoint can be read.
     """
-    folder.check(plan)
+    plan = folder.check(plan)
     checkpoints = plan.trajectory.checkpoints
-    start = clock()
-    model = plan.trajectory.load(checkpoints[0])
-    loading = clock() - start
+    model, loading = _first_model(plan.trajectory, clock)
     calls = _calls(plan, model, memory_budget)
     costs = tuple(_cost(task.name, call) for task, call in zip(plan.tasks, calls, strict=True))
     nodes = plan.trajectory.shape.components
@@ -177,13 +187,22 @@ def estimate(
         study=plan.study.name,
         trajectory=plan.trajectory.identity,
         checkpoints=len(checkpoints),
-        done=sum(folder.shard(checkpoint.name).is_file() for checkpoint in checkpoints),
+        done=sum(folder.shard(checkpoint).is_file() for checkpoint in checkpoints),
+        untrained=sum(not folder.shard(model).is_file() for model in plan.untrained),
         ablations=tuple(entry.name for entry in plan.ablations),
         components=len(nodes),
         edges=int(feasible(nodes).sum()),
         tasks=costs,
         model=_weights(model),
-        size=result_bytes(nodes, len(plan.tasks), len(plan.ablations), len(checkpoints)),
+        size=result_bytes(
+            nodes,
+            len(plan.tasks),
+            len(plan.ablations),
+            len(checkpoints),
+            untrained=len(plan.untrained),
+            null_draws=plan.study.spec.null_draws,
+            tests=[len(claim.tests) for claim in plan.claims],
+        ),
         jobs=jobs,
         speed=Speed(measured_rate(calls, plan.study.spec.seed, clock), loading),
     )
@@ -218,26 +237,68 @@ def measured_rate(calls: Sequence[Call], seed: int, clock: Clock = time.perf_cou
     return done / passed
 
 
-def result_bytes(nodes: Sequence[Component], tasks: int, ablations: int, checkpoints: int) -> int:
-    """Return the size of all numbers of a result, before compression [bytes]."""
+def result_bytes(
+    nodes: Sequence[Component],
+    tasks: int,
+    ablations: int,
+    checkpoints: int,
+    *,
+    untrained: int,
+    null_draws: int,
+    tests: Sequence[int],
+) -> int:
+    """Return the size of all numbers of a result, before compression [bytes].
+
+    ``tests`` are the numbers of tests of each claim.
+    """
     sizes = {
         "task": tasks,
         "ablation": ablations,
         "readout": len(READOUTS),
         "checkpoint": checkpoints,
+        "other_checkpoint": checkpoints,
         "source": len(nodes),
         "target": len(nodes),
+        "component": len(nodes),
+        "layer": len({node.layer for node in nodes}),
+        "lag": len(LAGS),
+        **SIZES,
     }
-    film = sum(
-        math.prod(sizes[dim] for dim in variable.dims) * 4
+    numbers = sum(
+        math.prod(sizes[dim] for dim in variable.dims)
         for variable in VARIABLES.values()
         if variable.type == "float"
     )
-    metrics: list[Metric] = [plugin.module.METRIC for plugin in plugins.room("metric").values()]
-    graphs = tasks * ablations * checkpoints
-    return film + sum(
-        graphs * 8 * (len(nodes) if metric.per in ("source", "target") else 1) for metric in metrics
-    )
+    cells = tasks * ablations
+    numbers += cells * untrained * 2 * len(nodes) ** 2
+    of_roles = len(OF_COMPONENTS) * len(nodes) + len(OF_CHECKPOINTS)
+    numbers += cells * checkpoints * len(ROLES) * of_roles
+    for plugin in plugins.room("metric").values():
+        metric: Metric = plugin.module.METRIC
+        size = cells * math.prod(sizes[dim] for dim in DIMS[metric.per])
+        numbers += 2 * size  # in double precision
+        if null_draws and metric.null is not None:
+            numbers += len(STATISTICS) * size
+    if null_draws and tests:
+        of_phases = sum(math.prod(sizes[dim] for dim in dims) for dims, _ in OF_PHASES.values())
+        of_claims = len(tests) * (len(OF_CLAIMS) + len(OF_TESTS) * max(tests))
+        numbers += 2 * cells * (of_phases + of_claims)  # in double precision
+    return numbers * 4
+
+
+def _first_model(trajectory: Trajectory, clock: Clock) -> tuple[Decoder, float]:
+    """Return the first model that can be read, and how long that took [s]."""
+    problem: CheckpointError | None = None
+    for checkpoint in trajectory.checkpoints:
+        try:
+            folder = checkpoint.origin.fetch()
+            start = clock()
+            _, model = trajectory.read(checkpoint, folder)
+        except CheckpointError as error:
+            problem = problem or error
+        else:
+            return model, clock() - start
+    raise problem or CheckpointError("has no checkpoints", where=trajectory.identity)
 
 
 def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Call]:

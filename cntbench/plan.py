@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from cntbench import __version__
 from cntbench.catalogue import AblationEntry, Catalogue, StudyEntry, Task
+from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, SpecError
-from cntbench.models.trajectory import Progress, Trajectory, open_trajectory
+from cntbench.models.trajectory import Progress, Trajectory, Untrained, open_trajectory
 from cntbench.prompts import Prompts
 from cntbench.schema import SCHEMA_VERSION
 from cntbench.specs import as_dict, content_hash
@@ -21,20 +22,25 @@ _PROSE = ("summary", "learnt", "not_learnt")
 
 @dataclass(frozen=True)
 class Plan:
-    """A study with its trajectory, tasks and ablations."""
+    """A study with its trajectory, tasks and ablations, and the claims to test on its result."""
 
     study: StudyEntry
     trajectory: Trajectory
     tasks: tuple[Task, ...]
     ablations: tuple[AblationEntry, ...]
+    claims: tuple[Claim, ...] = ()
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What the numbers depend on, as plain data: runs of equal identity may be joined."""
+        """What the numbers depend on, as plain data: runs of equal identity may be joined.
+
+        The numbers of untrained models and of draws from null models are not among it, nor the
+        claims: they add to a result and change nothing in it.
+        """
         spec = self.study.spec
         return {
             "trajectory": self.trajectory.identity,
-            "checkpoints": {c.name: c.revision for c in self.trajectory.checkpoints},
+            "checkpoints": {c.name: c.identity for c in self.trajectory.checkpoints},
             "tasks": {task.name: _computing(task.spec) for task in self.tasks},
             "ablations": {entry.name: _computing(entry.spec) for entry in self.ablations},
             "prompts": spec.prompts,
@@ -48,20 +54,29 @@ class Plan:
         """SHA-256 of the identity."""
         return content_hash(self.identity)
 
+    @property
+    def untrained(self) -> tuple[Untrained, ...]:
+        """Untrained models to measure beside the trajectory."""
+        return self.trajectory.untrained(self.study.spec.untrained)
+
+    def at(self, identities: Mapping[str, str]) -> Plan:
+        """Return the plan with checkpoints, by their names, at identities that were recorded."""
+        return replace(self, trajectory=self.trajectory.at(identities))
+
     def prompts(self) -> tuple[Prompts, ...]:
         """Make the prompts of every task.
 
         Raises
         ------
         CntbenchError
-            If the model's vocabulary or context is too small for a task, or an ablation needs
-            reference prompts that a task does not have.
+            If the model's vocabulary or context is too small for a task, or it lacks the tokenizer
+            that a task needs, or an ablation needs reference prompts that a task does not have.
         """
-        spec = self.study.spec
+        spec, language = self.study.spec, self.trajectory.language
         made = []
         for task in self.tasks:
             try:
-                prompts = task.prompts(self.trajectory.language, count=spec.prompts, seed=spec.seed)
+                prompts = task.prompts(language, count=spec.prompts, seed=spec.seed)
             except CntbenchError as error:
                 raise CntbenchError(
                     f"task {task.name!r}: {error.what}", where=str(task.path), hint=error.hint
@@ -128,6 +143,7 @@ def make_plan(
         trajectory=open_trajectory(study.spec.trajectory, progress),
         tasks=tuple(catalogue.tasks[name] for name in study.spec.tasks),
         ablations=tuple(catalogue.ablations[name] for name in study.spec.ablations),
+        claims=tuple(catalogue.claims.values()),
     )
     plan.prompts()
     return plan

@@ -17,8 +17,10 @@ ROOMS = {
     "generator": ("generators", ("Parameters",)),
     "replacement": ("replacements", ("Parameters",)),
     "measure": ("measures", ("measure", "RANGE")),
+    "backbone rule": ("backbones", ("Parameters", "reference")),
     "metric": ("metrics", ("METRIC", "compute", "reference")),
     "null model": ("dynamics.nulls", ("draw",)),
+    "statistic": ("dynamics.statistics", ("Parameters",)),
     "adapter": ("models.adapters", ("MODEL_TYPES", "shape", "decoder")),
     "trajectory source": ("models.sources", ("open_trajectory",)),
 }

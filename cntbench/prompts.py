@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,14 @@ from numpy.typing import NDArray
 from cntbench.errors import CntbenchError
 
 Tokens = NDArray[np.int64]
+
+
+class Tokenizer(Protocol):
+    """What turns text into tokens."""
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a text, without special ones at its ends."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -25,10 +34,32 @@ class Language:
     chain
         Transition probabilities of the Markov chain that the model was trained on, dims
         ``token, next token`` in the order of ``vocabulary``, if there is such a chain.
+    tokenizer
+        The model's, if it has one.
+    beginning
+        Token that stands before every text where a task asks for it, if the model has one.
     """
 
     vocabulary: Tokens
     chain: NDArray[np.float64] | None = None
+    tokenizer: Tokenizer | None = None
+    beginning: int | None = None
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a text.
+
+        Raises
+        ------
+        CntbenchError
+            If the model has no tokenizer.
+        """
+        if self.tokenizer is None:
+            raise CntbenchError(
+                "is made of text, and the model has no tokenizer",
+                hint="Put its tokenizer.json beside the checkpoints, or choose tasks that are made "
+                "of tokens.",
+            )
+        return self.tokenizer.encode(text)
 
     def sample(self, rng: np.random.RandomState, size: int) -> Tokens:
         """Draw tokens independently and uniformly, dims ``token``."""
@@ -104,6 +135,15 @@ class Prompt:
     decoys: Tokens
     reference: Tokens | None = None
 
+    def after(self, token: int) -> Prompt:
+        """Return the prompt, and its twin, with a token before it."""
+        return replace(
+            self,
+            tokens=np.concatenate([[token], self.tokens]),
+            scored=self.scored + 1,
+            reference=None if self.reference is None else np.concatenate([[token], self.reference]),
+        )
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -170,19 +210,24 @@ class Prompts:
         return replace(self, further=further)
 
 
-def random_state(*entropy: int | str) -> np.random.RandomState:
-    """Return a generator whose stream is fixed for all time by what it is given.
-
-    `numpy.random.RandomState` is the one generator whose streams NumPy promises never to change
-    (NEP 19), so a spec gives the same prompts under every version.
-    """
+def seed_sequence(*entropy: int | str) -> np.random.SeedSequence:
+    """Return a seed that is fixed by what it is given: numbers, and names of any length."""
     words = [
         int.from_bytes(hashlib.sha256(part.encode()).digest()[:8], "big")
         if isinstance(part, str)
         else part
         for part in entropy
     ]
-    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(words)))
+    return np.random.SeedSequence(words)
+
+
+def random_state(*entropy: int | str) -> np.random.RandomState:
+    """Return a generator whose stream is fixed for all time by what it is given.
+
+    `numpy.random.RandomState` is the one generator whose streams NumPy promises never to change
+    (NEP 19), so a spec gives the same prompts under every version.
+    """
+    return np.random.RandomState(np.random.MT19937(seed_sequence(*entropy)))
 
 
 def generate(
@@ -192,6 +237,7 @@ def generate(
     n_prompts: int,
     seed: int,
     stream: str,
+    bos: int | None = None,
 ) -> Prompts:
     """Make a batch of prompts; the first *n* are the same however many are asked for.
 
@@ -205,8 +251,12 @@ def generate(
         How many prompts.
     seed, stream
         Together with a prompt's index they fix its random draws.
+    bos
+        Token to put before every prompt.
     """
     made = [make(language, random_state(seed, stream, i)) for i in range(n_prompts)]
+    if bos is not None:
+        made = [prompt.after(bos) for prompt in made]
     tokens = np.stack([prompt.tokens for prompt in made])
     references = [prompt.reference for prompt in made if prompt.reference is not None]
     return Prompts(

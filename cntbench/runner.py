@@ -1,35 +1,33 @@
-"""From a plan to a result: one shard per checkpoint, on several processes, resumable."""
+"""From a plan to a result: one shard per checkpoint, measured wherever; resumable."""
 
 from __future__ import annotations
 
 import json
 import platform
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 import xarray as xr
 
 from cntbench import __version__
+from cntbench.cells import Cells
 from cntbench.components import feasible
-from cntbench.dataset import checkpoint_dataset, failed_dataset, film, usable
-from cntbench.influence import influence
-from cntbench.metrics._film import film_metrics
-from cntbench.models.decoder import Decoder
-from cntbench.models.trajectory import Checkpoint, Progress
+from cntbench.dataset import failed_dataset, film, untrained_group
+from cntbench.derived import derived
+from cntbench.executors import processes, serial
+from cntbench.failure import Failure
+from cntbench.models.trajectory import Checkpoint, Progress, Subject
 from cntbench.plan import Plan
-from cntbench.processes import worker_context
-from cntbench.prompts import Prompts
+from cntbench.prefetch import Prefetch
 from cntbench.run_folder import RunFolder
 from cntbench.specs import as_dict
 from cntbench.storage import write_results
+from cntbench.verdicts import verdicts
+
+DISAPPEARED = Failure("failed", "the shard disappeared during the run")
 
 LIBRARIES = ("torch", "transformers", "numpy", "xarray", "netCDF4", "networkx")
 
@@ -47,14 +45,14 @@ class Outcome:
     measured, reused
         Numbers of checkpoints.
     failed
-        Reason by name of checkpoint.
+        What came in the way, by name of checkpoint or untrained model.
     """
 
     tree: xr.DataTree
     path: Path
     measured: int
     reused: int
-    failed: dict[str, str]
+    failed: dict[str, Failure]
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
@@ -66,63 +64,14 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for i
         super().__init__(f"{done} of {total} checkpoints are kept")
 
 
-class Cells:
-    """Measures all tasks and ablations of a plan at one checkpoint."""
-
-    def __init__(self, plan: Plan, folder: RunFolder, memory_budget: int) -> None:
-        self.plan = plan
-        self.folder = folder
-        self.memory_budget = memory_budget
-        self.prompts = plan.prompts()
-
-    def measure(self, checkpoint: Checkpoint) -> None:
-        """Measure one checkpoint and keep its shard."""
-        model = self.plan.trajectory.load(checkpoint)
-        dataset = measure(self.plan, self.prompts, checkpoint, model, self.memory_budget)
-        self.folder.write_shard(checkpoint.name, dataset)
-
-
-def measure(
-    plan: Plan,
-    prompts: Sequence[Prompts],
-    checkpoint: Checkpoint,
-    model: Decoder,
-    memory_budget: int = 2**30,
-) -> xr.Dataset:
-    """Measure all tasks and ablations of a plan at one checkpoint.
-
-    Parameters
-    ----------
-    plan, prompts
-        What to measure, and the plan's prompts.
-    checkpoint, model
-        Where, and its weights.
-    memory_budget
-        Memory beyond the model's own [bytes].
-    """
-    measured = [
-        influence(
-            model,
-            made,
-            [entry.method for entry in plan.ablations],
-            observe_all=task.spec.observed == "all",
-            effects=task.spec.effects,
-            seed=plan.study.spec.seed,
-            memory_budget=memory_budget,
-        )
-        for task, made in zip(plan.tasks, prompts, strict=True)
-    ]
-    return checkpoint_dataset(
-        checkpoint,
-        plan.trajectory.shape.components,
-        [task.name for task in plan.tasks],
-        [entry.name for entry in plan.ablations],
-        measured,
-    )
-
-
 def run(
-    plan: Plan, path: Path, *, jobs: int, progress: Progress, memory_budget: int = 2**30
+    plan: Plan,
+    path: Path,
+    *,
+    jobs: int,
+    progress: Progress,
+    memory_budget: int = 2**30,
+    keep: int = 2,
 ) -> Outcome:
     """Run a study, or what is missing of it.
 
@@ -138,6 +87,8 @@ def run(
         Told about every checkpoint.
     memory_budget
         Memory for each process beyond the model's own [bytes].
+    keep
+        Downloaded checkpoints that may lie on disk beside those that are being measured.
 
     Raises
     ------
@@ -147,141 +98,85 @@ def run(
         On Ctrl-C.
     """
     folder = RunFolder(path)
-    with folder.claimed(plan):
-        shards = {c.name: folder.read_shard(c.name) for c in plan.trajectory.checkpoints}
-        missing = [c for c in plan.trajectory.checkpoints if shards[c.name] is None]
-        reused = len(shards) - len(missing)
-        failed = _measure(plan, folder, missing, reused, jobs, progress, memory_budget)
-        for checkpoint in missing:
-            if checkpoint.name not in failed:
-                shards[checkpoint.name] = folder.read_shard(checkpoint.name)
-        tree = _combine(plan, shards, failed)
+    with folder.claimed(plan) as plan:
+        checkpoints = plan.trajectory.checkpoints
+        subjects: tuple[Subject, ...] = (*checkpoints, *plan.untrained)
+        shards = {subject: folder.read_shard(subject) for subject in subjects}
+        missing = [subject for subject in subjects if shards[subject] is None]
+        cells = Cells(plan, folder, memory_budget)
+        try:
+            failed = _measure(cells, missing, len(subjects), jobs, keep, progress)
+            for subject in missing:
+                if subject.name not in failed:
+                    shards[subject] = folder.read_shard(subject)
+            root, untrained = _combine(plan, shards, failed)
+            chance: dict[str, Any] = {
+                "seed": plan.study.spec.seed,
+                "draws": plan.study.spec.null_draws,
+                "jobs": jobs,
+                "progress": progress,
+                "earlier": folder.read_results(),
+            }
+            groups = derived(root, untrained, **chance)
+            if plan.claims and chance["draws"]:
+                groups |= verdicts(root, untrained, plan.claims, **chance)
+        except KeyboardInterrupt:
+            kept = sum(folder.shard(checkpoint).is_file() for checkpoint in checkpoints)
+            raise Interrupted(kept, len(checkpoints)) from None
+        tree = xr.DataTree.from_dict({"/": root, **groups})
         write_results(tree, folder.results)
-    return Outcome(tree, folder.results, len(missing) - len(failed), reused, failed)
+    measured = [subject.name for subject in missing if isinstance(subject, Checkpoint)]
+    lost = len(set(measured) & set(failed))
+    reused = len(checkpoints) - len(measured)
+    return Outcome(tree, folder.results, len(measured) - lost, reused, failed)
 
 
 def _measure(
-    plan: Plan,
-    folder: RunFolder,
-    missing: Sequence[Checkpoint],
-    reused: int,
+    cells: Cells,
+    missing: Sequence[Subject],
+    total: int,
     jobs: int,
+    keep: int,
     progress: Progress,
-    memory_budget: int,
-) -> dict[str, str]:
-    """Measure checkpoints; returns the reason for each that failed."""
-    failed: dict[str, str] = {}
-    total = reused + len(missing)
-    done = reused
-    try:
-        if missing:
-            progress("measuring", done, total)
+) -> dict[str, Failure]:
+    """Measure what is missing of a total; returns what came in the way of each that failed."""
+    failed: dict[str, Failure] = {}
+    done = total - len(missing)
+    jobs = max(1, min(jobs, len(missing)))
+    if missing:
+        progress("measuring", done, total)
+    with Prefetch(missing, cells.folder.downloads, jobs + keep) as ahead:
         finished = (
-            _in_processes(plan, folder, missing, min(jobs, len(missing)), memory_budget)
-            if jobs > 1 and len(missing) > 1
-            else _in_this_process(plan, folder, missing, memory_budget)
+            processes.execute(cells, ahead, jobs) if jobs > 1 else serial.execute(cells, ahead)
         )
-        for checkpoint, reason in finished:
+        for subject, failure in finished:
+            ahead.release(subject)
             done += 1
-            if reason is not None:
-                failed[checkpoint.name] = reason
-            progress(f"measured {checkpoint.name}", done, total)
-    except KeyboardInterrupt:
-        raise Interrupted(done - len(failed), total) from None
+            if failure is not None:
+                failed[subject.name] = failure
+            progress(f"measured {subject.name}", done, total)
     return failed
 
 
-def _in_this_process(
-    plan: Plan, folder: RunFolder, missing: Sequence[Checkpoint], memory_budget: int
-) -> Iterator[tuple[Checkpoint, str | None]]:
-    cells = Cells(plan, folder, memory_budget)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for checkpoint in missing:
-            yield checkpoint, _attempt(cells, checkpoint)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _in_processes(
-    plan: Plan, folder: RunFolder, missing: Sequence[Checkpoint], jobs: int, memory_budget: int
-) -> Iterator[tuple[Checkpoint, str | None]]:
-    pool = ProcessPoolExecutor(
-        jobs,
-        mp_context=worker_context(),
-        initializer=_start_worker,
-        initargs=(plan, folder, memory_budget),
-    )
-    try:
-        with _deaf_to_interrupts():
-            running: dict[Future[str | None], Checkpoint] = {
-                pool.submit(_work, checkpoint): checkpoint for checkpoint in missing
-            }
-        while running:
-            ready, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ready:
-                checkpoint = running.pop(future)
-                crash = future.exception()
-                yield checkpoint, future.result() if crash is None else f"worker died: {crash}"
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C from their first moment: they end with a whole shard."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's business, and Ctrl-C does not arrive here
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-_cells: Cells
-
-
-def _start_worker(plan: Plan, folder: RunFolder, memory_budget: int) -> None:
-    global _cells
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    _cells = Cells(plan, folder, memory_budget)
-
-
-def _work(checkpoint: Checkpoint) -> str | None:
-    return _attempt(_cells, checkpoint)
-
-
-def _attempt(cells: Cells, checkpoint: Checkpoint) -> str | None:
-    """Measure a checkpoint; returns why it failed, if it did: it must not cost the others."""
-    try:
-        cells.measure(checkpoint)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
 def _combine(
-    plan: Plan, shards: dict[str, xr.Dataset | None], failed: dict[str, str]
-) -> xr.DataTree:
+    plan: Plan, shards: Mapping[Subject, xr.Dataset | None], failed: Mapping[str, Failure]
+) -> tuple[xr.Dataset, xr.Dataset | None]:
+    """Return the film, and the untrained models that could be measured."""
     parts = []
     for checkpoint in plan.trajectory.checkpoints:
-        shard = shards[checkpoint.name]
+        shard = shards[checkpoint]
         if shard is None:
             shard = failed_dataset(
                 checkpoint,
                 plan.trajectory.shape.components,
                 [task.name for task in plan.tasks],
                 [entry.name for entry in plan.ablations],
-                failed.get(checkpoint.name, "the shard disappeared during the run"),
+                failed.get(checkpoint.name, DISAPPEARED),
             )
         parts.append(shard)
-    whole = film(parts, provenance(plan))
-    metrics = film_metrics(whole["influence"], usable(whole))
-    return xr.DataTree.from_dict({"/": whole, "/metrics": metrics})
+    others = {model.seed: shards[model] for model in plan.untrained}
+    measured = {seed: shard for seed, shard in others.items() if shard is not None}
+    return film(parts, provenance(plan)), untrained_group(measured) if measured else None
 
 
 def provenance(plan: Plan) -> dict[str, Any]:

@@ -74,6 +74,8 @@ class TaskSpec:
     effects
         Readouts whose change is measured for every source. Cross-entropy and accuracy cost all the
         logits of every source; the logit difference costs two.
+    bos
+        Whether the model's token for the beginning of a text stands before every prompt.
     learnt, not_learnt
         What a model that has learnt induction does on the task, and one that has not.
     """
@@ -86,6 +88,7 @@ class TaskSpec:
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
     observed: Literal["scored", "all"] = "scored"
     effects: Annotated[tuple[Readout, ...], Field(strict=False)] = ("logit_difference",)
+    bos: bool = False
 
 
 @spec
@@ -155,7 +158,13 @@ class StudySpec:
     prompts
         Number of prompts of each task.
     seed
-        Seed of the prompts and of the ablations' random draws.
+        Seed of the prompts, of the ablations' random draws and of those of null models.
+    untrained
+        Number of untrained models that are measured beside the trajectory, if it has such a thing.
+        With fewer than 20, no p-value against them is below 0.05.
+    null_draws
+        Number of draws from each null model that metrics, roles and claims are held against; 0
+        leaves null models, phases and claims out.
     """
 
     version: Version
@@ -165,6 +174,26 @@ class StudySpec:
     ablations: Names
     prompts: Annotated[int, Field(ge=1, le=65536)] = 32
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    untrained: Annotated[int, Field(ge=0, le=1024)] = 20
+    null_draws: Annotated[int, Field(ge=0, le=100_000)] = 200
+
+
+@spec
+class BackboneSpec:
+    """Which edges of a graph are its backbone.
+
+    Parameters
+    ----------
+    rule
+        Name of a file in ``cntbench/backbones``.
+    parameters
+        What the rule takes.
+    """
+
+    version: Version
+    summary: Summary
+    rule: str
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def as_dict(value: Any) -> dict[str, Any]:

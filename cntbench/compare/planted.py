@@ -10,7 +10,6 @@ import numpy as np
 
 from cntbench.catalogue import AblationEntry, Catalogue, StudyEntry
 from cntbench.compare.diagnostics import Diagnostic
-from cntbench.compare.processes import each
 from cntbench.compare.recovery import Recovery
 from cntbench.influence import influence
 from cntbench.models.adapters import gpt_neox
@@ -18,6 +17,7 @@ from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
 from cntbench.models.trajectory import Progress, Trajectory
 from cntbench.plan import Plan
+from cntbench.processes import each
 
 #: Models of each circuit and difficulty, and prompts of each task that they are measured on.
 SEEDS = 3

@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 
 from cntbench.catalogue import Task
-from cntbench.compare.processes import each
 from cntbench.compare.reliability import over_draws, split_half
 from cntbench.engine.ablation import Ablation
 from cntbench.engine.prediction import Call, predicted_work
@@ -19,6 +18,7 @@ from cntbench.influence import Influence, influence
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.plan import Plan
+from cntbench.processes import each
 from cntbench.prompts import Prompts
 
 #: A few prompts, for trials.
@@ -36,9 +36,8 @@ VARIABLES = {
 
 def spread_out(checkpoints: Sequence[Checkpoint], count: int) -> list[Checkpoint]:
     """Choose checkpoints evenly, first and last included, none with the weights of another."""
-    distinct = list(
-        {checkpoint.revision: checkpoint for checkpoint in reversed(checkpoints)}.values()
-    )
+    known = [checkpoint for checkpoint in checkpoints if checkpoint.identity]
+    distinct = list({checkpoint.identity: checkpoint for checkpoint in reversed(known)}.values())
     distinct.reverse()
     chosen = np.linspace(0, len(distinct) - 1, min(count, len(distinct)))
     return [distinct[i] for i in np.unique(chosen.round().astype(int))]

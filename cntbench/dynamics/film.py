@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
@@ -33,6 +33,9 @@ class Film:
     readouts, readout_errors
         The clean model's readouts and their standard errors, dims ``readout, checkpoint``, in the
         order of `cntbench.specs.READOUTS`.
+    untrained
+        Influence in untrained models of the same shape, dims ``seed, source, target``; no seed if
+        none were measured.
     """
 
     weights: Array
@@ -42,6 +45,7 @@ class Film:
     layer: NDArray[np.int64]
     readouts: Array
     readout_errors: Array
+    untrained: Array = field(default_factory=lambda: np.empty((0, 1, 1)))
 
     def __len__(self) -> int:
         """Return the number of checkpoints."""
@@ -55,6 +59,10 @@ class Film:
     def readout(self, name: Readout) -> Array:
         """Return a readout over training, dims ``checkpoint``."""
         return np.asarray(self.readouts[READOUTS.index(name)])
+
+    def readout_error(self, name: Readout) -> Array:
+        """Return the standard errors of a readout over training, dims ``checkpoint``."""
+        return np.asarray(self.readout_errors[READOUTS.index(name)])
 
     def with_weights(self, weights: Array) -> Film:
         """Return the same film with other weights."""
@@ -72,23 +80,37 @@ class Film:
         )
 
 
-def films(dataset: xr.Dataset) -> Iterator[tuple[str, str, Film]]:
-    """Yield task, ablation and film for each cell, of the checkpoints whose status is ok in it."""
-    for task in dataset["task"].values:
-        of_task = dataset.sel(task=task)
-        for ablation in dataset["ablation"].values:
-            cell = of_task.sel(ablation=ablation)
-            cell = cell.isel(checkpoint=(cell["status"] == "ok").values)
-            yield (
-                str(task),
-                str(ablation),
-                Film(
-                    weights=cell["influence"].values.astype(np.float64),
-                    errors=cell["influence_se"].values.astype(np.float64),
-                    step=cell["step"].values,
-                    names=tuple(map(str, cell["source"].values)),
-                    layer=cell["source_layer"].values,
-                    readouts=cell["readout_value"].values.astype(np.float64),
-                    readout_errors=cell["readout_se"].values.astype(np.float64),
-                ),
-            )
+def films(
+    dataset: xr.Dataset, untrained: xr.Dataset | None = None
+) -> Iterator[tuple[str, str, Film]]:
+    """Yield task, ablation and film for each cell, of the checkpoints whose status is ok in it.
+
+    Parameters
+    ----------
+    dataset
+        The result's root.
+    untrained
+        Its group ``untrained``, if there is one.
+    """
+    for task in map(str, dataset["task"].values):
+        for ablation in map(str, dataset["ablation"].values):
+            at = {"task": task, "ablation": ablation}
+            others = None if untrained is None else untrained.sel(at)
+            yield task, ablation, film_of(dataset.sel(at), others)
+
+
+def film_of(cell: xr.Dataset, untrained: xr.Dataset | None = None) -> Film:
+    """Return the film of one task and one ablation, of which a dataset has been taken."""
+    cell = cell.isel(checkpoint=(cell["status"] == "ok").values)
+    film = Film(
+        weights=cell["influence"].values.astype(np.float64),
+        errors=cell["influence_se"].values.astype(np.float64),
+        step=cell["step"].values,
+        names=tuple(map(str, cell["source"].values)),
+        layer=cell["source_layer"].values,
+        readouts=cell["readout_value"].values.astype(np.float64),
+        readout_errors=cell["readout_se"].values.astype(np.float64),
+    )
+    if untrained is None:
+        return film
+    return dataclasses.replace(film, untrained=untrained["influence"].values.astype(np.float64))

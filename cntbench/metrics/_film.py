@@ -2,51 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sized
+
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from cntbench import plugins
-from cntbench.metrics._base import Metric, Per
-
-_DIMS: dict[Per, tuple[str, ...]] = {
-    "source": ("source",),
-    "target": ("target",),
-    "graph": (),
-    "transition": (),
-}
+from cntbench.metrics._base import DIMS, LAGS, Metric
+from cntbench.metrics._graphs import Graphs
 
 
-def film_metrics(influence: xr.DataArray, usable: np.ndarray) -> xr.Dataset:
+def film_metrics(influence: xr.DataArray, usable: NDArray[np.bool_]) -> xr.Dataset:
     """Compute every metric at every usable checkpoint.
 
     Parameters
     ----------
     influence
-        Dims ``task, ablation, checkpoint, source, target``.
+        Dims ``task, ablation, checkpoint, source, target``, with the coordinates ``step`` and
+        ``source_layer``.
     usable
-        Checkpoints that count, dims ``checkpoint``; the others get NaN, and transitions go from one
-        usable checkpoint to the next.
+        Checkpoints that count, dims ``checkpoint``; the others get NaN, and metrics over time go
+        from one usable checkpoint to the next.
 
     Returns
     -------
     xarray.Dataset
-        One variable for each metric, dims ``task, ablation, checkpoint`` and for nodes ``source``
-        or ``target``.
+        One variable for each metric, dims ``task, ablation`` and those of `DIMS`.
     """
-    weights = influence.values[:, :, usable]
+    layer = influence["source_layer"].values
+    graphs = Graphs(
+        influence.values[:, :, usable], step=influence["step"].values[usable], layer=layer
+    )
+    labels = _labels(influence)
+    at = np.flatnonzero(usable)
     found = {}
     for name, plugin in plugins.room("metric").items():
         metric: Metric = plugin.module.METRIC
-        dims = ("task", "ablation", "checkpoint", *_DIMS[metric.per])
-        values = np.full([influence.sizes[dim] for dim in dims], np.nan)
-        values[:, :, usable] = plugin.module.compute(weights)
+        dims = ("task", "ablation", *DIMS[metric.per])
+        values = np.full([len(labels[dim]) for dim in dims], np.nan)
+        cells = [
+            at if dim in ("checkpoint", "other_checkpoint") else np.arange(len(labels[dim]))
+            for dim in dims
+        ]
+        if len(at):
+            values[np.ix_(*cells)] = graphs.metric(name)
         found[name] = xr.Variable(dims, values, _attributes(plugin.summary, metric))
-    return xr.Dataset(found)
+    used = {dim for variable in found.values() for dim in variable.dims}
+    own = {dim: labels[dim] for dim in ("component", "layer", "lag", "other_checkpoint")}
+    return xr.Dataset(
+        found,
+        coords={
+            dim: (dim, values, {"long_name": _LONG_NAMES[dim]})
+            for dim, values in own.items()
+            if dim in used
+        },
+    )
+
+
+_LONG_NAMES = {
+    "component": "component",
+    "layer": "layer that influence is received from or sent to",
+    "lag": "usable checkpoints between the two that are compared",
+    "other_checkpoint": "checkpoint that is compared with",
+}
+
+
+def _labels(influence: xr.DataArray) -> Mapping[str, Sized]:
+    return {
+        **{dim: influence[dim].values for dim in map(str, influence.dims)},
+        "component": influence["source"].values,
+        "layer": np.unique(influence["source_layer"].values),
+        "lag": np.array(LAGS),
+        "other_checkpoint": influence["checkpoint"].values,
+    }
 
 
 def _attributes(summary: str, metric: Metric) -> dict[str, str]:
-    return {
+    said = {
         "long_name": summary,
         "units": metric.units,
         "range": f"{metric.lower:g} to {metric.upper:g}",
+        "undefined": metric.undefined,
+        "null_model": metric.null,
+        "backbone": metric.backbone,
     }
+    return {key: value for key, value in said.items() if value is not None}

@@ -15,7 +15,7 @@ import numpy as np
 
 from cntbench.metrics._base import Array, Metric
 
-METRIC = Metric(per="graph", lower=0, upper=1, degree=None)
+METRIC = Metric(per="graph", lower=0, upper=1, degree=None, null="untrained")
 
 THRESHOLD = 0.1
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from cntbench.metrics._base import Array, Metric
 
-METRIC = Metric(per="source", lower=0, upper=np.inf, degree=1)
+METRIC = Metric(per="source", lower=0, upper=np.inf, degree=1, null="layer_pairs")
 
 
 def compute(weights: Array) -> Array:

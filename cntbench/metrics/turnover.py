@@ -15,7 +15,7 @@ import numpy as np
 
 from cntbench.metrics._base import Array, Metric
 
-METRIC = Metric(per="transition", lower=0, upper=1, degree=0)
+METRIC = Metric(per="transition", lower=0, upper=1, degree=0, null="time_order")
 
 
 def compute(weights: Array) -> Array:

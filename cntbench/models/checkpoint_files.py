@@ -1,21 +1,20 @@
-"""Checkpoints on disk, in the format of Hugging Face: a config and safetensors."""
+"""Checkpoints on disk, in the format of Hugging Face: a config and weights."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from cntbench.errors import CheckpointError
-from cntbench.models import gguf_files
+from cntbench.models import gguf_files, weight_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.architectures import adapter
 from cntbench.models.decoder import Decoder
@@ -54,7 +53,7 @@ def read_config(folder: Path) -> Any:
         raise CheckpointError(f"is not a model config: {error}", where=str(path)) from None
     adapter(str(model_type), where=f"{path}: model_type")
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"is not a model config: {error}", where=str(path)) from None
 
@@ -64,35 +63,19 @@ def read_shape(folder: Path) -> Shape:
     config = read_config(folder)
     try:
         shape: Shape = adapter(config.model_type).shape(config)
+        return replace(shape, beginning=config.bos_token_id)
     except CheckpointError as error:
         where = str(gguf_files.find(folder) or folder / "config.json")
         raise CheckpointError(error.what, where=where, hint=error.hint) from None
-    return shape
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """Read all tensors of a checkpoint, as they are stored.
 
-    Raises
-    ------
-    CheckpointError
-        If there are none, or a file is damaged.
+    See `cntbench.models.weight_files` and `cntbench.models.gguf_files`.
     """
     packed = gguf_files.find(folder)
-    if packed is not None:
-        return gguf_files.read_tensors(packed)
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise CheckpointError("has no model.safetensors", where=str(folder))
-    tensors: dict[str, Tensor] = {}
-    for path in files:
-        try:
-            tensors.update(load_file(path))
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(
-                f"is not a whole safetensors file: {error}", where=str(path)
-            ) from None
-    return tensors
+    return weight_files.read(folder) if packed is None else gguf_files.read_tensors(packed)
 
 
 def revision(tensors: Mapping[str, Tensor]) -> str:
@@ -107,8 +90,21 @@ def revision(tensors: Mapping[str, Tensor]) -> str:
 def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
     """Raise a `CheckpointError` that names a tensor with infinite or undefined numbers."""
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        lowest, highest = tensor.aminmax()  # undefined if any number is, and fast
+        if not (lowest.isfinite() and highest.isfinite()):
             raise CheckpointError(f"tensor {name!r} has non-finite numbers", where=where)
+
+
+def initialise(folder: Path, seed: int) -> dict[str, Tensor]:
+    """Return initial weights for a checkpoint's config, as transformers draws them, in float32."""
+    config = read_config(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    tensors: dict[str, Tensor] = model.state_dict()
+    return tensors
 
 
 def decoder(folder: Path, tensors: Mapping[str, Tensor]) -> Decoder:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from cntbench.errors import CheckpointError
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.decoder import Decoder
+from cntbench.models.origin import Folder, Origin
+from cntbench.models.tokenizer import ModelTokenizer
 from cntbench.prompts import Language
 
 #: Called with what is being done, how much of it is done, and how much there is.
@@ -31,9 +33,9 @@ class Checkpoint:
     step
         Training step.
     revision
-        SHA-256 over the tensors.
-    folder
-        Where ``config.json`` and the safetensors lie.
+        SHA-256 over the tensors; empty as long as nobody has read them.
+    origin
+        Where its files come from.
     tokens_seen
         Training tokens up to the step, if known.
     """
@@ -41,8 +43,45 @@ class Checkpoint:
     name: str
     step: int
     revision: str
-    folder: Path
+    origin: Origin
     tokens_seen: int | None = None
+
+    @property
+    def identity(self) -> str:
+        """What fixes its weights, as far as that is known before they are read; else empty."""
+        return self.origin.identity or self.revision
+
+    def at(self, identity: str) -> Checkpoint:
+        """Return the checkpoint at another identity if its origin has a way back to it."""
+        return replace(self, origin=self.origin.at(identity))
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """A model of a trajectory's shape that has not been trained.
+
+    Parameters
+    ----------
+    seed
+        Of its initial weights; of another range than those that trajectories are trained with.
+    origin
+        Where its config lies.
+    """
+
+    seed: int
+    origin: Origin
+
+    @property
+    def name(self) -> str:
+        """What its results are called."""
+        return f"untrained{self.seed}"
+
+
+#: What can be measured.
+Subject = Checkpoint | Untrained
+
+#: Seed of the first untrained model; seeds of trajectories have nine digits at most.
+FIRST_UNTRAINED = 2**31
 
 
 @dataclass(frozen=True)
@@ -59,34 +98,111 @@ class Trajectory:
         By rising step.
     chain
         Transition probabilities of the Markov chain it was trained on, if it was.
+    config
+        Folder of the ``config.json`` that the shape was read from, if there is one.
+    tokenizer
+        The tokenizer that lies beside the checkpoints, if there is one.
+    initialisable
+        Whether a model of its config with random initial weights is one that has not been trained.
     """
 
     identity: str
     shape: Shape
     checkpoints: tuple[Checkpoint, ...]
     chain: NDArray[np.float64] | None = None
+    config: Path | None = None
+    tokenizer: ModelTokenizer | None = None
+    initialisable: bool = True
 
     @property
     def language(self) -> Language:
-        """The tokens that prompts may be made of."""
-        return Language(np.arange(self.shape.vocabulary), self.chain)
+        """The tokens that prompts may be made of: those that stand for ordinary text."""
+        size, tokenizer = self.shape.vocabulary, self.tokenizer
+        return Language(
+            vocabulary=np.arange(size) if tokenizer is None else tokenizer.safe(size),
+            chain=self.chain,
+            tokenizer=tokenizer,
+            beginning=self.shape.beginning,
+        )
+
+    def at(self, identities: Mapping[str, str]) -> Trajectory:
+        """Return the trajectory with checkpoints, by their names, at other identities."""
+        moved = [c.at(identities.get(c.name) or c.identity) for c in self.checkpoints]
+        return replace(self, checkpoints=tuple(moved))
 
     def load(self, checkpoint: Checkpoint) -> Decoder:
-        """Read a checkpoint's weights, in float32.
+        """Fetch a checkpoint if need be and read its weights; see `read`."""
+        return self.read(checkpoint, checkpoint.origin.fetch())[1]
+
+    def read(self, checkpoint: Checkpoint, folder: Path) -> tuple[Checkpoint, Decoder]:
+        """Read and check a checkpoint's weights.
+
+        Parameters
+        ----------
+        checkpoint
+            Which one.
+        folder
+            Where its files are, as its origin's ``fetch`` says.
+
+        Returns
+        -------
+        Checkpoint
+            The same one, its revision known.
+        Decoder
+            Its weights, in float32.
 
         Raises
         ------
         CheckpointError
-            If the weights cannot be read, or are not those that the trajectory was opened with.
+            If the weights cannot be read, are not those that the trajectory was opened with, are
+            not finite, or are of another shape.
         """
-        tensors = checkpoint_files.read_tensors(checkpoint.folder)
-        if checkpoint_files.revision(tensors) != checkpoint.revision:
+        if checkpoint_files.read_shape(folder) != self.shape:
+            raise CheckpointError(
+                "has other components, vocabulary or context than the rest of the trajectory",
+                where=str(folder),
+                hint="All checkpoints of a trajectory come from one training run.",
+            )
+        tensors = checkpoint_files.read_tensors(folder)
+        revision = checkpoint_files.revision(tensors)
+        if checkpoint.revision and revision != checkpoint.revision:
             raise CheckpointError(
                 "the weights are not those that the trajectory was opened with",
-                where=str(checkpoint.folder),
+                where=str(folder),
                 hint="If the trajectory was changed on purpose, run into a new output folder.",
             )
-        return checkpoint_files.decoder(checkpoint.folder, tensors)
+        checkpoint_files.check_finite(tensors, where=str(folder))
+        known = replace(checkpoint, revision=revision)
+        return known, checkpoint_files.decoder(folder, tensors)
+
+    def untrained(self, count: int) -> tuple[Untrained, ...]:
+        """Return so many untrained models, none if the trajectory has no such thing."""
+        if self.config is None or not self.initialisable:
+            return ()
+        origin = Folder(self.config)
+        return tuple(Untrained(FIRST_UNTRAINED + i, origin) for i in range(count))
+
+    def initialise(self, model: Untrained, folder: Path) -> tuple[Checkpoint, Decoder]:
+        """Make an untrained model by a config, as transformers does it.
+
+        Parameters
+        ----------
+        model
+            Which one.
+        folder
+            Of the ``config.json``.
+
+        Returns
+        -------
+        Checkpoint
+            What it would be as the start of a training run.
+        Decoder
+            Its weights, in float32.
+        """
+        tensors = checkpoint_files.initialise(folder, model.seed)
+        revision = checkpoint_files.revision(tensors)
+        checkpoint = Checkpoint(model.name, 0, revision, model.origin)
+        return checkpoint, checkpoint_files.decoder(folder, tensors)
 
 
 def open_trajectory(text: str, progress: Progress) -> Trajectory:
@@ -95,7 +211,7 @@ def open_trajectory(text: str, progress: Progress) -> Trajectory:
     Parameters
     ----------
     text
-        For instance ``nano``, ``nano:seed=3`` or ``dir:PATH``.
+        For instance ``nano``, ``nano:seed=3``, ``dir:PATH`` or ``hub:ORG/NAME@REVISIONS``.
     progress
         Told about what takes long.
 

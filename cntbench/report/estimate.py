@@ -41,7 +41,7 @@ def _lines(found: Estimate) -> list[str]:
     work, missing = found.work, found.missing
     return [
         f"Checkpoints: {found.checkpoints}, {found.done} of them measured before, "
-        f"{missing} to measure.",
+        f"{missing} to measure. Untrained models to measure: {found.untrained}.",
         f"Tasks × ablations: {len(found.tasks)} × {len(found.ablations)} at each checkpoint. "
         f"Components: {found.components}. Feasible edges: {found.edges}.",
         f"Work: {work.token_layers:,.0f} layer-tokens and {work.flops / 1e12:.3g} TFLOP of matrix "
@@ -53,7 +53,8 @@ def _lines(found: Estimate) -> list[str]:
         f"Time: about {_duration(found.seconds)}, an estimate: {found.jobs} × "
         f"{found.speed.flops / 1e9:.3g} GFLOP/s, which one thread did here just now on a part "
         f"of this study, and {found.speed.loading * 1e3:.0f} ms to read a checkpoint. Processes "
-        "that slow each other down, their start and the writing of files come on top.",
+        "that slow each other down, their start, the writing of files, metrics and null models "
+        "come on top.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""The contributing guide's own ablation, added as it says, is picked up with no other edit."""
+"""The contributing guide's own examples, added as it says, are picked up with no other edit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def block(mark: str) -> str:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    """A copy of the project with the guide's two files."""
+    """A copy of the project with the guide's files."""
     copy = tmp_path_factory.mktemp("checkout")
     without = shutil.ignore_patterns("__pycache__")
     for name in ("cntbench", "tasks", "tests", "golden"):
@@ -32,6 +32,8 @@ def checkout(tmp_path_factory) -> Path:
     shutil.copy(ROOT / "pyproject.toml", copy)
     (copy / "cntbench" / "replacements" / "shrink.py").write_text(block("replacement"))
     (copy / "tasks" / "ablations" / "half.toml").write_text(block("ablation"))
+    (copy / "cntbench" / "metrics" / "strongest.py").write_text(block("metric"))
+    (copy / "tasks" / "backbones" / "strongest_ten.toml").write_text(block("backbone"))
     return copy
 
 
@@ -75,3 +77,13 @@ def test_the_common_checks_and_the_golden_tests_ask_for_it(checkout):
     done = python(checkout, "-m", "pytest", "-q", check, "-k", chosen, "-n", "0")
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout
+
+
+def test_the_metric_and_the_backbone_are_listed_and_checked(checkout):
+    assert "strongest  Largest weight of an edge, max w." in cntbench(checkout, "list", "metrics")
+    assert "strongest_ten v1  The ten strongest edges" in cntbench(checkout, "list", "backbones")
+    checks = ["test_common_metric_checks.py", "test_backbones.py"]
+    files = [f"tests/property/{name}" for name in checks]
+    done = python(checkout, "-m", "pytest", "-q", *files, "-k", "strongest", "-n", "0")
+    assert done.returncode == 0, done.stdout
+    assert "13 passed" in done.stdout

@@ -18,7 +18,12 @@ from cntbench.schema import VARIABLES
 from cntbench.storage import open_results, write_results
 
 CATALOGUE = load_catalogue()
-PAIRS = [(task, ablation) for task in CATALOGUE.tasks for ablation in CATALOGUE.ablations]
+PAIRS = [
+    (task.name, ablation)
+    for task in CATALOGUE.tasks.values()
+    for ablation in CATALOGUE.ablations
+    if not task.needs_text
+]
 
 
 def golden_file(folder: Path, task: str, ablation: str) -> Path:

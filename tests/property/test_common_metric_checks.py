@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import doctest
-import itertools
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support.films import random_film
-from support.graphs import to_graph
+from support.metrics import METRICS, by_reference, computed, node_axis
 
+from cntbench.backbones._base import backbone
 from cntbench.components import components, feasible
+from cntbench.metrics._base import DIMS
 from cntbench.metrics._film import film_metrics
 from cntbench.plugins import Plugin, room
 
-METRICS = list(room("metric").values())
 every_metric = pytest.mark.parametrize("plugin", METRICS, ids=[p.name for p in METRICS])
 HOMOGENEOUS = [p for p in METRICS if p.module.METRIC.degree is not None]
 every_homogeneous_metric = pytest.mark.parametrize(
@@ -28,65 +29,38 @@ every_homogeneous_metric = pytest.mark.parametrize(
 weight = st.one_of(st.just(0.0), st.floats(1e-3, 1e3))
 
 
+@dataclass(frozen=True)
+class Case:
+    """Weights with dims checkpoint, source, target, NaN where not feasible; steps and layers."""
+
+    weights: np.ndarray
+    step: np.ndarray
+    layer: np.ndarray
+
+    def compute(self, plugin: Plugin) -> np.ndarray:
+        return computed(plugin, self.weights, self.step, self.layer)
+
+    def by_reference(self, plugin: Plugin) -> np.ndarray:
+        return by_reference(plugin, self.weights, self.step, self.layer)
+
+
 @st.composite
-def films(draw: st.DrawFn) -> np.ndarray:
-    """Weights with dims checkpoint, source, target; NaN where not feasible."""
+def films(draw: st.DrawFn) -> Case:
+    """A short film."""
     layers, heads = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     nodes = components(layers, heads, parallel=draw(st.booleans()))
     shape = (draw(st.integers(2, 3)), len(nodes), len(nodes))
     values = draw(hnp.arrays(np.float64, shape, elements=weight))
-    return np.where(feasible(nodes), values, np.nan)
+    steps = draw(st.lists(st.integers(0, 10**6), min_size=shape[0], max_size=shape[0], unique=True))
+    return Case(
+        np.where(feasible(nodes), values, np.nan),
+        np.array(sorted(steps)),
+        np.array([node.layer for node in nodes]),
+    )
 
 
-def by_reference(plugin: Plugin, weights: np.ndarray) -> np.ndarray:
-    """The metric of a film by its reference, graph by graph."""
-    metric, reference = plugin.module.METRIC, plugin.module.reference
-    graphs = [to_graph(moment) for moment in weights]
-    if metric.per == "transition":
-        pairs = itertools.pairwise(graphs)
-        return np.array([np.nan, *(reference(a, b) for a, b in pairs)])
-    if metric.per == "graph":
-        return np.array([reference(graph) for graph in graphs])
-    found = [reference(graph) for graph in graphs]
-    return np.array([[values[node] for node in range(weights.shape[-1])] for values in found])
-
-
-def node_axis(plugin: Plugin) -> bool:
-    return plugin.module.METRIC.per in ("source", "target")
-
-
-@every_metric
-@given(weights=films())
-def test_agrees_with_its_reference_and_keeps_its_range(plugin: Plugin, weights: np.ndarray):
-    found = plugin.module.compute(weights)
-    np.testing.assert_allclose(found, by_reference(plugin, weights), rtol=1e-9, atol=1e-12)
-    metric = plugin.module.METRIC
-    defined = found[~np.isnan(found)]
-    assert (defined >= metric.lower - 1e-9).all()
-    assert (defined <= metric.upper + 1e-9).all()
-
-
-@every_metric
-@given(weights=films(), data=st.data())
-def test_relabelling_permutes_it(plugin: Plugin, weights: np.ndarray, data: st.DataObject):
-    order = np.array(data.draw(st.permutations(range(weights.shape[-1]))))
-    found = plugin.module.compute(weights)
-    relabelled = plugin.module.compute(weights[:, order][:, :, order])
-    expected = found[:, order] if node_axis(plugin) else found
-    np.testing.assert_allclose(relabelled, expected, rtol=1e-9, atol=1e-12)
-
-
-@every_homogeneous_metric
-@given(weights=films(), factor=st.floats(0.1, 10))
-def test_scales_as_declared(plugin: Plugin, weights: np.ndarray, factor: float):
-    degree = plugin.module.METRIC.degree
-    found, scaled = plugin.module.compute(weights), plugin.module.compute(weights * factor)
-    np.testing.assert_allclose(scaled, found * factor**degree, rtol=1e-9, atol=1e-12)
-
-
-@every_metric
-@pytest.mark.parametrize("case", ["no edge", "zero weights", "single edge", "complete", "constant"])
-def test_is_defined_on_special_graphs_without_warnings(plugin: Plugin, case: str):
+def special(case: str) -> Case:
+    """A film of two graphs of a special kind."""
     nodes = components(3, 2, parallel=True)
     allowed = feasible(nodes)
     weights = np.full((2, len(nodes), len(nodes)), np.nan)
@@ -98,23 +72,68 @@ def test_is_defined_on_special_graphs_without_warnings(plugin: Plugin, case: str
         weights[:, allowed] = np.random.default_rng(0).random((2, allowed.sum()))
     elif case == "constant":
         weights[:, allowed] = 0.5
+    return Case(weights, np.array([0, 8]), np.array([node.layer for node in nodes]))
+
+
+@every_metric
+@given(case=films())
+def test_agrees_with_its_reference_and_keeps_its_range(plugin: Plugin, case: Case):
+    found = case.compute(plugin)
+    np.testing.assert_allclose(found, case.by_reference(plugin), rtol=1e-9, atol=1e-12)
+    metric = plugin.module.METRIC
+    defined = found[~np.isnan(found)]
+    assert (defined >= metric.lower - 1e-9).all()
+    assert (defined <= metric.upper + 1e-9).all()
+
+
+@every_metric
+@given(case=films(), data=st.data())
+def test_relabelling_permutes_it(plugin: Plugin, case: Case, data: st.DataObject):
+    order = np.array(data.draw(st.permutations(range(len(case.layer)))))
+    relabelled = Case(case.weights[:, order][:, :, order], case.step, case.layer[order])
+    expected = case.compute(plugin)
+    axis = node_axis(plugin.module.METRIC)
+    if axis is not None:
+        expected = expected.take(order, axis=axis)
+    np.testing.assert_allclose(relabelled.compute(plugin), expected, rtol=1e-9, atol=1e-12)
+
+
+@every_homogeneous_metric
+@given(case=films(), factor=st.floats(0.1, 10))
+def test_scales_as_declared(plugin: Plugin, case: Case, factor: float):
+    degree = plugin.module.METRIC.degree
+    scaled = Case(case.weights * factor, case.step, case.layer)
+    expected = case.compute(plugin) * factor**degree
+    np.testing.assert_allclose(scaled.compute(plugin), expected, rtol=1e-9, atol=1e-12)
+
+
+@every_metric
+@pytest.mark.parametrize("kind", ["no edge", "zero weights", "single edge", "complete", "constant"])
+def test_is_defined_on_special_graphs_without_warnings(plugin: Plugin, kind: str):
+    case = special(kind)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = plugin.module.compute(weights)
-    np.testing.assert_allclose(found, by_reference(plugin, weights), rtol=1e-9, atol=1e-12)
-    if case not in ("no edge",):
-        assert not np.isnan(found[1:]).any()
+        found = case.compute(plugin)
+    np.testing.assert_allclose(found, case.by_reference(plugin), rtol=1e-9, atol=1e-12)
+    metric = plugin.module.METRIC
+    later = found[1:, :1] if metric.per == "lag" else found[1:]  # what two checkpoints allow
+    if kind == "complete":
+        assert not np.isnan(later).all()
+    if kind != "no edge" and not metric.undefined:
+        assert not np.isnan(later).any()
 
 
 @every_metric
 def test_leading_dims_are_kept(plugin: Plugin):
     rng = np.random.default_rng(0)
-    nodes = components(2, 2, parallel=True)
+    nodes = components(3, 2, parallel=True)
     weights = np.where(feasible(nodes), rng.random((2, 3, 4, len(nodes), len(nodes))), np.nan)
-    found = plugin.module.compute(weights)
+    step, layer = np.array([0, 1, 4, 9]), np.array([node.layer for node in nodes])
+    found = computed(plugin, weights, step, layer)
     for i in range(2):
         for j in range(3):
-            np.testing.assert_array_equal(found[i, j], plugin.module.compute(weights[i, j]))
+            alone = computed(plugin, weights[i, j], step, layer)
+            np.testing.assert_allclose(found[i, j], alone, rtol=1e-12, atol=1e-15)
 
 
 @every_metric
@@ -123,11 +142,41 @@ def test_examples_in_the_docstring(plugin: Plugin):
     assert doctest.testmod(plugin.module).failed == 0
 
 
+@every_metric
+def test_what_it_declares_exists(plugin: Plugin):
+    metric = plugin.module.METRIC
+    assert ("backbone" in metric.needs) == bool(metric.backbone)
+    if metric.backbone:
+        assert backbone(metric.backbone).name == metric.backbone
+    if metric.null:
+        assert metric.null in room("null model")
+
+
 def test_checkpoints_that_do_not_count_are_gaps_and_are_stepped_over():
     film = random_film(names=["step0", "step1", "step2", "step3"])
     counted = np.array([True, False, True, True])
     whole = film_metrics(film["influence"], counted)
     kept = film_metrics(film["influence"].isel(checkpoint=counted), np.ones(3, dtype=bool))
     for name in whole:
-        assert whole[name].isel(checkpoint=1).isnull().all()
-        np.testing.assert_array_equal(whole[name].isel(checkpoint=counted), kept[name])
+        at = [dim for dim in whole[name].dims if str(dim).endswith("checkpoint")]
+        for dim in at:
+            assert whole[name].isel({dim: 1}).isnull().all()
+        without = whole[name].isel(dict.fromkeys(at, counted))
+        np.testing.assert_array_equal(without, kept[name])
+
+
+def test_a_film_without_a_checkpoint_that_counts_is_all_gaps():
+    film = random_film()
+    found = film_metrics(film["influence"], np.zeros(3, dtype=bool))
+    assert set(found) == {plugin.name for plugin in METRICS}
+    assert all(found[name].isnull().all() for name in found)
+
+
+def test_a_film_has_the_dims_and_labels_of_what_its_metrics_are_about():
+    film = random_film()
+    found = film_metrics(film["influence"], np.ones(3, dtype=bool))
+    assert set(found) == {plugin.name for plugin in METRICS}
+    for plugin in METRICS:
+        dims = ("task", "ablation", *DIMS[plugin.module.METRIC.per])
+        assert found[plugin.name].dims == dims
+        assert found[plugin.name].attrs["long_name"] == plugin.summary

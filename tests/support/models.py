@@ -47,7 +47,8 @@ def random_model(
     two if it is not given, ``rotary`` but in GPT-NeoX.
     """
     name, _, sequential = architecture.partition(", ")
-    shared = {"vocab_size": vocabulary, "bos_token_id": None, "eos_token_id": None}
+    shared = {"vocab_size": vocabulary, "eos_token_id": None}
+    options = {"bos_token_id": None, **options}
     sizes = {
         "hidden_size": heads * width,
         "num_hidden_layers": layers,

@@ -52,6 +52,7 @@ FOUND = Estimate(
     trajectory="dir:x",
     checkpoints=12,
     done=5,
+    untrained=0,
     ablations=("zero",),
     components=6,
     edges=9,
@@ -79,6 +80,7 @@ def test_the_time_is_that_of_the_process_with_the_most_checkpoints():
     assert replace(FOUND, jobs=1).seconds == 7 * 2.5
     assert replace(FOUND, jobs=100).seconds == 2.5
     assert replace(FOUND, done=12).seconds == 0
+    assert replace(FOUND, untrained=8).seconds == 8 * 2.5
 
 
 def calls(plan: Plan) -> list[Call]:
@@ -135,7 +137,9 @@ def test_what_is_measured_counts_as_done(plan, tmp_path):
     run(plan, tmp_path / "run", jobs=1, progress=quiet)
     (tmp_path / "run" / "shards" / "step8.nc").unlink()
     found = estimate(plan, RunFolder(tmp_path / "run"), jobs=1, clock=Clock(0.6))
-    assert (found.done, found.missing) == (2, 1)
+    assert (found.done, found.missing, found.untrained) == (2, 1, 0)
+    next((tmp_path / "run" / "untrained").iterdir()).unlink()
+    assert estimate(plan, RunFolder(tmp_path / "run"), jobs=1, clock=Clock(0.6)).untrained == 1
 
 
 def test_a_folder_of_another_study_is_refused(plan, tmp_path):

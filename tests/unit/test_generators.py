@@ -7,9 +7,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from support.ablations import TASKS
 
-from cntbench import plugins, specs
+from cntbench.catalogue import load_catalogue
 from cntbench.errors import CntbenchError
 from cntbench.generators import (
     counterfactual_repeat,
@@ -19,7 +18,7 @@ from cntbench.generators import (
     single_token,
 )
 from cntbench.markov import random_chain
-from cntbench.prompts import Language, generate, random_state
+from cntbench.prompts import Language, random_state
 
 #: Token ids with gaps, in no order.
 WIDE = Language(np.random.RandomState(0).permutation(np.arange(5, 405, 4)))
@@ -241,17 +240,12 @@ def test_one_token_over_and_over():
 
 # The shipped tasks
 
-TASK_FILES = sorted([*TASKS.glob("*.toml"), *(TASKS / "controls").glob("*.toml")])
+OF_TOKENS = [task for task in load_catalogue().tasks.values() if not task.needs_text]
 
 
-@pytest.mark.parametrize("path", TASK_FILES, ids=[path.stem for path in TASK_FILES])
+@pytest.mark.parametrize("task", OF_TOKENS, ids=[task.name for task in OF_TOKENS])
 @pytest.mark.parametrize("language", [NANO, WIDE], ids=["nano", "sparse"])
-def test_every_shipped_task_speaks_any_vocabulary_of_32_tokens(path, language):
-    spec = specs.build(specs.TaskSpec, specs.read_toml(path), where=str(path))
-    rooms = plugins.discover("generators", required=("Parameters",))
-    parameters = specs.build(
-        rooms[spec.generator].module.Parameters, spec.parameters, where=str(path)
-    )
-    prompts = generate(parameters.make, language, n_prompts=4, seed=0, stream=path.stem)
+def test_every_shipped_task_of_tokens_speaks_any_vocabulary_of_32(task, language):
+    prompts = task.prompts(language, count=4, seed=0)
     assert prompts.reference is not None
     assert len(np.unique(prompts.tokens, axis=0)) == 4

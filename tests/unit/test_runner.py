@@ -12,8 +12,11 @@ from safetensors.torch import load_file, save_file
 from support.trajectories import write_trajectory
 
 from cntbench.catalogue import load_catalogue
+from cntbench.derived import Part
 from cntbench.errors import CntbenchError
+from cntbench.failure import Failure
 from cntbench.influence import influence
+from cntbench.models.trajectory import Trajectory
 from cntbench.plan import Plan, make_plan
 from cntbench.runner import Interrupted, run
 from cntbench.storage import open_results
@@ -30,6 +33,8 @@ def plan_for(folder: Path, **changes: object) -> Plan:
         "tasks": ("induction", "bigram"),
         "ablations": ("zero", "resample"),
         "prompts": 3,
+        "untrained": 2,
+        "null_draws": 9,
         **changes,
     }
     return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
@@ -71,6 +76,114 @@ def test_metrics_stand_in_a_group(plan, tmp_path):
     weights = tree["influence"].sel(task="induction", ablation="zero")
     np.testing.assert_allclose(strength, weights.sum("target"), rtol=1e-6)
     assert tree["metrics"]["turnover"].isel(checkpoint=0).isnull().all()
+
+
+def test_null_models_and_roles_stand_in_groups(plan, tmp_path):
+    tree = open_results(run(plan, tmp_path / "run", jobs=1, progress=quiet).path)
+    at = {"task": "induction", "ablation": "zero", "checkpoint": "step8"}
+    said = tree["nulls"]["out_strength"].sel(at).sel(statistic="mean")
+    weights = tree["influence"].sel(at).values[:3, 3:]
+    np.testing.assert_allclose(said[:3], weights.mean() * 3, rtol=0.5)
+    rank = tree["roles"]["spreader_rank"].sel(at)
+    assert sorted(rank.values[:3]) == [1, 2, 3]
+    assert rank[3:].isnull().all(), "the last layer has no targets"
+    with pytest.raises(KeyError):
+        open_results(
+            run(
+                plan_for(tmp_path / "checkpoints", null_draws=0),
+                tmp_path / "no",
+                jobs=1,
+                progress=quiet,
+            ).path
+        )["nulls"]
+
+
+def test_untrained_models_are_measured_beside_the_trajectory(plan, tmp_path):
+    outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet)
+    others = open_results(outcome.path)["untrained"]
+    assert list(others["seed"].values) == [2**31, 2**31 + 1]
+    assert others["influence"].dims == ("task", "ablation", "seed", "source", "target")
+    config = plan.trajectory.config
+    made = [plan.trajectory.initialise(model, config)[1] for model in plan.untrained]
+    methods = [entry.method for entry in plan.ablations]
+    for i, model in enumerate(made):
+        direct = influence(model, plan.prompts()[0], methods).influence.astype(np.float32)
+        found = others["influence"].sel(task="induction").isel(seed=i)
+        np.testing.assert_array_equal(found, direct)
+    assert not (made[0].unembed.weight == made[1].unembed.weight).all()
+    gini = outcome.tree["nulls"]["gini"]
+    assert gini.attrs["draws"] == 2
+    assert gini.notnull().all()
+
+
+def test_other_numbers_of_untrained_models_and_draws_use_what_is_there(plan, checkpoints, tmp_path):
+    folder = tmp_path / "run"
+    run(plan, folder, jobs=1, progress=quiet)
+    before = shards(folder)
+    more = plan_for(checkpoints, untrained=3, null_draws=5)
+    again = run(more, folder, jobs=1, progress=quiet)
+    assert (again.measured, again.reused) == (0, 3)
+    assert shards(folder) == before
+    assert again.tree["untrained"].sizes["seed"] == 3
+    none = run(plan_for(checkpoints, untrained=0), folder, jobs=1, progress=quiet).tree
+    assert "untrained" not in none.children
+    assert none["nulls"]["gini"].isnull().all()
+    assert "no untrained models were measured" in none["nulls"]["gini"].attrs["undefined"]
+
+
+def test_a_finished_run_is_not_worked_out_again(plan, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    whole = run(plan, folder, jobs=1, progress=quiet).path.read_bytes()
+
+    def fail(part):
+        raise AssertionError("worked out again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Part, "work", fail)
+        assert run(plan, folder, jobs=1, progress=quiet).path.read_bytes() == whole
+        (folder / "shards" / "step8.nc").unlink()
+        assert run(plan, folder, jobs=1, progress=quiet).path.read_bytes() == whole
+        (folder / "results.nc").unlink()
+        with pytest.raises(AssertionError, match="worked out again"):
+            run(plan, folder, jobs=1, progress=quiet)
+    assert run(plan, folder, jobs=1, progress=quiet).path.read_bytes() == whole
+
+
+def test_an_untrained_model_that_fails_costs_no_other(plan, tmp_path, monkeypatch):
+    initialise = Trajectory.initialise
+
+    def failing(self, model, folder):
+        if model == plan.untrained[0]:
+            raise ValueError("no such model")
+        return initialise(self, model, folder)
+
+    monkeypatch.setattr(Trajectory, "initialise", failing)
+    outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet)
+    assert outcome.failed == {
+        plan.untrained[0].name: Failure("failed", "ValueError: no such model")
+    }
+    assert outcome.measured == 3
+    assert list(outcome.tree["untrained"]["seed"].values) == [2**31 + 1]
+
+
+def test_no_checkpoint_leaves_nothing_but_gaps(plan, checkpoints, tmp_path):
+    for path in checkpoints.glob("*/model.safetensors"):
+        path.unlink()
+    tree = run(plan, tmp_path / "run", jobs=1, progress=quiet).tree
+    assert (tree["status"] == "failed").all()
+    assert tree["roles"]["spreader_strength"].isnull().all()
+    assert tree["nulls"]["out_strength"].isnull().all()
+
+
+def test_an_interrupted_summary_is_interrupted(plan, tmp_path, monkeypatch):
+    def interrupt(part):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Part, "work", interrupt)
+        with pytest.raises(Interrupted, match="3 of 3 checkpoints are kept"):
+            run(plan, tmp_path / "run", jobs=1, progress=quiet)
+    assert run(plan, tmp_path / "run", jobs=1, progress=quiet).reused == 3
 
 
 def test_processes_give_the_same_bytes(plan, tmp_path):

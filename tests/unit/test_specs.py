@@ -53,7 +53,7 @@ VALID = [
     (zero.Parameters, {}),
 ]
 
-STUDY_KEYS = "ablations, prompts, seed, summary, tasks, trajectory, version."
+STUDY_KEYS = "ablations, null_draws, prompts, seed, summary, tasks, trajectory, untrained, version."
 NAN, INF = float("nan"), float("inf")
 
 MISTAKES = [

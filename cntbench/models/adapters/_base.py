@@ -34,11 +34,14 @@ class Shape:
         Number of token ids.
     context
         Longest sequence that is computed as the model does [tokens].
+    beginning
+        The token that stands before every text in training, if the config names one.
     """
 
     components: tuple[Component, ...]
     vocabulary: int
     context: int
+    beginning: int | None = None
 
 
 def check_common(config: Any, activation: str) -> None:

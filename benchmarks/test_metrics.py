@@ -1,0 +1,104 @@
+"""Metrics: beside their references, of a whole film, of null models' draws, and of a large graph.
+
+The opponent is what a metric's reference is: networkx, or a plain loop.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from support.metrics import METRICS, by_reference, computed
+
+from benchmarks.films import CHECKPOINTS, study_film
+from benchmarks.timing import ratio, turns
+from benchmarks.workloads import NANO
+from cntbench.components import components, feasible
+from cntbench.dataset import usable
+from cntbench.metrics._film import film_metrics
+from cntbench.metrics._graphs import Graphs
+from cntbench.plugins import Plugin, room
+
+#: Checkpoints that the references see: some are slow.
+FEW = 12
+
+
+def lognormal(layers: int, heads: int, *leading: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return random weights of a model, and its layers."""
+    nodes = components(layers, heads, parallel=True)
+    drawn = np.random.default_rng(0).lognormal(-1, 1, (*leading, len(nodes), len(nodes)))
+    return np.where(feasible(nodes), drawn, np.nan), np.array([node.layer for node in nodes])
+
+
+@pytest.mark.parametrize("plugin", METRICS, ids=[plugin.name for plugin in METRICS])
+def test_metrics_beside_their_references(plugin: Plugin, benchmark):
+    films = 64
+    weights, layer = lognormal(NANO.layers, NANO.heads, films, FEW)
+    step = np.arange(FEW) * 8
+
+    def opponent():
+        return by_reference(plugin, weights[0], step, layer)
+
+    def vectorised():
+        return computed(plugin, weights, step, layer)
+
+    np.testing.assert_allclose(vectorised()[0], opponent(), rtol=1e-6, atol=1e-9)
+    seconds = turns({"vectorised": vectorised, "opponent": opponent}, rounds=3)
+    faster = films * ratio(seconds["vectorised"], seconds["opponent"])
+    benchmark.extra_info |= {"opponent": "networkx or a loop, graph by graph", "ratio": faster}
+    benchmark.pedantic(vectorised, rounds=3)
+    assert faster >= 20
+
+
+def test_all_metrics_of_a_film(benchmark):
+    film = study_film()
+    found = benchmark.pedantic(film_metrics, args=(film["influence"], usable(film)), rounds=3)
+    assert set(found) == set(room("metric"))
+    assert found["gini"].notnull().all()
+    assert benchmark.stats.stats.min < 20
+
+
+def test_metrics_of_null_models_draws(benchmark):
+    draws = 10
+    weights, layer = lognormal(NANO.layers, NANO.heads, draws, CHECKPOINTS)
+    step = np.arange(CHECKPOINTS) * 8
+    names = [plugin.name for plugin in METRICS if plugin.module.METRIC.null]
+
+    def all_that_have_a_null() -> dict[str, float]:
+        graphs = Graphs(weights, step=step, layer=layer)
+        seconds = {}
+        for name in names:
+            start = time.perf_counter()
+            graphs.metric(name)
+            seconds[name] = time.perf_counter() - start
+        return seconds
+
+    seconds = benchmark.pedantic(all_that_have_a_null, rounds=3)
+    graphs = draws * CHECKPOINTS
+    benchmark.extra_info["microseconds_per_graph"] = {
+        name: 1e6 * one / graphs for name, one in seconds.items()
+    }
+    # 200 draws of every graph of the default study, on two cores in two minutes.
+    of_a_study = 200 * 21 * CHECKPOINTS
+    assert benchmark.stats.stats.min / graphs * of_a_study < 2 * 120
+
+
+def test_all_metrics_of_a_large_graph(benchmark):
+    weights, layer = lognormal(30, 10, 2)
+    assert weights.shape[-1] == 330
+
+    def every() -> dict[str, np.ndarray]:
+        graphs = Graphs(weights, step=np.array([0, 8]), layer=layer)
+        return {plugin.name: graphs.metric(plugin.name) for plugin in METRICS}
+
+    found = benchmark.pedantic(every, rounds=2)
+    for plugin in METRICS:
+        if not plugin.module.METRIC.undefined:
+            later = (
+                found[plugin.name][1:, :1]
+                if plugin.module.METRIC.per == "lag"
+                else found[plugin.name][1:]
+            )
+            assert not np.isnan(later).any(), plugin.name
+    assert benchmark.stats.stats.min < 10

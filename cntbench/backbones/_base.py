@@ -1,0 +1,72 @@
+"""A backbone: its spec, and the rule with parameters that the spec says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cntbench import plugins
+from cntbench.errors import unknown
+from cntbench.folders import spec_folders
+from cntbench.specs import BackboneSpec, build, read_toml
+
+
+class Rule(Protocol):
+    """A rule's parameters: what says which edges are kept."""
+
+    def keep(self, weights: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Return which edges are kept.
+
+        Parameters
+        ----------
+        weights
+            Dims ``…, source, target``; NaN where an edge is not feasible.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone spec with its rule."""
+
+    name: str
+    path: Path
+    spec: BackboneSpec
+    rule: Rule
+
+    @classmethod
+    def read(cls, path: Path) -> Backbone:
+        """Read a backbone's file.
+
+        Raises
+        ------
+        SpecError
+            If something is wrong with it.
+        """
+        where = str(path)
+        spec = build(BackboneSpec, read_toml(path), where=where)
+        module = plugins.find("backbone rule", spec.rule, where=where)
+        rule = build(module.Parameters, spec.parameters, where=where, prefix="parameters.")
+        return cls(path.stem, path, spec, rule)
+
+
+def backbone(name: str) -> Backbone:
+    """Return a shipped backbone, or one of the user's, by its name.
+
+    Raises
+    ------
+    SpecError
+        If there is no such backbone; it names the nearest match.
+    """
+    files = {
+        path.stem: path
+        for folder in spec_folders()
+        for path in sorted((folder / "backbones").glob("*.toml"))
+    }
+    if name not in files:
+        raise unknown("backbone", name, files)
+    return Backbone.read(files[name])

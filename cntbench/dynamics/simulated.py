@@ -1,0 +1,264 @@
+"""Films whose dynamics are known: what the machinery of roles, phases and claims is tried on.
+
+`frozen`, `time_shuffled` and `untrained` have no dynamics that a claim could be about.
+`layers_only`, `wandering`, `drifting` and `exponential` have what a claim could be mistaken about:
+layers that change and components that do not, change without a hold, without phases, tails without
+length. `planted` has a known moment of emergence, known spreaders that stay, and known gatherers
+that change places; `phased` has three phases. Each takes a random generator and returns a film of
+the default study's shape, measured with noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cntbench.components import components, feasible
+from cntbench.dynamics.film import Array, Film
+from cntbench.dynamics.noise import measured
+from cntbench.dynamics.nulls import time_order
+from cntbench.specs import READOUTS
+
+#: Standard error of a weight relative to it, and of a readout relative to its range.
+NOISE = 0.05
+#: Chance level and value after learning of each readout: a task with 32 possible answers.
+_CHANCE = {"cross_entropy": np.log(32), "accuracy": 1 / 32, "logit_difference": 0.0}
+_LEARNT = {"cross_entropy": 0.2, "accuracy": 0.95, "logit_difference": 7.0}
+#: Factor from one place of a planted hierarchy to the next, and of the early gatherers' one.
+_STEEP, _FLAT = 1.8, 1.3
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A film with its truth.
+
+    Parameters
+    ----------
+    film
+        As measured.
+    emergence
+        The step at which everything that is learnt is half learnt.
+    spreaders
+        Out-going factor of every component, the same throughout, dims ``source``.
+    gatherers_before, gatherers_after
+        In-coming factor of every component long before and long after the emergence, dims
+        ``target``. Within each layer the order is turned round.
+    """
+
+    film: Film
+    emergence: float
+    spreaders: Array
+    gatherers_before: Array
+    gatherers_after: Array
+
+
+def template(*, layers: int = 3, heads: int = 4, checkpoints: int = 143, spacing: int = 8) -> Film:
+    """Return a film without any influence, of a model with parallel blocks.
+
+    Parameters
+    ----------
+    layers, heads
+        Sizes of the model.
+    checkpoints, spacing
+        Number of checkpoints, and steps from each to the next.
+    """
+    nodes = components(layers, heads, parallel=True)
+    weights = np.where(feasible(nodes), 0.0, np.nan)
+    nothing = np.zeros((len(READOUTS), checkpoints))
+    return Film(
+        weights=np.repeat(weights[None], checkpoints, axis=0),
+        errors=np.repeat(weights[None], checkpoints, axis=0),
+        step=np.arange(checkpoints, dtype=np.int64) * spacing,
+        names=tuple(node.name for node in nodes),
+        layer=np.array([node.layer for node in nodes], dtype=np.int64),
+        readouts=nothing,
+        readout_errors=nothing,
+    )
+
+
+def frozen(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a film of one random graph: nothing changes but the noise."""
+    base = base or template()
+    weights = np.repeat(_random_graph(base, rng)[None], len(base), axis=0)
+    return _measured(base, weights, rng.uniform() * np.ones(len(base)), rng)
+
+
+def time_shuffled(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a planted film whose graphs come in an order of chance; its readouts stay."""
+    film = planted(rng, base=base).film
+    order = time_order.order(len(film), rng)
+    return replace(film, weights=film.weights[order], errors=film.errors[order])
+
+
+def untrained(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a film whose every graph is another untrained model's; readouts stay at chance.
+
+    Influence between two layers is alike for all components but for a scatter that is drawn anew at
+    every checkpoint.
+    """
+    base = base or template()
+    level = _layer_levels(base, rng)
+    scatter = rng.lognormal(0, 0.3, base.weights.shape)
+    return _measured(base, level * scatter, np.zeros(len(base)), rng)
+
+
+def layers_only(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a film in which layers learn and components do not.
+
+    The levels of the layer pairs drift apart along a sigmoid that the readouts follow; which
+    component has which weight is drawn anew at every checkpoint.
+    """
+    base = base or template()
+    learnt = _sigmoid(base, rng)
+    level = _layer_levels(base, rng) * _layer_levels(base, rng) ** learnt[:, None, None]
+    return _measured(base, level * rng.lognormal(0, 0.3, base.weights.shape), learnt, rng)
+
+
+def wandering(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a film whose every weight wanders, with no regard to roles or to what is learnt.
+
+    The logarithm of each weight is a random walk; over the film it wanders as far as components are
+    apart at its start.
+    """
+    base = base or template()
+    step = 0.5 / len(base) ** 0.5 * rng.standard_normal(base.weights.shape)
+    weights = _random_graph(base, rng) * np.exp(step.cumsum(axis=0))
+    return _measured(base, weights, _sigmoid(base, rng), rng)
+
+
+def drifting(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a film that goes evenly from one random graph to another, and learns evenly."""
+    base = base or template()
+    part = np.linspace(0, 1, len(base))
+    first, last = _random_graph(base, rng), _random_graph(base, rng)
+    weights = first * (last / first) ** part[:, None, None]
+    return _measured(base, weights, part, rng)
+
+
+def exponential(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a film of one graph with exponential weights, their mean that of the layer pair."""
+    base = base or template()
+    graph = _layer_levels(base, rng) * rng.exponential(size=base.weights.shape[1:])
+    weights = np.repeat(graph[None], len(base), axis=0)
+    return _measured(base, weights, np.ones(len(base)), rng)
+
+
+def planted(
+    rng: np.random.Generator,
+    *,
+    emergence: float | None = None,
+    duration: float = 24.0,
+    exploration: float = 0.3,
+    base: Film | None = None,
+) -> Planted:
+    """Return a film in which something is learnt at a known step.
+
+    The weight of an edge is the product of its layer pair's level, its source's factor, its
+    target's factor, the growth of all influence from 0.3 to 1, and a fluctuation that dies away;
+    growth, gatherers and readouts follow one sigmoid of the step.
+
+    Parameters
+    ----------
+    rng
+        Source of chance.
+    emergence
+        Where the sigmoid is one half [step]; drawn from the middle half of the film if left out.
+    duration
+        Steps in which the sigmoid's odds rise by a factor of e.
+    exploration
+        Standard deviation of the logarithm of each weight's fluctuation before the emergence,
+        independent from one checkpoint to the next.
+    base
+        Shape of the model, and its steps.
+    """
+    base = base or template()
+    first, last = base.step[0], base.step[-1]
+    if emergence is None:
+        emergence = float(first + rng.uniform(0.25, 0.75) * (last - first))
+    learnt = 0.5 * (1 + np.tanh((base.step - emergence) / duration / 2))
+    place = _places(base, rng)
+    spreaders = np.float64(_STEEP) ** _places(base, rng)
+    before = np.float64(_FLAT) ** place
+    after = np.float64(_STEEP) ** (_largest(base, place) - place)
+    gatherers = before ** (1 - learnt[:, None]) * after ** learnt[:, None]
+    fluctuation = np.exp(
+        exploration * (1 - learnt)[:, None, None] * rng.standard_normal(base.weights.shape)
+    )
+    weights = (
+        _layer_levels(base, rng)
+        * (0.3 + 0.7 * learnt)[:, None, None]
+        * spreaders[:, None]
+        * gatherers[:, None, :]
+        * fluctuation
+    )
+    return Planted(_measured(base, weights, learnt, rng), emergence, spreaders, before, after)
+
+
+def phased(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a film of three phases: exploration, consolidation, refinement.
+
+    From each to the next, within a checkpoint, fluctuations shrink and spreaders and gatherers
+    stand out more. The phases are each between a quarter and a half of the film.
+    """
+    base = base or template()
+    lengths = rng.uniform(0.25, 0.4, 3)
+    place = np.linspace(0, 1, len(base)) * lengths.sum()
+    phase = np.searchsorted(lengths.cumsum()[:2], place)
+    steep = np.array([0.3, 0.7, 1.0])[phase, None, None]
+    fluctuation = np.array([0.5, 0.25, 0.1])[phase, None, None]
+    weights = _random_graph(base, rng) ** steep
+    noise = rng.standard_normal(base.weights.shape)
+    return _measured(base, weights * np.exp(fluctuation * noise), phase / 2, rng)
+
+
+def _sigmoid(base: Film, rng: np.random.Generator) -> Array:
+    """Return what is learnt, from 0 to 1, most of it in a tenth of the film somewhere inside."""
+    place = np.linspace(0, 1, len(base))
+    return np.asarray(0.5 * (1 + np.tanh((place - rng.uniform(0.25, 0.75)) / 0.05)))
+
+
+def _measured(base: Film, weights: Array, learnt: Array, rng: np.random.Generator) -> Film:
+    """Return a film of weights and readouts, measured; ``learnt`` from 0, chance, to 1."""
+    errors = NOISE * weights
+    chance = np.array([_CHANCE[name] for name in READOUTS])[:, None]
+    gain = np.array([_LEARNT[name] for name in READOUTS])[:, None] - chance
+    readout_errors = np.broadcast_to(NOISE * abs(gain) / 4, base.readouts.shape)
+    noise = readout_errors * rng.standard_normal(base.readouts.shape)
+    return replace(
+        base,
+        weights=measured(np.where(base.feasible, weights, np.nan), errors, rng),
+        errors=np.where(base.feasible, errors, np.nan),
+        readouts=chance + gain * learnt + noise,
+        readout_errors=readout_errors.copy(),
+    )
+
+
+def _random_graph(base: Film, rng: np.random.Generator) -> Array:
+    """Return weights with a hierarchy of sources and of targets and a long tail."""
+    shape = base.weights.shape[1:]
+    outgoing, incoming = _STEEP ** _places(base, rng), _STEEP ** _places(base, rng)
+    level = _layer_levels(base, rng)
+    return np.asarray(level * outgoing[:, None] * incoming * rng.lognormal(0, 0.5, shape))
+
+
+def _layer_levels(base: Film, rng: np.random.Generator) -> Array:
+    """Return the level of influence between each two layers, dims ``source, target``."""
+    count = int(base.layer.max()) + 1
+    levels = 0.2 * rng.lognormal(0, 0.5, (count, count))
+    return np.asarray(levels[base.layer[:, None], base.layer])
+
+
+def _places(base: Film, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return a random place in its layer's hierarchy for every component, from 0."""
+    places = np.empty(len(base.layer), dtype=np.int64)
+    for layer in np.unique(base.layer):
+        members = np.flatnonzero(base.layer == layer)
+        places[members] = rng.permutation(len(members))
+    return places
+
+
+def _largest(base: Film, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the last place of every component's layer."""
+    return np.array([places[base.layer == layer].max() for layer in base.layer])

@@ -1,0 +1,43 @@
+"""Share of the feasible edges that are in the backbone.
+
+The backbone is the disparity filter's, ``tasks/backbones/disparity.toml``: edges that stand out
+among those of their source or target. Where all weights are alike there are none. NaN for graphs
+without feasible edges. Source: Serrano, Boguñá and Vespignani 2009, "Extracting the multiscale
+backbone of complex weighted networks".
+
+>>> import numpy as np
+>>> weights = np.array([[np.nan, 0.5, 2.0], [np.nan, np.nan, 1.0], [np.nan] * 3])
+>>> float(compute(weights, backbone=weights > 1).round(3))
+0.333
+"""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
+
+from cntbench.metrics._base import Array, Metric
+
+METRIC = Metric(
+    per="graph",
+    lower=0,
+    upper=1,
+    degree=0,
+    null="layer_pairs",
+    needs=("backbone",),
+    backbone="disparity",
+)
+
+
+def compute(weights: Array, *, backbone: NDArray[np.bool_]) -> Array:
+    """Return the density of every graph's backbone."""
+    feasible = (~np.isnan(weights)).sum(axis=(-2, -1))
+    kept = backbone.sum(axis=(-2, -1))
+    return np.divide(kept, feasible, out=np.full(feasible.shape, np.nan), where=feasible > 0)
+
+
+def reference(graph: nx.DiGraph) -> float:
+    """Count edges one by one."""
+    kept = [in_backbone for _, _, in_backbone in graph.edges(data="backbone")]
+    return sum(kept) / len(kept) if kept else float("nan")

@@ -1,0 +1,79 @@
+"""Share of the shortest paths between other components that pass through a component.
+
+b(v) = Σ σ(s, t | v) / σ(s, t) / ((n − 1)(n − 2)), over all pairs (s, t) between which a path leads;
+σ(s, t) counts the shortest paths and σ(s, t | v) those of them that pass through v. The length of
+an edge is 1 / w. Paths whose lengths agree to nine digits are equally short. Source: Freeman 1977,
+"A set of measures of centrality based on betweenness"; Brandes 2001, "A faster algorithm for
+betweenness centrality".
+
+>>> import numpy as np
+>>> from cntbench.metrics._paths import distances
+>>> weights = np.array([[np.nan, 0.5, 0.2], [np.nan, np.nan, 1.0], [np.nan] * 3])
+>>> compute(weights, distance=distances(weights))
+array([0. , 0.5, 0. ])
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise, permutations
+
+import networkx as nx
+import numpy as np
+
+from cntbench.metrics._base import Array, Metric
+from cntbench.metrics._batches import batched
+from cntbench.metrics._paths import TIE, Stages, last_steps, lengths, with_lengths
+
+METRIC = Metric(
+    per="component", lower=0, upper=1, degree=0, null="layer_pairs", needs=("distance",)
+)
+
+
+def compute(weights: Array, *, distance: Array) -> Array:
+    """Return the betweenness of every component."""
+    stages = Stages.of(weights)
+    nodes = weights.shape[-1]
+    pairs = max((nodes - 1) * (nodes - 2), 1)
+
+    def few(some: Array, apart: Array) -> Array:
+        length, apart = lengths(stages.sort(some)), stages.sort(apart)
+        paths = np.zeros(length.shape)
+        paths[:, range(nodes), range(nodes)] = 1
+        steps = {}
+        for start, stop in stages.bounds[1:]:
+            steps[start] = last_steps(length, apart, start, stop)
+            counted = np.matmul(paths[:, :start, None, :start], steps[start])[:, :, 0]
+            paths[:, :start, start:stop] = counted
+        passing = np.zeros(length.shape)
+        for start, stop in reversed(stages.bounds[1:]):
+            ending = paths[:, :start, start:stop]
+            each = np.divide(
+                1 + passing[:, :start, start:stop],
+                ending,
+                out=np.zeros(ending.shape),
+                where=ending > 0,
+            )
+            onwards = np.matmul(steps[start], each[..., None])[..., 0]
+            passing[:, :start, :start] += paths[:, :start, :start] * onwards
+        passing[:, range(nodes), range(nodes)] = 0
+        found = passing.sum(axis=1) / pairs
+        return found[:, np.argsort(stages.order)]
+
+    return batched(few, weights, distance)
+
+
+def reference(graph: nx.DiGraph) -> dict[object, float]:
+    """List all paths between every two nodes and look at the shortest."""
+    present = with_lengths(graph)
+    pairs = max((len(graph) - 1) * (len(graph) - 2), 1)
+    found = dict.fromkeys(graph, 0.0)
+    for source, target in permutations(graph, 2):
+        paths = list(nx.all_simple_paths(present, source, target))
+        long = [sum(present.edges[edge]["length"] for edge in pairwise(path)) for path in paths]
+        shortest = [
+            path for path, one in zip(paths, long, strict=True) if one <= min(long) * (1 + TIE)
+        ]
+        for path in shortest:
+            for node in path[1:-1]:
+                found[node] += 1 / len(shortest) / pairs
+    return found

@@ -1,0 +1,45 @@
+"""Similarity of the graphs at any two checkpoints: Σ min(v, w) / Σ max(v, w).
+
+The weighted Jaccard similarity of their edges: 1 if they are equal, also without any weight, and 0
+if they share none. Blocks along the diagonal are times in which little changes; what is far off
+the diagonal and similar has come back. Source: Eckmann, Kamphorst and Ruelle 1987, "Recurrence
+plots of dynamical systems"; Jaccard 1901, weighted by Ruzicka 1958.
+
+>>> import numpy as np
+>>> compute(np.array([[[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.5], [0.0, 0.0]]]))
+array([[1. , 0.5],
+       [0.5, 1. ]])
+"""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+from scipy.spatial.distance import pdist, squareform
+
+from cntbench.metrics import turnover
+from cntbench.metrics._base import Array, Metric
+from cntbench.metrics._batches import film_by_film
+
+METRIC = Metric(per="checkpoint_pair", lower=0, upper=1, degree=0)
+
+
+def compute(weights: Array) -> Array:
+    """Return the matrix of every film."""
+    flat = weights.reshape(*weights.shape[:-2], -1)
+    there = ~np.isnan(flat).all(axis=tuple(range(flat.ndim - 1)))
+
+    def one(edges: Array) -> Array:
+        # |v − w| = max − min and v + w = max + min.
+        apart = squareform(pdist(edges, "cityblock"))
+        size = edges.sum(axis=-1)
+        together = size[:, None] + size
+        union = together + apart
+        return np.divide(together - apart, union, out=np.ones(union.shape), where=union > 0)
+
+    return film_by_film(one, np.nan_to_num(flat[..., there]))
+
+
+def reference(graph: nx.DiGraph, other: nx.DiGraph) -> float:
+    """Compare the two graphs edge by edge."""
+    return 1 - turnover.reference(graph, other)

@@ -1,0 +1,72 @@
+"""Whether components that send much influence those that receive much.
+
+Pearson's correlation, over the edges counted by their weight, between the out-strength of the
+source and the in-strength of the target. Source: Newman 2003, "Mixing patterns in networks"; for
+weighted graphs Leung and Chau 2007, "Weighted assortative and disassortative networks model".
+
+>>> import numpy as np
+>>> float(compute(np.array([[np.nan, 1.0, 1.0], [np.nan, np.nan, 1.0], [np.nan] * 3])).round(3))
+-0.5
+"""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+
+from cntbench.metrics._base import Array, Metric
+from cntbench.metrics._batches import batched
+
+METRIC = Metric(
+    per="graph",
+    lower=-1,
+    upper=1,
+    degree=0,
+    null="strengths",
+    undefined="where all sources that send, or all targets that receive, are equally strong, "
+    "there is nothing to correlate",
+)
+
+#: Strengths that differ by less than this part are equal: rounding has no correlation.
+EQUAL = 1e-6
+
+
+def compute(weights: Array) -> Array:
+    """Return the correlation of every graph."""
+
+    def few(some: Array) -> Array:
+        filled = np.where(np.isnan(some), 0, some)
+        sent, received = filled.sum(axis=-1), filled.sum(axis=-2)
+        total = sent.sum(axis=-1, keepdims=True)
+        x, varies_x = _centred(sent, sent, total)
+        y, varies_y = _centred(received, received, total)
+        shared = (x * np.matmul(filled, y[..., None])[..., 0]).sum(axis=-1)
+        scale = np.sqrt((sent * x**2).sum(axis=-1) * (received * y**2).sum(axis=-1))
+        defined = varies_x & varies_y
+        found = np.divide(shared, scale, out=np.full(scale.shape, np.nan), where=defined)
+        return np.clip(found, -1, 1)
+
+    return batched(few, weights)
+
+
+def _centred(values: Array, count: Array, total: Array) -> tuple[Array, np.ndarray]:
+    """Return values less their weighted mean, and which graphs have more than one value."""
+    share = np.divide(count, total, out=np.zeros(values.shape), where=total > 0)
+    centred = values - (share * values).sum(axis=-1, keepdims=True)
+    deviation = np.sqrt((share * centred**2).sum(axis=-1))
+    return centred, deviation > EQUAL * values.max(axis=-1, initial=0)
+
+
+def reference(graph: nx.DiGraph) -> float:
+    """Ask numpy for the covariance, with the weights as frequencies."""
+    edges = [edge for edge in graph.edges(data="weight") if edge[2]]
+    if not edges:
+        return float("nan")
+    sent, received = graph.out_degree(weight="weight"), graph.in_degree(weight="weight")
+    values = np.array([[sent[i], received[j]] for i, j, _ in edges], dtype=float).T
+    largest = values.max(axis=1)
+    values = values / largest[:, None]
+    covariance = np.atleast_2d(np.cov(values, aweights=[weight for *_, weight in edges], ddof=0))
+    if (np.sqrt(covariance.diagonal()) <= EQUAL).any():
+        return float("nan")
+    return float(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))

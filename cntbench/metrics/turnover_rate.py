@@ -1,0 +1,40 @@
+"""Edge turnover from one checkpoint to the next per unit of logarithmic training time.
+
+T / ln((t' + 1) / (t + 1)), where T is the turnover between the steps t and t': what a checkpoint's
+distance from the one before adds to turnover is taken away, and steps count by their ratio, as
+learning curves are looked at. The 1 lets step 0 take part. Source: Jaccard 1901, weighted by
+Ruzicka 1958.
+
+>>> import numpy as np
+>>> weights = np.array([[[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.5], [0.0, 0.0]]])
+>>> compute(weights, step=np.array([0, 9])).round(3)
+array([  nan, 0.217])
+"""
+
+from __future__ import annotations
+
+import math
+
+import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
+
+from cntbench.metrics import turnover
+from cntbench.metrics._base import Array, Metric
+
+METRIC = Metric(
+    per="transition", lower=0, upper=np.inf, degree=0, null="time_order", needs=("step",)
+)
+
+
+def compute(weights: Array, *, step: NDArray[np.integer]) -> Array:
+    """Return the rate from the previous checkpoint to each; NaN at the first."""
+    found = turnover.compute(weights)
+    found[..., 1:] /= np.diff(np.log1p(step))
+    return found
+
+
+def reference(earlier: nx.DiGraph, later: nx.DiGraph) -> float:
+    """Divide by the logarithm of the ratio of the steps."""
+    passed = math.log((later.graph["step"] + 1) / (earlier.graph["step"] + 1))
+    return turnover.reference(earlier, later) / passed

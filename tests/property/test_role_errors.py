@@ -1,0 +1,63 @@
+"""The errors of roles beside the jackknife over prompts, on the golden trajectory.
+
+Edges are measured on the same prompts, so their errors are correlated, and a result does not keep
+how. The assumption of `cntbench.dynamics.roles` has to be wide enough, and the simpler one, that
+all edges are independent, is not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+
+from cntbench import influence as engine
+from cntbench.catalogue import load_catalogue
+from cntbench.dynamics.roles import ROLES, error, strength
+from cntbench.models.trajectory import open_trajectory
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "nano" / "trajectory"
+ABLATIONS = ("zero", "mean", "resample")
+
+
+def by_prompt(task: str, checkpoint: str, count: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """Influence of every prompt, dims ablation, source, target, prompt; and components' layers."""
+    catalogue = load_catalogue()
+    trajectory = open_trajectory(f"dir:{GOLDEN}", lambda *_: None)
+    at = next(c for c in trajectory.checkpoints if c.name == checkpoint)
+    prompts = catalogue.tasks[task].prompts(trajectory.language, count=count, seed=0)
+    methods = [catalogue.ablations[name].method for name in ABLATIONS]
+    with patch.object(engine, "_summary", wraps=engine._summary) as summary:
+        engine.influence(trajectory.load(at), prompts, methods)
+    layers = np.array([node.layer for node in trajectory.shape.components])
+    return summary.call_args.args[1].change, layers
+
+
+def ratios(task: str, checkpoint: str, role: str) -> tuple[np.ndarray, np.ndarray]:
+    """What is said, and what independent edges would have, over the jackknife's error."""
+    values, layer = by_prompt(task, checkpoint)
+    count = values.shape[-1]
+    mean = values.mean(axis=-1)
+    errors = values.std(axis=-1, ddof=1) / np.sqrt(count)
+    without = (mean[..., None] * count - values) / (count - 1)
+    parts = strength(np.moveaxis(without, -1, 0), layer, role)
+    jackknife = np.sqrt((count - 1) * parts.var(axis=0))
+    rng = np.random.default_rng(0)
+    independent = strength(mean + errors * rng.standard_normal((400, *mean.shape)), layer, role)
+    said = error(mean, errors, layer, role)
+    has = ~np.isnan(said)
+    return said[has] / jackknife[has], independent.std(axis=0)[has] / jackknife[has]
+
+
+def test_errors_are_wide_enough_and_independence_would_not_be():
+    found = [
+        ratios(task, checkpoint, role)
+        for task in ("induction", "bigram", "random_tokens")
+        for checkpoint in ("step0", "step1112")
+        for role in ROLES
+    ]
+    said, independent = (np.concatenate(values) for values in zip(*found, strict=True))
+    assert said.min() > 1
+    assert np.median(said) < 2
+    assert np.median(independent) < 0.9

@@ -1,0 +1,173 @@
+"""Groups that are derived from a film: where numbers stand, and what they depend on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from support.films import random_film
+
+from cntbench.dataset import untrained_group, usable
+from cntbench.derived import derived
+from cntbench.dynamics import null_summary as module
+from cntbench.dynamics.film import films
+from cntbench.dynamics.roles import ROLES, strength
+from cntbench.storage import open_results, write_results
+
+NAMES = [f"step{8 * i}" for i in range(6)]
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def groups(root: xr.Dataset, untrained: xr.Dataset | None = None, **options: object):
+    return derived(
+        root, untrained, **{"seed": 0, "draws": 9, "jobs": 1, "progress": quiet, **options}
+    )
+
+
+@pytest.fixture(scope="module")
+def root() -> xr.Dataset:
+    return random_film(names=NAMES, tasks=("induction", "bigram"), layers=3)
+
+
+@pytest.fixture(scope="module")
+def whole(root) -> dict[str, xr.Dataset]:
+    return groups(root)
+
+
+def test_every_metric_with_a_null_model_stands_beside_it(root, whole):
+    for name, metric in whole["metrics"].data_vars.items():
+        if "null_model" not in metric.attrs:
+            assert name not in whole["nulls"]
+            continue
+        said = whole["nulls"][name]
+        assert said.dims == ("statistic", *metric.dims)
+        assert said.attrs["null_model"] == metric.attrs["null_model"]
+        assert said.attrs["units"] == metric.attrs["units"]
+        drawn = said.sel(statistic="mean")
+        if metric.attrs["null_model"] == "untrained":
+            assert said.isnull().all()
+            assert said.attrs["draws"] == 0
+        else:
+            assert said.attrs["draws"] == 9
+            np.testing.assert_array_equal(drawn.isnull() & metric.notnull(), False)
+
+
+def test_the_statistic_is_of_the_metric(whole):
+    metric, said = whole["metrics"]["efficiency"], whole["nulls"]["efficiency"]
+    mean, deviation, z_score = (
+        said.sel(statistic=name) for name in ("mean", "standard_deviation", "z_score")
+    )
+    np.testing.assert_allclose((metric - mean) / deviation, z_score, rtol=1e-3, atol=1e-3)
+
+
+def test_roles_stand_where_they_belong(root, whole):
+    for number, (_, _, film) in enumerate(films(root)):
+        index = dict(zip(("task", "ablation"), divmod(number, 2), strict=True))
+        for role in ROLES:
+            found = whole["roles"][f"{role}_strength"].isel(index)
+            np.testing.assert_allclose(found, strength(film.weights, film.layer, role), rtol=1e-5)
+            lower = whole["roles"][f"{role}_strength_lower"].isel(index)
+            upper = whole["roles"][f"{role}_strength_upper"].isel(index)
+            assert ((lower < found) & (found < upper) | found.isnull()).all()
+
+
+def test_checkpoints_that_do_not_count_are_gaps_and_are_stepped_over(root):
+    gappy = root.copy(deep=True)
+    gappy["status"][:, :, 2] = "failed"
+    gappy["influence"][:, :, 2] = np.nan
+    gappy["influence_se"][:, :, 2] = np.nan
+    found = groups(gappy)
+    kept = groups(root.isel(checkpoint=[0, 1, 3, 4, 5]))
+    assert list(usable(gappy)) == [True, True, False, True, True, True]
+    for group in ("roles", "nulls"):
+        for name, values in found[group].data_vars.items():
+            assert values.isel(checkpoint=2).isnull().all()
+            at = {"checkpoint": [0, 1, 3, 4, 5]}
+            np.testing.assert_array_equal(values.isel(at), kept[group][name], err_msg=name)
+
+
+def test_a_cell_without_checkpoints_is_a_gap(root, whole):
+    gappy = root.copy(deep=True)
+    gappy["status"][1, 0] = "failed"
+    found = groups(gappy)
+    assert found["roles"]["spreader_strength"][1, 0].isnull().all()
+    assert found["nulls"]["efficiency"][:, 1, 0].isnull().all()
+    np.testing.assert_array_equal(
+        found["nulls"]["efficiency"][:, 0], whole["nulls"]["efficiency"][:, 0]
+    )
+
+
+def test_draws_depend_on_the_cell_and_on_nothing_else(root, whole):
+    part = groups(root.isel(task=[1]))
+    for group in ("roles", "nulls"):
+        for name, values in part[group].data_vars.items():
+            expected = whole[group][name].isel(task=[1])
+            np.testing.assert_array_equal(values, expected, err_msg=name)
+    other = groups(root, seed=1)["nulls"]["efficiency"]
+    assert (other.sel(statistic="mean") != whole["nulls"]["efficiency"].sel(statistic="mean")).all()
+
+
+def test_processes_change_nothing(root, whole):
+    found = groups(root, jobs=2)
+    for group in ("roles", "nulls"):
+        xr.testing.assert_identical(found[group], whole[group])
+
+
+def test_without_draws_there_are_roles_and_no_nulls(root, whole):
+    found = groups(root, draws=0)
+    assert "nulls" not in found
+    for name in ("spreader_rank", "gatherer_strength_se", "spreader_change"):
+        np.testing.assert_array_equal(found["roles"][name], whole["roles"][name])
+    assert found["roles"]["spreader_change_p_value"].isnull().all()
+
+
+@pytest.mark.parametrize("change", ["weights", "errors", "untrained", "draws", "seed", "none"])
+def test_an_earlier_result_is_taken_over_if_it_was_made_of_the_same(
+    root, whole, change, tmp_path, monkeypatch
+):
+    path = tmp_path / "results.nc"
+    write_results(xr.DataTree.from_dict({"/": root, **whole}), path)
+    worked: list[str] = []
+
+    def each(work, parts, jobs):
+        worked.append("again")
+        return map(work, parts)
+
+    monkeypatch.setattr("cntbench.derived.each", each)
+    options: dict[str, object] = {"earlier": open_results(path)}
+    changed, untrained = root.copy(deep=True), None
+    if change == "weights":
+        changed["influence"][0, 0, 0, 0, -1] *= 2
+    elif change == "errors":
+        changed["influence_se"][0, 0, 0, 0, -1] *= 2
+    elif change == "untrained":
+        untrained = untrained_group({1: root.isel(checkpoint=[0]), 2: root.isel(checkpoint=[1])})
+    elif change != "none":
+        options[change] = 8
+    found = groups(changed, untrained, **options)
+    assert bool(worked) == (change != "none")
+    if change == "none":
+        for group in ("roles", "nulls"):
+            xr.testing.assert_equal(found[group], whole[group])
+
+
+def test_untrained_models_are_what_metrics_are_held_against(root):
+    others = untrained_group({i: root.isel(checkpoint=[i]) for i in range(4)})
+    found = groups(root, others)
+    gini = found["metrics"]["gini"].isel(checkpoint=slice(4))
+    said = found["nulls"]["gini"]
+    np.testing.assert_allclose(
+        said.sel(statistic="mean").isel(checkpoint=0), gini.mean("checkpoint"), rtol=1e-6
+    )
+    assert said.attrs["draws"] == 4
+
+
+def test_thinning_is_said(root, monkeypatch):
+    monkeypatch.setattr(module, "EDGES", 1)
+    said = groups(root)["nulls"]["efficiency"]
+    assert "at all but 3 checkpoints" in said.attrs["undefined"]
+    drawn = said.notnull().all(["statistic", "task", "ablation"])
+    assert list(np.flatnonzero(drawn)) == [0, 2, 5]

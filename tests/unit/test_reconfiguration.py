@@ -1,0 +1,114 @@
+"""Where roles reconfigure: found where it is planted, and not where nothing changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from cntbench.dynamics import reconfiguration as module
+from cntbench.dynamics.nulls import _draws
+from cntbench.dynamics.reconfiguration import LEVEL, WINDOW, reconfigurations, turned_round
+from cntbench.dynamics.roles import ROLES, strength
+from cntbench.dynamics.simulated import frozen, planted, template
+
+SHORT = template(checkpoints=30)
+
+
+def test_pairs_are_turned_round_as_a_loop_counts_them():
+    rng = np.random.default_rng(0)
+    before, after = rng.integers(0, 4, (2, 20, 7)).astype(float)
+    before[:, 3] = np.nan
+    found = turned_round(before, after)
+    for one, a, b in zip(found, before, after, strict=True):
+        pairs = [(i, j) for i in range(7) for j in range(i) if 3 not in (i, j)]
+        expected = sum((a[i] - a[j]) * (b[i] - b[j]) < 0 for i, j in pairs) / len(pairs)
+        assert one == pytest.approx(expected)
+
+
+def test_pairs_at_the_ends():
+    order = np.arange(5.0)
+    assert turned_round(order, order) == 0
+    assert turned_round(order, order[::-1]) == 1
+    assert turned_round(order, order * 0) == 0
+    assert np.isnan(turned_round(np.array([1.0, np.nan]), np.array([1.0, 2.0])))
+
+
+def test_changes_are_between_means_over_windows():
+    film = planted(np.random.default_rng(0), base=SHORT).film
+    found = reconfigurations(film, np.random.default_rng(1), 5)
+    for role in ROLES:
+        change = found[role].change
+        assert np.isnan(change[0])
+        for at in (1, 2, 11, 29):
+            before = film.weights[max(0, at - WINDOW) : at].mean(axis=0)
+            after = film.weights[at : at + WINDOW].mean(axis=0)
+            expected = turned_round(*(strength(w, film.layer, role) for w in (before, after)))
+            assert change[at] == expected
+
+
+def test_planted_gatherers_reconfigure_at_the_emergence_and_spreaders_do_not():
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        made = planted(rng, emergence=600, exploration=0)
+        found = reconfigurations(made.film, rng, 200)
+        at = made.film.step[found["gatherer"].reconfigures == 1]
+        assert len(at) > 0
+        assert (abs(at - 600) <= 48).all()
+        assert not (found["spreader"].reconfigures == 1).any()
+
+
+def test_the_level_is_kept_on_frozen_films():
+    films, rng = 60, np.random.default_rng(0)
+    wrong = dict.fromkeys(ROLES, 0)
+    for _ in range(films):
+        found = reconfigurations(frozen(rng, SHORT), rng, 100)
+        for role in ROLES:
+            wrong[role] += bool((found[role].reconfigures == 1).any())
+    for role in ROLES:
+        assert binom.sf(wrong[role] - 1, films, LEVEL) > 1e-3
+
+
+def test_a_run_of_significant_checkpoints_has_one_peak():
+    values = np.array([np.nan, 1, 5, 7, 7, 0, 6, 9, 2])
+    found = module._peaks(values, values >= 5)
+    np.testing.assert_array_equal(found, [np.nan, 0, 0, 1, 0, 0, 0, 1, 0])
+
+
+def test_p_values_are_those_of_the_largest_change_anywhere():
+    standardised = np.array([[np.nan, 2.0, 3.0], [np.nan, 2.5, 0.0], [np.nan, 0.0, 1.0]])
+    found = module._largest_anywhere(standardised)
+    np.testing.assert_allclose(found, [np.nan, 2 / 3, 1 / 3])
+
+
+def test_draws_in_batches_are_the_same_draws(monkeypatch):
+    film = planted(np.random.default_rng(0), base=template(checkpoints=4)).film
+    whole = reconfigurations(film, np.random.default_rng(1), 10)
+    monkeypatch.setattr(_draws, "BATCH", film.weights.nbytes * 3)
+    parts = reconfigurations(film, np.random.default_rng(1), 10)
+    for role in ROLES:
+        np.testing.assert_array_equal(whole[role].p_value, parts[role].p_value)
+
+
+@pytest.mark.parametrize("case", ["zero", "constant", "no errors", "one checkpoint", "none"])
+def test_special_films_without_warnings(case):
+    film = template(checkpoints={"one checkpoint": 1, "none": 0}.get(case, 5))
+    if case == "constant":
+        weights = film.weights + 0.3
+        film = dataclasses.replace(film, weights=weights, errors=weights / 10)
+    elif case == "no errors":
+        film = planted(np.random.default_rng(0), base=film).film
+        film = dataclasses.replace(film, errors=film.errors * np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = reconfigurations(film, np.random.default_rng(0), 20)["spreader"]
+    if case == "constant":
+        np.testing.assert_array_equal(found.change[1:], 0)
+        assert (found.p_value[1:] == 1).all()
+    else:
+        assert np.isnan(found.p_value).all()
+    if case == "no errors":
+        assert not np.isnan(found.change[1:]).any()
