@@ -105,8 +105,8 @@ def phase_group(root: xr.Dataset, judged: Sequence[Judged]) -> xr.Dataset:
         for name, values in one.alignment.items():
             group[name].values[at][..., : values.shape[-1]] = values
         names[at][: phases.count] = phases.names
-    said = {"long_name": "name of the phase, empty where no criteria fit"}
-    group["phase_name"] = xr.Variable(("task", "ablation", "phase"), names, said)
+    about = {"long_name": "name of the phase, empty where no criteria fit"}
+    group["phase_name"] = xr.Variable(("task", "ablation", "phase"), names, about)
     return xr.Dataset(
         group,
         coords={
