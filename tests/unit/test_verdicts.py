@@ -21,7 +21,7 @@ from cntbench.storage import content_checksum, open_results, write_results
 from cntbench.verdicts import add_verdicts, distinct_files, verdicts
 
 CLAIMS = load_catalogue().some_claims()
-DRAWS = 39
+DRAWS = 119
 
 
 def quiet(what: str, done: int, total: int) -> None:
