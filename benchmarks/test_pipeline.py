@@ -79,7 +79,7 @@ def test_a_checkpoint_is_loaded(benchmark):
     checkpoint = trajectory.checkpoints[-1]
 
     def opponent():
-        return GPTNeoXForCausalLM.from_pretrained(checkpoint.folder, dtype=torch.float32)
+        return GPTNeoXForCausalLM.from_pretrained(checkpoint.origin.fetch(), dtype=torch.float32)
 
     def load():
         return trajectory.load(checkpoint)

@@ -1,4 +1,4 @@
-"""The command line: ``cntbench run``, ``plan``, ``show``, ``claims``, ``compare`` and ``list``.
+"""The command line: ``cntbench run``, ``plan``, ``show``, ``claims``, ``audit``, ``compare`` …
 
 Exit codes: 0 done; 2 a mistake of the user's, said without a traceback, nothing written or lost;
 3 some checkpoints could not be measured, the others are kept; 130 interrupted, whole checkpoints
@@ -24,6 +24,19 @@ from cntbench.errors import (
     EXIT_USER_ERROR,
     CntbenchError,
 )
+from cntbench.options import (
+    Ablations,
+    Jobs,
+    Keep,
+    Memory,
+    PromptCount,
+    RunFolderPath,
+    Seed,
+    Specs,
+    Study,
+    Tasks,
+    TrajectoryName,
+)
 
 app = typer.Typer(
     name="cntbench",
@@ -35,46 +48,6 @@ app = typer.Typer(
 )
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
-
-Specs = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--specs",
-        metavar="FOLDER",
-        help="A folder of your own specs, beside the shipped ones; may be repeated. "
-        "CNTBENCH_SPECS does the same.",
-    ),
-]
-Study = Annotated[str, typer.Argument(help="Name of a study; see cntbench list studies.")]
-TrajectoryName = Annotated[
-    str | None,
-    typer.Option(
-        help="Another trajectory: nano, nano:seed=3, dir:PATH, planted:CIRCUIT.",
-        metavar="SOURCE",
-    ),
-]
-Tasks = Annotated[
-    str | None, typer.Option(help="Other tasks, separated by commas.", metavar="NAMES")
-]
-Ablations = Annotated[
-    str | None, typer.Option(help="Other ablations, separated by commas.", metavar="NAMES")
-]
-PromptCount = Annotated[int | None, typer.Option(help="Number of prompts of each task.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of prompts and random draws.")]
-RunFolderPath = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the run [runs/STUDY]."),
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option(
-        "--jobs", "-j", min=1, help="Processes, one thread each [default: number of cores]."
-    ),
-]
-Memory = Annotated[
-    float,
-    typer.Option(min=0.001, metavar="GIB", help="Memory of each process beyond the model's."),
-]
 
 
 class Kind(StrEnum):
@@ -133,6 +106,7 @@ def run(
     output: RunFolderPath = None,
     jobs: Jobs = None,
     memory: Memory = 1.0,
+    keep: Keep = 2,
     specs: Specs = None,
 ) -> None:
     """Measure a study at every checkpoint, or go on with one that was interrupted."""
@@ -140,6 +114,7 @@ def run(
     from cntbench.plan import make_plan
     from cntbench.progress import progress_bar
     from cntbench.report.claims import claims_of
+    from cntbench.report.failures import failures
     from cntbench.report.summary import summary
     from cntbench.run_folder import RunFolder
     from cntbench.runner import Interrupted
@@ -160,6 +135,7 @@ def run(
                 jobs=jobs or _cores(),
                 progress=progress,
                 memory_budget=int(memory * 2**30),
+                keep=keep,
             )
     except Interrupted as interrupted:
         err.print(f"Interrupted: {interrupted}. The same command goes on from there.")
@@ -174,9 +150,7 @@ def run(
         highlight=False,
     )
     if outcome.failed:
-        err.print(f"{len(outcome.failed)} checkpoints failed; the same command tries them again:")
-        for name, reason in outcome.failed.items():
-            err.print(f"  {name}: {reason}", markup=False)
+        err.print(failures(outcome.failed), markup=False, highlight=False)
         raise typer.Exit(EXIT_CHECKPOINTS_FAILED)
 
 
@@ -255,6 +229,39 @@ def claims(
                 path, chosen, draws=draws, jobs=jobs or _cores(), progress=progress
             )
     out.print(claims_report(trees, chosen))
+
+
+@app.command()
+def audit(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A results.nc file or the folder of a run; or a trajectory, all of whose "
+            "checkpoints are then read and hashed.",
+            metavar="RESULTS_OR_TRAJECTORY",
+        ),
+    ],
+    keep: Keep = 2,
+) -> None:
+    """List checkpoints with what is wrong: missing, failed, or the weights of another."""
+    from cntbench.audit import audit_results, audit_trajectory
+    from cntbench.models.trajectory import open_trajectory
+    from cntbench.progress import progress_bar
+    from cntbench.report.audit import audit_table
+    from cntbench.run_folder import MANIFEST, RunFolder
+    from cntbench.storage import open_results
+
+    path = Path(what)
+    if (path / MANIFEST).is_file():
+        path = RunFolder(path).results
+    if path.is_file() or path.suffix == ".nc":
+        rows = audit_results(open_results(path).to_dataset(inherit=False))
+    else:
+        with progress_bar(err) as progress:
+            rows = audit_trajectory(open_trajectory(what, progress), progress, keep=keep)
+    out.print(audit_table(rows))
+    if any(row.lost for row in rows):
+        raise typer.Exit(EXIT_CHECKPOINTS_FAILED)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.components import Component
+from cntbench.failure import Failure
 from cntbench.influence import Influence
 from cntbench.models.trajectory import Checkpoint
 from cntbench.schema import COORDINATES, SCHEMA_VERSION, VARIABLES
@@ -74,14 +75,14 @@ def failed_dataset(
     nodes: Sequence[Component],
     tasks: Sequence[str],
     ablations: Sequence[str],
-    reason: str,
+    failure: Failure,
 ) -> xr.Dataset:
     """Return the dataset of a checkpoint that could not be measured: NaN, and the reason."""
-    return _unmeasured(checkpoint, nodes, tasks, ablations, "failed", reason)
+    return _unmeasured(checkpoint, nodes, tasks, ablations, failure.status, failure.reason)
 
 
 def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Dataset:
-    """Put checkpoints together, marking those whose weights have occurred before.
+    """Put checkpoints together, marking those whose weights have been measured before.
 
     Parameters
     ----------
@@ -102,12 +103,10 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
     for name, variable in VARIABLES.items():
         if variable.type == "text":  # a label of fixed length would cut the longer ones
             whole[name] = whole[name].astype(object)
-    seen: dict[str, str] = {}
-    for index, revision in enumerate(whole["revision"].values):
-        name = str(whole["checkpoint"].values[index])
-        original = seen.setdefault(str(revision), name)
-        cells = whole["status"][:, :, index]
-        if original != name and (cells == "ok").all():
+    measured = np.flatnonzero(usable(whole))
+    labels = (map(str, whole[name].values[measured]) for name in ("checkpoint", "revision"))
+    for index, original in zip(measured, originals(*labels), strict=True):
+        if original is not None:
             whole["status"][:, :, index] = "duplicate"
             whole["status_reason"][:, :, index] = f"same weights as {original}"
     for name, variable in VARIABLES.items():
@@ -143,6 +142,13 @@ def untrained_group(parts: Mapping[int, xr.Dataset]) -> xr.Dataset:
     return xr.Dataset(variables, coords={"seed": ("seed", seeds, about)})
 
 
+def originals(names: Iterable[str], revisions: Iterable[str]) -> list[str | None]:
+    """Return for each checkpoint the name of the first one that has its weights, None if it has."""
+    first: dict[str, str] = {}
+    found = ((name, first.setdefault(r, name)) for name, r in zip(names, revisions, strict=True))
+    return [None if one == name else one for name, one in found]
+
+
 def usable(dataset: xr.Dataset) -> NDArray[np.bool_]:
     """Return which checkpoints count in statements about dynamics: measured, and no duplicates."""
     return np.asarray((dataset["status"] == "ok").all(["task", "ablation"]).values)
@@ -153,7 +159,7 @@ def _unmeasured(
     nodes: Sequence[Component],
     tasks: Sequence[str],
     ablations: Sequence[str],
-    status: Literal["ok", "failed"],
+    status: Literal["ok", "missing", "failed"],
     reason: str,
 ) -> xr.Dataset:
     coordinates: dict[str, Any] = {

@@ -55,6 +55,10 @@ class CheckpointError(CntbenchError):
     """A checkpoint that cannot be found, read or measured."""
 
 
+class MissingCheckpointError(CheckpointError):
+    """A checkpoint that its source does not have: a gap in the trajectory."""
+
+
 class StorageError(CntbenchError):
     """A result file that is missing, damaged, or does not satisfy the schema."""
 

@@ -23,9 +23,11 @@ from cntbench.dynamics.roles import ROLES
 from cntbench.dynamics.verdict_groups import OF_CLAIMS, OF_PHASES, OF_TESTS, SIZES
 from cntbench.engine.prediction import Call, predicted_bytes, predicted_work
 from cntbench.engine.work import Work, total
+from cntbench.errors import CheckpointError
 from cntbench.influence import influence
 from cntbench.metrics._base import DIMS, LAGS, Metric
 from cntbench.models.decoder import Decoder
+from cntbench.models.trajectory import Trajectory
 from cntbench.plan import Plan
 from cntbench.run_folder import RunFolder
 from cntbench.schema import VARIABLES
@@ -157,7 +159,9 @@ def estimate(
     memory_budget: int = 2**30,
     clock: Clock = time.perf_counter,
 ) -> Estimate:
-    """Say what a run of a plan would do; takes a few seconds, and writes nothing.
+    """Say what a run of a plan would do; takes a few seconds.
+
+    It writes nothing, but a checkpoint of the hub that is not in the hub cache is downloaded there.
 
     Parameters
     ----------
@@ -171,13 +175,11 @@ def estimate(
     Raises
     ------
     CntbenchError
-        If the folder belongs to another study, or the first checkpoint cannot be read.
+        If the folder belongs to another study, or no checkpoint can be read.
     """
-    folder.check(plan)
+    plan = folder.check(plan)
     checkpoints = plan.trajectory.checkpoints
-    start = clock()
-    model = plan.trajectory.load(checkpoints[0])
-    loading = clock() - start
+    model, loading = _first_model(plan.trajectory, clock)
     calls = _calls(plan, model, memory_budget)
     costs = tuple(_cost(task.name, call) for task, call in zip(plan.tasks, calls, strict=True))
     nodes = plan.trajectory.shape.components
@@ -282,6 +284,21 @@ def result_bytes(
         of_claims = len(tests) * (len(OF_CLAIMS) + len(OF_TESTS) * max(tests))
         numbers += 2 * cells * (of_phases + of_claims)  # in double precision
     return numbers * 4
+
+
+def _first_model(trajectory: Trajectory, clock: Clock) -> tuple[Decoder, float]:
+    """Return the first model that can be read, and how long that took [s]."""
+    problem: CheckpointError | None = None
+    for checkpoint in trajectory.checkpoints:
+        try:
+            folder = checkpoint.origin.fetch()
+            start = clock()
+            _, model = trajectory.read(checkpoint, folder)
+        except CheckpointError as error:
+            problem = problem or error
+        else:
+            return model, clock() - start
+    raise problem or CheckpointError("has no checkpoints", where=trajectory.identity)
 
 
 def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Call]:

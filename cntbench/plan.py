@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -37,10 +37,11 @@ class Plan:
         The numbers of untrained models and of draws from null models are not among it, nor the
         claims: they add to a result and change nothing in it.
         """
-        spec = self.study.spec
+        spec, tokenizer = self.study.spec, self.trajectory.tokenizer
         return {
             "trajectory": self.trajectory.identity,
-            "checkpoints": {c.name: c.revision for c in self.trajectory.checkpoints},
+            "tokenizer": tokenizer.identity if tokenizer else "",
+            "checkpoints": {c.name: c.identity for c in self.trajectory.checkpoints},
             "tasks": {task.name: _computing(task.spec) for task in self.tasks},
             "ablations": {entry.name: _computing(entry.spec) for entry in self.ablations},
             "prompts": spec.prompts,
@@ -58,6 +59,10 @@ class Plan:
     def untrained(self) -> tuple[Untrained, ...]:
         """Untrained models to measure beside the trajectory."""
         return self.trajectory.untrained(self.study.spec.untrained)
+
+    def at(self, identities: Mapping[str, str]) -> Plan:
+        """Return the plan with checkpoints, by their names, at identities that were recorded."""
+        return replace(self, trajectory=self.trajectory.at(identities))
 
     def prompts(self) -> tuple[Prompts, ...]:
         """Make the prompts of every task.

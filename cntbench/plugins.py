@@ -21,7 +21,7 @@ ROOMS = {
     "metric": ("metrics", ("METRIC", "compute", "reference")),
     "null model": ("dynamics.nulls", ("draw",)),
     "statistic": ("dynamics.statistics", ("Parameters",)),
-    "adapter": ("models.adapters", ("shape", "decoder")),
+    "adapter": ("models.adapters", ("MODEL_TYPES", "shape", "decoder")),
     "trajectory source": ("models.sources", ("open_trajectory",)),
 }
 

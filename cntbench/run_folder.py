@@ -7,18 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 from filelock import FileLock, Timeout
 
 from cntbench.errors import CntbenchError, StorageError
-from cntbench.models.trajectory import Subject, Untrained
+from cntbench.models.trajectory import Checkpoint, Subject, Untrained
 from cntbench.plan import Plan, differing
 from cntbench.storage import open_results, write_results, write_text
 
 MANIFEST = "study.json"
 RESULTS = "results.nc"
 SHARDS = "shards"
+DOWNLOADS = "downloads"
 UNTRAINED = "untrained"
 
 #: At most so many differences are named in an error.
@@ -36,51 +38,95 @@ class RunFolder:
         """The combined result."""
         return self.path / RESULTS
 
+    @property
+    def downloads(self) -> Path:
+        """Where checkpoints lie that are downloaded for the run, until they are measured."""
+        return self.path / DOWNLOADS
+
     def shard(self, subject: Subject) -> Path:
         """The result of one checkpoint, or of one untrained model."""
         folder = UNTRAINED if isinstance(subject, Untrained) else SHARDS
         return self.path / folder / f"{subject.name}.nc"
 
-    def check(self, plan: Plan) -> None:
-        """Raise an error if the folder holds anything but a run of this plan. Writes nothing."""
-        if not self.path.exists():
-            return
-        if not self.path.is_dir():
-            raise CntbenchError("is a file", where=str(self.path), hint="Name a folder with -o.")
-        manifest = self.path / MANIFEST
-        if not manifest.exists():
-            if any(self.path.iterdir()):
-                raise CntbenchError(
-                    "is not empty, and not the folder of a run",
-                    where=str(self.path),
-                    hint="Name another folder with -o.",
-                )
-            return
-        try:
-            recorded = json.loads(manifest.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StorageError(f"cannot be read: {error}", where=str(manifest)) from None
-        differences = differing(plan.identity, recorded)
+    def check(self, plan: Plan) -> Plan:
+        """Compare a plan with what the folder holds. Writes nothing.
+
+        Returns
+        -------
+        Plan
+            The same one, at the identities of checkpoints that were recorded when the folder was
+            first used: what a name of the hub stands for is resolved once.
+
+        Raises
+        ------
+        CntbenchError
+            If the folder holds anything but a run of this plan, or shards of other weights.
+        """
+        recorded = self._recorded()
+        if recorded is None:
+            self._check_empty()
+            return plan
+        known = recorded.get("checkpoints", {})
+        plan = plan.at(known)
+        # What was unknown, or was not measured, may be another one now.
+        free = {
+            checkpoint.name: checkpoint.identity
+            for checkpoint in plan.trajectory.checkpoints
+            if checkpoint.name in known
+            and not (checkpoint.identity and known[checkpoint.name] and self._has(checkpoint))
+        }
+        expected = {**recorded, "checkpoints": {**known, **free}}
+        differences = differing(plan.identity, expected)
         if differences:
             named = ", ".join(differences[:_NAMED])
             more = len(differences) - _NAMED
+            changed = all(key.startswith("checkpoints.") for key in differences)
             raise CntbenchError(
                 f"belongs to another study; different: {named}"
                 + (f" and {more} more" if more > 0 else ""),
                 where=str(self.path),
-                hint="Name another folder with -o, or delete this one.",
+                hint="Name another folder with -o, or delete this one"
+                + (f" (or, in {SHARDS}, what is to be measured anew)." if changed else "."),
+            )
+        return plan
+
+    def _has(self, checkpoint: Checkpoint) -> bool:
+        return self.shard(checkpoint).is_file()
+
+    def _recorded(self) -> dict[str, Any] | None:
+        """Return the identity of the plan whose folder this is, None if it is nobody's."""
+        manifest = self.path / MANIFEST
+        if not manifest.exists():
+            return None
+        try:
+            recorded: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StorageError(f"cannot be read: {error}", where=str(manifest)) from None
+        return recorded
+
+    def _check_empty(self) -> None:
+        """Raise an error if there are files that no run has begun with."""
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise CntbenchError("is a file", where=str(self.path), hint="Name a folder with -o.")
+        if any(path.is_file() and not path.name.startswith(".") for path in self.path.rglob("*")):
+            raise CntbenchError(
+                "is not empty, and not the folder of a run",
+                where=str(self.path),
+                hint="Name another folder with -o.",
             )
 
     @contextmanager
-    def claimed(self, plan: Plan) -> Iterator[None]:
-        """Make the folder this plan's for as long as the run lasts.
+    def claimed(self, plan: Plan) -> Iterator[Plan]:
+        """Make the folder this plan's for as long as the run lasts; yields it as `check` does.
 
         Raises
         ------
         CntbenchError
             If it belongs to another study, is in use by another run, or cannot be written.
         """
-        self.check(plan)
+        plan = self.check(plan)
         try:
             for folder in (SHARDS, UNTRAINED):
                 (self.path / folder).mkdir(parents=True, exist_ok=True)
@@ -99,15 +145,25 @@ class RunFolder:
                 hint="Name another folder with -o.",
             ) from None
         try:
-            write_text(self.path / MANIFEST, json.dumps(plan.identity, indent=1) + "\n")
-            yield
+            write_text(self.path / MANIFEST, json.dumps(self._remembering(plan), indent=1) + "\n")
+            yield plan
         finally:
             lock.release()
 
+    def _remembering(self, plan: Plan) -> dict[str, Any]:
+        """Return the plan's identity, with what was known of checkpoints that are unknown now."""
+        known = (self._recorded() or {}).get("checkpoints", {})
+        now = plan.identity["checkpoints"]
+        return {**plan.identity, "checkpoints": {k: v or known.get(k, "") for k, v in now.items()}}
+
     def read_shard(self, subject: Subject) -> xr.Dataset | None:
-        """Return a whole shard, or None if it has to be measured (again)."""
+        """Return a whole shard of a subject's weights, or None if it is to be measured."""
         tree = _read(self.shard(subject))
-        return None if tree is None else tree.to_dataset()
+        if tree is None:
+            return None
+        shard = tree.to_dataset()
+        known = subject.revision if isinstance(subject, Checkpoint) else ""
+        return shard if known in ("", shard["revision"].item()) else None
 
     def write_shard(self, subject: Subject, dataset: xr.Dataset) -> None:
         """Keep a shard."""

@@ -1,36 +1,33 @@
-"""From a plan to a result: one shard per checkpoint, on several processes, resumable."""
+"""From a plan to a result: one shard per checkpoint, measured wherever; resumable."""
 
 from __future__ import annotations
 
 import json
 import platform
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 import xarray as xr
 
 from cntbench import __version__
+from cntbench.cells import Cells
 from cntbench.components import feasible
-from cntbench.dataset import checkpoint_dataset, failed_dataset, film, untrained_group
+from cntbench.dataset import failed_dataset, film, untrained_group
 from cntbench.derived import derived
-from cntbench.influence import influence
-from cntbench.models.decoder import Decoder
-from cntbench.models.trajectory import Checkpoint, Progress, Subject, Untrained
+from cntbench.executors import processes, serial
+from cntbench.failure import Failure
+from cntbench.models.trajectory import Checkpoint, Progress, Subject
 from cntbench.plan import Plan
-from cntbench.processes import worker_context
-from cntbench.prompts import Prompts
+from cntbench.prefetch import Prefetch
 from cntbench.run_folder import RunFolder
 from cntbench.specs import as_dict
 from cntbench.storage import write_results
 from cntbench.verdicts import verdicts
+
+DISAPPEARED = Failure("failed", "the shard disappeared during the run")
 
 LIBRARIES = ("torch", "transformers", "numpy", "xarray", "netCDF4", "networkx")
 
@@ -48,14 +45,14 @@ class Outcome:
     measured, reused
         Numbers of checkpoints.
     failed
-        Reason by name of checkpoint or untrained model.
+        What came in the way, by name of checkpoint or untrained model.
     """
 
     tree: xr.DataTree
     path: Path
     measured: int
     reused: int
-    failed: dict[str, str]
+    failed: dict[str, Failure]
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
@@ -67,68 +64,14 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for i
         super().__init__(f"{done} of {total} checkpoints are kept")
 
 
-class Cells:
-    """Measures all tasks and ablations of a plan at one checkpoint, or in an untrained model."""
-
-    def __init__(self, plan: Plan, folder: RunFolder, memory_budget: int) -> None:
-        self.plan = plan
-        self.folder = folder
-        self.memory_budget = memory_budget
-        self.prompts = plan.prompts()
-
-    def measure(self, subject: Subject) -> None:
-        """Measure one model and keep its shard."""
-        trajectory = self.plan.trajectory
-        checkpoint, model = (
-            trajectory.initialise(subject)
-            if isinstance(subject, Untrained)
-            else (subject, trajectory.load(subject))
-        )
-        dataset = measure(self.plan, self.prompts, checkpoint, model, self.memory_budget)
-        self.folder.write_shard(subject, dataset)
-
-
-def measure(
-    plan: Plan,
-    prompts: Sequence[Prompts],
-    checkpoint: Checkpoint,
-    model: Decoder,
-    memory_budget: int = 2**30,
-) -> xr.Dataset:
-    """Measure all tasks and ablations of a plan at one checkpoint.
-
-    Parameters
-    ----------
-    plan, prompts
-        What to measure, and the plan's prompts.
-    checkpoint, model
-        Where, and its weights.
-    memory_budget
-        Memory beyond the model's own [bytes].
-    """
-    measured = [
-        influence(
-            model,
-            made,
-            [entry.method for entry in plan.ablations],
-            observe_all=task.spec.observed == "all",
-            effects=task.spec.effects,
-            seed=plan.study.spec.seed,
-            memory_budget=memory_budget,
-        )
-        for task, made in zip(plan.tasks, prompts, strict=True)
-    ]
-    return checkpoint_dataset(
-        checkpoint,
-        plan.trajectory.shape.components,
-        [task.name for task in plan.tasks],
-        [entry.name for entry in plan.ablations],
-        measured,
-    )
-
-
 def run(
-    plan: Plan, path: Path, *, jobs: int, progress: Progress, memory_budget: int = 2**30
+    plan: Plan,
+    path: Path,
+    *,
+    jobs: int,
+    progress: Progress,
+    memory_budget: int = 2**30,
+    keep: int = 2,
 ) -> Outcome:
     """Run a study, or what is missing of it.
 
@@ -144,6 +87,8 @@ def run(
         Told about every checkpoint.
     memory_budget
         Memory for each process beyond the model's own [bytes].
+    keep
+        Downloaded checkpoints that may lie on disk beside those that are being measured.
 
     Raises
     ------
@@ -153,13 +98,14 @@ def run(
         On Ctrl-C.
     """
     folder = RunFolder(path)
-    checkpoints = plan.trajectory.checkpoints
-    with folder.claimed(plan):
+    with folder.claimed(plan) as plan:
+        checkpoints = plan.trajectory.checkpoints
         subjects: tuple[Subject, ...] = (*checkpoints, *plan.untrained)
         shards = {subject: folder.read_shard(subject) for subject in subjects}
         missing = [subject for subject in subjects if shards[subject] is None]
+        cells = Cells(plan, folder, memory_budget)
         try:
-            failed = _measure(plan, folder, missing, len(subjects), jobs, progress, memory_budget)
+            failed = _measure(cells, missing, len(subjects), jobs, keep, progress)
             for subject in missing:
                 if subject.name not in failed:
                     shards[subject] = folder.read_shard(subject)
@@ -186,107 +132,36 @@ def run(
 
 
 def _measure(
-    plan: Plan,
-    folder: RunFolder,
+    cells: Cells,
     missing: Sequence[Subject],
     total: int,
     jobs: int,
+    keep: int,
     progress: Progress,
-    memory_budget: int,
-) -> dict[str, str]:
-    """Measure what is missing of a total; returns the reason for each that failed."""
-    failed: dict[str, str] = {}
+) -> dict[str, Failure]:
+    """Measure what is missing of a total; returns what came in the way of each that failed."""
+    failed: dict[str, Failure] = {}
     done = total - len(missing)
+    jobs = max(1, min(jobs, len(missing)))
     if missing:
         progress("measuring", done, total)
-    finished = (
-        _in_processes(plan, folder, missing, min(jobs, len(missing)), memory_budget)
-        if jobs > 1 and len(missing) > 1
-        else _in_this_process(plan, folder, missing, memory_budget)
-    )
-    for subject, reason in finished:
-        done += 1
-        if reason is not None:
-            failed[subject.name] = reason
-        progress(f"measured {subject.name}", done, total)
+    with Prefetch(
+        missing, cells.plan.trajectory.fetch, cells.folder.downloads, jobs + keep
+    ) as ahead:
+        finished = (
+            processes.execute(cells, ahead, jobs) if jobs > 1 else serial.execute(cells, ahead)
+        )
+        for subject, failure in finished:
+            ahead.release(subject)
+            done += 1
+            if failure is not None:
+                failed[subject.name] = failure
+            progress(f"measured {subject.name}", done, total)
     return failed
 
 
-def _in_this_process(
-    plan: Plan, folder: RunFolder, missing: Sequence[Subject], memory_budget: int
-) -> Iterator[tuple[Subject, str | None]]:
-    cells = Cells(plan, folder, memory_budget)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for subject in missing:
-            yield subject, _attempt(cells, subject)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _in_processes(
-    plan: Plan, folder: RunFolder, missing: Sequence[Subject], jobs: int, memory_budget: int
-) -> Iterator[tuple[Subject, str | None]]:
-    pool = ProcessPoolExecutor(
-        jobs,
-        mp_context=worker_context(),
-        initializer=_start_worker,
-        initargs=(plan, folder, memory_budget),
-    )
-    try:
-        with _deaf_to_interrupts():
-            running: dict[Future[str | None], Subject] = {
-                pool.submit(_work, subject): subject for subject in missing
-            }
-        while running:
-            ready, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ready:
-                subject = running.pop(future)
-                crash = future.exception()
-                yield subject, future.result() if crash is None else f"worker died: {crash}"
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C from their first moment: they end with a whole shard."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's business, and Ctrl-C does not arrive here
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-_cells: Cells
-
-
-def _start_worker(plan: Plan, folder: RunFolder, memory_budget: int) -> None:
-    global _cells
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    _cells = Cells(plan, folder, memory_budget)
-
-
-def _work(subject: Subject) -> str | None:
-    return _attempt(_cells, subject)
-
-
-def _attempt(cells: Cells, subject: Subject) -> str | None:
-    """Measure a model; returns why it failed, if it did: it must not cost the others."""
-    try:
-        cells.measure(subject)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
 def _combine(
-    plan: Plan, shards: Mapping[Subject, xr.Dataset | None], failed: Mapping[str, str]
+    plan: Plan, shards: Mapping[Subject, xr.Dataset | None], failed: Mapping[str, Failure]
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
     """Return the film, and the untrained models that could be measured."""
     parts = []
@@ -298,7 +173,7 @@ def _combine(
                 plan.trajectory.shape.components,
                 [task.name for task in plan.tasks],
                 [entry.name for entry in plan.ablations],
-                failed.get(checkpoint.name, "the shard disappeared during the run"),
+                failed.get(checkpoint.name, DISAPPEARED),
             )
         parts.append(shard)
     others = {model.seed: shards[model] for model in plan.untrained}

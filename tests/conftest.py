@@ -30,3 +30,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--update-golden") and os.environ.get("CI"):
         raise pytest.UsageError("CI never updates golden results")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub with a small model's revisions step0, step8, step100, which this process asks."""
+    from support.hub_server import serving, use
+    from support.trajectories import write_trajectory
+
+    write_trajectory(tmp_path / "served")
+    with serving(tmp_path / "served") as served:
+        use(served, tmp_path / "home", monkeypatch)
+        yield served

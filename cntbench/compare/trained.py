@@ -36,9 +36,8 @@ VARIABLES = {
 
 def spread_out(checkpoints: Sequence[Checkpoint], count: int) -> list[Checkpoint]:
     """Choose checkpoints evenly, first and last included, none with the weights of another."""
-    distinct = list(
-        {checkpoint.revision: checkpoint for checkpoint in reversed(checkpoints)}.values()
-    )
+    known = [checkpoint for checkpoint in checkpoints if checkpoint.identity]
+    distinct = list({checkpoint.identity: checkpoint for checkpoint in reversed(known)}.values())
     distinct.reverse()
     chosen = np.linspace(0, len(distinct) - 1, min(count, len(distinct)))
     return [distinct[i] for i in np.unique(chosen.round().astype(int))]

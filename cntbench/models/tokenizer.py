@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +40,11 @@ class ModelTokenizer:
             return tokenizers.Tokenizer.from_file(str(self.path))
         except Exception as error:  # the library raises nothing narrower
             raise CheckpointError(f"is not a tokenizer: {error}", where=str(self.path)) from None
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the file."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text, without special ones at its ends."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cntbench import plugins
 from cntbench.errors import CheckpointError
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.decoder import Decoder
+from cntbench.models.origin import Folder, Origin
 from cntbench.models.tokenizer import ModelTokenizer
 from cntbench.prompts import Language
 
@@ -32,9 +34,9 @@ class Checkpoint:
     step
         Training step.
     revision
-        SHA-256 over the tensors.
-    folder
-        Where ``config.json`` and the safetensors lie.
+        SHA-256 over the tensors; empty as long as nobody has read them.
+    origin
+        Where its files come from.
     tokens_seen
         Training tokens up to the step, if known.
     """
@@ -42,8 +44,17 @@ class Checkpoint:
     name: str
     step: int
     revision: str
-    folder: Path
+    origin: Origin
     tokens_seen: int | None = None
+
+    @property
+    def identity(self) -> str:
+        """What fixes its weights, as far as that is known before they are read; else empty."""
+        return self.origin.identity or self.revision
+
+    def at(self, identity: str) -> Checkpoint:
+        """Return the checkpoint at another identity if its origin has a way back to it."""
+        return replace(self, origin=self.origin.at(identity))
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,8 @@ class Trajectory:
         The tokenizer that lies beside the checkpoints, if there is one.
     initialisable
         Whether a model of its config with random initial weights is one that has not been trained.
+    config
+        Folder of the ``config.json`` that the shape was read from, if there is one.
     """
 
     identity: str
@@ -97,6 +110,7 @@ class Trajectory:
     chain: NDArray[np.float64] | None = None
     tokenizer: ModelTokenizer | None = None
     initialisable: bool = True
+    config: Path | None = None
 
     @property
     def language(self) -> Language:
@@ -109,42 +123,79 @@ class Trajectory:
             beginning=self.shape.beginning,
         )
 
-    def load(self, checkpoint: Checkpoint) -> Decoder:
-        """Read a checkpoint's weights, in float32.
-
-        Raises
-        ------
-        CheckpointError
-            If the weights cannot be read, or are not those that the trajectory was opened with.
-        """
-        tensors = checkpoint_files.read_tensors(checkpoint.folder)
-        if checkpoint_files.revision(tensors) != checkpoint.revision:
-            raise CheckpointError(
-                "the weights are not those that the trajectory was opened with",
-                where=str(checkpoint.folder),
-                hint="If the trajectory was changed on purpose, run into a new output folder.",
-            )
-        return checkpoint_files.decoder(checkpoint.folder, tensors)
+    def at(self, identities: Mapping[str, str]) -> Trajectory:
+        """Return the trajectory with checkpoints, by their names, at other identities."""
+        moved = [c.at(identities.get(c.name) or c.identity) for c in self.checkpoints]
+        return replace(self, checkpoints=tuple(moved))
 
     def untrained(self, count: int) -> tuple[Untrained, ...]:
         """Return so many untrained models, none if the trajectory has no such thing."""
-        return tuple(Untrained(FIRST_UNTRAINED + i) for i in range(count * self.initialisable))
+        possible = self.initialisable and self.config is not None
+        return tuple(Untrained(FIRST_UNTRAINED + i) for i in range(count * possible))
 
-    def initialise(self, model: Untrained) -> tuple[Checkpoint, Decoder]:
-        """Make an untrained model by the first checkpoint's config, as transformers does it.
+    def fetch(self, subject: Subject, room: Path | None = None) -> Path:
+        """Return the folder of a checkpoint's files, or of an untrained model's config.
+
+        Parameters and errors are those of `cntbench.models.origin.Origin.fetch`.
+        """
+        if isinstance(subject, Checkpoint):
+            return subject.origin.fetch(room)
+        if self.config is None:
+            raise CheckpointError("has no config to make a model by", where=self.identity)
+        return self.config
+
+    def load(self, checkpoint: Checkpoint) -> Decoder:
+        """Fetch a checkpoint if need be and read its weights; see `read`."""
+        return self.read(checkpoint, self.fetch(checkpoint))[1]
+
+    def read(self, subject: Subject, folder: Path) -> tuple[Checkpoint, Decoder]:
+        """Read and check a checkpoint's weights, or make an untrained model as transformers does.
+
+        Parameters
+        ----------
+        subject
+            What to read or make.
+        folder
+            Where its files are, as `fetch` says.
 
         Returns
         -------
         Checkpoint
-            What it would be as the start of a training run.
+            The same one, its revision known; of an untrained model, what it would be as the start
+            of a training run.
         Decoder
             Its weights, in float32.
+
+        Raises
+        ------
+        CheckpointError
+            If the weights cannot be read, are not those that the trajectory was opened with, are
+            not finite, or are of another shape.
         """
-        folder = self.checkpoints[0].folder
-        tensors = checkpoint_files.initialise(folder, model.seed)
+        if isinstance(subject, Untrained):
+            tensors = checkpoint_files.initialise(folder, subject.seed)
+            subject = Checkpoint(subject.name, 0, "", Folder(folder))
+        else:
+            tensors = self._checked(folder)
         revision = checkpoint_files.revision(tensors)
-        checkpoint = Checkpoint(model.name, 0, revision, folder)
-        return checkpoint, checkpoint_files.decoder(folder, tensors)
+        if subject.revision not in ("", revision):
+            raise CheckpointError(
+                "the weights are not those that the trajectory was opened with",
+                where=str(folder),
+                hint="If the trajectory was changed on purpose, run into a new output folder.",
+            )
+        return replace(subject, revision=revision), checkpoint_files.decoder(folder, tensors)
+
+    def _checked(self, folder: Path) -> dict[str, Tensor]:
+        if checkpoint_files.read_shape(folder) != self.shape:
+            raise CheckpointError(
+                "has other components, vocabulary or context than the rest of the trajectory",
+                where=str(folder),
+                hint="All checkpoints of a trajectory come from one training run.",
+            )
+        tensors = checkpoint_files.read_tensors(folder)
+        checkpoint_files.check_finite(tensors, where=str(folder))
+        return tensors
 
 
 def open_trajectory(text: str, progress: Progress) -> Trajectory:
@@ -153,7 +204,7 @@ def open_trajectory(text: str, progress: Progress) -> Trajectory:
     Parameters
     ----------
     text
-        For instance ``nano``, ``nano:seed=3`` or ``dir:PATH``.
+        For instance ``nano``, ``nano:seed=3``, ``dir:PATH`` or ``hub:ORG/NAME@REVISIONS``.
     progress
         Told about what takes long.
 

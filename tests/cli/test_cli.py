@@ -45,6 +45,18 @@ def test_run_measures_and_says_what_it_found_and_where(cli, study, tmp_path):
     assert "Measured 0 checkpoints, found 3 measured before." in out
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen2"])
+def test_models_of_other_architectures_are_measured(cli, tmp_path, architecture):
+    folder = write_trajectory(tmp_path / "checkpoints", architecture=architecture)
+    options = ["--trajectory", f"dir:{folder}", "--tasks", "induction", "--prompts", 2, "-j", 1]
+    code, out, err = cli("run", *options, "--ablations", "zero")
+    assert (code, err) == (0, "")
+    assert "Measured 3 checkpoints, found 0 measured before." in out
+    influence = open_results(tmp_path / "runs" / "nano" / "results.nc")["influence"]
+    assert (influence.sel(source="L0.H1", target="L0.MLP") > 0).all()
+    assert influence.sel(source="L0.MLP", target="L0.H1").isnull().all()
+
+
 def test_the_command_it_prints_reads_the_result(cli, study, tmp_path):
     _, out, _ = cli("run", *study, "-j", 1)
     command = re.search(r"python -c \"(.*)\"\n", out)
@@ -66,20 +78,20 @@ def test_show_prints_the_tables_of_a_result(cli, study, tmp_path):
 def test_a_failed_checkpoint_is_named_and_the_exit_code_is_3(cli, study, tmp_path, monkeypatch):
     from cntbench.models.trajectory import Trajectory
 
-    load = Trajectory.load
+    read = Trajectory.read
 
-    def broken(self, checkpoint):
+    def broken(self, checkpoint, folder):
         if checkpoint.name == "step8":
             raise RuntimeError("no [luck]")
-        return load(self, checkpoint)
+        return read(self, checkpoint, folder)
 
-    monkeypatch.setattr(Trajectory, "load", broken)
+    monkeypatch.setattr(Trajectory, "read", broken)
     code, out, err = cli("run", *study, "-j", 1)
     assert code == 3
-    assert "1 checkpoints failed; the same command tries them again" in err
-    assert "step8: RuntimeError: no [luck]" in err
+    assert "1 checkpoints were not measured; the same command tries them again" in err
+    assert "step8: failed: RuntimeError: no [luck]" in err
     assert "step8: failed: RuntimeError: no [luck]" in out
-    monkeypatch.setattr(Trajectory, "load", load)
+    monkeypatch.setattr(Trajectory, "read", read)
     code, out, _ = cli("run", *study, "-j", 1)
     assert code == 0
     assert "Measured 1 checkpoints, found 2 measured before." in out
@@ -118,13 +130,23 @@ def test_a_mistyped_command_is_exit_code_2(cli, arguments):
     assert "Traceback" not in err
 
 
-def test_non_finite_weights_are_refused_before_anything_is_written(cli, study, tmp_path):
-    spoil(tmp_path / "checkpoints" / "step8")
-    code, out, err = cli("run", *study)
-    assert (code, out) == (2, "")
-    assert "step8" in err
-    assert "non-finite" in err
-    assert not (tmp_path / "runs").exists()
+def test_checkpoints_of_the_same_fate_are_told_in_one_line(cli, study, tmp_path):
+    write_trajectory(tmp_path / "checkpoints", steps=tuple(range(200, 210)))
+    for step in (8, *range(200, 210)):
+        spoil(tmp_path / "checkpoints" / f"step{step}")
+    code, _, err = cli("run", *study, "-j", 1)
+    assert code == 3
+    first, *lines = err.splitlines()
+    assert first == "11 checkpoints were not measured; the same command tries them again:"
+    assert lines == [
+        "  step8, step200, step201, step202, step203, step204, step205, step206 and 3 more: "
+        "failed: tensor 'gpt_neox.final_layer_norm.bias' has non-finite numbers"
+    ]
+    status = open_results(tmp_path / "runs" / "nano" / "results.nc")["status"]
+    assert (
+        list((status == "failed").all(["task", "ablation"]).values)
+        == [False, True, False] + [True] * 10
+    )
 
 
 def test_a_damaged_result_is_refused(cli, study, tmp_path):

@@ -11,6 +11,7 @@ import xarray as xr
 from cntbench.components import components, feasible
 from cntbench.dataset import checkpoint_dataset, film
 from cntbench.influence import Influence
+from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
 from cntbench.specs import READOUTS
 
@@ -50,7 +51,7 @@ def random_film(
     parts = []
     for index, name in enumerate(names):
         revision = revisions[index] if revisions else f"{index:064x}"
-        checkpoint = Checkpoint(name, int(name.removeprefix("step")), revision, Path())
+        checkpoint = Checkpoint(name, int(name.removeprefix("step")), revision, Folder(Path()))
         measured = [random_influence(rng, nodes, len(ablations)) for _ in tasks]
         parts.append(checkpoint_dataset(checkpoint, nodes, tasks, ablations, measured))
     return film(parts, {"seed": seed})

@@ -10,6 +10,7 @@ from pathlib import Path
 import xarray as xr
 
 from cntbench.catalogue import Catalogue, StudyEntry, load_catalogue
+from cntbench.cells import measure
 from cntbench.dataset import film
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters import gpt_neox
@@ -17,7 +18,7 @@ from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint
 from cntbench.plan import Plan, make_plan
 from cntbench.processes import each
-from cntbench.runner import measure, provenance
+from cntbench.runner import provenance
 from cntbench.specs import StudySpec
 
 PROMPTS = 8
@@ -44,7 +45,8 @@ def in_float64(folder: Path) -> Decoder:
 
 
 def _measure_checkpoint(plan: Plan, double: bool, checkpoint: Checkpoint) -> xr.Dataset:
-    model = in_float64(checkpoint.folder) if double else plan.trajectory.load(checkpoint)
+    folder = checkpoint.origin.fetch()
+    model = in_float64(folder) if double else plan.trajectory.load(checkpoint)
     return measure(plan, plan.prompts(), checkpoint, model)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,18 +10,60 @@ import pytest
 import torch
 
 from cntbench import cli
-from support.models import random_gpt_neox
+from support.models import random_model
 
 #: Names of rising length: a shard's labels must not cut those of the next.
 STEPS = (0, 8, 100)
 
 
-def write_trajectory(folder: Path, *, steps: tuple[int, ...] = STEPS, **model: object) -> Path:
+def write_trajectory(
+    folder: Path,
+    *,
+    steps: tuple[int, ...] = STEPS,
+    first_seed: int = 0,
+    architecture: str = "gpt_neox",
+    **model: object,
+) -> Path:
     """Write random checkpoints ``step{N}`` as transformers does."""
     shape = {"layers": 2, "heads": 2, "width": 8, "mlp": 24, "vocabulary": 40, **model}
-    for seed, step in enumerate(steps):
-        random_gpt_neox(seed=seed, **shape).save_pretrained(folder / f"step{step}")
+    for seed, step in enumerate(steps, start=first_seed):
+        random_model(architecture, seed=seed, **shape).save_pretrained(folder / f"step{step}")
     return folder
+
+
+def as_pickle(folder: Path) -> Path:
+    """Replace a checkpoint's safetensors by what torch.save makes of them."""
+    from safetensors.torch import load_file
+
+    path = folder / "pytorch_model.bin"
+    torch.save(load_file(folder / "model.safetensors"), path)
+    (folder / "model.safetensors").unlink()
+    return path
+
+
+def in_parts(folder: Path) -> None:
+    """Split a checkpoint's safetensors in two, with an index, as transformers does."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    names = sorted(tensors)
+    index = {}
+    for number, part in enumerate((names[:5], names[5:]), start=1):
+        file = f"model-0000{number}-of-00002.safetensors"
+        save_file({name: tensors[name] for name in part}, folder / file)
+        index |= dict.fromkeys(part, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    (folder / "model.safetensors").unlink()
+
+
+class Trap:
+    """Something that runs code when it is unpickled."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.canary,))
 
 
 def spoil(folder: Path) -> None:

@@ -17,7 +17,7 @@ ROOT = Path(cntbench.__path__[0])
 #: own group and from lower ones. A new room gets its place here; a file of a room has its place.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("components", "folders", "freeze", "plugins", "specs", "schema"),
+    ("components", "failure", "folders", "freeze", "plugins", "specs", "schema"),
     ("prompts", "markov"),
     ("generators", "replacements", "measures", "backbones", "metrics", "models"),
     ("dynamics",),
@@ -31,11 +31,12 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("influence",),
     ("catalogue",),
     ("plan", "dataset", "storage"),
-    ("run_folder", "progress", "processes"),
-    ("derived", "verdicts"),
-    ("runner", "estimate"),
+    ("run_folder", "prefetch", "progress", "processes"),
+    ("derived", "cells", "verdicts"),
+    ("executors",),
+    ("runner", "estimate", "audit"),
     ("report", "compare", "golden"),
-    ("cli",),
+    ("cli", "options"),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 LONGEST = 400

@@ -15,6 +15,7 @@ from cntbench.compare.recovery import Recovery, recovery
 from cntbench.compare.table import comparison
 from cntbench.compare.trained import spread_out
 from cntbench.components import components, feasible
+from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
 from cntbench.report.comparison import comparison_tables
 
@@ -181,7 +182,7 @@ def test_every_statistic_is_named():
 
 def test_checkpoints_are_spread_and_no_weights_stand_twice(tmp_path):
     revisions = ["a", "a", "b", "c", "d", "e", "f"]
-    checkpoints = [Checkpoint(f"step{i}", i, r, tmp_path) for i, r in enumerate(revisions)]
+    checkpoints = [Checkpoint(f"step{i}", i, r, Folder(tmp_path)) for i, r in enumerate(revisions)]
     assert [c.step for c in spread_out(checkpoints, 3)] == [0, 3, 6]
     assert [c.step for c in spread_out(checkpoints, 99)] == [0, 2, 3, 4, 5, 6]
     assert [c.step for c in spread_out(checkpoints, 1)] == [0]

@@ -12,6 +12,8 @@ from support.films import random_film, random_influence
 from cntbench.components import components
 from cntbench.dataset import checkpoint_dataset, failed_dataset, film, usable
 from cntbench.errors import StorageError
+from cntbench.failure import Failure
+from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
 from cntbench.schema import COORDINATES, VARIABLES, validate
 from cntbench.specs import READOUTS
@@ -22,7 +24,7 @@ NODES = components(2, 2, parallel=True)
 def test_every_number_lands_where_its_labels_say():
     rng = np.random.default_rng(1)
     measured = [random_influence(rng, NODES, 2) for _ in range(3)]
-    checkpoint = Checkpoint("step5", 5, "a" * 64, Path(), tokens_seen=50)
+    checkpoint = Checkpoint("step5", 5, "a" * 64, Folder(Path()), tokens_seen=50)
     dataset = checkpoint_dataset(checkpoint, NODES, ["x", "y", "z"], ["zero", "mean"], measured)
     validate(dataset, where="test")
     at = {"task": "y", "ablation": "mean", "checkpoint": "step5"}
@@ -46,9 +48,9 @@ def test_equal_weights_are_marked_and_do_not_count():
 
 def test_a_failed_checkpoint_is_a_gap_with_its_reason():
     good = random_film(names=["step0"])
-    bad = failed_dataset(
-        Checkpoint("step8", 8, "c" * 64, Path()), NODES, ["induction"], ["zero", "mean"], "broken"
-    )
+    checkpoint = Checkpoint("step8", 8, "c" * 64, Folder(Path()))
+    failure = Failure("failed", "broken")
+    bad = failed_dataset(checkpoint, NODES, ["induction"], ["zero", "mean"], failure)
     dataset = film([good, bad], {})
     validate(dataset, where="test")
     assert dataset["influence"].sel(checkpoint="step8").isnull().all()

@@ -14,6 +14,7 @@ from support.trajectories import write_trajectory
 from cntbench.catalogue import load_catalogue
 from cntbench.derived import Part
 from cntbench.errors import CntbenchError
+from cntbench.failure import Failure
 from cntbench.influence import influence
 from cntbench.models.trajectory import Trajectory
 from cntbench.plan import Plan, make_plan
@@ -102,7 +103,8 @@ def test_untrained_models_are_measured_beside_the_trajectory(plan, tmp_path):
     others = open_results(outcome.path)["untrained"]
     assert list(others["seed"].values) == [2**31, 2**31 + 1]
     assert others["influence"].dims == ("task", "ablation", "seed", "source", "target")
-    made = [plan.trajectory.initialise(model)[1] for model in plan.untrained]
+    config = plan.trajectory.config
+    made = [plan.trajectory.read(model, config)[1] for model in plan.untrained]
     methods = [entry.method for entry in plan.ablations]
     for i, model in enumerate(made):
         direct = influence(model, plan.prompts()[0], methods).influence.astype(np.float32)
@@ -148,16 +150,17 @@ def test_a_finished_run_is_not_worked_out_again(plan, tmp_path, monkeypatch):
 
 
 def test_an_untrained_model_that_fails_costs_no_other(plan, tmp_path, monkeypatch):
-    initialise = Trajectory.initialise
+    read = Trajectory.read
 
-    def failing(self, model):
-        if model == plan.untrained[0]:
+    def failing(self, subject, folder):
+        if subject == plan.untrained[0]:
             raise ValueError("no such model")
-        return initialise(self, model)
+        return read(self, subject, folder)
 
-    monkeypatch.setattr(Trajectory, "initialise", failing)
+    monkeypatch.setattr(Trajectory, "read", failing)
     outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet)
-    assert outcome.failed == {plan.untrained[0].name: "ValueError: no such model"}
+    failure = Failure("failed", "ValueError: no such model")
+    assert outcome.failed == {plan.untrained[0].name: failure}
     assert outcome.measured == 3
     assert list(outcome.tree["untrained"]["seed"].values) == [2**31 + 1]
 

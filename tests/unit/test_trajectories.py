@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from support.trajectories import spoil, write_trajectory
 from transformers import AutoModelForCausalLM
 
-from cntbench.errors import CntbenchError
+from cntbench.errors import CheckpointError, CntbenchError
 from cntbench.models import checkpoint_files
 from cntbench.models.nano_training import Recipe, train
 from cntbench.models.sources import nano
@@ -90,21 +90,10 @@ def empty(folder):
     [
         (empty, ["has no checkpoints", "step1000"]),
         (shutil.rmtree, ["no such folder"]),
-        (lambda f: (f / "step8" / "config.json").unlink(), ["step8", "no such file"]),
-        (lambda f: (f / "step8" / "config.json").write_text("{"), ["is not a model config"]),
-        (lambda f: edit_config(f, '"gpt_neox"', '"gpt_nex"'),
-         ["'gpt_nex' is not supported", "Did you mean 'gpt_neox'", "adapters"]),
-        (lambda f: edit_config(f, '"gelu"', '"gelu_9"'), ["'gelu_9' is not supported", "gelu"]),
-        (lambda f: edit_config(f, '"default"', '"yarn"'), ["config"]),
-        (lambda f: edit_config(f, '"num_attention_heads": 2', '"num_attention_heads": 4'),
-         ["step8", "other components"]),
-        (lambda f: (f / "step8" / "model.safetensors").unlink(), ["has no model.safetensors"]),
-        (truncate, ["is not a whole safetensors file"]),
-        (lambda f: spoil(f / "step8"), ["step8", "final_layer_norm.bias", "non-finite"]),
         (lambda f: (f / "step8").rename(f / "best"), ["best", "does not end in a training step"]),
         (lambda f: shutil.copytree(f / "step8", f / "checkpoint-8"), ["is of step 8"]),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_with_a_folder_is_said(tmp_path, damage, says):
     folder = write_trajectory(tmp_path / "run")
     damage(folder)
@@ -115,12 +104,71 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path, damage, says):
         assert part in str(caught.value)
 
 
-def test_a_missing_tensor_is_named_when_the_checkpoint_is_loaded(tmp_path):
-    folder = write_trajectory(tmp_path)
-    drop_tensor(folder)
+UNREADABLE = [
+    (lambda f: (f / "step8" / "config.json").unlink(), ["step8", "no such file"]),
+    (lambda f: (f / "step8" / "config.json").write_text("{"), ["is not a model config"]),
+    (lambda f: edit_config(f, '"gpt_neox"', '"gpt_nex"'),
+     ["'gpt_nex' is not supported", "Did you mean 'gpt_neox'", "adapters"]),
+    (lambda f: edit_config(f, '"gelu"', '"gelu_9"'), ["'gelu_9' is not supported", "gelu"]),
+    (lambda f: edit_config(f, '"default"', '"yarn"'), ["config"]),
+    (lambda f: (f / "step8" / "model.safetensors").unlink(), ["has no model.safetensors or"]),
+    (truncate, ["is not a whole safetensors file"]),
+]  # fmt: skip
+UNUSABLE = [
+    (lambda f: edit_config(f, '"num_attention_heads": 2', '"num_attention_heads": 4'),
+     ["step8", "other components"]),
+    (lambda f: spoil(f / "step8"), ["step8", "final_layer_norm.bias", "non-finite"]),
+    (drop_tensor, ["step8", "has no tensor", "mlp.dense_h_to_4h"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "says"), UNREADABLE + UNUSABLE)
+def test_a_bad_checkpoint_is_told_when_it_is_read_and_costs_no_other(tmp_path, damage, says):
+    folder = write_trajectory(tmp_path / "run")
+    damage(folder)
     trajectory = open_trajectory(f"dir:{folder}", quiet)
-    with pytest.raises(CntbenchError, match=r"step8: has no tensor .*mlp\.dense_h_to_4h"):
+    assert [c.name for c in trajectory.checkpoints] == ["step0", "step8", "step100"]
+    with pytest.raises(CheckpointError) as caught:
         trajectory.load(trajectory.checkpoints[1])
+    assert str(folder) in str(caught.value)
+    for part in says:
+        assert part in str(caught.value)
+    for other in (0, 2):
+        trajectory.load(trajectory.checkpoints[other])
+
+
+@pytest.mark.parametrize(("damage", "says"), UNREADABLE)
+def test_a_trajectory_is_refused_if_no_checkpoint_can_be_read(tmp_path, damage, says):
+    folder = write_trajectory(tmp_path / "run", steps=(8,))
+    damage(folder)
+    with pytest.raises(CheckpointError) as caught:
+        open_trajectory(f"dir:{folder}", quiet)
+    for part in says:
+        assert part in str(caught.value)
+
+
+def test_the_shape_is_that_of_the_first_checkpoint_that_can_be_read(tmp_path):
+    folder = write_trajectory(tmp_path)
+    (folder / "step0" / "config.json").unlink()
+    trajectory = open_trajectory(f"dir:{folder}", quiet)
+    assert trajectory.config == folder / "step8"
+    assert [bool(c.identity) for c in trajectory.checkpoints] == [False, True, True]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("at", [0, 1234, 4999])
+def test_one_number_that_is_not_finite_is_found(dtype, value, at):
+    tensors = {
+        "ids": torch.arange(3),
+        "empty": torch.zeros(0, dtype=dtype),
+        "good": torch.randn(5000, generator=torch.Generator().manual_seed(0)).to(dtype),
+    }
+    checkpoint_files.check_finite(tensors, where="here")
+    tensors["bad"] = tensors["good"].clone()
+    tensors["bad"][at] = value
+    with pytest.raises(CheckpointError, match="here: tensor 'bad' has non-finite numbers"):
+        checkpoint_files.check_finite(tensors, where="here")
 
 
 def test_weights_that_change_under_a_run_are_noticed(tmp_path):
@@ -130,7 +178,7 @@ def test_weights_that_change_under_a_run_are_noticed(tmp_path):
         trajectory.load(trajectory.checkpoints[1])
 
 
-@pytest.mark.parametrize("text", ["nanno", "hub:x/y", "nano:sed=3", "nano:seed=-1", "dir:", ""])
+@pytest.mark.parametrize("text", ["nanno", "hup:x/y", "nano:sed=3", "nano:seed=-1", "dir:", ""])
 def test_an_unknown_trajectory_is_an_error(text):
     with pytest.raises(CntbenchError, match=r"nano|dir:PATH"):
         open_trajectory(text, quiet)
@@ -166,7 +214,7 @@ def test_the_embedded_model_is_trained_once(small_nano, tmp_path):
 def test_the_checkpoints_load_with_transformers_alone(small_nano):
     trajectory = open_trajectory("nano", quiet)
     last = trajectory.checkpoints[-1]
-    model = AutoModelForCausalLM.from_pretrained(last.folder)
+    model = AutoModelForCausalLM.from_pretrained(last.origin.fetch())
     assert model.config.model_type == "gpt_neox"
     theirs = model.state_dict()["gpt_neox.embed_in.weight"]
     ours = trajectory.load(last).embed(torch.arange(32))
@@ -191,6 +239,35 @@ def test_the_same_recipe_gives_the_same_weights(tmp_path, small_nano):
     first = train(recipe, tmp_path / "a", quiet)
     torch.manual_seed(2)
     assert train(recipe, tmp_path / "b", quiet) == first
+
+
+def test_an_untrained_model_is_what_training_starts_from(tmp_path):
+    recipe = Recipe(seed=3, layers=1, hidden=16, heads=2, mlp=32, warmup=1, last=1)
+    train(recipe, tmp_path, quiet)
+    start = checkpoint_files.read_tensors(tmp_path / "step0")
+    before = torch.random.get_rng_state()
+    again = checkpoint_files.initialise(tmp_path / "step1", 3)
+    assert torch.equal(before, torch.random.get_rng_state())
+    again["embed_out.weight"] = again.pop("lm_head.weight")  # as transformers names it in files
+    assert set(start) == set(again)
+    for name, tensor in start.items():
+        assert torch.equal(tensor, again[name]), name
+    other = checkpoint_files.initialise(tmp_path / "step1", 4)
+    assert checkpoint_files.revision(other) != checkpoint_files.revision(again)
+
+
+def test_untrained_models_have_seeds_that_no_trajectory_has(tmp_path):
+    trajectory = open_trajectory(f"dir:{write_trajectory(tmp_path)}", quiet)
+    models = trajectory.untrained(3)
+    assert [model.seed for model in models] == [2**31, 2**31 + 1, 2**31 + 2]
+    checkpoint, decoder = trajectory.read(models[0], trajectory.config)
+    assert (checkpoint.name, checkpoint.step) == ("untrained2147483648", 0)
+    assert decoder.unembed.weight.dtype == torch.float32
+    assert decoder.components == trajectory.shape.components
+
+
+def test_planted_models_cannot_be_untrained():
+    assert open_trajectory("planted:chain", quiet).untrained(3) == ()
 
 
 def test_a_damaged_cache_says_what_to_do(small_nano, tmp_path):

@@ -1,8 +1,9 @@
 """dir:PATH, a folder of checkpoints, one subfolder per step (step1000, checkpoint-1000, 1000).
 
-Each subfolder holds ``config.json`` and ``model.safetensors`` (or ``model-*.safetensors``), as
-``save_pretrained`` writes them. A ``tokenizer.json``, in the folder or in one of the subfolders,
-says which tokens stand for ordinary text, and lets tasks be made of text.
+Each subfolder holds ``config.json`` and weights as ``save_pretrained`` writes them:
+``model.safetensors``, ``model-*.safetensors``, or ``pytorch_model.bin``. A ``tokenizer.json``, in
+the folder or in one of the subfolders, says which tokens stand for ordinary text, and lets tasks be
+made of text.
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ from pathlib import Path
 
 from cntbench.errors import CheckpointError
 from cntbench.models import checkpoint_files
+from cntbench.models.adapters._base import Shape
+from cntbench.models.origin import Folder
 from cntbench.models.tokenizer import ModelTokenizer
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 
 
 def open_trajectory(where: str, progress: Progress) -> Trajectory:
-    """Find, hash and check all checkpoints in a folder.
+    """Find and hash all checkpoints in a folder.
+
+    A checkpoint that cannot be read has no revision; to read it tells why.
 
     Raises
     ------
     CheckpointError
-        If the folder has no checkpoints, two of one step, or one that is unreadable, of another
-        shape than the first, of an unsupported architecture, or with non-finite weights.
+        If the folder has no checkpoints, two of one step, or none that can be read.
     """
     if not where:
         raise CheckpointError(
@@ -33,23 +37,32 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
     if not root.is_dir():
         raise CheckpointError("no such folder", where=where)
     folders = by_step(root)
-    shape = checkpoint_files.read_shape(next(iter(folders.values())))
-    checkpoints = []
+    problems: list[CheckpointError] = []
+    revisions: dict[int, str] = {}
+    shapes: dict[Path, Shape] = {}
     for done, (step, folder) in enumerate(folders.items()):
         progress("checking checkpoints", done, len(folders))
-        if checkpoint_files.read_shape(folder) != shape:
-            raise CheckpointError(
-                "has other components, vocabulary or context than the first checkpoint",
-                where=str(folder),
-                hint="All checkpoints of a trajectory come from one training run.",
-            )
-        tensors = checkpoint_files.read_tensors(folder)
-        checkpoint_files.check_finite(tensors, where=str(folder))
-        revision = checkpoint_files.revision(tensors)
-        checkpoints.append(Checkpoint(folder.name, step, revision, folder))
+        try:
+            shape = checkpoint_files.read_shape(folder)
+            revisions[step] = checkpoint_files.revision(checkpoint_files.read_tensors(folder))
+            shapes[folder] = shape
+        except CheckpointError as error:
+            problems.append(error)
     progress("checking checkpoints", len(folders), len(folders))
-    tokenizer = ModelTokenizer.beside(root, *folders.values())
-    return Trajectory(f"dir:{root.resolve()}", shape, tuple(checkpoints), tokenizer=tokenizer)
+    if not shapes:
+        raise problems[0]
+    config, shape = next(iter(shapes.items()))
+    checkpoints = tuple(
+        Checkpoint(folder.name, step, revisions.get(step, ""), Folder(folder))
+        for step, folder in folders.items()
+    )
+    return Trajectory(
+        f"dir:{root.resolve()}",
+        shape,
+        checkpoints,
+        tokenizer=ModelTokenizer.beside(root, *folders.values()),
+        config=config,
+    )
 
 
 def by_step(root: Path) -> dict[int, Path]:

@@ -14,6 +14,7 @@ from cntbench.errors import CheckpointError, CntbenchError
 from cntbench.models import checkpoint_files
 from cntbench.models.cache import kept
 from cntbench.models.nano_training import Recipe, train
+from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 from cntbench.specs import as_dict, content_hash
 
@@ -48,16 +49,17 @@ def _read(recipe: Recipe, folder: Path) -> Trajectory:
                 name=f"step{step}",
                 step=step,
                 revision=revisions[f"step{step}"],
-                folder=folder / f"step{step}",
+                origin=Folder(folder / f"step{step}"),
                 tokens_seen=step * recipe.batch * recipe.length,
             )
             for step in recipe.checkpoint_steps
         )
-        shape = checkpoint_files.read_shape(checkpoints[0].folder)
+        config = folder / checkpoints[0].name
+        shape = checkpoint_files.read_shape(config)
     except (OSError, ValueError, KeyError, CheckpointError) as error:
         raise CheckpointError(
             f"the cached trajectory is damaged: {error}",
             where=str(folder),
             hint="Delete the folder; it will be trained again.",
         ) from None
-    return Trajectory(f"nano:seed={recipe.seed}", shape, checkpoints, recipe.chain())
+    return Trajectory(f"nano:seed={recipe.seed}", shape, checkpoints, recipe.chain(), config=config)

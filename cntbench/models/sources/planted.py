@@ -16,6 +16,7 @@ from cntbench.errors import CntbenchError, unknown
 from cntbench.folders import spec_folders
 from cntbench.models import checkpoint_files
 from cntbench.models.cache import kept
+from cntbench.models.origin import Folder
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
@@ -62,14 +63,16 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
             name=f"step{step}",
             step=step,
             revision=revisions[f"step{step}"],
-            folder=folder / f"step{step}",
+            origin=Folder(folder / f"step{step}"),
         )
         for step in models
     )
+    config = folder / checkpoints[0].name
     return Trajectory(
         f"planted:{name},difficulty={difficulty},seed={seed}",
-        checkpoint_files.read_shape(checkpoints[0].folder),
+        checkpoint_files.read_shape(config),
         checkpoints,
+        config=config,
         initialisable=False,
     )
 

@@ -1,0 +1,305 @@
+"""What is asked of the hub: the commits of a repository's revisions, and single files.
+
+The last answer about a repository's revisions is kept in the user's cache folder, so that the same
+trajectory can be opened without a network.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import (
+    _CACHED_NO_EXIST,
+    constants,
+    hf_hub_download,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import (
+    build_hf_headers,
+    disable_progress_bars,
+    hf_raise_for_status,
+    http_backoff,
+)
+
+from cntbench.errors import CheckpointError, MissingCheckpointError
+from cntbench.models.cache import cache_folder
+
+#: Further attempts to ask for a repository's revisions.
+ATTEMPTS = 2
+#: Waits before further attempts at a file, beside those that huggingface_hub makes itself [s].
+PAUSES = (2.0, 10.0)
+
+_AGAIN = (408, 429)
+
+
+@dataclass(frozen=True)
+class References:
+    """The revisions of a repository.
+
+    Parameters
+    ----------
+    commits
+        Commit hash by name of branch or tag.
+    unreachable
+        Why they were not asked for now but remembered; else empty.
+    cut_off
+        Whether there is no network at all, so that files are not asked for either.
+    """
+
+    commits: dict[str, str]
+    unreachable: str = ""
+    cut_off: bool = False
+
+
+def references(repository: str, wanted: Iterable[str]) -> References:
+    """Return the commits of a repository's branches and tags.
+
+    Parameters
+    ----------
+    repository
+        ``ORG/NAME``.
+    wanted
+        Revisions to look for in the hub cache if the hub cannot be reached and was never asked.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such repository, or it may not be read.
+    """
+    _hush()
+    try:
+        response = http_backoff(
+            "GET",
+            f"{constants.ENDPOINT}/api/models/{repository}/refs",
+            max_retries=ATTEMPTS,
+            timeout=constants.HF_HUB_ETAG_TIMEOUT,
+            headers=build_hf_headers(),
+        )
+        hf_raise_for_status(response)
+        commits = _commits(response.text)
+    except Exception as error:
+        if not _from_outside(error):
+            raise
+        if isinstance(error, RepositoryNotFoundError) or _status(error) in (401, 403):
+            raise refusal(error, repository, f"hub:{repository}") from None
+        known = _cached(repository, wanted) | _recorded(repository)
+        return References(known, explained(error), cut_off=_is_cut_off(error))
+    _record(repository, commits)
+    return References(commits)
+
+
+def file(
+    repository: str, commit: str, name: str, *, where: str, room: Path | None, cut_off: str
+) -> Path | None:
+    """Return a file of a commit, downloaded if it is nowhere on this machine.
+
+    Parameters
+    ----------
+    repository, commit, name
+        Which file.
+    where
+        The checkpoint, for errors.
+    room
+        Folder to download into; without one, into the hub cache.
+    cut_off
+        Why nothing is to be downloaded; empty if it may be.
+
+    Returns
+    -------
+    Path or None
+        None if the commit has no such file.
+
+    Raises
+    ------
+    CheckpointError
+        If it could not be had.
+    """
+    _hush()
+    if (
+        room is None
+        and try_to_load_from_cache(repository, name, revision=commit) is _CACHED_NO_EXIST
+    ):
+        return None
+    for pause in (*PAUSES, None):
+        try:
+            return Path(
+                hf_hub_download(
+                    repository,
+                    name,
+                    revision=commit,
+                    local_dir=room,
+                    local_files_only=bool(cut_off),
+                )
+            )
+        except LocalEntryNotFoundError as error:
+            raise refusal(error.__cause__ or error, repository, where, cut_off) from None
+        except EntryNotFoundError:
+            return None
+        except Exception as error:
+            if not _from_outside(error):
+                raise
+            if pause is None or not _worth_another_attempt(error):
+                raise refusal(error, repository, where) from None
+            time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def cached(repository: str, commit: str) -> Path | None:
+    """Return the folder of a commit in the hub cache, if its config is there."""
+    path = try_to_load_from_cache(repository, "config.json", revision=commit)
+    return Path(path).parent if isinstance(path, str) else None
+
+
+def refusal(
+    error: BaseException, repository: str, where: str, cut_off: str = ""
+) -> CheckpointError:
+    """Return what a user is told about an error of the hub or the network."""
+    if isinstance(error, GatedRepoError):
+        return CheckpointError(
+            "the repository is gated",
+            where=where,
+            hint=f"Accept its terms at {constants.ENDPOINT}/{repository}, then log in with hf auth "
+            "login, or set HF_TOKEN.",
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return CheckpointError(
+            f"there is no repository {repository!r} at {constants.ENDPOINT}, or it is private",
+            where=where,
+            hint="Check the name; for a private repository log in with hf auth login, or set "
+            "HF_TOKEN.",
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return MissingCheckpointError("the repository has no such revision", where=where)
+    if _status(error) == 404:
+        return MissingCheckpointError("the hub does not find its files", where=where)
+    if _status(error) in (401, 403):
+        return CheckpointError(
+            f"access is refused: {explained(error)}",
+            where=where,
+            hint="Log in with hf auth login, or set HF_TOKEN.",
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        return CheckpointError(
+            f"could not be kept: {error.strerror}",
+            where=where,
+            hint="Make room, or name another folder: -o for a run's downloads, HF_HUB_CACHE for "
+            "the hub cache.",
+        )
+    return CheckpointError(
+        f"could not be had: {cut_off or explained(error)}",
+        where=where,
+        hint=offline_hint(repository),
+    )
+
+
+def offline_hint(repository: str) -> str:
+    """Return how to go on without a network."""
+    return (
+        "To go on without a network, put it into the hub cache where there is one: hf download "
+        f"{repository} config.json tokenizer.json model.safetensors --revision REVISION"
+    )
+
+
+def explained(error: BaseException) -> str:
+    """Return in a few words why the hub gave nothing."""
+    status = _status(error)
+    if status is not None:
+        return f"the hub answers {status}"
+    if isinstance(error, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set"
+    said = str(error).partition("\n")[0] or type(error).__name__
+    what = (
+        "the download is not whole" if isinstance(error, OSError) else "the hub cannot be reached"
+    )
+    return f"{what} ({said})"
+
+
+def _from_outside(error: BaseException) -> bool:
+    """Whether an error is the hub's, the network's or the disk's, and no mistake of a program."""
+    library = type(error).__module__.partition(".")[0]
+    return isinstance(error, OSError) or library in ("httpx", "httpx2")
+
+
+def _is_cut_off(error: BaseException) -> bool:
+    """Whether no request can get through, as far as one error can tell."""
+    names = ("ConnectError", "ConnectTimeout")
+    return isinstance(error, OfflineModeIsEnabled) or type(error).__name__ in names
+
+
+def _worth_another_attempt(error: BaseException) -> bool:
+    """Whether huggingface_hub gives up at once on what may pass: an error, half a file."""
+    status = _status(error)
+    if status is not None:
+        return status >= 500 or status in _AGAIN
+    return isinstance(error, OSError) and error.errno is None
+
+
+def _status(error: BaseException) -> int | None:
+    return error.response.status_code if isinstance(error, HfHubHTTPError) else None
+
+
+def _commits(answer: str) -> dict[str, str]:
+    try:
+        listed = json.loads(answer)
+        return {
+            str(reference["name"]): str(reference["targetCommit"])
+            for kind in ("tags", "branches")
+            for reference in listed[kind]
+        }
+    except (ValueError, KeyError, TypeError):
+        raise OSError("what answers is no hub: it lists no revisions") from None
+
+
+def _hush() -> None:
+    """Leave reports to cntbench, unless the user has asked huggingface_hub for its own."""
+    if constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
+        disable_progress_bars()
+    if "HF_HUB_VERBOSITY" not in os.environ:
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+
+def _cached(repository: str, wanted: Iterable[str]) -> dict[str, str]:
+    """Return the commits of revisions that some program has put into the hub cache."""
+    folders = {name: cached(repository, name) for name in wanted}
+    return {name: folder.name for name, folder in folders.items() if folder is not None}
+
+
+def _record_path(repository: str) -> Path:
+    return cache_folder() / "hub" / f"{repository.replace('/', '--')}.json"
+
+
+def _record(repository: str, commits: dict[str, str]) -> None:
+    path = _record_path(repository)
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    text = json.dumps({"endpoint": constants.ENDPOINT, "commits": commits}, indent=1)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError:
+        return  # the next run without a network will know less
+
+
+def _recorded(repository: str) -> dict[str, str]:
+    try:
+        record = json.loads(_record_path(repository).read_text(encoding="utf-8"))
+        if record["endpoint"] != constants.ENDPOINT:
+            return {}
+        return {str(name): str(commit) for name, commit in record["commits"].items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return {}

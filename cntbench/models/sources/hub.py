@@ -1,0 +1,119 @@
+"""hub:ORG/NAME@step1000..step143000:1000, revisions of a repository of the Hugging Face hub.
+
+Revisions are names separated by commas (``step0,step512``), ranges with their stride, or a schedule
+(``pythia``). They are resolved once to commits. Files come from the hub cache, or are downloaded;
+the config and the tokenizer of the first revision stay there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from cntbench.errors import CheckpointError, MissingCheckpointError
+from cntbench.models import checkpoint_files
+from cntbench.models.hub import client, revisions
+from cntbench.models.hub.origin import CONFIG, HubRevision
+from cntbench.models.tokenizer import FILE as TOKENIZER
+from cntbench.models.tokenizer import ModelTokenizer
+from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
+
+#: Revisions that an error names.
+_NAMED = 8
+
+
+def open_trajectory(where: str, progress: Progress) -> Trajectory:
+    """Resolve revisions to commits; read config and tokenizer of the first one that there is.
+
+    Revisions that the repository does not have are gaps in the trajectory.
+
+    Raises
+    ------
+    CheckpointError
+        If the text stands for no trajectory, there is no such repository, it has none of the
+        revisions, or it cannot be asked and nothing is known of it here.
+    """
+    repository, _, text = where.partition("@")
+    opened = f"hub:{where}"
+    try:
+        validate_repo_id(repository)
+    except HFValidationError:
+        raise CheckpointError(
+            f"{repository!r} is no repository", where=opened, hint=revisions.EXPECTED
+        ) from None
+    wanted = revisions.parse(text, where=opened)
+    progress("resolving revisions", 0, len(wanted))
+    known = client.references(repository, [revision.name for revision in wanted])
+    origins = [
+        HubRevision(repository, name, known.commits.get(name, ""), known.unreachable, known.cut_off)
+        for name, _ in wanted
+    ]
+    present = [origin for origin in origins if origin.commit]
+    if not present:
+        raise _nothing(origins, known, repository)
+    config, tokenizer = _described(present)
+    progress("resolving revisions", len(wanted), len(wanted))
+    checkpoints = tuple(
+        Checkpoint(name, step, "", origin)
+        for (name, step), origin in zip(wanted, origins, strict=True)
+    )
+    shape = checkpoint_files.read_shape(config)
+    return Trajectory(
+        f"hub:{repository}",
+        shape,
+        checkpoints,
+        tokenizer=ModelTokenizer(tokenizer) if tokenizer else None,
+        config=config,
+    )
+
+
+def _described(present: Sequence[HubRevision]) -> tuple[Path, Path | None]:
+    """Return the folder of the first config that there is, and the tokenizer of its revision."""
+    problem: CheckpointError = MissingCheckpointError(
+        "none of the revisions has a config.json", where=str(present[0])
+    )
+    for origin in present:
+        try:
+            config = origin.file(CONFIG)
+            if config is not None:
+                return config.parent, origin.file(TOKENIZER)
+        except CheckpointError as error:
+            if not origin.cut_off:
+                raise
+            problem = error
+    raise problem
+
+
+def _nothing(
+    origins: Sequence[HubRevision], known: client.References, repository: str
+) -> CheckpointError:
+    """Return the error for a trajectory of which no revision is there."""
+    first = origins[0]
+    if known.unreachable:
+        return CheckpointError(
+            f"could not be had: {known.unreachable}",
+            where=str(first),
+            hint=client.offline_hint(repository),
+        )
+    return CheckpointError(
+        f"the repository has no revision {first.name!r}"
+        + (f", nor any of the other {len(origins) - 1}" if len(origins) > 1 else ""),
+        where=f"hub:{repository}",
+        hint=_nearest(first.name, known.commits),
+    )
+
+
+def _nearest(name: str, present: Iterable[str]) -> str:
+    """Say which revision was probably meant, the one of the nearest step, and what there is."""
+    steps = {other: step for other in present if (step := revisions.step_of(other)) is not None}
+    if not steps:
+        return f"Its revisions are: {', '.join(sorted(present))}. None tells a training step."
+    wanted = revisions.step_of(name) or 0
+    close = min(steps, key=lambda other: abs(steps[other] - wanted))
+    names = sorted(steps, key=steps.__getitem__)
+    if len(names) > _NAMED:
+        names[_NAMED - 1 : -1] = ["…"]
+    return f"Did you mean {close!r}? It has {len(steps)} that tell a step: {', '.join(names)}."

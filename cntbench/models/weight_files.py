@@ -1,0 +1,138 @@
+"""Files of weights as Hugging Face names them, in the order in which they are preferred.
+
+Weights are safetensors, or a ``torch.save`` of a ``state_dict`` that is read without running any
+code that a pickle may hold.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cntbench.errors import CheckpointError
+
+#: One file that has all tensors, and the index of several that have them together.
+FORMATS = (
+    ("model.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+EXPECTED = "model.safetensors or pytorch_model.bin"
+
+
+def collect(get: Callable[[str], Path | None]) -> list[Path] | None:
+    """Return the files of the first format of which all are there.
+
+    Parameters
+    ----------
+    get
+        Finds a file by its name, or returns None.
+
+    Raises
+    ------
+    CheckpointError
+        If an index is not one, or a file that it names is not there and no other format is whole.
+    """
+    lacking: CheckpointError | None = None
+    for whole, index in FORMATS:
+        path = get(whole)
+        if path is not None:
+            return [path]
+        listed = get(index)
+        if listed is None:
+            continue
+        parts = {name: get(name) for name in _parts(listed)}
+        found = [path for path in parts.values() if path is not None]
+        if len(found) == len(parts):
+            return found
+        missing = next(name for name, path in parts.items() if path is None)
+        lacking = lacking or CheckpointError(f"has no {missing}", where=str(listed.parent))
+    if lacking:
+        raise lacking
+    return None
+
+
+def find(folder: Path) -> list[Path]:
+    """Return the files of weights in a folder; parts of safetensors need no index there.
+
+    Raises
+    ------
+    CheckpointError
+        If there are none, or some are missing.
+    """
+
+    def get(name: str) -> Path | None:
+        path = folder / name
+        return path if path.is_file() else None
+
+    files = collect(get) or sorted(folder.glob("model-*.safetensors"))
+    if not files:
+        raise CheckpointError(f"has no {EXPECTED}", where=str(folder))
+    return files
+
+
+def read(folder: Path) -> dict[str, Tensor]:
+    """Read all tensors of a checkpoint, as they are stored.
+
+    Raises
+    ------
+    CheckpointError
+        If there are none, a file is damaged, or a pickle holds anything but tensors.
+    """
+    return {name: tensor for path in find(folder) for name, tensor in _tensors(path)}
+
+
+def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    if path.suffix == ".safetensors":
+        try:
+            yield from load_file(path).items()
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"is not a whole safetensors file: {error}", where=str(path)
+            ) from None
+        return
+    for name, tensor in _unpickled(path).items():
+        if not isinstance(tensor, Tensor):
+            raise CheckpointError(
+                f"holds {name!r}, which is no tensor but {type(tensor).__name__}", where=str(path)
+            )
+        yield str(name), tensor
+
+
+def _unpickled(path: Path) -> Mapping[Any, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            "is a pickle of more than tensors, or damaged",
+            where=str(path),
+            hint="cntbench runs no code that comes with weights. Convert the file to safetensors "
+            "if you trust it.",
+        ) from None
+    except Exception as error:  # what damage leads an unpickler to is anything
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"is not a whole file of weights: {said}", where=str(path)) from None
+    if not isinstance(state, Mapping):
+        raise CheckpointError(
+            f"holds no tensors by their names but {type(state).__name__}", where=str(path)
+        )
+    return state
+
+
+def _parts(index: Path) -> list[str]:
+    """Return the names of the files that an index lists; they lie beside it."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"is not an index of weights: {error}", where=str(index)) from None
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CheckpointError(f"names a file {name!r} outside of its folder", where=str(index))
+    return names

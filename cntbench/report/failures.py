@@ -1,0 +1,25 @@
+"""Which checkpoints could not be measured, and why, in as few lines as there are reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cntbench.failure import Failure
+
+#: Checkpoints that are named in a line.
+_NAMED = 8
+
+
+def failures(failed: Mapping[str, Failure]) -> str:
+    """Return the text: how many, and a line for each reason with the names of its checkpoints."""
+    by_reason: dict[str, list[str]] = {}
+    for name, failure in failed.items():
+        by_reason.setdefault(f"{failure.status}: {failure.reason}", []).append(name)
+    lines = [f"{len(failed)} checkpoints were not measured; the same command tries them again:"]
+    lines += [f"  {_few(names)}: {reason}" for reason, names in by_reason.items()]
+    return "\n".join(lines)
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

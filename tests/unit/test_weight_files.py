@@ -1,0 +1,122 @@
+"""Weights on disk: which files are read, and that reading them runs no code."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from support.trajectories import Trap, as_pickle, in_parts, write_trajectory
+
+from cntbench.errors import CheckpointError
+from cntbench.models import checkpoint_files, weight_files
+from cntbench.models.trajectory import open_trajectory
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A checkpoint with model.safetensors."""
+    return write_trajectory(tmp_path / "run", steps=(8,)) / "step8"
+
+
+def revision(folder):
+    return checkpoint_files.revision(checkpoint_files.read_tensors(folder))
+
+
+@pytest.mark.parametrize("other", [as_pickle, in_parts])
+def test_the_same_tensors_are_the_same_revision_in_any_format(folder, other):
+    before = revision(folder)
+    other(folder)
+    assert revision(folder) == before
+    trajectory = open_trajectory(f"dir:{folder.parent}", lambda *_: None)
+    assert trajectory.load(trajectory.checkpoints[0]).dtype == torch.float32
+
+
+def test_safetensors_are_preferred(folder):
+    tensors = load_file(folder / "model.safetensors")
+    torch.save({name: tensor + 1 for name, tensor in tensors.items()}, folder / "pytorch_model.bin")
+    assert [path.name for path in weight_files.find(folder)] == ["model.safetensors"]
+
+
+def test_a_pickle_in_parts_is_joined(folder):
+    before = revision(folder)
+    tensors = torch.load(as_pickle(folder), weights_only=True)
+    index = {}
+    for number, names in enumerate((sorted(tensors)[:3], sorted(tensors)[3:]), start=1):
+        file = f"pytorch_model-0000{number}-of-00002.bin"
+        torch.save({name: tensors[name] for name in names}, folder / file)
+        index |= dict.fromkeys(names, file)
+    (folder / "pytorch_model.bin").unlink()
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": index}))
+    assert revision(folder) == before
+
+
+@pytest.mark.parametrize("protocol", ["torch", "plain"])
+def test_a_pickle_that_runs_code_is_refused_and_runs_none(folder, tmp_path, protocol):
+    path, canary = as_pickle(folder), tmp_path / "canary"
+    state = torch.load(path, weights_only=True) | {"trap": Trap(canary)}
+    if protocol == "torch":
+        torch.save(state, path)
+    else:
+        path.write_bytes(pickle.dumps({"trap": Trap(canary)}))
+    with pytest.raises(CheckpointError, match=r"more than tensors.*\n.*runs no code"):
+        weight_files.read(folder)
+    assert not canary.exists()
+    pickle.loads(pickle.dumps(Trap(canary)))
+    assert canary.exists(), "the trap would have worked"
+
+
+def test_code_that_a_config_names_is_not_run(folder, tmp_path):
+    canary = tmp_path / "canary"
+    (folder / "evil.py").write_text(f"import pathlib\npathlib.Path({str(canary)!r}).touch()\n")
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = dict.fromkeys(("AutoConfig", "AutoModelForCausalLM"), "evil.Evil")
+    (folder / "config.json").write_text(json.dumps(config))
+    trajectory = open_trajectory(f"dir:{folder.parent}", lambda *_: None)
+    trajectory.load(trajectory.checkpoints[0])
+    assert not canary.exists()
+
+
+def remove_part(folder):
+    in_parts(folder)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+
+
+def lead_outside(folder):
+    in_parts(folder)
+    index = {"weight_map": {"x": "../step8/config.json"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def spoil_index(folder):
+    in_parts(folder)
+    (folder / "model.safetensors.index.json").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda f: (f / "model.safetensors").unlink(), "has no model.safetensors or pytorch_model"),
+        (remove_part, "has no model-00002-of-00002.safetensors"),
+        (lead_outside, "names a file '../step8/config.json' outside of its folder"),
+        (spoil_index, "is not an index of weights"),
+        (lambda f: torch.save([1, 2], as_pickle(f)), "holds no tensors by their names but list"),
+        (lambda f: torch.save({"x": 3}, as_pickle(f)), "holds 'x', which is no tensor but int"),
+        (lambda f: as_pickle(f).write_bytes(b""), "is not a whole file of weights"),
+        (lambda f: as_pickle(f).write_bytes(b"PK\x03\x04 cut"), "is not a whole file of weights"),
+        (lambda f: as_pickle(f).write_bytes(b"rubbish"), "is not a whole file of weights"),
+    ],
+)
+def test_what_is_wrong_with_weights_is_said(folder, damage, says):
+    damage(folder)
+    with pytest.raises(CheckpointError, match=says):
+        weight_files.read(folder)
+
+
+def test_a_format_that_is_whole_stands_in_for_one_that_is_not(folder):
+    tensors = load_file(folder / "model.safetensors")
+    remove_part(folder)
+    torch.save(tensors, folder / "pytorch_model.bin")
+    assert [path.name for path in weight_files.find(folder)] == ["pytorch_model.bin"]
