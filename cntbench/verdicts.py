@@ -14,7 +14,7 @@ import xarray as xr
 import cntbench
 from cntbench.dynamics.alignment import align
 from cntbench.dynamics.claim import Claim
-from cntbench.dynamics.claims import judge, test_claims
+from cntbench.dynamics.claims import examine, judge
 from cntbench.dynamics.film import film_of
 from cntbench.dynamics.phases import find_phases
 from cntbench.dynamics.verdict_groups import Judged, claim_group, phase_group
@@ -48,7 +48,7 @@ class Part:
         labels = [str(self.cell[dim].item()) for dim in ("task", "ablation")]
         rng = np.random.default_rng(seed_sequence(self.seed, *labels, "phases"))
         phases = find_phases(film, rng, self.draws)
-        found = test_claims(film, self.claims, seed=self.seed, labels=labels, draws=self.draws)
+        found = examine(film, self.claims, seed=self.seed, labels=labels, draws=self.draws)
         return Judged(
             place=self.place,
             step=film.step,

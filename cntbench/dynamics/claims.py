@@ -93,7 +93,7 @@ class Verdict:
     decisive: int
 
 
-def test_claims(
+def examine(
     film: Film, claims: Sequence[Claim], *, seed: int, labels: Sequence[str], draws: int
 ) -> list[tuple[Found, ...]]:
     """Return what the tests of each claim find.

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import ruptures
@@ -111,6 +112,7 @@ def surrogates(features: Array, rng: np.random.Generator, size: int) -> Array:
     noise = rng.standard_normal((len(features) + _BURN_IN, size, features.shape[1])) @ root.T
     for at in range(1, len(noise)):
         noise[at] += coefficient * noise[at - 1]
+    noise[..., ~varies] = 0
     return standardised(np.moveaxis(noise[_BURN_IN:], 0, 1))
 
 
@@ -119,6 +121,7 @@ def _polynomials(features: Array, degree: int) -> Array:
     return np.cumsum(np.square(_basis(len(features), degree).T @ features).sum(axis=1))
 
 
+@cache
 def _basis(count: int, degree: int) -> Array:
     """Return orthonormal polynomials at evenly spaced places, dims ``place, degree``."""
     powers = np.polynomial.legendre.legvander(np.linspace(-1, 1, count), degree)
