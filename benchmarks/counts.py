@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -21,7 +22,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.workloads import NANO, PYTHIA_14M, PYTHIA_160M, Workload, decoder
+from benchmarks.workloads import NANO, PYTHIA_14M, PYTHIA_160M, SMOLLM2_135M, Workload, decoder
 from cntbench.influence import influence
 from cntbench.models.blocks import MLP, Attention
 from cntbench.models.products import fused_is_available
@@ -45,6 +46,7 @@ COUNTED: Mapping[str, Workload] = {
     "Pythia-14M, logit difference": _P,
     "Pythia-14M, cross-entropy": _P.but(effects=("cross_entropy",)),
     "Pythia-160M, logit difference": Workload(PYTHIA_160M, prompts=1, block=4),
+    "SmolLM2-135M, first 3 layers": Workload(replace(SMOLLM2_135M, layers=3), prompts=1, block=4),
 }
 
 

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.race import ROOT, TUNED, contender
+from benchmarks.contenders import ROOT, TUNED, contender
 from benchmarks.workloads import weights
 
 #: What the workers share; those of a run share what files and metrics take, too.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 from unittest.mock import patch
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import GPTNeoXForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.workloads import Shape, Workload, weights
 from cntbench.models.products import affine
@@ -29,41 +30,60 @@ Unembedding = Literal["everywhere", "scored", "none"]
 
 
 @cache
-def transformer(shape: Shape) -> GPTNeoXForCausalLM:
+def transformer(shape: Shape) -> PreTrainedModel:
     """Return a shape as the transformers library computes it, sharing the engine's weights."""
+    config = shape.config()
     with torch.device("meta"):
-        model = GPTNeoXForCausalLM(shape.config())
+        model = AutoModelForCausalLM.from_config(config)
     tensors = dict(weights(shape))
-    tensors["lm_head.weight"] = tensors.pop("embed_out.weight")
     names = set(model.state_dict())
-    if "lm_head.weight" not in names:
-        tensors["embed_out.weight"] = tensors.pop("lm_head.weight")
+    (head,) = names & {"lm_head.weight", "embed_out.weight"}
+    tensors[head] = tensors.pop("embed_out.weight", tensors.get("model.embed_tokens.weight"))
     model.load_state_dict(tensors, assign=True, strict=True)
     # Buffers are not in the state dict: make them again off the meta device.
-    model.gpt_neox.rotary_emb = type(model.gpt_neox.rotary_emb)(shape.config())
+    base = model.base_model
+    base.rotary_emb = type(base.rotary_emb)(config)
     return model.eval()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer's modules: the one that is given z, and the MLP."""
+
+    output: Any
+    mlp: Any
+
+
+def layers(model: PreTrainedModel) -> list[Layer]:
+    """Return the layers of a model of any architecture."""
+    blocks = model.base_model.layers
+    if model.config.model_type == "gpt_neox":
+        return [Layer(block.attention.dense, block.mlp) for block in blocks]
+    return [Layer(block.self_attn.o_proj, block.mlp) for block in blocks]
 
 
 class Hooked:
     """Every component of a model, seen and replaced through forward hooks."""
 
-    def __init__(self, model: GPTNeoXForCausalLM) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self.layers = model.gpt_neox.layers
+        self.layers = layers(model)
+        #: Whether the MLP of a layer reads what its heads write.
+        self.sequential = not getattr(model.config, "use_parallel_residual", False)
         self.heads = model.config.num_attention_heads
         self.replaced: tuple[int, int | None, Tensor] | None = None
         self.seen: dict[tuple[int, str], Tensor] = {}
         self.keep: Callable[[Tensor], Tensor] = lambda state: state
         self.geometry: list[Tensor] = []
         for layer in self.layers:
-            output = layer.attention.dense.weight.detach().mT.unflatten(0, (self.heads, -1))
+            output = layer.output.weight.detach().mT.unflatten(0, (self.heads, -1))
             self.geometry.append(torch.linalg.qr(output.mT, mode="r").R.mT.contiguous())
         self.attach()
 
     def attach(self) -> None:
         """Have every component's state seen, and replaced where it is."""
         for index, layer in enumerate(self.layers):
-            layer.attention.dense.register_forward_pre_hook(self._on_heads(index))
+            layer.output.register_forward_pre_hook(self._on_heads(index))
             layer.mlp.register_forward_hook(self._on_mlp(index))
 
     def see_heads(self, layer: int, z: Tensor) -> Tensor | None:
@@ -100,7 +120,7 @@ class Hooked:
         self.seen = {}
         if unembedding == "everywhere":
             return self.model(tokens, use_cache=False).logits
-        return self.model.gpt_neox(tokens, use_cache=False).last_hidden_state
+        return self.model.base_model(tokens, use_cache=False).last_hidden_state
 
 
 @cache
@@ -200,7 +220,8 @@ def _batch(
             model.replaced = (layer, head, new)
             effect[a, :, s] = (score(model.run(tokens, unembedding)) - clean_readouts).T
             for (u, kind), state in model.seen.items():
-                if u > layer:
+                inside = model.sequential and kind == "mlp" and head is not None
+                if u > layer or (u == layer and inside):
                     moved = _image(model, (u, kind), state) - clean[u, kind]
                     ratio = (moved.norm(dim=-1) / lengths[u, kind]).mean(dim=1)
                     place = u * per_layer + (model.heads if kind == "mlp" else 0)

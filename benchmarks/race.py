@@ -23,24 +23,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-TUNED = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**32),
-    "MALLOC_TRIM_THRESHOLD_": str(2**33),
-    "MALLOC_TOP_PAD_": str(2**26),
-}
-CONTENDERS = (
-    "engine",
-    "no unembedding fused",
-    "no unembedding",
-    "where scored fused",
-    "where scored",
-    "plain",
-)
+from benchmarks.contenders import CONTENDERS, ROOT, TUNED, contender
+from benchmarks.memory import peak
 
 
 @dataclass
@@ -102,49 +88,6 @@ def race(
     return seconds
 
 
-def contender(name: str, workload: str, share: int, of: int) -> Callable[[], object]:
-    """Return what a contender does for its share of the prompts."""
-    from benchmarks.workloads import WORKLOADS, decoder
-
-    work = WORKLOADS[workload]
-    prompts = work.make_prompts()
-    rows = slice(len(prompts) * share // of, len(prompts) * (share + 1) // of)
-    prompts = prompts.take(rows)
-    if name.startswith("engine"):
-        from cntbench.influence import influence
-
-        model, ablations = decoder(work.shape), work.make_ablations()
-        return lambda: influence(
-            model,
-            prompts,
-            ablations,
-            effects=work.effects,
-            readouts=work.effects,  # the opponents compute no others
-            observe_all=work.observe_all,
-        )
-    from benchmarks.opponents import Unembedding, by_the_engines_kernel, hooks
-    from benchmarks.peers import PEERS, missing, peer
-
-    if name in PEERS:
-        why = missing(name)
-        if why:
-            raise SystemExit(why)
-        return lambda: hooks(work, prompts, "everywhere", model=peer(name, work.shape))
-    name, _, batch = name.partition("@")
-    fused, name = name.endswith(" fused"), name.removesuffix(" fused")
-    unembedding: Unembedding = {
-        "plain": "everywhere",
-        "where scored": "scored",
-        "no unembedding": "none",
-    }[name]
-
-    def run() -> object:
-        with by_the_engines_kernel() if fused else nullcontext():
-            return hooks(work, prompts, unembedding, int(batch) if batch else None)
-
-    return run
-
-
 def processor_time(
     workload: str, contenders: Sequence[str], *, rounds: int, of: int
 ) -> dict[str, list[float]]:
@@ -202,7 +145,6 @@ def table(
     memory: bool = False,
 ) -> list[Row]:
     """Race, and return each contender's row; its ratio is the median over rounds."""
-    from benchmarks.memory import peak
 
     if "cross-entropy" in workload:
         contenders = [name for name in contenders if not name.startswith("no unembedding")]

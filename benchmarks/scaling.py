@@ -6,8 +6,8 @@
 Entries of a series take turns in one process of one thread, round by round; the time is the median.
 Beside each stand plain affine maps of the entry's own shapes, by the engine's kernel, in the same
 rounds: the *share of the floor* is the engine's FLOPs per second over those of these maps. FLOPs
-are those of `cntbench.engine.prediction`, attention's own products among them. The last series
-starts processes.
+are those of `cntbench.engine.prediction`, attention's own products among them. *models* are of real
+sizes; the last series starts processes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.race import TUNED, Worker
+from benchmarks.contenders import TUNED
+from benchmarks.race import Worker
 from benchmarks.timing import turns
-from benchmarks.workloads import Shape, Workload, decoder
+from benchmarks.workloads import S, Shape, W, Workload, decoder
 from cntbench import influence
 from cntbench.engine import chunking, prediction
 from cntbench.engine.prediction import Call, predicted_work
@@ -34,6 +35,11 @@ from cntbench.models.products import affine
 
 #: Pythia-14M's shape, with a vocabulary that does not matter where only two logits are read.
 BASE = Workload(Shape(6, 4, 128, 512, 1024), prompts=16, block=16)
+#: Real models, few prompts.
+MODELS: Mapping[str, Workload] = {
+    "Pythia-14M": W.but(prompts=8),
+    "SmolLM2-135M": S.but(prompts=1),
+}
 #: Rows of the plain maps: as many as the engine takes through a stage at once.
 ROWS = chunking.STAGE_ROWS_AT_ONCE
 
@@ -180,13 +186,7 @@ def _engine(entry: Entry) -> tuple[Callable[[], object], int]:
 
 def _product(shape: Shape) -> tuple[Callable[[], object], int]:
     """Return plain affine maps of a layer's shapes, and their FLOPs."""
-    sizes = [
-        (shape.hidden, 3 * shape.hidden),
-        (shape.hidden, shape.hidden),
-        (shape.hidden, shape.mlp),
-        (shape.mlp, shape.hidden),
-    ]
-    given = [(torch.randn(ROWS, a), torch.randn(b, a), torch.randn(b)) for a, b in sizes]
+    given = [(torch.randn(ROWS, a), torch.randn(b, a), torch.randn(b)) for a, b in shape.products]
     times = 4
 
     @torch.inference_mode()
@@ -195,7 +195,7 @@ def _product(shape: Shape) -> tuple[Callable[[], object], int]:
             for rows, weight, bias in given:
                 affine(rows, weight, bias)
 
-    return products, times * sum(2 * ROWS * a * b for a, b in sizes)
+    return products, times * sum(2 * ROWS * a * b for a, b in shape.products)
 
 
 def markdown(name: str, found: Sequence[Timed]) -> str:
@@ -244,11 +244,19 @@ def processes(workload: str, *, rounds: int) -> str:
 
 
 def main() -> None:
-    known = [*series(BASE), "processes"]
+    every = {
+        **series(BASE),
+        "models": [Entry(name, workload) for name, workload in MODELS.items()],
+    }
+    known = [*every, "processes"]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("series", nargs="*", metavar="SERIES", help=", ".join(known))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--processor-time", action="store_true", help="for machines with other load"
+    )
     options = parser.parse_args()
+    clock = time.process_time if options.processor_time else time.perf_counter
     wrong = set(options.series) - set(known)
     if wrong:
         parser.error(f"no series {', '.join(sorted(wrong))}; there are {', '.join(known)}")
@@ -257,9 +265,13 @@ def main() -> None:
         command = [sys.executable, "-m", "benchmarks.scaling", *sys.argv[1:]]
         os.execve(sys.executable, command, environment)
     torch.set_num_threads(1)
-    for name, entries in series(BASE).items():
+    for name, entries in every.items():
         if name in (options.series or known):
-            print(markdown(name, measure(entries, rounds=options.rounds)), end="\n\n", flush=True)
+            print(
+                markdown(name, measure(entries, rounds=options.rounds, clock=clock)),
+                end="\n\n",
+                flush=True,
+            )
     if "processes" in (options.series or known):
         print(processes("W", rounds=options.rounds), flush=True)
 

@@ -15,10 +15,19 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.contenders import CONTENDERS
 from benchmarks.memory import peak
 from benchmarks.opponents import hooks
-from benchmarks.race import CONTENDERS, processor_time, table
-from benchmarks.workloads import NANO, PYTHIA_14M, PYTHIA_160M, WORKLOADS, Workload, decoder
+from benchmarks.race import processor_time, table
+from benchmarks.workloads import (
+    NANO,
+    PYTHIA_14M,
+    PYTHIA_160M,
+    SMOLLM2_135M,
+    WORKLOADS,
+    Workload,
+    decoder,
+)
 from cntbench.influence import influence
 from cntbench.specs import READOUTS
 
@@ -40,6 +49,11 @@ CASES = {
     "Pythia-14M, accuracy": (P.but(effects=("accuracy",)), "scored", 1.05),
     "Pythia-160M, first 2 layers": (
         Workload(replace(PYTHIA_160M, layers=2), prompts=1, block=8),
+        "none",
+        1.1,
+    ),
+    "SmolLM2-135M, first 3 layers": (
+        Workload(replace(SMOLLM2_135M, layers=3), prompts=1, block=8),
         "none",
         1.1,
     ),
@@ -89,7 +103,7 @@ def test_engine_beside_hooks(name, benchmark):
 
 
 #: Workloads of which one round takes minutes.
-LONG = {"160M"}
+LONG = {"160M", "SmolLM2-135M"}
 
 
 @pytest.mark.parametrize("name", WORKLOADS)

@@ -22,7 +22,7 @@ from cntbench.dynamics.null_summary import null_summary
 from cntbench.dynamics.simulated import planted, template
 from cntbench.plugins import room
 
-CHECKPOINTS, UNTRAINED, DRAWS, CORES = 143, 8, 200, 2
+CHECKPOINTS, UNTRAINED, DRAWS, CORES = 143, 20, 200, 2
 #: Longest that the whole study may take on two cores [s].
 LIMIT = 120.0
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.contenders import contender
 from benchmarks.opponents import hooks
 from benchmarks.peers import PEERS, missing, peer
-from benchmarks.race import contender, processor_time
+from benchmarks.race import processor_time
 from benchmarks.workloads import TINY, decoder
 from cntbench.influence import influence
 

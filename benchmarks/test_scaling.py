@@ -7,7 +7,7 @@ import pytest
 from benchmarks import scaling
 from benchmarks.scaling import Entry, Timed, markdown, measure, processes, series
 from benchmarks.timing import ratio, turns
-from benchmarks.workloads import Shape, Workload
+from benchmarks.workloads import LlamaShape, Shape, Workload, decoder
 
 TINY = Workload(Shape(2, 2, 16, 32, 200), prompts=4, block=4)
 SERIES = series(TINY)
@@ -52,6 +52,19 @@ def test_every_series_runs(name):
         assert found[0].flops == found[1].flops
     else:
         assert found[0].flops < found[1].flops
+
+
+def test_the_floor_has_the_products_of_the_shape():
+    shape = LlamaShape(1, 6, 24, 40, 50, key_heads=2)
+    assert shape.products[0] == (24, 24 + 8 + 8)
+    block, mlp = (stage.blocks[0] for stage in decoder(shape).stages)
+    weights = [block.project.weight, block.output.flatten(0, 1).mT]
+    weights += [mlp.gate.weight, mlp.inner.weight, mlp.outer.weight]
+    assert [(w.shape[1], w.shape[0]) for w in weights] == shape.products
+    shape = Shape(1, 2, 16, 32, 50)
+    (block, mlp) = decoder(shape).stages[0].blocks
+    weights = [block.project.weight, block.output.flatten(0, 1).mT, mlp.inner.weight]
+    assert [(w.shape[1], w.shape[0]) for w in [*weights, mlp.outer.weight]] == shape.products
 
 
 def test_work_is_linear_in_prompts():

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import GPTNeoXConfig
+from transformers import GPTNeoXConfig, LlamaConfig, PreTrainedConfig
 
 from cntbench.generators import repeated_block
 from cntbench.influence import Ablation
 from cntbench.measures import relative_l2
-from cntbench.models.adapters import gpt_neox
+from cntbench.models.architectures import adapter
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Language, Prompts, generate
 from cntbench.replacements import mean, resample, zero
@@ -23,7 +23,7 @@ from cntbench.specs import Readout
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a GPT-NeoX model."""
+    """Sizes of a model: GPT-NeoX, if no subclass says otherwise."""
 
     layers: int
     heads: int
@@ -32,7 +32,13 @@ class Shape:
     vocabulary: int
     rotary: float = 0.25
 
-    def config(self) -> GPTNeoXConfig:
+    @property
+    def products(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of a layer's maps."""
+        hidden = self.hidden
+        return [(hidden, 3 * hidden), (hidden, hidden), (hidden, self.mlp), (self.mlp, hidden)]
+
+    def config(self) -> PreTrainedConfig:
         """Return the model's config."""
         return GPTNeoXConfig(
             vocab_size=self.vocabulary,
@@ -48,11 +54,7 @@ class Shape:
 
     def tensors(self, seed: int = 0) -> dict[str, torch.Tensor]:
         """Return random weights of standard deviation 0.08, biases and norms perturbed."""
-        generator = torch.Generator().manual_seed(seed)
-
-        def normal(*size: int, mean: float = 0.0, std: float = 0.08) -> torch.Tensor:
-            return torch.empty(size).normal_(mean, std, generator=generator)
-
+        normal = _normal(seed)
         found = {
             "gpt_neox.embed_in.weight": normal(self.vocabulary, self.hidden),
             "gpt_neox.final_layer_norm.weight": normal(self.hidden, mean=1.0),
@@ -76,9 +78,73 @@ class Shape:
         return found
 
 
+@dataclass(frozen=True)
+class LlamaShape(Shape):
+    """Sizes of a Llama model, embeddings tied."""
+
+    key_heads: int = 1
+
+    @property
+    def products(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of a layer's maps."""
+        hidden, mlp = self.hidden, self.mlp
+        made = hidden + 2 * hidden // self.heads * self.key_heads
+        return [(hidden, made), (hidden, hidden), (hidden, mlp), (hidden, mlp), (mlp, hidden)]
+
+    def config(self) -> PreTrainedConfig:
+        """Return the model's config."""
+        return LlamaConfig(
+            vocab_size=self.vocabulary,
+            hidden_size=self.hidden,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.key_heads,
+            intermediate_size=self.mlp,
+            max_position_embeddings=8192,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+
+    def tensors(self, seed: int = 0) -> dict[str, torch.Tensor]:
+        """Return random weights of standard deviation 0.04, norms perturbed."""
+        normal = _normal(seed)
+        keys = self.hidden // self.heads * self.key_heads
+        found = {
+            "model.embed_tokens.weight": normal(self.vocabulary, self.hidden, std=0.04),
+            "model.norm.weight": normal(self.hidden, mean=1.0),
+        }
+        maps = {
+            "self_attn.q_proj": (self.hidden, self.hidden),
+            "self_attn.k_proj": (keys, self.hidden),
+            "self_attn.v_proj": (keys, self.hidden),
+            "self_attn.o_proj": (self.hidden, self.hidden),
+            "mlp.gate_proj": (self.mlp, self.hidden),
+            "mlp.up_proj": (self.mlp, self.hidden),
+            "mlp.down_proj": (self.hidden, self.mlp),
+        }
+        for layer in range(self.layers):
+            prefix = f"model.layers.{layer}."
+            for norm in ("input_layernorm", "post_attention_layernorm"):
+                found[f"{prefix}{norm}.weight"] = normal(self.hidden, mean=1.0)
+            for name, size in maps.items():
+                found[f"{prefix}{name}.weight"] = normal(*size, std=0.04)
+        return found
+
+
+def _normal(seed: int) -> Callable[..., torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*size: int, mean: float = 0.0, std: float = 0.08) -> torch.Tensor:
+        return torch.empty(size).normal_(mean, std, generator=generator)
+
+    return normal
+
+
 NANO = Shape(3, 4, 64, 256, 32)
 PYTHIA_14M = Shape(6, 4, 128, 512, 50304)
 PYTHIA_160M = Shape(12, 12, 768, 3072, 50304)
+SMOLLM2_135M = LlamaShape(30, 9, 576, 1536, 49152, key_heads=3)
 
 
 _RESAMPLE = resample.Parameters(donor="reference")
@@ -133,6 +199,8 @@ W_CROSS_ENTROPY = Workload(
 #: One task of one checkpoint of the default study.
 N = Workload(NANO, prompts=32, block=16, ablations=("zero", "mean", "resample"))
 L = Workload(PYTHIA_160M, prompts=8, block=25)
+#: Of 300 components, grouped-query attention and SwiGLU.
+S = Workload(SMOLLM2_135M, prompts=4, block=25)
 
 #: Small enough to race in seconds.
 TINY = Workload(NANO, prompts=4, block=8)
@@ -143,6 +211,7 @@ WORKLOADS: Mapping[str, Workload] = {
     "W-cross-entropy": W_CROSS_ENTROPY,
     "nano": N,
     "160M": L,
+    "SmolLM2-135M": S,
 }
 
 
@@ -155,4 +224,6 @@ def weights(shape: Shape) -> dict[str, torch.Tensor]:
 @cache
 def decoder(shape: Shape) -> Decoder:
     """Return the engine's view of a shape."""
-    return gpt_neox.decoder(shape.config(), weights(shape))
+    config = shape.config()
+    found: Decoder = adapter(config.model_type).decoder(config, weights(shape))
+    return found

@@ -1,8 +1,8 @@
 """All specs there are: the shipped ones and the user's, found by file name and checked together.
 
 A folder of specs holds tasks (``*.toml``, ``controls/*.toml``), ``ablations/*.toml``,
-``studies/*.toml``, backbones (``backbones/*.toml``) and planted circuits (``planted/*.toml``). One
-bad file stops the collection.
+``studies/*.toml``, ``claims/*.toml``, backbones (``backbones/*.toml``) and planted circuits
+(``planted/*.toml``). One bad file stops the collection.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from cntbench import plugins
 from cntbench.backbones._base import Backbone
+from cntbench.dynamics.claim import Claim
 from cntbench.engine.ablation import Ablation, check
 from cntbench.errors import CntbenchError, SpecError, nearest, unknown
 from cntbench.folders import spec_folders
@@ -27,6 +28,7 @@ FOLDERS = {
     "ablations": "ablation",
     "studies": "study",
     "backbones": "backbone",
+    "claims": "claim",
     "planted": "planted circuit",
 }
 
@@ -115,12 +117,24 @@ class Catalogue:
     studies: Mapping[str, StudyEntry]
     planted: Mapping[str, Circuit]
     backbones: Mapping[str, Backbone]
+    claims: Mapping[str, Claim]
 
     def study(self, name: str) -> StudyEntry:
         """Return a study, or raise an error that names the nearest match."""
         if name not in self.studies:
             raise unknown("study", name, self.studies)
         return self.studies[name]
+
+    def some_claims(self, names: Sequence[str] | None = None) -> tuple[Claim, ...]:
+        """Return claims by their names, or all; an unknown one is an error."""
+        if names is None:
+            return tuple(self.claims.values())
+        if not names:
+            raise SpecError("no claims are named", hint=nearest("", self.claims))
+        for name in names:
+            if name not in self.claims:
+                raise unknown("claim", name, self.claims)
+        return tuple(self.claims[name] for name in dict.fromkeys(names))
 
     def amend(self, entry: StudyEntry, changes: Mapping[str, Any]) -> StudyEntry:
         """Return a study with some of its keys changed, checked like a file."""
@@ -167,6 +181,7 @@ def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
         studies=_each(files["study"], _study),
         planted=_each(files["planted circuit"], Circuit.read),
         backbones=_each(files["backbone"], Backbone.read),
+        claims=_each(files["claim"], Claim.read),
     )
     for entry in catalogue.studies.values():
         catalogue.check(entry, where=str(entry.path))

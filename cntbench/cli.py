@@ -1,4 +1,4 @@
-"""The command line: ``cntbench run``, ``plan``, ``show``, ``audit``, ``compare`` and ``list``.
+"""The command line: ``cntbench run``, ``plan``, ``show``, ``claims``, ``audit``, ``compare`` …
 
 Exit codes: 0 done; 2 a mistake of the user's, said without a traceback, nothing written or lost;
 3 some checkpoints could not be measured, the others are kept; 130 interrupted, whole checkpoints
@@ -63,6 +63,8 @@ class Kind(StrEnum):
     MEASURES = "measures"
     METRICS = "metrics"
     NULLS = "nulls"
+    CLAIMS = "claims"
+    STATISTICS = "statistics"
     SOURCES = "sources"
 
 
@@ -73,6 +75,7 @@ PLUGINS = {
     Kind.MEASURES: "measure",
     Kind.METRICS: "metric",
     Kind.NULLS: "null model",
+    Kind.STATISTICS: "statistic",
     Kind.SOURCES: "trajectory source",
 }
 
@@ -110,6 +113,7 @@ def run(
     from cntbench.catalogue import load_catalogue
     from cntbench.plan import make_plan
     from cntbench.progress import progress_bar
+    from cntbench.report.claims import claims_of
     from cntbench.report.failures import failures
     from cntbench.report.summary import summary
     from cntbench.run_folder import RunFolder
@@ -137,6 +141,7 @@ def run(
         err.print(f"Interrupted: {interrupted}. The same command goes on from there.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     out.print(summary(outcome.tree))
+    out.print(claims_of(outcome.tree))
     out.print(
         f"Measured {outcome.measured} checkpoints, found {outcome.reused} measured before.\n"
         f"The result is in {escape(str(outcome.path))}. To look at it:\n\n"
@@ -190,10 +195,40 @@ def show(
     results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
 ) -> None:
     """Print what a result says: readouts, strongest components, heads and what they attend to."""
+    from cntbench.report.claims import claims_of
     from cntbench.report.summary import summary
     from cntbench.storage import open_results
 
-    out.print(summary(open_results(results)))
+    tree = open_results(results)
+    out.print(summary(tree))
+    out.print(claims_of(tree))
+
+
+@app.command()
+def claims(
+    results: Annotated[list[Path], typer.Argument(help="results.nc files.", metavar="RESULTS...")],
+    names: Annotated[
+        str | None,
+        typer.Option("--claims", help="Claims, separated by commas [all].", metavar="NAMES"),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=19, help="Number of draws from each null model.")] = 200,
+    jobs: Jobs = None,
+    specs: Specs = None,
+) -> None:
+    """Test claims on results, keep the verdicts in their files, and pool them over the files."""
+    from cntbench.catalogue import load_catalogue
+    from cntbench.progress import progress_bar
+    from cntbench.report.claims import claims_report
+    from cntbench.verdicts import add_verdicts, distinct_files
+
+    chosen = load_catalogue(specs or ()).some_claims(_names(names))
+    trees = {}
+    with progress_bar(err) as progress:
+        for path in distinct_files(results):
+            trees[str(path)] = add_verdicts(
+                path, chosen, draws=draws, jobs=jobs or _cores(), progress=progress
+            )
+    out.print(claims_report(trees, chosen))
 
 
 @app.command()
@@ -311,7 +346,7 @@ def list_(
             (e.name, f" v{e.spec.version}", f"({e.spec.effect}) {e.spec.summary}", e.path)
             for e in load_catalogue(specs or ()).ablations.values()
         ]
-    elif kind in (Kind.TASKS, Kind.STUDIES, Kind.PLANTED, Kind.BACKBONES):
+    elif kind in (Kind.TASKS, Kind.STUDIES, Kind.PLANTED, Kind.BACKBONES, Kind.CLAIMS):
         entries = getattr(load_catalogue(specs or ()), kind)
         rows = [(e.name, f" v{e.spec.version}", e.spec.summary, e.path) for e in entries.values()]
     else:

@@ -115,13 +115,6 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
     return whole
 
 
-def originals(names: Iterable[str], revisions: Iterable[str]) -> list[str | None]:
-    """Return for each checkpoint the name of the first one that has its weights, None if it has."""
-    first: dict[str, str] = {}
-    found = ((name, first.setdefault(r, name)) for name, r in zip(names, revisions, strict=True))
-    return [None if one == name else one for name, one in found]
-
-
 def untrained_group(parts: Mapping[int, xr.Dataset]) -> xr.Dataset:
     """Put untrained models together.
 
@@ -147,6 +140,13 @@ def untrained_group(parts: Mapping[int, xr.Dataset]) -> xr.Dataset:
     seeds = np.array(list(parts), dtype=np.int64)
     about = {"long_name": "seed of the initial weights, as given to torch.manual_seed"}
     return xr.Dataset(variables, coords={"seed": ("seed", seeds, about)})
+
+
+def originals(names: Iterable[str], revisions: Iterable[str]) -> list[str | None]:
+    """Return for each checkpoint the name of the first one that has its weights, None if it has."""
+    first: dict[str, str] = {}
+    found = ((name, first.setdefault(r, name)) for name, r in zip(names, revisions, strict=True))
+    return [None if one == name else one for name, one in found]
 
 
 def usable(dataset: xr.Dataset) -> NDArray[np.bool_]:

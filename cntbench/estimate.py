@@ -20,6 +20,7 @@ from cntbench.components import Component, feasible
 from cntbench.dynamics.null_summary import STATISTICS
 from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS
 from cntbench.dynamics.roles import ROLES
+from cntbench.dynamics.verdict_groups import OF_CLAIMS, OF_PHASES, OF_TESTS, SIZES
 from cntbench.engine.prediction import Call, predicted_bytes, predicted_work
 from cntbench.engine.work import Work, total
 from cntbench.errors import CheckpointError
@@ -200,6 +201,7 @@ def estimate(
             len(checkpoints),
             untrained=len(plan.untrained),
             null_draws=plan.study.spec.null_draws,
+            tests=[len(claim.tests) for claim in plan.claims],
         ),
         jobs=jobs,
         speed=Speed(measured_rate(calls, plan.study.spec.seed, clock), loading),
@@ -243,8 +245,12 @@ def result_bytes(
     *,
     untrained: int,
     null_draws: int,
+    tests: Sequence[int],
 ) -> int:
-    """Return the size of all numbers of a result, before compression [bytes]."""
+    """Return the size of all numbers of a result, before compression [bytes].
+
+    ``tests`` are the numbers of tests of each claim.
+    """
     sizes = {
         "task": tasks,
         "ablation": ablations,
@@ -256,6 +262,7 @@ def result_bytes(
         "component": len(nodes),
         "layer": len({node.layer for node in nodes}),
         "lag": len(LAGS),
+        **SIZES,
     }
     numbers = sum(
         math.prod(sizes[dim] for dim in variable.dims)
@@ -272,6 +279,10 @@ def result_bytes(
         numbers += 2 * size  # in double precision
         if null_draws and metric.null is not None:
             numbers += len(STATISTICS) * size
+    if null_draws and tests:
+        of_phases = sum(math.prod(sizes[dim] for dim in dims) for dims, _ in OF_PHASES.values())
+        of_claims = len(tests) * (len(OF_CLAIMS) + len(OF_TESTS) * max(tests))
+        numbers += 2 * cells * (of_phases + of_claims)  # in double precision
     return numbers * 4
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from cntbench import __version__
 from cntbench.catalogue import AblationEntry, Catalogue, StudyEntry, Task
+from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, SpecError
 from cntbench.models.trajectory import Progress, Trajectory, Untrained, open_trajectory
 from cntbench.prompts import Prompts
@@ -21,19 +22,20 @@ _PROSE = ("summary", "learnt", "not_learnt")
 
 @dataclass(frozen=True)
 class Plan:
-    """A study with its trajectory, tasks and ablations."""
+    """A study with its trajectory, tasks and ablations, and the claims to test on its result."""
 
     study: StudyEntry
     trajectory: Trajectory
     tasks: tuple[Task, ...]
     ablations: tuple[AblationEntry, ...]
+    claims: tuple[Claim, ...] = ()
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What the numbers depend on, as plain data: runs of equal identity may be joined.
 
-        The numbers of untrained models and of draws from null models are not among it: they add to
-        a result and change nothing in it.
+        The numbers of untrained models and of draws from null models are not among it, nor the
+        claims: they add to a result and change nothing in it.
         """
         spec, tokenizer = self.study.spec, self.trajectory.tokenizer
         return {
@@ -142,6 +144,7 @@ def make_plan(
         trajectory=open_trajectory(study.spec.trajectory, progress),
         tasks=tuple(catalogue.tasks[name] for name in study.spec.tasks),
         ablations=tuple(catalogue.ablations[name] for name in study.spec.ablations),
+        claims=tuple(catalogue.claims.values()),
     )
     plan.prompts()
     return plan

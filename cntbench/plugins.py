@@ -20,7 +20,8 @@ ROOMS = {
     "backbone rule": ("backbones", ("Parameters", "reference")),
     "metric": ("metrics", ("METRIC", "compute", "reference")),
     "null model": ("dynamics.nulls", ("draw",)),
-    "adapter": ("models.adapters", ("shape", "decoder")),
+    "statistic": ("dynamics.statistics", ("Parameters",)),
+    "adapter": ("models.adapters", ("MODEL_TYPES", "shape", "decoder")),
     "trajectory source": ("models.sources", ("open_trajectory",)),
 }
 

@@ -1,4 +1,4 @@
-"""From a plan to a result: one shard per checkpoint, on several processes, resumable."""
+"""From a plan to a result: one shard per checkpoint, measured wherever; resumable."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from typing import Any
 import xarray as xr
 
 from cntbench import __version__
+from cntbench.cells import Cells
 from cntbench.components import feasible
 from cntbench.dataset import failed_dataset, film, untrained_group
 from cntbench.derived import derived
+from cntbench.executors import processes, serial
 from cntbench.failure import Failure
-from cntbench.measuring import Cells, in_processes, in_this_process
 from cntbench.models.trajectory import Checkpoint, Progress, Subject
 from cntbench.plan import Plan
 from cntbench.prefetch import Prefetch
 from cntbench.run_folder import RunFolder
 from cntbench.specs import as_dict
 from cntbench.storage import write_results
+from cntbench.verdicts import verdicts
 
 DISAPPEARED = Failure("failed", "the shard disappeared during the run")
 
@@ -101,23 +103,23 @@ def run(
         subjects: tuple[Subject, ...] = (*checkpoints, *plan.untrained)
         shards = {subject: folder.read_shard(subject) for subject in subjects}
         missing = [subject for subject in subjects if shards[subject] is None]
+        cells = Cells(plan, folder, memory_budget)
         try:
-            failed = _measure(
-                plan, folder, missing, len(subjects), jobs, progress, memory_budget, keep
-            )
+            failed = _measure(cells, missing, len(subjects), jobs, keep, progress)
             for subject in missing:
                 if subject.name not in failed:
                     shards[subject] = folder.read_shard(subject)
             root, untrained = _combine(plan, shards, failed)
-            groups = derived(
-                root,
-                untrained,
-                seed=plan.study.spec.seed,
-                draws=plan.study.spec.null_draws,
-                jobs=jobs,
-                progress=progress,
-                earlier=folder.read_results(),
-            )
+            chance: dict[str, Any] = {
+                "seed": plan.study.spec.seed,
+                "draws": plan.study.spec.null_draws,
+                "jobs": jobs,
+                "progress": progress,
+                "earlier": folder.read_results(),
+            }
+            groups = derived(root, untrained, **chance)
+            if plan.claims and chance["draws"]:
+                groups |= verdicts(root, untrained, plan.claims, **chance)
         except KeyboardInterrupt:
             kept = sum(folder.shard(checkpoint).is_file() for checkpoint in checkpoints)
             raise Interrupted(kept, len(checkpoints)) from None
@@ -130,14 +132,12 @@ def run(
 
 
 def _measure(
-    plan: Plan,
-    folder: RunFolder,
+    cells: Cells,
     missing: Sequence[Subject],
     total: int,
     jobs: int,
-    progress: Progress,
-    memory_budget: int,
     keep: int,
+    progress: Progress,
 ) -> dict[str, Failure]:
     """Measure what is missing of a total; returns what came in the way of each that failed."""
     failed: dict[str, Failure] = {}
@@ -145,11 +145,11 @@ def _measure(
     jobs = max(1, min(jobs, len(missing)))
     if missing:
         progress("measuring", done, total)
-    with Prefetch(missing, plan.trajectory.fetch, folder.downloads, jobs + keep) as ahead:
+    with Prefetch(
+        missing, cells.plan.trajectory.fetch, cells.folder.downloads, jobs + keep
+    ) as ahead:
         finished = (
-            in_processes(plan, folder, memory_budget, ahead, jobs)
-            if jobs > 1
-            else in_this_process(Cells(plan, folder, memory_budget), ahead)
+            processes.execute(cells, ahead, jobs) if jobs > 1 else serial.execute(cells, ahead)
         )
         for subject, failure in finished:
             ahead.release(subject)

@@ -161,9 +161,10 @@ class StudySpec:
         Seed of the prompts, of the ablations' random draws and of those of null models.
     untrained
         Number of untrained models that are measured beside the trajectory, if it has such a thing.
+        With fewer than 20, no p-value against them is below 0.05.
     null_draws
-        Number of draws from each null model that metrics and roles are held against; 0 leaves null
-        models out.
+        Number of draws from each null model that metrics, roles and claims are held against; 0
+        leaves null models, phases and claims out.
     """
 
     version: Version
@@ -173,7 +174,7 @@ class StudySpec:
     ablations: Names
     prompts: Annotated[int, Field(ge=1, le=65536)] = 32
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    untrained: Annotated[int, Field(ge=0, le=1024)] = 8
+    untrained: Annotated[int, Field(ge=0, le=1024)] = 20
     null_draws: Annotated[int, Field(ge=0, le=100_000)] = 200
 
 

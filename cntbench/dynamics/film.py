@@ -60,6 +60,10 @@ class Film:
         """Return a readout over training, dims ``checkpoint``."""
         return np.asarray(self.readouts[READOUTS.index(name)])
 
+    def readout_error(self, name: Readout) -> Array:
+        """Return the standard errors of a readout over training, dims ``checkpoint``."""
+        return np.asarray(self.readout_errors[READOUTS.index(name)])
+
     def with_weights(self, weights: Array) -> Film:
         """Return the same film with other weights."""
         return dataclasses.replace(self, weights=weights)

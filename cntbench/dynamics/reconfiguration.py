@@ -1,16 +1,21 @@
 """The checkpoints at which roles reconfigure: ranks change more than measurement noise makes them.
 
 At each checkpoint, the hierarchy over the last few checkpoints before it is held against that over
-the first few from it on (means of weights, so that noise averages out): the change is the share of
-pairs of components whose order turns round. The null model is ``frozen``, for the checkpoints of
-the two windows: one graph all along, measured with noise at the standard errors. Because many
-checkpoints are looked at, p-values are those of the largest standardised change anywhere in the
-film (Westfall & Young 1993, "Resampling-based multiple testing", single-step maxT): the chance that
-a model which never changes shows such a change at one checkpoint or more.
+the first few from it on, each by the mean of weights: the change is the share of pairs of
+components whose order turns round. The null model is ``frozen``, for the film of these two moments:
+one graph before and after, each time measured with noise at the mean of the standard errors, as if
+before and after had been measured on prompts of their own. Averaging does not make the noise less,
+since checkpoints are measured on the same prompts; that both sides are would make it less, but by
+how much a result does not tell (``docs/nulls.md`` has what the bootstrap over prompts finds).
+
+Because many checkpoints are looked at, p-values are those of the largest standardised change
+anywhere in the film (Westfall & Young 1993, "Resampling-based multiple testing", single-step maxT):
+the chance that a model which never changes shows such a change at one checkpoint or more.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,12 +71,11 @@ def reconfigurations(
     # The film before the draws: if it is frozen, it is one of them.
     changes = np.full((len(ROLES), 1 + draws, len(film)), np.nan)
     for at in range(1, len(film)):
-        first = max(0, at - WINDOW)
-        window = film.take(slice(first, at + WINDOW))
-        changes[:, 0, at] = _changes(window.weights, at - first, film)
-        for some in batches(window, draws):
-            drawn = frozen.draw(window, rng, some.stop - some.start)
-            changes[:, 1:][:, some, at] = _changes(drawn, at - first, film)
+        moments = _before_and_after(film, at)
+        changes[:, 0, at] = _changes(moments.weights, film)
+        for some in batches(moments, draws):
+            drawn = frozen.draw(moments, rng, some.stop - some.start)
+            changes[:, 1:][:, some, at] = _changes(drawn, film)
     return {
         role: _judged(changes[i], strength(film.weights, film.layer, role))
         for i, role in enumerate(ROLES)
@@ -98,16 +102,20 @@ def turned_round(before: Array, after: Array) -> Array:
     return np.divide(turned.sum(axis=(-2, -1)), pairs, out=found, where=pairs > 0)
 
 
-def _changes(weights: Array, boundary: int, film: Film) -> Array:
-    """Compare the checkpoints before a boundary with those from it on, dims ``role, …``."""
-    before = weights[..., :boundary, :, :].mean(axis=-3)
-    after = weights[..., boundary:, :, :].mean(axis=-3)
-    return np.stack(
-        [
-            turned_round(strength(before, film.layer, role), strength(after, film.layer, role))
-            for role in ROLES
-        ]
+def _before_and_after(film: Film, at: int) -> Film:
+    """Return the film of two moments: means over the windows on either side of a checkpoint."""
+    sides = slice(max(0, at - WINDOW), at), slice(at, at + WINDOW)
+    return dataclasses.replace(
+        film.take(np.array([at - 1, at])),
+        weights=np.stack([film.weights[side].mean(axis=0) for side in sides]),
+        errors=np.stack([film.errors[side].mean(axis=0) for side in sides]),
     )
+
+
+def _changes(weights: Array, film: Film) -> Array:
+    """Compare two moments, dims ``…, moment, source, target`` → ``role, …``."""
+    strengths = [strength(weights, film.layer, role) for role in ROLES]
+    return np.stack([turned_round(both[..., 0, :], both[..., 1, :]) for both in strengths])
 
 
 def _judged(changes: Array, strengths: Array) -> Reconfiguration:

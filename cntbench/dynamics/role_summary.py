@@ -40,8 +40,8 @@ OF_COMPONENTS = {
 OF_CHECKPOINTS = {
     "change": "share of pairs of components whose order turns round, from the mean over the "
     f"{WINDOW} usable checkpoints before to that over {WINDOW} from here on (fewer at the ends)",
-    "change_noise": "mean of the change in a frozen film, measured with noise at the standard "
-    "errors",
+    "change_noise": "mean of the change in a frozen film, measured before and after with noise at "
+    "the standard errors",
     "change_noise_deviation": "standard deviation of that change",
     "change_p_value": "chance that a frozen film shows such a standardised change at any "
     "checkpoint; NaN without standard errors",

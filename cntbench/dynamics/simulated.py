@@ -1,8 +1,11 @@
 """Films whose dynamics are known: what the machinery of roles, phases and claims is tried on.
 
-`frozen`, `time_shuffled` and `untrained` have no dynamics that a claim could be about; `planted`
-has a known moment of emergence, known spreaders that stay, and known gatherers that change places.
-Each takes a random generator and returns a film of the default study's shape, measured with noise.
+`frozen`, `time_shuffled` and `untrained` have no dynamics that a claim could be about.
+`layers_only`, `wandering`, `drifting` and `exponential` have what a claim could be mistaken about:
+layers that change and components that do not, change without a hold, without phases, tails without
+length. `planted` has a known moment of emergence, known spreaders that stay, and known gatherers
+that change places; `phased` has three phases. Each takes a random generator and returns a film of
+the default study's shape, measured with noise.
 """
 
 from __future__ import annotations
@@ -101,6 +104,47 @@ def untrained(rng: np.random.Generator, base: Film | None = None) -> Film:
     return _measured(base, level * scatter, np.zeros(len(base)), rng)
 
 
+def layers_only(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a film in which layers learn and components do not.
+
+    The levels of the layer pairs drift apart along a sigmoid that the readouts follow; which
+    component has which weight is drawn anew at every checkpoint.
+    """
+    base = base or template()
+    learnt = _sigmoid(base, rng)
+    level = _layer_levels(base, rng) * _layer_levels(base, rng) ** learnt[:, None, None]
+    return _measured(base, level * rng.lognormal(0, 0.3, base.weights.shape), learnt, rng)
+
+
+def wandering(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a film whose every weight wanders, with no regard to roles or to what is learnt.
+
+    The logarithm of each weight is a random walk; over the film it wanders as far as components are
+    apart at its start.
+    """
+    base = base or template()
+    step = 0.5 / len(base) ** 0.5 * rng.standard_normal(base.weights.shape)
+    weights = _random_graph(base, rng) * np.exp(step.cumsum(axis=0))
+    return _measured(base, weights, _sigmoid(base, rng), rng)
+
+
+def drifting(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a film that goes evenly from one random graph to another, and learns evenly."""
+    base = base or template()
+    part = np.linspace(0, 1, len(base))
+    first, last = _random_graph(base, rng), _random_graph(base, rng)
+    weights = first * (last / first) ** part[:, None, None]
+    return _measured(base, weights, part, rng)
+
+
+def exponential(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a film of one graph with exponential weights, their mean that of the layer pair."""
+    base = base or template()
+    graph = _layer_levels(base, rng) * rng.exponential(size=base.weights.shape[1:])
+    weights = np.repeat(graph[None], len(base), axis=0)
+    return _measured(base, weights, np.ones(len(base)), rng)
+
+
 def planted(
     rng: np.random.Generator,
     *,
@@ -150,6 +194,29 @@ def planted(
         * fluctuation
     )
     return Planted(_measured(base, weights, learnt, rng), emergence, spreaders, before, after)
+
+
+def phased(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a film of three phases: exploration, consolidation, refinement.
+
+    From each to the next, within a checkpoint, fluctuations shrink and spreaders and gatherers
+    stand out more. The phases are each between a quarter and a half of the film.
+    """
+    base = base or template()
+    lengths = rng.uniform(0.25, 0.4, 3)
+    place = np.linspace(0, 1, len(base)) * lengths.sum()
+    phase = np.searchsorted(lengths.cumsum()[:2], place)
+    steep = np.array([0.3, 0.7, 1.0])[phase, None, None]
+    fluctuation = np.array([0.5, 0.25, 0.1])[phase, None, None]
+    weights = _random_graph(base, rng) ** steep
+    noise = rng.standard_normal(base.weights.shape)
+    return _measured(base, weights * np.exp(fluctuation * noise), phase / 2, rng)
+
+
+def _sigmoid(base: Film, rng: np.random.Generator) -> Array:
+    """Return what is learnt, from 0 to 1, most of it in a tenth of the film somewhere inside."""
+    place = np.linspace(0, 1, len(base))
+    return np.asarray(0.5 * (1 + np.tanh((place - rng.uniform(0.25, 0.75)) / 0.05)))
 
 
 def _measured(base: Film, weights: Array, learnt: Array, rng: np.random.Generator) -> Film:

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from cntbench.models.blocks import Linear
 from cntbench.models.decoder import Decoder
+from cntbench.models.maps import Linear
 from cntbench.models.products import affine
 from cntbench.specs import Readout
 

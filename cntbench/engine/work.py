@@ -82,29 +82,30 @@ def states(
         Whether values are made of another stream than keys.
     """
     if isinstance(block, MLP):
-        weights = block.inner.weight.numel() + block.outer.weight.numel()
+        maps = (block.inner, block.gate, block.outer)
+        weights = sum(one.weight.numel() for one in maps if one is not None)
         return Work(mlp_tokens=rows * asked, products=2 * rows * asked * weights)
     assert isinstance(block, Attention)
     made, hidden = block.project.weight.shape
-    values = block.n_components * block.width
-    queries = (made - values) // 2  # as many as keys
-    keys = asked if length is None else length
-    maps = asked * queries + keys * (made - queries)
+    queries, keys, _ = block.lengths
+    seen = asked if length is None else length
+    outputs = asked * queries + seen * (made - queries)
     if apart:
-        maps += keys * (made - 2 * queries)
+        outputs += seen * (made - queries - keys)
+    weighted = block.n_components * block.width
     return Work(
         attention_tokens=rows * asked,
-        products=2 * rows * hidden * maps,
-        attention=2 * rows * asked * keys * (queries + values),
+        products=2 * rows * hidden * outputs,
+        attention=2 * rows * asked * seen * (queries + weighted),
     )
 
 
 def pattern(block: Block, rows: int, length: int) -> Work:
     """Return what the attention weights of a block cost, written out."""
     assert isinstance(block, Attention)
-    made, hidden = block.project.weight.shape
-    queries = (made - block.n_components * block.width) // 2
-    return Work(products=2 * rows * length * queries * (2 * hidden + length))
+    queries, keys, _ = block.lengths
+    weights = (queries + keys) * block.project.weight.shape[1]
+    return Work(products=2 * rows * length * (weights + queries * length))
 
 
 def contributions(block: Block, tokens: int) -> Work:

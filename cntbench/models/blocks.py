@@ -14,59 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cntbench.models.maps import Linear
 from cntbench.models.products import Activation, affine
-
-
-@dataclass(frozen=True)
-class LayerNorm:
-    """Standardisation to mean 0 and variance 1, then a scale and a shift.
-
-    Parameters
-    ----------
-    epsilon
-        Added to the variance.
-    scale, shift
-        Dims ``hidden``; None where they are folded into what reads the stream.
-    """
-
-    epsilon: float
-    scale: Tensor | None = None
-    shift: Tensor | None = None
-
-    def __call__(self, stream: Tensor) -> Tensor:
-        """Return the normalised stream, dims ``run, prompt, position, hidden``."""
-        return F.layer_norm(stream, stream.shape[-1:], self.scale, self.shift, self.epsilon)
-
-
-@dataclass(frozen=True)
-class Linear:
-    """An affine map.
-
-    Parameters
-    ----------
-    weight, bias
-        Dims ``output, hidden`` and ``output``.
-    """
-
-    weight: Tensor
-    bias: Tensor
-
-    @classmethod
-    def folded(cls, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> Linear:
-        """Return ``weight @ (scale * x + shift) + bias`` as one affine map of x."""
-        return cls((weight * scale).contiguous(), bias + weight @ shift)
-
-    def __call__(self, stream: Tensor) -> Tensor:
-        """Apply the map to the last dim."""
-        return affine(stream, self.weight, self.bias)
-
-    def then(self, activation: Activation, stream: Tensor) -> Tensor:
-        """Apply the map to the last dim, and the activation to what it gives."""
-        return affine(stream, self.weight, self.bias, activation)
-
-    def rows(self, chosen: slice) -> Linear:
-        """Return the map to some of the outputs."""
-        return Linear(self.weight[chosen], self.bias[chosen])
 
 
 @dataclass(frozen=True)
@@ -141,29 +90,36 @@ class Block(Protocol):
 class Attention:
     """The heads of a layer.
 
+    Several heads may share a key and a value (grouped-query attention, Ainslie et al. 2023, arXiv
+    2305.13245): head h reads those number h // (heads / key_heads).
+
     Parameters
     ----------
     project
-        To queries, keys and values, output dims ``(query | key | value, component, width)``.
-        Queries and keys may come in any basis that keeps their inner products, and
-        one output more may follow, to make their number even.
+        To queries, keys and values, output dims ``(query | key | value, head, width)``. Queries
+        and keys may come in any basis that keeps their inner products, and one output more may
+        follow, to make their number even.
     output
         W_O, dims ``component, width, hidden``.
     output_bias
         Added once for all heads; belongs to none of them. Dims ``hidden``.
-    rotate
-        Applies the position embedding, in place, to vectors with dims ``run, prompt, position,
-        component, width``, given their positions (dims ``prompt, position``; None for all).
     geometry
         For each head a matrix R with R Rᵀ = W_O W_Oᵀ, dims ``component, width, rank``, so that
         ‖z R‖ = ‖z W_O‖.
+    key_heads
+        Number of keys, and of values.
+    rotate
+        Applies the position embedding, in place, to vectors with dims ``run, prompt, position,
+        head, width``, given their positions (dims ``prompt, position``; None for all); None where
+        queries and keys know no position.
     """
 
     project: Linear
     output: Tensor
     output_bias: Tensor
-    rotate: Callable[[Tensor, Tensor | None], object]
     geometry: Tensor
+    key_heads: int
+    rotate: Callable[[Tensor, Tensor | None], object] | None = None
 
     @classmethod
     def make(
@@ -171,13 +127,18 @@ class Attention:
         project: Linear,
         output: Tensor,
         output_bias: Tensor,
-        rotate: Callable[[Tensor, Tensor | None], object],
+        *,
+        key_heads: int | None = None,
+        rotate: Callable[[Tensor, Tensor | None], object] | None = None,
     ) -> Attention:
-        """Return the block, computing the geometry by a QR decomposition of W_Oᵀ."""
+        """Return the block, computing the geometry by a QR decomposition of W_Oᵀ.
+
+        Every head has a key of its own if ``key_heads`` is not given.
+        """
         # W_Oᵀ = Q T, so z W_O = (z Tᵀ) Qᵀ, and the orthonormal Q keeps lengths and angles.
         triangular = torch.linalg.qr(output.double().mT, mode="r").R
         geometry = triangular.mT.to(output.dtype).contiguous()
-        return cls(project, output, output_bias, rotate, geometry)
+        return cls(project, output, output_bias, geometry, key_heads or len(output), rotate)
 
     @property
     def n_components(self) -> int:
@@ -195,57 +156,64 @@ class Attention:
         return len(self.project.weight) + 2 * self.n_components * self.width
 
     @property
-    def _asked(self) -> int:
-        """Length of all heads' queries, or of their keys."""
-        return (len(self.project.weight) - self.n_components * self.width) // 2
-
-    def _split(self, projected: Tensor, *lengths: int) -> list[Tensor]:
-        """Cut into parts of the given lengths, and each into components."""
-        parts = projected[..., : sum(lengths)].split(lengths, dim=-1)
-        return [part.unflatten(-1, (self.n_components, -1)) for part in parts]
+    def lengths(self) -> tuple[int, int, int]:
+        """Length of all queries, of all keys and of all values of a token."""
+        values = self.key_heads * self.width
+        width = (len(self.project.weight) - values) // (self.n_components + self.key_heads)
+        return self.n_components * width, self.key_heads * width, values
 
     def states(self, normed: Tensor, queries: Queries | None = None) -> Tensor:
         """Compute z."""
-        n, heads = self._asked, self.n_components
-        v = heads * self.width
+        q, k, v = self.lengths
         if queries is None:
             projected = self.project(normed)
-            self.rotate(projected[..., : 2 * n].unflatten(-1, (2 * heads, -1)), None)
-            query, key, value = self._split(projected, n, n, v)
+            self._turn(projected, q + k, None)
+            query, key, value = projected[..., : q + k + v].split((q, k, v), dim=-1)
             mask = None
         else:
             # Turned before they are split: parts of a split may not be differentiated in place.
-            query = self.project.rows(slice(n))(normed).unflatten(-1, (heads, -1))
-            context = self.project.rows(slice(n, None))(queries.context)
-            self.rotate(query, queries.positions)
-            self.rotate(context[..., :n].unflatten(-1, (heads, -1)), None)
-            key, value = self._split(context, n, v)
+            query = self.project.rows(slice(q))(normed)
+            self._turn(query, q, queries.positions)
+            context = self.project.rows(slice(q, None))(queries.context)
+            self._turn(context, k, None)
+            key, value = context[..., : k + v].split((k, v), dim=-1)
             if queries.values is not None:
-                (value,) = self._split(self.project.rows(slice(2 * n, None))(queries.values), v)
+                value = self.project.rows(slice(q + k, None))(queries.values)[..., :v]
             mask = queries.visible(len(normed))
         z = F.scaled_dot_product_attention(
-            query.flatten(0, 1).transpose(1, 2),
-            key.flatten(0, 1).transpose(1, 2),
-            value.flatten(0, 1).transpose(1, 2),
+            self._heads(query, self.n_components),
+            self._heads(key, self.key_heads),
+            self._heads(value, self.key_heads),
             attn_mask=mask,
             is_causal=mask is None,
             scale=self.width**-0.5,
+            enable_gqa=self.key_heads < self.n_components,
         )
         return z.transpose(1, 2).unflatten(0, normed.shape[:2])
+
+    def _turn(self, projected: Tensor, length: int, positions: Tensor | None) -> None:
+        """Apply the position embedding to the first numbers of a token, all heads' vectors."""
+        if self.rotate is not None:
+            width = self.lengths[1] // self.key_heads
+            self.rotate(projected[..., :length].unflatten(-1, (-1, width)), positions)
+
+    def _heads(self, vectors: Tensor, heads: int) -> Tensor:
+        """Cut ``run, prompt, position, …`` into heads, dims ``run × prompt, head, position, …``."""
+        return vectors.unflatten(-1, (heads, -1)).flatten(0, 1).transpose(1, 2)
 
     def pattern(self, normed: Tensor) -> Tensor:
         """Compute attention weights, dims ``prompt, component, query position, key position``.
 
         Takes one run only, dims ``prompt, position, hidden``.
         """
-        n = 2 * self._asked
-        both = self.project.rows(slice(n))(normed)
-        both = both.unflatten(-1, (2 * self.n_components, -1))
-        self.rotate(both.unsqueeze(0), None)
-        query, key = both.transpose(1, 2).chunk(2, dim=1)
-        scores = query @ key.mT * self.width**-0.5
+        q, k, _ = self.lengths
+        both = self.project.rows(slice(q + k))(normed[None])
+        self._turn(both, q + k, None)
+        query, key = both.split((q, k), dim=-1)
+        query = self._heads(query, self.n_components).unflatten(1, (self.key_heads, -1))
+        scores = query @ self._heads(key, self.key_heads).mT.unsqueeze(2) * self.width**-0.5
         future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        return scores.masked_fill_(future, float("-inf")).softmax(dim=-1)
+        return scores.flatten(1, 2).masked_fill_(future, float("-inf")).softmax(dim=-1)
 
     def write(self, states: Tensor, stream: Tensor) -> None:
         """Add the heads' contributions and the output bias to the stream."""
@@ -258,26 +226,33 @@ class Attention:
 
     def image(self, states: Tensor) -> Tensor:
         """Map z through R."""
-        rows = states.flatten(0, -3).transpose(0, 1)
-        image = (rows @ self.geometry).transpose(0, 1)
-        return image.unflatten(0, states.shape[:-2])
+        # Head by head: batched products round equal rows differently on some processors.
+        nothing = self.geometry.new_zeros(self.geometry.shape[-1])
+        by_head = zip(states.unbind(-2), self.geometry, strict=True)
+        return torch.stack([affine(z, matrix.mT, nothing) for z, matrix in by_head], dim=-2)
 
 
 @dataclass(frozen=True)
 class MLP:
     """A multilayer perceptron: one component.
 
+    Its hidden units are activation(inner(x)), or with a gate activation(gate(x)) · inner(x), as in
+    SwiGLU (Shazeer 2020, arXiv 2002.05202).
+
     Parameters
     ----------
     inner, outer
         The maps to and from the hidden units.
     activation
-        Applied to the hidden units.
+        Applied to the hidden units, or to the gate.
+    gate
+        Another map to as many numbers as there are hidden units; None if they have no gate.
     """
 
     inner: Linear
     outer: Linear
     activation: Activation
+    gate: Linear | None = None
 
     @property
     def n_components(self) -> int:
@@ -291,12 +266,18 @@ class MLP:
 
     @property
     def workspace(self) -> int:
-        """Hidden units before and after the activation, and the output with its change."""
+        """Hidden units before and after the activation or gate; the output with its change."""
         return 2 * self.inner.weight.shape[0] + 3 * self.width
 
     def states(self, normed: Tensor, queries: Queries | None = None) -> Tensor:
         """Compute the output."""
-        return self.outer(self.inner.then(self.activation, normed)).unsqueeze(-2)
+        return self.outer(self._hidden(normed)).unsqueeze(-2)
+
+    def _hidden(self, normed: Tensor) -> Tensor:
+        if self.gate is None:
+            return self.inner.then(self.activation, normed)
+        gate = self.gate.then(self.activation, normed)
+        return self.inner(normed).mul_(gate)
 
     def write(self, states: Tensor, stream: Tensor) -> None:
         """Add the output to the stream."""

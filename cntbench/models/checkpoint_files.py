@@ -7,17 +7,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from cntbench import plugins
-from cntbench.errors import CheckpointError, nearest
-from cntbench.models import weight_files
+from cntbench.errors import CheckpointError
+from cntbench.models import gguf_files, weight_files
 from cntbench.models.adapters._base import Shape
+from cntbench.models.architectures import adapter
 from cntbench.models.decoder import Decoder
 
 
@@ -40,6 +39,11 @@ def read_config(folder: Path) -> Any:
     CheckpointError
         If there is no readable config, or no adapter for its ``model_type``.
     """
+    packed = gguf_files.find(folder)
+    if packed is not None:
+        config = gguf_files.read_config(packed)
+        adapter(config.model_type, where=str(packed))
+        return config
     path = folder / "config.json"
     try:
         model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
@@ -47,7 +51,7 @@ def read_config(folder: Path) -> Any:
         raise CheckpointError("no such file", where=str(path)) from None
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"is not a model config: {error}", where=str(path)) from None
-    _adapter(str(model_type), where=f"{path}: model_type")
+    adapter(str(model_type), where=f"{path}: model_type")
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -58,16 +62,20 @@ def read_shape(folder: Path) -> Shape:
     """Return a model's sizes from its config alone."""
     config = read_config(folder)
     try:
-        shape: Shape = _adapter(config.model_type).shape(config)
+        shape: Shape = adapter(config.model_type).shape(config)
         return replace(shape, beginning=config.bos_token_id)
     except CheckpointError as error:
-        where = str(folder / "config.json")
+        where = str(gguf_files.find(folder) or folder / "config.json")
         raise CheckpointError(error.what, where=where, hint=error.hint) from None
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Read all tensors of a checkpoint, as they are stored; see `cntbench.models.weight_files`."""
-    return weight_files.read(folder)
+    """Read all tensors of a checkpoint, as they are stored.
+
+    See `cntbench.models.weight_files` and `cntbench.models.gguf_files`.
+    """
+    packed = gguf_files.find(folder)
+    return weight_files.read(folder) if packed is None else gguf_files.read_tensors(packed)
 
 
 def revision(tensors: Mapping[str, Tensor]) -> str:
@@ -105,17 +113,5 @@ def decoder(folder: Path, tensors: Mapping[str, Tensor]) -> Decoder:
     """Make the engine's decoder of a checkpoint, in float32."""
     config = read_config(folder)
     floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
-    made: Decoder = _adapter(config.model_type).decoder(config, Tensors(floats, str(folder)))
+    made: Decoder = adapter(config.model_type).decoder(config, Tensors(floats, str(folder)))
     return made
-
-
-def _adapter(model_type: str, *, where: str | None = None) -> ModuleType:
-    adapters = plugins.room("adapter")
-    if model_type not in adapters:
-        raise CheckpointError(
-            f"architecture {model_type!r} is not supported",
-            where=where,
-            hint=f"{nearest(model_type, adapters)} A new one is one file in "
-            "cntbench/models/adapters.",
-        )
-    return adapters[model_type].module

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from cntbench.components import Component
-from cntbench.models.blocks import Block, Linear
+from cntbench.models.blocks import Block
+from cntbench.models.maps import Linear
 
 
 @dataclass(frozen=True)

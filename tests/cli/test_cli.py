@@ -45,6 +45,18 @@ def test_run_measures_and_says_what_it_found_and_where(cli, study, tmp_path):
     assert "Measured 0 checkpoints, found 3 measured before." in out
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen2"])
+def test_models_of_other_architectures_are_measured(cli, tmp_path, architecture):
+    folder = write_trajectory(tmp_path / "checkpoints", architecture=architecture)
+    options = ["--trajectory", f"dir:{folder}", "--tasks", "induction", "--prompts", 2, "-j", 1]
+    code, out, err = cli("run", *options, "--ablations", "zero")
+    assert (code, err) == (0, "")
+    assert "Measured 3 checkpoints, found 0 measured before." in out
+    influence = open_results(tmp_path / "runs" / "nano" / "results.nc")["influence"]
+    assert (influence.sel(source="L0.H1", target="L0.MLP") > 0).all()
+    assert influence.sel(source="L0.MLP", target="L0.H1").isnull().all()
+
+
 def test_the_command_it_prints_reads_the_result(cli, study, tmp_path):
     _, out, _ = cli("run", *study, "-j", 1)
     command = re.search(r"python -c \"(.*)\"\n", out)

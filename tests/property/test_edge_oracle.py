@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.edge_oracle import oracle_edges
 from support.memory import peak_bytes
 from support.models import decoder, random_gpt_neox, random_prompts
+from support.strategies import models
 
 from cntbench.components import feasible
 from cntbench.engine import chunking
@@ -38,18 +39,7 @@ SMOOTH = st.sampled_from([("logit_difference",), ("cross_entropy", "accuracy")])
 
 @st.composite
 def workloads(draw):
-    width = draw(st.integers(2, 9), label="width")
-    model = random_gpt_neox(
-        layers=draw(st.sampled_from([2, 3, 1]), label="layers"),
-        heads=draw(st.integers(1, 3), label="heads"),
-        width=width,
-        mlp=draw(st.integers(1, 20), label="mlp"),
-        vocabulary=draw(st.integers(2, 30), label="vocabulary"),
-        parallel=draw(st.booleans(), label="parallel"),
-        rotary=draw(st.sampled_from([2 / width, 0.5 if width % 4 == 0 else 1 - width % 2 / width])),
-        seed=draw(st.integers(0, 2**16)),
-        dtype=torch.float64,
-    )
+    model = draw(models(layers=st.sampled_from([2, 3, 1])))
     length = draw(st.integers(1, 6), label="length")
     prompts = random_prompts(
         count=draw(st.integers(1, 2), label="prompts"),

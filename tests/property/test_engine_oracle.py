@@ -12,8 +12,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.memory import peak_bytes
-from support.models import decoder, random_gpt_neox, random_prompts
+from support.models import decoder, random_gpt_neox, random_model, random_prompts
 from support.oracle import oracle_influence
+from support.strategies import models
 
 from cntbench import influence as engine
 from cntbench.engine import chunking
@@ -39,25 +40,8 @@ RULES = st.one_of(
 
 
 @st.composite
-def models(draw, dtype=torch.float64):
-    width = draw(st.integers(2, 9), label="width")
-    return random_gpt_neox(
-        layers=draw(st.integers(1, 3), label="layers"),
-        heads=draw(st.integers(1, 3), label="heads"),
-        width=width,
-        mlp=draw(st.integers(1, 20), label="mlp"),
-        vocabulary=draw(st.integers(2, 30), label="vocabulary"),
-        parallel=draw(st.booleans(), label="parallel"),
-        # Two dims at least are rotated in every model that transformers can run.
-        rotary=draw(st.sampled_from([2 / width, 0.5 if width % 4 == 0 else 1 - width % 2 / width])),
-        seed=draw(st.integers(0, 2**16)),
-        dtype=dtype,
-    )
-
-
-@st.composite
-def workloads(draw, dtype=torch.float64):
-    model = draw(models(dtype))
+def workloads(draw, **kind):
+    model = draw(models(**kind))
     length = draw(st.integers(1, 9), label="length")
     prompts = random_prompts(
         count=draw(st.integers(1, 4), label="prompts"),
@@ -96,12 +80,14 @@ def test_the_engine_equals_the_oracle(workload, methods, observe_all, seed):
         close(found.readout_effect[i], effects)
 
 
-def test_single_precision_is_within_its_rounding():
+@pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama"])
+def test_single_precision_is_within_its_rounding(architecture):
     shape = {"layers": 3, "heads": 4, "width": 16, "mlp": 128, "vocabulary": 40}
     prompts = random_prompts(count=3, length=12, scored=5, vocabulary=40)
     ablation = Ablation("zero", zero.Parameters(), relative_l2.measure)
-    found = influence(decoder(random_gpt_neox(**shape)), prompts, [ablation], effects=READOUTS)
-    exact = random_gpt_neox(**shape, dtype=torch.float64)
+    single = decoder(random_model(architecture, **shape))
+    found = influence(single, prompts, [ablation], effects=READOUTS)
+    exact = random_model(architecture, **shape, dtype=torch.float64)
     expected, values, effects = oracle_influence(exact, prompts, zero.Parameters(), "relative_l2")
     close(found.influence[0], expected, rtol=1e-5, atol=1e-6)
     close(found.readout_value, values, rtol=1e-5, atol=1e-6)
@@ -115,27 +101,23 @@ class Itself(Replacement):
         return states.clean.clone()
 
 
+#: Products are rounded by where they lie in memory on some processors, if heads have a width that
+#: is not a multiple of four.
+WIDTHS = st.sampled_from([4, 8, 12, 16, 32])
+
+
 @settings(deadline=None, max_examples=30)
 @given(
-    workloads(torch.float32),
-    st.sampled_from(sorted(MEASURES)),
-    st.booleans(),
-    st.integers(1, 2),
+    workloads(dtype=torch.float32, width=WIDTHS), st.sampled_from(sorted(MEASURES)), st.booleans()
 )
-def test_a_component_s_own_output_changes_exactly_nothing(workload, measure, observe_all, threads):
+def test_a_component_s_own_output_changes_exactly_nothing(workload, measure, observe_all):
+    """On one thread, as every process of a run has: more of them round by who does what."""
     model, prompts = workload
     ablations = [
         Ablation("itself", Itself(), MEASURES[measure]),
         Ablation("other", resample.Parameters(donor="other"), MEASURES[measure]),
     ]
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        found = influence(
-            decoder(model), prompts, ablations, observe_all=observe_all, effects=READOUTS
-        )
-    finally:
-        torch.set_num_threads(before)
+    found = influence(decoder(model), prompts, ablations, observe_all=observe_all, effects=READOUTS)
     assert np.nanmax(np.abs(found.influence[0]), initial=0) == 0
     assert np.abs(found.readout_effect[0]).max() == 0
 

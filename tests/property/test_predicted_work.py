@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.counting import counted
 from support.memory import peak_bytes
-from support.models import decoder, random_gpt_neox, random_prompts
+from support.models import (
+    ARCHITECTURES,
+    decoder,
+    random_gpt_neox,
+    random_model,
+    random_prompts,
+)
+from support.strategies import models
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cntbench.engine.ablation import Ablation
@@ -53,15 +61,8 @@ def direct(draw) -> Ablation:
 
 @st.composite
 def calls(draw, methods, *, even: bool) -> Call:
-    width = draw(st.integers(2, 5).map(lambda n: 2 * n) if even else st.integers(2, 9))
-    model = random_gpt_neox(
-        layers=draw(st.integers(1, 3)),
-        heads=draw(st.integers(1, 3)),
-        width=width,
-        mlp=draw(st.integers(1, 20)),
-        parallel=draw(st.booleans()),
-        rotary=2 / width,
-    )
+    width = st.integers(2, 5).map(lambda n: 2 * n) if even else st.integers(2, 9)
+    model = draw(models(dtype=torch.float32, width=width, vocabulary=st.just(17)))
     length = draw(st.integers(1, 6))
     count = draw(st.integers(4, 6))
     scored = draw(st.integers(1, length))
@@ -127,11 +128,16 @@ def test_methods_of_both_scopes_in_one_call(call):
 
 
 @settings(max_examples=3)
-@given(st.booleans(), st.integers(1, 3), st.integers(2, 4), st.sampled_from([1, EXACT_BUDGET]))
-@example(False, 2, 3, EXACT_BUDGET)
-def test_fitted_constants_have_an_upper_bound(parallel, layers, count, budget):
+@given(
+    st.sampled_from(ARCHITECTURES),
+    st.integers(1, 3),
+    st.integers(2, 4),
+    st.sampled_from([1, EXACT_BUDGET]),
+)
+@example("llama", 2, 3, EXACT_BUDGET)
+def test_fitted_constants_have_an_upper_bound(architecture, layers, count, budget):
     fitted = Ablation("x", optimal_constant.Parameters(steps=2), relative_l2.measure)
-    model = decoder(random_gpt_neox(layers=layers, parallel=parallel))
+    model = decoder(random_model(architecture, layers=layers))
     call = Call(model, random_prompts(count=count), [fitted], memory_budget=budget)
     found = predicted_work(call)
     for done, bound in zip(
@@ -162,12 +168,15 @@ def test_the_budget_decides_by_the_bytes_that_are_predicted(slack):
     assert (predicted_bytes(less) == enough) == (slack == 0)
 
 
-@pytest.mark.parametrize("scope", ["total", "direct"])
+@pytest.mark.parametrize(
+    ("scope", "architecture"),
+    [("total", "gpt_neox"), ("direct", "gpt_neox"), ("total", "llama"), ("direct", "gpt2")],
+)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__module__.split(".")[-1])
-def test_no_more_memory_is_taken_than_is_predicted(scope, rule):
+def test_no_more_memory_is_taken_than_is_predicted(scope, architecture, rule):
     shape = {"layers": 3, "heads": 4, "width": 16, "mlp": 256, "vocabulary": 3000}
     call = Call(
-        decoder(random_gpt_neox(**shape, context=128)),
+        decoder(random_model(architecture, **shape, context=128)),
         random_prompts(count=12, length=48, scored=31, vocabulary=3000),
         [Ablation("x", rule, relative_l2.measure, scope=scope)],
         effects=READOUTS,

@@ -17,7 +17,7 @@ from support.oracle import Oracle, change, readouts
 
 
 class EdgeOracle(Oracle):
-    """A GPT-NeoX model whose components are told, one by one, what to read."""
+    """A model of transformers whose components are told, one by one, what to read."""
 
     def forward(self, embedded, see=None):
         """One forward from embeddings of one prompt; returns logits and states, differentiable."""
@@ -32,13 +32,13 @@ class EdgeOracle(Oracle):
         return logits, states
 
     def embed(self, tokens):
-        return self.model.gpt_neox.embed_in(torch.from_numpy(tokens))
+        return self.embedding(torch.from_numpy(tokens))
 
     def norm(self, target):
         if target is None:
-            return self.model.gpt_neox.final_layer_norm
+            return self.final_norm
         layer = self.layers[target[0]]
-        return layer.post_attention_layernorm if target[1] is None else layer.input_layernorm
+        return layer.mlp_norm if target[1] is None else layer.attention_norm
 
     @contextmanager
     def reading(self, target, delta, through=READERS):
@@ -51,15 +51,14 @@ class EdgeOracle(Oracle):
 
         handles = [self.norm(target).register_forward_pre_hook(change_stream)]
         if target is not None and target[1] is not None:
-            fused = self.layers[target[0]].attention.query_key_value
+            for projection in self.layers[target[0]].projections:
+                seen = torch.tensor([reader in through for reader in projection.readers])[:, None]
 
-            def mix(module, args, output):
-                before = module.forward(clean[0]).unflatten(-1, (self.n_heads, 3, -1))
-                after = output.unflatten(-1, (self.n_heads, 3, -1))
-                seen = torch.tensor([reader in through for reader in READERS])[:, None]
-                return torch.where(seen, after, before).flatten(-3)
+                def mix(module, args, output, dims=projection.dims, seen=seen):
+                    before = module.forward(clean[0]).unflatten(-1, dims)
+                    return torch.where(seen, output.unflatten(-1, dims), before).flatten(-len(dims))
 
-            handles.append(fused.register_forward_hook(mix))
+                handles.append(projection.module.register_forward_hook(mix))
         try:
             yield
         finally:

@@ -10,8 +10,8 @@ from pathlib import Path
 import xarray as xr
 
 from cntbench.catalogue import Catalogue, StudyEntry, load_catalogue
+from cntbench.cells import measure
 from cntbench.dataset import film
-from cntbench.measuring import measure
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters import gpt_neox
 from cntbench.models.decoder import Decoder

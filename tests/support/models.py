@@ -1,60 +1,114 @@
-"""Random models and prompts for tests."""
+"""Random models of every architecture, and random prompts, for tests."""
 
 from __future__ import annotations
 
+from types import MethodType
+
 import numpy as np
 import torch
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+)
 
-from cntbench.models.adapters import gpt_neox
+from cntbench.models.architectures import adapter
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Prompts
 
+#: Architectures, each with what it has and others have not; see `random_model`.
+ARCHITECTURES = ("gpt_neox", "gpt_neox, sequential", "gpt2", "llama", "mistral", "qwen2")
 
-def random_gpt_neox(
+
+def random_model(
+    architecture: str,
     *,
     layers: int = 2,
     heads: int = 2,
+    key_heads: int | None = None,
     width: int = 8,
     mlp: int = 24,
     vocabulary: int = 17,
-    parallel: bool = True,
     rotary: float = 0.5,
     context: int = 64,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     **options: object,
-) -> GPTNeoXForCausalLM:
-    """A GPT-NeoX model whose every parameter, norms and biases too, is random.
+) -> PreTrainedModel:
+    """A model whose every parameter, norms and biases too, is random.
 
-    ``options`` are further ones of the transformers config.
+    ``options`` are further ones of the transformers config. Sizes that an architecture does not
+    have do not count: ``key_heads`` but in Llama's family, where heads share one key each two by
+    two if it is not given, ``rotary`` but in GPT-NeoX.
     """
+    name, _, sequential = architecture.partition(", ")
+    shared = {"vocab_size": vocabulary, "eos_token_id": None}
     options = {"bos_token_id": None, **options}
-    config = GPTNeoXConfig(
-        vocab_size=vocabulary,
-        hidden_size=heads * width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        intermediate_size=mlp,
-        max_position_embeddings=context,
-        use_parallel_residual=parallel,
-        rotary_pct=rotary,
-        eos_token_id=None,
-        **options,
+    sizes = {
+        "hidden_size": heads * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": mlp,
+        "max_position_embeddings": context,
+    }
+    config: PreTrainedConfig
+    if name == "gpt2":
+        sizes = {"n_embd": heads * width, "n_layer": layers, "n_head": heads, "n_inner": mlp}
+        config = GPT2Config(**sizes, n_positions=context, **shared, **options)
+    elif name == "gpt_neox":
+        parallel = {"use_parallel_residual": not sequential, "rotary_pct": rotary}
+        config = GPTNeoXConfig(**sizes, **shared, **(parallel | options))
+    else:
+        family = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config}
+        sizes["num_key_value_heads"] = key_heads or (heads if heads % 2 else heads // 2)
+        config = family[name](**sizes, **shared, **options)
+    return randomised(config, seed=seed, dtype=dtype)
+
+
+def randomised(
+    config: PreTrainedConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
+    """A model of a config, every parameter random."""
+    implementation = {"attn_implementation": config._attn_implementation}
+    model = AutoModelForCausalLM.from_config(
+        config, **{k: v for k, v in implementation.items() if v}
     )
-    model = GPTNeoXForCausalLM(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            is_scale = name.endswith("norm.weight")
+            is_scale = name.endswith(("norm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight"))
             parameter.copy_(1 + 0.2 * noise if is_scale else 0.4 * noise)
-    return model.to(dtype).eval()
+    return precise(model.to(dtype).eval())
 
 
-def decoder(model: GPTNeoXForCausalLM) -> Decoder:
+def random_gpt_neox(*, parallel: bool = True, **options: object) -> PreTrainedModel:
+    """A random GPT-NeoX model."""
+    return random_model("gpt_neox" if parallel else "gpt_neox, sequential", **options)
+
+
+def precise(model: PreTrainedModel) -> PreTrainedModel:
+    """Have a model's norms compute in the precision that they are given, not in single."""
+
+    def forward(self: torch.nn.Module, stream: torch.Tensor) -> torch.Tensor:
+        variance = stream.pow(2).mean(-1, keepdim=True)
+        return self.weight * (stream * torch.rsqrt(variance + self.variance_epsilon))
+
+    if model.dtype == torch.float64:
+        for module in model.modules():
+            if type(module).__name__.endswith("RMSNorm"):
+                module.forward = MethodType(forward, module)
+    return model
+
+
+def decoder(model: PreTrainedModel) -> Decoder:
     """The engine's view of a model."""
-    return gpt_neox.decoder(model.config, model.state_dict())
+    return adapter(model.config.model_type).decoder(model.config, model.state_dict())
 
 
 def random_prompts(

@@ -15,29 +15,22 @@ import torch
 from cntbench.engine.optimal_constants import optimal_constants
 from cntbench.prompts import Prompts, random_state
 from cntbench.specs import READOUTS
+from support.anatomy import Anatomy
 from support.models import decoder
 
 
-class Oracle:
-    """A GPT-NeoX model whose components are hooked one by one."""
+class Oracle(Anatomy):
+    """A model of transformers whose components are hooked one by one."""
 
     def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__(model)
         self.model = model.eval()
-        config = model.config
-        self.n_heads = config.num_attention_heads
-        self.width = config.hidden_size // self.n_heads
-        self.parallel = config.use_parallel_residual
-        self.layers = model.gpt_neox.layers
         self.nodes = [
             (layer, head)
             for layer in range(len(self.layers))
             for head in [*range(self.n_heads), None]
         ]
         self.names = [f"L{layer}.{'MLP' if h is None else f'H{h}'}" for layer, h in self.nodes]
-
-    def module(self, layer: int, head: int | None) -> torch.nn.Module:
-        block = self.layers[layer]
-        return block.mlp if head is None else block.attention.dense
 
     @contextmanager
     def hooks(self, see: Callable[[int, int | None, torch.Tensor], torch.Tensor | None]):
@@ -63,9 +56,9 @@ class Oracle:
             return hook
 
         handles = []
-        for layer in range(len(self.layers)):
-            handles.append(self.module(layer, 0).register_forward_pre_hook(on_heads(layer)))
-            handles.append(self.module(layer, None).register_forward_hook(on_mlp(layer)))
+        for index, layer in enumerate(self.layers):
+            handles.append(layer.output.register_forward_pre_hook(on_heads(index)))
+            handles.append(layer.mlp.register_forward_hook(on_mlp(index)))
         try:
             yield
         finally:
@@ -88,8 +81,7 @@ class Oracle:
     def contribution(self, layer, head, state):
         if head is None:
             return state
-        weight = self.layers[layer].attention.dense.weight
-        return state @ weight[:, head * self.width : (head + 1) * self.width].T
+        return state @ self.layers[layer].weight[head]
 
     def feasible(self, source, target) -> bool:
         (a, head_a), (b, head_b) = source, target

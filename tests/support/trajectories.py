@@ -12,19 +12,24 @@ import pytest
 import torch
 
 from cntbench import cli
-from support.models import random_gpt_neox
+from support.models import random_model
 
 #: Names of rising length: a shard's labels must not cut those of the next.
 STEPS = (0, 8, 100)
 
 
 def write_trajectory(
-    folder: Path, *, steps: tuple[int, ...] = STEPS, first_seed: int = 0, **model: object
+    folder: Path,
+    *,
+    steps: tuple[int, ...] = STEPS,
+    first_seed: int = 0,
+    architecture: str = "gpt_neox",
+    **model: object,
 ) -> Path:
     """Write random checkpoints ``step{N}`` as transformers does."""
     shape = {"layers": 2, "heads": 2, "width": 8, "mlp": 24, "vocabulary": 40, **model}
     for seed, step in enumerate(steps, start=first_seed):
-        random_gpt_neox(seed=seed, **shape).save_pretrained(folder / f"step{step}")
+        random_model(architecture, seed=seed, **shape).save_pretrained(folder / f"step{step}")
     return folder
 
 

@@ -55,6 +55,7 @@ def test_every_shipped_spec_is_collected():
         catalogue.studies,
         catalogue.planted,
         catalogue.backbones,
+        catalogue.claims,
     )
     assert files == {name for kind in kinds for name in kind}
     assert not catalogue.tasks["induction"].control

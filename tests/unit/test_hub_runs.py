@@ -14,8 +14,8 @@ from huggingface_hub import constants, hf_hub_download
 from safetensors.torch import load_file, save_file
 from support.trajectories import Trap, as_pickle, spoil, write_trajectory
 
-from cntbench import measuring
 from cntbench.catalogue import load_catalogue
+from cntbench.cells import Cells
 from cntbench.errors import CntbenchError
 from cntbench.plan import Plan, make_plan
 from cntbench.runner import Interrupted, Outcome, run
@@ -50,14 +50,14 @@ def statuses(outcome: Outcome) -> dict[str, str]:
 @pytest.fixture
 def watch(monkeypatch):
     """Call a function whenever a checkpoint is about to be measured."""
-    measure = measuring.Cells.measure
+    measure = Cells.measure
 
     def watching(look):
         def watched(self, subject, files):
             look(subject.name)
             measure(self, subject, files)
 
-        monkeypatch.setattr(measuring.Cells, "measure", watched)
+        monkeypatch.setattr(Cells, "measure", watched)
 
     return watching
 

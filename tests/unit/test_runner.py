@@ -11,10 +11,10 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from support.trajectories import die, write_trajectory
 
-from cntbench import measuring
 from cntbench.catalogue import load_catalogue
 from cntbench.derived import Part
 from cntbench.errors import CntbenchError
+from cntbench.executors import processes
 from cntbench.failure import Failure
 from cntbench.influence import influence
 from cntbench.models.trajectory import Trajectory
@@ -245,7 +245,7 @@ def test_workers_that_die_lose_nothing_but_the_run(plan, tmp_path, monkeypatch):
     shutil.copy(tmp_path / "whole" / "shards" / f"{first}.nc", folder / "shards")
     shutil.copy(tmp_path / "whole" / "study.json", folder)
     with monkeypatch.context() as patched:
-        patched.setattr(measuring, "_work", die)
+        patched.setattr(processes, "_work", die)
         outcome = run(plan, folder, jobs=2, progress=quiet)
     assert (outcome.measured, outcome.reused) == (0, 1)
     assert {"step8", "step100"} < set(outcome.failed)

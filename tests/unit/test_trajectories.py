@@ -241,6 +241,35 @@ def test_the_same_recipe_gives_the_same_weights(tmp_path, small_nano):
     assert train(recipe, tmp_path / "b", quiet) == first
 
 
+def test_an_untrained_model_is_what_training_starts_from(tmp_path):
+    recipe = Recipe(seed=3, layers=1, hidden=16, heads=2, mlp=32, warmup=1, last=1)
+    train(recipe, tmp_path, quiet)
+    start = checkpoint_files.read_tensors(tmp_path / "step0")
+    before = torch.random.get_rng_state()
+    again = checkpoint_files.initialise(tmp_path / "step1", 3)
+    assert torch.equal(before, torch.random.get_rng_state())
+    again["embed_out.weight"] = again.pop("lm_head.weight")  # as transformers names it in files
+    assert set(start) == set(again)
+    for name, tensor in start.items():
+        assert torch.equal(tensor, again[name]), name
+    other = checkpoint_files.initialise(tmp_path / "step1", 4)
+    assert checkpoint_files.revision(other) != checkpoint_files.revision(again)
+
+
+def test_untrained_models_have_seeds_that_no_trajectory_has(tmp_path):
+    trajectory = open_trajectory(f"dir:{write_trajectory(tmp_path)}", quiet)
+    models = trajectory.untrained(3)
+    assert [model.seed for model in models] == [2**31, 2**31 + 1, 2**31 + 2]
+    checkpoint, decoder = trajectory.read(models[0], trajectory.config)
+    assert (checkpoint.name, checkpoint.step) == ("untrained2147483648", 0)
+    assert decoder.unembed.weight.dtype == torch.float32
+    assert decoder.components == trajectory.shape.components
+
+
+def test_planted_models_cannot_be_untrained():
+    assert open_trajectory("planted:chain", quiet).untrained(3) == ()
+
+
 def test_a_damaged_cache_says_what_to_do(small_nano, tmp_path):
     open_trajectory("nano", quiet)
     folder = next(p for p in (tmp_path / "cache").iterdir() if p.is_dir())

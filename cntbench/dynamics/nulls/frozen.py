@@ -5,11 +5,10 @@ drawn, at each checkpoint by itself, with the mean graph's value as its mean and
 reported there as its standard deviation. Asks: would a model that does not change look like this,
 for the noise of measurement alone?
 
-The noise is gamma-distributed, because influence is a mean over prompts that is never negative; it
-is independent over edges and checkpoints, as if each checkpoint had been measured on prompts of its
-own. In a run all checkpoints are measured on the same prompts, so that a model that does not change
-gives the same numbers: real noise between checkpoints is smaller than this, and the null model
-errs on the side of calling too little a change.
+The noise is gamma-distributed, because influence is a mean over prompts that is never negative, and
+independent over edges and checkpoints. In a run, edges and checkpoints share their prompts, and so
+part of their noise: sums over edges scatter more than here, and changes from one checkpoint to the
+next, for a model that hardly changes, less.
 
 A standard error that is undefined (a single prompt) makes the weight undefined.
 """

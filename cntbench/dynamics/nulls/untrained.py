@@ -33,7 +33,7 @@ def draw(film: Film, rng: np.random.Generator, size: int | None = None) -> Array
     if size is None and not len(models):
         raise CntbenchError(
             "no untrained models were measured",
-            hint="Run the study with untrained = 8, on a trajectory whose models can be "
+            hint="Run a study with untrained = 20, on a trajectory whose models can be "
             "initialised anew.",
         )
     drawn = np.where(np.isnan(film.weights), np.nan, everything(film)[models])

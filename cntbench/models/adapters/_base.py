@@ -1,10 +1,25 @@
-"""What every adapter knows of a model before its weights are read."""
+"""What adapters share: a model's sizes, activations by their names, maps from named tensors."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
 
 from cntbench.components import Component
+from cntbench.errors import CheckpointError, nearest
+from cntbench.models.maps import Linear
+from cntbench.models.products import GELU, GELU_TANH, RELU, SILU
+
+ACTIVATIONS = {
+    "gelu": GELU,
+    "gelu_new": GELU_TANH,
+    "gelu_pytorch_tanh": GELU_TANH,
+    "relu": RELU,
+    "silu": SILU,
+}
 
 
 @dataclass(frozen=True)
@@ -18,7 +33,7 @@ class Shape:
     vocabulary
         Number of token ids.
     context
-        Longest sequence [tokens].
+        Longest sequence that is computed as the model does [tokens].
     beginning
         The token that stands before every text in training, if the config names one.
     """
@@ -27,3 +42,39 @@ class Shape:
     vocabulary: int
     context: int
     beginning: int | None = None
+
+
+def check_common(config: Any, activation: str) -> None:
+    """Raise a `CheckpointError` for an unknown activation, or weights that are not plain numbers.
+
+    Takes a config of transformers, and what it calls the activation of its MLPs.
+    """
+    if activation not in ACTIVATIONS:
+        raise CheckpointError(
+            f"activation {activation!r} is not supported", hint=nearest(activation, ACTIVATIONS)
+        )
+    if getattr(config, "quantization_config", None):
+        raise CheckpointError(
+            "quantised weights are not supported",
+            hint="Allowed: float32, float16 or bfloat16 weights, without quantization_config.",
+        )
+
+
+def linear(tensors: Mapping[str, Tensor], name: str, *, bias: bool = True) -> Linear:
+    """Return the affine map of a ``torch.nn.Linear``, with a bias of 0 if it has none."""
+    weight = tensors[f"{name}.weight"]
+    return Linear(weight, tensors[f"{name}.bias"] if bias else weight.new_zeros(len(weight)))
+
+
+def unembedding(
+    tensors: Mapping[str, Tensor], *names: str, embedding: Tensor, config: Any
+) -> Linear:
+    """Return the map to logits, under any of its names, or tied to the embedding.
+
+    As in transformers, a config that ties the two does not count if the checkpoint has both.
+    """
+    present = [name for name in names if f"{name}.weight" in tensors]
+    if present or not config.tie_word_embeddings:
+        name = (*present, *names)[0]
+        return linear(tensors, name, bias=f"{name}.bias" in tensors)
+    return Linear(embedding, embedding.new_zeros(len(embedding)))

@@ -1,0 +1,129 @@
+"""A claim: its spec, and the tests that it stands or falls with."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from cntbench import plugins
+from cntbench.dynamics.statistics._base import Statistic
+from cntbench.errors import unknown
+from cntbench.specs import Summary, Version, build, read_toml, spec
+
+
+@spec
+class ClaimSpec:
+    """What is claimed, by whom, and the tests that all have to succeed.
+
+    Parameters
+    ----------
+    version
+        Rises whenever the spec tests something else.
+    summary
+        One line for listings and tables.
+    text
+        The claim in its source's words.
+    source
+        Where it stands.
+    about
+        ``"dynamics"``: how graphs change over training. ``"graphs"``: what they are like.
+    level
+        Largest corrected p-value of a claim that is supported.
+    test
+        Tables of `ClaimTestSpec`.
+    """
+
+    version: Version
+    summary: Summary
+    text: Annotated[str, Field(min_length=1)]
+    source: Annotated[str, Field(min_length=1)]
+    about: Literal["dynamics", "graphs"]
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    test: Annotated[tuple[dict[str, Any], ...], Field(strict=False, min_length=1)]
+
+
+@spec
+class ClaimTestSpec:
+    """One test: a statistic against a null model.
+
+    Parameters
+    ----------
+    statistic
+        Name of a file in ``cntbench/dynamics/statistics``.
+    null
+        Name of a file in ``cntbench/dynamics/nulls``, or of a null model of the statistic's own.
+    minimum
+        Smallest effect that counts: the statistic less its mean under the null model, in the
+        statistic's units.
+    rules_out
+        What would explain the film if the test fails.
+    parameters
+        What the statistic takes.
+    """
+
+    statistic: str
+    null: str
+    minimum: Annotated[float, Field(ge=0, strict=False)]
+    rules_out: Summary
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClaimTest:
+    """A test with its statistic."""
+
+    spec: ClaimTestSpec
+    statistic: Statistic
+
+    @property
+    def own_null(self) -> bool:
+        """Whether the null model is one of the statistic's own."""
+        return self.spec.null in self.statistic.own_nulls
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim spec with its tests."""
+
+    name: str
+    path: Path
+    spec: ClaimSpec
+    tests: tuple[ClaimTest, ...]
+
+    @property
+    def needs(self) -> int:
+        """Fewest checkpoints that all tests make sense for."""
+        return max(test.statistic.needs for test in self.tests)
+
+    @classmethod
+    def read(cls, path: Path) -> Claim:
+        """Read a claim's file.
+
+        Raises
+        ------
+        SpecError
+            If something is wrong with it.
+        """
+        where = str(path)
+        found = build(ClaimSpec, read_toml(path), where=where)
+        return cls(
+            path.stem,
+            path,
+            found,
+            tuple(_test(table, where, place) for place, table in enumerate(found.test, 1)),
+        )
+
+
+def _test(table: dict[str, Any], where: str, place: int) -> ClaimTest:
+    at = f"test {place}: "
+    found = build(ClaimTestSpec, table, where=where, prefix=at)
+    module = plugins.find("statistic", found.statistic, where=where)
+    statistic = build(module.Parameters, found.parameters, where=where, prefix=f"{at}parameters.")
+    nulls = {**plugins.room("null model"), **statistic.own_nulls}
+    if found.null not in nulls:
+        raise unknown("null model", found.null, nulls, where=f"{where}: {at}null")
+    return ClaimTest(found, statistic)

@@ -1,0 +1,73 @@
+"""What every statistic of a claim says of itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from cntbench.dynamics.film import Array, Film
+from cntbench.dynamics.resampling import block_interval, block_length
+
+
+class Statistic(ABC):
+    """A number about a film: the mean over time of what single moments contribute.
+
+    It is tested against a null model of films (a file of ``cntbench/dynamics/nulls``), or against
+    one of its own, which randomises what a film cannot: it is then drawn by `draws`.
+    """
+
+    #: Fewest checkpoints that it makes sense for.
+    needs: ClassVar[int] = 16
+    #: Null models of its own, by name, with what they ask.
+    own_nulls: ClassVar[dict[str, str]] = {}
+    units: ClassVar[str] = "1"
+
+    @abstractmethod
+    def series(self, film: Film) -> Array:
+        """Return what each moment contributes, dims ``moment``: their mean is the statistic.
+
+        Raises
+        ------
+        Undefined
+            If the film does not answer the question.
+        """
+
+    def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
+        """Return the statistic under one of its own null models, dims ``draw``."""
+        raise NotImplementedError(null)
+
+    def block(self, film: Film) -> int:
+        """Return how far apart moments are taken to be independent, in moments."""
+        return block_length(len(film))
+
+    def bounds(
+        self, film: Film, series: Array, drawn: Array, rng: np.random.Generator
+    ) -> tuple[float, float]:
+        """Return the bounds of the statistic's interval.
+
+        Unless said otherwise, the moments of its series are drawn anew in blocks.
+
+        Parameters
+        ----------
+        film, series
+            The film, and the statistic's series on it.
+        drawn
+            The statistic under the null model, dims ``draw``.
+        rng
+            Source of chance.
+        """
+        return block_interval(series, min(self.block(film), len(series)), rng)
+
+
+def lag_of(film: Film, part: float) -> int:
+    """Return a part of a film in checkpoints, at least one.
+
+    Examples
+    --------
+    >>> from cntbench.dynamics.simulated import template
+    >>> lag_of(template(checkpoints=40), 0.25)
+    10
+    """
+    return max(1, round(part * len(film)))

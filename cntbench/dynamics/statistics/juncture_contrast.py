@@ -1,0 +1,125 @@
+"""How much more gatherers' roles change across the learning juncture than before and after it.
+
+The juncture is the window of the film in which a readout improves most
+(`cntbench.dynamics.junctures`). The change of roles over a window is the total variation distance
+between the gatherers' shares of what their group receives at its two ends, mean over groups, in
+units of its mean over all windows of that length. The statistic is the change over the juncture
+less the mean of those over the windows just before and just after it: 0 if nothing special happens
+there. The two neighbours take out what changes slowly, such as all being faster early in training;
+windows rather than transitions let what adds up stand out from noise, which does not.
+
+Groups are peers (`cntbench.dynamics.orders`), so that a shift of influence from one layer to
+another is no change of roles; with ``among = "all"`` it is.
+
+Its null model ``phase_randomised`` puts the ups and downs of the contrast elsewhere: of the
+contrasts at all windows, the end of the film joined to its start, it keeps the power spectrum, and
+with it variance and autocorrelation, and randomises the phases. Because the film's own peak is part
+of that variance, a film that is all peak cannot reject it by much. Moving the series along the
+readout alone would leave no more p-values than there are windows that do not overlap, a dozen.
+Source: Theiler et al. 1992, "Testing for nonlinearity in time series: the method of surrogate
+data".
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from cntbench.dynamics.film import Array, Film
+from cntbench.dynamics.junctures import juncture
+from cntbench.dynamics.orders import Among, groups, strengths
+from cntbench.dynamics.resampling import null_interval
+from cntbench.dynamics.statistics._base import Statistic
+from cntbench.dynamics.undefined import Undefined
+from cntbench.specs import Readout, spec
+
+
+@spec
+class Parameters(Statistic):
+    """Parameters of the statistic.
+
+    Parameters
+    ----------
+    readout
+        What has learning junctures.
+    among
+        Whether roles are shares of what peers receive, or of what all gatherers do.
+    """
+
+    readout: Readout
+    among: Among
+
+    needs: ClassVar[int] = 40
+    own_nulls: ClassVar[dict[str, str]] = {
+        "phase_randomised": "Contrasts vary as much, and as slowly, but at any time."
+    }
+    units: ClassVar[str] = "mean change"
+
+    def series(self, film: Film) -> Array:
+        """Return the contrast at the juncture, the one moment that there is."""
+        at = juncture(film, self.readout)
+        size = at.stop - at.start
+        if at.start < size or at.stop + size >= len(film):
+            raise Undefined(
+                f"the steepest improvement of {self.readout}, from step {film.step[at.start]} to "
+                f"{film.step[at.stop]}, is too near an end of the film"
+            )
+        return contrasts(film, self.among, size)[at.start : at.start + 1]
+
+    def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
+        """Return contrasts at the juncture after the phases were randomised."""
+        at = juncture(film, self.readout)
+        found = contrasts(film, self.among, at.stop - at.start)
+        spectrum = np.abs(np.fft.rfft(found))
+        turns = np.exp(2j * np.pi * rng.random((size, len(spectrum))))
+        return np.fft.irfft(spectrum * turns, len(found))[:, at.start]
+
+    def bounds(
+        self, film: Film, series: Array, drawn: Array, rng: np.random.Generator
+    ) -> tuple[float, float]:
+        """Return an interval as wide as contrasts are spread at other times."""
+        return null_interval(float(series.mean()), drawn)
+
+
+def contrasts(film: Film, among: Among, size: int) -> Array:
+    """Return how much more roles change over each window than over those before and after it.
+
+    Parameters
+    ----------
+    film
+        Its weights.
+    among
+        Groups within which shares are taken.
+    size
+        Length of the windows, in transitions.
+
+    Returns
+    -------
+    numpy.ndarray
+        Dims ``first checkpoint of the window``, in units of the mean change.
+
+    Raises
+    ------
+    Undefined
+        If no group has two gatherers, or shares never change.
+    """
+    change = _changes(film, among, size)
+    if not change.mean():
+        raise Undefined("gatherers' shares never change")
+    change = change / change.mean()
+    return np.asarray(change - (np.roll(change, size) + np.roll(change, -size)) / 2)
+
+
+def _changes(film: Film, among: Among, size: int) -> Array:
+    able = np.asarray(film.feasible.any(axis=0))
+    group = groups(film) if among == "peers" else np.zeros(len(able), dtype=np.int64)
+    received = strengths(film, "gatherer")
+    changes = []
+    for number in np.unique(group[able]):
+        members = received[:, able & (group == number)]
+        if members.shape[1] > 1:
+            total = members.sum(axis=1, keepdims=True)
+            share = np.divide(members, total, out=np.zeros_like(members), where=total > 0)
+            changes.append(np.abs(share[size:] - share[:-size]).sum(axis=1) / 2)
+    return np.mean(changes, axis=0) if changes else np.zeros(1)

@@ -1,0 +1,131 @@
+"""How much heavier than exponential the tail of the edge weights is, in nat per edge of the tail.
+
+The tail is the larger half of the weights (`cntbench.metrics._tail`). The statistic is the
+logarithmic likelihood ratio, per edge, of the better of log-normal and power law to the
+exponential, with the sign of what they depart to: + if the tail is more dispersed than an
+exponential one, − otherwise. Without the sign, tails that are *shorter* than exponential, such as
+that of uniform or normal weights, would count as long, because a log-normal fits them better too.
+The dispersion is the coefficient of variation of what exceeds the tail's smallest weight, 1 for an
+exponential.
+
+With ``within = "peers"``, weights are divided by the mean of those between the same two groups of
+components (layer and kind) first, which takes out what architecture alone puts into the tail: a
+mixture of exponential weights of different means has a longer tail than each of them.
+
+Its null model ``exponential`` draws all weights from one exponential distribution, and with
+``within = "peers"`` divides them likewise. The statistic does not depend on the distribution's
+mean, nor, if divided, on the groups'. Checkpoints resemble each other, so one draw stands for all.
+
+Source: Clauset, Shalizi and Newman 2009, "Power-law distributions in empirical data" (likelihood
+ratio, parametric bootstrap); del Castillo, Daoudi and Lockhart 2014, "Methods to distinguish
+between polynomial and exponential tails" (coefficient of variation of the excess).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from cntbench.dynamics.film import Array, Film
+from cntbench.dynamics.orders import groups
+from cntbench.dynamics.resampling import null_interval
+from cntbench.dynamics.statistics._base import Statistic
+from cntbench.dynamics.undefined import Undefined
+from cntbench.metrics._tail import ratios
+from cntbench.specs import spec
+
+
+@spec
+class Parameters(Statistic):
+    """Parameters of the statistic.
+
+    Parameters
+    ----------
+    within
+        Whether the weights are taken as they are, or over the mean of their groups.
+    last
+        The part of the film that is looked at, its end.
+    """
+
+    within: Literal["all", "peers"]
+    last: Annotated[float, Field(gt=0, le=1)] = 0.25
+
+    needs: ClassVar[int] = 1
+    own_nulls: ClassVar[dict[str, str]] = {
+        "exponential": "All weights are exponentially distributed, with one mean for each group."
+    }
+    units: ClassVar[str] = "nat per edge"
+
+    def series(self, film: Film) -> Array:
+        """Return the signed ratio at each of the last checkpoints."""
+        weights, group = self._edges(film)
+        found = signed_ratio(_over_means(weights, group))
+        if np.isnan(found).any():
+            raise Undefined("a tail of fewer than 10 edges, or of equal weights, has no shape")
+        return found
+
+    def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
+        """Return the signed ratio of exponential weights."""
+        weights, group = self._edges(film)
+        there = weights[-1] > 0
+        drawn = rng.exponential(size=(size, int(there.sum())))
+        return signed_ratio(_over_means(drawn, group[there]))
+
+    def bounds(
+        self, film: Film, series: Array, drawn: Array, rng: np.random.Generator
+    ) -> tuple[float, float]:
+        """Return an interval as wide as the null distribution: it is edges that are few."""
+        return null_interval(float(series.mean()), drawn)
+
+    def _edges(self, film: Film) -> tuple[Array, NDArray[np.int64]]:
+        """Return weights, dims ``checkpoint, edge``, and their groups; all in one if not divided.
+
+        An edge that is alone between its groups says nothing once it is divided.
+        """
+        count = max(1, round(self.last * len(film)))
+        weights = film.weights[-count:, film.feasible]
+        if self.within == "all":
+            return weights, np.zeros(weights.shape[1], dtype=np.int64)
+        ends = groups(film)
+        pair = (ends[:, None] * (int(ends.max()) + 1) + ends)[film.feasible]
+        _, place, size = np.unique(pair, return_inverse=True, return_counts=True)
+        shared = size[place] > 1
+        return weights[:, shared], place[shared]
+
+
+def signed_ratio(weights: Array) -> Array:
+    """Return the statistic of each set of weights.
+
+    Parameters
+    ----------
+    weights
+        Dims ``…, edge``; those that are 0 are no edges.
+
+    Returns
+    -------
+    numpy.ndarray
+        Dims ``…``; NaN where the tail has no shape.
+    """
+    graph = weights[..., None, :]
+    better = np.fmax(ratios(graph, "power law").mean, ratios(graph, "log-normal").mean)
+    ranked = np.sort(weights, axis=-1)
+    half = -(-(ranked > 0).sum(axis=-1, keepdims=True) // 2)
+    tail = np.arange(ranked.shape[-1]) >= ranked.shape[-1] - half
+    smallest = np.where(tail, ranked, np.inf).min(axis=-1, keepdims=True, initial=np.inf)
+    excess = np.where(tail, ranked - np.where(np.isinf(smallest), 0, smallest), 0)
+    count = np.maximum(half[..., 0], 1)
+    mean = excess.sum(axis=-1) / count
+    variance = np.square(excess).sum(axis=-1) / count - mean**2
+    return np.asarray(np.where(variance > mean**2, better, -np.abs(better)))
+
+
+def _over_means(weights: Array, group: NDArray[np.int64]) -> Array:
+    """Divide weights, dims ``…, edge``, by the means of their groups."""
+    if not len(group):
+        return weights
+    member = (group[:, None] == np.unique(group)).astype(np.float64)
+    mean = weights @ member / member.sum(axis=0) @ member.T
+    return np.divide(weights, mean, out=np.zeros_like(weights), where=mean > 0)

@@ -1,0 +1,30 @@
+"""One after the other, in this process."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import wait
+
+import torch
+
+from cntbench.cells import Cells, not_fetched
+from cntbench.failure import Failure
+from cntbench.models.trajectory import Subject
+from cntbench.prefetch import Prefetch
+
+
+def execute(cells: Cells, ahead: Prefetch) -> Iterator[tuple[Subject, Failure | None]]:
+    """Measure on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    coming = deque(ahead.start())
+    try:
+        while coming:
+            subject, fetched = coming.popleft()
+            wait([fetched])
+            failure = not_fetched(subject, fetched) or cells.attempt(subject, fetched.result())
+            yield subject, failure
+            coming.extend(ahead.start())
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,111 @@
+"""GPT-2: learned positions, sequential residual.
+
+Equations follow ``GPT2LMHeadModel`` of the transformers library, to which the tests hold them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cntbench.components import components
+from cntbench.errors import CheckpointError
+from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, unembedding
+from cntbench.models.blocks import MLP, Attention
+from cntbench.models.decoder import Decoder, Stage
+from cntbench.models.maps import LayerNorm, Linear
+
+if TYPE_CHECKING:
+    from transformers import GPT2Config
+
+MODEL_TYPES = ("gpt2",)
+
+
+def shape(config: GPT2Config) -> Shape:
+    """Return the model's sizes.
+
+    Raises
+    ------
+    CheckpointError
+        If the config asks for something that this adapter does not compute.
+    """
+    check_common(config, config.activation_function)
+    if config.add_cross_attention:
+        raise CheckpointError(
+            "cross-attention is not supported", hint="Allowed: add_cross_attention = false."
+        )
+    return Shape(
+        components=components(config.n_layer, config.n_head, parallel=False),
+        vocabulary=config.vocab_size,
+        context=config.n_positions,
+    )
+
+
+def decoder(config: GPT2Config, tensors: Mapping[str, Tensor]) -> Decoder:
+    """Map a GPT-2 ``state_dict`` to stages."""
+    size = shape(config)
+    # The first models on the hub have no prefix.
+    root = "" if "wte.weight" in tensors else "transformer."
+    words, places = tensors[f"{root}wte.weight"], tensors[f"{root}wpe.weight"]
+    norm = LayerNorm(config.layer_norm_epsilon)
+    stages: list[Stage] = []
+    for layer in range(config.n_layer):
+        prefix = f"{root}h.{layer}."
+        mlp = MLP(
+            _folded(tensors, f"{prefix}mlp.c_fc", f"{prefix}ln_2"),
+            _linear(tensors, f"{prefix}mlp.c_proj"),
+            ACTIVATIONS[config.activation_function],
+        )
+        attention = _attention(config, tensors, prefix, layer)
+        stages += [Stage(norm, (attention,)), Stage(norm, (mlp,))]
+    return Decoder(
+        embed=partial(_embed, words=words, places=places),
+        stages=tuple(stages),
+        final_norm=LayerNorm(
+            config.layer_norm_epsilon,
+            tensors[f"{root}ln_f.weight"],
+            tensors[f"{root}ln_f.bias"],
+        ),
+        unembed=unembedding(tensors, "lm_head", embedding=words, config=config),
+        components=size.components,
+        context=size.context,
+    )
+
+
+def _embed(tokens: Tensor, *, words: Tensor, places: Tensor) -> Tensor:
+    return F.embedding(tokens, words) + places[: tokens.shape[-1]]
+
+
+def _linear(tensors: Mapping[str, Tensor], name: str) -> Linear:
+    """Return the affine map of a ``Conv1D``, whose weight has dims ``hidden, output``."""
+    return Linear(tensors[f"{name}.weight"].mT.contiguous(), tensors[f"{name}.bias"])
+
+
+def _folded(tensors: Mapping[str, Tensor], name: str, norm: str) -> Linear:
+    """Return an affine map of the standardised stream, a norm's scale and shift folded in."""
+    plain = _linear(tensors, name)
+    return plain.after(tensors[f"{norm}.weight"], tensors[f"{norm}.bias"])
+
+
+def _attention(
+    config: GPT2Config, tensors: Mapping[str, Tensor], prefix: str, layer: int
+) -> Attention:
+    width = config.n_embd // config.n_head
+    # Blocks divide by √width: the rest of what scores are scaled by goes into the queries.
+    scale = 1.0 if config.scale_attn_weights else width**0.5
+    if config.scale_attn_by_inverse_layer_idx:
+        scale /= layer + 1
+    project = _folded(tensors, f"{prefix}attn.c_attn", f"{prefix}ln_1")
+    scales = torch.ones_like(project.bias)
+    scales[: config.n_embd] = scale
+    output = _linear(tensors, f"{prefix}attn.c_proj")
+    return Attention.make(
+        Linear(project.weight * scales[:, None], project.bias * scales),
+        output=output.weight.mT.unflatten(0, (config.n_head, width)).contiguous(),
+        output_bias=output.bias,
+    )

@@ -1,0 +1,47 @@
+"""Which adapter serves a model."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from cntbench import plugins
+from cntbench.errors import CheckpointError, SpecError, nearest
+
+
+def model_types() -> dict[str, ModuleType]:
+    """Return the adapters by the ``model_type`` that they serve.
+
+    Raises
+    ------
+    SpecError
+        If two serve the same.
+    """
+    found: dict[str, plugins.Plugin] = {}
+    for plugin in plugins.room("adapter").values():
+        for model_type in plugin.module.MODEL_TYPES:
+            if model_type in found:
+                raise SpecError(
+                    f"model_type {model_type!r} is served by {found[model_type].path} already",
+                    where=str(plugin.path),
+                )
+            found[model_type] = plugin
+    return {model_type: plugin.module for model_type, plugin in found.items()}
+
+
+def adapter(model_type: str, *, where: str | None = None) -> ModuleType:
+    """Return the adapter of an architecture.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none; it lists what is supported. ``where`` is the file that asks.
+    """
+    adapters = model_types()
+    if model_type not in adapters:
+        raise CheckpointError(
+            f"architecture {model_type!r} is not supported",
+            where=where,
+            hint=f"{nearest(model_type, adapters)} A new one is one file in "
+            "cntbench/models/adapters; CONTRIBUTING.md shows how.",
+        )
+    return adapters[model_type]

@@ -1,0 +1,112 @@
+"""Checkpoints in the one file of llama.cpp, GGUF, by transformers and its extras.
+
+What is quantised is unpacked to float32. What transformers would leave out is refused: it has a
+config of its own making, and drops tensors that its model has no place for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from cntbench.errors import CheckpointError
+
+#: What transformers needs to read such files.
+PACKAGES = ("gguf", "accelerate")
+
+
+def find(folder: Path) -> Path | None:
+    """Return a checkpoint's GGUF file, if its folder has one and no other weights."""
+    files = list(folder.glob("*.gguf"))
+    others = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    return files[0] if len(files) == 1 and not others else None
+
+
+def read_config(path: Path) -> Any:
+    """Return the config that transformers makes of a file's metadata.
+
+    Raises
+    ------
+    CheckpointError
+        If a package is missing, the file cannot be read, or says what transformers does not read.
+    """
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise CheckpointError(
+            f"a GGUF file cannot be read without {' and '.join(missing)}",
+            where=str(path),
+            hint="pip install 'cntbench[gguf]'",
+        )
+    names, metadata = _contents(path)
+    scaling = [key for key in metadata if ".rope.scaling." in key]
+    if scaling or "rope_freqs.weight" in names:
+        raise CheckpointError(
+            f"scaled rotary angles ({', '.join(scaling) or 'rope_freqs.weight'}) are lost when "
+            "transformers reads a GGUF file",
+            where=str(path),
+            hint="Use the checkpoint that it was made of: config.json and safetensors.",
+        )
+    try:
+        return AutoConfig.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _unreadable(path, error) from None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read all tensors, under the names of transformers, in float32.
+
+    Raises
+    ------
+    CheckpointError
+        If the file lacks a tensor of the model, or has one that the model does not have.
+    """
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
+            model, report = AutoModelForCausalLM.from_pretrained(
+                path.parent,
+                gguf_file=path.name,
+                dtype=torch.float32,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise _unreadable(path, error) from None
+    tied = set(model.all_tied_weights_keys)
+    tensors = {name: t for name, t in model.state_dict().items() if name not in tied}
+    missing = sorted(set(report["missing_keys"]) - tied)
+    if missing:
+        raise CheckpointError(f"has no tensor {missing[0]!r}", where=str(path))
+    names, _ = _contents(path)
+    if len(names) != len(tensors):
+        raise CheckpointError(
+            f"has {len(names)} tensors, and a {model.config.model_type!r} model of transformers "
+            f"has {len(tensors)}",
+            where=str(path),
+            hint="Use the checkpoint that it was made of: config.json and safetensors.",
+        )
+    return tensors
+
+
+def _contents(path: Path) -> tuple[list[str], list[str]]:
+    """Return the names of tensors and the keys of metadata."""
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(path)
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise _unreadable(path, error) from None
+    return [tensor.name for tensor in reader.tensors], list(reader.fields)
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return CheckpointError(
+        f"is not a GGUF file that transformers can read: {first}", where=str(path)
+    )

@@ -1,0 +1,91 @@
+"""Rotary position embedding (Su et al. 2021, arXiv 2104.09864), for the architectures that use it.
+
+Frequencies follow transformers, whose own functions give them for all types but the default one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from cntbench.errors import CheckpointError, nearest
+
+#: Types whose angles depend on the position alone, not on the length of the prompt.
+TYPES = ("default", "linear", "llama3", "yarn")
+
+
+def check_rotary(config: Any) -> None:
+    """Raise a `CheckpointError` if angles are of a type that is not computed here."""
+    kind = config.rope_parameters["rope_type"]
+    if kind not in TYPES:
+        raise CheckpointError(
+            f"rotary embedding of type {kind!r} is not supported", hint=nearest(kind, TYPES)
+        )
+
+
+class Rotary:
+    """Turns the first dims of queries and keys by angles that depend on the position.
+
+    The model turns dims i and i + n/2 of its first n together. Here such pairs stand side by side
+    (which changes no inner product of queries with keys), so that turning is one product of
+    complex numbers; the other dims are turned by 0.
+
+    Parameters
+    ----------
+    config
+        A config with ``rope_parameters`` that `check_rotary` has seen.
+    width
+        Of a head.
+    rotated
+        How many of its dims are turned.
+    like
+        Any of the model's weights: the angles' cosines are rounded to its type.
+    """
+
+    def __init__(self, config: Any, width: int, rotated: int, like: Tensor) -> None:
+        self.width = width
+        parameters = config.rope_parameters
+        if parameters["rope_type"] == "default":
+            exponent = torch.arange(0, rotated, 2, dtype=torch.int64).float() / rotated
+            frequency, length = 1.0 / parameters["rope_theta"] ** exponent, 1.0
+        else:
+            frequency, length = ROPE_INIT_FUNCTIONS[parameters["rope_type"]](config, device=None)
+        self.pairs = len(frequency)
+        angle = torch.outer(torch.arange(config.max_position_embeddings).float(), frequency)
+        still = (0, (width + 1) // 2 - self.pairs)
+        # As real numbers, rounded to the model's type, as transformers does.
+        cosine = F.pad((angle.cos() * length).to(like), still, value=1.0)
+        sine = F.pad((angle.sin() * length).to(like), still)
+        #: Dims ``position, pair``.
+        self.turn = torch.view_as_complex(torch.stack([cosine, sine], dim=-1))
+
+    def arranged(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Return the rows of one map to queries, keys and values, with pairs side by side.
+
+        Takes the rows of each, dims ``head, width, …``.
+        """
+        parts = self._paired(query), self._paired(key), value
+        together = torch.cat([part.flatten(0, 1) for part in parts])
+        # Complex numbers want an even number of real ones in a row.
+        return torch.cat([together, value.new_zeros((len(together) % 2, *value.shape[2:]))])
+
+    def _paired(self, rows: Tensor) -> Tensor:
+        """Reorder a head's width; an odd one is padded."""
+        first = torch.arange(self.pairs)
+        rest = torch.arange(2 * self.pairs, self.width)
+        order = torch.cat([torch.stack([first, first + self.pairs], dim=1).flatten(), rest])
+        missing = rows.new_zeros((len(rows), self.width % 2, *rows.shape[2:]))
+        return torch.cat([rows[:, order], missing], dim=1)
+
+    def __call__(self, vectors: Tensor, positions: Tensor | None) -> None:
+        """Turn ``run, prompt, position, component, width``, in place.
+
+        Takes their positions, dims ``prompt, position``; None for all from the first on.
+        """
+        turn = self.turn[: vectors.shape[-3]] if positions is None else self.turn[positions]
+        turn = turn.unsqueeze(-2).expand(*turn.shape[:-1], vectors.shape[-2], -1).contiguous()
+        torch.view_as_complex(vectors.unflatten(-1, (-1, 2))).mul_(turn)

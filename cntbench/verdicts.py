@@ -1,0 +1,185 @@
+"""Phases and claims of a result: worked out cell by cell on several processes, kept in its file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+import cntbench
+from cntbench.dynamics.alignment import align
+from cntbench.dynamics.claim import Claim
+from cntbench.dynamics.claims import examine, judge
+from cntbench.dynamics.film import film_of
+from cntbench.dynamics.phases import find_phases
+from cntbench.dynamics.verdict_groups import Judged, claim_group, phase_group
+from cntbench.errors import CntbenchError
+from cntbench.models.trajectory import Progress
+from cntbench.processes import each
+from cntbench.prompts import seed_sequence
+from cntbench.specs import as_dict
+from cntbench.storage import content_checksum, open_results, write_results
+
+#: Attribute that says what phases and claims were made of.
+MADE_OF = "made_of_sha256"
+#: Variables of the root that films are made of.
+_OF_FILMS = ["influence", "influence_se", "readout_value", "readout_se", "status"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One task by one ablation, and the claims that are tested on it."""
+
+    place: tuple[int, int]
+    cell: xr.Dataset
+    untrained: xr.Dataset | None
+    claims: tuple[Claim, ...]
+    seed: int
+    draws: int
+
+    def work(self) -> Judged:
+        """Return the cell's phases and verdicts."""
+        film = film_of(self.cell, self.untrained)
+        labels = [str(self.cell[dim].item()) for dim in ("task", "ablation")]
+        rng = np.random.default_rng(seed_sequence(self.seed, *labels, "phases"))
+        phases = find_phases(film, rng, self.draws)
+        found = examine(film, self.claims, seed=self.seed, labels=labels, draws=self.draws)
+        return Judged(
+            place=self.place,
+            step=film.step,
+            usable=np.flatnonzero(self.cell["status"].values == "ok"),
+            phases=phases,
+            alignment=align(film, phases),
+            found=found,
+            verdicts=judge(self.claims, found),
+        )
+
+
+def verdicts(
+    root: xr.Dataset,
+    untrained: xr.Dataset | None,
+    claims: Sequence[Claim],
+    *,
+    seed: int,
+    draws: int,
+    jobs: int,
+    progress: Progress,
+    earlier: xr.DataTree | None = None,
+) -> dict[str, xr.Dataset]:
+    """Return the groups ``phases`` and ``claims``.
+
+    Parameters
+    ----------
+    root
+        The film.
+    untrained
+        Influence in untrained models, dims ``task, ablation, seed, source, target``.
+    claims
+        What is tested.
+    seed, draws
+        Of the null models.
+    jobs
+        Processes.
+    progress
+        Told about every cell.
+    earlier
+        A result whose groups are taken over if they were made of the same.
+    """
+    made_of = _checksum(root, untrained, claims, seed, draws)
+    kept = {} if earlier is None else {n: earlier.children.get(n) for n in ("phases", "claims")}
+    if kept and all(group and group.attrs.get(MADE_OF) == made_of for group in kept.values()):
+        return {name: group.to_dataset(inherit=False) for name, group in kept.items() if group}
+    parts = [
+        Part(
+            place=(i, j),
+            cell=root[_OF_FILMS].isel(task=i, ablation=j),
+            untrained=None if untrained is None else untrained.isel(task=i, ablation=j),
+            claims=tuple(claims),
+            seed=seed,
+            draws=draws,
+        )
+        for i, j in np.ndindex(root.sizes["task"], root.sizes["ablation"])
+    ]
+    judged: list[Judged] = []
+    progress("phases and claims", 0, len(parts))
+    for one in each(Part.work, parts, jobs=jobs):
+        judged.append(one)
+        progress("phases and claims", len(judged), len(parts))
+    groups = {"phases": phase_group(root, judged), "claims": claim_group(root, claims, judged)}
+    for group in groups.values():
+        group.attrs |= {"draws": draws, "seed": seed, MADE_OF: made_of}
+    return groups
+
+
+def distinct_files(paths: Sequence[Path]) -> Sequence[Path]:
+    """Return result files; an error if one is named twice, which would count it twice."""
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        if path.resolve() in seen:
+            raise CntbenchError("stands twice", where=str(path), hint="Name each file once.")
+        seen[path.resolve()] = path
+    return paths
+
+
+def add_verdicts(
+    path: Path, claims: Sequence[Claim], *, draws: int, jobs: int, progress: Progress
+) -> xr.DataTree:
+    """Test claims on a result file and keep phases and verdicts in it.
+
+    The file is written anew, whole or not at all; what was found before is replaced.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be read or written.
+    CntbenchError
+        If no checkpoint of it was measured.
+    """
+    tree = open_results(path)
+    root = tree.to_dataset(inherit=False)
+    if not (root["status"] == "ok").any():
+        raise CntbenchError("has no checkpoint that was measured", where=str(path))
+    untrained = tree.children.get("untrained")
+    groups = verdicts(
+        root,
+        None if untrained is None else untrained.to_dataset(inherit=True),
+        claims,
+        seed=int(root.attrs.get("seed", 0)),
+        draws=draws,
+        jobs=jobs,
+        progress=progress,
+        earlier=tree,
+    )
+    others = {
+        name: group.to_dataset(inherit=False)
+        for name, group in tree.children.items()
+        if name not in groups
+    }
+    found = xr.DataTree.from_dict({"/": root, **others, **groups})
+    write_results(found, path)
+    return found
+
+
+def _checksum(
+    root: xr.Dataset,
+    untrained: xr.Dataset | None,
+    claims: Sequence[Claim],
+    seed: int,
+    draws: int,
+) -> str:
+    """Return the SHA-256 of all that phases and verdicts depend on: numbers, specs and code."""
+    digest = hashlib.sha256()
+    tree = xr.DataTree.from_dict({"/": root, **({} if untrained is None else {"u": untrained})})
+    specs = [[claim.name, as_dict(claim.spec)] for claim in claims]
+    digest.update(f"{content_checksum(tree)} {seed} {draws} {np.__version__}".encode())
+    digest.update(json.dumps(specs, sort_keys=True).encode())
+    package = Path(cntbench.__path__[0])
+    for room in ("dynamics", "metrics"):
+        for path in sorted((package / room).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

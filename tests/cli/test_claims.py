@@ -1,0 +1,149 @@
+"""cntbench claims: what users type, what they see, and what stands in the file afterwards."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from support.films import random_film
+from support.trajectories import run_cli, write_trajectory
+
+from cntbench.storage import open_results, write_results
+
+NAMES = [f"step{8 * i}" for i in range(26)]
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Run a command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: run_cli(monkeypatch, capsys, *arguments)
+
+
+@pytest.fixture
+def result(tmp_path):
+    """Write a random film and return its path."""
+
+    def written(name="results.nc", change=lambda film: film, **options):
+        path = tmp_path / name
+        write_results(xr.DataTree(change(random_film(names=NAMES, **options))), path)
+        return path
+
+    return written
+
+
+OPTIONS = ["--draws", 19, "-j", 1]
+
+
+def test_one_file_is_judged_and_keeps_its_verdicts(cli, result):
+    path = result()
+    code, out, err = cli("claims", path, *OPTIONS)
+    assert (code, err) == (0, "")
+    for part in (
+        "✓ supported, ✗ not supported, ? inconclusive; by zero, mean",
+        "spreader_hierarchy: Late in training, spreaders have an order that is held",
+        "arXiv:2509.15269",
+        "needs 40 checkpoints, has 26: induction zero, induction mean",
+        "corrected for the number of claims",
+    ):
+        assert part in out.replace("\n", " ")
+    group = open_results(path)["claims"].to_dataset()
+    assert group.sizes["claim"] == 5
+    assert (group["verdict"] == "not supported").any()  # random films have no memory
+    assert cli("claims", path, *OPTIONS)[1] == out
+
+
+def test_no_line_of_the_tables_is_too_long(cli, result):
+    paths = [result(f"{seed}.nc", seed=seed, tasks=("counterfactual_repeat",)) for seed in (0, 1)]
+    for arguments in (paths[:1], paths):
+        out = cli("claims", *arguments, *OPTIONS)[1]
+        rows = [line for line in out.splitlines() if "inconclusive" in line or "─" in line]
+        assert rows
+        assert max(map(len, rows)) <= 100
+        assert "…  " not in out  # nothing is cut
+
+
+def test_several_files_are_pooled_and_the_spread_is_shown(cli, result):
+    paths = [result(f"{seed}.nc", seed=seed) for seed in range(3)]
+    code, out, err = cli("claims", *paths, *OPTIONS, "--claims", "spreader_hierarchy")
+    assert (code, err) == (0, "")
+    assert "files" in out
+    assert "0/3, " in out
+    assert "three_phases" not in out
+    for path in paths:
+        assert list(open_results(path)["claims"]["claim"].values) == ["spreader_hierarchy"]
+
+
+def test_checkpoints_that_are_left_out_are_named(cli, result):
+    def gappy(film):
+        film["status"][:, :, [3, 4]] = "failed"
+        film["status_reason"][:, :, [3, 4]] = "no luck"
+        film["influence"][:, :, [3, 4]] = np.nan
+        film["status"][:, :, 9] = "duplicate"
+        return film
+
+    path = result(change=gappy)
+    code, out, _ = cli("claims", path, *OPTIONS)
+    assert code == 0
+    said = out.replace("\n", "")
+    assert f"{path.name}: left out, failed: step24, step32" in said
+    assert f"{path.name}: left out, duplicate: step72" in said
+    assert "needs 24 checkpoints, has 23" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["none.nc"], ["none.nc: no such file"]),
+        (["results.nc", "--claims", "tree_phases"], ["unknown claim", "'three_phases'"]),
+        (["results.nc", "--claims", ","], ["no claims are named", "three_phases"]),
+        (["results.nc", "results.nc"], ["results.nc: stands twice"]),
+        (["results.nc", "--specs", "nowhere"], ["nowhere: is not a folder of specs"]),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(cli, result, arguments, says):
+    path = result()
+    before = path.read_bytes()
+    code, out, err = cli("claims", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    for part in says:
+        assert part in err
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_file_is_refused(cli, result):
+    path = result()
+    path.write_bytes(path.read_bytes()[:5000])
+    code, _, err = cli("claims", path)
+    assert code == 2
+    assert "truncated" in err
+
+
+def test_a_run_ends_with_the_claims_and_show_prints_them(cli, tmp_path):
+    folder = write_trajectory(tmp_path / "checkpoints")
+    study = ["--trajectory", f"dir:{folder}", "--tasks", "induction", "--prompts", 2]
+    code, ran, err = cli("run", *study, "-j", 1)
+    assert (code, err) == (0, "")
+    tables = ran.index("Strongest sources and targets")
+    assert tables < ran.index("Claims: ✓ supported") < ran.index("Measured 3 checkpoints")
+    assert "needs 40 checkpoints, has 3" in ran
+    path = tmp_path / "runs" / "nano" / "results.nc"
+    assert {"phases", "claims"} <= set(open_results(path).children)
+    shown = cli("show", path)[1]
+    assert "Claims: ✓ supported" in shown
+    assert shown.strip() in ran
+    # And again: the verdicts of the run are those of the command.
+    before = open_results(path)
+    assert cli("claims", path, "-j", 1)[0] == 0
+    xr.testing.assert_identical(
+        open_results(path)["claims"].to_dataset(), before["claims"].to_dataset()
+    )
+
+
+def test_claims_and_statistics_are_listed(cli):
+    for kind, name in (("claims", "three_phases v1"), ("statistics", "rank_stability")):
+        code, out, err = cli("list", kind)
+        assert (code, err) == (0, "")
+        assert f"\n{name}  " in f"\n{out}"

@@ -1,0 +1,57 @@
+"""Claims are rarely supported where they are not true, and often where they are.
+
+The tables of docs/claims.md: ``pytest -n 0 -s -m slow tests/property/test_claims_calibration.py``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy import stats
+from support.calibration import FILMS, NULLS, TRUE, Rate, distances, rates, table
+
+pytestmark = pytest.mark.slow
+
+
+@cache
+def measured(null: bool) -> list[Rate]:
+    """All rates, measured once."""
+    found = rates(NULLS) if null else rates(TRUE, films=20, checkpoints=143, draws=199)
+    print(f"\n\n{table(found)}")
+    return found
+
+
+@pytest.mark.parametrize(("kind", "claim"), [(k, c) for k, names in NULLS.items() for c in names])
+def test_false_positives_are_at_most_nominal(kind, claim):
+    rate = next(one for one in measured(null=True) if (one.kind, one.claim) == (kind, claim))
+    assert rate.films == FILMS
+    # More rejections than this have a chance of 1 % if the rate is the nominal one.
+    assert rate.rejected <= stats.binom.isf(0.01, rate.films, 0.05)
+    assert rate.supported <= rate.rejected
+
+
+@pytest.mark.parametrize(
+    ("kind", "claim", "least"),
+    [
+        ("planted", "spreader_hierarchy", 0.95),
+        ("planted", "gatherers_reconfigure", 0.9),
+        ("planted", "gatherers_less_stable", 0.5),
+        ("phased", "three_phases", 0.8),
+    ],
+)
+def test_what_is_planted_is_found(kind, claim, least):
+    rate = next(one for one in measured(null=False) if (one.kind, one.claim) == (kind, claim))
+    assert rate.rejected / rate.films >= least
+
+
+@pytest.mark.parametrize(("checkpoints", "least"), [(40, 0.75), (143, 0.95)])
+def test_the_emergence_is_found_within_two_checkpoints(checkpoints, least):
+    found = np.array(distances(films=100, checkpoints=checkpoints))
+    near = (found <= 2).mean()
+    print(
+        f"\n{checkpoints} checkpoints: phases in {np.isfinite(found).mean():.2f} of the films, "
+        f"the emergence within two checkpoints of a boundary in {near:.2f}"
+    )
+    assert near >= least

@@ -1,0 +1,158 @@
+"""Where transformers keeps the parts of a model, by architecture: for oracles and surgery.
+
+Weights come as views: writing to them changes the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from cntbench.specs import READERS
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A module that makes queries, keys or values.
+
+    Parameters
+    ----------
+    module
+        The module.
+    readers
+        What it makes.
+    dims
+        Its outputs, cut into dims of which the last but one tells ``readers`` apart.
+    """
+
+    module: nn.Module
+    readers: tuple[str, ...]
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer.
+
+    Parameters
+    ----------
+    attention, mlp
+        The modules that write to the stream.
+    output
+        The module that is given z.
+    attention_norm, mlp_norm
+        What attention and MLP read through.
+    projections
+        What makes queries, keys and values.
+    heads
+        By reader, views of its weights and of its biases, dims ``head, width, …``.
+    weight
+        W_O, dims ``head, width, hidden``.
+    inner, outer
+        The maps of the MLP to and from hidden units.
+    """
+
+    attention: nn.Module
+    mlp: nn.Module
+    output: nn.Module
+    attention_norm: nn.Module
+    mlp_norm: nn.Module
+    projections: tuple[Projection, ...]
+    heads: dict[str, list[Tensor]]
+    weight: Tensor
+    inner: tuple[nn.Module, ...]
+    outer: nn.Module
+
+
+class Anatomy:
+    """A model of any supported architecture, and where its parts are."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        config, base = model.config, model.base_model
+        self.n_heads = config.num_attention_heads
+        self.width = getattr(config, "head_dim", None) or config.hidden_size // self.n_heads
+        self.n_keys = getattr(config, "num_key_value_heads", None) or self.n_heads
+        self.parallel = getattr(config, "use_parallel_residual", False)
+        self.embedding = model.get_input_embeddings()
+        if config.model_type == "gpt_neox":
+            self.final_norm, blocks, make = base.final_layer_norm, base.layers, self._gpt_neox
+        elif config.model_type == "gpt2":
+            self.final_norm, blocks, make = base.ln_f, base.h, self._gpt2
+        else:
+            self.final_norm, blocks, make = base.norm, base.layers, self._llama
+        self.layers = [make(block) for block in blocks]
+
+    def _gpt_neox(self, block: nn.Module) -> Layer:
+        fused, dense = block.attention.query_key_value, block.attention.dense
+        dims = (self.n_heads, 3, self.width)
+        return Layer(
+            attention=block.attention,
+            mlp=block.mlp,
+            output=dense,
+            attention_norm=block.input_layernorm,
+            mlp_norm=block.post_attention_layernorm,
+            projections=(Projection(fused, READERS, dims),),
+            heads={
+                reader: [part.unflatten(0, dims)[:, i] for part in parts(fused)]
+                for i, reader in enumerate(READERS)
+            },
+            weight=dense.weight.mT.unflatten(0, (self.n_heads, -1)),
+            inner=(block.mlp.dense_h_to_4h,),
+            outer=block.mlp.dense_4h_to_h,
+        )
+
+    def _gpt2(self, block: nn.Module) -> Layer:
+        fused, dense = block.attn.c_attn, block.attn.c_proj
+        dims = (3, self.n_heads, self.width)
+        return Layer(
+            attention=block.attn,
+            mlp=block.mlp,
+            output=dense,
+            attention_norm=block.ln_1,
+            mlp_norm=block.ln_2,
+            projections=(Projection(fused, READERS, (3, self.n_heads * self.width)),),
+            heads={
+                reader: [fused.weight.mT.unflatten(0, dims)[i], fused.bias.unflatten(0, dims)[i]]
+                for i, reader in enumerate(READERS)
+            },
+            weight=dense.weight.unflatten(0, (self.n_heads, -1)),
+            inner=(block.mlp.c_fc,),
+            outer=block.mlp.c_proj,
+        )
+
+    def _llama(self, block: nn.Module) -> Layer:
+        attention, mlp = block.self_attn, block.mlp
+        modules = dict(
+            zip(READERS, (attention.q_proj, attention.k_proj, attention.v_proj), strict=True)
+        )
+        return Layer(
+            attention=attention,
+            mlp=mlp,
+            output=attention.o_proj,
+            attention_norm=block.input_layernorm,
+            mlp_norm=block.post_attention_layernorm,
+            projections=tuple(Projection(m, (r,), (1, -1)) for r, m in modules.items()),
+            heads={
+                reader: [part.unflatten(0, (-1, self.width)) for part in parts(module)]
+                for reader, module in modules.items()
+            },
+            weight=attention.o_proj.weight.mT.unflatten(0, (self.n_heads, -1)),
+            inner=(mlp.gate_proj, mlp.up_proj),
+            outer=mlp.down_proj,
+        )
+
+
+def parts(module: nn.Module) -> list[Tensor]:
+    """Return the weight of a module, and its bias if it has one."""
+    return list(module.parameters())
+
+
+@torch.no_grad()
+def silence(*modules: nn.Module, bias: bool = True) -> None:
+    """Set the weights of modules to zero, and their biases too unless told otherwise."""
+    for module in modules:
+        for part in parts(module) if bias else [module.weight]:
+            part.zero_()

@@ -1,0 +1,61 @@
+"""The order of components by strength: who is compared with whom, and how far an order lasts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cntbench.dynamics.orders import compare, groups, kendall, pairs, stability, strengths
+from cntbench.dynamics.simulated import planted, template
+
+
+@pytest.mark.parametrize("role", ["spreader", "gatherer"])
+@pytest.mark.parametrize("among", ["all", "peers"])
+def test_pairs_are_of_those_that_have_the_role_and_of_peers_if_asked(role, among):
+    film = template(layers=3, heads=3)
+    able = film.feasible.any(axis=1 if role == "spreader" else 0)
+    expected = [
+        [i, j]
+        for i in range(len(able))
+        for j in range(i + 1, len(able))
+        if able[i]
+        and able[j]
+        and (
+            among == "all"
+            or (
+                film.layer[i] == film.layer[j]
+                and film.names[i].endswith("MLP") == film.names[j].endswith("MLP")
+            )
+        )
+    ]
+    np.testing.assert_array_equal(pairs(film, role, among), expected)
+
+
+def test_both_roles_have_as_many_peers():
+    film = template(layers=4, heads=3)
+    assert len(pairs(film, "spreader", "peers")) == len(pairs(film, "gatherer", "peers")) == 9
+
+
+def test_stability_is_kendalls_tau():
+    film = planted(np.random.default_rng(0), base=template(checkpoints=12)).film
+    received = strengths(film, "gatherer")[:, film.feasible.any(axis=0)]
+    expected = [
+        stats.kendalltau(a, b).statistic for a, b in zip(received[:-3], received[3:], strict=True)
+    ]
+    np.testing.assert_allclose(stability(film, "gatherer", "all", 3), expected)
+
+
+def test_ties_are_no_order():
+    signs = compare(np.array([[1.0, 1.0 + 1e-12, 2.0]]), np.array([[0, 1], [0, 2]]))
+    np.testing.assert_array_equal(signs, [[0, -1]])
+
+
+def test_without_pairs_there_is_no_stability():
+    assert np.isnan(kendall(np.empty((5, 0)), 2)).all()
+    assert len(kendall(np.empty((5, 0)), 7)) == 0
+
+
+def test_peers_share_layer_and_kind():
+    film = template(layers=2, heads=2)
+    np.testing.assert_array_equal(groups(film), [0, 0, 1, 2, 2, 3])

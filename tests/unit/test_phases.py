@@ -1,0 +1,224 @@
+"""Phases: change points that are there, none where there are none, names by their criteria."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cntbench.dynamics.alignment import align
+from cntbench.dynamics.naming import NAMES, concentration, name_phases, settled
+from cntbench.dynamics.phases import Phases, find_phases
+from cntbench.dynamics.segments import (
+    PRICE,
+    curve,
+    means,
+    most,
+    segment,
+    shortest,
+    surrogates,
+)
+from cntbench.dynamics.simulated import frozen, phased, planted, template
+from cntbench.dynamics.trajectory import FEATURES, standardised, trajectory
+from cntbench.specs import READOUTS
+
+
+def noise(seed: int, count: int = 40) -> np.ndarray:
+    return standardised(np.random.default_rng(seed).standard_normal((count, 5)))
+
+
+@given(seed=st.integers(0, 1000), count=st.integers(15, 24))
+def test_segments_are_the_best_of_all(seed, count):
+    features = noise(seed, count)
+    found, least = segment(features), shortest(count)
+    for k, changes in enumerate(found.changes, 1):
+        allowed = [
+            at
+            for at in combinations(range(least, count - least + 1), k)
+            if (np.diff([0, *at, count]) >= least).all()
+        ]
+        explained = [np.square(means(features, at)).sum() for at in allowed]
+        assert np.square(means(features, changes)).sum() == pytest.approx(max(explained))
+
+
+def test_the_advantage_is_over_the_polynomial_of_as_many_parameters():
+    features = noise(3)
+    found = segment(features)
+    for k, changes in enumerate(found.changes, 1):
+        powers = np.vander(np.linspace(-1, 1, len(features)), 2 * k + 1)
+        fit = powers @ np.linalg.lstsq(powers, features, rcond=None)[0]
+        np.testing.assert_allclose(curve(features, 2 * k), fit, atol=1e-8)
+        residual = [np.square(features - of).sum() for of in (fit, means(features, changes))]
+        expected = (residual[0] - residual[1]) / np.square(features).sum() - PRICE * k
+        assert found.advantage[k - 1] == pytest.approx(expected)
+
+
+def test_a_line_has_no_advantage_for_segments_and_a_step_has():
+    line = standardised(np.linspace(0, 1, 60)[:, None] * np.ones(5))
+    assert (segment(line).advantage < 0).all()
+    step = standardised((np.arange(60) >= 25)[:, None] * np.ones(5))
+    found = segment(step)
+    assert found.changes[0] == (25,)
+    assert found.advantage.argmax() == 0
+    assert found.advantage[0] > 0.1
+
+
+def test_surrogates_keep_what_they_should():
+    rng = np.random.default_rng(0)
+    walk = np.zeros((400, 2))
+    shocks = rng.standard_normal((400, 2)) @ np.array([[1, 0.8], [0, 0.6]])
+    for at in range(1, 400):
+        walk[at] = np.array([0.9, 0.3]) * walk[at - 1] + shocks[at]
+    drawn = surrogates(standardised(walk), rng, 300)
+    assert drawn.shape == (300, 400, 2)
+    np.testing.assert_allclose(drawn.mean(axis=1), 0, atol=1e-9)
+    np.testing.assert_allclose(drawn.std(axis=1), 1)
+    lagged = (drawn[:, 1:] * drawn[:, :-1]).mean(axis=(0, 1))
+    np.testing.assert_allclose(lagged, [0.9, 0.3], atol=0.08)
+    steps = np.diff(drawn, axis=1)
+    between = np.corrcoef(steps.reshape(-1, 2).T)[0, 1]
+    assert between == pytest.approx(np.corrcoef(np.diff(walk, axis=0).T)[0, 1], abs=0.08)
+
+
+def test_surrogates_of_what_does_not_vary_do_not():
+    features = noise(0)
+    features[:, 2] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = surrogates(features, np.random.default_rng(0), 10)
+    assert (drawn[..., 2] == 0).all()
+    assert np.isfinite(drawn).all()
+
+
+def test_how_many_phases_a_film_has_room_for():
+    assert [most(count) for count in (4, 10, 16, 25, 40, 143)] == [0, 1, 2, 4, 4, 4]
+
+
+def test_planted_phases_are_found():
+    film = phased(np.random.default_rng(5), base=template(checkpoints=143))
+    found = find_phases(film, np.random.default_rng(0), 99)
+    assert found.count == 3
+    assert found.p_value <= 0.05
+    # What is learnt in the film rises from each phase to the next.
+    jumps = np.argsort(-np.abs(np.diff(film.readout("logit_difference"))))[:2] + 1
+    assert np.abs(np.sort(jumps) - found.boundaries).max() <= 2
+    assert (found.lower <= found.boundaries).all()
+    assert (found.boundaries <= found.upper).all()
+
+
+def test_a_film_without_phases_has_none_and_says_how_sure():
+    found = find_phases(frozen(np.random.default_rng(0)), np.random.default_rng(0), 99)
+    assert found.count == 1
+    assert found.names == ("",)
+    assert 0.05 < found.p_value <= 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 15])
+def test_a_film_that_is_too_short_has_no_phases(count):
+    film = planted(np.random.default_rng(0), base=template(checkpoints=40)).film
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = find_phases(film.take(slice(count)), np.random.default_rng(0), 9)
+    assert (found.count, found.names) == (1, ("",))
+    assert np.isnan(found.p_value)
+    assert found.features.shape == (count, len(FEATURES))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_a_film_of_equal_graphs_has_no_phases_and_no_warnings(weight):
+    base = template(checkpoints=30)
+    film = base.with_weights(np.where(np.isnan(base.weights), np.nan, weight))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = find_phases(film, np.random.default_rng(0), 9)
+    assert found.count == 1
+    assert (found.features == 0).all()
+
+
+def test_the_trajectory_is_of_the_neighbours():
+    film = planted(np.random.default_rng(0), base=template(checkpoints=20)).film
+    features = trajectory(film)
+    np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-12)
+    # Spreaders keep their order in this film.
+    np.testing.assert_allclose(features.std(axis=0), [1, 1, 0, 1, 1])
+    # Time runs both ways alike.
+    np.testing.assert_allclose(trajectory(film.take(slice(None, None, -1))), features[::-1])
+
+
+def course(**of: list[float]) -> np.ndarray:
+    """Features that are constant in phases of ten checkpoints, their values standardised or not."""
+    length = len(next(iter(of.values()))) * 10
+    features = np.zeros((length, len(FEATURES)))
+    for place, name in enumerate(FEATURES):
+        features[:, place] = np.repeat(of.get(name, [0.0] * (length // 10)), 10)
+    return features
+
+
+STABLE = {"spreader_stability": [-1.0, 0.1, 1.0], "gatherer_stability": [-1.0, 0.1, 1.0]}
+
+
+@pytest.mark.parametrize(
+    ("of", "expected"),
+    [
+        (
+            {"turnover": [1.0, -0.1, -1.0], "concentration": [-1.0, 0.0, 1.0], **STABLE},
+            NAMES,
+        ),
+        # The other way round: it ends in what it should begin with, and that comes too late.
+        (
+            {"turnover": [-1.0, 0.1, 1.0], **{k: v[::-1] for k, v in STABLE.items()}},
+            ("refinement", "", ""),
+        ),
+        # More settled, but not more concentrated.
+        ({"turnover": [1.0, 0.0, -1.0], **STABLE}, ("exploration", "", "refinement")),
+        ({"concentration": [-1.0, 0.0, 1.0]}, ("", "", "")),
+    ],
+)
+def test_names_follow_their_criteria(of, expected):
+    assert name_phases(course(**of), (10, 20)) == expected
+
+
+def test_a_phase_that_still_changes_is_no_refinement():
+    features = course(turnover=[1.0, -1.0])
+    features[10:, list(FEATURES).index("concentration")] = np.linspace(-1, 1, 10)
+    assert name_phases(features, (10,)) == ("exploration", "")
+
+
+def test_settled_is_the_mean_of_three():
+    features = noise(1)
+    columns = dict(zip(FEATURES, features.T, strict=True))
+    expected = (
+        columns["spreader_stability"] + columns["gatherer_stability"] - columns["turnover"]
+    ) / 3
+    np.testing.assert_allclose(settled(features), expected)
+    np.testing.assert_array_equal(concentration(features), columns["concentration"])
+
+
+def phases_at(*boundaries: int) -> Phases:
+    at = np.array(boundaries, dtype=np.int64)
+    return Phases(at, at, at, ("",) * (len(at) + 1), np.empty(0), np.nan, np.empty((0, 5)))
+
+
+def test_boundaries_are_held_against_the_readouts_steepest_change():
+    base = template(checkpoints=100, spacing=10)
+    readouts = np.zeros_like(base.readouts)
+    readouts[READOUTS.index("accuracy"), 50:] = 1
+    readouts[READOUTS.index("cross_entropy")] = np.nan
+    found = align(replace(base, readouts=readouts), phases_at(30, 52))
+    place = READOUTS.index("accuracy")
+    middle = found["readout_step"][place]
+    assert 450 <= middle <= 500
+    np.testing.assert_allclose(
+        found["readout_distance"][place], np.array([29.5, 51.5]) - middle / 10
+    )
+    for name in ("cross_entropy", "logit_difference"):
+        assert np.isnan(found["readout_step"][READOUTS.index(name)])
+    nearest = np.abs(found["readout_distance"][place]).min()
+    near = [min(abs(at - 29.5), abs(at - 51.5)) <= nearest for at in range(100)]
+    assert found["readout_chance"][place] == np.mean(near)
+    assert np.isnan(align(replace(base, readouts=readouts), phases_at())["readout_chance"]).all()

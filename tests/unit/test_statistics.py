@@ -1,0 +1,367 @@
+"""The statistics of claims: their values on films whose answer is known, and their null models."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cntbench.dynamics.film import Film
+from cntbench.dynamics.junctures import juncture, window
+from cntbench.dynamics.nulls import layer_pairs, time_order
+from cntbench.dynamics.orders import stability
+from cntbench.dynamics.resampling import block_interval, flipped_means, null_interval
+from cntbench.dynamics.simulated import (
+    exponential,
+    frozen,
+    layers_only,
+    phased,
+    planted,
+    template,
+    wandering,
+)
+from cntbench.dynamics.statistics import (
+    distinct_phases,
+    juncture_contrast,
+    memory,
+    phase_course,
+    rank_stability,
+    stability_gap,
+    tail_weight,
+)
+from cntbench.dynamics.statistics._base import Statistic
+from cntbench.dynamics.undefined import Undefined
+from cntbench.plugins import room
+from cntbench.specs import READOUTS
+
+STATISTICS = [
+    memory.Parameters(),
+    rank_stability.Parameters(role="spreader", among="peers", lag=0.125),
+    rank_stability.Parameters(role="gatherer", among="all", lag=0.25, last=1.0),
+    stability_gap.Parameters(lag=0.03),
+    juncture_contrast.Parameters(readout="cross_entropy", among="peers"),
+    tail_weight.Parameters(within="all"),
+    tail_weight.Parameters(within="peers", last=0.5),
+    distinct_phases.Parameters(phases=3),
+    phase_course.Parameters(phases=3),
+]
+every_statistic = pytest.mark.parametrize("statistic", STATISTICS, ids=repr)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def film(seed: int = 0, checkpoints: int = 60) -> Film:
+    return planted(rng(seed), base=template(checkpoints=checkpoints), duration=8).film
+
+
+def value(statistic: Statistic, of: Film) -> float:
+    return float(statistic.series(of).mean())
+
+
+def test_every_statistic_is_tried():
+    assert {type(one).__module__.rsplit(".", 1)[1] for one in STATISTICS} == set(room("statistic"))
+
+
+@every_statistic
+def test_scaling_all_weights_changes_nothing(statistic):
+    one = film()
+    scaled = replace(one, weights=one.weights * 7, errors=one.errors * 7)
+    np.testing.assert_allclose(statistic.series(one), statistic.series(scaled), rtol=1e-6)
+
+
+@every_statistic
+def test_relabelling_peers_changes_nothing(statistic):
+    one = film()
+    order = np.arange(len(one.names))
+    order[:3] = 2, 0, 1  # heads of layer 0
+    order[5:7] = 6, 5  # and of layer 1
+    relabelled = replace(
+        one,
+        weights=one.weights[:, order][:, :, order],
+        errors=one.errors[:, order][:, :, order],
+        names=tuple(one.names[i] for i in order),
+    )
+    np.testing.assert_allclose(value(statistic, one), value(statistic, relabelled))
+
+
+@every_statistic
+def test_the_film_is_not_changed(statistic):
+    one = film()
+    before = one.weights.copy(), one.readouts.copy()
+    series = statistic.series(one)
+    for null in statistic.own_nulls:
+        statistic.draws(one, null, rng(), 5)
+    statistic.bounds(one, series, rng().standard_normal(50), rng())
+    np.testing.assert_array_equal(one.weights, before[0])
+    np.testing.assert_array_equal(one.readouts, before[1])
+
+
+@every_statistic
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_films_in_which_nothing_happens_are_answered_or_not_without_warnings(statistic, weight):
+    base = template(checkpoints=60)
+    nothing = base.with_weights(np.where(np.isnan(base.weights), np.nan, weight))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with contextlib.suppress(Undefined):
+            assert np.isfinite(value(statistic, nothing))
+
+
+@every_statistic
+def test_the_interval_holds_the_value(statistic):
+    one = film()
+    series = statistic.series(one)
+    drawn = (
+        statistic.draws(one, next(iter(statistic.own_nulls)), rng(), 99)
+        if statistic.own_nulls
+        else np.zeros(99)
+    )
+    low, high = statistic.bounds(one, series, drawn, rng())
+    assert low <= series.mean() <= high
+
+
+@every_statistic
+def test_draws_depend_on_the_seed_alone(statistic):
+    one = film()
+    for null in statistic.own_nulls:
+        first, again = (statistic.draws(one, null, rng(4), 9) for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+        assert len(first) == 9
+
+
+def test_memory_of_an_exchangeable_film_is_none_and_of_a_slow_one_is_nearly_all():
+    shuffled = frozen(rng(), template(checkpoints=60))
+    drawn = [
+        value(memory.Parameters(), shuffled.with_weights(time_order.draw(shuffled, rng(i))))
+        for i in range(50)
+    ]
+    assert abs(np.mean(drawn)) < 0.02
+    base = template(checkpoints=60)
+    slow = base.with_weights(base.weights + np.linspace(0.5, 1, 60)[:, None, None])
+    assert value(memory.Parameters(), slow) > 0.9
+
+
+def test_rank_stability_is_of_the_end_of_the_film():
+    one = film()
+    whole = rank_stability.Parameters(role="gatherer", among="peers", lag=0.125, last=1.0)
+    late = rank_stability.Parameters(role="gatherer", among="peers", lag=0.125, last=0.5)
+    expected = stability(one, "gatherer", "peers", 8)
+    np.testing.assert_array_equal(whole.series(one), expected)
+    np.testing.assert_array_equal(late.series(one), expected[30:])
+
+
+def test_layers_alone_give_no_stability_among_peers():
+    statistic = rank_stability.Parameters(role="spreader", among="peers", lag=0.125)
+    one = film()
+    drawn = [value(statistic, one.with_weights(layer_pairs.draw(one, rng(i)))) for i in range(50)]
+    assert abs(np.mean(drawn)) < 0.03
+    assert value(statistic, one) > 0.9
+
+
+def test_the_gap_turns_round_with_the_roles():
+    one = film()
+    statistic = stability_gap.Parameters(lag=0.03)
+    assert value(statistic, one) > 0.1
+    # Turned round, early layers become late ones.
+    turned = replace(
+        one,
+        weights=np.swapaxes(one.weights, 1, 2)[:, ::-1, ::-1],
+        names=one.names[::-1],
+        layer=one.layer.max() - one.layer[::-1],
+    )
+    assert value(statistic, turned) == pytest.approx(-value(statistic, one))
+
+
+def test_random_signs_have_no_mean_and_the_right_spread():
+    series = rng().standard_normal(120) + 3
+    drawn = flipped_means(series, 10, rng(), 4000)
+    sums = series.reshape(12, 10).sum(axis=1)
+    assert abs(drawn.mean()) < 0.1
+    assert drawn.std() == pytest.approx(np.sqrt((sums**2).sum()) / 120, rel=0.05)
+    assert np.abs(drawn).max() <= series.mean() + 1e-9
+
+
+def test_block_intervals_cover_the_mean_of_dependent_moments():
+    covered = 0
+    for seed in range(200):
+        shocks = rng(seed).standard_normal(250)
+        series = np.zeros(250)
+        for at in range(1, 250):
+            series[at] = 0.5 * series[at - 1] + shocks[at]
+        low, high = block_interval(series[50:], 14, rng(seed))
+        covered += low <= 0 <= high
+    assert covered >= stats.binom.ppf(0.001, 200, 0.9)
+
+
+def test_null_intervals_are_as_wide_as_the_null_distribution():
+    drawn = rng().gamma(2, size=20_000)
+    low, high = null_interval(10.0, drawn)
+    lower, upper = np.quantile(drawn - drawn.mean(), [0.025, 0.975])
+    assert (low, high) == pytest.approx((10 - upper, 10 - lower))
+
+
+def learning(start: int, stop: int, *, checkpoints: int = 100, error: float = 0.01) -> Film:
+    """A film whose cross-entropy falls from 4 to 1 between two checkpoints."""
+    base = template(checkpoints=checkpoints)
+    readouts, errors = base.readouts.copy(), base.readout_errors + error
+    place = READOUTS.index("cross_entropy")
+    readouts[place] = np.interp(np.arange(checkpoints), [start, stop], [4, 1])
+    return replace(base, readouts=readouts, readout_errors=errors)
+
+
+def test_the_juncture_is_where_a_readout_improves_most():
+    one = learning(40, 48)
+    assert window(one) == 8
+    assert juncture(one, "cross_entropy") == slice(40, 48)
+
+
+@pytest.mark.parametrize(
+    ("one", "says"),
+    [
+        (learning(0, 99), "its steepest improvement is 8% of its range"),
+        (learning(40, 48, error=1.0), "its steepest improvement is within its noise"),
+        (learning(40, 48).take(slice(60, None)), "cross_entropy has no learning juncture"),
+        (replace(learning(4, 8), readouts=-learning(4, 8).readouts), "0% of its range"),
+        (replace(learning(4, 8), readouts=np.nan * learning(4, 8).readouts), "is not defined"),
+    ],
+)
+def test_what_is_no_juncture_is_said(one, says):
+    with pytest.raises(Undefined, match=says):
+        juncture(one, "cross_entropy")
+
+
+def test_a_juncture_at_an_end_cannot_be_compared():
+    one = film(checkpoints=100)
+    statistic = juncture_contrast.Parameters(readout="cross_entropy", among="peers")
+    edge = replace(one, readouts=learning(2, 8).readouts, readout_errors=one.readout_errors)
+    with pytest.raises(Undefined, match="from step 0 to 64, is too near an end of the film"):
+        statistic.series(edge)
+
+
+def test_the_contrast_is_of_the_juncture_with_its_neighbours():
+    one = film(seed=3, checkpoints=100)
+    statistic = juncture_contrast.Parameters(readout="cross_entropy", among="all")
+    received = np.nansum(one.weights, axis=1)
+    share = received / received.sum(axis=1, keepdims=True)
+    change = np.array([np.abs(share[t + 8] - share[t]).sum() for t in range(92)])
+    change /= change.mean()
+    at = juncture(one, "cross_entropy").start
+    expected = change[at] - (change[at - 8] + change[at + 8]) / 2
+    assert value(statistic, one) == pytest.approx(expected)
+    assert expected > 1
+
+
+def test_randomised_phases_keep_the_spread_of_contrasts():
+    one = film(seed=3, checkpoints=100)
+    statistic = juncture_contrast.Parameters(readout="cross_entropy", among="peers")
+    contrasts = juncture_contrast.contrasts(one, "peers", window(one))
+    drawn = statistic.draws(one, "phase_randomised", rng(), 4000)
+    assert drawn.std() == pytest.approx(contrasts.std(), rel=0.05)
+    assert abs(drawn.mean()) < 0.1
+
+
+def test_a_shift_between_layers_is_a_change_among_all_and_none_among_peers():
+    found = {"all": [], "peers": []}
+    for seed in range(8):
+        one = layers_only(rng(seed), template(checkpoints=100))
+        quiet = replace(one, weights=one.weights / one.weights.mean(axis=0))
+        for among in found:
+            series = juncture_contrast.contrasts(quiet, among, 8)
+            at = juncture(one, "cross_entropy").start
+            found[among].append(series[at] / series.std())
+    assert np.mean(found["all"]) > np.mean(found["peers"])
+
+
+@pytest.mark.parametrize(("within", "heavy"), [("all", 0.1), ("peers", 0.03)])
+def test_tails_are_told_by_their_weight(within, heavy):
+    base = template(layers=5, heads=5, checkpoints=4)
+    shape = base.weights.shape[1:]
+
+    def tail(draw) -> float:
+        weights = np.where(base.feasible, draw(rng(1), shape), np.nan)
+        return value(
+            tail_weight.Parameters(within=within, last=1.0),
+            base.with_weights(np.repeat(weights[None], 4, axis=0)),
+        )
+
+    # Dividing by the means of few edges makes a long tail shorter.
+    assert tail(lambda r, s: r.lognormal(0, 1.8, s)) > heavy
+    assert abs(tail(lambda r, s: r.exponential(1, s))) < 0.03
+    # Uniform and normal weights are better fitted by a log-normal than by an exponential, too.
+    assert tail(lambda r, s: r.uniform(0, 1, s)) < -0.05
+    assert tail(lambda r, s: 5 + r.standard_normal(s)) < 0
+
+
+def test_the_signed_ratio_is_powerlaws():
+    powerlaw = pytest.importorskip("powerlaw")
+    weights = rng(2).lognormal(0, 1.5, 60)
+    smallest = np.sort(weights)[30]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = powerlaw.Fit(weights, xmin=smallest, verbose=0)
+        ratios = [
+            fit.distribution_compare(name, "exponential")[0] / 30
+            for name in ("power_law", "lognormal")
+        ]
+    assert tail_weight.signed_ratio(weights) == pytest.approx(max(ratios), rel=1e-3)
+
+
+def test_layers_of_different_level_are_a_long_tail_that_goes_when_divided():
+    raw, divided = [], []
+    for seed in range(20):
+        one = exponential(rng(seed), template(layers=4, heads=4, checkpoints=2))
+        level = np.exp(1.5 * rng(seed).standard_normal((4, 4)))[one.layer[:, None], one.layer]
+        layered = one.with_weights(one.weights * level)
+        raw.append(value(tail_weight.Parameters(within="all"), layered))
+        divided.append(value(tail_weight.Parameters(within="peers"), layered))
+    assert np.mean(raw) > 0.05
+    assert abs(np.mean(divided)) < 0.03
+
+
+def test_the_exponential_null_does_not_depend_on_levels():
+    one = exponential(rng(0), template(checkpoints=4))
+    statistic = tail_weight.Parameters(within="peers")
+    drawn = statistic.draws(one, "exponential", rng(1), 50)
+    louder = replace(one, weights=one.weights * np.arange(1, 16)[:, None])
+    np.testing.assert_array_equal(statistic.draws(louder, "exponential", rng(1), 50), drawn)
+
+
+def test_tails_of_few_edges_have_no_shape():
+    with pytest.raises(Undefined, match="fewer than 10 edges"):
+        tail_weight.Parameters(within="all").series(
+            exponential(rng(), template(layers=2, heads=1, checkpoints=3))
+        )
+
+
+def test_three_phases_are_distinct_from_others_and_lead_somewhere():
+    three = phased(rng(5), template(checkpoints=143))
+    assert value(distinct_phases.Parameters(phases=3), three) > 0.01
+    assert value(distinct_phases.Parameters(phases=2), three) < 0
+    assert value(distinct_phases.Parameters(phases=4), three) < 0
+    assert value(phase_course.Parameters(phases=3), three) > 1
+    backwards = three.take(slice(None, None, -1))
+    assert value(phase_course.Parameters(phases=3), backwards) < -1
+
+
+def test_wandering_is_no_phase():
+    statistic = distinct_phases.Parameters(phases=3)
+    found = [value(statistic, wandering(rng(s), template(checkpoints=60))) for s in range(10)]
+    assert np.median(found) < 0
+
+
+def test_surrogates_are_never_less_than_one_phase():
+    drawn = distinct_phases.Parameters(phases=3).draws(film(), "autoregressive", rng(), 50)
+    assert (drawn >= 0).all()
+
+
+@pytest.mark.parametrize("statistic", [distinct_phases, phase_course])
+def test_films_too_short_for_their_phases_are_said_to_be(statistic):
+    short = film().take(slice(20))
+    with pytest.raises(Undefined, match="the film is too short for 5 phases"):
+        statistic.Parameters(phases=5).series(short)

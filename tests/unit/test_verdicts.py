@@ -1,0 +1,212 @@
+"""Phases and claims in result files: where they stand, what they depend on, how files pool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from support.films import random_film
+
+from cntbench.catalogue import load_catalogue
+from cntbench.compare.claims import in_file, over_files
+from cntbench.compare.intervals import t_interval
+from cntbench.dynamics.film import Film
+from cntbench.dynamics.simulated import phased, planted, template
+from cntbench.dynamics.trajectory import FEATURES
+from cntbench.errors import CntbenchError
+from cntbench.specs import READOUTS
+from cntbench.storage import content_checksum, open_results, write_results
+from cntbench.verdicts import add_verdicts, distinct_files, verdicts
+
+CLAIMS = load_catalogue().some_claims()
+DRAWS = 119
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def result(film: Film, *, seed: int = 0, tasks=("induction",), ablations=("zero",)) -> xr.Dataset:
+    """A result whose every cell is a film."""
+    names = [f"step{step}" for step in film.step]
+    root = random_film(names=names, tasks=tasks, ablations=ablations, seed=seed, layers=3, heads=3)
+    for name, values in (("influence", film.weights), ("influence_se", film.errors)):
+        root[name].values[:] = values
+    for name, readouts in (("readout_value", film.readouts), ("readout_se", film.readout_errors)):
+        root[name].values[:] = readouts
+    return root
+
+
+def planted_film(seed: int = 0, checkpoints: int = 48) -> Film:
+    base = template(layers=3, heads=3, checkpoints=checkpoints)
+    return planted(np.random.default_rng(seed), base=base, duration=8).film
+
+
+def write(folder: Path, root: xr.Dataset, name: str = "results.nc") -> Path:
+    path = folder / name
+    write_results(xr.DataTree(root), path)
+    return path
+
+
+def add(path: Path, claims=CLAIMS) -> xr.DataTree:
+    return add_verdicts(path, claims, draws=DRAWS, jobs=1, progress=quiet)
+
+
+def test_the_groups_are_in_the_file_and_the_rest_is_as_it_was(tmp_path):
+    root = result(planted_film())
+    path = tmp_path / "results.nc"
+    metrics = xr.Dataset({"gini": root["influence"].mean(["source", "target"])})
+    metrics = metrics.drop_vars(list(metrics.coords))
+    write_results(xr.DataTree.from_dict({"/": root, "/metrics": metrics}), path)
+    before = open_results(path)
+    found = add(path)
+    after = open_results(path)
+    assert set(after.children) == {"metrics", "phases", "claims"}
+    assert content_checksum(after) == content_checksum(found)
+    xr.testing.assert_identical(after.to_dataset(inherit=False), before.to_dataset(inherit=False))
+    xr.testing.assert_identical(
+        after["metrics"].to_dataset(inherit=False), before["metrics"].to_dataset(inherit=False)
+    )
+    claims = after["claims"].to_dataset()
+    cell = claims.sel(task="induction", ablation="zero", claim="spreader_hierarchy")
+    assert cell["verdict"] == "supported"
+    assert cell["reason"] == ""
+    assert cell["checkpoints"] == 48
+    assert list(claims["claim_text"].values) == [c.spec.text for c in CLAIMS]
+
+
+def test_asking_again_changes_nothing(tmp_path, monkeypatch):
+    path = write(tmp_path, result(planted_film()))
+    add(path)
+    once = content_checksum(open_results(path))
+    monkeypatch.setattr("cntbench.verdicts.Part.work", None)  # nothing is worked out again
+    add(path)
+    assert content_checksum(open_results(path)) == once
+    assert [other.name for other in tmp_path.iterdir()] == ["results.nc"]
+
+
+def test_other_numbers_specs_or_draws_are_worked_out_anew(tmp_path):
+    root = result(planted_film())
+    path = write(tmp_path, root)
+    first = add(path)["claims"].to_dataset()
+    fewer = add(path, CLAIMS[:2])["claims"].to_dataset()
+    assert list(fewer["claim"].values) == [c.name for c in CLAIMS[:2]]
+    again = add(path)["claims"].to_dataset()
+    xr.testing.assert_identical(first, again)
+    more = add_verdicts(path, CLAIMS, draws=DRAWS + 20, jobs=1, progress=quiet)
+    assert more["claims"].attrs["draws"] == DRAWS + 20
+
+
+def test_processes_and_neighbouring_cells_change_nothing():
+    film = planted_film()
+    options = {"seed": 3, "draws": 19, "progress": quiet}
+    root = result(film, tasks=("induction", "bigram"), ablations=("zero", "mean"))
+    two = verdicts(root, None, CLAIMS, jobs=2, **options)
+    one = verdicts(root.isel(task=[1]), None, CLAIMS, jobs=1, **options)
+    at = {"task": [1]}
+    for name in ("phases", "claims"):
+        xr.testing.assert_equal(two[name].isel(at), one[name])
+
+
+def test_checkpoints_that_do_not_count_are_stepped_over():
+    film = planted_film(checkpoints=60)
+    root = result(film)
+    bad = [5, 30, 31]
+    root["status"].values[:, :, bad] = "failed"
+    root["influence"].values[:, :, bad] = np.nan
+    kept = np.setdiff1d(np.arange(60), bad)
+    options = {"seed": 0, "draws": 19, "progress": quiet, "jobs": 1}
+    whole = verdicts(root, None, CLAIMS, **options)
+    without = verdicts(root.isel(checkpoint=kept), None, CLAIMS, **options)
+    xr.testing.assert_equal(whole["claims"], without["claims"])
+    assert whole["claims"]["checkpoints"].item() == 57
+    trajectory = whole["phases"]["trajectory"]
+    assert trajectory.isel(checkpoint=bad).isnull().all()
+    np.testing.assert_array_equal(trajectory.isel(checkpoint=kept), without["phases"]["trajectory"])
+
+
+def test_phases_are_labelled_by_steps():
+    base = template(layers=3, heads=3, checkpoints=143)
+    film = phased(np.random.default_rng(5), base=base)
+    root = result(film)
+    phases = verdicts(root, None, CLAIMS[:1], seed=0, draws=39, jobs=1, progress=quiet)["phases"]
+    cell = phases.isel(task=0, ablation=0)
+    assert cell["phases"] == 3
+    steps = cell["boundary_step"].values
+    assert np.isfinite(steps[:2]).all()
+    assert np.isnan(steps[2:]).all()
+    assert set(steps[:2]) <= set(film.step)
+    assert (cell["boundary_lower"] <= cell["boundary_step"]).values[:2].all()
+    assert list(cell["phase_name"].values[3:]) == ["", ""]
+    assert list(phases["feature"].values) == list(FEATURES)
+    assert cell["readout_distance"].dims == ("readout", "boundary")
+    assert cell.sizes["readout"] == len(READOUTS)
+
+
+def test_a_file_without_measured_checkpoints_is_refused(tmp_path):
+    root = result(planted_film(checkpoints=3))
+    root["status"].values[:] = "failed"
+    with pytest.raises(CntbenchError, match="has no checkpoint that was measured"):
+        add(write(tmp_path, root))
+
+
+def test_a_file_cannot_count_twice(tmp_path):
+    path = write(tmp_path, result(planted_film(checkpoints=3)))
+    assert distinct_files([path, tmp_path / "other.nc"]) == [path, tmp_path / "other.nc"]
+    with pytest.raises(CntbenchError, match="stands twice"):
+        distinct_files([path, tmp_path / "." / "results.nc"])
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory) -> list[xr.Dataset]:
+    """The claims of three seeds, the third of which has another ablation too, and is too short."""
+    folder = tmp_path_factory.mktemp("seeds")
+    roots = [result(planted_film(0)), result(planted_film(1))]
+    roots.append(result(planted_film(2, checkpoints=30), ablations=("zero", "mean")))
+    paths = [write(folder, root, f"{place}.nc") for place, root in enumerate(roots)]
+    return [add(path)["claims"].to_dataset(inherit=True) for path in paths]
+
+
+def test_files_are_pooled_by_mean_effect_and_combined_p_value(three):
+    pooled = {(p.ablation, p.claim): p for p in over_files(three, CLAIMS)}
+    one = pooled["zero", "spreader_hierarchy"]
+    singles = [
+        next(p for p in in_file(g) if (p.ablation, p.claim) == ("zero", one.claim)) for g in three
+    ]
+    assert one.words == tuple(p.verdict.word for p in singles)
+    for place, test in enumerate(one.found):
+        effects = [p.found[place].effect for p in singles]
+        mean, lower, upper = t_interval(effects)
+        assert test.effect == pytest.approx(mean)
+        assert (test.lower, test.upper) == (pytest.approx(lower), pytest.approx(upper))
+        assert test.p_value < min(p.found[place].p_value for p in singles)
+    assert len(one.effects) == 3
+
+
+def test_a_file_that_does_not_answer_takes_no_part(three):
+    pooled = {(p.ablation, p.claim): p for p in over_files(three, CLAIMS)}
+    phases = pooled["zero", "three_phases"]
+    assert len(phases.effects) == 2
+    assert len(phases.words) == 3
+    assert phases.words[2] == "inconclusive"
+    short = pooled["mean", "three_phases"]
+    assert short.verdict.word == "inconclusive"
+    assert short.verdict.reason == "needs 40 checkpoints, has 30"
+    assert len(short.words) == 1
+
+
+def test_one_file_keeps_its_own_verdicts(three):
+    for one, other in zip(in_file(three[0]), over_files(three[:1], CLAIMS), strict=True):
+        assert one.verdict.word == other.verdict.word
+        assert one.verdict.reason == other.verdict.reason
+        assert one.found == other.found or any(test.reason for test in one.found)
+
+
+def test_a_p_value_of_one_does_not_outweigh_all_others(three):
+    certain = [group.copy(deep=True) for group in three[:2]]
+    certain[0]["test_p_value"].values[:] = 1.0
+    certain[1]["test_p_value"].values[:] = 1e-6
+    pooled = {p.claim: p for p in over_files(certain, CLAIMS)}
+    assert 0 < pooled["spreader_hierarchy"].verdict.p_value < 0.5
