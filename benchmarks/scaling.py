@@ -4,10 +4,10 @@
     python -m benchmarks.scaling layers prompts --rounds 9
 
 Entries of a series take turns in one process of one thread, round by round; the time is the median.
-Beside each stand plain matrix products of the entry's own shapes, by the fastest kernel that torch
-has, timed in the same rounds: the *share of the floor* is the engine's FLOPs per second over those
-of the products. FLOPs are those of `cntbench.engine.prediction`, attention's own products among
-them. *models* are of real sizes; the last series starts processes.
+Beside each stand plain affine maps of the entry's own shapes, by the engine's kernel, in the same
+rounds: the *share of the floor* is the engine's FLOPs per second over those of these maps. FLOPs
+are those of `cntbench.engine.prediction`, attention's own products among them. *models* are of real
+sizes; the last series starts processes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MODELS: Mapping[str, Workload] = {
     "Pythia-14M": W.but(prompts=8),
     "SmolLM2-135M": S.but(prompts=1),
 }
-#: Rows of the plain product: as many as the engine takes through a stage at once.
+#: Rows of the plain maps: as many as the engine takes through a stage at once.
 ROWS = chunking.STAGE_ROWS_AT_ONCE
 
 Limits = Callable[[], AbstractContextManager[object]]
@@ -185,8 +185,8 @@ def _engine(entry: Entry) -> tuple[Callable[[], object], int]:
 
 
 def _product(shape: Shape) -> tuple[Callable[[], object], int]:
-    """Return plain products of a layer's shapes, and their FLOPs."""
-    given = [(torch.randn(ROWS, a), torch.randn(b, a), torch.zeros(b)) for a, b in shape.products]
+    """Return plain affine maps of a layer's shapes, and their FLOPs."""
+    given = [(torch.randn(ROWS, a), torch.randn(b, a), torch.randn(b)) for a, b in shape.products]
     times = 4
 
     @torch.inference_mode()

@@ -102,7 +102,9 @@ def initialise(folder: Path, seed: int) -> dict[str, Tensor]:
     config = read_config(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, trust_remote_code=False
+        )
     tensors: dict[str, Tensor] = model.state_dict()
     return tensors
 

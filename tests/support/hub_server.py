@@ -1,13 +1,14 @@
 """A hub on loopback: one repository with revisions, and faults that can be asked for.
 
-It answers what huggingface_hub asks: the references of a repository, and HEAD and GET of single
-files, with their ETags, their commit, and ranges.
+It answers what huggingface_hub asks: the references of a repository, the commit of a revision and
+its list of files, and HEAD and GET of single files, with their ETags, their commit, and ranges.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +51,8 @@ class Hub:
     endpoint
         Its address.
     faults
-        By revision and file; ``("", "refs")`` are the references.
+        By revision and file; ``("", "refs")`` are the references, ``(REVISION, "revision")`` and
+        ``(REVISION, "tree")`` what is told of a revision.
     hidden
         Revisions that are served, but not listed among the references.
     moved
@@ -58,7 +60,7 @@ class Hub:
     gated
         Whether files are for people who have accepted terms.
     requests
-        Method, revision (or ``""``), and file of each request, in order.
+        Method, revision (or ``""``), and file of each request about the repository, in order.
     slept
         How long clients would have waited between attempts, see `use` [s].
     """
@@ -131,18 +133,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         """Find out what is asked for, and answer or fail."""
-        revision, file, commit = "", "refs", ""
-        parts = self.path.strip("/").split("/")
-        known = self.path == f"/api/models/{REPOSITORY}/refs"
-        if not known and len(parts) == 5 and self.path.startswith(f"/{REPOSITORY}/resolve/"):
-            known = True
-            commit, file = parts[3:]
-            revision = self.hub.by_commit().get(commit, commit)
-            commit = self.hub.commit(revision) if commit == revision else commit
-        self.hub.requests.append((self.command, revision, file))
-        if not known:
+        asked = re.fullmatch(
+            rf"/{REPOSITORY}/resolve/(?P<of>[^/]+)/(?P<file>[^/]+)"
+            rf"|/api/models/{REPOSITORY}/(?P<list>refs|(revision|tree)/(?P<at>[^/]+))",
+            self.path.partition("?")[0],
+        )
+        if asked is None:
             self.refuse(401, "RepoNotFound")
             return
+        named = asked["of"] or asked["at"] or ""
+        revision = self.hub.by_commit().get(named, named)
+        commit = self.hub.commit(revision) if named == revision else named
+        file = asked["file"] or asked["list"].partition("/")[0]
+        self.hub.requests.append((self.command, revision, file))
         fault = self.hub.fault(self.command, revision, file)
         if fault is not None and fault.kind == "hang":
             self.hub.stopped.wait(30)
@@ -154,10 +157,13 @@ class Handler(BaseHTTPRequestHandler):
         if file == "refs":
             listed = self.references()[: fault.size if fault else None]
             self.reply(200, listed, {"Content-Type": "application/json"})
-        elif self.hub.gated:
-            self.refuse(403, "GatedRepo")
         elif revision not in self.hub.revisions():
             self.refuse(404, "RevisionNotFound")
+        elif asked["list"]:
+            told = self.files(revision) if file == "tree" else {"id": REPOSITORY, "sha": commit}
+            self.reply(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
+        elif self.hub.gated:
+            self.refuse(403, "GatedRepo")
         else:
             self.serve(revision, file, {"X-Repo-Commit": commit}, fault)
 
@@ -169,6 +175,13 @@ class Handler(BaseHTTPRequestHandler):
             if name not in self.hub.hidden
         ]
         return json.dumps({"branches": branches, "tags": [], "converts": []}).encode()
+
+    def files(self, revision: str) -> list[dict[str, object]]:
+        """Return the list of a revision's files."""
+        return [
+            {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": path.name}
+            for path in sorted((self.hub.folder / revision).iterdir())
+        ]
 
     def serve(self, revision: str, file: str, commit: dict[str, str], fault: Fault | None) -> None:
         """Answer with a file of a revision, or what a fault leaves of it."""
@@ -241,6 +254,8 @@ def use(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
     for name in ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
         monkeypatch.setattr(constants, name, 0.5)
+    harnesses = str(home / "harnesses.json")
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", harnesses, raising=False)
     monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", 0.5)
     hurried = SimpleNamespace(sleep=hub.slept.append)
     for module in (_http, file_download, client):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub import constants, hf_hub_download, snapshot_download
 from support.text import write_tokenizer
 from support.trajectories import Trap, as_pickle, in_parts, write_trajectory
 
@@ -30,10 +28,9 @@ def local(hub, name: str) -> str:
 
 
 def fill_cache(name: str, *files: str) -> None:
-    """Put files into the hub cache as other programs do."""
-    for file in files or ("config.json", "tokenizer.json", "model.safetensors"):
-        with suppress(EntryNotFoundError):
-            hf_hub_download("lab/tiny", file, revision=name)
+    """Put files into the hub cache, as ``hf download`` does."""
+    wanted = files or ("config.json", "tokenizer.json", "model.safetensors")
+    snapshot_download("lab/tiny", revision=name, allow_patterns=list(wanted))
 
 
 @pytest.fixture
@@ -119,6 +116,7 @@ def test_code_that_a_config_names_is_neither_asked_for_nor_run(hub, tmp_path):
         (folder / "config.json").write_text(json.dumps(config))
     trajectory = open_trajectory(ALL, quiet)
     trajectory.load(trajectory.checkpoints[0])
+    trajectory.read(trajectory.untrained(1)[0], trajectory.config)
     assert not canary.exists()
     assert "evil.py" not in {file for _, _, file in hub.requests}
 
@@ -256,18 +254,15 @@ def test_offline_the_same_trajectory_opens_with_the_same_commits(hub, offline, t
     with pytest.raises(CheckpointError) as caught:
         trajectory.checkpoints[2].origin.fetch(tmp_path / "room")
     assert "hub:lab/tiny@step100: could not be had: HF_HUB_OFFLINE is set" in str(caught.value)
-    assert "hf download lab/tiny config.json tokenizer.json model.safetensors --revision" in str(
-        caught.value
-    )
+    assert "hf download lab/tiny config.json tokenizer.json model" in str(caught.value)
     assert not hub.requests
 
 
 def test_the_tokenizer_of_the_first_revision_is_kept_and_counts(hub, offline):
     write_tokenizer(hub.folder / "step0", ["a text of some words"], size=300)
+    served = (hub.folder / "step0" / "tokenizer.json").read_bytes()
     online = open_trajectory(ALL, quiet)
-    assert (
-        online.tokenizer.path.read_bytes() == (hub.folder / "step0" / "tokenizer.json").read_bytes()
-    )
+    assert online.tokenizer.path.read_bytes() == served
     assert 0 not in online.language.vocabulary, "the first token is special"
     hub.requests.clear()
     offline()
@@ -277,7 +272,8 @@ def test_the_tokenizer_of_the_first_revision_is_kept_and_counts(hub, offline):
 
 
 def test_offline_a_tokenizer_of_which_nothing_is_known_is_not_taken_for_none(hub, offline):
-    fill_cache("step0", "config.json", "model.safetensors")
+    for file in ("config.json", "model.safetensors"):
+        hf_hub_download("lab/tiny", file, revision="step0")
     offline()
     with pytest.raises(CheckpointError, match="step0: could not be had: HF_HUB_OFFLINE is set"):
         open_trajectory(ALL, quiet)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from support.text import write_tokenizer
 from support.trajectories import write_trajectory
 
 from cntbench.catalogue import Task, load_catalogue
 from cntbench.errors import SpecError
-from cntbench.plan import make_plan
+from cntbench.models.trajectory import open_trajectory
+from cntbench.plan import differing, make_plan
 
 TASK = """
 version = 1
@@ -51,6 +53,16 @@ def planned(tmp_path):
         return make_plan(catalogue, study, lambda *_: None)
 
     return plan
+
+
+def test_the_tokenizer_is_part_of_what_numbers_depend_on(planned, tmp_path):
+    before = planned(EDGES, effects='["accuracy"]')
+    assert before.identity["tokenizer"] == ""
+    write_tokenizer(tmp_path / "checkpoints", ["a text of some words"], size=300)
+    trajectory = open_trajectory(before.study.spec.trajectory, lambda *_: None)
+    after = dataclasses.replace(before, trajectory=trajectory)
+    assert len(after.identity["tokenizer"]) == 64
+    assert differing(before.identity, after.identity) == ["tokenizer"]
 
 
 def refused(planned, *arguments, **options):

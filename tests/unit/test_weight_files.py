@@ -60,7 +60,7 @@ def test_a_pickle_that_runs_code_is_refused_and_runs_none(folder, tmp_path, prot
     if protocol == "torch":
         torch.save(state, path)
     else:
-        path.write_bytes(pickle.dumps({"trap": Trap(canary)}))
+        path.write_bytes(pickle.dumps({"trap": Trap(canary)}, protocol=2))
     with pytest.raises(CheckpointError, match=r"more than tensors.*\n.*runs no code"):
         weight_files.read(folder)
     assert not canary.exists()

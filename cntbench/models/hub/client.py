@@ -17,10 +17,12 @@ from pathlib import Path
 from huggingface_hub import (
     _CACHED_NO_EXIST,
     constants,
+    get_cached_repo_tree,
     hf_hub_download,
     try_to_load_from_cache,
 )
 from huggingface_hub.errors import (
+    CachedRepoTreeNotFoundError,
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
@@ -130,10 +132,7 @@ def file(
         If it could not be had.
     """
     _hush()
-    if (
-        room is None
-        and try_to_load_from_cache(repository, name, revision=commit) is _CACHED_NO_EXIST
-    ):
+    if room is None and _is_known_to_lack(repository, commit, name):
         return None
     for pause in (*PAUSES, None):
         try:
@@ -227,6 +226,17 @@ def explained(error: BaseException) -> str:
         "the download is not whole" if isinstance(error, OSError) else "the hub cannot be reached"
     )
     return f"{what} ({said})"
+
+
+def _is_known_to_lack(repository: str, commit: str, name: str) -> bool:
+    """Whether the hub cache tells that a commit has no such file."""
+    if try_to_load_from_cache(repository, name, revision=commit) is _CACHED_NO_EXIST:
+        return True
+    try:
+        tree = get_cached_repo_tree(repository, revision=commit)
+    except CachedRepoTreeNotFoundError:
+        return False
+    return name not in {file.path for file in tree}
 
 
 def _from_outside(error: BaseException) -> bool:
