@@ -114,7 +114,7 @@ def over_files(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> list[Ju
         found = [_together([_found(cell, place) for cell in there]) for place in range(len(claims))]
         judgements += [
             _judgement(task, ablation, place, verdict, there, found[place])
-            for place, verdict in enumerate(judge(claims, found))
+            for place, verdict in enumerate(judge(claims, found, several=len(groups) > 1))
         ]
     return judgements
 

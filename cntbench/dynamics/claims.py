@@ -8,8 +8,8 @@ moved alike. p-values are corrected for the number of claims that are tested on 
 1979).
 
 =============  =============================================================================
-supported      the corrected p-value is at most the claim's level, every effect is at least the
-               smallest that counts, and its interval lies above 0
+supported      the corrected p-value is at most the claim's level, and every effect at least the
+               smallest that counts; over several films, its interval lies above 0, too
 not supported  some effect's interval lies below the smallest effect that counts: the film was
                long enough to see one, and it is not there
 inconclusive   everything else: too few checkpoints, a question that the film does not answer,
@@ -129,8 +129,10 @@ def examine(
     ]
 
 
-def judge(claims: Sequence[Claim], found: Sequence[Sequence[Found]]) -> list[Verdict]:
-    """Return the verdicts on claims that were tested on the same film.
+def judge(
+    claims: Sequence[Claim], found: Sequence[Sequence[Found]], *, several: bool = False
+) -> list[Verdict]:
+    """Return the verdicts on claims that were tested on the same film, or on the same films.
 
     Parameters
     ----------
@@ -138,11 +140,14 @@ def judge(claims: Sequence[Claim], found: Sequence[Sequence[Found]]) -> list[Ver
         The claims.
     found
         What the tests of each one find.
+    several
+        Whether intervals are over several films, so that they say whether an effect is more than
+        what some films happen to have.
     """
     largest = np.array([max_or_nan(test.p_value for test in tests) for tests in found])
     corrected = holm(largest)
     return [
-        _verdict(claim, tests, float(p), float(q))
+        _verdict(claim, tests, float(p), float(q), several)
         for claim, tests, p, q in zip(claims, found, largest, corrected, strict=True)
     ]
 
@@ -170,7 +175,9 @@ def max_or_nan(values: Iterable[float]) -> float:
     return float(np.max(list(values)))
 
 
-def _verdict(claim: Claim, found: Sequence[Found], p_value: float, corrected: float) -> Verdict:
+def _verdict(
+    claim: Claim, found: Sequence[Found], p_value: float, corrected: float, several: bool
+) -> Verdict:
     for place, one in enumerate(found):
         if one.reason:
             return Verdict("inconclusive", one.reason, p_value, corrected, place)
@@ -186,7 +193,7 @@ def _verdict(claim: Claim, found: Sequence[Found], p_value: float, corrected: fl
         if one.effect < test.spec.minimum:
             reason = f"less than {test.spec.minimum:g}, but not clearly"
             return Verdict("inconclusive", reason, p_value, corrected, place)
-        if one.lower <= 0:
+        if several and one.lower <= 0:
             return Verdict("inconclusive", "may be 0", p_value, corrected, place)
     if corrected > claim.spec.level:
         reason = f"may be {claim.tests[weakest].spec.rules_out}"

@@ -34,6 +34,7 @@ def checkout(tmp_path_factory) -> Path:
     (copy / "tasks" / "ablations" / "half.toml").write_text(block("ablation"))
     (copy / "cntbench" / "metrics" / "strongest.py").write_text(block("metric"))
     (copy / "tasks" / "backbones" / "strongest_ten.toml").write_text(block("backbone"))
+    (copy / "tasks" / "claims" / "gatherer_hierarchy.toml").write_text(block("claim"))
     return copy
 
 
@@ -87,3 +88,8 @@ def test_the_metric_and_the_backbone_are_listed_and_checked(checkout):
     done = python(checkout, "-m", "pytest", "-q", *files, "-k", "strongest", "-n", "0")
     assert done.returncode == 0, done.stdout
     assert "13 passed" in done.stdout
+
+
+def test_the_claim_is_listed(checkout):
+    listed = cntbench(checkout, "list", "claims")
+    assert "gatherer_hierarchy v1  One line for listings and tables." in listed

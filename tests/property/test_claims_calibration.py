@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 from scipy import stats
+from support import courses
 from support.calibration import FILMS, NULLS, TRUE, Rate, distances, rates, table
 
 pytestmark = pytest.mark.slow
@@ -55,3 +56,16 @@ def test_the_emergence_is_found_within_two_checkpoints(checkpoints, least):
         f"the emergence within two checkpoints of a boundary in {near:.2f}"
     )
     assert near >= least
+
+
+@pytest.mark.parametrize("checkpoints", [40, 143])
+def test_drifts_and_walks_have_no_phases_and_steps_do(checkpoints):
+    found = courses.counts(films=100, checkpoints=checkpoints)
+    print(f"\n\nChange points found in {checkpoints} checkpoints\n\n{courses.table(found)}")
+    for kind, planted in courses.KINDS.items():
+        films = found[kind].sum()
+        if planted:
+            assert found[kind][planted] == found[kind][1:].max()
+            assert found[kind][planted] >= 0.25 * films
+        else:
+            assert found[kind][1:].sum() <= stats.binom.isf(0.01, films, 0.05)

@@ -153,7 +153,6 @@ def two(tmp_path) -> Claim:
          "not supported", "no such effect", 1),
         (GOOD, replace(GOOD, value=0.2, null=0.1, lower=-0.1, upper=0.3, p_value=0.3),
          "inconclusive", "less than 0.2, but not clearly", 1),
-        (GOOD, replace(GOOD, lower=-0.1), "inconclusive", "may be 0", 1),
         (Found(reason="no such thing"), GOOD, "inconclusive", "no such thing", 0),
         # A test that fails outweighs one that is undecided.
         (replace(GOOD, p_value=0.5), replace(GOOD, lower=0.0, upper=0.1), "not supported",
@@ -167,6 +166,13 @@ def test_the_verdict_follows_from_the_tests(two, first, second, word, reason, de
     assert verdict.decisive == decisive
     if not first.reason:
         assert verdict.p_value == max(first.p_value, second.p_value)
+
+
+def test_over_several_films_an_effect_has_to_be_more_than_that_of_some(two):
+    wide = [GOOD, replace(GOOD, lower=-0.1)]
+    assert judge([two], [wide])[0].word == "supported"
+    verdict = judge([two], [wide], several=True)[0]
+    assert (verdict.word, verdict.reason, verdict.decisive) == ("inconclusive", "may be 0", 1)
 
 
 def test_verdicts_are_corrected_for_the_number_of_claims_that_are_answered(two):

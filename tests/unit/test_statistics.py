@@ -35,6 +35,7 @@ from cntbench.dynamics.statistics import (
 )
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.dynamics.undefined import Undefined
+from cntbench.metrics import _tail
 from cntbench.plugins import room
 from cntbench.specs import READOUTS
 
@@ -310,6 +311,25 @@ def test_the_signed_ratio_is_powerlaws():
             for name in ("power_law", "lognormal")
         ]
     assert tail_weight.signed_ratio(weights) == pytest.approx(max(ratios), rel=1e-3)
+
+
+def test_how_often_tails_are_told_from_exponential_ones_on_graphs_of_nanos_size():
+    draw = rng(0)
+    limit = np.quantile(tail_weight.signed_ratio(draw.exponential(size=(4000, 75))), 0.95)
+    rates = {
+        sigma: (tail_weight.signed_ratio(draw.lognormal(0, sigma, (500, 75))) > limit).mean()
+        for sigma in (0.5, 1.0, 1.3)
+    }
+    assert rates[0.5] < 0.1
+    assert rates[1.0] == pytest.approx(0.5, abs=0.1)
+    assert rates[1.3] == pytest.approx(0.75, abs=0.1)
+    # Without the sign, short tails would be taken for long ones.
+    plain = [
+        _tail.ratios(draw.uniform(size=(500, 1, 75)), "log-normal").mean,
+        _tail.ratios(draw.exponential(size=(4000, 1, 75)), "log-normal").mean,
+    ]
+    assert (plain[0] > np.quantile(plain[1], 0.95)).mean() > 0.9
+    assert (tail_weight.signed_ratio(draw.uniform(size=(500, 75))) > limit).mean() < 0.01
 
 
 def test_layers_of_different_level_are_a_long_tail_that_goes_when_divided():
