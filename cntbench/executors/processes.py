@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from cntbench.cells import Cells, not_fetched
+from cntbench.errors import CntbenchError
 from cntbench.failure import Failure
 from cntbench.models.trajectory import Subject
 from cntbench.prefetch import Prefetch
@@ -45,6 +46,8 @@ def execute(cells: Cells, ahead: Prefetch, jobs: int) -> Iterator[tuple[Subject,
             for done in ready & running.keys():
                 subject = running.pop(done)
                 crash = done.exception()
+                if isinstance(crash, CntbenchError):
+                    raise crash
                 yield (
                     subject,
                     done.result() if crash is None else Failure("failed", f"worker died: {crash}"),
