@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,6 +60,28 @@ Keep = Annotated[
         metavar="N",
         help="Downloaded checkpoints that may lie on disk beside those being measured.",
     ),
+]
+
+
+class Executor(StrEnum):
+    """Where models can be measured."""
+
+    PROCESSES = "processes"
+    SERIAL = "serial"
+    DASK = "dask"
+
+
+ExecutorName = Annotated[
+    Executor | None,
+    typer.Option(
+        "--executor",
+        help="Where to measure: on processes of this machine, in one after the other, or on a "
+        "Dask cluster of this machine [processes].",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="A running Dask scheduler to measure on: tcp://HOST:PORT"),
 ]
 Shard = Annotated[
     str | None,

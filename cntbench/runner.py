@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from cntbench.cells import Cells
 from cntbench.components import feasible
 from cntbench.dataset import failed_dataset, film, untrained_group
 from cntbench.derived import derived
-from cntbench.executors import processes, serial
+from cntbench.executors import processes
 from cntbench.failure import Failure
 from cntbench.models.trajectory import Checkpoint, Progress, Subject
 from cntbench.plan import Plan
@@ -28,6 +28,9 @@ from cntbench.share import Share
 from cntbench.specs import as_dict
 from cntbench.storage import write_results
 from cntbench.verdicts import verdicts
+
+#: A way to measure: with what, what, and on how many processes.
+Execute = Callable[[Cells, Prefetch, int], Iterator[tuple[Subject, Failure | None]]]
 
 DISAPPEARED = Failure("failed", "the shard disappeared during the run")
 
@@ -84,6 +87,7 @@ def run(
     progress: Progress,
     memory_budget: int = 2**30,
     keep: int = 2,
+    execute: Execute = processes.execute,
 ) -> Outcome:
     """Run a study, or what is missing of it.
 
@@ -101,6 +105,8 @@ def run(
         Memory for each process beyond the model's own [bytes].
     keep
         Downloaded checkpoints that may lie on disk beside those that are being measured.
+    execute
+        Where models are measured: ``execute`` of a file of `cntbench.executors`.
 
     Raises
     ------
@@ -115,7 +121,7 @@ def run(
         shards = {subject: folder.read_shard(subject) for subject in subjects}
         missing = [subject for subject in subjects if shards[subject] is None]
         cells = Cells(plan, folder, memory_budget)
-        failed = _measure(cells, missing, len(subjects), jobs, keep, progress)
+        failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
         for subject in missing:
             if subject.name not in failed:
                 shards[subject] = folder.read_shard(subject)
@@ -132,6 +138,7 @@ def run_share(
     progress: Progress,
     memory_budget: int = 2**30,
     keep: int = 2,
+    execute: Execute = processes.execute,
 ) -> Measured:
     """Measure a share of a study, or what is missing of it; nothing is combined.
 
@@ -144,7 +151,7 @@ def run_share(
         with _interruptible(folder, checkpoints):
             missing = [subject for subject in subjects if folder.read_shard(subject) is None]
             cells = Cells(plan, folder, memory_budget)
-            failed = _measure(cells, missing, len(subjects), jobs, keep, progress)
+            failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
             for subject in subjects:
                 folder.write_failure(subject, failed.get(subject.name))
     return Measured(*counts(subjects, missing, failed), failed)
@@ -216,6 +223,7 @@ def _measure(
     jobs: int,
     keep: int,
     progress: Progress,
+    execute: Execute,
 ) -> dict[str, Failure]:
     """Measure what is missing of a total; returns what came in the way of each that failed."""
     failed: dict[str, Failure] = {}
@@ -226,10 +234,7 @@ def _measure(
     with Prefetch(
         missing, cells.plan.trajectory.fetch, cells.folder.downloads, jobs + keep
     ) as ahead:
-        finished = (
-            processes.execute(cells, ahead, jobs) if jobs > 1 else serial.execute(cells, ahead)
-        )
-        for subject, failure in finished:
+        for subject, failure in execute(cells, ahead, jobs):
             ahead.release(subject)
             done += 1
             if failure is not None:

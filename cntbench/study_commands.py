@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED
+from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, CntbenchError
 from cntbench.options import (
     Ablations,
+    Executor,
+    ExecutorName,
     Jobs,
     Keep,
     Memory,
     PromptCount,
     RunFolderPath,
+    Scheduler,
     Seed,
     Shard,
     Specs,
@@ -31,7 +35,7 @@ from cntbench.options import (
 
 if TYPE_CHECKING:
     from cntbench.failure import Failure
-    from cntbench.runner import Outcome
+    from cntbench.runner import Execute, Outcome
 
 
 #: What helps against failures of a run.
@@ -50,6 +54,8 @@ def run(
     memory: Memory = 1.0,
     keep: Keep = 2,
     shard: Shard = None,
+    executor: ExecutorName = None,
+    scheduler: Scheduler = None,
     specs: Specs = None,
 ) -> None:
     """Measure a study at every checkpoint, or go on with one that was interrupted."""
@@ -62,6 +68,7 @@ def run(
     from cntbench.share import parse_share
 
     share = parse_share(shard) if shard is not None else None
+    execute, workers = _way(executor, scheduler, jobs or cores())
     catalogue = load_catalogue(specs or ())
     entry = catalogue.amend(
         catalogue.study(study), asked(trajectory, tasks, ablations, prompts, seed)
@@ -72,7 +79,8 @@ def run(
             plan = make_plan(catalogue, entry, progress)
             RunFolder(folder).check(plan)
             options: Any = {
-                "jobs": jobs or cores(),
+                "jobs": workers,
+                "execute": execute,
                 "progress": progress,
                 "memory_budget": int(memory * 2**30),
                 "keep": keep,
@@ -121,6 +129,22 @@ def merge(
             load_catalogue(specs or ()), folders, output, jobs=jobs or cores(), progress=progress
         )
     _tell(outcome, "measure their shares again, or all of them in this folder by cntbench run -o")
+
+
+def _way(executor: Executor | None, scheduler: str | None, jobs: int) -> tuple[Execute, int]:
+    """Return where to measure, and on how many processes."""
+    from cntbench.executors import dask, processes
+
+    if scheduler is not None and executor not in (None, Executor.DASK):
+        raise CntbenchError(
+            f"a scheduler is Dask's, and the executor is {str(executor)!r}",
+            where="--scheduler",
+            hint="Leave one of the two out.",
+        )
+    if scheduler is None and executor is not Executor.DASK:
+        return processes.execute, 1 if executor is Executor.SERIAL else jobs
+    dask.check_installed()
+    return partial(dask.execute, scheduler=scheduler), jobs
 
 
 def _tell(outcome: Outcome, remedy: str) -> None:
