@@ -107,7 +107,7 @@ def _client(stack: ExitStack, jobs: int, scheduler: str | None) -> Any:
             n_workers=jobs,
             threads_per_worker=1,
             memory_limit=0,  # what a run may take is said by its memory budget
-            dashboard_address=None,
+            dashboard_address=":0",  # whatever is free
         )
         return Client(stack.enter_context(cluster), set_as_default=False)
     try:
