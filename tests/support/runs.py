@@ -1,0 +1,26 @@
+"""Runs that take a second: one task, one ablation, nothing drawn at random."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cntbench.catalogue import load_catalogue
+from cntbench.plan import Plan, make_plan
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def plan_for(folder: Path) -> Plan:
+    """Return a plan for the checkpoints of a folder."""
+    changes = {
+        "trajectory": f"dir:{folder}",
+        "tasks": ("induction",),
+        "ablations": ("zero",),
+        "prompts": 2,
+        "untrained": 0,
+        "null_draws": 0,
+    }
+    catalogue = load_catalogue()
+    return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
