@@ -25,7 +25,7 @@ from cntbench.models.trajectory import Subject
 from cntbench.prefetch import Prefetch
 
 #: How long to wait for a scheduler to answer [s].
-PATIENCE = 15
+PATIENCE = 30
 
 
 def check_installed() -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
 README = Path(__file__).parents[2] / "README.md"
@@ -61,12 +62,13 @@ def marked(name: str) -> str:
     return found[1]
 
 
+@pytest.mark.slow
 def test_the_way_to_a_cluster_works_as_written(tmp_path, free_port):
-    """All commands by a shell, on a small study by the name that the README uses."""
+    """All commands by a shell; for the README's study there is one that takes a second."""
     write_trajectory(tmp_path / "checkpoints")
-    options = f"--trajectory dir:{tmp_path}/checkpoints --tasks induction --ablations zero"
+    write_study(tmp_path / "specs", "tiny", tmp_path / "checkpoints", untrained=1)
     commands = (marked("local cluster") + marked("shares")).replace("8786", str(free_port))
-    commands = commands.replace("run nano", f"run nano {options} --prompts 2")
+    commands = commands.replace("run nano", "run tiny")
     (tmp_path / "cntbench").write_text(
         f'#!/bin/sh\nexec {sys.executable} -c "from cntbench.cli import main; main()" "$@"\n'
     )
@@ -78,7 +80,11 @@ def test_the_way_to_a_cluster_works_as_written(tmp_path, free_port):
         subprocess.Popen(
             ["sh", "-e", "-c", commands],
             cwd=tmp_path,
-            env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+            env={
+                **os.environ,
+                "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+                "CNTBENCH_SPECS": str(tmp_path / "specs"),
+            },
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,

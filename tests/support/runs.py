@@ -7,6 +7,16 @@ from pathlib import Path
 from cntbench.catalogue import load_catalogue
 from cntbench.plan import Plan, make_plan
 
+STUDY = """version = 1
+summary = "A study that takes a second."
+trajectory = "dir:{folder}"
+tasks = ["induction"]
+ablations = ["zero"]
+prompts = 2
+untrained = {untrained}
+null_draws = 0
+"""
+
 
 def quiet(what: str, done: int, total: int) -> None:
     """Report nothing."""
@@ -24,3 +34,10 @@ def plan_for(folder: Path) -> Plan:
     }
     catalogue = load_catalogue()
     return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
+
+
+def write_study(folder: Path, name: str, checkpoints: Path, *, untrained: int) -> None:
+    """Write such a study among the specs of a folder."""
+    path = folder / "studies" / f"{name}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(STUDY.format(folder=checkpoints, untrained=untrained))

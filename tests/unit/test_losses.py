@@ -112,6 +112,12 @@ def test_kill_9_of_a_run_on_processes_costs_nothing(plan, checkpoints, whole, tm
     assert outcome.path.read_bytes() == whole
 
 
+def write_anew(path: Path, content: bytes) -> None:
+    """Write another file in its place: HDF5 may have the old one open, and would go on with it."""
+    path.unlink()
+    path.write_bytes(content)
+
+
 def test_any_damage_of_a_shard_is_found(plan, whole, tmp_path):
     folder = tmp_path / "whole"
     shard = folder / "shards" / "step8.nc"
@@ -122,13 +128,13 @@ def test_any_damage_of_a_shard_is_found(plan, whole, tmp_path):
     for position in rng.choice(len(good), size=40, replace=False).tolist():
         bad = bytearray(good)
         bad[position] ^= 0xFF
-        shard.write_bytes(bad)
+        write_anew(shard, bytes(bad))
         read = RunFolder(folder).read_shard(plan.trajectory.checkpoints[1])
         found += read is None
         assert read is None or read.identical(before.to_dataset()), position
     assert found >= 5, "the rest of the file is empty space"
     for size in (0, 1, len(good) // 2, len(good) - 1):
-        shard.write_bytes(good[:size])
+        write_anew(shard, good[:size])
         assert RunFolder(folder).read_shard(plan.trajectory.checkpoints[1]) is None
     outcome = run(plan, folder, jobs=1, progress=quiet)
     assert (outcome.measured, outcome.reused) == (1, 2)

@@ -6,21 +6,12 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from support.runs import write_study
 from support.trajectories import run_cli, spoil, write_trajectory
 
 from cntbench.errors import CntbenchError
 from cntbench.share import Share, parse_share
 from cntbench.storage import open_results
-
-SPEC = """version = 1
-summary = "A study that takes a second."
-trajectory = "dir:{folder}"
-tasks = ["induction"]
-ablations = ["zero"]
-prompts = 2
-untrained = {untrained}
-null_draws = 0
-"""
 
 
 @pytest.fixture
@@ -28,19 +19,13 @@ def cli(monkeypatch, capsys, tmp_path):
     """Run a command line on the study ``tiny`` in an empty folder."""
     monkeypatch.chdir(tmp_path)
     write_trajectory(tmp_path / "checkpoints")
-    write_study(tmp_path, "tiny", untrained=1)
+    write_study(tmp_path / "specs", "tiny", tmp_path / "checkpoints", untrained=1)
     monkeypatch.setenv("CNTBENCH_SPECS", str(tmp_path / "specs"))
 
     def command(name: str, *arguments: object) -> tuple[int, str, str]:
         return run_cli(monkeypatch, capsys, name, *arguments, "-j", 1)
 
     return command
-
-
-def write_study(folder: Path, name: str, *, untrained: int) -> None:
-    path = folder / "specs" / "studies" / f"{name}.toml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(SPEC.format(folder=folder / "checkpoints", untrained=untrained))
 
 
 def shards(folder: str) -> list[str]:
@@ -148,7 +133,7 @@ def test_why_a_checkpoint_failed_is_merged_too(cli, tmp_path):
 
 
 def test_folders_of_different_studies_are_not_merged(cli, tmp_path):
-    write_study(tmp_path, "other", untrained=0)
+    write_study(tmp_path / "specs", "other", tmp_path / "checkpoints", untrained=0)
     cli("run", "tiny", "--shard", "1/2", "-o", "part1")
     cli("run", "tiny", "--shard", "2/2", "-o", "part2", "--seed", 3)
     cli("run", "other", "--shard", "2/2", "-o", "part3")
