@@ -12,8 +12,10 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,8 @@ def write_results(tree: xr.DataTree, path: Path) -> None:
         encoding = {group.path: _encoding(group) for group in sealed.subtree}
         sealed.to_netcdf(unfinished, engine="netcdf4", encoding=encoding)
 
-    write_atomically(path, write)
+    with _interrupts_held():
+        write_atomically(path, write)
 
 
 def open_results(path: Path) -> xr.DataTree:
@@ -74,7 +77,7 @@ def open_results(path: Path) -> xr.DataTree:
     if not path.is_file():
         raise StorageError("no such file", where=where, hint=_similar(path))
     try:
-        with xr.open_datatree(path, engine="netcdf4") as opened:
+        with _interrupts_held(), xr.open_datatree(path, engine="netcdf4") as opened:
             # What the file says of its encoding, such as the longest label, does not fit what
             # others make of the data.
             tree = opened.load().map_over_datasets(xr.Dataset.drop_encoding)
@@ -151,6 +154,22 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back until a file is whole: xarray, interrupted, waits for its own locks."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's business
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _obstacle(path: Path, error: Exception) -> str:

@@ -7,6 +7,7 @@ when it died is done by another one.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ from cntbench.errors import CntbenchError
 from cntbench.failure import Failure
 from cntbench.models.trajectory import Subject
 from cntbench.prefetch import Prefetch
+from cntbench.processes import deaf_to_interrupts
 
 #: How long to wait for a scheduler to answer [s].
 PATIENCE = 30
@@ -103,12 +105,14 @@ def _client(stack: ExitStack, jobs: int, scheduler: str | None) -> Any:
     from distributed import Client, LocalCluster
 
     if scheduler is None:
-        cluster = LocalCluster(
-            n_workers=jobs,
-            threads_per_worker=1,
-            memory_limit=0,  # what a run may take is said by its memory budget
-            dashboard_address=":0",  # whatever is free
-        )
+        with deaf_to_interrupts():  # and so are the workers
+            cluster = LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                memory_limit=0,  # what a run may take is said by its memory budget
+                dashboard_address=":0",  # whatever is free
+                silence_logs=logging.CRITICAL,  # what matters of a worker's end, the run says
+            )
         return Client(stack.enter_context(cluster), set_as_default=False)
     try:
         return Client(scheduler, timeout=PATIENCE, set_as_default=False)

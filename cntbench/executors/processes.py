@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from cntbench.executors import serial
 from cntbench.failure import Failure
 from cntbench.models.trajectory import Subject
 from cntbench.prefetch import Prefetch
-from cntbench.processes import end_with_parent, worker_context
+from cntbench.processes import deaf_to_interrupts, end_with_parent, worker_context
 
 
 def execute(cells: Cells, ahead: Prefetch, jobs: int) -> Iterator[tuple[Subject, Failure | None]]:
@@ -45,7 +43,7 @@ def execute(cells: Cells, ahead: Prefetch, jobs: int) -> Iterator[tuple[Subject,
                 if failure is not None:
                     yield subject, failure
                     continue
-                with _deaf_to_interrupts():
+                with deaf_to_interrupts():
                     running[_submitted(pool, subject, fetched.result())] = subject
             for done in ready & running.keys():
                 subject = running.pop(done)
@@ -68,19 +66,6 @@ def _submitted(pool: ProcessPoolExecutor, subject: Subject, folder: Path) -> Fut
         refused: Future[Failure | None] = Future()
         refused.set_exception(error)
         return refused
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C from their first moment: they end with a whole shard."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's business, and Ctrl-C does not arrive here
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 _cells: Cells

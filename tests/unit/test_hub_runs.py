@@ -50,14 +50,14 @@ def statuses(outcome: Outcome) -> dict[str, str]:
 @pytest.fixture
 def watch(monkeypatch):
     """Call a function whenever a checkpoint is about to be measured."""
-    measure = Cells.measure
+    measured = Cells.measured
 
     def watching(look):
         def watched(self, subject, files):
             look(subject.name)
-            measure(self, subject, files)
+            return measured(self, subject, files)
 
-        monkeypatch.setattr(Cells, "measure", watched)
+        monkeypatch.setattr(Cells, "measured", watched)
 
     return watching
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from support.runs import plan_for, quiet
 from support.trajectories import run_cli, write_trajectory
 
@@ -249,3 +250,18 @@ def test_other_errors_are_not_tried_again(plan, tmp_path, monkeypatch):
     checkpoint = plan.trajectory.checkpoints[0]
     found = Cells(plan, RunFolder(tmp_path), 2**30).measured(checkpoint, checkpoint.origin.path)
     assert (found.reason, len(tries)) == ("RuntimeError: shapes do not fit", 1)
+
+
+def test_an_interrupt_while_a_file_is_written_waits_until_it_is_whole(plan, whole, tmp_path):
+    tree = open_results(tmp_path / "whole" / "results.nc")
+    really = xr.DataTree.to_netcdf
+
+    def interrupted(self, *arguments, **options):
+        signal.raise_signal(signal.SIGINT)
+        really(self, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(xr.DataTree, "to_netcdf", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            storage.write_results(tree, tmp_path / "copy.nc")
+    assert (tmp_path / "copy.nc").read_bytes() == whole
