@@ -79,8 +79,9 @@ def open_results(path: Path) -> xr.DataTree:
     try:
         with _interrupts_held(), xr.open_datatree(path, engine="netcdf4") as opened:
             # What the file says of its encoding, such as the longest label, does not fit what
-            # others make of the data.
-            tree = opened.load().map_over_datasets(xr.Dataset.drop_encoding)
+            # others make of the data. `DataTree.load` passes over variables that are called as a
+            # group is, and leaves the file open for them.
+            tree = opened.map_over_datasets(lambda group: group.load().drop_encoding())
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise StorageError(
             f"is truncated, damaged or not a netCDF file: {error}",

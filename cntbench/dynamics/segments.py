@@ -72,7 +72,8 @@ def segment(features: Array) -> Segmentation:
     count = most(len(features))
     if not count:
         return Segmentation((), np.empty(0))
-    search = ruptures.KernelCPD("linear", min_size=shortest(len(features))).fit(features)
+    signal = np.ascontiguousarray(features)  # as its C code takes for granted
+    search = ruptures.KernelCPD("linear", min_size=shortest(len(features))).fit(signal)
     search.predict(n_bkps=count)  # finds those with fewer change points on the way
     changes = tuple(tuple(search.segmentations_dict[k][:-1]) for k in range(1, count + 1))
     total = float(np.square(features).sum())

@@ -27,7 +27,7 @@ SIZES = {
 }
 #: By name, dims after ``task, ablation`` and meaning of every number about phases.
 OF_PHASES: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "phases": ((), "number of phases; 1 if there are no boundaries"),
+    "count": ((), "number of phases; 1 if there are no boundaries"),
     "p_value": ((), "how often trajectories without change points have such phases"),
     "advantage": (("change_points",), "advantage over a smooth curve, part of the variance"),
     "boundary_step": (("boundary",), "step of the first checkpoint of a new phase"),
@@ -92,7 +92,7 @@ def phase_group(root: xr.Dataset, judged: Sequence[Judged]) -> xr.Dataset:
     for one in judged:
         at, phases = one.place, one.phases
         count = len(phases.boundaries)
-        group["phases"].values[at] = phases.count if len(one.step) else np.nan
+        group["count"].values[at] = phases.count if len(one.step) else np.nan
         group["p_value"].values[at] = phases.p_value
         group["advantage"].values[at][: len(phases.advantage)] = phases.advantage
         for name, places in (

@@ -121,20 +121,20 @@ def _one_claim(rows: Sequence[Judgement]) -> RenderableType:
     title = Text(f"{first.claim}: {first.summary}", style="bold")
     quoted = Text(f"“{first.text}” ({first.source})")
     table = _table("")
-    table.add_column("task", no_wrap=True)
+    table.add_column("task", overflow="fold")
     return Group(title, quoted, _filled(table, rows, [one.task for one in rows]))
 
 
 def _filled(table: Table, rows: Sequence[Judgement], labels: Sequence[str]) -> RenderableType:
     """Return a table with a row for each judgement, and below it why they are what they are."""
     several = max(len(one.words) for one in rows) > 1
-    table.add_column("ablation", no_wrap=True)
+    table.add_column("ablation", overflow="fold")
     table.add_column("" if several else "verdict", no_wrap=True)
-    table.add_column("effect, interval", no_wrap=True)
+    table.add_column("effect, interval")
     if several:
         table.padding = (0, 0)
-        table.add_column("files", no_wrap=True)
-    table.add_column("p", justify="right", no_wrap=True)
+        table.add_column("files")
+    table.add_column("p", justify="right", no_wrap=True, min_width=5)
     reasons: dict[str, list[str]] = {}
     last = ""
     for label, one in zip(labels, rows, strict=True):

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
+from rich.console import Console
 from support.films import random_film
 from support.trajectories import run_cli, write_trajectory
 
+from cntbench.catalogue import load_catalogue
+from cntbench.report.claims import claims_report
 from cntbench.storage import open_results, write_results
+from cntbench.verdicts import add_verdicts
 
 NAMES = [f"step{8 * i}" for i in range(26)]
 
@@ -53,14 +60,22 @@ def test_one_file_is_judged_and_keeps_its_verdicts(cli, result):
     assert cli("claims", path, *OPTIONS)[1] == out
 
 
-def test_no_line_of_the_tables_is_too_long(cli, result):
-    paths = [result(f"{seed}.nc", seed=seed, tasks=("counterfactual_repeat",)) for seed in (0, 1)]
-    for arguments in (paths[:1], paths):
-        out = cli("claims", *arguments, *OPTIONS)[1]
-        rows = [line for line in out.splitlines() if "inconclusive" in line or "─" in line]
-        assert rows
-        assert max(map(len, rows)) <= 100
-        assert "…  " not in out  # nothing is cut
+@pytest.mark.parametrize("width", [80, 100])
+def test_tables_fit_and_nothing_is_cut(result, width):
+    paths = [result(f"{seed}.nc", seed=seed, tasks=("bigram",)) for seed in (0, 1)]
+    claims = load_catalogue().some_claims(["spreader_hierarchy", "three_phases"])
+    trees = {
+        str(path): add_verdicts(path, claims, draws=19, jobs=1, progress=lambda *_: None)
+        for path in paths
+    }
+    for some in (dict(list(trees.items())[:1]), trees):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(claims_report(some, claims))
+        printed = console.export_text()
+        assert max(map(len, printed.splitlines())) <= width
+        assert "? inconclusive" in printed
+        for number in re.findall(r"-?\d\.\d+…|…\]", printed):
+            pytest.fail(f"cut: {number}")
 
 
 def test_several_files_are_pooled_and_the_spread_is_shown(cli, result):

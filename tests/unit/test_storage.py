@@ -28,6 +28,24 @@ def test_what_is_written_is_read(tree, tmp_path):
     assert np.array_equal(back["influence"], tree["influence"], equal_nan=True)
 
 
+def test_all_of_a_file_is_read_before_it_is_closed(tmp_path, monkeypatch):
+    """What is read later opens the file again, and HDF5 crashes on another one in its place."""
+    called_as_its_group = xr.Dataset({"metrics": (("task",), np.array([0.5]), {"units": "1"})})
+    tree = xr.DataTree.from_dict({"/": random_film(), "/metrics": called_as_its_group})
+    write_results(tree, tmp_path / "results.nc")
+    later = []
+
+    def checksum(tree):
+        for group in tree.subtree:
+            variables = group.to_dataset(inherit=False).variables
+            later.extend(name for name, variable in variables.items() if not variable._in_memory)
+        return content_checksum(tree)
+
+    monkeypatch.setattr("cntbench.storage.content_checksum", checksum)
+    assert open_results(tmp_path / "results.nc")["metrics/metrics"].item() == 0.5
+    assert not later
+
+
 def test_the_file_opens_with_xarray_alone(tree, tmp_path):
     write_results(tree, tmp_path / "results.nc")
     with xr.open_dataset(tmp_path / "results.nc") as dataset:

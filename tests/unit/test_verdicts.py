@@ -133,7 +133,7 @@ def test_phases_are_labelled_by_steps():
     root = result(film)
     phases = verdicts(root, None, CLAIMS[:1], seed=0, draws=39, jobs=1, progress=quiet)["phases"]
     cell = phases.isel(task=0, ablation=0)
-    assert cell["phases"] == 3
+    assert cell["count"] == 3
     steps = cell["boundary_step"].values
     assert np.isfinite(steps[:2]).all()
     assert np.isnan(steps[2:]).all()
