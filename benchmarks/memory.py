@@ -50,10 +50,10 @@ def _watch(workload: str, name: str, workers: int) -> float:
     highest, waiting = 0, list(crew)
     for process in crew:
         process.start()
-    server = {_parent(process.pid) for process in crew} - {os.getpid()}
+    server = {parent(process.pid) for process in crew} - {os.getpid()}
     while waiting:
         pids = [*server, *(process.pid for process in crew)]
-        highest = max(highest, sum(_proportional(pid) for pid in pids))
+        highest = max(highest, sum(proportional(pid) for pid in pids))
         waiting = [process for process in waiting if process.is_alive()]
         time.sleep(0.005)
     failed = [process.exitcode for process in crew if process.exitcode]
@@ -62,11 +62,11 @@ def _watch(workload: str, name: str, workers: int) -> float:
     return highest / 1024
 
 
-def _parent(pid: int) -> int:
+def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def _proportional(pid: int) -> int:
+def proportional(pid: int) -> int:
     """Return the proportional set size of a process [KiB], 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()

@@ -17,6 +17,10 @@ from cntbench.plan import Plan
 from cntbench.prompts import Prompts
 from cntbench.run_folder import RunFolder
 
+#: Budget below which it is not halved any more: the engine's smallest pieces take about as much.
+LEAST_MEMORY = 2**24
+_OUT_OF_MEMORY = ("not enough memory", "DefaultCPUAllocator", "out of memory")
+
 
 class Cells:
     """Measures all tasks and ablations of a plan, and keeps the shards.
@@ -35,19 +39,49 @@ class Cells:
         self.memory_budget = memory_budget
         self.prompts = plan.prompts()
 
-    def measure(self, subject: Subject, files: Path) -> None:
-        """Measure one model, whose files are in a folder, and keep its shard."""
-        checkpoint, model = self.plan.trajectory.read(subject, files)
-        dataset = measure(self.plan, self.prompts, checkpoint, model, self.memory_budget)
-        self.folder.write_shard(subject, dataset)
+    def measured(self, subject: Subject, files: Path) -> xr.Dataset | Failure:
+        """Measure one model, whose files are in a folder.
 
-    def attempt(self, subject: Subject, files: Path) -> Failure | None:
-        """Measure a model; returns why it failed, if it did: it must not cost the others."""
+        Returns
+        -------
+        xarray.Dataset or Failure
+            Its shard, or why it failed: it must not cost the others.
+        """
         try:
-            self.measure(subject, files)
+            checkpoint, model = self.plan.trajectory.read(subject, files)
+            return self._within_memory(checkpoint, model)
         except Exception as error:
             return Failure.of(error, files)
+
+    def attempt(self, subject: Subject, files: Path) -> Failure | None:
+        """Measure a model and keep its shard; returns why it failed, if it did.
+
+        Raises
+        ------
+        StorageError
+            If the shard cannot be written: no other one can, either.
+        """
+        found = self.measured(subject, files)
+        if isinstance(found, Failure):
+            return found
+        self.folder.write_shard(subject, found)
         return None
+
+    def _within_memory(self, checkpoint: Checkpoint, model: Decoder) -> xr.Dataset:
+        """Measure a model by smaller and smaller pieces, as long as memory does not suffice."""
+        budget = self.memory_budget
+        while True:
+            try:
+                return measure(self.plan, self.prompts, checkpoint, model, budget)
+            except (MemoryError, RuntimeError) as error:
+                if not _lacks_memory(error) or budget <= LEAST_MEMORY:
+                    raise
+            budget = max(budget // 2, LEAST_MEMORY)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Say whether an error is one of memory: torch has no class of its own for the processor's."""
+    return isinstance(error, MemoryError) or any(said in str(error) for said in _OUT_OF_MEMORY)
 
 
 def measure(

@@ -7,14 +7,12 @@ are kept.
 
 from __future__ import annotations
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from cntbench import __version__
@@ -24,19 +22,8 @@ from cntbench.errors import (
     EXIT_USER_ERROR,
     CntbenchError,
 )
-from cntbench.options import (
-    Ablations,
-    Jobs,
-    Keep,
-    Memory,
-    PromptCount,
-    RunFolderPath,
-    Seed,
-    Specs,
-    Study,
-    Tasks,
-    TrajectoryName,
-)
+from cntbench.options import Jobs, Keep, Specs, asked, cores, err, names_in, out
+from cntbench.study_commands import merge, plan, run
 
 app = typer.Typer(
     name="cntbench",
@@ -46,8 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
 
 
 class Kind(StrEnum):
@@ -95,99 +80,8 @@ def _main(
     pass
 
 
-@app.command()
-def run(
-    study: Study = "nano",
-    trajectory: TrajectoryName = None,
-    tasks: Tasks = None,
-    ablations: Ablations = None,
-    prompts: PromptCount = None,
-    seed: Seed = None,
-    output: RunFolderPath = None,
-    jobs: Jobs = None,
-    memory: Memory = 1.0,
-    keep: Keep = 2,
-    specs: Specs = None,
-) -> None:
-    """Measure a study at every checkpoint, or go on with one that was interrupted."""
-    from cntbench.catalogue import load_catalogue
-    from cntbench.plan import make_plan
-    from cntbench.progress import progress_bar
-    from cntbench.report.claims import claims_of
-    from cntbench.report.failures import failures
-    from cntbench.report.summary import summary
-    from cntbench.run_folder import RunFolder
-    from cntbench.runner import Interrupted
-    from cntbench.runner import run as run_plan
-
-    catalogue = load_catalogue(specs or ())
-    entry = catalogue.amend(
-        catalogue.study(study), _asked(trajectory, tasks, ablations, prompts, seed)
-    )
-    folder = output or Path("runs") / study
-    try:
-        with progress_bar(err) as progress:
-            plan = make_plan(catalogue, entry, progress)
-            RunFolder(folder).check(plan)
-            outcome = run_plan(
-                plan,
-                folder,
-                jobs=jobs or _cores(),
-                progress=progress,
-                memory_budget=int(memory * 2**30),
-                keep=keep,
-            )
-    except Interrupted as interrupted:
-        err.print(f"Interrupted: {interrupted}. The same command goes on from there.")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    out.print(summary(outcome.tree))
-    out.print(claims_of(outcome.tree))
-    out.print(
-        f"Measured {outcome.measured} checkpoints, found {outcome.reused} measured before.\n"
-        f"The result is in {escape(str(outcome.path))}. To look at it:\n\n"
-        f"    cntbench show {escape(str(outcome.path))}\n"
-        f"    python -c \"import xarray as xr; print(xr.open_dataset('{outcome.path}'))\"\n",
-        highlight=False,
-    )
-    if outcome.failed:
-        err.print(failures(outcome.failed), markup=False, highlight=False)
-        raise typer.Exit(EXIT_CHECKPOINTS_FAILED)
-
-
-@app.command()
-def plan(
-    study: Study = "nano",
-    trajectory: TrajectoryName = None,
-    tasks: Tasks = None,
-    ablations: Ablations = None,
-    prompts: PromptCount = None,
-    seed: Seed = None,
-    output: RunFolderPath = None,
-    jobs: Jobs = None,
-    memory: Memory = 1.0,
-    specs: Specs = None,
-) -> None:
-    """Say what a run would do and how long it may take, without running it."""
-    from cntbench.catalogue import load_catalogue
-    from cntbench.estimate import estimate
-    from cntbench.plan import make_plan
-    from cntbench.progress import progress_bar
-    from cntbench.report.estimate import estimate_table
-    from cntbench.run_folder import RunFolder
-
-    catalogue = load_catalogue(specs or ())
-    entry = catalogue.amend(
-        catalogue.study(study), _asked(trajectory, tasks, ablations, prompts, seed)
-    )
-    with progress_bar(err) as progress:
-        resolved = make_plan(catalogue, entry, progress)
-        found = estimate(
-            resolved,
-            RunFolder(output or Path("runs") / study),
-            jobs=jobs or _cores(),
-            memory_budget=int(memory * 2**30),
-        )
-    out.print(estimate_table(found))
+for command in (run, merge, plan):
+    app.command()(command)
 
 
 @app.command()
@@ -221,12 +115,12 @@ def claims(
     from cntbench.report.claims import claims_report
     from cntbench.verdicts import add_verdicts, distinct_files
 
-    chosen = load_catalogue(specs or ()).some_claims(_names(names))
+    chosen = load_catalogue(specs or ()).some_claims(names_in(names))
     trees = {}
     with progress_bar(err) as progress:
         for path in distinct_files(results):
             trees[str(path)] = add_verdicts(
-                path, chosen, draws=draws, jobs=jobs or _cores(), progress=progress
+                path, chosen, draws=draws, jobs=jobs or cores(), progress=progress
             )
     out.print(claims_report(trees, chosen))
 
@@ -311,19 +205,19 @@ def compare(
     from cntbench.progress import progress_bar
     from cntbench.report.comparison import comparison_tables
 
-    asked = _asked(trajectory, tasks, ablations, prompts, seed)
+    changes = asked(trajectory, tasks, ablations, prompts, seed)
     if results:
-        refuse_beside_results(asked if circuits is None else asked | {"circuits": circuits})
+        refuse_beside_results(changes if circuits is None else changes | {"circuits": circuits})
         found = compare_files(results)
     else:
         with progress_bar(err) as progress:
             found = compare_ablations(
                 load_catalogue(specs or ()),
-                asked,
-                circuits=_names(circuits),
+                changes,
+                circuits=names_in(circuits),
                 checkpoints=checkpoints,
                 progress=progress,
-                jobs=jobs or _cores(),
+                jobs=jobs or cores(),
             )
     out.print(comparison_tables(found))
     if output:
@@ -366,31 +260,3 @@ def main() -> None:
     except KeyboardInterrupt:
         err.print("Interrupted.")
         sys.exit(EXIT_INTERRUPTED)
-
-
-def _asked(
-    trajectory: str | None,
-    tasks: str | None,
-    ablations: str | None,
-    prompts: int | None,
-    seed: int | None,
-) -> dict[str, Any]:
-    """Return the keys of a study that the command line changes."""
-    changes = {
-        "trajectory": trajectory,
-        "tasks": _names(tasks),
-        "ablations": _names(ablations),
-        "prompts": prompts,
-        "seed": seed,
-    }
-    return {key: value for key, value in changes.items() if value is not None}
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

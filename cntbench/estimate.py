@@ -21,7 +21,12 @@ from cntbench.dynamics.null_summary import STATISTICS
 from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS
 from cntbench.dynamics.roles import ROLES
 from cntbench.dynamics.verdict_groups import OF_CLAIMS, OF_PHASES, OF_TESTS, SIZES
-from cntbench.engine.prediction import Call, predicted_bytes, predicted_work
+from cntbench.engine.prediction import (
+    Call,
+    outcome_bytes,
+    predicted_bytes,
+    predicted_work,
+)
 from cntbench.engine.work import Work, total
 from cntbench.errors import CheckpointError
 from cntbench.influence import influence
@@ -318,7 +323,8 @@ def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Call]:
 def _cost(name: str, call: Call) -> TaskCost:
     count, length = call.prompts.tokens.shape
     scored = call.prompts.scored.shape[1]
-    return TaskCost(name, count, length, scored, predicted_work(call), predicted_bytes(call))
+    memory = predicted_bytes(call) + outcome_bytes(call)
+    return TaskCost(name, count, length, scored, predicted_work(call), memory)
 
 
 def _shortened(call: Call) -> Call:

@@ -1,11 +1,17 @@
-"""Options that commands of the command line share."""
+"""What commands of the command line share: options, what they mean, and where output goes."""
 
 from __future__ import annotations
 
+import os
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
 
 Specs = Annotated[
     list[Path] | None,
@@ -55,3 +61,62 @@ Keep = Annotated[
         help="Downloaded checkpoints that may lie on disk beside those being measured.",
     ),
 ]
+
+
+class Executor(StrEnum):
+    """Where models can be measured."""
+
+    PROCESSES = "processes"
+    SERIAL = "serial"
+    DASK = "dask"
+
+
+ExecutorName = Annotated[
+    Executor | None,
+    typer.Option(
+        "--executor",
+        help="Where to measure: on processes of this machine, in one after the other, or on a "
+        "Dask cluster of this machine [processes].",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="A running Dask scheduler to measure on: tcp://HOST:PORT"),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Measure only the I-th of N shares of the run; combine them with cntbench merge.",
+    ),
+]
+
+
+def asked(
+    trajectory: str | None,
+    tasks: str | None,
+    ablations: str | None,
+    prompts: int | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    """Return the keys of a study that the command line changes."""
+    changes = {
+        "trajectory": trajectory,
+        "tasks": names_in(tasks),
+        "ablations": names_in(ablations),
+        "prompts": prompts,
+        "seed": seed,
+    }
+    return {key: value for key, value in changes.items() if value is not None}
+
+
+def names_in(text: str | None) -> tuple[str, ...] | None:
+    """Return names that stand in a text, separated by commas."""
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def cores() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -11,7 +11,7 @@ from cntbench import __version__
 from cntbench.catalogue import AblationEntry, Catalogue, StudyEntry, Task
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, SpecError
-from cntbench.models.trajectory import Progress, Trajectory, Untrained, open_trajectory
+from cntbench.models.trajectory import Progress, Subject, Trajectory, Untrained, open_trajectory
 from cntbench.prompts import Prompts
 from cntbench.schema import SCHEMA_VERSION
 from cntbench.specs import as_dict, content_hash
@@ -59,6 +59,11 @@ class Plan:
     def untrained(self) -> tuple[Untrained, ...]:
         """Untrained models to measure beside the trajectory."""
         return self.trajectory.untrained(self.study.spec.untrained)
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """All that is measured: checkpoints by rising step, then untrained models."""
+        return (*self.trajectory.checkpoints, *self.untrained)
 
     def at(self, identities: Mapping[str, str]) -> Plan:
         """Return the plan with checkpoints, by their names, at identities that were recorded."""

@@ -91,6 +91,10 @@ class Prefetch:
             started.append(fetched)
         return started
 
+    def widen(self, more: int) -> None:
+        """Allow so many more to be fetched and not yet released."""
+        self._free += more
+
     def release(self, subject: Subject) -> None:
         """Delete what was fetched: the subject is measured, or cannot be."""
         shutil.rmtree(self.rooms / subject.name, ignore_errors=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,34 @@ import xarray as xr
 from filelock import FileLock, Timeout
 
 from cntbench.errors import CntbenchError, StorageError
+from cntbench.failure import Failure
 from cntbench.models.trajectory import Checkpoint, Subject, Untrained
 from cntbench.plan import Plan, differing
-from cntbench.storage import open_results, write_results, write_text
+from cntbench.share import Share
+from cntbench.specs import as_dict
+from cntbench.storage import UNFINISHED, open_results, write_atomically, write_results, write_text
 
 MANIFEST = "study.json"
+REQUEST = "request.json"
 RESULTS = "results.nc"
 SHARDS = "shards"
 DOWNLOADS = "downloads"
 UNTRAINED = "untrained"
+FAILURES = "failures"
+LOCK = ".lock"
 
 #: At most so many differences are named in an error.
 _NAMED = 5
+#: How long a share waits for another one that is about to begin in the same folder [s].
+_PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that belongs to one plan."""
+    """A folder that belongs to one plan, used by a whole run or by one share of it."""
 
     path: Path
+    share: Share | None = None
 
     @property
     def results(self) -> Path:
@@ -41,7 +50,7 @@ class RunFolder:
     @property
     def downloads(self) -> Path:
         """Where checkpoints lie that are downloaded for the run, until they are measured."""
-        return self.path / DOWNLOADS
+        return self.path / (f"{DOWNLOADS}-{self.share.label}" if self.share else DOWNLOADS)
 
     def shard(self, subject: Subject) -> Path:
         """The result of one checkpoint, or of one untrained model."""
@@ -96,13 +105,24 @@ class RunFolder:
     def _recorded(self) -> dict[str, Any] | None:
         """Return the identity of the plan whose folder this is, None if it is nobody's."""
         manifest = self.path / MANIFEST
-        if not manifest.exists():
-            return None
-        try:
-            recorded: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StorageError(f"cannot be read: {error}", where=str(manifest)) from None
-        return recorded
+        return _read_json(manifest) if manifest.exists() else None
+
+    def request(self) -> dict[str, Any]:
+        """Return the identity of the folder's plan, with the study's name and spec.
+
+        Raises
+        ------
+        CntbenchError
+            If it is not the folder of a run.
+        """
+        recorded = self._recorded()
+        if recorded is None:
+            raise CntbenchError(
+                "is not the folder of a run",
+                where=str(self.path),
+                hint="Name folders that cntbench run has written.",
+            )
+        return {**recorded, **_read_json(self.path / REQUEST)}
 
     def _check_empty(self) -> None:
         """Raise an error if there are files that no run has begun with."""
@@ -126,29 +146,51 @@ class RunFolder:
         CntbenchError
             If it belongs to another study, is in use by another run, or cannot be written.
         """
-        plan = self.check(plan)
-        try:
-            for folder in (SHARDS, UNTRAINED):
-                (self.path / folder).mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock", timeout=0)
-            lock.acquire()
-        except Timeout:
-            raise CntbenchError(
-                "another run is using this folder",
-                where=str(self.path),
-                hint="Wait for it, or name another folder with -o.",
-            ) from None
-        except OSError as error:
-            raise CntbenchError(
-                f"cannot be written: {error.strerror}",
-                where=str(self.path),
-                hint="Name another folder with -o.",
-            ) from None
-        try:
+        self.check(plan)
+        with self._locked() as beginning:
+            plan = self.check(plan)  # another share may have begun in the meantime
             write_text(self.path / MANIFEST, json.dumps(self._remembering(plan), indent=1) + "\n")
+            asked = {"study": plan.study.name, "spec": as_dict(plan.study.spec)}
+            write_text(self.path / REQUEST, json.dumps(asked, indent=1) + "\n")
+            if self.share is None:
+                for litter in self.path.rglob(f".*{UNFINISHED}"):
+                    litter.unlink(missing_ok=True)
+            else:
+                beginning.release()
             yield plan
-        finally:
-            lock.release()
+
+    @contextmanager
+    def _locked(self) -> Iterator[FileLock]:
+        """Lock the folder for a whole run, or for a share until the lock that is yielded is freed.
+
+        A whole run excludes everything, a share only the same share and whole runs.
+        """
+        with ExitStack() as locks:
+            try:
+                for folder in (SHARDS, UNTRAINED):
+                    (self.path / folder).mkdir(parents=True, exist_ok=True)
+                whole = FileLock(self.path / LOCK, timeout=_PATIENCE if self.share else 0)
+                locks.enter_context(whole)
+                if self.share is None:
+                    for path in self.path.glob(f"{LOCK}-*"):
+                        with FileLock(path, timeout=0):
+                            pass
+                else:
+                    own = FileLock(self.path / f"{LOCK}-{self.share.label}", timeout=0)
+                    locks.enter_context(own)
+            except Timeout:
+                raise CntbenchError(
+                    "another run is using this folder",
+                    where=str(self.path),
+                    hint="Wait for it, or name another folder with -o.",
+                ) from None
+            except OSError as error:
+                raise CntbenchError(
+                    f"cannot be written: {error.strerror}",
+                    where=str(self.path),
+                    hint="Name another folder with -o.",
+                ) from None
+            yield whole
 
     def _remembering(self, plan: Plan) -> dict[str, Any]:
         """Return the plan's identity, with what was known of checkpoints that are unknown now."""
@@ -169,9 +211,48 @@ class RunFolder:
         """Keep a shard."""
         write_results(xr.DataTree(dataset), self.shard(subject))
 
+    def adopt(self, subject: Subject, other: RunFolder) -> bool:
+        """Take over another folder's whole shard, if it has one; returns whether it has."""
+        shard = other.shard(subject)
+        if other.read_shard(subject) is None:
+            return False
+        write_atomically(self.shard(subject), lambda path: _copy(shard, path))
+        return True
+
+    def read_failure(self, subject: Subject) -> Failure | None:
+        """Return what came in the way of a subject in a share of the run, if anything did."""
+        try:
+            return Failure(**json.loads(self._failure(subject).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write_failure(self, subject: Subject, failure: Failure | None) -> None:
+        """Keep what came in the way of a subject, or that nothing did."""
+        path = self._failure(subject)
+        if failure is None:
+            path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, json.dumps(asdict(failure)) + "\n")
+
+    def _failure(self, subject: Subject) -> Path:
+        return self.path / FAILURES / f"{subject.name}.json"
+
     def read_results(self) -> xr.DataTree | None:
         """Return the combined result of an earlier run, or None if there is no whole one."""
         return _read(self.results)
+
+
+def _copy(source: Path, path: Path) -> None:
+    path.write_bytes(source.read_bytes())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot be read: {error}", where=str(path)) from None
+    return found
 
 
 def _read(path: Path) -> xr.DataTree | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,15 +18,19 @@ from cntbench.cells import Cells
 from cntbench.components import feasible
 from cntbench.dataset import failed_dataset, film, untrained_group
 from cntbench.derived import derived
-from cntbench.executors import processes, serial
+from cntbench.executors import processes
 from cntbench.failure import Failure
 from cntbench.models.trajectory import Checkpoint, Progress, Subject
 from cntbench.plan import Plan
 from cntbench.prefetch import Prefetch
 from cntbench.run_folder import RunFolder
+from cntbench.share import Share
 from cntbench.specs import as_dict
 from cntbench.storage import write_results
 from cntbench.verdicts import verdicts
+
+#: A way to measure: with what, what, and on how many processes.
+Execute = Callable[[Cells, Prefetch, int], Iterator[tuple[Subject, Failure | None]]]
 
 DISAPPEARED = Failure("failed", "the shard disappeared during the run")
 
@@ -33,7 +38,24 @@ LIBRARIES = ("torch", "transformers", "numpy", "xarray", "netCDF4", "networkx")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Measured:
+    """What a run has measured.
+
+    Parameters
+    ----------
+    measured, reused
+        Numbers of checkpoints.
+    failed
+        What came in the way, by name of checkpoint or untrained model.
+    """
+
+    measured: int
+    reused: int
+    failed: dict[str, Failure]
+
+
+@dataclass(frozen=True)
+class Outcome(Measured):
     """What became of a run.
 
     Parameters
@@ -42,17 +64,10 @@ class Outcome:
         The result, as written.
     path
         Where it lies.
-    measured, reused
-        Numbers of checkpoints.
-    failed
-        What came in the way, by name of checkpoint or untrained model.
     """
 
     tree: xr.DataTree
     path: Path
-    measured: int
-    reused: int
-    failed: dict[str, Failure]
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
@@ -72,6 +87,7 @@ def run(
     progress: Progress,
     memory_budget: int = 2**30,
     keep: int = 2,
+    execute: Execute = processes.execute,
 ) -> Outcome:
     """Run a study, or what is missing of it.
 
@@ -89,6 +105,8 @@ def run(
         Memory for each process beyond the model's own [bytes].
     keep
         Downloaded checkpoints that may lie on disk beside those that are being measured.
+    execute
+        Where models are measured: ``execute`` of a file of `cntbench.executors`.
 
     Raises
     ------
@@ -98,37 +116,104 @@ def run(
         On Ctrl-C.
     """
     folder = RunFolder(path)
-    with folder.claimed(plan) as plan:
-        checkpoints = plan.trajectory.checkpoints
-        subjects: tuple[Subject, ...] = (*checkpoints, *plan.untrained)
+    with folder.claimed(plan) as plan, _interruptible(folder, plan.trajectory.checkpoints):
+        subjects = plan.subjects
         shards = {subject: folder.read_shard(subject) for subject in subjects}
         missing = [subject for subject in subjects if shards[subject] is None]
         cells = Cells(plan, folder, memory_budget)
-        try:
-            failed = _measure(cells, missing, len(subjects), jobs, keep, progress)
-            for subject in missing:
-                if subject.name not in failed:
-                    shards[subject] = folder.read_shard(subject)
-            root, untrained = _combine(plan, shards, failed)
-            chance: dict[str, Any] = {
-                "seed": plan.study.spec.seed,
-                "draws": plan.study.spec.null_draws,
-                "jobs": jobs,
-                "progress": progress,
-                "earlier": folder.read_results(),
-            }
-            groups = derived(root, untrained, **chance)
-            if plan.claims and chance["draws"]:
-                groups |= verdicts(root, untrained, plan.claims, **chance)
-        except KeyboardInterrupt:
-            kept = sum(folder.shard(checkpoint).is_file() for checkpoint in checkpoints)
-            raise Interrupted(kept, len(checkpoints)) from None
-        tree = xr.DataTree.from_dict({"/": root, **groups})
-        write_results(tree, folder.results)
-    measured = [subject.name for subject in missing if isinstance(subject, Checkpoint)]
-    lost = len(set(measured) & set(failed))
-    reused = len(checkpoints) - len(measured)
-    return Outcome(tree, folder.results, len(measured) - lost, reused, failed)
+        failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
+        for subject in missing:
+            if subject.name not in failed:
+                shards[subject] = folder.read_shard(subject)
+        tree = combine(plan, folder, shards, failed, jobs=jobs, progress=progress)
+    return Outcome(*counts(subjects, missing, failed), failed, tree, folder.results)
+
+
+def run_share(
+    plan: Plan,
+    path: Path,
+    share: Share,
+    *,
+    jobs: int,
+    progress: Progress,
+    memory_budget: int = 2**30,
+    keep: int = 2,
+    execute: Execute = processes.execute,
+) -> Measured:
+    """Measure a share of a study, or what is missing of it; nothing is combined.
+
+    Parameters and errors are those of `run`; several shares may use one folder at the same time.
+    """
+    folder = RunFolder(path, share)
+    with folder.claimed(plan) as plan:
+        subjects = share.among(plan.subjects)
+        checkpoints = [subject for subject in subjects if isinstance(subject, Checkpoint)]
+        with _interruptible(folder, checkpoints):
+            missing = [subject for subject in subjects if folder.read_shard(subject) is None]
+            cells = Cells(plan, folder, memory_budget)
+            failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
+            for subject in subjects:
+                folder.write_failure(subject, failed.get(subject.name))
+    return Measured(*counts(subjects, missing, failed), failed)
+
+
+def counts(
+    subjects: Sequence[Subject], missing: Sequence[Subject], failed: Mapping[str, Failure]
+) -> tuple[int, int]:
+    """Return how many checkpoints were measured, and how many had been before."""
+    checkpoints, without = (
+        [subject.name for subject in some if isinstance(subject, Checkpoint)]
+        for some in (subjects, missing)
+    )
+    return len(set(without) - set(failed)), len(checkpoints) - len(without)
+
+
+@contextmanager
+def _interruptible(folder: RunFolder, checkpoints: Sequence[Checkpoint]) -> Iterator[None]:
+    """Say what is kept when the user interrupts."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = sum(folder.shard(checkpoint).is_file() for checkpoint in checkpoints)
+        raise Interrupted(kept, len(checkpoints)) from None
+
+
+def combine(
+    plan: Plan,
+    folder: RunFolder,
+    shards: Mapping[Subject, xr.Dataset | None],
+    failed: Mapping[str, Failure],
+    *,
+    jobs: int,
+    progress: Progress,
+) -> xr.DataTree:
+    """Put shards together, work out what follows from them, and write the result.
+
+    Parameters
+    ----------
+    plan, folder
+        What was measured, and where the result belongs.
+    shards
+        Of every checkpoint and untrained model; None where there is none.
+    failed
+        What came in the way of those, by name.
+    jobs, progress
+        As `run` takes them.
+    """
+    root, untrained = _film(plan, shards, failed)
+    chance: dict[str, Any] = {
+        "seed": plan.study.spec.seed,
+        "draws": plan.study.spec.null_draws,
+        "jobs": jobs,
+        "progress": progress,
+        "earlier": folder.read_results(),
+    }
+    groups = derived(root, untrained, **chance)
+    if plan.claims and chance["draws"]:
+        groups |= verdicts(root, untrained, plan.claims, **chance)
+    tree = xr.DataTree.from_dict({"/": root, **groups})
+    write_results(tree, folder.results)
+    return tree
 
 
 def _measure(
@@ -138,6 +223,7 @@ def _measure(
     jobs: int,
     keep: int,
     progress: Progress,
+    execute: Execute,
 ) -> dict[str, Failure]:
     """Measure what is missing of a total; returns what came in the way of each that failed."""
     failed: dict[str, Failure] = {}
@@ -148,10 +234,7 @@ def _measure(
     with Prefetch(
         missing, cells.plan.trajectory.fetch, cells.folder.downloads, jobs + keep
     ) as ahead:
-        finished = (
-            processes.execute(cells, ahead, jobs) if jobs > 1 else serial.execute(cells, ahead)
-        )
-        for subject, failure in finished:
+        for subject, failure in execute(cells, ahead, jobs):
             ahead.release(subject)
             done += 1
             if failure is not None:
@@ -160,7 +243,7 @@ def _measure(
     return failed
 
 
-def _combine(
+def _film(
     plan: Plan, shards: Mapping[Subject, xr.Dataset | None], failed: Mapping[str, Failure]
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
     """Return the film, and the untrained models that could be measured."""

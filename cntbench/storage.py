@@ -6,10 +6,14 @@ it says whether two results are the same whatever library wrote them.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import secrets
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,11 @@ from cntbench.errors import StorageError, nearest
 from cntbench.schema import validate
 
 CHECKSUM = "content_sha256"
+
+#: How names of files end that are being written.
+UNFINISHED = ".tmp"
+#: Free space below which a write that failed has failed for want of it [bytes].
+_FULL = 2**20
 
 
 def write_results(tree: xr.DataTree, path: Path) -> None:
@@ -127,20 +136,30 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     StorageError
         If the folder cannot be written, or the disk is full.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         write(unfinished)
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # HDF5 says the latter, whatever was in its way
         raise StorageError(
-            f"cannot be written: {error.strerror or error}",
+            f"cannot be written: {_obstacle(path, error)}",
             where=str(path),
-            hint="Choose another output folder, or make room.",
+            hint="Choose another output folder, or make room. What is whole is kept: the same "
+            "command goes on from there.",
         ) from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def _obstacle(path: Path, error: Exception) -> str:
+    """Return why a file could not be written; libraries hide that the disk is full."""
+    with suppress(OSError):
+        if shutil.disk_usage(path.parent).free < _FULL:
+            return os.strerror(errno.ENOSPC)
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _canonical(attributes: dict[Any, Any]) -> str:

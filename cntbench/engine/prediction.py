@@ -139,6 +139,19 @@ def predicted_bytes(call: Call) -> int:
     return max(asked)
 
 
+def outcome_bytes(call: Call) -> int:
+    """Return the memory of what a call finds, prompt by prompt, until it is summed up [bytes].
+
+    An upper bound, beside `predicted_bytes`. It grows with the square of the components: changes
+    of targets and of the readout, both once more while direct effects are put beside total ones,
+    and one of them while its error is computed.
+    """
+    components, count, methods = len(call.model.components), len(call.prompts), len(call.drawn)
+    edges = methods * components * components
+    others = (len(READOUTS) * methods + 2) * components
+    return 8 * count * (edges + others) * (5 if call.of_scope("direct") else 3)
+
+
 def _cut(components: int, step: int) -> list[range]:
     starts = range(0, components, step)
     return [range(start, min(start + step, components)) for start in starts]

@@ -14,14 +14,19 @@ from typing import Any
 import torch
 
 from cntbench.cells import Cells, not_fetched
+from cntbench.errors import CntbenchError
+from cntbench.executors import serial
 from cntbench.failure import Failure
 from cntbench.models.trajectory import Subject
 from cntbench.prefetch import Prefetch
-from cntbench.processes import worker_context
+from cntbench.processes import end_with_parent, worker_context
 
 
 def execute(cells: Cells, ahead: Prefetch, jobs: int) -> Iterator[tuple[Subject, Failure | None]]:
-    """Measure on so many processes."""
+    """Measure on so many processes, in this one if that is one."""
+    if jobs == 1:
+        yield from serial.execute(cells, ahead)
+        return
     pool = ProcessPoolExecutor(
         jobs, mp_context=worker_context(), initializer=_start_worker, initargs=(cells,)
     )
@@ -45,6 +50,8 @@ def execute(cells: Cells, ahead: Prefetch, jobs: int) -> Iterator[tuple[Subject,
             for done in ready & running.keys():
                 subject = running.pop(done)
                 crash = done.exception()
+                if isinstance(crash, CntbenchError):
+                    raise crash
                 yield (
                     subject,
                     done.result() if crash is None else Failure("failed", f"worker died: {crash}"),
@@ -83,6 +90,7 @@ def _start_worker(cells: Cells) -> None:
     global _cells
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    end_with_parent()
     _cells = cells
 
 

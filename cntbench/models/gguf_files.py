@@ -54,7 +54,9 @@ def read_config(path: Path) -> Any:
             hint="Use the checkpoint that it was made of: config.json and safetensors.",
         )
     try:
-        return AutoConfig.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
+        return AutoConfig.from_pretrained(
+            path.parent, gguf_file=path.name, local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise _unreadable(path, error) from None
 
@@ -74,6 +76,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 gguf_file=path.name,
                 dtype=torch.float32,
                 local_files_only=True,
+                trust_remote_code=False,
                 output_loading_info=True,
             )
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:

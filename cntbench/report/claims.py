@@ -1,4 +1,4 @@
-"""Claims as tables for the terminal, at most 100 characters wide."""
+"""Claims as tables for the terminal, 80 characters wide unless names are long."""
 
 from __future__ import annotations
 
@@ -121,19 +121,20 @@ def _one_claim(rows: Sequence[Judgement]) -> RenderableType:
     title = Text(f"{first.claim}: {first.summary}", style="bold")
     quoted = Text(f"“{first.text}” ({first.source})")
     table = _table("")
-    table.add_column("task", overflow="fold")
+    table.add_column("task", no_wrap=True)
     return Group(title, quoted, _filled(table, rows, [one.task for one in rows]))
 
 
 def _filled(table: Table, rows: Sequence[Judgement], labels: Sequence[str]) -> RenderableType:
     """Return a table with a row for each judgement, and below it why they are what they are."""
     several = max(len(one.words) for one in rows) > 1
-    table.add_column("ablation", overflow="fold")
-    table.add_column("verdict", no_wrap=True, min_width=15)
-    table.add_column("effect, interval")
+    table.add_column("ablation", no_wrap=True)
+    table.add_column("" if several else "verdict", no_wrap=True)
+    table.add_column("effect, interval", no_wrap=True)
     if several:
-        table.add_column("files")
-    table.add_column("p", justify="right", no_wrap=True, min_width=5)
+        table.padding = (0, 0)
+        table.add_column("files", no_wrap=True)
+    table.add_column("p", justify="right", no_wrap=True)
     reasons: dict[str, list[str]] = {}
     last = ""
     for label, one in zip(labels, rows, strict=True):
@@ -141,7 +142,7 @@ def _filled(table: Table, rows: Sequence[Judgement], labels: Sequence[str]) -> R
         table.add_row(
             escape(label) if label != last else "",
             escape(one.ablation),
-            f"{MARKS[one.verdict.word]} {one.verdict.word}",
+            MARKS[one.verdict.word] + ("" if several else f" {one.verdict.word}"),
             _effect(test),
             *([_spread(one)] if several else []),
             _p_value(one.verdict.corrected),
@@ -166,7 +167,7 @@ def _spread(one: Judgement) -> str:
     count = f"{one.words.count('supported')}/{len(one.words)}"
     if not one.effects:
         return count
-    return f"{count}, {_number(min(one.effects))} … {_number(max(one.effects))}"
+    return f"{count} {_number(min(one.effects))}…{_number(max(one.effects))}"
 
 
 def _p_value(value: float) -> str:
@@ -176,7 +177,7 @@ def _p_value(value: float) -> str:
 
 
 def _number(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
+    return "" if np.isnan(value) else f"{value:z.2f}".replace("-", "−")
 
 
 def _table(title: str) -> Table:

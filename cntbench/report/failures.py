@@ -10,12 +10,12 @@ from cntbench.failure import Failure
 _NAMED = 8
 
 
-def failures(failed: Mapping[str, Failure]) -> str:
-    """Return the text: how many, and a line for each reason with the names of its checkpoints."""
+def failures(failed: Mapping[str, Failure], remedy: str) -> str:
+    """Return the text: how many, what to do, and a line for each reason with its checkpoints."""
     by_reason: dict[str, list[str]] = {}
     for name, failure in failed.items():
         by_reason.setdefault(f"{failure.status}: {failure.reason}", []).append(name)
-    lines = [f"{len(failed)} checkpoints were not measured; the same command tries them again:"]
+    lines = [f"{len(failed)} checkpoints were not measured; {remedy}:"]
     lines += [f"  {_few(names)}: {reason}" for reason, names in by_reason.items()]
     return "\n".join(lines)
 

@@ -73,7 +73,7 @@ def test_tables_fit_and_nothing_is_cut(result, width):
         console.print(claims_report(some, claims))
         printed = console.export_text()
         assert max(map(len, printed.splitlines())) <= width
-        assert "? inconclusive" in printed
+        assert "? " in printed
         for number in re.findall(r"-?\d\.\d+…|…\]", printed):
             pytest.fail(f"cut: {number}")
 
@@ -83,7 +83,7 @@ def test_several_files_are_pooled_and_the_spread_is_shown(cli, result):
     code, out, err = cli("claims", *paths, *OPTIONS, "--claims", "spreader_hierarchy")
     assert (code, err) == (0, "")
     assert "files" in out
-    assert "0/3, " in out
+    assert "0/3 " in out
     assert "three_phases" not in out
     for path in paths:
         assert list(open_results(path)["claims"]["claim"].values) == ["spreader_hierarchy"]

@@ -207,6 +207,7 @@ def test_the_audit_of_a_run_without_a_result_says_so(cli, tmp_path):
     assert "results.nc: no such file" in err
 
 
+@pytest.mark.slow
 def test_the_environment_of_huggingface_hub_counts(hub, tmp_path, specs):
     """A process of its own, workers and all, which knows of the hub by its environment alone."""
     environment = os.environ | {

@@ -7,7 +7,7 @@ import re
 import pytest
 from support.trajectories import run_cli, write_trajectory
 
-from cntbench.cli import _asked
+from cntbench.options import asked
 
 
 @pytest.fixture
@@ -61,4 +61,4 @@ def test_mistakes_are_told_as_by_run(cli, study, options, said):
 
 
 def test_only_what_is_asked_for_is_changed():
-    assert _asked(None, "a, b", None, 3, 0) == {"tasks": ("a", "b"), "prompts": 3, "seed": 0}
+    assert asked(None, "a, b", None, 3, 0) == {"tasks": ("a", "b"), "prompts": 3, "seed": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -21,7 +22,12 @@ from support.strategies import models
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cntbench.engine.ablation import Ablation
-from cntbench.engine.prediction import Call, predicted_bytes, predicted_work
+from cntbench.engine.prediction import (
+    Call,
+    outcome_bytes,
+    predicted_bytes,
+    predicted_work,
+)
 from cntbench.influence import influence
 from cntbench.measures import relative_l2
 from cntbench.replacements import mean, noise, optimal_constant, resample, zero
@@ -183,3 +189,18 @@ def test_no_more_memory_is_taken_than_is_predicted(scope, architecture, rule):
     )
     held = peak_bytes(lambda: influence(call.model, call.prompts, call.ablations, **options(call)))
     assert predicted_bytes(call) / 5 < held <= predicted_bytes(call)
+
+
+@pytest.mark.parametrize("scopes", [("total",), ("direct",), ("total", "direct")])
+def test_what_is_found_takes_no_more_memory_than_is_predicted(scopes):
+    call = Call(
+        decoder(random_gpt_neox(layers=6, heads=5, width=2, mlp=2)),
+        random_prompts(count=300, length=1, scored=1),
+        [Ablation(scope, RULES[0], relative_l2.measure, scope=scope) for scope in scopes],
+    )
+    influence(call.model, call.prompts, call.ablations)
+    tracemalloc.start()  # sees arrays of numpy, and no tensors
+    influence(call.model, call.prompts, call.ablations)
+    _, held = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert outcome_bytes(call) / 2 < held <= outcome_bytes(call)

@@ -17,7 +17,7 @@ ROOT = Path(cntbench.__path__[0])
 #: own group and from lower ones. A new room gets its place here; a file of a room has its place.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("components", "failure", "folders", "freeze", "plugins", "specs", "schema"),
+    ("components", "failure", "folders", "freeze", "plugins", "specs", "schema", "share"),
     ("prompts", "markov"),
     ("generators", "replacements", "measures", "backbones", "metrics", "models"),
     ("dynamics",),
@@ -35,8 +35,10 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("derived", "cells", "verdicts"),
     ("executors",),
     ("runner", "estimate", "audit"),
+    ("merging",),
     ("report", "compare", "golden"),
-    ("cli", "options"),
+    ("options", "study_commands"),
+    ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 LONGEST = 400

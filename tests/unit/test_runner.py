@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
-from support.trajectories import write_trajectory
+from support.trajectories import die, write_trajectory
 
 from cntbench.catalogue import load_catalogue
 from cntbench.derived import Part
 from cntbench.errors import CntbenchError
+from cntbench.executors import processes
 from cntbench.failure import Failure
 from cntbench.influence import influence
 from cntbench.models.trajectory import Trajectory
@@ -234,6 +235,24 @@ def test_a_checkpoint_that_fails_costs_no_other(plan, checkpoints, tmp_path, job
     save_file(good, path)
     again = run(plan, tmp_path / "run", jobs=jobs, progress=quiet)
     assert (again.measured, again.reused, again.failed) == (1, 2, {})
+
+
+def test_workers_that_die_lose_nothing_but_the_run(plan, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    first = plan.trajectory.checkpoints[0].name
+    whole = run(plan, tmp_path / "whole", jobs=1, progress=quiet).path.read_bytes()
+    (folder / "shards").mkdir(parents=True)
+    shutil.copy(tmp_path / "whole" / "shards" / f"{first}.nc", folder / "shards")
+    shutil.copy(tmp_path / "whole" / "study.json", folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(processes, "_work", die)
+        outcome = run(plan, folder, jobs=2, progress=quiet)
+    assert (outcome.measured, outcome.reused) == (0, 1)
+    assert {"step8", "step100"} < set(outcome.failed)
+    assert all("worker died" in failure.reason for failure in outcome.failed.values())
+    again = run(plan, folder, jobs=2, progress=quiet)
+    assert (again.measured, again.reused, again.failed) == (2, 1, {})
+    assert again.path.read_bytes() == whole
 
 
 def test_duplicates_are_marked(checkpoints, tmp_path):

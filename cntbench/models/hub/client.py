@@ -24,12 +24,8 @@ from huggingface_hub import (
 from huggingface_hub.errors import (
     CachedRepoTreeNotFoundError,
     EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
     LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
     RepositoryNotFoundError,
-    RevisionNotFoundError,
 )
 from huggingface_hub.utils import (
     build_hf_headers,
@@ -38,15 +34,20 @@ from huggingface_hub.utils import (
     http_backoff,
 )
 
-from cntbench.errors import CheckpointError, MissingCheckpointError
 from cntbench.models.cache import cache_folder
+from cntbench.models.hub.problems import (
+    explained,
+    is_cut_off,
+    is_from_outside,
+    is_worth_another_attempt,
+    refusal,
+    status_of,
+)
 
 #: Further attempts to ask for a repository's revisions.
 ATTEMPTS = 2
 #: Waits before further attempts at a file, beside those that huggingface_hub makes itself [s].
 PAUSES = (2.0, 10.0)
-
-_AGAIN = (408, 429)
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,12 @@ def references(repository: str, wanted: Iterable[str]) -> References:
         hf_raise_for_status(response)
         commits = _commits(response.text)
     except Exception as error:
-        if not _from_outside(error):
+        if not is_from_outside(error):
             raise
-        if isinstance(error, RepositoryNotFoundError) or _status(error) in (401, 403):
+        if isinstance(error, RepositoryNotFoundError) or status_of(error) in (401, 403):
             raise refusal(error, repository, f"hub:{repository}") from None
         known = _cached(repository, wanted) | _recorded(repository)
-        return References(known, explained(error), cut_off=_is_cut_off(error))
+        return References(known, explained(error), cut_off=is_cut_off(error))
     _record(repository, commits)
     return References(commits)
 
@@ -150,9 +151,9 @@ def file(
         except EntryNotFoundError:
             return None
         except Exception as error:
-            if not _from_outside(error):
+            if not is_from_outside(error):
                 raise
-            if pause is None or not _worth_another_attempt(error):
+            if pause is None or not is_worth_another_attempt(error):
                 raise refusal(error, repository, where) from None
             time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
@@ -164,70 +165,6 @@ def cached(repository: str, commit: str) -> Path | None:
     return Path(path).parent if isinstance(path, str) else None
 
 
-def refusal(
-    error: BaseException, repository: str, where: str, cut_off: str = ""
-) -> CheckpointError:
-    """Return what a user is told about an error of the hub or the network."""
-    if isinstance(error, GatedRepoError):
-        return CheckpointError(
-            "the repository is gated",
-            where=where,
-            hint=f"Accept its terms at {constants.ENDPOINT}/{repository}, then log in with hf auth "
-            "login, or set HF_TOKEN.",
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return CheckpointError(
-            f"there is no repository {repository!r} at {constants.ENDPOINT}, or it is private",
-            where=where,
-            hint="Check the name; for a private repository log in with hf auth login, or set "
-            "HF_TOKEN.",
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return MissingCheckpointError("the repository has no such revision", where=where)
-    if _status(error) == 404:
-        return MissingCheckpointError("the hub does not find its files", where=where)
-    if _status(error) in (401, 403):
-        return CheckpointError(
-            f"access is refused: {explained(error)}",
-            where=where,
-            hint="Log in with hf auth login, or set HF_TOKEN.",
-        )
-    if isinstance(error, OSError) and error.errno is not None:
-        return CheckpointError(
-            f"could not be kept: {error.strerror}",
-            where=where,
-            hint="Make room, or name another folder: -o for a run's downloads, HF_HUB_CACHE for "
-            "the hub cache.",
-        )
-    return CheckpointError(
-        f"could not be had: {cut_off or explained(error)}",
-        where=where,
-        hint=offline_hint(repository),
-    )
-
-
-def offline_hint(repository: str) -> str:
-    """Return how to go on without a network."""
-    return (
-        "To go on without a network, put it into the hub cache where there is one: hf download "
-        f"{repository} config.json tokenizer.json model.safetensors --revision REVISION"
-    )
-
-
-def explained(error: BaseException) -> str:
-    """Return in a few words why the hub gave nothing."""
-    status = _status(error)
-    if status is not None:
-        return f"the hub answers {status}"
-    if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set"
-    said = str(error).partition("\n")[0] or type(error).__name__
-    what = (
-        "the download is not whole" if isinstance(error, OSError) else "the hub cannot be reached"
-    )
-    return f"{what} ({said})"
-
-
 def _is_known_to_lack(repository: str, commit: str, name: str) -> bool:
     """Whether the hub cache tells that a commit has no such file."""
     if try_to_load_from_cache(repository, name, revision=commit) is _CACHED_NO_EXIST:
@@ -237,30 +174,6 @@ def _is_known_to_lack(repository: str, commit: str, name: str) -> bool:
     except CachedRepoTreeNotFoundError:
         return False
     return name not in {file.path for file in tree}
-
-
-def _from_outside(error: BaseException) -> bool:
-    """Whether an error is the hub's, the network's or the disk's, and no mistake of a program."""
-    library = type(error).__module__.partition(".")[0]
-    return isinstance(error, OSError) or library in ("httpx", "httpx2")
-
-
-def _is_cut_off(error: BaseException) -> bool:
-    """Whether no request can get through, as far as one error can tell."""
-    names = ("ConnectError", "ConnectTimeout")
-    return isinstance(error, OfflineModeIsEnabled) or type(error).__name__ in names
-
-
-def _worth_another_attempt(error: BaseException) -> bool:
-    """Whether huggingface_hub gives up at once on what may pass: an error, half a file."""
-    status = _status(error)
-    if status is not None:
-        return status >= 500 or status in _AGAIN
-    return isinstance(error, OSError) and error.errno is None
-
-
-def _status(error: BaseException) -> int | None:
-    return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
 def _commits(answer: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from cntbench.errors import CheckpointError, MissingCheckpointError
 from cntbench.models import weight_files
 from cntbench.models.hub import client
+from cntbench.models.hub.problems import offline_hint
 
 CONFIG = "config.json"
 #: The file that says that a room has all files of a commit.
@@ -101,7 +102,7 @@ class HubRevision:
         raise CheckpointError(
             f"could not be had: {self.unreachable}",
             where=str(self),
-            hint=client.offline_hint(self.repository),
+            hint=offline_hint(self.repository),
         )
 
 

@@ -1,9 +1,9 @@
 """dir:PATH, a folder of checkpoints, one subfolder per step (step1000, checkpoint-1000, 1000).
 
 Each subfolder holds ``config.json`` and weights as ``save_pretrained`` writes them:
-``model.safetensors``, ``model-*.safetensors``, or ``pytorch_model.bin``. A ``tokenizer.json``, in
-the folder or in one of the subfolders, says which tokens stand for ordinary text, and lets tasks be
-made of text.
+``model.safetensors``, ``model-*.safetensors``, or ``pytorch_model.bin``; or one ``*.gguf``. A
+``tokenizer.json``, in the folder or in one of the subfolders, says which tokens stand for ordinary
+text, and lets tasks be made of text.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from cntbench.errors import CheckpointError, MissingCheckpointError
 from cntbench.models import checkpoint_files
 from cntbench.models.hub import client, revisions
 from cntbench.models.hub.origin import CONFIG, HubRevision
+from cntbench.models.hub.problems import offline_hint
 from cntbench.models.tokenizer import FILE as TOKENIZER
 from cntbench.models.tokenizer import ModelTokenizer
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
@@ -96,7 +97,7 @@ def _nothing(
         return CheckpointError(
             f"could not be had: {known.unreachable}",
             where=str(first),
-            hint=client.offline_hint(repository),
+            hint=offline_hint(repository),
         )
     return CheckpointError(
         f"the repository has no revision {first.name!r}"

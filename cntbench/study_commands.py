@@ -1,0 +1,207 @@
+"""Commands that make results: ``cntbench run``, ``merge`` and ``plan``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, CntbenchError
+from cntbench.options import (
+    Ablations,
+    Executor,
+    ExecutorName,
+    Jobs,
+    Keep,
+    Memory,
+    PromptCount,
+    RunFolderPath,
+    Scheduler,
+    Seed,
+    Shard,
+    Specs,
+    Study,
+    Tasks,
+    TrajectoryName,
+    asked,
+    cores,
+    err,
+    out,
+)
+
+if TYPE_CHECKING:
+    from cntbench.failure import Failure
+    from cntbench.runner import Execute, Outcome
+
+
+#: What helps against failures of a run.
+_AGAIN = "the same command tries them again"
+
+
+def run(
+    study: Study = "nano",
+    trajectory: TrajectoryName = None,
+    tasks: Tasks = None,
+    ablations: Ablations = None,
+    prompts: PromptCount = None,
+    seed: Seed = None,
+    output: RunFolderPath = None,
+    jobs: Jobs = None,
+    memory: Memory = 1.0,
+    keep: Keep = 2,
+    shard: Shard = None,
+    executor: ExecutorName = None,
+    scheduler: Scheduler = None,
+    specs: Specs = None,
+) -> None:
+    """Measure a study at every checkpoint, or go on with one that was interrupted."""
+    from cntbench.catalogue import load_catalogue
+    from cntbench.plan import make_plan
+    from cntbench.progress import progress_bar
+    from cntbench.run_folder import RunFolder
+    from cntbench.runner import Interrupted, run_share
+    from cntbench.runner import run as run_plan
+    from cntbench.share import parse_share
+
+    share = parse_share(shard) if shard is not None else None
+    execute, workers = _way(executor, scheduler, jobs or cores())
+    catalogue = load_catalogue(specs or ())
+    entry = catalogue.amend(
+        catalogue.study(study), asked(trajectory, tasks, ablations, prompts, seed)
+    )
+    folder = output or Path("runs") / study
+    try:
+        with progress_bar(err) as progress:
+            plan = make_plan(catalogue, entry, progress)
+            RunFolder(folder).check(plan)
+            options: Any = {
+                "jobs": workers,
+                "execute": execute,
+                "progress": progress,
+                "memory_budget": int(memory * 2**30),
+                "keep": keep,
+            }
+            if share is None:
+                outcome = run_plan(plan, folder, **options)
+            else:
+                measured = run_share(plan, folder, share, **options)
+    except Interrupted as interrupted:
+        err.print(f"Interrupted: {interrupted}. The same command goes on from there.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if share is None:
+        _tell(outcome, _AGAIN)
+        return
+    out.print(
+        f"Measured {measured.measured} checkpoints of share {share}, found {measured.reused} "
+        f"measured before.\nWhen all shares are measured:\n\n"
+        f"    cntbench merge FOLDER... -o FOLDER\n",
+        highlight=False,
+        markup=False,
+    )
+    _tell_failures(measured.failed, _AGAIN)
+
+
+def merge(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of shares of one run.", metavar="FOLDER..."),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Folder of the whole run; one of them, or new."
+        ),
+    ],
+    jobs: Jobs = None,
+    specs: Specs = None,
+) -> None:
+    """Combine the shares of a run that were measured apart, by run --shard."""
+    from cntbench.catalogue import load_catalogue
+    from cntbench.merging import merge as merge_folders
+    from cntbench.progress import progress_bar
+
+    with progress_bar(err) as progress:
+        outcome = merge_folders(
+            load_catalogue(specs or ()), folders, output, jobs=jobs or cores(), progress=progress
+        )
+    _tell(outcome, "measure their shares again, or all of them in this folder by cntbench run -o")
+
+
+def _way(executor: Executor | None, scheduler: str | None, jobs: int) -> tuple[Execute, int]:
+    """Return where to measure, and on how many processes."""
+    from cntbench.executors import dask, processes
+
+    if scheduler is not None and executor not in (None, Executor.DASK):
+        raise CntbenchError(
+            f"a scheduler is Dask's, and the executor is {str(executor)!r}",
+            where="--scheduler",
+            hint="Leave one of the two out.",
+        )
+    if scheduler is None and executor is not Executor.DASK:
+        return processes.execute, 1 if executor is Executor.SERIAL else jobs
+    dask.check_installed()
+    return partial(dask.execute, scheduler=scheduler), jobs
+
+
+def _tell(outcome: Outcome, remedy: str) -> None:
+    """Print what a run has found, where it is, and what it could not measure."""
+    from cntbench.report.claims import claims_of
+    from cntbench.report.summary import summary
+
+    out.print(summary(outcome.tree))
+    out.print(claims_of(outcome.tree))
+    out.print(
+        f"Measured {outcome.measured} checkpoints, found {outcome.reused} measured before.\n"
+        f"The result is in {escape(str(outcome.path))}. To look at it:\n\n"
+        f"    cntbench show {escape(str(outcome.path))}\n"
+        f"    python -c \"import xarray as xr; print(xr.open_dataset('{outcome.path}'))\"\n",
+        highlight=False,
+    )
+    _tell_failures(outcome.failed, remedy)
+
+
+def _tell_failures(failed: Mapping[str, Failure], remedy: str) -> None:
+    from cntbench.report.failures import failures
+
+    if failed:
+        err.print(failures(failed, remedy), markup=False, highlight=False)
+        raise typer.Exit(EXIT_CHECKPOINTS_FAILED)
+
+
+def plan(
+    study: Study = "nano",
+    trajectory: TrajectoryName = None,
+    tasks: Tasks = None,
+    ablations: Ablations = None,
+    prompts: PromptCount = None,
+    seed: Seed = None,
+    output: RunFolderPath = None,
+    jobs: Jobs = None,
+    memory: Memory = 1.0,
+    specs: Specs = None,
+) -> None:
+    """Say what a run would do and how long it may take, without running it."""
+    from cntbench.catalogue import load_catalogue
+    from cntbench.estimate import estimate
+    from cntbench.plan import make_plan
+    from cntbench.progress import progress_bar
+    from cntbench.report.estimate import estimate_table
+    from cntbench.run_folder import RunFolder
+
+    catalogue = load_catalogue(specs or ())
+    entry = catalogue.amend(
+        catalogue.study(study), asked(trajectory, tasks, ablations, prompts, seed)
+    )
+    with progress_bar(err) as progress:
+        resolved = make_plan(catalogue, entry, progress)
+        found = estimate(
+            resolved,
+            RunFolder(output or Path("runs") / study),
+            jobs=jobs or cores(),
+            memory_budget=int(memory * 2**30),
+        )
+    out.print(estimate_table(found))

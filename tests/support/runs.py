@@ -1,0 +1,43 @@
+"""Runs that take a second: one task, one ablation, nothing drawn at random."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cntbench.catalogue import load_catalogue
+from cntbench.plan import Plan, make_plan
+
+STUDY = """version = 1
+summary = "A study that takes a second."
+trajectory = "dir:{folder}"
+tasks = ["induction"]
+ablations = ["zero"]
+prompts = 2
+untrained = {untrained}
+null_draws = 0
+"""
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def plan_for(folder: Path) -> Plan:
+    """Return a plan for the checkpoints of a folder."""
+    changes = {
+        "trajectory": f"dir:{folder}",
+        "tasks": ("induction",),
+        "ablations": ("zero",),
+        "prompts": 2,
+        "untrained": 0,
+        "null_draws": 0,
+    }
+    catalogue = load_catalogue()
+    return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
+
+
+def write_study(folder: Path, name: str, checkpoints: Path, *, untrained: int) -> None:
+    """Write such a study among the specs of a folder."""
+    path = folder / "studies" / f"{name}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(STUDY.format(folder=checkpoints, untrained=untrained))

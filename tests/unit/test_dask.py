@@ -1,0 +1,119 @@
+"""A Dask cluster gives the bytes of a run in one process, whatever happens to its workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from functools import partial
+
+import pytest
+from distributed import Client, LocalCluster
+from support.runs import plan_for, quiet
+from support.trajectories import run_cli, spoil, write_trajectory
+
+from cntbench.executors import dask
+from cntbench.runner import run
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A running cluster of two workers, as `dask scheduler` and `dask worker` make one."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=":0"
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    return write_trajectory(tmp_path / "checkpoints", steps=tuple(range(6)))
+
+
+@pytest.fixture
+def plan(checkpoints):
+    return plan_for(checkpoints)
+
+
+@pytest.fixture
+def whole(plan, tmp_path):
+    """The bytes of a run in this process."""
+    return run(plan, tmp_path / "whole", jobs=1, progress=quiet).path.read_bytes()
+
+
+def test_a_worker_that_is_killed_costs_nothing(cluster, plan, whole, tmp_path):
+    killed = []
+    with Client(cluster.scheduler_address) as client:
+        pids = client.run(os.getpid)
+
+        def kill_one_that_is_busy(what: str, done: int, total: int) -> None:
+            busy = [worker for worker, tasks in client.processing().items() if tasks]
+            if what.startswith("measured") and busy and not killed:
+                killed.append(busy[0])
+                os.kill(pids[busy[0]], signal.SIGKILL)
+
+        on_cluster = partial(dask.execute, scheduler=cluster.scheduler_address)
+        outcome = run(
+            plan, tmp_path / "run", jobs=2, progress=kill_one_that_is_busy, execute=on_cluster
+        )
+    assert killed
+    assert (outcome.measured, outcome.failed) == (6, {})
+    assert outcome.path.read_bytes() == whole
+
+
+def test_a_checkpoint_that_fails_costs_no_other(cluster, checkpoints, tmp_path):
+    spoil(checkpoints / "step3")
+    plan = plan_for(checkpoints)
+    here = run(plan, tmp_path / "here", jobs=1, progress=quiet)
+    on_cluster = partial(dask.execute, scheduler=cluster.scheduler_address)
+    there = run(plan, tmp_path / "there", jobs=1, progress=quiet, execute=on_cluster)
+    assert list(there.failed) == ["step3"]
+    assert there.failed == here.failed
+    assert there.path.read_bytes() == here.path.read_bytes()
+
+
+def test_the_command_line_measures_on_clusters(
+    cluster, plan, checkpoints, whole, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    study = ["--trajectory", f"dir:{checkpoints}", "--tasks", "induction", "--ablations", "zero"]
+    for ways in (["--scheduler", cluster.scheduler_address], ["--executor", "serial"]):
+        folder = tmp_path / ways[1].replace("/", "_")
+        options = [*study, "--prompts", 2, "-o", folder, "-j", 2, *ways]
+        code, out, err = run_cli(monkeypatch, capsys, "run", *options)
+        assert (code, err) == (0, "")
+        assert "Measured 6 checkpoints" in out
+        shards = [path.read_bytes() for path in sorted(folder.glob("shards/*.nc"))]
+        here = sorted((tmp_path / "whole" / "shards").iterdir())
+        assert shards == [path.read_bytes() for path in here]
+
+
+@pytest.mark.parametrize(
+    ("ways", "says"),
+    [
+        (["--executor", "dask", "--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers"),
+        (["--scheduler", "nonsense://x"], "no Dask scheduler answers"),
+        (["--executor", "serial", "--scheduler", "tcp://127.0.0.1:1"], "a scheduler is Dask's"),
+    ],
+)
+def test_a_scheduler_that_cannot_be_used_is_exit_code_2(
+    checkpoints, tmp_path, monkeypatch, capsys, ways, says
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dask, "PATIENCE", 1)
+    study = ["--trajectory", f"dir:{checkpoints}", "--tasks", "induction", "--ablations", "zero"]
+    code, _, err = run_cli(monkeypatch, capsys, "run", *study, *ways)
+    assert code == 2
+    assert says in err
+    study += ["--prompts", 2, "-o", "here", "-j", 1]
+    assert run_cli(monkeypatch, capsys, "run", *study)[0] == 0, "nothing is left of it"
+
+
+def test_without_dask_the_extra_is_named(checkpoints, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    code, _, err = run_cli(
+        monkeypatch, capsys, "run", "--trajectory", f"dir:{checkpoints}", "--executor", "dask"
+    )
+    assert (code, "Dask is not installed\npip install '.[dask]'" in err) == (2, True)
+    assert not (tmp_path / "runs").exists()

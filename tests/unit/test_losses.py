@@ -1,0 +1,251 @@
+"""What may happen to a run, and that it costs no finished checkpoint and changes no byte."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.runs import plan_for, quiet
+from support.trajectories import run_cli, write_trajectory
+
+from cntbench import cells, storage
+from cntbench.cells import LEAST_MEMORY, Cells
+from cntbench.errors import StorageError
+from cntbench.processes import worker_context
+from cntbench.run_folder import RunFolder
+from cntbench.runner import run
+from cntbench.storage import open_results
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    return write_trajectory(tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def plan(checkpoints):
+    return plan_for(checkpoints)
+
+
+@pytest.fixture
+def whole(plan, tmp_path):
+    """The bytes of an uninterrupted run."""
+    return run(plan, tmp_path / "whole", jobs=1, progress=quiet).path.read_bytes()
+
+
+def watch(folder: Path, then: Callable[[], None]) -> None:
+    """Call a function before every file operation in a folder that Python knows of."""
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event in ("open", "os.rename", "os.remove", "os.mkdir") and str(arguments[0]).startswith(
+            str(folder)
+        ):
+            then()
+
+    sys.addaudithook(hook)
+
+
+def count_operations(checkpoints: Path, folder: Path, jobs: int, counted: Path) -> None:
+    """Run, and write down how many file operations there were."""
+    torch.set_num_threads(1)
+    plan = plan_for(checkpoints)
+    seen: list[None] = []
+    watch(folder, lambda: seen.append(None))
+    run(plan, folder, jobs=jobs, progress=quiet)
+    counted.write_text(str(len(seen)))
+
+
+def run_and_die(checkpoints: Path, folder: Path, jobs: int, at: int) -> None:
+    """Run, and die by ``kill -9`` before the given file operation."""
+    torch.set_num_threads(1)
+    plan = plan_for(checkpoints)
+    left = [None] * at
+
+    def die() -> None:
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left.pop()
+
+    watch(folder, die)
+    run(plan, folder, jobs=jobs, progress=quiet)
+
+
+def in_process(target: Callable[..., None], *arguments: object) -> int | None:
+    process = worker_context().Process(target=target, args=arguments)
+    process.start()
+    process.join(120)
+    assert not process.is_alive()
+    return process.exitcode
+
+
+def test_kill_9_at_any_moment_costs_nothing(plan, checkpoints, whole, tmp_path):
+    counted = tmp_path / "counted"
+    assert in_process(count_operations, checkpoints, tmp_path / "count", 1, counted) == 0
+    operations = int(counted.read_text())
+    assert operations > 20
+    kept = set()
+    for at in np.random.default_rng(6).choice(operations, size=6, replace=False).tolist():
+        folder = tmp_path / f"killed{at}"
+        assert in_process(run_and_die, checkpoints, folder, 1, at) == -signal.SIGKILL
+        assert not (folder / "results.nc").exists() or at > operations - 5
+        finished = {path: path.stat().st_mtime_ns for path in folder.glob("shards/step*.nc")}
+        outcome = run(plan, folder, jobs=1, progress=quiet)
+        assert outcome.path.read_bytes() == whole
+        assert outcome.reused == len(finished)
+        assert {path: path.stat().st_mtime_ns for path in finished} == finished
+        assert not list(folder.rglob("*.tmp"))
+        kept.add(len(finished))
+    assert len(kept) > 1, "killed before and after shards were finished"
+
+
+def test_kill_9_of_a_run_on_processes_costs_nothing(plan, checkpoints, whole, tmp_path):
+    folder = tmp_path / "killed"
+    assert in_process(run_and_die, checkpoints, folder, 2, 8) == -signal.SIGKILL
+    outcome = run(plan, folder, jobs=1, progress=quiet)
+    assert outcome.path.read_bytes() == whole
+
+
+def write_anew(path: Path, content: bytes) -> None:
+    """Write another file in its place: HDF5 may have the old one open, and would go on with it."""
+    path.unlink()
+    path.write_bytes(content)
+
+
+def test_any_damage_of_a_shard_is_found(plan, whole, tmp_path):
+    folder = tmp_path / "whole"
+    shard = folder / "shards" / "step8.nc"
+    good = shard.read_bytes()
+    before = open_results(shard)
+    rng = np.random.default_rng(0)
+    found = 0
+    for position in rng.choice(len(good), size=40, replace=False).tolist():
+        bad = bytearray(good)
+        bad[position] ^= 0xFF
+        write_anew(shard, bytes(bad))
+        read = RunFolder(folder).read_shard(plan.trajectory.checkpoints[1])
+        found += read is None
+        assert read is None or read.identical(before.to_dataset()), position
+    assert found >= 5, "the rest of the file is empty space"
+    for size in (0, 1, len(good) // 2, len(good) - 1):
+        write_anew(shard, good[:size])
+        assert RunFolder(folder).read_shard(plan.trajectory.checkpoints[1]) is None
+    outcome = run(plan, folder, jobs=1, progress=quiet)
+    assert (outcome.measured, outcome.reused) == (1, 2)
+    assert outcome.path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_takes_no_more_is_exit_code_2_and_costs_nothing(
+    plan, checkpoints, whole, tmp_path, monkeypatch, capsys, code
+):
+    monkeypatch.chdir(tmp_path)
+    study = ["--trajectory", f"dir:{checkpoints}", "--tasks", "induction", "--ablations", "zero"]
+    write = storage.write_atomically
+
+    def failing(path: Path, writer: Callable[[Path], None]) -> None:
+        def full(unfinished: Path) -> None:
+            writer(unfinished)
+            raise OSError(code, os.strerror(code))
+
+        write(path, full if path.name == "step8.nc" else writer)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "write_atomically", failing)
+        status, _, err = run_cli(
+            patched, capsys, "run", *study, "--prompts", 2, "-o", "full", "-j", 1
+        )
+        assert status == 2
+        assert f"step8.nc: cannot be written: {os.strerror(code)}" in err
+        assert "Traceback" not in err
+        with pytest.raises(StorageError, match="cannot be written"):
+            run(plan, tmp_path / "again", jobs=1, progress=quiet)
+    assert [path.name for path in (tmp_path / "again" / "shards").iterdir()] == ["step0.nc"]
+    outcome = run(plan, tmp_path / "again", jobs=1, progress=quiet)
+    assert (outcome.measured, outcome.reused) == (2, 1)
+    assert outcome.path.read_bytes() == whole
+
+
+def test_a_disk_that_is_full_is_said_to_be_whatever_the_library_says(tmp_path, monkeypatch):
+    def write(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError("NetCDF: HDF error")
+
+    with pytest.raises(StorageError, match="NetCDF: HDF error"):
+        storage.write_atomically(tmp_path / "x.nc", write)
+    usage = type("Usage", (), {"free": 4096})
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(StorageError, match=os.strerror(errno.ENOSPC)):
+        storage.write_atomically(tmp_path / "x.nc", write)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_that_cannot_write_ends_the_run(plan, tmp_path):
+    folder = tmp_path / "run"
+    (folder / "shards" / "step8.nc").mkdir(parents=True)  # nothing can be moved there
+    with pytest.raises(StorageError, match=r"step8\.nc: cannot be written"):
+        run(plan, folder, jobs=2, progress=quiet)
+    (folder / "shards" / "step8.nc").rmdir()
+    assert run(plan, folder, jobs=1, progress=quiet).reused >= 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("not enough memory: you tried to allocate 800 bytes."),
+    ],
+)
+def test_a_model_for_which_memory_does_not_suffice_is_measured_by_smaller_pieces(
+    plan, whole, tmp_path, monkeypatch, error
+):
+    budgets = []
+    really = cells.measure
+
+    def measure(*arguments):
+        budgets.append(arguments[-1])
+        if arguments[-1] > 2**28 and arguments[2].name == "step8":
+            raise error
+        return really(*arguments)
+
+    monkeypatch.setattr(cells, "measure", measure)
+    outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet)
+    assert outcome.failed == {}
+    assert budgets == [2**30, 2**30, 2**29, 2**28, 2**30]
+    assert outcome.path.read_bytes() == whole, "the same pieces, as the model is a small one"
+
+
+def test_memory_that_never_suffices_is_recorded(plan, tmp_path, monkeypatch):
+    budgets = []
+
+    def measure(*arguments):
+        budgets.append(arguments[-1])
+        raise MemoryError("too much")
+
+    monkeypatch.setattr(cells, "measure", measure)
+    checkpoint = plan.trajectory.checkpoints[0]
+    found = Cells(plan, RunFolder(tmp_path), 3 * LEAST_MEMORY).measured(
+        checkpoint, checkpoint.origin.path
+    )
+    assert found.reason == "MemoryError: too much"
+    assert budgets == [3 * LEAST_MEMORY, 3 * LEAST_MEMORY // 2, LEAST_MEMORY]
+
+
+def test_other_errors_are_not_tried_again(plan, tmp_path, monkeypatch):
+    tries = []
+
+    def measure(*arguments):
+        tries.append(arguments)
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(cells, "measure", measure)
+    checkpoint = plan.trajectory.checkpoints[0]
+    found = Cells(plan, RunFolder(tmp_path), 2**30).measured(checkpoint, checkpoint.origin.path)
+    assert (found.reason, len(tries)) == ("RuntimeError: shapes do not fit", 1)
