@@ -93,6 +93,9 @@ REFUSED = {
         for name in FAMILY
     },
 }
+REFUSED["qwen2"].append(
+    ({"layer_types": ["full_attention", "sliding_attention"]}, "how long", "sliding_window")
+)
 
 
 @pytest.mark.parametrize(

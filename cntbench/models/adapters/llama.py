@@ -97,9 +97,14 @@ def _width(config: Config) -> int:
 
 def _windows(config: Config) -> list[int]:
     """Return the sliding window, if some layer has one."""
-    if config.model_type == "mistral" and config.sliding_window is not None:
-        return [config.sliding_window]
+    if config.model_type == "mistral":
+        return [] if config.sliding_window is None else [config.sliding_window]
     if config.model_type == "qwen2" and "sliding_attention" in config.layer_types:
+        if config.sliding_window is None:
+            raise CheckpointError(
+                "some layers have a sliding window, and the config does not say how long it is",
+                hint="Allowed: sliding_window with use_sliding_window = true, or full_attention.",
+            )
         return [config.sliding_window]
     return []
 
