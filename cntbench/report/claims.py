@@ -167,7 +167,7 @@ def _spread(one: Judgement) -> str:
     count = f"{one.words.count('supported')}/{len(one.words)}"
     if not one.effects:
         return count
-    return f"{count} {_number(min(one.effects))}…{_number(max(one.effects))}"
+    return f"{count} {_number(min(one.effects))}..{_number(max(one.effects))}"
 
 
 def _p_value(value: float) -> str:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
+from support.losses import count_operations, in_process, run_and_die
 from support.runs import plan_for, quiet
 from support.trajectories import run_cli, write_trajectory
 
 from cntbench import cells, storage
 from cntbench.cells import LEAST_MEMORY, Cells
 from cntbench.errors import StorageError
-from cntbench.processes import worker_context
 from cntbench.run_folder import RunFolder
 from cntbench.runner import run
 from cntbench.storage import open_results
@@ -39,51 +36,6 @@ def plan(checkpoints):
 def whole(plan, tmp_path):
     """The bytes of an uninterrupted run."""
     return run(plan, tmp_path / "whole", jobs=1, progress=quiet).path.read_bytes()
-
-
-def watch(folder: Path, then: Callable[[], None]) -> None:
-    """Call a function before every file operation in a folder that Python knows of."""
-
-    def hook(event: str, arguments: tuple[object, ...]) -> None:
-        if event in ("open", "os.rename", "os.remove", "os.mkdir") and str(arguments[0]).startswith(
-            str(folder)
-        ):
-            then()
-
-    sys.addaudithook(hook)
-
-
-def count_operations(checkpoints: Path, folder: Path, jobs: int, counted: Path) -> None:
-    """Run, and write down how many file operations there were."""
-    torch.set_num_threads(1)
-    plan = plan_for(checkpoints)
-    seen: list[None] = []
-    watch(folder, lambda: seen.append(None))
-    run(plan, folder, jobs=jobs, progress=quiet)
-    counted.write_text(str(len(seen)))
-
-
-def run_and_die(checkpoints: Path, folder: Path, jobs: int, at: int) -> None:
-    """Run, and die by ``kill -9`` before the given file operation."""
-    torch.set_num_threads(1)
-    plan = plan_for(checkpoints)
-    left = [None] * at
-
-    def die() -> None:
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left.pop()
-
-    watch(folder, die)
-    run(plan, folder, jobs=jobs, progress=quiet)
-
-
-def in_process(target: Callable[..., None], *arguments: object) -> int | None:
-    process = worker_context().Process(target=target, args=arguments)
-    process.start()
-    process.join(120)
-    assert not process.is_alive()
-    return process.exitcode
 
 
 def test_kill_9_at_any_moment_costs_nothing(plan, checkpoints, whole, tmp_path):
