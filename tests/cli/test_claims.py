@@ -74,8 +74,7 @@ def test_tables_fit_and_nothing_is_cut(result, width):
         printed = console.export_text()
         assert max(map(len, printed.splitlines())) <= width
         assert "? " in printed
-        for number in re.findall(r"-?\d\.\d+…|…\]", printed):
-            pytest.fail(f"cut: {number}")
+        assert not re.search(r"…(?=\s|$)", printed), printed
 
 
 def test_several_files_are_pooled_and_the_spread_is_shown(cli, result):
