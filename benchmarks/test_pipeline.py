@@ -51,7 +51,7 @@ def test_a_result_is_written(result, benchmark, tmp_path):
     path = tmp_path / "results.nc"
     benchmark.pedantic(write_results, args=(result, path), rounds=2)
     nodes = components(NANO.layers, NANO.heads, parallel=True)
-    numbers = result_bytes(nodes, 7, 3, CHECKPOINTS, untrained=0, null_draws=0)
+    numbers = result_bytes(nodes, 7, 3, CHECKPOINTS, untrained=0, null_draws=0, tests=())
     counted = sum(
         variable.nbytes
         for group in result.subtree
@@ -87,7 +87,7 @@ def test_a_checkpoint_is_loaded(benchmark):
     model, other = load(), opponent()
     unembedding = other.get_output_embeddings().weight.detach()
     torch.testing.assert_close(model.unembed.weight, unembedding)
-    seconds = turns({"load": load, "opponent": opponent}, rounds=3)
+    seconds = turns({"load": load, "opponent": opponent}, rounds=9)
     faster = ratio(seconds["load"], seconds["opponent"])
     benchmark.extra_info |= {"opponent": "transformers, from_pretrained", "ratio": faster}
     benchmark.pedantic(load, rounds=3)
