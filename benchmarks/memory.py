@@ -20,7 +20,12 @@ from benchmarks.contenders import ROOT, TUNED, contender
 from benchmarks.workloads import weights
 
 #: What the workers share; those of a run share what files and metrics take, too.
-PRELOADED = ["cntbench.influence", "cntbench.models.checkpoint_files", "cntbench.freeze"]
+PRELOADED = [
+    "cntbench.influence",
+    "cntbench.models.checkpoint_files",
+    "benchmarks.workloads",
+    "cntbench.freeze",
+]
 
 
 def peak(workload: str, name: str, *, workers: int = 2, threads: int = 1) -> float:
