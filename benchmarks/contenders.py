@@ -31,7 +31,7 @@ def contender(name: str, workload: str, share: int, of: int) -> Callable[[], obj
     rows = slice(len(prompts) * share // of, len(prompts) * (share + 1) // of)
     prompts = prompts.take(rows)
     if name.startswith("engine"):
-        from cntbench.influence import influence
+        from cntbench.engine.influence import influence
 
         model, ablations = decoder(work.shape), work.make_ablations()
         return lambda: influence(

@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.workloads import NANO, PYTHIA_14M, PYTHIA_160M, SMOLLM2_135M, Workload, decoder
-from cntbench.influence import influence
+from cntbench.engine.influence import influence
 from cntbench.models.blocks import MLP, Attention
 from cntbench.models.products import fused_is_available
 

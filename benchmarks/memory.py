@@ -21,7 +21,7 @@ from benchmarks.workloads import weights
 
 #: What the workers share; those of a run share what files and metrics take, too.
 PRELOADED = [
-    "cntbench.influence",
+    "cntbench.engine.influence",
     "cntbench.models.checkpoint_files",
     "benchmarks.workloads",
     "cntbench.freeze",

@@ -15,11 +15,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cntbench import influence as engine
 from cntbench.catalogue import load_catalogue
 from cntbench.dynamics.noise import measured
 from cntbench.dynamics.reconfiguration import WINDOW
 from cntbench.dynamics.roles import ROLES, Role, error, strength
+from cntbench.engine import influence as engine
 from cntbench.models.trajectory import Trajectory, open_trajectory
 from cntbench.prompts import Prompts
 

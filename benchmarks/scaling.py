@@ -28,8 +28,7 @@ from benchmarks.contenders import TUNED
 from benchmarks.race import Worker
 from benchmarks.timing import turns
 from benchmarks.workloads import S, Shape, W, Workload, decoder
-from cntbench import influence
-from cntbench.engine import chunking, prediction
+from cntbench.engine import chunking, influence, prediction
 from cntbench.engine.prediction import Call, predicted_work
 from cntbench.models.products import affine
 

@@ -10,7 +10,7 @@ from support.edge_oracle import oracle_edges
 from benchmarks.opponents import transformer
 from benchmarks.timing import ratio, turns
 from benchmarks.workloads import NANO, Workload, decoder
-from cntbench.influence import influence
+from cntbench.engine.influence import influence
 from cntbench.measures import relative_l2
 
 N = Workload(NANO, prompts=2, block=8)

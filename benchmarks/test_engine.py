@@ -28,7 +28,7 @@ from benchmarks.workloads import (
     Workload,
     decoder,
 )
-from cntbench.influence import influence
+from cntbench.engine.influence import influence
 from cntbench.specs import READOUTS
 
 N = Workload(NANO, prompts=8, block=16)

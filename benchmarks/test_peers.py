@@ -10,7 +10,7 @@ from benchmarks.opponents import hooks
 from benchmarks.peers import PEERS, missing, peer
 from benchmarks.race import processor_time
 from benchmarks.workloads import TINY, decoder
-from cntbench.influence import influence
+from cntbench.engine.influence import influence
 
 
 @pytest.mark.parametrize("ablation", ["zero", "mean", "resample"])

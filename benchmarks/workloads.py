@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from transformers import GPTNeoXConfig, LlamaConfig, PreTrainedConfig
 
+from cntbench.engine.influence import Ablation
 from cntbench.generators import repeated_block
-from cntbench.influence import Ablation
 from cntbench.measures import relative_l2
 from cntbench.models.architectures import adapter
 from cntbench.models.decoder import Decoder

@@ -9,8 +9,8 @@ from pathlib import Path
 import xarray as xr
 
 from cntbench.dataset import checkpoint_dataset
+from cntbench.engine.influence import influence
 from cntbench.failure import Failure
-from cntbench.influence import influence
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint, Subject
 from cntbench.plan import Plan

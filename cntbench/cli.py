@@ -200,8 +200,8 @@ def compare(
 ) -> None:
     """Compare ablation methods: on planted circuits, and on a trained trajectory."""
     from cntbench.catalogue import load_catalogue
-    from cntbench.compare.command import compare_ablations, write_comparison
-    from cntbench.compare.files import compare_files, refuse_beside_results
+    from cntbench.comparison.command import compare_ablations, write_comparison
+    from cntbench.comparison.files import compare_files, refuse_beside_results
     from cntbench.progress import progress_bar
     from cntbench.report.comparison import comparison_tables
 

@@ -10,8 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.components import Component
+from cntbench.engine.influence import Influence
 from cntbench.failure import Failure
-from cntbench.influence import Influence
 from cntbench.models.trajectory import Checkpoint
 from cntbench.schema import COORDINATES, SCHEMA_VERSION, VARIABLES
 from cntbench.specs import READOUTS, Readout

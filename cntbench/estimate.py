@@ -21,6 +21,7 @@ from cntbench.dynamics.null_summary import STATISTICS
 from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS
 from cntbench.dynamics.roles import ROLES
 from cntbench.dynamics.verdict_groups import OF_CLAIMS, OF_PHASES, OF_TESTS, SIZES
+from cntbench.engine.influence import influence
 from cntbench.engine.prediction import (
     Call,
     outcome_bytes,
@@ -29,7 +30,6 @@ from cntbench.engine.prediction import (
 )
 from cntbench.engine.work import Work, total
 from cntbench.errors import CheckpointError
-from cntbench.influence import influence
 from cntbench.metrics._base import DIMS, LAGS, Metric
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Trajectory

@@ -1,4 +1,4 @@
-"""The engine's parts, behind `cntbench.influence`.
+"""The engine's parts, behind `cntbench.engine.influence`.
 
 Total effects: `sweep`. Direct effects and edges on the readout: `departures`, `direct`, `patching`,
 `attribution`, put together by `edges`. What they share: `ablation`, `replacing`, `positions`,

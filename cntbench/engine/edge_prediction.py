@@ -74,7 +74,7 @@ def edges_work(
     prompts, length, scored
         Number of prompts, their tokens, and how many of these are scored.
     observe_all, effects
-        As in `cntbench.influence.influence`.
+        As in `cntbench.engine.influence.influence`.
 
     Returns
     -------

@@ -82,7 +82,7 @@ def measure_edges(
     constants
         Fitted constants of every block, by the number of fitting steps.
     observe_all, effects, seed, memory_budget
-        As in `cntbench.influence.influence`.
+        As in `cntbench.engine.influence.influence`.
     """
     n, count = len(model.components), len(prompts)
     found = Effects.undefined(len(ablations), n, count)

@@ -1,9 +1,9 @@
 """The work of the engine in closed form, before it is done.
 
-`predicted_work` says what `cntbench.influence.influence` computes when it is called with the same
-arguments: the tests hold the two to equality, layer-tokens and FLOPs. With n_t runs at stage t (the
-clean one, the donors', and one for every ablation of every source of the stages before), P prompts
-of L positions of which S are scored, total effects cost
+`predicted_work` says what `cntbench.engine.influence.influence` computes when it is called with the
+same arguments: the tests hold the two to equality, layer-tokens and FLOPs. With n_t runs at stage t
+(the clean one, the donors', and one for every ablation of every source of the stages before), P
+prompts of L positions of which S are scored, total effects cost
 
     n_t P L  layer-tokens at stage t,    and    n_t P S + n_0 P L  from the last attention on
 
@@ -33,7 +33,7 @@ from cntbench.specs import READOUTS, Readout
 
 @dataclass(frozen=True)
 class Call:
-    """A call of the engine that is not made; parameters as in `cntbench.influence.influence`."""
+    """A call of the engine that is not made; parameters as `cntbench.engine.influence` has them."""
 
     model: Decoder
     prompts: Prompts

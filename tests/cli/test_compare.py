@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from support.trajectories import run_cli, write_trajectory
 
-from cntbench.compare.ranks import rank_correlation
+from cntbench.comparison.ranks import rank_correlation
 from cntbench.storage import open_results
 
 

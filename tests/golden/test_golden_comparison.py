@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 
 from cntbench.catalogue import StudyEntry, load_catalogue
-from cntbench.compare.diagnostics import diagnostics
-from cntbench.compare.planted import measure_planted
-from cntbench.compare.recovery import recovery
-from cntbench.compare.table import comparison
+from cntbench.comparison.diagnostics import diagnostics
+from cntbench.comparison.planted import measure_planted
+from cntbench.comparison.recovery import recovery
+from cntbench.comparison.table import comparison
 from cntbench.golden import excess
 from cntbench.specs import StudySpec
 

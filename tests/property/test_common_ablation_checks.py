@@ -27,7 +27,7 @@ from support.strategies import models
 import cntbench
 from cntbench.components import feasible
 from cntbench.engine.ablation import Ablation
-from cntbench.influence import Influence, influence
+from cntbench.engine.influence import Influence, influence
 from cntbench.replacements import mean, noise, resample, zero
 from cntbench.replacements._base import Replacement
 from cntbench.specs import READOUTS

@@ -20,7 +20,7 @@ from cntbench.engine import chunking
 from cntbench.engine import edges as engine
 from cntbench.engine.ablation import Ablation
 from cntbench.engine.chunking import Chunking
-from cntbench.influence import influence
+from cntbench.engine.influence import influence
 from cntbench.measures import cosine, relative_l2
 from cntbench.replacements import mean, noise, resample, zero
 from cntbench.specs import READERS, READOUTS

@@ -16,10 +16,10 @@ from support.models import decoder, random_gpt_neox, random_model, random_prompt
 from support.oracle import oracle_influence
 from support.strategies import models
 
-from cntbench import influence as engine
 from cntbench.engine import chunking
+from cntbench.engine import influence as engine
 from cntbench.engine.chunking import Chunking
-from cntbench.influence import Ablation, influence
+from cntbench.engine.influence import Ablation, influence
 from cntbench.measures import cosine, relative_l2
 from cntbench.replacements import mean, noise, resample, zero
 from cntbench.replacements._base import Replacement

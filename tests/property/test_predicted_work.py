@@ -22,13 +22,13 @@ from support.strategies import models
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cntbench.engine.ablation import Ablation
+from cntbench.engine.influence import influence
 from cntbench.engine.prediction import (
     Call,
     outcome_bytes,
     predicted_bytes,
     predicted_work,
 )
-from cntbench.influence import influence
 from cntbench.measures import relative_l2
 from cntbench.replacements import mean, noise, optimal_constant, resample, zero
 from cntbench.specs import READERS, READOUTS

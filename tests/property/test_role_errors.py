@@ -12,9 +12,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from cntbench import influence as engine
 from cntbench.catalogue import load_catalogue
 from cntbench.dynamics.roles import ROLES, error, strength
+from cntbench.engine import influence as engine
 from cntbench.models.trajectory import open_trajectory
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "nano" / "trajectory"

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cntbench.influence import influence
+from cntbench.engine.influence import influence
 from cntbench.models.blocks import MLP, Attention
 from cntbench.models.products import fused_is_available
 

@@ -10,7 +10,7 @@ import xarray as xr
 
 from cntbench.components import components, feasible
 from cntbench.dataset import checkpoint_dataset, film
-from cntbench.influence import Influence
+from cntbench.engine.influence import Influence
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
 from cntbench.specs import READOUTS

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from cntbench.catalogue import load_catalogue
-from cntbench.influence import Influence, influence
+from cntbench.engine.influence import Influence, influence
 from cntbench.models.decoder import Decoder
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Scope

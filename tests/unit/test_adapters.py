@@ -11,8 +11,8 @@ from support.models import decoder, random_model, random_prompts
 
 from cntbench import plugins
 from cntbench.components import feasible
+from cntbench.engine.influence import influence
 from cntbench.errors import CheckpointError, CntbenchError, SpecError
-from cntbench.influence import influence
 from cntbench.models import architectures, checkpoint_files
 from cntbench.models.architectures import adapter, model_types
 

@@ -28,7 +28,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("engine.departures",),
     ("engine.direct", "engine.patching", "engine.attribution", "engine.edge_prediction"),
     ("engine.edges", "engine.prediction"),
-    ("influence",),
+    ("engine.influence",),
     ("catalogue",),
     ("plan", "dataset", "storage"),
     ("run_folder", "prefetch", "progress", "processes"),
@@ -36,7 +36,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("executors",),
     ("runner", "estimate", "audit"),
     ("merging",),
-    ("report", "compare", "golden"),
+    ("report", "comparison", "golden"),
     ("options", "study_commands"),
     ("cli",),
 )
@@ -126,8 +126,8 @@ def test_metrics_backbones_generators_and_dynamics_need_no_torch():
 def test_statistics_of_the_comparison_need_no_torch():
     pure = ("agreement", "diagnostics", "intervals", "ranks", "recovery", "reliability", "table")
     needing = nx.ancestors(graph(), "torch")
-    assert "cntbench.compare.trained" in needing
-    assert not {f"cntbench.compare.{name}" for name in pure} & needing
+    assert "cntbench.comparison.trained" in needing
+    assert not {f"cntbench.comparison.{name}" for name in pure} & needing
 
 
 def test_files_can_be_read_in_one_sitting():

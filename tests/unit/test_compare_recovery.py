@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cntbench.compare.diagnostics import Diagnostic, diagnostics
-from cntbench.compare.recovery import (
+from cntbench.comparison.diagnostics import Diagnostic, diagnostics
+from cntbench.comparison.recovery import (
     Recovery,
     auroc,
     average_precision,

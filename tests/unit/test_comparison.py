@@ -9,11 +9,11 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
-from cntbench.compare.agreement import STATISTICS
-from cntbench.compare.diagnostics import Diagnostic, diagnostics
-from cntbench.compare.recovery import Recovery, recovery
-from cntbench.compare.table import comparison
-from cntbench.compare.trained import spread_out
+from cntbench.comparison.agreement import STATISTICS
+from cntbench.comparison.diagnostics import Diagnostic, diagnostics
+from cntbench.comparison.recovery import Recovery, recovery
+from cntbench.comparison.table import comparison
+from cntbench.comparison.trained import spread_out
 from cntbench.components import components, feasible
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint

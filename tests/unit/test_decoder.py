@@ -19,7 +19,7 @@ from support.oracle import oracle_influence
 
 from cntbench.components import components
 from cntbench.engine.ablation import Ablation
-from cntbench.influence import influence
+from cntbench.engine.influence import influence
 from cntbench.measures import relative_l2
 from cntbench.models.adapters._base import ACTIVATIONS
 from cntbench.models.architectures import adapter

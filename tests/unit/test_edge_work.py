@@ -7,7 +7,7 @@ from support.models import decoder, random_gpt_neox, random_prompts
 
 from cntbench.components import feasible
 from cntbench.engine.ablation import Ablation
-from cntbench.influence import influence
+from cntbench.engine.influence import influence
 from cntbench.measures import relative_l2
 from cntbench.models.blocks import MLP, Attention
 from cntbench.replacements import resample, zero

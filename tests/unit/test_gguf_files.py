@@ -10,8 +10,8 @@ import torch
 from support.models import decoder, random_model, random_prompts
 
 from cntbench.engine.ablation import Ablation
+from cntbench.engine.influence import influence
 from cntbench.errors import CheckpointError
-from cntbench.influence import influence
 from cntbench.measures import relative_l2
 from cntbench.models import checkpoint_files, gguf_files
 from cntbench.models.trajectory import open_trajectory

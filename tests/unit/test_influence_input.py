@@ -9,8 +9,8 @@ import pytest
 from support.ablations import shipped
 from support.models import decoder, random_gpt_neox, random_prompts
 
+from cntbench.engine.influence import influence
 from cntbench.errors import CntbenchError
-from cntbench.influence import influence
 from cntbench.specs import READOUTS
 
 MODEL = decoder(random_gpt_neox(context=8))

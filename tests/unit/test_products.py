@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.models import decoder, random_gpt_neox, random_prompts
 
 from cntbench.engine.ablation import Ablation
-from cntbench.influence import influence
+from cntbench.engine.influence import influence
 from cntbench.measures import relative_l2
 from cntbench.models import products
 from cntbench.models.products import GELU, GELU_TANH, RELU, SILU, affine, fused_is_available

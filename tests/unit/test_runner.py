@@ -13,10 +13,10 @@ from support.trajectories import die, write_trajectory
 
 from cntbench.catalogue import load_catalogue
 from cntbench.derived import Part
+from cntbench.engine.influence import influence
 from cntbench.errors import CntbenchError
 from cntbench.executors import processes
 from cntbench.failure import Failure
-from cntbench.influence import influence
 from cntbench.models.trajectory import Trajectory
 from cntbench.plan import Plan, make_plan
 from cntbench.runner import Interrupted, run

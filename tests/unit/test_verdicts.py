@@ -10,8 +10,8 @@ import xarray as xr
 from support.films import random_film
 
 from cntbench.catalogue import load_catalogue
-from cntbench.compare.claims import in_file, over_files
-from cntbench.compare.intervals import t_interval
+from cntbench.comparison.claims import in_file, over_files
+from cntbench.comparison.intervals import t_interval
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.simulated import phased, planted, template
 from cntbench.dynamics.trajectory import FEATURES

@@ -9,9 +9,9 @@ from typing import get_args
 import numpy as np
 
 from cntbench.catalogue import AblationEntry, Catalogue, StudyEntry
-from cntbench.compare.diagnostics import Diagnostic
-from cntbench.compare.recovery import Recovery
-from cntbench.influence import influence
+from cntbench.comparison.diagnostics import Diagnostic
+from cntbench.comparison.recovery import Recovery
+from cntbench.engine.influence import influence
 from cntbench.models.adapters import gpt_neox
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty

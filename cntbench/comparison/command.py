@@ -9,11 +9,11 @@ from typing import Any
 import xarray as xr
 
 from cntbench.catalogue import Catalogue
-from cntbench.compare.diagnostics import diagnostics
-from cntbench.compare.planted import measure_planted
-from cntbench.compare.recovery import recovery
-from cntbench.compare.table import comparison
-from cntbench.compare.trained import measure_trained
+from cntbench.comparison.diagnostics import diagnostics
+from cntbench.comparison.planted import measure_planted
+from cntbench.comparison.recovery import recovery
+from cntbench.comparison.table import comparison
+from cntbench.comparison.trained import measure_trained
 from cntbench.errors import unknown
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.trajectory import Progress

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from cntbench.compare.agreement import film_agreement
-from cntbench.compare.intervals import block_interval
+from cntbench.comparison.agreement import film_agreement
+from cntbench.comparison.intervals import block_interval
 
 #: Costs are given relative to this ablation's, where it is among those compared.
 YARDSTICK = "zero"
@@ -27,9 +27,10 @@ def comparison(
     Parameters
     ----------
     trained
-        By `cntbench.compare.trained.measure_trained`.
+        By `cntbench.comparison.trained.measure_trained`.
     recovered, diagnosed
-        By `cntbench.compare.recovery.recovery` and `cntbench.compare.diagnostics.diagnostics`.
+        By `cntbench.comparison.recovery.recovery` and
+        `cntbench.comparison.diagnostics.diagnostics`.
     seed
         Of the bootstrap over checkpoints.
 

@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from cntbench.compare.intervals import t_interval
+from cntbench.comparison.intervals import t_interval
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import Found, Verdict, judge
 from cntbench.dynamics.verdict_groups import OF_TESTS

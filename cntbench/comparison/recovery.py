@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cntbench.compare.intervals import t_interval
+from cntbench.comparison.intervals import t_interval
 from cntbench.errors import CntbenchError
 
 TRUTHS = ("direct", "total")

@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 
 from cntbench.catalogue import Task
-from cntbench.compare.reliability import over_draws, split_half
+from cntbench.comparison.reliability import over_draws, split_half
 from cntbench.engine.ablation import Ablation
+from cntbench.engine.influence import Influence, influence
 from cntbench.engine.prediction import Call, predicted_work
 from cntbench.engine.work import Work
-from cntbench.influence import Influence, influence
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.plan import Plan
