@@ -31,6 +31,8 @@ Estimator = Literal["exact", "eap", "eap_ig"]
 Reader = Literal["query", "key", "value"]
 """What a head reads its input for."""
 READERS: tuple[Reader, ...] = get_args(Reader)
+Precision = Literal["float32", "bfloat16", "float64"]
+"""Floating-point type of weights and states."""
 
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
 """A non-empty array of names."""
@@ -165,6 +167,8 @@ class StudySpec:
     null_draws
         Number of draws from each null model that metrics, roles and claims are held against; 0
         leaves null models, phases and claims out.
+    dtype
+        Floating-point type that the model computes in; see `cntbench.models.precision`.
     """
 
     version: Version
@@ -176,6 +180,7 @@ class StudySpec:
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     untrained: Annotated[int, Field(ge=0, le=1024)] = 20
     null_draws: Annotated[int, Field(ge=0, le=100_000)] = 200
+    dtype: Precision = "float32"
 
 
 @spec
