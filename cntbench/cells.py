@@ -12,6 +12,8 @@ from cntbench.dataset import checkpoint_dataset
 from cntbench.engine.influence import influence
 from cntbench.failure import Failure
 from cntbench.models.decoder import Decoder
+from cntbench.models.device import Device, description, prepare
+from cntbench.models.precision import TYPES, converted
 from cntbench.models.trajectory import Checkpoint, Subject
 from cntbench.plan import Plan
 from cntbench.prompts import Prompts
@@ -31,12 +33,17 @@ class Cells:
         What to measure, and where shards are kept.
     memory_budget
         Memory beyond the model's own [bytes].
+    device
+        Where to compute.
     """
 
-    def __init__(self, plan: Plan, folder: RunFolder, memory_budget: int) -> None:
+    def __init__(
+        self, plan: Plan, folder: RunFolder, memory_budget: int, device: Device = "cpu"
+    ) -> None:
         self.plan = plan
         self.folder = folder
         self.memory_budget = memory_budget
+        self.device = device
         self.prompts = plan.prompts()
 
     def measured(self, subject: Subject, files: Path) -> xr.Dataset | Failure:
@@ -48,8 +55,11 @@ class Cells:
             Its shard, or why it failed: it must not cost the others.
         """
         try:
-            checkpoint, model = self.plan.trajectory.read(subject, files)
-            return self._within_memory(checkpoint, model)
+            prepare(self.device)
+            dtype = TYPES[self.plan.study.spec.dtype]
+            checkpoint, model = self.plan.trajectory.read(subject, files, dtype)
+            found = self._within_memory(checkpoint, converted(model, device=self.device))
+            return found.assign_attrs(description(self.device))
         except Exception as error:
             return Failure.of(error, files)
 

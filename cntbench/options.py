@@ -46,12 +46,36 @@ RunFolderPath = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option(
-        "--jobs", "-j", min=1, help="Processes, one thread each [default: number of cores]."
+        "--jobs",
+        "-j",
+        min=1,
+        help="Processes, one thread each [default: number of cores; one with a GPU].",
     ),
 ]
 Memory = Annotated[
     float,
     typer.Option(min=0.001, metavar="GIB", help="Memory of each process beyond the model's."),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TYPE",
+        help="Another floating-point type for the model to compute in: float32, bfloat16, float64.",
+    ),
+]
+
+
+class DeviceChoice(StrEnum):
+    """What can be computed on."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    AUTO = "auto"
+
+
+DeviceName = Annotated[
+    DeviceChoice,
+    typer.Option("--device", help="Compute on processors, on a GPU, or on a GPU if there is one."),
 ]
 Keep = Annotated[
     int,
@@ -98,6 +122,7 @@ def asked(
     ablations: str | None,
     prompts: int | None,
     seed: int | None,
+    dtype: str | None = None,
 ) -> dict[str, Any]:
     """Return the keys of a study that the command line changes."""
     changes = {
@@ -106,6 +131,7 @@ def asked(
         "ablations": names_in(ablations),
         "prompts": prompts,
         "seed": seed,
+        "dtype": dtype,
     }
     return {key: value for key, value in changes.items() if value is not None}
 

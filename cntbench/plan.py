@@ -49,7 +49,10 @@ class Plan:
         and circuits: they add to a result and change nothing in it.
         """
         spec, tokenizer = self.study.spec, self.trajectory.tokenizer
+        # Folders from before there was a choice do not name it: they are of single precision.
+        precision = {} if spec.dtype == "float32" else {"dtype": spec.dtype}
         return {
+            **precision,
             "trajectory": self.trajectory.identity,
             "tokenizer": tokenizer.identity if tokenizer else "",
             "checkpoints": {c.name: c.identity for c in self.trajectory.checkpoints},

@@ -13,6 +13,9 @@ from rich.markup import escape
 from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, CntbenchError
 from cntbench.options import (
     Ablations,
+    DeviceChoice,
+    DeviceName,
+    Dtype,
     Executor,
     ExecutorName,
     Jobs,
@@ -35,6 +38,7 @@ from cntbench.options import (
 
 if TYPE_CHECKING:
     from cntbench.failure import Failure
+    from cntbench.models.device import Device
     from cntbench.runner import Execute, Outcome
 
 
@@ -49,6 +53,8 @@ def run(
     ablations: Ablations = None,
     prompts: PromptCount = None,
     seed: Seed = None,
+    dtype: Dtype = None,
+    device: DeviceName = DeviceChoice.CPU,
     output: RunFolderPath = None,
     jobs: Jobs = None,
     memory: Memory = 1.0,
@@ -60,6 +66,7 @@ def run(
 ) -> None:
     """Measure a study at every checkpoint, or go on with one that was interrupted."""
     from cntbench.catalogue import load_catalogue
+    from cntbench.models.device import resolve
     from cntbench.plan import make_plan
     from cntbench.progress import progress_bar
     from cntbench.run_folder import RunFolder
@@ -68,10 +75,12 @@ def run(
     from cntbench.share import parse_share
 
     share = parse_share(shard) if shard is not None else None
-    execute, workers = _way(executor, scheduler, jobs or cores())
+    # What a running scheduler's workers have, they know themselves.
+    where = "cuda" if scheduler and device is DeviceChoice.CUDA else resolve(device)
+    execute, workers = _way(executor, scheduler, jobs or _processes(where))
     catalogue = load_catalogue(specs or ())
     entry = catalogue.amend(
-        catalogue.study(study), asked(trajectory, tasks, ablations, prompts, seed)
+        catalogue.study(study), asked(trajectory, tasks, ablations, prompts, seed, dtype)
     )
     folder = output or Path("runs") / study
     try:
@@ -84,6 +93,7 @@ def run(
                 "progress": progress,
                 "memory_budget": int(memory * 2**30),
                 "keep": keep,
+                "device": where,
             }
             if share is None:
                 outcome = run_plan(plan, folder, **options)
@@ -129,6 +139,11 @@ def merge(
             load_catalogue(specs or ()), folders, output, jobs=jobs or cores(), progress=progress
         )
     _tell(outcome, "measure their shares again, or all of them in this folder by cntbench run -o")
+
+
+def _processes(device: Device) -> int:
+    """Return on how many processes to measure if nobody says: they would share a GPU."""
+    return 1 if device == "cuda" else cores()
 
 
 def _way(executor: Executor | None, scheduler: str | None, jobs: int) -> tuple[Execute, int]:
@@ -179,6 +194,8 @@ def plan(
     ablations: Ablations = None,
     prompts: PromptCount = None,
     seed: Seed = None,
+    dtype: Dtype = None,
+    device: DeviceName = DeviceChoice.CPU,
     output: RunFolderPath = None,
     jobs: Jobs = None,
     memory: Memory = 1.0,
@@ -194,7 +211,7 @@ def plan(
 
     catalogue = load_catalogue(specs or ())
     entry = catalogue.amend(
-        catalogue.study(study), asked(trajectory, tasks, ablations, prompts, seed)
+        catalogue.study(study), asked(trajectory, tasks, ablations, prompts, seed, dtype)
     )
     with progress_bar(err) as progress:
         resolved = make_plan(catalogue, entry, progress)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cntbench.engine.readouts import LOGITS_AT_ONCE
 from cntbench.models.decoder import Decoder
+from cntbench.models.precision import wide
 
 #: Tokens × runs that a sweep carries together: enough of them to make the products of the first
 #: stages, where there are few runs, large ones.
@@ -39,7 +40,7 @@ class Chunking:
 def stage_bytes(model: Decoder) -> int:
     """Return the memory that one token of one run takes while it goes through a stage [bytes]."""
     peak = max(block.workspace for stage in model.stages for block in stage.blocks)
-    return (4 * model.hidden + peak) * model.dtype.itemsize
+    return (4 * model.hidden + peak) * wide(model.dtype).itemsize
 
 
 def stream_bytes(model: Decoder) -> int:
@@ -58,7 +59,10 @@ def fixed_bytes(model: Decoder, *, length: int, populations: int) -> int:
     states at every position, in double precision, once more while they are computed.
     """
     states = sum(b.n_components * b.width for stage in model.stages for b in stage.blocks)
-    return 2 * LOGITS_AT_ONCE * model.dtype.itemsize + (populations + 1) * 2 * 8 * length * states
+    return (
+        2 * LOGITS_AT_ONCE * wide(model.dtype).itemsize
+        + (populations + 1) * 2 * 8 * length * states
+    )
 
 
 def chunking(

@@ -107,7 +107,8 @@ class Losses:
     def groups(self) -> tuple[Tensor, ...]:
         """Sources that go through at once: all of them, unless one prompt exceeds the budget."""
         at_once = max(1, self.memory_budget // self._bytes_per_run - 1)
-        return torch.arange(len(self.model.components)).split(at_once)
+        device = self.model.unembed.weight.device
+        return torch.arange(len(self.model.components), device=device).split(at_once)
 
     @property
     def prompts_at_once(self) -> int:

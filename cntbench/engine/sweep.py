@@ -220,7 +220,7 @@ class Sweep:
         if not (self.runs and effects):
             return
         which = np.array(self.runs)
-        chosen = torch.arange(len(self.streams)) == 0
+        chosen = torch.arange(len(self.streams), device=self.device) == 0
         chosen[len(self.corpora) :] = True
         final = self.streams if len(self.corpora) == 1 else self.streams[chosen]
         targets = torch.from_numpy(self.prompts.targets).to(self.device)

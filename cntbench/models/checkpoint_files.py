@@ -18,6 +18,7 @@ from cntbench.models import gguf_files, weight_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.architectures import adapter
 from cntbench.models.decoder import Decoder
+from cntbench.models.precision import converted, wide
 
 
 class Tensors(dict[str, Tensor]):
@@ -109,9 +110,16 @@ def initialise(folder: Path, seed: int) -> dict[str, Tensor]:
     return tensors
 
 
-def decoder(folder: Path, tensors: Mapping[str, Tensor]) -> Decoder:
-    """Make the engine's decoder of a checkpoint, in float32."""
+def decoder(
+    folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+) -> Decoder:
+    """Make the engine's decoder of a checkpoint, in some floating-point type.
+
+    Norms are folded into the maps behind them before weights are rounded to a narrower type than
+    single precision.
+    """
     config = read_config(folder)
-    floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    exact = wide(dtype)
+    floats = {name: t.to(exact) if t.is_floating_point() else t for name, t in tensors.items()}
     made: Decoder = adapter(config.model_type).decoder(config, Tensors(floats, str(folder)))
-    return made
+    return made if dtype == exact else converted(made, dtype)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -144,11 +145,13 @@ class Trajectory:
             raise CheckpointError("has no config to make a model by", where=self.identity)
         return self.config
 
-    def load(self, checkpoint: Checkpoint) -> Decoder:
+    def load(self, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> Decoder:
         """Fetch a checkpoint if need be and read its weights; see `read`."""
-        return self.read(checkpoint, self.fetch(checkpoint))[1]
+        return self.read(checkpoint, self.fetch(checkpoint), dtype)[1]
 
-    def read(self, subject: Subject, folder: Path) -> tuple[Checkpoint, Decoder]:
+    def read(
+        self, subject: Subject, folder: Path, dtype: torch.dtype = torch.float32
+    ) -> tuple[Checkpoint, Decoder]:
         """Read and check a checkpoint's weights, or make an untrained model as transformers does.
 
         Parameters
@@ -157,6 +160,8 @@ class Trajectory:
             What to read or make.
         folder
             Where its files are, as `fetch` says.
+        dtype
+            Floating-point type of the decoder. The revision is that of the stored weights.
 
         Returns
         -------
@@ -164,7 +169,7 @@ class Trajectory:
             The same one, its revision known; of an untrained model, what it would be as the start
             of a training run.
         Decoder
-            Its weights, in float32.
+            Its weights.
 
         Raises
         ------
@@ -184,7 +189,8 @@ class Trajectory:
                 where=str(folder),
                 hint="If the trajectory was changed on purpose, run into a new output folder.",
             )
-        return replace(subject, revision=revision), checkpoint_files.decoder(folder, tensors)
+        model = checkpoint_files.decoder(folder, tensors, dtype)
+        return replace(subject, revision=revision), model
 
     def _checked(self, folder: Path) -> dict[str, Tensor]:
         if checkpoint_files.read_shape(folder) != self.shape:
