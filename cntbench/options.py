@@ -87,6 +87,17 @@ Keep = Annotated[
 ]
 
 
+Blocks = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Blocks of sources into which each checkpoint is divided, for large models: units of "
+        "work of their own [1].",
+    ),
+]
+
+
 class Executor(StrEnum):
     """Where models can be measured."""
 
@@ -123,6 +134,7 @@ def asked(
     prompts: int | None,
     seed: int | None,
     dtype: str | None = None,
+    blocks: int | None = None,
 ) -> dict[str, Any]:
     """Return the keys of a study that the command line changes."""
     changes = {
@@ -132,6 +144,7 @@ def asked(
         "prompts": prompts,
         "seed": seed,
         "dtype": dtype,
+        "blocks": blocks,
     }
     return {key: value for key, value in changes.items() if value is not None}
 

@@ -49,10 +49,11 @@ class Plan:
         and circuits: they add to a result and change nothing in it.
         """
         spec, tokenizer = self.study.spec, self.trajectory.tokenizer
-        # Folders from before there was a choice do not name it: they are of single precision.
-        precision = {} if spec.dtype == "float32" else {"dtype": spec.dtype}
+        # Folders from before there was a choice do not name these.
+        since = {"dtype": "float32", "blocks": 1}
+        chosen = {key: getattr(spec, key) for key in since}
         return {
-            **precision,
+            **{key: value for key, value in chosen.items() if value != since[key]},
             "trajectory": self.trajectory.identity,
             "tokenizer": tokenizer.identity if tokenizer else "",
             "checkpoints": {c.name: c.identity for c in self.trajectory.checkpoints},
@@ -68,6 +69,11 @@ class Plan:
     def hash(self) -> str:
         """SHA-256 of the identity."""
         return content_hash(self.identity)
+
+    @property
+    def blocks(self) -> int:
+        """Into how many blocks of sources each model is divided."""
+        return min(self.study.spec.blocks, len(self.trajectory.shape.components))
 
     @property
     def untrained(self) -> tuple[Untrained, ...]:

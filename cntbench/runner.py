@@ -239,7 +239,7 @@ def _measure(
     """Measure what is missing of a total; returns what came in the way of each that failed."""
     failed: dict[str, Failure] = {}
     done = total - len(missing)
-    jobs = max(1, min(jobs, len(missing)))
+    jobs = max(1, min(jobs, len(missing) * cells.plan.blocks))
     if missing:
         progress("measuring", done, total)
     with Prefetch(

@@ -172,6 +172,9 @@ class StudySpec:
         edges are known.
     dtype
         Floating-point type that the model computes in; see `cntbench.models.precision`.
+    blocks
+        Into how many blocks of sources each checkpoint is divided: units of work of their own,
+        for models so large that a checkpoint takes hours.
     """
 
     version: Version
@@ -185,6 +188,7 @@ class StudySpec:
     null_draws: Annotated[int, Field(ge=0, le=100_000)] = 200
     planted: bool = True
     dtype: Precision = "float32"
+    blocks: Annotated[int, Field(ge=1, le=65536)] = 1
 
 
 @spec

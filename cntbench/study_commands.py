@@ -13,6 +13,7 @@ from rich.markup import escape
 from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, CntbenchError
 from cntbench.options import (
     Ablations,
+    Blocks,
     DeviceChoice,
     DeviceName,
     Dtype,
@@ -54,6 +55,7 @@ def run(
     prompts: PromptCount = None,
     seed: Seed = None,
     dtype: Dtype = None,
+    blocks: Blocks = None,
     device: DeviceName = DeviceChoice.CPU,
     output: RunFolderPath = None,
     jobs: Jobs = None,
@@ -80,7 +82,7 @@ def run(
     execute, workers = _way(executor, scheduler, jobs or _processes(where))
     catalogue = load_catalogue(specs or ())
     entry = catalogue.amend(
-        catalogue.study(study), asked(trajectory, tasks, ablations, prompts, seed, dtype)
+        catalogue.study(study), asked(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
     )
     folder = output or Path("runs") / study
     try:
@@ -195,6 +197,7 @@ def plan(
     prompts: PromptCount = None,
     seed: Seed = None,
     dtype: Dtype = None,
+    blocks: Blocks = None,
     device: DeviceName = DeviceChoice.CPU,
     output: RunFolderPath = None,
     jobs: Jobs = None,
@@ -211,7 +214,7 @@ def plan(
 
     catalogue = load_catalogue(specs or ())
     entry = catalogue.amend(
-        catalogue.study(study), asked(trajectory, tasks, ablations, prompts, seed, dtype)
+        catalogue.study(study), asked(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
     )
     with progress_bar(err) as progress:
         resolved = make_plan(catalogue, entry, progress)

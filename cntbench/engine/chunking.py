@@ -68,6 +68,7 @@ def fixed_bytes(model: Decoder, *, length: int, populations: int) -> int:
 def chunking(
     model: Decoder,
     *,
+    sources: int,
     n_prompts: int,
     length: int,
     base: int,
@@ -82,6 +83,8 @@ def chunking(
     ----------
     model
         The decoder to sweep.
+    sources
+        Number of components that are ablated.
     n_prompts, length
         Number of prompts, and their length [tokens].
     base, ablations
@@ -98,9 +101,8 @@ def chunking(
         free -= max(base * length, STAGE_ROWS_AT_ONCE) * stage_bytes(model)
     affordable = max(1, free // (stream_bytes(model) if tiled else stage_bytes(model)))
     together = ROWS_AT_ONCE if tiled else WHOLE_ROWS_AT_ONCE
-    runs = base + ablations * len(model.components)
+    runs = base + ablations * sources
     prompts = min(affordable, together) // (runs * length)
-    sources = len(model.components)
     if prompts < 1 and ablations:
         sources = min(max(1, (affordable // length - base) // ablations), sources)
     at_once = STAGE_ROWS_AT_ONCE if tiled else together

@@ -32,6 +32,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("engine.influence",),
     ("catalogue",),
     ("plan", "dataset", "storage"),
+    ("pieces",),
     ("run_folder", "prefetch", "progress", "processes"),
     ("derived", "cells", "verdicts", "recovery"),
     ("executors",),

@@ -18,6 +18,7 @@ from support.trajectories import run_cli, write_trajectory
 from cntbench import cells, storage
 from cntbench.cells import LEAST_MEMORY, Cells
 from cntbench.errors import StorageError
+from cntbench.pieces import Piece
 from cntbench.run_folder import RunFolder
 from cntbench.runner import run
 from cntbench.storage import open_results
@@ -163,7 +164,7 @@ def test_a_model_for_which_memory_does_not_suffice_is_measured_by_smaller_pieces
     budgets = []
     really = cells.measure
 
-    def measure(*arguments):
+    def measure(*arguments, sources):
         budgets.append(arguments[-1])
         if arguments[-1] > 2**28 and arguments[2].name == "step8":
             raise error
@@ -179,14 +180,14 @@ def test_a_model_for_which_memory_does_not_suffice_is_measured_by_smaller_pieces
 def test_memory_that_never_suffices_is_recorded(plan, tmp_path, monkeypatch):
     budgets = []
 
-    def measure(*arguments):
+    def measure(*arguments, sources):
         budgets.append(arguments[-1])
         raise MemoryError("too much")
 
     monkeypatch.setattr(cells, "measure", measure)
     checkpoint = plan.trajectory.checkpoints[0]
     found = Cells(plan, RunFolder(tmp_path), 3 * LEAST_MEMORY).measured(
-        checkpoint, checkpoint.origin.path
+        Piece(checkpoint), checkpoint.origin.path
     )
     assert found.reason == "MemoryError: too much"
     assert budgets == [3 * LEAST_MEMORY, 3 * LEAST_MEMORY // 2, LEAST_MEMORY]
@@ -195,13 +196,15 @@ def test_memory_that_never_suffices_is_recorded(plan, tmp_path, monkeypatch):
 def test_other_errors_are_not_tried_again(plan, tmp_path, monkeypatch):
     tries = []
 
-    def measure(*arguments):
+    def measure(*arguments, sources):
         tries.append(arguments)
         raise RuntimeError("shapes do not fit")
 
     monkeypatch.setattr(cells, "measure", measure)
     checkpoint = plan.trajectory.checkpoints[0]
-    found = Cells(plan, RunFolder(tmp_path), 2**30).measured(checkpoint, checkpoint.origin.path)
+    found = Cells(plan, RunFolder(tmp_path), 2**30).measured(
+        Piece(checkpoint), checkpoint.origin.path
+    )
     assert (found.reason, len(tries)) == ("RuntimeError: shapes do not fit", 1)
 
 
