@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import xarray as xr
 from support.losses import count_operations, in_process, run_and_die
@@ -221,3 +225,29 @@ def test_an_interrupt_while_a_file_is_written_waits_until_it_is_whole(plan, whol
         with pytest.raises(KeyboardInterrupt):
             storage.write_results(tree, tmp_path / "copy.nc")
     assert (tmp_path / "copy.nc").read_bytes() == whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_run_that_started_them(tmp_path, number):
+    write_trajectory(tmp_path / "checkpoints", steps=tuple(range(200)))
+    run_it = "from cntbench.cli import main; main()"
+    study = ["--trajectory", f"dir:{tmp_path / 'checkpoints'}", "--tasks", "induction"]
+    options = [*study, "--ablations", "zero", "-o", str(tmp_path / "run"), "-j", "2"]
+    command = [sys.executable, "-c", run_it, "run", *options]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        until(lambda: list((tmp_path / "run").glob("shards/step*.nc")))
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert len(started) >= 2
+        process.send_signal(number)
+    assert process.returncode == -number
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert not alive
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that happens within a minute."""
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not happen")
