@@ -22,6 +22,7 @@ from cntbench.errors import (
     EXIT_USER_ERROR,
     CntbenchError,
 )
+from cntbench.exchange_commands import import_
 from cntbench.options import Jobs, Keep, Specs, asked, cores, err, names_in, out
 from cntbench.study_commands import merge, plan, run
 
@@ -82,6 +83,7 @@ def _main(
 
 for command in (run, merge, plan):
     app.command()(command)
+app.command(name="import")(import_)
 
 
 @app.command()

@@ -36,8 +36,8 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("executors",),
     ("runner", "estimate", "audit"),
     ("merging",),
-    ("report", "comparison", "golden"),
-    ("options", "study_commands"),
+    ("report", "comparison", "exchange", "golden"),
+    ("options", "study_commands", "exchange_commands"),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
