@@ -1,8 +1,8 @@
 """The command line: ``cntbench run``, ``plan``, ``show``, ``claims``, ``audit``, ``compare`` …
 
-Exit codes: 0 done; 2 a mistake of the user's, said without a traceback, nothing written or lost;
-3 some checkpoints could not be measured, the others are kept; 130 interrupted, whole checkpoints
-are kept.
+Exit codes: 0 done; 1 frozen numbers have moved; 2 a mistake of the user's, said without a
+traceback, nothing written or lost; 3 some checkpoints could not be measured, the others are kept;
+130 interrupted, whole checkpoints are kept.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from cntbench.errors import (
     CntbenchError,
 )
 from cntbench.exchange_commands import import_
+from cntbench.golden_commands import golden
 from cntbench.options import Jobs, Keep, Specs, asked, cores, err, names_in, out
 from cntbench.study_commands import merge, plan, run
 
@@ -84,6 +85,7 @@ def _main(
 for command in (run, merge, plan):
     app.command()(command)
 app.command(name="import")(import_)
+app.add_typer(golden)
 
 
 @app.command()

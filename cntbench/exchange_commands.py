@@ -57,9 +57,8 @@ def import_(
 ) -> None:
     """Make a result of graphs that EAP or EAP-IG has found: metrics, nulls, roles, claims."""
     from cntbench.catalogue import load_catalogue
-    from cntbench.exchange.eap_import import Labels, import_graphs, read_graphs
+    from cntbench.exchange.eap_import import Labels, described, import_graphs, read_graphs
     from cntbench.progress import progress_bar
-    from cntbench.report.exchange import imported
     from cntbench.storage import write_results
 
     graphs = read_graphs(files)
@@ -70,7 +69,7 @@ def import_(
             graphs, labels, claims, draws=draws, jobs=jobs or cores(), progress=progress
         )
     write_results(tree, output)
-    out.print(imported(graphs), markup=False, highlight=False)
+    out.print(described(graphs), markup=False, highlight=False)
     out.print(
         f"The result is in {escape(str(output))}. To look at it:\n\n"
         f"    cntbench show {escape(str(output))}\n",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def read_graphs(names: Sequence[str]) -> dict[int, EapGraph]:
 
 
 def import_graphs(
-    graphs: dict[int, EapGraph],
+    graphs: Mapping[int, EapGraph],
     labels: Labels,
     claims: Sequence[Claim],
     *,
@@ -138,6 +138,32 @@ def import_graphs(
     if claims and draws:
         groups |= verdicts(root, None, claims, **chance)
     return xr.DataTree.from_dict({"/": root, **groups})
+
+
+def described(graphs: Mapping[int, EapGraph]) -> str:
+    """Return what was read, what was made of it, and what has no place in a film.
+
+    Parameters
+    ----------
+    graphs
+        By their training steps.
+    """
+    lines = [
+        f"step {step}: {graph.path.name}, {len(graph.edges)} edges, {graph.in_circuit} of them in "
+        "the circuit"
+        + (f"; {graph.unnamed} more of the architecture not named: 0" if graph.unnamed else "")
+        for step, graph in graphs.items()
+    ]
+    first = next(iter(graphs.values()))
+    left_out = sum(graph.from_input for graph in graphs.values())
+    return "\n".join(
+        [
+            *lines,
+            f"{first.shape}; scores into q, k and v of a head are summed.",
+            f"{left_out} edges from the input have no place in the film. The group {GROUP!r} keeps "
+            "every edge as it was.",
+        ]
+    )
 
 
 def _place(name: str, *, alone: bool) -> tuple[Path, int]:
@@ -180,7 +206,7 @@ def _influence(graph: EapGraph, labels: Labels) -> Influence:
     )
 
 
-def _attributes(graphs: dict[int, EapGraph], labels: Labels) -> dict[str, Any]:
+def _attributes(graphs: Mapping[int, EapGraph], labels: Labels) -> dict[str, Any]:
     """Return the attributes that say where the result comes from."""
     first = next(iter(graphs.values()))
     spec = {
@@ -211,7 +237,7 @@ def _attributes(graphs: dict[int, EapGraph], labels: Labels) -> dict[str, Any]:
     }
 
 
-def _edges(graphs: dict[int, EapGraph]) -> xr.Dataset:
+def _edges(graphs: Mapping[int, EapGraph]) -> xr.Dataset:
     """Return every edge as it was in the files, dims ``checkpoint, edge``."""
     names = list(dict.fromkeys(name for graph in graphs.values() for name in graph.edges))
     where = {name: i for i, name in enumerate(names)}

@@ -37,7 +37,8 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("runner", "estimate", "audit"),
     ("merging",),
     ("report", "comparison", "exchange", "golden"),
-    ("options", "study_commands", "exchange_commands"),
+    ("golden_folder",),
+    ("options", "study_commands", "exchange_commands", "golden_commands"),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
