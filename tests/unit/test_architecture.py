@@ -37,6 +37,9 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("runner", "estimate", "audit"),
     ("merging",),
     ("report", "comparison", "golden"),
+    ("accessor",),
+    ("launch",),
+    ("api",),
     ("options", "study_commands"),
     ("cli",),
 )
