@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from cntbench.options import Jobs, Specs, cores, err, out
+from cntbench.launch import cores
+from cntbench.options import Jobs, Specs, err, out
 
 
 class ReadoutName(StrEnum):

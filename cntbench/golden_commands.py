@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 
 from cntbench.errors import EXIT_MOVED
-from cntbench.options import Jobs, Specs, cores, err, out
+from cntbench.launch import cores
+from cntbench.options import Jobs, Specs, err, out
 
 golden = typer.Typer(
     name="golden",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from cntbench.launch import Executor
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
@@ -62,15 +62,6 @@ Keep = Annotated[
     ),
 ]
 
-
-class Executor(StrEnum):
-    """Where models can be measured."""
-
-    PROCESSES = "processes"
-    SERIAL = "serial"
-    DASK = "dask"
-
-
 ExecutorName = Annotated[
     Executor | None,
     typer.Option(
@@ -113,10 +104,3 @@ def asked(
 def names_in(text: str | None) -> tuple[str, ...] | None:
     """Return names that stand in a text, separated by commas."""
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def cores() -> int:
-    """Return the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -35,8 +35,9 @@ def test_the_python_blocks_run_on_a_result(monkeypatch, capsys, tmp_path):
     options = ["--tasks", "induction", "--ablations", "resample", "--prompts", 2, "-j", 1]
     assert run_cli(monkeypatch, capsys, "run", "--trajectory", f"dir:{folder}", *options)[0] == 0
     assert blocks("python")
+    names: dict[str, object] = {}
     for block in blocks("python"):
-        exec(compile(block, str(README), "exec"), {})
+        exec(compile(block, str(README), "exec"), names)
 
 
 def test_every_command_of_the_readme_exists(monkeypatch, capsys):

@@ -36,8 +36,11 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("executors",),
     ("runner", "estimate", "audit"),
     ("merging",),
-    ("report", "comparison", "exchange", "golden"),
-    ("golden_folder",),
+    ("report", "comparison", "golden"),
+    ("accessor", "golden_folder"),
+    ("exchange",),
+    ("launch",),
+    ("api",),
     ("options", "study_commands", "exchange_commands", "golden_commands"),
     ("cli",),
 )
