@@ -22,7 +22,7 @@ from cntbench.errors import (
     EXIT_USER_ERROR,
     CntbenchError,
 )
-from cntbench.exchange_commands import import_
+from cntbench.exchange_commands import export, import_
 from cntbench.golden_commands import golden
 from cntbench.launch import cores
 from cntbench.options import Jobs, Keep, Specs, asked, err, names_in, out
@@ -83,7 +83,7 @@ def _main(
     pass
 
 
-for command in (run, merge, plan):
+for command in (run, merge, plan, export):
     app.command()(command)
 app.command(name="import")(import_)
 app.add_typer(golden)

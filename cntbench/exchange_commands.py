@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from cntbench.launch import cores
-from cntbench.options import Jobs, Specs, err, out
+from cntbench.options import Jobs, Specs, err, names_in, out
 
 
 class ReadoutName(StrEnum):
@@ -19,6 +19,57 @@ class ReadoutName(StrEnum):
     CROSS_ENTROPY = "cross_entropy"
     ACCURACY = "accuracy"
     LOGIT_DIFFERENCE = "logit_difference"
+
+
+class FormatName(StrEnum):
+    """What results can be exported to."""
+
+    GRAPHML = "graphml"
+    GEXF = "gexf"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+def export(
+    results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE|FOLDER",
+            help="A file whose name tells the format: .graphml, .gexf, .csv, .csv.gz, .parquet; "
+            "or a folder for all there is, with --format.",
+        ),
+    ],
+    format_: Annotated[
+        FormatName | None, typer.Option("--format", help="Format of the files in a folder.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Tasks, separated by commas [all].", metavar="NAMES")
+    ] = None,
+    ablation: Annotated[
+        str | None, typer.Option(help="Ablations, separated by commas [all].", metavar="NAMES")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Checkpoints, separated by commas [all].", metavar="NAMES")
+    ] = None,
+) -> None:
+    """Write a result for other programs: graphs, films for Gephi, tidy tables."""
+    from cntbench.exchange.choice import chosen
+    from cntbench.exchange.export import export as export_result
+    from cntbench.storage import open_results
+
+    names = {
+        "task": names_in(task),
+        "ablation": names_in(ablation),
+        "checkpoint": names_in(checkpoint),
+    }
+    tree = chosen(open_results(results), names)
+    written = export_result(tree, output, None if format_ is None else format_.value)
+    size = sum(path.stat().st_size for path in written) / 2**20
+    what = "1 file" if len(written) == 1 else f"{len(written)} files"
+    out.print(f"Wrote {what}, {size:.1f} MiB: {escape(str(output))}", highlight=False)
 
 
 def import_(
