@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.filesize import decimal
 from rich.markup import escape
 
 from cntbench.launch import cores
@@ -67,9 +68,9 @@ def export(
     }
     tree = chosen(open_results(results), names)
     written = export_result(tree, output, None if format_ is None else format_.value)
-    size = sum(path.stat().st_size for path in written) / 2**20
+    size = decimal(sum(path.stat().st_size for path in written))
     what = "1 file" if len(written) == 1 else f"{len(written)} files"
-    out.print(f"Wrote {what}, {size:.1f} MiB: {escape(str(output))}", highlight=False)
+    out.print(f"Wrote {what}, {size}: {escape(str(output))}", highlight=False)
 
 
 def import_(

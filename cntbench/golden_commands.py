@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.filesize import decimal
 from rich.markup import escape
 
 from cntbench.errors import EXIT_MOVED
@@ -30,9 +31,9 @@ def freeze(
     from cntbench.golden_folder import freeze as freeze_result
 
     files = freeze_result(results, to)
-    size = sum(path.stat().st_size for path in files) / 2**20
+    size = decimal(sum(path.stat().st_size for path in files))
     out.print(
-        f"{len(files)} files of task × ablation are frozen in {escape(str(to))}, {size:.1f} MiB. "
+        f"{len(files)} files of task × ablation are frozen in {escape(str(to))}, {size}. "
         f"To check them:\n\n    cntbench golden check {escape(str(to))}\n",
         highlight=False,
     )

@@ -217,8 +217,9 @@ def _plan(golden: Golden, catalogue: Catalogue, progress: Progress) -> Plan:
             where=error.where,
             hint=f"{error.hint} {elsewhere}" if error.hint else elsewhere,
         ) from None
-    _check_specs(json.loads(golden.made_by["spec"]), json.loads(json.dumps(plan.identity)))
-    return plan
+    recorded = json.loads(golden.made_by["spec"])
+    _check_specs(recorded, json.loads(json.dumps(plan.identity)))
+    return plan.at(recorded["checkpoints"])
 
 
 def _check_specs(golden: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -239,3 +239,19 @@ def test_the_environment_of_huggingface_hub_counts(hub, tmp_path, specs):
     assert not hub.requests
     film = open_results(tmp_path / "runs" / "quick" / "results.nc")
     assert (film["status"] == "ok").all()
+
+
+def test_golden_results_are_of_the_commits_that_were_frozen(hub, cli, monkeypatch):
+    from cntbench import golden_folder
+
+    cli(*study())
+    cli("golden", "freeze", "runs/quick/results.nc", "--to", "golden")
+    hub.moved.add("step8")
+    plans = []
+    run = golden_folder.run
+    monkeypatch.setattr(
+        golden_folder, "run", lambda plan, *a, **k: plans.append(plan) or run(plan, *a, **k)
+    )
+    assert cli("golden", "check", "golden", "-j", 1)[0] == 0
+    identities = plans[0].identity["checkpoints"]
+    assert identities["step8"] == hub.commit("step8", moved=False)
