@@ -10,6 +10,7 @@ import xarray as xr
 
 from cntbench.errors import CntbenchError, nearest
 from cntbench.exchange import csv_tables, gexf, graphml, parquet_tables
+from cntbench.exchange.folder import measured
 
 
 class Format(Protocol):
@@ -54,7 +55,8 @@ def export(tree: xr.DataTree, path: Path, asked: str | None) -> list[Path]:
     Raises
     ------
     CntbenchError
-        If the format is not clear, a file cannot hold all, or it cannot be written.
+        If the format is not clear, nothing was measured, a file cannot hold all, or it cannot be
+        written.
     """
     told = next((n for n, f in FORMATS.items() if path.name.endswith(f.SUFFIXES)), None)
     if asked is None and told is None:
@@ -68,6 +70,10 @@ def export(tree: xr.DataTree, path: Path, asked: str | None) -> list[Path]:
     if asked is not None and told not in (None, asked):
         raise CntbenchError(
             f"is the name of a {told} file, and --format says {asked}", where=str(path)
+        )
+    if not measured(tree.to_dataset(inherit=False)).any():
+        raise CntbenchError(
+            "nothing that is to be exported was measured", hint="cntbench audit says why."
         )
     name = str(asked or told)
     if name not in FORMATS:

@@ -1,10 +1,14 @@
-"""What writers share: folders that appear, and XML that cannot hold every text."""
+"""What writers share: which cells have numbers, folders that appear, XML that is well-formed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
 
 from cntbench.errors import StorageError
 from cntbench.storage import write_atomically
@@ -25,6 +29,11 @@ def make_folder(folder: Path) -> Path:
             f"cannot be made: {error.strerror}", where=str(folder), hint="Name another one with -o."
         ) from None
     return folder
+
+
+def measured(dataset: xr.Dataset) -> NDArray[np.bool_]:
+    """Return which cells have numbers, dims as ``status``; duplicates of others have them too."""
+    return np.asarray(dataset["status"].isin(["ok", "duplicate"]).values)
 
 
 def write_xml(path: Path, write: Callable[[Path], None]) -> None:

@@ -28,7 +28,7 @@ from cntbench.accessor.cnt import Cnt
 from cntbench.dynamics.role_summary import SIDE
 from cntbench.dynamics.roles import ROLES
 from cntbench.errors import CntbenchError
-from cntbench.exchange.folder import make_folder, write_xml
+from cntbench.exchange.folder import make_folder, measured, write_xml
 from cntbench.storage import file_name
 
 SUFFIXES: tuple[str, ...] = (".gexf",)
@@ -67,11 +67,13 @@ def write_file(tree: xr.DataTree, path: Path) -> None:
 
 
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
-    """Write every film: ``TASK/ABLATION.gexf``."""
+    """Write every film of which something was measured: ``TASK/ABLATION.gexf``."""
     root, roles = tree.to_dataset(inherit=False), Cnt(tree).roles()
     written = []
     for task, ablation in product(root["task"].values, root["ablation"].values):
         at = {"task": task, "ablation": ablation}
+        if not measured(root.sel(at)).any():
+            continue
         name = file_name(str(ablation))
         path = make_folder(folder / file_name(str(task))) / f"{name}.gexf"
         _write(root.sel(at), roles.sel(at), path)
@@ -107,16 +109,14 @@ def film_graph(cell: xr.Dataset, roles: xr.Dataset) -> nx.DiGraph:
     CntbenchError
         If no checkpoint was measured.
     """
-    measured = cell["status"].isin(["ok", "duplicate"]).values
-    if not measured.any():
+    known = measured(cell)
+    if not known.any():
         raise CntbenchError(
             f"no checkpoint of {cell['task'].item()} by {cell['ablation'].item()} was measured",
             hint="cntbench audit says why.",
         )
-    times = [
-        span for span, there in zip(spans(cell["step"].values), measured, strict=True) if there
-    ]
-    shown = cell.isel(checkpoint=measured)
+    times = [span for span, there in zip(spans(cell["step"].values), known, strict=True) if there]
+    shown = cell.isel(checkpoint=known)
     title = f"{cell['task'].item()}, {cell['ablation'].item()}"
     graph: nx.DiGraph = nx.DiGraph(mode="dynamic", name=title)
     names = [str(name) for name in cell["source"].values]
@@ -124,7 +124,7 @@ def film_graph(cell: xr.Dataset, roles: xr.Dataset) -> nx.DiGraph:
     strengths = {
         f"{role}_strength": roles[f"{role}_strength"]
         .transpose("checkpoint", SIDE[role])
-        .values[measured]
+        .values[known]
         for role in ROLES
     }
     for i, name in enumerate(names):

@@ -13,7 +13,7 @@ import xarray as xr
 
 from cntbench.accessor.cnt import Cnt
 from cntbench.errors import CntbenchError
-from cntbench.exchange.folder import make_folder, write_xml
+from cntbench.exchange.folder import make_folder, measured, write_xml
 from cntbench.storage import file_name
 
 SUFFIXES: tuple[str, ...] = (".graphml",)
@@ -43,9 +43,8 @@ def write_file(tree: xr.DataTree, path: Path) -> None:
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
     """Write every graph that was measured: ``TASK/ABLATION/CHECKPOINT.graphml``."""
     root = tree.to_dataset(inherit=False)
-    measured = root["status"].isin(["ok", "duplicate"]).values
     written = []
-    for at in np.argwhere(measured):
+    for at in np.argwhere(measured(root)):
         cell = root.isel(dict(zip(root["status"].dims, at, strict=True)))
         task, ablation, checkpoint = (
             file_name(str(cell[dim].item())) for dim in root["status"].dims

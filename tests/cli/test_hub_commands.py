@@ -11,6 +11,7 @@ import pytest
 from huggingface_hub import constants, hf_hub_download
 from support.trajectories import run_cli, spoil
 
+from cntbench import golden_folder
 from cntbench.storage import open_results
 
 ALL = "hub:lab/tiny@step0,step8,step100"
@@ -242,8 +243,6 @@ def test_the_environment_of_huggingface_hub_counts(hub, tmp_path, specs):
 
 
 def test_golden_results_are_of_the_commits_that_were_frozen(hub, cli, monkeypatch):
-    from cntbench import golden_folder
-
     cli(*study())
     cli("golden", "freeze", "runs/quick/results.nc", "--to", "golden")
     hub.moved.add("step8")

@@ -19,7 +19,7 @@ from cntbench.errors import CntbenchError
 from cntbench.exchange import parquet_tables
 from cntbench.exchange.choice import chosen
 from cntbench.exchange.export import export
-from cntbench.exchange.gexf import spans
+from cntbench.exchange.gexf import film_graph, spans
 from cntbench.storage import open_results, write_results
 from cntbench.verdicts import add_verdicts
 
@@ -106,7 +106,7 @@ def test_a_graphml_file_holds_one_graph_that_was_measured(tree, tmp_path):
     path = tmp_path / "graph.graphml"
     with pytest.raises(CntbenchError, match=r"holds one graph, and there are 4\n.*--checkpoint;"):
         export(cell(tree, task="induction", ablation="zero"), path, None)
-    with pytest.raises(CntbenchError, match="missing, there is no such branch"):
+    with pytest.raises(CntbenchError, match="nothing that is to be exported was measured"):
         export(cell(tree, task="induction", ablation="zero", checkpoint="step8"), path, None)
     assert not list(tmp_path.iterdir())
 
@@ -182,9 +182,19 @@ def test_a_folder_of_gexf_has_every_film(tree, tmp_path):
     assert [path.read_bytes() for path in export(tree, tmp_path / "films", "gexf")] == before
     with pytest.raises(CntbenchError, match="one task by one ablation, and there are 2 by 2"):
         export(tree, tmp_path / "film.gexf", None)
-    gone = cell(tree, task="induction", ablation="zero", checkpoint="step8")
+
+
+@pytest.mark.parametrize("name", ["film.gexf", "edges.csv", "films"])
+def test_what_was_not_measured_is_not_exported(tree, tmp_path, name):
+    gone = cell(tree, checkpoint="step8")
+    with pytest.raises(CntbenchError, match="nothing that is to be exported was measured"):
+        export(gone, tmp_path / name, "gexf" if name == "films" else None)
+    root = random_film()
+    root["status"].loc[{"ablation": "zero"}] = "failed"
+    (path,) = export(xr.DataTree(root), tmp_path / "films", "gexf")
+    assert path.name == "mean.gexf"
     with pytest.raises(CntbenchError, match="no checkpoint of induction by zero was measured"):
-        export(gone, tmp_path / "film.gexf", None)
+        film_graph(root.sel(task="induction", ablation="zero"), xr.Dataset())
 
 
 def test_a_single_moment_is_a_film_too(tree, tmp_path):
