@@ -9,7 +9,7 @@ import typer
 from rich.filesize import decimal
 from rich.markup import escape
 
-from cntbench.errors import EXIT_MOVED
+from cntbench.errors import EXIT_INTERRUPTED, EXIT_MOVED
 from cntbench.launch import cores
 from cntbench.options import Jobs, Specs, err, out
 
@@ -57,6 +57,7 @@ def check(
     from cntbench.golden_folder import measure_again, thaw
     from cntbench.progress import progress_bar
     from cntbench.report.failures import failures
+    from cntbench.runner import Interrupted
     from cntbench.storage import open_results
 
     frozen = thaw(folder)
@@ -64,10 +65,14 @@ def check(
         found = open_results(results).to_dataset(inherit=False)
     else:
         catalogue = load_catalogue(specs or ())
-        with progress_bar(err) as progress:
-            found, failed = measure_again(
-                frozen, catalogue, jobs=jobs or cores(), progress=progress
-            )
+        try:
+            with progress_bar(err) as progress:
+                found, failed = measure_again(
+                    frozen, catalogue, jobs=jobs or cores(), progress=progress
+                )
+        except Interrupted:
+            err.print("Interrupted; nothing was kept.")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
         if failed:
             err.print(
                 failures(failed, "the numbers below lack them"), markup=False, highlight=False

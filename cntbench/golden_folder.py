@@ -24,7 +24,9 @@ from cntbench.failure import Failure
 from cntbench.golden import Move, golden_file, moves, only
 from cntbench.models.trajectory import Progress
 from cntbench.plan import Plan, differing, make_plan
-from cntbench.runner import run
+from cntbench.run_folder import RunFolder
+from cntbench.runner import put_together, run_share
+from cntbench.share import Share
 from cntbench.specs import StudySpec, build
 from cntbench.storage import content_checksum, open_results, write_results, write_text
 
@@ -191,13 +193,17 @@ def measure_again(
         not there.
     """
     plan = _plan(golden, catalogue, progress)
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = run(plan, Path(folder), jobs=jobs, progress=progress)
-    return outcome.tree.to_dataset(inherit=False), outcome.failed
+    with tempfile.TemporaryDirectory() as path:
+        everything = Share(1, 1)  # a share is only measured, and nothing derived from it
+        failed = run_share(plan, Path(path), everything, jobs=jobs, progress=progress).failed
+        folder = RunFolder(Path(path))
+        shards = {subject: folder.read_shard(subject) for subject in plan.subjects}
+        found, _ = put_together(plan, shards, failed)
+    return found, failed
 
 
 def _plan(golden: Golden, catalogue: Catalogue, progress: Progress) -> Plan:
-    """Return the plan of the frozen study, without what changes no number of the film."""
+    """Return the plan of the frozen study, without untrained models, which are not in the film."""
     where = str(golden.folder / MANIFEST)
     elsewhere = "Or check a result that was measured elsewhere: --results FILE."
     if "study_spec" not in golden.made_by:
@@ -206,7 +212,7 @@ def _plan(golden: Golden, catalogue: Catalogue, progress: Progress) -> Plan:
             where=where,
             hint=elsewhere,
         )
-    spec = {**json.loads(golden.made_by["study_spec"]), "untrained": 0, "null_draws": 0}
+    spec = {**json.loads(golden.made_by["study_spec"]), "untrained": 0}
     study = StudyEntry("golden", golden.folder, build(StudySpec, spec, where=where))
     try:
         catalogue.check(study, where=where)

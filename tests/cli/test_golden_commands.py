@@ -11,7 +11,9 @@ from support.films import random_film
 from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
+from cntbench import golden_folder
 from cntbench.golden_folder import MANIFEST
+from cntbench.runner import Interrupted
 from cntbench.storage import open_results, write_results
 
 
@@ -207,6 +209,14 @@ def test_checkpoints_that_fail_now_have_moved(frozen, tmp_path):
     assert code == 1
     assert "1 checkpoints were not measured" in err
     assert "→ nan (inf × tolerance)" in out
+
+
+def test_an_interrupt_is_no_traceback(frozen, monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        raise Interrupted(1, 3)
+
+    monkeypatch.setattr(golden_folder, "run_share", interrupted)
+    assert frozen("golden", "check", "golden") == (130, "", "Interrupted; nothing was kept.\n")
 
 
 def test_numbers_of_the_manifest_are_plain(cli, tmp_path):

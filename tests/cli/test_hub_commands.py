@@ -247,9 +247,11 @@ def test_golden_results_are_of_the_commits_that_were_frozen(hub, cli, monkeypatc
     cli("golden", "freeze", "runs/quick/results.nc", "--to", "golden")
     hub.moved.add("step8")
     plans = []
-    run = golden_folder.run
+    measure = golden_folder.run_share
     monkeypatch.setattr(
-        golden_folder, "run", lambda plan, *a, **k: plans.append(plan) or run(plan, *a, **k)
+        golden_folder,
+        "run_share",
+        lambda plan, *rest, **options: plans.append(plan) or measure(plan, *rest, **options),
     )
     assert cli("golden", "check", "golden", "-j", 1)[0] == 0
     identities = plans[0].identity["checkpoints"]
