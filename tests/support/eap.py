@@ -14,9 +14,10 @@ def edge_names(layers: int, heads: int, *, parallel: bool) -> list[str]:
     stream, names = ["input"], []
     for layer in range(layers):
         attention, mlp = [f"a{layer}.h{head}" for head in range(heads)], f"m{layer}"
-        names += [f"{s}->{head}<{qkv}>" for s in stream for head in attention for qkv in "qkv"]
-        before = stream if parallel else stream + attention
-        names += [f"{s}->{mlp}" for s in before]
+        for source in stream:
+            names += [f"{source}->{head}<{qkv}>" for head in attention for qkv in "qkv"]
+            names += [f"{source}->{mlp}"] if parallel else []
+        names += [] if parallel else [f"{source}->{mlp}" for source in [*stream, *attention]]
         stream = [*stream, *attention, mlp]
     return names + [f"{s}->logits" for s in stream]
 
