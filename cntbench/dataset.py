@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.components import Component
-from cntbench.engine.influence import Influence
 from cntbench.failure import Failure
-from cntbench.models.trajectory import Checkpoint
 from cntbench.schema import COORDINATES, SCHEMA_VERSION, VARIABLES
 from cntbench.specs import READOUTS, Readout
+
+if TYPE_CHECKING:
+    from cntbench.engine.influence import Influence
+    from cntbench.models.trajectory import Checkpoint
 
 UNITS: Mapping[Readout, str] = {
     "cross_entropy": "nat",

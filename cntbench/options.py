@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from cntbench.launch import DeviceChoice, Executor
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
@@ -65,14 +65,6 @@ Dtype = Annotated[
 ]
 
 
-class DeviceChoice(StrEnum):
-    """What can be computed on."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-    AUTO = "auto"
-
-
 DeviceName = Annotated[
     DeviceChoice,
     typer.Option("--device", help="Compute on processors, on a GPU, or on a GPU if there is one."),
@@ -96,14 +88,6 @@ Blocks = Annotated[
         "work of their own [1].",
     ),
 ]
-
-
-class Executor(StrEnum):
-    """Where models can be measured."""
-
-    PROCESSES = "processes"
-    SERIAL = "serial"
-    DASK = "dask"
 
 
 ExecutorName = Annotated[
@@ -152,10 +136,3 @@ def asked(
 def names_in(text: str | None) -> tuple[str, ...] | None:
     """Return names that stand in a text, separated by commas."""
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def cores() -> int:
-    """Return the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

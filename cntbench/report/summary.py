@@ -35,16 +35,16 @@ def steepest_rise(dataset: xr.Dataset, task: str, readout: str) -> Rise | None:
     Returns
     -------
     Rise or None
-        Steps and values; None if it never rose or there are fewer than two usable checkpoints.
+        Steps and values; None if it never rose, is not known, or there are fewer than two usable
+        checkpoints.
     """
     film = dataset.isel(checkpoint=usable(dataset))
     values = film["readout_value"].sel(task=task, readout=readout).values
     steps = film["step"].values
-    if len(values) < 2:
+    rises = np.diff(values)
+    if not (rises > 0).any():
         return None
-    at = int(np.argmax(np.diff(values)))
-    if values[at + 1] <= values[at]:
-        return None
+    at = int(np.nanargmax(rises))
     return Rise(int(steps[at]), int(steps[at + 1]), float(values[at]), float(values[at + 1]))
 
 
@@ -55,13 +55,14 @@ def summary(tree: xr.DataTree) -> RenderableType:
     film = dataset.isel(checkpoint=usable(dataset))
     if not film.sizes["checkpoint"]:
         return Group(*parts)
-    parts.append(_readouts(film))
+    known = bool(film["readout_value"].notnull().any())  # not of graphs that were imported
+    if known:
+        parts.append(_readouts(film))
     for task in _tasks_of_interest(film):
-        parts += [
-            _rise(dataset, task),
-            _strengths(film, task),
-            _effects(film, task),
-        ]
+        parts += [*([_rise(dataset, task)] if known else []), _strengths(film, task)]
+        last = film["readout_effect"].sel(task=task, readout="logit_difference").isel(checkpoint=-1)
+        if last.notnull().any():
+            parts.append(_effects(film, task))
     return Group(*parts)
 
 
@@ -152,7 +153,7 @@ def _effects(film: xr.Dataset, task: str) -> Table:
         table.add_row(
             str(at["source"].item()),
             *(
-                f"{value:+.2f} ± {deviation:.2f}"
+                f"{value:+.2f}" + ("" if np.isnan(deviation) else f" ± {deviation:.2f}")
                 for value, deviation in zip(
                     effect.values[:, source], error.values[:, source], strict=True
                 )

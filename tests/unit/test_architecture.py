@@ -39,7 +39,11 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("runner", "estimate", "audit"),
     ("merging",),
     ("report", "comparison", "golden"),
-    ("options", "study_commands"),
+    ("accessor", "golden_folder"),
+    ("exchange",),
+    ("launch",),
+    ("api",),
+    ("options", "study_commands", "exchange_commands", "golden_commands"),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

@@ -19,7 +19,7 @@ from cntbench.models.hub import client, revisions
 from cntbench.models.hub.origin import CONFIG, HubRevision
 from cntbench.models.hub.problems import offline_hint
 from cntbench.models.tokenizer import FILE as TOKENIZER
-from cntbench.models.tokenizer import ModelTokenizer
+from cntbench.models.tokenizer import TokenizerFile
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 
 #: Revisions that an error names.
@@ -66,7 +66,7 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
         f"hub:{repository}",
         shape,
         checkpoints,
-        tokenizer=ModelTokenizer(tokenizer) if tokenizer else None,
+        tokenizer=TokenizerFile(tokenizer) if tokenizer else None,
         config=config,
     )
 
