@@ -36,7 +36,9 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("executors",),
     ("runner", "estimate", "audit"),
     ("merging",),
-    ("report", "comparison", "golden"),
+    ("comparison", "golden"),
+    ("views",),
+    ("report",),
     ("options", "study_commands"),
     ("cli",),
 )
