@@ -71,8 +71,8 @@ def metric(tree: xr.DataTree, name: str, task: str, ablation: str) -> Metric:
     name
         One of `metric_names`.
     """
-    at = {"task": task, "ablation": ablation}
-    found = tree.children["metrics"].to_dataset(inherit=True)[name].sel(at)
+    found = tree.children["metrics"].to_dataset(inherit=True)[name]
+    found = found.sel(task=task, ablation=ablation)
     value = found.values.astype(np.float64)
     mean = deviation = np.full(value.shape, np.nan)
     about: dict[str, object] = {}
@@ -81,7 +81,9 @@ def metric(tree: xr.DataTree, name: str, task: str, ablation: str) -> Metric:
         if name in nulls:
             about = dict(nulls[name].attrs)
             mean, deviation = (
-                nulls[name].sel(statistic=which, **at).values.astype(np.float64)
+                nulls[name]
+                .sel(statistic=which, task=task, ablation=ablation)
+                .values.astype(np.float64)
                 for which in ("mean", "standard_deviation")
             )
     return Metric(
