@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from cntbench.accessor import selection
+from cntbench import selection
 from cntbench.errors import StorageError
 
 if TYPE_CHECKING:

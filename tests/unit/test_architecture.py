@@ -18,6 +18,7 @@ ROOT = Path(cntbench.__path__[0])
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("components", "failure", "folders", "freeze", "plugins", "specs", "schema", "share"),
+    ("selection",),
     ("prompts", "markov"),
     ("generators", "replacements", "measures", "backbones", "metrics", "models"),
     ("dynamics",),
@@ -36,11 +37,14 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("executors",),
     ("runner", "estimate", "audit"),
     ("merging",),
-    ("report", "comparison", "golden"),
+    ("comparison", "golden"),
+    ("views",),
+    ("figures",),
     ("accessor",),
+    ("report",),
     ("launch",),
     ("api",),
-    ("options", "study_commands"),
+    ("options", "study_commands", "figure_commands"),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
