@@ -23,6 +23,7 @@ from cntbench.errors import (
     CntbenchError,
 )
 from cntbench.options import Jobs, Keep, Specs, asked, cores, err, names_in, out
+from cntbench.report_commands import report
 from cntbench.study_commands import merge, plan, run
 
 app = typer.Typer(
@@ -80,7 +81,7 @@ def _main(
     pass
 
 
-for command in (run, merge, plan):
+for command in (run, merge, plan, report):
     app.command()(command)
 
 

@@ -39,7 +39,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("comparison", "golden"),
     ("views",),
     ("report",),
-    ("options", "study_commands"),
+    ("options", "study_commands", "report_commands"),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
