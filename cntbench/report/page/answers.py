@@ -13,7 +13,7 @@ from cntbench.report.page.answer import Answer
 from cntbench.report.page.trust import trust
 from cntbench.report.page.wording import listed, number, with_error
 from cntbench.views.claims import claims
-from cntbench.views.comparison import Methods
+from cntbench.views.comparison import Agreement, Methods
 from cntbench.views.effects import Effects, effects
 from cntbench.views.missing import Missing
 from cntbench.views.phases import Phases, phases
@@ -27,8 +27,16 @@ _ATTENDS = 0.5
 _STANDS_OUT = 2.0
 
 
-def answers(tree: xr.DataTree, methods: Methods | Missing) -> tuple[Answer, ...]:
-    """Return the answers to the four questions a reader has."""
+def answers(tree: xr.DataTree, agreed: Agreement, methods: Methods | Missing) -> tuple[Answer, ...]:
+    """Return the answers to the four questions a reader has.
+
+    Parameters
+    ----------
+    tree
+        The result.
+    agreed, methods
+        Of the same, by `cntbench.views.comparison`.
+    """
     root = tree.to_dataset(inherit=False)
     task = task_of_interest(root)
     ablations = [str(name) for name in root["ablation"].values]
@@ -38,7 +46,7 @@ def answers(tree: xr.DataTree, methods: Methods | Missing) -> tuple[Answer, ...]
         _emergence(tree, task, ablations, last),
         _components(tree, task, ablations, last),
         _claims(tree, task),
-        trust(tree, task, methods),
+        trust(task, agreed, methods),
     )
 
 
@@ -129,13 +137,11 @@ def _components(tree: xr.DataTree, task: str, ablations: Sequence[str], last: in
         asked,
         section,
         f"At step {found[0].step[last]}, ablating {names[0]} changes the logit difference on "
-        f"{task} most"
-        + (
-            f"; next come {listed(names[1:])}, by whichever method finds more."
-            if names[1:]
-            else "."
+        f"{task} most{f'; next come {listed(names[1:])}' if names[1:] else ''}.",
+        (
+            "They stand in the order of their largest effect by any method.",
+            *_elsewhere(tree, task, last, order),
         ),
-        tuple(_elsewhere(tree, task, last, order)),
         tuple(_component(found, ablations, last, number) for number in order),
     )
 
@@ -202,16 +208,15 @@ def _claims(tree: xr.DataTree, task: str) -> Answer:
         if len(found_words) == 1:
             agreed[found_words[0]] += 1
         points.append(f"{mine[0].summary.rstrip('.')}: {words}{_on_controls(others, name)}.")
-    parts = [
-        f"{count} {_is(count)} {word} by every method" for word, count in agreed.items() if count
-    ]
+    parts = [f"{count} {_is(count)} {word}" for word, count in agreed.items() if count]
     differing = len(names) - sum(agreed.values())
+    said = f"{listed(parts)} by every method" if parts else ""
     if differing:
-        parts.append(f"{differing} {_is(differing)} judged differently by different methods")
+        said += f"{'; ' if parts else ''}the verdict on {differing} depends on the method"
     return Answer(
         asked,
         section,
-        f"Of {len(names)} claims, tested on {task}, {listed(parts)}.",
+        f"Of {len(names)} claims, tested on {task}, {said}.",
         (),
         tuple(points),
     )

@@ -34,7 +34,7 @@ DRAWN = 150
 FOREMOST_METRICS = (
     "gini",
     "effective_edges",
-    "turnover_rate",
+    "turnover",
     "modularity",
     "global_reaching_centrality",
     "trophic_incoherence",

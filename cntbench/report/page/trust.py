@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import xarray as xr
 
 from cntbench.report.page.answer import Answer
 from cntbench.report.page.wording import few, listed, number
-from cntbench.views.comparison import Method, Methods, agreement
+from cntbench.views.comparison import Agreement, Method, Methods
 from cntbench.views.missing import Missing
 
 
-def trust(tree: xr.DataTree, task: str, methods: Methods | Missing) -> Answer:
+def trust(task: str, agreed: Agreement, methods: Methods | Missing) -> Answer:
     """Return what is known of the result's ablations."""
     asked, section = "Which ablation method should I trust?", ("comparison", "Ablation methods")
-    agreeing = _agreeing(tree, task)
+    agreeing = _agreeing(agreed, task)
     if isinstance(methods, Missing):
         said = "This result does not say: how well methods find known edges was not measured."
         return Answer(asked, section, said, (*agreeing, f"It is made by: {methods.command}"))
-    root = tree.to_dataset(inherit=False)
-    used = [str(name) for name in root["ablation"].values]
-    known = [one for one in methods.method if one.ablation in used]
+    known = [one for one in methods.method if one.ablation in agreed.ablation]
     diagnosed = [one for one in known if one.passed or one.failed]
     if not diagnosed:
         said = "The comparison has no tests of the methods of this result."
@@ -36,6 +33,7 @@ def trust(tree: xr.DataTree, task: str, methods: Methods | Missing) -> Answer:
         section,
         f"Of this result's methods, {listed(best)} {'fails' if len(best) == 1 else 'fail'} "
         f"fewest of the circuits that are made to test them, {fewest} of {total}.",
+        (),
         (f"Failed are, by {failures}.", *_recovered(known, methods), *agreeing),
     )
 
@@ -64,8 +62,7 @@ def _recovered(known: Sequence[Method], methods: Methods) -> list[str]:
     return said
 
 
-def _agreeing(tree: xr.DataTree, task: str) -> list[str]:
-    found = agreement(tree)
+def _agreeing(found: Agreement, task: str) -> list[str]:
     if len(found.ablation) < 2:
         return []
     at = found.task.index(task)

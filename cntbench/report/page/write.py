@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,12 @@ def page(tree: xr.DataTree, *, name: str, comparison: xr.Dataset | None = None) 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"spaced": lambda text: str(text).replace("_", " "), "listed": listed}
+    made_by = partial(_command, tree, name)
+    environment.filters |= {
+        "spaced": lambda text: str(text).replace("_", " "),
+        "listed": listed,
+        "command": made_by,
+    }
     return environment.get_template("page.html").render(
         **_frame(tree, name),
         **_figures(tree, numbers),
@@ -103,16 +108,24 @@ def _json(labels: Any) -> Markup:
     return Markup(text)
 
 
+def _command(tree: xr.DataTree, name: str, missing: Missing) -> str:
+    """Return what makes for this result what it lacks."""
+    if missing.command == "cntbench run":
+        return str(tree.attrs.get("history", missing.command))
+    return missing.command.replace("RESULTS", name)
+
+
 def _frame(tree: xr.DataTree, name: str) -> dict[str, Any]:
     root = tree.to_dataset(inherit=False)
     source, study = (str(root.attrs.get(key, "")) for key in ("source", "study"))
+    where = f" of {source}" if source else ""
     sizes = root.sizes
     gaps = [str(one) for one in root["checkpoint"].values[~usable(root)]]
     return {
         "version": __version__,
         "file": name,
-        "title": " · ".join(part for part in (study, source) if part) or "Result",
-        "lede": f"Causal influence between {sizes['source']} components at "
+        "title": study or source or "Result",
+        "lede": f"Causal influence between {sizes['source']} components{where} at "
         f"{sizes['checkpoint']} checkpoints, on {sizes['task']} tasks by {sizes['ablation']} "
         "ablation methods.",
         "left_out": f"{len(gaps)} of {sizes['checkpoint']} checkpoints do not count: {few(gaps)}."
@@ -167,14 +180,13 @@ def _figures(tree: xr.DataTree, numbers: Payload) -> dict[str, Any]:
 
 
 def _tables(tree: xr.DataTree, comparison: xr.Dataset | None) -> dict[str, Any]:
-    judged, known = claims(tree), methods(tree, comparison)
-    used = [str(one) for one in tree.to_dataset(inherit=False)["ablation"].values]
+    judged, agreed, known = claims(tree), agreement(tree), methods(tree, comparison)
     return {
-        "answers": answers(tree, known),
+        "answers": answers(tree, agreed, known),
         "claims": None if isinstance(judged, Missing) else claims_section(judged, _minima(tree)),
         "claims_missing": judged,
-        "agreement": agreement_section(agreement(tree)),
-        "methods": None if isinstance(known, Missing) else methods_section(known, used),
+        "agreement": agreement_section(agreed),
+        "methods": None if isinstance(known, Missing) else methods_section(known, agreed.ablation),
         "methods_missing": known,
         "provenance": provenance(tree),
     }

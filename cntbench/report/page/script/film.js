@@ -2,6 +2,7 @@
 
 const BINS = 10;
 const WIDEST = 7;
+const CURVE = 24; // Pieces of a curve.
 
 // What is drawn of a moment: the strongest edges, weakest first, so that strong ones lie on top.
 function edgesAt(page, count) {
@@ -47,8 +48,8 @@ function curve(from, to, narrow, columns) {
   const bow = 0.32 * Math.max(0, columns - 1) * (
     (narrow ? from.x + to.x : from.y + to.y) < 0 ? -1 : 1);
   const points = [];
-  for (let i = 0; i <= 14; i++) {
-    const t = i / 14;
+  for (let i = 0; i <= CURVE; i++) {
+    const t = i / CURVE;
     const [a, b, c, d] = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t ** 3];
     const along = (p, q) => a * p + b * (p + 0.45 * (q - p)) + c * (q - 0.45 * (q - p)) + d * q;
     const across = (p, q) => a * p + b * (p + bow) + c * (q + bow) + d * q;
@@ -73,7 +74,7 @@ function edgeTraces(page, edges, at, narrow) {
     }
     bin.x.push(null);
     bin.y.push(null);
-    for (const i of [4, 7, 10]) {
+    for (const i of [0.3, 0.5, 0.7].map((t) => Math.round(t * CURVE))) {
       spots.x.push(points[i].x);
       spots.y.push(points[i].y);
       spots.text.push(describeEdge(page, edge));
@@ -133,11 +134,13 @@ function nodeTraces(page, at, narrow) {
   return [
     { ...common, mode: "markers", marker: { size: 8, color: look.css("--soft"), line: { width: 2, color: paper } } },
     { ...common, mode: "markers", marker: { size: size(sent), color: look.css("--disc"), opacity: 1, line: { width: 1.5, color: paper } } },
-    { ...common, mode: "markers", marker: { size: size(received), symbol: "circle-open", color: look.css("--ring"), line: { width: narrow ? 2.5 : 3.2 } } },
+    { ...common, mode: "markers", marker: { size: size(received), symbol: "circle-open", opacity: 1, color: look.css("--ring"), line: { width: narrow ? 2.5 : 3.2 } } },
     {
       ...common, mode: many ? "markers" : "markers+text", hoverinfo: undefined,
       text: component.map((name, i) => plain(narrow ? name.replace(/^L\d+\./, "") : name)), textposition: "bottom center",
-      textfont: { size: narrow ? 11 : 12.5, color: look.css("--ink") },
+      textfont: {
+        size: narrow ? 11 : 12.5, color: look.css("--ink"), shadow: `0 0 3px ${paper}, 0 0 3px ${paper}, 0 0 2px ${paper}`,
+      },
       customdata: component.map((_, i) => describeComponent(page, i)),
       hovertemplate: "%{customdata}<extra></extra>",
       marker: { size: unit + 8, opacity: 0 },
@@ -173,7 +176,7 @@ function drawFilm(page) {
       ? { x: xs[0] - 0.62, y: members[0].y, text: `layer ${layer}`, xanchor: "center", textangle: -90 }
       : { x: members[0].x, y: ys[1] + 0.62, text: `layer ${layer}`, xanchor: "center" };
   }).map((one) => ({ ...one, showarrow: false, font: { color: look.css("--soft"), size: 12 } }));
-  const rows = narrow ? depths.length * 150 : Math.max(...page.labels.height) * 2 * 78;
+  const rows = narrow ? depths.length * 150 : Math.max(...page.labels.height) * 2 * 104;
   const lost = edges.length ? [] : [{
     text: lostWords(page), xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false,
     font: { size: 15, color: look.css("--mark") }, bgcolor: look.css("--paper"),
@@ -206,27 +209,57 @@ function tableOfEdges(page, count = page.state.drawn) {
   };
 }
 
+// The foremost edges beside the matrix, as a list that follows the moment.
+function tellStrongest(page, edges) {
+  const list = document.getElementById("strongest");
+  const items = edges.slice(-10).reverse().map((edge) => {
+    const item = document.createElement("li");
+    const [source, target] = [edge.source, edge.target].map((i) => page.labels.component[i]);
+    const value = document.createElement("b");
+    value.textContent = withError(edge.weight, edge.error);
+    item.append(`${source} → ${target} `, value);
+    return item;
+  });
+  list.replaceChildren(...items);
+}
+
 function drawHeatmap(page) {
   const { component } = page.labels;
   const n = component.length;
-  const empty = (value) => Array.from({ length: n }, () => new Array(n).fill(value));
+  const codes = Array.from(page.get("edge", page.state.task, page.state.ablation));
+  const rows = [...new Set(codes.map((code) => Math.floor(code / n)))].sort((a, b) => a - b);
+  const columns = [...new Set(codes.map((code) => code % n))].sort((a, b) => a - b);
+  const empty = (value) => rows.map(() => new Array(columns.length).fill(value));
   const [z, text] = [empty(null), empty("")];
-  for (const edge of edgesAt(page, Infinity)) {
-    z[edge.source][edge.target] = edge.weight;
-    text[edge.source][edge.target] = describeEdge(page, edge);
+  const edges = edgesAt(page, Infinity);
+  for (const edge of edges) {
+    const [row, column] = [rows.indexOf(edge.source), columns.indexOf(edge.target)];
+    z[row][column] = edge.weight;
+    text[row][column] = describeEdge(page, edge);
   }
-  const width = Math.min(widthOf("heatmap"), 720);
-  const names = component.map(plain);
+  const width = Math.min(widthOf("heatmap"), 680);
+  const narrow = width < 480;
   const sparse = n > 40;
-  const ticks = sparse ? { nticks: 12 } : { tickvals: names.map((_, i) => i), ticktext: names };
+  const ticks = (members) => ({
+    tickvals: members.map((_, i) => i).filter((i) => !sparse || i % Math.ceil(members.length / 12) === 0),
+    ticktext: members.map((i) => plain(component[i])).filter((_, i) => !sparse || i % Math.ceil(members.length / 12) === 0),
+  });
+  const word = (of) => ({ showarrow: false, font: { color: look.css("--soft"), size: 12 }, xref: "paper", yref: "paper", ...of });
   setTable("heatmap", () => tableOfEdges(page, Infinity));
+  tellStrongest(page, edges);
   return Plotly.react("heatmap", [{
     type: "heatmap", z, text, hovertemplate: "%{text}<extra></extra>", hoverongaps: false,
     zmin: 0, zmax: largest(page), colorscale: look.scale, xgap: sparse ? 0 : 1, ygap: sparse ? 0 : 1,
-    colorbar: { title: { text: "influence" }, thickness: 10, outlinewidth: 0, len: 0.8, nticks: 5, xpad: 6 },
+    showscale: !narrow, // The film above has the same scale.
+    colorbar: { title: { text: "influence" }, thickness: 10, outlinewidth: 0, len: 0.9, nticks: 5, xpad: 8 },
   }], look.layout({
-    width, height: width * 0.86, margin: { l: 62, r: 10, t: 66, b: 10 },
-    xaxis: look.axis({ side: "top", tickangle: -90, title: { text: "target", standoff: 4 }, showgrid: false, ...ticks }),
-    yaxis: look.axis({ autorange: "reversed", title: { text: "source", standoff: 2 }, showgrid: false, ...ticks }),
+    width, height: (width - (narrow ? 80 : 150)) * Math.min(1, rows.length / columns.length) + 94,
+    margin: { l: 72, r: narrow ? 8 : 80, t: 84, b: 10 },
+    annotations: [
+      word({ text: "target", x: 0.5, y: 1, yshift: 68, yanchor: "middle" }),
+      word({ text: "source", x: 0, y: 0.5, xshift: -64, textangle: -90, xanchor: "center" }),
+    ],
+    xaxis: look.axis({ side: "top", tickangle: -90, showgrid: false, ...ticks(columns) }),
+    yaxis: look.axis({ autorange: "reversed", showgrid: false, ...ticks(rows) }),
   }), CONFIG);
 }

@@ -44,7 +44,7 @@ function moveLines(page) {
   };
   move("readout-figure", 1, x);
   move("metric-figure", page.metricLines, x);
-  move("bump", 2, x);
+  move("bump", 2, state.checkpoint);
   move("recurrence", 1, state.checkpoint);
   ["metric-figure", "recurrence", "bump"].forEach(fillTable);
 }
@@ -75,6 +75,7 @@ function player(page) {
   let timer = null;
   const tell = () => {
     button.firstElementChild.textContent = timer ? "❚❚" : "▶";
+    control("moment").setAttribute("aria-live", timer ? "off" : "polite");
     control("play-word").textContent = timer ? "Pause" : "Play";
     button.setAttribute("aria-label", timer ? "Pause the film" : "Play the film");
   };

@@ -2,7 +2,7 @@
 
 function band(x, low, high, colour, axes) {
   const line = { width: 0 };
-  const common = { x, type: "scatter", mode: "lines", line, hoverinfo: "skip", connectgaps: false, ...axes };
+  const common = { x, type: "scatter", mode: "lines", line, hoverinfo: "skip", showlegend: false, ...axes };
   return [
     { ...common, y: low },
     { ...common, y: high, fill: "tonexty", fillcolor: colour },
@@ -130,7 +130,7 @@ function drawMetrics(page) {
   const x = labels.step.map(stepPlaces(labels));
   const traces = [];
   const layout = { annotations: [], shapes: [] };
-  const gap = columns === 1 ? 0 : 0.055;
+  const gap = 62 / width; // Room for the numbers of the next axis.
   const wide = (1 - gap * (columns - 1)) / columns;
   const heightOf = 190;
   const total = rows * heightOf + 40;
@@ -193,10 +193,8 @@ function drawRecurrence(page) {
       z[i][i] = z[j][j] = 1;
     }
   }
-  const every = Math.max(1, Math.ceil(n / 7));
-  const ticks = labels.step.map((_, i) => i).filter((i) => i % every === 0);
-  const axis = { tickvals: ticks, ticktext: ticks.map((i) => labels.step[i].toLocaleString("en")), showgrid: false };
   const width = Math.min(widthOf("recurrence"), 640);
+  const narrow = width < 480;
   setTable("recurrence", () => ({
     caption: `Similarity with the graph of step ${labels.step[state.checkpoint]}, on ${labels.task[state.task]} by ${labels.ablation[state.ablation]}`,
     head: ["Step", "Similarity"],
@@ -206,14 +204,28 @@ function drawRecurrence(page) {
     type: "heatmap", z, zmax: 1, colorscale: look.scale, hoverongaps: false,
     customdata: z.map((row, i) => row.map((_, j) => [labels.step[i], labels.step[j]])),
     hovertemplate: "steps %{customdata[0]} and %{customdata[1]}: %{z:.3g}<extra></extra>",
-    colorbar: { title: { text: "similarity" }, thickness: 10, outlinewidth: 0, len: 0.8, nticks: 5, xpad: 6 },
+    colorbar: {
+      title: { text: "similarity", side: "top" }, thickness: 10, outlinewidth: 0, nticks: 5,
+      ...(narrow ? { orientation: "h", len: 0.8, y: 1, yanchor: "bottom" } : { len: 0.8, xpad: 6 }),
+    },
   }], look.layout({
-    width, height: width * 0.88, margin: { l: 52, r: 8, t: 8, b: 46 },
-    xaxis: look.axis({ title: { text: "training step", standoff: 6 }, ...axis }), yaxis: look.axis(axis),
+    width, height: narrow ? width + 75 : width * 0.88, margin: { l: 52, r: 8, t: narrow ? 85 : 8, b: 46 },
+    xaxis: checkpointAxis(labels, narrow ? 4 : 7, { tickangle: 0, title: { text: "training step", standoff: 6 }, showgrid: false }),
+    yaxis: checkpointAxis(labels, 7, { showgrid: false }),
     shapes: [momentLine(state.checkpoint), {
       ...momentLine(0), yref: "y", xref: "paper", x0: 0, x1: 1, y0: state.checkpoint, y1: state.checkpoint,
     }],
   }), CONFIG);
+}
+
+// An axis on which every checkpoint is as wide as any other.
+function checkpointAxis(labels, count, more) {
+  const every = Math.max(1, Math.ceil(labels.step.length / count));
+  const ticks = labels.step.map((_, i) => i).filter((i) => i % every === 0);
+  return look.axis({
+    tickvals: ticks, ticktext: ticks.map((i) => labels.step[i].toLocaleString("en")),
+    range: [-0.5, labels.step.length - 0.5], ...more,
+  });
 }
 
 function foremost(page, role, count) {
@@ -231,19 +243,19 @@ function drawBump(page) {
   if (!("spreader_rank" in labels.dims)) return null;
   const width = widthOf("bump");
   const narrow = width < 760;
-  const x = labels.step.map(stepPlaces(labels));
+  const x = labels.step.map((_, i) => i);
   const traces = [];
   const layout = { annotations: [], shapes: [] };
-  const chosen = { spreader: foremost(page, "spreader", 8), gatherer: foremost(page, "gatherer", 8) };
+  const chosen = { spreader: foremost(page, "spreader", 6), gatherer: foremost(page, "gatherer", 6) };
   const coloured = [...new Set([...chosen.spreader, ...chosen.gatherer])].sort((a, b) => a - b);
   ["spreader", "gatherer"].forEach((role, panel) => {
     const suffix = panel ? "2" : "";
     const axes = { xaxis: `x${suffix}`, yaxis: `y${suffix}` };
-    const domainX = narrow ? [0, 0.88] : panel ? [0.54, 0.95] : [0, 0.41];
+    const domainX = narrow ? [0, 0.84] : panel ? [0.54, 0.95] : [0, 0.41];
     const domainY = narrow ? (panel ? [0, 0.42] : [0.56, 0.98]) : [0, 0.95];
     const ranks = chosen[role].map((i) => Array.from(page.get(`${role}_rank`, state.task, state.ablation, i)));
     const worst = Math.max(...ranks.flat().filter(Number.isFinite), 2);
-    layout[`xaxis${suffix}`] = stepAxis(labels, true, { domain: domainX, anchor: `y${suffix}` });
+    layout[`xaxis${suffix}`] = checkpointAxis(labels, 6, { domain: domainX, anchor: `y${suffix}` });
     layout[`yaxis${suffix}`] = look.axis({
       domain: domainY, anchor: `x${suffix}`, range: [worst + 0.6, -0.2], showgrid: false,
       tickvals: Array.from({ length: Math.ceil(worst) }, (_, i) => i + 1).filter((i) => worst < 16 || i % 5 === 1),
@@ -318,15 +330,13 @@ function drawEffects(page) {
   const lost = chosen.length ? [] : [{
     text: "No effects were measured here", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false,
   }];
-  const notes = chosen.map((i, row) => ({
-    xref: "paper", x: 1, xanchor: "right", y: row, text: score(i), showarrow: false,
-    font: { size: 12, color: look.css("--soft") },
-  }));
+  const tick = (i) => plain(labels.component[i])
+    + (score(i) ? `<br><span style="font-size:11px;color:${look.css("--soft")}">${score(i)}</span>` : "");
   return show("effect-figure", traces, look.layout({
     height: Math.max(chosen.length, 3) * 36 + 110, showlegend: labels.ablation.length > 1,
     legend: { orientation: "h", x: 0, y: 1.01, yanchor: "bottom", itemclick: false, itemdoubleclick: false },
-    margin: { l: 68, r: 10, t: 34, b: 44 }, annotations: [...notes, ...lost],
-    xaxis: look.axis({ title: { text: "change of the logit difference", standoff: 6 }, zeroline: true, zerolinecolor: look.css("--soft"), zerolinewidth: 1 }),
-    yaxis: look.axis({ range: [Math.max(chosen.length, 1) - 0.4, -0.6], tickvals: chosen.map((_, row) => row), ticktext: chosen.map((i) => plain(labels.component[i])) }),
+    margin: { l: 122, r: 14, t: widthOf("effect-figure") < 480 ? 70 : 34, b: 44 }, annotations: lost,
+    xaxis: look.axis({ title: { text: widthOf("effect-figure") < 480 ? "change [nat]" : "change of the logit difference [nat]", standoff: 6 }, zeroline: true, zerolinecolor: look.css("--soft"), zerolinewidth: 1 }),
+    yaxis: look.axis({ range: [Math.max(chosen.length, 1) - 0.4, -0.6], tickvals: chosen.map((_, row) => row), ticktext: chosen.map(tick) }),
   }));
 }

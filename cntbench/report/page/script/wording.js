@@ -10,11 +10,11 @@ function number(value, digits = 3) {
   return text.replace("-", MINUS);
 }
 
-// 0.62 ± 0.03; both with the decimals of the error's second digit, as far as three digits go.
+// 0.62 ± 0.03: both with two decimals, or as many as show the error's first digit.
 function withError(value, error) {
   if (!Number.isFinite(value)) return "–";
   if (!(error > 0)) return number(value);
-  const decimals = Math.max(0, Math.min(6, 1 - Math.floor(Math.log10(error))));
+  const decimals = Math.min(8, Math.max(2, Math.ceil(-Math.log10(error))));
   return `${value.toFixed(decimals)} ± ${error.toFixed(decimals)}`.replace("-", MINUS);
 }
 
