@@ -23,9 +23,11 @@ from cntbench.errors import (
     CntbenchError,
 )
 from cntbench.exchange_commands import export, import_
+from cntbench.figure_commands import figures
 from cntbench.golden_commands import golden
 from cntbench.launch import cores
 from cntbench.options import Jobs, Keep, Specs, asked, err, names_in, out
+from cntbench.report_commands import report
 from cntbench.study_commands import merge, plan, run
 
 app = typer.Typer(
@@ -83,7 +85,7 @@ def _main(
     pass
 
 
-for command in (run, merge, plan, export):
+for command in (run, merge, plan, report, figures, export):
     app.command()(command)
 app.command(name="import")(import_)
 app.add_typer(golden)

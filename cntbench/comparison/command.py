@@ -10,8 +10,9 @@ import xarray as xr
 
 from cntbench.catalogue import Catalogue, load_catalogue
 from cntbench.comparison.files import compare_files, refuse_beside_results
-from cntbench.comparison.table import comparison
+from cntbench.comparison.table import TITLE, comparison
 from cntbench.comparison.trained import measure_trained
+from cntbench.errors import StorageError
 from cntbench.models.trajectory import Progress
 from cntbench.plan import make_plan
 from cntbench.recovery.diagnostics import diagnostics
@@ -21,6 +22,8 @@ from cntbench.storage import write_atomically
 
 #: The study that says what is compared unless the user does.
 STUDY = "compare"
+#: What makes the file of a comparison.
+_MAKE = "Make one: cntbench compare -o FILE."
 
 
 def compare(
@@ -128,6 +131,29 @@ def write_comparison(dataset: xr.Dataset, path: Path) -> None:
         If the file cannot be written.
     """
     write_atomically(path, lambda unfinished: _write(dataset, unfinished))
+
+
+def open_comparison(path: Path) -> xr.Dataset:
+    """Read what `write_comparison` has written into memory.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, damaged, or holds something else.
+    """
+    where = str(path)
+    if not path.is_file():
+        raise StorageError("no such file", where=where, hint=_MAKE)
+    try:
+        with xr.open_dataset(path, engine="netcdf4") as opened:
+            dataset = opened.load()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise StorageError(
+            f"is truncated, damaged or not a netCDF file: {error}", where=where, hint=_MAKE
+        ) from None
+    if dataset.attrs.get("title") != TITLE:
+        raise StorageError("is no comparison of ablation methods", where=where, hint=_MAKE)
+    return dataset
 
 
 def _write(dataset: xr.Dataset, path: Path) -> None:

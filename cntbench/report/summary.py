@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -14,38 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cntbench.dataset import usable
+from cntbench.views.readouts import steepest_rise, task_of_interest
 
 #: Rows of the tables of components.
 _ROWS = 5
-
-
-@dataclass(frozen=True)
-class Rise:
-    """The steepest rise of a readout between neighbouring checkpoints."""
-
-    start: int
-    stop: int
-    before: float
-    after: float
-
-
-def steepest_rise(dataset: xr.Dataset, task: str, readout: str) -> Rise | None:
-    """Find where a readout rose most from one usable checkpoint to the next.
-
-    Returns
-    -------
-    Rise or None
-        Steps and values; None if it never rose, is not known, or there are fewer than two usable
-        checkpoints.
-    """
-    film = dataset.isel(checkpoint=usable(dataset))
-    values = film["readout_value"].sel(task=task, readout=readout).values
-    steps = film["step"].values
-    rises = np.diff(values)
-    if not (rises > 0).any():
-        return None
-    at = int(np.nanargmax(rises))
-    return Rise(int(steps[at]), int(steps[at + 1]), float(values[at]), float(values[at + 1]))
 
 
 def summary(tree: xr.DataTree) -> RenderableType:
@@ -56,20 +27,14 @@ def summary(tree: xr.DataTree) -> RenderableType:
     if not film.sizes["checkpoint"]:
         return Group(*parts)
     known = bool(film["readout_value"].notnull().any())  # not of graphs that were imported
+    task = task_of_interest(film)
     if known:
-        parts.append(_readouts(film))
-    for task in _tasks_of_interest(film):
-        parts += [*([_rise(dataset, task)] if known else []), _strengths(film, task)]
-        last = film["readout_effect"].sel(task=task, readout="logit_difference").isel(checkpoint=-1)
-        if last.notnull().any():
-            parts.append(_effects(film, task))
+        parts += [_readouts(film), _rise(dataset, task)]
+    parts.append(_strengths(film, task))
+    last = film["readout_effect"].sel(task=task, readout="logit_difference").isel(checkpoint=-1)
+    if last.notnull().any():
+        parts.append(_effects(film, task))
     return Group(*parts)
-
-
-def _tasks_of_interest(film: xr.Dataset) -> list[str]:
-    """The positive task if it is there, else the first one."""
-    tasks = [str(task) for task in film["task"].values]
-    return ["induction"] if "induction" in tasks else tasks[:1]
 
 
 def _gaps(dataset: xr.Dataset) -> Iterator[Text]:

@@ -44,7 +44,7 @@ def test_every_command_of_the_readme_exists(monkeypatch, capsys):
     commands = re.findall(r"^cntbench (\w+).*$", "\n".join(blocks("sh")), re.MULTILINE)
     assert set(commands) == {
         *("run", "plan", "merge", "show", "claims", "audit", "list", "compare"),
-        *("export", "import", "golden"),
+        *("export", "import", "golden", "report"),
     }
     for command in set(commands):
         assert run_cli(monkeypatch, capsys, command, "--help")[0] == 0

@@ -18,6 +18,7 @@ ROOT = Path(cntbench.__path__[0])
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("components", "failure", "folders", "freeze", "plugins", "specs", "schema", "share"),
+    ("selection",),
     ("prompts", "markov"),
     ("intervals",),
     ("generators", "replacements", "measures", "backbones", "metrics", "models"),
@@ -38,12 +39,21 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("executors",),
     ("runner", "estimate", "audit"),
     ("merging",),
-    ("report", "comparison", "golden"),
+    ("comparison", "golden"),
+    ("views",),
+    ("figures",),
     ("accessor", "golden_folder"),
-    ("exchange",),
+    ("report", "exchange"),
     ("launch",),
     ("api",),
-    ("options", "study_commands", "exchange_commands", "golden_commands"),
+    ("options",),
+    (
+        "study_commands",
+        "report_commands",
+        "figure_commands",
+        "exchange_commands",
+        "golden_commands",
+    ),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

@@ -1,0 +1,106 @@
+"""Put the page together: templates, style and script, numbers, and Plotly itself, in one file."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import xarray as xr
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from cntbench import __version__
+from cntbench.report.page.context import context
+from cntbench.report.page.packing import ALL_BITS, BITS, pack, pack_text
+from cntbench.report.page.payload import payload
+from cntbench.report.page.wording import listed
+from cntbench.storage import write_text
+
+#: Parts of the script, in the order in which they stand on each other.
+SCRIPTS = (
+    "unpack",
+    "wording",
+    "look",
+    "tables",
+    "film",
+    "matrix",
+    "effects",
+    "trajectories",
+    "ranks",
+    "main",
+)
+
+
+def write_page(
+    tree: xr.DataTree, path: Path, *, name: str, comparison: xr.Dataset | None = None
+) -> None:
+    """Write the report of a result.
+
+    Parameters
+    ----------
+    tree
+        The result.
+    path
+        Where to; what was there is replaced.
+    name
+        The result's file, as the page names it.
+    comparison
+        What ``cntbench compare -o`` writes; by default the result's own group.
+
+    Raises
+    ------
+    StorageError
+        If the page cannot be written.
+    """
+    write_text(path, page(tree, name=name, comparison=comparison))
+
+
+def page(tree: xr.DataTree, *, name: str, comparison: xr.Dataset | None = None) -> str:
+    """Return the report of a result as HTML; parameters as of `write_page`."""
+    numbers = payload(tree)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cntbench.report.page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "spaced": lambda text: str(text).replace("_", " "),
+        "listed": listed,
+    }
+    return environment.get_template("page.html").render(
+        **context(tree, numbers.labels, name=name, comparison=comparison),
+        version=__version__,
+        style=Markup(_text("templates/style.css")),
+        script=Markup("\n".join(_text(f"script/{part}.js") for part in SCRIPTS)),
+        plotly=_plotly(),
+        labels=_json(numbers.labels),
+        arrays=[(key, _packed(key, values)) for key, values in numbers.arrays.items()],
+    )
+
+
+def _packed(name: str, values: Any) -> str:
+    """Return an array as text; codes of edges are whole numbers, which must stay what they are."""
+    return pack(values, bits=ALL_BITS if name == "edge" else BITS)
+
+
+def _json(labels: Any) -> Markup:
+    """Return JSON that no text in it can end before its time."""
+    text = json.dumps(labels, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)
+
+
+def _text(path: str) -> str:
+    return files("cntbench.report.page").joinpath(path).read_text(encoding="utf-8")
+
+
+@cache
+def _plotly() -> str:
+    return pack_text(get_plotlyjs())

@@ -1,0 +1,24 @@
+"""What is drawn: one file for each picture, arrays from an opened result, no plotting library.
+
+Each file has a frozen dataclass, which says the dims of its arrays, and a function that makes it
+from the `xarray.DataTree` that `cntbench.storage.open_results` returns. Where a result lacks the
+group that a picture needs, the function returns `cntbench.views.missing.Missing` instead.
+
+==============  ====================================================================
+file            picture
+==============  ====================================================================
+``film``        the component graph, laid out by layer, at every checkpoint
+``heatmap``     influence as a matrix of source × target at one checkpoint
+``readouts``    the clean model's behaviour over training; its steepest rise
+``phases``      change points of the metric trajectory, with intervals
+``metrics``     a metric over training, beside what its null model gives
+``recurrence``  similarity of the graphs at any two checkpoints
+``bump``        ranks of spreaders or gatherers over training
+``effects``     what ablating each component does to a readout, and what heads attend to
+``claims``      verdicts with effects and intervals
+``comparison``  ablation methods: agreement, and recovery, diagnostics, reliability, cost
+``provenance``  where the numbers come from, and which checkpoints are left out
+==============  ====================================================================
+
+``layout`` (places of components) and ``steps`` (the axis of training steps) serve several.
+"""

@@ -1,0 +1,79 @@
+"""The bump chart: ranks of spreaders or gatherers over training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.dynamics.role_summary import SIDE
+from cntbench.dynamics.roles import Role
+from cntbench.views.missing import Missing, missing
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bump:
+    """Who holds a role, of one task by one ablation.
+
+    Parameters
+    ----------
+    role
+        ``spreader`` or ``gatherer``.
+    component
+        Names, in causal order.
+    step
+        Dims ``checkpoint``.
+    rank
+        Place in the hierarchy, 1 the strongest, ties share places; dims ``checkpoint, component``.
+        NaN for components that cannot have the role, and where not usable.
+    strength, error
+        Strength over what layers alone would give, and its standard error; dims as ``rank``.
+    reconfigures
+        Whether the order changes more there than noise can explain, dims ``checkpoint``.
+    """
+
+    role: Role
+    component: tuple[str, ...]
+    step: NDArray[np.int64]
+    rank: Array
+    strength: Array
+    error: Array
+    reconfigures: NDArray[np.bool_]
+
+    def foremost(self, count: int) -> NDArray[np.int64]:
+        """Return the numbers of the components with the best mean rank over training, best first.
+
+        Components without a rank anywhere are left out.
+        """
+        ranked = ~np.isnan(self.rank)
+        places = np.where(ranked, self.rank, 0).sum(axis=0)
+        counts = ranked.sum(axis=0)
+        mean = np.divide(places, counts, out=np.full(len(counts), np.inf), where=counts > 0)
+        order = np.argsort(mean, kind="stable")[:count]
+        return order[np.isfinite(mean[order])]
+
+
+def bump(tree: xr.DataTree, role: Role, task: str, ablation: str) -> Bump | Missing:
+    """Return the ranks of one role, of one task by one ablation."""
+    if "roles" not in tree.children:
+        return missing("roles")
+    group = tree.children["roles"].to_dataset(inherit=True)
+    cell = group.sel(task=task, ablation=ablation)
+    side = SIDE[role]
+    rank, strength, error = (
+        cell[f"{role}_{name}"].transpose("checkpoint", side).values.astype(np.float64)
+        for name in ("rank", "strength", "strength_se")
+    )
+    return Bump(
+        role=role,
+        component=tuple(map(str, group[side].values)),
+        step=np.asarray(tree["step"].values, dtype=np.int64),
+        rank=rank,
+        strength=strength,
+        error=error,
+        reconfigures=cell[f"{role}_reconfigures"].values == 1,
+    )

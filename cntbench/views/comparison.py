@@ -1,0 +1,204 @@
+"""Ablation methods side by side: agreement on the film, and what a comparison knows of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.comparison.ranks import rank_correlation
+from cntbench.dataset import usable
+from cntbench.intervals import block_interval
+from cntbench.views.missing import Missing, missing
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Rank correlation (Spearman's ρ) of the edges by any two ablations.
+
+    Parameters
+    ----------
+    task, ablation
+        Labels.
+    mean, low, high
+        Over usable checkpoints, with the 95 % block bootstrap interval; dims
+        ``task, ablation, other_ablation``, symmetric. NaN where no checkpoint defines it; 1 on the
+        diagonal.
+    """
+
+    task: tuple[str, ...]
+    ablation: tuple[str, ...]
+    mean: Array
+    low: Array
+    high: Array
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """An expectation of a special circuit that a method does not meet."""
+
+    circuit: str
+    ablation: str
+    what: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a comparison knows of one ablation; NaN and empty where it does not.
+
+    Parameters
+    ----------
+    ablation
+        Its name.
+    recovery
+        By difficulty (``exact``, ``realistic``) and truth (``direct``, ``total``): mean AUROC and
+        mean average precision over the random planted circuits.
+    passed, failed
+        Names of special circuits.
+    split_half
+        Reliability by halves of the prompts, mean over checkpoints, with its 95 % interval.
+    over_draws
+        Rank correlation of two random draws, likewise.
+    relative_seconds, relative_token_layers
+        Cost, relative to the yardstick.
+    """
+
+    ablation: str
+    recovery: dict[tuple[str, str], tuple[float, float]]
+    passed: tuple[str, ...]
+    failed: tuple[str, ...]
+    split_half: tuple[float, float, float]
+    over_draws: tuple[float, float, float]
+    relative_seconds: float
+    relative_token_layers: float
+
+
+@dataclass(frozen=True)
+class Methods:
+    """All ablations of a comparison.
+
+    Parameters
+    ----------
+    source
+        What they were measured on besides planted circuits.
+    yardstick
+        What costs are relative to.
+    circuits
+        The random planted circuits that recovery is the mean over.
+    method
+        The methods, in the order of the comparison.
+    diagnostic
+        What methods fail.
+    """
+
+    source: str
+    yardstick: str
+    circuits: tuple[str, ...]
+    method: tuple[Method, ...]
+    diagnostic: tuple[Diagnostic, ...]
+
+
+def agreement(tree: xr.DataTree) -> Agreement:
+    """Hold the ablations of a result against each other."""
+    root = tree.to_dataset(inherit=False)
+    film = root.isel(checkpoint=usable(root))["influence"]
+    film = film.transpose("task", "ablation", "checkpoint", "source", "target")
+    tasks, ablations, checkpoints = film.shape[:3]
+    edges = film.values.reshape(tasks, ablations, checkpoints, film.shape[3] * film.shape[4])
+    found = np.full((3, tasks, ablations, ablations), np.nan)
+    found[:, :, np.arange(ablations), np.arange(ablations)] = 1.0
+    for task, one, other in np.ndindex(tasks, ablations, ablations):
+        if one < other:
+            pairs = zip(edges[task, one], edges[task, other], strict=True)
+            row = [rank_correlation(mine, theirs) for mine, theirs in pairs]
+            found[:, task, one, other] = found[:, task, other, one] = block_interval(row)
+    return Agreement(
+        tuple(map(str, root["task"].values)), tuple(map(str, root["ablation"].values)), *found
+    )
+
+
+def methods(tree: xr.DataTree, comparison: xr.Dataset | None = None) -> Methods | Missing:
+    """Return what is known of ablations beside the film.
+
+    Parameters
+    ----------
+    tree
+        A result, perhaps with the group ``comparison``.
+    comparison
+        What ``cntbench compare -o`` writes; instead of the group.
+    """
+    if comparison is None:
+        if "comparison" not in tree.children:
+            return missing("comparison")
+        comparison = tree.children["comparison"].to_dataset(inherit=True)
+    special = tuple(map(str, comparison["special"].values)) if "special" in comparison else ()
+    circuits: tuple[str, ...] = ()
+    if "auroc" in comparison:
+        circuits = tuple(str(c) for c in comparison["circuit"].values if str(c) not in special)
+    names = [str(name) for name in comparison["ablation"].values]
+    rows = [comparison.sel(ablation=name) for name in names]
+    return Methods(
+        source=str(comparison.attrs.get("source", "")),
+        yardstick=str(comparison.attrs.get("yardstick", "")),
+        circuits=circuits,
+        method=tuple(_method(n, row, circuits) for n, row in zip(names, rows, strict=True)),
+        diagnostic=tuple(d for n, row in zip(names, rows, strict=True) for d in _failures(n, row)),
+    )
+
+
+def _method(name: str, row: xr.Dataset, circuits: tuple[str, ...]) -> Method:
+    return Method(
+        ablation=name,
+        recovery=_recovery(row, circuits),
+        passed=_special(row, 1),
+        failed=_special(row, 0),
+        split_half=_interval(row, "split_half"),
+        over_draws=_interval(row, "over_draws"),
+        relative_seconds=_number(row, "relative_seconds"),
+        relative_token_layers=_number(row, "relative_token_layers"),
+    )
+
+
+def _special(row: xr.Dataset, mark: int) -> tuple[str, ...]:
+    """Return the special circuits with a mark: 1 passed, 0 failed."""
+    if "passed" not in row:
+        return ()
+    return tuple(map(str, row["special"].values[row["passed"].values == mark]))
+
+
+def _recovery(
+    row: xr.Dataset, circuits: tuple[str, ...]
+) -> dict[tuple[str, str], tuple[float, float]]:
+    if not circuits:
+        return {}
+    means = row[["auroc", "ap"]].sel(circuit=list(circuits)).mean("circuit", skipna=True)
+    return {
+        (str(difficulty), str(truth)): (
+            float(means["auroc"].sel(difficulty=difficulty, truth=truth)),
+            float(means["ap"].sel(difficulty=difficulty, truth=truth)),
+        )
+        for difficulty in means["difficulty"].values
+        for truth in means["truth"].values
+    }
+
+
+def _failures(name: str, row: xr.Dataset) -> list[Diagnostic]:
+    cells = ((circuit, row.sel(special=circuit)) for circuit in _special(row, 0))
+    return [
+        Diagnostic(circuit, name, str(cell["what"].item()), float(cell["value"]))
+        for circuit, cell in cells
+    ]
+
+
+def _interval(row: xr.Dataset, name: str) -> tuple[float, float, float]:
+    mean, low, high = (_number(row, f"{name}_{end}") for end in ("mean", "low", "high"))
+    return mean, low, high
+
+
+def _number(row: xr.Dataset, name: str) -> float:
+    return float(row[name]) if name in row else np.nan

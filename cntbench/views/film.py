@@ -1,0 +1,87 @@
+"""The film: the component graph of one task by one ablation, at every checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.views.layout import Layout, layout
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Film:
+    """A graph over training.
+
+    Parameters
+    ----------
+    task, ablation
+        Whose it is.
+    layout
+        Components and edges.
+    checkpoint
+        Names, dims ``checkpoint``.
+    step
+        Dims ``checkpoint``.
+    status, reason
+        What became of each checkpoint, and why if it is not ``ok``; dims ``checkpoint``.
+    weight, error
+        Influence and its standard error, dims ``checkpoint, edge``; NaN where not measured.
+    sent, received
+        Mean influence over a component's feasible edges, dims ``checkpoint, component``; NaN
+        without such edges and where not measured.
+    """
+
+    task: str
+    ablation: str
+    layout: Layout
+    checkpoint: tuple[str, ...]
+    step: NDArray[np.int64]
+    status: tuple[str, ...]
+    reason: tuple[str, ...]
+    weight: Array
+    error: Array
+    sent: Array
+    received: Array
+
+    def strongest(self, checkpoint: int, count: int) -> NDArray[np.int64]:
+        """Return the numbers of the strongest edges at a checkpoint, strongest first.
+
+        At most ``count`` of those that are measured and not 0.
+        """
+        weights = np.nan_to_num(self.weight[checkpoint])
+        order = np.argsort(-weights, kind="stable")[:count]
+        return order[weights[order] > 0]
+
+
+def film(tree: xr.DataTree, task: str, ablation: str) -> Film:
+    """Return the film of one task by one ablation."""
+    root = tree.to_dataset(inherit=False)
+    places = layout(root)
+    cell = root.sel(task=task, ablation=ablation)
+    matrix = cell["influence"].transpose("checkpoint", "source", "target").values
+    errors = cell["influence_se"].transpose("checkpoint", "source", "target").values
+    return Film(
+        task=task,
+        ablation=ablation,
+        layout=places,
+        checkpoint=tuple(map(str, cell["checkpoint"].values)),
+        step=np.asarray(cell["step"].values, dtype=np.int64),
+        status=tuple(map(str, cell["status"].values)),
+        reason=tuple(map(str, cell["status_reason"].values)),
+        weight=matrix[:, places.source, places.target].astype(np.float64),
+        error=errors[:, places.source, places.target].astype(np.float64),
+        sent=_mean(matrix, axis=2),
+        received=_mean(matrix, axis=1),
+    )
+
+
+def _mean(matrix: NDArray[np.floating], axis: int) -> Array:
+    there = ~np.isnan(matrix)
+    count = there.sum(axis=axis)
+    total = np.where(there, matrix, 0.0).sum(axis=axis, dtype=np.float64)
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)

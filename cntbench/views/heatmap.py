@@ -1,0 +1,42 @@
+"""The same moment as a matrix of source × target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cntbench.views.film import Film
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """Influence at one checkpoint.
+
+    Parameters
+    ----------
+    component
+        Names in causal order, of rows and columns.
+    weight, error
+        Influence and its standard error, dims ``source, target``; NaN where an edge is not
+        feasible or not measured.
+    """
+
+    component: tuple[str, ...]
+    weight: Array
+    error: Array
+
+
+def heatmap(film: Film, checkpoint: int) -> Heatmap:
+    """Return the matrix at a checkpoint of a film, given by its number."""
+    places = film.layout
+    count = len(places.component)
+    matrices = []
+    for values in (film.weight, film.error):
+        matrix = np.full((count, count), np.nan)
+        matrix[places.source, places.target] = values[checkpoint]
+        matrices.append(matrix)
+    return Heatmap(places.component, *matrices)

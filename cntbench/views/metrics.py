@@ -1,0 +1,98 @@
+"""A metric of the graph over training, beside what its null model gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.views.missing import Missing, missing
+
+Array = NDArray[np.float64]
+
+#: Standard deviations from the null model's mean to either edge of its band.
+WIDTH = 2.0
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number about each graph of one task by one ablation.
+
+    Parameters
+    ----------
+    name, summary, unit
+        What it is.
+    value
+        Dims ``checkpoint``; NaN where undefined or not usable.
+    null
+        Name of the null model; empty without one.
+    draws
+        Number of its draws; 0 without one.
+    mean, deviation
+        Over the draws, dims ``checkpoint``; NaN where nothing was drawn.
+    """
+
+    name: str
+    summary: str
+    unit: str
+    value: Array
+    null: str
+    draws: int
+    mean: Array
+    deviation: Array
+
+    @property
+    def band(self) -> tuple[Array, Array]:
+        """Lower and upper edge of the null model's band, mean ± `WIDTH` standard deviations."""
+        return self.mean - WIDTH * self.deviation, self.mean + WIDTH * self.deviation
+
+
+def metric_names(tree: xr.DataTree) -> tuple[str, ...] | Missing:
+    """Return the metrics that are one number for each graph, in the order of the file."""
+    if "metrics" not in tree.children:
+        return missing("metrics")
+    group = tree.children["metrics"].to_dataset(inherit=False)
+    return tuple(
+        str(name)
+        for name, variable in group.data_vars.items()
+        if variable.dims == ("task", "ablation", "checkpoint")
+    )
+
+
+def metric(tree: xr.DataTree, name: str, task: str, ablation: str) -> Metric:
+    """Return a metric of one task by one ablation.
+
+    Parameters
+    ----------
+    tree
+        A result with the group ``metrics``; without ``nulls``, there is no band.
+    name
+        One of `metric_names`.
+    """
+    found = tree.children["metrics"].to_dataset(inherit=True)[name]
+    found = found.sel(task=task, ablation=ablation)
+    value = found.values.astype(np.float64)
+    mean = deviation = np.full(value.shape, np.nan)
+    about: dict[str, object] = {}
+    if "nulls" in tree.children:
+        nulls = tree.children["nulls"].to_dataset(inherit=True)
+        if name in nulls:
+            about = dict(nulls[name].attrs)
+            mean, deviation = (
+                nulls[name]
+                .sel(statistic=which, task=task, ablation=ablation)
+                .values.astype(np.float64)
+                for which in ("mean", "standard_deviation")
+            )
+    return Metric(
+        name=name,
+        summary=str(found.attrs.get("long_name", name)),
+        unit=str(found.attrs.get("units", "1")),
+        value=value,
+        null=str(about.get("null_model", "")),
+        draws=int(str(about.get("draws", 0))),
+        mean=mean,
+        deviation=deviation,
+    )

@@ -1,0 +1,77 @@
+"""Phases of one task by one ablation: change points with their intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.views.missing import Missing, missing
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Segments of the metric trajectory.
+
+    Parameters
+    ----------
+    count
+        Number of phases; 1 if there are no boundaries, 0 if nothing was measured.
+    p_value
+        How often trajectories without change points have such phases; NaN if there are too few
+        checkpoints to ask.
+    step, lower, upper
+        First step of each phase but the first, and the 95 % interval; dims ``boundary``.
+    name
+        Of each phase, empty where no criteria fit.
+    feature, meaning
+        Metrics of the trajectory.
+    trajectory
+        Standardised, dims ``checkpoint, feature``; NaN where not usable.
+    readout_step
+        By readout, the step in the middle of the window in which it changes most; NaN if it never
+        does.
+    """
+
+    count: int
+    p_value: float
+    step: Array
+    lower: Array
+    upper: Array
+    name: tuple[str, ...]
+    feature: tuple[str, ...]
+    meaning: tuple[str, ...]
+    trajectory: Array
+    readout_step: dict[str, float]
+
+
+def phases(tree: xr.DataTree, task: str, ablation: str) -> Phases | Missing:
+    """Return the phases of one task by one ablation."""
+    if "phases" not in tree.children:
+        return missing("phases")
+    group = tree.children["phases"].to_dataset(inherit=True)
+    cell = group.sel(task=task, ablation=ablation)
+    known = np.isfinite(cell["boundary_step"].values)
+    count = int(np.nan_to_num(cell["count"].item()))
+    step, lower, upper = (
+        cell[f"boundary_{name}"].values[known] for name in ("step", "lower", "upper")
+    )
+    return Phases(
+        count=count,
+        p_value=float(cell["p_value"].item()),
+        step=step,
+        lower=lower,
+        upper=upper,
+        name=tuple(map(str, cell["phase_name"].values[:count])),
+        feature=tuple(map(str, cell["feature"].values)),
+        meaning=tuple(map(str, cell["feature_meaning"].values)),
+        trajectory=cell["trajectory"].transpose("checkpoint", "feature").values,
+        readout_step={
+            str(name): float(at)
+            for name, at in zip(group["readout"].values, cell["readout_step"].values, strict=True)
+        },
+    )

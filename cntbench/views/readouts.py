@@ -1,0 +1,92 @@
+"""Readouts of the clean model over training, and where they change most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.dataset import usable
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Readouts:
+    """Behaviour on all tasks.
+
+    Parameters
+    ----------
+    task, readout, unit
+        Labels; ``unit`` by readout.
+    checkpoint, step
+        Dims ``checkpoint``.
+    value, error
+        Mean over prompts and its standard error, dims ``task, readout, checkpoint``; NaN where
+        nothing was measured, and at duplicates, which are no dynamics.
+    """
+
+    task: tuple[str, ...]
+    readout: tuple[str, ...]
+    unit: tuple[str, ...]
+    checkpoint: tuple[str, ...]
+    step: NDArray[np.int64]
+    value: Array
+    error: Array
+
+
+@dataclass(frozen=True)
+class Rise:
+    """The steepest rise of a readout between neighbouring checkpoints."""
+
+    start: int
+    stop: int
+    before: float
+    after: float
+
+
+def readouts(tree: xr.DataTree) -> Readouts:
+    """Return the readouts of a result."""
+    root = tree.to_dataset(inherit=False)
+    counts = usable(root)
+    dims = ("task", "readout", "checkpoint")
+    value, error = (
+        np.where(counts, root[name].transpose(*dims).values.astype(np.float64), np.nan)
+        for name in ("readout_value", "readout_se")
+    )
+    return Readouts(
+        task=tuple(map(str, root["task"].values)),
+        readout=tuple(map(str, root["readout"].values)),
+        unit=tuple(map(str, root["readout_unit"].values)),
+        checkpoint=tuple(map(str, root["checkpoint"].values)),
+        step=np.asarray(root["step"].values, dtype=np.int64),
+        value=value,
+        error=error,
+    )
+
+
+def steepest_rise(dataset: xr.Dataset, task: str, readout: str) -> Rise | None:
+    """Find where a readout rose most from one usable checkpoint to the next.
+
+    Returns
+    -------
+    Rise or None
+        Steps and values; None if it never rose or there are fewer than two usable checkpoints.
+    """
+    film = dataset.isel(checkpoint=usable(dataset))
+    values = film["readout_value"].sel(task=task, readout=readout).values
+    steps = film["step"].values
+    if len(values) < 2:
+        return None
+    at = int(np.argmax(np.diff(values)))
+    if values[at + 1] <= values[at]:
+        return None
+    return Rise(int(steps[at]), int(steps[at + 1]), float(values[at]), float(values[at + 1]))
+
+
+def task_of_interest(root: xr.Dataset) -> str:
+    """Return the positive task if it is there, else the first one."""
+    tasks = [str(task) for task in root["task"].values]
+    return "induction" if "induction" in tasks else tasks[0]

@@ -1,0 +1,49 @@
+"""The recurrence matrix: how similar the graphs at any two checkpoints are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.views.missing import Missing, missing
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """Similarity of graphs of one task by one ablation.
+
+    Parameters
+    ----------
+    summary
+        What similarity is.
+    checkpoint, step
+        Dims ``checkpoint``.
+    value
+        0 to 1, dims ``checkpoint, other_checkpoint``; NaN where not usable.
+    """
+
+    summary: str
+    checkpoint: tuple[str, ...]
+    step: NDArray[np.int64]
+    value: Array
+
+
+def recurrence(tree: xr.DataTree, task: str, ablation: str) -> Recurrence | Missing:
+    """Return the matrix of one task by one ablation."""
+    if "metrics" not in tree.children:
+        return missing("metrics")
+    group = tree.children["metrics"].to_dataset(inherit=True)
+    if "recurrence" not in group:
+        return missing("metrics")
+    cell = group["recurrence"].sel(task=task, ablation=ablation)
+    return Recurrence(
+        summary=str(cell.attrs.get("long_name", "Similarity of the graphs.")),
+        checkpoint=tuple(map(str, group["checkpoint"].values)),
+        step=np.asarray(tree["step"].values, dtype=np.int64),
+        value=cell.transpose("checkpoint", "other_checkpoint").values.astype(np.float64),
+    )

@@ -1,0 +1,313 @@
+"""What is drawn is what the result holds: every view against a plain loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+from support.films import random_film
+from support.results import (
+    NAMES,
+    comparison_dataset,
+    film_with_gaps,
+    quiet,
+    whole_result,
+    with_phases,
+)
+
+from cntbench.derived import derived
+from cntbench.views.bump import bump
+from cntbench.views.claims import claims
+from cntbench.views.comparison import agreement, methods
+from cntbench.views.effects import effects
+from cntbench.views.film import film
+from cntbench.views.heatmap import heatmap
+from cntbench.views.metrics import metric, metric_names
+from cntbench.views.missing import Missing
+from cntbench.views.phases import phases
+from cntbench.views.provenance import provenance
+from cntbench.views.readouts import readouts, steepest_rise, task_of_interest
+from cntbench.views.recurrence import recurrence
+from cntbench.views.steps import step_axis
+
+TASK, ABLATION = "bigram", "mean"
+
+
+@pytest.fixture(scope="module")
+def root():
+    return film_with_gaps()
+
+
+@pytest.fixture(scope="module")
+def tree(root):
+    return whole_result(root)
+
+
+@pytest.fixture(scope="module")
+def bare(root):
+    return xr.DataTree(root)
+
+
+def test_the_film_has_every_feasible_edge_with_its_error(root, tree):
+    found = film(tree, TASK, ABLATION)
+    names = found.layout.component
+    cell = root.sel(task=TASK, ablation=ABLATION)
+    joined = set()
+    for edge, (s, t) in enumerate(zip(found.layout.source, found.layout.target, strict=True)):
+        one = cell.sel(source=names[s], target=names[t])
+        np.testing.assert_array_equal(found.weight[:, edge], one["influence"].astype(float))
+        np.testing.assert_array_equal(found.error[:, edge], one["influence_se"].astype(float))
+        joined.add((names[s], names[t]))
+    feasible = cell["influence"].notnull().any("checkpoint").values
+    assert joined == {(names[s], names[t]) for s, t in np.argwhere(feasible)}
+    assert (found.status[3], found.reason[3]) == ("failed", "it failed")
+    assert np.isnan(found.weight[3]).all()
+
+
+def test_strengths_are_means_over_feasible_edges(root, tree):
+    found = film(tree, TASK, ABLATION)
+    for at, name in enumerate(NAMES):
+        weights = root["influence"].sel(task=TASK, ablation=ABLATION, checkpoint=name)
+        for number, component in enumerate(found.layout.component):
+            for values, side in ((found.sent, "source"), (found.received, "target")):
+                edges = weights.sel({side: component}).values
+                edges = edges[~np.isnan(edges)]
+                if not len(edges):
+                    assert np.isnan(values[at, number])
+                else:
+                    assert values[at, number] == pytest.approx(sum(map(float, edges)) / len(edges))
+
+
+def test_strongest_edges_come_first_and_gaps_have_none(tree):
+    found = film(tree, TASK, ABLATION)
+    weights = found.weight[2]
+    assert list(found.strongest(2, 4)) == sorted(range(len(weights)), key=lambda e: -weights[e])[:4]
+    assert len(found.strongest(2, 1000)) == len(weights)
+    assert not len(found.strongest(3, 4))
+
+
+@pytest.mark.parametrize("layers", [2, 5])
+def test_influence_flows_one_way_and_no_two_components_share_a_place(layers):
+    places = film(xr.DataTree(random_film(layers=layers, heads=3)), "induction", "zero").layout
+    assert (places.depth[places.source] < places.depth[places.target]).all()
+    assert len(set(zip(places.depth, places.height, strict=True))) == len(places.component)
+    for column in set(places.depth):
+        assert places.height[places.depth == column].sum() == 0
+
+
+def test_where_heads_reach_their_mlp_it_stands_further_on():
+    dataset = random_film()
+    dataset["influence"].loc[{"source": "L0.H0", "target": "L0.MLP"}] = 0.5
+    places = film(xr.DataTree(dataset), "induction", "zero").layout
+    assert places.depth[places.component.index("L0.MLP")] == 0.5
+    assert (places.depth[places.source] < places.depth[places.target]).all()
+
+
+def test_the_heatmap_is_the_matrix(root, tree):
+    for number, name in enumerate(NAMES):
+        found = heatmap(film(tree, TASK, ABLATION), number)
+        cell = root.sel(task=TASK, ablation=ABLATION, checkpoint=name)
+        np.testing.assert_array_equal(found.weight, cell["influence"].astype(float))
+        if number != 3:
+            np.testing.assert_array_equal(found.error, cell["influence_se"].astype(float))
+
+
+def test_readouts_have_gaps_where_checkpoints_do_not_count(root, tree):
+    found = readouts(tree)
+    for t, task in enumerate(found.task):
+        for r, readout in enumerate(found.readout):
+            values = root["readout_value"].sel(task=task, readout=readout).values
+            for number in range(len(NAMES)):
+                if number in (3, 5):
+                    assert np.isnan(found.value[t, r, number])
+                else:
+                    assert found.value[t, r, number] == values[number]
+
+
+def test_the_steepest_rise_skips_gaps(root):
+    dataset = root.copy(deep=True)
+    values = [0.1, 0.1, 0.2, np.nan, 0.9, 0.0, 0.95]
+    dataset["readout_value"].loc[{"task": TASK, "readout": "accuracy"}] = values
+    rise = steepest_rise(dataset, TASK, "accuracy")
+    assert rise is not None
+    assert (rise.start, rise.stop) == (8, 32)
+    assert rise.after - rise.before == pytest.approx(0.7)
+    dataset["readout_value"][:] = 1.0
+    assert steepest_rise(dataset, TASK, "accuracy") is None
+
+
+def test_the_task_of_interest_is_induction_if_it_is_there(root):
+    assert task_of_interest(root) == "induction"
+    assert task_of_interest(root.sel(task=[TASK])) == TASK
+
+
+def test_metrics_stand_beside_their_null_model(tree):
+    names = metric_names(tree)
+    assert {"gini", "turnover"} <= set(names)
+    assert not {"in_strength", "recurrence"} & set(names)
+    at = {"task": TASK, "ablation": ABLATION}
+    found = metric(tree, "modularity", TASK, ABLATION)
+    assert (found.null, found.draws) == ("strengths", 3)
+    nulls = tree["nulls/modularity"].sel(at)
+    np.testing.assert_array_equal(found.value, tree["metrics/modularity"].sel(at))
+    np.testing.assert_array_equal(found.mean, nulls.sel(statistic="mean").astype(float))
+    lower, upper = found.band
+    np.testing.assert_allclose(
+        upper - lower, 4 * nulls.sel(statistic="standard_deviation").values, rtol=1e-6
+    )
+
+
+def test_without_null_models_there_is_no_band(root):
+    groups = derived(root, None, seed=0, draws=0, jobs=1, progress=quiet)
+    found = metric(xr.DataTree.from_dict({"/": root, **groups}), "gini", TASK, ABLATION)
+    assert (found.null, found.draws) == ("", 0)
+    assert np.isnan(found.band).all()
+
+
+def test_recurrence_is_symmetric_with_gaps(tree):
+    found = recurrence(tree, TASK, ABLATION)
+    assert not isinstance(found, Missing)
+    np.testing.assert_array_equal(found.value, found.value.T)
+    assert np.isnan(found.value[3]).all()
+    assert found.value[1, 1] == 1
+
+
+@pytest.mark.parametrize("role", ["spreader", "gatherer"])
+def test_ranks_and_who_is_foremost(tree, role):
+    found = bump(tree, role, TASK, ABLATION)
+    assert not isinstance(found, Missing)
+    side = "source" if role == "spreader" else "target"
+    means = {}
+    for number, name in enumerate(found.component):
+        at = {"task": TASK, "ablation": ABLATION, side: name}
+        ranks = tree["roles"].to_dataset()[f"{role}_rank"].sel(at).values
+        np.testing.assert_array_equal(found.rank[:, number], ranks)
+        if np.isfinite(ranks).any():
+            means[number] = np.mean(ranks[np.isfinite(ranks)])
+    assert list(found.foremost(100)) == sorted(means, key=lambda number: means[number])
+    assert list(found.foremost(2)) == list(found.foremost(100))[:2]
+
+
+def test_effects_are_those_of_the_readout(root, tree):
+    found = effects(tree, TASK, ABLATION)
+    cell = root.sel(task=TASK, ablation=ABLATION, readout="logit_difference")
+    np.testing.assert_array_equal(found.effect, cell["readout_effect"].astype(float))
+    np.testing.assert_array_equal(found.prefix_matching, cell["prefix_matching"].astype(float))
+    sizes = np.abs(found.effect[6])
+    assert list(found.strongest(6, 3)) == sorted(range(len(sizes)), key=lambda c: -sizes[c])[:3]
+    assert not len(found.strongest(3, 3))
+
+
+def test_phases_are_those_of_the_group(tree):
+    found = phases(tree, TASK, ABLATION)
+    assert not isinstance(found, Missing)
+    cell = tree["phases"].to_dataset().sel(task=TASK, ablation=ABLATION)
+    assert found.count == cell["count"]
+    assert len(found.step) == found.count - 1 == len(found.lower) == len(found.upper)
+    assert len(found.name) == found.count
+    np.testing.assert_array_equal(found.trajectory, cell["trajectory"])
+
+
+def test_boundaries_have_their_intervals(tree):
+    found = phases(with_phases(tree), TASK, ABLATION)
+    assert not isinstance(found, Missing)
+    assert (list(found.step), list(found.lower), list(found.upper)) == ([8, 64], [1, 32], [16, 128])
+
+
+def test_claims_are_all_of_the_group(tree):
+    found = claims(tree)
+    assert not isinstance(found, Missing)
+    assert len(found) == 8
+    assert {one.verdict.word for one in found} == set(tree["claims/verdict"].values.flat)
+
+
+def test_agreement_is_the_mean_rank_correlation_over_usable_checkpoints(root, bare):
+    found = agreement(bare)
+    for t, task in enumerate(found.task):
+        assert (np.diag(found.mean[t]) == 1).all()
+        rhos = []
+        for number in (0, 1, 2, 4, 6):
+            pair = [
+                root["influence"].sel(task=task, ablation=ablation)[number].values.ravel()
+                for ablation in found.ablation
+            ]
+            rhos.append(spearmanr(*(values[~np.isnan(values)] for values in pair)).statistic)
+        assert found.mean[t, 0, 1] == found.mean[t, 1, 0] == pytest.approx(np.mean(rhos))
+        assert found.low[t, 0, 1] <= found.mean[t, 0, 1] <= found.high[t, 0, 1]
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_methods_are_scored_on_random_circuits_only(root, in_file):
+    dataset = comparison_dataset()
+    if in_file:
+        found = methods(xr.DataTree.from_dict({"/": root, "/comparison": dataset}))
+    else:
+        found = methods(xr.DataTree(root), dataset)
+    assert not isinstance(found, Missing)
+    assert found.circuits == ("dag_one", "dag_two")
+    zero, mean = found.method
+    expected = dataset["auroc"].values[:2, 1, 0, 1].mean()
+    assert mean.recovery["realistic", "direct"][0] == pytest.approx(expected)
+    assert (zero.passed, zero.failed, mean.passed, mean.failed) == (("gate",), (), (), ("gate",))
+    assert [(one.ablation, one.circuit, one.value) for one in found.diagnostic] == [
+        ("mean", "gate", 0.1)
+    ]
+    assert zero.split_half[0] == 0.9
+    assert np.isnan([*zero.split_half[1:], *mean.split_half, zero.over_draws[0]]).all()
+
+
+def test_a_comparison_of_a_trajectory_alone_has_no_recovery(root):
+    found = methods(xr.DataTree(root), comparison_dataset()[["split_half_mean"]])
+    assert not isinstance(found, Missing)
+    assert found.circuits == ()
+    assert found.method[0].recovery == {}
+    assert found.method[0].passed == found.diagnostic == ()
+
+
+def test_provenance_lists_what_is_left_out_and_survives_what_is_no_json(root):
+    dataset = root.assign_attrs(
+        history="cntbench run x", spec='{"b": 1}', library_versions="<none>"
+    )
+    found = provenance(xr.DataTree(dataset))
+    assert found.command == "cntbench run x"
+    assert found.spec == '{\n  "b": 1\n}'
+    assert found.versions == {}
+    assert [(one.checkpoint, one.status) for one in found.left_out] == [
+        ("step16", "failed"),
+        ("step64", "duplicate"),
+    ]
+    assert "spec" not in found.attributes
+    assert "normalisation" in found.attributes
+
+
+@pytest.mark.parametrize(
+    ("view", "command"),
+    [
+        (metric_names, "cntbench run"),
+        (lambda tree: recurrence(tree, TASK, ABLATION), "cntbench run"),
+        (lambda tree: bump(tree, "spreader", TASK, ABLATION), "cntbench run"),
+        (lambda tree: phases(tree, TASK, ABLATION), "cntbench claims RESULTS"),
+        (claims, "cntbench claims RESULTS"),
+        (methods, "cntbench report RESULTS --comparison FILE"),
+    ],
+)
+def test_what_is_missing_says_how_it_is_made(bare, view, command):
+    found = view(bare)
+    assert isinstance(found, Missing)
+    assert command in found.command
+
+
+@given(st.lists(st.integers(0, 10**7), min_size=1, max_size=20, unique=True).map(sorted))
+def test_the_step_axis_keeps_the_order_and_has_room_for_step_0(steps):
+    axis = step_axis(steps)
+    places = axis.place(steps)
+    assert np.isfinite(places).all()
+    assert (np.diff(places) > 0).all()
+    positive = np.array(steps)[np.array(steps) > 0]
+    np.testing.assert_allclose(axis.place(positive), np.log10(positive))
+    assert list(axis.ticks) == sorted(set(axis.ticks))
+    if steps[0] == 0:
+        assert axis.ticks[0] == 0
