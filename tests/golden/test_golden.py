@@ -54,7 +54,7 @@ def test_the_tolerance_is_twice_what_float32_needs(
 ) -> None:
     """float64 stands for every other order of float32 sums: it lies within half the tolerance."""
     steps = (0, 352, 1112)
-    exact = measure_golden(golden_folder / "trajectory", double=True, steps=steps)
+    exact = measure_golden(golden_folder / "trajectory", dtype="float64", steps=steps)
     rounded = measured.isel(checkpoint=measured["step"].isin(steps).values)
     for name, variable in VARIABLES.items():
         if variable.type == "float":
