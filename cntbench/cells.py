@@ -13,7 +13,7 @@ from cntbench.engine.influence import influence
 from cntbench.failure import Failure
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device, description, prepare
-from cntbench.models.precision import TYPES, converted
+from cntbench.models.precision import TYPES, moved
 from cntbench.models.trajectory import Checkpoint, Subject
 from cntbench.plan import Plan
 from cntbench.prompts import Prompts
@@ -58,7 +58,7 @@ class Cells:
             prepare(self.device)
             dtype = TYPES[self.plan.study.spec.dtype]
             checkpoint, model = self.plan.trajectory.read(subject, files, dtype)
-            found = self._within_memory(checkpoint, converted(model, device=self.device))
+            found = self._within_memory(checkpoint, moved(model, self.device))
             return found.assign_attrs(description(self.device))
         except Exception as error:
             return Failure.of(error, files)

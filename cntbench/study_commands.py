@@ -199,26 +199,31 @@ def plan(
     output: RunFolderPath = None,
     jobs: Jobs = None,
     memory: Memory = 1.0,
+    keep: Keep = 2,
     specs: Specs = None,
 ) -> None:
     """Say what a run would do and how long it may take, without running it."""
     from cntbench.catalogue import load_catalogue
     from cntbench.estimate import estimate
+    from cntbench.models.device import resolve
     from cntbench.plan import make_plan
     from cntbench.progress import progress_bar
     from cntbench.report.estimate import estimate_table
     from cntbench.run_folder import RunFolder
 
+    where = resolve(device)
     catalogue = load_catalogue(specs or ())
     entry = catalogue.amend(
         catalogue.study(study), asked(trajectory, tasks, ablations, prompts, seed, dtype)
     )
     with progress_bar(err) as progress:
-        resolved = make_plan(catalogue, entry, progress)
+        resolved = make_plan(catalogue, entry, progress, outline=True)
         found = estimate(
             resolved,
             RunFolder(output or Path("runs") / study),
-            jobs=jobs or cores(),
+            jobs=jobs or _processes(where),
             memory_budget=int(memory * 2**30),
+            keep=keep,
+            device=where,
         )
     out.print(estimate_table(found))
