@@ -75,11 +75,8 @@ def calibrated(
         Seconds, from any start.
     """
     prepare(device)
-    for stand_in, of in _candidates(calls[0].model):
-        small = [_shortened(_with(call, stand_in)) for call in calls]
-        if _is_possible(small):
-            break
-    model = moved(_with_weights(stand_in), device)
+    small, of = _timed(calls)
+    model = moved(_with_weights(small[0].model), device)
     made = [replace(call, model=model) for call in small]
     return Speed(measured_rate(made, seed, clock), 0.0, of)
 
@@ -122,6 +119,19 @@ def weight_bytes(model: Decoder) -> int:
     return parameters * model.dtype.itemsize
 
 
+def _timed(calls: Sequence[Call]) -> tuple[list[Call], str]:
+    """Return calls that can be timed in place of some, and what they are calls of."""
+    for model, of in _candidates(calls[0].model):
+        small = []
+        for call in calls:
+            small.append(_shortened(_with(call, model)))
+            if not _is_possible(small[-1]):
+                break
+        else:
+            return small, of
+    return small[:1], of  # the smallest there is
+
+
 def _candidates(model: Decoder) -> Iterator[tuple[Decoder, str]]:
     """Yield what could be timed, from the model itself to ever smaller stand-ins."""
     random = ", with random weights" if model.unembed.weight.is_meta else ""
@@ -147,16 +157,15 @@ def _first_layers(model: Decoder, count: int) -> Decoder:
     return replace(model, stages=tuple(stages), components=tuple(kept))
 
 
-def _is_possible(calls: Sequence[Call]) -> bool:
-    """Say whether calls are short enough, and fit the memory and the model's context."""
-    model = calls[0].model
-    needed = max(map(predicted_bytes, calls))
-    if model.unembed.weight.is_meta:
-        needed += weight_bytes(model)
+def _is_possible(call: Call) -> bool:
+    """Say whether a call is short enough, and fits the memory and the model's context."""
+    needed = predicted_bytes(call)
+    if call.model.unembed.weight.is_meta:
+        needed += weight_bytes(call.model)
     return (
-        max(predicted_work(call).flops for call in calls) <= MOST_FLOPS
+        call.prompts.tokens.shape[1] <= call.model.context
         and needed <= MEMORY_SHARE * free_memory()
-        and max(call.prompts.tokens.shape[1] for call in calls) <= model.context
+        and predicted_work(call).flops <= MOST_FLOPS
     )
 
 

@@ -84,7 +84,7 @@ class Estimate:
         Most memory while a checkpoint is read: as stored, as numbers of the model's type, and as
         the engine holds them [bytes]; 0 if unknown.
     download
-        Checkpoints that are not on this machine yet.
+        Checkpoints that are not on this machine yet; None if all are.
     keep
         Downloaded checkpoints that may lie on disk beside those being measured.
     """
@@ -104,7 +104,7 @@ class Estimate:
     speed: Speed
     dtype: str = "float32"
     reading: int = 0
-    download: Download = Download()
+    download: Download | None = None
     keep: int = 2
 
     @property
@@ -126,6 +126,8 @@ class Estimate:
     def disk(self) -> int:
         """Most that downloads take on disk at a time; they are deleted once measured [bytes]."""
         processes = max(1, min(self.jobs, self.missing + self.untrained))
+        if self.download is None:
+            return 0
         return self.download.each * min(self.download.count, processes + self.keep)
 
     @property

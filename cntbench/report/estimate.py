@@ -48,11 +48,11 @@ def _lines(found: Estimate) -> list[str]:
         f"Work: {work.token_layers:,.0f} layer-tokens and {work.flops / 1e12:.3g} TFLOP of matrix "
         f"products per checkpoint; {missing * work.token_layers:,.0f} and "
         f"{missing * work.flops / 1e12:.3g} TFLOP in all.",
-        f"Memory: at most {found.memory / 2**20:,.0f} MiB in each process, beside what the "
-        f"libraries take; {found.model / 2**20:,.0f} MiB of it are the model in {found.dtype}. "
+        f"Memory: at most {_size(found.memory)} in each process, beside what the "
+        f"libraries take; {_size(found.model)} of it are the model in {found.dtype}. "
         f"Processes: {found.jobs}.",
         *_downloads(found),
-        f"Result: {found.size / 2**20:,.1f} MiB of numbers, less when compressed; so much is kept "
+        f"Result: {_size(found.size)} of numbers, less when compressed; so much is kept "
         "twice, by checkpoint and together.",
         f"Time: about {_duration(found.seconds)}, an estimate: {found.jobs} × "
         f"{found.speed.flops / 1e9:.3g} GFLOP/s, which one thread did here just now on "
@@ -64,11 +64,12 @@ def _lines(found: Estimate) -> list[str]:
 def _downloads(found: Estimate) -> list[str]:
     """Say what is still to be had from the hub, if anything is."""
     download = found.download
-    if not download.count:
+    if download is None:
         return []
     known = {
         "hub": "as the hub lists its files",
-        "config": "parameters × bytes of the type that they are stored in: the hub told no sizes",
+        "config": "parameters × bytes of their stored type: the hub told no sizes",
+        "table": "parameters in float16 and attention masks: the hub told no sizes",
     }[download.source]
     return [
         f"Download: {download.count} checkpoints × {_size(download.each)} = "
@@ -90,4 +91,6 @@ def _size(count: int) -> str:
 def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 86400:,.0f} days"

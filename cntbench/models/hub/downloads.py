@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cntbench.models.hub import client
 from cntbench.models.hub.origin import HubRevision
@@ -24,12 +25,13 @@ class Download:
         Size of one checkpoint's weights [bytes].
     source
         How the size is known: ``"hub"``, by its list of files, of the first of them that it lists;
-        or ``"config"``, by the number of parameters and their type.
+        ``"config"``, by the number of parameters and their type; or ``"table"``, by those and the
+        attention masks that Pythia's files hold.
     """
 
-    count: int = 0
-    each: int = 0
-    source: str = "config"
+    count: int
+    each: int
+    source: Literal["hub", "config", "table"]
 
     @property
     def total(self) -> int:
@@ -37,15 +39,16 @@ class Download:
         return self.count * self.each
 
 
-def to_download(outline: Outline | None, checkpoints: Sequence[Checkpoint]) -> Download:
-    """Return what has to be downloaded to measure some checkpoints: of the hub, nothing else."""
+def to_download(outline: Outline | None, checkpoints: Sequence[Checkpoint]) -> Download | None:
+    """Return what has to be downloaded to measure some checkpoints, None if nothing has."""
     origins = [c.origin for c in checkpoints if isinstance(c.origin, HubRevision)]
     missing = [origin for origin in origins if not origin.is_here()]
     if outline is None or not missing:
-        return Download()
+        return None
     known = next((origin for origin in missing if origin.commit), None)
     if known is not None and not known.unreachable:
         size = listed_bytes(client.sizes(known.repository, known.commit))
         if size:
             return Download(len(missing), size, "hub")
-    return Download(len(missing), outline.stored_bytes)
+    source: Literal["config", "table"] = "table" if outline.mask_bytes else "config"
+    return Download(len(missing), outline.stored_bytes, source)
