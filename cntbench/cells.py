@@ -13,7 +13,7 @@ from cntbench.engine.influence import influence
 from cntbench.failure import Failure
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device, description, prepare
-from cntbench.models.precision import TYPES, converted
+from cntbench.models.precision import TYPES, moved
 from cntbench.models.trajectory import Checkpoint, Subject
 from cntbench.pieces import Piece, pieces
 from cntbench.plan import Plan
@@ -73,7 +73,7 @@ class Cells:
             prepare(self.device)
             dtype = TYPES[self.plan.study.spec.dtype]
             checkpoint, model = self.plan.trajectory.read(piece.subject, files, dtype)
-            model = converted(model, device=self.device)
+            model = moved(model, self.device)
             found = self._within_memory(checkpoint, model, piece.sources(len(model.components)))
             return found.assign_attrs(description(self.device))
         except Exception as error:

@@ -42,6 +42,7 @@ def resolved(
     progress: Progress,
     *,
     where: str,
+    outline: bool = False,
 ) -> tuple[Plan, Path]:
     """Return the plan of a study with some of its keys changed, and the folder of its run.
 
@@ -59,6 +60,8 @@ def resolved(
         Told about what takes long.
     where
         Who asks, for messages.
+    outline
+        Whether the plan is only to be looked at: nothing that has weights is downloaded then.
 
     Raises
     ------
@@ -70,7 +73,7 @@ def resolved(
 
     catalogue = load_catalogue(specs)
     entry = catalogue.amend(catalogue.study(study), changes, where=where)
-    return make_plan(catalogue, entry, progress), output or Path("runs") / study
+    return make_plan(catalogue, entry, progress, outline=outline), output or Path("runs") / study
 
 
 def way(

@@ -11,7 +11,14 @@ from cntbench import __version__
 from cntbench.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry, Task
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, SpecError
-from cntbench.models.trajectory import Progress, Subject, Trajectory, Untrained, open_trajectory
+from cntbench.models.trajectory import (
+    Progress,
+    Subject,
+    Trajectory,
+    Untrained,
+    open_trajectory,
+    outline_trajectory,
+)
 from cntbench.prompts import Prompts
 from cntbench.schema import SCHEMA_VERSION
 from cntbench.specs import as_dict, content_hash
@@ -156,18 +163,37 @@ def make_plan(
     catalogue: Catalogue,
     study: StudyEntry,
     progress: Progress,
+    *,
+    outline: bool = False,
 ) -> Plan:
     """Resolve a study and check that it can be run.
+
+    Parameters
+    ----------
+    catalogue, study
+        The specs, and which study.
+    progress
+        Told about what takes long.
+    outline
+        Whether the plan is only to be looked at: nothing that has weights is downloaded then.
 
     Raises
     ------
     CntbenchError
         If the trajectory cannot be opened, or is too small for a task.
     """
+    tasks = tuple(catalogue.tasks[name] for name in study.spec.tasks)
+    opened = (
+        outline_trajectory(
+            study.spec.trajectory, progress, tokenizer=any(task.needs_text for task in tasks)
+        )
+        if outline
+        else open_trajectory(study.spec.trajectory, progress)
+    )
     plan = Plan(
         study=study,
-        trajectory=open_trajectory(study.spec.trajectory, progress),
-        tasks=tuple(catalogue.tasks[name] for name in study.spec.tasks),
+        trajectory=opened,
+        tasks=tasks,
         ablations=tuple(catalogue.ablations[name] for name in study.spec.ablations),
         claims=tuple(catalogue.claims.values()),
         circuits=catalogue.known_circuits() if study.spec.planted else (),

@@ -171,6 +171,7 @@ def plan(
     output: RunFolderPath = None,
     jobs: Jobs = None,
     memory: Memory = 1.0,
+    keep: Keep = 2,
     specs: Specs = None,
 ) -> None:
     """Say what a run would do and how long it may take, without running it."""
@@ -179,15 +180,18 @@ def plan(
     from cntbench.report.estimate import estimate_table
     from cntbench.run_folder import RunFolder
 
+    where = place(device, None)
     changes = asked(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
     with progress_bar(err) as progress:
         asked_for, folder = resolved(
-            study, changes, output, specs or (), progress, where="command line"
+            study, changes, output, specs or (), progress, where="command line", outline=True
         )
         found = estimate(
             asked_for,
             RunFolder(folder),
-            jobs=jobs or cores(),
+            jobs=jobs or processes_for(where),
             memory_budget=int(memory * 2**30),
+            keep=keep,
+            device=where,
         )
     out.print(estimate_table(found))

@@ -39,7 +39,7 @@ from cntbench.engine.readouts import LOGITS_AT_ONCE
 from cntbench.engine.sweep import Array
 from cntbench.models.blocks import Block
 from cntbench.models.decoder import Decoder, Stage
-from cntbench.models.precision import widened
+from cntbench.models.products import widened
 from cntbench.prompts import Prompts
 from cntbench.specs import Readout
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cntbench.engine.readouts import LOGITS_AT_ONCE
 from cntbench.models.decoder import Decoder
-from cntbench.models.precision import wide
+from cntbench.models.products import wide
 
 #: Tokens × runs that a sweep carries together: enough of them to make the products of the first
 #: stages, where there are few runs, large ones.

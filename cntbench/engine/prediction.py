@@ -200,7 +200,7 @@ def _fits(call: Call) -> Work:
     for steps in {ablation.replacement.fitting_steps for ablation in call.drawn} - {0}:
         found += work.forward(model, count, length)
         for group in Losses(model, call.prompts, call.memory_budget).groups:
-            once = _loss(model, count, length, scored, range(int(group[0]), int(group[-1]) + 1))
+            once = _loss(model, count, length, scored, group)
             # Zero and the mean; the start and the steps, each forth and back.
             back = Work(products=once.products, attention=once.attention * 5 // 2)
             found += once * 2 + (once + back) * (1 + steps)

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from cntbench.models.decoder import Decoder
 from cntbench.models.maps import Linear
-from cntbench.models.precision import widened
-from cntbench.models.products import affine
+from cntbench.models.products import affine, widened
 from cntbench.specs import Readout
 
 #: Tokens of the vocabulary, and logits, in a tile: it should stay in the processor's cache.

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cntbench.models.maps import Linear
-from cntbench.models.precision import wide, widened
-from cntbench.models.products import Activation, affine
+from cntbench.models.products import Activation, affine, wide, widened
 
 
 @dataclass(frozen=True)

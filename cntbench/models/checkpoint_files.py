@@ -18,7 +18,8 @@ from cntbench.models import gguf_files, weight_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.architectures import adapter
 from cntbench.models.decoder import Decoder
-from cntbench.models.precision import converted, wide
+from cntbench.models.precision import converted
+from cntbench.models.products import wide
 
 
 class Tensors(dict[str, Tensor]):
@@ -61,13 +62,17 @@ def read_config(folder: Path) -> Any:
 
 def read_shape(folder: Path) -> Shape:
     """Return a model's sizes from its config alone."""
-    config = read_config(folder)
     try:
-        shape: Shape = adapter(config.model_type).shape(config)
-        return replace(shape, beginning=config.bos_token_id)
+        return shape_of(read_config(folder))
     except CheckpointError as error:
-        where = str(gguf_files.find(folder) or folder / "config.json")
+        where = error.where or str(gguf_files.find(folder) or folder / "config.json")
         raise CheckpointError(error.what, where=where, hint=error.hint) from None
+
+
+def shape_of(config: Any) -> Shape:
+    """Return the sizes that a config says, a `CheckpointError` if it is not supported."""
+    shape: Shape = adapter(config.model_type).shape(config)
+    return replace(shape, beginning=config.bos_token_id)
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench.models.precision import wide
-from cntbench.models.products import Activation, affine
+from cntbench.models.products import Activation, affine, wide
 
 
 @dataclass(frozen=True)

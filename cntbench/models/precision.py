@@ -8,16 +8,18 @@ attention scores, the change of a target, readouts, and everything that is summe
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from cntbench.models.blocks import Attention
+from cntbench.models.decoder import Decoder
+from cntbench.models.products import wide
 from cntbench.specs import Precision
-
-if TYPE_CHECKING:
-    from cntbench.models.decoder import Decoder
 
 T = TypeVar("T")
 
@@ -28,32 +30,47 @@ TYPES: dict[Precision, torch.dtype] = {
 }
 
 
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """Return a floating-point type, single precision in place of a narrower one."""
-    return torch.promote_types(dtype, torch.float32)
+def mapped(value: T, each: Callable[[Tensor], Tensor]) -> T:
+    """Return a decoder, or a part of one, with something else for each of its tensors."""
+    found: Any = value
+    if isinstance(value, Tensor):
+        found = each(value)
+    elif isinstance(value, tuple):
+        found = tuple(mapped(one, each) for one in value)
+    elif isinstance(value, partial):
+        given = {key: mapped(one, each) for key, one in value.keywords.items()}
+        found = partial(value.func, *mapped(value.args, each), **given)
+    elif type(value).__module__.startswith("cntbench.") and hasattr(value, "__dict__"):
+        found = copy.copy(value)
+        vars(found).update({key: mapped(one, each) for key, one in vars(value).items()})
+    return found
 
 
-def widened(values: Tensor) -> Tensor:
-    """Return values in single precision at least; themselves if they are."""
-    return values.to(wide(values.dtype))
+def converted(model: Decoder, dtype: torch.dtype) -> Decoder:
+    """Return a decoder with its weights in another type; equal ones are shared.
 
-
-def converted(
-    model: Decoder, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-) -> Decoder:
-    """Return a decoder with its weights in another type, or on another device.
-
-    Parameters
-    ----------
-    model
-        Its tensors are shared where nothing has to change.
-    dtype
-        Of the weights. Angles, and the geometry that lengths of heads' outputs are measured by,
-        stay in single precision at least. A wider type makes nothing more exact than it is.
-    device
-        Where its tensors are to be.
+    Angles, and the geometry that lengths of heads' outputs are measured by, stay in single
+    precision at least. A wider type makes nothing more exact than it is.
     """
-    return _converted(model, _To(dtype, device, fresh=False))
+    found = mapped(model, partial(_of_type, dtype=dtype))
+    if dtype == wide(dtype):
+        return found
+    stages = [
+        replace(
+            stage,
+            blocks=tuple(
+                block.with_geometry() if isinstance(block, Attention) else block
+                for block in stage.blocks
+            ),
+        )
+        for stage in found.stages
+    ]
+    return replace(found, stages=tuple(stages))
+
+
+def moved(model: Decoder, device: torch.device | str) -> Decoder:
+    """Return a decoder on another device, itself if it is there."""
+    return mapped(model, lambda value: value.to(device))
 
 
 def in_double(model: Decoder) -> Decoder:
@@ -62,40 +79,10 @@ def in_double(model: Decoder) -> Decoder:
     No tensor is shared with the model, so that the copy can be differentiated even if the model
     was made in inference mode. Weights are those of the model: what was rounded stays rounded.
     """
-    return _converted(model, _To(torch.float64, None, fresh=True))
+    return mapped(model, partial(_of_type, dtype=torch.float64, copy=True))
 
 
-class _To:
-    """Converts tensors."""
-
-    def __init__(
-        self, dtype: torch.dtype | None, device: torch.device | str | None, *, fresh: bool
-    ) -> None:
-        self.dtype = dtype
-        self.device = device
-        self.fresh = fresh
-
-    def __call__(self, value: Tensor) -> Tensor:
-        dtype = value.dtype
-        if self.dtype is not None and value.is_complex():
-            dtype = wide(self.dtype).to_complex()
-        elif self.dtype is not None and value.is_floating_point():
-            dtype = self.dtype
-        return value.to(device=self.device, dtype=dtype, copy=self.fresh)
-
-
-def _converted(value: T, to: _To) -> T:
-    found: Any = value
-    if isinstance(value, Tensor):
-        found = to(value)
-    elif isinstance(value, tuple):
-        found = tuple(_converted(one, to) for one in value)
-    elif isinstance(value, partial):
-        given = {key: _converted(one, to) for key, one in value.keywords.items()}
-        found = partial(value.func, *_converted(value.args, to), **given)
-    elif type(value).__module__.startswith("cntbench.") and hasattr(value, "__dict__"):
-        found = copy.copy(value)
-        vars(found).update({key: _converted(one, to) for key, one in vars(value).items()})
-        if hasattr(value, "with_geometry") and to.dtype is not None and to.dtype != wide(to.dtype):
-            found = found.with_geometry()
-    return found
+def _of_type(value: Tensor, *, dtype: torch.dtype, copy: bool = False) -> Tensor:
+    if value.is_complex():
+        return value.to(wide(dtype).to_complex(), copy=copy)
+    return value.to(dtype if value.is_floating_point() else value.dtype, copy=copy)

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from cntbench.errors import CheckpointError, nearest
-from cntbench.models.precision import wide, widened
+from cntbench.models.products import wide, widened
 
 #: Types whose angles depend on the position alone, not on the length of the prompt.
 TYPES = ("default", "linear", "llama3", "yarn")

@@ -17,6 +17,7 @@ from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.decoder import Decoder
 from cntbench.models.origin import Folder, Origin
+from cntbench.models.outline import Outline
 from cntbench.models.tokenizer import ModelTokenizer
 from cntbench.prompts import Language
 
@@ -103,6 +104,9 @@ class Trajectory:
         Whether a model of its config with random initial weights is one that has not been trained.
     config
         Folder of the ``config.json`` that the shape was read from, if there is one.
+    outline
+        The model as far as its config says, if no checkpoint is to be read: see
+        `outline_trajectory`.
     """
 
     identity: str
@@ -112,6 +116,7 @@ class Trajectory:
     tokenizer: ModelTokenizer | None = None
     initialisable: bool = True
     config: Path | None = None
+    outline: Outline | None = None
 
     @property
     def language(self) -> Language:
@@ -131,7 +136,7 @@ class Trajectory:
 
     def untrained(self, count: int) -> tuple[Untrained, ...]:
         """Return so many untrained models, none if the trajectory has no such thing."""
-        possible = self.initialisable and self.config is not None
+        possible = self.initialisable and (self.config or self.outline) is not None
         return tuple(Untrained(FIRST_UNTRAINED + i) for i in range(count * possible))
 
     def fetch(self, subject: Subject, room: Path | None = None) -> Path:
@@ -222,4 +227,27 @@ def open_trajectory(text: str, progress: Progress) -> Trajectory:
     scheme, _, where = text.partition(":")
     source = plugins.find("trajectory source", scheme)
     trajectory: Trajectory = source.open_trajectory(where, progress)
+    return trajectory
+
+
+def outline_trajectory(text: str, progress: Progress, *, tokenizer: bool) -> Trajectory:
+    """Open a trajectory to say what it would cost: where weights would be downloaded, without them.
+
+    Parameters
+    ----------
+    text, progress
+        As `open_trajectory` takes them.
+    tokenizer
+        Whether the model's tokenizer is needed, if it has one.
+
+    Raises
+    ------
+    CntbenchError
+        If there is no such source, or it has no usable trajectory.
+    """
+    scheme, _, where = text.partition(":")
+    source = plugins.find("trajectory source", scheme)
+    if not hasattr(source, "outline_trajectory"):
+        return open_trajectory(text, progress)
+    trajectory: Trajectory = source.outline_trajectory(where, progress, tokenizer=tokenizer)
     return trajectory
