@@ -111,8 +111,8 @@ function describeComponent(page, i) {
     lines.push(`ablated: logit difference ${withError(at("effect"), at("effect_error"))}`);
   }
   if (Number.isFinite(score("previous_token"))) {
-    lines.push(`attends: previous token ${number(score("previous_token"))}, `
-      + `prefix ${number(score("prefix_matching"))}`);
+    lines.push(`attends: previous token ${fixed(score("previous_token"))}, `
+      + `prefix ${fixed(score("prefix_matching"))}`);
   }
   return lines.join("<br>");
 }
