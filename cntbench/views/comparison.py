@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.comparison.intervals import block_interval
 from cntbench.comparison.ranks import rank_correlation
 from cntbench.dataset import usable
+from cntbench.intervals import block_interval
 from cntbench.views.missing import Missing, missing
 
 Array = NDArray[np.float64]
