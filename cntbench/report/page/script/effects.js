@@ -9,7 +9,7 @@ function drawEffects(page) {
   const symbols = ["circle", "square", "diamond", "triangle-up", "cross", "x"];
   const score = (i) => [["previous_token", "previous"], ["prefix_matching", "prefix"]]
     .filter(([name]) => page.get(name, state.task, i)[state.checkpoint] >= 0.5)
-    .map(([name, words]) => `${words} ${number(page.get(name, state.task, i)[state.checkpoint], 2)}`).join(", ");
+    .map(([name, words]) => `${words} ${fixed(page.get(name, state.task, i)[state.checkpoint])}`).join(", ");
   const traces = labels.ablation.map((name, a) => ({
     type: "scatter", mode: "markers", name: plain(name),
     x: chosen.map((i) => value(a, i)), y: chosen.map((_, row) => row + shift(a)),
@@ -23,7 +23,7 @@ function drawEffects(page) {
     head: ["Component", ...labels.ablation, "Previous token", "Prefix"],
     rows: chosen.map((i) => [labels.component[i],
       ...labels.ablation.map((_, a) => withError(value(a, i), value(a, i, "effect_error"))),
-      ...["previous_token", "prefix_matching"].map((name) => number(page.get(name, state.task, i)[state.checkpoint]))]),
+      ...["previous_token", "prefix_matching"].map((name) => fixed(page.get(name, state.task, i)[state.checkpoint]))]),
   }));
   const lost = chosen.length ? [] : [{
     text: "No effects were measured here", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false,

@@ -111,8 +111,8 @@ function describeComponent(page, i) {
     lines.push(`ablated: logit difference ${withError(at("effect"), at("effect_error"))}`);
   }
   if (Number.isFinite(score("previous_token"))) {
-    lines.push(`attends: previous token ${number(score("previous_token"))}, `
-      + `prefix ${number(score("prefix_matching"))}`);
+    lines.push(`attends: previous token ${fixed(score("previous_token"))}, `
+      + `prefix ${fixed(score("prefix_matching"))}`);
   }
   return lines.join("<br>");
 }
@@ -170,7 +170,8 @@ function drawFilm(page) {
       },
     },
   };
-  const layers = depths.map((layer) => {
+  const every = Math.ceil(depths.length / 12); // Further layers' names would run into each other.
+  const layers = depths.filter((_, i) => i % every === 0).map((layer) => {
     const members = at.filter((_, i) => page.labels.layer[i] === layer);
     return narrow
       ? { x: xs[0] - 0.62, y: members[0].y, text: `layer ${layer}`, xanchor: "center", textangle: -90 }
@@ -186,7 +187,7 @@ function drawFilm(page) {
     look.layout({
       height: Math.min(Math.max(rows + 130, 380), 1000),
       margin: { l: 10, r: 10, t: 62, b: 12 },
-      annotations: [...(depths.length > 16 ? [] : layers), ...lost],
+      annotations: [...layers, ...lost],
       xaxis: look.axis({ visible: false, range: [xs[0] - (narrow ? 0.8 : 0.5), xs[1] + 0.5] }),
       yaxis: look.axis({ visible: false, range: [ys[0] - (narrow ? 0.75 : 0.6), ys[1] + (narrow ? 0.5 : 0.85)] }),
     }));

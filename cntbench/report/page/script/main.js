@@ -10,8 +10,12 @@ function control(id) {
   return document.getElementById(id);
 }
 
-const MOMENT = [drawFilm, drawHeatmap, drawEffects];
-const OVER_TIME = [drawReadouts, drawMetrics, drawRecurrence, drawBump];
+// What shows one moment, and what shows all of them with a line at the chosen one.
+const MOMENT = { film: drawFilm, heatmap: drawHeatmap, "effect-figure": drawEffects };
+const OVER_TIME = {
+  "readout-figure": drawReadouts, "metric-figure": drawMetrics, recurrence: drawRecurrence, bump: drawBump,
+};
+const REST = 250; // Milliseconds after which a moment is taken to stay.
 
 function tellMoment(page) {
   const { labels, state } = page;
@@ -27,36 +31,41 @@ function tellMoment(page) {
   }
 }
 
-// The line of the moment, in figures that stay as they are otherwise.
-function moveLines(page) {
+// The line of the moment, in a figure that stays as it is otherwise.
+function moveLine(page, id) {
   const { labels, state } = page;
-  const x = stepPlaces(labels)(labels.step[state.checkpoint]);
-  const move = (id, count, to) => {
-    const plot = control(id);
-    if (!plot || !plot.data) return;
-    const change = {};
-    for (let i = 0; i < count; i++) {
-      change[`shapes[${i}].x0`] = to;
-      change[`shapes[${i}].x1`] = to;
-    }
-    if (id === "recurrence") change["shapes[1].y0"] = change["shapes[1].y1"] = to;
-    Plotly.relayout(plot, change);
-  };
-  move("readout-figure", 1, x);
-  move("metric-figure", page.metricLines, x);
-  move("bump", 2, state.checkpoint);
-  move("recurrence", 1, state.checkpoint);
-  ["metric-figure", "recurrence", "bump"].forEach(fillTable);
+  const byStep = stepPlaces(labels)(labels.step[state.checkpoint]);
+  const [count, to] = {
+    "readout-figure": [1, byStep], "metric-figure": [page.metricLines, byStep],
+    recurrence: [1, state.checkpoint], bump: [2, state.checkpoint],
+  }[id];
+  const change = {};
+  for (let i = 0; i < count; i++) change[`shapes[${i}].x0`] = change[`shapes[${i}].x1`] = to;
+  if (id === "recurrence") change["shapes[1].y0"] = change["shapes[1].y1"] = to;
+  Plotly.relayout(id, change);
+  fillTable(id);
 }
 
-function drawMoment(page) {
-  tellMoment(page);
-  MOMENT.forEach((draw) => draw(page));
+function onScreen(id) {
+  const { top, bottom } = control(id).getBoundingClientRect();
+  return top < innerHeight && bottom > 0;
 }
 
 function drawAll(page) {
-  drawMoment(page);
-  OVER_TIME.forEach((draw) => draw(page));
+  clearTimeout(page.rest);
+  tellMoment(page);
+  for (const draw of [...Object.values(MOMENT), ...Object.values(OVER_TIME)]) draw(page);
+}
+
+// While the moment moves, only what can be seen follows at once; the rest does when it rests.
+function follow(page) {
+  tellMoment(page);
+  const show = (id) => (id in MOMENT ? MOMENT[id](page) : moveLine(page, id));
+  const there = Object.keys({ ...MOMENT, ...OVER_TIME }).filter((id) => control(id));
+  there.filter(onScreen).forEach(show);
+  const later = there.filter((id) => !onScreen(id));
+  clearTimeout(page.rest);
+  page.rest = setTimeout(() => later.forEach(show), REST);
 }
 
 function goTo(page, checkpoint) {
@@ -64,8 +73,7 @@ function goTo(page, checkpoint) {
   control("checkpoint").value = checkpoint;
   page.pending ??= requestAnimationFrame(() => {
     page.pending = null;
-    drawMoment(page);
-    moveLines(page);
+    follow(page);
   });
 }
 

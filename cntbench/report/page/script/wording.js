@@ -10,6 +10,11 @@ function number(value, digits = 3) {
   return text.replace("-", MINUS);
 }
 
+// Scores from 0 to 1.
+function fixed(value) {
+  return Number.isFinite(value) ? value.toFixed(2) : "–";
+}
+
 // 0.62 ± 0.03: both with two decimals, or as many as show the error's first digit.
 function withError(value, error) {
   if (!Number.isFinite(value)) return "–";
