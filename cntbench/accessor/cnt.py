@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench import selection
+from cntbench.accessor.plot import Plot
 from cntbench.errors import StorageError
 
 if TYPE_CHECKING:
@@ -200,6 +201,11 @@ class Cnt:
         labels = {n: c for n, c in dataset.coords.items() if set(c.dims) <= set(found.dims)}
         found = found.assign_coords(labels)
         return found.map(lambda one: selection.as_selected(one, self._root), keep_attrs=True)
+
+    @property
+    def plot(self) -> Plot:
+        """The pictures of `cntbench.figures`, of this result."""
+        return Plot(self._data)
 
     def _square(self, needed: list[str] | tuple[str, ...]) -> xr.Dataset:
         """Return variables of a dataset whose sources are its targets."""
