@@ -22,8 +22,10 @@ from cntbench.errors import (
     EXIT_USER_ERROR,
     CntbenchError,
 )
+from cntbench.figure_commands import figures
 from cntbench.launch import cores
 from cntbench.options import Jobs, Keep, Specs, asked, err, names_in, out
+from cntbench.report_commands import report
 from cntbench.study_commands import merge, plan, run
 
 app = typer.Typer(
@@ -81,7 +83,7 @@ def _main(
     pass
 
 
-for command in (run, merge, plan):
+for command in (run, merge, plan, report, figures):
     app.command()(command)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -58,30 +58,69 @@ def figures(
     ] = None,
 ) -> None:
     """Draw a result: film, heatmap, readouts, metrics, recurrence, roles, claims, methods."""
+    from cntbench.comparison.command import open_comparison
+    from cntbench.figures import comparison as draw_comparison
     from cntbench.figures import save
     from cntbench.figures._results import MissingGroupError
     from cntbench.figures._style import FORMATS
-    from cntbench.storage import open_results, readable_folder
+    from cntbench.storage import make_folder, open_results
 
     kinds = _chosen("format", formats, FORMATS)
-    drawings = _drawings(task, ablation, checkpoint, names_in(checkpoints), names_in(metrics))
     tree = open_results(results)
-    beside = None if comparison is None else _opened(comparison)
-    made, left_out = [], []
-    for name in _chosen("picture", only, tuple(drawings)):
-        subject = beside if name == "comparison" and beside is not None else tree
+    beside = tree if comparison is None else open_comparison(comparison)
+    pictures = _pictures(tree, task, ablation, checkpoint, names_in(checkpoints), names_in(metrics))
+    pictures["comparison"] = lambda: draw_comparison(beside)
+    made, lines = [], []
+    for name in _chosen("picture", only, tuple(pictures)):
         try:
-            figure = drawings[name](subject)
+            figure = pictures[name]()
         except MissingGroupError as missing:
-            left_out.append(f"{name} is left out. {missing}".replace("RESULTS", str(results)))
+            lines.append(f"No {name}: {missing}".replace("RESULTS", str(results)))
             continue
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
         for kind in kinds:
             save(figure, output / f"{name}.{kind}")
         made.append(name)
-    out.print(
-        f"Drawn into {escape(str(output))}: {', '.join(made) or 'nothing'} ({', '.join(kinds)}).",
-        highlight=False,
-    )
-    for line in left_out:
+    lines.insert(0, f"Drawn into {output} as {', '.join(kinds)}: {', '.join(made) or 'nothing'}.")
+    for line in lines:
         out.print(escape(line), highlight=False)
+
+
+def _pictures(
+    tree: xr.DataTree,
+    task: str | None,
+    ablation: str | None,
+    checkpoint: str | None,
+    checkpoints: tuple[str, ...] | None,
+    metrics: tuple[str, ...] | None,
+) -> dict[str, Callable[[], Figure]]:
+    """Return what draws each picture of a result."""
+    from cntbench import figures as draw
+    from cntbench.views.readouts import task_of_interest
+
+    root = tree.to_dataset(inherit=False)
+    cell: Any = {
+        "task": task or task_of_interest(root),
+        "ablation": ablation or str(root["ablation"].values[0]),
+    }
+    return {
+        "film": lambda: draw.film(tree, checkpoints=checkpoints, **cell),
+        "heatmap": lambda: draw.heatmap(tree, checkpoint=checkpoint, **cell),
+        "readouts": lambda: draw.readouts(tree, **cell),
+        "metrics": lambda: draw.metrics(tree, metrics, **cell),
+        "recurrence": lambda: draw.recurrence(tree, **cell),
+        "bump": lambda: draw.bump(tree, **cell),
+        "claims": lambda: draw.claims(tree, task=task),
+        "agreement": lambda: draw.agreement(tree, task=cell["task"]),
+    }
+
+
+def _chosen(kind: str, names: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names that the user has chosen, or all; an unknown one is an error."""
+    chosen = known if names is None else names_in(names) or ()
+    for name in chosen:
+        if name not in known:
+            raise unknown(kind, name, known)
+    if not chosen:
+        raise CntbenchError(f"no {kind} is named", hint=f"Allowed: {', '.join(known)}.")
+    return tuple(dict.fromkeys(chosen))

@@ -122,6 +122,24 @@ def content_checksum(tree: xr.DataTree) -> str:
     return digest.hexdigest()
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot be made a folder: {error.strerror}",
+            where=str(path),
+            hint="Choose another output folder.",
+        ) from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small text file atomically."""
 

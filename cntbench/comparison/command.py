@@ -13,9 +13,9 @@ from cntbench.comparison.diagnostics import diagnostics
 from cntbench.comparison.files import compare_files, refuse_beside_results
 from cntbench.comparison.planted import measure_planted
 from cntbench.comparison.recovery import recovery
-from cntbench.comparison.table import comparison
+from cntbench.comparison.table import TITLE, comparison
 from cntbench.comparison.trained import measure_trained
-from cntbench.errors import unknown
+from cntbench.errors import StorageError, unknown
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.trajectory import Progress
 from cntbench.plan import make_plan
@@ -23,6 +23,8 @@ from cntbench.storage import write_atomically
 
 #: The study that says what is compared unless the user does.
 STUDY = "compare"
+#: What makes the file of a comparison.
+_MAKE = "Make one: cntbench compare -o FILE."
 
 
 def compare(
@@ -139,6 +141,29 @@ def write_comparison(dataset: xr.Dataset, path: Path) -> None:
         If the file cannot be written.
     """
     write_atomically(path, lambda unfinished: _write(dataset, unfinished))
+
+
+def open_comparison(path: Path) -> xr.Dataset:
+    """Read what `write_comparison` has written into memory.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, damaged, or holds something else.
+    """
+    where = str(path)
+    if not path.is_file():
+        raise StorageError("no such file", where=where, hint=_MAKE)
+    try:
+        with xr.open_dataset(path, engine="netcdf4") as opened:
+            dataset = opened.load()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise StorageError(
+            f"is truncated, damaged or not a netCDF file: {error}", where=where, hint=_MAKE
+        ) from None
+    if dataset.attrs.get("title") != TITLE:
+        raise StorageError("is no comparison of ablation methods", where=where, hint=_MAKE)
+    return dataset
 
 
 def _write(dataset: xr.Dataset, path: Path) -> None:

@@ -10,6 +10,8 @@ from cntbench.comparison.intervals import block_interval
 
 #: Costs are given relative to this ablation's, where it is among those compared.
 YARDSTICK = "zero"
+#: By which a comparison is known.
+TITLE = "Ablation methods compared"
 
 #: What stands for an ablation that a part does not know, where it is not NaN.
 _FILL = {"what": "", "seeds": 0}
@@ -54,7 +56,7 @@ def comparison(
     ]
     dataset = xr.merge(aligned, join="exact", compat="equals", combine_attrs="drop_conflicts")
     dataset.attrs = {
-        "title": "Ablation methods compared",
+        "title": TITLE,
         "yardstick": YARDSTICK,
         "bootstrap_seed": seed,
     }

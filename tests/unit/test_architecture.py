@@ -44,7 +44,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("report",),
     ("launch",),
     ("api",),
-    ("options", "study_commands", "figure_commands"),
+    ("options", "study_commands", "report_commands", "figure_commands"),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

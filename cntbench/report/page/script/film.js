@@ -1,0 +1,265 @@
+// The component graph at one moment, and the same as a matrix.
+
+const BINS = 10;
+const WIDEST = 7;
+const CURVE = 24; // Pieces of a curve.
+
+// What is drawn of a moment: the strongest edges, weakest first, so that strong ones lie on top.
+function edgesAt(page, count) {
+  const { task, ablation, checkpoint } = page.state;
+  const n = page.labels.component.length;
+  const codes = page.get("edge", task, ablation);
+  const found = [];
+  codes.forEach((code, edge) => {
+    const weight = page.get("weight", task, ablation, edge)[checkpoint];
+    if (Number.isFinite(weight)) {
+      const error = page.get("error", task, ablation, edge)[checkpoint];
+      found.push({ source: Math.floor(code / n), target: code % n, weight, error });
+    }
+  });
+  found.sort((one, other) => other.weight - one.weight);
+  return found.slice(0, count).reverse();
+}
+
+// The largest influence of a cell: the end of its colour scale.
+function largest(page) {
+  const { task, ablation } = page.state;
+  const key = `${task} ${ablation}`;
+  page.largest ??= {};
+  page.largest[key] ??= page.get("weight", task, ablation)
+    .reduce((most, value) => (value > most ? value : most), 0) || 1;
+  return page.largest[key];
+}
+
+function describeEdge(page, edge) {
+  const [source, target] = [edge.source, edge.target].map((i) => page.labels.component[i]);
+  return `${plain(source)} → ${plain(target)} ${withError(edge.weight, edge.error)}`;
+}
+
+function places(page, narrow) {
+  const { depth, height } = page.labels;
+  return narrow
+    ? depth.map((d, i) => ({ x: -height[i], y: -d * 2 }))
+    : depth.map((d, i) => ({ x: d * 3, y: height[i] }));
+}
+
+// A curve that leaves and arrives along the flow; longer ones bow out around what lies between.
+function curve(from, to, narrow, columns) {
+  const bow = 0.32 * Math.max(0, columns - 1) * (
+    (narrow ? from.x + to.x : from.y + to.y) < 0 ? -1 : 1);
+  const points = [];
+  for (let i = 0; i <= CURVE; i++) {
+    const t = i / CURVE;
+    const [a, b, c, d] = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t ** 3];
+    const along = (p, q) => a * p + b * (p + 0.45 * (q - p)) + c * (q - 0.45 * (q - p)) + d * q;
+    const across = (p, q) => a * p + b * (p + bow) + c * (q + bow) + d * q;
+    points.push(narrow
+      ? { x: across(from.x, to.x), y: along(from.y, to.y) }
+      : { x: along(from.x, to.x), y: across(from.y, to.y) });
+  }
+  return points;
+}
+
+function edgeTraces(page, edges, at, narrow) {
+  const most = largest(page);
+  const bins = Array.from({ length: BINS }, () => ({ x: [], y: [] }));
+  const spots = { x: [], y: [], text: [] };
+  for (const edge of edges) {
+    const columns = Math.round(page.labels.depth[edge.target] - page.labels.depth[edge.source]);
+    const points = curve(at[edge.source], at[edge.target], narrow, columns);
+    const bin = bins[Math.min(BINS - 1, Math.floor((edge.weight / most) * BINS))];
+    for (const point of points) {
+      bin.x.push(point.x);
+      bin.y.push(point.y);
+    }
+    bin.x.push(null);
+    bin.y.push(null);
+    for (const i of [0.3, 0.5, 0.7].map((t) => Math.round(t * CURVE))) {
+      spots.x.push(points[i].x);
+      spots.y.push(points[i].y);
+      spots.text.push(describeEdge(page, edge));
+    }
+  }
+  const lines = bins.map((bin, i) => ({
+    ...bin, mode: "lines", hoverinfo: "skip", type: "scatter",
+    line: {
+      color: look.colour((i + 0.5) / BINS),
+      width: (narrow ? 0.7 : 1) * (0.6 + (WIDEST - 0.6) * (i / (BINS - 1))),
+    },
+    opacity: 0.35 + 0.6 * Math.sqrt(i / (BINS - 1)),
+  }));
+  const hover = {
+    ...spots, mode: "markers", type: "scatter", hovertemplate: "%{text}<extra></extra>",
+    marker: { size: 13, opacity: 0 },
+  };
+  return [...lines, hover];
+}
+
+function describeComponent(page, i) {
+  const { task, ablation, checkpoint } = page.state;
+  const at = (name) => (name in page.labels.dims ? page.get(name, task, ablation, i)[checkpoint] : NaN);
+  const score = (name) => page.get(name, task, i)[checkpoint];
+  const lines = [`<b>${plain(page.labels.component[i])}</b>`];
+  for (const [role, does] of [["spreader", "sends"], ["gatherer", "receives"]]) {
+    if (!Number.isFinite(at(role))) continue;
+    const of = page.labels.roles ? " × its layers' share" : " per edge";
+    const rank = at(`${role}_rank`);
+    const place = Number.isFinite(rank) ? `, rank ${number(rank)}` : "";
+    lines.push(`${does} ${withError(at(role), at(`${role}_error`))}${of}${place}`);
+  }
+  if (Number.isFinite(at("effect"))) {
+    lines.push(`ablated: logit difference ${withError(at("effect"), at("effect_error"))}`);
+  }
+  if (Number.isFinite(score("previous_token"))) {
+    lines.push(`attends: previous token ${number(score("previous_token"))}, `
+      + `prefix ${number(score("prefix_matching"))}`);
+  }
+  return lines.join("<br>");
+}
+
+function nodeTraces(page, at, narrow) {
+  const { task, ablation, checkpoint } = page.state;
+  const { component } = page.labels;
+  const many = component.length > 60;
+  const strength = (role) => component.map((_, i) => page.get(role, task, ablation, i)[checkpoint]);
+  const most = (values) => Math.max(...values.filter(Number.isFinite), 1e-12);
+  const unit = many ? 9 : narrow ? 20 : 26;
+  const [sent, received] = ["spreader", "gatherer"].map(strength);
+  const size = (values) => values.map((value) => (
+    Number.isFinite(value) ? 5 + unit * Math.sqrt(value / most(values)) : 0));
+  const x = at.map((place) => place.x);
+  const y = at.map((place) => place.y);
+  const paper = look.css("--paper");
+  const common = { x, y, type: "scatter", hoverinfo: "skip" };
+  return [
+    { ...common, mode: "markers", marker: { size: 8, color: look.css("--soft"), line: { width: 2, color: paper } } },
+    { ...common, mode: "markers", marker: { size: size(sent), color: look.css("--disc"), opacity: 1, line: { width: 1.5, color: paper } } },
+    { ...common, mode: "markers", marker: { size: size(received), symbol: "circle-open", opacity: 1, color: look.css("--ring"), line: { width: narrow ? 2.5 : 3.2 } } },
+    {
+      ...common, mode: many ? "markers" : "markers+text", hoverinfo: undefined,
+      text: component.map((name, i) => plain(narrow ? name.replace(/^L\d+\./, "") : name)), textposition: "bottom center",
+      textfont: {
+        size: narrow ? 11 : 12.5, color: look.css("--ink"), shadow: `0 0 3px ${paper}, 0 0 3px ${paper}, 0 0 2px ${paper}`,
+      },
+      customdata: component.map((_, i) => describeComponent(page, i)),
+      hovertemplate: "%{customdata}<extra></extra>",
+      marker: { size: unit + 8, opacity: 0 },
+    },
+  ];
+}
+
+function drawFilm(page) {
+  const narrow = widthOf("film") < 620;
+  const at = places(page, narrow);
+  const edges = edgesAt(page, page.state.drawn);
+  const most = largest(page);
+  const depths = [...new Set(page.labels.layer)];
+  const spread = (key) => {
+    const values = at.map((place) => place[key]);
+    return [Math.min(...values), Math.max(...values)];
+  };
+  const [xs, ys] = [spread("x"), spread("y")];
+  const scale = {
+    x: [null], y: [null], type: "scatter", mode: "markers", hoverinfo: "skip",
+    marker: {
+      color: [0], cmin: 0, cmax: most, colorscale: look.scale, showscale: true,
+      colorbar: {
+        title: { text: "influence", side: "top" }, orientation: "h", thickness: 10, len: narrow ? 0.8 : 0.4,
+        x: narrow ? 0.5 : 1, xanchor: narrow ? "center" : "right", y: 1, yanchor: "bottom", ypad: 12,
+        outlinewidth: 0, nticks: 5,
+      },
+    },
+  };
+  const layers = depths.map((layer) => {
+    const members = at.filter((_, i) => page.labels.layer[i] === layer);
+    return narrow
+      ? { x: xs[0] - 0.62, y: members[0].y, text: `layer ${layer}`, xanchor: "center", textangle: -90 }
+      : { x: members[0].x, y: ys[1] + 0.62, text: `layer ${layer}`, xanchor: "center" };
+  }).map((one) => ({ ...one, showarrow: false, font: { color: look.css("--soft"), size: 12 } }));
+  const rows = narrow ? depths.length * 150 : Math.max(...page.labels.height) * 2 * 104;
+  const lost = edges.length ? [] : [{
+    text: lostWords(page), xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false,
+    font: { size: 15, color: look.css("--mark") }, bgcolor: look.css("--paper"),
+  }];
+  setTable("film", () => tableOfEdges(page));
+  return show("film", [...edgeTraces(page, edges, at, narrow), ...nodeTraces(page, at, narrow), scale],
+    look.layout({
+      height: Math.min(Math.max(rows + 130, 380), 1000),
+      margin: { l: 10, r: 10, t: 62, b: 12 },
+      annotations: [...(depths.length > 16 ? [] : layers), ...lost],
+      xaxis: look.axis({ visible: false, range: [xs[0] - (narrow ? 0.8 : 0.5), xs[1] + 0.5] }),
+      yaxis: look.axis({ visible: false, range: [ys[0] - (narrow ? 0.75 : 0.6), ys[1] + (narrow ? 0.5 : 0.85)] }),
+    }));
+}
+
+function lostWords(page) {
+  const { task, ablation, checkpoint } = page.state;
+  const status = page.labels.status[task][ablation][checkpoint];
+  return status === "ok" ? "No influence at this checkpoint" : `This checkpoint is ${status}`;
+}
+
+function tableOfEdges(page, count = page.state.drawn) {
+  return {
+    caption: `Influence ± standard error, ${momentWords(page)}, strongest first`,
+    head: ["Source", "Target", "Influence"],
+    rows: edgesAt(page, count).reverse().map((edge) => [
+      page.labels.component[edge.source], page.labels.component[edge.target],
+      withError(edge.weight, edge.error),
+    ]),
+  };
+}
+
+// The foremost edges beside the matrix, as a list that follows the moment.
+function tellStrongest(page, edges) {
+  const list = document.getElementById("strongest");
+  const items = edges.slice(-10).reverse().map((edge) => {
+    const item = document.createElement("li");
+    const [source, target] = [edge.source, edge.target].map((i) => page.labels.component[i]);
+    const value = document.createElement("b");
+    value.textContent = withError(edge.weight, edge.error);
+    item.append(`${source} → ${target} `, value);
+    return item;
+  });
+  list.replaceChildren(...items);
+}
+
+function drawHeatmap(page) {
+  const { component } = page.labels;
+  const n = component.length;
+  const codes = Array.from(page.get("edge", page.state.task, page.state.ablation));
+  const rows = [...new Set(codes.map((code) => Math.floor(code / n)))].sort((a, b) => a - b);
+  const columns = [...new Set(codes.map((code) => code % n))].sort((a, b) => a - b);
+  const empty = (value) => rows.map(() => new Array(columns.length).fill(value));
+  const [z, text] = [empty(null), empty("")];
+  const edges = edgesAt(page, Infinity);
+  for (const edge of edges) {
+    const [row, column] = [rows.indexOf(edge.source), columns.indexOf(edge.target)];
+    z[row][column] = edge.weight;
+    text[row][column] = describeEdge(page, edge);
+  }
+  const width = Math.min(widthOf("heatmap"), 680);
+  const narrow = width < 480;
+  const sparse = n > 40;
+  const ticks = (members) => ({
+    tickvals: members.map((_, i) => i).filter((i) => !sparse || i % Math.ceil(members.length / 12) === 0),
+    ticktext: members.map((i) => plain(component[i])).filter((_, i) => !sparse || i % Math.ceil(members.length / 12) === 0),
+  });
+  const word = (of) => ({ showarrow: false, font: { color: look.css("--soft"), size: 12 }, xref: "paper", yref: "paper", ...of });
+  setTable("heatmap", () => tableOfEdges(page, Infinity));
+  tellStrongest(page, edges);
+  return Plotly.react("heatmap", [{
+    type: "heatmap", z, text, hovertemplate: "%{text}<extra></extra>", hoverongaps: false,
+    zmin: 0, zmax: largest(page), colorscale: look.scale, xgap: sparse ? 0 : 1, ygap: sparse ? 0 : 1,
+    showscale: !narrow, // The film above has the same scale.
+    colorbar: { title: { text: "influence" }, thickness: 10, outlinewidth: 0, len: 0.9, nticks: 5, xpad: 8 },
+  }], look.layout({
+    width, height: (width - (narrow ? 80 : 150)) * Math.min(1, rows.length / columns.length) + 94,
+    margin: { l: 72, r: narrow ? 8 : 80, t: 84, b: 10 },
+    annotations: [
+      word({ text: "target", x: 0.5, y: 1, yshift: 68, yanchor: "middle" }),
+      word({ text: "source", x: 0, y: 0.5, xshift: -64, textangle: -90, xanchor: "center" }),
+    ],
+    xaxis: look.axis({ side: "top", tickangle: -90, showgrid: false, ...ticks(columns) }),
+    yaxis: look.axis({ autorange: "reversed", showgrid: false, ...ticks(rows) }),
+  }), CONFIG);
+}

@@ -1,0 +1,82 @@
+"""Which ablation method to trust: what planted circuits and agreement say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cntbench.report.page.answer import Answer
+from cntbench.report.page.wording import few, listed, number
+from cntbench.views.comparison import Agreement, Method, Methods
+from cntbench.views.missing import Missing
+
+
+def trust(task: str, agreed: Agreement, methods: Methods | Missing) -> Answer:
+    """Return what is known of the result's ablations."""
+    asked, section = "Which ablation method should I trust?", ("comparison", "Ablation methods")
+    agreeing = _agreeing(agreed, task)
+    if isinstance(methods, Missing):
+        said = "This result does not say: how well methods find known edges was not measured."
+        return Answer(asked, section, said, (*agreeing, f"It is made by: {methods.command}"))
+    known = [one for one in methods.method if one.ablation in agreed.ablation]
+    diagnosed = [one for one in known if one.passed or one.failed]
+    if not diagnosed:
+        said = "The comparison has no tests of the methods of this result."
+        return Answer(asked, section, said, (*_recovered(known, methods), *agreeing))
+    fewest = min(len(one.failed) for one in diagnosed)
+    best = [one.ablation for one in diagnosed if len(one.failed) == fewest]
+    total = len(diagnosed[0].passed) + len(diagnosed[0].failed)
+    failures = "; ".join(f"{one.ablation}: {listed(one.failed) or 'none'}" for one in diagnosed)
+    return Answer(
+        asked,
+        section,
+        f"Of this result's methods, {listed(best)} {'fails' if len(best) == 1 else 'fail'} "
+        f"fewest of the circuits that are made to test them, {fewest} of {total}.",
+        (),
+        (f"Failed are, by {failures}.", *_recovered(known, methods), *agreeing),
+    )
+
+
+def _recovered(known: Sequence[Method], methods: Methods) -> list[str]:
+    """Say how well methods recover planted edges, and which of all does so best."""
+    said = []
+    explained = " (AUROC in the realistic setting, 0.5 is chance)"
+    for truth in ("direct", "total"):
+        scores = {one.ablation: one.recovery.get(("realistic", truth)) for one in methods.method}
+        found = {name: pair[0] for name, pair in scores.items() if pair}
+        words = listed(
+            f"{number(found[one.ablation])} by {one.ablation}"
+            for one in known
+            if one.ablation in found
+        )
+        if not words:
+            continue
+        best = max(found.values())
+        names = [name for name, value in found.items() if number(value) == number(best)]
+        said.append(
+            f"{truth.capitalize()} edges of planted circuits are told from others with {words}"
+            f"{explained}; best of all {len(found)} compared, with {number(best)}: {few(names)}."
+        )
+        explained = ""
+    return said
+
+
+def _agreeing(found: Agreement, task: str) -> list[str]:
+    if len(found.ablation) < 2:
+        return []
+    at = found.task.index(task)
+    pairs = [
+        (found.mean[at, i, j], f"{found.ablation[i]} and {found.ablation[j]}")
+        for i in range(len(found.ablation))
+        for j in range(i)
+        if not np.isnan(found.mean[at, i, j])
+    ]
+    if not pairs:
+        return []
+    pairs.sort(reverse=True)
+    most, least = pairs[0], pairs[-1]
+    said = f"On {task} the order of edges agrees most between {most[1]} (ρ = {number(most[0])})"
+    if len(pairs) > 1:
+        said += f", least between {least[1]} ({number(least[0])})"
+    return [said + "."]
