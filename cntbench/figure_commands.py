@@ -70,18 +70,17 @@ def figures(
     beside = tree if comparison is None else open_comparison(comparison)
     pictures = _pictures(tree, task, ablation, checkpoint, names_in(checkpoints), names_in(metrics))
     pictures["comparison"] = lambda: draw_comparison(beside)
-    made, lines = [], []
+    drawn, lines = {}, []
     for name in _chosen("picture", only, tuple(pictures)):
         try:
-            figure = pictures[name]()
+            drawn[name] = pictures[name]()
         except MissingGroupError as missing:
             lines.append(f"No {name}: {missing}".replace("RESULTS", str(results)))
-            continue
-        make_folder(output)
+    make_folder(output)
+    for name, figure in drawn.items():
         for kind in kinds:
             save(figure, output / f"{name}.{kind}")
-        made.append(name)
-    lines.insert(0, f"Drawn into {output} as {', '.join(kinds)}: {', '.join(made) or 'nothing'}.")
+    lines.insert(0, f"Drawn into {output} as {', '.join(kinds)}: {', '.join(drawn) or 'nothing'}.")
     for line in lines:
         out.print(escape(line), highlight=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from cntbench.figures._results import there
 from cntbench.figures._style import BAND, COLOURS, DOUBLE, GREY, INK, blank, styled
-from cntbench.views.comparison import Method, methods
+from cntbench.views.comparison import Methods, methods
+from cntbench.views.missing import Missing
 
 #: By truth: colour and marker.
 _TRUTHS = {"direct": (COLOURS[0], "o"), "total": (COLOURS[1], "s")}
@@ -30,77 +31,94 @@ def comparison(results: xr.Dataset | xr.DataTree) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        A row for each method. Recovery of the edges of realistic planted circuits, as average
-        precision, by direct and by total truth; special circuits that it judges rightly;
-        reliability by halves of the prompts with its 95 % interval; time relative to the yardstick.
-        What was not measured has no marker.
+        A row for each method, and a panel for whatever was measured: recovery of the edges of
+        realistic planted circuits, as average precision, by direct and by total truth; special
+        circuits that it judges rightly; reliability by halves of the prompts with its 95 %
+        interval; time relative to the yardstick.
 
     Raises
     ------
-    CntbenchError
-        If the result has no comparison.
+    MissingGroupError
+        If the result has no comparison, or one that has measured none of these.
     """
     if isinstance(results, xr.DataTree):
         found = there(methods(results))
     else:
         found = there(methods(xr.DataTree(), results))
-    rows = found.method
-    figure = blank(DOUBLE, 0.8 + 0.16 * len(rows))
-    panels = figure.subplots(1, 4, sharey=True, width_ratios=(3, 1.6, 2, 2))
-    for row in range(1, len(rows), 2):
-        for ax in panels:
+    drawn = [panel for panel in _PANELS if panel[3](found)]
+    if not drawn:
+        there(Missing("The comparison says nothing of recovery or cost.", "cntbench compare -o"))
+    rows = len(found.method)
+    figure = blank(DOUBLE, 0.8 + 0.16 * rows)
+    widths = [width for _, width, _, _ in drawn]
+    panels = figure.subplots(1, len(drawn), sharey=True, width_ratios=widths, squeeze=False)[0]
+    for ax, (title, _, draw, _) in zip(panels, drawn, strict=True):
+        for row in range(1, rows, 2):
             ax.axhspan(row - 0.5, row + 0.5, color=BAND, linewidth=0, zorder=-1)
-    _recovery(panels[0], rows)
-    panels[0].set_xlabel(f"average precision, mean of {len(found.circuits)} circuits")
-    titles = ("recovery of planted edges", "special circuits", "reliability", "cost")
-    for ax, title in zip(panels, titles, strict=True):
+        draw(ax, found)
         ax.set_title(title)
         ax.tick_params(axis="y", length=0)
-    _special(panels[1], rows)
-    panels[1].set_xlabel("passed of those tried")
-    y = np.arange(len(rows))
-    mean, low, high = np.array([row.split_half for row in rows]).T
-    panels[2].hlines(y, low, high, color=COLOURS[0], linewidth=0.9)
-    panels[2].plot(mean, y, "o", color=COLOURS[0], markersize=3, label="split_half")
-    panels[2].set_xlabel("split-half, 95 % interval")
-    panels[3].plot(
-        [row.relative_seconds for row in rows], y, "o", color=COLOURS[0], markersize=3, label="cost"
-    )
-    panels[3].axvline(1, color=GREY, linewidth=0.5, zorder=0)
-    panels[3].set_xscale("log")
-    panels[3].set_xlabel(f"time relative to {found.yardstick or 'the yardstick'}")
-    panels[3].xaxis.set_major_formatter("{x:g}")
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, handletextpad=0.1
-    )
-    panels[0].set_yticks(y, [row.ablation for row in rows])
-    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    entries = panels[0].get_legend_handles_labels()
+    if drawn[0] is _PANELS[0]:
+        figure.legend(*entries, loc="outside lower left", ncols=2, handletextpad=0.1)
+    panels[0].set_yticks(range(rows), [method.ablation for method in found.method])
+    panels[0].set_ylim(rows - 0.5, -0.5)
     return figure
 
 
-def _recovery(ax: Axes, rows: Sequence[Method]) -> None:
+def _recovery(ax: Axes, found: Methods) -> None:
     for truth, (hue, marker) in _TRUTHS.items():
-        values = [row.recovery.get(("realistic", truth), (np.nan, np.nan))[1] for row in rows]
-        ax.plot(
-            values,
-            np.arange(len(rows)),
-            marker,
-            color=hue,
-            markersize=3,
-            label=f"truth: {truth} effects",
-        )
+        values = [
+            method.recovery.get(("realistic", truth), (np.nan, np.nan))[1]
+            for method in found.method
+        ]
+        name = f"truth: {truth} effects"
+        ax.plot(values, np.arange(len(values)), marker, color=hue, markersize=3, label=name)
     ax.set_xlim(right=1.01)
+    ax.set_xlabel(f"average precision, mean of {len(found.circuits)} circuits")
 
 
-def _special(ax: Axes, rows: Sequence[Method]) -> None:
-    for y, row in enumerate(rows):
-        tried = len(row.passed) + len(row.failed)
+def _special(ax: Axes, found: Methods) -> None:
+    for y, method in enumerate(found.method):
+        passed, tried = len(method.passed), len(method.passed) + len(method.failed)
+        text, hue = "not tried", INK
         if tried:
-            ax.barh(y, len(row.passed), height=0.55, color=COLOURS[2], linewidth=0)
-            ax.barh(y, len(row.failed), 0.55, len(row.passed), color="#dddddd", linewidth=0)
-            ax.text(
-                0.2, y, f"{len(row.passed)} of {tried}", va="center", fontsize=5.5, color="white"
-            )
-        else:
-            ax.text(0.2, y, "not tried", va="center", fontsize=5.5, color=INK)
+            ax.barh(y, passed, height=0.55, color=COLOURS[2], linewidth=0)
+            ax.barh(y, tried - passed, 0.55, passed, color="#dddddd", linewidth=0)
+            text, hue = f"{passed} of {tried}", "white" if 2 * passed > tried else INK
+        ax.text(0.2, y, text, va="center", fontsize=5.5, color=hue)
     ax.locator_params(axis="x", integer=True)
+    ax.set_xlabel("passed of those tried")
+
+
+def _reliability(ax: Axes, found: Methods) -> None:
+    y = np.arange(len(found.method))
+    mean, low, high = np.array([method.split_half for method in found.method]).T
+    ax.hlines(y, low, high, color=COLOURS[0], linewidth=0.9)
+    ax.plot(mean, y, "o", color=COLOURS[0], markersize=3, label="split_half")
+    ax.set_xlabel("split-half, 95 % interval")
+
+
+def _cost(ax: Axes, found: Methods) -> None:
+    seconds = [method.relative_seconds for method in found.method]
+    ax.plot(seconds, np.arange(len(seconds)), "o", color=COLOURS[0], markersize=3, label="cost")
+    ax.axvline(1, color=GREY, linewidth=0.5, zorder=0)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set_xlabel(f"time relative to {found.yardstick}")
+
+
+#: Title, relative width, what draws it, and whether there is anything to draw.
+_PANELS: tuple[
+    tuple[str, float, Callable[[Axes, Methods], None], Callable[[Methods], bool]], ...
+] = (
+    ("recovery of planted edges", 3, _recovery, lambda f: any(m.recovery for m in f.method)),
+    ("special circuits", 1.6, _special, lambda f: any(m.passed or m.failed for m in f.method)),
+    (
+        "reliability",
+        2,
+        _reliability,
+        lambda f: bool(np.isfinite([m.split_half[0] for m in f.method]).any()),
+    ),
+    ("cost", 2, _cost, lambda f: bool(np.isfinite([m.relative_seconds for m in f.method]).any())),
+)

@@ -24,6 +24,8 @@ from cntbench.views.film import film as view
 DRAWN = 150
 #: Panels in a row, and panels unless checkpoints are named.
 _ROW, _PANELS = 4, 8
+#: Components whose names are drawn at most, and layers.
+_NAMED, _LAYERS = 40, 8
 #: Points along an edge.
 _POINTS = 24
 _SENT, _RECEIVED = COLOURS[0], COLOURS[1]
@@ -111,11 +113,18 @@ def _along(graph: Film) -> list[int]:
     return measured[np.unique(nearest)].tolist()
 
 
+def _room(graph: Film) -> float:
+    """Return how much smaller than usual everything has to be for the graph to fit."""
+    places = graph.layout
+    crowd = max(float(np.ptp(places.height)) + 1, len(np.unique(places.depth)))
+    return min(1.0, 5 / crowd)
+
+
 def _sizes(graph: Film, shown: Sequence[int]) -> float:
     """Return the area of a component of mean influence 1 [square points]."""
     numbers = np.concatenate([graph.sent[shown].ravel(), graph.received[shown].ravel()])
     largest = float(np.nanmax(numbers, initial=0.0))
-    return 130 / largest if largest > 0 else 1.0
+    return 130 * _room(graph) ** 2 / largest if largest > 0 else 1.0
 
 
 def _draw(ax: Axes, graph: Film, at: int, scale: Normalize, size: float, *, named: bool) -> None:
@@ -130,7 +139,7 @@ def _draw(ax: Axes, graph: Film, at: int, scale: Normalize, size: float, *, name
         array=weights,
         cmap=mpl.colormaps[SCALE],
         norm=scale,
-        linewidths=0.15 + 2.6 * np.asarray(share),
+        linewidths=0.15 + 2.6 * _room(graph) * np.asarray(share),
         alpha=np.clip(0.15 + np.asarray(share), 0, 1),
         capstyle="round",
         zorder=1,
@@ -138,6 +147,7 @@ def _draw(ax: Axes, graph: Film, at: int, scale: Normalize, size: float, *, name
     )
     ax.add_collection(edges)
     heads = np.array([kind == "head" for kind in places.kind])
+    dot = 3 if len(heads) <= _NAMED else 0.5
     for shape, members in (("o", heads), ("s", ~heads)):
         for side, values, hue in (
             ("left", graph.received[at], _RECEIVED),
@@ -155,20 +165,22 @@ def _draw(ax: Axes, graph: Film, at: int, scale: Normalize, size: float, *, name
             )
             half.set_label(f"{side} {shape}")
         ax.scatter(
-            depth[members], height[members], s=3, marker=shape, color=INK, linewidths=0, zorder=4
+            depth[members], height[members], s=dot, marker=shape, color=INK, linewidths=0, zorder=4
         )
-    if named:
+    if named and len(heads) <= _NAMED:
         for name, x, y in zip(places.component, depth, height, strict=True):
             ax.annotate(
-                name.split(".")[1], (x, y), (0, 6), textcoords="offset points", ha="center",
+                name.split(".")[1], (x, y), (0, 7), textcoords="offset points", ha="center",
                 fontsize=5, color=INK, zorder=5,
             )  # fmt: skip
     layers = np.unique(places.layer)
+    layers = layers[:: -(-len(layers) // _LAYERS)]
     ax.set_xticks(layers, [f"L{layer}" for layer in layers], fontsize=6)
     ax.tick_params(length=0)
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
-    ax.margins(0.1, 0.12)
+    ax.margins(x=0.1)
+    ax.set_ylim(height.min() - 0.9, height.max() + 0.9)
     ax.set_title(f"step {graph.step[at]:,}")
     if graph.status[at] not in ("ok", "duplicate"):
         ax.text(0.5, 0.5, graph.status[at], transform=ax.transAxes, ha="center", color=GREY)
@@ -182,7 +194,7 @@ def _curve(x0: float, y0: float, x1: float, y1: float) -> NDArray[np.float64]:
     """Return an edge's points: level at both ends, past the components between them."""
     along = np.linspace(0, 1, _POINTS)
     rise = along**2 * (3 - 2 * along)
-    bend = 0.28 * max(x1 - x0 - 1, 0) * (1 if y0 + y1 >= 0 else -1)
+    bend = 0.28 * min(max(x1 - x0 - 1, 0), 3) * (1 if y0 + y1 >= 0 else -1)
     points = [x0 + (x1 - x0) * along, y0 + (y1 - y0) * rise + bend * np.sin(np.pi * along)]
     return np.stack(points, axis=1)
 

@@ -82,6 +82,6 @@ def _name(ax: Axes, names: tuple[str, ...], layers: list[int]) -> None:
     ax.set_yticks(places, labels, fontsize=size)
     ax.tick_params(length=0)
     for start in starts[1:]:
-        ax.axhline(start - 0.5, color="white", linewidth=0.8)
-        ax.axvline(start - 0.5, color="white", linewidth=0.8)
+        ax.axhline(start - 0.5, color="white", linewidth=0.8 if len(names) <= _NAMED else 0.3)
+        ax.axvline(start - 0.5, color="white", linewidth=0.8 if len(names) <= _NAMED else 0.3)
     ax.spines[:].set(visible=True, color=INK)
