@@ -14,6 +14,8 @@ from cntbench.figures._style import BAND, COLOURS, DOUBLE, GREY, INK, blank, sty
 from cntbench.views.comparison import Methods, methods
 from cntbench.views.missing import Missing
 
+#: What makes a comparison and draws it.
+_COMMAND = "cntbench compare -o FILE && cntbench figures RESULTS -o FOLDER --comparison FILE"
 #: By truth: colour and marker.
 _TRUTHS = {"direct": (COLOURS[0], "o"), "total": (COLOURS[1], "s")}
 
@@ -42,12 +44,13 @@ def comparison(results: xr.Dataset | xr.DataTree) -> Figure:
         If the result has no comparison, or one that has measured none of these.
     """
     if isinstance(results, xr.DataTree):
-        found = there(methods(results))
-    else:
-        found = there(methods(xr.DataTree(), results))
+        if "comparison" not in results.children:
+            there(Missing("The result has no group 'comparison'.", _COMMAND))
+        results = results.children["comparison"].to_dataset(inherit=True)
+    found = there(methods(xr.DataTree(), results))
     drawn = [panel for panel in _PANELS if panel[3](found)]
     if not drawn:
-        there(Missing("The comparison says nothing of recovery or cost.", "cntbench compare -o"))
+        there(Missing("The comparison says nothing of recovery or cost.", _COMMAND))
     rows = len(found.method)
     figure = blank(DOUBLE, 0.8 + 0.16 * rows)
     widths = [width for _, width, _, _ in drawn]
@@ -105,6 +108,7 @@ def _cost(ax: Axes, found: Methods) -> None:
     ax.axvline(1, color=GREY, linewidth=0.5, zorder=0)
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("")
     ax.set_xlabel(f"time relative to {found.yardstick}")
 
 

@@ -140,7 +140,7 @@ def _draw(ax: Axes, graph: Film, at: int, scale: Normalize, size: float, *, name
         cmap=mpl.colormaps[SCALE],
         norm=scale,
         linewidths=0.15 + 2.6 * _room(graph) * np.asarray(share),
-        alpha=np.clip(0.15 + np.asarray(share), 0, 1),
+        alpha=np.clip(0.15 + np.asarray(share), 0, 1) if len(chosen) else None,
         capstyle="round",
         zorder=1,
         label="influence",
