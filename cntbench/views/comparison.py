@@ -109,7 +109,7 @@ def agreement(tree: xr.DataTree) -> Agreement:
     film = root.isel(checkpoint=usable(root))["influence"]
     film = film.transpose("task", "ablation", "checkpoint", "source", "target")
     tasks, ablations, checkpoints = film.shape[:3]
-    edges = film.values.reshape(tasks, ablations, checkpoints, -1)
+    edges = film.values.reshape(tasks, ablations, checkpoints, film.shape[3] * film.shape[4])
     found = np.full((3, tasks, ablations, ablations), np.nan)
     found[:, :, np.arange(ablations), np.arange(ablations)] = 1.0
     for task, one, other in np.ndindex(tasks, ablations, ablations):

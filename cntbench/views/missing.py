@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+#: A run that is repeated in its folder measures nothing anew, and derives what is missing.
+_RUN = "cntbench run"
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,26 @@ class Missing:
     what: str
     command: str
 
+    def in_file(self, name: str, history: str) -> Missing:
+        """Return the same with the command as it is for a result.
+
+        Parameters
+        ----------
+        name
+            The result's file.
+        history
+            What it was made by; empty if that is not known.
+        """
+        if self.command == _RUN:
+            return replace(self, command=history or _RUN)
+        return replace(self, command=self.command.replace("RESULTS", name))
+
 
 #: By group, what makes it.
 _COMMANDS = {
-    "metrics": "cntbench run",
-    "nulls": "cntbench run",
-    "roles": "cntbench run",
+    "metrics": _RUN,
+    "nulls": _RUN,
+    "roles": _RUN,
     "phases": "cntbench claims RESULTS",
     "claims": "cntbench claims RESULTS",
     "comparison": "cntbench compare -o FILE && cntbench report RESULTS --comparison FILE",
@@ -33,8 +50,5 @@ _COMMANDS = {
 
 
 def missing(group: str) -> Missing:
-    """Return that a group is missing from a result.
-
-    A run that is repeated in its folder measures nothing anew, and derives what is missing.
-    """
+    """Return that a group is missing from a result."""
     return Missing(f"The result has no group {group!r}.", _COMMANDS[group])

@@ -22,7 +22,8 @@ class Phases:
     count
         Number of phases; 1 if there are no boundaries, 0 if nothing was measured.
     p_value
-        How often trajectories without change points have such phases; NaN if not asked.
+        How often trajectories without change points have such phases; NaN if there are too few
+        checkpoints to ask.
     step, lower, upper
         First step of each phase but the first, and the 95 % interval; dims ``boundary``.
     name

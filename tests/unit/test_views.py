@@ -9,10 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from support.films import random_film
+from support.results import (
+    NAMES,
+    comparison_dataset,
+    film_with_gaps,
+    quiet,
+    whole_result,
+    with_phases,
+)
 
-from cntbench.catalogue import load_catalogue
 from cntbench.derived import derived
-from cntbench.verdicts import verdicts
 from cntbench.views.bump import bump
 from cntbench.views.claims import claims
 from cntbench.views.comparison import agreement, methods
@@ -27,31 +33,17 @@ from cntbench.views.readouts import readouts, steepest_rise, task_of_interest
 from cntbench.views.recurrence import recurrence
 from cntbench.views.steps import step_axis
 
-NAMES = [f"step{step}" for step in (0, 1, 8, 16, 32, 64, 128)]
 TASK, ABLATION = "bigram", "mean"
-
-
-def quiet(*_):
-    """Report nothing."""
 
 
 @pytest.fixture(scope="module")
 def root():
-    dataset = random_film(names=NAMES, tasks=("induction", TASK), ablations=("zero", ABLATION))
-    for name, gap in (("failed", 3), ("duplicate", 5)):
-        dataset["status"][:, :, gap] = name
-        dataset["status_reason"][:, :, gap] = f"it {name}"
-    for name in ("influence", "influence_se", "readout_value", "readout_effect"):
-        dataset[name].loc[{"checkpoint": NAMES[3]}] = np.nan
-    return dataset
+    return film_with_gaps()
 
 
 @pytest.fixture(scope="module")
 def tree(root):
-    groups = derived(root, None, seed=0, draws=3, jobs=1, progress=quiet)
-    some = load_catalogue().some_claims(["three_phases"])
-    groups |= verdicts(root, None, some, seed=0, draws=3, jobs=1, progress=quiet)
-    return xr.DataTree.from_dict({"/": root, **groups})
+    return whole_result(root)
 
 
 @pytest.fixture(scope="module")
@@ -220,13 +212,7 @@ def test_phases_are_those_of_the_group(tree):
 
 
 def test_boundaries_have_their_intervals(tree):
-    changed = tree.copy(deep=True)
-    group = changed["phases"].to_dataset(inherit=False)
-    group["count"][:] = 3
-    for name, values in (("step", (8, 64)), ("lower", (1, 32)), ("upper", (16, 128))):
-        group[f"boundary_{name}"].values[..., :2] = values
-    changed["phases"] = xr.DataTree(group)
-    found = phases(changed, TASK, ABLATION)
+    found = phases(with_phases(tree), TASK, ABLATION)
     assert not isinstance(found, Missing)
     assert (list(found.step), list(found.lower), list(found.upper)) == ([8, 64], [1, 32], [16, 128])
 
@@ -234,7 +220,7 @@ def test_boundaries_have_their_intervals(tree):
 def test_claims_are_all_of_the_group(tree):
     found = claims(tree)
     assert not isinstance(found, Missing)
-    assert len(found) == 4
+    assert len(found) == 8
     assert {one.verdict.word for one in found} == set(tree["claims/verdict"].values.flat)
 
 
@@ -251,30 +237,6 @@ def test_agreement_is_the_mean_rank_correlation_over_usable_checkpoints(root, ba
             rhos.append(spearmanr(*(values[~np.isnan(values)] for values in pair)).statistic)
         assert found.mean[t, 0, 1] == found.mean[t, 1, 0] == pytest.approx(np.mean(rhos))
         assert found.low[t, 0, 1] <= found.mean[t, 0, 1] <= found.high[t, 0, 1]
-
-
-def comparison_dataset():
-    dims = ("circuit", "difficulty", "truth", "ablation")
-    rng = np.random.default_rng(0)
-    return xr.Dataset(
-        {
-            "auroc": (dims, rng.random((3, 2, 2, 2))),
-            "ap": (dims, rng.random((3, 2, 2, 2))),
-            "passed": (("special", "ablation"), [[1.0, 0.0]]),
-            "value": (("special", "ablation"), [[0.9, 0.1]]),
-            "what": (("special", "ablation"), [["A → B present", "A → B present"]]),
-            "split_half_mean": ("ablation", [0.9, np.nan]),
-            "relative_seconds": ("ablation", [1.0, 2.5]),
-        },
-        coords={
-            "circuit": ["dag_one", "dag_two", "gate"],
-            "special": ["gate"],
-            "difficulty": ["exact", "realistic"],
-            "truth": ["direct", "total"],
-            "ablation": ["zero", "mean"],
-        },
-        attrs={"source": "nano:seed=0", "yardstick": "zero"},
-    )
 
 
 @pytest.mark.parametrize("in_file", [False, True])

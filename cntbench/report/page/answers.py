@@ -12,7 +12,6 @@ from cntbench.dataset import usable
 from cntbench.report.page.answer import Answer
 from cntbench.report.page.trust import trust
 from cntbench.report.page.wording import listed, number, with_error
-from cntbench.views.claims import claims
 from cntbench.views.comparison import Agreement, Methods
 from cntbench.views.effects import Effects, effects
 from cntbench.views.missing import Missing
@@ -27,15 +26,22 @@ _ATTENDS = 0.5
 _STANDS_OUT = 2.0
 
 
-def answers(tree: xr.DataTree, agreed: Agreement, methods: Methods | Missing) -> tuple[Answer, ...]:
+def answers(
+    tree: xr.DataTree,
+    judged: Sequence[Judgement] | Missing,
+    agreed: Agreement,
+    methods: Methods | Missing,
+) -> tuple[Answer, ...]:
     """Return the answers to the four questions a reader has.
 
     Parameters
     ----------
     tree
         The result.
+    judged
+        Its verdicts, by `cntbench.views.claims`.
     agreed, methods
-        Of the same, by `cntbench.views.comparison`.
+        Its ablations, by `cntbench.views.comparison`.
     """
     root = tree.to_dataset(inherit=False)
     task = task_of_interest(root)
@@ -45,7 +51,7 @@ def answers(tree: xr.DataTree, agreed: Agreement, methods: Methods | Missing) ->
     return (
         _emergence(tree, task, ablations, last),
         _components(tree, task, ablations, last),
-        _claims(tree, task),
+        _claims(judged, task),
         trust(task, agreed, methods),
     )
 
@@ -103,7 +109,7 @@ def _change_points(tree: xr.DataTree, task: str, ablations: Sequence[str]) -> li
     known = [
         (name, one)
         for name, one in zip(ablations, views, strict=True)
-        if isinstance(one, Phases) and one.count
+        if isinstance(one, Phases) and not np.isnan(one.p_value)
     ]
     said = []
     without = [name for name, one in known if one.count == 1]
@@ -189,11 +195,11 @@ def _elsewhere(tree: xr.DataTree, task: str, last: int, order: Sequence[int]) ->
     return [f"On the other tasks, the largest change by any of them is {words}."]
 
 
-def _claims(tree: xr.DataTree, task: str) -> Answer:
+def _claims(found: Sequence[Judgement] | Missing, task: str) -> Answer:
     asked, section = "Do the paper's claims hold here?", ("claims", "Claims")
-    found = claims(tree)
     if isinstance(found, Missing):
-        return Answer(asked, section, f"{found.what} It is made by: {found.command}")
+        said = "This result does not say: no claims were tested."
+        return Answer(asked, section, said, (f"They are by: {found.command}",))
     here = [one for one in found if one.task == task]
     others = [one for one in found if one.task != task]
     points, agreed = [], {"supported": 0, "not supported": 0, "inconclusive": 0}

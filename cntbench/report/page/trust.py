@@ -18,7 +18,7 @@ def trust(task: str, agreed: Agreement, methods: Methods | Missing) -> Answer:
     agreeing = _agreeing(agreed, task)
     if isinstance(methods, Missing):
         said = "This result does not say: how well methods find known edges was not measured."
-        return Answer(asked, section, said, (*agreeing, f"It is made by: {methods.command}"))
+        return Answer(asked, section, said, (f"It is by: {methods.command}", *agreeing))
     known = [one for one in methods.method if one.ablation in agreed.ablation]
     diagnosed = [one for one in known if one.passed or one.failed]
     if not diagnosed:

@@ -76,3 +76,14 @@ def few(words: Sequence[str], most: int = 4) -> str:
     if len(words) <= most:
         return listed(words)
     return f"{', '.join(words[:most])} and {len(words) - most} more"
+
+
+def counted(count: int, thing: str) -> str:
+    """Return a number of things.
+
+    Examples
+    --------
+    >>> counted(1, "task"), counted(3, "task")
+    ('1 task', '3 tasks')
+    """
+    return f"{count} {thing}{'' if count == 1 else 's'}"

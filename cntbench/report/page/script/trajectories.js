@@ -1,8 +1,17 @@
-// What changes over training: readouts, metrics, ranks; and effects at one moment.
+// What changes over training: readouts and metrics.
+
+// A line; where a checkpoint stands alone between gaps, a point, for a line would not show it.
+function line(trace) {
+  const there = (i) => Number.isFinite(trace.y[i]);
+  const size = trace.y.map((_, i) => (there(i) && !there(i - 1) && !there(i + 1) ? 7 : 0));
+  return {
+    ...trace, type: "scatter", mode: "lines+markers", connectgaps: false,
+    marker: { size, opacity: 1, color: trace.line.color, line: { width: 0 } },
+  };
+}
 
 function band(x, low, high, colour, axes) {
-  const line = { width: 0 };
-  const common = { x, type: "scatter", mode: "lines", line, hoverinfo: "skip", showlegend: false, ...axes };
+  const common = { x, type: "scatter", mode: "lines", line: { width: 0 }, hoverinfo: "skip", showlegend: false, ...axes };
   return [
     { ...common, y: low },
     { ...common, y: high, fill: "tonexty", fillcolor: colour },
@@ -77,14 +86,13 @@ function drawReadouts(page) {
         const edge = (sign) => value.map((v, i) => v + sign * 2 * error[i]);
         traces.push(...bands(x, edge(-1), edge(1), faint(colour, 0.2), axes));
       }
-      traces.push({
-        x, y: value, ...axes, type: "scatter", mode: "lines", name: plain(name), legendgroup: name,
-        showlegend: row === 0, connectgaps: false, opacity: chosen ? 1 : 0.6,
+      traces.push(line({
+        x, y: value, ...axes, name: plain(name), legendgroup: name, showlegend: row === 0, opacity: chosen ? 1 : 0.6,
         line: { color: colour, width: chosen ? 3 : 1.4, dash: look.dash(task) },
         text: value.map((v, i) => `${plain(name)}, step ${labels.step[i]}<br>`
           + `${spaced(labels.readout[readout])} ${withError(v, error[i])}`),
         hovertemplate: "%{text}<extra></extra>",
-      });
+      }));
     });
   });
   tellPhases(page);
@@ -116,7 +124,8 @@ function tellPhases(page) {
     .map(([name, step]) => `${name.replace(/_/g, " ")} near step ${step}`).join(", ");
   place.textContent = (found.count > 1
     ? `${found.count} phases ${where}${p}, with change points at steps ${steps}${names ? `; named ${names}` : ""}.`
-    : `No change points ${where}: the metrics' course is no better told by phases than by drift${p}.`)
+    : found.p === null ? `Too few checkpoints to tell phases ${where}.`
+      : `No change points ${where}: the metrics' course is no better told by phases than by drift${p}.`)
     + (moments ? ` The readouts change most: ${moments}.` : "");
 }
 
@@ -155,13 +164,13 @@ function drawMetrics(page) {
     });
     const edge = (sign) => mean.map((m, i) => m + sign * 2 * deviation[i]);
     traces.push(...bands(x, edge(-1), edge(1), faint(look.dark ? "#b0b5be" : "#565b64", 0.25), axes));
-    traces.push({
-      x, y: value, ...axes, type: "scatter", mode: "lines", connectgaps: false,
+    traces.push(line({
+      x, y: value, ...axes,
       line: { color: look.category(0), width: 2 },
       text: value.map((v, i) => `step ${labels.step[i]}: ${number(v)}`
         + (Number.isFinite(mean[i]) ? `<br>null model ${withError(mean[i], deviation[i])} sd` : "")),
       hovertemplate: "%{text}<extra></extra>",
-    });
+    }));
     if (row === 0) {
       layout.shapes.push(momentLine(x[state.checkpoint], { xref: `x${suffix}` }));
     }
@@ -176,167 +185,5 @@ function drawMetrics(page) {
   }));
   return show("metric-figure", traces, look.layout({
     ...layout, height: total, margin: { l: 46, r: 12, t: 4, b: 20 },
-  }));
-}
-
-function drawRecurrence(page) {
-  const { labels, state } = page;
-  if (!("recurrence" in labels.dims)) return null;
-  const n = labels.step.length;
-  const pairs = page.get("recurrence", state.task, state.ablation);
-  const z = Array.from({ length: n }, () => new Array(n).fill(null));
-  let at = 0;
-  for (let i = 0; i < n; i++) {
-    for (let j = i + 1; j < n; j++, at++) {
-      if (!Number.isFinite(pairs[at])) continue;
-      z[i][j] = z[j][i] = pairs[at];
-      z[i][i] = z[j][j] = 1;
-    }
-  }
-  const width = Math.min(widthOf("recurrence"), 640);
-  const narrow = width < 480;
-  setTable("recurrence", () => ({
-    caption: `Similarity with the graph of step ${labels.step[state.checkpoint]}, on ${labels.task[state.task]} by ${labels.ablation[state.ablation]}`,
-    head: ["Step", "Similarity"],
-    rows: labels.step.map((step, i) => [step, number(z[state.checkpoint][i] ?? NaN)]),
-  }));
-  return Plotly.react("recurrence", [{
-    type: "heatmap", z, zmax: 1, colorscale: look.scale, hoverongaps: false,
-    customdata: z.map((row, i) => row.map((_, j) => [labels.step[i], labels.step[j]])),
-    hovertemplate: "steps %{customdata[0]} and %{customdata[1]}: %{z:.3g}<extra></extra>",
-    colorbar: {
-      title: { text: "similarity", side: "top" }, thickness: 10, outlinewidth: 0, nticks: 5,
-      ...(narrow ? { orientation: "h", len: 0.8, y: 1, yanchor: "bottom" } : { len: 0.8, xpad: 6 }),
-    },
-  }], look.layout({
-    width, height: narrow ? width + 75 : width * 0.88, margin: { l: 52, r: 8, t: narrow ? 85 : 8, b: 46 },
-    xaxis: checkpointAxis(labels, narrow ? 4 : 7, { tickangle: 0, title: { text: "training step", standoff: 6 }, showgrid: false }),
-    yaxis: checkpointAxis(labels, 7, { showgrid: false }),
-    shapes: [momentLine(state.checkpoint), {
-      ...momentLine(0), yref: "y", xref: "paper", x0: 0, x1: 1, y0: state.checkpoint, y1: state.checkpoint,
-    }],
-  }), CONFIG);
-}
-
-// An axis on which every checkpoint is as wide as any other.
-function checkpointAxis(labels, count, more) {
-  const every = Math.max(1, Math.ceil(labels.step.length / count));
-  const ticks = labels.step.map((_, i) => i).filter((i) => i % every === 0);
-  return look.axis({
-    tickvals: ticks, ticktext: ticks.map((i) => labels.step[i].toLocaleString("en")),
-    range: [-0.5, labels.step.length - 0.5], ...more,
-  });
-}
-
-function foremost(page, role, count) {
-  const { labels, state } = page;
-  const mean = labels.component.map((_, i) => {
-    const ranks = Array.from(page.get(`${role}_rank`, state.task, state.ablation, i)).filter(Number.isFinite);
-    return ranks.length ? ranks.reduce((sum, rank) => sum + rank, 0) / ranks.length : Infinity;
-  });
-  return mean.map((_, i) => i).filter((i) => mean[i] < Infinity)
-    .sort((one, other) => mean[one] - mean[other]).slice(0, count);
-}
-
-function drawBump(page) {
-  const { labels, state } = page;
-  if (!("spreader_rank" in labels.dims)) return null;
-  const width = widthOf("bump");
-  const narrow = width < 760;
-  const x = labels.step.map((_, i) => i);
-  const traces = [];
-  const layout = { annotations: [], shapes: [] };
-  const chosen = { spreader: foremost(page, "spreader", 6), gatherer: foremost(page, "gatherer", 6) };
-  const coloured = [...new Set([...chosen.spreader, ...chosen.gatherer])].sort((a, b) => a - b);
-  ["spreader", "gatherer"].forEach((role, panel) => {
-    const suffix = panel ? "2" : "";
-    const axes = { xaxis: `x${suffix}`, yaxis: `y${suffix}` };
-    const domainX = narrow ? [0, 0.84] : panel ? [0.54, 0.95] : [0, 0.41];
-    const domainY = narrow ? (panel ? [0, 0.42] : [0.56, 0.98]) : [0, 0.95];
-    const ranks = chosen[role].map((i) => Array.from(page.get(`${role}_rank`, state.task, state.ablation, i)));
-    const worst = Math.max(...ranks.flat().filter(Number.isFinite), 2);
-    layout[`xaxis${suffix}`] = checkpointAxis(labels, 6, { domain: domainX, anchor: `y${suffix}` });
-    layout[`yaxis${suffix}`] = look.axis({
-      domain: domainY, anchor: `x${suffix}`, range: [worst + 0.6, -0.2], showgrid: false,
-      tickvals: Array.from({ length: Math.ceil(worst) }, (_, i) => i + 1).filter((i) => worst < 16 || i % 5 === 1),
-    });
-    layout.annotations.push({
-      xref: "paper", yref: "paper", x: domainX[0], y: domainY[1], xanchor: "left", yanchor: "bottom",
-      text: `<b>${role}s</b>`, showarrow: false,
-    });
-    chosen[role].forEach((i, k) => {
-      const colour = look.category(coloured.indexOf(i));
-      const name = plain(labels.component[i]);
-      const [strength, error] = [role, `${role}_error`].map((key) => page.get(key, state.task, state.ablation, i));
-      traces.push({
-        x, y: ranks[k], ...axes, type: "scatter", mode: "lines", connectgaps: false,
-        line: { color: colour, width: 2.2, dash: look.dash(coloured.indexOf(i)) },
-        text: ranks[k].map((rank, c) => `${name}, step ${labels.step[c]}<br>rank ${number(rank)}, `
-          + `${withError(strength[c], error[c])} × its layers' share`),
-        hovertemplate: "%{text}<extra></extra>",
-      });
-      const last = ranks[k].findLastIndex(Number.isFinite);
-      layout.annotations.push({
-        xref: `x${suffix}`, yref: `y${suffix}`, x: x[last], y: ranks[k][last], xanchor: "left", xshift: 6,
-        text: name, showarrow: false, font: { color: colour, size: 12 },
-      });
-    });
-    const change = page.get(`${role}_change`, state.task, state.ablation);
-    const turns = x.map((_, i) => i).filter((i) => change[i] === 1);
-    traces.push({
-      x: turns.map((i) => x[i]), y: turns.map(() => 0.2), ...axes, type: "scatter", mode: "markers",
-      marker: { symbol: "triangle-down", size: 10, color: look.css("--ink") },
-      text: turns.map((i) => `the order of ${role}s changes around step ${labels.step[i]}`),
-      hovertemplate: "%{text}<extra></extra>",
-    });
-    layout.shapes.push(momentLine(x[state.checkpoint], { xref: `x${suffix}`, yref: `y${suffix} domain` }));
-  });
-  setTable("bump", () => ({
-    caption: `Layer-corrected strengths, ${momentWords(page)}`,
-    head: ["Component", "As spreader", "Rank", "As gatherer", "Rank"],
-    rows: labels.component.map((name, i) => [name, ...["spreader", "gatherer"].flatMap((role) => {
-      const [value, error, rank] = ["", "_error", "_rank"].map((end) => page.get(role + end, state.task, state.ablation, i)[state.checkpoint]);
-      return [withError(value, error), number(rank)];
-    })]),
-  }));
-  return show("bump", traces, look.layout({ ...layout, height: narrow ? 760 : 430, margin: { l: 34, r: 8, t: 10, b: 36 } }));
-}
-
-function drawEffects(page) {
-  const { labels, state } = page;
-  const value = (ablation, i, name = "effect") => page.get(name, state.task, ablation, i)[state.checkpoint];
-  const size = labels.component.map((_, i) => Math.max(0, ...labels.ablation.map((_, a) => Math.abs(value(a, i)) || 0)));
-  const chosen = size.map((_, i) => i).filter((i) => size[i] > 0).sort((a, b) => size[b] - size[a]).slice(0, 12);
-  const shift = (a) => ((a - (labels.ablation.length - 1) / 2) * 0.62) / Math.max(labels.ablation.length, 3);
-  const symbols = ["circle", "square", "diamond", "triangle-up", "cross", "x"];
-  const score = (i) => [["previous_token", "previous token"], ["prefix_matching", "prefix"]]
-    .filter(([name]) => page.get(name, state.task, i)[state.checkpoint] >= 0.5)
-    .map(([name, words]) => `${words} ${number(page.get(name, state.task, i)[state.checkpoint], 2)}`).join(", ");
-  const traces = labels.ablation.map((name, a) => ({
-    type: "scatter", mode: "markers", name: plain(name),
-    x: chosen.map((i) => value(a, i)), y: chosen.map((_, row) => row + shift(a)),
-    error_x: { type: "data", array: chosen.map((i) => 2 * value(a, i, "effect_error")), color: look.category(a), thickness: 1.5, width: 0 },
-    marker: { color: look.category(a), size: 9, symbol: symbols[a % symbols.length] },
-    text: chosen.map((i) => `${plain(labels.component[i])} by ${plain(name)}: ${withError(value(a, i), value(a, i, "effect_error"))}`),
-    hovertemplate: "%{text}<extra></extra>",
-  }));
-  setTable("effect-figure", () => ({
-    caption: `Change of the logit difference ± standard error, ${momentWords(page, true)}`,
-    head: ["Component", ...labels.ablation, "Previous token", "Prefix"],
-    rows: chosen.map((i) => [labels.component[i],
-      ...labels.ablation.map((_, a) => withError(value(a, i), value(a, i, "effect_error"))),
-      ...["previous_token", "prefix_matching"].map((name) => number(page.get(name, state.task, i)[state.checkpoint]))]),
-  }));
-  const lost = chosen.length ? [] : [{
-    text: "No effects were measured here", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false,
-  }];
-  const tick = (i) => plain(labels.component[i])
-    + (score(i) ? `<br><span style="font-size:11px;color:${look.css("--soft")}">${score(i)}</span>` : "");
-  return show("effect-figure", traces, look.layout({
-    height: Math.max(chosen.length, 3) * 36 + 110, showlegend: labels.ablation.length > 1,
-    legend: { orientation: "h", x: 0, y: 1.01, yanchor: "bottom", itemclick: false, itemdoubleclick: false },
-    margin: { l: 122, r: 14, t: widthOf("effect-figure") < 480 ? 70 : 34, b: 44 }, annotations: lost,
-    xaxis: look.axis({ title: { text: widthOf("effect-figure") < 480 ? "change [nat]" : "change of the logit difference [nat]", standoff: 6 }, zeroline: true, zerolinecolor: look.css("--soft"), zerolinewidth: 1 }),
-    yaxis: look.axis({ range: [Math.max(chosen.length, 1) - 0.4, -0.6], tickvals: chosen.map((_, row) => row), ticktext: chosen.map(tick) }),
   }));
 }

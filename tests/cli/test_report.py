@@ -1,0 +1,66 @@
+"""cntbench report: what users type, and what they see."""
+
+from __future__ import annotations
+
+import pytest
+import xarray as xr
+from support.results import comparison_dataset, film_with_gaps
+from support.trajectories import run_cli
+
+from cntbench.comparison.command import write_comparison
+from cntbench.storage import write_results
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Run a command line in a folder with a result, a comparison and a text."""
+    monkeypatch.chdir(tmp_path)
+    write_results(xr.DataTree(film_with_gaps()), tmp_path / "results.nc")
+    write_comparison(comparison_dataset(), tmp_path / "compare.nc")
+    (tmp_path / "text.nc").write_text("no netCDF")
+    (tmp_path / "folder").mkdir()
+    return lambda *arguments: run_cli(monkeypatch, capsys, *arguments)
+
+
+def test_the_page_is_written_and_named_in_one_line(cli, tmp_path):
+    code, out, err = cli("report", "results.nc", "-o", "page.html", "--comparison", "compare.nc")
+    assert (code, out, err) == (0, "The report is in page.html.\n", "")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Recovery of planted edges" in text
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "results.nc",
+        "compare.nc",
+        "text.nc",
+        "folder",
+        "page.html",
+    }
+
+
+def test_by_default_it_stands_beside_the_result(cli, tmp_path):
+    (tmp_path / "results.nc").rename(tmp_path / "folder" / "results.nc")
+    assert cli("report", "folder/results.nc")[1] == "The report is in folder/report.html.\n"
+    assert (tmp_path / "folder" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["none.nc"], ["none.nc: no such file", "compare.nc, results.nc"]),
+        (["text.nc"], ["text.nc: is truncated, damaged or not a netCDF file"]),
+        (["compare.nc"], ["compare.nc: has no checksum"]),
+        (["folder"], ["folder: is a folder"]),
+        (["results.nc", "--comparison", "none.nc"], ["none.nc: no such file", "compare -o"]),
+        (["results.nc", "--comparison", "text.nc"], ["text.nc: is truncated", "compare -o"]),
+        (["results.nc", "--comparison", "results.nc"], ["results.nc: is no comparison"]),
+        (["results.nc", "-o", "folder"], ["folder: cannot be written"]),
+        (["results.nc", "-o", "nowhere/page.html"], ["nowhere/page.html: cannot be written"]),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(cli, tmp_path, arguments, says):
+    code, out, err = cli("report", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    for part in says:
+        assert part in err
+    assert not list(tmp_path.glob("**/*.html"))

@@ -1,0 +1,310 @@
+"""The report in a headless browser: what is drawn, and how readers change it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from support.browser import browser, opened
+from support.results import (
+    DUPLICATE,
+    FAILED,
+    HOSTILE,
+    STEPS,
+    comparison_dataset,
+    film_with_gaps,
+    whole_result,
+    with_phases,
+)
+
+from cntbench.report.page.write import write_page
+
+ABLATIONS = ("zero", f"mean{HOSTILE}")
+LAST = len(STEPS) - 1
+OVER_TIME = ("readout-figure", "metric-figure", "recurrence", "bump")
+FIGURES = ("film", "heatmap", "effect-figure", *OVER_TIME)
+
+
+@pytest.fixture(scope="module")
+def root():
+    return film_with_gaps(tasks=("induction", HOSTILE), ablations=ABLATIONS)
+
+
+@pytest.fixture(scope="module")
+def written(root, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    tree = with_phases(whole_result(root))
+    write_page(tree, path, name="results.nc", comparison=comparison_dataset())
+    return path
+
+
+@pytest.fixture(scope="module")
+def started():
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def desk(started, written):
+    with opened(started, written, viewport={"width": 1280, "height": 900}) as found:
+        yield found
+
+
+@pytest.fixture
+def report(desk):
+    """The page as it was opened; whatever a test does, nothing has gone wrong."""
+    desk.page.evaluate("scrollTo(0, 0)")
+    for switch in ("task", "ablation"):
+        if desk.page.input_value(f"#{switch}") != "0":
+            desk.page.select_option(f"#{switch}", "0")
+    desk.page.fill("#checkpoint", str(LAST))
+    frame(desk)
+    yield desk
+    assert not desk.wrong
+    assert desk.page.evaluate("window.harmed") is None
+
+
+def frame(report):
+    """Wait until the page has drawn."""
+    report.page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done, 20)))")
+
+
+def to_checkpoint(report, number):
+    report.page.fill("#checkpoint", str(number))
+    frame(report)
+
+
+def moment(report):
+    return report.page.text_content("#moment")
+
+
+def matrix(report):
+    """The heat map's numbers, NaN for empty cells."""
+    return np.array(report.data("heatmap")[0]["z"], dtype=float)
+
+
+def expected(root, task, ablation, checkpoint):
+    cell = root["influence"][task, ablation, checkpoint].values
+    feasible = root["influence"].notnull().any(["task", "ablation", "checkpoint"]).values
+    return cell[np.ix_(feasible.any(axis=1), feasible.any(axis=0))]
+
+
+def test_every_figure_is_drawn_and_nothing_goes_wrong(report):
+    for figure in FIGURES:
+        assert report.page.locator(f"#{figure} svg.main-svg").count() >= 1, figure
+        assert report.page.get_attribute(f"#{figure}", "aria-label"), figure
+        assert report.page.locator(f"details[data-table={figure}]").count() == 1, figure
+
+
+def test_the_slider_drives_film_matrix_and_the_line_in_the_trajectories(report, root):
+    lines = []
+    for number in (2, 6):
+        to_checkpoint(report, number)
+        assert moment(report) == f"step {STEPS[number]}"
+        np.testing.assert_allclose(matrix(report), expected(root, 0, 0, number), rtol=1e-3)
+        strongest = report.page.locator("#strongest li").first.text_content()
+        assert f"{np.nanmax(expected(root, 0, 0, number)):.2f}" in strongest
+        lines.append([report.layout(figure)["shapes"][0]["x0"] for figure in OVER_TIME])
+    for figure, before, after in zip(OVER_TIME, *lines, strict=True):
+        assert before < after, figure
+
+
+def test_task_and_ablation_switch_what_is_drawn(report, root):
+    for task, ablation in ((1, 0), (1, 1), (0, 1)):
+        report.page.select_option("#task", str(task))
+        report.page.select_option("#ablation", str(ablation))
+        np.testing.assert_allclose(matrix(report), expected(root, task, ablation, LAST), rtol=1e-3)
+        shown = report.page.locator("#claims [data-task]:visible, #comparison [data-task]:visible")
+        tasks = {one.get_attribute("data-task") for one in shown.all()}
+        assert tasks == {str(task)}
+    words = [one.text_content() for one in report.page.locator("#task option").all()]
+    assert words == ["induction", HOSTILE]
+    words = report.page.locator("[data-moment]").first.text_content()
+    assert words == f"induction by {ABLATIONS[1]} at step {STEPS[LAST]}"
+
+
+def test_hovering_gives_numbers_with_their_standard_errors(report, root):
+    text = [text for row in report.data("heatmap")[0]["text"] for text in row if text]
+    cell = root.isel(task=0, ablation=0, checkpoint=LAST).sel(source="L0.H1", target="L1.MLP")
+    value, error = cell["influence"].item(), cell["influence_se"].item()
+    decimals = max(2, int(np.ceil(-np.log10(error))))
+    assert f"L0.H1 → L1.MLP {value:.{decimals}f} ± {error:.{decimals}f}" in text
+    edges = [text for trace in report.data("film") for text in trace.get("text") or []]
+    assert f"L0.H1 → L1.MLP {value:.{decimals}f} ± {error:.{decimals}f}" in edges
+    # And it is really shown when the pointer is there.
+    report.page.locator("#heatmap").scroll_into_view_if_needed()
+    box = report.page.locator("#heatmap .plot .heatmaplayer, #heatmap .heatmaplayer").first
+    at = box.bounding_box()
+    report.page.mouse.move(at["x"] + at["width"] * 0.1, at["y"] + at["height"] * 0.1)
+    report.page.wait_for_selector("#heatmap .hoverlayer .hovertext", timeout=5000)
+    assert "±" in report.page.text_content("#heatmap .hoverlayer")
+
+
+def test_fewer_edges_can_be_drawn(report):
+    def edges():
+        return sum(
+            sum(value is None for value in trace["x"])
+            for trace in report.data("film")
+            if trace["mode"] == "lines"
+        )
+
+    assert edges() == 9
+    choices = report.page.locator("#drawn option")
+    assert choices.all_text_contents() == ["all 9"]
+    report.page.evaluate("document.querySelector('#drawn').add(new Option('two', 2))")
+    report.page.select_option("#drawn", "2")
+    assert edges() == 2
+    report.page.select_option("#drawn", "9")
+    assert edges() == 9
+
+
+def test_gaps_are_gaps(report):
+    to_checkpoint(report, FAILED)
+    assert np.isnan(matrix(report)).all()
+    assert any("failed" in one["text"] for one in report.layout("film")["annotations"])
+    accuracy = next(t for t in report.data("readout-figure") if t.get("name") == "induction")
+    assert [i for i, y in enumerate(accuracy["y"]) if y is None] == [FAILED, DUPLICATE]
+    ranks = [t for t in report.data("bump") if t["mode"] == "lines+markers"]
+    assert ranks
+    assert all(t["y"][FAILED] is None for t in ranks)
+    # The checkpoint between the two gaps has no line to either side, and a point instead.
+    assert accuracy["marker"]["size"][FAILED + 1] > 0
+    assert accuracy["marker"]["size"][1] == 0
+
+
+def test_keyboard_alone_reaches_and_moves_everything(report):
+    report.page.focus(".skip")
+    reached = []
+    for _ in range(40):
+        report.page.keyboard.press("Tab")
+        reached.append(report.page.evaluate("document.activeElement.id"))
+        if reached[-1] == "checkpoint":
+            break
+    assert [one for one in reached if one] == ["theme", "task", "ablation", "play", "checkpoint"]
+    outline = report.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline != "none"
+    report.page.keyboard.press("ArrowLeft")
+    frame(report)
+    assert moment(report) == f"step {STEPS[LAST - 1]}"
+    report.page.keyboard.press("Home")
+    frame(report)
+    assert moment(report) == "step 0"
+    spoken = report.page.get_attribute("#checkpoint", "aria-valuetext")
+    assert spoken == f"step 0, checkpoint 1 of {len(STEPS)}"
+    for label in ("Task", "Ablation", "Checkpoint", "Edges drawn"):
+        assert report.page.get_by_label(label, exact=True).count() == 1, label
+
+
+def test_play_advances_to_the_end_and_stops(report):
+    to_checkpoint(report, 4)
+    report.page.click("#play")
+    assert report.page.get_attribute("#play", "aria-label") == "Pause the film"
+    report.page.wait_for_function(f"document.querySelector('#checkpoint').value == '{LAST}'")
+    report.page.wait_for_function("document.querySelector('#play-word').textContent == 'Play'")
+    pause_at_one = """new Promise(done => {
+        const watch = () => {
+            if (document.querySelector("#checkpoint").value !== "1") return setTimeout(watch, 5);
+            document.querySelector("#play").click();
+            return done();
+        };
+        document.querySelector("#play").click();
+        watch();
+    })"""
+    report.page.evaluate(pause_at_one)  # from the beginning again
+    report.page.wait_for_timeout(400)
+    assert report.page.input_value("#checkpoint") == "1"
+    assert report.page.get_attribute("#play", "aria-label") == "Play the film"
+
+
+def test_a_point_of_a_trajectory_leads_to_its_checkpoint(report):
+    click = "document.getElementById('readout-figure').emit('plotly_click', {points: [at]})"
+    report.page.evaluate(f"at => {click}", {"pointIndex": 2})
+    frame(report)
+    assert moment(report) == "step 8"
+
+
+def test_every_figure_has_its_numbers_as_a_table(report):
+    for figure in FIGURES:
+        report.page.locator(f"details[data-table={figure}] summary").click()
+        report.page.wait_for_selector(f"#table-{figure} tbody tr", timeout=5000)
+    first = report.page.locator("#table-film tbody tr").first.text_content()
+    to_checkpoint(report, 1)
+    assert report.page.locator("#table-film tbody tr").first.text_content() != first
+    assert "±" in report.page.locator("#table-film tbody tr").first.text_content()
+    assert "at step 1" in report.page.text_content("#table-metric-figure caption")
+
+
+def test_phases_are_shaded_with_their_intervals(report):
+    shapes = report.layout("readout-figure")["shapes"]
+    boxes = [one for one in shapes if one["type"] == "rect"]
+    dashes = [one["x0"] for one in shapes if one["line"].get("dash") == "dash"]
+    np.testing.assert_allclose(dashes, np.log10([8, 64]))
+    np.testing.assert_allclose([one["x1"] for one in boxes], np.log10([16, 128]))
+    assert "3 phases" in report.page.text_content("#phase-words")
+    assert "8 [1, 16]" in report.page.text_content("#phase-words")
+
+
+def test_all_metrics_can_be_shown(report):
+    before = len(report.data("metric-figure"))
+    report.page.check("#all-metrics")
+    assert len(report.data("metric-figure")) > before
+    report.page.uncheck("#all-metrics")
+    assert len(report.data("metric-figure")) == before
+
+
+def test_colours_follow_the_system_and_can_be_switched(started, written):
+    with opened(started, written, color_scheme="dark") as found:
+        colours = [found.layout("film")["font"]["color"]]
+        assert found.page.get_attribute("html", "data-theme") == "dark"
+        found.page.click("#theme")
+        assert found.page.get_attribute("html", "data-theme") == "light"
+        colours.append(found.layout("film")["font"]["color"])
+        found.page.emulate_media(color_scheme="light")
+        found.page.wait_for_function("matchMedia('(prefers-color-scheme: light)').matches")
+        frame(found)
+        found.page.emulate_media(color_scheme="dark")
+        found.page.wait_for_selector("html[data-theme=dark]")
+        assert colours[0] != colours[1]
+        assert not found.wrong
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_on_a_phone_nothing_hangs_over(started, written, width):
+    with opened(started, written, viewport={"width": width, "height": 800}) as found:
+        for figure in FIGURES:
+            found.page.locator(f"details[data-table={figure}] summary").click()
+        assert found.page.evaluate("document.documentElement.scrollWidth") == width
+        # Influence flows downwards there.
+        nodes = found.data("film")[-2]
+        assert len(set(nodes["y"])) < len(set(nodes["x"])) + 1
+        assert nodes["y"][0] > nodes["y"][-1]
+        assert not found.wrong
+
+
+def test_in_print_it_stands_still_in_light_colours(started, written):
+    with opened(started, written, color_scheme="dark", reduced_motion="reduce") as found:
+        printed = found.page.evaluate("getComputedStyle(document.documentElement).scrollBehavior")
+        assert printed == "auto"  # no motion for who wants none
+        found.page.emulate_media(media="print")
+        assert not found.page.is_visible("#controls")
+        assert found.page.is_visible("#film")
+        found.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert found.page.get_attribute("html", "data-theme") == "light"
+        assert found.layout("film")["width"] == 660
+        found.page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert found.page.get_attribute("html", "data-theme") == "dark"
+        assert found.page.pdf(format="A4").startswith(b"%PDF")
+        assert not found.wrong
+
+
+def test_a_bare_film_opens_with_what_it_has(started, root, tmp_path):
+    path = tmp_path / "bare.html"
+    write_page(xr.DataTree(root), path, name="results.nc")
+    with opened(started, path) as found:
+        assert found.page.locator("#film svg.main-svg").count() >= 1
+        assert found.page.locator(".missing:visible").count() == 6
+        to_checkpoint(found, 2)
+        found.page.select_option("#task", "1")
+        np.testing.assert_allclose(matrix(found), expected(root, 1, 0, 2), rtol=1e-3)
+        assert "per edge" in "".join(found.data("film")[-2]["customdata"])
+        assert not found.wrong

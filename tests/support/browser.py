@@ -1,0 +1,94 @@
+"""A page in a headless browser, as its reader has it, and whatever goes wrong there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+@dataclass
+class Opened:
+    """A page, and what its reader would not want to see.
+
+    Parameters
+    ----------
+    page
+        Playwright's.
+    wrong
+        Errors of scripts and the console, and requests beyond the file itself.
+    """
+
+    page: Any
+    wrong: list[str] = field(default_factory=list)
+
+    def data(self, figure: str) -> Any:
+        """Return the traces that a figure has drawn."""
+        return self.page.evaluate(
+            "id => JSON.parse(JSON.stringify(document.getElementById(id).data))", figure
+        )
+
+    def layout(self, figure: str) -> Any:
+        """Return the layout that a figure has."""
+        return self.page.evaluate(
+            "id => JSON.parse(JSON.stringify(document.getElementById(id).layout))", figure
+        )
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    """Start the system's browser; without one, or without playwright, skip."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="needs playwright: pip install '.[test]'"
+    )
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip(f"needs a browser: install one of {', '.join(NAMES)}")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=found)
+        yield started
+        started.close()
+
+
+@contextmanager
+def opened(started: Any, path: Path, **options: Any) -> Iterator[Opened]:
+    """Open a report and wait until its figures are drawn.
+
+    Parameters
+    ----------
+    started
+        The browser.
+    path
+        The page's file.
+    options
+        Of the reader: viewport, colour scheme, …
+    """
+    reader = started.new_context(**options)
+    found = Opened(reader.new_page())
+    address = path.as_uri()
+    found.page.on(
+        "console",
+        lambda message: (
+            found.wrong.append(message.text) if message.type in ("error", "warning") else None
+        ),
+    )
+    found.page.on("pageerror", lambda error: found.wrong.append(str(error)))
+    found.page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url == address or request.url.startswith(("data:", "blob:"))
+            else found.wrong.append(request.url)
+        ),
+    )
+    found.page.goto(address)
+    found.page.wait_for_selector("html[data-ready]", timeout=60_000)
+    yield found
+    reader.close()

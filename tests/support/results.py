@@ -1,0 +1,86 @@
+"""Whole results of random films: every group, gaps, and names that mean harm."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from cntbench.catalogue import load_catalogue
+from cntbench.derived import derived
+from cntbench.verdicts import verdicts
+from support.films import random_film
+
+#: Text that would do something if it were taken for HTML or for a script.
+HOSTILE = "</script><script>window.harmed = 1</script><img src=x onerror='window.harmed = 2'>\"'&"
+
+STEPS = (0, 1, 8, 16, 32, 64, 128)
+NAMES = [f"step{step}" for step in STEPS]
+#: Numbers of the checkpoints that are gaps.
+FAILED, DUPLICATE = 3, 5
+
+
+def quiet(*_: object) -> None:
+    """Report nothing."""
+
+
+def film_with_gaps(
+    tasks: tuple[str, ...] = ("induction", "bigram"), ablations: tuple[str, ...] = ("zero", "mean")
+) -> xr.Dataset:
+    """Return a film of which one checkpoint has failed, and one has the weights of another."""
+    film = random_film(names=NAMES, tasks=tasks, ablations=ablations)
+    for name, gap in (("failed", FAILED), ("duplicate", DUPLICATE)):
+        film["status"][:, :, gap] = name
+        film["status_reason"][:, :, gap] = f"it {name}"
+    for name, variable in film.data_vars.items():
+        if variable.dtype.kind == "f":
+            film[name].loc[{"checkpoint": NAMES[FAILED]}] = np.nan
+    return film
+
+
+def whole_result(film: xr.Dataset) -> xr.DataTree:
+    """Return the result of a film, with all groups that a run derives but untrained models."""
+    groups = derived(film, None, seed=0, draws=3, jobs=1, progress=quiet)
+    claims = load_catalogue().some_claims(["three_phases", "long_tailed_weights"])
+    groups |= verdicts(film, None, claims, seed=0, draws=3, jobs=1, progress=quiet)
+    return xr.DataTree.from_dict({"/": film, **groups})
+
+
+def with_phases(tree: xr.DataTree) -> xr.DataTree:
+    """Return a result with two change points everywhere, at steps 8 and 64."""
+    changed = tree.copy(deep=True)
+    group = changed["phases"].to_dataset(inherit=False)
+    group["count"][:] = 3
+    group["p_value"][:] = 0.01
+    for name, values in (("step", (8, 64)), ("lower", (1, 32)), ("upper", (16, 128))):
+        group[f"boundary_{name}"].values[..., :2] = values
+    changed["phases"] = xr.DataTree(group)
+    return changed
+
+
+def comparison_dataset() -> xr.Dataset:
+    """Return a comparison of the ablations ``zero`` and ``mean``, on three circuits."""
+    dims = ("circuit", "difficulty", "truth", "ablation")
+    rng = np.random.default_rng(0)
+    return xr.Dataset(
+        {
+            "auroc": (dims, rng.random((3, 2, 2, 2))),
+            "ap": (dims, rng.random((3, 2, 2, 2))),
+            "passed": (("special", "ablation"), [[1.0, 0.0]]),
+            "value": (("special", "ablation"), [[0.9, 0.1]]),
+            "what": (("special", "ablation"), [["A → B present", "A → B present"]]),
+            "split_half_mean": ("ablation", [0.9, np.nan]),
+            "relative_seconds": ("ablation", [1.0, 2.5]),
+        },
+        coords={
+            "circuit": ["dag_one", "dag_two", "gate"],
+            "special": ["gate"],
+            "difficulty": ["exact", "realistic"],
+            "truth": ["direct", "total"],
+            "ablation": ["zero", "mean"],
+        },
+        attrs={
+            "title": "Ablation methods compared",
+            "source": "nano:seed=0",
+            "yardstick": "zero",
+        },
+    )

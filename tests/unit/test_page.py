@@ -1,0 +1,337 @@
+"""The report as a file: what it holds, what it does not, and what it says."""
+
+from __future__ import annotations
+
+import base64
+import re
+import zlib
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from support.films import random_film
+from support.results import HOSTILE, comparison_dataset, film_with_gaps, whole_result, with_phases
+
+from cntbench.report.page.answers import answers
+from cntbench.report.page.packing import ALL_BITS, pack
+from cntbench.report.page.payload import payload
+from cntbench.report.page.write import page
+from cntbench.views.claims import claims
+from cntbench.views.comparison import agreement, methods
+from cntbench.views.film import film
+
+
+def unpack(text):
+    """Undo what `pack` does, as the page's script does it."""
+    planes = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+    return planes.reshape(4, -1).T.copy().view("<f4").ravel()
+
+
+class Elements(HTMLParser):
+    """The elements of a page with their attributes, and its text outside of scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.text, self._inside = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside not in ("script", "style"):
+            self.text.append(data)
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.text).split())
+
+
+@pytest.fixture(scope="module")
+def root():
+    return film_with_gaps(tasks=("induction", "bigram"))
+
+
+@pytest.fixture(scope="module")
+def tree(root):
+    return whole_result(root)
+
+
+@pytest.fixture(scope="module")
+def written(tree):
+    return page(with_phases(tree), name="results.nc", comparison=comparison_dataset())
+
+
+def said(tree, comparison=None):
+    """Everything that the answers to readers' questions say, by question."""
+    found = answers(tree, claims(tree), agreement(tree), methods(tree, comparison))
+    return {one.question: " ".join([one.headline, *one.points, *one.sentences]) for one in found}
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        st.integers(0, 40),
+        elements=st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False),
+    )
+)
+def test_packed_numbers_keep_three_digits(values):
+    found = unpack(pack(values))
+    np.testing.assert_allclose(found, values, rtol=2.0**-13)
+    assert (found[values == 0] == 0).all()
+
+
+def test_gaps_stay_gaps_and_whole_numbers_stay_what_they_are():
+    found = unpack(pack([np.nan, 1.0, np.nan]))
+    assert np.isnan(found[[0, 2]]).all()
+    codes = np.array([0, 1, 97_343, 2**24])
+    np.testing.assert_array_equal(unpack(pack(codes, bits=ALL_BITS)), codes)
+
+
+def test_every_number_of_every_cell_is_on_the_page(root, tree, written):
+    labels = payload(tree).labels
+    arrays = dict(re.findall(r'<script type="text/plain" id="array-(\w+)">(.*?)</script>', written))
+    dims = labels["dims"]
+    weight = unpack(arrays["weight"]).reshape(dims["weight"])
+    error = unpack(arrays["error"]).reshape(dims["error"])
+    codes = unpack(arrays["edge"]).reshape(dims["edge"]).astype(int)
+    count = len(labels["component"])
+    for t, task in enumerate(labels["task"]):
+        for a, ablation in enumerate(labels["ablation"]):
+            cell = root.sel(task=task, ablation=ablation)
+            sources, targets = np.divmod(codes[t, a], count)
+            for values, name in ((weight, "influence"), (error, "influence_se")):
+                expected = cell[name].values[:, sources, targets].T
+                np.testing.assert_allclose(values[t, a], expected, rtol=1e-3)
+    assert set(dims) == set(arrays)
+
+
+def test_the_page_asks_nothing_of_the_network(written):
+    elements = Elements(written).found
+    for tag, attributes in elements:
+        assert tag not in ("link", "iframe", "img") or attributes.get("href") == "data:,"
+        assert not attributes.get("src")
+        if tag == "a":
+            assert attributes["href"].startswith("#")
+    style = written[written.index("<style>") : written.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_links_lead_somewhere_and_names_are_unique(written):
+    elements = Elements(written).found
+    ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes in elements:
+        for key in ("href", "aria-labelledby", "for"):
+            target = attributes.get(key, "").lstrip("#")
+            assert not target or target == "data:," or target in ids, (key, target)
+
+
+def test_the_default_study_fits_in_8_mb():
+    """Numbers that are as hard to compress as can be, of its size: random ones."""
+    names = [f"step{step}" for step in range(143)]
+    root = random_film(names=names[:2], layers=3, heads=4)
+    rng = np.random.default_rng(0)
+    cells = 7 * 3 * 143
+    edges = int(root["influence"][0, 0, 0].notnull().sum())
+    assert edges == 75
+    large = {
+        "weight and error": len(pack(rng.random(2 * cells * edges))),
+        "roles and effects": len(pack(rng.random(8 * cells * 15))),
+        "metrics": len(pack(rng.random(3 * cells * 19))),
+        "recurrence": len(pack(rng.random(21 * 143 * 142 // 2))),
+        "the rest": len(page(xr.DataTree(root), name="x")),
+    }
+    assert sum(large.values()) < 8_000_000, large
+
+
+def test_text_of_a_result_is_never_markup(root):
+    evil = root.assign_coords(task=["induction", HOSTILE], ablation=["zero", f"mean{HOSTILE}"])
+    evil["status_reason"] = evil["status_reason"].where(evil["status_reason"] == "", HOSTILE)
+    evil.attrs |= {
+        "study": HOSTILE,
+        "source": HOSTILE,
+        "history": f"cntbench run {HOSTILE}",
+        "spec": f'{{"name": "{HOSTILE[:-3]}"}}',
+        "library_versions": f'{{"{HOSTILE[:-3]}": "{HOSTILE[:-3]}"}}',
+        HOSTILE: HOSTILE,
+    }
+    compared = comparison_dataset().assign_coords(circuit=["a", HOSTILE, "gate"], special=[HOSTILE])
+    compared["what"][:] = HOSTILE
+    compared.attrs["source"] = HOSTILE
+    harmless = Elements(page(whole_result(root), name="x", comparison=comparison_dataset()))
+    found = Elements(page(whole_result(evil), name=HOSTILE, comparison=compared))
+    kinds = {tag for tag, _ in harmless.found} | {"pre", "code", "h3", "details", "summary", "q"}
+    assert {tag for tag, _ in found.found} <= kinds
+    scripts = [sum(tag == "script" for tag, _ in one.found) for one in (harmless, found)]
+    assert scripts[0] == scripts[1]
+    assert HOSTILE in "".join(found.text)
+
+
+@pytest.mark.parametrize(
+    ("group", "says"),
+    [
+        ("metrics", "The result has no group 'metrics'. It is made by cntbench run mine"),
+        ("nulls", "The result has no group 'nulls'. It is made by cntbench run mine"),
+        ("roles", "The result has no group 'roles'. It is made by cntbench run mine"),
+        ("phases", "no group 'phases'. It is made by cntbench claims results.nc"),
+        ("claims", "no group 'claims'. It is made by cntbench claims results.nc"),
+    ],
+)
+def test_a_group_that_is_missing_is_named_with_what_makes_it(tree, group, says):
+    lacking = tree.copy()
+    lacking.attrs["history"] = "cntbench run mine"
+    del lacking[group]
+    assert says in Elements(page(lacking, name="results.nc")).words
+
+
+def test_a_bare_film_is_a_page_too(root):
+    words = Elements(page(xr.DataTree(root), name="results.nc")).words
+    assert words.count("The result has no group") == 6
+    assert "no claims were tested. They are by: cntbench claims results.nc" in words
+
+
+def test_checkpoints_that_do_not_count_are_listed(written):
+    words = Elements(written).words
+    assert "2 of 7 checkpoints do not count: step16 and step64." in words
+    assert "step16 16 failed it failed step64 64 duplicate it duplicate" in words
+
+
+def test_a_film_without_any_measurement_is_a_page():
+    empty = film_with_gaps()
+    for name, variable in empty.data_vars.items():
+        if variable.dtype.kind == "f":
+            empty[name][:] = np.nan
+    empty["status"][:] = "failed"
+    found = said(xr.DataTree(empty))
+    assert "never rose" in found["When did induction emerge?"]
+    assert found["Which components carry it?"] == "No checkpoint was measured."
+    assert "7 of 7 checkpoints" in Elements(page(xr.DataTree(empty), name="x")).words
+
+
+def test_of_films_that_are_too_large_each_cell_keeps_its_strongest_edges(monkeypatch, root):
+    monkeypatch.setattr("cntbench.report.page.payload.EDGE_VALUES", 4 * 7 * 4)
+    monkeypatch.setattr("cntbench.report.page.payload._FEWEST_EDGES", 4)
+    tree = xr.DataTree(root)
+    found = payload(tree)
+    assert (found.labels["kept"], found.labels["edges"]) == (4, 9)
+    count = len(found.labels["component"])
+    for t, task in enumerate(found.labels["task"]):
+        for a, ablation in enumerate(found.labels["ablation"]):
+            one = film(tree, task, ablation)
+            peaks = {
+                (s, d): np.nanmax(one.weight[:, edge])
+                for edge, (s, d) in enumerate(
+                    zip(one.layout.source, one.layout.target, strict=True)
+                )
+            }
+            strongest = sorted(peaks, key=lambda pair: -peaks[pair])[:4]
+            kept = {divmod(int(code), count) for code in found.arrays["edge"][t, a]}
+            assert kept == set(strongest)
+    words = Elements(page(tree, name="x")).words
+    assert "Of 9 edges the page holds, for each task and ablation, the 4" in words
+
+
+def learning(root, values, error=0.01):
+    changed = root.copy(deep=True)
+    at = {"task": "induction", "readout": "accuracy"}
+    changed["readout_value"].loc[at] = values
+    changed["readout_se"].loc[at] = error
+    return xr.DataTree(changed)
+
+
+def test_emergence_is_where_accuracy_rose_fastest(root):
+    values = [0.02, 0.03, 0.05, np.nan, 0.55, 0.9, 0.97]
+    found = said(learning(root, values))["When did induction emerge?"]
+    assert "rose fastest between steps 8 and 32, from 0.05 to 0.55" in found
+    assert "from 0.02 ± 0.01 at step 0 to 0.97 ± 0.01 at step 128" in found
+    assert " on bigram" in found
+
+
+def test_no_emergence_is_claimed_of_what_noise_explains(root):
+    values = [0.02, 0.01, 0.04, np.nan, 0.02, 0.05, 0.03]
+    found = said(learning(root, values))["When did induction emerge?"]
+    assert found.startswith("Not that this result could tell")
+    assert "fastest" not in found
+
+
+def test_a_task_that_is_not_learnt_is_not_said_to_be(root):
+    found = said(learning(root, [0.9, 0.8, 0.7, np.nan, 0.6, 0.5, 0.4]))
+    assert "never rose" in found["When did induction emerge?"]
+
+
+def test_components_are_ordered_by_their_largest_effect(root, tree):
+    found = said(tree)["Which components carry it?"]
+    last = root["readout_effect"].sel(task="induction", readout="logit_difference")[:, -1]
+    order = abs(last).max("ablation")
+    names = [str(name) for name in order["source"].values[np.argsort(-order.values)][:4]]
+    places = [found.index(f"{name}: ") for name in names]
+    assert places == sorted(places)
+    assert f"ablating {names[0]} changes" in found
+
+
+def test_what_heads_attend_to_is_said_by_their_scores(root):
+    changed = root.copy(deep=True)
+    at = {"task": "induction", "checkpoint": "step128"}
+    for name, scores in (
+        ("previous_token", {"L0.H0": 0.9, "L0.H1": 0.1, "L1.H0": 0.2}),
+        ("prefix_matching", {"L0.H0": 0.0, "L0.H1": 0.8, "L1.H0": 0.3}),
+    ):
+        for head, score in scores.items():
+            changed[name].loc[{**at, "source": head}] = score
+    sizes = {"L0.H0": 9.0, "L0.H1": 8.0, "L1.H0": 7.0}
+    for head, size in sizes.items():
+        place = {**at, "source": head, "readout": "logit_difference"}
+        changed["readout_effect"].loc[place] = -size
+    found = said(xr.DataTree(changed))["Which components carry it?"]
+    assert re.search(r"L0\.H0: [^;]*; it attends to the previous token \(0\.90\)", found)
+    assert re.search(r"L0\.H1: [^;]*; it attends to what followed .* \(0\.80\)", found)
+    assert re.search(r"L1\.H0: [^;]*; it attends neither .* \(0\.20\) nor .* \(0\.30\)", found)
+
+
+def test_claims_are_worded_by_their_verdicts(tree):
+    changed = tree.copy(deep=True)
+    group = changed["claims"].to_dataset(inherit=False)
+    group["verdict"] = group["verdict"].astype(object)
+    group["verdict"].values[0] = [["supported", "not supported"], ["supported", "inconclusive"]]
+    group["verdict"].values[1] = "inconclusive"
+    changed["claims"] = xr.DataTree(group)
+    found = said(changed)["Do the paper's claims hold here?"]
+    assert found.startswith(
+        "Of 2 claims, tested on induction, 1 is supported by every method; "
+        "the verdict on 1 depends on the method."
+    )
+    assert "supported by zero and mean; on the other tasks supported in 0 of 2 cases" in found
+    assert "not supported by zero, inconclusive by mean" in found
+
+
+def test_trust_is_by_tests_that_methods_fail(tree):
+    found = said(tree, comparison_dataset())["Which ablation method should I trust?"]
+    assert found.startswith("Of this result's methods, zero fails fewest")
+    assert "0 of 1" in found
+    assert "zero: none; mean: gate" in found
+    assert "is chance" in found
+    alone = said(tree)["Which ablation method should I trust?"]
+    assert alone.startswith("This result does not say")
+    assert "cntbench compare -o FILE" in alone
+
+
+def test_change_points_are_told_with_intervals_and_only_where_they_were_sought(tree):
+    rising = {"task": "induction", "readout": "accuracy"}
+    changed = with_phases(tree)
+    short = tree.copy(deep=True)
+    for one in (changed, short):
+        one["readout_value"].loc[rising] = [0, 0, 0.1, np.nan, 0.5, 0.9, 1]
+        one["readout_se"].loc[rising] = 0.01
+    found = said(changed)["When did induction emerge?"]
+    assert "By zero the graphs change at step 8 (95 % interval 1 to 16) and 64" in found
+    assert "change points" not in said(short)["When did induction emerge?"]
