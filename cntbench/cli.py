@@ -1,8 +1,8 @@
 """The command line: ``cntbench run``, ``plan``, ``show``, ``claims``, ``audit``, ``compare`` …
 
-Exit codes: 0 done; 2 a mistake of the user's, said without a traceback, nothing written or lost;
-3 some checkpoints could not be measured, the others are kept; 130 interrupted, whole checkpoints
-are kept.
+Exit codes: 0 done; 1 frozen numbers have moved; 2 a mistake of the user's, said without a
+traceback, nothing written or lost; 3 some checkpoints could not be measured, the others are kept;
+130 interrupted, whole checkpoints are kept.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from cntbench.errors import (
     CntbenchError,
 )
 from cntbench.figure_commands import figures
+from cntbench.golden_commands import golden
 from cntbench.launch import cores
 from cntbench.options import Jobs, Keep, Specs, asked, err, names_in, out
 from cntbench.report_commands import report
@@ -85,6 +86,7 @@ def _main(
 
 for command in (run, merge, plan, report, figures):
     app.command()(command)
+app.add_typer(golden)
 
 
 @app.command()

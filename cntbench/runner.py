@@ -200,7 +200,7 @@ def combine(
     jobs, progress
         As `run` takes them.
     """
-    root, untrained = _film(plan, shards, failed)
+    root, untrained = put_together(plan, shards, failed)
     chance: dict[str, Any] = {
         "seed": plan.study.spec.seed,
         "draws": plan.study.spec.null_draws,
@@ -243,10 +243,10 @@ def _measure(
     return failed
 
 
-def _film(
+def put_together(
     plan: Plan, shards: Mapping[Subject, xr.Dataset | None], failed: Mapping[str, Failure]
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
-    """Return the film, and the untrained models that could be measured."""
+    """Return the film, and the untrained models that could be measured; arguments as `combine`."""
     parts = []
     for checkpoint in plan.trajectory.checkpoints:
         shard = shards[checkpoint]

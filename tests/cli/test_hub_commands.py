@@ -11,6 +11,7 @@ import pytest
 from huggingface_hub import constants, hf_hub_download
 from support.trajectories import run_cli, spoil
 
+from cntbench import golden_folder
 from cntbench.storage import open_results
 
 ALL = "hub:lab/tiny@step0,step8,step100"
@@ -239,3 +240,19 @@ def test_the_environment_of_huggingface_hub_counts(hub, tmp_path, specs):
     assert not hub.requests
     film = open_results(tmp_path / "runs" / "quick" / "results.nc")
     assert (film["status"] == "ok").all()
+
+
+def test_golden_results_are_of_the_commits_that_were_frozen(hub, cli, monkeypatch):
+    cli(*study())
+    cli("golden", "freeze", "runs/quick/results.nc", "--to", "golden")
+    hub.moved.add("step8")
+    plans = []
+    measure = golden_folder.run_share
+    monkeypatch.setattr(
+        golden_folder,
+        "run_share",
+        lambda plan, *rest, **options: plans.append(plan) or measure(plan, *rest, **options),
+    )
+    assert cli("golden", "check", "golden", "-j", 1)[0] == 0
+    identities = plans[0].identity["checkpoints"]
+    assert identities["step8"] == hub.commit("step8", moved=False)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from support.golden import measure_golden, only
+from support.golden import measure_golden
 
 from cntbench.catalogue import load_catalogue
-from cntbench.golden import excess, moves, report
+from cntbench.golden import excess, golden_file, moves, only, report
 from cntbench.schema import VARIABLES
 from cntbench.storage import open_results, write_results
 
@@ -24,10 +24,6 @@ PAIRS = [
     for ablation in CATALOGUE.ablations
     if not task.needs_text
 ]
-
-
-def golden_file(folder: Path, task: str, ablation: str) -> Path:
-    return folder / f"{task}.{ablation}.nc"
 
 
 @pytest.mark.parametrize(("task", "ablation"), PAIRS, ids=[f"{t}-{a}" for t, a in PAIRS])

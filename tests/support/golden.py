@@ -63,8 +63,3 @@ def measure_golden(
     # Neither where the trajectory lies nor which versions measured it makes a golden result.
     stable = {k: attributes[k] for k in ("study", "seed", "prompts", "dtype", "feasible_edges")}
     return film(parts, {**stable, "source": "nano"})
-
-
-def only(dataset: xr.Dataset, task: str, ablation: str) -> xr.Dataset:
-    """One task and one ablation of a film."""
-    return dataset.sel(task=[task], ablation=[ablation])

@@ -38,13 +38,20 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("runner", "estimate", "audit"),
     ("merging",),
     ("comparison", "golden"),
+    ("golden_folder",),
     ("views",),
     ("figures",),
     ("accessor",),
     ("report",),
     ("launch",),
     ("api",),
-    ("options", "study_commands", "report_commands", "figure_commands"),
+    (
+        "options",
+        "study_commands",
+        "report_commands",
+        "figure_commands",
+        "golden_commands",
+    ),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
