@@ -22,6 +22,7 @@ from cntbench.errors import (
     EXIT_USER_ERROR,
     CntbenchError,
 )
+from cntbench.exchange_commands import export, import_
 from cntbench.figure_commands import figures
 from cntbench.golden_commands import golden
 from cntbench.launch import cores
@@ -84,8 +85,9 @@ def _main(
     pass
 
 
-for command in (run, merge, plan, report, figures):
+for command in (run, merge, plan, report, figures, export):
     app.command()(command)
+app.command(name="import")(import_)
 app.add_typer(golden)
 
 
