@@ -61,10 +61,13 @@ def _emergence(tree: xr.DataTree, task: str, ablations: Sequence[str], last: int
     section = "readouts", "Readouts"
     found = readouts(tree)
     rise = steepest_rise(tree.to_dataset(inherit=False), task, "accuracy")
+    at, accuracy = found.task.index(task), found.readout.index("accuracy")
+    if np.isnan(found.value[at, accuracy]).all():
+        said = f"This result does not say: accuracy on {task} was not measured."
+        return Answer(asked, section, said)
     if last is None or rise is None:
         said = f"Accuracy on {task} never rose between checkpoints that count."
         return Answer(asked, section, said)
-    at, accuracy = found.task.index(task), found.readout.index("accuracy")
     value, error = found.value[at, accuracy], found.error[at, accuracy]
     first = int(np.flatnonzero(~np.isnan(value))[0])
     ends = f"from {with_error(value[first], error[first])} at step {found.step[first]} to "
