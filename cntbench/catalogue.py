@@ -156,9 +156,13 @@ class Catalogue:
             for circuit in (self.planted[name] for name in dict.fromkeys(names))
         )
 
-    def amend(self, entry: StudyEntry, changes: Mapping[str, Any]) -> StudyEntry:
-        """Return a study with some of its keys changed, checked like a file."""
-        where = "command line"
+    def amend(
+        self, entry: StudyEntry, changes: Mapping[str, Any], *, where: str = "command line"
+    ) -> StudyEntry:
+        """Return a study with some of its keys changed, checked like a file.
+
+        ``where`` says who asks for the changes.
+        """
         changed = build(StudySpec, {**as_dict(entry.spec), **changes}, where=where)
         amended = StudyEntry(entry.name, entry.path, changed)
         self.check(amended, where=where)

@@ -1,8 +1,8 @@
 """The command line: ``cntbench run``, ``plan``, ``show``, ``claims``, ``audit``, ``compare`` …
 
-Exit codes: 0 done; 2 a mistake of the user's, said without a traceback, nothing written or lost;
-3 some checkpoints could not be measured, the others are kept; 130 interrupted, whole checkpoints
-are kept.
+Exit codes: 0 done; 1 frozen numbers have moved; 2 a mistake of the user's, said without a
+traceback, nothing written or lost; 3 some checkpoints could not be measured, the others are kept;
+130 interrupted, whole checkpoints are kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ from cntbench.errors import (
     EXIT_USER_ERROR,
     CntbenchError,
 )
-from cntbench.options import Jobs, Keep, Specs, asked, cores, err, names_in, out
+from cntbench.exchange_commands import export, import_
+from cntbench.figure_commands import figures
+from cntbench.golden_commands import golden
+from cntbench.launch import cores
+from cntbench.options import Jobs, Keep, Specs, asked, err, names_in, out
 from cntbench.report_commands import report
 from cntbench.study_commands import merge, plan, run
 
@@ -81,8 +85,10 @@ def _main(
     pass
 
 
-for command in (run, merge, plan, report):
+for command in (run, merge, plan, report, figures, export):
     app.command()(command)
+app.command(name="import")(import_)
+app.add_typer(golden)
 
 
 @app.command()
@@ -200,26 +206,21 @@ def compare(
     specs: Specs = None,
 ) -> None:
     """Compare ablation methods: on planted circuits, and on a trained trajectory."""
-    from cntbench.catalogue import load_catalogue
-    from cntbench.comparison.command import compare_ablations, write_comparison
-    from cntbench.comparison.files import compare_files, refuse_beside_results
+    from cntbench.comparison.command import compare as compare_methods
+    from cntbench.comparison.command import write_comparison
     from cntbench.progress import progress_bar
     from cntbench.report.comparison import comparison_tables
 
-    changes = asked(trajectory, tasks, ablations, prompts, seed)
-    if results:
-        refuse_beside_results(changes if circuits is None else changes | {"circuits": circuits})
-        found = compare_files(results)
-    else:
-        with progress_bar(err) as progress:
-            found = compare_ablations(
-                load_catalogue(specs or ()),
-                changes,
-                circuits=names_in(circuits),
-                checkpoints=checkpoints,
-                progress=progress,
-                jobs=jobs or cores(),
-            )
+    with progress_bar(err) as progress:
+        found = compare_methods(
+            results or (),
+            asked(trajectory, tasks, ablations, prompts, seed),
+            circuits=names_in(circuits),
+            checkpoints=checkpoints,
+            specs=specs or (),
+            progress=progress,
+            jobs=jobs or cores(),
+        )
     out.print(comparison_tables(found))
     if output:
         write_comparison(found, output)

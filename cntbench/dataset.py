@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.components import Component
-from cntbench.engine.influence import Influence
 from cntbench.failure import Failure
-from cntbench.models.trajectory import Checkpoint
 from cntbench.schema import COORDINATES, SCHEMA_VERSION, VARIABLES
 from cntbench.specs import READOUTS, Readout
+
+if TYPE_CHECKING:
+    from cntbench.engine.influence import Influence
+    from cntbench.models.trajectory import Checkpoint
 
 UNITS: Mapping[Readout, str] = {
     "cross_entropy": "nat",
@@ -68,6 +70,20 @@ def checkpoint_dataset(
             values = np.stack([getattr(one, name) for one in measured])
             dataset[name].values[...] = np.expand_dims(values, variable.dims.index("checkpoint"))
     return dataset
+
+
+def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Put together what was measured of one model in blocks of sources.
+
+    What does not depend on the sources, such as the clean model's readouts, is the first part's.
+    """
+    whole = parts[0].copy(deep=True)
+    for part in parts[1:]:
+        for name, variable in VARIABLES.items():
+            if variable.type == "float":
+                values = whole[name].values
+                np.copyto(values, part[name].values, where=np.isnan(values))
+    return whole
 
 
 def failed_dataset(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from cntbench.launch import DeviceChoice, Executor
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
@@ -46,12 +46,28 @@ RunFolderPath = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option(
-        "--jobs", "-j", min=1, help="Processes, one thread each [default: number of cores]."
+        "--jobs",
+        "-j",
+        min=1,
+        help="Processes, one thread each [default: number of cores; one with a GPU].",
     ),
 ]
 Memory = Annotated[
     float,
     typer.Option(min=0.001, metavar="GIB", help="Memory of each process beyond the model's."),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TYPE",
+        help="Another floating-point type for the model to compute in: float32, bfloat16, float64.",
+    ),
+]
+
+
+DeviceName = Annotated[
+    DeviceChoice,
+    typer.Option("--device", help="Compute on processors, on a GPU, or on a GPU if there is one."),
 ]
 Keep = Annotated[
     int,
@@ -63,12 +79,15 @@ Keep = Annotated[
 ]
 
 
-class Executor(StrEnum):
-    """Where models can be measured."""
-
-    PROCESSES = "processes"
-    SERIAL = "serial"
-    DASK = "dask"
+Blocks = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Blocks of sources into which each checkpoint is divided, for large models: units of "
+        "work of their own [1].",
+    ),
+]
 
 
 ExecutorName = Annotated[
@@ -98,6 +117,8 @@ def asked(
     ablations: str | None,
     prompts: int | None,
     seed: int | None,
+    dtype: str | None = None,
+    blocks: int | None = None,
 ) -> dict[str, Any]:
     """Return the keys of a study that the command line changes."""
     changes = {
@@ -106,6 +127,8 @@ def asked(
         "ablations": names_in(ablations),
         "prompts": prompts,
         "seed": seed,
+        "dtype": dtype,
+        "blocks": blocks,
     }
     return {key: value for key, value in changes.items() if value is not None}
 
@@ -113,10 +136,3 @@ def asked(
 def names_in(text: str | None) -> tuple[str, ...] | None:
     """Return names that stand in a text, separated by commas."""
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def cores() -> int:
-    """Return the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The progress bar: on a terminal, what is being done and the time left; elsewhere, silence."""
+"""The progress bar: what is being done and the time left; unasked, on a terminal only."""
 
 from __future__ import annotations
 
@@ -12,19 +12,25 @@ from cntbench.models.trajectory import Progress as Report
 
 
 @contextmanager
-def progress_bar(console: Console) -> Iterator[Report]:
+def progress_bar(console: Console, *, shown: bool | None = None) -> Iterator[Report]:
     """Yield a function to report to: what is being done, how much of it is done, and how much
     there is; a change of the total starts the bar anew.
+
+    Parameters
+    ----------
+    console
+        Where the bar is.
+    shown
+        Whether it is; by default, if the console is a terminal.
     """
+    disabled = not (console.is_terminal if shown is None else shown)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bars:
+    with Progress(*columns, console=console, transient=True, disable=disabled) as bars:
         bar = bars.add_task("starting", total=None)
 
         def report(what: str, done: int, total: int) -> None:

@@ -56,8 +56,8 @@ class Language:
         if self.tokenizer is None:
             raise CntbenchError(
                 "is made of text, and the model has no tokenizer",
-                hint="Put its tokenizer.json beside the checkpoints, or choose tasks that are made "
-                "of tokens.",
+                hint="Put its tokenizer.json beside the checkpoints, or in Python name it by "
+                "tokenizer=; or choose tasks that are made of tokens.",
             )
         return self.tokenizer.encode(text)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, CntbenchError
+from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED
+from cntbench.launch import DeviceChoice, cores, place, processes_for, resolved, way
 from cntbench.options import (
     Ablations,
-    Executor,
+    Blocks,
+    DeviceName,
+    Dtype,
     ExecutorName,
     Jobs,
     Keep,
@@ -28,14 +30,13 @@ from cntbench.options import (
     Tasks,
     TrajectoryName,
     asked,
-    cores,
     err,
     out,
 )
 
 if TYPE_CHECKING:
     from cntbench.failure import Failure
-    from cntbench.runner import Execute, Outcome
+    from cntbench.runner import Outcome
 
 
 #: What helps against failures of a run.
@@ -49,6 +50,9 @@ def run(
     ablations: Ablations = None,
     prompts: PromptCount = None,
     seed: Seed = None,
+    dtype: Dtype = None,
+    blocks: Blocks = None,
+    device: DeviceName = DeviceChoice.CPU,
     output: RunFolderPath = None,
     jobs: Jobs = None,
     memory: Memory = 1.0,
@@ -59,8 +63,6 @@ def run(
     specs: Specs = None,
 ) -> None:
     """Measure a study at every checkpoint, or go on with one that was interrupted."""
-    from cntbench.catalogue import load_catalogue
-    from cntbench.plan import make_plan
     from cntbench.progress import progress_bar
     from cntbench.run_folder import RunFolder
     from cntbench.runner import Interrupted, run_share
@@ -68,15 +70,14 @@ def run(
     from cntbench.share import parse_share
 
     share = parse_share(shard) if shard is not None else None
-    execute, workers = _way(executor, scheduler, jobs or cores())
-    catalogue = load_catalogue(specs or ())
-    entry = catalogue.amend(
-        catalogue.study(study), asked(trajectory, tasks, ablations, prompts, seed)
-    )
-    folder = output or Path("runs") / study
+    where = place(device, scheduler)
+    execute, workers = way(executor, scheduler, jobs or processes_for(where), where="--scheduler")
+    changes = asked(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
     try:
         with progress_bar(err) as progress:
-            plan = make_plan(catalogue, entry, progress)
+            plan, folder = resolved(
+                study, changes, output, specs or (), progress, where="command line"
+            )
             RunFolder(folder).check(plan)
             options: Any = {
                 "jobs": workers,
@@ -84,6 +85,7 @@ def run(
                 "progress": progress,
                 "memory_budget": int(memory * 2**30),
                 "keep": keep,
+                "device": where,
             }
             if share is None:
                 outcome = run_plan(plan, folder, **options)
@@ -131,22 +133,6 @@ def merge(
     _tell(outcome, "measure their shares again, or all of them in this folder by cntbench run -o")
 
 
-def _way(executor: Executor | None, scheduler: str | None, jobs: int) -> tuple[Execute, int]:
-    """Return where to measure, and on how many processes."""
-    from cntbench.executors import dask, processes
-
-    if scheduler is not None and executor not in (None, Executor.DASK):
-        raise CntbenchError(
-            f"a scheduler is Dask's, and the executor is {str(executor)!r}",
-            where="--scheduler",
-            hint="Leave one of the two out.",
-        )
-    if scheduler is None and executor is not Executor.DASK:
-        return processes.execute, 1 if executor is Executor.SERIAL else jobs
-    dask.check_installed()
-    return partial(dask.execute, scheduler=scheduler), jobs
-
-
 def _tell(outcome: Outcome, remedy: str) -> None:
     """Print what a run has found, where it is, and what it could not measure."""
     from cntbench.report.claims import claims_of
@@ -179,29 +165,33 @@ def plan(
     ablations: Ablations = None,
     prompts: PromptCount = None,
     seed: Seed = None,
+    dtype: Dtype = None,
+    blocks: Blocks = None,
+    device: DeviceName = DeviceChoice.CPU,
     output: RunFolderPath = None,
     jobs: Jobs = None,
     memory: Memory = 1.0,
+    keep: Keep = 2,
     specs: Specs = None,
 ) -> None:
     """Say what a run would do and how long it may take, without running it."""
-    from cntbench.catalogue import load_catalogue
     from cntbench.estimate import estimate
-    from cntbench.plan import make_plan
     from cntbench.progress import progress_bar
     from cntbench.report.estimate import estimate_table
     from cntbench.run_folder import RunFolder
 
-    catalogue = load_catalogue(specs or ())
-    entry = catalogue.amend(
-        catalogue.study(study), asked(trajectory, tasks, ablations, prompts, seed)
-    )
+    where = place(device, None)
+    changes = asked(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
     with progress_bar(err) as progress:
-        resolved = make_plan(catalogue, entry, progress)
+        asked_for, folder = resolved(
+            study, changes, output, specs or (), progress, where="command line", outline=True
+        )
         found = estimate(
-            resolved,
-            RunFolder(output or Path("runs") / study),
-            jobs=jobs or cores(),
+            asked_for,
+            RunFolder(folder),
+            jobs=jobs or processes_for(where),
             memory_budget=int(memory * 2**30),
+            keep=keep,
+            device=where,
         )
     out.print(estimate_table(found))

@@ -140,10 +140,47 @@ def add_verdicts(
     CntbenchError
         If no checkpoint of it was measured.
     """
-    tree = open_results(path)
+    found = with_verdicts(
+        open_results(path), claims, draws=draws, jobs=jobs, progress=progress, where=str(path)
+    )
+    write_results(found, path)
+    return found
+
+
+def with_verdicts(
+    tree: xr.DataTree,
+    claims: Sequence[Claim],
+    *,
+    draws: int,
+    jobs: int,
+    progress: Progress,
+    where: str,
+) -> xr.DataTree:
+    """Return a result with phases and verdicts in place of those that it had.
+
+    Parameters
+    ----------
+    tree
+        The result.
+    claims
+        What is tested.
+    draws
+        From each null model.
+    jobs
+        Processes.
+    progress
+        Told about every cell.
+    where
+        What the result is, for messages.
+
+    Raises
+    ------
+    CntbenchError
+        If no checkpoint of it was measured.
+    """
     root = tree.to_dataset(inherit=False)
     if not (root["status"] == "ok").any():
-        raise CntbenchError("has no checkpoint that was measured", where=str(path))
+        raise CntbenchError("has no checkpoint that was measured", where=where)
     untrained = tree.children.get("untrained")
     groups = verdicts(
         root,
@@ -160,9 +197,7 @@ def add_verdicts(
         for name, group in tree.children.items()
         if name not in groups
     }
-    found = xr.DataTree.from_dict({"/": root, **others, **groups})
-    write_results(found, path)
-    return found
+    return xr.DataTree.from_dict({"/": root, **others, **groups})
 
 
 def _checksum(

@@ -8,7 +8,8 @@ from typing import Any
 
 import xarray as xr
 
-from cntbench.catalogue import Catalogue
+from cntbench.catalogue import Catalogue, load_catalogue
+from cntbench.comparison.files import compare_files, refuse_beside_results
 from cntbench.comparison.table import TITLE, comparison
 from cntbench.comparison.trained import measure_trained
 from cntbench.errors import StorageError
@@ -25,6 +26,49 @@ STUDY = "compare"
 _MAKE = "Make one: cntbench compare -o FILE."
 
 
+def compare(
+    results: Sequence[Path],
+    changes: Mapping[str, Any],
+    *,
+    circuits: Sequence[str] | None,
+    checkpoints: int,
+    specs: Sequence[Path],
+    progress: Progress,
+    jobs: int,
+    where: str = "command line",
+) -> xr.Dataset:
+    """Compare ablations in result files if there are any, else by measuring them.
+
+    Parameters
+    ----------
+    results
+        The files, as `cntbench.comparison.files.compare_files` takes them.
+    specs
+        Folders of the user's specs.
+    where
+        Who asks, for messages.
+    changes, circuits, checkpoints, progress, jobs
+        As `compare_ablations` takes them.
+
+    Raises
+    ------
+    CntbenchError
+        As those two do, and if files are named and also what to measure.
+    """
+    if results:
+        refuse_beside_results(changes if circuits is None else {**changes, "circuits": circuits})
+        return compare_files(results)
+    return compare_ablations(
+        load_catalogue(specs),
+        changes,
+        circuits=circuits,
+        checkpoints=checkpoints,
+        progress=progress,
+        jobs=jobs,
+        where=where,
+    )
+
+
 def compare_ablations(
     catalogue: Catalogue,
     changes: Mapping[str, Any],
@@ -33,6 +77,7 @@ def compare_ablations(
     checkpoints: int,
     progress: Progress,
     jobs: int,
+    where: str = "command line",
 ) -> xr.Dataset:
     """Compare ablations on planted circuits and on a trained trajectory.
 
@@ -50,6 +95,8 @@ def compare_ablations(
         Told about what takes long.
     jobs
         Processes to measure on.
+    where
+        Who asks for the changes, for messages.
 
     Raises
     ------
@@ -57,7 +104,8 @@ def compare_ablations(
         If a name is unknown, or the trajectory cannot be measured.
     """
     chosen = catalogue.known_circuits(circuits)
-    plan = make_plan(catalogue, catalogue.amend(catalogue.study(STUDY), changes), progress)
+    study = catalogue.amend(catalogue.study(STUDY), changes, where=where)
+    plan = make_plan(catalogue, study, progress)
     recovered, diagnosed = measure_planted(
         plan.study, plan.ablations, chosen, progress=progress, jobs=jobs
     )

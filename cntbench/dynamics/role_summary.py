@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.dynamics.film import Film
+from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.reconfiguration import LEVEL, WINDOW, reconfigurations
 from cntbench.dynamics.roles import (
     PER_PLACE,
@@ -68,27 +68,45 @@ def role_summary(
         By ``ROLE_NAME``, names as in `OF_COMPONENTS`, dims ``checkpoint, component``, and
         `OF_CHECKPOINTS`, dims ``checkpoint``.
     """
-    found: dict[str, NDArray[np.float32]] = {}
-    changes = reconfigurations(film, rng, draws)
-    for role in ROLES:
-        strengths = strength(film.weights, film.layer, role)
-        errors = error(film.weights, film.errors, film.layer, role)
-        ranks = rank(strengths)
-        members = top(ranks)
-        change = changes[role]
+    found = component_roles(film.weights, film.errors, film.layer)
+    for role, change in reconfigurations(film, rng, draws).items():
         values = {
-            "strength": strengths,
-            "strength_se": errors,
-            "strength_lower": np.maximum(strengths - WIDTH * errors, 0),
-            "strength_upper": strengths + WIDTH * errors,
-            "rank": ranks,
-            "top": members,
-            "move": moves(members),
             "change": change.change,
             "change_noise": change.noise,
             "change_noise_deviation": change.noise_deviation,
             "change_p_value": change.p_value,
             "reconfigures": change.reconfigures,
+        }
+        found |= {f"{role}_{name}": array.astype(np.float32) for name, array in values.items()}
+    return found
+
+
+def component_roles(
+    weights: Array, errors: Array, layer: NDArray[np.int64]
+) -> dict[str, NDArray[np.float32]]:
+    """Return what is said of every component, by ``ROLE_NAME``, dims ``checkpoint, component``.
+
+    Parameters
+    ----------
+    weights, errors
+        Influence and its standard errors, dims ``checkpoint, source, target``.
+    layer
+        Layers of the components.
+    """
+    found: dict[str, NDArray[np.float32]] = {}
+    for role in ROLES:
+        strengths = strength(weights, layer, role)
+        deviations = error(weights, errors, layer, role)
+        ranks = rank(strengths)
+        members = top(ranks)
+        values = {
+            "strength": strengths,
+            "strength_se": deviations,
+            "strength_lower": np.maximum(strengths - WIDTH * deviations, 0),
+            "strength_upper": strengths + WIDTH * deviations,
+            "rank": ranks,
+            "top": members,
+            "move": moves(members),
         }
         found |= {f"{role}_{name}": array.astype(np.float32) for name, array in values.items()}
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 
 import numpy as np
 import xarray as xr
@@ -13,8 +13,10 @@ from cntbench.metrics._base import DIMS, LAGS, Metric
 from cntbench.metrics._graphs import Graphs
 
 
-def film_metrics(influence: xr.DataArray, usable: NDArray[np.bool_]) -> xr.Dataset:
-    """Compute every metric at every usable checkpoint.
+def film_metrics(
+    influence: xr.DataArray, usable: NDArray[np.bool_], names: Iterable[str] | None = None
+) -> xr.Dataset:
+    """Compute metrics at every usable checkpoint.
 
     Parameters
     ----------
@@ -24,12 +26,20 @@ def film_metrics(influence: xr.DataArray, usable: NDArray[np.bool_]) -> xr.Datas
     usable
         Checkpoints that count, dims ``checkpoint``; the others get NaN, and metrics over time go
         from one usable checkpoint to the next.
+    names
+        Of the metrics, by default all.
 
     Returns
     -------
     xarray.Dataset
         One variable for each metric, dims ``task, ablation`` and those of `DIMS`.
+
+    Raises
+    ------
+    SpecError
+        If there is no such metric; it names the nearest match.
     """
+    known = plugins.room("metric")
     layer = influence["source_layer"].values
     graphs = Graphs(
         influence.values[:, :, usable], step=influence["step"].values[usable], layer=layer
@@ -37,8 +47,8 @@ def film_metrics(influence: xr.DataArray, usable: NDArray[np.bool_]) -> xr.Datas
     labels = _labels(influence)
     at = np.flatnonzero(usable)
     found = {}
-    for name, plugin in plugins.room("metric").items():
-        metric: Metric = plugin.module.METRIC
+    for name in known if names is None else names:
+        metric: Metric = plugins.find("metric", name).METRIC
         dims = ("task", "ablation", *DIMS[metric.per])
         values = np.full([len(labels[dim]) for dim in dims], np.nan)
         cells = [
@@ -47,7 +57,7 @@ def film_metrics(influence: xr.DataArray, usable: NDArray[np.bool_]) -> xr.Datas
         ]
         if len(at):
             values[np.ix_(*cells)] = graphs.metric(name)
-        found[name] = xr.Variable(dims, values, _attributes(plugin.summary, metric))
+        found[name] = xr.Variable(dims, values, _attributes(known[name].summary, metric))
     used = {dim for variable in found.values() for dim in variable.dims}
     own = {dim: labels[dim] for dim in ("component", "layer", "lag", "other_checkpoint")}
     return xr.Dataset(

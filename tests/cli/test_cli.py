@@ -80,10 +80,10 @@ def test_a_failed_checkpoint_is_named_and_the_exit_code_is_3(cli, study, tmp_pat
 
     read = Trajectory.read
 
-    def broken(self, checkpoint, folder):
+    def broken(self, checkpoint, folder, dtype):
         if checkpoint.name == "step8":
             raise RuntimeError("no [luck]")
-        return read(self, checkpoint, folder)
+        return read(self, checkpoint, folder, dtype)
 
     monkeypatch.setattr(Trajectory, "read", broken)
     code, out, err = cli("run", *study, "-j", 1)

@@ -35,22 +35,26 @@ def test_the_python_blocks_run_on_a_result(monkeypatch, capsys, tmp_path):
     options = ["--tasks", "induction", "--ablations", "resample", "--prompts", 2, "-j", 1]
     assert run_cli(monkeypatch, capsys, "run", "--trajectory", f"dir:{folder}", *options)[0] == 0
     assert blocks("python")
+    names: dict[str, object] = {}
     for block in blocks("python"):
-        exec(compile(block, str(README), "exec"), {})
+        exec(compile(block, str(README), "exec"), names)
 
 
 def test_every_command_of_the_readme_exists(monkeypatch, capsys):
     commands = re.findall(r"^cntbench (\w+).*$", "\n".join(blocks("sh")), re.MULTILINE)
-    expected = {"run", "plan", "merge", "show", "claims", "audit", "list", "compare", "report"}
-    assert expected == set(commands)
+    assert set(commands) == {
+        *("run", "plan", "merge", "show", "claims", "audit", "list", "compare"),
+        *("export", "import", "golden", "report"),
+    }
     for command in set(commands):
         assert run_cli(monkeypatch, capsys, command, "--help")[0] == 0
 
 
 def test_every_option_of_the_readme_exists(monkeypatch, capsys):
-    for line in re.findall(r"^cntbench (\w+)(.*)$", "\n".join(blocks("sh")), re.MULTILINE):
+    text = "\n".join(blocks("sh")).replace("\\\n", " ")
+    for line in re.findall(r"^cntbench (golden \w+|\w+)(.*)$", text, re.MULTILINE):
         command, rest = line
-        _, shown, _ = run_cli(monkeypatch, capsys, command, "--help")
+        _, shown, _ = run_cli(monkeypatch, capsys, *command.split(), "--help")
         for option in re.findall(r"(?<!\S)(--?\w+)", rest.split("#")[0]):
             assert option in shown, f"{command} {option}"
 

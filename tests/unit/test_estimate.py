@@ -8,12 +8,14 @@ import pytest
 from support.counting import counted
 from support.trajectories import write_trajectory
 
+from cntbench import calibration
 from cntbench import estimate as module
+from cntbench.calibration import Speed, measured_rate
 from cntbench.catalogue import load_catalogue
 from cntbench.engine.prediction import Call, predicted_work
 from cntbench.engine.work import Work
 from cntbench.errors import CntbenchError
-from cntbench.estimate import Estimate, Speed, TaskCost, estimate, measured_rate
+from cntbench.estimate import Estimate, TaskCost, estimate
 from cntbench.plan import Plan, make_plan
 from cntbench.run_folder import RunFolder
 from cntbench.runner import run
@@ -99,9 +101,9 @@ def test_the_rate_is_work_over_time(plan):
 
 def test_a_large_call_is_timed_on_some_of_its_prompts(plan, monkeypatch):
     call = calls(plan)[0]
-    assert len(module._shortened(call).prompts) == 3
-    monkeypatch.setattr(module, "CALIBRATION_FLOPS", 1)
-    assert len(module._shortened(call).prompts) == 2
+    assert len(calibration._shortened(call).prompts) == 3
+    monkeypatch.setattr(calibration, "CALL_FLOPS", 1)
+    assert len(calibration._shortened(call).prompts) == 2
 
 
 def test_an_estimate_counts_what_the_run_will_compute(plan, tmp_path):

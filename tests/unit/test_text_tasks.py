@@ -12,7 +12,7 @@ from support.trajectories import run_cli, write_trajectory
 from cntbench.catalogue import load_catalogue
 from cntbench.errors import CntbenchError, SpecError
 from cntbench.generators.sentences import Parameters
-from cntbench.models.tokenizer import ModelTokenizer
+from cntbench.models.tokenizer import TokenizerFile
 from cntbench.models.trajectory import open_trajectory
 from cntbench.prompts import Language, generate, random_state
 from cntbench.specs import build
@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer(folder):
-    found = ModelTokenizer.beside(folder)
+    found = TokenizerFile.beside(folder)
     assert found is not None
     return found
 
@@ -95,7 +95,7 @@ def test_the_first_prompts_do_not_know_how_many_follow(language):
 
 
 def test_only_tokens_that_stand_for_text_are_sampled(folder, language):
-    known = ModelTokenizer.beside(folder)._fast
+    known = TokenizerFile.beside(folder)._fast
     special = known.token_to_id(SPECIAL)
     assert special not in language.vocabulary
     assert len(language.vocabulary) == known.get_vocab_size() - 1 < VOCABULARY
@@ -118,7 +118,7 @@ def test_a_tokenizer_may_lie_in_a_checkpoint(tmp_path):
     write_trajectory(tmp_path, steps=(0,), vocabulary=VOCABULARY)
     write_tokenizer(tmp_path / "step0", FILLED)
     trajectory = open_trajectory(f"dir:{tmp_path}", quiet)
-    assert trajectory.tokenizer == ModelTokenizer(tmp_path / "step0" / "tokenizer.json")
+    assert trajectory.tokenizer == TokenizerFile(tmp_path / "step0" / "tokenizer.json")
 
 
 def test_no_token_stands_before_a_prompt_unless_the_task_says_so(language):

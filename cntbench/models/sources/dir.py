@@ -15,7 +15,7 @@ from cntbench.errors import CheckpointError
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.origin import Folder
-from cntbench.models.tokenizer import ModelTokenizer
+from cntbench.models.tokenizer import TokenizerFile
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 
 
@@ -60,7 +60,7 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
         f"dir:{root.resolve()}",
         shape,
         checkpoints,
-        tokenizer=ModelTokenizer.beside(root, *folders.values()),
+        tokenizer=TokenizerFile.beside(root, *folders.values()),
         config=config,
     )
 

@@ -1,0 +1,1 @@
+"""The accessor ``cnt`` of xarray's Dataset and DataTree: graphs, metrics, roles and pictures."""

@@ -1,0 +1,127 @@
+"""One moment of the film as a networkx graph, with all that the dataset says of its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import xarray as xr
+
+from cntbench.dynamics.roles import ROLES, error, rank, strength, top
+from cntbench.errors import CheckpointError
+
+#: Attributes of an edge, and the variables that they come from.
+OF_EDGES = {
+    "weight": "influence",
+    "standard_error": "influence_se",
+    "effect": "edge_effect",
+    "effect_standard_error": "edge_effect_se",
+}
+#: Variables that say something of a source.
+OF_NODES = ("prefix_matching", "previous_token")
+#: What of the dataset's attributes the numbers cannot be read without.
+OF_GRAPHS = ("source", "sign_convention", "normalisation")
+
+
+def cell_graph(cell: xr.Dataset) -> nx.DiGraph:
+    """Return the graph of one task by one ablation at one checkpoint.
+
+    Parameters
+    ----------
+    cell
+        A result of which a task, an ablation and a checkpoint have been taken.
+
+    Returns
+    -------
+    networkx.DiGraph
+        As `cntbench.accessor.cnt.Cnt.graph` says.
+
+    Raises
+    ------
+    CheckpointError
+        If the cell was not measured.
+    """
+    status = str(cell["status"].item())
+    if status not in ("ok", "duplicate"):
+        raise CheckpointError(
+            f"checkpoint {cell['checkpoint'].item()!r} was not measured: {status}, "
+            f"{cell['status_reason'].item()}",
+            hint="Take another one: status says which are ok.",
+        )
+    graph: nx.DiGraph = nx.DiGraph(**_about(cell, status))
+    nodes = dict([*_components(cell, "source"), *_components(cell, "target")])
+    graph.add_nodes_from(sorted(nodes.items(), key=lambda node: _causal(node[1])))
+    _describe(graph, cell)
+    sources, targets = (cell[side].values.astype(str).tolist() for side in ("source", "target"))
+    arrays = {
+        name: cell[variable].transpose("source", "target").values
+        for name, variable in OF_EDGES.items()
+        if variable in cell
+    }
+    for s, t in np.argwhere(~np.isnan(arrays["weight"])):
+        numbers = {name: float(values[s, t]) for name, values in arrays.items()}
+        graph.add_edge(sources[s], targets[t], **_defined(numbers))
+    return graph
+
+
+def _about(cell: xr.Dataset, status: str) -> dict[str, Any]:
+    labels = {dim: str(cell[dim].item()) for dim in ("task", "ablation", "checkpoint")}
+    numbers = {n: int(cell[n].item()) for n in ("step", "tokens_seen") if n in cell.coords}
+    said = {name: str(cell.attrs[name]) for name in OF_GRAPHS if name in cell.attrs}
+    return {**labels, **numbers, "revision": str(cell["revision"].item()), "status": status, **said}
+
+
+def _components(cell: xr.Dataset, side: str) -> list[tuple[str, dict[str, Any]]]:
+    columns = [cell[name].values for name in (side, *(f"{side}_{n}" for n in _OF_COMPONENTS))]
+    return [
+        (
+            str(name),
+            {"layer": int(layer), "kind": str(kind)} | ({"head": int(head)} if head >= 0 else {}),
+        )
+        for name, layer, kind, head in zip(*columns, strict=True)
+    ]
+
+
+_OF_COMPONENTS = ("layer", "kind", "head")
+
+
+def _causal(node: dict[str, Any]) -> tuple[int, bool, int]:
+    """Return what nodes are ordered by: layers, in them heads before the MLP."""
+    return node["layer"], "head" not in node, node.get("head", -1)
+
+
+def _describe(graph: nx.DiGraph, cell: xr.Dataset) -> None:
+    """Add to nodes what the dataset says of sources, and their roles."""
+    names = [str(name) for name in cell["source"].values]
+    columns = {name: cell[name].values for name in OF_NODES if name in cell}
+    for variable, ending in (("readout_effect", ""), ("readout_effect_se", "_standard_error")):
+        if variable in cell:
+            values = cell[variable].transpose("readout", "source").values
+            for readout, effects in zip(cell["readout"].values, values, strict=True):
+                columns[f"{readout}_effect{ending}"] = effects
+    if names == [str(name) for name in cell["target"].values]:
+        columns |= _roles(cell)
+    for at, name in enumerate(names):
+        graph.nodes[name].update(_defined({n: v[at].item() for n, v in columns.items()}))
+
+
+def _roles(cell: xr.Dataset) -> dict[str, Any]:
+    weights, errors = (
+        cell[name].transpose("source", "target").values.astype(np.float64)
+        for name in ("influence", "influence_se")
+    )
+    layer = cell["source_layer"].values
+    found = {}
+    for role in ROLES:
+        strengths = strength(weights, layer, role)
+        ranks = rank(strengths)
+        found[f"{role}_strength"] = strengths
+        found[f"{role}_strength_standard_error"] = error(weights, errors, layer, role)
+        found[f"{role}_rank"] = ranks
+        found[f"{role}_top"] = top(ranks)
+    return found
+
+
+def _defined(numbers: dict[str, float]) -> dict[str, float]:
+    return {name: number for name, number in numbers.items() if np.isfinite(number)}

@@ -1,0 +1,54 @@
+"""``ds.cnt.plot``: the pictures of `cntbench.figures`, of what is drawn."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+
+
+#: Functions of `cntbench.figures` that are methods here.
+PICTURES = (
+    "agreement",
+    "bump",
+    "claims",
+    "comparison",
+    "film",
+    "heatmap",
+    "metrics",
+    "readouts",
+    "recurrence",
+)
+
+
+class Plot:
+    """The functions of `cntbench.figures`, of one result: ``ds.cnt.plot.film(task="induction")``.
+
+    They take what the functions take but the result, and return the `matplotlib.figure.Figure`.
+    """
+
+    def __init__(self, data: xr.Dataset | xr.DataTree) -> None:
+        self._data = data
+
+    def __getattr__(self, name: str) -> Callable[..., Figure]:
+        if name not in PICTURES:
+            raise AttributeError(f"there is no picture {name!r}: {', '.join(PICTURES)}")
+        from cntbench import figures
+
+        draw = getattr(figures, name)
+
+        @wraps(draw)
+        def drawn(*args: Any, **kwargs: Any) -> Figure:
+            figure: Figure = draw(self._data, *args, **kwargs)
+            return figure
+
+        return drawn
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *PICTURES]

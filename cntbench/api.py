@@ -1,0 +1,372 @@
+"""What Python users call: ``run``, ``open_results``, ``influence``, ``compare`` and ``claims``.
+
+The command line does the same by the same code. All results are xarray's, with the accessor
+``cnt`` (`cntbench.accessor.cnt`); what is wrong is a `cntbench.errors.CntbenchError`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import xarray as xr
+from rich.console import Console
+
+from cntbench import storage
+from cntbench.catalogue import StudyEntry, load_catalogue
+from cntbench.cells import measure
+from cntbench.comparison import command
+from cntbench.dataset import film
+from cntbench.errors import CntbenchError, unknown
+from cntbench.launch import DeviceChoice, Executor, place, resolved, way
+from cntbench.models.in_memory import read_model
+from cntbench.plan import Plan
+from cntbench.progress import progress_bar
+from cntbench.report.failures import failures
+from cntbench.run_folder import RunFolder
+from cntbench.runner import provenance
+from cntbench.runner import run as run_plan
+from cntbench.schema import validate
+from cntbench.specs import StudySpec, build
+from cntbench.verdicts import add_verdicts, with_verdicts
+
+#: One name, or several.
+Names = str | Sequence[str]
+Choice = TypeVar("Choice", bound=StrEnum)
+#: One folder of specs, or several.
+Folders = str | Path | Sequence[str | Path]
+
+_GIB = 2**30
+#: Draws from which a p-value can be 0.05.
+_FEWEST_DRAWS = 19
+
+
+def run(
+    study: str = "nano",
+    *,
+    trajectory: str | None = None,
+    tasks: Names | None = None,
+    ablations: Names | None = None,
+    prompts: int | None = None,
+    seed: int | None = None,
+    dtype: str | None = None,
+    blocks: int | None = None,
+    output: str | Path | None = None,
+    jobs: int = 1,
+    device: str = "cpu",
+    memory: float = 1.0,
+    keep: int = 2,
+    executor: str | None = None,
+    scheduler: str | None = None,
+    specs: Folders = (),
+    progress: bool | None = None,
+) -> xr.DataTree:
+    """Measure a study at every checkpoint, or go on with a run that was interrupted.
+
+    Parameters
+    ----------
+    study
+        Name of a study, as ``cntbench list studies`` lists them.
+    trajectory, tasks, ablations, prompts, seed
+        What to change in it: another trajectory (``nano``, ``nano:seed=3``, ``dir:PATH``,
+        ``planted:CIRCUIT``, ``hub:ORG/NAME@REVISIONS``), names of tasks and of ablations, number of
+        prompts of each task, seed of prompts and random draws.
+    dtype
+        Floating-point type that models compute in: ``"float32"``, ``"bfloat16"``, ``"float64"``.
+    blocks
+        Into how many blocks of sources, units of work, each checkpoint is divided.
+    output
+        Folder of the run, by default ``runs/STUDY``. What is whole in it is used.
+    jobs
+        Processes of one thread each. With 1, this process measures. With more, Python starts
+        others, which in a script needs its ``if __name__ == "__main__":``.
+    device
+        ``"cpu"``, ``"cuda"``, or ``"auto"``: a GPU if there is one.
+    memory
+        Memory of each process beyond the model's [GiB].
+    keep
+        Downloaded checkpoints that may lie on disk beside those being measured.
+    executor
+        ``"processes"``, ``"serial"`` or ``"dask"``.
+    scheduler
+        Address of a running Dask scheduler to measure on.
+    specs
+        Folders of your own specs, beside the shipped ones.
+    progress
+        Whether to show a progress bar; by default, on a terminal.
+
+    Returns
+    -------
+    xarray.DataTree
+        The result: the film at the root, what follows from it in groups. It is also in the folder,
+        as ``results.nc``. Checkpoints that could not be measured are NaN in it, their ``status``
+        says why, and a warning names them; the same call tries them again.
+
+    Raises
+    ------
+    CntbenchError
+        If the study cannot be run, or the folder not be used.
+    cntbench.runner.Interrupted
+        On Ctrl-C. Whole checkpoints are kept; the same call goes on from there.
+    """
+    where = "cntbench.run"
+    changes = _changes(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
+    execute, workers = way(
+        None if executor is None else _one_of(Executor, "executor", executor, where),
+        scheduler,
+        jobs,
+        where=where,
+    )
+    with progress_bar(Console(stderr=True), shown=progress) as report:
+        plan, folder = resolved(
+            study, changes, Path(output) if output else None, _folders(specs), report, where=where
+        )
+        RunFolder(folder).check(plan)
+        outcome = run_plan(
+            plan,
+            folder,
+            jobs=workers,
+            execute=execute,
+            progress=report,
+            memory_budget=int(memory * _GIB),
+            keep=keep,
+            device=place(_one_of(DeviceChoice, "device", device, where), scheduler),
+        )
+    if outcome.failed:
+        warnings.warn(failures(outcome.failed, "the same call tries them again"), stacklevel=2)
+    return outcome.tree
+
+
+def open_results(path: str | Path) -> xr.DataTree:
+    """Read a result into memory, checking that it is whole and satisfies the schema.
+
+    Parameters
+    ----------
+    path
+        A ``results.nc``.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, truncated or damaged, was not written by cntbench, or does not
+        satisfy the schema.
+    """
+    return storage.open_results(Path(path))
+
+
+def influence(
+    model: Any,
+    task: Names = "induction",
+    ablation: Names = "resample",
+    *,
+    tokenizer: Any = None,
+    prompts: int = 32,
+    seed: int = 0,
+    memory: float = 1.0,
+    specs: Folders = (),
+) -> xr.Dataset:
+    """Measure a model that is in memory.
+
+    Parameters
+    ----------
+    model
+        A causal language model of transformers (GPT-NeoX, GPT-2, Llama and its family), or a
+        `cntbench.models.decoder.Decoder`. It is not changed. Of the first, its config and tensors
+        are read and computed with in float32; its hooks are not run.
+    task, ablation
+        Name of one, or names of several.
+    tokenizer
+        The model's, of transformers or tokenizers. Tasks made of text need one; the others leave
+        out the tokens that it calls special.
+    prompts
+        Number of prompts of each task.
+    seed
+        Seed of prompts and random draws.
+    memory
+        Memory to use beyond the model's [GiB].
+    specs
+        Folders of your own specs, beside the shipped ones.
+
+    Returns
+    -------
+    xarray.Dataset
+        With the schema's dims, as a run's film of one checkpoint: ``model``, at step 0, with the
+        hash of the model's tensors as ``revision``.
+
+    Raises
+    ------
+    CntbenchError
+        If there is no such task or ablation, the model cannot be measured (its architecture is not
+        supported, its weights are not finite), or is too small for a task.
+    """
+    where = "cntbench.influence"
+    catalogue = load_catalogue(_folders(specs))
+    trajectory, decoder = read_model(model, tokenizer)
+    keys = {
+        "version": 1,
+        "summary": "A model in memory.",
+        "trajectory": trajectory.identity,
+        "tasks": _names(task),
+        "ablations": _names(ablation),
+        "prompts": prompts,
+        "seed": seed,
+        "untrained": 0,
+        "null_draws": 0,
+    }
+    study = StudyEntry(where, Path(), build(StudySpec, keys, where=where))
+    catalogue.check(study, where=where)
+    plan = Plan(
+        study,
+        trajectory,
+        tuple(catalogue.tasks[name] for name in study.spec.tasks),
+        tuple(catalogue.ablations[name] for name in study.spec.ablations),
+    )
+    [checkpoint] = trajectory.checkpoints
+    measured = measure(plan, plan.prompts(), checkpoint, decoder, int(memory * _GIB))
+    return film([measured], provenance(plan) | {"history": where})
+
+
+def compare(
+    results: str | Path | Sequence[str | Path] = (),
+    *,
+    trajectory: str | None = None,
+    tasks: Names | None = None,
+    ablations: Names | None = None,
+    prompts: int | None = None,
+    seed: int | None = None,
+    circuits: Names | None = None,
+    checkpoints: int = 8,
+    jobs: int = 1,
+    specs: Folders = (),
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Compare ablation methods: on planted circuits, and on a trained trajectory.
+
+    Parameters
+    ----------
+    results
+        Result files to compare instead of measuring: the ablations of one, or several with the
+        first.
+    trajectory, tasks, ablations, prompts, seed
+        What to change in the study ``compare``; see `run`.
+    circuits
+        Names of planted circuits, by default all that have no dynamics.
+    checkpoints
+        How many, spread over the trajectory.
+    jobs, specs, progress
+        As `run` takes them.
+
+    Returns
+    -------
+    xarray.Dataset
+        Recovery of planted edges, agreement, reliability and cost; what ``cntbench compare -o``
+        writes.
+
+    Raises
+    ------
+    CntbenchError
+        If a name is unknown, the trajectory cannot be measured, or the files cannot be compared.
+    """
+    with progress_bar(Console(stderr=True), shown=progress) as report:
+        return command.compare(
+            _folders(results),
+            _changes(trajectory, tasks, ablations, prompts, seed),
+            circuits=None if circuits is None else _names(circuits),
+            checkpoints=checkpoints,
+            specs=_folders(specs),
+            progress=report,
+            jobs=jobs,
+            where="cntbench.compare",
+        )
+
+
+def claims(
+    results: xr.DataTree | xr.Dataset | str | Path,
+    claims: Names | None = None,
+    *,
+    draws: int = 200,
+    jobs: int = 1,
+    specs: Folders = (),
+    progress: bool | None = None,
+) -> xr.DataTree:
+    """Test claims on a result.
+
+    Parameters
+    ----------
+    results
+        A result, its root alone, or the path of a file, in which the verdicts are then kept: what
+        was found before is replaced. A result in memory is left as it is.
+    claims
+        Names of claims, by default all.
+    draws
+        Number of draws from each null model, at least 19.
+    jobs, specs, progress
+        As `run` takes them.
+
+    Returns
+    -------
+    xarray.DataTree
+        The result with the groups ``claims`` and ``phases``.
+
+    Raises
+    ------
+    CntbenchError
+        If there is no such claim, the file cannot be read or written, the result does not satisfy
+        the schema, or no checkpoint was measured.
+    """
+    if draws < _FEWEST_DRAWS:
+        raise CntbenchError(
+            f"draws = {draws} is not allowed",
+            where="cntbench.claims",
+            hint=f"From fewer than {_FEWEST_DRAWS} no p-value of 0.05 can come.",
+        )
+    chosen = load_catalogue(_folders(specs)).some_claims(None if claims is None else _names(claims))
+    with progress_bar(Console(stderr=True), shown=progress) as report:
+        if isinstance(results, xr.Dataset | xr.DataTree):
+            tree = xr.DataTree(results) if isinstance(results, xr.Dataset) else results
+            validate(tree.to_dataset(inherit=False), where="the result")
+            return with_verdicts(
+                tree, chosen, draws=draws, jobs=jobs, progress=report, where="the result"
+            )
+        return add_verdicts(Path(results), chosen, draws=draws, jobs=jobs, progress=report)
+
+
+def _one_of(choices: type[Choice], kind: str, name: str, where: str) -> Choice:
+    """Return what a name stands for, or raise an error that names the nearest match."""
+    allowed = [str(one) for one in choices]
+    if name not in allowed:
+        raise unknown(kind, name, allowed, where=where)
+    return choices(name)
+
+
+def _changes(
+    trajectory: str | None,
+    tasks: Names | None,
+    ablations: Names | None,
+    prompts: int | None,
+    seed: int | None,
+    dtype: str | None = None,
+    blocks: int | None = None,
+) -> dict[str, Any]:
+    """Return the keys of a study that are asked to be otherwise."""
+    changes = {
+        "trajectory": trajectory,
+        "tasks": None if tasks is None else _names(tasks),
+        "ablations": None if ablations is None else _names(ablations),
+        "prompts": prompts,
+        "seed": seed,
+        "dtype": dtype,
+        "blocks": blocks,
+    }
+    return {key: value for key, value in changes.items() if value is not None}
+
+
+def _names(names: Names) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _folders(paths: Folders) -> tuple[Path, ...]:
+    return (Path(paths),) if isinstance(paths, str | Path) else tuple(map(Path, paths))

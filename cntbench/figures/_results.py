@@ -1,0 +1,104 @@
+"""What a figure is asked to draw: a result, a cell of it, a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import xarray as xr
+
+from cntbench import selection
+from cntbench.dataset import usable
+from cntbench.errors import StorageError
+from cntbench.views.missing import Missing
+
+Results = xr.Dataset | xr.DataTree
+
+#: What films, matrices and their labels are made of.
+OF_FILMS = ("influence", "influence_se", "status", "status_reason")
+
+View = TypeVar("View")
+
+
+class MissingGroupError(StorageError):
+    """A result lacks the group that a picture is drawn from."""
+
+
+def tree_of(results: Results, needed: Sequence[str]) -> xr.DataTree:
+    """Return a result as views take it.
+
+    Parameters
+    ----------
+    results
+        A result, or its root or a part of that.
+    needed
+        Variables of the root.
+
+    Raises
+    ------
+    StorageError
+        If one is missing, or something was selected from a tree: its groups cannot be put back.
+    """
+    if isinstance(results, xr.Dataset):
+        return xr.DataTree(selection.whole(results, needed))
+    root = results.to_dataset(inherit=False)
+    for dim in selection.CELL:
+        if dim not in root.dims:
+            raise StorageError(
+                f"has no dim {dim!r}",
+                where="the result",
+                hint=f"Name what to draw in the call, by {dim}=, not by selecting from the tree.",
+            )
+    selection.whole(root, needed)
+    return results
+
+
+def cell_of(tree: xr.DataTree, task: str | None, ablation: str | None) -> tuple[str, str]:
+    """Return the labels of a task and an ablation; None stands for the only one.
+
+    Raises
+    ------
+    CntbenchError
+        If there is no such label, or several to choose from.
+    """
+    root = tree.to_dataset(inherit=False)
+    labels = {"task": task, "ablation": ablation}
+    found = [str(root[d].values[selection.place(root, d, name)]) for d, name in labels.items()]
+    return found[0], found[1]
+
+
+def moment_of(tree: xr.DataTree, checkpoint: str | None, step: int | None) -> int:
+    """Return the number of a checkpoint; of the last usable one, if none is named.
+
+    Raises
+    ------
+    CntbenchError
+        If there is no such checkpoint, or none that was measured.
+    """
+    root = tree.to_dataset(inherit=False)
+    if checkpoint is not None or step is not None:
+        return selection.place(root, "checkpoint", checkpoint, step=step)
+    counted = np.flatnonzero(usable(root))
+    if not len(counted):
+        raise StorageError("has no checkpoint that was measured", where="the result")
+    return int(counted[-1])
+
+
+def over_prompts(tree: xr.DataTree) -> str:
+    """Say what means are over."""
+    count = tree.attrs.get("prompts")
+    return "mean over prompts" if count is None else f"mean over {int(count)} prompts"
+
+
+def there(view: View | Missing) -> View:
+    """Return a view.
+
+    Raises
+    ------
+    MissingGroupError
+        If the result lacks what it is made from; it says what makes that.
+    """
+    if isinstance(view, Missing):
+        raise MissingGroupError(view.what, hint=f"This makes it: {view.command}")
+    return view

@@ -1,0 +1,175 @@
+"""How figures look: sizes of print, colours that everybody can tell apart, the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from cntbench.storage import write_atomically
+from cntbench.views.steps import StepAxis
+
+#: Widths of one and of two columns [inch].
+SINGLE, DOUBLE = 3.5, 7.2
+
+#: Okabe and Ito's colours without the yellow, which is too pale for lines; told apart by everybody.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+#: Line styles, after all colours have been used.
+STYLES = ("-", "--", ":", "-.")
+GREY, PALE, BAND, INK = "#8a8a8a", "#e8e8e8", "#f5f5f5", "#222222"
+#: Scale of numbers that are never negative.
+SCALE = "viridis"
+
+FORMATS = ("svg", "pdf", "png")
+#: Dots per inch of PNG.
+RESOLUTION = 300
+
+_LOOKS: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.width": 0.4,
+    "xtick.minor.size": 1.5,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.0,
+    "figure.titlesize": 8,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cntbench",
+    "pdf.fonttype": 42,
+    "mathtext.default": "regular",
+}
+
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw with this look, whatever the user's own is, and lay the figure out in it."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with _looks():
+            figure = draw(*args, **kwargs)
+            if kwargs.get("ax") is None:
+                # Ticks are made when they are first needed, and take their look then.
+                figure.draw_without_rendering()
+        return figure
+
+    return drawn
+
+
+@contextmanager
+def _looks() -> Iterator[None]:
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_LOOKS)
+        yield
+
+
+def blank(width: float, height: float) -> Figure:
+    """Return an empty figure of a size [inch], laid out by matplotlib's constrained layout."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def canvas(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a figure and axes to draw on: those of the user, or new ones of a size [inch]."""
+    if ax is None:
+        figure = blank(width, height)
+        return figure, figure.subplots()
+    owner = ax.get_figure(root=True)
+    assert owner is not None
+    return owner, ax
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure; the same figure has the same bytes, by the same version of matplotlib.
+
+    Text stays text in SVG and PDF, in DejaVu Sans.
+
+    Parameters
+    ----------
+    figure
+        What a function of `cntbench.figures` has returned.
+    path
+        Where to; its ending says the format, one of `FORMATS`.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written.
+    """
+    kind = path.suffix.removeprefix(".")
+    dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+
+    def write(unfinished: Path) -> None:
+        figure.savefig(unfinished, format=kind, dpi=RESOLUTION, metadata=dated[kind])
+
+    with _looks():
+        write_atomically(path, write)
+
+
+def colour(place: int) -> dict[str, str]:
+    """Return how the line of a place in a legend looks."""
+    return {
+        "color": COLOURS[place % len(COLOURS)],
+        "linestyle": STYLES[place // len(COLOURS) % len(STYLES)],
+    }
+
+
+def line(ax: Axes, x: ArrayLike, y: ArrayLike, **looks: Any) -> None:
+    """Draw a line with gaps where it is undefined; a point between two gaps is a dot."""
+    x, y = np.asarray(x), np.asarray(y)
+    defined = np.concatenate([[False], np.isfinite(y), [False]])
+    alone = np.flatnonzero(defined[1:-1] & ~defined[:-2] & ~defined[2:])
+    if len(alone):
+        looks |= {"marker": "o", "markersize": 2, "markevery": alone.tolist()}
+    ax.plot(x, y, **looks)
+
+
+def scale_beside(ax: Axes, image: ScalarMappable, label: str) -> None:
+    """Draw the scale of an image, as high as the image itself."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    bar = figure.colorbar(image, cax=ax.inset_axes((1.03, 0, 0.045, 1)))
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+
+
+def checkpoints_below(ax: Axes, steps: NDArray[np.int64], *, many: int = 6) -> None:
+    """Give axes of evenly spaced checkpoints their training steps along x."""
+    places = np.unique(np.linspace(0, len(steps) - 1, min(many, len(steps))).round().astype(int))
+    ax.set_xticks(places, [f"{steps[place]:,}" for place in places])
+    ax.set_xlabel("training step (a place for each checkpoint)")
+
+
+def steps_below(ax: Axes, axis: StepAxis, steps: NDArray[np.int64]) -> None:
+    """Give axes training steps along x."""
+    ax.set_xticks(axis.places, [f"{step:,}" for step in axis.ticks])
+    minor = [m * 10.0**d for d in range(12) for m in range(2, 10)]
+    last = int(steps[-1]) if len(steps) else 1
+    ax.set_xticks(axis.place([s for s in minor if axis.first <= s <= last]), minor=True)
+    ends = axis.place([steps[0], steps[-1]]) if len(steps) else np.array([0.0, 1.0])
+    room = max(0.02 * (ends[1] - ends[0]), 0.02)
+    ax.set_xlim(ends[0] - room, ends[1] + room)
+    ax.set_xlabel("training step")

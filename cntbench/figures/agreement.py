@@ -1,0 +1,61 @@
+"""How far ablation methods agree on the film."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cntbench import selection
+from cntbench.figures._results import OF_FILMS, Results, tree_of
+from cntbench.figures._style import PALE, SINGLE, canvas, scale_beside, styled
+from cntbench.views.comparison import agreement as view
+
+
+@styled
+def agreement(results: Results, *, task: str | None = None, ax: Axes | None = None) -> Figure:
+    """Draw the rank correlation of edges by any two ablations.
+
+    Parameters
+    ----------
+    results
+        A result of several ablations.
+    task
+        Label; of one only, it need not be named.
+    ax
+        Where to draw instead of a figure of one column.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Spearman's ρ, mean over usable checkpoints, with its 95 % block bootstrap interval.
+
+    Raises
+    ------
+    CntbenchError
+        If the task is wrong, or the result lacks what is drawn.
+    """
+    tree = tree_of(results, OF_FILMS)
+    at = selection.place(tree.to_dataset(inherit=False), "task", task)
+    found = view(tree)
+    count = len(found.ablation)
+    figure, ax = canvas(ax, SINGLE, SINGLE * 0.85)
+    scale = mpl.colormaps["cividis"].with_extremes(bad=PALE)
+    lowest = min(0.0, float(np.nanmin(found.mean[at], initial=0.0)))
+    image = ax.imshow(np.ma.masked_invalid(found.mean[at]), cmap=scale, vmin=lowest, vmax=1)
+    for one, other in np.ndindex(count, count):
+        mean, low, high = (
+            numbers[at, one, other] for numbers in (found.mean, found.low, found.high)
+        )
+        if one != other and np.isfinite(mean):
+            text = f"{mean:.2f}" if count > 5 else f"{mean:.2f}\n[{low:.2f}, {high:.2f}]"
+            hue = "black" if mean > 0.55 else "white"
+            ax.text(other, one, text, ha="center", va="center", color=hue, fontsize=5.5)
+    ax.set_xticks(range(count), found.ablation, rotation=90 if count > 5 else 0)
+    ax.set_yticks(range(count), found.ablation)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_title(f"{found.task[at]}: agreement of ablations")
+    scale_beside(ax, image, "Spearman's ρ of edges [95 % interval]")
+    return figure

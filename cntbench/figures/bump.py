@@ -1,0 +1,86 @@
+"""Ranks of spreaders and gatherers over training."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cntbench.dynamics.roles import Role
+from cntbench.figures._results import OF_FILMS, Results, cell_of, there, tree_of
+from cntbench.figures._style import DOUBLE, INK, blank, checkpoints_below, colour, line, styled
+from cntbench.views.bump import Bump
+from cntbench.views.bump import bump as view
+
+#: Components that have colours and names.
+FOREMOST = 7
+#: Colour of the others.
+_OTHERS = "#cfcfcf"
+
+
+@styled
+def bump(results: Results, *, task: str | None = None, ablation: str | None = None) -> Figure:
+    """Draw who spreads and who gathers most, over training.
+
+    Parameters
+    ----------
+    results
+        A result with the group ``roles``.
+    task, ablation
+        Labels; of one only, it need not be named.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel for each role. The components of the best mean ranks have colours, the others are
+        grey; triangles mark where the order changes more than noise explains.
+
+    Raises
+    ------
+    CntbenchError
+        If a label is wrong, or the result lacks what is drawn.
+    """
+    tree = tree_of(results, OF_FILMS)
+    cell = cell_of(tree, task, ablation)
+    figure = blank(DOUBLE, 2.7)
+    panels = figure.subplots(1, 2)
+    for ax, role in zip(panels, get_args(Role), strict=True):
+        _draw(ax, there(view(tree, role, *cell)))
+    figure.suptitle(
+        f"{', '.join(cell)}: strength over what layers alone would give, ranked; ▼ the order "
+        "changes more than noise explains",
+        x=0.01, ha="left", fontsize=7,
+    )  # fmt: skip
+    return figure
+
+
+def _draw(ax: Axes, found: Bump) -> None:
+    x = np.arange(len(found.step))
+    foremost = found.foremost(FOREMOST).tolist()
+    ranked = np.flatnonzero(np.isfinite(found.rank).any(axis=0))
+    for number in ranked:
+        if number not in foremost:
+            name = found.component[number]
+            line(ax, x, found.rank[:, number], color=_OTHERS, linewidth=0.6, zorder=1, label=name)
+    ends = []
+    for place, number in enumerate(foremost):
+        rank = found.rank[:, number]
+        line(ax, x, rank, zorder=3, label=found.component[number], **colour(place))
+        ends.append((float(rank[np.isfinite(rank)][-1]), number, colour(place)["color"]))
+    beside, edge = 0.0, len(x) - 1
+    for at, number, hue in sorted(ends):
+        beside = max(at, beside + 0.6)  # ties stand one below the other
+        ax.text(1.015 * edge, beside, found.component[number], va="center", fontsize=6, color=hue)
+    for place in x[found.reconfigures]:
+        ax.annotate(
+            "▼", (place, 1.0), (0, 1), xycoords=("data", "axes fraction"), color=INK,
+            textcoords="offset points", ha="center", fontsize=5, gid="reconfigures",
+        )  # fmt: skip
+    ax.set_ylim(len(ranked) + 0.7, 0.3)
+    ax.set_ylabel(f"rank among {len(ranked)} {found.role}s")
+    ax.set_yticks([1, *range(5, len(ranked) + 1, 5)])
+    checkpoints_below(ax, found.step)
+    ax.set_xlim(-0.02 * edge, 1.14 * edge)
+    ax.spines.bottom.set_bounds(0, edge)

@@ -1,0 +1,103 @@
+"""The effects on which claims are decided, with their intervals and verdicts."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cntbench import selection
+from cntbench.comparison.claims import Judgement
+from cntbench.figures._results import Results, there, tree_of
+from cntbench.figures._style import BAND, COLOURS, DOUBLE, GREY, INK, PALE, blank, styled
+from cntbench.views.claims import claims as view
+
+#: Colour and filling of verdicts.
+_VERDICTS = {
+    "supported": (COLOURS[2], "full"),
+    "not supported": (COLOURS[1], "none"),
+    "inconclusive": (GREY, "none"),
+}
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+
+
+@styled
+def claims(results: Results, *, task: str | None = None) -> Figure:
+    """Draw the verdicts on claims.
+
+    Parameters
+    ----------
+    results
+        A result with the group ``claims``.
+    task
+        Label of one task, instead of all.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A column for each claim, a row for each task, a marker for each ablation: the effect of the
+        test that decides, over its null model's mean, with its 95 % interval. Colours are verdicts.
+        What could not be tested has no marker.
+
+    Raises
+    ------
+    CntbenchError
+        If the task is wrong, or the result lacks what is drawn.
+    """
+    tree = tree_of(results, ("status",))
+    judged = there(view(tree))
+    tasks = list(dict.fromkeys(one.task for one in judged))
+    if task is not None:
+        tasks = [tasks[selection.place(tree.to_dataset(inherit=False), "task", task)]]
+    names = list(dict.fromkeys(one.claim for one in judged))
+    ablations = list(dict.fromkeys(one.ablation for one in judged))
+    figure = blank(DOUBLE, 0.95 + 0.11 * len(tasks) * (len(ablations) + 1))
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for ax, name in zip(panels, names, strict=True):
+        _draw(ax, [one for one in judged if one.claim == name], tasks, ablations)
+    panels[0].set_yticks(range(len(tasks)), tasks)
+    panels[0].set_ylim(len(tasks) - 0.5, -0.5)
+    entries = [
+        Line2D([], [], linestyle="", marker="o", color=hue, fillstyle=fill, markersize=3.5, label=w)  # type: ignore[arg-type]
+        for w, (hue, fill) in _VERDICTS.items()
+    ]
+    entries += [
+        Line2D([], [], linestyle="", marker=marker, color=INK, markersize=3, label=ablation)
+        for ablation, marker in zip(ablations, _MARKERS, strict=False)
+    ]
+    figure.legend(
+        handles=entries, loc="outside upper left", ncols=len(entries), handletextpad=0.1,
+        columnspacing=1.0,
+    )  # fmt: skip
+    figure.supxlabel(
+        "effect of the test that decides, its statistic less the null model's mean, with its 95 % "
+        "interval; no marker: could not be tested",
+        fontsize=7,
+    )
+    return figure
+
+
+def _draw(ax: Axes, judged: list[Judgement], tasks: list[str], ablations: list[str]) -> None:
+    ax.axvline(0, color=INK, linewidth=0.5, zorder=0)
+    for row in range(len(tasks)):
+        if row % 2:
+            ax.axhspan(row - 0.5, row + 0.5, color=BAND, linewidth=0, zorder=-1)
+    spread = 0.6 / max(len(ablations) - 1, 1)
+    for one in judged:
+        found = one.found[one.verdict.decisive]
+        if one.task not in tasks or not np.isfinite(found.effect):
+            continue
+        place = ablations.index(one.ablation)
+        y = tasks.index(one.task) + (place - (len(ablations) - 1) / 2) * spread
+        hue, fill = _VERDICTS[str(one.verdict.word)]
+        ax.plot([found.lower, found.upper], [y, y], color=hue, linewidth=0.9, solid_capstyle="butt")
+        ax.plot(
+            [found.effect], [y], marker=_MARKERS[place % len(_MARKERS)], color=hue, fillstyle=fill,
+            markersize=3, markeredgewidth=0.8, markerfacecoloralt="white", linestyle="",
+            label=f"{one.task} {one.ablation}",
+        )  # fmt: skip
+    ax.set_title(judged[0].claim.replace("_", " ", 1).replace("_", "\n", 1).replace("_", " "))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_color(PALE)
+    ax.locator_params(axis="x", nbins=4)

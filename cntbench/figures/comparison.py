@@ -1,0 +1,128 @@
+"""What a comparison knows of ablation methods: recovery, reliability, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cntbench.figures._results import there
+from cntbench.figures._style import BAND, COLOURS, DOUBLE, GREY, INK, blank, styled
+from cntbench.views.comparison import Methods, methods
+from cntbench.views.missing import Missing
+
+#: What makes a comparison and draws it.
+_COMMAND = "cntbench compare -o FILE && cntbench figures RESULTS -o FOLDER --comparison FILE"
+#: By truth: colour and marker.
+_TRUTHS = {"direct": (COLOURS[0], "o"), "total": (COLOURS[1], "s")}
+
+
+@styled
+def comparison(results: xr.Dataset | xr.DataTree) -> Figure:
+    """Draw what a comparison knows of ablation methods.
+
+    Parameters
+    ----------
+    results
+        What `cntbench.compare` returns and ``cntbench compare -o`` writes, or a result with such a
+        group ``comparison``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A row for each method, and a panel for whatever was measured: recovery of the edges of
+        realistic planted circuits, as average precision, by direct and by total truth; special
+        circuits that it judges rightly; reliability by halves of the prompts with its 95 %
+        interval; time relative to the yardstick.
+
+    Raises
+    ------
+    MissingGroupError
+        If the result has no comparison, or one that has measured none of these.
+    """
+    if isinstance(results, xr.DataTree):
+        if "comparison" not in results.children:
+            there(Missing("The result has no group 'comparison'.", _COMMAND))
+        results = results.children["comparison"].to_dataset(inherit=True)
+    found = there(methods(xr.DataTree(), results))
+    drawn = [panel for panel in _PANELS if panel[3](found)]
+    if not drawn:
+        there(Missing("The comparison says nothing of recovery or cost.", _COMMAND))
+    rows = len(found.method)
+    figure = blank(DOUBLE, 0.8 + 0.16 * rows)
+    widths = [width for _, width, _, _ in drawn]
+    panels = figure.subplots(1, len(drawn), sharey=True, width_ratios=widths, squeeze=False)[0]
+    for ax, (title, _, draw, _) in zip(panels, drawn, strict=True):
+        for row in range(1, rows, 2):
+            ax.axhspan(row - 0.5, row + 0.5, color=BAND, linewidth=0, zorder=-1)
+        draw(ax, found)
+        ax.set_title(title)
+        ax.tick_params(axis="y", length=0)
+    entries = panels[0].get_legend_handles_labels()
+    if drawn[0] is _PANELS[0]:
+        figure.legend(*entries, loc="outside lower left", ncols=2, handletextpad=0.1)
+    panels[0].set_yticks(range(rows), [method.ablation for method in found.method])
+    panels[0].set_ylim(rows - 0.5, -0.5)
+    return figure
+
+
+def _recovery(ax: Axes, found: Methods) -> None:
+    for truth, (hue, marker) in _TRUTHS.items():
+        values = [
+            method.recovery.get(("realistic", truth), (np.nan, np.nan))[1]
+            for method in found.method
+        ]
+        name = f"truth: {truth} effects"
+        ax.plot(values, np.arange(len(values)), marker, color=hue, markersize=3, label=name)
+    ax.set_xlim(right=1.01)
+    ax.set_xlabel(f"average precision, mean of {len(found.circuits)} circuits")
+
+
+def _special(ax: Axes, found: Methods) -> None:
+    for y, method in enumerate(found.method):
+        passed, tried = len(method.passed), len(method.passed) + len(method.failed)
+        text, hue = "not tried", INK
+        if tried:
+            ax.barh(y, passed, height=0.55, color=COLOURS[2], linewidth=0)
+            ax.barh(y, tried - passed, 0.55, passed, color="#dddddd", linewidth=0)
+            text, hue = f"{passed} of {tried}", "white" if 2 * passed > tried else INK
+        ax.text(0.2, y, text, va="center", fontsize=5.5, color=hue)
+    ax.locator_params(axis="x", integer=True)
+    ax.set_xlabel("passed of those tried")
+
+
+def _reliability(ax: Axes, found: Methods) -> None:
+    y = np.arange(len(found.method))
+    mean, low, high = np.array([method.split_half for method in found.method]).T
+    ax.hlines(y, low, high, color=COLOURS[0], linewidth=0.9)
+    ax.plot(mean, y, "o", color=COLOURS[0], markersize=3, label="split_half")
+    ax.set_xlabel("split-half, 95 % interval")
+
+
+def _cost(ax: Axes, found: Methods) -> None:
+    seconds = [method.relative_seconds for method in found.method]
+    ax.plot(seconds, np.arange(len(seconds)), "o", color=COLOURS[0], markersize=3, label="cost")
+    ax.axvline(1, color=GREY, linewidth=0.5, zorder=0)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("")
+    ax.set_xlabel(f"time relative to {found.yardstick}")
+
+
+#: Title, relative width, what draws it, and whether there is anything to draw.
+_PANELS: tuple[
+    tuple[str, float, Callable[[Axes, Methods], None], Callable[[Methods], bool]], ...
+] = (
+    ("recovery of planted edges", 3, _recovery, lambda f: any(m.recovery for m in f.method)),
+    ("special circuits", 1.6, _special, lambda f: any(m.passed or m.failed for m in f.method)),
+    (
+        "reliability",
+        2,
+        _reliability,
+        lambda f: bool(np.isfinite([m.split_half[0] for m in f.method]).any()),
+    ),
+    ("cost", 2, _cost, lambda f: bool(np.isfinite([m.relative_seconds for m in f.method]).any())),
+)

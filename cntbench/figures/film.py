@@ -1,0 +1,225 @@
+"""The component graph, laid out by layer, at some checkpoints of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
+from numpy.typing import NDArray
+
+from cntbench.figures._results import OF_FILMS, Results, cell_of, moment_of, over_prompts, tree_of
+from cntbench.figures._style import COLOURS, DOUBLE, GREY, INK, SCALE, SINGLE, blank, canvas, styled
+from cntbench.views.film import Film
+from cntbench.views.film import film as view
+
+#: Edges that are drawn at most at a time, the strongest.
+DRAWN = 150
+#: Panels in a row, and panels unless checkpoints are named.
+_ROW, _PANELS = 4, 8
+#: Components whose names are drawn at most, and layers.
+_NAMED, _LAYERS = 40, 8
+#: Points along an edge.
+_POINTS = 24
+_SENT, _RECEIVED = COLOURS[0], COLOURS[1]
+
+
+@styled
+def film(
+    results: Results,
+    *,
+    task: str | None = None,
+    ablation: str | None = None,
+    checkpoints: Sequence[str] | None = None,
+    steps: Sequence[int] | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw the graph at some checkpoints, all on one scale.
+
+    Parameters
+    ----------
+    results
+        A result.
+    task, ablation
+        Labels; of one only, it need not be named.
+    checkpoints, steps
+        Which, by label or by step. By default eight that part the way the graph goes, the sum of
+        all changes of influence, into equal lengths.
+    ax
+        Where to draw one checkpoint, the last one unless it is named.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A column for each layer, heads as circles above the MLP, a square. Edges are wider and
+        brighter the more influence they have; the 150 strongest are drawn. The left half of a
+        component is as large as the influence that it receives over a feasible edge on average,
+        the right half as what it sends.
+
+    Raises
+    ------
+    CntbenchError
+        If a label is wrong, or the result lacks what is drawn.
+    """
+    tree = tree_of(results, OF_FILMS)
+    graph = view(tree, *cell_of(tree, task, ablation))
+    named = [moment_of(tree, name, None) for name in checkpoints or ()]
+    named += [moment_of(tree, None, step) for step in steps or ()]
+    if ax is not None:
+        figure, ax = canvas(ax, SINGLE, SINGLE)
+        shown = named[:1] or [moment_of(tree, None, None)]
+        panels = [ax]
+    else:
+        shown = named or _along(graph)
+        columns = min(len(shown), _ROW)
+        rows = -(-len(shown) // columns)
+        figure = blank(
+            DOUBLE if columns > 1 else SINGLE, (1.75 if columns > 1 else 2.2) * rows + 0.55
+        )
+        panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    drawn = graph.weight[shown]
+    scale = Normalize(0, float(np.nanmax(drawn)) if np.isfinite(drawn).any() else 1.0)
+    size = _sizes(graph, shown)
+    for place, (panel, at) in enumerate(zip(panels, shown, strict=False)):
+        _draw(panel, graph, at, scale, size, named=place == 0)
+    for panel in panels[len(shown) :]:
+        panel.set_axis_off()
+    bar = figure.colorbar(
+        ScalarMappable(scale, SCALE), ax=panels, fraction=0.04, aspect=40, pad=0.01
+    )
+    bar.set_label(f"influence ({over_prompts(tree)})")
+    bar.outline.set_visible(False)
+    if ax is None:
+        _explain(figure, graph, narrow=len(shown) == 1)
+    return figure
+
+
+def _along(graph: Film) -> list[int]:
+    """Return checkpoints that part the way that the graph goes into equal lengths."""
+    measured = np.flatnonzero(np.array(graph.status) == "ok")
+    if len(measured) <= _PANELS:
+        return measured.tolist()
+    change = np.abs(np.diff(graph.weight[measured], axis=0)).sum(axis=1)
+    way = np.concatenate([[0.0], np.cumsum(change)])
+    wanted = np.linspace(0, way[-1], _PANELS)
+    nearest = np.abs(way[:, None] - wanted).argmin(axis=0)
+    return measured[np.unique(nearest)].tolist()
+
+
+def _room(graph: Film) -> float:
+    """Return how much smaller than usual everything has to be for the graph to fit."""
+    places = graph.layout
+    crowd = max(float(np.ptp(places.height)) + 1, len(np.unique(places.depth)))
+    return min(1.0, 5 / crowd)
+
+
+def _sizes(graph: Film, shown: Sequence[int]) -> float:
+    """Return the area of a component of mean influence 1 [square points]."""
+    numbers = np.concatenate([graph.sent[shown].ravel(), graph.received[shown].ravel()])
+    largest = float(np.nanmax(numbers, initial=0.0))
+    return 130 * _room(graph) ** 2 / largest if largest > 0 else 1.0
+
+
+def _draw(ax: Axes, graph: Film, at: int, scale: Normalize, size: float, *, named: bool) -> None:
+    places = graph.layout
+    depth, height = places.depth, places.height
+    chosen = graph.strongest(at, DRAWN)[::-1]  # the strongest last, on top
+    weights = graph.weight[at, chosen]
+    curves = [_curve(depth[s], height[s], depth[t], height[t]) for s, t in _ends(graph, chosen)]
+    share = scale(weights)
+    edges = LineCollection(
+        curves,
+        array=weights,
+        cmap=mpl.colormaps[SCALE],
+        norm=scale,
+        linewidths=0.15 + 2.6 * _room(graph) * np.asarray(share),
+        alpha=np.clip(0.15 + np.asarray(share), 0, 1) if len(chosen) else None,
+        capstyle="round",
+        zorder=1,
+        label="influence",
+    )
+    ax.add_collection(edges)
+    heads = np.array([kind == "head" for kind in places.kind])
+    dot = 3 if len(heads) <= _NAMED else 0.5
+    for shape, members in (("o", heads), ("s", ~heads)):
+        for side, values, hue in (
+            ("left", graph.received[at], _RECEIVED),
+            ("right", graph.sent[at], _SENT),
+        ):
+            area = size * np.nan_to_num(values[members])
+            half: PathCollection = ax.scatter(
+                depth[members],
+                height[members],
+                s=area,
+                marker=MarkerStyle(shape, fillstyle=side),  # type: ignore[arg-type]
+                color=hue,
+                linewidths=0,
+                zorder=3,
+            )
+            half.set_label(f"{side} {shape}")
+        ax.scatter(
+            depth[members], height[members], s=dot, marker=shape, color=INK, linewidths=0, zorder=4
+        )
+    if named and len(heads) <= _NAMED:
+        for name, x, y in zip(places.component, depth, height, strict=True):
+            ax.annotate(
+                name.split(".")[1], (x, y), (0, 7), textcoords="offset points", ha="center",
+                fontsize=5, color=INK, zorder=5,
+            )  # fmt: skip
+    layers = np.unique(places.layer)
+    layers = layers[:: -(-len(layers) // _LAYERS)]
+    ax.set_xticks(layers, [f"L{layer}" for layer in layers], fontsize=6)
+    ax.tick_params(length=0)
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+    ax.margins(x=0.1)
+    ax.set_ylim(height.min() - 0.9, height.max() + 0.9)
+    ax.set_title(f"step {graph.step[at]:,}")
+    if graph.status[at] not in ("ok", "duplicate"):
+        ax.text(0.5, 0.5, graph.status[at], transform=ax.transAxes, ha="center", color=GREY)
+
+
+def _ends(graph: Film, edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.stack([graph.layout.source[edges], graph.layout.target[edges]], axis=1)
+
+
+def _curve(x0: float, y0: float, x1: float, y1: float) -> NDArray[np.float64]:
+    """Return an edge's points: level at both ends, past the components between them."""
+    along = np.linspace(0, 1, _POINTS)
+    rise = along**2 * (3 - 2 * along)
+    bend = 0.28 * min(max(x1 - x0 - 1, 0), 3) * (1 if y0 + y1 >= 0 else -1)
+    points = [x0 + (x1 - x0) * along, y0 + (y1 - y0) * rise + bend * np.sin(np.pi * along)]
+    return np.stack(points, axis=1)
+
+
+def _explain(figure: Figure, graph: Film, *, narrow: bool) -> None:
+    edges = len(graph.layout.source)
+    few = edges <= DRAWN
+    said = f"all {edges} feasible edges" if few else f"the {DRAWN} strongest of {edges} edges"
+    figure.suptitle(f"{graph.task}, {graph.ablation}: {said}", x=0.01, ha="left")
+
+    def entry(shape: str, fill: str, hue: str, text: str) -> Line2D:
+        return Line2D(
+            [], [], linestyle="", marker=MarkerStyle(shape, fillstyle=fill),  # type: ignore[arg-type]
+            color=hue, markerfacecoloralt="none", markeredgewidth=0, markersize=7, label=text,
+        )  # fmt: skip
+
+    figure.legend(
+        handles=[
+            entry("o", "left", _RECEIVED, "received over a feasible edge, mean"),
+            entry("o", "right", _SENT, "sent over a feasible edge, mean"),
+            entry("o", "full", GREY, "head"),
+            entry("s", "full", GREY, "MLP"),
+        ],
+        loc="outside lower left",
+        ncols=2 if narrow else 4,
+        handletextpad=0.2,
+        columnspacing=1.2,
+    )

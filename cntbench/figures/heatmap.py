@@ -1,0 +1,87 @@
+"""Influence as a matrix of source × target, at one checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cntbench.figures._results import OF_FILMS, Results, cell_of, moment_of, over_prompts, tree_of
+from cntbench.figures._style import INK, PALE, SCALE, SINGLE, canvas, scale_beside, styled
+from cntbench.views.film import film
+from cntbench.views.heatmap import heatmap as view
+
+#: Components that are named one by one; of more, layers are.
+_NAMED = 40
+
+
+@styled
+def heatmap(
+    results: Results,
+    *,
+    task: str | None = None,
+    ablation: str | None = None,
+    checkpoint: str | None = None,
+    step: int | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw influence as a matrix.
+
+    Parameters
+    ----------
+    results
+        A result.
+    task, ablation
+        Labels; of one only, it need not be named.
+    checkpoint, step
+        One of the two; by default, the last usable checkpoint.
+    ax
+        Where to draw instead of a figure of one column.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Rows are sources and columns targets, in causal order; edges that are not feasible, or were
+        not measured, are grey. Lines part the layers.
+
+    Raises
+    ------
+    CntbenchError
+        If a label is wrong, or the result lacks what is drawn.
+    """
+    tree = tree_of(results, OF_FILMS)
+    graph = film(tree, *cell_of(tree, task, ablation))
+    at = moment_of(tree, checkpoint, step)
+    found = view(graph, at)
+    figure, ax = canvas(ax, SINGLE, SINGLE * 0.92)
+    scale = mpl.colormaps[SCALE].with_extremes(bad=PALE)
+    image = ax.imshow(np.ma.masked_invalid(found.weight), cmap=scale, vmin=0, aspect="equal")
+    _name(ax, found.component, graph.layout.layer.tolist())
+    ax.set_xlabel("target")
+    ax.set_ylabel("source")
+    ax.set_title(f"{graph.task}, {graph.ablation}, step {graph.step[at]:,}")
+    scale_beside(ax, image, f"influence ({over_prompts(tree)})")
+    return figure
+
+
+def _name(ax: Axes, names: tuple[str, ...], layers: list[int]) -> None:
+    """Name components, or layers where there are many, and part the layers."""
+    starts = [i for i, layer in enumerate(layers) if i == 0 or layer != layers[i - 1]]
+    places: list[Any]
+    if len(names) <= _NAMED:
+        places, labels = list(range(len(names))), list(names)
+    else:
+        ends = [*starts[1:], len(layers)]
+        places = [(start + end - 1) / 2 for start, end in zip(starts, ends, strict=True)]
+        labels = [f"L{layers[start]}" for start in starts]
+    size = 5 if len(names) > 20 else 6
+    ax.set_xticks(places, labels, rotation=90, fontsize=size)
+    ax.set_yticks(places, labels, fontsize=size)
+    ax.tick_params(length=0)
+    for start in starts[1:]:
+        ax.axhline(start - 0.5, color="white", linewidth=0.8 if len(names) <= _NAMED else 0.3)
+        ax.axvline(start - 0.5, color="white", linewidth=0.8 if len(names) <= _NAMED else 0.3)
+    ax.spines[:].set(visible=True, color=INK)

@@ -1,0 +1,104 @@
+"""Metrics of the graph over training, beside what their null models give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cntbench.errors import unknown
+from cntbench.figures import _phases
+from cntbench.figures._results import OF_FILMS, Results, cell_of, there, tree_of
+from cntbench.figures._style import COLOURS, DOUBLE, GREY, SINGLE, blank, line, steps_below, styled
+from cntbench.views.metrics import WIDTH, metric, metric_names
+from cntbench.views.missing import Missing
+from cntbench.views.phases import phases as view_phases
+from cntbench.views.steps import step_axis
+
+#: What is drawn unless metrics are named.
+FOREMOST = (
+    "gini",
+    "effective_edges",
+    "turnover_rate",
+    "modularity",
+    "global_reaching_centrality",
+    "trophic_incoherence",
+)
+_ROW = 3
+
+
+@styled
+def metrics(
+    results: Results,
+    names: Sequence[str] | None = None,
+    *,
+    task: str | None = None,
+    ablation: str | None = None,
+) -> Figure:
+    """Draw metrics over training, with bands of their null models.
+
+    Parameters
+    ----------
+    results
+        A result with the group ``metrics``, and ``nulls`` for the bands.
+    names
+        Of metrics that are one number for each graph; by default, six of them.
+    task, ablation
+        Labels; of one only, it need not be named.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel for each metric: the film's, and mean ± 2 standard deviations over the draws of the
+        null model that fits it. Phases are shaded, if the result has them.
+
+    Raises
+    ------
+    CntbenchError
+        If a name is wrong, or the result lacks what is drawn.
+    """
+    tree = tree_of(results, OF_FILMS)
+    cell = cell_of(tree, task, ablation)
+    known = there(metric_names(tree))
+    for name in names or ():
+        if name not in known:
+            raise unknown("metric of graphs", name, known)
+    shown = list(names or [name for name in FOREMOST if name in known] or known[:6])
+    steps = np.asarray(tree["step"].values, dtype=np.int64)
+    axis = step_axis(steps)
+    x = axis.place(steps)
+    columns = min(_ROW, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = blank(DOUBLE if columns > 1 else SINGLE, 0.45 + 1.65 * rows)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    phases = view_phases(tree, *cell)
+    for ax, name in zip(panels, shown, strict=False):
+        found = metric(tree, name, *cell)
+        lower, upper = found.band
+        if found.null:
+            ax.fill_between(x, lower, upper, color=GREY, alpha=0.3, linewidth=0, zorder=0)
+            line(
+                ax, x, found.mean, color=GREY, linewidth=0.7, linestyle="--", zorder=1, label="null"
+            )
+        line(ax, x, found.value, color=COLOURS[0], zorder=2, label=name)
+        unit = "" if found.unit == "1" else f" [{found.unit}]"
+        ax.set_title(f"{name.replace('_', ' ')}{unit}", pad=10)
+        if np.nanmin(found.value, initial=0) >= 0:
+            ax.set_ylim(bottom=max(ax.get_ylim()[0], 0.0))
+        if found.null:
+            null = f"null model: {found.null.replace('_', ' ')}, n = {found.draws}"
+            ax.text(0, 1.02, null, transform=ax.transAxes, fontsize=5.5, color=GREY)
+        steps_below(ax, axis, steps)
+        if not isinstance(phases, Missing) and phases.count > 1:
+            _phases.shade([ax], phases, axis, steps)
+    for ax in panels[len(shown) :]:
+        ax.set_axis_off()
+    for ax in panels[: max(0, len(shown) - columns)]:
+        ax.set_xlabel("")
+    figure.suptitle(
+        f"{', '.join(cell)}; grey: mean ± {WIDTH:g} standard deviations over n draws of the null "
+        "model that is named",
+        x=0.01, ha="left", fontsize=7,
+    )  # fmt: skip
+    return figure

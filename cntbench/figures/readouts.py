@@ -1,0 +1,88 @@
+"""The clean model's behaviour over training, on all tasks, with the phases of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from cntbench import selection
+from cntbench.figures import _phases
+from cntbench.figures._results import Results, cell_of, over_prompts, tree_of
+from cntbench.figures._style import SINGLE, blank, colour, line, steps_below, styled
+from cntbench.views.missing import Missing
+from cntbench.views.phases import phases as view_phases
+from cntbench.views.readouts import readouts as view
+from cntbench.views.steps import step_axis
+
+
+@styled
+def readouts(
+    results: Results,
+    *,
+    tasks: Sequence[str] | None = None,
+    task: str | None = None,
+    ablation: str | None = None,
+    width: float = SINGLE,
+) -> Figure:
+    """Draw the readouts of all tasks over training.
+
+    Parameters
+    ----------
+    results
+        A result.
+    tasks
+        Labels of some tasks, instead of all.
+    task, ablation
+        Whose phases are shaded, if the result has the group ``phases``; none if they are not named.
+    width
+        Of the figure [inch].
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel for each readout: means over prompts, with bands of one standard error. Where
+        nothing was measured there are gaps.
+
+    Raises
+    ------
+    CntbenchError
+        If a label is wrong, or the result lacks what is drawn.
+    """
+    tree = tree_of(results, ("readout_value", "readout_se", "status"))
+    found = view(tree)
+    root = tree.to_dataset(inherit=False)
+    names = found.task if tasks is None else tasks
+    shown = [selection.place(root, "task", name) for name in names]
+    axis = step_axis(found.step)
+    x = axis.place(found.step)
+    figure = blank(width, 0.5 + 1.35 * len(found.readout) + 0.13 * (len(shown) // 3))
+    panels = figure.subplots(len(found.readout), 1, sharex=True, squeeze=False)[:, 0].tolist()
+    for at, (readout, unit) in enumerate(zip(found.readout, found.unit, strict=True)):
+        ax = panels[at]
+        for place, number in enumerate(shown):
+            value, error = found.value[number, at], found.error[number, at]
+            looks = colour(place)
+            name = found.task[number]
+            ax.fill_between(
+                x, value - error, value + error, color=looks["color"], alpha=0.25, linewidth=0
+            )
+            line(ax, x, value, label=name, zorder=3 if name == task else 2, **looks)
+        said = readout.replace("_", " ")
+        ax.set_ylabel(said if unit == "1" else f"{said} [{unit}]")
+    steps_below(panels[-1], axis, found.step)
+    note = f"lines: {over_prompts(tree)}; bands: ± 1 standard error"
+    if task is not None or ablation is not None:
+        cell = cell_of(tree, task, ablation)
+        phases = view_phases(tree, *cell)
+        if not isinstance(phases, Missing):
+            if phases.count > 1:
+                _phases.shade(panels, phases, axis, found.step)
+                _phases.name_above(panels[0], phases, axis, found.step)
+            note += f"\nphases of {', '.join(cell)}: {_phases.in_words(phases)}"
+    handles, labels = panels[0].get_legend_handles_labels()
+    kept = {label: handle for handle, label in zip(handles, labels, strict=True)}
+    kept.pop("change point", None)
+    figure.legend(kept.values(), kept.keys(), loc="outside upper left", ncols=2 if width < 5 else 4)
+    figure.supxlabel(note, fontsize=6)
+    return figure

@@ -1,0 +1,67 @@
+"""How similar the graphs at any two checkpoints are."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cntbench.figures._results import OF_FILMS, Results, cell_of, there, tree_of
+from cntbench.figures._style import (
+    INK,
+    PALE,
+    SINGLE,
+    canvas,
+    checkpoints_below,
+    scale_beside,
+    styled,
+)
+from cntbench.views.recurrence import recurrence as view
+
+
+@styled
+def recurrence(
+    results: Results,
+    *,
+    task: str | None = None,
+    ablation: str | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw the recurrence matrix.
+
+    Parameters
+    ----------
+    results
+        A result with the group ``metrics``.
+    task, ablation
+        Labels; of one only, it need not be named.
+    ax
+        Where to draw instead of a figure of one column.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A row and a column for each checkpoint, evenly spaced whatever their steps; those that were
+        not measured, or repeat others, are grey.
+
+    Raises
+    ------
+    CntbenchError
+        If a label is wrong, or the result lacks what is drawn.
+    """
+    tree = tree_of(results, OF_FILMS)
+    cell = cell_of(tree, task, ablation)
+    found = there(view(tree, *cell))
+    figure, ax = canvas(ax, SINGLE, SINGLE * 0.92)
+    scale = mpl.colormaps["cividis"].with_extremes(bad=PALE)
+    image = ax.imshow(
+        np.ma.masked_invalid(found.value), cmap=scale, vmax=1, origin="lower", aspect="equal"
+    )
+    checkpoints_below(ax, found.step)
+    ax.set_yticks(ax.get_xticks(), [label.get_text() for label in ax.get_xticklabels()])
+    ax.set_ylabel("training step of the other checkpoint")
+    ax.set_title(", ".join(cell))
+    ax.spines[:].set(visible=True, color=INK)
+    scale_beside(ax, image, "similarity of the graphs")
+    return figure

@@ -1,0 +1,101 @@
+"""``cntbench figures``: files of every picture, and what is said of those that cannot be drawn."""
+
+from __future__ import annotations
+
+import pytest
+import xarray as xr
+from support.films import random_film
+from support.runs import quiet
+from support.trajectories import run_cli
+
+from cntbench.derived import derived
+from cntbench.storage import write_results
+
+FROM_FILMS = {"film", "heatmap", "readouts", "agreement"}
+FROM_METRICS = {"metrics", "recurrence", "bump"}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A result without claims, in a file."""
+    film = random_film(tasks=("bigram", "induction"))
+    groups = derived(film, None, seed=0, draws=0, jobs=1, progress=quiet)
+    path = tmp_path_factory.mktemp("run") / "results.nc"
+    write_results(xr.DataTree.from_dict({"/": film, **groups}), path)
+    return path
+
+
+def test_all_that_the_result_holds_is_drawn_and_the_rest_is_said(
+    monkeypatch, capsys, results, tmp_path
+):
+    folder = tmp_path / "new" / "figures"
+    code, out, err = run_cli(
+        monkeypatch, capsys, "figures", results, "-o", folder, "--format", "svg,png"
+    )
+    assert (code, err) == (0, "")
+    expected = {f"{n}.{kind}" for n in FROM_FILMS | FROM_METRICS for kind in ("svg", "png")}
+    assert {path.name for path in folder.iterdir()} == expected
+    assert (
+        f"No claims: The result has no group 'claims'.\nThis makes it: cntbench claims {results}"
+        in out
+    )
+    assert "No comparison: The result has no group 'comparison'." in out
+    assert f"cntbench figures {results} -o FOLDER --comparison FILE" in out
+    assert "induction, zero" in (folder / "film.svg").read_text()
+
+
+def test_what_is_named_is_what_is_drawn(monkeypatch, capsys, results, tmp_path):
+    options = ["--only", "film,heatmap,metrics", "--format", "svg", "--task", "bigram"]
+    options += ["--ablation", "mean", "--checkpoint", "step8", "--checkpoints", "step0,step8"]
+    options += ["--metrics", "efficiency"]
+    code, out, _ = run_cli(monkeypatch, capsys, "figures", results, "-o", tmp_path, *options)
+    assert code == 0
+    assert out == f"Drawn into {tmp_path} as svg: film, heatmap, metrics.\n"
+    text = {path.stem: path.read_text() for path in tmp_path.iterdir()}
+    assert "bigram, mean, step 8" in text["heatmap"]
+    assert "step 8" in text["film"]
+    assert "step 100" not in text["film"]
+    assert "efficiency" in text["metrics"]
+    assert "gini" not in text["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ["--format", "svgz"],
+            "unknown format 'svgz'\nDid you mean 'svg'? Allowed: pdf, png, svg.",
+        ),
+        (["--only", "flim"], "unknown picture 'flim'\nDid you mean 'film'?"),
+        (["--only", ","], "no picture is named"),
+        (["--task", "inducton"], "unknown task 'inducton'\nDid you mean 'induction'?"),
+        (["--ablation", "men"], "unknown ablation 'men'\nDid you mean 'mean'?"),
+        (["--checkpoint", "step9"], "unknown checkpoint 'step9'"),
+        (["--checkpoints", "step0,step9"], "unknown checkpoint 'step9'"),
+        (["--metrics", "ginny"], "Did you mean 'gini'?"),
+        (["--comparison", "none.nc"], "none.nc: no such file"),
+    ],
+)
+def test_a_mistake_is_one_message_and_nothing_is_written(
+    monkeypatch, capsys, results, tmp_path, options, said
+):
+    folder = tmp_path / "figures"
+    code, out, err = run_cli(monkeypatch, capsys, "figures", results, "-o", folder, *options)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "Traceback" not in err
+    assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_said(monkeypatch, capsys, results, tmp_path):
+    (tmp_path / "file").touch()
+    options = ["-o", tmp_path / "file" / "figures", "--only", "heatmap"]
+    code, _, err = run_cli(monkeypatch, capsys, "figures", results, *options)
+    assert code == 2
+    assert "cannot be made a folder" in err
+
+
+def test_a_file_that_is_no_result_is_said(monkeypatch, capsys, tmp_path):
+    code, _, err = run_cli(monkeypatch, capsys, "figures", tmp_path / "no.nc", "-o", tmp_path)
+    assert code == 2
+    assert "no such file" in err

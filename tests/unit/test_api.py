@@ -1,0 +1,269 @@
+"""The Python API: what the command line does, and models in memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from safetensors.torch import load_file
+from support.films import random_film
+from support.models import ARCHITECTURES, decoder, random_model
+from support.runs import write_study
+from support.text import write_tokenizer
+from support.trajectories import run_cli, spoil, write_trajectory
+
+import cntbench
+from cntbench.catalogue import load_catalogue
+from cntbench.engine.influence import influence as engine
+from cntbench.errors import CheckpointError, CntbenchError, SpecError
+from cntbench.models.checkpoint_files import revision
+from cntbench.prompts import Language
+from cntbench.schema import validate
+
+#: What importing the package has no need of.
+HEAVY = ("torch", "transformers", "matplotlib", "scipy", "networkx", "netCDF4", "rich")
+
+
+@pytest.fixture
+def checkpoints(tmp_path) -> Path:
+    """Checkpoints of a trajectory, and beside them a study ``tiny`` of it."""
+    write_study(tmp_path / "specs", "tiny", tmp_path / "checkpoints", untrained=0)
+    return write_trajectory(tmp_path / "checkpoints", vocabulary=60)
+
+
+def run_tiny(tmp_path, name: str = "run", **options: object) -> xr.DataTree:
+    return cntbench.run("tiny", specs=tmp_path / "specs", output=tmp_path / name, **options)
+
+
+def run_python(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_importing_the_package_loads_xarray_and_little_else():
+    code = (
+        "import cntbench, sys, xarray; xarray.Dataset().cnt; xarray.DataTree().cnt; "
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    assert run_python(code) == "[]\n"
+
+
+def test_graphs_metrics_and_roles_need_no_torch(tmp_path):
+    path = tmp_path / "film.nc"
+    random_film().to_netcdf(path)
+    code = (
+        "import cntbench, sys, xarray\n"
+        f"film = xarray.open_dataset({str(path)!r}).sel(ablation='mean')\n"
+        "film.cnt.graph(step=8), film.cnt.metric('gini'), film.cnt.roles()\n"
+        "print('torch' in sys.modules)"
+    )
+    assert run_python(code) == "False\n"
+
+
+def test_the_package_says_what_it_has():
+    assert set(cntbench.__all__) <= set(dir(cntbench))
+    for name in cntbench.__all__:
+        assert getattr(cntbench, name).__doc__
+    with pytest.raises(AttributeError, match="'cntbench' has no attribute 'runn'"):
+        assert cntbench.runn is None
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_model_in_memory_is_measured_as_the_engine_does(architecture):
+    model = random_model(architecture, vocabulary=60)
+    found = cntbench.influence(model, "induction", ["resample", "zero"], prompts=3, seed=5)
+    validate(found, where="test")
+    assert found["checkpoint"].values.tolist() == ["model"]
+    assert found["step"].values.tolist() == [0]
+    assert (found["status"] == "ok").all()
+    catalogue = load_catalogue()
+    task = catalogue.tasks["induction"]
+    expected = engine(
+        decoder(model),
+        task.prompts(Language(np.arange(60)), count=3, seed=5),
+        [catalogue.ablations[name].method for name in ("resample", "zero")],
+        effects=task.spec.effects,
+        seed=5,
+    )
+    np.testing.assert_array_equal(
+        found["influence"][0, :, 0], expected.influence.astype(np.float32)
+    )
+    np.testing.assert_array_equal(
+        found["readout_value"][0, :, 0], expected.readout_value.astype(np.float32)
+    )
+
+
+def test_a_model_in_memory_is_measured_as_a_run_does(tmp_path, checkpoints):
+    tree = run_tiny(tmp_path, seed=3)
+    model = random_model("gpt_neox", layers=2, heads=2, width=8, mlp=24, vocabulary=60, seed=1)
+    alone = cntbench.influence(model, "induction", "zero", prompts=2, seed=3)
+    [expected] = tree["influence"].sel(checkpoint=["step8"]).values
+    np.testing.assert_array_equal(alone["influence"].values[0], expected)
+
+
+def test_several_tasks_and_everything_that_follows():
+    model = random_model("gpt_neox", vocabulary=60)
+    found = cntbench.influence(model, ["induction", "shuffled_repeat"], "zero", prompts=3)
+    assert found["task"].values.tolist() == ["induction", "shuffled_repeat"]
+    graph = found.cnt.graph(task="induction")
+    assert nx.is_directed_acyclic_graph(graph)
+    assert graph.graph["source"] == "memory:GPTNeoXForCausalLM"
+    assert graph.graph["revision"] == found["revision"].item()
+    assert found.cnt.metric("gini").notnull().all()
+
+
+def test_a_decoder_is_measured_too():
+    model = random_model("llama", vocabulary=60)
+    options = {"prompts": 3}
+    found = cntbench.influence(decoder(model), **options)
+    np.testing.assert_array_equal(
+        found["influence"], cntbench.influence(model, **options)["influence"]
+    )
+    assert found["revision"].item() == ""
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_model_is_left_as_it_is(architecture):
+    model = random_model(architecture, vocabulary=60, dtype=torch.bfloat16).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    cntbench.influence(model, ablation=["noise", "resample_eap"], prompts=3)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert model.training
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    after = model.state_dict()
+    assert list(after) == list(before)
+    for name, tensor in before.items():
+        assert after[name].dtype == torch.bfloat16
+        assert torch.equal(after[name], tensor)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_the_revision_is_that_of_the_saved_checkpoint(tmp_path, architecture, tied):
+    model = random_model(architecture, vocabulary=60, tie_word_embeddings=tied)
+    model.save_pretrained(tmp_path)
+    found = cntbench.influence(model, prompts=2)
+    assert found["revision"].item() == revision(load_file(tmp_path / "model.safetensors"))
+
+
+def test_text_tasks_take_the_tokenizer(tmp_path):
+    from transformers import PreTrainedTokenizerFast
+
+    words = load_catalogue().tasks["induction_text"].spec.parameters
+    pairs = zip(words["first"], words["second"], strict=True)
+    write_tokenizer(tmp_path, [words["sentence"].format(first=a, second=b) for a, b in pairs] * 9)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    model = random_model("gpt_neox", vocabulary=len(tokenizer), context=512)
+    found = cntbench.influence(model, "induction_text", "zero", tokenizer=tokenizer, prompts=2)
+    assert found["influence"].notnull().any()
+    with pytest.raises(CntbenchError, match=r"no tokenizer\n.*tokenizer="):
+        cntbench.influence(model, "induction_text", "zero", prompts=2)
+    with pytest.raises(CheckpointError, match="str: is not a tokenizer"):
+        cntbench.influence(model, tokenizer="gpt2")
+
+
+def test_what_cannot_be_measured_is_refused():
+    from transformers import AutoModel, BertConfig, BertForMaskedLM
+
+    model = random_model("gpt_neox", vocabulary=60)
+    with pytest.raises(SpecError, match=r"cntbench.influence: tasks: unknown task 'inducton'"):
+        cntbench.influence(model, "inducton")
+    with pytest.raises(CheckpointError, match="Linear: is not a model that can be measured"):
+        cntbench.influence(torch.nn.Linear(2, 2))
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "vocab_size": 9}
+    bert = BertForMaskedLM(BertConfig(**sizes, intermediate_size=8))
+    with pytest.raises(CheckpointError, match=r"'bert' is not supported\n.*gpt2, gpt_neox, llama"):
+        cntbench.influence(bert)
+    with pytest.raises(CheckpointError, match="GPTNeoXModel: has no unembedding"):
+        cntbench.influence(AutoModel.from_config(model.config))
+    with torch.device("meta"):
+        absent = type(model)(model.config)
+    with pytest.raises(CheckpointError, match="is not in memory"):
+        cntbench.influence(absent)
+    with torch.no_grad():
+        model.gpt_neox.final_layer_norm.bias[0] = torch.nan
+    with pytest.raises(CheckpointError, match=r"'gpt_neox.final_layer_norm.bias' has non-finite"):
+        cntbench.influence(model)
+
+
+def test_a_run_is_that_of_the_command_line(tmp_path, checkpoints, monkeypatch, capsys):
+    options = ["--specs", tmp_path / "specs", "--seed", 3, "-j", 1, "-o", tmp_path / "typed"]
+    assert run_cli(monkeypatch, capsys, "run", "tiny", *options)[0] == 0
+    tree = run_tiny(tmp_path, "called", seed=3)
+    files = [tmp_path / name / "results.nc" for name in ("typed", "called")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert tree.identical(cntbench.open_results(files[1]))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_checkpoint_that_fails_is_a_warning(tmp_path, checkpoints):
+    spoil(checkpoints / "step8")
+    with pytest.warns(UserWarning, match="1 checkpoints were not measured; the same call"):
+        tree = run_tiny(tmp_path)
+    assert tree["status"].sel(checkpoint="step8").item() == "failed"
+
+
+def test_progress_is_shown_if_it_is_asked_for(tmp_path, checkpoints, capsys):
+    run_tiny(tmp_path, progress=True)
+    assert capsys.readouterr().err != ""
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: cntbench.run("nanno"), "Did you mean 'nano'"),
+        (lambda: cntbench.run(tasks=["foo"]), "cntbench.run: tasks: unknown task 'foo'"),
+        (lambda: cntbench.run(executor="dusk"), "Did you mean 'dask'?"),
+        (lambda: cntbench.run(executor="serial", scheduler="tcp://x"), "cntbench.run: a scheduler"),
+        (lambda: cntbench.compare(ablations="zeroo"), "cntbench.compare: ablations: unknown"),
+        (lambda: cntbench.compare("a.nc", tasks="bigram"), "--tasks would change nothing"),
+        (lambda: cntbench.claims("a.nc", "three_phase"), "Did you mean 'three_phases'?"),
+        (lambda: cntbench.claims("a.nc", draws=5), "cntbench.claims: draws = 5 is not allowed"),
+        (lambda: cntbench.open_results("none.nc"), "none.nc: no such file"),
+    ],
+)
+def test_mistakes_are_told_as_on_the_command_line(tmp_path, monkeypatch, call, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CntbenchError) as caught:
+        call()
+    assert said in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_claims_of_a_result_in_memory_leave_it_as_it_is():
+    film = random_film(names=[f"step{i}" for i in range(12)])
+    found = cntbench.claims(film, "long_tailed_weights", draws=19)
+    assert set(found.children) == {"claims", "phases"}
+    assert found["claims"]["claim"].values.tolist() == ["long_tailed_weights"]
+    tree = xr.DataTree.from_dict({"/": film, "metrics": xr.Dataset({"gini": 1.0})})
+    before = tree.copy(deep=True)
+    again = cntbench.claims(tree, ["long_tailed_weights"], draws=19)
+    assert tree.identical(before)
+    assert again["claims"].identical(found["claims"])
+    assert "metrics" in again.children
+
+
+def test_claims_of_a_file_are_kept_in_it(tmp_path):
+    from cntbench.storage import write_results
+
+    path = tmp_path / "results.nc"
+    write_results(xr.DataTree(random_film(names=[f"step{i}" for i in range(12)])), path)
+    found = cntbench.claims(str(path), "long_tailed_weights", draws=19)
+    assert cntbench.open_results(path).identical(found)
+
+
+def test_files_are_compared_as_on_the_command_line(tmp_path):
+    from cntbench.comparison.files import compare_files
+    from cntbench.storage import write_results
+
+    path = Path(tmp_path / "results.nc")
+    write_results(xr.DataTree(random_film()), path)
+    assert cntbench.compare(path).identical(compare_files([path]))

@@ -1,0 +1,376 @@
+"""Figures show what the dataset holds, in files whose bytes are the same every time."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+from support.films import random_film
+from support.runs import quiet
+
+from cntbench import figures as draw
+from cntbench.accessor.plot import PICTURES
+from cntbench.catalogue import load_catalogue
+from cntbench.derived import derived
+from cntbench.errors import CntbenchError, StorageError
+from cntbench.figures._results import MissingGroupError
+from cntbench.verdicts import verdicts
+from cntbench.views.steps import step_axis
+
+NAMES = [f"step{step}" for step in (0, 1, 8, 16, 32, 64, 100, 128, 256)]
+CELL = {"task": "bigram", "ablation": "mean"}
+#: A failed checkpoint, with one that is by itself before it.
+LOST, ALONE = ("step1", "step16"), 2
+CLAIMS = ["three phases", "long tailed weights"]
+METHODS = ("zero", "mean", "noise")
+
+
+@pytest.fixture(scope="module")
+def root() -> xr.Dataset:
+    film = random_film(names=NAMES, tasks=("induction", "bigram"))
+    for name in LOST:
+        at = {"checkpoint": name}
+        film["status"].loc[at] = "failed"
+        for variable in ("influence", "influence_se", "readout_value", "readout_se"):
+            film[variable].loc[at] = np.nan
+    return film.assign_attrs(prompts=7)
+
+
+@pytest.fixture(scope="module")
+def tree(root) -> xr.DataTree:
+    groups = derived(root, None, seed=0, draws=3, jobs=1, progress=quiet)
+    some = load_catalogue().some_claims(["three_phases", "long_tailed_weights"])
+    groups |= verdicts(root, None, some, seed=0, draws=3, jobs=1, progress=quiet)
+    # Phases as they are found on longer films.
+    phases = groups["phases"]
+    for name, value in {"step": 32.0, "lower": 16.0, "upper": 64.0}.items():
+        phases[f"boundary_{name}"][1, 1] = np.where(np.arange(4) == 0, value, np.nan)
+    phases["count"][1, 1] = 2
+    phases["phase_name"] = phases["phase_name"].astype(object)
+    phases["phase_name"][1, 1] = np.where(np.arange(5) == 1, "refinement", "")
+    # Verdicts as well.
+    found = groups["claims"]
+    for name, value in {"value": 0.5, "null": 0.125, "lower": 0.25, "upper": 0.5}.items():
+        found[f"test_{name}"][1, 1, :, :] = value
+    found["verdict"] = found["verdict"].astype(object)
+    found["verdict"][1, 1, 0] = "supported"
+    found["decisive"][1, 1] = 1
+    of_both = comparison().sel(ablation=["zero", "mean"])
+    return xr.DataTree.from_dict({"/": root, **groups, "comparison": of_both})
+
+
+def comparison() -> xr.Dataset:
+    rng = np.random.default_rng(0)
+    dims = ("circuit", "difficulty", "truth", "ablation")
+    scores = rng.random((3, 2, 2, 3))
+    reliability = {
+        f"split_half_{end}": ("ablation", [0.5 + shift, 0.7 + shift, np.nan])
+        for end, shift in (("low", -0.1), ("mean", 0.0), ("high", 0.1))
+    }
+    return xr.Dataset(
+        {
+            "auroc": (dims, scores),
+            "ap": (dims, scores / 2),
+            "passed": (("special", "ablation"), [[1.0, 0.0, np.nan]]),
+            "value": (("special", "ablation"), np.zeros((1, 3))),
+            "what": (("special", "ablation"), np.full((1, 3), "A → B")),
+            "relative_seconds": ("ablation", [1.0, 2.0, 30.0]),
+            **reliability,
+        },
+        coords={
+            "circuit": ["a", "b", "fork"],
+            "difficulty": ["exact", "realistic"],
+            "truth": ["direct", "total"],
+            "ablation": list(METHODS),
+            "special": ["fork"],
+        },
+        attrs={"yardstick": "zero"},
+    )
+
+
+CALLS = {
+    "film": {**CELL},
+    "heatmap": {**CELL},
+    "readouts": {**CELL},
+    "metrics": {**CELL},
+    "recurrence": {**CELL},
+    "bump": {**CELL},
+    "claims": {},
+    "agreement": {"task": "bigram"},
+    "comparison": {},
+}
+
+
+def lines(ax) -> dict[str, np.ndarray]:
+    return {line.get_label(): np.asarray(line.get_ydata(), dtype=float) for line in ax.lines}
+
+
+def edges(ax):
+    return next(c for c in ax.collections if c.get_label() == "influence")
+
+
+def test_every_picture_is_tried_here():
+    assert set(CALLS) == set(PICTURES) == set(draw.__all__) - {"save"}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_each_is_a_figure_apart_from_pyplot_and_the_users_settings(tree, name):
+    before = dict(mpl.rcParams)
+    figure = getattr(draw, name)(tree, **CALLS[name])
+    assert isinstance(figure, Figure)
+    assert plt.get_fignums() == []
+    assert dict(mpl.rcParams) == before
+    assert figure.get_figwidth() in (3.5, 7.2)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_files_are_of_their_format_and_the_same_every_time(tree, tmp_path, name):
+    starts = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
+    for number in range(2):
+        figure = getattr(draw, name)(tree, **CALLS[name])
+        for kind in starts:
+            draw.save(figure, tmp_path / f"{name}{number}.{kind}")
+    for kind, start in starts.items():
+        first, second = ((tmp_path / f"{name}{n}.{kind}").read_bytes() for n in range(2))
+        assert first.startswith(start)
+        assert first == second
+    assert "<text" in (tmp_path / f"{name}0.svg").read_text()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_words_reach_out_of_the_figure(tree, name):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = getattr(draw, name)(tree, **CALLS[name])
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    every = [ax for one in figure.axes for ax in (one, *one.child_axes)]
+    texts = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    for ax in every:
+        texts += [*ax.texts, ax.xaxis.label, ax.yaxis.label, ax.title, ax._left_title]
+    for text in texts:
+        if text.get_text():
+            box = text.get_window_extent(renderer)
+            ends = (box.x0, figure.bbox.x1 - box.x1, box.y0, figure.bbox.y1 - box.y1)
+            assert min(ends) > -3, text.get_text()
+
+
+def test_the_film_draws_the_weights_of_the_moments_that_are_asked_for(root, tree):
+    figure = draw.film(tree, **CELL, checkpoints=["step8", "step256"], steps=[64])
+    for ax, name in zip(figure.axes, ["step8", "step256", "step64"], strict=False):
+        weights = root["influence"].sel(**CELL, checkpoint=name).values.ravel()
+        drawn = np.asarray(edges(ax).get_array())
+        np.testing.assert_array_equal(drawn, np.sort(weights[~np.isnan(weights)]).astype(float))
+        widths = np.asarray(edges(ax).get_linewidths())
+        assert (np.diff(widths) >= 0).all()
+    assert [ax.get_title(loc="left") for ax in figure.axes[:3]] == ["step 8", "step 256", "step 64"]
+
+
+def test_unasked_the_film_shows_measured_checkpoints_from_the_first_to_the_last(tree):
+    titles = [ax.get_title(loc="left") for ax in draw.film(tree, **CELL).axes[:7]]
+    assert titles[0] == "step 0"
+    assert titles[-1] == "step 256"
+    assert not {"step 1", "step 16"} & set(titles)
+
+
+def test_a_moment_that_was_not_measured_is_a_film_without_edges(tree):
+    figure = draw.film(tree, **CELL, checkpoints=["step16", "step32"])
+    assert len(edges(figure.axes[0]).get_array()) == 0
+    assert "failed" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_the_heatmap_is_the_matrix_with_gaps(root, tree):
+    figure = draw.heatmap(tree, **CELL, step=64)
+    drawn = figure.axes[0].images[0].get_array()
+    expected = root["influence"].sel(**CELL, checkpoint="step64").values
+    np.testing.assert_array_equal(drawn.filled(np.nan), expected.astype(float))
+    assert draw.heatmap(tree, **CELL).axes[0].get_title(loc="left").endswith("step 256")
+    assert "7 prompts" in figure.axes[0].child_axes[0].get_ylabel()
+
+
+def test_readouts_are_lines_with_gaps_and_bands_of_their_errors(root, tree):
+    figure = draw.readouts(tree, **CELL)
+    x = step_axis(root["step"].values).place(root["step"].values)
+    for ax, readout in zip(figure.axes, root["readout"].values, strict=True):
+        for task in ("induction", "bigram"):
+            cell = root.sel(task=task, readout=readout)
+            expected = cell["readout_value"].values.astype(float)
+            np.testing.assert_array_equal(lines(ax)[task], expected)
+            assert np.isnan(lines(ax)[task]).sum() == len(LOST)
+        band = ax.collections[0].get_paths()
+        top = cell["readout_value"] + cell["readout_se"]
+        assert len(band) > 1, "a gap"
+        highest = max(path.vertices[:, 1].max() for c in ax.collections for path in c.get_paths())
+        tasks = (root["readout_value"] + root["readout_se"]).sel(readout=readout)
+        assert highest == pytest.approx(float(tasks.max()))
+        assert highest >= float(top.max())
+    line = next(line for line in figure.axes[0].lines if line.get_label() == "bigram")
+    np.testing.assert_array_equal(line.get_xdata(), x)
+    assert 0 in line.get_markevery(), "a point between gaps is drawn as a dot"
+
+
+def test_phases_are_shaded_with_change_points_and_names(tree):
+    axes = draw.readouts(tree, **CELL).axes
+    place = step_axis([0, 1, 256]).place(32)
+    for ax in axes:
+        assert [line.get_xdata()[0] for line in ax.lines if line.get_label() == "change point"] == [
+            place
+        ]
+    assert "refinement" in [text.get_text() for text in axes[0].texts]
+    unnamed = draw.readouts(tree).axes[0]
+    assert "change point" not in lines(unnamed)
+
+
+def test_metrics_have_their_lines_and_bands_of_null_models(tree):
+    names = ["gini", "modularity", "turnover"]
+    figure = draw.metrics(tree, names, **CELL)
+    for ax, name in zip(figure.axes, names, strict=True):
+        expected = tree["metrics"][name].sel(CELL).values
+        np.testing.assert_array_equal(lines(ax)[name], expected)
+        assert np.isnan(expected).sum() >= len(LOST)
+    nulls = tree["nulls"]["modularity"].sel(CELL)
+    np.testing.assert_array_equal(
+        lines(figure.axes[1])["null"], nulls.sel(statistic="mean").values.astype(float)
+    )
+    top = (nulls.sel(statistic="mean") + 2 * nulls.sel(statistic="standard_deviation")).max()
+    drawn = [p.vertices[:, 1].max() for p in figure.axes[1].collections[0].get_paths()]
+    assert max(drawn) == pytest.approx(float(top))
+    with pytest.raises(CntbenchError, match="Did you mean 'gini'"):
+        draw.metrics(tree, ["ginny"], **CELL)
+
+
+def test_recurrence_is_the_matrix_with_gaps(tree):
+    drawn = draw.recurrence(tree, **CELL).axes[0].images[0].get_array()
+    expected = tree["metrics"]["recurrence"].sel(CELL).values
+    np.testing.assert_array_equal(drawn.filled(np.nan), expected)
+    assert np.isnan(expected).any()
+
+
+def test_bump_charts_are_the_ranks(tree):
+    figure = draw.bump(tree, **CELL)
+    for ax, role, side in zip(
+        figure.axes, ("spreader", "gatherer"), ("source", "target"), strict=True
+    ):
+        ranks = tree["roles"][f"{role}_rank"].sel(CELL)
+        with_role = [str(n) for n in tree[side].values if ranks.sel({side: n}).notnull().any()]
+        assert set(lines(ax)) == set(with_role)
+        for name in with_role:
+            expected = ranks.sel({side: name}).values.astype(float)
+            np.testing.assert_array_equal(lines(ax)[name], expected)
+        assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first is on top"
+
+
+def test_claims_are_effects_with_intervals(tree):
+    axes = draw.claims(tree).axes
+    assert [ax.get_title(loc="left").replace("\n", " ") for ax in axes] == CLAIMS
+    for ax, hue in zip(axes, ("#009E73", None), strict=True):
+        [point] = [line for line in ax.lines if line.get_label() == "bigram mean"]
+        assert (point.get_xdata()[0], point.get_ydata()[0]) == (0.375, pytest.approx(1.3))
+        assert hue in (None, point.get_color())
+        interval = ax.lines[ax.lines.index(point) - 1]
+        assert list(interval.get_xdata()) == [0.25, 0.5]
+    assert all("induction" not in lines for lines in map(str, lines(axes[0])))
+
+
+def test_one_task_of_claims_is_one_row(tree):
+    [ax, *_] = draw.claims(tree, task="bigram").axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["bigram"]
+    with pytest.raises(CntbenchError, match="unknown task"):
+        draw.claims(tree, task="bigrm")
+
+
+def test_agreement_is_symmetric_and_named(tree):
+    figure = draw.agreement(tree, task="bigram")
+    drawn = figure.axes[0].images[0].get_array()
+    np.testing.assert_array_equal(drawn, drawn.T)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["zero", "mean"]
+    assert f"{drawn[0, 1]:.2f}" in figure.axes[0].texts[0].get_text()
+
+
+def test_methods_have_their_recovery_reliability_and_cost(tree):
+    for count, figure in ((2, draw.comparison(tree)), (3, draw.comparison(comparison()))):
+        dataset = comparison().isel(ablation=slice(count))
+        recovery, special, reliability, cost = figure.axes
+        random = dataset["ap"].sel(circuit=["a", "b"], difficulty="realistic").mean("circuit")
+        for truth in ("direct", "total"):
+            line = next(line for line in recovery.lines if truth in str(line.get_label()))
+            np.testing.assert_allclose(line.get_xdata(), random.sel(truth=truth))
+        said = [text.get_text() for text in special.texts]
+        assert said == ["1 of 1", "0 of 1", "not tried"][:count]
+        np.testing.assert_array_equal(reliability.lines[0].get_xdata(), [0.5, 0.7, np.nan][:count])
+        np.testing.assert_array_equal(cost.lines[0].get_xdata(), [1, 2, 30][:count])
+
+
+def test_what_a_comparison_lacks_is_no_panel():
+    some = comparison()[["ap", "auroc"]]
+    assert len(draw.comparison(some).axes) == 1
+    with pytest.raises(MissingGroupError, match="nothing of recovery or cost"):
+        draw.comparison(some[["ap"]].drop_vars("ap"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("metrics", "no group 'metrics'.\nThis makes it: cntbench run"),
+        ("recurrence", "no group 'metrics'"),
+        ("bump", "no group 'roles'"),
+        ("claims", "no group 'claims'.\nThis makes it: cntbench claims RESULTS"),
+        ("comparison", "no group 'comparison'.\nThis makes it: cntbench compare -o FILE && "),
+    ],
+)
+def test_what_a_result_lacks_is_said_with_what_makes_it(root, name, said):
+    with pytest.raises(MissingGroupError) as caught:
+        getattr(draw, name)(xr.DataTree(root), **CALLS[name])
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["heatmap", "film", "recurrence", "agreement"])
+def test_what_fits_axes_is_drawn_on_those_of_the_user(tree, name):
+    figure = Figure()
+    axes = figure.subplots(1, 2)
+    assert getattr(draw, name)(tree, **CALLS[name], ax=axes[1]) is figure
+    assert not axes[0].has_data()
+    assert axes[1].has_data()
+
+
+def test_datasets_parts_and_the_accessor_draw_the_same(root, tree, tmp_path):
+    part = root.sel(task="bigram").isel(ablation=[1])
+    figures = [
+        draw.heatmap(tree, **CELL, checkpoint="step64"),
+        draw.heatmap(part, checkpoint="step64"),
+        part.cnt.plot.heatmap(step=64),
+        root.sel(**CELL, checkpoint="step64").cnt.plot.heatmap(),
+        tree.cnt.plot.heatmap(**CELL, step=64),
+    ]
+    for number, figure in enumerate(figures):
+        draw.save(figure, tmp_path / f"{number}.svg")
+    assert len({(tmp_path / f"{n}.svg").read_bytes() for n in range(len(figures))}) == 1
+
+
+def test_the_accessor_has_the_pictures_and_no_others(root):
+    assert set(PICTURES) <= set(dir(root.cnt.plot))
+    assert root.cnt.plot.film.__doc__ == draw.film.__doc__
+    with pytest.raises(AttributeError, match="there is no picture 'flim'"):
+        assert root.cnt.plot.flim
+
+
+def test_several_labels_are_to_be_chosen_from(root, tree):
+    with pytest.raises(CntbenchError, match=r"2 tasks\nName one: induction, bigram\."):
+        draw.film(root)
+    with pytest.raises(StorageError, match="has no dim 'task'\nName what to draw in the call"):
+        draw.film(tree.sel(task="bigram"), ablation="mean")
+    with pytest.raises(StorageError, match="variable 'influence_se' is missing"):
+        draw.film(root.drop_vars("influence_se"), **CELL)
+
+
+def test_a_result_without_any_number_is_drawn_empty(root):
+    lost = root.assign(influence=root["influence"] * np.nan)
+    lost["status"] = xr.full_like(root["status"], "missing")
+    with pytest.raises(StorageError, match="no checkpoint that was measured"):
+        draw.heatmap(lost, **CELL)
+    assert len(edges(draw.film(lost, **CELL, steps=[0]).axes[0]).get_array()) == 0
+    values = lines(draw.readouts(lost).axes[0])
+    assert np.isnan(values["bigram"]).all()
