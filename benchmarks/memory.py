@@ -73,11 +73,20 @@ def parent(pid: int) -> int:
 
 def proportional(pid: int) -> int:
     """Return the proportional set size of a process [KiB], 0 if it has ended."""
+    return _counted(pid, "Pss:")
+
+
+def resident(pid: int) -> int:
+    """Return the resident set size of a process [KiB], 0 if it has ended."""
+    return _counted(pid, "Rss:")
+
+
+def _counted(pid: int, what: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+    return next((int(line.split()[1]) for line in lines if line.startswith(what)), 0)
 
 
 if __name__ == "__main__":

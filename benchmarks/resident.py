@@ -2,7 +2,8 @@
 
     python -m benchmarks.resident cntbench run --trajectory dir:checkpoints
 
-Proportional set sizes, summed: pages that processes share are counted once.
+In all: proportional set sizes, summed, so that pages that processes share are counted once. And the
+largest resident set of one process, pages that it shares included.
 """
 
 from __future__ import annotations
@@ -12,18 +13,29 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks.memory import parent, proportional
+from benchmarks.memory import parent, proportional, resident
 
 
-def peak(command: Sequence[str]) -> tuple[int, float]:
-    """Run a command; return its exit code, and the most memory that was held at once [MiB]."""
+class Peak(NamedTuple):
+    """What a command took: its exit code, and memory in all and of its largest process [MiB]."""
+
+    code: int
+    total: float
+    largest: float
+
+
+def peak(command: Sequence[str]) -> Peak:
+    """Run a command and watch its memory."""
     process = subprocess.Popen(command)
-    highest = 0
+    total, largest = 0, 0
     while process.poll() is None:
-        highest = max(highest, sum(map(proportional, family(process.pid))))
+        pids = family(process.pid)
+        total = max(total, sum(map(proportional, pids)))
+        largest = max(largest, *map(resident, pids))
         time.sleep(0.1)
-    return process.returncode, highest / 1024
+    return Peak(process.returncode, total / 1024, largest / 1024)
 
 
 def family(pid: int) -> set[int]:
@@ -44,6 +56,6 @@ def family(pid: int) -> set[int]:
 
 
 if __name__ == "__main__":
-    code, mebibytes = peak(sys.argv[1:])
-    print(f"peak memory {mebibytes:.0f} MiB")
-    sys.exit(code)
+    found = peak(sys.argv[1:])
+    print(f"peak memory {found.total:.0f} MiB, largest process {found.largest:.0f} MiB")
+    sys.exit(found.code)

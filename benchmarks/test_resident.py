@@ -15,13 +15,13 @@ HOLD = "import time; held = b'1' * (200 * 2**20); time.sleep(1)"
 
 def test_children_are_counted():
     start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLD!r}])"
-    code, mebibytes = peak([sys.executable, "-c", start])
-    assert code == 0
-    assert 200 < mebibytes < 300
+    found = peak([sys.executable, "-c", start])
+    assert found.code == 0
+    assert 200 < found.largest < found.total < 300
 
 
 def test_a_command_that_fails_is_told():
-    assert peak([sys.executable, "-c", "raise SystemExit(3)"])[0] == 3
+    assert peak([sys.executable, "-c", "raise SystemExit(3)"]).code == 3
 
 
 STUDY = """version = 1
@@ -45,7 +45,7 @@ def test_a_model_of_300_components_takes_less_than_4_gib(full, tmp_path, record_
     study.write_text(STUDY.format(folder=folder.parent), encoding="utf-8")
     run = "from cntbench.cli import main; main()"
     options = ["run", "large", "--specs", str(study.parents[1]), "-o", str(tmp_path / "run")]
-    code, mebibytes = peak([sys.executable, "-c", run, *options])
-    record_property("race", f"SmolLM2-135M, 300 components: {mebibytes:.0f} MiB")
-    assert code == 0
-    assert mebibytes < 4096
+    found = peak([sys.executable, "-c", run, *options])
+    record_property("race", f"SmolLM2-135M, 300 components: {found.total:.0f} MiB")
+    assert found.code == 0
+    assert found.total < 4096

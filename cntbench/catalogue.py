@@ -100,6 +100,14 @@ class AblationEntry:
 
 
 @dataclass(frozen=True)
+class KnownCircuit:
+    """A planted circuit, whose edges are known, with the tasks that it is measured on."""
+
+    circuit: Circuit
+    tasks: tuple[Task, ...]
+
+
+@dataclass(frozen=True)
 class StudyEntry:
     """A study spec."""
 
@@ -135,6 +143,18 @@ class Catalogue:
             if name not in self.claims:
                 raise unknown("claim", name, self.claims)
         return tuple(self.claims[name] for name in dict.fromkeys(names))
+
+    def known_circuits(self, names: Sequence[str] | None = None) -> tuple[KnownCircuit, ...]:
+        """Return planted circuits by their names, or all without dynamics; errors as above."""
+        if names is None:
+            names = [circuit.name for circuit in self.planted.values() if len(circuit.steps) == 1]
+        for name in names:
+            if name not in self.planted:
+                raise unknown("planted circuit", name, self.planted)
+        return tuple(
+            KnownCircuit(circuit, tuple(self.tasks[task] for task in circuit.spec.tasks))
+            for circuit in (self.planted[name] for name in dict.fromkeys(names))
+        )
 
     def amend(
         self, entry: StudyEntry, changes: Mapping[str, Any], *, where: str = "command line"

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from cntbench import __version__
-from cntbench.catalogue import AblationEntry, Catalogue, StudyEntry, Task
+from cntbench.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry, Task
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, SpecError
 from cntbench.models.trajectory import Progress, Subject, Trajectory, Untrained, open_trajectory
@@ -22,20 +22,31 @@ _PROSE = ("summary", "learnt", "not_learnt")
 
 @dataclass(frozen=True)
 class Plan:
-    """A study with its trajectory, tasks and ablations, and the claims to test on its result."""
+    """A study with its trajectory, tasks and ablations, and what its result is held against.
+
+    Parameters
+    ----------
+    study, trajectory, tasks, ablations
+        What is measured.
+    claims
+        To be tested on the result.
+    circuits
+        Whose known edges the ablations should find.
+    """
 
     study: StudyEntry
     trajectory: Trajectory
     tasks: tuple[Task, ...]
     ablations: tuple[AblationEntry, ...]
     claims: tuple[Claim, ...] = ()
+    circuits: tuple[KnownCircuit, ...] = ()
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What the numbers depend on, as plain data: runs of equal identity may be joined.
 
-        The numbers of untrained models and of draws from null models are not among it, nor the
-        claims: they add to a result and change nothing in it.
+        The numbers of untrained models and of draws from null models are not among it, nor claims
+        and circuits: they add to a result and change nothing in it.
         """
         spec, tokenizer = self.study.spec, self.trajectory.tokenizer
         return {
@@ -150,6 +161,7 @@ def make_plan(
         tasks=tuple(catalogue.tasks[name] for name in study.spec.tasks),
         ablations=tuple(catalogue.ablations[name] for name in study.spec.ablations),
         claims=tuple(catalogue.claims.values()),
+        circuits=catalogue.known_circuits() if study.spec.planted else (),
     )
     plan.prompts()
     return plan

@@ -23,6 +23,7 @@ from cntbench.failure import Failure
 from cntbench.models.trajectory import Checkpoint, Progress, Subject
 from cntbench.plan import Plan
 from cntbench.prefetch import Prefetch
+from cntbench.recovery.kept import known_edges
 from cntbench.run_folder import RunFolder
 from cntbench.share import Share
 from cntbench.specs import as_dict
@@ -34,6 +35,8 @@ Execute = Callable[[Cells, Prefetch, int], Iterator[tuple[Subject, Failure | Non
 
 DISAPPEARED = Failure("failed", "the shard disappeared during the run")
 
+#: Group of what the ablations recover of known edges.
+COMPARISON = "comparison"
 LIBRARIES = ("torch", "transformers", "numpy", "xarray", "netCDF4", "networkx")
 
 
@@ -211,6 +214,9 @@ def combine(
     groups = derived(root, untrained, **chance)
     if plan.claims and chance["draws"]:
         groups |= verdicts(root, untrained, plan.claims, **chance)
+    recovered = known_edges(plan, jobs=jobs, progress=progress)
+    if recovered is not None:
+        groups[COMPARISON] = recovered
     tree = xr.DataTree.from_dict({"/": root, **groups})
     write_results(tree, folder.results)
     return tree

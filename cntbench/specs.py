@@ -165,6 +165,9 @@ class StudySpec:
     null_draws
         Number of draws from each null model that metrics, roles and claims are held against; 0
         leaves null models, phases and claims out.
+    planted
+        Whether the ablations are also held against the planted circuits without dynamics, whose
+        edges are known.
     """
 
     version: Version
@@ -176,6 +179,7 @@ class StudySpec:
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     untrained: Annotated[int, Field(ge=0, le=1024)] = 20
     null_draws: Annotated[int, Field(ge=0, le=100_000)] = 200
+    planted: bool = True
 
 
 @spec

@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.comparison.intervals import block_interval
 from cntbench.comparison.ranks import rank_correlation, top_overlap
 from cntbench.comparison.strengths import strengths
+from cntbench.intervals import block_interval
 
 #: Share of the feasible edges, and of the components with a strength, that are the top ones.
 TOP_EDGES = 0.1

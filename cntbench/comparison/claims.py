@@ -18,10 +18,10 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from cntbench.comparison.intervals import t_interval
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import Found, Verdict, judge
 from cntbench.dynamics.verdict_groups import OF_TESTS
+from cntbench.intervals import t_interval
 
 
 @dataclass(frozen=True)

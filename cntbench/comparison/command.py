@@ -9,16 +9,15 @@ from typing import Any
 import xarray as xr
 
 from cntbench.catalogue import Catalogue, load_catalogue
-from cntbench.comparison.diagnostics import diagnostics
 from cntbench.comparison.files import compare_files, refuse_beside_results
-from cntbench.comparison.planted import measure_planted
-from cntbench.comparison.recovery import recovery
 from cntbench.comparison.table import TITLE, comparison
 from cntbench.comparison.trained import measure_trained
-from cntbench.errors import StorageError, unknown
-from cntbench.models.planted.circuit import Circuit
+from cntbench.errors import StorageError
 from cntbench.models.trajectory import Progress
 from cntbench.plan import make_plan
+from cntbench.recovery.diagnostics import diagnostics
+from cntbench.recovery.planted import measure_planted
+from cntbench.recovery.scores import recovery
 from cntbench.storage import write_atomically
 
 #: The study that says what is compared unless the user does.
@@ -104,11 +103,11 @@ def compare_ablations(
     CntbenchError
         If a name is unknown, or the trajectory cannot be measured.
     """
-    chosen = _circuits(catalogue, circuits)
+    chosen = catalogue.known_circuits(circuits)
     study = catalogue.amend(catalogue.study(STUDY), changes, where=where)
     plan = make_plan(catalogue, study, progress)
     recovered, diagnosed = measure_planted(
-        catalogue, plan.study, chosen, progress=progress, jobs=jobs
+        plan.study, plan.ablations, chosen, progress=progress, jobs=jobs
     )
     trained = measure_trained(plan, checkpoints=checkpoints, progress=progress, jobs=jobs)
     dataset = comparison(
@@ -121,15 +120,6 @@ def compare_ablations(
     dataset.attrs["prompts"] = plan.study.spec.prompts
     dataset.attrs["seed"] = plan.study.spec.seed
     return dataset
-
-
-def _circuits(catalogue: Catalogue, names: Sequence[str] | None) -> list[Circuit]:
-    if names is None:
-        return [circuit for circuit in catalogue.planted.values() if len(circuit.steps) == 1]
-    for name in names:
-        if name not in catalogue.planted:
-            raise unknown("planted circuit", name, catalogue.planted)
-    return [catalogue.planted[name] for name in dict.fromkeys(names)]
 
 
 def write_comparison(dataset: xr.Dataset, path: Path) -> None:

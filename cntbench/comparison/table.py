@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.comparison.agreement import film_agreement
-from cntbench.comparison.intervals import block_interval
+from cntbench.intervals import block_interval
 
 #: Costs are given relative to this ablation's, where it is among those compared.
 YARDSTICK = "zero"
@@ -31,8 +31,8 @@ def comparison(
     trained
         By `cntbench.comparison.trained.measure_trained`.
     recovered, diagnosed
-        By `cntbench.comparison.recovery.recovery` and
-        `cntbench.comparison.diagnostics.diagnostics`.
+        By `cntbench.recovery.scores.recovery` and
+        `cntbench.recovery.diagnostics.diagnostics`.
     seed
         Of the bootstrap over checkpoints.
 

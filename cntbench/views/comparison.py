@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.comparison.intervals import block_interval
 from cntbench.comparison.ranks import rank_correlation
 from cntbench.dataset import usable
+from cntbench.intervals import block_interval
 from cntbench.views.missing import Missing, missing
 
 Array = NDArray[np.float64]
@@ -57,7 +59,7 @@ class Method:
         Its name.
     recovery
         By difficulty (``exact``, ``realistic``) and truth (``direct``, ``total``): mean AUROC and
-        mean average precision over the random planted circuits.
+        mean average precision over the random planted circuits; NaN if it was left out.
     passed, failed
         Names of special circuits.
     split_half
@@ -94,6 +96,8 @@ class Methods:
         The methods, in the order of the comparison.
     diagnostic
         What methods fail.
+    left_out
+        By ablation that could not be measured on the circuits, why.
     """
 
     source: str
@@ -101,6 +105,7 @@ class Methods:
     circuits: tuple[str, ...]
     method: tuple[Method, ...]
     diagnostic: tuple[Diagnostic, ...]
+    left_out: Mapping[str, str]
 
 
 def agreement(tree: xr.DataTree) -> Agreement:
@@ -148,6 +153,7 @@ def methods(tree: xr.DataTree, comparison: xr.Dataset | None = None) -> Methods 
         circuits=circuits,
         method=tuple(_method(n, row, circuits) for n, row in zip(names, rows, strict=True)),
         diagnostic=tuple(d for n, row in zip(names, rows, strict=True) for d in _failures(n, row)),
+        left_out=json.loads(str(comparison.attrs.get("left_out", "{}"))),
     )
 
 

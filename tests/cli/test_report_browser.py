@@ -65,8 +65,8 @@ def report(desk):
 
 
 def frame(report):
-    """Wait until the page has drawn."""
-    report.page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done, 20)))")
+    """Wait until the page has drawn, what cannot be seen too, which takes its time."""
+    report.page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done, 300)))")
 
 
 def to_checkpoint(report, number):

@@ -10,11 +10,11 @@ import pytest
 import xarray as xr
 
 from cntbench.catalogue import StudyEntry, load_catalogue
-from cntbench.comparison.diagnostics import diagnostics
-from cntbench.comparison.planted import measure_planted
-from cntbench.comparison.recovery import recovery
 from cntbench.comparison.table import comparison
 from cntbench.golden import excess
+from cntbench.recovery.diagnostics import diagnostics
+from cntbench.recovery.planted import measure_planted
+from cntbench.recovery.scores import recovery
 from cntbench.specs import StudySpec
 
 FILE = Path(__file__).parents[2] / "golden" / "planted" / "exact.nc"
@@ -33,9 +33,9 @@ def found() -> xr.Dataset:
         ablations=tuple(catalogue.ablations),
     )
     recovered, diagnosed = measure_planted(
-        catalogue,
         StudyEntry("golden", FILE, spec),
-        [circuit for circuit in catalogue.planted.values() if len(circuit.steps) == 1],
+        tuple(catalogue.ablations.values()),
+        catalogue.known_circuits(),
         difficulties=("exact",),
         seeds=1,
         prompts=8,

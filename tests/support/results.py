@@ -82,5 +82,6 @@ def comparison_dataset() -> xr.Dataset:
             "title": "Ablation methods compared",
             "source": "nano:seed=0",
             "yardstick": "zero",
+            "left_out": '{"noise": "is drawn"}',
         },
     )

@@ -15,6 +15,7 @@ ablations = ["zero"]
 prompts = 2
 untrained = {untrained}
 null_draws = 0
+planted = false
 """
 
 
@@ -31,6 +32,7 @@ def plan_for(folder: Path) -> Plan:
         "prompts": 2,
         "untrained": 0,
         "null_draws": 0,
+        "planted": False,
     }
     catalogue = load_catalogue()
     return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)

@@ -10,13 +10,13 @@ import xarray as xr
 from rich.console import Console
 
 from cntbench.comparison.agreement import STATISTICS
-from cntbench.comparison.diagnostics import Diagnostic, diagnostics
-from cntbench.comparison.recovery import Recovery, recovery
 from cntbench.comparison.table import comparison
 from cntbench.comparison.trained import spread_out
 from cntbench.components import components, feasible
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
+from cntbench.recovery.diagnostics import Diagnostic, diagnostics
+from cntbench.recovery.scores import Recovery, recovery
 from cntbench.report.comparison import comparison_tables
 
 NODES = components(3, 2, parallel=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import zlib
 from html.parser import HTMLParser
@@ -167,7 +168,7 @@ def test_text_of_a_result_is_never_markup(root):
     }
     compared = comparison_dataset().assign_coords(circuit=["a", HOSTILE, "gate"], special=[HOSTILE])
     compared["what"][:] = HOSTILE
-    compared.attrs["source"] = HOSTILE
+    compared.attrs |= {"source": HOSTILE, "left_out": json.dumps({HOSTILE: HOSTILE})}
     harmless = Elements(page(whole_result(root), name="x", comparison=comparison_dataset()))
     found = Elements(page(whole_result(evil), name=HOSTILE, comparison=compared))
     kinds = {tag for tag, _ in harmless.found} | {"pre", "code", "h3", "details", "summary", "q"}
@@ -197,7 +198,7 @@ def test_a_group_that_is_missing_is_named_with_what_makes_it(tree, group, says):
 def test_a_bare_film_is_a_page_too(root):
     words = Elements(page(xr.DataTree(root), name="results.nc")).words
     assert words.count("The result has no group") == 6
-    assert "no claims were tested. They are by: cntbench claims results.nc" in words
+    assert "no claims were tested. To have them tested: cntbench claims results.nc" in words
 
 
 def test_checkpoints_that_do_not_count_are_listed(written):
@@ -320,6 +321,12 @@ def test_trust_is_by_tests_that_methods_fail(tree):
     assert "0 of 1" in found
     assert "zero: none; mean: gate" in found
     assert "is chance" in found
+    unmeasured = comparison_dataset()
+    unmeasured["auroc"].loc[{"ablation": "mean"}] = np.nan
+    unmeasured["passed"].loc[{"ablation": "mean"}] = np.nan
+    found = said(tree, unmeasured)["Which ablation method should I trust?"]
+    assert "by mean" not in found
+    assert "nan" not in found
     alone = said(tree)["Which ablation method should I trust?"]
     assert alone.startswith("This result does not say")
     assert "cntbench compare -o FILE" in alone

@@ -11,11 +11,11 @@ from support.films import random_film
 
 from cntbench.catalogue import load_catalogue
 from cntbench.comparison.claims import in_file, over_files
-from cntbench.comparison.intervals import t_interval
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.simulated import phased, planted, template
 from cntbench.dynamics.trajectory import FEATURES
 from cntbench.errors import CntbenchError
+from cntbench.intervals import t_interval
 from cntbench.specs import READOUTS
 from cntbench.storage import content_checksum, open_results, write_results
 from cntbench.verdicts import add_verdicts, distinct_files, verdicts

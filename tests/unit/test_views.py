@@ -252,6 +252,7 @@ def test_methods_are_scored_on_random_circuits_only(root, in_file):
     expected = dataset["auroc"].values[:2, 1, 0, 1].mean()
     assert mean.recovery["realistic", "direct"][0] == pytest.approx(expected)
     assert (zero.passed, zero.failed, mean.passed, mean.failed) == (("gate",), (), (), ("gate",))
+    assert found.left_out == {"noise": "is drawn"}
     assert [(one.ablation, one.circuit, one.value) for one in found.diagnostic] == [
         ("mean", "gate", 0.1)
     ]

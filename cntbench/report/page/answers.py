@@ -199,7 +199,7 @@ def _claims(found: Sequence[Judgement] | Missing, task: str) -> Answer:
     asked, section = "Do the paper's claims hold here?", ("claims", "Claims")
     if isinstance(found, Missing):
         said = "This result does not say: no claims were tested."
-        return Answer(asked, section, said, (f"They are by: {found.command}",))
+        return Answer(asked, section, said, (f"To have them tested: {found.command}",))
     here = [one for one in found if one.task == task]
     others = [one for one in found if one.task != task]
     points, agreed = [], {"supported": 0, "not supported": 0, "inconclusive": 0}

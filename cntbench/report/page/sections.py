@@ -172,8 +172,9 @@ def methods_section(found: Methods, used: Sequence[str]) -> Fields:
                 "cells": [_recovered(one.recovery[key]) for key in columns],
             }
             for one in found.method
-            if columns and one.recovery
+            if not np.isnan(list(one.recovery.values())).all()
         ],
+        "left_out": found.left_out,
         "diagnosed": [one.ablation for one in diagnosed],
         "diagnostics": [
             {

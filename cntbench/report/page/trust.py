@@ -18,7 +18,7 @@ def trust(task: str, agreed: Agreement, methods: Methods | Missing) -> Answer:
     agreeing = _agreeing(agreed, task)
     if isinstance(methods, Missing):
         said = "This result does not say: how well methods find known edges was not measured."
-        return Answer(asked, section, said, (f"It is by: {methods.command}", *agreeing))
+        return Answer(asked, section, said, (f"To have it measured: {methods.command}", *agreeing))
     known = [one for one in methods.method if one.ablation in agreed.ablation]
     diagnosed = [one for one in known if one.passed or one.failed]
     if not diagnosed:
@@ -44,7 +44,7 @@ def _recovered(known: Sequence[Method], methods: Methods) -> list[str]:
     explained = " (AUROC in the realistic setting, 0.5 is chance)"
     for truth in ("direct", "total"):
         scores = {one.ablation: one.recovery.get(("realistic", truth)) for one in methods.method}
-        found = {name: pair[0] for name, pair in scores.items() if pair}
+        found = {name: pair[0] for name, pair in scores.items() if pair and not np.isnan(pair[0])}
         words = listed(
             f"{number(found[one.ablation])} by {one.ablation}"
             for one in known
@@ -54,9 +54,10 @@ def _recovered(known: Sequence[Method], methods: Methods) -> list[str]:
             continue
         best = max(found.values())
         names = [name for name, value in found.items() if number(value) == number(best)]
+        others = f"; best of all {len(found)} compared, with {number(best)}: {few(names)}"
         said.append(
             f"{truth.capitalize()} edges of planted circuits are told from others with {words}"
-            f"{explained}; best of all {len(found)} compared, with {number(best)}: {few(names)}."
+            f"{explained}{others if len(found) > len(known) else ''}."
         )
         explained = ""
     return said

@@ -10,15 +10,24 @@ function control(id) {
   return document.getElementById(id);
 }
 
-const MOMENT = [drawFilm, drawHeatmap, drawEffects];
-const OVER_TIME = [drawReadouts, drawMetrics, drawRecurrence, drawBump];
+// What shows one moment, and what shows all of them with a line at the chosen one.
+const MOMENT = { film: drawFilm, heatmap: drawHeatmap, "effect-figure": drawEffects };
+const OVER_TIME = {
+  "readout-figure": drawReadouts,
+  "metric-figure": drawMetrics,
+  recurrence: drawRecurrence,
+  bump: drawBump,
+};
+const REST = 250; // Milliseconds after which a moment is taken to stay.
 
 function tellMoment(page) {
   const { labels, state } = page;
   const n = labels.step.length;
   control("moment").textContent = `step ${labels.step[state.checkpoint].toLocaleString("en")}`;
-  control("checkpoint").setAttribute("aria-valuetext",
-    `step ${labels.step[state.checkpoint]}, checkpoint ${state.checkpoint + 1} of ${n}`);
+  control("checkpoint").setAttribute(
+    "aria-valuetext",
+    `step ${labels.step[state.checkpoint]}, checkpoint ${state.checkpoint + 1} of ${n}`,
+  );
   for (const place of document.querySelectorAll("[data-moment]")) {
     place.textContent = momentWords(page, place.dataset.moment === "task");
   }
@@ -27,36 +36,43 @@ function tellMoment(page) {
   }
 }
 
-// The line of the moment, in figures that stay as they are otherwise.
-function moveLines(page) {
+// The line of the moment, in a figure that stays as it is otherwise.
+function moveLine(page, id) {
   const { labels, state } = page;
-  const x = stepPlaces(labels)(labels.step[state.checkpoint]);
-  const move = (id, count, to) => {
-    const plot = control(id);
-    if (!plot || !plot.data) return;
-    const change = {};
-    for (let i = 0; i < count; i++) {
-      change[`shapes[${i}].x0`] = to;
-      change[`shapes[${i}].x1`] = to;
-    }
-    if (id === "recurrence") change["shapes[1].y0"] = change["shapes[1].y1"] = to;
-    Plotly.relayout(plot, change);
-  };
-  move("readout-figure", 1, x);
-  move("metric-figure", page.metricLines, x);
-  move("bump", 2, state.checkpoint);
-  move("recurrence", 1, state.checkpoint);
-  ["metric-figure", "recurrence", "bump"].forEach(fillTable);
+  const byStep = stepPlaces(labels)(labels.step[state.checkpoint]);
+  const [count, to] = {
+    "readout-figure": [1, byStep],
+    "metric-figure": [page.metricLines, byStep],
+    recurrence: [1, state.checkpoint],
+    bump: [2, state.checkpoint],
+  }[id];
+  const change = {};
+  for (let i = 0; i < count; i++) change[`shapes[${i}].x0`] = change[`shapes[${i}].x1`] = to;
+  if (id === "recurrence") change["shapes[1].y0"] = change["shapes[1].y1"] = to;
+  Plotly.relayout(id, change);
+  fillTable(id);
 }
 
-function drawMoment(page) {
-  tellMoment(page);
-  MOMENT.forEach((draw) => draw(page));
+function onScreen(id) {
+  const { top, bottom } = control(id).getBoundingClientRect();
+  return top < innerHeight && bottom > 0;
 }
 
 function drawAll(page) {
-  drawMoment(page);
-  OVER_TIME.forEach((draw) => draw(page));
+  clearTimeout(page.rest);
+  tellMoment(page);
+  for (const draw of [...Object.values(MOMENT), ...Object.values(OVER_TIME)]) draw(page);
+}
+
+// While the moment moves, only what can be seen follows at once; the rest does when it rests.
+function follow(page) {
+  tellMoment(page);
+  const show = (id) => (id in MOMENT ? MOMENT[id](page) : moveLine(page, id));
+  const there = Object.keys({ ...MOMENT, ...OVER_TIME }).filter((id) => control(id));
+  there.filter(onScreen).forEach(show);
+  const later = there.filter((id) => !onScreen(id));
+  clearTimeout(page.rest);
+  page.rest = setTimeout(() => later.forEach(show), REST);
 }
 
 function goTo(page, checkpoint) {
@@ -64,8 +80,7 @@ function goTo(page, checkpoint) {
   control("checkpoint").value = checkpoint;
   page.pending ??= requestAnimationFrame(() => {
     page.pending = null;
-    drawMoment(page);
-    moveLines(page);
+    follow(page);
   });
 }
 
@@ -164,12 +179,19 @@ async function open() {
   source.textContent = await unpackText("plotly");
   document.head.append(source);
   const arrays = {};
-  await Promise.all(Object.keys(labels.dims).map(async (name) => {
-    arrays[name] = await unpackNumbers(`array-${name}`);
-  }));
+  await Promise.all(
+    Object.keys(labels.dims).map(async (name) => {
+      arrays[name] = await unpackNumbers(`array-${name}`);
+    }),
+  );
   const page = {
-    labels, get: getter(labels, arrays),
+    labels,
+    get: getter(labels, arrays),
     state: { ...labels.start, drawn: Number(control("drawn").value), allMetrics: false },
+    // A number of the chosen moment, by component; and one that no ablation changes.
+    now: (name, i) => page.by(name, i)[page.state.checkpoint],
+    by: (name, ...at) => page.get(name, page.state.task, page.state.ablation, ...at),
+    score: (name, i) => page.get(name, page.state.task, i)[page.state.checkpoint],
   };
   control("loading").remove();
   themes(page);
@@ -180,6 +202,7 @@ async function open() {
 
 open().catch((error) => {
   const note = control("loading");
-  if (note) note.textContent = `The figures cannot be drawn by this browser: ${error.message}. It takes one of 2023 or later.`;
+  if (note)
+    note.textContent = `The figures cannot be drawn by this browser: ${error.message}. It takes one of 2023 or later.`;
   throw error;
 });

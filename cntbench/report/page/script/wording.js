@@ -5,9 +5,16 @@ const MINUS = "\u2212";
 function number(value, digits = 3) {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  const text = size === 0 || (size >= 0.001 && size < 1e5)
-    ? Number(value.toPrecision(digits)).toString() : value.toExponential(digits - 1);
+  const text =
+    size === 0 || (size >= 0.001 && size < 1e5)
+      ? Number(value.toPrecision(digits)).toString()
+      : value.toExponential(digits - 1);
   return text.replace("-", MINUS);
+}
+
+// Scores from 0 to 1.
+function fixed(value) {
+  return Number.isFinite(value) ? value.toFixed(2) : "–";
 }
 
 // 0.62 ± 0.03: both with two decimals, or as many as show the error's first digit.

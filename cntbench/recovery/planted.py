@@ -8,9 +8,7 @@ from typing import get_args
 
 import numpy as np
 
-from cntbench.catalogue import AblationEntry, Catalogue, StudyEntry
-from cntbench.comparison.diagnostics import Diagnostic
-from cntbench.comparison.recovery import Recovery
+from cntbench.catalogue import AblationEntry, KnownCircuit, StudyEntry
 from cntbench.engine.influence import influence
 from cntbench.models.adapters import gpt_neox
 from cntbench.models.planted.circuit import Circuit
@@ -18,6 +16,8 @@ from cntbench.models.planted.spec import Difficulty
 from cntbench.models.trajectory import Progress, Trajectory
 from cntbench.plan import Plan
 from cntbench.processes import each
+from cntbench.recovery.diagnostics import Diagnostic
+from cntbench.recovery.scores import Recovery
 
 #: Models of each circuit and difficulty, and prompts of each task that they are measured on.
 SEEDS = 3
@@ -37,9 +37,9 @@ class Trial:
 
 
 def measure_planted(
-    catalogue: Catalogue,
     study: StudyEntry,
-    circuits: Sequence[Circuit],
+    ablations: Sequence[AblationEntry],
+    circuits: Sequence[KnownCircuit],
     *,
     difficulties: Sequence[Difficulty] = get_args(Difficulty),
     seeds: int = SEEDS,
@@ -47,19 +47,17 @@ def measure_planted(
     progress: Progress,
     jobs: int = 1,
 ) -> tuple[list[Recovery], list[Diagnostic]]:
-    """Measure every ablation of a study on circuits.
+    """Measure ablations on circuits.
 
     An edge's score is its influence, mean over the circuit's tasks, and 0 if that is below
     `RESOLUTION`: what rounding left must not rank edges.
 
     Parameters
     ----------
-    catalogue
-        Where the circuits' tasks are looked up.
     study
-        Names the ablations.
-    circuits
-        What to measure them on.
+        Whose seed is used.
+    ablations, circuits
+        What to measure, and on what.
     difficulties
         ``"exact"``, ``"realistic"``.
     seeds, prompts
@@ -84,8 +82,8 @@ def measure_planted(
         If an ablation cannot be measured on a circuit's task.
     """
     trials = [
-        Trial(circuit, difficulty, seed, _plan(catalogue, study, circuit, prompts))
-        for circuit in circuits
+        Trial(known.circuit, difficulty, seed, _plan(study, ablations, known, prompts))
+        for known in circuits
         for difficulty in difficulties
         for seed in range(seeds)
     ]
@@ -113,15 +111,31 @@ def measure_planted(
     return recovered, diagnosed
 
 
-def _plan(catalogue: Catalogue, study: StudyEntry, circuit: Circuit, prompts: int) -> Plan:
+def check_measurable(
+    study: StudyEntry,
+    ablations: Sequence[AblationEntry],
+    circuits: Sequence[KnownCircuit],
+    *,
+    prompts: int = PROMPTS,
+) -> None:
+    """Raise a `CntbenchError` if an ablation cannot be measured on a circuit's task."""
+    for known in circuits:
+        _plan(study, ablations, known, prompts)
+
+
+def _plan(
+    study: StudyEntry, ablations: Sequence[AblationEntry], known: KnownCircuit, prompts: int
+) -> Plan:
     """Return the study with a circuit's model and tasks; its prompts are checked."""
-    spec = replace(study.spec, tasks=circuit.spec.tasks, prompts=prompts)
-    config, _ = circuit.build()
+    names = tuple(entry.name for entry in ablations)
+    tasks = known.circuit.spec.tasks
+    spec = replace(study.spec, tasks=tasks, ablations=names, prompts=prompts)
+    config, _ = known.circuit.build()
     plan = Plan(
         study=replace(study, spec=spec),
-        trajectory=Trajectory(f"planted:{circuit.name}", gpt_neox.shape(config), ()),
-        tasks=tuple(catalogue.tasks[name] for name in spec.tasks),
-        ablations=tuple(catalogue.ablations[name] for name in spec.ablations),
+        trajectory=Trajectory(f"planted:{known.circuit.name}", gpt_neox.shape(config), ()),
+        tasks=known.tasks,
+        ablations=tuple(ablations),
     )
     plan.prompts()
     return plan

@@ -17,8 +17,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cntbench.comparison.intervals import t_interval
 from cntbench.errors import CntbenchError
+from cntbench.intervals import t_interval
 
 TRUTHS = ("direct", "total")
 

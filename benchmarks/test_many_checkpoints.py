@@ -1,0 +1,105 @@
+"""A long trajectory of Pythia-14M's shape: what stands around the engine, and memory.
+
+Eight checkpoints in the quick mode, the 143 of the published study in the full one; induction by
+zero ablation, 64 prompts of a block of 25 tokens twice.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.resident import peak
+from benchmarks.workloads import PYTHIA_14M
+from cntbench import cells
+from cntbench.catalogue import load_catalogue
+from cntbench.plan import make_plan
+from cntbench.runner import run_share
+from cntbench.share import Share
+
+TASK = """version = 1
+summary = "A block of 25 tokens, repeated."
+generator = "repeated_block"
+learnt = "Accuracy near 1."
+not_learnt = "Accuracy near 0."
+
+[parameters]
+block = 25
+"""
+STUDY = """version = 1
+summary = "A long trajectory."
+trajectory = "dir:{folder}"
+tasks = ["long_block"]
+ablations = ["zero"]
+prompts = 64
+untrained = 0
+"""
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@pytest.fixture
+def count(full) -> int:
+    return 143 if full else 8
+
+
+@pytest.fixture
+def specs(tmp_path, count) -> Path:
+    """A folder of specs with the study ``many``, and its checkpoints beside it."""
+    weights = PYTHIA_14M.tensors()
+    for step in range(count):
+        folder = tmp_path / "checkpoints" / f"step{step}"
+        PYTHIA_14M.config().save_pretrained(folder)
+        other = {name: tensor * (1 + 1e-3 * step) for name, tensor in weights.items()}
+        save_file(other, folder / "model.safetensors", metadata={"format": "pt"})
+    studies = tmp_path / "specs" / "studies"
+    studies.mkdir(parents=True)
+    (studies.parent / "long_block.toml").write_text(TASK, encoding="utf-8")
+    study = STUDY.format(folder=tmp_path / "checkpoints")
+    (studies / "many.toml").write_text(study, encoding="utf-8")
+    return studies.parent
+
+
+def test_most_of_the_time_is_the_engines(specs, tmp_path, monkeypatch, record_property, count):
+    """To open, load, hash, schedule and write take at most a quarter of the engine's own time."""
+    engine, seconds = cells.influence, []
+
+    def timed(*args, **kwargs):
+        start = time.perf_counter()
+        found = engine(*args, **kwargs)
+        seconds.append(time.perf_counter() - start)
+        return found
+
+    monkeypatch.setattr(cells, "influence", timed)
+    catalogue = load_catalogue([specs])
+    make_plan(catalogue, catalogue.study("many"), quiet)  # imports are no checkpoint's
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        start = time.perf_counter()
+        plan = make_plan(catalogue, catalogue.study("many"), quiet)
+        found = run_share(plan, tmp_path / "run", Share(1, 1), jobs=1, progress=quiet)
+        whole = time.perf_counter() - start
+    finally:
+        torch.set_num_threads(threads)
+    assert (found.measured, found.failed) == (count, {})
+    overhead = whole / sum(seconds) - 1
+    record_property("race", f"{count} checkpoints: {overhead:.0%} beside the engine's own time")
+    assert overhead <= 0.25
+
+
+def test_memory_does_not_grow_with_checkpoints(specs, tmp_path, record_property, count):
+    """Less than 2 GiB in each process, whatever the number of checkpoints."""
+    run = "from cntbench.cli import main; main()"
+    options = ["run", "many", "--specs", str(specs), "-o", str(tmp_path / "run"), "--jobs", "2"]
+    found = peak([sys.executable, "-c", run, *options])
+    record_property("race", f"{count} checkpoints: largest process {found.largest:.0f} MiB")
+    assert found.code == 0
+    assert found.largest < 2048

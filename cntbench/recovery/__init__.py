@@ -1,0 +1,1 @@
+"""Ablation methods held against planted circuits: do they find the edges that are known?"""

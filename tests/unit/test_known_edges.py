@@ -1,0 +1,146 @@
+"""A run's ablations are held against known edges: measured once, kept, never in a run's way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import xarray as xr
+from support.runs import plan_for, quiet
+from support.trajectories import write_trajectory
+
+from cntbench.catalogue import load_catalogue
+from cntbench.plan import make_plan
+from cntbench.recovery import kept
+from cntbench.recovery.diagnostics import diagnostics
+from cntbench.recovery.kept import LEFT_OUT, known_edges
+from cntbench.recovery.planted import measure_planted
+from cntbench.recovery.scores import recovery
+from cntbench.runner import run
+from cntbench.storage import open_results
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """Zero ablation, two circuits."""
+    write_trajectory(tmp_path / "checkpoints")
+    found = plan_for(tmp_path / "checkpoints")
+    circuits = load_catalogue().known_circuits(["constant", "random_dag_sparse"])
+    return replace(found, circuits=circuits)
+
+
+def with_ablations(plan, *names):
+    catalogue = load_catalogue()
+    return replace(plan, ablations=tuple(catalogue.ablations[name] for name in names))
+
+
+def unmeasured(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(kept, "measure_planted", refuse)
+
+
+def test_the_numbers_are_those_of_the_comparison(plan):
+    found = known_edges(plan, jobs=1, progress=quiet)
+    recovered, diagnosed = measure_planted(
+        plan.study, plan.ablations, plan.circuits, progress=quiet
+    )
+    for name, expected in recovery(recovered).items():
+        xr.testing.assert_equal(found[name], expected)
+    expected = diagnostics(diagnosed).rename(circuit="special")
+    for name in expected:
+        xr.testing.assert_equal(found[name], expected[name])
+    assert found["passed"].sel(special="constant", ablation="zero") == 0
+
+
+def test_they_are_measured_once(plan, monkeypatch):
+    first = known_edges(plan, jobs=1, progress=quiet)
+    unmeasured(monkeypatch)
+    again = known_edges(plan, jobs=1, progress=quiet)
+    xr.testing.assert_identical(again, first)
+
+
+@pytest.mark.parametrize("change", ["seed", "ablation", "circuits"])
+def test_others_are_measured_anew(plan, monkeypatch, change):
+    known_edges(plan, jobs=1, progress=quiet)
+    unmeasured(monkeypatch)
+    if change == "seed":
+        plan = replace(plan, study=replace(plan.study, spec=replace(plan.study.spec, seed=7)))
+    elif change == "ablation":
+        plan = with_ablations(plan, "mean")
+    else:
+        plan = replace(plan, circuits=plan.circuits[:1])
+    with pytest.raises(AssertionError, match="measured again"):
+        known_edges(plan, jobs=1, progress=quiet)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_file_is_measured_anew(plan, cache, damage):
+    first = known_edges(plan, jobs=1, progress=quiet)
+    (file,) = cache.glob("known-edges-*.nc")
+    data = bytearray(file.read_bytes())
+    if damage == "cut":
+        data = data[: len(data) // 2]
+    else:
+        place = data.find(first["auroc"].values.tobytes())
+        assert place > 0
+        data[place] ^= 1
+    file.write_bytes(data)
+    xr.testing.assert_identical(known_edges(plan, jobs=1, progress=quiet), first)
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle(plan, cache):
+    cache.write_text("a file")
+    assert known_edges(plan, jobs=1, progress=quiet) is not None
+
+
+def test_an_ablation_that_cannot_be_measured_is_left_out_with_the_reason(plan):
+    many = load_catalogue().ablations["resample_other"]
+    many = replace(many, name="many", method=replace(many.method, draws=20))
+    plan = replace(plan, ablations=(*plan.ablations, many))
+    found = known_edges(plan, jobs=1, progress=quiet)
+    assert list(found["ablation"].values) == ["zero", "many"]
+    assert "draws 20 times from other prompts" in json.loads(found.attrs[LEFT_OUT])["many"]
+    assert found["auroc"].sel(ablation="many").isnull().all()
+    assert found["auroc"].sel(ablation="zero", circuit="random_dag_sparse").notnull().all()
+    assert known_edges(replace(plan, ablations=(many,)), jobs=1, progress=quiet) is None
+
+
+def test_without_circuits_there_is_nothing(plan):
+    assert known_edges(replace(plan, circuits=()), jobs=1, progress=quiet) is None
+
+
+def test_edges_on_the_readout_have_no_diagnostics(plan, tmp_path):
+    plan = with_ablations(plan, "resample_readout")
+    found = run(plan, tmp_path / "run", jobs=1, progress=quiet)
+    group = open_results(found.path)["comparison"]
+    assert group.sizes["special"] == 0
+    assert group["auroc"].sel(circuit="random_dag_sparse").notnull().all()
+
+
+def test_a_run_keeps_them_with_its_result(plan, tmp_path):
+    outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet)
+    group = open_results(outcome.path)["comparison"].to_dataset()
+    for name, expected in known_edges(plan, jobs=1, progress=quiet).items():
+        xr.testing.assert_equal(group[name].reset_coords(drop=True), expected)
+
+
+def test_a_study_asks_for_all_circuits_without_dynamics_unless_it_says_no(tmp_path):
+    write_trajectory(tmp_path / "checkpoints")
+    catalogue = load_catalogue()
+    named = {}
+    for planted in (True, False):
+        changes = {"trajectory": f"dir:{tmp_path / 'checkpoints'}", "planted": planted}
+        plan = make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
+        named[planted] = {known.circuit.name for known in plan.circuits}
+    assert named[False] == set()
+    assert {"random_dag_dense", "or_gate"} <= named[True]
+    assert not {"emergence", "drift"} & named[True]
