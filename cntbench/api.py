@@ -201,6 +201,7 @@ def influence(
         "seed": seed,
         "untrained": 0,
         "null_draws": 0,
+        "planted": False,
     }
     study = StudyEntry(where, Path(), build(StudySpec, keys, where=where))
     catalogue.check(study, where=where)
