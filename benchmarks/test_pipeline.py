@@ -21,11 +21,11 @@ from benchmarks.workloads import NANO
 from cntbench.catalogue import load_catalogue
 from cntbench.components import components
 from cntbench.derived import derived
-from cntbench.estimate import result_bytes
 from cntbench.golden import moves, report
 from cntbench.models.trajectory import open_trajectory
 from cntbench.plan import make_plan
 from cntbench.plugins import room
+from cntbench.result_size import result_bytes
 from cntbench.runner import run
 from cntbench.storage import open_results, write_results
 

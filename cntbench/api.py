@@ -10,8 +10,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import xarray as xr
 from rich.console import Console
@@ -22,7 +23,7 @@ from cntbench.cells import measure
 from cntbench.comparison import command
 from cntbench.dataset import film
 from cntbench.errors import CntbenchError, unknown
-from cntbench.launch import Executor, resolved, way
+from cntbench.launch import DeviceChoice, Executor, place, resolved, way
 from cntbench.models.in_memory import read_model
 from cntbench.plan import Plan
 from cntbench.progress import progress_bar
@@ -36,6 +37,7 @@ from cntbench.verdicts import add_verdicts, with_verdicts
 
 #: One name, or several.
 Names = str | Sequence[str]
+Choice = TypeVar("Choice", bound=StrEnum)
 #: One folder of specs, or several.
 Folders = str | Path | Sequence[str | Path]
 
@@ -52,8 +54,11 @@ def run(
     ablations: Names | None = None,
     prompts: int | None = None,
     seed: int | None = None,
+    dtype: str | None = None,
+    blocks: int | None = None,
     output: str | Path | None = None,
     jobs: int = 1,
+    device: str = "cpu",
     memory: float = 1.0,
     keep: int = 2,
     executor: str | None = None,
@@ -71,11 +76,17 @@ def run(
         What to change in it: another trajectory (``nano``, ``nano:seed=3``, ``dir:PATH``,
         ``planted:CIRCUIT``, ``hub:ORG/NAME@REVISIONS``), names of tasks and of ablations, number of
         prompts of each task, seed of prompts and random draws.
+    dtype
+        Floating-point type that models compute in: ``"float32"``, ``"bfloat16"``, ``"float64"``.
+    blocks
+        Into how many blocks of sources, units of work, each checkpoint is divided.
     output
         Folder of the run, by default ``runs/STUDY``. What is whole in it is used.
     jobs
         Processes of one thread each. With 1, this process measures. With more, Python starts
         others, which in a script needs its ``if __name__ == "__main__":``.
+    device
+        ``"cpu"``, ``"cuda"``, or ``"auto"``: a GPU if there is one.
     memory
         Memory of each process beyond the model's [GiB].
     keep
@@ -105,8 +116,13 @@ def run(
     """
     where = "cntbench.run"
     _check_script(jobs, where)
-    changes = _changes(trajectory, tasks, ablations, prompts, seed)
-    execute, workers = way(_executor(executor, where), scheduler, jobs, where=where)
+    changes = _changes(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
+    execute, workers = way(
+        None if executor is None else _one_of(Executor, "executor", executor, where),
+        scheduler,
+        jobs,
+        where=where,
+    )
     with progress_bar(Console(stderr=True), shown=progress) as report:
         plan, folder = resolved(
             study, changes, Path(output) if output else None, _folders(specs), report, where=where
@@ -120,6 +136,7 @@ def run(
             progress=report,
             memory_budget=int(memory * _GIB),
             keep=keep,
+            device=place(_one_of(DeviceChoice, "device", device, where), scheduler),
         )
     if outcome.failed:
         warnings.warn(failures(outcome.failed, "the same call tries them again"), stacklevel=2)
@@ -323,11 +340,12 @@ def claims(
         return add_verdicts(Path(results), chosen, draws=draws, jobs=jobs, progress=report)
 
 
-def _executor(name: str | None, where: str) -> Executor | None:
-    allowed = [str(one) for one in Executor]
-    if name is not None and name not in allowed:
-        raise unknown("executor", name, allowed, where=where)
-    return None if name is None else Executor(name)
+def _one_of(choices: type[Choice], kind: str, name: str, where: str) -> Choice:
+    """Return what a name stands for, or raise an error that names the nearest match."""
+    allowed = [str(one) for one in choices]
+    if name not in allowed:
+        raise unknown(kind, name, allowed, where=where)
+    return choices(name)
 
 
 def _check_script(jobs: int, where: str) -> None:
@@ -350,6 +368,8 @@ def _changes(
     ablations: Names | None,
     prompts: int | None,
     seed: int | None,
+    dtype: str | None = None,
+    blocks: int | None = None,
 ) -> dict[str, Any]:
     """Return the keys of a study that are asked to be otherwise."""
     changes = {
@@ -358,6 +378,8 @@ def _changes(
         "ablations": None if ablations is None else _names(ablations),
         "prompts": prompts,
         "seed": seed,
+        "dtype": dtype,
+        "blocks": blocks,
     }
     return {key: value for key, value in changes.items() if value is not None}
 

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import xarray as xr
 
-from cntbench.dataset import checkpoint_dataset
+from cntbench.dataset import checkpoint_dataset, joined
 from cntbench.engine.influence import influence
 from cntbench.failure import Failure
 from cntbench.models.decoder import Decoder
+from cntbench.models.device import Device, description, prepare
+from cntbench.models.precision import TYPES, moved
 from cntbench.models.trajectory import Checkpoint, Subject
+from cntbench.pieces import Piece, pieces
 from cntbench.plan import Plan
 from cntbench.prompts import Prompts
 from cntbench.run_folder import RunFolder
@@ -31,48 +34,89 @@ class Cells:
         What to measure, and where shards are kept.
     memory_budget
         Memory beyond the model's own [bytes].
+    device
+        Where to compute.
     """
 
-    def __init__(self, plan: Plan, folder: RunFolder, memory_budget: int) -> None:
+    def __init__(
+        self, plan: Plan, folder: RunFolder, memory_budget: int, device: Device = "cpu"
+    ) -> None:
         self.plan = plan
         self.folder = folder
         self.memory_budget = memory_budget
+        self.device = device
         self.prompts = plan.prompts()
 
-    def measured(self, subject: Subject, files: Path) -> xr.Dataset | Failure:
-        """Measure one model, whose files are in a folder.
-
-        Returns
-        -------
-        xarray.Dataset or Failure
-            Its shard, or why it failed: it must not cost the others.
-        """
-        try:
-            checkpoint, model = self.plan.trajectory.read(subject, files)
-            return self._within_memory(checkpoint, model)
-        except Exception as error:
-            return Failure.of(error, files)
-
-    def attempt(self, subject: Subject, files: Path) -> Failure | None:
-        """Measure a model and keep its shard; returns why it failed, if it did.
+    def pieces(self, subject: Subject) -> list[Piece]:
+        """Return the pieces of a model that are to be measured.
 
         Raises
         ------
         StorageError
-            If the shard cannot be written: no other one can, either.
+            If there can be no room for them.
         """
-        found = self.measured(subject, files)
+        whole = pieces(subject, self.plan.blocks)
+        if len(whole) == 1:
+            return whole
+        self.folder.begin(subject)
+        return [piece for piece in whole if self.folder.read_piece(piece) is None]
+
+    def measured(self, piece: Piece, files: Path) -> xr.Dataset | Failure:
+        """Measure a piece of a model, whose files are in a folder.
+
+        Returns
+        -------
+        xarray.Dataset or Failure
+            What was found, or why it failed: it must not cost the others.
+        """
+        try:
+            prepare(self.device)
+            dtype = TYPES[self.plan.study.spec.dtype]
+            checkpoint, model = self.plan.trajectory.read(piece.subject, files, dtype)
+            model = moved(model, self.device)
+            found = self._within_memory(checkpoint, model, piece.sources(len(model.components)))
+            return found.assign_attrs(description(self.device))
+        except Exception as error:
+            return Failure.of(error, files)
+
+    def keep(self, piece: Piece, found: xr.Dataset) -> None:
+        """Write what was found of a piece.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be written: no other one can, either.
+        """
+        if piece.whole:
+            self.folder.write_shard(piece.subject, found)
+        else:
+            self.folder.write_piece(piece, found)
+
+    def attempt(self, piece: Piece, files: Path) -> Failure | None:
+        """Measure a piece and keep what is found; returns why it failed, if it did."""
+        found = self.measured(piece, files)
         if isinstance(found, Failure):
             return found
-        self.folder.write_shard(subject, found)
+        self.keep(piece, found)
         return None
 
-    def _within_memory(self, checkpoint: Checkpoint, model: Decoder) -> xr.Dataset:
-        """Measure a model by smaller and smaller pieces, as long as memory does not suffice."""
+    def join(self, subject: Subject) -> Failure | None:
+        """Make the shard of a model whose pieces are all measured."""
+        whole = pieces(subject, self.plan.blocks)
+        if len(whole) == 1:
+            return None
+        parts = [part for piece in whole if (part := self.folder.read_piece(piece)) is not None]
+        if len(parts) < len(whole):
+            return Failure("failed", "a piece disappeared during the run")
+        self.folder.write_shard(subject, joined(parts))
+        return None
+
+    def _within_memory(self, checkpoint: Checkpoint, model: Decoder, sources: range) -> xr.Dataset:
+        """Measure a model by smaller and smaller chunks, as long as memory does not suffice."""
         budget = self.memory_budget
         while True:
             try:
-                return measure(self.plan, self.prompts, checkpoint, model, budget)
+                return measure(self.plan, self.prompts, checkpoint, model, budget, sources=sources)
             except (MemoryError, RuntimeError) as error:
                 if not _lacks_memory(error) or budget <= LEAST_MEMORY:
                     raise
@@ -90,6 +134,8 @@ def measure(
     checkpoint: Checkpoint,
     model: Decoder,
     memory_budget: int = 2**30,
+    *,
+    sources: range | None = None,
 ) -> xr.Dataset:
     """Measure all tasks and ablations of a plan at one checkpoint.
 
@@ -101,6 +147,8 @@ def measure(
         Where, and its weights.
     memory_budget
         Memory beyond the model's own [bytes].
+    sources
+        Components to ablate, by default all.
     """
     measured = [
         influence(
@@ -111,6 +159,7 @@ def measure(
             effects=task.spec.effects,
             seed=plan.study.spec.seed,
             memory_budget=memory_budget,
+            sources=sources,
         )
         for task, made in zip(plan.tasks, prompts, strict=True)
     ]

@@ -1,8 +1,8 @@
 """The command line: ``cntbench run``, ``plan``, ``show``, ``claims``, ``audit``, ``compare`` …
 
-Exit codes: 0 done; 2 a mistake of the user's, said without a traceback, nothing written or lost;
-3 some checkpoints could not be measured, the others are kept; 130 interrupted, whole checkpoints
-are kept.
+Exit codes: 0 done; 1 frozen numbers have moved; 2 a mistake of the user's, said without a
+traceback, nothing written or lost; 3 some checkpoints could not be measured, the others are kept;
+130 interrupted, whole checkpoints are kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from cntbench.errors import (
     EXIT_USER_ERROR,
     CntbenchError,
 )
+from cntbench.exchange_commands import export, import_
 from cntbench.figure_commands import figures
+from cntbench.golden_commands import golden
 from cntbench.launch import cores
 from cntbench.options import Jobs, Keep, Specs, asked, err, names_in, out
 from cntbench.report_commands import report
@@ -83,8 +85,10 @@ def _main(
     pass
 
 
-for command in (run, merge, plan, report, figures):
+for command in (run, merge, plan, report, figures, export):
     app.command()(command)
+app.command(name="import")(import_)
+app.add_typer(golden)
 
 
 @app.command()

@@ -72,6 +72,20 @@ def checkpoint_dataset(
     return dataset
 
 
+def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Put together what was measured of one model in blocks of sources.
+
+    What does not depend on the sources, such as the clean model's readouts, is the first part's.
+    """
+    whole = parts[0].copy(deep=True)
+    for part in parts[1:]:
+        for name, variable in VARIABLES.items():
+            if variable.type == "float":
+                values = whole[name].values
+                np.copyto(values, part[name].values, where=np.isnan(values))
+    return whole
+
+
 def failed_dataset(
     checkpoint: Checkpoint,
     nodes: Sequence[Component],

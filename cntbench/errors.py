@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 #: Exit codes of the command line, as documented in the README.
 EXIT_OK = 0
+EXIT_MOVED = 1
 EXIT_USER_ERROR = 2
 EXIT_CHECKPOINTS_FAILED = 3
 EXIT_INTERRUPTED = 130

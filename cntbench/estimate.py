@@ -1,49 +1,32 @@
 """What a run would do, and how long it may take, before it is started.
 
-Counts (edges, layer-tokens, FLOPs, memory, size) follow from the study; see
-`cntbench.engine.prediction`.
-The time is an estimate: a part of the study is measured here and now on the first checkpoint, and
-the rest is taken to run at the same FLOPs per second on every process.
+Counts (edges, layer-tokens, FLOPs, memory, size) follow from the study and the model's config; see
+`cntbench.engine.prediction`. The time is an estimate: `cntbench.calibration` measures the engine
+here and now, and the rest is taken to run at the same FLOPs per second on every process.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
-from cntbench import plugins
-from cntbench.components import Component, feasible
-from cntbench.dynamics.null_summary import STATISTICS
-from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS
-from cntbench.dynamics.roles import ROLES
-from cntbench.dynamics.verdict_groups import OF_CLAIMS, OF_PHASES, OF_TESTS, SIZES
-from cntbench.engine.influence import influence
-from cntbench.engine.prediction import (
-    Call,
-    outcome_bytes,
-    predicted_bytes,
-    predicted_work,
-)
+from cntbench.calibration import Clock, Speed, calibrated, weight_bytes
+from cntbench.components import feasible
+from cntbench.engine.prediction import Call, outcome_bytes, predicted_bytes, predicted_work
 from cntbench.engine.work import Work, total
 from cntbench.errors import CheckpointError
-from cntbench.metrics._base import DIMS, LAGS, Metric
 from cntbench.models.decoder import Decoder
-from cntbench.models.trajectory import Trajectory
+from cntbench.models.device import Device
+from cntbench.models.hub.downloads import Download, to_download
+from cntbench.models.outline import Outline
+from cntbench.models.precision import TYPES
+from cntbench.models.products import wide
+from cntbench.pieces import divided
 from cntbench.plan import Plan
+from cntbench.result_size import result_bytes
 from cntbench.run_folder import RunFolder
-from cntbench.schema import VARIABLES
-from cntbench.specs import READOUTS
-
-#: Least time to measure the rate for [s], unless one call takes longer.
-CALIBRATION_SECONDS = 1.0
-#: Work of a single call that the rate is measured on, as far as prompts can be left out [FLOP].
-CALIBRATION_FLOPS = 10**10
-
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -72,22 +55,6 @@ class TaskCost:
 
 
 @dataclass(frozen=True)
-class Speed:
-    """How fast the engine is here and now, on one thread.
-
-    Parameters
-    ----------
-    flops
-        FLOPs of matrix products per second.
-    loading
-        Time to read and check a checkpoint [s].
-    """
-
-    flops: float
-    loading: float
-
-
-@dataclass(frozen=True)
 class Estimate:
     """What a run would do.
 
@@ -113,6 +80,17 @@ class Estimate:
         Processes, one thread each.
     speed
         What the time rests on.
+    dtype
+        Floating-point type of the model.
+    reading
+        Most memory while a checkpoint is read: as stored, as numbers of the model's type, and as
+        the engine holds them [bytes]; 0 if unknown.
+    download
+        Checkpoints that are not on this machine yet; None if all are.
+    keep
+        Downloaded checkpoints that may lie on disk beside those being measured.
+    blocks
+        Into how many blocks of sources, units of work, each checkpoint is divided.
     """
 
     study: str
@@ -128,6 +106,11 @@ class Estimate:
     size: int
     jobs: int
     speed: Speed
+    dtype: str = "float32"
+    reading: int = 0
+    download: Download | None = None
+    keep: int = 2
+    blocks: int = 1
 
     @property
     def missing(self) -> int:
@@ -141,19 +124,27 @@ class Estimate:
 
     @property
     def memory(self) -> int:
-        """Most memory of one process: the model, and the largest of the tasks [bytes]."""
-        return self.model + max(task.memory for task in self.tasks)
+        """Most memory of one process: to read the model, or it and the largest task [bytes]."""
+        return max(self.reading, self.model + max(task.memory for task in self.tasks))
+
+    @property
+    def disk(self) -> int:
+        """Most that downloads take on disk at a time; they are deleted once measured [bytes]."""
+        processes = max(1, min(self.jobs, self.missing + self.untrained))
+        if self.download is None:
+            return 0
+        return self.download.each * min(self.download.count, processes + self.keep)
 
     @property
     def seconds_per_checkpoint(self) -> float:
         """Time that one process takes for a checkpoint [s]: an estimate."""
-        return self.speed.loading + self.work.flops / self.speed.flops
+        return self.blocks * self.speed.loading + self.work.flops / self.speed.flops
 
     @property
     def seconds(self) -> float:
-        """Time to measure what is missing [s]: an estimate. One process measures one model."""
-        models = self.missing + self.untrained
-        return math.ceil(models / self.jobs) * self.seconds_per_checkpoint
+        """Time to measure what is missing [s]: an estimate. One process measures one block."""
+        pieces = (self.missing + self.untrained) * self.blocks
+        return math.ceil(pieces / self.jobs) * self.seconds_per_checkpoint / self.blocks
 
 
 def estimate(
@@ -162,17 +153,19 @@ def estimate(
     *,
     jobs: int,
     memory_budget: int = 2**30,
+    keep: int = 2,
+    device: Device = "cpu",
     clock: Clock = time.perf_counter,
 ) -> Estimate:
     """Say what a run of a plan would do; takes a few seconds.
 
-    It writes nothing, but a checkpoint of the hub that is not in the hub cache is downloaded there.
+    It writes nothing. The first checkpoint is read, if the trajectory is no outline.
 
     Parameters
     ----------
     plan, folder
         What would be run, and where. Shards in the folder count as done; they are not read.
-    jobs, memory_budget
+    jobs, memory_budget, keep, device
         As in `cntbench.runner.run`.
     clock
         Seconds, from any start.
@@ -183,22 +176,29 @@ def estimate(
         If the folder belongs to another study, or no checkpoint can be read.
     """
     plan = folder.check(plan)
-    checkpoints = plan.trajectory.checkpoints
-    model, loading = _first_model(plan.trajectory, clock)
+    checkpoints, outline = plan.trajectory.checkpoints, plan.trajectory.outline
+    if outline is None:
+        model, loading = _first_model(plan, clock)
+    else:
+        model, loading = outline.decoder(TYPES[plan.study.spec.dtype]), 0.0
+    missing = [checkpoint for checkpoint in checkpoints if not folder.shard(checkpoint).is_file()]
     calls = _calls(plan, model, memory_budget)
-    costs = tuple(_cost(task.name, call) for task, call in zip(plan.tasks, calls, strict=True))
     nodes = plan.trajectory.shape.components
+    blocks = divided(len(nodes), plan.blocks)
+    costs = tuple(
+        _cost(task.name, call, blocks) for task, call in zip(plan.tasks, calls, strict=True)
+    )
     return Estimate(
         study=plan.study.name,
         trajectory=plan.trajectory.identity,
         checkpoints=len(checkpoints),
-        done=sum(folder.shard(checkpoint).is_file() for checkpoint in checkpoints),
+        done=len(checkpoints) - len(missing),
         untrained=sum(not folder.shard(model).is_file() for model in plan.untrained),
         ablations=tuple(entry.name for entry in plan.ablations),
         components=len(nodes),
         edges=int(feasible(nodes).sum()),
         tasks=costs,
-        model=_weights(model),
+        model=weight_bytes(model),
         size=result_bytes(
             nodes,
             len(plan.tasks),
@@ -209,96 +209,37 @@ def estimate(
             tests=[len(claim.tests) for claim in plan.claims],
         ),
         jobs=jobs,
-        speed=Speed(measured_rate(calls, plan.study.spec.seed, clock), loading),
+        speed=replace(calibrated(calls, plan.study.spec.seed, device, clock), loading=loading),
+        dtype=plan.study.spec.dtype,
+        reading=0 if outline is None else _reading_bytes(outline, model),
+        download=to_download(outline, missing),
+        keep=keep,
+        blocks=plan.blocks,
     )
 
 
-def measured_rate(calls: Sequence[Call], seed: int, clock: Clock = time.perf_counter) -> float:
-    """Measure how many FLOPs of matrix products the engine does per second, on one thread.
-
-    Parameters
-    ----------
-    calls
-        Each is made in turn, with as few of its prompts as make the piece worth timing, until
-        enough time has passed; the first one once before the clock starts.
-    seed
-        Of random draws.
-    clock
-        Seconds, from any start.
-    """
-    small = [_shortened(call) for call in calls]
-    flops = [predicted_work(call).flops for call in small]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        _make(small[0], seed)
-        done, turn, start = 0, 0, clock()
-        while (passed := clock() - start) < CALIBRATION_SECONDS or not turn:
-            _make(small[turn % len(small)], seed)
-            done += flops[turn % len(small)]
-            turn += 1
-    finally:
-        torch.set_num_threads(threads)
-    return done / passed
-
-
-def result_bytes(
-    nodes: Sequence[Component],
-    tasks: int,
-    ablations: int,
-    checkpoints: int,
-    *,
-    untrained: int,
-    null_draws: int,
-    tests: Sequence[int],
-) -> int:
-    """Return the size of all numbers of a result, before compression [bytes].
-
-    ``tests`` are the numbers of tests of each claim.
-    """
-    sizes = {
-        "task": tasks,
-        "ablation": ablations,
-        "readout": len(READOUTS),
-        "checkpoint": checkpoints,
-        "other_checkpoint": checkpoints,
-        "source": len(nodes),
-        "target": len(nodes),
-        "component": len(nodes),
-        "layer": len({node.layer for node in nodes}),
-        "lag": len(LAGS),
-        **SIZES,
-    }
-    numbers = sum(
-        math.prod(sizes[dim] for dim in variable.dims)
-        for variable in VARIABLES.values()
-        if variable.type == "float"
+def _reading_bytes(outline: Outline, model: Decoder) -> int:
+    """Return what a checkpoint takes while it is read: stored, widened, folded, rounded [bytes]."""
+    exact = wide(model.dtype)
+    wider = outline.parameters * exact.itemsize
+    rounded = 0 if model.dtype == exact else wider
+    return (
+        outline.stored_bytes
+        + (0 if outline.stored_type == exact else wider)
+        + weight_bytes(model)
+        + rounded
     )
-    cells = tasks * ablations
-    numbers += cells * untrained * 2 * len(nodes) ** 2
-    of_roles = len(OF_COMPONENTS) * len(nodes) + len(OF_CHECKPOINTS)
-    numbers += cells * checkpoints * len(ROLES) * of_roles
-    for plugin in plugins.room("metric").values():
-        metric: Metric = plugin.module.METRIC
-        size = cells * math.prod(sizes[dim] for dim in DIMS[metric.per])
-        numbers += 2 * size  # in double precision
-        if null_draws and metric.null is not None:
-            numbers += len(STATISTICS) * size
-    if null_draws and tests:
-        of_phases = sum(math.prod(sizes[dim] for dim in dims) for dims, _ in OF_PHASES.values())
-        of_claims = len(tests) * (len(OF_CLAIMS) + len(OF_TESTS) * max(tests))
-        numbers += 2 * cells * (of_phases + of_claims)  # in double precision
-    return numbers * 4
 
 
-def _first_model(trajectory: Trajectory, clock: Clock) -> tuple[Decoder, float]:
+def _first_model(plan: Plan, clock: Clock) -> tuple[Decoder, float]:
     """Return the first model that can be read, and how long that took [s]."""
+    trajectory, dtype = plan.trajectory, TYPES[plan.study.spec.dtype]
     problem: CheckpointError | None = None
     for checkpoint in trajectory.checkpoints:
         try:
             folder = checkpoint.origin.fetch()
             start = clock()
-            _, model = trajectory.read(checkpoint, folder)
+            _, model = trajectory.read(checkpoint, folder, dtype)
         except CheckpointError as error:
             problem = problem or error
         else:
@@ -320,41 +261,10 @@ def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Call]:
     ]
 
 
-def _cost(name: str, call: Call) -> TaskCost:
+def _cost(name: str, call: Call, blocks: Sequence[range]) -> TaskCost:
+    """Return what a task costs, the model divided into blocks of sources."""
     count, length = call.prompts.tokens.shape
     scored = call.prompts.scored.shape[1]
-    memory = predicted_bytes(call) + outcome_bytes(call)
-    return TaskCost(name, count, length, scored, predicted_work(call), memory)
-
-
-def _shortened(call: Call) -> Call:
-    """Leave prompts out of a call as long as it is a large one."""
-    flops, count = predicted_work(call).flops, len(call.prompts)
-    fewest = 1 + max(ablation.draws for ablation in call.ablations)  # others to draw on
-    kept = min(count, max(fewest, count * CALIBRATION_FLOPS // flops))
-    return replace(call, prompts=call.prompts.take(slice(kept)))
-
-
-def _make(call: Call, seed: int) -> None:
-    influence(
-        call.model,
-        call.prompts,
-        call.ablations,
-        observe_all=call.observe_all,
-        effects=call.effects,
-        readouts=call.readouts,
-        seed=seed,
-        memory_budget=call.memory_budget,
-    )
-
-
-def _weights(model: Decoder) -> int:
-    """Return the size of the weights that grow with the model, as the engine holds them [bytes]."""
-    parameters = model.unembed.weight.numel() * 2  # and the embedding
-    for stage in model.stages:
-        for block in stage.blocks:
-            tensors = [value for value in vars(block).values() if isinstance(value, torch.Tensor)]
-            linear = [value for value in vars(block).values() if hasattr(value, "weight")]
-            parameters += sum(tensor.numel() for tensor in tensors)
-            parameters += sum(one.weight.numel() + one.bias.numel() for one in linear)
-    return parameters * model.dtype.itemsize
+    calls = [replace(call, sources=block) for block in blocks]
+    memory = max(map(predicted_bytes, calls)) + outcome_bytes(call)
+    return TaskCost(name, count, length, scored, total(map(predicted_work, calls)), memory)

@@ -9,15 +9,20 @@ how far the same computation in float64 lies from them, and holds it to half of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from cntbench.errors import StorageError
+from cntbench.errors import StorageError, nearest
 from cntbench.schema import VARIABLES
+from cntbench.storage import file_name
 
 ABSOLUTE = 4e-6
 RELATIVE = 4e-5
+
+#: At most so many labels are named in an error.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,8 @@ def moves(golden: xr.Dataset, found: xr.Dataset) -> list[Move]:
     StorageError
         If the two have other tasks, ablations, checkpoints or components.
     """
-    for name in golden.indexes:
-        if not np.array_equal(golden[name].values, found[name].values):
-            raise StorageError(
-                f"{name!r} is {_labels(found, str(name))}, and {_labels(golden, str(name))} in the "
-                "golden result"
-            )
+    for name in map(str, golden.indexes):
+        _check_labels(name, *(list(map(str, one[name].values)) for one in (golden, found)))
     moved = []
     for name, variable in VARIABLES.items():
         if variable.type != "float":
@@ -98,5 +99,43 @@ def report(moved: list[Move], *, most: int = 10) -> str:
     return "\n".join(lines)
 
 
-def _labels(dataset: xr.Dataset, name: str) -> str:
-    return ", ".join(str(value) for value in dataset[name].values)
+def only(dataset: xr.Dataset, task: str, ablation: str) -> xr.Dataset:
+    """Return one task and one ablation of a film.
+
+    Raises
+    ------
+    StorageError
+        If it has no such task or ablation.
+    """
+    for dim, name in (("task", task), ("ablation", ablation)):
+        names = [str(label) for label in dataset[dim].values]
+        if name not in names:
+            raise StorageError(
+                f"there is no {dim} {name!r}, which the golden result has",
+                hint=nearest(name, names),
+            )
+    return dataset.sel(task=[task], ablation=[ablation])
+
+
+def golden_file(folder: Path, task: str, ablation: str) -> Path:
+    """Return the golden file of one task and one ablation."""
+    return folder / f"{file_name(task)}.{file_name(ablation)}.nc"
+
+
+def _check_labels(dim: str, golden: list[str], found: list[str]) -> None:
+    """Raise an error that says in what labels of a dim differ."""
+    parts = [
+        f"{verb} {', '.join(names[:_NAMED])}"
+        + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        for verb, names in (
+            ("lacks", [name for name in golden if name not in found]),
+            ("adds", [name for name in found if name not in golden]),
+        )
+        if names
+    ]
+    if golden != found:
+        raise StorageError(
+            f"{dim!r} differs from the golden result: it "
+            + (" and ".join(parts) if parts else "has another order"),
+            hint="Only results with the same labels can be compared.",
+        )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cntbench.errors import CntbenchError
 
 if TYPE_CHECKING:
+    from cntbench.models.device import Device
     from cntbench.models.trajectory import Progress
     from cntbench.plan import Plan
     from cntbench.runner import Execute
@@ -25,6 +26,14 @@ class Executor(StrEnum):
     DASK = "dask"
 
 
+class DeviceChoice(StrEnum):
+    """What can be computed on."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    AUTO = "auto"
+
+
 def resolved(
     study: str,
     changes: Mapping[str, Any],
@@ -33,6 +42,7 @@ def resolved(
     progress: Progress,
     *,
     where: str,
+    outline: bool = False,
 ) -> tuple[Plan, Path]:
     """Return the plan of a study with some of its keys changed, and the folder of its run.
 
@@ -50,6 +60,8 @@ def resolved(
         Told about what takes long.
     where
         Who asks, for messages.
+    outline
+        Whether the plan is only to be looked at: nothing that has weights is downloaded then.
 
     Raises
     ------
@@ -61,7 +73,7 @@ def resolved(
 
     catalogue = load_catalogue(specs)
     entry = catalogue.amend(catalogue.study(study), changes, where=where)
-    return make_plan(catalogue, entry, progress), output or Path("runs") / study
+    return make_plan(catalogue, entry, progress, outline=outline), output or Path("runs") / study
 
 
 def way(
@@ -97,6 +109,26 @@ def way(
         return processes.execute, 1 if executor is Executor.SERIAL else jobs
     dask.check_installed()
     return partial(dask.execute, scheduler=scheduler), jobs
+
+
+def place(device: DeviceChoice, scheduler: str | None) -> Device:
+    """Return where models are computed; what workers of a running scheduler have, they know.
+
+    Raises
+    ------
+    CntbenchError
+        If a GPU is asked for, and there is none.
+    """
+    from cntbench.models.device import resolve
+
+    if scheduler and device is DeviceChoice.CUDA:
+        return "cuda"
+    return resolve(device)
+
+
+def processes_for(device: Device) -> int:
+    """Return on how many processes to measure if nobody says: they would share a GPU."""
+    return 1 if device == "cuda" else cores()
 
 
 def cores() -> int:

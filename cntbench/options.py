@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cntbench.launch import Executor
+from cntbench.launch import DeviceChoice, Executor
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
@@ -46,12 +46,28 @@ RunFolderPath = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option(
-        "--jobs", "-j", min=1, help="Processes, one thread each [default: number of cores]."
+        "--jobs",
+        "-j",
+        min=1,
+        help="Processes, one thread each [default: number of cores; one with a GPU].",
     ),
 ]
 Memory = Annotated[
     float,
     typer.Option(min=0.001, metavar="GIB", help="Memory of each process beyond the model's."),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TYPE",
+        help="Another floating-point type for the model to compute in: float32, bfloat16, float64.",
+    ),
+]
+
+
+DeviceName = Annotated[
+    DeviceChoice,
+    typer.Option("--device", help="Compute on processors, on a GPU, or on a GPU if there is one."),
 ]
 Keep = Annotated[
     int,
@@ -61,6 +77,18 @@ Keep = Annotated[
         help="Downloaded checkpoints that may lie on disk beside those being measured.",
     ),
 ]
+
+
+Blocks = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Blocks of sources into which each checkpoint is divided, for large models: units of "
+        "work of their own [1].",
+    ),
+]
+
 
 ExecutorName = Annotated[
     Executor | None,
@@ -89,6 +117,8 @@ def asked(
     ablations: str | None,
     prompts: int | None,
     seed: int | None,
+    dtype: str | None = None,
+    blocks: int | None = None,
 ) -> dict[str, Any]:
     """Return the keys of a study that the command line changes."""
     changes = {
@@ -97,6 +127,8 @@ def asked(
         "ablations": names_in(ablations),
         "prompts": prompts,
         "seed": seed,
+        "dtype": dtype,
+        "blocks": blocks,
     }
     return {key: value for key, value in changes.items() if value is not None}
 

@@ -11,7 +11,14 @@ from cntbench import __version__
 from cntbench.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry, Task
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, SpecError
-from cntbench.models.trajectory import Progress, Subject, Trajectory, Untrained, open_trajectory
+from cntbench.models.trajectory import (
+    Progress,
+    Subject,
+    Trajectory,
+    Untrained,
+    open_trajectory,
+    outline_trajectory,
+)
 from cntbench.prompts import Prompts
 from cntbench.schema import SCHEMA_VERSION
 from cntbench.specs import as_dict, content_hash
@@ -49,7 +56,11 @@ class Plan:
         and circuits: they add to a result and change nothing in it.
         """
         spec, tokenizer = self.study.spec, self.trajectory.tokenizer
+        # Folders from before there was a choice do not name these.
+        since = {"dtype": "float32", "blocks": 1}
+        chosen = {key: getattr(spec, key) for key in since}
         return {
+            **{key: value for key, value in chosen.items() if value != since[key]},
             "trajectory": self.trajectory.identity,
             "tokenizer": tokenizer.identity if tokenizer else "",
             "checkpoints": {c.name: c.identity for c in self.trajectory.checkpoints},
@@ -65,6 +76,11 @@ class Plan:
     def hash(self) -> str:
         """SHA-256 of the identity."""
         return content_hash(self.identity)
+
+    @property
+    def blocks(self) -> int:
+        """Into how many blocks of sources each model is divided."""
+        return min(self.study.spec.blocks, len(self.trajectory.shape.components))
 
     @property
     def untrained(self) -> tuple[Untrained, ...]:
@@ -147,18 +163,37 @@ def make_plan(
     catalogue: Catalogue,
     study: StudyEntry,
     progress: Progress,
+    *,
+    outline: bool = False,
 ) -> Plan:
     """Resolve a study and check that it can be run.
+
+    Parameters
+    ----------
+    catalogue, study
+        The specs, and which study.
+    progress
+        Told about what takes long.
+    outline
+        Whether the plan is only to be looked at: nothing that has weights is downloaded then.
 
     Raises
     ------
     CntbenchError
         If the trajectory cannot be opened, or is too small for a task.
     """
+    tasks = tuple(catalogue.tasks[name] for name in study.spec.tasks)
+    opened = (
+        outline_trajectory(
+            study.spec.trajectory, progress, tokenizer=any(task.needs_text for task in tasks)
+        )
+        if outline
+        else open_trajectory(study.spec.trajectory, progress)
+    )
     plan = Plan(
         study=study,
-        trajectory=open_trajectory(study.spec.trajectory, progress),
-        tasks=tuple(catalogue.tasks[name] for name in study.spec.tasks),
+        trajectory=opened,
+        tasks=tasks,
         ablations=tuple(catalogue.ablations[name] for name in study.spec.ablations),
         claims=tuple(catalogue.claims.values()),
         circuits=catalogue.known_circuits() if study.spec.planted else (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from filelock import FileLock, Timeout
 from cntbench.errors import CntbenchError, StorageError
 from cntbench.failure import Failure
 from cntbench.models.trajectory import Checkpoint, Subject, Untrained
+from cntbench.pieces import Piece
 from cntbench.plan import Plan, differing
 from cntbench.share import Share
 from cntbench.specs import as_dict
@@ -24,6 +26,7 @@ MANIFEST = "study.json"
 REQUEST = "request.json"
 RESULTS = "results.nc"
 SHARDS = "shards"
+PIECES = "pieces"
 DOWNLOADS = "downloads"
 UNTRAINED = "untrained"
 FAILURES = "failures"
@@ -56,6 +59,14 @@ class RunFolder:
         """The result of one checkpoint, or of one untrained model."""
         folder = UNTRAINED if isinstance(subject, Untrained) else SHARDS
         return self.path / folder / f"{subject.name}.nc"
+
+    def piece(self, piece: Piece) -> Path:
+        """The result of one block of a model's sources, until all of them are joined."""
+        return self._pieces(piece.subject) / f"{piece.number}-of-{piece.of}.nc"
+
+    def _pieces(self, subject: Subject) -> Path:
+        shard = self.shard(subject)
+        return self.path / PIECES / shard.parent.name / shard.stem
 
     def check(self, plan: Plan) -> Plan:
         """Compare a plan with what the folder holds. Writes nothing.
@@ -200,16 +211,35 @@ class RunFolder:
 
     def read_shard(self, subject: Subject) -> xr.Dataset | None:
         """Return a whole shard of a subject's weights, or None if it is to be measured."""
-        tree = _read(self.shard(subject))
-        if tree is None:
-            return None
-        shard = tree.to_dataset()
-        known = subject.revision if isinstance(subject, Checkpoint) else ""
-        return shard if known in ("", shard["revision"].item()) else None
+        return _of(subject, self.shard(subject))
+
+    def begin(self, subject: Subject) -> None:
+        """Make room for a subject's pieces.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be made.
+        """
+        try:
+            self._pieces(subject).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot be written: {error.strerror}", where=str(self._pieces(subject))
+            ) from None
+
+    def read_piece(self, piece: Piece) -> xr.Dataset | None:
+        """Return a whole piece of a subject's weights, or None if it is to be measured."""
+        return _of(piece.subject, self.piece(piece))
 
     def write_shard(self, subject: Subject, dataset: xr.Dataset) -> None:
-        """Keep a shard."""
+        """Keep a shard; pieces that it was joined of are not needed any more."""
         write_results(xr.DataTree(dataset), self.shard(subject))
+        shutil.rmtree(self._pieces(subject), ignore_errors=True)
+
+    def write_piece(self, piece: Piece, dataset: xr.Dataset) -> None:
+        """Keep a piece; there is room for it since `begin`."""
+        write_results(xr.DataTree(dataset), self.piece(piece))
 
     def adopt(self, subject: Subject, other: RunFolder) -> bool:
         """Take over another folder's whole shard, if it has one; returns whether it has."""
@@ -253,6 +283,16 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise StorageError(f"cannot be read: {error}", where=str(path)) from None
     return found
+
+
+def _of(subject: Subject, path: Path) -> xr.Dataset | None:
+    """Return what was measured of a subject's weights, None if it is not whole or of others."""
+    tree = _read(path)
+    if tree is None:
+        return None
+    shard = tree.to_dataset()
+    known = subject.revision if isinstance(subject, Checkpoint) else ""
+    return shard if known in ("", shard["revision"].item()) else None
 
 
 def _read(path: Path) -> xr.DataTree | None:

@@ -20,6 +20,7 @@ from cntbench.dataset import failed_dataset, film, untrained_group
 from cntbench.derived import derived
 from cntbench.executors import processes
 from cntbench.failure import Failure
+from cntbench.models.device import Device
 from cntbench.models.trajectory import Checkpoint, Progress, Subject
 from cntbench.plan import Plan
 from cntbench.prefetch import Prefetch
@@ -90,6 +91,7 @@ def run(
     progress: Progress,
     memory_budget: int = 2**30,
     keep: int = 2,
+    device: Device = "cpu",
     execute: Execute = processes.execute,
 ) -> Outcome:
     """Run a study, or what is missing of it.
@@ -108,8 +110,10 @@ def run(
         Memory for each process beyond the model's own [bytes].
     keep
         Downloaded checkpoints that may lie on disk beside those that are being measured.
+    device
+        What models are measured on.
     execute
-        Where models are measured: ``execute`` of a file of `cntbench.executors`.
+        By which processes: ``execute`` of a file of `cntbench.executors`.
 
     Raises
     ------
@@ -123,7 +127,7 @@ def run(
         subjects = plan.subjects
         shards = {subject: folder.read_shard(subject) for subject in subjects}
         missing = [subject for subject in subjects if shards[subject] is None]
-        cells = Cells(plan, folder, memory_budget)
+        cells = Cells(plan, folder, memory_budget, device)
         failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
         for subject in missing:
             if subject.name not in failed:
@@ -141,6 +145,7 @@ def run_share(
     progress: Progress,
     memory_budget: int = 2**30,
     keep: int = 2,
+    device: Device = "cpu",
     execute: Execute = processes.execute,
 ) -> Measured:
     """Measure a share of a study, or what is missing of it; nothing is combined.
@@ -153,7 +158,7 @@ def run_share(
         checkpoints = [subject for subject in subjects if isinstance(subject, Checkpoint)]
         with _interruptible(folder, checkpoints):
             missing = [subject for subject in subjects if folder.read_shard(subject) is None]
-            cells = Cells(plan, folder, memory_budget)
+            cells = Cells(plan, folder, memory_budget, device)
             failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
             for subject in subjects:
                 folder.write_failure(subject, failed.get(subject.name))
@@ -203,7 +208,7 @@ def combine(
     jobs, progress
         As `run` takes them.
     """
-    root, untrained = _film(plan, shards, failed)
+    root, untrained = put_together(plan, shards, failed)
     chance: dict[str, Any] = {
         "seed": plan.study.spec.seed,
         "draws": plan.study.spec.null_draws,
@@ -234,7 +239,7 @@ def _measure(
     """Measure what is missing of a total; returns what came in the way of each that failed."""
     failed: dict[str, Failure] = {}
     done = total - len(missing)
-    jobs = max(1, min(jobs, len(missing)))
+    jobs = max(1, min(jobs, len(missing) * cells.plan.blocks))
     if missing:
         progress("measuring", done, total)
     with Prefetch(
@@ -249,10 +254,10 @@ def _measure(
     return failed
 
 
-def _film(
+def put_together(
     plan: Plan, shards: Mapping[Subject, xr.Dataset | None], failed: Mapping[str, Failure]
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
-    """Return the film, and the untrained models that could be measured."""
+    """Return the film, and the untrained models that could be measured; arguments as `combine`."""
     parts = []
     for checkpoint in plan.trajectory.checkpoints:
         shard = shards[checkpoint]
@@ -267,7 +272,16 @@ def _film(
         parts.append(shard)
     others = {model.seed: shards[model] for model in plan.untrained}
     measured = {seed: shard for seed, shard in others.items() if shard is not None}
-    return film(parts, provenance(plan)), untrained_group(measured) if measured else None
+    attributes = provenance(plan) | _measured_on(parts)
+    return film(parts, attributes), untrained_group(measured) if measured else None
+
+
+def _measured_on(parts: Sequence[xr.Dataset]) -> dict[str, str]:
+    """Return on what shards were measured, and by which settings of torch, each that there is."""
+    return {
+        name: "; ".join(sorted({part.attrs[name] for part in parts if name in part.attrs}))
+        for name in ("device", "determinism")
+    }
 
 
 def provenance(plan: Plan) -> dict[str, Any]:
@@ -282,7 +296,7 @@ def provenance(plan: Plan) -> dict[str, Any]:
         "spec_sha256": plan.hash,
         "seed": plan.study.spec.seed,
         "prompts": plan.study.spec.prompts,
-        "dtype": "float32",
+        "dtype": plan.study.spec.dtype,
         "feasible_edges": int(edges.sum()),
         "library_versions": json.dumps(
             {"cntbench": __version__} | {name: version(name) for name in LIBRARIES}

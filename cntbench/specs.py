@@ -31,6 +31,8 @@ Estimator = Literal["exact", "eap", "eap_ig"]
 Reader = Literal["query", "key", "value"]
 """What a head reads its input for."""
 READERS: tuple[Reader, ...] = get_args(Reader)
+Precision = Literal["float32", "bfloat16", "float64"]
+"""Floating-point type of weights and states."""
 
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
 """A non-empty array of names."""
@@ -168,6 +170,11 @@ class StudySpec:
     planted
         Whether the ablations are also held against the planted circuits without dynamics, whose
         edges are known.
+    dtype
+        Floating-point type that the model computes in; see `cntbench.models.precision`.
+    blocks
+        Into how many blocks of sources each checkpoint is divided: units of work of their own,
+        for models so large that a checkpoint takes hours.
     """
 
     version: Version
@@ -180,6 +187,8 @@ class StudySpec:
     untrained: Annotated[int, Field(ge=0, le=1024)] = 20
     null_draws: Annotated[int, Field(ge=0, le=100_000)] = 200
     planted: bool = True
+    dtype: Precision = "float32"
+    blocks: Annotated[int, Field(ge=1, le=65536)] = 1
 
 
 @spec

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import xarray as xr
@@ -120,6 +121,17 @@ def content_checksum(tree: xr.DataTree) -> str:
             else:
                 say(*values.flat)
     return digest.hexdigest()
+
+
+def file_name(label: str) -> str:
+    """Return a label of a dataset as part of a file's name: the same one for no other label.
+
+    Examples
+    --------
+    >>> file_name("induction"), file_name("../v1.5")
+    ('induction', '%2E%2E%2Fv1%2E5')
+    """
+    return quote(label, safe="").replace(".", "%2E")
 
 
 def make_folder(path: Path) -> None:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED
-from cntbench.launch import cores, resolved, way
+from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, StorageError
+from cntbench.launch import DeviceChoice, cores, place, processes_for, resolved, way
 from cntbench.options import (
     Ablations,
+    Blocks,
+    DeviceName,
+    Dtype,
     ExecutorName,
     Jobs,
     Keep,
@@ -47,6 +50,9 @@ def run(
     ablations: Ablations = None,
     prompts: PromptCount = None,
     seed: Seed = None,
+    dtype: Dtype = None,
+    blocks: Blocks = None,
+    device: DeviceName = DeviceChoice.CPU,
     output: RunFolderPath = None,
     jobs: Jobs = None,
     memory: Memory = 1.0,
@@ -64,8 +70,9 @@ def run(
     from cntbench.share import parse_share
 
     share = parse_share(shard) if shard is not None else None
-    execute, workers = way(executor, scheduler, jobs or cores(), where="--scheduler")
-    changes = asked(trajectory, tasks, ablations, prompts, seed)
+    where = place(device, scheduler)
+    execute, workers = way(executor, scheduler, jobs or processes_for(where), where="--scheduler")
+    changes = asked(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
     try:
         with progress_bar(err) as progress:
             plan, folder = resolved(
@@ -78,6 +85,7 @@ def run(
                 "progress": progress,
                 "memory_budget": int(memory * 2**30),
                 "keep": keep,
+                "device": where,
             }
             if share is None:
                 outcome = run_plan(plan, folder, **options)
@@ -139,7 +147,21 @@ def _tell(outcome: Outcome, remedy: str) -> None:
         f"    python -c \"import xarray as xr; print(xr.open_dataset('{outcome.path}'))\"\n",
         highlight=False,
     )
+    _report(outcome)
     _tell_failures(outcome.failed, remedy)
+
+
+def _report(outcome: Outcome) -> None:
+    """Write the result as a page beside it; that it cannot be written costs nothing else."""
+    from cntbench.report.page.write import write_page
+
+    page = outcome.path.with_name("report.html")
+    try:
+        write_page(outcome.tree, page, name=str(outcome.path))
+    except StorageError as error:
+        err.print(f"There is no report: {escape(str(error))}", highlight=False)
+    else:
+        out.print(f"The report, to be opened in a browser, is in {escape(str(page))}.")
 
 
 def _tell_failures(failed: Mapping[str, Failure], remedy: str) -> None:
@@ -157,9 +179,13 @@ def plan(
     ablations: Ablations = None,
     prompts: PromptCount = None,
     seed: Seed = None,
+    dtype: Dtype = None,
+    blocks: Blocks = None,
+    device: DeviceName = DeviceChoice.CPU,
     output: RunFolderPath = None,
     jobs: Jobs = None,
     memory: Memory = 1.0,
+    keep: Keep = 2,
     specs: Specs = None,
 ) -> None:
     """Say what a run would do and how long it may take, without running it."""
@@ -168,15 +194,18 @@ def plan(
     from cntbench.report.estimate import estimate_table
     from cntbench.run_folder import RunFolder
 
-    changes = asked(trajectory, tasks, ablations, prompts, seed)
+    where = place(device, None)
+    changes = asked(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
     with progress_bar(err) as progress:
         asked_for, folder = resolved(
-            study, changes, output, specs or (), progress, where="command line"
+            study, changes, output, specs or (), progress, where="command line", outline=True
         )
         found = estimate(
             asked_for,
             RunFolder(folder),
-            jobs=jobs or cores(),
+            jobs=jobs or processes_for(where),
             memory_budget=int(memory * 2**30),
+            keep=keep,
+            device=where,
         )
     out.print(estimate_table(found))

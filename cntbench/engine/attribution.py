@@ -39,6 +39,7 @@ from cntbench.engine.readouts import LOGITS_AT_ONCE
 from cntbench.engine.sweep import Array
 from cntbench.models.blocks import Block
 from cntbench.models.decoder import Decoder, Stage
+from cntbench.models.products import widened
 from cntbench.prompts import Prompts
 from cntbench.specs import Readout
 
@@ -79,7 +80,8 @@ def estimate_edges(
             for nodes, gradients in input_gradients(model, point.clone(), prompts, name):
                 sources = departures.reaching(nodes)
                 if sources:
-                    found = torch.einsum("sipw,tipw->sti", changes[: len(sources)], gradients)
+                    moved, slopes = widened(changes[: len(sources)]), widened(gradients)
+                    found = torch.einsum("sipw,tipw->sti", moved, slopes)
                     into = edge[sources.start : sources.stop, nodes.start : nodes.stop]
                     into[...] = (into if step > 1 else 0) + found.double().cpu().numpy() / steps
 
@@ -144,7 +146,7 @@ def _final_gradient(model: Decoder, final: Tensor, prompts: Prompts, name: Reado
     """Return the gradient of the readout in the final stream, dims ``prompt, position, hidden``."""
     at = Positions.scored(prompts, final.device)
     stream = final[None].clone().requires_grad_()
-    normed = model.final_norm(at.choose(stream))
+    normed = model.final_norm(widened(at.choose(stream)))
     (found,) = torch.autograd.grad(normed, stream, _of_normed(model, normed, prompts, name))
     return found[0]
 
@@ -153,12 +155,18 @@ def _final_gradient(model: Decoder, final: Tensor, prompts: Prompts, name: Reado
 def _of_normed(model: Decoder, normed: Tensor, prompts: Prompts, name: Readout) -> Tensor:
     """Return the gradient of the readout in the normalised stream at the scored positions."""
     weight = model.unembed.weight
-    right = weight[torch.from_numpy(prompts.targets).to(weight.device)]
+    right = widened(weight[torch.from_numpy(prompts.targets).to(weight.device)])
     if name == "logit_difference":
         total = right - weight[torch.from_numpy(prompts.decoys).to(weight.device)]
     else:
         height = max(1, LOGITS_AT_ONCE // model.vocabulary)
-        rows = normed.flatten(0, -2).split(height)
-        expected = torch.cat([model.unembed(part).softmax(dim=-1) @ weight for part in rows])
+        rows = normed.to(weight.dtype).flatten(0, -2).split(height)
+        expected = torch.cat([_expected(model, part) for part in rows])
         total = expected.view_as(right) - right
     return (total / right.shape[1]).view_as(normed)
+
+
+def _expected(model: Decoder, rows: Tensor) -> Tensor:
+    """Return the columns of the unembedding, weighted by the next tokens' probabilities."""
+    odds = widened(model.unembed(rows)).softmax(dim=-1)
+    return widened(odds.to(rows.dtype) @ model.unembed.weight)

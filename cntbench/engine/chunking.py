@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cntbench.engine.readouts import LOGITS_AT_ONCE
 from cntbench.models.decoder import Decoder
+from cntbench.models.products import wide
 
 #: Tokens × runs that a sweep carries together: enough of them to make the products of the first
 #: stages, where there are few runs, large ones.
@@ -39,7 +40,7 @@ class Chunking:
 def stage_bytes(model: Decoder) -> int:
     """Return the memory that one token of one run takes while it goes through a stage [bytes]."""
     peak = max(block.workspace for stage in model.stages for block in stage.blocks)
-    return (4 * model.hidden + peak) * model.dtype.itemsize
+    return (4 * model.hidden + peak) * wide(model.dtype).itemsize
 
 
 def stream_bytes(model: Decoder) -> int:
@@ -58,12 +59,16 @@ def fixed_bytes(model: Decoder, *, length: int, populations: int) -> int:
     states at every position, in double precision, once more while they are computed.
     """
     states = sum(b.n_components * b.width for stage in model.stages for b in stage.blocks)
-    return 2 * LOGITS_AT_ONCE * model.dtype.itemsize + (populations + 1) * 2 * 8 * length * states
+    return (
+        2 * LOGITS_AT_ONCE * wide(model.dtype).itemsize
+        + (populations + 1) * 2 * 8 * length * states
+    )
 
 
 def chunking(
     model: Decoder,
     *,
+    sources: int,
     n_prompts: int,
     length: int,
     base: int,
@@ -78,6 +83,8 @@ def chunking(
     ----------
     model
         The decoder to sweep.
+    sources
+        Number of components that are ablated.
     n_prompts, length
         Number of prompts, and their length [tokens].
     base, ablations
@@ -94,9 +101,8 @@ def chunking(
         free -= max(base * length, STAGE_ROWS_AT_ONCE) * stage_bytes(model)
     affordable = max(1, free // (stream_bytes(model) if tiled else stage_bytes(model)))
     together = ROWS_AT_ONCE if tiled else WHOLE_ROWS_AT_ONCE
-    runs = base + ablations * len(model.components)
+    runs = base + ablations * sources
     prompts = min(affordable, together) // (runs * length)
-    sources = len(model.components)
     if prompts < 1 and ablations:
         sources = min(max(1, (affordable // length - base) // ablations), sources)
     at_once = STAGE_ROWS_AT_ONCE if tiled else together

@@ -46,7 +46,7 @@ def minimise(
         The best points found, dims ``problem, coordinate``.
     """
     point = start.clone()
-    value, gradient = evaluate(torch.arange(len(point)), point)
+    value, gradient = evaluate(torch.arange(len(point), device=point.device), point)
     length, scale = torch.ones_like(value), torch.ones_like(value)
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     for _ in range(steps):

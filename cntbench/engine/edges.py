@@ -66,6 +66,7 @@ def measure_edges(
     spreads: Mapping[Corpus, Sequence[Spread]],
     constants: Mapping[int, Sequence[Tensor]],
     *,
+    sources: range,
     observe_all: bool,
     effects: Sequence[Readout],
     seed: int,
@@ -81,14 +82,15 @@ def measure_edges(
         Statistics of every block's states over the corpora that replacements ask for.
     constants
         Fitted constants of every block, by the number of fitting steps.
-    observe_all, effects, seed, memory_budget
+    sources, observe_all, effects, seed, memory_budget
         As in `cntbench.engine.influence.influence`.
     """
-    n, count = len(model.components), len(prompts)
-    found = Effects.undefined(len(ablations), n, count)
+    count = len(prompts)
+    found = Effects.undefined(len(ablations), len(model.components), count)
     distinct, rule = rules(ablations)
     sizes = chunking(
         model,
+        sources=len(sources),
         n_prompts=count,
         length=prompts.tokens.shape[1],
         base=len(donors(ablations)),
@@ -100,9 +102,9 @@ def measure_edges(
     for start in range(0, count, sizes.prompts):
         rows = slice(start, min(start + sizes.prompts, count))
         here = prompts.take(rows)
-        for first in range(0, n, sizes.sources):
-            sources = range(first, min(first + sizes.sources, n))
-            departures = depart(model, here, distinct, spreads, constants, sources, seed=seed)
+        for first in range(0, len(sources), sizes.sources):
+            some = sources[first : first + sizes.sources]
+            departures = depart(model, here, distinct, spreads, constants, some, seed=seed)
             _measure(model, departures, here, ablations, rule, observe_all, effects, found.of(rows))
     return found
 

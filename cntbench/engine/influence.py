@@ -68,6 +68,7 @@ def influence(
     prompts: Prompts,
     ablations: Sequence[Ablation],
     *,
+    sources: range | None = None,
     observe_all: bool = False,
     effects: Sequence[Readout] = ("logit_difference",),
     readouts: Sequence[Readout] = READOUTS,
@@ -85,6 +86,9 @@ def influence(
     ablations
         Methods to apply. Those of total scope share the clean run and every matrix product, those
         of direct scope the clean run and the states that they replace by.
+    sources
+        Components to ablate, as indices in causal order; by default all. For the others, effects
+        are NaN.
     observe_all
         Measure the change of targets at all positions, not only at the scored ones.
     effects
@@ -112,8 +116,10 @@ def influence(
     populations = {a.replacement.population_corpus for a in drawn} - {None}
     in_total = [ablation for ablation in drawn if ablation.scope == "total"]
     in_direct = [ablation for ablation in drawn if ablation.scope == "direct"]
+    ablated = range(len(model.components)) if sources is None else sources
     sizes = chunking(
         model,
+        sources=len(ablated),
         n_prompts=len(prompts),
         length=prompts.tokens.shape[1],
         base=len(donors(in_total)),
@@ -138,6 +144,7 @@ def influence(
         spreads,
         constants,
         sizes,
+        sources=ablated,
         observe_all=observe_all,
         effects=effects,
         readouts=readouts,
@@ -150,6 +157,7 @@ def influence(
             in_direct,
             spreads,
             constants,
+            sources=ablated,
             observe_all=observe_all,
             effects=effects,
             seed=seed,
@@ -167,6 +175,7 @@ def _total(
     constants: dict[int, list[Tensor]],
     sizes: Chunking,
     *,
+    sources: range,
     observe_all: bool,
     effects: Sequence[Readout],
     readouts: Sequence[Readout],
@@ -190,7 +199,7 @@ def _total(
     beside = donors(ablations)
     for start in range(0, count, sizes.prompts):
         rows = slice(start, min(start + sizes.prompts, count))
-        for first in range(0, n, sizes.sources):
+        for first in range(0, len(sources), sizes.sources):
             sweep = Sweep(
                 model,
                 prompts.take(rows),
@@ -198,7 +207,7 @@ def _total(
                 beside,
                 spreads,
                 constants,
-                range(first, min(first + sizes.sources, n)),
+                sources[first : first + sizes.sources],
                 observe_all=observe_all,
                 seed=seed,
                 runs_at_once=sizes.runs,

@@ -66,7 +66,8 @@ def optimal_constants(
         losses = Losses(exact, prompts, memory_budget)
         means, deviations, vary = _spread(exact, prompts, losses.prompts_at_once)
         zeros, fitted = torch.zeros_like(means), torch.zeros_like(means)
-        for group in losses.groups:
+        for members in losses.groups:
+            group = torch.tensor(members, device=means.device)
             hurts_less = losses.of(group, zeros[group]) < losses.of(group, means[group])
             start = means[group].where(~(vary[group] & hurts_less)[:, None], 0.0)
             units = deviations[group, None]
@@ -104,10 +105,11 @@ class Losses:
     memory_budget: int
 
     @property
-    def groups(self) -> tuple[Tensor, ...]:
+    def groups(self) -> list[range]:
         """Sources that go through at once: all of them, unless one prompt exceeds the budget."""
         at_once = max(1, self.memory_budget // self._bytes_per_run - 1)
-        return torch.arange(len(self.model.components)).split(at_once)
+        count = len(self.model.components)
+        return [range(first, min(first + at_once, count)) for first in range(0, count, at_once)]
 
     @property
     def prompts_at_once(self) -> int:

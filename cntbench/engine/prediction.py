@@ -38,10 +38,16 @@ class Call:
     model: Decoder
     prompts: Prompts
     ablations: Sequence[Ablation]
+    sources: range | None = None
     observe_all: bool = False
     effects: Sequence[Readout] = ("logit_difference",)
     readouts: Sequence[Readout] = READOUTS
     memory_budget: int = 2**30
+
+    @property
+    def ablated(self) -> range:
+        """The components that are ablated."""
+        return range(len(self.model.components)) if self.sources is None else self.sources
 
     @property
     def drawn(self) -> list[Ablation]:
@@ -61,6 +67,7 @@ class Call:
         """How the engine cuts the call into pieces."""
         return chunking(
             self.model,
+            sources=len(self.ablated),
             n_prompts=len(self.prompts),
             length=self.prompts.tokens.shape[1],
             base=base,
@@ -90,14 +97,14 @@ def predicted_work(call: Call) -> Work:
     ablations = call.of_scope("total")
     base = len(donors(ablations))
     step = call.chunks(base, len(ablations), tiled=True).sources
-    for sources in _cut(len(model.components), step):
+    for sources in _cut(call.ablated, step):
         found += _sweep(call, base, len(ablations), sources)
     direct = call.of_scope("direct")
     if direct:
         distinct, _ = rules(direct)
         base = len(donors(direct))
         step = call.chunks(base, len(distinct), tiled=False).sources
-        for sources in _cut(len(model.components), step):
+        for sources in _cut(call.ablated, step):
             found += edges_work(
                 model,
                 direct,
@@ -152,9 +159,8 @@ def outcome_bytes(call: Call) -> int:
     return 8 * count * (edges + others) * (5 if call.of_scope("direct") else 3)
 
 
-def _cut(components: int, step: int) -> list[range]:
-    starts = range(0, components, step)
-    return [range(start, min(start + step, components)) for start in starts]
+def _cut(sources: range, step: int) -> list[range]:
+    return [sources[start : start + step] for start in range(0, len(sources), step)]
 
 
 def _sweep(call: Call, base: int, ablations: int, sources: range) -> Work:
@@ -194,7 +200,7 @@ def _fits(call: Call) -> Work:
     for steps in {ablation.replacement.fitting_steps for ablation in call.drawn} - {0}:
         found += work.forward(model, count, length)
         for group in Losses(model, call.prompts, call.memory_budget).groups:
-            once = _loss(model, count, length, scored, range(int(group[0]), int(group[-1]) + 1))
+            once = _loss(model, count, length, scored, group)
             # Zero and the mean; the start and the steps, each forth and back.
             back = Work(products=once.products, attention=once.attention * 5 // 2)
             found += once * 2 + (once + back) * (1 + steps)

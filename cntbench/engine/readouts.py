@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cntbench.models.decoder import Decoder
 from cntbench.models.maps import Linear
-from cntbench.models.products import affine
+from cntbench.models.products import affine, widened
 from cntbench.specs import Readout
 
 #: Tokens of the vocabulary, and logits, in a tile: it should stay in the processor's cache.
@@ -49,18 +49,20 @@ def readout(
     Returns
     -------
     dict
-        For each readout its mean over the scored positions, dims ``run, prompt``, float64.
+        For each readout its mean over the scored positions, dims ``run, prompt``, float64; computed
+        in single precision at least, from the streams and weights as they are.
     """
     wanted = set(names)
     found: dict[Readout, Tensor] = {}
     if "logit_difference" in wanted:
         weight, bias = model.unembed.weight, model.unembed.bias
-        apart = weight[targets] - weight[decoys]
-        difference = torch.stack([(model.final_norm(run) * apart).sum(dim=-1) for run in streams])
-        difference += bias[targets] - bias[decoys]
+        apart = widened(weight[targets]) - weight[decoys]
+        ends = (model.final_norm(widened(run)) for run in streams)
+        difference = torch.stack([(end * apart).sum(dim=-1) for end in ends])
+        difference += widened(bias[targets]) - bias[decoys]
         found["logit_difference"] = difference.double().mean(dim=-1)
     if wanted - {"logit_difference"}:
-        normed = model.final_norm(streams)
+        normed = model.final_norm(widened(streams))
         asked = targets.expand(normed.shape[:-1]).flatten()
         log_odds, best_other = against_others(
             model.unembed, normed.flatten(0, -2), asked, accuracy="accuracy" in wanted
@@ -106,7 +108,7 @@ def _against_others(
     for weight, bias in zip(
         _even(unembed.weight, TOKENS_AT_ONCE), _even(unembed.bias, TOKENS_AT_ONCE), strict=True
     ):
-        logits = affine(rows, weight, bias)
+        logits = affine(rows, weight.to(rows), bias.to(rows))
         column = targets - start
         row = ((column >= 0) & (column < len(bias))).nonzero().squeeze(1)
         of_target[row] = logits[row, column[row]]

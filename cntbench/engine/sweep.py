@@ -220,9 +220,9 @@ class Sweep:
         if not (self.runs and effects):
             return
         which = np.array(self.runs)
-        chosen = torch.arange(len(self.streams)) == 0
-        chosen[len(self.corpora) :] = True
-        final = self.streams if len(self.corpora) == 1 else self.streams[chosen]
+        final, base = self.streams, len(self.corpora)
+        if base > 1:
+            final = torch.cat([final[:1], final[base:]])
         targets = torch.from_numpy(self.prompts.targets).to(self.device)
         decoys = torch.from_numpy(self.prompts.decoys).to(self.device)
         for name, found in readout(self.model, final, targets, decoys, effects).items():

@@ -13,7 +13,7 @@ In all functions ``rows`` counts prompts × runs, ``length`` the positions of a 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from cntbench.models.blocks import MLP, Attention, Block
 from cntbench.models.decoder import Decoder
@@ -49,10 +49,20 @@ class Work:
         return self.products + self.attention
 
     def __add__(self, other: Work) -> Work:
-        return Work(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return Work(
+            self.attention_tokens + other.attention_tokens,
+            self.mlp_tokens + other.mlp_tokens,
+            self.products + other.products,
+            self.attention + other.attention,
+        )
 
     def __mul__(self, times: int) -> Work:
-        return Work(*(times * a for a in astuple(self)))
+        return Work(
+            self.attention_tokens * times,
+            self.mlp_tokens * times,
+            self.products * times,
+            self.attention * times,
+        )
 
 
 def total(parts: Iterable[Work]) -> Work:

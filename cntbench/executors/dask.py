@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,10 @@ import xarray as xr
 
 from cntbench.cells import Cells, not_fetched
 from cntbench.errors import CntbenchError
+from cntbench.executors._unfinished import Unfinished
 from cntbench.failure import Failure
 from cntbench.models.trajectory import Subject
+from cntbench.pieces import Piece
 from cntbench.prefetch import Prefetch
 from cntbench.processes import deaf_to_interrupts
 
@@ -61,14 +63,15 @@ def execute(
         If no scheduler answers there, or the connection to it is lost; or, a `StorageError`, if a
         shard cannot be written.
     """
-    happened: SimpleQueue[tuple[Subject, Any]] = SimpleQueue()
+    happened: SimpleQueue[tuple[Subject | Piece, Any]] = SimpleQueue()
 
-    def tell(subject: Subject, done: Any) -> None:
-        happened.put((subject, done))
+    def tell(what: Subject | Piece, done: Any) -> None:
+        happened.put((what, done))
 
     with ExitStack() as stack:
         client = stack.enter_context(_client(stack, jobs, scheduler))
         shared = client.submit(_same, cells, pure=False)
+        unfinished = Unfinished(cells)
         running, room = 0, jobs
         while True:
             threads = sum(client.nthreads().values())
@@ -80,19 +83,26 @@ def execute(
                 fetched.add_done_callback(partial(tell, subject))
             if not running:
                 return
-            subject, done = happened.get()
-            if isinstance(done, Future):
-                failure = not_fetched(subject, done)
-                if failure is None:
-                    files = done.result().absolute()
-                    task = client.submit(_work, shared, subject, files, pure=False)
-                    task.add_done_callback(partial(tell, subject))
-                    continue
-            else:
-                found = _outcome(done, scheduler)
+            what, done = happened.get()
+            if isinstance(what, Piece):
+                subject, found = what.subject, _outcome(done, scheduler)
                 failure = found if isinstance(found, Failure) else None
                 if not isinstance(found, Failure):
-                    cells.folder.write_shard(subject, found)
+                    cells.keep(what, found)
+                if not unfinished.count(subject, failure):
+                    continue
+                failure = unfinished.end(subject)
+            else:
+                subject, failure = what, not_fetched(what, done)
+                if failure is None:
+                    files = done.result().absolute()
+                    pieces = unfinished.begin(subject)
+                    for piece in pieces:
+                        task = client.submit(_work, shared, piece, files, pure=False)
+                        task.add_done_callback(partial(tell, piece))
+                    if pieces:
+                        continue
+                    failure = unfinished.end(subject)
             running -= 1
             yield subject, failure
 
@@ -144,6 +154,6 @@ def _same(cells: Cells) -> Cells:
     return cells
 
 
-def _work(cells: Cells, subject: Subject, files: Path) -> xr.Dataset | Failure:
+def _work(cells: Cells, piece: Piece, files: Path) -> xr.Dataset | Failure:
     torch.set_num_threads(1)
-    return cells.measured(subject, files)
+    return cells.measured(piece, files)

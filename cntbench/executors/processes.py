@@ -14,8 +14,10 @@ import torch
 from cntbench.cells import Cells, not_fetched
 from cntbench.errors import CntbenchError
 from cntbench.executors import serial
+from cntbench.executors._unfinished import Unfinished
 from cntbench.failure import Failure
 from cntbench.models.trajectory import Subject
+from cntbench.pieces import Piece
 from cntbench.prefetch import Prefetch
 from cntbench.processes import deaf_to_interrupts, end_with_parent, worker_context
 
@@ -28,6 +30,7 @@ def execute(cells: Cells, ahead: Prefetch, jobs: int) -> Iterator[tuple[Subject,
     pool = ProcessPoolExecutor(
         jobs, mp_context=worker_context(), initializer=_start_worker, initargs=(cells,)
     )
+    unfinished = Unfinished(cells)
     coming: dict[Future[Path], Subject] = {}
     running: dict[Future[Failure | None], Subject] = {}
     try:
@@ -43,25 +46,30 @@ def execute(cells: Cells, ahead: Prefetch, jobs: int) -> Iterator[tuple[Subject,
                 if failure is not None:
                     yield subject, failure
                     continue
+                pieces = unfinished.begin(subject)
                 with deaf_to_interrupts():
-                    running[_submitted(pool, subject, fetched.result())] = subject
+                    for piece in pieces:
+                        running[_submitted(pool, piece, fetched.result())] = subject
+                if not pieces:
+                    yield subject, unfinished.end(subject)
             for done in ready & running.keys():
                 subject = running.pop(done)
                 crash = done.exception()
                 if isinstance(crash, CntbenchError):
                     raise crash
-                yield (
-                    subject,
-                    done.result() if crash is None else Failure("failed", f"worker died: {crash}"),
+                failure = (
+                    done.result() if crash is None else Failure("failed", f"worker died: {crash}")
                 )
+                if unfinished.count(subject, failure):
+                    yield subject, unfinished.end(subject)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _submitted(pool: ProcessPoolExecutor, subject: Subject, folder: Path) -> Future[Failure | None]:
-    """Give a model to the workers; if one has died, none of them takes any more."""
+def _submitted(pool: ProcessPoolExecutor, piece: Piece, folder: Path) -> Future[Failure | None]:
+    """Give a piece to the workers; if one has died, none of them takes any more."""
     try:
-        return pool.submit(_work, subject, folder)
+        return pool.submit(_work, piece, folder)
     except BrokenProcessPool as error:
         refused: Future[Failure | None] = Future()
         refused.set_exception(error)
@@ -79,5 +87,5 @@ def _start_worker(cells: Cells) -> None:
     _cells = cells
 
 
-def _work(subject: Subject, folder: Path) -> Failure | None:
-    return _cells.attempt(subject, folder)
+def _work(piece: Piece, folder: Path) -> Failure | None:
+    return _cells.attempt(piece, folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import wait
+from pathlib import Path
 
 import torch
 
@@ -23,8 +24,13 @@ def execute(cells: Cells, ahead: Prefetch) -> Iterator[tuple[Subject, Failure | 
         while coming:
             subject, fetched = coming.popleft()
             wait([fetched])
-            failure = not_fetched(subject, fetched) or cells.attempt(subject, fetched.result())
+            failure = not_fetched(subject, fetched) or _attempt(cells, subject, fetched.result())
             yield subject, failure
             coming.extend(ahead.start())
     finally:
         torch.set_num_threads(threads)
+
+
+def _attempt(cells: Cells, subject: Subject, files: Path) -> Failure | None:
+    failures = [cells.attempt(piece, files) for piece in cells.pieces(subject)]
+    return next(filter(None, failures), None) or cells.join(subject)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cntbench.models.maps import Linear
-from cntbench.models.products import Activation, affine
+from cntbench.models.products import Activation, affine, wide, widened
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Attention:
         Added once for all heads; belongs to none of them. Dims ``hidden``.
     geometry
         For each head a matrix R with R Rᵀ = W_O W_Oᵀ, dims ``component, width, rank``, so that
-        ‖z R‖ = ‖z W_O‖.
+        ‖z R‖ = ‖z W_O‖; in single precision at least.
     key_heads
         Number of keys, and of values.
     rotate
@@ -137,8 +137,18 @@ class Attention:
         """
         # W_Oᵀ = Q T, so z W_O = (z Tᵀ) Qᵀ, and the orthonormal Q keeps lengths and angles.
         triangular = torch.linalg.qr(output.double().mT, mode="r").R
-        geometry = triangular.mT.to(output.dtype).contiguous()
+        geometry = triangular.mT.to(wide(output.dtype)).contiguous()
         return cls(project, output, output_bias, geometry, key_heads or len(output), rotate)
+
+    def with_geometry(self) -> Attention:
+        """Return the block with the geometry of its output as it is now."""
+        return self.make(
+            self.project,
+            self.output,
+            self.output_bias,
+            key_heads=self.key_heads,
+            rotate=self.rotate,
+        )
 
     @property
     def n_components(self) -> int:
@@ -209,7 +219,7 @@ class Attention:
         q, k, _ = self.lengths
         both = self.project.rows(slice(q + k))(normed[None])
         self._turn(both, q + k, None)
-        query, key = both.split((q, k), dim=-1)
+        query, key = widened(both).split((q, k), dim=-1)
         query = self._heads(query, self.n_components).unflatten(1, (self.key_heads, -1))
         scores = query @ self._heads(key, self.key_heads).mT.unsqueeze(2) * self.width**-0.5
         future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
@@ -225,10 +235,10 @@ class Attention:
         return (by_head.flatten(1, -2) @ self.output).unflatten(1, by_head.shape[1:-1])
 
     def image(self, states: Tensor) -> Tensor:
-        """Map z through R."""
+        """Map z through R, in single precision at least."""
         # Head by head: batched products round equal rows differently on some processors.
         nothing = self.geometry.new_zeros(self.geometry.shape[-1])
-        by_head = zip(states.unbind(-2), self.geometry, strict=True)
+        by_head = zip(widened(states).unbind(-2), self.geometry, strict=True)
         return torch.stack([affine(z, matrix.mT, nothing) for z, matrix in by_head], dim=-2)
 
 
@@ -288,5 +298,5 @@ class MLP:
         return changes.movedim(-2, 0)
 
     def image(self, states: Tensor) -> Tensor:
-        """Return the states themselves."""
-        return states
+        """Return the states themselves, in single precision at least."""
+        return widened(states)

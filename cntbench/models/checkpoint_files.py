@@ -18,6 +18,8 @@ from cntbench.models import gguf_files, weight_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.architectures import adapter
 from cntbench.models.decoder import Decoder
+from cntbench.models.precision import converted
+from cntbench.models.products import wide
 
 
 class Tensors(dict[str, Tensor]):
@@ -60,13 +62,17 @@ def read_config(folder: Path) -> Any:
 
 def read_shape(folder: Path) -> Shape:
     """Return a model's sizes from its config alone."""
-    config = read_config(folder)
     try:
-        shape: Shape = adapter(config.model_type).shape(config)
-        return replace(shape, beginning=config.bos_token_id)
+        return shape_of(read_config(folder))
     except CheckpointError as error:
-        where = str(gguf_files.find(folder) or folder / "config.json")
+        where = error.where or str(gguf_files.find(folder) or folder / "config.json")
         raise CheckpointError(error.what, where=where, hint=error.hint) from None
+
+
+def shape_of(config: Any) -> Shape:
+    """Return the sizes that a config says, a `CheckpointError` if it is not supported."""
+    shape: Shape = adapter(config.model_type).shape(config)
+    return replace(shape, beginning=config.bos_token_id)
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -109,9 +115,16 @@ def initialise(folder: Path, seed: int) -> dict[str, Tensor]:
     return tensors
 
 
-def decoder(folder: Path, tensors: Mapping[str, Tensor]) -> Decoder:
-    """Make the engine's decoder of a checkpoint, in float32."""
+def decoder(
+    folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+) -> Decoder:
+    """Make the engine's decoder of a checkpoint, in some floating-point type.
+
+    Norms are folded into the maps behind them before weights are rounded to a narrower type than
+    single precision.
+    """
     config = read_config(folder)
-    floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    exact = wide(dtype)
+    floats = {name: t.to(exact) if t.is_floating_point() else t for name, t in tensors.items()}
     made: Decoder = adapter(config.model_type).decoder(config, Tensors(floats, str(folder)))
-    return made
+    return made if dtype == exact else converted(made, dtype)

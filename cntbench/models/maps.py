@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench.models.products import Activation, affine
+from cntbench.models.products import Activation, affine, wide
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class LayerNorm:
 
     def __call__(self, stream: Tensor) -> Tensor:
         """Return the normalised stream, dims ``run, prompt, position, hidden``."""
-        return F.layer_norm(stream, stream.shape[-1:], self.scale, self.shift, self.epsilon)
+        scale, shift = (None if one is None else one.to(stream) for one in (self.scale, self.shift))
+        return F.layer_norm(stream, stream.shape[-1:], scale, shift, self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ class RMSNorm:
     def __call__(self, stream: Tensor) -> Tensor:
         """Return the normalised stream, dims ``run, prompt, position, hidden``."""
         # On CPUs torch.rms_norm squares into a tensor of the stream's size: twice as slow.
-        length = torch.linalg.vector_norm(stream, dim=-1, keepdim=True)
+        length = torch.linalg.vector_norm(stream, dim=-1, keepdim=True, dtype=wide(stream.dtype))
         normed = stream * (length.square() / stream.shape[-1] + self.epsilon).rsqrt()
-        return normed if self.scale is None else normed * self.scale
+        return (normed if self.scale is None else normed * self.scale).to(stream.dtype)
 
 
 @dataclass(frozen=True)

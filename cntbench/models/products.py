@@ -45,6 +45,16 @@ RELU = Activation(F.relu, "relu")
 SILU = Activation(F.silu, "swish")
 
 
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """Return a floating-point type, single precision in place of a narrower one."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def widened(values: Tensor) -> Tensor:
+    """Return values in single precision at least; themselves if they are."""
+    return values.to(wide(values.dtype))
+
+
 def affine(
     rows: Tensor, weight: Tensor, bias: Tensor, activation: Activation | None = None
 ) -> Tensor:

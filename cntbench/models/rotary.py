@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from cntbench.errors import CheckpointError, nearest
+from cntbench.models.products import wide, widened
 
 #: Types whose angles depend on the position alone, not on the length of the prompt.
 TYPES = ("default", "linear", "llama3", "yarn")
@@ -43,7 +44,8 @@ class Rotary:
     rotated
         How many of its dims are turned.
     like
-        Any of the model's weights: the angles' cosines are rounded to its type.
+        Any of the model's weights: the angles' cosines are rounded to its type, or to single
+        precision if it is narrower.
     """
 
     def __init__(self, config: Any, width: int, rotated: int, like: Tensor) -> None:
@@ -58,8 +60,9 @@ class Rotary:
         angle = torch.outer(torch.arange(config.max_position_embeddings).float(), frequency)
         still = (0, (width + 1) // 2 - self.pairs)
         # As real numbers, rounded to the model's type, as transformers does.
-        cosine = F.pad((angle.cos() * length).to(like), still, value=1.0)
-        sine = F.pad((angle.sin() * length).to(like), still)
+        kind = like.new_empty(0, dtype=wide(like.dtype))
+        cosine = F.pad((angle.cos() * length).to(kind), still, value=1.0)
+        sine = F.pad((angle.sin() * length).to(kind), still)
         #: Dims ``position, pair``.
         self.turn = torch.view_as_complex(torch.stack([cosine, sine], dim=-1))
 
@@ -75,8 +78,8 @@ class Rotary:
 
     def _paired(self, rows: Tensor) -> Tensor:
         """Reorder a head's width; an odd one is padded."""
-        first = torch.arange(self.pairs)
-        rest = torch.arange(2 * self.pairs, self.width)
+        first = torch.arange(self.pairs, device=rows.device)
+        rest = torch.arange(2 * self.pairs, self.width, device=rows.device)
         order = torch.cat([torch.stack([first, first + self.pairs], dim=1).flatten(), rest])
         missing = rows.new_zeros((len(rows), self.width % 2, *rows.shape[2:]))
         return torch.cat([rows[:, order], missing], dim=1)
@@ -88,4 +91,7 @@ class Rotary:
         """
         turn = self.turn[: vectors.shape[-3]] if positions is None else self.turn[positions]
         turn = turn.unsqueeze(-2).expand(*turn.shape[:-1], vectors.shape[-2], -1).contiguous()
-        torch.view_as_complex(vectors.unflatten(-1, (-1, 2))).mul_(turn)
+        pairs = widened(vectors)
+        torch.view_as_complex(pairs.unflatten(-1, (-1, 2))).mul_(turn)
+        if pairs is not vectors:  # complex numbers have no type as narrow as that
+            vectors.copy_(pairs)

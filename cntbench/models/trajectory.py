@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.decoder import Decoder
 from cntbench.models.origin import Folder, Origin
+from cntbench.models.outline import Outline
 from cntbench.models.tokenizer import ModelTokenizer
 from cntbench.prompts import Language
 
@@ -102,6 +104,9 @@ class Trajectory:
         Whether a model of its config with random initial weights is one that has not been trained.
     config
         Folder of the ``config.json`` that the shape was read from, if there is one.
+    outline
+        The model as far as its config says, if no checkpoint is to be read: see
+        `outline_trajectory`.
     """
 
     identity: str
@@ -111,6 +116,7 @@ class Trajectory:
     tokenizer: ModelTokenizer | None = None
     initialisable: bool = True
     config: Path | None = None
+    outline: Outline | None = None
 
     @property
     def language(self) -> Language:
@@ -130,7 +136,7 @@ class Trajectory:
 
     def untrained(self, count: int) -> tuple[Untrained, ...]:
         """Return so many untrained models, none if the trajectory has no such thing."""
-        possible = self.initialisable and self.config is not None
+        possible = self.initialisable and (self.config or self.outline) is not None
         return tuple(Untrained(FIRST_UNTRAINED + i) for i in range(count * possible))
 
     def fetch(self, subject: Subject, room: Path | None = None) -> Path:
@@ -144,11 +150,13 @@ class Trajectory:
             raise CheckpointError("has no config to make a model by", where=self.identity)
         return self.config
 
-    def load(self, checkpoint: Checkpoint) -> Decoder:
+    def load(self, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> Decoder:
         """Fetch a checkpoint if need be and read its weights; see `read`."""
-        return self.read(checkpoint, self.fetch(checkpoint))[1]
+        return self.read(checkpoint, self.fetch(checkpoint), dtype)[1]
 
-    def read(self, subject: Subject, folder: Path) -> tuple[Checkpoint, Decoder]:
+    def read(
+        self, subject: Subject, folder: Path, dtype: torch.dtype = torch.float32
+    ) -> tuple[Checkpoint, Decoder]:
         """Read and check a checkpoint's weights, or make an untrained model as transformers does.
 
         Parameters
@@ -157,6 +165,8 @@ class Trajectory:
             What to read or make.
         folder
             Where its files are, as `fetch` says.
+        dtype
+            Floating-point type of the decoder. The revision is that of the stored weights.
 
         Returns
         -------
@@ -164,7 +174,7 @@ class Trajectory:
             The same one, its revision known; of an untrained model, what it would be as the start
             of a training run.
         Decoder
-            Its weights, in float32.
+            Its weights.
 
         Raises
         ------
@@ -184,7 +194,8 @@ class Trajectory:
                 where=str(folder),
                 hint="If the trajectory was changed on purpose, run into a new output folder.",
             )
-        return replace(subject, revision=revision), checkpoint_files.decoder(folder, tensors)
+        model = checkpoint_files.decoder(folder, tensors, dtype)
+        return replace(subject, revision=revision), model
 
     def _checked(self, folder: Path) -> dict[str, Tensor]:
         if checkpoint_files.read_shape(folder) != self.shape:
@@ -216,4 +227,27 @@ def open_trajectory(text: str, progress: Progress) -> Trajectory:
     scheme, _, where = text.partition(":")
     source = plugins.find("trajectory source", scheme)
     trajectory: Trajectory = source.open_trajectory(where, progress)
+    return trajectory
+
+
+def outline_trajectory(text: str, progress: Progress, *, tokenizer: bool) -> Trajectory:
+    """Open a trajectory to say what it would cost: where weights would be downloaded, without them.
+
+    Parameters
+    ----------
+    text, progress
+        As `open_trajectory` takes them.
+    tokenizer
+        Whether the model's tokenizer is needed, if it has one.
+
+    Raises
+    ------
+    CntbenchError
+        If there is no such source, or it has no usable trajectory.
+    """
+    scheme, _, where = text.partition(":")
+    source = plugins.find("trajectory source", scheme)
+    if not hasattr(source, "outline_trajectory"):
+        return open_trajectory(text, progress)
+    trajectory: Trajectory = source.outline_trajectory(where, progress, tokenizer=tokenizer)
     return trajectory

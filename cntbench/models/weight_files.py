@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,21 @@ def collect(get: Callable[[str], Path | None]) -> list[Path] | None:
         lacking = lacking or CheckpointError(f"has no {missing}", where=str(listed.parent))
     if lacking:
         raise lacking
+    return None
+
+
+def listed_bytes(sizes: Mapping[str, int]) -> int | None:
+    """Return the size of the weights among listed files, None if there are none [bytes].
+
+    Takes the sizes of all files of a checkpoint by their names.
+    """
+    for whole, index in FORMATS:
+        if whole in sizes:
+            return sizes[whole]
+        if index in sizes:
+            stem, _, kind = whole.partition(".")
+            parts = [name for name in sizes if re.fullmatch(rf"{stem}-.*\.{kind}", name)]
+            return sum(sizes[name] for name in (index, *parts))
     return None
 
 

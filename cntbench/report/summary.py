@@ -26,9 +26,15 @@ def summary(tree: xr.DataTree) -> RenderableType:
     film = dataset.isel(checkpoint=usable(dataset))
     if not film.sizes["checkpoint"]:
         return Group(*parts)
-    parts.append(_readouts(film))
+    known = bool(film["readout_value"].notnull().any())  # not of graphs that were imported
     task = task_of_interest(film)
-    return Group(*parts, _rise(dataset, task), _strengths(film, task), _effects(film, task))
+    if known:
+        parts += [_readouts(film), _rise(dataset, task)]
+    parts.append(_strengths(film, task))
+    last = film["readout_effect"].sel(task=task, readout="logit_difference").isel(checkpoint=-1)
+    if last.notnull().any():
+        parts.append(_effects(film, task))
+    return Group(*parts)
 
 
 def _gaps(dataset: xr.Dataset) -> Iterator[Text]:
@@ -112,7 +118,7 @@ def _effects(film: xr.Dataset, task: str) -> Table:
         table.add_row(
             str(at["source"].item()),
             *(
-                f"{value:+.2f} ± {deviation:.2f}"
+                f"{value:+.2f}" + ("" if np.isnan(deviation) else f" ± {deviation:.2f}")
                 for value, deviation in zip(
                     effect.values[:, source], error.values[:, source], strict=True
                 )

@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants, hf_hub_download
 from support.trajectories import run_cli, spoil
 
+from cntbench import golden_folder
 from cntbench.storage import open_results
 
 ALL = "hub:lab/tiny@step0,step8,step100"
@@ -118,12 +120,56 @@ def test_nothing_that_is_known_and_no_network_is_exit_code_2(cli, hub, monkeypat
     assert not list((tmp_path / "work").iterdir())
 
 
-def test_plan_needs_one_checkpoint(cli, hub):
-    spoil(hub.folder / "step0")
-    code, out, err = cli("plan", "quick")
+def test_plan_asks_for_no_weights(cli, hub, tmp_path):
+    code, out, err = cli("plan", "quick", "-j", 1)
     assert (code, err) == (0, "")
     assert "Checkpoints: 3, 0 of them measured before" in out
-    assert hub.asked() == ["step0", "step8"]
+    assert "Components: 6. Feasible edges: 9." in out
+    size = (hub.folder / "step0" / "model.safetensors").stat().st_size
+    assert f"Download: 3 checkpoints × {size / 2**20:,.1f} MiB = " in out
+    assert "(as the hub lists its files). On disk at most" in out
+    assert "just now on a part of this study, with random weights; to download" in out
+    assert {(revision, file) for _, revision, file in hub.requests} == {
+        ("", "refs"), ("step0", "config.json"), ("step0", "tree")
+    }  # fmt: skip
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_plan_counts_what_is_measured_or_in_the_hub_cache_as_had(cli, hub):
+    assert cli(*study())[0] == 0
+    (Path("runs") / "quick" / "shards" / "step8.nc").unlink()
+    said = cli("plan", "quick", "-o", "runs/quick")[1]
+    assert "Checkpoints: 3, 2 of them measured before, 1 to measure." in said
+    assert "Download: 1 checkpoints" in said
+    for name in ("config.json", "model.safetensors"):
+        hf_hub_download("lab/tiny", name, revision="step8")
+    assert "Download" not in cli("plan", "quick", "-o", "runs/quick")[1]
+
+
+def test_plan_goes_by_the_config_where_the_hub_tells_no_sizes(cli, hub):
+    hub.break_("step0", "tree", "status", status=403)
+    code, out, _ = cli("plan", "quick")
+    assert code == 0
+    assert "(parameters × bytes of their stored type: the hub told no sizes)" in out
+
+
+def test_plan_of_a_model_whose_config_is_shipped_needs_no_network(cli, hub, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    code, out, err = cli("plan", "pythia-14m", "--prompts", 4)
+    assert (code, err) == (0, "")
+    assert "Checkpoints: 143, 0 of them measured before" in out
+    assert "1287 cells to measure. Components: 30. Feasible edges: 375." in out
+    # 14,067,712 parameters of two bytes, and six masks of 2048 × 2048.
+    assert "Download: 143 checkpoints × 50.8 MiB = 7.1 GiB (parameters in float16 and" in out
+    assert not hub.requests
+
+
+def test_plan_of_another_model_needs_its_config(cli, hub, monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    code, out, err = cli("plan", "quick")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: hub:lab/tiny@step0: could not be had: HF_HUB_OFFLINE is set")
+    assert not list((tmp_path / "work").iterdir())
 
 
 def rows(out: str) -> dict[str, list[str]]:
@@ -239,3 +285,19 @@ def test_the_environment_of_huggingface_hub_counts(hub, tmp_path, specs):
     assert not hub.requests
     film = open_results(tmp_path / "runs" / "quick" / "results.nc")
     assert (film["status"] == "ok").all()
+
+
+def test_golden_results_are_of_the_commits_that_were_frozen(hub, cli, monkeypatch):
+    cli(*study())
+    cli("golden", "freeze", "runs/quick/results.nc", "--to", "golden")
+    hub.moved.add("step8")
+    plans = []
+    measure = golden_folder.run_share
+    monkeypatch.setattr(
+        golden_folder,
+        "run_share",
+        lambda plan, *rest, **options: plans.append(plan) or measure(plan, *rest, **options),
+    )
+    assert cli("golden", "check", "golden", "-j", 1)[0] == 0
+    identities = plans[0].identity["checkpoints"]
+    assert identities["step8"] == hub.commit("step8", moved=False)

@@ -28,7 +28,7 @@ def test_plan_prints_the_counts_and_writes_nothing(cli, study, tmp_path):
     assert (code, err) == (0, "")
     assert not (tmp_path / "runs").exists()
     assert "Checkpoints: 3, 0 of them measured before, 3 to measure." in out
-    assert "Tasks × ablations: 1 × 1 at each checkpoint." in out
+    assert "Tasks × ablations: 1 × 1 at each checkpoint, 3 cells to measure." in out
     assert "Components: 6. Feasible edges: 9." in out
     # Two stages of two blocks; 32 tokens of which 15 are scored; 1 clean run, 4 of which 3 ablated,
     # the clean one once more at all positions: (32 + 4 · 15 + 32) tokens of each of two prompts.

@@ -42,16 +42,19 @@ def test_the_python_blocks_run_on_a_result(monkeypatch, capsys, tmp_path):
 
 def test_every_command_of_the_readme_exists(monkeypatch, capsys):
     commands = re.findall(r"^cntbench (\w+).*$", "\n".join(blocks("sh")), re.MULTILINE)
-    expected = {"run", "plan", "merge", "show", "claims", "audit", "list", "compare", "report"}
-    assert expected | {"figures"} == set(commands)
+    assert set(commands) == {
+        *("run", "plan", "merge", "show", "claims", "audit", "list", "compare", "report"),
+        *("figures", "export", "import", "golden"),
+    }
     for command in set(commands):
         assert run_cli(monkeypatch, capsys, command, "--help")[0] == 0
 
 
 def test_every_option_of_the_readme_exists(monkeypatch, capsys):
-    for line in re.findall(r"^cntbench (\w+)(.*)$", "\n".join(blocks("sh")), re.MULTILINE):
+    text = "\n".join(blocks("sh")).replace("\\\n", " ")
+    for line in re.findall(r"^cntbench (golden \w+|\w+)(.*)$", text, re.MULTILINE):
         command, rest = line
-        _, shown, _ = run_cli(monkeypatch, capsys, command, "--help")
+        _, shown, _ = run_cli(monkeypatch, capsys, *command.split(), "--help")
         for option in re.findall(r"(?<!\S)(--?\w+)", rest.split("#")[0]):
             assert option in shown, f"{command} {option}"
 

@@ -322,6 +322,23 @@ def chunking_constants():
     return found
 
 
+@EVERY
+@settings(max_examples=3)
+@given(case=doubles(), data=st.data())
+def test_some_sources_are_those_of_all(name, case, data):
+    case = case.enough_for(name)
+    ablations = [shipped()[name].method]
+    expected = case.measure(ablations)
+    n = expected.influence.shape[-1]
+    first = data.draw(st.integers(0, n - 1))
+    some = range(first, data.draw(st.integers(first + 1, n)))
+    others = [source for source in range(n) if source not in some]
+    for field in OF_ABLATIONS:
+        source = 2 if field.startswith("readout") else 1
+        np.moveaxis(getattr(expected, field), source, 0)[others] = np.nan
+    close(case.measure(ablations, sources=some), expected)
+
+
 def test_there_are_chunking_constants_to_vary():
     assert len(chunking_constants()) >= 2
 

@@ -66,6 +66,13 @@ def direct(draw) -> Ablation:
 
 
 @st.composite
+def blocks(draw, components: int) -> range:
+    """Some successive components."""
+    first = draw(st.integers(0, components - 1))
+    return range(first, draw(st.integers(first + 1, components)))
+
+
+@st.composite
 def calls(draw, methods, *, even: bool) -> Call:
     width = st.integers(2, 5).map(lambda n: 2 * n) if even else st.integers(2, 9)
     model = draw(models(dtype=torch.float32, width=width, vocabulary=st.just(17)))
@@ -86,6 +93,7 @@ def calls(draw, methods, *, even: bool) -> Call:
         observe_all=draw(st.booleans()),
         effects=effects,
         readouts=draw(st.lists(st.sampled_from(READOUTS), unique=True)),
+        sources=draw(st.none() | blocks(len(decoder(model).components))),
         # One source at a time, several, or all of them.
         memory_budget=draw(st.sampled_from([1, 17_000_000, EXACT_BUDGET])),
     )
@@ -93,6 +101,7 @@ def calls(draw, methods, *, even: bool) -> Call:
 
 def options(call: Call) -> dict[str, object]:
     return {
+        "sources": call.sources,
         "observe_all": call.observe_all,
         "effects": call.effects,
         "readouts": call.readouts,

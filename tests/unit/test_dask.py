@@ -61,6 +61,29 @@ def test_a_worker_that_is_killed_costs_nothing(cluster, plan, whole, tmp_path):
     assert outcome.path.read_bytes() == whole
 
 
+def test_a_worker_that_comes_later_is_used(plan, whole, tmp_path):
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, memory_limit=0, dashboard_address=":0"
+        ) as growing,
+        Client(growing.scheduler_address) as client,
+    ):
+
+        def grow_after_the_first(what: str, done: int, total: int) -> None:
+            if what.startswith("measured") and len(client.nthreads()) == 1:
+                growing.scale(2)
+                client.wait_for_workers(2)
+
+        on_cluster = partial(dask.execute, scheduler=growing.scheduler_address)
+        outcome = run(
+            plan, tmp_path / "run", jobs=1, progress=grow_after_the_first, execute=on_cluster
+        )
+        tasks = client.run(lambda dask_worker: dask_worker.state.executed_count)
+    assert len(tasks) == 2
+    assert min(tasks.values()) > 0
+    assert outcome.path.read_bytes() == whole
+
+
 def test_a_checkpoint_that_fails_costs_no_other(cluster, checkpoints, tmp_path):
     spoil(checkpoints / "step3")
     plan = plan_for(checkpoints)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import xarray as xr
 from support.losses import count_operations, in_process, run_and_die
@@ -18,6 +22,7 @@ from support.trajectories import run_cli, write_trajectory
 from cntbench import cells, storage
 from cntbench.cells import LEAST_MEMORY, Cells
 from cntbench.errors import StorageError
+from cntbench.pieces import Piece
 from cntbench.run_folder import RunFolder
 from cntbench.runner import run
 from cntbench.storage import open_results
@@ -163,7 +168,7 @@ def test_a_model_for_which_memory_does_not_suffice_is_measured_by_smaller_pieces
     budgets = []
     really = cells.measure
 
-    def measure(*arguments):
+    def measure(*arguments, sources):
         budgets.append(arguments[-1])
         if arguments[-1] > 2**28 and arguments[2].name == "step8":
             raise error
@@ -179,14 +184,14 @@ def test_a_model_for_which_memory_does_not_suffice_is_measured_by_smaller_pieces
 def test_memory_that_never_suffices_is_recorded(plan, tmp_path, monkeypatch):
     budgets = []
 
-    def measure(*arguments):
+    def measure(*arguments, sources):
         budgets.append(arguments[-1])
         raise MemoryError("too much")
 
     monkeypatch.setattr(cells, "measure", measure)
     checkpoint = plan.trajectory.checkpoints[0]
     found = Cells(plan, RunFolder(tmp_path), 3 * LEAST_MEMORY).measured(
-        checkpoint, checkpoint.origin.path
+        Piece(checkpoint), checkpoint.origin.path
     )
     assert found.reason == "MemoryError: too much"
     assert budgets == [3 * LEAST_MEMORY, 3 * LEAST_MEMORY // 2, LEAST_MEMORY]
@@ -195,13 +200,15 @@ def test_memory_that_never_suffices_is_recorded(plan, tmp_path, monkeypatch):
 def test_other_errors_are_not_tried_again(plan, tmp_path, monkeypatch):
     tries = []
 
-    def measure(*arguments):
+    def measure(*arguments, sources):
         tries.append(arguments)
         raise RuntimeError("shapes do not fit")
 
     monkeypatch.setattr(cells, "measure", measure)
     checkpoint = plan.trajectory.checkpoints[0]
-    found = Cells(plan, RunFolder(tmp_path), 2**30).measured(checkpoint, checkpoint.origin.path)
+    found = Cells(plan, RunFolder(tmp_path), 2**30).measured(
+        Piece(checkpoint), checkpoint.origin.path
+    )
     assert (found.reason, len(tries)) == ("RuntimeError: shapes do not fit", 1)
 
 
@@ -218,3 +225,29 @@ def test_an_interrupt_while_a_file_is_written_waits_until_it_is_whole(plan, whol
         with pytest.raises(KeyboardInterrupt):
             storage.write_results(tree, tmp_path / "copy.nc")
     assert (tmp_path / "copy.nc").read_bytes() == whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_run_that_started_them(tmp_path, number):
+    write_trajectory(tmp_path / "checkpoints", steps=tuple(range(200)))
+    run_it = "from cntbench.cli import main; main()"
+    study = ["--trajectory", f"dir:{tmp_path / 'checkpoints'}", "--tasks", "induction"]
+    options = [*study, "--ablations", "zero", "-o", str(tmp_path / "run"), "-j", "2"]
+    command = [sys.executable, "-c", run_it, "run", *options]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        until(lambda: list((tmp_path / "run").glob("shards/step*.nc")))
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert len(started) >= 2
+        process.send_signal(number)
+    assert process.returncode == -number
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert not alive
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that happens within a minute."""
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not happen")

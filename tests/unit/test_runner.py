@@ -153,10 +153,10 @@ def test_a_finished_run_is_not_worked_out_again(plan, tmp_path, monkeypatch):
 def test_an_untrained_model_that_fails_costs_no_other(plan, tmp_path, monkeypatch):
     read = Trajectory.read
 
-    def failing(self, subject, folder):
+    def failing(self, subject, folder, dtype):
         if subject == plan.untrained[0]:
             raise ValueError("no such model")
-        return read(self, subject, folder)
+        return read(self, subject, folder, dtype)
 
     monkeypatch.setattr(Trajectory, "read", failing)
     outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet)

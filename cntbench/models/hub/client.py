@@ -159,6 +159,28 @@ def file(
     raise AssertionError("the last attempt returns or raises")
 
 
+def sizes(repository: str, commit: str) -> dict[str, int]:
+    """Return the sizes of a commit's files by their names [bytes]; nothing if nobody tells."""
+    _hush()
+    try:
+        response = http_backoff(
+            "GET",
+            f"{constants.ENDPOINT}/api/models/{repository}/tree/{commit}",
+            max_retries=ATTEMPTS,
+            timeout=constants.HF_HUB_ETAG_TIMEOUT,
+            headers=build_hf_headers(),
+        )
+        hf_raise_for_status(response)
+        listed = json.loads(response.text)
+        return {str(one["path"]): int(one["size"]) for one in listed if one["type"] == "file"}
+    except (ValueError, KeyError, TypeError):
+        return {}
+    except Exception as error:
+        if not is_from_outside(error):
+            raise
+        return {}
+
+
 def cached(repository: str, commit: str) -> Path | None:
     """Return the folder of a commit in the hub cache, if its config is there."""
     path = try_to_load_from_cache(repository, "config.json", revision=commit)

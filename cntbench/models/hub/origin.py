@@ -94,6 +94,11 @@ class HubRevision:
             (room / MARK).write_text(self.commit)
         return config.parent
 
+    def is_here(self) -> bool:
+        """Whether the hub cache has all of the files."""
+        folder = client.cached(self.repository, self.commit) if self.commit else None
+        return folder is not None and _is_whole(folder)
+
     def _check_known(self) -> None:
         if self.commit:
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -18,6 +19,7 @@ from cntbench.models import checkpoint_files
 from cntbench.models.hub import client, revisions
 from cntbench.models.hub.origin import CONFIG, HubRevision
 from cntbench.models.hub.problems import offline_hint
+from cntbench.models.outline import Outline, shipped
 from cntbench.models.tokenizer import FILE as TOKENIZER
 from cntbench.models.tokenizer import TokenizerFile
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
@@ -37,6 +39,58 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
         If the text stands for no trajectory, there is no such repository, it has none of the
         revisions, or it cannot be asked and nothing is known of it here.
     """
+    asked = _resolved(where, progress)
+    config, tokenizer = _described([origin for origin in asked.origins if origin.commit])
+    return Trajectory(
+        f"hub:{asked.repository}",
+        checkpoint_files.read_shape(config),
+        asked.checkpoints,
+        tokenizer=TokenizerFile(tokenizer) if tokenizer else None,
+        config=config,
+    )
+
+
+def outline_trajectory(where: str, progress: Progress, *, tokenizer: bool) -> Trajectory:
+    """Resolve revisions as far as the hub can be asked; nothing but a config is downloaded.
+
+    And not even that for models whose config comes with cntbench. The tokenizer is downloaded if it
+    is needed; otherwise it counts if it is in the hub cache.
+
+    Raises
+    ------
+    CheckpointError
+        As `open_trajectory`; but that nobody can be asked is no error for such models.
+    """
+    repository = where.partition("@")[0]
+    outline = shipped(repository)
+    asked = _resolved(where, progress, unknown=outline is not None)
+    present = [origin for origin in asked.origins if origin.commit]
+    config = None
+    if outline is None:
+        config, found = _described(present, only_config=not tokenizer)
+        outline = Outline(checkpoint_files.read_config(config))
+    else:
+        found = _tokenizer(present, download=tokenizer)
+    return Trajectory(
+        f"hub:{repository}",
+        checkpoint_files.shape_of(outline.config),
+        asked.checkpoints,
+        tokenizer=TokenizerFile(found) if found else None,
+        config=config,
+        outline=outline,
+    )
+
+
+class _Resolved(NamedTuple):
+    """A repository and the revisions that are asked for."""
+
+    repository: str
+    checkpoints: tuple[Checkpoint, ...]
+    origins: list[HubRevision]
+
+
+def _resolved(where: str, progress: Progress, *, unknown: bool = False) -> _Resolved:
+    """Resolve revisions to commits, by rising step; that none is known may be no error."""
     repository, _, text = where.partition("@")
     opened = f"hub:{where}"
     try:
@@ -52,27 +106,23 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
         HubRevision(repository, name, known.commits.get(name, ""), known.unreachable, known.cut_off)
         for name, _ in wanted
     ]
-    present = [origin for origin in origins if origin.commit]
-    if not present:
+    if not any(origin.commit for origin in origins) and not (unknown and known.unreachable):
         raise _nothing(origins, known, repository)
-    config, tokenizer = _described(present)
     progress("resolving revisions", len(wanted), len(wanted))
     checkpoints = tuple(
         Checkpoint(name, step, "", origin)
         for (name, step), origin in zip(wanted, origins, strict=True)
     )
-    shape = checkpoint_files.read_shape(config)
-    return Trajectory(
-        f"hub:{repository}",
-        shape,
-        checkpoints,
-        tokenizer=TokenizerFile(tokenizer) if tokenizer else None,
-        config=config,
-    )
+    return _Resolved(repository, checkpoints, origins)
 
 
-def _described(present: Sequence[HubRevision]) -> tuple[Path, Path | None]:
-    """Return the folder of the first config that there is, and the tokenizer of its revision."""
+def _described(
+    present: Sequence[HubRevision], *, only_config: bool = False
+) -> tuple[Path, Path | None]:
+    """Return the folder of the first config that there is, and the tokenizer of its revision.
+
+    With ``only_config``, a tokenizer only if it is on this machine.
+    """
     problem: CheckpointError = MissingCheckpointError(
         "none of the revisions has a config.json", where=str(present[0])
     )
@@ -80,12 +130,23 @@ def _described(present: Sequence[HubRevision]) -> tuple[Path, Path | None]:
         try:
             config = origin.file(CONFIG)
             if config is not None:
-                return config.parent, origin.file(TOKENIZER)
+                return config.parent, _tokenizer([origin], download=not only_config)
         except CheckpointError as error:
             if not origin.cut_off:
                 raise
             problem = error
     raise problem
+
+
+def _tokenizer(present: Sequence[HubRevision], *, download: bool) -> Path | None:
+    """Return the tokenizer of the first revision, if it has one; from the hub cache, or anew."""
+    if not present:
+        return None
+    if download:
+        return present[0].file(TOKENIZER)
+    folder = client.cached(present[0].repository, present[0].commit)
+    here = folder / TOKENIZER if folder else None
+    return here if here and here.is_file() else None
 
 
 def _nothing(

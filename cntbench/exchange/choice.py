@@ -1,0 +1,39 @@
+"""Which part of a result is exported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import xarray as xr
+
+from cntbench.selection import place
+
+
+def chosen(tree: xr.DataTree, names: Mapping[str, Sequence[str] | None]) -> xr.DataTree:
+    """Return some tasks, ablations and checkpoints of a result, in all of its groups.
+
+    Parameters
+    ----------
+    tree
+        A result.
+    names
+        By dim, labels to keep; all where it is None.
+
+    Raises
+    ------
+    CntbenchError
+        If there is no such label; it says the nearest one.
+    """
+    root = tree.to_dataset(inherit=False)
+    at = {
+        dim: sorted({place(root, dim, label) for label in labels})
+        for dim, labels in names.items()
+        if labels is not None
+    }
+    if not at:
+        return tree
+    groups = {
+        node.path: node.to_dataset(inherit=False).isel(at, missing_dims="ignore")
+        for node in tree.subtree
+    }
+    return xr.DataTree.from_dict(groups)

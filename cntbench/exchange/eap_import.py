@@ -1,0 +1,261 @@
+"""Graphs of EAP as a result: one task, one ablation, a checkpoint for each file.
+
+What becomes of a file: the scores of a source's edges into q, k and v of a head are summed to the
+``edge_effect`` on that head (exact to first order, as the scores of EAP are; sums of exact scores
+leave out what q, k and v do together), and ``influence`` is its absolute value, as for every
+ablation that observes the readout. Edges into the logits are ``readout_effect``: what reaches the
+unembedding over the one edge. Edges from the input have no place in the schema. All edges stand as
+they were in the group ``eap``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from cntbench import __version__
+from cntbench.components import feasible
+from cntbench.dataset import CONVENTIONS, checkpoint_dataset, film
+from cntbench.derived import derived
+from cntbench.dynamics.claim import Claim
+from cntbench.engine.influence import Influence
+from cntbench.errors import CntbenchError
+from cntbench.exchange.eap_graph import EapGraph, read_eap_graph
+from cntbench.models.origin import Folder
+from cntbench.models.trajectory import Checkpoint, Progress
+from cntbench.specs import READOUTS, Readout
+from cntbench.verdicts import verdicts
+
+#: The group that holds every edge as it was in the files.
+GROUP = "eap"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What files do not say of themselves.
+
+    Parameters
+    ----------
+    task, ablation
+        What they are called in the result.
+    readout
+        The metric that the scores are changes of.
+    negate
+        Whether it was a loss, the negative of the readout.
+    circuit
+        Whether edges that are not in the circuit count as 0.
+    """
+
+    task: str = "imported"
+    ablation: str = "eap"
+    readout: Readout = "logit_difference"
+    negate: bool = False
+    circuit: bool = False
+
+
+def read_graphs(names: Sequence[str]) -> dict[int, EapGraph]:
+    """Read files by their training steps, rising.
+
+    Parameters
+    ----------
+    names
+        ``FILE@STEP``, or ``FILE`` whose name tells its step (``step1000.json``,
+        ``ioi-checkpoint-1000.json``, ``1000.json``); a single file without a step is at step 0.
+
+    Raises
+    ------
+    CntbenchError
+        If a file cannot be read, does not tell its step, has the step of another, or is of a model
+        of another shape.
+    """
+    graphs: dict[int, EapGraph] = {}
+    for name in names:
+        path, step = _place(name, alone=len(names) == 1)
+        graph = read_eap_graph(path)
+        first = next(iter(graphs.values()), graph)
+        if graph.shape != first.shape:
+            raise CntbenchError(
+                f"is of {graph.shape}, and {first.path} of {first.shape}",
+                where=f"{path}: cfg",
+                hint="Import graphs of one model together; others into files of their own.",
+            )
+        if step in graphs:
+            raise CntbenchError(
+                f"has step {step}, as {graphs[step].path} has",
+                where=str(path),
+                hint="Say the step of each file: FILE@STEP.",
+            )
+        graphs[step] = graph
+    return dict(sorted(graphs.items()))
+
+
+def import_graphs(
+    graphs: Mapping[int, EapGraph],
+    labels: Labels,
+    claims: Sequence[Claim],
+    *,
+    draws: int,
+    jobs: int,
+    progress: Progress,
+) -> xr.DataTree:
+    """Return graphs as a result with all its groups, but without untrained models.
+
+    Parameters
+    ----------
+    graphs
+        By their training steps, rising.
+    labels
+        What files do not say.
+    claims
+        Tested on the result, if there are draws.
+    draws
+        Number of draws from each null model.
+    jobs, progress
+        As `cntbench.runner.run` takes them.
+    """
+    parts = [
+        checkpoint_dataset(
+            # What the weights were the file does not say; its own hash tells checkpoints apart.
+            Checkpoint(f"step{step}", step, graph.sha256, Folder(graph.path.parent)),
+            graph.components,
+            [labels.task],
+            [labels.ablation],
+            [_influence(graph, labels)],
+        )
+        for step, graph in graphs.items()
+    ]
+    root = film(parts, _attributes(graphs, labels))
+    chance: dict[str, Any] = {"seed": 0, "draws": draws, "jobs": jobs, "progress": progress}
+    groups = {**derived(root, None, **chance), GROUP: _edges(graphs)}
+    if claims and draws:
+        groups |= verdicts(root, None, claims, **chance)
+    return xr.DataTree.from_dict({"/": root, **groups})
+
+
+def described(graphs: Mapping[int, EapGraph]) -> str:
+    """Return what was read, what was made of it, and what has no place in a film.
+
+    Parameters
+    ----------
+    graphs
+        By their training steps.
+    """
+    lines = [
+        f"step {step}: {graph.path.name}, {len(graph.edges)} edges, {graph.in_circuit} of them in "
+        "the circuit"
+        + (f"; {graph.unnamed} more of the architecture not named: 0" if graph.unnamed else "")
+        for step, graph in graphs.items()
+    ]
+    first = next(iter(graphs.values()))
+    left_out = sum(graph.from_input for graph in graphs.values())
+    return "\n".join(
+        [
+            *lines,
+            f"{first.shape}; scores into q, k and v of a head are summed.",
+            f"{left_out} edges from the input have no place in the film. The group {GROUP!r} keeps "
+            "every edge as it was.",
+        ]
+    )
+
+
+def _place(name: str, *, alone: bool) -> tuple[Path, int]:
+    """Return the file and the step that are meant."""
+    said = re.fullmatch(r"(.+)@(\d+)", name)
+    if said and not Path(name).exists():
+        return Path(said[1]), int(said[2])
+    path = Path(name)
+    number = re.search(r"(?:^|step|checkpoint)[-_]?(\d+)$", path.stem)
+    if number or alone:
+        return path, int(number[1]) if number else 0
+    raise CntbenchError(
+        "does not tell its training step",
+        where=name,
+        hint=f"Say it behind the name: {name}@1000.",
+    )
+
+
+def _influence(graph: EapGraph, labels: Labels) -> Influence:
+    """Return the numbers of one file, NaN where it has none."""
+    n, k = len(graph.components), len(READOUTS)
+    sign = -1.0 if labels.negate else 1.0
+    effect = sign * graph.edge_effect(circuit=labels.circuit)[None]
+    readout_effect = np.full((1, k, n), np.nan)
+    readout_effect[0, READOUTS.index(labels.readout)] = sign * graph.logit_effect(
+        circuit=labels.circuit
+    )
+    unknown = np.full((1, n, n), np.nan)
+    return Influence(
+        influence=np.abs(effect),
+        influence_se=unknown,
+        readout_value=np.full(k, np.nan),
+        readout_se=np.full(k, np.nan),
+        readout_effect=readout_effect,
+        readout_effect_se=np.full((1, k, n), np.nan),
+        edge_effect=effect,
+        edge_effect_se=unknown,
+        prefix_matching=np.full(n, np.nan),
+        previous_token=np.full(n, np.nan),
+    )
+
+
+def _attributes(graphs: Mapping[int, EapGraph], labels: Labels) -> dict[str, Any]:
+    """Return the attributes that say where the result comes from."""
+    first = next(iter(graphs.values()))
+    spec = {
+        "files": {f"step{step}": graph.sha256 for step, graph in graphs.items()},
+        "task": labels.task,
+        "ablation": labels.ablation,
+        "readout": labels.readout,
+        "negate": labels.negate,
+        "circuit": labels.circuit,
+    }
+    text = json.dumps(spec, sort_keys=True)
+    return {
+        "source": "EAP graphs: " + ", ".join(graph.path.name for graph in graphs.values()),
+        "history": "cntbench import",
+        "study": "import",
+        "import_spec": text,
+        "spec_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "seed": 0,
+        "dtype": "float32",
+        "feasible_edges": int(feasible(first.components).sum()),
+        "library_versions": json.dumps({"cntbench": __version__}),
+        "sign_convention": f"{CONVENTIONS['sign_convention']}; scores of the imported files are "
+        + ("the negative of that and were turned" if labels.negate else "taken to be that already"),
+        "normalisation": "edge_effect is the sum of the imported scores of an edge's q, k and v, "
+        "influence its absolute value; 0 where a feasible edge is not named"
+        + (" or not in the circuit" if labels.circuit else ""),
+        "revisions": "SHA-256 of the imported files, not of weights",
+    }
+
+
+def _edges(graphs: Mapping[int, EapGraph]) -> xr.Dataset:
+    """Return every edge as it was in the files, dims ``checkpoint, edge``."""
+    names = list(dict.fromkeys(name for graph in graphs.values() for name in graph.edges))
+    where = {name: i for i, name in enumerate(names)}
+    score = np.full((len(graphs), len(names)), np.nan)
+    in_graph = np.zeros((len(graphs), len(names)), dtype=np.int8)
+    for i, graph in enumerate(graphs.values()):
+        for name, edge in graph.edges.items():
+            score[i, where[name]] = edge.score
+            in_graph[i, where[name]] = edge.in_graph
+    dims = ("checkpoint", "edge")
+    return xr.Dataset(
+        {
+            "score": (
+                dims,
+                score,
+                {"long_name": "score in the file; NaN where it does not name the edge"},
+            ),
+            "in_graph": (dims, in_graph, {"long_name": "1 where the circuit has the edge, else 0"}),
+        },
+        coords={"edge": ("edge", names, {"long_name": "edge, as the files name it"})},
+    )

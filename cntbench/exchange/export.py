@@ -1,0 +1,84 @@
+"""From a result to files of another program, in the format that a name says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import xarray as xr
+
+from cntbench.errors import CntbenchError, nearest
+from cntbench.exchange import csv_tables, gexf, graphml, parquet_tables
+from cntbench.exchange.writing import measured
+
+
+class Format(Protocol):
+    """A way to write results: a file of this room."""
+
+    SUFFIXES: tuple[str, ...]
+
+    def write_file(self, tree: xr.DataTree, path: Path) -> None:
+        """Write what one file holds."""
+        ...
+
+    def write_folder(self, tree: xr.DataTree, folder: Path) -> list[Path]:
+        """Write all there is; returns the files."""
+        ...
+
+
+FORMATS: Mapping[str, Format] = {
+    "graphml": graphml,
+    "gexf": gexf,
+    "csv": csv_tables,
+    "parquet": parquet_tables,
+}
+
+
+def export(tree: xr.DataTree, path: Path, asked: str | None) -> list[Path]:
+    """Write a result, or a part of one, in another format.
+
+    Parameters
+    ----------
+    tree
+        What to write.
+    path
+        A file if its name ends as files of the format do; else a folder.
+    asked
+        The format; if it is None, the file's name tells it.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    CntbenchError
+        If the format is not clear, nothing was measured, a file cannot hold all, or it cannot be
+        written.
+    """
+    told = next((n for n, f in FORMATS.items() if path.name.endswith(f.SUFFIXES)), None)
+    if asked is None and told is None:
+        raise CntbenchError(
+            "does not tell the format",
+            where=str(path),
+            hint="Name a file that ends in "
+            f"{', '.join(suffix for one in FORMATS.values() for suffix in one.SUFFIXES)}; or a "
+            "folder, with --format.",
+        )
+    if asked is not None and told not in (None, asked):
+        raise CntbenchError(
+            f"is the name of a {told} file, and --format says {asked}", where=str(path)
+        )
+    if not measured(tree.to_dataset(inherit=False)).any():
+        raise CntbenchError(
+            "nothing that is to be exported was measured", hint="cntbench audit says why."
+        )
+    name = str(asked or told)
+    if name not in FORMATS:
+        raise CntbenchError(f"unknown format {name!r}", hint=nearest(name, FORMATS))
+    if told is None or path.is_dir():
+        return FORMATS[name].write_folder(tree, path)
+    FORMATS[name].write_file(tree, path)
+    return [path]

@@ -1,0 +1,60 @@
+"""GraphML: one graph of one task by one ablation at one checkpoint, for networkx and others.
+
+Nodes, edges and the graph have the attributes that `cntbench.accessor.cnt.Cnt.graph` says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import xarray as xr
+
+from cntbench.accessor.cnt import Cnt
+from cntbench.errors import CntbenchError
+from cntbench.exchange.writing import measured, write_xml
+from cntbench.storage import file_name, make_folder
+
+SUFFIXES: tuple[str, ...] = (".graphml",)
+
+
+def write_file(tree: xr.DataTree, path: Path) -> None:
+    """Write the one graph that a result holds.
+
+    Raises
+    ------
+    CntbenchError
+        If it holds several, or the one was not measured.
+    """
+    root = tree.to_dataset(inherit=False)
+    several = [dim for dim in ("task", "ablation", "checkpoint") if root.sizes[dim] > 1]
+    if several:
+        count = np.prod([root.sizes[dim] for dim in several])
+        raise CntbenchError(
+            f"a GraphML file holds one graph, and there are {count}",
+            where=str(path),
+            hint=f"Choose one by {', '.join(f'--{dim}' for dim in several)}; or name a folder, "
+            "with --format graphml.",
+        )
+    _write(Cnt(root).graph(), path)
+
+
+def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
+    """Write every graph that was measured: ``TASK/ABLATION/CHECKPOINT.graphml``."""
+    root = tree.to_dataset(inherit=False)
+    written = []
+    for at in np.argwhere(measured(root)):
+        cell = root.isel(dict(zip(root["status"].dims, at, strict=True)))
+        task, ablation, checkpoint = (
+            file_name(str(cell[dim].item())) for dim in root["status"].dims
+        )
+        path = folder / task / ablation / f"{checkpoint}.graphml"
+        make_folder(path.parent)
+        _write(Cnt(cell).graph(), path)
+        written.append(path)
+    return written
+
+
+def _write(graph: nx.DiGraph, path: Path) -> None:
+    write_xml(path, lambda file: nx.write_graphml_xml(graph, file, named_key_ids=True))

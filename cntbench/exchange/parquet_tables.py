@@ -1,0 +1,47 @@
+"""Parquet: the table of edges as a file, all tables as a folder."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from cntbench.errors import CntbenchError
+from cntbench.exchange.tables import edges, tables
+from cntbench.storage import make_folder, write_atomically
+
+SUFFIXES: tuple[str, ...] = (".parquet",)
+
+
+def write_file(tree: xr.DataTree, path: Path) -> None:
+    """Write the table of edges."""
+    _check_installed()
+    _write(edges(tree), path)
+
+
+def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
+    """Write all tables: ``TABLE.parquet``."""
+    _check_installed()
+    make_folder(folder)
+    written = []
+    for name, table in tables(tree):
+        path = folder / f"{name}.parquet"
+        _write(table, path)
+        written.append(path)
+    return written
+
+
+def _check_installed() -> None:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise CntbenchError(
+            "Parquet files need pyarrow, which is not installed",
+            hint="pip install 'cntbench[parquet]', or export to .csv.gz.",
+        )
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    write_atomically(
+        path, lambda unfinished: table.to_parquet(unfinished, index=False, engine="pyarrow")
+    )

@@ -1,0 +1,213 @@
+"""Tidy tables: one row for each thing that was measured, labels and numbers in columns.
+
+Docs say what every column means (``docs/exchange.md``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from cntbench.accessor.cnt import Cnt
+from cntbench.dynamics.null_summary import STATISTICS
+from cntbench.dynamics.role_summary import OF_COMPONENTS, SIDE
+from cntbench.dynamics.roles import ROLES
+
+#: By the dim that a metric has after task, ablation and checkpoint, its table and the columns of
+#: its labels.
+_METRICS: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]] = {
+    (): ("metrics", ()),
+    ("source",): ("component_metrics", ("component",)),
+    ("target",): ("component_metrics", ("component",)),
+    ("component",): ("component_metrics", ("component",)),
+    ("source", "layer"): ("layer_metrics", ("component", "layer")),
+    ("target", "layer"): ("layer_metrics", ("component", "layer")),
+    ("lag",): ("lag_metrics", ("lag",)),
+    ("other_checkpoint",): ("pair_metrics", ("other_checkpoint",)),
+}
+#: Columns of statistics that are not called what they are in the group ``nulls``.
+_STATISTICS = {"mean": "null_mean", "standard_deviation": "null_standard_deviation"}
+_CELL = ("task", "ablation", "checkpoint")
+_CLAIM_TESTS = ("statistic", "null_model", "rules_out", "minimum")
+
+
+def edges(tree: xr.DataTree) -> pd.DataFrame:
+    """Return a row for each feasible edge of each task by ablation by checkpoint."""
+    root = tree.to_dataset(inherit=False)
+    source, target = np.nonzero(Cnt(root).feasible.values)
+    of_edges = {
+        name: root[name].transpose(*_CELL, "source", "target").values[..., source, target]
+        for name in ("influence", "influence_se", "edge_effect", "edge_effect_se")
+    }
+    shape = (*root["status"].shape, len(source))
+    found = _cells(root, shape)
+    for side, index in (("source", source), ("target", target)):
+        found[side] = _labels(root[side].values, np.broadcast_to(index, shape))
+    found |= {name: values.ravel() for name, values in of_edges.items()}
+    return pd.DataFrame(found | _status(root, shape))
+
+
+def components(tree: xr.DataTree) -> pd.DataFrame:
+    """Return a row for each component of each task by ablation by checkpoint."""
+    root = tree.to_dataset(inherit=False)
+    shape = (*root["status"].shape, root.sizes["source"])
+    sizes = {dim: root.sizes[dim] for dim in (*_CELL, "source", "target")}
+
+    index = np.broadcast_to(np.arange(shape[-1]), shape)
+    found = _cells(root, shape)
+    found["component"] = _labels(root["source"].values, index)
+    for name in ("layer", "kind", "head"):
+        found[name] = root[f"source_{name}"].values[index.ravel()]
+    for name in ("prefix_matching", "previous_token"):
+        found[name] = _full(root[name], sizes, (*_CELL, "source"))
+    for readout in map(str, root["readout"].values):
+        for name in ("readout_effect", "readout_effect_se"):
+            column = f"{readout}_{name.removeprefix('readout_')}"
+            values = root[name].sel(readout=readout)
+            found[column] = _full(values, sizes, (*_CELL, "source"))
+    if "roles" in tree.children:
+        roles = tree.children["roles"].to_dataset(inherit=False)
+        for role in ROLES:
+            for name in OF_COMPONENTS:
+                column = f"{role}_{name}"
+                found[column] = _full(roles[column], sizes, (*_CELL, SIDE[role]))
+    return pd.DataFrame(found | _status(root, shape))
+
+
+def readouts(tree: xr.DataTree) -> pd.DataFrame:
+    """Return a row for each readout of the clean model, of each task at each checkpoint."""
+    root = tree.to_dataset(inherit=False)
+    dims = ("task", "checkpoint", "readout")
+    shape = tuple(root.sizes[dim] for dim in dims)
+    index = dict(zip(dims, np.indices(shape), strict=True))
+    return pd.DataFrame(
+        {
+            "task": _labels(root["task"].values, index["task"]),
+            "checkpoint": _labels(root["checkpoint"].values, index["checkpoint"]),
+            "step": root["step"].values[index["checkpoint"].ravel()],
+            "readout": _labels(root["readout"].values, index["readout"]),
+            "unit": _labels(root["readout_unit"].values, index["readout"]),
+            "value": root["readout_value"].transpose(*dims).values.ravel(),
+            "se": root["readout_se"].transpose(*dims).values.ravel(),
+        }
+    )
+
+
+def checkpoints(tree: xr.DataTree) -> pd.DataFrame:
+    """Return a row for each checkpoint."""
+    root = tree.to_dataset(inherit=False)
+    names = [n for n in ("checkpoint", "step", "tokens_seen", "revision") if n in root.coords]
+    return pd.DataFrame({name: root[name].values for name in names})
+
+
+def metrics(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield a table for each kind of thing that metrics are about: graphs, components, …"""
+    root = tree.to_dataset(inherit=False)
+    group = tree.children["metrics"].to_dataset(inherit=False)
+    nulls = tree.children["nulls"].to_dataset(inherit=False) if "nulls" in tree.children else {}
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for name, values in group.data_vars.items():
+        dims = tuple(str(dim) for dim in values.dims if dim not in _CELL)
+        table, columns = _METRICS[dims]
+        full = values.transpose(*_CELL, *dims)
+        index = np.indices(full.shape)[len(_CELL) :]
+        found: dict[str, Any] = {
+            "metric": np.full(full.size, str(name)),
+            **_cells(root, full.shape),
+        }
+        for dim, column, at in zip(dims, columns, index, strict=True):
+            labels = root[dim] if dim in root else group[dim]
+            found[column] = labels.values[at.ravel()]
+        found["value"] = full.values.ravel()
+        for statistic in STATISTICS if name in nulls else ():
+            drawn = nulls[name].sel(statistic=statistic).transpose(*_CELL, *dims)
+            found[_STATISTICS.get(statistic, statistic)] = drawn.values.ravel()
+        parts.setdefault(table, []).append(pd.DataFrame(found))
+    for table, frames in parts.items():
+        yield table, pd.concat(frames, ignore_index=True)
+
+
+def claims(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the table of verdicts, and that of the tests which they follow from."""
+    group = tree.children["claims"].to_dataset(inherit=True)
+    for table, dims, prefix, names in (
+        (
+            "claims",
+            ("task", "ablation", "claim"),
+            "",
+            ("verdict", "reason", "p_value", "corrected_p_value"),
+        ),
+        (
+            "claim_tests",
+            ("task", "ablation", "claim", "test"),
+            "test_",
+            (*_CLAIM_TESTS, "value", "null", "lower", "upper", "p_value", "reason"),
+        ),
+    ):
+        shape = tuple(group.sizes[dim] for dim in dims)
+        index = dict(zip(dims, np.indices(shape), strict=True))
+        found = {
+            dim: _labels(group[dim].values, index[dim]) for dim in ("task", "ablation", "claim")
+        }
+        if "test" in dims:
+            found["test"] = index["test"].ravel()
+        for name in names:
+            found[name] = _full(group[f"{prefix}{name}"], group.sizes, dims)
+        frame = pd.DataFrame(found)
+        yield table, frame[frame["statistic"] != ""] if "test" in dims else frame
+
+
+def tables(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield all tables that a result has, by name."""
+    always: Sequence[Callable[[xr.DataTree], pd.DataFrame]] = (
+        checkpoints,
+        edges,
+        components,
+        readouts,
+    )
+    for table in always:
+        yield table.__name__, table(tree)
+    if "metrics" in tree.children:
+        yield from metrics(tree)
+    if "claims" in tree.children:
+        yield from claims(tree)
+
+
+def _cells(root: xr.Dataset, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return the columns of labels of cells, whose dims are the first of a shape."""
+    found: dict[str, Any] = {}
+    for axis, dim in enumerate(_CELL):
+        along = [1] * len(shape)
+        along[axis] = shape[axis]
+        index = np.broadcast_to(np.arange(shape[axis]).reshape(along), shape)
+        found[dim] = _labels(root[dim].values, index)
+        if dim == "checkpoint":
+            found["step"] = root["step"].values[index.ravel()]
+    return found
+
+
+def _status(root: xr.Dataset, shape: tuple[int, ...]) -> dict[str, Any]:
+    found = {}
+    for name in ("status", "status_reason"):
+        labels, index = np.unique(root[name].values.astype(str), return_inverse=True)
+        index = index.reshape(*root[name].shape, *[1] * (len(shape) - len(_CELL)))
+        found[name] = _labels(labels, np.broadcast_to(index, shape))
+    return found
+
+
+def _full(values: xr.DataArray, sizes: Mapping[Any, int], dims: tuple[str, ...]) -> Any:
+    """Return values along all of some dims, flat; equal along those that they do not have."""
+    missing = {dim: sizes[dim] for dim in dims if dim not in values.dims}
+    return values.drop_vars(values.coords).expand_dims(missing).transpose(*dims).values.ravel()
+
+
+def _labels(values: Any, index: Any) -> pd.Categorical:
+    """Return labels by their index, each text kept once."""
+    names = [str(value) for value in values]
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    codes = np.array([places[name] for name in names])[index.ravel()]
+    return pd.Categorical.from_codes(codes, categories=list(places))

@@ -1,0 +1,41 @@
+"""The unit of work: the components of one model that are ablated together.
+
+A model is one piece, unless a study says that models are so large that each is to be measured in
+blocks of sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from cntbench.models.trajectory import Subject
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The ``number``-th of ``of`` blocks of a model's components, counted from 1."""
+
+    subject: Subject
+    number: int = 1
+    of: int = 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of the model."""
+        return self.of == 1
+
+    def sources(self, components: int) -> range:
+        """Return its sources among so many components."""
+        return divided(components, self.of)[self.number - 1]
+
+
+def divided(components: int, blocks: int) -> list[range]:
+    """Divide components into blocks that differ by one component at most."""
+    ends = [components * number // blocks for number in range(blocks + 1)]
+    return [range(start, end) for start, end in pairwise(ends)]
+
+
+def pieces(subject: Subject, blocks: int) -> list[Piece]:
+    """Return all pieces of a model."""
+    return [Piece(subject, number, blocks) for number in range(1, blocks + 1)]

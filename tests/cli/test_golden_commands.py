@@ -1,0 +1,227 @@
+"""Frozen results: what has moved is named, and what cannot be compared is said."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from support.films import random_film
+from support.runs import write_study
+from support.trajectories import run_cli, write_trajectory
+
+from cntbench import golden_folder
+from cntbench.golden_folder import MANIFEST
+from cntbench.runner import Interrupted
+from cntbench.storage import open_results, write_results
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Run a command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: run_cli(monkeypatch, capsys, *arguments)
+
+
+def write(path, change=lambda film: film, **options):
+    write_results(xr.DataTree(change(random_film(**options))), path)
+    return path
+
+
+def shifted(film: xr.Dataset) -> xr.Dataset:
+    film["influence"].loc[{"ablation": "mean", "source": "L0.H1", "target": "L1.MLP"}] *= 1.01
+    film["edge_effect"].loc[{"checkpoint": "step8", "source": "L0.MLP", "target": "L1.H0"}] += 1
+    return film
+
+
+def test_a_result_agrees_with_itself(cli, tmp_path):
+    write(tmp_path / "results.nc", tasks=("induction", "a/b.c"))
+    code, out, err = cli("golden", "freeze", "results.nc", "--to", "golden")
+    assert (code, err) == (0, "")
+    assert "4 files of task × ablation are frozen in golden" in out
+    files = {path.name for path in (tmp_path / "golden").iterdir()}
+    assert files == {
+        MANIFEST,
+        *(f"{t}.{a}.nc" for t in ("induction", "a%2Fb%2Ec") for a in ("zero", "mean")),
+    }
+    code, out, err = cli("golden", "check", "golden", "--results", "results.nc")
+    assert (code, err) == (0, "")
+    film = open_results(tmp_path / "results.nc").to_dataset(inherit=False)
+    numbers = [v for v in film.data_vars.values() if v.dtype.kind == "f" and "ablation" in v.dims]
+    of_cells = sum(int(v.notnull().sum()) for v in numbers)
+    clean = ("readout_value", "readout_se", "prefix_matching", "previous_token")
+    of_models = sum(int(film[name].notnull().sum()) for name in clean)
+    # Each ablation's file has the clean model's numbers too.
+    assert f"Nothing has moved: {of_cells + 2 * of_models} values of 4 task × ablation." in out
+
+
+def test_the_worst_edges_are_named(cli, tmp_path):
+    write(tmp_path / "results.nc")
+    write(tmp_path / "moved.nc", shifted)
+    assert cli("golden", "freeze", "results.nc", "--to", "golden")[0] == 0
+    code, out, _ = cli("golden", "check", "golden", "--results", "moved.nc")
+    assert code == 1
+    lines = out.splitlines()
+    assert lines[0] == "5 values have moved; the worst:"
+    assert lines[1].startswith("  edge_effect induction ")
+    assert " step8 L0.MLP L1.H0: " in lines[1]
+    assert sum("influence induction mean step" in line for line in lines[1:]) == 3
+
+
+def test_other_weights_are_named(cli, tmp_path):
+    write(tmp_path / "results.nc")
+    write(tmp_path / "other.nc", shifted, revisions=["a" * 64, "b" * 64, f"{2:064x}"])
+    cli("golden", "freeze", "results.nc", "--to", "golden")
+    code, _, err = cli("golden", "check", "golden", "--results", "other.nc")
+    assert code == 1
+    assert "Weights other than the frozen ones: step0, step8\n" in err
+
+
+def test_freezing_again_replaces_what_was_frozen(cli, tmp_path):
+    write(tmp_path / "results.nc", ablations=("zero", "mean"))
+    write(tmp_path / "fewer.nc", ablations=("zero",), seed=1)
+    cli("golden", "freeze", "results.nc", "--to", "golden")
+    assert cli("golden", "check", "golden", "--results", "fewer.nc")[0] == 2
+    assert cli("golden", "freeze", "fewer.nc", "--to", "golden")[0] == 0
+    assert {p.name for p in (tmp_path / "golden").iterdir()} == {MANIFEST, "induction.zero.nc"}
+    assert cli("golden", "check", "golden", "--results", "fewer.nc")[0] == 0
+
+
+def test_what_cannot_be_compared_is_said(cli, tmp_path):
+    write(tmp_path / "results.nc")
+    write(tmp_path / "larger.nc", heads=3)
+    write(tmp_path / "longer.nc", names=("step0", "step8", "step100", "step200"))
+    write(tmp_path / "task.nc", tasks=("inducton",))
+    cli("golden", "freeze", "results.nc", "--to", "golden")
+    for name, parts in (
+        ("larger.nc", ["'source' differs from the golden result: it adds L0.H2, L1.H2"]),
+        ("longer.nc", ["'checkpoint' differs from the golden result: it adds step200"]),
+        ("task.nc", ["there is no task 'induction'", "Did you mean 'inducton'?"]),
+        ("none.nc", ["none.nc: no such file"]),
+    ):
+        code, out, err = cli("golden", "check", "golden", "--results", name)
+        assert (code, out) == (2, "")
+        for part in parts:
+            assert part in err.replace("\n", " ")
+
+
+def test_damage_is_found(cli, tmp_path):
+    write(tmp_path / "results.nc")
+    golden = tmp_path / "golden"
+
+    def problem() -> str:
+        code, _, err = cli("golden", "check", "golden", "--results", "results.nc")
+        assert code == 2
+        return err.replace("\n", " ")
+
+    assert "golden: no such folder" in problem()
+    golden.mkdir()
+    assert "golden: is no golden folder" in problem()
+    cli("golden", "freeze", "results.nc", "--to", "golden")
+    zero, mean = golden / "induction.zero.nc", golden / "induction.mean.nc"
+    frozen = zero.read_bytes()
+    zero.write_bytes(frozen[:-100])
+    assert "induction.zero.nc: is truncated, damaged" in problem()
+    zero.write_bytes(mean.read_bytes())
+    assert "induction.zero.nc: is not the file that was frozen" in problem()
+    zero.unlink()
+    assert "induction.zero.nc: no such file" in problem()
+    zero.write_bytes(frozen)
+    manifest = json.loads((golden / MANIFEST).read_text())
+    for change in ({"version": 2}, {"files": {}}, {"files": {"../results.nc": "0"}}):
+        (golden / MANIFEST).write_text(json.dumps(manifest | change))
+        assert "golden.json: is of another version, or was changed" in problem()
+    (golden / MANIFEST).write_text("{")
+    assert "golden.json: cannot be read" in problem()
+
+
+def test_other_folders_are_left_alone(cli, tmp_path):
+    write(tmp_path / "results.nc")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    code, _, err = cli("golden", "freeze", "results.nc", "--to", "mine")
+    assert code == 2
+    assert "mine: is not empty, and no golden folder: it holds notes.txt" in err
+    assert cli("golden", "freeze", "results.nc", "--to", "results.nc")[0] == 2
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    write(tmp_path / "failed.nc", lambda f: f.assign(status=xr.full_like(f["status"], "failed")))
+    code, _, err = cli("golden", "freeze", "failed.nc", "--to", "new")
+    assert (code, (tmp_path / "new").exists()) == (2, False)
+    assert "failed.nc: has no checkpoint that was measured" in err
+
+
+@pytest.fixture
+def frozen(cli, tmp_path):
+    """A study of a user that has been run and frozen; returns how to call the program."""
+    folder = write_trajectory(tmp_path / "checkpoints")
+    write_study(tmp_path / "specs", "tiny", folder, untrained=1)
+
+    def call(*arguments):
+        return cli(*arguments, "-j", 1, "--specs", "specs")
+
+    assert call("run", "tiny")[0] == 0
+    assert cli("golden", "freeze", "runs/tiny/results.nc", "--to", "golden")[0] == 0
+    return call
+
+
+def test_the_study_is_measured_again(frozen, tmp_path):
+    code, out, err = frozen("golden", "check", "golden")
+    assert (code, err) == (0, "")
+    assert "Nothing has moved: " in out
+    write_trajectory(tmp_path / "checkpoints", steps=(8,), first_seed=77)
+    code, out, err = frozen("golden", "check", "golden")
+    assert code == 1
+    assert "Weights other than the frozen ones: step8\n" in err
+    assert "values have moved; the worst:" in out
+    assert all(" step8" in line for line in out.splitlines()[1:])
+
+
+def test_a_study_that_is_not_there_any_more(frozen, cli, tmp_path):
+    (tmp_path / "checkpoints").rename(tmp_path / "elsewhere")
+    code, _, err = frozen("golden", "check", "golden")
+    assert code == 2
+    assert "the study cannot be run again: no such folder" in err
+    assert "--results FILE" in err
+    write(tmp_path / "film.nc")
+    cli("golden", "freeze", "film.nc", "--to", "films")
+    code, _, err = frozen("golden", "check", "films")
+    assert code == 2
+    assert "was not made by cntbench run" in err
+
+
+def test_another_spec_is_named(frozen, cli, tmp_path):
+    manifest = json.loads((tmp_path / "golden" / MANIFEST).read_text())
+    spec = json.loads(manifest["made_by"]["spec"])
+    spec["tasks"]["induction"]["parameters"]["block"] += 1
+    spec["cntbench"] = "0.0.1"
+    manifest["made_by"]["spec"] = json.dumps(spec)
+    (tmp_path / "golden" / MANIFEST).write_text(json.dumps(manifest))
+    for arguments in ((), ("--results", "runs/tiny/results.nc")):
+        code, _, err = frozen("golden", "check", "golden", *arguments)
+        assert code == 2
+        assert "of another spec; different: tasks.induction.parameters.block\n" in err
+
+
+def test_checkpoints_that_fail_now_have_moved(frozen, tmp_path):
+    (tmp_path / "checkpoints" / "step8" / "model.safetensors").write_bytes(b"damaged")
+    code, out, err = frozen("golden", "check", "golden")
+    assert code == 1
+    assert "1 checkpoints were not measured" in err
+    assert "→ nan (inf × tolerance)" in out
+
+
+def test_an_interrupt_is_no_traceback(frozen, monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        raise Interrupted(1, 3)
+
+    monkeypatch.setattr(golden_folder, "run_share", interrupted)
+    assert frozen("golden", "check", "golden") == (130, "", "Interrupted; nothing was kept.\n")
+
+
+def test_numbers_of_the_manifest_are_plain(cli, tmp_path):
+    film = write(
+        tmp_path / "results.nc", lambda f: f.assign_attrs(history="x", prompts=np.int64(3))
+    )
+    assert cli("golden", "freeze", film, "--to", "golden")[0] == 0
+    assert json.loads((tmp_path / "golden" / MANIFEST).read_text())["made_by"] == {"history": "x"}

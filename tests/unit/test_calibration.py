@@ -1,0 +1,115 @@
+"""Calibration: what stands in for models that are too large to be timed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from support.ablations import shipped
+from support.models import decoder, random_model, random_prompts
+from transformers import LlamaConfig
+
+from cntbench import calibration
+from cntbench.calibration import calibrated, weight_bytes
+from cntbench.engine.prediction import Call, predicted_work
+from cntbench.models.outline import Outline
+from cntbench.models.outline import shipped as shipped_model
+
+METHODS = [shipped()[name].method for name in ("zero", "mean", "resample")]
+
+
+def calls(model, **prompts):
+    vocabulary = model.vocabulary
+    return [Call(model, random_prompts(vocabulary=vocabulary, **prompts), METHODS)]
+
+
+def llama() -> Outline:
+    """30 layers of 9 heads: 300 components, 135 M parameters."""
+    return Outline(
+        LlamaConfig(
+            vocab_size=49152,
+            hidden_size=576,
+            intermediate_size=1536,
+            num_hidden_layers=30,
+            num_attention_heads=9,
+            num_key_value_heads=3,
+            tie_word_embeddings=True,
+        )
+    )
+
+
+def test_a_model_that_is_there_is_timed_itself():
+    model = decoder(random_model("llama", layers=3))
+    (call,), of = calibration._timed(calls(model))
+    assert call.model is model
+    assert of == "a part of this study"
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_first_layers_are_a_model(architecture, count):
+    model = decoder(random_model(architecture, layers=4))
+    cut = calibration._first_layers(model, count)
+    assert cut.components == model.components[: 3 * count]
+    assert sum(b.n_components for s in cut.stages for b in s.blocks) == 3 * count
+    alone = decoder(random_model(architecture, layers=count))
+    (expected,), (found,) = calls(alone), calls(cut)
+    assert predicted_work(found) == predicted_work(expected)
+
+
+def test_a_model_of_many_components_is_stood_in_for_by_some_of_its_layers():
+    model = llama().decoder(torch.float32)
+    assert len(model.components) == 300
+    (call,), of = calibration._timed(calls(model, count=64, length=50))
+    assert of.endswith("of the model's 30 layers, with random weights")
+    assert predicted_work(call).flops <= calibration.MOST_FLOPS
+    assert call.model.unembed.weight.is_meta
+
+
+def test_what_has_too_wide_layers_is_stood_in_for_by_a_smaller_model():
+    model = shipped_model("EleutherAI/pythia-12b").decoder(torch.bfloat16)
+    (call,), of = calibration._timed(calls(model, count=2, length=10))
+    assert of.endswith("'s shape, with random weights")
+    assert call.model.dtype == torch.bfloat16
+    assert call.prompts.tokens.max() < call.model.vocabulary < model.vocabulary
+
+
+def test_what_does_not_fit_the_memory_is_not_made(monkeypatch):
+    model = shipped_model("EleutherAI/pythia-70m").decoder(torch.float32)
+    whole = calls(model, count=2, length=4)
+    assert calibration._timed(whole)[1] == "a part of this study, with random weights"
+    monkeypatch.setattr(calibration, "free_memory", lambda: 10 * 2**20)
+    (call,), of = calibration._timed(whole)
+    assert of == "2 layers of pythia-14m's shape, with random weights"
+    assert weight_bytes(call.model) < weight_bytes(model) / 4
+
+
+def test_a_model_without_weights_has_a_rate():
+    model = shipped_model("EleutherAI/pythia-14m").decoder(torch.float32)
+    ticks = iter(range(10**6))
+    speed = calibrated(calls(model, count=3, length=8), 0, clock=lambda: float(next(ticks)))
+    assert speed.of == "a part of this study, with random weights"
+    assert speed.flops > 0
+    assert speed.loading == 0
+
+
+def test_random_weights_are_finite_and_vary():
+    made = calibration._with_weights(llama().decoder(torch.bfloat16).stages[0].blocks[0])
+    assert made.project.weight.device.type == "cpu"
+    assert made.project.weight.isfinite().all()
+    assert made.project.weight.std() > 0
+
+
+def test_a_plan_of_the_largest_model_takes_seconds_and_no_memory():
+    before = time.process_time()
+    model = shipped_model("EleutherAI/pythia-12b").decoder(torch.float32)
+    assert predicted_work(calls(model, count=64, length=32)[0]).flops > 10**16
+    assert all(
+        value.is_meta
+        for stage in model.stages
+        for block in stage.blocks
+        for value in vars(block).values()
+        if isinstance(value, torch.Tensor)
+    )
+    assert time.process_time() - before < 30

@@ -1,0 +1,126 @@
+"""Devices: what is asked for and not there, and that the engine stays where the model is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.ablations import shipped
+from support.models import ARCHITECTURES, decoder, random_model, random_prompts
+from support.trajectories import run_cli, write_trajectory
+
+from cntbench.engine.influence import influence
+from cntbench.engine.positions import Positions
+from cntbench.errors import CntbenchError
+from cntbench.models.device import description, prepare, resolve
+from cntbench.models.precision import converted, moved
+from cntbench.storage import open_results
+
+NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+
+
+@NO_GPU
+def test_a_gpu_that_is_not_there_is_a_mistake():
+    assert resolve("cpu") == resolve("auto") == "cpu"
+    with pytest.raises(
+        CntbenchError, match=r"--device: torch finds no GPU(.|\n)*Allowed here: cpu"
+    ):
+        resolve("cuda")
+
+
+def test_a_gpu_that_is_there_is_taken(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve("cuda") == resolve("auto") == "cuda"
+    assert resolve("cpu") == "cpu"
+
+
+@NO_GPU
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_the_command_line_refuses_it(monkeypatch, capsys, tmp_path, command):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run_cli(monkeypatch, capsys, command, "--device", "cuda")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: --device: torch finds no GPU")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_result_says_where_it_was_measured(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    folder = write_trajectory(tmp_path / "checkpoints", steps=(0, 8))
+    options = ["--trajectory", f"dir:{folder}", "--tasks", "induction", "--ablations", "zero"]
+    for output, more in (("one", ["-j", 1]), ("auto", ["-j", 2, "--device", "auto"])):
+        code, _, err = run_cli(
+            monkeypatch, capsys, "run", *options, "--prompts", 2, "-o", output, *more
+        )
+        assert code == 0, err
+    if not torch.cuda.is_available():
+        assert (tmp_path / "one/results.nc").read_bytes() == (
+            tmp_path / "auto/results.nc"
+        ).read_bytes()
+    attributes = open_results(tmp_path / "one" / "results.nc").attrs
+    assert attributes["device"] == "cpu"
+    assert attributes["determinism"] == (
+        "deterministic_algorithms = False, float32_matmul_precision = highest, threads = 1"
+    )
+
+
+def test_a_gpu_is_set_to_repeat_itself(monkeypatch):
+    """Only what is asked of torch can be looked at without one."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    before = torch.are_deterministic_algorithms_enabled()
+    try:
+        prepare("cuda")
+        said = description("cuda")
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.backends.cuda.enable_flash_sdp(True)
+        torch.backends.cuda.enable_mem_efficient_sdp(True)
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = True
+    assert said["device"] == "cuda (a GPU)"
+    assert "deterministic_algorithms = True" in said["determinism"]
+    assert "cublas_workspace = :4096:8" in said["determinism"]
+    assert "tf32 = False" in said["determinism"]
+
+
+#: What does not depend on numbers, so that it can be followed with tensors that have none.
+FOLLOWED = [
+    "zero",
+    "zero_cosine",
+    "mean",
+    "resample_other_4",
+    "noise",
+    "mean_direct",
+    "resample_readout",
+    "resample_eap",
+    "resample_eap_ig",
+]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("observe_all", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_tensor_is_made_where_the_model_is(architecture, observe_all, dtype, monkeypatch):
+    """On torch's device of no numbers: what is computed with tensors elsewhere is an error."""
+    model = moved(converted(decoder(random_model(architecture)), dtype), "meta")
+    methods = [shipped()[name].method for name in FOLLOWED]
+    # Where numbers are looked at, and where they come back, there are none.
+    monkeypatch.setattr(torch.Tensor, "__bool__", lambda tensor: True)
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda t: torch.zeros(t.shape, dtype=t.dtype))
+    found = influence(
+        model,
+        random_prompts(count=6),
+        methods,
+        observe_all=observe_all,
+        readouts=("logit_difference",),
+    )
+    assert found.influence.shape[0] == len(methods)
+
+
+def test_a_tensor_made_elsewhere_is_found(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "__bool__", lambda tensor: True)
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda t: torch.zeros(t.shape, dtype=t.dtype))
+    model = moved(decoder(random_model("gpt2")), "meta")
+    monkeypatch.setattr(Positions, "scored", lambda *_: Positions(torch.arange(3)[None]))
+    with pytest.raises(RuntimeError, match="device"):
+        influence(model, random_prompts(), [shipped()["zero"].method])

@@ -1,0 +1,157 @@
+"""A model in blocks of sources: every executor finds the same bytes, and no whole block is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from support.runs import plan_for, quiet
+from support.trajectories import run_cli, spoil, write_trajectory
+
+from cntbench import cells
+from cntbench.cells import Cells
+from cntbench.errors import CntbenchError
+from cntbench.executors import dask, processes
+from cntbench.pieces import Piece, pieces
+from cntbench.run_folder import RunFolder
+from cntbench.runner import run
+from cntbench.storage import open_results
+
+BLOCKS = 3
+
+
+def in_blocks(plan, blocks=BLOCKS):
+    study = replace(plan.study, spec=replace(plan.study.spec, blocks=blocks))
+    return replace(plan, study=study)
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    return write_trajectory(tmp_path / "checkpoints", steps=(0, 8))
+
+
+@pytest.fixture
+def plan(checkpoints):
+    return in_blocks(plan_for(checkpoints))
+
+
+@pytest.fixture
+def whole(plan, tmp_path):
+    """The bytes of a run in this process."""
+    return run(plan, tmp_path / "whole", jobs=1, progress=quiet).path.read_bytes()
+
+
+def count_measured(monkeypatch):
+    """Return a list that grows by the sources of every piece that is measured."""
+    measured, really = [], cells.measure
+
+    def measure(*arguments, sources):
+        measured.append(sources)
+        return really(*arguments, sources=sources)
+
+    monkeypatch.setattr(cells, "measure", measure)
+    return measured
+
+
+@given(st.integers(1, 60), st.integers(1, 20))
+def test_blocks_are_all_sources_once(components, blocks):
+    found = [piece.sources(components) for piece in pieces("a model", blocks)]
+    assert [source for some in found for source in some] == list(range(components))
+    assert max(map(len, found)) - min(map(len, found)) <= 1
+
+
+def test_the_numbers_are_those_of_the_whole_model(plan, whole, tmp_path):
+    """To the rounding of float32: other runs share the products."""
+    other = run(in_blocks(plan, 1), tmp_path / "one", jobs=1, progress=quiet)
+    found, expected = open_results(tmp_path / "whole" / "results.nc"), other.tree
+    for name in ("influence", "influence_se", "readout_value", "readout_effect", "prefix_matching"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
+    assert (found["status"] == "ok").all()
+
+
+@pytest.mark.parametrize("execute", [processes.execute, dask.execute])
+def test_every_executor_finds_the_same_bytes(plan, whole, tmp_path, execute):
+    outcome = run(plan, tmp_path / "run", jobs=2, progress=quiet, execute=execute)
+    assert (outcome.measured, outcome.failed) == (2, {})
+    assert outcome.path.read_bytes() == whole
+    assert not list((tmp_path / "run").glob("pieces/*/*"))
+
+
+def test_more_blocks_than_components(plan, tmp_path):
+    many = in_blocks(plan, 50)
+    outcome = run(many, tmp_path / "run", jobs=1, progress=quiet)
+    edges = outcome.tree["influence"].notnull().sum(["source", "target"])
+    assert (edges == outcome.tree.attrs["feasible_edges"]).all()
+
+
+@pytest.mark.parametrize("execute", [processes.execute, dask.execute, None])
+def test_what_was_measured_of_a_model_is_not_measured_again(
+    plan, whole, tmp_path, monkeypatch, execute
+):
+    """Two blocks of the first checkpoint, and all of the second, were kept by a killed run."""
+    folder = RunFolder(tmp_path / "run")
+    first, second = plan.trajectory.checkpoints
+    done = [*pieces(first, BLOCKS)[:2], *pieces(second, BLOCKS)]
+    with folder.claimed(plan):
+        before = Cells(plan, folder, 2**30)
+        for piece in done:
+            before.pieces(piece.subject)
+            assert before.attempt(piece, piece.subject.origin.path) is None
+    measured = count_measured(monkeypatch)
+    if execute is None:
+        outcome = run(plan, folder.path, jobs=1, progress=quiet)
+        assert measured == [pieces(first, BLOCKS)[2].sources(len(plan.trajectory.shape.components))]
+    else:
+        outcome = run(plan, folder.path, jobs=2, progress=quiet, execute=execute)
+    assert outcome.path.read_bytes() == whole
+
+
+def test_a_damaged_piece_and_one_of_other_weights_are_measured_again(plan, whole, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    first, second = plan.trajectory.checkpoints
+    with folder.claimed(plan):
+        before = Cells(plan, folder, 2**30)
+        one, two, _ = pieces(first, BLOCKS)
+        before.pieces(first)
+        before.attempt(one, first.origin.path)
+        before.attempt(two, second.origin.path)
+    damaged = folder.piece(one)
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    assert folder.read_piece(two) is None
+    assert run(plan, folder.path, jobs=1, progress=quiet).path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_model_that_fails_costs_no_other(checkpoints, tmp_path, jobs):
+    spoil(checkpoints / "step8")
+    outcome = run(in_blocks(plan_for(checkpoints)), tmp_path / "run", jobs=jobs, progress=quiet)
+    assert list(outcome.failed) == ["step8"]
+    assert outcome.measured == 1
+
+
+def test_a_run_in_blocks_is_another_run(plan, tmp_path):
+    run(plan, tmp_path / "run", jobs=1, progress=quiet)
+    with pytest.raises(CntbenchError, match="belongs to another study; different: blocks"):
+        run(in_blocks(plan, 1), tmp_path / "run", jobs=1, progress=quiet)
+
+
+def test_the_command_line_takes_blocks(checkpoints, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    study = ["--trajectory", f"dir:{checkpoints}", "--tasks", "induction", "--ablations", "zero"]
+    options = [*study, "--prompts", 2, "-o", "run", "-j", 1, "--blocks", 2]
+    assert run_cli(monkeypatch, capsys, "run", *options)[0] == 0
+    root = xr.open_dataset("run/results.nc")
+    assert '"blocks": 2' in root.attrs["spec"]
+
+
+def test_a_piece_that_disappears_is_a_failure(plan, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.claimed(plan):
+        some = Cells(plan, folder, 2**30)
+        subject = plan.trajectory.checkpoints[0]
+        assert some.pieces(subject) == [Piece(subject, n, BLOCKS) for n in (1, 2, 3)]
+        assert some.join(subject).reason == "a piece disappeared during the run"
