@@ -55,7 +55,9 @@ def test_a_run_over_the_hub(cli, hub, tmp_path):
     assert (code, err) == (0, "")
     assert "Measured 3 checkpoints, found 0 measured before." in out
     left = {path.name for path in (tmp_path / "work" / "runs" / "quick").iterdir()}
-    assert left == {"study.json", "request.json", "shards", "untrained", "results.nc", ".lock"}
+    assert left == {
+        *("study.json", "request.json", "shards", "untrained", "results.nc", "report.html", ".lock")
+    }
 
 
 def test_what_could_not_be_had_is_listed_and_tried_again(cli, hub):

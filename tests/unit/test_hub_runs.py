@@ -53,9 +53,9 @@ def watch(monkeypatch):
     measured = Cells.measured
 
     def watching(look):
-        def watched(self, subject, files):
-            look(subject.name)
-            return measured(self, subject, files)
+        def watched(self, piece, files):
+            look(piece.subject.name)
+            return measured(self, piece, files)
 
         monkeypatch.setattr(Cells, "measured", watched)
 

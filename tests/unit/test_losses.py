@@ -229,10 +229,10 @@ def test_an_interrupt_while_a_file_is_written_waits_until_it_is_whole(plan, whol
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_the_run_that_started_them(tmp_path, number):
-    write_trajectory(tmp_path / "checkpoints", steps=tuple(range(200)))
+    write_trajectory(tmp_path / "checkpoints", steps=tuple(range(60)))
     run_it = "from cntbench.cli import main; main()"
     study = ["--trajectory", f"dir:{tmp_path / 'checkpoints'}", "--tasks", "induction"]
-    options = [*study, "--ablations", "zero", "-o", str(tmp_path / "run"), "-j", "2"]
+    options = [*study, "--prompts", "256", "-o", str(tmp_path / "run"), "-j", "2"]
     command = [sys.executable, "-c", run_it, "run", *options]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         until(lambda: list((tmp_path / "run").glob("shards/step*.nc")))
@@ -245,8 +245,8 @@ def test_workers_end_with_the_run_that_started_them(tmp_path, number):
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for something that happens within a minute."""
-    for _ in range(600):
+    """Wait for something that happens within three minutes, however busy the machine is."""
+    for _ in range(1800):
         if condition():
             return
         time.sleep(0.1)

@@ -214,7 +214,7 @@ def test_a_film_without_any_measurement_is_a_page():
             empty[name][:] = np.nan
     empty["status"][:] = "failed"
     found = said(xr.DataTree(empty))
-    assert "never rose" in found["When did induction emerge?"]
+    assert "accuracy on induction was not measured" in found["When did induction emerge?"]
     assert found["Which components carry it?"] == "No checkpoint was measured."
     assert "7 of 7 checkpoints" in Elements(page(xr.DataTree(empty), name="x")).words
 

@@ -54,7 +54,8 @@ VALID = [
 ]
 
 STUDY_KEYS = (
-    "ablations, dtype, null_draws, prompts, seed, summary, tasks, trajectory, untrained, version."
+    "ablations, blocks, dtype, null_draws, planted, prompts, seed, summary, tasks, trajectory, "
+    "untrained, version."
 )
 NAN, INF = float("nan"), float("inf")
 
