@@ -17,6 +17,7 @@ golden = typer.Typer(
     name="golden",
     help="Freeze results, and check that their numbers have not moved.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # brackets are text
 )
 
 
