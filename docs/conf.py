@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import cntbench  # noqa: E402
+import cntbench
 
 project = "cntbench"
 author = "the authors of cntbench"
@@ -15,11 +15,11 @@ release = version = cntbench.__version__
 
 extensions = [
     "myst_parser",
+    "numpydoc",
     "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
     "generate",
 ]
-exclude_patterns = ["generate", "examples", "pictures"]
+exclude_patterns = ["generate", "examples", "pictures", "static"]
 
 myst_heading_anchors = 3
 
@@ -27,9 +27,12 @@ default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
-napoleon_google_docstring = False
-napoleon_use_rtype = False
+numpydoc_show_class_members = False
 
 html_theme = "furo"
 html_title = "cntbench"
 html_show_copyright = False
+html_static_path = ["static"]
+html_css_files = ["style.css"]
+html_copy_source = False
+html_show_sourcelink = False

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from generate.markdown import code, keywords, table
-
 from cntbench.catalogue import Catalogue, load_catalogue
 from cntbench.dynamics.claim import ClaimTest
+from generate.markdown import code, keywords, table
 
 
 @cache
@@ -22,12 +21,11 @@ def tasks() -> str:
             code(one.name) + (" (control)" if one.control else ""),
             one.spec.summary,
             f"{code(one.spec.generator)}: {keywords(one.spec.parameters)}",
-            one.spec.learnt,
-            one.spec.not_learnt,
+            f"Learnt: {one.spec.learnt} Not: {one.spec.not_learnt}",
         ]
         for one in sorted(shipped().tasks.values(), key=lambda one: (one.control, one.name))
     ]
-    head = ["task", "what it is", "generator and parameters", "induction learnt", "not learnt"]
+    head = ["task", "what it is", "generator and parameters", "if induction is learnt, and if not"]
     return table(head, rows)
 
 

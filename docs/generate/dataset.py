@@ -9,10 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import xarray as xr
-from generate.markdown import code, table
 
 import cntbench
 from cntbench.schema import COORDINATES, VARIABLES, Variable
+from generate.markdown import code, table
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from generate.markdown import code, prose, table
-from generate.specs import keys
-
 from cntbench.metrics._base import DIMS, Metric
 from cntbench.plugins import ROOMS, Plugin, room
+from generate.markdown import code, prose, table
+from generate.specs import keys
 
 
 def sections(kind: str) -> str:

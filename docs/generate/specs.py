@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from generate.markdown import code, table, toml
 from numpydoc.docscrape import NumpyDocString
 from pydantic import TypeAdapter
 
@@ -14,6 +13,7 @@ from cntbench import specs
 from cntbench.dynamics.claim import ClaimSpec, ClaimTestSpec
 from cntbench.models.planted import spec as planted
 from cntbench.models.planted.dynamics import KINDS
+from generate.markdown import code, table, toml
 
 SPECS = {
     "task": specs.TaskSpec,
