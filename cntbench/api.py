@@ -6,8 +6,10 @@ The command line does the same by the same code. All results are xarray's, with 
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,6 +115,7 @@ def run(
         On Ctrl-C. Whole checkpoints are kept; the same call goes on from there.
     """
     where = "cntbench.run"
+    _check_script(jobs, where)
     changes = _changes(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
     execute, workers = way(
         None if executor is None else _one_of(Executor, "executor", executor, where),
@@ -215,6 +218,7 @@ def influence(
         "seed": seed,
         "untrained": 0,
         "null_draws": 0,
+        "planted": False,
     }
     study = StudyEntry(where, Path(), build(StudySpec, keys, where=where))
     catalogue.check(study, where=where)
@@ -270,6 +274,7 @@ def compare(
     CntbenchError
         If a name is unknown, the trajectory cannot be measured, or the files cannot be compared.
     """
+    _check_script(jobs, "cntbench.compare")
     with progress_bar(Console(stderr=True), shown=progress) as report:
         return command.compare(
             _folders(results),
@@ -323,6 +328,7 @@ def claims(
             where="cntbench.claims",
             hint=f"From fewer than {_FEWEST_DRAWS} no p-value of 0.05 can come.",
         )
+    _check_script(jobs, "cntbench.claims")
     chosen = load_catalogue(_folders(specs)).some_claims(None if claims is None else _names(claims))
     with progress_bar(Console(stderr=True), shown=progress) as report:
         if isinstance(results, xr.Dataset | xr.DataTree):
@@ -340,6 +346,20 @@ def _one_of(choices: type[Choice], kind: str, name: str, where: str) -> Choice:
     if name not in allowed:
         raise unknown(kind, name, allowed, where=where)
     return choices(name)
+
+
+def _check_script(jobs: int, where: str) -> None:
+    """Raise an error if processes would run the caller's script, and so this very call, again."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if jobs < 2 or script is None:
+        return
+    with suppress(OSError, UnicodeDecodeError):
+        if "__name__" not in Path(script).read_text(encoding="utf-8"):
+            raise CntbenchError(
+                f"jobs = {jobs} starts processes, each of which would run this script again",
+                where=where,
+                hint='Put what the script does under: if __name__ == "__main__":',
+            )
 
 
 def _changes(

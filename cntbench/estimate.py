@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cntbench.calibration import Clock, Speed, calibrated, weight_bytes
@@ -22,6 +23,7 @@ from cntbench.models.hub.downloads import Download, to_download
 from cntbench.models.outline import Outline
 from cntbench.models.precision import TYPES
 from cntbench.models.products import wide
+from cntbench.pieces import divided
 from cntbench.plan import Plan
 from cntbench.result_size import result_bytes
 from cntbench.run_folder import RunFolder
@@ -87,6 +89,8 @@ class Estimate:
         Checkpoints that are not on this machine yet; None if all are.
     keep
         Downloaded checkpoints that may lie on disk beside those being measured.
+    blocks
+        Into how many blocks of sources, units of work, each checkpoint is divided.
     """
 
     study: str
@@ -106,6 +110,7 @@ class Estimate:
     reading: int = 0
     download: Download | None = None
     keep: int = 2
+    blocks: int = 1
 
     @property
     def missing(self) -> int:
@@ -133,13 +138,13 @@ class Estimate:
     @property
     def seconds_per_checkpoint(self) -> float:
         """Time that one process takes for a checkpoint [s]: an estimate."""
-        return self.speed.loading + self.work.flops / self.speed.flops
+        return self.blocks * self.speed.loading + self.work.flops / self.speed.flops
 
     @property
     def seconds(self) -> float:
-        """Time to measure what is missing [s]: an estimate. One process measures one model."""
-        models = self.missing + self.untrained
-        return math.ceil(models / self.jobs) * self.seconds_per_checkpoint
+        """Time to measure what is missing [s]: an estimate. One process measures one block."""
+        pieces = (self.missing + self.untrained) * self.blocks
+        return math.ceil(pieces / self.jobs) * self.seconds_per_checkpoint / self.blocks
 
 
 def estimate(
@@ -178,8 +183,11 @@ def estimate(
         model, loading = outline.decoder(TYPES[plan.study.spec.dtype]), 0.0
     missing = [checkpoint for checkpoint in checkpoints if not folder.shard(checkpoint).is_file()]
     calls = _calls(plan, model, memory_budget)
-    costs = tuple(_cost(task.name, call) for task, call in zip(plan.tasks, calls, strict=True))
     nodes = plan.trajectory.shape.components
+    blocks = divided(len(nodes), plan.blocks)
+    costs = tuple(
+        _cost(task.name, call, blocks) for task, call in zip(plan.tasks, calls, strict=True)
+    )
     return Estimate(
         study=plan.study.name,
         trajectory=plan.trajectory.identity,
@@ -206,6 +214,7 @@ def estimate(
         reading=0 if outline is None else _reading_bytes(outline, model),
         download=to_download(outline, missing),
         keep=keep,
+        blocks=plan.blocks,
     )
 
 
@@ -252,8 +261,10 @@ def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Call]:
     ]
 
 
-def _cost(name: str, call: Call) -> TaskCost:
+def _cost(name: str, call: Call, blocks: Sequence[range]) -> TaskCost:
+    """Return what a task costs, the model divided into blocks of sources."""
     count, length = call.prompts.tokens.shape
     scored = call.prompts.scored.shape[1]
-    memory = predicted_bytes(call) + outcome_bytes(call)
-    return TaskCost(name, count, length, scored, predicted_work(call), memory)
+    calls = [replace(call, sources=block) for block in blocks]
+    memory = max(map(predicted_bytes, calls)) + outcome_bytes(call)
+    return TaskCost(name, count, length, scored, total(map(predicted_work, calls)), memory)

@@ -74,8 +74,9 @@ def figures(
     for name in _chosen("picture", only, tuple(pictures)):
         try:
             drawn[name] = pictures[name]()
-        except MissingGroupError as missing:
-            lines.append(f"No {name}: {missing}".replace("RESULTS", str(results)))
+        except MissingGroupError as error:
+            lacking = error.missing.in_file(str(results), str(tree.attrs.get("history", "")))
+            lines.append(f"No {name}: {lacking.what} This makes it: {lacking.command}")
     make_folder(output)
     for name, figure in drawn.items():
         for kind in kinds:

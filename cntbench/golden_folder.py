@@ -28,7 +28,13 @@ from cntbench.run_folder import RunFolder
 from cntbench.runner import put_together, run_share
 from cntbench.share import Share
 from cntbench.specs import StudySpec, build
-from cntbench.storage import content_checksum, open_results, write_results, write_text
+from cntbench.storage import (
+    content_checksum,
+    make_folder,
+    open_results,
+    write_results,
+    write_text,
+)
 
 MANIFEST = "golden.json"
 #: Attributes that say what made a result, and change nothing in its numbers.
@@ -132,10 +138,7 @@ def freeze(results: Path, folder: Path) -> list[Path]:
             where=str(folder),
             hint="Name another folder with --to.",
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot be made: {error.strerror}", where=str(folder)) from None
+    make_folder(folder)
     stable = {key: value for key, value in dataset.attrs.items() if key not in _MADE_BY}
     files = {}
     for task, ablation in product(*(map(str, dataset[dim].values) for dim in ("task", "ablation"))):

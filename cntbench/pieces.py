@@ -7,6 +7,7 @@ blocks of sources.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from cntbench.models.trajectory import Subject
 
@@ -25,8 +26,14 @@ class Piece:
         return self.of == 1
 
     def sources(self, components: int) -> range:
-        """Return its sources among so many components; blocks differ by one at most."""
-        return range(components * (self.number - 1) // self.of, components * self.number // self.of)
+        """Return its sources among so many components."""
+        return divided(components, self.of)[self.number - 1]
+
+
+def divided(components: int, blocks: int) -> list[range]:
+    """Divide components into blocks that differ by one component at most."""
+    ends = [components * number // blocks for number in range(blocks + 1)]
+    return [range(start, end) for start, end in pairwise(ends)]
 
 
 def pieces(subject: Subject, blocks: int) -> list[Piece]:

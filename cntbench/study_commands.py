@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED
+from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, StorageError
 from cntbench.launch import DeviceChoice, cores, place, processes_for, resolved, way
 from cntbench.options import (
     Ablations,
@@ -147,7 +147,21 @@ def _tell(outcome: Outcome, remedy: str) -> None:
         f"    python -c \"import xarray as xr; print(xr.open_dataset('{outcome.path}'))\"\n",
         highlight=False,
     )
+    _report(outcome)
     _tell_failures(outcome.failed, remedy)
+
+
+def _report(outcome: Outcome) -> None:
+    """Write the result as a page beside it; that it cannot be written costs nothing else."""
+    from cntbench.report.page.write import write_page
+
+    page = outcome.path.with_name("report.html")
+    try:
+        write_page(outcome.tree, page, name=str(outcome.path))
+    except StorageError as error:
+        err.print(f"There is no report: {escape(str(error))}", highlight=False)
+    else:
+        out.print(f"The report, to be opened in a browser, is in {escape(str(page))}.")
 
 
 def _tell_failures(failed: Mapping[str, Failure], remedy: str) -> None:

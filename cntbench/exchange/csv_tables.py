@@ -9,9 +9,8 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from cntbench.exchange.folder import make_folder
 from cntbench.exchange.tables import edges, tables
-from cntbench.storage import write_atomically
+from cntbench.storage import make_folder, write_atomically
 
 SUFFIXES: tuple[str, ...] = (".csv", ".csv.gz")
 
@@ -23,9 +22,10 @@ def write_file(tree: xr.DataTree, path: Path) -> None:
 
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
     """Write all tables: ``TABLE.csv``."""
+    make_folder(folder)
     written = []
     for name, table in tables(tree):
-        path = make_folder(folder) / f"{name}.csv"
+        path = folder / f"{name}.csv"
         _write(table, path)
         written.append(path)
     return written

@@ -67,8 +67,8 @@ def read_graphs(names: Sequence[str]) -> dict[int, EapGraph]:
     Parameters
     ----------
     names
-        ``FILE@STEP``, or ``FILE`` whose name ends in its step (``step1000.json``); a single file
-        without a step is at step 0.
+        ``FILE@STEP``, or ``FILE`` whose name tells its step (``step1000.json``,
+        ``ioi-checkpoint-1000.json``, ``1000.json``); a single file without a step is at step 0.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def _place(name: str, *, alone: bool) -> tuple[Path, int]:
     if said and not Path(name).exists():
         return Path(said[1]), int(said[2])
     path = Path(name)
-    number = re.search(r"(\d+)$", path.stem)
+    number = re.search(r"(?:^|step|checkpoint)[-_]?(\d+)$", path.stem)
     if number or alone:
         return path, int(number[1]) if number else 0
     raise CntbenchError(

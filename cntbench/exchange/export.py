@@ -10,7 +10,7 @@ import xarray as xr
 
 from cntbench.errors import CntbenchError, nearest
 from cntbench.exchange import csv_tables, gexf, graphml, parquet_tables
-from cntbench.exchange.folder import measured
+from cntbench.exchange.writing import measured
 
 
 class Format(Protocol):

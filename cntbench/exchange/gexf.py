@@ -28,8 +28,8 @@ from cntbench.accessor.cnt import Cnt
 from cntbench.dynamics.role_summary import SIDE
 from cntbench.dynamics.roles import ROLES
 from cntbench.errors import CntbenchError
-from cntbench.exchange.folder import make_folder, measured, write_xml
-from cntbench.storage import file_name
+from cntbench.exchange.writing import measured, write_xml
+from cntbench.storage import file_name, make_folder
 
 SUFFIXES: tuple[str, ...] = (".gexf",)
 #: Distances between the layers of the drawing, and between the components of a layer.
@@ -75,7 +75,8 @@ def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
         if not measured(root.sel(at)).any():
             continue
         name = file_name(str(ablation))
-        path = make_folder(folder / file_name(str(task))) / f"{name}.gexf"
+        path = folder / file_name(str(task)) / f"{name}.gexf"
+        make_folder(path.parent)
         _write(root.sel(at), roles.sel(at), path)
         written.append(path)
     return written

@@ -13,8 +13,8 @@ import xarray as xr
 
 from cntbench.accessor.cnt import Cnt
 from cntbench.errors import CntbenchError
-from cntbench.exchange.folder import make_folder, measured, write_xml
-from cntbench.storage import file_name
+from cntbench.exchange.writing import measured, write_xml
+from cntbench.storage import file_name, make_folder
 
 SUFFIXES: tuple[str, ...] = (".graphml",)
 
@@ -49,7 +49,8 @@ def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
         task, ablation, checkpoint = (
             file_name(str(cell[dim].item())) for dim in root["status"].dims
         )
-        path = make_folder(folder / task / ablation) / f"{checkpoint}.graphml"
+        path = folder / task / ablation / f"{checkpoint}.graphml"
+        make_folder(path.parent)
         _write(Cnt(cell).graph(), path)
         written.append(path)
     return written

@@ -46,4 +46,4 @@ def in_words(found: Phases) -> str:
     chance = "" if np.isnan(found.p_value) else f", p = {found.p_value:.3f}"
     if found.count == 1:
         return f"one phase, no change points{chance}"
-    return f"{found.count} phases{chance}; bars below: 95 % intervals of the change points"
+    return f"{found.count} phases{chance}\nbars below: 95 % intervals of the change points"

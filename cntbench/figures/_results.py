@@ -21,8 +21,17 @@ OF_FILMS = ("influence", "influence_se", "status", "status_reason")
 View = TypeVar("View")
 
 
+#: What stands before the command in the error.
+_MAKES = "This makes it: "
+
+
 class MissingGroupError(StorageError):
     """A result lacks the group that a picture is drawn from."""
+
+    @property
+    def missing(self) -> Missing:
+        """What is missing."""
+        return Missing(self.what, (self.hint or "").removeprefix(_MAKES))
 
 
 def tree_of(results: Results, needed: Sequence[str]) -> xr.DataTree:
@@ -100,5 +109,5 @@ def there(view: View | Missing) -> View:
         If the result lacks what it is made from; it says what makes that.
     """
     if isinstance(view, Missing):
-        raise MissingGroupError(view.what, hint=f"This makes it: {view.command}")
+        raise MissingGroupError(view.what, hint=f"{_MAKES}{view.command}")
     return view

@@ -139,12 +139,24 @@ def colour(place: int) -> dict[str, str]:
 
 def line(ax: Axes, x: ArrayLike, y: ArrayLike, **looks: Any) -> None:
     """Draw a line with gaps where it is undefined; a point between two gaps is a dot."""
-    x, y = np.asarray(x), np.asarray(y)
-    defined = np.concatenate([[False], np.isfinite(y), [False]])
-    alone = np.flatnonzero(defined[1:-1] & ~defined[:-2] & ~defined[2:])
+    alone = _alone(y)
     if len(alone):
         looks |= {"marker": "o", "markersize": 2, "markevery": alone.tolist()}
     ax.plot(x, y, **looks)
+
+
+def band(ax: Axes, x: ArrayLike, lower: ArrayLike, upper: ArrayLike, **looks: Any) -> None:
+    """Draw a band with gaps where it is undefined; between two gaps it is a bar."""
+    x, lower, upper = np.asarray(x), np.asarray(lower), np.asarray(upper)
+    ax.fill_between(x, lower, upper, linewidth=0, **looks)
+    alone = _alone(lower)
+    ax.vlines(x[alone], lower[alone], upper[alone], linewidth=2, **looks)
+
+
+def _alone(y: ArrayLike) -> NDArray[np.int64]:
+    """Return the places that are defined and have no neighbour that is."""
+    defined = np.concatenate([[False], np.isfinite(np.asarray(y)), [False]])
+    return np.flatnonzero(defined[1:-1] & ~defined[:-2] & ~defined[2:])
 
 
 def scale_beside(ax: Axes, image: ScalarMappable, label: str) -> None:

@@ -80,7 +80,9 @@ def _draw(ax: Axes, found: Bump) -> None:
         )  # fmt: skip
     ax.set_ylim(len(ranked) + 0.7, 0.3)
     ax.set_ylabel(f"rank among {len(ranked)} {found.role}s")
-    ax.set_yticks([1, *range(5, len(ranked) + 1, 5)])
+    ax.set_yticks(
+        range(1, len(ranked) + 1) if len(ranked) < 7 else [1, *range(5, len(ranked) + 1, 5)]
+    )
     checkpoints_below(ax, found.step)
     ax.set_xlim(-0.02 * edge, 1.14 * edge)
     ax.spines.bottom.set_bounds(0, edge)

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from cntbench.errors import unknown
 from cntbench.figures import _phases
 from cntbench.figures._results import OF_FILMS, Results, cell_of, there, tree_of
-from cntbench.figures._style import COLOURS, DOUBLE, GREY, SINGLE, blank, line, steps_below, styled
-from cntbench.views.metrics import WIDTH, metric, metric_names
+from cntbench.figures._style import (
+    COLOURS,
+    DOUBLE,
+    GREY,
+    SINGLE,
+    band,
+    blank,
+    line,
+    steps_below,
+    styled,
+)
+from cntbench.views.metrics import WIDTH, Metric, metric, metric_names
 from cntbench.views.missing import Missing
 from cntbench.views.phases import phases as view_phases
 from cntbench.views.steps import step_axis
@@ -73,22 +85,9 @@ def metrics(
     figure = blank(DOUBLE if columns > 1 else SINGLE, 0.45 + 1.65 * rows)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     phases = view_phases(tree, *cell)
+    shaded = not isinstance(phases, Missing) and phases.count > 1
     for ax, name in zip(panels, shown, strict=False):
-        found = metric(tree, name, *cell)
-        lower, upper = found.band
-        if found.null:
-            ax.fill_between(x, lower, upper, color=GREY, alpha=0.3, linewidth=0, zorder=0)
-            line(
-                ax, x, found.mean, color=GREY, linewidth=0.7, linestyle="--", zorder=1, label="null"
-            )
-        line(ax, x, found.value, color=COLOURS[0], zorder=2, label=name)
-        unit = "" if found.unit == "1" else f" [{found.unit}]"
-        ax.set_title(f"{name.replace('_', ' ')}{unit}", pad=10)
-        if np.nanmin(found.value, initial=0) >= 0:
-            ax.set_ylim(bottom=max(ax.get_ylim()[0], 0.0))
-        if found.null:
-            null = f"null model: {found.null.replace('_', ' ')}, n = {found.draws}"
-            ax.text(0, 1.02, null, transform=ax.transAxes, fontsize=5.5, color=GREY)
+        _draw(ax, x, metric(tree, name, *cell))
         steps_below(ax, axis, steps)
         if not isinstance(phases, Missing) and phases.count > 1:
             _phases.shade([ax], phases, axis, steps)
@@ -96,9 +95,27 @@ def metrics(
         ax.set_axis_off()
     for ax in panels[: max(0, len(shown) - columns)]:
         ax.set_xlabel("")
-    figure.suptitle(
-        f"{', '.join(cell)}; grey: mean ± {WIDTH:g} standard deviations over n draws of the null "
-        "model that is named",
-        x=0.01, ha="left", fontsize=7,
-    )  # fmt: skip
+    said = [
+        ", ".join(cell),
+        f"grey: mean ± {WIDTH:g} standard deviations over n draws of the null model",
+        *(["upright lines: change points, with 95 % intervals"] if shaded else []),
+    ]
+    caption = "; ".join(said) if columns > 1 else "\n".join(said)
+    figure.suptitle(caption, x=0.01, ha="left", fontsize=7 if columns > 1 else 6)
     return figure
+
+
+def _draw(ax: Axes, x: NDArray[np.float64], found: Metric) -> None:
+    """Draw one metric with the band of its null model."""
+    if found.draws:
+        band(ax, x, *found.band, color=GREY, alpha=0.3, zorder=0)
+        dashes = {"linewidth": 0.7, "linestyle": "--"}
+        line(ax, x, found.mean, color=GREY, zorder=1, label="null", **dashes)
+        null = f"null model: {found.null.replace('_', ' ')}, n = {found.draws}"
+        ax.text(0, 1.02, null, transform=ax.transAxes, fontsize=5.5, color=GREY)
+    line(ax, x, found.value, color=COLOURS[0], zorder=2, label=found.name)
+    unit = "" if found.unit == "1" else f" [{found.unit}]"
+    ax.set_title(f"{found.name.replace('_', ' ')}{unit}", pad=10)
+    ax.yaxis.get_offset_text().set_horizontalalignment("right")
+    if np.nanmin(found.value, initial=0) >= 0:  # what is never negative has no band there
+        ax.set_ylim(bottom=max(ax.get_ylim()[0], 0.0))

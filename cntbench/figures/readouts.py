@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from cntbench import selection
 from cntbench.figures import _phases
 from cntbench.figures._results import Results, cell_of, over_prompts, tree_of
-from cntbench.figures._style import SINGLE, blank, colour, line, steps_below, styled
+from cntbench.figures._style import SINGLE, band, blank, colour, line, steps_below, styled
 from cntbench.views.missing import Missing
 from cntbench.views.phases import phases as view_phases
 from cntbench.views.readouts import readouts as view
@@ -64,9 +64,8 @@ def readouts(
             value, error = found.value[number, at], found.error[number, at]
             looks = colour(place)
             name = found.task[number]
-            ax.fill_between(
-                x, value - error, value + error, color=looks["color"], alpha=0.25, linewidth=0
-            )
+            hue = looks["color"]
+            band(ax, x, value - error, value + error, color=hue, alpha=0.25)
             line(ax, x, value, label=name, zorder=3 if name == task else 2, **looks)
         said = readout.replace("_", " ")
         ax.set_ylabel(said if unit == "1" else f"{said} [{unit}]")

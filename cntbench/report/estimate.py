@@ -47,7 +47,8 @@ def _lines(found: Estimate) -> list[str]:
         f"Components: {found.components}. Feasible edges: {found.edges}.",
         f"Work: {work.token_layers:,.0f} layer-tokens and {work.flops / 1e12:.3g} TFLOP of matrix "
         f"products per checkpoint; {missing * work.token_layers:,.0f} and "
-        f"{missing * work.flops / 1e12:.3g} TFLOP in all.",
+        f"{missing * work.flops / 1e12:.3g} TFLOP in all."
+        + (f" Each checkpoint in {found.blocks} blocks of sources." if found.blocks > 1 else ""),
         f"Memory: at most {_size(found.memory)} in each process, beside what the "
         f"libraries take; {_size(found.model)} of it are the model in {found.dtype}. "
         f"Processes: {found.jobs}.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,23 @@ class Effects:
         size = np.abs(np.nan_to_num(self.effect[checkpoint]))
         order = np.argsort(-size, kind="stable")[:count]
         return order[size[order] > 0]
+
+
+def over_one_edge(root: xr.Dataset) -> tuple[str, ...]:
+    """Return the ablations whose effects go over the edge to the unembedding alone.
+
+    Parameters
+    ----------
+    root
+        The film; what its spec does not say is taken to go every way.
+    """
+    try:
+        specs = json.loads(str(root.attrs.get("spec", "{}")))["ablations"]
+        return tuple(
+            str(name) for name in root["ablation"].values if specs[str(name)]["scope"] == "direct"
+        )
+    except (ValueError, KeyError, TypeError):
+        return ()
 
 
 def effects(

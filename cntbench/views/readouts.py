@@ -73,16 +73,16 @@ def steepest_rise(dataset: xr.Dataset, task: str, readout: str) -> Rise | None:
     Returns
     -------
     Rise or None
-        Steps and values; None if it never rose or there are fewer than two usable checkpoints.
+        Steps and values; None if it never rose, is not known, or there are fewer than two usable
+        checkpoints.
     """
     film = dataset.isel(checkpoint=usable(dataset))
     values = film["readout_value"].sel(task=task, readout=readout).values
     steps = film["step"].values
-    if len(values) < 2:
+    rises = np.diff(values)
+    if not (rises > 0).any():
         return None
-    at = int(np.argmax(np.diff(values)))
-    if values[at + 1] <= values[at]:
-        return None
+    at = int(np.nanargmax(rises))
     return Rise(int(steps[at]), int(steps[at + 1]), float(values[at]), float(values[at + 1]))
 
 

@@ -40,9 +40,23 @@ def test_run_measures_and_says_what_it_found_and_where(cli, study, tmp_path):
     path = tmp_path / "runs" / "nano" / "results.nc"
     assert f"cntbench show {path.relative_to(tmp_path)}" in out
     assert open_results(path).sizes["checkpoint"] == 3
+    page = path.with_name("report.html")
+    assert f"is in {page.relative_to(tmp_path)}." in out
+    assert "induction" in page.read_text(encoding="utf-8")
     code, out, err = cli("run", *study, "-j", 1)
     assert (code, err) == (0, "")
     assert "Measured 0 checkpoints, found 3 measured before." in out
+
+
+def test_a_report_that_cannot_be_written_costs_nothing_else(cli, study, tmp_path):
+    cli("run", *study, "-j", 1)
+    page = tmp_path / "runs" / "nano" / "report.html"
+    page.unlink()
+    page.mkdir()
+    code, out, err = cli("run", *study, "-j", 1)
+    assert code == 0
+    assert "Measured 0 checkpoints, found 3 measured before." in out
+    assert err.startswith("There is no report: runs/nano/report.html: cannot be written")
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "qwen2"])

@@ -85,6 +85,9 @@ def test_graphs_become_a_result_that_commands_work_on(cli, tmp_path):
     assert "Strongest sources and targets on ioi at step 16" in out
     assert "needs 24 checkpoints, has 3" in out
     assert "nan" not in out
+    assert cli("report", "theirs.nc", "-o", "theirs.html")[0] == 0
+    page = (tmp_path / "theirs.html").read_text()
+    assert "This result does not say: accuracy on ioi was not measured." in page
     assert cli("audit", "theirs.nc")[0] == 0
     assert cli("claims", "theirs.nc", "--draws", 19, "-j", 1)[0] == 0
     assert cli("export", "theirs.nc", "-o", "film.gexf")[0] == 0

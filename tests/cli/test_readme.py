@@ -43,8 +43,8 @@ def test_the_python_blocks_run_on_a_result(monkeypatch, capsys, tmp_path):
 def test_every_command_of_the_readme_exists(monkeypatch, capsys):
     commands = re.findall(r"^cntbench (\w+).*$", "\n".join(blocks("sh")), re.MULTILINE)
     assert set(commands) == {
-        *("run", "plan", "merge", "show", "claims", "audit", "list", "compare"),
-        *("export", "import", "golden", "report"),
+        *("run", "plan", "merge", "show", "claims", "audit", "list", "compare", "report"),
+        *("figures", "export", "import", "golden"),
     }
     for command in set(commands):
         assert run_cli(monkeypatch, capsys, command, "--help")[0] == 0

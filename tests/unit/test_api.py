@@ -204,6 +204,26 @@ def test_a_run_is_that_of_the_command_line(tmp_path, checkpoints, monkeypatch, c
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: cntbench.run("none", jobs=2),
+        lambda: cntbench.compare(ablations="none", jobs=2),
+        lambda: cntbench.claims("none.nc", jobs=2),
+    ],
+)
+def test_a_script_that_processes_would_run_again_is_told_before(tmp_path, monkeypatch, call):
+    script = tmp_path / "script.py"
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script), raising=False)
+    guard = "if __name__ == '__main__':\n    cntbench.run(jobs=2)\n"
+    for text, refused in ((None, False), ("cntbench.run(jobs=2)\n", True), (guard, False)):
+        if text is not None:
+            script.write_text(text)
+        with pytest.raises(CntbenchError) as caught:
+            call()
+        assert ("would run this script again" in str(caught.value)) == refused
+
+
 def test_a_checkpoint_that_fails_is_a_warning(tmp_path, checkpoints):
     spoil(checkpoints / "step8")
     with pytest.warns(UserWarning, match="1 checkpoints were not measured; the same call"):

@@ -16,9 +16,9 @@ from cntbench.components import components, feasible
 from cntbench.errors import CntbenchError
 from cntbench.exchange.eap_graph import read_eap_graph
 from cntbench.exchange.eap_import import Labels, import_graphs, read_graphs
-from cntbench.report.summary import steepest_rise
 from cntbench.schema import validate
 from cntbench.storage import open_results, write_results
+from cntbench.views.readouts import steepest_rise
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -144,10 +144,13 @@ def test_files_become_checkpoints_and_a_whole_result(tmp_path):
 
 
 def test_steps_are_said_or_read_off_the_name(tmp_path):
-    a = write_graph(tmp_path / "a.json", graph(seed=1))
-    b = write_graph(tmp_path / "b-30.json", graph(seed=2))
-    assert list(read_graphs([f"{a}@200", str(b)])) == [30, 200]
-    assert list(read_graphs([str(a)])) == [0]
+    a = write_graph(tmp_path / "gpt2.json", graph(seed=1))
+    b = write_graph(tmp_path / "ioi_step30.json", graph(seed=2))
+    c = write_graph(tmp_path / "checkpoint-40.json", graph(seed=3))
+    d = write_graph(tmp_path / "50.json", graph(seed=4))
+    assert list(read_graphs([f"{a}@200", str(d), str(b), str(c)])) == [30, 40, 50, 200]
+    assert list(read_graphs([str(a)])) == [0], "the number is no step"
+    assert list(read_graphs([str(b)])) == [30]
     odd = write_graph(tmp_path / "c.json@7", graph())
     assert list(read_graphs([str(odd)])) == [0], "the file's name is what is there"
 

@@ -16,6 +16,7 @@ from cntbench.engine.prediction import Call, predicted_work
 from cntbench.engine.work import Work
 from cntbench.errors import CntbenchError
 from cntbench.estimate import Estimate, TaskCost, estimate
+from cntbench.pieces import divided
 from cntbench.plan import Plan, make_plan
 from cntbench.run_folder import RunFolder
 from cntbench.runner import run
@@ -83,6 +84,9 @@ def test_the_time_is_that_of_the_process_with_the_most_checkpoints():
     assert replace(FOUND, jobs=100).seconds == 2.5
     assert replace(FOUND, done=12).seconds == 0
     assert replace(FOUND, untrained=8).seconds == 8 * 2.5
+    # Each of three blocks reads the model; two processes take 11 of the 21 blocks at most.
+    assert replace(FOUND, blocks=3).seconds_per_checkpoint == 3 * 0.5 + 2
+    assert replace(FOUND, blocks=3).seconds == pytest.approx(11 * 3.5 / 3)
 
 
 def calls(plan: Plan) -> list[Call]:
@@ -106,7 +110,9 @@ def test_a_large_call_is_timed_on_some_of_its_prompts(plan, monkeypatch):
     assert len(calibration._shortened(call).prompts) == 2
 
 
-def test_an_estimate_counts_what_the_run_will_compute(plan, tmp_path):
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_an_estimate_counts_what_the_run_will_compute(plan, tmp_path, blocks):
+    plan = replace(plan, study=replace(plan.study, spec=replace(plan.study.spec, blocks=blocks)))
     folder = RunFolder(tmp_path / "run")
     found = estimate(plan, folder, jobs=2, clock=Clock(0.6))
     assert not folder.path.exists()
@@ -119,7 +125,11 @@ def test_an_estimate_counts_what_the_run_will_compute(plan, tmp_path):
     model = plan.trajectory.load(plan.trajectory.checkpoints[0])
     methods = [entry.method for entry in plan.ablations]
     for task, cost, prompts in zip(plan.tasks, found.tasks, plan.prompts(), strict=True):
-        attention, mlp, products = counted(model, prompts, methods, effects=task.spec.effects)
+        counts = [
+            counted(model, prompts, methods, effects=task.spec.effects, sources=some)
+            for some in divided(len(model.components), blocks)
+        ]
+        attention, mlp, products = map(sum, zip(*counts, strict=True))
         assert cost.work == Work(attention, mlp, products, cost.work.attention)
 
 
@@ -129,6 +139,7 @@ def test_the_size_is_that_of_the_result(plan, tmp_path):
     numbers = [
         variable.nbytes
         for group in tree.subtree
+        if group.name != "comparison"
         for variable in group.to_dataset(inherit=False).data_vars.values()
         if variable.dtype.kind == "f"
     ]

@@ -41,7 +41,8 @@ def test_losses_are_those_of_the_plain_model(parallel, layers, seed, budget):
     oracle, constants = Oracle(model), drawn(model)
     losses = Losses(decoder(model), prompts, budget)
     sources = torch.arange(len(constants))
-    found = torch.cat([losses.of(group, constants[group]) for group in losses.groups])
+    groups = map(torch.tensor, losses.groups)
+    found = torch.cat([losses.of(group, constants[group]) for group in groups])
     some = torch.tensor([i for i in sources.tolist() if i % 2])
     for i, node in enumerate(oracle.nodes):
         width = oracle.width if node[1] is not None else constants.shape[1]

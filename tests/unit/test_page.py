@@ -299,6 +299,14 @@ def test_what_heads_attend_to_is_said_by_their_scores(root):
     assert re.search(r"L1\.H0: [^;]*; it attends neither .* \(0\.20\) nor .* \(0\.30\)", found)
 
 
+def test_effects_over_one_edge_are_said_to_be(root):
+    scopes = {"zero": {"scope": "direct"}, "mean": {"scope": "total"}}
+    direct = root.assign_attrs(spec=json.dumps({"ablations": scopes}))
+    found = said(xr.DataTree(direct))["Which components carry it?"]
+    assert "By zero it is the effect over the edge to the unembedding alone." in found
+    assert "unembedding" not in said(xr.DataTree(root))["Which components carry it?"]
+
+
 def test_claims_are_worded_by_their_verdicts(tree):
     changed = tree.copy(deep=True)
     group = changed["claims"].to_dataset(inherit=False)
@@ -317,15 +325,16 @@ def test_claims_are_worded_by_their_verdicts(tree):
 
 def test_trust_is_by_tests_that_methods_fail(tree):
     found = said(tree, comparison_dataset())["Which ablation method should I trust?"]
-    assert found.startswith("Of this result's methods, zero fails fewest")
-    assert "0 of 1" in found
+    assert found.startswith("Of this result's methods, zero fails fewest: 0 of 1 circuits")
     assert "zero: none; mean: gate" in found
     assert "is chance" in found
     unmeasured = comparison_dataset()
     unmeasured["auroc"].loc[{"ablation": "mean"}] = np.nan
     unmeasured["passed"].loc[{"ablation": "mean"}] = np.nan
     found = said(tree, unmeasured)["Which ablation method should I trust?"]
-    assert "by mean" not in found
+    assert found.startswith("zero fails 0 of 1")
+    assert "no other method of this result was asked" in found
+    assert re.search(r"Direct edges .* with \S+ by zero \(AUROC", found)
     assert "nan" not in found
     alone = said(tree)["Which ablation method should I trust?"]
     assert alone.startswith("This result does not say")

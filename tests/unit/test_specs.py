@@ -53,7 +53,9 @@ VALID = [
     (zero.Parameters, {}),
 ]
 
-STUDY_KEYS = "ablations, null_draws, prompts, seed, summary, tasks, trajectory, untrained, version."
+STUDY_KEYS = (
+    "ablations, dtype, null_draws, prompts, seed, summary, tasks, trajectory, untrained, version."
+)
 NAN, INF = float("nan"), float("inf")
 
 MISTAKES = [

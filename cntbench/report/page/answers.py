@@ -13,7 +13,7 @@ from cntbench.report.page.answer import Answer
 from cntbench.report.page.trust import trust
 from cntbench.report.page.wording import listed, number, with_error
 from cntbench.views.comparison import Agreement, Methods
-from cntbench.views.effects import Effects, effects
+from cntbench.views.effects import Effects, effects, over_one_edge
 from cntbench.views.missing import Missing
 from cntbench.views.phases import Phases, phases
 from cntbench.views.readouts import Readouts, readouts, steepest_rise, task_of_interest
@@ -61,10 +61,13 @@ def _emergence(tree: xr.DataTree, task: str, ablations: Sequence[str], last: int
     section = "readouts", "Readouts"
     found = readouts(tree)
     rise = steepest_rise(tree.to_dataset(inherit=False), task, "accuracy")
+    at, accuracy = found.task.index(task), found.readout.index("accuracy")
+    if np.isnan(found.value[at, accuracy]).all():
+        said = f"This result does not say: accuracy on {task} was not measured."
+        return Answer(asked, section, said)
     if last is None or rise is None:
         said = f"Accuracy on {task} never rose between checkpoints that count."
         return Answer(asked, section, said)
-    at, accuracy = found.task.index(task), found.readout.index("accuracy")
     value, error = found.value[at, accuracy], found.error[at, accuracy]
     first = int(np.flatnonzero(~np.isnan(value))[0])
     ends = f"from {with_error(value[first], error[first])} at step {found.step[first]} to "
@@ -146,6 +149,7 @@ def _components(tree: xr.DataTree, task: str, ablations: Sequence[str], last: in
         f"{task} most{f'; next come {listed(names[1:])}' if names[1:] else ''}.",
         (
             "They stand in the order of their largest effect by any method.",
+            *_direct(tree),
             *_elsewhere(tree, task, last, order),
         ),
         tuple(_component(found, ablations, last, number) for number in order),
@@ -174,6 +178,13 @@ def _attention(one: Effects, last: int, at: int) -> str:
         f"; it attends neither to the previous token ({number(previous)}) nor to what followed "
         f"the token's earlier occurrence ({number(prefix)})"
     )
+
+
+def _direct(tree: xr.DataTree) -> list[str]:
+    """Say which methods do not measure the whole effect."""
+    names = over_one_edge(tree.to_dataset(inherit=False))
+    said = f"By {listed(names)} it is the effect over the edge to the unembedding alone."
+    return [said] if names else []
 
 
 def _elsewhere(tree: xr.DataTree, task: str, last: int, order: Sequence[int]) -> list[str]:

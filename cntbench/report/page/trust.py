@@ -24,18 +24,29 @@ def trust(task: str, agreed: Agreement, methods: Methods | Missing) -> Answer:
     if not diagnosed:
         said = "The comparison has no tests of the methods of this result."
         return Answer(asked, section, said, (*_recovered(known, methods), *agreeing))
-    fewest = min(len(one.failed) for one in diagnosed)
-    best = [one.ablation for one in diagnosed if len(one.failed) == fewest]
-    total = len(diagnosed[0].passed) + len(diagnosed[0].failed)
     failures = "; ".join(f"{one.ablation}: {listed(one.failed) or 'none'}" for one in diagnosed)
     return Answer(
         asked,
         section,
-        f"Of this result's methods, {listed(best)} {'fails' if len(best) == 1 else 'fail'} "
-        f"fewest of the circuits that are made to test them, {fewest} of {total}.",
+        _fewest(diagnosed),
         (),
         (f"Failed are, by {failures}.", *_recovered(known, methods), *agreeing),
     )
+
+
+def _fewest(diagnosed: Sequence[Method]) -> str:
+    """Say which of the methods that were asked fail fewest circuits."""
+    fewest = min(len(one.failed) for one in diagnosed)
+    best = [one for one in diagnosed if len(one.failed) == fewest]
+    asked = len(best[0].passed) + fewest
+    verb = "fails" if len(best) == 1 else "fail"
+    names = listed(one.ablation for one in best)
+    what = f"{fewest} of {asked} circuits that are made to test methods"
+    if len(diagnosed) == 1:
+        return f"{names} {verb} {what}; no other method of this result was asked."
+    if len(best) == len(diagnosed):
+        return f"{names} {verb} equally many, {what}."
+    return f"Of this result's methods, {names} {verb} fewest: {what}."
 
 
 def _recovered(known: Sequence[Method], methods: Methods) -> list[str]:
@@ -77,7 +88,9 @@ def _agreeing(found: Agreement, task: str) -> list[str]:
         return []
     pairs.sort(reverse=True)
     most, least = pairs[0], pairs[-1]
-    said = f"On {task} the order of edges agrees most between {most[1]} (ρ = {number(most[0])})"
-    if len(pairs) > 1:
-        said += f", least between {least[1]} ({number(least[0])})"
-    return [said + "."]
+    if len(pairs) == 1:
+        return [f"On {task} the orders of edges by {most[1]} agree with ρ = {number(most[0])}."]
+    return [
+        f"On {task} the order of edges agrees most between {most[1]} (ρ = {number(most[0])}), "
+        f"least between {least[1]} ({number(least[0])})."
+    ]

@@ -30,6 +30,8 @@ SCRIPTS = (
     "matrix",
     "effects",
     "trajectories",
+    "readouts",
+    "metrics",
     "ranks",
     "main",
 )

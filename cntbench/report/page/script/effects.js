@@ -2,39 +2,106 @@
 
 function drawEffects(page) {
   const { labels, state } = page;
-  const value = (ablation, i, name = "effect") => page.get(name, state.task, ablation, i)[state.checkpoint];
-  const size = labels.component.map((_, i) => Math.max(0, ...labels.ablation.map((_, a) => Math.abs(value(a, i)) || 0)));
-  const chosen = size.map((_, i) => i).filter((i) => size[i] > 0).sort((a, b) => size[b] - size[a]).slice(0, 12);
-  const shift = (a) => ((a - (labels.ablation.length - 1) / 2) * 0.62) / Math.max(labels.ablation.length, 3);
+  const value = (ablation, i, name = "effect") =>
+    page.get(name, state.task, ablation, i)[state.checkpoint];
+  const size = labels.component.map((_, i) =>
+    Math.max(0, ...labels.ablation.map((_, a) => Math.abs(value(a, i)) || 0)),
+  );
+  const chosen = size
+    .map((_, i) => i)
+    .filter((i) => size[i] > 0)
+    .sort((a, b) => size[b] - size[a])
+    .slice(0, 12);
+  const shift = (a) =>
+    ((a - (labels.ablation.length - 1) / 2) * 0.62) / Math.max(labels.ablation.length, 3);
   const symbols = ["circle", "square", "diamond", "triangle-up", "cross", "x"];
-  const score = (i) => [["previous_token", "previous"], ["prefix_matching", "prefix"]]
-    .filter(([name]) => page.get(name, state.task, i)[state.checkpoint] >= 0.5)
-    .map(([name, words]) => `${words} ${fixed(page.get(name, state.task, i)[state.checkpoint])}`).join(", ");
+  const score = (i) =>
+    [
+      ["previous_token", "previous"],
+      ["prefix_matching", "prefix"],
+    ]
+      .filter(([name]) => page.score(name, i) >= 0.5)
+      .map(([name, words]) => `${words} ${fixed(page.score(name, i))}`)
+      .join(", ");
   const traces = labels.ablation.map((name, a) => ({
-    type: "scatter", mode: "markers", name: plain(name),
-    x: chosen.map((i) => value(a, i)), y: chosen.map((_, row) => row + shift(a)),
-    error_x: { type: "data", array: chosen.map((i) => 2 * value(a, i, "effect_error")), color: look.category(a), thickness: 1.5, width: 0 },
+    type: "scatter",
+    mode: "markers",
+    name: plain(name),
+    x: chosen.map((i) => value(a, i)),
+    y: chosen.map((_, row) => row + shift(a)),
+    error_x: {
+      type: "data",
+      array: chosen.map((i) => 2 * value(a, i, "effect_error")),
+      color: look.category(a),
+      thickness: 1.5,
+      width: 0,
+    },
     marker: { color: look.category(a), size: 9, symbol: symbols[a % symbols.length] },
-    text: chosen.map((i) => `${plain(labels.component[i])} by ${plain(name)}: ${withError(value(a, i), value(a, i, "effect_error"))}`),
+    text: chosen.map(
+      (i) =>
+        `${plain(labels.component[i])} by ${plain(name)}: ${withError(value(a, i), value(a, i, "effect_error"))}`,
+    ),
     hovertemplate: "%{text}<extra></extra>",
   }));
   setTable("effect-figure", () => ({
     caption: `Change of the logit difference ± standard error, ${momentWords(page, true)}`,
     head: ["Component", ...labels.ablation, "Previous token", "Prefix"],
-    rows: chosen.map((i) => [labels.component[i],
+    rows: chosen.map((i) => [
+      labels.component[i],
       ...labels.ablation.map((_, a) => withError(value(a, i), value(a, i, "effect_error"))),
-      ...["previous_token", "prefix_matching"].map((name) => fixed(page.get(name, state.task, i)[state.checkpoint]))]),
+      ...["previous_token", "prefix_matching"].map((name) => fixed(page.score(name, i))),
+    ]),
   }));
-  const lost = chosen.length ? [] : [{
-    text: "No effects were measured here", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false,
-  }];
-  const tick = (i) => plain(labels.component[i])
-    + (score(i) ? `<br><span style="font-size:11px;color:${look.css("--soft")}">${score(i)}</span>` : "");
-  return show("effect-figure", traces, look.layout({
-    height: Math.max(chosen.length, 3) * 36 + 110, showlegend: labels.ablation.length > 1,
-    legend: { orientation: "h", x: 0, y: 1.01, yanchor: "bottom", itemclick: false, itemdoubleclick: false },
-    margin: { l: 122, r: 14, t: widthOf("effect-figure") < 480 ? 70 : 34, b: 44 }, annotations: lost,
-    xaxis: look.axis({ title: { text: widthOf("effect-figure") < 480 ? "change [nat]" : "change of the logit difference [nat]", standoff: 6 }, zeroline: true, zerolinecolor: look.css("--soft"), zerolinewidth: 1 }),
-    yaxis: look.axis({ range: [Math.max(chosen.length, 1) - 0.4, -0.6], tickvals: chosen.map((_, row) => row), ticktext: chosen.map(tick) }),
-  }));
+  const lost = chosen.length
+    ? []
+    : [
+        {
+          text: "No effects were measured here",
+          xref: "paper",
+          yref: "paper",
+          x: 0.5,
+          y: 0.5,
+          showarrow: false,
+        },
+      ];
+  const tick = (i) =>
+    plain(labels.component[i]) +
+    (score(i)
+      ? `<br><span style="font-size:11px;color:${look.css("--soft")}">${score(i)}</span>`
+      : "");
+  return show(
+    "effect-figure",
+    traces,
+    look.layout({
+      height: Math.max(chosen.length, 3) * 36 + 110,
+      showlegend: labels.ablation.length > 1,
+      legend: {
+        orientation: "h",
+        x: 0,
+        y: 1.01,
+        yanchor: "bottom",
+        itemclick: false,
+        itemdoubleclick: false,
+      },
+      margin: { l: 122, r: 14, t: widthOf("effect-figure") < 480 ? 70 : 34, b: 44 },
+      annotations: lost,
+      xaxis: look.axis({
+        title: {
+          text:
+            widthOf("effect-figure") < 480
+              ? "change [nat]"
+              : "change of the logit difference [nat]",
+          standoff: 6,
+        },
+        zeroline: true,
+        zerolinecolor: look.css("--soft"),
+        zerolinewidth: 1,
+      }),
+      yaxis: look.axis({
+        range: [Math.max(chosen.length, 1) - 0.4, -0.6],
+        tickvals: chosen.map((_, row) => row),
+        ticktext: chosen.map(tick),
+      }),
+    }),
+  );
 }

@@ -6,14 +6,14 @@ const CURVE = 24; // Pieces of a curve.
 
 // What is drawn of a moment: the strongest edges, weakest first, so that strong ones lie on top.
 function edgesAt(page, count) {
-  const { task, ablation, checkpoint } = page.state;
+  const { checkpoint } = page.state;
   const n = page.labels.component.length;
-  const codes = page.get("edge", task, ablation);
+  const codes = page.by("edge");
   const found = [];
   codes.forEach((code, edge) => {
-    const weight = page.get("weight", task, ablation, edge)[checkpoint];
+    const weight = page.by("weight", edge)[checkpoint];
     if (Number.isFinite(weight)) {
-      const error = page.get("error", task, ablation, edge)[checkpoint];
+      const error = page.by("error", edge)[checkpoint];
       found.push({ source: Math.floor(code / n), target: code % n, weight, error });
     }
   });
@@ -26,8 +26,8 @@ function largest(page) {
   const { task, ablation } = page.state;
   const key = `${task} ${ablation}`;
   page.largest ??= {};
-  page.largest[key] ??= page.get("weight", task, ablation)
-    .reduce((most, value) => (value > most ? value : most), 0) || 1;
+  page.largest[key] ??=
+    page.by("weight").reduce((most, value) => (value > most ? value : most), 0) || 1;
   return page.largest[key];
 }
 
@@ -45,17 +45,20 @@ function places(page, narrow) {
 
 // A curve that leaves and arrives along the flow; longer ones bow out around what lies between.
 function curve(from, to, narrow, columns) {
-  const bow = Math.min(0.9, 0.32 * Math.max(0, columns - 1)) * (
-    (narrow ? from.x + to.x : from.y + to.y) < 0 ? -1 : 1);
+  const bow =
+    Math.min(0.9, 0.32 * Math.max(0, columns - 1)) *
+    ((narrow ? from.x + to.x : from.y + to.y) < 0 ? -1 : 1);
   const points = [];
   for (let i = 0; i <= CURVE; i++) {
     const t = i / CURVE;
     const [a, b, c, d] = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t ** 3];
     const along = (p, q) => a * p + b * (p + 0.45 * (q - p)) + c * (q - 0.45 * (q - p)) + d * q;
     const across = (p, q) => a * p + b * (p + bow) + c * (q + bow) + d * q;
-    points.push(narrow
-      ? { x: across(from.x, to.x), y: along(from.y, to.y) }
-      : { x: along(from.x, to.x), y: across(from.y, to.y) });
+    points.push(
+      narrow
+        ? { x: across(from.x, to.x), y: along(from.y, to.y) }
+        : { x: along(from.x, to.x), y: across(from.y, to.y) },
+    );
   }
   return points;
 }
@@ -81,26 +84,35 @@ function edgeTraces(page, edges, at, narrow) {
     }
   }
   const lines = bins.map((bin, i) => ({
-    ...bin, mode: "lines", hoverinfo: "skip", type: "scatter",
+    ...bin,
+    mode: "lines",
+    hoverinfo: "skip",
+    type: "scatter",
     line: {
       color: look.colour((i + 0.5) / BINS),
-      width: (narrow ? 0.7 : 1) * (at.length > 60 ? 0.6 : 1) * (0.6 + (WIDEST - 0.6) * (i / (BINS - 1))),
+      width:
+        (narrow ? 0.7 : 1) * (at.length > 60 ? 0.6 : 1) * (0.6 + (WIDEST - 0.6) * (i / (BINS - 1))),
     },
     opacity: 0.35 + 0.6 * Math.sqrt(i / (BINS - 1)),
   }));
   const hover = {
-    ...spots, mode: "markers", type: "scatter", hovertemplate: "%{text}<extra></extra>",
+    ...spots,
+    mode: "markers",
+    type: "scatter",
+    hovertemplate: "%{text}<extra></extra>",
     marker: { size: 13, opacity: 0 },
   };
   return [...lines, hover];
 }
 
 function describeComponent(page, i) {
-  const { task, ablation, checkpoint } = page.state;
-  const at = (name) => (name in page.labels.dims ? page.get(name, task, ablation, i)[checkpoint] : NaN);
-  const score = (name) => page.get(name, task, i)[checkpoint];
+  const at = (name) => (name in page.labels.dims ? page.now(name, i) : NaN);
+  const score = (name) => page.score(name, i);
   const lines = [`<b>${plain(page.labels.component[i])}</b>`];
-  for (const [role, does] of [["spreader", "sends"], ["gatherer", "receives"]]) {
+  for (const [role, does] of [
+    ["spreader", "sends"],
+    ["gatherer", "receives"],
+  ]) {
     if (!Number.isFinite(at(role))) continue;
     const of = page.labels.roles ? " × its layers' share" : " per edge";
     const rank = at(`${role}_rank`);
@@ -111,35 +123,66 @@ function describeComponent(page, i) {
     lines.push(`ablated: logit difference ${withError(at("effect"), at("effect_error"))}`);
   }
   if (Number.isFinite(score("previous_token"))) {
-    lines.push(`attends: previous token ${fixed(score("previous_token"))}, `
-      + `prefix ${fixed(score("prefix_matching"))}`);
+    lines.push(
+      `attends: previous token ${fixed(score("previous_token"))}, ` +
+        `prefix ${fixed(score("prefix_matching"))}`,
+    );
   }
   return lines.join("<br>");
 }
 
 function nodeTraces(page, at, narrow) {
-  const { task, ablation, checkpoint } = page.state;
   const { component } = page.labels;
   const many = component.length > 60;
-  const strength = (role) => component.map((_, i) => page.get(role, task, ablation, i)[checkpoint]);
+  const strength = (role) => component.map((_, i) => page.now(role, i));
   const most = (values) => Math.max(...values.filter(Number.isFinite), 1e-12);
   const unit = many ? 9 : narrow ? 20 : 26;
   const [sent, received] = ["spreader", "gatherer"].map(strength);
-  const size = (values) => values.map((value) => (
-    Number.isFinite(value) ? 5 + unit * Math.sqrt(value / most(values)) : 0));
+  const size = (values) =>
+    values.map((value) =>
+      Number.isFinite(value) ? 5 + unit * Math.sqrt(value / most(values)) : 0,
+    );
   const x = at.map((place) => place.x);
   const y = at.map((place) => place.y);
   const paper = look.css("--paper");
   const common = { x, y, type: "scatter", hoverinfo: "skip" };
   return [
-    { ...common, mode: "markers", marker: { size: 8, color: look.css("--soft"), line: { width: 2, color: paper } } },
-    { ...common, mode: "markers", marker: { size: size(sent), color: look.css("--disc"), opacity: 1, line: { width: 1.5, color: paper } } },
-    { ...common, mode: "markers", marker: { size: size(received), symbol: "circle-open", opacity: 1, color: look.css("--ring"), line: { width: narrow ? 2.5 : 3.2 } } },
     {
-      ...common, mode: many ? "markers" : "markers+text", hoverinfo: undefined,
-      text: component.map((name, i) => plain(narrow ? name.replace(/^L\d+\./, "") : name)), textposition: "bottom center",
+      ...common,
+      mode: "markers",
+      marker: { size: 8, color: look.css("--soft"), line: { width: 2, color: paper } },
+    },
+    {
+      ...common,
+      mode: "markers",
+      marker: {
+        size: size(sent),
+        color: look.css("--disc"),
+        opacity: 1,
+        line: { width: 1.5, color: paper },
+      },
+    },
+    {
+      ...common,
+      mode: "markers",
+      marker: {
+        size: size(received),
+        symbol: "circle-open",
+        opacity: 1,
+        color: look.css("--ring"),
+        line: { width: narrow ? 2.5 : 3.2 },
+      },
+    },
+    {
+      ...common,
+      mode: many ? "markers" : "markers+text",
+      hoverinfo: undefined,
+      text: component.map((name, i) => plain(narrow ? name.replace(/^L\d+\./, "") : name)),
+      textposition: "bottom center",
       textfont: {
-        size: narrow ? 11 : 12.5, color: look.css("--ink"), shadow: `0 0 3px ${paper}, 0 0 3px ${paper}, 0 0 2px ${paper}`,
+        size: narrow ? 11 : 12.5,
+        color: look.css("--ink"),
+        shadow: `0 0 3px ${paper}, 0 0 3px ${paper}, 0 0 2px ${paper}`,
       },
       customdata: component.map((_, i) => describeComponent(page, i)),
       hovertemplate: "%{customdata}<extra></extra>",
@@ -160,37 +203,78 @@ function drawFilm(page) {
   };
   const [xs, ys] = [spread("x"), spread("y")];
   const scale = {
-    x: [null], y: [null], type: "scatter", mode: "markers", hoverinfo: "skip",
+    x: [null],
+    y: [null],
+    type: "scatter",
+    mode: "markers",
+    hoverinfo: "skip",
     marker: {
-      color: [0], cmin: 0, cmax: most, colorscale: look.scale, showscale: true,
+      color: [0],
+      cmin: 0,
+      cmax: most,
+      colorscale: look.scale,
+      showscale: true,
       colorbar: {
-        title: { text: "influence", side: "top" }, orientation: "h", thickness: 10, len: narrow ? 0.8 : 0.4,
-        x: narrow ? 0.5 : 1, xanchor: narrow ? "center" : "right", y: 1, yanchor: "bottom", ypad: 12,
-        outlinewidth: 0, nticks: 5,
+        title: { text: "influence", side: "top" },
+        orientation: "h",
+        thickness: 10,
+        len: narrow ? 0.8 : 0.4,
+        x: narrow ? 0.5 : 1,
+        xanchor: narrow ? "center" : "right",
+        y: 1,
+        yanchor: "bottom",
+        ypad: 12,
+        outlinewidth: 0,
+        nticks: 5,
       },
     },
   };
   const every = Math.ceil(depths.length / 12); // Further layers' names would run into each other.
-  const layers = depths.filter((_, i) => i % every === 0).map((layer) => {
-    const members = at.filter((_, i) => page.labels.layer[i] === layer);
-    return narrow
-      ? { x: xs[0] - 0.62, y: members[0].y, text: `layer ${layer}`, xanchor: "center", textangle: -90 }
-      : { x: members[0].x, y: ys[1] + 0.62, text: `layer ${layer}`, xanchor: "center" };
-  }).map((one) => ({ ...one, showarrow: false, font: { color: look.css("--soft"), size: 12 } }));
+  const layers = depths
+    .filter((_, i) => i % every === 0)
+    .map((layer) => {
+      const members = at.filter((_, i) => page.labels.layer[i] === layer);
+      return narrow
+        ? {
+            x: xs[0] - 0.62,
+            y: members[0].y,
+            text: `layer ${layer}`,
+            xanchor: "center",
+            textangle: -90,
+          }
+        : { x: members[0].x, y: ys[1] + 0.62, text: `layer ${layer}`, xanchor: "center" };
+    })
+    .map((one) => ({ ...one, showarrow: false, font: { color: look.css("--soft"), size: 12 } }));
   const rows = narrow ? depths.length * 150 : Math.max(...page.labels.height) * 2 * 104;
-  const lost = edges.length ? [] : [{
-    text: lostWords(page), xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false,
-    font: { size: 15, color: look.css("--mark") }, bgcolor: look.css("--paper"),
-  }];
+  const lost = edges.length
+    ? []
+    : [
+        {
+          text: lostWords(page),
+          xref: "paper",
+          yref: "paper",
+          x: 0.5,
+          y: 0.5,
+          showarrow: false,
+          font: { size: 15, color: look.css("--mark") },
+          bgcolor: look.css("--paper"),
+        },
+      ];
   setTable("film", () => tableOfEdges(page));
-  return show("film", [...edgeTraces(page, edges, at, narrow), ...nodeTraces(page, at, narrow), scale],
+  return show(
+    "film",
+    [...edgeTraces(page, edges, at, narrow), ...nodeTraces(page, at, narrow), scale],
     look.layout({
       height: Math.min(Math.max(rows + 130, 380), 1000),
       margin: { l: 10, r: 10, t: 62, b: 12 },
       annotations: [...layers, ...lost],
       xaxis: look.axis({ visible: false, range: [xs[0] - (narrow ? 0.8 : 0.5), xs[1] + 0.5] }),
-      yaxis: look.axis({ visible: false, range: [ys[0] - (narrow ? 0.75 : 0.6), ys[1] + (narrow ? 0.5 : 0.85)] }),
-    }));
+      yaxis: look.axis({
+        visible: false,
+        range: [ys[0] - (narrow ? 0.75 : 0.6), ys[1] + (narrow ? 0.5 : 0.85)],
+      }),
+    }),
+  );
 }
 
 function lostWords(page) {
@@ -203,9 +287,12 @@ function tableOfEdges(page, count = page.state.drawn) {
   return {
     caption: `Influence ± standard error, ${momentWords(page)}, strongest first`,
     head: ["Source", "Target", "Influence"],
-    rows: edgesAt(page, count).reverse().map((edge) => [
-      page.labels.component[edge.source], page.labels.component[edge.target],
-      withError(edge.weight, edge.error),
-    ]),
+    rows: edgesAt(page, count)
+      .reverse()
+      .map((edge) => [
+        page.labels.component[edge.source],
+        page.labels.component[edge.target],
+        withError(edge.weight, edge.error),
+      ]),
   };
 }

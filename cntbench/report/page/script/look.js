@@ -1,7 +1,17 @@
 // Colours and what all figures share.
 
-const CIVIDIS = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74",
-  "#c3b369", "#e1cc55", "#fee838"];
+const CIVIDIS = [
+  "#00224e",
+  "#123570",
+  "#3b496c",
+  "#575d6d",
+  "#707173",
+  "#8a8678",
+  "#a59c74",
+  "#c3b369",
+  "#e1cc55",
+  "#fee838",
+];
 const CATEGORIES = {
   light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#5b5b5b", "#7a3e9d"],
   dark: ["#56b4e9", "#e69f00", "#2fcfa3", "#e59ac4", "#f0e442", "#7aa6ff", "#bdbdbd", "#c79bff"],
@@ -38,26 +48,40 @@ const look = {
   },
   axis(more) {
     return {
-      gridcolor: this.css("--line"), linecolor: this.css("--line"), zeroline: false,
-      tickcolor: this.css("--line"), fixedrange: true, automargin: false, ...more,
+      gridcolor: this.css("--line"),
+      linecolor: this.css("--line"),
+      zeroline: false,
+      tickcolor: this.css("--line"),
+      fixedrange: true,
+      automargin: false,
+      ...more,
     };
   },
   layout(more) {
     return {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: this.css("--sans"), size: 13, color: this.css("--ink") },
       hoverlabel: {
-        bgcolor: this.css("--raised"), bordercolor: this.css("--soft"),
-        font: { family: this.css("--sans"), color: this.css("--ink"), size: 13 }, align: "left",
+        bgcolor: this.css("--raised"),
+        bordercolor: this.css("--soft"),
+        font: { family: this.css("--sans"), color: this.css("--ink"), size: 13 },
+        align: "left",
       },
-      margin: { l: 55, r: 20, t: 25, b: 40 }, dragmode: false, hovermode: "closest",
-      showlegend: false, ...more,
+      margin: { l: 55, r: 20, t: 25, b: 40 },
+      dragmode: false,
+      hovermode: "closest",
+      showlegend: false,
+      ...more,
     };
   },
 };
 
 const CONFIG = {
-  displaylogo: false, responsive: false, displayModeBar: false, scrollZoom: false,
+  displaylogo: false,
+  responsive: false,
+  displayModeBar: false,
+  scrollZoom: false,
   doubleClick: false,
 };
 
@@ -83,17 +107,27 @@ function stepAxis(labels, narrow, more) {
   const steps = labels.step;
   const ends = [place(steps[0]), place(steps[steps.length - 1])];
   const room = 0.02 * (ends[1] - ends[0]) || 0.5;
-  const shown = labels.axis.ticks.filter((_, i, all) => !narrow || all.length < 6 || i !== all.length - 2);
+  const shown = labels.axis.ticks.filter(
+    (_, i, all) => !narrow || all.length < 6 || i !== all.length - 2,
+  );
   return look.axis({
-    tickvals: shown.map(place), ticktext: shown.map((step) => step.toLocaleString("en")),
-    range: [ends[0] - room, ends[1] + room], ...more,
+    tickvals: shown.map(place),
+    ticktext: shown.map((step) => step.toLocaleString("en")),
+    range: [ends[0] - room, ends[1] + room],
+    ...more,
   });
 }
 
 // A vertical line at the chosen moment, the first shape of a trajectory's figure.
 function momentLine(at, more) {
   return {
-    type: "line", yref: "paper", y0: 0, y1: 1, x0: at, x1: at,
-    line: { color: look.css("--mark"), width: 1.6 }, ...more,
+    type: "line",
+    yref: "paper",
+    y0: 0,
+    y1: 1,
+    x0: at,
+    x1: at,
+    line: { color: look.css("--mark"), width: 1.6 },
+    ...more,
   };
 }

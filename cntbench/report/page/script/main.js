@@ -13,7 +13,10 @@ function control(id) {
 // What shows one moment, and what shows all of them with a line at the chosen one.
 const MOMENT = { film: drawFilm, heatmap: drawHeatmap, "effect-figure": drawEffects };
 const OVER_TIME = {
-  "readout-figure": drawReadouts, "metric-figure": drawMetrics, recurrence: drawRecurrence, bump: drawBump,
+  "readout-figure": drawReadouts,
+  "metric-figure": drawMetrics,
+  recurrence: drawRecurrence,
+  bump: drawBump,
 };
 const REST = 250; // Milliseconds after which a moment is taken to stay.
 
@@ -21,8 +24,10 @@ function tellMoment(page) {
   const { labels, state } = page;
   const n = labels.step.length;
   control("moment").textContent = `step ${labels.step[state.checkpoint].toLocaleString("en")}`;
-  control("checkpoint").setAttribute("aria-valuetext",
-    `step ${labels.step[state.checkpoint]}, checkpoint ${state.checkpoint + 1} of ${n}`);
+  control("checkpoint").setAttribute(
+    "aria-valuetext",
+    `step ${labels.step[state.checkpoint]}, checkpoint ${state.checkpoint + 1} of ${n}`,
+  );
   for (const place of document.querySelectorAll("[data-moment]")) {
     place.textContent = momentWords(page, place.dataset.moment === "task");
   }
@@ -36,8 +41,10 @@ function moveLine(page, id) {
   const { labels, state } = page;
   const byStep = stepPlaces(labels)(labels.step[state.checkpoint]);
   const [count, to] = {
-    "readout-figure": [1, byStep], "metric-figure": [page.metricLines, byStep],
-    recurrence: [1, state.checkpoint], bump: [2, state.checkpoint],
+    "readout-figure": [1, byStep],
+    "metric-figure": [page.metricLines, byStep],
+    recurrence: [1, state.checkpoint],
+    bump: [2, state.checkpoint],
   }[id];
   const change = {};
   for (let i = 0; i < count; i++) change[`shapes[${i}].x0`] = change[`shapes[${i}].x1`] = to;
@@ -172,12 +179,19 @@ async function open() {
   source.textContent = await unpackText("plotly");
   document.head.append(source);
   const arrays = {};
-  await Promise.all(Object.keys(labels.dims).map(async (name) => {
-    arrays[name] = await unpackNumbers(`array-${name}`);
-  }));
+  await Promise.all(
+    Object.keys(labels.dims).map(async (name) => {
+      arrays[name] = await unpackNumbers(`array-${name}`);
+    }),
+  );
   const page = {
-    labels, get: getter(labels, arrays),
+    labels,
+    get: getter(labels, arrays),
     state: { ...labels.start, drawn: Number(control("drawn").value), allMetrics: false },
+    // A number of the chosen moment, by component; and one that no ablation changes.
+    now: (name, i) => page.by(name, i)[page.state.checkpoint],
+    by: (name, ...at) => page.get(name, page.state.task, page.state.ablation, ...at),
+    score: (name, i) => page.get(name, page.state.task, i)[page.state.checkpoint],
   };
   control("loading").remove();
   themes(page);
@@ -188,6 +202,7 @@ async function open() {
 
 open().catch((error) => {
   const note = control("loading");
-  if (note) note.textContent = `The figures cannot be drawn by this browser: ${error.message}. It takes one of 2023 or later.`;
+  if (note)
+    note.textContent = `The figures cannot be drawn by this browser: ${error.message}. It takes one of 2023 or later.`;
   throw error;
 });

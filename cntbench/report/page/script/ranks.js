@@ -4,7 +4,7 @@ function drawRecurrence(page) {
   const { labels, state } = page;
   if (!("recurrence" in labels.dims)) return null;
   const n = labels.step.length;
-  const pairs = page.get("recurrence", state.task, state.ablation);
+  const pairs = page.by("recurrence");
   const z = Array.from({ length: n }, () => new Array(n).fill(null));
   let at = 0;
   for (let i = 0; i < n; i++) {
@@ -21,22 +21,53 @@ function drawRecurrence(page) {
     head: ["Step", "Similarity"],
     rows: labels.step.map((step, i) => [step, number(z[state.checkpoint][i] ?? NaN)]),
   }));
-  return Plotly.react("recurrence", [{
-    type: "heatmap", z, zmax: 1, colorscale: look.scale, hoverongaps: false,
-    customdata: z.map((row, i) => row.map((_, j) => [labels.step[i], labels.step[j]])),
-    hovertemplate: "steps %{customdata[0]} and %{customdata[1]}: %{z:.3g}<extra></extra>",
-    colorbar: {
-      title: { text: "similarity", side: "top" }, thickness: 10, outlinewidth: 0, nticks: 5,
-      ...(narrow ? { orientation: "h", len: 0.8, y: 1, yanchor: "bottom" } : { len: 0.8, xpad: 6 }),
-    },
-  }], look.layout({
-    width, height: narrow ? width + 75 : width * 0.88, margin: { l: 52, r: 8, t: narrow ? 85 : 8, b: 46 },
-    xaxis: checkpointAxis(labels, narrow ? 4 : 7, { tickangle: 0, title: { text: "training step", standoff: 6 }, showgrid: false }),
-    yaxis: checkpointAxis(labels, 7, { showgrid: false }),
-    shapes: [momentLine(state.checkpoint), {
-      ...momentLine(0), yref: "y", xref: "paper", x0: 0, x1: 1, y0: state.checkpoint, y1: state.checkpoint,
-    }],
-  }), CONFIG);
+  return Plotly.react(
+    "recurrence",
+    [
+      {
+        type: "heatmap",
+        z,
+        zmax: 1,
+        colorscale: look.scale,
+        hoverongaps: false,
+        customdata: z.map((row, i) => row.map((_, j) => [labels.step[i], labels.step[j]])),
+        hovertemplate: "steps %{customdata[0]} and %{customdata[1]}: %{z:.3g}<extra></extra>",
+        colorbar: {
+          title: { text: "similarity", side: "top" },
+          thickness: 10,
+          outlinewidth: 0,
+          nticks: 5,
+          ...(narrow
+            ? { orientation: "h", len: 0.8, y: 1, yanchor: "bottom" }
+            : { len: 0.8, xpad: 6 }),
+        },
+      },
+    ],
+    look.layout({
+      width,
+      height: narrow ? width + 75 : width * 0.88,
+      margin: { l: 52, r: 8, t: narrow ? 85 : 8, b: 46 },
+      xaxis: checkpointAxis(labels, narrow ? 4 : 7, {
+        tickangle: 0,
+        title: { text: "training step", standoff: 6 },
+        showgrid: false,
+      }),
+      yaxis: checkpointAxis(labels, 7, { showgrid: false }),
+      shapes: [
+        momentLine(state.checkpoint),
+        {
+          ...momentLine(0),
+          yref: "y",
+          xref: "paper",
+          x0: 0,
+          x1: 1,
+          y0: state.checkpoint,
+          y1: state.checkpoint,
+        },
+      ],
+    }),
+    CONFIG,
+  );
 }
 
 // An axis on which every checkpoint is as wide as any other.
@@ -44,19 +75,24 @@ function checkpointAxis(labels, count, more) {
   const every = Math.max(1, Math.ceil(labels.step.length / count));
   const ticks = labels.step.map((_, i) => i).filter((i) => i % every === 0);
   return look.axis({
-    tickvals: ticks, ticktext: ticks.map((i) => labels.step[i].toLocaleString("en")),
-    range: [-0.5, labels.step.length - 0.5], ...more,
+    tickvals: ticks,
+    ticktext: ticks.map((i) => labels.step[i].toLocaleString("en")),
+    range: [-0.5, labels.step.length - 0.5],
+    ...more,
   });
 }
 
 function foremost(page, role, count) {
-  const { labels, state } = page;
+  const { labels } = page;
   const mean = labels.component.map((_, i) => {
-    const ranks = Array.from(page.get(`${role}_rank`, state.task, state.ablation, i)).filter(Number.isFinite);
+    const ranks = Array.from(page.by(`${role}_rank`, i)).filter(Number.isFinite);
     return ranks.length ? ranks.reduce((sum, rank) => sum + rank, 0) / ranks.length : Infinity;
   });
-  return mean.map((_, i) => i).filter((i) => mean[i] < Infinity)
-    .sort((one, other) => mean[one] - mean[other]).slice(0, count);
+  return mean
+    .map((_, i) => i)
+    .filter((i) => mean[i] < Infinity)
+    .sort((one, other) => mean[one] - mean[other])
+    .slice(0, count);
 }
 
 function drawBump(page) {
@@ -67,58 +103,99 @@ function drawBump(page) {
   const x = labels.step.map((_, i) => i);
   const traces = [];
   const layout = { annotations: [], shapes: [] };
-  const chosen = { spreader: foremost(page, "spreader", 6), gatherer: foremost(page, "gatherer", 6) };
+  const chosen = {
+    spreader: foremost(page, "spreader", 6),
+    gatherer: foremost(page, "gatherer", 6),
+  };
   const coloured = [...new Set([...chosen.spreader, ...chosen.gatherer])].sort((a, b) => a - b);
   ["spreader", "gatherer"].forEach((role, panel) => {
     const suffix = panel ? "2" : "";
     const axes = { xaxis: `x${suffix}`, yaxis: `y${suffix}` };
     const domainX = narrow ? [0, 0.84] : panel ? [0.54, 0.95] : [0, 0.41];
     const domainY = narrow ? (panel ? [0, 0.42] : [0.56, 0.98]) : [0, 0.95];
-    const ranks = chosen[role].map((i) => Array.from(page.get(`${role}_rank`, state.task, state.ablation, i)));
+    const ranks = chosen[role].map((i) => Array.from(page.by(`${role}_rank`, i)));
     const worst = Math.max(...ranks.flat().filter(Number.isFinite), 2);
     layout[`xaxis${suffix}`] = checkpointAxis(labels, 6, { domain: domainX, anchor: `y${suffix}` });
     layout[`yaxis${suffix}`] = look.axis({
-      domain: domainY, anchor: `x${suffix}`, range: [worst + 0.6, -0.2], showgrid: false,
-      tickvals: Array.from({ length: Math.ceil(worst) }, (_, i) => i + 1).filter((i) => worst < 16 || i % 5 === 1),
+      domain: domainY,
+      anchor: `x${suffix}`,
+      range: [worst + 0.6, -0.2],
+      showgrid: false,
+      tickvals: Array.from({ length: Math.ceil(worst) }, (_, i) => i + 1).filter(
+        (i) => worst < 16 || i % 5 === 1,
+      ),
     });
     layout.annotations.push({
-      xref: "paper", yref: "paper", x: domainX[0], y: domainY[1], xanchor: "left", yanchor: "bottom",
-      text: `<b>${role}s</b>`, showarrow: false,
+      xref: "paper",
+      yref: "paper",
+      x: domainX[0],
+      y: domainY[1],
+      xanchor: "left",
+      yanchor: "bottom",
+      text: `<b>${role}s</b>`,
+      showarrow: false,
     });
     chosen[role].forEach((i, k) => {
       const colour = look.category(coloured.indexOf(i));
       const name = plain(labels.component[i]);
-      const [strength, error] = [role, `${role}_error`].map((key) => page.get(key, state.task, state.ablation, i));
-      traces.push(line({
-        x, y: ranks[k], ...axes,
-        line: { color: colour, width: 2.2, dash: look.dash(coloured.indexOf(i)) },
-        text: ranks[k].map((rank, c) => `${name}, step ${labels.step[c]}<br>rank ${number(rank)}, `
-          + `${withError(strength[c], error[c])} × its layers' share`),
-        hovertemplate: "%{text}<extra></extra>",
-      }));
+      const [strength, error] = [role, `${role}_error`].map((key) => page.by(key, i));
+      traces.push(
+        line({
+          x,
+          y: ranks[k],
+          ...axes,
+          line: { color: colour, width: 2.2, dash: look.dash(coloured.indexOf(i)) },
+          text: ranks[k].map(
+            (rank, c) =>
+              `${name}, step ${labels.step[c]}<br>rank ${number(rank)}, ` +
+              `${withError(strength[c], error[c])} × its layers' share`,
+          ),
+          hovertemplate: "%{text}<extra></extra>",
+        }),
+      );
       const last = ranks[k].findLastIndex(Number.isFinite);
       layout.annotations.push({
-        xref: `x${suffix}`, yref: `y${suffix}`, x: x[last], y: ranks[k][last], xanchor: "left", xshift: 6,
-        text: name, showarrow: false, font: { color: colour, size: 12 },
+        xref: `x${suffix}`,
+        yref: `y${suffix}`,
+        x: x[last],
+        y: ranks[k][last],
+        xanchor: "left",
+        xshift: 6,
+        text: name,
+        showarrow: false,
+        font: { color: colour, size: 12 },
       });
     });
-    const change = page.get(`${role}_change`, state.task, state.ablation);
+    const change = page.by(`${role}_change`);
     const turns = x.map((_, i) => i).filter((i) => change[i] === 1);
     traces.push({
-      x: turns.map((i) => x[i]), y: turns.map(() => 0.2), ...axes, type: "scatter", mode: "markers",
+      x: turns.map((i) => x[i]),
+      y: turns.map(() => 0.2),
+      ...axes,
+      type: "scatter",
+      mode: "markers",
       marker: { symbol: "triangle-down", size: 10, color: look.css("--ink") },
       text: turns.map((i) => `the order of ${role}s changes around step ${labels.step[i]}`),
       hovertemplate: "%{text}<extra></extra>",
     });
-    layout.shapes.push(momentLine(x[state.checkpoint], { xref: `x${suffix}`, yref: `y${suffix} domain` }));
+    layout.shapes.push(
+      momentLine(x[state.checkpoint], { xref: `x${suffix}`, yref: `y${suffix} domain` }),
+    );
   });
   setTable("bump", () => ({
     caption: `Layer-corrected strengths, ${momentWords(page)}`,
     head: ["Component", "As spreader", "Rank", "As gatherer", "Rank"],
-    rows: labels.component.map((name, i) => [name, ...["spreader", "gatherer"].flatMap((role) => {
-      const [value, error, rank] = ["", "_error", "_rank"].map((end) => page.get(role + end, state.task, state.ablation, i)[state.checkpoint]);
-      return [withError(value, error), number(rank)];
-    })]),
+    rows: labels.component.map((name, i) => [
+      name,
+      ...["spreader", "gatherer"].flatMap((role) => {
+        const [value, error, rank] = ["", "_error", "_rank"].map((end) => page.now(role + end, i));
+        return [withError(value, error), number(rank)];
+      }),
+    ]),
   }));
-  return show("bump", traces, look.layout({ ...layout, height: narrow ? 760 : 430, margin: { l: 34, r: 8, t: 10, b: 36 } }));
+  return show(
+    "bump",
+    traces,
+    look.layout({ ...layout, height: narrow ? 760 : 430, margin: { l: 34, r: 8, t: 10, b: 36 } }),
+  );
 }

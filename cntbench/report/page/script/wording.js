@@ -5,8 +5,10 @@ const MINUS = "\u2212";
 function number(value, digits = 3) {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  const text = size === 0 || (size >= 0.001 && size < 1e5)
-    ? Number(value.toPrecision(digits)).toString() : value.toExponential(digits - 1);
+  const text =
+    size === 0 || (size >= 0.001 && size < 1e5)
+      ? Number(value.toPrecision(digits)).toString()
+      : value.toExponential(digits - 1);
   return text.replace("-", MINUS);
 }
 

@@ -1,4 +1,4 @@
-"""What writers share: which cells have numbers, folders that appear, XML that is well-formed."""
+"""What writers share: which cells have numbers, and XML that is well-formed."""
 
 from __future__ import annotations
 
@@ -12,23 +12,6 @@ from numpy.typing import NDArray
 
 from cntbench.errors import StorageError
 from cntbench.storage import write_atomically
-
-
-def make_folder(folder: Path) -> Path:
-    """Make a folder unless it is there; returns it.
-
-    Raises
-    ------
-    StorageError
-        If it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"cannot be made: {error.strerror}", where=str(folder), hint="Name another one with -o."
-        ) from None
-    return folder
 
 
 def measured(dataset: xr.Dataset) -> NDArray[np.bool_]:

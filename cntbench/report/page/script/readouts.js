@@ -1,0 +1,143 @@
+// Readouts over training, with change points.
+
+function phaseShapes(page) {
+  const { labels, state } = page;
+  const found = labels.phases[state.task * labels.ablation.length + state.ablation];
+  if (!found) return [];
+  const place = stepPlaces(labels);
+  return found.boundary.flatMap(([low, step, high]) => [
+    {
+      type: "rect",
+      yref: "paper",
+      y0: 0,
+      y1: 1,
+      x0: place(low),
+      x1: place(high),
+      fillcolor: look.css("--soft"),
+      opacity: 0.16,
+      line: { width: 0 },
+      layer: "below",
+    },
+    momentLine(place(step), { line: { color: look.css("--soft"), width: 1.6, dash: "dash" } }),
+  ]);
+}
+
+function readoutOrder(labels) {
+  const wanted = ["accuracy", "cross_entropy", "logit_difference"];
+  const known = wanted.map((name) => labels.readout.indexOf(name)).filter((i) => i >= 0);
+  return [...known, ...labels.readout.map((_, i) => i).filter((i) => !known.includes(i))];
+}
+
+function drawReadouts(page) {
+  const { labels, state } = page;
+  const narrow = widthOf("readout-figure") < 620;
+  const x = labels.step.map(stepPlaces(labels));
+  const order = readoutOrder(labels);
+  const traces = [];
+  const layout = { annotations: [] };
+  const share = 1 / order.length;
+  order.forEach((readout, row) => {
+    const suffix = row ? String(row + 1) : "";
+    const axes = { xaxis: "x", yaxis: `y${suffix}` };
+    const top = 1 - row * share;
+    const unit = labels.unit[readout] === "1" ? "" : ` [${plain(labels.unit[readout])}]`;
+    layout[`yaxis${suffix}`] = look.axis({ domain: [top - share + 0.045, top - 0.045], nticks: 5 });
+    layout.annotations.push({
+      xref: "paper",
+      yref: "paper",
+      x: 0,
+      y: top - 0.04,
+      xanchor: "left",
+      yanchor: "bottom",
+      text: `<b>${spaced(labels.readout[readout])}</b>${unit}`,
+      showarrow: false,
+    });
+    labels.task.forEach((name, task) => {
+      const chosen = task === state.task;
+      const value = Array.from(page.get("readout", task, readout));
+      const error = page.get("readout_error", task, readout);
+      const colour = look.category(task);
+      if (chosen) {
+        const edge = (sign) => value.map((v, i) => v + sign * 2 * error[i]);
+        traces.push(...bands(x, edge(-1), edge(1), faint(colour, 0.2), axes));
+      }
+      traces.push(
+        line({
+          x,
+          y: value,
+          ...axes,
+          name: plain(name),
+          legendgroup: name,
+          showlegend: row === 0,
+          opacity: chosen ? 1 : 0.6,
+          line: { color: colour, width: chosen ? 3 : 1.4, dash: look.dash(task) },
+          text: value.map(
+            (v, i) =>
+              `${plain(name)}, step ${labels.step[i]}<br>` +
+              `${spaced(labels.readout[readout])} ${withError(v, error[i])}`,
+          ),
+          hovertemplate: "%{text}<extra></extra>",
+        }),
+      );
+    });
+  });
+  tellPhases(page);
+  setTable("readout-figure", () => ({
+    caption: `Readouts on ${labels.task[state.task]}, ± standard error`,
+    head: ["Step", ...order.map((readout) => labels.readout[readout])],
+    rows: labels.step.map((step, i) => [
+      step,
+      ...order.map((readout) =>
+        withError(
+          page.get("readout", state.task, readout)[i],
+          page.get("readout_error", state.task, readout)[i],
+        ),
+      ),
+    ]),
+  }));
+  return show(
+    "readout-figure",
+    traces,
+    look.layout({
+      ...layout,
+      height: 180 * order.length + 90,
+      showlegend: true,
+      margin: { l: 48, r: 14, t: narrow ? 118 : 56, b: 42 },
+      legend: {
+        orientation: "h",
+        x: 0,
+        y: 1.005,
+        yanchor: "bottom",
+        itemclick: false,
+        itemdoubleclick: false,
+      },
+      xaxis: stepAxis(labels, narrow, {
+        anchor: `y${order.length > 1 ? order.length : ""}`,
+        title: { text: "training step", standoff: 6 },
+      }),
+      shapes: [momentLine(x[state.checkpoint]), ...phaseShapes(page)],
+    }),
+  );
+}
+
+function tellPhases(page) {
+  const { labels, state } = page;
+  const place = document.getElementById("phase-words");
+  const found = labels.phases[state.task * labels.ablation.length + state.ablation];
+  if (!place || !found) return;
+  const where = `on ${labels.task[state.task]} by ${labels.ablation[state.ablation]}`;
+  const p = found.p === null ? "" : ` (p = ${number(found.p, 2)})`;
+  const steps = found.boundary.map(([low, step, high]) => `${step} [${low}, ${high}]`).join(", ");
+  const names = found.name.filter(Boolean).join(", ");
+  const moments = Object.entries(found.readout_step)
+    .filter(([, step]) => step !== null)
+    .map(([name, step]) => `${name.replace(/_/g, " ")} near step ${step}`)
+    .join(", ");
+  place.textContent =
+    (found.count > 1
+      ? `${found.count} phases ${where}${p}, with change points at steps ${steps}${names ? `; named ${names}` : ""}.`
+      : found.p === null
+        ? `Too few checkpoints to tell phases ${where}.`
+        : `No change points ${where}: the metrics' course is no better told by phases than by drift${p}.`) +
+    (moments ? ` The readouts change most: ${moments}.` : "");
+}
