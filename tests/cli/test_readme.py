@@ -1,20 +1,17 @@
-"""What the README says can be typed works."""
+"""The README's way to a cluster works as it is written; test_documents has all else."""
 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.documents import ROOT, page_block
 from support.runs import write_study
-from support.trajectories import run_cli, write_trajectory
-
-README = Path(__file__).parents[2] / "README.md"
+from support.trajectories import write_trajectory
 
 
 @pytest.fixture
@@ -25,54 +22,14 @@ def free_port():
         return asked.getsockname()[1]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-
-
-def test_the_python_blocks_run_on_a_result(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    folder = write_trajectory(tmp_path / "checkpoints", heads=4)
-    options = ["--tasks", "induction", "--ablations", "resample", "--prompts", 2, "-j", 1]
-    assert run_cli(monkeypatch, capsys, "run", "--trajectory", f"dir:{folder}", *options)[0] == 0
-    assert blocks("python")
-    names: dict[str, object] = {}
-    for block in blocks("python"):
-        exec(compile(block, str(README), "exec"), names)
-
-
-def test_every_command_of_the_readme_exists(monkeypatch, capsys):
-    commands = re.findall(r"^cntbench (\w+).*$", "\n".join(blocks("sh")), re.MULTILINE)
-    assert set(commands) == {
-        *("run", "plan", "merge", "show", "claims", "audit", "list", "compare", "report"),
-        *("figures", "export", "import", "golden"),
-    }
-    for command in set(commands):
-        assert run_cli(monkeypatch, capsys, command, "--help")[0] == 0
-
-
-def test_every_option_of_the_readme_exists(monkeypatch, capsys):
-    text = "\n".join(blocks("sh")).replace("\\\n", " ")
-    for line in re.findall(r"^cntbench (golden \w+|\w+)(.*)$", text, re.MULTILINE):
-        command, rest = line
-        _, shown, _ = run_cli(monkeypatch, capsys, *command.split(), "--help")
-        for option in re.findall(r"(?<!\S)(--?\w+)", rest.split("#")[0]):
-            assert option in shown, f"{command} {option}"
-
-
-def marked(name: str) -> str:
-    """Return the block that follows a comment."""
-    text = README.read_text(encoding="utf-8")
-    found = re.search(rf"<!-- {name} -->\n```sh\n(.*?)```", text, re.DOTALL)
-    assert found, name
-    return found[1]
-
-
 @pytest.mark.slow
 def test_the_way_to_a_cluster_works_as_written(tmp_path, free_port):
     """All commands by a shell; for the README's study there is one that takes a second."""
     write_trajectory(tmp_path / "checkpoints")
     write_study(tmp_path / "specs", "tiny", tmp_path / "checkpoints", untrained=1)
-    commands = (marked("local cluster") + marked("shares")).replace("8786", str(free_port))
+    commands = (
+        "".join(page_block(ROOT / "README.md", mark) for mark in ("local cluster", "shares"))
+    ).replace("8786", str(free_port))
     commands = commands.replace("run nano", "run tiny")
     (tmp_path / "cntbench").write_text(
         f'#!/bin/sh\nexec {sys.executable} -c "from cntbench.cli import main; main()" "$@"\n'
