@@ -6,25 +6,25 @@ The command line does the same by the same code. All results are xarray's, with 
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import xarray as xr
 from rich.console import Console
 
-from cntbench import storage
+from cntbench import arguments, storage
+from cntbench.arguments import Folders, Names
 from cntbench.catalogue import StudyEntry, load_catalogue
 from cntbench.cells import measure
 from cntbench.comparison import command
 from cntbench.dataset import film
-from cntbench.errors import CntbenchError, unknown
+from cntbench.errors import CntbenchError
 from cntbench.launch import DeviceChoice, Executor, place, resolved, way
+from cntbench.models.device import description, prepare
 from cntbench.models.in_memory import read_model
+from cntbench.models.precision import TYPES, moved
 from cntbench.plan import Plan
 from cntbench.progress import progress_bar
 from cntbench.report.failures import failures
@@ -34,12 +34,6 @@ from cntbench.runner import run as run_plan
 from cntbench.schema import validate
 from cntbench.specs import StudySpec, build
 from cntbench.verdicts import add_verdicts, with_verdicts
-
-#: One name, or several.
-Names = str | Sequence[str]
-Choice = TypeVar("Choice", bound=StrEnum)
-#: One folder of specs, or several.
-Folders = str | Path | Sequence[str | Path]
 
 _GIB = 2**30
 #: Draws from which a p-value can be 0.05.
@@ -115,17 +109,22 @@ def run(
         On Ctrl-C. Whole checkpoints are kept; the same call goes on from there.
     """
     where = "cntbench.run"
-    _check_script(jobs, where)
-    changes = _changes(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
+    arguments.check_script(jobs, where)
+    changes = arguments.changes(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
     execute, workers = way(
-        None if executor is None else _one_of(Executor, "executor", executor, where),
+        None if executor is None else arguments.one_of(Executor, "executor", executor, where),
         scheduler,
         jobs,
         where=where,
     )
     with progress_bar(Console(stderr=True), shown=progress) as report:
         plan, folder = resolved(
-            study, changes, Path(output) if output else None, _folders(specs), report, where=where
+            study,
+            changes,
+            Path(output) if output else None,
+            arguments.folders(specs),
+            report,
+            where=where,
         )
         RunFolder(folder).check(plan)
         outcome = run_plan(
@@ -136,7 +135,7 @@ def run(
             progress=report,
             memory_budget=int(memory * _GIB),
             keep=keep,
-            device=place(_one_of(DeviceChoice, "device", device, where), scheduler),
+            device=place(arguments.one_of(DeviceChoice, "device", device, where), scheduler),
         )
     if outcome.failed:
         warnings.warn(failures(outcome.failed, "the same call tries them again"), stacklevel=2)
@@ -168,6 +167,8 @@ def influence(
     tokenizer: Any = None,
     prompts: int = 32,
     seed: int = 0,
+    dtype: str = "float32",
+    device: str = "cpu",
     memory: float = 1.0,
     specs: Folders = (),
 ) -> xr.Dataset:
@@ -178,7 +179,7 @@ def influence(
     model
         A causal language model of transformers (GPT-NeoX, GPT-2, Llama and its family), or a
         `cntbench.models.decoder.Decoder`. It is not changed. Of the first, its config and tensors
-        are read and computed with in float32; its hooks are not run.
+        are read; its hooks are not run.
     task, ablation
         Name of one, or names of several.
     tokenizer
@@ -188,6 +189,11 @@ def influence(
         Number of prompts of each task.
     seed
         Seed of prompts and random draws.
+    dtype
+        Floating-point type to compute in, whatever the model's: ``"float32"``, ``"bfloat16"``,
+        ``"float64"``.
+    device
+        Where to compute: ``"cpu"``, ``"cuda"``, or ``"auto"``, a GPU if there is one.
     memory
         Memory to use beyond the model's [GiB].
     specs
@@ -206,22 +212,24 @@ def influence(
         supported, its weights are not finite), or is too small for a task.
     """
     where = "cntbench.influence"
-    catalogue = load_catalogue(_folders(specs))
-    trajectory, decoder = read_model(model, tokenizer)
+    catalogue = load_catalogue(arguments.folders(specs))
     keys = {
         "version": 1,
         "summary": "A model in memory.",
-        "trajectory": trajectory.identity,
-        "tasks": _names(task),
-        "ablations": _names(ablation),
+        "trajectory": f"memory:{type(model).__name__}",
+        "tasks": arguments.names(task),
+        "ablations": arguments.names(ablation),
         "prompts": prompts,
         "seed": seed,
+        "dtype": dtype,
         "untrained": 0,
         "null_draws": 0,
         "planted": False,
     }
     study = StudyEntry(where, Path(), build(StudySpec, keys, where=where))
     catalogue.check(study, where=where)
+    on = place(arguments.one_of(DeviceChoice, "device", device, where), None)
+    trajectory, decoder = read_model(model, tokenizer, TYPES[study.spec.dtype])
     plan = Plan(
         study,
         trajectory,
@@ -229,8 +237,10 @@ def influence(
         tuple(catalogue.ablations[name] for name in study.spec.ablations),
     )
     [checkpoint] = trajectory.checkpoints
-    measured = measure(plan, plan.prompts(), checkpoint, decoder, int(memory * _GIB))
-    return film([measured], provenance(plan) | {"history": where})
+    made = plan.prompts()
+    prepare(on)
+    measured = measure(plan, made, checkpoint, moved(decoder, on), int(memory * _GIB))
+    return film([measured], provenance(plan) | description(on) | {"history": where})
 
 
 def compare(
@@ -274,14 +284,14 @@ def compare(
     CntbenchError
         If a name is unknown, the trajectory cannot be measured, or the files cannot be compared.
     """
-    _check_script(jobs, "cntbench.compare")
+    arguments.check_script(jobs, "cntbench.compare")
     with progress_bar(Console(stderr=True), shown=progress) as report:
         return command.compare(
-            _folders(results),
-            _changes(trajectory, tasks, ablations, prompts, seed),
-            circuits=None if circuits is None else _names(circuits),
+            arguments.folders(results),
+            arguments.changes(trajectory, tasks, ablations, prompts, seed),
+            circuits=None if circuits is None else arguments.names(circuits),
             checkpoints=checkpoints,
-            specs=_folders(specs),
+            specs=arguments.folders(specs),
             progress=report,
             jobs=jobs,
             where="cntbench.compare",
@@ -328,8 +338,10 @@ def claims(
             where="cntbench.claims",
             hint=f"From fewer than {_FEWEST_DRAWS} no p-value of 0.05 can come.",
         )
-    _check_script(jobs, "cntbench.claims")
-    chosen = load_catalogue(_folders(specs)).some_claims(None if claims is None else _names(claims))
+    arguments.check_script(jobs, "cntbench.claims")
+    chosen = load_catalogue(arguments.folders(specs)).some_claims(
+        None if claims is None else arguments.names(claims)
+    )
     with progress_bar(Console(stderr=True), shown=progress) as report:
         if isinstance(results, xr.Dataset | xr.DataTree):
             tree = xr.DataTree(results) if isinstance(results, xr.Dataset) else results
@@ -338,55 +350,3 @@ def claims(
                 tree, chosen, draws=draws, jobs=jobs, progress=report, where="the result"
             )
         return add_verdicts(Path(results), chosen, draws=draws, jobs=jobs, progress=report)
-
-
-def _one_of(choices: type[Choice], kind: str, name: str, where: str) -> Choice:
-    """Return what a name stands for, or raise an error that names the nearest match."""
-    allowed = [str(one) for one in choices]
-    if name not in allowed:
-        raise unknown(kind, name, allowed, where=where)
-    return choices(name)
-
-
-def _check_script(jobs: int, where: str) -> None:
-    """Raise an error if processes would run the caller's script, and so this very call, again."""
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    if jobs < 2 or script is None:
-        return
-    with suppress(OSError, UnicodeDecodeError):
-        if "__name__" not in Path(script).read_text(encoding="utf-8"):
-            raise CntbenchError(
-                f"jobs = {jobs} starts processes, each of which would run this script again",
-                where=where,
-                hint='Put what the script does under: if __name__ == "__main__":',
-            )
-
-
-def _changes(
-    trajectory: str | None,
-    tasks: Names | None,
-    ablations: Names | None,
-    prompts: int | None,
-    seed: int | None,
-    dtype: str | None = None,
-    blocks: int | None = None,
-) -> dict[str, Any]:
-    """Return the keys of a study that are asked to be otherwise."""
-    changes = {
-        "trajectory": trajectory,
-        "tasks": None if tasks is None else _names(tasks),
-        "ablations": None if ablations is None else _names(ablations),
-        "prompts": prompts,
-        "seed": seed,
-        "dtype": dtype,
-        "blocks": blocks,
-    }
-    return {key: value for key, value in changes.items() if value is not None}
-
-
-def _names(names: Names) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _folders(paths: Folders) -> tuple[Path, ...]:
-    return (Path(paths),) if isinstance(paths, str | Path) else tuple(map(Path, paths))

@@ -110,7 +110,9 @@ def claims(
     results: Annotated[list[Path], typer.Argument(help="results.nc files.", metavar="RESULTS...")],
     names: Annotated[
         str | None,
-        typer.Option("--claims", help="Claims, separated by commas [all].", metavar="NAMES"),
+        typer.Option(
+            "--claims", help="Claims, separated by commas (default: all).", metavar="NAMES"
+        ),
     ] = None,
     draws: Annotated[int, typer.Option(min=19, help="Number of draws from each null model.")] = 200,
     jobs: Jobs = None,
@@ -175,10 +177,11 @@ def compare(
         ),
     ] = None,
     trajectory: Annotated[
-        str | None, typer.Option(help="Another trajectory [nano].", metavar="SOURCE")
+        str | None, typer.Option(help="Another trajectory (default: nano).", metavar="SOURCE")
     ] = None,
     tasks: Annotated[
-        str | None, typer.Option(help="Tasks, separated by commas [induction].", metavar="NAMES")
+        str | None,
+        typer.Option(help="Tasks, separated by commas (default: induction).", metavar="NAMES"),
     ] = None,
     ablations: Annotated[
         str | None, typer.Option(help="Ablations, separated by commas.", metavar="NAMES")
@@ -188,7 +191,8 @@ def compare(
     circuits: Annotated[
         str | None,
         typer.Option(
-            help="Planted circuits, separated by commas; '' for none [all without dynamics].",
+            help="Planted circuits, separated by commas; '' for none (default: all without "
+            "dynamics).",
             metavar="NAMES",
         ),
     ] = None,
@@ -197,7 +201,9 @@ def compare(
     ] = 8,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", "-j", min=1, help="Processes, one thread each [number of cores]."),
+        typer.Option(
+            "--jobs", "-j", min=1, help="Processes, one thread each (default: number of cores)."
+        ),
     ] = None,
     output: Annotated[
         Path | None,

@@ -47,13 +47,15 @@ def export(
         FormatName | None, typer.Option("--format", help="Format of the files in a folder.")
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="Tasks, separated by commas [all].", metavar="NAMES")
+        str | None, typer.Option(help="Tasks, separated by commas (default: all).", metavar="NAMES")
     ] = None,
     ablation: Annotated[
-        str | None, typer.Option(help="Ablations, separated by commas [all].", metavar="NAMES")
+        str | None,
+        typer.Option(help="Ablations, separated by commas (default: all).", metavar="NAMES"),
     ] = None,
     checkpoint: Annotated[
-        str | None, typer.Option(help="Checkpoints, separated by commas [all].", metavar="NAMES")
+        str | None,
+        typer.Option(help="Checkpoints, separated by commas (default: all).", metavar="NAMES"),
     ] = None,
 ) -> None:
     """Write a result for other programs: graphs, films for Gephi, tidy tables."""

@@ -28,29 +28,34 @@ def figures(
     ] = "svg,pdf,png",
     only: Annotated[
         str | None,
-        typer.Option("--only", metavar="NAMES", help="Pictures, separated by commas [all]."),
+        typer.Option(
+            "--only", metavar="NAMES", help="Pictures, separated by commas (default: all)."
+        ),
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="Task of pictures of one [induction, or the first].", metavar="NAME"),
+        typer.Option(
+            help="Task of pictures of one (default: induction, or the first).", metavar="NAME"
+        ),
     ] = None,
     ablation: Annotated[
-        str | None, typer.Option(help="Ablation of pictures of one [the first].", metavar="NAME")
+        str | None,
+        typer.Option(help="Ablation of pictures of one (default: the first).", metavar="NAME"),
     ] = None,
     checkpoint: Annotated[
         str | None,
-        typer.Option(help="Checkpoint of the heatmap [the last].", metavar="NAME"),
+        typer.Option(help="Checkpoint of the heatmap (default: the last).", metavar="NAME"),
     ] = None,
     checkpoints: Annotated[
         str | None,
         typer.Option(
-            help="Checkpoints of the film, separated by commas [eight, over its way].",
+            help="Checkpoints of the film, separated by commas (default: eight, over its way).",
             metavar="NAMES",
         ),
     ] = None,
     metrics: Annotated[
         str | None,
-        typer.Option(help="Metrics to draw, separated by commas [six].", metavar="NAMES"),
+        typer.Option(help="Metrics to draw, separated by commas (default: six).", metavar="NAMES"),
     ] = None,
     comparison: Annotated[
         Path | None,

@@ -41,7 +41,9 @@ PromptCount = Annotated[int | None, typer.Option(help="Number of prompts of each
 Seed = Annotated[int | None, typer.Option(help="Seed of prompts and random draws.")]
 RunFolderPath = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the run [runs/STUDY]."),
+    typer.Option(
+        "--output", "-o", metavar="FOLDER", help="Folder of the run (default: runs/STUDY)."
+    ),
 ]
 Jobs = Annotated[
     int | None,
@@ -49,7 +51,7 @@ Jobs = Annotated[
         "--jobs",
         "-j",
         min=1,
-        help="Processes, one thread each [default: number of cores; one with a GPU].",
+        help="Processes, one thread each (default: number of cores; one with a GPU).",
     ),
 ]
 Memory = Annotated[
@@ -85,7 +87,7 @@ Blocks = Annotated[
         min=1,
         metavar="N",
         help="Blocks of sources into which each checkpoint is divided, for large models: units of "
-        "work of their own [1].",
+        "work of their own (default: 1).",
     ),
 ]
 
@@ -95,7 +97,7 @@ ExecutorName = Annotated[
     typer.Option(
         "--executor",
         help="Where to measure: on processes of this machine, in one after the other, or on a "
-        "Dask cluster of this machine [processes].",
+        "Dask cluster of this machine (default: processes).",
     ),
 ]
 Scheduler = Annotated[

@@ -16,7 +16,7 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="The page [report.html beside RESULTS]."
+            "--output", "-o", metavar="FILE", help="The page (default: report.html beside RESULTS)."
         ),
     ] = None,
     comparison: Annotated[

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from cntbench import selection
 from cntbench.figures._results import OF_FILMS, Results, tree_of
-from cntbench.figures._style import PALE, SINGLE, canvas, scale_beside, styled
+from cntbench.figures._style import DOUBLE, PALE, SINGLE, canvas, scale_beside, styled
 from cntbench.views.comparison import agreement as view
 
 
@@ -24,12 +24,13 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
     task
         Label; of one only, it need not be named.
     ax
-        Where to draw instead of a figure of one column.
+        Where to draw instead of a figure of one column, or of two for more than five ablations.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Spearman's ρ, mean over usable checkpoints, with its 95 % block bootstrap interval.
+        Spearman's ρ, mean over usable checkpoints, with its 95 % block bootstrap interval where
+        there is room for it.
 
     Raises
     ------
@@ -40,22 +41,26 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
     at = selection.place(tree.to_dataset(inherit=False), "task", task)
     found = view(tree)
     count = len(found.ablation)
-    figure, ax = canvas(ax, SINGLE, SINGLE * 0.85)
+    few = count <= 5
+    size = (SINGLE, SINGLE * 0.85) if few else (DOUBLE, 1.6 + 0.36 * count)
+    figure, ax = canvas(ax, *size)
     scale = mpl.colormaps["cividis"].with_extremes(bad=PALE)
     lowest = min(0.0, float(np.nanmin(found.mean[at], initial=0.0)))
     image = ax.imshow(np.ma.masked_invalid(found.mean[at]), cmap=scale, vmin=lowest, vmax=1)
+    light = lowest + 0.55 * (1 - lowest)
     for one, other in np.ndindex(count, count):
         mean, low, high = (
             numbers[at, one, other] for numbers in (found.mean, found.low, found.high)
         )
         if one != other and np.isfinite(mean):
-            text = f"{mean:.2f}" if count > 5 else f"{mean:.2f}\n[{low:.2f}, {high:.2f}]"
-            hue = "black" if mean > 0.55 else "white"
+            text = f"{mean:.2f}\n[{low:.2f}, {high:.2f}]" if few else f"{mean:.2f}"
+            hue = "black" if mean > light else "white"
             ax.text(other, one, text, ha="center", va="center", color=hue, fontsize=5.5)
-    ax.set_xticks(range(count), found.ablation, rotation=90 if count > 5 else 0)
+    ax.set_xticks(range(count), found.ablation, rotation=0 if few else 90)
     ax.set_yticks(range(count), found.ablation)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set_title(f"{found.task[at]}: agreement of ablations")
-    scale_beside(ax, image, "Spearman's ρ of edges [95 % interval]")
+    said = "Spearman's ρ of edges" + (" [95 % interval]" if few else "")
+    scale_beside(ax, image, said)
     return figure

@@ -100,4 +100,4 @@ def _draw(ax: Axes, judged: list[Judgement], tasks: list[str], ablations: list[s
     ax.set_title(judged[0].claim.replace("_", " ", 1).replace("_", "\n", 1).replace("_", " "))
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_color(PALE)
-    ax.locator_params(axis="x", nbins=4)
+    ax.locator_params(axis="x", nbins=3)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from cntbench.errors import CheckpointError
@@ -13,6 +14,8 @@ from cntbench.models.adapters._base import Shape
 from cntbench.models.architectures import adapter
 from cntbench.models.checkpoint_files import Tensors, check_finite, revision
 from cntbench.models.decoder import Decoder
+from cntbench.models.precision import converted
+from cntbench.models.products import wide
 from cntbench.models.tokenizer import TokenizerObject
 from cntbench.models.trajectory import Checkpoint, Trajectory
 
@@ -49,16 +52,20 @@ class Memory:
         return self
 
 
-def read_model(model: Any, tokenizer: Any = None) -> tuple[Trajectory, Decoder]:
+def read_model(
+    model: Any, tokenizer: Any = None, dtype: torch.dtype = torch.float32
+) -> tuple[Trajectory, Decoder]:
     """Return a model as a trajectory of one checkpoint, and as the engine's decoder.
 
     Parameters
     ----------
     model
         A causal language model of transformers, or a `cntbench.models.decoder.Decoder`. It is not
-        changed. Of the first its config and its tensors count, in float32; hooks are not run.
+        changed. Of the first its config and its tensors count; hooks are not run.
     tokenizer
         Its tokenizer, of transformers or tokenizers, or None.
+    dtype
+        Floating-point type to compute in.
 
     Returns
     -------
@@ -77,9 +84,10 @@ def read_model(model: Any, tokenizer: Any = None) -> tuple[Trajectory, Decoder]:
     """
     what = type(model).__name__
     if isinstance(model, Decoder):
-        shape, known, made = Shape(model.components, model.vocabulary, model.context), "", model
+        shape, known = Shape(model.components, model.vocabulary, model.context), ""
+        made = model if model.dtype == dtype else converted(model, dtype)
     else:
-        shape, known, made = _read(model, what)
+        shape, known, made = _read(model, what, dtype)
     trajectory = Trajectory(
         identity=f"memory:{what}",
         shape=shape,
@@ -90,7 +98,7 @@ def read_model(model: Any, tokenizer: Any = None) -> tuple[Trajectory, Decoder]:
     return trajectory, made
 
 
-def _read(model: Any, what: str) -> tuple[Shape, str, Decoder]:
+def _read(model: Any, what: str, dtype: torch.dtype) -> tuple[Shape, str, Decoder]:
     """Return a transformers model's sizes, the hash of its tensors, and its decoder."""
     if not isinstance(model, PreTrainedModel):
         raise CheckpointError(
@@ -122,6 +130,7 @@ def _read(model: Any, what: str) -> tuple[Shape, str, Decoder]:
             )
     tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
     check_finite(tensors, where=what)
-    floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    exact = wide(dtype)
+    floats = {name: t.to(exact) if t.is_floating_point() else t for name, t in tensors.items()}
     made: Decoder = architecture.decoder(config, Tensors(floats, what))
-    return shape, revision(tensors), made
+    return shape, revision(tensors), made if dtype == exact else converted(made, dtype)

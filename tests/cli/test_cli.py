@@ -10,8 +10,10 @@ import sys
 import time
 
 import pytest
+import typer
 from support.trajectories import run_cli, spoil, write_trajectory
 
+from cntbench.cli import app
 from cntbench.folders import shipped_folder
 from cntbench.storage import open_results
 
@@ -231,6 +233,23 @@ def test_version_and_help(cli):
     code, out, _ = cli("run", "--help")
     assert code == 0
     assert "--trajectory" in out
+
+
+def test_help_says_what_is_written_of_options():
+    """Brackets would be taken for markup, and left out."""
+    commands = typer.main.get_command(app).commands
+    groups = {
+        name: getattr(command, "commands", {"": command}) for name, command in commands.items()
+    }
+    texts = {
+        f"{name} {below} {option.name}": option.help or ""
+        for name, found in groups.items()
+        for below, command in found.items()
+        for option in command.params
+        if hasattr(option, "help")
+    }
+    assert any("default: runs/STUDY" in text for text in texts.values())
+    assert not {name: text for name, text in texts.items() if "[" in text}
 
 
 def test_ctrl_c_keeps_whole_shards_and_says_how_to_go_on(study, tmp_path, cli):

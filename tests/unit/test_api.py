@@ -129,6 +129,22 @@ def test_a_decoder_is_measured_too():
     assert found["revision"].item() == ""
 
 
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_the_precision_is_the_one_that_is_asked_for(dtype):
+    model = random_model("gpt2", vocabulary=60, dtype=torch.float64)
+    single, other = (
+        cntbench.influence(model, prompts=3, **options) for options in ({}, {"dtype": dtype})
+    )
+    assert (single.attrs["dtype"], other.attrs["dtype"]) == ("float32", dtype)
+    assert other.attrs["device"] == "cpu"
+    assert single["revision"].item() == other["revision"].item()
+    off = abs(other["influence"] / single["influence"] - 1).max().item()
+    assert 0 < off < {"float64": 1e-4, "bfloat16": 0.5}[dtype]
+    by_decoder = cntbench.influence(decoder(model), prompts=3, dtype="float64")
+    double = cntbench.influence(model, prompts=3, dtype="float64")
+    np.testing.assert_array_equal(by_decoder["influence"], double["influence"])
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_model_is_left_as_it_is(architecture):
     model = random_model(architecture, vocabulary=60, dtype=torch.bfloat16).train()

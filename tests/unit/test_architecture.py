@@ -47,7 +47,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("accessor",),
     ("exchange",),
     ("report",),
-    ("launch",),
+    ("launch", "arguments"),
     ("api",),
     (
         "options",
