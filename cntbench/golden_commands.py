@@ -17,7 +17,6 @@ golden = typer.Typer(
     name="golden",
     help="Freeze results, and check that their numbers have not moved.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",  # brackets are text
 )
 
 

@@ -282,16 +282,3 @@ def test_ctrl_c_keeps_whole_shards_and_says_how_to_go_on(study, tmp_path, cli):
     code, out, _ = cli("run", *study, "-j", 1, "--prompts", 256)
     assert code == 0
     assert f"found {len(whole)} measured before" in out
-
-
-@pytest.mark.parametrize(
-    ("command", "said"),
-    [
-        (["figures"], "Pictures, separated by commas [all]."),
-        (["run"], "Folder of the run [runs/STUDY]."),
-        (["golden", "check"], "one thread each [default: number of cores; one with a GPU]."),
-    ],
-)
-def test_help_keeps_what_stands_in_brackets(monkeypatch, capsys, command, said):
-    _, out, _ = run_cli(monkeypatch, capsys, *command, "--help")
-    assert said in " ".join(re.sub(r"[│\n]", " ", out).split())
