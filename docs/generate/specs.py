@@ -63,7 +63,7 @@ def default(field: dataclasses.Field[Any]) -> str:
         return "" if field.default is None else code(toml(field.default))
     if field.default_factory is not dataclasses.MISSING:
         return code(toml(field.default_factory()))
-    return "has to be there"
+    return "required"
 
 
 _TYPES = {

@@ -55,12 +55,12 @@ INSTEAD = (
         "the same",
     ),
     (
-        r"^cntbench compare(?! --ablations)",
+        r"^cntbench compare(?! --ablations| --results)",
         "cntbench compare --ablations zero,mean",
         "all methods take minutes",
     ),
     (
-        r"^(cntbench compare)",
+        r"^(cntbench compare)(?! --results)",
         r"\1 --circuits constant,random_dag_sparse --trajectory dir:checkpoints "
         "--checkpoints 1 --prompts 2",
         "all circuits and the embedded model take minutes",
@@ -84,10 +84,11 @@ ONLY_CHECKED = (
     (r"^pytest|^ruff|^mypy", "tests of the project itself"),
     (r"-m (benchmarks\.|support\.precision)", "takes minutes"),
     (r"^hf download", "downloads"),
+    (r"^sphinx-build", "test_site builds the pages"),
     (r"^HF_HUB_OFFLINE=1", "test_hub_commands: is about the environment of a process of its own"),
     (
         r"^dask|--executor dask|--scheduler|--shard|^cntbench merge",
-        "test_readme runs it, with Dask",
+        "test_cluster_page runs it, with Dask",
     ),
     (r"--ablations half,zero,mean", "test_contributing runs it where half is"),
 )
@@ -267,12 +268,8 @@ def test_what_does_not_exist_is_found(command):
         check(command)
 
 
-def test_every_command_stands_in_the_readme():
-    shown = [
-        c
-        for block in blocks(ROOT / "README.md")
-        for c in commands(block.text)
-        if block.language == "sh"
-    ]
+def test_every_command_is_shown():
+    every = [block for page in PAGES for block in blocks(page) if block.language == "sh"]
+    shown = [command for block in every for command in commands(block.text)]
     named = {shlex.split(command)[1] for command in shown if command.startswith("cntbench ")}
     assert named == set(typer.main.get_command(app).commands)

@@ -79,6 +79,12 @@ def _tool(program: str, module: str) -> Callable[[list[str]], None]:
     return check
 
 
+def _sphinx(words: list[str]) -> None:
+    for option in _options(words):
+        assert option in _help("sphinx"), f"sphinx-build knows no {option}"
+    assert (ROOT / words[-2] / "conf.py").is_file()
+
+
 def _source(words: list[str]) -> None:
     assert words == [".venv/bin/activate"]
 
@@ -93,6 +99,7 @@ CHECKS = {
     "pre-commit": _developing("pre-commit"),
     "hf": _tool("hf", "huggingface_hub.cli.hf"),
     "dask": _tool("dask", "dask"),
+    "sphinx-build": _sphinx,
     ".": _source,
 }
 

@@ -1,4 +1,4 @@
-"""The README's way to a cluster works as it is written; test_documents has all else."""
+"""The page about clusters works as it is written; test_documents has all else."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ def free_port():
 
 @pytest.mark.slow
 def test_the_way_to_a_cluster_works_as_written(tmp_path, free_port):
-    """All commands by a shell; for the README's study there is one that takes a second."""
+    """All commands by a shell; for the page's study there is one that takes a second."""
     write_trajectory(tmp_path / "checkpoints")
     write_study(tmp_path / "specs", "tiny", tmp_path / "checkpoints", untrained=1)
     commands = (
-        "".join(page_block(ROOT / "README.md", mark) for mark in ("local cluster", "shares"))
+        "".join(
+            page_block(ROOT / "docs" / "cluster.md", mark) for mark in ("local cluster", "shares")
+        )
     ).replace("8786", str(free_port))
     commands = commands.replace("run nano", "run tiny")
     (tmp_path / "cntbench").write_text(
