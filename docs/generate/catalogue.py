@@ -16,6 +16,7 @@ def shipped() -> Catalogue:
 
 
 def tasks() -> str:
+    """Return a table of tasks, controls last."""
     rows = [
         [
             code(one.name) + (" (control)" if one.control else ""),
@@ -30,6 +31,7 @@ def tasks() -> str:
 
 
 def ablations() -> str:
+    """Return a table of ablations."""
     rows = [
         [
             code(one.name),
@@ -44,6 +46,7 @@ def ablations() -> str:
 
 
 def studies() -> str:
+    """Return a table of studies."""
     rows = [
         [
             code(one.name),
@@ -59,6 +62,7 @@ def studies() -> str:
 
 
 def backbones() -> str:
+    """Return a table of backbones."""
     rows = [
         [code(name), one.spec.summary, code(one.spec.rule), keywords(one.spec.parameters)]
         for name, one in shipped().backbones.items()
@@ -67,6 +71,7 @@ def backbones() -> str:
 
 
 def circuits() -> str:
+    """Return a table of planted circuits."""
     rows = [
         [
             code(name),
@@ -86,6 +91,7 @@ def circuits() -> str:
 
 
 def claims() -> str:
+    """Return a table of claims."""
     rows = [
         [
             code(name),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,11 +75,15 @@ def group(name: str) -> str:
     return table(["variable", "dims", "what it is"], rows)
 
 
-GENERATED = {
+def _group(name: str) -> Callable[[], str]:
+    return lambda: group(name)
+
+
+GENERATED: dict[str, Callable[[], str]] = {
     "coordinates": lambda: schema(COORDINATES),
     "variables": lambda: schema(VARIABLES),
     **{
-        f"group {name}": lambda name=name: group(name)
-        for name in ("metrics", "nulls", "roles", "phases", "claims", "untrained")
+        f"group {name}": _group(name)
+        for name in ("metrics", "roles", "phases", "claims", "untrained")
     },
 }
