@@ -56,7 +56,7 @@ def test_every_name_stands_in_its_page(site):
 def test_no_mark_is_left_over(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > 15
-    assert not [page for page in pages if "generated:" in page.read_text("utf-8")]
+    assert not [page for page in pages if "<!-- generated:" in page.read_text("utf-8")]
 
 
 def test_pages_load_nothing_from_elsewhere(site):
