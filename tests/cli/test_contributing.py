@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
+from support.documents import ROOT, page_block
 
 
 def block(mark: str) -> str:
-    """The first code block of the guide after a mark."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    found = re.search(rf"<!-- {mark} -->\n```\w+\n(.*?)```", text, re.DOTALL)
-    assert found
-    return found[1]
+    """The code block of the guide behind a mark."""
+    return page_block(ROOT / "CONTRIBUTING.md", mark)
 
 
 @pytest.fixture(scope="module")

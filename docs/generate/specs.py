@@ -1,0 +1,126 @@
+"""Keys of specs: from their dataclasses, with what they allow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from numpydoc.docscrape import NumpyDocString
+from pydantic import TypeAdapter
+
+from cntbench import specs
+from cntbench.dynamics.claim import ClaimSpec, ClaimTestSpec
+from cntbench.models.planted import spec as planted
+from cntbench.models.planted.dynamics import KINDS
+from generate.markdown import code, table, toml
+
+SPECS = {
+    "task": specs.TaskSpec,
+    "ablation": specs.AblationSpec,
+    "study": specs.StudySpec,
+    "backbone": specs.BackboneSpec,
+    "claim": ClaimSpec,
+    "claim test": ClaimTestSpec,
+    "planted circuit": planted.CircuitSpec,
+    "planted random": planted.RandomEdges,
+    "planted realistic": planted.Realistic,
+    "planted diagnostic": planted.Diagnostic,
+}
+
+
+#: Keys that every spec has, where its docstring does not speak of them.
+SHARED = {
+    "version": "Rises whenever the spec computes something else.",
+    "summary": "One line for listings and tables.",
+}
+
+
+def keys(spec: Any) -> str:
+    """Return a table of a spec's keys; empty if it takes none."""
+    schema = TypeAdapter(spec).json_schema()
+    meanings = documented(spec)
+    rows = [
+        [code(field.name), allowed(schema, schema["properties"][field.name]), default(field), what]
+        for field in dataclasses.fields(spec)
+        for what in [meanings.get(field.name) or SHARED.get(field.name, "")]
+    ]
+    return table(["key", "allowed", "default", "what it is"], rows) if rows else ""
+
+
+def documented(spec: Any) -> dict[str, str]:
+    """Return what a docstring says of each key."""
+    return {
+        name.strip(): " ".join(one.desc)
+        for one in NumpyDocString(spec.__doc__ or "")["Parameters"]
+        for name in (one.name or one.type).split(",")
+    }
+
+
+def default(field: dataclasses.Field[Any]) -> str:
+    """Return what a key is if it is left out."""
+    if field.default is not dataclasses.MISSING:
+        return "" if field.default is None else code(toml(field.default))
+    if field.default_factory is not dataclasses.MISSING:
+        return code(toml(field.default_factory()))
+    return "required"
+
+
+_TYPES = {
+    "string": "text",
+    "integer": "integer",
+    "number": "number",
+    "boolean": "`true`, `false`",
+    "array": "array",
+    "object": "table",
+}
+
+
+def allowed(schema: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """Return in words what JSON Schema says of a value."""
+    if "$ref" in about:
+        return allowed(schema, schema["$defs"][about["$ref"].rsplit("/", 1)[1]])
+    if "anyOf" in about:
+        return " or ".join(
+            allowed(schema, one) for one in about["anyOf"] if one != {"type": "null"}
+        )
+    if "enum" in about or "const" in about:
+        return code(*(toml(one) for one in about.get("enum", [about.get("const")])))
+    said = _TYPES.get(about.get("type", ""), "any")
+    if about.get("type") == "array" and "items" in about:
+        said += f" of {allowed(schema, about['items'])}"
+    elif about.get("type") == "array" and "prefixItems" in about:
+        said = f"[{', '.join(allowed(schema, one) for one in about['prefixItems'])}]"
+    ends = [
+        f"{word} {_number(about[key])}"
+        for key, word in (
+            ("minimum", "≥"),
+            ("exclusiveMinimum", ">"),
+            ("maximum", "≤"),
+            ("exclusiveMaximum", "<"),
+        )
+        if key in about
+    ]
+    return " ".join([said, ", ".join(ends)]).strip()
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"
+
+
+def dynamics() -> str:
+    """Return the tables of all kinds of a planted circuit's dynamics."""
+    return "\n".join(
+        f"`kind = {toml(name)}`: {(kind.__doc__ or '').splitlines()[0]}\n\n{keys(kind)}"
+        for name, kind in KINDS.items()
+    )
+
+
+def _of(spec: Any) -> Callable[[], str]:
+    return lambda: keys(spec)
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    **{f"keys of {name}": _of(spec) for name, spec in SPECS.items()},
+    "keys of planted dynamics": dynamics,
+}

@@ -1,0 +1,275 @@
+"""Whatever the README, the guide and the docs show works: every block of code, in its order.
+
+Python runs in a folder that has a small, real result; commands run too, in this process, or are at
+least checked to exist with all their options. Which is run in a smaller form, and which is only
+checked, the tables below say, with the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+from support.command_line import check
+from support.documents import PAGES, ROOT, Block, blocks, commands
+from support.eap import graph, write_graph
+from support.runs import STUDY
+from support.trajectories import run_cli, write_trajectory
+
+import cntbench
+from cntbench.catalogue import FOLDERS, load_catalogue
+from cntbench.cli import app
+from cntbench.comparison.command import write_comparison
+from cntbench.specs import AblationSpec, build
+
+#: What is run in place of what a page says (patterns, in this order), and why.
+INSTEAD = (
+    (r"--results runs/new", "--results runs/short", "there is no other one"),
+    (r"^cntbench run (?=-)|^cntbench run$", "cntbench run tiny ", "the default study is large"),
+    (r"^cntbench plan(?= -|$)", "cntbench plan tiny", "the default study is large"),
+    (r"nano:seed=\d", "dir:checkpoints", "a model is trained for each seed"),
+    (
+        r"run pythia-14m(-smoke)?",
+        "run tiny --trajectory hub:lab/tiny@step0,step8,step100 -o runs/pythia-14m",
+        "a hub on loopback has another model",
+    ),
+    (
+        r"plan pythia-14m",
+        "plan tiny --trajectory hub:lab/tiny@step0,step8,step100 -o runs/pythia-14m",
+        "the same",
+    ),
+    (
+        r"hub:EleutherAI/pythia-70m@step1000..step143000:1000",
+        "hub:lab/tiny@step0..step8:8",
+        "the same",
+    ),
+    (
+        r"hub:EleutherAI/pythia-70m@step0,step512,step1000",
+        "hub:lab/tiny@step0,step8,step100",
+        "the same",
+    ),
+    (
+        r"^cntbench compare(?! --ablations| --results)",
+        "cntbench compare --ablations zero,mean",
+        "all methods take minutes",
+    ),
+    (
+        r"^(cntbench compare)(?! --results)",
+        r"\1 --circuits constant,random_dag_sparse --trajectory dir:checkpoints "
+        "--checkpoints 1 --prompts 2",
+        "all circuits and the embedded model take minutes",
+    ),
+    (
+        r"^(cntbench figures \S+ -o \S+)(?!.*--only)",
+        r"\1 --only film,heatmap --format svg",
+        "all pictures, in all formats, take ten seconds; test_figures_command draws them",
+    ),
+    (r"^(cntbench (claims|import))", r"\1 --draws 19", "fewer draws take less time"),
+    (
+        r"^(cntbench (run|claims|compare|import|golden check))",
+        r"\1 -j 1",
+        "other processes take seconds to start",
+    ),
+)
+
+#: Commands that are only checked to exist, with their options, and why.
+ONLY_CHECKED = (
+    (r"(pip|pre-commit) install|-m venv|^\. ", "installs"),
+    (r"^pytest|^ruff|^mypy", "tests of the project itself"),
+    (r"-m (benchmarks\.|support\.precision)", "takes minutes"),
+    (r"^hf download", "downloads"),
+    (r"^sphinx-build", "test_site builds the pages"),
+    (r"^HF_HUB_OFFLINE=1", "test_hub_commands: is about the environment of a process of its own"),
+    (
+        r"^dask|--executor dask|--scheduler|--shard|^cntbench merge",
+        "test_cluster_page runs it, with Dask",
+    ),
+    (r"--ablations half,zero,mean", "test_contributing runs it where half is"),
+)
+
+#: Python that is not run but compiled, by its mark, and why.
+ONLY_COMPILED = {
+    "replacement": "a file; test_contributing adds it",
+    "metric": "a file; test_contributing adds it",
+    "adapter": "says what the file defines",
+    "slurm": "needs Slurm",
+}
+#: What is run in place of some Python, and why.
+PYTHON_INSTEAD = (
+    ('run("nano", tasks=["induction"], jobs=2', 'run("tiny", jobs=1', "the default study is large"),
+)
+
+#: Folders of specs by their mark; "ablation" is loaded by test_contributing, where its rule is.
+SPECS = {
+    "task": "",
+    "another ablation": "ablations",
+    "backbone": "backbones",
+    "claim": "claims",
+    "planted circuit": "planted",
+}
+
+#: A result of the embedded model that takes some seconds.
+SMALL = """version = 1
+summary = "A dozen checkpoints of the embedded model."
+trajectory = "dir:{trajectory}"
+tasks = ["induction", "random_tokens"]
+ablations = ["zero", "mean", "resample"]
+prompts = 2
+untrained = 1
+null_draws = 19
+planted = false
+"""
+ABLATION = """version = 1
+summary = "An ablation of one's own."
+replacement = "zero"
+measure = "cosine"
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder as pages assume it: a result, a comparison, checkpoints, specs, a graph."""
+    folder = tmp_path_factory.mktemp("home")
+    write_trajectory(folder / "checkpoints", heads=4)
+    studies, own = folder / "specs" / "studies", folder / "my-specs"
+    for path in (studies, own / "studies", own / "ablations"):
+        path.mkdir(parents=True)
+    (studies / "small.toml").write_text(
+        SMALL.format(trajectory=ROOT / "golden" / "nano" / "trajectory")
+    )
+    tiny = STUDY.format(folder="checkpoints", untrained=0)
+    (studies / "tiny.toml").write_text(tiny)
+    (own / "studies" / "mine.toml").write_text(tiny.replace('"zero"', '"mine"'))
+    (own / "ablations" / "mine.toml").write_text(ABLATION)
+    cntbench.run("small", output=folder / "runs" / "nano", specs=folder / "specs", progress=False)
+    compared = cntbench.compare(
+        trajectory=f"dir:{folder / 'checkpoints'}",
+        ablations=["zero", "mean"],
+        prompts=2,
+        circuits=["constant", "random_dag_sparse"],
+        checkpoints=1,
+        progress=False,
+    )
+    write_comparison(compared, folder / "runs" / "compare.nc")
+    write_graph(folder / "circuit.json", graph())
+    return folder
+
+
+def replaced(command: str) -> str:
+    """Return what is run in place of a command."""
+    for pattern, other, _ in INSTEAD:
+        command = re.sub(pattern, other, command)
+    return command
+
+
+def only_checked(command: str) -> bool:
+    return any(re.search(pattern, command) for pattern, _ in ONLY_CHECKED)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_shows_works(page, home, hub, monkeypatch, capsys, tmp_path):
+    folder = tmp_path / "work"
+    shutil.copytree(home, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("CNTBENCH_SPECS", str(folder / "specs"))
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(page):
+        match block.language:
+            case "python" if block.mark in ONLY_COMPILED:
+                compile(block.text, str(block), "exec")
+            case "python":
+                run_python(block, names)
+            case "sh":
+                for command in commands(block.text):
+                    run_command(block, command, monkeypatch, capsys)
+            case "toml":
+                load_spec(block, tmp_path / f"specs{block.line}")
+            case "text":
+                pass  # what something prints
+            case other:
+                pytest.fail(f"{block}: what is to be done with {other!r}?")
+
+
+def run_python(block: Block, names: dict[str, object]) -> None:
+    """Run a block; its lines in a traceback are the page's."""
+    text = block.text
+    for old, new, _ in PYTHON_INSTEAD:
+        text = text.replace(old, new)
+    tree = ast.increment_lineno(ast.parse(text), block.line)
+    exec(compile(tree, str(block.page), "exec"), names)
+
+
+def run_command(block, command, monkeypatch, capsys) -> None:
+    check(command)
+    if only_checked(command):
+        return
+    words = shlex.split(replaced(command))
+    assert words[0] == "cntbench", f"{block}: neither run nor in the table: {command}"
+    code, out, err = run_cli(monkeypatch, capsys, *words[1:])
+    assert code == 0, f"{block}: {shlex.join(words)}\n{out}\n{err}"
+
+
+def load_spec(block: Block, folder: Path) -> None:
+    """Load a spec as the program does; some keys of one, with the others that it needs."""
+    text = block.text
+    if block.mark == "keys of an ablation":
+        least = 'version = 1\nsummary = "…"\nreplacement = "noise"\n'
+        build(AblationSpec, tomllib.loads(least + text), where=str(block))
+    elif block.mark != "ablation":
+        path = folder / SPECS[block.mark] / "example.toml"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        load_catalogue([folder])
+
+
+def test_the_tables_have_nothing_that_no_page_needs():
+    every = [block for page in PAGES for block in blocks(page)]
+    shown = [c for block in every if block.language == "sh" for c in commands(block.text)]
+    for pattern, _ in ONLY_CHECKED:
+        assert any(re.search(pattern, command) for command in shown), pattern
+    run = [command for command in shown if not only_checked(command)]
+    for number, (pattern, _, _) in enumerate(INSTEAD):
+        for command in run:
+            for before, other, _ in INSTEAD[:number]:
+                command = re.sub(before, other, command)
+            if re.search(pattern, command):
+                break
+        else:
+            pytest.fail(f"no command needs {pattern}")
+    marks = {block.mark for block in every}
+    assert marks >= set(ONLY_COMPILED) | set(SPECS)
+    text = "".join(block.text for block in every if block.language == "python")
+    assert all(old in text for old, _, _ in PYTHON_INSTEAD)
+    assert set(SPECS.values()) <= set(FOLDERS)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cntbench rum",
+        "cntbench run --task induction",
+        "cntbench golden chek golden/mine",
+        "pip install '.[paquet]'",
+        "pytest tests/nowhere",
+        "pytest --ful benchmarks",
+        "python -m benchmarks.racing",
+        "python -m benchmarks.race --contender engine",
+        "conda install cntbench",
+    ],
+)
+def test_what_does_not_exist_is_found(command):
+    with pytest.raises(Exception, match=r"No such|no |knows no|There is|there is|nothing"):
+        check(command)
+
+
+def test_every_command_is_shown():
+    every = [block for page in PAGES for block in blocks(page) if block.language == "sh"]
+    shown = [command for block in every for command in commands(block.text)]
+    named = {shlex.split(command)[1] for command in shown if command.startswith("cntbench ")}
+    assert named == set(typer.main.get_command(app).commands)

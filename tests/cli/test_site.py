@@ -1,0 +1,74 @@
+"""The documentation is built without a warning, and has what it takes from the program."""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+
+import pytest
+from support.documents import ROOT
+
+from cntbench.catalogue import load_catalogue
+from cntbench.errors import (
+    EXIT_CHECKPOINTS_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_MOVED,
+    EXIT_OK,
+    EXIT_USER_ERROR,
+)
+from cntbench.plugins import ROOMS, room
+from cntbench.schema import COORDINATES, VARIABLES
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Build all pages; a warning is an error, and nothing is written beside them."""
+    folder = tmp_path_factory.mktemp("site")
+    asked = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q"]
+    asked += ["-d", str(folder / "trees"), str(ROOT / "docs"), str(folder / "html")]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "html"
+
+
+def text(page) -> str:
+    return html.unescape(re.sub(r"<[^>]+>", "", page.read_text("utf-8")))
+
+
+def test_every_name_stands_in_its_page(site):
+    catalogue = load_catalogue()
+    specs = ("tasks", "ablations", "studies", "planted", "backbones", "claims")
+    kinds = [kind for kind in ROOMS if kind != "metric"]
+    expected = {
+        "dataset": [*COORDINATES, *VARIABLES, *room("metric")],
+        "reference/catalogue": [name for kind in specs for name in getattr(catalogue, kind)],
+        "reference/metrics": list(room("metric")),
+        "reference/methods": [name for kind in kinds for name in room(kind)],
+        "reference/python": ["cntbench.run", "cntbench.influence", "cntbench.figures.film"],
+    }
+    for page, names in expected.items():
+        shown = text(site / f"{page}.html")
+        assert not [name for name in names if name not in shown], page
+
+
+def test_no_mark_is_left_over(site):
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 15
+    assert not [page for page in pages if "<!-- generated:" in page.read_text("utf-8")]
+
+
+def test_pages_load_nothing_from_elsewhere(site):
+    for page in site.rglob("*.html"):
+        loaded = re.findall(
+            r"<(?:script|img|link)[^>]+(?:src|href)=\"(https?:[^\"]+)", page.read_text()
+        )
+        assert not loaded, page
+
+
+def test_every_exit_code_is_explained(site):
+    shown = (site / "reference" / "commands.html").read_text("utf-8")
+    codes = re.findall(r"<td><p>(\d+)</p></td>", shown)
+    every = (EXIT_OK, EXIT_MOVED, EXIT_USER_ERROR, EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED)
+    assert codes == [str(code) for code in every]
