@@ -23,6 +23,7 @@ from cntbench.models.hub.downloads import Download, to_download
 from cntbench.models.outline import Outline
 from cntbench.models.precision import TYPES
 from cntbench.models.products import wide
+from cntbench.models.trajectory import Subject
 from cntbench.pieces import divided
 from cntbench.plan import Plan
 from cntbench.result_size import result_bytes
@@ -149,7 +150,7 @@ class Estimate:
 
 def estimate(
     plan: Plan,
-    folder: RunFolder,
+    folder: RunFolder | None,
     *,
     jobs: int,
     memory_budget: int = 2**30,
@@ -164,7 +165,8 @@ def estimate(
     Parameters
     ----------
     plan, folder
-        What would be run, and where. Shards in the folder count as done; they are not read.
+        What would be run, and where. Shards in the folder count as done; they are not read. None
+        is a new folder.
     jobs, memory_budget, keep, device
         As in `cntbench.runner.run`.
     clock
@@ -175,13 +177,18 @@ def estimate(
     CntbenchError
         If the folder belongs to another study, or no checkpoint can be read.
     """
-    plan = folder.check(plan)
+    if folder is not None:
+        plan = folder.check(plan)
+
+    def waits(subject: Subject) -> bool:
+        return folder is None or not folder.shard(subject).is_file()
+
     checkpoints, outline = plan.trajectory.checkpoints, plan.trajectory.outline
     if outline is None:
         model, loading = _first_model(plan, clock)
     else:
         model, loading = outline.decoder(TYPES[plan.study.spec.dtype]), 0.0
-    missing = [checkpoint for checkpoint in checkpoints if not folder.shard(checkpoint).is_file()]
+    missing = list(filter(waits, checkpoints))
     calls = _calls(plan, model, memory_budget)
     nodes = plan.trajectory.shape.components
     blocks = divided(len(nodes), plan.blocks)
@@ -193,7 +200,7 @@ def estimate(
         trajectory=plan.trajectory.identity,
         checkpoints=len(checkpoints),
         done=len(checkpoints) - len(missing),
-        untrained=sum(not folder.shard(model).is_file() for model in plan.untrained),
+        untrained=sum(map(waits, plan.untrained)),
         ablations=tuple(entry.name for entry in plan.ablations),
         components=len(nodes),
         edges=int(feasible(nodes).sum()),

@@ -110,6 +110,14 @@ class RunFolder:
             )
         return plan
 
+    def fits(self, plan: Plan) -> bool:
+        """Say whether the plan can be run, or gone on with, in the folder."""
+        try:
+            self.check(plan)
+        except CntbenchError:
+            return False
+        return True
+
     def _has(self, checkpoint: Checkpoint) -> bool:
         return self.shard(checkpoint).is_file()
 

@@ -200,12 +200,17 @@ def plan(
         asked_for, folder = resolved(
             study, changes, output, specs or (), progress, where="command line", outline=True
         )
+        here: RunFolder | None = RunFolder(folder)
+        if output is None and not RunFolder(folder).fits(asked_for):
+            here = None
         found = estimate(
             asked_for,
-            RunFolder(folder),
+            here,
             jobs=jobs or processes_for(where),
             memory_budget=int(memory * 2**30),
             keep=keep,
             device=where,
         )
     out.print(estimate_table(found))
+    if here is None:
+        out.print(f"{escape(str(folder))} holds something else: run it into another one, by -o.")

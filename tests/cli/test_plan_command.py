@@ -45,6 +45,19 @@ def test_plan_knows_what_a_run_has_done(cli, study):
     assert "Checkpoints: 3, 3 of them measured before, 0 to measure." in out
 
 
+def test_a_variant_can_be_planned_after_a_run(cli, study):
+    """A run of it needs another folder; that its default one is taken is no mistake of a plan."""
+    assert cli("run", *study)[0] == 0
+    code, out, err = cli("plan", *study, "--prompts", 3)
+    assert (code, err) == (0, "")
+    assert "0 of them measured before, 3 to measure." in out
+    assert "runs/nano holds something else: run it into another one, by -o." in out
+    assert "holds something else" not in cli("plan", *study)[1]
+    code, _, err = cli("plan", *study, "--prompts", 3, "-o", "runs/nano")
+    assert code == 2
+    assert "belongs to another study; different: prompts" in err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
