@@ -36,7 +36,7 @@ untrained = 0
 
 def test_a_model_of_300_components_takes_less_than_4_gib(full, tmp_path, record_property):
     if not full:
-        pytest.skip("the full mode only: it takes more than half an hour")
+        pytest.skip("the full mode only: it takes about twenty minutes")
     folder = tmp_path / "checkpoints" / "step0"
     SMOLLM2_135M.config().save_pretrained(folder)
     save_file(SMOLLM2_135M.tensors(), folder / "model.safetensors", metadata={"format": "pt"})

@@ -88,7 +88,7 @@ def test_more_blocks_than_components(plan, tmp_path):
     assert (edges == outcome.tree.attrs["feasible_edges"]).all()
 
 
-@pytest.mark.parametrize("execute", [processes.execute, dask.execute, None])
+@pytest.mark.parametrize("execute", [processes.execute, None])
 def test_what_was_measured_of_a_model_is_not_measured_again(
     plan, whole, tmp_path, monkeypatch, execute
 ):
