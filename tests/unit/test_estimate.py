@@ -35,6 +35,7 @@ def plan(tmp_path) -> Plan:
         "tasks": ("induction", "bigram"),
         "ablations": ("zero", "resample", "noise_direct"),
         "prompts": 3,
+        "planted": False,
     }
     return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
 

@@ -37,6 +37,7 @@ def plan_for(trajectory: str = ALL, **changes: object) -> Plan:
         "prompts": 2,
         "untrained": 1,
         "null_draws": 0,
+        "planted": False,
         **changes,
     }
     return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)

@@ -92,6 +92,7 @@ def study(tmp_path):
             "prompts": 3,
             "untrained": 1,
             "null_draws": 0,
+            "planted": False,
         }
         if dtype:
             changes["dtype"] = dtype

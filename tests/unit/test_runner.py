@@ -36,6 +36,7 @@ def plan_for(folder: Path, **changes: object) -> Plan:
         "prompts": 3,
         "untrained": 2,
         "null_draws": 9,
+        "planted": False,
         **changes,
     }
     return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
