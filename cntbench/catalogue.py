@@ -7,8 +7,9 @@ A folder of specs holds tasks (``*.toml``, ``controls/*.toml``), ``ablations/*.t
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -107,13 +108,36 @@ class KnownCircuit:
     tasks: tuple[Task, ...]
 
 
+#: Keys of a study that ``cntbench run`` has options for, in their order.
+OPTIONS = ("trajectory", "tasks", "ablations", "prompts", "seed", "dtype", "blocks")
+
+
 @dataclass(frozen=True)
 class StudyEntry:
-    """A study spec."""
+    """A study spec.
+
+    Parameters
+    ----------
+    name, path, spec
+        The file's name, the file, and what it says.
+    changes
+        Keys that are not as the file has them.
+    """
 
     name: str
     path: Path
     spec: StudySpec
+    changes: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """What runs the study, from where the file is found."""
+        words = ["cntbench", "run", self.name]
+        for key in OPTIONS:
+            if key in self.changes:
+                value = getattr(self.spec, key)
+                words += [f"--{key}", ",".join(value) if isinstance(value, tuple) else str(value)]
+        return shlex.join(words)
 
 
 @dataclass(frozen=True)
@@ -163,8 +187,12 @@ class Catalogue:
 
         ``where`` says who asks for the changes.
         """
-        changed = build(StudySpec, {**as_dict(entry.spec), **changes}, where=where)
-        amended = StudyEntry(entry.name, entry.path, changed)
+        before = as_dict(entry.spec)
+        changed = build(StudySpec, {**before, **changes}, where=where)
+        differing = [key for key, value in as_dict(changed).items() if value != before[key]]
+        amended = replace(
+            entry, spec=changed, changes=tuple(dict.fromkeys([*entry.changes, *differing]))
+        )
         self.check(amended, where=where)
         return amended
 

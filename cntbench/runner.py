@@ -289,7 +289,7 @@ def provenance(plan: Plan) -> dict[str, Any]:
     edges = feasible(plan.trajectory.shape.components)
     return {
         "source": plan.trajectory.identity,
-        "history": f"cntbench run {plan.study.name}",
+        "history": plan.study.command,
         "study": plan.study.name,
         "spec": json.dumps(plan.identity, sort_keys=True),
         "study_spec": json.dumps(as_dict(plan.study.spec), sort_keys=True),

@@ -23,20 +23,11 @@ from cntbench.figures._style import (
     steps_below,
     styled,
 )
-from cntbench.views.metrics import WIDTH, Metric, metric, metric_names
+from cntbench.views.metrics import FOREMOST, WIDTH, Metric, metric, metric_names
 from cntbench.views.missing import Missing
 from cntbench.views.phases import phases as view_phases
 from cntbench.views.steps import step_axis
 
-#: What is drawn unless metrics are named.
-FOREMOST = (
-    "gini",
-    "effective_edges",
-    "turnover_rate",
-    "modularity",
-    "global_reaching_centrality",
-    "trophic_incoherence",
-)
 _ROW = 3
 
 

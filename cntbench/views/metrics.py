@@ -14,6 +14,15 @@ Array = NDArray[np.float64]
 
 #: Standard deviations from the null model's mean to either edge of its band.
 WIDTH = 2.0
+#: Metrics that are shown first, unless others are asked for.
+FOREMOST = (
+    "gini",
+    "effective_edges",
+    "turnover_rate",
+    "modularity",
+    "global_reaching_centrality",
+    "trophic_incoherence",
+)
 
 
 @dataclass(frozen=True)

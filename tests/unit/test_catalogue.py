@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from cntbench.catalogue import load_catalogue
+from cntbench.catalogue import OPTIONS, load_catalogue
 from cntbench.errors import SpecError
 from cntbench.folders import ENVIRONMENT_VARIABLE, shipped_folder
+from cntbench.options import asked
+from cntbench.specs import as_dict
 
 TASK = """
 version = 1
@@ -178,3 +180,22 @@ def test_a_study_can_be_amended_and_is_checked_again():
         catalogue.amend(nano, {"prompts": 0})
     with pytest.raises(SpecError, match="Did you mean 'nano'"):
         catalogue.study("nanno")
+
+
+def test_the_command_of_a_study_names_what_was_changed_and_no_more():
+    catalogue = load_catalogue()
+    study = catalogue.study("nano")
+    assert study.command == "cntbench run nano"
+    assert catalogue.amend(study, as_dict(study.spec)).command == "cntbench run nano"
+    changes = {"tasks": ("induction", "bigram"), "prompts": study.spec.prompts, "seed": 3}
+    once = catalogue.amend(study, changes)
+    assert once.command == "cntbench run nano --tasks induction,bigram --seed 3"
+    # What no option changes is in the spec.
+    twice = catalogue.amend(once, {"trajectory": "dir:my runs", "null_draws": 0})
+    expected = "cntbench run nano --trajectory 'dir:my runs' --tasks induction,bigram --seed 3"
+    assert twice.command == expected
+
+
+def test_every_key_that_the_command_line_changes_is_in_the_command():
+    asked_for = asked("dir:x", "a", "b", 1, 2, "float64", 3)
+    assert tuple(asked_for) == OPTIONS

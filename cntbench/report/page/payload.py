@@ -15,7 +15,7 @@ from cntbench.dynamics.roles import ROLES
 from cntbench.views.bump import bump
 from cntbench.views.effects import effects
 from cntbench.views.film import Film, film
-from cntbench.views.metrics import metric, metric_names
+from cntbench.views.metrics import FOREMOST, metric, metric_names
 from cntbench.views.missing import Missing
 from cntbench.views.phases import Phases, phases
 from cntbench.views.readouts import readouts, task_of_interest
@@ -30,15 +30,6 @@ EDGE_VALUES = 1_200_000
 _FEWEST_EDGES = 60
 #: Edges that are drawn at a time unless the reader asks for more.
 DRAWN = 150
-#: Metrics that are shown at once; all others on request.
-FOREMOST_METRICS = (
-    "gini",
-    "effective_edges",
-    "turnover",
-    "modularity",
-    "global_reaching_centrality",
-    "trophic_incoherence",
-)
 
 
 @dataclass(frozen=True)
@@ -195,7 +186,7 @@ def _labels(
 
 
 def _foremost(names: tuple[str, ...]) -> list[int]:
-    found = [names.index(name) for name in FOREMOST_METRICS if name in names]
+    found = [names.index(name) for name in FOREMOST if name in names]
     return found or list(range(len(names)))[:6]
 
 
