@@ -1,14 +1,20 @@
-"""Discovery by file name: each module of a room is one generator, replacement, measure, …"""
+"""Discovery by file name: each module of a room is one generator, replacement, measure, …
+
+A module that holds several of one idea, such as a metric of what components send and of what they
+receive, lists them by name in ``VARIANTS`` instead.
+"""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import pkgutil
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
+from typing import Any
 
 from cntbench.errors import SpecError, unknown
 
@@ -27,8 +33,53 @@ ROOMS = {
 
 
 @dataclass(frozen=True)
+class Variant:
+    """One of several plugins that one file defines, an entry of its ``VARIANTS``.
+
+    Parameters
+    ----------
+    summary
+        First line of its docstring; the rest is the file's.
+    keywords
+        What it passes to the file's functions.
+    constants
+        Constants that it defines differently from the file.
+    """
+
+    summary: str
+    keywords: Mapping[str, Any]
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+    def module(self, name: str, shared: ModuleType, required: tuple[str, ...]) -> ModuleType:
+        """Return the file's module with the keywords passed and the constants replaced."""
+        module = ModuleType(name, self.summary + "\n" + _docstring(shared).partition("\n")[2])
+        module.__dict__.update(
+            {key: value for key, value in vars(shared).items() if not key.startswith("__")},
+            **{
+                key: partial(function, **self.keywords)
+                for key, function in vars(shared).items()
+                if key in required and isinstance(function, FunctionType)
+            },
+            **self.constants,
+        )
+        return module
+
+
+@dataclass(frozen=True)
 class Plugin:
-    """One file of a room: its name is the file's, its summary the first line of the docstring."""
+    """A file of a room, or a variant in one.
+
+    Parameters
+    ----------
+    name
+        The file's, or the variant's.
+    summary
+        First line of the docstring.
+    path
+        The file.
+    module
+        What it defines.
+    """
 
     name: str
     summary: str
@@ -53,25 +104,46 @@ def discover(room: str, *, required: tuple[str, ...]) -> dict[str, Plugin]:
         If a module lacks its docstring or something required.
     """
     package = importlib.import_module(f"cntbench.{room}")
-    found = {}
+    plugins: dict[str, Plugin] = {}
     for info in pkgutil.iter_modules(package.__path__):
         if info.name.startswith("_"):
             continue
-        module = importlib.import_module(f"{package.__name__}.{info.name}")
-        path = Path(str(module.__file__))
-        missing = [name for name in required if not hasattr(module, name)]
-        if not module.__doc__:
-            missing.insert(0, "a docstring whose first line is its summary")
-        if missing:
-            raise SpecError(
-                f"lacks {', '.join(missing)}",
-                where=str(path),
-                hint=f"Every file of cntbench/{room}/ defines {', '.join(required)}; "
-                "CONTRIBUTING.md shows how.",
-            )
-        summary = inspect.cleandoc(str(module.__doc__)).splitlines()[0]
-        found[info.name] = Plugin(info.name, summary, path, module)
-    return found
+        file = importlib.import_module(f"{package.__name__}.{info.name}")
+        path = Path(str(file.__file__))
+        for name, module in _modules(info.name, file, required):
+            missing = [name for name in required if not hasattr(module, name)]
+            if not file.__doc__:
+                missing.insert(0, "a docstring whose first line is its summary")
+            if missing:
+                raise SpecError(
+                    f"lacks {', '.join(missing)}",
+                    where=str(path),
+                    hint=f"Every file of cntbench/{room}/ defines {', '.join(required)}; "
+                    "CONTRIBUTING.md shows how.",
+                )
+            if name in plugins:
+                raise SpecError(
+                    f"defines {name}, as {plugins[name].path.name} does",
+                    where=str(path),
+                    hint="Give it another name.",
+                )
+            plugins[name] = Plugin(name, _docstring(module).splitlines()[0], path, module)
+    return dict(sorted(plugins.items()))
+
+
+def _modules(
+    name: str, file: ModuleType, required: tuple[str, ...]
+) -> Iterator[tuple[str, ModuleType]]:
+    variants: Mapping[str, Variant] | None = getattr(file, "VARIANTS", None)
+    if variants is None:
+        yield name, file
+    else:
+        for name, variant in variants.items():
+            yield name, variant.module(f"{file.__name__}.{name}", file, required)
+
+
+def _docstring(module: ModuleType) -> str:
+    return inspect.cleandoc(module.__doc__ or "")
 
 
 def room(kind: str) -> dict[str, Plugin]:

@@ -31,12 +31,10 @@ from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.nulls._draws import batches
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.dynamics.undefined import Undefined
+from cntbench.metrics._ties import TIE
 from cntbench.prompts import seed_sequence
 
 Word = Literal["supported", "not supported", "inconclusive"]
-
-#: Differences of less than this part of a statistic are rounding.
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -271,7 +269,7 @@ def _held(
 ) -> Found:
     """Hold a statistic against draws of it."""
     value, null = float(series.mean()), float(drawn.mean())
-    reached = drawn >= value - _ROUNDING * max(abs(value), 1e-300)
+    reached = drawn >= value - TIE * max(abs(value), 1e-300)
     lower, upper = statistic.bounds(film, series, drawn, rng)
     return Found(
         value=value,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cntbench.dynamics.film import Array
-
-#: Noise of less than this part of the weight is none: the gamma distribution is a point.
-_LEAST = 1e-9
+from cntbench.metrics._ties import TIE
 
 
 def measured(mean: Array, error: Array, rng: np.random.Generator, size: int | None = None) -> Array:
@@ -28,7 +26,7 @@ def measured(mean: Array, error: Array, rng: np.random.Generator, size: int | No
     """
     lead = () if size is None else (size,)
     drawn = np.broadcast_to(np.where(np.isnan(error), np.nan, mean), (*lead, *mean.shape)).copy()
-    noisy = (mean > 0) & (error > _LEAST * mean)
+    noisy = (mean > 0) & (error > TIE * mean)
     shape = (mean[noisy] / error[noisy]) ** 2
     scale = error[noisy] ** 2 / mean[noisy]
     drawn[..., noisy] = rng.standard_gamma(np.broadcast_to(shape, (*lead, len(shape)))) * scale

@@ -12,6 +12,7 @@ from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.nulls._draws import batches
 from cntbench.metrics._base import Metric
 from cntbench.metrics._graphs import Graphs
+from cntbench.metrics._ties import TIE
 
 #: What is said of every value of a metric.
 STATISTICS = {
@@ -27,8 +28,6 @@ STATISTICS = {
 #: with more, some checkpoints only are held against it, evenly spaced, and at least so many.
 EDGES = 2**25
 FEWEST = 3
-#: Differences of less than this part of a value are rounding.
-_ROUNDING = 1e-9
 
 
 def moments(checkpoints: int, size: int, draws: int) -> NDArray[np.int64]:
@@ -109,10 +108,10 @@ def judged(value: NDArray[np.floating], drawn: NDArray[np.floating]) -> Array:
     squares = np.where(defined, (drawn - mean) ** 2, 0.0).sum(axis=0)
     highest = np.where(defined, drawn, -np.inf).max(axis=0, initial=-np.inf)
     lowest = np.where(defined, drawn, np.inf).min(axis=0, initial=np.inf)
-    varies = np.broadcast_to(highest - lowest > _ROUNDING * size, value.shape)
+    varies = np.broadcast_to(highest - lowest > TIE * size, value.shape)
     deviation = np.where(varies, np.sqrt(_divide(squares, count - 1)), np.where(count, 0.0, np.nan))
     centre = (filled.sum(axis=0) + value) / (count + 1)
-    slack = _ROUNDING * np.maximum(size, np.abs(value))
+    slack = TIE * np.maximum(size, np.abs(value))
     far = np.abs(drawn - centre) >= np.abs(value - centre) - slack
     p_value = (1 + far.sum(axis=0)) / (1 + count)
     testable = varies & ~np.isnan(value)

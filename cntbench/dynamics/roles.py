@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from cntbench.dynamics.film import Array
+from cntbench.metrics._base import Direction
 from cntbench.metrics._layers import (
-    Direction,
     by_layer,
     layer_corrected,
     strength_and_expected,

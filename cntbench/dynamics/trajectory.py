@@ -23,6 +23,7 @@ import numpy as np
 from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.orders import stability
 from cntbench.metrics import gini, turnover
+from cntbench.metrics._ties import TIE
 
 FEATURES = {
     "turnover": "turnover of edges, between neighbouring checkpoints",
@@ -62,7 +63,7 @@ def standardised(values: Array) -> Array:
     centred = values - values.mean(axis=-2, keepdims=True)
     deviation = centred.std(axis=-2, keepdims=True)
     size = np.abs(values).max(axis=-2, keepdims=True, initial=0)
-    varies = deviation > 1e-9 * size
+    varies = deviation > TIE * size
     return np.divide(centred, deviation, out=np.zeros_like(centred), where=varies)
 
 

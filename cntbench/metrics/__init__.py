@@ -1,7 +1,8 @@
-"""One file per metric: a number about a graph, a node of it, or how one graph differs from another.
+"""Numbers about a graph, a node of it, or how one graph differs from another: one file per idea.
 
 Each defines ``METRIC`` (a `cntbench.metrics._base.Metric`), ``compute`` on arrays, and
 ``reference``, the same by networkx or a plain loop, to which the common checks hold ``compute``.
+A file of several metrics lists them in ``VARIANTS`` (`cntbench.plugins.Variant`).
 Infeasible edges are NaN, and feasible ones form no cycle. By ``METRIC.per``:
 
 ===============  ======================================  =========================================

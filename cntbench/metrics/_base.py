@@ -22,6 +22,7 @@ Per = Literal[
     "lag",
     "checkpoint_pair",
 ]
+Direction = Literal["out", "in"]
 Need = Literal["step", "layer", "distance", "backbone"]
 
 #: Dims of a film's metric, after ``task, ablation``.
@@ -36,6 +37,9 @@ DIMS: Mapping[Per, tuple[str, ...]] = {
     "lag": ("checkpoint", "lag"),
     "checkpoint_pair": ("checkpoint", "other_checkpoint"),
 }
+
+#: The axis of ``…, source, target`` over which a component's edges of a direction extend.
+AXIS: Mapping[Direction, int] = {"out": -1, "in": -2}
 
 #: Lags of metrics over time, in usable checkpoints.
 LAGS = (1, 2, 4, 8, 16, 32)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.metrics._base import Array
-
-Direction = Literal["out", "in"]
+from cntbench.metrics._base import Array, Direction
 
 
 def by_layer(values: Array, layer: NDArray[np.integer], direction: Direction) -> Array:
@@ -31,13 +27,6 @@ def by_layer(values: Array, layer: NDArray[np.integer], direction: Direction) ->
     """
     member = (layer[:, None] == np.unique(layer)).astype(np.float64)
     return np.matmul(values if direction == "out" else values.swapaxes(-2, -1), member)
-
-
-def share_by_layer(weights: Array, layer: NDArray[np.integer], direction: Direction) -> Array:
-    """Return `by_layer` as shares of each component's strength; NaN for strength 0."""
-    found = by_layer(np.where(np.isnan(weights), 0, weights), layer, direction)
-    strength = found.sum(axis=-1, keepdims=True)
-    return np.divide(found, strength, out=np.full(found.shape, np.nan), where=strength > 0)
 
 
 def layer_corrected(weights: Array, layer: NDArray[np.integer], direction: Direction) -> Array:

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from cntbench.metrics._base import Array
 from cntbench.metrics._batches import batched
-
-#: Paths are equally short if their lengths differ by at most this part: rounding must not decide.
-TIE = 1e-9
+from cntbench.metrics._ties import TIE
 
 
 @dataclass(frozen=True)
@@ -126,24 +124,6 @@ def last_steps(length: Array, distance: Array, start: int, stop: int) -> NDArray
     through = distance[:, :start, :start, None] + length[:, None, :start, start:stop]
     shortest = distance[:, :start, None, start:stop]
     return (through <= shortest * (1 + TIE)) & np.isfinite(shortest)
-
-
-def closeness(distance: Array, *, axis: int) -> Array:
-    """Return how near nodes are to all others: those that they reach, or that reach them.
-
-    Parameters
-    ----------
-    distance
-        Dims ``…, source, target``.
-    axis
-        The axis of the others.
-    """
-    near = np.where(np.isinf(distance), 0, distance)
-    reached = (near > 0).sum(axis=axis)
-    total = near.sum(axis=axis)
-    others = max(distance.shape[-1] - 1, 1)
-    mean = np.divide(reached, total, out=np.zeros(total.shape), where=reached > 0)
-    return mean * reached / others
 
 
 def with_lengths(graph: nx.DiGraph) -> nx.DiGraph:

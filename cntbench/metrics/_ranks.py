@@ -8,12 +8,11 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.metrics._base import LAGS, Array
+from cntbench.metrics._base import AXIS, LAGS, Array, Direction
 from cntbench.metrics._batches import film_by_film
-from cntbench.metrics._layers import Direction, layer_corrected
+from cntbench.metrics._layers import layer_corrected
+from cntbench.metrics._ties import TIE
 
-#: Values that differ by at most this part are tied: rounding must not rank.
-TIE = 1e-9
 #: The share of the components that are in front.
 FRONT = 0.25
 
@@ -142,7 +141,7 @@ def _ranked(weights: Array, layer: NDArray[np.integer], direction: Direction) ->
     1 between layers without any weight, where all are as strong as expected.
     """
     values = layer_corrected(weights, layer, direction)
-    others = (*range(weights.ndim - 2), -1 if direction == "out" else -2)
+    others = (*range(weights.ndim - 2), AXIS[direction])
     there = ~np.isnan(weights).all(axis=others)
     return np.where(np.isnan(values), 1, values)[..., there]
 

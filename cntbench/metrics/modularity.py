@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from cntbench.metrics._base import Array, Metric
 from cntbench.metrics._batches import batched
 from cntbench.metrics._canonical import canonical_order
+from cntbench.metrics._ties import TIE
 
 METRIC = Metric(
     per="graph",
@@ -35,9 +36,6 @@ METRIC = Metric(
     null="strengths",
     undefined="graphs without weight have nothing within groups",
 )
-
-#: Gains of Q that differ by less are equal: rounding must not choose.
-TIE = 1e-9
 
 
 def compute(weights: Array) -> Array:

@@ -16,7 +16,7 @@ from support.metrics import computed
 
 from cntbench.components import components, feasible
 from cntbench.errors import SpecError
-from cntbench.metrics import _tail
+from cntbench.metrics import tail
 from cntbench.metrics._base import LAGS
 from cntbench.metrics._canonical import canonical_order
 from cntbench.metrics._graphs import Graphs
@@ -219,7 +219,7 @@ def test_the_tail_is_fitted_as_the_powerlaw_library_does(draw, seed):
         sample, xmin=np.sort(sample)[200], parameter_ranges={"alpha": [1, None]}, verbose=0
     )
     for name, distribution in (("power_law", "power law"), ("lognormal", "log-normal")):
-        found = _tail.ratios(sample.reshape(1, 20, 20), distribution)
+        found = tail.ratios(sample.reshape(1, 20, 20), distribution)
         library = getattr(fit, name)
         if name == "lognormal" and not -20 < library.mu < 20:
             continue  # its density is normalised by a tail too small for its arithmetic
@@ -236,9 +236,9 @@ def test_tails_are_told_apart():
     heavy, light = rng.pareto(1.5, shape) + 1, rng.random(shape)
     exponential = rng.exponential(1, shape)
     for found, sign in ((heavy, 1), (light, -1)):
-        assert (np.sign(_tail.ratios(found, "power law").mean) == sign).mean() > 0.95
+        assert (np.sign(tail.ratios(found, "power law").mean) == sign).mean() > 0.95
     # The exponential is among both: a power law is always worse there, rarely surely better.
-    z = _tail.ratios(exponential, "power law").z
+    z = tail.ratios(exponential, "power law").z
     assert (z > 1.64).mean() < 0.05
     assert z.mean() < 0
 
@@ -247,7 +247,7 @@ def test_tails_are_told_apart():
 def test_the_cut_off_normal_has_the_moments_asked_for(moment):
     from scipy.stats import truncnorm
 
-    cut = float(_tail.cut_off(np.array(moment)))
+    cut = float(tail.cut_off(np.array(moment)))
     mean, variance = truncnorm.stats(cut, np.inf, loc=-cut, moments="mv")
     np.testing.assert_allclose((variance + mean**2) / mean**2, moment, rtol=1e-6)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import sys
+from difflib import SequenceMatcher
 from pathlib import Path
 from types import ModuleType
 
@@ -54,6 +55,59 @@ def test_each_file_is_a_plugin_under_its_own_name(room, tmp_path):
     assert found["one"].path == tmp_path / name / "one.py"
 
 
+VARIANTS = '''"""Cut or kept.
+
+>>> thing(1)
+"""
+from cntbench.plugins import Variant
+LIMIT = 1
+VARIANTS = {
+    "kept": Variant("Kept.", {"factor": 1}),
+    "cut": Variant("Cut.", {"factor": 0}, {"LIMIT": 2}),
+}
+def thing(x, *, factor):
+    return _times(x, factor)
+def _times(x, factor):
+    return x * factor
+'''
+
+
+def test_variants_of_a_file_are_plugins_under_their_own_names(room):
+    name = room(both=VARIANTS, after='"""Another."""\nthing = LIMIT = 3\n')
+    found = discover(name, required=("thing", "LIMIT"))
+    assert [(key, p.name, p.summary, p.path.stem) for key, p in found.items()] == [
+        ("after", "after", "Another.", "after"),
+        ("cut", "cut", "Cut.", "both"),
+        ("kept", "kept", "Kept.", "both"),
+    ]
+    cut, kept = found["cut"].module, found["kept"].module
+    assert (cut.thing(7), cut.LIMIT, kept.thing(7), kept.LIMIT) == (0, 2, 7, 1)
+    assert cut.__doc__ == "Cut.\n\n>>> thing(1)"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"both": VARIANTS.replace("LIMIT = 1", "")}, "both.py: lacks LIMIT"),
+        ({"both": VARIANTS, "kept": '"""Again."""\nthing = LIMIT = 1\n'}, "defines kept, as both"),
+    ],
+)
+def test_a_variant_is_held_to_what_files_of_its_room_define(room, files, message):
+    with pytest.raises(SpecError, match=message):
+        discover(room(**files), required=("thing", "LIMIT"))
+
+
+@pytest.mark.parametrize("kind", ROOMS)
+def test_no_two_files_of_a_room_are_nearly_the_same(kind):
+    folder = Path(cntbench.__path__[0]) / ROOMS[kind][0].replace(".", "/")
+    lines = {path.name: path.read_text("utf-8").splitlines() for path in folder.glob("*.py")}
+    alike = {
+        (one, other): SequenceMatcher(None, lines[one], lines[other], autojunk=False).ratio()
+        for one, other in itertools.combinations(sorted(lines), 2)
+    }
+    assert not {pair: ratio for pair, ratio in alike.items() if ratio > 0.8}
+
+
 def test_a_file_that_lacks_something_stops_discovery(room):
     name = room(good='"""Good."""\nThing = Other = 1\n', bad='"""Bad."""\nThing = 1\n')
     with pytest.raises(SpecError) as caught:
@@ -84,7 +138,8 @@ def test_every_file_of_a_room_is_found(kind):
     folder = Path(cntbench.__path__[0]) / ROOMS[kind][0].replace(".", "/")
     files = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
     found = plugins_of(kind)
-    assert set(found) == files
+    assert {plugin.path.stem for plugin in found.values()} == files
+    assert list(found) == sorted(found)
     assert files
     for plugin in found.values():
         assert len(plugin.summary) <= 100, "the summary is one line of a listing"

@@ -35,7 +35,7 @@ from cntbench.dynamics.statistics import (
 )
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.dynamics.undefined import Undefined
-from cntbench.metrics import _tail
+from cntbench.metrics import tail
 from cntbench.plugins import room
 from cntbench.specs import READOUTS
 
@@ -325,8 +325,8 @@ def test_how_often_tails_are_told_from_exponential_ones_on_graphs_of_nanos_size(
     assert rates[1.3] == pytest.approx(0.75, abs=0.1)
     # Without the sign, short tails would be taken for long ones.
     plain = [
-        _tail.ratios(draw.uniform(size=(500, 1, 75)), "log-normal").mean,
-        _tail.ratios(draw.exponential(size=(4000, 1, 75)), "log-normal").mean,
+        tail.ratios(draw.uniform(size=(500, 1, 75)), "log-normal").mean,
+        tail.ratios(draw.exponential(size=(4000, 1, 75)), "log-normal").mean,
     ]
     assert (plain[0] > np.quantile(plain[1], 0.95)).mean() > 0.9
     assert (tail_weight.signed_ratio(draw.uniform(size=(500, 75))) > limit).mean() < 0.01

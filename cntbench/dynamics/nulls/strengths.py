@@ -29,12 +29,11 @@ from numpy.typing import NDArray
 
 from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.nulls._draws import copies, layer_pair
+from cntbench.metrics._ties import TIE
 
 #: Relative error of sums at which scaling ends, and the most rounds of it. What is left is spread
 #: over the rows.
 _EXACT, _ROUNDS = 1e-12, 500
-#: Noise of less than this part of a weight is none.
-_LEAST = 1e-9
 
 
 def draw(film: Film, rng: np.random.Generator, size: int | None = None) -> Array:
@@ -108,8 +107,8 @@ def scaled(noise: Array, block: Array) -> Array:
 def _noise(block: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Return gamma-distributed noise of mean 1, dims ``row, column, draw, …``."""
     variance = spread(block)
-    noisy = variance > _LEAST**2
-    concentration = 1 / np.clip(variance, _LEAST**2, 1)
+    noisy = variance > TIE**2
+    concentration = 1 / np.clip(variance, TIE**2, 1)
     drawn = rng.standard_gamma(np.broadcast_to(concentration, shape)) / concentration
     return np.where(noisy, drawn, 1.0)
 

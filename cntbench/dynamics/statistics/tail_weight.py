@@ -1,6 +1,6 @@
 """How much heavier than exponential the tail of the edge weights is, in nat per edge of the tail.
 
-The tail is the larger half of the weights (`cntbench.metrics._tail`). The statistic is the
+The tail is the larger half of the weights (`cntbench.metrics.tail`). The statistic is the
 logarithmic likelihood ratio, per edge, of the better of log-normal and power law to the
 exponential, with the sign of what they depart to: + if the tail is more dispersed than an
 exponential one, − otherwise. Without the sign, tails that are *shorter* than exponential, such as
@@ -34,7 +34,7 @@ from cntbench.dynamics.orders import groups
 from cntbench.dynamics.resampling import null_interval
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.dynamics.undefined import Undefined
-from cntbench.metrics._tail import ratios
+from cntbench.metrics.tail import ratios
 from cntbench.specs import spec
 
 

@@ -1,4 +1,9 @@
-"""The tail of the edge weights: power law, log-normal and exponential, fitted by likelihood.
+"""How well a power law or a log-normal fits the tail of the weights, against an exponential.
+
+Mean logarithmic likelihood ratio per edge of the tail, or Vuong's statistic: this mean over its
+standard error, standard normal where both fit equally well, if the edges are independent. A power
+law that fits better says that the tail is heavier than an exponential one. A log-normal does not:
+it also fits tails that are lighter. Where both fit better, the larger mean is the better fit.
 
 The tail is the larger half of the weights that are not 0, x ≥ x_min; ties with its smallest weight
 are in it. All three densities live on x ≥ x_min, and maximise the likelihood there. With
@@ -18,12 +23,24 @@ gives the same numbers for the same x_min; there the cut-off normal is found by 
 Source: Clauset, Shalizi and Newman 2009, "Power-law distributions in empirical data"; Vuong 1989,
 "Likelihood ratio tests for model selection and non-nested hypotheses"; Castillo 1994, "The singly
 truncated normal distribution" (when its likelihood has a maximum).
+
+>>> import numpy as np
+>>> weights = np.full((41, 41), np.nan)
+>>> weights[0, 1:] = 1 / np.arange(1, 41)
+>>> float(compute(weights, distribution="log-normal", statistic="mean").round(3))
+0.211
+>>> float(compute(weights, distribution="power law", statistic="mean").round(3))
+0.205
+>>> float(compute(weights, distribution="log-normal", statistic="z").round(3))
+1.434
+>>> float(compute(weights, distribution="power law", statistic="z").round(3))
+1.253
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import networkx as nx
@@ -31,20 +48,92 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, log_ndtr
 
-from cntbench.metrics._base import Array
+from cntbench.metrics._base import Array, Metric
+from cntbench.plugins import Variant
 
 Distribution = Literal["power law", "log-normal"]
+Statistic = Literal["mean", "z"]
+
+METRIC = Metric(
+    per="graph",
+    lower=-np.inf,
+    upper=np.inf,
+    degree=0,
+    null="untrained",
+    undefined="a tail of fewer than 10 edges, or of equal weights, has no shape",
+)
+
+VARIANTS = {
+    "tail_lognormal": Variant(
+        "How much better a log-normal fits the tail of the weights than an exponential, per edge.",
+        {"distribution": "log-normal", "statistic": "mean"},
+        {"METRIC": replace(METRIC, units="nat")},
+    ),
+    "tail_lognormal_z": Variant(
+        "How surely a log-normal fits the tail of the weights better than an exponential.",
+        {"distribution": "log-normal", "statistic": "z"},
+    ),
+    "tail_power_law": Variant(
+        "How much better a power law fits the tail of the weights than an exponential, per edge.",
+        {"distribution": "power law", "statistic": "mean"},
+        {"METRIC": replace(METRIC, units="nat")},
+    ),
+    "tail_power_law_z": Variant(
+        "How surely a power law fits the tail of the weights better than an exponential.",
+        {"distribution": "power law", "statistic": "z"},
+    ),
+}
 
 #: Fewer edges than these have no tail to speak of.
 FEWEST = 10
 #: A tail whose largest weight exceeds its smallest by less than this part is one of equal weights.
 EQUAL = 1e-2
 
-UNDEFINED = "a tail of fewer than 10 edges, or of equal weights, has no shape"
-
 #: From this cut-off on, log-normal and power law differ by less than 1e-6 nat per edge.
 _LARGEST_CUT = 30.0
 _SMALLEST_CUT = -1e5
+
+
+def compute(weights: Array, *, distribution: Distribution, statistic: Statistic) -> Array:
+    """Return the comparison for every graph."""
+    return getattr(ratios(weights, distribution), statistic)
+
+
+def reference(graph: nx.DiGraph, *, distribution: Distribution, statistic: Statistic) -> float:
+    """Fit one graph, edge by edge."""
+    weights = sorted((w for _, _, w in graph.edges(data="weight") if w > 0), reverse=True)
+    smallest = weights[math.ceil(len(weights) / 2) - 1] if weights else 0.0
+    tail = [weight / smallest for weight in weights if weight >= smallest]
+    if len(tail) < FEWEST or tail[0] <= 1 + EQUAL:
+        return math.nan
+    logs = [math.log(x) for x in tail]
+    m1, m2 = math.fsum(logs) / len(tail), math.fsum(y * y for y in logs) / len(tail)
+    above = math.fsum(x - 1 for x in tail) / len(tail)
+
+    def excess(h: float) -> float:
+        density = math.exp(-h * h / 2) / math.sqrt(2 * math.pi)
+        return density / (math.erfc(h / math.sqrt(2)) / 2) - h
+
+    def moment(h: float) -> float:
+        return (1 - h * excess(h)) / excess(h) ** 2
+
+    def density(x: float) -> float:
+        if distribution == "power law" or moment(_LARGEST_CUT) <= m2 / m1**2:
+            return -math.log(m1) - (1 / m1 + 1) * math.log(x)
+        normal = ((math.log(x) / deviation + h) ** 2 + math.log(2 * math.pi)) / 2
+        return -normal - math.log(deviation * math.erfc(h / math.sqrt(2)) / 2 * x)
+
+    low, h = _SMALLEST_CUT, _LARGEST_CUT
+    while h - low > 1e-15 * max(1, abs(h)):
+        middle = (low + h) / 2
+        if middle in (low, h):
+            break
+        low, h = (middle, h) if moment(middle) < m2 / m1**2 else (low, middle)
+    deviation = m1 / excess(h)
+    ratio = [density(x) + math.log(above) + (x - 1) / above for x in tail]
+    mean = math.fsum(ratio) / len(tail)
+    error = math.sqrt(math.fsum((one - mean) ** 2 for one in ratio)) / len(tail)
+    return mean if statistic == "mean" else mean / error
 
 
 @dataclass(frozen=True)
@@ -111,43 +200,6 @@ def cut_off(moment: NDArray[np.floating]) -> Array:
         below = _moment(np.sinh(middle)) < moment
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return np.sinh((low + high) / 2)
-
-
-def reference(graph: nx.DiGraph, distribution: Distribution) -> tuple[float, float]:
-    """Return mean and Vuong's statistic of one graph, edge by edge."""
-    weights = sorted((w for _, _, w in graph.edges(data="weight") if w > 0), reverse=True)
-    smallest = weights[math.ceil(len(weights) / 2) - 1] if weights else 0.0
-    tail = [weight / smallest for weight in weights if weight >= smallest]
-    if len(tail) < FEWEST or tail[0] <= 1 + EQUAL:
-        return math.nan, math.nan
-    logs = [math.log(x) for x in tail]
-    m1, m2 = math.fsum(logs) / len(tail), math.fsum(y * y for y in logs) / len(tail)
-    above = math.fsum(x - 1 for x in tail) / len(tail)
-
-    def excess(h: float) -> float:
-        density = math.exp(-h * h / 2) / math.sqrt(2 * math.pi)
-        return density / (math.erfc(h / math.sqrt(2)) / 2) - h
-
-    def moment(h: float) -> float:
-        return (1 - h * excess(h)) / excess(h) ** 2
-
-    def density(x: float) -> float:
-        if distribution == "power law" or moment(_LARGEST_CUT) <= m2 / m1**2:
-            return -math.log(m1) - (1 / m1 + 1) * math.log(x)
-        normal = ((math.log(x) / deviation + h) ** 2 + math.log(2 * math.pi)) / 2
-        return -normal - math.log(deviation * math.erfc(h / math.sqrt(2)) / 2 * x)
-
-    low, h = _SMALLEST_CUT, _LARGEST_CUT
-    while h - low > 1e-15 * max(1, abs(h)):
-        middle = (low + h) / 2
-        if middle in (low, h):
-            break
-        low, h = (middle, h) if moment(middle) < m2 / m1**2 else (low, middle)
-    deviation = m1 / excess(h)
-    ratio = [density(x) + math.log(above) + (x - 1) / above for x in tail]
-    mean = math.fsum(ratio) / len(tail)
-    error = math.sqrt(math.fsum((one - mean) ** 2 for one in ratio)) / len(tail)
-    return mean, mean / error
 
 
 def _tail(flat: Array) -> tuple[Array, NDArray[np.bool_]]:

@@ -1,0 +1,65 @@
+"""Mean influence that a component receives or sends over a feasible edge.
+
+s_j / k_j (in) and s_i / k_i (out), where k counts the component's feasible edges: what the layer
+alone gives late components, more sources to receive from, and early ones, more targets to send to,
+is taken away. Source: Barrat et al. 2004, "The architecture of complex weighted networks"
+(strength), divided by the degree.
+
+>>> import numpy as np
+>>> weights = np.array([[np.nan, 0.5, 0.25], [np.nan, np.nan, 1.0], [np.nan] * 3])
+>>> compute(weights, direction="in")
+array([  nan, 0.5  , 0.625])
+>>> compute(weights, direction="out")
+array([0.375, 1.   ,   nan])
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import networkx as nx
+import numpy as np
+
+from cntbench.metrics._base import AXIS, Array, Direction, Metric
+from cntbench.plugins import Variant
+
+METRIC = Metric(
+    per="source",
+    lower=0,
+    upper=np.inf,
+    degree=1,
+    null="layer_pairs",
+    undefined="components without feasible targets send nothing to take a mean of",
+)
+
+VARIANTS = {
+    "in_strength_mean": Variant(
+        "Mean influence that a component receives over a feasible edge: s_j / k_j.",
+        {"direction": "in"},
+        {
+            "METRIC": replace(
+                METRIC,
+                per="target",
+                undefined="components without feasible sources receive nothing to take a mean of",
+            )
+        },
+    ),
+    "out_strength_mean": Variant(
+        "Mean influence that a component sends over a feasible edge: s_i / k_i.",
+        {"direction": "out"},
+    ),
+}
+
+
+def compute(weights: Array, *, direction: Direction) -> Array:
+    """Return the mean of every component."""
+    edges = (~np.isnan(weights)).sum(axis=AXIS[direction])
+    strength = np.nansum(weights, axis=AXIS[direction])
+    return np.divide(strength, edges, out=np.full(edges.shape, np.nan), where=edges > 0)
+
+
+def reference(graph: nx.DiGraph, *, direction: Direction) -> dict[object, float]:
+    """Divide networkx's weighted degree by its degree."""
+    degree = graph.in_degree if direction == "in" else graph.out_degree
+    strength = degree(weight="weight")
+    return {n: strength[n] / k if k else float("nan") for n, k in degree()}
