@@ -1,4 +1,10 @@
-"""CSV, plain or compressed by gzip: the table of edges as a file, all tables as a folder."""
+"""CSV, plain or compressed by gzip: the table of edges as a file, all tables as a folder.
+
+Spreadsheets take a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, and run it. So
+text that begins with one of these, or with a tab or carriage return, has a ``'`` before it, which
+says that it is text; so has text that begins with ``'``, which makes the way back unique. Numbers
+are left as they are.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +19,8 @@ from cntbench.exchange.tables import edges, tables
 from cntbench.storage import make_folder, write_atomically
 
 SUFFIXES: tuple[str, ...] = (".csv", ".csv.gz")
+#: How text may begin that is no plain text to a spreadsheet.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 def write_file(tree: xr.DataTree, path: Path) -> None:
@@ -32,7 +40,21 @@ def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
+    text = {name: _as_text(table[name]) for name in table.select_dtypes(exclude="number")}
+    table = table.assign(**text).rename(columns=_quoted)
     write_atomically(path, _packed(table) if path.suffix == ".gz" else _plain(table))
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    """Return a column in which no text is a formula."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.rename_categories(_quoted)
+    return column.map(_quoted)
+
+
+def _quoted(value: object) -> object:
+    text = isinstance(value, str) and value.startswith(_FORMULA)
+    return f"'{value}" if text else value
 
 
 def _plain(table: pd.DataFrame) -> Callable[[Path], None]:

@@ -9,27 +9,28 @@ kind, their place in a layered drawing, and their strengths as spreader and gath
 Gephi takes the attribute whose id is ``weight`` for the weight of edges that changes in time, so
 that is the id of ``influence``. networkx, which fixes that id for a weight that does not change,
 reads the last one of its values.
+
+A large film has millions of values, so the file is written edge by edge and never held as a whole.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise, product
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import compress, count, pairwise, product
 from pathlib import Path
-from typing import Any
-from xml.etree.ElementTree import Element
 
-import networkx as nx
 import numpy as np
 import xarray as xr
-from networkx.readwrite.gexf import GEXFWriter
 from numpy.typing import NDArray
 
-from cntbench.accessor.cnt import Cnt
+from cntbench import __version__
 from cntbench.dynamics.role_summary import SIDE
-from cntbench.dynamics.roles import ROLES
+from cntbench.dynamics.roles import ROLES, strength
 from cntbench.errors import CntbenchError
-from cntbench.exchange.writing import measured, write_xml
-from cntbench.storage import file_name, make_folder
+from cntbench.exchange.writing import measured, xml_text
+from cntbench.storage import file_name, make_folder, write_atomically
 
 SUFFIXES: tuple[str, ...] = (".gexf",)
 #: Distances between the layers of the drawing, and between the components of a layer.
@@ -40,9 +41,52 @@ _OF_EDGES = {
     "standard_error": "influence_se",
     "effect": "edge_effect",
 }
+_NAMESPACE = "http://www.gexf.net/1.2draft"
+_HEAD = f"""<?xml version='1.0' encoding='utf-8'?>
+<gexf xmlns:viz="{_NAMESPACE}/viz" xmlns="{_NAMESPACE}" \
+xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" \
+xsi:schemaLocation="{_NAMESPACE} {_NAMESPACE}/gexf.xsd" version="1.2">
+  <meta>
+    <creator>cntbench {__version__}</creator>
+  </meta>
+"""
 
-#: Values with the steps from which and to which they hold.
-Spans = list[tuple[float, float, float]]
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A component as GEXF has it: its name, attributes that never change, and its place."""
+
+    name: str
+    static: Mapping[str, int | str]
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class FilmGraph:
+    """The film of one task by one ablation, at the checkpoints that were measured.
+
+    Parameters
+    ----------
+    title
+        What the graph is called.
+    times
+        From which to which step each checkpoint's numbers hold.
+    nodes
+        The components in causal order.
+    strengths
+        Dynamic attributes of nodes by name, dims ``checkpoint, component``.
+    edges
+        Dynamic attributes of edges by name, dims ``checkpoint, source, target``.
+    """
+
+    title: str
+    times: tuple[tuple[float, float], ...]
+    nodes: tuple[Node, ...]
+    strengths: Mapping[str, Floats]
+    edges: Mapping[str, Floats]
 
 
 def write_file(tree: xr.DataTree, path: Path) -> None:
@@ -63,21 +107,21 @@ def write_file(tree: xr.DataTree, path: Path) -> None:
             hint=f"Choose one by {', '.join(f'--{dim}' for dim in several)}; or name a folder, "
             "with --format gexf.",
         )
-    _write(root.isel(task=0, ablation=0), Cnt(tree).roles().isel(task=0, ablation=0), path)
+    _write(film_graph(tree, 0, 0), path)
 
 
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
     """Write every film of which something was measured: ``TASK/ABLATION.gexf``."""
-    root, roles = tree.to_dataset(inherit=False), Cnt(tree).roles()
+    root = tree.to_dataset(inherit=False)
     written = []
-    for task, ablation in product(root["task"].values, root["ablation"].values):
-        at = {"task": task, "ablation": ablation}
-        if not measured(root.sel(at)).any():
+    for i, j in product(range(root.sizes["task"]), range(root.sizes["ablation"])):
+        cell = root.isel(task=i, ablation=j)
+        if not measured(cell).any():
             continue
-        name = file_name(str(ablation))
-        path = folder / file_name(str(task)) / f"{name}.gexf"
+        task, ablation = (file_name(str(cell[dim].item())) for dim in ("task", "ablation"))
+        path = folder / task / f"{ablation}.gexf"
         make_folder(path.parent)
-        _write(root.sel(at), roles.sel(at), path)
+        _write(film_graph(tree, i, j), path)
         written.append(path)
     return written
 
@@ -95,103 +139,171 @@ def spans(steps: NDArray[np.integer]) -> list[tuple[float, float]]:
     return list(pairwise([*starts, starts[-1] + last]))
 
 
-def film_graph(cell: xr.Dataset, roles: xr.Dataset) -> nx.DiGraph:
-    """Return the film of one task by one ablation, with attributes as networkx's writer takes them.
+def film_graph(tree: xr.DataTree, task: int, ablation: int) -> FilmGraph:
+    """Return the film of one task by one ablation.
 
     Parameters
     ----------
-    cell
-        A result of which a task and an ablation have been taken.
-    roles
-        Of the same: ``spreader_strength`` and ``gatherer_strength``.
+    tree
+        A result.
+    task, ablation
+        Where they stand in it.
 
     Raises
     ------
     CntbenchError
         If no checkpoint was measured.
     """
+    at = {"task": task, "ablation": ablation}
+    cell = tree.to_dataset(inherit=False).isel(at)
     known = measured(cell)
+    title = f"{cell['task'].item()}, {cell['ablation'].item()}"
     if not known.any():
         raise CntbenchError(
-            f"no checkpoint of {cell['task'].item()} by {cell['ablation'].item()} was measured",
+            f"no checkpoint of {title.replace(', ', ' by ')} was measured",
             hint="cntbench audit says why.",
         )
     times = [span for span, there in zip(spans(cell["step"].values), known, strict=True) if there]
-    shown = cell.isel(checkpoint=known)
-    title = f"{cell['task'].item()}, {cell['ablation'].item()}"
-    graph: nx.DiGraph = nx.DiGraph(mode="dynamic", name=title)
-    names = [str(name) for name in cell["source"].values]
-    layers = [int(layer) for layer in cell["source_layer"].values]
-    strengths = {
-        f"{role}_strength": roles[f"{role}_strength"]
-        .transpose("checkpoint", SIDE[role])
-        .values[known]
-        for role in ROLES
+    edges = {
+        name: cell[variable].transpose("checkpoint", "source", "target").values
+        for name, variable in _OF_EDGES.items()
     }
-    for i, name in enumerate(names):
+    if not known.all():
+        edges = {name: values[known] for name, values in edges.items()}
+    strengths = {name: values[known] for name, values in _strengths(tree, at).items()}
+    return FilmGraph(title, tuple(times), _nodes(cell), strengths, edges)
+
+
+def _nodes(cell: xr.Dataset) -> tuple[Node, ...]:
+    """Return the components, each layer a row of the drawing."""
+    layers = [int(layer) for layer in cell["source_layer"].values]
+    nodes = []
+    for i, name in enumerate(cell["source"].values):
         head = int(cell["source_head"].values[i])
-        static: dict[str, Any] = {"layer": layers[i], "kind": str(cell["source_kind"].values[i])}
+        static: dict[str, int | str] = {
+            "layer": layers[i],
+            "kind": str(cell["source_kind"].values[i]),
+        }
         if head >= 0:
             static["head"] = head
         column = i - layers.index(layers[i])
-        position = {"x": column * _COLUMN, "y": layers[i] * _ROW, "z": 0.0}
-        dynamic = {what: _spans(values[:, i], times) for what, values in strengths.items()}
-        graph.add_node(name, **static, **_some(dynamic), viz={"position": position})
-    arrays = {
-        what: shown[variable].transpose("checkpoint", "source", "target").values
-        for what, variable in _OF_EDGES.items()
+        nodes.append(Node(str(name), static, column * _COLUMN, layers[i] * _ROW))
+    return tuple(nodes)
+
+
+def _strengths(tree: xr.DataTree, at: Mapping[str, int]) -> dict[str, Floats]:
+    """Return components' strengths by role, dims ``checkpoint, component``: those of the result."""
+    if "roles" in tree.children:
+        roles = tree.children["roles"].to_dataset(inherit=False).isel(at)
+        return {
+            f"{role}_strength": roles[f"{role}_strength"].transpose("checkpoint", side).values
+            for role, side in SIDE.items()
+        }
+    cell = tree.to_dataset(inherit=False).isel(at)
+    weights = cell["influence"].transpose("checkpoint", "source", "target").values
+    found = {}
+    for role in ROLES:
+        values = np.full(weights.shape[:2], np.nan, dtype=np.float32)
+        for i in np.flatnonzero(cell["status"].values == "ok"):
+            values[i] = strength(weights[i].astype(np.float64), cell["source_layer"].values, role)
+        found[f"{role}_strength"] = values
+    return found
+
+
+def _write(graph: FilmGraph, path: Path) -> None:
+    def write(unfinished: Path) -> None:
+        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(_parts(graph, str(path)))
+
+    write_atomically(path, write)
+
+
+def _parts(graph: FilmGraph, where: str) -> Iterator[str]:
+    """Yield the file's text, an edge at a time."""
+    there = ~np.isnan(graph.edges["influence"]).all(axis=0)
+    numbers = map(str, count())
+    static = dict.fromkeys(name for node in graph.nodes for name in node.static)
+    of_nodes = {name: next(numbers) for name in static}
+    strengths = {n: next(numbers) for n, v in graph.strengths.items() if not np.isnan(v).all()}
+    of_edges = {
+        name: next(numbers)
+        for name, values in graph.edges.items()
+        if (there & ~np.isnan(values).all(axis=0)).any()
     }
-    for s, t in np.argwhere(~np.isnan(arrays["influence"]).all(axis=0)):
-        numbers = {what: _spans(values[:, s, t], times) for what, values in arrays.items()}
-        there = [(start, end) for _, start, end in numbers["influence"]]
-        graph.add_edge(names[s], names[t], **_some(numbers), spells=_joined(there))
-    return graph
+    if there.any():
+        of_edges["influence"] = "weight"  # the id by which Gephi knows it
+    ends = [f'" start="{start}" end="{end}" />\n' for start, end in graph.times]
+    timed = ' timeformat="double"' if strengths or of_edges else ""
+    title = xml_text(graph.title, where)
+    yield _HEAD
+    yield f'  <graph defaultedgetype="directed" mode="dynamic" name="{title}"{timed}>\n'
+    yield from _declared('mode="dynamic" class="edge"', of_edges, "double")
+    yield from _declared('mode="dynamic" class="node"', strengths, "double")
+    yield from _declared('mode="static" class="node"', of_nodes, "long")
+    yield "    <nodes>\n"
+    for i, node in enumerate(graph.nodes):
+        name = xml_text(node.name, where)
+        yield f'      <node id="{name}" label="{name}">\n'
+        yield f'        <viz:position x="{node.x}" y="{node.y}" z="0.0" />\n        <attvalues>\n'
+        for key, value in node.static.items():
+            text = xml_text(str(value), where)
+            yield f'          <attvalue for="{of_nodes[key]}" value="{text}" />\n'
+        for key, number in strengths.items():
+            yield _values(number, graph.strengths[key][:, i].tolist(), ends)
+        yield "        </attvalues>\n      </node>\n"
+    yield "    </nodes>\n"
+    yield from _edges(graph, of_edges, ends, where) if there.any() else ["    <edges />\n"]
+    yield "  </graph>\n</gexf>\n"
 
 
-def _write(cell: xr.Dataset, roles: xr.Dataset, path: Path) -> None:
-    writer = GEXFWriter(version="1.2draft")
-    writer.add_graph(film_graph(cell, roles))
-    _name_weights(writer.xml)
-    meta = writer.xml.find("meta")
-    meta.attrib.pop("lastmodifieddate")  # the same result makes the same file
-    write_xml(path, lambda unfinished: _to_file(writer, unfinished))
+def _declared(of: str, numbers: Mapping[str, str], kind: str) -> Iterator[str]:
+    """Yield the declaration of attributes, if there are any."""
+    if numbers:
+        yield f"    <attributes {of}>\n"
+        for name, number in numbers.items():
+            type_ = "string" if name == "kind" else kind
+            yield f'      <attribute id="{number}" title="{name}" type="{type_}" />\n'
+        yield "    </attributes>\n"
 
 
-def _to_file(writer: GEXFWriter, path: Path) -> None:
-    with path.open("wb") as file:
-        writer.write(file)
+def _edges(
+    graph: FilmGraph, numbers: Mapping[str, str], ends: Sequence[str], where: str
+) -> Iterator[str]:
+    """Yield the edges that have an influence at some checkpoint."""
+    names = [xml_text(node.name, where) for node in graph.nodes]
+    place = count()
+    spells = cache(partial(_spells, graph.times))
+    yield "    <edges>\n"
+    for s, source in enumerate(names):
+        # A block of one source's values is read along rows, and much faster than value by value.
+        rows = {name: graph.edges[name][:, s].T.tolist() for name in numbers}
+        there = ~np.isnan(graph.edges["influence"][:, s].T)
+        for t, target in enumerate(names):
+            if there[t].any():
+                yield f'      <edge source="{source}" target="{target}" id="{next(place)}">\n'
+                yield f"        <spells>\n{spells(there[t].tobytes())}        </spells>\n"
+                yield "        <attvalues>\n"
+                for name, number in numbers.items():
+                    yield _values(number, rows[name][t], ends)
+                yield "        </attvalues>\n      </edge>\n"
+    yield "    </edges>\n"
 
 
-def _name_weights(gexf: Element) -> None:
-    """Give the attribute ``influence`` the id by which Gephi knows weights."""
-    attribute = gexf.find("graph/attributes[@class='edge']/attribute[@title='influence']")
-    if attribute is None:  # a graph without edges
-        return
-    number = attribute.attrib["id"]
-    attribute.set("id", "weight")
-    for value in gexf.iterfind(f"graph/edges/edge/attvalues/attvalue[@for='{number}']"):
-        value.set("for", "weight")
+def _values(number: str, values: Sequence[float], ends: Sequence[str]) -> str:
+    """Return the defined values of an attribute, with the steps between which they hold."""
+    head = f'          <attvalue for="{number}" value="'
+    text = "".join(
+        [f"{head}{value!r}{end}" for value, end in zip(values, ends, strict=True) if value == value]
+    )
+    return text.replace('"inf"', '"INF"').replace('"-inf"', '"-INF"')
 
 
-def _spans(values: NDArray[np.floating], times: list[tuple[float, float]]) -> Spans:
-    """Return the values that are defined, with the steps between which they hold."""
-    return [
-        (float(value), start, end)
-        for value, (start, end) in zip(values, times, strict=True)
-        if not np.isnan(value)
-    ]
-
-
-def _joined(times: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return spans of time, those that touch as one."""
+def _spells(times: Sequence[tuple[float, float]], there: bytes) -> str:
+    """Return the spans in which an edge is there, those that touch as one."""
     found: list[tuple[float, float]] = []
-    for start, end in times:
+    for start, end in compress(times, there):
         if found and found[-1][1] == start:
             found[-1] = (found[-1][0], end)
         else:
             found.append((start, end))
-    return found
-
-
-def _some(numbers: dict[str, Spans]) -> dict[str, Spans]:
-    return {name: values for name, values in numbers.items() if values}
+    return "".join(f'          <spell start="{start}" end="{end}" />\n' for start, end in found)

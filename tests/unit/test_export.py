@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import re
+import tracemalloc
 from contextlib import suppress
 from xml.etree import ElementTree
 
@@ -194,7 +196,17 @@ def test_what_was_not_measured_is_not_exported(tree, tmp_path, name):
     (path,) = export(xr.DataTree(root), tmp_path / "films", "gexf")
     assert path.name == "mean.gexf"
     with pytest.raises(CntbenchError, match="no checkpoint of induction by zero was measured"):
-        film_graph(root.sel(task="induction", ablation="zero"), xr.Dataset())
+        film_graph(xr.DataTree(root), 0, 0)
+
+
+def test_a_film_for_gephi_is_written_edge_by_edge(tmp_path):
+    root = random_film(layers=5, heads=4, names=[f"step{i}" for i in range(30)])
+    one = xr.DataTree(root.isel(ablation=[0]))
+    tracemalloc.start()
+    export(one, tmp_path / "film.gexf", None)
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert highest < (tmp_path / "film.gexf").stat().st_size / 4
 
 
 def test_a_single_moment_is_a_film_too(tree, tmp_path):
@@ -326,6 +338,25 @@ def test_the_same_table_is_the_same_file(tree, tmp_path):
     assert files[0] == files[1]
     export(tree, tmp_path / "a.csv", None)
     assert gzip.decompress(files[0]) == (tmp_path / "a.csv").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["edges.csv", "edges.csv.gz", "tables"])
+def test_no_text_is_a_formula_of_a_spreadsheet(tmp_path, name):
+    told = ("=1+1", "+x", "-x", "@x", "\tx", "\rx", "'=1+1", "in-du=c@t+ion")
+    root = random_film(tasks=told, ablations=("zero",))
+    root["status_reason"][:] = "=HYPERLINK(A1)"
+    (*_, path) = export(xr.DataTree(root), tmp_path / name, "csv")
+    if name == "tables":
+        path = tmp_path / name / "edges.csv"
+        for table in path.parent.iterdir():
+            assert not re.search(r"(^|[,\n])\"?[=+@\t\r]", table.read_text())
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, lineterminator="\n")
+    assert list(dict.fromkeys(table["task"])) == [f"'{text}" for text in told[:-1]] + [told[-1]]
+    assert set(table["status_reason"]) == {"'=HYPERLINK(A1)"}
+    effects = table["edge_effect"].astype(np.float32)
+    assert (effects < 0).any()  # a negative number is one still
+    parquet = export(xr.DataTree(root), tmp_path / "edges.parquet", None)[0]
+    assert set(pd.read_parquet(parquet)["task"]) == set(told)
 
 
 def test_a_result_without_groups_has_fewer_tables(tmp_path):
