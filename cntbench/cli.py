@@ -26,7 +26,7 @@ from cntbench.exchange_commands import export, import_
 from cntbench.figure_commands import figures
 from cntbench.golden_commands import golden
 from cntbench.launch import cores
-from cntbench.options import Jobs, Keep, Specs, asked, err, names_in, out
+from cntbench.options import Jobs, Keep, Specs, asked, err, names_in, out, printed_warnings
 from cntbench.report_commands import report
 from cntbench.study_commands import merge, plan, run
 
@@ -261,7 +261,8 @@ def list_(
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2."""
     try:
-        app()
+        with printed_warnings():
+            app()
     except CntbenchError as error:
         err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(EXIT_USER_ERROR)

@@ -107,6 +107,8 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
     attributes
         Provenance, added to the conventions.
     """
+    if not all("tokens_seen" in part.coords for part in parts):
+        parts = [part.drop_vars("tokens_seen", errors="ignore") for part in parts]
     whole = xr.concat(
         parts,
         dim="checkpoint",

@@ -64,6 +64,10 @@ class StorageError(CntbenchError):
     """A result file that is missing, damaged, or does not satisfy the schema."""
 
 
+class CntbenchWarning(UserWarning):
+    """What a user should know of what was done; the command line prints it in one line."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Say which of the allowed names was probably meant, and list them all.
 

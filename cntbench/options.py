@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from cntbench.errors import CntbenchWarning
 from cntbench.launch import DeviceChoice, Executor
 
 out = Console(soft_wrap=True)
@@ -111,6 +116,30 @@ Shard = Annotated[
         help="Measure only the I-th of N shares of the run; combine them with cntbench merge.",
     ),
 ]
+
+
+@contextmanager
+def printed_warnings() -> Iterator[None]:
+    """Print warnings of cntbench in one line each, without the place in the program."""
+    show_other = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, CntbenchWarning):
+            err.print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False)
+        else:
+            show_other(message, category, filename, lineno, file, line)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CntbenchWarning)
+        warnings.showwarning = show
+        yield
 
 
 def asked(

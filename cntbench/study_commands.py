@@ -191,7 +191,7 @@ def plan(
     """Say what a run would do and how long it may take, without running it."""
     from cntbench.estimate import estimate
     from cntbench.progress import progress_bar
-    from cntbench.report.estimate import estimate_table
+    from cntbench.report.estimate import estimate_table, steps_line
     from cntbench.run_folder import RunFolder
 
     where = place(device, None)
@@ -212,5 +212,6 @@ def plan(
             device=where,
         )
     out.print(estimate_table(found))
+    out.print(steps_line(asked_for.trajectory.checkpoints))
     if here is None:
         out.print(f"{escape(str(folder))} holds something else: run it into another one, by -o.")

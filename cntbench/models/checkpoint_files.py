@@ -33,6 +33,14 @@ class Tensors(dict[str, Tensor]):
         raise CheckpointError(f"has no tensor {name!r}", where=self.where)
 
 
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder has a config and weights, whatever is in them."""
+    if gguf_files.find(folder) is not None:
+        return True
+    weights = (path for end in ("safetensors", "bin") for path in folder.glob(f"*.{end}"))
+    return (folder / "config.json").is_file() and any(weights)
+
+
 def read_config(folder: Path) -> Any:
     """Read a checkpoint's config, checking that its architecture is supported.
 

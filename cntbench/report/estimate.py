@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -9,6 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cntbench.estimate import Estimate
+from cntbench.models.trajectory import Checkpoint
+
+#: Checkpoints whose steps are printed: the first ones, and the last.
+_PRINTED = 6
 
 
 def estimate_table(found: Estimate) -> RenderableType:
@@ -35,6 +41,14 @@ def estimate_table(found: Estimate) -> RenderableType:
             f"{task.memory / 2**20:,.0f}",
         )
     return Group(table, Text("\n".join(_lines(found))))
+
+
+def steps_line(checkpoints: Sequence[Checkpoint]) -> Text:
+    """Return which step was found in the name of each checkpoint, but for those amid many."""
+    told = [f"{checkpoint.name} → {checkpoint.step}" for checkpoint in checkpoints]
+    if len(told) > _PRINTED:
+        told[_PRINTED - 1 : -1] = ["…"]
+    return Text(f"Steps: {', '.join(told)}.")
 
 
 def _lines(found: Estimate) -> list[str]:

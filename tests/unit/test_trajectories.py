@@ -90,7 +90,7 @@ def empty(folder):
     [
         (empty, ["has no checkpoints", "step1000"]),
         (shutil.rmtree, ["no such folder"]),
-        (lambda f: (f / "step8").rename(f / "best"), ["best", "does not end in a training step"]),
+        (lambda f: (f / "step8").rename(f / "best-8"), ["best-8", "no word says that it is the"]),
         (lambda f: shutil.copytree(f / "step8", f / "checkpoint-8"), ["is of step 8"]),
     ],
 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from cntbench.errors import CheckpointError, nearest
+from cntbench.models.steps import NamedStep, named_step
 
 #: Checkpoints of the Pythia models (Biderman et al. 2023): the first step and those that double up
 #: to 512, then every thousandth.
@@ -21,18 +23,14 @@ EXPECTED = (
 MOST = 100_000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-#: What stands before the step, the step, and what stands after it: after the word, or at the end.
-_NUMBER = re.compile(
-    r"(.*step[-_]?)(\d{1,12})(?!\d)(.*)"
-    r"|(.*?)(?<!\d)(\d{1,12})()"
-)
 
 
 class Revision(NamedTuple):
-    """A branch or tag, and the training step that its name tells."""
+    """A branch or tag, with the step, and the tokens seen, that its name tells."""
 
     name: str
     step: int
+    tokens_seen: int | None = None
 
 
 def parse(text: str, *, where: str) -> tuple[Revision, ...]:
@@ -49,29 +47,30 @@ def parse(text: str, *, where: str) -> tuple[Revision, ...]:
     Raises
     ------
     CheckpointError
-        If an item is none of these, or two are of the same step.
+        If an item is none of these, a name does not tell its step for sure, or two are of the same
+        step. See `cntbench.models.steps`.
     """
     if not text.strip():
         raise CheckpointError("needs revisions", where=where, hint=EXPECTED)
-    found: dict[int, str] = {}
+    found: dict[int, Revision] = {}
     for item in text.split(","):
         for name in _names(item.strip(), where):
-            _, number, _ = _split(name, where)
-            step = int(number)
-            if step in found:
+            named = _named_step(name, where)
+            if named.step in found:
                 raise CheckpointError(
-                    f"{name!r} is of step {step}, and so is {found[step]!r}",
+                    f"{name!r} is of step {named.step}, and so is {found[named.step].name!r}",
                     where=where,
                     hint="Every step may stand once.",
                 )
-            found[step] = name
-    return tuple(Revision(name, step) for step, name in sorted(found.items()))
+            found[named.step] = Revision(name, named.step, named.tokens_seen)
+    return tuple(revision for _, revision in sorted(found.items()))
 
 
 def step_of(name: str) -> int | None:
-    """Return the step that a revision's name tells, None if it tells none."""
-    parts = _parts(name)
-    return int(parts[1]) if parts else None
+    """Return the step that a revision's name tells, None if it tells none for sure."""
+    with suppress(CheckpointError):
+        return _named_step(name, "").step
+    return None
 
 
 def _names(item: str, where: str) -> Iterator[str]:
@@ -86,38 +85,38 @@ def _names(item: str, where: str) -> Iterator[str]:
 def _range(item: str, where: str) -> Iterator[str]:
     first, _, rest = item.partition("..")
     last, colon, stride = rest.partition(":")
-    before, start, after = _split(first, where)
-    if _split(last, where)[::2] != (before, after):
+    start, stop = (_named_step(name, where) for name in (first, last))
+    if (stop.before, stop.after) != (start.before, start.after):
         raise CheckpointError(
             f"{first!r} and {last!r} are no ends of a range: they differ in more than the step",
             where=where,
             hint=EXPECTED,
         )
-    _, stop, _ = _split(last, where)
     if not re.fullmatch(r"[1-9]\d{0,8}", stride):
         raise CheckpointError(
             f"stride {stride!r} is not allowed" if colon else f"range {item!r} has no stride",
             where=where,
             hint=f"Allowed: a whole number from 1 on, as in {first}..{last}:1000.",
         )
-    steps = range(int(start), int(stop) + 1, int(stride))
-    if not steps or len(steps) > MOST:
+    count = max(0, (stop.step - start.step) // int(stride) + 1)
+    if not 1 <= count <= MOST:
         raise CheckpointError(
-            f"range {item!r} has {len(steps)} steps", where=where, hint=f"Allowed: 1 to {MOST}."
+            f"range {item!r} has {count} steps", where=where, hint=f"Allowed: 1 to {MOST}."
         )
-    if steps[-1] != int(stop):
+    steps = range(start.step, stop.step + 1, int(stride))
+    if steps[-1] != stop.step:
         raise CheckpointError(
             f"range {item!r} never comes to {last!r}",
             where=where,
             hint=f"The last step before it is {steps[-1]}.",
         )
-    width = len(start) if start.startswith("0") else 0
-    yield from (f"{before}{step:0{width}d}{after}" for step in steps)
+    width = len(start.digits) if start.digits.startswith("0") else 0
+    yield from (f"{start.before}{step:0{width}d}{start.after}" for step in steps)
 
 
-def _split(name: str, where: str) -> tuple[str, str, str]:
-    parts = _parts(name)
-    if parts is None:
+def _named_step(name: str, where: str) -> NamedStep:
+    named = named_step(name, where=where) if _NAME.fullmatch(name) else None
+    if named is None:
         raise CheckpointError(
             f"{name!r} is no revision that tells its step"
             if name
@@ -125,13 +124,4 @@ def _split(name: str, where: str) -> tuple[str, str, str]:
             where=where,
             hint=f"{nearest(name, SCHEDULES).split('Allowed')[0]}{EXPECTED}",
         )
-    return parts
-
-
-def _parts(name: str) -> tuple[str, str, str] | None:
-    """Return what stands before the step in a name, the step, and what stands after it."""
-    found = _NUMBER.fullmatch(name)
-    if not _NAME.fullmatch(name) or found is None:
-        return None
-    before, number, after = (part for part in found.groups() if part is not None)
-    return before, number, after
+    return named

@@ -4,19 +4,28 @@ Each subfolder holds ``config.json`` and weights as ``save_pretrained`` writes t
 ``model.safetensors``, ``model-*.safetensors``, or ``pytorch_model.bin``; or one ``*.gguf``. A
 ``tokenizer.json``, in the folder or in one of the subfolders, says which tokens stand for ordinary
 text, and lets tasks be made of text.
+
+`cntbench.models.steps` says which step a name tells. What lies beside the checkpoints (``runs``,
+``logs``, a ``final`` model) is left out, and a warning names it.
 """
 
 from __future__ import annotations
 
-import re
+import warnings
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
-from cntbench.errors import CheckpointError
+from cntbench.errors import CheckpointError, CntbenchWarning
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.origin import Folder
+from cntbench.models.steps import EXPECTED, NamedStep, named_step
 from cntbench.models.tokenizer import TokenizerFile
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
+
+#: Folders that a message names.
+_NAMED = 8
 
 
 def open_trajectory(where: str, progress: Progress) -> Trajectory:
@@ -27,7 +36,8 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
     Raises
     ------
     CheckpointError
-        If the folder has no checkpoints, two of one step, or none that can be read.
+        If the folder has no checkpoints, two of one step, one whose name does not tell its step for
+        sure, or none that can be read.
     """
     if not where:
         raise CheckpointError(
@@ -36,65 +46,107 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
     root = Path(where)
     if not root.is_dir():
         raise CheckpointError("no such folder", where=where)
-    folders = by_step(root)
+    found = _subfolders(root)
+    steps = found.steps
     problems: list[CheckpointError] = []
-    revisions: dict[int, str] = {}
+    revisions: dict[Path, str] = {}
     shapes: dict[Path, Shape] = {}
-    for done, (step, folder) in enumerate(folders.items()):
-        progress("checking checkpoints", done, len(folders))
+    for done, folder in enumerate(steps):
+        progress("checking checkpoints", done, len(steps))
         try:
             shape = checkpoint_files.read_shape(folder)
-            revisions[step] = checkpoint_files.revision(checkpoint_files.read_tensors(folder))
+            revisions[folder] = checkpoint_files.revision(checkpoint_files.read_tensors(folder))
             shapes[folder] = shape
         except CheckpointError as error:
             problems.append(error)
-    progress("checking checkpoints", len(folders), len(folders))
+    progress("checking checkpoints", len(steps), len(steps))
     if not shapes:
         raise problems[0]
     config, shape = next(iter(shapes.items()))
     checkpoints = tuple(
-        Checkpoint(folder.name, step, revisions.get(step, ""), Folder(folder))
-        for step, folder in folders.items()
+        Checkpoint(
+            folder.name,
+            named.step,
+            revisions.get(folder, ""),
+            Folder(folder),
+            tokens_seen=named.tokens_seen,
+        )
+        for folder, named in steps.items()
     )
+    _warn_of(root, found)
     return Trajectory(
         f"dir:{root.resolve()}",
         shape,
         checkpoints,
-        tokenizer=TokenizerFile.beside(root, *folders.values()),
+        tokenizer=TokenizerFile.beside(root, *steps),
         config=config,
     )
 
 
-def by_step(root: Path) -> dict[int, Path]:
-    """Return the subfolders of a trajectory by their step, rising.
+class _Folders(NamedTuple):
+    """The subfolders of a trajectory."""
+
+    steps: dict[Path, NamedStep]
+    others: list[str]
+    unnamed: list[str]
+
+
+def _subfolders(root: Path) -> _Folders:
+    """Tell checkpoints, by rising step, from what lies beside them: logs, a model without a step.
 
     Raises
     ------
     CheckpointError
-        If there are none, or a name does not tell a step, or two tell the same.
+        If there are none, or the name of one does not tell its step for sure, or two tell the same.
     """
-    found: dict[int, Path] = {}
-    for folder in sorted(root.iterdir()):
-        if not folder.is_dir() or folder.name.startswith("."):
-            continue
-        number = re.search(r"(\d+)$", folder.name)
-        if number is None:
+    try:
+        folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    except OSError as error:
+        raise CheckpointError(f"cannot be read: {error.strerror}", where=str(root)) from None
+    told: dict[Path, NamedStep] = {}
+    others: list[str] = []
+    unnamed: list[str] = []
+    for folder in folders:
+        present = checkpoint_files.is_checkpoint(folder)
+        try:
+            step = named_step(folder.name, where=str(folder))
+        except CheckpointError:
+            if present:
+                raise
+            step = None
+        if step is not None:
+            told[folder] = step
+        else:
+            (unnamed if present else others).append(folder.name)
+    found = _Folders(dict(sorted(told.items(), key=lambda item: item[1].step)), others, unnamed)
+    for (first, step), (second, other) in pairwise(found.steps.items()):
+        if step.step == other.step:
             raise CheckpointError(
-                "the name does not end in a training step",
-                where=str(folder),
-                hint="Name checkpoint folders step1000, checkpoint-1000 or 1000.",
+                f"is of step {step.step}, and so is {first.name}", where=str(second)
             )
-        step = int(number[1])
-        if step in found:
-            raise CheckpointError(
-                f"is of step {step}, and so is {found[step].name}", where=str(folder)
-            )
-        found[step] = folder
-    if not found:
-        raise CheckpointError(
-            "has no checkpoints",
-            where=str(root),
-            hint="Expected one subfolder for each step (step1000, …) with config.json and "
-            "model.safetensors.",
-        )
-    return dict(sorted(found.items()))
+    if not found.steps:
+        raise _nothing(root, found)
+    return found
+
+
+def _nothing(root: Path, found: _Folders) -> CheckpointError:
+    """Return the error for a folder without checkpoints of a step."""
+    hint = "Expected one subfolder for each step (step1000, …) with config.json and weights."
+    if checkpoint_files.is_checkpoint(root):
+        hint = f"It is itself a checkpoint: name the folder above it, dir:{root.parent}. {hint}"
+    elif found.unnamed:
+        hint = f"{', '.join(found.unnamed[:_NAMED])}: the name tells no step. {EXPECTED}"
+    return CheckpointError("has no checkpoints", where=str(root), hint=hint)
+
+
+def _warn_of(root: Path, found: _Folders) -> None:
+    """Say which subfolders are left out of the trajectory, and why."""
+    reasons = (("no checkpoint", found.others), ("a name that tells no step", found.unnamed))
+    told = [f"{', '.join(_few(names))} ({reason})" for reason, names in reasons if names]
+    if told:
+        warnings.warn(f"{root}: skipped {'; '.join(told)}", CntbenchWarning, stacklevel=3)
+
+
+def _few(names: list[str]) -> list[str]:
+    more = len(names) - _NAMED
+    return [*names[:_NAMED], f"… and {more} more"] if more > 0 else names

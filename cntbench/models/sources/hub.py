@@ -104,14 +104,14 @@ def _resolved(where: str, progress: Progress, *, unknown: bool = False) -> _Reso
     known = client.references(repository, [revision.name for revision in wanted])
     origins = [
         HubRevision(repository, name, known.commits.get(name, ""), known.unreachable, known.cut_off)
-        for name, _ in wanted
+        for name, *_ in wanted
     ]
     if not any(origin.commit for origin in origins) and not (unknown and known.unreachable):
         raise _nothing(origins, known, repository)
     progress("resolving revisions", len(wanted), len(wanted))
     checkpoints = tuple(
-        Checkpoint(name, step, "", origin)
-        for (name, step), origin in zip(wanted, origins, strict=True)
+        Checkpoint(name, step, "", origin, tokens_seen)
+        for (name, step, tokens_seen), origin in zip(wanted, origins, strict=True)
     )
     return _Resolved(repository, checkpoints, origins)
 

@@ -1,0 +1,240 @@
+"""Which step a name tells, in folders, revisions and results: one rule, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.runs import write_study
+from support.trajectories import run_cli, write_trajectory
+
+from cntbench.dataset import failed_dataset, film
+from cntbench.errors import CheckpointError, CntbenchWarning
+from cntbench.failure import Failure
+from cntbench.models.hub.revisions import parse
+from cntbench.models.origin import Folder
+from cntbench.models.steps import LARGEST, named_step, step_number
+from cntbench.models.trajectory import Checkpoint, open_trajectory
+from cntbench.report.estimate import steps_line
+
+B = 10**9
+
+#: Names, and the step and the tokens that they tell.
+TOLD = [
+    ("step500_loss3.31", 500, None),
+    ("step1500_loss2.07", 1500, None),
+    ("checkpoint-500-epoch-1", 500, None),
+    ("epoch-1-checkpoint-500", 500, None),
+    ("epoch=3-step=40", 40, None),
+    ("stage1-step1000-tokens5B", 1000, 5 * B),
+    ("stage2-ingredient1-step30-tokens_300M", 30, 300 * 10**6),
+    ("step1000-tokens1.5T", 1000, 1500 * B),
+    ("step8-tokens4096", 8, 4096),
+    ("step0-tokens0B", 0, 0),
+    ("global_step1000", 1000, None),
+    ("global-step_8", 8, None),
+    ("ckpt_000", 0, None),
+    ("iter_0000010", 10, None),
+    ("iteration7", 7, None),
+    ("Step-12", 12, None),
+    ("steps_12", 12, None),
+    ("checkpoint-500_step500", 500, None),
+    ("step1000_2024-11-28", 1000, None),
+    ("step1000_seed2", 1000, None),
+    ("1000", 1000, None),
+    ("0001000", 1000, None),
+    (f"step{LARGEST}", LARGEST, None),
+]
+#: Names that have a number and tell no step for sure, and what the refusal names.
+REFUSED = [
+    ("best-3", "no word says that it is the step"),
+    ("v7", "no word says that it is the step"),
+    ("1000steps", "no word says that it is the step"),
+    ("mystep5", "no word says that it is the step"),
+    ("checkpoint-2-step500", "'checkpoint-2' and 'step500'"),
+    ("iter10_ckpt2", "'iter10' and 'ckpt2'"),
+    ("step50K", "50, or 50K"),
+    ("step-50K-105b", "50, or 50K"),
+    ("step0.5", "0, or 0.5"),
+    ("step1e3", "1, or 1e3"),
+    ("step_1_000", "1, or 1_000"),
+    (f"step{LARGEST + 1}", f"step {LARGEST + 1} is too large"),
+    ("9" * 5000, "is too large"),
+]
+SILENT = ["final", "runs", "stage", "step", "checkpoint-best", "step-final"]
+
+
+@pytest.mark.parametrize(("name", "step", "tokens"), TOLD)
+def test_a_name_tells_its_step_and_tokens(name, step, tokens):
+    named = named_step(name, where="here")
+    assert (named.step, named.tokens_seen) == (step, tokens)
+    assert f"{named.before}{named.digits}{named.after}" == name
+
+
+@pytest.mark.parametrize(("name", "says"), REFUSED)
+def test_what_does_not_tell_one_step_for_sure_is_refused(name, says):
+    with pytest.raises(CheckpointError) as caught:
+        named_step(name, where="here")
+    assert str(caught.value).startswith("here: ")
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_a_name_without_a_number_tells_no_step(name):
+    assert named_step(name, where="here") is None
+
+
+words = st.sampled_from(["step", "steps", "checkpoint", "ckpt", "iter", "iteration", "global_step"])
+#: What other numbers stand beside: none of these words is one that a step stands after.
+others = st.tuples(
+    st.sampled_from(["loss", "epoch", "stage", "seed", "lr", "acc"]),
+    st.sampled_from(["", "-", "_"]),
+    st.decimals(0, 1000, places=2).map(str) | st.integers(0, 10**6).map(str),
+).map("".join)
+
+
+@given(
+    before=st.lists(others, max_size=2),
+    word=words,
+    separator=st.sampled_from(["", "-", "_", "="]),
+    zeros=st.integers(0, 6),
+    step=st.integers(0, LARGEST),
+    after=st.lists(others, max_size=2),
+    joint=st.sampled_from(["-", "_"]),
+)
+def test_whatever_stands_beside_the_step_is_not_taken_for_it(
+    before, word, separator, zeros, step, after, joint
+):
+    name = joint.join([*before, f"{word}{separator}{'0' * zeros}{step}", *after])
+    assert named_step(name, where="here").step == step
+
+
+@given(name=st.text(alphabet="stepckiraglob_-=.0123456789KM", max_size=24))
+def test_any_name_tells_a_step_none_or_is_refused(name):
+    try:
+        named = named_step(name, where="here")
+    except CheckpointError:
+        return
+    assert (named is None) == (not any(letter.isdigit() for letter in name))
+    assert named is None or int(named.digits) == named.step
+
+
+@given(step=st.integers(LARGEST + 1, 10**40))
+def test_no_step_is_beyond_64_bits(step):
+    with pytest.raises(CheckpointError, match="is too large"):
+        step_number(str(step), where="here")
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@pytest.fixture
+def rename(tmp_path):
+    """Write checkpoints under names of their own."""
+
+    def written(*names: str):
+        write_trajectory(tmp_path / "run", steps=tuple(range(len(names))))
+        for index, name in enumerate(names):
+            (tmp_path / "run" / f"step{index}").rename(tmp_path / "run" / name)
+        return tmp_path / "run"
+
+    return written
+
+
+def test_folders_and_revisions_follow_the_same_rule(rename):
+    names = ("step1500_loss2.07", "step500_loss3.31", "checkpoint-40-epoch-9")
+    folder = rename(*names)
+    steps = [(c.name, c.step) for c in open_trajectory(f"dir:{folder}", quiet).checkpoints]
+    assert steps == [(names[2], 40), (names[1], 500), (names[0], 1500)]
+    assert [revision[:2] for revision in parse(",".join(names), where="")] == steps
+
+
+@pytest.mark.parametrize(("name", "says"), REFUSED[:-1])
+def test_both_refuse_the_same(rename, name, says):
+    with pytest.raises(CheckpointError) as revision:
+        parse(f"step0,{name}", where="hub:lab/tiny")
+    with pytest.raises(CheckpointError) as folder:
+        open_trajectory(f"dir:{rename('step0', name)}", quiet)
+    for caught in (revision, folder):
+        assert says in str(caught.value)
+
+
+def test_tokens_are_kept_where_every_name_tells_them(rename):
+    trajectory = open_trajectory(f"dir:{rename('step0-tokens0B', 'step10-tokens2B')}", quiet)
+    nodes = trajectory.shape.components
+
+    def tokens(*others: Checkpoint):
+        parts = [
+            failed_dataset(checkpoint, nodes, ["induction"], ["zero"], Failure("failed", "none"))
+            for checkpoint in (*trajectory.checkpoints, *others)
+        ]
+        return film(parts, {}).coords.get("tokens_seen")
+
+    assert tokens().values.tolist() == [0, 2 * B]
+    assert tokens(replace(trajectory.checkpoints[0], name="step20", tokens_seen=None)) is None
+
+
+def trainer_output(folder):
+    """Turn a folder of checkpoints into what transformers' Trainer leaves."""
+    (folder / "runs" / "Nov28_12-00").mkdir(parents=True)
+    (folder / "logs-2024").mkdir()
+    (folder / ".cache3").mkdir()
+    (folder / "trainer_state.json").write_text("{}")
+    (folder / "config.json").write_text("{}")
+    write_trajectory(folder / "models", steps=(9,))
+    (folder / "models" / "step9").rename(folder / "final")
+    return folder
+
+
+SKIPPED = "skipped logs-2024, models, runs (no checkpoint); final (a name that tells no step)"
+
+
+def test_what_lies_beside_the_checkpoints_is_skipped_and_named_once(rename):
+    folder = trainer_output(rename("checkpoint-500", "checkpoint-1000"))
+    with pytest.warns(CntbenchWarning) as caught:
+        trajectory = open_trajectory(f"dir:{folder}", quiet)
+    assert [c.step for c in trajectory.checkpoints] == [500, 1000]
+    assert [str(warning.message) for warning in caught] == [f"{folder}: {SKIPPED}"]
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "audit"])
+def test_every_command_says_once_what_it_skips(rename, command, tmp_path, monkeypatch, capsys):
+    folder = trainer_output(rename("checkpoint-500", "checkpoint-1000"))
+    write_study(tmp_path / "specs", "quick", folder, untrained=0)
+    monkeypatch.setenv("CNTBENCH_SPECS", str(tmp_path / "specs"))
+    options = [f"dir:{folder}"] if command == "audit" else ["quick", "-j", 1]
+    options += ["-o", tmp_path / "out"] if command == "run" else []
+    code, out, err = run_cli(monkeypatch, capsys, command, *options)
+    assert code == 0
+    assert err == f"warning: {folder}: {SKIPPED}\n"
+    if command == "plan":
+        assert "Steps: checkpoint-500 → 500, checkpoint-1000 → 1000." in out
+
+
+def test_the_steps_of_many_checkpoints_are_printed_in_short():
+    checkpoints = [Checkpoint(f"step{i}", i, "", Folder(Path())) for i in range(1000, 144000, 1000)]
+    assert str(steps_line(checkpoints)) == (
+        "Steps: step1000 → 1000, step2000 → 2000, step3000 → 3000, step4000 → 4000, "
+        "step5000 → 5000, …, step143000 → 143000."
+    )
+
+
+def test_a_folder_of_a_step_without_a_checkpoint_fails_alone(rename):
+    folder = rename("step0", "step8")
+    (folder / "step4").mkdir()
+    trajectory = open_trajectory(f"dir:{folder}", quiet)
+    assert [(c.step, bool(c.revision)) for c in trajectory.checkpoints] == [
+        (0, True),
+        (4, False),
+        (8, True),
+    ]
+
+
+def test_a_checkpoint_in_place_of_the_folder_above_it_is_told(rename):
+    folder = rename("step0")
+    with pytest.raises(CheckpointError, match=f"name the folder above it, dir:{folder}"):
+        open_trajectory(f"dir:{folder / 'step0'}", quiet)
