@@ -164,6 +164,8 @@ def write_text(path: Path, text: str) -> None:
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Write beside the final place and move there at the end, so that no half file is ever seen.
 
+    A file that was there leaves its mode to the new one.
+
     Raises
     ------
     StorageError
@@ -174,6 +176,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         write(unfinished)
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
+        if path.is_file():
+            shutil.copymode(path, unfinished)
         unfinished.replace(path)
     except (OSError, RuntimeError) as error:  # HDF5 says the latter, whatever was in its way
         raise StorageError(

@@ -10,7 +10,13 @@ import xarray as xr
 from support.films import random_film
 
 from cntbench.errors import StorageError
-from cntbench.storage import content_checksum, open_results, write_results
+from cntbench.storage import (
+    content_checksum,
+    open_results,
+    write_atomically,
+    write_results,
+    write_text,
+)
 
 
 @pytest.fixture
@@ -120,6 +126,22 @@ def test_a_failed_write_leaves_the_old_file(tree, tmp_path, monkeypatch):
         write_results(tree, path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["results.nc"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_a_file_that_is_replaced_keeps_its_mode(tree, tmp_path, mode):
+    writers = {
+        "results.nc": lambda path: write_results(tree, path),
+        "page.html": lambda path: write_text(path, "text"),
+        "table.csv": lambda path: write_atomically(path, lambda new: new.write_bytes(b"1")),
+    }
+    for name, write in writers.items():
+        path = tmp_path / name
+        path.touch()
+        path.chmod(mode)
+        write(path)
+        assert path.stat().st_size
+        assert path.stat().st_mode & 0o777 == mode
 
 
 def test_an_invalid_result_is_never_written(tree, tmp_path):
