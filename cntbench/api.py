@@ -11,18 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import xarray as xr
 from rich.console import Console
 
 from cntbench import arguments, storage
 from cntbench.arguments import Folders, Names
-from cntbench.catalogue import StudyEntry, load_catalogue
+from cntbench.catalogue import Catalogue, StudyEntry, load_catalogue
 from cntbench.cells import measure
 from cntbench.comparison import command
 from cntbench.dataset import film
 from cntbench.errors import CntbenchError
 from cntbench.launch import DeviceChoice, Executor, place, resolved, way
-from cntbench.models.device import description, prepare
+from cntbench.models.device import Device, description, prepare
 from cntbench.models.in_memory import read_model
 from cntbench.models.precision import TYPES, moved
 from cntbench.plan import Plan
@@ -179,7 +180,7 @@ def influence(
     model
         A causal language model of transformers (GPT-NeoX, GPT-2, Llama and its family), or a
         `cntbench.models.decoder.Decoder`. It is not changed. Of the first, its config and tensors
-        are read; its hooks are not run.
+        are read, and held to its own forward pass on a few tokens.
     task, ablation
         Name of one, or names of several.
     tokenizer
@@ -209,7 +210,8 @@ def influence(
     ------
     CntbenchError
         If there is no such task or ablation, the model cannot be measured (its architecture is not
-        supported, its weights are not finite), or is too small for a task.
+        supported, its weights are not finite, its forward pass does more than its config and
+        tensors say), or is too small for a task.
     """
     where = "cntbench.influence"
     catalogue = load_catalogue(arguments.folders(specs))
@@ -229,7 +231,15 @@ def influence(
     study = StudyEntry(where, Path(), build(StudySpec, keys, where=where))
     catalogue.check(study, where=where)
     on = place(arguments.one_of(DeviceChoice, "device", device, where), None)
-    trajectory, decoder = read_model(model, tokenizer, TYPES[study.spec.dtype])
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        return _influence(catalogue, study, model, tokenizer, on, int(memory * _GIB))
+
+
+def _influence(
+    catalogue: Catalogue, study: StudyEntry, model: Any, tokenizer: Any, on: Device, memory: int
+) -> xr.Dataset:
+    """Measure a model in memory by the tasks and ablations of a study."""
+    trajectory, decoder, held = read_model(model, tokenizer, TYPES[study.spec.dtype])
     plan = Plan(
         study,
         trajectory,
@@ -239,8 +249,9 @@ def influence(
     [checkpoint] = trajectory.checkpoints
     made = plan.prompts()
     prepare(on)
-    measured = measure(plan, made, checkpoint, moved(decoder, on), int(memory * _GIB))
-    return film([measured], provenance(plan) | description(on) | {"history": where})
+    measured = measure(plan, made, checkpoint, moved(decoder, on), memory)
+    about = description(on) | ({"parity": held.to_json()} if held else {})
+    return film([measured], provenance(plan) | about | {"history": study.name})
 
 
 def compare(

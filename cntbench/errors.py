@@ -60,6 +60,10 @@ class MissingCheckpointError(CheckpointError):
     """A checkpoint that its source does not have: a gap in the trajectory."""
 
 
+class ParityError(CheckpointError):
+    """A model that cntbench does not compute as the model itself does: no number would be right."""
+
+
 class StorageError(CntbenchError):
     """A result file that is missing, damaged, or does not satisfy the schema."""
 

@@ -55,6 +55,18 @@ class Decoder:
     components: tuple[Component, ...]
     context: int
 
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Return logits at every position, dims ``prompt, position, token``.
+
+        Takes token ids, dims ``prompt, position``. The engine needs few of these.
+        """
+        stream = self.embed(tokens)[None]
+        for stage in self.stages:
+            normed = stage.norm(stream)
+            for block in stage.blocks:
+                block.write(block.states(normed), stream)
+        return self.unembed(self.final_norm(stream))[0]
+
     @property
     def hidden(self) -> int:
         """Width of the residual stream, d_model."""
