@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 #: Exit codes of the command line, as documented in the README.
@@ -11,6 +12,23 @@ EXIT_MOVED = 1
 EXIT_USER_ERROR = 2
 EXIT_CHECKPOINTS_FAILED = 3
 EXIT_INTERRUPTED = 130
+
+
+#: User and password of an address, what a header of authorisation holds, a token of the hub.
+_CREDENTIALS = re.compile(
+    r"(?<=://)[^/?#\s]*@|(?<=\bBearer )[^\s'\"]+|\bhf_[A-Za-z0-9]{30,}", re.IGNORECASE
+)
+
+
+def without_credentials(text: str) -> str:
+    """Return a text without passwords and tokens: what is printed or kept may be published.
+
+    Examples
+    --------
+    >>> without_credentials("https://me:secret@hub.example/api answers 500")
+    'https://hub.example/api answers 500'
+    """
+    return _CREDENTIALS.sub("", text)
 
 
 class CntbenchError(Exception):
@@ -27,9 +45,9 @@ class CntbenchError(Exception):
     """
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
-        self.what = what
-        self.where = where
-        self.hint = hint
+        self.what = without_credentials(what)
+        self.where = where and without_credentials(where)
+        self.hint = hint and without_credentials(hint)
         super().__init__(str(self))
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from cntbench.errors import CntbenchError, MissingCheckpointError
+from cntbench.errors import CntbenchError, MissingCheckpointError, without_credentials
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Failure:
             "missing" if isinstance(error, MissingCheckpointError) else "failed"
         )
         if not isinstance(error, CntbenchError):
-            return cls(status, _line(f"{type(error).__name__}: {error}"))
+            return cls(status, _line(without_credentials(f"{type(error).__name__}: {error}")))
         where = _within(error.where, str(place))
         said = f"{where}: {error.what}" if where else error.what
         return cls(status, _line(f"{said}. {error.hint}" if error.hint else said))

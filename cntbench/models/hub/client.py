@@ -34,6 +34,7 @@ from huggingface_hub.utils import (
     http_backoff,
 )
 
+from cntbench.errors import without_credentials
 from cntbench.models.cache import cache_folder
 from cntbench.models.hub.problems import (
     explained,
@@ -231,7 +232,7 @@ def _record_path(repository: str) -> Path:
 def _record(repository: str, commits: dict[str, str]) -> None:
     path = _record_path(repository)
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    text = json.dumps({"endpoint": constants.ENDPOINT, "commits": commits}, indent=1)
+    text = json.dumps({"endpoint": _endpoint(), "commits": commits}, indent=1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(text, encoding="utf-8")
@@ -243,8 +244,17 @@ def _record(repository: str, commits: dict[str, str]) -> None:
 def _recorded(repository: str) -> dict[str, str]:
     try:
         record = json.loads(_record_path(repository).read_text(encoding="utf-8"))
-        if record["endpoint"] != constants.ENDPOINT:
-            return {}
-        return {str(name): str(commit) for name, commit in record["commits"].items()}
+        endpoint = without_credentials(record["endpoint"])
+        commits = {str(name): str(commit) for name, commit in record["commits"].items()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return {}
+    if endpoint != _endpoint():
+        return {}
+    if endpoint != record["endpoint"]:
+        _record(repository, commits)  # as it was written before passwords were left out
+    return commits
+
+
+def _endpoint() -> str:
+    """Return the hub's address as it may be kept."""
+    return without_credentials(constants.ENDPOINT)
