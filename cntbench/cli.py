@@ -26,7 +26,7 @@ from cntbench.exchange_commands import export, import_
 from cntbench.figure_commands import figures
 from cntbench.golden_commands import golden
 from cntbench.launch import cores
-from cntbench.options import Jobs, Keep, Specs, asked, err, names_in, out, printed_warnings
+from cntbench.options import Force, Jobs, Keep, Specs, asked, err, names_in, out, printed_warnings
 from cntbench.report_commands import report
 from cntbench.study_commands import merge, plan, run
 
@@ -210,13 +210,19 @@ def compare(
         typer.Option("--output", "-o", metavar="FILE", help="Write the dataset, as netCDF."),
     ] = None,
     specs: Specs = None,
+    force: Force = False,
 ) -> None:
     """Compare ablation methods: on planted circuits, and on a trained trajectory."""
+    from cntbench.comparison.command import COMPARISON, write_comparison
     from cntbench.comparison.command import compare as compare_methods
-    from cntbench.comparison.command import write_comparison
+    from cntbench.output import check_output
     from cntbench.progress import progress_bar
     from cntbench.report.comparison import comparison_tables
 
+    if output is not None:
+        where = (trajectory or "").partition(":")[2]
+        inputs = [*(results or ()), *(specs or ()), *([Path(where)] if where else ())]
+        check_output(output, COMPARISON, inputs=inputs, force=force)
     with progress_bar(err) as progress:
         found = compare_methods(
             results or (),
@@ -228,8 +234,8 @@ def compare(
             jobs=jobs or cores(),
         )
     out.print(comparison_tables(found))
-    if output:
-        write_comparison(found, output)
+    if output is not None:
+        write_comparison(found, output, force=force)
         out.print(f"The dataset is in {escape(str(output))}.", highlight=False)
 
 

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 
 from cntbench.launch import cores
-from cntbench.options import Jobs, Specs, err, names_in, out
+from cntbench.options import Force, Jobs, Specs, err, names_in, out
 
 
 class ReadoutName(StrEnum):
@@ -57,6 +57,7 @@ def export(
         str | None,
         typer.Option(help="Checkpoints, separated by commas (default: all).", metavar="NAMES"),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Write a result for other programs: graphs, films for Gephi, tidy tables."""
     from cntbench.exchange.choice import chosen
@@ -69,7 +70,8 @@ def export(
         "checkpoint": names_in(checkpoint),
     }
     tree = chosen(open_results(results), names)
-    written = export_result(tree, output, None if format_ is None else format_.value)
+    asked = None if format_ is None else format_.value
+    written = export_result(tree, output, asked, inputs=[results], force=force)
     size = decimal(sum(path.stat().st_size for path in written))
     what = "1 file" if len(written) == 1 else f"{len(written)} files"
     out.print(f"Wrote {what}, {size}: {escape(str(output))}", highlight=False)
@@ -109,14 +111,18 @@ def import_(
     draws: Annotated[int, typer.Option(min=0, help="Number of draws from each null model.")] = 200,
     jobs: Jobs = None,
     specs: Specs = None,
+    force: Force = False,
 ) -> None:
     """Make a result of graphs that EAP or EAP-IG has found: metrics, nulls, roles, claims."""
     from cntbench.catalogue import load_catalogue
     from cntbench.exchange.eap_import import Labels, described, import_graphs, read_graphs
+    from cntbench.output import check_output
     from cntbench.progress import progress_bar
-    from cntbench.storage import write_results
+    from cntbench.storage import RESULT, write_results
 
     graphs = read_graphs(files)
+    inputs = [*(graph.path for graph in graphs.values()), *(specs or ())]
+    check_output(output, RESULT, inputs=inputs, force=force)
     labels = Labels(task, ablation, readout.value, negate, circuit)
     claims = load_catalogue(specs or ()).some_claims()
     with progress_bar(err) as progress:

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from cntbench.errors import CntbenchError, unknown
-from cntbench.options import names_in, out
+from cntbench.options import Force, names_in, out
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -61,22 +61,30 @@ def figures(
         Path | None,
         typer.Option(help="What cntbench compare -o has written, for its picture.", metavar="FILE"),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Draw a result: film, heatmap, readouts, metrics, recurrence, roles, claims, methods."""
     from cntbench.comparison.command import open_comparison
     from cntbench.figures import comparison as draw_comparison
     from cntbench.figures import save
     from cntbench.figures._results import MissingGroupError
-    from cntbench.figures._style import FORMATS
+    from cntbench.figures._style import FORMATS, KINDS
+    from cntbench.output import check_files, check_folder
     from cntbench.storage import make_folder, open_results
 
     kinds = _chosen("format", formats, FORMATS)
+    check_folder(output)
     tree = open_results(results)
     beside = tree if comparison is None else open_comparison(comparison)
     pictures = _pictures(tree, task, ablation, checkpoint, names_in(checkpoints), names_in(metrics))
     pictures["comparison"] = lambda: draw_comparison(beside)
     drawn, lines = {}, []
-    for name in _chosen("picture", only, tuple(pictures)):
+    names = _chosen("picture", only, tuple(pictures))
+    inputs = [results] if comparison is None else [results, comparison]
+    for kind in kinds:
+        files = [output / f"{name}.{kind}" for name in names]
+        check_files(files, KINDS[kind], inputs=inputs, force=force)
+    for name in names:
         try:
             drawn[name] = pictures[name]()
         except MissingGroupError as error:
@@ -85,7 +93,7 @@ def figures(
     make_folder(output)
     for name, figure in drawn.items():
         for kind in kinds:
-            save(figure, output / f"{name}.{kind}")
+            save(figure, output / f"{name}.{kind}", force=force)
     lines.insert(0, f"Drawn into {output} as {', '.join(kinds)}: {', '.join(drawn) or 'nothing'}.")
     for line in lines:
         out.print(escape(line), highlight=False)

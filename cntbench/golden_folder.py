@@ -23,12 +23,14 @@ from cntbench.errors import CntbenchError, StorageError
 from cntbench.failure import Failure
 from cntbench.golden import Move, golden_file, moves, only
 from cntbench.models.trajectory import Progress
+from cntbench.output import check_files
 from cntbench.plan import Plan, differing, make_plan
 from cntbench.run_folder import RunFolder
 from cntbench.runner import put_together, run_share
 from cntbench.share import Share
 from cntbench.specs import StudySpec, build
 from cntbench.storage import (
+    RESULT,
     content_checksum,
     make_folder,
     open_results,
@@ -124,8 +126,8 @@ def freeze(results: Path, folder: Path) -> list[Path]:
     Raises
     ------
     CntbenchError
-        If the result cannot be read or holds nothing that was measured, or the folder holds
-        anything else or cannot be written.
+        If the result cannot be read, holds nothing that was measured, or is a file of the folder
+        itself; or the folder holds anything else or cannot be written.
     """
     dataset = open_results(results).to_dataset(inherit=False)
     if not (dataset["status"] == "ok").any():
@@ -138,6 +140,8 @@ def freeze(results: Path, folder: Path) -> list[Path]:
             where=str(folder),
             hint="Name another folder with --to.",
         )
+    own = [folder / name for name in (MANIFEST, *earlier)]
+    check_files(own, RESULT, inputs=[results], force=True)
     make_folder(folder)
     stable = {key: value for key, value in dataset.attrs.items() if key not in _MADE_BY}
     files = {}

@@ -117,6 +117,14 @@ Shard = Annotated[
     ),
 ]
 
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Write over a file of another kind, too; an input is never written over.",
+    ),
+]
+
 
 @contextmanager
 def printed_warnings() -> Iterator[None]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from cntbench.options import out
+from cntbench.options import Force, out
 
 
 def report(
@@ -25,14 +25,18 @@ def report(
             metavar="FILE", help="What cntbench compare -o wrote, to say which method to trust."
         ),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Write a result as one HTML page that opens without network: the film, figures, verdicts."""
     from cntbench.comparison.command import open_comparison
-    from cntbench.report.page.write import write_page
+    from cntbench.output import check_output
+    from cntbench.report.page.write import PAGE, write_page
     from cntbench.storage import open_results
 
+    path = results.with_name("report.html") if output is None else output
+    inputs = [results] if comparison is None else [results, comparison]
+    check_output(path, PAGE, inputs=inputs, force=force)
     tree = open_results(results)
-    compared = open_comparison(comparison) if comparison else None
-    path = output or results.with_name("report.html")
-    write_page(tree, path, name=str(results), comparison=compared)
+    compared = None if comparison is None else open_comparison(comparison)
+    write_page(tree, path, name=str(results), comparison=compared, force=force)
     out.print(f"The report is in {escape(str(path))}.", highlight=False)

@@ -24,12 +24,17 @@ import numpy as np
 import xarray as xr
 
 from cntbench.errors import StorageError, nearest
+from cntbench.output import FileKind, check_regular, has_attribute
 from cntbench.schema import validate
 
 CHECKSUM = "content_sha256"
+#: What `write_results` writes.
+RESULT = FileKind("a result of cntbench", has_attribute(CHECKSUM))
 
 #: How names of files end that are being written.
 UNFINISHED = ".tmp"
+#: How much of the final name they keep, so that they are never too long.
+_KEPT = 40
 #: Free space below which a write that failed has failed for want of it [bytes].
 _FULL = 2**20
 
@@ -164,21 +169,24 @@ def write_text(path: Path, text: str) -> None:
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Write beside the final place and move there at the end, so that no half file is ever seen.
 
-    A file that was there leaves its mode to the new one.
+    A symbolic link stays one: what it points to is written. A file that was there leaves its mode
+    to the new one.
 
     Raises
     ------
     StorageError
-        If the folder cannot be written, or the disk is full.
+        If the path is there and no regular file, the folder cannot be written, or the disk is full.
     """
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    check_regular(path)
+    final = path.resolve()
+    unfinished = final.with_name(f".{final.name[:_KEPT]}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         write(unfinished)
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
-        if path.is_file():
-            shutil.copymode(path, unfinished)
-        unfinished.replace(path)
+        if final.is_file():
+            shutil.copymode(final, unfinished)
+        unfinished.replace(final)
     except (OSError, RuntimeError) as error:  # HDF5 says the latter, whatever was in its way
         raise StorageError(
             f"cannot be written: {_obstacle(path, error)}",

@@ -9,11 +9,12 @@ from typing import Any
 import xarray as xr
 
 from cntbench.catalogue import Catalogue, load_catalogue
-from cntbench.comparison.files import compare_files, refuse_beside_results
+from cntbench.comparison.files import FILES_TITLE, compare_files, refuse_beside_results
 from cntbench.comparison.table import TITLE, comparison
 from cntbench.comparison.trained import measure_trained
 from cntbench.errors import StorageError
 from cntbench.models.trajectory import Progress
+from cntbench.output import FileKind, check_output, has_attribute
 from cntbench.plan import make_plan
 from cntbench.recovery.diagnostics import diagnostics
 from cntbench.recovery.planted import measure_planted
@@ -22,6 +23,10 @@ from cntbench.storage import write_atomically
 
 #: The study that says what is compared unless the user does.
 STUDY = "compare"
+#: What `write_comparison` writes.
+COMPARISON = FileKind(
+    "a comparison of ablation methods", has_attribute("title", TITLE, FILES_TITLE)
+)
 #: What makes the file of a comparison.
 _MAKE = "Make one: cntbench compare -o FILE."
 
@@ -122,14 +127,24 @@ def compare_ablations(
     return dataset
 
 
-def write_comparison(dataset: xr.Dataset, path: Path) -> None:
+def write_comparison(dataset: xr.Dataset, path: Path, *, force: bool = False) -> None:
     """Write a comparison as netCDF, whole or not at all.
+
+    Parameters
+    ----------
+    dataset
+        What `compare` has returned.
+    path
+        Where to; a comparison that was there is replaced.
+    force
+        Whether a file of another kind may be replaced.
 
     Raises
     ------
     StorageError
         If the file cannot be written.
     """
+    check_output(path, COMPARISON, force=force)
     write_atomically(path, lambda unfinished: _write(dataset, unfinished))
 
 

@@ -13,6 +13,9 @@ from cntbench.dataset import usable
 from cntbench.errors import CntbenchError
 from cntbench.storage import open_results
 
+#: Title of a comparison of files.
+FILES_TITLE = "Result files compared"
+
 
 def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
     """Compare the ablations within one result file, or two or more files ablation by ablation.
@@ -50,7 +53,8 @@ def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
                 hint="Name another file beside it, or one with more ablations.",
             )
         one = _bare(first)
-        return film_agreement(one, one.rename(ablation="other_ablation"), layers, seed=seed)
+        found = film_agreement(one, one.rename(ablation="other_ablation"), layers, seed=seed)
+        return found.assign_attrs(title=FILES_TITLE)
     for path, other in zip(paths[1:], others, strict=True):
         _check(first, other, str(paths[0]), str(path))
     common = {
@@ -59,7 +63,8 @@ def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
     }
     first_film, *rest = (_bare(film.sel(common)) for film in films)
     together = xr.concat(rest, dim=xr.Variable("file", [str(path) for path in paths[1:]]))
-    return film_agreement(first_film, together, layers, seed=seed)
+    found = film_agreement(first_film, together, layers, seed=seed)
+    return found.assign_attrs(title=FILES_TITLE)
 
 
 def refuse_beside_results(options: Mapping[str, object]) -> None:

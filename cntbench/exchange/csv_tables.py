@@ -9,23 +9,42 @@ are left as they are.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import xarray as xr
 
-from cntbench.exchange.tables import edges, tables
+from cntbench.exchange.tables import edges, is_header, table_names, tables
+from cntbench.output import FileKind, head
 from cntbench.storage import make_folder, write_atomically
 
 SUFFIXES: tuple[str, ...] = (".csv", ".csv.gz")
+#: At most so much of a file is read to tell whether it is a table [characters].
+_LONGEST = 4096
 #: How text may begin that is no plain text to a spreadsheet.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def _is_table(path: Path) -> bool:
+    if head(path).startswith(b"\x1f\x8b"):
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            return is_header(file.readline(_LONGEST))
+    with path.open(encoding="utf-8") as file:
+        return is_header(file.readline(_LONGEST))
+
+
+KIND = FileKind("a table of cntbench export", _is_table)
 
 
 def write_file(tree: xr.DataTree, path: Path) -> None:
     """Write the table of edges; compressed if the file's name ends in ``.gz``."""
     _write(edges(tree), path)
+
+
+def files(tree: xr.DataTree, folder: Path) -> Iterator[Path]:
+    """Yield the files that `write_folder` may write."""
+    return (folder / f"{name}.csv" for name in table_names(tree))
 
 
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -11,15 +11,21 @@ import xarray as xr
 from cntbench.errors import CntbenchError, nearest
 from cntbench.exchange import csv_tables, gexf, graphml, parquet_tables
 from cntbench.exchange.writing import measured
+from cntbench.output import FileKind, check_files, check_folder, check_output, is_folder
 
 
 class Format(Protocol):
     """A way to write results: a file of this room."""
 
     SUFFIXES: tuple[str, ...]
+    KIND: FileKind
 
     def write_file(self, tree: xr.DataTree, path: Path) -> None:
         """Write what one file holds."""
+        ...
+
+    def files(self, tree: xr.DataTree, folder: Path) -> Iterator[Path]:
+        """Yield the files that `write_folder` may write."""
         ...
 
     def write_folder(self, tree: xr.DataTree, folder: Path) -> list[Path]:
@@ -35,7 +41,14 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
-def export(tree: xr.DataTree, path: Path, asked: str | None) -> list[Path]:
+def export(
+    tree: xr.DataTree,
+    path: Path,
+    asked: str | None,
+    *,
+    inputs: Iterable[Path] = (),
+    force: bool = False,
+) -> list[Path]:
     """Write a result, or a part of one, in another format.
 
     Parameters
@@ -46,6 +59,10 @@ def export(tree: xr.DataTree, path: Path, asked: str | None) -> list[Path]:
         A file if its name ends as files of the format do; else a folder.
     asked
         The format; if it is None, the file's name tells it.
+    inputs
+        Files that are not written over, such as the one that the result comes from.
+    force
+        Whether files of another kind may be written over.
 
     Returns
     -------
@@ -78,7 +95,11 @@ def export(tree: xr.DataTree, path: Path, asked: str | None) -> list[Path]:
     name = str(asked or told)
     if name not in FORMATS:
         raise CntbenchError(f"unknown format {name!r}", hint=nearest(name, FORMATS))
-    if told is None or path.is_dir():
-        return FORMATS[name].write_folder(tree, path)
-    FORMATS[name].write_file(tree, path)
+    chosen = FORMATS[name]
+    if told is None or is_folder(path):
+        check_folder(path)
+        check_files(chosen.files(tree, path), chosen.KIND, inputs=inputs, force=force)
+        return chosen.write_folder(tree, path)
+    check_output(path, chosen.KIND, inputs=inputs, force=force)
+    chosen.write_file(tree, path)
     return [path]

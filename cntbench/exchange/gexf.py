@@ -30,9 +30,11 @@ from cntbench.dynamics.role_summary import SIDE
 from cntbench.dynamics.roles import ROLES, strength
 from cntbench.errors import CntbenchError
 from cntbench.exchange.writing import measured, xml_text
+from cntbench.output import FileKind, contains
 from cntbench.storage import file_name, make_folder, write_atomically
 
 SUFFIXES: tuple[str, ...] = (".gexf",)
+KIND = FileKind("a GEXF file", contains(b"<gexf"))
 #: Distances between the layers of the drawing, and between the components of a layer.
 _ROW, _COLUMN = 200.0, 100.0
 #: Dynamic attributes of edges, and the variables that they come from.
@@ -110,20 +112,29 @@ def write_file(tree: xr.DataTree, path: Path) -> None:
     _write(film_graph(tree, 0, 0), path)
 
 
+def files(tree: xr.DataTree, folder: Path) -> Iterator[Path]:
+    """Yield the files that `write_folder` writes."""
+    return (path for path, _ in _films(tree, folder))
+
+
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
     """Write every film of which something was measured: ``TASK/ABLATION.gexf``."""
-    root = tree.to_dataset(inherit=False)
     written = []
-    for i, j in product(range(root.sizes["task"]), range(root.sizes["ablation"])):
-        cell = root.isel(task=i, ablation=j)
-        if not measured(cell).any():
-            continue
-        task, ablation = (file_name(str(cell[dim].item())) for dim in ("task", "ablation"))
-        path = folder / task / f"{ablation}.gexf"
+    for path, place in _films(tree, folder):
         make_folder(path.parent)
-        _write(film_graph(tree, i, j), path)
+        _write(film_graph(tree, *place), path)
         written.append(path)
     return written
+
+
+def _films(tree: xr.DataTree, folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
+    """Yield the file of every film of which something was measured, and where that stands."""
+    root = tree.to_dataset(inherit=False)
+    for i, j in product(range(root.sizes["task"]), range(root.sizes["ablation"])):
+        cell = root[["status"]].isel(task=i, ablation=j)
+        if measured(cell).any():
+            task, ablation = (file_name(str(cell[dim].item())) for dim in ("task", "ablation"))
+            yield folder / task / f"{ablation}.gexf", (i, j)
 
 
 def spans(steps: NDArray[np.integer]) -> list[tuple[float, float]]:

@@ -5,6 +5,7 @@ Nodes, edges and the graph have the attributes that `cntbench.accessor.cnt.Cnt.g
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import networkx as nx
@@ -14,9 +15,11 @@ import xarray as xr
 from cntbench.accessor.cnt import Cnt
 from cntbench.errors import CntbenchError
 from cntbench.exchange.writing import measured, write_xml
+from cntbench.output import FileKind, contains
 from cntbench.storage import file_name, make_folder
 
 SUFFIXES: tuple[str, ...] = (".graphml",)
+KIND = FileKind("a GraphML file", contains(b"<graphml"))
 
 
 def write_file(tree: xr.DataTree, path: Path) -> None:
@@ -40,20 +43,31 @@ def write_file(tree: xr.DataTree, path: Path) -> None:
     _write(Cnt(root).graph(), path)
 
 
+def files(tree: xr.DataTree, folder: Path) -> Iterator[Path]:
+    """Yield the files that `write_folder` writes."""
+    return (path for path, _ in _cells(tree, folder))
+
+
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
     """Write every graph that was measured: ``TASK/ABLATION/CHECKPOINT.graphml``."""
     root = tree.to_dataset(inherit=False)
     written = []
-    for at in np.argwhere(measured(root)):
-        cell = root.isel(dict(zip(root["status"].dims, at, strict=True)))
-        task, ablation, checkpoint = (
-            file_name(str(cell[dim].item())) for dim in root["status"].dims
-        )
-        path = folder / task / ablation / f"{checkpoint}.graphml"
+    for path, place in _cells(tree, folder):
         make_folder(path.parent)
-        _write(Cnt(cell).graph(), path)
+        _write(Cnt(root.isel(place)).graph(), path)
         written.append(path)
     return written
+
+
+def _cells(tree: xr.DataTree, folder: Path) -> Iterator[tuple[Path, dict[str, int]]]:
+    """Yield the file of every graph that was measured, and where that stands."""
+    root = tree.to_dataset(inherit=False)
+    for at in np.argwhere(measured(root)):
+        place = {str(dim): int(i) for dim, i in zip(root["status"].dims, at, strict=True)}
+        task, ablation, checkpoint = (
+            file_name(str(root[dim].values[i])) for dim, i in place.items()
+        )
+        yield folder / task / ablation / f"{checkpoint}.graphml", place
 
 
 def _write(graph: nx.DiGraph, path: Path) -> None:

@@ -5,6 +5,7 @@ Docs say what every column means (``docs/exchange.md``).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,11 @@ _METRICS: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]] = {
 #: Columns of statistics that are not called what they are in the group ``nulls``.
 _STATISTICS = {"mean": "null_mean", "standard_deviation": "null_standard_deviation"}
 _CELL = ("task", "ablation", "checkpoint")
+#: How the names of a table's columns begin.
+_HEADER = re.compile(
+    "(metric,)?task,ablation,checkpoint,step,|task,checkpoint,step,readout,|checkpoint,step,"
+    "|task,ablation,claim,"
+)
 _CLAIM_TESTS = ("statistic", "null_model", "rules_out", "minimum")
 
 
@@ -159,6 +165,20 @@ def claims(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
             found[name] = _full(group[f"{prefix}{name}"], group.sizes, dims)
         frame = pd.DataFrame(found)
         yield table, frame[frame["statistic"] != ""] if "test" in dims else frame
+
+
+def is_header(line: str) -> bool:
+    """Say whether names of columns, separated by commas, are those of one of the tables."""
+    return _HEADER.match(line) is not None
+
+
+def table_names(tree: xr.DataTree) -> Iterator[str]:
+    """Yield the names of all tables that a result may have."""
+    yield from ("checkpoints", "edges", "components", "readouts")
+    if "metrics" in tree.children:
+        yield from dict.fromkeys(table for table, _ in _METRICS.values())
+    if "claims" in tree.children:
+        yield from ("claims", "claim_tests")
 
 
 def tables(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -15,6 +15,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from cntbench.errors import unknown
+from cntbench.output import FileKind, begins, check_output, contains
 from cntbench.storage import write_atomically
 from cntbench.views.steps import StepAxis
 
@@ -29,7 +31,13 @@ GREY, PALE, BAND, INK = "#8a8a8a", "#e8e8e8", "#f5f5f5", "#222222"
 #: Scale of numbers that are never negative.
 SCALE = "viridis"
 
-FORMATS = ("svg", "pdf", "png")
+#: Kinds of files of figures, by their endings.
+KINDS = {
+    "svg": FileKind("an SVG picture", contains(b"<svg")),
+    "pdf": FileKind("a PDF", begins(b"%PDF-")),
+    "png": FileKind("a PNG picture", begins(b"\x89PNG\r\n")),
+}
+FORMATS = tuple(KINDS)
 #: Dots per inch of PNG.
 RESOLUTION = 300
 
@@ -102,7 +110,7 @@ def canvas(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
     return owner, ax
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, *, force: bool = False) -> None:
     """Write a figure; the same figure has the same bytes, by the same version of matplotlib.
 
     Text stays text in SVG and PDF, in DejaVu Sans.
@@ -113,13 +121,18 @@ def save(figure: Figure, path: Path) -> None:
         What a function of `cntbench.figures` has returned.
     path
         Where to; its ending says the format, one of `FORMATS`.
+    force
+        Whether a file of another format may be replaced.
 
     Raises
     ------
-    StorageError
-        If the file cannot be written.
+    CntbenchError
+        If there is no such format, or the file cannot be written.
     """
     kind = path.suffix.removeprefix(".")
+    if kind not in KINDS:
+        raise unknown("format", kind, KINDS, where=str(path))
+    check_output(path, KINDS[kind], force=force)
     dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 
     def write(unfinished: Path) -> None:

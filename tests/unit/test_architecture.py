@@ -17,7 +17,7 @@ ROOT = Path(cntbench.__path__[0])
 #: own group and from lower ones. A new room gets its place here; a file of a room has its place.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("components", "failure", "folders", "freeze", "plugins", "specs", "schema", "share"),
+    ("components", "failure", "folders", "freeze", "output", "plugins", "specs", "schema", "share"),
     ("selection",),
     ("prompts", "markov"),
     ("intervals",),

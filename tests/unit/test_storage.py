@@ -176,3 +176,24 @@ def test_the_checksum_sees_every_part(tree):
         checksum = content_checksum(changed(edit))
         assert checksum not in seen
         seen.add(checksum)
+
+
+def test_what_a_link_points_to_is_written_and_the_link_stays(tmp_path):
+    there, link = tmp_path / "there.txt", tmp_path / "links" / "link.txt"
+    link.parent.mkdir()
+    there.write_text("old")
+    link.symlink_to(there)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert there.read_text() == "new"
+    assert [path.name for path in link.parent.iterdir()] == ["link.txt"]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_only_regular_files_are_replaced(tmp_path, make):
+    path = tmp_path / "x"
+    make(path)
+    before = path.stat().st_mode
+    with pytest.raises(StorageError, match="only regular files are written"):
+        write_text(path, "new")
+    assert path.stat().st_mode == before

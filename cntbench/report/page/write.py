@@ -14,6 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from cntbench import __version__
+from cntbench.output import FileKind, check_output, contains
 from cntbench.report.page.context import context
 from cntbench.report.page.packing import ALL_BITS, BITS, pack, pack_text
 from cntbench.report.page.payload import payload
@@ -36,9 +37,17 @@ SCRIPTS = (
     "main",
 )
 
+#: What `write_page` writes.
+PAGE = FileKind("a page of cntbench", contains(b'<meta name="generator" content="cntbench '))
+
 
 def write_page(
-    tree: xr.DataTree, path: Path, *, name: str, comparison: xr.Dataset | None = None
+    tree: xr.DataTree,
+    path: Path,
+    *,
+    name: str,
+    comparison: xr.Dataset | None = None,
+    force: bool = False,
 ) -> None:
     """Write the report of a result.
 
@@ -47,17 +56,20 @@ def write_page(
     tree
         The result.
     path
-        Where to; what was there is replaced.
+        Where to; a page that was there is replaced.
     name
         The result's file, as the page names it.
     comparison
         What ``cntbench compare -o`` writes; by default the result's own group.
+    force
+        Whether a file that is no page may be replaced.
 
     Raises
     ------
     StorageError
         If the page cannot be written.
     """
+    check_output(path, PAGE, force=force)
     write_text(path, page(tree, name=name, comparison=comparison))
 
 
