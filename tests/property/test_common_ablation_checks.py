@@ -1,6 +1,8 @@
 """Common checks of every ablation in the catalogue, on small random models.
 
-A new ablation is checked by lying in its folder; nothing is to be registered here.
+A new ablation is checked by lying in its folder; nothing is to be registered here. Ablations that
+differ in parameters, scope or measure alone share examples and runs; another check says that those
+that are measured together do not mix.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
-from support.ablations import measures, shipped
+from support.ablations import kinds, measures, methods_of, shipped
 from support.anatomy import Anatomy, parts, silence
 from support.edge_oracle import oracle_edges
 from support.models import decoder, random_gpt_neox, random_prompts, randomised
-from support.oracle import oracle_influence
+from support.oracle import oracle_influence, oracle_readouts
 from support.strategies import models
 
 import cntbench
@@ -32,7 +34,7 @@ from cntbench.replacements import mean, noise, resample, zero
 from cntbench.replacements._base import Replacement
 from cntbench.specs import READOUTS
 
-EVERY = pytest.mark.parametrize("name", sorted(shipped()))
+EVERY = pytest.mark.parametrize("names", kinds(), ids="+".join)
 EVERY_MEASURE = pytest.mark.parametrize("measure", sorted(measures()))
 FIELDS = [field.name for field in dataclasses.fields(Influence)]
 MEANS = [name for name in FIELDS if not name.endswith("_se")]
@@ -212,34 +214,34 @@ def test_the_clean_output_changes_exactly_no_readout():
 @EVERY
 @FEW
 @given(case=cases())
-def test_feasible_edges_are_in_range_and_others_are_nan(name, case):
-    case = case.enough_for(name)
-    found = case.measure([shipped()[name].method])
-    measure = shipped()[name].spec.measure
-    low, high = measures()[measure].RANGE if measure else (0.0, float("inf"))
-    edges = found.influence[0][case.allowed]
-    assert np.isfinite(edges).all()
-    assert (edges >= low).all()
-    assert (edges <= high).all()
-    assert np.isnan(found.influence[0][~case.allowed]).all()
-    assert np.isfinite(found.readout_effect).all()
-    if measure:
-        assert np.isnan(found.edge_effect).all()
-        assert np.isnan(found.edge_effect_se).all()
-    else:
-        np.testing.assert_array_equal(abs(found.edge_effect), found.influence)
-        np.testing.assert_array_equal(found.edge_effect_se, found.influence_se)
-    errors = found.influence_se[0]
-    assert np.isnan(errors[~case.allowed]).all()
-    if len(case.prompts) > 1:
-        assert (errors[case.allowed] >= 0).all()
-        assert np.isfinite(found.readout_effect_se).all()
-    else:
-        assert np.isnan(errors).all(), "one prompt has no standard error"
+def test_feasible_edges_are_in_range_and_others_are_nan(names, case):
+    case = case.enough_for(*names)
+    found = case.measure(methods_of(names))
+    for i, name in enumerate(names):
+        measure = shipped()[name].spec.measure
+        low, high = measures()[measure].RANGE if measure else (0.0, float("inf"))
+        edges, errors = found.influence[i], found.influence_se[i]
+        assert np.isfinite(edges[case.allowed]).all(), name
+        assert (edges[case.allowed] >= low).all(), name
+        assert (edges[case.allowed] <= high).all(), name
+        assert np.isnan(edges[~case.allowed]).all(), name
+        assert np.isfinite(found.readout_effect[i]).all(), name
+        if measure:
+            assert np.isnan(found.edge_effect[i]).all(), name
+            assert np.isnan(found.edge_effect_se[i]).all(), name
+        else:
+            np.testing.assert_array_equal(abs(found.edge_effect[i]), edges, name)
+            np.testing.assert_array_equal(found.edge_effect_se[i], errors, name)
+        assert np.isnan(errors[~case.allowed]).all(), name
+        if len(case.prompts) > 1:
+            assert (errors[case.allowed] >= 0).all(), name
+            assert np.isfinite(found.readout_effect_se[i]).all(), name
+        else:
+            assert np.isnan(errors).all(), f"{name}: one prompt has no standard error"
 
 
 def oracle(name, case):
-    """Influence, clean readouts and effects by the naive oracle, mean over draws and prompts."""
+    """Influence and effects by the naive oracle, means over draws and prompts."""
     spec, ablation = shipped()[name].spec, shipped()[name].method
     edges, effects = [], []
     for draw in range(ablation.draws):
@@ -248,46 +250,44 @@ def oracle(name, case):
         )
         label = f"{name}#{draw}" if draw else name
         options = {"observe_all": case.observe_all, "seed": case.seed}
-        one, values, effect = oracle_influence(
-            case.model,
-            prompts,
-            ablation.replacement,
-            spec.measure or "relative_l2",
-            name=label,
-            **options,
-        )
         if ablation.scope == "direct":
             each, effect = oracle_edges(case.model, prompts, ablation, spec.measure, **options)
             one, effect = each.mean(-1), effect.mean(-1)
+        else:
+            one, _, effect = oracle_influence(
+                case.model, prompts, ablation.replacement, spec.measure, name=label, **options
+            )
         edges.append(abs(one))
         effects.append(effect)
-    return np.mean(edges, axis=0), values, np.mean(effects, axis=0)
+    return np.mean(edges, axis=0), np.mean(effects, axis=0)
 
 
 @EVERY
 @settings(max_examples=4)
 @given(case=doubles(prompts=st.integers(1, 2)))
-def test_agrees_with_the_naive_oracle(name, case):
-    case = case.enough_for(name)
-    found = case.measure([shipped()[name].method])
-    edges, values, effects = oracle(name, case)
+def test_agrees_with_the_naive_oracle(names, case):
+    case = case.enough_for(*names)
+    found = case.measure(methods_of(names))
     # Cosine distances of 1e-16 cannot be told from 0 by their definition.
-    np.testing.assert_allclose(found.influence[0], edges, rtol=1e-7, atol=1e-9)
-    np.testing.assert_allclose(found.readout_value, values, rtol=1e-7, atol=1e-9)
-    np.testing.assert_allclose(found.readout_effect[0], effects, rtol=1e-7, atol=1e-9)
+    agree = functools.partial(np.testing.assert_allclose, rtol=1e-7, atol=1e-9)
+    agree(found.readout_value, oracle_readouts(case.model, case.prompts))
+    for name, changes, effect in zip(names, found.influence, found.readout_effect, strict=True):
+        edges, effects = oracle(name, case)
+        agree(changes, edges, err_msg=name)
+        agree(effect, effects, err_msg=name)
 
 
 @EVERY
 @FEW
 @given(case=cases())
-def test_the_same_input_gives_the_same_bits(name, case):
-    case = case.enough_for(name)
-    one = case.measure([shipped()[name].method])
+def test_the_same_input_gives_the_same_bits(names, case):
+    case = case.enough_for(*names)
+    one = case.measure(methods_of(names))
     torch.manual_seed(5)  # the streams of the libraries have no part in it
     np.random.seed(5)
     random.seed(5)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    two = case.measure([shipped()[name].method])
+    two = case.measure(methods_of(names))
     equal(one, two)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()
@@ -297,11 +297,11 @@ def test_the_same_input_gives_the_same_bits(name, case):
 @EVERY
 @FEW
 @given(case=doubles(prompts=st.integers(2, 5)), data=st.data())
-def test_the_order_of_prompts_does_not_matter(name, case, data):
-    case = case.enough_for(name)
+def test_the_order_of_prompts_does_not_matter(names, case, data):
+    case = case.enough_for(*names)
     order = np.array(data.draw(st.permutations(range(len(case.prompts)))))
-    one = case.measure([shipped()[name].method])
-    close(case.measure([shipped()[name].method], prompts=case.prompts.take(order)), one)
+    one = case.measure(methods_of(names))
+    close(case.measure(methods_of(names), prompts=case.prompts.take(order)), one)
 
 
 #: Rooms of the engine, which cut their work into pieces.
@@ -325,9 +325,9 @@ def chunking_constants():
 @EVERY
 @settings(max_examples=3)
 @given(case=doubles(), data=st.data())
-def test_some_sources_are_those_of_all(name, case, data):
-    case = case.enough_for(name)
-    ablations = [shipped()[name].method]
+def test_some_sources_are_those_of_all(names, case, data):
+    case = case.enough_for(*names)
+    ablations = methods_of(names)
     expected = case.measure(ablations)
     n = expected.influence.shape[-1]
     first = data.draw(st.integers(0, n - 1))
@@ -350,25 +350,25 @@ def test_there_are_chunking_constants_to_vary():
     budget=st.sampled_from([1, 20_000, 100_000, 2**20]),
     at_once=st.sampled_from([1, 7, 40, 250]),
 )
-def test_the_size_of_chunks_does_not_matter(name, case, budget, at_once):
-    case = case.enough_for(name)
-    one = case.measure([shipped()[name].method])
-    close(case.measure([shipped()[name].method], memory_budget=budget), one)
+def test_the_size_of_chunks_does_not_matter(names, case, budget, at_once):
+    case = case.enough_for(*names)
+    one = case.measure(methods_of(names))
+    close(case.measure(methods_of(names), memory_budget=budget), one)
     with pytest.MonkeyPatch.context() as patch:
         for module, key in chunking_constants():
             patch.setattr(module, key, at_once)
-        close(case.measure([shipped()[name].method]), one)
-        close(case.measure([shipped()[name].method], memory_budget=budget), one)
+        close(case.measure(methods_of(names)), one)
+        close(case.measure(methods_of(names), memory_budget=budget), one)
 
 
 @EVERY
 @FEW
 @given(case=doubles(), times=st.integers(2, 3))
-def test_duplicated_prompts_leave_means_unchanged(name, case, times):
-    case = case.enough_for(name)
+def test_duplicated_prompts_leave_means_unchanged(names, case, times):
+    case = case.enough_for(*names)
     twice = case.prompts.take(np.tile(np.arange(len(case.prompts)), times))
-    one = case.measure([shipped()[name].method])
-    close(case.measure([shipped()[name].method], prompts=twice), one, MEANS)
+    one = case.measure(methods_of(names))
+    close(case.measure(methods_of(names), prompts=twice), one, MEANS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -404,8 +404,8 @@ class SameNoise(Replacement):
 @EVERY
 @FEW
 @given(case=doubles(), data=st.data())
-def test_permuting_heads_permutes_the_matrix(name, case, data):
-    case = case.enough_for(name)
+def test_permuting_heads_permutes_the_matrix(names, case, data):
+    case = case.enough_for(*names)
     heads = case.model.config.num_attention_heads
     layers = case.model.config.num_hidden_layers
     n_keys = case.anatomy.n_keys
@@ -426,10 +426,12 @@ def test_permuting_heads_permutes_the_matrix(name, case, data):
                 view.copy_(view[order if reader == "query" else keys])
         layer.weight.copy_(layer.weight[order])
 
-    shared = SameNoise(shipped()[name].method.replacement)
-    ablation = dataclasses.replace(shipped()[name].method, replacement=shared)
-    before = case.measure([ablation])
-    after = case.measure([ablation], model=case.with_weights(permute))
+    shared = [
+        dataclasses.replace(method, replacement=SameNoise(method.replacement))
+        for method in methods_of(names)
+    ]
+    before = case.measure(shared)
+    after = case.measure(shared, model=case.with_weights(permute))
     nodes = np.array(
         [(heads + 1) * i + j for i, order in enumerate(orders) for j in (*order, heads)]
     )
@@ -469,15 +471,15 @@ def tensors(value, seen=None):
 @EVERY
 @FEW
 @given(case=cases(), budget=st.sampled_from([1, 2**30]))
-def test_inputs_are_left_alone(name, case, budget):
-    case = case.enough_for(name)
+def test_inputs_are_left_alone(names, case, budget):
+    case = case.enough_for(*names)
     model = decoder(case.model)
     held = [*tensors(model), *case.model.state_dict().values()]
     arrays = [v for v in vars(case.prompts).values() if isinstance(v, np.ndarray)]
     assert len(held) > 10
     assert len(arrays) == 7
     before = [value.clone() for value in held], [value.copy() for value in arrays]
-    influence(model, case.prompts, [shipped()[name].method], memory_budget=budget)
+    influence(model, case.prompts, methods_of(names), memory_budget=budget)
     for now, then in zip(held, before[0], strict=True):
         assert torch.equal(now, then)
     for now, then in zip(arrays, before[1], strict=True):
@@ -495,9 +497,9 @@ def reachability(edges):
 @EVERY
 @settings(max_examples=12)
 @given(case=doubles(), data=st.data())
-def test_influence_runs_along_edges_that_carry_something(name, case, data):
+def test_influence_runs_along_edges_that_carry_something(names, case, data):
     """Heads and MLPs that write nothing, or read nothing, are nodes without edges."""
-    case = case.enough_for(name)
+    case = case.enough_for(*names)
     heads, count = case.model.config.num_attention_heads, len(case.allowed)
     shared_by = heads // case.anatomy.n_keys
     fates = data.draw(
@@ -528,16 +530,19 @@ def test_influence_runs_along_edges_that_carry_something(name, case, data):
         biased = len(parts(layer.outer)) > 1  # without, the constant is zero
         speechless.append(fate == "mute" or (fate == "deaf" and not biased))
 
-    found = case.measure([shipped()[name].method], model=case.with_weights(maim))
+    found = case.measure(methods_of(names), model=case.with_weights(maim))
     mute = np.array(speechless)
     unmoved = np.array([fate != "live" for fate in fates])
     direct = case.allowed & ~mute[:, None] & ~unmoved[None, :]
-    carried = np.nan_to_num(found.influence[0]) > ROUNDING[torch.float64]
-    is_direct = shipped()[name].method.scope == "direct"
-    assert not (carried & ~(direct if is_direct else reachability(direct))).any()
-    assert (abs(found.readout_effect[0][:, mute]) <= ROUNDING[torch.float64]).all()
-    if isinstance(shipped()[name].method.replacement, zero.Parameters):
-        assert (carried == direct).all(), "nothing live is without effect on what follows"
+    for name, method, changes, effect in zip(
+        names, methods_of(names), found.influence, found.readout_effect, strict=True
+    ):
+        carried = np.nan_to_num(changes) > ROUNDING[torch.float64]
+        reached = direct if method.scope == "direct" else reachability(direct)
+        assert not (carried & ~reached).any(), name
+        assert (abs(effect[:, mute]) <= ROUNDING[torch.float64]).all(), name
+        if isinstance(method.replacement, zero.Parameters):
+            assert (carried == direct).all(), f"{name}: nothing live is without effect"
 
 
 @EVERY_MEASURE
@@ -575,7 +580,7 @@ def test_the_mean_of_one_prompt_is_the_prompt_itself(measure, case):
 def test_ablations_that_are_measured_together_do_not_mix(case, data):
     names = data.draw(st.permutations(sorted(shipped())))
     case = case.enough_for(*names)
-    together = case.measure([shipped()[name].method for name in names])
+    together = case.measure(methods_of(names))
     for i, name in enumerate(names):
         alone = case.measure([shipped()[name].method])
         for field in OF_ABLATIONS:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from types import ModuleType
 
 from cntbench.catalogue import AblationEntry, load_catalogue
+from cntbench.engine.ablation import Ablation
 from cntbench.folders import shipped_folder
 from cntbench.plugins import discover
 
@@ -16,6 +18,22 @@ TASKS = shipped_folder()
 def shipped() -> dict[str, AblationEntry]:
     """Every ablation by its name."""
     return dict(load_catalogue().ablations)
+
+
+@cache
+def kinds() -> list[tuple[str, ...]]:
+    """Names of the ablations, together those that differ in parameters, scope or measure alone."""
+    kinds: dict[tuple[object, ...], list[str]] = {}
+    for name, entry in sorted(shipped().items()):
+        method = entry.method
+        kind = type(method.replacement), method.observable, method.estimator, method.draws
+        kinds.setdefault(kind, []).append(name)
+    return [tuple(names) for names in kinds.values()]
+
+
+def methods_of(names: Iterable[str]) -> list[Ablation]:
+    """Return the methods of some ablations."""
+    return [shipped()[name].method for name in names]
 
 
 @cache

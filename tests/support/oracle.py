@@ -14,7 +14,9 @@ import torch
 
 from cntbench.engine.optimal_constants import optimal_constants
 from cntbench.prompts import Prompts, random_state
+from cntbench.replacements._base import Spread, States
 from cntbench.specs import READOUTS
+from support.ablations import measures
 from support.anatomy import Anatomy
 from support.models import decoder
 
@@ -112,36 +114,68 @@ class Oracle(Anatomy):
         return constants
 
     def replacement(self, rule, i, corpora, node, clean, seed, name):
-        """The replaced state of a component on prompt ``i``, by the rule's plain definition."""
-        kind = type(rule).__module__.rpartition(".")[2]
-        if kind == "zero":
-            return torch.zeros_like(clean)
-        if kind == "resample":
-            return corpora[rule.donor][i][1][node]
-        if kind == "optimal_constant":
-            return corpora["constants"][node].expand_as(clean)
-        population = torch.stack([states[node] for _, states in corpora[rule.population]])
-        if kind == "mean":
-            axes = tuple(("prompt", "position").index(axis) for axis in rule.over)
-            return population.mean(dim=axes, keepdim=True)[0].expand_as(clean)
-        if kind == "noise":
-            deviation = population.flatten(0, 1).std(dim=0, correction=0)
+        """The replaced state of a component on prompt ``i``.
+
+        By the rule's plain definition, if it stands here. Any other rule is applied itself, to the
+        states of this one component on this one prompt as the hooks saw them.
+        """
+
+        def draw():
             layer, head = node
-            number = 2 * layer + (head is None)
             components = self.n_heads if head is not None else 1
-            rng = random_state(seed, name, number, i)
+            rng = random_state(seed, name, 2 * layer + (head is None), i)
             drawn = rng.standard_normal((len(clean), components, clean.shape[-1]))
-            return clean + rule.scale * deviation * torch.from_numpy(drawn[:, head or 0]).to(clean)
-        raise AssertionError(f"the oracle does not know {kind}; teach it")
+            return torch.from_numpy(drawn[:, head or 0]).to(clean)
+
+        population = None
+        if rule.population_corpus:
+            states = [states[node] for _, states in corpora[rule.population_corpus]]
+            population = torch.stack(states)
+        donor = corpora[rule.donor_corpus][i][1][node] if rule.donor_corpus else None
+        constant = corpora["constants"][node] if rule.fitting_steps else None
+        match type(rule).__module__.rpartition(".")[2]:
+            case "zero":
+                return torch.zeros_like(clean)
+            case "resample":
+                return donor
+            case "optimal_constant":
+                return constant.expand_as(clean)
+            case "mean":
+                axes = tuple(("prompt", "position").index(axis) for axis in rule.over)
+                return population.mean(dim=axes, keepdim=True)[0].expand_as(clean)
+            case "noise":
+                deviation = population.flatten(0, 1).std(dim=0, correction=0)
+                return clean + rule.scale * deviation * draw()
+        replaced = rule.replace(alone(clean, donor, population, draw, constant))
+        return replaced.expand(1, len(clean), 1, -1)[0, :, 0]
+
+
+def alone(clean, donor, population, draw, constant) -> States:
+    """What a rule is given, of one component on one prompt: dims of size 1 for both."""
+    spread = None
+    if population is not None:
+        exact = population.double()
+        spread = Spread(exact.mean(dim=0)[:, None], exact.square().mean(dim=0)[:, None])
+    return States(
+        clean[None, :, None],
+        None if donor is None else donor[None, :, None],
+        spread,
+        lambda: draw()[None, :, None],
+        None if constant is None else constant[None],
+    )
 
 
 def change(measure: str, clean: torch.Tensor, ablated: torch.Tensor) -> float:
-    """Mean over positions of the change of one contribution, by the measure's plain definition."""
+    """Mean over positions of the change of one contribution.
+
+    By the measure's plain definition, if it stands here; any other measure is applied itself.
+    """
     if measure == "relative_l2":
         return ((ablated - clean).norm(dim=-1) / clean.norm(dim=-1)).mean().item()
     if measure == "cosine":
         return (1 - torch.nn.functional.cosine_similarity(clean, ablated, dim=-1)).mean().item()
-    raise AssertionError(f"the oracle does not know {measure}; teach it")
+    run = (clean[None, None, None], ablated[None, None, None])
+    return measures()[measure].measure(*run).item()
 
 
 def readouts(logits: torch.Tensor, prompts: Prompts, i: int) -> list[float]:
@@ -157,6 +191,13 @@ def readouts(logits: torch.Tensor, prompts: Prompts, i: int) -> list[float]:
         "logit_difference": (of_target - of_decoy).mean().item(),
     }
     return [found[name] for name in READOUTS]
+
+
+def oracle_readouts(model, prompts):
+    """Readouts of the clean model, means over prompts."""
+    oracle = Oracle(model)
+    each = [readouts(oracle.run(row)[0], prompts, i) for i, row in enumerate(prompts.tokens)]
+    return np.mean(each, axis=0)
 
 
 def oracle_influence(model, prompts, rule, measure, *, name="x", observe_all=False, seed=0):
