@@ -17,7 +17,7 @@ from cntbench import plugins
 from cntbench.backbones._base import Backbone
 from cntbench.dynamics.claim import Claim
 from cntbench.engine.ablation import Ablation, check
-from cntbench.errors import CntbenchError, SpecError, nearest, unknown
+from cntbench.errors import CntbenchError, SpecError, distinct, nearest, unknown
 from cntbench.folders import spec_folders
 from cntbench.models.planted.circuit import Circuit
 from cntbench.prompts import Language, Prompt, Prompts, generate
@@ -142,7 +142,7 @@ class StudyEntry:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Every spec by its kind and name."""
+    """Every spec by its kind and name, and the folders that were added to those of always."""
 
     tasks: Mapping[str, Task]
     ablations: Mapping[str, AblationEntry]
@@ -150,6 +150,7 @@ class Catalogue:
     planted: Mapping[str, Circuit]
     backbones: Mapping[str, Backbone]
     claims: Mapping[str, Claim]
+    folders: tuple[Path, ...] = ()
 
     def study(self, name: str) -> StudyEntry:
         """Return a study, or raise an error that names the nearest match."""
@@ -166,7 +167,7 @@ class Catalogue:
         for name in names:
             if name not in self.claims:
                 raise unknown("claim", name, self.claims)
-        return tuple(self.claims[name] for name in dict.fromkeys(names))
+        return tuple(self.claims[name] for name in distinct("claim", names))
 
     def known_circuits(self, names: Sequence[str] | None = None) -> tuple[KnownCircuit, ...]:
         """Return planted circuits by their names, or all without dynamics; errors as above."""
@@ -177,7 +178,7 @@ class Catalogue:
                 raise unknown("planted circuit", name, self.planted)
         return tuple(
             KnownCircuit(circuit, tuple(self.tasks[task] for task in circuit.spec.tasks))
-            for circuit in (self.planted[name] for name in dict.fromkeys(names))
+            for circuit in (self.planted[name] for name in distinct("planted circuit", names))
         )
 
     def amend(
@@ -205,8 +206,7 @@ class Catalogue:
             for name in names:
                 if name not in known:
                     raise unknown(key, name, known, where=f"{where}: {key}s")
-                if names.count(name) > 1:
-                    raise SpecError(f"{key} {name!r} stands twice", where=f"{where}: {key}s")
+            distinct(key, names, where=f"{where}: {key}s")
 
 
 def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
@@ -234,11 +234,12 @@ def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
         planted=_each(files["planted circuit"], Circuit.read),
         backbones=_each(files["backbone"], Backbone.read),
         claims=_each(files["claim"], Claim.read),
+        folders=tuple(folders),
     )
     for entry in catalogue.studies.values():
         catalogue.check(entry, where=str(entry.path))
     for circuit in catalogue.planted.values():
-        for name in circuit.spec.tasks:
+        for name in distinct("task", circuit.spec.tasks, where=f"{circuit.path}: tasks"):
             if name not in catalogue.tasks:
                 raise unknown("task", name, catalogue.tasks, where=f"{circuit.path}: tasks")
     return catalogue

@@ -122,7 +122,8 @@ def claims(
     from cntbench.catalogue import load_catalogue
     from cntbench.progress import progress_bar
     from cntbench.report.claims import claims_report
-    from cntbench.verdicts import add_verdicts, distinct_files
+    from cntbench.storage import distinct_files
+    from cntbench.verdicts import add_verdicts
 
     chosen = load_catalogue(specs or ()).some_claims(names_in(names))
     trees = {}
@@ -145,10 +146,12 @@ def audit(
         ),
     ],
     keep: Keep = 2,
+    specs: Specs = None,
 ) -> None:
     """List checkpoints with what is wrong: missing, failed, or the weights of another."""
     from cntbench.audit import audit_results, audit_trajectory
     from cntbench.models.trajectory import open_trajectory
+    from cntbench.plugins import room
     from cntbench.progress import progress_bar
     from cntbench.report.audit import audit_table
     from cntbench.run_folder import MANIFEST, RunFolder
@@ -159,12 +162,31 @@ def audit(
         path = RunFolder(path).results
     if path.is_file() or path.suffix == ".nc":
         rows = audit_results(open_results(path).to_dataset(inherit=False))
+    elif what.partition(":")[0] not in room("trajectory source"):
+        raise _nothing_to_audit(path)
     else:
         with progress_bar(err) as progress:
-            rows = audit_trajectory(open_trajectory(what, progress), progress, keep=keep)
+            trajectory = open_trajectory(what, progress, specs or ())
+            rows = audit_trajectory(trajectory, progress, keep=keep)
     out.print(audit_table(rows))
     if any(row.lost for row in rows):
         raise typer.Exit(EXIT_CHECKPOINTS_FAILED)
+
+
+def _nothing_to_audit(path: Path) -> CntbenchError:
+    """Return the error for what is neither a result nor a run nor a trajectory."""
+    if path.is_dir():
+        return CntbenchError(
+            "is a folder, but of no run: it has no study.json",
+            where=str(path),
+            hint=f"A folder of checkpoints is written dir:{path}.",
+        )
+    return CntbenchError(
+        "there is no such file or folder, and it is no trajectory",
+        where=str(path),
+        hint="Name a results.nc, the folder of a run, or a trajectory: "
+        "nano, dir:PATH, planted:CIRCUIT, hub:ORG/NAME@REVISIONS.",
+    )
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 #: Exit codes of the command line, as documented in the README.
 EXIT_OK = 0
@@ -109,3 +109,19 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 def unknown(kind: str, name: str, allowed: Iterable[str], *, where: str | None = None) -> SpecError:
     """Return the error for a name that is not among the allowed ones."""
     return SpecError(f"unknown {kind} {name!r}", where=where, hint=nearest(name, allowed))
+
+
+def distinct(kind: str, names: Sequence[str], *, where: str | None = None) -> Sequence[str]:
+    """Return names of one kind, a `SpecError` if one stands twice.
+
+    Examples
+    --------
+    >>> distinct("task", ["induction", "bigram"])
+    ['induction', 'bigram']
+    """
+    for name in names:
+        if names.count(name) > 1:
+            raise SpecError(
+                f"{kind} {name!r} stands twice", where=where, hint="Every name may stand once."
+            )
+    return names

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from cntbench.errors import CntbenchError, unknown
+from cntbench.errors import CntbenchError, distinct, unknown
 from cntbench.options import Force, names_in, out
 
 if TYPE_CHECKING:
@@ -136,4 +136,4 @@ def _chosen(kind: str, names: str | None, known: tuple[str, ...]) -> tuple[str, 
             raise unknown(kind, name, known)
     if not chosen:
         raise CntbenchError(f"no {kind} is named", hint=f"Allowed: {', '.join(known)}.")
-    return tuple(dict.fromkeys(chosen))
+    return tuple(distinct(kind, chosen))

@@ -13,6 +13,7 @@ from cntbench.models.trajectory import Progress, Subject
 from cntbench.plan import Plan, differing, make_plan
 from cntbench.run_folder import RunFolder
 from cntbench.runner import Outcome, combine, counts
+from cntbench.storage import distinct_files
 
 #: At most so many differences are named in an error.
 _NAMED = 5
@@ -48,7 +49,7 @@ def merge(
         If one of the folders is not that of a run, or belongs to another study than the first, or
         the study is not what the specs and the trajectory make of it now.
     """
-    sources = [RunFolder(each) for each in paths]
+    sources = [RunFolder(each) for each in distinct_files(paths)]
     plan = _plan(catalogue, sources, progress)
     folder = RunFolder(path)
     with folder.claimed(plan) as plan:

@@ -185,10 +185,13 @@ def make_plan(
     tasks = tuple(catalogue.tasks[name] for name in study.spec.tasks)
     opened = (
         outline_trajectory(
-            study.spec.trajectory, progress, tokenizer=any(task.needs_text for task in tasks)
+            study.spec.trajectory,
+            progress,
+            catalogue.folders,
+            tokenizer=any(task.needs_text for task in tasks),
         )
         if outline
-        else open_trajectory(study.spec.trajectory, progress)
+        else open_trajectory(study.spec.trajectory, progress, catalogue.folders)
     )
     plan = Plan(
         study=study,

@@ -40,7 +40,7 @@ Version = Annotated[int, Field(ge=1)]
 Summary = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-def _distinct(names: tuple[Reader, ...]) -> tuple[Reader, ...]:
+def _distinct(names: tuple[T, ...]) -> tuple[T, ...]:
     if len(set(names)) < len(names):
         raise ValueError("each may stand once")
     return names
@@ -89,7 +89,9 @@ class TaskSpec:
     not_learnt: str
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
     observed: Literal["scored", "all"] = "scored"
-    effects: Annotated[tuple[Readout, ...], Field(strict=False)] = ("logit_difference",)
+    effects: Annotated[tuple[Readout, ...], Field(strict=False), AfterValidator(_distinct)] = (
+        "logit_difference",
+    )
     bos: bool = False
 
 

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from urllib.parse import quote
 import numpy as np
 import xarray as xr
 
-from cntbench.errors import StorageError, nearest
+from cntbench.errors import CntbenchError, StorageError, nearest
 from cntbench.output import FileKind, check_regular, has_attribute
 from cntbench.schema import validate
 
@@ -105,6 +105,16 @@ def open_results(path: Path) -> xr.DataTree:
         )
     validate(tree.to_dataset(inherit=False), where=where)
     return tree
+
+
+def distinct_files(paths: Sequence[Path]) -> Sequence[Path]:
+    """Return files or folders; an error if one is named twice, which would count it twice."""
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise CntbenchError("stands twice", where=str(path), hint="Name each one once.")
+        seen.add(path.resolve())
+    return paths
 
 
 def content_checksum(tree: xr.DataTree) -> str:

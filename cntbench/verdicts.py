@@ -116,16 +116,6 @@ def verdicts(
     return groups
 
 
-def distinct_files(paths: Sequence[Path]) -> Sequence[Path]:
-    """Return result files; an error if one is named twice, which would count it twice."""
-    seen: dict[Path, Path] = {}
-    for path in paths:
-        if path.resolve() in seen:
-            raise CntbenchError("stands twice", where=str(path), hint="Name each file once.")
-        seen[path.resolve()] = path
-    return paths
-
-
 def add_verdicts(
     path: Path, claims: Sequence[Claim], *, draws: int, jobs: int, progress: Progress
 ) -> xr.DataTree:

@@ -11,7 +11,7 @@ import xarray as xr
 from cntbench.comparison.agreement import film_agreement
 from cntbench.dataset import usable
 from cntbench.errors import CntbenchError
-from cntbench.storage import open_results
+from cntbench.storage import distinct_files, open_results
 
 #: Title of a comparison of files.
 FILES_TITLE = "Result files compared"
@@ -42,7 +42,7 @@ def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
         If a file cannot be read, has other components or tasks than the first, or there is nothing
         to compare.
     """
-    films = [_usable_film(path) for path in paths]
+    films = [_usable_film(path) for path in distinct_files(paths)]
     first, others = films[0], films[1:]
     layers = np.asarray(first["source_layer"].values)
     if not others:

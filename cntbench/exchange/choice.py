@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import xarray as xr
 
+from cntbench.errors import distinct
 from cntbench.selection import place
 
 
@@ -22,11 +23,11 @@ def chosen(tree: xr.DataTree, names: Mapping[str, Sequence[str] | None]) -> xr.D
     Raises
     ------
     CntbenchError
-        If there is no such label; it says the nearest one.
+        If there is no such label; it says the nearest one. If a label stands twice.
     """
     root = tree.to_dataset(inherit=False)
     at = {
-        dim: sorted({place(root, dim, label) for label in labels})
+        dim: sorted(place(root, dim, label) for label in distinct(dim, labels))
         for dim, labels in names.items()
         if labels is not None
     }

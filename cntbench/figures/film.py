@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from numpy.typing import NDArray
 
+from cntbench.errors import distinct
 from cntbench.figures._results import OF_FILMS, Results, cell_of, moment_of, over_prompts, tree_of
 from cntbench.figures._style import COLOURS, DOUBLE, GREY, INK, SCALE, SINGLE, blank, canvas, styled
 from cntbench.views.film import Film
@@ -72,6 +73,7 @@ def film(
     graph = view(tree, *cell_of(tree, task, ablation))
     named = [moment_of(tree, name, None) for name in checkpoints or ()]
     named += [moment_of(tree, None, step) for step in steps or ()]
+    distinct("checkpoint", [graph.checkpoint[moment] for moment in named])
     if ax is not None:
         figure, ax = canvas(ax, SINGLE, SINGLE)
         shown = named[:1] or [moment_of(tree, None, None)]

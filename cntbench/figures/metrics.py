@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cntbench.errors import unknown
+from cntbench.errors import distinct, unknown
 from cntbench.figures import _phases
 from cntbench.figures._results import OF_FILMS, Results, cell_of, there, tree_of
 from cntbench.figures._style import (
@@ -63,6 +63,7 @@ def metrics(
     """
     tree = tree_of(results, OF_FILMS)
     cell = cell_of(tree, task, ablation)
+    distinct("metric", names or ())
     known = there(metric_names(tree))
     for name in names or ():
         if name not in known:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cntbench import plugins
-from cntbench.errors import CheckpointError
+from cntbench.errors import CheckpointError, CntbenchError
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.decoder import Decoder
@@ -209,7 +210,7 @@ class Trajectory:
         return tensors
 
 
-def open_trajectory(text: str, progress: Progress) -> Trajectory:
+def open_trajectory(text: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
     """Open a trajectory by its name: ``SOURCE`` or ``SOURCE:WHERE``.
 
     Parameters
@@ -218,6 +219,8 @@ def open_trajectory(text: str, progress: Progress) -> Trajectory:
         For instance ``nano``, ``nano:seed=3``, ``dir:PATH`` or ``hub:ORG/NAME@REVISIONS``.
     progress
         Told about what takes long.
+    specs
+        Folders of the user's specs, beside those of always.
 
     Raises
     ------
@@ -225,17 +228,19 @@ def open_trajectory(text: str, progress: Progress) -> Trajectory:
         If there is no such source, or it has no usable trajectory.
     """
     scheme, _, where = text.partition(":")
-    source = plugins.find("trajectory source", scheme)
-    trajectory: Trajectory = source.open_trajectory(where, progress)
+    source = _source(text, scheme)
+    trajectory: Trajectory = source.open_trajectory(where, progress, specs)
     return trajectory
 
 
-def outline_trajectory(text: str, progress: Progress, *, tokenizer: bool) -> Trajectory:
+def outline_trajectory(
+    text: str, progress: Progress, specs: Sequence[Path] = (), *, tokenizer: bool
+) -> Trajectory:
     """Open a trajectory to say what it would cost: where weights would be downloaded, without them.
 
     Parameters
     ----------
-    text, progress
+    text, progress, specs
         As `open_trajectory` takes them.
     tokenizer
         Whether the model's tokenizer is needed, if it has one.
@@ -246,8 +251,21 @@ def outline_trajectory(text: str, progress: Progress, *, tokenizer: bool) -> Tra
         If there is no such source, or it has no usable trajectory.
     """
     scheme, _, where = text.partition(":")
-    source = plugins.find("trajectory source", scheme)
+    source = _source(text, scheme)
     if not hasattr(source, "outline_trajectory"):
-        return open_trajectory(text, progress)
+        return open_trajectory(text, progress, specs)
     trajectory: Trajectory = source.outline_trajectory(where, progress, tokenizer=tokenizer)
     return trajectory
+
+
+def _source(text: str, scheme: str) -> ModuleType:
+    """Return the source of a trajectory; of a bare path, the error says how it is written."""
+    sources = plugins.room("trajectory source")
+    if scheme not in sources and (Path(text).exists() or "/" in text):
+        raise CntbenchError(
+            "is no trajectory",
+            where=text,
+            hint=f"A folder of checkpoints is written dir:{text}; other sources: "
+            f"{', '.join(sources)}.",
+        )
+    return plugins.find("trajectory source", scheme)

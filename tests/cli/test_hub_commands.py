@@ -237,11 +237,17 @@ def test_an_audit_keeps_nothing(cli, hub, tmp_path, monkeypatch):
     ("what", "says"),
     [
         ("none.nc", "none.nc: no such file"),
-        ("nowhere", "unknown trajectory source 'nowhere'"),
+        ("runs/nope", "runs/nope: there is no such file or folder, and it is no trajectory"),
+        (
+            "empty",
+            "empty: is a folder, but of no run: it has no study.json",
+        ),
+        ("nowhere", "nowhere: there is no such file or folder, and it is no trajectory"),
         ("dir:nowhere", "nowhere: no such folder"),
     ],
 )
 def test_an_audit_of_nothing_is_exit_code_2(cli, what, says):
+    Path("empty").mkdir()
     code, out, err = cli("audit", what)
     assert (code, out) == (2, "")
     assert says in err

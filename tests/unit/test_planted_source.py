@@ -8,10 +8,12 @@ import xarray as xr
 from support.planted import shipped, write
 from support.trajectories import run_cli
 
+from cntbench.catalogue import load_catalogue
 from cntbench.errors import CntbenchError
 from cntbench.folders import ENVIRONMENT_VARIABLE
 from cntbench.models.sources.planted import MANIFEST
 from cntbench.models.trajectory import open_trajectory
+from cntbench.plan import make_plan
 
 CHAIN = 'layers = 3\nheads = 2\nwidth = 64\nedges = [["L0.MLP", "L1.H0"], ["L1.H0", "L2.MLP"]]\n'
 
@@ -66,6 +68,19 @@ def test_a_file_is_opened_by_its_path_or_by_its_name_in_a_folder_of_specs(tmp_pa
     by_path = open_trajectory(f"planted:{path}", quiet)
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "specs"))
     assert open_trajectory("planted:mine", quiet).checkpoints == by_path.checkpoints
+
+
+def test_a_circuit_is_found_among_the_specs_of_the_command(tmp_path, monkeypatch, capsys):
+    write(tmp_path / "specs" / "planted", CHAIN)
+    circuit = ["planted:mine", "--specs", tmp_path / "specs"]
+    options = ["--trajectory", *circuit, "--tasks", "random_tokens", "--ablations", "zero,mean"]
+    checkpoints = "compare", *options, "--circuits", "", "--prompts", 2, "-j", 1
+    for arguments in (["audit", *circuit], ["plan", *options, "-j", 1], checkpoints):
+        code, _, err = run_cli(monkeypatch, capsys, *arguments)
+        assert (code, err) == (0, ""), arguments
+    catalogue = load_catalogue([tmp_path / "specs"])
+    study = catalogue.amend(catalogue.study("nano"), {"trajectory": "planted:mine"})
+    assert make_plan(catalogue, study, quiet).trajectory.identity.startswith("planted:mine,")
 
 
 def test_a_changed_file_is_another_trajectory(tmp_path):

@@ -184,6 +184,14 @@ def test_an_unknown_trajectory_is_an_error(text):
         open_trajectory(text, quiet)
 
 
+@pytest.mark.parametrize("text", ["runs/nope", "there"])
+def test_of_a_bare_path_it_is_said_how_it_is_written(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(CntbenchError, match=f"{text}: is no trajectory\n.* written dir:{text};"):
+        open_trajectory(text, quiet)
+
+
 @pytest.fixture
 def small_nano(tmp_path, monkeypatch):
     """The embedded model, trained for sixteen steps."""

@@ -17,8 +17,8 @@ from cntbench.dynamics.trajectory import FEATURES
 from cntbench.errors import CntbenchError
 from cntbench.intervals import t_interval
 from cntbench.specs import READOUTS
-from cntbench.storage import content_checksum, open_results, write_results
-from cntbench.verdicts import add_verdicts, distinct_files, verdicts
+from cntbench.storage import content_checksum, distinct_files, open_results, write_results
+from cntbench.verdicts import add_verdicts, verdicts
 
 CLAIMS = load_catalogue().some_claims()
 DRAWS = 119

@@ -12,6 +12,7 @@ text, and lets tasks be made of text.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +29,7 @@ from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 _NAMED = 8
 
 
-def open_trajectory(where: str, progress: Progress) -> Trajectory:
+def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
     """Find and hash all checkpoints in a folder.
 
     A checkpoint that cannot be read has no revision; to read it tells why.

@@ -28,7 +28,7 @@ from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 _NAMED = 8
 
 
-def open_trajectory(where: str, progress: Progress) -> Trajectory:
+def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
     """Resolve revisions to commits; read config and tokenizer of the first one that there is.
 
     Revisions that the repository does not have are gaps in the trajectory.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from cntbench.errors import CheckpointError, CntbenchError
@@ -21,7 +22,7 @@ from cntbench.specs import as_dict, content_hash
 MANIFEST = "trajectory.json"
 
 
-def open_trajectory(where: str, progress: Progress) -> Trajectory:
+def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
     """Open the trajectory of a seed, training the model if it is not in the cache.
 
     Raises

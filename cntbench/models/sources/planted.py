@@ -7,6 +7,7 @@ of their weights.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,7 +27,7 @@ MANIFEST = "trajectory.json"
 EXPECTED = "Write planted:chain, planted:FILE.toml, or planted:chain,difficulty=realistic,seed=3."
 
 
-def open_trajectory(where: str, progress: Progress) -> Trajectory:
+def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
     """Build a circuit's models and open them as a trajectory.
 
     Raises
@@ -38,7 +39,7 @@ def open_trajectory(where: str, progress: Progress) -> Trajectory:
     if not name:
         raise CntbenchError("planted: needs a circuit", hint=EXPECTED)
     difficulty, seed = _options(options, where)
-    circuit = Circuit.read(_file(name))
+    circuit = Circuit.read(_file(name, specs))
     models = {}
     for done, step in enumerate(circuit.steps):
         progress("planting the circuit", done, len(circuit.steps))
@@ -102,13 +103,13 @@ def _options(options: list[str], where: str) -> tuple[Difficulty, int]:
     return difficulty, seed
 
 
-def _file(name: str) -> Path:
+def _file(name: str, specs: Sequence[Path]) -> Path:
     """Return the file of a circuit: a path, or a name among the shipped and the user's specs."""
     if name.endswith(".toml"):
         return Path(name)
     found: dict[str, Any] = {
         path.stem: path
-        for folder in spec_folders()
+        for folder in (*spec_folders(), *specs)
         for path in sorted((folder / "planted").glob("*.toml"))
     }
     if name not in found:
