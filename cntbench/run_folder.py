@@ -20,7 +20,14 @@ from cntbench.pieces import Piece
 from cntbench.plan import Plan, differing
 from cntbench.share import Share
 from cntbench.specs import as_dict
-from cntbench.storage import UNFINISHED, open_results, write_atomically, write_results, write_text
+from cntbench.storage import (
+    UNFINISHED,
+    open_results,
+    reason,
+    write_atomically,
+    write_results,
+    write_text,
+)
 
 MANIFEST = "study.json"
 REQUEST = "request.json"
@@ -205,7 +212,7 @@ class RunFolder:
                 ) from None
             except OSError as error:
                 raise CntbenchError(
-                    f"cannot be written: {error.strerror}",
+                    f"cannot be written: {reason(error)}",
                     where=str(self.path),
                     hint="Name another folder with -o.",
                 ) from None

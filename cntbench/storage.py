@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -161,7 +162,7 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"cannot be made a folder: {error.strerror}",
+            f"cannot be made a folder: {reason(error)}",
             where=str(path),
             hint="Choose another output folder.",
         ) from None
@@ -199,7 +200,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         unfinished.replace(final)
     except (OSError, RuntimeError) as error:  # HDF5 says the latter, whatever was in its way
         raise StorageError(
-            f"cannot be written: {_obstacle(path, error)}",
+            f"cannot be written: {_obstacle(final.parent, error)}",
             where=str(path),
             hint="Choose another output folder, or make room. What is whole is kept: the same "
             "command goes on from there.",
@@ -225,10 +226,27 @@ def _interrupts_held() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _obstacle(path: Path, error: Exception) -> str:
-    """Return why a file could not be written; libraries hide that the disk is full."""
+def reason(error: OSError) -> str:
+    """Return why a folder could not be made, in the system's words unless they mislead."""
+    if error.errno == errno.ENOENT:  # those above it are made too, so none of them is missing
+        return "nothing new can be made there"
+    return error.strerror or str(error)
+
+
+def _obstacle(folder: Path, error: Exception) -> str:
+    """Return why a file could not be written; libraries hide that there is no folder, or no room.
+
+    So an empty file is tried.
+    """
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as refusal:
+        return reason(refusal)
     with suppress(OSError):
-        if shutil.disk_usage(path.parent).free < _FULL:
+        if shutil.disk_usage(folder).free < _FULL:
             return os.strerror(errno.ENOSPC)
     return getattr(error, "strerror", None) or str(error)
 

@@ -21,7 +21,7 @@ from support.trajectories import run_cli, write_trajectory
 
 from cntbench import cells, storage
 from cntbench.cells import LEAST_MEMORY, Cells
-from cntbench.errors import StorageError
+from cntbench.errors import CntbenchError, StorageError
 from cntbench.pieces import Piece
 from cntbench.run_folder import RunFolder
 from cntbench.runner import run
@@ -143,6 +143,39 @@ def test_a_disk_that_is_full_is_said_to_be_whatever_the_library_says(tmp_path, m
     with pytest.raises(StorageError, match=os.strerror(errno.ENOSPC)):
         storage.write_atomically(tmp_path / "x.nc", write)
     assert not list(tmp_path.iterdir())
+
+
+def to_netcdf(path: Path) -> None:
+    """Write as results are, by a library that tells a missing folder as missing permission."""
+    xr.Dataset({"x": 1.0}).to_netcdf(path, engine="netcdf4")
+
+
+@pytest.mark.parametrize("write", [to_netcdf, lambda path: path.write_text("x")])
+@pytest.mark.parametrize(
+    ("folder", "says"),
+    [
+        ("missing", "there is no folder {}"),
+        ("file", "there is no folder {}"),
+        ("/proc", "nothing new can be made there"),
+        ("/sys", os.strerror(errno.EACCES)),
+    ],
+)
+def test_it_is_said_why_a_file_cannot_be_written(tmp_path, write, folder, says):
+    (tmp_path / "file").write_text("")
+    place = tmp_path / folder
+    if folder.startswith("/") and not place.is_mount():
+        pytest.skip(f"there is no {folder} of the system")
+    with pytest.raises(StorageError) as caught:
+        storage.write_atomically(place / "x.nc", write)
+    assert str(caught.value).startswith(f"{place}/x.nc: cannot be written: {says.format(place)}\n")
+
+
+@pytest.mark.skipif(not Path("/proc").is_mount(), reason="there is no /proc")
+def test_it_is_said_why_a_folder_cannot_be_made(plan):
+    with pytest.raises(StorageError, match="/proc/x/y: cannot be made a folder: nothing new can"):
+        storage.make_folder(Path("/proc/x/y"))
+    with pytest.raises(CntbenchError, match="/proc/x: cannot be written: nothing new can be made"):
+        run(plan, Path("/proc/x"), jobs=1, progress=quiet)
 
 
 def test_a_worker_that_cannot_write_ends_the_run(plan, tmp_path):
