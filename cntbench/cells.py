@@ -175,5 +175,5 @@ def measure(
 def not_fetched(subject: Subject, fetched: Future[Path]) -> Failure | None:
     """Return why a model's files could not be had, None if they could."""
     error = fetched.exception()
-    place = subject.origin if isinstance(subject, Checkpoint) else subject.name
+    place = subject.origin if isinstance(subject, Checkpoint) else subject.label
     return None if error is None else Failure.of(error, place)

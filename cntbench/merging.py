@@ -54,7 +54,7 @@ def merge(
     folder = RunFolder(path)
     with folder.claimed(plan) as plan:
         without = [each for each in plan.subjects if not _adopted(each, sources, folder)]
-        failed = {each.name: _reason(each, sources) for each in without}
+        failed = {each.label: _reason(each, sources) for each in without}
         shards = {each: folder.read_shard(each) for each in plan.subjects}
         tree = combine(plan, folder, shards, failed, jobs=jobs, progress=progress)
     return Outcome(*counts(plan.subjects, without, failed), failed, tree, folder.results)

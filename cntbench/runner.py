@@ -50,7 +50,7 @@ class Measured:
     measured, reused
         Numbers of checkpoints.
     failed
-        What came in the way, by name of checkpoint or untrained model.
+        What came in the way, by label of checkpoint or untrained model.
     """
 
     measured: int
@@ -130,7 +130,7 @@ def run(
         cells = Cells(plan, folder, memory_budget, device)
         failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
         for subject in missing:
-            if subject.name not in failed:
+            if subject.label not in failed:
                 shards[subject] = folder.read_shard(subject)
         tree = combine(plan, folder, shards, failed, jobs=jobs, progress=progress)
     return Outcome(*counts(subjects, missing, failed), failed, tree, folder.results)
@@ -161,7 +161,7 @@ def run_share(
             cells = Cells(plan, folder, memory_budget, device)
             failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
             for subject in subjects:
-                folder.write_failure(subject, failed.get(subject.name))
+                folder.write_failure(subject, failed.get(subject.label))
     return Measured(*counts(subjects, missing, failed), failed)
 
 
@@ -249,8 +249,8 @@ def _measure(
             ahead.release(subject)
             done += 1
             if failure is not None:
-                failed[subject.name] = failure
-            progress(f"measured {subject.name}", done, total)
+                failed[subject.label] = failure
+            progress(f"measured {subject.label}", done, total)
     return failed
 
 

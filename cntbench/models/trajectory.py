@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -51,6 +51,11 @@ class Checkpoint:
     tokens_seen: int | None = None
 
     @property
+    def label(self) -> str:
+        """What people are told that it is: its name."""
+        return self.name
+
+    @property
     def identity(self) -> str:
         """What fixes its weights, as far as that is known before they are read; else empty."""
         return self.origin.identity or self.revision
@@ -68,13 +73,16 @@ class Untrained:
     ----------
     seed
         Of its initial weights; of another range than those that trajectories are trained with.
+    label
+        What people are told that it is: which of how many.
     """
 
     seed: int
+    label: str = field(default="untrained model", compare=False)
 
     @property
     def name(self) -> str:
-        """What its results are called."""
+        """What its files are called."""
         return f"untrained{self.seed}"
 
 
@@ -138,7 +146,10 @@ class Trajectory:
     def untrained(self, count: int) -> tuple[Untrained, ...]:
         """Return so many untrained models, none if the trajectory has no such thing."""
         possible = self.initialisable and (self.config or self.outline) is not None
-        return tuple(Untrained(FIRST_UNTRAINED + i) for i in range(count * possible))
+        return tuple(
+            Untrained(FIRST_UNTRAINED + i, f"untrained model {i + 1} of {count}")
+            for i in range(count * possible)
+        )
 
     def fetch(self, subject: Subject, room: Path | None = None) -> Path:
         """Return the folder of a checkpoint's files, or of an untrained model's config.

@@ -151,6 +151,18 @@ def test_a_finished_run_is_not_worked_out_again(plan, tmp_path, monkeypatch):
     assert run(plan, folder, jobs=1, progress=quiet).path.read_bytes() == whole
 
 
+def test_nobody_is_told_the_seeds_of_untrained_models(plan, tmp_path):
+    told = []
+    run(plan, tmp_path, jobs=1, progress=lambda what, done, total: told.append(what))
+    measured = [what for what in told if what.startswith("measured ")]
+    assert measured[-3:] == [
+        "measured step100",
+        "measured untrained model 1 of 2",
+        "measured untrained model 2 of 2",
+    ]
+    assert str(2**31)[:6] not in " ".join(told)
+
+
 def test_an_untrained_model_that_fails_costs_no_other(plan, tmp_path, monkeypatch):
     read = Trajectory.read
 
@@ -162,7 +174,7 @@ def test_an_untrained_model_that_fails_costs_no_other(plan, tmp_path, monkeypatc
     monkeypatch.setattr(Trajectory, "read", failing)
     outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet)
     failure = Failure("failed", "ValueError: no such model")
-    assert outcome.failed == {plan.untrained[0].name: failure}
+    assert outcome.failed == {"untrained model 1 of 2": failure}
     assert outcome.measured == 3
     assert list(outcome.tree["untrained"]["seed"].values) == [2**31 + 1]
 

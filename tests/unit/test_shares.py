@@ -92,7 +92,7 @@ def test_missing_shards_are_named_and_marked_and_may_be_measured_later(cli):
     cli("run", "tiny", "--shard", "1/2", "-o", "part")
     code, _, err = cli("merge", "part", "-o", "merged")
     assert code == 3
-    assert "step8, untrained2147483648: failed: none of the merged folders has" in err
+    assert "step8, untrained model 1 of 1: failed: none of the merged folders has" in err
     film = open_results(Path("merged", "results.nc"))
     assert film["status"].sel(task="induction", ablation="zero").values.tolist() == [
         "ok",
