@@ -153,7 +153,7 @@ def test_a_finished_run_is_not_worked_out_again(plan, tmp_path, monkeypatch):
 
 def test_nobody_is_told_the_seeds_of_untrained_models(plan, tmp_path):
     told = []
-    run(plan, tmp_path, jobs=1, progress=lambda what, done, total: told.append(what))
+    run(plan, tmp_path / "run", jobs=1, progress=lambda what, done, total: told.append(what))
     measured = [what for what in told if what.startswith("measured ")]
     assert measured[-3:] == [
         "measured step100",
