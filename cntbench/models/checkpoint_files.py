@@ -17,7 +17,9 @@ from cntbench.errors import CheckpointError
 from cntbench.models import gguf_files, weight_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.architectures import adapter
+from cntbench.models.config_values import beginning, check_values
 from cntbench.models.decoder import Decoder
+from cntbench.models.foreign import foreign
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
 
@@ -55,32 +57,43 @@ def read_config(folder: Path) -> Any:
         adapter(config.model_type, where=str(packed))
         return config
     path = folder / "config.json"
-    try:
-        model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
-    except FileNotFoundError:
-        raise CheckpointError("no such file", where=str(path)) from None
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"is not a model config: {error}", where=str(path)) from None
-    adapter(str(model_type), where=f"{path}: model_type")
-    try:
+    with foreign("is not a model config", path):
+        try:
+            model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+        except FileNotFoundError:
+            raise CheckpointError("no such file", where=str(path)) from None
+        adapter(str(model_type), where=f"{path}: model_type")
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"is not a model config: {error}", where=str(path)) from None
 
 
 def read_shape(folder: Path) -> Shape:
     """Return a model's sizes from its config alone."""
-    try:
-        return shape_of(read_config(folder))
-    except CheckpointError as error:
-        where = error.where or str(gguf_files.find(folder) or folder / "config.json")
-        raise CheckpointError(error.what, where=where, hint=error.hint) from None
+    return shape_of(read_config(folder), gguf_files.find(folder) or folder / "config.json")
 
 
-def shape_of(config: Any) -> Shape:
-    """Return the sizes that a config says, a `CheckpointError` if it is not supported."""
-    shape: Shape = adapter(config.model_type).shape(config)
-    return replace(shape, beginning=config.bos_token_id)
+def shape_of(config: Any, where: object = None) -> Shape:
+    """Return the sizes that a config says.
+
+    Parameters
+    ----------
+    config
+        Of transformers.
+    where
+        Its file, for errors; by default the folder that it was read from.
+
+    Raises
+    ------
+    CheckpointError
+        If there can be no model of such sizes, or it is not supported.
+    """
+    place = str(where or config.name_or_path or "config")
+    with foreign("is not a model config", place):
+        try:
+            check_values(config)
+            shape: Shape = adapter(config.model_type).shape(config)
+        except CheckpointError as error:
+            raise CheckpointError(error.what, where=error.where or place, hint=error.hint) from None
+        return replace(shape, beginning=beginning(config))
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -114,7 +127,8 @@ def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
 def initialise(folder: Path, seed: int) -> dict[str, Tensor]:
     """Return initial weights for a checkpoint's config, as transformers draws them, in float32."""
     config = read_config(folder)
-    with torch.random.fork_rng(devices=[]):
+    problem = "transformers makes no model of it"
+    with foreign(problem, folder / "config.json"), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(
             config, dtype=torch.float32, trust_remote_code=False
@@ -134,5 +148,6 @@ def decoder(
     config = read_config(folder)
     exact = wide(dtype)
     floats = {name: t.to(exact) if t.is_floating_point() else t for name, t in tensors.items()}
-    made: Decoder = adapter(config.model_type).decoder(config, Tensors(floats, str(folder)))
-    return made if dtype == exact else converted(made, dtype)
+    with foreign("config and weights do not fit each other", folder):
+        made: Decoder = adapter(config.model_type).decoder(config, Tensors(floats, str(folder)))
+        return made if dtype == exact else converted(made, dtype)

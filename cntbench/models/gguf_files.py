@@ -17,9 +17,11 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from cntbench.errors import CheckpointError
+from cntbench.models.foreign import foreign
 
 #: What transformers needs to read such files.
 PACKAGES = ("gguf", "accelerate")
+UNREADABLE = "is not a GGUF file that transformers can read"
 
 
 def find(folder: Path) -> Path | None:
@@ -53,12 +55,10 @@ def read_config(path: Path) -> Any:
             where=str(path),
             hint="Use the checkpoint that it was made of: config.json and safetensors.",
         )
-    try:
+    with foreign(UNREADABLE, path):
         return AutoConfig.from_pretrained(
             path.parent, gguf_file=path.name, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise _unreadable(path, error) from None
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -69,18 +69,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     CheckpointError
         If the file lacks a tensor of the model, or has one that the model does not have.
     """
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be turned off
-            model, report = AutoModelForCausalLM.from_pretrained(
-                path.parent,
-                gguf_file=path.name,
-                dtype=torch.float32,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise _unreadable(path, error) from None
+    # A bar that cannot be turned off.
+    with foreign(UNREADABLE, path), contextlib.redirect_stderr(io.StringIO()):
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path.parent,
+            gguf_file=path.name,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
     tied = set(model.all_tied_weights_keys)
     tensors = {name: t for name, t in model.state_dict().items() if name not in tied}
     missing = sorted(set(report["missing_keys"]) - tied)
@@ -101,15 +99,6 @@ def _contents(path: Path) -> tuple[list[str], list[str]]:
     """Return the names of tensors and the keys of metadata."""
     from gguf import GGUFReader
 
-    try:
+    with foreign(UNREADABLE, path):
         reader = GGUFReader(path)
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise _unreadable(path, error) from None
-    return [tensor.name for tensor in reader.tensors], list(reader.fields)
-
-
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return CheckpointError(
-        f"is not a GGUF file that transformers can read: {first}", where=str(path)
-    )
+        return [tensor.name for tensor in reader.tensors], list(reader.fields)

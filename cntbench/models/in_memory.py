@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from cntbench.errors import CheckpointError
 from cntbench.models import parity
 from cntbench.models.adapters._base import Shape
 from cntbench.models.architectures import adapter
-from cntbench.models.checkpoint_files import Tensors, check_finite, revision
+from cntbench.models.checkpoint_files import Tensors, check_finite, revision, shape_of
 from cntbench.models.decoder import Decoder
+from cntbench.models.foreign import foreign
 from cntbench.models.parity import Parity
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
@@ -115,7 +116,7 @@ def read_model(
     return trajectory, made, held
 
 
-def _read(model: Any, what: str, dtype: torch.dtype) -> tuple[Shape, str, Decoder, Parity | None]:
+def _read(model: Any, what: str, dtype: torch.dtype) -> tuple[Shape, str, Decoder, Parity]:
     """Return a model's sizes, the hash of its tensors, its decoder, and how well they agree."""
     if not isinstance(model, PreTrainedModel):
         raise CheckpointError(
@@ -132,16 +133,14 @@ def _read(model: Any, what: str, dtype: torch.dtype) -> tuple[Shape, str, Decode
             where=what,
             hint="Give the causal language model: AutoModelForCausalLM loads it.",
         )
-    try:
-        shape: Shape = replace(architecture.shape(config), beginning=config.bos_token_id)
-    except CheckpointError as error:
-        raise CheckpointError(error.what, where=what, hint=error.hint) from None
+    shape = shape_of(config, what)
     tensors = _tensors(model, what)
     check_finite(tensors, where=what)
     exact = wide(dtype)
     floats = {name: t.to(exact) if t.is_floating_point() else t for name, t in tensors.items()}
     try:
-        made: Decoder = architecture.decoder(config, Tensors(floats, what))
+        with foreign("config and tensors do not fit each other", what):
+            made: Decoder = architecture.decoder(config, Tensors(floats, what))
     except CheckpointError as error:
         raise CheckpointError(error.what, where=what, hint=error.hint or USUAL) from None
     own = parity.own_logits(model, parity.probe(made), floats, exact, where=what)

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from cntbench.models.architectures import adapter
 from cntbench.models.decoder import Decoder
+from cntbench.models.foreign import foreign
 
 TABLE = Path(__file__).with_name("pythia.toml")
 _PREFIX = "EleutherAI/pythia-"
@@ -40,7 +41,8 @@ class Outline:
 
     @cached_property
     def _skeleton(self) -> Any:
-        with torch.device("meta"):
+        problem = "transformers makes no model of it"
+        with foreign(problem, self.config.name_or_path), torch.device("meta"):
             return AutoModelForCausalLM.from_config(
                 copy.deepcopy(self.config), dtype=torch.float32, trust_remote_code=False
             )
@@ -64,8 +66,9 @@ class Outline:
     def decoder(self, dtype: torch.dtype) -> Decoder:
         """Return the decoder on torch's meta device: shapes, but no numbers and no memory."""
         tensors = {name: value.to(dtype) for name, value in self._skeleton.state_dict().items()}
-        made: Decoder = adapter(self.config.model_type).decoder(self.config, tensors)
-        return made
+        with foreign("is not a model config", self.config.name_or_path):
+            made: Decoder = adapter(self.config.model_type).decoder(self.config, tensors)
+            return made
 
 
 def shipped(repository: str) -> Outline | None:

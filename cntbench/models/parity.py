@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers.utils import logging
 
 from cntbench.errors import CheckpointError, ParityError
+from cntbench.models import gguf_files
 from cntbench.models.decoder import Decoder
+from cntbench.models.foreign import explained
 from cntbench.models.products import wide
 
 #: Tokens of a prompt, at most; there are two.
 LENGTH = 16
+TRANSFORMERS = version("transformers")
 #: What rounding may do, relative to the largest logit, in single precision.
 RELATIVE = 2.0**-15
 #: And as a multiple of the resolution of a narrower type.
@@ -38,21 +45,24 @@ class Parity:
     checkpoint
         Of which the logits are.
     difference
-        The largest one, without its sign.
+        The largest one, without its sign; None if there is nothing to compare with.
     scale
         The largest logit, without its sign.
     transformers
         Version of the library that computed the model's own.
+    problem
+        Why there is nothing to compare with; else empty.
     """
 
     checkpoint: str
-    difference: float
-    scale: float
-    transformers: str
+    difference: float | None
+    scale: float | None
+    transformers: str = TRANSFORMERS
+    problem: str = ""
 
     def to_json(self) -> str:
         """Return it as it stands in a result."""
-        return json.dumps(asdict(self))
+        return json.dumps({key: value for key, value in asdict(self).items() if value != ""})
 
 
 def probe(decoder: Decoder) -> Tensor:
@@ -63,9 +73,7 @@ def probe(decoder: Decoder) -> Tensor:
 
 
 @torch.no_grad()
-def compare(
-    name: str, expected: Tensor, decoder: Decoder, *, where: str, hint: str
-) -> Parity | None:
+def compare(name: str, expected: Tensor, decoder: Decoder, *, where: str, hint: str) -> Parity:
     """Hold a decoder to the logits that the model itself gives for the `probe`.
 
     Parameters
@@ -80,11 +88,6 @@ def compare(
     where, hint
         Of the error.
 
-    Returns
-    -------
-    Parity or None
-        None if the model's own logits are not finite: there is nothing to hold the decoder to.
-
     Raises
     ------
     ParityError
@@ -93,7 +96,7 @@ def compare(
     resolution = torch.finfo(expected.dtype).eps
     expected = expected.double()
     if not expected.isfinite().all():
-        return None
+        return Parity(name, None, None, problem="the model's own logits are not finite")
     relative = max(RELATIVE, _NARROW * resolution)
     tokens = probe(decoder)
     found = decoder.logits(tokens).double()
@@ -114,7 +117,59 @@ def compare(
             where=where,
             hint=hint,
         )
-    return Parity(name, float(f"{difference:.1e}"), float(f"{scale:.1e}"), version("transformers"))
+    return Parity(name, float(f"{difference:.1e}"), float(f"{scale:.1e}"))
+
+
+def of_folder(name: str, folder: Path, decoder: Decoder) -> Parity:
+    """Hold a decoder, in single precision at least, to what transformers loads from a folder.
+
+    Raises
+    ------
+    ParityError
+        If their logits differ by more than rounding does.
+    """
+    try:
+        expected = _loaded_logits(folder, probe(decoder), decoder.dtype)
+    except Exception as error:  # whatever transformers does not expect, and cntbench reads
+        return Parity(name, None, None, problem=f"transformers fails: {explained(error)}")
+    hint = (
+        "No number of this model would be right, so none is measured. Try another version of "
+        f"transformers than {TRANSFORMERS}, or report it with the checkpoint's config.json."
+    )
+    return compare(name, expected, decoder, where=str(folder), hint=hint)
+
+
+@torch.no_grad()
+def _loaded_logits(folder: Path, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the logits of the model that transformers loads; it is gone when they are there."""
+    packed = gguf_files.find(folder)
+    with silent(), torch.random.fork_rng(devices=[]):
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            generation_config=GenerationConfig(),  # the checkpoint's is not looked at
+            **({"gguf_file": packed.name} if packed else {}),
+        )
+        logits: Tensor = model(tokens, use_cache=False, return_dict=True).logits
+    return logits
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keep transformers from reporting what it loads."""
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        # GGUF has a bar that cannot be turned off.
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _moved(decoder: Decoder, relative: float) -> Decoder:
@@ -165,9 +220,8 @@ def own_logits(
             try:
                 found = model(tokens.to(model.device), **given)
             except Exception as error:
-                said = " ".join(f"{type(error).__name__}: {error}".split())
                 raise CheckpointError(
-                    f"the model's own forward pass fails on a few tokens: {said[:300]}",
+                    f"the model's own forward pass fails on a few tokens: {explained(error)}",
                     where=where,
                     hint="What is measured has to run by itself: model(input_ids).logits.",
                 ) from None

@@ -13,6 +13,7 @@ import numpy as np
 import tokenizers
 
 from cntbench.errors import CheckpointError
+from cntbench.models.foreign import foreign
 from cntbench.prompts import Tokens
 
 FILE = "tokenizer.json"
@@ -66,9 +67,37 @@ class TokenizerFile(ModelTokenizer):
 
     @classmethod
     def beside(cls, *folders: Path) -> TokenizerFile | None:
-        """Return the tokenizer of the first folder that has one."""
-        paths = (folder / FILE for folder in folders)
-        return next((cls(path) for path in paths if path.is_file()), None)
+        """Return the tokenizer of the first folder whose can be read, None if there is none.
+
+        Raises
+        ------
+        CheckpointError
+            If there are some, and none can be read.
+        """
+        problem: CheckpointError | None = None
+        for path in (folder / FILE for folder in folders):
+            if not path.is_file():
+                continue
+            try:
+                return cls.read(path)
+            except CheckpointError as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
+        return None
+
+    @classmethod
+    def read(cls, path: Path) -> TokenizerFile:
+        """Return the tokenizer of a file.
+
+        Raises
+        ------
+        CheckpointError
+            If it is none.
+        """
+        made = cls(path)
+        made.safe(0)
+        return made
 
     @property
     def identity(self) -> str:
@@ -77,10 +106,8 @@ class TokenizerFile(ModelTokenizer):
 
     @cached_property
     def _fast(self) -> tokenizers.Tokenizer:
-        try:
+        with foreign("is not a tokenizer", self.path):
             return tokenizers.Tokenizer.from_file(str(self.path))
-        except Exception as error:  # the library raises nothing narrower
-            raise CheckpointError(f"is not a tokenizer: {error}", where=str(self.path)) from None
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,15 @@ from torch import Tensor
 
 from cntbench import plugins
 from cntbench.errors import CheckpointError, CntbenchError
-from cntbench.models import checkpoint_files
+from cntbench.models import checkpoint_files, parity
 from cntbench.models.adapters._base import Shape
 from cntbench.models.decoder import Decoder
+from cntbench.models.foreign import foreign
 from cntbench.models.origin import Folder, Origin
 from cntbench.models.outline import Outline
+from cntbench.models.parity import Parity
+from cntbench.models.precision import converted
+from cntbench.models.products import wide
 from cntbench.models.tokenizer import ModelTokenizer
 from cntbench.prompts import Language
 
@@ -194,20 +198,35 @@ class Trajectory:
             If the weights cannot be read, are not those that the trajectory was opened with, are
             not finite, or are of another shape.
         """
-        if isinstance(subject, Untrained):
-            tensors = checkpoint_files.initialise(folder, subject.seed)
-            subject = Checkpoint(subject.name, 0, "", Folder(folder))
-        else:
-            tensors = self._checked(folder)
-        revision = checkpoint_files.revision(tensors)
-        if subject.revision not in ("", revision):
-            raise CheckpointError(
-                "the weights are not those that the trajectory was opened with",
-                where=str(folder),
-                hint="If the trajectory was changed on purpose, run into a new output folder.",
-            )
-        model = checkpoint_files.decoder(folder, tensors, dtype)
-        return replace(subject, revision=revision), model
+        with foreign("cannot be read", folder):
+            if isinstance(subject, Untrained):
+                tensors = checkpoint_files.initialise(folder, subject.seed)
+                subject = Checkpoint(subject.name, 0, "", Folder(folder))
+            else:
+                tensors = self._checked(folder)
+            revision = checkpoint_files.revision(tensors)
+            if subject.revision not in ("", revision):
+                raise CheckpointError(
+                    "the weights are not those that the trajectory was opened with",
+                    where=str(folder),
+                    hint="If the trajectory was changed on purpose, run into a new output folder.",
+                )
+            model = checkpoint_files.decoder(folder, tensors, dtype)
+            return replace(subject, revision=revision), model
+
+    def verified(
+        self, checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32
+    ) -> tuple[Checkpoint, Decoder, Parity]:
+        """Read a checkpoint, see `read`, and hold it to what transformers loads from its files.
+
+        Raises
+        ------
+        CheckpointError
+            As `read`; a `ParityError` if the two do not compute the same logits.
+        """
+        checkpoint, exact = self.read(checkpoint, folder, wide(dtype))
+        held = parity.of_folder(checkpoint.name, folder, exact)
+        return checkpoint, exact if exact.dtype == dtype else converted(exact, dtype), held
 
     def _checked(self, folder: Path) -> dict[str, Tensor]:
         if checkpoint_files.read_shape(folder) != self.shape:

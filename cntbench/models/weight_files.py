@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
+from cntbench.models.foreign import foreign
 
 #: One file that has all tensors, and the index of several that have them together.
 FORMATS = (
@@ -107,12 +107,9 @@ def read(folder: Path) -> dict[str, Tensor]:
 
 def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     if path.suffix == ".safetensors":
-        try:
-            yield from load_file(path).items()
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(
-                f"is not a whole safetensors file: {error}", where=str(path)
-            ) from None
+        with foreign("is not a whole safetensors file", path):
+            tensors = load_file(path)
+        yield from tensors.items()
         return
     for name, tensor in _unpickled(path).items():
         if not isinstance(tensor, Tensor):
@@ -123,18 +120,16 @@ def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def _unpickled(path: Path) -> Mapping[Any, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            "is a pickle of more than tensors, or damaged",
-            where=str(path),
-            hint="cntbench runs no code that comes with weights. Convert the file to safetensors "
-            "if you trust it.",
-        ) from None
-    except Exception as error:  # what damage leads an unpickler to is anything
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"is not a whole file of weights: {said}", where=str(path)) from None
+    with foreign("is not a whole file of weights", path):
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            raise CheckpointError(
+                "is a pickle of more than tensors, or damaged",
+                where=str(path),
+                hint="cntbench runs no code that comes with weights. Convert the file to "
+                "safetensors if you trust it.",
+            ) from None
     if not isinstance(state, Mapping):
         raise CheckpointError(
             f"holds no tensors by their names but {type(state).__name__}", where=str(path)
@@ -144,10 +139,8 @@ def _unpickled(path: Path) -> Mapping[Any, Any]:
 
 def _parts(index: Path) -> list[str]:
     """Return the names of the files that an index lists; they lie beside it."""
-    try:
+    with foreign("is not an index of weights", index):
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"is not an index of weights: {error}", where=str(index)) from None
     for name in names:
         if not isinstance(name, str) or Path(name).name != name:
             raise CheckpointError(f"names a file {name!r} outside of its folder", where=str(index))

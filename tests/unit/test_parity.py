@@ -235,7 +235,7 @@ def test_a_forward_pass_that_fails_is_said():
         raise ZeroDivisionError("of my own")
 
     mlp(model).register_forward_pre_hook(fail)
-    with pytest.raises(CheckpointError, match=r"^LlamaForCausalLM: .*ZeroDivisionError: of my own"):
+    with pytest.raises(CheckpointError, match=r"^LlamaForCausalLM: .* fails .*: of my own"):
         read_model(model)
     model = small("gpt2")
     model.transformer.wte.weight = nn.Parameter(model.transformer.wte.weight[:-1].clone())

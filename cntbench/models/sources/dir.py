@@ -12,6 +12,7 @@ text, and lets tasks be made of text.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from cntbench.errors import CheckpointError, CntbenchWarning
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
+from cntbench.models.foreign import foreign
 from cntbench.models.origin import Folder
 from cntbench.models.steps import EXPECTED, NamedStep, named_step
 from cntbench.models.tokenizer import TokenizerFile
@@ -55,15 +57,18 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
     for done, folder in enumerate(steps):
         progress("checking checkpoints", done, len(steps))
         try:
-            shape = checkpoint_files.read_shape(folder)
-            revisions[folder] = checkpoint_files.revision(checkpoint_files.read_tensors(folder))
-            shapes[folder] = shape
+            with foreign("cannot be read", folder):
+                shape = checkpoint_files.read_shape(folder)
+                revisions[folder] = checkpoint_files.revision(checkpoint_files.read_tensors(folder))
+                shapes[folder] = shape
         except CheckpointError as error:
             problems.append(error)
     progress("checking checkpoints", len(steps), len(steps))
     if not shapes:
         raise problems[0]
-    config, shape = next(iter(shapes.items()))
+    # The one that most have, or the first: a bad one shall not cost the others.
+    shape = Counter(shapes.values()).most_common(1)[0][0]
+    config = next(folder for folder, its in shapes.items() if its == shape)
     checkpoints = tuple(
         Checkpoint(
             folder.name,

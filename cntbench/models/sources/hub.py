@@ -26,6 +26,8 @@ from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 
 #: Revisions that an error names.
 _NAMED = 8
+#: Files of the same name that are tried, each of another revision, if the first cannot be read.
+_TRIED = 3
 
 
 def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
@@ -45,7 +47,7 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
         f"hub:{asked.repository}",
         checkpoint_files.read_shape(config),
         asked.checkpoints,
-        tokenizer=TokenizerFile(tokenizer) if tokenizer else None,
+        tokenizer=tokenizer,
         config=config,
     )
 
@@ -75,7 +77,7 @@ def outline_trajectory(where: str, progress: Progress, *, tokenizer: bool) -> Tr
         f"hub:{repository}",
         checkpoint_files.shape_of(outline.config),
         asked.checkpoints,
-        tokenizer=TokenizerFile(found) if found else None,
+        tokenizer=found,
         config=config,
         outline=outline,
     )
@@ -118,35 +120,57 @@ def _resolved(where: str, progress: Progress, *, unknown: bool = False) -> _Reso
 
 def _described(
     present: Sequence[HubRevision], *, only_config: bool = False
-) -> tuple[Path, Path | None]:
-    """Return the folder of the first config that there is, and the tokenizer of its revision.
+) -> tuple[Path, TokenizerFile | None]:
+    """Return the folder of the first config that can be read, and a tokenizer from there on.
 
     With ``only_config``, a tokenizer only if it is on this machine.
     """
-    problem: CheckpointError = MissingCheckpointError(
-        "none of the revisions has a config.json", where=str(present[0])
-    )
-    for origin in present:
+    problem: CheckpointError | None = None
+    unreadable: list[CheckpointError] = []
+    for index, origin in enumerate(present):
         try:
             config = origin.file(CONFIG)
-            if config is not None:
-                return config.parent, _tokenizer([origin], download=not only_config)
         except CheckpointError as error:
             if not origin.cut_off:
                 raise
             problem = error
-    raise problem
+            continue
+        if config is None:
+            continue
+        try:
+            checkpoint_files.read_shape(config.parent)
+        except CheckpointError as error:
+            unreadable.append(error)
+            if len(unreadable) == _TRIED:
+                break
+        else:
+            return config.parent, _tokenizer(present[index:], download=not only_config)
+    missing = "none of the revisions has a config.json"
+    first = unreadable[0] if unreadable else problem
+    raise first or MissingCheckpointError(missing, where=str(present[0]))
 
 
-def _tokenizer(present: Sequence[HubRevision], *, download: bool) -> Path | None:
-    """Return the tokenizer of the first revision, if it has one; from the hub cache, or anew."""
-    if not present:
-        return None
-    if download:
-        return present[0].file(TOKENIZER)
-    folder = client.cached(present[0].repository, present[0].commit)
-    here = folder / TOKENIZER if folder else None
-    return here if here and here.is_file() else None
+def _tokenizer(present: Sequence[HubRevision], *, download: bool) -> TokenizerFile | None:
+    """Return the tokenizer of the first revision, if it has one; from the hub cache, or anew.
+
+    If it cannot be read, those of the next revisions are tried.
+    """
+    problem: CheckpointError | None = None
+    for origin in present[:_TRIED]:
+        if download:
+            path = origin.file(TOKENIZER)
+        else:
+            folder = client.cached(origin.repository, origin.commit)
+            path = folder / TOKENIZER if folder else None
+        if path is None or not path.is_file():
+            break
+        try:
+            return TokenizerFile.read(path)
+        except CheckpointError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    return None
 
 
 def _nothing(

@@ -57,7 +57,7 @@ def _read(recipe: Recipe, folder: Path) -> Trajectory:
         )
         config = folder / checkpoints[0].name
         shape = checkpoint_files.read_shape(config)
-    except (OSError, ValueError, KeyError, CheckpointError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, CheckpointError) as error:
         raise CheckpointError(
             f"the cached trajectory is damaged: {error}",
             where=str(folder),
