@@ -405,3 +405,20 @@ def test_a_trajectory_of_other_shape_is_told_of_the_checkpoint(hub, tmp_path):
     trajectory = open_trajectory(ALL, quiet)
     with pytest.raises(CheckpointError, match="has other components"):
         trajectory.load(trajectory.checkpoints[1])
+
+
+@pytest.mark.parametrize("bad", [1, 3])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_bad_file_of_the_first_revision_costs_no_other(hub, name, bad):
+    steps = ("step0", "step8", "step100")
+    for step in steps:
+        write_tokenizer(hub.folder / step, ["a b c"])
+    for step in steps[:bad]:
+        (hub.folder / step / name).write_text("[" * 100_000)
+    if bad < len(steps):
+        trajectory = open_trajectory(ALL, quiet)
+        assert trajectory.tokenizer.path.parent.name == hub.commit("step8")
+        assert len(trajectory.checkpoints) == 3
+    else:
+        with pytest.raises(CheckpointError, match=name):
+            open_trajectory(ALL, quiet)
