@@ -38,7 +38,8 @@ def check_installed() -> None:
         import distributed  # noqa: F401
     except ImportError:
         raise CntbenchError(
-            "Dask is not installed", hint="pip install '.[dask]', or run without it by --jobs."
+            "Dask is not installed",
+            hint="pip install 'cntbench[dask]', or run without it by --jobs.",
         ) from None
 
 

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cntbench.dataset import usable
-from cntbench.views.readouts import steepest_rise, task_of_interest
+from cntbench.report.learning import learning
+from cntbench.views.readouts import task_of_interest
 
 #: Rows of the tables of components.
 _ROWS = 5
@@ -29,7 +30,7 @@ def summary(tree: xr.DataTree) -> RenderableType:
     known = bool(film["readout_value"].notnull().any())  # not of graphs that were imported
     task = task_of_interest(film)
     if known:
-        parts += [_readouts(film), _rise(dataset, task)]
+        parts += [_readouts(film), Text(learning(dataset, task))]
     parts.append(_strengths(film, task))
     last = film["readout_effect"].sel(task=task, readout="logit_difference").isel(checkpoint=-1)
     if last.notnull().any():
@@ -63,16 +64,6 @@ def _readouts(film: xr.Dataset) -> Table:
             cells.append(" ".join(f"{values[moment]:5.2f}" for moment in moments))
         table.add_row(*cells)
     return table
-
-
-def _rise(dataset: xr.Dataset, task: str) -> Text:
-    rise = steepest_rise(dataset, task, "accuracy")
-    if rise is None:
-        return Text(f"{task}: accuracy never rose")
-    return Text(
-        f"{task}: accuracy rose fastest between steps {rise.start} and {rise.stop}, "
-        f"from {rise.before:.2f} to {rise.after:.2f}"
-    )
 
 
 def _strengths(film: xr.Dataset, task: str) -> Table:

@@ -12,6 +12,9 @@ from cntbench.dataset import usable
 
 Array = NDArray[np.float64]
 
+#: Standard errors by which first and last value have to differ.
+_STANDS_OUT = 2.0
+
 
 @dataclass(frozen=True)
 class Readouts:
@@ -35,6 +38,36 @@ class Readouts:
     step: NDArray[np.int64]
     value: Array
     error: Array
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where a readout began and where it ended, over checkpoints that count and have it.
+
+    Parameters
+    ----------
+    count
+        Number of those checkpoints.
+    start, stop
+        Steps of the first one and of the last one.
+    first, last, first_error, last_error
+        The readout at them, and its standard errors.
+    """
+
+    count: int
+    start: int
+    stop: int
+    first: float
+    last: float
+    first_error: float
+    last_error: float
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether the readout has risen by more than its standard errors explain."""
+        return not self.last - self.first <= _STANDS_OUT * np.hypot(
+            self.first_error, self.last_error
+        )
 
 
 @dataclass(frozen=True)
@@ -65,6 +98,19 @@ def readouts(tree: xr.DataTree) -> Readouts:
         value=value,
         error=error,
     )
+
+
+def course(dataset: xr.Dataset, task: str, readout: str) -> Course | None:
+    """Return where a readout began and ended, None if no checkpoint that counts has it."""
+    film = dataset.isel(checkpoint=usable(dataset)).sel(task=task, readout=readout)
+    values, errors = (
+        film[name].values.astype(np.float64) for name in ("readout_value", "readout_se")
+    )
+    known = np.flatnonzero(~np.isnan(values))
+    if not known.size:
+        return None
+    ends = known[[0, -1]]
+    return Course(known.size, *film["step"].values[ends].tolist(), *values[ends], *errors[ends])
 
 
 def steepest_rise(dataset: xr.Dataset, task: str, readout: str) -> Rise | None:

@@ -119,4 +119,16 @@ def test_the_example_workflow_is_one(cli):
     assert re.findall(r"^cntbench .*", commands, re.MULTILINE) == [
         "cntbench golden check golden/mine"
     ]
+    (checkout,) = (s["with"] for s in job["steps"] if "repository" in s.get("with", {}))
+    assert f"pip install ./{checkout['path']}" in commands
     assert cli("golden", "check", "--help")[0] == 0
+
+
+def test_no_page_installs_the_project_from_an_index():
+    """It is on none: pages name a path, by which a checkout is installed."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.[my][dm]*")]
+    lines = [line for page in pages for line in page.read_text("utf-8").splitlines()]
+    installs = [line for line in lines if "pip install" in line]
+    assert len(installs) > 8
+    for line in installs:
+        assert not re.search(r"pip install [^`&]*(?<![./\w])cntbench\b", line), line

@@ -138,5 +138,5 @@ def test_without_dask_the_extra_is_named(checkpoints, tmp_path, monkeypatch, cap
     code, _, err = run_cli(
         monkeypatch, capsys, "run", "--trajectory", f"dir:{checkpoints}", "--executor", "dask"
     )
-    assert (code, "Dask is not installed\npip install '.[dask]'" in err) == (2, True)
+    assert (code, "Dask is not installed\npip install 'cntbench[dask]'" in err) == (2, True)
     assert not (tmp_path / "runs").exists()

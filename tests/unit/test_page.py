@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import zlib
@@ -14,6 +15,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from rich.console import Console
 from support.films import random_film
 from support.results import HOSTILE, comparison_dataset, film_with_gaps, whole_result, with_phases
 
@@ -21,6 +23,7 @@ from cntbench.report.page.answers import answers
 from cntbench.report.page.packing import ALL_BITS, pack
 from cntbench.report.page.payload import payload
 from cntbench.report.page.write import page
+from cntbench.report.summary import summary
 from cntbench.views.claims import claims
 from cntbench.views.comparison import agreement, methods
 from cntbench.views.film import film
@@ -261,13 +264,33 @@ def test_emergence_is_where_accuracy_rose_fastest(root):
 def test_no_emergence_is_claimed_of_what_noise_explains(root):
     values = [0.02, 0.01, 0.04, np.nan, 0.02, 0.05, 0.03]
     found = said(learning(root, values))["When did induction emerge?"]
-    assert found.startswith("Not that this result could tell")
+    assert found.startswith("The task induction was not learnt over these checkpoints, as far as")
+    assert "from 0.02 ± 0.01 at step 0 to 0.03 ± 0.01 at step 128" in found
     assert "fastest" not in found
 
 
 def test_a_task_that_is_not_learnt_is_not_said_to_be(root):
     found = said(learning(root, [0.9, 0.8, 0.7, np.nan, 0.6, 0.5, 0.4]))
-    assert "never rose" in found["When did induction emerge?"]
+    assert "was not learnt" in found["When did induction emerge?"]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([0.02, 0.03, 0.05, np.nan, 0.55, 0.9, 0.97], "rose fastest between steps 8 and 32"),
+        ([0.0, 0.0, 0.01, np.nan, 0.0, 0.01, 0.01], "induction was not learnt over these"),
+        ([0.9, 0.8, 0.7, np.nan, 0.6, 0.5, 0.4], "induction was not learnt over these"),
+        ([np.nan, np.nan, np.nan, np.nan, 0.5, np.nan, np.nan], "is 0.50 ± 0.01 at step 32"),
+        ([np.nan] * 7, "was not measured"),
+    ],
+)
+def test_the_terminal_and_the_page_say_the_same_of_learning(root, values, says):
+    tree = learning(root, values)
+    headline = answers(tree, claims(tree), agreement(tree), methods(tree, None))[0].headline
+    console = Console(width=1000, file=io.StringIO())
+    console.print(summary(tree))
+    assert says in headline
+    assert headline in console.file.getvalue()
 
 
 def test_components_are_ordered_by_their_largest_effect(root, tree):

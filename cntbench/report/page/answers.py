@@ -9,6 +9,7 @@ import xarray as xr
 
 from cntbench.comparison.claims import Judgement
 from cntbench.dataset import usable
+from cntbench.report.learning import ends, learning
 from cntbench.report.page.answer import Answer
 from cntbench.report.page.trust import trust
 from cntbench.report.page.wording import listed, number, with_error
@@ -16,14 +17,12 @@ from cntbench.views.comparison import Agreement, Methods
 from cntbench.views.effects import Effects, effects, over_one_edge
 from cntbench.views.missing import Missing
 from cntbench.views.phases import Phases, phases
-from cntbench.views.readouts import Readouts, readouts, steepest_rise, task_of_interest
+from cntbench.views.readouts import Readouts, course, readouts, task_of_interest
 
 #: Components that are named.
 _NAMED = 4
 #: Attention score from which a head is said to attend in a way.
 _ATTENDS = 0.5
-#: Standard errors by which first and last accuracy have to differ.
-_STANDS_OUT = 2.0
 
 
 def answers(
@@ -59,38 +58,18 @@ def answers(
 def _emergence(tree: xr.DataTree, task: str, ablations: Sequence[str], last: int | None) -> Answer:
     asked = f"When did {task} emerge?" if task == "induction" else f"When was {task} learnt?"
     section = "readouts", "Readouts"
-    found = readouts(tree)
-    rise = steepest_rise(tree.to_dataset(inherit=False), task, "accuracy")
-    at, accuracy = found.task.index(task), found.readout.index("accuracy")
-    if np.isnan(found.value[at, accuracy]).all():
-        said = f"This result does not say: accuracy on {task} was not measured."
-        return Answer(asked, section, said)
-    if last is None or rise is None:
-        said = f"Accuracy on {task} never rose between checkpoints that count."
-        return Answer(asked, section, said)
-    value, error = found.value[at, accuracy], found.error[at, accuracy]
-    first = int(np.flatnonzero(~np.isnan(value))[0])
-    ends = f"from {with_error(value[first], error[first])} at step {found.step[first]} to "
-    ends += f"{with_error(value[last], error[last])} at step {found.step[last]}"
-    if value[last] - value[first] <= _STANDS_OUT * np.hypot(error[first], error[last]):
-        return Answer(
-            asked,
-            section,
-            f"Not that this result could tell: accuracy on {task} went {ends}, and the difference "
-            "does not stand out from the standard errors.",
-            tuple(_others(found, task, last)),
-        )
-    return Answer(
-        asked,
-        section,
-        f"Accuracy on {task} rose fastest between steps {rise.start} and {rise.stop}, from "
-        f"{number(rise.before)} to {number(rise.after)}.",
-        (
-            f"Over the whole training it went {ends}.",
-            *_others(found, task, last),
+    root = tree.to_dataset(inherit=False)
+    went = course(root, task, "accuracy")
+    if went is None or last is None:
+        return Answer(asked, section, learning(root, task))
+    points = _others(readouts(tree), task, last)
+    if went.count > 1 and went.stands_out:
+        points = [
+            f"Over the whole training it went {ends(went)}.",
+            *points,
             *_change_points(tree, task, ablations),
-        ),
-    )
+        ]
+    return Answer(asked, section, learning(root, task), tuple(points))
 
 
 def _others(found: Readouts, task: str, last: int) -> list[str]:
