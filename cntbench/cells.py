@@ -59,7 +59,7 @@ class Cells:
         if len(whole) == 1:
             return whole
         self.folder.begin(subject)
-        return [piece for piece in whole if self.folder.read_piece(piece) is None]
+        return [piece for piece in whole if self.folder.read_piece(self.plan, piece) is None]
 
     def measured(self, piece: Piece, files: Path) -> xr.Dataset | Failure:
         """Measure a piece of a model, whose files are in a folder.
@@ -88,9 +88,9 @@ class Cells:
             If it cannot be written: no other one can, either.
         """
         if piece.whole:
-            self.folder.write_shard(piece.subject, found)
+            self.folder.write_shard(self.plan, piece.subject, found)
         else:
-            self.folder.write_piece(piece, found)
+            self.folder.write_piece(self.plan, piece, found)
 
     def attempt(self, piece: Piece, files: Path) -> Failure | None:
         """Measure a piece and keep what is found; returns why it failed, if it did."""
@@ -105,10 +105,14 @@ class Cells:
         whole = pieces(subject, self.plan.blocks)
         if len(whole) == 1:
             return None
-        parts = [part for piece in whole if (part := self.folder.read_piece(piece)) is not None]
+        parts = [
+            part
+            for piece in whole
+            if (part := self.folder.read_piece(self.plan, piece)) is not None
+        ]
         if len(parts) < len(whole):
             return Failure("failed", "a piece disappeared during the run")
-        self.folder.write_shard(subject, joined(parts))
+        self.folder.write_shard(self.plan, subject, joined(parts))
         return None
 
     def _within_memory(self, checkpoint: Checkpoint, model: Decoder, sources: range) -> xr.Dataset:

@@ -204,7 +204,7 @@ def measure_again(
         everything = Share(1, 1)  # a share is only measured, and nothing derived from it
         failed = run_share(plan, Path(path), everything, jobs=jobs, progress=progress).failed
         folder = RunFolder(Path(path))
-        shards = {subject: folder.read_shard(subject) for subject in plan.subjects}
+        shards = {subject: folder.read_shard(plan, subject) for subject in plan.subjects}
         found, _ = put_together(plan, shards, failed)
     return found, failed
 

@@ -53,9 +53,9 @@ def merge(
     plan = _plan(catalogue, sources, progress)
     folder = RunFolder(path)
     with folder.claimed(plan) as plan:
-        without = [each for each in plan.subjects if not _adopted(each, sources, folder)]
-        failed = {each.label: _reason(each, sources) for each in without}
-        shards = {each: folder.read_shard(each) for each in plan.subjects}
+        without = [each for each in plan.subjects if not _adopted(plan, each, sources, folder)]
+        failed = {each.label: _reason(plan, each, sources) for each in without}
+        shards = {each: folder.read_shard(plan, each) for each in plan.subjects}
         tree = combine(plan, folder, shards, failed, jobs=jobs, progress=progress)
     return Outcome(*counts(plan.subjects, without, failed), failed, tree, folder.results)
 
@@ -87,15 +87,20 @@ def _differing(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return [key for key in differences if key.removeprefix("checkpoints.") not in unknown]
 
 
-def _adopted(subject: Subject, sources: Sequence[RunFolder], folder: RunFolder) -> bool:
+def _adopted(plan: Plan, subject: Subject, sources: Sequence[RunFolder], folder: RunFolder) -> bool:
     """Take over a subject's shard from the first folder that has a whole one."""
-    return folder.read_shard(subject) is not None or any(
-        folder.adopt(subject, source) for source in sources
+    return folder.read_shard(plan, subject) is not None or any(
+        folder.adopt(plan, subject, source) for source in sources
     )
 
 
-def _reason(subject: Subject, sources: Sequence[RunFolder]) -> Failure:
+def _reason(plan: Plan, subject: Subject, sources: Sequence[RunFolder]) -> Failure:
     """Return why there is no shard of a subject."""
-    known = (source.read_failure(subject) for source in sources)
-    missing = Failure("failed", "none of the merged folders has a whole shard of it")
+    known = (source.read_failure(plan, subject) for source in sources)
+    refused = any(source.shard(subject).is_file() for source in sources)
+    missing = Failure(
+        "failed",
+        "none of the merged folders has a whole shard of it"
+        + (" (a file there is damaged, or of another run)" if refused else ""),
+    )
     return next((failure for failure in known if failure is not None), missing)

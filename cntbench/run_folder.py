@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from cntbench.errors import CntbenchError, StorageError
 from cntbench.failure import Failure
+from cntbench.identity import belongs, identity
 from cntbench.models.trajectory import Checkpoint, Subject, Untrained
 from cntbench.pieces import Piece
 from cntbench.plan import Plan, differing
@@ -91,7 +92,7 @@ class RunFolder:
         """
         recorded = self._recorded()
         if recorded is None:
-            self._check_empty()
+            self._check_empty(plan)
             return plan
         known = recorded.get("checkpoints", {})
         plan = plan.at(known)
@@ -131,7 +132,12 @@ class RunFolder:
     def _recorded(self) -> dict[str, Any] | None:
         """Return the identity of the plan whose folder this is, None if it is nobody's."""
         manifest = self.path / MANIFEST
-        return _read_json(manifest) if manifest.exists() else None
+        if not manifest.exists():
+            return None
+        recorded = _read_json(manifest)
+        if not _labels(recorded.get("checkpoints")):
+            raise _damaged(manifest, "names no checkpoints")
+        return recorded
 
     def request(self) -> dict[str, Any]:
         """Return the identity of the folder's plan, with the study's name and spec.
@@ -148,12 +154,19 @@ class RunFolder:
                 where=str(self.path),
                 hint="Name folders that cntbench run has written.",
             )
-        return {**recorded, **_read_json(self.path / REQUEST)}
+        path = self.path / REQUEST
+        request = _read_json(path)
+        if not (isinstance(request.get("study"), str) and isinstance(request.get("spec"), dict)):
+            raise _damaged(path, "names no study")
+        return {**recorded, **request}
 
-    def _check_empty(self) -> None:
-        """Raise an error if there are files that no run has begun with."""
+    def _check_empty(self, plan: Plan) -> None:
+        """Raise an error if there are files that this plan's run has not begun with."""
         if not self.path.exists():
             return
+        with suppress(StorageError):
+            if _read_json(self.path / REQUEST) == _request(plan):
+                return  # its record of checkpoints was deleted, as `_damaged` says
         if not self.path.is_dir():
             raise CntbenchError("is a file", where=str(self.path), hint="Name a folder with -o.")
         if any(path.is_file() and not path.name.startswith(".") for path in self.path.rglob("*")):
@@ -176,8 +189,7 @@ class RunFolder:
         with self._locked() as beginning:
             plan = self.check(plan)  # another share may have begun in the meantime
             write_text(self.path / MANIFEST, json.dumps(self._remembering(plan), indent=1) + "\n")
-            asked = {"study": plan.study.name, "spec": as_dict(plan.study.spec)}
-            write_text(self.path / REQUEST, json.dumps(asked, indent=1) + "\n")
+            write_text(self.path / REQUEST, json.dumps(_request(plan), indent=1) + "\n")
             if self.share is None:
                 for litter in self.path.rglob(f".*{UNFINISHED}"):
                     litter.unlink(missing_ok=True)
@@ -224,9 +236,9 @@ class RunFolder:
         now = plan.identity["checkpoints"]
         return {**plan.identity, "checkpoints": {k: v or known.get(k, "") for k, v in now.items()}}
 
-    def read_shard(self, subject: Subject) -> xr.Dataset | None:
-        """Return a whole shard of a subject's weights, or None if it is to be measured."""
-        return _of(subject, self.shard(subject))
+    def read_shard(self, plan: Plan, subject: Subject) -> xr.Dataset | None:
+        """Return a whole shard of a plan's subject, or None if it is to be measured."""
+        return _of(plan, Piece(subject), self.shard(subject))
 
     def begin(self, subject: Subject) -> None:
         """Make room for a subject's pieces.
@@ -243,42 +255,46 @@ class RunFolder:
                 f"cannot be written: {error.strerror}", where=str(self._pieces(subject))
             ) from None
 
-    def read_piece(self, piece: Piece) -> xr.Dataset | None:
-        """Return a whole piece of a subject's weights, or None if it is to be measured."""
-        return _of(piece.subject, self.piece(piece))
+    def read_piece(self, plan: Plan, piece: Piece) -> xr.Dataset | None:
+        """Return a whole piece of a plan's subject, or None if it is to be measured."""
+        return _of(plan, piece, self.piece(piece))
 
-    def write_shard(self, subject: Subject, dataset: xr.Dataset) -> None:
+    def write_shard(self, plan: Plan, subject: Subject, dataset: xr.Dataset) -> None:
         """Keep a shard; pieces that it was joined of are not needed any more."""
-        write_results(xr.DataTree(dataset), self.shard(subject))
+        _write(plan, Piece(subject), dataset, self.shard(subject))
         shutil.rmtree(self._pieces(subject), ignore_errors=True)
 
-    def write_piece(self, piece: Piece, dataset: xr.Dataset) -> None:
+    def write_piece(self, plan: Plan, piece: Piece, dataset: xr.Dataset) -> None:
         """Keep a piece; there is room for it since `begin`."""
-        write_results(xr.DataTree(dataset), self.piece(piece))
+        _write(plan, piece, dataset, self.piece(piece))
 
-    def adopt(self, subject: Subject, other: RunFolder) -> bool:
+    def adopt(self, plan: Plan, subject: Subject, other: RunFolder) -> bool:
         """Take over another folder's whole shard, if it has one; returns whether it has."""
         shard = other.shard(subject)
-        if other.read_shard(subject) is None:
+        if other.read_shard(plan, subject) is None:
             return False
         write_atomically(self.shard(subject), lambda path: _copy(shard, path))
         return True
 
-    def read_failure(self, subject: Subject) -> Failure | None:
+    def read_failure(self, plan: Plan, subject: Subject) -> Failure | None:
         """Return what came in the way of a subject in a share of the run, if anything did."""
         try:
-            return Failure(**json.loads(self._failure(subject).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            recorded = _read_json(self._failure(subject))
+            if not belongs(recorded.pop("of"), plan, Piece(subject)):
+                return None
+            return Failure(**recorded)
+        except (StorageError, LookupError, TypeError, AttributeError):
             return None
 
-    def write_failure(self, subject: Subject, failure: Failure | None) -> None:
+    def write_failure(self, plan: Plan, subject: Subject, failure: Failure | None) -> None:
         """Keep what came in the way of a subject, or that nothing did."""
         path = self._failure(subject)
         if failure is None:
             path.unlink(missing_ok=True)
             return
         path.parent.mkdir(exist_ok=True)
-        write_text(path, json.dumps(asdict(failure)) + "\n")
+        record = {**asdict(failure), "of": identity(plan, Piece(subject))}
+        write_text(path, json.dumps(record) + "\n")
 
     def _failure(self, subject: Subject) -> Path:
         return self.path / FAILURES / f"{subject.name}.json"
@@ -292,21 +308,57 @@ def _copy(source: Path, path: Path) -> None:
     path.write_bytes(source.read_bytes())
 
 
+def _request(plan: Plan) -> dict[str, Any]:
+    """Return what was asked for, as it is recorded."""
+    return {"study": plan.study.name, "spec": as_dict(plan.study.spec)}
+
+
 def _read_json(path: Path) -> dict[str, Any]:
+    """Read a record of a run.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be read, or is no JSON object.
+    """
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StorageError(f"cannot be read: {error}", where=str(path)) from None
-    return found
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StorageError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except (ValueError, RecursionError):
+        raise _damaged(path, "it is no JSON") from None
+    if not isinstance(record, dict):
+        raise _damaged(path, "it is no JSON object")
+    return record
 
 
-def _of(subject: Subject, path: Path) -> xr.Dataset | None:
-    """Return what was measured of a subject's weights, None if it is not whole or of others."""
+def _labels(value: object) -> bool:
+    """Say whether a value maps labels to labels."""
+    return isinstance(value, dict) and all(isinstance(label, str) for label in value.values())
+
+
+def _damaged(path: Path, problem: str) -> StorageError:
+    return StorageError(
+        f"is damaged: {problem}",
+        where=str(path),
+        hint="Delete this file and run the same command again: whole shards are kept.",
+    )
+
+
+def _write(plan: Plan, piece: Piece, dataset: xr.Dataset, path: Path) -> None:
+    """Write a file that says what it is of."""
+    write_results(xr.DataTree(dataset.assign_attrs(identity(plan, piece))), path)
+
+
+def _of(plan: Plan, piece: Piece, path: Path) -> xr.Dataset | None:
+    """Return what was measured of a piece, None if it is not whole or of anything else."""
     tree = _read(path)
     if tree is None:
         return None
     shard = tree.to_dataset()
-    known = subject.revision if isinstance(subject, Checkpoint) else ""
+    if not belongs(shard.attrs, plan, piece):
+        return None
+    known = piece.subject.revision if isinstance(piece.subject, Checkpoint) else ""
     return shard if known in ("", shard["revision"].item()) else None
 
 

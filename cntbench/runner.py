@@ -125,13 +125,13 @@ def run(
     folder = RunFolder(path)
     with folder.claimed(plan) as plan, _interruptible(folder, plan.trajectory.checkpoints):
         subjects = plan.subjects
-        shards = {subject: folder.read_shard(subject) for subject in subjects}
+        shards = {subject: folder.read_shard(plan, subject) for subject in subjects}
         missing = [subject for subject in subjects if shards[subject] is None]
         cells = Cells(plan, folder, memory_budget, device)
         failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
         for subject in missing:
             if subject.label not in failed:
-                shards[subject] = folder.read_shard(subject)
+                shards[subject] = folder.read_shard(plan, subject)
         tree = combine(plan, folder, shards, failed, jobs=jobs, progress=progress)
     return Outcome(*counts(subjects, missing, failed), failed, tree, folder.results)
 
@@ -157,11 +157,11 @@ def run_share(
         subjects = share.among(plan.subjects)
         checkpoints = [subject for subject in subjects if isinstance(subject, Checkpoint)]
         with _interruptible(folder, checkpoints):
-            missing = [subject for subject in subjects if folder.read_shard(subject) is None]
+            missing = [subject for subject in subjects if folder.read_shard(plan, subject) is None]
             cells = Cells(plan, folder, memory_budget, device)
             failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
             for subject in subjects:
-                folder.write_failure(subject, failed.get(subject.label))
+                folder.write_failure(plan, subject, failed.get(subject.label))
     return Measured(*counts(subjects, missing, failed), failed)
 
 

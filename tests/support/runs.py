@@ -23,9 +23,9 @@ def quiet(what: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
-def plan_for(folder: Path) -> Plan:
-    """Return a plan for the checkpoints of a folder."""
-    changes = {
+def plan_for(folder: Path, **others: object) -> Plan:
+    """Return a plan for the checkpoints of a folder, with other keys of its spec."""
+    changes: dict[str, object] = {
         "trajectory": f"dir:{folder}",
         "tasks": ("induction",),
         "ablations": ("zero",),
@@ -33,6 +33,7 @@ def plan_for(folder: Path) -> Plan:
         "untrained": 0,
         "null_draws": 0,
         "planted": False,
+        **others,
     }
     catalogue = load_catalogue()
     return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)

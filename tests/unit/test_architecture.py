@@ -16,7 +16,7 @@ ROOT = Path(cntbench.__path__[0])
 #: Which room each module belongs to, from the lowest to the highest. A module may import from its
 #: own group and from lower ones. A new room gets its place here; a file of a room has its place.
 RANKS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("errors", "interrupts"),
     ("components", "failure", "folders", "freeze", "output", "plugins", "specs", "schema", "share"),
     ("selection",),
     ("prompts", "markov"),
@@ -34,6 +34,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("catalogue",),
     ("plan", "dataset", "storage"),
     ("pieces",),
+    ("identity",),
     ("run_folder", "prefetch", "progress", "processes"),
     ("derived", "cells", "verdicts", "recovery"),
     ("executors",),

@@ -88,13 +88,13 @@ def test_any_damage_of_a_shard_is_found(plan, whole, tmp_path):
         bad = bytearray(good)
         bad[position] ^= 0xFF
         write_anew(shard, bytes(bad))
-        read = RunFolder(folder).read_shard(plan.trajectory.checkpoints[1])
+        read = RunFolder(folder).read_shard(plan, plan.trajectory.checkpoints[1])
         found += read is None
         assert read is None or read.identical(before.to_dataset()), position
     assert found >= 5, "the rest of the file is empty space"
     for size in (0, 1, len(good) // 2, len(good) - 1):
         write_anew(shard, good[:size])
-        assert RunFolder(folder).read_shard(plan.trajectory.checkpoints[1]) is None
+        assert RunFolder(folder).read_shard(plan, plan.trajectory.checkpoints[1]) is None
     outcome = run(plan, folder, jobs=1, progress=quiet)
     assert (outcome.measured, outcome.reused) == (1, 2)
     assert outcome.path.read_bytes() == whole
@@ -181,7 +181,7 @@ def test_it_is_said_why_a_folder_cannot_be_made(plan):
 def test_a_worker_that_cannot_write_ends_the_run(plan, tmp_path):
     folder = tmp_path / "run"
     (folder / "shards" / "step8.nc").mkdir(parents=True)  # nothing can be moved there
-    with pytest.raises(StorageError, match=r"step8\.nc: cannot be written"):
+    with pytest.raises(StorageError, match=r"step8\.nc: is a folder"):
         run(plan, folder, jobs=2, progress=quiet)
     (folder / "shards" / "step8.nc").rmdir()
     assert run(plan, folder, jobs=1, progress=quiet).reused >= 1

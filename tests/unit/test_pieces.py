@@ -121,7 +121,7 @@ def test_a_damaged_piece_and_one_of_other_weights_are_measured_again(plan, whole
         before.attempt(two, second.origin.path)
     damaged = folder.piece(one)
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    assert folder.read_piece(two) is None
+    assert folder.read_piece(plan, two) is None
     assert run(plan, folder.path, jobs=1, progress=quiet).path.read_bytes() == whole
 
 
