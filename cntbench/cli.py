@@ -25,6 +25,7 @@ from cntbench.errors import (
 from cntbench.exchange_commands import export, import_
 from cntbench.figure_commands import figures
 from cntbench.golden_commands import golden
+from cntbench.interrupts import interrupted, interrupts_remembered
 from cntbench.launch import cores
 from cntbench.options import Force, Jobs, Keep, Specs, asked, err, names_in, out, printed_warnings
 from cntbench.report_commands import report
@@ -288,12 +289,16 @@ def list_(
 
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2."""
-    try:
-        with printed_warnings():
-            app()
-    except CntbenchError as error:
-        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
-        sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        err.print("Interrupted.")
-        sys.exit(EXIT_INTERRUPTED)
+    with interrupts_remembered():
+        try:
+            with printed_warnings():
+                app()
+        except CntbenchError as error:
+            err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+            sys.exit(EXIT_USER_ERROR)
+        except KeyboardInterrupt:
+            err.print("Interrupted.")
+            sys.exit(EXIT_INTERRUPTED)
+        finally:
+            if interrupted():  # whatever it became on its way
+                sys.exit(EXIT_INTERRUPTED)

@@ -95,7 +95,7 @@ def way(
     Raises
     ------
     CntbenchError
-        If the two do not go together, or Dask is not installed.
+        If the two do not go together, Dask is not installed, or no scheduler answers.
     """
     from cntbench.executors import dask, processes
 
@@ -108,6 +108,8 @@ def way(
     if scheduler is None and executor is not Executor.DASK:
         return processes.execute, 1 if executor is Executor.SERIAL else jobs
     dask.check_installed()
+    if scheduler is not None:
+        dask.check_answers(scheduler)
     return partial(dask.execute, scheduler=scheduler), jobs
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cntbench.interrupts import check_interrupted
 from cntbench.models.trajectory import Progress as Report
 
 
@@ -34,6 +35,7 @@ def progress_bar(console: Console, *, shown: bool | None = None) -> Iterator[Rep
         bar = bars.add_task("starting", total=None)
 
         def report(what: str, done: int, total: int) -> None:
+            check_interrupted()
             if bars.tasks[0].total != total:
                 bars.reset(bar, total=total)
             bars.update(bar, description=what, completed=done)

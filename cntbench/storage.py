@@ -12,11 +12,9 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +23,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.errors import CntbenchError, StorageError, nearest
+from cntbench.interrupts import interrupts_held
 from cntbench.output import FileKind, check_regular, has_attribute
 from cntbench.schema import validate
 
@@ -63,7 +62,7 @@ def write_results(tree: xr.DataTree, path: Path) -> None:
         encoding = {group.path: _encoding(group) for group in sealed.subtree}
         sealed.to_netcdf(unfinished, engine="netcdf4", encoding=encoding)
 
-    with _interrupts_held():
+    with interrupts_held():  # xarray, interrupted, waits for its own locks
         write_atomically(path, write)
 
 
@@ -84,7 +83,7 @@ def open_results(path: Path) -> xr.DataTree:
     if not path.is_file():
         raise StorageError("no such file", where=where, hint=_similar(path))
     try:
-        with _interrupts_held(), xr.open_datatree(path, engine="netcdf4") as opened:
+        with interrupts_held(), xr.open_datatree(path, engine="netcdf4") as opened:
             # What the file says of its encoding, such as the longest label, does not fit what
             # others make of the data. `DataTree.load` passes over variables that are called as a
             # group is, and leaves the file open for them.
@@ -208,22 +207,6 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back until a file is whole: xarray, interrupted, waits for its own locks."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's business
-        return
-    held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if held:
-            signal.raise_signal(signal.SIGINT)
 
 
 def reason(error: OSError) -> str:

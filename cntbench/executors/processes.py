@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cntbench.cells import Cells, not_fetched
-from cntbench.errors import CntbenchError
 from cntbench.executors import serial
 from cntbench.executors._unfinished import Unfinished
 from cntbench.failure import Failure
 from cntbench.models.trajectory import Subject
 from cntbench.pieces import Piece
 from cntbench.prefetch import Prefetch
-from cntbench.processes import deaf_to_interrupts, end_with_parent, worker_context
+from cntbench.processes import WorkerKilledError, Workers, start_worker
 
 
 def execute(cells: Cells, ahead: Prefetch, jobs: int) -> Iterator[tuple[Subject, Failure | None]]:
@@ -27,18 +22,14 @@ def execute(cells: Cells, ahead: Prefetch, jobs: int) -> Iterator[tuple[Subject,
     if jobs == 1:
         yield from serial.execute(cells, ahead)
         return
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=worker_context(), initializer=_start_worker, initargs=(cells,)
-    )
     unfinished = Unfinished(cells)
     coming: dict[Future[Path], Subject] = {}
-    running: dict[Future[Failure | None], Subject] = {}
-    try:
+    with Workers(_work, jobs, start=_start, arguments=(cells,), finish=True) as workers:
         while True:
             coming |= {fetched: subject for subject, fetched in ahead.start()}
-            if not coming and not running:
+            if not coming and not workers.busy:
                 return
-            awaited: list[Future[Any]] = [*coming, *running]
+            awaited: list[Future[Any]] = [*coming, *workers.busy]
             ready, _ = wait(awaited, return_when=FIRST_COMPLETED)
             for fetched in ready & coming.keys():
                 subject = coming.pop(fetched)
@@ -47,45 +38,26 @@ def execute(cells: Cells, ahead: Prefetch, jobs: int) -> Iterator[tuple[Subject,
                     yield subject, failure
                     continue
                 pieces = unfinished.begin(subject)
-                with deaf_to_interrupts():
-                    for piece in pieces:
-                        running[_submitted(pool, piece, fetched.result())] = subject
+                for piece in pieces:
+                    workers.add((piece, fetched.result()))
                 if not pieces:
                     yield subject, unfinished.end(subject)
-            for done in ready & running.keys():
-                subject = running.pop(done)
-                crash = done.exception()
-                if isinstance(crash, CntbenchError):
-                    raise crash
+            for (piece, _), result in workers.collect(ready):
                 failure = (
-                    done.result() if crash is None else Failure("failed", f"worker died: {crash}")
+                    Failure.of(result, piece) if isinstance(result, WorkerKilledError) else result
                 )
-                if unfinished.count(subject, failure):
-                    yield subject, unfinished.end(subject)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _submitted(pool: ProcessPoolExecutor, piece: Piece, folder: Path) -> Future[Failure | None]:
-    """Give a piece to the workers; if one has died, none of them takes any more."""
-    try:
-        return pool.submit(_work, piece, folder)
-    except BrokenProcessPool as error:
-        refused: Future[Failure | None] = Future()
-        refused.set_exception(error)
-        return refused
+                if unfinished.count(piece.subject, failure):
+                    yield piece.subject, unfinished.end(piece.subject)
 
 
 _cells: Cells
 
 
-def _start_worker(cells: Cells) -> None:
+def _start(cells: Cells) -> None:
     global _cells
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    end_with_parent()
+    start_worker()
     _cells = cells
 
 
-def _work(piece: Piece, folder: Path) -> Failure | None:
-    return _cells.attempt(piece, folder)
+def _work(piece: tuple[Piece, Path]) -> Failure | None:
+    return _cells.attempt(*piece)

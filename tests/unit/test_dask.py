@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
+import time
+import urllib.error
+import urllib.request
 from functools import partial
+from pathlib import Path
 
+import psutil
 import pytest
 from distributed import Client, LocalCluster
 from support.runs import plan_for, quiet
@@ -20,7 +26,7 @@ from cntbench.runner import run
 def cluster():
     """A running cluster of two workers, as `dask scheduler` and `dask worker` make one."""
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=":0"
+        n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0"
     ) as made:
         yield made
 
@@ -64,7 +70,7 @@ def test_a_worker_that_is_killed_costs_nothing(cluster, plan, whole, tmp_path):
 def test_a_worker_that_comes_later_is_used(plan, whole, tmp_path):
     with (
         LocalCluster(
-            n_workers=1, threads_per_worker=1, memory_limit=0, dashboard_address=":0"
+            n_workers=1, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0"
         ) as growing,
         Client(growing.scheduler_address) as client,
     ):
@@ -111,25 +117,93 @@ def test_the_command_line_measures_on_clusters(
         assert shards == [path.read_bytes() for path in here]
 
 
-@pytest.mark.parametrize(
-    ("ways", "says"),
-    [
-        (["--executor", "dask", "--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers"),
-        (["--scheduler", "nonsense://x"], "no Dask scheduler answers"),
-        (["--executor", "serial", "--scheduler", "tcp://127.0.0.1:1"], "a scheduler is Dask's"),
-    ],
+@pytest.fixture
+def silent():
+    """The address of somebody who takes calls and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+
+
+ADDRESSES = (
+    "zz",
+    "tcp://x",
+    "tcp://x:1",
+    "tcp://127.0.0.1:1",
+    "nonsense://x",
+    "",
+    "tcp://",
+    "silent",
 )
-def test_a_scheduler_that_cannot_be_used_is_exit_code_2(
-    checkpoints, tmp_path, monkeypatch, capsys, ways, says
+ADDRESSES += (
+    "tcp://127.0.0.1:99999",
+    "tcp://127.0.0.1:x",
+    "tls://127.0.0.1:1",
+    "tcp://[::1",
+    "a b",
+)
+
+
+@pytest.mark.parametrize("way", [[], ["--executor", "dask"], ["--shard", "1/2"]])
+def test_an_address_where_no_scheduler_answers_leaves_nothing(
+    checkpoints, silent, tmp_path, monkeypatch, capsys, capfd, way
 ):
+    """One line and a hint, in time, and the next run in the folder may be any other one."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dask, "PATIENCE", 1)
+    monkeypatch.setattr(dask, "PATIENCE", 0.3)
     study = ["--trajectory", f"dir:{checkpoints}", "--tasks", "induction", "--ablations", "zero"]
-    code, _, err = run_cli(monkeypatch, capsys, "run", *study, *ways)
-    assert code == 2
-    assert says in err
-    study += ["--prompts", 2, "-o", "here", "-j", 1]
-    assert run_cli(monkeypatch, capsys, "run", *study)[0] == 0, "nothing is left of it"
+    for address in ADDRESSES:
+        address = silent if address == "silent" else address
+        start = time.monotonic()
+        code, out, err = run_cli(
+            monkeypatch, capsys, "run", *study, "-o", "here", *way, "--scheduler", address
+        )
+        assert time.monotonic() - start < 10
+        assert (code, out) == (2, "")
+        first, hint = err.splitlines()
+        assert "no Dask scheduler answers: " in first
+        assert hint.startswith("Start one by 'dask scheduler'")
+        assert not Path("here").exists()
+    assert "Traceback" not in capfd.readouterr().err
+    assert dask.PATIENCE < 10
+
+
+def test_whoever_waits_for_a_scheduler_waits_ten_seconds_at_most():
+    assert dask.PATIENCE <= 10
+
+
+def test_a_scheduler_is_dasks(checkpoints, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    ways = ["--executor", "serial", "--scheduler", "tcp://127.0.0.1:1"]
+    code, _, err = run_cli(monkeypatch, capsys, "run", "--trajectory", f"dir:{checkpoints}", *ways)
+    assert (code, "a scheduler is Dask's" in err) == (2, True)
+    assert not Path("runs").exists()
+
+
+def test_a_cluster_of_this_machine_is_open_to_nobody_else(plan, tmp_path):
+    """All it listens on is the loopback; its pages are not there."""
+    listening: set[str] = set()
+    pages: list[int] = []
+
+    def look(what: str, done: int, total: int) -> None:
+        ours = psutil.Process()
+        for process in (ours, *ours.children(recursive=True)):
+            for connection in process.net_connections("inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    listening.add(connection.laddr.ip)
+        if done == 1:
+            [cluster] = LocalCluster._instances
+            for page in ("status", "info/main/workers.html", "json/counts.json"):
+                with pytest.raises(urllib.error.HTTPError) as refused:
+                    urllib.request.urlopen(
+                        f"http://127.0.0.1:{cluster.scheduler.http_server.port}/{page}"
+                    )
+                pages.append(refused.value.code)
+
+    run(plan, tmp_path / "run", jobs=2, progress=look, execute=dask.execute)
+    assert listening == {"127.0.0.1"}
+    assert pages == [404] * 3
 
 
 def test_without_dask_the_extra_is_named(checkpoints, tmp_path, monkeypatch, capsys):

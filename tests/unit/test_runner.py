@@ -262,7 +262,8 @@ def test_workers_that_die_lose_nothing_but_the_run(plan, tmp_path, monkeypatch):
         outcome = run(plan, folder, jobs=2, progress=quiet)
     assert (outcome.measured, outcome.reused) == (0, 1)
     assert {"step8", "step100"} < set(outcome.failed)
-    assert all("worker died" in failure.reason for failure in outcome.failed.values())
+    reasons = [failure.reason for failure in outcome.failed.values()]
+    assert all("its worker was killed twice" in reason for reason in reasons)
     again = run(plan, folder, jobs=2, progress=quiet)
     assert (again.measured, again.reused, again.failed) == (2, 1, {})
     assert again.path.read_bytes() == whole

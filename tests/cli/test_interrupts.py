@@ -1,0 +1,160 @@
+"""Ctrl-C at any moment ends with exit code 130, and leaves no process and no half file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.progress import Progress
+from support.documents import ROOT
+from support.runs import write_study
+from support.trajectories import run_cli, write_trajectory
+
+from cntbench.interrupts import interrupts_held, starting_processes
+from cntbench.storage import open_results
+
+RUN = ("run", "tiny", "-o", "run")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_trajectory(tmp_path / "checkpoints")
+    write_study(tmp_path / "specs", "tiny", tmp_path / "checkpoints", untrained=0)
+    monkeypatch.setenv("CNTBENCH_SPECS", str(tmp_path / "specs"))
+    return tmp_path
+
+
+def alive(group: int) -> list[psutil.Process]:
+    """Processes of a group that have not ended."""
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.status() != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) == group
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "seconds", "kept", "options"),
+    [
+        # The server that workers are forked from imports libraries, which takes seconds.
+        ("multiprocessing.forkserver:read_signed", 0.3, 0, []),
+        ("concurrent.futures.process:ProcessPoolExecutor.submit", 0, 1, []),
+        ("distributed:LocalCluster.__init__", 0, 0, ["--executor", "dask"]),
+        ("cntbench.derived:film_metrics", 0, 3, []),
+    ],
+    ids=["importing", "starting", "clustering", "deriving"],
+)
+def test_a_run_that_starts_is_interrupted(folder, place, seconds, kept, options):
+    command = [sys.executable, "-m", "support.interrupting", place, str(seconds)]
+    process = subprocess.Popen(
+        [*command, *RUN, "-j", "2", *options],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 130, err
+        assert f"Interrupted: {kept} of 3 checkpoints are kept." in err
+        assert "Traceback" not in err, err
+        assert len(list(folder.glob("run/shards/*.nc"))) == kept
+        assert not list(folder.rglob("*.tmp"))
+        for _ in range(600):  # what imports libraries notices when it has
+            if not alive(process.pid):
+                break
+            time.sleep(0.1)
+        assert not alive(process.pid)
+    finally:
+        if alive(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+COMMANDS = {
+    "run": [*RUN, "-j", 1],
+    "merge": ["merge", "run", "-o", "merged", "-j", 1],
+    "claims": ["claims", "run/results.nc", "--draws", 19, "-j", 1],
+    "compare": ["compare", "--trajectory", "dir:checkpoints", "--circuits", "chain", "-j", 1],
+    "plan": ["plan", "tiny", "-o", "run", "-j", 1],
+    "audit": ["audit", "dir:checkpoints"],
+}
+
+
+def report_calls(monkeypatch, at: int, swallowed: bool) -> list[int]:
+    """Have Ctrl-C pressed at one of the reports of progress; returns a list of all of them."""
+    calls: list[int] = []
+    update = Progress.update
+
+    def interrupted(self, *arguments, **options):
+        calls.append(len(calls))
+        if len(calls) == at:
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                if not swallowed:
+                    raise
+        return update(self, *arguments, **options)
+
+    monkeypatch.setattr(Progress, "update", interrupted)
+    return calls
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_interrupted_wherever_it_is(folder, name, monkeypatch, capsys):
+    command = COMMANDS[name]
+    if name in ("merge", "claims"):
+        assert run_cli(monkeypatch, capsys, *COMMANDS["run"])[0] == 0
+        before = Path("run/results.nc").read_bytes()
+    for at, swallowed in (1, False), (1, True), (2, False):
+        with monkeypatch.context() as patched:
+            calls = report_calls(patched, at, swallowed)
+            code, _, err = run_cli(patched, capsys, *command)
+        assert len(calls) == at, "nothing goes on"
+        assert (code, "Traceback" in err) == (130, False)
+    if name in ("merge", "claims"):
+        assert Path("run/results.nc").read_bytes() == before
+    if name == "run":
+        assert run_cli(monkeypatch, capsys, *command)[0] == 0
+        open_results(Path("run/results.nc"))
+
+
+def test_an_interrupt_while_a_report_is_written_is_no_success(folder, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cntbench.report.page.write.write_page", interrupted)
+        code, _, _ = run_cli(patched, capsys, *COMMANDS["run"])
+    assert code == 130
+    open_results(Path("run/results.nc"))
+
+
+@pytest.mark.parametrize("moment", [interrupts_held, starting_processes])
+def test_what_is_held_back_arrives(moment):
+    done = []
+
+    def interrupted_inside():
+        with moment():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("whole")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_inside()
+    assert done == ["whole"]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_processes_begin_with_interrupts_blocked():
+    with starting_processes():
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    child.send_signal(signal.SIGINT)
+    child.communicate(b"\n", timeout=60)
+    assert child.returncode == 0

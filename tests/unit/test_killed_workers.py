@@ -1,0 +1,88 @@
+"""A worker that is killed costs nothing, and work that kills costs nothing but itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from support.killing import DeadlyCells, Killer, deadly
+from support.runs import plan_for, quiet
+from support.trajectories import write_trajectory
+
+from cntbench import runner
+from cntbench.executors import dask, processes
+from cntbench.pieces import Piece
+from cntbench.processes import WorkerKilledError, each
+from cntbench.runner import run
+
+EXECUTORS = pytest.mark.parametrize("execute", [processes.execute, dask.execute])
+
+
+@pytest.fixture
+def plan(tmp_path):
+    checkpoints = write_trajectory(tmp_path / "checkpoints", steps=(0, 8, 16, 24))
+    return plan_for(checkpoints, untrained=1)
+
+
+@pytest.fixture
+def whole(plan, tmp_path):
+    """The bytes of a run in this process, which nothing kills."""
+    return run(plan, tmp_path / "whole", jobs=1, progress=quiet).path.read_bytes()
+
+
+@pytest.fixture
+def kill(monkeypatch, tmp_path):
+    """Make a piece kill so many of the processes that measure it."""
+
+    def arm(piece: Piece, most: int) -> Killer:
+        killer = Killer(tmp_path / "deaths", most)
+        monkeypatch.setattr(runner, "Cells", partial(DeadlyCells, killer=killer, victim=piece))
+        return killer
+
+    return arm
+
+
+@EXECUTORS
+def test_a_worker_that_is_killed_costs_nothing(plan, whole, kill, tmp_path, execute):
+    killer = kill(Piece(plan.subjects[1]), 1)
+    outcome = run(plan, tmp_path / "run", jobs=2, progress=quiet, execute=execute)
+    assert (killer.deaths, outcome.measured, outcome.failed) == (1, 4, {})
+    assert outcome.path.read_bytes() == whole
+
+
+@EXECUTORS
+@pytest.mark.parametrize("victim", [1, -1], ids=["checkpoint", "untrained"])
+def test_what_kills_two_workers_fails_and_costs_no_other(
+    plan, whole, kill, tmp_path, execute, victim, monkeypatch
+):
+    subject = plan.subjects[victim]
+    killer = kill(Piece(subject), 10)
+    outcome = run(plan, tmp_path / "run", jobs=2, progress=quiet, execute=execute)
+    assert killer.deaths == 2
+    assert outcome.failed.keys() == {subject.label}
+    assert "its worker was killed twice (out of memory?)" in outcome.failed[subject.label].reason
+    monkeypatch.undo()
+    again = run(plan, tmp_path / "run", jobs=1, progress=quiet)
+    assert again.measured == (1 if victim == 1 else 0)
+    assert again.path.read_bytes() == whole
+
+
+def test_a_block_that_kills_fails_its_model_alone(plan, kill, tmp_path):
+    plan = replace(plan, study=replace(plan.study, spec=replace(plan.study.spec, blocks=2)))
+    subject = plan.subjects[0]
+    killer = kill(Piece(subject, 2, 2), 10)
+    outcome = run(plan, tmp_path / "run", jobs=2, progress=quiet)
+    assert killer.deaths == 2
+    assert outcome.failed.keys() == {subject.label}
+    assert outcome.measured == 3
+
+
+def test_work_without_checkpoints_goes_on_too(tmp_path):
+    once, always = Killer(tmp_path / "once", 1), Killer(tmp_path / "always", 10)
+    numbers = [(0, None), (1, once), (2, None), (3, None)]
+    assert list(each(deadly, numbers, jobs=2)) == [0, 1, 2, 3]
+    assert once.deaths == 1
+    with pytest.raises(WorkerKilledError, match="killed twice"):
+        list(each(deadly, [*numbers, (4, always), (5, None)], jobs=2))
+    assert always.deaths == 2
