@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import subprocess
 import sys
 
 import pytest
 from support.documents import ROOT, page_block
+from support.leash import leashed_shell
 from support.runs import write_study
 from support.trajectories import write_trajectory
 
@@ -41,23 +40,18 @@ def test_the_way_to_a_cluster_works_as_written(tmp_path, free_port):
         (tmp_path / name).chmod(0o755)
     with (
         (tmp_path / "errors").open("w") as errors,
-        subprocess.Popen(
-            ["sh", "-e", "-c", commands],
+        leashed_shell(
+            commands,
             cwd=tmp_path,
             env={
                 **os.environ,
                 "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
                 "CNTBENCH_SPECS": str(tmp_path / "specs"),
             },
-            stdout=subprocess.DEVNULL,
             stderr=errors,
-            start_new_session=True,
         ) as shell,
     ):
-        try:
-            code = shell.wait(timeout=400)
-        finally:
-            os.killpg(shell.pid, signal.SIGKILL)  # scheduler and workers run on
+        code = shell.wait(timeout=400)
     assert code == 0, (tmp_path / "errors").read_text()
     found = {path.parent.name: path.read_bytes() for path in tmp_path.glob("runs/*/results.nc")}
     assert sorted(found) == ["local", "merged", "scheduled"]
