@@ -142,6 +142,8 @@ def test_a_diagnostic_contradicts_the_truth_only_where_all_methods_fail(name):
          ["dynamics.kind: unknown kind of dynamics 'emergent'", "Did you mean 'emergence'"]),
         (CHAIN + EMERGENCE.replace("[0, 10]", "[10, 0]"),
          ["dynamics.steps = [10, 0] is not allowed", "steps have to rise"]),
+        (CHAIN + EMERGENCE.replace("[0, 10]", f"[0, {2**63}]"),
+         ["dynamics.steps = [0, 9223372036854775808] is not allowed", "steps are at most"]),
         (CHAIN + EMERGENCE.replace('"L1.H0"]', '"L1.H1"]'),
          ["dynamics.edges: L0.MLP → L1.H1 is not among the edges", "Did you mean"]),
         (CHAIN + '[functions]\n"L1.H0" = "copy"\n' + EMERGENCE,

@@ -11,12 +11,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from cntbench.models.planted.spec import Edge
+from cntbench.models.steps import LARGEST
 from cntbench.specs import spec
 
 
 def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
     if steps[0] < 0 or any(a >= b for a, b in pairwise(steps)):
         raise ValueError("steps have to rise, from 0 or later")
+    if steps[-1] > LARGEST:
+        raise ValueError(f"steps are at most {LARGEST}")
     return steps
 
 
