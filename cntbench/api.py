@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import xarray as xr
-from rich.console import Console
 
 from cntbench import arguments, storage
 from cntbench.arguments import Folders, Names
@@ -34,9 +33,9 @@ from cntbench.runner import provenance
 from cntbench.runner import run as run_plan
 from cntbench.schema import validate
 from cntbench.specs import StudySpec, build
+from cntbench.terminal import Terminal
 from cntbench.verdicts import add_verdicts, with_verdicts
 
-_GIB = 2**30
 #: Draws from which a p-value can be 0.05.
 _FEWEST_DRAWS = 19
 
@@ -111,6 +110,7 @@ def run(
     """
     where = "cntbench.run"
     arguments.check_script(jobs, where)
+    budget = arguments.memory_budget(memory, where)
     changes = arguments.changes(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
     execute, workers = way(
         None if executor is None else arguments.one_of(Executor, "executor", executor, where),
@@ -118,7 +118,7 @@ def run(
         jobs,
         where=where,
     )
-    with progress_bar(Console(stderr=True), shown=progress) as report:
+    with progress_bar(Terminal(stderr=True), shown=progress) as report:
         plan, folder = resolved(
             study,
             changes,
@@ -134,7 +134,7 @@ def run(
             jobs=workers,
             execute=execute,
             progress=report,
-            memory_budget=int(memory * _GIB),
+            memory_budget=budget,
             keep=keep,
             device=place(arguments.one_of(DeviceChoice, "device", device, where), scheduler),
         )
@@ -214,6 +214,7 @@ def influence(
         tensors say), or is too small for a task.
     """
     where = "cntbench.influence"
+    budget = arguments.memory_budget(memory, where)
     catalogue = load_catalogue(arguments.folders(specs))
     keys = {
         "version": 1,
@@ -232,7 +233,7 @@ def influence(
     catalogue.check(study, where=where)
     on = place(arguments.one_of(DeviceChoice, "device", device, where), None)
     with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-        return _influence(catalogue, study, model, tokenizer, on, int(memory * _GIB))
+        return _influence(catalogue, study, model, tokenizer, on, budget)
 
 
 def _influence(
@@ -296,7 +297,7 @@ def compare(
         If a name is unknown, the trajectory cannot be measured, or the files cannot be compared.
     """
     arguments.check_script(jobs, "cntbench.compare")
-    with progress_bar(Console(stderr=True), shown=progress) as report:
+    with progress_bar(Terminal(stderr=True), shown=progress) as report:
         return command.compare(
             arguments.folders(results),
             arguments.changes(trajectory, tasks, ablations, prompts, seed),
@@ -353,7 +354,7 @@ def claims(
     chosen = load_catalogue(arguments.folders(specs)).some_claims(
         None if claims is None else arguments.names(claims)
     )
-    with progress_bar(Console(stderr=True), shown=progress) as report:
+    with progress_bar(Terminal(stderr=True), shown=progress) as report:
         if isinstance(results, xr.Dataset | xr.DataTree):
             tree = xr.DataTree(results) if isinstance(results, xr.Dataset) else results
             validate(tree.to_dataset(inherit=False), where="the result")

@@ -15,6 +15,8 @@ from cntbench.errors import CntbenchError, unknown
 Names = str | Sequence[str]
 #: One folder or file, or several.
 Folders = str | Path | Sequence[str | Path]
+#: Memory that may be asked for [GiB].
+LEAST_MEMORY, MOST_MEMORY = 0.001, 2**20
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -25,6 +27,17 @@ def one_of(choices: type[Choice], kind: str, name: str, where: str) -> Choice:
     if name not in allowed:
         raise unknown(kind, name, allowed, where=where)
     return choices(name)
+
+
+def memory_budget(memory: float, where: str) -> int:
+    """Return memory [GiB] in bytes, or raise an error if it is nothing that a machine can have."""
+    if not LEAST_MEMORY <= memory <= MOST_MEMORY:
+        raise CntbenchError(
+            f"memory = {memory} is not allowed",
+            where=where,
+            hint=f"Allowed: {LEAST_MEMORY} to {MOST_MEMORY} GiB.",
+        )
+    return int(memory * 2**30)
 
 
 def check_script(jobs: int, where: str) -> None:

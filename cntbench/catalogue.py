@@ -20,6 +20,7 @@ from cntbench.engine.ablation import Ablation, check
 from cntbench.errors import CntbenchError, SpecError, distinct, nearest, unknown
 from cntbench.folders import spec_folders
 from cntbench.models.planted.circuit import Circuit
+from cntbench.output import is_folder
 from cntbench.prompts import Language, Prompt, Prompts, generate
 from cntbench.specs import AblationSpec, StudySpec, TaskSpec, as_dict, build, read_toml
 
@@ -246,7 +247,7 @@ def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
 
 
 def _files(folder: Path) -> Iterable[tuple[str, Path]]:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise SpecError("is not a folder of specs", where=str(folder))
     for path in sorted(folder.rglob("*.toml")):
         place = path.parent.relative_to(folder).as_posix().removeprefix(".")

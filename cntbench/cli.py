@@ -2,25 +2,32 @@
 
 Exit codes: 0 done; 1 frozen numbers have moved; 2 a mistake of the user's, said without a
 traceback, nothing written or lost; 3 some checkpoints could not be measured, the others are kept;
-130 interrupted, whole checkpoints are kept.
+130 interrupted, whole checkpoints are kept; 70 a defect of cntbench.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from cntbench import __version__
 from cntbench.errors import (
     EXIT_CHECKPOINTS_FAILED,
+    EXIT_DEFECT,
     EXIT_INTERRUPTED,
     EXIT_USER_ERROR,
     CntbenchError,
+    in_file,
+    shortened,
 )
 from cntbench.exchange_commands import export, import_
 from cntbench.figure_commands import figures
@@ -31,8 +38,35 @@ from cntbench.options import Force, Jobs, Keep, Specs, asked, err, names_in, out
 from cntbench.report_commands import report
 from cntbench.study_commands import merge, plan, run
 
+
+class Commands(TyperGroup):
+    """The commands; what is wrong with their options is said as briefly as any other error."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the options of the whole command line."""
+        with _brief():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the options of a command, and run it."""
+        with _brief():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _brief() -> Iterator[None]:
+    """Shorten messages about options, which repeat what the user has typed."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = shortened(message)  # type: ignore[attr-defined]
+        raise
+
+
 app = typer.Typer(
     name="cntbench",
+    cls=Commands,
     help="Transformers as evolving causal graphs: influence between components over training.",
     no_args_is_help=True,
     add_completion=False,
@@ -102,8 +136,9 @@ def show(
     from cntbench.storage import open_results
 
     tree = open_results(results)
-    out.print(summary(tree))
-    out.print(claims_of(tree))
+    with in_file(results):
+        out.print(summary(tree))
+        out.print(claims_of(tree))
 
 
 @app.command()
@@ -130,9 +165,10 @@ def claims(
     trees = {}
     with progress_bar(err) as progress:
         for path in distinct_files(results):
-            trees[str(path)] = add_verdicts(
-                path, chosen, draws=draws, jobs=jobs or cores(), progress=progress
-            )
+            with in_file(path):
+                trees[str(path)] = add_verdicts(
+                    path, chosen, draws=draws, jobs=jobs or cores(), progress=progress
+                )
     out.print(claims_report(trees, chosen))
 
 
@@ -152,6 +188,7 @@ def audit(
     """List checkpoints with what is wrong: missing, failed, or the weights of another."""
     from cntbench.audit import audit_results, audit_trajectory
     from cntbench.models.trajectory import open_trajectory
+    from cntbench.output import file_status, is_folder
     from cntbench.plugins import room
     from cntbench.progress import progress_bar
     from cntbench.report.audit import audit_table
@@ -159,9 +196,9 @@ def audit(
     from cntbench.storage import open_results
 
     path = Path(what)
-    if (path / MANIFEST).is_file():
+    if file_status(path / MANIFEST):
         path = RunFolder(path).results
-    if path.is_file() or path.suffix == ".nc":
+    if path.suffix == ".nc" or (file_status(path) and not is_folder(path)):
         rows = audit_results(open_results(path).to_dataset(inherit=False))
     elif what.partition(":")[0] not in room("trajectory source"):
         raise _nothing_to_audit(path)
@@ -176,7 +213,9 @@ def audit(
 
 def _nothing_to_audit(path: Path) -> CntbenchError:
     """Return the error for what is neither a result nor a run nor a trajectory."""
-    if path.is_dir():
+    from cntbench.output import is_folder
+
+    if is_folder(path):
         return CntbenchError(
             "is a folder, but of no run: it has no study.json",
             where=str(path),
@@ -299,6 +338,16 @@ def main() -> None:
         except KeyboardInterrupt:
             err.print("Interrupted.")
             sys.exit(EXIT_INTERRUPTED)
+        except OSError as error:  # of a disk or a folder of the user's
+            where = None if error.filename is None else str(error.filename)
+            told = CntbenchError(error.strerror or str(error), where=where)
+            err.print(f"[bold red]error:[/] {escape(str(told))}", highlight=False)
+            sys.exit(EXIT_USER_ERROR)
+        except Exception:
+            # Python's own exit code is 1, and a check in CI would read it as "numbers have moved".
+            err.print(traceback.format_exc(), markup=False, highlight=False)
+            err.print("This is a defect of cntbench; please report it with the lines above.")
+            sys.exit(EXIT_DEFECT)
         finally:
             if interrupted():  # whatever it became on its way
                 sys.exit(EXIT_INTERRUPTED)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 #: Exit codes of the command line, as documented in the README.
 EXIT_OK = 0
@@ -12,6 +13,18 @@ EXIT_MOVED = 1
 EXIT_USER_ERROR = 2
 EXIT_CHECKPOINTS_FAILED = 3
 EXIT_INTERRUPTED = 130
+EXIT_DEFECT = 70
+
+#: Characters that a terminal obeys instead of showing them, but for tab and end of line: C0, DEL,
+#: C1, and what turns the direction of text. Halves of characters cannot be encoded.
+_OBEYED = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_SHOWN_AS: dict[int, str | None] = {
+    **{code: None for code in _OBEYED if chr(code) not in "\t\n"},
+    **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
+}
+#: At most so many characters of each part of a message are shown, of hints, which list what is
+#: allowed, more; and at most so many lines.
+_LONGEST, _LONGEST_HINT, _MOST_LINES = 600, 2000, 6
 
 
 #: User and password of an address, what a header of authorisation holds, a token of the hub.
@@ -31,6 +44,35 @@ def without_credentials(text: str) -> str:
     return _CREDENTIALS.sub("", text)
 
 
+def printable(text: str) -> str:
+    r"""Return text without characters that a terminal obeys, which could forge what it shows.
+
+    Examples
+    --------
+    >>> printable("step1\x1b[31m\r")
+    'step1[31m'
+    """
+    return text if text.isprintable() else text.translate(_SHOWN_AS)
+
+
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """Return text for a message: printable, and without the middle of what is long.
+
+    Examples
+    --------
+    >>> len(shortened("unknown task " + 5000 * "x"))
+    600
+    """
+    lines = printable(text).split("\n")
+    if len(lines) > _MOST_LINES:
+        lines = [*lines[: _MOST_LINES - 1], "…"]
+    text = "\n".join(lines)
+    if len(text) > longest:
+        end = longest // 3
+        text = f"{text[: longest - end - 3]} … {text[-end:]}"
+    return text
+
+
 class CntbenchError(Exception):
     """A user's mistake, or a fact about their files, said in a way that can be acted on.
 
@@ -45,9 +87,9 @@ class CntbenchError(Exception):
     """
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
-        self.what = without_credentials(what)
-        self.where = where and without_credentials(where)
-        self.hint = hint and without_credentials(hint)
+        self.what = shortened(without_credentials(what))
+        self.where = where and shortened(without_credentials(where))
+        self.hint = hint and shortened(without_credentials(hint), _LONGEST_HINT)
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -88,6 +130,23 @@ class StorageError(CntbenchError):
 
 class CntbenchWarning(UserWarning):
     """What a user should know of what was done; the command line prints it in one line."""
+
+
+#: What errors say of where they arise if they know no file.
+_UNNAMED = re.compile("the dataset|the result")
+
+
+@contextmanager
+def in_file(path: object) -> Iterator[None]:
+    """Name a file in errors about what stands in it that do not say where they arise."""
+    try:
+        yield
+    except CntbenchError as error:
+        key = _UNNAMED.match(error.where or "the result")
+        if key is None:
+            raise
+        where = f"{path}{(error.where or '')[key.end() :]}"
+        raise _rebuild(type(error), error.what, where, error.hint) from None
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ import typer
 from rich.filesize import decimal
 from rich.markup import escape
 
+from cntbench.errors import in_file
 from cntbench.launch import cores
 from cntbench.options import Force, Jobs, Specs, err, names_in, out
 
@@ -69,9 +70,10 @@ def export(
         "ablation": names_in(ablation),
         "checkpoint": names_in(checkpoint),
     }
-    tree = chosen(open_results(results), names)
     asked = None if format_ is None else format_.value
-    written = export_result(tree, output, asked, inputs=[results], force=force)
+    with in_file(results):
+        tree = chosen(open_results(results), names)
+        written = export_result(tree, output, asked, inputs=[results], force=force)
     size = decimal(sum(path.stat().st_size for path in written))
     what = "1 file" if len(written) == 1 else f"{len(written)} files"
     out.print(f"Wrote {what}, {size}: {escape(str(output))}", highlight=False)
@@ -125,7 +127,7 @@ def import_(
     check_output(output, RESULT, inputs=inputs, force=force)
     labels = Labels(task, ablation, readout.value, negate, circuit)
     claims = load_catalogue(specs or ()).some_claims()
-    with progress_bar(err) as progress:
+    with progress_bar(err) as progress, in_file(", ".join(files)):
         tree = import_graphs(
             graphs, labels, claims, draws=draws, jobs=jobs or cores(), progress=progress
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from cntbench.errors import CntbenchError, distinct, unknown
+from cntbench.errors import CntbenchError, distinct, in_file, unknown
 from cntbench.options import Force, names_in, out
 
 if TYPE_CHECKING:
@@ -76,7 +76,10 @@ def figures(
     check_folder(output)
     tree = open_results(results)
     beside = tree if comparison is None else open_comparison(comparison)
-    pictures = _pictures(tree, task, ablation, checkpoint, names_in(checkpoints), names_in(metrics))
+    with in_file(results):
+        pictures = _pictures(
+            tree, task, ablation, checkpoint, names_in(checkpoints), names_in(metrics)
+        )
     pictures["comparison"] = lambda: draw_comparison(beside)
     drawn, lines = {}, []
     names = _chosen("picture", only, tuple(pictures))
@@ -86,7 +89,8 @@ def figures(
         check_files(files, KINDS[kind], inputs=inputs, force=force)
     for name in names:
         try:
-            drawn[name] = pictures[name]()
+            with in_file(results):
+                drawn[name] = pictures[name]()
         except MissingGroupError as error:
             lacking = error.missing.in_file(str(results), str(tree.attrs.get("history", "")))
             lines.append(f"No {name}: {lacking.what} This makes it: {lacking.command}")

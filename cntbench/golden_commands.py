@@ -9,7 +9,7 @@ import typer
 from rich.filesize import decimal
 from rich.markup import escape
 
-from cntbench.errors import EXIT_INTERRUPTED, EXIT_MOVED
+from cntbench.errors import EXIT_INTERRUPTED, EXIT_MOVED, in_file
 from cntbench.launch import cores
 from cntbench.options import Jobs, Specs, err, out
 
@@ -77,8 +77,9 @@ def check(
             err.print(
                 failures(failed, "the numbers below lack them"), markup=False, highlight=False
             )
-    moved = frozen.moves(found)
-    others = frozen.other_weights(found)
+    with in_file(folder if results is None else results):
+        moved = frozen.moves(found)
+        others = frozen.other_weights(found)
     if others:
         named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         err.print(f"Weights other than the frozen ones: {named}", markup=False, highlight=False)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import xarray as xr
@@ -23,7 +23,8 @@ from cntbench.errors import CntbenchError, StorageError
 from cntbench.failure import Failure
 from cntbench.golden import Move, golden_file, moves, only
 from cntbench.models.trajectory import Progress
-from cntbench.output import check_files
+from cntbench.output import check_files, check_folder, file_status
+from cntbench.parsing import parse_json
 from cntbench.plan import Plan, differing, make_plan
 from cntbench.run_folder import RunFolder
 from cntbench.runner import put_together, run_share
@@ -83,7 +84,9 @@ class Golden:
             If it has other tasks, ablations, checkpoints, components or specs.
         """
         if "spec" in self.made_by and "spec" in found.attrs:
-            _check_specs(json.loads(self.made_by["spec"]), json.loads(found.attrs["spec"]))
+            _check_specs(
+                self.identity, _identity(str(found.attrs["spec"]), "the result: attribute spec")
+            )
         moved = [
             move
             for film in self.films
@@ -96,6 +99,17 @@ class Golden:
         frozen = self.films[0]
         differ = frozen["revision"].values.astype(str) != found["revision"].values.astype(str)
         return [str(name) for name in frozen["checkpoint"].values[differ]]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the frozen result's plan was.
+
+        Raises
+        ------
+        StorageError
+            If the folder does not say.
+        """
+        return _identity(self.made_by["spec"], f"{self.folder / MANIFEST}: made_by.spec")
 
     @property
     def values(self) -> int:
@@ -132,7 +146,7 @@ def freeze(results: Path, folder: Path) -> list[Path]:
     dataset = open_results(results).to_dataset(inherit=False)
     if not (dataset["status"] == "ok").any():
         raise CntbenchError("has no checkpoint that was measured", where=str(results))
-    earlier = _manifest(folder)["files"] if (folder / MANIFEST).is_file() else []
+    earlier = _manifest(folder)["files"] if file_status(folder / MANIFEST) else []
     strangers = {*_visible(folder)} - {MANIFEST, *earlier}
     if strangers:
         raise StorageError(
@@ -177,7 +191,10 @@ def thaw(folder: Path) -> Golden:
                 where=str(folder / name),
                 hint="Get both from where they were frozen, or freeze the result again.",
             )
-        films.append(tree.to_dataset(inherit=False))
+        film = tree.to_dataset(inherit=False)
+        if (film.sizes["task"], film.sizes["ablation"]) != (1, 1):
+            raise StorageError("is not one task by one ablation", where=str(folder / name))
+        films.append(film)
     return Golden(folder, tuple(films), manifest["made_by"])
 
 
@@ -213,14 +230,15 @@ def _plan(golden: Golden, catalogue: Catalogue, progress: Progress) -> Plan:
     """Return the plan of the frozen study, without untrained models, which are not in the film."""
     where = str(golden.folder / MANIFEST)
     elsewhere = "Or check a result that was measured elsewhere: --results FILE."
-    if "study_spec" not in golden.made_by:
+    if not {"study_spec", "spec"} <= {*golden.made_by}:
         raise CntbenchError(
             "the frozen result was not made by cntbench run, so there is no study to run again",
             where=where,
             hint=elsewhere,
         )
-    spec = {**json.loads(golden.made_by["study_spec"]), "untrained": 0}
-    study = StudyEntry("golden", golden.folder, build(StudySpec, spec, where=where))
+    recorded = golden.identity
+    spec = _table(golden.made_by["study_spec"], f"{where}: made_by.study_spec") | {"untrained": 0}
+    study = StudyEntry("golden", golden.folder / MANIFEST, build(StudySpec, spec, where=where))
     try:
         catalogue.check(study, where=where)
         plan = make_plan(catalogue, study, progress)
@@ -230,7 +248,6 @@ def _plan(golden: Golden, catalogue: Catalogue, progress: Progress) -> Plan:
             where=error.where,
             hint=f"{error.hint} {elsewhere}" if error.hint else elsewhere,
         ) from None
-    recorded = json.loads(golden.made_by["spec"])
     _check_specs(recorded, json.loads(json.dumps(plan.identity)))
     return plan.at(recorded["checkpoints"])
 
@@ -255,25 +272,61 @@ def _check_specs(golden: Mapping[str, Any], found: Mapping[str, Any]) -> None:
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        files, made_by = dict(manifest["files"]), dict(manifest["made_by"])
-        known = manifest["version"] == 1 and {*made_by} <= {*_MADE_BY}
+        manifest = _table(path.read_text(encoding="utf-8"), str(path))
     except (FileNotFoundError, NotADirectoryError):
         raise StorageError(
-            "is no golden folder" if folder.exists() else "no such folder",
+            "is no golden folder" if file_status(folder) else "no such folder",
             where=str(folder),
             hint="cntbench golden freeze RESULTS --to FOLDER makes one.",
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"cannot be read: {error!r}", where=str(path)) from None
-    if not known or not files or any(Path(name).name != name for name in files):
+    except OSError as error:
+        raise StorageError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except ValueError as error:
+        raise StorageError(f"is not UTF-8 text: {error}", where=str(path)) from None
+    files, made_by = manifest.get("files"), manifest.get("made_by")
+    if not (
+        manifest.get("version") == 1
+        and _is_texts(files)
+        and _is_texts(made_by)
+        and files
+        and all(Path(name).name == name for name in files)
+        and {*made_by} <= {*_MADE_BY}
+    ):
         raise StorageError("is of another version, or was changed", where=str(path))
     return {"files": files, "made_by": made_by}
 
 
+def _identity(text: str, where: str) -> dict[str, Any]:
+    """Return the identity of a plan that a result or golden folder records."""
+    identity = _table(text, where)
+    tables = ("tasks", "ablations", "checkpoints")
+    if not all(isinstance(identity.get(key), dict) for key in tables) or not (
+        {*_SAME} <= {*identity} and _is_texts(identity["checkpoints"])
+    ):
+        raise StorageError("is not the spec of a run", where=where)
+    return identity
+
+
+def _table(text: str, where: str) -> dict[str, Any]:
+    """Return an object that stands in a file as JSON."""
+    try:
+        table = parse_json(text, unique=True)
+    except ValueError as error:
+        raise StorageError(f"is not JSON: {error}", where=where) from None
+    if not isinstance(table, dict):
+        raise StorageError("is not a JSON object", where=where)
+    return table
+
+
+def _is_texts(table: Any) -> TypeGuard[dict[str, str]]:
+    return isinstance(table, dict) and all(isinstance(text, str) for text in table.values())
+
+
 def _visible(folder: Path) -> list[str]:
     """Return the names of what a folder holds, if there is one."""
-    if folder.is_file():
-        raise StorageError("is a file", where=str(folder), hint="Name a folder with --to.")
-    paths = folder.iterdir() if folder.is_dir() else ()
+    check_folder(folder)
+    try:
+        paths = [*folder.iterdir()] if file_status(folder) else []
+    except OSError as error:
+        raise StorageError(f"cannot be read: {error.strerror}", where=str(folder)) from None
     return [path.name for path in paths if not path.name.startswith(".")]

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from cntbench.arguments import LEAST_MEMORY, MOST_MEMORY
 from cntbench.errors import CntbenchWarning
 from cntbench.launch import DeviceChoice, Executor
+from cntbench.terminal import Terminal
 
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
+out = Terminal(soft_wrap=True)
+err = Terminal(stderr=True, soft_wrap=True)
 
 Specs = Annotated[
     list[Path] | None,
@@ -61,7 +62,12 @@ Jobs = Annotated[
 ]
 Memory = Annotated[
     float,
-    typer.Option(min=0.001, metavar="GIB", help="Memory of each process beyond the model's."),
+    typer.Option(
+        min=LEAST_MEMORY,
+        max=MOST_MEMORY,
+        metavar="GIB",
+        help="Memory of each process beyond the model's.",
+    ),
 ]
 Dtype = Annotated[
     str | None,
@@ -129,7 +135,6 @@ Force = Annotated[
 @contextmanager
 def printed_warnings() -> Iterator[None]:
     """Print warnings of cntbench in one line each, without the place in the program."""
-    show_other = warnings.showwarning
 
     def show(
         message: Warning | str,
@@ -142,7 +147,8 @@ def printed_warnings() -> Iterator[None]:
         if issubclass(category, CntbenchWarning):
             err.print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False)
         else:
-            show_other(message, category, filename, lineno, file, line)
+            text = warnings.formatwarning(message, category, filename, lineno, line)
+            err.print(text.rstrip(), markup=False, highlight=False)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", CntbenchWarning)

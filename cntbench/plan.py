@@ -10,7 +10,7 @@ from typing import Any
 from cntbench import __version__
 from cntbench.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry, Task
 from cntbench.dynamics.claim import Claim
-from cntbench.errors import CntbenchError, SpecError
+from cntbench.errors import CntbenchError, SpecError, in_file
 from cntbench.models.trajectory import (
     Progress,
     Subject,
@@ -183,16 +183,18 @@ def make_plan(
         If the trajectory cannot be opened, or is too small for a task.
     """
     tasks = tuple(catalogue.tasks[name] for name in study.spec.tasks)
-    opened = (
-        outline_trajectory(
-            study.spec.trajectory,
-            progress,
-            catalogue.folders,
-            tokenizer=any(task.needs_text for task in tasks),
+    source = "command line" if "trajectory" in study.changes else str(study.path)
+    with in_file(f"{source}: trajectory"):
+        opened = (
+            outline_trajectory(
+                study.spec.trajectory,
+                progress,
+                catalogue.folders,
+                tokenizer=any(task.needs_text for task in tasks),
+            )
+            if outline
+            else open_trajectory(study.spec.trajectory, progress, catalogue.folders)
         )
-        if outline
-        else open_trajectory(study.spec.trajectory, progress, catalogue.folders)
-    )
     plan = Plan(
         study=study,
         trajectory=opened,

@@ -26,7 +26,7 @@ def progress_bar(console: Console, *, shown: bool | None = None) -> Iterator[Rep
     """
     disabled = not (console.is_terminal if shown is None else shown)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from cntbench.errors import in_file
 from cntbench.options import Force, out
 
 
@@ -38,5 +39,6 @@ def report(
     check_output(path, PAGE, inputs=inputs, force=force)
     tree = open_results(results)
     compared = None if comparison is None else open_comparison(comparison)
-    write_page(tree, path, name=str(results), comparison=compared, force=force)
+    with in_file(results):
+        write_page(tree, path, name=str(results), comparison=compared, force=force)
     out.print(f"The report is in {escape(str(path))}.", highlight=False)

@@ -17,6 +17,7 @@ from cntbench.errors import CntbenchError, StorageError
 from cntbench.failure import Failure
 from cntbench.identity import belongs, identity
 from cntbench.models.trajectory import Checkpoint, Subject, Untrained
+from cntbench.parsing import parse_json
 from cntbench.pieces import Piece
 from cntbench.plan import Plan, differing
 from cntbench.share import Share
@@ -322,10 +323,10 @@ def _read_json(path: Path) -> dict[str, Any]:
         If it cannot be read, or is no JSON object.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StorageError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise _damaged(path, "it is no JSON") from None
     if not isinstance(record, dict):
         raise _damaged(path, "it is no JSON object")

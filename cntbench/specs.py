@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
@@ -19,6 +18,7 @@ import pydantic
 from pydantic import AfterValidator, Field
 
 from cntbench.errors import SpecError, nearest
+from cntbench.parsing import parse_toml
 
 T = TypeVar("T")
 
@@ -226,11 +226,11 @@ def content_hash(value: Mapping[str, Any]) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file, or raise a `SpecError` that says in which line it is malformed."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"malformed TOML: {error}", where=str(path)) from None
+        return parse_toml(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise SpecError(f"not UTF-8 text: {error}", where=str(path)) from None
+    except ValueError as error:
+        raise SpecError(f"malformed TOML: {error}", where=str(path)) from None
     except OSError as error:
         raise SpecError(f"cannot be read: {error.strerror}", where=str(path)) from None
 

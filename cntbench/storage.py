@@ -24,7 +24,7 @@ import xarray as xr
 
 from cntbench.errors import CntbenchError, StorageError, nearest
 from cntbench.interrupts import interrupts_held
-from cntbench.output import FileKind, check_regular, has_attribute
+from cntbench.output import FileKind, check_regular, file_status, has_attribute, is_folder
 from cntbench.schema import validate
 
 CHECKSUM = "content_sha256"
@@ -76,11 +76,11 @@ def open_results(path: Path) -> xr.DataTree:
         satisfy the schema.
     """
     where = str(path)
-    if path.is_dir():
+    if is_folder(path):
         raise StorageError(
             "is a folder", where=where, hint=f"Name the file in it: {path / 'results.nc'}"
         )
-    if not path.is_file():
+    if file_status(path) is None:
         raise StorageError("no such file", where=where, hint=_similar(path))
     try:
         with interrupts_held(), xr.open_datatree(path, engine="netcdf4") as opened:
@@ -252,7 +252,7 @@ def _encoding(group: xr.DataTree) -> dict[str, dict[str, Any]]:
 
 
 def _similar(path: Path) -> str | None:
-    if not path.parent.is_dir():
+    if not is_folder(path.parent):
         return f"There is no folder {path.parent} either."
     names = [other.name for other in path.parent.glob("*.nc")]
     return nearest(path.name, names) if names else None

@@ -14,7 +14,7 @@ from cntbench.comparison.table import TITLE, comparison
 from cntbench.comparison.trained import measure_trained
 from cntbench.errors import StorageError
 from cntbench.models.trajectory import Progress
-from cntbench.output import FileKind, check_output, has_attribute
+from cntbench.output import FileKind, check_output, file_status, has_attribute, is_folder
 from cntbench.plan import make_plan
 from cntbench.recovery.diagnostics import diagnostics
 from cntbench.recovery.planted import measure_planted
@@ -157,7 +157,7 @@ def open_comparison(path: Path) -> xr.Dataset:
         If the file is missing, damaged, or holds something else.
     """
     where = str(path)
-    if not path.is_file():
+    if is_folder(path) or file_status(path) is None:
         raise StorageError("no such file", where=where, hint=_MAKE)
     try:
         with xr.open_dataset(path, engine="netcdf4") as opened:

@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 
 from cntbench.components import Component, components, feasible
 from cntbench.errors import CntbenchError, nearest
+from cntbench.output import file_status, is_folder
+from cntbench.parsing import parse_json
 
 #: Nodes that are no components: where paths begin, and where they end.
 INPUT: Final = "input"
@@ -183,11 +185,13 @@ def read_eap_graph(path: Path) -> EapGraph:
 def _content(path: Path) -> dict[str, Any]:
     """Return the file's object, with its three keys that are objects themselves."""
     where = str(path)
-    if not path.is_file():
-        raise ImportFileError("is a folder" if path.is_dir() else "no such file", where=where)
+    if is_folder(path) or file_status(path) is None:
+        raise ImportFileError("is a folder" if is_folder(path) else "no such file", where=where)
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        content = parse_json(path.read_bytes(), unique=True)
+    except OSError as error:
+        raise ImportFileError(f"cannot be read: {error.strerror}", where=where) from None
+    except ValueError as error:
         raise ImportFileError(
             f"is not JSON: {error}",
             where=where,

@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,12 @@ from cntbench.dataset import CONVENTIONS, checkpoint_dataset, film
 from cntbench.derived import derived
 from cntbench.dynamics.claim import Claim
 from cntbench.engine.influence import Influence
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, StorageError
 from cntbench.exchange.eap_graph import EapGraph, read_eap_graph
 from cntbench.models.origin import Folder
+from cntbench.models.steps import step_number
 from cntbench.models.trajectory import Checkpoint, Progress
+from cntbench.output import file_status
 from cntbench.specs import READOUTS, Readout
 from cntbench.verdicts import verdicts
 
@@ -169,17 +172,23 @@ def described(graphs: Mapping[int, EapGraph]) -> str:
 def _place(name: str, *, alone: bool) -> tuple[Path, int]:
     """Return the file and the step that are meant."""
     said = re.fullmatch(r"(.+)@(\d+)", name)
-    if said and not Path(name).exists():
-        return Path(said[1]), int(said[2])
+    if said and not _is_there(Path(name)):
+        return Path(said[1]), step_number(said[2], where=name)
     path = Path(name)
     number = re.search(r"(?:^|step|checkpoint)[-_]?(\d+)$", path.stem)
     if number or alone:
-        return path, int(number[1]) if number else 0
+        return path, step_number(number[1], where=name) if number else 0
     raise CntbenchError(
         "does not tell its training step",
         where=name,
         hint=f"Say it behind the name: {name}@1000.",
     )
+
+
+def _is_there(path: Path) -> bool:
+    with suppress(StorageError):
+        return file_status(path) is not None
+    return False
 
 
 def _influence(graph: EapGraph, labels: Labels) -> Influence:

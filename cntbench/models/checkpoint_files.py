@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from cntbench.models.decoder import Decoder
 from cntbench.models.foreign import foreign
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
+from cntbench.parsing import parse_json
 
 
 class Tensors(dict[str, Tensor]):
@@ -59,7 +59,7 @@ def read_config(folder: Path) -> Any:
     path = folder / "config.json"
     with foreign("is not a model config", path):
         try:
-            model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+            model_type = parse_json(path.read_text(encoding="utf-8")).get("model_type")
         except FileNotFoundError:
             raise CheckpointError("no such file", where=str(path)) from None
         adapter(str(model_type), where=f"{path}: model_type")

@@ -24,6 +24,7 @@ from cntbench.models.parity import Parity
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
 from cntbench.models.tokenizer import ModelTokenizer
+from cntbench.output import file_status
 from cntbench.prompts import Language
 
 #: Called with what is being done, how much of it is done, and how much there is.
@@ -291,7 +292,7 @@ def outline_trajectory(
 def _source(text: str, scheme: str) -> ModuleType:
     """Return the source of a trajectory; of a bare path, the error says how it is written."""
     sources = plugins.room("trajectory source")
-    if scheme not in sources and (Path(text).exists() or "/" in text):
+    if scheme not in sources and (file_status(Path(text)) or "/" in text):
         raise CntbenchError(
             "is no trajectory",
             where=text,

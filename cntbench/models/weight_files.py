@@ -6,7 +6,6 @@ code that a pickle may hold.
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from cntbench.errors import CheckpointError
 from cntbench.models.foreign import foreign
+from cntbench.parsing import parse_json
 
 #: One file that has all tensors, and the index of several that have them together.
 FORMATS = (
@@ -140,7 +140,7 @@ def _unpickled(path: Path) -> Mapping[Any, Any]:
 def _parts(index: Path) -> list[str]:
     """Return the names of the files that an index lists; they lie beside it."""
     with foreign("is not an index of weights", index):
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()))
     for name in names:
         if not isinstance(name, str) or Path(name).name != name:
             raise CheckpointError(f"names a file {name!r} outside of its folder", where=str(index))

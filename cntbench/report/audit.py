@@ -30,8 +30,8 @@ def audit_table(rows: Sequence[Audited]) -> RenderableType:
         table.add_row(
             escape(row.checkpoint),
             str(row.step),
-            row.revision[:_SHOWN],
-            row.status,
+            escape(row.revision[:_SHOWN]),
+            escape(row.status),
             escape(row.reason),
             style="" if row.status == "ok" else "yellow",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from cntbench.errors import printable
 from cntbench.failure import Failure
 
 #: Checkpoints that are named in a line.
@@ -17,7 +18,7 @@ def failures(failed: Mapping[str, Failure], remedy: str) -> str:
         by_reason.setdefault(f"{failure.status}: {failure.reason}", []).append(name)
     lines = [f"{len(failed)} checkpoints were not measured; {remedy}:"]
     lines += [f"  {_few(names)}: {reason}" for reason, names in by_reason.items()]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _few(names: Sequence[str]) -> str:

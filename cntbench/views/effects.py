@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+
+from cntbench.parsing import parse_json
 
 Array = NDArray[np.float64]
 
@@ -57,7 +58,7 @@ def over_one_edge(root: xr.Dataset) -> tuple[str, ...]:
         The film; what its spec does not say is taken to go every way.
     """
     try:
-        specs = json.loads(str(root.attrs.get("spec", "{}")))["ablations"]
+        specs = parse_json(str(root.attrs.get("spec", "{}")))["ablations"]
         return tuple(
             str(name) for name in root["ablation"].values if specs[str(name)]["scope"] == "direct"
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import xarray as xr
 
 from cntbench.audit import Audited, audit_results
+from cntbench.parsing import parse_json
 
 #: Attributes that `Provenance` has in fields of their own, or that are too long for a table.
 _APART = ("spec", "study_spec", "library_versions", "history")
@@ -50,7 +51,7 @@ def provenance(tree: xr.DataTree) -> Provenance:
     root = tree.to_dataset(inherit=False)
     attributes = {str(name): str(value) for name, value in root.attrs.items()}
     try:
-        versions = json.loads(attributes.get("library_versions", "{}"))
+        versions = parse_json(attributes.get("library_versions", "{}"))
     except ValueError:
         versions = {}
     return Provenance(
@@ -66,6 +67,6 @@ def provenance(tree: xr.DataTree) -> Provenance:
 def _indented(text: str) -> str:
     """Return JSON with a line for each key, or the text itself if it is none."""
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        return json.dumps(parse_json(text), indent=2, ensure_ascii=False)
     except ValueError:
         return text

@@ -133,7 +133,7 @@ def test_damage_is_found(cli, tmp_path):
         (golden / MANIFEST).write_text(json.dumps(manifest | change))
         assert "golden.json: is of another version, or was changed" in problem()
     (golden / MANIFEST).write_text("{")
-    assert "golden.json: cannot be read" in problem()
+    assert "golden.json: is not JSON" in problem()
 
 
 def test_other_folders_are_left_alone(cli, tmp_path):

@@ -13,6 +13,7 @@ from support.documents import ROOT
 from cntbench.catalogue import load_catalogue
 from cntbench.errors import (
     EXIT_CHECKPOINTS_FAILED,
+    EXIT_DEFECT,
     EXIT_INTERRUPTED,
     EXIT_MOVED,
     EXIT_OK,
@@ -70,5 +71,12 @@ def test_pages_load_nothing_from_elsewhere(site):
 def test_every_exit_code_is_explained(site):
     shown = (site / "reference" / "commands.html").read_text("utf-8")
     codes = re.findall(r"<td><p>(\d+)</p></td>", shown)
-    every = (EXIT_OK, EXIT_MOVED, EXIT_USER_ERROR, EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED)
+    every = (
+        EXIT_OK,
+        EXIT_MOVED,
+        EXIT_USER_ERROR,
+        EXIT_CHECKPOINTS_FAILED,
+        EXIT_INTERRUPTED,
+        EXIT_DEFECT,
+    )
     assert codes == [str(code) for code in every]

@@ -17,7 +17,18 @@ ROOT = Path(cntbench.__path__[0])
 #: own group and from lower ones. A new room gets its place here; a file of a room has its place.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors", "interrupts"),
-    ("components", "failure", "folders", "freeze", "output", "plugins", "specs", "schema", "share"),
+    (
+        "components",
+        "failure",
+        "folders",
+        "freeze",
+        "output",
+        "parsing",
+        "plugins",
+        "specs",
+        "schema",
+        "share",
+    ),
     ("selection",),
     ("prompts", "markov"),
     ("intervals",),
@@ -35,7 +46,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("plan", "dataset", "storage"),
     ("pieces",),
     ("identity",),
-    ("run_folder", "prefetch", "progress", "processes"),
+    ("run_folder", "prefetch", "progress", "processes", "terminal"),
     ("derived", "cells", "verdicts", "recovery"),
     ("executors",),
     ("runner", "calibration", "result_size", "audit"),

@@ -44,6 +44,7 @@ from cntbench.models.hub.problems import (
     refusal,
     status_of,
 )
+from cntbench.parsing import parse_json
 
 #: Further attempts to ask for a repository's revisions.
 ATTEMPTS = 2
@@ -172,7 +173,7 @@ def sizes(repository: str, commit: str) -> dict[str, int]:
             headers=build_hf_headers(),
         )
         hf_raise_for_status(response)
-        listed = json.loads(response.text)
+        listed = parse_json(response.text)
         return {str(one["path"]): int(one["size"]) for one in listed if one["type"] == "file"}
     except (ValueError, KeyError, TypeError):
         return {}
@@ -201,7 +202,7 @@ def _is_known_to_lack(repository: str, commit: str, name: str) -> bool:
 
 def _commits(answer: str) -> dict[str, str]:
     try:
-        listed = json.loads(answer)
+        listed = parse_json(answer)
         return {
             str(reference["name"]): str(reference["targetCommit"])
             for kind in ("tags", "branches")
@@ -243,7 +244,7 @@ def _record(repository: str, commits: dict[str, str]) -> None:
 
 def _recorded(repository: str) -> dict[str, str]:
     try:
-        record = json.loads(_record_path(repository).read_text(encoding="utf-8"))
+        record = parse_json(_record_path(repository).read_text(encoding="utf-8"))
         endpoint = without_credentials(record["endpoint"])
         commits = {str(name): str(commit) for name, commit in record["commits"].items()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError):

@@ -17,6 +17,7 @@ from cntbench.models.cache import kept
 from cntbench.models.nano_training import Recipe, train
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
+from cntbench.parsing import parse_json
 from cntbench.specs import as_dict, content_hash
 
 MANIFEST = "trajectory.json"
@@ -44,7 +45,7 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
 
 def _read(recipe: Recipe, folder: Path) -> Trajectory:
     try:
-        revisions = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["revisions"]
+        revisions = parse_json((folder / MANIFEST).read_text(encoding="utf-8"))["revisions"]
         checkpoints = tuple(
             Checkpoint(
                 name=f"step{step}",
