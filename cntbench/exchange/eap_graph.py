@@ -127,6 +127,15 @@ class EapGraph:
     def _counted(self, circuit: bool) -> Iterator[Edge]:
         return (edge for edge in self.edges.values() if edge.in_graph or not circuit)
 
+    def flat(self, *, circuit: bool) -> float | None:
+        """Return the score of all edges between components if it is the same, else None."""
+        between = [
+            edge.score if edge.in_graph or not circuit else 0.0
+            for edge in self.edges.values()
+            if edge.source is not None and edge.target is not None
+        ]
+        return between[0] if len({*between}) == 1 else None
+
     @property
     def unnamed(self) -> int:
         """Number of feasible edges between components that the file does not name."""
@@ -178,6 +187,7 @@ def read_eap_graph(path: Path) -> EapGraph:
     }
     if not edges:
         raise ImportFileError("has no edges", where=f"{where}: edges")
+    _check_scored_at_edges(content["nodes"], edges, where)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return EapGraph(path, digest, n_layers, n_heads, parallel, edges)
 
@@ -217,6 +227,24 @@ def _content(path: Path) -> dict[str, Any]:
             hint="Expected a graph that is not positional.",
         )
     return content
+
+
+def _check_scored_at_edges(
+    nodes: Mapping[str, object], edges: Mapping[str, Edge], where: str
+) -> None:
+    """Raise an error if scores are at nodes alone: of edges, which a film has, they say nothing."""
+    scored = [
+        name
+        for name, node in nodes.items()
+        if isinstance(node, dict) and node.get("score") not in (None, 0)
+    ]
+    if scored and not any(edge.score for edge in edges.values()):
+        raise ImportFileError(
+            "has scores at its nodes, and none at its edges",
+            where=f"{where}: nodes[{scored[0]!r}].score",
+            hint="It was made by attribute_node; a film is made of edges, whose scores attribute "
+            "gives.",
+        )
 
 
 def _count(cfg: Mapping[str, Any], key: str, where: str) -> int:

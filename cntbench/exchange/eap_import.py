@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from cntbench.dataset import CONVENTIONS, checkpoint_dataset, film
 from cntbench.derived import derived
 from cntbench.dynamics.claim import Claim
 from cntbench.engine.influence import Influence
-from cntbench.errors import CntbenchError, StorageError
+from cntbench.errors import CntbenchError, CntbenchWarning, StorageError
 from cntbench.exchange.eap_graph import EapGraph, read_eap_graph
 from cntbench.models.origin import Folder
 from cntbench.models.steps import step_number
@@ -124,6 +125,8 @@ def import_graphs(
     jobs, progress
         As `cntbench.runner.run` takes them.
     """
+    for line in monotonies(graphs, circuit=labels.circuit):
+        warnings.warn(line, CntbenchWarning, stacklevel=2)
     parts = [
         checkpoint_dataset(
             # What the weights were the file does not say; its own hash tells checkpoints apart.
@@ -141,6 +144,28 @@ def import_graphs(
     if claims and draws:
         groups |= verdicts(root, None, claims, **chance)
     return xr.DataTree.from_dict({"/": root, **groups})
+
+
+def monotonies(graphs: Mapping[int, EapGraph], *, circuit: bool) -> list[str]:
+    """Return a line for everything in graphs that is the same everywhere, as no measurement is.
+
+    Parameters
+    ----------
+    graphs
+        By their training steps.
+    circuit
+        Whether scores of edges that are not in the circuit count as 0.
+    """
+    outside = " (edges outside of the circuit count as 0)" if circuit else ""
+    lines = [
+        f"{graph.path}: every edge between components has the score {score:g}{outside}"
+        for graph in graphs.values()
+        if (score := graph.flat(circuit=circuit)) is not None
+    ]
+    first, *others = graphs.values()
+    if others and all(graph.edges == first.edges for graph in others):
+        lines.append(f"{first.path} and all other files have the same scores")
+    return lines
 
 
 def described(graphs: Mapping[int, EapGraph]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 import networkx as nx
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from support.eap import edge_names, graph, write_graph
 
 from cntbench.components import components, feasible
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, CntbenchWarning
 from cntbench.exchange.eap_graph import read_eap_graph
 from cntbench.exchange.eap_import import Labels, import_graphs, read_graphs
 from cntbench.schema import validate
@@ -228,3 +229,51 @@ def test_other_files_are_refused(tmp_path):
     ):
         with pytest.raises(CntbenchError, match=part):
             read_graphs([str(tmp_path / name) for name in names])
+
+
+def scored_at(content: dict, edges: float | None, nodes: float | None) -> dict:
+    """A graph with these scores at its edges and nodes; None leaves them as they are."""
+    for edge in content["edges"].values() if edges is not None else ():
+        edge["score"] = edges
+    for node in content["nodes"].values() if nodes is not None else ():
+        node["score"] = nodes
+    return content
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_scores_at_nodes_are_not_taken_for_edges(tmp_path, parallel):
+    path = write_graph(tmp_path / "g.json", scored_at(graph(parallel=parallel), 0.0, 0.25))
+    with pytest.raises(CntbenchError, match=r"g.json: nodes.*has scores at its nodes, and none"):
+        read_eap_graph(path)
+    for edges, nodes in ((None, 0.25), (0.0, 0.0), (0.0, None)):
+        write_graph(path, scored_at(graph(parallel=parallel), edges, nodes))
+        assert read_eap_graph(path)
+
+
+@pytest.mark.parametrize("score", [0.0, -0.5])
+def test_what_is_the_same_everywhere_is_said(tmp_path, score):
+    paths = [tmp_path / f"step{step}.json" for step in (0, 8)]
+    write_graph(paths[0], graph(seed=0))
+    write_graph(paths[1], scored_at(graph(seed=1), score, None))
+    with pytest.warns(CntbenchWarning) as told:
+        imported(*paths)
+    (line,) = [str(warning.message) for warning in told]
+    assert line == f"{paths[1]}: every edge between components has the score {score:g}"
+
+
+def test_an_empty_circuit_and_equal_files_are_said(tmp_path):
+    content = graph(seed=0)
+    for edge in content["edges"].values():
+        edge["in_graph"] = False
+    path = write_graph(tmp_path / "step0.json", content)
+    with pytest.warns(CntbenchWarning, match=r"has the score 0 \(edges outside of the circuit"):
+        imported(path, circuit=True)
+    other = write_graph(tmp_path / "step8.json", content | {"comment": "other bytes"})
+    with pytest.warns(CntbenchWarning, match=r"step0.json and all other files have the same"):
+        imported(path, other)
+
+
+def test_what_differs_is_told_in_silence(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CntbenchWarning)
+        imported(*(write_graph(tmp_path / f"step{i}.json", graph(seed=i)) for i in range(2)))
