@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from cntbench.dataset import checkpoint_dataset, joined
 from cntbench.engine.influence import influence
-from cntbench.failure import Failure
+from cntbench.errors import ParityError
+from cntbench.failure import Failure, Mismatch
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device, description, prepare
 from cntbench.models.precision import TYPES, moved
-from cntbench.models.trajectory import Checkpoint, Subject
+from cntbench.models.trajectory import Checkpoint, Subject, Untrained
 from cntbench.pieces import Piece, pieces
 from cntbench.plan import Plan
 from cntbench.prompts import Prompts
@@ -46,6 +48,7 @@ class Cells:
         self.memory_budget = memory_budget
         self.device = device
         self.prompts = plan.prompts()
+        self._verified = False
 
     def pieces(self, subject: Subject) -> list[Piece]:
         """Return the pieces of a model that are to be measured.
@@ -71,13 +74,33 @@ class Cells:
         """
         try:
             prepare(self.device)
-            dtype = TYPES[self.plan.study.spec.dtype]
-            checkpoint, model = self.plan.trajectory.read(piece.subject, files, dtype)
+            checkpoint, model, attributes = self._read(piece.subject, files)
             model = moved(model, self.device)
             found = self._within_memory(checkpoint, model, piece.sources(len(model.components)))
-            return found.assign_attrs(description(self.device))
+            return found.assign_attrs(description(self.device) | attributes)
+        except ParityError as error:
+            return Mismatch.of(error, files)
         except Exception as error:
             return Failure.of(error, files)
+
+    def _read(self, subject: Subject, files: Path) -> tuple[Checkpoint, Decoder, dict[str, str]]:
+        """Read a model; returns it, and what its shard should say of it.
+
+        The first checkpoint of every process is held to transformers before anything is measured;
+        that of the trajectory always is, and its shard says so, wherever it is measured.
+        """
+        trajectory, dtype = self.plan.trajectory, TYPES[self.plan.study.spec.dtype]
+        known = (each for each in trajectory.checkpoints if each.identity)
+        first = subject == next(known, trajectory.checkpoints[0])
+        if isinstance(subject, Untrained) or (self._verified and not first):
+            return (*trajectory.read(subject, files, dtype), {})
+        checkpoint, model, held = trajectory.verified(subject, files, dtype)
+        self._verified = True
+        return checkpoint, model, {"parity": held.to_json()} if first else {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: it verifies by itself."""
+        return {**vars(self), "_verified": False}
 
     def keep(self, piece: Piece, found: xr.Dataset) -> None:
         """Write what was found of a piece.

@@ -45,6 +45,10 @@ class Failure:
         return cls(status, _line(f"{said}. {error.hint}" if error.hint else said))
 
 
+class Mismatch(Failure):
+    """That a model is not computed as it is: no number of the whole run would be right."""
+
+
 def _within(where: str | None, place: str) -> str | None:
     """Return where relative to a place, None for the place itself."""
     return None if where == place else where and where.removeprefix(f"{place}{os.sep}")

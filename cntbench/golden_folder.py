@@ -49,6 +49,7 @@ _MADE_BY = (
     "library_versions",
     "python_version",
     "machine",
+    "parity",
 )
 #: What of a study's identity has to be the same. Others may be what the check is to find out:
 #: whether another version, or other weights, give other numbers.

@@ -18,8 +18,9 @@ from cntbench.cells import Cells
 from cntbench.components import feasible
 from cntbench.dataset import failed_dataset, film, untrained_group
 from cntbench.derived import derived
+from cntbench.errors import ParityError
 from cntbench.executors import processes
-from cntbench.failure import Failure
+from cntbench.failure import Failure, Mismatch
 from cntbench.models.device import Device
 from cntbench.models.trajectory import Checkpoint, Progress, Subject
 from cntbench.plan import Plan
@@ -118,7 +119,8 @@ def run(
     Raises
     ------
     CntbenchError
-        If the folder cannot be used.
+        If the folder cannot be used; a `ParityError` if the model is one that cntbench does not
+        compute as transformers does.
     Interrupted
         On Ctrl-C.
     """
@@ -248,6 +250,9 @@ def _measure(
         for subject, failure in execute(cells, ahead, jobs):
             ahead.release(subject)
             done += 1
+            if isinstance(failure, Mismatch):
+                place = f"{cells.plan.trajectory.identity}, {subject.name}"
+                raise ParityError(failure.reason, where=place)
             if failure is not None:
                 failed[subject.label] = failure
             progress(f"measured {subject.label}", done, total)
@@ -277,11 +282,13 @@ def put_together(
 
 
 def _measured_on(parts: Sequence[xr.Dataset]) -> dict[str, str]:
-    """Return on what shards were measured, and by which settings of torch, each that there is."""
-    return {
+    """Return on what shards were measured, by which settings of torch, and how right it was."""
+    said = {
         name: "; ".join(sorted({part.attrs[name] for part in parts if name in part.attrs}))
         for name in ("device", "determinism")
     }
+    first = next((part.attrs for part in parts if "parity" in part.attrs), {})
+    return said | {name: text for name, text in first.items() if name == "parity"}
 
 
 def provenance(plan: Plan) -> dict[str, Any]:

@@ -86,7 +86,9 @@ def measure_trained(
 def _drawing(plan: Plan, checkpoint: Checkpoint) -> frozenset[str]:
     """Return the ablations that depend on the seed: tried on a few prompts."""
     few = plan.prompts()[0].take(PROBE)
-    cell = Cell(plan.trajectory.load(checkpoint), plan.tasks[0], few, plan.study.spec.seed)
+    trajectory = plan.trajectory
+    _, model, _ = trajectory.verified(checkpoint, trajectory.fetch(checkpoint))
+    cell = Cell(model, plan.tasks[0], few, plan.study.spec.seed)
     found = set()
     for entry in plan.ablations:
         one, other = (cell.measure(entry.method, few, seed=cell.seed + draw) for draw in (0, 1))

@@ -210,7 +210,10 @@ def own_logits(
         If it gives none.
     """
     named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    wider = {name: tensors.get(name, _widened(value, dtype)) for name, value in named.items()}
+    wider = {
+        name: tensors[name] if name in tensors else _widened(value, dtype)
+        for name, value in named.items()
+    }
     wider |= _angles(model, named, dtype)
     given = {"use_cache": False, "return_dict": True}
     with _at_rest(model):

@@ -1,0 +1,175 @@
+"""Runs hold their first checkpoint to transformers, and give no numbers if it differs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from functools import partial
+
+import pytest
+import torch
+from support.models import ARCHITECTURES
+from support.trajectories import as_pickle, in_parts, run_cli, write_trajectory
+from transformers import AutoModelForCausalLM
+
+from cntbench.catalogue import load_catalogue
+from cntbench.comparison.trained import measure_trained
+from cntbench.errors import ParityError
+from cntbench.executors import dask, processes
+from cntbench.merging import merge
+from cntbench.models import parity
+from cntbench.models.maps import Linear
+from cntbench.models.trajectory import Trajectory, open_trajectory
+from cntbench.plan import make_plan
+from cntbench.runner import run, run_share
+from cntbench.share import Share
+
+CHANGES = {
+    "tasks": ("induction",),
+    "ablations": ("zero",),
+    "prompts": 2,
+    "untrained": 0,
+    "null_draws": 0,
+    "planted": False,
+}
+
+
+def quiet(what, done, total):
+    """Report nothing."""
+
+
+def plan_for(folder, **changes):
+    catalogue = load_catalogue()
+    entry = catalogue.amend(
+        catalogue.study("nano"), {"trajectory": f"dir:{folder}", **CHANGES, **changes}
+    )
+    return replace(make_plan(catalogue, entry, quiet), claims=())
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    return write_trajectory(tmp_path / "checkpoints")
+
+
+class Mistaken(Trajectory):
+    """A trajectory that is computed wrongly, in every process."""
+
+    def read(self, subject, folder, dtype=torch.float32):
+        checkpoint, model = super().read(subject, folder, dtype)
+        head = Linear(model.unembed.weight * 1.01, model.unembed.bias)
+        return checkpoint, replace(model, unembed=head)
+
+
+def mistaken(trajectory):
+    return Mistaken(**{each.name: getattr(trajectory, each.name) for each in fields(Trajectory)})
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_decoders_of_files_agree_with_transformers(tmp_path, architecture):
+    write_trajectory(tmp_path, steps=(1,), architecture=architecture)
+    trajectory = open_trajectory(f"dir:{tmp_path}", quiet)
+    [checkpoint] = trajectory.checkpoints
+    state = torch.random.get_rng_state()
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        read, model, held = trajectory.verified(checkpoint, tmp_path / "step1", dtype)
+        assert (read, model.dtype) == (checkpoint, dtype)
+        assert 0 < held.difference < 1e-4 * held.scale
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("parts", [True, False])
+def test_other_formats_are_held_to_transformers_too(tmp_path, parts):
+    write_trajectory(tmp_path, steps=(1,))
+    if parts:
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / "step1")
+        (tmp_path / "step1" / "model.safetensors").unlink()
+        model.save_pretrained(tmp_path / "step1", max_shard_size="8KB")
+        assert (tmp_path / "step1" / "model.safetensors.index.json").is_file()
+    else:
+        as_pickle(tmp_path / "step1")
+    (tmp_path / "step1" / "generation_config.json").write_text("[")
+    trajectory = open_trajectory(f"dir:{tmp_path}", quiet)
+    *_, held = trajectory.verified(trajectory.checkpoints[0], tmp_path / "step1")
+    assert held.difference < 1e-4 * held.scale
+
+
+def test_what_transformers_does_not_load_is_said_and_measured(tmp_path):
+    write_trajectory(tmp_path / "in", steps=(1,))
+    in_parts(tmp_path / "in" / "step1")
+    (tmp_path / "in" / "step1" / "model.safetensors.index.json").unlink()
+    tree = run(plan_for(tmp_path / "in"), tmp_path / "out", jobs=1, progress=quiet).tree
+    said = json.loads(tree.attrs["parity"])
+    assert said["difference"] is None
+    assert said["problem"].startswith("transformers fails: ")
+    assert (tree["status"] == "ok").all()
+
+
+def test_the_result_says_it_of_the_first_checkpoint_however_it_was_measured(checkpoints, tmp_path):
+    plan = plan_for(checkpoints)
+    whole = run(plan, tmp_path / "whole", jobs=2, progress=quiet)
+    said = json.loads(whole.tree.attrs["parity"])
+    assert said["checkpoint"] == "step0"
+    assert said["difference"] < 1e-4 * said["scale"]
+    assert said["transformers"] == parity.TRANSFORMERS
+    (tmp_path / "whole" / "shards" / "step0.nc").unlink()
+    again = run(plan, tmp_path / "whole", jobs=1, progress=quiet)
+    shares = [tmp_path / "1", tmp_path / "2"]
+    for number, folder in enumerate(shares, start=1):
+        run_share(plan, folder, Share(number, 2), jobs=1, progress=quiet)
+    merged = merge(load_catalogue(), shares, tmp_path / "merged", jobs=1, progress=quiet)
+    for other in (again, merged):
+        assert other.tree.attrs["parity"] == whole.tree.attrs["parity"]
+
+
+@pytest.mark.parametrize(
+    ("execute", "jobs"),
+    [
+        (processes.execute, 1),
+        (processes.execute, 2),
+        (partial(dask.execute, scheduler=None), 1),
+    ],
+    ids=["serial", "processes", "dask"],
+)
+def test_a_model_that_is_computed_wrongly_stops_the_run(checkpoints, tmp_path, execute, jobs):
+    plan = plan_for(checkpoints, blocks=2)
+    wrong = replace(plan, trajectory=mistaken(plan.trajectory))
+    with pytest.raises(ParityError, match=r"differ by up to .* No number .* would be right") as no:
+        run(wrong, tmp_path / "run", jobs=jobs, execute=execute, progress=quiet)
+    assert f"dir:{checkpoints}" in no.value.where
+    assert not list((tmp_path / "run").rglob("*.nc"))
+    assert run(plan, tmp_path / "run", jobs=1, progress=quiet).measured == 3
+
+
+def test_every_share_holds_its_own_first_checkpoint(checkpoints, tmp_path):
+    plan = plan_for(checkpoints)
+    wrong = replace(plan, trajectory=mistaken(plan.trajectory))
+    for number in (1, 2):
+        with pytest.raises(ParityError):
+            run_share(wrong, tmp_path / "run", Share(number, 2), jobs=1, progress=quiet)
+    assert not list((tmp_path / "run").rglob("*.nc"))
+
+
+def test_the_command_ends_with_one_message(checkpoints, tmp_path, monkeypatch, capsys):
+    loaded = parity._loaded_logits
+    monkeypatch.setattr(parity, "_loaded_logits", lambda *given: loaded(*given) * 1.01)
+    options = ["--trajectory", f"dir:{checkpoints}", "--tasks", "induction", "-j", 1]
+    code, out, err = run_cli(monkeypatch, capsys, "run", *options, "-o", tmp_path / "run")
+    assert code == 2, err
+    assert "differ by up to" in " ".join(err.split())
+    assert "Traceback" not in err
+    assert not out
+    with pytest.raises(ParityError):
+        measure_trained(plan_for(checkpoints), checkpoints=1, progress=quiet)
+    assert not list((tmp_path / "run").rglob("*.nc"))
+
+
+def test_a_diverged_checkpoint_is_no_mismatch(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    write_trajectory(tmp_path, steps=(1,))
+    path = tmp_path / "step1" / "model.safetensors"
+    tensors = {name: tensor * 1e30 for name, tensor in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+    trajectory = open_trajectory(f"dir:{tmp_path}", quiet)
+    *_, held = trajectory.verified(trajectory.checkpoints[0], path.parent)
+    assert (held.difference, held.problem) == (None, "the model's own logits are not finite")
