@@ -7,11 +7,14 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
+from cntbench.catalogue import Task
+from cntbench.components import feasible
 from cntbench.dataset import checkpoint_dataset, joined
-from cntbench.engine.influence import influence
-from cntbench.errors import ParityError
+from cntbench.engine.influence import Influence, influence
+from cntbench.errors import CheckpointError, ParityError
 from cntbench.failure import Failure, Mismatch
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device, description, prepare
@@ -21,6 +24,7 @@ from cntbench.pieces import Piece, pieces
 from cntbench.plan import Plan
 from cntbench.prompts import Prompts
 from cntbench.run_folder import RunFolder
+from cntbench.specs import READOUTS
 
 #: Budget below which it is not halved any more: the engine's smallest pieces take about as much.
 LEAST_MEMORY = 2**24
@@ -176,6 +180,11 @@ def measure(
         Memory beyond the model's own [bytes].
     sources
         Components to ablate, by default all.
+
+    Raises
+    ------
+    CheckpointError
+        If a number is not finite where it is defined.
     """
     measured = [
         influence(
@@ -190,6 +199,8 @@ def measure(
         )
         for task, made in zip(plan.tasks, prompts, strict=True)
     ]
+    for task, found in zip(plan.tasks, measured, strict=True):
+        _check_finite(plan, task, found, sources)
     return checkpoint_dataset(
         checkpoint,
         plan.trajectory.shape.components,
@@ -197,6 +208,29 @@ def measure(
         [entry.name for entry in plan.ablations],
         measured,
     )
+
+
+def _check_finite(plan: Plan, task: Task, found: Influence, sources: range | None) -> None:
+    """Raise a `CheckpointError` if a number that a task defines is not finite."""
+    components = plan.trajectory.shape.components
+    ablated = np.isin(np.arange(len(components)), sources or range(len(components)))
+    effects = np.isin(READOUTS, task.spec.effects)
+    edges = feasible(components) & ablated[:, None]
+    defined = {
+        "influence": edges,
+        "readout_value": np.ones(len(READOUTS), dtype=bool),
+        "readout_effect": effects[:, None] & ablated,
+    }
+    for name, where in defined.items():
+        values = getattr(found, name)
+        bad = where & ~(abs(values) <= np.finfo(np.float32).max)  # as which they are kept
+        if bad.any():
+            raise CheckpointError(
+                f"{name} of task {task.name!r} is not finite: {bad.sum()} of "
+                f"{np.broadcast_to(where, values.shape).sum()} values",
+                hint="The weights have diverged, or the config makes the model compute no numbers "
+                "(epsilon of its norms, rotary base).",
+            )
 
 
 def not_fetched(subject: Subject, fetched: Future[Path]) -> Failure | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -122,15 +123,29 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
         if variable.type == "text":  # a label of fixed length would cut the longer ones
             whole[name] = whole[name].astype(object)
     measured = np.flatnonzero(usable(whole))
-    labels = (map(str, whole[name].values[measured]) for name in ("checkpoint", "revision"))
-    for index, original in zip(measured, originals(*labels), strict=True):
+    names, revisions = (whole[name].values[measured] for name in ("checkpoint", "revision"))
+    now = {part.attrs.get("former_revision"): part["revision"].item() for part in parts}
+    weights = [now.get(revision, revision) for revision in map(str, revisions)]
+    for index, original in zip(measured, originals(map(str, names), weights), strict=True):
         if original is not None:
             whole["status"][:, :, index] = "duplicate"
             whole["status_reason"][:, :, index] = f"same weights as {original}"
     for name, variable in VARIABLES.items():
         whole[name] = whole[name].transpose(*variable.dims)
-    whole.attrs = {**CONVENTIONS, **attributes}
+    whole.attrs = {**CONVENTIONS, **attributes, **_of_files(parts)}
     return whole
+
+
+def _of_files(parts: Sequence[xr.Dataset]) -> dict[str, str]:
+    """Return what checkpoints' files hold beside the weights, and how that was hashed formerly."""
+    unused = {name for part in parts for name in json.loads(part.attrs.get("unused_tensors", "[]"))}
+    former = {
+        part["checkpoint"].item(): part.attrs["former_revision"]
+        for part in parts
+        if "former_revision" in part.attrs
+    }
+    told = {"unused_tensors": sorted(unused), "former_revisions": former}
+    return {name: json.dumps(value) for name, value in told.items() if value}
 
 
 def untrained_group(parts: Mapping[int, xr.Dataset]) -> xr.Dataset:
@@ -198,6 +213,11 @@ def _unmeasured(
         coordinates[f"{side}_head"] = np.array(
             [-1 if node.head is None else node.head for node in nodes], dtype=np.int64
         )
+    attributes = {}
+    if checkpoint.former:
+        attributes["former_revision"] = checkpoint.former
+    if checkpoint.unused:
+        attributes["unused_tensors"] = json.dumps(checkpoint.unused)
     variables: dict[str, Any] = {}
     for name, variable in VARIABLES.items():
         shape = tuple(len(coordinates[dim]) for dim in variable.dims)
@@ -212,4 +232,5 @@ def _unmeasured(
             name: (COORDINATES[name].dims, values, COORDINATES[name].attributes)
             for name, values in coordinates.items()
         },
+        attrs=attributes,
     )

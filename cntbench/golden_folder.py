@@ -97,9 +97,14 @@ class Golden:
 
     def other_weights(self, found: xr.Dataset) -> list[str]:
         """Return checkpoints whose weights are not those that were frozen."""
-        frozen = self.films[0]
-        differ = frozen["revision"].values.astype(str) != found["revision"].values.astype(str)
-        return [str(name) for name in frozen["checkpoint"].values[differ]]
+        former = json.loads(found.attrs.get("former_revisions", "{}"))
+        names = self.films[0]["checkpoint"].values.tolist()
+        frozen, now = (film["revision"].values.tolist() for film in (self.films[0], found))
+        return [
+            name
+            for name, one, other in zip(names, frozen, now, strict=True)
+            if one not in (other, former.get(name))
+        ]
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from cntbench.models.architectures import adapter
 from cntbench.models.config_values import beginning, check_values
 from cntbench.models.decoder import Decoder
 from cntbench.models.foreign import foreign
+from cntbench.models.named_weights import Weights, select
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
 from cntbench.parsing import parse_json
@@ -105,23 +105,15 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return weight_files.read(folder) if packed is None else gguf_files.read_tensors(packed)
 
 
-def revision(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 over names, types, shapes and bytes of all tensors."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def read_weights(folder: Path) -> Weights:
+    """Read the tensors of a checkpoint that its model uses.
 
-
-def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Raise a `CheckpointError` that names a tensor with infinite or undefined numbers."""
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or not tensor.numel():
-            continue
-        lowest, highest = tensor.aminmax()  # undefined if any number is, and fast
-        if not (lowest.isfinite() and highest.isfinite()):
-            raise CheckpointError(f"tensor {name!r} has non-finite numbers", where=where)
+    Raises
+    ------
+    CheckpointError
+        If they cannot be read, or do not fit the config: see `cntbench.models.named_weights`.
+    """
+    return select(read_config(folder), read_tensors(folder), where=str(folder))
 
 
 def initialise(folder: Path, seed: int) -> dict[str, Tensor]:

@@ -15,9 +15,10 @@ from cntbench.errors import CheckpointError
 from cntbench.models import parity
 from cntbench.models.adapters._base import Shape
 from cntbench.models.architectures import adapter
-from cntbench.models.checkpoint_files import Tensors, check_finite, revision, shape_of
+from cntbench.models.checkpoint_files import Tensors, shape_of
 from cntbench.models.decoder import Decoder
 from cntbench.models.foreign import foreign
+from cntbench.models.named_weights import check_finite, revision
 from cntbench.models.parity import Parity
 from cntbench.models.precision import converted
 from cntbench.models.products import wide

@@ -19,7 +19,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from cntbench.markov import random_chain, walk
-from cntbench.models import checkpoint_files
+from cntbench.models import checkpoint_files, named_weights
 from cntbench.models.trajectory import Progress
 from cntbench.prompts import random_state
 from cntbench.specs import spec
@@ -152,7 +152,7 @@ def _train(
             name = f"step{step}"
             model.save_pretrained(folder / name)
             saved = checkpoint_files.read_tensors(folder / name)
-            revisions[name] = checkpoint_files.revision(saved)
+            revisions[name] = named_weights.revision(saved)
         if step == recipe.last:
             break
         logits = model(tokens).logits[:, :-1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -69,6 +70,61 @@ class Outline:
         with foreign("is not a model config", self.config.name_or_path):
             made: Decoder = adapter(self.config.model_type).decoder(self.config, tensors)
             return made
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters of transformers' model of a config.
+
+    Parameters
+    ----------
+    shapes
+        Shape by name.
+    tied
+        Names of those that are other ones, by which.
+    prefix
+        Of the names of the base model, without its dot.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    tied: Mapping[str, str]
+    prefix: str
+
+    @cached_property
+    def modules(self) -> frozenset[str]:
+        """Parts of the model that have parameters: children of the base model, and the head."""
+        return frozenset(self.module(name) for name in self.shapes)
+
+    def module(self, name: str) -> str:
+        """Return the part of the model that a name is of."""
+        inside = name.startswith(f"{self.prefix}.")
+        return ".".join(name.split(".")[: 2 if inside else 1])
+
+    def is_of_base(self, name: str) -> bool:
+        """Say whether a name is one of the base model."""
+        return name.startswith(f"{self.prefix}.")
+
+
+#: By config; a trajectory has one.
+_PARAMETERS: dict[str, Parameters] = {}
+
+
+def parameters(config: Any) -> Parameters:
+    """Return the parameters that a config implies.
+
+    Raises
+    ------
+    CheckpointError
+        If transformers can make no model of it.
+    """
+    text = config.to_json_string(use_diff=False)
+    known = _PARAMETERS.get(text)
+    if known is not None:
+        return known
+    skeleton = Outline(config)._skeleton
+    shapes = {name: tuple(value.shape) for name, value in skeleton.state_dict().items()}
+    tied = dict(skeleton.all_tied_weights_keys)
+    return _PARAMETERS.setdefault(text, Parameters(shapes, tied, skeleton.base_model_prefix))
 
 
 def shipped(repository: str) -> Outline | None:

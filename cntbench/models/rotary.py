@@ -17,6 +17,8 @@ from cntbench.models.products import wide, widened
 
 #: Types whose angles depend on the position alone, not on the length of the prompt.
 TYPES = ("default", "linear", "llama3", "yarn")
+#: Ends of names of what older programs saved of the angles; they follow from the config.
+ROTARY_BUFFERS = tuple(f"rotary_emb.{name}" for name in ("inv_freq", "cos_cached", "sin_cached"))
 
 
 def check_rotary(config: Any) -> None:

@@ -10,14 +10,14 @@ from types import ModuleType
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cntbench import plugins
 from cntbench.errors import CheckpointError, CntbenchError
-from cntbench.models import checkpoint_files, parity
+from cntbench.models import checkpoint_files, named_weights, parity
 from cntbench.models.adapters._base import Shape
 from cntbench.models.decoder import Decoder
 from cntbench.models.foreign import foreign
+from cntbench.models.named_weights import Weights
 from cntbench.models.origin import Folder, Origin
 from cntbench.models.outline import Outline
 from cntbench.models.parity import Parity
@@ -42,11 +42,14 @@ class Checkpoint:
     step
         Training step.
     revision
-        SHA-256 over the tensors; empty as long as nobody has read them.
+        SHA-256 over the tensors that the model uses, as `cntbench.models.named_weights.revision`
+        takes it; empty as long as nobody has read them.
     origin
         Where its files come from.
     tokens_seen
         Training tokens up to the step, if known.
+    former, unused
+        As `cntbench.models.named_weights.Weights` has them, once the weights are read.
     """
 
     name: str
@@ -54,6 +57,8 @@ class Checkpoint:
     revision: str
     origin: Origin
     tokens_seen: int | None = None
+    former: str = ""
+    unused: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -66,8 +71,12 @@ class Checkpoint:
         return self.origin.identity or self.revision
 
     def at(self, identity: str) -> Checkpoint:
-        """Return the checkpoint at another identity if its origin has a way back to it."""
-        return replace(self, origin=self.origin.at(identity))
+        """Return the checkpoint at another identity if its origin has a way back to it.
+
+        Or if that is how the revision of the same weights was taken formerly.
+        """
+        revision = identity if identity and identity == self.former else self.revision
+        return replace(self, origin=self.origin.at(identity), revision=revision)
 
 
 @dataclass(frozen=True)
@@ -183,7 +192,8 @@ class Trajectory:
         folder
             Where its files are, as `fetch` says.
         dtype
-            Floating-point type of the decoder. The revision is that of the stored weights.
+            Floating-point type of the decoder. The revision is that of the stored weights, of
+            those that the model uses.
 
         Returns
         -------
@@ -202,18 +212,24 @@ class Trajectory:
         with foreign("cannot be read", folder):
             if isinstance(subject, Untrained):
                 tensors = checkpoint_files.initialise(folder, subject.seed)
+                weights = Weights(tensors, tensors)
                 subject = Checkpoint(subject.name, 0, "", Folder(folder))
             else:
-                tensors = self._checked(folder)
-            revision = checkpoint_files.revision(tensors)
-            if subject.revision not in ("", revision):
+                weights = self._checked(folder)
+            if subject.revision not in ("", weights.revision, weights.former):
                 raise CheckpointError(
                     "the weights are not those that the trajectory was opened with",
                     where=str(folder),
                     hint="If the trajectory was changed on purpose, run into a new output folder.",
                 )
-            model = checkpoint_files.decoder(folder, tensors, dtype)
-            return replace(subject, revision=revision), model
+            model = checkpoint_files.decoder(folder, weights.named, dtype)
+            read = replace(
+                subject,
+                revision=subject.revision or weights.revision,
+                former=weights.former,
+                unused=weights.unused,
+            )
+            return read, model
 
     def verified(
         self, checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32
@@ -229,16 +245,16 @@ class Trajectory:
         held = parity.of_folder(checkpoint.name, folder, exact)
         return checkpoint, exact if exact.dtype == dtype else converted(exact, dtype), held
 
-    def _checked(self, folder: Path) -> dict[str, Tensor]:
+    def _checked(self, folder: Path) -> Weights:
         if checkpoint_files.read_shape(folder) != self.shape:
             raise CheckpointError(
                 "has other components, vocabulary or context than the rest of the trajectory",
                 where=str(folder),
                 hint="All checkpoints of a trajectory come from one training run.",
             )
-        tensors = checkpoint_files.read_tensors(folder)
-        checkpoint_files.check_finite(tensors, where=str(folder))
-        return tensors
+        weights = checkpoint_files.read_weights(folder)
+        named_weights.check_finite(weights.stored, where=str(folder))
+        return weights
 
 
 def open_trajectory(text: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:

@@ -116,7 +116,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
             raise CheckpointError(
                 f"holds {name!r}, which is no tensor but {type(tensor).__name__}", where=str(path)
             )
-        yield str(name), tensor
+        yield str(name), tensor.detach()
 
 
 def _unpickled(path: Path) -> Mapping[Any, Any]:

@@ -50,6 +50,8 @@ class Hub:
         Has a subfolder of files for each revision; they may change while it serves.
     endpoint
         Its address.
+    repository
+        Its name.
     faults
         By revision and file; ``("", "refs")`` are the references, ``(REVISION, "revision")`` and
         ``(REVISION, "tree")`` what is told of a revision.
@@ -67,6 +69,7 @@ class Hub:
 
     folder: Path
     endpoint: str = ""
+    repository: str = REPOSITORY
     faults: dict[tuple[str, str], list[Fault]] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
     moved: set[str] = field(default_factory=set)
@@ -134,8 +137,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         """Find out what is asked for, and answer or fail."""
         asked = re.fullmatch(
-            rf"/{REPOSITORY}/resolve/(?P<of>[^/]+)/(?P<file>[^/]+)"
-            rf"|/api/models/{REPOSITORY}/(?P<list>refs|(revision|tree)/(?P<at>[^/]+))",
+            rf"/{self.hub.repository}/resolve/(?P<of>[^/]+)/(?P<file>[^/]+)"
+            rf"|/api/models/{self.hub.repository}/(?P<list>refs|(revision|tree)/(?P<at>[^/]+))",
             self.path.partition("?")[0],
         )
         if asked is None:
@@ -160,7 +163,11 @@ class Handler(BaseHTTPRequestHandler):
         elif revision not in self.hub.revisions():
             self.refuse(404, "RevisionNotFound")
         elif asked["list"]:
-            told = self.files(revision) if file == "tree" else {"id": REPOSITORY, "sha": commit}
+            told = (
+                self.files(revision)
+                if file == "tree"
+                else {"id": self.hub.repository, "sha": commit}
+            )
             self.reply(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
         elif self.hub.gated:
             self.refuse(403, "GatedRepo")

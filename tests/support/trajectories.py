@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from cntbench import cli
 from support.models import random_model
@@ -95,3 +97,55 @@ def run_cli(
         code = stop.code if isinstance(stop.code, int) else 1
     printed = capsys.readouterr()
     return code, printed.out, printed.err
+
+
+def edit_tensors(
+    folder: Path, edit: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Replace a checkpoint's tensors, in safetensors, by what is made of them; returns those."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    tensors = edit(load_file(path))
+    save_file(tensors, path, metadata={"format": "pt"})
+    return tensors
+
+
+def edit_config(folder: Path, **values: object) -> None:
+    """Change values of a checkpoint's config."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def legacy_buffers(model_type: str, *, layers: int = 2, context: int = 64) -> dict[str, Tensor]:
+    """The buffers that old files of an architecture hold beside the weights, in half precision.
+
+    The large negative number of masked scores is infinite there.
+    """
+    mask = torch.ones(1, 1, context, context).tril()
+    masked, angles = torch.tensor(-1e9).half(), torch.rand(2).half()
+    by_type = {
+        "gpt_neox": {
+            "gpt_neox.layers.{}.attention.bias": mask.to(torch.uint8),
+            "gpt_neox.layers.{}.attention.masked_bias": masked,
+            "gpt_neox.layers.{}.attention.rotary_emb.inv_freq": angles,
+        },
+        "gpt2": {
+            "transformer.h.{}.attn.bias": mask.bool(),
+            "transformer.h.{}.attn.masked_bias": masked,
+        },
+    }
+    llama = {"model.layers.{}.self_attn.rotary_emb.inv_freq": angles / 0}
+    buffers = by_type.get(model_type, llama).items()
+    return {name.format(i): tensor.clone() for name, tensor in buffers for i in range(layers)}
+
+
+def as_published(folder: Path) -> None:
+    """Make a checkpoint's file one of the old ones: half precision, and the buffers of old."""
+    model_type = json.loads((folder / "config.json").read_text())["model_type"]
+    edit_tensors(
+        folder,
+        lambda tensors: (
+            {name: tensor.half() for name, tensor in tensors.items()} | legacy_buffers(model_type)
+        ),
+    )

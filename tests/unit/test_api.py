@@ -22,7 +22,7 @@ import cntbench
 from cntbench.catalogue import load_catalogue
 from cntbench.engine.influence import influence as engine
 from cntbench.errors import CheckpointError, CntbenchError, SpecError
-from cntbench.models.checkpoint_files import revision
+from cntbench.models.named_weights import revision
 from cntbench.prompts import Language
 from cntbench.schema import validate
 

@@ -12,7 +12,7 @@ from support.text import write_tokenizer
 from support.trajectories import Trap, as_pickle, in_parts, write_trajectory
 
 from cntbench.errors import CheckpointError, MissingCheckpointError
-from cntbench.models import checkpoint_files
+from cntbench.models import checkpoint_files, named_weights
 from cntbench.models.hub import client
 from cntbench.models.trajectory import open_trajectory
 
@@ -24,7 +24,7 @@ def quiet(what: str, done: int, total: int) -> None:
 
 
 def local(hub, name: str) -> str:
-    return checkpoint_files.revision(checkpoint_files.read_tensors(hub.folder / name))
+    return named_weights.revision(checkpoint_files.read_tensors(hub.folder / name))
 
 
 def fill_cache(name: str, *files: str) -> None:

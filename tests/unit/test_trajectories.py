@@ -13,7 +13,7 @@ from support.trajectories import spoil, write_trajectory
 from transformers import AutoModelForCausalLM
 
 from cntbench.errors import CheckpointError, CntbenchError
-from cntbench.models import checkpoint_files
+from cntbench.models import checkpoint_files, named_weights
 from cntbench.models.nano_training import Recipe, train
 from cntbench.models.sources import nano
 from cntbench.models.trajectory import open_trajectory
@@ -49,7 +49,7 @@ def test_split_safetensors_are_joined(tmp_path):
     write_trajectory(tmp_path, steps=(1,))
     whole = tmp_path / "step1" / "model.safetensors"
     tensors = load_file(whole)
-    before = checkpoint_files.revision(tensors)
+    before = named_weights.revision(tensors)
     names = sorted(tensors)
     for index, part in enumerate((names[:5], names[5:]), start=1):
         save_file(
@@ -164,11 +164,11 @@ def test_one_number_that_is_not_finite_is_found(dtype, value, at):
         "empty": torch.zeros(0, dtype=dtype),
         "good": torch.randn(5000, generator=torch.Generator().manual_seed(0)).to(dtype),
     }
-    checkpoint_files.check_finite(tensors, where="here")
+    named_weights.check_finite(tensors, where="here")
     tensors["bad"] = tensors["good"].clone()
     tensors["bad"][at] = value
     with pytest.raises(CheckpointError, match="here: tensor 'bad' has non-finite numbers"):
-        checkpoint_files.check_finite(tensors, where="here")
+        named_weights.check_finite(tensors, where="here")
 
 
 def test_weights_that_change_under_a_run_are_noticed(tmp_path):
@@ -261,7 +261,7 @@ def test_an_untrained_model_is_what_training_starts_from(tmp_path):
     for name, tensor in start.items():
         assert torch.equal(tensor, again[name]), name
     other = checkpoint_files.initialise(tmp_path / "step1", 4)
-    assert checkpoint_files.revision(other) != checkpoint_files.revision(again)
+    assert named_weights.revision(other) != named_weights.revision(again)
 
 
 def test_untrained_models_have_seeds_that_no_trajectory_has(tmp_path):

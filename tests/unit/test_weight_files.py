@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from support.trajectories import Trap, as_pickle, in_parts, write_trajectory
 
 from cntbench.errors import CheckpointError
-from cntbench.models import checkpoint_files, weight_files
+from cntbench.models import checkpoint_files, named_weights, weight_files
 from cntbench.models.trajectory import open_trajectory
 
 
@@ -22,7 +22,7 @@ def folder(tmp_path):
 
 
 def revision(folder):
-    return checkpoint_files.revision(checkpoint_files.read_tensors(folder))
+    return named_weights.revision(checkpoint_files.read_tensors(folder))
 
 
 @pytest.mark.parametrize("other", [as_pickle, in_parts])

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from transformers import GPT2Config
 
 MODEL_TYPES = ("gpt2",)
+#: What older programs saved beside the weights; no model uses it.
+BUFFERS = ("attn.bias", "attn.masked_bias")
 
 
 def shape(config: GPT2Config) -> Shape:

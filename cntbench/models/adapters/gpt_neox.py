@@ -17,12 +17,16 @@ from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, lin
 from cntbench.models.blocks import MLP, Attention
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.maps import LayerNorm, Linear
-from cntbench.models.rotary import Rotary, check_rotary
+from cntbench.models.rotary import ROTARY_BUFFERS, Rotary, check_rotary
 
 if TYPE_CHECKING:
     from transformers import GPTNeoXConfig
 
 MODEL_TYPES = ("gpt_neox",)
+#: What older programs saved beside the weights; no model uses it.
+BUFFERS = ("attention.bias", "attention.masked_bias", *ROTARY_BUFFERS)
+#: Parts whose name on disk is another one than in memory.
+RENAMED = {"embed_out": "lm_head"}
 
 
 def shape(config: GPTNeoXConfig) -> Shape:

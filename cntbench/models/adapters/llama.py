@@ -21,7 +21,7 @@ from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, lin
 from cntbench.models.blocks import MLP, Attention
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.maps import Linear, RMSNorm
-from cntbench.models.rotary import Rotary, check_rotary
+from cntbench.models.rotary import ROTARY_BUFFERS, Rotary, check_rotary
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, MistralConfig, Qwen2Config
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: What also calls itself ``llama``: SmolLM, SmolLM2, TinyLlama, Yi and others.
 MODEL_TYPES = ("llama", "mistral", "qwen2")
+#: What older programs saved beside the weights; no model uses it.
+BUFFERS = ROTARY_BUFFERS
 
 
 def shape(config: Config) -> Shape:

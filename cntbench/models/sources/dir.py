@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -52,38 +53,32 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
     found = _subfolders(root)
     steps = found.steps
     problems: list[CheckpointError] = []
-    revisions: dict[Path, str] = {}
+    checkpoints: list[Checkpoint] = []
     shapes: dict[Path, Shape] = {}
     for done, folder in enumerate(steps):
         progress("checking checkpoints", done, len(steps))
+        named = steps[folder]
+        checkpoint = Checkpoint(folder.name, named.step, "", Folder(folder), named.tokens_seen)
         try:
             with foreign("cannot be read", folder):
                 shape = checkpoint_files.read_shape(folder)
-                revisions[folder] = checkpoint_files.revision(checkpoint_files.read_tensors(folder))
+                weights = checkpoint_files.read_weights(folder)
+                checkpoint = replace(checkpoint, revision=weights.revision, former=weights.former)
                 shapes[folder] = shape
         except CheckpointError as error:
             problems.append(error)
+        checkpoints.append(checkpoint)
     progress("checking checkpoints", len(steps), len(steps))
     if not shapes:
         raise problems[0]
     # The one that most have, or the first: a bad one shall not cost the others.
     shape = Counter(shapes.values()).most_common(1)[0][0]
     config = next(folder for folder, its in shapes.items() if its == shape)
-    checkpoints = tuple(
-        Checkpoint(
-            folder.name,
-            named.step,
-            revisions.get(folder, ""),
-            Folder(folder),
-            tokens_seen=named.tokens_seen,
-        )
-        for folder, named in steps.items()
-    )
     _warn_of(root, found)
     return Trajectory(
         f"dir:{root.resolve()}",
         shape,
-        checkpoints,
+        tuple(checkpoints),
         tokenizer=TokenizerFile.beside(root, *steps),
         config=config,
     )

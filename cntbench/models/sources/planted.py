@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from cntbench.errors import CntbenchError, unknown
 from cntbench.folders import spec_folders
-from cntbench.models import checkpoint_files
+from cntbench.models import checkpoint_files, named_weights
 from cntbench.models.cache import kept
 from cntbench.models.origin import Folder
 from cntbench.models.planted.circuit import Circuit
@@ -46,7 +46,7 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
         models[step] = circuit.build(difficulty, seed, step)
     progress("planting the circuit", len(circuit.steps), len(circuit.steps))
     revisions = {
-        f"step{step}": checkpoint_files.revision(tensors) for step, (_, tensors) in models.items()
+        f"step{step}": named_weights.revision(tensors) for step, (_, tensors) in models.items()
     }
     configs = {f"step{step}": config.to_dict() for step, (config, _) in models.items()}
 

@@ -1,0 +1,215 @@
+"""Which tensors of a checkpoint its model uses, held to what the config implies.
+
+Files hold more than weights: masks and angles that older programs saved with them, heads of other
+purposes. What a model uses are the parameters that transformers gives a model of its config. They
+may be stored under an older name, without the prefix of the causal model (as a base model saves
+them), and once for two that are tied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cntbench.errors import CheckpointError
+from cntbench.models.architectures import adapter
+from cntbench.models.outline import Parameters, parameters
+
+#: Types of numbers that weights are computed with.
+TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+#: What wraps a model and prefixes the names of its tensors, and what unwraps it.
+WRAPPERS = {
+    "_orig_mod": "torch.compile: save model._orig_mod",
+    "module": "DataParallel or DistributedDataParallel: save model.module",
+    "_fsdp_wrapped_module": "FSDP: save its full state_dict",
+    "_checkpoint_wrapped_module": "checkpoint_wrapper: save the model without it",
+}
+#: Ends of the names under which programs store numbers that unpack a quantised weight.
+_QUANTISED = ("qweight", "qzeros", "g_idx", "scales", "weight_scale", "weight_scale_inv", "SCB")
+_QUANTISED += ("weight.absmax", "weight.quant_map", "weight.SCB")
+#: At most so many tensors are named in an error.
+_NAMED = 3
+_PLAIN = "Allowed: float32, float16, bfloat16 or float64 weights, unpacked if they were quantised."
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The tensors that a checkpoint's model uses.
+
+    Parameters
+    ----------
+    stored
+        By the names under which they are stored.
+    named
+        By the names of transformers; of two that are tied and stored once, the embedding.
+    unused
+        Names of tensors that are neither used nor known as buffers.
+    former
+        The revision as it was taken before buffers were left out of it, over all tensors of the
+        file; empty if that is the same.
+    """
+
+    stored: Mapping[str, Tensor]
+    named: Mapping[str, Tensor]
+    unused: tuple[str, ...] = ()
+    former: str = ""
+
+    @cached_property
+    def revision(self) -> str:
+        """The identity of the weights: `revision` of the tensors that are used."""
+        return revision(self.stored)
+
+
+def revision(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 over names, types, shapes and bytes of tensors, as they are stored."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Raise a `CheckpointError` that names a tensor with infinite or undefined numbers."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        lowest, highest = tensor.aminmax()  # undefined if any number is, and fast
+        if not (lowest.isfinite() and highest.isfinite()):
+            raise CheckpointError(f"tensor {name!r} has non-finite numbers", where=where)
+
+
+def select(config: Any, tensors: Mapping[str, Tensor], *, where: str) -> Weights:
+    """Select the tensors that a model of a config uses.
+
+    Parameters
+    ----------
+    config
+        Of transformers.
+    tensors
+        All that a checkpoint holds, by the names under which they are stored.
+    where
+        The checkpoint, for messages.
+
+    Raises
+    ------
+    CheckpointError
+        If one is missing, or has another shape than the config implies; if weights are quantised,
+        named with the prefix of a wrapper, or left over, so that the model would be another one
+        than was saved.
+    """
+    wanted, files = parameters(config), adapter(config.model_type)
+    renamed: Mapping[str, str] = getattr(files, "RENAMED", {})
+    names = {_full_name(name, wanted, renamed): name for name in tensors}
+    used = {full: names[full] for full in wanted.shapes if full in names}
+    for tied, source in wanted.tied.items():
+        if source not in used and tied in used:
+            used[source] = used.pop(tied)
+    missing = [full for full in wanted.shapes if {full, wanted.tied.get(full)}.isdisjoint(used)]
+    left = sorted(set(tensors) - set(used.values()))
+    buffers = tuple(f".{ending}" for ending in getattr(files, "BUFFERS", ()))
+    unused = [name for name in left if not f".{name}".endswith(buffers)]
+    if missing:
+        raise _missing(missing, unused, wanted, where)
+    for full, name in used.items():
+        _check(name, tensors[name], wanted.shapes[full], where)
+    surplus = [
+        name
+        for name in unused
+        if tensors[name].is_floating_point()
+        and wanted.module(_full_name(name, wanted, renamed)) in wanted.modules
+    ]
+    if surplus:
+        raise CheckpointError(
+            f"holds weights that a model of its config does not have: {_listed(surplus)}",
+            where=where,
+            hint="Measured without them it would be another model. Use the config.json that was "
+            "saved with the weights.",
+        )
+    stored = {name: tensors[name] for name in used.values()}
+    return Weights(
+        stored=stored,
+        named={full: tensors[name] for full, name in used.items()},
+        unused=tuple(unused),
+        former=_former(tensors) if left else "",
+    )
+
+
+def _full_name(name: str, wanted: Parameters, renamed: Mapping[str, str]) -> str:
+    """Return the name that transformers has for a stored tensor."""
+    head, dot, rest = name.partition(".")
+    if head in renamed:
+        return renamed[head] + dot + rest
+    prefixed = f"{wanted.prefix}.{name}"
+    return prefixed if wanted.module(prefixed) in wanted.modules else name
+
+
+def _check(name: str, tensor: Tensor, shape: tuple[int, ...], where: str) -> None:
+    if tensor.dtype not in TYPES:
+        raise CheckpointError(
+            f"tensor {name!r} is of type {_type(tensor)}: quantised weights are not supported",
+            where=where,
+            hint=_PLAIN,
+        )
+    if tensor.layout is not torch.strided or tensor.is_meta:
+        raise CheckpointError(f"tensor {name!r} has no numbers, or is sparse", where=where)
+    if tuple(tensor.shape) != shape:
+        raise CheckpointError(
+            f"tensor {name!r} has the shape {tuple(tensor.shape)}, and the config implies {shape}",
+            where=where,
+            hint="Use the config.json that was saved with the weights.",
+        )
+
+
+def _missing(
+    missing: list[str], unused: list[str], wanted: Parameters, where: str
+) -> CheckpointError:
+    """Return the error for parameters that are not there: under which names they may be."""
+    for wrapper, remedy in WRAPPERS.items():
+        wrapped = [name for name in unused if wrapper in name.split(".")]
+        plain = {".".join(part for part in n.split(".") if part not in WRAPPERS) for n in wrapped}
+        if plain & ({*missing} | {full.removeprefix(f"{wanted.prefix}.") for full in missing}):
+            return CheckpointError(
+                f"tensors are named with {wrapper + '.'!r}: {_listed(wrapped)}",
+                where=where,
+                hint=f"It is left by {remedy}. Or save the tensors again without it.",
+            )
+    quantised = [name for name in unused if f".{name}".endswith(tuple(f".{q}" for q in _QUANTISED))]
+    if quantised:
+        return CheckpointError(
+            f"quantised weights are not supported: {_listed(quantised)}", where=where, hint=_PLAIN
+        )
+    said = f"has no tensor {missing[0]!r}"
+    inner = [name.removesuffix(missing[0]) for name in unused if name.endswith(f".{missing[0]}")]
+    if inner:
+        return CheckpointError(
+            f"{said}; tensors are named with the prefix {inner[0]!r}",
+            where=where,
+            hint="Save them again without it.",
+        )
+    hint = f"The model does not use {_listed(unused)}." if unused else None
+    if not wanted.is_of_base(missing[0]):
+        hint = "A base model was saved, without the map to logits. Save the causal language model."
+    return CheckpointError(said, where=where, hint=hint)
+
+
+def _former(tensors: Mapping[str, Tensor]) -> str:
+    try:
+        return revision(tensors)
+    except (RuntimeError, TypeError):  # what has no plain bytes had no revision either
+        return ""
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(map(repr, names[:_NAMED])) + (f" and {more} more" if more > 0 else "")
