@@ -129,7 +129,7 @@ def _described(
     unreadable: list[CheckpointError] = []
     for index, origin in enumerate(present):
         try:
-            config = origin.file(CONFIG)
+            config = _named_file(origin, CONFIG)
         except CheckpointError as error:
             if not origin.cut_off:
                 raise
@@ -158,7 +158,7 @@ def _tokenizer(present: Sequence[HubRevision], *, download: bool) -> TokenizerFi
     problem: CheckpointError | None = None
     for origin in present[:_TRIED]:
         if download:
-            path = origin.file(TOKENIZER)
+            path = _named_file(origin, TOKENIZER)
         else:
             folder = client.cached(origin.repository, origin.commit)
             path = folder / TOKENIZER if folder else None
@@ -171,6 +171,14 @@ def _tokenizer(present: Sequence[HubRevision], *, download: bool) -> TokenizerFi
     if problem is not None:
         raise problem
     return None
+
+
+def _named_file(origin: HubRevision, name: str) -> Path | None:
+    """Return a file of a revision, None if it has none; an error names the file."""
+    try:
+        return origin.file(name)
+    except CheckpointError as error:
+        raise type(error)(f"{name} {error.what}", where=error.where, hint=error.hint) from None
 
 
 def _nothing(
