@@ -31,8 +31,10 @@ WRAPPERS = {
     "_checkpoint_wrapped_module": "checkpoint_wrapper: save the model without it",
 }
 #: Ends of the names under which programs store numbers that unpack a quantised weight.
-_QUANTISED = ("qweight", "qzeros", "g_idx", "scales", "weight_scale", "weight_scale_inv", "SCB")
-_QUANTISED += ("weight.absmax", "weight.quant_map", "weight.SCB")
+_QUANTISED = (
+    *(".qweight", ".qzeros", ".g_idx", ".scales", ".weight_scale", ".weight_scale_inv", ".SCB"),
+    *(".weight.absmax", ".weight.quant_map"),
+)
 #: At most so many tensors are named in an error.
 _NAMED = 3
 _PLAIN = "Allowed: float32, float16, bfloat16 or float64 weights, unpacked if they were quantised."
@@ -180,7 +182,7 @@ def _missing(
                 where=where,
                 hint=f"It is left by {remedy}. Or save the tensors again without it.",
             )
-    quantised = [name for name in unused if f".{name}".endswith(tuple(f".{q}" for q in _QUANTISED))]
+    quantised = [name for name in unused if name.endswith(_QUANTISED)]
     if quantised:
         return CheckpointError(
             f"quantised weights are not supported: {_listed(quantised)}", where=where, hint=_PLAIN
