@@ -97,7 +97,10 @@ class Golden:
 
     def other_weights(self, found: xr.Dataset) -> list[str]:
         """Return checkpoints whose weights are not those that were frozen."""
-        former = json.loads(found.attrs.get("former_revisions", "{}"))
+        try:
+            former = dict(parse_json(found.attrs.get("former_revisions", "{}")))
+        except (ValueError, TypeError):
+            former = {}
         names = self.films[0]["checkpoint"].values.tolist()
         frozen, now = (film["revision"].values.tolist() for film in (self.films[0], found))
         return [
