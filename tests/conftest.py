@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 import torch
@@ -30,6 +31,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--update-golden") and os.environ.get("CI"):
         raise pytest.UsageError("CI never updates golden results")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Give workers whole files, whose fixtures are made once, but golden results task by task."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduler(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            """Name the work unit of a test: its file, and of golden results ``[TASK-``, too."""
+            file = super()._split_scope(nodeid)
+            task = re.search(r"\[\w+-", nodeid)
+            return f"{file}{task[0]}" if task and file == "tests/golden/test_golden.py" else file
+
+    return Scheduler(config, log)
 
 
 @pytest.fixture

@@ -220,13 +220,16 @@ def _against_films(
     labels: Sequence[str],
     draws: int,
 ) -> dict[tuple[Statistic, str], Found]:
-    """Test against null models of films, each drawn once for all statistics."""
+    """Test against null models of films, each drawn once for all statistics.
+
+    Every statistic's interval has its own stream of random numbers: which other ones are tested
+    changes nothing.
+    """
     open_tests = [key for key, test in asked.items() if not (test.own_null or found[key].reason)]
     results: dict[tuple[Statistic, str], Found] = {}
     for null in dict.fromkeys(null for _, null in open_tests):
         statistics = [statistic for statistic, name in open_tests if name == null]
-        rng = _rng(seed, labels, null)
-        drawn = _drawn(film, null, statistics, rng, draws)
+        drawn = _drawn(film, null, statistics, _rng(seed, labels, null), draws)
         for statistic, values in zip(statistics, drawn, strict=True):
             key = (statistic, null)
             if not len(values):
@@ -234,6 +237,7 @@ def _against_films(
             elif np.isnan(values).any():
                 results[key] = Found(reason=f"is not defined under the null model {null!r}")
             else:
+                rng = _rng(seed, labels, null, repr(statistic))
                 results[key] = _held(film, statistic, statistic.series(film), values, rng)
     return results
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 import typer
+from support.runs import write_study
 from support.trajectories import run_cli, spoil, write_trajectory
 
 from cntbench.cli import app
@@ -26,13 +27,18 @@ def cli(monkeypatch, capsys, tmp_path):
 
 
 @pytest.fixture
-def study(tmp_path):
-    """The options of a study that takes a second."""
+def study(tmp_path, monkeypatch):
+    """The name and the options of a study that takes a second: two tasks, nothing derived."""
     folder = write_trajectory(tmp_path / "checkpoints")
-    return ["--trajectory", f"dir:{folder}", "--tasks", "induction, bigram", "--prompts", "2"]
+    write_study(tmp_path / "specs", "tiny", folder, untrained=0)
+    monkeypatch.setenv("CNTBENCH_SPECS", str(tmp_path / "specs"))
+    return ["tiny", "--tasks", "induction, bigram"]
 
 
-def test_run_measures_and_says_what_it_found_and_where(cli, study, tmp_path):
+def test_run_measures_and_says_what_it_found_and_where(cli, tmp_path):
+    """The default study, with all that a run derives."""
+    folder = write_trajectory(tmp_path / "checkpoints")
+    study = ["--trajectory", f"dir:{folder}", "--tasks", "induction, bigram", "--prompts", 2]
     code, out, err = cli("run", *study, "-j", 1)
     assert (code, err) == (0, "")
     assert "Readouts of the clean model at steps 0, 8, 100" in out
@@ -52,23 +58,22 @@ def test_run_measures_and_says_what_it_found_and_where(cli, study, tmp_path):
 
 def test_a_report_that_cannot_be_written_costs_nothing_else(cli, study, tmp_path):
     cli("run", *study, "-j", 1)
-    page = tmp_path / "runs" / "nano" / "report.html"
+    page = tmp_path / "runs" / "tiny" / "report.html"
     page.unlink()
     page.mkdir()
     code, out, err = cli("run", *study, "-j", 1)
     assert code == 0
     assert "Measured 0 checkpoints, found 3 measured before." in out
-    assert err.startswith("There is no report: runs/nano/report.html: cannot be written")
+    assert err.startswith("There is no report: runs/tiny/report.html: cannot be written")
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "qwen2"])
-def test_models_of_other_architectures_are_measured(cli, tmp_path, architecture):
-    folder = write_trajectory(tmp_path / "checkpoints", architecture=architecture)
-    options = ["--trajectory", f"dir:{folder}", "--tasks", "induction", "--prompts", 2, "-j", 1]
-    code, out, err = cli("run", *options, "--ablations", "zero")
+def test_models_of_other_architectures_are_measured(cli, study, tmp_path, architecture):
+    write_trajectory(tmp_path / "checkpoints", architecture=architecture)
+    code, out, err = cli("run", *study, "-j", 1)
     assert (code, err) == (0, "")
     assert "Measured 3 checkpoints, found 0 measured before." in out
-    influence = open_results(tmp_path / "runs" / "nano" / "results.nc")["influence"]
+    influence = open_results(tmp_path / "runs" / "tiny" / "results.nc")["influence"]
     assert (influence.sel(source="L0.H1", target="L0.MLP") > 0).all()
     assert influence.sel(source="L0.MLP", target="L0.H1").isnull().all()
 
@@ -85,7 +90,7 @@ def test_the_command_it_prints_reads_the_result(cli, study, tmp_path):
 
 def test_show_prints_the_tables_of_a_result(cli, study, tmp_path):
     _, ran, _ = cli("run", *study, "-j", 1)
-    code, shown, err = cli("show", "runs/nano/results.nc")
+    code, shown, err = cli("show", "runs/tiny/results.nc")
     assert (code, err) == (0, "")
     assert shown.strip()
     assert shown.strip() in ran
@@ -158,7 +163,7 @@ def test_checkpoints_of_the_same_fate_are_told_in_one_line(cli, study, tmp_path)
         "  step8, step200, step201, step202, step203, step204, step205, step206 and 3 more: "
         "failed: tensor 'gpt_neox.final_layer_norm.bias' has non-finite numbers"
     ]
-    status = open_results(tmp_path / "runs" / "nano" / "results.nc")["status"]
+    status = open_results(tmp_path / "runs" / "tiny" / "results.nc")["status"]
     assert (
         list((status == "failed").all(["task", "ablation"]).values)
         == [False, True, False] + [True] * 10
@@ -167,7 +172,7 @@ def test_checkpoints_of_the_same_fate_are_told_in_one_line(cli, study, tmp_path)
 
 def test_a_damaged_result_is_refused(cli, study, tmp_path):
     cli("run", *study, "-j", 1)
-    path = tmp_path / "runs" / "nano" / "results.nc"
+    path = tmp_path / "runs" / "tiny" / "results.nc"
     path.write_bytes(path.read_bytes()[:5000])
     code, _, err = cli("show", path)
     assert code == 2
@@ -257,14 +262,14 @@ def test_ctrl_c_keeps_whole_shards_and_says_how_to_go_on(study, tmp_path, cli):
     write_trajectory(tmp_path / "checkpoints", steps=tuple(range(200, 216)))
     command = [sys.executable, "-c", "from cntbench.cli import main; main()", "run", *study]
     process = subprocess.Popen(
-        [*command, "-j", "2", "--prompts", "256"],
+        [*command, "-j", "2", "--prompts", "256", "--ablations", "zero,mean,resample"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    shards = tmp_path / "runs" / "nano" / "shards"
+    shards = tmp_path / "runs" / "tiny" / "shards"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(shards.glob("*.nc")):
         time.sleep(0.02)
@@ -279,6 +284,8 @@ def test_ctrl_c_keeps_whole_shards_and_says_how_to_go_on(study, tmp_path, cli):
     assert 1 <= len(whole) < 19
     for path in whole:
         open_results(path)
-    code, out, _ = cli("run", *study, "-j", 1, "--prompts", 256)
+    code, out, _ = cli(
+        "run", *study, "-j", 1, "--prompts", 256, "--ablations", "zero,mean,resample"
+    )
     assert code == 0
     assert f"found {len(whole)} measured before" in out

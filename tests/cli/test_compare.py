@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import xarray as xr
+from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
 from cntbench.comparison.ranks import rank_correlation
@@ -21,9 +22,11 @@ def cli(monkeypatch, capsys, tmp_path):
 
 
 @pytest.fixture
-def trajectory(tmp_path):
-    """The options of a trajectory that takes a second."""
+def trajectory(tmp_path, monkeypatch):
+    """The options of a trajectory that takes a second, on which "tiny" is a study."""
     folder = write_trajectory(tmp_path / "checkpoints")
+    write_study(tmp_path / "specs", "tiny", folder, untrained=0)
+    monkeypatch.setenv("CNTBENCH_SPECS", str(tmp_path / "specs"))
     return ["--trajectory", f"dir:{folder}", "--tasks", "induction", "--prompts", "4"]
 
 
@@ -53,7 +56,7 @@ def test_ablations_of_a_trajectory(cli, trajectory, tmp_path):
         numbers = [name for name in found.data_vars if "seconds" not in str(name)]
         xr.testing.assert_allclose(again[numbers].load(), found[numbers])
     options = ["--ablations", "mean,zero", "-o", "run", "-j", 1]
-    assert cli("run", *trajectory, *options)[0] == 0
+    assert cli("run", "tiny", *trajectory, *options)[0] == 0
     film = open_results(tmp_path / "run" / "results.nc")["influence"].sel(task="induction")
     pair = [film.sel(ablation=name, checkpoint="step8").values for name in ("mean", "zero")]
     cell = found["agreement"].sel(ablation="mean", other_ablation="zero", checkpoint="step8")
@@ -86,7 +89,7 @@ def test_ablations_on_planted_circuits(cli, trajectory, tmp_path):
 def test_result_files(cli, trajectory, tmp_path):
     for seed in (0, 1):
         options = ["--ablations", "zero,mean", "--seed", seed, "-o", f"run{seed}", "-j", 1]
-        assert cli("run", *trajectory, *options)[0] == 0
+        assert cli("run", "tiny", *trajectory, *options)[0] == 0
     code, out, err = cli("compare", "--results", "run0/results.nc")
     assert (code, err) == (0, "")
     assert "Rank correlation of edges between ablations" in out

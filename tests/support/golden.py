@@ -12,6 +12,7 @@ import xarray as xr
 from cntbench.catalogue import Catalogue, StudyEntry, load_catalogue
 from cntbench.cells import measure
 from cntbench.dataset import film
+from cntbench.golden import golden_file
 from cntbench.models.precision import TYPES
 from cntbench.models.trajectory import Checkpoint
 from cntbench.plan import Plan, make_plan
@@ -22,20 +23,55 @@ from cntbench.specs import Precision, StudySpec
 PROMPTS = 8
 
 
+def golden_tasks(catalogue: Catalogue) -> tuple[str, ...]:
+    """Every shipped task but those of text: the golden model has no tokenizer."""
+    return tuple(name for name, task in catalogue.tasks.items() if not task.needs_text)
+
+
 def golden_study(
-    catalogue: Catalogue, trajectory: Path, dtype: Precision = "float32"
+    catalogue: Catalogue, trajectory: Path, tasks: Sequence[str], dtype: Precision
 ) -> StudyEntry:
-    """Every shipped ablation and task; but the golden model has no tokenizer."""
+    """Some tasks and every shipped ablation."""
     spec = StudySpec(
         version=1,
         summary="Every task and ablation on the golden trajectory.",
         trajectory=f"dir:{trajectory}",
-        tasks=tuple(name for name, task in catalogue.tasks.items() if not task.needs_text),
+        tasks=tuple(tasks),
         ablations=tuple(catalogue.ablations),
         prompts=PROMPTS,
         dtype=dtype,
     )
     return StudyEntry("golden", trajectory, spec)
+
+
+def read_golden(
+    folder: Path,
+    *,
+    tasks: Sequence[str] = (),
+    ablations: Sequence[str] = (),
+    steps: Sequence[int] = (),
+) -> xr.Dataset:
+    """Read frozen results: all of them, or of some tasks, ablations and steps.
+
+    What the files of a task share, as the clean readouts, is that of the first.
+    """
+    catalogue = load_catalogue()
+    frozen = xr.combine_nested(
+        [
+            [
+                xr.load_dataset(golden_file(folder, task, ablation))
+                for ablation in ablations or catalogue.ablations
+            ]
+            for task in tasks or golden_tasks(catalogue)
+        ],
+        ["task", "ablation"],
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="exact",
+        combine_attrs="drop",
+    )
+    return frozen.isel(checkpoint=frozen["step"].isin(steps or frozen["step"]).values)
 
 
 def _measure_checkpoint(plan: Plan, checkpoint: Checkpoint) -> xr.Dataset:
@@ -44,14 +80,20 @@ def _measure_checkpoint(plan: Plan, checkpoint: Checkpoint) -> xr.Dataset:
 
 
 def measure_golden(
-    trajectory: Path, *, dtype: Precision = "float32", steps: Sequence[int] = ()
+    trajectory: Path,
+    *,
+    tasks: Sequence[str] = (),
+    dtype: Precision = "float32",
+    steps: Sequence[int] = (),
+    jobs: int | None = None,
 ) -> xr.Dataset:
-    """Measure everything (at some steps), in float32 or in another type."""
+    """Measure all tasks or some, at all steps or some, in float32 or in another type."""
     catalogue = load_catalogue()
-    plan = make_plan(catalogue, golden_study(catalogue, trajectory, dtype), lambda *_: None)
+    study = golden_study(catalogue, trajectory, tasks or golden_tasks(catalogue), dtype)
+    plan = make_plan(catalogue, study, lambda *_: None)
     chosen = [c for c in plan.trajectory.checkpoints if not steps or c.step in steps]
     work = partial(_measure_checkpoint, plan)
-    parts = list(each(work, chosen, jobs=os.cpu_count() or 1))
+    parts = list(each(work, chosen, jobs=jobs or os.cpu_count() or 1))
     attributes = provenance(plan)
     # Neither where the trajectory lies nor which versions measured it makes a golden result.
     stable = {k: attributes[k] for k in ("study", "seed", "prompts", "dtype", "feasible_edges")}

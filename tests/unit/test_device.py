@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.ablations import shipped
 from support.models import ARCHITECTURES, decoder, random_model, random_prompts
+from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
 from cntbench.engine.influence import influence
@@ -46,11 +47,10 @@ def test_the_command_line_refuses_it(monkeypatch, capsys, tmp_path, command):
 def test_a_result_says_where_it_was_measured(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     folder = write_trajectory(tmp_path / "checkpoints", steps=(0, 8))
-    options = ["--trajectory", f"dir:{folder}", "--tasks", "induction", "--ablations", "zero"]
+    write_study(tmp_path / "specs", "tiny", folder, untrained=0)
+    monkeypatch.setenv("CNTBENCH_SPECS", str(tmp_path / "specs"))
     for output, more in (("one", ["-j", 1]), ("auto", ["-j", 2, "--device", "auto"])):
-        code, _, err = run_cli(
-            monkeypatch, capsys, "run", *options, "--prompts", 2, "-o", output, *more
-        )
+        code, _, err = run_cli(monkeypatch, capsys, "run", "tiny", "-o", output, *more)
         assert code == 0, err
     if not torch.cuda.is_available():
         assert (tmp_path / "one/results.nc").read_bytes() == (
