@@ -26,7 +26,7 @@ from support.models import decoder, random_gpt_neox, random_prompts, randomised
 from support.oracle import oracle_influence, oracle_readouts
 from support.strategies import models
 
-import cntbench
+from cntbench import engine
 from cntbench.components import feasible
 from cntbench.engine.ablation import Ablation
 from cntbench.engine.influence import Influence, influence
@@ -304,21 +304,12 @@ def test_the_order_of_prompts_does_not_matter(names, case, data):
     close(case.measure(methods_of(names), prompts=case.prompts.take(order)), one)
 
 
-#: Rooms of the engine, which cut their work into pieces.
-CHUNKED = {"engine", "influence", "models"}
-
-
 def chunking_constants():
-    """Every number in ``cntbench`` that says how much goes through at once."""
+    """Every number of the engine that says how much goes through at once."""
     found = []
-    for info in pkgutil.walk_packages(cntbench.__path__, "cntbench."):
-        if info.name.split(".")[1] in CHUNKED:
-            module = importlib.import_module(info.name)
-            found += [
-                (module, key)
-                for key, value in vars(module).items()
-                if key.endswith("_AT_ONCE") or key.startswith("TILE_")
-            ]
+    for info in pkgutil.iter_modules(engine.__path__, "cntbench.engine."):
+        module = importlib.import_module(info.name)
+        found += [(module, key) for key in vars(module) if key.endswith("_AT_ONCE")]
     return found
 
 

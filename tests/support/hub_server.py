@@ -61,6 +61,8 @@ class Hub:
         Revisions whose branch has a new commit.
     gated
         Whether files are for people who have accepted terms.
+    hanging
+        Requests that wait for an answer that never comes, or in half a minute a closed connection.
     requests
         Method, revision (or ``""``), and file of each request about the repository, in order.
     slept
@@ -74,6 +76,7 @@ class Hub:
     hidden: set[str] = field(default_factory=set)
     moved: set[str] = field(default_factory=set)
     gated: bool = False
+    hanging: int = 0
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -151,7 +154,9 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.requests.append((self.command, revision, file))
         fault = self.hub.fault(self.command, revision, file)
         if fault is not None and fault.kind == "hang":
+            self.hub.hanging += 1
             self.hub.stopped.wait(30)
+            self.hub.hanging -= 1
             self.close_connection = True
             return
         if fault is not None and fault.kind == "status":
