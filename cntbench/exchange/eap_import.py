@@ -29,10 +29,10 @@ from cntbench.dataset import CONVENTIONS, checkpoint_dataset, film
 from cntbench.derived import derived
 from cntbench.dynamics.claim import Claim
 from cntbench.engine.influence import Influence
-from cntbench.errors import CntbenchError, CntbenchWarning, StorageError
+from cntbench.errors import CheckpointError, CntbenchError, CntbenchWarning, StorageError
 from cntbench.exchange.eap_graph import EapGraph, read_eap_graph
 from cntbench.models.origin import Folder
-from cntbench.models.steps import step_number
+from cntbench.models.steps import named_step, step_number, tells_step
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.output import file_status
 from cntbench.specs import READOUTS, Readout
@@ -200,14 +200,16 @@ def _place(name: str, *, alone: bool) -> tuple[Path, int]:
     if said and not _is_there(Path(name)):
         return Path(said[1]), step_number(said[2], where=name)
     path = Path(name)
-    number = re.search(r"(?:^|step|checkpoint)[-_]?(\d+)$", path.stem)
-    if number or alone:
-        return path, step_number(number[1], where=name) if number else 0
-    raise CntbenchError(
-        "does not tell its training step",
-        where=name,
-        hint=f"Say it behind the name: {name}@1000.",
-    )
+    if alone and not tells_step(path.stem):
+        return path, 0
+    said_how = f"Say it behind the name: {name}@1000."
+    try:
+        named = named_step(path.stem, where=name)
+    except CheckpointError as error:
+        raise CntbenchError(error.what, where=name, hint=said_how) from None
+    if named is None:
+        raise CntbenchError("does not tell its training step", where=name, hint=said_how)
+    return path, named.step
 
 
 def _is_there(path: Path) -> bool:

@@ -98,6 +98,11 @@ def named_step(name: str, *, where: str) -> NamedStep | None:
     return _named(name, match, where)
 
 
+def tells_step(name: str) -> bool:
+    """Whether a name is a number, or has one after a known word, whether or not it is for sure."""
+    return bool(_ALONE.fullmatch(name) or _AFTER_WORD.search(name))
+
+
 def step_number(digits: str, *, where: str) -> int:
     """Return the step that digits write.
 

@@ -152,6 +152,10 @@ def test_steps_are_said_or_read_off_the_name(tmp_path):
     assert list(read_graphs([f"{a}@200", str(d), str(b), str(c)])) == [30, 40, 50, 200]
     assert list(read_graphs([str(a)])) == [0], "the number is no step"
     assert list(read_graphs([str(b)])) == [30]
+    e = write_graph(tmp_path / "step500_loss3.31.json", graph(seed=5))
+    f = write_graph(tmp_path / "checkpoint-60-epoch-1.json", graph(seed=6))
+    assert list(read_graphs([str(e), str(f)])) == [60, 500]
+    assert list(read_graphs([str(e)])) == [500]
     odd = write_graph(tmp_path / "c.json@7", graph())
     assert list(read_graphs([str(odd)])) == [0], "the file's name is what is there"
 
@@ -226,6 +230,8 @@ def test_other_files_are_refused(tmp_path):
         (["a.json@1", "b.json@2"], "is of 3 layers of 2 heads in sequential blocks, and"),
         (["a.json@1", "a.json@1"], "has step 1, as"),
         (["a.json", "b.json"], "does not tell its training step"),
+        (["v7.json", "b.json"], r"'v7' has a number, and no word .*\n.*v7\.json@1000"),
+        (["step1_ckpt2.json"], r"'step1_ckpt2' tells more than one step"),
     ):
         with pytest.raises(CntbenchError, match=part):
             read_graphs([str(tmp_path / name) for name in names])
