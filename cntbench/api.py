@@ -146,6 +146,9 @@ def run(
 def open_results(path: str | Path) -> xr.DataTree:
     """Read a result into memory, checking that it is whole and satisfies the schema.
 
+    What xarray has written, without a checksum, is read too, with a warning; groups that do not
+    satisfy their tables are left out, with a warning.
+
     Parameters
     ----------
     path

@@ -35,6 +35,7 @@ from cntbench.storage import (
     content_checksum,
     make_folder,
     open_results,
+    open_sealed,
     write_results,
     write_text,
 )
@@ -173,7 +174,7 @@ def freeze(results: Path, folder: Path) -> list[Path]:
         film.attrs = stable
         path = golden_file(folder, task, ablation)
         write_results(xr.DataTree(film), path)
-        files[path.name] = content_checksum(open_results(path))
+        files[path.name] = content_checksum(open_sealed(path))
     made_by = {key: str(dataset.attrs[key]) for key in _MADE_BY if key in dataset.attrs}
     manifest = {"version": 1, "files": files, "made_by": made_by}
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
@@ -193,7 +194,7 @@ def thaw(folder: Path) -> Golden:
     manifest = _manifest(folder)
     films = []
     for name, checksum in manifest["files"].items():
-        tree = open_results(folder / name)
+        tree = open_sealed(folder / name)
         if content_checksum(tree) != checksum:
             raise StorageError(
                 f"is not the file that was frozen: its checksum is another than in {MANIFEST}",

@@ -24,7 +24,7 @@ from cntbench.share import Share
 from cntbench.specs import as_dict
 from cntbench.storage import (
     UNFINISHED,
-    open_results,
+    open_sealed,
     reason,
     write_atomically,
     write_results,
@@ -365,6 +365,6 @@ def _of(plan: Plan, piece: Piece, path: Path) -> xr.Dataset | None:
 
 def _read(path: Path) -> xr.DataTree | None:
     try:
-        return open_results(path)
+        return open_sealed(path)
     except StorageError:
         return None

@@ -2,61 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
 
 from cntbench.errors import StorageError
+from cntbench.variables import (
+    Attribute,
+    Variable,
+    problem,
+    validate_attributes,
+    validate_names,
+    validate_variables,
+)
 
 #: Rises whenever the table changes.
 SCHEMA_VERSION = 2
 
 DIMENSIONS = ("task", "ablation", "readout", "checkpoint", "source", "target")
 
-Type = Literal["float", "integer", "text"]
-_KINDS: Mapping[Type, str] = {"float": "f", "integer": "iu", "text": "OUST"}
-
 STATUS = ("ok", "missing", "duplicate", "failed")
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One variable or coordinate of the dataset.
-
-    Parameters
-    ----------
-    dims
-        Names of its dimensions, in order.
-    type
-        Type of its values.
-    doc
-        What it is; the attribute ``long_name``.
-    units
-        UDUNITS name; ``"1"`` for numbers without a unit, None for labels.
-    lower, upper
-        Range of its values, both ends allowed. NaN is always allowed.
-    values
-        Allowed values of a label, if they are enumerated.
-    optional
-        Whether it may be missing.
-    """
-
-    dims: tuple[str, ...]
-    type: Type
-    doc: str
-    units: str | None = None
-    lower: float = -np.inf
-    upper: float = np.inf
-    values: tuple[str, ...] = ()
-    optional: bool = False
-
-    @property
-    def attributes(self) -> dict[str, str]:
-        """Attributes that the variable carries in the file."""
-        return {"long_name": self.doc} | ({"units": self.units} if self.units else {})
 
 
 _CELL = ("task", "ablation", "checkpoint")
@@ -161,62 +127,101 @@ VARIABLES: Mapping[str, Variable] = {
     "status_reason": Variable(_CELL, "text", "why the status is not ok, else empty"),
 }
 
-#: Rounding that a range allows for, relative to its ends.
-_SLACK = 1e-5
+
+_TEXTS = (
+    "title",
+    "summary",
+    "source",
+    "history",
+    "study",
+    "sign_convention",
+    "normalisation",
+    "dtype",
+    "device",
+    "determinism",
+    "spec_sha256",
+)
+
+ATTRIBUTES: Mapping[str, Attribute] = {
+    **dict.fromkeys(_TEXTS, Attribute("text")),
+    "seed": Attribute("integer"),
+    "prompts": Attribute("integer", lower=1),
+    "feasible_edges": Attribute("integer"),
+    "spec": Attribute(
+        "JSON", keys=("prompts", "seed", "tokenizer"), objects=("tasks", "ablations")
+    ),
+    "study_spec": Attribute("JSON"),
+    "library_versions": Attribute("JSON"),
+}
 
 
 def validate(dataset: xr.Dataset, *, where: str) -> None:
-    """Check a dataset against the table.
+    """Check a dataset against the tables.
 
     Raises
     ------
     StorageError
-        Naming the first variable that is missing, unknown, or has the wrong dimensions, type,
-        units or range.
+        If the schema is a newer one; else naming the first variable or attribute that is missing,
+        unknown, or has the wrong dimensions, type, units or range, or the first dimension that is
+        empty or has a name twice.
     """
+    _validate_version(dataset, where)
     table = {**COORDINATES, **VARIABLES}
     present = {str(name) for name in dataset.variables}
-    for name in present - set(table):
+    for name in sorted(present - set(table)):
         raise StorageError(f"variable {name!r} is not in the schema", where=where)
+    validate_variables(dataset, table, where)
     for name, expected in table.items():
-        if name in present:
-            _validate(name, dataset.variables[name], expected, where)
-        elif not expected.optional:
-            raise StorageError(f"variable {name!r} is missing", where=where)
+        if name in present and dataset.variables[name].attrs.get("units") != expected.units:
+            units = dataset.variables[name].attrs.get("units")
+            raise problem(name, "units", units, expected.units, where)
+    for dim in DIMENSIONS:
+        validate_names(dataset, dim, where)
+    validate_attributes(dataset, ATTRIBUTES, where)
+    _validate_readouts(dataset, where)
+    _validate_components(dataset, where)
     if not (np.diff(dataset["step"].values) > 0).all():
         raise StorageError("variable 'step' does not rise", where=where)
 
 
-def _validate(name: str, variable: xr.Variable, expected: Variable, where: str) -> None:
-    def problem(aspect: str, found: object, allowed: object) -> StorageError:
-        return StorageError(
-            f"variable {name!r} has {aspect} {found}", where=where, hint=f"Expected: {allowed}."
+def _validate_version(dataset: xr.Dataset, where: str) -> None:
+    """Refuse what a newer version has written, before anything else seems wrong with it."""
+    validate_attributes(dataset, {"schema_version": Attribute("integer", lower=1)}, where)
+    version = int(dataset.attrs.get("schema_version", SCHEMA_VERSION))
+    if version > SCHEMA_VERSION:
+        raise StorageError(
+            f"has schema_version {version}, and this cntbench knows those up to {SCHEMA_VERSION}",
+            where=where,
+            hint="Read it by the version of cntbench that wrote it, or a later one.",
         )
 
-    if variable.dims != expected.dims:
-        raise problem("dims", _listed(map(str, variable.dims)), _listed(expected.dims))
-    if variable.dtype.kind not in _KINDS[expected.type]:
-        raise problem("dtype", variable.dtype, expected.type)
-    if variable.attrs.get("units") != expected.units:
-        raise problem("units", variable.attrs.get("units"), expected.units)
-    values = variable.values
-    if expected.values:
-        for value in {str(v) for v in values.flat} - set(expected.values):
-            raise problem("value", repr(value), _listed(expected.values))
-    if expected.type == "float":
-        slack = _SLACK * max(abs(end) for end in (expected.lower, expected.upper, 0.0))
-        slack = slack if np.isfinite(slack) else 0.0
-        defined = values[~np.isnan(values)]
-        if np.isinf(defined).any():
-            raise problem("value", "infinity", "finite numbers or NaN")
-        outside = defined[(defined < expected.lower - slack) | (defined > expected.upper + slack)]
-    elif expected.type == "integer":
-        outside = values[(values < expected.lower) | (values > expected.upper)]
-    else:
-        return
-    if outside.size:
-        raise problem("value", outside[0], f"{expected.lower:g} to {expected.upper:g}")
+
+def _validate_readouts(dataset: xr.Dataset, where: str) -> None:
+    from cntbench.specs import READOUTS  # pydantic, which who only selects needs not wait for
+
+    names = {str(name) for name in dataset["readout"].values}
+    for name in READOUTS:
+        if name not in names:
+            raise StorageError(f"lacks the readout {name!r}", where=where)
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"
+def _validate_components(dataset: xr.Dataset, where: str) -> None:
+    """Check that targets are the sources, and both are called and ordered as components are."""
+    for name, side in zip(_component("source"), _component("target"), strict=True):
+        if not np.array_equal(dataset[name].values, dataset[side].values):
+            raise StorageError(f"has other sources than targets: {name!r}, {side!r}", where=where)
+    rows = [
+        (int(layer), str(kind) == "MLP", int(head))
+        for layer, kind, head in zip(
+            *(dataset[f"source_{name}"].values for name in ("layer", "kind", "head")), strict=True
+        )
+    ]
+    for name, (layer, is_mlp, head) in zip(dataset["source"].values, rows, strict=True):
+        expected = f"L{layer}.{'MLP' if is_mlp else f'H{head}'}"
+        if str(name) != expected or is_mlp != (head == -1):
+            raise StorageError(
+                f"has a component {str(name)[:60]!r} where layer, kind and head say {expected!r}",
+                where=where,
+            )
+    if rows != sorted(rows):
+        raise StorageError("components are not in causal order", where=where)

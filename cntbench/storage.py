@@ -13,7 +13,8 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from urllib.parse import quote
 import numpy as np
 import xarray as xr
 
-from cntbench.errors import CntbenchError, StorageError, nearest
+from cntbench.errors import CntbenchError, CntbenchWarning, StorageError, nearest
+from cntbench.file_sizes import check_size
 from cntbench.interrupts import interrupts_held
 from cntbench.output import FileKind, check_regular, file_status, has_attribute, is_folder
 from cntbench.schema import validate
@@ -30,6 +32,11 @@ from cntbench.schema import validate
 CHECKSUM = "content_sha256"
 #: What `write_results` writes.
 RESULT = FileKind("a result of cntbench", has_attribute(CHECKSUM))
+
+#: Attribute of a result that stood in a file without a checksum, and what it says.
+UNSEALED = "unsealed"
+_UNSEALED = "has no checksum, so that later changes or damage could not be seen"
+_AGAIN = "Run the study again into its folder: whole shards are kept."
 
 #: How names of files end that are being written.
 UNFINISHED = ".tmp"
@@ -54,7 +61,12 @@ def write_results(tree: xr.DataTree, path: Path) -> None:
     StorageError
         If the result does not satisfy the schema, or the file cannot be written.
     """
-    validate(tree.to_dataset(inherit=False), where=str(path))
+    groups = _groups(tree)
+    root = groups["/"]
+    validate(root, where=str(path))
+    for name, group in groups.items():
+        if name != "/":
+            _validate_group(name, group, root, f"{path}: group {name[1:]!r}")
     sealed = tree.copy()
     sealed.attrs = {**tree.attrs, CHECKSUM: content_checksum(tree)}
 
@@ -69,11 +81,61 @@ def write_results(tree: xr.DataTree, path: Path) -> None:
 def open_results(path: Path) -> xr.DataTree:
     """Read a result into memory, checking that it is whole and satisfies the schema.
 
+    What xarray has written, without a checksum, is read too, if it satisfies the schema: with a
+    warning, and marked by the attribute ``unsealed``. Groups that follow from the film and do not
+    satisfy theirs are left out, with a warning.
+
     Raises
     ------
     StorageError
         If the file is missing, truncated or damaged, was not written by cntbench, or does not
         satisfy the schema.
+    """
+    where = str(path)
+    groups, sealed = _read(path)
+    root = groups.pop("/")
+    try:
+        validate(root, where=where)
+    except StorageError as error:
+        if sealed:
+            raise
+        raise StorageError(
+            f"has no checksum, so it was not written by cntbench, and {error.what}",
+            where=where,
+            hint=error.hint,
+        ) from None
+    if not sealed:
+        root.attrs.setdefault(UNSEALED, _UNSEALED)
+        _warn(f"{where}: {_UNSEALED}.")
+    return xr.DataTree.from_dict({"/": root, **dict(_fitting(groups, root, where))})
+
+
+def open_sealed(path: Path) -> xr.DataTree:
+    """Read a result that `write_results` has written, all of it, or none.
+
+    Raises
+    ------
+    StorageError
+        As of `open_results`; also if it has no checksum.
+    """
+    where = str(path)
+    groups, sealed = _read(path)
+    if not sealed:
+        raise StorageError("has no checksum, so it was not written by cntbench", where=where)
+    validate(groups["/"], where=where)
+    for name, group in groups.items():
+        if name != "/":
+            _validate_group(name, group, groups["/"], f"{where}: group {name[1:]!r}")
+    return xr.DataTree.from_dict(groups)
+
+
+def _read(path: Path) -> tuple[dict[str, xr.Dataset], bool]:
+    """Return what a file holds, by group, and whether a checksum says that it is whole.
+
+    Raises
+    ------
+    StorageError
+        If it is missing, cannot be read, or does not fit its checksum.
     """
     where = str(path)
     if is_folder(path):
@@ -82,29 +144,79 @@ def open_results(path: Path) -> xr.DataTree:
         )
     if file_status(path) is None:
         raise StorageError("no such file", where=where, hint=_similar(path))
-    try:
-        with interrupts_held(), xr.open_datatree(path, engine="netcdf4") as opened:
-            # What the file says of its encoding, such as the longest label, does not fit what
-            # others make of the data. `DataTree.load` passes over variables that are called as a
-            # group is, and leaves the file open for them.
-            tree = opened.map_over_datasets(lambda group: group.load().drop_encoding())
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise StorageError(
-            f"is truncated, damaged or not a netCDF file: {error}",
-            where=where,
-            hint="Run the study again into its folder: whole shards are kept.",
-        ) from None
-    recorded = tree.attrs.pop(CHECKSUM, None)
-    if recorded is None:
-        raise StorageError("has no checksum, so it was not written by cntbench", where=where)
-    if recorded != content_checksum(tree):
+    with interrupts_held():
+        groups = load_netcdf(path, hint=_AGAIN)
+    recorded = groups["/"].attrs.pop(CHECKSUM, None)
+    if recorded is not None and recorded != _checksum(groups):
         raise StorageError(
             "the content does not fit its checksum: the file was changed or damaged",
             where=where,
-            hint="Run the study again into its folder: whole shards are kept.",
+            hint=f"{_AGAIN} If you have changed it on purpose, remove the attribute {CHECKSUM!r}.",
         )
-    validate(tree.to_dataset(inherit=False), where=where)
-    return tree
+    return groups, recorded is not None
+
+
+def load_netcdf(path: Path, *, hint: str) -> dict[str, xr.Dataset]:
+    """Read a netCDF file into memory, by group, after a look at what it declares.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be read, with the hint, or declares more than it can hold.
+    """
+    try:
+        check_size(path)
+        opened = xr.open_groups(path, engine="netcdf4")
+        try:
+            # What the file says of its encoding, such as the longest label, does not fit what
+            # others make of the data.
+            return {name: group.load().drop_encoding() for name, group in opened.items()}
+        finally:
+            for group in opened.values():
+                group.close()
+    except StorageError:
+        raise
+    except Exception as error:  # whatever a stranger's file makes the libraries say
+        raise StorageError(
+            f"is truncated, damaged or not a netCDF file: {str(error)[:200]}",
+            where=str(path),
+            hint=hint,
+        ) from None
+
+
+def _fitting(
+    groups: Mapping[str, xr.Dataset], root: xr.Dataset, where: str
+) -> Iterator[tuple[str, xr.Dataset]]:
+    """Yield the groups that satisfy their tables, and warn of the others."""
+    left_out: list[str] = []
+    for name, group in groups.items():
+        if any(name.startswith(f"{above}/") for above in left_out):
+            continue
+        try:
+            _validate_group(name, group, root, where)
+        except StorageError as error:
+            left_out.append(name)
+            _warn(f"{where}: group {name[1:]!r} is left out: {error.what}.")
+        else:
+            yield name, group
+
+
+def _validate_group(name: str, group: xr.Dataset, root: xr.Dataset, where: str) -> None:
+    from cntbench.group_schema import validate_group  # the tables need more than films do
+
+    validate_group(name[1:], group, root, where=where)
+    try:
+        xr.DataTree.from_dict({"/": root, name: group})
+    except (ValueError, KeyError) as error:
+        raise StorageError(f"has no place in the result: {error}", where=where) from None
+
+
+def _warn(what: str) -> None:
+    warnings.warn(what, CntbenchWarning, stacklevel=4)
+
+
+def _groups(tree: xr.DataTree) -> dict[str, xr.Dataset]:
+    return {group.path: group.to_dataset(inherit=False) for group in tree.subtree}
 
 
 def distinct_files(paths: Sequence[Path]) -> Sequence[Path]:
@@ -119,14 +231,17 @@ def distinct_files(paths: Sequence[Path]) -> Sequence[Path]:
 
 def content_checksum(tree: xr.DataTree) -> str:
     """Return the SHA-256 over all groups, variables and attributes."""
+    return _checksum(_groups(tree))
+
+
+def _checksum(groups: Mapping[str, xr.Dataset]) -> str:
     digest = hashlib.sha256()
 
     def say(*parts: object) -> None:
         digest.update(json.dumps([str(part) for part in parts]).encode())
 
-    for group in sorted(tree.subtree, key=lambda node: node.path):
-        dataset = group.to_dataset(inherit=False)
-        say("group", group.path, _canonical(dataset.attrs))
+    for path, dataset in sorted(groups.items()):
+        say("group", path, _canonical(dataset.attrs))
         for name, variable in sorted(dataset.variables.items(), key=lambda item: str(item[0])):
             values = variable.values
             say(name, variable.dims, variable.shape, _canonical(variable.attrs))

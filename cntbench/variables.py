@@ -1,0 +1,199 @@
+"""What a variable and an attribute of a dataset may be, and the check against it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.errors import StorageError
+
+Type = Literal["float", "integer", "number", "text"]
+_KINDS: Mapping[Type, str] = {"float": "f", "integer": "iu", "number": "fiu", "text": "OUST"}
+
+#: Rounding that a range allows for, relative to its ends.
+_SLACK = 1e-5
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable or coordinate of the dataset.
+
+    Parameters
+    ----------
+    dims
+        Names of its dimensions, in order.
+    type
+        Type of its values.
+    doc
+        What it is; the attribute ``long_name``.
+    units
+        UDUNITS name; ``"1"`` for numbers without a unit, None for labels.
+    lower, upper
+        Range of its values, both ends allowed. NaN is always allowed.
+    values
+        Allowed values of a label, if they are enumerated.
+    optional
+        Whether it may be missing.
+    infinite
+        Whether a number may be infinite.
+    """
+
+    dims: tuple[str, ...]
+    type: Type
+    doc: str
+    units: str | None = None
+    lower: float = -np.inf
+    upper: float = np.inf
+    values: tuple[str, ...] = ()
+    optional: bool = False
+    infinite: bool = False
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Attributes that the variable carries in the file."""
+        return {"long_name": self.doc} | ({"units": self.units} if self.units else {})
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute of the dataset. None has to be there.
+
+    Parameters
+    ----------
+    type
+        Of its value; ``"JSON"`` is text that holds an object.
+    lower, upper
+        Range of an integer, both ends allowed.
+    keys, objects
+        What a JSON object has to have: of whatever value, and objects.
+    """
+
+    type: Literal["integer", "text", "JSON"]
+    lower: int = 0
+    upper: float = np.inf
+    keys: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+
+
+def validate_variables(dataset: xr.Dataset, table: Mapping[str, Variable], where: str) -> None:
+    """Check that variables of a table are there, with its dims, types and ranges.
+
+    Raises
+    ------
+    StorageError
+        Naming the first that is not.
+    """
+    for name, expected in table.items():
+        if name in dataset.variables:
+            _validate_form(name, dataset.variables[name], expected, where)
+            _validate_values(name, dataset.variables[name].values, expected, where)
+        elif not expected.optional:
+            raise StorageError(f"variable {name!r} is missing", where=where)
+
+
+def validate_names(dataset: xr.Dataset, dim: str, where: str) -> None:
+    """Check that a dim has names, and none twice or empty.
+
+    Raises
+    ------
+    StorageError
+        If it has not.
+    """
+    counts = Counter(str(name) for name in dataset[dim].values)
+    if not counts:
+        raise StorageError(f"has no {dim}", where=where)
+    if "" in counts:
+        raise StorageError(f"has a {dim} without a name", where=where)
+    name, count = counts.most_common(1)[0]
+    if count > 1:
+        raise StorageError(f"has the {dim} {name[:60]!r} twice", where=where)
+
+
+def validate_attributes(
+    dataset: xr.Dataset | xr.DataArray, table: Mapping[str, Attribute], where: str
+) -> None:
+    """Check the attributes that a table names, where they are there.
+
+    Raises
+    ------
+    StorageError
+        Naming the first whose value is not allowed.
+    """
+    for name, expected in table.items():
+        if name not in dataset.attrs:
+            continue
+        value = dataset.attrs[name]
+        fault = _fault(value, expected)
+        if fault:
+            raise StorageError(
+                f"attribute {name!r} {fault}", where=where, hint=f"It is {str(value)[:60]!r}."
+            )
+
+
+def _fault(value: object, expected: Attribute) -> str:
+    """Return what is wrong with an attribute's value; empty if nothing is."""
+    if expected.type == "integer":
+        if not isinstance(value, int | np.integer) or isinstance(value, bool):
+            return "is no whole number"
+        if not expected.lower <= int(value) <= expected.upper:
+            return f"is not between {expected.lower} and {expected.upper:g}"
+        return ""
+    if not isinstance(value, str):
+        return "is no text"
+    if expected.type == "text":
+        return ""
+    try:
+        content = json.loads(value)
+    except (ValueError, RecursionError):
+        return "is no JSON"
+    if not isinstance(content, dict):
+        return "is no JSON object"
+    for key in (*expected.keys, *expected.objects):
+        if key not in content:
+            return f"lacks the key {key!r}"
+        if key in expected.objects and not isinstance(content[key], dict):
+            return f"has no JSON object as {key!r}"
+    return ""
+
+
+def _validate_form(name: str, variable: xr.Variable, expected: Variable, where: str) -> None:
+    if variable.dims != expected.dims:
+        dims = _listed(map(str, variable.dims))
+        raise problem(name, "dims", dims, _listed(expected.dims), where)
+    if variable.dtype.kind not in _KINDS[expected.type]:
+        raise problem(name, "dtype", variable.dtype, expected.type, where)
+
+
+def _validate_values(name: str, values: NDArray[Any], expected: Variable, where: str) -> None:
+    if expected.type == "text":
+        for value in {str(v) for v in values.flat} - set(expected.values or map(str, values.flat)):
+            raise problem(name, "value", repr(value), _listed(expected.values), where)
+        return
+    numbers = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+    if np.isinf(numbers).any() and not expected.infinite:
+        raise problem(name, "value", "infinity", "finite numbers or NaN", where)
+    slack = _SLACK * max(abs(end) for end in (expected.lower, expected.upper, 0.0))
+    slack = slack if np.isfinite(slack) and expected.type == "float" else 0.0
+    outside = numbers[(numbers < expected.lower - slack) | (numbers > expected.upper + slack)]
+    if outside.size:
+        allowed = f"{expected.lower:g} to {expected.upper:g}"
+        raise problem(name, "value", outside[0], allowed, where)
+
+
+def problem(name: str, aspect: str, found: object, allowed: object, where: str) -> StorageError:
+    return StorageError(
+        f"variable {name!r} has {aspect} {str(found)[:80]}",
+        where=where,
+        hint=f"Expected: {allowed}.",
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
