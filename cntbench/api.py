@@ -327,8 +327,8 @@ def claims(
     Parameters
     ----------
     results
-        A result, its root alone, or the path of a file, in which the verdicts are then kept: what
-        was found before is replaced. A result in memory is left as it is.
+        A result, its root alone, or the path of a file, in which the verdicts are then kept, beside
+        those on other claims. A result in memory is left as it is.
     claims
         Names of claims, by default all.
     draws

@@ -263,6 +263,7 @@ GROUPS: Mapping[str, Group] = {
             "verdict": Variable(_CLAIM, "text", "", values=get_args(Word)),
             "checkpoints": Variable(_CELL, "integer", ""),
             "claim_version": Variable(("claim",), "integer", ""),
+            **_optional(("claim",), "integer", "claim_draws"),
             "claim_level": Variable(("claim",), "float", ""),
             "test_minimum": Variable(("claim", "test"), "float", ""),
             **_texts(_CLAIM, "reason"),
@@ -273,6 +274,7 @@ GROUPS: Mapping[str, Group] = {
             **_numbers(OF_TESTS, _TEST, "test_"),
         },
         names=("claim",),
+        attributes={"draws": Attribute("integer"), "seed": Attribute("integer")},
         check=_check_decisive,
     ),
     "untrained": Group(

@@ -18,12 +18,13 @@ from cntbench.dynamics.claims import examine, judge
 from cntbench.dynamics.film import film_of
 from cntbench.dynamics.phases import find_phases
 from cntbench.dynamics.verdict_groups import Judged, claim_group, phase_group
+from cntbench.dynamics.verdict_merge import merged
 from cntbench.errors import CntbenchError
 from cntbench.models.trajectory import Progress
 from cntbench.processes import each
 from cntbench.prompts import seed_sequence
 from cntbench.specs import as_dict
-from cntbench.storage import content_checksum, open_results, write_results
+from cntbench.storage import UNSEALED, content_checksum, open_results, write_results
 
 #: Attribute that says what phases and claims were made of.
 MADE_OF = "made_of_sha256"
@@ -88,7 +89,8 @@ def verdicts(
     progress
         Told about every cell.
     earlier
-        A result whose groups are taken over if they were made of the same.
+        A result whose groups are taken over if they were made of the same. Its verdicts on other
+        claims are kept if they are on the same film.
     """
     made_of = _checksum(root, untrained, claims, seed, draws)
     kept = {} if earlier is None else {n: earlier.children.get(n) for n in ("phases", "claims")}
@@ -110,7 +112,16 @@ def verdicts(
     for one in each(Part.work, parts, jobs=jobs):
         judged.append(one)
         progress("phases and claims", len(judged), len(parts))
-    groups = {"phases": phase_group(root, judged), "claims": claim_group(root, claims, judged)}
+    found = claim_group(root, claims, judged).assign_coords(
+        claim_draws=("claim", np.full(len(claims), draws), {"long_name": "draws of its tests"})
+    )
+    if (
+        earlier is not None
+        and "claims" in earlier.children
+        and _same_film(earlier, root, untrained)
+    ):
+        found = merged(earlier.children["claims"].to_dataset(inherit=False), found)
+    groups = {"phases": phase_group(root, judged), "claims": found}
     for group in groups.values():
         group.attrs |= {"draws": draws, "seed": seed, MADE_OF: made_of}
     return groups
@@ -121,7 +132,8 @@ def add_verdicts(
 ) -> xr.DataTree:
     """Test claims on a result file and keep phases and verdicts in it.
 
-    The file is written anew, whole or not at all; what was found before is replaced.
+    The file is written anew, whole or not at all. Verdicts on other claims stay; all p-values are
+    corrected for the number of claims that the file then holds.
 
     Raises
     ------
@@ -146,7 +158,7 @@ def with_verdicts(
     progress: Progress,
     where: str,
 ) -> xr.DataTree:
-    """Return a result with phases and verdicts in place of those that it had.
+    """Return a result with phases, and with verdicts beside those on other claims.
 
     Parameters
     ----------
@@ -180,7 +192,7 @@ def with_verdicts(
         draws=draws,
         jobs=jobs,
         progress=progress,
-        earlier=tree,
+        earlier=None if UNSEALED in tree.attrs else tree,
     )
     others = {
         name: group.to_dataset(inherit=False)
@@ -199,12 +211,27 @@ def _checksum(
 ) -> str:
     """Return the SHA-256 of all that phases and verdicts depend on: numbers, specs and code."""
     digest = hashlib.sha256()
-    tree = xr.DataTree.from_dict({"/": root, **({} if untrained is None else {"u": untrained})})
+    film = _film_checksum(root, untrained)
     specs = [[claim.name, as_dict(claim.spec)] for claim in claims]
-    digest.update(f"{content_checksum(tree)} {seed} {draws} {np.__version__}".encode())
+    digest.update(f"{film} {seed} {draws} {np.__version__}".encode())
     digest.update(json.dumps(specs, sort_keys=True).encode())
     package = Path(cntbench.__path__[0])
     for room in ("dynamics", "metrics"):
         for path in sorted((package / room).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _film_checksum(root: xr.Dataset, untrained: xr.Dataset | None) -> str:
+    """Return the SHA-256 of what films are made of."""
+    known = {} if untrained is None else {"untrained": untrained}
+    film = root[_OF_FILMS].drop_attrs(deep=False)
+    return content_checksum(xr.DataTree.from_dict({"/": film, **known}))
+
+
+def _same_film(earlier: xr.DataTree, root: xr.Dataset, untrained: xr.Dataset | None) -> bool:
+    """Return whether the verdicts of an earlier result are on this film."""
+    group = earlier.children.get("untrained")
+    others = None if group is None else group.to_dataset(inherit=True)
+    before = _film_checksum(earlier.to_dataset(inherit=False), others)
+    return before == _film_checksum(root, untrained)

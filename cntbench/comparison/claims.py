@@ -20,7 +20,7 @@ from scipy import stats
 
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import Found, Verdict, judge
-from cntbench.dynamics.verdict_groups import OF_TESTS
+from cntbench.dynamics.verdict_merge import found_in
 from cntbench.intervals import t_interval
 
 
@@ -59,14 +59,18 @@ class Judgement:
     words: tuple[str, ...]
 
 
-def in_file(group: xr.Dataset) -> list[Judgement]:
+def in_file(group: xr.Dataset, claims: Sequence[str] | None = None) -> list[Judgement]:
     """Return the verdicts that a file holds.
 
     Parameters
     ----------
     group
         Its group ``claims``, with the coordinates ``task`` and ``ablation``.
+    claims
+        Names of those that are asked for, by default all.
     """
+    if claims is not None:
+        group = group.sel(claim=list(claims))
     judgements = []
     for task in group["task"].values:
         for ablation in group["ablation"].values:
@@ -82,7 +86,7 @@ def in_file(group: xr.Dataset) -> list[Judgement]:
                 )
                 judgements.append(
                     _judgement(
-                        str(task), str(ablation), place, verdict, [cell], _found(cell, place)
+                        str(task), str(ablation), place, verdict, [cell], found_in(cell, place)
                     )
                 )
     return judgements
@@ -96,8 +100,9 @@ def over_files(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> list[Ju
     groups
         The files' groups ``claims``, with the coordinates ``task`` and ``ablation``.
     claims
-        What was tested in all of them, in their order.
+        What was tested in all of them, beside others or not.
     """
+    groups = [group.sel(claim=[claim.name for claim in claims]) for group in groups]
     cells = {
         (str(task), str(ablation)): None
         for group in groups
@@ -111,7 +116,9 @@ def over_files(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> list[Ju
             for group in groups
             if task in group["task"] and ablation in group["ablation"]
         ]
-        found = [_together([_found(cell, place) for cell in there]) for place in range(len(claims))]
+        found = [
+            _together([found_in(cell, place) for cell in there]) for place in range(len(claims))
+        ]
         judgements += [
             _judgement(task, ablation, place, verdict, there, found[place])
             for place, verdict in enumerate(judge(claims, found, several=len(groups) > 1))
@@ -128,7 +135,7 @@ def _judgement(
     found: Sequence[Found],
 ) -> Judgement:
     first = cells[0].isel(claim=place)
-    answers = [_found(cell, place) for cell in cells]
+    answers = [found_in(cell, place) for cell in cells]
     return Judgement(
         task=task,
         ablation=ablation,
@@ -146,19 +153,6 @@ def _judgement(
         ),
         words=tuple(str(cell["verdict"].values[place]) for cell in cells),
     )
-
-
-def _found(cell: xr.Dataset, place: int) -> list[Found]:
-    """Return what the tests of a claim have found in one file."""
-    here = cell.isel(claim=place)
-    count = int((here["test_statistic"].values != "").sum())
-    return [
-        Found(
-            **{name: float(here[f"test_{name}"].values[test]) for name in OF_TESTS},
-            reason=str(here["test_reason"].values[test]),
-        )
-        for test in range(count)
-    ]
 
 
 def _together(files: Sequence[Sequence[Found]]) -> Sequence[Found]:

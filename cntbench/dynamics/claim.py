@@ -86,6 +86,23 @@ class ClaimTest:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """What a verdict follows from, beside what the tests find.
+
+    Parameters
+    ----------
+    level
+        Largest corrected p-value of a claim that is supported.
+    minimum, rules_out
+        Of each test, as `ClaimTestSpec` has them.
+    """
+
+    level: float
+    minimum: tuple[float, ...]
+    rules_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Claim:
     """A claim spec with its tests."""
 
@@ -98,6 +115,16 @@ class Claim:
     def needs(self) -> int:
         """Fewest checkpoints that all tests make sense for."""
         return max(test.statistic.needs for test in self.tests)
+
+    @property
+    def rule(self) -> Rule:
+        """By which it is judged."""
+        specs = [test.spec for test in self.tests]
+        return Rule(
+            self.spec.level,
+            tuple(spec.minimum for spec in specs),
+            tuple(spec.rules_out for spec in specs),
+        )
 
     @classmethod
     def read(cls, path: Path) -> Claim:

@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 
 from cntbench import plugins
-from cntbench.dynamics.claim import Claim, ClaimTest
+from cntbench.dynamics.claim import Claim, ClaimTest, Rule
 from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.nulls._draws import batches
 from cntbench.dynamics.statistics._base import Statistic
@@ -142,11 +142,18 @@ def judge(
         Whether intervals are over several films, so that they say whether an effect is more than
         what some films happen to have.
     """
+    return judge_by([claim.rule for claim in claims], found, several=several)
+
+
+def judge_by(
+    rules: Sequence[Rule], found: Sequence[Sequence[Found]], *, several: bool = False
+) -> list[Verdict]:
+    """Return what `judge` does, of claims of which there are only the rules."""
     largest = np.array([max_or_nan(test.p_value for test in tests) for tests in found])
     corrected = holm(largest)
     return [
-        _verdict(claim, tests, float(p), float(q), several)
-        for claim, tests, p, q in zip(claims, found, largest, corrected, strict=True)
+        _verdict(rule, tests, float(p), float(q), several)
+        for rule, tests, p, q in zip(rules, found, largest, corrected, strict=True)
     ]
 
 
@@ -174,7 +181,7 @@ def max_or_nan(values: Iterable[float]) -> float:
 
 
 def _verdict(
-    claim: Claim, found: Sequence[Found], p_value: float, corrected: float, several: bool
+    rule: Rule, found: Sequence[Found], p_value: float, corrected: float, several: bool
 ) -> Verdict:
     for place, one in enumerate(found):
         if one.reason:
@@ -182,19 +189,19 @@ def _verdict(
     # Of tests that are equally far from being rejected, the last is the most particular one.
     p_values = [one.p_value for one in found]
     weakest = max(range(len(found)), key=lambda place: (p_values[place], place))
-    for place, (test, one) in enumerate(zip(claim.tests, found, strict=True)):
-        if one.upper < test.spec.minimum:
-            there = one.value >= test.spec.minimum
-            reason = f"explained by {test.spec.rules_out}" if there else "no such effect"
+    for place, (minimum, one) in enumerate(zip(rule.minimum, found, strict=True)):
+        if one.upper < minimum:
+            there = one.value >= minimum
+            reason = f"explained by {rule.rules_out[place]}" if there else "no such effect"
             return Verdict("not supported", reason, p_value, corrected, place)
-    for place, (test, one) in enumerate(zip(claim.tests, found, strict=True)):
-        if one.effect < test.spec.minimum:
-            reason = f"less than {test.spec.minimum:g}, but not clearly"
+    for place, (minimum, one) in enumerate(zip(rule.minimum, found, strict=True)):
+        if one.effect < minimum:
+            reason = f"less than {minimum:g}, but not clearly"
             return Verdict("inconclusive", reason, p_value, corrected, place)
         if several and one.lower <= 0:
             return Verdict("inconclusive", "may be 0", p_value, corrected, place)
-    if corrected > claim.spec.level:
-        reason = f"may be {claim.tests[weakest].spec.rules_out}"
+    if corrected > rule.level:
+        reason = f"may be {rule.rules_out[weakest]}"
         return Verdict("inconclusive", reason, p_value, corrected, weakest)
     return Verdict("supported", "", p_value, corrected, weakest)
 

@@ -78,20 +78,18 @@ def cell_of(tree: xr.DataTree, task: str | None, ablation: str | None) -> tuple[
 
 
 def moment_of(tree: xr.DataTree, checkpoint: str | None, step: int | None) -> int:
-    """Return the number of a checkpoint; of the last usable one, if none is named.
+    """Return the number of a checkpoint; if none is named, of the last usable one, or the last.
 
     Raises
     ------
     CntbenchError
-        If there is no such checkpoint, or none that was measured.
+        If there is no such checkpoint.
     """
     root = tree.to_dataset(inherit=False)
     if checkpoint is not None or step is not None:
         return selection.place(root, "checkpoint", checkpoint, step=step)
     counted = np.flatnonzero(usable(root))
-    if not len(counted):
-        raise StorageError("has no checkpoint that was measured", where="the result")
-    return int(counted[-1])
+    return int(counted[-1]) if len(counted) else root.sizes["checkpoint"] - 1
 
 
 def over_prompts(tree: xr.DataTree) -> str:

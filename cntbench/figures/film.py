@@ -104,8 +104,13 @@ def film(
 
 
 def _along(graph: Film) -> list[int]:
-    """Return checkpoints that part the way that the graph goes into equal lengths."""
+    """Return checkpoints that part the way that the graph goes into equal lengths.
+
+    Where none was measured, it is the last, which says so.
+    """
     measured = np.flatnonzero(np.array(graph.status) == "ok")
+    if not len(measured):
+        return [len(graph.status) - 1]
     if len(measured) <= _PANELS:
         return measured.tolist()
     change = np.abs(np.diff(graph.weight[measured], axis=0)).sum(axis=1)

@@ -62,7 +62,9 @@ def heatmap(
     _name(ax, found.component, graph.layout.layer.tolist())
     ax.set_xlabel("target")
     ax.set_ylabel("source")
-    ax.set_title(f"{graph.task}, {graph.ablation}, step {graph.step[at]:,}")
+    status = graph.status[at]
+    gap = "" if status in ("ok", "duplicate") else f": {status}"
+    ax.set_title(f"{graph.task}, {graph.ablation}, step {graph.step[at]:,}{gap}")
     scale_beside(ax, image, f"influence ({over_prompts(tree)})")
     return figure
 

@@ -49,7 +49,10 @@ def claims_report(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> 
         What was tested in all of them.
     """
     groups = [tree.children["claims"].to_dataset(inherit=True) for tree in trees.values()]
-    judgements = over_files(groups, claims) if len(groups) > 1 else in_file(groups[0])
+    if len(groups) > 1:
+        judgements = over_files(groups, claims)
+    else:
+        judgements = in_file(groups[0], [claim.name for claim in claims])
     left_out = [
         line for path, tree in trees.items() for line in _gaps(path, tree.to_dataset(inherit=False))
     ]

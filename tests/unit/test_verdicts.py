@@ -92,11 +92,41 @@ def test_other_numbers_specs_or_draws_are_worked_out_anew(tmp_path):
     path = write(tmp_path, root)
     first = add(path)["claims"].to_dataset()
     fewer = add(path, CLAIMS[:2])["claims"].to_dataset()
-    assert list(fewer["claim"].values) == [c.name for c in CLAIMS[:2]]
+    xr.testing.assert_identical(first.drop_attrs(deep=False), fewer.drop_attrs(deep=False))
     again = add(path)["claims"].to_dataset()
     xr.testing.assert_identical(first, again)
     more = add_verdicts(path, CLAIMS, draws=DRAWS + 20, jobs=1, progress=quiet)
     assert more["claims"].attrs["draws"] == DRAWS + 20
+
+
+def test_a_claim_leaves_the_verdicts_on_others_and_all_are_corrected_together(tmp_path):
+    root = result(planted_film())
+    whole = write(tmp_path, root, "whole.nc")
+    expected = add(whole)["claims"].to_dataset()
+    apart = write(tmp_path, root, "apart.nc")
+    for number in (4, 0, 1, 2, 3, *range(5, len(CLAIMS))):
+        found = add(apart, CLAIMS[number : number + 1])["claims"].to_dataset()
+    assert [str(name) for name in found["claim"].values[:2]] == [CLAIMS[4].name, CLAIMS[0].name]
+    names = [claim.name for claim in CLAIMS]
+    ordered = open_results(apart)["claims"].to_dataset().sel(claim=names)
+    xr.testing.assert_equal(ordered, expected)
+    assert (ordered["claim_draws"] == DRAWS).all()
+
+
+def test_what_was_tested_by_fewer_draws_says_so_beside_the_rest(tmp_path):
+    path = write(tmp_path, result(planted_film()))
+    add_verdicts(path, CLAIMS[:1], draws=19, jobs=1, progress=quiet)
+    found = add(path, CLAIMS[1:2])["claims"]
+    assert list(found["claim_draws"].values) == [19, DRAWS]
+
+
+def test_verdicts_on_another_film_do_not_stay():
+    options = {"seed": 0, "draws": 19, "jobs": 1, "progress": quiet}
+    root = result(planted_film())
+    tree = xr.DataTree.from_dict({"/": root, **verdicts(root, None, CLAIMS[:2], **options)})
+    other = result(planted_film(seed=1))
+    found = verdicts(other, None, CLAIMS[1:3], earlier=tree, **options)
+    assert list(found["claims"]["claim"].values) == [claim.name for claim in CLAIMS[1:3]]
 
 
 def test_processes_and_neighbouring_cells_change_nothing():
