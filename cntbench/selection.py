@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -19,6 +19,11 @@ _LISTED = 24
 
 
 def whole(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
+    """Return what `with_schema_dims` does, in memory: the dataset may be lazy, or of Dask."""
+    return with_schema_dims(dataset, needed).compute()
+
+
+def with_schema_dims(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
     """Return some variables of a result, or of a part of one, with the schema's dims.
 
     Parameters
@@ -61,6 +66,33 @@ def whole(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
     }
     variables = {name: _with_all_dims(name, dataset.variables[name]) for name in needed}
     return xr.Dataset(variables, coords=labels, attrs=dataset.attrs)
+
+
+def cell(
+    dataset: xr.Dataset, needed: Sequence[str], labels: Mapping[str, str | None], step: int | None
+) -> xr.Dataset:
+    """Return one cell of a result in memory, whatever the rest of it takes.
+
+    Parameters
+    ----------
+    dataset, needed
+        As `whole` takes them.
+    labels
+        By dim of a cell, the label or None, as `place` takes it.
+    step
+        Training step, instead of the checkpoint's label.
+
+    Raises
+    ------
+    CntbenchError
+        As of `whole` and `place`.
+    """
+    found = with_schema_dims(dataset, needed)
+    at = {
+        dim: place(found, dim, label, step=step if dim == "checkpoint" else None)
+        for dim, label in labels.items()
+    }
+    return found.isel(at).compute()
 
 
 def _with_all_dims(name: str, variable: xr.Variable) -> xr.Variable:

@@ -61,6 +61,8 @@ def write_results(tree: xr.DataTree, path: Path) -> None:
     StorageError
         If the result does not satisfy the schema, or the file cannot be written.
     """
+    tree = tree.copy()
+    tree.attrs.pop(CHECKSUM, None)  # of the file that xarray has opened it from
     groups = _groups(tree)
     root = groups["/"]
     validate(root, where=str(path))
@@ -68,7 +70,7 @@ def write_results(tree: xr.DataTree, path: Path) -> None:
         if name != "/":
             _validate_group(name, group, root, f"{path}: group {name[1:]!r}")
     sealed = tree.copy()
-    sealed.attrs = {**tree.attrs, CHECKSUM: content_checksum(tree)}
+    sealed.attrs = {**tree.attrs, CHECKSUM: _checksum(groups)}
 
     def write(unfinished: Path) -> None:
         encoding = {group.path: _encoding(group) for group in sealed.subtree}

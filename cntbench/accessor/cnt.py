@@ -104,13 +104,8 @@ class Cnt:
         root = self._root
         beside = [*OF_EDGES.values(), *OF_NODES, "readout_effect", "readout_effect_se"]
         present = [name for name in beside if name in root and name not in _OF_CELLS]
-        dataset = selection.whole(root, [*_OF_CELLS, *present])
         labels = {"task": task, "ablation": ablation, "checkpoint": checkpoint}
-        at = {
-            dim: selection.place(dataset, dim, label, step=step if dim == "checkpoint" else None)
-            for dim, label in labels.items()
-        }
-        return cell_graph(dataset.isel(at))
+        return cell_graph(selection.cell(root, [*_OF_CELLS, *present], labels, step))
 
     def metric(self, name: str) -> xr.DataArray:
         """Compute a metric of every graph, as ``cntbench run`` does.
@@ -185,7 +180,7 @@ class Cnt:
         from cntbench.dynamics.role_summary import OF_COMPONENTS, component_roles
 
         if isinstance(self._data, xr.DataTree) and "roles" in self._data.children:
-            return self._data.children["roles"].to_dataset(inherit=True)
+            return self._data.children["roles"].to_dataset(inherit=True).compute()
         dataset = self._square(("influence", "influence_se", "status"))
         cells = []
         for i, j in np.ndindex(dataset.sizes["task"], dataset.sizes["ablation"]):

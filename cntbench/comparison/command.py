@@ -13,13 +13,14 @@ from cntbench.comparison.files import FILES_TITLE, compare_files, refuse_beside_
 from cntbench.comparison.table import TITLE, comparison
 from cntbench.comparison.trained import measure_trained
 from cntbench.errors import StorageError
+from cntbench.group_schema import GROUPS, validate_contents
 from cntbench.models.trajectory import Progress
 from cntbench.output import FileKind, check_output, file_status, has_attribute, is_folder
 from cntbench.plan import make_plan
 from cntbench.recovery.diagnostics import diagnostics
 from cntbench.recovery.planted import measure_planted
 from cntbench.recovery.scores import recovery
-from cntbench.storage import write_atomically
+from cntbench.storage import load_netcdf, write_atomically
 
 #: The study that says what is compared unless the user does.
 STUDY = "compare"
@@ -159,15 +160,10 @@ def open_comparison(path: Path) -> xr.Dataset:
     where = str(path)
     if is_folder(path) or file_status(path) is None:
         raise StorageError("no such file", where=where, hint=_MAKE)
-    try:
-        with xr.open_dataset(path, engine="netcdf4") as opened:
-            dataset = opened.load()
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise StorageError(
-            f"is truncated, damaged or not a netCDF file: {error}", where=where, hint=_MAKE
-        ) from None
-    if dataset.attrs.get("title") != TITLE:
+    dataset = load_netcdf(path, hint=_MAKE)["/"]
+    if dataset.attrs.get("title") != TITLE or "ablation" not in dataset.coords:
         raise StorageError("is no comparison of ablation methods", where=where, hint=_MAKE)
+    validate_contents(GROUPS["comparison"], dataset, where=where)
     return dataset
 
 

@@ -59,8 +59,8 @@ def tree_of(results: Results, needed: Sequence[str]) -> xr.DataTree:
                 where="the result",
                 hint=f"Name what to draw in the call, by {dim}=, not by selecting from the tree.",
             )
-    selection.whole(root, needed)
-    return results
+    selection.with_schema_dims(root, needed)
+    return results.map_over_datasets(lambda group: group.compute())
 
 
 def cell_of(tree: xr.DataTree, task: str | None, ablation: str | None) -> tuple[str, str]:

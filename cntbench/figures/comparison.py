@@ -47,7 +47,7 @@ def comparison(results: xr.Dataset | xr.DataTree) -> Figure:
         if "comparison" not in results.children:
             there(Missing("The result has no group 'comparison'.", _COMMAND))
         results = results.children["comparison"].to_dataset(inherit=True)
-    found = there(methods(xr.DataTree(), results))
+    found = there(methods(xr.DataTree(), results.compute()))
     drawn = [panel for panel in _PANELS if panel[3](found)]
     if not drawn:
         there(Missing("The comparison says nothing of recovery or cost.", _COMMAND))

@@ -1,0 +1,105 @@
+"""Results that are not in memory: what is asked of them is what is asked of those that are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import networkx as nx
+import numpy as np
+import pytest
+import xarray as xr
+from support.results import comparison_dataset, film_with_gaps, whole_result
+
+import cntbench
+from cntbench import figures
+from cntbench.accessor.cnt import Cnt
+from cntbench.accessor.plot import PICTURES
+from cntbench.storage import write_results
+
+CELL = {"task": "induction", "ablation": "zero"}
+#: By member of the accessor, what is asked of it; pictures have a test of their own.
+ASKED = {
+    "feasible": lambda cnt: cnt.feasible,
+    "graph": lambda cnt: cnt.graph(**CELL, step=8),
+    "metric": lambda cnt: cnt.metric("gini"),
+    "backbone": lambda cnt: cnt.backbone("disparity"),
+    "roles": lambda cnt: cnt.roles(),
+    "plot": None,
+}
+#: How a file is opened that is not read.
+OPENED = {"dask": {"chunks": {}}, "lazily": {}}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    tree = whole_result(film_with_gaps())
+    tree["comparison"] = xr.DataTree(comparison_dataset())
+    for name in ("metrics", "nulls"):
+        group = tree[name].to_dataset(inherit=False)
+        tree[name] = xr.DataTree(group[["gini", "recurrence"] if name == "metrics" else ["gini"]])
+    path = tmp_path_factory.mktemp("results") / "results.nc"
+    write_results(tree, path)
+    return path
+
+
+@pytest.fixture(params=OPENED)
+def opened(path, request) -> Iterator[xr.DataTree]:
+    with xr.open_datatree(path, **OPENED[request.param]) as tree:
+        assert not tree["influence"].variable._in_memory
+        yield tree
+
+
+def test_every_member_of_the_accessor_is_asked():
+    assert set(ASKED) == {name for name in vars(Cnt) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("member", [name for name, ask in ASKED.items() if ask])
+def test_the_accessor_answers_as_in_memory(path, opened, member):
+    tree = cntbench.open_results(path)
+    for data, lazy in ((tree, opened), (tree.to_dataset(), opened.to_dataset())):
+        expected, found = ASKED[member](data.cnt), ASKED[member](lazy.cnt)
+        if isinstance(expected, nx.DiGraph):
+            assert nx.utils.graphs_equal(expected, found)
+            continue
+        xr.testing.assert_equal(expected, found)
+        parts = found.data_vars.values() if isinstance(found, xr.Dataset) else [found]
+        assert all(isinstance(part.variable._data, np.ndarray) for part in parts)
+
+
+def test_a_graph_reads_no_more_than_its_cell(path, monkeypatch):
+    """A film that is larger than the memory is looked at moment by moment."""
+    with xr.open_dataset(path, chunks={"checkpoint": 1}) as film:
+        lengths = []
+        monkeypatch.setattr(
+            xr.Dataset, "compute", lambda part: lengths.append(part.sizes) or part.load()
+        )
+        film.cnt.graph(**CELL, step=8)
+    assert not {"checkpoint", "task", "ablation"} & lengths[0].keys()
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_every_picture_is_drawn(opened, picture):
+    asked = {} if picture in ("claims", "comparison", "readouts") else dict(CELL)
+    if picture == "agreement":
+        del asked["ablation"]
+    if picture == "metrics":
+        asked["names"] = ["gini"]
+    assert getattr(figures, picture)(opened, **asked).axes
+    if picture in ("agreement", "film", "heatmap", "readouts"):  # others are drawn of groups
+        assert getattr(opened.to_dataset().cnt.plot, picture)(**asked).axes
+
+
+def test_claims_are_tested(path, opened):
+    options = {"draws": 19, "progress": False}
+    for data, lazy in (
+        (cntbench.open_results(path), opened),
+        (cntbench.open_results(path).to_dataset(inherit=False), opened.to_dataset(inherit=False)),
+    ):
+        expected = cntbench.claims(data, "three_phases", **options)
+        found = cntbench.claims(lazy, "three_phases", **options)
+        xr.testing.assert_equal(expected["claims"].to_dataset(), found["claims"].to_dataset())
+
+
+def test_what_was_opened_lazily_can_be_written_again(opened, tmp_path):
+    write_results(opened, tmp_path / "again.nc")
+    assert set(cntbench.open_results(tmp_path / "again.nc").children) == set(opened.children)
