@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import netCDF4
-import numpy as np
+import xarray as xr
 from rich.filesize import decimal
 
 from cntbench.errors import StorageError
@@ -27,10 +27,13 @@ def check_size(path: Path) -> None:
     StorageError
         If it declares more than its bytes can hold, or more than this machine can.
     OSError
-        If it is no netCDF file.
+        If it is no netCDF file. xarray may raise others.
     """
-    with netCDF4.Dataset(path) as file:
-        sizes = dict(_sizes(file))
+    # By xarray, which keeps threads apart: HDF5 does not. Indexes would be read.
+    groups = xr.open_groups(path, engine="netcdf4", decode_cf=False, create_default_indexes=False)
+    sizes = dict(_sizes(groups))
+    for group in groups.values():
+        group.close()
     total, length, memory = sum(sizes.values()), path.stat().st_size, _memory()
     if total <= min(_MOST_PACKED * length, memory):
         return
@@ -49,15 +52,12 @@ def check_size(path: Path) -> None:
     )
 
 
-def _sizes(group: netCDF4.Dataset) -> Iterator[tuple[str, int]]:
+def _sizes(groups: Mapping[str, xr.Dataset]) -> Iterator[tuple[str, int]]:
     """Yield what each variable takes in memory [bytes], by its path."""
-    for variable in group.variables.values():
-        size = _LABEL if variable.dtype is str else np.dtype(variable.dtype).itemsize
-        for length in variable.shape:
-            size *= int(length)
-        yield f"{group.path.rstrip('/')}/{variable.name}", size
-    for child in group.groups.values():
-        yield from _sizes(child)
+    for path, group in groups.items():
+        for name, variable in group.variables.items():
+            size = _LABEL if variable.dtype.kind == "O" else variable.dtype.itemsize
+            yield f"{path.rstrip('/')}/{name}", size * math.prod(variable.shape)
 
 
 def _memory() -> int:

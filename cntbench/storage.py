@@ -146,6 +146,7 @@ def _read(path: Path) -> tuple[dict[str, xr.Dataset], bool]:
         )
     if file_status(path) is None:
         raise StorageError("no such file", where=where, hint=_similar(path))
+    check_regular(path)
     with interrupts_held():
         groups = load_netcdf(path, hint=_AGAIN)
     recorded = groups["/"].attrs.pop(CHECKSUM, None)
