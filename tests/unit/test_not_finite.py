@@ -37,7 +37,9 @@ def checkpoints(tmp_path):
 
 
 def on_dask(cells, ahead, jobs):
-    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
         yield from dask.execute(cells, ahead, jobs, scheduler=cluster.scheduler_address)
 
 
