@@ -55,7 +55,7 @@ def test_one_file_is_judged_and_keeps_its_verdicts(cli, result):
     ):
         assert part in out.replace("\n", " ")
     group = open_results(path)["claims"].to_dataset()
-    assert group.sizes["claim"] == 5
+    assert list(group["claim"].values) == list(load_catalogue().claims)
     assert (group["verdict"] == "not supported").any()  # random films have no memory
     assert cli("claims", path, *OPTIONS)[1] == out
 

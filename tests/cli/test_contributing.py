@@ -30,6 +30,9 @@ def checkout(tmp_path_factory) -> Path:
     (copy / "cntbench" / "metrics" / "strongest.py").write_text(block("metric"))
     (copy / "tasks" / "backbones" / "strongest_ten.toml").write_text(block("backbone"))
     (copy / "tasks" / "claims" / "gatherer_hierarchy.toml").write_text(block("claim"))
+    (copy / "tasks" / "induction_of_twelve.toml").write_text(block("task"))
+    (copy / "tasks" / "ablations" / "noise_half.toml").write_text(block("another ablation"))
+    (copy / "tasks" / "planted" / "beside.toml").write_text(block("planted circuit"))
     return copy
 
 
@@ -69,7 +72,7 @@ def test_the_common_checks_and_the_golden_tests_ask_for_it(checkout):
     assert "test_agrees_with_the_naive_oracle[half]" in named.stdout
     assert "test_no_number_has_moved[induction-half]" in named.stdout
     check = "tests/property/test_common_ablation_checks.py"
-    chosen = "half and (feasible_edges or same_bits)"
+    chosen = "half and not noise and (feasible_edges or naive_oracle)"
     done = python(checkout, "-m", "pytest", "-q", check, "-k", chosen, "-n", "0")
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout
@@ -88,3 +91,12 @@ def test_the_metric_and_the_backbone_are_listed_and_checked(checkout):
 def test_the_claim_is_listed(checkout):
     listed = cntbench(checkout, "list", "claims")
     assert "gatherer_hierarchy v1  One line for listings and tables." in listed
+
+
+def test_what_is_added_breaks_no_test_that_lists_what_there_is(checkout):
+    lists = ["unit/test_catalogue.py", "unit/test_plugins.py", "unit/test_planted_specs.py"]
+    claims = ["unit/test_claims.py", "cli/test_claims.py"]
+    files = [f"tests/{name}" for name in (*lists, *claims)]
+    chosen = "not claims or shipped or chosen_by_name or keeps_its_verdicts"
+    done = python(checkout, "-m", "pytest", "-q", *files, "-k", chosen, "-n", "0")
+    assert done.returncode == 0, done.stdout

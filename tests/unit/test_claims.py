@@ -94,15 +94,15 @@ def test_a_users_claim_stands_beside_the_shipped_ones(tmp_path):
 
 def test_the_five_claims_of_the_source_study_are_shipped():
     claims = load_catalogue().claims
-    assert set(claims) == {
+    for name in (
         "three_phases",
         "spreader_hierarchy",
         "gatherers_less_stable",
         "gatherers_reconfigure",
         "long_tailed_weights",
-    }
+    ):
+        assert "2509.15269" in claims[name].spec.source
     for one in claims.values():
-        assert "2509.15269" in one.spec.source
         if one.spec.about == "dynamics":
             # Nothing is said about time unless the order of the checkpoints matters.
             assert one.tests[0].spec.null == "time_order"
@@ -111,7 +111,7 @@ def test_the_five_claims_of_the_source_study_are_shipped():
 def test_claims_are_chosen_by_name():
     catalogue = load_catalogue()
     assert [c.name for c in catalogue.some_claims(["three_phases"])] == ["three_phases"]
-    assert len(catalogue.some_claims()) == 5
+    assert [one.name for one in catalogue.some_claims()] == list(catalogue.claims)
     with pytest.raises(SpecError, match="Did you mean 'three_phases'"):
         catalogue.some_claims(["tree_phases"])
     with pytest.raises(SpecError, match="no claims are named"):
