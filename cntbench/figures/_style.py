@@ -15,7 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from cntbench.errors import unknown
+from cntbench.errors import printable, unknown
 from cntbench.output import FileKind, begins, check_output, contains
 from cntbench.storage import write_atomically
 from cntbench.views.steps import StepAxis
@@ -66,7 +66,8 @@ _LOOKS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cntbench",
     "pdf.fonttype": 42,
-    "mathtext.default": "regular",
+    # Names in a result are names, whatever they hold.
+    "text.parse_math": False,
 }
 
 P = ParamSpec("P")
@@ -137,6 +138,9 @@ def save(figure: Figure, path: Path, *, force: bool = False) -> None:
 
     def write(unfinished: Path) -> None:
         figure.savefig(unfinished, format=kind, dpi=RESOLUTION, metadata=dated[kind])
+        if kind == "svg":  # XML cannot hold control characters, which names can
+            svg = unfinished.read_text(encoding="utf-8")
+            unfinished.write_text(printable(svg), encoding="utf-8")
 
     with _looks():
         write_atomically(path, write)

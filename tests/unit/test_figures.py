@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -379,3 +381,14 @@ def test_a_result_without_any_number_is_drawn_empty(root):
         assert [text.get_text() for text in panel.texts][-1] == "missing"
     values = lines(draw.readouts(lost).axes[0])
     assert np.isnan(values["bigram"]).all()
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_names_are_drawn_as_they_are_whatever_they_hold(tmp_path):
+    root = random_film(tasks=("$\\frac{$\x1b[31m",), ablations=("$x$", "$_{$"))
+    figure = draw.agreement(xr.DataTree(root))
+    for kind in ("svg", "png"):
+        draw.save(figure, tmp_path / f"agreement.{kind}")
+    text = "".join(ElementTree.parse(tmp_path / "agreement.svg").getroot().itertext())
+    assert "$_{$" in text
+    assert "\x1b" not in text
