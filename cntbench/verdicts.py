@@ -180,6 +180,7 @@ def with_verdicts(
     CntbenchError
         If no checkpoint of it was measured.
     """
+    tree = tree.map_over_datasets(lambda group: group.compute())
     root = tree.to_dataset(inherit=False)
     if not (root["status"] == "ok").any():
         raise CntbenchError("has no checkpoint that was measured", where=where)
