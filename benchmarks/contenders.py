@@ -32,15 +32,18 @@ def contender(name: str, workload: str, share: int, of: int) -> Callable[[], obj
     prompts = prompts.take(rows)
     if name.startswith("engine"):
         from cntbench.engine.influence import influence
+        from cntbench.engine.request import Request
 
         model, ablations = decoder(work.shape), work.make_ablations()
         return lambda: influence(
-            model,
-            prompts,
-            ablations,
-            effects=work.effects,
-            readouts=work.effects,  # the opponents compute no others
-            observe_all=work.observe_all,
+            Request(
+                model,
+                prompts,
+                ablations,
+                effects=work.effects,
+                readouts=work.effects,  # the opponents compute no others
+                observe_all=work.observe_all,
+            )
         )
     from benchmarks.opponents import Unembedding, by_the_engines_kernel, hooks
     from benchmarks.peers import PEERS, missing, peer

@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.workloads import NANO, PYTHIA_14M, PYTHIA_160M, SMOLLM2_135M, Workload, decoder
 from cntbench.engine.influence import influence
+from cntbench.engine.request import Request
 from cntbench.models.blocks import MLP, Attention
 from cntbench.models.products import fused_is_available
 
@@ -100,11 +101,13 @@ def count(workload: Workload) -> dict[str, int]:
     size = _Bytes()
     with torch.no_grad(), counting(Attention), counting(MLP), flops, size:
         call(
-            model,
-            prompts,
-            workload.make_ablations(),
-            effects=workload.effects,
-            observe_all=workload.observe_all,
+            Request(
+                model,
+                prompts,
+                workload.make_ablations(),
+                effects=workload.effects,
+                observe_all=workload.observe_all,
+            )
         )
     return {
         "attention_tokens": tokens[Attention],

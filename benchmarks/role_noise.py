@@ -20,6 +20,7 @@ from cntbench.dynamics.noise import measured
 from cntbench.dynamics.reconfiguration import WINDOW
 from cntbench.dynamics.roles import ROLES, Role, error, strength
 from cntbench.engine import influence as engine
+from cntbench.engine.request import Request
 from cntbench.models.trajectory import Trajectory, open_trajectory
 from cntbench.prompts import Prompts
 
@@ -36,7 +37,7 @@ def by_prompt(trajectory: Trajectory, prompts: Prompts, checkpoint: int) -> np.n
     model = trajectory.load(trajectory.checkpoints[checkpoint])
     methods = [catalogue.ablations[name].method for name in ABLATIONS]
     with patch.object(engine, "_summary", wraps=engine._summary) as summary:
-        engine.influence(model, prompts, methods)
+        engine.influence(Request(model, prompts, methods))
     found: np.ndarray = summary.call_args.args[1].change
     return found
 

@@ -6,7 +6,7 @@
 Entries of a series take turns in one process of one thread, round by round; the time is the median.
 Beside each stand plain affine maps of the entry's own shapes, by the engine's kernel, in the same
 rounds: the *share of the floor* is the engine's FLOPs per second over those of these maps. FLOPs
-are those of `cntbench.engine.prediction`, attention's own products among them. *models* are of real
+are those of `cntbench.engine.meter`, attention's own products among them. *models* are of real
 sizes; the last series starts processes.
 """
 
@@ -28,8 +28,9 @@ from benchmarks.contenders import TUNED
 from benchmarks.race import Worker
 from benchmarks.timing import turns
 from benchmarks.workloads import S, Shape, W, Workload, decoder
-from cntbench.engine import chunking, influence, prediction
-from cntbench.engine.prediction import Call, predicted_work
+from cntbench.engine import chunking, influence
+from cntbench.engine.meter import predicted_work
+from cntbench.engine.request import Request
 from cntbench.models.products import affine
 
 #: Pythia-14M's shape, with a vocabulary that does not matter where only two logits are read.
@@ -53,10 +54,10 @@ class Entry:
     workload: Workload
     limits: Limits = nullcontext
 
-    def call(self) -> Call:
+    def call(self) -> Request:
         """What the engine is asked."""
         work = self.workload
-        return Call(
+        return Request(
             decoder(work.shape),
             work.make_prompts(),
             work.make_ablations(),
@@ -125,10 +126,7 @@ def sources_at_once(count: int) -> Iterator[None]:
     def limited(*arguments: object, **sizes: object) -> chunking.Chunking:
         return replace(chunking.chunking(*arguments, **sizes), sources=count)
 
-    with (
-        patch.object(influence, "chunking", limited),
-        patch.object(prediction, "chunking", limited),
-    ):
+    with patch.object(influence, "chunking", limited):
         yield
 
 
@@ -170,14 +168,7 @@ def _engine(entry: Entry) -> tuple[Callable[[], object], int]:
 
     def run() -> object:
         with entry.limits():
-            return influence.influence(
-                call.model,
-                call.prompts,
-                call.ablations,
-                observe_all=call.observe_all,
-                effects=call.effects,
-                readouts=call.readouts,
-            )
+            return influence.influence(call)
 
     with entry.limits():
         return run, predicted_work(call).flops

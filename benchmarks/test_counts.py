@@ -7,7 +7,8 @@ import pytest
 from benchmarks.counts import COUNTED, count, recorded
 from benchmarks.workloads import decoder
 from cntbench.engine import sweep
-from cntbench.engine.prediction import Call, predicted_work
+from cntbench.engine.meter import predicted_work
+from cntbench.engine.request import Request
 from cntbench.models.blocks import Attention
 
 
@@ -20,10 +21,10 @@ def test_work_is_what_is_recorded(name):
 
 
 @pytest.mark.parametrize("name", COUNTED)
-def test_work_is_what_the_closed_form_says(name):
+def test_work_is_what_is_predicted_without_numbers(name):
     workload = COUNTED[name]
     found = predicted_work(
-        Call(
+        Request(
             decoder(workload.shape),
             workload.make_prompts(),
             workload.make_ablations(),

@@ -11,6 +11,7 @@ from benchmarks.opponents import transformer
 from benchmarks.timing import ratio, turns
 from benchmarks.workloads import NANO, Workload, decoder
 from cntbench.engine.influence import influence
+from cntbench.engine.request import Request
 from cntbench.measures import relative_l2
 
 N = Workload(NANO, prompts=2, block=8)
@@ -28,7 +29,7 @@ def test_engine_beside_the_oracle(method, benchmark):
     names = workload.effects
 
     def engine():
-        return influence(model, prompts, [ablation], effects=names, readouts=names)
+        return influence(Request(model, prompts, [ablation], effects=names, readouts=names))
 
     def oracle():
         named = transformer(workload.shape)

@@ -29,6 +29,7 @@ from benchmarks.workloads import (
     decoder,
 )
 from cntbench.engine.influence import influence
+from cntbench.engine.request import Request
 from cntbench.specs import READOUTS
 
 N = Workload(NANO, prompts=8, block=16)
@@ -77,7 +78,7 @@ def test_engine_beside_hooks(name, benchmark):
 
     def engine():
         effects = workload.effects  # the opponent computes no other readouts
-        return influence(model, prompts, ablations, effects=effects, readouts=effects)
+        return influence(Request(model, prompts, ablations, effects=effects, readouts=effects))
 
     def opponent():
         return hooks(workload, prompts, unembedding)

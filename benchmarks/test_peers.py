@@ -11,6 +11,7 @@ from benchmarks.peers import PEERS, missing, peer
 from benchmarks.race import processor_time
 from benchmarks.workloads import TINY, decoder
 from cntbench.engine.influence import influence
+from cntbench.engine.request import Request
 
 
 @pytest.mark.parametrize("ablation", ["zero", "mean", "resample"])
@@ -21,7 +22,7 @@ def test_a_peer_agrees_with_the_engine(name, ablation):
         pytest.skip(why)
     workload = TINY.but(ablations=(ablation,))
     prompts = workload.make_prompts()
-    found = influence(decoder(workload.shape), prompts, workload.make_ablations())
+    found = influence(Request(decoder(workload.shape), prompts, workload.make_ablations()))
     theirs, effects = hooks(workload, prompts, "everywhere", model=peer(name, workload.shape))
     np.testing.assert_allclose(found.influence, theirs, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found.readout_effect[:, 2], effects[:, 0], atol=1e-4)

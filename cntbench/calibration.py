@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cntbench.engine.chunking import predicted_bytes
 from cntbench.engine.influence import influence
-from cntbench.engine.prediction import Call, predicted_bytes, predicted_work
+from cntbench.engine.meter import predicted_work
+from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device, prepare
 from cntbench.models.outline import pythia
@@ -59,7 +61,7 @@ class Speed:
 
 
 def calibrated(
-    calls: Sequence[Call], seed: int, device: Device = "cpu", clock: Clock = time.perf_counter
+    calls: Sequence[Request], seed: int, device: Device = "cpu", clock: Clock = time.perf_counter
 ) -> Speed:
     """Measure how many FLOPs of matrix products the engine does per second, on one thread.
 
@@ -81,7 +83,7 @@ def calibrated(
     return Speed(measured_rate(made, seed, clock), 0.0, of)
 
 
-def measured_rate(calls: Sequence[Call], seed: int, clock: Clock = time.perf_counter) -> float:
+def measured_rate(calls: Sequence[Request], seed: int, clock: Clock = time.perf_counter) -> float:
     """Return FLOPs of matrix products per second.
 
     Parameters
@@ -96,10 +98,10 @@ def measured_rate(calls: Sequence[Call], seed: int, clock: Clock = time.perf_cou
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        _make(calls[0], seed)
+        influence(replace(calls[0], seed=seed))
         done, turn, start = 0, 0, clock()
         while (passed := clock() - start) < SECONDS or not turn:
-            _make(calls[turn % len(calls)], seed)
+            influence(replace(calls[turn % len(calls)], seed=seed))
             done += flops[turn % len(calls)]
             turn += 1
     finally:
@@ -119,7 +121,7 @@ def weight_bytes(model: Decoder) -> int:
     return parameters * model.dtype.itemsize
 
 
-def _timed(calls: Sequence[Call]) -> tuple[list[Call], str]:
+def _timed(calls: Sequence[Request]) -> tuple[list[Request], str]:
     """Return calls that can be timed in place of some, and what they are calls of."""
     for model, of in _candidates(calls[0].model):
         small = []
@@ -157,7 +159,7 @@ def _first_layers(model: Decoder, count: int) -> Decoder:
     return replace(model, stages=tuple(stages), components=tuple(kept))
 
 
-def _is_possible(call: Call) -> bool:
+def _is_possible(call: Request) -> bool:
     """Say whether a call is short enough, and fits the memory and the model's context."""
     needed = predicted_bytes(call)
     if call.model.unembed.weight.is_meta:
@@ -169,7 +171,7 @@ def _is_possible(call: Call) -> bool:
     )
 
 
-def _with(call: Call, model: Decoder) -> Call:
+def _with(call: Request, model: Decoder) -> Request:
     """Return the call of another model, whose vocabulary may be smaller."""
     last = model.vocabulary - 1
     names = ("tokens", "reference", "other", "further", "targets", "decoys")
@@ -196,25 +198,12 @@ def _with_weights(model: Decoder) -> Decoder:
     return mapped(model, weights)
 
 
-def _shortened(call: Call) -> Call:
+def _shortened(call: Request) -> Request:
     """Leave prompts out of a call as long as it is a large one."""
     flops, count = predicted_work(call).flops, len(call.prompts)
     fewest = 1 + max(ablation.draws for ablation in call.ablations)  # others to draw on
     kept = min(count, max(fewest, count * CALL_FLOPS // flops))
     return replace(call, prompts=call.prompts.take(slice(kept)))
-
-
-def _make(call: Call, seed: int) -> None:
-    influence(
-        call.model,
-        call.prompts,
-        call.ablations,
-        observe_all=call.observe_all,
-        effects=call.effects,
-        readouts=call.readouts,
-        seed=seed,
-        memory_budget=call.memory_budget,
-    )
 
 
 def free_memory() -> int:

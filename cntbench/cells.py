@@ -14,6 +14,7 @@ from cntbench.catalogue import Task
 from cntbench.components import feasible
 from cntbench.dataset import checkpoint_dataset, joined
 from cntbench.engine.influence import Influence, influence
+from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, ParityError
 from cntbench.failure import Failure, Mismatch
 from cntbench.models.decoder import Decoder
@@ -188,14 +189,16 @@ def measure(
     """
     measured = [
         influence(
-            model,
-            made,
-            [entry.method for entry in plan.ablations],
-            observe_all=task.spec.observed == "all",
-            effects=task.spec.effects,
-            seed=plan.study.spec.seed,
-            memory_budget=memory_budget,
-            sources=sources,
+            Request(
+                model,
+                made,
+                [entry.method for entry in plan.ablations],
+                observe_all=task.spec.observed == "all",
+                effects=task.spec.effects,
+                seed=plan.study.spec.seed,
+                memory_budget=memory_budget,
+                sources=sources,
+            )
         )
         for task, made in zip(plan.tasks, prompts, strict=True)
     ]

@@ -1,7 +1,7 @@
 """What a run would do, and how long it may take, before it is started.
 
 Counts (edges, layer-tokens, FLOPs, memory, size) follow from the study and the model's config; see
-`cntbench.engine.prediction`. The time is an estimate: `cntbench.calibration` measures the engine
+`cntbench.engine.meter`. The time is an estimate: `cntbench.calibration` measures the engine
 here and now, and the rest is taken to run at the same FLOPs per second on every process.
 """
 
@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 from cntbench.calibration import Clock, Speed, calibrated, weight_bytes
 from cntbench.components import feasible
-from cntbench.engine.prediction import Call, outcome_bytes, predicted_bytes, predicted_work
-from cntbench.engine.work import Work, total
+from cntbench.engine.chunking import outcome_bytes, predicted_bytes
+from cntbench.engine.meter import Work, predicted_work, total
+from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device
@@ -42,7 +43,7 @@ class TaskCost:
         Number of prompts, their tokens, and how many of these are scored.
     work
         Exact but for fitted constants and gradients, see
-        `cntbench.engine.prediction.predicted_work`.
+        `cntbench.engine.meter.predicted_work`.
     memory
         What a process takes beyond the model's own [bytes]: an upper bound.
     """
@@ -254,9 +255,9 @@ def _first_model(plan: Plan, clock: Clock) -> tuple[Decoder, float]:
     raise problem or CheckpointError("has no checkpoints", where=trajectory.identity)
 
 
-def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Call]:
+def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Request]:
     return [
-        Call(
+        Request(
             model,
             prompts,
             [entry.method for entry in plan.ablations],
@@ -268,7 +269,7 @@ def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Call]:
     ]
 
 
-def _cost(name: str, call: Call, blocks: Sequence[range]) -> TaskCost:
+def _cost(name: str, call: Request, blocks: Sequence[range]) -> TaskCost:
     """Return what a task costs, the model divided into blocks of sources."""
     count, length = call.prompts.tokens.shape
     scored = call.prompts.scored.shape[1]

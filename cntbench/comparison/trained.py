@@ -13,8 +13,8 @@ from cntbench.catalogue import Task
 from cntbench.comparison.reliability import over_draws, split_half
 from cntbench.engine.ablation import Ablation
 from cntbench.engine.influence import Influence, influence
-from cntbench.engine.prediction import Call, predicted_work
-from cntbench.engine.work import Work
+from cntbench.engine.meter import Work, predicted_work
+from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.plan import Plan
@@ -153,19 +153,21 @@ class Cell:
     def measure(self, method: Ablation, prompts: Prompts, *, seed: int | None = None) -> np.ndarray:
         """Return the influence, dims ``source, target``."""
         found: Influence = influence(
-            self.model,
-            prompts,
-            [method],
-            observe_all=self.task.spec.observed == "all",
-            effects=self.task.spec.effects,
-            seed=self.seed if seed is None else seed,
+            Request(
+                self.model,
+                prompts,
+                [method],
+                observe_all=self.task.spec.observed == "all",
+                effects=self.task.spec.effects,
+                seed=self.seed if seed is None else seed,
+            )
         )
         return found.influence[0]
 
     def work(self, method: Ablation) -> Work:
         """Return the work of a measurement."""
         return predicted_work(
-            Call(
+            Request(
                 self.model,
                 self.prompts,
                 [method],

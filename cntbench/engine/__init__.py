@@ -1,6 +1,6 @@
-"""The engine's parts, behind `cntbench.engine.influence`.
+"""The engine's parts, behind `cntbench.engine.influence`, which meets a `cntbench.engine.request`.
 
 Total effects: `sweep`. Direct effects and edges on the readout: `departures`, `direct`, `patching`,
 `attribution`, put together by `edges`. What they share: `ablation`, `replacing`, `positions`,
-`readouts`, `chunking`. The work in closed form: `work`, `prediction`, `edge_prediction`.
+`readouts`, `chunking`, `arrays`. What a request costs, by the engine without numbers: `meter`.
 """

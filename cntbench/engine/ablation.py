@@ -87,6 +87,24 @@ def donors(ablations: Sequence[Ablation]) -> list[Donor]:
     return [Donor("clean"), *dict.fromkeys(donor for donor in found if donor is not None)]
 
 
+def rules(ablations: Sequence[Ablation]) -> tuple[list[Ablation], list[int]]:
+    """Group ablations that replace by the same states.
+
+    Returns
+    -------
+    list of Ablation
+        One for each group.
+    list of int
+        For each ablation its group.
+    """
+    keys = [
+        (a.replacement, a.donor, a.name if a.replacement.random and a.donor is None else None)
+        for a in ablations
+    ]
+    groups = list(dict.fromkeys(keys))
+    return [ablations[keys.index(key)] for key in groups], [groups.index(key) for key in keys]
+
+
 def check(spec: AblationSpec, replacement: Replacement, *, where: str) -> None:
     """Raise an error if parts of an ablation do not go together.
 

@@ -33,10 +33,11 @@ import torch
 from torch import Tensor
 
 from cntbench.engine.ablation import Ablation
+from cntbench.engine.arrays import Array, to_array
 from cntbench.engine.departures import Departures, stage_nodes
 from cntbench.engine.positions import Positions
 from cntbench.engine.readouts import LOGITS_AT_ONCE
-from cntbench.engine.sweep import Array
+from cntbench.engine.request import Request
 from cntbench.models.blocks import Block
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.products import widened
@@ -45,27 +46,20 @@ from cntbench.specs import Readout
 
 
 def estimate_edges(
-    model: Decoder,
-    departures: Departures,
-    prompts: Prompts,
-    ablation: Ablation,
-    rule: int,
-    name: Readout,
-    edge: Array,
+    request: Request, departures: Departures, ablation: Ablation, rule: int, edge: Array
 ) -> None:
-    """Estimate the effect of every edge on a readout that has a gradient.
+    """Estimate the effect of every edge on the first readout asked for, which has a gradient.
 
     Parameters
     ----------
-    model, departures, prompts
+    request, departures
         What was run.
     ablation, rule
         The method, and which of the departures it takes.
-    name
-        ``"logit_difference"`` or ``"cross_entropy"``.
     edge
         Filled, dims ``source, target, prompt``: an estimate of patched minus clean.
     """
+    model, prompts, name = request.model, request.prompts, request.effects[0]
     tokens = torch.from_numpy(prompts.tokens).to(departures.changes.device)
     start, steps = model.embed(tokens), ablation.steps or 1
     origin = start
@@ -83,7 +77,7 @@ def estimate_edges(
                     moved, slopes = widened(changes[: len(sources)]), widened(gradients)
                     found = torch.einsum("sipw,tipw->sti", moved, slopes)
                     into = edge[sources.start : sources.stop, nodes.start : nodes.stop]
-                    into[...] = (into if step > 1 else 0) + found.double().cpu().numpy() / steps
+                    into[...] = (into if step > 1 else 0) + to_array(found.double()) / steps
 
 
 def input_gradients(

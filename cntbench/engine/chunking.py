@@ -1,12 +1,18 @@
-"""How a sweep is cut into pieces that fit a memory budget and the processor's cache."""
+"""How a request is cut into pieces that fit a memory budget and the processor's cache."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from cntbench.engine.ablation import donors, rules
 from cntbench.engine.readouts import LOGITS_AT_ONCE
+from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
 from cntbench.models.products import wide
+from cntbench.specs import READOUTS, Scope
 
 #: Tokens × runs that a sweep carries together: enough of them to make the products of the first
 #: stages, where there are few runs, large ones.
@@ -20,7 +26,7 @@ WHOLE_ROWS_AT_ONCE = 8192
 
 @dataclass(frozen=True)
 class Chunking:
-    """Sizes of the pieces of a sweep.
+    """Sizes of pieces.
 
     Parameters
     ----------
@@ -37,97 +43,118 @@ class Chunking:
     runs: int
 
 
-def stage_bytes(model: Decoder) -> int:
+def chunking(request: Request, scope: Scope) -> Chunking:
+    """Choose the sizes of the pieces in which ablations of a scope are measured.
+
+    Total effects carry all runs together and take some of them through a stage at once; direct
+    effects take all that they carry.
+    """
+    base, ablations = _runs(request, scope)
+    length, sources = request.prompts.tokens.shape[1], len(request.ablated)
+    free = request.memory_budget - _fixed_bytes(request, scope)
+    affordable = max(1, free // _row_bytes(request.model, scope))
+    together = ROWS_AT_ONCE if scope == "total" else WHOLE_ROWS_AT_ONCE
+    runs = base + ablations * sources
+    prompts = min(affordable, together) // (runs * length)
+    if prompts < 1 and ablations:
+        sources = min(max(1, (affordable // length - base) // ablations), sources)
+    at_once = STAGE_ROWS_AT_ONCE if scope == "total" else together
+    # The runs without ablation stay together.
+    prompts = max(1, min(prompts, len(request.prompts), at_once // (base * length)))
+    return Chunking(prompts, sources, max(1, at_once // (prompts * length)))
+
+
+def pieces(request: Request, sizes: Chunking) -> Iterator[tuple[slice, Request]]:
+    """Yield which prompts a piece has, and its request, for each piece of a request."""
+    sources, count = request.ablated, len(request.prompts)
+    parts = [
+        (slice(start, min(start + sizes.prompts, count)), sources[first : first + sizes.sources])
+        for start in range(0, count, sizes.prompts)
+        for first in range(0, len(sources), sizes.sources)
+    ]
+    for rows, some in request.each(parts, lambda part: _cost(request.model, *part)):
+        yield rows, request.part(rows, some)
+
+
+def _cost(model: Decoder, rows: slice, sources: range) -> object:
+    """Return what decides over the work of a piece: its sources of each block.
+
+    Of all prompts the clean run is read, so that they count apart.
+    """
+    sizes = [block.n_components for stage in model.stages for block in stage.blocks]
+    ends = np.clip(np.cumsum([0, *sizes]), sources.start, sources.stop)
+    return rows.start, tuple(np.diff(ends).tolist())
+
+
+def predicted_bytes(request: Request) -> int:
+    """Return the memory that a request takes beyond the model's own [bytes]: an upper bound.
+
+    It is what `chunking` holds to the budget (unless one prompt and one source exceed it). The fit
+    of constants is not counted: it takes a copy of the model in double precision, and of the budget
+    what it needs.
+    """
+    scopes: list[Scope] = ["total", "direct"] if request.of_scope("direct") else ["total"]
+    return max(_working_bytes(request, scope) for scope in scopes)
+
+
+def outcome_bytes(request: Request) -> int:
+    """Return the memory of what a request finds, prompt by prompt, until it is summed up [bytes].
+
+    An upper bound, beside `predicted_bytes`. It grows with the square of the components: changes
+    of targets and of the readout, both once more while direct effects are put beside total ones,
+    and one of them while its error is computed.
+    """
+    components, methods = len(request.model.components), len(request.drawn)
+    edges = methods * components * components
+    others = (len(READOUTS) * methods + 2) * components
+    copies = 5 if request.of_scope("direct") else 3
+    return 8 * len(request.prompts) * (edges + others) * copies
+
+
+def _working_bytes(request: Request, scope: Scope) -> int:
+    """Return the memory that the pieces of a scope take."""
+    (base, ablations), sizes = _runs(request, scope), chunking(request, scope)
+    rows = sizes.prompts * (base + ablations * sizes.sources) * request.prompts.tokens.shape[1]
+    return _fixed_bytes(request, scope) + rows * _row_bytes(request.model, scope)
+
+
+def _runs(request: Request, scope: Scope) -> tuple[int, int]:
+    """Return how many runs are without ablation (clean, donors), and how many each source has."""
+    ablations = request.of_scope(scope)
+    distinct = ablations if scope == "total" else rules(ablations)[0]
+    return len(donors(ablations)), len(distinct)
+
+
+def _row_bytes(model: Decoder, scope: Scope) -> int:
+    """Return the memory that one token of one run takes [bytes].
+
+    While others go through a stage, that is its stream, before and after it is narrowed to the
+    scored positions; then the final one, normalised.
+    """
+    if scope == "direct":
+        return _stage_bytes(model)
+    return 3 * model.hidden * model.dtype.itemsize
+
+
+def _stage_bytes(model: Decoder) -> int:
     """Return the memory that one token of one run takes while it goes through a stage [bytes]."""
     peak = max(block.workspace for stage in model.stages for block in stage.blocks)
     return (4 * model.hidden + peak) * wide(model.dtype).itemsize
 
 
-def stream_bytes(model: Decoder) -> int:
-    """Return the memory that one token of one run takes while others go through a stage [bytes].
-
-    The stream, before and after it is narrowed to the scored positions; then the final one,
-    normalised.
-    """
-    return 3 * model.hidden * model.dtype.itemsize
-
-
-def fixed_bytes(model: Decoder, *, length: int, populations: int) -> int:
-    """Return the memory that does not depend on the chunks [bytes].
+def _fixed_bytes(request: Request, scope: Scope) -> int:
+    """Return the memory that does not depend on the sizes of the pieces [bytes].
 
     A tile of logits beside its copy, and for each population the mean and the mean square of all
-    states at every position, in double precision, once more while they are computed.
+    states at every position, in double precision, once more while they are computed; and what goes
+    through a stage at once, if that is not all.
     """
+    model, length = request.model, request.prompts.tokens.shape[1]
     states = sum(b.n_components * b.width for stage in model.stages for b in stage.blocks)
-    return (
-        2 * LOGITS_AT_ONCE * wide(model.dtype).itemsize
-        + (populations + 1) * 2 * 8 * length * states
-    )
-
-
-def chunking(
-    model: Decoder,
-    *,
-    sources: int,
-    n_prompts: int,
-    length: int,
-    base: int,
-    ablations: int,
-    populations: int,
-    memory_budget: int,
-    tiled: bool,
-) -> Chunking:
-    """Choose the sizes.
-
-    Parameters
-    ----------
-    model
-        The decoder to sweep.
-    sources
-        Number of components that are ablated.
-    n_prompts, length
-        Number of prompts, and their length [tokens].
-    base, ablations
-        Runs without ablation (clean, donors), and ablations of every source.
-    populations
-        Corpora over which replacements take statistics.
-    memory_budget
-        Memory to use beyond the model's own [bytes].
-    tiled
-        Whether some of the runs go through a stage at once, or all.
-    """
-    free = memory_budget - fixed_bytes(model, length=length, populations=populations)
-    if tiled:
-        free -= max(base * length, STAGE_ROWS_AT_ONCE) * stage_bytes(model)
-    affordable = max(1, free // (stream_bytes(model) if tiled else stage_bytes(model)))
-    together = ROWS_AT_ONCE if tiled else WHOLE_ROWS_AT_ONCE
-    runs = base + ablations * sources
-    prompts = min(affordable, together) // (runs * length)
-    if prompts < 1 and ablations:
-        sources = min(max(1, (affordable // length - base) // ablations), sources)
-    at_once = STAGE_ROWS_AT_ONCE if tiled else together
-    # The runs without ablation stay together.
-    prompts = max(1, min(prompts, n_prompts, at_once // (base * length)))
-    return Chunking(prompts, sources, max(1, at_once // (prompts * length)))
-
-
-def working_bytes(
-    model: Decoder,
-    sizes: Chunking,
-    *,
-    length: int,
-    base: int,
-    ablations: int,
-    populations: int,
-    tiled: bool,
-) -> int:
-    """Return the memory that pieces of some sizes take, beyond the model's own [bytes].
-
-    An upper bound, and the one that `chunking` holds to the budget (unless one prompt and one
-    source exceed it). Parameters as there.
-    """
-    found = fixed_bytes(model, length=length, populations=populations)
-    if tiled:
-        found += max(base * length, STAGE_ROWS_AT_ONCE) * stage_bytes(model)
-    tokens = sizes.prompts * (base + ablations * sizes.sources) * length
-    return found + tokens * (stream_bytes(model) if tiled else stage_bytes(model))
+    logits = 2 * LOGITS_AT_ONCE * wide(model.dtype).itemsize
+    statistics = (len(request.populations) + 1) * 2 * 8 * length * states
+    if scope == "direct":
+        return logits + statistics
+    base, _ = _runs(request, scope)
+    in_stage = max(base * length, STAGE_ROWS_AT_ONCE) * _stage_bytes(model)
+    return logits + statistics + in_stage

@@ -8,17 +8,16 @@ that direct effects, patched edges and gradient estimates need.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from cntbench.engine.ablation import Ablation, donors
-from cntbench.engine.replacing import Replacer, corpus_tokens
+from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens
+from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
-from cntbench.prompts import Prompts
-from cntbench.replacements._base import Corpus, Spread
 
 
 @dataclass(frozen=True)
@@ -61,56 +60,24 @@ def stage_nodes(model: Decoder) -> list[range]:
     return found
 
 
-def rules(ablations: Sequence[Ablation]) -> tuple[list[Ablation], list[int]]:
-    """Group ablations that replace by the same states.
-
-    Returns
-    -------
-    list of Ablation
-        One for each group.
-    list of int
-        For each ablation its group.
-    """
-    keys = [
-        (a.replacement, a.donor, a.name if a.replacement.random and a.donor is None else None)
-        for a in ablations
-    ]
-    groups = list(dict.fromkeys(keys))
-    return [ablations[keys.index(key)] for key in groups], [groups.index(key) for key in keys]
-
-
-def depart(
-    model: Decoder,
-    prompts: Prompts,
-    ablations: Sequence[Ablation],
-    spreads: Mapping[Corpus, Sequence[Spread]],
-    constants: Mapping[int, Sequence[Tensor]],
-    sources: range,
-    *,
-    seed: int,
-) -> Departures:
+def depart(request: Request, ablations: Sequence[Ablation], statistics: Statistics) -> Departures:
     """Run the clean prompts and donors through the model, and replace every source.
 
     Parameters
     ----------
-    model, prompts
+    request
         What to run.
     ablations
         One for each of the dims ``rule``.
-    spreads
-        Statistics of every block's states over the corpora that rules ask for.
-    constants
-        Fitted constants of every block, by the number of fitting steps.
-    sources
-        Components to replace.
-    seed
-        Seed of random draws.
+    statistics
+        What replacement rules take from all prompts.
     """
+    model, prompts, sources = request.model, request.prompts, request.ablated
     device = model.unembed.weight.device
     beside = donors(ablations)
     tokens = [torch.from_numpy(corpus_tokens(prompts, *donor)).to(device) for donor in beside]
     streams = torch.stack([model.embed(each) for each in tokens])
-    replacer = Replacer(prompts, beside, spreads, constants, seed)
+    replacer = Replacer(prompts, beside, statistics, request.seed)
     clean = [streams[0].clone()]
     changes = streams.new_empty((len(ablations), len(sources), *streams.shape[1:]))
     place = number = 0

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from cntbench.engine.ablation import Ablation
+from cntbench.engine.arrays import Array, target_change, to_array
 from cntbench.engine.departures import Departures, stage_nodes
 from cntbench.engine.positions import Positions, states_at
 from cntbench.engine.readouts import readout
-from cntbench.engine.sweep import Array
+from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
-from cntbench.prompts import Prompts
 from cntbench.specs import READOUTS, Readout
 
 
@@ -51,7 +51,6 @@ def change_targets(
     change
         Filled, dims ``source, target, prompt``.
     """
-    assert ablation.measure is not None, "targets are measured"
     for index, (stage, nodes) in enumerate(zip(model.stages, stage_nodes(model), strict=True)):
         sources = departures.reaching(nodes)
         if not sources:
@@ -60,53 +59,48 @@ def change_targets(
         place = nodes.start
         for block in stage.blocks:
             image = block.image(states_at(block, normed, at, ablation.through))
-            moved = ablation.measure(image[0], image[1:]).transpose(1, 2).double().cpu().numpy()
-            change[sources.start : sources.stop, place : place + block.n_components] = moved
+            targets = slice(place, place + block.n_components)
+            change[sources.start : sources.stop, targets] = target_change(
+                ablation.measure, image[0], image[1:]
+            )
             place += block.n_components
 
 
-def change_readouts(
-    model: Decoder,
-    departures: Departures,
-    prompts: Prompts,
-    rule: int,
-    effects: Sequence[Readout],
-    effect: Array,
-) -> None:
+def change_readouts(request: Request, departures: Departures, rule: int, effect: Array) -> None:
     """Measure the direct effects on the readouts: of each source, over its edge to the unembedding.
 
     Parameters
     ----------
-    model, departures, prompts
+    request, departures
         What was run.
     rule
         Which of the departures.
-    effects
-        Which readouts.
     effect
         Filled, dims ``readout, source, prompt``: ablated minus clean.
     """
     sources = departures.sources
-    at = Positions.scored(prompts, departures.changes.device)
+    at = Positions.scored(request.prompts, departures.changes.device)
     final = at.choose(departures.streams[-1][None])
     streams = torch.cat([final, final + at.choose(departures.changes[rule])])
-    for name, moved in read_changes(model, streams, prompts, effects).items():
-        effect[READOUTS.index(name), sources.start : sources.stop] = moved.cpu().numpy()
+    for name, moved in read_changes(request, streams, request.effects).items():
+        effect[READOUTS.index(name), sources.start : sources.stop] = to_array(moved)
 
 
 def read_changes(
-    model: Decoder, streams: Tensor, prompts: Prompts, names: Sequence[Readout]
+    request: Request, streams: Tensor, names: Sequence[Readout]
 ) -> dict[Readout, Tensor]:
     """Return how far readouts lie from those of run 0, dims ``run, prompt``, without run 0.
 
     Parameters
     ----------
-    model, prompts, names
-        As in `cntbench.engine.readouts.readout`.
+    request
+        The model, and what is right at the scored positions.
     streams
         Final streams at the scored positions, dims ``run, prompt, scored, hidden``.
+    names
+        Which readouts.
     """
-    targets = torch.from_numpy(prompts.targets).to(streams.device)
-    decoys = torch.from_numpy(prompts.decoys).to(streams.device)
-    found = readout(model, streams, targets, decoys, names)
+    targets = torch.from_numpy(request.prompts.targets).to(streams.device)
+    decoys = torch.from_numpy(request.prompts.decoys).to(streams.device)
+    found = readout(request.model, streams, targets, decoys, names)
     return {name: value[1:] - value[0] for name, value in found.items()}

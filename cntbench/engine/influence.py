@@ -12,19 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from cntbench.engine.ablation import Ablation, donors
-from cntbench.engine.chunking import Chunking, chunking
+from cntbench.engine.ablation import Ablation
+from cntbench.engine.arrays import Array
+from cntbench.engine.chunking import Chunking, chunking, pieces
 from cntbench.engine.edges import Effects, measure_edges
 from cntbench.engine.optimal_constants import optimal_constants
-from cntbench.engine.replacing import corpus_tokens
-from cntbench.engine.sweep import Array, Sweep, read_clean, spread
-from cntbench.errors import CntbenchError
-from cntbench.models.decoder import Decoder
-from cntbench.prompts import Prompts
-from cntbench.replacements._base import Corpus, Spread
-from cntbench.specs import READOUTS, Readout
+from cntbench.engine.replacing import Statistics, corpus_tokens
+from cntbench.engine.request import Request
+from cntbench.engine.sweep import Sweep, read_clean, spread
 
 
 @dataclass(frozen=True)
@@ -63,123 +59,37 @@ class Influence:
 
 
 @torch.inference_mode()
-def influence(
-    model: Decoder,
-    prompts: Prompts,
-    ablations: Sequence[Ablation],
-    *,
-    sources: range | None = None,
-    observe_all: bool = False,
-    effects: Sequence[Readout] = ("logit_difference",),
-    readouts: Sequence[Readout] = READOUTS,
-    seed: int = 0,
-    memory_budget: int = 2**30,
-) -> Influence:
+def influence(request: Request) -> Influence:
     """Measure the effect of every component on every later one and on the readouts.
-
-    Parameters
-    ----------
-    model
-        The decoder to measure.
-    prompts
-        Clean prompts with what their replacements draw on.
-    ablations
-        Methods to apply. Those of total scope share the clean run and every matrix product, those
-        of direct scope the clean run and the states that they replace by.
-    sources
-        Components to ablate, as indices in causal order; by default all. For the others, effects
-        are NaN.
-    observe_all
-        Measure the change of targets at all positions, not only at the scored ones.
-    effects
-        Readouts whose change is computed for every source, and the first of them for every edge if
-        an ablation observes the readout.
-    readouts
-        Readouts of the clean model to compute; cross-entropy and accuracy take all its logits.
-    seed
-        Seed of the replacements' random draws.
-    memory_budget
-        Memory to use beyond the model's own [bytes]; does not change the numbers.
 
     Raises
     ------
     CntbenchError
-        If the prompts are longer than the model's context or use tokens that it does not have, if
-        an ablation needs reference prompts and there are none, or more other prompts than there
-        are, or observes a readout that is not asked for or has no gradient.
+        If the request cannot be met; see `Request.checked`.
     """
-    _check(model, prompts, ablations, effects)
-    most = max((a.draws for a in ablations if a.replacement.donor_corpus == "other"), default=1)
-    if most > 1:
-        prompts = prompts.with_draws(most)
-    drawn = [one for ablation in ablations for one in ablation.each_draw]
-    populations = {a.replacement.population_corpus for a in drawn} - {None}
-    in_total = [ablation for ablation in drawn if ablation.scope == "total"]
-    in_direct = [ablation for ablation in drawn if ablation.scope == "direct"]
-    ablated = range(len(model.components)) if sources is None else sources
-    sizes = chunking(
-        model,
-        sources=len(ablated),
-        n_prompts=len(prompts),
-        length=prompts.tokens.shape[1],
-        base=len(donors(in_total)),
-        ablations=len(in_total),
-        populations=len(populations),
-        memory_budget=memory_budget,
-        tiled=True,
+    request = request.checked()
+    sizes = chunking(request, "total")
+    statistics = Statistics(
+        spreads={
+            corpus: spread(request.model, corpus_tokens(request.prompts, corpus), sizes.prompts)
+            for corpus in request.populations
+        },
+        constants={
+            steps: optimal_constants(
+                request.model, request.prompts, steps=steps, memory_budget=request.memory_budget
+            )
+            for steps in request.fits
+        },
     )
-    spreads = {
-        corpus: spread(model, corpus_tokens(prompts, corpus), sizes.prompts)
-        for corpus in populations
-        if corpus is not None
-    }
-    constants = {
-        steps: optimal_constants(model, prompts, steps=steps, memory_budget=memory_budget)
-        for steps in {ablation.replacement.fitting_steps for ablation in drawn} - {0}
-    }
-    found, value, scores = _total(
-        model,
-        prompts,
-        in_total,
-        spreads,
-        constants,
-        sizes,
-        sources=ablated,
-        observe_all=observe_all,
-        effects=effects,
-        readouts=readouts,
-        seed=seed,
-    )
-    if in_direct:
-        single = measure_edges(
-            model,
-            prompts,
-            in_direct,
-            spreads,
-            constants,
-            sources=ablated,
-            observe_all=observe_all,
-            effects=effects,
-            seed=seed,
-            memory_budget=memory_budget,
-        )
-        found = _interleaved([a.scope == "total" for a in drawn], found, single)
-    return _summary(ablations, found, value, scores)
+    effects, value, scores = _total(request, statistics, sizes)
+    if request.of_scope("direct"):
+        single = measure_edges(request, statistics)
+        effects = _interleaved([a.scope == "total" for a in request.drawn], effects, single)
+    return _summary(request.ablations, effects, value, scores)
 
 
 def _total(
-    model: Decoder,
-    prompts: Prompts,
-    ablations: Sequence[Ablation],
-    spreads: dict[Corpus, list[Spread]],
-    constants: dict[int, list[Tensor]],
-    sizes: Chunking,
-    *,
-    sources: range,
-    observe_all: bool,
-    effects: Sequence[Readout],
-    readouts: Sequence[Readout],
-    seed: int,
+    request: Request, statistics: Statistics, sizes: Chunking
 ) -> tuple[Effects, Array, Array]:
     """Measure total effects, and beside them the clean model.
 
@@ -192,30 +102,18 @@ def _total(
     Array
         Prefix matching and previous token, dims ``score, component, prompt``.
     """
-    n, count = len(model.components), len(prompts)
-    found = Effects.undefined(len(ablations), n, count)
+    n, count = len(request.model.components), len(request.prompts)
+    ablations = request.of_scope("total")
+    measured = Effects.undefined(len(ablations), n, count)
     scores = np.full((2, n, count), np.nan)
     final: list[torch.Tensor] = []
-    beside = donors(ablations)
-    for start in range(0, count, sizes.prompts):
-        rows = slice(start, min(start + sizes.prompts, count))
-        for first in range(0, len(sources), sizes.sources):
-            sweep = Sweep(
-                model,
-                prompts.take(rows),
-                ablations,
-                beside,
-                spreads,
-                constants,
-                sources[first : first + sizes.sources],
-                observe_all=observe_all,
-                seed=seed,
-                runs_at_once=sizes.runs,
-            )
-            sweep.run(found.change[..., rows], scores[..., rows])
-            sweep.read(effects, found.effect[..., rows])
-        final.append(sweep.final.clone())
-    return found, read_clean(model, prompts, torch.cat(final), readouts), scores
+    for rows, part in pieces(request, sizes):
+        sweep = Sweep(part, ablations, statistics, sizes.runs)
+        sweep.run(measured.change[..., rows], scores[..., rows])
+        sweep.read(measured.effect[..., rows])
+        if part.ablated.start == request.ablated.start:
+            final.append(sweep.final.clone())
+    return measured, read_clean(request, torch.cat(final)), scores
 
 
 def _interleaved(total: Sequence[bool], one: Effects, other: Effects) -> Effects:
@@ -258,29 +156,6 @@ def _summary(
         prefix_matching=_mean_of_defined(scores[0]),
         previous_token=_mean_of_defined(scores[1]),
     )
-
-
-def _check(
-    model: Decoder,
-    prompts: Prompts,
-    ablations: Sequence[Ablation],
-    effects: Sequence[Readout],
-) -> None:
-    length, largest = prompts.tokens.shape[1], int(prompts.tokens.max())
-    if length > model.context:
-        raise CntbenchError(
-            f"prompts of {length} tokens are longer than the model's context of {model.context}"
-        )
-    if largest >= model.vocabulary:
-        raise CntbenchError(f"token {largest} is outside the vocabulary of {model.vocabulary}")
-    for ablation in ablations:
-        if prompts.reference is None and "reference" in ablation.corpora:
-            raise CntbenchError(
-                f"ablation {ablation.name!r} needs reference prompts, and the task has none"
-            )
-        problem = ablation.unreadable(effects)
-        if problem:
-            raise CntbenchError(f"ablation {ablation.name!r} {problem}")
 
 
 def _over_draws(values: Array, draws: Sequence[int]) -> Array:

@@ -27,8 +27,9 @@ from torch import Tensor
 
 from cntbench.engine import chunking
 from cntbench.engine.descent import minimise
+from cntbench.engine.positions import last_attention
 from cntbench.engine.sweep import spread
-from cntbench.models.blocks import Attention, Block, Queries
+from cntbench.models.blocks import Block, Queries
 from cntbench.models.decoder import Decoder
 from cntbench.models.precision import in_double
 from cntbench.prompts import Prompts
@@ -66,7 +67,8 @@ def optimal_constants(
         losses = Losses(exact, prompts, memory_budget)
         means, deviations, vary = _spread(exact, prompts, losses.prompts_at_once)
         zeros, fitted = torch.zeros_like(means), torch.zeros_like(means)
-        for members in losses.groups:
+        # Without numbers there is nothing to fit: `cntbench.engine.meter` counts what it costs.
+        for members in [] if means.is_meta else losses.groups:
             group = torch.tensor(members, device=means.device)
             hurts_less = losses.of(group, zeros[group]) < losses.of(group, means[group])
             start = means[group].where(~(vary[group] & hurts_less)[:, None], 0.0)
@@ -160,14 +162,7 @@ class Losses:
         scored = torch.from_numpy(prompts.scored).to(constants.device)
         rows = torch.arange(len(prompts), device=constants.device)[:, None]
         streams = model.embed(torch.from_numpy(prompts.tokens).to(constants.device))[None]
-        last = max(
-            (
-                i
-                for i, s in enumerate(model.stages)
-                if any(isinstance(b, Attention) for b in s.blocks)
-            ),
-            default=0,
-        )
+        last = max(last_attention(model), 0)
         place = joined = 0
         for index, stage in enumerate(model.stages):
             normed = stage.norm(streams)

@@ -19,38 +19,29 @@ import torch
 from torch import Tensor
 
 from cntbench.engine.ablation import Ablation
+from cntbench.engine.arrays import Array, to_array
 from cntbench.engine.departures import Departures, stage_nodes
 from cntbench.engine.direct import read_changes
 from cntbench.engine.positions import Positions, finish, last_attention, states_at
-from cntbench.engine.sweep import Array
-from cntbench.models.decoder import Decoder
-from cntbench.prompts import Prompts
-from cntbench.specs import Readout
+from cntbench.engine.request import Request
 
 
 def patch_edges(
-    model: Decoder,
-    departures: Departures,
-    prompts: Prompts,
-    ablation: Ablation,
-    rule: int,
-    name: Readout,
-    edge: Array,
+    request: Request, departures: Departures, ablation: Ablation, rule: int, edge: Array
 ) -> None:
-    """Measure the effect of every edge.
+    """Measure the effect of every edge on the first readout asked for.
 
     Parameters
     ----------
-    model, departures, prompts
+    request, departures
         What was run.
     ablation, rule
         The method, and which of the departures it takes.
-    name
-        The readout.
     edge
         Filled, dims ``source, target, prompt``: patched minus clean.
     """
-    at = Positions.scored(prompts, departures.changes.device)
+    model = request.model
+    at = Positions.scored(request.prompts, departures.changes.device)
     last = last_attention(model)
     at_once = departures.changes.shape[:2].numel()
     for index, (stage, nodes) in enumerate(zip(model.stages, stage_nodes(model), strict=True)):
@@ -64,25 +55,23 @@ def patch_edges(
             targets = slice(place, place + block.n_components)
             place = targets.stop
             height = max(1, at_once // block.n_components)
-            for first in range(sources.start, sources.stop, height):
-                chosen = slice(
-                    first - sources.start, min(first + height, sources.stop) - sources.start
-                )
-                changes = departures.changes[rule, chosen]
+            chosen = (sources[low : low + height] for low in range(0, len(sources), height))
+            for some in request.each(chosen, len):
+                first = some.start - sources.start
+                changes = departures.changes[rule, first : first + len(some)]
                 normed = stage.norm(departures.runs(index, changes))
                 states = states_at(block, normed, here, ablation.through)
                 written = block.contributions((states[1:] - states[0]).flatten(0, 1))
                 runs = written.unflatten(1, (len(changes), -1)).flatten(0, 1)
                 ends = [
-                    _read(model, torch.cat([after, after + part]), index + 1, at, prompts, name)
+                    _read(request, torch.cat([after, after + part]), index + 1, at)
                     for part in runs.split(at_once)
                 ]
                 found = torch.cat(ends).unflatten(0, (block.n_components, len(changes)))
-                edge[first : first + len(changes), targets] = found.transpose(0, 1).cpu().numpy()
+                edge[some.start : some.stop, targets] = to_array(found.transpose(0, 1))
 
 
-def _read(
-    model: Decoder, streams: Tensor, first: int, at: Positions, prompts: Prompts, name: Readout
-) -> Tensor:
+def _read(request: Request, streams: Tensor, first: int, at: Positions) -> Tensor:
     """Run streams to the end; returns how far their readout lies from that of the clean run 0."""
-    return read_changes(model, finish(model, streams, first, at), prompts, [name])[name]
+    name = request.effects[0]
+    return read_changes(request, finish(request.model, streams, first, at), [name])[name]

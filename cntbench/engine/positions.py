@@ -29,8 +29,8 @@ class Positions:
     @classmethod
     def scored(cls, prompts: Prompts, device: torch.device) -> Positions:
         """Return the scored positions."""
-        rows = torch.from_numpy(prompts.scored).to(device)
-        return cls(rows[:1] if (rows == rows[0]).all() else rows)
+        rows = torch.from_numpy(prompts.scored)
+        return cls((rows[:1] if (rows == rows[0]).all() else rows).to(device))
 
     def choose(self, runs: Tensor) -> Tensor:
         """Choose the positions of ``run, prompt, position, …``."""

@@ -53,6 +53,10 @@ def readout(
         in single precision at least, from the streams and weights as they are.
     """
     wanted = set(names)
+    if streams.is_meta:  # there are no numbers to read; all logits cost a product
+        if wanted - {"logit_difference"}:
+            model.unembed(streams)
+        return {name: streams.new_empty(streams.shape[:2]) for name in wanted}
     found: dict[Readout, Tensor] = {}
     if "logit_difference" in wanted:
         weight, bias = model.unembed.weight, model.unembed.bias

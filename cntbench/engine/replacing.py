@@ -16,6 +16,22 @@ from cntbench.replacements._base import Corpus, Spread, States
 
 
 @dataclass(frozen=True)
+class Statistics:
+    """What replacement rules take from all prompts together.
+
+    Parameters
+    ----------
+    spreads
+        Statistics of every block's states over the corpora that rules ask for.
+    constants
+        Fitted constants of every block, dims ``component, width``, by the number of fitting steps.
+    """
+
+    spreads: Mapping[Corpus, Sequence[Spread]]
+    constants: Mapping[int, Sequence[Tensor]]
+
+
+@dataclass(frozen=True)
 class Replacer:
     """Applies replacement rules to the components of a block.
 
@@ -25,18 +41,15 @@ class Replacer:
         The clean prompts.
     beside
         Whose runs the states hold, in their order: the clean prompts, then donors.
-    spreads
-        Statistics of every block's states over the corpora that rules ask for.
-    constants
-        Fitted constants of every block, dims ``component, width``, by the number of fitting steps.
+    statistics
+        What rules take from all prompts.
     seed
         Seed of random draws.
     """
 
     prompts: Prompts
     beside: Sequence[Donor]
-    spreads: Mapping[Corpus, Sequence[Spread]]
-    constants: Mapping[int, Sequence[Tensor]]
+    statistics: Statistics
     seed: int
 
     def changes(self, ablation: Ablation, states: Tensor, number: int) -> Tensor:
@@ -55,11 +68,11 @@ class Replacer:
         """
         rule, donor = ablation.replacement, ablation.donor
         population = rule.population_corpus
-        fitted = self.constants.get(rule.fitting_steps)
+        fitted = self.statistics.constants.get(rule.fitting_steps)
         given = States(
             clean=states[0],
             donor=None if donor is None else states[self.beside.index(donor)],
-            spread=None if population is None else self.spreads[population][number],
+            spread=None if population is None else self.statistics.spreads[population][number],
             noise=partial(self._noise, ablation.name, number, states[0]),
             constant=None if fitted is None else fitted[number],
         )

@@ -24,21 +24,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from cntbench.engine.ablation import Ablation, Donor
+from cntbench.engine.ablation import Ablation, donors
+from cntbench.engine.arrays import Array, target_change, to_array
 from cntbench.engine.attention_scores import prefix_matching, previous_token
 from cntbench.engine.positions import Positions, last_attention
 from cntbench.engine.readouts import readout
-from cntbench.engine.replacing import Replacer, corpus_tokens
+from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens
+from cntbench.engine.request import Request
 from cntbench.models.blocks import Attention, Block, Queries
 from cntbench.models.decoder import Decoder, Stage
-from cntbench.prompts import Prompts, Tokens
-from cntbench.replacements._base import Corpus, Spread
-from cntbench.specs import READOUTS, Readout
-
-Array = NDArray[np.float64]
+from cntbench.prompts import Tokens
+from cntbench.replacements._base import Spread
+from cntbench.specs import READOUTS
 
 
 @dataclass(frozen=True)
@@ -55,30 +54,25 @@ class Sweep:
 
     def __init__(
         self,
-        model: Decoder,
-        prompts: Prompts,
+        request: Request,
         ablations: Sequence[Ablation],
-        corpora: Sequence[Donor],
-        spreads: dict[Corpus, list[Spread]],
-        constants: dict[int, list[Tensor]],
-        sources: range,
-        *,
-        observe_all: bool,
-        seed: int,
+        statistics: Statistics,
         runs_at_once: int,
     ) -> None:
+        model, prompts, sources = request.model, request.prompts, request.ablated
+        self.request = request
         self.model = model
         self.prompts = prompts
         self.ablations = ablations
-        self.corpora = corpora
-        self.replacer = Replacer(prompts, corpora, spreads, constants, seed)
+        self.corpora = corpora = donors(ablations)
+        self.replacer = Replacer(prompts, corpora, statistics, request.seed)
         self.sources = sources
         self.runs_at_once = runs_at_once
         self.device = model.unembed.weight.device
-        self.everywhere = observe_all
+        self.everywhere = request.observe_all
         self.scored = Positions.scored(prompts, self.device)
         #: The stage at which the ablated runs leave the positions that are not scored behind.
-        self.narrowing = None if observe_all else last_attention(model)
+        self.narrowing = None if request.observe_all else last_attention(model)
         #: From there on, the runs without ablation at all positions: replacements and scores need
         #: them.
         self.whole: Tensor | None = None
@@ -161,9 +155,11 @@ class Sweep:
 
     def _attend(self, block: Attention, normed: Tensor, scores: Array) -> None:
         pattern = block.pattern(normed)
+        if pattern.is_meta:
+            return
         tokens = torch.from_numpy(self.prompts.tokens).to(self.device)
-        scores[0] = prefix_matching(pattern, tokens).T.cpu()
-        scores[1] = previous_token(pattern).T.cpu()
+        scores[0] = to_array(prefix_matching(pattern, tokens).T)
+        scores[1] = to_array(previous_token(pattern).T)
 
     def _observed(self, states: Tensor) -> Tensor:
         if self.everywhere or states.shape[2] == self.prompts.scored.shape[1]:
@@ -177,14 +173,12 @@ class Sweep:
         if not runs:
             return
         for measure in {ablation.measure for ablation in self.ablations}:
-            assert measure is not None, "a total effect is measured on targets"
             mine = [i for i, (a, _) in enumerate(runs) if self.ablations[a].measure is measure]
             if not mine:
                 continue
             chosen = ablated if len(mine) == len(runs) else ablated[mine]
-            moved = measure(clean, chosen).transpose(1, 2).double().cpu().numpy()
             which = np.array([runs[i] for i in mine])
-            change[which[:, 0], which[:, 1]] = moved
+            change[which[:, 0], which[:, 1]] = target_change(measure, clean, chosen)
 
     def _start_runs(self, place: _Place, normed: Tensor, states: Tensor, scores: Array) -> None:
         """Start a run for each source of a block, from the runs without ablation.
@@ -215,8 +209,9 @@ class Sweep:
             self.streams[start : start + len(chosen)] = place.block.contributions(changes)[local]
             self.runs += [(index, source) for source in chosen]
 
-    def read(self, effects: Sequence[Readout], effect: Array) -> None:
+    def read(self, effect: Array) -> None:
         """Compute the change of readouts, dims ``ablation, readout, source, prompt``."""
+        effects = self.request.effects
         if not (self.runs and effects):
             return
         which = np.array(self.runs)
@@ -226,7 +221,7 @@ class Sweep:
         targets = torch.from_numpy(self.prompts.targets).to(self.device)
         decoys = torch.from_numpy(self.prompts.decoys).to(self.device)
         for name, found in readout(self.model, final, targets, decoys, effects).items():
-            moved = (found[1:] - found[0]).cpu().numpy()
+            moved = to_array(found[1:] - found[0])
             effect[which[:, 0], READOUTS.index(name), which[:, 1]] = moved
 
 
@@ -255,14 +250,15 @@ def _states(model: Decoder, tokens: Tokens) -> Iterator[Tensor]:
             block.write(states, stream)
 
 
-def read_clean(model: Decoder, prompts: Prompts, final: Tensor, names: Sequence[Readout]) -> Array:
+def read_clean(request: Request, final: Tensor) -> Array:
     """Return readouts of the clean runs of all prompts, dims ``readout, prompt``.
 
     Those that are not asked for are NaN.
     """
+    model, prompts, names = request.model, request.prompts, request.readouts
     targets = torch.from_numpy(prompts.targets).to(final.device)
     decoys = torch.from_numpy(prompts.decoys).to(final.device)
     value = np.full((len(READOUTS), len(prompts)), np.nan)
     for name, found in readout(model, final.unsqueeze(0), targets, decoys, names).items():
-        value[READOUTS.index(name)] = found[0].cpu().numpy()
+        value[READOUTS.index(name)] = to_array(found[0])
     return value

@@ -10,6 +10,7 @@ import numpy as np
 
 from cntbench.catalogue import AblationEntry, KnownCircuit, StudyEntry
 from cntbench.engine.influence import influence
+from cntbench.engine.request import Request
 from cntbench.models.adapters import gpt_neox
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
@@ -147,13 +148,15 @@ def _scores(trial: Trial) -> np.ndarray:
     model = trial.circuit.decoder(trial.difficulty, trial.seed)
     found = [
         influence(
-            model,
-            made,
-            [entry.method for entry in plan.ablations],
-            observe_all=task.spec.observed == "all",
-            effects=task.spec.effects,
-            readouts=(),
-            seed=plan.study.spec.seed,
+            Request(
+                model,
+                made,
+                [entry.method for entry in plan.ablations],
+                observe_all=task.spec.observed == "all",
+                effects=task.spec.effects,
+                readouts=(),
+                seed=plan.study.spec.seed,
+            )
         ).influence
         for task, made in zip(plan.tasks, plan.prompts(), strict=True)
     ]

@@ -30,6 +30,7 @@ from cntbench import engine
 from cntbench.components import feasible
 from cntbench.engine.ablation import Ablation
 from cntbench.engine.influence import Influence, influence
+from cntbench.engine.request import Request
 from cntbench.replacements import mean, noise, resample, zero
 from cntbench.replacements._base import Replacement
 from cntbench.specs import READOUTS
@@ -68,11 +69,13 @@ class Case:
         """Run the engine, with something else in place of what the case has."""
         options = {"observe_all": self.observe_all, "seed": self.seed, **options}
         return influence(
-            decoder(self.model if model is None else model),
-            self.prompts if prompts is None else prompts,
-            ablations,
-            effects=READOUTS,
-            **options,
+            Request(
+                decoder(self.model if model is None else model),
+                self.prompts if prompts is None else prompts,
+                ablations,
+                effects=READOUTS,
+                **options,
+            )
         )
 
     def enough_for(self, *names: str) -> Case:
@@ -206,7 +209,7 @@ def test_the_clean_output_changes_exactly_no_readout():
     for seed in range(20):
         model = random_gpt_neox(vocabulary=VOCABULARY, seed=seed)
         prompts = random_prompts(count=1, scored=1, vocabulary=VOCABULARY, seed=seed)
-        found = influence(decoder(model), prompts, identity, effects=READOUTS)
+        found = influence(Request(decoder(model), prompts, identity, effects=READOUTS))
         assert not np.nan_to_num(found.edge_effect).any(), f"seed {seed}"
         assert (found.readout_effect == 0).all(), f"seed {seed}"
 
@@ -470,7 +473,7 @@ def test_inputs_are_left_alone(names, case, budget):
     assert len(held) > 10
     assert len(arrays) == 7
     before = [value.clone() for value in held], [value.copy() for value in arrays]
-    influence(model, case.prompts, methods_of(names), memory_budget=budget)
+    influence(Request(model, case.prompts, methods_of(names), memory_budget=budget))
     for now, then in zip(held, before[0], strict=True):
         assert torch.equal(now, then)
     for now, then in zip(arrays, before[1], strict=True):

@@ -21,6 +21,7 @@ from cntbench.engine import edges as engine
 from cntbench.engine.ablation import Ablation
 from cntbench.engine.chunking import Chunking
 from cntbench.engine.influence import influence
+from cntbench.engine.request import Request
 from cntbench.measures import cosine, relative_l2
 from cntbench.replacements import mean, noise, resample, zero
 from cntbench.specs import READERS, READOUTS
@@ -70,7 +71,14 @@ def test_direct_effects_equal_the_oracle(workload, rule, measure, through, obser
     assume_spread(rule, prompts)
     ablation = Ablation("a", rule, MEASURES[measure], scope="direct", through=through)
     found = influence(
-        decoder(model), prompts, [ablation], observe_all=observe_all, effects=READOUTS, seed=seed
+        Request(
+            decoder(model),
+            prompts,
+            [ablation],
+            observe_all=observe_all,
+            effects=READOUTS,
+            seed=seed,
+        )
     )
     edges, effects = oracle_edges(
         model, prompts, ablation, measure, observe_all=observe_all, seed=seed
@@ -87,7 +95,7 @@ def test_patched_edges_equal_the_oracle(workload, rule, effects, through, seed):
     model, prompts = workload
     assume_spread(rule, prompts)
     ablation = Ablation("a", rule, scope="direct", observable="readout", through=through)
-    found = influence(decoder(model), prompts, [ablation], effects=effects, seed=seed)
+    found = influence(Request(decoder(model), prompts, [ablation], effects=effects, seed=seed))
     edges, direct = oracle_edges(model, prompts, ablation, None, seed=seed, effects=effects)
     close(found.edge_effect[0], edges.mean(-1))
     close(found.influence[0], abs(edges.mean(-1)))
@@ -107,7 +115,7 @@ def test_gradient_estimates_equal_derivatives_of_the_patched_model(workload, rul
         estimator="eap_ig" if steps else "eap",
         steps=steps or None,
     )
-    found = influence(decoder(model), prompts, [ablation], effects=effects)
+    found = influence(Request(decoder(model), prompts, [ablation], effects=effects))
     edges, direct = oracle_edges(model, prompts, ablation, None, effects=effects)
     close(found.edge_effect[0], edges.mean(-1))
     close(found.influence[0], abs(edges.mean(-1)))
@@ -140,7 +148,7 @@ def test_chunks_do_not_matter(workload, n_prompts, n_sources, observe_all):
     model, prompts = workload or (random_gpt_neox(dtype=torch.float64), random_prompts(count=5))
 
     def run():
-        return influence(decoder(model), prompts, METHODS, observe_all=observe_all)
+        return influence(Request(decoder(model), prompts, METHODS, observe_all=observe_all))
 
     whole = run()
     with pytest.MonkeyPatch.context() as patch:
@@ -152,9 +160,9 @@ def test_chunks_do_not_matter(workload, n_prompts, n_sources, observe_all):
 @given(workloads(), st.permutations(range(len(METHODS))))
 def test_methods_measured_together_do_not_mix(workload, order):
     model, prompts = decoder(workload[0]), workload[1]
-    together = influence(model, prompts, [METHODS[i] for i in order])
+    together = influence(Request(model, prompts, [METHODS[i] for i in order]))
     for place, i in enumerate(order):
-        alone = influence(model, prompts, [METHODS[i]])
+        alone = influence(Request(model, prompts, [METHODS[i]]))
         for name in ("influence", "influence_se", "readout_effect", "edge_effect"):
             close(getattr(together, name)[place], getattr(alone, name)[0])
 
@@ -165,7 +173,7 @@ def test_direct_is_total_where_no_detour_exists(workload, rule, measure, observe
     model, prompts = decoder(workload[0]), workload[1]
     total = Ablation("a", rule, MEASURES[measure])
     direct = Ablation("a", rule, MEASURES[measure], scope="direct")
-    found = influence(model, prompts, [total, direct], observe_all=observe_all).influence
+    found = influence(Request(model, prompts, [total, direct], observe_all=observe_all)).influence
     edge = feasible(model.components)
     alone = edge & (edge.astype(int) @ edge.astype(int) == 0)
     assert alone.any() == edge.any()
@@ -177,7 +185,7 @@ def test_direct_is_not_total_where_a_detour_exists():
     model = random_gpt_neox(layers=3, dtype=torch.float64)
     rule, measure = zero.Parameters(), MEASURES["relative_l2"]
     methods = [Ablation("a", rule, measure), Ablation("b", rule, measure, scope="direct")]
-    total, direct = influence(decoder(model), random_prompts(), methods).influence
+    total, direct = influence(Request(decoder(model), random_prompts(), methods)).influence
     edge = feasible(decoder(model).components)
     longer = edge & (edge.astype(int) @ edge.astype(int) > 0)
     assert (abs(total - direct)[longer] > 1e-6).all()
@@ -220,13 +228,15 @@ def test_on_a_linear_model_estimates_are_exact_with_their_sign(model, rule, step
     prompts = random_prompts(count=2, length=5, scored=2)
     parts = {"scope": "direct", "observable": "readout"}
     exact, eap, eap_ig = influence(
-        decoder(model),
-        prompts,
-        [
-            Ablation("a", rule, **parts),
-            Ablation("a", rule, **parts, estimator="eap"),
-            Ablation("a", rule, **parts, estimator="eap_ig", steps=steps),
-        ],
+        Request(
+            decoder(model),
+            prompts,
+            [
+                Ablation("a", rule, **parts),
+                Ablation("a", rule, **parts, estimator="eap"),
+                Ablation("a", rule, **parts, estimator="eap_ig", steps=steps),
+            ],
+        )
     ).edge_effect
     scale = np.nanmax(abs(exact))
     assert scale > 1e-4
@@ -237,7 +247,7 @@ def test_on_a_linear_model_estimates_are_exact_with_their_sign(model, rule, step
 def test_edges_carry_effects_of_either_sign():
     model = decoder(random_gpt_neox(layers=3, dtype=torch.float64))
     ablation = Ablation("a", zero.Parameters(), scope="direct", observable="readout")
-    found = influence(model, random_prompts(), [ablation]).edge_effect[0]
+    found = influence(Request(model, random_prompts(), [ablation])).edge_effect[0]
     assert (found[feasible(model.components)] > 0).any()
     assert (found[feasible(model.components)] < 0).any()
 
@@ -251,13 +261,15 @@ def test_estimates_approach_small_effects_on_any_model(workload, seed):
     for scale in (1e-4, 1e-5):
         rule = noise.Parameters(scale=scale, population="clean")
         exact, eap = influence(
-            decoder(model),
-            prompts,
-            [
-                Ablation("a", rule, scope="direct", observable="readout"),
-                Ablation("a", rule, scope="direct", observable="readout", estimator="eap"),
-            ],
-            seed=seed,
+            Request(
+                decoder(model),
+                prompts,
+                [
+                    Ablation("a", rule, scope="direct", observable="readout"),
+                    Ablation("a", rule, scope="direct", observable="readout", estimator="eap"),
+                ],
+                seed=seed,
+            )
         ).edge_effect
         errors.append(np.nanmax(abs(eap - exact), initial=0) / scale)
         assert np.nanmax(abs(exact), initial=0) <= 1e3
@@ -274,12 +286,14 @@ def test_the_memory_budget_is_respected_and_used(observe_all, monkeypatch):
 
     def run(memory_budget=budget):
         return influence(
-            model,
-            prompts,
-            METHODS,
-            observe_all=observe_all,
-            effects=("cross_entropy", "logit_difference"),
-            memory_budget=memory_budget,
+            Request(
+                model,
+                prompts,
+                METHODS,
+                observe_all=observe_all,
+                effects=("cross_entropy", "logit_difference"),
+                memory_budget=memory_budget,
+            )
         )
 
     assert budget / 4 <= peak_bytes(run) <= budget

@@ -20,6 +20,7 @@ from cntbench.engine import chunking
 from cntbench.engine import influence as engine
 from cntbench.engine.chunking import Chunking
 from cntbench.engine.influence import Ablation, influence
+from cntbench.engine.request import Request
 from cntbench.measures import cosine, relative_l2
 from cntbench.replacements import mean, noise, resample, zero
 from cntbench.replacements._base import Replacement
@@ -68,7 +69,9 @@ def test_the_engine_equals_the_oracle(workload, methods, observe_all, seed):
     model, prompts = workload
     ablations = [Ablation(f"a{i}", r, MEASURES[m]) for i, (r, m) in enumerate(methods)]
     found = influence(
-        decoder(model), prompts, ablations, observe_all=observe_all, effects=READOUTS, seed=seed
+        Request(
+            decoder(model), prompts, ablations, observe_all=observe_all, effects=READOUTS, seed=seed
+        )
     )
     for i, (rule, measure) in enumerate(methods):
         expected, values, effects = oracle_influence(
@@ -86,7 +89,7 @@ def test_single_precision_is_within_its_rounding(architecture):
     prompts = random_prompts(count=3, length=12, scored=5, vocabulary=40)
     ablation = Ablation("zero", zero.Parameters(), relative_l2.measure)
     single = decoder(random_model(architecture, **shape))
-    found = influence(single, prompts, [ablation], effects=READOUTS)
+    found = influence(Request(single, prompts, [ablation], effects=READOUTS))
     exact = random_model(architecture, **shape, dtype=torch.float64)
     expected, values, effects = oracle_influence(exact, prompts, zero.Parameters(), "relative_l2")
     close(found.influence[0], expected, rtol=1e-5, atol=1e-6)
@@ -117,7 +120,9 @@ def test_a_component_s_own_output_changes_exactly_nothing(workload, measure, obs
         Ablation("itself", Itself(), MEASURES[measure]),
         Ablation("other", resample.Parameters(donor="other"), MEASURES[measure]),
     ]
-    found = influence(decoder(model), prompts, ablations, observe_all=observe_all, effects=READOUTS)
+    found = influence(
+        Request(decoder(model), prompts, ablations, observe_all=observe_all, effects=READOUTS)
+    )
     assert np.nanmax(np.abs(found.influence[0]), initial=0) == 0
     assert np.abs(found.readout_effect[0]).max() == 0
 
@@ -128,7 +133,7 @@ def test_a_component_s_own_output_changes_nothing_over_a_large_vocabulary(vocabu
     model = random_gpt_neox(layers=2, heads=3, vocabulary=vocabulary)
     prompts = random_prompts(count=7, length=33, scored=31, vocabulary=vocabulary)
     ablation = Ablation("itself", Itself(), relative_l2.measure)
-    found = influence(decoder(model), prompts, [ablation], effects=READOUTS)
+    found = influence(Request(decoder(model), prompts, [ablation], effects=READOUTS))
     assert np.abs(found.readout_effect).max() == 0
 
 
@@ -141,7 +146,7 @@ def test_chunks_do_not_matter(workload, rule, n_prompts, n_sources, n_runs, obse
 
     def run():
         return influence(
-            decoder(model), prompts, [ablation], observe_all=observe_all, effects=READOUTS
+            Request(decoder(model), prompts, [ablation], observe_all=observe_all, effects=READOUTS)
         )
 
     whole = run()
@@ -162,7 +167,7 @@ def test_threads_do_not_matter_in_single_precision(observe_all):
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append(influence(model, prompts, [ablation], observe_all=observe_all))
+            found.append(influence(Request(model, prompts, [ablation], observe_all=observe_all)))
     finally:
         torch.set_num_threads(before)
     for other in found[1:]:
@@ -189,12 +194,14 @@ def test_the_memory_budget_is_respected_and_used(rules, observe_all, monkeypatch
 
     def run(memory_budget=budget):
         return influence(
-            model,
-            prompts,
-            ablations,
-            observe_all=observe_all,
-            effects=READOUTS,
-            memory_budget=memory_budget,
+            Request(
+                model,
+                prompts,
+                ablations,
+                observe_all=observe_all,
+                effects=READOUTS,
+                memory_budget=memory_budget,
+            )
         )
 
     assert budget / 4 <= peak_bytes(run) <= budget

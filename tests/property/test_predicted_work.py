@@ -1,4 +1,4 @@
-"""The closed form of the engine's work is what the engine computes, on shapes drawn at random."""
+"""Work that is counted without numbers is what the engine computes, on shapes drawn at random."""
 
 from __future__ import annotations
 
@@ -22,13 +22,10 @@ from support.strategies import models
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cntbench.engine.ablation import Ablation
+from cntbench.engine.chunking import outcome_bytes, predicted_bytes
 from cntbench.engine.influence import influence
-from cntbench.engine.prediction import (
-    Call,
-    outcome_bytes,
-    predicted_bytes,
-    predicted_work,
-)
+from cntbench.engine.meter import predicted_work
+from cntbench.engine.request import Request
 from cntbench.measures import relative_l2
 from cntbench.replacements import mean, noise, optimal_constant, resample, zero
 from cntbench.specs import READERS, READOUTS
@@ -73,7 +70,7 @@ def blocks(draw, components: int) -> range:
 
 
 @st.composite
-def calls(draw, methods, *, even: bool) -> Call:
+def calls(draw, methods, *, even: bool) -> Request:
     width = st.integers(2, 5).map(lambda n: 2 * n) if even else st.integers(2, 9)
     model = draw(models(dtype=torch.float32, width=width, vocabulary=st.just(17)))
     length = draw(st.integers(1, 6))
@@ -86,7 +83,7 @@ def calls(draw, methods, *, even: bool) -> Call:
     ]
     if any(ablation.unreadable(effects) for ablation in ablations):
         effects = ["logit_difference", "cross_entropy"]
-    return Call(
+    return Request(
         decoder(model),
         random_prompts(count=count, length=length, scored=scored),
         ablations,
@@ -99,25 +96,11 @@ def calls(draw, methods, *, even: bool) -> Call:
     )
 
 
-def options(call: Call) -> dict[str, object]:
-    return {
-        "sources": call.sources,
-        "observe_all": call.observe_all,
-        "effects": call.effects,
-        "readouts": call.readouts,
-        "memory_budget": call.memory_budget,
-    }
-
-
-def measured(call: Call) -> tuple[int, int, int]:
-    return counted(call.model, call.prompts, call.ablations, **options(call))
-
-
 @settings(max_examples=20)
 @given(calls(total(), even=True))
-def test_total_effects_cost_what_the_closed_form_says(call):
+def test_total_effects_cost_what_is_predicted(call):
     found = predicted_work(call)
-    assert measured(call) == (found.attention_tokens, found.mlp_tokens, found.products)
+    assert counted(call) == (found.attention_tokens, found.mlp_tokens, found.products)
 
 
 @settings(max_examples=12)
@@ -125,21 +108,21 @@ def test_total_effects_cost_what_the_closed_form_says(call):
 def test_attention_s_own_products_are_counted_in_full(call):
     found = predicted_work(call)
     with sdpa_kernel(SDPBackend.MATH):
-        assert measured(call)[2] == found.flops
+        assert counted(call)[2] == found.flops
 
 
 @settings(max_examples=10)
 @given(calls(direct(), even=True))
-def test_effects_of_edges_cost_what_the_closed_form_says(call):
+def test_effects_of_edges_cost_what_is_predicted(call):
     found = predicted_work(call)
-    assert measured(call) == (found.attention_tokens, found.mlp_tokens, found.products)
+    assert counted(call) == (found.attention_tokens, found.mlp_tokens, found.products)
 
 
 @settings(max_examples=10)
 @given(calls(st.one_of(total(), direct()), even=True))
 def test_methods_of_both_scopes_in_one_call(call):
     found = predicted_work(call)
-    assert measured(call) == (found.attention_tokens, found.mlp_tokens, found.products)
+    assert counted(call) == (found.attention_tokens, found.mlp_tokens, found.products)
 
 
 @settings(max_examples=3)
@@ -153,10 +136,10 @@ def test_methods_of_both_scopes_in_one_call(call):
 def test_fitted_constants_have_an_upper_bound(architecture, layers, count, budget):
     fitted = Ablation("x", optimal_constant.Parameters(steps=2), relative_l2.measure)
     model = decoder(random_model(architecture, layers=layers))
-    call = Call(model, random_prompts(count=count), [fitted], memory_budget=budget)
+    call = Request(model, random_prompts(count=count), [fitted], memory_budget=budget)
     found = predicted_work(call)
     for done, bound in zip(
-        measured(call), (found.attention_tokens, found.mlp_tokens, found.products), strict=True
+        counted(call), (found.attention_tokens, found.mlp_tokens, found.products), strict=True
     ):
         assert bound / 2 < done <= bound
 
@@ -173,7 +156,7 @@ def test_the_memory_stays_within_a_budget_that_suffices(call):
 @pytest.mark.parametrize("slack", [-1, 0])
 def test_the_budget_decides_by_the_bytes_that_are_predicted(slack):
     # With exactly the bytes of a call, it is cut as before; with one less, into smaller pieces.
-    call = Call(
+    call = Request(
         decoder(random_gpt_neox(layers=3, heads=3)),
         random_prompts(count=30, length=40, scored=5),
         [Ablation("x", RULES[0], relative_l2.measure)],
@@ -190,26 +173,26 @@ def test_the_budget_decides_by_the_bytes_that_are_predicted(slack):
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__module__.split(".")[-1])
 def test_no_more_memory_is_taken_than_is_predicted(scope, architecture, rule):
     shape = {"layers": 3, "heads": 4, "width": 16, "mlp": 256, "vocabulary": 3000}
-    call = Call(
+    call = Request(
         decoder(random_model(architecture, **shape, context=128)),
         random_prompts(count=12, length=48, scored=31, vocabulary=3000),
         [Ablation("x", rule, relative_l2.measure, scope=scope)],
         effects=READOUTS,
     )
-    held = peak_bytes(lambda: influence(call.model, call.prompts, call.ablations, **options(call)))
+    held = peak_bytes(lambda: influence(call))
     assert predicted_bytes(call) / 5 < held <= predicted_bytes(call)
 
 
 @pytest.mark.parametrize("scopes", [("total",), ("direct",), ("total", "direct")])
 def test_what_is_found_takes_no_more_memory_than_is_predicted(scopes):
-    call = Call(
+    call = Request(
         decoder(random_gpt_neox(layers=6, heads=5, width=2, mlp=2)),
         random_prompts(count=300, length=1, scored=1),
         [Ablation(scope, RULES[0], relative_l2.measure, scope=scope) for scope in scopes],
     )
-    influence(call.model, call.prompts, call.ablations)
+    influence(call)
     tracemalloc.start()  # sees arrays of numpy, and no tensors
-    influence(call.model, call.prompts, call.ablations)
+    influence(call)
     _, held = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert outcome_bytes(call) / 2 < held <= outcome_bytes(call)

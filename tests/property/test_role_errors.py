@@ -15,6 +15,7 @@ import numpy as np
 from cntbench.catalogue import load_catalogue
 from cntbench.dynamics.roles import ROLES, error, strength
 from cntbench.engine import influence as engine
+from cntbench.engine.request import Request
 from cntbench.models.trajectory import open_trajectory
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "nano" / "trajectory"
@@ -29,7 +30,7 @@ def by_prompt(task: str, checkpoint: str, count: int = 32) -> tuple[np.ndarray, 
     prompts = catalogue.tasks[task].prompts(trajectory.language, count=count, seed=0)
     methods = [catalogue.ablations[name].method for name in ABLATIONS]
     with patch.object(engine, "_summary", wraps=engine._summary) as summary:
-        engine.influence(trajectory.load(at), prompts, methods)
+        engine.influence(Request(trajectory.load(at), prompts, methods))
     layers = np.array([node.layer for node in trajectory.shape.components])
     return summary.call_args.args[1].change, layers
 

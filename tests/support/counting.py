@@ -10,6 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cntbench.engine.influence import influence
+from cntbench.engine.request import Request
 from cntbench.models.blocks import MLP, Attention
 from cntbench.models.products import fused_is_available
 
@@ -18,8 +19,8 @@ def _fused(rows, weight, *_, **__):
     return 2 * math.prod(rows) * weight[0]
 
 
-def counted(*arguments: object, **options: object) -> tuple[int, int, int]:
-    """Call the engine; returns attention tokens, MLP tokens and FLOPs of matrix products.
+def counted(request: Request) -> tuple[int, int, int]:
+    """Measure a request; returns attention tokens, MLP tokens and FLOPs of matrix products.
 
     Those of attention's own two products are among them only if it runs on the MATH backend.
     """
@@ -42,5 +43,5 @@ def counted(*arguments: object, **options: object) -> tuple[int, int, int]:
     # inference_mode hides composite operators from the counter; the engine's numbers stay.
     call = influence.__wrapped__
     with torch.no_grad(), counting(Attention), counting(MLP), flops:
-        call(*arguments, **options)
+        call(request)
     return tokens[Attention], tokens[MLP], flops.get_total_flops()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cntbench.catalogue import load_catalogue
 from cntbench.engine.influence import Influence, influence
+from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Scope
@@ -44,7 +45,7 @@ def measure(
     )
     names = FAMILIES if scope == "total" else [f"{name}_direct" for name in FAMILIES]
     methods = [catalogue.ablations[name].method for name in names]
-    return influence(model, prompts, methods, seed=seed)
+    return influence(Request(model, prompts, methods, seed=seed))
 
 
 def edge(found: Influence, circuit: Circuit, family: str, source: str, target: str) -> float:

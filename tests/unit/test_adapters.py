@@ -12,6 +12,7 @@ from support.models import decoder, random_model, random_prompts
 from cntbench import plugins
 from cntbench.components import feasible
 from cntbench.engine.influence import influence
+from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, CntbenchError, SpecError
 from cntbench.models import architectures, checkpoint_files
 from cntbench.models.architectures import adapter, model_types
@@ -124,7 +125,7 @@ def test_a_sliding_window_bounds_the_context(architecture, options):
     engine = decoder(model)
     assert shape(model.config).context == engine.context == 6
     with pytest.raises(CntbenchError, match="7 tokens are longer than the model's context of 6"):
-        influence(engine, random_prompts(length=7), [])
+        influence(Request(engine, random_prompts(length=7), []))
     with torch.no_grad():
         theirs = model(TOKENS).logits
     close(logits(engine)[:, :6], theirs[:, :6])

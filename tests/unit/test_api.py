@@ -21,6 +21,7 @@ from support.trajectories import run_cli, spoil, write_trajectory
 import cntbench
 from cntbench.catalogue import load_catalogue
 from cntbench.engine.influence import influence as engine
+from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, CntbenchError, SpecError
 from cntbench.models.named_weights import revision
 from cntbench.prompts import Language
@@ -86,11 +87,13 @@ def test_a_model_in_memory_is_measured_as_the_engine_does(architecture):
     catalogue = load_catalogue()
     task = catalogue.tasks["induction"]
     expected = engine(
-        decoder(model),
-        task.prompts(Language(np.arange(60)), count=3, seed=5),
-        [catalogue.ablations[name].method for name in ("resample", "zero")],
-        effects=task.spec.effects,
-        seed=5,
+        Request(
+            decoder(model),
+            task.prompts(Language(np.arange(60)), count=3, seed=5),
+            [catalogue.ablations[name].method for name in ("resample", "zero")],
+            effects=task.spec.effects,
+            seed=5,
+        )
     )
     np.testing.assert_array_equal(
         found["influence"][0, :, 0], expected.influence.astype(np.float32)

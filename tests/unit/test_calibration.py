@@ -12,7 +12,8 @@ from transformers import LlamaConfig
 
 from cntbench import calibration
 from cntbench.calibration import calibrated, weight_bytes
-from cntbench.engine.prediction import Call, predicted_work
+from cntbench.engine.meter import predicted_work
+from cntbench.engine.request import Request
 from cntbench.models.outline import Outline
 from cntbench.models.outline import shipped as shipped_model
 
@@ -21,7 +22,7 @@ METHODS = [shipped()[name].method for name in ("zero", "mean", "resample")]
 
 def calls(model, **prompts):
     vocabulary = model.vocabulary
-    return [Call(model, random_prompts(vocabulary=vocabulary, **prompts), METHODS)]
+    return [Request(model, random_prompts(vocabulary=vocabulary, **prompts), METHODS)]
 
 
 def llama() -> Outline:

@@ -20,6 +20,7 @@ from support.oracle import oracle_influence
 from cntbench.components import components
 from cntbench.engine.ablation import Ablation
 from cntbench.engine.influence import influence
+from cntbench.engine.request import Request
 from cntbench.measures import relative_l2
 from cntbench.models.adapters._base import ACTIVATIONS
 from cntbench.models.architectures import adapter
@@ -365,6 +366,6 @@ def test_a_layer_norm_that_epsilon_dominates_keeps_its_precision():
     model.config.layer_norm_eps = 1e10
     prompts = random_prompts()
     ablation = Ablation("zero", zero.Parameters(), relative_l2.measure)
-    found = influence(decoder(model), prompts, [ablation]).influence[0]
+    found = influence(Request(decoder(model), prompts, [ablation])).influence[0]
     exact, _, _ = oracle_influence(model.double(), prompts, zero.Parameters(), "relative_l2")
     np.testing.assert_allclose(found, exact, rtol=1e-5)

@@ -11,6 +11,7 @@ from support.trajectories import run_cli, write_trajectory
 
 from cntbench.engine.influence import influence
 from cntbench.engine.positions import Positions
+from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
 from cntbench.models.device import description, prepare, resolve
 from cntbench.models.precision import converted, moved
@@ -108,11 +109,13 @@ def test_every_tensor_is_made_where_the_model_is(architecture, observe_all, dtyp
     monkeypatch.setattr(torch.Tensor, "__bool__", lambda tensor: True)
     monkeypatch.setattr(torch.Tensor, "cpu", lambda t: torch.zeros(t.shape, dtype=t.dtype))
     found = influence(
-        model,
-        random_prompts(count=6),
-        methods,
-        observe_all=observe_all,
-        readouts=("logit_difference",),
+        Request(
+            model,
+            random_prompts(count=6),
+            methods,
+            observe_all=observe_all,
+            readouts=("logit_difference",),
+        )
     )
     assert found.influence.shape[0] == len(methods)
 
@@ -123,4 +126,4 @@ def test_a_tensor_made_elsewhere_is_found(monkeypatch):
     model = moved(decoder(random_model("gpt2")), "meta")
     monkeypatch.setattr(Positions, "scored", lambda *_: Positions(torch.arange(3)[None]))
     with pytest.raises(RuntimeError, match="device"):
-        influence(model, random_prompts(), [shipped()["zero"].method])
+        influence(Request(model, random_prompts(), [shipped()["zero"].method]))

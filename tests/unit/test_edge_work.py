@@ -8,6 +8,7 @@ from support.models import decoder, random_gpt_neox, random_prompts
 from cntbench.components import feasible
 from cntbench.engine.ablation import Ablation
 from cntbench.engine.influence import influence
+from cntbench.engine.request import Request
 from cntbench.measures import relative_l2
 from cntbench.models.blocks import MLP, Attention
 from cntbench.replacements import resample, zero
@@ -32,7 +33,7 @@ def count(monkeypatch):
 
             monkeypatch.setattr(block, "states", states)
         model = decoder(random_gpt_neox(layers=LAYERS, heads=HEADS))
-        influence(model, random_prompts(count=PROMPTS, scored=2, length=LENGTH), ablations)
+        influence(Request(model, random_prompts(count=PROMPTS, scored=2, length=LENGTH), ablations))
         monkeypatch.undo()
         assert seen[Attention] % PROMPTS == seen[MLP] % PROMPTS == 0
         return {block.__name__: runs // PROMPTS for block, runs in seen.items()}

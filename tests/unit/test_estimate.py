@@ -12,8 +12,8 @@ from cntbench import calibration
 from cntbench import estimate as module
 from cntbench.calibration import Speed, measured_rate
 from cntbench.catalogue import load_catalogue
-from cntbench.engine.prediction import Call, predicted_work
-from cntbench.engine.work import Work
+from cntbench.engine.meter import Work, predicted_work
+from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
 from cntbench.estimate import Estimate, TaskCost, estimate
 from cntbench.pieces import divided
@@ -90,7 +90,7 @@ def test_the_time_is_that_of_the_process_with_the_most_checkpoints():
     assert replace(FOUND, blocks=3).seconds == pytest.approx(11 * 3.5 / 3)
 
 
-def calls(plan: Plan) -> list[Call]:
+def calls(plan: Plan) -> list[Request]:
     return module._calls(plan, plan.trajectory.load(plan.trajectory.checkpoints[0]), 2**30)
 
 
@@ -127,7 +127,7 @@ def test_an_estimate_counts_what_the_run_will_compute(plan, tmp_path, blocks):
     methods = [entry.method for entry in plan.ablations]
     for task, cost, prompts in zip(plan.tasks, found.tasks, plan.prompts(), strict=True):
         counts = [
-            counted(model, prompts, methods, effects=task.spec.effects, sources=some)
+            counted(Request(model, prompts, methods, some, effects=task.spec.effects))
             for some in divided(len(model.components), blocks)
         ]
         attention, mlp, products = map(sum, zip(*counts, strict=True))

@@ -11,6 +11,7 @@ from support.models import decoder, random_model, random_prompts
 
 from cntbench.engine.ablation import Ablation
 from cntbench.engine.influence import influence
+from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError
 from cntbench.measures import relative_l2
 from cntbench.models import checkpoint_files, gguf_files
@@ -86,7 +87,7 @@ def shape(architecture, **more):
 
 def measured(model):
     ablation = Ablation("zero", zero.Parameters(), relative_l2.measure)
-    return influence(model, random_prompts(), [ablation]).influence
+    return influence(Request(model, random_prompts(), [ablation])).influence
 
 
 @pytest.mark.parametrize("tied", [True, False])

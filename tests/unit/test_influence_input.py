@@ -10,6 +10,7 @@ from support.ablations import shipped
 from support.models import decoder, random_gpt_neox, random_prompts
 
 from cntbench.engine.influence import influence
+from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
 from cntbench.specs import READOUTS
 
@@ -19,18 +20,18 @@ ZERO = [shipped()["zero"].method]
 
 
 def test_prompts_longer_than_the_context_are_refused():
-    influence(MODEL, random_prompts(length=8), ZERO)
+    influence(Request(MODEL, random_prompts(length=8), ZERO))
     with pytest.raises(CntbenchError, match="9 tokens are longer than the model's context of 8"):
-        influence(MODEL, random_prompts(length=9), ZERO)
+        influence(Request(MODEL, random_prompts(length=9), ZERO))
 
 
 def test_tokens_outside_the_vocabulary_are_refused():
     prompts = random_prompts()
     prompts.tokens[1, 2] = 16
-    influence(MODEL, prompts, ZERO)
+    influence(Request(MODEL, prompts, ZERO))
     prompts.tokens[1, 2] = 17
     with pytest.raises(CntbenchError, match="token 17 is outside the vocabulary of 17"):
-        influence(MODEL, prompts, ZERO)
+        influence(Request(MODEL, prompts, ZERO))
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
@@ -39,14 +40,16 @@ def test_reference_prompts_are_asked_for_where_they_are_needed(name):
     spec, ablation = shipped()[name].spec, shipped()[name].method
     if "reference" in spec.parameters.values() or spec.estimator == "eap_ig":
         with pytest.raises(CntbenchError, match=f"ablation '{name}' needs reference prompts"):
-            influence(MODEL, prompts, [ablation])
+            influence(Request(MODEL, prompts, [ablation]))
     else:
-        assert np.isfinite(influence(MODEL, prompts, [ablation]).readout_effect[0, 2]).all()
+        assert np.isfinite(
+            influence(Request(MODEL, prompts, [ablation])).readout_effect[0, 2]
+        ).all()
 
 
 @pytest.mark.parametrize("effects", [(), ("accuracy",), ("logit_difference", "cross_entropy")])
 def test_effects_that_are_not_asked_for_are_nan(effects):
-    found = influence(MODEL, random_prompts(), ZERO, effects=effects)
+    found = influence(Request(MODEL, random_prompts(), ZERO, effects=effects))
     for i, name in enumerate(READOUTS):
         assert np.isfinite(found.readout_effect[:, i]).all() == (name in effects)
         assert np.isnan(found.readout_effect[:, i]).all() == (name not in effects)
@@ -54,7 +57,7 @@ def test_effects_that_are_not_asked_for_are_nan(effects):
 
 
 def test_shapes_and_what_mlps_have_no_value_for():
-    found = influence(MODEL, random_prompts(count=5), ALL)
+    found = influence(Request(MODEL, random_prompts(count=5), ALL))
     n, ablations = len(MODEL.components), len(ALL)
     assert found.influence.shape == found.influence_se.shape == (ablations, n, n)
     assert found.edge_effect.shape == found.edge_effect_se.shape == (ablations, n, n)
@@ -77,23 +80,23 @@ def test_shapes_and_what_mlps_have_no_value_for():
 )
 def test_readouts_that_cannot_be_observed_are_refused(name, effects, says):
     with pytest.raises(CntbenchError, match=rf"ablation '{name}' .*{says}"):
-        influence(MODEL, random_prompts(), [shipped()[name].method], effects=effects)
+        influence(Request(MODEL, random_prompts(), [shipped()[name].method], effects=effects))
 
 
 def test_accuracy_can_be_patched():
     ablations = [shipped()["resample_readout"].method]
-    found = influence(MODEL, random_prompts(), ablations, effects=("accuracy",))
+    found = influence(Request(MODEL, random_prompts(), ablations, effects=("accuracy",)))
     assert np.isfinite(found.edge_effect[0][0, 3])
 
 
 def test_more_draws_than_other_prompts_are_refused():
     ablations = [shipped()["resample_other_4"].method]
-    influence(MODEL, random_prompts(count=5), ablations)
+    influence(Request(MODEL, random_prompts(count=5), ablations))
     with pytest.raises(CntbenchError, match=r"4 draws .* need 5 prompts, and there are 4"):
-        influence(MODEL, random_prompts(count=4), ablations)
+        influence(Request(MODEL, random_prompts(count=4), ablations))
 
 
 def test_no_ablation_at_all_leaves_the_clean_model():
-    found = influence(MODEL, random_prompts(), [])
+    found = influence(Request(MODEL, random_prompts(), []))
     assert found.influence.shape[0] == found.edge_effect.shape[0] == 0
     assert np.isfinite(found.readout_value).all()

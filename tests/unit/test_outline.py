@@ -7,7 +7,9 @@ import torch
 from support.ablations import shipped as methods
 from support.models import ARCHITECTURES, decoder, random_model, random_prompts
 
-from cntbench.engine.prediction import Call, outcome_bytes, predicted_bytes, predicted_work
+from cntbench.engine.chunking import outcome_bytes, predicted_bytes
+from cntbench.engine.meter import predicted_work
+from cntbench.engine.request import Request
 from cntbench.models.outline import Outline, pythia, shipped
 
 #: As others have counted them on the published models.
@@ -56,6 +58,6 @@ def test_a_config_alone_predicts_what_the_model_does(architecture, dtype):
     prompts = random_prompts(count=6)
     chosen = [methods()[name].method for name in ("zero", "mean", "resample_eap", "zero_direct")]
     chosen.append(methods()["optimal_constant"].method)
-    calls = [Call(one, prompts, chosen, effects=("cross_entropy",)) for one in (real, outlined)]
+    calls = [Request(one, prompts, chosen, effects=("cross_entropy",)) for one in (real, outlined)]
     for predicted in (predicted_work, predicted_bytes, outcome_bytes):
         assert predicted(calls[0]) == predicted(calls[1])

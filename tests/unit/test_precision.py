@@ -14,6 +14,7 @@ from support.trajectories import run_cli, write_trajectory
 
 from cntbench.catalogue import load_catalogue
 from cntbench.engine.influence import influence
+from cntbench.engine.request import Request
 from cntbench.models.blocks import Attention
 from cntbench.models.precision import TYPES, converted
 from cntbench.plan import make_plan
@@ -33,7 +34,7 @@ def test_every_ablation_works_in_every_type(architecture, dtype, bound):
     other = converted(model, TYPES[dtype])
     assert other.dtype == TYPES[dtype]
     reference, found, again = (
-        influence(one, prompts, ALL, effects=effects) for one in (model, other, other)
+        influence(Request(one, prompts, ALL, effects=effects)) for one in (model, other, other)
     )
     for name, expected in vars(reference).items():
         values = getattr(found, name)

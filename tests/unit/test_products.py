@@ -11,6 +11,7 @@ from support.models import decoder, random_gpt_neox, random_prompts
 
 from cntbench.engine.ablation import Ablation
 from cntbench.engine.influence import influence
+from cntbench.engine.request import Request
 from cntbench.measures import relative_l2
 from cntbench.models import products
 from cntbench.models.products import GELU, GELU_TANH, RELU, SILU, affine, fused_is_available
@@ -144,9 +145,9 @@ def test_the_engine_gives_the_same_without_the_fused_operator(request):
     model, prompts = decoder(random_gpt_neox()), random_prompts()
     ablations = [Ablation("zero", zero.Parameters(), relative_l2.measure)]
     effects = ("logit_difference", "cross_entropy")
-    first = influence(model, prompts, ablations, effects=effects)
+    first = influence(Request(model, prompts, ablations, effects=effects))
     request.getfixturevalue("without_fused")
-    second = influence(model, prompts, ablations, effects=effects)
+    second = influence(Request(model, prompts, ablations, effects=effects))
     np.testing.assert_allclose(second.influence, first.influence, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(second.readout_effect, first.readout_effect, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(second.readout_value, first.readout_value, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,130 @@
+"""What the engine is asked to measure, and which parts of it go together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from cntbench.engine.ablation import Ablation
+from cntbench.errors import CntbenchError
+from cntbench.models.decoder import Decoder
+from cntbench.prompts import Prompts
+from cntbench.replacements._base import Corpus
+from cntbench.specs import READOUTS, Readout, Scope
+
+Piece = TypeVar("Piece")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One measurement of the engine: a model on some prompts, under some ablations.
+
+    Parameters
+    ----------
+    model
+        The decoder to measure.
+    prompts
+        Clean prompts with what their replacements draw on.
+    ablations
+        Methods to apply. Those of total scope share the clean run and every matrix product, those
+        of direct scope the clean run and the states that they replace by.
+    sources
+        Components to ablate, as indices in causal order; by default all. For the others, effects
+        are NaN.
+    observe_all
+        Measure the change of targets at all positions, not only at the scored ones.
+    effects
+        Readouts whose change is computed for every source, and the first of them for every edge if
+        an ablation observes the readout.
+    readouts
+        Readouts of the clean model to compute; cross-entropy and accuracy take all its logits.
+    seed
+        Seed of the replacements' random draws.
+    memory_budget
+        Memory to use beyond the model's own [bytes]; does not change the numbers.
+    """
+
+    model: Decoder
+    prompts: Prompts
+    ablations: Sequence[Ablation]
+    sources: range | None = None
+    observe_all: bool = False
+    effects: Sequence[Readout] = ("logit_difference",)
+    readouts: Sequence[Readout] = READOUTS
+    seed: int = 0
+    memory_budget: int = 2**30
+
+    @property
+    def ablated(self) -> range:
+        """The components that are ablated."""
+        return range(len(self.model.components)) if self.sources is None else self.sources
+
+    @property
+    def drawn(self) -> list[Ablation]:
+        """The ablations, one for each draw."""
+        return [drawn for ablation in self.ablations for drawn in ablation.each_draw]
+
+    def of_scope(self, scope: Scope) -> list[Ablation]:
+        """The drawn ablations of one scope."""
+        return [ablation for ablation in self.drawn if ablation.scope == scope]
+
+    @property
+    def populations(self) -> set[Corpus]:
+        """Corpora over which replacements take statistics."""
+        corpora = (ablation.replacement.population_corpus for ablation in self.ablations)
+        return {corpus for corpus in corpora if corpus is not None}
+
+    @property
+    def fits(self) -> set[int]:
+        """Numbers of steps by which constants are fitted."""
+        return {ablation.replacement.fitting_steps for ablation in self.ablations} - {0}
+
+    @property
+    def other_draws(self) -> int:
+        """Other prompts that are drawn on for each prompt, at most."""
+        from_others = (a.draws for a in self.ablations if a.replacement.donor_corpus == "other")
+        return max(from_others, default=1)
+
+    def checked(self) -> Request:
+        """Return the request with all prompts that its draws need.
+
+        Raises
+        ------
+        CntbenchError
+            If the prompts are longer than the model's context or use tokens that it does not have,
+            if an ablation needs reference prompts and there are none, or more other prompts than
+            there are, or observes a readout that is not asked for or has no gradient.
+        """
+        length, largest = self.prompts.tokens.shape[1], int(self.prompts.tokens.max())
+        if length > self.model.context:
+            raise CntbenchError(
+                f"prompts of {length} tokens are longer than the model's context of "
+                f"{self.model.context}"
+            )
+        if largest >= self.model.vocabulary:
+            raise CntbenchError(
+                f"token {largest} is outside the vocabulary of {self.model.vocabulary}"
+            )
+        for ablation in self.ablations:
+            if self.prompts.reference is None and "reference" in ablation.corpora:
+                raise CntbenchError(
+                    f"ablation {ablation.name!r} needs reference prompts, and the task has none"
+                )
+            problem = ablation.unreadable(self.effects)
+            if problem:
+                raise CntbenchError(f"ablation {ablation.name!r} {problem}")
+        if self.other_draws == 1:
+            return self
+        return replace(self, prompts=self.prompts.with_draws(self.other_draws))
+
+    def part(self, prompts: slice, sources: range) -> Request:
+        """Return the request for some of the prompts and sources."""
+        return replace(self, prompts=self.prompts.take(prompts), sources=sources)
+
+    def each(self, pieces: Iterable[Piece], cost: Callable[[Piece], object]) -> Iterator[Piece]:
+        """Yield pieces of the work, one after the other.
+
+        Those of equal ``cost`` take the same operations: `cntbench.engine.meter` does one of them.
+        """
+        yield from pieces
