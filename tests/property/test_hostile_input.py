@@ -169,15 +169,8 @@ READERS: tuple[tuple[tuple[str, ...], str | None], ...] = (
     (("claims", "odd.nc", "--claims", "long_tailed_weights", "--draws", "19", "-j", "1"), None),
     (("export", "odd.nc", "-o", "out.csv"), "out.csv"),
     (("export", "odd.nc", "--format", "parquet", "-o", "tables"), "tables"),
-    (
-        ("export", "odd.nc", "--task", "induction", "--ablation", "zero", "-o", "out.gexf"),
-        "out.gexf",
-    ),
-    (
-        ("export", "odd.nc", "--task", "induction", "--ablation", "zero", "--checkpoint", "step8")
-        + ("-o", "out.graphml"),
-        "out.graphml",
-    ),
+    (("export", "odd.nc", *CELL, "-o", "out.gexf"), "out.gexf"),
+    (("export", "odd.nc", *CELL, "--checkpoint", "step8", "-o", "out.graphml"), "out.graphml"),
     (("compare", "--results", "odd.nc", "-o", "out.nc"), "out.nc"),
     (("golden", "freeze", "odd.nc", "--to", "golden"), "golden"),
     (("golden", "check", "frozen", "--results", "odd.nc"), None),
