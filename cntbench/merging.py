@@ -11,7 +11,7 @@ from cntbench.errors import CntbenchError
 from cntbench.failure import Failure
 from cntbench.models.trajectory import Progress, Subject
 from cntbench.plan import Plan, differing, make_plan
-from cntbench.run_folder import RunFolder
+from cntbench.run_folder import REQUEST, RunFolder
 from cntbench.runner import Outcome, combine, counts
 from cntbench.storage import distinct_files
 
@@ -74,7 +74,8 @@ def _plan(catalogue: Catalogue, sources: Sequence[RunFolder], progress: Progress
                 where=str(source.path),
                 hint="Merge folders that the same command has written, but for --shard and -o.",
             )
-    entry = catalogue.amend(catalogue.study(first["study"]), first["spec"])
+    where = str(sources[0].path / REQUEST)
+    entry = catalogue.amend(catalogue.study(first["study"]), first["spec"], where=where)
     plan = make_plan(catalogue, entry, progress)
     return sources[0].check(plan)
 
