@@ -17,7 +17,7 @@ from cntbench.models.adapters._base import Shape
 from cntbench.models.architectures import adapter
 from cntbench.models.config_values import beginning, check_values
 from cntbench.models.decoder import Decoder
-from cntbench.models.foreign import foreign
+from cntbench.models.foreign import foreign, transformers_lock
 from cntbench.models.named_weights import Weights, select
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
@@ -119,8 +119,8 @@ def read_weights(folder: Path) -> Weights:
 def initialise(folder: Path, seed: int) -> dict[str, Tensor]:
     """Return initial weights for a checkpoint's config, as transformers draws them, in float32."""
     config = read_config(folder)
-    problem = "transformers makes no model of it"
-    with foreign(problem, folder / "config.json"), torch.random.fork_rng(devices=[]):
+    made = foreign("transformers makes no model of it", folder / "config.json")
+    with transformers_lock, made, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(
             config, dtype=torch.float32, trust_remote_code=False

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cntbench.errors import CheckpointError, CntbenchError
 
+#: Held while transformers makes or loads a model. It changes functions of the whole process in the
+#: meantime, and draws initial weights from the process's random numbers.
+transformers_lock = threading.RLock()
 #: Longest explanation of a library that is passed on [characters].
 _LONGEST = 300
 #: Where libraries written in Rust have their panics, which are no `Exception`.

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from cntbench.errors import CheckpointError
-from cntbench.models.foreign import foreign
+from cntbench.models.foreign import foreign, transformers_lock
 
 #: What transformers needs to read such files.
 PACKAGES = ("gguf", "accelerate")
@@ -70,7 +70,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         If the file lacks a tensor of the model, or has one that the model does not have.
     """
     # A bar that cannot be turned off.
-    with foreign(UNREADABLE, path), contextlib.redirect_stderr(io.StringIO()):
+    with transformers_lock, foreign(UNREADABLE, path), contextlib.redirect_stderr(io.StringIO()):
         model, report = AutoModelForCausalLM.from_pretrained(
             path.parent,
             gguf_file=path.name,

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from cntbench.models.architectures import adapter
 from cntbench.models.decoder import Decoder
-from cntbench.models.foreign import foreign
+from cntbench.models.foreign import foreign, transformers_lock
 
 TABLE = Path(__file__).with_name("pythia.toml")
 _PREFIX = "EleutherAI/pythia-"
@@ -43,7 +43,8 @@ class Outline:
     @cached_property
     def _skeleton(self) -> Any:
         problem = "transformers makes no model of it"
-        with foreign(problem, self.config.name_or_path), torch.device("meta"):
+        where = self.config.name_or_path
+        with transformers_lock, foreign(problem, where), torch.device("meta"):
             return AutoModelForCausalLM.from_config(
                 copy.deepcopy(self.config), dtype=torch.float32, trust_remote_code=False
             )

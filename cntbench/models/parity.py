@@ -24,7 +24,7 @@ from transformers.utils import logging
 from cntbench.errors import CheckpointError, ParityError
 from cntbench.models import gguf_files
 from cntbench.models.decoder import Decoder
-from cntbench.models.foreign import explained
+from cntbench.models.foreign import explained, transformers_lock
 from cntbench.models.products import wide
 
 #: Tokens of a prompt, at most; there are two.
@@ -143,7 +143,7 @@ def of_folder(name: str, folder: Path, decoder: Decoder) -> Parity:
 def _loaded_logits(folder: Path, tokens: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the logits of the model that transformers loads; it is gone when they are there."""
     packed = gguf_files.find(folder)
-    with silent(), torch.random.fork_rng(devices=[]):
+    with transformers_lock, silent(), torch.random.fork_rng(devices=[]):
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,

@@ -123,7 +123,7 @@ def empty_folder() -> Iterator[Path]:
 # Specs
 
 
-@trials(60)
+@trials(30)
 @given(st.data())
 def test_odd_specs(data: st.DataObject) -> None:
     source = data.draw(st.sampled_from(SPECS), label="spec")
@@ -178,7 +178,7 @@ READERS: tuple[tuple[tuple[str, ...], str | None], ...] = (
 FIGURES = ("film", "heatmap", "readouts", "metrics", "bump", "claims", "recurrence", "effects")
 
 
-@trials(110)
+@trials(40)
 @given(data=st.data())
 def test_odd_results(result: Result, frozen: Path, data: st.DataObject) -> None:
     tree = mutated_result(data.draw, result.tree)
@@ -194,7 +194,7 @@ def test_odd_results(result: Result, frozen: Path, data: st.DataObject) -> None:
             assert not (folder / output).exists(), f"{output} was written"
 
 
-@trials(12)
+@trials(4)
 @given(data=st.data())
 def test_odd_results_in_figures(result: Result, data: st.DataObject) -> None:
     tree = mutated_result(data.draw, result.tree)
@@ -205,7 +205,7 @@ def test_odd_results_in_figures(result: Result, data: st.DataObject) -> None:
         hold(ended, "odd.nc", "--only")
 
 
-@trials(20)
+@trials(10)
 @given(data=st.data())
 def test_damaged_results(result: Result, data: st.DataObject) -> None:
     with empty_folder() as folder:
@@ -216,7 +216,7 @@ def test_damaged_results(result: Result, data: st.DataObject) -> None:
 # Graphs of other programs
 
 
-@trials(60)
+@trials(25)
 @given(st.data())
 def test_odd_graphs(data: st.DataObject) -> None:
     content = graph(old=data.draw(st.booleans()))
@@ -240,7 +240,7 @@ def frozen(tmp_path_factory: pytest.TempPathFactory, result: Result) -> Path:
     return folder / "frozen"
 
 
-@trials(40)
+@trials(15)
 @given(data=st.data())
 def test_odd_golden_folders(result: Result, frozen: Path, data: st.DataObject) -> None:
     """Exit code 1 says that numbers have moved: damage never does."""
@@ -268,7 +268,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@trials(60)
+@trials(10)
 @given(data=st.data())
 def test_odd_configs(checkpoints: Path, data: st.DataObject) -> None:
     """One bad checkpoint of three is one that could not be read; if all are, nothing is left."""
@@ -301,7 +301,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, checkpoints: Path) -> P
 TINY = ("run", "tiny", "--executor", "serial")
 
 
-@trials(14)
+@trials(8)
 @given(data=st.data())
 def test_odd_run_folders(run_folder: Path, data: st.DataObject) -> None:
     """What is damaged is measured again, or refused by name; the numbers are the same."""
@@ -386,7 +386,7 @@ def options_of(name: str) -> list[str]:
     ]
 
 
-@trials(80)
+@trials(30)
 @given(data=st.data())
 def test_odd_arguments(result: Result, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(LINES)))
