@@ -67,7 +67,7 @@ def estimate_edges(
         assert prompts.reference is not None
         origin = model.embed(torch.from_numpy(prompts.reference).to(tokens.device))
     changes = departures.changes[rule]
-    for step in range(1, steps + 1):
+    for step in request.each(range(1, steps + 1), lambda _: "a gradient"):
         point = torch.lerp(origin, start, step / steps)
         # What inference mode made cannot be differentiated through.
         with torch.inference_mode(False), torch.enable_grad():
