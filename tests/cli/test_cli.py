@@ -109,7 +109,7 @@ def test_a_failed_checkpoint_is_named_and_the_exit_code_is_3(cli, study, tmp_pat
     monkeypatch.setattr(Trajectory, "read", broken)
     code, out, err = cli("run", *study, "-j", 1)
     assert code == 3
-    assert "1 checkpoints were not measured; the same command tries them again" in err
+    assert "1 checkpoint could not be measured; the same command tries them again" in err
     assert "step8: failed: RuntimeError: no [luck]" in err
     assert "step8: failed: RuntimeError: no [luck]" in out
     monkeypatch.setattr(Trajectory, "read", read)
@@ -158,7 +158,7 @@ def test_checkpoints_of_the_same_fate_are_told_in_one_line(cli, study, tmp_path)
     code, _, err = cli("run", *study, "-j", 1)
     assert code == 3
     first, *lines = err.splitlines()
-    assert first == "11 checkpoints were not measured; the same command tries them again:"
+    assert first == "11 checkpoints could not be measured; the same command tries them again:"
     assert lines == [
         "  step8, step200, step201, step202, step203, step204, step205, step206 and 3 more: "
         "failed: tensor 'gpt_neox.final_layer_norm.bias' has non-finite numbers"

@@ -65,7 +65,7 @@ def test_what_could_not_be_had_is_listed_and_tried_again(cli, hub):
     code, out, err = cli(*study("hub:lab/tiny@step0,step4,step8,step100"))
     assert code == 3
     assert err.splitlines() == [
-        "2 checkpoints were not measured; the same command tries them again:",
+        "2 checkpoints could not be measured; the same command tries them again:",
         "  step4: missing: the repository has no such revision",
         "  step8: failed: could not be had: the hub answers 500. To go on without a network, put "
         "it into the hub cache where there is one: hf download lab/tiny config.json "

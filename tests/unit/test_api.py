@@ -245,7 +245,7 @@ def test_a_script_that_processes_would_run_again_is_told_before(tmp_path, monkey
 
 def test_a_checkpoint_that_fails_is_a_warning(tmp_path, checkpoints):
     spoil(checkpoints / "step8")
-    with pytest.warns(UserWarning, match="1 checkpoints were not measured; the same call"):
+    with pytest.warns(UserWarning, match="1 checkpoint could not be measured; the same call"):
         tree = run_tiny(tmp_path)
     assert tree["status"].sel(checkpoint="step8").item() == "failed"
 
