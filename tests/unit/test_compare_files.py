@@ -55,8 +55,7 @@ def test_several_files_are_held_against_the_first_where_they_meet(write):
 
 
 def test_a_file_agrees_with_itself(write):
-    path = write("one.nc")
-    found = compare_files([path, path])["agreement"]
+    found = compare_files([write("one.nc"), write("same.nc")])["agreement"]
     np.testing.assert_allclose(found.dropna("statistic"), 1)
 
 
