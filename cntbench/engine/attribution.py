@@ -27,7 +27,7 @@ stage.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ from cntbench.engine.positions import Positions
 from cntbench.engine.readouts import LOGITS_AT_ONCE
 from cntbench.engine.request import Request
 from cntbench.models.blocks import Block
-from cntbench.models.decoder import Decoder, Stage
+from cntbench.models.decoder import Decoder
 from cntbench.models.products import widened
 from cntbench.prompts import Prompts
 from cntbench.specs import Readout
@@ -59,7 +59,7 @@ def estimate_edges(
     edge
         Filled, dims ``source, target, prompt``: an estimate of patched minus clean.
     """
-    model, prompts, name = request.model, request.prompts, request.effects[0]
+    model, prompts = request.model, request.prompts
     tokens = torch.from_numpy(prompts.tokens).to(departures.changes.device)
     start, steps = model.embed(tokens), ablation.steps or 1
     origin = start
@@ -71,7 +71,7 @@ def estimate_edges(
         point = torch.lerp(origin, start, step / steps)
         # What inference mode made cannot be differentiated through.
         with torch.inference_mode(False), torch.enable_grad():
-            for nodes, gradients in input_gradients(model, point.clone(), prompts, name):
+            for nodes, gradients in input_gradients(request, point.clone()):
                 sources = departures.reaching(nodes)
                 if sources:
                     moved, slopes = widened(changes[: len(sources)]), widened(gradients)
@@ -80,19 +80,15 @@ def estimate_edges(
                     into[...] = (into if step > 1 else 0) + to_array(found.double()) / steps
 
 
-def input_gradients(
-    model: Decoder, start: Tensor, prompts: Prompts, name: Readout
-) -> Iterator[tuple[range, Tensor]]:
+def input_gradients(request: Request, start: Tensor) -> Iterator[tuple[range, Tensor]]:
     """Yield the gradient of a readout in the input of each component, from the last stage on.
 
     Parameters
     ----------
-    model
-        The decoder.
+    request
+        Names the model, the prompts, and as the first of its effects the readout.
     start
         Embeddings, dims ``prompt, position, hidden``.
-    prompts, name
-        Where the readout is read, and which it is.
 
     Yields
     ------
@@ -102,11 +98,15 @@ def input_gradients(
         Their gradients, dims ``component, prompt, position, hidden``, for each prompt those of its
         own readout.
     """
+    model = request.model
     streams = _streams(model, start)
-    gradient = _final_gradient(model, streams[-1], prompts, name)
+    gradient = _final_gradient(model, streams[-1], request.prompts, request.effects[0])
     for index in reversed(range(len(model.stages))):
         stage, read = model.stages[index], streams[index]
-        parts = [_through(stage, block, read, gradient) for block in stage.blocks]
+        parts = [
+            request.once(("gradient", type(block)), _through, stage.norm, block, read, gradient)
+            for block in stage.blocks
+        ]
         of_inputs = torch.cat(parts)
         yield stage_nodes(model)[index], of_inputs
         gradient = gradient + of_inputs.sum(dim=0)
@@ -125,10 +125,12 @@ def _streams(model: Decoder, start: Tensor) -> list[Tensor]:
     return found
 
 
-def _through(stage: Stage, block: Block, read: Tensor, gradient: Tensor) -> Tensor:
+def _through(
+    norm: Callable[[Tensor], Tensor], block: Block, read: Tensor, gradient: Tensor
+) -> Tensor:
     """Return the gradient in what each component of a block reads, given that in what it writes."""
     streams = read.expand(block.n_components, *read.shape).clone().requires_grad_()
-    states = block.states(stage.norm(streams))
+    states = block.states(norm(streams))
     # Run k is read by component k alone.
     own = states.diagonal(dim1=0, dim2=3).movedim(-1, -2)
     written = block.contributions(own)

@@ -143,6 +143,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.work = Work()
+        self.known: dict[object, tuple[Work, Tensor]] = {}
         self._kinds: dict[object, type[_Metered]] = {}
 
     def attached(self, model: Decoder) -> Decoder:
@@ -186,6 +187,18 @@ class MeteredRequest(Request):
             before = self.meter.work
             yield first
             self.meter.work += (self.meter.work - before) * len(others)
+
+    def once(self, key: object, compute: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        """Compute one tensor of each key and shapes, and count the others like it."""
+        whole = key, *map(_shape, arguments)
+        if whole not in self.meter.known:
+            before = self.meter.work
+            made = compute(*arguments)
+            self.meter.known[whole] = self.meter.work - before, made
+            return made
+        work, made = self.meter.known[whole]
+        self.meter.work += work
+        return torch.empty_like(made)
 
 
 class _Metered:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from torch import Tensor
 
 from cntbench.engine.ablation import Ablation
 from cntbench.errors import CntbenchError
@@ -128,3 +130,11 @@ class Request:
         Those of equal ``cost`` take the same operations: `cntbench.engine.meter` does one of them.
         """
         yield from pieces
+
+    def once(self, key: object, compute: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        """Return what a function computes of its arguments.
+
+        With an equal ``key``, tensors of equal shapes take the same operations:
+        `cntbench.engine.meter` computes one of them.
+        """
+        return compute(*arguments)
