@@ -51,7 +51,8 @@ def diagnostics(records: Iterable[Diagnostic]) -> xr.Dataset:
     circuits = list(dict.fromkeys(circuit for circuit, _ in cells))
     ablations = list(dict.fromkeys(ablation for _, ablation in cells))
     dims, shape = ("circuit", "ablation"), (len(circuits), len(ablations))
-    dataset = xr.Dataset(coords={"circuit": circuits, "ablation": ablations})
+    labels = {"circuit": np.array(circuits, str), "ablation": np.array(ablations, str)}
+    dataset = xr.Dataset(coords=labels)
     for name, document in (
         ("passed", "1 if the ablation meets every expectation of the circuit, else 0"),
         ("value", "the number behind the verdict"),
@@ -59,7 +60,9 @@ def diagnostics(records: Iterable[Diagnostic]) -> xr.Dataset:
     ):
         attributes = {"long_name": document, "units": "1"}
         dataset[name] = (dims, np.full(shape, np.nan), attributes)
-    dataset["what"] = (dims, np.full(shape, "", dtype=object), {"long_name": "the expectation"})
+    # An empty array of objects would be written as one of numbers.
+    texts = np.full(shape, "", dtype=object if cells else str)
+    dataset["what"] = (dims, texts, {"long_name": "the expectation"})
     for (circuit, ablation), record in cells.items():
         at = {"circuit": circuit, "ablation": ablation}
         dataset["passed"].loc[at] = float(record.passed)

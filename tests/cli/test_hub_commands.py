@@ -26,6 +26,7 @@ ablations = ["zero"]
 prompts = 2
 untrained = 0
 null_draws = 0
+planted = false
 """
 
 

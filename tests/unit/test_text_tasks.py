@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.runs import write_study
 from support.text import SPECIAL, write_tokenizer
 from support.trajectories import run_cli, write_trajectory
 
@@ -182,10 +183,11 @@ def test_bad_templates_are_refused(changes, what):
 
 
 def test_a_text_task_is_run_from_the_command_line(folder, tmp_path, monkeypatch, capsys):
+    write_study(tmp_path / "specs", "tiny", folder, untrained=0)
     arguments = ["--tasks", "induction_text,induction", "--ablations", "resample"]
     code, _, err = run_cli(
-        monkeypatch, capsys, "run", "nano", "--trajectory", f"dir:{folder}", *arguments,
-        "--prompts", "3", "-j", "1", "-o", tmp_path / "run",
+        monkeypatch, capsys, "run", "tiny", "--trajectory", f"dir:{folder}", *arguments,
+        "--prompts", "3", "-j", "1", "-o", tmp_path / "run", "--specs", tmp_path / "specs",
     )  # fmt: skip
     assert code == 0, err
     found = open_results(tmp_path / "run" / "results.nc").to_dataset()
