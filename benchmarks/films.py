@@ -6,7 +6,7 @@ import xarray as xr
 from support.films import random_film
 
 from benchmarks.workloads import NANO
-from cntbench.catalogue import load_catalogue
+from cntbench.runs.catalogue import load_catalogue
 
 CHECKPOINTS = 143
 

@@ -24,7 +24,7 @@ PRELOADED = [
     "cntbench.engine.influence",
     "cntbench.models.checkpoint_files",
     "benchmarks.workloads",
-    "cntbench.freeze",
+    "cntbench._gc_freeze",
 ]
 
 

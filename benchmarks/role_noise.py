@@ -15,7 +15,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cntbench.catalogue import load_catalogue
 from cntbench.dynamics.noise import measured
 from cntbench.dynamics.reconfiguration import WINDOW
 from cntbench.dynamics.roles import ROLES, Role, error, strength
@@ -23,6 +22,7 @@ from cntbench.engine import influence as engine
 from cntbench.engine.request import Request
 from cntbench.models.trajectory import Trajectory, open_trajectory
 from cntbench.prompts import Prompts
+from cntbench.runs.catalogue import load_catalogue
 
 TASKS = ("induction", "bigram", "random_tokens")
 ABLATIONS = ("zero", "mean", "resample")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 
 from benchmarks.films import study_film
-from cntbench.catalogue import load_catalogue
-from cntbench.verdicts import verdicts
+from cntbench.analysis.verdicts import verdicts
+from cntbench.runs.catalogue import load_catalogue
 
 DRAWS, CORES = 200, 2
 #: Longest that the whole study may take on two cores [s].

@@ -10,9 +10,9 @@ from support.edge_oracle import oracle_edges
 from benchmarks.opponents import transformer
 from benchmarks.timing import ratio, turns
 from benchmarks.workloads import NANO, Workload, decoder
+from cntbench.ablations.measures import relative_l2
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
-from cntbench.measures import relative_l2
 
 N = Workload(NANO, prompts=2, block=8)
 

@@ -10,7 +10,7 @@ import xarray as xr
 from support.films import random_film
 
 from benchmarks.resident import peak
-from cntbench.storage import write_results
+from cntbench.results.storage import write_results
 
 
 class Size(NamedTuple):
@@ -40,7 +40,7 @@ def test_a_large_film_for_gephi_takes_little_memory(full, tmp_path, record_prope
     del film
     export = ["export", str(tmp_path / "r.nc"), "-o", str(tmp_path / "film.gexf")]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found = peak([sys.executable, "-c", "from cntbench.cli import main; main()", *export])
+    found = peak([sys.executable, "-c", "from cntbench.cli.main import main; main()", *export])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     told = f"{size.layers * (size.heads + 1)} components × {size.checkpoints} checkpoints"

@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 
 from benchmarks.resident import peak
 from benchmarks.workloads import PYTHIA_14M
-from cntbench import cells
-from cntbench.catalogue import load_catalogue
-from cntbench.plan import make_plan
-from cntbench.runner import run_share
-from cntbench.share import Share
+from cntbench.runs import measurer as cells
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.plan import make_plan
+from cntbench.runs.run import run_share
+from cntbench.runs.shard import Share
 
 TASK = """version = 1
 summary = "A block of 25 tokens, repeated."
@@ -97,7 +97,7 @@ def test_most_of_the_time_is_the_engines(specs, tmp_path, monkeypatch, record_pr
 
 def test_memory_does_not_grow_with_checkpoints(specs, tmp_path, record_property, count):
     """Less than 2 GiB in each process, whatever the number of checkpoints."""
-    run = "from cntbench.cli import main; main()"
+    run = "from cntbench.cli.main import main; main()"
     options = ["run", "many", "--specs", str(specs), "-o", str(tmp_path / "run"), "--jobs", "2"]
     found = peak([sys.executable, "-c", run, *options])
     record_property("race", f"{count} checkpoints: largest process {found.largest:.0f} MiB")

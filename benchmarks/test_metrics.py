@@ -15,10 +15,10 @@ from benchmarks.films import CHECKPOINTS, study_film
 from benchmarks.timing import ratio, turns
 from benchmarks.workloads import NANO
 from cntbench.components import components, feasible
-from cntbench.dataset import usable
 from cntbench.metrics._film import film_metrics
 from cntbench.metrics._graphs import Graphs
 from cntbench.plugins import Plugin, room
+from cntbench.results.film import usable
 
 #: Checkpoints that the references see: some are slow.
 FEW = 12

@@ -15,12 +15,12 @@ import xarray as xr
 from support.films import random_film
 
 from benchmarks.workloads import NANO
-from cntbench.catalogue import load_catalogue
-from cntbench.dataset import untrained_group
-from cntbench.derived import derived
+from cntbench.analysis.derived import derived
 from cntbench.dynamics.null_summary import null_summary
 from cntbench.dynamics.simulated import planted, template
 from cntbench.plugins import room
+from cntbench.results.film import untrained_group
+from cntbench.runs.catalogue import load_catalogue
 
 CHECKPOINTS, UNTRAINED, DRAWS, CORES = 143, 20, 200, 2
 #: Longest that the whole study may take on two cores [s].

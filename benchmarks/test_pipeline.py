@@ -18,16 +18,16 @@ from transformers import GPTNeoXForCausalLM
 from benchmarks.films import CHECKPOINTS, study_film
 from benchmarks.timing import ratio, turns
 from benchmarks.workloads import NANO
-from cntbench.catalogue import load_catalogue
+from cntbench.analysis.derived import derived
 from cntbench.components import components
-from cntbench.derived import derived
-from cntbench.golden import moves, report
+from cntbench.estimate.result_size import result_bytes
 from cntbench.models.trajectory import open_trajectory
-from cntbench.plan import make_plan
 from cntbench.plugins import room
-from cntbench.result_size import result_bytes
-from cntbench.runner import run
-from cntbench.storage import open_results, write_results
+from cntbench.results.difference import moves, report
+from cntbench.results.storage import open_results, write_results
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.plan import make_plan
+from cntbench.runs.run import run
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nano"
 

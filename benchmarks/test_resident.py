@@ -43,7 +43,7 @@ def test_a_model_of_300_components_takes_less_than_4_gib(full, tmp_path, record_
     study = tmp_path / "specs" / "studies" / "large.toml"
     study.parent.mkdir(parents=True)
     study.write_text(STUDY.format(folder=folder.parent), encoding="utf-8")
-    run = "from cntbench.cli import main; main()"
+    run = "from cntbench.cli.main import main; main()"
     options = ["run", "large", "--specs", str(study.parents[1]), "-o", str(tmp_path / "run")]
     found = peak([sys.executable, "-c", run, *options])
     record_property("race", f"SmolLM2-135M, 300 components: {found.total:.0f} MiB")

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from transformers import GPTNeoXConfig, LlamaConfig, PreTrainedConfig
 
+from cntbench.ablations.measures import relative_l2
+from cntbench.ablations.replacements import mean, resample, zero
 from cntbench.engine.influence import Ablation
-from cntbench.generators import repeated_block
-from cntbench.measures import relative_l2
 from cntbench.models.architectures import adapter
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Language, Prompts, generate
-from cntbench.replacements import mean, resample, zero
+from cntbench.prompts.generators import repeated_block
 from cntbench.specs import Readout
 
 

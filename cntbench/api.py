@@ -14,27 +14,40 @@ from typing import Any
 import torch
 import xarray as xr
 
-from cntbench import arguments, storage
-from cntbench.arguments import Folders, Names
-from cntbench.catalogue import Catalogue, StudyEntry, load_catalogue
-from cntbench.cells import measure
-from cntbench.comparison import command
-from cntbench.dataset import film
+from cntbench.analysis.verdicts import add_verdicts, with_verdicts
+from cntbench.compare import command
 from cntbench.errors import CntbenchError
-from cntbench.launch import DeviceChoice, Executor, place, resolved, way
 from cntbench.models.device import Device, description, prepare
 from cntbench.models.in_memory import read_model
 from cntbench.models.precision import TYPES, moved
-from cntbench.plan import Plan
-from cntbench.progress import progress_bar
 from cntbench.report.failures import failures
-from cntbench.run_folder import RunFolder
-from cntbench.runner import provenance
-from cntbench.runner import run as run_plan
-from cntbench.schema import validate
+from cntbench.report.progress import progress_bar
+from cntbench.report.terminal import Terminal
+from cntbench.results import storage
+from cntbench.results.film import film
+from cntbench.results.schema import validate
+from cntbench.runs.catalogue import Catalogue, StudyEntry, load_catalogue
+from cntbench.runs.folder import RunFolder
+from cntbench.runs.launch import (
+    DeviceChoice,
+    Executor,
+    Folders,
+    Names,
+    check_script,
+    memory_budget,
+    name_tuple,
+    one_of,
+    path_tuple,
+    place,
+    resolved,
+    study_changes,
+    way,
+)
+from cntbench.runs.measurer import measure
+from cntbench.runs.plan import Plan
+from cntbench.runs.run import provenance
+from cntbench.runs.run import run as run_plan
 from cntbench.specs import StudySpec, build
-from cntbench.terminal import Terminal
-from cntbench.verdicts import add_verdicts, with_verdicts
 
 #: Draws from which a p-value can be 0.05.
 _FEWEST_DRAWS = 19
@@ -105,15 +118,15 @@ def run(
     ------
     CntbenchError
         If the study cannot be run, or the folder not be used.
-    cntbench.runner.Interrupted
+    cntbench.runs.run.Interrupted
         On Ctrl-C. Whole checkpoints are kept; the same call goes on from there.
     """
     where = "cntbench.run"
-    arguments.check_script(jobs, where)
-    budget = arguments.memory_budget(memory, where)
-    changes = arguments.changes(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
+    check_script(jobs, where)
+    budget = memory_budget(memory, where)
+    changes = study_changes(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
     execute, workers = way(
-        None if executor is None else arguments.one_of(Executor, "executor", executor, where),
+        None if executor is None else one_of(Executor, "executor", executor, where),
         scheduler,
         jobs,
         where=where,
@@ -123,7 +136,7 @@ def run(
             study,
             changes,
             Path(output) if output else None,
-            arguments.folders(specs),
+            path_tuple(specs),
             report,
             where=where,
         )
@@ -136,7 +149,7 @@ def run(
             progress=report,
             memory_budget=budget,
             keep=keep,
-            device=place(arguments.one_of(DeviceChoice, "device", device, where), scheduler),
+            device=place(one_of(DeviceChoice, "device", device, where), scheduler),
         )
     if outcome.failed:
         warnings.warn(failures(outcome.failed, "the same call tries them again"), stacklevel=2)
@@ -217,14 +230,14 @@ def influence(
         tensors say), or is too small for a task.
     """
     where = "cntbench.influence"
-    budget = arguments.memory_budget(memory, where)
-    catalogue = load_catalogue(arguments.folders(specs))
+    budget = memory_budget(memory, where)
+    catalogue = load_catalogue(path_tuple(specs))
     keys = {
         "version": 1,
         "summary": "A model in memory.",
         "trajectory": f"memory:{type(model).__name__}",
-        "tasks": arguments.names(task),
-        "ablations": arguments.names(ablation),
+        "tasks": name_tuple(task),
+        "ablations": name_tuple(ablation),
         "prompts": prompts,
         "seed": seed,
         "dtype": dtype,
@@ -234,7 +247,7 @@ def influence(
     }
     study = StudyEntry(where, Path(), build(StudySpec, keys, where=where))
     catalogue.check(study, where=where)
-    on = place(arguments.one_of(DeviceChoice, "device", device, where), None)
+    on = place(one_of(DeviceChoice, "device", device, where), None)
     with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
         return _influence(catalogue, study, model, tokenizer, on, budget)
 
@@ -299,14 +312,14 @@ def compare(
     CntbenchError
         If a name is unknown, the trajectory cannot be measured, or the files cannot be compared.
     """
-    arguments.check_script(jobs, "cntbench.compare")
+    check_script(jobs, "cntbench.compare")
     with progress_bar(Terminal(stderr=True), shown=progress) as report:
         return command.compare(
-            arguments.folders(results),
-            arguments.changes(trajectory, tasks, ablations, prompts, seed),
-            circuits=None if circuits is None else arguments.names(circuits),
+            path_tuple(results),
+            study_changes(trajectory, tasks, ablations, prompts, seed),
+            circuits=None if circuits is None else name_tuple(circuits),
             checkpoints=checkpoints,
-            specs=arguments.folders(specs),
+            specs=path_tuple(specs),
             progress=report,
             jobs=jobs,
             where="cntbench.compare",
@@ -353,9 +366,9 @@ def claims(
             where="cntbench.claims",
             hint=f"From fewer than {_FEWEST_DRAWS} no p-value of 0.05 can come.",
         )
-    arguments.check_script(jobs, "cntbench.claims")
-    chosen = load_catalogue(arguments.folders(specs)).some_claims(
-        None if claims is None else arguments.names(claims)
+    check_script(jobs, "cntbench.claims")
+    chosen = load_catalogue(path_tuple(specs)).some_claims(
+        None if claims is None else name_tuple(claims)
     )
     with progress_bar(Terminal(stderr=True), shown=progress) as report:
         if isinstance(results, xr.Dataset | xr.DataTree):

@@ -1,4 +1,6 @@
-"""Discovery by file name: each module of a room is one generator, replacement, measure, …
+"""Discovery by file: modules of a room (generators, replacements, measures …), folders of specs.
+
+Each module of a room is one plugin, named as its file is.
 
 A module that holds several of one idea, such as a metric of what components send and of what they
 receive, lists them by name in ``VARIANTS`` instead.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,9 +23,9 @@ from cntbench.errors import SpecError, unknown
 
 #: By kind of plugin, its room and what each file there has to define.
 ROOMS = {
-    "generator": ("generators", ("Parameters",)),
-    "replacement": ("replacements", ("Parameters",)),
-    "measure": ("measures", ("measure", "RANGE")),
+    "generator": ("prompts.generators", ("Parameters",)),
+    "replacement": ("ablations.replacements", ("Parameters",)),
+    "measure": ("ablations.measures", ("measure", "RANGE")),
     "backbone rule": ("backbones", ("Parameters", "reference")),
     "metric": ("metrics", ("METRIC", "compute", "reference")),
     "null model": ("dynamics.nulls", ("draw",)),
@@ -30,6 +33,9 @@ ROOMS = {
     "adapter": ("models.adapters", ("MODEL_TYPES", "shape", "decoder")),
     "trajectory source": ("models.sources", ("open_trajectory",)),
 }
+
+#: More folders of specs, separated as in PATH.
+SPECS_VARIABLE = "CNTBENCH_SPECS"
 
 
 @dataclass(frozen=True)
@@ -164,3 +170,16 @@ def find(kind: str, name: str, *, where: str | None = None) -> ModuleType:
     if name not in plugins:
         raise unknown(kind, name, plugins, where=f"{where}: {kind}" if where else None)
     return plugins[name].module
+
+
+def shipped_folder() -> Path:
+    """Return the folder of the shipped specs: inside the installed package, or in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "tasks"
+    return installed if installed.is_dir() else package.parent / "tasks"
+
+
+def spec_folders() -> list[Path]:
+    """Return the shipped folder, then those of the environment variable."""
+    listed = os.environ.get(SPECS_VARIABLE, "").split(os.pathsep)
+    return [shipped_folder(), *(Path(part) for part in listed if part)]

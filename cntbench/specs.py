@@ -68,7 +68,7 @@ class TaskSpec:
     summary
         One line for listings.
     generator
-        Name of a file in ``cntbench/generators``.
+        Name of a file in ``cntbench/prompts/generators``.
     parameters
         What the generator takes.
     observed
@@ -99,12 +99,12 @@ class TaskSpec:
 class AblationSpec:
     """An ablation method: what replaces a component's output, and how the change is measured.
 
-    `cntbench.engine.ablation.check` says which combinations make sense.
+    `cntbench.ablations.ablation.check` says which combinations make sense.
 
     Parameters
     ----------
     replacement
-        Name of a file in ``cntbench/replacements``.
+        Name of a file in ``cntbench/ablations/replacements``.
     parameters
         What the replacement takes.
     scope
@@ -116,7 +116,7 @@ class AblationSpec:
         the change of the task's readout (the first of its ``effects``) that passes through the
         edge.
     measure
-        Name of a file in ``cntbench/measures``, for the change of a target.
+        Name of a file in ``cntbench/ablations/measures``, for the change of a target.
     through
         What of a head sees the change; MLPs always do.
     estimator

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from cntbench import selection
 from cntbench.accessor.plot import Plot
 from cntbench.errors import StorageError
+from cntbench.results import selection
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -126,8 +126,8 @@ class Cnt:
         CntbenchError
             If there is no such metric, or sources and targets are not the same components.
         """
-        from cntbench.dataset import usable
         from cntbench.metrics._film import film_metrics
+        from cntbench.results.film import usable
 
         dataset = self._square(["influence", "status"])
         found = film_metrics(dataset["influence"], usable(dataset), [name])[name]

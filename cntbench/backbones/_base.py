@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cntbench import plugins
 from cntbench.errors import unknown
-from cntbench.folders import spec_folders
+from cntbench.plugins import spec_folders
 from cntbench.specs import BackboneSpec, build, read_toml
 
 

@@ -30,7 +30,7 @@ def target_change(
     Parameters
     ----------
     measure
-        What makes a number of a change; a file of ``cntbench/measures``.
+        What makes a number of a change; a file of ``cntbench/ablations/measures``.
     clean, ablated
         Images of the targets' states, dims ``prompt, position, component, width``, and ``run``
         first.

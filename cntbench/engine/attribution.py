@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from cntbench.engine.ablation import Ablation
+from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, to_array
 from cntbench.engine.departures import Departures, stage_nodes
 from cntbench.engine.positions import Positions

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cntbench.engine.ablation import donors, rules
+from cntbench.ablations.ablation import donors, rules
 from cntbench.engine.readouts import LOGITS_AT_ONCE
 from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cntbench.engine.ablation import Ablation, donors
+from cntbench.ablations.ablation import Ablation, donors
 from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens
 from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder

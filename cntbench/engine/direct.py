@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cntbench.engine.ablation import Ablation
+from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, target_change, to_array
 from cntbench.engine.departures import Departures, stage_nodes
 from cntbench.engine.positions import Positions, states_at

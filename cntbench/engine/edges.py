@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cntbench.engine.ablation import Ablation, rules
+from cntbench.ablations.ablation import Ablation, rules
 from cntbench.engine.arrays import Array
 from cntbench.engine.attribution import estimate_edges
 from cntbench.engine.chunking import chunking, pieces

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cntbench.engine.ablation import Ablation
+from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array
 from cntbench.engine.chunking import Chunking, chunking, pieces
 from cntbench.engine.edges import Effects, measure_edges

@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cntbench.engine.ablation import Ablation
+from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, to_array
 from cntbench.engine.departures import Departures, stage_nodes
 from cntbench.engine.direct import read_changes

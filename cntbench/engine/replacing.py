@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cntbench.engine.ablation import Ablation, Donor
+from cntbench.ablations.ablation import Ablation, Donor
+from cntbench.ablations.replacements._base import Corpus, Spread, States
 from cntbench.prompts import Prompts, Tokens, random_state
-from cntbench.replacements._base import Corpus, Spread, States
 
 
 @dataclass(frozen=True)

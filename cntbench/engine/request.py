@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from cntbench.engine.ablation import Ablation
+from cntbench.ablations.ablation import Ablation
+from cntbench.ablations.replacements._base import Corpus
 from cntbench.errors import CntbenchError
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Prompts
-from cntbench.replacements._base import Corpus
 from cntbench.specs import READOUTS, Readout, Scope
 
 Piece = TypeVar("Piece")

@@ -26,7 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cntbench.engine.ablation import Ablation, donors
+from cntbench.ablations.ablation import Ablation, donors
+from cntbench.ablations.replacements._base import Spread
 from cntbench.engine.arrays import Array, target_change, to_array
 from cntbench.engine.attention_scores import prefix_matching, previous_token
 from cntbench.engine.positions import Positions, last_attention
@@ -36,7 +37,6 @@ from cntbench.engine.request import Request
 from cntbench.models.blocks import Attention, Block, Queries
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.prompts import Tokens
-from cntbench.replacements._base import Spread
 from cntbench.specs import READOUTS
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import xarray as xr
 
 from cntbench.errors import distinct
-from cntbench.selection import place
+from cntbench.results.selection import place
 
 
 def chosen(tree: xr.DataTree, names: Mapping[str, Sequence[str] | None]) -> xr.DataTree:

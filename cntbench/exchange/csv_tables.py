@@ -17,7 +17,7 @@ import xarray as xr
 
 from cntbench.exchange.tables import edges, is_header, table_names, tables
 from cntbench.output import FileKind, head
-from cntbench.storage import make_folder, write_atomically
+from cntbench.results.storage import make_folder, write_atomically
 
 SUFFIXES: tuple[str, ...] = (".csv", ".csv.gz")
 #: At most so much of a file is read to tell whether it is a table [characters].

@@ -24,9 +24,9 @@ import numpy as np
 import xarray as xr
 
 from cntbench import __version__
+from cntbench.analysis.derived import derived
+from cntbench.analysis.verdicts import verdicts
 from cntbench.components import feasible
-from cntbench.dataset import CONVENTIONS, checkpoint_dataset, film
-from cntbench.derived import derived
 from cntbench.dynamics.claim import Claim
 from cntbench.engine.influence import Influence
 from cntbench.errors import CheckpointError, CntbenchError, CntbenchWarning, StorageError
@@ -35,8 +35,8 @@ from cntbench.models.origin import Folder
 from cntbench.models.steps import named_step, step_number, tells_step
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.output import file_status
+from cntbench.results.film import CONVENTIONS, checkpoint_dataset, film
 from cntbench.specs import READOUTS, Readout
-from cntbench.verdicts import verdicts
 
 #: The group that holds every edge as it was in the files.
 GROUP = "eap"
@@ -123,7 +123,7 @@ def import_graphs(
     draws
         Number of draws from each null model.
     jobs, progress
-        As `cntbench.runner.run` takes them.
+        As `cntbench.runs.run.run` takes them.
     """
     for line in monotonies(graphs, circuit=labels.circuit):
         warnings.warn(line, CntbenchWarning, stacklevel=2)

@@ -31,7 +31,7 @@ from cntbench.dynamics.roles import ROLES, strength
 from cntbench.errors import CntbenchError
 from cntbench.exchange.writing import measured, xml_text
 from cntbench.output import FileKind, contains
-from cntbench.storage import file_name, make_folder, write_atomically
+from cntbench.results.storage import file_name, make_folder, write_atomically
 
 SUFFIXES: tuple[str, ...] = (".gexf",)
 KIND = FileKind("a GEXF file", contains(b"<gexf"))

@@ -16,7 +16,7 @@ from cntbench.accessor.cnt import Cnt
 from cntbench.errors import CntbenchError
 from cntbench.exchange.writing import measured, write_xml
 from cntbench.output import FileKind, contains
-from cntbench.storage import file_name, make_folder
+from cntbench.results.storage import file_name, make_folder
 
 SUFFIXES: tuple[str, ...] = (".graphml",)
 KIND = FileKind("a GraphML file", contains(b"<graphml"))

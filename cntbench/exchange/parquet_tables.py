@@ -13,7 +13,7 @@ import xarray as xr
 from cntbench.errors import CntbenchError
 from cntbench.exchange.tables import edges, is_header, table_names, tables
 from cntbench.output import FileKind
-from cntbench.storage import make_folder, write_atomically
+from cntbench.results.storage import make_folder, write_atomically
 
 SUFFIXES: tuple[str, ...] = (".parquet",)
 

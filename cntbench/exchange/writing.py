@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.errors import StorageError
-from cntbench.storage import write_atomically
+from cntbench.results.storage import write_atomically
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _IN_ATTRIBUTES = {'"': "&quot;", "\r": "&#13;", "\n": "&#10;", "\t": "&#09;"}

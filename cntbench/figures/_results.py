@@ -8,9 +8,9 @@ from typing import TypeVar
 import numpy as np
 import xarray as xr
 
-from cntbench import selection
-from cntbench.dataset import usable
 from cntbench.errors import StorageError
+from cntbench.results import selection
+from cntbench.results.film import usable
 from cntbench.views.missing import Missing
 
 Results = xr.Dataset | xr.DataTree

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cntbench.errors import printable, unknown
 from cntbench.output import FileKind, begins, check_output, contains
-from cntbench.storage import write_atomically
+from cntbench.results.storage import write_atomically
 from cntbench.views.steps import StepAxis
 
 #: Widths of one and of two columns [inch].

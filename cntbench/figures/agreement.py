@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench import selection
 from cntbench.figures._results import OF_FILMS, Results, tree_of
 from cntbench.figures._style import DOUBLE, PALE, SINGLE, canvas, scale_beside, styled
+from cntbench.results import selection
 from cntbench.views.comparison import agreement as view
 
 

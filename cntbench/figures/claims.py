@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cntbench import selection
-from cntbench.comparison.claims import Judgement
+from cntbench.compare.claims import Judgement
 from cntbench.figures._results import Results, there, tree_of
 from cntbench.figures._style import BAND, COLOURS, DOUBLE, GREY, INK, PALE, blank, styled
+from cntbench.results import selection
 from cntbench.views.claims import claims as view
 
 #: Colour and filling of verdicts.

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from cntbench import selection
 from cntbench.figures import _phases
 from cntbench.figures._results import Results, cell_of, over_prompts, tree_of
 from cntbench.figures._style import SINGLE, band, blank, colour, line, steps_below, styled
+from cntbench.results import selection
 from cntbench.views.missing import Missing
 from cntbench.views.phases import phases as view_phases
 from cntbench.views.readouts import readouts as view

@@ -18,10 +18,10 @@ from torch import Tensor
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from cntbench.markov import random_chain, walk
 from cntbench.models import checkpoint_files, named_weights
 from cntbench.models.trajectory import Progress
 from cntbench.prompts import random_state
+from cntbench.prompts.markov import random_chain, walk
 from cntbench.specs import spec
 
 
@@ -45,7 +45,7 @@ class Recipe:
     shortest_period, longest_period
         Range of the period of the repeated segments [tokens].
     sharpness
-        Of the Markov chain; see `cntbench.markov.random_chain`.
+        Of the Markov chain; see `cntbench.prompts.markov.random_chain`.
     learning_rate, warmup, weight_decay, clip
         Of AdamW: peak rate, steps of linear warm-up, decay, largest norm of the gradient.
     spacing, last

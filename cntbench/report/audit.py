@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cntbench.audit import Audited
-from cntbench.schema import STATUS
+from cntbench.results.schema import STATUS
+from cntbench.runs.audit import Audited
 
 #: Characters of a revision that are shown.
 _SHOWN = 12

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cntbench.estimate import Estimate
+from cntbench.estimate.estimate import Estimate
 from cntbench.models.trajectory import Checkpoint
 
 #: Checkpoints whose steps are printed: the first ones, and the last.

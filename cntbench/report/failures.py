@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from cntbench.errors import printable
-from cntbench.failure import Failure
+from cntbench.results.failure import Failure
 
 #: How labels of untrained models begin.
 UNTRAINED = "untrained model"

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cntbench.dataset import usable
 from cntbench.report.learning import learning
+from cntbench.results.film import usable
 from cntbench.views.readouts import task_of_interest
 
 #: Rows of the tables of components.

@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.comparison.ranks import rank_correlation
-from cntbench.dataset import usable
-from cntbench.intervals import block_interval
+from cntbench.analysis.intervals import block_interval
+from cntbench.compare.ranks import rank_correlation
+from cntbench.results.film import usable
 from cntbench.views.missing import Missing, missing
 
 Array = NDArray[np.float64]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from cntbench.audit import Audited, audit_results
 from cntbench.parsing import parse_json
+from cntbench.runs.audit import Audited, audit_results
 
 #: Attributes that `Provenance` has in fields of their own, or that are too long for a table.
 _APART = ("spec", "study_spec", "library_versions", "history")

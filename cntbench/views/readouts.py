@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.dataset import usable
+from cntbench.results.film import usable
 
 Array = NDArray[np.float64]
 

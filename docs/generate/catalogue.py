@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from cntbench.catalogue import Catalogue, load_catalogue
 from cntbench.dynamics.claim import ClaimTest
+from cntbench.runs.catalogue import Catalogue, load_catalogue
 from generate.markdown import code, keywords, table
 
 

@@ -9,7 +9,16 @@ import sys
 
 def commands() -> str:
     """Return a section for each command."""
-    asked = [sys.executable, "-m", "typer", "cntbench.cli", "utils", "docs", "--name", "cntbench"]
+    asked = [
+        sys.executable,
+        "-m",
+        "typer",
+        "cntbench.cli.main",
+        "utils",
+        "docs",
+        "--name",
+        "cntbench",
+    ]
     environment = os.environ | {"COLUMNS": "200"}
     done = subprocess.run(asked, capture_output=True, text=True, check=True, env=environment)
     _, _, sections = done.stdout.partition("\n## ")

@@ -1,4 +1,4 @@
-"""The dataset: the table of `cntbench.schema`, and the groups of a result."""
+"""The dataset: the table of `cntbench.results.schema`, and the groups of a result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import xarray as xr
 
 import cntbench
-from cntbench.schema import COORDINATES, VARIABLES, Variable
+from cntbench.results.schema import COORDINATES, VARIABLES, Variable
 from generate.markdown import code, table
 
 ROOT = Path(__file__).parents[2]

@@ -12,10 +12,10 @@ from rich.console import Console
 from support.films import random_film
 from support.trajectories import run_cli, write_trajectory
 
-from cntbench.catalogue import load_catalogue
+from cntbench.analysis.verdicts import add_verdicts
 from cntbench.report.claims import claims_report
-from cntbench.storage import open_results, write_results
-from cntbench.verdicts import add_verdicts
+from cntbench.results.storage import open_results, write_results
+from cntbench.runs.catalogue import load_catalogue
 
 NAMES = [f"step{8 * i}" for i in range(26)]
 

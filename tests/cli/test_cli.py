@@ -14,9 +14,9 @@ import typer
 from support.runs import write_study
 from support.trajectories import run_cli, spoil, write_trajectory
 
-from cntbench.cli import app
-from cntbench.folders import shipped_folder
-from cntbench.storage import open_results
+from cntbench.cli.main import app
+from cntbench.plugins import shipped_folder
+from cntbench.results.storage import open_results
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def test_help_says_what_is_written_of_options():
 def test_ctrl_c_keeps_whole_shards_and_says_how_to_go_on(study, tmp_path, cli):
     """A real interrupt, as a terminal sends it: to the whole process group."""
     write_trajectory(tmp_path / "checkpoints", steps=tuple(range(200, 216)))
-    command = [sys.executable, "-c", "from cntbench.cli import main; main()", "run", *study]
+    command = [sys.executable, "-c", "from cntbench.cli.main import main; main()", "run", *study]
     process = subprocess.Popen(
         [*command, "-j", "2", "--prompts", "256", "--ablations", "zero,mean,resample"],
         cwd=tmp_path,

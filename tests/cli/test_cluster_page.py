@@ -33,7 +33,7 @@ def test_the_way_to_a_cluster_works_as_written(tmp_path, free_port):
     ).replace("8786", str(free_port))
     commands = commands.replace("run nano", "run tiny")
     (tmp_path / "cntbench").write_text(
-        f'#!/bin/sh\nexec {sys.executable} -c "from cntbench.cli import main; main()" "$@"\n'
+        f'#!/bin/sh\nexec {sys.executable} -c "from cntbench.cli.main import main; main()" "$@"\n'
     )
     (tmp_path / "dask").write_text(f'#!/bin/sh\nexec {sys.executable} -m dask "$@"\n')
     for name in ("cntbench", "dask"):

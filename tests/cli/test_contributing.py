@@ -45,7 +45,7 @@ def python(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def cntbench(checkout: Path, *arguments: str) -> str:
-    done = python(checkout, "-c", "from cntbench.cli import main; main()", *arguments)
+    done = python(checkout, "-c", "from cntbench.cli.main import main; main()", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

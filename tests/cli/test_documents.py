@@ -23,9 +23,9 @@ from support.runs import STUDY
 from support.trajectories import run_cli, write_trajectory
 
 import cntbench
-from cntbench.catalogue import FOLDERS, load_catalogue
-from cntbench.cli import app
-from cntbench.comparison.command import write_comparison
+from cntbench.cli.main import app
+from cntbench.compare.command import write_comparison
+from cntbench.runs.catalogue import FOLDERS, load_catalogue
 from cntbench.specs import AblationSpec, build
 
 #: What is run in place of what a page says (patterns, in this order), and why.

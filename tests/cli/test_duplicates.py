@@ -9,10 +9,10 @@ from support.planted import write
 from support.trajectories import run_cli
 
 import cntbench
-from cntbench.catalogue import load_catalogue
 from cntbench.errors import CntbenchError
 from cntbench.figures import film, metrics
-from cntbench.storage import write_results
+from cntbench.results.storage import write_results
+from cntbench.runs.catalogue import load_catalogue
 
 #: Command lines, and what is said to stand twice.
 COMMANDS = [

@@ -14,10 +14,10 @@ from support.eap import graph, write_graph
 from support.films import random_film
 from support.trajectories import run_cli
 
+from cntbench.cli.exchange import FormatName, ReadoutName
 from cntbench.exchange.export import FORMATS
-from cntbench.exchange_commands import FormatName, ReadoutName
+from cntbench.results.storage import open_results, write_results
 from cntbench.specs import READOUTS
-from cntbench.storage import open_results, write_results
 
 ROOT = Path(__file__).parents[2]
 

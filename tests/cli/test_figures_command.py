@@ -8,8 +8,8 @@ from support.films import random_film
 from support.runs import quiet
 from support.trajectories import run_cli
 
-from cntbench.derived import derived
-from cntbench.storage import write_results
+from cntbench.analysis.derived import derived
+from cntbench.results.storage import write_results
 
 FROM_FILMS = {"film", "heatmap", "readouts", "agreement"}
 FROM_METRICS = {"metrics", "recurrence", "bump"}

@@ -11,10 +11,10 @@ from support.films import random_film
 from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
-from cntbench import golden_folder
-from cntbench.golden_folder import MANIFEST
-from cntbench.runner import Interrupted
-from cntbench.storage import open_results, write_results
+from cntbench.results.storage import open_results, write_results
+from cntbench.runs import golden as golden_folder
+from cntbench.runs.golden import MANIFEST
+from cntbench.runs.run import Interrupted
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import constants, hf_hub_download
 from support.trajectories import run_cli, spoil
 
-from cntbench import golden_folder
-from cntbench.storage import open_results
+from cntbench.results.storage import open_results
+from cntbench.runs import golden as golden_folder
 
 ALL = "hub:lab/tiny@step0,step8,step100"
 #: A study without what is derived from many models and draws.
@@ -271,7 +271,7 @@ def test_the_environment_of_huggingface_hub_counts(hub, tmp_path, specs):
         "CNTBENCH_CACHE": str(tmp_path / "cache"),
         "CNTBENCH_SPECS": str(specs),
     }
-    command = [sys.executable, "-c", "from cntbench.cli import main; main()", "run", "quick"]
+    command = [sys.executable, "-c", "from cntbench.cli.main import main; main()", "run", "quick"]
     command += ["-j", "2"]
 
     def ran(**more: str) -> subprocess.CompletedProcess[str]:

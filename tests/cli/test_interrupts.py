@@ -17,7 +17,7 @@ from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
 from cntbench.interrupts import interrupts_held, starting_processes
-from cntbench.storage import open_results
+from cntbench.results.storage import open_results
 
 RUN = ("run", "tiny", "-o", "run")
 
@@ -47,7 +47,7 @@ def alive(group: int) -> list[psutil.Process]:
         ("multiprocessing.forkserver:read_signed", 0.3, 0, []),
         ("concurrent.futures.process:ProcessPoolExecutor.submit", 0, 1, []),
         ("distributed:LocalCluster.__init__", 0, 0, ["--executor", "dask"]),
-        ("cntbench.derived:film_metrics", 0, 3, []),
+        ("cntbench.analysis.derived:film_metrics", 0, 3, []),
     ],
     ids=["importing", "starting", "clustering", "deriving"],
 )

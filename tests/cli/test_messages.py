@@ -17,9 +17,9 @@ from support.films import random_film
 from support.trajectories import run_cli
 
 from cntbench.errors import EXIT_DEFECT
-from cntbench.golden_folder import MANIFEST
+from cntbench.results.storage import open_results, write_results
+from cntbench.runs.golden import MANIFEST
 from cntbench.specs import StudySpec, as_dict
-from cntbench.storage import open_results, write_results
 
 #: What would set the title of a terminal, colour it, go back, clear it, turn text round.
 EVIL = "a[/red]\x1b]0;owned\x07\x1b[31m\r\x9b2J\x7f\u202eb"
@@ -76,7 +76,7 @@ def test_a_defect_is_no_moved_number(cli, monkeypatch):
     def broken(path):
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr("cntbench.storage.open_results", broken)
+    monkeypatch.setattr("cntbench.results.storage.open_results", broken)
     code, _, err = cli("show", "r.nc")
     assert code == EXIT_DEFECT
     assert "a mistake of ours" in err

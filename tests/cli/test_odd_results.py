@@ -11,8 +11,8 @@ import xarray as xr
 from support.odd_results import GROUPS, ROOTS, groups_of, write_groups
 from support.results import film_with_gaps, whole_result
 
-from cntbench import cli
-from cntbench.storage import open_results, write_results
+from cntbench.cli.main import main as cli
+from cntbench.results.storage import open_results, write_results
 
 #: By name, the words of a command that reads a file and writes into a folder.
 COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {

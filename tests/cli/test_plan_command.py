@@ -7,7 +7,8 @@ import re
 import pytest
 from support.trajectories import run_cli, write_trajectory
 
-from cntbench.options import asked
+from cntbench.cli.options import names_in
+from cntbench.runs.launch import study_changes
 
 
 @pytest.fixture
@@ -73,5 +74,6 @@ def test_mistakes_are_told_as_by_run(cli, study, options, said):
     assert said in planned[2]
 
 
-def test_only_what_is_asked_for_is_changed():
-    assert asked(None, "a, b", None, 3, 0) == {"tasks": ("a", "b"), "prompts": 3, "seed": 0}
+def test_only_what_the_options_name_is_changed():
+    changes = study_changes(None, names_in("a, b"), None, 3, 0)
+    assert changes == {"tasks": ("a", "b"), "prompts": 3, "seed": 0}

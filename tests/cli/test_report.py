@@ -7,8 +7,8 @@ import xarray as xr
 from support.results import comparison_dataset, film_with_gaps
 from support.trajectories import run_cli
 
-from cntbench.comparison.command import write_comparison
-from cntbench.storage import write_results
+from cntbench.compare.command import write_comparison
+from cntbench.results.storage import write_results
 
 
 @pytest.fixture

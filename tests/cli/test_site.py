@@ -10,7 +10,6 @@ import sys
 import pytest
 from support.documents import ROOT
 
-from cntbench.catalogue import load_catalogue
 from cntbench.errors import (
     EXIT_CHECKPOINTS_FAILED,
     EXIT_DEFECT,
@@ -20,7 +19,8 @@ from cntbench.errors import (
     EXIT_USER_ERROR,
 )
 from cntbench.plugins import ROOMS, room
-from cntbench.schema import COORDINATES, VARIABLES
+from cntbench.results.schema import COORDINATES, VARIABLES
+from cntbench.runs.catalogue import load_catalogue
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ import xarray as xr
 from support.golden import golden_tasks, measure_golden
 from support.precision import deviation, kinds
 
-from cntbench.catalogue import load_catalogue
-from cntbench.golden import excess, golden_file, moves, only, report
-from cntbench.schema import VARIABLES
-from cntbench.storage import open_results, write_results
+from cntbench.results.difference import excess, golden_file, moves, only, report
+from cntbench.results.schema import VARIABLES
+from cntbench.results.storage import open_results, write_results
+from cntbench.runs.catalogue import load_catalogue
 
 Frozen = Callable[..., xr.Dataset]
 CATALOGUE = load_catalogue()

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from cntbench.catalogue import StudyEntry, load_catalogue
-from cntbench.comparison.table import comparison
-from cntbench.golden import excess
-from cntbench.recovery.diagnostics import diagnostics
-from cntbench.recovery.planted import measure_planted
-from cntbench.recovery.scores import recovery
+from cntbench.analysis.diagnostics import diagnostics
+from cntbench.analysis.recovery import recovery
+from cntbench.compare.table import comparison
+from cntbench.results.difference import excess
+from cntbench.runs.catalogue import StudyEntry, load_catalogue
+from cntbench.runs.known_circuits import measure_planted
 from cntbench.specs import StudySpec
 
 FILE = Path(__file__).parents[2] / "golden" / "planted" / "exact.nc"

@@ -13,10 +13,10 @@ from support.graphs import to_graph
 
 from cntbench.backbones._base import Backbone, backbone
 from cntbench.backbones.top_k import Parameters as TopK
-from cntbench.catalogue import load_catalogue
 from cntbench.components import components, feasible
 from cntbench.errors import SpecError
 from cntbench.plugins import find, room
+from cntbench.runs.catalogue import load_catalogue
 
 BACKBONES = list(load_catalogue().backbones.values())
 every_backbone = pytest.mark.parametrize("entry", BACKBONES, ids=[b.name for b in BACKBONES])

@@ -11,13 +11,13 @@ import pytest
 from support.trajectories import run_cli, write_trajectory
 from transformers.utils import logging
 
-from cntbench.catalogue import load_catalogue
 from cntbench.errors import CntbenchError
-from cntbench.estimate import estimate
+from cntbench.estimate.estimate import estimate
 from cntbench.models.config_values import LARGEST
 from cntbench.models.trajectory import open_trajectory
-from cntbench.plan import make_plan
-from cntbench.runner import run
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.plan import make_plan
+from cntbench.runs.run import run
 
 FAMILIES = ("gpt_neox", "gpt2", "llama", "mistral", "qwen2")
 #: What stands for JSON that is nested too deeply for a parser.

@@ -27,12 +27,12 @@ from support.oracle import oracle_influence, oracle_readouts
 from support.strategies import models
 
 from cntbench import engine
+from cntbench.ablations.ablation import Ablation
+from cntbench.ablations.replacements import mean, noise, resample, zero
+from cntbench.ablations.replacements._base import Replacement
 from cntbench.components import feasible
-from cntbench.engine.ablation import Ablation
 from cntbench.engine.influence import Influence, influence
 from cntbench.engine.request import Request
-from cntbench.replacements import mean, noise, resample, zero
-from cntbench.replacements._base import Replacement
 from cntbench.specs import READOUTS
 
 EVERY = pytest.mark.parametrize("names", kinds(), ids="+".join)

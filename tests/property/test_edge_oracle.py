@@ -15,15 +15,15 @@ from support.memory import peak_bytes
 from support.models import decoder, random_gpt_neox, random_prompts
 from support.strategies import models
 
+from cntbench.ablations.ablation import Ablation
+from cntbench.ablations.measures import cosine, relative_l2
+from cntbench.ablations.replacements import mean, noise, resample, zero
 from cntbench.components import feasible
 from cntbench.engine import chunking
 from cntbench.engine import edges as engine
-from cntbench.engine.ablation import Ablation
 from cntbench.engine.chunking import Chunking
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
-from cntbench.measures import cosine, relative_l2
-from cntbench.replacements import mean, noise, resample, zero
 from cntbench.specs import READERS, READOUTS
 
 MEASURES = {"relative_l2": relative_l2.measure, "cosine": cosine.measure}

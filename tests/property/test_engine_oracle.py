@@ -16,14 +16,14 @@ from support.models import decoder, random_gpt_neox, random_model, random_prompt
 from support.oracle import oracle_influence
 from support.strategies import models
 
+from cntbench.ablations.measures import cosine, relative_l2
+from cntbench.ablations.replacements import mean, noise, resample, zero
+from cntbench.ablations.replacements._base import Replacement
 from cntbench.engine import chunking
 from cntbench.engine import influence as engine
 from cntbench.engine.chunking import Chunking
 from cntbench.engine.influence import Ablation, influence
 from cntbench.engine.request import Request
-from cntbench.measures import cosine, relative_l2
-from cntbench.replacements import mean, noise, resample, zero
-from cntbench.replacements._base import Replacement
 from cntbench.specs import READOUTS
 
 MEASURES = {"relative_l2": relative_l2.measure, "cosine": cosine.measure}

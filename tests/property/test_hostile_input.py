@@ -39,8 +39,8 @@ from support.results import film_with_gaps, whole_result
 from support.runs import write_study
 from support.trajectories import write_trajectory
 
-from cntbench import cli
-from cntbench.storage import write_results
+from cntbench.cli.main import main as cli
+from cntbench.results.storage import write_results
 
 EFFORT = int(os.environ.get("CNTBENCH_FUZZ", "1"))
 TASKS = Path(__file__).parents[2] / "tasks"

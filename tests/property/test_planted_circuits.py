@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 from support.planted import ABSENT, FAMILIES, PRESENT, edge, measure, random_dags, shipped, write
 from transformers import AutoModelForCausalLM
 
-from cntbench.catalogue import load_catalogue
 from cntbench.models.adapters import gpt_neox
 from cntbench.models.planted.assembly import assemble
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.dynamics import STILL
 from cntbench.models.planted.wiring import TOKENS
+from cntbench.runs.catalogue import load_catalogue
 
 CIRCUITS = sorted(shipped())
 

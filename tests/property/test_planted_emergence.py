@@ -9,8 +9,8 @@ from support.planted import FAMILIES, measure
 from cntbench.components import components, feasible
 from cntbench.dynamics.phases import find_phases
 from cntbench.dynamics.simulated import template
-from cntbench.folders import shipped_folder
 from cntbench.models.planted.circuit import Circuit
+from cntbench.plugins import shipped_folder
 
 SPACING, EMERGENCE = 20, 500
 

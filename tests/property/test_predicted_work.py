@@ -21,13 +21,13 @@ from support.models import (
 from support.strategies import models
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cntbench.engine.ablation import Ablation
+from cntbench.ablations.ablation import Ablation
+from cntbench.ablations.measures import relative_l2
+from cntbench.ablations.replacements import mean, noise, optimal_constant, resample, zero
 from cntbench.engine.chunking import outcome_bytes, predicted_bytes
 from cntbench.engine.influence import influence
 from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
-from cntbench.measures import relative_l2
-from cntbench.replacements import mean, noise, optimal_constant, resample, zero
 from cntbench.specs import READERS, READOUTS
 
 RULES = (

@@ -12,11 +12,11 @@ from unittest.mock import patch
 
 import numpy as np
 
-from cntbench.catalogue import load_catalogue
 from cntbench.dynamics.roles import ROLES, error, strength
 from cntbench.engine import influence as engine
 from cntbench.engine.request import Request
 from cntbench.models.trajectory import open_trajectory
+from cntbench.runs.catalogue import load_catalogue
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "nano" / "trajectory"
 ABLATIONS = ("zero", "mean", "resample")

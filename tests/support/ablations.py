@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from functools import cache
 from types import ModuleType
 
-from cntbench.catalogue import AblationEntry, load_catalogue
-from cntbench.engine.ablation import Ablation
-from cntbench.folders import shipped_folder
-from cntbench.plugins import discover
+from cntbench.ablations.ablation import Ablation
+from cntbench.plugins import discover, shipped_folder
+from cntbench.runs.catalogue import AblationEntry, load_catalogue
 
 TASKS = shipped_folder()
 

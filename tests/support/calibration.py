@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cntbench.catalogue import load_catalogue
 from cntbench.dynamics import simulated
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import examine, judge
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.phases import find_phases
-from cntbench.processes import each
+from cntbench.parallel import each
+from cntbench.runs.catalogue import load_catalogue
 
 FILMS = 200
 DRAWS = 99

@@ -12,7 +12,7 @@ from functools import cache
 
 import typer
 
-from cntbench.cli import app
+from cntbench.cli.main import app
 from support.documents import ROOT
 
 

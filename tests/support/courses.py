@@ -9,7 +9,7 @@ import numpy as np
 from cntbench.dynamics.phases import LEVEL, chance
 from cntbench.dynamics.segments import segment
 from cntbench.dynamics.trajectory import standardised
-from cntbench.processes import each
+from cntbench.parallel import each
 
 FEATURES = 5
 DRAWS = 99

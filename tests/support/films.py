@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 
 from cntbench.components import components, feasible
-from cntbench.dataset import checkpoint_dataset, film
 from cntbench.engine.influence import Influence
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
+from cntbench.results.film import checkpoint_dataset, film
 from cntbench.specs import READOUTS
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import xarray as xr
 
-from cntbench.catalogue import Catalogue, StudyEntry, load_catalogue
-from cntbench.cells import measure
-from cntbench.dataset import film
-from cntbench.golden import golden_file
 from cntbench.models.precision import TYPES
 from cntbench.models.trajectory import Checkpoint
-from cntbench.plan import Plan, make_plan
-from cntbench.processes import each
-from cntbench.runner import provenance
+from cntbench.parallel import each
+from cntbench.results.difference import golden_file
+from cntbench.results.film import film
+from cntbench.runs.catalogue import Catalogue, StudyEntry, load_catalogue
+from cntbench.runs.measurer import measure
+from cntbench.runs.plan import Plan, make_plan
+from cntbench.runs.run import provenance
 from cntbench.specs import Precision, StudySpec
 
 PROMPTS = 8

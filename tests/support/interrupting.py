@@ -38,6 +38,6 @@ def interrupt_at(place: str, seconds: float) -> None:
 if __name__ == "__main__":
     interrupt_at(sys.argv[1], float(sys.argv[2]))
     sys.argv[:] = ["cntbench", *sys.argv[3:]]
-    from cntbench.cli import main
+    from cntbench.cli.main import main
 
     main()

@@ -9,9 +9,9 @@ from typing import Any
 
 import xarray as xr
 
-from cntbench.cells import Cells
-from cntbench.failure import Failure
-from cntbench.pieces import Piece
+from cntbench.results.failure import Failure
+from cntbench.runs.blocks import Piece
+from cntbench.runs.measurer import Cells
 
 
 class Killer:

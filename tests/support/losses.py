@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from cntbench.processes import worker_context
-from cntbench.runner import run
+from cntbench.parallel import worker_context
+from cntbench.runs.run import run
 from support.runs import plan_for, quiet
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from hypothesis import strategies as st
 
-from cntbench.storage import CHECKSUM, content_checksum
+from cntbench.results.storage import CHECKSUM, content_checksum
 
 #: As deep as no honest file is nested.
 DEPTH = 50_000

@@ -10,7 +10,7 @@ import netCDF4
 import numpy as np
 import xarray as xr
 
-from cntbench.storage import CHECKSUM, _checksum, load_netcdf
+from cntbench.results.storage import CHECKSUM, _checksum, load_netcdf
 
 Groups = dict[str, xr.Dataset]
 Edit = Callable[[Groups], None]

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from cntbench.ablations.replacements._base import Spread, States
 from cntbench.engine.optimal_constants import optimal_constants
 from cntbench.prompts import Prompts, random_state
-from cntbench.replacements._base import Spread, States
 from cntbench.specs import READOUTS
 from support.ablations import measures
 from support.anatomy import Anatomy

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
 
-from cntbench.catalogue import load_catalogue
+from cntbench.runs.catalogue import load_catalogue
 from cntbench.specs import READOUTS, Precision
 from support.golden import measure_golden
 

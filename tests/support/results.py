@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from cntbench.catalogue import load_catalogue
-from cntbench.derived import derived
-from cntbench.verdicts import verdicts
+from cntbench.analysis.derived import derived
+from cntbench.analysis.verdicts import verdicts
+from cntbench.runs.catalogue import load_catalogue
 from support.films import random_film
 
 #: Text that would do something if it were taken for HTML or for a script.

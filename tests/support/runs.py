@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cntbench.catalogue import load_catalogue
-from cntbench.plan import Plan, make_plan
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.plan import Plan, make_plan
 
 STUDY = """version = 1
 summary = "A study that takes a second."

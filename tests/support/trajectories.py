@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cntbench import cli
+from cntbench.cli.main import main as cli
 from support.models import random_model
 
 #: Names of rising length: a shard's labels must not cut those of the next.

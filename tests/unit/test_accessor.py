@@ -9,12 +9,12 @@ import xarray as xr
 from support.films import random_film
 from support.runs import quiet
 
-from cntbench.dataset import usable
-from cntbench.derived import derived
+from cntbench.analysis.derived import derived
 from cntbench.dynamics.roles import strength
 from cntbench.errors import CheckpointError, CntbenchError, SpecError, StorageError
 from cntbench.metrics._film import film_metrics
 from cntbench.plugins import room
+from cntbench.results.film import usable
 
 CELL = {"task": "induction", "ablation": "mean", "checkpoint": "step8"}
 

@@ -19,13 +19,13 @@ from support.text import write_tokenizer
 from support.trajectories import run_cli, spoil, write_trajectory
 
 import cntbench
-from cntbench.catalogue import load_catalogue
 from cntbench.engine.influence import influence as engine
 from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, CntbenchError, SpecError
 from cntbench.models.named_weights import revision
 from cntbench.prompts import Language
-from cntbench.schema import validate
+from cntbench.results.schema import validate
+from cntbench.runs.catalogue import load_catalogue
 
 #: What importing the package has no need of.
 HEAVY = ("torch", "transformers", "matplotlib", "scipy", "networkx", "netCDF4", "rich")
@@ -291,7 +291,7 @@ def test_claims_of_a_result_in_memory_leave_it_as_it_is():
 
 
 def test_claims_of_a_file_are_kept_in_it(tmp_path):
-    from cntbench.storage import write_results
+    from cntbench.results.storage import write_results
 
     path = tmp_path / "results.nc"
     write_results(xr.DataTree(random_film(names=[f"step{i}" for i in range(12)])), path)
@@ -300,8 +300,8 @@ def test_claims_of_a_file_are_kept_in_it(tmp_path):
 
 
 def test_files_are_compared_as_on_the_command_line(tmp_path):
-    from cntbench.comparison.files import compare_files
-    from cntbench.storage import write_results
+    from cntbench.compare.files import compare_files
+    from cntbench.results.storage import write_results
 
     path = Path(tmp_path / "results.nc")
     write_results(xr.DataTree(random_film()), path)

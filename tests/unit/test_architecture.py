@@ -17,26 +17,12 @@ ROOT = Path(cntbench.__path__[0])
 #: own group and from lower ones. A new room gets its place here; a file of a room has its place.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors", "interrupts"),
-    (
-        "components",
-        "failure",
-        "folders",
-        "freeze",
-        "output",
-        "parsing",
-        "plugins",
-        "share",
-        "specs",
-        "variables",
-    ),
-    ("schema", "file_sizes"),
-    ("selection",),
-    ("prompts", "markov"),
-    ("intervals",),
-    ("generators", "replacements", "measures", "backbones", "metrics", "models"),
-    ("dynamics",),
+    ("_gc_freeze", "components", "output", "parallel", "parsing", "plugins", "specs"),
+    ("prompts",),
+    ("ablations",),
+    ("models",),
     ("engine",),
-    ("engine.ablation", "engine.arrays", "engine.attention_scores", "engine.readouts"),
+    ("engine.arrays", "engine.attention_scores", "engine.readouts"),
     ("engine.request",),
     ("engine.chunking", "engine.positions", "engine.replacing", "engine.descent"),
     ("engine.sweep", "engine.optimal_constants"),
@@ -45,45 +31,27 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("engine.edges",),
     ("engine.influence",),
     ("engine.meter",),
-    ("catalogue",),
-    ("plan", "dataset", "storage", "group_schema"),
-    ("pieces",),
-    ("identity",),
-    ("run_folder", "prefetch", "progress", "processes", "terminal"),
-    ("derived", "cells", "verdicts", "recovery"),
-    ("executors",),
-    ("runner", "calibration", "result_size", "audit"),
+    ("metrics", "backbones"),
+    ("dynamics",),
+    ("results",),
+    ("analysis",),
+    ("runs",),
     ("estimate",),
-    ("merging",),
-    ("comparison", "golden"),
-    ("golden_folder",),
+    ("compare",),
     ("views",),
     ("figures",),
     ("accessor",),
     ("exchange",),
     ("report",),
-    ("launch", "arguments"),
     ("api",),
-    (
-        "options",
-        "study_commands",
-        "report_commands",
-        "figure_commands",
-        "exchange_commands",
-        "golden_commands",
-    ),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
-#: Imports that point up nevertheless, and why.
-STATED = {
-    ("cntbench.processes", "cntbench.runner"): "what its workers load before they are asked",
-}
 LONGEST = 400
 
 
 def room(module: str) -> str:
-    """The part after ``cntbench.``: ``generators`` of ``cntbench.generators.random_tokens``.
+    """The part after ``cntbench.``: ``prompts`` of ``cntbench.prompts.generators.random_tokens``.
 
     Files of the engine have ranks of their own: ``engine.sweep``.
     """
@@ -124,7 +92,7 @@ def imported(text: str, module: str, known: set[str]) -> set[str]:
 
 @cache
 def graph() -> nx.DiGraph:
-    """Who imports whom but as `STATED`, other packages by their first name."""
+    """Who imports whom, other packages by their first name."""
     known = set(modules())
     edges = nx.DiGraph()
     edges.add_nodes_from(known)
@@ -132,8 +100,6 @@ def graph() -> nx.DiGraph:
         for name in imported(path.read_text(encoding="utf-8"), module, known):
             edges.add_edge(module, name if name.startswith("cntbench.") else name.split(".")[0])
     edges.remove_edges_from([(m, "cntbench") for m in known if edges.has_edge(m, "cntbench")])
-    for edge in STATED:
-        edges.remove_edge(*edge)  # an error if nobody imports so any more
     return edges
 
 
@@ -167,21 +133,21 @@ def test_no_module_imports_itself_by_a_detour():
     assert not list(nx.simple_cycles(graph()))
 
 
-def test_metrics_backbones_generators_and_dynamics_need_no_torch():
-    rooms = {"metrics", "backbones", "generators", "dynamics"}
+def test_prompts_metrics_backbones_and_dynamics_need_no_torch():
+    rooms = {"prompts", "metrics", "backbones", "dynamics"}
     assert rooms <= set(RANK)
     assert not users(graph(), "torch", rooms)
 
 
 def test_statistics_of_the_comparison_need_no_torch():
     pure = {
-        "cntbench.intervals",
-        "cntbench.recovery.diagnostics",
-        "cntbench.recovery.scores",
-        *(f"cntbench.comparison.{name}" for name in ("agreement", "ranks", "reliability", "table")),
+        "cntbench.analysis.intervals",
+        "cntbench.analysis.diagnostics",
+        "cntbench.analysis.recovery",
+        *(f"cntbench.compare.{name}" for name in ("agreement", "ranks", "reliability", "table")),
     }
     needing = nx.ancestors(graph(), "torch")
-    assert "cntbench.comparison.trained" in needing
+    assert "cntbench.compare.trained" in needing
     assert pure <= set(modules())
     assert not pure & needing
 

@@ -10,10 +10,10 @@ from support.ablations import shipped
 from support.models import decoder, random_model, random_prompts
 from transformers import LlamaConfig
 
-from cntbench import calibration
-from cntbench.calibration import calibrated, weight_bytes
 from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
+from cntbench.estimate.calibration import calibrated, weight_bytes
+from cntbench.estimate.estimate import calibration
 from cntbench.models.outline import Outline
 from cntbench.models.outline import shipped as shipped_model
 

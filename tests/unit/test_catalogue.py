@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cntbench.catalogue import OPTIONS, load_catalogue
 from cntbench.errors import SpecError
-from cntbench.folders import ENVIRONMENT_VARIABLE, shipped_folder
-from cntbench.options import asked
+from cntbench.plugins import SPECS_VARIABLE, shipped_folder
+from cntbench.runs.catalogue import OPTIONS, load_catalogue
+from cntbench.runs.launch import study_changes
 from cntbench.specs import as_dict
 
 TASK = """
@@ -72,7 +72,7 @@ def test_a_users_folder_adds_specs(tmp_path, monkeypatch):
     write(tmp_path, "studies/mine.toml", STUDY.replace('["induction"]', '["mine", "mine_too"]'))
     for catalogue in (
         load_catalogue([tmp_path]),
-        (monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path)), load_catalogue())[1],
+        (monkeypatch.setenv(SPECS_VARIABLE, str(tmp_path)), load_catalogue())[1],
     ):
         assert {"mine", "mine_too", "induction"} <= set(catalogue.tasks)
         assert "mine" in catalogue.ablations
@@ -197,5 +197,5 @@ def test_the_command_of_a_study_names_what_was_changed_and_no_more():
 
 
 def test_every_key_that_the_command_line_changes_is_in_the_command():
-    asked_for = asked("dir:x", "a", "b", 1, 2, "float64", 3)
-    assert tuple(asked_for) == OPTIONS
+    changes = study_changes("dir:x", "a", "b", 1, 2, "float64", 3)
+    assert tuple(changes) == OPTIONS

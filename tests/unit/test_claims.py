@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cntbench.catalogue import load_catalogue
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import Found, examine, holm, judge
 from cntbench.dynamics.simulated import frozen, layers_only, planted, template, untrained
 from cntbench.errors import SpecError
+from cntbench.runs.catalogue import load_catalogue
 
 CLAIM = """
 version = 1

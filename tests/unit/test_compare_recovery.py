@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cntbench.errors import CntbenchError
-from cntbench.recovery.diagnostics import Diagnostic, diagnostics
-from cntbench.recovery.scores import (
+from cntbench.analysis.diagnostics import Diagnostic, diagnostics
+from cntbench.analysis.recovery import (
     Recovery,
     auroc,
     average_precision,
     random_average_precision,
     recovery,
 )
+from cntbench.errors import CntbenchError
 
 COARSE = hnp.arrays(np.float64, (3, 4), elements=st.sampled_from([0.0, 1.0, 2.0, np.nan]))
 TRUTH = hnp.arrays(np.bool_, (3, 4))

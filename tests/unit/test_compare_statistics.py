@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import jaccard_score
 
-from cntbench.comparison.agreement import STATISTICS, agreement, film_agreement, top
-from cntbench.comparison.ranks import rank_correlation, top_overlap
-from cntbench.comparison.reliability import over_draws, spearman_brown, split_half
-from cntbench.comparison.strengths import relative_to_layers, strengths
+from cntbench.analysis.intervals import block_interval, t_interval
+from cntbench.compare.agreement import STATISTICS, agreement, film_agreement, top
+from cntbench.compare.ranks import rank_correlation, top_overlap
+from cntbench.compare.reliability import over_draws, spearman_brown, split_half
+from cntbench.compare.strengths import relative_to_layers, strengths
 from cntbench.components import components, feasible
-from cntbench.intervals import block_interval, t_interval
 
 #: Scores with many ties.
 COARSE = hnp.arrays(np.float64, st.integers(2, 12), elements=st.sampled_from([0.0, 1.0, 2.0, 3.5]))

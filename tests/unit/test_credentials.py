@@ -11,9 +11,9 @@ from support.runs import write_study
 from support.trajectories import run_cli
 
 from cntbench.errors import CntbenchError, without_credentials
-from cntbench.failure import Failure
 from cntbench.models.hub import client
 from cntbench.models.trajectory import open_trajectory
+from cntbench.results.failure import Failure
 
 SECRET = "s3cret"
 TOKEN = "hf_" + "Abc1" * 9

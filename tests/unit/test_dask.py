@@ -17,8 +17,8 @@ from distributed import Client, LocalCluster
 from support.runs import plan_for, quiet
 from support.trajectories import run_cli, spoil, write_trajectory
 
-from cntbench.executors import dask
-from cntbench.runner import run
+from cntbench.runs.executors import dask
+from cntbench.runs.run import run
 
 
 @pytest.fixture(scope="module")

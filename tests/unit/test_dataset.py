@@ -11,12 +11,12 @@ import xarray as xr
 from support.films import random_film, random_influence
 
 from cntbench.components import components
-from cntbench.dataset import checkpoint_dataset, failed_dataset, film, usable
 from cntbench.errors import StorageError
-from cntbench.failure import Failure
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
-from cntbench.schema import COORDINATES, VARIABLES, validate
+from cntbench.results.failure import Failure
+from cntbench.results.film import checkpoint_dataset, failed_dataset, film, usable
+from cntbench.results.schema import COORDINATES, VARIABLES, validate
 from cntbench.specs import READOUTS
 
 NODES = components(2, 2, parallel=True)

@@ -17,17 +17,17 @@ from support.models import (
 )
 from support.oracle import oracle_influence
 
+from cntbench.ablations.ablation import Ablation
+from cntbench.ablations.measures import relative_l2
+from cntbench.ablations.replacements import zero
 from cntbench.components import components
-from cntbench.engine.ablation import Ablation
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
-from cntbench.measures import relative_l2
 from cntbench.models.adapters._base import ACTIVATIONS
 from cntbench.models.architectures import adapter
 from cntbench.models.blocks import MLP, Attention, Queries
 from cntbench.models.maps import LayerNorm, Linear, RMSNorm
 from cntbench.models.products import SILU
-from cntbench.replacements import zero
 
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 7, 1, 8, 2, 8, 1, 8, 16]])
 

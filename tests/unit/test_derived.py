@@ -7,12 +7,12 @@ import pytest
 import xarray as xr
 from support.films import random_film
 
-from cntbench.dataset import untrained_group, usable
-from cntbench.derived import derived
+from cntbench.analysis.derived import derived
 from cntbench.dynamics import null_summary as module
 from cntbench.dynamics.film import films
 from cntbench.dynamics.roles import ROLES, strength
-from cntbench.storage import open_results, write_results
+from cntbench.results.film import untrained_group, usable
+from cntbench.results.storage import open_results, write_results
 
 NAMES = [f"step{8 * i}" for i in range(6)]
 
@@ -136,7 +136,7 @@ def test_an_earlier_result_is_taken_over_if_it_was_made_of_the_same(
         worked.append("again")
         return map(work, parts)
 
-    monkeypatch.setattr("cntbench.derived.each", each)
+    monkeypatch.setattr("cntbench.analysis.derived.each", each)
     options: dict[str, object] = {"earlier": open_results(path)}
     changed, untrained = root.copy(deep=True), None
     if change == "weights":

@@ -15,7 +15,7 @@ from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
 from cntbench.models.device import description, prepare, resolve
 from cntbench.models.precision import converted, moved
-from cntbench.storage import open_results
+from cntbench.results.storage import open_results
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 

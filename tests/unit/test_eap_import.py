@@ -17,8 +17,8 @@ from cntbench.components import components, feasible
 from cntbench.errors import CntbenchError, CntbenchWarning
 from cntbench.exchange.eap_graph import read_eap_graph
 from cntbench.exchange.eap_import import Labels, import_graphs, read_graphs
-from cntbench.schema import validate
-from cntbench.storage import open_results, write_results
+from cntbench.results.schema import validate
+from cntbench.results.storage import open_results, write_results
 from cntbench.views.readouts import steepest_rise
 
 

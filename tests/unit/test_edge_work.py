@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from support.models import decoder, random_gpt_neox, random_prompts
 
+from cntbench.ablations.ablation import Ablation
+from cntbench.ablations.measures import relative_l2
+from cntbench.ablations.replacements import resample, zero
 from cntbench.components import feasible
-from cntbench.engine.ablation import Ablation
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
-from cntbench.measures import relative_l2
 from cntbench.models.blocks import MLP, Attention
-from cntbench.replacements import resample, zero
 
 PROMPTS, LENGTH, LAYERS, HEADS = 3, 7, 3, 2
 PER_LAYER = HEADS + 1

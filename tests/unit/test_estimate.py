@@ -8,18 +8,17 @@ import pytest
 from support.counting import counted
 from support.trajectories import write_trajectory
 
-from cntbench import calibration
-from cntbench import estimate as module
-from cntbench.calibration import Speed, measured_rate
-from cntbench.catalogue import load_catalogue
 from cntbench.engine.meter import Work, predicted_work
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
-from cntbench.estimate import Estimate, TaskCost, estimate
-from cntbench.pieces import divided
-from cntbench.plan import Plan, make_plan
-from cntbench.run_folder import RunFolder
-from cntbench.runner import run
+from cntbench.estimate.calibration import Speed, measured_rate
+from cntbench.estimate.estimate import Estimate, TaskCost, calibration, estimate
+from cntbench.estimate.estimate import estimate as module
+from cntbench.runs.blocks import divided
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.folder import RunFolder
+from cntbench.runs.plan import Plan, make_plan
+from cntbench.runs.run import run
 
 
 def quiet(what: str, done: int, total: int) -> None:

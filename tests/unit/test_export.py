@@ -15,15 +15,15 @@ import pytest
 import xarray as xr
 from support.films import random_film
 
-from cntbench.catalogue import load_catalogue
-from cntbench.derived import derived
+from cntbench.analysis.derived import derived
+from cntbench.analysis.verdicts import add_verdicts
 from cntbench.errors import CntbenchError
 from cntbench.exchange import parquet_tables
 from cntbench.exchange.choice import chosen
 from cntbench.exchange.export import export
 from cntbench.exchange.gexf import film_graph, spans
-from cntbench.storage import open_results, write_results
-from cntbench.verdicts import add_verdicts
+from cntbench.results.storage import open_results, write_results
+from cntbench.runs.catalogue import load_catalogue
 
 NAMES = ("step0", "step8", "step16", "step100")
 EDGES = ("influence", "influence_se", "edge_effect", "edge_effect_se")

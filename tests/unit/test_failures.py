@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cntbench.failure import Failure
 from cntbench.report.failures import failures
+from cntbench.results.failure import Failure
 
 ONE, TWO = ["step8"], ["step8", "step64"]
 MODELS = ["untrained model 1 of 20", "untrained model 2 of 20"]

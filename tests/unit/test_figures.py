@@ -15,11 +15,11 @@ from support.runs import quiet
 
 from cntbench import figures as draw
 from cntbench.accessor.plot import PICTURES
-from cntbench.catalogue import load_catalogue
-from cntbench.derived import derived
+from cntbench.analysis.derived import derived
+from cntbench.analysis.verdicts import verdicts
 from cntbench.errors import CntbenchError, StorageError
 from cntbench.figures._results import MissingGroupError
-from cntbench.verdicts import verdicts
+from cntbench.runs.catalogue import load_catalogue
 from cntbench.views.steps import step_axis
 
 NAMES = [f"step{step}" for step in (0, 1, 8, 16, 32, 64, 100, 128, 256)]

@@ -12,15 +12,15 @@ import xarray as xr
 from support.runs import plan_for, quiet, write_study
 from support.trajectories import run_cli, write_trajectory
 
-from cntbench.catalogue import load_catalogue
-from cntbench.cells import Cells
-from cntbench.executors import dask, processes
-from cntbench.failure import Failure
-from cntbench.merging import merge
-from cntbench.pieces import pieces
-from cntbench.run_folder import RunFolder
-from cntbench.runner import run
-from cntbench.storage import open_results, write_results
+from cntbench.results.failure import Failure
+from cntbench.results.storage import open_results, write_results
+from cntbench.runs.blocks import pieces
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.executors import dask, processes
+from cntbench.runs.folder import RunFolder
+from cntbench.runs.measurer import Cells
+from cntbench.runs.merge import merge
+from cntbench.runs.run import run
 
 #: What another run may have changed of a study, beside its seed.
 OTHERS = {

@@ -8,17 +8,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cntbench.catalogue import load_catalogue
 from cntbench.errors import CntbenchError
-from cntbench.generators import (
+from cntbench.prompts import Language, random_state
+from cntbench.prompts.generators import (
     counterfactual_repeat,
     markov_chain,
     random_tokens,
     repeated_block,
     single_token,
 )
-from cntbench.markov import random_chain
-from cntbench.prompts import Language, random_state
+from cntbench.prompts.markov import random_chain
+from cntbench.runs.catalogue import load_catalogue
 
 #: Token ids with gaps, in no order.
 WIDE = Language(np.random.RandomState(0).permutation(np.arange(5, 405, 4)))

@@ -9,14 +9,14 @@ import pytest
 import torch
 from support.models import decoder, random_model, random_prompts
 
-from cntbench.engine.ablation import Ablation
+from cntbench.ablations.ablation import Ablation
+from cntbench.ablations.measures import relative_l2
+from cntbench.ablations.replacements import zero
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError
-from cntbench.measures import relative_l2
 from cntbench.models import checkpoint_files, gguf_files
 from cntbench.models.trajectory import open_trajectory
-from cntbench.replacements import zero
 
 gguf = pytest.importorskip("gguf")
 pytest.importorskip("accelerate")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cntbench.catalogue import load_catalogue
 from cntbench.errors import CheckpointError
 from cntbench.models.hub.revisions import parse, step_of
+from cntbench.runs.catalogue import load_catalogue
 
 
 def names(text: str) -> list[str]:

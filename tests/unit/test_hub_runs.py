@@ -14,12 +14,12 @@ from huggingface_hub import constants, hf_hub_download
 from safetensors.torch import load_file, save_file
 from support.trajectories import Trap, as_pickle, spoil, write_trajectory
 
-from cntbench.catalogue import load_catalogue
-from cntbench.cells import Cells
 from cntbench.errors import CntbenchError
-from cntbench.plan import Plan, make_plan
-from cntbench.runner import Interrupted, Outcome, run
-from cntbench.storage import open_results
+from cntbench.results.storage import open_results
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.measurer import Cells
+from cntbench.runs.plan import Plan, make_plan
+from cntbench.runs.run import Interrupted, Outcome, run
 
 ALL = "hub:lab/tiny@step0,step8,step100"
 

@@ -10,11 +10,11 @@ from support.killing import DeadlyCells, Killer, deadly
 from support.runs import plan_for, quiet
 from support.trajectories import write_trajectory
 
-from cntbench import runner
-from cntbench.executors import dask, processes
-from cntbench.pieces import Piece
-from cntbench.processes import WorkerKilledError, each
-from cntbench.runner import run
+from cntbench.parallel import WorkerKilledError, each
+from cntbench.runs import run as runner
+from cntbench.runs.blocks import Piece
+from cntbench.runs.executors import dask, processes
+from cntbench.runs.run import run
 
 EXECUTORS = pytest.mark.parametrize("execute", [processes.execute, dask.execute])
 

@@ -10,15 +10,15 @@ import xarray as xr
 from support.runs import plan_for, quiet
 from support.trajectories import write_trajectory
 
-from cntbench.catalogue import load_catalogue
-from cntbench.plan import make_plan
-from cntbench.recovery import kept
-from cntbench.recovery.diagnostics import diagnostics
-from cntbench.recovery.kept import LEFT_OUT, known_edges
-from cntbench.recovery.planted import measure_planted
-from cntbench.recovery.scores import recovery
-from cntbench.runner import run
-from cntbench.storage import open_results
+from cntbench.analysis.diagnostics import diagnostics
+from cntbench.analysis.recovery import recovery
+from cntbench.results.storage import open_results
+from cntbench.runs import known_edges as kept
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.known_circuits import measure_planted
+from cntbench.runs.known_edges import LEFT_OUT, known_edges
+from cntbench.runs.plan import make_plan
+from cntbench.runs.run import run
 
 
 @pytest.fixture(autouse=True)

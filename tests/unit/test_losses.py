@@ -19,13 +19,14 @@ from support.losses import count_operations, in_process, run_and_die
 from support.runs import plan_for, quiet
 from support.trajectories import run_cli, write_trajectory
 
-from cntbench import cells, storage
-from cntbench.cells import LEAST_MEMORY, Cells
 from cntbench.errors import CntbenchError, StorageError
-from cntbench.pieces import Piece
-from cntbench.run_folder import RunFolder
-from cntbench.runner import run
-from cntbench.storage import open_results
+from cntbench.results import storage
+from cntbench.results.storage import open_results
+from cntbench.runs import measurer as cells
+from cntbench.runs.blocks import Piece
+from cntbench.runs.folder import RunFolder
+from cntbench.runs.measurer import LEAST_MEMORY, Cells
+from cntbench.runs.run import run
 
 
 @pytest.fixture
@@ -263,7 +264,7 @@ def test_an_interrupt_while_a_file_is_written_waits_until_it_is_whole(plan, whol
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_the_run_that_started_them(tmp_path, number):
     write_trajectory(tmp_path / "checkpoints", steps=tuple(range(60)))
-    run_it = "from cntbench.cli import main; main()"
+    run_it = "from cntbench.cli.main import main; main()"
     study = ["--trajectory", f"dir:{tmp_path / 'checkpoints'}", "--tasks", "induction"]
     options = [*study, "--prompts", "256", "-o", str(tmp_path / "run"), "-j", "2"]
     command = [sys.executable, "-c", run_it, "run", *options]

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from cntbench.markov import random_chain, walk
 from cntbench.prompts import random_state
+from cntbench.prompts.markov import random_chain, walk
 
 
 @pytest.mark.parametrize("sharpness", [0.1, 1.5, 10.0])

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from support.ablations import measures
 
-from cntbench.measures import cosine, relative_l2
+from cntbench.ablations.measures import cosine, relative_l2
 
 EVERY = pytest.mark.parametrize("name", sorted(measures()))
 

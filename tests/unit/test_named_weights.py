@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM
 from cntbench.errors import CheckpointError
 from cntbench.models import checkpoint_files, named_weights
 from cntbench.models.trajectory import open_trajectory
-from cntbench.runner import run
+from cntbench.runs.run import run
 
 FAMILIES = ("gpt_neox", "gpt2", "llama", "mistral", "qwen2")
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 7, 1, 8, 2, 8, 1, 8, 16]])

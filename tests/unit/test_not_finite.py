@@ -11,8 +11,8 @@ from support.trajectories import edit_config, edit_tensors, write_trajectory
 
 import cntbench
 from cntbench.errors import CheckpointError
-from cntbench.executors import dask, processes
-from cntbench.runner import run
+from cntbench.runs.executors import dask, processes
+from cntbench.runs.run import run
 
 HEAD = "embed_out.weight"
 

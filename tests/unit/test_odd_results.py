@@ -12,7 +12,7 @@ from support.odd_results import GROUPS, ROOTS, groups_of, write_groups
 from support.results import comparison_dataset, film_with_gaps, whole_result
 
 from cntbench.errors import CntbenchWarning, StorageError
-from cntbench.storage import UNSEALED, open_results, open_sealed, write_results
+from cntbench.results.storage import UNSEALED, open_results, open_sealed, write_results
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_a_file_that_declares_more_than_it_can_hold_is_not_read(tmp_path, monkey
 
 def test_a_file_that_is_larger_than_the_memory_is_not_read(tree, tmp_path, monkeypatch):
     path = write_groups(groups_of(tree), tmp_path / "large.nc")
-    monkeypatch.setattr("cntbench.file_sizes._memory", lambda: 10_000)
+    monkeypatch.setattr("cntbench.results.file_sizes._memory", lambda: 10_000)
     with pytest.raises(StorageError, match=r"this machine has a memory of 10\.0 kB"):
         open_results(path)
 

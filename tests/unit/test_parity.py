@@ -14,10 +14,10 @@ from support.models import ARCHITECTURES, random_model
 from torch import nn
 
 import cntbench
-from cntbench.catalogue import load_catalogue
 from cntbench.errors import CheckpointError, ParityError
 from cntbench.models.in_memory import read_model
 from cntbench.prompts import Language
+from cntbench.runs.catalogue import load_catalogue
 
 VOCABULARY = 60
 TOKENS = torch.tensor([[3, 1, 4, 1, 59], [2, 7, 1, 8, 0]])

@@ -12,17 +12,17 @@ from support.models import ARCHITECTURES
 from support.trajectories import as_pickle, in_parts, run_cli, write_trajectory
 from transformers import AutoModelForCausalLM
 
-from cntbench.catalogue import load_catalogue
-from cntbench.comparison.trained import measure_trained
+from cntbench.compare.trained import measure_trained
 from cntbench.errors import ParityError
-from cntbench.executors import dask, processes
-from cntbench.merging import merge
 from cntbench.models import parity
 from cntbench.models.maps import Linear
 from cntbench.models.trajectory import Trajectory, open_trajectory
-from cntbench.plan import make_plan
-from cntbench.runner import run, run_share
-from cntbench.share import Share
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.executors import dask, processes
+from cntbench.runs.merge import merge
+from cntbench.runs.plan import make_plan
+from cntbench.runs.run import run, run_share
+from cntbench.runs.shard import Share
 
 CHANGES = {
     "tasks": ("induction",),

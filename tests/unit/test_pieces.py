@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from support.runs import plan_for, quiet
 from support.trajectories import run_cli, spoil, write_trajectory
 
-from cntbench import cells
-from cntbench.cells import Cells
 from cntbench.errors import CntbenchError
-from cntbench.executors import dask, processes
-from cntbench.pieces import Piece, pieces
-from cntbench.run_folder import RunFolder
-from cntbench.runner import run
-from cntbench.storage import open_results
+from cntbench.results.storage import open_results
+from cntbench.runs import measurer as cells
+from cntbench.runs.blocks import Piece, pieces
+from cntbench.runs.executors import dask, processes
+from cntbench.runs.folder import RunFolder
+from cntbench.runs.measurer import Cells
+from cntbench.runs.run import run
 
 BLOCKS = 3
 

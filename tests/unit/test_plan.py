@@ -8,10 +8,10 @@ import pytest
 from support.text import write_tokenizer
 from support.trajectories import write_trajectory
 
-from cntbench.catalogue import Task, load_catalogue
 from cntbench.errors import SpecError
 from cntbench.models.trajectory import open_trajectory
-from cntbench.plan import differing, make_plan
+from cntbench.runs.catalogue import Task, load_catalogue
+from cntbench.runs.plan import differing, make_plan
 
 TASK = """
 version = 1

@@ -8,12 +8,12 @@ import xarray as xr
 from support.planted import shipped, write
 from support.trajectories import run_cli
 
-from cntbench.catalogue import load_catalogue
 from cntbench.errors import CntbenchError
-from cntbench.folders import ENVIRONMENT_VARIABLE
 from cntbench.models.sources.planted import MANIFEST
 from cntbench.models.trajectory import open_trajectory
-from cntbench.plan import make_plan
+from cntbench.plugins import SPECS_VARIABLE
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.plan import make_plan
 
 CHAIN = 'layers = 3\nheads = 2\nwidth = 64\nedges = [["L0.MLP", "L1.H0"], ["L1.H0", "L2.MLP"]]\n'
 
@@ -66,7 +66,7 @@ def test_difficulty_and_seed_give_other_weights(cache):
 def test_a_file_is_opened_by_its_path_or_by_its_name_in_a_folder_of_specs(tmp_path, monkeypatch):
     path = write(tmp_path / "specs" / "planted", CHAIN)
     by_path = open_trajectory(f"planted:{path}", quiet)
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "specs"))
+    monkeypatch.setenv(SPECS_VARIABLE, str(tmp_path / "specs"))
     assert open_trajectory("planted:mine", quiet).checkpoints == by_path.checkpoints
 
 

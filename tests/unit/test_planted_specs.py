@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from support.planted import FAMILIES, shipped, write
 
-from cntbench.catalogue import load_catalogue
 from cntbench.errors import SpecError
 from cntbench.models.planted import weights
 from cntbench.models.planted.circuit import Circuit
+from cntbench.runs.catalogue import load_catalogue
 
 SIZES = "layers = 3\nheads = 2\nwidth = 64\n"
 CHAIN = SIZES + 'edges = [["L0.MLP", "L1.H0"], ["L1.H0", "L2.MLP"]]\n'

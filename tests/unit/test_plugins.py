@@ -123,7 +123,7 @@ def test_a_file_without_docstring_stops_discovery(room, text):
 
 
 def test_find_names_the_nearest_match():
-    from cntbench.replacements import zero
+    from cntbench.ablations.replacements import zero
 
     assert find("replacement", "zero") is zero
     with pytest.raises(SpecError) as caught:

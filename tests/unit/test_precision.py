@@ -12,15 +12,15 @@ from support.models import ARCHITECTURES, decoder, random_model, random_prompts
 from support.runs import plan_for, quiet
 from support.trajectories import run_cli, write_trajectory
 
-from cntbench.catalogue import load_catalogue
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.models.blocks import Attention
 from cntbench.models.precision import TYPES, converted
-from cntbench.plan import make_plan
-from cntbench.runner import run
+from cntbench.results.storage import open_results
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.plan import make_plan
+from cntbench.runs.run import run
 from cntbench.specs import READOUTS
-from cntbench.storage import open_results
 
 ALL = [entry.method for entry in shipped().values()]
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.models import decoder, random_gpt_neox, random_prompts
 
-from cntbench.engine.ablation import Ablation
+from cntbench.ablations.ablation import Ablation
+from cntbench.ablations.measures import relative_l2
+from cntbench.ablations.replacements import zero
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
-from cntbench.measures import relative_l2
 from cntbench.models import products
 from cntbench.models.products import GELU, GELU_TANH, RELU, SILU, affine, fused_is_available
-from cntbench.replacements import zero
 
 ACTIVATIONS = {"none": None, "gelu": GELU, "gelu_tanh": GELU_TANH, "relu": RELU, "silu": SILU}
 each_activation = pytest.mark.parametrize("name", ACTIVATIONS)

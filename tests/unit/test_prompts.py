@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cntbench.errors import CntbenchError
-from cntbench.generators import random_tokens, repeated_block
 from cntbench.prompts import Language, Prompt, Prompts, generate, random_state
+from cntbench.prompts.generators import random_tokens, repeated_block
 
 SPARSE = Language(np.array([90, 3, 41, 7, 1000, 12, 55, 8]))
 

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from support.runs import quiet
 from support.trajectories import as_pickle, as_published, write_trajectory
 
-from cntbench.catalogue import load_catalogue
 from cntbench.models import named_weights
 from cntbench.models.trajectory import open_trajectory
-from cntbench.plan import make_plan
-from cntbench.runner import run
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.plan import make_plan
+from cntbench.runs.run import run
 
 STEPS = (0, 1, 64, 512, 1000, 8000, 36000, 143000)
 

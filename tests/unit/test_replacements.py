@@ -6,8 +6,8 @@ import pytest
 import torch
 from support.ablations import replacements
 
-from cntbench.replacements import mean, noise, optimal_constant, resample, zero
-from cntbench.replacements._base import Replacement, Spread, States
+from cntbench.ablations.replacements import mean, noise, optimal_constant, resample, zero
+from cntbench.ablations.replacements._base import Replacement, Spread, States
 
 #: States of a corpus, dims ``prompt, position, component, width``.
 POPULATION = 2 + torch.randn(7, 4, 3, 5, generator=torch.Generator().manual_seed(0)).double()

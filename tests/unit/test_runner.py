@@ -11,17 +11,17 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from support.trajectories import die, write_trajectory
 
-from cntbench.catalogue import load_catalogue
-from cntbench.derived import Part
+from cntbench.analysis.derived import Part
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
-from cntbench.executors import processes
-from cntbench.failure import Failure
 from cntbench.models.trajectory import Trajectory
-from cntbench.plan import Plan, make_plan
-from cntbench.runner import Interrupted, run
-from cntbench.storage import open_results
+from cntbench.results.failure import Failure
+from cntbench.results.storage import open_results
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.executors import processes
+from cntbench.runs.plan import Plan, make_plan
+from cntbench.runs.run import Interrupted, run
 
 
 def quiet(what: str, done: int, total: int) -> None:

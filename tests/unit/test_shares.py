@@ -10,8 +10,8 @@ from support.runs import write_study
 from support.trajectories import run_cli, spoil, write_trajectory
 
 from cntbench.errors import CntbenchError
-from cntbench.share import Share, parse_share
-from cntbench.storage import open_results
+from cntbench.results.storage import open_results
+from cntbench.runs.shard import Share, parse_share
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from support.ablations import TASKS, measures, replacements
 
 from cntbench import plugins
+from cntbench.ablations.replacements import mean, noise, resample, zero
 from cntbench.errors import SpecError
-from cntbench.generators import markov_chain, repeated_block
-from cntbench.replacements import mean, noise, resample, zero
+from cntbench.prompts.generators import markov_chain, repeated_block
 from cntbench.specs import (
     READOUTS,
     AblationSpec,

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
-from cntbench.dataset import failed_dataset, film
 from cntbench.errors import CheckpointError, CntbenchWarning
-from cntbench.failure import Failure
 from cntbench.models.hub.revisions import parse
 from cntbench.models.origin import Folder
 from cntbench.models.steps import LARGEST, named_step, step_number
 from cntbench.models.trajectory import Checkpoint, open_trajectory
 from cntbench.report.estimate import steps_line
+from cntbench.results.failure import Failure
+from cntbench.results.film import failed_dataset, film
 
 B = 10**9
 

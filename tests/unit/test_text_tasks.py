@@ -10,14 +10,14 @@ from support.runs import write_study
 from support.text import SPECIAL, write_tokenizer
 from support.trajectories import run_cli, write_trajectory
 
-from cntbench.catalogue import load_catalogue
 from cntbench.errors import CntbenchError, SpecError
-from cntbench.generators.sentences import Parameters
 from cntbench.models.tokenizer import TokenizerFile
 from cntbench.models.trajectory import open_trajectory
 from cntbench.prompts import Language, generate, random_state
+from cntbench.prompts.generators.sentences import Parameters
+from cntbench.results.storage import open_results
+from cntbench.runs.catalogue import load_catalogue
 from cntbench.specs import build
-from cntbench.storage import open_results
 
 TASK = load_catalogue().tasks["induction_text"]
 WORDS = TASK.spec.parameters

@@ -9,16 +9,16 @@ import pytest
 import xarray as xr
 from support.films import random_film
 
-from cntbench.catalogue import load_catalogue
-from cntbench.comparison.claims import in_file, over_files
+from cntbench.analysis.intervals import t_interval
+from cntbench.analysis.verdicts import add_verdicts, verdicts
+from cntbench.compare.claims import in_file, over_files
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.simulated import phased, planted, template
 from cntbench.dynamics.trajectory import FEATURES
 from cntbench.errors import CntbenchError
-from cntbench.intervals import t_interval
+from cntbench.results.storage import content_checksum, distinct_files, open_results, write_results
+from cntbench.runs.catalogue import load_catalogue
 from cntbench.specs import READOUTS
-from cntbench.storage import content_checksum, distinct_files, open_results, write_results
-from cntbench.verdicts import add_verdicts, verdicts
 
 CLAIMS = load_catalogue().some_claims()
 DRAWS = 119
@@ -81,7 +81,7 @@ def test_asking_again_changes_nothing(tmp_path, monkeypatch):
     path = write(tmp_path, result(planted_film()))
     add(path)
     once = content_checksum(open_results(path))
-    monkeypatch.setattr("cntbench.verdicts.Part.work", None)  # nothing is worked out again
+    monkeypatch.setattr("cntbench.analysis.verdicts.Part.work", None)  # nothing is worked out again
     add(path)
     assert content_checksum(open_results(path)) == once
     assert [other.name for other in tmp_path.iterdir()] == ["results.nc"]

@@ -18,7 +18,7 @@ from support.results import (
     with_phases,
 )
 
-from cntbench.derived import derived
+from cntbench.analysis.derived import derived
 from cntbench.views.bump import bump
 from cntbench.views.claims import claims
 from cntbench.views.comparison import agreement, methods

@@ -14,13 +14,13 @@ from typing import Any, get_args
 from safetensors.torch import save_file
 
 from cntbench.errors import CntbenchError, unknown
-from cntbench.folders import spec_folders
 from cntbench.models import checkpoint_files, named_weights
 from cntbench.models.cache import kept
 from cntbench.models.origin import Folder
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
+from cntbench.plugins import spec_folders
 from cntbench.specs import content_hash
 
 MANIFEST = "trajectory.json"

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from cntbench.comparison.claims import Judgement
-from cntbench.dataset import usable
+from cntbench.compare.claims import Judgement
 from cntbench.report.learning import ends, learning
 from cntbench.report.page.answer import Answer
 from cntbench.report.page.trust import trust
 from cntbench.report.page.wording import listed, number, with_error
+from cntbench.results.film import usable
 from cntbench.views.comparison import Agreement, Methods
 from cntbench.views.effects import Effects, effects, over_one_edge
 from cntbench.views.missing import Missing

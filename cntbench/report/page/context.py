@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from cntbench.dataset import usable
 from cntbench.report.page.answers import answers
 from cntbench.report.page.sections import agreement_section, claims_section, methods_section
 from cntbench.report.page.wording import counted, few
+from cntbench.results.film import usable
 from cntbench.views.claims import claims
 from cntbench.views.comparison import agreement, methods
 from cntbench.views.missing import Missing, missing

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.dataset import usable
 from cntbench.dynamics.roles import ROLES
+from cntbench.results.film import usable
 from cntbench.views.bump import bump
 from cntbench.views.effects import effects
 from cntbench.views.film import Film, film

@@ -19,7 +19,7 @@ from cntbench.report.page.context import context
 from cntbench.report.page.packing import ALL_BITS, BITS, pack, pack_text
 from cntbench.report.page.payload import payload
 from cntbench.report.page.wording import listed
-from cntbench.storage import write_text
+from cntbench.results.storage import write_text
 
 #: Parts of the script, in the order in which they stand on each other.
 SCRIPTS = (

@@ -1,0 +1,1 @@
+"""Ablation methods: what stands in place of a component, and how a target's change is measured."""

@@ -1,0 +1,56 @@
+"""The output is its mean over a population of prompts, at each position or over positions.
+
+Source: Wang et al. 2022, "Interpretability in the wild", mean ablation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from cntbench.ablations.replacements._base import Replacement, States
+from cntbench.specs import spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _over_prompts(axes: tuple[str, ...]) -> tuple[str, ...]:
+    if axes not in (("prompt",), ("prompt", "position")):
+        raise ValueError('allowed are ["prompt"] and ["prompt", "position"]')
+    return axes
+
+
+@spec
+class Parameters(Replacement):
+    """Parameters of the rule.
+
+    Parameters
+    ----------
+    population
+        The prompts that the mean is taken over: ``"clean"`` or ``"reference"``.
+    over
+        The axes that the mean is taken over: ``["prompt"]`` keeps one mean for each position,
+        ``["prompt", "position"]`` has one for all.
+    """
+
+    population: Literal["clean", "reference"]
+    over: Annotated[
+        tuple[Literal["prompt", "position"], ...],
+        Field(strict=False),
+        AfterValidator(_over_prompts),
+    ]
+
+    @property
+    def population_corpus(self) -> Literal["clean", "reference"]:
+        """The prompts that the mean is taken over."""
+        return self.population
+
+    def replace(self, states: States) -> Tensor:
+        """Return the mean."""
+        assert states.spread is not None
+        mean = states.spread.mean
+        if "position" in self.over:
+            mean = mean.mean(dim=0, keepdim=True)
+        return mean.to(states.clean.dtype)

@@ -1,0 +1,53 @@
+"""Gaussian noise is added to the output, scaled to the component's own spread.
+
+The state o becomes o + scale · σ · ε, where ε is standard normal and σ the standard deviation of
+each of its coordinates over the population's prompts and positions. Source: in the spirit of the
+corrupted run of Meng et al. 2022, "Locating and editing factual associations in GPT", applied to a
+component instead of the embeddings.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from cntbench.ablations.replacements._base import Replacement, States
+from cntbench.specs import spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@spec
+class Parameters(Replacement):
+    """Parameters of the rule.
+
+    Parameters
+    ----------
+    scale
+        Noise in units of the component's standard deviation.
+    population
+        The prompts that the standard deviation is taken over.
+    """
+
+    scale: Annotated[float, Field(ge=0, le=100)]
+    population: Literal["clean", "reference"]
+
+    @property
+    def random(self) -> bool:
+        """Noise can be drawn again."""
+        return True
+
+    @property
+    def population_corpus(self) -> Literal["clean", "reference"]:
+        """The prompts that the standard deviation is taken over."""
+        return self.population
+
+    def replace(self, states: States) -> Tensor:
+        """Return the clean states with noise added."""
+        assert states.spread is not None
+        mean = states.spread.mean.mean(dim=0)
+        variance = states.spread.square.mean(dim=0) - mean.square()
+        deviation = variance.clamp(min=0).sqrt().to(states.clean.dtype)
+        return states.clean + self.scale * deviation * states.noise()

@@ -1,0 +1,143 @@
+"""``cntbench figures``: the pictures of a result as files for publications."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from cntbench.cli.options import Force, names_in, out
+from cntbench.errors import CntbenchError, distinct, in_file, unknown
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+
+def figures(
+    results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the pictures."),
+    ],
+    formats: Annotated[
+        str, typer.Option("--format", metavar="NAMES", help="Of svg, pdf and png, some.")
+    ] = "svg,pdf,png",
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--only", metavar="NAMES", help="Pictures, separated by commas (default: all)."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="Task of pictures of one (default: induction, or the first).", metavar="NAME"
+        ),
+    ] = None,
+    ablation: Annotated[
+        str | None,
+        typer.Option(help="Ablation of pictures of one (default: the first).", metavar="NAME"),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Checkpoint of the heatmap (default: the last).", metavar="NAME"),
+    ] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoints of the film, separated by commas (default: eight, over its way).",
+            metavar="NAMES",
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Metrics to draw, separated by commas (default: six).", metavar="NAMES"),
+    ] = None,
+    comparison: Annotated[
+        Path | None,
+        typer.Option(help="What cntbench compare -o has written, for its picture.", metavar="FILE"),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Draw a result: film, heatmap, readouts, metrics, recurrence, roles, claims, methods."""
+    from cntbench.compare.command import open_comparison
+    from cntbench.figures import comparison as draw_comparison
+    from cntbench.figures import save
+    from cntbench.figures._results import MissingGroupError
+    from cntbench.figures._style import FORMATS, KINDS
+    from cntbench.output import check_files, check_folder
+    from cntbench.results.storage import make_folder, open_results
+
+    kinds = _chosen("format", formats, FORMATS)
+    check_folder(output)
+    tree = open_results(results)
+    beside = tree if comparison is None else open_comparison(comparison)
+    with in_file(results):
+        pictures = _pictures(
+            tree, task, ablation, checkpoint, names_in(checkpoints), names_in(metrics)
+        )
+    pictures["comparison"] = lambda: draw_comparison(beside)
+    drawn, lines = {}, []
+    names = _chosen("picture", only, tuple(pictures))
+    inputs = [results] if comparison is None else [results, comparison]
+    for kind in kinds:
+        files = [output / f"{name}.{kind}" for name in names]
+        check_files(files, KINDS[kind], inputs=inputs, force=force)
+    for name in names:
+        try:
+            with in_file(results):
+                drawn[name] = pictures[name]()
+        except MissingGroupError as error:
+            lacking = error.missing.in_file(str(results), str(tree.attrs.get("history", "")))
+            lines.append(f"No {name}: {lacking.what} This makes it: {lacking.command}")
+    make_folder(output)
+    for name, figure in drawn.items():
+        for kind in kinds:
+            save(figure, output / f"{name}.{kind}", force=force)
+    lines.insert(0, f"Drawn into {output} as {', '.join(kinds)}: {', '.join(drawn) or 'nothing'}.")
+    for line in lines:
+        out.print(escape(line), highlight=False)
+
+
+def _pictures(
+    tree: xr.DataTree,
+    task: str | None,
+    ablation: str | None,
+    checkpoint: str | None,
+    checkpoints: tuple[str, ...] | None,
+    metrics: tuple[str, ...] | None,
+) -> dict[str, Callable[[], Figure]]:
+    """Return what draws each picture of a result."""
+    from cntbench import figures as draw
+    from cntbench.views.readouts import task_of_interest
+
+    root = tree.to_dataset(inherit=False)
+    cell: Any = {
+        "task": task or task_of_interest(root),
+        "ablation": ablation or str(root["ablation"].values[0]),
+    }
+    return {
+        "film": lambda: draw.film(tree, checkpoints=checkpoints, **cell),
+        "heatmap": lambda: draw.heatmap(tree, checkpoint=checkpoint, **cell),
+        "readouts": lambda: draw.readouts(tree, **cell),
+        "metrics": lambda: draw.metrics(tree, metrics, **cell),
+        "recurrence": lambda: draw.recurrence(tree, **cell),
+        "bump": lambda: draw.bump(tree, **cell),
+        "claims": lambda: draw.claims(tree, task=task),
+        "agreement": lambda: draw.agreement(tree, task=cell["task"]),
+    }
+
+
+def _chosen(kind: str, names: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names that the user has chosen, or all; an unknown one is an error."""
+    chosen = known if names is None else names_in(names) or ()
+    for name in chosen:
+        if name not in known:
+            raise unknown(kind, name, known)
+    if not chosen:
+        raise CntbenchError(f"no {kind} is named", hint=f"Allowed: {', '.join(known)}.")
+    return tuple(distinct(kind, chosen))

@@ -1,0 +1,92 @@
+"""Commands that freeze results and check that they have not moved: ``golden freeze, check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.filesize import decimal
+from rich.markup import escape
+
+from cntbench.cli.options import Jobs, Specs, err, out
+from cntbench.errors import EXIT_INTERRUPTED, EXIT_MOVED, in_file
+from cntbench.runs.launch import cores
+
+golden = typer.Typer(
+    name="golden",
+    help="Freeze results, and check that their numbers have not moved.",
+    no_args_is_help=True,
+)
+
+
+@golden.command()
+def freeze(
+    results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FOLDER", help="The golden folder; new, or to replace.")
+    ],
+) -> None:
+    """Freeze a result's numbers, with the study that they can be measured by again."""
+    from cntbench.runs.golden import freeze as freeze_result
+
+    files = freeze_result(results, to)
+    size = decimal(sum(path.stat().st_size for path in files))
+    out.print(
+        f"{len(files)} files of task × ablation are frozen in {escape(str(to))}, {size}. "
+        f"To check them:\n\n    cntbench golden check {escape(str(to))}\n",
+        highlight=False,
+    )
+
+
+@golden.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="A golden folder.", metavar="FOLDER")],
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Check this result, instead of running the frozen study again."
+        ),
+    ] = None,
+    jobs: Jobs = None,
+    specs: Specs = None,
+) -> None:
+    """Measure a frozen study again and compare; exit code 1 if a number has moved."""
+    from cntbench.report.failures import failures
+    from cntbench.report.progress import progress_bar
+    from cntbench.results.difference import report
+    from cntbench.results.storage import open_results
+    from cntbench.runs.catalogue import load_catalogue
+    from cntbench.runs.golden import measure_again, thaw
+    from cntbench.runs.run import Interrupted
+
+    frozen = thaw(folder)
+    if results is not None:
+        found = open_results(results).to_dataset(inherit=False)
+    else:
+        catalogue = load_catalogue(specs or ())
+        try:
+            with progress_bar(err) as progress:
+                found, failed = measure_again(
+                    frozen, catalogue, jobs=jobs or cores(), progress=progress
+                )
+        except Interrupted:
+            err.print("Interrupted; nothing was kept.")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        if failed:
+            err.print(
+                failures(failed, "the numbers below lack them"), markup=False, highlight=False
+            )
+    with in_file(folder if results is None else results):
+        moved = frozen.moves(found)
+        others = frozen.other_weights(found)
+    if others:
+        named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        err.print(f"Weights other than the frozen ones: {named}", markup=False, highlight=False)
+    if moved:
+        out.print(report(moved), markup=False, highlight=False)
+        raise typer.Exit(EXIT_MOVED)
+    out.print(
+        f"Nothing has moved: {frozen.values} values of {len(frozen.films)} task × ablation.",
+        highlight=False,
+    )

@@ -1,0 +1,362 @@
+"""The command line: ``cntbench run``, ``plan``, ``show``, ``claims``, ``audit``, ``compare`` …
+
+Exit codes: 0 done; 1 frozen numbers have moved; 2 a mistake of the user's, said without a
+traceback, nothing written or lost; 3 some checkpoints could not be measured, the others are kept;
+130 interrupted, whole checkpoints are kept; 70 a defect of cntbench.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from cntbench import __version__
+from cntbench.cli.exchange import export, import_
+from cntbench.cli.figures import figures
+from cntbench.cli.golden import golden
+from cntbench.cli.options import (
+    Force,
+    Jobs,
+    Keep,
+    Specs,
+    err,
+    names_in,
+    out,
+    printed_warnings,
+)
+from cntbench.cli.report import report
+from cntbench.cli.study import merge, plan, run
+from cntbench.errors import (
+    EXIT_CHECKPOINTS_FAILED,
+    EXIT_DEFECT,
+    EXIT_INTERRUPTED,
+    EXIT_USER_ERROR,
+    CntbenchError,
+    in_file,
+    shortened,
+)
+from cntbench.interrupts import interrupted, interrupts_remembered
+from cntbench.runs.launch import cores, study_changes
+
+
+class Commands(TyperGroup):
+    """The commands; what is wrong with their options is said as briefly as any other error."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the options of the whole command line."""
+        with _brief():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the options of a command, and run it."""
+        with _brief():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _brief() -> Iterator[None]:
+    """Shorten messages about options, which repeat what the user has typed."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = shortened(message)  # type: ignore[attr-defined]
+        raise
+
+
+app = typer.Typer(
+    name="cntbench",
+    cls=Commands,
+    help="Transformers as evolving causal graphs: influence between components over training.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    TASKS = "tasks"
+    ABLATIONS = "ablations"
+    STUDIES = "studies"
+    PLANTED = "planted"
+    BACKBONES = "backbones"
+    GENERATORS = "generators"
+    REPLACEMENTS = "replacements"
+    MEASURES = "measures"
+    METRICS = "metrics"
+    NULLS = "nulls"
+    CLAIMS = "claims"
+    STATISTICS = "statistics"
+    SOURCES = "sources"
+
+
+#: Kinds that are Python files, by what `cntbench.plugins` calls them.
+PLUGINS = {
+    Kind.GENERATORS: "generator",
+    Kind.REPLACEMENTS: "replacement",
+    Kind.MEASURES: "measure",
+    Kind.METRICS: "metric",
+    Kind.NULLS: "null model",
+    Kind.STATISTICS: "statistic",
+    Kind.SOURCES: "trajectory source",
+}
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(f"cntbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (run, merge, plan, report, figures, export):
+    app.command()(command)
+app.command(name="import")(import_)
+app.add_typer(golden)
+
+
+@app.command()
+def show(
+    results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
+) -> None:
+    """Print what a result says: readouts, strongest components, heads and what they attend to."""
+    from cntbench.report.claims import claims_of
+    from cntbench.report.summary import summary
+    from cntbench.results.storage import open_results
+
+    tree = open_results(results)
+    with in_file(results):
+        out.print(summary(tree))
+        out.print(claims_of(tree))
+
+
+@app.command()
+def claims(
+    results: Annotated[list[Path], typer.Argument(help="results.nc files.", metavar="RESULTS...")],
+    names: Annotated[
+        str | None,
+        typer.Option(
+            "--claims", help="Claims, separated by commas (default: all).", metavar="NAMES"
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=19, help="Number of draws from each null model.")] = 200,
+    jobs: Jobs = None,
+    specs: Specs = None,
+) -> None:
+    """Test claims on results, keep the verdicts in their files, and pool them over the files."""
+    from cntbench.analysis.verdicts import add_verdicts
+    from cntbench.report.claims import claims_report
+    from cntbench.report.progress import progress_bar
+    from cntbench.results.storage import distinct_files
+    from cntbench.runs.catalogue import load_catalogue
+
+    chosen = load_catalogue(specs or ()).some_claims(names_in(names))
+    trees = {}
+    with progress_bar(err) as progress:
+        for path in distinct_files(results):
+            with in_file(path):
+                trees[str(path)] = add_verdicts(
+                    path, chosen, draws=draws, jobs=jobs or cores(), progress=progress
+                )
+    out.print(claims_report(trees, chosen))
+
+
+@app.command()
+def audit(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A results.nc file or the folder of a run; or a trajectory, all of whose "
+            "checkpoints are then read and hashed.",
+            metavar="RESULTS_OR_TRAJECTORY",
+        ),
+    ],
+    keep: Keep = 2,
+    specs: Specs = None,
+) -> None:
+    """List checkpoints with what is wrong: missing, failed, or the weights of another."""
+    from cntbench.models.trajectory import open_trajectory
+    from cntbench.output import file_status, is_folder
+    from cntbench.plugins import room
+    from cntbench.report.audit import audit_table
+    from cntbench.report.progress import progress_bar
+    from cntbench.results.storage import open_results
+    from cntbench.runs.audit import audit_results, audit_trajectory
+    from cntbench.runs.folder import MANIFEST, RunFolder
+
+    path = Path(what)
+    if file_status(path / MANIFEST):
+        path = RunFolder(path).results
+    if path.suffix == ".nc" or (file_status(path) and not is_folder(path)):
+        rows = audit_results(open_results(path).to_dataset(inherit=False))
+    elif what.partition(":")[0] not in room("trajectory source"):
+        raise _nothing_to_audit(path)
+    else:
+        with progress_bar(err) as progress:
+            trajectory = open_trajectory(what, progress, specs or ())
+            rows = audit_trajectory(trajectory, progress, keep=keep)
+    out.print(audit_table(rows))
+    if any(row.lost for row in rows):
+        raise typer.Exit(EXIT_CHECKPOINTS_FAILED)
+
+
+def _nothing_to_audit(path: Path) -> CntbenchError:
+    """Return the error for what is neither a result nor a run nor a trajectory."""
+    from cntbench.output import is_folder
+
+    if is_folder(path):
+        return CntbenchError(
+            "is a folder, but of no run: it has no study.json",
+            where=str(path),
+            hint=f"A folder of checkpoints is written dir:{path}.",
+        )
+    return CntbenchError(
+        "there is no such file or folder, and it is no trajectory",
+        where=str(path),
+        hint="Name a results.nc, the folder of a run, or a trajectory: "
+        "nano, dir:PATH, planted:CIRCUIT, hub:ORG/NAME@REVISIONS.",
+    )
+
+
+@app.command()
+def compare(
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Compare result files instead: the ablations of one, or several with the first.",
+        ),
+    ] = None,
+    trajectory: Annotated[
+        str | None, typer.Option(help="Another trajectory (default: nano).", metavar="SOURCE")
+    ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Tasks, separated by commas (default: induction).", metavar="NAMES"),
+    ] = None,
+    ablations: Annotated[
+        str | None, typer.Option(help="Ablations, separated by commas.", metavar="NAMES")
+    ] = None,
+    prompts: Annotated[int | None, typer.Option(help="Number of prompts of each task.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of prompts and random draws.")] = None,
+    circuits: Annotated[
+        str | None,
+        typer.Option(
+            help="Planted circuits, separated by commas; '' for none (default: all without "
+            "dynamics).",
+            metavar="NAMES",
+        ),
+    ] = None,
+    checkpoints: Annotated[
+        int, typer.Option(min=1, help="Number of checkpoints, spread over the trajectory.")
+    ] = 8,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", "-j", min=1, help="Processes, one thread each (default: number of cores)."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the dataset, as netCDF."),
+    ] = None,
+    specs: Specs = None,
+    force: Force = False,
+) -> None:
+    """Compare ablation methods: on planted circuits, and on a trained trajectory."""
+    from cntbench.compare.command import COMPARISON, write_comparison
+    from cntbench.compare.command import compare as compare_methods
+    from cntbench.output import check_output
+    from cntbench.report.comparison import comparison_tables
+    from cntbench.report.progress import progress_bar
+
+    if output is not None:
+        where = (trajectory or "").partition(":")[2]
+        inputs = [*(results or ()), *(specs or ()), *([Path(where)] if where else ())]
+        check_output(output, COMPARISON, inputs=inputs, force=force)
+    with progress_bar(err) as progress:
+        found = compare_methods(
+            results or (),
+            study_changes(trajectory, names_in(tasks), names_in(ablations), prompts, seed),
+            circuits=names_in(circuits),
+            checkpoints=checkpoints,
+            specs=specs or (),
+            progress=progress,
+            jobs=jobs or cores(),
+        )
+    out.print(comparison_tables(found))
+    if output is not None:
+        write_comparison(found, output, force=force)
+        out.print(f"The dataset is in {escape(str(output))}.", highlight=False)
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    specs: Specs = None,
+) -> None:
+    """List what there is: names, versions, summaries, and where each file lies."""
+    from cntbench.plugins import room
+    from cntbench.runs.catalogue import load_catalogue
+
+    rows: list[tuple[str, str, str, Path]]
+    if kind is Kind.ABLATIONS:
+        rows = [
+            (e.name, f" v{e.spec.version}", f"({e.spec.effect}) {e.spec.summary}", e.path)
+            for e in load_catalogue(specs or ()).ablations.values()
+        ]
+    elif kind in (Kind.TASKS, Kind.STUDIES, Kind.PLANTED, Kind.BACKBONES, Kind.CLAIMS):
+        entries = getattr(load_catalogue(specs or ()), kind)
+        rows = [(e.name, f" v{e.spec.version}", e.spec.summary, e.path) for e in entries.values()]
+    else:
+        rows = [(p.name, "", p.summary, p.path) for p in room(PLUGINS[kind]).values()]
+    for name, version, summary_line, path in rows:
+        line = f"[bold]{escape(name)}[/]{version}  {escape(summary_line)}"
+        out.print(f"{line}\n    [dim]{escape(str(path))}[/]", highlight=False)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message and exit code 2."""
+    with interrupts_remembered():
+        try:
+            with printed_warnings():
+                app()
+        except CntbenchError as error:
+            err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+            sys.exit(EXIT_USER_ERROR)
+        except KeyboardInterrupt:
+            err.print("Interrupted.")
+            sys.exit(EXIT_INTERRUPTED)
+        except OSError as error:  # of a disk or a folder of the user's
+            where = None if error.filename is None else str(error.filename)
+            told = CntbenchError(error.strerror or str(error), where=where)
+            err.print(f"[bold red]error:[/] {escape(str(told))}", highlight=False)
+            sys.exit(EXIT_USER_ERROR)
+        except Exception:
+            # Python's own exit code is 1, and a check in CI would read it as "numbers have moved".
+            err.print(traceback.format_exc(), markup=False, highlight=False)
+            err.print("This is a defect of cntbench; please report it with the lines above.")
+            sys.exit(EXIT_DEFECT)
+        finally:
+            if interrupted():  # whatever it became on its way
+                sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,160 @@
+"""What commands of the command line share: options, what they mean, and where output goes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+from rich.markup import escape
+
+from cntbench.errors import CntbenchWarning
+from cntbench.report.terminal import Terminal
+from cntbench.runs.launch import LEAST_MEMORY, MOST_MEMORY, DeviceChoice, Executor
+
+out = Terminal(soft_wrap=True)
+err = Terminal(stderr=True, soft_wrap=True)
+
+Specs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--specs",
+        metavar="FOLDER",
+        help="A folder of your own specs, beside the shipped ones; may be repeated. "
+        "CNTBENCH_SPECS does the same.",
+    ),
+]
+Study = Annotated[str, typer.Argument(help="Name of a study; see cntbench list studies.")]
+TrajectoryName = Annotated[
+    str | None,
+    typer.Option(
+        help="Another trajectory: nano, nano:seed=3, dir:PATH, planted:CIRCUIT, "
+        "hub:ORG/NAME@REVISIONS.",
+        metavar="SOURCE",
+    ),
+]
+Tasks = Annotated[
+    str | None, typer.Option(help="Other tasks, separated by commas.", metavar="NAMES")
+]
+Ablations = Annotated[
+    str | None, typer.Option(help="Other ablations, separated by commas.", metavar="NAMES")
+]
+PromptCount = Annotated[int | None, typer.Option(help="Number of prompts of each task.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of prompts and random draws.")]
+RunFolderPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FOLDER", help="Folder of the run (default: runs/STUDY)."
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        help="Processes, one thread each (default: number of cores; one with a GPU).",
+    ),
+]
+Memory = Annotated[
+    float,
+    typer.Option(
+        min=LEAST_MEMORY,
+        max=MOST_MEMORY,
+        metavar="GIB",
+        help="Memory of each process beyond the model's.",
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TYPE",
+        help="Another floating-point type for the model to compute in: float32, bfloat16, float64.",
+    ),
+]
+
+
+DeviceName = Annotated[
+    DeviceChoice,
+    typer.Option("--device", help="Compute on processors, on a GPU, or on a GPU if there is one."),
+]
+Keep = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Downloaded checkpoints that may lie on disk beside those being measured.",
+    ),
+]
+
+
+Blocks = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Blocks of sources into which each checkpoint is divided, for large models: units of "
+        "work of their own (default: 1).",
+    ),
+]
+
+
+ExecutorName = Annotated[
+    Executor | None,
+    typer.Option(
+        "--executor",
+        help="Where to measure: on processes of this machine, in one after the other, or on a "
+        "Dask cluster of this machine (default: processes).",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="A running Dask scheduler to measure on: tcp://HOST:PORT"),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Measure only the I-th of N shares of the run; combine them with cntbench merge.",
+    ),
+]
+
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Write over a file of another kind, too; an input is never written over.",
+    ),
+]
+
+
+@contextmanager
+def printed_warnings() -> Iterator[None]:
+    """Print warnings of cntbench in one line each, without the place in the program."""
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, CntbenchWarning):
+            err.print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False)
+        else:
+            text = warnings.formatwarning(message, category, filename, lineno, line)
+            err.print(text.rstrip(), markup=False, highlight=False)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CntbenchWarning)
+        warnings.showwarning = show
+        yield
+
+
+def names_in(text: str | None) -> tuple[str, ...] | None:
+    """Return names that stand in a text, separated by commas."""
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())

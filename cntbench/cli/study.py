@@ -1,0 +1,229 @@
+"""Commands that make results: ``cntbench run``, ``merge`` and ``plan``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from cntbench.cli.options import (
+    Ablations,
+    Blocks,
+    DeviceName,
+    Dtype,
+    ExecutorName,
+    Jobs,
+    Keep,
+    Memory,
+    PromptCount,
+    RunFolderPath,
+    Scheduler,
+    Seed,
+    Shard,
+    Specs,
+    Study,
+    Tasks,
+    TrajectoryName,
+    err,
+    names_in,
+    out,
+)
+from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, StorageError
+from cntbench.runs.launch import (
+    DeviceChoice,
+    cores,
+    place,
+    processes_for,
+    resolved,
+    study_changes,
+    way,
+)
+
+if TYPE_CHECKING:
+    from cntbench.results.failure import Failure
+    from cntbench.runs.run import Outcome
+
+
+#: What helps against failures of a run.
+_AGAIN = "the same command tries them again"
+
+
+def run(
+    study: Study = "nano",
+    trajectory: TrajectoryName = None,
+    tasks: Tasks = None,
+    ablations: Ablations = None,
+    prompts: PromptCount = None,
+    seed: Seed = None,
+    dtype: Dtype = None,
+    blocks: Blocks = None,
+    device: DeviceName = DeviceChoice.CPU,
+    output: RunFolderPath = None,
+    jobs: Jobs = None,
+    memory: Memory = 1.0,
+    keep: Keep = 2,
+    shard: Shard = None,
+    executor: ExecutorName = None,
+    scheduler: Scheduler = None,
+    specs: Specs = None,
+) -> None:
+    """Measure a study at every checkpoint, or go on with one that was interrupted."""
+    from cntbench.report.progress import progress_bar
+    from cntbench.runs.folder import RunFolder
+    from cntbench.runs.run import Interrupted, run_share
+    from cntbench.runs.run import run as run_plan
+    from cntbench.runs.shard import parse_share
+
+    share = parse_share(shard) if shard is not None else None
+    where = place(device, scheduler)
+    execute, workers = way(executor, scheduler, jobs or processes_for(where), where="--scheduler")
+    changes = study_changes(
+        trajectory, names_in(tasks), names_in(ablations), prompts, seed, dtype, blocks
+    )
+    try:
+        with progress_bar(err) as progress:
+            plan, folder = resolved(
+                study, changes, output, specs or (), progress, where="command line"
+            )
+            RunFolder(folder).check(plan)
+            options: Any = {
+                "jobs": workers,
+                "execute": execute,
+                "progress": progress,
+                "memory_budget": int(memory * 2**30),
+                "keep": keep,
+                "device": where,
+            }
+            if share is None:
+                outcome = run_plan(plan, folder, **options)
+            else:
+                measured = run_share(plan, folder, share, **options)
+    except Interrupted as interrupted:
+        err.print(f"Interrupted: {interrupted}. The same command goes on from there.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if share is None:
+        _tell(outcome, _AGAIN)
+        return
+    out.print(
+        f"Measured {measured.measured} checkpoints of share {share}, found {measured.reused} "
+        f"measured before.\nWhen all shares are measured:\n\n"
+        f"    cntbench merge FOLDER... -o FOLDER\n",
+        highlight=False,
+        markup=False,
+    )
+    _tell_failures(measured.failed, _AGAIN)
+
+
+def merge(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of shares of one run.", metavar="FOLDER..."),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Folder of the whole run; one of them, or new."
+        ),
+    ],
+    jobs: Jobs = None,
+    specs: Specs = None,
+) -> None:
+    """Combine the shares of a run that were measured apart, by run --shard."""
+    from cntbench.report.progress import progress_bar
+    from cntbench.runs.catalogue import load_catalogue
+    from cntbench.runs.merge import merge as merge_folders
+
+    with progress_bar(err) as progress:
+        outcome = merge_folders(
+            load_catalogue(specs or ()), folders, output, jobs=jobs or cores(), progress=progress
+        )
+    _tell(outcome, "measure their shares again, or all of them in this folder by cntbench run -o")
+
+
+def _tell(outcome: Outcome, remedy: str) -> None:
+    """Print what a run has found, where it is, and what it could not measure."""
+    from cntbench.report.claims import claims_of
+    from cntbench.report.summary import summary
+
+    out.print(summary(outcome.tree))
+    out.print(claims_of(outcome.tree))
+    out.print(
+        f"Measured {outcome.measured} checkpoints, found {outcome.reused} measured before.\n"
+        f"The result is in {escape(str(outcome.path))}. To look at it:\n\n"
+        f"    cntbench show {escape(str(outcome.path))}\n"
+        f"    python -c \"import xarray as xr; print(xr.open_dataset('{outcome.path}'))\"\n",
+        highlight=False,
+    )
+    _report(outcome)
+    _tell_failures(outcome.failed, remedy)
+
+
+def _report(outcome: Outcome) -> None:
+    """Write the result as a page beside it; that it cannot be written costs nothing else."""
+    from cntbench.report.page.write import write_page
+
+    page = outcome.path.with_name("report.html")
+    try:
+        write_page(outcome.tree, page, name=str(outcome.path))
+    except StorageError as error:
+        err.print(f"There is no report: {escape(str(error))}", highlight=False)
+    else:
+        out.print(f"The report, to be opened in a browser, is in {escape(str(page))}.")
+
+
+def _tell_failures(failed: Mapping[str, Failure], remedy: str) -> None:
+    from cntbench.report.failures import failures
+
+    if failed:
+        err.print(failures(failed, remedy), markup=False, highlight=False)
+        raise typer.Exit(EXIT_CHECKPOINTS_FAILED)
+
+
+def plan(
+    study: Study = "nano",
+    trajectory: TrajectoryName = None,
+    tasks: Tasks = None,
+    ablations: Ablations = None,
+    prompts: PromptCount = None,
+    seed: Seed = None,
+    dtype: Dtype = None,
+    blocks: Blocks = None,
+    device: DeviceName = DeviceChoice.CPU,
+    output: RunFolderPath = None,
+    jobs: Jobs = None,
+    memory: Memory = 1.0,
+    keep: Keep = 2,
+    specs: Specs = None,
+) -> None:
+    """Say what a run would do and how long it may take, without running it."""
+    from cntbench.estimate.estimate import estimate
+    from cntbench.report.estimate import estimate_table, steps_line
+    from cntbench.report.progress import progress_bar
+    from cntbench.runs.folder import RunFolder
+
+    where = place(device, None)
+    changes = study_changes(
+        trajectory, names_in(tasks), names_in(ablations), prompts, seed, dtype, blocks
+    )
+    with progress_bar(err) as progress:
+        chosen, folder = resolved(
+            study, changes, output, specs or (), progress, where="command line", outline=True
+        )
+        here: RunFolder | None = RunFolder(folder)
+        if output is None and not RunFolder(folder).fits(chosen):
+            here = None
+        found = estimate(
+            chosen,
+            here,
+            jobs=jobs or processes_for(where),
+            memory_budget=int(memory * 2**30),
+            keep=keep,
+            device=where,
+        )
+    out.print(estimate_table(found))
+    out.print(steps_line(chosen.trajectory.checkpoints))
+    if here is None:
+        out.print(f"{escape(str(folder))} holds something else: run it into another one, by -o.")

@@ -1,0 +1,171 @@
+"""What ``cntbench compare`` does: from names to the comparison, and its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from cntbench.analysis.diagnostics import diagnostics
+from cntbench.analysis.recovery import recovery
+from cntbench.compare.files import FILES_TITLE, compare_files, refuse_beside_results
+from cntbench.compare.table import TITLE, comparison
+from cntbench.compare.trained import measure_trained
+from cntbench.errors import StorageError
+from cntbench.models.trajectory import Progress
+from cntbench.output import FileKind, check_output, file_status, has_attribute, is_folder
+from cntbench.results.group_schema import GROUPS, validate_contents
+from cntbench.results.storage import load_netcdf, write_atomically
+from cntbench.runs.catalogue import Catalogue, load_catalogue
+from cntbench.runs.known_circuits import measure_planted
+from cntbench.runs.plan import make_plan
+
+#: The study that says what is compared unless the user does.
+STUDY = "compare"
+#: What `write_comparison` writes.
+COMPARISON = FileKind(
+    "a comparison of ablation methods", has_attribute("title", TITLE, FILES_TITLE)
+)
+#: What makes the file of a comparison.
+_MAKE = "Make one: cntbench compare -o FILE."
+
+
+def compare(
+    results: Sequence[Path],
+    changes: Mapping[str, Any],
+    *,
+    circuits: Sequence[str] | None,
+    checkpoints: int,
+    specs: Sequence[Path],
+    progress: Progress,
+    jobs: int,
+    where: str = "command line",
+) -> xr.Dataset:
+    """Compare ablations in result files if there are any, else by measuring them.
+
+    Parameters
+    ----------
+    results
+        The files, as `cntbench.compare.files.compare_files` takes them.
+    specs
+        Folders of the user's specs.
+    where
+        Who asks, for messages.
+    changes, circuits, checkpoints, progress, jobs
+        As `compare_ablations` takes them.
+
+    Raises
+    ------
+    CntbenchError
+        As those two do, and if files are named and also what to measure.
+    """
+    if results:
+        refuse_beside_results(changes if circuits is None else {**changes, "circuits": circuits})
+        return compare_files(results)
+    return compare_ablations(
+        load_catalogue(specs),
+        changes,
+        circuits=circuits,
+        checkpoints=checkpoints,
+        progress=progress,
+        jobs=jobs,
+        where=where,
+    )
+
+
+def compare_ablations(
+    catalogue: Catalogue,
+    changes: Mapping[str, Any],
+    *,
+    circuits: Sequence[str] | None = None,
+    checkpoints: int,
+    progress: Progress,
+    jobs: int,
+    where: str = "command line",
+) -> xr.Dataset:
+    """Compare ablations on planted circuits and on a trained trajectory.
+
+    Parameters
+    ----------
+    catalogue
+        Where names are looked up.
+    changes
+        Keys of the study ``compare`` that the user wants otherwise.
+    circuits
+        Names of planted circuits; by default all that have no dynamics.
+    checkpoints
+        How many, spread over the trajectory.
+    progress
+        Told about what takes long.
+    jobs
+        Processes to measure on.
+    where
+        Who asks for the changes, for messages.
+
+    Raises
+    ------
+    CntbenchError
+        If a name is unknown, or the trajectory cannot be measured.
+    """
+    chosen = catalogue.known_circuits(circuits)
+    study = catalogue.amend(catalogue.study(STUDY), changes, where=where)
+    plan = make_plan(catalogue, study, progress)
+    recovered, diagnosed = measure_planted(
+        plan.study, plan.ablations, chosen, progress=progress, jobs=jobs
+    )
+    trained = measure_trained(plan, checkpoints=checkpoints, progress=progress, jobs=jobs)
+    dataset = comparison(
+        trained,
+        recovery(recovered) if recovered else None,
+        diagnostics(diagnosed) if diagnosed else None,
+        seed=plan.study.spec.seed,
+    )
+    dataset.attrs["source"] = plan.trajectory.identity
+    dataset.attrs["prompts"] = plan.study.spec.prompts
+    dataset.attrs["seed"] = plan.study.spec.seed
+    return dataset
+
+
+def write_comparison(dataset: xr.Dataset, path: Path, *, force: bool = False) -> None:
+    """Write a comparison as netCDF, whole or not at all.
+
+    Parameters
+    ----------
+    dataset
+        What `compare` has returned.
+    path
+        Where to; a comparison that was there is replaced.
+    force
+        Whether a file of another kind may be replaced.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written.
+    """
+    check_output(path, COMPARISON, force=force)
+    write_atomically(path, lambda unfinished: _write(dataset, unfinished))
+
+
+def open_comparison(path: Path) -> xr.Dataset:
+    """Read what `write_comparison` has written into memory.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, damaged, or holds something else.
+    """
+    where = str(path)
+    if is_folder(path) or file_status(path) is None:
+        raise StorageError("no such file", where=where, hint=_MAKE)
+    dataset = load_netcdf(path, hint=_MAKE)["/"]
+    if dataset.attrs.get("title") != TITLE or "ablation" not in dataset.coords:
+        raise StorageError("is no comparison of ablation methods", where=where, hint=_MAKE)
+    validate_contents(GROUPS["comparison"], dataset, where=where)
+    return dataset
+
+
+def _write(dataset: xr.Dataset, path: Path) -> None:
+    dataset.to_netcdf(path, engine="netcdf4")

@@ -1,0 +1,184 @@
+"""What ablation methods say of a trained trajectory, how reliably, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from time import perf_counter
+
+import numpy as np
+import xarray as xr
+
+from cntbench.ablations.ablation import Ablation
+from cntbench.compare.reliability import over_draws, split_half
+from cntbench.engine.influence import Influence, influence
+from cntbench.engine.meter import Work, predicted_work
+from cntbench.engine.request import Request
+from cntbench.models.decoder import Decoder
+from cntbench.models.trajectory import Checkpoint, Progress
+from cntbench.parallel import each
+from cntbench.prompts import Prompts
+from cntbench.runs.catalogue import Task
+from cntbench.runs.plan import Plan
+
+#: A few prompts, for trials.
+PROBE = slice(0, 2)
+
+_CELL = ("task", "ablation", "checkpoint")
+VARIABLES = {
+    "influence": ((*_CELL, "source", "target"), "1", "causal influence, mean over prompts"),
+    "split_half": (_CELL, "1", "reliability by halves of the prompts, Spearman-Brown corrected"),
+    "over_draws": (_CELL, "1", "rank correlation of two random draws; NaN if nothing is drawn"),
+    "seconds": (_CELL, "s", "time on one thread, by itself"),
+    "token_layers": (("task", "ablation"), "1", "tokens × layers computed at a checkpoint"),
+}
+
+
+def spread_out(checkpoints: Sequence[Checkpoint], count: int) -> list[Checkpoint]:
+    """Choose checkpoints evenly, first and last included, none with the weights of another."""
+    known = [checkpoint for checkpoint in checkpoints if checkpoint.identity]
+    distinct = list({checkpoint.identity: checkpoint for checkpoint in reversed(known)}.values())
+    distinct.reverse()
+    chosen = np.linspace(0, len(distinct) - 1, min(count, len(distinct)))
+    return [distinct[i] for i in np.unique(chosen.round().astype(int))]
+
+
+def measure_trained(
+    plan: Plan, *, checkpoints: int, progress: Progress, jobs: int = 1
+) -> xr.Dataset:
+    """Measure every ablation of a plan by itself: whole, on two halves, and with another draw.
+
+    Parameters
+    ----------
+    plan
+        Trajectory, tasks and ablations.
+    checkpoints
+        How many, spread over the trajectory.
+    progress
+        Told about every checkpoint.
+    jobs
+        Processes to measure on, one thread each; 1 measures in this process.
+
+    Returns
+    -------
+    xarray.Dataset
+        The `VARIABLES`, with the layer of each component.
+
+    Raises
+    ------
+    CntbenchError
+        If a checkpoint cannot be read.
+    """
+    chosen = spread_out(plan.trajectory.checkpoints, checkpoints)
+    drawing = _drawing(plan, chosen[0])
+    parts = []
+    for part in each(partial(_at, plan, drawing), chosen, jobs=jobs):
+        parts.append(part)
+        progress("comparing", len(parts), len(chosen))
+    together = xr.concat(
+        parts, dim="checkpoint", data_vars="minimal", coords="minimal", compat="override"
+    )
+    for name, (dims, _, _) in VARIABLES.items():
+        together[name] = together[name].transpose(*dims)
+    return together
+
+
+def _drawing(plan: Plan, checkpoint: Checkpoint) -> frozenset[str]:
+    """Return the ablations that depend on the seed: tried on a few prompts."""
+    few = plan.prompts()[0].take(PROBE)
+    trajectory = plan.trajectory
+    _, model, _ = trajectory.verified(checkpoint, trajectory.fetch(checkpoint))
+    cell = Cell(model, plan.tasks[0], few, plan.study.spec.seed)
+    found = set()
+    for entry in plan.ablations:
+        one, other = (cell.measure(entry.method, few, seed=cell.seed + draw) for draw in (0, 1))
+        if not np.array_equal(one, other, equal_nan=True):
+            found.add(entry.name)
+    return frozenset(found)
+
+
+def _empty(plan: Plan, checkpoint: Checkpoint) -> xr.Dataset:
+    nodes = plan.trajectory.shape.components
+    names = [node.name for node in nodes]
+    labels = {
+        "task": [task.name for task in plan.tasks],
+        "ablation": [entry.name for entry in plan.ablations],
+        "checkpoint": [checkpoint.name],
+        "source": names,
+        "target": names,
+    }
+    layers = [node.layer for node in nodes]
+    coordinates = {
+        "step": ("checkpoint", [checkpoint.step]),
+        **{f"{side}_layer": (side, layers) for side in ("source", "target")},
+    }
+    dataset = xr.Dataset(coords={**labels, **coordinates})
+    for name, (dims, unit, what) in VARIABLES.items():
+        shape = tuple(len(labels[dim]) for dim in dims)
+        attributes = {"units": unit, "long_name": what}
+        dataset[name] = (dims, np.full(shape, np.nan), attributes)
+    return dataset
+
+
+def _at(plan: Plan, drawing: frozenset[str], checkpoint: Checkpoint) -> xr.Dataset:
+    """Measure one checkpoint."""
+    dataset = _empty(plan, checkpoint)
+    model = plan.trajectory.load(checkpoint)
+    for t, (task, made) in enumerate(zip(plan.tasks, plan.prompts(), strict=True)):
+        cell = Cell(model, task, made, plan.study.spec.seed)
+        cell.measure(plan.ablations[0].method, made)  # the first call is slower than those timed
+        for a, entry in enumerate(plan.ablations):
+            method = entry.method
+            start = perf_counter()
+            found = cell.measure(method, made)
+            dataset["seconds"][t, a] = perf_counter() - start
+            dataset["influence"][t, a] = found
+            dataset["split_half"][t, a] = cell.by_halves(method)
+            if entry.name in drawing:
+                again = cell.measure(method, made, seed=cell.seed + 1)
+                dataset["over_draws"][t, a] = over_draws([found, again])
+            dataset["token_layers"][t, a] = cell.work(method).token_layers
+    return dataset
+
+
+class Cell:
+    """One task at one checkpoint."""
+
+    def __init__(self, model: Decoder, task: Task, prompts: Prompts, seed: int) -> None:
+        self.model = model
+        self.task = task
+        self.prompts = prompts
+        self.seed = seed
+
+    def measure(self, method: Ablation, prompts: Prompts, *, seed: int | None = None) -> np.ndarray:
+        """Return the influence, dims ``source, target``."""
+        found: Influence = influence(
+            Request(
+                self.model,
+                prompts,
+                [method],
+                observe_all=self.task.spec.observed == "all",
+                effects=self.task.spec.effects,
+                seed=self.seed if seed is None else seed,
+            )
+        )
+        return found.influence[0]
+
+    def work(self, method: Ablation) -> Work:
+        """Return the work of a measurement."""
+        return predicted_work(
+            Request(
+                self.model,
+                self.prompts,
+                [method],
+                observe_all=self.task.spec.observed == "all",
+                effects=self.task.spec.effects,
+            )
+        )
+
+    def by_halves(self, method: Ablation) -> float:
+        """Compare every other prompt with the rest; NaN if a half has no prompt."""
+        if len(self.prompts) < 2:
+            return np.nan
+        halves = (self.prompts.take(slice(start, None, 2)) for start in (0, 1))
+        return split_half(*(self.measure(method, half) for half in halves))

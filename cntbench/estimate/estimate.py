@@ -1,0 +1,278 @@
+"""What a run would do, and how long it may take, before it is started.
+
+Counts (edges, layer-tokens, FLOPs, memory, size) follow from the study and the model's config; see
+`cntbench.engine.meter`. The time is an estimate: `cntbench.estimate.calibration` measures the
+engine here and now; the rest is assumed to run at the same FLOPs per second on every process.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cntbench.components import feasible
+from cntbench.engine.chunking import outcome_bytes, predicted_bytes
+from cntbench.engine.meter import Work, predicted_work, total
+from cntbench.engine.request import Request
+from cntbench.errors import CheckpointError
+from cntbench.estimate.calibration import Clock, Speed, calibrated, weight_bytes
+from cntbench.estimate.result_size import result_bytes
+from cntbench.models.decoder import Decoder
+from cntbench.models.device import Device
+from cntbench.models.hub.downloads import Download, to_download
+from cntbench.models.outline import Outline
+from cntbench.models.precision import TYPES
+from cntbench.models.products import wide
+from cntbench.models.trajectory import Subject
+from cntbench.runs.blocks import divided
+from cntbench.runs.folder import RunFolder
+from cntbench.runs.plan import Plan
+
+
+@dataclass(frozen=True)
+class TaskCost:
+    """One task of a run, all ablations together, at one checkpoint.
+
+    Parameters
+    ----------
+    name
+        The task's.
+    prompts, length, scored
+        Number of prompts, their tokens, and how many of these are scored.
+    work
+        Exact but for fitted constants and gradients, see
+        `cntbench.engine.meter.predicted_work`.
+    memory
+        What a process takes beyond the model's own [bytes]: an upper bound.
+    """
+
+    name: str
+    prompts: int
+    length: int
+    scored: int
+    work: Work
+    memory: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would do.
+
+    Parameters
+    ----------
+    study, trajectory
+        Names.
+    checkpoints, done
+        Number of checkpoints, and how many of them lie measured in the folder of the run.
+    untrained
+        Number of untrained models that are to be measured too.
+    ablations
+        Their names.
+    components, edges
+        Number of components, and of feasible edges between them.
+    tasks
+        What each task costs at a checkpoint.
+    model
+        Size of the model's weights as the engine holds them [bytes].
+    size
+        Numbers in the result, before compression [bytes].
+    jobs
+        Processes, one thread each.
+    speed
+        What the time rests on.
+    dtype
+        Floating-point type of the model.
+    reading
+        Most memory while a checkpoint is read: as stored, as numbers of the model's type, and as
+        the engine holds them [bytes]; 0 if unknown.
+    download
+        Checkpoints that are not on this machine yet; None if all are.
+    keep
+        Downloaded checkpoints that may lie on disk beside those being measured.
+    blocks
+        Into how many blocks of sources, units of work, each checkpoint is divided.
+    """
+
+    study: str
+    trajectory: str
+    checkpoints: int
+    done: int
+    untrained: int
+    ablations: tuple[str, ...]
+    components: int
+    edges: int
+    tasks: tuple[TaskCost, ...]
+    model: int
+    size: int
+    jobs: int
+    speed: Speed
+    dtype: str = "float32"
+    reading: int = 0
+    download: Download | None = None
+    keep: int = 2
+    blocks: int = 1
+
+    @property
+    def missing(self) -> int:
+        """Checkpoints that are to be measured."""
+        return self.checkpoints - self.done
+
+    @property
+    def work(self) -> Work:
+        """Work at one checkpoint."""
+        return total(task.work for task in self.tasks)
+
+    @property
+    def memory(self) -> int:
+        """Most memory of one process: to read the model, or it and the largest task [bytes]."""
+        return max(self.reading, self.model + max(task.memory for task in self.tasks))
+
+    @property
+    def disk(self) -> int:
+        """Most that downloads take on disk at a time; they are deleted once measured [bytes]."""
+        processes = max(1, min(self.jobs, self.missing + self.untrained))
+        if self.download is None:
+            return 0
+        return self.download.each * min(self.download.count, processes + self.keep)
+
+    @property
+    def seconds_per_checkpoint(self) -> float:
+        """Time that one process takes for a checkpoint [s]: an estimate."""
+        return self.blocks * self.speed.loading + self.work.flops / self.speed.flops
+
+    @property
+    def seconds(self) -> float:
+        """Time to measure what is missing [s]: an estimate. One process measures one block."""
+        pieces = (self.missing + self.untrained) * self.blocks
+        return math.ceil(pieces / self.jobs) * self.seconds_per_checkpoint / self.blocks
+
+
+def estimate(
+    plan: Plan,
+    folder: RunFolder | None,
+    *,
+    jobs: int,
+    memory_budget: int = 2**30,
+    keep: int = 2,
+    device: Device = "cpu",
+    clock: Clock = time.perf_counter,
+) -> Estimate:
+    """Say what a run of a plan would do; takes a few seconds.
+
+    It writes nothing. The first checkpoint is read, if the trajectory is no outline.
+
+    Parameters
+    ----------
+    plan, folder
+        What would be run, and where. Shards in the folder count as done; they are not read. None
+        is a new folder.
+    jobs, memory_budget, keep, device
+        As in `cntbench.runs.run.run`.
+    clock
+        Seconds, from any start.
+
+    Raises
+    ------
+    CntbenchError
+        If the folder belongs to another study, or no checkpoint can be read.
+    """
+    if folder is not None:
+        plan = folder.check(plan)
+
+    def waits(subject: Subject) -> bool:
+        return folder is None or not folder.shard(subject).is_file()
+
+    checkpoints, outline = plan.trajectory.checkpoints, plan.trajectory.outline
+    if outline is None:
+        model, loading = _first_model(plan, clock)
+    else:
+        model, loading = outline.decoder(TYPES[plan.study.spec.dtype]), 0.0
+    missing = list(filter(waits, checkpoints))
+    calls = _calls(plan, model, memory_budget)
+    nodes = plan.trajectory.shape.components
+    blocks = divided(len(nodes), plan.blocks)
+    costs = tuple(
+        _cost(task.name, call, blocks) for task, call in zip(plan.tasks, calls, strict=True)
+    )
+    return Estimate(
+        study=plan.study.name,
+        trajectory=plan.trajectory.identity,
+        checkpoints=len(checkpoints),
+        done=len(checkpoints) - len(missing),
+        untrained=sum(map(waits, plan.untrained)),
+        ablations=tuple(entry.name for entry in plan.ablations),
+        components=len(nodes),
+        edges=int(feasible(nodes).sum()),
+        tasks=costs,
+        model=weight_bytes(model),
+        size=result_bytes(
+            nodes,
+            len(plan.tasks),
+            len(plan.ablations),
+            len(checkpoints),
+            untrained=len(plan.untrained),
+            null_draws=plan.study.spec.null_draws,
+            tests=[len(claim.tests) for claim in plan.claims],
+        ),
+        jobs=jobs,
+        speed=replace(calibrated(calls, plan.study.spec.seed, device, clock), loading=loading),
+        dtype=plan.study.spec.dtype,
+        reading=0 if outline is None else _reading_bytes(outline, model),
+        download=to_download(outline, missing),
+        keep=keep,
+        blocks=plan.blocks,
+    )
+
+
+def _reading_bytes(outline: Outline, model: Decoder) -> int:
+    """Return what a checkpoint takes while it is read: stored, widened, folded, rounded [bytes]."""
+    exact = wide(model.dtype)
+    wider = outline.parameters * exact.itemsize
+    rounded = 0 if model.dtype == exact else wider
+    return (
+        outline.stored_bytes
+        + (0 if outline.stored_type == exact else wider)
+        + weight_bytes(model)
+        + rounded
+    )
+
+
+def _first_model(plan: Plan, clock: Clock) -> tuple[Decoder, float]:
+    """Return the first model that can be read, and how long that took [s]."""
+    trajectory, dtype = plan.trajectory, TYPES[plan.study.spec.dtype]
+    problem: CheckpointError | None = None
+    for checkpoint in trajectory.checkpoints:
+        try:
+            folder = checkpoint.origin.fetch()
+            start = clock()
+            _, model = trajectory.read(checkpoint, folder, dtype)
+        except CheckpointError as error:
+            problem = problem or error
+        else:
+            return model, clock() - start
+    raise problem or CheckpointError("has no checkpoints", where=trajectory.identity)
+
+
+def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Request]:
+    return [
+        Request(
+            model,
+            prompts,
+            [entry.method for entry in plan.ablations],
+            observe_all=task.spec.observed == "all",
+            effects=task.spec.effects,
+            memory_budget=memory_budget,
+        )
+        for task, prompts in zip(plan.tasks, plan.prompts(), strict=True)
+    ]
+
+
+def _cost(name: str, call: Request, blocks: Sequence[range]) -> TaskCost:
+    """Return what a task costs, the model divided into blocks of sources."""
+    count, length = call.prompts.tokens.shape
+    scored = call.prompts.scored.shape[1]
+    calls = [replace(call, sources=block) for block in blocks]
+    memory = max(map(predicted_bytes, calls)) + outcome_bytes(call)
+    return TaskCost(name, count, length, scored, total(map(predicted_work, calls)), memory)

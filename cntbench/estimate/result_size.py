@@ -1,0 +1,66 @@
+"""How many bytes of numbers a result has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from cntbench import plugins
+from cntbench.components import Component
+from cntbench.dynamics.null_summary import STATISTICS
+from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS
+from cntbench.dynamics.roles import ROLES
+from cntbench.dynamics.verdict_groups import OF_CLAIMS, OF_PHASES, OF_TESTS, SIZES
+from cntbench.metrics._base import DIMS, LAGS, Metric
+from cntbench.results.schema import VARIABLES
+from cntbench.specs import READOUTS
+
+
+def result_bytes(
+    nodes: Sequence[Component],
+    tasks: int,
+    ablations: int,
+    checkpoints: int,
+    *,
+    untrained: int,
+    null_draws: int,
+    tests: Sequence[int],
+) -> int:
+    """Return the size of all numbers of a result, before compression [bytes].
+
+    ``tests`` are the numbers of tests of each claim. What the ablations recover of known edges,
+    some kilobytes whatever the study, is not among it.
+    """
+    sizes = {
+        "task": tasks,
+        "ablation": ablations,
+        "readout": len(READOUTS),
+        "checkpoint": checkpoints,
+        "other_checkpoint": checkpoints,
+        "source": len(nodes),
+        "target": len(nodes),
+        "component": len(nodes),
+        "layer": len({node.layer for node in nodes}),
+        "lag": len(LAGS),
+        **SIZES,
+    }
+    numbers = sum(
+        math.prod(sizes[dim] for dim in variable.dims)
+        for variable in VARIABLES.values()
+        if variable.type == "float"
+    )
+    cells = tasks * ablations
+    numbers += cells * untrained * 2 * len(nodes) ** 2
+    of_roles = len(OF_COMPONENTS) * len(nodes) + len(OF_CHECKPOINTS)
+    numbers += cells * checkpoints * len(ROLES) * of_roles
+    for plugin in plugins.room("metric").values():
+        metric: Metric = plugin.module.METRIC
+        size = cells * math.prod(sizes[dim] for dim in DIMS[metric.per])
+        numbers += 2 * size  # in double precision
+        if null_draws and metric.null is not None:
+            numbers += len(STATISTICS) * size
+    if null_draws and tests:
+        of_phases = sum(math.prod(sizes[dim] for dim in dims) for dims, _ in OF_PHASES.values())
+        of_claims = len(tests) * (len(OF_CLAIMS) + len(OF_TESTS) * max(tests))
+        numbers += 2 * cells * (of_phases + of_claims)  # in double precision
+    return numbers * 4

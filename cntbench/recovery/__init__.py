@@ -1,1 +1,0 @@
-"""Ablation methods held against planted circuits: do they find the edges that are known?"""

@@ -1,0 +1,236 @@
+"""The dataset of a study: cells measured at one checkpoint, put together into the film."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.components import Component
+from cntbench.results.failure import Failure
+from cntbench.results.schema import COORDINATES, SCHEMA_VERSION, VARIABLES
+from cntbench.specs import READOUTS, Readout
+
+if TYPE_CHECKING:
+    from cntbench.engine.influence import Influence
+    from cntbench.models.trajectory import Checkpoint
+
+UNITS: Mapping[Readout, str] = {
+    "cross_entropy": "nat",
+    "accuracy": "1",
+    "logit_difference": "nat",
+}
+
+#: What is the same in every dataset: CF and ACDD attributes, and the conventions of the numbers.
+CONVENTIONS = {
+    "title": "Causal influence between the components of a Transformer over training",
+    "summary": "A Transformer as a directed weighted graph: nodes are attention heads and MLPs, an "
+    "edge is the causal influence of a source component on a target component, measured by "
+    "ablating the source, at every checkpoint of a training trajectory.",
+    "keywords": "Transformer, interpretability, ablation, causal influence, training dynamics",
+    "Conventions": "CF-1.11, ACDD-1.3",
+    "references": "arXiv:2509.15269",
+    "schema_version": SCHEMA_VERSION,
+    "sign_convention": "readout_effect and edge_effect are ablated minus clean, as are their "
+    "gradient estimates; logit_difference is the logit of the right token minus that of the decoy; "
+    "influence is never negative",
+    "normalisation": "influence is the measure of the ablation (for relative_l2: the change of the "
+    "target's contribution to the residual stream over the length of its clean contribution), mean "
+    "over observed positions, then over draws, then over prompts; for an ablation that observes "
+    "the readout, influence is the absolute value of edge_effect, in the readout's unit",
+}
+
+
+def checkpoint_dataset(
+    checkpoint: Checkpoint,
+    nodes: Sequence[Component],
+    tasks: Sequence[str],
+    ablations: Sequence[str],
+    measured: Sequence[Influence],
+) -> xr.Dataset:
+    """Return what was measured at one checkpoint, with the schema's dims.
+
+    Parameters
+    ----------
+    checkpoint
+        Where it was measured.
+    nodes
+        The components, in causal order.
+    tasks, ablations
+        Names, in the order of ``measured`` and of each element's ablations.
+    measured
+        One result for each task.
+    """
+    dataset = _unmeasured(checkpoint, nodes, tasks, ablations, "ok", "")
+    for name, variable in VARIABLES.items():
+        if variable.type == "float":
+            values = np.stack([getattr(one, name) for one in measured])
+            dataset[name].values[...] = np.expand_dims(values, variable.dims.index("checkpoint"))
+    return dataset
+
+
+def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Put together what was measured of one model in blocks of sources.
+
+    What does not depend on the sources, such as the clean model's readouts, is the first part's.
+    """
+    whole = parts[0].copy(deep=True)
+    for part in parts[1:]:
+        for name, variable in VARIABLES.items():
+            if variable.type == "float":
+                values = whole[name].values
+                np.copyto(values, part[name].values, where=np.isnan(values))
+    return whole
+
+
+def failed_dataset(
+    checkpoint: Checkpoint,
+    nodes: Sequence[Component],
+    tasks: Sequence[str],
+    ablations: Sequence[str],
+    failure: Failure,
+) -> xr.Dataset:
+    """Return the dataset of a checkpoint that could not be measured: NaN, and the reason."""
+    return _unmeasured(checkpoint, nodes, tasks, ablations, failure.status, failure.reason)
+
+
+def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Dataset:
+    """Put checkpoints together, marking those whose weights have been measured before.
+
+    Parameters
+    ----------
+    parts
+        One dataset for each checkpoint, by rising step.
+    attributes
+        Provenance, added to the conventions.
+    """
+    if not all("tokens_seen" in part.coords for part in parts):
+        parts = [part.drop_vars("tokens_seen", errors="ignore") for part in parts]
+    whole = xr.concat(
+        parts,
+        dim="checkpoint",
+        data_vars="minimal",
+        coords="minimal",
+        compat="equals",
+        join="exact",
+        combine_attrs="override",
+    )
+    for name, variable in VARIABLES.items():
+        if variable.type == "text":  # a label of fixed length would cut the longer ones
+            whole[name] = whole[name].astype(object)
+    measured = np.flatnonzero(usable(whole))
+    names, revisions = (whole[name].values[measured] for name in ("checkpoint", "revision"))
+    now = {part.attrs.get("former_revision"): part["revision"].item() for part in parts}
+    weights = [now.get(revision, revision) for revision in map(str, revisions)]
+    for index, original in zip(measured, originals(map(str, names), weights), strict=True):
+        if original is not None:
+            whole["status"][:, :, index] = "duplicate"
+            whole["status_reason"][:, :, index] = f"same weights as {original}"
+    for name, variable in VARIABLES.items():
+        whole[name] = whole[name].transpose(*variable.dims)
+    whole.attrs = {**CONVENTIONS, **attributes, **_of_files(parts)}
+    return whole
+
+
+def _of_files(parts: Sequence[xr.Dataset]) -> dict[str, str]:
+    """Return what checkpoints' files hold beside the weights, and how that was hashed formerly."""
+    unused = {name for part in parts for name in json.loads(part.attrs.get("unused_tensors", "[]"))}
+    former = {
+        part["checkpoint"].item(): part.attrs["former_revision"]
+        for part in parts
+        if "former_revision" in part.attrs
+    }
+    told = {"unused_tensors": sorted(unused), "former_revisions": former}
+    return {name: json.dumps(value) for name, value in told.items() if value}
+
+
+def untrained_group(parts: Mapping[int, xr.Dataset]) -> xr.Dataset:
+    """Put untrained models together.
+
+    Parameters
+    ----------
+    parts
+        As `checkpoint_dataset` makes them, by the seed of the initial weights.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``influence`` and ``influence_se``, dims ``task, ablation, seed, source, target``.
+    """
+    dims = ("task", "ablation", "seed", "source", "target")
+    variables = {
+        name: xr.Variable(
+            dims,
+            np.concatenate([part[name].values for part in parts.values()], axis=2),
+            {**VARIABLES[name].attributes, "title": "in models that have not been trained"},
+        )
+        for name in ("influence", "influence_se")
+    }
+    seeds = np.array(list(parts), dtype=np.int64)
+    about = {"long_name": "seed of the initial weights, as given to torch.manual_seed"}
+    return xr.Dataset(variables, coords={"seed": ("seed", seeds, about)})
+
+
+def originals(names: Iterable[str], revisions: Iterable[str]) -> list[str | None]:
+    """Return for each checkpoint the name of the first one that has its weights, None if it has."""
+    first: dict[str, str] = {}
+    found = ((name, first.setdefault(r, name)) for name, r in zip(names, revisions, strict=True))
+    return [None if one == name else one for name, one in found]
+
+
+def usable(dataset: xr.Dataset) -> NDArray[np.bool_]:
+    """Return which checkpoints count in statements about dynamics: measured, and no duplicates."""
+    return np.asarray((dataset["status"] == "ok").all(["task", "ablation"]).values)
+
+
+def _unmeasured(
+    checkpoint: Checkpoint,
+    nodes: Sequence[Component],
+    tasks: Sequence[str],
+    ablations: Sequence[str],
+    status: Literal["ok", "missing", "failed"],
+    reason: str,
+) -> xr.Dataset:
+    coordinates: dict[str, Any] = {
+        "task": list(tasks),
+        "ablation": list(ablations),
+        "readout": list(READOUTS),
+        "readout_unit": [UNITS[name] for name in READOUTS],
+        "checkpoint": [checkpoint.name],
+        "step": np.array([checkpoint.step], dtype=np.int64),
+        "revision": [checkpoint.revision],
+    }
+    if checkpoint.tokens_seen is not None:
+        coordinates["tokens_seen"] = np.array([checkpoint.tokens_seen], dtype=np.int64)
+    for side in ("source", "target"):
+        coordinates[side] = [node.name for node in nodes]
+        coordinates[f"{side}_layer"] = np.array([node.layer for node in nodes], dtype=np.int64)
+        coordinates[f"{side}_kind"] = [node.kind for node in nodes]
+        coordinates[f"{side}_head"] = np.array(
+            [-1 if node.head is None else node.head for node in nodes], dtype=np.int64
+        )
+    attributes = {}
+    if checkpoint.former:
+        attributes["former_revision"] = checkpoint.former
+    if checkpoint.unused:
+        attributes["unused_tensors"] = json.dumps(checkpoint.unused)
+    variables: dict[str, Any] = {}
+    for name, variable in VARIABLES.items():
+        shape = tuple(len(coordinates[dim]) for dim in variable.dims)
+        if variable.type == "float":
+            values = np.full(shape, np.nan, dtype=np.float32)
+        else:
+            values = np.full(shape, {"status": status, "status_reason": reason}[name], dtype=object)
+        variables[name] = (variable.dims, values, variable.attributes)
+    return xr.Dataset(
+        variables,
+        coords={
+            name: (COORDINATES[name].dims, values, COORDINATES[name].attributes)
+            for name, values in coordinates.items()
+        },
+        attrs=attributes,
+    )

@@ -1,0 +1,293 @@
+"""The groups of a result: one table for each that a reader relies on, and the check against it.
+
+All that these groups hold follows from the film, so that one which does not fit can be left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import get_args
+
+import numpy as np
+import xarray as xr
+
+from cntbench.dynamics.claims import Word
+from cntbench.dynamics.null_summary import STATISTICS
+from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS, SIDE
+from cntbench.dynamics.verdict_groups import OF_CLAIMS, OF_PHASES, OF_TESTS
+from cntbench.errors import StorageError
+from cntbench.metrics._base import DIMS
+from cntbench.results.schema import DIMENSIONS, VARIABLES
+from cntbench.results.variables import (
+    Attribute,
+    Type,
+    Variable,
+    problem,
+    validate_attributes,
+    validate_names,
+    validate_variables,
+)
+
+_CELL = ("task", "ablation")
+_CLAIM = (*_CELL, "claim")
+_TEST = (*_CLAIM, "test")
+_CIRCUIT = ("circuit", "difficulty", "truth", "ablation")
+_SPECIAL = ("special", "ablation")
+
+_ENDS = ("mean", "low", "high")
+#: What is said of claims in their specs.
+_OF_SPECS = ("summary", "text", "source", "about")
+
+#: Dims of groups that are as long as one of the root's.
+_LIKE = {"component": "source", "other_checkpoint": "checkpoint"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """What a group holds.
+
+    Parameters
+    ----------
+    variables
+        By name.
+    named
+        Dims of further variables, which are named by what they are about; none of them if empty.
+    free
+        Whether there may be others, of any form.
+    names
+        Dims that have names of their own.
+    attributes
+        Of the group.
+    about
+        Attributes of each variable.
+    check
+        Raises an error for what tables cannot say; takes the group and where it stands.
+    """
+
+    variables: Mapping[str, Variable]
+    named: tuple[tuple[str, ...], ...] = ()
+    free: bool = False
+    names: tuple[str, ...] = ()
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    about: Mapping[str, Attribute] = field(default_factory=dict)
+    check: Callable[[xr.Dataset, str], None] | None = None
+
+
+def validate_group(name: str, group: xr.Dataset, root: xr.Dataset, *, where: str) -> None:
+    """Check a group against its table, and its dims against the root's.
+
+    Parameters
+    ----------
+    name
+        Of the group. Of one without a table only the dims are checked.
+    group
+        What it holds by itself.
+    root
+        The film, which satisfies the schema.
+    where
+        The file.
+
+    Raises
+    ------
+    StorageError
+        Naming the first variable that is missing, unknown, or of another form.
+    """
+    for dim, size in group.sizes.items():
+        like = _LIKE.get(str(dim), str(dim))
+        if like in root.sizes and size != root.sizes[like]:
+            raise problem(str(dim), "size", size, root.sizes[like], where)
+        if dim in root.coords and dim in group.coords and not group[dim].equals(root[dim]):
+            raise StorageError(f"has another {dim} than the film", where=where)
+    if name in GROUPS:
+        validate_contents(GROUPS[name], group, where=where)
+
+
+def validate_contents(expected: Group, group: xr.Dataset, *, where: str) -> None:
+    """Check what a group holds against its table, whatever it is a group of.
+
+    Raises
+    ------
+    StorageError
+        Naming the first variable that is missing, unknown, or of another form.
+    """
+    validate_variables(group, expected.variables, where)
+    if not group.data_vars:
+        raise StorageError("is empty", where=where)
+    for variable, values in group.data_vars.items():
+        if str(variable) not in expected.variables and not expected.free:
+            if not expected.named:
+                raise StorageError(f"variable {variable!r} is not in the schema", where=where)
+            dims = next((dims for dims in expected.named if dims == values.dims), expected.named[0])
+            number = Variable(dims, "float", "", infinite=True)
+            validate_variables(group, {str(variable): number}, where)
+            for dim in set(dims) - {*DIMENSIONS}:
+                validate_variables(group, {dim: replace(_LABELS[dim], optional=False)}, where)
+        validate_attributes(values, expected.about, where)
+    for dim in expected.names:
+        validate_names(group, dim, where)
+    validate_attributes(group, expected.attributes, where)
+    if expected.check is not None:
+        expected.check(group, where)
+
+
+def _numbers(names: Mapping[str, str], dims: tuple[str, ...], prefix: str) -> dict[str, Variable]:
+    return {
+        f"{prefix}{name}": Variable(dims, "number", about, infinite=True)
+        for name, about in names.items()
+    }
+
+
+def _texts(dims: tuple[str, ...], *names: str) -> dict[str, Variable]:
+    return {name: Variable(dims, "text", "") for name in names}
+
+
+def _optional(dims: tuple[str, ...], type: Type, *names: str) -> dict[str, Variable]:
+    return {name: Variable(dims, type, "", optional=True, infinite=True) for name in names}
+
+
+def _check_statistics(group: xr.Dataset, where: str) -> None:
+    missing = set(STATISTICS) - {str(name) for name in group["statistic"].values}
+    if missing:
+        raise StorageError(f"lacks the statistic {min(missing)!r}", where=where)
+
+
+def _check_boundaries(group: xr.Dataset, where: str) -> None:
+    """Check that there is one boundary less than phases, each with its interval."""
+    known = np.isfinite(group["boundary_step"].values)
+    phases = np.nan_to_num(group["count"].values)
+    if not np.array_equal(known.sum(axis=-1), np.maximum(phases - 1, 0)):
+        raise StorageError("has other boundaries than phases", where=where)
+    if (phases > group.sizes["phase"]).any():
+        raise StorageError("has more phases than names of phases", where=where)
+    for end in ("lower", "upper"):
+        if not np.isfinite(group[f"boundary_{end}"].values[known]).all():
+            raise StorageError("has a boundary without an interval", where=where)
+
+
+def _check_decisive(group: xr.Dataset, where: str) -> None:
+    """Check that each claim has tests, and that one of them decides."""
+    tests = (group["test_statistic"].values.astype(str) != "").sum(axis=-1)
+    decisive = group["decisive"].values
+    if not tests.all():
+        raise StorageError("has a claim without a test", where=where)
+    if not ((decisive >= 1) & (decisive <= tests)).all():
+        raise StorageError("has a claim that no test decides", where=where)
+
+
+def _check_circuits(group: xr.Dataset, where: str) -> None:
+    """Check that what stands together is there together."""
+    for names in (("auroc", "ap"), ("passed", "value", "what")):
+        there = [name in group for name in names]
+        if any(there) and not all(there):
+            raise StorageError(f"variable {names[there.index(False)]!r} is missing", where=where)
+    for name in set(COMPARISON.variables) & set(group.data_vars):
+        for dim in group[name].dims:
+            if dim not in group.coords and dim != "ablation":
+                raise StorageError(f"variable {dim!r} is missing", where=where)
+
+
+_METRICS = tuple(("task", "ablation", *dims) for dims in DIMS.values())
+_LABELS: Mapping[str, Variable] = {
+    "statistic": Variable(("statistic",), "text", "what is said of a value"),
+    **_optional(("component",), "text", "component"),
+    **_optional(("layer",), "integer", "layer"),
+    **_optional(("lag",), "integer", "lag"),
+    **_optional(("other_checkpoint",), "text", "other_checkpoint"),
+}
+
+#: What compares ablations, as a group and as a file of its own.
+COMPARISON = Group(
+    {
+        **_optional(("circuit",), "text", "circuit"),
+        **_optional(("special",), "text", "special"),
+        **_optional(("difficulty",), "text", "difficulty"),
+        **_optional(("truth",), "text", "truth"),
+        **_optional(_CIRCUIT, "float", "auroc", "ap", "baseline_ap"),
+        **_optional(_SPECIAL, "float", "passed", "value"),
+        **_optional(_SPECIAL, "text", "what"),
+        **_optional(
+            ("ablation",),
+            "float",
+            *(f"{name}_{end}" for name in ("split_half", "over_draws") for end in _ENDS),
+            "relative_seconds",
+            "relative_token_layers",
+        ),
+    },
+    free=True,
+    names=("ablation",),
+    attributes={
+        "source": Attribute("text"),
+        "yardstick": Attribute("text"),
+        "left_out": Attribute("JSON"),
+    },
+    check=_check_circuits,
+)
+
+#: By name, groups that readers rely on.
+GROUPS: Mapping[str, Group] = {
+    "metrics": Group(
+        _optional((*_CELL, *DIMS["checkpoint_pair"]), "float", "recurrence"), named=_METRICS
+    ),
+    "nulls": Group(
+        {},
+        named=tuple(("statistic", *dims) for dims in _METRICS),
+        names=("statistic",),
+        about={"draws": Attribute("integer"), "null_model": Attribute("text")},
+        check=_check_statistics,
+    ),
+    "roles": Group(
+        {
+            name: variable
+            for role, side in SIDE.items()
+            for name, variable in {
+                **_numbers(OF_COMPONENTS, (*_CELL, "checkpoint", side), f"{role}_"),
+                **_numbers(OF_CHECKPOINTS, (*_CELL, "checkpoint"), f"{role}_"),
+            }.items()
+        }
+    ),
+    "phases": Group(
+        {
+            **{
+                name: Variable((*_CELL, *dims), "number", about)
+                for name, (dims, about) in OF_PHASES.items()
+            },
+            **_texts((*_CELL, "phase"), "phase_name"),
+            **_texts(("feature",), "feature", "feature_meaning"),
+        },
+        names=("feature",),
+        check=_check_boundaries,
+    ),
+    "claims": Group(
+        {
+            "verdict": Variable(_CLAIM, "text", "", values=get_args(Word)),
+            "checkpoints": Variable(_CELL, "integer", ""),
+            "claim_version": Variable(("claim",), "integer", ""),
+            **_optional(("claim",), "integer", "claim_draws"),
+            "claim_level": Variable(("claim",), "float", ""),
+            "test_minimum": Variable(("claim", "test"), "float", ""),
+            **_texts(_CLAIM, "reason"),
+            **_texts(_TEST, "test_reason"),
+            **_texts(("claim",), "claim", *(f"claim_{name}" for name in _OF_SPECS)),
+            **_texts(("claim", "test"), "test_statistic", "test_null_model", "test_rules_out"),
+            **_numbers(OF_CLAIMS, _CLAIM, ""),
+            **_numbers(OF_TESTS, _TEST, "test_"),
+        },
+        names=("claim",),
+        attributes={"draws": Attribute("integer"), "seed": Attribute("integer")},
+        check=_check_decisive,
+    ),
+    "untrained": Group(
+        {
+            "seed": Variable(("seed",), "integer", "seed of the initial weights"),
+            **{
+                name: Variable(
+                    (*_CELL, "seed", "source", "target"), "float", VARIABLES[name].doc, lower=0
+                )
+                for name in ("influence", "influence_se")
+            },
+        },
+        names=("seed",),
+    ),
+    "comparison": COMPARISON,
+}

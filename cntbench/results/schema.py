@@ -1,0 +1,227 @@
+"""The dataset: one table of every dimension, coordinate and variable, and the check against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+
+from cntbench.errors import StorageError
+from cntbench.results.variables import (
+    Attribute,
+    Variable,
+    problem,
+    validate_attributes,
+    validate_names,
+    validate_variables,
+)
+
+#: Rises whenever the table changes.
+SCHEMA_VERSION = 2
+
+DIMENSIONS = ("task", "ablation", "readout", "checkpoint", "source", "target")
+
+STATUS = ("ok", "missing", "duplicate", "failed")
+
+
+_CELL = ("task", "ablation", "checkpoint")
+_EDGE = (*_CELL, "source", "target")
+
+
+def _component(side: str) -> dict[str, Variable]:
+    return {
+        side: Variable((side,), "text", f"{side} component, in causal order"),
+        f"{side}_layer": Variable((side,), "integer", f"layer of the {side}", lower=0),
+        f"{side}_kind": Variable((side,), "text", f"kind of the {side}", values=("head", "MLP")),
+        f"{side}_head": Variable(
+            (side,), "integer", f"head index of the {side} in its layer, -1 for an MLP", lower=-1
+        ),
+    }
+
+
+COORDINATES: Mapping[str, Variable] = {
+    "task": Variable(("task",), "text", "task"),
+    "ablation": Variable(("ablation",), "text", "ablation method"),
+    "readout": Variable(("readout",), "text", "readout of the model's behaviour"),
+    "readout_unit": Variable(("readout",), "text", "unit of the readout"),
+    "checkpoint": Variable(("checkpoint",), "text", "checkpoint, as its source names it"),
+    "step": Variable(("checkpoint",), "integer", "training step", lower=0),
+    "tokens_seen": Variable(
+        ("checkpoint",), "integer", "training tokens up to the checkpoint", lower=0, optional=True
+    ),
+    "revision": Variable(("checkpoint",), "text", "SHA-256 of the checkpoint's tensors"),
+    **_component("source"),
+    **_component("target"),
+}
+
+VARIABLES: Mapping[str, Variable] = {
+    "influence": Variable(
+        _EDGE,
+        "float",
+        "causal influence of source on target, mean over prompts; NaN where not feasible; for an "
+        "ablation that observes the readout, the absolute value of edge_effect",
+        units="1",
+        lower=0,
+    ),
+    "influence_se": Variable(
+        _EDGE, "float", "standard error of influence over prompts", units="1", lower=0
+    ),
+    "readout_value": Variable(
+        ("task", "readout", "checkpoint"),
+        "float",
+        "readout of the clean model, mean over prompts, in readout_unit",
+        units="1",
+    ),
+    "readout_se": Variable(
+        ("task", "readout", "checkpoint"),
+        "float",
+        "standard error of readout_value over prompts",
+        units="1",
+        lower=0,
+    ),
+    "readout_effect": Variable(
+        ("task", "ablation", "readout", "checkpoint", "source"),
+        "float",
+        "change of the readout when the source is ablated: ablated minus clean, in readout_unit; "
+        "with direct scope, over the edge from the source to the unembedding alone; NaN where the "
+        "task does not ask for it",
+        units="1",
+    ),
+    "readout_effect_se": Variable(
+        ("task", "ablation", "readout", "checkpoint", "source"),
+        "float",
+        "standard error of readout_effect over prompts",
+        units="1",
+        lower=0,
+    ),
+    "edge_effect": Variable(
+        _EDGE,
+        "float",
+        "change of the first readout among the task's effects through the edge, or its estimate: "
+        "ablated minus clean, in that readout's unit; NaN where not feasible, and for ablations "
+        "that observe targets",
+        units="1",
+    ),
+    "edge_effect_se": Variable(
+        _EDGE, "float", "standard error of edge_effect over prompts", units="1", lower=0
+    ),
+    "prefix_matching": Variable(
+        ("task", "checkpoint", "source"),
+        "float",
+        "attention of the head to what followed earlier occurrences of the present token; NaN for "
+        "MLPs and where no token occurs twice",
+        units="1",
+        lower=0,
+        upper=1,
+    ),
+    "previous_token": Variable(
+        ("task", "checkpoint", "source"),
+        "float",
+        "attention of the head to the previous token; NaN for MLPs",
+        units="1",
+        lower=0,
+        upper=1,
+    ),
+    "status": Variable(_CELL, "text", "what became of the cell", values=STATUS),
+    "status_reason": Variable(_CELL, "text", "why the status is not ok, else empty"),
+}
+
+
+_TEXTS = (
+    "title",
+    "summary",
+    "source",
+    "history",
+    "study",
+    "sign_convention",
+    "normalisation",
+    "dtype",
+    "device",
+    "determinism",
+    "spec_sha256",
+)
+
+ATTRIBUTES: Mapping[str, Attribute] = {
+    **dict.fromkeys(_TEXTS, Attribute("text")),
+    "seed": Attribute("integer"),
+    "prompts": Attribute("integer", lower=1),
+    "feasible_edges": Attribute("integer"),
+    "spec": Attribute(
+        "JSON", keys=("prompts", "seed", "tokenizer"), objects=("tasks", "ablations")
+    ),
+    "study_spec": Attribute("JSON"),
+    "library_versions": Attribute("JSON"),
+}
+
+
+def validate(dataset: xr.Dataset, *, where: str) -> None:
+    """Check a dataset against the tables.
+
+    Raises
+    ------
+    StorageError
+        If the schema is a newer one; else naming the first variable or attribute that is missing,
+        unknown, or has the wrong dimensions, type, units or range, or the first dimension that is
+        empty or has a name twice.
+    """
+    _validate_version(dataset, where)
+    table = {**COORDINATES, **VARIABLES}
+    present = {str(name) for name in dataset.variables}
+    for name in sorted(present - set(table)):
+        raise StorageError(f"variable {name!r} is not in the schema", where=where)
+    validate_variables(dataset, table, where)
+    for name, expected in table.items():
+        if name in present and dataset.variables[name].attrs.get("units") != expected.units:
+            units = dataset.variables[name].attrs.get("units")
+            raise problem(name, "units", units, expected.units, where)
+    for dim in DIMENSIONS:
+        validate_names(dataset, dim, where)
+    validate_attributes(dataset, ATTRIBUTES, where)
+    _validate_readouts(dataset, where)
+    _validate_components(dataset, where)
+    if not (np.diff(dataset["step"].values) > 0).all():
+        raise StorageError("variable 'step' does not rise", where=where)
+
+
+def _validate_version(dataset: xr.Dataset, where: str) -> None:
+    """Refuse what a newer version has written, before anything else seems wrong with it."""
+    validate_attributes(dataset, {"schema_version": Attribute("integer", lower=1)}, where)
+    version = int(dataset.attrs.get("schema_version", SCHEMA_VERSION))
+    if version > SCHEMA_VERSION:
+        raise StorageError(
+            f"has schema_version {version}, and this cntbench knows those up to {SCHEMA_VERSION}",
+            where=where,
+            hint="Read it by the version of cntbench that wrote it, or a later one.",
+        )
+
+
+def _validate_readouts(dataset: xr.Dataset, where: str) -> None:
+    from cntbench.specs import READOUTS  # pydantic, which who only selects needs not wait for
+
+    names = {str(name) for name in dataset["readout"].values}
+    for name in READOUTS:
+        if name not in names:
+            raise StorageError(f"lacks the readout {name!r}", where=where)
+
+
+def _validate_components(dataset: xr.Dataset, where: str) -> None:
+    """Check that targets are the sources, and both are called and ordered as components are."""
+    for name, side in zip(_component("source"), _component("target"), strict=True):
+        if not np.array_equal(dataset[name].values, dataset[side].values):
+            raise StorageError(f"has other sources than targets: {name!r}, {side!r}", where=where)
+    rows = [
+        (int(layer), str(kind) == "MLP", int(head))
+        for layer, kind, head in zip(
+            *(dataset[f"source_{name}"].values for name in ("layer", "kind", "head")), strict=True
+        )
+    ]
+    for name, (layer, is_mlp, head) in zip(dataset["source"].values, rows, strict=True):
+        expected = f"L{layer}.{'MLP' if is_mlp else f'H{head}'}"
+        if str(name) != expected or is_mlp != (head == -1):
+            raise StorageError(
+                f"has a component {str(name)[:60]!r} where layer, kind and head say {expected!r}",
+                where=where,
+            )
+    if rows != sorted(rows):
+        raise StorageError("components are not in causal order", where=where)

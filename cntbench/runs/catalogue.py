@@ -1,0 +1,306 @@
+"""All specs there are: the shipped ones and the user's, found by file name and checked together.
+
+A folder of specs holds tasks (``*.toml``, ``controls/*.toml``), ``ablations/*.toml``,
+``studies/*.toml``, ``claims/*.toml``, backbones (``backbones/*.toml``) and planted circuits
+(``planted/*.toml``). One bad file stops the collection.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from cntbench import plugins
+from cntbench.backbones._base import Backbone
+from cntbench.dynamics.claim import Claim
+from cntbench.ablations.ablation import Ablation, check
+from cntbench.errors import CntbenchError, SpecError, distinct, nearest, unknown
+from cntbench.plugins import spec_folders
+from cntbench.models.planted.circuit import Circuit
+from cntbench.output import is_folder
+from cntbench.prompts import Language, Prompt, Prompts, generate
+from cntbench.specs import AblationSpec, StudySpec, TaskSpec, as_dict, build, read_toml
+
+FOLDERS = {
+    "": "task",
+    "controls": "task",
+    "ablations": "ablation",
+    "studies": "study",
+    "backbones": "backbone",
+    "claims": "claim",
+    "planted": "planted circuit",
+}
+
+T = TypeVar("T")
+
+
+class Generator(Protocol):
+    """A generator's parameters: what makes one prompt."""
+
+    def make(self, language: Language, rng: Any) -> Prompt:
+        """Make one prompt."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task spec with its generator.
+
+    Parameters
+    ----------
+    name, path
+        The file's.
+    control
+        Whether it is a control.
+    needs_text
+        Whether it asks for a model with a tokenizer.
+    spec, generator
+        What the file says.
+    """
+
+    name: str
+    path: Path
+    control: bool
+    needs_text: bool
+    spec: TaskSpec
+    generator: Generator
+
+    def prompts(self, language: Language, *, count: int, seed: int) -> Prompts:
+        """Make the task's prompts; the same ones for the same language, seed and version.
+
+        Raises
+        ------
+        CntbenchError
+            If the language lacks what the task needs.
+        """
+        if self.spec.bos and language.beginning is None:
+            raise CntbenchError(
+                "has bos = true, and the model has no token for the beginning of a text",
+                hint="Leave bos out, or name the token in the model's config.json: bos_token_id.",
+            )
+        return generate(
+            self.generator.make,
+            language,
+            n_prompts=count,
+            seed=seed,
+            stream=f"{self.name}@{self.spec.version}",
+            bos=language.beginning if self.spec.bos else None,
+        )
+
+
+@dataclass(frozen=True)
+class AblationEntry:
+    """An ablation spec with its method."""
+
+    name: str
+    path: Path
+    spec: AblationSpec
+    method: Ablation
+
+
+@dataclass(frozen=True)
+class KnownCircuit:
+    """A planted circuit, whose edges are known, with the tasks that it is measured on."""
+
+    circuit: Circuit
+    tasks: tuple[Task, ...]
+
+
+#: Keys of a study that ``cntbench run`` has options for, in their order.
+OPTIONS = ("trajectory", "tasks", "ablations", "prompts", "seed", "dtype", "blocks")
+
+
+@dataclass(frozen=True)
+class StudyEntry:
+    """A study spec.
+
+    Parameters
+    ----------
+    name, path, spec
+        The file's name, the file, and what it says.
+    changes
+        Keys that are not as the file has them.
+    """
+
+    name: str
+    path: Path
+    spec: StudySpec
+    changes: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """What runs the study, from where the file is found."""
+        words = ["cntbench", "run", self.name]
+        for key in OPTIONS:
+            if key in self.changes:
+                value = getattr(self.spec, key)
+                words += [f"--{key}", ",".join(value) if isinstance(value, tuple) else str(value)]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Every spec by its kind and name, and the folders that were added to those of always."""
+
+    tasks: Mapping[str, Task]
+    ablations: Mapping[str, AblationEntry]
+    studies: Mapping[str, StudyEntry]
+    planted: Mapping[str, Circuit]
+    backbones: Mapping[str, Backbone]
+    claims: Mapping[str, Claim]
+    folders: tuple[Path, ...] = ()
+
+    def study(self, name: str) -> StudyEntry:
+        """Return a study, or raise an error that names the nearest match."""
+        if name not in self.studies:
+            raise unknown("study", name, self.studies)
+        return self.studies[name]
+
+    def some_claims(self, names: Sequence[str] | None = None) -> tuple[Claim, ...]:
+        """Return claims by their names, or all; an unknown one is an error."""
+        if names is None:
+            return tuple(self.claims.values())
+        if not names:
+            raise SpecError("no claims are named", hint=nearest("", self.claims))
+        for name in names:
+            if name not in self.claims:
+                raise unknown("claim", name, self.claims)
+        return tuple(self.claims[name] for name in distinct("claim", names))
+
+    def known_circuits(self, names: Sequence[str] | None = None) -> tuple[KnownCircuit, ...]:
+        """Return planted circuits by their names, or all without dynamics; errors as above."""
+        if names is None:
+            names = [circuit.name for circuit in self.planted.values() if len(circuit.steps) == 1]
+        for name in names:
+            if name not in self.planted:
+                raise unknown("planted circuit", name, self.planted)
+        return tuple(
+            KnownCircuit(circuit, tuple(self.tasks[task] for task in circuit.spec.tasks))
+            for circuit in (self.planted[name] for name in distinct("planted circuit", names))
+        )
+
+    def amend(
+        self, entry: StudyEntry, changes: Mapping[str, Any], *, where: str = "command line"
+    ) -> StudyEntry:
+        """Return a study with some of its keys changed, checked like a file.
+
+        ``where`` says who asks for the changes.
+        """
+        before = as_dict(entry.spec)
+        changed = build(StudySpec, {**before, **changes}, where=where)
+        differing = [key for key, value in as_dict(changed).items() if value != before[key]]
+        amended = replace(
+            entry, spec=changed, changes=tuple(dict.fromkeys([*entry.changes, *differing]))
+        )
+        self.check(amended, where=where)
+        return amended
+
+    def check(self, entry: StudyEntry, *, where: str) -> None:
+        """Raise an error if a study names a task or an ablation that does not exist, or twice."""
+        for key, names, known in (
+            ("task", entry.spec.tasks, self.tasks),
+            ("ablation", entry.spec.ablations, self.ablations),
+        ):
+            for name in names:
+                if name not in known:
+                    raise unknown(key, name, known, where=f"{where}: {key}s")
+            distinct(key, names, where=f"{where}: {key}s")
+
+
+def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
+    """Collect the shipped specs, those of the environment variable, and those of some folders.
+
+    Raises
+    ------
+    SpecError
+        For the first file that is wrong, or a name that stands twice.
+    """
+    files: dict[str, dict[str, Path]] = {kind: {} for kind in FOLDERS.values()}
+    for folder in [*spec_folders(), *folders]:
+        for kind, path in _files(folder):
+            if path.stem in files[kind]:
+                raise SpecError(
+                    f"{kind} {path.stem!r} exists already in {files[kind][path.stem]}",
+                    where=str(path),
+                    hint="Give the file another name: a spec's name is its file's.",
+                )
+            files[kind][path.stem] = path
+    catalogue = Catalogue(
+        tasks=_each(files["task"], _task),
+        ablations=_each(files["ablation"], _ablation),
+        studies=_each(files["study"], _study),
+        planted=_each(files["planted circuit"], Circuit.read),
+        backbones=_each(files["backbone"], Backbone.read),
+        claims=_each(files["claim"], Claim.read),
+        folders=tuple(folders),
+    )
+    for entry in catalogue.studies.values():
+        catalogue.check(entry, where=str(entry.path))
+    for circuit in catalogue.planted.values():
+        for name in distinct("task", circuit.spec.tasks, where=f"{circuit.path}: tasks"):
+            if name not in catalogue.tasks:
+                raise unknown("task", name, catalogue.tasks, where=f"{circuit.path}: tasks")
+    return catalogue
+
+
+def _files(folder: Path) -> Iterable[tuple[str, Path]]:
+    if not is_folder(folder):
+        raise SpecError("is not a folder of specs", where=str(folder))
+    for path in sorted(folder.rglob("*.toml")):
+        place = path.parent.relative_to(folder).as_posix().removeprefix(".")
+        if place not in FOLDERS:
+            raise SpecError(
+                f"specs do not belong into a folder {place!r}",
+                where=str(path),
+                hint=nearest(place, [name or "the top folder" for name in FOLDERS]),
+            )
+        yield FOLDERS[place], path
+
+
+def _each(paths: Mapping[str, Path], read: Callable[[Path], T]) -> dict[str, T]:
+    return {name: read(path) for name, path in sorted(paths.items())}
+
+
+def _task(path: Path) -> Task:
+    where = str(path)
+    spec = build(TaskSpec, read_toml(path), where=where)
+    module = plugins.find("generator", spec.generator, where=where)
+    generator = build(module.Parameters, spec.parameters, where=where, prefix="parameters.")
+    return Task(
+        path.stem,
+        path,
+        control=path.parent.name == "controls",
+        needs_text=getattr(module, "NEEDS_TEXT", False),
+        spec=spec,
+        generator=generator,
+    )
+
+
+def _ablation(path: Path) -> AblationEntry:
+    where = str(path)
+    spec = build(AblationSpec, read_toml(path), where=where)
+    rule = plugins.find("replacement", spec.replacement, where=where)
+    replacement = build(rule.Parameters, spec.parameters, where=where, prefix="parameters.")
+    check(spec, replacement, where=where)
+    measure = None
+    if spec.measure is not None:
+        measure = plugins.find("measure", spec.measure, where=where).measure
+    method = Ablation(
+        path.stem,
+        replacement,
+        measure,
+        scope=spec.scope,
+        observable=spec.observable,
+        through=spec.through,
+        estimator=spec.estimator,
+        steps=spec.steps,
+        draws=spec.draws,
+    )
+    return AblationEntry(path.stem, path, spec, method)
+
+
+def _study(path: Path) -> StudyEntry:
+    return StudyEntry(path.stem, path, build(StudySpec, read_toml(path), where=str(path)))

@@ -1,0 +1,36 @@
+"""One after the other, in this process."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import wait
+from pathlib import Path
+
+import torch
+
+from cntbench.runs.measurer import Cells, not_fetched
+from cntbench.results.failure import Failure
+from cntbench.models.trajectory import Subject
+from cntbench.runs.prefetch import Prefetch
+
+
+def execute(cells: Cells, ahead: Prefetch) -> Iterator[tuple[Subject, Failure | None]]:
+    """Measure on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    coming = deque(ahead.start())
+    try:
+        while coming:
+            subject, fetched = coming.popleft()
+            wait([fetched])
+            failure = not_fetched(subject, fetched) or _attempt(cells, subject, fetched.result())
+            yield subject, failure
+            coming.extend(ahead.start())
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _attempt(cells: Cells, subject: Subject, files: Path) -> Failure | None:
+    failures = [cells.attempt(piece, files) for piece in cells.pieces(subject)]
+    return next(filter(None, failures), None) or cells.join(subject)

@@ -1,0 +1,243 @@
+"""The cells of a study at one model: all its tasks by all its ablations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from cntbench.runs.catalogue import Task
+from cntbench.components import feasible
+from cntbench.results.film import checkpoint_dataset, joined
+from cntbench.engine.influence import Influence, influence
+from cntbench.engine.request import Request
+from cntbench.errors import CheckpointError, ParityError
+from cntbench.results.failure import Failure, Mismatch
+from cntbench.models.decoder import Decoder
+from cntbench.models.device import Device, description, prepare
+from cntbench.models.precision import TYPES, moved
+from cntbench.models.trajectory import Checkpoint, Subject, Untrained
+from cntbench.runs.blocks import Piece, pieces
+from cntbench.runs.plan import Plan
+from cntbench.prompts import Prompts
+from cntbench.runs.folder import RunFolder
+from cntbench.specs import READOUTS
+
+#: Budget below which it is not halved any more: the engine's smallest pieces take about as much.
+LEAST_MEMORY = 2**24
+_OUT_OF_MEMORY = ("not enough memory", "DefaultCPUAllocator", "out of memory")
+
+
+class Cells:
+    """Measures all tasks and ablations of a plan, and keeps the shards.
+
+    Parameters
+    ----------
+    plan, folder
+        What to measure, and where shards are kept.
+    memory_budget
+        Memory beyond the model's own [bytes].
+    device
+        Where to compute.
+    """
+
+    def __init__(
+        self, plan: Plan, folder: RunFolder, memory_budget: int, device: Device = "cpu"
+    ) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.memory_budget = memory_budget
+        self.device = device
+        self.prompts = plan.prompts()
+        self._verified = False
+
+    def pieces(self, subject: Subject) -> list[Piece]:
+        """Return the pieces of a model that are to be measured.
+
+        Raises
+        ------
+        StorageError
+            If there can be no room for them.
+        """
+        whole = pieces(subject, self.plan.blocks)
+        if len(whole) == 1:
+            return whole
+        self.folder.begin(subject)
+        return [piece for piece in whole if self.folder.read_piece(self.plan, piece) is None]
+
+    def measured(self, piece: Piece, files: Path) -> xr.Dataset | Failure:
+        """Measure a piece of a model, whose files are in a folder.
+
+        Returns
+        -------
+        xarray.Dataset or Failure
+            What was found, or why it failed: it must not cost the others.
+        """
+        try:
+            prepare(self.device)
+            checkpoint, model, attributes = self._read(piece.subject, files)
+            model = moved(model, self.device)
+            found = self._within_memory(checkpoint, model, piece.sources(len(model.components)))
+            return found.assign_attrs(description(self.device) | attributes)
+        except ParityError as error:
+            return Mismatch.of(error, files)
+        except Exception as error:
+            return Failure.of(error, files)
+
+    def _read(self, subject: Subject, files: Path) -> tuple[Checkpoint, Decoder, dict[str, str]]:
+        """Read a model; returns it, and what its shard should say of it.
+
+        The first checkpoint of every process is held to transformers before anything is measured;
+        that of the trajectory always is, and its shard says so, wherever it is measured.
+        """
+        trajectory, dtype = self.plan.trajectory, TYPES[self.plan.study.spec.dtype]
+        known = (each for each in trajectory.checkpoints if each.identity)
+        first = subject == next(known, trajectory.checkpoints[0])
+        if isinstance(subject, Untrained) or (self._verified and not first):
+            return (*trajectory.read(subject, files, dtype), {})
+        checkpoint, model, held = trajectory.verified(subject, files, dtype)
+        self._verified = True
+        return checkpoint, model, {"parity": held.to_json()} if first else {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: it verifies by itself."""
+        return {**vars(self), "_verified": False}
+
+    def keep(self, piece: Piece, found: xr.Dataset) -> None:
+        """Write what was found of a piece.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be written: no other one can, either.
+        """
+        if piece.whole:
+            self.folder.write_shard(self.plan, piece.subject, found)
+        else:
+            self.folder.write_piece(self.plan, piece, found)
+
+    def attempt(self, piece: Piece, files: Path) -> Failure | None:
+        """Measure a piece and keep what is found; returns why it failed, if it did."""
+        found = self.measured(piece, files)
+        if isinstance(found, Failure):
+            return found
+        self.keep(piece, found)
+        return None
+
+    def join(self, subject: Subject) -> Failure | None:
+        """Make the shard of a model whose pieces are all measured."""
+        whole = pieces(subject, self.plan.blocks)
+        if len(whole) == 1:
+            return None
+        parts = [
+            part
+            for piece in whole
+            if (part := self.folder.read_piece(self.plan, piece)) is not None
+        ]
+        if len(parts) < len(whole):
+            return Failure("failed", "a piece disappeared during the run")
+        self.folder.write_shard(self.plan, subject, joined(parts))
+        return None
+
+    def _within_memory(self, checkpoint: Checkpoint, model: Decoder, sources: range) -> xr.Dataset:
+        """Measure a model by smaller and smaller chunks, as long as memory does not suffice."""
+        budget = self.memory_budget
+        while True:
+            try:
+                return measure(self.plan, self.prompts, checkpoint, model, budget, sources=sources)
+            except (MemoryError, RuntimeError) as error:
+                if not _lacks_memory(error) or budget <= LEAST_MEMORY:
+                    raise
+            budget = max(budget // 2, LEAST_MEMORY)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Say whether an error is one of memory: torch has no class of its own for the processor's."""
+    return isinstance(error, MemoryError) or any(said in str(error) for said in _OUT_OF_MEMORY)
+
+
+def measure(
+    plan: Plan,
+    prompts: Sequence[Prompts],
+    checkpoint: Checkpoint,
+    model: Decoder,
+    memory_budget: int = 2**30,
+    *,
+    sources: range | None = None,
+) -> xr.Dataset:
+    """Measure all tasks and ablations of a plan at one checkpoint.
+
+    Parameters
+    ----------
+    plan, prompts
+        What to measure, and the plan's prompts.
+    checkpoint, model
+        Where, and its weights.
+    memory_budget
+        Memory beyond the model's own [bytes].
+    sources
+        Components to ablate, by default all.
+
+    Raises
+    ------
+    CheckpointError
+        If a number is not finite where it is defined.
+    """
+    measured = [
+        influence(
+            Request(
+                model,
+                made,
+                [entry.method for entry in plan.ablations],
+                observe_all=task.spec.observed == "all",
+                effects=task.spec.effects,
+                seed=plan.study.spec.seed,
+                memory_budget=memory_budget,
+                sources=sources,
+            )
+        )
+        for task, made in zip(plan.tasks, prompts, strict=True)
+    ]
+    for task, found in zip(plan.tasks, measured, strict=True):
+        _check_finite(plan, task, found, sources)
+    return checkpoint_dataset(
+        checkpoint,
+        plan.trajectory.shape.components,
+        [task.name for task in plan.tasks],
+        [entry.name for entry in plan.ablations],
+        measured,
+    )
+
+
+def _check_finite(plan: Plan, task: Task, found: Influence, sources: range | None) -> None:
+    """Raise a `CheckpointError` if a number that a task defines is not finite."""
+    components = plan.trajectory.shape.components
+    ablated = np.isin(np.arange(len(components)), sources or range(len(components)))
+    effects = np.isin(READOUTS, task.spec.effects)
+    edges = feasible(components) & ablated[:, None]
+    defined = {
+        "influence": edges,
+        "readout_value": np.ones(len(READOUTS), dtype=bool),
+        "readout_effect": effects[:, None] & ablated,
+    }
+    for name, where in defined.items():
+        values = getattr(found, name)
+        bad = where & ~(abs(values) <= np.finfo(np.float32).max)  # as which they are kept
+        if bad.any():
+            raise CheckpointError(
+                f"{name} of task {task.name!r} is not finite: {bad.sum()} of "
+                f"{np.broadcast_to(where, values.shape).sum()} values",
+                hint="The weights have diverged, or the config makes the model compute no numbers "
+                "(epsilon of its norms, rotary base).",
+            )
+
+
+def not_fetched(subject: Subject, fetched: Future[Path]) -> Failure | None:
+    """Return why a model's files could not be had, None if they could."""
+    error = fetched.exception()
+    place = subject.origin if isinstance(subject, Checkpoint) else subject.label
+    return None if error is None else Failure.of(error, place)

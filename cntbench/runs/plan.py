@@ -1,0 +1,223 @@
+"""A study, resolved: everything that is needed to run it, checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from cntbench import __version__
+from cntbench.runs.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry, Task
+from cntbench.dynamics.claim import Claim
+from cntbench.errors import CntbenchError, SpecError, in_file
+from cntbench.models.trajectory import (
+    Progress,
+    Subject,
+    Trajectory,
+    Untrained,
+    open_trajectory,
+    outline_trajectory,
+)
+from cntbench.prompts import Prompts
+from cntbench.results.schema import SCHEMA_VERSION
+from cntbench.specs import as_dict, content_hash
+
+#: Keys of a spec that people read and that change no number.
+_PROSE = ("summary", "learnt", "not_learnt")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study with its trajectory, tasks and ablations, and what its result is held against.
+
+    Parameters
+    ----------
+    study, trajectory, tasks, ablations
+        What is measured.
+    claims
+        To be tested on the result.
+    circuits
+        Whose known edges the ablations should find.
+    """
+
+    study: StudyEntry
+    trajectory: Trajectory
+    tasks: tuple[Task, ...]
+    ablations: tuple[AblationEntry, ...]
+    claims: tuple[Claim, ...] = ()
+    circuits: tuple[KnownCircuit, ...] = ()
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the numbers depend on, as plain data: runs of equal identity may be joined.
+
+        The numbers of untrained models and of draws from null models are not among it, nor claims
+        and circuits: they add to a result and change nothing in it.
+        """
+        spec, tokenizer = self.study.spec, self.trajectory.tokenizer
+        # Folders from before there was a choice do not name these.
+        since = {"dtype": "float32", "blocks": 1}
+        chosen = {key: getattr(spec, key) for key in since}
+        return {
+            **{key: value for key, value in chosen.items() if value != since[key]},
+            "trajectory": self.trajectory.identity,
+            "tokenizer": tokenizer.identity if tokenizer else "",
+            "checkpoints": {c.name: c.identity for c in self.trajectory.checkpoints},
+            "tasks": {task.name: _computing(task.spec) for task in self.tasks},
+            "ablations": {entry.name: _computing(entry.spec) for entry in self.ablations},
+            "prompts": spec.prompts,
+            "seed": spec.seed,
+            "cntbench": __version__,
+            "schema_version": SCHEMA_VERSION,
+        }
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the identity."""
+        return content_hash(self.identity)
+
+    @property
+    def blocks(self) -> int:
+        """Into how many blocks of sources each model is divided."""
+        return min(self.study.spec.blocks, len(self.trajectory.shape.components))
+
+    @property
+    def untrained(self) -> tuple[Untrained, ...]:
+        """Untrained models to measure beside the trajectory."""
+        return self.trajectory.untrained(self.study.spec.untrained)
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """All that is measured: checkpoints by rising step, then untrained models."""
+        return (*self.trajectory.checkpoints, *self.untrained)
+
+    def at(self, identities: Mapping[str, str]) -> Plan:
+        """Return the plan with checkpoints, by their names, at identities that were recorded."""
+        return replace(self, trajectory=self.trajectory.at(identities))
+
+    def prompts(self) -> tuple[Prompts, ...]:
+        """Make the prompts of every task.
+
+        Raises
+        ------
+        CntbenchError
+            If the model's vocabulary or context is too small for a task, or it lacks the tokenizer
+            that a task needs, or an ablation needs reference prompts that a task does not have.
+        """
+        spec, language = self.study.spec, self.trajectory.language
+        made = []
+        for task in self.tasks:
+            try:
+                prompts = task.prompts(language, count=spec.prompts, seed=spec.seed)
+            except CntbenchError as error:
+                raise CntbenchError(
+                    f"task {task.name!r}: {error.what}", where=str(task.path), hint=error.hint
+                ) from None
+            length, context = prompts.tokens.shape[1], self.trajectory.shape.context
+            if length > context:
+                raise CntbenchError(
+                    f"task {task.name!r} has prompts of {length} tokens, and the context of "
+                    f"{self.trajectory.identity} is {context}",
+                    where=str(task.path),
+                    hint="Make the task's prompts shorter, or use a model with a longer context.",
+                )
+            self._check_methods(task, prompts)
+            made.append(prompts)
+        return tuple(made)
+
+    def _check_methods(self, task: Task, prompts: Prompts) -> None:
+        for entry in self.ablations:
+            corpora = entry.method.corpora
+            if "reference" in corpora and prompts.reference is None:
+                raise SpecError(
+                    f"ablation {entry.name!r} needs reference prompts, and task {task.name!r} has "
+                    "none",
+                    where=str(entry.path),
+                    hint="Leave one of the two out of the study.",
+                )
+            draws = entry.method.draws
+            if "other" in corpora and len(prompts) <= draws:
+                raise SpecError(
+                    f"ablation {entry.name!r} takes outputs from other prompts, and there is one"
+                    if len(prompts) == 1
+                    else f"ablation {entry.name!r} draws {draws} times from other prompts, and "
+                    f"there are {len(prompts) - 1}",
+                    where=str(entry.path),
+                    hint=f"Ask for at least {draws + 1} prompts.",
+                )
+            problem = entry.method.unreadable(task.spec.effects)
+            if problem:
+                raise SpecError(
+                    f"ablation {entry.name!r} {problem} by task {task.name!r}"
+                    if not task.spec.effects
+                    else f"ablation {entry.name!r} {problem}: the first of the effects of task "
+                    f"{task.name!r}",
+                    where=str(entry.path),
+                    hint="Leave one of the two out of the study, or name another readout first in "
+                    "the task's effects.",
+                )
+
+
+def make_plan(
+    catalogue: Catalogue,
+    study: StudyEntry,
+    progress: Progress,
+    *,
+    outline: bool = False,
+) -> Plan:
+    """Resolve a study and check that it can be run.
+
+    Parameters
+    ----------
+    catalogue, study
+        The specs, and which study.
+    progress
+        Told about what takes long.
+    outline
+        Whether the plan is only to be looked at: nothing that has weights is downloaded then.
+
+    Raises
+    ------
+    CntbenchError
+        If the trajectory cannot be opened, or is too small for a task.
+    """
+    tasks = tuple(catalogue.tasks[name] for name in study.spec.tasks)
+    source = "command line" if "trajectory" in study.changes else str(study.path)
+    with in_file(f"{source}: trajectory"):
+        opened = (
+            outline_trajectory(
+                study.spec.trajectory,
+                progress,
+                catalogue.folders,
+                tokenizer=any(task.needs_text for task in tasks),
+            )
+            if outline
+            else open_trajectory(study.spec.trajectory, progress, catalogue.folders)
+        )
+    plan = Plan(
+        study=study,
+        trajectory=opened,
+        tasks=tasks,
+        ablations=tuple(catalogue.ablations[name] for name in study.spec.ablations),
+        claims=tuple(catalogue.claims.values()),
+        circuits=catalogue.known_circuits() if study.spec.planted else (),
+    )
+    plan.prompts()
+    return plan
+
+
+def differing(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which two identities differ, those of a level below with a dot."""
+    keys = []
+    for key in sorted({*mine, *other}):
+        a, b = mine.get(key), other.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            keys += [f"{key}.{below}" for below in differing(a, b)]
+        elif a != b:
+            keys.append(key)
+    return keys
+
+
+def _computing(spec: Any) -> dict[str, Any]:
+    return {key: value for key, value in as_dict(spec).items() if key not in _PROSE}

@@ -1,0 +1,313 @@
+"""From a plan to a result: one shard per checkpoint, measured wherever; resumable."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from cntbench import __version__
+from cntbench.runs.measurer import Cells
+from cntbench.components import feasible
+from cntbench.results.film import failed_dataset, film, untrained_group
+from cntbench.analysis.derived import derived
+from cntbench.errors import ParityError
+from cntbench.runs.executors import processes
+from cntbench.results.failure import Failure, Mismatch
+from cntbench.models.device import Device
+from cntbench.models.trajectory import Checkpoint, Progress, Subject
+from cntbench.runs.plan import Plan
+from cntbench.runs.prefetch import Prefetch
+from cntbench.runs.known_edges import known_edges
+from cntbench.runs.folder import RunFolder
+from cntbench.runs.shard import Share
+from cntbench.specs import as_dict
+from cntbench.results.storage import write_results
+from cntbench.analysis.verdicts import verdicts
+
+#: A way to measure: with what, what, and on how many processes.
+Execute = Callable[[Cells, Prefetch, int], Iterator[tuple[Subject, Failure | None]]]
+
+DISAPPEARED = Failure("failed", "the shard disappeared during the run")
+
+#: Group of what the ablations recover of known edges.
+COMPARISON = "comparison"
+LIBRARIES = ("torch", "transformers", "numpy", "xarray", "netCDF4", "networkx")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run has measured.
+
+    Parameters
+    ----------
+    measured, reused
+        Numbers of checkpoints.
+    failed
+        What came in the way, by label of checkpoint or untrained model.
+    """
+
+    measured: int
+    reused: int
+    failed: dict[str, Failure]
+
+
+@dataclass(frozen=True)
+class Outcome(Measured):
+    """What became of a run.
+
+    Parameters
+    ----------
+    tree
+        The result, as written.
+    path
+        Where it lies.
+    """
+
+    tree: xr.DataTree
+    path: Path
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
+    """The user stopped the run; whole shards are kept."""
+
+    def __init__(self, done: int, total: int) -> None:
+        self.done = done
+        self.total = total
+        super().__init__(f"{done} of {total} checkpoints are kept")
+
+
+def run(
+    plan: Plan,
+    path: Path,
+    *,
+    jobs: int,
+    progress: Progress,
+    memory_budget: int = 2**30,
+    keep: int = 2,
+    device: Device = "cpu",
+    execute: Execute = processes.execute,
+) -> Outcome:
+    """Run a study, or what is missing of it.
+
+    Parameters
+    ----------
+    plan
+        What to run.
+    path
+        Folder of the run. Whole shards in it are used, damaged ones measured again.
+    jobs
+        Processes to measure on, one thread each; 1 measures in this process.
+    progress
+        Told about every checkpoint.
+    memory_budget
+        Memory for each process beyond the model's own [bytes].
+    keep
+        Downloaded checkpoints that may lie on disk beside those that are being measured.
+    device
+        What models are measured on.
+    execute
+        By which processes: ``execute`` of a file of `cntbench.runs.executors`.
+
+    Raises
+    ------
+    CntbenchError
+        If the folder cannot be used; a `ParityError` if the model is one that cntbench does not
+        compute as transformers does.
+    Interrupted
+        On Ctrl-C.
+    """
+    folder = RunFolder(path)
+    with folder.claimed(plan) as plan, _interruptible(folder, plan.trajectory.checkpoints):
+        subjects = plan.subjects
+        shards = {subject: folder.read_shard(plan, subject) for subject in subjects}
+        missing = [subject for subject in subjects if shards[subject] is None]
+        cells = Cells(plan, folder, memory_budget, device)
+        failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
+        for subject in missing:
+            if subject.label not in failed:
+                shards[subject] = folder.read_shard(plan, subject)
+        tree = combine(plan, folder, shards, failed, jobs=jobs, progress=progress)
+    return Outcome(*counts(subjects, missing, failed), failed, tree, folder.results)
+
+
+def run_share(
+    plan: Plan,
+    path: Path,
+    share: Share,
+    *,
+    jobs: int,
+    progress: Progress,
+    memory_budget: int = 2**30,
+    keep: int = 2,
+    device: Device = "cpu",
+    execute: Execute = processes.execute,
+) -> Measured:
+    """Measure a share of a study, or what is missing of it; nothing is combined.
+
+    Parameters and errors are those of `run`; several shares may use one folder at the same time.
+    """
+    folder = RunFolder(path, share)
+    with folder.claimed(plan) as plan:
+        subjects = share.among(plan.subjects)
+        checkpoints = [subject for subject in subjects if isinstance(subject, Checkpoint)]
+        with _interruptible(folder, checkpoints):
+            missing = [subject for subject in subjects if folder.read_shard(plan, subject) is None]
+            cells = Cells(plan, folder, memory_budget, device)
+            failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
+            for subject in subjects:
+                folder.write_failure(plan, subject, failed.get(subject.label))
+    return Measured(*counts(subjects, missing, failed), failed)
+
+
+def counts(
+    subjects: Sequence[Subject], missing: Sequence[Subject], failed: Mapping[str, Failure]
+) -> tuple[int, int]:
+    """Return how many checkpoints were measured, and how many had been before."""
+    checkpoints, without = (
+        [subject.name for subject in some if isinstance(subject, Checkpoint)]
+        for some in (subjects, missing)
+    )
+    return len(set(without) - set(failed)), len(checkpoints) - len(without)
+
+
+@contextmanager
+def _interruptible(folder: RunFolder, checkpoints: Sequence[Checkpoint]) -> Iterator[None]:
+    """Say what is kept when the user interrupts."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = sum(folder.shard(checkpoint).is_file() for checkpoint in checkpoints)
+        raise Interrupted(kept, len(checkpoints)) from None
+
+
+def combine(
+    plan: Plan,
+    folder: RunFolder,
+    shards: Mapping[Subject, xr.Dataset | None],
+    failed: Mapping[str, Failure],
+    *,
+    jobs: int,
+    progress: Progress,
+) -> xr.DataTree:
+    """Put shards together, work out what follows from them, and write the result.
+
+    Parameters
+    ----------
+    plan, folder
+        What was measured, and where the result belongs.
+    shards
+        Of every checkpoint and untrained model; None where there is none.
+    failed
+        What came in the way of those, by name.
+    jobs, progress
+        As `run` takes them.
+    """
+    root, untrained = put_together(plan, shards, failed)
+    chance: dict[str, Any] = {
+        "seed": plan.study.spec.seed,
+        "draws": plan.study.spec.null_draws,
+        "jobs": jobs,
+        "progress": progress,
+        "earlier": folder.read_results(),
+    }
+    groups = derived(root, untrained, **chance)
+    if plan.claims and chance["draws"]:
+        groups |= verdicts(root, untrained, plan.claims, **chance)
+    recovered = known_edges(plan, jobs=jobs, progress=progress)
+    if recovered is not None:
+        groups[COMPARISON] = recovered
+    tree = xr.DataTree.from_dict({"/": root, **groups})
+    write_results(tree, folder.results)
+    return tree
+
+
+def _measure(
+    cells: Cells,
+    missing: Sequence[Subject],
+    total: int,
+    jobs: int,
+    keep: int,
+    progress: Progress,
+    execute: Execute,
+) -> dict[str, Failure]:
+    """Measure what is missing of a total; returns what came in the way of each that failed."""
+    failed: dict[str, Failure] = {}
+    done = total - len(missing)
+    jobs = max(1, min(jobs, len(missing) * cells.plan.blocks))
+    if missing:
+        progress("measuring", done, total)
+    with Prefetch(
+        missing, cells.plan.trajectory.fetch, cells.folder.downloads, jobs + keep
+    ) as ahead:
+        for subject, failure in execute(cells, ahead, jobs):
+            ahead.release(subject)
+            done += 1
+            if isinstance(failure, Mismatch):
+                place = f"{cells.plan.trajectory.identity}, {subject.name}"
+                raise ParityError(failure.reason, where=place)
+            if failure is not None:
+                failed[subject.label] = failure
+            progress(f"measured {subject.label}", done, total)
+    return failed
+
+
+def put_together(
+    plan: Plan, shards: Mapping[Subject, xr.Dataset | None], failed: Mapping[str, Failure]
+) -> tuple[xr.Dataset, xr.Dataset | None]:
+    """Return the film, and the untrained models that could be measured; arguments as `combine`."""
+    parts = []
+    for checkpoint in plan.trajectory.checkpoints:
+        shard = shards[checkpoint]
+        if shard is None:
+            shard = failed_dataset(
+                checkpoint,
+                plan.trajectory.shape.components,
+                [task.name for task in plan.tasks],
+                [entry.name for entry in plan.ablations],
+                failed.get(checkpoint.name, DISAPPEARED),
+            )
+        parts.append(shard)
+    others = {model.seed: shards[model] for model in plan.untrained}
+    measured = {seed: shard for seed, shard in others.items() if shard is not None}
+    attributes = provenance(plan) | _measured_on(parts)
+    return film(parts, attributes), untrained_group(measured) if measured else None
+
+
+def _measured_on(parts: Sequence[xr.Dataset]) -> dict[str, str]:
+    """Return on what shards were measured, by which settings of torch, and how right it was."""
+    said = {
+        name: "; ".join(sorted({part.attrs[name] for part in parts if name in part.attrs}))
+        for name in ("device", "determinism")
+    }
+    first = next((part.attrs for part in parts if "parity" in part.attrs), {})
+    return said | {name: text for name, text in first.items() if name == "parity"}
+
+
+def provenance(plan: Plan) -> dict[str, Any]:
+    """Return the attributes that say where a result comes from."""
+    edges = feasible(plan.trajectory.shape.components)
+    return {
+        "source": plan.trajectory.identity,
+        "history": plan.study.command,
+        "study": plan.study.name,
+        "spec": json.dumps(plan.identity, sort_keys=True),
+        "study_spec": json.dumps(as_dict(plan.study.spec), sort_keys=True),
+        "spec_sha256": plan.hash,
+        "seed": plan.study.spec.seed,
+        "prompts": plan.study.spec.prompts,
+        "dtype": plan.study.spec.dtype,
+        "feasible_edges": int(edges.sum()),
+        "library_versions": json.dumps(
+            {"cntbench": __version__} | {name: version(name) for name in LIBRARIES}
+        ),
+        "python_version": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
