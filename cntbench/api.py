@@ -38,10 +38,10 @@ from cntbench.runs.launch import (
     name_tuple,
     one_of,
     path_tuple,
-    place,
+    resolve_device,
     resolved,
+    select_executor,
     study_changes,
-    way,
 )
 from cntbench.runs.measurer import measure
 from cntbench.runs.plan import Plan
@@ -125,7 +125,7 @@ def run(
     check_script(jobs, where)
     budget = memory_budget(memory, where)
     changes = study_changes(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
-    execute, workers = way(
+    execute, workers = select_executor(
         None if executor is None else one_of(Executor, "executor", executor, where),
         scheduler,
         jobs,
@@ -149,7 +149,7 @@ def run(
             progress=report,
             memory_budget=budget,
             keep=keep,
-            device=place(one_of(DeviceChoice, "device", device, where), scheduler),
+            device=resolve_device(one_of(DeviceChoice, "device", device, where), scheduler),
         )
     if outcome.failed:
         warnings.warn(failures(outcome.failed, "the same call tries them again"), stacklevel=2)
@@ -247,7 +247,7 @@ def influence(
     }
     study = StudyEntry(where, Path(), build(StudySpec, keys, where=where))
     catalogue.check(study, where=where)
-    on = place(one_of(DeviceChoice, "device", device, where), None)
+    on = resolve_device(one_of(DeviceChoice, "device", device, where), None)
     with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
         return _influence(catalogue, study, model, tokenizer, on, budget)
 

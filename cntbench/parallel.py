@@ -151,7 +151,9 @@ class Workers(Generic[Item, Result]):
                 self._busy[future] = self._idle.pop(), self._waiting.popleft()
 
 
-def each(work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int) -> Iterator[Result]:
+def parallel_map(
+    work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int
+) -> Iterator[Result]:
     """Yield what becomes of each item, in order.
 
     Parameters

@@ -28,9 +28,9 @@ READOUTS: tuple[Readout, ...] = get_args(Readout)
 Scope = Literal["total", "direct"]
 Observable = Literal["target", "readout"]
 Estimator = Literal["exact", "eap", "eap_ig"]
-Reader = Literal["query", "key", "value"]
+HeadInput = Literal["query", "key", "value"]
 """What a head reads its input for."""
-READERS: tuple[Reader, ...] = get_args(Reader)
+HEAD_INPUTS: tuple[HeadInput, ...] = get_args(HeadInput)
 Precision = Literal["float32", "bfloat16", "float64"]
 """Floating-point type of weights and states."""
 
@@ -135,8 +135,8 @@ class AblationSpec:
     scope: Scope = "total"
     observable: Observable = "target"
     through: Annotated[
-        tuple[Reader, ...], Field(min_length=1, strict=False), AfterValidator(_distinct)
-    ] = READERS
+        tuple[HeadInput, ...], Field(min_length=1, strict=False), AfterValidator(_distinct)
+    ] = HEAD_INPUTS
     estimator: Estimator = "exact"
     steps: Annotated[int, Field(ge=1, le=1024)] | None = None
     draws: Annotated[int, Field(ge=1, le=64)] = 1

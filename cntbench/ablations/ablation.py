@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cntbench.ablations.replacements._base import Corpus, Replacement
 from cntbench.errors import SpecError
-from cntbench.specs import READERS, AblationSpec, Estimator, Observable, Reader, Readout, Scope
+from cntbench.specs import (
+    HEAD_INPUTS,
+    AblationSpec,
+    Estimator,
+    HeadInput,
+    Observable,
+    Readout,
+    Scope,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +49,7 @@ class Ablation:
     measure: Callable[[Tensor, Tensor], Tensor] | None = None
     scope: Scope = "total"
     observable: Observable = "target"
-    through: tuple[Reader, ...] = READERS
+    through: tuple[HeadInput, ...] = HEAD_INPUTS
     estimator: Estimator = "exact"
     steps: int | None = None
     draws: int = 1
@@ -157,7 +165,7 @@ def check(spec: AblationSpec, replacement: Replacement, *, where: str) -> None:
             f'estimator = "{spec.estimator}" takes no steps',
             'Leave steps out, or set estimator = "eap_ig".',
         )
-    if set(spec.through) != set(READERS):
+    if set(spec.through) != set(HEAD_INPUTS):
         if spec.scope != "direct":
             raise refuse(
                 "through",

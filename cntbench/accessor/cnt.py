@@ -50,7 +50,7 @@ class Cnt:
         StorageError
             If no checkpoint was measured: then the dataset does not know.
         """
-        influence = selection.whole(self._root, ["influence"])["influence"]
+        influence = selection.with_schema_dims(self._root, ["influence"])["influence"].compute()
         found = influence.notnull().any(selection.CELL)
         if not found.any():
             raise StorageError("has no checkpoint that was measured", where="the dataset")
@@ -204,7 +204,7 @@ class Cnt:
 
     def _square(self, needed: list[str] | tuple[str, ...]) -> xr.Dataset:
         """Return variables of a dataset whose sources are its targets."""
-        dataset = selection.whole(self._root, needed)
+        dataset = selection.with_schema_dims(self._root, needed).compute()
         sources, targets = ([str(n) for n in dataset[d].values] for d in ("source", "target"))
         if sources != targets:
             raise StorageError(

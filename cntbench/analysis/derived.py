@@ -24,7 +24,7 @@ from cntbench.dynamics.role_summary import role_summary
 from cntbench.metrics._base import Metric
 from cntbench.metrics._film import film_metrics
 from cntbench.models.trajectory import Progress
-from cntbench.parallel import each
+from cntbench.parallel import parallel_map
 from cntbench.prompts import seed_sequence
 from cntbench.results.film import usable
 from cntbench.results.storage import content_checksum
@@ -38,7 +38,7 @@ _ROLES = "roles"
 
 
 @dataclass(frozen=True)
-class Part:
+class DerivedPart:
     """One task by one ablation, held against one null model; or its roles.
 
     Parameters
@@ -115,7 +115,7 @@ def derived(
     parts = list(_parts(root, untrained, seed, draws))
     cells: dict[str, list[Cell]] = {"roles": [], "nulls": []}
     progress("null models and roles", 0, len(parts))
-    for done, arrays in enumerate(each(Part.work, parts, jobs=jobs)):
+    for done, arrays in enumerate(parallel_map(DerivedPart.work, parts, jobs=jobs)):
         part = parts[done]
         cells["roles" if part.name == _ROLES else "nulls"].append((part.cell, arrays))
         progress("null models and roles", done + 1, len(parts))
@@ -128,7 +128,9 @@ def derived(
     return groups
 
 
-def _parts(root: xr.Dataset, untrained: xr.Dataset | None, seed: int, draws: int) -> Iterator[Part]:
+def _parts(
+    root: xr.Dataset, untrained: xr.Dataset | None, seed: int, draws: int
+) -> Iterator[DerivedPart]:
     """Yield all there is to work out: of every cell with checkpoints, roles and null models."""
     kinds: dict[tuple[str, bool], list[str]] = {(_ROLES, False): []}
     for name, plugin in plugins.room("metric").items():
@@ -141,7 +143,7 @@ def _parts(root: xr.Dataset, untrained: xr.Dataset | None, seed: int, draws: int
         others = None if untrained is None else untrained.isel(at)
         if (cell["status"] == "ok").any():
             for (name, over_time), metrics in kinds.items():
-                yield Part(cell, others, name, tuple(metrics), over_time, seed, draws)
+                yield DerivedPart(cell, others, name, tuple(metrics), over_time, seed, draws)
 
 
 def _checksum(root: xr.Dataset, groups: Mapping[str, xr.Dataset], seed: int, draws: int) -> str:

@@ -21,7 +21,7 @@ from cntbench.dynamics.verdict_groups import Judged, claim_group, phase_group
 from cntbench.dynamics.verdict_merge import merged
 from cntbench.errors import CntbenchError
 from cntbench.models.trajectory import Progress
-from cntbench.parallel import each
+from cntbench.parallel import parallel_map
 from cntbench.prompts import seed_sequence
 from cntbench.results.storage import UNSEALED, content_checksum, open_results, write_results
 from cntbench.specs import as_dict
@@ -33,7 +33,7 @@ _OF_FILMS = ["influence", "influence_se", "readout_value", "readout_se", "status
 
 
 @dataclass(frozen=True)
-class Part:
+class VerdictPart:
     """One task by one ablation, and the claims that are tested on it."""
 
     place: tuple[int, int]
@@ -97,7 +97,7 @@ def verdicts(
     if kept and all(group and group.attrs.get(MADE_OF) == made_of for group in kept.values()):
         return {name: group.to_dataset(inherit=False) for name, group in kept.items() if group}
     parts = [
-        Part(
+        VerdictPart(
             place=(i, j),
             cell=root[_OF_FILMS].isel(task=i, ablation=j),
             untrained=None if untrained is None else untrained.isel(task=i, ablation=j),
@@ -109,7 +109,7 @@ def verdicts(
     ]
     judged: list[Judged] = []
     progress("phases and claims", 0, len(parts))
-    for one in each(Part.work, parts, jobs=jobs):
+    for one in parallel_map(VerdictPart.work, parts, jobs=jobs):
         judged.append(one)
         progress("phases and claims", len(judged), len(parts))
     found = claim_group(root, claims, judged).assign_coords(

@@ -57,10 +57,10 @@ def check(
     from cntbench.results.difference import report
     from cntbench.results.storage import open_results
     from cntbench.runs.catalogue import load_catalogue
-    from cntbench.runs.golden import measure_again, thaw
+    from cntbench.runs.golden import load_golden, measure_again
     from cntbench.runs.run import Interrupted
 
-    frozen = thaw(folder)
+    frozen = load_golden(folder)
     if results is not None:
         found = open_results(results).to_dataset(inherit=False)
     else:

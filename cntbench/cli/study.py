@@ -35,11 +35,11 @@ from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, StorageEr
 from cntbench.runs.launch import (
     DeviceChoice,
     cores,
-    place,
     processes_for,
+    resolve_device,
     resolved,
+    select_executor,
     study_changes,
-    way,
 )
 
 if TYPE_CHECKING:
@@ -75,11 +75,13 @@ def run(
     from cntbench.runs.folder import RunFolder
     from cntbench.runs.run import Interrupted, run_share
     from cntbench.runs.run import run as run_plan
-    from cntbench.runs.shard import parse_share
+    from cntbench.runs.shard import parse_shard
 
-    share = parse_share(shard) if shard is not None else None
-    where = place(device, scheduler)
-    execute, workers = way(executor, scheduler, jobs or processes_for(where), where="--scheduler")
+    share = parse_shard(shard) if shard is not None else None
+    where = resolve_device(device, scheduler)
+    execute, workers = select_executor(
+        executor, scheduler, jobs or processes_for(where), where="--scheduler"
+    )
     changes = study_changes(
         trajectory, names_in(tasks), names_in(ablations), prompts, seed, dtype, blocks
     )
@@ -204,7 +206,7 @@ def plan(
     from cntbench.report.progress import progress_bar
     from cntbench.runs.folder import RunFolder
 
-    where = place(device, None)
+    where = resolve_device(device, None)
     changes = study_changes(
         trajectory, names_in(tasks), names_in(ablations), prompts, seed, dtype, blocks
     )

@@ -20,7 +20,7 @@ from scipy import stats
 
 from cntbench.analysis.intervals import t_interval
 from cntbench.dynamics.claim import Claim
-from cntbench.dynamics.claims import Found, Verdict, judge
+from cntbench.dynamics.claims import ClaimTestResult, Verdict, judge
 from cntbench.dynamics.verdict_merge import found_in
 
 
@@ -53,7 +53,7 @@ class Judgement:
     text: str
     source: str
     verdict: Verdict
-    found: tuple[Found, ...]
+    found: tuple[ClaimTestResult, ...]
     statistics: tuple[str, ...]
     effects: tuple[float, ...]
     words: tuple[str, ...]
@@ -132,7 +132,7 @@ def _judgement(
     place: int,
     verdict: Verdict,
     cells: Sequence[xr.Dataset],
-    found: Sequence[Found],
+    found: Sequence[ClaimTestResult],
 ) -> Judgement:
     first = cells[0].isel(claim=place)
     answers = [found_in(cell, place) for cell in cells]
@@ -155,7 +155,7 @@ def _judgement(
     )
 
 
-def _together(files: Sequence[Sequence[Found]]) -> Sequence[Found]:
+def _together(files: Sequence[Sequence[ClaimTestResult]]) -> Sequence[ClaimTestResult]:
     """Pool the files that answer all tests of a claim."""
     answering = [tests for tests in files if not any(test.reason for test in tests)]
     if len(answering) < 2:
@@ -163,11 +163,11 @@ def _together(files: Sequence[Sequence[Found]]) -> Sequence[Found]:
     return [_pooled(tests) for tests in zip(*answering, strict=True)]
 
 
-def _pooled(found: Sequence[Found]) -> Found:
+def _pooled(found: Sequence[ClaimTestResult]) -> ClaimTestResult:
     _, lower, upper = t_interval([one.effect for one in found])
     # A p-value of 1 would outweigh all others; it stands for anything in its last step.
     p_values = np.minimum([one.p_value for one in found], 1 - 1e-3)
-    return Found(
+    return ClaimTestResult(
         value=float(np.mean([one.value for one in found])),
         null=float(np.mean([one.null for one in found])),
         lower=lower,

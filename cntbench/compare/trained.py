@@ -16,7 +16,7 @@ from cntbench.engine.meter import Work, predicted_work
 from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint, Progress
-from cntbench.parallel import each
+from cntbench.parallel import parallel_map
 from cntbench.prompts import Prompts
 from cntbench.runs.catalogue import Task
 from cntbench.runs.plan import Plan
@@ -72,7 +72,7 @@ def measure_trained(
     chosen = spread_out(plan.trajectory.checkpoints, checkpoints)
     drawing = _drawing(plan, chosen[0])
     parts = []
-    for part in each(partial(_at, plan, drawing), chosen, jobs=jobs):
+    for part in parallel_map(partial(_at, plan, drawing), chosen, jobs=jobs):
         parts.append(part)
         progress("comparing", len(parts), len(chosen))
     together = xr.concat(

@@ -34,11 +34,11 @@ from cntbench.dynamics.undefined import Undefined
 from cntbench.metrics._ties import TIE
 from cntbench.prompts import seed_sequence
 
-Word = Literal["supported", "not supported", "inconclusive"]
+Label = Literal["supported", "not supported", "inconclusive"]
 
 
 @dataclass(frozen=True)
-class Found:
+class ClaimTestResult:
     """What a test finds on a film; NaN throughout if it is not answered.
 
     Parameters
@@ -74,7 +74,7 @@ class Verdict:
 
     Parameters
     ----------
-    word
+    label
         The verdict.
     reason
         Why it is not supported or inconclusive; empty if it is supported.
@@ -84,7 +84,7 @@ class Verdict:
         Number of the test that decides: the one that fails, or the one with the largest p-value.
     """
 
-    word: Word
+    label: Label
     reason: str
     p_value: float
     corrected: float
@@ -93,7 +93,7 @@ class Verdict:
 
 def examine(
     film: Film, claims: Sequence[Claim], *, seed: int, labels: Sequence[str], draws: int
-) -> list[tuple[Found, ...]]:
+) -> list[tuple[ClaimTestResult, ...]]:
     """Return what the tests of each claim find.
 
     Parameters
@@ -119,7 +119,7 @@ def examine(
         tuple(
             found.get(
                 (test.statistic, test.spec.null),
-                Found(reason=f"needs {claim.needs} checkpoints, has {len(film)}"),
+                ClaimTestResult(reason=f"needs {claim.needs} checkpoints, has {len(film)}"),
             )
             for test in claim.tests
         )
@@ -128,7 +128,7 @@ def examine(
 
 
 def judge(
-    claims: Sequence[Claim], found: Sequence[Sequence[Found]], *, several: bool = False
+    claims: Sequence[Claim], found: Sequence[Sequence[ClaimTestResult]], *, several: bool = False
 ) -> list[Verdict]:
     """Return the verdicts on claims that were tested on the same film, or on the same films.
 
@@ -146,7 +146,7 @@ def judge(
 
 
 def judge_by(
-    rules: Sequence[Rule], found: Sequence[Sequence[Found]], *, several: bool = False
+    rules: Sequence[Rule], found: Sequence[Sequence[ClaimTestResult]], *, several: bool = False
 ) -> list[Verdict]:
     """Return what `judge` does, of claims of which there are only the rules."""
     largest = np.array([max_or_nan(test.p_value for test in tests) for tests in found])
@@ -181,7 +181,7 @@ def max_or_nan(values: Iterable[float]) -> float:
 
 
 def _verdict(
-    rule: Rule, found: Sequence[Found], p_value: float, corrected: float, several: bool
+    rule: Rule, found: Sequence[ClaimTestResult], p_value: float, corrected: float, several: bool
 ) -> Verdict:
     for place, one in enumerate(found):
         if one.reason:
@@ -206,43 +206,43 @@ def _verdict(
     return Verdict("supported", "", p_value, corrected, weakest)
 
 
-def _found(film: Film, test: ClaimTest, seed: int, labels: Sequence[str], draws: int) -> Found:
+def _found(film: Film, test: ClaimTest, seed: int, labels: Sequence[str], draws: int) -> ClaimTestResult:
     """Test against a null model of the statistic's own; of others, return the value alone."""
     statistic, null = test.statistic, test.spec.null
     try:
         series = statistic.series(film)
         if not test.own_null:
-            return Found(value=float(series.mean()))
+            return ClaimTestResult(value=float(series.mean()))
         rng = _rng(seed, labels, null, repr(statistic))
         return _held(film, statistic, series, statistic.draws(film, null, rng, draws), rng)
     except Undefined as undefined:
-        return Found(reason=str(undefined))
+        return ClaimTestResult(reason=str(undefined))
 
 
 def _against_films(
     film: Film,
-    found: dict[tuple[Statistic, str], Found],
+    found: dict[tuple[Statistic, str], ClaimTestResult],
     asked: dict[tuple[Statistic, str], ClaimTest],
     seed: int,
     labels: Sequence[str],
     draws: int,
-) -> dict[tuple[Statistic, str], Found]:
+) -> dict[tuple[Statistic, str], ClaimTestResult]:
     """Test against null models of films, each drawn once for all statistics.
 
     Every statistic's interval has its own stream of random numbers: which other ones are tested
     changes nothing.
     """
     open_tests = [key for key, test in asked.items() if not (test.own_null or found[key].reason)]
-    results: dict[tuple[Statistic, str], Found] = {}
+    results: dict[tuple[Statistic, str], ClaimTestResult] = {}
     for null in dict.fromkeys(null for _, null in open_tests):
         statistics = [statistic for statistic, name in open_tests if name == null]
         drawn = _drawn(film, null, statistics, _rng(seed, labels, null), draws)
         for statistic, values in zip(statistics, drawn, strict=True):
             key = (statistic, null)
             if not len(values):
-                results[key] = Found(reason="no untrained models were measured")
+                results[key] = ClaimTestResult(reason="no untrained models were measured")
             elif np.isnan(values).any():
-                results[key] = Found(reason=f"is not defined under the null model {null!r}")
+                results[key] = ClaimTestResult(reason=f"is not defined under the null model {null!r}")
             else:
                 rng = _rng(seed, labels, null, repr(statistic))
                 results[key] = _held(film, statistic, statistic.series(film), values, rng)
@@ -277,12 +277,12 @@ def _mean(statistic: Statistic, film: Film) -> float:
 
 def _held(
     film: Film, statistic: Statistic, series: Array, drawn: Array, rng: np.random.Generator
-) -> Found:
+) -> ClaimTestResult:
     """Hold a statistic against draws of it."""
     value, null = float(series.mean()), float(drawn.mean())
     reached = drawn >= value - TIE * max(abs(value), 1e-300)
     lower, upper = statistic.bounds(film, series, drawn, rng)
-    return Found(
+    return ClaimTestResult(
         value=value,
         null=null,
         lower=lower - null,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cntbench.dynamics.alignment import ALIGNMENT
 from cntbench.dynamics.claim import Claim
-from cntbench.dynamics.claims import Found, Verdict
+from cntbench.dynamics.claims import ClaimTestResult, Verdict
 from cntbench.dynamics.film import Array
 from cntbench.dynamics.phases import Phases
 from cntbench.dynamics.segments import MOST
@@ -76,7 +76,7 @@ class Judged:
     usable: NDArray[np.int64]
     phases: Phases
     alignment: Mapping[str, Array]
-    found: Sequence[Sequence[Found]]
+    found: Sequence[Sequence[ClaimTestResult]]
     verdicts: Sequence[Verdict]
 
 
@@ -130,7 +130,7 @@ def claim_group(root: xr.Dataset, claims: Sequence[Claim], judged: Sequence[Judg
         checkpoints[one.place] = len(one.step)
         for number, (found, verdict) in enumerate(zip(one.found, one.verdicts, strict=True)):
             at = (*one.place, number)
-            words["verdict"][at], words["reason"][at] = verdict.word, verdict.reason
+            words["verdict"][at], words["reason"][at] = verdict.label, verdict.reason
             numbers = (verdict.p_value, verdict.corrected, verdict.decisive + 1)
             for name, value in zip(OF_CLAIMS, numbers, strict=True):
                 of_claims[name][at] = value

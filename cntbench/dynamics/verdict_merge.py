@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.dynamics.claim import Rule
-from cntbench.dynamics.claims import Found, judge_by
+from cntbench.dynamics.claims import ClaimTestResult, judge_by
 from cntbench.dynamics.verdict_groups import OF_TESTS
 
 #: What stands where a claim has fewer tests than others, or an older file does not say.
@@ -45,7 +45,7 @@ def merged(earlier: xr.Dataset, later: xr.Dataset) -> xr.Dataset:
     return found
 
 
-def found_in(cell: xr.Dataset, place: int) -> list[Found]:
+def found_in(cell: xr.Dataset, place: int) -> list[ClaimTestResult]:
     """Return what the tests of a claim have found.
 
     Parameters
@@ -58,7 +58,7 @@ def found_in(cell: xr.Dataset, place: int) -> list[Found]:
     here = cell.isel(claim=place)
     count = int((here["test_statistic"].values.astype(str) != "").sum())
     return [
-        Found(
+        ClaimTestResult(
             **{name: float(here[f"test_{name}"].values[test]) for name in OF_TESTS},
             reason=str(here["test_reason"].values[test]),
         )
@@ -95,7 +95,7 @@ def _judge(group: xr.Dataset, cell: tuple[int, ...]) -> None:
     ]
     for place, verdict in enumerate(judge_by(rules, found)):
         numbers = {
-            "verdict": verdict.word,
+            "verdict": verdict.label,
             "reason": verdict.reason,
             "p_value": verdict.p_value,
             "corrected_p_value": verdict.corrected,

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, to_array
-from cntbench.engine.departures import Departures, stage_nodes
+from cntbench.engine.departures import Perturbations, stage_nodes
 from cntbench.engine.positions import Positions
 from cntbench.engine.readouts import LOGITS_AT_ONCE
 from cntbench.engine.request import Request
@@ -46,7 +46,7 @@ from cntbench.specs import Readout
 
 
 def estimate_edges(
-    request: Request, departures: Departures, ablation: Ablation, rule: int, edge: Array
+    request: Request, departures: Perturbations, ablation: Ablation, rule: int, edge: Array
 ) -> None:
     """Estimate the effect of every edge on the first readout asked for, which has a gradient.
 

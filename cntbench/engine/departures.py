@@ -21,7 +21,7 @@ from cntbench.models.decoder import Decoder
 
 
 @dataclass(frozen=True)
-class Departures:
+class Perturbations:
     """The clean run of some prompts, and the changes that some sources' replacements make.
 
     Parameters
@@ -60,7 +60,9 @@ def stage_nodes(model: Decoder) -> list[range]:
     return found
 
 
-def depart(request: Request, ablations: Sequence[Ablation], statistics: Statistics) -> Departures:
+def depart(
+    request: Request, ablations: Sequence[Ablation], statistics: Statistics
+) -> Perturbations:
     """Run the clean prompts and donors through the model, and replace every source.
 
     Parameters
@@ -97,4 +99,4 @@ def depart(request: Request, ablations: Sequence[Ablation], statistics: Statisti
             block.write(states, streams)
             number += 1
         clean.append(streams[0].clone())
-    return Departures(clean, changes, sources)
+    return Perturbations(clean, changes, sources)

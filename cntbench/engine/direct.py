@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, target_change, to_array
-from cntbench.engine.departures import Departures, stage_nodes
+from cntbench.engine.departures import Perturbations, stage_nodes
 from cntbench.engine.positions import Positions, states_at
 from cntbench.engine.readouts import readout
 from cntbench.engine.request import Request
@@ -32,7 +32,7 @@ from cntbench.specs import READOUTS, Readout
 
 def change_targets(
     model: Decoder,
-    departures: Departures,
+    departures: Perturbations,
     ablation: Ablation,
     rule: int,
     at: Positions | None,
@@ -66,7 +66,7 @@ def change_targets(
             place += block.n_components
 
 
-def change_readouts(request: Request, departures: Departures, rule: int, effect: Array) -> None:
+def change_readouts(request: Request, departures: Perturbations, rule: int, effect: Array) -> None:
     """Measure the direct effects on the readouts: of each source, over its edge to the unembedding.
 
     Parameters

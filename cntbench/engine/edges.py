@@ -10,7 +10,7 @@ from cntbench.ablations.ablation import Ablation, rules
 from cntbench.engine.arrays import Array
 from cntbench.engine.attribution import estimate_edges
 from cntbench.engine.chunking import chunking, pieces
-from cntbench.engine.departures import Departures, depart
+from cntbench.engine.departures import Perturbations, depart
 from cntbench.engine.direct import change_readouts, change_targets
 from cntbench.engine.patching import patch_edges
 from cntbench.engine.positions import Positions
@@ -82,7 +82,7 @@ def measure_edges(request: Request, statistics: Statistics) -> Effects:
 
 def _measure(
     request: Request,
-    departures: Departures,
+    departures: Perturbations,
     ablation: Ablation,
     rule: int,
     at: Positions | None,

@@ -20,14 +20,14 @@ from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, to_array
-from cntbench.engine.departures import Departures, stage_nodes
+from cntbench.engine.departures import Perturbations, stage_nodes
 from cntbench.engine.direct import read_changes
 from cntbench.engine.positions import Positions, finish, last_attention, states_at
 from cntbench.engine.request import Request
 
 
 def patch_edges(
-    request: Request, departures: Departures, ablation: Ablation, rule: int, edge: Array
+    request: Request, departures: Perturbations, ablation: Ablation, rule: int, edge: Array
 ) -> None:
     """Measure the effect of every edge on the first readout asked for.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from cntbench.models.blocks import Attention, Block, Queries
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Prompts
-from cntbench.specs import READERS, Reader
+from cntbench.specs import HEAD_INPUTS, HeadInput
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Positions:
 
 
 def states_at(
-    block: Block, normed: Tensor, at: Positions | None, through: Sequence[Reader] = READERS
+    block: Block, normed: Tensor, at: Positions | None, through: Sequence[HeadInput] = HEAD_INPUTS
 ) -> Tensor:
     """Compute a block's states at some positions.
 
@@ -58,13 +58,13 @@ def states_at(
     """
     if not isinstance(block, Attention):
         return block.states(normed if at is None else at.choose(normed))
-    whole = set(through) == set(READERS)
+    whole = set(through) == set(HEAD_INPUTS)
     if whole and at is None:
         return block.states(normed)
     if at is None:
         at = Positions(torch.arange(normed.shape[2], device=normed.device)[None])
     clean = normed[:1].expand_as(normed)
-    query, key, value = (normed if reader in through else clean for reader in READERS)
+    query, key, value = (normed if reader in through else clean for reader in HEAD_INPUTS)
     return block.states(at.choose(query), Queries(key, at.rows, None if whole else value))
 
 

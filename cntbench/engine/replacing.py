@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation, Donor
-from cntbench.ablations.replacements._base import Corpus, Spread, States
+from cntbench.ablations.replacements._base import Corpus, Moments, States
 from cntbench.prompts import Prompts, Tokens, random_state
 
 
@@ -27,7 +27,7 @@ class Statistics:
         Fitted constants of every block, dims ``component, width``, by the number of fitting steps.
     """
 
-    spreads: Mapping[Corpus, Sequence[Spread]]
+    spreads: Mapping[Corpus, Sequence[Moments]]
     constants: Mapping[int, Sequence[Tensor]]
 
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation, donors
-from cntbench.ablations.replacements._base import Spread
+from cntbench.ablations.replacements._base import Moments
 from cntbench.engine.arrays import Array, target_change, to_array
 from cntbench.engine.attention_scores import prefix_matching, previous_token
 from cntbench.engine.positions import Positions, last_attention
@@ -225,7 +225,7 @@ class Sweep:
             effect[which[:, 0], READOUTS.index(name), which[:, 1]] = moved
 
 
-def spread(model: Decoder, tokens: Tokens, at_once: int) -> list[Spread]:
+def spread(model: Decoder, tokens: Tokens, at_once: int) -> list[Moments]:
     """Take statistics of every block's states over all prompts of a corpus."""
     total: list[tuple[Tensor, Tensor]] = []
     for rows in np.array_split(tokens, range(at_once, len(tokens), at_once)):
@@ -236,7 +236,7 @@ def spread(model: Decoder, tokens: Tokens, at_once: int) -> list[Spread]:
                 total.append((torch.zeros_like(mean), torch.zeros_like(square)))
             total[number][0].add_(mean)
             total[number][1].add_(square)
-    return [Spread(mean / len(tokens), square / len(tokens)) for mean, square in total]
+    return [Moments(mean / len(tokens), square / len(tokens)) for mean, square in total]
 
 
 def _states(model: Decoder, tokens: Tokens) -> Iterator[Tensor]:

@@ -25,8 +25,8 @@ from cntbench.models.hub.downloads import Download, to_download
 from cntbench.models.outline import Outline
 from cntbench.models.precision import TYPES
 from cntbench.models.products import wide
-from cntbench.models.trajectory import Subject
-from cntbench.runs.blocks import divided
+from cntbench.models.trajectory import ModelRef
+from cntbench.runs.blocks import split_evenly
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.plan import Plan
 
@@ -181,7 +181,7 @@ def estimate(
     if folder is not None:
         plan = folder.check(plan)
 
-    def waits(subject: Subject) -> bool:
+    def waits(subject: ModelRef) -> bool:
         return folder is None or not folder.shard(subject).is_file()
 
     checkpoints, outline = plan.trajectory.checkpoints, plan.trajectory.outline
@@ -192,7 +192,7 @@ def estimate(
     missing = list(filter(waits, checkpoints))
     calls = _calls(plan, model, memory_budget)
     nodes = plan.trajectory.shape.components
-    blocks = divided(len(nodes), plan.blocks)
+    blocks = split_evenly(len(nodes), plan.blocks)
     costs = tuple(
         _cost(task.name, call, blocks) for task, call in zip(plan.tasks, calls, strict=True)
     )

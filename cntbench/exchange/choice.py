@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import xarray as xr
 
 from cntbench.errors import distinct
-from cntbench.results.selection import place
+from cntbench.results.selection import index_of
 
 
 def chosen(tree: xr.DataTree, names: Mapping[str, Sequence[str] | None]) -> xr.DataTree:
@@ -27,7 +27,7 @@ def chosen(tree: xr.DataTree, names: Mapping[str, Sequence[str] | None]) -> xr.D
     """
     root = tree.to_dataset(inherit=False)
     at = {
-        dim: sorted(place(root, dim, label) for label in distinct(dim, labels))
+        dim: sorted(index_of(root, dim, label) for label in distinct(dim, labels))
         for dim, labels in names.items()
         if labels is not None
     }

@@ -50,7 +50,7 @@ def tree_of(results: Results, needed: Sequence[str]) -> xr.DataTree:
         If one is missing, or something was selected from a tree: its groups cannot be put back.
     """
     if isinstance(results, xr.Dataset):
-        return xr.DataTree(selection.whole(results, needed))
+        return xr.DataTree(selection.with_schema_dims(results, needed).compute())
     root = results.to_dataset(inherit=False)
     for dim in selection.CELL:
         if dim not in root.dims:
@@ -73,7 +73,7 @@ def cell_of(tree: xr.DataTree, task: str | None, ablation: str | None) -> tuple[
     """
     root = tree.to_dataset(inherit=False)
     labels = {"task": task, "ablation": ablation}
-    found = [str(root[d].values[selection.place(root, d, name)]) for d, name in labels.items()]
+    found = [str(root[d].values[selection.index_of(root, d, name)]) for d, name in labels.items()]
     return found[0], found[1]
 
 
@@ -87,7 +87,7 @@ def moment_of(tree: xr.DataTree, checkpoint: str | None, step: int | None) -> in
     """
     root = tree.to_dataset(inherit=False)
     if checkpoint is not None or step is not None:
-        return selection.place(root, "checkpoint", checkpoint, step=step)
+        return selection.index_of(root, "checkpoint", checkpoint, step=step)
     counted = np.flatnonzero(usable(root))
     return int(counted[-1]) if len(counted) else root.sizes["checkpoint"] - 1
 
@@ -98,7 +98,7 @@ def over_prompts(tree: xr.DataTree) -> str:
     return "mean over prompts" if count is None else f"mean over {int(count)} prompts"
 
 
-def there(view: View | Missing) -> View:
+def require(view: View | Missing) -> View:
     """Return a view.
 
     Raises

@@ -38,7 +38,7 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
         If the task is wrong, or the result lacks what is drawn.
     """
     tree = tree_of(results, OF_FILMS)
-    at = selection.place(tree.to_dataset(inherit=False), "task", task)
+    at = selection.index_of(tree.to_dataset(inherit=False), "task", task)
     found = view(tree)
     count = len(found.ablation)
     few = count <= 5

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cntbench.dynamics.roles import Role
-from cntbench.figures._results import OF_FILMS, Results, cell_of, there, tree_of
+from cntbench.figures._results import OF_FILMS, Results, cell_of, require, tree_of
 from cntbench.figures._style import DOUBLE, INK, blank, checkpoints_below, colour, line, styled
 from cntbench.views.bump import Bump
 from cntbench.views.bump import bump as view
@@ -47,7 +47,7 @@ def bump(results: Results, *, task: str | None = None, ablation: str | None = No
     figure = blank(DOUBLE, 2.7)
     panels = figure.subplots(1, 2)
     for ax, role in zip(panels, get_args(Role), strict=True):
-        _draw(ax, there(view(tree, role, *cell)))
+        _draw(ax, require(view(tree, role, *cell)))
     figure.suptitle(
         f"{', '.join(cell)}: strength over what layers alone would give, ranked; ▼ the order "
         "changes more than noise explains",

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cntbench.compare.claims import Judgement
-from cntbench.figures._results import Results, there, tree_of
+from cntbench.figures._results import Results, require, tree_of
 from cntbench.figures._style import BAND, COLOURS, DOUBLE, GREY, INK, PALE, blank, styled
 from cntbench.results import selection
 from cntbench.views.claims import claims as view
@@ -46,10 +46,10 @@ def claims(results: Results, *, task: str | None = None) -> Figure:
         If the task is wrong, or the result lacks what is drawn.
     """
     tree = tree_of(results, ("status",))
-    judged = there(view(tree))
+    judged = require(view(tree))
     tasks = list(dict.fromkeys(one.task for one in judged))
     if task is not None:
-        tasks = [tasks[selection.place(tree.to_dataset(inherit=False), "task", task)]]
+        tasks = [tasks[selection.index_of(tree.to_dataset(inherit=False), "task", task)]]
     names = list(dict.fromkeys(one.claim for one in judged))
     ablations = list(dict.fromkeys(one.ablation for one in judged))
     figure = blank(DOUBLE, 0.95 + 0.11 * len(tasks) * (len(ablations) + 1))
@@ -90,7 +90,7 @@ def _draw(ax: Axes, judged: list[Judgement], tasks: list[str], ablations: list[s
             continue
         place = ablations.index(one.ablation)
         y = tasks.index(one.task) + (place - (len(ablations) - 1) / 2) * spread
-        hue, fill = _VERDICTS[str(one.verdict.word)]
+        hue, fill = _VERDICTS[str(one.verdict.label)]
         ax.plot([found.lower, found.upper], [y, y], color=hue, linewidth=0.9, solid_capstyle="butt")
         ax.plot(
             [found.effect], [y], marker=_MARKERS[place % len(_MARKERS)], color=hue, fillstyle=fill,

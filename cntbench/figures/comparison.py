@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import there
+from cntbench.figures._results import require
 from cntbench.figures._style import BAND, COLOURS, DOUBLE, GREY, INK, blank, styled
 from cntbench.views.comparison import Methods, methods
 from cntbench.views.missing import Missing
@@ -45,12 +45,12 @@ def comparison(results: xr.Dataset | xr.DataTree) -> Figure:
     """
     if isinstance(results, xr.DataTree):
         if "comparison" not in results.children:
-            there(Missing("The result has no group 'comparison'.", _COMMAND))
+            require(Missing("The result has no group 'comparison'.", _COMMAND))
         results = results.children["comparison"].to_dataset(inherit=True)
-    found = there(methods(xr.DataTree(), results.compute()))
+    found = require(methods(xr.DataTree(), results.compute()))
     drawn = [panel for panel in _PANELS if panel[3](found)]
     if not drawn:
-        there(Missing("The comparison says nothing of recovery or cost.", _COMMAND))
+        require(Missing("The comparison says nothing of recovery or cost.", _COMMAND))
     rows = len(found.method)
     figure = blank(DOUBLE, 0.8 + 0.16 * rows)
     widths = [width for _, width, _, _ in drawn]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cntbench.errors import distinct
 from cntbench.figures._results import OF_FILMS, Results, cell_of, moment_of, over_prompts, tree_of
 from cntbench.figures._style import COLOURS, DOUBLE, GREY, INK, SCALE, SINGLE, blank, canvas, styled
-from cntbench.views.film import Film
+from cntbench.views.film import FilmView
 from cntbench.views.film import film as view
 
 #: Edges that are drawn at most at a time, the strongest.
@@ -103,7 +103,7 @@ def film(
     return figure
 
 
-def _along(graph: Film) -> list[int]:
+def _along(graph: FilmView) -> list[int]:
     """Return checkpoints that part the way that the graph goes into equal lengths.
 
     Where none was measured, it is the last, which says so.
@@ -120,21 +120,23 @@ def _along(graph: Film) -> list[int]:
     return measured[np.unique(nearest)].tolist()
 
 
-def _room(graph: Film) -> float:
+def _room(graph: FilmView) -> float:
     """Return how much smaller than usual everything has to be for the graph to fit."""
     places = graph.layout
     crowd = max(float(np.ptp(places.height)) + 1, len(np.unique(places.depth)))
     return min(1.0, 5 / crowd)
 
 
-def _sizes(graph: Film, shown: Sequence[int]) -> float:
+def _sizes(graph: FilmView, shown: Sequence[int]) -> float:
     """Return the area of a component of mean influence 1 [square points]."""
     numbers = np.concatenate([graph.sent[shown].ravel(), graph.received[shown].ravel()])
     largest = float(np.nanmax(numbers, initial=0.0))
     return 130 * _room(graph) ** 2 / largest if largest > 0 else 1.0
 
 
-def _draw(ax: Axes, graph: Film, at: int, scale: Normalize, size: float, *, named: bool) -> None:
+def _draw(
+    ax: Axes, graph: FilmView, at: int, scale: Normalize, size: float, *, named: bool
+) -> None:
     places = graph.layout
     depth, height = places.depth, places.height
     chosen = graph.strongest(at, DRAWN)[::-1]  # the strongest last, on top
@@ -193,7 +195,7 @@ def _draw(ax: Axes, graph: Film, at: int, scale: Normalize, size: float, *, name
         ax.text(0.5, 0.5, graph.status[at], transform=ax.transAxes, ha="center", color=GREY)
 
 
-def _ends(graph: Film, edges: NDArray[np.int64]) -> NDArray[np.int64]:
+def _ends(graph: FilmView, edges: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.stack([graph.layout.source[edges], graph.layout.target[edges]], axis=1)
 
 
@@ -206,7 +208,7 @@ def _curve(x0: float, y0: float, x1: float, y1: float) -> NDArray[np.float64]:
     return np.stack(points, axis=1)
 
 
-def _explain(figure: Figure, graph: Film, *, narrow: bool) -> None:
+def _explain(figure: Figure, graph: FilmView, *, narrow: bool) -> None:
     edges = len(graph.layout.source)
     few = edges <= DRAWN
     said = f"all {edges} feasible edges" if few else f"the {DRAWN} strongest of {edges} edges"

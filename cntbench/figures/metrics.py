@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cntbench.errors import distinct, unknown
 from cntbench.figures import _phases
-from cntbench.figures._results import OF_FILMS, Results, cell_of, there, tree_of
+from cntbench.figures._results import OF_FILMS, Results, cell_of, require, tree_of
 from cntbench.figures._style import (
     COLOURS,
     DOUBLE,
@@ -23,7 +23,7 @@ from cntbench.figures._style import (
     steps_below,
     styled,
 )
-from cntbench.views.metrics import FOREMOST, WIDTH, Metric, metric, metric_names
+from cntbench.views.metrics import FOREMOST, WIDTH, MetricView, metric, metric_names
 from cntbench.views.missing import Missing
 from cntbench.views.phases import phases as view_phases
 from cntbench.views.steps import step_axis
@@ -64,7 +64,7 @@ def metrics(
     tree = tree_of(results, OF_FILMS)
     cell = cell_of(tree, task, ablation)
     distinct("metric", names or ())
-    known = there(metric_names(tree))
+    known = require(metric_names(tree))
     for name in names or ():
         if name not in known:
             raise unknown("metric of graphs", name, known)
@@ -97,7 +97,7 @@ def metrics(
     return figure
 
 
-def _draw(ax: Axes, x: NDArray[np.float64], found: Metric) -> None:
+def _draw(ax: Axes, x: NDArray[np.float64], found: MetricView) -> None:
     """Draw one metric with the band of its null model."""
     if found.draws:
         band(ax, x, *found.band, color=GREY, alpha=0.3, zorder=0)

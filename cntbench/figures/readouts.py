@@ -53,7 +53,7 @@ def readouts(
     found = view(tree)
     root = tree.to_dataset(inherit=False)
     names = found.task if tasks is None else tasks
-    shown = [selection.place(root, "task", name) for name in names]
+    shown = [selection.index_of(root, "task", name) for name in names]
     axis = step_axis(found.step)
     x = axis.place(found.step)
     figure = blank(width, 0.5 + 1.35 * len(found.readout) + 0.13 * (len(shown) // 3))

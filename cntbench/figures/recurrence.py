@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import OF_FILMS, Results, cell_of, there, tree_of
+from cntbench.figures._results import OF_FILMS, Results, cell_of, require, tree_of
 from cntbench.figures._style import (
     INK,
     PALE,
@@ -52,7 +52,7 @@ def recurrence(
     """
     tree = tree_of(results, OF_FILMS)
     cell = cell_of(tree, task, ablation)
-    found = there(view(tree, *cell))
+    found = require(view(tree, *cell))
     figure, ax = canvas(ax, SINGLE, SINGLE * 0.92)
     scale = mpl.colormaps["cividis"].with_extremes(bad=PALE)
     image = ax.imshow(

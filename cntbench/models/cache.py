@@ -19,7 +19,7 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else user_cache_path("cntbench")
 
 
-def kept(name: str, manifest: str, make: Callable[[Path], str]) -> Path:
+def cached_folder(name: str, manifest: str, make: Callable[[Path], str]) -> Path:
     """Return a folder of the cache, made if it is not there; one process at a time makes it.
 
     Parameters

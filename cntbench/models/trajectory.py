@@ -101,7 +101,7 @@ class Untrained:
 
 
 #: What can be measured.
-Subject = Checkpoint | Untrained
+ModelRef = Checkpoint | Untrained
 
 #: Seed of the first untrained model; seeds of trajectories have nine digits at most.
 FIRST_UNTRAINED = 2**31
@@ -165,7 +165,7 @@ class Trajectory:
             for i in range(count * possible)
         )
 
-    def fetch(self, subject: Subject, room: Path | None = None) -> Path:
+    def fetch(self, subject: ModelRef, room: Path | None = None) -> Path:
         """Return the folder of a checkpoint's files, or of an untrained model's config.
 
         Parameters and errors are those of `cntbench.models.origin.Origin.fetch`.
@@ -181,7 +181,7 @@ class Trajectory:
         return self.read(checkpoint, self.fetch(checkpoint), dtype)[1]
 
     def read(
-        self, subject: Subject, folder: Path, dtype: torch.dtype = torch.float32
+        self, subject: ModelRef, folder: Path, dtype: torch.dtype = torch.float32
     ) -> tuple[Checkpoint, Decoder]:
         """Read and check a checkpoint's weights, or make an untrained model as transformers does.
 

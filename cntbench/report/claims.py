@@ -14,7 +14,7 @@ from rich.text import Text
 
 from cntbench.compare.claims import Judgement, in_file, over_files
 from cntbench.dynamics.claim import Claim
-from cntbench.dynamics.claims import Found
+from cntbench.dynamics.claims import ClaimTestResult
 
 MARKS = {
     "supported": "[green]✓[/]",
@@ -70,7 +70,7 @@ def claim_matrix(judgements: Sequence[Judgement]) -> RenderableType:
     table.add_column("task", no_wrap=True)
     for name in names:
         table.add_column(escape(name.replace("_", "\n")), justify="center")
-    marks = {(p.task, p.claim, p.ablation): MARKS[p.verdict.word] for p in judgements}
+    marks = {(p.task, p.claim, p.ablation): MARKS[p.verdict.label] for p in judgements}
     for task in dict.fromkeys(one.task for one in judgements):
         cells = (
             " ".join(marks.get((task, name, ablation), " ") for ablation in ablations)
@@ -145,7 +145,7 @@ def _filled(table: Table, rows: Sequence[Judgement], labels: Sequence[str]) -> R
         table.add_row(
             escape(label) if label != last else "",
             escape(one.ablation),
-            MARKS[one.verdict.word] + ("" if several else f" {one.verdict.word}"),
+            MARKS[one.verdict.label] + ("" if several else f" {one.verdict.label}"),
             _effect(test),
             *([_spread(one)] if several else []),
             _p_value(one.verdict.corrected),
@@ -158,7 +158,7 @@ def _filled(table: Table, rows: Sequence[Judgement], labels: Sequence[str]) -> R
     return Group(table, *(Text(f"{why}: {_few(who)}") for why, who in reasons.items()), Text())
 
 
-def _effect(test: Found) -> str:
+def _effect(test: ClaimTestResult) -> str:
     if np.isnan(test.effect):
         return ""
     bounds = f" [{_number(test.lower)}, {_number(test.upper)}]" if np.isfinite(test.lower) else ""

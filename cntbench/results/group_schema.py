@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 import xarray as xr
 
-from cntbench.dynamics.claims import Word
+from cntbench.dynamics.claims import Label
 from cntbench.dynamics.null_summary import STATISTICS
 from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS, SIDE
 from cntbench.dynamics.verdict_groups import OF_CLAIMS, OF_PHASES, OF_TESTS
@@ -260,7 +260,7 @@ GROUPS: Mapping[str, Group] = {
     ),
     "claims": Group(
         {
-            "verdict": Variable(_CLAIM, "text", "", values=get_args(Word)),
+            "verdict": Variable(_CLAIM, "text", "", values=get_args(Label)),
             "checkpoints": Variable(_CELL, "integer", ""),
             "claim_version": Variable(("claim",), "integer", ""),
             **_optional(("claim",), "integer", "claim_draws"),

@@ -18,11 +18,6 @@ CELL = ("task", "ablation", "checkpoint")
 _LISTED = 24
 
 
-def whole(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
-    """Return what `with_schema_dims` does, in memory: the dataset may be lazy, or of Dask."""
-    return with_schema_dims(dataset, needed).compute()
-
-
 def with_schema_dims(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
     """Return some variables of a result, or of a part of one, with the schema's dims.
 
@@ -89,7 +84,7 @@ def cell(
     """
     found = with_schema_dims(dataset, needed)
     at = {
-        dim: place(found, dim, label, step=step if dim == "checkpoint" else None)
+        dim: index_of(found, dim, label, step=step if dim == "checkpoint" else None)
         for dim, label in labels.items()
     }
     return found.isel(at).compute()
@@ -118,7 +113,7 @@ def as_selected(found: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
     return found.isel(taken)
 
 
-def place(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | None = None) -> int:
+def index_of(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | None = None) -> int:
     """Return where a label stands along a dim.
 
     Parameters

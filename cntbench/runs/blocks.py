@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from cntbench.models.trajectory import Subject
+from cntbench.models.trajectory import ModelRef
 
 
 @dataclass(frozen=True)
-class Piece:
+class SourceBlock:
     """The ``number``-th of ``of`` blocks of a model's components, counted from 1."""
 
-    subject: Subject
+    subject: ModelRef
     number: int = 1
     of: int = 1
 
@@ -27,15 +27,15 @@ class Piece:
 
     def sources(self, components: int) -> range:
         """Return its sources among so many components."""
-        return divided(components, self.of)[self.number - 1]
+        return split_evenly(components, self.of)[self.number - 1]
 
 
-def divided(components: int, blocks: int) -> list[range]:
+def split_evenly(components: int, blocks: int) -> list[range]:
     """Divide components into blocks that differ by one component at most."""
     ends = [components * number // blocks for number in range(blocks + 1)]
     return [range(start, end) for start, end in pairwise(ends)]
 
 
-def pieces(subject: Subject, blocks: int) -> list[Piece]:
+def source_blocks(subject: ModelRef, blocks: int) -> list[SourceBlock]:
     """Return all pieces of a model."""
-    return [Piece(subject, number, blocks) for number in range(1, blocks + 1)]
+    return [SourceBlock(subject, number, blocks) for number in range(1, blocks + 1)]

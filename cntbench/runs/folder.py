@@ -16,11 +16,11 @@ from filelock import FileLock, Timeout
 from cntbench.errors import CntbenchError, StorageError
 from cntbench.results.failure import Failure
 from cntbench.runs.identity import belongs, identity
-from cntbench.models.trajectory import Checkpoint, Subject, Untrained
+from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
 from cntbench.parsing import parse_json
-from cntbench.runs.blocks import Piece
+from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.plan import Plan, differing
-from cntbench.runs.shard import Share
+from cntbench.runs.shard import Shard
 from cntbench.specs import as_dict
 from cntbench.results.storage import (
     UNFINISHED,
@@ -52,7 +52,7 @@ class RunFolder:
     """A folder that belongs to one plan, used by a whole run or by one share of it."""
 
     path: Path
-    share: Share | None = None
+    share: Shard | None = None
 
     @property
     def results(self) -> Path:
@@ -64,16 +64,16 @@ class RunFolder:
         """Where checkpoints lie that are downloaded for the run, until they are measured."""
         return self.path / (f"{DOWNLOADS}-{self.share.label}" if self.share else DOWNLOADS)
 
-    def shard(self, subject: Subject) -> Path:
+    def shard(self, subject: ModelRef) -> Path:
         """The result of one checkpoint, or of one untrained model."""
         folder = UNTRAINED if isinstance(subject, Untrained) else SHARDS
         return self.path / folder / f"{subject.name}.nc"
 
-    def piece(self, piece: Piece) -> Path:
+    def piece(self, piece: SourceBlock) -> Path:
         """The result of one block of a model's sources, until all of them are joined."""
         return self._pieces(piece.subject) / f"{piece.number}-of-{piece.of}.nc"
 
-    def _pieces(self, subject: Subject) -> Path:
+    def _pieces(self, subject: ModelRef) -> Path:
         shard = self.shard(subject)
         return self.path / PIECES / shard.parent.name / shard.stem
 
@@ -178,7 +178,7 @@ class RunFolder:
             )
 
     @contextmanager
-    def claimed(self, plan: Plan) -> Iterator[Plan]:
+    def locked(self, plan: Plan) -> Iterator[Plan]:
         """Make the folder this plan's for as long as the run lasts; yields it as `check` does.
 
         Raises
@@ -237,11 +237,11 @@ class RunFolder:
         now = plan.identity["checkpoints"]
         return {**plan.identity, "checkpoints": {k: v or known.get(k, "") for k, v in now.items()}}
 
-    def read_shard(self, plan: Plan, subject: Subject) -> xr.Dataset | None:
+    def read_shard(self, plan: Plan, subject: ModelRef) -> xr.Dataset | None:
         """Return a whole shard of a plan's subject, or None if it is to be measured."""
-        return _of(plan, Piece(subject), self.shard(subject))
+        return _of(plan, SourceBlock(subject), self.shard(subject))
 
-    def begin(self, subject: Subject) -> None:
+    def begin(self, subject: ModelRef) -> None:
         """Make room for a subject's pieces.
 
         Raises
@@ -256,20 +256,20 @@ class RunFolder:
                 f"cannot be written: {error.strerror}", where=str(self._pieces(subject))
             ) from None
 
-    def read_piece(self, plan: Plan, piece: Piece) -> xr.Dataset | None:
+    def read_piece(self, plan: Plan, piece: SourceBlock) -> xr.Dataset | None:
         """Return a whole piece of a plan's subject, or None if it is to be measured."""
         return _of(plan, piece, self.piece(piece))
 
-    def write_shard(self, plan: Plan, subject: Subject, dataset: xr.Dataset) -> None:
+    def write_shard(self, plan: Plan, subject: ModelRef, dataset: xr.Dataset) -> None:
         """Keep a shard; pieces that it was joined of are not needed any more."""
-        _write(plan, Piece(subject), dataset, self.shard(subject))
+        _write(plan, SourceBlock(subject), dataset, self.shard(subject))
         shutil.rmtree(self._pieces(subject), ignore_errors=True)
 
-    def write_piece(self, plan: Plan, piece: Piece, dataset: xr.Dataset) -> None:
+    def write_piece(self, plan: Plan, piece: SourceBlock, dataset: xr.Dataset) -> None:
         """Keep a piece; there is room for it since `begin`."""
         _write(plan, piece, dataset, self.piece(piece))
 
-    def adopt(self, plan: Plan, subject: Subject, other: RunFolder) -> bool:
+    def adopt(self, plan: Plan, subject: ModelRef, other: RunFolder) -> bool:
         """Take over another folder's whole shard, if it has one; returns whether it has."""
         shard = other.shard(subject)
         if other.read_shard(plan, subject) is None:
@@ -277,27 +277,27 @@ class RunFolder:
         write_atomically(self.shard(subject), lambda path: _copy(shard, path))
         return True
 
-    def read_failure(self, plan: Plan, subject: Subject) -> Failure | None:
+    def read_failure(self, plan: Plan, subject: ModelRef) -> Failure | None:
         """Return what came in the way of a subject in a share of the run, if anything did."""
         try:
             recorded = _read_json(self._failure(subject))
-            if not belongs(recorded.pop("of"), plan, Piece(subject)):
+            if not belongs(recorded.pop("of"), plan, SourceBlock(subject)):
                 return None
             return Failure(**recorded)
         except (StorageError, LookupError, TypeError, AttributeError):
             return None
 
-    def write_failure(self, plan: Plan, subject: Subject, failure: Failure | None) -> None:
+    def write_failure(self, plan: Plan, subject: ModelRef, failure: Failure | None) -> None:
         """Keep what came in the way of a subject, or that nothing did."""
         path = self._failure(subject)
         if failure is None:
             path.unlink(missing_ok=True)
             return
         path.parent.mkdir(exist_ok=True)
-        record = {**asdict(failure), "of": identity(plan, Piece(subject))}
+        record = {**asdict(failure), "of": identity(plan, SourceBlock(subject))}
         write_text(path, json.dumps(record) + "\n")
 
-    def _failure(self, subject: Subject) -> Path:
+    def _failure(self, subject: ModelRef) -> Path:
         return self.path / FAILURES / f"{subject.name}.json"
 
     def read_results(self) -> xr.DataTree | None:
@@ -346,12 +346,12 @@ def _damaged(path: Path, problem: str) -> StorageError:
     )
 
 
-def _write(plan: Plan, piece: Piece, dataset: xr.Dataset, path: Path) -> None:
+def _write(plan: Plan, piece: SourceBlock, dataset: xr.Dataset, path: Path) -> None:
     """Write a file that says what it is of."""
     write_results(xr.DataTree(dataset.assign_attrs(identity(plan, piece))), path)
 
 
-def _of(plan: Plan, piece: Piece, path: Path) -> xr.Dataset | None:
+def _of(plan: Plan, piece: SourceBlock, path: Path) -> xr.Dataset | None:
     """Return what was measured of a piece, None if it is not whole or of anything else."""
     tree = _read(path)
     if tree is None:

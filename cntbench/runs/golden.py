@@ -28,7 +28,7 @@ from cntbench.parsing import parse_json
 from cntbench.runs.plan import Plan, differing, make_plan
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.run import put_together, run_share
-from cntbench.runs.shard import Share
+from cntbench.runs.shard import Shard
 from cntbench.specs import StudySpec, build
 from cntbench.results.storage import (
     RESULT,
@@ -183,7 +183,7 @@ def freeze(results: Path, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def thaw(folder: Path) -> Golden:
+def load_golden(folder: Path) -> Golden:
     """Read a golden folder.
 
     Raises
@@ -228,7 +228,7 @@ def measure_again(
     """
     plan = _plan(golden, catalogue, progress)
     with tempfile.TemporaryDirectory() as path:
-        everything = Share(1, 1)  # a share is only measured, and nothing derived from it
+        everything = Shard(1, 1)  # a share is only measured, and nothing derived from it
         failed = run_share(plan, Path(path), everything, jobs=jobs, progress=progress).failed
         folder = RunFolder(Path(path))
         shards = {subject: folder.read_shard(plan, subject) for subject in plan.subjects}

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cntbench.models.origin import Folder
-from cntbench.models.trajectory import Checkpoint, Subject
-from cntbench.runs.blocks import Piece
+from cntbench.models.trajectory import Checkpoint, ModelRef
+from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.plan import Plan
 from cntbench.specs import content_hash
 
@@ -26,7 +26,7 @@ SOURCE = "model_source"
 _AUTHORSHIP = ("transformers_version", "_name_or_path", "torch_dtype", "dtype")
 
 
-def identity(plan: Plan, piece: Piece) -> dict[str, str]:
+def identity(plan: Plan, piece: SourceBlock) -> dict[str, str]:
     """Return the attributes of a file that holds a piece.
 
     What is recorded of the other checkpoints is not among them: it may become known later.
@@ -37,7 +37,7 @@ def identity(plan: Plan, piece: Piece) -> dict[str, str]:
     return {IDENTITY: content_hash(of), SOURCE: _source(plan, piece.subject)}
 
 
-def belongs(attributes: Mapping[Any, Any], plan: Plan, piece: Piece) -> bool:
+def belongs(attributes: Mapping[Any, Any], plan: Plan, piece: SourceBlock) -> bool:
     """Say whether a file with these attributes holds that piece; one without them is believed not.
 
     A source that was not known, when the file was written or now, is not held against it.
@@ -47,14 +47,14 @@ def belongs(attributes: Mapping[Any, Any], plan: Plan, piece: Piece) -> bool:
     return attributes.get(IDENTITY) == expected[IDENTITY] and len(sources) <= 1
 
 
-def _label(subject: Subject) -> dict[str, Any]:
+def _label(subject: ModelRef) -> dict[str, Any]:
     """Return what distinguishes a model from all others of a plan."""
     if isinstance(subject, Checkpoint):
         return {"checkpoint": subject.name, "step": subject.step}
     return {"untrained": subject.seed}
 
 
-def _source(plan: Plan, subject: Subject) -> str:
+def _source(plan: Plan, subject: ModelRef) -> str:
     """Return what fixes a model's files beside its tensors; empty if it is not known here."""
     if not isinstance(subject, Checkpoint):
         return _config(plan.trajectory.config)

@@ -16,7 +16,7 @@ from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
 from cntbench.models.trajectory import Progress, Trajectory
 from cntbench.runs.plan import Plan
-from cntbench.parallel import each
+from cntbench.parallel import parallel_map
 from cntbench.analysis.diagnostics import Diagnostic
 from cntbench.analysis.recovery import Recovery
 
@@ -91,7 +91,7 @@ def measure_planted(
     recovered: list[Recovery] = []
     diagnosed: list[Diagnostic] = []
     for done, (trial, scores) in enumerate(
-        zip(trials, each(_scores, trials, jobs=jobs), strict=True), start=1
+        zip(trials, parallel_map(_scores, trials, jobs=jobs), strict=True), start=1
     ):
         truth = trial.circuit.truth()
         for entry, found in zip(trial.plan.ablations, scores, strict=True):

@@ -88,7 +88,7 @@ def resolved(
     return make_plan(catalogue, entry, progress, outline=outline), output or Path("runs") / study
 
 
-def way(
+def select_executor(
     executor: Executor | None, scheduler: str | None, jobs: int, *, where: str
 ) -> tuple[Execute, int]:
     """Return where to measure, and on how many processes.
@@ -125,7 +125,7 @@ def way(
     return partial(dask.execute, scheduler=scheduler), jobs
 
 
-def place(device: DeviceChoice, scheduler: str | None) -> Device:
+def resolve_device(device: DeviceChoice, scheduler: str | None) -> Device:
     """Return where models are computed; what workers of a running scheduler have, they know.
 
     Raises

@@ -20,8 +20,8 @@ from cntbench.results.failure import Failure, Mismatch
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device, description, prepare
 from cntbench.models.precision import TYPES, moved
-from cntbench.models.trajectory import Checkpoint, Subject, Untrained
-from cntbench.runs.blocks import Piece, pieces
+from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
+from cntbench.runs.blocks import SourceBlock, source_blocks
 from cntbench.runs.plan import Plan
 from cntbench.prompts import Prompts
 from cntbench.runs.folder import RunFolder
@@ -32,7 +32,7 @@ LEAST_MEMORY = 2**24
 _OUT_OF_MEMORY = ("not enough memory", "DefaultCPUAllocator", "out of memory")
 
 
-class Cells:
+class CheckpointMeasurer:
     """Measures all tasks and ablations of a plan, and keeps the shards.
 
     Parameters
@@ -55,7 +55,7 @@ class Cells:
         self.prompts = plan.prompts()
         self._verified = False
 
-    def pieces(self, subject: Subject) -> list[Piece]:
+    def pieces(self, subject: ModelRef) -> list[SourceBlock]:
         """Return the pieces of a model that are to be measured.
 
         Raises
@@ -63,13 +63,13 @@ class Cells:
         StorageError
             If there can be no room for them.
         """
-        whole = pieces(subject, self.plan.blocks)
+        whole = source_blocks(subject, self.plan.blocks)
         if len(whole) == 1:
             return whole
         self.folder.begin(subject)
         return [piece for piece in whole if self.folder.read_piece(self.plan, piece) is None]
 
-    def measured(self, piece: Piece, files: Path) -> xr.Dataset | Failure:
+    def measured(self, piece: SourceBlock, files: Path) -> xr.Dataset | Failure:
         """Measure a piece of a model, whose files are in a folder.
 
         Returns
@@ -88,7 +88,7 @@ class Cells:
         except Exception as error:
             return Failure.of(error, files)
 
-    def _read(self, subject: Subject, files: Path) -> tuple[Checkpoint, Decoder, dict[str, str]]:
+    def _read(self, subject: ModelRef, files: Path) -> tuple[Checkpoint, Decoder, dict[str, str]]:
         """Read a model; returns it, and what its shard should say of it.
 
         The first checkpoint of every process is held to transformers before anything is measured;
@@ -107,7 +107,7 @@ class Cells:
         """Return what another process needs: it verifies by itself."""
         return {**vars(self), "_verified": False}
 
-    def keep(self, piece: Piece, found: xr.Dataset) -> None:
+    def keep(self, piece: SourceBlock, found: xr.Dataset) -> None:
         """Write what was found of a piece.
 
         Raises
@@ -120,7 +120,7 @@ class Cells:
         else:
             self.folder.write_piece(self.plan, piece, found)
 
-    def attempt(self, piece: Piece, files: Path) -> Failure | None:
+    def attempt(self, piece: SourceBlock, files: Path) -> Failure | None:
         """Measure a piece and keep what is found; returns why it failed, if it did."""
         found = self.measured(piece, files)
         if isinstance(found, Failure):
@@ -128,9 +128,9 @@ class Cells:
         self.keep(piece, found)
         return None
 
-    def join(self, subject: Subject) -> Failure | None:
+    def join(self, subject: ModelRef) -> Failure | None:
         """Make the shard of a model whose pieces are all measured."""
-        whole = pieces(subject, self.plan.blocks)
+        whole = source_blocks(subject, self.plan.blocks)
         if len(whole) == 1:
             return None
         parts = [
@@ -236,7 +236,7 @@ def _check_finite(plan: Plan, task: Task, found: Influence, sources: range | Non
             )
 
 
-def not_fetched(subject: Subject, fetched: Future[Path]) -> Failure | None:
+def not_fetched(subject: ModelRef, fetched: Future[Path]) -> Failure | None:
     """Return why a model's files could not be had, None if they could."""
     error = fetched.exception()
     place = subject.origin if isinstance(subject, Checkpoint) else subject.label

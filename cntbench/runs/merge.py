@@ -9,7 +9,7 @@ from typing import Any
 from cntbench.runs.catalogue import Catalogue
 from cntbench.errors import CntbenchError
 from cntbench.results.failure import Failure
-from cntbench.models.trajectory import Progress, Subject
+from cntbench.models.trajectory import Progress, ModelRef
 from cntbench.runs.plan import Plan, differing, make_plan
 from cntbench.runs.folder import REQUEST, RunFolder
 from cntbench.runs.run import Outcome, combine, counts
@@ -52,7 +52,7 @@ def merge(
     sources = [RunFolder(each) for each in distinct_files(paths)]
     plan = _plan(catalogue, sources, progress)
     folder = RunFolder(path)
-    with folder.claimed(plan) as plan:
+    with folder.locked(plan) as plan:
         without = [each for each in plan.subjects if not _adopted(plan, each, sources, folder)]
         failed = {each.label: _reason(plan, each, sources) for each in without}
         shards = {each: folder.read_shard(plan, each) for each in plan.subjects}
@@ -88,14 +88,14 @@ def _differing(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return [key for key in differences if key.removeprefix("checkpoints.") not in unknown]
 
 
-def _adopted(plan: Plan, subject: Subject, sources: Sequence[RunFolder], folder: RunFolder) -> bool:
+def _adopted(plan: Plan, subject: ModelRef, sources: Sequence[RunFolder], folder: RunFolder) -> bool:
     """Take over a subject's shard from the first folder that has a whole one."""
     return folder.read_shard(plan, subject) is not None or any(
         folder.adopt(plan, subject, source) for source in sources
     )
 
 
-def _reason(plan: Plan, subject: Subject, sources: Sequence[RunFolder]) -> Failure:
+def _reason(plan: Plan, subject: ModelRef, sources: Sequence[RunFolder]) -> Failure:
     """Return why there is no shard of a subject."""
     known = (source.read_failure(plan, subject) for source in sources)
     refused = any(source.shard(subject).is_file() for source in sources)

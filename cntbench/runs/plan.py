@@ -13,7 +13,7 @@ from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, SpecError, in_file
 from cntbench.models.trajectory import (
     Progress,
-    Subject,
+    ModelRef,
     Trajectory,
     Untrained,
     open_trajectory,
@@ -88,7 +88,7 @@ class Plan:
         return self.trajectory.untrained(self.study.spec.untrained)
 
     @property
-    def subjects(self) -> tuple[Subject, ...]:
+    def subjects(self) -> tuple[ModelRef, ...]:
         """All that is measured: checkpoints by rising step, then untrained models."""
         return (*self.trajectory.checkpoints, *self.untrained)
 

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from cntbench.models.trajectory import Subject
+from cntbench.models.trajectory import ModelRef
 
 #: Models that are fetched at the same time, at most.
 THREADS = 4
@@ -21,7 +21,7 @@ THREADS = 4
 class Fetched(NamedTuple):
     """What is to be measured, and where its files are, or will be."""
 
-    subject: Subject
+    subject: ModelRef
     folder: Future[Path]
 
 
@@ -46,8 +46,8 @@ class Prefetch:
 
     def __init__(
         self,
-        subjects: Sequence[Subject],
-        fetch: Callable[[Subject, Path], Path],
+        subjects: Sequence[ModelRef],
+        fetch: Callable[[ModelRef, Path], Path],
         rooms: Path,
         most: int,
     ) -> None:
@@ -95,7 +95,7 @@ class Prefetch:
         """Allow so many more to be fetched and not yet released."""
         self._free += more
 
-    def release(self, subject: Subject) -> None:
+    def release(self, subject: ModelRef) -> None:
         """Delete what was fetched: the subject is measured, or cannot be."""
         shutil.rmtree(self.rooms / subject.name, ignore_errors=True)
         self._free += 1

@@ -14,7 +14,7 @@ from typing import Any
 import xarray as xr
 
 from cntbench import __version__
-from cntbench.runs.measurer import Cells
+from cntbench.runs.measurer import CheckpointMeasurer
 from cntbench.components import feasible
 from cntbench.results.film import failed_dataset, film, untrained_group
 from cntbench.analysis.derived import derived
@@ -22,18 +22,18 @@ from cntbench.errors import ParityError
 from cntbench.runs.executors import processes
 from cntbench.results.failure import Failure, Mismatch
 from cntbench.models.device import Device
-from cntbench.models.trajectory import Checkpoint, Progress, Subject
+from cntbench.models.trajectory import Checkpoint, Progress, ModelRef
 from cntbench.runs.plan import Plan
 from cntbench.runs.prefetch import Prefetch
 from cntbench.runs.known_edges import known_edges
 from cntbench.runs.folder import RunFolder
-from cntbench.runs.shard import Share
+from cntbench.runs.shard import Shard
 from cntbench.specs import as_dict
 from cntbench.results.storage import write_results
 from cntbench.analysis.verdicts import verdicts
 
 #: A way to measure: with what, what, and on how many processes.
-Execute = Callable[[Cells, Prefetch, int], Iterator[tuple[Subject, Failure | None]]]
+Execute = Callable[[CheckpointMeasurer, Prefetch, int], Iterator[tuple[ModelRef, Failure | None]]]
 
 DISAPPEARED = Failure("failed", "the shard disappeared during the run")
 
@@ -125,11 +125,11 @@ def run(
         On Ctrl-C.
     """
     folder = RunFolder(path)
-    with folder.claimed(plan) as plan, _interruptible(folder, plan.trajectory.checkpoints):
+    with folder.locked(plan) as plan, _interruptible(folder, plan.trajectory.checkpoints):
         subjects = plan.subjects
         shards = {subject: folder.read_shard(plan, subject) for subject in subjects}
         missing = [subject for subject in subjects if shards[subject] is None]
-        cells = Cells(plan, folder, memory_budget, device)
+        cells = CheckpointMeasurer(plan, folder, memory_budget, device)
         failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
         for subject in missing:
             if subject.label not in failed:
@@ -141,7 +141,7 @@ def run(
 def run_share(
     plan: Plan,
     path: Path,
-    share: Share,
+    share: Shard,
     *,
     jobs: int,
     progress: Progress,
@@ -155,12 +155,12 @@ def run_share(
     Parameters and errors are those of `run`; several shares may use one folder at the same time.
     """
     folder = RunFolder(path, share)
-    with folder.claimed(plan) as plan:
+    with folder.locked(plan) as plan:
         subjects = share.among(plan.subjects)
         checkpoints = [subject for subject in subjects if isinstance(subject, Checkpoint)]
         with _interruptible(folder, checkpoints):
             missing = [subject for subject in subjects if folder.read_shard(plan, subject) is None]
-            cells = Cells(plan, folder, memory_budget, device)
+            cells = CheckpointMeasurer(plan, folder, memory_budget, device)
             failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
             for subject in subjects:
                 folder.write_failure(plan, subject, failed.get(subject.label))
@@ -168,7 +168,7 @@ def run_share(
 
 
 def counts(
-    subjects: Sequence[Subject], missing: Sequence[Subject], failed: Mapping[str, Failure]
+    subjects: Sequence[ModelRef], missing: Sequence[ModelRef], failed: Mapping[str, Failure]
 ) -> tuple[int, int]:
     """Return how many checkpoints were measured, and how many had been before."""
     checkpoints, without = (
@@ -191,7 +191,7 @@ def _interruptible(folder: RunFolder, checkpoints: Sequence[Checkpoint]) -> Iter
 def combine(
     plan: Plan,
     folder: RunFolder,
-    shards: Mapping[Subject, xr.Dataset | None],
+    shards: Mapping[ModelRef, xr.Dataset | None],
     failed: Mapping[str, Failure],
     *,
     jobs: int,
@@ -230,8 +230,8 @@ def combine(
 
 
 def _measure(
-    cells: Cells,
-    missing: Sequence[Subject],
+    cells: CheckpointMeasurer,
+    missing: Sequence[ModelRef],
     total: int,
     jobs: int,
     keep: int,
@@ -260,7 +260,7 @@ def _measure(
 
 
 def put_together(
-    plan: Plan, shards: Mapping[Subject, xr.Dataset | None], failed: Mapping[str, Failure]
+    plan: Plan, shards: Mapping[ModelRef, xr.Dataset | None], failed: Mapping[str, Failure]
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
     """Return the film, and the untrained models that could be measured; arguments as `combine`."""
     parts = []

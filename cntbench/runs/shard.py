@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """The ``number``-th of ``of`` shares, counted from 1."""
 
     number: int
@@ -34,7 +34,7 @@ class Share:
         return items[self.number - 1 :: self.of]
 
 
-def parse_share(text: str) -> Share:
+def parse_shard(text: str) -> Shard:
     """Read ``2/4``.
 
     Raises
@@ -57,4 +57,4 @@ def parse_share(text: str) -> Share:
             where="--shard",
             hint=f"Allowed: {allowed}." if of else "There has to be at least one share.",
         )
-    return Share(number, of)
+    return Shard(number, of)

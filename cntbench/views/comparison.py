@@ -40,7 +40,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Diagnostic:
+class DiagnosticView:
     """An expectation of a special circuit that a method does not meet."""
 
     circuit: str
@@ -104,7 +104,7 @@ class Methods:
     yardstick: str
     circuits: tuple[str, ...]
     method: tuple[Method, ...]
-    diagnostic: tuple[Diagnostic, ...]
+    diagnostic: tuple[DiagnosticView, ...]
     left_out: Mapping[str, str]
 
 
@@ -193,10 +193,10 @@ def _recovery(
     }
 
 
-def _failures(name: str, row: xr.Dataset) -> list[Diagnostic]:
+def _failures(name: str, row: xr.Dataset) -> list[DiagnosticView]:
     cells = ((circuit, row.sel(special=circuit)) for circuit in _special(row, 0))
     return [
-        Diagnostic(circuit, name, str(cell["what"].item()), float(cell["value"]))
+        DiagnosticView(circuit, name, str(cell["what"].item()), float(cell["value"]))
         for circuit, cell in cells
     ]
 

@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Film:
+class FilmView:
     """A graph over training.
 
     Parameters
@@ -58,14 +58,14 @@ class Film:
         return order[weights[order] > 0]
 
 
-def film(tree: xr.DataTree, task: str, ablation: str) -> Film:
+def film(tree: xr.DataTree, task: str, ablation: str) -> FilmView:
     """Return the film of one task by one ablation."""
     root = tree.to_dataset(inherit=False)
     places = layout(root)
     cell = root.sel(task=task, ablation=ablation)
     matrix = cell["influence"].transpose("checkpoint", "source", "target").values
     errors = cell["influence_se"].transpose("checkpoint", "source", "target").values
-    return Film(
+    return FilmView(
         task=task,
         ablation=ablation,
         layout=places,

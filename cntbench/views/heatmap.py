@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.views.film import Film
+from cntbench.views.film import FilmView
 
 Array = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ class Heatmap:
     error: Array
 
 
-def heatmap(film: Film, checkpoint: int) -> Heatmap:
+def heatmap(film: FilmView, checkpoint: int) -> Heatmap:
     """Return the matrix at a checkpoint of a film, given by its number."""
     places = film.layout
     count = len(places.component)

@@ -26,7 +26,7 @@ FOREMOST = (
 
 
 @dataclass(frozen=True)
-class Metric:
+class MetricView:
     """A number about each graph of one task by one ablation.
 
     Parameters
@@ -70,7 +70,7 @@ def metric_names(tree: xr.DataTree) -> tuple[str, ...] | Missing:
     )
 
 
-def metric(tree: xr.DataTree, name: str, task: str, ablation: str) -> Metric:
+def metric(tree: xr.DataTree, name: str, task: str, ablation: str) -> MetricView:
     """Return a metric of one task by one ablation.
 
     Parameters
@@ -95,7 +95,7 @@ def metric(tree: xr.DataTree, name: str, task: str, ablation: str) -> Metric:
                 .values.astype(np.float64)
                 for which in ("mean", "standard_deviation")
             )
-    return Metric(
+    return MetricView(
         name=name,
         summary=str(found.attrs.get("long_name", name)),
         unit=str(found.attrs.get("units", "1")),

@@ -25,7 +25,7 @@ SPECS = {
     "planted circuit": planted.CircuitSpec,
     "planted random": planted.RandomEdges,
     "planted realistic": planted.Realistic,
-    "planted diagnostic": planted.Diagnostic,
+    "planted diagnostic": planted.DiagnosticSpec,
 }
 
 

@@ -24,7 +24,7 @@ from cntbench.engine import edges as engine
 from cntbench.engine.chunking import Chunking
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
-from cntbench.specs import READERS, READOUTS
+from cntbench.specs import HEAD_INPUTS, READOUTS
 
 MEASURES = {"relative_l2": relative_l2.measure, "cosine": cosine.measure}
 RULES = st.one_of(
@@ -33,7 +33,7 @@ RULES = st.one_of(
     st.builds(mean.Parameters, population=st.just("clean"), over=st.just(("prompt",))),
     st.builds(noise.Parameters, population=st.just("reference"), scale=st.floats(0.1, 3)),
 )
-THROUGH = st.lists(st.sampled_from(READERS), min_size=1, unique=True).map(tuple)
+THROUGH = st.lists(st.sampled_from(HEAD_INPUTS), min_size=1, unique=True).map(tuple)
 #: Readouts that have a gradient.
 SMOOTH = st.sampled_from([("logit_difference",), ("cross_entropy", "accuracy")])
 
@@ -129,7 +129,7 @@ METHODS = [
     Ablation("keys", zero.Parameters(), MEASURES["relative_l2"], "direct", through=("key",)),
     Ablation("patched", resample.Parameters(donor="other"), None, "direct", "readout"),
     Ablation("eap", zero.Parameters(), None, "direct", "readout", estimator="eap"),
-    Ablation("eap_ig", zero.Parameters(), None, "direct", "readout", READERS, "eap_ig", 3),
+    Ablation("eap_ig", zero.Parameters(), None, "direct", "readout", HEAD_INPUTS, "eap_ig", 3),
 ]
 
 

@@ -28,7 +28,7 @@ from cntbench.engine.chunking import outcome_bytes, predicted_bytes
 from cntbench.engine.influence import influence
 from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
-from cntbench.specs import READERS, READOUTS
+from cntbench.specs import HEAD_INPUTS, READOUTS
 
 RULES = (
     zero.Parameters(),
@@ -38,7 +38,7 @@ RULES = (
     resample.Parameters(donor="other"),
 )
 #: Everything through which an edge may be seen, or only some of it.
-THROUGH = st.sets(st.sampled_from(READERS), min_size=1).map(lambda s: tuple(sorted(s)))
+THROUGH = st.sets(st.sampled_from(HEAD_INPUTS), min_size=1).map(lambda s: tuple(sorted(s)))
 EXACT_BUDGET = 2**30
 
 

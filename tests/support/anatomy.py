@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from cntbench.specs import READERS
+from cntbench.specs import HEAD_INPUTS
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ class Anatomy:
             output=dense,
             attention_norm=block.input_layernorm,
             mlp_norm=block.post_attention_layernorm,
-            projections=(Projection(fused, READERS, dims),),
+            projections=(Projection(fused, HEAD_INPUTS, dims),),
             heads={
                 reader: [part.unflatten(0, dims)[:, i] for part in parts(fused)]
-                for i, reader in enumerate(READERS)
+                for i, reader in enumerate(HEAD_INPUTS)
             },
             weight=dense.weight.mT.unflatten(0, (self.n_heads, -1)),
             inner=(block.mlp.dense_h_to_4h,),
@@ -113,10 +113,10 @@ class Anatomy:
             output=dense,
             attention_norm=block.ln_1,
             mlp_norm=block.ln_2,
-            projections=(Projection(fused, READERS, (3, self.n_heads * self.width)),),
+            projections=(Projection(fused, HEAD_INPUTS, (3, self.n_heads * self.width)),),
             heads={
                 reader: [fused.weight.mT.unflatten(0, dims)[i], fused.bias.unflatten(0, dims)[i]]
-                for i, reader in enumerate(READERS)
+                for i, reader in enumerate(HEAD_INPUTS)
             },
             weight=dense.weight.unflatten(0, (self.n_heads, -1)),
             inner=(block.mlp.c_fc,),
@@ -126,7 +126,7 @@ class Anatomy:
     def _llama(self, block: nn.Module) -> Layer:
         attention, mlp = block.self_attn, block.mlp
         modules = dict(
-            zip(READERS, (attention.q_proj, attention.k_proj, attention.v_proj), strict=True)
+            zip(HEAD_INPUTS, (attention.q_proj, attention.k_proj, attention.v_proj), strict=True)
         )
         return Layer(
             attention=attention,

@@ -11,7 +11,7 @@ from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import examine, judge
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.phases import find_phases
-from cntbench.parallel import each
+from cntbench.parallel import parallel_map
 from cntbench.runs.catalogue import load_catalogue
 
 FILMS = 200
@@ -63,7 +63,7 @@ class Trial:
             self.film, self.claims, seed=self.number, labels=[self.kind], draws=self.draws
         )
         verdicts = judge(self.claims, found)
-        return [one.p_value for one in verdicts], [one.word for one in verdicts]
+        return [one.p_value for one in verdicts], [one.label for one in verdicts]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def rates(
         for kind, names in kinds.items()
         for number in range(films)
     ]
-    results = list(each(Trial.work, trials, jobs=jobs))
+    results = list(parallel_map(Trial.work, trials, jobs=jobs))
     found = []
     for place, (kind, names) in enumerate(kinds.items()):
         of_kind = results[place * films : (place + 1) * films]
@@ -157,4 +157,4 @@ class Search:
 def distances(*, films: int, checkpoints: int, jobs: int = 2) -> list[float]:
     """Return the distance of the nearest boundary from the emergence in every film [checkpoint]."""
     searches = [Search(number, checkpoints) for number in range(films)]
-    return list(each(Search.work, searches, jobs=jobs))
+    return list(parallel_map(Search.work, searches, jobs=jobs))

@@ -9,7 +9,7 @@ import numpy as np
 from cntbench.dynamics.phases import LEVEL, chance
 from cntbench.dynamics.segments import segment
 from cntbench.dynamics.trajectory import standardised
-from cntbench.parallel import each
+from cntbench.parallel import parallel_map
 
 FEATURES = 5
 DRAWS = 99
@@ -89,7 +89,7 @@ class Look:
 def counts(*, films: int, checkpoints: int, jobs: int = 2) -> dict[str, np.ndarray]:
     """How many trajectories of each kind have how many change points, from 0."""
     looks = [Look(kind, n, checkpoints) for kind in KINDS for n in range(films)]
-    found = np.array(list(each(Look.work, looks, jobs=jobs))).reshape(len(KINDS), films)
+    found = np.array(list(parallel_map(Look.work, looks, jobs=jobs))).reshape(len(KINDS), films)
     return {kind: np.bincount(row, minlength=5) for kind, row in zip(KINDS, found, strict=True)}
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from cntbench.specs import READERS, READOUTS
+from cntbench.specs import HEAD_INPUTS, READOUTS
 from support.oracle import Oracle, change, readouts
 
 
@@ -41,7 +41,7 @@ class EdgeOracle(Oracle):
         return layer.mlp_norm if target[1] is None else layer.attention_norm
 
     @contextmanager
-    def reading(self, target, delta, through=READERS):
+    def reading(self, target, delta, through=HEAD_INPUTS):
         """The target (None for the unembedding) reads a stream that is changed by ``delta``."""
         clean = []
 
@@ -65,12 +65,12 @@ class EdgeOracle(Oracle):
             for handle in handles:
                 handle.remove()
 
-    def target_state(self, embedded, target, delta, through=READERS):
+    def target_state(self, embedded, target, delta, through=HEAD_INPUTS):
         """What the target says when it reads the changed stream."""
         with self.reading(target, delta, through):
             return self.forward(embedded)[1][target]
 
-    def logits_over(self, embedded, target, delta, through=READERS):
+    def logits_over(self, embedded, target, delta, through=HEAD_INPUTS):
         """Logits when the target alone reads the changed stream, and all below reads the target."""
         state = self.target_state(embedded, target, delta, through)
         return self.forward(embedded, {target: state})[0]

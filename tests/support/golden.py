@@ -11,7 +11,7 @@ import xarray as xr
 
 from cntbench.models.precision import TYPES
 from cntbench.models.trajectory import Checkpoint
-from cntbench.parallel import each
+from cntbench.parallel import parallel_map
 from cntbench.results.difference import golden_file
 from cntbench.results.film import film
 from cntbench.runs.catalogue import Catalogue, StudyEntry, load_catalogue
@@ -93,7 +93,7 @@ def measure_golden(
     plan = make_plan(catalogue, study, lambda *_: None)
     chosen = [c for c in plan.trajectory.checkpoints if not steps or c.step in steps]
     work = partial(_measure_checkpoint, plan)
-    parts = list(each(work, chosen, jobs=jobs or os.cpu_count() or 1))
+    parts = list(parallel_map(work, chosen, jobs=jobs or os.cpu_count() or 1))
     attributes = provenance(plan)
     # Neither where the trajectory lies nor which versions measured it makes a golden result.
     stable = {k: attributes[k] for k in ("study", "seed", "prompts", "dtype", "feasible_edges")}

@@ -10,8 +10,8 @@ from typing import Any
 import xarray as xr
 
 from cntbench.results.failure import Failure
-from cntbench.runs.blocks import Piece
-from cntbench.runs.measurer import Cells
+from cntbench.runs.blocks import SourceBlock
+from cntbench.runs.measurer import CheckpointMeasurer
 
 
 class Killer:
@@ -42,7 +42,7 @@ class Killer:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class DeadlyCells(Cells):
+class DeadlyCells(CheckpointMeasurer):
     """Cells of which one kills.
 
     Parameters
@@ -51,12 +51,12 @@ class DeadlyCells(Cells):
         What kills, and at which piece.
     """
 
-    def __init__(self, *arguments: Any, killer: Killer, victim: Piece) -> None:
+    def __init__(self, *arguments: Any, killer: Killer, victim: SourceBlock) -> None:
         super().__init__(*arguments)
         self.killer = killer
         self.victim = victim
 
-    def measured(self, piece: Piece, files: Path) -> xr.Dataset | Failure:
+    def measured(self, piece: SourceBlock, files: Path) -> xr.Dataset | Failure:
         """Measure a piece, or die."""
         if piece == self.victim:
             self.killer()

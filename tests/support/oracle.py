@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from cntbench.ablations.replacements._base import Spread, States
+from cntbench.ablations.replacements._base import Moments, States
 from cntbench.engine.optimal_constants import optimal_constants
 from cntbench.prompts import Prompts, random_state
 from cntbench.specs import READOUTS
@@ -155,7 +155,7 @@ def alone(clean, donor, population, draw, constant) -> States:
     spread = None
     if population is not None:
         exact = population.double()
-        spread = Spread(exact.mean(dim=0)[:, None], exact.square().mean(dim=0)[:, None])
+        spread = Moments(exact.mean(dim=0)[:, None], exact.square().mean(dim=0)[:, None])
     return States(
         clean[None, :, None],
         None if donor is None else donor[None, :, None],

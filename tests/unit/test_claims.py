@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cntbench.dynamics.claim import Claim
-from cntbench.dynamics.claims import Found, examine, holm, judge
+from cntbench.dynamics.claims import ClaimTestResult, examine, holm, judge
 from cntbench.dynamics.simulated import frozen, layers_only, planted, template, untrained
 from cntbench.errors import SpecError
 from cntbench.runs.catalogue import load_catalogue
@@ -130,7 +130,7 @@ def test_holm_agrees_with_its_definition(p_values):
     assert (found <= np.minimum(np.array(p_values) * len(p_values), 1) + 1e-12).all()
 
 
-GOOD = Found(value=0.9, null=0.1, lower=0.7, upper=0.9, p_value=0.01)
+GOOD = ClaimTestResult(value=0.9, null=0.1, lower=0.7, upper=0.9, p_value=0.01)
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def two(tmp_path) -> Claim:
          "not supported", "no such effect", 1),
         (GOOD, replace(GOOD, value=0.2, null=0.1, lower=-0.1, upper=0.3, p_value=0.3),
          "inconclusive", "less than 0.2, but not clearly", 1),
-        (Found(reason="no such thing"), GOOD, "inconclusive", "no such thing", 0),
+        (ClaimTestResult(reason="no such thing"), GOOD, "inconclusive", "no such thing", 0),
         # A test that fails outweighs one that is undecided.
         (replace(GOOD, p_value=0.5), replace(GOOD, lower=0.0, upper=0.1), "not supported",
          "explained by the layers alone", 1),
@@ -161,7 +161,7 @@ def two(tmp_path) -> Claim:
 )  # fmt: skip
 def test_the_verdict_follows_from_the_tests(two, first, second, word, reason, decisive):
     verdict = judge([two], [[first, second]])[0]
-    assert verdict.word == word
+    assert verdict.label == word
     assert verdict.reason.startswith(reason)
     assert verdict.decisive == decisive
     if not first.reason:
@@ -170,20 +170,20 @@ def test_the_verdict_follows_from_the_tests(two, first, second, word, reason, de
 
 def test_over_several_films_an_effect_has_to_be_more_than_that_of_some(two):
     wide = [GOOD, replace(GOOD, lower=-0.1)]
-    assert judge([two], [wide])[0].word == "supported"
+    assert judge([two], [wide])[0].label == "supported"
     verdict = judge([two], [wide], several=True)[0]
-    assert (verdict.word, verdict.reason, verdict.decisive) == ("inconclusive", "may be 0", 1)
+    assert (verdict.label, verdict.reason, verdict.decisive) == ("inconclusive", "may be 0", 1)
 
 
 def test_verdicts_are_corrected_for_the_number_of_claims_that_are_answered(two):
     almost = [GOOD, replace(GOOD, p_value=0.02)]
-    assert judge([two], [almost])[0].word == "supported"
-    three = judge([two] * 3, [almost, [GOOD, Found(reason="x")], almost])
-    assert [one.word for one in three] == ["supported", "inconclusive", "supported"]
+    assert judge([two], [almost])[0].label == "supported"
+    three = judge([two] * 3, [almost, [GOOD, ClaimTestResult(reason="x")], almost])
+    assert [one.label for one in three] == ["supported", "inconclusive", "supported"]
     assert three[0].corrected == pytest.approx(0.04)
     assert np.isnan(three[1].corrected)
     four = judge([two] * 3, [almost] * 3)
-    assert {one.word for one in four} == {"inconclusive"}
+    assert {one.label for one in four} == {"inconclusive"}
 
 
 def examined(film, names=None, **options):
@@ -198,7 +198,7 @@ def test_too_few_checkpoints_are_said_to_be():
     film = planted(np.random.default_rng(0), base=template(checkpoints=30)).film
     found = examined(film)
     for name in ("three_phases", "gatherers_reconfigure"):
-        assert found[name][1].word == "inconclusive"
+        assert found[name][1].label == "inconclusive"
         assert found[name][1].reason == "needs 40 checkpoints, has 30"
     assert found["spreader_hierarchy"][1].p_value > 0
 
@@ -207,7 +207,7 @@ def test_a_frozen_trajectory_is_one_checkpoint_and_says_nothing_about_dynamics()
     film = frozen(np.random.default_rng(0), template(checkpoints=1))
     for name, (_, verdict) in examined(film).items():
         if load_catalogue().claims[name].spec.about == "dynamics":
-            assert verdict.word == "inconclusive"
+            assert verdict.label == "inconclusive"
             assert verdict.reason.endswith("has 1")
         else:
             assert np.isfinite(verdict.p_value)
@@ -216,14 +216,14 @@ def test_a_frozen_trajectory_is_one_checkpoint_and_says_nothing_about_dynamics()
 def test_stability_that_layers_explain_is_said_to_be():
     film = layers_only(np.random.default_rng(0), template(checkpoints=60))
     _, verdict = examined(film, ["spreader_hierarchy"])["spreader_hierarchy"]
-    assert (verdict.word, verdict.reason) == ("not supported", "explained by the layers alone")
+    assert (verdict.label, verdict.reason) == ("not supported", "explained by the layers alone")
 
 
 def test_an_untrained_trajectory_has_no_memory():
     film = untrained(np.random.default_rng(0), template(checkpoints=60))
     tests, verdict = examined(film, ["spreader_hierarchy"])["spreader_hierarchy"]
     assert abs(tests[0].value) < 0.05
-    assert verdict.word == "not supported"
+    assert verdict.label == "not supported"
 
 
 def test_a_test_is_found_alike_whatever_it_is_asked_with(tmp_path):
@@ -240,7 +240,7 @@ def test_a_single_prompt_has_no_noise_to_hold_anything_against():
     film = planted(np.random.default_rng(0), base=template(checkpoints=60), duration=8).film
     film = replace(film, errors=film.errors * np.nan)
     tests, verdict = examined(film, ["gatherers_less_stable"])["gatherers_less_stable"]
-    assert verdict.word == "inconclusive"
+    assert verdict.label == "inconclusive"
     assert verdict.reason == "is not defined under the null model 'frozen'"
     assert np.isfinite(tests[1].p_value)
 

@@ -14,7 +14,7 @@ from cntbench.errors import CntbenchError
 from cntbench.estimate.calibration import Speed, measured_rate
 from cntbench.estimate.estimate import Estimate, TaskCost, calibration, estimate
 from cntbench.estimate.estimate import estimate as module
-from cntbench.runs.blocks import divided
+from cntbench.runs.blocks import split_evenly
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.plan import Plan, make_plan
@@ -127,7 +127,7 @@ def test_an_estimate_counts_what_the_run_will_compute(plan, tmp_path, blocks):
     for task, cost, prompts in zip(plan.tasks, found.tasks, plan.prompts(), strict=True):
         counts = [
             counted(Request(model, prompts, methods, some, effects=task.spec.effects))
-            for some in divided(len(model.components), blocks)
+            for some in split_evenly(len(model.components), blocks)
         ]
         attention, mlp, products = map(sum, zip(*counts, strict=True))
         assert cost.work == Work(attention, mlp, products, cost.work.attention)

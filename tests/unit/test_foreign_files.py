@@ -14,11 +14,11 @@ from support.trajectories import run_cli, write_trajectory
 
 from cntbench.results.failure import Failure
 from cntbench.results.storage import open_results, write_results
-from cntbench.runs.blocks import pieces
+from cntbench.runs.blocks import source_blocks
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.executors import dask, processes
 from cntbench.runs.folder import RunFolder
-from cntbench.runs.measurer import Cells
+from cntbench.runs.measurer import CheckpointMeasurer
 from cntbench.runs.merge import merge
 from cntbench.runs.run import run
 
@@ -120,8 +120,8 @@ def test_blocks_of_another_run_and_copies_of_their_neighbours(checkpoints, tmp_p
     def measured(folder: RunFolder, seed: int) -> None:
         plan = plan_for(checkpoints, blocks=3, seed=seed)
         subject = plan.trajectory.checkpoints[0]
-        with folder.claimed(plan):
-            cells = Cells(plan, folder, 2**30)
+        with folder.locked(plan):
+            cells = CheckpointMeasurer(plan, folder, 2**30)
             for piece in cells.pieces(subject):
                 assert cells.attempt(piece, subject.origin.path) is None
 
@@ -129,7 +129,7 @@ def test_blocks_of_another_run_and_copies_of_their_neighbours(checkpoints, tmp_p
     measured(mine, 0)
     measured(other, 5)
     plan = plan_for(checkpoints, blocks=3)
-    one, two, three = pieces(plan.trajectory.checkpoints[0], 3)
+    one, two, three = source_blocks(plan.trajectory.checkpoints[0], 3)
     shutil.copy(other.piece(one), mine.piece(one))
     shutil.copy(mine.piece(three), mine.piece(two))
     assert [mine.read_piece(plan, piece) is None for piece in (one, two, three)] == [True] * 2 + [

@@ -17,7 +17,7 @@ from support.trajectories import Trap, as_pickle, spoil, write_trajectory
 from cntbench.errors import CntbenchError
 from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.measurer import Cells
+from cntbench.runs.measurer import CheckpointMeasurer
 from cntbench.runs.plan import Plan, make_plan
 from cntbench.runs.run import Interrupted, Outcome, run
 
@@ -51,7 +51,7 @@ def statuses(outcome: Outcome) -> dict[str, str]:
 @pytest.fixture
 def watch(monkeypatch):
     """Call a function whenever a checkpoint is about to be measured, and one after it was."""
-    measured = Cells.measured
+    measured = CheckpointMeasurer.measured
 
     def watching(look, after=lambda name: None):
         def watched(self, piece, files):
@@ -60,7 +60,7 @@ def watch(monkeypatch):
             after(piece.subject.name)
             return found
 
-        monkeypatch.setattr(Cells, "measured", watched)
+        monkeypatch.setattr(CheckpointMeasurer, "measured", watched)
 
     return watching
 

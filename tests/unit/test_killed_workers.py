@@ -10,9 +10,9 @@ from support.killing import DeadlyCells, Killer, deadly
 from support.runs import plan_for, quiet
 from support.trajectories import write_trajectory
 
-from cntbench.parallel import WorkerKilledError, each
+from cntbench.parallel import WorkerKilledError, parallel_map
 from cntbench.runs import run as runner
-from cntbench.runs.blocks import Piece
+from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.executors import dask, processes
 from cntbench.runs.run import run
 
@@ -35,7 +35,7 @@ def whole(plan, tmp_path):
 def kill(monkeypatch, tmp_path):
     """Make a piece kill so many of the processes that measure it."""
 
-    def arm(piece: Piece, most: int) -> Killer:
+    def arm(piece: SourceBlock, most: int) -> Killer:
         killer = Killer(tmp_path / "deaths", most)
         monkeypatch.setattr(runner, "Cells", partial(DeadlyCells, killer=killer, victim=piece))
         return killer
@@ -45,7 +45,7 @@ def kill(monkeypatch, tmp_path):
 
 @EXECUTORS
 def test_a_worker_that_is_killed_costs_nothing(plan, whole, kill, tmp_path, execute):
-    killer = kill(Piece(plan.subjects[1]), 1)
+    killer = kill(SourceBlock(plan.subjects[1]), 1)
     outcome = run(plan, tmp_path / "run", jobs=2, progress=quiet, execute=execute)
     assert (killer.deaths, outcome.measured, outcome.failed) == (1, 4, {})
     assert outcome.path.read_bytes() == whole
@@ -57,7 +57,7 @@ def test_what_kills_two_workers_fails_and_costs_no_other(
     plan, whole, kill, tmp_path, execute, victim, monkeypatch
 ):
     subject = plan.subjects[victim]
-    killer = kill(Piece(subject), 10)
+    killer = kill(SourceBlock(subject), 10)
     outcome = run(plan, tmp_path / "run", jobs=2, progress=quiet, execute=execute)
     assert killer.deaths == 2
     assert outcome.failed.keys() == {subject.label}
@@ -71,7 +71,7 @@ def test_what_kills_two_workers_fails_and_costs_no_other(
 def test_a_block_that_kills_fails_its_model_alone(plan, kill, tmp_path):
     plan = replace(plan, study=replace(plan.study, spec=replace(plan.study.spec, blocks=2)))
     subject = plan.subjects[0]
-    killer = kill(Piece(subject, 2, 2), 10)
+    killer = kill(SourceBlock(subject, 2, 2), 10)
     outcome = run(plan, tmp_path / "run", jobs=2, progress=quiet)
     assert killer.deaths == 2
     assert outcome.failed.keys() == {subject.label}
@@ -81,8 +81,8 @@ def test_a_block_that_kills_fails_its_model_alone(plan, kill, tmp_path):
 def test_work_without_checkpoints_goes_on_too(tmp_path):
     once, always = Killer(tmp_path / "once", 1), Killer(tmp_path / "always", 10)
     numbers = [(0, None), (1, once), (2, None), (3, None)]
-    assert list(each(deadly, numbers, jobs=2)) == [0, 1, 2, 3]
+    assert list(parallel_map(deadly, numbers, jobs=2)) == [0, 1, 2, 3]
     assert once.deaths == 1
     with pytest.raises(WorkerKilledError, match="killed twice"):
-        list(each(deadly, [*numbers, (4, always), (5, None)], jobs=2))
+        list(parallel_map(deadly, [*numbers, (4, always), (5, None)], jobs=2))
     assert always.deaths == 2

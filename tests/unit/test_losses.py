@@ -23,9 +23,9 @@ from cntbench.errors import CntbenchError, StorageError
 from cntbench.results import storage
 from cntbench.results.storage import open_results
 from cntbench.runs import measurer as cells
-from cntbench.runs.blocks import Piece
+from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.folder import RunFolder
-from cntbench.runs.measurer import LEAST_MEMORY, Cells
+from cntbench.runs.measurer import LEAST_MEMORY, CheckpointMeasurer
 from cntbench.runs.run import run
 
 
@@ -224,8 +224,8 @@ def test_memory_that_never_suffices_is_recorded(plan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cells, "measure", measure)
     checkpoint = plan.trajectory.checkpoints[0]
-    found = Cells(plan, RunFolder(tmp_path), 3 * LEAST_MEMORY).measured(
-        Piece(checkpoint), checkpoint.origin.path
+    found = CheckpointMeasurer(plan, RunFolder(tmp_path), 3 * LEAST_MEMORY).measured(
+        SourceBlock(checkpoint), checkpoint.origin.path
     )
     assert found.reason == "MemoryError: too much"
     assert budgets == [3 * LEAST_MEMORY, 3 * LEAST_MEMORY // 2, LEAST_MEMORY]
@@ -240,8 +240,8 @@ def test_other_errors_are_not_tried_again(plan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cells, "measure", measure)
     checkpoint = plan.trajectory.checkpoints[0]
-    found = Cells(plan, RunFolder(tmp_path), 2**30).measured(
-        Piece(checkpoint), checkpoint.origin.path
+    found = CheckpointMeasurer(plan, RunFolder(tmp_path), 2**30).measured(
+        SourceBlock(checkpoint), checkpoint.origin.path
     )
     assert (found.reason, len(tries)) == ("RuntimeError: shapes do not fit", 1)
 

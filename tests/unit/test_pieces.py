@@ -15,10 +15,10 @@ from support.trajectories import run_cli, spoil, write_trajectory
 from cntbench.errors import CntbenchError
 from cntbench.results.storage import open_results
 from cntbench.runs import measurer as cells
-from cntbench.runs.blocks import Piece, pieces
+from cntbench.runs.blocks import SourceBlock, source_blocks
 from cntbench.runs.executors import dask, processes
 from cntbench.runs.folder import RunFolder
-from cntbench.runs.measurer import Cells
+from cntbench.runs.measurer import CheckpointMeasurer
 from cntbench.runs.run import run
 
 BLOCKS = 3
@@ -59,7 +59,7 @@ def count_measured(monkeypatch):
 
 @given(st.integers(1, 60), st.integers(1, 20))
 def test_blocks_are_all_sources_once(components, blocks):
-    found = [piece.sources(components) for piece in pieces("a model", blocks)]
+    found = [piece.sources(components) for piece in source_blocks("a model", blocks)]
     assert [source for some in found for source in some] == list(range(components))
     assert max(map(len, found)) - min(map(len, found)) <= 1
 
@@ -95,16 +95,18 @@ def test_what_was_measured_of_a_model_is_not_measured_again(
     """Two blocks of the first checkpoint, and all of the second, were kept by a killed run."""
     folder = RunFolder(tmp_path / "run")
     first, second = plan.trajectory.checkpoints
-    done = [*pieces(first, BLOCKS)[:2], *pieces(second, BLOCKS)]
-    with folder.claimed(plan):
-        before = Cells(plan, folder, 2**30)
+    done = [*source_blocks(first, BLOCKS)[:2], *source_blocks(second, BLOCKS)]
+    with folder.locked(plan):
+        before = CheckpointMeasurer(plan, folder, 2**30)
         for piece in done:
             before.pieces(piece.subject)
             assert before.attempt(piece, piece.subject.origin.path) is None
     measured = count_measured(monkeypatch)
     if execute is None:
         outcome = run(plan, folder.path, jobs=1, progress=quiet)
-        assert measured == [pieces(first, BLOCKS)[2].sources(len(plan.trajectory.shape.components))]
+        assert measured == [
+            source_blocks(first, BLOCKS)[2].sources(len(plan.trajectory.shape.components))
+        ]
     else:
         outcome = run(plan, folder.path, jobs=2, progress=quiet, execute=execute)
     assert outcome.path.read_bytes() == whole
@@ -113,9 +115,9 @@ def test_what_was_measured_of_a_model_is_not_measured_again(
 def test_a_damaged_piece_and_one_of_other_weights_are_measured_again(plan, whole, tmp_path):
     folder = RunFolder(tmp_path / "run")
     first, second = plan.trajectory.checkpoints
-    with folder.claimed(plan):
-        before = Cells(plan, folder, 2**30)
-        one, two, _ = pieces(first, BLOCKS)
+    with folder.locked(plan):
+        before = CheckpointMeasurer(plan, folder, 2**30)
+        one, two, _ = source_blocks(first, BLOCKS)
         before.pieces(first)
         before.attempt(one, first.origin.path)
         before.attempt(two, second.origin.path)
@@ -150,8 +152,8 @@ def test_the_command_line_takes_blocks(checkpoints, tmp_path, monkeypatch, capsy
 
 def test_a_piece_that_disappears_is_a_failure(plan, tmp_path):
     folder = RunFolder(tmp_path / "run")
-    with folder.claimed(plan):
-        some = Cells(plan, folder, 2**30)
+    with folder.locked(plan):
+        some = CheckpointMeasurer(plan, folder, 2**30)
         subject = plan.trajectory.checkpoints[0]
-        assert some.pieces(subject) == [Piece(subject, n, BLOCKS) for n in (1, 2, 3)]
+        assert some.pieces(subject) == [SourceBlock(subject, n, BLOCKS) for n in (1, 2, 3)]
         assert some.join(subject).reason == "a piece disappeared during the run"

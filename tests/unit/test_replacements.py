@@ -7,7 +7,7 @@ import torch
 from support.ablations import replacements
 
 from cntbench.ablations.replacements import mean, noise, optimal_constant, resample, zero
-from cntbench.ablations.replacements._base import Replacement, Spread, States
+from cntbench.ablations.replacements._base import Moments, Replacement, States
 
 #: States of a corpus, dims ``prompt, position, component, width``.
 POPULATION = 2 + torch.randn(7, 4, 3, 5, generator=torch.Generator().manual_seed(0)).double()
@@ -23,7 +23,7 @@ def given(clean=CLEAN, population=POPULATION):
     return States(
         clean=clean,
         donor=DONOR.to(clean.dtype),
-        spread=Spread(population.mean(dim=0), population.square().mean(dim=0)),
+        spread=Moments(population.mean(dim=0), population.square().mean(dim=0)),
         noise=lambda: DRAWN.to(clean.dtype),
         constant=CONSTANT,
     )

@@ -11,7 +11,7 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from support.trajectories import die, write_trajectory
 
-from cntbench.analysis.derived import Part
+from cntbench.analysis.derived import DerivedPart
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
@@ -144,7 +144,7 @@ def test_a_finished_run_is_not_worked_out_again(plan, tmp_path, monkeypatch):
         raise AssertionError("worked out again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Part, "work", fail)
+        patched.setattr(DerivedPart, "work", fail)
         assert run(plan, folder, jobs=1, progress=quiet).path.read_bytes() == whole
         (folder / "shards" / "step8.nc").unlink()
         assert run(plan, folder, jobs=1, progress=quiet).path.read_bytes() == whole
@@ -196,7 +196,7 @@ def test_an_interrupted_summary_is_interrupted(plan, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Part, "work", interrupt)
+        patched.setattr(DerivedPart, "work", interrupt)
         with pytest.raises(Interrupted, match="3 of 3 checkpoints are kept"):
             run(plan, tmp_path / "run", jobs=1, progress=quiet)
     assert run(plan, tmp_path / "run", jobs=1, progress=quiet).reused == 3

@@ -11,7 +11,7 @@ from support.trajectories import run_cli, spoil, write_trajectory
 
 from cntbench.errors import CntbenchError
 from cntbench.results.storage import open_results
-from cntbench.runs.shard import Share, parse_share
+from cntbench.runs.shard import Shard, parse_shard
 
 
 @pytest.fixture
@@ -51,12 +51,12 @@ def results(folder: str) -> bytes:
 )
 def test_a_malformed_share_is_refused(text, says):
     with pytest.raises(CntbenchError, match=says):
-        parse_share(text)
+        parse_shard(text)
 
 
 @pytest.mark.parametrize("of", range(1, 7))
 def test_shares_are_a_partition(of):
-    dealt = [Share(number, of).among(range(5)) for number in range(1, of + 1)]
+    dealt = [Shard(number, of).among(range(5)) for number in range(1, of + 1)]
     assert sorted(index for share in dealt for index in share) == list(range(5))
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
 

@@ -205,7 +205,7 @@ def test_files_are_pooled_by_mean_effect_and_combined_p_value(three):
     singles = [
         next(p for p in in_file(g) if (p.ablation, p.claim) == ("zero", one.claim)) for g in three
     ]
-    assert one.words == tuple(p.verdict.word for p in singles)
+    assert one.words == tuple(p.verdict.label for p in singles)
     for place, test in enumerate(one.found):
         effects = [p.found[place].effect for p in singles]
         mean, lower, upper = t_interval(effects)
@@ -222,14 +222,14 @@ def test_a_file_that_does_not_answer_takes_no_part(three):
     assert len(phases.words) == 3
     assert phases.words[2] == "inconclusive"
     short = pooled["mean", "three_phases"]
-    assert short.verdict.word == "inconclusive"
+    assert short.verdict.label == "inconclusive"
     assert short.verdict.reason == "needs 40 checkpoints, has 30"
     assert len(short.words) == 1
 
 
 def test_one_file_keeps_its_own_verdicts(three):
     for one, other in zip(in_file(three[0]), over_files(three[:1], CLAIMS), strict=True):
-        assert one.verdict.word == other.verdict.word
+        assert one.verdict.label == other.verdict.label
         assert one.verdict.reason == other.verdict.reason
         assert one.found == other.found or any(test.reason for test in one.found)
 

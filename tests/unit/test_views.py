@@ -221,7 +221,7 @@ def test_claims_are_all_of_the_group(tree):
     found = claims(tree)
     assert not isinstance(found, Missing)
     assert len(found) == 8
-    assert {one.verdict.word for one in found} == set(tree["claims/verdict"].values.flat)
+    assert {one.verdict.label for one in found} == set(tree["claims/verdict"].values.flat)
 
 
 def test_agreement_is_the_mean_rank_correlation_over_usable_checkpoints(root, bare):

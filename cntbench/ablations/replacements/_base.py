@@ -15,7 +15,7 @@ Corpus = Literal["clean", "reference", "other"]
 
 
 @dataclass(frozen=True)
-class Spread:
+class Moments:
     """Statistics of the components' states over all prompts of a corpus.
 
     Parameters
@@ -53,7 +53,7 @@ class States:
 
     clean: Tensor
     donor: Tensor | None
-    spread: Spread | None
+    spread: Moments | None
     noise: Callable[[], Tensor]
     constant: Tensor | None = None
 

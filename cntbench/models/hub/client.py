@@ -86,7 +86,7 @@ def references(repository: str, wanted: Iterable[str]) -> References:
     CheckpointError
         If there is no such repository, or it may not be read.
     """
-    _hush()
+    silence_hub()
     try:
         response = http_backoff(
             "GET",
@@ -134,7 +134,7 @@ def file(
     CheckpointError
         If it could not be had.
     """
-    _hush()
+    silence_hub()
     if room is None and _is_known_to_lack(repository, commit, name):
         return None
     for pause in (*PAUSES, None):
@@ -163,7 +163,7 @@ def file(
 
 def sizes(repository: str, commit: str) -> dict[str, int]:
     """Return the sizes of a commit's files by their names [bytes]; nothing if nobody tells."""
-    _hush()
+    silence_hub()
     try:
         response = http_backoff(
             "GET",
@@ -212,7 +212,7 @@ def _commits(answer: str) -> dict[str, str]:
         raise OSError("what answers is no hub: it lists no revisions") from None
 
 
-def _hush() -> None:
+def silence_hub() -> None:
     """Leave reports to cntbench, unless the user has asked huggingface_hub for its own."""
     if constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
         disable_progress_bars()

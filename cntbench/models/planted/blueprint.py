@@ -13,7 +13,7 @@ from cntbench.components import Component, components
 from cntbench.errors import SpecError, nearest, unknown
 from cntbench.models.planted.dynamics import KINDS, Dynamics, Emergence
 from cntbench.models.planted.functions import FUNCTIONS, Function
-from cntbench.models.planted.spec import CircuitSpec, Diagnostic, Edge, RandomEdges, Realistic
+from cntbench.models.planted.spec import CircuitSpec, DiagnosticSpec, Edge, RandomEdges, Realistic
 from cntbench.models.planted.wiring import FREQUENCIES, TOKENS
 from cntbench.prompts import random_state
 from cntbench.specs import build
@@ -39,7 +39,7 @@ class Blueprint:
     spec: CircuitSpec
     edges: tuple[Edge, ...]
     realistic: Realistic
-    diagnostics: tuple[Diagnostic, ...]
+    diagnostics: tuple[DiagnosticSpec, ...]
     dynamics: Dynamics | None
 
     @cached_property
@@ -110,7 +110,7 @@ def draft(spec: CircuitSpec, where: str) -> Blueprint:
     edges = spec.edges if drawn is None else _draw(drawn, nodes)
     _check_edges(edges, nodes, f"{where}: edges")
     diagnostics = tuple(
-        build(Diagnostic, table, where=where, prefix=f"diagnostic.{number}.")
+        build(DiagnosticSpec, table, where=where, prefix=f"diagnostic.{number}.")
         for number, table in enumerate(spec.diagnostic)
     )
     for number, diagnostic in enumerate(diagnostics):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cntbench.components import Component, feasible
 from cntbench.models.planted.blueprint import Blueprint, draft
 from cntbench.models.planted.dynamics import STILL
-from cntbench.models.planted.spec import CircuitSpec, Diagnostic, Difficulty, Scope
+from cntbench.models.planted.spec import CircuitSpec, DiagnosticSpec, Difficulty, Scope
 from cntbench.specs import build, read_toml
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Circuit:
         return self.blueprint.components
 
     @property
-    def diagnostics(self) -> tuple[Diagnostic, ...]:
+    def diagnostics(self) -> tuple[DiagnosticSpec, ...]:
         """What methods should see on single edges of the exact circuit."""
         return self.blueprint.diagnostics
 

@@ -56,7 +56,7 @@ class CircuitSpec:
     readout
         Components that the unembedding reads; by default those that no other one reads.
     diagnostic
-        Tables of `Diagnostic`.
+        Tables of `DiagnosticSpec`.
     realistic
         A table of `Realistic`.
     dynamics
@@ -121,7 +121,7 @@ class Realistic:
 
 
 @spec
-class Diagnostic:
+class DiagnosticSpec:
     """What an ablation method should say about one edge of the exact circuit.
 
     Parameters

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cntbench.errors import CheckpointError, CntbenchError
 from cntbench.models import checkpoint_files
-from cntbench.models.cache import kept
+from cntbench.models.cache import cached_folder
 from cntbench.models.nano_training import Recipe, train
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
@@ -40,7 +40,9 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
         revisions = train(recipe, folder, progress)
         return json.dumps({"recipe": as_dict(recipe), "revisions": revisions}, indent=1)
 
-    return _read(recipe, kept(f"nano-{content_hash(as_dict(recipe))[:16]}", MANIFEST, make))
+    return _read(
+        recipe, cached_folder(f"nano-{content_hash(as_dict(recipe))[:16]}", MANIFEST, make)
+    )
 
 
 def _read(recipe: Recipe, folder: Path) -> Trajectory:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from cntbench.errors import CntbenchError, unknown
 from cntbench.models import checkpoint_files, named_weights
-from cntbench.models.cache import kept
+from cntbench.models.cache import cached_folder
 from cntbench.models.origin import Folder
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
@@ -58,7 +58,7 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
         return json.dumps(revisions, indent=1)
 
     contents = content_hash({"revisions": revisions, "configs": configs})
-    folder = kept(f"planted-{contents[:16]}", MANIFEST, make)
+    folder = cached_folder(f"planted-{contents[:16]}", MANIFEST, make)
     checkpoints = tuple(
         Checkpoint(
             name=f"step{step}",

@@ -196,9 +196,9 @@ def _claims(found: Sequence[Judgement] | Missing, task: str) -> Answer:
     names = list(dict.fromkeys(one.claim for one in here))
     for name in names:
         mine = [one for one in here if one.claim == name]
-        found_words = list(dict.fromkeys(one.verdict.word for one in mine))
+        found_words = list(dict.fromkeys(one.verdict.label for one in mine))
         words = ", ".join(
-            f"{word} by {listed(one.ablation for one in mine if one.verdict.word == word)}"
+            f"{word} by {listed(one.ablation for one in mine if one.verdict.label == word)}"
             for word in found_words
         )
         if len(found_words) == 1:
@@ -226,5 +226,5 @@ def _on_controls(others: Sequence[Judgement], claim: str) -> str:
     there = [one for one in others if one.claim == claim]
     if not there:
         return ""
-    count = sum(one.verdict.word == "supported" for one in there)
+    count = sum(one.verdict.label == "supported" for one in there)
     return f"; on the other tasks supported in {count} of {len(there)} cases"

@@ -14,7 +14,7 @@ from cntbench.dynamics.roles import ROLES
 from cntbench.results.film import usable
 from cntbench.views.bump import bump
 from cntbench.views.effects import effects
-from cntbench.views.film import Film, film
+from cntbench.views.film import FilmView, film
 from cntbench.views.metrics import FOREMOST, metric, metric_names
 from cntbench.views.missing import Missing
 from cntbench.views.phases import Phases, phases
@@ -88,7 +88,7 @@ def _behaviour(tree: xr.DataTree) -> tuple[dict[str, Array], dict[str, list[int]
     return arrays, {name: list(values.shape) for name, values in arrays.items()}
 
 
-def _kept(films: list[Film]) -> list[NDArray[np.int64]]:
+def _kept(films: list[FilmView]) -> list[NDArray[np.int64]]:
     """Return the numbers of the edges of each film that the page holds."""
     checkpoints, edges = films[0].weight.shape
     count = max(_FEWEST_EDGES, EDGE_VALUES // max(1, len(films) * checkpoints))
@@ -98,14 +98,14 @@ def _kept(films: list[Film]) -> list[NDArray[np.int64]]:
     return [np.sort(np.argsort(-row, kind="stable")[:count]) for row in largest]
 
 
-def _edge_codes(one: Film, edges: NDArray[np.int64]) -> Array:
+def _edge_codes(one: FilmView, edges: NDArray[np.int64]) -> Array:
     """Return each edge as source × number of components + target."""
     places = one.layout
     return (places.source[edges] * len(places.component) + places.target[edges]).astype(np.float64)
 
 
 def _of_components(
-    tree: xr.DataTree, films: list[Film], cells: list[tuple[str, str]]
+    tree: xr.DataTree, films: list[FilmView], cells: list[tuple[str, str]]
 ) -> dict[str, list[Array]]:
     """Return strengths by role and effects, dims ``component, checkpoint``."""
     found: dict[str, list[Array]] = {"effect": [], "effect_error": []}
@@ -145,7 +145,7 @@ def _of_graphs(tree: xr.DataTree, cells: list[tuple[str, str]]) -> dict[str, lis
 
 
 def _labels(
-    tree: xr.DataTree, first: Film, cells: list[tuple[str, str]], kept: NDArray[np.int64]
+    tree: xr.DataTree, first: FilmView, cells: list[tuple[str, str]], kept: NDArray[np.int64]
 ) -> dict[str, Any]:
     root = tree.to_dataset(inherit=False)
     behaviour = readouts(tree)

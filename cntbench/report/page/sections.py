@@ -55,8 +55,8 @@ def claims_section(judgements: Sequence[Judgement], minima: dict[str, list[float
 
 
 def _mark(one: Judgement) -> Fields:
-    sign, kind = MARKS[one.verdict.word]
-    return {"sign": sign, "kind": kind, "title": f"{one.verdict.word} by {one.ablation}"}
+    sign, kind = MARKS[one.verdict.label]
+    return {"sign": sign, "kind": kind, "title": f"{one.verdict.label} by {one.ablation}"}
 
 
 def _claim(judgements: Sequence[Judgement], tasks: Sequence[str], minima: list[float]) -> Fields:
@@ -86,11 +86,11 @@ def _claim(judgements: Sequence[Judgement], tasks: Sequence[str], minima: list[f
 
 def _row(one: Judgement, minima: list[float], span: tuple[float, float]) -> Fields:
     test = one.found[one.verdict.decisive]
-    sign, kind = MARKS[one.verdict.word]
+    sign, kind = MARKS[one.verdict.label]
     statistic = "" if test.reason else f"{one.statistics[one.verdict.decisive]}: "
     return {
         "ablation": one.ablation,
-        "word": one.verdict.word,
+        "word": one.verdict.label,
         "sign": sign,
         "kind": kind,
         "effect": interval(test.effect, test.lower, test.upper),

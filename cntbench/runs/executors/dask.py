@@ -23,13 +23,13 @@ from typing import Any
 import torch
 import xarray as xr
 
-from cntbench.runs.measurer import Cells, not_fetched
+from cntbench.runs.measurer import CheckpointMeasurer, not_fetched
 from cntbench.errors import CntbenchError
 from cntbench.runs.executors._unfinished import Unfinished
 from cntbench.results.failure import Failure
 from cntbench.interrupts import starting_processes
-from cntbench.models.trajectory import Subject
-from cntbench.runs.blocks import Piece
+from cntbench.models.trajectory import ModelRef
+from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.prefetch import Prefetch
 from cntbench.parallel import killed
 
@@ -94,8 +94,8 @@ def _nobody(scheduler: str, reason: str) -> CntbenchError:
 
 
 def execute(
-    cells: Cells, ahead: Prefetch, jobs: int, scheduler: str | None = None
-) -> Iterator[tuple[Subject, Failure | None]]:
+    cells: CheckpointMeasurer, ahead: Prefetch, jobs: int, scheduler: str | None = None
+) -> Iterator[tuple[ModelRef, Failure | None]]:
     """Measure on a running cluster, or on one of this machine with so many workers.
 
     Parameters
@@ -114,9 +114,9 @@ def execute(
         If no scheduler answers there, or the connection to it is lost; or, a `StorageError`, if a
         shard cannot be written.
     """
-    happened: SimpleQueue[tuple[Subject | Piece, Any]] = SimpleQueue()
+    happened: SimpleQueue[tuple[ModelRef | SourceBlock, Any]] = SimpleQueue()
 
-    def tell(what: Subject | Piece, done: Any) -> None:
+    def tell(what: ModelRef | SourceBlock, done: Any) -> None:
         happened.put((what, done))
 
     with ExitStack() as stack:
@@ -135,7 +135,7 @@ def execute(
             if not running:
                 return
             what, done = happened.get()
-            if isinstance(what, Piece):
+            if isinstance(what, SourceBlock):
                 subject, found = what.subject, tasks.outcome(what, done, scheduler)
                 if found is None:
                     continue
@@ -174,25 +174,25 @@ class _Tasks:
         Called when a piece is done.
     """
 
-    def __init__(self, client: Any, cells: Cells, tell: Callable[[Piece, Any], None]) -> None:
+    def __init__(self, client: Any, cells: CheckpointMeasurer, tell: Callable[[SourceBlock, Any], None]) -> None:
         self._client = client
         self._cells = cells
         self._tell = tell
         self._shared = client.submit(_same, cells, pure=False)
-        self._files: dict[Piece, Path] = {}
-        self._waiting: deque[Piece] = deque()
-        self._suspects: deque[Piece] = deque()
-        self._suspected: set[Piece] = set()
-        self._running: set[Piece] = set()
+        self._files: dict[SourceBlock, Path] = {}
+        self._waiting: deque[SourceBlock] = deque()
+        self._suspects: deque[SourceBlock] = deque()
+        self._suspected: set[SourceBlock] = set()
+        self._running: set[SourceBlock] = set()
 
-    def add(self, piece: Piece, files: Path) -> None:
+    def add(self, piece: SourceBlock, files: Path) -> None:
         """Have a piece measured, whose files are in a folder."""
         self._files[piece] = files
         self._waiting.append(piece)
         self._submit()
 
     def outcome(
-        self, piece: Piece, done: Any, scheduler: str | None
+        self, piece: SourceBlock, done: Any, scheduler: str | None
     ) -> xr.Dataset | Failure | None:
         """Return what a worker has sent back, None if the piece is tried once more."""
         from distributed import KilledWorker
@@ -226,7 +226,7 @@ class _Tasks:
             while self._waiting:
                 self._send(self._waiting.popleft())
 
-    def _send(self, piece: Piece) -> None:
+    def _send(self, piece: SourceBlock) -> None:
         self._running.add(piece)
         if self._shared.status == "error":  # it was on a worker that died, too
             self._shared = self._client.submit(_same, self._cells, pure=False)
@@ -275,11 +275,11 @@ def _cluster(stack: ExitStack, jobs: int) -> Any:
         )
 
 
-def _same(cells: Cells) -> Cells:
+def _same(cells: CheckpointMeasurer) -> CheckpointMeasurer:
     """Hand on what all tasks share: what a task gives can be had again when its worker dies."""
     return cells
 
 
-def _work(cells: Cells, piece: Piece, files: Path) -> xr.Dataset | Failure:
+def _work(cells: CheckpointMeasurer, piece: SourceBlock, files: Path) -> xr.Dataset | Failure:
     torch.set_num_threads(1)
     return cells.measured(piece, files)

@@ -7,23 +7,23 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
 
-from cntbench.runs.measurer import Cells, not_fetched
+from cntbench.runs.measurer import CheckpointMeasurer, not_fetched
 from cntbench.runs.executors import serial
 from cntbench.runs.executors._unfinished import Unfinished
 from cntbench.results.failure import Failure
-from cntbench.models.trajectory import Subject
-from cntbench.runs.blocks import Piece
+from cntbench.models.trajectory import ModelRef
+from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.prefetch import Prefetch
 from cntbench.parallel import WorkerKilledError, Workers, start_worker
 
 
-def execute(cells: Cells, ahead: Prefetch, jobs: int) -> Iterator[tuple[Subject, Failure | None]]:
+def execute(cells: CheckpointMeasurer, ahead: Prefetch, jobs: int) -> Iterator[tuple[ModelRef, Failure | None]]:
     """Measure on so many processes, in this one if that is one."""
     if jobs == 1:
         yield from serial.execute(cells, ahead)
         return
     unfinished = Unfinished(cells)
-    coming: dict[Future[Path], Subject] = {}
+    coming: dict[Future[Path], ModelRef] = {}
     with Workers(_work, jobs, start=_start, arguments=(cells,), finish=True) as workers:
         while True:
             coming |= {fetched: subject for subject, fetched in ahead.start()}
@@ -50,14 +50,14 @@ def execute(cells: Cells, ahead: Prefetch, jobs: int) -> Iterator[tuple[Subject,
                     yield piece.subject, unfinished.end(piece.subject)
 
 
-_cells: Cells
+_cells: CheckpointMeasurer
 
 
-def _start(cells: Cells) -> None:
+def _start(cells: CheckpointMeasurer) -> None:
     global _cells
     start_worker()
     _cells = cells
 
 
-def _work(piece: tuple[Piece, Path]) -> Failure | None:
+def _work(piece: tuple[SourceBlock, Path]) -> Failure | None:
     return _cells.attempt(*piece)

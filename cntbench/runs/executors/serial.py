@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from cntbench.runs.measurer import Cells, not_fetched
+from cntbench.runs.measurer import CheckpointMeasurer, not_fetched
 from cntbench.results.failure import Failure
-from cntbench.models.trajectory import Subject
+from cntbench.models.trajectory import ModelRef
 from cntbench.runs.prefetch import Prefetch
 
 
-def execute(cells: Cells, ahead: Prefetch) -> Iterator[tuple[Subject, Failure | None]]:
+def execute(cells: CheckpointMeasurer, ahead: Prefetch) -> Iterator[tuple[ModelRef, Failure | None]]:
     """Measure on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -31,6 +31,6 @@ def execute(cells: Cells, ahead: Prefetch) -> Iterator[tuple[Subject, Failure | 
         torch.set_num_threads(threads)
 
 
-def _attempt(cells: Cells, subject: Subject, files: Path) -> Failure | None:
+def _attempt(cells: CheckpointMeasurer, subject: ModelRef, files: Path) -> Failure | None:
     failures = [cells.attempt(piece, files) for piece in cells.pieces(subject)]
     return next(filter(None, failures), None) or cells.join(subject)
