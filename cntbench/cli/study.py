@@ -73,11 +73,11 @@ def run(
     """Measure a study at every checkpoint, or go on with one that was interrupted."""
     from cntbench.report.progress import progress_bar
     from cntbench.runs.folder import RunFolder
-    from cntbench.runs.run import Interrupted, run_share
+    from cntbench.runs.run import Interrupted, run_shard
     from cntbench.runs.run import run as run_plan
     from cntbench.runs.shard import parse_shard
 
-    share = parse_shard(shard) if shard is not None else None
+    part = parse_shard(shard) if shard is not None else None
     where = resolve_device(device, scheduler)
     execute, workers = select_executor(
         executor, scheduler, jobs or processes_for(where), where="--scheduler"
@@ -99,19 +99,19 @@ def run(
                 "keep": keep,
                 "device": where,
             }
-            if share is None:
+            if part is None:
                 outcome = run_plan(plan, folder, **options)
             else:
-                measured = run_share(plan, folder, share, **options)
+                measured = run_shard(plan, folder, part, **options)
     except Interrupted as interrupted:
         err.print(f"Interrupted: {interrupted}. The same command goes on from there.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    if share is None:
+    if part is None:
         _tell(outcome, _AGAIN)
         return
     out.print(
-        f"Measured {measured.measured} checkpoints of share {share}, found {measured.reused} "
-        f"measured before.\nWhen all shares are measured:\n\n"
+        f"Measured {measured.measured} checkpoints of shard {part}, found {measured.reused} "
+        f"measured before.\nWhen all shards are measured:\n\n"
         f"    cntbench merge FOLDER... -o FOLDER\n",
         highlight=False,
         markup=False,
@@ -122,7 +122,7 @@ def run(
 def merge(
     folders: Annotated[
         list[Path],
-        typer.Argument(help="Folders of shares of one run.", metavar="FOLDER..."),
+        typer.Argument(help="Folders of shards of one run.", metavar="FOLDER..."),
     ],
     output: Annotated[
         Path,
@@ -133,7 +133,7 @@ def merge(
     jobs: Jobs = None,
     specs: Specs = None,
 ) -> None:
-    """Combine the shares of a run that were measured apart, by run --shard."""
+    """Combine the shards of a run that were measured apart, by run --shard."""
     from cntbench.report.progress import progress_bar
     from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.merge import merge as merge_folders
@@ -142,7 +142,7 @@ def merge(
         outcome = merge_folders(
             load_catalogue(specs or ()), folders, output, jobs=jobs or cores(), progress=progress
         )
-    _tell(outcome, "measure their shares again, or all of them in this folder by cntbench run -o")
+    _tell(outcome, "measure their shards again, or all of them in this folder by cntbench run -o")
 
 
 def _tell(outcome: Outcome, remedy: str) -> None:

@@ -206,7 +206,9 @@ def _verdict(
     return Verdict("supported", "", p_value, corrected, weakest)
 
 
-def _found(film: Film, test: ClaimTest, seed: int, labels: Sequence[str], draws: int) -> ClaimTestResult:
+def _found(
+    film: Film, test: ClaimTest, seed: int, labels: Sequence[str], draws: int
+) -> ClaimTestResult:
     """Test against a null model of the statistic's own; of others, return the value alone."""
     statistic, null = test.statistic, test.spec.null
     try:
@@ -242,7 +244,9 @@ def _against_films(
             if not len(values):
                 results[key] = ClaimTestResult(reason="no untrained models were measured")
             elif np.isnan(values).any():
-                results[key] = ClaimTestResult(reason=f"is not defined under the null model {null!r}")
+                results[key] = ClaimTestResult(
+                    reason=f"is not defined under the null model {null!r}"
+                )
             else:
                 rng = _rng(seed, labels, null, repr(statistic))
                 results[key] = _held(film, statistic, statistic.series(film), values, rng)

@@ -166,8 +166,8 @@ def estimate(
     Parameters
     ----------
     plan, folder
-        What would be run, and where. Shards in the folder count as done; they are not read. None
-        is a new folder.
+        What would be run, and where. Checkpoint files in the folder count as done, unread.
+        None is a new folder.
     jobs, memory_budget, keep, device
         As in `cntbench.runs.run.run`.
     clock
@@ -182,7 +182,7 @@ def estimate(
         plan = folder.check(plan)
 
     def waits(subject: ModelRef) -> bool:
-        return folder is None or not folder.shard(subject).is_file()
+        return folder is None or not folder.checkpoint_file(subject).is_file()
 
     checkpoints, outline = plan.trajectory.checkpoints, plan.trajectory.outline
     if outline is None:

@@ -36,7 +36,7 @@ RESULT = FileKind("a result of cntbench", has_attribute(CHECKSUM))
 #: Attribute of a result that stood in a file without a checksum, and what it says.
 UNSEALED = "unsealed"
 _UNSEALED = "has no checksum, so that later changes or damage could not be seen"
-_AGAIN = "Run the study again into its folder: whole shards are kept."
+_AGAIN = "Run the study again into its folder: whole checkpoint files are kept."
 
 #: How names of files end that are being written.
 UNFINISHED = ".tmp"

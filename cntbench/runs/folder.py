@@ -1,4 +1,4 @@
-"""The folder of a run: which study it belongs to, its shards, and the result."""
+"""The folder of a run: which study it belongs to, its checkpoint files, and the result."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from cntbench.results.storage import (
 MANIFEST = "study.json"
 REQUEST = "request.json"
 RESULTS = "results.nc"
-SHARDS = "shards"
+CHECKPOINTS = "checkpoints"
 PIECES = "pieces"
 DOWNLOADS = "downloads"
 UNTRAINED = "untrained"
@@ -43,16 +43,16 @@ LOCK = ".lock"
 
 #: At most so many differences are named in an error.
 _NAMED = 5
-#: How long a share waits for another one that is about to begin in the same folder [s].
+#: How long a shard waits for another one that is about to begin in the same folder [s].
 _PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that belongs to one plan, used by a whole run or by one share of it."""
+    """A folder that belongs to one plan, used by a whole run or by one shard of it."""
 
     path: Path
-    share: Shard | None = None
+    shard: Shard | None = None
 
     @property
     def results(self) -> Path:
@@ -62,11 +62,11 @@ class RunFolder:
     @property
     def downloads(self) -> Path:
         """Where checkpoints lie that are downloaded for the run, until they are measured."""
-        return self.path / (f"{DOWNLOADS}-{self.share.label}" if self.share else DOWNLOADS)
+        return self.path / (f"{DOWNLOADS}-{self.shard.label}" if self.shard else DOWNLOADS)
 
-    def shard(self, subject: ModelRef) -> Path:
+    def checkpoint_file(self, subject: ModelRef) -> Path:
         """The result of one checkpoint, or of one untrained model."""
-        folder = UNTRAINED if isinstance(subject, Untrained) else SHARDS
+        folder = UNTRAINED if isinstance(subject, Untrained) else CHECKPOINTS
         return self.path / folder / f"{subject.name}.nc"
 
     def piece(self, piece: SourceBlock) -> Path:
@@ -74,8 +74,8 @@ class RunFolder:
         return self._pieces(piece.subject) / f"{piece.number}-of-{piece.of}.nc"
 
     def _pieces(self, subject: ModelRef) -> Path:
-        shard = self.shard(subject)
-        return self.path / PIECES / shard.parent.name / shard.stem
+        path = self.checkpoint_file(subject)
+        return self.path / PIECES / path.parent.name / path.stem
 
     def check(self, plan: Plan) -> Plan:
         """Compare a plan with what the folder holds. Writes nothing.
@@ -89,7 +89,7 @@ class RunFolder:
         Raises
         ------
         CntbenchError
-            If the folder holds anything but a run of this plan, or shards of other weights.
+            If the folder holds anything but a run of this plan, or checkpoint files of other weights.
         """
         recorded = self._recorded()
         if recorded is None:
@@ -115,7 +115,7 @@ class RunFolder:
                 + (f" and {more} more" if more > 0 else ""),
                 where=str(self.path),
                 hint="Name another folder with -o, or delete this one"
-                + (f" (or, in {SHARDS}, what is to be measured anew)." if changed else "."),
+                + (f" (or, in {CHECKPOINTS}, what is to be measured anew)." if changed else "."),
             )
         return plan
 
@@ -128,7 +128,7 @@ class RunFolder:
         return True
 
     def _has(self, checkpoint: Checkpoint) -> bool:
-        return self.shard(checkpoint).is_file()
+        return self.checkpoint_file(checkpoint).is_file()
 
     def _recorded(self) -> dict[str, Any] | None:
         """Return the identity of the plan whose folder this is, None if it is nobody's."""
@@ -188,10 +188,10 @@ class RunFolder:
         """
         self.check(plan)
         with self._locked() as beginning:
-            plan = self.check(plan)  # another share may have begun in the meantime
+            plan = self.check(plan)  # another shard may have begun in the meantime
             write_text(self.path / MANIFEST, json.dumps(self._remembering(plan), indent=1) + "\n")
             write_text(self.path / REQUEST, json.dumps(_request(plan), indent=1) + "\n")
-            if self.share is None:
+            if self.shard is None:
                 for litter in self.path.rglob(f".*{UNFINISHED}"):
                     litter.unlink(missing_ok=True)
             else:
@@ -200,22 +200,22 @@ class RunFolder:
 
     @contextmanager
     def _locked(self) -> Iterator[FileLock]:
-        """Lock the folder for a whole run, or for a share until the lock that is yielded is freed.
+        """Lock the folder for a whole run, or for a shard until the lock that is yielded is freed.
 
-        A whole run excludes everything, a share only the same share and whole runs.
+        A whole run excludes everything, a shard only the same shard and whole runs.
         """
         with ExitStack() as locks:
             try:
-                for folder in (SHARDS, UNTRAINED):
+                for folder in (CHECKPOINTS, UNTRAINED):
                     (self.path / folder).mkdir(parents=True, exist_ok=True)
-                whole = FileLock(self.path / LOCK, timeout=_PATIENCE if self.share else 0)
+                whole = FileLock(self.path / LOCK, timeout=_PATIENCE if self.shard else 0)
                 locks.enter_context(whole)
-                if self.share is None:
+                if self.shard is None:
                     for path in self.path.glob(f"{LOCK}-*"):
                         with FileLock(path, timeout=0):
                             pass
                 else:
-                    own = FileLock(self.path / f"{LOCK}-{self.share.label}", timeout=0)
+                    own = FileLock(self.path / f"{LOCK}-{self.shard.label}", timeout=0)
                     locks.enter_context(own)
             except Timeout:
                 raise CntbenchError(
@@ -237,9 +237,9 @@ class RunFolder:
         now = plan.identity["checkpoints"]
         return {**plan.identity, "checkpoints": {k: v or known.get(k, "") for k, v in now.items()}}
 
-    def read_shard(self, plan: Plan, subject: ModelRef) -> xr.Dataset | None:
-        """Return a whole shard of a plan's subject, or None if it is to be measured."""
-        return _of(plan, SourceBlock(subject), self.shard(subject))
+    def read_checkpoint_file(self, plan: Plan, subject: ModelRef) -> xr.Dataset | None:
+        """Return a whole checkpoint file of a plan's subject, or None if it is to be measured."""
+        return _of(plan, SourceBlock(subject), self.checkpoint_file(subject))
 
     def begin(self, subject: ModelRef) -> None:
         """Make room for a subject's pieces.
@@ -260,9 +260,9 @@ class RunFolder:
         """Return a whole piece of a plan's subject, or None if it is to be measured."""
         return _of(plan, piece, self.piece(piece))
 
-    def write_shard(self, plan: Plan, subject: ModelRef, dataset: xr.Dataset) -> None:
-        """Keep a shard; pieces that it was joined of are not needed any more."""
-        _write(plan, SourceBlock(subject), dataset, self.shard(subject))
+    def write_checkpoint_file(self, plan: Plan, subject: ModelRef, dataset: xr.Dataset) -> None:
+        """Keep a checkpoint file; pieces that it was joined of are not needed any more."""
+        _write(plan, SourceBlock(subject), dataset, self.checkpoint_file(subject))
         shutil.rmtree(self._pieces(subject), ignore_errors=True)
 
     def write_piece(self, plan: Plan, piece: SourceBlock, dataset: xr.Dataset) -> None:
@@ -270,15 +270,15 @@ class RunFolder:
         _write(plan, piece, dataset, self.piece(piece))
 
     def adopt(self, plan: Plan, subject: ModelRef, other: RunFolder) -> bool:
-        """Take over another folder's whole shard, if it has one; returns whether it has."""
-        shard = other.shard(subject)
-        if other.read_shard(plan, subject) is None:
+        """Take over another folder's whole checkpoint file, if it has one; returns whether it has."""
+        source = other.checkpoint_file(subject)
+        if other.read_checkpoint_file(plan, subject) is None:
             return False
-        write_atomically(self.shard(subject), lambda path: _copy(shard, path))
+        write_atomically(self.checkpoint_file(subject), lambda path: _copy(source, path))
         return True
 
     def read_failure(self, plan: Plan, subject: ModelRef) -> Failure | None:
-        """Return what came in the way of a subject in a share of the run, if anything did."""
+        """Return what came in the way of a subject in a shard of the run, if anything did."""
         try:
             recorded = _read_json(self._failure(subject))
             if not belongs(recorded.pop("of"), plan, SourceBlock(subject)):
@@ -342,7 +342,7 @@ def _damaged(path: Path, problem: str) -> StorageError:
     return StorageError(
         f"is damaged: {problem}",
         where=str(path),
-        hint="Delete this file and run the same command again: whole shards are kept.",
+        hint="Delete this file and run the same command again: whole checkpoint files are kept.",
     )
 
 
@@ -356,11 +356,11 @@ def _of(plan: Plan, piece: SourceBlock, path: Path) -> xr.Dataset | None:
     tree = _read(path)
     if tree is None:
         return None
-    shard = tree.to_dataset()
-    if not belongs(shard.attrs, plan, piece):
+    dataset = tree.to_dataset()
+    if not belongs(dataset.attrs, plan, piece):
         return None
     known = piece.subject.revision if isinstance(piece.subject, Checkpoint) else ""
-    return shard if known in ("", shard["revision"].item()) else None
+    return dataset if known in ("", dataset["revision"].item()) else None
 
 
 def _read(path: Path) -> xr.DataTree | None:

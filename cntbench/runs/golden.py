@@ -27,7 +27,7 @@ from cntbench.output import check_files, check_folder, file_status
 from cntbench.parsing import parse_json
 from cntbench.runs.plan import Plan, differing, make_plan
 from cntbench.runs.folder import RunFolder
-from cntbench.runs.run import put_together, run_share
+from cntbench.runs.run import put_together, run_shard
 from cntbench.runs.shard import Shard
 from cntbench.specs import StudySpec, build
 from cntbench.results.storage import (
@@ -228,11 +228,11 @@ def measure_again(
     """
     plan = _plan(golden, catalogue, progress)
     with tempfile.TemporaryDirectory() as path:
-        everything = Shard(1, 1)  # a share is only measured, and nothing derived from it
-        failed = run_share(plan, Path(path), everything, jobs=jobs, progress=progress).failed
+        everything = Shard(1, 1)  # a shard is only measured, and nothing derived from it
+        failed = run_shard(plan, Path(path), everything, jobs=jobs, progress=progress).failed
         folder = RunFolder(Path(path))
-        shards = {subject: folder.read_shard(plan, subject) for subject in plan.subjects}
-        found, _ = put_together(plan, shards, failed)
+        datasets = {subject: folder.read_checkpoint_file(plan, subject) for subject in plan.subjects}
+        found, _ = put_together(plan, datasets, failed)
     return found, failed
 
 

@@ -33,12 +33,12 @@ _OUT_OF_MEMORY = ("not enough memory", "DefaultCPUAllocator", "out of memory")
 
 
 class CheckpointMeasurer:
-    """Measures all tasks and ablations of a plan, and keeps the shards.
+    """Measures all tasks and ablations of a plan, and keeps the checkpoint files.
 
     Parameters
     ----------
     plan, folder
-        What to measure, and where shards are kept.
+        What to measure, and where checkpoint files are kept.
     memory_budget
         Memory beyond the model's own [bytes].
     device
@@ -89,10 +89,10 @@ class CheckpointMeasurer:
             return Failure.of(error, files)
 
     def _read(self, subject: ModelRef, files: Path) -> tuple[Checkpoint, Decoder, dict[str, str]]:
-        """Read a model; returns it, and what its shard should say of it.
+        """Read a model; returns it, and what its checkpoint file should say of it.
 
         The first checkpoint of every process is held to transformers before anything is measured;
-        that of the trajectory always is, and its shard says so, wherever it is measured.
+        that of the trajectory always is, and its checkpoint file says so, wherever it is measured.
         """
         trajectory, dtype = self.plan.trajectory, TYPES[self.plan.study.spec.dtype]
         known = (each for each in trajectory.checkpoints if each.identity)
@@ -116,7 +116,7 @@ class CheckpointMeasurer:
             If it cannot be written: no other one can, either.
         """
         if piece.whole:
-            self.folder.write_shard(self.plan, piece.subject, found)
+            self.folder.write_checkpoint_file(self.plan, piece.subject, found)
         else:
             self.folder.write_piece(self.plan, piece, found)
 
@@ -129,7 +129,7 @@ class CheckpointMeasurer:
         return None
 
     def join(self, subject: ModelRef) -> Failure | None:
-        """Make the shard of a model whose pieces are all measured."""
+        """Make the checkpoint file of a model whose pieces are all measured."""
         whole = source_blocks(subject, self.plan.blocks)
         if len(whole) == 1:
             return None
@@ -140,7 +140,7 @@ class CheckpointMeasurer:
         ]
         if len(parts) < len(whole):
             return Failure("failed", "a piece disappeared during the run")
-        self.folder.write_shard(self.plan, subject, joined(parts))
+        self.folder.write_checkpoint_file(self.plan, subject, joined(parts))
         return None
 
     def _within_memory(self, checkpoint: Checkpoint, model: Decoder, sources: range) -> xr.Dataset:

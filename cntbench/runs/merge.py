@@ -1,4 +1,4 @@
-"""Folders of one study, measured by shares on machines that know nothing of each other, united."""
+"""Folders of one study, measured by shards on machines that know nothing of each other, united."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ _NAMED = 5
 def merge(
     catalogue: Catalogue, paths: Sequence[Path], path: Path, *, jobs: int, progress: Progress
 ) -> Outcome:
-    """Unite whole shards of several folders and put them together as a run does.
+    """Unite whole checkpoint files of several folders and put them together as a run does.
 
     Parameters
     ----------
     catalogue
         The specs that the study was measured by.
     paths
-        Folders of shares, or of runs that were not finished.
+        Folders of shards, or of runs that were not finished.
     path
         Folder of the result; it may be one of them.
     jobs
-        Processes that work out what follows from the shards.
+        Processes that work out what follows from the checkpoint files.
     progress
         Told about every part of that.
 
     Returns
     -------
     Outcome
-        As of a run that has measured nothing. What no folder has a shard of is among the failed:
+        As of a run that has measured nothing. What no folder has a checkpoint file of is among the failed:
         with what came in its way, if a folder says so.
 
     Raises
@@ -55,8 +55,8 @@ def merge(
     with folder.locked(plan) as plan:
         without = [each for each in plan.subjects if not _adopted(plan, each, sources, folder)]
         failed = {each.label: _reason(plan, each, sources) for each in without}
-        shards = {each: folder.read_shard(plan, each) for each in plan.subjects}
-        tree = combine(plan, folder, shards, failed, jobs=jobs, progress=progress)
+        datasets = {each: folder.read_checkpoint_file(plan, each) for each in plan.subjects}
+        tree = combine(plan, folder, datasets, failed, jobs=jobs, progress=progress)
     return Outcome(*counts(plan.subjects, without, failed), failed, tree, folder.results)
 
 
@@ -89,19 +89,19 @@ def _differing(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def _adopted(plan: Plan, subject: ModelRef, sources: Sequence[RunFolder], folder: RunFolder) -> bool:
-    """Take over a subject's shard from the first folder that has a whole one."""
-    return folder.read_shard(plan, subject) is not None or any(
+    """Take over a subject's checkpoint file from the first folder that has a whole one."""
+    return folder.read_checkpoint_file(plan, subject) is not None or any(
         folder.adopt(plan, subject, source) for source in sources
     )
 
 
 def _reason(plan: Plan, subject: ModelRef, sources: Sequence[RunFolder]) -> Failure:
-    """Return why there is no shard of a subject."""
+    """Return why there is no checkpoint file of a subject."""
     known = (source.read_failure(plan, subject) for source in sources)
-    refused = any(source.shard(subject).is_file() for source in sources)
+    refused = any(source.checkpoint_file(subject).is_file() for source in sources)
     missing = Failure(
         "failed",
-        "none of the merged folders has a whole shard of it"
+        "none of the merged folders has a whole checkpoint file of it"
         + (" (a file there is damaged, or of another run)" if refused else ""),
     )
     return next((failure for failure in known if failure is not None), missing)

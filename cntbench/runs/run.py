@@ -1,4 +1,4 @@
-"""From a plan to a result: one shard per checkpoint, measured wherever; resumable."""
+"""From a plan to a result: one file per checkpoint, measured wherever; resumable."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from cntbench.analysis.verdicts import verdicts
 #: A way to measure: with what, what, and on how many processes.
 Execute = Callable[[CheckpointMeasurer, Prefetch, int], Iterator[tuple[ModelRef, Failure | None]]]
 
-DISAPPEARED = Failure("failed", "the shard disappeared during the run")
+DISAPPEARED = Failure("failed", "the checkpoint file disappeared during the run")
 
 #: Group of what the ablations recover of known edges.
 COMPARISON = "comparison"
@@ -76,7 +76,7 @@ class Outcome(Measured):
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
-    """The user stopped the run; whole shards are kept."""
+    """The user stopped the run; whole checkpoint files are kept."""
 
     def __init__(self, done: int, total: int) -> None:
         self.done = done
@@ -102,7 +102,7 @@ def run(
     plan
         What to run.
     path
-        Folder of the run. Whole shards in it are used, damaged ones measured again.
+        Folder of the run. Whole checkpoint files in it are used, damaged ones measured again.
     jobs
         Processes to measure on, one thread each; 1 measures in this process.
     progress
@@ -127,21 +127,21 @@ def run(
     folder = RunFolder(path)
     with folder.locked(plan) as plan, _interruptible(folder, plan.trajectory.checkpoints):
         subjects = plan.subjects
-        shards = {subject: folder.read_shard(plan, subject) for subject in subjects}
-        missing = [subject for subject in subjects if shards[subject] is None]
+        datasets = {subject: folder.read_checkpoint_file(plan, subject) for subject in subjects}
+        missing = [subject for subject in subjects if datasets[subject] is None]
         cells = CheckpointMeasurer(plan, folder, memory_budget, device)
         failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
         for subject in missing:
             if subject.label not in failed:
-                shards[subject] = folder.read_shard(plan, subject)
-        tree = combine(plan, folder, shards, failed, jobs=jobs, progress=progress)
+                datasets[subject] = folder.read_checkpoint_file(plan, subject)
+        tree = combine(plan, folder, datasets, failed, jobs=jobs, progress=progress)
     return Outcome(*counts(subjects, missing, failed), failed, tree, folder.results)
 
 
-def run_share(
+def run_shard(
     plan: Plan,
     path: Path,
-    share: Shard,
+    shard: Shard,
     *,
     jobs: int,
     progress: Progress,
@@ -150,16 +150,16 @@ def run_share(
     device: Device = "cpu",
     execute: Execute = processes.execute,
 ) -> Measured:
-    """Measure a share of a study, or what is missing of it; nothing is combined.
+    """Measure a shard of a study, or what is missing of it; nothing is combined.
 
-    Parameters and errors are those of `run`; several shares may use one folder at the same time.
+    Parameters and errors are those of `run`; several shards may use one folder at the same time.
     """
-    folder = RunFolder(path, share)
+    folder = RunFolder(path, shard)
     with folder.locked(plan) as plan:
-        subjects = share.among(plan.subjects)
+        subjects = shard.among(plan.subjects)
         checkpoints = [subject for subject in subjects if isinstance(subject, Checkpoint)]
         with _interruptible(folder, checkpoints):
-            missing = [subject for subject in subjects if folder.read_shard(plan, subject) is None]
+            missing = [subject for subject in subjects if folder.read_checkpoint_file(plan, subject) is None]
             cells = CheckpointMeasurer(plan, folder, memory_budget, device)
             failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
             for subject in subjects:
@@ -184,33 +184,33 @@ def _interruptible(folder: RunFolder, checkpoints: Sequence[Checkpoint]) -> Iter
     try:
         yield
     except KeyboardInterrupt:
-        kept = sum(folder.shard(checkpoint).is_file() for checkpoint in checkpoints)
+        kept = sum(folder.checkpoint_file(checkpoint).is_file() for checkpoint in checkpoints)
         raise Interrupted(kept, len(checkpoints)) from None
 
 
 def combine(
     plan: Plan,
     folder: RunFolder,
-    shards: Mapping[ModelRef, xr.Dataset | None],
+    datasets: Mapping[ModelRef, xr.Dataset | None],
     failed: Mapping[str, Failure],
     *,
     jobs: int,
     progress: Progress,
 ) -> xr.DataTree:
-    """Put shards together, work out what follows from them, and write the result.
+    """Put checkpoint files together, work out what follows from them, and write the result.
 
     Parameters
     ----------
     plan, folder
         What was measured, and where the result belongs.
-    shards
+    checkpoint files
         Of every checkpoint and untrained model; None where there is none.
     failed
         What came in the way of those, by name.
     jobs, progress
         As `run` takes them.
     """
-    root, untrained = put_together(plan, shards, failed)
+    root, untrained = put_together(plan, datasets, failed)
     chance: dict[str, Any] = {
         "seed": plan.study.spec.seed,
         "draws": plan.study.spec.null_draws,
@@ -260,29 +260,29 @@ def _measure(
 
 
 def put_together(
-    plan: Plan, shards: Mapping[ModelRef, xr.Dataset | None], failed: Mapping[str, Failure]
+    plan: Plan, datasets: Mapping[ModelRef, xr.Dataset | None], failed: Mapping[str, Failure]
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
     """Return the film, and the untrained models that could be measured; arguments as `combine`."""
     parts = []
     for checkpoint in plan.trajectory.checkpoints:
-        shard = shards[checkpoint]
-        if shard is None:
-            shard = failed_dataset(
+        dataset = datasets[checkpoint]
+        if dataset is None:
+            dataset = failed_dataset(
                 checkpoint,
                 plan.trajectory.shape.components,
                 [task.name for task in plan.tasks],
                 [entry.name for entry in plan.ablations],
                 failed.get(checkpoint.name, DISAPPEARED),
             )
-        parts.append(shard)
-    others = {model.seed: shards[model] for model in plan.untrained}
-    measured = {seed: shard for seed, shard in others.items() if shard is not None}
+        parts.append(dataset)
+    others = {model.seed: datasets[model] for model in plan.untrained}
+    measured = {seed: dataset for seed, dataset in others.items() if dataset is not None}
     attributes = provenance(plan) | _measured_on(parts)
     return film(parts, attributes), untrained_group(measured) if measured else None
 
 
 def _measured_on(parts: Sequence[xr.Dataset]) -> dict[str, str]:
-    """Return on what shards were measured, by which settings of torch, and how right it was."""
+    """Return on what checkpoint files were measured, by which settings of torch, and how right it was."""
     said = {
         name: "; ".join(sorted({part.attrs[name] for part in parts if name in part.attrs}))
         for name in ("device", "determinism")

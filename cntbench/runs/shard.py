@@ -1,4 +1,4 @@
-"""A share of a run: every n-th of what is to be measured, for machines that know nothing of each
+"""A shard of a run: every n-th of what is to be measured, for machines that know nothing of each
 other.
 """
 
@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Shard:
-    """The ``number``-th of ``of`` shares, counted from 1."""
+    """The ``number``-th of ``of`` shards, counted from 1."""
 
     number: int
     of: int
@@ -30,7 +30,7 @@ class Shard:
         return f"{self.number}-of-{self.of}"
 
     def among(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Return what falls to the share: dealt out in turns, so that all get early and late."""
+        """Return what falls to the shard: dealt out in turns, so that all get early and late."""
         return items[self.number - 1 :: self.of]
 
 
@@ -40,12 +40,12 @@ def parse_shard(text: str) -> Shard:
     Raises
     ------
     CntbenchError
-        If it is not two numbers, or there is no such share.
+        If it is not two numbers, or there is no such shard.
     """
     found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip(), re.ASCII)
     if not found:
         raise CntbenchError(
-            f"{text!r} is no share of a run",
+            f"{text!r} is no shard of a run",
             where="--shard",
             hint="Write i/n: 1/4, 2/4, 3/4 and 4/4 are together a whole run.",
         )
@@ -53,8 +53,8 @@ def parse_shard(text: str) -> Shard:
     if not 1 <= number <= of:
         allowed = f"1/{of} … {of}/{of}" if of > 1 else "1/1"
         raise CntbenchError(
-            f"there is no share {text!r}",
+            f"there is no shard {text!r}",
             where="--shard",
-            hint=f"Allowed: {allowed}." if of else "There has to be at least one share.",
+            hint=f"Allowed: {allowed}." if of else "There has to be at least one shard.",
         )
     return Shard(number, of)

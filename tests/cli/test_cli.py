@@ -269,9 +269,9 @@ def test_ctrl_c_keeps_whole_shards_and_says_how_to_go_on(study, tmp_path, cli):
         text=True,
         start_new_session=True,
     )
-    shards = tmp_path / "runs" / "tiny" / "shards"
+    checkpoints = tmp_path / "runs" / "tiny" / "checkpoints"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(shards.glob("*.nc")):
+    while time.monotonic() < deadline and not list(checkpoints.glob("*.nc")):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
@@ -280,7 +280,7 @@ def test_ctrl_c_keeps_whole_shards_and_says_how_to_go_on(study, tmp_path, cli):
     kept = re.search(r"Interrupted: (\d+) of 19 checkpoints are kept", err)
     assert kept, (out, err)
     assert "The same command goes on from there." in err
-    whole = sorted(shards.glob("*.nc"))
+    whole = sorted(checkpoints.glob("*.nc"))
     assert 1 <= len(whole) < 19
     for path in whole:
         open_results(path)

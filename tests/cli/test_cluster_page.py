@@ -28,7 +28,7 @@ def test_the_way_to_a_cluster_works_as_written(tmp_path, free_port):
     write_study(tmp_path / "specs", "tiny", tmp_path / "checkpoints", untrained=1)
     commands = (
         "".join(
-            page_block(ROOT / "docs" / "cluster.md", mark) for mark in ("local cluster", "shares")
+            page_block(ROOT / "docs" / "cluster.md", mark) for mark in ("local cluster", "shards")
         )
     ).replace("8786", str(free_port))
     commands = commands.replace("run nano", "run tiny")

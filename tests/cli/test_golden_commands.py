@@ -215,7 +215,7 @@ def test_an_interrupt_is_no_traceback(frozen, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise Interrupted(1, 3)
 
-    monkeypatch.setattr(golden_folder, "run_share", interrupted)
+    monkeypatch.setattr(golden_folder, "run_shard", interrupted)
     assert frozen("golden", "check", "golden") == (130, "", "Interrupted; nothing was kept.\n")
 
 

@@ -57,7 +57,8 @@ def test_a_run_over_the_hub(cli, hub, tmp_path):
     assert "Measured 3 checkpoints, found 0 measured before." in out
     left = {path.name for path in (tmp_path / "work" / "runs" / "quick").iterdir()}
     assert left == {
-        *("study.json", "request.json", "shards", "untrained", "results.nc", "report.html", ".lock")
+        *("study.json", "request.json", "checkpoints", "untrained"),
+        *("results.nc", "report.html", ".lock"),
     }
 
 
@@ -140,7 +141,7 @@ def test_plan_asks_for_no_weights(cli, hub, tmp_path):
 
 def test_plan_counts_what_is_measured_or_in_the_hub_cache_as_had(cli, hub):
     assert cli(*study())[0] == 0
-    (Path("runs") / "quick" / "shards" / "step8.nc").unlink()
+    (Path("runs") / "quick" / "checkpoints" / "step8.nc").unlink()
     said = cli("plan", "quick", "-o", "runs/quick")[1]
     assert "Checkpoints: 3, 2 of them measured before, 1 to measure." in said
     assert "Download: 1 checkpoints" in said
@@ -301,10 +302,10 @@ def test_golden_results_are_of_the_commits_that_were_frozen(hub, cli, monkeypatc
     cli("golden", "freeze", "runs/quick/results.nc", "--to", "golden")
     hub.moved.add("step8")
     plans = []
-    measure = golden_folder.run_share
+    measure = golden_folder.run_shard
     monkeypatch.setattr(
         golden_folder,
-        "run_share",
+        "run_shard",
         lambda plan, *rest, **options: plans.append(plan) or measure(plan, *rest, **options),
     )
     assert cli("golden", "check", "golden", "-j", 1)[0] == 0

@@ -66,7 +66,7 @@ def test_a_run_that_starts_is_interrupted(folder, place, seconds, kept, options)
         assert process.returncode == 130, err
         assert f"Interrupted: {kept} of 3 checkpoints are kept." in err
         assert "Traceback" not in err, err
-        assert len(list(folder.glob("run/shards/*.nc"))) == kept
+        assert len(list(folder.glob("run/checkpoints/*.nc"))) == kept
         assert not list(folder.rglob("*.tmp"))
         for _ in range(600):  # what imports libraries notices when it has
             if not alive(process.pid):

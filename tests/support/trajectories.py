@@ -16,7 +16,7 @@ from torch import Tensor
 from cntbench.cli.main import main as cli
 from support.models import random_model
 
-#: Names of rising length: a shard's labels must not cut those of the next.
+#: Names of rising length: a checkpoint file's labels must not cut those of the next.
 STEPS = (0, 8, 100)
 
 

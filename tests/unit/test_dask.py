@@ -111,9 +111,9 @@ def test_the_command_line_measures_on_clusters(
         code, out, err = run_cli(monkeypatch, capsys, "run", *options)
         assert (code, err) == (0, "")
         assert "Measured 6 checkpoints" in out
-        shards = [path.read_bytes() for path in sorted(folder.glob("shards/*.nc"))]
-        here = sorted((tmp_path / "whole" / "shards").iterdir())
-        assert shards == [path.read_bytes() for path in here]
+        files = [path.read_bytes() for path in sorted(folder.glob("checkpoints/*.nc"))]
+        here = sorted((tmp_path / "whole" / "checkpoints").iterdir())
+        assert files == [path.read_bytes() for path in here]
 
 
 @pytest.fixture

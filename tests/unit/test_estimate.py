@@ -148,7 +148,7 @@ def test_the_size_is_that_of_the_result(plan, tmp_path):
 
 def test_what_is_measured_counts_as_done(plan, tmp_path):
     run(plan, tmp_path / "run", jobs=1, progress=quiet)
-    (tmp_path / "run" / "shards" / "step8.nc").unlink()
+    (tmp_path / "run" / "checkpoints" / "step8.nc").unlink()
     found = estimate(plan, RunFolder(tmp_path / "run"), jobs=1, clock=Clock(0.6))
     assert (found.done, found.missing, found.untrained) == (2, 1, 0)
     next((tmp_path / "run" / "untrained").iterdir()).unlink()

@@ -76,8 +76,8 @@ def without_identity(path: Path) -> None:
 @pytest.mark.parametrize("other", OTHERS)
 def test_files_of_another_run_are_measured_again(runs, plan, begun, other):
     for subject in plan.subjects:
-        shutil.copy(runs[other].shard(subject), begun.shard(subject))
-        assert begun.read_shard(plan, subject) is None, subject.name
+        shutil.copy(runs[other].checkpoint_file(subject), begun.checkpoint_file(subject))
+        assert begun.read_checkpoint_file(plan, subject) is None, subject.name
     outcome = run(plan, begun.path, jobs=1, progress=quiet)
     assert (outcome.measured, outcome.reused, outcome.failed) == (2, 0, {})
     assert outcome.path.read_bytes() == whole(runs)
@@ -86,8 +86,8 @@ def test_files_of_another_run_are_measured_again(runs, plan, begun, other):
 @pytest.mark.parametrize("execute", [processes.execute, dask.execute])
 def test_a_copy_of_the_neighbour_is_measured_again_on_every_executor(runs, plan, begun, execute):
     first, second, one, two = plan.subjects
-    shutil.copy(begun.shard(first), begun.shard(second))
-    shutil.copy(begun.shard(one), begun.shard(two))
+    shutil.copy(begun.checkpoint_file(first), begun.checkpoint_file(second))
+    shutil.copy(begun.checkpoint_file(one), begun.checkpoint_file(two))
     outcome = run(plan, begun.path, jobs=2, progress=quiet, execute=execute)
     assert (outcome.measured, outcome.reused, outcome.failed) == (1, 1, {})
     assert outcome.path.read_bytes() == whole(runs)
@@ -95,8 +95,8 @@ def test_a_copy_of_the_neighbour_is_measured_again_on_every_executor(runs, plan,
 
 def test_a_file_that_does_not_say_what_it_is_of_is_measured_again(runs, plan, begun):
     first, _, untrained, _ = plan.subjects
-    without_identity(begun.shard(first))
-    without_identity(begun.shard(untrained))
+    without_identity(begun.checkpoint_file(first))
+    without_identity(begun.checkpoint_file(untrained))
     outcome = run(plan, begun.path, jobs=1, progress=quiet)
     assert (outcome.measured, outcome.reused) == (1, 1)
     assert outcome.path.read_bytes() == whole(runs)
@@ -110,7 +110,9 @@ def test_another_config_of_the_same_weights_is_another_model(checkpoints, tmp_pa
     for changed, measured in ({"transformers_version": "0"}, 0), ({"layer_norm_eps": 0.1}, 1):
         (folder / "step0" / "config.json").write_text(json.dumps(config | changed))
         plan = plan_for(folder, untrained=1)
-        missing = [s for s in plan.subjects if RunFolder(tmp_path / "run").read_shard(plan, s)]
+        missing = [
+            s for s in plan.subjects if RunFolder(tmp_path / "run").read_checkpoint_file(plan, s)
+        ]
         assert len(missing) == 3 - 2 * measured, "of the untrained model, too"
         assert run(plan, tmp_path / "run", jobs=1, progress=quiet).measured == measured
 
@@ -145,8 +147,8 @@ def test_blocks_of_another_run_and_copies_of_their_neighbours(checkpoints, tmp_p
 @pytest.mark.parametrize("other", ["seed", "task", "tasks"])
 def test_files_of_another_run_are_not_merged(runs, plan, begun, tmp_path, other):
     first, second, one, two = plan.subjects
-    shutil.copy(runs[other].shard(first), begun.shard(first))
-    shutil.copy(begun.shard(one), begun.shard(two))
+    shutil.copy(runs[other].checkpoint_file(first), begun.checkpoint_file(first))
+    shutil.copy(begun.checkpoint_file(one), begun.checkpoint_file(two))
     catalogue, paths = load_catalogue(), [begun.path]
     outcome = merge(catalogue, paths, tmp_path / "merged", jobs=1, progress=quiet)
     assert outcome.failed.keys() == {first.label, two.label}
@@ -179,9 +181,9 @@ def cli(monkeypatch, capsys, tmp_path) -> Callable[..., tuple[int, str, str]]:
 def test_the_command_line_measures_shares_again(cli):
     cli("run", "tiny", "--seed", 5, "-o", "other")
     cli("run", "tiny", "--shard", "1/2", "-o", "part")
-    shutil.copy("other/shards/step0.nc", "part/shards")
+    shutil.copy("other/checkpoints/step0.nc", "part/checkpoints")
     code, out, _ = cli("run", "tiny", "--shard", "1/2", "-o", "part")
-    assert (code, "Measured 1 checkpoints of share 1/2, found 1" in out) == (0, True)
+    assert (code, "Measured 1 checkpoints of shard 1/2, found 1" in out) == (0, True)
 
 
 DAMAGE = ("", "{", "[]", "3", '{"a": 1}', '{"checkpoints": 3}', "[" * 100_000, "\0")

@@ -140,7 +140,7 @@ def test_what_a_killed_run_left_behind_is_used_or_deleted(hub, tmp_path):
             path.unlink()
     shutil.move(downloads, tmp_path / "left")
     run(plan, tmp_path / "run", jobs=1, progress=quiet)
-    for path in (tmp_path / "run" / "shards").iterdir():
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.unlink()
     shutil.move(tmp_path / "left", downloads)
     hub.requests.clear()
@@ -315,7 +315,7 @@ def test_a_folder_whose_weights_changed_is_refused_where_they_were_measured(tmp_
     with pytest.raises(CntbenchError, match=r"different: checkpoints\.step8\n.*measured anew"):
         run(plan_for(text), tmp_path / "run", jobs=1, progress=quiet)
     assert (tmp_path / "run" / "results.nc").read_bytes() == first
-    (tmp_path / "run" / "shards" / "step8.nc").unlink()
+    (tmp_path / "run" / "checkpoints" / "step8.nc").unlink()
     again = run(plan_for(text), tmp_path / "run", jobs=1, progress=quiet)
     assert (again.measured, again.reused) == (1, 2)
     whole = run(plan_for(text), tmp_path / "whole", jobs=1, progress=quiet)
@@ -364,5 +364,5 @@ def test_a_shard_of_other_weights_is_measured_again(tmp_path):
     overwrite(folder / "step8")
     again = run(plan_for(text), tmp_path / "run", jobs=1, progress=quiet)
     assert (again.measured, again.reused) == (1, 2)
-    shard = open_results(tmp_path / "run" / "shards" / "step8.nc")
-    assert shard["revision"].item() == plan_for(text).trajectory.checkpoints[1].revision
+    dataset = open_results(tmp_path / "run" / "checkpoints" / "step8.nc")
+    assert dataset["revision"].item() == plan_for(text).trajectory.checkpoints[1].revision

@@ -55,14 +55,14 @@ def test_kill_9_at_any_moment_costs_nothing(plan, checkpoints, whole, tmp_path):
         folder = tmp_path / f"killed{at}"
         assert in_process(run_and_die, checkpoints, folder, 1, at) == -signal.SIGKILL
         assert not (folder / "results.nc").exists() or at > operations - 5
-        finished = {path: path.stat().st_mtime_ns for path in folder.glob("shards/step*.nc")}
+        finished = {path: path.stat().st_mtime_ns for path in folder.glob("checkpoints/step*.nc")}
         outcome = run(plan, folder, jobs=1, progress=quiet)
         assert outcome.path.read_bytes() == whole
         assert outcome.reused == len(finished)
         assert {path: path.stat().st_mtime_ns for path in finished} == finished
         assert not list(folder.rglob("*.tmp"))
         kept.add(len(finished))
-    assert len(kept) > 1, "killed before and after shards were finished"
+    assert len(kept) > 1, "killed before and after checkpoint files were finished"
 
 
 def test_kill_9_of_a_run_on_processes_costs_nothing(plan, checkpoints, whole, tmp_path):
@@ -80,22 +80,22 @@ def write_anew(path: Path, content: bytes) -> None:
 
 def test_any_damage_of_a_shard_is_found(plan, whole, tmp_path):
     folder = tmp_path / "whole"
-    shard = folder / "shards" / "step8.nc"
-    good = shard.read_bytes()
-    before = open_results(shard)
+    path = folder / "checkpoints" / "step8.nc"
+    good = path.read_bytes()
+    before = open_results(path)
     rng = np.random.default_rng(0)
     found = 0
     for position in rng.choice(len(good), size=40, replace=False).tolist():
         bad = bytearray(good)
         bad[position] ^= 0xFF
-        write_anew(shard, bytes(bad))
-        read = RunFolder(folder).read_shard(plan, plan.trajectory.checkpoints[1])
+        write_anew(path, bytes(bad))
+        read = RunFolder(folder).read_checkpoint_file(plan, plan.trajectory.checkpoints[1])
         found += read is None
         assert read is None or read.identical(before.to_dataset()), position
     assert found >= 5, "the rest of the file is empty space"
     for size in (0, 1, len(good) // 2, len(good) - 1):
-        write_anew(shard, good[:size])
-        assert RunFolder(folder).read_shard(plan, plan.trajectory.checkpoints[1]) is None
+        write_anew(path, good[:size])
+        assert RunFolder(folder).read_checkpoint_file(plan, plan.trajectory.checkpoints[1]) is None
     outcome = run(plan, folder, jobs=1, progress=quiet)
     assert (outcome.measured, outcome.reused) == (1, 2)
     assert outcome.path.read_bytes() == whole
@@ -126,7 +126,7 @@ def test_a_disk_that_takes_no_more_is_exit_code_2_and_costs_nothing(
         assert "Traceback" not in err
         with pytest.raises(StorageError, match="cannot be written"):
             run(plan, tmp_path / "again", jobs=1, progress=quiet)
-    assert [path.name for path in (tmp_path / "again" / "shards").iterdir()] == ["step0.nc"]
+    assert [path.name for path in (tmp_path / "again" / "checkpoints").iterdir()] == ["step0.nc"]
     outcome = run(plan, tmp_path / "again", jobs=1, progress=quiet)
     assert (outcome.measured, outcome.reused) == (2, 1)
     assert outcome.path.read_bytes() == whole
@@ -181,10 +181,10 @@ def test_it_is_said_why_a_folder_cannot_be_made(plan):
 
 def test_a_worker_that_cannot_write_ends_the_run(plan, tmp_path):
     folder = tmp_path / "run"
-    (folder / "shards" / "step8.nc").mkdir(parents=True)  # nothing can be moved there
+    (folder / "checkpoints" / "step8.nc").mkdir(parents=True)  # nothing can be moved there
     with pytest.raises(StorageError, match=r"step8\.nc: is a folder"):
         run(plan, folder, jobs=2, progress=quiet)
-    (folder / "shards" / "step8.nc").rmdir()
+    (folder / "checkpoints" / "step8.nc").rmdir()
     assert run(plan, folder, jobs=1, progress=quiet).reused >= 1
 
 
@@ -269,7 +269,7 @@ def test_workers_end_with_the_run_that_started_them(tmp_path, number):
     options = [*study, "--prompts", "256", "-o", str(tmp_path / "run"), "-j", "2"]
     command = [sys.executable, "-c", run_it, "run", *options]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        until(lambda: list((tmp_path / "run").glob("shards/step*.nc")))
+        until(lambda: list((tmp_path / "run").glob("checkpoints/step*.nc")))
         started = psutil.Process(process.pid).children(recursive=True)
         assert len(started) >= 2
         process.send_signal(number)

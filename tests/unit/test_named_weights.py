@@ -242,6 +242,6 @@ def test_revisions_that_counted_buffers_are_those_of_the_same_weights(tmp_path, 
         assert old.tree["status"].values.ravel().tolist() == ["ok"] * 3
     again = run(plan_for(folder), tmp_path / "out", jobs=1, progress=quiet)
     assert (again.measured, again.reused, again.failed) == (0, 3, {})
-    (tmp_path / "out" / "shards" / "step8.nc").unlink()
+    (tmp_path / "out" / "checkpoints" / "step8.nc").unlink()
     mended = run(plan_for(folder), tmp_path / "out", jobs=1, progress=quiet)
     assert (mended.measured, mended.reused, mended.failed) == (1, 2, {})

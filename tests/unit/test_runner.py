@@ -53,8 +53,8 @@ def plan(checkpoints):
     return plan_for(checkpoints)
 
 
-def shards(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in (folder / "shards").iterdir()}
+def checkpoint_files(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "checkpoints").iterdir()}
 
 
 def test_the_result_holds_what_the_engine_measures(plan, tmp_path):
@@ -124,11 +124,11 @@ def test_untrained_models_are_measured_beside_the_trajectory(plan, tmp_path):
 def test_other_numbers_of_untrained_models_and_draws_use_what_is_there(plan, checkpoints, tmp_path):
     folder = tmp_path / "run"
     run(plan, folder, jobs=1, progress=quiet)
-    before = shards(folder)
+    before = checkpoint_files(folder)
     more = plan_for(checkpoints, untrained=3, null_draws=5)
     again = run(more, folder, jobs=1, progress=quiet)
     assert (again.measured, again.reused) == (0, 3)
-    assert shards(folder) == before
+    assert checkpoint_files(folder) == before
     assert again.tree["untrained"].sizes["seed"] == 3
     none = run(plan_for(checkpoints, untrained=0), folder, jobs=1, progress=quiet).tree
     assert "untrained" not in none.children
@@ -146,7 +146,7 @@ def test_a_finished_run_is_not_worked_out_again(plan, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(DerivedPart, "work", fail)
         assert run(plan, folder, jobs=1, progress=quiet).path.read_bytes() == whole
-        (folder / "shards" / "step8.nc").unlink()
+        (folder / "checkpoints" / "step8.nc").unlink()
         assert run(plan, folder, jobs=1, progress=quiet).path.read_bytes() == whole
         (folder / "results.nc").unlink()
         with pytest.raises(AssertionError, match="worked out again"):
@@ -211,13 +211,13 @@ def test_processes_give_the_same_bytes(plan, tmp_path):
 def test_going_on_measures_only_what_is_missing(plan, tmp_path):
     folder = tmp_path / "run"
     whole = run(plan, folder, jobs=1, progress=quiet).path.read_bytes()
-    before = shards(folder)
-    (folder / "shards" / "step8.nc").unlink()
-    damaged = folder / "shards" / "step100.nc"
+    before = checkpoint_files(folder)
+    (folder / "checkpoints" / "step8.nc").unlink()
+    damaged = folder / "checkpoints" / "step100.nc"
     damaged.write_bytes(damaged.read_bytes()[:-100])
     again = run(plan, folder, jobs=1, progress=quiet)
     assert (again.measured, again.reused) == (2, 1)
-    assert shards(folder)["step0.nc"] == before["step0.nc"]
+    assert checkpoint_files(folder)["step0.nc"] == before["step0.nc"]
     assert again.path.read_bytes() == whole
 
 
@@ -231,7 +231,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(plan, tmp_path):
     with pytest.raises(Interrupted, match="2 of 3 checkpoints are kept"):
         run(plan, tmp_path / "run", jobs=1, progress=interrupt)
     assert not (tmp_path / "run" / "results.nc").exists()
-    assert sorted(shards(tmp_path / "run")) == ["step0.nc", "step8.nc"]
+    assert sorted(checkpoint_files(tmp_path / "run")) == ["step0.nc", "step8.nc"]
     again = run(plan, tmp_path / "run", jobs=1, progress=quiet)
     assert (again.measured, again.reused) == (1, 2)
     assert again.path.read_bytes() == whole
@@ -257,8 +257,8 @@ def test_workers_that_die_lose_nothing_but_the_run(plan, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     first = plan.trajectory.checkpoints[0].name
     whole = run(plan, tmp_path / "whole", jobs=1, progress=quiet).path.read_bytes()
-    (folder / "shards").mkdir(parents=True)
-    shutil.copy(tmp_path / "whole" / "shards" / f"{first}.nc", folder / "shards")
+    (folder / "checkpoints").mkdir(parents=True)
+    shutil.copy(tmp_path / "whole" / "checkpoints" / f"{first}.nc", folder / "checkpoints")
     shutil.copy(tmp_path / "whole" / "study.json", folder)
     with monkeypatch.context() as patched:
         patched.setattr(processes, "_work", die)

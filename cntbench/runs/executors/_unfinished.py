@@ -36,6 +36,6 @@ class Unfinished:
         return not self._left[subject]
 
     def end(self, subject: ModelRef) -> Failure | None:
-        """Make the shard of a model whose pieces are all measured; returns what failed first."""
+        """Make the checkpoint file of a model whose pieces are all measured; returns what failed first."""
         del self._left[subject]
         return self._failed.pop(subject, None) or self._cells.join(subject)

@@ -112,7 +112,7 @@ def execute(
     ------
     CntbenchError
         If no scheduler answers there, or the connection to it is lost; or, a `StorageError`, if a
-        shard cannot be written.
+        checkpoint file cannot be written.
     """
     happened: SimpleQueue[tuple[ModelRef | SourceBlock, Any]] = SimpleQueue()
 
@@ -205,7 +205,7 @@ class _Tasks:
             raise CntbenchError(
                 "the connection to the Dask scheduler was lost",
                 where=scheduler,
-                hint="Whole shards are kept: the same command goes on from there.",
+                hint="Whole checkpoint files are kept: the same command goes on from there.",
             ) from None
         except KilledWorker:
             found = Failure.of(killed(), piece) if piece in self._suspected else None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cntbench.runs.path import Shard, parse_shard
 from filelock import FileLock
 from support.runs import write_study
 from support.trajectories import run_cli, spoil, write_trajectory
 
 from cntbench.errors import CntbenchError
 from cntbench.results.storage import open_results
-from cntbench.runs.shard import Shard, parse_shard
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def cli(monkeypatch, capsys, tmp_path):
     return command
 
 
-def shards(folder: str) -> list[str]:
+def checkpoint_files(folder: str) -> list[str]:
     return sorted(path.stem for path in Path(folder).glob("*/*.nc"))
 
 
@@ -39,49 +39,52 @@ def results(folder: str) -> bytes:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "no share of a run"),
-        ("2", "no share of a run"),
-        ("1/2/3", "no share of a run"),
-        ("-1/2", "no share of a run"),
-        ("a/b", "no share of a run"),
-        ("0/2", r"no share '0/2'\nAllowed: 1/2 … 2/2"),
-        ("3/2", "no share '3/2'"),
-        ("0/0", "at least one share"),
+        ("", "no shard of a run"),
+        ("2", "no shard of a run"),
+        ("1/2/3", "no shard of a run"),
+        ("-1/2", "no shard of a run"),
+        ("a/b", "no shard of a run"),
+        ("0/2", r"no shard '0/2'\nAllowed: 1/2 … 2/2"),
+        ("3/2", "no shard '3/2'"),
+        ("0/0", "at least one shard"),
     ],
 )
-def test_a_malformed_share_is_refused(text, says):
+def test_a_malformed_shard_is_refused(text, says):
     with pytest.raises(CntbenchError, match=says):
         parse_shard(text)
 
 
 @pytest.mark.parametrize("of", range(1, 7))
-def test_shares_are_a_partition(of):
+def test_shards_are_a_partition(of):
     dealt = [Shard(number, of).among(range(5)) for number in range(1, of + 1)]
-    assert sorted(index for share in dealt for index in share) == list(range(5))
+    assert sorted(index for shard in dealt for index in shard) == list(range(5))
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
 
 
-def test_merged_shares_are_the_bytes_of_a_whole_run(cli):
+def test_merged_shards_are_the_bytes_of_a_whole_run(cli):
     assert cli("run", "tiny", "-o", "whole")[0] == 0
-    assert shards("whole") == ["results", "step0", "step100", "step8", "untrained2147483648"][1:]
-    for share in ("1/2", "2/2"):
-        code, out, err = cli("run", "tiny", "--shard", share, "-o", f"part{share[0]}")
+    assert (
+        checkpoint_files("whole")
+        == ["results", "step0", "step100", "step8", "untrained2147483648"][1:]
+    )
+    for shard in ("1/2", "2/2"):
+        code, out, err = cli("run", "tiny", "--shard", shard, "-o", f"part{shard[0]}")
         assert (code, err) == (0, "")
-        assert f"of share {share}" in out
-    assert shards("part1") == ["step0", "step100"]
-    assert shards("part2") == ["step8", "untrained2147483648"]
+        assert f"of shard {shard}" in out
+    assert checkpoint_files("part1") == ["step0", "step100"]
+    assert checkpoint_files("part2") == ["step8", "untrained2147483648"]
     code, out, err = cli("merge", "part1", "part2", "-o", "merged")
     assert (code, err) == (0, "")
     assert "found 3 measured before" in out
     assert results("merged") == results("whole")
     code, out, _ = cli("run", "tiny", "--shard", "2/2", "-o", "part2")
-    assert (code, "Measured 0 checkpoints of share 2/2, found 1 measured" in out) == (0, True)
+    assert (code, "Measured 0 checkpoints of shard 2/2, found 1 measured" in out) == (0, True)
 
 
-def test_shares_may_use_one_folder(cli):
+def test_shards_may_use_one_folder(cli):
     cli("run", "tiny", "-o", "whole")
-    for share in ("3/3", "1/3", "2/3"):
-        assert cli("run", "tiny", "--shard", share, "-o", "shared")[0] == 0
+    for shard in ("3/3", "1/3", "2/3"):
+        assert cli("run", "tiny", "--shard", shard, "-o", "shared")[0] == 0
     assert not Path("shared", "results.nc").exists()
     assert cli("merge", "shared", "-o", "shared")[0] == 0
     assert results("shared") == results("whole")
@@ -106,14 +109,14 @@ def test_missing_shards_are_named_and_marked_and_may_be_measured_later(cli):
 
 def test_a_damaged_shard_is_not_merged(cli):
     cli("run", "tiny", "-o", "whole")
-    for share in ("1/2", "2/2"):
-        cli("run", "tiny", "--shard", share, "-o", f"part{share[0]}")
-    shard = Path("part1", "shards", "step100.nc")
-    shard.write_bytes(shard.read_bytes()[:-50])
+    for shard in ("1/2", "2/2"):
+        cli("run", "tiny", "--shard", shard, "-o", f"part{shard[0]}")
+    path = Path("part1", "checkpoints", "step100.nc")
+    path.write_bytes(path.read_bytes()[:-50])
     code, _, err = cli("merge", "part1", "part2", "-o", "merged")
     assert (code, "step100: failed: none of the merged folders" in err) == (3, True)
     code, out, _ = cli("run", "tiny", "--shard", "1/2", "-o", "part1")
-    assert (code, "Measured 1 checkpoints of share 1/2, found 1" in out) == (0, True)
+    assert (code, "Measured 1 checkpoints of shard 1/2, found 1" in out) == (0, True)
     assert cli("merge", "part1", "part2", "-o", "merged")[0] == 0
     assert results("merged") == results("whole")
 
@@ -122,9 +125,9 @@ def test_why_a_checkpoint_failed_is_merged_too(cli, tmp_path):
     spoil(tmp_path / "checkpoints" / "step8")
     whole = cli("run", "tiny", "-o", "whole")
     assert whole[0] == 3
-    for share in ("1/2", "2/2"):
-        code, _, _ = cli("run", "tiny", "--shard", share, "-o", f"part{share[0]}")
-        assert code == (3 if share == "2/2" else 0)
+    for shard in ("1/2", "2/2"):
+        code, _, _ = cli("run", "tiny", "--shard", shard, "-o", f"part{shard[0]}")
+        assert code == (3 if shard == "2/2" else 0)
     code, _, err = cli("merge", "part2", "part1", "-o", "merged")
     assert code == 3
     assert "step8: failed" in err
@@ -147,13 +150,13 @@ def test_folders_of_different_studies_are_not_merged(cli, tmp_path):
     assert not Path("merged").exists()
 
 
-def test_a_share_that_does_not_exist_is_exit_code_2(cli):
+def test_a_shard_that_does_not_exist_is_exit_code_2(cli):
     code, _, err = cli("run", "tiny", "--shard", "5/4", "-o", "part")
-    assert (code, "--shard: there is no share '5/4'" in err) == (2, True)
+    assert (code, "--shard: there is no shard '5/4'" in err) == (2, True)
     assert not Path("part").exists()
 
 
-def test_shares_exclude_whole_runs_and_themselves(cli):
+def test_shards_exclude_whole_runs_and_themselves(cli):
     cli("run", "tiny", "--shard", "1/2", "-o", "shared")
     with FileLock(Path("shared", ".lock-1-of-2")):
         for again in (["--shard", "1/2"], []):
