@@ -1,6 +1,6 @@
 """The unit of work: the components of one model that are ablated together.
 
-A model is one piece, unless a study says that models are so large that each is to be measured in
+A model is one block, unless a study says that models are so large that each is to be measured in
 blocks of sources.
 """
 
@@ -37,5 +37,5 @@ def split_evenly(components: int, blocks: int) -> list[range]:
 
 
 def source_blocks(subject: ModelRef, blocks: int) -> list[SourceBlock]:
-    """Return all pieces of a model."""
+    """Return all blocks of a model."""
     return [SourceBlock(subject, number, blocks) for number in range(1, blocks + 1)]

@@ -35,7 +35,7 @@ MANIFEST = "study.json"
 REQUEST = "request.json"
 RESULTS = "results.nc"
 CHECKPOINTS = "checkpoints"
-PIECES = "pieces"
+BLOCKS = "blocks"
 DOWNLOADS = "downloads"
 UNTRAINED = "untrained"
 FAILURES = "failures"
@@ -69,13 +69,13 @@ class RunFolder:
         folder = UNTRAINED if isinstance(subject, Untrained) else CHECKPOINTS
         return self.path / folder / f"{subject.name}.nc"
 
-    def piece(self, piece: SourceBlock) -> Path:
+    def block(self, block: SourceBlock) -> Path:
         """The result of one block of a model's sources, until all of them are joined."""
-        return self._pieces(piece.subject) / f"{piece.number}-of-{piece.of}.nc"
+        return self._blocks(block.subject) / f"{block.number}-of-{block.of}.nc"
 
-    def _pieces(self, subject: ModelRef) -> Path:
+    def _blocks(self, subject: ModelRef) -> Path:
         path = self.checkpoint_file(subject)
-        return self.path / PIECES / path.parent.name / path.stem
+        return self.path / BLOCKS / path.parent.name / path.stem
 
     def check(self, plan: Plan) -> Plan:
         """Compare a plan with what the folder holds. Writes nothing.
@@ -242,7 +242,7 @@ class RunFolder:
         return _of(plan, SourceBlock(subject), self.checkpoint_file(subject))
 
     def begin(self, subject: ModelRef) -> None:
-        """Make room for a subject's pieces.
+        """Make room for a subject's blocks.
 
         Raises
         ------
@@ -250,24 +250,24 @@ class RunFolder:
             If it cannot be made.
         """
         try:
-            self._pieces(subject).mkdir(parents=True, exist_ok=True)
+            self._blocks(subject).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(
-                f"cannot be written: {error.strerror}", where=str(self._pieces(subject))
+                f"cannot be written: {error.strerror}", where=str(self._blocks(subject))
             ) from None
 
-    def read_piece(self, plan: Plan, piece: SourceBlock) -> xr.Dataset | None:
-        """Return a whole piece of a plan's subject, or None if it is to be measured."""
-        return _of(plan, piece, self.piece(piece))
+    def read_block(self, plan: Plan, block: SourceBlock) -> xr.Dataset | None:
+        """Return a whole block of a plan's subject, or None if it is to be measured."""
+        return _of(plan, block, self.block(block))
 
     def write_checkpoint_file(self, plan: Plan, subject: ModelRef, dataset: xr.Dataset) -> None:
-        """Keep a checkpoint file; pieces that it was joined of are not needed any more."""
+        """Keep a checkpoint file; blocks that it was joined of are not needed any more."""
         _write(plan, SourceBlock(subject), dataset, self.checkpoint_file(subject))
-        shutil.rmtree(self._pieces(subject), ignore_errors=True)
+        shutil.rmtree(self._blocks(subject), ignore_errors=True)
 
-    def write_piece(self, plan: Plan, piece: SourceBlock, dataset: xr.Dataset) -> None:
-        """Keep a piece; there is room for it since `begin`."""
-        _write(plan, piece, dataset, self.piece(piece))
+    def write_block(self, plan: Plan, block: SourceBlock, dataset: xr.Dataset) -> None:
+        """Keep a block; there is room for it since `begin`."""
+        _write(plan, block, dataset, self.block(block))
 
     def adopt(self, plan: Plan, subject: ModelRef, other: RunFolder) -> bool:
         """Take over another folder's whole checkpoint file, if it has one; returns whether it has."""
@@ -346,20 +346,20 @@ def _damaged(path: Path, problem: str) -> StorageError:
     )
 
 
-def _write(plan: Plan, piece: SourceBlock, dataset: xr.Dataset, path: Path) -> None:
+def _write(plan: Plan, block: SourceBlock, dataset: xr.Dataset, path: Path) -> None:
     """Write a file that says what it is of."""
-    write_results(xr.DataTree(dataset.assign_attrs(identity(plan, piece))), path)
+    write_results(xr.DataTree(dataset.assign_attrs(identity(plan, block))), path)
 
 
-def _of(plan: Plan, piece: SourceBlock, path: Path) -> xr.Dataset | None:
-    """Return what was measured of a piece, None if it is not whole or of anything else."""
+def _of(plan: Plan, block: SourceBlock, path: Path) -> xr.Dataset | None:
+    """Return what was measured of a block, None if it is not whole or of anything else."""
     tree = _read(path)
     if tree is None:
         return None
     dataset = tree.to_dataset()
-    if not belongs(dataset.attrs, plan, piece):
+    if not belongs(dataset.attrs, plan, block):
         return None
-    known = piece.subject.revision if isinstance(piece.subject, Checkpoint) else ""
+    known = block.subject.revision if isinstance(block.subject, Checkpoint) else ""
     return dataset if known in ("", dataset["revision"].item()) else None
 
 

@@ -26,23 +26,23 @@ SOURCE = "model_source"
 _AUTHORSHIP = ("transformers_version", "_name_or_path", "torch_dtype", "dtype")
 
 
-def identity(plan: Plan, piece: SourceBlock) -> dict[str, str]:
-    """Return the attributes of a file that holds a piece.
+def identity(plan: Plan, block: SourceBlock) -> dict[str, str]:
+    """Return the attributes of a file that holds a block.
 
     What is recorded of the other checkpoints is not among them: it may become known later.
     """
     of = {key: value for key, value in plan.identity.items() if key != "checkpoints"}
-    of["model"] = _label(piece.subject)
-    of["block"] = [piece.number, piece.of]
-    return {IDENTITY: content_hash(of), SOURCE: _source(plan, piece.subject)}
+    of["model"] = _label(block.subject)
+    of["block"] = [block.number, block.of]
+    return {IDENTITY: content_hash(of), SOURCE: _source(plan, block.subject)}
 
 
-def belongs(attributes: Mapping[Any, Any], plan: Plan, piece: SourceBlock) -> bool:
-    """Say whether a file with these attributes holds that piece; one without them is believed not.
+def belongs(attributes: Mapping[Any, Any], plan: Plan, block: SourceBlock) -> bool:
+    """Say whether a file with these attributes holds that block; one without them is believed not.
 
     A source that was not known, when the file was written or now, is not held against it.
     """
-    expected = identity(plan, piece)
+    expected = identity(plan, block)
     sources = {attributes.get(SOURCE, ""), expected[SOURCE]} - {""}
     return attributes.get(IDENTITY) == expected[IDENTITY] and len(sources) <= 1
 

@@ -1,4 +1,4 @@
-"""The cells of a study at one model: all its tasks by all its ablations."""
+"""All tasks of a study, by all its ablations, measured at one model at a time."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class CheckpointMeasurer:
         self.prompts = plan.prompts()
         self._verified = False
 
-    def pieces(self, subject: ModelRef) -> list[SourceBlock]:
-        """Return the pieces of a model that are to be measured.
+    def blocks(self, subject: ModelRef) -> list[SourceBlock]:
+        """Return the blocks of a model that are to be measured.
 
         Raises
         ------
@@ -67,10 +67,10 @@ class CheckpointMeasurer:
         if len(whole) == 1:
             return whole
         self.folder.begin(subject)
-        return [piece for piece in whole if self.folder.read_piece(self.plan, piece) is None]
+        return [block for block in whole if self.folder.read_block(self.plan, block) is None]
 
-    def measured(self, piece: SourceBlock, files: Path) -> xr.Dataset | Failure:
-        """Measure a piece of a model, whose files are in a folder.
+    def measured(self, block: SourceBlock, files: Path) -> xr.Dataset | Failure:
+        """Measure a block of a model, whose files are in a folder.
 
         Returns
         -------
@@ -79,9 +79,9 @@ class CheckpointMeasurer:
         """
         try:
             prepare(self.device)
-            checkpoint, model, attributes = self._read(piece.subject, files)
+            checkpoint, model, attributes = self._read(block.subject, files)
             model = moved(model, self.device)
-            found = self._within_memory(checkpoint, model, piece.sources(len(model.components)))
+            found = self._within_memory(checkpoint, model, block.sources(len(model.components)))
             return found.assign_attrs(description(self.device) | attributes)
         except ParityError as error:
             return Mismatch.of(error, files)
@@ -107,39 +107,39 @@ class CheckpointMeasurer:
         """Return what another process needs: it verifies by itself."""
         return {**vars(self), "_verified": False}
 
-    def keep(self, piece: SourceBlock, found: xr.Dataset) -> None:
-        """Write what was found of a piece.
+    def keep(self, block: SourceBlock, found: xr.Dataset) -> None:
+        """Write what was found of a block.
 
         Raises
         ------
         StorageError
             If it cannot be written: no other one can, either.
         """
-        if piece.whole:
-            self.folder.write_checkpoint_file(self.plan, piece.subject, found)
+        if block.whole:
+            self.folder.write_checkpoint_file(self.plan, block.subject, found)
         else:
-            self.folder.write_piece(self.plan, piece, found)
+            self.folder.write_block(self.plan, block, found)
 
-    def attempt(self, piece: SourceBlock, files: Path) -> Failure | None:
-        """Measure a piece and keep what is found; returns why it failed, if it did."""
-        found = self.measured(piece, files)
+    def attempt(self, block: SourceBlock, files: Path) -> Failure | None:
+        """Measure a block and keep what is found; returns why it failed, if it did."""
+        found = self.measured(block, files)
         if isinstance(found, Failure):
             return found
-        self.keep(piece, found)
+        self.keep(block, found)
         return None
 
     def join(self, subject: ModelRef) -> Failure | None:
-        """Make the checkpoint file of a model whose pieces are all measured."""
+        """Make the checkpoint file of a model whose blocks are all measured."""
         whole = source_blocks(subject, self.plan.blocks)
         if len(whole) == 1:
             return None
         parts = [
             part
-            for piece in whole
-            if (part := self.folder.read_piece(self.plan, piece)) is not None
+            for block in whole
+            if (part := self.folder.read_block(self.plan, block)) is not None
         ]
         if len(parts) < len(whole):
-            return Failure("failed", "a piece disappeared during the run")
+            return Failure("failed", "a block disappeared during the run")
         self.folder.write_checkpoint_file(self.plan, subject, joined(parts))
         return None
 

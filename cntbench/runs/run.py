@@ -129,8 +129,8 @@ def run(
         subjects = plan.subjects
         datasets = {subject: folder.read_checkpoint_file(plan, subject) for subject in subjects}
         missing = [subject for subject in subjects if datasets[subject] is None]
-        cells = CheckpointMeasurer(plan, folder, memory_budget, device)
-        failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
+        measurer = CheckpointMeasurer(plan, folder, memory_budget, device)
+        failed = _measure(measurer, missing, len(subjects), jobs, keep, progress, execute)
         for subject in missing:
             if subject.label not in failed:
                 datasets[subject] = folder.read_checkpoint_file(plan, subject)
@@ -160,8 +160,8 @@ def run_shard(
         checkpoints = [subject for subject in subjects if isinstance(subject, Checkpoint)]
         with _interruptible(folder, checkpoints):
             missing = [subject for subject in subjects if folder.read_checkpoint_file(plan, subject) is None]
-            cells = CheckpointMeasurer(plan, folder, memory_budget, device)
-            failed = _measure(cells, missing, len(subjects), jobs, keep, progress, execute)
+            measurer = CheckpointMeasurer(plan, folder, memory_budget, device)
+            failed = _measure(measurer, missing, len(subjects), jobs, keep, progress, execute)
             for subject in subjects:
                 folder.write_failure(plan, subject, failed.get(subject.label))
     return Measured(*counts(subjects, missing, failed), failed)
@@ -230,7 +230,7 @@ def combine(
 
 
 def _measure(
-    cells: CheckpointMeasurer,
+    measurer: CheckpointMeasurer,
     missing: Sequence[ModelRef],
     total: int,
     jobs: int,
@@ -241,17 +241,17 @@ def _measure(
     """Measure what is missing of a total; returns what came in the way of each that failed."""
     failed: dict[str, Failure] = {}
     done = total - len(missing)
-    jobs = max(1, min(jobs, len(missing) * cells.plan.blocks))
+    jobs = max(1, min(jobs, len(missing) * measurer.plan.blocks))
     if missing:
         progress("measuring", done, total)
     with Prefetch(
-        missing, cells.plan.trajectory.fetch, cells.folder.downloads, jobs + keep
+        missing, measurer.plan.trajectory.fetch, measurer.folder.downloads, jobs + keep
     ) as ahead:
-        for subject, failure in execute(cells, ahead, jobs):
+        for subject, failure in execute(measurer, ahead, jobs):
             ahead.release(subject)
             done += 1
             if isinstance(failure, Mismatch):
-                place = f"{cells.plan.trajectory.identity}, {subject.name}"
+                place = f"{measurer.plan.trajectory.identity}, {subject.name}"
                 raise ParityError(failure.reason, where=place)
             if failure is not None:
                 failed[subject.label] = failure

@@ -124,7 +124,7 @@ def test_blocks_of_another_run_and_copies_of_their_neighbours(checkpoints, tmp_p
         subject = plan.trajectory.checkpoints[0]
         with folder.locked(plan):
             cells = CheckpointMeasurer(plan, folder, 2**30)
-            for piece in cells.pieces(subject):
+            for piece in cells.blocks(subject):
                 assert cells.attempt(piece, subject.origin.path) is None
 
     mine, other = RunFolder(tmp_path / "mine"), RunFolder(tmp_path / "other")
@@ -132,9 +132,9 @@ def test_blocks_of_another_run_and_copies_of_their_neighbours(checkpoints, tmp_p
     measured(other, 5)
     plan = plan_for(checkpoints, blocks=3)
     one, two, three = source_blocks(plan.trajectory.checkpoints[0], 3)
-    shutil.copy(other.piece(one), mine.piece(one))
-    shutil.copy(mine.piece(three), mine.piece(two))
-    assert [mine.read_piece(plan, piece) is None for piece in (one, two, three)] == [True] * 2 + [
+    shutil.copy(other.block(one), mine.block(one))
+    shutil.copy(mine.block(three), mine.block(two))
+    assert [mine.read_block(plan, piece) is None for piece in (one, two, three)] == [True] * 2 + [
         False
     ]
     options = {} if execute is None else {"execute": execute}

@@ -1,4 +1,4 @@
-"""Models that are being measured piece by piece, by others."""
+"""Models that are being measured block by block, by others."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from cntbench.runs.blocks import SourceBlock
 
 
 class Unfinished:
-    """Counts the pieces of every model that are not measured yet.
+    """Counts the blocks of every model that are not measured yet.
 
     Parameters
     ----------
-    cells
+    measurer
         What is measured.
     """
 
-    def __init__(self, cells: CheckpointMeasurer) -> None:
-        self._cells = cells
+    def __init__(self, measurer: CheckpointMeasurer) -> None:
+        self._measurer = measurer
         self._left: dict[ModelRef, int] = {}
         self._failed: dict[ModelRef, Failure] = {}
 
     def begin(self, subject: ModelRef) -> list[SourceBlock]:
-        """Return the pieces that are to be measured of a model; if there are none, `end` it."""
-        pieces = self._cells.pieces(subject)
-        self._left[subject] = len(pieces)
-        return pieces
+        """Return the blocks that are to be measured of a model; if there are none, `end` it."""
+        blocks = self._measurer.blocks(subject)
+        self._left[subject] = len(blocks)
+        return blocks
 
     def count(self, subject: ModelRef, failure: Failure | None) -> bool:
-        """Note that a piece is measured, or why not; returns whether it was the model's last."""
+        """Note that a block is measured, or why not; returns whether it was the model's last."""
         self._left[subject] -= 1
         if failure is not None:
             self._failed.setdefault(subject, failure)
         return not self._left[subject]
 
     def end(self, subject: ModelRef) -> Failure | None:
-        """Make the checkpoint file of a model whose pieces are all measured; returns what failed first."""
+        """Make the checkpoint file of a model whose blocks are all measured; returns what failed first."""
         del self._left[subject]
-        return self._failed.pop(subject, None) or self._cells.join(subject)
+        return self._failed.pop(subject, None) or self._measurer.join(subject)

@@ -94,13 +94,13 @@ def _nobody(scheduler: str, reason: str) -> CntbenchError:
 
 
 def execute(
-    cells: CheckpointMeasurer, ahead: Prefetch, jobs: int, scheduler: str | None = None
+    measurer: CheckpointMeasurer, ahead: Prefetch, jobs: int, scheduler: str | None = None
 ) -> Iterator[tuple[ModelRef, Failure | None]]:
     """Measure on a running cluster, or on one of this machine with so many workers.
 
     Parameters
     ----------
-    cells, ahead
+    measurer, ahead
         What to measure, as it is fetched.
     jobs
         Workers, if there is no scheduler.
@@ -121,8 +121,8 @@ def execute(
 
     with ExitStack() as stack:
         client = stack.enter_context(_client(stack, jobs, scheduler))
-        tasks = _Tasks(client, cells, tell)
-        unfinished = Unfinished(cells)
+        tasks = _Tasks(client, measurer, tell)
+        unfinished = Unfinished(measurer)
         running, room = 0, jobs
         while True:
             threads = sum(client.nthreads().values())
@@ -141,7 +141,7 @@ def execute(
                     continue
                 failure = found if isinstance(found, Failure) else None
                 if not isinstance(found, Failure):
-                    cells.keep(what, found)
+                    measurer.keep(what, found)
                 if not unfinished.count(subject, failure):
                     continue
                 failure = unfinished.end(subject)
@@ -149,10 +149,10 @@ def execute(
                 subject, failure = what, not_fetched(what, done)
                 if failure is None:
                     files = done.result().absolute()
-                    pieces = unfinished.begin(subject)
-                    for piece in pieces:
-                        tasks.add(piece, files)
-                    if pieces:
+                    blocks = unfinished.begin(subject)
+                    for block in blocks:
+                        tasks.add(block, files)
+                    if blocks:
                         continue
                     failure = unfinished.end(subject)
             running -= 1
@@ -160,7 +160,7 @@ def execute(
 
 
 class _Tasks:
-    """Pieces on a cluster.
+    """Blocks on a cluster.
 
     Dask gives a task up, and whatever else was on the same workers, when so many of them died as
     its scheduler allows. Each of these is then tried once more while nothing else runs: what is
@@ -168,36 +168,36 @@ class _Tasks:
 
     Parameters
     ----------
-    client, cells
+    client, measurer
         The cluster's, and what measures.
     tell
-        Called when a piece is done.
+        Called when a block is done.
     """
 
-    def __init__(self, client: Any, cells: CheckpointMeasurer, tell: Callable[[SourceBlock, Any], None]) -> None:
+    def __init__(self, client: Any, measurer: CheckpointMeasurer, tell: Callable[[SourceBlock, Any], None]) -> None:
         self._client = client
-        self._cells = cells
+        self._measurer = measurer
         self._tell = tell
-        self._shared = client.submit(_same, cells, pure=False)
+        self._shared = client.submit(_same, measurer, pure=False)
         self._files: dict[SourceBlock, Path] = {}
         self._waiting: deque[SourceBlock] = deque()
         self._suspects: deque[SourceBlock] = deque()
         self._suspected: set[SourceBlock] = set()
         self._running: set[SourceBlock] = set()
 
-    def add(self, piece: SourceBlock, files: Path) -> None:
-        """Have a piece measured, whose files are in a folder."""
-        self._files[piece] = files
-        self._waiting.append(piece)
+    def add(self, block: SourceBlock, files: Path) -> None:
+        """Have a block measured, whose files are in a folder."""
+        self._files[block] = files
+        self._waiting.append(block)
         self._submit()
 
     def outcome(
-        self, piece: SourceBlock, done: Any, scheduler: str | None
+        self, block: SourceBlock, done: Any, scheduler: str | None
     ) -> xr.Dataset | Failure | None:
-        """Return what a worker has sent back, None if the piece is tried once more."""
+        """Return what a worker has sent back, None if the block is tried once more."""
         from distributed import KilledWorker
 
-        self._running.remove(piece)
+        self._running.remove(block)
         found: xr.Dataset | Failure | None
         try:
             found = done.result()
@@ -208,17 +208,17 @@ class _Tasks:
                 hint="Whole checkpoint files are kept: the same command goes on from there.",
             ) from None
         except KilledWorker:
-            found = Failure.of(killed(), piece) if piece in self._suspected else None
+            found = Failure.of(killed(), block) if block in self._suspected else None
         except Exception as error:
             found = Failure("failed", f"worker died: {type(error).__name__}: {error}")
         if found is None:
-            self._suspects.append(piece)
-            self._suspected.add(piece)
+            self._suspects.append(block)
+            self._suspected.add(block)
         self._submit()
         return found
 
     def _submit(self) -> None:
-        """Send pieces to the cluster: a suspect alone, the others together."""
+        """Send blocks to the cluster: a suspect alone, the others together."""
         if self._suspects:
             if not self._running:
                 self._send(self._suspects.popleft())
@@ -226,12 +226,12 @@ class _Tasks:
             while self._waiting:
                 self._send(self._waiting.popleft())
 
-    def _send(self, piece: SourceBlock) -> None:
-        self._running.add(piece)
+    def _send(self, block: SourceBlock) -> None:
+        self._running.add(block)
         if self._shared.status == "error":  # it was on a worker that died, too
-            self._shared = self._client.submit(_same, self._cells, pure=False)
-        task = self._client.submit(_work, self._shared, piece, self._files[piece], pure=False)
-        task.add_done_callback(partial(self._tell, piece))
+            self._shared = self._client.submit(_same, self._measurer, pure=False)
+        task = self._client.submit(_work, self._shared, block, self._files[block], pure=False)
+        task.add_done_callback(partial(self._tell, block))
 
 
 def _client(stack: ExitStack, jobs: int, scheduler: str | None) -> Any:
@@ -275,11 +275,11 @@ def _cluster(stack: ExitStack, jobs: int) -> Any:
         )
 
 
-def _same(cells: CheckpointMeasurer) -> CheckpointMeasurer:
+def _same(measurer: CheckpointMeasurer) -> CheckpointMeasurer:
     """Hand on what all tasks share: what a task gives can be had again when its worker dies."""
-    return cells
+    return measurer
 
 
-def _work(cells: CheckpointMeasurer, piece: SourceBlock, files: Path) -> xr.Dataset | Failure:
+def _work(measurer: CheckpointMeasurer, block: SourceBlock, files: Path) -> xr.Dataset | Failure:
     torch.set_num_threads(1)
-    return cells.measured(piece, files)
+    return measurer.measured(block, files)

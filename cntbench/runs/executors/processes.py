@@ -17,14 +17,14 @@ from cntbench.runs.prefetch import Prefetch
 from cntbench.parallel import WorkerKilledError, Workers, start_worker
 
 
-def execute(cells: CheckpointMeasurer, ahead: Prefetch, jobs: int) -> Iterator[tuple[ModelRef, Failure | None]]:
+def execute(measurer: CheckpointMeasurer, ahead: Prefetch, jobs: int) -> Iterator[tuple[ModelRef, Failure | None]]:
     """Measure on so many processes, in this one if that is one."""
     if jobs == 1:
-        yield from serial.execute(cells, ahead)
+        yield from serial.execute(measurer, ahead)
         return
-    unfinished = Unfinished(cells)
+    unfinished = Unfinished(measurer)
     coming: dict[Future[Path], ModelRef] = {}
-    with Workers(_work, jobs, start=_start, arguments=(cells,), finish=True) as workers:
+    with Workers(_work, jobs, start=_start, arguments=(measurer,), finish=True) as workers:
         while True:
             coming |= {fetched: subject for subject, fetched in ahead.start()}
             if not coming and not workers.busy:
@@ -37,27 +37,27 @@ def execute(cells: CheckpointMeasurer, ahead: Prefetch, jobs: int) -> Iterator[t
                 if failure is not None:
                     yield subject, failure
                     continue
-                pieces = unfinished.begin(subject)
-                for piece in pieces:
-                    workers.add((piece, fetched.result()))
-                if not pieces:
+                blocks = unfinished.begin(subject)
+                for block in blocks:
+                    workers.add((block, fetched.result()))
+                if not blocks:
                     yield subject, unfinished.end(subject)
-            for (piece, _), result in workers.collect(ready):
+            for (block, _), result in workers.collect(ready):
                 failure = (
-                    Failure.of(result, piece) if isinstance(result, WorkerKilledError) else result
+                    Failure.of(result, block) if isinstance(result, WorkerKilledError) else result
                 )
-                if unfinished.count(piece.subject, failure):
-                    yield piece.subject, unfinished.end(piece.subject)
+                if unfinished.count(block.subject, failure):
+                    yield block.subject, unfinished.end(block.subject)
 
 
-_cells: CheckpointMeasurer
+_measurer: CheckpointMeasurer
 
 
-def _start(cells: CheckpointMeasurer) -> None:
-    global _cells
+def _start(measurer: CheckpointMeasurer) -> None:
+    global _measurer
     start_worker()
-    _cells = cells
+    _measurer = measurer
 
 
-def _work(piece: tuple[SourceBlock, Path]) -> Failure | None:
-    return _cells.attempt(*piece)
+def _work(block: tuple[SourceBlock, Path]) -> Failure | None:
+    return _measurer.attempt(*block)

@@ -15,7 +15,7 @@ from cntbench.models.trajectory import ModelRef
 from cntbench.runs.prefetch import Prefetch
 
 
-def execute(cells: CheckpointMeasurer, ahead: Prefetch) -> Iterator[tuple[ModelRef, Failure | None]]:
+def execute(measurer: CheckpointMeasurer, ahead: Prefetch) -> Iterator[tuple[ModelRef, Failure | None]]:
     """Measure on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -24,13 +24,13 @@ def execute(cells: CheckpointMeasurer, ahead: Prefetch) -> Iterator[tuple[ModelR
         while coming:
             subject, fetched = coming.popleft()
             wait([fetched])
-            failure = not_fetched(subject, fetched) or _attempt(cells, subject, fetched.result())
+            failure = not_fetched(subject, fetched) or _attempt(measurer, subject, fetched.result())
             yield subject, failure
             coming.extend(ahead.start())
     finally:
         torch.set_num_threads(threads)
 
 
-def _attempt(cells: CheckpointMeasurer, subject: ModelRef, files: Path) -> Failure | None:
-    failures = [cells.attempt(piece, files) for piece in cells.pieces(subject)]
-    return next(filter(None, failures), None) or cells.join(subject)
+def _attempt(measurer: CheckpointMeasurer, subject: ModelRef, files: Path) -> Failure | None:
+    failures = [measurer.attempt(block, files) for block in measurer.blocks(subject)]
+    return next(filter(None, failures), None) or measurer.join(subject)

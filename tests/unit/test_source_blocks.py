@@ -46,7 +46,7 @@ def whole(plan, tmp_path):
 
 
 def count_measured(monkeypatch):
-    """Return a list that grows by the sources of every piece that is measured."""
+    """Return a list that grows by the sources of every block that is measured."""
     measured, really = [], cells.measure
 
     def measure(*arguments, sources):
@@ -59,7 +59,7 @@ def count_measured(monkeypatch):
 
 @given(st.integers(1, 60), st.integers(1, 20))
 def test_blocks_are_all_sources_once(components, blocks):
-    found = [piece.sources(components) for piece in source_blocks("a model", blocks)]
+    found = [block.sources(components) for block in source_blocks("a model", blocks)]
     assert [source for some in found for source in some] == list(range(components))
     assert max(map(len, found)) - min(map(len, found)) <= 1
 
@@ -78,7 +78,7 @@ def test_every_executor_finds_the_same_bytes(plan, whole, tmp_path, execute):
     outcome = run(plan, tmp_path / "run", jobs=2, progress=quiet, execute=execute)
     assert (outcome.measured, outcome.failed) == (2, {})
     assert outcome.path.read_bytes() == whole
-    assert not list((tmp_path / "run").glob("pieces/*/*"))
+    assert not list((tmp_path / "run").glob("blocks/*/*"))
 
 
 def test_more_blocks_than_components(plan, tmp_path):
@@ -98,9 +98,9 @@ def test_what_was_measured_of_a_model_is_not_measured_again(
     done = [*source_blocks(first, BLOCKS)[:2], *source_blocks(second, BLOCKS)]
     with folder.locked(plan):
         before = CheckpointMeasurer(plan, folder, 2**30)
-        for piece in done:
-            before.pieces(piece.subject)
-            assert before.attempt(piece, piece.subject.origin.path) is None
+        for block in done:
+            before.blocks(block.subject)
+            assert before.attempt(block, block.subject.origin.path) is None
     measured = count_measured(monkeypatch)
     if execute is None:
         outcome = run(plan, folder.path, jobs=1, progress=quiet)
@@ -112,18 +112,18 @@ def test_what_was_measured_of_a_model_is_not_measured_again(
     assert outcome.path.read_bytes() == whole
 
 
-def test_a_damaged_piece_and_one_of_other_weights_are_measured_again(plan, whole, tmp_path):
+def test_a_damaged_block_and_one_of_other_weights_are_measured_again(plan, whole, tmp_path):
     folder = RunFolder(tmp_path / "run")
     first, second = plan.trajectory.checkpoints
     with folder.locked(plan):
         before = CheckpointMeasurer(plan, folder, 2**30)
         one, two, _ = source_blocks(first, BLOCKS)
-        before.pieces(first)
+        before.blocks(first)
         before.attempt(one, first.origin.path)
         before.attempt(two, second.origin.path)
-    damaged = folder.piece(one)
+    damaged = folder.block(one)
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    assert folder.read_piece(plan, two) is None
+    assert folder.read_block(plan, two) is None
     assert run(plan, folder.path, jobs=1, progress=quiet).path.read_bytes() == whole
 
 
@@ -150,10 +150,10 @@ def test_the_command_line_takes_blocks(checkpoints, tmp_path, monkeypatch, capsy
     assert '"blocks": 2' in root.attrs["spec"]
 
 
-def test_a_piece_that_disappears_is_a_failure(plan, tmp_path):
+def test_a_block_that_disappears_is_a_failure(plan, tmp_path):
     folder = RunFolder(tmp_path / "run")
     with folder.locked(plan):
         some = CheckpointMeasurer(plan, folder, 2**30)
         subject = plan.trajectory.checkpoints[0]
-        assert some.pieces(subject) == [SourceBlock(subject, n, BLOCKS) for n in (1, 2, 3)]
-        assert some.join(subject).reason == "a piece disappeared during the run"
+        assert some.blocks(subject) == [SourceBlock(subject, n, BLOCKS) for n in (1, 2, 3)]
+        assert some.join(subject).reason == "a block disappeared during the run"
