@@ -11,7 +11,8 @@ import xarray as xr
 from support.odd_results import GROUPS, ROOTS, groups_of, write_groups
 from support.results import film_with_gaps, whole_result
 
-from cntbench.cli.main import main as cli
+from cntbench.cli.main import main
+from cntbench.cli.options import err
 from cntbench.results.storage import open_results, write_results
 
 #: By name, the words of a command that reads a file and writes into a folder.
@@ -50,10 +51,10 @@ def called(monkeypatch, capsys, tmp_path):
     def call(name: str, file: Path) -> tuple[int, str]:
         words = COMMANDS[name](file, tmp_path)
         monkeypatch.setattr("sys.argv", ["cntbench", *map(str, words)])
-        monkeypatch.setattr(cli.err, "_width", 1000)  # paths are not folded
+        monkeypatch.setattr(err, "_width", 1000)  # paths are not folded
         code = 0
         try:
-            cli.main()
+            main()
         except SystemExit as left:
             code = int(left.code or 0)
         return code, capsys.readouterr().err

@@ -39,7 +39,7 @@ from support.results import film_with_gaps, whole_result
 from support.runs import write_study
 from support.trajectories import write_trajectory
 
-from cntbench.cli.main import main as cli
+from cntbench.cli.main import app, main
 from cntbench.results.storage import write_results
 
 EFFORT = int(os.environ.get("CNTBENCH_FUZZ", "1"))
@@ -84,7 +84,7 @@ def command(*arguments: object) -> Ended:
         contextlib.redirect_stderr(err),
     ):
         try:
-            cli.main()
+            main()
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         except BaseException:
@@ -377,7 +377,7 @@ WORK = {"--help", "--version", "--jobs", "-j", "--draws"}
 
 def options_of(name: str) -> list[str]:
     """Return the options of a command that take a value."""
-    group: Any = typer.main.get_command(cli.app)
+    group: Any = typer.main.get_command(app)
     return [
         option.opts[0]
         for option in group.commands[name].params

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cntbench.cli.main import main as cli
+from cntbench.cli.main import main
 from support.models import random_model
 
 #: Names of rising length: a checkpoint file's labels must not cut those of the next.
@@ -92,7 +92,7 @@ def run_cli(
     monkeypatch.setenv("COLUMNS", "100")
     code = 0
     try:
-        cli.main()
+        main()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
     printed = capsys.readouterr()

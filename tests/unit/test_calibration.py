@@ -12,8 +12,8 @@ from transformers import LlamaConfig
 
 from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
+from cntbench.estimate import calibration
 from cntbench.estimate.calibration import calibrated, weight_bytes
-from cntbench.estimate.estimate import calibration
 from cntbench.models.outline import Outline
 from cntbench.models.outline import shipped as shipped_model
 

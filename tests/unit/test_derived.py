@@ -136,7 +136,7 @@ def test_an_earlier_result_is_taken_over_if_it_was_made_of_the_same(
         worked.append("again")
         return map(work, parts)
 
-    monkeypatch.setattr("cntbench.analysis.derived.each", each)
+    monkeypatch.setattr("cntbench.analysis.derived.parallel_map", each)
     options: dict[str, object] = {"earlier": open_results(path)}
     changed, untrained = root.copy(deep=True), None
     if change == "weights":

@@ -11,9 +11,9 @@ from support.trajectories import write_trajectory
 from cntbench.engine.meter import Work, predicted_work
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
+from cntbench.estimate import calibration
 from cntbench.estimate.calibration import Speed, measured_rate
-from cntbench.estimate.estimate import Estimate, TaskCost, calibration, estimate
-from cntbench.estimate.estimate import estimate as module
+from cntbench.estimate.estimate import Estimate, TaskCost, _calls, estimate
 from cntbench.runs.blocks import split_evenly
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.folder import RunFolder
@@ -90,7 +90,7 @@ def test_the_time_is_that_of_the_process_with_the_most_checkpoints():
 
 
 def calls(plan: Plan) -> list[Request]:
-    return module._calls(plan, plan.trajectory.load(plan.trajectory.checkpoints[0]), 2**30)
+    return _calls(plan, plan.trajectory.load(plan.trajectory.checkpoints[0]), 2**30)
 
 
 def test_the_rate_is_work_over_time(plan):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cntbench.runs.path import Shard, parse_shard
 from filelock import FileLock
 from support.runs import write_study
 from support.trajectories import run_cli, spoil, write_trajectory
 
 from cntbench.errors import CntbenchError
 from cntbench.results.storage import open_results
+from cntbench.runs.shard import Shard, parse_shard
 
 
 @pytest.fixture

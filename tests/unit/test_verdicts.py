@@ -81,7 +81,9 @@ def test_asking_again_changes_nothing(tmp_path, monkeypatch):
     path = write(tmp_path, result(planted_film()))
     add(path)
     once = content_checksum(open_results(path))
-    monkeypatch.setattr("cntbench.analysis.verdicts.Part.work", None)  # nothing is worked out again
+    monkeypatch.setattr(
+        "cntbench.analysis.verdicts.VerdictPart.work", None
+    )  # nothing is worked out again
     add(path)
     assert content_checksum(open_results(path)) == once
     assert [other.name for other in tmp_path.iterdir()] == ["results.nc"]
