@@ -170,6 +170,18 @@ def unknown(kind: str, name: str, allowed: Iterable[str], *, where: str | None =
     return SpecError(f"unknown {kind} {name!r}", where=where, hint=nearest(name, allowed))
 
 
+def listed(names: Sequence[str], most: int) -> str:
+    """Join names with commas; after the first ``most``, say how many more there are.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c", "d"], 2)
+    'a, b and 2 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def distinct(kind: str, names: Sequence[str], *, where: str | None = None) -> Sequence[str]:
     """Return names of one kind, a `SpecError` if one stands twice.
 

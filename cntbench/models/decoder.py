@@ -1,9 +1,9 @@
 """A decoder as the engine sees it: stages of components that read and write a residual stream.
 
 A stage normalises the stream once; its blocks (the heads of a layer, an MLP) read the normalised
-stream, whose scale and shift are folded into their weights. Every block splits its output into the
-contributions of its components. A component's *state* fixes its contribution linearly: for a head
-it is its slice of z, before W_O, of width d_head; for an MLP the output itself.
+stream, whose scale and shift are folded into their weights. Each block splits its output into the
+contributions of its components. A component's *state* determines its contribution linearly: for a
+head it is its slice of z, before W_O, of width d_head; for an MLP it is the output itself.
 
 Dims: ``run`` counts versions of the same prompts (clean, ablated), ``hidden`` is d_model.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +30,24 @@ class Stage:
     blocks: tuple[Block, ...]
 
 
+class Place(NamedTuple):
+    """A block and its place in the decoder.
+
+    Parameters
+    ----------
+    block
+        The block.
+    number
+        Its index among all blocks of the decoder.
+    nodes
+        Indices of its components among all components of the decoder.
+    """
+
+    block: Block
+    number: int
+    nodes: range
+
+
 @dataclass(frozen=True)
 class Decoder:
     """A decoder-only Transformer of any supported architecture.
@@ -41,7 +60,7 @@ class Decoder:
         In causal order.
     final_norm, unembed
         The map from the stream to logits. The norm keeps its scale and shift: folding them would
-        take another copy of the unembedding, the largest tensor of a small model.
+        copy the unembedding, the largest tensor of a small model.
     components
         In causal order, stage by stage and block by block.
     context
@@ -56,9 +75,9 @@ class Decoder:
     context: int
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Return logits at every position, dims ``prompt, position, token``.
+        """Compute the logits at every position, dims ``prompt, position, token``.
 
-        Takes token ids, dims ``prompt, position``. The engine needs few of these.
+        Takes token ids, dims ``prompt, position``. The engine needs only some of these logits.
         """
         stream = self.embed(tokens)[None]
         for stage in self.stages:
@@ -68,13 +87,31 @@ class Decoder:
         return self.unembed(self.final_norm(stream))[0]
 
     @property
+    def blocks(self) -> list[Block]:
+        """All blocks in causal order."""
+        return [block for stage in self.stages for block in stage.blocks]
+
+    @property
+    def places(self) -> list[list[Place]]:
+        """The blocks of each stage with their places, in causal order."""
+        places: list[list[Place]] = []
+        number = first = 0
+        for stage in self.stages:
+            places.append([])
+            for block in stage.blocks:
+                nodes = range(first, first + block.n_components)
+                places[-1].append(Place(block, number, nodes))
+                number, first = number + 1, nodes.stop
+        return places
+
+    @property
     def hidden(self) -> int:
         """Width of the residual stream, d_model."""
         return self.unembed.weight.shape[1]
 
     @property
     def vocabulary(self) -> int:
-        """Number of tokens that logits are given for."""
+        """Number of tokens that have a logit."""
         return self.unembed.weight.shape[0]
 
     @property

@@ -9,7 +9,7 @@ them), and once for two that are tied.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cntbench.errors import CheckpointError
+from cntbench.errors import CheckpointError, listed
 from cntbench.models.architectures import adapter
 from cntbench.models.outline import Parameters, parameters
 
@@ -212,6 +212,5 @@ def _type(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _listed(names: list[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(map(repr, names[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+def _listed(names: Sequence[str]) -> str:
+    return listed([*map(repr, names)], _NAMED)

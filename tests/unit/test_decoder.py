@@ -245,20 +245,18 @@ def test_sizes(model):
         parallel=getattr(config, "use_parallel_residual", False),
     )
     assert engine.components == size.components == expected
-    assert sum(b.n_components for s in engine.stages for b in s.blocks) == len(expected)
     assert engine.context == size.context
     window = getattr(config, "sliding_window", None)
     assert size.context == min(config.max_position_embeddings, window or math.inf)
     assert engine.vocabulary == size.vocabulary == config.vocab_size
     assert engine.hidden == config.hidden_size
     assert engine.dtype == torch.float64
-    places = [
-        stage
-        for stage, s in enumerate(engine.stages)
-        for b in s.blocks
-        for _ in range(b.n_components)
+    assert [place.block for stage in engine.places for place in stage] == engine.blocks
+    assert [place.number for stage in engine.places for place in stage] == [
+        *range(len(engine.blocks))
     ]
-    assert places == [node.stage for node in expected], "stages are those of the components"
+    nodes = [(i, node) for i, s in enumerate(engine.places) for place in s for node in place.nodes]
+    assert nodes == [(node.stage, i) for i, node in enumerate(expected)]
     for block, _, states in [step for step in walk(engine, TOKENS) if step[0]]:
         assert states.shape == (1, *TOKENS.shape, block.n_components, block.width)
 

@@ -32,12 +32,7 @@ def logits(folder):
     model = checkpoint_files.decoder(
         folder, checkpoint_files.read_weights(folder).named, torch.float64
     )
-    stream = model.embed(TOKENS)[None]
-    for stage in model.stages:
-        normed = stage.norm(stream)
-        for block in stage.blocks:
-            block.write(block.states(normed), stream)
-    return model.unembed(model.final_norm(stream))[0]
+    return model.logits(TOKENS)
 
 
 def says(folder, *parts):
