@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 
 from cntbench.analysis.verdicts import add_verdicts, with_verdicts
-from cntbench.compare import command
+from cntbench.comparison import command
 from cntbench.errors import CntbenchError
 from cntbench.models.device import Device, description, prepare
 from cntbench.models.in_memory import read_model

@@ -64,7 +64,7 @@ def figures(
     force: Force = False,
 ) -> None:
     """Draw a result: film, heatmap, readouts, metrics, recurrence, roles, claims, methods."""
-    from cntbench.compare.command import open_comparison
+    from cntbench.comparison.command import open_comparison
     from cntbench.figures import comparison as draw_comparison
     from cntbench.figures import save
     from cntbench.figures._results import MissingGroupError

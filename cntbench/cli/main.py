@@ -284,8 +284,8 @@ def compare(
     force: Force = False,
 ) -> None:
     """Compare ablation methods: on planted circuits, and on a trained trajectory."""
-    from cntbench.compare.command import COMPARISON, write_comparison
-    from cntbench.compare.command import compare as compare_methods
+    from cntbench.comparison.command import COMPARISON, write_comparison
+    from cntbench.comparison.command import compare as compare_methods
     from cntbench.output import check_output
     from cntbench.report.comparison import comparison_tables
     from cntbench.report.progress import progress_bar

@@ -29,7 +29,7 @@ def report(
     force: Force = False,
 ) -> None:
     """Write a result as one HTML page that opens without network: the film, figures, verdicts."""
-    from cntbench.compare.command import open_comparison
+    from cntbench.comparison.command import open_comparison
     from cntbench.output import check_output
     from cntbench.report.page.write import PAGE, write_page
     from cntbench.results.storage import open_results

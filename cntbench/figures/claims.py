@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cntbench.compare.claims import Judgement
+from cntbench.comparison.claims import Judgement
 from cntbench.figures._results import Results, require, tree_of
 from cntbench.figures._style import BAND, COLOURS, DOUBLE, GREY, INK, PALE, blank, styled
 from cntbench.results import selection

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cntbench.compare.claims import Judgement, in_file, over_files
+from cntbench.comparison.claims import Judgement, in_file, over_files
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import ClaimTestResult
 

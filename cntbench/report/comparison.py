@@ -16,7 +16,7 @@ _COLUMNS = 9
 
 
 def comparison_tables(dataset: xr.Dataset) -> RenderableType:
-    """Return the tables of a comparison, for whatever it holds: see `cntbench.compare.table`."""
+    """Return the tables of a comparison, for whatever it holds: see `cntbench.comparison.table`."""
     parts: list[RenderableType] = []
     if "auroc" in dataset:
         parts += _recovery(dataset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from cntbench.compare.claims import Judgement, in_file
+from cntbench.comparison.claims import Judgement, in_file
 from cntbench.views.missing import Missing, missing
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import block_interval
-from cntbench.compare.ranks import rank_correlation
+from cntbench.comparison.ranks import rank_correlation
 from cntbench.results.film import usable
 from cntbench.views.missing import Missing, missing
 

@@ -25,7 +25,9 @@ def checkout(tmp_path_factory) -> Path:
     for name in ("cntbench", "tasks", "tests", "golden"):
         shutil.copytree(ROOT / name, copy / name, ignore=without)
     shutil.copy(ROOT / "pyproject.toml", copy)
-    (copy / "cntbench" / "replacements" / "shrink.py").write_text(block("replacement"))
+    (copy / "cntbench" / "ablations" / "replacements" / "shrink.py").write_text(
+        block("replacement")
+    )
     (copy / "tasks" / "ablations" / "half.toml").write_text(block("ablation"))
     (copy / "cntbench" / "metrics" / "strongest.py").write_text(block("metric"))
     (copy / "tasks" / "backbones" / "strongest_ten.toml").write_text(block("backbone"))

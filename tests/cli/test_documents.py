@@ -24,7 +24,7 @@ from support.trajectories import run_cli, write_trajectory
 
 import cntbench
 from cntbench.cli.main import app
-from cntbench.compare.command import write_comparison
+from cntbench.comparison.command import write_comparison
 from cntbench.runs.catalogue import FOLDERS, load_catalogue
 from cntbench.specs import AblationSpec, build
 

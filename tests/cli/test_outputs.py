@@ -17,8 +17,8 @@ from support.films import random_film
 from support.trajectories import run_cli
 
 from cntbench.cli.main import app
-from cntbench.compare.command import write_comparison
-from cntbench.compare.files import FILES_TITLE
+from cntbench.comparison.command import write_comparison
+from cntbench.comparison.files import FILES_TITLE
 from cntbench.errors import StorageError
 from cntbench.exchange.export import export
 from cntbench.figures import save
@@ -199,7 +199,7 @@ def test_pipes_and_devices_are_not_replaced(cli, command):
 )
 def test_what_is_no_name_of_a_file_is_refused_before_any_work(cli, command, monkeypatch):
     monkeypatch.setattr("cntbench.exchange.eap_import.import_graphs", None)
-    monkeypatch.setattr("cntbench.compare.command.compare", None)
+    monkeypatch.setattr("cntbench.comparison.command.compare", None)
     suffix = "".join(Path(command.output).suffixes)
     for output, part in (
         (f"nowhere/{command.output}", "there is no folder nowhere"),

@@ -7,7 +7,7 @@ import xarray as xr
 from support.results import comparison_dataset, film_with_gaps
 from support.trajectories import run_cli
 
-from cntbench.compare.command import write_comparison
+from cntbench.comparison.command import write_comparison
 from cntbench.results.storage import write_results
 
 

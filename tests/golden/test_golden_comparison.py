@@ -11,7 +11,7 @@ import xarray as xr
 
 from cntbench.analysis.diagnostics import diagnostics
 from cntbench.analysis.recovery import recovery
-from cntbench.compare.table import comparison
+from cntbench.comparison.table import comparison
 from cntbench.results.difference import excess
 from cntbench.runs.catalogue import StudyEntry, load_catalogue
 from cntbench.runs.known_circuits import measure_planted

@@ -17,7 +17,7 @@ from cntbench import plugins
 from cntbench.errors import CntbenchError
 from cntbench.prompts import Language, Prompts, generate, random_state
 
-ALL = plugins.discover("generators", required=("Parameters",))
+ALL = plugins.discover("prompts.generators", required=("Parameters",))
 #: Those that make prompts of tokens, whatever they stand for.
 GENERATORS = {n: p for n, p in ALL.items() if not getattr(p.module, "NEEDS_TEXT", False)}
 EVERY = pytest.mark.parametrize("name", sorted(GENERATORS))

@@ -38,12 +38,12 @@ def methods_of(names: Iterable[str]) -> list[Ablation]:
 @cache
 def replacements() -> dict[str, ModuleType]:
     """Every replacement rule by its name."""
-    found = discover("replacements", required=("Parameters",))
+    found = discover("ablations.replacements", required=("Parameters",))
     return {name: plugin.module for name, plugin in found.items()}
 
 
 @cache
 def measures() -> dict[str, ModuleType]:
     """Every measure by its name."""
-    found = discover("measures", required=("measure", "RANGE"))
+    found = discover("ablations.measures", required=("measure", "RANGE"))
     return {name: plugin.module for name, plugin in found.items()}

@@ -300,7 +300,7 @@ def test_claims_of_a_file_are_kept_in_it(tmp_path):
 
 
 def test_files_are_compared_as_on_the_command_line(tmp_path):
-    from cntbench.compare.files import compare_files
+    from cntbench.comparison.files import compare_files
     from cntbench.results.storage import write_results
 
     path = Path(tmp_path / "results.nc")

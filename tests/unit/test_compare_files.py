@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 from support.films import random_film
 
-from cntbench.compare.agreement import STATISTICS, agreement
-from cntbench.compare.files import compare_files, refuse_beside_results
+from cntbench.comparison.agreement import STATISTICS, agreement
+from cntbench.comparison.files import compare_files, refuse_beside_results
 from cntbench.errors import CntbenchError
 from cntbench.results.storage import write_results
 

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from cntbench.analysis.diagnostics import Diagnostic, diagnostics
 from cntbench.analysis.recovery import Recovery, recovery
-from cntbench.compare.agreement import STATISTICS
-from cntbench.compare.table import comparison
-from cntbench.compare.trained import spread_out
+from cntbench.comparison.agreement import STATISTICS
+from cntbench.comparison.table import comparison
+from cntbench.comparison.trained import spread_out
 from cntbench.components import components, feasible
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint

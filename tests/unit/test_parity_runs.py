@@ -12,7 +12,7 @@ from support.models import ARCHITECTURES
 from support.trajectories import as_pickle, in_parts, run_cli, write_trajectory
 from transformers import AutoModelForCausalLM
 
-from cntbench.compare.trained import measure_trained
+from cntbench.comparison.trained import measure_trained
 from cntbench.errors import ParityError
 from cntbench.models import parity
 from cntbench.models.maps import Linear

@@ -311,7 +311,7 @@ SHIPPED = [
 def test_every_shipped_spec_loads_with_its_parameters(cls, path):
     made = build(cls, read_toml(path), where=str(path))
     if cls is TaskSpec:
-        rooms = plugins.discover("generators", required=("Parameters",))
+        rooms = plugins.discover("prompts.generators", required=("Parameters",))
         build(
             rooms[made.generator].module.Parameters,
             made.parameters,

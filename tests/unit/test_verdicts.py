@@ -11,7 +11,7 @@ from support.films import random_film
 
 from cntbench.analysis.intervals import t_interval
 from cntbench.analysis.verdicts import add_verdicts, verdicts
-from cntbench.compare.claims import in_file, over_files
+from cntbench.comparison.claims import in_file, over_files
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.simulated import phased, planted, template
 from cntbench.dynamics.trajectory import FEATURES

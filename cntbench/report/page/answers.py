@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from cntbench.compare.claims import Judgement
+from cntbench.comparison.claims import Judgement
 from cntbench.report.learning import ends, learning
 from cntbench.report.page.answer import Answer
 from cntbench.report.page.trust import trust

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cntbench.compare.claims import Judgement
+from cntbench.comparison.claims import Judgement
 from cntbench.report.page.wording import interval, listed, number, p_value
 from cntbench.views.comparison import Agreement, Methods
 

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.compare.ranks import rank_correlation
+from cntbench.comparison.ranks import rank_correlation
 
 Array = NDArray[np.float64]
 

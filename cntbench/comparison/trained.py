@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.ablations.ablation import Ablation
-from cntbench.compare.reliability import over_draws, split_half
+from cntbench.comparison.reliability import over_draws, split_half
 from cntbench.engine.influence import Influence, influence
 from cntbench.engine.meter import Work, predicted_work
 from cntbench.engine.request import Request

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from cntbench.compare.agreement import film_agreement
+from cntbench.comparison.agreement import film_agreement
 from cntbench.errors import CntbenchError
 from cntbench.results.film import usable
 from cntbench.results.storage import distinct_files, open_results
@@ -33,7 +33,7 @@ def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        As `cntbench.compare.agreement.film_agreement` has it: with ``other_ablation`` for one
+        As `cntbench.comparison.agreement.film_agreement` has it: with ``other_ablation`` for one
         file, with ``file`` for several.
 
     Raises

@@ -1,7 +1,7 @@
 """Agreement of two influence matrices, and of two films at every checkpoint and overall.
 
 Statistics (dim ``statistic``): rank correlation and top overlap of the edges, and the same of the
-components' strengths as spreaders and as gatherers (`cntbench.compare.strengths`).
+components' strengths as spreaders and as gatherers (`cntbench.comparison.strengths`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import block_interval
-from cntbench.compare.ranks import rank_correlation, top_overlap
-from cntbench.compare.strengths import strengths
+from cntbench.comparison.ranks import rank_correlation, top_overlap
+from cntbench.comparison.strengths import strengths
 
 #: Share of the feasible edges, and of the components with a strength, that are the top ones.
 TOP_EDGES = 0.1

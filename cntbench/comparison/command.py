@@ -10,9 +10,9 @@ import xarray as xr
 
 from cntbench.analysis.diagnostics import diagnostics
 from cntbench.analysis.recovery import recovery
-from cntbench.compare.files import FILES_TITLE, compare_files, refuse_beside_results
-from cntbench.compare.table import TITLE, comparison
-from cntbench.compare.trained import measure_trained
+from cntbench.comparison.files import FILES_TITLE, compare_files, refuse_beside_results
+from cntbench.comparison.table import TITLE, comparison
+from cntbench.comparison.trained import measure_trained
 from cntbench.errors import StorageError
 from cntbench.models.trajectory import Progress
 from cntbench.output import FileKind, check_output, file_status, has_attribute, is_folder
@@ -48,7 +48,7 @@ def compare(
     Parameters
     ----------
     results
-        The files, as `cntbench.compare.files.compare_files` takes them.
+        The files, as `cntbench.comparison.files.compare_files` takes them.
     specs
         Folders of the user's specs.
     where

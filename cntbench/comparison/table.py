@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.analysis.intervals import block_interval
-from cntbench.compare.agreement import film_agreement
+from cntbench.comparison.agreement import film_agreement
 
 #: Costs are given relative to this ablation's, where it is among those compared.
 YARDSTICK = "zero"
@@ -29,7 +29,7 @@ def comparison(
     Parameters
     ----------
     trained
-        By `cntbench.compare.trained.measure_trained`.
+        By `cntbench.comparison.trained.measure_trained`.
     recovered, diagnosed
         By `cntbench.analysis.recovery.recovery` and
         `cntbench.analysis.diagnostics.diagnostics`.
