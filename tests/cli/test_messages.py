@@ -174,7 +174,7 @@ def frozen(cli, monkeypatch) -> dict[str, Any]:
     assert cli("golden", "freeze", "made.nc", "--to", "g")[0] == 0
     (path,) = Path("g").glob("*.nc")
     whole, part = open_results(Path("made.nc")), open_results(path)
-    for module in ("golden_folder", "storage"):
+    for module in ("runs.golden", "results.storage"):
         monkeypatch.setattr(
             f"cntbench.{module}.open_results", lambda p: part if p.parent == Path("g") else whole
         )
