@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-#: Exit codes of the command line, as documented in the README.
+#: Exit codes of the command line; docs/reference/commands.md explains them.
 EXIT_OK = 0
 EXIT_MOVED = 1
 EXIT_USER_ERROR = 2

@@ -56,7 +56,7 @@ def _pip(words: list[str]) -> None:
 
 def _pytest(words: list[str]) -> None:
     for option in _options(words):
-        known = re.search(rf"(?<![\w-]){option}(?![\w-])", _help("pytest", "tests", "benchmarks"))
+        known = re.search(rf"(?<![\w-]){option}(?![\w-])", _pytest_options())
         assert known, f"pytest knows no {option}"
     for path in (word for word in words if word.startswith(("tests", "benchmarks"))):
         assert (ROOT / path).exists(), f"there is no {path}"
@@ -114,6 +114,16 @@ def _help(module: str, *words: str) -> str:
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@cache
+def _pytest_options() -> str:
+    """Return the help of pytest and what defines options of this project.
+
+    The project's conftest files are read, not run: they import torch, which takes seconds.
+    """
+    own = [(ROOT / name / "conftest.py").read_text("utf-8") for name in ("tests", "benchmarks")]
+    return "\n".join([_help("pytest", "--noconftest"), *own])
 
 
 @cache
