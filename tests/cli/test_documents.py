@@ -30,7 +30,6 @@ from cntbench.specs import AblationSpec, build
 
 #: What is run in place of what a page says (patterns, in this order), and why.
 INSTEAD = (
-    (r"--results runs/new", "--results runs/short", "there is no other one"),
     (r"^cntbench run (?=-)|^cntbench run$", "cntbench run tiny ", "the default study is large"),
     (r"^cntbench plan(?= -|$)", "cntbench plan tiny", "the default study is large"),
     (r"nano:seed=\d", "dir:checkpoints", "a model is trained for each seed"),
