@@ -21,8 +21,7 @@ from cntbench.models.device import Device, description, prepare
 from cntbench.models.in_memory import read_model
 from cntbench.models.precision import TYPES, moved
 from cntbench.report.failures import failures
-from cntbench.report.progress import progress_bar
-from cntbench.report.terminal import Terminal
+from cntbench.report.terminal import Terminal, progress_bar
 from cntbench.results import storage
 from cntbench.results.film import film
 from cntbench.results.schema import validate

@@ -118,7 +118,7 @@ def import_(
     """Make a result of graphs that EAP or EAP-IG has found: metrics, nulls, roles, claims."""
     from cntbench.exchange.eap_import import Labels, described, import_graphs, read_graphs
     from cntbench.output import check_output
-    from cntbench.report.progress import progress_bar
+    from cntbench.report.terminal import progress_bar
     from cntbench.results.storage import RESULT, write_results
     from cntbench.runs.catalogue import load_catalogue
 

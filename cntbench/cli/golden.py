@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 
 from cntbench.cli.options import Jobs, Specs, err, out
-from cntbench.errors import EXIT_INTERRUPTED, EXIT_MOVED, in_file
+from cntbench.errors import EXIT_INTERRUPTED, EXIT_MOVED, in_file, listed
 from cntbench.runs.launch import cores
 
 golden = typer.Typer(
@@ -53,7 +53,7 @@ def check(
 ) -> None:
     """Measure a frozen study again and compare; exit code 1 if a number has moved."""
     from cntbench.report.failures import failures
-    from cntbench.report.progress import progress_bar
+    from cntbench.report.terminal import progress_bar
     from cntbench.results.difference import report
     from cntbench.results.storage import open_results
     from cntbench.runs.catalogue import load_catalogue
@@ -81,8 +81,11 @@ def check(
         moved = frozen.moves(found)
         others = frozen.other_weights(found)
     if others:
-        named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-        err.print(f"Weights other than the frozen ones: {named}", markup=False, highlight=False)
+        err.print(
+            f"Weights other than the frozen ones: {listed(others, 5)}",
+            markup=False,
+            highlight=False,
+        )
     if moved:
         out.print(report(moved), markup=False, highlight=False)
         raise typer.Exit(EXIT_MOVED)

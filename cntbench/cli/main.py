@@ -166,7 +166,7 @@ def claims(
     """Test claims on results, keep the verdicts in their files, and pool them over the files."""
     from cntbench.analysis.verdicts import add_verdicts
     from cntbench.report.claims import claims_report
-    from cntbench.report.progress import progress_bar
+    from cntbench.report.terminal import progress_bar
     from cntbench.results.storage import distinct_files
     from cntbench.runs.catalogue import load_catalogue
 
@@ -199,7 +199,7 @@ def audit(
     from cntbench.output import file_status, is_folder
     from cntbench.plugins import room
     from cntbench.report.audit import audit_table
-    from cntbench.report.progress import progress_bar
+    from cntbench.report.terminal import progress_bar
     from cntbench.results.storage import open_results
     from cntbench.runs.audit import audit_results, audit_trajectory
     from cntbench.runs.folder import MANIFEST, RunFolder
@@ -288,7 +288,7 @@ def compare(
     from cntbench.comparison.command import compare as compare_methods
     from cntbench.output import check_output
     from cntbench.report.comparison import comparison_tables
-    from cntbench.report.progress import progress_bar
+    from cntbench.report.terminal import progress_bar
 
     if output is not None:
         where = (trajectory or "").partition(":")[2]

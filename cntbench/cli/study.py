@@ -71,7 +71,7 @@ def run(
     specs: Specs = None,
 ) -> None:
     """Measure a study at every checkpoint, or go on with one that was interrupted."""
-    from cntbench.report.progress import progress_bar
+    from cntbench.report.terminal import progress_bar
     from cntbench.runs.folder import RunFolder
     from cntbench.runs.run import Interrupted, run_shard
     from cntbench.runs.run import run as run_plan
@@ -134,7 +134,7 @@ def merge(
     specs: Specs = None,
 ) -> None:
     """Combine the shards of a run that were measured apart, by run --shard."""
-    from cntbench.report.progress import progress_bar
+    from cntbench.report.terminal import progress_bar
     from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.merge import merge as merge_folders
 
@@ -203,7 +203,7 @@ def plan(
     """Say what a run would do and how long it may take, without running it."""
     from cntbench.estimate.estimate import estimate
     from cntbench.report.estimate import estimate_table, steps_line
-    from cntbench.report.progress import progress_bar
+    from cntbench.report.terminal import progress_bar
     from cntbench.runs.folder import RunFolder
 
     where = resolve_device(device, None)

@@ -1,1 +1,1 @@
-"""Results for people: what a study has found, on the terminal."""
+"""Results for people: tables for the terminal, and the page."""

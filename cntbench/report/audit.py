@@ -1,26 +1,26 @@
-"""What an audit has found, as a table for the terminal."""
+"""The result of an audit, as a table for the terminal."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
+from cntbench.report.terminal import plain_table
+from cntbench.report.wording import counted
 from cntbench.results.schema import STATUS
 from cntbench.runs.audit import Audited
 
-#: Characters of a revision that are shown.
+#: Number of characters of a revision that are shown.
 _SHOWN = 12
 
 
 def audit_table(rows: Sequence[Audited]) -> RenderableType:
-    """Return a row for each checkpoint, and how many there are of each status."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    """Return a row for each checkpoint, and the number of checkpoints of each status."""
+    table = plain_table()
     table.add_column("checkpoint", no_wrap=True)
     table.add_column("step", justify="right", no_wrap=True)
     table.add_column("revision", no_wrap=True)
@@ -36,5 +36,5 @@ def audit_table(rows: Sequence[Audited]) -> RenderableType:
             style="" if row.status == "ok" else "yellow",
         )
     counts = Counter(row.status for row in rows)
-    told = ", ".join(f"{counts[status]} {status}" for status in STATUS if counts[status])
-    return Group(table, Text(f"{len(rows)} checkpoints: {told}."))
+    statuses = ", ".join(f"{counts[status]} {status}" for status in STATUS if counts[status])
+    return Group(table, Text(f"{counted(len(rows), 'checkpoint')}: {statuses}."))

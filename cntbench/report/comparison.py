@@ -1,4 +1,4 @@
-"""Ablation methods side by side, as tables for the terminal, at most 100 characters wide."""
+"""A comparison of ablation methods, as tables for the terminal, at most 100 characters wide."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
-from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-#: Columns of a table of all pairs.
+from cntbench.report.terminal import plain_table
+from cntbench.report.wording import counted
+
+#: Largest number of columns in a table of all pairs.
 _COLUMNS = 9
 
 
 def comparison_tables(dataset: xr.Dataset) -> RenderableType:
-    """Return the tables of a comparison, for whatever it holds: see `cntbench.comparison.table`."""
+    """Return a table for each part of a comparison (`cntbench.comparison.table`) that it holds."""
     parts: list[RenderableType] = []
     if "auroc" in dataset:
         parts += _recovery(dataset)
@@ -33,52 +35,52 @@ def comparison_tables(dataset: xr.Dataset) -> RenderableType:
 
 
 def _recovery(dataset: xr.Dataset) -> Iterator[Table]:
-    """Score methods on circuits without diagnostics; the special ones have their own table."""
-    plain = _plain(dataset)
-    if not plain:
+    """Yield the scores of methods on the random circuits, which have no diagnostics."""
+    circuits = _random_circuits(dataset)
+    if not circuits:
         return
-    table = _table(
-        "Recovery of planted edges, direct and total ones: AUROC / average precision, mean over\n"
-        f"{', '.join(map(escape, plain))}"
-    )
-    table.add_column("ablation", no_wrap=True)
     columns = [
         {"difficulty": difficulty, "truth": truth}
         for difficulty in dataset["difficulty"].values
         for truth in dataset["truth"].values
     ]
-    for at in columns:
-        table.add_column(f"{at['difficulty']}\n{at['truth']}", justify="right", no_wrap=True)
+    table = plain_table(
+        "Recovery of planted edges, direct and total ones: AUROC / average precision, mean over\n"
+        f"{', '.join(map(escape, circuits))}",
+        text=["ablation"],
+        numbers=[f"{column['difficulty']}\n{column['truth']}" for column in columns],
+    )
     names = ["auroc", "ap", "baseline_ap"]
-    means = dataset[names].sel(circuit=plain).mean("circuit", skipna=True)
+    means = dataset[names].sel(circuit=circuits).mean("circuit", skipna=True)
     for name in dataset["ablation"].values:
-        cells = (means.sel(**at, ablation=name) for at in columns)
+        cells = (means.sel(**column, ablation=name) for column in columns)
         table.add_row(
             escape(str(name)), *(f"{_number(c['auroc'])} / {_number(c['ap'])}" for c in cells)
         )
-    chance = (means.sel(at)["baseline_ap"].mean("ablation") for at in columns)
+    chance = (means.sel(column)["baseline_ap"].mean("ablation") for column in columns)
     table.add_row("random scores", *(f"0.50 / {_number(value)}" for value in chance), style="dim")
     yield table
 
 
-def _plain(dataset: xr.Dataset) -> list[str]:
+def _random_circuits(dataset: xr.Dataset) -> list[str]:
     """Return the circuits without diagnostics."""
     special = set(dataset["special"].values) if "special" in dataset else set()
     return [name for name in dataset["circuit"].values if name not in special]
 
 
 def _diagnostics(dataset: xr.Dataset) -> Table:
-    table = _table("Diagnostics on special circuits: passed or failed")
-    table.add_column("circuit", no_wrap=True)
     names = _diagnosed(dataset)
-    numbered = [str(name) for name in dataset["ablation"].values]
-    for name in names:
-        table.add_column(str(numbered.index(name) + 1), justify="right", no_wrap=True)
+    ablations = [str(name) for name in dataset["ablation"].values]
+    table = plain_table(
+        "Diagnostics on special circuits: passed or failed",
+        text=["circuit"],
+        numbers=[str(ablations.index(name) + 1) for name in names],
+    )
     for circuit in dataset["special"].values:
         row = dataset["passed"].sel(special=circuit)
         marks = (_MARKS[row.sel(ablation=name).item()] for name in names)
         table.add_row(escape(str(circuit)), *marks)
-    table.caption = ", ".join(f"{numbered.index(n) + 1} {escape(n)}" for n in names)
+    table.caption = ", ".join(f"{ablations.index(n) + 1} {escape(n)}" for n in names)
     table.caption_justify = "left"
     return table
 
@@ -87,7 +89,7 @@ _MARKS = {1.0: "[green]✓[/]", 0.0: "[red]✗[/]"}
 
 
 def _diagnosed(dataset: xr.Dataset) -> list[str]:
-    """Return the ablations that diagnostics are about."""
+    """Return the ablations that were tested on all special circuits."""
     return [
         str(name)
         for name in dataset["ablation"].values
@@ -96,31 +98,31 @@ def _diagnosed(dataset: xr.Dataset) -> list[str]:
 
 
 def _failures(dataset: xr.Dataset) -> Iterator[str]:
-    """Say who fails where, by which number, and why."""
+    """Yield, for each expectation, the ablations that fail it, with their values."""
     names = _diagnosed(dataset)
     for circuit in dataset["special"].values:
-        here = dataset.sel(special=circuit)
+        diagnostics = dataset.sel(special=circuit)
         failed: dict[str, list[str]] = {}
         for name in names:
-            cell = here.sel(ablation=name)
+            cell = diagnostics.sel(ablation=name)
             if cell["passed"] == 0:
                 value = f"{escape(name)} {cell['value'].item():.2g}"
                 failed.setdefault(str(cell["what"].item()), []).append(value)
-        for what, who in failed.items():
-            yield f"[bold]{escape(str(circuit))}[/]: {escape(what)}\n    {', '.join(who)}"
+        for expectation, values in failed.items():
+            yield f"[bold]{escape(str(circuit))}[/]: {escape(expectation)}\n    {', '.join(values)}"
     yield ""
 
 
 def _verdicts(dataset: xr.Dataset) -> Iterator[str]:
-    """Say in a line what is known of each ablation."""
+    """Yield a line that sums up each ablation."""
     if "auroc" not in dataset and "passed" not in dataset:
         return
     yield "[bold]Verdicts[/]"
     for name in dataset["ablation"].values:
-        row, said = dataset.sel(ablation=name), []
+        row, facts = dataset.sel(ablation=name), []
         if "auroc" in row:
-            scores = row["auroc"].sel(circuit=_plain(dataset)).mean("circuit")
-            said += [
+            scores = row["auroc"].sel(circuit=_random_circuits(dataset)).mean("circuit")
+            facts += [
                 f"{difficulty} AUROC "
                 + ", ".join(
                     f"{_number(scores.sel(difficulty=difficulty, truth=truth))} {truth}"
@@ -131,12 +133,12 @@ def _verdicts(dataset: xr.Dataset) -> Iterator[str]:
             ]
         if "passed" in row and row["passed"].notnull().any():
             failed = [str(c) for c in row["special"].values if row["passed"].sel(special=c) == 0]
-            said.append(f"fails {', '.join(failed)}" if failed else "fails no diagnostic")
+            facts.append(f"fails {', '.join(failed)}" if failed else "fails no diagnostic")
         if "split_half" in row:
-            said.append(f"split half {_number(row['split_half_mean'])}")
+            facts.append(f"split half {_number(row['split_half_mean'])}")
             if np.isfinite(row["relative_seconds"]):
-                said.append(f"{row['relative_seconds'].item():.2g}× the time of zero")
-        yield f" {escape(str(name))}: {escape('; '.join(said))}"
+                facts.append(f"{row['relative_seconds'].item():.2g}× the time of zero ablation")
+        yield f" {escape(str(name))}: {escape('; '.join(facts))}"
 
 
 def _pairs(dataset: xr.Dataset) -> Iterator[Table]:
@@ -147,13 +149,12 @@ def _pairs(dataset: xr.Dataset) -> Iterator[Table]:
         values = means.sel(task=task).transpose("ablation", "other_ablation").values
         for start in range(0, len(others), _COLUMNS):
             shown = range(start, min(start + _COLUMNS, len(others)))
-            table = _table(
+            table = plain_table(
                 f"Rank correlation of edges between ablations on {escape(str(task))}, mean over "
-                f"{dataset.sizes['checkpoint']} checkpoints"
+                f"{counted(dataset.sizes['checkpoint'], 'checkpoint')}",
+                text=["ablation"],
+                numbers=[str(index + 1) for index in shown],
             )
-            table.add_column("ablation", no_wrap=True)
-            for index in shown:
-                table.add_column(str(index + 1), justify="right", no_wrap=True)
             for row, name in enumerate(names):
                 cells = ("·" if others[i] == name else _number(values[row, i]) for i in shown)
                 table.add_row(f"{row + 1:2} {escape(name)}", *cells)
@@ -162,18 +163,18 @@ def _pairs(dataset: xr.Dataset) -> Iterator[Table]:
 
 def _files(dataset: xr.Dataset) -> Iterator[Table]:
     for file in dataset["file"].values:
-        table = _table(
-            f"Agreement with {escape(str(file))}, mean over {dataset.sizes['checkpoint']} "
-            "checkpoints\nand its 95 % interval"
+        table = plain_table(
+            f"Agreement with {escape(str(file))}, mean over "
+            f"{counted(dataset.sizes['checkpoint'], 'checkpoint')}\nand its 95 % interval"
         )
         table.add_column("task\nablation")
         for heading in ("edges\nρ", "edges\ntop", "spreaders\nρ", "gatherers\nρ"):
             table.add_column(heading, justify="right", no_wrap=True)
         for task in dataset["task"].values:
             for name in dataset["ablation"].values:
-                at = dataset.sel(file=file, task=task, ablation=name)
+                cell = dataset.sel(file=file, task=task, ablation=name)
                 cells = (
-                    _with_interval(at.sel(statistic=statistic), "agreement")
+                    _with_interval(cell.sel(statistic=statistic), "agreement")
                     for statistic in ("edge_rank", "edge_top", "spreader_rank", "gatherer_rank")
                 )
                 table.add_row(escape(f"{task}\n{name}"), *cells)
@@ -181,21 +182,20 @@ def _files(dataset: xr.Dataset) -> Iterator[Table]:
 
 
 def _trained(dataset: xr.Dataset) -> Table:
-    table = _table(
+    table = plain_table(
         "Agreement with the other ablations, reliability by halves of the prompts and by draws,\n"
-        f"cost relative to {dataset.attrs['yardstick']}"
+        f"cost relative to {dataset.attrs['yardstick']}",
+        text=["ablation"],
+        numbers=[
+            "edges\nρ",
+            "spread\nρ",
+            "gather\nρ",
+            "split\nhalf",
+            "draws\nρ",
+            "token\nlayers",
+            "time",
+        ],
     )
-    table.add_column("ablation", no_wrap=True)
-    for heading in (
-        "edges\nρ",
-        "spread\nρ",
-        "gather\nρ",
-        "split\nhalf",
-        "draws\nρ",
-        "token\nlayers",
-        "time",
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
     for name in dataset["ablation"].values:
         row = dataset.sel(ablation=name)
         consensus = row["consensus_mean"]
@@ -222,14 +222,3 @@ def _with_interval(cell: xr.Dataset, name: str) -> str:
 
 def _number(value: float | xr.DataArray, form: str = "{:.2f}") -> str:
     return "" if np.isnan(value) else form.format(float(value))
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title,
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        title_style="bold",
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )

@@ -1,37 +1,32 @@
-"""Which checkpoints could not be measured, and why, in as few lines as there are reasons."""
+"""Which checkpoints could not be measured, and why: one line for each reason."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from cntbench.errors import printable
+from cntbench.errors import listed, printable
+from cntbench.report.wording import counted
 from cntbench.results.failure import Failure
 
 #: How labels of untrained models begin.
 UNTRAINED = "untrained model"
-#: Checkpoints that are named in a line.
+#: Number of checkpoints named in a line.
 _NAMED = 8
 
 
 def failures(failed: Mapping[str, Failure], remedy: str) -> str:
-    """Return the text: how many, what to do, and a line for each reason with its checkpoints."""
+    """Return how many models failed, what to do, and a line for each reason with its models."""
     by_reason: dict[str, list[str]] = {}
     for name, failure in failed.items():
         by_reason.setdefault(f"{failure.status}: {failure.reason}", []).append(name)
     lines = [f"{_counted(failed)} could not be measured; {remedy}:"]
-    lines += [f"  {_few(names)}: {reason}" for reason, names in by_reason.items()]
+    lines += [f"  {listed(names, _NAMED)}: {reason}" for reason, names in by_reason.items()]
     return printable("\n".join(lines))
 
 
 def _counted(names: Iterable[str]) -> str:
-    """Return how many there are of each kind of model: ``1 checkpoint and 2 untrained models``."""
+    """Return the number of models of each kind: ``1 checkpoint and 2 untrained models``."""
     counts = Counter(name.startswith(UNTRAINED) for name in names)
-    kinds = [("checkpoint", counts[False]), (UNTRAINED, counts[True])]
-    said = [f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in kinds if count]
-    return " and ".join(said)
-
-
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    kinds = ((counts[False], "checkpoint"), (counts[True], UNTRAINED))
+    return " and ".join(counted(count, kind) for count, kind in kinds if count)

@@ -1,4 +1,4 @@
-"""What a study has found, as tables for the terminal."""
+"""The result of a study, as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
-from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from cntbench.report.learning import learning
+from cntbench.report.terminal import plain_table
 from cntbench.results.film import usable
 from cntbench.views.readouts import task_of_interest
 
-#: Rows of the tables of components.
+#: Number of rows in the tables of components.
 _ROWS = 5
 
 
@@ -27,9 +27,8 @@ def summary(tree: xr.DataTree) -> RenderableType:
     film = dataset.isel(checkpoint=usable(dataset))
     if not film.sizes["checkpoint"]:
         return Group(*parts)
-    known = bool(film["readout_value"].notnull().any())  # not of graphs that were imported
     task = task_of_interest(film)
-    if known:
+    if film["readout_value"].notnull().any():  # imported graphs have no readouts
         parts += [_readouts(film), Text(learning(dataset, task))]
     parts.append(_strengths(film, task))
     last = film["readout_effect"].sel(task=task, readout="logit_difference").isel(checkpoint=-1)
@@ -51,9 +50,11 @@ def _gaps(dataset: xr.Dataset) -> Iterator[Text]:
 
 def _readouts(film: xr.Dataset) -> Table:
     count = film.sizes["checkpoint"]
-    moments = sorted({0, count // 2, count - 1})
-    steps = ", ".join(str(film["step"].values[moment]) for moment in moments)
-    table = _table(f"Readouts of the clean model at steps {steps}")
+    checkpoints = sorted({0, count // 2, count - 1})
+    steps = ", ".join(str(film["step"].values[checkpoint]) for checkpoint in checkpoints)
+    table = plain_table(
+        f"Readouts of the clean model at step{'s' if len(checkpoints) > 1 else ''} {steps}"
+    )
     table.add_column("task")
     for heading in ("accuracy", "cross-entropy [nat]", "logit difference"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -61,14 +62,14 @@ def _readouts(film: xr.Dataset) -> Table:
         cells = [escape(str(task))]
         for readout in ("accuracy", "cross_entropy", "logit_difference"):
             values = film["readout_value"].sel(task=task, readout=readout).values
-            cells.append(" ".join(f"{values[moment]:5.2f}" for moment in moments))
+            cells.append(" ".join(f"{values[checkpoint]:5.2f}" for checkpoint in checkpoints))
         table.add_row(*cells)
     return table
 
 
 def _strengths(film: xr.Dataset, task: str) -> Table:
     last = film.isel(checkpoint=-1).sel(task=task)
-    table = _table(
+    table = plain_table(
         f"Strongest sources and targets on {escape(task)} at step {int(last['step'])}: "
         "mean influence per feasible edge"
     )
@@ -95,7 +96,7 @@ def _effects(film: xr.Dataset, task: str) -> Table:
     effect = last["readout_effect"].sel(readout="logit_difference")
     error = last["readout_effect_se"].sel(readout="logit_difference")
     strongest = np.argsort(-np.abs(effect.values).max(axis=0), kind="stable")[:_ROWS]
-    table = _table(
+    table = plain_table(
         f"Change of the logit difference when a component is ablated, on {escape(task)} at step "
         f"{int(last['step'])} (± standard error), and what the component attends to"
     )
@@ -105,9 +106,9 @@ def _effects(film: xr.Dataset, task: str) -> Table:
     table.add_column("previous\ntoken", justify="right")
     table.add_column("prefix\nmatch", justify="right")
     for source in strongest:
-        at = last.isel(source=int(source))
+        component = last.isel(source=int(source))
         table.add_row(
-            str(at["source"].item()),
+            str(component["source"].item()),
             *(
                 f"{value:+.2f}" + ("" if np.isnan(deviation) else f" ± {deviation:.2f}")
                 for value, deviation in zip(
@@ -115,19 +116,8 @@ def _effects(film: xr.Dataset, task: str) -> Table:
                 )
             ),
             *(
-                "" if np.isnan(at[score]) else f"{at[score].item():.2f}"
+                "" if np.isnan(component[score]) else f"{component[score].item():.2f}"
                 for score in ("previous_token", "prefix_matching")
             ),
         )
     return table
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title,
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        title_style="bold",
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )

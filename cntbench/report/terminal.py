@@ -1,17 +1,24 @@
-"""The terminal: nothing that is printed there, whoever wrote it, is obeyed by it."""
+"""The terminal: a console that control characters cannot fool, tables, and the progress bar."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
+from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 from rich.segment import Segment
+from rich.table import Table
 
 from cntbench.errors import printable
+from cntbench.interrupts import check_interrupted
+from cntbench.models.trajectory import Progress
 
 
 class Terminal(Console):
-    """A console that leaves control characters out of what others wrote: labels, reasons, names."""
+    """A console that removes control characters from labels, reasons and names."""
 
     def __init__(self, *, stderr: bool = False, soft_wrap: bool = False) -> None:
         # Names such as dir:x:y are no emoji.
@@ -20,9 +27,68 @@ class Terminal(Console):
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Render as a console does; its own control codes and styles stay."""
+        """Render as a console does, with its own control codes and styles."""
         for segment in super().render(renderable, options):
             if segment.control:
                 yield segment
             else:
                 yield Segment(printable(segment.text), segment.style)
+
+
+def plain_table(title: str = "", *, text: Sequence[str] = (), numbers: Sequence[str] = ()) -> Table:
+    """Return an empty table with columns of text and, to their right, columns of numbers.
+
+    Parameters
+    ----------
+    title
+        In rich's markup.
+    text
+        Headings of columns that are aligned to the left and do not wrap.
+    numbers
+        Headings of columns that are aligned to the right and do not wrap.
+    """
+    table = Table(
+        title=title,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in text:
+        table.add_column(heading, no_wrap=True)
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+@contextmanager
+def progress_bar(console: Console, *, shown: bool | None = None) -> Iterator[Progress]:
+    """Show a progress bar; yield the function that reports the current work, its count and total.
+
+    A new total restarts the bar.
+
+    Parameters
+    ----------
+    console
+        Where to show the bar.
+    shown
+        Whether to show it; by default, only on a terminal.
+    """
+    disabled = not (console.is_terminal if shown is None else shown)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with ProgressBar(*columns, console=console, transient=True, disable=disabled) as bars:
+        bar = bars.add_task("starting", total=None)
+
+        def report(work: str, count: int, total: int) -> None:
+            check_interrupted()
+            if bars.tasks[0].total != total:
+                bars.reset(bar, total=total)
+            bars.update(bar, description=work, completed=count)
+
+        yield report

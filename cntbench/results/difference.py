@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from cntbench.errors import StorageError, nearest
+from cntbench.errors import StorageError, listed, nearest
 from cntbench.results.schema import VARIABLES
 from cntbench.results.storage import file_name
 
@@ -125,8 +125,7 @@ def golden_file(folder: Path, task: str, ablation: str) -> Path:
 def _check_labels(dim: str, golden: list[str], found: list[str]) -> None:
     """Raise an error that says in what labels of a dim differ."""
     parts = [
-        f"{verb} {', '.join(names[:_NAMED])}"
-        + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        f"{verb} {listed(names, _NAMED)}"
         for verb, names in (
             ("lacks", [name for name in golden if name not in found]),
             ("adds", [name for name in found if name not in golden]),

@@ -13,7 +13,7 @@ from typing import Any
 import xarray as xr
 from filelock import FileLock, Timeout
 
-from cntbench.errors import CntbenchError, StorageError
+from cntbench.errors import CntbenchError, StorageError, listed
 from cntbench.results.failure import Failure
 from cntbench.runs.identity import belongs, identity
 from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
@@ -107,12 +107,9 @@ class RunFolder:
         expected = {**recorded, "checkpoints": {**known, **free}}
         differences = differing(plan.identity, expected)
         if differences:
-            named = ", ".join(differences[:_NAMED])
-            more = len(differences) - _NAMED
             changed = all(key.startswith("checkpoints.") for key in differences)
             raise CntbenchError(
-                f"belongs to another study; different: {named}"
-                + (f" and {more} more" if more > 0 else ""),
+                f"belongs to another study; different: {listed(differences, _NAMED)}",
                 where=str(self.path),
                 hint="Name another folder with -o, or delete this one"
                 + (f" (or, in {CHECKPOINTS}, what is to be measured anew)." if changed else "."),

@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.runs.catalogue import Catalogue, StudyEntry
-from cntbench.errors import CntbenchError, StorageError
+from cntbench.errors import CntbenchError, StorageError, listed
 from cntbench.results.failure import Failure
 from cntbench.results.difference import Move, golden_file, moves, only
 from cntbench.models.trajectory import Progress
@@ -271,10 +271,8 @@ def _check_specs(golden: Mapping[str, Any], found: Mapping[str, Any]) -> None:
             one[kind] = {name: one[kind][name] for name in both}
     differences = differing(mine, theirs)
     if differences:
-        more = len(differences) - _NAMED
         raise CntbenchError(
-            f"the golden result is of another spec; different: {', '.join(differences[:_NAMED])}"
-            + (f" and {more} more" if more > 0 else ""),
+            f"the golden result is of another spec; different: {listed(differences, _NAMED)}",
             hint="If that is meant, freeze the new result; else use the specs of old.",
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cntbench.runs.catalogue import Catalogue
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, listed
 from cntbench.results.failure import Failure
 from cntbench.models.trajectory import Progress, ModelRef
 from cntbench.runs.plan import Plan, differing, make_plan
@@ -66,11 +66,9 @@ def _plan(catalogue: Catalogue, sources: Sequence[RunFolder], progress: Progress
     for source, other in zip(sources[1:], others, strict=True):
         differences = _differing(first, other)
         if differences:
-            more = len(differences) - _NAMED
             raise CntbenchError(
                 f"belongs to another study than {sources[0].path}; different: "
-                + ", ".join(differences[:_NAMED])
-                + (f" and {more} more" if more > 0 else ""),
+                f"{listed(differences, _NAMED)}",
                 where=str(source.path),
                 hint="Merge folders that the same command has written, but for --shard and -o.",
             )

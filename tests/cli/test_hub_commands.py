@@ -127,11 +127,11 @@ def test_nothing_that_is_known_and_no_network_is_exit_code_2(cli, hub, monkeypat
 def test_plan_asks_for_no_weights(cli, hub, tmp_path):
     code, out, err = cli("plan", "quick", "-j", 1)
     assert (code, err) == (0, "")
-    assert "Checkpoints: 3, 0 of them measured before" in out
+    assert "Checkpoints: 3, 0 of them already measured" in out
     assert "Components: 6. Feasible edges: 9." in out
     size = (hub.folder / "step0" / "model.safetensors").stat().st_size
     assert f"Download: 3 checkpoints × {size / 2**20:,.1f} MiB = " in out
-    assert "(as the hub lists its files). On disk at most" in out
+    assert "(file sizes from the hub). At most" in out
     assert "just now on a part of this study, with random weights; to download" in out
     assert {(revision, file) for _, revision, file in hub.requests} == {
         ("", "refs"), ("step0", "config.json"), ("step0", "tree")
@@ -143,7 +143,7 @@ def test_plan_counts_what_is_measured_or_in_the_hub_cache_as_had(cli, hub):
     assert cli(*study())[0] == 0
     (Path("runs") / "quick" / "checkpoints" / "step8.nc").unlink()
     said = cli("plan", "quick", "-o", "runs/quick")[1]
-    assert "Checkpoints: 3, 2 of them measured before, 1 to measure." in said
+    assert "Checkpoints: 3, 2 of them already measured, 1 to measure." in said
     assert "Download: 1 checkpoints" in said
     for name in ("config.json", "model.safetensors"):
         hf_hub_download("lab/tiny", name, revision="step8")
@@ -154,14 +154,14 @@ def test_plan_goes_by_the_config_where_the_hub_tells_no_sizes(cli, hub):
     hub.break_("step0", "tree", "status", status=403)
     code, out, _ = cli("plan", "quick")
     assert code == 0
-    assert "(parameters × bytes of their stored type: the hub told no sizes)" in out
+    assert "(parameters × bytes of their stored type: the hub reports no sizes)" in out
 
 
 def test_plan_of_a_model_whose_config_is_shipped_needs_no_network(cli, hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     code, out, err = cli("plan", "pythia-14m", "--prompts", 4)
     assert (code, err) == (0, "")
-    assert "Checkpoints: 143, 0 of them measured before" in out
+    assert "Checkpoints: 143, 0 of them already measured" in out
     assert "1287 cells to measure. Components: 30. Feasible edges: 375." in out
     # 14,067,712 parameters of two bytes, and six masks of 2048 × 2048.
     assert "Download: 143 checkpoints × 50.8 MiB = 7.1 GiB (parameters in float16 and" in out

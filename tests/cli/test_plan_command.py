@@ -28,7 +28,7 @@ def test_plan_prints_the_counts_and_writes_nothing(cli, study, tmp_path):
     code, out, err = cli("plan", *study, "--ablations", "zero")
     assert (code, err) == (0, "")
     assert not (tmp_path / "runs").exists()
-    assert "Checkpoints: 3, 0 of them measured before, 3 to measure." in out
+    assert "Checkpoints: 3, 0 of them already measured, 3 to measure." in out
     assert "Tasks × ablations: 1 × 1 at each checkpoint, 3 cells to measure." in out
     assert "Components: 6. Feasible edges: 9." in out
     # Two stages of two blocks; 32 tokens of which 15 are scored; 1 clean run, 4 of which 3 ablated,
@@ -43,7 +43,7 @@ def test_plan_knows_what_a_run_has_done(cli, study):
     assert cli("run", *study, "-o", "mine")[0] == 0
     code, out, _ = cli("plan", *study, "-o", "mine")
     assert code == 0
-    assert "Checkpoints: 3, 3 of them measured before, 0 to measure." in out
+    assert "Checkpoints: 3, 3 of them already measured, 0 to measure." in out
 
 
 def test_a_variant_can_be_planned_after_a_run(cli, study):
@@ -51,7 +51,7 @@ def test_a_variant_can_be_planned_after_a_run(cli, study):
     assert cli("run", *study)[0] == 0
     code, out, err = cli("plan", *study, "--prompts", 3)
     assert (code, err) == (0, "")
-    assert "0 of them measured before, 3 to measure." in out
+    assert "0 of them already measured, 3 to measure." in out
     assert "runs/nano holds something else: run it into another one, by -o." in out
     assert "holds something else" not in cli("plan", *study)[1]
     code, _, err = cli("plan", *study, "--prompts", 3, "-o", "runs/nano")

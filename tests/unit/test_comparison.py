@@ -163,7 +163,7 @@ def test_tables_show_the_numbers_within_100_columns():
     verdict = re.search(r"\n zero: (.*?)\n mean:", text, re.DOTALL)[1].replace("\n", " ")
     assert f"exact AUROC {auroc:.2f} direct" in verdict
     assert "fails constant, or_gate, backup, cancel, chain, null;" in verdict
-    assert "1× the time of zero" in verdict
+    assert "1× the time of zero ablation" in verdict
 
 
 def test_only_what_there_is_is_shown():

@@ -201,7 +201,7 @@ def test_a_group_that_is_missing_is_named_with_what_makes_it(tree, group, says):
 def test_a_bare_film_is_a_page_too(root):
     words = Elements(page(xr.DataTree(root), name="results.nc")).words
     assert words.count("The result has no group") == 6
-    assert "no claims were tested. To have them tested: cntbench claims results.nc" in words
+    assert "no claims were tested. To test them: cntbench claims results.nc" in words
 
 
 def test_checkpoints_that_do_not_count_are_listed(written):
@@ -326,7 +326,9 @@ def test_effects_over_one_edge_are_said_to_be(root):
     scopes = {"zero": {"scope": "direct"}, "mean": {"scope": "total"}}
     direct = root.assign_attrs(spec=json.dumps({"ablations": scopes}))
     found = said(xr.DataTree(direct))["Which components carry it?"]
-    assert "By zero it is the effect over the edge to the unembedding alone." in found
+    assert (
+        "With the ablation zero, the effect is that of the edge to the unembedding alone." in found
+    )
     assert "unembedding" not in said(xr.DataTree(root))["Which components carry it?"]
 
 
@@ -339,25 +341,27 @@ def test_claims_are_worded_by_their_verdicts(tree):
     changed["claims"] = xr.DataTree(group)
     found = said(changed)["Do the paper's claims hold here?"]
     assert found.startswith(
-        "Of 2 claims, tested on induction, 1 is supported by every method; "
-        "the verdict on 1 depends on the method."
+        "Of 2 claims tested on induction, 1 is supported with every ablation; "
+        "the verdict on 1 depends on the ablation."
     )
-    assert "supported by zero and mean; on the other tasks supported in 0 of 2 cases" in found
-    assert "not supported by zero, inconclusive by mean" in found
+    assert "supported with zero and mean; supported in 0 of 2 cases on the other tasks" in found
+    assert "not supported with zero, inconclusive with mean" in found
 
 
 def test_trust_is_by_tests_that_methods_fail(tree):
     found = said(tree, comparison_dataset())["Which ablation method should I trust?"]
-    assert found.startswith("Of this result's methods, zero fails fewest: 0 of 1 circuits")
+    assert found.startswith(
+        "Of this result's methods, zero fails least often, on 0 of 1 test circuit."
+    )
     assert "zero: none; mean: gate" in found
     assert "is chance" in found
     unmeasured = comparison_dataset()
     unmeasured["auroc"].loc[{"ablation": "mean"}] = np.nan
     unmeasured["passed"].loc[{"ablation": "mean"}] = np.nan
     found = said(tree, unmeasured)["Which ablation method should I trust?"]
-    assert found.startswith("zero fails 0 of 1")
-    assert "no other method of this result was asked" in found
-    assert re.search(r"Direct edges .* with \S+ by zero \(AUROC", found)
+    assert found.startswith("zero fails on 0 of 1 test circuit;")
+    assert "no other method of this result was tested" in found
+    assert re.search(r"AUROC of planted direct edges .*: \S+ \(zero\)", found)
     assert "nan" not in found
     alone = said(tree)["Which ablation method should I trust?"]
     assert alone.startswith("This result does not say")
@@ -372,5 +376,8 @@ def test_change_points_are_told_with_intervals_and_only_where_they_were_sought(t
         one["readout_value"].loc[rising] = [0, 0, 0.1, np.nan, 0.5, 0.9, 1]
         one["readout_se"].loc[rising] = 0.01
     found = said(changed)["When did induction emerge?"]
-    assert "By zero the graphs change at step 8 (95 % interval 1 to 16) and 64" in found
+    assert (
+        "With the ablation zero, the graphs change at step 8 (95 % interval 1 to 16) and 64"
+        in found
+    )
     assert "change points" not in said(short)["When did induction emerge?"]

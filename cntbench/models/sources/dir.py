@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from cntbench.errors import CheckpointError, CntbenchWarning
+from cntbench.errors import CheckpointError, CntbenchWarning, listed
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.foreign import foreign
@@ -143,11 +143,6 @@ def _nothing(root: Path, found: _Folders) -> CheckpointError:
 def _warn_of(root: Path, found: _Folders) -> None:
     """Say which subfolders are left out of the trajectory, and why."""
     reasons = (("no checkpoint", found.others), ("a name that tells no step", found.unnamed))
-    told = [f"{', '.join(_few(names))} ({reason})" for reason, names in reasons if names]
+    told = [f"{listed(names, _NAMED)} ({reason})" for reason, names in reasons if names]
     if told:
         warnings.warn(f"{root}: skipped {'; '.join(told)}", CntbenchWarning, stacklevel=3)
-
-
-def _few(names: list[str]) -> list[str]:
-    more = len(names) - _NAMED
-    return [*names[:_NAMED], f"… and {more} more"] if more > 0 else names

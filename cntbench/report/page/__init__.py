@@ -1,6 +1,6 @@
-"""The report: one HTML file that holds all it needs, figures drawn by Plotly in the browser.
+"""The report: one self-contained HTML file, whose figures Plotly draws in the browser.
 
-``write.py`` puts it together: ``answers.py`` says what a reader asks first, ``sections.py`` fills
-the tables of ``templates/``, ``payload.py`` gathers the numbers that ``script/`` draws, and
-``packing.py`` makes them small.
+``write.py`` assembles it: ``answers.py`` answers a reader's first questions, ``sections.py`` fills
+the tables of ``templates/``, ``payload.py`` collects the numbers that ``script/`` draws, and
+``packing.py`` compresses them.
 """

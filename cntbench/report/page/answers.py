@@ -1,46 +1,70 @@
-"""What a reader asks first, answered in plain sentences by what the result holds."""
+"""Answers to a reader's first questions, in plain sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
 from cntbench.comparison.claims import Judgement
 from cntbench.report.learning import ends, learning
-from cntbench.report.page.answer import Answer
-from cntbench.report.page.trust import trust
-from cntbench.report.page.wording import listed, number, with_error
+from cntbench.report.wording import counted, listed, number, with_error
 from cntbench.results.film import usable
-from cntbench.views.comparison import Agreement, Methods
+from cntbench.views.comparison import Agreement, Method, Methods
 from cntbench.views.effects import Effects, effects, over_one_edge
 from cntbench.views.missing import Missing
 from cntbench.views.phases import Phases, phases
-from cntbench.views.readouts import Readouts, course, readouts, task_of_interest
+from cntbench.views.readouts import course, readouts, task_of_interest
 
-#: Components that are named.
+#: Number of components, and of methods, that are named.
 _NAMED = 4
-#: Attention score from which a head is said to attend in a way.
+#: A head attends to a position if its attention score there is at least this.
 _ATTENDS = 0.5
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question and its answer.
+
+    Parameters
+    ----------
+    question
+        In a reader's words.
+    section
+        The id and the title of the section of the page that has the numbers.
+    headline
+        The answer in one sentence.
+    points
+        Details, as a list.
+    sentences
+        Remarks below the list.
+    """
+
+    question: str
+    section: tuple[str, str]
+    headline: str
+    points: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
 
 
 def answers(
     tree: xr.DataTree,
-    judged: Sequence[Judgement] | Missing,
-    agreed: Agreement,
+    judgements: Sequence[Judgement] | Missing,
+    agreement: Agreement,
     methods: Methods | Missing,
 ) -> tuple[Answer, ...]:
-    """Return the answers to the four questions a reader has.
+    """Return the answers to a reader's four questions.
 
     Parameters
     ----------
     tree
         The result.
-    judged
-        Its verdicts, by `cntbench.views.claims`.
-    agreed, methods
-        Its ablations, by `cntbench.views.comparison`.
+    judgements
+        Its verdicts, from `cntbench.views.claims`.
+    agreement, methods
+        Its ablations, from `cntbench.views.comparison`.
     """
     root = tree.to_dataset(inherit=False)
     task = task_of_interest(root)
@@ -50,103 +74,108 @@ def answers(
     return (
         _emergence(tree, task, ablations, last),
         _components(tree, task, ablations, last),
-        _claims(judged, task),
-        trust(task, agreed, methods),
+        _claims(judgements, task),
+        _trust(task, agreement, methods),
     )
+
+
+def _ablations(names: Iterable[str]) -> str:
+    """Return ``the ablation zero`` or ``the ablations zero and mean``."""
+    names = list(names)
+    return f"the ablation{'' if len(names) == 1 else 's'} {listed(names)}"
 
 
 def _emergence(tree: xr.DataTree, task: str, ablations: Sequence[str], last: int | None) -> Answer:
-    asked = f"When did {task} emerge?" if task == "induction" else f"When was {task} learnt?"
-    section = "readouts", "Readouts"
+    question = f"When did {task} emerge?" if task == "induction" else f"When was {task} learnt?"
     root = tree.to_dataset(inherit=False)
-    went = course(root, task, "accuracy")
-    if went is None or last is None:
-        return Answer(asked, section, learning(root, task))
-    points = _others(readouts(tree), task, last)
-    if went.count > 1 and went.stands_out:
-        points = [
-            f"Over the whole training it went {ends(went)}.",
-            *points,
-            *_change_points(tree, task, ablations),
-        ]
-    return Answer(asked, section, learning(root, task), tuple(points))
+    accuracy = course(root, task, "accuracy")
+    points: list[str] = []
+    if accuracy is not None and last is not None:
+        points = _other_tasks(tree, task, last)
+        if accuracy.count > 1 and accuracy.stands_out:
+            points = [
+                f"Over the whole training, accuracy went {ends(accuracy)}.",
+                *points,
+                *_change_points(tree, task, ablations),
+            ]
+    return Answer(question, ("readouts", "Readouts"), learning(root, task), tuple(points))
 
 
-def _others(found: Readouts, task: str, last: int) -> list[str]:
-    accuracy = found.readout.index("accuracy")
-    there = [
-        (float(found.value[i, accuracy, last]), name)
-        for i, name in enumerate(found.task)
-        if name != task
-    ]
-    if not there:
+def _other_tasks(tree: xr.DataTree, task: str, last: int) -> list[str]:
+    view = readouts(tree)
+    accuracy = view.value[:, view.readout.index("accuracy"), last]
+    others = sorted(
+        ((float(accuracy[i]), name) for i, name in enumerate(view.task) if name != task),
+        reverse=True,
+    )
+    if not others:
         return []
-    there.sort(reverse=True)
-    words = listed(f"{number(value)} on {name}" for value, name in there)
-    return [f"At that last step the other tasks, its controls, stand at {words}."]
+    values = listed(f"{number(value)} on {name}" for value, name in others)
+    return [f"At the last step, accuracy on the other tasks, the controls, is {values}."]
 
 
 def _change_points(tree: xr.DataTree, task: str, ablations: Sequence[str]) -> list[str]:
-    views = [phases(tree, task, name) for name in ablations]
-    known = [
-        (name, one)
-        for name, one in zip(ablations, views, strict=True)
-        if isinstance(one, Phases) and not np.isnan(one.p_value)
-    ]
-    said = []
-    without = [name for name, one in known if one.count == 1]
+    views = {name: phases(tree, task, name) for name in ablations}
+    tested = {
+        name: view
+        for name, view in views.items()
+        if isinstance(view, Phases) and not np.isnan(view.p_value)
+    }
+    points = []
+    without = [name for name, view in tested.items() if view.count == 1]
     if without:
-        said.append(
-            "No change points of the graphs' metrics stand out from mere drift by "
-            f"{listed(without)}."
+        points.append(
+            f"With {_ablations(without)}, the graphs' metrics have no change points that drift "
+            "alone would not explain."
         )
-    for name, one in known:
-        if one.count > 1:
+    for name, view in tested.items():
+        if view.count > 1:
             steps = listed(
                 f"{step:.0f} (95 % interval {low:.0f} to {high:.0f})"
-                for step, low, high in zip(one.step, one.lower, one.upper, strict=True)
+                for step, low, high in zip(view.step, view.lower, view.upper, strict=True)
             )
-            said.append(f"By {name} the graphs change at step {steps}.")
-    return said
+            points.append(f"With {_ablations([name])}, the graphs change at step {steps}.")
+    return points
 
 
 def _components(tree: xr.DataTree, task: str, ablations: Sequence[str], last: int | None) -> Answer:
-    asked, section = "Which components carry it?", ("effects", "Effects of components")
+    question, section = "Which components carry it?", ("effects", "Effects of components")
     if last is None:
-        return Answer(asked, section, "No checkpoint was measured.")
-    found = [effects(tree, task, name) for name in ablations]
-    size = np.abs(np.stack([np.nan_to_num(one.effect[last]) for one in found])).max(axis=0)
+        return Answer(question, section, "No checkpoint was measured.")
+    views = {name: effects(tree, task, name) for name in ablations}
+    first = views[ablations[0]]
+    size = np.nan_to_num(np.abs([view.effect[last] for view in views.values()])).max(axis=0)
     order = [int(i) for i in np.argsort(-size, kind="stable")[:_NAMED] if size[i] > 0]
     if not order:
-        said = f"The task {task} does not ask for effects on the logit difference."
-        return Answer(asked, section, said)
-    names = [found[0].component[number] for number in order]
+        headline = f"Effects on the logit difference were not measured on {task}."
+        return Answer(question, section, headline)
+    foremost, *others = (first.component[i] for i in order)
     return Answer(
-        asked,
+        question,
         section,
-        f"At step {found[0].step[last]}, ablating {names[0]} changes the logit difference on "
-        f"{task} most{f'; next come {listed(names[1:])}' if names[1:] else ''}.",
+        f"At step {first.step[last]}, ablating {foremost} changes the logit difference on "
+        f"{task} most{f', followed by {listed(others)}' if others else ''}.",
+        tuple(_component(views, last, i) for i in order),
         (
-            "They stand in the order of their largest effect by any method.",
+            "Components are ordered by their largest effect under any ablation.",
             *_direct(tree),
             *_elsewhere(tree, task, last, order),
         ),
-        tuple(_component(found, ablations, last, number) for number in order),
     )
 
 
-def _component(found: Sequence[Effects], ablations: Sequence[str], last: int, number: int) -> str:
-    one = found[0]
+def _component(views: dict[str, Effects], last: int, i: int) -> str:
     values = listed(
-        f"{with_error(each.effect[last, number], each.error[last, number])} by {name}"
-        for each, name in zip(found, ablations, strict=True)
+        f"{with_error(view.effect[last, i], view.error[last, i])} ({name})"
+        for name, view in views.items()
     )
-    return f"{one.component[number]}: {values}{_attention(one, last, number)}."
+    view = next(iter(views.values()))
+    return f"{view.component[i]}: {values}{_attention(view, last, i)}."
 
 
-def _attention(one: Effects, last: int, at: int) -> str:
-    """Say what a head attends to; nothing of MLPs."""
-    previous, prefix = one.previous_token[last, at], one.prefix_matching[last, at]
+def _attention(view: Effects, last: int, i: int) -> str:
+    """Say what a head attends to; empty for an MLP."""
+    previous, prefix = view.previous_token[last, i], view.prefix_matching[last, i]
     if np.isnan(previous):
         return ""
     if previous >= _ATTENDS:
@@ -160,71 +189,135 @@ def _attention(one: Effects, last: int, at: int) -> str:
 
 
 def _direct(tree: xr.DataTree) -> list[str]:
-    """Say which methods do not measure the whole effect."""
+    """Say which ablations measure the direct effect only."""
     names = over_one_edge(tree.to_dataset(inherit=False))
-    said = f"By {listed(names)} it is the effect over the edge to the unembedding alone."
-    return [said] if names else []
+    if not names:
+        return []
+    return [f"With {_ablations(names)}, the effect is that of the edge to the unembedding alone."]
 
 
 def _elsewhere(tree: xr.DataTree, task: str, last: int, order: Sequence[int]) -> list[str]:
     """Say how much the same components matter on the other tasks."""
     root = tree.to_dataset(inherit=False)
-    rest = root["readout_effect"].sel(readout="logit_difference").isel(checkpoint=last)
-    largest = abs(rest.isel(source=list(order))).max(["ablation", "source"])
-    sizes = {
-        str(name): float(value)
-        for name, value in zip(largest["task"].values, largest.values, strict=True)
-        if name != task and not np.isnan(value)
-    }
+    effect = root["readout_effect"].sel(readout="logit_difference").isel(checkpoint=last)
+    largest = abs(effect.isel(source=list(order))).max(["ablation", "source"]).dropna("task")
+    sizes = sorted(
+        (-float(cell), str(cell["task"].item())) for cell in largest if cell["task"] != task
+    )
     if not sizes:
         return []
-    words = listed(
-        f"{number(value)} on {name}"
-        for name, value in sorted(sizes.items(), key=lambda item: -item[1])
-    )
-    return [f"On the other tasks, the largest change by any of them is {words}."]
+    values = listed(f"{number(-size)} on {name}" for size, name in sizes)
+    return [f"On the other tasks, the largest change from ablating any of them is {values}."]
 
 
-def _claims(found: Sequence[Judgement] | Missing, task: str) -> Answer:
-    asked, section = "Do the paper's claims hold here?", ("claims", "Claims")
-    if isinstance(found, Missing):
-        said = "This result does not say: no claims were tested."
-        return Answer(asked, section, said, (f"To have them tested: {found.command}",))
-    here = [one for one in found if one.task == task]
-    others = [one for one in found if one.task != task]
-    points, agreed = [], {"supported": 0, "not supported": 0, "inconclusive": 0}
-    names = list(dict.fromkeys(one.claim for one in here))
+def _claims(judgements: Sequence[Judgement] | Missing, task: str) -> Answer:
+    question, section = "Do the paper's claims hold here?", ("claims", "Claims")
+    if isinstance(judgements, Missing):
+        headline = "This result does not say: no claims were tested."
+        return Answer(question, section, headline, (f"To test them: {judgements.command}",))
+    points, unanimous = [], {"supported": 0, "not supported": 0, "inconclusive": 0}
+    names = list(dict.fromkeys(j.claim for j in judgements if j.task == task))
     for name in names:
-        mine = [one for one in here if one.claim == name]
-        found_words = list(dict.fromkeys(one.verdict.label for one in mine))
-        words = ", ".join(
-            f"{word} by {listed(one.ablation for one in mine if one.verdict.label == word)}"
-            for word in found_words
-        )
-        if len(found_words) == 1:
-            agreed[found_words[0]] += 1
-        points.append(f"{mine[0].summary.rstrip('.')}: {words}{_on_controls(others, name)}.")
-    parts = [f"{count} {_is(count)} {word}" for word, count in agreed.items() if count]
-    differing = len(names) - sum(agreed.values())
-    said = f"{listed(parts)} by every method" if parts else ""
+        of_claim = [j for j in judgements if j.claim == name]
+        here = [j for j in of_claim if j.task == task]
+        elsewhere = [j.verdict.label == "supported" for j in of_claim if j.task != task]
+        ablations: dict[str, list[str]] = {}
+        for judgement in here:
+            ablations.setdefault(judgement.verdict.label, []).append(judgement.ablation)
+        if len(ablations) == 1:
+            unanimous[next(iter(ablations))] += 1
+        verdicts = ", ".join(f"{label} with {listed(by)}" for label, by in ablations.items())
+        cases = f"{sum(elsewhere)} of {counted(len(elsewhere), 'case')}"
+        controls = f"; supported in {cases} on the other tasks" if elsewhere else ""
+        points.append(f"{here[0].summary.rstrip('.')}: {verdicts}{controls}.")
+    parts = [
+        f"{count} {'is' if count == 1 else 'are'} {label}"
+        for label, count in unanimous.items()
+        if count
+    ]
+    clauses = [f"{listed(parts)} with every ablation"] if parts else []
+    differing = len(names) - sum(unanimous.values())
     if differing:
-        said += f"{'; ' if parts else ''}the verdict on {differing} depends on the method"
-    return Answer(
-        asked,
-        section,
-        f"Of {len(names)} claims, tested on {task}, {said}.",
-        (),
-        tuple(points),
+        clauses.append(f"the verdict on {differing} depends on the ablation")
+    headline = f"Of {counted(len(names), 'claim')} tested on {task}, {'; '.join(clauses)}."
+    return Answer(question, section, headline, tuple(points))
+
+
+def _trust(task: str, agreement: Agreement, methods: Methods | Missing) -> Answer:
+    """Say what planted circuits and the agreement of the ablations tell of them."""
+    question, section = "Which ablation method should I trust?", ("comparison", "Ablation methods")
+    agreeing = _agreeing(agreement, task)
+    if isinstance(methods, Missing):
+        headline = "This result does not say: the methods were not tested on known edges."
+        return Answer(question, section, headline, (f"To test them: {methods.command}", *agreeing))
+    known = [method for method in methods.method if method.ablation in agreement.ablation]
+    diagnosed = [method for method in known if method.passed or method.failed]
+    points = (*_recovered(known, methods), *agreeing)
+    if not diagnosed:
+        headline = "The comparison has no tests of the methods of this result."
+        return Answer(question, section, headline, points)
+    failed = "; ".join(f"{m.ablation}: {listed(m.failed) or 'none'}" for m in diagnosed)
+    return Answer(question, section, _fewest(diagnosed), (f"Failed circuits: {failed}.", *points))
+
+
+def _fewest(diagnosed: Sequence[Method]) -> str:
+    """Say which of the tested methods fail on the fewest circuits."""
+    fewest = min(len(method.failed) for method in diagnosed)
+    best = [method for method in diagnosed if len(method.failed) == fewest]
+    names = listed(method.ablation for method in best)
+    verb = "fails" if len(best) == 1 else "fail"
+    tests = f"{fewest} of {counted(len(best[0].passed) + fewest, 'test circuit')}"
+    if len(diagnosed) == 1:
+        return f"{names} {verb} on {tests}; no other method of this result was tested."
+    if len(best) == len(diagnosed):
+        return f"{names} {verb} equally often, on {tests}."
+    return f"Of this result's methods, {names} {verb} least often, on {tests}."
+
+
+def _recovered(known: Sequence[Method], methods: Methods) -> list[str]:
+    """Say how well methods recover planted edges, and which of all does so best."""
+    sentences = []
+    explanation = " in the realistic setting (0.5 is chance)"
+    for truth in ("direct", "total"):
+        scores = {
+            method.ablation: method.recovery[key][0]
+            for method in methods.method
+            if (key := ("realistic", truth)) in method.recovery
+            and not np.isnan(method.recovery[key][0])
+        }
+        shown = [method.ablation for method in known if method.ablation in scores]
+        if not shown:
+            continue
+        values = listed(f"{number(scores[name])} ({name})" for name in shown)
+        sentence = f"AUROC of planted {truth} edges against other pairs: {values}{explanation}"
+        if len(scores) > len(known):
+            best = number(max(scores.values()))
+            names = [name for name, score in scores.items() if number(score) == best]
+            sentence += f"; best of all {len(scores)} methods: {best} ({listed(names, _NAMED)})"
+        sentences.append(f"{sentence}.")
+        explanation = ""
+    return sentences
+
+
+def _agreeing(agreement: Agreement, task: str) -> list[str]:
+    """Say which pairs of ablations order the edges most and least alike."""
+    i = agreement.task.index(task)
+    names = agreement.ablation
+    pairs = sorted(
+        (
+            (agreement.mean[i, j, k], f"{names[j]} and {names[k]}")
+            for j in range(len(names))
+            for k in range(j)
+            if not np.isnan(agreement.mean[i, j, k])
+        ),
+        reverse=True,
     )
-
-
-def _is(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-def _on_controls(others: Sequence[Judgement], claim: str) -> str:
-    there = [one for one in others if one.claim == claim]
-    if not there:
-        return ""
-    count = sum(one.verdict.label == "supported" for one in there)
-    return f"; on the other tasks supported in {count} of {len(there)} cases"
+    if not pairs:
+        return []
+    (most, closest), (least, farthest) = pairs[0], pairs[-1]
+    if len(pairs) == 1:
+        return [f"On {task}, the rank correlation of edges is ρ = {number(most)} ({closest})."]
+    return [
+        f"On {task}, the rank correlation of edges is highest for {closest} (ρ = {number(most)}) "
+        f"and lowest for {farthest} (ρ = {number(least)})."
+    ]

@@ -1,4 +1,4 @@
-"""What the page draws from: labels as JSON, and arrays of all tasks, ablations and checkpoints."""
+"""The page's data: labels as JSON, and arrays of all tasks, ablations and checkpoints."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ from cntbench.views.steps import step_axis
 
 Array = NDArray[np.float64]
 
-#: Edge weights that a page holds; of larger films, each cell has only its strongest edges.
+#: Largest number of edge weights on a page; of larger films, only the strongest edges are kept.
 EDGE_VALUES = 1_200_000
-#: Fewest edges of a cell that are kept all the same.
+#: Smallest number of edges kept for each cell.
 _FEWEST_EDGES = 60
-#: Edges that are drawn at a time unless the reader asks for more.
+#: Number of edges that are drawn by default.
 DRAWN = 150
 
 
 @dataclass(frozen=True)
 class Payload:
-    """Numbers and labels of the page.
+    """Labels and numbers of the page.
 
     Parameters
     ----------
     labels
-        What becomes JSON.
+        Becomes JSON.
     arrays
-        By name; their shapes are in ``labels["dims"]``. Dims are ``task, ablation`` (but for
-        readouts and attention, that no ablation changes), then what the array is about, then
-        ``checkpoint``; ``recurrence`` has the pairs of checkpoints above the diagonal instead.
+        Arrays by name; their shapes are in ``labels["dims"]``. Their dims are ``task, ablation``
+        (readouts and attention lack ``ablation``), then components, edges or metrics, then
+        ``checkpoint``; the last dim of ``recurrence`` is the pairs of checkpoints above the
+        diagonal.
     """
 
     labels: Mapping[str, Any]
@@ -51,7 +52,7 @@ class Payload:
 
 
 def payload(tree: xr.DataTree) -> Payload:
-    """Gather what the page draws from a result."""
+    """Collect what the page draws of a result."""
     root = tree.to_dataset(inherit=False)
     cells = [
         (str(task), str(ablation))
@@ -62,9 +63,9 @@ def payload(tree: xr.DataTree) -> Payload:
     arrays, dims = _behaviour(tree)
     kept = _kept(films)
     per_cell = {
-        "edge": [_edge_codes(one, edges) for one, edges in zip(films, kept, strict=True)],
-        "weight": [one.weight.T[edges] for one, edges in zip(films, kept, strict=True)],
-        "error": [one.error.T[edges] for one, edges in zip(films, kept, strict=True)],
+        "edge": [_edge_codes(view, edges) for view, edges in zip(films, kept, strict=True)],
+        "weight": [view.weight.T[edges] for view, edges in zip(films, kept, strict=True)],
+        "error": [view.error.T[edges] for view, edges in zip(films, kept, strict=True)],
         **_of_components(tree, films, cells),
         **_of_graphs(tree, cells),
     }
@@ -77,10 +78,10 @@ def payload(tree: xr.DataTree) -> Payload:
 
 
 def _behaviour(tree: xr.DataTree) -> tuple[dict[str, Array], dict[str, list[int]]]:
-    """Return what is said of a task, whatever the ablation."""
-    found = readouts(tree)
+    """Return readouts and attention scores, which no ablation changes."""
+    view = readouts(tree)
     root = tree.to_dataset(inherit=False)
-    arrays: dict[str, Array] = {"readout": found.value, "readout_error": found.error}
+    arrays: dict[str, Array] = {"readout": view.value, "readout_error": view.error}
     for name in ("previous_token", "prefix_matching"):
         arrays[name] = (
             root[name].transpose("task", "source", "checkpoint").values.astype(np.float64)
@@ -89,59 +90,61 @@ def _behaviour(tree: xr.DataTree) -> tuple[dict[str, Array], dict[str, list[int]
 
 
 def _kept(films: list[FilmView]) -> list[NDArray[np.int64]]:
-    """Return the numbers of the edges of each film that the page holds."""
+    """Return, for each film, the indices of the edges that the page holds."""
     checkpoints, edges = films[0].weight.shape
     count = max(_FEWEST_EDGES, EDGE_VALUES // max(1, len(films) * checkpoints))
     if edges <= count:
         return [np.arange(edges)] * len(films)
-    largest = (np.nan_to_num(one.weight).max(axis=0, initial=0) for one in films)
+    largest = (np.nan_to_num(view.weight).max(axis=0, initial=0) for view in films)
     return [np.sort(np.argsort(-row, kind="stable")[:count]) for row in largest]
 
 
-def _edge_codes(one: FilmView, edges: NDArray[np.int64]) -> Array:
+def _edge_codes(view: FilmView, edges: NDArray[np.int64]) -> Array:
     """Return each edge as source × number of components + target."""
-    places = one.layout
-    return (places.source[edges] * len(places.component) + places.target[edges]).astype(np.float64)
+    layout = view.layout
+    return (layout.source[edges] * len(layout.component) + layout.target[edges]).astype(np.float64)
 
 
 def _of_components(
     tree: xr.DataTree, films: list[FilmView], cells: list[tuple[str, str]]
 ) -> dict[str, list[Array]]:
-    """Return strengths by role and effects, dims ``component, checkpoint``."""
-    found: dict[str, list[Array]] = {"effect": [], "effect_error": []}
-    for cell in cells:
-        one = effects(tree, *cell)
-        found["effect"].append(one.effect.T)
-        found["effect_error"].append(one.error.T)
+    """Return effects, and strengths by role, of each cell; dims ``component, checkpoint``."""
+    of_effects = [effects(tree, *cell) for cell in cells]
+    arrays = {
+        "effect": [view.effect.T for view in of_effects],
+        "effect_error": [view.error.T for view in of_effects],
+    }
     for role, sums in zip(ROLES, ("sent", "received"), strict=True):
         views = [bump(tree, role, *cell) for cell in cells]
-        held = [view for view in views if not isinstance(view, Missing)]
-        if not held:
-            found[role] = [getattr(one, sums).T for one in films]
+        ranked = [view for view in views if not isinstance(view, Missing)]
+        if not ranked:
+            arrays[role] = [getattr(view, sums).T for view in films]
             continue
-        found[role] = [view.strength.T for view in held]
-        found[f"{role}_error"] = [view.error.T for view in held]
-        found[f"{role}_rank"] = [view.rank.T for view in held]
-        found[f"{role}_change"] = [view.reconfigures.astype(np.float64) for view in held]
-    return found
+        arrays[role] = [view.strength.T for view in ranked]
+        arrays[f"{role}_error"] = [view.error.T for view in ranked]
+        arrays[f"{role}_rank"] = [view.rank.T for view in ranked]
+        arrays[f"{role}_change"] = [view.reconfigures.astype(np.float64) for view in ranked]
+    return arrays
 
 
 def _of_graphs(tree: xr.DataTree, cells: list[tuple[str, str]]) -> dict[str, list[Array]]:
-    """Return metrics with their null models, dims ``metric, checkpoint``, and recurrence."""
+    """Return metrics and their null models, dims ``metric, checkpoint``, and recurrence."""
     names = metric_names(tree)
     if isinstance(names, Missing):
         return {}
-    found: dict[str, list[Array]] = {"metric": [], "null_mean": [], "null_deviation": []}
-    for cell in cells:
-        all_metrics = [metric(tree, name, *cell) for name in names]
-        found["metric"].append(np.stack([one.value for one in all_metrics]))
-        found["null_mean"].append(np.stack([one.mean for one in all_metrics]))
-        found["null_deviation"].append(np.stack([one.deviation for one in all_metrics]))
+    views = [[metric(tree, name, *cell) for name in names] for cell in cells]
+    arrays = {
+        name: [np.stack([getattr(view, field) for view in row]) for row in views]
+        for name, field in (
+            ("metric", "value"),
+            ("null_mean", "mean"),
+            ("null_deviation", "deviation"),
+        )
+    }
     matrices = [recurrence(tree, *cell) for cell in cells]
-    count = tree.sizes["checkpoint"]
-    upper = np.triu_indices(count, 1)
-    values = [one.value[upper] for one in matrices if not isinstance(one, Missing)]
-    return found | ({"recurrence": values} if values else {})
+    upper = np.triu_indices(tree.sizes["checkpoint"], 1)
+    values = [view.value[upper] for view in matrices if not isinstance(view, Missing)]
+    return arrays | ({"recurrence": values} if values else {})
 
 
 def _labels(
@@ -150,7 +153,7 @@ def _labels(
     root = tree.to_dataset(inherit=False)
     behaviour = readouts(tree)
     axis = step_axis(first.step)
-    places = first.layout
+    layout = first.layout
     names = metric_names(tree)
     summary = recurrence(tree, *cells[0])
     counts = np.flatnonzero(usable(root))
@@ -161,15 +164,15 @@ def _labels(
         "readout": behaviour.readout,
         "unit": behaviour.unit,
         "checkpoint": first.checkpoint,
-        "step": [int(step) for step in first.step],
+        "step": first.step.tolist(),
         "status": status.astype(str).tolist(),
         "axis": {"first": axis.first, "ticks": axis.ticks},
-        "component": places.component,
-        "kind": places.kind,
-        "layer": [int(layer) for layer in places.layer],
-        "depth": [float(depth) for depth in places.depth],
-        "height": [float(height) for height in places.height],
-        "edges": len(places.source),
+        "component": layout.component,
+        "kind": layout.kind,
+        "layer": layout.layer.tolist(),
+        "depth": layout.depth.tolist(),
+        "height": layout.height.tolist(),
+        "edges": len(layout.source),
         "kept": len(kept),
         "drawn": DRAWN,
         "roles": "roles" in tree.children,
@@ -186,36 +189,27 @@ def _labels(
 
 
 def _foremost(names: tuple[str, ...]) -> list[int]:
-    found = [names.index(name) for name in FOREMOST if name in names]
-    return found or list(range(len(names)))[:6]
+    indices = [names.index(name) for name in FOREMOST if name in names]
+    return indices or list(range(len(names)))[:6]
 
 
 def _about(tree: xr.DataTree, name: str, cell: tuple[str, str]) -> dict[str, Any]:
-    one = metric(tree, name, *cell)
-    return {
-        "name": one.name,
-        "summary": one.summary,
-        "unit": one.unit,
-        "null": one.null,
-        "draws": one.draws,
-    }
+    view = metric(tree, name, *cell)
+    return {key: getattr(view, key) for key in ("name", "summary", "unit", "null", "draws")}
 
 
-def _phases(found: Phases | Missing) -> dict[str, Any] | None:
-    if isinstance(found, Missing):
+def _phases(view: Phases | Missing) -> dict[str, Any] | None:
+    if isinstance(view, Missing):
         return None
     return {
-        "count": found.count,
-        "p": _number(found.p_value),
-        "boundary": [
-            [float(bound) for bound in bounds]
-            for bounds in zip(found.lower, found.step, found.upper, strict=True)
-        ],
-        "name": found.name,
-        "readout_step": {name: _number(step) for name, step in found.readout_step.items()},
+        "count": view.count,
+        "p": _number(view.p_value),
+        "boundary": np.stack([view.lower, view.step, view.upper], axis=1).tolist(),
+        "name": view.name,
+        "readout_step": {name: _number(step) for name, step in view.readout_step.items()},
     }
 
 
 def _number(value: float) -> float | None:
-    """Return a number, None for NaN, which JSON does not know."""
+    """Return a number; None for NaN, which JSON lacks."""
     return None if np.isnan(value) else float(value)

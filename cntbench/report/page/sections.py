@@ -1,4 +1,4 @@
-"""Tables of the page: claims, agreement, and what a comparison knows of ablation methods."""
+"""The page's tables of claims, agreement and tests of ablation methods."""
 
 from __future__ import annotations
 
@@ -8,67 +8,69 @@ from typing import Any
 import numpy as np
 
 from cntbench.comparison.claims import Judgement
-from cntbench.report.page.wording import interval, listed, number, p_value
+from cntbench.report.wording import interval, listed, number, p_value
 from cntbench.views.comparison import Agreement, Methods
 
-#: By verdict, sign and style.
+#: Sign and CSS class of each verdict.
 MARKS = {
     "supported": ("✓", "supported"),
     "not supported": ("✗", "refuted"),
     "inconclusive": ("?", "open"),
 }
-#: Width of a drawn interval, and room at its ends, in pixels.
-_BAR, _ROOM = 120.0, 6.0
+#: Width of a drawn interval, and the margin at its ends [pixels].
+_BAR, _MARGIN = 120.0, 6.0
 
 Fields = dict[str, Any]
 
 
 def claims_section(judgements: Sequence[Judgement], minima: dict[str, list[float]]) -> Fields:
-    """Return the verdicts at a glance, and each claim in detail.
+    """Return an overview of the verdicts, and each claim in detail.
 
     Parameters
     ----------
     judgements
-        Of a file.
+        The verdicts of a file.
     minima
-        By claim, the smallest effect that counts, for each of its tests.
+        By claim, the smallest effect that counts for each of its tests.
     """
-    names = list(dict.fromkeys(one.claim for one in judgements))
-    tasks = list(dict.fromkeys(one.task for one in judgements))
+    names = list(dict.fromkeys(judgement.claim for judgement in judgements))
+    tasks = list(dict.fromkeys(judgement.task for judgement in judgements))
     return {
         "names": names,
         "matrix": [
             {
                 "task": task,
                 "cells": [
-                    [_mark(one) for one in judgements if (one.task, one.claim) == (task, name)]
+                    [_mark(j) for j in judgements if (j.task, j.claim) == (task, name)]
                     for name in names
                 ],
             }
             for task in tasks
         ],
         "details": [
-            _claim([one for one in judgements if one.claim == name], tasks, minima[name])
+            _claim([j for j in judgements if j.claim == name], tasks, minima[name])
             for name in names
         ],
     }
 
 
-def _mark(one: Judgement) -> Fields:
-    sign, kind = MARKS[one.verdict.label]
-    return {"sign": sign, "kind": kind, "title": f"{one.verdict.label} by {one.ablation}"}
+def _mark(judgement: Judgement) -> Fields:
+    label = judgement.verdict.label
+    sign, kind = MARKS[label]
+    return {"sign": sign, "kind": kind, "title": f"{label} with {judgement.ablation}"}
 
 
 def _claim(judgements: Sequence[Judgement], tasks: Sequence[str], minima: list[float]) -> Fields:
     first = judgements[0]
-    ends = [
+    bounds = [
         bound
-        for one in judgements
-        for test in [one.found[one.verdict.decisive]]
-        for bound in (test.effect, test.lower, test.upper, minima[one.verdict.decisive])
+        for judgement in judgements
+        for decisive in [judgement.verdict.decisive]
+        for test in [judgement.found[decisive]]
+        for bound in (test.effect, test.lower, test.upper, minima[decisive])
         if np.isfinite(bound)
     ]
-    span = min([0.0, *ends]), max([0.0, *ends])
+    span = min([0.0, *bounds]), max([0.0, *bounds])
     return {
         "name": first.claim,
         "summary": first.summary,
@@ -76,48 +78,49 @@ def _claim(judgements: Sequence[Judgement], tasks: Sequence[str], minima: list[f
         "source": first.source,
         "tables": [
             {
-                "task": number_of_task,
-                "rows": [_row(one, minima, span) for one in judgements if one.task == task],
+                "task": i,
+                "rows": [_row(j, minima, span) for j in judgements if j.task == task],
             }
-            for number_of_task, task in enumerate(tasks)
+            for i, task in enumerate(tasks)
         ],
     }
 
 
-def _row(one: Judgement, minima: list[float], span: tuple[float, float]) -> Fields:
-    test = one.found[one.verdict.decisive]
-    sign, kind = MARKS[one.verdict.label]
-    statistic = "" if test.reason else f"{one.statistics[one.verdict.decisive]}: "
+def _row(judgement: Judgement, minima: list[float], span: tuple[float, float]) -> Fields:
+    verdict = judgement.verdict
+    test = judgement.found[verdict.decisive]
+    sign, kind = MARKS[verdict.label]
+    statistic = "" if test.reason else f"{judgement.statistics[verdict.decisive]}: "
     return {
-        "ablation": one.ablation,
-        "word": one.verdict.label,
+        "ablation": judgement.ablation,
+        "word": verdict.label,
         "sign": sign,
         "kind": kind,
         "effect": interval(test.effect, test.lower, test.upper),
-        "bar": _bar(test.effect, test.lower, test.upper, minima[one.verdict.decisive], span),
-        "p": p_value(one.verdict.corrected),
-        "reason": f"{statistic}{one.verdict.reason}" if one.verdict.reason else "",
+        "bar": _bar(test.effect, test.lower, test.upper, minima[verdict.decisive], span),
+        "p": p_value(verdict.corrected),
+        "reason": f"{statistic}{verdict.reason}" if verdict.reason else "",
     }
 
 
 def _bar(
     effect: float, low: float, high: float, least: float, span: tuple[float, float]
 ) -> Fields | None:
-    """Return places in pixels; None if there is no interval to draw."""
+    """Return positions [pixels]; None if there is no interval to draw."""
     if not np.isfinite([effect, low, high, least]).all() or span[0] == span[1]:
         return None
 
-    def place(value: float) -> float:
+    def position(value: float) -> float:
         share = (value - span[0]) / (span[1] - span[0])
-        return round(_ROOM + share * (_BAR - 2 * _ROOM), 1)
+        return round(_MARGIN + share * (_BAR - 2 * _MARGIN), 1)
 
     values = {"zero": 0.0, "least": least, "low": low, "high": high, "at": effect}
-    return {name: place(value) for name, value in values.items()}
+    return {name: position(value) for name, value in values.items()}
 
 
-def agreement_section(found: Agreement) -> list[Fields]:
-    """Return a table of all pairs for each task; none if there is one ablation only."""
-    if len(found.ablation) < 2:
+def agreement_section(agreement: Agreement) -> list[Fields]:
+    """Return a table of all pairs of ablations for each task; empty if there is one ablation."""
+    if len(agreement.ablation) < 2:
         return []
     return [
         {
@@ -126,19 +129,20 @@ def agreement_section(found: Agreement) -> list[Fields]:
                 {
                     "name": name,
                     "cells": [
-                        _pair(found, task, i, j) if i != j else _cell("·", None)
-                        for j in range(len(found.ablation))
+                        _pair(agreement, task, i, j) if i != j else _cell("·", None)
+                        for j in range(len(agreement.ablation))
                     ],
                 }
-                for i, name in enumerate(found.ablation)
+                for i, name in enumerate(agreement.ablation)
             ],
         }
-        for task in range(len(found.task))
+        for task in range(len(agreement.task))
     ]
 
 
-def _pair(found: Agreement, task: int, one: int, other: int) -> Fields:
-    mean, low, high = (float(a[task, one, other]) for a in (found.mean, found.low, found.high))
+def _pair(agreement: Agreement, task: int, i: int, j: int) -> Fields:
+    arrays = (agreement.mean, agreement.low, agreement.high)
+    mean, low, high = (float(array[task, i, j]) for array in arrays)
     within = "" if np.isnan(low) else f"{number(low)} to {number(high)}"
     return _cell(number(mean), None if np.isnan(mean) else max(mean, 0.0), within)
 
@@ -147,56 +151,57 @@ def _cell(text: str, share: float | None, within: str = "") -> Fields:
     return {"text": text, "share": None if share is None else f"{share:.3f}", "range": within}
 
 
-def methods_section(found: Methods, used: Sequence[str]) -> Fields:
+def methods_section(methods: Methods, used: Sequence[str]) -> Fields:
     """Return recovery, diagnostics, reliability and cost.
 
     Parameters
     ----------
-    found
-        What a comparison knows.
+    methods
+        The methods of a comparison.
     used
-        Ablations of the result, which are highlighted.
+        The result's ablations, which are highlighted.
     """
-    columns = list(dict.fromkeys(key for one in found.method for key in one.recovery))
-    diagnosed = [one for one in found.method if one.passed or one.failed]
-    circuits = list(dict.fromkeys(c for one in diagnosed for c in (*one.passed, *one.failed)))
+    columns = list(dict.fromkeys(key for method in methods.method for key in method.recovery))
+    diagnosed = [method for method in methods.method if method.passed or method.failed]
+    circuits = {name for method in diagnosed for name in (*method.passed, *method.failed)}
     return {
-        "source": found.source,
-        "yardstick": found.yardstick,
-        "circuits": listed(found.circuits),
+        "source": methods.source,
+        "yardstick": methods.yardstick,
+        "circuits": listed(methods.circuits),
         "columns": [f"{difficulty}, {truth}" for difficulty, truth in columns],
         "recovery": [
             {
-                "name": one.ablation,
-                "used": one.ablation in used,
-                "cells": [_recovered(one.recovery[key]) for key in columns],
+                "name": method.ablation,
+                "used": method.ablation in used,
+                "cells": [_recovered(method.recovery[key]) for key in columns],
             }
-            for one in found.method
-            if not np.isnan(list(one.recovery.values())).all()
+            for method in methods.method
+            if not np.isnan(list(method.recovery.values())).all()
         ],
-        "left_out": found.left_out,
-        "diagnosed": [one.ablation for one in diagnosed],
+        "left_out": methods.left_out,
+        "diagnosed": [method.ablation for method in diagnosed],
         "diagnostics": [
             {
                 "name": circuit,
                 "marks": [
-                    _passed(circuit in one.passed, circuit in one.failed) for one in diagnosed
+                    _passed(circuit in method.passed, circuit in method.failed)
+                    for method in diagnosed
                 ],
             }
             for circuit in sorted(circuits)
         ],
-        "failures": _failures(found),
+        "failures": _failures(methods),
         "trained": [
             {
-                "name": one.ablation,
-                "used": one.ablation in used,
-                "split": interval(*one.split_half),
-                "draws": interval(*one.over_draws),
-                "seconds": _times(one.relative_seconds),
-                "work": _times(one.relative_token_layers),
+                "name": method.ablation,
+                "used": method.ablation in used,
+                "split": interval(*method.split_half),
+                "draws": interval(*method.over_draws),
+                "seconds": _times(method.relative_seconds),
+                "work": _times(method.relative_token_layers),
             }
-            for one in found.method
-            if not np.isnan([one.split_half[0], one.relative_token_layers]).all()
+            for method in methods.method
+            if not np.isnan([method.split_half[0], method.relative_token_layers]).all()
         ],
     }
 
@@ -209,23 +214,20 @@ def _recovered(scores: tuple[float, float]) -> Fields:
 
 def _passed(passed: bool, failed: bool) -> Fields:
     if not (passed or failed):
-        return {"sign": "–", "kind": "", "title": "not asked"}
-    word = "supported" if passed else "not supported"
-    return {
-        "sign": MARKS[word][0],
-        "kind": MARKS[word][1],
-        "title": "passed" if passed else "failed",
-    }
+        return {"sign": "–", "kind": "", "title": "not tested"}
+    sign, kind = MARKS["supported" if passed else "not supported"]
+    return {"sign": sign, "kind": kind, "title": "passed" if passed else "failed"}
 
 
-def _failures(found: Methods) -> list[Fields]:
-    """Return what is failed, by circuit and expectation, and by whom with which number."""
-    who: dict[tuple[str, str], list[str]] = {}
-    for one in found.diagnostic:
-        who.setdefault((one.circuit, one.what), []).append(f"{one.ablation} {one.value:.2g}")
+def _failures(methods: Methods) -> list[Fields]:
+    """Return the failed expectations of each circuit, with the methods that fail them."""
+    failed: dict[tuple[str, str], list[str]] = {}
+    for failure in methods.diagnostic:
+        value = f"{failure.ablation} {failure.value:.2g}"
+        failed.setdefault((failure.circuit, failure.what), []).append(value)
     return [
-        {"circuit": circuit, "what": what, "who": ", ".join(names)}
-        for (circuit, what), names in sorted(who.items())
+        {"circuit": circuit, "what": expectation, "who": ", ".join(values)}
+        for (circuit, expectation), values in sorted(failed.items())
     ]
 
 

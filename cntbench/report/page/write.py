@@ -1,4 +1,4 @@
-"""Put the page together: templates, style and script, numbers, and Plotly itself, in one file."""
+"""The page in one file: templates, style, script, numbers and Plotly."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from cntbench.output import FileKind, check_output, contains
 from cntbench.report.page.context import context
 from cntbench.report.page.packing import ALL_BITS, BITS, pack, pack_text
 from cntbench.report.page.payload import payload
-from cntbench.report.page.wording import listed
+from cntbench.report.wording import listed
 from cntbench.results.storage import write_text
 
-#: Parts of the script, in the order in which they stand on each other.
+#: Parts of the script; each uses only those before it.
 SCRIPTS = (
     "unpack",
     "wording",
@@ -56,13 +56,13 @@ def write_page(
     tree
         The result.
     path
-        Where to; a page that was there is replaced.
+        The file; an existing page is replaced.
     name
-        The result's file, as the page names it.
+        The result's file name, as shown on the page.
     comparison
-        What ``cntbench compare -o`` writes; by default the result's own group.
+        The output of ``cntbench compare -o``; by default, the result's own group.
     force
-        Whether a file that is no page may be replaced.
+        Whether to replace a file that is not a page.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def write_page(
 
 
 def page(tree: xr.DataTree, *, name: str, comparison: xr.Dataset | None = None) -> str:
-    """Return the report of a result as HTML; parameters as of `write_page`."""
+    """Return the report of a result as HTML; parameters as in `write_page`."""
     numbers = payload(tree)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cntbench.report.page"),
@@ -99,12 +99,12 @@ def page(tree: xr.DataTree, *, name: str, comparison: xr.Dataset | None = None) 
 
 
 def _packed(name: str, values: Any) -> str:
-    """Return an array as text; codes of edges are whole numbers, which must stay what they are."""
+    """Return an array as text; codes of edges are whole numbers and are not rounded."""
     return pack(values, bits=ALL_BITS if name == "edge" else BITS)
 
 
 def _json(labels: Any) -> Markup:
-    """Return JSON that no text in it can end before its time."""
+    """Return JSON in which no text can end the script element that holds it."""
     text = json.dumps(labels, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")

@@ -1,16 +1,18 @@
-"""Numbers and lists as people write them."""
+"""Numbers and lists as a reader expects them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
+
+from cntbench.errors import listed as truncated
 
 MINUS = "\N{MINUS SIGN}"
 
 
 def number(value: float, digits: int = 2) -> str:
-    """Return a number with so many decimals, and a dash for NaN.
+    """Format a number with a fixed count of decimals; NaN becomes a dash.
 
     Examples
     --------
@@ -21,7 +23,7 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def with_error(value: float, error: float) -> str:
-    """Return a value with its standard error.
+    """Format a value with its standard error.
 
     Examples
     --------
@@ -32,7 +34,7 @@ def with_error(value: float, error: float) -> str:
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """Return a value with its interval.
+    """Format a value with its interval.
 
     Examples
     --------
@@ -43,7 +45,7 @@ def interval(value: float, low: float, high: float) -> str:
 
 
 def p_value(value: float) -> str:
-    """Return a p-value with three decimals.
+    """Format a p-value with three decimals.
 
     Examples
     --------
@@ -53,37 +55,26 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else number(value, 3)
 
 
-def listed(words: Iterable[str]) -> str:
-    """Return words as a list in a sentence.
+def listed(words: Iterable[str], most: int | None = None) -> str:
+    """Join words as a sentence does; after the first ``most``, say how many more there are.
 
     Examples
     --------
-    >>> listed(["zero", "mean", "resample"])
-    'zero, mean and resample'
+    >>> listed(["zero", "mean", "resample"]), listed(["zero", "mean", "resample"], 2)
+    ('zero, mean and resample', 'zero, mean and 1 more')
     """
-    found = list(words)
-    return " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
+    words = list(words)
+    if most is not None and len(words) > most:
+        return truncated(words, most)
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def few(words: Sequence[str], most: int = 4) -> str:
-    """Return the first words of a list, and how many more there are.
-
-    Examples
-    --------
-    >>> few(["a", "b", "c"], 2)
-    'a, b and 1 more'
-    """
-    if len(words) <= most:
-        return listed(words)
-    return f"{', '.join(words[:most])} and {len(words) - most} more"
-
-
-def counted(count: int, thing: str) -> str:
-    """Return a number of things.
+def counted(count: int, noun: str) -> str:
+    """Format a count with its noun, in the singular or plural.
 
     Examples
     --------
     >>> counted(1, "task"), counted(3, "task")
     ('1 task', '3 tasks')
     """
-    return f"{count} {thing}{'' if count == 1 else 's'}"
+    return f"{count} {noun}{'' if count == 1 else 's'}"
