@@ -1,6 +1,6 @@
-"""What pages take from the program itself: ``<!-- generated: NAME -->`` becomes Markdown.
+"""Pages with content from the program: ``<!-- generated: NAME -->`` becomes Markdown.
 
-Pages are changed as Sphinx reads them, so nothing that is generated lies in a file.
+Pages are changed when Sphinx reads them, so nothing generated is in a file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MARK = re.compile(r"^<!-- generated: (?P<name>.+?) -->$", re.MULTILINE)
 
-#: What each mark becomes.
+#: The content for each mark.
 GENERATED: dict[str, Callable[[], str]] = {
     **dataset.GENERATED,
     **specs.GENERATED,
@@ -27,8 +27,8 @@ GENERATED: dict[str, Callable[[], str]] = {
 
 
 def filled(text: str) -> str:
-    """Return a page with its marks replaced; KeyError for one that nothing is made for."""
-    return MARK.sub(lambda found: GENERATED[found["name"]](), text)
+    """Return a page with its marks replaced; KeyError for an unknown mark."""
+    return MARK.sub(lambda mark: GENERATED[mark["name"]](), text)
 
 
 def _read(app: Sphinx, name: str, content: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""All shipped specs, one table a kind."""
+"""Tables of all shipped specs, one for each kind."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def tasks() -> str:
     """Return a table of tasks, controls last."""
     rows = [
         [
-            code(one.name) + (" (control)" if one.control else ""),
-            one.spec.summary,
-            f"{code(one.spec.generator)}: {keywords(one.spec.parameters)}",
-            f"Learnt: {one.spec.learnt} Not: {one.spec.not_learnt}",
+            code(entry.name) + (" (control)" if entry.control else ""),
+            entry.spec.summary,
+            f"{code(entry.spec.generator)}: {keywords(entry.spec.parameters)}",
+            f"Learnt: {entry.spec.learnt} Not: {entry.spec.not_learnt}",
         ]
-        for one in sorted(shipped().tasks.values(), key=lambda one: (one.control, one.name))
+        for entry in sorted(shipped().tasks.values(), key=lambda entry: (entry.control, entry.name))
     ]
-    head = ["task", "what it is", "generator and parameters", "if induction is learnt, and if not"]
+    head = ["task", "summary", "generator and parameters", "if induction is learnt, and if not"]
     return table(head, rows)
 
 
@@ -34,40 +34,40 @@ def ablations() -> str:
     """Return a table of ablations."""
     rows = [
         [
-            code(one.name),
-            one.spec.summary,
-            " ".join([code(one.spec.replacement), keywords(one.spec.parameters)]),
-            one.spec.effect,
-            "" if one.spec.measure is None else code(one.spec.measure),
+            code(entry.name),
+            entry.spec.summary,
+            " ".join([code(entry.spec.replacement), keywords(entry.spec.parameters)]),
+            entry.spec.effect,
+            "" if entry.spec.measure is None else code(entry.spec.measure),
         ]
-        for one in shipped().ablations.values()
+        for entry in shipped().ablations.values()
     ]
-    return table(["ablation", "what it is", "replacement", "effect", "measure"], rows)
+    return table(["ablation", "summary", "replacement", "effect", "measure"], rows)
 
 
 def studies() -> str:
     """Return a table of studies."""
     rows = [
         [
-            code(one.name),
-            one.spec.summary,
-            code(one.spec.trajectory),
-            code(*one.spec.tasks),
-            code(*one.spec.ablations),
-            str(one.spec.prompts),
+            code(entry.name),
+            entry.spec.summary,
+            code(entry.spec.trajectory),
+            code(*entry.spec.tasks),
+            code(*entry.spec.ablations),
+            str(entry.spec.prompts),
         ]
-        for one in shipped().studies.values()
+        for entry in shipped().studies.values()
     ]
-    return table(["study", "what it is", "trajectory", "tasks", "ablations", "prompts"], rows)
+    return table(["study", "summary", "trajectory", "tasks", "ablations", "prompts"], rows)
 
 
 def backbones() -> str:
     """Return a table of backbones."""
     rows = [
-        [code(name), one.spec.summary, code(one.spec.rule), keywords(one.spec.parameters)]
-        for name, one in shipped().backbones.items()
+        [code(name), entry.spec.summary, code(entry.spec.rule), keywords(entry.spec.parameters)]
+        for name, entry in shipped().backbones.items()
     ]
-    return table(["backbone", "what it is", "rule", "parameters"], rows)
+    return table(["backbone", "summary", "rule", "parameters"], rows)
 
 
 def circuits() -> str:
@@ -75,18 +75,18 @@ def circuits() -> str:
     rows = [
         [
             code(name),
-            one.spec.summary,
-            f"{one.spec.layers} × {one.spec.heads}",
-            str(int(one.truth().direct.sum())),
-            str(len(one.steps)),
+            circuit.spec.summary,
+            f"{circuit.spec.layers} × {circuit.spec.heads}",
+            str(int(circuit.truth().direct.sum())),
+            str(len(circuit.steps)),
             "; ".join(
                 f"{' → '.join(check.edge)} {check.expect} ({check.scope})"
-                for check in one.diagnostics
+                for check in circuit.diagnostics
             ),
         ]
-        for name, one in shipped().planted.items()
+        for name, circuit in shipped().planted.items()
     ]
-    head = ["circuit", "what it is", "layers × heads", "edges", "checkpoints", "diagnostics"]
+    head = ["circuit", "summary", "layers × heads", "edges", "checkpoints", "diagnostics"]
     return table(head, rows)
 
 
@@ -95,15 +95,15 @@ def claims() -> str:
     rows = [
         [
             code(name),
-            f"“{one.spec.text}” ({one.spec.source})",
-            one.spec.about,
-            f"{one.spec.level:g}",
-            str(one.needs),
-            "; ".join(map(_test, one.tests)),
+            f"“{claim.spec.text}” ({claim.spec.source})",
+            claim.spec.about,
+            f"{claim.spec.level:g}",
+            str(claim.needs),
+            "; ".join(map(_test, claim.tests)),
         ]
-        for name, one in shipped().claims.items()
+        for name, claim in shipped().claims.items()
     ]
-    head = ["claim", "in its source's words", "about", "level", "checkpoints needed", "tests"]
+    head = ["claim", "in the words of its source", "about", "level", "checkpoints needed", "tests"]
     return table(head, rows)
 
 

@@ -1,4 +1,4 @@
-"""The command line, as typer tells it."""
+"""The reference of the command line, written by typer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 def commands() -> str:
     """Return a section for each command."""
-    asked = [
+    command = [
         sys.executable,
         "-m",
         "typer",
@@ -20,9 +20,9 @@ def commands() -> str:
         "cntbench",
     ]
     environment = os.environ | {"COLUMNS": "200"}
-    done = subprocess.run(asked, capture_output=True, text=True, check=True, env=environment)
-    _, _, sections = done.stdout.partition("\n## ")
-    # A prompt before each command is not what is typed.
+    reference = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    _, _, sections = reference.stdout.partition("\n## ")
+    # Users do not type the prompt.
     return f"## {sections}".replace("```console\n$ ", "```text\n")
 
 

@@ -16,7 +16,7 @@ from generate.markdown import code, table
 
 ROOT = Path(__file__).parents[2]
 
-#: A study that takes a few seconds and has all groups; the numbers are of no interest.
+#: A study that takes a few seconds and has all groups; its numbers do not matter.
 STUDY = """version = 1
 summary = "All groups, fast."
 trajectory = "dir:{trajectory}"
@@ -32,24 +32,30 @@ planted = false
 def schema(variables: Mapping[str, Variable]) -> str:
     """Return a table of variables or coordinates."""
     rows = [
-        [code(name), ", ".join(one.dims), one.type, _values(one), _optional(one)]
-        for name, one in variables.items()
+        [
+            code(name),
+            ", ".join(variable.dims),
+            variable.type,
+            _values(variable),
+            _optional(variable),
+        ]
+        for name, variable in variables.items()
     ]
-    return table(["name", "dims", "type", "unit and range", "what it is"], rows)
+    return table(["name", "dims", "type", "unit and range", "meaning"], rows)
 
 
-def _optional(one: Variable) -> str:
-    return f"{one.doc} (may be missing)" if one.optional else one.doc
+def _optional(variable: Variable) -> str:
+    return f"{variable.doc} (may be missing)" if variable.optional else variable.doc
 
 
-def _values(one: Variable) -> str:
-    if one.values:
-        return code(*one.values)
-    parts = [f"[{one.units}]"] if one.units not in (None, "1") else []
-    if math.isfinite(one.lower) and math.isfinite(one.upper):
-        parts.append(f"{one.lower:g} to {one.upper:g}")
-    elif math.isfinite(one.lower):
-        parts.append(f"at least {one.lower:g}")
+def _values(variable: Variable) -> str:
+    if variable.values:
+        return code(*variable.values)
+    parts = [f"[{variable.units}]"] if variable.units not in (None, "1") else []
+    if math.isfinite(variable.lower) and math.isfinite(variable.upper):
+        parts.append(f"{variable.lower:g} to {variable.upper:g}")
+    elif math.isfinite(variable.lower):
+        parts.append(f"at least {variable.lower:g}")
     return " ".join(parts)
 
 
@@ -61,18 +67,18 @@ def result() -> xr.DataTree:
         spec.parent.mkdir(parents=True)
         spec.write_text(STUDY.format(trajectory=ROOT / "golden" / "nano" / "trajectory"))
         return cntbench.run(
-            "tiny", output=Path(folder) / "run", specs=spec.parents[1], progress=False
+            "tiny", output=Path(folder) / "run", specs=spec.parents[1], jobs=1, progress=False
         )
 
 
 def group(name: str) -> str:
     """Return a table of a group's variables."""
-    found = result().children[name].to_dataset(inherit=False)
+    dataset = result().children[name].to_dataset(inherit=False)
     rows = [
         [code(variable), ", ".join(map(str, values.dims)), str(values.attrs.get("long_name", ""))]
-        for variable, values in found.data_vars.items()
+        for variable, values in dataset.data_vars.items()
     ]
-    return table(["variable", "dims", "what it is"], rows)
+    return table(["variable", "dims", "meaning"], rows)
 
 
 def _group(name: str) -> Callable[[], str]:

@@ -6,12 +6,12 @@ import inspect
 import re
 from collections.abc import Iterable, Sequence
 
-#: Entries of an array that are shown.
+#: How many entries of an array are shown.
 LISTED = 6
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; line breaks and bars in cells are taken care of."""
+    """Return a table, with line breaks and bars in cells escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines) + "\n"
 
@@ -38,12 +38,12 @@ def toml(value: object) -> str:
         shown = [*map(toml, value[:LISTED]), *("…" for _ in value[LISTED : LISTED + 1])]
         return f"[{', '.join(shown)}]"
     if isinstance(value, dict):
-        inside = ", ".join(f"{key} = {toml(one)}" for key, one in value.items())
+        inside = ", ".join(f"{key} = {toml(entry)}" for key, entry in value.items())
         return f"{{ {inside} }}" if inside else "{}"
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def prose(docstring: str | None) -> tuple[str, str]:
-    """Return a docstring's first line, and what follows but examples."""
+    """Return a docstring's first line, and the rest without examples."""
     first, _, rest = inspect.cleandoc(docstring or "").partition("\n")
     return first, re.split(r"^>>> ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip()

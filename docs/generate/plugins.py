@@ -1,4 +1,4 @@
-"""Files that add one thing each: what their docstrings say, and what they take."""
+"""Files that each add one thing: their docstrings, and the parameters they accept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def sections(kind: str) -> str:
 
 
 def section(plugin: Plugin) -> str:
-    """Return a file's name, its docstring, and what it takes."""
+    """Return a file's name, docstring and parameters."""
     first, rest = prose(plugin.module.__doc__)
     parts = [f"### `{plugin.name}`", first, rest]
     if isinstance(metric := getattr(plugin.module, "METRIC", None), Metric):
@@ -32,19 +32,19 @@ def section(plugin: Plugin) -> str:
 
 
 def declared(metric: Metric) -> str:
-    """Return what a metric says of itself, as a sentence or two."""
-    said = [
+    """Return what a metric declares, as sentences."""
+    sentences = [
         f"Dims after task and ablation: {', '.join(DIMS[metric.per])}.",
         f"Range: {_range(metric.lower, metric.upper)}.",
         f"Null model: {code(metric.null)}." if metric.null else "No null model.",
     ]
     if metric.degree is not None:
-        said.append(f"Degree of homogeneity: {metric.degree}.")
+        sentences.append(f"Degree of homogeneity: {metric.degree}.")
     if metric.backbone:
-        said.append(f"Backbone: {code(metric.backbone)}.")
+        sentences.append(f"Backbone: {code(metric.backbone)}.")
     if metric.undefined:
-        said.append(f"Undefined: {metric.undefined}.")
-    return " ".join(said)
+        sentences.append(f"Undefined: {metric.undefined}.")
+    return " ".join(sentences)
 
 
 def _range(lower: float, upper: float) -> str:
@@ -55,10 +55,10 @@ def _range(lower: float, upper: float) -> str:
 def _statistic(parameters: Any) -> str:
     own = getattr(parameters, "own_nulls", None)
     units = getattr(parameters, "units", None)
-    said = [f"Units: {units}."] if isinstance(units, str) else []
+    sentences = [f"Units: {units}."] if isinstance(units, str) else []
     if isinstance(own, dict) and own:
-        said.append(f"Null models of its own: {code(*own)}.")
-    return " ".join(said)
+        sentences.append(f"Null models of its own: {code(*own)}.")
+    return " ".join(sentences)
 
 
 def metrics() -> str:
@@ -75,7 +75,7 @@ def metrics() -> str:
                 code(metric.null) if metric.null else "",
             ]
         )
-    return table(["metric", "what it is", "of a", "range", "null model"], rows)
+    return table(["metric", "summary", "of a", "range", "null model"], rows)
 
 
 def _of(kind: str) -> Callable[[], str]:

@@ -1,4 +1,4 @@
-"""Keys of specs: from their dataclasses, with what they allow."""
+"""Keys of specs and their allowed values, from the dataclasses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPECS = {
 }
 
 
-#: Keys that every spec has, where its docstring does not speak of them.
+#: Keys that every spec has, for specs whose docstrings do not explain them.
 SHARED = {
     "version": "Rises whenever the spec computes something else.",
     "summary": "One line for listings and tables.",
@@ -37,28 +37,33 @@ SHARED = {
 
 
 def keys(spec: Any) -> str:
-    """Return a table of a spec's keys; empty if it takes none."""
+    """Return a table of a spec's keys; empty if it has none."""
     schema = TypeAdapter(spec).json_schema()
     meanings = documented(spec)
     rows = [
-        [code(field.name), allowed(schema, schema["properties"][field.name]), default(field), what]
+        [
+            code(field.name),
+            allowed(schema, schema["properties"][field.name]),
+            default(field),
+            meaning,
+        ]
         for field in dataclasses.fields(spec)
-        for what in [meanings.get(field.name) or SHARED.get(field.name, "")]
+        for meaning in [meanings.get(field.name) or SHARED.get(field.name, "")]
     ]
-    return table(["key", "allowed", "default", "what it is"], rows) if rows else ""
+    return table(["key", "allowed", "default", "meaning"], rows) if rows else ""
 
 
 def documented(spec: Any) -> dict[str, str]:
-    """Return what a docstring says of each key."""
+    """Return the meaning of each key, from the docstring."""
     return {
-        name.strip(): " ".join(one.desc)
-        for one in NumpyDocString(spec.__doc__ or "")["Parameters"]
-        for name in (one.name or one.type).split(",")
+        name.strip(): " ".join(parameter.desc)
+        for parameter in NumpyDocString(spec.__doc__ or "")["Parameters"]
+        for name in (parameter.name or parameter.type).split(",")
     }
 
 
 def default(field: dataclasses.Field[Any]) -> str:
-    """Return what a key is if it is left out."""
+    """Return the default of a key."""
     if field.default is not dataclasses.MISSING:
         return "" if field.default is None else code(toml(field.default))
     if field.default_factory is not dataclasses.MISSING:
@@ -77,20 +82,20 @@ _TYPES = {
 
 
 def allowed(schema: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    """Return in words what JSON Schema says of a value."""
+    """Return in words what a JSON schema allows."""
     if "$ref" in about:
         return allowed(schema, schema["$defs"][about["$ref"].rsplit("/", 1)[1]])
     if "anyOf" in about:
         return " or ".join(
-            allowed(schema, one) for one in about["anyOf"] if one != {"type": "null"}
+            allowed(schema, option) for option in about["anyOf"] if option != {"type": "null"}
         )
     if "enum" in about or "const" in about:
-        return code(*(toml(one) for one in about.get("enum", [about.get("const")])))
-    said = _TYPES.get(about.get("type", ""), "any")
+        return code(*(toml(option) for option in about.get("enum", [about.get("const")])))
+    text = _TYPES.get(about.get("type", ""), "any")
     if about.get("type") == "array" and "items" in about:
-        said += f" of {allowed(schema, about['items'])}"
+        text += f" of {allowed(schema, about['items'])}"
     elif about.get("type") == "array" and "prefixItems" in about:
-        said = f"[{', '.join(allowed(schema, one) for one in about['prefixItems'])}]"
+        text = f"[{', '.join(allowed(schema, option) for option in about['prefixItems'])}]"
     ends = [
         f"{word} {_number(about[key])}"
         for key, word in (
@@ -101,7 +106,7 @@ def allowed(schema: Mapping[str, Any], about: Mapping[str, Any]) -> str:
         )
         if key in about
     ]
-    return " ".join([said, ", ".join(ends)]).strip()
+    return " ".join([text, ", ".join(ends)]).strip()
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The page about clusters works as it is written; test_documents has all else."""
+"""The commands of the page about clusters work as written; test_documents runs all others."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from support.trajectories import write_trajectory
 
 @pytest.fixture
 def free_port():
-    """A port that nobody listened on a moment ago."""
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return asked.getsockname()[1]
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.mark.slow
 def test_the_way_to_a_cluster_works_as_written(tmp_path, free_port):
-    """All commands by a shell; for the page's study there is one that takes a second."""
+    """A shell runs all commands, with a study that takes a second and one process per shard."""
     write_trajectory(tmp_path / "checkpoints")
     write_study(tmp_path / "specs", "tiny", tmp_path / "checkpoints", untrained=1)
     commands = (
@@ -32,6 +32,7 @@ def test_the_way_to_a_cluster_works_as_written(tmp_path, free_port):
         )
     ).replace("8786", str(free_port))
     commands = commands.replace("run nano", "run tiny")
+    commands = commands.replace("run tiny --shard", "run tiny --jobs 1 --shard")
     (tmp_path / "cntbench").write_text(
         f'#!/bin/sh\nexec {sys.executable} -c "from cntbench.cli.main import main; main()" "$@"\n'
     )
@@ -53,6 +54,6 @@ def test_the_way_to_a_cluster_works_as_written(tmp_path, free_port):
     ):
         code = shell.wait(timeout=400)
     assert code == 0, (tmp_path / "errors").read_text()
-    found = {path.parent.name: path.read_bytes() for path in tmp_path.glob("runs/*/results.nc")}
-    assert sorted(found) == ["local", "merged", "scheduled"]
-    assert len(set(found.values())) == 1
+    results = {path.parent.name: path.read_bytes() for path in tmp_path.glob("runs/*/results.nc")}
+    assert sorted(results) == ["local", "merged", "scheduled"]
+    assert len(set(results.values())) == 1

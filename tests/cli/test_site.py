@@ -1,4 +1,4 @@
-"""The documentation is built without a warning, and has what it takes from the program."""
+"""The documentation builds without a warning and contains what it generates from the program."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from cntbench.runs.catalogue import load_catalogue
 def site(tmp_path_factory):
     """Build all pages; a warning is an error, and nothing is written beside them."""
     folder = tmp_path_factory.mktemp("site")
-    asked = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q"]
-    asked += ["-d", str(folder / "trees"), str(ROOT / "docs"), str(folder / "html")]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q"]
+    command += ["-d", str(folder / "trees"), str(ROOT / "docs"), str(folder / "html")]
+    build = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert build.returncode == 0, build.stdout + build.stderr
     return folder / "html"
 
 

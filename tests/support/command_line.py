@@ -1,4 +1,4 @@
-"""Whether a command that a page shows exists, with all its options, without running it."""
+"""Check that a command on a page exists, with all its options, without running it."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ def _options(words: list[str]) -> list[str]:
 
 @cache
 def _help(module: str, *words: str) -> str:
-    asked = [sys.executable, "-m", module, *words, "--help"]
-    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    command = [sys.executable, "-m", module, *words, "--help"]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 @cache
@@ -129,5 +129,5 @@ def _pytest_options() -> str:
 @cache
 def _extras() -> dict[str, list[str]]:
     about = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    found: dict[str, list[str]] = about["project"]["optional-dependencies"]
-    return found
+    extras: dict[str, list[str]] = about["project"]["optional-dependencies"]
+    return extras

@@ -21,11 +21,11 @@ class Block:
     page, line
         Where it begins.
     language
-        What stands behind its fence.
+        The language that its fence names.
     mark
         Text of the comment right before it; empty if there is none.
     text
-        What is in it.
+        Its content.
     """
 
     page: Path
@@ -39,14 +39,14 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    """Return the code blocks of a page, but Sphinx's directives, which it checks itself."""
-    found, mark = [], ""
+    """Return the code blocks of a page, without Sphinx's directives, which Sphinx checks."""
+    code_blocks, mark = [], ""
     for token in MarkdownIt().parse(page.read_text("utf-8")):
         if token.type == "fence" and token.map and not token.info.startswith("{"):
-            found.append(Block(page, token.map[0] + 1, token.info, mark, token.content))
+            code_blocks.append(Block(page, token.map[0] + 1, token.info, mark, token.content))
         comment = token.type == "html_block" and re.fullmatch(r"<!-- (.*) -->\s*", token.content)
         mark = comment[1] if comment else ""
-    return found
+    return code_blocks
 
 
 #: Every page that has code blocks.
@@ -63,20 +63,20 @@ PAGES = tuple(
 
 def page_block(page: Path, mark: str) -> str:
     """Return the text of the block behind a mark."""
-    (found,) = (block.text for block in blocks(page) if block.mark == mark)
-    return found
+    (text,) = (block.text for block in blocks(page) if block.mark == mark)
+    return text
 
 
 def commands(text: str) -> list[str]:
     """Return the simple commands of some lines for a shell, without comments."""
-    found: list[list[str]] = []
+    simple: list[list[str]] = []
     for line in text.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;")
         lexer.whitespace_split = True
-        found.append([])
+        simple.append([])
         for word in lexer:
             if set(word) <= set("&|;"):
-                found.append([])
+                simple.append([])
             else:
-                found[-1].append(word)
-    return [shlex.join(words) for words in found if words]
+                simple[-1].append(word)
+    return [shlex.join(words) for words in simple if words]
