@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from cntbench.results.film import originals, usable
-from cntbench.results.failure import Failure
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
+from cntbench.results.failure import Failure
+from cntbench.results.film import originals, usable
 from cntbench.runs.prefetch import Prefetch
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from cntbench import plugins
+from cntbench.ablations.ablation import Ablation, check
 from cntbench.backbones._base import Backbone
 from cntbench.dynamics.claim import Claim
-from cntbench.ablations.ablation import Ablation, check
 from cntbench.errors import CntbenchError, SpecError, distinct, nearest, unknown
-from cntbench.plugins import spec_folders
 from cntbench.models.planted.circuit import Circuit
 from cntbench.output import is_folder
+from cntbench.plugins import spec_folders
 from cntbench.prompts import Language, Prompt, Prompts, generate
 from cntbench.specs import AblationSpec, StudySpec, TaskSpec, as_dict, build, read_toml
 

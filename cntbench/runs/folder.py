@@ -13,15 +13,10 @@ from typing import Any
 import xarray as xr
 from filelock import FileLock, Timeout
 
-from cntbench.errors import CntbenchError, StorageError, listed
-from cntbench.results.failure import Failure
-from cntbench.runs.identity import belongs, identity
+from cntbench.errors import CntbenchError, StorageError
 from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
 from cntbench.parsing import parse_json
-from cntbench.runs.blocks import SourceBlock
-from cntbench.runs.plan import Plan, differing
-from cntbench.runs.shard import Shard
-from cntbench.specs import as_dict
+from cntbench.results.failure import Failure
 from cntbench.results.storage import (
     UNFINISHED,
     open_sealed,
@@ -30,6 +25,11 @@ from cntbench.results.storage import (
     write_results,
     write_text,
 )
+from cntbench.runs.blocks import SourceBlock
+from cntbench.runs.identity import belongs, identity
+from cntbench.runs.plan import Plan, differing
+from cntbench.runs.shard import Shard
+from cntbench.specs import as_dict
 
 MANIFEST = "study.json"
 REQUEST = "request.json"

@@ -18,18 +18,12 @@ from typing import Any, TypeGuard
 import numpy as np
 import xarray as xr
 
-from cntbench.runs.catalogue import Catalogue, StudyEntry
-from cntbench.errors import CntbenchError, StorageError, listed
-from cntbench.results.failure import Failure
-from cntbench.results.difference import Move, golden_file, moves, only
+from cntbench.errors import CntbenchError, StorageError
 from cntbench.models.trajectory import Progress
 from cntbench.output import check_files, check_folder, file_status
 from cntbench.parsing import parse_json
-from cntbench.runs.plan import Plan, differing, make_plan
-from cntbench.runs.folder import RunFolder
-from cntbench.runs.run import put_together, run_shard
-from cntbench.runs.shard import Shard
-from cntbench.specs import StudySpec, build
+from cntbench.results.difference import Move, golden_file, moves, only
+from cntbench.results.failure import Failure
 from cntbench.results.storage import (
     RESULT,
     content_checksum,
@@ -39,6 +33,12 @@ from cntbench.results.storage import (
     write_results,
     write_text,
 )
+from cntbench.runs.catalogue import Catalogue, StudyEntry
+from cntbench.runs.folder import RunFolder
+from cntbench.runs.plan import Plan, differing, make_plan
+from cntbench.runs.run import put_together, run_shard
+from cntbench.runs.shard import Shard
+from cntbench.specs import StudySpec, build
 
 MANIFEST = "golden.json"
 #: Attributes that say what made a result, and change nothing in its numbers.
@@ -231,7 +231,9 @@ def measure_again(
         everything = Shard(1, 1)  # a shard is only measured, and nothing derived from it
         failed = run_shard(plan, Path(path), everything, jobs=jobs, progress=progress).failed
         folder = RunFolder(Path(path))
-        datasets = {subject: folder.read_checkpoint_file(plan, subject) for subject in plan.subjects}
+        datasets = {
+            subject: folder.read_checkpoint_file(plan, subject) for subject in plan.subjects
+        }
         found, _ = put_together(plan, datasets, failed)
     return found, failed
 

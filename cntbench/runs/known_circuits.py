@@ -8,17 +8,17 @@ from typing import get_args
 
 import numpy as np
 
-from cntbench.runs.catalogue import AblationEntry, KnownCircuit, StudyEntry
+from cntbench.analysis.diagnostics import Diagnostic
+from cntbench.analysis.recovery import Recovery
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.models.adapters import gpt_neox
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
 from cntbench.models.trajectory import Progress, Trajectory
-from cntbench.runs.plan import Plan
 from cntbench.parallel import parallel_map
-from cntbench.analysis.diagnostics import Diagnostic
-from cntbench.analysis.recovery import Recovery
+from cntbench.runs.catalogue import AblationEntry, KnownCircuit, StudyEntry
+from cntbench.runs.plan import Plan
 
 #: Models of each circuit and difficulty, and prompts of each task that they are measured on.
 SEEDS = 3

@@ -13,16 +13,16 @@ import torch
 import xarray as xr
 
 import cntbench
-from cntbench.runs.catalogue import AblationEntry, KnownCircuit, StudyEntry, Task
+from cntbench.analysis.diagnostics import diagnostics
+from cntbench.analysis.recovery import recovery
 from cntbench.errors import CntbenchError, StorageError
 from cntbench.models.cache import cache_folder
 from cntbench.models.trajectory import Progress
-from cntbench.runs.plan import Plan
-from cntbench.analysis.diagnostics import diagnostics
-from cntbench.runs.known_circuits import check_measurable, measure_planted
-from cntbench.analysis.recovery import recovery
-from cntbench.specs import as_dict
 from cntbench.results.storage import write_atomically
+from cntbench.runs.catalogue import AblationEntry, KnownCircuit, StudyEntry, Task
+from cntbench.runs.known_circuits import check_measurable, measure_planted
+from cntbench.runs.plan import Plan
+from cntbench.specs import as_dict
 
 #: Code that the numbers depend on.
 _CODE = ("ablations", "analysis", "engine", "models", "prompts")

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from cntbench.runs.catalogue import Task
 from cntbench.components import feasible
-from cntbench.results.film import checkpoint_dataset, joined
 from cntbench.engine.influence import Influence, influence
 from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, ParityError
-from cntbench.results.failure import Failure, Mismatch
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device, description, prepare
 from cntbench.models.precision import TYPES, moved
 from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
-from cntbench.runs.blocks import SourceBlock, source_blocks
-from cntbench.runs.plan import Plan
 from cntbench.prompts import Prompts
+from cntbench.results.failure import Failure, Mismatch
+from cntbench.results.film import checkpoint_dataset, joined
+from cntbench.runs.blocks import SourceBlock, source_blocks
+from cntbench.runs.catalogue import Task
 from cntbench.runs.folder import RunFolder
+from cntbench.runs.plan import Plan
 from cntbench.specs import READOUTS
 
 #: Budget below which it is not halved any more: the engine's smallest pieces take about as much.
@@ -234,10 +233,3 @@ def _check_finite(plan: Plan, task: Task, found: Influence, sources: range | Non
                 hint="The weights have diverged, or the config makes the model compute no numbers "
                 "(epsilon of its norms, rotary base).",
             )
-
-
-def not_fetched(subject: ModelRef, fetched: Future[Path]) -> Failure | None:
-    """Return why a model's files could not be had, None if they could."""
-    error = fetched.exception()
-    place = subject.origin if isinstance(subject, Checkpoint) else subject.label
-    return None if error is None else Failure.of(error, place)

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cntbench.runs.catalogue import Catalogue
-from cntbench.errors import CntbenchError, listed
+from cntbench.errors import CntbenchError
+from cntbench.models.trajectory import ModelRef, Progress
 from cntbench.results.failure import Failure
-from cntbench.models.trajectory import Progress, ModelRef
-from cntbench.runs.plan import Plan, differing, make_plan
-from cntbench.runs.folder import REQUEST, RunFolder
-from cntbench.runs.run import Outcome, combine, counts
 from cntbench.results.storage import distinct_files
+from cntbench.runs.catalogue import Catalogue
+from cntbench.runs.folder import REQUEST, RunFolder
+from cntbench.runs.plan import Plan, differing, make_plan
+from cntbench.runs.run import Outcome, combine, counts
 
 #: At most so many differences are named in an error.
 _NAMED = 5
@@ -86,7 +86,9 @@ def _differing(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return [key for key in differences if key.removeprefix("checkpoints.") not in unknown]
 
 
-def _adopted(plan: Plan, subject: ModelRef, sources: Sequence[RunFolder], folder: RunFolder) -> bool:
+def _adopted(
+    plan: Plan, subject: ModelRef, sources: Sequence[RunFolder], folder: RunFolder
+) -> bool:
     """Take over a subject's checkpoint file from the first folder that has a whole one."""
     return folder.read_checkpoint_file(plan, subject) is not None or any(
         folder.adopt(plan, subject, source) for source in sources

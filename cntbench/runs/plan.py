@@ -8,12 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from cntbench import __version__
-from cntbench.runs.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry, Task
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, SpecError, in_file
 from cntbench.models.trajectory import (
-    Progress,
     ModelRef,
+    Progress,
     Trajectory,
     Untrained,
     open_trajectory,
@@ -21,6 +20,7 @@ from cntbench.models.trajectory import (
 )
 from cntbench.prompts import Prompts
 from cntbench.results.schema import SCHEMA_VERSION
+from cntbench.runs.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry, Task
 from cntbench.specs import as_dict, content_hash
 
 #: Keys of a spec that people read and that change no number.

@@ -14,23 +14,23 @@ from typing import Any
 import xarray as xr
 
 from cntbench import __version__
-from cntbench.runs.measurer import CheckpointMeasurer
-from cntbench.components import feasible
-from cntbench.results.film import failed_dataset, film, untrained_group
 from cntbench.analysis.derived import derived
+from cntbench.analysis.verdicts import verdicts
+from cntbench.components import feasible
 from cntbench.errors import ParityError
-from cntbench.runs.executors import processes
-from cntbench.results.failure import Failure, Mismatch
 from cntbench.models.device import Device
-from cntbench.models.trajectory import Checkpoint, Progress, ModelRef
+from cntbench.models.trajectory import Checkpoint, ModelRef, Progress
+from cntbench.results.failure import Failure, Mismatch
+from cntbench.results.film import failed_dataset, film, untrained_group
+from cntbench.results.storage import write_results
+from cntbench.runs.executors import processes
+from cntbench.runs.folder import RunFolder
+from cntbench.runs.known_edges import known_edges
+from cntbench.runs.measurer import CheckpointMeasurer
 from cntbench.runs.plan import Plan
 from cntbench.runs.prefetch import Prefetch
-from cntbench.runs.known_edges import known_edges
-from cntbench.runs.folder import RunFolder
 from cntbench.runs.shard import Shard
 from cntbench.specs import as_dict
-from cntbench.results.storage import write_results
-from cntbench.analysis.verdicts import verdicts
 
 #: A way to measure: with what, what, and on how many processes.
 Execute = Callable[[CheckpointMeasurer, Prefetch, int], Iterator[tuple[ModelRef, Failure | None]]]
@@ -159,7 +159,11 @@ def run_shard(
         subjects = shard.among(plan.subjects)
         checkpoints = [subject for subject in subjects if isinstance(subject, Checkpoint)]
         with _interruptible(folder, checkpoints):
-            missing = [subject for subject in subjects if folder.read_checkpoint_file(plan, subject) is None]
+            missing = [
+                subject
+                for subject in subjects
+                if folder.read_checkpoint_file(plan, subject) is None
+            ]
             measurer = CheckpointMeasurer(plan, folder, memory_budget, device)
             failed = _measure(measurer, missing, len(subjects), jobs, keep, progress, execute)
             for subject in subjects:

@@ -150,7 +150,7 @@ def test_an_address_where_no_scheduler_answers_leaves_nothing(
         assert (code, out) == (2, "")
         first, hint = err.splitlines()
         assert "no Dask scheduler answers: " in first
-        assert hint.startswith("Start one by 'dask scheduler'")
+        assert hint.startswith("Start one with 'dask scheduler'")
         assert not Path("here").exists()
 
 

@@ -37,7 +37,8 @@ def kill(monkeypatch, tmp_path):
 
     def arm(piece: SourceBlock, most: int) -> Killer:
         killer = Killer(tmp_path / "deaths", most)
-        monkeypatch.setattr(runner, "Cells", partial(DeadlyCells, killer=killer, victim=piece))
+        deadly_measurer = partial(DeadlyCells, killer=killer, victim=piece)
+        monkeypatch.setattr(runner, "CheckpointMeasurer", deadly_measurer)
         return killer
 
     return arm

@@ -1,7 +1,6 @@
-"""Where models are measured: one file for each way.
+"""Where models are measured: one file per executor.
 
-Each has ``execute``, which takes what measures, what is to be measured as it is fetched, and on
-how many processes (but `serial`, which needs none), and yields each model with what came in its
-way, in whatever order. Its checkpoint file is written by then. A model that fails costs no other one; what
-would fail for all of them, such as a full disk, is raised.
+Each file has ``execute(measurer, ahead, jobs)``. It yields every model with the reason why it could
+not be measured, or None, in any order; the model's checkpoint file is written by then. A model that
+fails does not stop the others. What would fail for every model, such as a full disk, is raised.
 """

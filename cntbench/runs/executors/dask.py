@@ -1,8 +1,8 @@
-"""On a Dask cluster: workers of this machine, or of many.
+"""Measure on a Dask cluster: workers of this machine, or of many.
 
-Workers read a model's files where the client sees them, on a file system that all share. What they
-measure they send back, and the client writes it: workers write nothing. What a worker was doing
-when it died is done by another one; what kills workers is found out and given up.
+Workers read a model's files under the client's paths, on a file system that all of them share. They
+send their results back and the client writes them: workers write nothing. When a worker dies,
+another one repeats its block; a block that kills its workers is found and given up.
 """
 
 from __future__ import annotations
@@ -12,28 +12,26 @@ import logging
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import torch
 import xarray as xr
 
-from cntbench.runs.measurer import CheckpointMeasurer, not_fetched
 from cntbench.errors import CntbenchError
-from cntbench.runs.executors._unfinished import Unfinished
-from cntbench.results.failure import Failure
 from cntbench.interrupts import starting_processes
 from cntbench.models.trajectory import ModelRef
-from cntbench.runs.blocks import SourceBlock
-from cntbench.runs.prefetch import Prefetch
 from cntbench.parallel import killed
+from cntbench.results.failure import Failure
+from cntbench.runs.blocks import SourceBlock
+from cntbench.runs.executors.loop import Item, measure_models
+from cntbench.runs.measurer import CheckpointMeasurer
+from cntbench.runs.prefetch import Prefetch
 
-#: How long to wait for a scheduler to answer [s].
+#: How long a scheduler may take to answer [s].
 PATIENCE = 10
 
 
@@ -44,15 +42,15 @@ def check_installed() -> None:
     except ImportError:
         raise CntbenchError(
             "Dask is not installed",
-            hint="pip install 'cntbench[dask]', or run without it by --jobs.",
+            hint="pip install 'cntbench[dask]', or use --jobs without Dask.",
         ) from None
 
 
 def check_answers(scheduler: str) -> None:
     """Raise an error if no scheduler answers at an address.
 
-    Asked by a thread that is left alone when it takes too long, and not by a client, whose threads
-    go on trying.
+    A thread asks, and is abandoned if it takes too long: the threads of a client would go on
+    trying.
     """
     from distributed import rpc
     from distributed.comm import parse_address, parse_host_port
@@ -82,162 +80,134 @@ def check_answers(scheduler: str) -> None:
         answer.result(PATIENCE)
     except Exception as error:
         reason = " ".join(str(error).split()) or f"not within {PATIENCE} s"
-        raise _nobody(scheduler, reason) from None
+        raise _no_answer(scheduler, reason) from None
 
 
-def _nobody(scheduler: str, reason: str) -> CntbenchError:
+def _no_answer(scheduler: str, reason: str) -> CntbenchError:
     return CntbenchError(
         f"no Dask scheduler answers: {reason}",
         where=scheduler,
-        hint="Start one by 'dask scheduler', and workers by 'dask worker ADDRESS'.",
+        hint="Start one with 'dask scheduler', and its workers with 'dask worker ADDRESS'.",
     )
 
 
 def execute(
     measurer: CheckpointMeasurer, ahead: Prefetch, jobs: int, scheduler: str | None = None
 ) -> Iterator[tuple[ModelRef, Failure | None]]:
-    """Measure on a running cluster, or on one of this machine with so many workers.
+    """Measure on a running cluster, or on `jobs` workers of this machine.
 
     Parameters
     ----------
     measurer, ahead
-        What to measure, as it is fetched.
+        What measures a block, and which models.
     jobs
-        Workers, if there is no scheduler.
+        Number of workers if `scheduler` is None.
     scheduler
-        Address of a running one, such as ``tcp://node1:8786``. As many models are measured at the
-        same time as its workers have threads, also when further workers come.
+        Address of a running scheduler, such as ``tcp://node1:8786``. As many models are measured
+        at a time as its workers have threads, including workers that join later.
 
     Raises
     ------
     CntbenchError
-        If no scheduler answers there, or the connection to it is lost; or, a `StorageError`, if a
-        checkpoint file cannot be written.
+        If no scheduler answers, the connection is lost, or, as `StorageError`, a checkpoint file
+        cannot be written.
     """
-    happened: SimpleQueue[tuple[ModelRef | SourceBlock, Any]] = SimpleQueue()
-
-    def tell(what: ModelRef | SourceBlock, done: Any) -> None:
-        happened.put((what, done))
-
     with ExitStack() as stack:
         client = stack.enter_context(_client(stack, jobs, scheduler))
-        tasks = _Tasks(client, measurer, tell)
-        unfinished = Unfinished(measurer)
-        running, room = 0, jobs
-        while True:
-            threads = sum(client.nthreads().values())
-            if threads > room:
-                ahead.widen(threads - room)
-                room = threads
-            for subject, fetched in ahead.start():
-                running += 1
-                fetched.add_done_callback(partial(tell, subject))
-            if not running:
-                return
-            what, done = happened.get()
-            if isinstance(what, SourceBlock):
-                subject, found = what.subject, tasks.outcome(what, done, scheduler)
-                if found is None:
-                    continue
-                failure = found if isinstance(found, Failure) else None
-                if not isinstance(found, Failure):
-                    measurer.keep(what, found)
-                if not unfinished.count(subject, failure):
-                    continue
-                failure = unfinished.end(subject)
-            else:
-                subject, failure = what, not_fetched(what, done)
-                if failure is None:
-                    files = done.result().absolute()
-                    blocks = unfinished.begin(subject)
-                    for block in blocks:
-                        tasks.add(block, files)
-                    if blocks:
-                        continue
-                    failure = unfinished.end(subject)
-            running -= 1
-            yield subject, failure
+        workers = _ClusterWorkers(client, measurer, jobs, scheduler)
+        yield from measure_models(measurer, ahead, workers, joined=workers.joined)
 
 
-class _Tasks:
-    """Blocks on a cluster.
+class _ClusterWorkers:
+    """Measures blocks on a cluster, and writes what its workers send back.
 
-    Dask gives a task up, and whatever else was on the same workers, when so many of them died as
-    its scheduler allows. Each of these is then tried once more while nothing else runs: what is
-    given up again has killed them.
-
-    Parameters
-    ----------
-    client, measurer
-        The cluster's, and what measures.
-    tell
-        Called when a block is done.
+    When more workers die than the scheduler allows, Dask gives up every task that they were
+    running. Each of those blocks is a suspect: it is tried once more while nothing else runs, and
+    a block that is given up again has killed its workers.
     """
 
-    def __init__(self, client: Any, measurer: CheckpointMeasurer, tell: Callable[[SourceBlock, Any], None]) -> None:
+    def __init__(
+        self, client: Any, measurer: CheckpointMeasurer, threads: int, scheduler: str | None
+    ) -> None:
         self._client = client
+        self._executor = client.get_executor(pure=False)
         self._measurer = measurer
-        self._tell = tell
+        self._scheduler = scheduler
+        self._threads = threads
         self._shared = client.submit(_same, measurer, pure=False)
-        self._files: dict[SourceBlock, Path] = {}
-        self._waiting: deque[SourceBlock] = deque()
-        self._suspects: deque[SourceBlock] = deque()
-        self._suspected: set[SourceBlock] = set()
-        self._running: set[SourceBlock] = set()
+        self._running: dict[Future[xr.Dataset | Failure], Item] = {}
+        self._waiting: deque[Item] = deque()
+        self._suspects: deque[Item] = deque()
+        self._suspected: set[Item] = set()
 
-    def add(self, block: SourceBlock, files: Path) -> None:
-        """Have a block measured, whose files are in a folder."""
-        self._files[block] = files
-        self._waiting.append(block)
+    @property
+    def busy(self) -> Sequence[Future[Any]]:
+        return list(self._running)
+
+    def joined(self) -> int:
+        """Return how many threads the cluster has more than ever before."""
+        threads = sum(self._client.nthreads().values())
+        more = max(0, threads - self._threads)
+        self._threads += more
+        return more
+
+    def add(self, item: Item) -> None:
+        block, files = item
+        self._waiting.append((block, files.absolute()))
         self._submit()
 
-    def outcome(
-        self, block: SourceBlock, done: Any, scheduler: str | None
+    def collect(self, ready: set[Future[Any]]) -> Iterator[tuple[Item, Failure | None]]:
+        for future in ready & self._running.keys():
+            item = self._running.pop(future)
+            outcome = self._outcome(item, future)
+            if outcome is None:
+                self._suspects.append(item)
+                self._suspected.add(item)
+            self._submit()
+            if isinstance(outcome, Failure):
+                yield item, outcome
+            elif outcome is not None:
+                self._measurer.keep(item[0], outcome)
+                yield item, None
+
+    def _outcome(
+        self, item: Item, future: Future[xr.Dataset | Failure]
     ) -> xr.Dataset | Failure | None:
-        """Return what a worker has sent back, None if the block is tried once more."""
+        """Return what a worker has sent back; None if the block is to be tried once more."""
         from distributed import KilledWorker
 
-        self._running.remove(block)
-        found: xr.Dataset | Failure | None
         try:
-            found = done.result()
+            return future.result()
         except CancelledError:
             raise CntbenchError(
                 "the connection to the Dask scheduler was lost",
-                where=scheduler,
-                hint="Whole checkpoint files are kept: the same command goes on from there.",
+                where=self._scheduler,
+                hint="Finished checkpoint files are kept: run the same command again to continue.",
             ) from None
         except KilledWorker:
-            found = Failure.of(killed(), block) if block in self._suspected else None
+            return Failure.of(killed(), item[0]) if item in self._suspected else None
         except Exception as error:
-            found = Failure("failed", f"worker died: {type(error).__name__}: {error}")
-        if found is None:
-            self._suspects.append(block)
-            self._suspected.add(block)
-        self._submit()
-        return found
+            return Failure("failed", f"worker died: {type(error).__name__}: {error}")
 
     def _submit(self) -> None:
-        """Send blocks to the cluster: a suspect alone, the others together."""
+        """Send blocks to the cluster: a suspect by itself, all others together."""
         if self._suspects:
             if not self._running:
                 self._send(self._suspects.popleft())
-        elif not self._running & self._suspected:
+        elif self._suspected.isdisjoint(self._running.values()):
             while self._waiting:
                 self._send(self._waiting.popleft())
 
-    def _send(self, block: SourceBlock) -> None:
-        self._running.add(block)
-        if self._shared.status == "error":  # it was on a worker that died, too
+    def _send(self, item: Item) -> None:
+        if self._shared.status == "error":  # it was on a worker that died as well
             self._shared = self._client.submit(_same, self._measurer, pure=False)
-        task = self._client.submit(_work, self._shared, block, self._files[block], pure=False)
-        task.add_done_callback(partial(self._tell, block))
+        self._running[self._executor.submit(_work, self._shared, *item)] = item
 
 
 def _client(stack: ExitStack, jobs: int, scheduler: str | None) -> Any:
-    """Return a client, of a cluster that ends with the stack if there is no scheduler.
+    """Return a client; without a scheduler, of a new cluster that ends with the stack.
 
-    It is no default client, or xarray would ask the scheduler for locks whenever it writes a file.
+    It is not the default client: xarray would ask that one's scheduler for a lock at every write.
     """
     from distributed import Client
 
@@ -247,13 +217,13 @@ def _client(stack: ExitStack, jobs: int, scheduler: str | None) -> Any:
     try:
         return Client(scheduler, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise _nobody(scheduler, str(error)) from None
+        raise _no_answer(scheduler, str(error)) from None
 
 
 def _cluster(stack: ExitStack, jobs: int) -> Any:
-    """Return a cluster of this machine that nobody else's machine can reach, without a dashboard.
+    """Return a cluster of this machine that no other machine can reach, without a dashboard.
 
-    A worker's death is told at once, not when several have died.
+    It reports a worker's death at once, not only after several.
     """
     import dask
     from distributed import LocalCluster
@@ -267,16 +237,16 @@ def _cluster(stack: ExitStack, jobs: int) -> Any:
                 n_workers=jobs,
                 threads_per_worker=1,
                 host="127.0.0.1",
-                memory_limit=0,  # what a run may take is said by its memory budget
-                dashboard_address="127.0.0.1:0",  # a server is started whatever it shows
+                memory_limit=0,  # the memory budget limits a run
+                dashboard_address="127.0.0.1:0",  # a server is started in any case
                 scheduler_kwargs={"dashboard": False, "allowed_failures": 0},
-                silence_logs=logging.CRITICAL,  # what matters of a worker's end, the run says
+                silence_logs=logging.CRITICAL,  # the run itself reports the end of a worker
             )
         )
 
 
 def _same(measurer: CheckpointMeasurer) -> CheckpointMeasurer:
-    """Hand on what all tasks share: what a task gives can be had again when its worker dies."""
+    """Return what all tasks share: as a task's result it can be had again if its worker dies."""
     return measurer
 
 

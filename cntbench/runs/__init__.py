@@ -1,0 +1,1 @@
+"""Runs: the catalogue of specs, the plan of a study, its folder, and what measures and combines."""
