@@ -1,22 +1,20 @@
-"""What is derived from a film: metrics, null models and roles, further groups of its file.
+"""Derived groups of a film: metrics, null models and roles.
 
-Null models and roles take most of the time. They are worked out part by part on several processes,
-each part with a random stream of its own, and taken over from a result that was made of the same.
+Null models and roles take most of the time. They are computed in parts on several processes, each
+part with a random stream of its own, and reused from a result that was computed from the same.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-import cntbench.dynamics
 from cntbench import plugins
+from cntbench.analysis.reuse import MADE_OF, made_of, reusable
 from cntbench.dynamics.film import film_of
 from cntbench.dynamics.groups import Cell, null_group, role_group
 from cntbench.dynamics.null_summary import null_summary
@@ -29,30 +27,26 @@ from cntbench.prompts import seed_sequence
 from cntbench.results.film import usable
 from cntbench.results.storage import content_checksum
 
-#: Variables of the root that films are made of.
-_OF_FILMS = ["influence", "influence_se", "readout_value", "readout_se", "status"]
-#: Attribute that says what null models and roles were made of.
-MADE_OF = "made_of_sha256"
-#: The part of a cell that is no null model's.
+#: Variables of the root that `film_of` uses.
+FILM_VARIABLES = ["influence", "influence_se", "readout_value", "readout_se", "status"]
+#: Name of the part of a cell that holds its roles.
 _ROLES = "roles"
 
 
 @dataclass(frozen=True)
 class DerivedPart:
-    """One task by one ablation, held against one null model; or its roles.
+    """One task by one ablation compared with one null model, or its roles.
 
     Parameters
     ----------
     cell, untrained
-        What the film is made of.
+        The cell, and untrained models.
     name
-        The null model's, or ``roles``.
-    metrics
-        What the null model is held against: either those over time, or the others.
-    over_time
-        Which.
+        Of the null model, or ``roles``.
+    metrics, over_time
+        The metrics to compare, and whether these are the ones over time.
     seed, draws
-        Of the study, and the number of draws.
+        Seed of the study and number of draws.
     """
 
     cell: xr.Dataset
@@ -64,7 +58,7 @@ class DerivedPart:
     draws: int
 
     def work(self) -> dict[str, NDArray[np.float32]]:
-        """Return the part's arrays by name, at the checkpoints that are usable in the cell."""
+        """Return the part's arrays by name, at the usable checkpoints of the cell."""
         film = film_of(self.cell, self.untrained)
         labels = [str(self.cell[dim].item()) for dim in ("task", "ablation")]
         rng = np.random.default_rng(
@@ -93,45 +87,43 @@ def derived(
         The film.
     untrained
         Influence in untrained models, dims ``task, ablation, seed, source, target``.
-    seed
-        Of the null models' draws.
-    draws
-        Number of draws from each null model; 0 leaves the group ``nulls`` out.
-    jobs
-        Processes.
-    progress
-        Told about every part.
+    seed, draws
+        Seed and number of the null models' draws; without draws there is no group ``nulls``.
+    jobs, progress
+        Number of processes; receives progress.
     earlier
-        A result whose null models and roles are taken over if they were made of the same.
+        A result whose null models and roles are reused if they were computed from the same.
     """
     groups = {"metrics": film_metrics(root["influence"], usable(root))}
     if untrained is not None:
         groups["untrained"] = untrained
-    made_of = _checksum(root, groups, seed, draws)
+    content = content_checksum(xr.DataTree.from_dict({"/": root, **groups}))
+    made_of_sha256 = made_of([content, seed, draws], ["dynamics"])
     names = ["roles", *(["nulls"] if draws else [])]
-    kept = {} if earlier is None else {name: earlier.children.get(name) for name in names}
-    if kept and all(group and group.attrs.get(MADE_OF) == made_of for group in kept.values()):
-        return groups | {n: group.to_dataset(inherit=False) for n, group in kept.items() if group}
+    reused = reusable(earlier, names, made_of_sha256)
+    if reused is not None:
+        return groups | reused
     parts = list(_parts(root, untrained, seed, draws))
-    cells: dict[str, list[Cell]] = {"roles": [], "nulls": []}
+    roles: list[Cell] = []
+    nulls: list[Cell] = []
     progress("null models and roles", 0, len(parts))
-    for done, arrays in enumerate(parallel_map(DerivedPart.work, parts, jobs=jobs)):
-        part = parts[done]
-        cells["roles" if part.name == _ROLES else "nulls"].append((part.cell, arrays))
-        progress("null models and roles", done + 1, len(parts))
-    groups["roles"] = role_group(root, cells["roles"])
+    for number, arrays in enumerate(parallel_map(DerivedPart.work, parts, jobs=jobs)):
+        part = parts[number]
+        (roles if part.name == _ROLES else nulls).append((part.cell, arrays))
+        progress("null models and roles", number + 1, len(parts))
+    groups["roles"] = role_group(root, roles)
     if draws:
         models = 0 if untrained is None else untrained.sizes["seed"]
-        groups["nulls"] = null_group(root, groups["metrics"], cells["nulls"], models, draws)
+        groups["nulls"] = null_group(root, groups["metrics"], nulls, models, draws)
     for name in names:
-        groups[name].attrs |= {"draws": draws, "seed": seed, MADE_OF: made_of}
+        groups[name].attrs |= {"draws": draws, "seed": seed, MADE_OF: made_of_sha256}
     return groups
 
 
 def _parts(
     root: xr.Dataset, untrained: xr.Dataset | None, seed: int, draws: int
 ) -> Iterator[DerivedPart]:
-    """Yield all there is to work out: of every cell with checkpoints, roles and null models."""
+    """Yield the roles and null models of every cell that has measured checkpoints."""
     kinds: dict[tuple[str, bool], list[str]] = {(_ROLES, False): []}
     for name, plugin in plugins.room("metric").items():
         metric: Metric = plugin.module.METRIC
@@ -139,18 +131,8 @@ def _parts(
             kinds.setdefault((metric.null, metric.over_time), []).append(name)
     for i, j in np.ndindex(root.sizes["task"], root.sizes["ablation"]):
         at = {"task": i, "ablation": j}
-        cell = root[_OF_FILMS].isel(at)
-        others = None if untrained is None else untrained.isel(at)
+        cell = root[FILM_VARIABLES].isel(at)
+        models = None if untrained is None else untrained.isel(at)
         if (cell["status"] == "ok").any():
             for (name, over_time), metrics in kinds.items():
-                yield DerivedPart(cell, others, name, tuple(metrics), over_time, seed, draws)
-
-
-def _checksum(root: xr.Dataset, groups: Mapping[str, xr.Dataset], seed: int, draws: int) -> str:
-    """Return the SHA-256 of all that null models and roles depend on: numbers and code."""
-    digest = hashlib.sha256()
-    tree = xr.DataTree.from_dict({"/": root, **groups})
-    digest.update(f"{content_checksum(tree)} {seed} {draws} {np.__version__}".encode())
-    for path in sorted(Path(cntbench.dynamics.__path__[0]).rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+                yield DerivedPart(cell, models, name, tuple(metrics), over_time, seed, draws)

@@ -1,9 +1,7 @@
-"""Phases and claims of a result: worked out cell by cell on several processes, kept in its file."""
+"""Phases of a film and verdicts on claims, computed cell by cell on several processes."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-import cntbench
+from cntbench.analysis.derived import FILM_VARIABLES
+from cntbench.analysis.reuse import MADE_OF, made_of, reusable
 from cntbench.dynamics.alignment import align
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import examine, judge
@@ -26,15 +25,10 @@ from cntbench.prompts import seed_sequence
 from cntbench.results.storage import UNSEALED, content_checksum, open_results, write_results
 from cntbench.specs import as_dict
 
-#: Attribute that says what phases and claims were made of.
-MADE_OF = "made_of_sha256"
-#: Variables of the root that films are made of.
-_OF_FILMS = ["influence", "influence_se", "readout_value", "readout_se", "status"]
-
 
 @dataclass(frozen=True)
 class VerdictPart:
-    """One task by one ablation, and the claims that are tested on it."""
+    """One task by one ablation, and the claims to test on it."""
 
     place: tuple[int, int]
     cell: xr.Dataset
@@ -49,15 +43,15 @@ class VerdictPart:
         labels = [str(self.cell[dim].item()) for dim in ("task", "ablation")]
         rng = np.random.default_rng(seed_sequence(self.seed, *labels, "phases"))
         phases = find_phases(film, rng, self.draws)
-        found = examine(film, self.claims, seed=self.seed, labels=labels, draws=self.draws)
+        tests = examine(film, self.claims, seed=self.seed, labels=labels, draws=self.draws)
         return Judged(
             place=self.place,
             step=film.step,
             usable=np.flatnonzero(self.cell["status"].values == "ok"),
             phases=phases,
             alignment=align(film, phases),
-            found=found,
-            verdicts=judge(self.claims, found),
+            found=tests,
+            verdicts=judge(self.claims, tests),
         )
 
 
@@ -81,25 +75,25 @@ def verdicts(
     untrained
         Influence in untrained models, dims ``task, ablation, seed, source, target``.
     claims
-        What is tested.
+        The claims to test.
     seed, draws
         Of the null models.
-    jobs
-        Processes.
-    progress
-        Told about every cell.
+    jobs, progress
+        Number of processes; receives progress.
     earlier
-        A result whose groups are taken over if they were made of the same. Its verdicts on other
-        claims are kept if they are on the same film.
+        A result whose groups are reused if they were computed from the same. Its verdicts on other
+        claims are kept if they are about the same film.
     """
-    made_of = _checksum(root, untrained, claims, seed, draws)
-    kept = {} if earlier is None else {n: earlier.children.get(n) for n in ("phases", "claims")}
-    if kept and all(group and group.attrs.get(MADE_OF) == made_of for group in kept.values()):
-        return {name: group.to_dataset(inherit=False) for name, group in kept.items() if group}
+    film = _film_checksum(root, untrained)
+    specs = [[claim.name, as_dict(claim.spec)] for claim in claims]
+    made_of_sha256 = made_of([film, specs, seed, draws], ["dynamics", "metrics"])
+    reused = reusable(earlier, ["phases", "claims"], made_of_sha256)
+    if reused is not None:
+        return reused
     parts = [
         VerdictPart(
             place=(i, j),
-            cell=root[_OF_FILMS].isel(task=i, ablation=j),
+            cell=root[FILM_VARIABLES].isel(task=i, ablation=j),
             untrained=None if untrained is None else untrained.isel(task=i, ablation=j),
             claims=tuple(claims),
             seed=seed,
@@ -107,33 +101,32 @@ def verdicts(
         )
         for i, j in np.ndindex(root.sizes["task"], root.sizes["ablation"])
     ]
-    judged: list[Judged] = []
+    cells: list[Judged] = []
     progress("phases and claims", 0, len(parts))
-    for one in parallel_map(VerdictPart.work, parts, jobs=jobs):
-        judged.append(one)
-        progress("phases and claims", len(judged), len(parts))
-    found = claim_group(root, claims, judged).assign_coords(
+    for cell in parallel_map(VerdictPart.work, parts, jobs=jobs):
+        cells.append(cell)
+        progress("phases and claims", len(cells), len(parts))
+    group = claim_group(root, claims, cells).assign_coords(
         claim_draws=("claim", np.full(len(claims), draws), {"long_name": "draws of its tests"})
     )
-    if (
-        earlier is not None
-        and "claims" in earlier.children
-        and _same_film(earlier, root, untrained)
-    ):
-        found = merged(earlier.children["claims"].to_dataset(inherit=False), found)
-    groups = {"phases": phase_group(root, judged), "claims": found}
+    if earlier is not None and "claims" in earlier.children:
+        other = earlier.children.get("untrained")
+        models = None if other is None else other.to_dataset(inherit=True)
+        if film == _film_checksum(earlier.to_dataset(inherit=False), models):
+            group = merged(earlier.children["claims"].to_dataset(inherit=False), group)
+    groups = {"phases": phase_group(root, cells), "claims": group}
     for group in groups.values():
-        group.attrs |= {"draws": draws, "seed": seed, MADE_OF: made_of}
+        group.attrs |= {"draws": draws, "seed": seed, MADE_OF: made_of_sha256}
     return groups
 
 
 def add_verdicts(
     path: Path, claims: Sequence[Claim], *, draws: int, jobs: int, progress: Progress
 ) -> xr.DataTree:
-    """Test claims on a result file and keep phases and verdicts in it.
+    """Test claims on a result file, and write the phases and verdicts into it.
 
-    The file is written anew, whole or not at all. Verdicts on other claims stay; all p-values are
-    corrected for the number of claims that the file then holds.
+    The file is rewritten, completely or not at all. Verdicts on other claims are kept, and all
+    p-values are corrected for the number of claims that the file then holds.
 
     Raises
     ------
@@ -142,11 +135,11 @@ def add_verdicts(
     CntbenchError
         If no checkpoint of it was measured.
     """
-    found = with_verdicts(
+    tree = with_verdicts(
         open_results(path), claims, draws=draws, jobs=jobs, progress=progress, where=str(path)
     )
-    write_results(found, path)
-    return found
+    write_results(tree, path)
+    return tree
 
 
 def with_verdicts(
@@ -158,22 +151,18 @@ def with_verdicts(
     progress: Progress,
     where: str,
 ) -> xr.DataTree:
-    """Return a result with phases, and with verdicts beside those on other claims.
+    """Return a result with phases and verdicts, beside those on other claims.
 
     Parameters
     ----------
-    tree
-        The result.
-    claims
-        What is tested.
+    tree, claims
+        The result, and the claims to test.
     draws
         From each null model.
-    jobs
-        Processes.
-    progress
-        Told about every cell.
+    jobs, progress
+        Number of processes; receives progress.
     where
-        What the result is, for messages.
+        The name of the result, for messages.
 
     Raises
     ------
@@ -195,44 +184,13 @@ def with_verdicts(
         progress=progress,
         earlier=None if UNSEALED in tree.attrs else tree,
     )
-    others = {
-        name: group.to_dataset(inherit=False)
-        for name, group in tree.children.items()
-        if name not in groups
-    }
-    return xr.DataTree.from_dict({"/": root, **others, **groups})
-
-
-def _checksum(
-    root: xr.Dataset,
-    untrained: xr.Dataset | None,
-    claims: Sequence[Claim],
-    seed: int,
-    draws: int,
-) -> str:
-    """Return the SHA-256 of all that phases and verdicts depend on: numbers, specs and code."""
-    digest = hashlib.sha256()
-    film = _film_checksum(root, untrained)
-    specs = [[claim.name, as_dict(claim.spec)] for claim in claims]
-    digest.update(f"{film} {seed} {draws} {np.__version__}".encode())
-    digest.update(json.dumps(specs, sort_keys=True).encode())
-    package = Path(cntbench.__path__[0])
-    for room in ("dynamics", "metrics"):
-        for path in sorted((package / room).rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return xr.DataTree.from_dict(
+        {"/": root, **{n: c.to_dataset(inherit=False) for n, c in tree.children.items()}, **groups}
+    )
 
 
 def _film_checksum(root: xr.Dataset, untrained: xr.Dataset | None) -> str:
-    """Return the SHA-256 of what films are made of."""
-    known = {} if untrained is None else {"untrained": untrained}
-    film = root[_OF_FILMS].drop_attrs(deep=False)
-    return content_checksum(xr.DataTree.from_dict({"/": film, **known}))
-
-
-def _same_film(earlier: xr.DataTree, root: xr.Dataset, untrained: xr.Dataset | None) -> bool:
-    """Return whether the verdicts of an earlier result are on this film."""
-    group = earlier.children.get("untrained")
-    others = None if group is None else group.to_dataset(inherit=True)
-    before = _film_checksum(earlier.to_dataset(inherit=False), others)
-    return before == _film_checksum(root, untrained)
+    """Return the SHA-256 of all data that claims are tested on."""
+    models = {} if untrained is None else {"untrained": untrained}
+    film = root[FILM_VARIABLES].drop_attrs(deep=False)
+    return content_checksum(xr.DataTree.from_dict({"/": film, **models}))

@@ -1,4 +1,4 @@
-"""What ``cntbench compare`` does: from names to the comparison, and its file."""
+"""``cntbench compare``: from names to the comparison, and its file."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from cntbench.errors import StorageError
 from cntbench.models.trajectory import Progress
 from cntbench.output import FileKind, check_output, file_status, has_attribute, is_folder
 from cntbench.results.group_schema import GROUPS, validate_contents
-from cntbench.results.storage import load_netcdf, write_atomically
+from cntbench.results.storage import read_netcdf, write_netcdf
 from cntbench.runs.catalogue import Catalogue, load_catalogue
 from cntbench.runs.known_circuits import measure_planted
 from cntbench.runs.plan import make_plan
 
-#: The study that says what is compared unless the user does.
+#: The study that is compared by default.
 STUDY = "compare"
 #: What `write_comparison` writes.
 COMPARISON = FileKind(
     "a comparison of ablation methods", has_attribute("title", TITLE, FILES_TITLE)
 )
-#: What makes the file of a comparison.
 _MAKE = "Make one: cntbench compare -o FILE."
 
 
@@ -43,7 +42,7 @@ def compare(
     jobs: int,
     where: str = "command line",
 ) -> xr.Dataset:
-    """Compare ablations in result files if there are any, else by measuring them.
+    """Compare the ablations of result files, or measure them if there are no files.
 
     Parameters
     ----------
@@ -51,15 +50,13 @@ def compare(
         The files, as `cntbench.comparison.files.compare_files` takes them.
     specs
         Folders of the user's specs.
-    where
-        Who asks, for messages.
-    changes, circuits, checkpoints, progress, jobs
+    changes, circuits, checkpoints, progress, jobs, where
         As `compare_ablations` takes them.
 
     Raises
     ------
     CntbenchError
-        As those two do, and if files are named and also what to measure.
+        As those two functions, and if there are both files and options of a measurement.
     """
     if results:
         refuse_beside_results(changes if circuits is None else {**changes, "circuits": circuits})
@@ -90,30 +87,28 @@ def compare_ablations(
     Parameters
     ----------
     catalogue
-        Where names are looked up.
+        The specs.
     changes
-        Keys of the study ``compare`` that the user wants otherwise.
+        Keys of the study ``compare`` with other values.
     circuits
-        Names of planted circuits; by default all that have no dynamics.
+        Names of planted circuits; by default all without dynamics.
     checkpoints
         How many, spread over the trajectory.
-    progress
-        Told about what takes long.
-    jobs
-        Processes to measure on.
+    progress, jobs
+        Receives progress; number of processes.
     where
-        Who asks for the changes, for messages.
+        Origin of the changes, for messages.
 
     Raises
     ------
     CntbenchError
         If a name is unknown, or the trajectory cannot be measured.
     """
-    chosen = catalogue.known_circuits(circuits)
+    known_circuits = catalogue.known_circuits(circuits)
     study = catalogue.amend(catalogue.study(STUDY), changes, where=where)
     plan = make_plan(catalogue, study, progress)
     recovered, diagnosed = measure_planted(
-        plan.study, plan.ablations, chosen, progress=progress, jobs=jobs
+        plan.study, plan.ablations, known_circuits, progress=progress, jobs=jobs
     )
     trained = measure_trained(plan, checkpoints=checkpoints, progress=progress, jobs=jobs)
     dataset = comparison(
@@ -129,16 +124,9 @@ def compare_ablations(
 
 
 def write_comparison(dataset: xr.Dataset, path: Path, *, force: bool = False) -> None:
-    """Write a comparison as netCDF, whole or not at all.
+    """Write a comparison as netCDF, complete or not at all.
 
-    Parameters
-    ----------
-    dataset
-        What `compare` has returned.
-    path
-        Where to; a comparison that was there is replaced.
-    force
-        Whether a file of another kind may be replaced.
+    An earlier comparison at the path is replaced, a file of another kind only with ``force``.
 
     Raises
     ------
@@ -146,26 +134,22 @@ def write_comparison(dataset: xr.Dataset, path: Path, *, force: bool = False) ->
         If the file cannot be written.
     """
     check_output(path, COMPARISON, force=force)
-    write_atomically(path, lambda unfinished: _write(dataset, unfinished))
+    write_netcdf({"/": dataset}, path)
 
 
 def open_comparison(path: Path) -> xr.Dataset:
-    """Read what `write_comparison` has written into memory.
+    """Read a comparison into memory.
 
     Raises
     ------
     StorageError
-        If the file is missing, damaged, or holds something else.
+        If the file is missing, damaged, or not a comparison.
     """
     where = str(path)
     if is_folder(path) or file_status(path) is None:
         raise StorageError("no such file", where=where, hint=_MAKE)
-    dataset = load_netcdf(path, hint=_MAKE)["/"]
+    dataset = read_netcdf(path, hint=_MAKE)[0]["/"]
     if dataset.attrs.get("title") != TITLE or "ablation" not in dataset.coords:
-        raise StorageError("is no comparison of ablation methods", where=where, hint=_MAKE)
+        raise StorageError("is not a comparison of ablation methods", where=where, hint=_MAKE)
     validate_contents(GROUPS["comparison"], dataset, where=where)
     return dataset
-
-
-def _write(dataset: xr.Dataset, path: Path) -> None:
-    dataset.to_netcdf(path, engine="netcdf4")

@@ -1,4 +1,4 @@
-"""Why a checkpoint has no numbers, as it is recorded: a status and a reason in one line."""
+"""Why a checkpoint could not be measured: the status and the reason that a result records."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cntbench.errors import CntbenchError, MissingCheckpointError, without_crede
 
 @dataclass(frozen=True)
 class Failure:
-    """What came in the way of a checkpoint.
+    """Why a checkpoint could not be measured.
 
     Parameters
     ----------
     status
-        ``"missing"``: its source does not have it. ``"failed"``: anything else.
+        ``"missing"`` if its source does not have it, else ``"failed"``.
     reason
-        In one line, without the place where the files happened to lie.
+        One line, without the path of the checkpoint's files.
     """
 
     status: Literal["missing", "failed"]
@@ -26,14 +26,14 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException, place: object) -> Failure:
-        """Return what an error says.
+        """Return the failure that an error means.
 
         Parameters
         ----------
         error
-            What was raised.
+            The error.
         place
-            The checkpoint's origin, or the folder of its files: it goes without saying.
+            The checkpoint's origin, or the folder of its files, which the reason leaves out.
         """
         status: Literal["missing", "failed"] = (
             "missing" if isinstance(error, MissingCheckpointError) else "failed"
@@ -41,16 +41,16 @@ class Failure:
         if not isinstance(error, CntbenchError):
             return cls(status, _line(without_credentials(f"{type(error).__name__}: {error}")))
         where = _within(error.where, str(place))
-        said = f"{where}: {error.what}" if where else error.what
-        return cls(status, _line(f"{said}. {error.hint}" if error.hint else said))
+        message = f"{where}: {error.what}" if where else error.what
+        return cls(status, _line(f"{message}. {error.hint}" if error.hint else message))
 
 
 class Mismatch(Failure):
-    """That a model is not computed as it is: no number of the whole run would be right."""
+    """cntbench computes a model otherwise than transformers: every number would be wrong."""
 
 
 def _within(where: str | None, place: str) -> str | None:
-    """Return where relative to a place, None for the place itself."""
+    """Return a location relative to a place, or None for the place itself."""
     return None if where == place else where and where.removeprefix(f"{place}{os.sep}")
 
 

@@ -1,4 +1,4 @@
-"""How much a result file says it holds, looked at before any of it is read."""
+"""Check the size that a result file declares before any of it is read."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from rich.filesize import decimal
 
 from cntbench.errors import StorageError
 
-#: Most that deflate, by which results are packed, makes of a byte (1032), with room for headers.
-#: What is declared beyond that was never written.
+#: Bound on the compression ratio of deflate (1032), with room for headers. No file holds more.
 _MOST_PACKED = 1100
-#: Memory that a label takes [bytes].
+#: Memory of a label [bytes].
 _LABEL = 64
 
 
 def check_size(path: Path) -> None:
-    """Hold what a file declares against its own length and this machine's memory.
+    """Compare the size that a file declares with its length and with this machine's memory.
 
     Raises
     ------
     StorageError
-        If it declares more than its bytes can hold, or more than this machine can.
+        If it declares more than its bytes, or this machine, can hold.
     OSError
-        If it is no netCDF file. xarray may raise others.
+        If it is not a netCDF file. xarray may raise other errors.
     """
-    # By xarray, which keeps threads apart: HDF5 does not. Indexes would be read.
+    # xarray, unlike HDF5, is safe among threads. Default indexes would read data.
     groups = xr.open_groups(path, engine="netcdf4", decode_cf=False, create_default_indexes=False)
     sizes = dict(_sizes(groups))
     for group in groups.values():
@@ -38,22 +37,22 @@ def check_size(path: Path) -> None:
     if total <= min(_MOST_PACKED * length, memory):
         return
     largest = max(sizes, key=lambda name: sizes[name])
-    found = f"declares {decimal(total)}, most of it in variable {largest!r}"
+    claim = f"declares {decimal(total)}, most of it in variable {largest!r}"
     if total > _MOST_PACKED * length:
         raise StorageError(
-            f"is damaged or was not written by cntbench: it {found}, and has {decimal(length)}",
+            f"is damaged or was not written by cntbench: it {claim}, and has {decimal(length)}",
             where=str(path),
             hint=f"A byte of a result file holds at most {_MOST_PACKED} bytes of numbers.",
         )
     raise StorageError(
-        f"{found}, and this machine has a memory of {decimal(memory)}",
+        f"{claim}, and this machine has {decimal(memory)} of memory",
         where=str(path),
-        hint="Select a part of it with xarray, or take a larger machine.",
+        hint="Select a part of it with xarray, or use a larger machine.",
     )
 
 
 def _sizes(groups: Mapping[str, xr.Dataset]) -> Iterator[tuple[str, int]]:
-    """Yield what each variable takes in memory [bytes], by its path."""
+    """Yield the memory of each variable [bytes], by its path."""
     for path, group in groups.items():
         for name, variable in group.variables.items():
             size = _LABEL if variable.dtype.kind == "O" else variable.dtype.itemsize

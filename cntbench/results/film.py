@@ -1,4 +1,4 @@
-"""The dataset of a study: cells measured at one checkpoint, put together into the film."""
+"""The dataset of a study: datasets of single checkpoints, joined into the film."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNITS: Mapping[Readout, str] = {
     "logit_difference": "nat",
 }
 
-#: What is the same in every dataset: CF and ACDD attributes, and the conventions of the numbers.
+#: Attributes of every dataset: those of CF and ACDD, and the conventions of its numbers.
 CONVENTIONS = {
     "title": "Causal influence between the components of a Transformer over training",
     "summary": "A Transformer as a directed weighted graph: nodes are attention heads and MLPs, an "
@@ -52,31 +52,29 @@ def checkpoint_dataset(
     ablations: Sequence[str],
     measured: Sequence[Influence],
 ) -> xr.Dataset:
-    """Return what was measured at one checkpoint, with the schema's dims.
+    """Return the dataset of one checkpoint, with the schema's dims.
 
     Parameters
     ----------
-    checkpoint
-        Where it was measured.
-    nodes
-        The components, in causal order.
+    checkpoint, nodes
+        The checkpoint, and the components in causal order.
     tasks, ablations
-        Names, in the order of ``measured`` and of each element's ablations.
+        Names, in the order of ``measured`` and of the ablations in each of its elements.
     measured
-        One result for each task.
+        One result per task.
     """
     dataset = _unmeasured(checkpoint, nodes, tasks, ablations, "ok", "")
     for name, variable in VARIABLES.items():
         if variable.type == "float":
-            values = np.stack([getattr(one, name) for one in measured])
+            values = np.stack([getattr(result, name) for result in measured])
             dataset[name].values[...] = np.expand_dims(values, variable.dims.index("checkpoint"))
     return dataset
 
 
 def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Put together what was measured of one model in blocks of sources.
+    """Join the datasets of one model's blocks of sources.
 
-    What does not depend on the sources, such as the clean model's readouts, is the first part's.
+    What does not depend on the sources, such as the clean model's readouts, comes from the first.
     """
     whole = parts[0].copy(deep=True)
     for part in parts[1:]:
@@ -94,17 +92,17 @@ def failed_dataset(
     ablations: Sequence[str],
     failure: Failure,
 ) -> xr.Dataset:
-    """Return the dataset of a checkpoint that could not be measured: NaN, and the reason."""
+    """Return the dataset of a checkpoint that could not be measured: NaN and the reason."""
     return _unmeasured(checkpoint, nodes, tasks, ablations, failure.status, failure.reason)
 
 
 def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Dataset:
-    """Put checkpoints together, marking those whose weights have been measured before.
+    """Join checkpoints, and mark those whose weights an earlier one has as duplicates.
 
     Parameters
     ----------
     parts
-        One dataset for each checkpoint, by rising step.
+        One dataset per checkpoint, by rising step.
     attributes
         Provenance, added to the conventions.
     """
@@ -120,41 +118,36 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
         combine_attrs="override",
     )
     for name, variable in VARIABLES.items():
-        if variable.type == "text":  # a label of fixed length would cut the longer ones
+        if variable.type == "text":  # labels of fixed length would cut longer ones
             whole[name] = whole[name].astype(object)
     measured = np.flatnonzero(usable(whole))
     names, revisions = (whole[name].values[measured] for name in ("checkpoint", "revision"))
-    now = {part.attrs.get("former_revision"): part["revision"].item() for part in parts}
-    weights = [now.get(revision, revision) for revision in map(str, revisions)]
+    current = {part.attrs.get("former_revision"): part["revision"].item() for part in parts}
+    weights = [current.get(revision, revision) for revision in map(str, revisions)]
     for index, original in zip(measured, originals(map(str, names), weights), strict=True):
         if original is not None:
             whole["status"][:, :, index] = "duplicate"
             whole["status_reason"][:, :, index] = f"same weights as {original}"
     for name, variable in VARIABLES.items():
         whole[name] = whole[name].transpose(*variable.dims)
-    whole.attrs = {**CONVENTIONS, **attributes, **_of_files(parts)}
+    whole.attrs = {**CONVENTIONS, **attributes, **_file_attributes(parts)}
     return whole
 
 
-def _of_files(parts: Sequence[xr.Dataset]) -> dict[str, str]:
-    """Return what checkpoints' files hold beside the weights, and how that was hashed formerly."""
+def _file_attributes(parts: Sequence[xr.Dataset]) -> dict[str, str]:
+    """Return the unused tensors of the checkpoints' files, and revisions by a former hash."""
     unused = {name for part in parts for name in json.loads(part.attrs.get("unused_tensors", "[]"))}
     former = {
         part["checkpoint"].item(): part.attrs["former_revision"]
         for part in parts
         if "former_revision" in part.attrs
     }
-    told = {"unused_tensors": sorted(unused), "former_revisions": former}
-    return {name: json.dumps(value) for name, value in told.items() if value}
+    attributes = {"unused_tensors": sorted(unused), "former_revisions": former}
+    return {name: json.dumps(value) for name, value in attributes.items() if value}
 
 
 def untrained_group(parts: Mapping[int, xr.Dataset]) -> xr.Dataset:
-    """Put untrained models together.
-
-    Parameters
-    ----------
-    parts
-        As `checkpoint_dataset` makes them, by the seed of the initial weights.
+    """Join untrained models, given by the seed of their initial weights.
 
     Returns
     -------
@@ -176,14 +169,14 @@ def untrained_group(parts: Mapping[int, xr.Dataset]) -> xr.Dataset:
 
 
 def originals(names: Iterable[str], revisions: Iterable[str]) -> list[str | None]:
-    """Return for each checkpoint the name of the first one that has its weights, None if it has."""
+    """Return for each checkpoint the earlier one with the same weights, or None."""
     first: dict[str, str] = {}
-    found = ((name, first.setdefault(r, name)) for name, r in zip(names, revisions, strict=True))
-    return [None if one == name else one for name, one in found]
+    pairs = ((name, first.setdefault(r, name)) for name, r in zip(names, revisions, strict=True))
+    return [None if original == name else original for name, original in pairs]
 
 
 def usable(dataset: xr.Dataset) -> NDArray[np.bool_]:
-    """Return which checkpoints count in statements about dynamics: measured, and no duplicates."""
+    """Return which checkpoints count as dynamics: those measured that are not duplicates."""
     return np.asarray((dataset["status"] == "ok").all(["task", "ablation"]).values)
 
 

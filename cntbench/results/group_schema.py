@@ -1,12 +1,12 @@
-"""The groups of a result: one table for each that a reader relies on, and the check against it.
+"""The schemas of a result's derived groups, and the check against them.
 
-All that these groups hold follows from the film, so that one which does not fit can be left out.
+All of these groups follow from the film, so that an invalid one can be left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -21,6 +21,7 @@ from cntbench.metrics._base import DIMS
 from cntbench.results.schema import DIMENSIONS, VARIABLES
 from cntbench.results.variables import (
     Attribute,
+    Group,
     Type,
     Variable,
     problem,
@@ -36,55 +37,22 @@ _CIRCUIT = ("circuit", "difficulty", "truth", "ablation")
 _SPECIAL = ("special", "ablation")
 
 _ENDS = ("mean", "low", "high")
-#: What is said of claims in their specs.
-_OF_SPECS = ("summary", "text", "source", "about")
+#: Prose of a claim's spec.
+_CLAIM_TEXTS = ("summary", "text", "source", "about")
 
-#: Dims of groups that are as long as one of the root's.
+#: Dims of groups that are as long as a dim of the film.
 _LIKE = {"component": "source", "other_checkpoint": "checkpoint"}
 
 
-@dataclass(frozen=True)
-class Group:
-    """What a group holds.
-
-    Parameters
-    ----------
-    variables
-        By name.
-    named
-        Dims of further variables, which are named by what they are about; none of them if empty.
-    free
-        Whether there may be others, of any form.
-    names
-        Dims that have names of their own.
-    attributes
-        Of the group.
-    about
-        Attributes of each variable.
-    check
-        Raises an error for what tables cannot say; takes the group and where it stands.
-    """
-
-    variables: Mapping[str, Variable]
-    named: tuple[tuple[str, ...], ...] = ()
-    free: bool = False
-    names: tuple[str, ...] = ()
-    attributes: Mapping[str, Attribute] = field(default_factory=dict)
-    about: Mapping[str, Attribute] = field(default_factory=dict)
-    check: Callable[[xr.Dataset, str], None] | None = None
-
-
 def validate_group(name: str, group: xr.Dataset, root: xr.Dataset, *, where: str) -> None:
-    """Check a group against its table, and its dims against the root's.
+    """Check a group against its schema, and its dims against those of the film.
 
     Parameters
     ----------
     name
-        Of the group. Of one without a table only the dims are checked.
-    group
-        What it holds by itself.
-    root
-        The film, which satisfies the schema.
+        Of the group; only the dims of a group without a schema are checked.
+    group, root
+        The group by itself, and the film, which has been validated.
     where
         The file.
 
@@ -103,32 +71,31 @@ def validate_group(name: str, group: xr.Dataset, root: xr.Dataset, *, where: str
         validate_contents(GROUPS[name], group, where=where)
 
 
-def validate_contents(expected: Group, group: xr.Dataset, *, where: str) -> None:
-    """Check what a group holds against its table, whatever it is a group of.
+def validate_contents(schema: Group, group: xr.Dataset, *, where: str) -> None:
+    """Check what a group holds against a schema.
 
     Raises
     ------
     StorageError
         Naming the first variable that is missing, unknown, or of another form.
     """
-    validate_variables(group, expected.variables, where)
+    validate_variables(group, schema.variables, where)
     if not group.data_vars:
         raise StorageError("is empty", where=where)
-    for variable, values in group.data_vars.items():
-        if str(variable) not in expected.variables and not expected.free:
-            if not expected.named:
-                raise StorageError(f"variable {variable!r} is not in the schema", where=where)
-            dims = next((dims for dims in expected.named if dims == values.dims), expected.named[0])
+    for name, values in group.data_vars.items():
+        if str(name) not in schema.variables and not schema.free:
+            if not schema.named:
+                raise StorageError(f"variable {name!r} is not in the schema", where=where)
+            dims = next((dims for dims in schema.named if dims == values.dims), schema.named[0])
+            labels = {dim: replace(_LABELS[dim], optional=False) for dim in {*dims} - {*DIMENSIONS}}
             number = Variable(dims, "float", "", infinite=True)
-            validate_variables(group, {str(variable): number}, where)
-            for dim in set(dims) - {*DIMENSIONS}:
-                validate_variables(group, {dim: replace(_LABELS[dim], optional=False)}, where)
-        validate_attributes(values, expected.about, where)
-    for dim in expected.names:
+            validate_variables(group, {str(name): number, **labels}, where)
+        validate_attributes(values, schema.about, where)
+    for dim in schema.names:
         validate_names(group, dim, where)
-    validate_attributes(group, expected.attributes, where)
-    if expected.check is not None:
-        expected.check(group, where)
+    validate_attributes(group, schema.attributes, where)
+    if schema.check is not None:
+        schema.check(group, where)
 
 
 def _numbers(names: Mapping[str, str], dims: tuple[str, ...], prefix: str) -> dict[str, Variable]:
@@ -153,7 +120,7 @@ def _check_statistics(group: xr.Dataset, where: str) -> None:
 
 
 def _check_boundaries(group: xr.Dataset, where: str) -> None:
-    """Check that there is one boundary less than phases, each with its interval."""
+    """Check that there is one boundary fewer than phases, each with an interval."""
     known = np.isfinite(group["boundary_step"].values)
     phases = np.nan_to_num(group["count"].values)
     if not np.array_equal(known.sum(axis=-1), np.maximum(phases - 1, 0)):
@@ -166,7 +133,7 @@ def _check_boundaries(group: xr.Dataset, where: str) -> None:
 
 
 def _check_decisive(group: xr.Dataset, where: str) -> None:
-    """Check that each claim has tests, and that one of them decides."""
+    """Check that every claim has tests, one of which is decisive."""
     tests = (group["test_statistic"].values.astype(str) != "").sum(axis=-1)
     decisive = group["decisive"].values
     if not tests.all():
@@ -176,11 +143,11 @@ def _check_decisive(group: xr.Dataset, where: str) -> None:
 
 
 def _check_circuits(group: xr.Dataset, where: str) -> None:
-    """Check that what stands together is there together."""
+    """Check that variables which belong together are all present, with their coordinates."""
     for names in (("auroc", "ap"), ("passed", "value", "what")):
-        there = [name in group for name in names]
-        if any(there) and not all(there):
-            raise StorageError(f"variable {names[there.index(False)]!r} is missing", where=where)
+        missing = [name for name in names if name not in group]
+        if 0 < len(missing) < len(names):
+            raise StorageError(f"variable {missing[0]!r} is missing", where=where)
     for name in set(COMPARISON.variables) & set(group.data_vars):
         for dim in group[name].dims:
             if dim not in group.coords and dim != "ablation":
@@ -189,14 +156,14 @@ def _check_circuits(group: xr.Dataset, where: str) -> None:
 
 _METRICS = tuple(("task", "ablation", *dims) for dims in DIMS.values())
 _LABELS: Mapping[str, Variable] = {
-    "statistic": Variable(("statistic",), "text", "what is said of a value"),
+    "statistic": Variable(("statistic",), "text", "statistic of a value"),
     **_optional(("component",), "text", "component"),
     **_optional(("layer",), "integer", "layer"),
     **_optional(("lag",), "integer", "lag"),
     **_optional(("other_checkpoint",), "text", "other_checkpoint"),
 }
 
-#: What compares ablations, as a group and as a file of its own.
+#: A comparison of ablations, as a group or as a file of its own.
 COMPARISON = Group(
     {
         **_optional(("circuit",), "text", "circuit"),
@@ -224,7 +191,7 @@ COMPARISON = Group(
     check=_check_circuits,
 )
 
-#: By name, groups that readers rely on.
+#: By name, the groups that readers rely on.
 GROUPS: Mapping[str, Group] = {
     "metrics": Group(
         _optional((*_CELL, *DIMS["checkpoint_pair"]), "float", "recurrence"), named=_METRICS
@@ -268,7 +235,7 @@ GROUPS: Mapping[str, Group] = {
             "test_minimum": Variable(("claim", "test"), "float", ""),
             **_texts(_CLAIM, "reason"),
             **_texts(_TEST, "test_reason"),
-            **_texts(("claim",), "claim", *(f"claim_{name}" for name in _OF_SPECS)),
+            **_texts(("claim",), "claim", *(f"claim_{name}" for name in _CLAIM_TEXTS)),
             **_texts(("claim", "test"), "test_statistic", "test_null_model", "test_rules_out"),
             **_numbers(OF_CLAIMS, _CLAIM, ""),
             **_numbers(OF_TESTS, _TEST, "test_"),

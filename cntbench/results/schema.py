@@ -1,4 +1,4 @@
-"""The dataset: one table of every dimension, coordinate and variable, and the check against it."""
+"""The schema of the dataset: every dimension, coordinate and variable, and the check."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from cntbench.results.variables import (
     validate_variables,
 )
 
-#: Rises whenever the table changes.
+#: Rises whenever the schema changes.
 SCHEMA_VERSION = 2
 
 DIMENSIONS = ("task", "ablation", "readout", "checkpoint", "source", "target")
 
 STATUS = ("ok", "missing", "duplicate", "failed")
-
 
 _CELL = ("task", "ablation", "checkpoint")
 _EDGE = (*_CELL, "source", "target")
@@ -156,14 +155,13 @@ ATTRIBUTES: Mapping[str, Attribute] = {
 
 
 def validate(dataset: xr.Dataset, *, where: str) -> None:
-    """Check a dataset against the tables.
+    """Check a film against the schema.
 
     Raises
     ------
     StorageError
-        If the schema is a newer one; else naming the first variable or attribute that is missing,
-        unknown, or has the wrong dimensions, type, units or range, or the first dimension that is
-        empty or has a name twice.
+        If a newer version has written it; or naming the first variable or attribute that is
+        missing, unknown, or of another form, or a dimension that is empty or repeats a label.
     """
     _validate_version(dataset, where)
     table = {**COORDINATES, **VARIABLES}
@@ -185,28 +183,27 @@ def validate(dataset: xr.Dataset, *, where: str) -> None:
 
 
 def _validate_version(dataset: xr.Dataset, where: str) -> None:
-    """Refuse what a newer version has written, before anything else seems wrong with it."""
+    """Refuse the schema of a newer version, before anything else about it seems wrong."""
     validate_attributes(dataset, {"schema_version": Attribute("integer", lower=1)}, where)
     version = int(dataset.attrs.get("schema_version", SCHEMA_VERSION))
     if version > SCHEMA_VERSION:
         raise StorageError(
-            f"has schema_version {version}, and this cntbench knows those up to {SCHEMA_VERSION}",
+            f"has schema_version {version}, and this cntbench reads those up to {SCHEMA_VERSION}",
             where=where,
-            hint="Read it by the version of cntbench that wrote it, or a later one.",
+            hint="Read it with the version of cntbench that wrote it, or a later one.",
         )
 
 
 def _validate_readouts(dataset: xr.Dataset, where: str) -> None:
-    from cntbench.specs import READOUTS  # pydantic, which who only selects needs not wait for
+    from cntbench.specs import READOUTS  # imports pydantic, which selecting does not need
 
-    names = {str(name) for name in dataset["readout"].values}
-    for name in READOUTS:
-        if name not in names:
-            raise StorageError(f"lacks the readout {name!r}", where=where)
+    missing = [name for name in READOUTS if name not in dataset["readout"].values.astype(str)]
+    if missing:
+        raise StorageError(f"lacks the readout {missing[0]!r}", where=where)
 
 
 def _validate_components(dataset: xr.Dataset, where: str) -> None:
-    """Check that targets are the sources, and both are called and ordered as components are."""
+    """Check that targets equal sources, and that names and order are those of components."""
     for name, side in zip(_component("source"), _component("target"), strict=True):
         if not np.array_equal(dataset[name].values, dataset[side].values):
             raise StorageError(f"has other sources than targets: {name!r}, {side!r}", where=where)

@@ -1,4 +1,4 @@
-"""Which part of a result is meant: results with all dims of the schema, and labels of one cell."""
+"""Selections from a result: with all dims of the schema, or one cell by its labels."""
 
 from __future__ import annotations
 
@@ -14,25 +14,20 @@ from cntbench.results.schema import COORDINATES, VARIABLES
 
 #: Dims of a cell.
 CELL = ("task", "ablation", "checkpoint")
-#: Labels that messages list in full.
+#: Most labels that a message lists in full.
 _LISTED = 24
 
 
 def with_schema_dims(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
-    """Return some variables of a result, or of a part of one, with the schema's dims.
+    """Return variables of a result, or of a selection from it, with the schema's dims.
 
     Parameters
     ----------
     dataset
-        A result's root, or what has been selected from it. A dim may have become one label, and
-        checkpoints may be indexed by step.
+        The root of a result or a selection from it: dims may be scalars, and checkpoints may be
+        indexed by step.
     needed
         Names of variables.
-
-    Returns
-    -------
-    xarray.Dataset
-        With dims as in `cntbench.results.schema`, and the coordinates.
 
     Raises
     ------
@@ -66,71 +61,60 @@ def with_schema_dims(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
 def cell(
     dataset: xr.Dataset, needed: Sequence[str], labels: Mapping[str, str | None], step: int | None
 ) -> xr.Dataset:
-    """Return one cell of a result in memory, whatever the rest of it takes.
+    """Load one cell of a result into memory, and nothing else of it.
 
-    Parameters
-    ----------
-    dataset, needed
-        As `whole` takes them.
-    labels
-        By dim of a cell, the label or None, as `place` takes it.
-    step
-        Training step, instead of the checkpoint's label.
-
-    Raises
-    ------
-    CntbenchError
-        As of `whole` and `place`.
+    Parameters and errors are those of `with_schema_dims` and `index_of`; ``labels`` maps dims of a
+    cell to labels.
     """
-    found = with_schema_dims(dataset, needed)
+    full = with_schema_dims(dataset, needed)
     at = {
-        dim: index_of(found, dim, label, step=step if dim == "checkpoint" else None)
+        dim: index_of(full, dim, label, step=step if dim == "checkpoint" else None)
         for dim, label in labels.items()
     }
-    return found.isel(at).compute()
+    return full.isel(at).compute()
 
 
 def _with_all_dims(name: str, variable: xr.Variable) -> xr.Variable:
     expected = VARIABLES[name].dims
-    others = sorted({str(dim) for dim in variable.dims} - set(expected))
-    if others:
+    unknown = sorted({str(dim) for dim in variable.dims} - set(expected))
+    if unknown:
         raise StorageError(
-            f"variable {name!r} has a dim {others[0]!r}",
+            f"variable {name!r} has a dim {unknown[0]!r}",
             where="the dataset",
             hint=f"Expected: {', '.join(expected)}.",
         )
-    taken = {dim: 1 for dim in expected if dim not in variable.dims}
-    full = variable.set_dims({**taken, **variable.sizes})  # type: ignore[no-untyped-call]
+    scalars = {dim: 1 for dim in expected if dim not in variable.dims}
+    full = variable.set_dims({**scalars, **variable.sizes})  # type: ignore[no-untyped-call]
     return full.transpose(*expected)
 
 
-def as_selected(found: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
-    """Return what was made of `whole`, with those dims only that the dataset itself has."""
-    taken = {dim: 0 for dim in CELL if dim in found.dims and dim not in dataset.dims}
+def as_selected(values: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
+    """Drop the dims of values that `with_schema_dims` has added to those of a dataset."""
+    scalars = {dim: 0 for dim in CELL if dim in values.dims and dim not in dataset.dims}
     if "step" in dataset.dims:
-        taken.pop("checkpoint", None)
-        return found.isel(taken).swap_dims(checkpoint="step")
-    return found.isel(taken)
+        scalars.pop("checkpoint", None)
+        return values.isel(scalars).swap_dims(checkpoint="step")
+    return values.isel(scalars)
 
 
 def index_of(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | None = None) -> int:
-    """Return where a label stands along a dim.
+    """Return the index of a label along a dim.
 
     Parameters
     ----------
     dataset
-        As `whole` returns it.
+        With the schema's dims.
     dim
         ``"task"``, ``"ablation"`` or ``"checkpoint"``.
     label
-        May be None if there is one label only.
+        May be None if the dim has one label.
     step
-        Training step, instead of a checkpoint's label.
+        Training step, in place of a checkpoint's label.
 
     Raises
     ------
     CntbenchError
-        If there is no such label, or several to choose from; it lists them.
+        If the label does not exist, or none is named and there are several; it lists them.
     """
     labels = [str(name) for name in dataset[dim].values]
     if step is not None:
@@ -156,14 +140,14 @@ def index_of(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | No
 
 
 def _at_step(steps: NDArray[np.integer], step: int) -> int:
-    found = np.flatnonzero(steps == step)
-    if not found.size:
+    indices = np.flatnonzero(steps == step)
+    if not indices.size:
         nearest = sorted(steps[np.argsort(abs(steps - step), kind="stable")[:2]].tolist())
         raise CntbenchError(
             f"there is no checkpoint at step {step}",
             hint=f"Nearest: {', '.join(map(str, nearest)) or 'there is none at all'}.",
         )
-    return int(found[0])
+    return int(indices[0])
 
 
 def _list(labels: Sequence[str]) -> str:
@@ -176,6 +160,6 @@ def _missing(what: str, name: str) -> StorageError:
     return StorageError(
         f"{what} {name!r} is missing",
         where="the dataset",
-        hint="The accessor cnt works on the root of a result, and on what is selected from it: "
-        "cntbench.open_results reads one.",
+        hint="The accessor cnt works on the root of a result and on selections from it; read a "
+        "result with cntbench.open_results.",
     )

@@ -1,7 +1,7 @@
-"""Result files: netCDF written atomically, with a checksum of their content inside.
+"""Result files: netCDF, written atomically and with a checksum of their content.
 
-The checksum is the SHA-256 of every group, variable and attribute, not of the file's bytes, so that
-it says whether two results are the same whatever library wrote them.
+The checksum is the SHA-256 of all groups, variables and attributes, not of the file's bytes: equal
+results have equal checksums, whatever library wrote them.
 """
 
 from __future__ import annotations
@@ -30,71 +30,81 @@ from cntbench.results.file_sizes import check_size
 from cntbench.results.schema import validate
 
 CHECKSUM = "content_sha256"
-#: What `write_results` writes.
-RESULT = FileKind("a result of cntbench", has_attribute(CHECKSUM))
 
-#: Attribute of a result that stood in a file without a checksum, and what it says.
+#: Attribute of a result that was read from a file without a checksum, and its value.
 UNSEALED = "unsealed"
 _UNSEALED = "has no checksum, so that later changes or damage could not be seen"
-_AGAIN = "Run the study again into its folder: whole checkpoint files are kept."
+_AGAIN = "Run the study again into its folder: finished checkpoint files are kept."
 
-#: How names of files end that are being written.
+#: Ending of the names of unfinished files.
 UNFINISHED = ".tmp"
-#: How much of the final name they keep, so that they are never too long.
+#: How many characters of the final name they keep, so that they are never too long.
 _KEPT = 40
-#: Free space below which a write that failed has failed for want of it [bytes].
+#: A failed write is put down to a full disk below this much free space [bytes].
 _FULL = 2**20
 
 
-def write_results(tree: xr.DataTree, path: Path) -> None:
-    """Validate a result and write it: the file appears whole, or not at all.
+def _is_result(path: Path) -> bool:
+    """Return whether a netCDF file is a result of `write_results`."""
+    import netCDF4
 
-    Parameters
-    ----------
-    tree
-        The film at the root, derived results in groups.
-    path
-        Where to. What was there is replaced.
+    if not has_attribute(CHECKSUM)(path):
+        return False
+    with netCDF4.Dataset(path) as file:
+        return "status" in file.variables
+
+
+#: What `write_results` writes.
+RESULT = FileKind("a result of cntbench", _is_result)
+
+
+def write_results(tree: xr.DataTree, path: Path) -> None:
+    """Validate a result, the film at the root and groups below it, and write it.
+
+    A file at the path is replaced. The new file appears complete or not at all.
 
     Raises
     ------
     StorageError
         If the result does not satisfy the schema, or the file cannot be written.
     """
-    tree = tree.copy()
-    tree.attrs.pop(CHECKSUM, None)  # of the file that xarray has opened it from
     groups = _groups(tree)
-    root = groups["/"]
-    validate(root, where=str(path))
-    for name, group in groups.items():
-        if name != "/":
-            _validate_group(name, group, root, f"{path}: group {name[1:]!r}")
-    sealed = tree.copy()
-    sealed.attrs = {**tree.attrs, CHECKSUM: _checksum(groups)}
-
-    def write(unfinished: Path) -> None:
-        encoding = {group.path: _encoding(group) for group in sealed.subtree}
-        sealed.to_netcdf(unfinished, engine="netcdf4", encoding=encoding)
-
-    with interrupts_held():  # xarray, interrupted, waits for its own locks
-        write_atomically(path, write)
+    groups["/"].attrs.pop(CHECKSUM, None)  # of the file that xarray has opened it from
+    _validate(groups, str(path))
+    write_netcdf(groups, path)
 
 
-def open_results(path: Path) -> xr.DataTree:
-    """Read a result into memory, checking that it is whole and satisfies the schema.
-
-    What xarray has written, without a checksum, is read too, if it satisfies the schema: with a
-    warning, and marked by the attribute ``unsealed``. Groups that follow from the film and do not
-    satisfy theirs are left out, with a warning.
+def write_netcdf(groups: Mapping[str, xr.Dataset], path: Path) -> None:
+    """Write groups, with ``/`` among them, as netCDF with a checksum: complete or not at all.
 
     Raises
     ------
     StorageError
-        If the file is missing, truncated or damaged, was not written by cntbench, or does not
-        satisfy the schema.
+        If the file cannot be written.
+    """
+    root = groups["/"].assign_attrs({CHECKSUM: _checksum(groups)})
+    sealed = xr.DataTree.from_dict({**groups, "/": root})
+    encoding = {name: _encoding(group) for name, group in groups.items()}
+    with interrupts_held():  # an interrupted xarray waits for its own locks
+        write_atomically(
+            path, lambda file: sealed.to_netcdf(file, engine="netcdf4", encoding=encoding)
+        )
+
+
+def open_results(path: Path) -> xr.DataTree:
+    """Read a result into memory and check its checksum and schema.
+
+    A file that xarray has written, without a checksum, is read with a warning if it satisfies the
+    schema, and marked with the attribute ``unsealed``. Derived groups that do not satisfy their
+    schema are left out with a warning.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, damaged, not written by cntbench, or violates the schema.
     """
     where = str(path)
-    groups, sealed = _read(path)
+    groups, sealed = read_netcdf(path)
     root = groups.pop("/")
     try:
         validate(root, where=where)
@@ -109,35 +119,38 @@ def open_results(path: Path) -> xr.DataTree:
     if not sealed:
         root.attrs.setdefault(UNSEALED, _UNSEALED)
         _warn(f"{where}: {_UNSEALED}.")
-    return xr.DataTree.from_dict({"/": root, **dict(_fitting(groups, root, where))})
+    return xr.DataTree.from_dict({"/": root, **dict(_valid_groups(groups, root, where))})
 
 
 def open_sealed(path: Path) -> xr.DataTree:
-    """Read a result that `write_results` has written, all of it, or none.
+    """Read a result that `write_results` has written, with all of its groups.
 
     Raises
     ------
     StorageError
-        As of `open_results`; also if it has no checksum.
+        As `open_results`, and if the file has no checksum or a group violates its schema.
     """
-    where = str(path)
-    groups, sealed = _read(path)
+    groups, sealed = read_netcdf(path)
     if not sealed:
-        raise StorageError("has no checksum, so it was not written by cntbench", where=where)
-    validate(groups["/"], where=where)
-    for name, group in groups.items():
-        if name != "/":
-            _validate_group(name, group, groups["/"], f"{where}: group {name[1:]!r}")
+        raise StorageError("has no checksum, so it was not written by cntbench", where=str(path))
+    _validate(groups, str(path))
     return xr.DataTree.from_dict(groups)
 
 
-def _read(path: Path) -> tuple[dict[str, xr.Dataset], bool]:
-    """Return what a file holds, by group, and whether a checksum says that it is whole.
+def read_netcdf(path: Path, *, hint: str = _AGAIN) -> tuple[dict[str, xr.Dataset], bool]:
+    """Return the groups of a file, and whether it has a checksum, which then is correct.
+
+    Parameters
+    ----------
+    path
+        The file.
+    hint
+        What to do about a damaged one.
 
     Raises
     ------
     StorageError
-        If it is missing, cannot be read, or does not fit its checksum.
+        If the file is missing, cannot be read, or does not match its checksum.
     """
     where = str(path)
     if is_folder(path):
@@ -148,38 +161,37 @@ def _read(path: Path) -> tuple[dict[str, xr.Dataset], bool]:
         raise StorageError("no such file", where=where, hint=_similar(path))
     check_regular(path)
     with interrupts_held():
-        groups = load_netcdf(path, hint=_AGAIN)
+        groups = load_netcdf(path, hint=hint)
     recorded = groups["/"].attrs.pop(CHECKSUM, None)
     if recorded is not None and recorded != _checksum(groups):
         raise StorageError(
-            "the content does not fit its checksum: the file was changed or damaged",
+            "the content does not match its checksum: the file was changed or damaged",
             where=where,
-            hint=f"{_AGAIN} If you have changed it on purpose, remove the attribute {CHECKSUM!r}.",
+            hint=f"{hint} If you changed it on purpose, remove the attribute {CHECKSUM!r}.",
         )
     return groups, recorded is not None
 
 
 def load_netcdf(path: Path, *, hint: str) -> dict[str, xr.Dataset]:
-    """Read a netCDF file into memory, by group, after a look at what it declares.
+    """Read a netCDF file into memory, by group, once its declared size has been checked.
 
     Raises
     ------
     StorageError
-        If it cannot be read, with the hint, or declares more than it can hold.
+        If the file cannot be read, with the hint, or declares more than it can hold.
     """
     try:
         check_size(path)
         opened = xr.open_groups(path, engine="netcdf4")
         try:
-            # What the file says of its encoding, such as the longest label, does not fit what
-            # others make of the data.
+            # The file's encoding, such as its longest label, does not fit data derived from it.
             return {name: group.load().drop_encoding() for name, group in opened.items()}
         finally:
             for group in opened.values():
                 group.close()
     except StorageError:
         raise
-    except Exception as error:  # whatever a stranger's file makes the libraries say
+    except Exception as error:  # an arbitrary file can make the libraries raise anything
         raise StorageError(
             f"is truncated, damaged or not a netCDF file: {str(error)[:200]}",
             where=str(path),
@@ -187,13 +199,22 @@ def load_netcdf(path: Path, *, hint: str) -> dict[str, xr.Dataset]:
         ) from None
 
 
-def _fitting(
+def _validate(groups: Mapping[str, xr.Dataset], where: str) -> None:
+    """Check the film and every group against their schemas."""
+    root = groups["/"]
+    validate(root, where=where)
+    for name, group in groups.items():
+        if name != "/":
+            _validate_group(name, group, root, f"{where}: group {name[1:]!r}")
+
+
+def _valid_groups(
     groups: Mapping[str, xr.Dataset], root: xr.Dataset, where: str
 ) -> Iterator[tuple[str, xr.Dataset]]:
-    """Yield the groups that satisfy their tables, and warn of the others."""
+    """Yield the groups that satisfy their schema, and warn of the others."""
     left_out: list[str] = []
     for name, group in groups.items():
-        if any(name.startswith(f"{above}/") for above in left_out):
+        if any(name.startswith(f"{parent}/") for parent in left_out):
             continue
         try:
             _validate_group(name, group, root, where)
@@ -205,17 +226,17 @@ def _fitting(
 
 
 def _validate_group(name: str, group: xr.Dataset, root: xr.Dataset, where: str) -> None:
-    from cntbench.results.group_schema import validate_group  # the tables need more than films do
+    from cntbench.results.group_schema import validate_group  # imports more than films need
 
     validate_group(name[1:], group, root, where=where)
     try:
         xr.DataTree.from_dict({"/": root, name: group})
     except (ValueError, KeyError) as error:
-        raise StorageError(f"has no place in the result: {error}", where=where) from None
+        raise StorageError(f"does not fit the film: {error}", where=where) from None
 
 
-def _warn(what: str) -> None:
-    warnings.warn(what, CntbenchWarning, stacklevel=4)
+def _warn(message: str) -> None:
+    warnings.warn(message, CntbenchWarning, stacklevel=4)
 
 
 def _groups(tree: xr.DataTree) -> dict[str, xr.Dataset]:
@@ -223,11 +244,11 @@ def _groups(tree: xr.DataTree) -> dict[str, xr.Dataset]:
 
 
 def distinct_files(paths: Sequence[Path]) -> Sequence[Path]:
-    """Return files or folders; an error if one is named twice, which would count it twice."""
+    """Return the paths, or raise an error if one is named twice and would count twice."""
     seen: set[Path] = set()
     for path in paths:
         if path.resolve() in seen:
-            raise CntbenchError("stands twice", where=str(path), hint="Name each one once.")
+            raise CntbenchError("stands twice", where=str(path), hint="Name each path once.")
         seen.add(path.resolve())
     return paths
 
@@ -240,24 +261,24 @@ def content_checksum(tree: xr.DataTree) -> str:
 def _checksum(groups: Mapping[str, xr.Dataset]) -> str:
     digest = hashlib.sha256()
 
-    def say(*parts: object) -> None:
+    def add(*parts: object) -> None:
         digest.update(json.dumps([str(part) for part in parts]).encode())
 
     for path, dataset in sorted(groups.items()):
-        say("group", path, _canonical(dataset.attrs))
+        add("group", path, _canonical(dataset.attrs))
         for name, variable in sorted(dataset.variables.items(), key=lambda item: str(item[0])):
             values = variable.values
-            say(name, variable.dims, variable.shape, _canonical(variable.attrs))
+            add(name, variable.dims, variable.shape, _canonical(variable.attrs))
             if values.dtype.kind in "fiu":
-                say(values.dtype)
+                add(values.dtype)
                 digest.update(np.ascontiguousarray(values).tobytes())
             else:
-                say(*values.flat)
+                add(*values.flat)
     return digest.hexdigest()
 
 
 def file_name(label: str) -> str:
-    """Return a label of a dataset as part of a file's name: the same one for no other label.
+    """Return a label as part of a file name; different labels have different names.
 
     Examples
     --------
@@ -268,18 +289,12 @@ def file_name(label: str) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, if they are not there.
-
-    Raises
-    ------
-    StorageError
-        If it cannot be made.
-    """
+    """Make a folder and its parents where missing; raise a `StorageError` if that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"cannot be made a folder: {reason(error)}",
+            f"the folder cannot be made: {reason(error)}",
             where=str(path),
             hint="Choose another output folder.",
         ) from None
@@ -295,15 +310,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside the final place and move there at the end, so that no half file is ever seen.
+    """Write a temporary file and move it into place, so that no partial file is ever visible.
 
-    A symbolic link stays one: what it points to is written. A file that was there leaves its mode
-    to the new one.
+    The target of a symbolic link is replaced, and the mode of an existing file is kept.
 
     Raises
     ------
     StorageError
-        If the path is there and no regular file, the folder cannot be written, or the disk is full.
+        If the path is not a regular file, the folder cannot be written, or the disk is full.
     """
     check_regular(path)
     final = path.resolve()
@@ -315,12 +329,12 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         if final.is_file():
             shutil.copymode(final, unfinished)
         unfinished.replace(final)
-    except (OSError, RuntimeError) as error:  # HDF5 says the latter, whatever was in its way
+    except (OSError, RuntimeError) as error:  # HDF5 raises RuntimeError for any obstacle
         raise StorageError(
             f"cannot be written: {_obstacle(final.parent, error)}",
             where=str(path),
-            hint="Choose another output folder, or make room. What is whole is kept: the same "
-            "command goes on from there.",
+            hint="Choose another output folder, or make room. Finished files are kept: run the "
+            "same command again to continue.",
         ) from None
     finally:
         with suppress(OSError):
@@ -329,15 +343,15 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def reason(error: OSError) -> str:
     """Return why a folder could not be made, in the system's words unless they mislead."""
-    if error.errno == errno.ENOENT:  # those above it are made too, so none of them is missing
+    if error.errno == errno.ENOENT:  # its parents are made as well, so none of them is missing
         return "nothing new can be made there"
     return error.strerror or str(error)
 
 
 def _obstacle(folder: Path, error: Exception) -> str:
-    """Return why a file could not be written; libraries hide that there is no folder, or no room.
+    """Return why a file could not be written.
 
-    So an empty file is tried.
+    Libraries hide a missing folder or a full disk, so an empty file is tried.
     """
     if not folder.is_dir():
         return f"there is no folder {folder}"
@@ -360,8 +374,7 @@ def _canonical(attributes: dict[Any, Any]) -> str:
     return json.dumps(plain, sort_keys=True, default=str)
 
 
-def _encoding(group: xr.DataTree) -> dict[str, dict[str, Any]]:
-    dataset = group.to_dataset(inherit=False)
+def _encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     return {
         str(name): {"zlib": True, "complevel": 4, "shuffle": True}
         for name, variable in dataset.data_vars.items()

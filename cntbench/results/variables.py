@@ -1,11 +1,11 @@
-"""What a variable and an attribute of a dataset may be, and the check against it."""
+"""Schemas of variables, attributes and groups, and the checks against them."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from cntbench.errors import StorageError
 Type = Literal["float", "integer", "number", "text"]
 _KINDS: Mapping[Type, str] = {"float": "f", "integer": "iu", "number": "fiu", "text": "OUST"}
 
-#: Rounding that a range allows for, relative to its ends.
+#: Rounding error that a range allows, relative to its ends.
 _SLACK = 1e-5
 
 
@@ -27,22 +27,18 @@ class Variable:
 
     Parameters
     ----------
-    dims
-        Names of its dimensions, in order.
-    type
-        Type of its values.
+    dims, type
+        Its dimensions in order, and the type of its values.
     doc
-        What it is; the attribute ``long_name``.
+        Its attribute ``long_name``.
     units
-        UDUNITS name; ``"1"`` for numbers without a unit, None for labels.
+        UDUNITS name; ``"1"`` for dimensionless numbers, None for labels.
     lower, upper
-        Range of its values, both ends allowed. NaN is always allowed.
+        Closed range of its values. NaN is always allowed.
     values
-        Allowed values of a label, if they are enumerated.
-    optional
-        Whether it may be missing.
-    infinite
-        Whether a number may be infinite.
+        Allowed labels; empty for any.
+    optional, infinite
+        Whether it may be missing, and whether a number may be infinite.
     """
 
     dims: tuple[str, ...]
@@ -57,22 +53,22 @@ class Variable:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """Attributes that the variable carries in the file."""
+        """Its attributes in the file."""
         return {"long_name": self.doc} | ({"units": self.units} if self.units else {})
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute of the dataset. None has to be there.
+    """One attribute of the dataset, which may always be missing.
 
     Parameters
     ----------
     type
         Of its value; ``"JSON"`` is text that holds an object.
     lower, upper
-        Range of an integer, both ends allowed.
+        Closed range of an integer.
     keys, objects
-        What a JSON object has to have: of whatever value, and objects.
+        Required keys of a JSON object: with any value, and with an object as value.
     """
 
     type: Literal["integer", "text", "JSON"]
@@ -82,14 +78,37 @@ class Attribute:
     objects: tuple[str, ...] = ()
 
 
-def validate_variables(dataset: xr.Dataset, table: Mapping[str, Variable], where: str) -> None:
-    """Check that variables of a table are there, with its dims, types and ranges.
+@dataclass(frozen=True)
+class Group:
+    """The schema of one group.
 
-    Raises
-    ------
-    StorageError
-        Naming the first that is not.
+    Parameters
+    ----------
+    variables
+        By name.
+    named
+        Allowed dims of further variables, whose names are free; empty if there are none.
+    free
+        Whether any other variable is allowed.
+    names
+        Dims with distinct, non-empty labels.
+    attributes, about
+        Attributes of the group, and of each variable.
+    check
+        Raises an error for what the tables cannot express; takes the group and its place.
     """
+
+    variables: Mapping[str, Variable]
+    named: tuple[tuple[str, ...], ...] = ()
+    free: bool = False
+    names: tuple[str, ...] = ()
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    about: Mapping[str, Attribute] = field(default_factory=dict)
+    check: Callable[[xr.Dataset, str], None] | None = None
+
+
+def validate_variables(dataset: xr.Dataset, table: Mapping[str, Variable], where: str) -> None:
+    """Raise a `StorageError` that names the first variable missing or not as in a table."""
     for name, expected in table.items():
         if name in dataset.variables:
             _validate_form(name, dataset.variables[name], expected, where)
@@ -99,13 +118,7 @@ def validate_variables(dataset: xr.Dataset, table: Mapping[str, Variable], where
 
 
 def validate_names(dataset: xr.Dataset, dim: str, where: str) -> None:
-    """Check that a dim has names, and none twice or empty.
-
-    Raises
-    ------
-    StorageError
-        If it has not.
-    """
+    """Raise a `StorageError` unless the labels of a dim are distinct and not empty."""
     counts = Counter(str(name) for name in dataset[dim].values)
     if not counts:
         raise StorageError(f"has no {dim}", where=where)
@@ -119,13 +132,7 @@ def validate_names(dataset: xr.Dataset, dim: str, where: str) -> None:
 def validate_attributes(
     dataset: xr.Dataset | xr.DataArray, table: Mapping[str, Attribute], where: str
 ) -> None:
-    """Check the attributes that a table names, where they are there.
-
-    Raises
-    ------
-    StorageError
-        Naming the first whose value is not allowed.
-    """
+    """Raise a `StorageError` that names the first attribute whose value a table forbids."""
     for name, expected in table.items():
         if name not in dataset.attrs:
             continue
@@ -138,7 +145,7 @@ def validate_attributes(
 
 
 def _fault(value: object, expected: Attribute) -> str:
-    """Return what is wrong with an attribute's value; empty if nothing is."""
+    """Return what is wrong with an attribute's value, or an empty text."""
     if expected.type == "integer":
         if not isinstance(value, int | np.integer) or isinstance(value, bool):
             return "is no whole number"
@@ -188,6 +195,7 @@ def _validate_values(name: str, values: NDArray[Any], expected: Variable, where:
 
 
 def problem(name: str, aspect: str, found: object, allowed: object, where: str) -> StorageError:
+    """Return the error that an aspect of a variable is not the allowed one."""
     return StorageError(
         f"variable {name!r} has {aspect} {str(found)[:80]}",
         where=where,

@@ -90,7 +90,7 @@ def test_a_folder_that_cannot_be_made_is_said(monkeypatch, capsys, results, tmp_
     options = ["-o", tmp_path / "file" / "figures", "--only", "heatmap"]
     code, _, err = run_cli(monkeypatch, capsys, "figures", results, *options)
     assert code == 2
-    assert "cannot be made a folder" in err
+    assert "the folder cannot be made" in err
 
 
 def test_a_file_that_is_no_result_is_said(monkeypatch, capsys, tmp_path):

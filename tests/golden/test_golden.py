@@ -104,7 +104,7 @@ def test_a_moved_edge_is_reported_by_name(frozen: Frozen) -> None:
     edge = {"checkpoint": "step1112", "source": "L0.H3", "target": "L1.H1"}
     found["influence"].loc[edge] = found["influence"].loc[edge] * 1.001
     text = report(moves(golden, found))
-    assert "1 values have moved" in text
+    assert "1 value has moved" in text
     assert "influence induction zero step1112 L0.H3 L1.H1" in text
 
 

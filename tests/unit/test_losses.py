@@ -173,7 +173,7 @@ def test_it_is_said_why_a_file_cannot_be_written(tmp_path, write, folder, says):
 
 @pytest.mark.skipif(not Path("/proc").is_mount(), reason="there is no /proc")
 def test_it_is_said_why_a_folder_cannot_be_made(plan):
-    with pytest.raises(StorageError, match="/proc/x/y: cannot be made a folder: nothing new can"):
+    with pytest.raises(StorageError, match="/proc/x/y: the folder cannot be made: nothing new can"):
         storage.make_folder(Path("/proc/x/y"))
     with pytest.raises(CntbenchError, match="/proc/x: cannot be written: nothing new can be made"):
         run(plan, Path("/proc/x"), jobs=1, progress=quiet)
