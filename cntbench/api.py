@@ -263,9 +263,8 @@ def _influence(
         tuple(catalogue.ablations[name] for name in study.spec.ablations),
     )
     [checkpoint] = trajectory.checkpoints
-    made = plan.prompts()
     prepare(on)
-    measured = measure(plan, made, checkpoint, moved(decoder, on), memory)
+    measured = measure(plan, checkpoint, moved(decoder, on), memory)
     about = description(on) | ({"parity": held.to_json()} if held else {})
     return film([measured], provenance(plan) | about | {"history": study.name})
 

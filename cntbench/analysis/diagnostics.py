@@ -1,4 +1,4 @@
-"""Diagnostics: does an ablation see on a special circuit what is there, and nothing else?"""
+"""Diagnostics: does an ablation see what a special circuit contains, and nothing else?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Diagnostic:
     passed
         Whether the expectation was met.
     value, threshold
-        The number behind it, and what it was held against.
+        The number that decides it, and the threshold.
     what
         The expectation in words.
     """
@@ -34,19 +34,19 @@ class Diagnostic:
 
 
 def diagnostics(records: Iterable[Diagnostic]) -> xr.Dataset:
-    """Put diagnostics together.
+    """Summarise diagnostics.
 
     Returns
     -------
     xarray.Dataset
         Dims ``circuit, ablation``: ``passed`` (1 if every expectation of the circuit is met, else
-        0; NaN if there is none), and ``value``, ``threshold`` and ``what`` of the first one that is
-        not, or of the first.
+        0; NaN if there is none), and ``value``, ``threshold`` and ``what`` of the first unmet
+        expectation, or else of the first one.
     """
     cells: dict[tuple[str, str], Diagnostic] = {}
     for record in records:
-        known = cells.setdefault((record.circuit, record.ablation), record)
-        if known.passed and not record.passed:
+        shown = cells.setdefault((record.circuit, record.ablation), record)
+        if shown.passed and not record.passed:
             cells[record.circuit, record.ablation] = record
     circuits = list(dict.fromkeys(circuit for circuit, _ in cells))
     ablations = list(dict.fromkeys(ablation for _, ablation in cells))
@@ -56,7 +56,7 @@ def diagnostics(records: Iterable[Diagnostic]) -> xr.Dataset:
     for name, document in (
         ("passed", "1 if the ablation meets every expectation of the circuit, else 0"),
         ("value", "the number behind the verdict"),
-        ("threshold", "what the number is held against"),
+        ("threshold", "what the number is compared with"),
     ):
         attributes = {"long_name": document, "units": "1"}
         dataset[name] = (dims, np.full(shape, np.nan), attributes)
@@ -65,8 +65,6 @@ def diagnostics(records: Iterable[Diagnostic]) -> xr.Dataset:
     dataset["what"] = (dims, texts, {"long_name": "the expectation"})
     for (circuit, ablation), record in cells.items():
         at = {"circuit": circuit, "ablation": ablation}
-        dataset["passed"].loc[at] = float(record.passed)
-        dataset["value"].loc[at] = record.value
-        dataset["threshold"].loc[at] = record.threshold
-        dataset["what"].loc[at] = record.what
+        for name in ("passed", "value", "threshold", "what"):
+            dataset[name].loc[at] = getattr(record, name)
     return dataset

@@ -1,4 +1,4 @@
-"""Intervals of means: by Student's t for independent values, by blocks for successive ones."""
+"""Confidence intervals of means: Student's t if values are independent, else a block bootstrap."""
 
 from __future__ import annotations
 
@@ -15,50 +15,52 @@ Array = NDArray[np.float64]
 
 
 def t_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
-    """Return mean, lower and upper bound over the defined values, such as one for each seed.
+    """Return mean, lower and upper bound over the defined values, such as one per seed.
 
     Returns
     -------
     tuple of float
         NaN bounds for fewer than two values, and NaN throughout for none.
     """
-    given = np.asarray(values, dtype=np.float64)
-    given = given[~np.isnan(given)]
-    if not len(given):
-        return np.nan, np.nan, np.nan
-    mean = float(given.mean())
-    if len(given) < 2:
+    defined = _defined(values)
+    count = len(defined)
+    mean = float(defined.mean()) if count else np.nan
+    if count < 2:
         return mean, np.nan, np.nan
-    half = float(stats.sem(given) * stats.t.ppf((1 + confidence) / 2, len(given) - 1))
+    half = float(stats.sem(defined) * stats.t.ppf((1 + confidence) / 2, count - 1))
     return mean, mean - half, mean + half
 
 
 def block_interval(
     values: ArrayLike, *, seed: int = 0, confidence: float = CONFIDENCE
 ) -> tuple[float, float, float]:
-    """Return mean and bootstrap interval over successive checkpoints, which resemble each other.
+    """Return mean and bootstrap interval over successive checkpoints, which are correlated.
 
-    The circular block bootstrap of Politis & Romano 1992: the n defined values are drawn anew in
-    blocks of ⌈n^(1/3)⌉ neighbours, the last following the first; the bounds are percentiles of the
-    means.
+    The circular block bootstrap of Politis & Romano 1992: the n defined values are resampled in
+    blocks of ⌈n^(1/3)⌉ neighbours, where the first value follows the last. The bounds are
+    percentiles of the means.
 
     Returns
     -------
     tuple of float
         NaN bounds for fewer than two values, and NaN throughout for none.
     """
-    given = np.asarray(values, dtype=np.float64)
-    given = given[~np.isnan(given)]
-    count = len(given)
-    if not count:
-        return np.nan, np.nan, np.nan
+    defined = _defined(values)
+    count = len(defined)
+    mean = float(defined.mean()) if count else np.nan
     if count < 2:
-        return float(given[0]), np.nan, np.nan
+        return mean, np.nan, np.nan
     length = int(np.ceil(np.cbrt(count)))
     starts = random_state(seed, "block bootstrap").randint(
         0, count, (RESAMPLES, -(-count // length))
     )
     drawn = (starts[:, :, None] + np.arange(length)).reshape(RESAMPLES, -1)[:, :count] % count
     tail = (1 - confidence) / 2
-    low, high = np.quantile(given[drawn].mean(axis=1), [tail, 1 - tail])
-    return float(given.mean()), float(low), float(high)
+    low, high = np.quantile(defined[drawn].mean(axis=1), [tail, 1 - tail])
+    return mean, float(low), float(high)
+
+
+def _defined(values: ArrayLike) -> Array:
+    """Return the values that are not NaN."""
+    array = np.asarray(values, dtype=np.float64)
+    return array[~np.isnan(array)]

@@ -1,9 +1,8 @@
-"""Recovery of known edges: how well scores tell true edges from the other feasible ones.
+"""Recovery of known edges: how well scores separate true edges from the other feasible ones.
 
-Scores are numbers on feasible edges (NaN elsewhere), the truth says which of these carry an effect.
-Both statistics are exact with ties: AUROC counts a tie half, and average precision takes tied edges
-together (as scikit-learn computes them). Where all edges are true, or none is, neither says
-anything, and they are NaN.
+Scores are defined on feasible edges (NaN elsewhere); the truth says which of these have an effect.
+Both statistics, computed by scikit-learn, are exact with ties: AUROC counts a tie half, and average
+precision treats tied edges as one step. They are NaN if all edges are true, or none.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ TRUTHS = ("direct", "total")
 
 @dataclass(frozen=True)
 class Recovery:
-    """What an ablation finds on one planted circuit of one seed.
+    """The scores of an ablation on one model of a planted circuit.
 
     Parameters
     ----------
     circuit, difficulty, seed, ablation
-        What was measured.
+        The model and the ablation.
     scores
         Influence, dims ``source, target``; NaN where not feasible.
     truth_direct, truth_total
-        Whether an edge carries a direct effect, or a total one, dims ``source, target``.
+        Whether an edge has a direct effect, or a total one, dims ``source, target``.
     """
 
     circuit: str
@@ -47,36 +46,32 @@ class Recovery:
 
 
 def auroc(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    """Return the probability that a true edge has a higher score than another, ties half.
+    """Return the probability that a true edge scores above another one; ties count half.
 
     Raises
     ------
     CntbenchError
         If a true edge is not feasible.
     """
-    found, wanted = _feasible(scores, truth)
-    return float(roc_auc_score(wanted, found)) if _both_kinds(wanted) else np.nan
+    feasible_scores, is_true = _feasible(scores, truth)
+    return float(roc_auc_score(is_true, feasible_scores)) if _both_kinds(is_true) else np.nan
 
 
 def average_precision(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    """Return the mean over true edges of the precision at their score.
-
-    Raises
-    ------
-    CntbenchError
-        If a true edge is not feasible.
-    """
-    found, wanted = _feasible(scores, truth)
-    return float(average_precision_score(wanted, found)) if _both_kinds(wanted) else np.nan
+    """Return the precision at the score of a true edge, mean over true edges; errors as `auroc`."""
+    feasible_scores, is_true = _feasible(scores, truth)
+    if not _both_kinds(is_true):
+        return np.nan
+    return float(average_precision_score(is_true, feasible_scores))
 
 
 def random_average_precision(true: int, feasible: int) -> float:
-    """Return the average precision that random scores without ties have in expectation.
+    """Return the expected average precision of random scores without ties.
 
     With H the n-th harmonic number, (H + (n − H) (p − 1) / (n − 1)) / n for p true edges of n: an
-    edge at rank i has i − 1 others above it, each true with probability (p − 1) / (n − 1). Above
-    the prevalence p / n, which it approaches for large n. Source: Bestgen 2015, "Exact expected
-    average precision of the random baseline for system evaluation".
+    edge at rank i has i − 1 others above it, each true with probability (p − 1) / (n − 1). It
+    exceeds the prevalence p / n, and approaches it for large n. Source: Bestgen 2015, "Exact
+    expected average precision of the random baseline for system evaluation".
     """
     if not 0 < true < feasible:
         return np.nan
@@ -85,19 +80,19 @@ def random_average_precision(true: int, feasible: int) -> float:
 
 
 def recovery(records: Iterable[Recovery]) -> xr.Dataset:
-    """Score all records against both truths, mean over seeds.
+    """Compare all records with both truths, mean over seeds.
 
     Returns
     -------
     xarray.Dataset
         Dims ``circuit, difficulty, truth, ablation``: ``auroc`` and ``ap``, each with the ``_low``
         and ``_high`` end of its 95 % t interval over seeds, ``baseline_ap`` of random scores (their
-        AUROC is 0.5), and ``seeds``, the number of them with a defined score.
+        AUROC is 0.5), and ``seeds``, the number of seeds with a defined score.
 
     Raises
     ------
     CntbenchError
-        If a true edge is not feasible, or a seed of a circuit stands twice.
+        If a true edge is not feasible, or a circuit has the same seed twice.
     """
     cells: dict[tuple[str, ...], dict[int, tuple[float, float, float]]] = {}
     for record in records:
@@ -116,30 +111,32 @@ def recovery(records: Iterable[Recovery]) -> xr.Dataset:
     }
     dataset = _empty(labels)
     for cell in product(*labels.values()):
-        found = np.array(list(cells.get(cell, {}).values())).reshape(-1, 3)
+        scores = np.array(list(cells.get(cell, {}).values())).reshape(-1, 3)
         at: Mapping[str, str] = dict(zip(labels, cell, strict=True))
         for place, name in enumerate(("auroc", "ap")):
             for suffix, value in zip(
-                ("", "_low", "_high"), t_interval(found[:, place]), strict=True
+                ("", "_low", "_high"), t_interval(scores[:, place]), strict=True
             ):
                 dataset[f"{name}{suffix}"].loc[at] = value
-        dataset["baseline_ap"].loc[at] = t_interval(found[:, 2])[0]
-        dataset["seeds"].loc[at] = int((~np.isnan(found[:, 0])).sum())
+        dataset["baseline_ap"].loc[at] = t_interval(scores[:, 2])[0]
+        dataset["seeds"].loc[at] = int((~np.isnan(scores[:, 0])).sum())
     return dataset
 
 
 def _scored(record: Recovery, truth: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Return AUROC, average precision, and the latter of random scores."""
     try:
-        _, wanted = _feasible(record.scores, truth)
-        found = auroc(record.scores, truth), average_precision(record.scores, truth)
+        _, is_true = _feasible(record.scores, truth)
+        scores = auroc(record.scores, truth), average_precision(record.scores, truth)
     except CntbenchError as error:
         raise CntbenchError(f"circuit {record.circuit!r}: {error.what}") from None
-    return *found, random_average_precision(int(wanted.sum()), len(wanted))
+    return *scores, random_average_precision(int(is_true.sum()), len(is_true))
 
 
 def _feasible(
     scores: NDArray[np.float64], truth: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the scores of the feasible edges, and which of these are true."""
     feasible = ~np.isnan(scores)
     true = np.nan_to_num(np.asarray(truth, dtype=np.float64)) > 0
     if (true & ~feasible).any():
@@ -151,8 +148,8 @@ def _feasible(
     return scores[feasible], true[feasible]
 
 
-def _both_kinds(wanted: NDArray[np.bool_]) -> bool:
-    return bool(wanted.any() and not wanted.all())
+def _both_kinds(is_true: NDArray[np.bool_]) -> bool:
+    return bool(is_true.any() and not is_true.all())
 
 
 def _empty(labels: Mapping[str, list[str]]) -> xr.Dataset:

@@ -85,7 +85,7 @@ def measure_trained(
 
 def _drawing(plan: Plan, checkpoint: Checkpoint) -> frozenset[str]:
     """Return the ablations that depend on the seed: tried on a few prompts."""
-    few = plan.prompts()[0].take(PROBE)
+    few = plan.prompts[0].take(PROBE)
     trajectory = plan.trajectory
     _, model, _ = trajectory.verified(checkpoint, trajectory.fetch(checkpoint))
     cell = Cell(model, plan.tasks[0], few, plan.study.spec.seed)
@@ -124,7 +124,7 @@ def _at(plan: Plan, drawing: frozenset[str], checkpoint: Checkpoint) -> xr.Datas
     """Measure one checkpoint."""
     dataset = _empty(plan, checkpoint)
     model = plan.trajectory.load(checkpoint)
-    for t, (task, made) in enumerate(zip(plan.tasks, plan.prompts(), strict=True)):
+    for t, (task, made) in enumerate(zip(plan.tasks, plan.prompts, strict=True)):
         cell = Cell(model, task, made, plan.study.spec.seed)
         cell.measure(plan.ablations[0].method, made)  # the first call is slower than those timed
         for a, entry in enumerate(plan.ablations):

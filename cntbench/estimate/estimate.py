@@ -265,7 +265,7 @@ def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Request]:
             effects=task.spec.effects,
             memory_budget=memory_budget,
         )
-        for task, prompts in zip(plan.tasks, plan.prompts(), strict=True)
+        for task, prompts in zip(plan.tasks, plan.prompts, strict=True)
     ]
 
 

@@ -1,7 +1,6 @@
-"""The integrity of a trajectory: which checkpoints are what they are said to be, which are not.
+"""The integrity of a trajectory: which checkpoints are missing, damaged or duplicates.
 
-Either a result says it, of what was measured, or the checkpoints of a trajectory are fetched, read
-and hashed one by one.
+Either from a result, or by fetching, reading and hashing the checkpoints of a trajectory.
 """
 
 from __future__ import annotations
@@ -24,20 +23,16 @@ from cntbench.runs.prefetch import Prefetch
 
 @dataclass(frozen=True)
 class Audited:
-    """A checkpoint and what is to be said of it.
+    """The integrity of one checkpoint.
 
     Parameters
     ----------
-    checkpoint
-        Its name.
-    step
-        Training step.
+    checkpoint, step
+        Name and training step.
     revision
-        SHA-256 over the tensors; empty if they could not be read.
-    status
-        One of `cntbench.results.schema.STATUS`.
-    reason
-        Why the status is not ok, else empty.
+        SHA-256 of the tensors; empty if they could not be read.
+    status, reason
+        One of `cntbench.results.schema.STATUS`, and why it is not ok, else empty.
     """
 
     checkpoint: str
@@ -48,50 +43,50 @@ class Audited:
 
     @property
     def lost(self) -> bool:
-        """Whether there are no weights to measure; a duplicate has some."""
+        """Whether there are no weights to measure; a duplicate has weights."""
         return self.status in ("missing", "failed")
 
 
 def audit_results(dataset: xr.Dataset) -> list[Audited]:
-    """Return what a result says of its checkpoints: the first status that is not ok, if any."""
-    found: list[Audited] = []
-    for index, whole in enumerate(usable(dataset)):
+    """Return the status of a result's checkpoints: the first that is not ok, if any."""
+    rows: list[Audited] = []
+    for index, ok in enumerate(usable(dataset)):
         at = dataset.isel(checkpoint=index)
-        cell = 0 if whole else int(np.flatnonzero(at["status"].values.ravel() != "ok")[0])
+        cell = 0 if ok else int(np.flatnonzero(at["status"].values.ravel() != "ok")[0])
         status, reason = (at[name].values.ravel()[cell] for name in ("status", "status_reason"))
-        named = at["checkpoint"].item(), int(at["step"]), at["revision"].item()
-        found.append(Audited(*named, str(status), str(reason)))
-    return found
+        labels = at["checkpoint"].item(), int(at["step"]), at["revision"].item()
+        rows.append(Audited(*labels, str(status), str(reason)))
+    return rows
 
 
 def audit_trajectory(trajectory: Trajectory, progress: Progress, *, keep: int = 2) -> list[Audited]:
-    """Fetch, read and check all checkpoints; none is kept that was not on this machine before.
+    """Fetch, read and check all checkpoints, and delete those that were downloaded for it.
 
     Parameters
     ----------
     trajectory
-        Which one.
+        The trajectory.
     progress
-        Told about every checkpoint.
+        Receives progress at every checkpoint.
     keep
-        Downloaded checkpoints that may lie on disk beside the one that is being read.
+        Downloaded checkpoints that may lie on disk beside the one being read.
     """
-    found: list[Audited] = []
+    rows: list[Audited] = []
     checkpoints = trajectory.checkpoints
     total = len(checkpoints)
     with (
         tempfile.TemporaryDirectory(prefix="cntbench-") as folder,
         Prefetch(checkpoints, trajectory.fetch, Path(folder) / "rooms", 1 + keep) as ahead,
     ):
-        coming = deque(ahead.start())
-        while coming:
-            checkpoint, fetched = checkpoints[len(found)], coming.popleft()
-            progress("reading checkpoints", len(found), total)
-            found.append(_audited(trajectory, checkpoint, fetched.folder))
+        fetching = deque(ahead.start())
+        while fetching:
+            checkpoint, fetched = checkpoints[len(rows)], fetching.popleft()
+            progress("reading checkpoints", len(rows), total)
+            rows.append(_audited(trajectory, checkpoint, fetched.folder))
             ahead.release(checkpoint)
-            coming.extend(ahead.start())
+            fetching.extend(ahead.start())
     progress("reading checkpoints", total, total)
-    return _with_duplicates(found)
+    return _with_duplicates(rows)
 
 
 def _audited(trajectory: Trajectory, checkpoint: Checkpoint, fetched: Future[Path]) -> Audited:
@@ -111,11 +106,12 @@ def _row(checkpoint: Checkpoint, status: str, reason: str) -> Audited:
 
 
 def _with_duplicates(rows: Sequence[Audited]) -> list[Audited]:
-    good = [row for row in rows if row.status == "ok"]
-    first = originals([row.checkpoint for row in good], [row.revision for row in good])
-    said = {
+    """Mark checkpoints with the weights of an earlier one as duplicates."""
+    ok = [row for row in rows if row.status == "ok"]
+    first = originals([row.checkpoint for row in ok], [row.revision for row in ok])
+    duplicates = {
         row.checkpoint: replace(row, status="duplicate", reason=f"same weights as {original}")
-        for row, original in zip(good, first, strict=True)
+        for row, original in zip(ok, first, strict=True)
         if original is not None
     }
-    return [said.get(row.checkpoint, row) for row in rows]
+    return [duplicates.get(row.checkpoint, row) for row in rows]

@@ -1,7 +1,6 @@
 """The unit of work: the components of one model that are ablated together.
 
-A model is one block, unless a study says that models are so large that each is to be measured in
-blocks of sources.
+A model is one block, unless the study divides large models into blocks of sources.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ class SourceBlock:
 
     @property
     def whole(self) -> bool:
-        """Whether it is all of the model."""
+        """Whether it covers the model."""
         return self.of == 1
 
     def sources(self, components: int) -> range:
-        """Return its sources among so many components."""
+        """Return its sources among the components of the model."""
         return split_evenly(components, self.of)[self.number - 1]
 
 
 def split_evenly(components: int, blocks: int) -> list[range]:
-    """Divide components into blocks that differ by one component at most."""
+    """Divide components into blocks whose sizes differ by at most one."""
     ends = [components * number // blocks for number in range(blocks + 1)]
     return [range(start, end) for start, end in pairwise(ends)]
 

@@ -1,8 +1,8 @@
-"""All specs there are: the shipped ones and the user's, found by file name and checked together.
+"""The catalogue of specs: those of the package and the user's, checked together.
 
 A folder of specs holds tasks (``*.toml``, ``controls/*.toml``), ``ablations/*.toml``,
-``studies/*.toml``, ``claims/*.toml``, backbones (``backbones/*.toml``) and planted circuits
-(``planted/*.toml``). One bad file stops the collection.
+``studies/*.toml``, ``claims/*.toml``, ``backbones/*.toml`` and planted circuits
+(``planted/*.toml``). A spec is called by its file name. One invalid file stops the collection.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ T = TypeVar("T")
 
 
 class Generator(Protocol):
-    """A generator's parameters: what makes one prompt."""
+    """The parameters of a generator, which make prompts."""
 
     def make(self, language: Language, rng: Any) -> Prompt:
-        """Make one prompt."""
+        """Return one prompt."""
         ...
 
 
@@ -52,13 +52,13 @@ class Task:
     Parameters
     ----------
     name, path
-        The file's.
+        Of its file.
     control
         Whether it is a control.
     needs_text
-        Whether it asks for a model with a tokenizer.
+        Whether it requires a model with a tokenizer.
     spec, generator
-        What the file says.
+        Content of the file.
     """
 
     name: str
@@ -69,17 +69,17 @@ class Task:
     generator: Generator
 
     def prompts(self, language: Language, *, count: int, seed: int) -> Prompts:
-        """Make the task's prompts; the same ones for the same language, seed and version.
+        """Return the task's prompts, determined by language, seed and version.
 
         Raises
         ------
         CntbenchError
-            If the language lacks what the task needs.
+            If the language lacks something that the task needs.
         """
         if self.spec.bos and language.beginning is None:
             raise CntbenchError(
                 "has bos = true, and the model has no token for the beginning of a text",
-                hint="Leave bos out, or name the token in the model's config.json: bos_token_id.",
+                hint="Remove bos, or name the token in the model's config.json: bos_token_id.",
             )
         return generate(
             self.generator.make,
@@ -103,13 +103,13 @@ class AblationEntry:
 
 @dataclass(frozen=True)
 class KnownCircuit:
-    """A planted circuit, whose edges are known, with the tasks that it is measured on."""
+    """A planted circuit, whose edges are known, and the tasks to measure it on."""
 
     circuit: Circuit
     tasks: tuple[Task, ...]
 
 
-#: Keys of a study that ``cntbench run`` has options for, in their order.
+#: Keys of a study for which ``cntbench run`` has options, in order.
 OPTIONS = ("trajectory", "tasks", "ablations", "prompts", "seed", "dtype", "blocks")
 
 
@@ -120,9 +120,9 @@ class StudyEntry:
     Parameters
     ----------
     name, path, spec
-        The file's name, the file, and what it says.
+        Its name, its file, and the content.
     changes
-        Keys that are not as the file has them.
+        Keys whose values differ from the file.
     """
 
     name: str
@@ -132,7 +132,7 @@ class StudyEntry:
 
     @property
     def command(self) -> str:
-        """What runs the study, from where the file is found."""
+        """The command that runs the study."""
         words = ["cntbench", "run", self.name]
         for key in OPTIONS:
             if key in self.changes:
@@ -143,7 +143,7 @@ class StudyEntry:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Every spec by its kind and name, and the folders that were added to those of always."""
+    """All specs by kind and name, and the user's folders."""
 
     tasks: Mapping[str, Task]
     ablations: Mapping[str, AblationEntry]
@@ -154,13 +154,13 @@ class Catalogue:
     folders: tuple[Path, ...] = ()
 
     def study(self, name: str) -> StudyEntry:
-        """Return a study, or raise an error that names the nearest match."""
+        """Return a study; an error names the nearest match of an unknown name."""
         if name not in self.studies:
             raise unknown("study", name, self.studies)
         return self.studies[name]
 
     def some_claims(self, names: Sequence[str] | None = None) -> tuple[Claim, ...]:
-        """Return claims by their names, or all; an unknown one is an error."""
+        """Return claims by name, by default all; an unknown name is an error."""
         if names is None:
             return tuple(self.claims.values())
         if not names:
@@ -171,7 +171,7 @@ class Catalogue:
         return tuple(self.claims[name] for name in distinct("claim", names))
 
     def known_circuits(self, names: Sequence[str] | None = None) -> tuple[KnownCircuit, ...]:
-        """Return planted circuits by their names, or all without dynamics; errors as above."""
+        """Return planted circuits by name, by default all without dynamics."""
         if names is None:
             names = [circuit.name for circuit in self.planted.values() if len(circuit.steps) == 1]
         for name in names:
@@ -185,10 +185,7 @@ class Catalogue:
     def amend(
         self, entry: StudyEntry, changes: Mapping[str, Any], *, where: str = "command line"
     ) -> StudyEntry:
-        """Return a study with some of its keys changed, checked like a file.
-
-        ``where`` says who asks for the changes.
-        """
+        """Return a study with changed keys, checked like a file; ``where`` is their origin."""
         before = as_dict(entry.spec)
         changed = build(StudySpec, {**before, **changes}, where=where)
         differing = [key for key, value in as_dict(changed).items() if value != before[key]]
@@ -199,7 +196,7 @@ class Catalogue:
         return amended
 
     def check(self, entry: StudyEntry, *, where: str) -> None:
-        """Raise an error if a study names a task or an ablation that does not exist, or twice."""
+        """Raise an error if a study names an unknown task or ablation, or the same one twice."""
         for key, names, known in (
             ("task", entry.spec.tasks, self.tasks),
             ("ablation", entry.spec.ablations, self.ablations),
@@ -211,30 +208,30 @@ class Catalogue:
 
 
 def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
-    """Collect the shipped specs, those of the environment variable, and those of some folders.
+    """Collect the specs of the package, of the environment variable, and of some folders.
 
     Raises
     ------
     SpecError
-        For the first file that is wrong, or a name that stands twice.
+        For the first invalid file, or a name that two files share.
     """
     files: dict[str, dict[str, Path]] = {kind: {} for kind in FOLDERS.values()}
     for folder in [*spec_folders(), *folders]:
         for kind, path in _files(folder):
             if path.stem in files[kind]:
                 raise SpecError(
-                    f"{kind} {path.stem!r} exists already in {files[kind][path.stem]}",
+                    f"{kind} {path.stem!r} already exists in {files[kind][path.stem]}",
                     where=str(path),
-                    hint="Give the file another name: a spec's name is its file's.",
+                    hint="Rename the file: a spec is called by its file name.",
                 )
             files[kind][path.stem] = path
     catalogue = Catalogue(
-        tasks=_each(files["task"], _task),
-        ablations=_each(files["ablation"], _ablation),
-        studies=_each(files["study"], _study),
-        planted=_each(files["planted circuit"], Circuit.read),
-        backbones=_each(files["backbone"], Backbone.read),
-        claims=_each(files["claim"], Claim.read),
+        tasks=_read_all(files["task"], _task),
+        ablations=_read_all(files["ablation"], _ablation),
+        studies=_read_all(files["study"], _study),
+        planted=_read_all(files["planted circuit"], Circuit.read),
+        backbones=_read_all(files["backbone"], Backbone.read),
+        claims=_read_all(files["claim"], Claim.read),
         folders=tuple(folders),
     )
     for entry in catalogue.studies.values():
@@ -253,14 +250,14 @@ def _files(folder: Path) -> Iterable[tuple[str, Path]]:
         place = path.parent.relative_to(folder).as_posix().removeprefix(".")
         if place not in FOLDERS:
             raise SpecError(
-                f"specs do not belong into a folder {place!r}",
+                f"specs do not belong in a folder {place!r}",
                 where=str(path),
                 hint=nearest(place, [name or "the top folder" for name in FOLDERS]),
             )
         yield FOLDERS[place], path
 
 
-def _each(paths: Mapping[str, Path], read: Callable[[Path], T]) -> dict[str, T]:
+def _read_all(paths: Mapping[str, Path], read: Callable[[Path], T]) -> dict[str, T]:
     return {name: read(path) for name, path in sorted(paths.items())}
 
 

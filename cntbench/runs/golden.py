@@ -1,8 +1,8 @@
-"""Golden folders: a result frozen file by file, and the study that it can be measured by again.
+"""Golden folders: a frozen result, and the study to measure it again.
 
-A folder holds one file for each task × ablation, ``TASK.ABLATION.nc``, a result of its own with its
-checksum, and ``golden.json``: which files there are, by their checksums, the study's spec, and the
-versions and the machine that made the numbers.
+A folder holds one file per task × ablation, ``TASK.ABLATION.nc``, each a result with a checksum,
+and ``golden.json``: the files with their checksums, the study's spec, and the versions and the
+machine that computed the numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import xarray as xr
 
-from cntbench.errors import CntbenchError, StorageError
+from cntbench.errors import CntbenchError, StorageError, listed
 from cntbench.models.trajectory import Progress
 from cntbench.output import check_files, check_folder, file_status
 from cntbench.parsing import parse_json
@@ -36,12 +36,12 @@ from cntbench.results.storage import (
 from cntbench.runs.catalogue import Catalogue, StudyEntry
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.plan import Plan, differing, make_plan
-from cntbench.runs.run import put_together, run_shard
+from cntbench.runs.run import join_checkpoints, run_shard
 from cntbench.runs.shard import Shard
 from cntbench.specs import StudySpec, build
 
 MANIFEST = "golden.json"
-#: Attributes that say what made a result, and change nothing in its numbers.
+#: Attributes of a result's provenance, which its numbers do not depend on.
 _MADE_BY = (
     "history",
     "study_spec",
@@ -52,78 +52,72 @@ _MADE_BY = (
     "machine",
     "parity",
 )
-#: What of a study's identity has to be the same. Others may be what the check is to find out:
-#: whether another version, or other weights, give other numbers.
+#: The parts of a study's identity that must agree. A check may be about the others: whether
+#: another version, or other weights, give other numbers.
 _SAME = ("tasks", "ablations", "prompts", "seed", "tokenizer")
-#: At most so many differences are named in an error.
+#: Most differences that an error names.
 _NAMED = 5
 
 
 @dataclass(frozen=True)
 class Golden:
-    """What a golden folder holds.
+    """The content of a golden folder.
 
     Parameters
     ----------
     folder
-        Where it lies.
+        Its path.
     films
-        One for each task × ablation.
+        One per task × ablation.
     made_by
-        Attributes of the result that was frozen; empty where it had none.
+        Provenance attributes of the frozen result, those that it had.
     """
 
     folder: Path
     films: tuple[xr.Dataset, ...]
     made_by: Mapping[str, str]
 
-    def moves(self, found: xr.Dataset) -> list[Move]:
-        """Return what has moved in a result, the worst first.
+    def moves(self, result: xr.Dataset) -> list[Move]:
+        """Return the values of a result that have moved, the worst first.
 
         Raises
         ------
         CntbenchError
             If it has other tasks, ablations, checkpoints, components or specs.
         """
-        if "spec" in self.made_by and "spec" in found.attrs:
+        if "spec" in self.made_by and "spec" in result.attrs:
             _check_specs(
-                self.identity, _identity(str(found.attrs["spec"]), "the result: attribute spec")
+                self.identity, _identity(str(result.attrs["spec"]), "the result: attribute spec")
             )
         moved = [
             move
             for film in self.films
-            for move in moves(film, only(found, film["task"].item(), film["ablation"].item()))
+            for move in moves(film, only(result, film["task"].item(), film["ablation"].item()))
         ]
         return sorted(moved, key=lambda move: -move.excess)
 
-    def other_weights(self, found: xr.Dataset) -> list[str]:
-        """Return checkpoints whose weights are not those that were frozen."""
+    def other_weights(self, result: xr.Dataset) -> list[str]:
+        """Return the checkpoints whose weights differ from the frozen ones."""
         try:
-            former = dict(parse_json(found.attrs.get("former_revisions", "{}")))
+            former = dict(parse_json(result.attrs.get("former_revisions", "{}")))
         except (ValueError, TypeError):
             former = {}
         names = self.films[0]["checkpoint"].values.tolist()
-        frozen, now = (film["revision"].values.tolist() for film in (self.films[0], found))
+        frozen, current = (film["revision"].values.tolist() for film in (self.films[0], result))
         return [
             name
-            for name, one, other in zip(names, frozen, now, strict=True)
-            if one not in (other, former.get(name))
+            for name, before, after in zip(names, frozen, current, strict=True)
+            if before not in (after, former.get(name))
         ]
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the frozen result's plan was.
-
-        Raises
-        ------
-        StorageError
-            If the folder does not say.
-        """
+        """Identity of the frozen result's plan; a `StorageError` if it was not recorded."""
         return _identity(self.made_by["spec"], f"{self.folder / MANIFEST}: made_by.spec")
 
     @property
     def values(self) -> int:
-        """Number of values that are defined."""
+        """Number of defined values."""
         return sum(
             int(variable.notnull().sum())
             for film in self.films
@@ -133,14 +127,14 @@ class Golden:
 
 
 def freeze(results: Path, folder: Path) -> list[Path]:
-    """Freeze a result's numbers; a golden folder's earlier ones are replaced.
+    """Freeze the numbers of a result file, replacing those that a golden folder holds.
 
     Parameters
     ----------
     results
-        A result file.
+        The result file.
     folder
-        A golden folder, an empty one, or a new one.
+        A golden, empty or new folder.
 
     Returns
     -------
@@ -150,22 +144,22 @@ def freeze(results: Path, folder: Path) -> list[Path]:
     Raises
     ------
     CntbenchError
-        If the result cannot be read, holds nothing that was measured, or is a file of the folder
-        itself; or the folder holds anything else or cannot be written.
+        If the result cannot be read, has no measured checkpoint, or is a file of the folder; or
+        the folder holds other files or cannot be written.
     """
     dataset = open_results(results).to_dataset(inherit=False)
     if not (dataset["status"] == "ok").any():
         raise CntbenchError("has no checkpoint that was measured", where=str(results))
     earlier = _manifest(folder)["files"] if file_status(folder / MANIFEST) else []
-    strangers = {*_visible(folder)} - {MANIFEST, *earlier}
-    if strangers:
+    other_files = sorted({*_visible(folder)} - {MANIFEST, *earlier})
+    if other_files:
         raise StorageError(
-            f"is not empty, and no golden folder: it holds {', '.join(sorted(strangers)[:_NAMED])}",
+            f"is not empty, and is not a golden folder: it holds {listed(other_files, _NAMED)}",
             where=str(folder),
             hint="Name another folder with --to.",
         )
-    own = [folder / name for name in (MANIFEST, *earlier)]
-    check_files(own, RESULT, inputs=[results], force=True)
+    replaced = [folder / name for name in (MANIFEST, *earlier)]
+    check_files(replaced, RESULT, inputs=[results], force=True)
     make_folder(folder)
     stable = {key: value for key, value in dataset.attrs.items() if key not in _MADE_BY}
     files = {}
@@ -189,7 +183,7 @@ def load_golden(folder: Path) -> Golden:
     Raises
     ------
     StorageError
-        If it is none, or a file of it is missing, damaged, or not the one that was frozen.
+        If it is not a golden folder, or a file is missing, damaged, or not the frozen one.
     """
     manifest = _manifest(folder)
     films = []
@@ -197,9 +191,9 @@ def load_golden(folder: Path) -> Golden:
         tree = open_sealed(folder / name)
         if content_checksum(tree) != checksum:
             raise StorageError(
-                f"is not the file that was frozen: its checksum is another than in {MANIFEST}",
+                f"is not the frozen file: its checksum differs from that in {MANIFEST}",
                 where=str(folder / name),
-                hint="Get both from where they were frozen, or freeze the result again.",
+                hint="Restore both files, or freeze the result again.",
             )
         film = tree.to_dataset(inherit=False)
         if (film.sizes["task"], film.sizes["ablation"]) != (1, 1):
@@ -211,42 +205,42 @@ def load_golden(folder: Path) -> Golden:
 def measure_again(
     golden: Golden, catalogue: Catalogue, *, jobs: int, progress: Progress
 ) -> tuple[xr.Dataset, Mapping[str, Failure]]:
-    """Run the study that was frozen once more; nothing of it is kept.
+    """Run the frozen study again, without keeping any file.
 
     Returns
     -------
     xarray.Dataset
         The film.
     Mapping
-        What came in the way of checkpoints that could not be measured.
+        Why checkpoints could not be measured, by label.
 
     Raises
     ------
     CntbenchError
-        If the study is not known, its specs are not those that were frozen, or its trajectory is
-        not there.
+        If the study is unknown, its specs differ from the frozen ones, or its trajectory cannot be
+        opened.
     """
     plan = _plan(golden, catalogue, progress)
     with tempfile.TemporaryDirectory() as path:
-        everything = Shard(1, 1)  # a shard is only measured, and nothing derived from it
+        everything = Shard(1, 1)  # for a shard nothing is derived
         failed = run_shard(plan, Path(path), everything, jobs=jobs, progress=progress).failed
         folder = RunFolder(Path(path))
         datasets = {
             subject: folder.read_checkpoint_file(plan, subject) for subject in plan.subjects
         }
-        found, _ = put_together(plan, datasets, failed)
-    return found, failed
+        film, _ = join_checkpoints(plan, datasets, failed)
+    return film, failed
 
 
 def _plan(golden: Golden, catalogue: Catalogue, progress: Progress) -> Plan:
-    """Return the plan of the frozen study, without untrained models, which are not in the film."""
+    """Return the plan of the frozen study, without untrained models."""
     where = str(golden.folder / MANIFEST)
-    elsewhere = "Or check a result that was measured elsewhere: --results FILE."
+    alternative = "Or check a result that was measured elsewhere: --results FILE."
     if not {"study_spec", "spec"} <= {*golden.made_by}:
         raise CntbenchError(
             "the frozen result was not made by cntbench run, so there is no study to run again",
             where=where,
-            hint=elsewhere,
+            hint=alternative,
         )
     recorded = golden.identity
     spec = _table(golden.made_by["study_spec"], f"{where}: made_by.study_spec") | {"untrained": 0}
@@ -258,24 +252,24 @@ def _plan(golden: Golden, catalogue: Catalogue, progress: Progress) -> Plan:
         raise CntbenchError(
             f"the study cannot be run again: {error.what}",
             where=error.where,
-            hint=f"{error.hint} {elsewhere}" if error.hint else elsewhere,
+            hint=f"{error.hint} {alternative}" if error.hint else alternative,
         ) from None
     _check_specs(recorded, json.loads(json.dumps(plan.identity)))
     return plan.at(recorded["checkpoints"])
 
 
-def _check_specs(golden: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Raise an error that names in what two studies' specs differ, of what both have measured."""
-    mine, theirs = ({key: one[key] for key in _SAME} for one in (golden, found))
+def _check_specs(golden: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Raise an error that names the specs in which two studies differ, of those in both."""
+    old, new = ({key: identity[key] for key in _SAME} for identity in (golden, current))
     for kind in ("tasks", "ablations"):
-        both = mine[kind].keys() & theirs[kind].keys()
-        for one in (mine, theirs):
-            one[kind] = {name: one[kind][name] for name in both}
-    differences = differing(mine, theirs)
+        common = old[kind].keys() & new[kind].keys()
+        for identity in (old, new):
+            identity[kind] = {name: identity[kind][name] for name in common}
+    differences = differing(old, new)
     if differences:
         raise CntbenchError(
-            f"the golden result is of another spec; different: {listed(differences, _NAMED)}",
-            hint="If that is meant, freeze the new result; else use the specs of old.",
+            "the golden result is of another spec; different: " + listed(differences, _NAMED),
+            hint="If this is intended, freeze the new result; otherwise restore the old specs.",
         )
 
 
@@ -285,7 +279,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         manifest = _table(path.read_text(encoding="utf-8"), str(path))
     except (FileNotFoundError, NotADirectoryError):
         raise StorageError(
-            "is no golden folder" if file_status(folder) else "no such folder",
+            "is not a golden folder" if file_status(folder) else "no such folder",
             where=str(folder),
             hint="cntbench golden freeze RESULTS --to FOLDER makes one.",
         ) from None
@@ -307,7 +301,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _identity(text: str, where: str) -> dict[str, Any]:
-    """Return the identity of a plan that a result or golden folder records."""
+    """Return the identity of a plan, as a result or a golden folder records it."""
     identity = _table(text, where)
     tables = ("tasks", "ablations", "checkpoints")
     if not all(isinstance(identity.get(key), dict) for key in tables) or not (
@@ -318,7 +312,7 @@ def _identity(text: str, where: str) -> dict[str, Any]:
 
 
 def _table(text: str, where: str) -> dict[str, Any]:
-    """Return an object that stands in a file as JSON."""
+    """Return the object in the JSON of a file."""
     try:
         table = parse_json(text, unique=True)
     except ValueError as error:
@@ -333,7 +327,7 @@ def _is_texts(table: Any) -> TypeGuard[dict[str, str]]:
 
 
 def _visible(folder: Path) -> list[str]:
-    """Return the names of what a folder holds, if there is one."""
+    """Return the names of a folder's visible files; none if there is no folder."""
     check_folder(folder)
     try:
         paths = [*folder.iterdir()] if file_status(folder) else []

@@ -1,7 +1,7 @@
-"""What a file of a run is of: a file that belongs to another run is not believed.
+"""What a checkpoint file belongs to, so that a run never reads the file of another one.
 
-Every checkpoint file says in its attributes which plan, model and block of sources it was measured
-for, and where the model came from. A run reads it only if all of that is its own.
+The attributes of every checkpoint file record the plan, the model and the block of sources that it
+was measured for, and the source of the model. A run reads only files in which all of these agree.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from cntbench.specs import content_hash
 
 #: Attribute with the hash of plan, model and block.
 IDENTITY = "identity_sha256"
-#: Attribute with what fixes the model's files, as far as it was known: a commit, or its config.
+#: Attribute with what fixes the model's files, if known: a commit, or the hash of the config.
 SOURCE = "model_source"
 
-#: Keys of a config that say who wrote it, not what it describes.
+#: Keys of a config about its authorship, not about the model.
 _AUTHORSHIP = ("transformers_version", "_name_or_path", "torch_dtype", "dtype")
 
 
 def identity(plan: Plan, block: SourceBlock) -> dict[str, str]:
-    """Return the attributes of a file that holds a block.
+    """Return the identifying attributes of the file of a block.
 
-    What is recorded of the other checkpoints is not among them: it may become known later.
+    The identities of other checkpoints are left out: they may become known later.
     """
-    of = {key: value for key, value in plan.identity.items() if key != "checkpoints"}
-    of["model"] = _label(block.subject)
-    of["block"] = [block.number, block.of]
-    return {IDENTITY: content_hash(of), SOURCE: _source(plan, block.subject)}
+    content = {key: value for key, value in plan.identity.items() if key != "checkpoints"}
+    content["model"] = _label(block.subject)
+    content["block"] = [block.number, block.of]
+    return {IDENTITY: content_hash(content), SOURCE: _source(plan, block.subject)}
 
 
 def belongs(attributes: Mapping[Any, Any], plan: Plan, block: SourceBlock) -> bool:
-    """Say whether a file with these attributes holds that block; one without them is believed not.
+    """Return whether a file with these attributes holds the block; False without attributes.
 
-    A source that was not known, when the file was written or now, is not held against it.
+    A source that was unknown when the file was written, or is unknown now, matches any other.
     """
     expected = identity(plan, block)
     sources = {attributes.get(SOURCE, ""), expected[SOURCE]} - {""}
@@ -48,14 +48,14 @@ def belongs(attributes: Mapping[Any, Any], plan: Plan, block: SourceBlock) -> bo
 
 
 def _label(subject: ModelRef) -> dict[str, Any]:
-    """Return what distinguishes a model from all others of a plan."""
+    """Return what distinguishes a model from the others of a plan."""
     if isinstance(subject, Checkpoint):
         return {"checkpoint": subject.name, "step": subject.step}
     return {"untrained": subject.seed}
 
 
 def _source(plan: Plan, subject: ModelRef) -> str:
-    """Return what fixes a model's files beside its tensors; empty if it is not known here."""
+    """Return what fixes a model's files besides its tensors; empty if unknown."""
     if not isinstance(subject, Checkpoint):
         return _config(plan.trajectory.config)
     if subject.origin.identity:
@@ -64,7 +64,7 @@ def _source(plan: Plan, subject: ModelRef) -> str:
 
 
 def _config(folder: Path | None) -> str:
-    """Return the hash of a folder's config, empty if there is none that can be read."""
+    """Return the hash of a folder's config; empty if it cannot be read."""
     if folder is None:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""What ablation methods find on planted circuits, whose edges are known."""
+"""Measure ablations on planted circuits, whose edges are known."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from cntbench.parallel import parallel_map
 from cntbench.runs.catalogue import AblationEntry, KnownCircuit, StudyEntry
 from cntbench.runs.plan import Plan
 
-#: Models of each circuit and difficulty, and prompts of each task that they are measured on.
+#: Models per circuit and difficulty, and prompts per task.
 SEEDS = 3
 PROMPTS = 16
-#: Influence below this is what single precision leaves where there is none.
+#: Influence below this is rounding error of single precision.
 RESOLUTION = 1e-6
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One model of a circuit, with the plan of what to measure on it."""
+    """One model of a circuit, and the plan to measure it with."""
 
     circuit: Circuit
     difficulty: Difficulty
@@ -50,32 +50,29 @@ def measure_planted(
 ) -> tuple[list[Recovery], list[Diagnostic]]:
     """Measure ablations on circuits.
 
-    An edge's score is its influence, mean over the circuit's tasks, and 0 if that is below
-    `RESOLUTION`: what rounding left must not rank edges.
+    The score of an edge is its influence, mean over the circuit's tasks, and 0 below `RESOLUTION`:
+    rounding errors must not rank edges.
 
     Parameters
     ----------
     study
-        Whose seed is used.
+        Its seed is used.
     ablations, circuits
-        What to measure, and on what.
+        What is measured, on which circuits.
     difficulties
         ``"exact"``, ``"realistic"``.
     seeds, prompts
-        Models of each circuit and difficulty, and prompts of each task.
-    progress
-        Told about every model.
-    jobs
-        Processes to measure on, one thread each.
+        Models per circuit and difficulty, and prompts per task.
+    progress, jobs
+        Receives progress at every model; number of processes, one thread each.
 
     Returns
     -------
     list of Recovery
-        One for each ablation and model.
+        One per ablation and model.
     list of Diagnostic
-        For each ablation what the circuits' diagnostics say of the exact model of seed 0, as far as
-        they are about its scope; none for ablations that observe the readout, whose numbers have
-        another unit.
+        The diagnostics of the exact models of seed 0 that concern the scope of an ablation. None
+        for ablations that observe the readout, whose numbers have another unit.
 
     Raises
     ------
@@ -88,28 +85,28 @@ def measure_planted(
         for difficulty in difficulties
         for seed in range(seeds)
     ]
-    recovered: list[Recovery] = []
-    diagnosed: list[Diagnostic] = []
-    for done, (trial, scores) in enumerate(
+    records: list[Recovery] = []
+    diagnostics: list[Diagnostic] = []
+    for number, (trial, scores) in enumerate(
         zip(trials, parallel_map(_scores, trials, jobs=jobs), strict=True), start=1
     ):
         truth = trial.circuit.truth()
-        for entry, found in zip(trial.plan.ablations, scores, strict=True):
-            recovered.append(
+        for entry, matrix in zip(trial.plan.ablations, scores, strict=True):
+            records.append(
                 Recovery(
                     circuit=trial.circuit.name,
                     difficulty=trial.difficulty,
                     seed=trial.seed,
                     ablation=entry.name,
-                    scores=found,
+                    scores=matrix,
                     truth_direct=truth.direct,
                     truth_total=truth.total,
                 )
             )
             if (trial.difficulty, trial.seed) == ("exact", 0):
-                diagnosed += _diagnosed(trial.circuit, entry, found)
-        progress("circuits", done, len(trials))
-    return recovered, diagnosed
+                diagnostics += _diagnose(trial.circuit, entry, matrix)
+        progress("circuits", number, len(trials))
+    return records, diagnostics
 
 
 def check_measurable(
@@ -127,7 +124,7 @@ def check_measurable(
 def _plan(
     study: StudyEntry, ablations: Sequence[AblationEntry], known: KnownCircuit, prompts: int
 ) -> Plan:
-    """Return the study with a circuit's model and tasks; its prompts are checked."""
+    """Return the study's plan for a circuit's model and tasks, with checked prompts."""
     names = tuple(entry.name for entry in ablations)
     tasks = known.circuit.spec.tasks
     spec = replace(study.spec, tasks=tasks, ablations=names, prompts=prompts)
@@ -138,7 +135,7 @@ def _plan(
         tasks=known.tasks,
         ablations=tuple(ablations),
     )
-    plan.prompts()
+    _ = plan.prompts  # checks them
     return plan
 
 
@@ -146,11 +143,11 @@ def _scores(trial: Trial) -> np.ndarray:
     """Return the influence, mean over tasks, dims ``ablation, source, target``."""
     plan = trial.plan
     model = trial.circuit.decoder(trial.difficulty, trial.seed)
-    found = [
+    matrices = [
         influence(
             Request(
                 model,
-                made,
+                prompts,
                 [entry.method for entry in plan.ablations],
                 observe_all=task.spec.observed == "all",
                 effects=task.spec.effects,
@@ -158,24 +155,25 @@ def _scores(trial: Trial) -> np.ndarray:
                 seed=plan.study.spec.seed,
             )
         ).influence
-        for task, made in zip(plan.tasks, plan.prompts(), strict=True)
+        for task, prompts in zip(plan.tasks, plan.prompts, strict=True)
     ]
-    scores = np.mean(found, axis=0)
+    scores = np.mean(matrices, axis=0)
     scores[scores < RESOLUTION] = 0.0
     return scores
 
 
-def _diagnosed(circuit: Circuit, entry: AblationEntry, scores: np.ndarray) -> list[Diagnostic]:
+def _diagnose(circuit: Circuit, entry: AblationEntry, scores: np.ndarray) -> list[Diagnostic]:
+    """Return the diagnostics of a circuit that concern the scope of an ablation."""
     if entry.method.observable == "readout":
         return []
     index = {component.name: i for i, component in enumerate(circuit.components)}
-    found = []
+    diagnostics = []
     for diagnostic in circuit.diagnostics:
         if diagnostic.scope != entry.method.scope:
             continue
         source, target = diagnostic.edge
         value = float(scores[index[source], index[target]])
-        found.append(
+        diagnostics.append(
             Diagnostic(
                 circuit=circuit.name,
                 ablation=entry.name,
@@ -185,4 +183,4 @@ def _diagnosed(circuit: Circuit, entry: AblationEntry, scores: np.ndarray) -> li
                 what=f"{source} → {target} {diagnostic.expect}: {diagnostic.because}",
             )
         )
-    return found
+    return diagnostics

@@ -1,8 +1,7 @@
-"""All tasks of a study, by all its ablations, measured at one model at a time."""
+"""Measure all tasks of a study, with all its ablations, on one model at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device, description, prepare
 from cntbench.models.precision import TYPES, moved
 from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
-from cntbench.prompts import Prompts
 from cntbench.results.failure import Failure, Mismatch
 from cntbench.results.film import checkpoint_dataset, joined
 from cntbench.runs.blocks import SourceBlock, source_blocks
@@ -26,20 +24,21 @@ from cntbench.runs.folder import RunFolder
 from cntbench.runs.plan import Plan
 from cntbench.specs import READOUTS
 
-#: Budget below which it is not halved any more: the engine's smallest pieces take about as much.
+#: A budget is not halved below this: the engine's smallest pieces take about as much [bytes].
 LEAST_MEMORY = 2**24
+#: Parts of the messages of torch's out-of-memory errors.
 _OUT_OF_MEMORY = ("not enough memory", "DefaultCPUAllocator", "out of memory")
 
 
 class CheckpointMeasurer:
-    """Measures all tasks and ablations of a plan, and keeps the checkpoint files.
+    """Measures all tasks and ablations of a plan, and writes checkpoint files.
 
     Parameters
     ----------
     plan, folder
-        What to measure, and where checkpoint files are kept.
+        The study, and the folder of its run.
     memory_budget
-        Memory beyond the model's own [bytes].
+        Memory beyond the model [bytes].
     device
         Where to compute.
     """
@@ -51,103 +50,90 @@ class CheckpointMeasurer:
         self.folder = folder
         self.memory_budget = memory_budget
         self.device = device
-        self.prompts = plan.prompts()
         self._verified = False
 
     def blocks(self, subject: ModelRef) -> list[SourceBlock]:
-        """Return the blocks of a model that are to be measured.
+        """Return the blocks of a model that have not been measured.
 
         Raises
         ------
         StorageError
-            If there can be no room for them.
+            If the folder of blocks cannot be made.
         """
-        whole = source_blocks(subject, self.plan.blocks)
-        if len(whole) == 1:
-            return whole
+        blocks = source_blocks(subject, self.plan.blocks)
+        if len(blocks) == 1:
+            return blocks
         self.folder.begin(subject)
-        return [block for block in whole if self.folder.read_block(self.plan, block) is None]
+        return [block for block in blocks if self.folder.read_block(self.plan, block) is None]
 
     def measured(self, block: SourceBlock, files: Path) -> xr.Dataset | Failure:
-        """Measure a block of a model, whose files are in a folder.
-
-        Returns
-        -------
-        xarray.Dataset or Failure
-            What was found, or why it failed: it must not cost the others.
-        """
+        """Measure a block of the model in a folder, or return why that failed."""
         try:
             prepare(self.device)
             checkpoint, model, attributes = self._read(block.subject, files)
             model = moved(model, self.device)
-            found = self._within_memory(checkpoint, model, block.sources(len(model.components)))
-            return found.assign_attrs(description(self.device) | attributes)
+            dataset = self._within_memory(checkpoint, model, block.sources(len(model.components)))
+            return dataset.assign_attrs(description(self.device) | attributes)
         except ParityError as error:
             return Mismatch.of(error, files)
         except Exception as error:
             return Failure.of(error, files)
 
     def _read(self, subject: ModelRef, files: Path) -> tuple[Checkpoint, Decoder, dict[str, str]]:
-        """Read a model; returns it, and what its checkpoint file should say of it.
+        """Return a checkpoint, its model, and attributes of its checkpoint file.
 
-        The first checkpoint of every process is held to transformers before anything is measured;
-        that of the trajectory always is, and its checkpoint file says so, wherever it is measured.
+        The first checkpoint of every process is compared with transformers before it is measured.
+        The first one of the trajectory always is, and its checkpoint file records the comparison.
         """
         trajectory, dtype = self.plan.trajectory, TYPES[self.plan.study.spec.dtype]
-        known = (each for each in trajectory.checkpoints if each.identity)
+        known = (checkpoint for checkpoint in trajectory.checkpoints if checkpoint.identity)
         first = subject == next(known, trajectory.checkpoints[0])
         if isinstance(subject, Untrained) or (self._verified and not first):
             return (*trajectory.read(subject, files, dtype), {})
-        checkpoint, model, held = trajectory.verified(subject, files, dtype)
+        checkpoint, model, parity = trajectory.verified(subject, files, dtype)
         self._verified = True
-        return checkpoint, model, {"parity": held.to_json()} if first else {}
+        return checkpoint, model, {"parity": parity.to_json()} if first else {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what another process needs: it verifies by itself."""
+        """Return the state for another process, which verifies the model itself."""
         return {**vars(self), "_verified": False}
 
-    def keep(self, block: SourceBlock, found: xr.Dataset) -> None:
-        """Write what was found of a block.
-
-        Raises
-        ------
-        StorageError
-            If it cannot be written: no other one can, either.
-        """
+    def keep(self, block: SourceBlock, dataset: xr.Dataset) -> None:
+        """Write the dataset of a block; raise a `StorageError` if that fails."""
         if block.whole:
-            self.folder.write_checkpoint_file(self.plan, block.subject, found)
+            self.folder.write_checkpoint_file(self.plan, block.subject, dataset)
         else:
-            self.folder.write_block(self.plan, block, found)
+            self.folder.write_block(self.plan, block, dataset)
 
     def attempt(self, block: SourceBlock, files: Path) -> Failure | None:
-        """Measure a block and keep what is found; returns why it failed, if it did."""
-        found = self.measured(block, files)
-        if isinstance(found, Failure):
-            return found
-        self.keep(block, found)
+        """Measure a block and write it, or return why it could not be measured."""
+        outcome = self.measured(block, files)
+        if isinstance(outcome, Failure):
+            return outcome
+        self.keep(block, outcome)
         return None
 
     def join(self, subject: ModelRef) -> Failure | None:
-        """Make the checkpoint file of a model whose blocks are all measured."""
-        whole = source_blocks(subject, self.plan.blocks)
-        if len(whole) == 1:
+        """Write the checkpoint file of a model whose blocks have all been measured."""
+        blocks = source_blocks(subject, self.plan.blocks)
+        if len(blocks) == 1:
             return None
         parts = [
             part
-            for block in whole
+            for block in blocks
             if (part := self.folder.read_block(self.plan, block)) is not None
         ]
-        if len(parts) < len(whole):
+        if len(parts) < len(blocks):
             return Failure("failed", "a block disappeared during the run")
         self.folder.write_checkpoint_file(self.plan, subject, joined(parts))
         return None
 
     def _within_memory(self, checkpoint: Checkpoint, model: Decoder, sources: range) -> xr.Dataset:
-        """Measure a model by smaller and smaller chunks, as long as memory does not suffice."""
+        """Measure a model, in smaller chunks whenever memory does not suffice."""
         budget = self.memory_budget
         while True:
             try:
-                return measure(self.plan, self.prompts, checkpoint, model, budget, sources=sources)
+                return measure(self.plan, checkpoint, model, budget, sources=sources)
             except (MemoryError, RuntimeError) as error:
                 if not _lacks_memory(error) or budget <= LEAST_MEMORY:
                     raise
@@ -155,13 +141,12 @@ class CheckpointMeasurer:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Say whether an error is one of memory: torch has no class of its own for the processor's."""
-    return isinstance(error, MemoryError) or any(said in str(error) for said in _OUT_OF_MEMORY)
+    """Return whether memory ran out; torch has no error class for that of the CPU."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def measure(
     plan: Plan,
-    prompts: Sequence[Prompts],
     checkpoint: Checkpoint,
     model: Decoder,
     memory_budget: int = 2**30,
@@ -172,12 +157,12 @@ def measure(
 
     Parameters
     ----------
-    plan, prompts
-        What to measure, and the plan's prompts.
+    plan
+        The study.
     checkpoint, model
-        Where, and its weights.
+        The checkpoint and its model.
     memory_budget
-        Memory beyond the model's own [bytes].
+        Memory beyond the model [bytes].
     sources
         Components to ablate, by default all.
 
@@ -190,7 +175,7 @@ def measure(
         influence(
             Request(
                 model,
-                made,
+                task_prompts,
                 [entry.method for entry in plan.ablations],
                 observe_all=task.spec.observed == "all",
                 effects=task.spec.effects,
@@ -199,10 +184,10 @@ def measure(
                 sources=sources,
             )
         )
-        for task, made in zip(plan.tasks, prompts, strict=True)
+        for task, task_prompts in zip(plan.tasks, plan.prompts, strict=True)
     ]
-    for task, found in zip(plan.tasks, measured, strict=True):
-        _check_finite(plan, task, found, sources)
+    for task, result in zip(plan.tasks, measured, strict=True):
+        _check_finite(plan, task, result, sources)
     return checkpoint_dataset(
         checkpoint,
         plan.trajectory.shape.components,
@@ -212,8 +197,8 @@ def measure(
     )
 
 
-def _check_finite(plan: Plan, task: Task, found: Influence, sources: range | None) -> None:
-    """Raise a `CheckpointError` if a number that a task defines is not finite."""
+def _check_finite(plan: Plan, task: Task, result: Influence, sources: range | None) -> None:
+    """Raise a `CheckpointError` if a number that the task defines is not finite."""
     components = plan.trajectory.shape.components
     ablated = np.isin(np.arange(len(components)), sources or range(len(components)))
     effects = np.isin(READOUTS, task.spec.effects)
@@ -224,12 +209,12 @@ def _check_finite(plan: Plan, task: Task, found: Influence, sources: range | Non
         "readout_effect": effects[:, None] & ablated,
     }
     for name, where in defined.items():
-        values = getattr(found, name)
-        bad = where & ~(abs(values) <= np.finfo(np.float32).max)  # as which they are kept
+        values = getattr(result, name)
+        bad = where & ~(abs(values) <= np.finfo(np.float32).max)  # they are stored in float32
         if bad.any():
             raise CheckpointError(
                 f"{name} of task {task.name!r} is not finite: {bad.sum()} of "
                 f"{np.broadcast_to(where, values.shape).sum()} values",
-                hint="The weights have diverged, or the config makes the model compute no numbers "
-                "(epsilon of its norms, rotary base).",
+                hint="The weights have diverged, or the config leads to undefined numbers (epsilon "
+                "of the norms, rotary base).",
             )

@@ -1,4 +1,4 @@
-"""A study, resolved: everything that is needed to run it, checked before anything is written."""
+"""A study, resolved: everything that a run needs, checked before anything is written."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from cntbench.results.schema import SCHEMA_VERSION
 from cntbench.runs.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry, Task
 from cntbench.specs import as_dict, content_hash
 
-#: Keys of a spec that people read and that change no number.
+#: Keys of a spec that are prose and change no number.
 _PROSE = ("summary", "learnt", "not_learnt")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A study with its trajectory, tasks and ablations, and what its result is held against.
+    """A study with everything that it names.
 
     Parameters
     ----------
     study, trajectory, tasks, ablations
         What is measured.
     claims
-        To be tested on the result.
+        Claims to test on the result.
     circuits
-        Whose known edges the ablations should find.
+        Planted circuits, whose known edges the ablations should recover.
     """
 
     study: StudyEntry
@@ -52,20 +52,20 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What the numbers depend on, as plain data: runs of equal identity may be joined.
 
-        The numbers of untrained models and of draws from null models are not among it, nor claims
-        and circuits: they add to a result and change nothing in it.
+        Untrained models, draws from null models, claims and circuits are not part of it: they add
+        to a result without changing its numbers.
         """
         spec, tokenizer = self.study.spec, self.trajectory.tokenizer
-        # Folders from before there was a choice do not name these.
-        since = {"dtype": "float32", "blocks": 1}
-        chosen = {key: getattr(spec, key) for key in since}
+        # Folders from before these keys existed do not name them.
+        defaults = {"dtype": "float32", "blocks": 1}
+        values = {key: getattr(spec, key) for key in defaults}
         return {
-            **{key: value for key, value in chosen.items() if value != since[key]},
+            **{key: value for key, value in values.items() if value != defaults[key]},
             "trajectory": self.trajectory.identity,
             "tokenizer": tokenizer.identity if tokenizer else "",
             "checkpoints": {c.name: c.identity for c in self.trajectory.checkpoints},
-            "tasks": {task.name: _computing(task.spec) for task in self.tasks},
-            "ablations": {entry.name: _computing(entry.spec) for entry in self.ablations},
+            "tasks": {task.name: _without_prose(task.spec) for task in self.tasks},
+            "ablations": {entry.name: _without_prose(entry.spec) for entry in self.ablations},
             "prompts": spec.prompts,
             "seed": spec.seed,
             "cntbench": __version__,
@@ -79,34 +79,35 @@ class Plan:
 
     @property
     def blocks(self) -> int:
-        """Into how many blocks of sources each model is divided."""
+        """Number of blocks of sources per model."""
         return min(self.study.spec.blocks, len(self.trajectory.shape.components))
 
     @property
     def untrained(self) -> tuple[Untrained, ...]:
-        """Untrained models to measure beside the trajectory."""
+        """Untrained models that are measured as well."""
         return self.trajectory.untrained(self.study.spec.untrained)
 
     @property
     def subjects(self) -> tuple[ModelRef, ...]:
-        """All that is measured: checkpoints by rising step, then untrained models."""
+        """All models that are measured: checkpoints by rising step, then untrained ones."""
         return (*self.trajectory.checkpoints, *self.untrained)
 
     def at(self, identities: Mapping[str, str]) -> Plan:
-        """Return the plan with checkpoints, by their names, at identities that were recorded."""
+        """Return the plan with the recorded identities of checkpoints, by name."""
         return replace(self, trajectory=self.trajectory.at(identities))
 
+    @cached_property
     def prompts(self) -> tuple[Prompts, ...]:
-        """Make the prompts of every task.
+        """The prompts of every task.
 
         Raises
         ------
         CntbenchError
-            If the model's vocabulary or context is too small for a task, or it lacks the tokenizer
-            that a task needs, or an ablation needs reference prompts that a task does not have.
+            If the model's vocabulary or context is too small for a task, the model lacks the
+            tokenizer that a task needs, or an ablation does not fit a task's prompts.
         """
         spec, language = self.study.spec, self.trajectory.language
-        made = []
+        all_prompts = []
         for task in self.tasks:
             try:
                 prompts = task.prompts(language, count=spec.prompts, seed=spec.seed)
@@ -120,11 +121,11 @@ class Plan:
                     f"task {task.name!r} has prompts of {length} tokens, and the context of "
                     f"{self.trajectory.identity} is {context}",
                     where=str(task.path),
-                    hint="Make the task's prompts shorter, or use a model with a longer context.",
+                    hint="Shorten the task's prompts, or use a model with a longer context.",
                 )
             self._check_methods(task, prompts)
-            made.append(prompts)
-        return tuple(made)
+            all_prompts.append(prompts)
+        return tuple(all_prompts)
 
     def _check_methods(self, task: Task, prompts: Prompts) -> None:
         for entry in self.ablations:
@@ -171,21 +172,21 @@ def make_plan(
     Parameters
     ----------
     catalogue, study
-        The specs, and which study.
+        The specs, and the study.
     progress
-        Told about what takes long.
+        Receives progress.
     outline
-        Whether the plan is only to be looked at: nothing that has weights is downloaded then.
+        Whether the plan is only inspected, so that no weights are downloaded.
 
     Raises
     ------
     CntbenchError
-        If the trajectory cannot be opened, or is too small for a task.
+        If the trajectory cannot be opened, or does not fit a task.
     """
     tasks = tuple(catalogue.tasks[name] for name in study.spec.tasks)
     source = "command line" if "trajectory" in study.changes else str(study.path)
     with in_file(f"{source}: trajectory"):
-        opened = (
+        trajectory = (
             outline_trajectory(
                 study.spec.trajectory,
                 progress,
@@ -197,27 +198,27 @@ def make_plan(
         )
     plan = Plan(
         study=study,
-        trajectory=opened,
+        trajectory=trajectory,
         tasks=tasks,
         ablations=tuple(catalogue.ablations[name] for name in study.spec.ablations),
         claims=tuple(catalogue.claims.values()),
         circuits=catalogue.known_circuits() if study.spec.planted else (),
     )
-    plan.prompts()
+    _ = plan.prompts  # checks them
     return plan
 
 
-def differing(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Return the keys in which two identities differ, those of a level below with a dot."""
+def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which two identities differ, with dots between nested keys."""
     keys = []
-    for key in sorted({*mine, *other}):
-        a, b = mine.get(key), other.get(key)
+    for key in sorted({*first, *second}):
+        a, b = first.get(key), second.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            keys += [f"{key}.{below}" for below in differing(a, b)]
+            keys += [f"{key}.{nested}" for nested in differing(a, b)]
         elif a != b:
             keys.append(key)
     return keys
 
 
-def _computing(spec: Any) -> dict[str, Any]:
+def _without_prose(spec: Any) -> dict[str, Any]:
     return {key: value for key, value in as_dict(spec).items() if key not in _PROSE}

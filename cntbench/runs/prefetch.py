@@ -1,4 +1,4 @@
-"""Files of models are fetched in the background, a few ahead of what is being measured."""
+"""Fetch the files of models in the background, a few ahead of those being measured."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from typing import NamedTuple, Self
 
 from cntbench.models.trajectory import ModelRef
 
-#: Models that are fetched at the same time, at most.
+#: Most models that are fetched at the same time.
 THREADS = 4
 
 
 class Fetched(NamedTuple):
-    """What is to be measured, and where its files are, or will be."""
+    """A model, and the folder of its files once they are fetched."""
 
     subject: ModelRef
     folder: Future[Path]
 
 
 class Prefetch:
-    """Fetches models in their order, so many at a time as there is room for.
+    """Fetches models in order, as many at a time as are allowed.
 
-    Each of them has a room of its own, a folder that is deleted when it is released. Rooms that
-    an earlier run has left behind are used or deleted. Fetching threads end with the process: a
-    download that hangs keeps nobody waiting.
+    Each model has a room, a folder that is deleted when the model is released. Rooms left by an
+    earlier run are used or deleted. The threads end with the process: a download that hangs does
+    not keep it alive.
 
     Parameters
     ----------
     subjects
-        In the order in which they are wanted.
+        The models, in the order in which they are needed.
     fetch
-        Returns the folder of a subject's files, its room or another one.
+        Returns the folder of a model's files: the given room or another folder.
     rooms
-        Folder of the rooms; nothing else may be in it.
+        Folder of the rooms and of nothing else.
     most
-        How many may be fetched and not yet released, at least 1.
+        How many models may be fetched and not yet released, at least 1.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Prefetch:
         self._free = most
         self._tasks: SimpleQueue[Fetched | None] = SimpleQueue()
         self._threads = min(THREADS, most)
-        self._over = False
+        self._closed = False
 
     def __enter__(self) -> Self:
         wanted = {subject.name for subject in list(self._waiting)[: self._free]}
@@ -75,14 +75,14 @@ class Prefetch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._over = True
+        self._closed = True
         for _ in range(self._threads):
             self._tasks.put(None)
         if kind is None:
             shutil.rmtree(self.rooms, ignore_errors=True)
 
     def start(self) -> list[Fetched]:
-        """Start to fetch as many as there is room for; returns them."""
+        """Start to fetch as many models as are allowed, and return them."""
         started = []
         while self._waiting and self._free:
             fetched = Fetched(self._waiting.popleft(), Future())
@@ -92,18 +92,18 @@ class Prefetch:
         return started
 
     def widen(self, more: int) -> None:
-        """Allow so many more to be fetched and not yet released."""
+        """Raise the number of models that may be fetched and not yet released."""
         self._free += more
 
     def release(self, subject: ModelRef) -> None:
-        """Delete what was fetched: the subject is measured, or cannot be."""
+        """Delete the room of a model that is measured, or cannot be."""
         shutil.rmtree(self.rooms / subject.name, ignore_errors=True)
         self._free += 1
 
     def _work(self) -> None:
-        while (task := self._tasks.get()) is not None and not self._over:
+        while (task := self._tasks.get()) is not None and not self._closed:
             room = self.rooms / task.subject.name
             try:
                 task.folder.set_result(self._fetch(task.subject, room))
             except Exception as error:
-                task.folder.set_exception(error)  # whoever waits for it is told
+                task.folder.set_exception(error)  # raised where the folder is used

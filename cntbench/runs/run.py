@@ -1,4 +1,4 @@
-"""From a plan to a result: one file per checkpoint, measured wherever; resumable."""
+"""From a plan to a result: one checkpoint file per checkpoint, on any executor, resumable."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from cntbench.runs.prefetch import Prefetch
 from cntbench.runs.shard import Shard
 from cntbench.specs import as_dict
 
-#: A way to measure: with what, what, and on how many processes.
+#: What measures the models that are fetched ahead, on a number of processes.
 Execute = Callable[[CheckpointMeasurer, Prefetch, int], Iterator[tuple[ModelRef, Failure | None]]]
 
 DISAPPEARED = Failure("failed", "the checkpoint file disappeared during the run")
 
-#: Group of what the ablations recover of known edges.
+#: Group with the recovery of known edges.
 COMPARISON = "comparison"
 LIBRARIES = ("torch", "transformers", "numpy", "xarray", "netCDF4", "networkx")
 
@@ -51,7 +51,7 @@ class Measured:
     measured, reused
         Numbers of checkpoints.
     failed
-        What came in the way, by label of checkpoint or untrained model.
+        Why checkpoints and untrained models could not be measured, by label.
     """
 
     measured: int
@@ -61,27 +61,26 @@ class Measured:
 
 @dataclass(frozen=True)
 class Outcome(Measured):
-    """What became of a run.
+    """The outcome of a run.
 
     Parameters
     ----------
-    tree
-        The result, as written.
-    path
-        Where it lies.
+    tree, path
+        The result, and its file.
     """
 
     tree: xr.DataTree
     path: Path
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
-    """The user stopped the run; whole checkpoint files are kept."""
+class Interrupted(Exception):  # noqa: N818 - not an error: the user wants it
+    """The user stopped the run; finished checkpoint files are kept."""
 
     def __init__(self, done: int, total: int) -> None:
         self.done = done
         self.total = total
-        super().__init__(f"{done} of {total} checkpoints are kept")
+        kept = "checkpoint is" if total == 1 else "checkpoints are"
+        super().__init__(f"{done} of {total} {kept} kept")
 
 
 def run(
@@ -95,32 +94,32 @@ def run(
     device: Device = "cpu",
     execute: Execute = processes.execute,
 ) -> Outcome:
-    """Run a study, or what is missing of it.
+    """Run a study, or complete an earlier run of it.
 
     Parameters
     ----------
     plan
-        What to run.
+        The study.
     path
-        Folder of the run. Whole checkpoint files in it are used, damaged ones measured again.
+        Folder of the run. Valid checkpoint files in it are reused, damaged ones measured again.
     jobs
-        Processes to measure on, one thread each; 1 measures in this process.
+        Processes, one thread each; 1 measures in this process.
     progress
-        Told about every checkpoint.
+        Receives progress at every checkpoint.
     memory_budget
-        Memory for each process beyond the model's own [bytes].
+        Memory of each process beyond the model [bytes].
     keep
-        Downloaded checkpoints that may lie on disk beside those that are being measured.
+        Downloaded checkpoints that may lie on disk beside those being measured.
     device
-        What models are measured on.
+        Where models are computed.
     execute
-        By which processes: ``execute`` of a file of `cntbench.runs.executors`.
+        The ``execute`` of a file of `cntbench.runs.executors`.
 
     Raises
     ------
     CntbenchError
-        If the folder cannot be used; a `ParityError` if the model is one that cntbench does not
-        compute as transformers does.
+        If the folder cannot be used; a `ParityError` if cntbench does not compute the model as
+        transformers does.
     Interrupted
         On Ctrl-C.
     """
@@ -150,9 +149,9 @@ def run_shard(
     device: Device = "cpu",
     execute: Execute = processes.execute,
 ) -> Measured:
-    """Measure a shard of a study, or what is missing of it; nothing is combined.
+    """Measure a shard of a study, or complete it, without combining anything.
 
-    Parameters and errors are those of `run`; several shards may use one folder at the same time.
+    Parameters and errors are those of `run`. Several shards may use one folder at the same time.
     """
     folder = RunFolder(path, shard)
     with folder.locked(plan) as plan:
@@ -174,17 +173,17 @@ def run_shard(
 def counts(
     subjects: Sequence[ModelRef], missing: Sequence[ModelRef], failed: Mapping[str, Failure]
 ) -> tuple[int, int]:
-    """Return how many checkpoints were measured, and how many had been before."""
-    checkpoints, without = (
-        [subject.name for subject in some if isinstance(subject, Checkpoint)]
-        for some in (subjects, missing)
+    """Return how many checkpoints were measured, and how many were reused."""
+    checkpoints, unmeasured = (
+        [model.name for model in models if isinstance(model, Checkpoint)]
+        for models in (subjects, missing)
     )
-    return len(set(without) - set(failed)), len(checkpoints) - len(without)
+    return len({*unmeasured} - {*failed}), len(checkpoints) - len(unmeasured)
 
 
 @contextmanager
 def _interruptible(folder: RunFolder, checkpoints: Sequence[Checkpoint]) -> Iterator[None]:
-    """Say what is kept when the user interrupts."""
+    """Raise `Interrupted` on Ctrl-C, with the number of checkpoints that are kept."""
     try:
         yield
     except KeyboardInterrupt:
@@ -201,33 +200,33 @@ def combine(
     jobs: int,
     progress: Progress,
 ) -> xr.DataTree:
-    """Put checkpoint files together, work out what follows from them, and write the result.
+    """Join checkpoint files, compute the derived groups, and write the result.
 
     Parameters
     ----------
     plan, folder
-        What was measured, and where the result belongs.
-    checkpoint files
+        The study, and the folder of the result.
+    datasets
         Of every checkpoint and untrained model; None where there is none.
     failed
-        What came in the way of those, by name.
+        Why those could not be measured, by label.
     jobs, progress
-        As `run` takes them.
+        As in `run`.
     """
-    root, untrained = put_together(plan, datasets, failed)
-    chance: dict[str, Any] = {
+    root, untrained = join_checkpoints(plan, datasets, failed)
+    options: dict[str, Any] = {
         "seed": plan.study.spec.seed,
         "draws": plan.study.spec.null_draws,
         "jobs": jobs,
         "progress": progress,
         "earlier": folder.read_results(),
     }
-    groups = derived(root, untrained, **chance)
-    if plan.claims and chance["draws"]:
-        groups |= verdicts(root, untrained, plan.claims, **chance)
-    recovered = known_edges(plan, jobs=jobs, progress=progress)
-    if recovered is not None:
-        groups[COMPARISON] = recovered
+    groups = derived(root, untrained, **options)
+    if plan.claims and options["draws"]:
+        groups |= verdicts(root, untrained, plan.claims, **options)
+    comparison = known_edges(plan, jobs=jobs, progress=progress)
+    if comparison is not None:
+        groups[COMPARISON] = comparison
     tree = xr.DataTree.from_dict({"/": root, **groups})
     write_results(tree, folder.results)
     return tree
@@ -242,7 +241,7 @@ def _measure(
     progress: Progress,
     execute: Execute,
 ) -> dict[str, Failure]:
-    """Measure what is missing of a total; returns what came in the way of each that failed."""
+    """Measure the missing models of a total, and return why any of them failed."""
     failed: dict[str, Failure] = {}
     done = total - len(missing)
     jobs = max(1, min(jobs, len(missing) * measurer.plan.blocks))
@@ -263,10 +262,10 @@ def _measure(
     return failed
 
 
-def put_together(
+def join_checkpoints(
     plan: Plan, datasets: Mapping[ModelRef, xr.Dataset | None], failed: Mapping[str, Failure]
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
-    """Return the film, and the untrained models that could be measured; arguments as `combine`."""
+    """Return the film, and the untrained models that could be measured, as `combine` takes them."""
     parts = []
     for checkpoint in plan.trajectory.checkpoints:
         dataset = datasets[checkpoint]
@@ -279,24 +278,25 @@ def put_together(
                 failed.get(checkpoint.name, DISAPPEARED),
             )
         parts.append(dataset)
-    others = {model.seed: datasets[model] for model in plan.untrained}
-    measured = {seed: dataset for seed, dataset in others.items() if dataset is not None}
+    untrained = {
+        model.seed: dataset for model in plan.untrained if (dataset := datasets[model]) is not None
+    }
     attributes = provenance(plan) | _measured_on(parts)
-    return film(parts, attributes), untrained_group(measured) if measured else None
+    return film(parts, attributes), untrained_group(untrained) if untrained else None
 
 
 def _measured_on(parts: Sequence[xr.Dataset]) -> dict[str, str]:
-    """Return on what checkpoint files were measured, by which settings of torch, and how right it was."""
-    said = {
+    """Return devices, determinism settings and parity that the checkpoint files record."""
+    recorded = {
         name: "; ".join(sorted({part.attrs[name] for part in parts if name in part.attrs}))
         for name in ("device", "determinism")
     }
-    first = next((part.attrs for part in parts if "parity" in part.attrs), {})
-    return said | {name: text for name, text in first.items() if name == "parity"}
+    parity = [part.attrs["parity"] for part in parts if "parity" in part.attrs]
+    return recorded | ({"parity": parity[0]} if parity else {})
 
 
 def provenance(plan: Plan) -> dict[str, Any]:
-    """Return the attributes that say where a result comes from."""
+    """Return the attributes of a result's provenance."""
     edges = feasible(plan.trajectory.shape.components)
     return {
         "source": plan.trajectory.identity,

@@ -1,6 +1,4 @@
-"""A shard of a run: every n-th of what is to be measured, for machines that know nothing of each
-other.
-"""
+"""A shard of a run: every n-th model, for one of several machines without communication."""
 
 from __future__ import annotations
 
@@ -26,35 +24,29 @@ class Shard:
 
     @property
     def label(self) -> str:
-        """What stands in names of files."""
+        """Its name in file names."""
         return f"{self.number}-of-{self.of}"
 
     def among(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Return what falls to the shard: dealt out in turns, so that all get early and late."""
+        """Return the shard's items: every n-th, so that each shard gets early and late ones."""
         return items[self.number - 1 :: self.of]
 
 
 def parse_shard(text: str) -> Shard:
-    """Read ``2/4``.
-
-    Raises
-    ------
-    CntbenchError
-        If it is not two numbers, or there is no such shard.
-    """
-    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip(), re.ASCII)
-    if not found:
+    """Parse ``2/4``; raise a `CntbenchError` unless it names a shard."""
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip(), re.ASCII)
+    if not match:
         raise CntbenchError(
-            f"{text!r} is no shard of a run",
+            f"{text!r} is not a shard of a run",
             where="--shard",
-            hint="Write i/n: 1/4, 2/4, 3/4 and 4/4 are together a whole run.",
+            hint="Write i/n: 1/4, 2/4, 3/4 and 4/4 together are a whole run.",
         )
-    number, of = map(int, found.groups())
+    number, of = map(int, match.groups())
     if not 1 <= number <= of:
         allowed = f"1/{of} … {of}/{of}" if of > 1 else "1/1"
         raise CntbenchError(
             f"there is no shard {text!r}",
             where="--shard",
-            hint=f"Allowed: {allowed}." if of else "There has to be at least one shard.",
+            hint=f"Allowed: {allowed}." if of else "There must be at least one shard.",
         )
     return Shard(number, of)

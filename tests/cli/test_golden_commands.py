@@ -117,14 +117,14 @@ def test_damage_is_found(cli, tmp_path):
 
     assert "golden: no such folder" in problem()
     golden.mkdir()
-    assert "golden: is no golden folder" in problem()
+    assert "golden: is not a golden folder" in problem()
     cli("golden", "freeze", "results.nc", "--to", "golden")
     zero, mean = golden / "induction.zero.nc", golden / "induction.mean.nc"
     frozen = zero.read_bytes()
     zero.write_bytes(frozen[:-100])
     assert "induction.zero.nc: is truncated, damaged" in problem()
     zero.write_bytes(mean.read_bytes())
-    assert "induction.zero.nc: is not the file that was frozen" in problem()
+    assert "induction.zero.nc: is not the frozen file" in problem()
     zero.unlink()
     assert "induction.zero.nc: no such file" in problem()
     zero.write_bytes(frozen)
@@ -142,7 +142,7 @@ def test_other_folders_are_left_alone(cli, tmp_path):
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     code, _, err = cli("golden", "freeze", "results.nc", "--to", "mine")
     assert code == 2
-    assert "mine: is not empty, and no golden folder: it holds notes.txt" in err
+    assert "mine: is not empty, and is not a golden folder: it holds notes.txt" in err
     assert cli("golden", "freeze", "results.nc", "--to", "results.nc")[0] == 2
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
     write(tmp_path / "failed.nc", lambda f: f.assign(status=xr.full_like(f["status"], "failed")))

@@ -76,7 +76,7 @@ def read_golden(
 
 def _measure_checkpoint(plan: Plan, checkpoint: Checkpoint) -> xr.Dataset:
     model = plan.trajectory.load(checkpoint, TYPES[plan.study.spec.dtype])
-    return measure(plan, plan.prompts(), checkpoint, model)
+    return measure(plan, checkpoint, model)
 
 
 def measure_golden(

@@ -82,7 +82,7 @@ def test_a_users_folder_adds_specs(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("induction.toml", TASK, ["task 'induction' exists already in", "another name"]),
+        ("induction.toml", TASK, ["task 'induction' already exists in", "Rename the file"]),
         ("controls/induction.toml", TASK, ["task 'induction' exists already"]),
         ("ablations/zero.toml", ABLATION, ["ablation 'zero' exists already"]),
         ("mine.toml", TASK.replace("random_tokens", "random_token"),

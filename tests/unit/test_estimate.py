@@ -124,7 +124,7 @@ def test_an_estimate_counts_what_the_run_will_compute(plan, tmp_path, blocks):
     assert found.speed.loading == pytest.approx(0.6)
     model = plan.trajectory.load(plan.trajectory.checkpoints[0])
     methods = [entry.method for entry in plan.ablations]
-    for task, cost, prompts in zip(plan.tasks, found.tasks, plan.prompts(), strict=True):
+    for task, cost, prompts in zip(plan.tasks, found.tasks, plan.prompts, strict=True):
         counts = [
             counted(Request(model, prompts, methods, some, effects=task.spec.effects))
             for some in split_evenly(len(model.components), blocks)

@@ -204,7 +204,7 @@ def test_a_model_for_which_memory_does_not_suffice_is_measured_by_smaller_pieces
 
     def measure(*arguments, sources):
         budgets.append(arguments[-1])
-        if arguments[-1] > 2**28 and arguments[2].name == "step8":
+        if arguments[-1] > 2**28 and arguments[1].name == "step8":
             raise error
         return really(*arguments)
 

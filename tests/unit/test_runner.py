@@ -63,9 +63,7 @@ def test_the_result_holds_what_the_engine_measures(plan, tmp_path):
     film = open_results(outcome.path).to_dataset()
     assert film.sizes["checkpoint"] == 3
     model = plan.trajectory.load(plan.trajectory.checkpoints[1])
-    direct = influence(
-        Request(model, plan.prompts()[0], [entry.method for entry in plan.ablations])
-    )
+    direct = influence(Request(model, plan.prompts[0], [entry.method for entry in plan.ablations]))
     at = {"task": "induction", "checkpoint": "step8"}
     np.testing.assert_array_equal(film["influence"].sel(at), direct.influence.astype(np.float32))
     asked = film["readout_effect"].sel({**at, "readout": "logit_difference"})
@@ -112,7 +110,7 @@ def test_untrained_models_are_measured_beside_the_trajectory(plan, tmp_path):
     made = [plan.trajectory.read(model, config)[1] for model in plan.untrained]
     methods = [entry.method for entry in plan.ablations]
     for i, model in enumerate(made):
-        direct = influence(Request(model, plan.prompts()[0], methods)).influence.astype(np.float32)
+        direct = influence(Request(model, plan.prompts[0], methods)).influence.astype(np.float32)
         found = others["influence"].sel(task="induction").isel(seed=i)
         np.testing.assert_array_equal(found, direct)
     assert not (made[0].unembed.weight == made[1].unembed.weight).all()
