@@ -14,7 +14,7 @@ from cntbench.analysis.intervals import block_interval
 from cntbench.comparison.ranks import rank_correlation, top_overlap
 from cntbench.comparison.strengths import strengths
 
-#: Share of the feasible edges, and of the components with a strength, that are the top ones.
+#: Share of the feasible edges, and of the components with a strength, that counts as the top.
 TOP_EDGES = 0.1
 TOP_COMPONENTS = 0.2
 
@@ -30,12 +30,12 @@ STATISTICS = {
 Array = NDArray[np.float64]
 
 
-def agreement(one: Array, other: Array, layers: NDArray[np.int_]) -> Array:
+def agreement(first: Array, second: Array, layers: NDArray[np.int_]) -> Array:
     """Compare two influence matrices over the same components.
 
     Parameters
     ----------
-    one, other
+    first, second
         Dims ``source, target``; NaN where not feasible.
     layers
         Layer of each component.
@@ -45,29 +45,31 @@ def agreement(one: Array, other: Array, layers: NDArray[np.int_]) -> Array:
     Array
         Dims ``statistic``, in the order of `STATISTICS`; NaN where undefined.
     """
-    found = [rank_correlation(one, other), top_overlap(one, other, top(one, TOP_EDGES))]
-    for mine, theirs in zip(strengths(one, layers), strengths(other, layers), strict=True):
-        found.append(rank_correlation(mine, theirs))
-        found.append(top_overlap(mine, theirs, top(mine, TOP_COMPONENTS)))
-    return np.array(found)
+    statistics = [
+        rank_correlation(first, second),
+        top_overlap(first, second, top_count(first, TOP_EDGES)),
+    ]
+    for a, b in zip(strengths(first, layers), strengths(second, layers), strict=True):
+        statistics += [rank_correlation(a, b), top_overlap(a, b, top_count(a, TOP_COMPONENTS))]
+    return np.array(statistics)
 
 
-def top(scores: Array, share: float) -> int:
-    """Return how many of the defined scores are the top ones: at least one."""
+def top_count(scores: Array, share: float) -> int:
+    """Return how many of the defined scores count as the top: at least one."""
     return max(1, round(share * int((~np.isnan(scores)).sum())))
 
 
 def film_agreement(
-    one: xr.DataArray, other: xr.DataArray, layers: NDArray[np.int_], *, seed: int = 0
+    first: xr.DataArray, second: xr.DataArray, layers: NDArray[np.int_], *, seed: int = 0
 ) -> xr.Dataset:
     """Compare two films of influence at every checkpoint, and overall.
 
     Parameters
     ----------
-    one, other
-        Influence, with dims ``checkpoint``, ``source`` and ``target`` and others. A dim that both
-        have (and its labels) is compared one by one, one that only one of them has with all of the
-        other's: so a film and itself with ``ablation`` renamed ``other_ablation`` gives all pairs.
+    first, second
+        Influence, with dims ``checkpoint``, ``source``, ``target`` and others. A shared dim is
+        compared label by label; a dim of one film is compared with the whole other film. A film
+        and itself with ``ablation`` renamed ``other_ablation`` so gives all pairs.
     layers
         Layer of each component.
     seed
@@ -79,23 +81,23 @@ def film_agreement(
         ``agreement`` at each checkpoint, and ``agreement_mean``, ``agreement_low`` and
         ``agreement_high`` over the checkpoints.
     """
-    one, other = xr.align(one, other, join="exact", copy=False)
-    one, other = xr.broadcast(one, other, exclude=("source", "target"))
-    outer = [str(dim) for dim in one.dims if dim not in ("checkpoint", "source", "target")]
+    first, second = xr.align(first, second, join="exact", copy=False)
+    first, second = xr.broadcast(first, second, exclude=("source", "target"))
+    outer = [str(dim) for dim in first.dims if dim not in ("checkpoint", "source", "target")]
     order = (*outer, "checkpoint", "source", "target")
-    mine, theirs = one.transpose(*order).values, other.transpose(*order).values
-    found = np.empty((len(STATISTICS), *mine.shape[:-2]))
-    for cell in np.ndindex(*mine.shape[:-2]):
-        found[:, *cell] = agreement(mine[cell], theirs[cell], layers)
-    overall = np.apply_along_axis(lambda row: np.array(block_interval(row, seed=seed)), -1, found)
-    whole = one.transpose(*order).isel(source=0, target=0, drop=True)
-    coordinates = {name: c for name, c in whole.coords.items() if set(c.dims) <= set(whole.dims)}
+    a, b = first.transpose(*order).values, second.transpose(*order).values
+    values = np.empty((len(STATISTICS), *a.shape[:-2]))
+    for cell in np.ndindex(*a.shape[:-2]):
+        values[:, *cell] = agreement(a[cell], b[cell], layers)
+    overall = np.apply_along_axis(lambda row: np.array(block_interval(row, seed=seed)), -1, values)
+    cells = first.transpose(*order).isel(source=0, target=0, drop=True)
+    coordinates = {name: c for name, c in cells.coords.items() if set(c.dims) <= set(cells.dims)}
     units = {"units": "1"}
     dataset = xr.Dataset(coords={"statistic": list(STATISTICS), **coordinates})
     dataset["statistic"].attrs["long_name"] = "; ".join(f"{k}: {v}" for k, v in STATISTICS.items())
     dataset["agreement"] = (
         ("statistic", *outer, "checkpoint"),
-        found,
+        values,
         {"long_name": "agreement of two influence matrices", **units},
     )
     for index, (name, what) in enumerate(

@@ -1,10 +1,10 @@
-"""Claims over several result files, such as the seeds of one model: the verdicts on all of them.
+"""Claims over several result files, such as the seeds of one model: pooled verdicts.
 
-For each test, the pooled effect is the mean over the files, its interval Student's over the files
-(the file's own if there is one only), and the pooled p-value Stouffer's, all files counting alike.
-From these the verdict follows as it does for one file (`cntbench.dynamics.claims`): a claim's
-p-value is the largest of its tests', corrected by Holm. A file that does not answer a test, for
-want of checkpoints or of anything to ask about, takes no part in that claim, and is counted.
+The pooled effect of a test is the mean over the files, with Student's interval over the files (the
+file's own for a single file); the pooled p-value is Stouffer's, with equal weights. The verdict
+follows as for one file (`cntbench.dynamics.claims`): the p-value of a claim is the largest of its
+tests', corrected by Holm. A file that cannot answer a test, such as one with too few checkpoints,
+is left out of that claim, and counted.
 
 Source: Stouffer et al. 1949, "The American soldier", vol. 1.
 """
@@ -33,15 +33,15 @@ class Judgement:
     task, ablation
         The cell.
     claim, summary, text, source
-        What is claimed, and where.
+        Name, summary, text and source of the claim.
     verdict
-        On all files together.
+        Over all files.
     found
-        Of each test, over all files.
+        Results of the tests, over all files.
     statistics
         Names of the tests' statistics.
     effects
-        Of the test that decides, in each file that answers the claim.
+        Effects of the decisive test, in each file that answers the claim.
     words
         The verdict in each file that has the cell.
     """
@@ -60,14 +60,14 @@ class Judgement:
 
 
 def in_file(group: xr.Dataset, claims: Sequence[str] | None = None) -> list[Judgement]:
-    """Return the verdicts that a file holds.
+    """Return the verdicts of one file.
 
     Parameters
     ----------
     group
         Its group ``claims``, with the coordinates ``task`` and ``ablation``.
     claims
-        Names of those that are asked for, by default all.
+        Names of claims, by default all.
     """
     if claims is not None:
         group = group.sel(claim=list(claims))
@@ -76,12 +76,11 @@ def in_file(group: xr.Dataset, claims: Sequence[str] | None = None) -> list[Judg
         for ablation in group["ablation"].values:
             cell = group.sel(task=task, ablation=ablation)
             for place in range(group.sizes["claim"]):
-                numbers = {n: cell[n].values[place] for n in ("p_value", "corrected_p_value")}
                 verdict = Verdict(
                     cell["verdict"].values[place],
                     str(cell["reason"].values[place]),
-                    float(numbers["p_value"]),
-                    float(numbers["corrected_p_value"]),
+                    float(cell["p_value"].values[place]),
+                    float(cell["corrected_p_value"].values[place]),
                     int(cell["decisive"].values[place]) - 1,
                 )
                 judgements.append(
@@ -93,14 +92,14 @@ def in_file(group: xr.Dataset, claims: Sequence[str] | None = None) -> list[Judg
 
 
 def over_files(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> list[Judgement]:
-    """Return the verdicts on every task and ablation that some file has, in the files' order.
+    """Return pooled verdicts for every task and ablation of any file, in the files' order.
 
     Parameters
     ----------
     groups
         The files' groups ``claims``, with the coordinates ``task`` and ``ablation``.
     claims
-        What was tested in all of them, beside others or not.
+        Claims that all of the files have tested.
     """
     groups = [group.sel(claim=[claim.name for claim in claims]) for group in groups]
     cells = {
@@ -111,17 +110,18 @@ def over_files(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> list[Ju
     }
     judgements = []
     for task, ablation in cells:
-        there = [
+        in_files = [
             group.sel(task=task, ablation=ablation)
             for group in groups
             if task in group["task"] and ablation in group["ablation"]
         ]
-        found = [
-            _together([found_in(cell, place) for cell in there]) for place in range(len(claims))
+        results = [
+            _pool_files([found_in(cell, place) for cell in in_files])
+            for place in range(len(claims))
         ]
         judgements += [
-            _judgement(task, ablation, place, verdict, there, found[place])
-            for place, verdict in enumerate(judge(claims, found, several=len(groups) > 1))
+            _judgement(task, ablation, place, verdict, in_files, results[place])
+            for place, verdict in enumerate(judge(claims, results, several=len(groups) > 1))
         ]
     return judgements
 
@@ -132,7 +132,7 @@ def _judgement(
     place: int,
     verdict: Verdict,
     cells: Sequence[xr.Dataset],
-    found: Sequence[ClaimTestResult],
+    results: Sequence[ClaimTestResult],
 ) -> Judgement:
     first = cells[0].isel(claim=place)
     answers = [found_in(cell, place) for cell in cells]
@@ -144,8 +144,8 @@ def _judgement(
         text=str(first["claim_text"].item()),
         source=str(first["claim_source"].item()),
         verdict=verdict,
-        found=tuple(found),
-        statistics=tuple(map(str, first["test_statistic"].values[: len(found)])),
+        found=tuple(results),
+        statistics=tuple(map(str, first["test_statistic"].values[: len(results)])),
         effects=tuple(
             tests[verdict.decisive].effect
             for tests in answers
@@ -155,21 +155,22 @@ def _judgement(
     )
 
 
-def _together(files: Sequence[Sequence[ClaimTestResult]]) -> Sequence[ClaimTestResult]:
+def _pool_files(files: Sequence[Sequence[ClaimTestResult]]) -> Sequence[ClaimTestResult]:
     """Pool the files that answer all tests of a claim."""
     answering = [tests for tests in files if not any(test.reason for test in tests)]
     if len(answering) < 2:
         return (answering or files)[0]
-    return [_pooled(tests) for tests in zip(*answering, strict=True)]
+    return [_pool_tests(tests) for tests in zip(*answering, strict=True)]
 
 
-def _pooled(found: Sequence[ClaimTestResult]) -> ClaimTestResult:
-    _, lower, upper = t_interval([one.effect for one in found])
-    # A p-value of 1 would outweigh all others; it stands for anything in its last step.
-    p_values = np.minimum([one.p_value for one in found], 1 - 1e-3)
+def _pool_tests(tests: Sequence[ClaimTestResult]) -> ClaimTestResult:
+    """Pool the results of one test over files."""
+    _, lower, upper = t_interval([test.effect for test in tests])
+    # A p-value of 1 would outweigh all others, although it is only the last step of a rank.
+    p_values = np.minimum([test.p_value for test in tests], 1 - 1e-3)
     return ClaimTestResult(
-        value=float(np.mean([one.value for one in found])),
-        null=float(np.mean([one.null for one in found])),
+        value=float(np.mean([test.value for test in tests])),
+        null=float(np.mean([test.null for test in tests])),
         lower=lower,
         upper=upper,
         p_value=float(stats.combine_pvalues(p_values, method="stouffer").pvalue),

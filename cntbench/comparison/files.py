@@ -1,4 +1,4 @@
-"""Result files side by side: the ablations of one file, or the same ablations in several."""
+"""Compare result files: the ablations of one file, or the same ablations in several."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import xarray as xr
 
 from cntbench.comparison.agreement import film_agreement
 from cntbench.errors import CntbenchError
+from cntbench.results.difference import label_differences
 from cntbench.results.film import usable
 from cntbench.results.storage import distinct_files, open_results
 
@@ -18,10 +19,10 @@ FILES_TITLE = "Result files compared"
 
 
 def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
-    """Compare the ablations within one result file, or two or more files ablation by ablation.
+    """Compare the ablations of one result file, or several files ablation by ablation.
 
-    Of several files each is held against the first, at the checkpoints and for the ablations that
-    all of them have; checkpoints that were not measured, or repeat others, are left out.
+    Every other file is compared with the first one, at their common checkpoints and for their
+    common ablations. Checkpoints that were not measured, and duplicates, are left out.
 
     Parameters
     ----------
@@ -33,8 +34,8 @@ def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        As `cntbench.comparison.agreement.film_agreement` has it: with ``other_ablation`` for one
-        file, with ``file`` for several.
+        Of `cntbench.comparison.agreement.film_agreement`, with dim ``other_ablation`` for one file
+        and ``file`` for several.
 
     Raises
     ------
@@ -50,30 +51,29 @@ def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
             raise CntbenchError(
                 "there is nothing to compare: the file has one ablation only",
                 where=str(paths[0]),
-                hint="Name another file beside it, or one with more ablations.",
+                hint="Name another file as well, or a file with more ablations.",
             )
-        one = _bare(first)
-        found = film_agreement(one, one.rename(ablation="other_ablation"), layers, seed=seed)
-        return found.assign_attrs(title=FILES_TITLE)
+        film = _influence(first)
+        pairs = film_agreement(film, film.rename(ablation="other_ablation"), layers, seed=seed)
+        return pairs.assign_attrs(title=FILES_TITLE)
     for path, other in zip(paths[1:], others, strict=True):
-        _check(first, other, str(paths[0]), str(path))
+        _check_labels(first, other, str(paths[0]), str(path))
     common = {
         dim: _common([film[dim].values for film in films], dim, paths)
         for dim in ("ablation", "checkpoint")
     }
-    first_film, *rest = (_bare(film.sel(common)) for film in films)
+    first_film, *rest = (_influence(film.sel(common)) for film in films)
     together = xr.concat(rest, dim=xr.Variable("file", [str(path) for path in paths[1:]]))
-    found = film_agreement(first_film, together, layers, seed=seed)
-    return found.assign_attrs(title=FILES_TITLE)
+    return film_agreement(first_film, together, layers, seed=seed).assign_attrs(title=FILES_TITLE)
 
 
 def refuse_beside_results(options: Mapping[str, object]) -> None:
-    """Raise an error if options are given that say how to measure what files hold already."""
+    """Raise an error for options of a measurement: files have been measured."""
     if options:
         named = ", ".join(f"--{name}" for name in options)
         raise CntbenchError(
-            f"--results compares what was measured before, and {named} would change nothing",
-            hint="Give either result files or what to measure.",
+            f"--results compares files that have been measured, and {named} would change nothing",
+            hint="Name either result files or what to measure.",
         )
 
 
@@ -85,38 +85,28 @@ def _usable_film(path: Path) -> xr.Dataset:
     return film
 
 
-def _bare(film: xr.Dataset) -> xr.DataArray:
-    """Return the influence with the labels that all files share, in double precision."""
+def _influence(film: xr.Dataset) -> xr.DataArray:
+    """Return the influence in double precision, with the labels that all files share."""
     kept = ("task", "ablation", "checkpoint", "source", "target")
-    found = film["influence"].astype(np.float64)
-    return found.drop_vars([name for name in found.coords if name not in (*kept, "step")])
+    influence = film["influence"].astype(np.float64)
+    return influence.drop_vars([name for name in influence.coords if name not in (*kept, "step")])
 
 
-def _check(first: xr.Dataset, other: xr.Dataset, one: str, two: str) -> None:
-    """Raise an error that says in what two files differ."""
-    for dim, what in (("source", "components"), ("task", "tasks")):
-        mine, theirs = map(str, first[dim].values), map(str, other[dim].values)
-        missing, added = _differences(list(mine), list(theirs))
-        if missing or added:
-            parts = [
-                f"{verb} {', '.join(names)}"
-                for verb, names in (("lacks", missing), ("adds", added))
-                if names
-            ]
+def _check_labels(first: xr.Dataset, other: xr.Dataset, first_path: str, other_path: str) -> None:
+    """Raise an error that says how the labels of two files differ."""
+    for dim, kind in (("source", "components"), ("task", "tasks")):
+        before, after = ([str(name) for name in film[dim].values] for film in (first, other))
+        differences = label_differences(before, after)
+        if differences:
             raise CntbenchError(
-                f"has other {what} than {one}: it {' and '.join(parts)}",
-                where=two,
-                hint=f"Only results with the same {what} can be compared.",
+                f"has other {kind} than {first_path}: it {differences}",
+                where=other_path,
+                hint=f"Only results with the same {kind} can be compared.",
             )
-        if what == "tasks":
-            continue
-        if list(first[dim].values) != list(other[dim].values):
-            raise CntbenchError(f"has its {what} in another order than {one}", where=two)
-
-
-def _differences(mine: list[str], theirs: list[str]) -> tuple[list[str], list[str]]:
-    missing = [name for name in mine if name not in theirs]
-    return missing, [name for name in theirs if name not in mine]
+        if kind == "components" and before != after:
+            raise CntbenchError(
+                f"has its {kind} in another order than {first_path}", where=other_path
+            )
 
 
 def _common(labels: Sequence[np.ndarray], dim: str, paths: Sequence[Path]) -> list[str]:

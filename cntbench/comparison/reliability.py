@@ -1,4 +1,4 @@
-"""Reliability of influence: would the same method say the same again?"""
+"""Reliability of influence: how well a method reproduces its own result."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Array = NDArray[np.float64]
 
 
 def spearman_brown(correlation: float) -> float:
-    """Extrapolate the correlation r of two halves to the whole: 2 r / (1 + |r|).
+    """Return the correlation of the whole, given the r of two halves: 2 r / (1 + |r|).
 
-    Sources: Spearman 1910; Brown 1910. The modulus keeps negative correlations within −1 to 1.
+    Sources: Spearman 1910; Brown 1910. The absolute value keeps a negative r within −1 to 1.
     """
     return 2 * correlation / (1 + abs(correlation))
 
 
-def split_half(one: Array, other: Array) -> float:
-    """Return how reliable the whole is, given the influence by either half of the prompts.
+def split_half(first: Array, second: Array) -> float:
+    """Return the reliability of the influence, measured on each half of the prompts.
 
     Parameters
     ----------
-    one, other
+    first, second
         Influence, dims ``source, target``; NaN where not feasible.
 
     Returns
@@ -35,7 +35,7 @@ def split_half(one: Array, other: Array) -> float:
         Spearman's ρ over the feasible edges with the Spearman-Brown correction, −1 to 1; NaN where
         undefined.
     """
-    return spearman_brown(rank_correlation(one, other))
+    return spearman_brown(rank_correlation(first, second))
 
 
 def over_draws(draws: Sequence[Array]) -> float:
@@ -44,12 +44,12 @@ def over_draws(draws: Sequence[Array]) -> float:
     Parameters
     ----------
     draws
-        Influence by other seeds of the random numbers, dims ``source, target``.
+        Influence with different random seeds, dims ``source, target``.
 
     Returns
     -------
     float
         From −1 to 1; NaN for fewer than two draws, and where a ρ is undefined.
     """
-    found = [rank_correlation(a, b) for a, b in combinations(draws, 2)]
-    return float(np.mean(found)) if found else np.nan
+    correlations = [rank_correlation(a, b) for a, b in combinations(draws, 2)]
+    return float(np.mean(correlations)) if correlations else np.nan

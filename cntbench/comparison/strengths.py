@@ -1,8 +1,8 @@
-"""Who is a spreader and who a gatherer, with the layers taken out.
+"""Strengths of components as spreaders and gatherers, relative to their layers.
 
-Early components have more targets, late ones more sources, and influence differs between layers
-whatever the components do. So each edge's weight is taken relative to the mean weight of all edges
-between the same two layers, and a component's strength is the mean over its feasible edges.
+Early components have more targets and late ones more sources, and influence differs between layers
+whatever the components do. Each edge's weight is therefore divided by the mean weight between the
+same two layers, and the strength of a component is the mean over its feasible edges.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def relative_to_layers(weights: Array, layers: NDArray[np.int_]) -> Array:
 
 
 def strengths(weights: Array, layers: NDArray[np.int_]) -> tuple[Array, Array]:
-    """Return how strongly each component spreads and gathers.
+    """Return the strengths of each component as spreader and as gatherer.
 
     Returns
     -------

@@ -8,12 +8,12 @@ import xarray as xr
 from cntbench.analysis.intervals import block_interval
 from cntbench.comparison.agreement import film_agreement
 
-#: Costs are given relative to this ablation's, where it is among those compared.
+#: Costs are relative to this ablation, if it is compared.
 YARDSTICK = "zero"
-#: By which a comparison is known.
+#: Title attribute of a comparison.
 TITLE = "Ablation methods compared"
 
-#: What stands for an ablation that a part does not know, where it is not NaN.
+#: Fill values for ablations that a part lacks, where they are not NaN.
 _FILL = {"what": "", "seeds": 0}
 
 
@@ -24,7 +24,7 @@ def comparison(
     *,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Put together what is known of ablation methods.
+    """Join the parts of a comparison of ablation methods.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def comparison(
     Returns
     -------
     xarray.Dataset
-        All variables of the parts (diagnostics with dim ``special`` instead of ``circuit``), with
-        one ``ablation`` coordinate, in the order in which the parts name them first.
+        All variables of the parts, those of diagnostics with dim ``special`` instead of
+        ``circuit``. Ablations are in the order in which the parts name them first.
     """
     parts = []
     if trained is not None:
@@ -64,42 +64,42 @@ def comparison(
 
 
 def _agreement(trained: xr.Dataset, seed: int) -> xr.Dataset:
-    """All pairs of ablations, and each ablation with the mean of the others (``consensus``)."""
+    """Return the agreement of all pairs, and of each ablation with the others (``consensus``)."""
     film = trained["influence"].drop_vars(["source_layer", "target_layer"])
     layers = np.asarray(trained["source_layer"].values)
-    found = film_agreement(film, film.rename(ablation="other_ablation"), layers, seed=seed)
-    apart = found["ablation"] != found["other_ablation"]
-    each = found["agreement"].where(apart).mean(["other_ablation", "task"], skipna=True)
-    return found.assign(
-        _with_interval(each, "consensus", "agreement with the other ablations", seed)
+    pairs = film_agreement(film, film.rename(ablation="other_ablation"), layers, seed=seed)
+    distinct = pairs["ablation"] != pairs["other_ablation"]
+    consensus = pairs["agreement"].where(distinct).mean(["other_ablation", "task"], skipna=True)
+    return pairs.assign(
+        _with_interval(consensus, "consensus", "agreement with the other ablations", seed)
     )
 
 
 def _reliability(trained: xr.Dataset, seed: int) -> xr.Dataset:
-    kept = trained[["split_half", "over_draws"]]
-    found = kept.copy()
-    for name in ("split_half", "over_draws"):
-        over = kept[name].mean("task", keep_attrs=True)
-        found = found.assign(_with_interval(over, name, str(kept[name].attrs["long_name"]), seed))
-    return found
+    dataset = trained[["split_half", "over_draws"]]
+    for name, values in dataset.data_vars.items():
+        mean = values.mean("task", keep_attrs=True)
+        about = str(values.attrs["long_name"])
+        dataset = dataset.assign(_with_interval(mean, str(name), about, seed))
+    return dataset
 
 
 def _cost(trained: xr.Dataset) -> xr.Dataset:
-    found = trained[["seconds", "token_layers"]].copy()
-    known = YARDSTICK in trained["ablation"].values
+    dataset = trained[["seconds", "token_layers"]].copy()
+    has_yardstick = YARDSTICK in trained["ablation"].values
     for name, total in (
-        ("seconds", found["seconds"].sum(["task", "checkpoint"])),
-        ("token_layers", found["token_layers"].sum("task", min_count=1)),
+        ("seconds", dataset["seconds"].sum(["task", "checkpoint"])),
+        ("token_layers", dataset["token_layers"].sum("task", min_count=1)),
     ):
-        yardstick = total.sel(ablation=YARDSTICK, drop=True) if known else np.nan
-        found[f"relative_{name}"] = (total / yardstick).assign_attrs(
+        yardstick = total.sel(ablation=YARDSTICK, drop=True) if has_yardstick else np.nan
+        dataset[f"relative_{name}"] = (total / yardstick).assign_attrs(
             units="1", long_name=f"{name.replace('_', ' ')} relative to {YARDSTICK}"
         )
-    return found
+    return dataset
 
 
 def _with_interval(
-    values: xr.DataArray, name: str, what: str, seed: int
+    values: xr.DataArray, name: str, about: str, seed: int
 ) -> dict[str, xr.DataArray]:
     """Return mean and interval over checkpoints, as ``name_mean``, ``name_low``, ``name_high``."""
     order = [dim for dim in values.dims if dim != "checkpoint"]
@@ -110,7 +110,7 @@ def _with_interval(
     empty = rows.isel(checkpoint=0, drop=True)
     return {
         f"{name}_{end}": empty.copy(data=bounds[..., index]).assign_attrs(
-            units="1", long_name=f"{what}: {words}"
+            units="1", long_name=f"{about}: {words}"
         )
         for index, (end, words) in enumerate(
             [

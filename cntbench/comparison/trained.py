@@ -1,8 +1,9 @@
-"""What ablation methods say of a trained trajectory, how reliably, and what it costs."""
+"""Measure ablation methods on a trained trajectory: influence, reliability and cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 
@@ -11,7 +12,7 @@ import xarray as xr
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.comparison.reliability import over_draws, split_half
-from cntbench.engine.influence import Influence, influence
+from cntbench.engine.influence import influence
 from cntbench.engine.meter import Work, predicted_work
 from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
@@ -21,7 +22,7 @@ from cntbench.prompts import Prompts
 from cntbench.runs.catalogue import Task
 from cntbench.runs.plan import Plan
 
-#: A few prompts, for trials.
+#: Prompts of a trial.
 PROBE = slice(0, 2)
 
 _CELL = ("task", "ablation", "checkpoint")
@@ -35,7 +36,7 @@ VARIABLES = {
 
 
 def spread_out(checkpoints: Sequence[Checkpoint], count: int) -> list[Checkpoint]:
-    """Choose checkpoints evenly, first and last included, none with the weights of another."""
+    """Choose evenly spaced checkpoints with distinct weights, first and last included."""
     known = [checkpoint for checkpoint in checkpoints if checkpoint.identity]
     distinct = list({checkpoint.identity: checkpoint for checkpoint in reversed(known)}.values())
     distinct.reverse()
@@ -46,7 +47,7 @@ def spread_out(checkpoints: Sequence[Checkpoint], count: int) -> list[Checkpoint
 def measure_trained(
     plan: Plan, *, checkpoints: int, progress: Progress, jobs: int = 1
 ) -> xr.Dataset:
-    """Measure every ablation of a plan by itself: whole, on two halves, and with another draw.
+    """Measure every ablation of a plan: on all prompts, on two halves, and with another draw.
 
     Parameters
     ----------
@@ -54,10 +55,8 @@ def measure_trained(
         Trajectory, tasks and ablations.
     checkpoints
         How many, spread over the trajectory.
-    progress
-        Told about every checkpoint.
-    jobs
-        Processes to measure on, one thread each; 1 measures in this process.
+    progress, jobs
+        Receives progress at every checkpoint; number of processes, one thread each.
 
     Returns
     -------
@@ -70,31 +69,31 @@ def measure_trained(
         If a checkpoint cannot be read.
     """
     chosen = spread_out(plan.trajectory.checkpoints, checkpoints)
-    drawing = _drawing(plan, chosen[0])
+    random = _random_ablations(plan, chosen[0])
     parts = []
-    for part in parallel_map(partial(_at, plan, drawing), chosen, jobs=jobs):
+    for part in parallel_map(partial(_measure_checkpoint, plan, random), chosen, jobs=jobs):
         parts.append(part)
         progress("comparing", len(parts), len(chosen))
-    together = xr.concat(
+    dataset = xr.concat(
         parts, dim="checkpoint", data_vars="minimal", coords="minimal", compat="override"
     )
     for name, (dims, _, _) in VARIABLES.items():
-        together[name] = together[name].transpose(*dims)
-    return together
+        dataset[name] = dataset[name].transpose(*dims)
+    return dataset
 
 
-def _drawing(plan: Plan, checkpoint: Checkpoint) -> frozenset[str]:
-    """Return the ablations that depend on the seed: tried on a few prompts."""
+def _random_ablations(plan: Plan, checkpoint: Checkpoint) -> frozenset[str]:
+    """Return the ablations that depend on the seed, by a trial on a few prompts."""
     few = plan.prompts[0].take(PROBE)
     trajectory = plan.trajectory
     _, model, _ = trajectory.verified(checkpoint, trajectory.fetch(checkpoint))
     cell = Cell(model, plan.tasks[0], few, plan.study.spec.seed)
-    found = set()
+    names = set()
     for entry in plan.ablations:
-        one, other = (cell.measure(entry.method, few, seed=cell.seed + draw) for draw in (0, 1))
-        if not np.array_equal(one, other, equal_nan=True):
-            found.add(entry.name)
-    return frozenset(found)
+        first, second = (cell.measure(entry.method, few, seed=cell.seed + i) for i in (0, 1))
+        if not np.array_equal(first, second, equal_nan=True):
+            names.add(entry.name)
+    return frozenset(names)
 
 
 def _empty(plan: Plan, checkpoint: Checkpoint) -> xr.Dataset:
@@ -120,23 +119,23 @@ def _empty(plan: Plan, checkpoint: Checkpoint) -> xr.Dataset:
     return dataset
 
 
-def _at(plan: Plan, drawing: frozenset[str], checkpoint: Checkpoint) -> xr.Dataset:
-    """Measure one checkpoint."""
+def _measure_checkpoint(plan: Plan, random: frozenset[str], checkpoint: Checkpoint) -> xr.Dataset:
+    """Measure one checkpoint, with another draw of the random ablations."""
     dataset = _empty(plan, checkpoint)
     model = plan.trajectory.load(checkpoint)
-    for t, (task, made) in enumerate(zip(plan.tasks, plan.prompts, strict=True)):
-        cell = Cell(model, task, made, plan.study.spec.seed)
-        cell.measure(plan.ablations[0].method, made)  # the first call is slower than those timed
+    for t, (task, prompts) in enumerate(zip(plan.tasks, plan.prompts, strict=True)):
+        cell = Cell(model, task, prompts, plan.study.spec.seed)
+        cell.measure(plan.ablations[0].method, prompts)  # a first call is slower
         for a, entry in enumerate(plan.ablations):
             method = entry.method
             start = perf_counter()
-            found = cell.measure(method, made)
+            matrix = cell.measure(method, prompts)
             dataset["seconds"][t, a] = perf_counter() - start
-            dataset["influence"][t, a] = found
+            dataset["influence"][t, a] = matrix
             dataset["split_half"][t, a] = cell.by_halves(method)
-            if entry.name in drawing:
-                again = cell.measure(method, made, seed=cell.seed + 1)
-                dataset["over_draws"][t, a] = over_draws([found, again])
+            if entry.name in random:
+                other = cell.measure(method, prompts, seed=cell.seed + 1)
+                dataset["over_draws"][t, a] = over_draws([matrix, other])
             dataset["token_layers"][t, a] = cell.work(method).token_layers
     return dataset
 
@@ -152,33 +151,25 @@ class Cell:
 
     def measure(self, method: Ablation, prompts: Prompts, *, seed: int | None = None) -> np.ndarray:
         """Return the influence, dims ``source, target``."""
-        found: Influence = influence(
-            Request(
-                self.model,
-                prompts,
-                [method],
-                observe_all=self.task.spec.observed == "all",
-                effects=self.task.spec.effects,
-                seed=self.seed if seed is None else seed,
-            )
-        )
-        return found.influence[0]
+        request = replace(self._request(method, prompts), seed=self.seed if seed is None else seed)
+        return influence(request).influence[0]
 
     def work(self, method: Ablation) -> Work:
         """Return the work of a measurement."""
-        return predicted_work(
-            Request(
-                self.model,
-                self.prompts,
-                [method],
-                observe_all=self.task.spec.observed == "all",
-                effects=self.task.spec.effects,
-            )
-        )
+        return predicted_work(self._request(method, self.prompts))
 
     def by_halves(self, method: Ablation) -> float:
-        """Compare every other prompt with the rest; NaN if a half has no prompt."""
+        """Return the split-half reliability over every other prompt; NaN for a single prompt."""
         if len(self.prompts) < 2:
             return np.nan
         halves = (self.prompts.take(slice(start, None, 2)) for start in (0, 1))
         return split_half(*(self.measure(method, half) for half in halves))
+
+    def _request(self, method: Ablation, prompts: Prompts) -> Request:
+        return Request(
+            self.model,
+            prompts,
+            [method],
+            observe_all=self.task.spec.observed == "all",
+            effects=self.task.spec.effects,
+        )

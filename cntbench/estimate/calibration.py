@@ -1,8 +1,7 @@
-"""How fast the engine is here and now: a few calls are timed, and their FLOPs divided by the time.
+"""Measure the speed of the engine on this machine: the FLOPs of a few timed calls per second.
 
-The model need not be there: one without weights gets random ones. What is too large to be timed in
-a few seconds, or does not fit the memory, is stood in for by some of its own layers, or by some of
-a smaller Pythia model's.
+A model without weights gets random ones. A model that is too large to time in a few seconds, or
+does not fit into memory, is replaced by some of its layers, or of those of a smaller Pythia model.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from cntbench.models.device import Device, prepare
 from cntbench.models.outline import pythia
 from cntbench.models.precision import mapped, moved
 
-#: Least time to measure the rate for [s], unless one call takes longer.
+#: Least duration of the measurement [s]; one call may take longer.
 SECONDS = 1.0
-#: Work of a single call that the rate is measured on, as far as prompts can be left out [FLOP].
+#: Work of a single call, reached by leaving out prompts [FLOP].
 CALL_FLOPS = 10**10
-#: Most work of a single call; a model whose calls are larger is stood in for [FLOP].
+#: Most work of a single call; models with larger calls are replaced [FLOP].
 MOST_FLOPS = 2 * 10**11
-#: Share of the memory that is free which a model with random weights may take.
+#: Largest share of the free memory that a model with random weights may take.
 MEMORY_SHARE = 0.25
-#: Layers of a model that stand in for it, the first that serve.
+#: Numbers of layers that may replace a model, in the order of trial.
 LAYERS = (8, 4, 2)
-#: Random numbers that random weights are made of, over and over.
+#: Count of random numbers, which random weights repeat.
 _RANDOM = 2**20
 
 Clock = Callable[[], float]
@@ -43,14 +42,14 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast the engine is here and now, on one thread.
+    """The speed of the engine on one thread.
 
     Parameters
     ----------
     flops
         FLOPs of matrix products per second.
     loading
-        Time to read and check a checkpoint [s]; 0 if none could be read.
+        Time to read and check a checkpoint [s]; 0 if unknown.
     of
         What was timed, in a few words.
     """
@@ -63,24 +62,24 @@ class Speed:
 def calibrated(
     calls: Sequence[Request], seed: int, device: Device = "cpu", clock: Clock = time.perf_counter
 ) -> Speed:
-    """Measure how many FLOPs of matrix products the engine does per second, on one thread.
+    """Measure the speed of the engine on one thread.
 
     Parameters
     ----------
     calls
-        What a run would call for; their model may be on torch's meta device.
+        The requests of a run; their model may be on torch's meta device.
     seed
         Of random draws.
     device
-        What to compute on.
+        Where to compute.
     clock
-        Seconds, from any start.
+        Returns seconds.
     """
     prepare(device)
     small, of = _timed(calls)
     model = moved(_with_weights(small[0].model), device)
-    made = [replace(call, model=model) for call in small]
-    return Speed(measured_rate(made, seed, clock), 0.0, of)
+    timed = [replace(call, model=model) for call in small]
+    return Speed(measured_rate(timed, seed, clock), 0.0, of)
 
 
 def measured_rate(calls: Sequence[Request], seed: int, clock: Clock = time.perf_counter) -> float:
@@ -89,40 +88,39 @@ def measured_rate(calls: Sequence[Request], seed: int, clock: Clock = time.perf_
     Parameters
     ----------
     calls
-        Each is made in turn until enough time has passed; the first one once before the clock
-        starts.
+        Repeated in turn until enough time has passed, after an untimed call of the first.
     seed, clock
-        As `calibrated` takes them.
+        As in `calibrated`.
     """
     flops = [predicted_work(call).flops for call in calls]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         influence(replace(calls[0], seed=seed))
-        done, turn, start = 0, 0, clock()
-        while (passed := clock() - start) < SECONDS or not turn:
+        total, turn, start = 0, 0, clock()
+        while (elapsed := clock() - start) < SECONDS or not turn:
             influence(replace(calls[turn % len(calls)], seed=seed))
-            done += flops[turn % len(calls)]
+            total += flops[turn % len(calls)]
             turn += 1
     finally:
         torch.set_num_threads(threads)
-    return done / passed
+    return total / elapsed
 
 
 def weight_bytes(model: Decoder) -> int:
-    """Return the size of the weights that grow with the model, as the engine holds them [bytes]."""
+    """Return the size of the model's matrices and biases in the engine [bytes]."""
     parameters = model.unembed.weight.numel() * 2  # and the embedding
     for stage in model.stages:
         for block in stage.blocks:
             tensors = [value for value in vars(block).values() if isinstance(value, Tensor)]
             linear = [value for value in vars(block).values() if hasattr(value, "weight")]
             parameters += sum(tensor.numel() for tensor in tensors)
-            parameters += sum(one.weight.numel() + one.bias.numel() for one in linear)
+            parameters += sum(layer.weight.numel() + layer.bias.numel() for layer in linear)
     return parameters * model.dtype.itemsize
 
 
 def _timed(calls: Sequence[Request]) -> tuple[list[Request], str]:
-    """Return calls that can be timed in place of some, and what they are calls of."""
+    """Return calls that can be timed in place of others, and a description of their model."""
     for model, of in _candidates(calls[0].model):
         small = []
         for call in calls:
@@ -131,11 +129,11 @@ def _timed(calls: Sequence[Request]) -> tuple[list[Request], str]:
                 break
         else:
             return small, of
-    return small[:1], of  # the smallest there is
+    return small[:1], of  # the smallest candidate
 
 
 def _candidates(model: Decoder) -> Iterator[tuple[Decoder, str]]:
-    """Yield what could be timed, from the model itself to ever smaller stand-ins."""
+    """Yield models that could be timed, from the model itself to ever smaller replacements."""
     random = ", with random weights" if model.unembed.weight.is_meta else ""
     layers = model.components[-1].layer + 1
     yield model, "a part of this study" + random
@@ -151,16 +149,16 @@ def _candidates(model: Decoder) -> Iterator[tuple[Decoder, str]]:
 
 def _first_layers(model: Decoder, count: int) -> Decoder:
     kept = [component for component in model.components if component.layer < count]
-    stages, found = [], 0
+    stages, components = [], 0
     for stage in model.stages:
-        if found < len(kept):
+        if components < len(kept):
             stages.append(stage)
-        found += sum(block.n_components for block in stage.blocks)
+        components += sum(block.n_components for block in stage.blocks)
     return replace(model, stages=tuple(stages), components=tuple(kept))
 
 
 def _is_possible(call: Request) -> bool:
-    """Say whether a call is short enough, and fits the memory and the model's context."""
+    """Return whether a call is short enough, and fits the memory and the model's context."""
     needed = predicted_bytes(call)
     if call.model.unembed.weight.is_meta:
         needed += weight_bytes(call.model)
@@ -172,7 +170,7 @@ def _is_possible(call: Request) -> bool:
 
 
 def _with(call: Request, model: Decoder) -> Request:
-    """Return the call of another model, whose vocabulary may be smaller."""
+    """Return the call with another model, whose vocabulary may be smaller."""
     last = model.vocabulary - 1
     names = ("tokens", "reference", "other", "further", "targets", "decoys")
     tokens = {name: getattr(call.prompts, name) for name in names}
@@ -181,7 +179,7 @@ def _with(call: Request, model: Decoder) -> Request:
 
 
 def _with_weights(model: Decoder) -> Decoder:
-    """Return a model with random numbers in place of those that it does not have."""
+    """Return a model with random numbers in place of missing weights."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(_RANDOM, generator=generator) * 0.02
 
@@ -190,27 +188,27 @@ def _with_weights(model: Decoder) -> Decoder:
             return value
         if value.is_complex():
             return torch.ones(value.shape, dtype=value.dtype)
-        found = torch.empty(value.numel(), dtype=value.dtype)
-        for part in found.split(_RANDOM):
+        numbers = torch.empty(value.numel(), dtype=value.dtype)
+        for part in numbers.split(_RANDOM):
             part.copy_(noise[: len(part)])
-        return found.view(value.shape)
+        return numbers.view(value.shape)
 
     return mapped(model, weights)
 
 
 def _shortened(call: Request) -> Request:
-    """Leave prompts out of a call as long as it is a large one."""
+    """Leave out prompts of a large call."""
     flops, count = predicted_work(call).flops, len(call.prompts)
-    fewest = 1 + max(ablation.draws for ablation in call.ablations)  # others to draw on
+    fewest = 1 + max(ablation.draws for ablation in call.ablations)  # draws need other prompts
     kept = min(count, max(fewest, count * CALL_FLOPS // flops))
     return replace(call, prompts=call.prompts.take(slice(kept)))
 
 
 def free_memory() -> int:
-    """Return the memory of this machine that is free for programs [bytes]."""
+    """Return the free memory of this machine [bytes]."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        told = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(told.split()[1]) * 1024
+        line = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
     except (OSError, StopIteration, ValueError):
         return 2**32

@@ -1,8 +1,8 @@
-"""What a run would do, and how long it may take, before it is started.
+"""The work of a run and its estimated duration, before it is started.
 
 Counts (edges, layer-tokens, FLOPs, memory, size) follow from the study and the model's config; see
-`cntbench.engine.meter`. The time is an estimate: `cntbench.estimate.calibration` measures the
-engine here and now; the rest is assumed to run at the same FLOPs per second on every process.
+`cntbench.engine.meter`. The duration is an estimate: every process is assumed to compute at the
+speed that `cntbench.estimate.calibration` measures.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from cntbench.runs.plan import Plan
 
 @dataclass(frozen=True)
 class TaskCost:
-    """One task of a run, all ablations together, at one checkpoint.
+    """The cost of one task, with all ablations, at one checkpoint.
 
     Parameters
     ----------
     name
-        The task's.
+        Of the task.
     prompts, length, scored
-        Number of prompts, their tokens, and how many of these are scored.
+        Number of prompts, their tokens, and how many tokens are scored.
     work
-        Exact but for fitted constants and gradients, see
+        Exact except for fitted constants and gradients; see
         `cntbench.engine.meter.predicted_work`.
     memory
-        What a process takes beyond the model's own [bytes]: an upper bound.
+        Upper bound on the memory of a process beyond the model [bytes].
     """
 
     name: str
@@ -58,41 +58,40 @@ class TaskCost:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would do.
+    """The cost of a run.
 
     Parameters
     ----------
     study, trajectory
         Names.
     checkpoints, done
-        Number of checkpoints, and how many of them lie measured in the folder of the run.
+        Number of checkpoints, and how many of them have been measured.
     untrained
-        Number of untrained models that are to be measured too.
+        Number of untrained models that have not been measured.
     ablations
         Their names.
     components, edges
         Number of components, and of feasible edges between them.
     tasks
-        What each task costs at a checkpoint.
+        Cost of each task at a checkpoint.
     model
-        Size of the model's weights as the engine holds them [bytes].
+        Size of the model's weights in the engine [bytes].
     size
         Numbers in the result, before compression [bytes].
     jobs
         Processes, one thread each.
     speed
-        What the time rests on.
+        Measured speed of the engine.
     dtype
         Floating-point type of the model.
     reading
-        Most memory while a checkpoint is read: as stored, as numbers of the model's type, and as
-        the engine holds them [bytes]; 0 if unknown.
+        Peak memory while a checkpoint is read [bytes]; 0 if unknown.
     download
-        Checkpoints that are not on this machine yet; None if all are.
+        Checkpoints to download; None if all are on this machine.
     keep
         Downloaded checkpoints that may lie on disk beside those being measured.
     blocks
-        Into how many blocks of sources, units of work, each checkpoint is divided.
+        Blocks of sources per checkpoint, the units of work.
     """
 
     study: str
@@ -116,7 +115,7 @@ class Estimate:
 
     @property
     def missing(self) -> int:
-        """Checkpoints that are to be measured."""
+        """Number of checkpoints that have not been measured."""
         return self.checkpoints - self.done
 
     @property
@@ -126,12 +125,12 @@ class Estimate:
 
     @property
     def memory(self) -> int:
-        """Most memory of one process: to read the model, or it and the largest task [bytes]."""
+        """Peak memory of one process [bytes]: while reading the model, or in the largest task."""
         return max(self.reading, self.model + max(task.memory for task in self.tasks))
 
     @property
     def disk(self) -> int:
-        """Most that downloads take on disk at a time; they are deleted once measured [bytes]."""
+        """Peak disk space of downloads [bytes], which are deleted once measured."""
         processes = max(1, min(self.jobs, self.missing + self.untrained))
         if self.download is None:
             return 0
@@ -139,14 +138,14 @@ class Estimate:
 
     @property
     def seconds_per_checkpoint(self) -> float:
-        """Time that one process takes for a checkpoint [s]: an estimate."""
+        """Estimated time of one process per checkpoint [s]."""
         return self.blocks * self.speed.loading + self.work.flops / self.speed.flops
 
     @property
     def seconds(self) -> float:
-        """Time to measure what is missing [s]: an estimate. One process measures one block."""
-        pieces = (self.missing + self.untrained) * self.blocks
-        return math.ceil(pieces / self.jobs) * self.seconds_per_checkpoint / self.blocks
+        """Estimated time to measure what is missing [s]. A process measures a block at a time."""
+        blocks = (self.missing + self.untrained) * self.blocks
+        return math.ceil(blocks / self.jobs) * self.seconds_per_checkpoint / self.blocks
 
 
 def estimate(
@@ -159,19 +158,19 @@ def estimate(
     device: Device = "cpu",
     clock: Clock = time.perf_counter,
 ) -> Estimate:
-    """Say what a run of a plan would do; takes a few seconds.
+    """Estimate the cost of a run, in a few seconds and without writing anything.
 
-    It writes nothing. The first checkpoint is read, if the trajectory is no outline.
+    The first checkpoint is read, unless the trajectory is an outline.
 
     Parameters
     ----------
     plan, folder
-        What would be run, and where. Checkpoint files in the folder count as done, unread.
-        None is a new folder.
+        The study, and the folder of the run: checkpoint files in it count as done, unread. None
+        means a new folder.
     jobs, memory_budget, keep, device
         As in `cntbench.runs.run.run`.
     clock
-        Seconds, from any start.
+        Returns seconds.
 
     Raises
     ------
@@ -181,7 +180,7 @@ def estimate(
     if folder is not None:
         plan = folder.check(plan)
 
-    def waits(subject: ModelRef) -> bool:
+    def is_missing(subject: ModelRef) -> bool:
         return folder is None or not folder.checkpoint_file(subject).is_file()
 
     checkpoints, outline = plan.trajectory.checkpoints, plan.trajectory.outline
@@ -189,7 +188,7 @@ def estimate(
         model, loading = _first_model(plan, clock)
     else:
         model, loading = outline.decoder(TYPES[plan.study.spec.dtype]), 0.0
-    missing = list(filter(waits, checkpoints))
+    missing = list(filter(is_missing, checkpoints))
     calls = _calls(plan, model, memory_budget)
     nodes = plan.trajectory.shape.components
     blocks = split_evenly(len(nodes), plan.blocks)
@@ -201,7 +200,7 @@ def estimate(
         trajectory=plan.trajectory.identity,
         checkpoints=len(checkpoints),
         done=len(checkpoints) - len(missing),
-        untrained=sum(map(waits, plan.untrained)),
+        untrained=sum(map(is_missing, plan.untrained)),
         ablations=tuple(entry.name for entry in plan.ablations),
         components=len(nodes),
         edges=int(feasible(nodes).sum()),
@@ -227,7 +226,7 @@ def estimate(
 
 
 def _reading_bytes(outline: Outline, model: Decoder) -> int:
-    """Return what a checkpoint takes while it is read: stored, widened, folded, rounded [bytes]."""
+    """Return the memory of reading: weights as stored, widened, folded and rounded [bytes]."""
     exact = wide(model.dtype)
     wider = outline.parameters * exact.itemsize
     rounded = 0 if model.dtype == exact else wider
@@ -240,7 +239,7 @@ def _reading_bytes(outline: Outline, model: Decoder) -> int:
 
 
 def _first_model(plan: Plan, clock: Clock) -> tuple[Decoder, float]:
-    """Return the first model that can be read, and how long that took [s]."""
+    """Return the first model that can be read, and the time that this took [s]."""
     trajectory, dtype = plan.trajectory, TYPES[plan.study.spec.dtype]
     problem: CheckpointError | None = None
     for checkpoint in trajectory.checkpoints:
@@ -270,7 +269,7 @@ def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Request]:
 
 
 def _cost(name: str, call: Request, blocks: Sequence[range]) -> TaskCost:
-    """Return what a task costs, the model divided into blocks of sources."""
+    """Return the cost of a task whose sources are divided into blocks."""
     count, length = call.prompts.tokens.shape
     scored = call.prompts.scored.shape[1]
     calls = [replace(call, sources=block) for block in blocks]

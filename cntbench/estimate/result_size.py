@@ -1,4 +1,4 @@
-"""How many bytes of numbers a result has."""
+"""The size of a result."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def result_bytes(
 ) -> int:
     """Return the size of all numbers of a result, before compression [bytes].
 
-    ``tests`` are the numbers of tests of each claim. What the ablations recover of known edges,
-    some kilobytes whatever the study, is not among it.
+    ``tests`` has the number of tests of each claim. The recovery of known edges, some kilobytes in
+    every study, is not included.
     """
     sizes = {
         "task": tasks,

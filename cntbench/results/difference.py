@@ -8,6 +8,7 @@ to half of the tolerance.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,19 +109,22 @@ def golden_file(folder: Path, task: str, ablation: str) -> Path:
     return folder / f"{file_name(task)}.{file_name(ablation)}.nc"
 
 
+def label_differences(before: Sequence[str], after: Sequence[str]) -> str:
+    """Return the labels lacking and added, as in "lacks a and adds b"; empty if there are none."""
+    changes = {
+        "lacks": [name for name in before if name not in after],
+        "adds": [name for name in after if name not in before],
+    }
+    return " and ".join(
+        f"{verb} {listed(names, _NAMED)}" for verb, names in changes.items() if names
+    )
+
+
 def _check_labels(dim: str, golden: list[str], labels: list[str]) -> None:
     """Raise an error that says how the labels of a dim differ."""
-    parts = [
-        f"{verb} {listed(names, _NAMED)}"
-        for verb, names in (
-            ("lacks", [name for name in golden if name not in labels]),
-            ("adds", [name for name in labels if name not in golden]),
-        )
-        if names
-    ]
     if golden != labels:
         raise StorageError(
             f"{dim!r} differs from the golden result: it "
-            + (" and ".join(parts) if parts else "has another order"),
+            + (label_differences(golden, labels) or "has another order"),
             hint="Only results with the same labels can be compared.",
         )

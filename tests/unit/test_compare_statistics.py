@@ -14,7 +14,7 @@ from scipy import stats
 from sklearn.metrics import jaccard_score
 
 from cntbench.analysis.intervals import block_interval, t_interval
-from cntbench.comparison.agreement import STATISTICS, agreement, film_agreement, top
+from cntbench.comparison.agreement import STATISTICS, agreement, film_agreement, top_count
 from cntbench.comparison.ranks import rank_correlation, top_overlap
 from cntbench.comparison.reliability import over_draws, spearman_brown, split_half
 from cntbench.comparison.strengths import relative_to_layers, strengths
@@ -123,8 +123,8 @@ def test_agreement_with_itself_and_with_any_rising_function_is_whole(seed, power
 
 
 def test_top_is_a_share_and_at_least_one():
-    assert top(np.full(75, 1.0), 0.1) == 8
-    assert top(np.array([1.0, np.nan]), 0.1) == 1
+    assert top_count(np.full(75, 1.0), 0.1) == 8
+    assert top_count(np.array([1.0, np.nan]), 0.1) == 1
 
 
 def film(ablations, checkpoints, seed=0):
