@@ -51,7 +51,7 @@ def test_by_default_it_stands_beside_the_result(cli, tmp_path):
         (["folder"], ["folder: is a folder"]),
         (["results.nc", "--comparison", "none.nc"], ["none.nc: no such file", "compare -o"]),
         (["results.nc", "--comparison", "text.nc"], ["text.nc: is truncated", "compare -o"]),
-        (["results.nc", "--comparison", "results.nc"], ["results.nc: is no comparison"]),
+        (["results.nc", "--comparison", "results.nc"], ["results.nc: is not a comparison"]),
         (["results.nc", "-o", "folder"], ["folder: is a folder"]),
         (["results.nc", "-o", "nowhere/page.html"], ["nowhere/page.html: cannot be written"]),
     ],

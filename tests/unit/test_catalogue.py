@@ -83,8 +83,8 @@ def test_a_users_folder_adds_specs(tmp_path, monkeypatch):
     ("name", "text", "says"),
     [
         ("induction.toml", TASK, ["task 'induction' already exists in", "Rename the file"]),
-        ("controls/induction.toml", TASK, ["task 'induction' exists already"]),
-        ("ablations/zero.toml", ABLATION, ["ablation 'zero' exists already"]),
+        ("controls/induction.toml", TASK, ["task 'induction' already exists"]),
+        ("ablations/zero.toml", ABLATION, ["ablation 'zero' already exists"]),
         ("mine.toml", TASK.replace("random_tokens", "random_token"),
          ["generator", "unknown generator 'random_token'", "Did you mean 'random_tokens'"]),
         ("mine.toml", TASK.replace("length = 5", "lenght = 5"),

@@ -88,7 +88,7 @@ def test_a_users_claim_stands_beside_the_shipped_ones(tmp_path):
     assert [test.spec.null for test in mine.tests] == ["time_order", "layer_pairs"]
     assert mine.needs == 24
     assert "three_phases" in load_catalogue([tmp_path]).claims
-    with pytest.raises(SpecError, match="claim 'three_phases' exists already"):
+    with pytest.raises(SpecError, match="claim 'three_phases' already exists"):
         claim(tmp_path, CLAIM + TEST, "three_phases")
 
 

@@ -39,11 +39,11 @@ def results(folder: str) -> bytes:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "no shard of a run"),
-        ("2", "no shard of a run"),
-        ("1/2/3", "no shard of a run"),
-        ("-1/2", "no shard of a run"),
-        ("a/b", "no shard of a run"),
+        ("", "not a shard of a run"),
+        ("2", "not a shard of a run"),
+        ("1/2/3", "not a shard of a run"),
+        ("-1/2", "not a shard of a run"),
+        ("a/b", "not a shard of a run"),
         ("0/2", r"no shard '0/2'\nAllowed: 1/2 … 2/2"),
         ("3/2", "no shard '3/2'"),
         ("0/0", "at least one shard"),
