@@ -1,4 +1,4 @@
-"""What a user asks for, on the command line or from Python: checked, and resolved to a plan."""
+"""Options of the command line and of Python: checked, and resolved to a plan and an executor."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 Names = str | Sequence[str]
 #: One folder or file, or several.
 Folders = str | Path | Sequence[str | Path]
-#: Memory that may be asked for [GiB].
+#: Allowed memory [GiB].
 LEAST_MEMORY, MOST_MEMORY = 0.001, 2**20
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class Executor(StrEnum):
-    """Where models can be measured."""
+    """Executors of a run."""
 
     PROCESSES = "processes"
     SERIAL = "serial"
@@ -39,7 +39,7 @@ class Executor(StrEnum):
 
 
 class DeviceChoice(StrEnum):
-    """What can be computed on."""
+    """Devices to compute on."""
 
     CPU = "cpu"
     CUDA = "cuda"
@@ -56,24 +56,24 @@ def resolved(
     where: str,
     outline: bool = False,
 ) -> tuple[Plan, Path]:
-    """Return the plan of a study with some of its keys changed, and the folder of its run.
+    """Return the plan of a study with changed keys, and the folder of its run.
 
     Parameters
     ----------
     study
         Its name.
     changes
-        Keys of its spec, and what they should be.
+        Keys of its spec, and their values.
     output
-        The folder; ``runs/STUDY`` if it is None.
+        The folder; None means ``runs/STUDY``.
     specs
         Folders of the user's specs.
     progress
-        Told about what takes long.
+        Receives progress.
     where
-        Who asks, for messages.
+        Origin of the options, for messages.
     outline
-        Whether the plan is only to be looked at: nothing that has weights is downloaded then.
+        Whether the plan is only inspected, so that no weights are downloaded.
 
     Raises
     ------
@@ -91,23 +91,24 @@ def resolved(
 def select_executor(
     executor: Executor | None, scheduler: str | None, jobs: int, *, where: str
 ) -> tuple[Execute, int]:
-    """Return where to measure, and on how many processes.
+    """Return the executor's function, and the number of processes.
 
     Parameters
     ----------
     executor
-        Processes of this machine, unless there is a scheduler.
+        None means processes of this machine, or Dask if there is a scheduler.
     scheduler
         Address of a running Dask scheduler.
     jobs
         Number of processes.
     where
-        Who names the scheduler, for messages.
+        Origin of the scheduler, for messages.
 
     Raises
     ------
     CntbenchError
-        If the two do not go together, Dask is not installed, or no scheduler answers.
+        If a scheduler is named with another executor, Dask is not installed, or no scheduler
+        answers.
     """
     from cntbench.runs.executors import dask, processes
 
@@ -126,12 +127,12 @@ def select_executor(
 
 
 def resolve_device(device: DeviceChoice, scheduler: str | None) -> Device:
-    """Return where models are computed; what workers of a running scheduler have, they know.
+    """Return the device; workers of a running scheduler check by themselves if they have a GPU.
 
     Raises
     ------
     CntbenchError
-        If a GPU is asked for, and there is none.
+        If the device is a GPU and this machine has none.
     """
     from cntbench.models.device import resolve
 
@@ -141,7 +142,7 @@ def resolve_device(device: DeviceChoice, scheduler: str | None) -> Device:
 
 
 def processes_for(device: Device) -> int:
-    """Return on how many processes to measure if nobody says: they would share a GPU."""
+    """Return the default number of processes: one on a GPU, which they would share."""
     return 1 if device == "cuda" else cores()
 
 
@@ -153,15 +154,15 @@ def cores() -> int:
 
 
 def one_of(choices: type[Choice], kind: str, name: str, where: str) -> Choice:
-    """Return what a name stands for, or raise an error that names the nearest match."""
-    allowed = [str(one) for one in choices]
+    """Return the choice of a name; an error names the nearest match of an unknown name."""
+    allowed = [str(choice) for choice in choices]
     if name not in allowed:
         raise unknown(kind, name, allowed, where=where)
     return choices(name)
 
 
 def memory_budget(memory: float, where: str) -> int:
-    """Return memory [GiB] in bytes, or raise an error if it is nothing that a machine can have."""
+    """Return memory [GiB] in bytes, or raise an error if it is out of range."""
     if not LEAST_MEMORY <= memory <= MOST_MEMORY:
         raise CntbenchError(
             f"memory = {memory} is not allowed",
@@ -172,7 +173,7 @@ def memory_budget(memory: float, where: str) -> int:
 
 
 def check_script(jobs: int, where: str) -> None:
-    """Raise an error if processes would run the caller's script, and so this very call, again."""
+    """Raise an error if new processes would run the caller's script, and this call in it, again."""
     script = getattr(sys.modules["__main__"], "__file__", None)
     if jobs < 2 or script is None:
         return
@@ -181,7 +182,7 @@ def check_script(jobs: int, where: str) -> None:
             raise CntbenchError(
                 f"jobs = {jobs} starts processes, each of which would run this script again",
                 where=where,
-                hint='Put what the script does under: if __name__ == "__main__":',
+                hint='Put the content of the script under: if __name__ == "__main__":',
             )
 
 
@@ -194,7 +195,7 @@ def study_changes(
     dtype: str | None = None,
     blocks: int | None = None,
 ) -> dict[str, Any]:
-    """Return the keys of a study that the user sets, and their values."""
+    """Return the keys of a study that are not None, and their values."""
     keys = {
         "trajectory": trajectory,
         "tasks": None if tasks is None else name_tuple(tasks),
@@ -207,11 +208,11 @@ def study_changes(
     return {key: value for key, value in keys.items() if value is not None}
 
 
-def name_tuple(given: Names) -> tuple[str, ...]:
-    """Return one name, or several, as several."""
-    return (given,) if isinstance(given, str) else tuple(given)
+def name_tuple(names: Names) -> tuple[str, ...]:
+    """Return one or several names as a tuple."""
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
-def path_tuple(given: Folders) -> tuple[Path, ...]:
-    """Return one path, or several, as several."""
-    return (Path(given),) if isinstance(given, str | Path) else tuple(map(Path, given))
+def path_tuple(paths: Folders) -> tuple[Path, ...]:
+    """Return one or several paths as a tuple."""
+    return (Path(paths),) if isinstance(paths, str | Path) else tuple(map(Path, paths))
