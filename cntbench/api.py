@@ -26,24 +26,21 @@ from cntbench.results import storage
 from cntbench.results.film import film
 from cntbench.results.schema import validate
 from cntbench.runs.catalogue import Catalogue, StudyEntry, load_catalogue
+from cntbench.runs.executors import Executor, select_executor
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.launch import (
-    DeviceChoice,
-    Executor,
     Folders,
     Names,
     check_script,
-    memory_budget,
     name_tuple,
     one_of,
     path_tuple,
-    resolve_device,
     resolved,
-    select_executor,
     study_changes,
 )
 from cntbench.runs.measurer import measure
 from cntbench.runs.plan import Plan
+from cntbench.runs.resources import DeviceChoice, memory_budget, resolve_device
 from cntbench.runs.run import provenance
 from cntbench.runs.run import run as run_plan
 from cntbench.specs import StudySpec, build

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from cntbench.cli.options import Force, Jobs, Specs, err, names_in, out
 from cntbench.errors import in_file
-from cntbench.runs.launch import cores
+from cntbench.runs.resources import cores
 
 
 class ReadoutName(StrEnum):

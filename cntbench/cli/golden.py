@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from cntbench.cli.options import Jobs, Specs, err, out
 from cntbench.errors import EXIT_INTERRUPTED, EXIT_MOVED, in_file, listed
-from cntbench.runs.launch import cores
+from cntbench.runs.resources import cores
 
 golden = typer.Typer(
     name="golden",

@@ -45,7 +45,8 @@ from cntbench.errors import (
     shortened,
 )
 from cntbench.interrupts import interrupted, interrupts_remembered
-from cntbench.runs.launch import cores, study_changes
+from cntbench.runs.launch import study_changes
+from cntbench.runs.resources import cores
 
 
 class Commands(TyperGroup):

@@ -13,7 +13,8 @@ from rich.markup import escape
 
 from cntbench.errors import CntbenchWarning
 from cntbench.report.terminal import Terminal
-from cntbench.runs.launch import LEAST_MEMORY, MOST_MEMORY, DeviceChoice, Executor
+from cntbench.runs.executors import Executor
+from cntbench.runs.resources import LEAST_MEMORY, MOST_MEMORY, DeviceChoice
 
 out = Terminal(soft_wrap=True)
 err = Terminal(stderr=True, soft_wrap=True)

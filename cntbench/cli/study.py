@@ -32,15 +32,9 @@ from cntbench.cli.options import (
     out,
 )
 from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, StorageError
-from cntbench.runs.launch import (
-    DeviceChoice,
-    cores,
-    processes_for,
-    resolve_device,
-    resolved,
-    select_executor,
-    study_changes,
-)
+from cntbench.runs.executors import select_executor
+from cntbench.runs.launch import resolved, study_changes
+from cntbench.runs.resources import DeviceChoice, cores, processes_for, resolve_device
 
 if TYPE_CHECKING:
     from cntbench.results.failure import Failure

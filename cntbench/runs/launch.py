@@ -1,49 +1,27 @@
-"""Options of the command line and of Python: checked, and resolved to a plan and an executor."""
+"""Options of the command line and of Python: checked, and resolved to a plan."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cntbench.errors import CntbenchError, unknown
 
 if TYPE_CHECKING:
-    from cntbench.models.device import Device
     from cntbench.models.trajectory import Progress
     from cntbench.runs.plan import Plan
-    from cntbench.runs.run import Execute
 
 
 #: One name, or several.
 Names = str | Sequence[str]
 #: One folder or file, or several.
 Folders = str | Path | Sequence[str | Path]
-#: Allowed memory [GiB].
-LEAST_MEMORY, MOST_MEMORY = 0.001, 2**20
 
 Choice = TypeVar("Choice", bound=StrEnum)
-
-
-class Executor(StrEnum):
-    """Executors of a run."""
-
-    PROCESSES = "processes"
-    SERIAL = "serial"
-    DASK = "dask"
-
-
-class DeviceChoice(StrEnum):
-    """Devices to compute on."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-    AUTO = "auto"
 
 
 def resolved(
@@ -88,88 +66,12 @@ def resolved(
     return make_plan(catalogue, entry, progress, outline=outline), output or Path("runs") / study
 
 
-def select_executor(
-    executor: Executor | None, scheduler: str | None, jobs: int, *, where: str
-) -> tuple[Execute, int]:
-    """Return the executor's function, and the number of processes.
-
-    Parameters
-    ----------
-    executor
-        None means processes of this machine, or Dask if there is a scheduler.
-    scheduler
-        Address of a running Dask scheduler.
-    jobs
-        Number of processes.
-    where
-        Origin of the scheduler, for messages.
-
-    Raises
-    ------
-    CntbenchError
-        If a scheduler is named with another executor, Dask is not installed, or no scheduler
-        answers.
-    """
-    from cntbench.runs.executors import dask, processes
-
-    if scheduler is not None and executor not in (None, Executor.DASK):
-        raise CntbenchError(
-            f"a scheduler is Dask's, and the executor is {str(executor)!r}",
-            where=where,
-            hint="Leave one of the two out.",
-        )
-    if scheduler is None and executor is not Executor.DASK:
-        return processes.execute, 1 if executor is Executor.SERIAL else jobs
-    dask.check_installed()
-    if scheduler is not None:
-        dask.check_answers(scheduler)
-    return partial(dask.execute, scheduler=scheduler), jobs
-
-
-def resolve_device(device: DeviceChoice, scheduler: str | None) -> Device:
-    """Return the device; workers of a running scheduler check by themselves if they have a GPU.
-
-    Raises
-    ------
-    CntbenchError
-        If the device is a GPU and this machine has none.
-    """
-    from cntbench.models.device import resolve
-
-    if scheduler and device is DeviceChoice.CUDA:
-        return "cuda"
-    return resolve(device)
-
-
-def processes_for(device: Device) -> int:
-    """Return the default number of processes: one on a GPU, which they would share."""
-    return 1 if device == "cuda" else cores()
-
-
-def cores() -> int:
-    """Return the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def one_of(choices: type[Choice], kind: str, name: str, where: str) -> Choice:
     """Return the choice of a name; an error names the nearest match of an unknown name."""
     allowed = [str(choice) for choice in choices]
     if name not in allowed:
         raise unknown(kind, name, allowed, where=where)
     return choices(name)
-
-
-def memory_budget(memory: float, where: str) -> int:
-    """Return memory [GiB] in bytes, or raise an error if it is out of range."""
-    if not LEAST_MEMORY <= memory <= MOST_MEMORY:
-        raise CntbenchError(
-            f"memory = {memory} is not allowed",
-            where=where,
-            hint=f"Allowed: {LEAST_MEMORY} to {MOST_MEMORY} GiB.",
-        )
-    return int(memory * 2**30)
 
 
 def check_script(jobs: int, where: str) -> None:

@@ -1,0 +1,61 @@
+"""The device, processes and memory of a run."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from cntbench.errors import CntbenchError
+
+if TYPE_CHECKING:
+    from cntbench.models.device import Device
+
+#: Allowed memory [GiB].
+LEAST_MEMORY, MOST_MEMORY = 0.001, 2**20
+
+
+class DeviceChoice(StrEnum):
+    """Devices to compute on."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    AUTO = "auto"
+
+
+def resolve_device(device: DeviceChoice, scheduler: str | None) -> Device:
+    """Return the device; workers of a running scheduler check by themselves if they have a GPU.
+
+    Raises
+    ------
+    CntbenchError
+        If the device is a GPU and this machine has none.
+    """
+    from cntbench.models.device import resolve
+
+    if scheduler and device is DeviceChoice.CUDA:
+        return "cuda"
+    return resolve(device)
+
+
+def processes_for(device: Device) -> int:
+    """Return the default number of processes: one on a GPU, which they would share."""
+    return 1 if device == "cuda" else cores()
+
+
+def cores() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_budget(memory: float, where: str) -> int:
+    """Return memory [GiB] in bytes, or raise an error if it is out of range."""
+    if not LEAST_MEMORY <= memory <= MOST_MEMORY:
+        raise CntbenchError(
+            f"memory = {memory} is not allowed",
+            where=where,
+            hint=f"Allowed: {LEAST_MEMORY} to {MOST_MEMORY} GiB.",
+        )
+    return int(memory * 2**30)
