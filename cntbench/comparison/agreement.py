@@ -89,24 +89,39 @@ def film_agreement(
     values = np.empty((len(STATISTICS), *a.shape[:-2]))
     for cell in np.ndindex(*a.shape[:-2]):
         values[:, *cell] = agreement(a[cell], b[cell], layers)
-    overall = np.apply_along_axis(lambda row: np.array(block_interval(row, seed=seed)), -1, values)
     cells = first.transpose(*order).isel(source=0, target=0, drop=True)
     coordinates = {name: c for name, c in cells.coords.items() if set(c.dims) <= set(cells.dims)}
-    units = {"units": "1"}
     dataset = xr.Dataset(coords={"statistic": list(STATISTICS), **coordinates})
     dataset["statistic"].attrs["long_name"] = "; ".join(f"{k}: {v}" for k, v in STATISTICS.items())
     dataset["agreement"] = (
         ("statistic", *outer, "checkpoint"),
         values,
-        {"long_name": "agreement of two influence matrices", **units},
+        {"long_name": "agreement of two influence matrices", "units": "1"},
     )
-    for index, (name, what) in enumerate(
-        [
-            ("mean", "mean agreement over checkpoints"),
-            ("low", "lower end of its 95 % block bootstrap interval"),
-            ("high", "upper end of its 95 % block bootstrap interval"),
-        ]
-    ):
-        attributes = {"long_name": what, **units}
-        dataset[f"agreement_{name}"] = (("statistic", *outer), overall[..., index], attributes)
-    return dataset
+    return dataset.assign(
+        interval_over_checkpoints(dataset["agreement"], "agreement", "agreement", seed)
+    )
+
+
+def interval_over_checkpoints(
+    values: xr.DataArray, name: str, about: str, seed: int
+) -> dict[str, xr.DataArray]:
+    """Return mean and interval over checkpoints, as ``name_mean``, ``name_low``, ``name_high``."""
+    order = [dim for dim in values.dims if dim != "checkpoint"]
+    rows = values.transpose(*order, "checkpoint")
+    bounds = np.apply_along_axis(
+        lambda row: np.array(block_interval(row, seed=seed)), -1, rows.values
+    )
+    empty = rows.isel(checkpoint=0, drop=True)
+    return {
+        f"{name}_{end}": empty.copy(data=bounds[..., index]).assign_attrs(
+            units="1", long_name=f"{about}: {words}"
+        )
+        for index, (end, words) in enumerate(
+            [
+                ("mean", "mean over checkpoints"),
+                ("low", "lower end of the 95 % block bootstrap interval"),
+                ("high", "upper end of the 95 % block bootstrap interval"),
+            ]
+        )
+    }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import xarray as xr
@@ -72,22 +73,18 @@ def in_file(group: xr.Dataset, claims: Sequence[str] | None = None) -> list[Judg
     if claims is not None:
         group = group.sel(claim=list(claims))
     judgements = []
-    for task in group["task"].values:
-        for ablation in group["ablation"].values:
-            cell = group.sel(task=task, ablation=ablation)
-            for place in range(group.sizes["claim"]):
-                verdict = Verdict(
-                    cell["verdict"].values[place],
-                    str(cell["reason"].values[place]),
-                    float(cell["p_value"].values[place]),
-                    float(cell["corrected_p_value"].values[place]),
-                    int(cell["decisive"].values[place]) - 1,
-                )
-                judgements.append(
-                    _judgement(
-                        str(task), str(ablation), place, verdict, [cell], found_in(cell, place)
-                    )
-                )
+    labels = product(group["task"].values, group["ablation"].values, range(group.sizes["claim"]))
+    for task, ablation, place in labels:
+        cell = group.sel(task=task, ablation=ablation)
+        verdict = Verdict(
+            cell["verdict"].values[place],
+            str(cell["reason"].values[place]),
+            float(cell["p_value"].values[place]),
+            float(cell["corrected_p_value"].values[place]),
+            int(cell["decisive"].values[place]) - 1,
+        )
+        results = found_in(cell, place)
+        judgements.append(_judgement(str(task), str(ablation), place, verdict, [cell], results))
     return judgements
 
 

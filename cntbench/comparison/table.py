@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from cntbench.analysis.intervals import block_interval
-from cntbench.comparison.agreement import film_agreement
+from cntbench.comparison.agreement import film_agreement, interval_over_checkpoints
 
 #: Costs are relative to this ablation, if it is compared.
 YARDSTICK = "zero"
@@ -71,7 +70,9 @@ def _agreement(trained: xr.Dataset, seed: int) -> xr.Dataset:
     distinct = pairs["ablation"] != pairs["other_ablation"]
     consensus = pairs["agreement"].where(distinct).mean(["other_ablation", "task"], skipna=True)
     return pairs.assign(
-        _with_interval(consensus, "consensus", "agreement with the other ablations", seed)
+        interval_over_checkpoints(
+            consensus, "consensus", "agreement with the other ablations", seed
+        )
     )
 
 
@@ -80,7 +81,7 @@ def _reliability(trained: xr.Dataset, seed: int) -> xr.Dataset:
     for name, values in dataset.data_vars.items():
         mean = values.mean("task", keep_attrs=True)
         about = str(values.attrs["long_name"])
-        dataset = dataset.assign(_with_interval(mean, str(name), about, seed))
+        dataset = dataset.assign(interval_over_checkpoints(mean, str(name), about, seed))
     return dataset
 
 
@@ -96,27 +97,3 @@ def _cost(trained: xr.Dataset) -> xr.Dataset:
             units="1", long_name=f"{name.replace('_', ' ')} relative to {YARDSTICK}"
         )
     return dataset
-
-
-def _with_interval(
-    values: xr.DataArray, name: str, about: str, seed: int
-) -> dict[str, xr.DataArray]:
-    """Return mean and interval over checkpoints, as ``name_mean``, ``name_low``, ``name_high``."""
-    order = [dim for dim in values.dims if dim != "checkpoint"]
-    rows = values.transpose(*order, "checkpoint")
-    bounds = np.apply_along_axis(
-        lambda row: np.array(block_interval(row, seed=seed)), -1, rows.values
-    )
-    empty = rows.isel(checkpoint=0, drop=True)
-    return {
-        f"{name}_{end}": empty.copy(data=bounds[..., index]).assign_attrs(
-            units="1", long_name=f"{about}: {words}"
-        )
-        for index, (end, words) in enumerate(
-            [
-                ("mean", "mean over checkpoints"),
-                ("low", "lower end of the 95 % block bootstrap interval"),
-                ("high", "upper end of the 95 % block bootstrap interval"),
-            ]
-        )
-    }

@@ -194,10 +194,10 @@ def _validate_values(name: str, values: NDArray[Any], expected: Variable, where:
         raise problem(name, "value", outside[0], allowed, where)
 
 
-def problem(name: str, aspect: str, found: object, allowed: object, where: str) -> StorageError:
+def problem(name: str, aspect: str, value: object, allowed: object, where: str) -> StorageError:
     """Return the error that an aspect of a variable is not the allowed one."""
     return StorageError(
-        f"variable {name!r} has {aspect} {str(found)[:80]}",
+        f"variable {name!r} has {aspect} {str(value)[:80]}",
         where=where,
         hint=f"Expected: {allowed}.",
     )
