@@ -1,8 +1,8 @@
-"""Whatever the README, the guide and the docs show works: every block of code, in its order.
+"""Every block of code in the README, the guide and the docs works, in the order of its page.
 
-Python runs in a folder that has a small, real result; commands run too, in this process, or are at
-least checked to exist with all their options. Which is run in a smaller form, and which is only
-checked, the tables below say, with the reason.
+Python and commands run in this process, in a folder with a small, real result. Commands that do
+not run are checked to exist with all their options. The tables below list, with the reason, what
+runs in a smaller form and what is only checked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cntbench.comparison.command import write_comparison
 from cntbench.runs.catalogue import FOLDERS, load_catalogue
 from cntbench.specs import AblationSpec, build
 
-#: What is run in place of what a page says (patterns, in this order), and why.
+#: Replacements in the commands of a page (patterns, in this order), and why.
 INSTEAD = (
     (r"^cntbench run (?=-)|^cntbench run$", "cntbench run tiny ", "the default study is large"),
     (r"^cntbench plan(?= -|$)", "cntbench plan tiny", "the default study is large"),
@@ -79,7 +79,7 @@ INSTEAD = (
     ),
 )
 
-#: Commands that are only checked to exist, with their options, and why.
+#: Commands that are only checked to exist with their options, and why.
 ONLY_CHECKED = (
     (r"(pip|pre-commit) install|-m venv|^\. ", "installs"),
     (r"^pytest|^ruff|^mypy", "tests of the project itself"),
@@ -94,14 +94,14 @@ ONLY_CHECKED = (
     (r"--ablations half,zero,mean", "test_contributing runs it where half is"),
 )
 
-#: Python that is not run but compiled, by its mark, and why.
+#: Python that is only compiled, by its mark, and why.
 ONLY_COMPILED = {
     "replacement": "a file; test_contributing adds it",
     "metric": "a file; test_contributing adds it",
     "adapter": "says what the file defines",
     "slurm": "needs Slurm",
 }
-#: What is run in place of some Python, and why.
+#: Replacements in Python, and why.
 PYTHON_INSTEAD = (
     ('run("nano", tasks=["induction"], jobs=2', 'run("tiny", jobs=1', "the default study is large"),
 )
@@ -135,7 +135,7 @@ measure = "cosine"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder as pages assume it: a result, a comparison, checkpoints, specs, a graph."""
+    """The folder that pages assume: a result, a comparison, checkpoints, specs, a graph."""
     folder = tmp_path_factory.mktemp("home")
     write_trajectory(folder / "checkpoints", heads=4)
     studies, own = folder / "specs" / "studies", folder / "my-specs"
@@ -163,7 +163,7 @@ def home(tmp_path_factory):
 
 
 def replaced(command: str) -> str:
-    """Return what is run in place of a command."""
+    """Return the command that runs in place of a page's command."""
     for pattern, other, _ in INSTEAD:
         command = re.sub(pattern, other, command)
     return command
@@ -194,11 +194,11 @@ def test_what_a_page_shows_works(page, home, hub, monkeypatch, capsys, tmp_path)
             case "text":
                 pass  # what something prints
             case other:
-                pytest.fail(f"{block}: what is to be done with {other!r}?")
+                pytest.fail(f"{block}: this test does not know the language {other!r}")
 
 
 def run_python(block: Block, names: dict[str, object]) -> None:
-    """Run a block; its lines in a traceback are the page's."""
+    """Run a block, with the page's line numbers in tracebacks."""
     text = block.text
     for old, new, _ in PYTHON_INSTEAD:
         text = text.replace(old, new)
@@ -217,7 +217,7 @@ def run_command(block, command, monkeypatch, capsys) -> None:
 
 
 def load_spec(block: Block, folder: Path) -> None:
-    """Load a spec as the program does; some keys of one, with the others that it needs."""
+    """Load a spec as the program does; an incomplete spec gets the other keys that it needs."""
     text = block.text
     if block.mark == "keys of an ablation":
         least = 'version = 1\nsummary = "…"\nreplacement = "noise"\n'
@@ -267,6 +267,20 @@ def test_the_tables_have_nothing_that_no_page_needs():
 def test_what_does_not_exist_is_found(command):
     with pytest.raises(Exception, match=r"No such|no |knows no|There is|there is|nothing"):
         check(command)
+
+
+def test_every_path_that_a_page_names_exists():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    pattern = r"`((?:cntbench|tests|benchmarks|docs|tasks)/[\w./-]+)`"
+    named = {path for page in pages for path in re.findall(pattern, page.read_text("utf-8"))}
+    assert len(named) > 30
+    added = {"tasks/ablations/half.toml"}  # by whoever follows the guide, as is any NAME
+    present = {path.partition("NAME")[0] for path in named - added}
+    assert not [path for path in sorted(present) if not (ROOT / path).exists()]
+
+
+def test_the_readme_is_read_in_one_sitting():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 180
 
 
 def test_every_command_is_shown():
