@@ -1,9 +1,9 @@
-"""CSV, plain or compressed by gzip: the table of edges as a file, all tables as a folder.
+"""CSV, plain or compressed with gzip: the table of edges as a file, all tables as a folder.
 
-Spreadsheets take a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, and run it. So
-text that begins with one of these, or with a tab or carriage return, has a ``'`` before it, which
-says that it is text; so has text that begins with ``'``, which makes the way back unique. Numbers
-are left as they are.
+Spreadsheets run a cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula. Text that begins
+with one of these, a tab or a carriage return is therefore prefixed with ``'``, which marks it as
+text. So is text that begins with ``'``, so that the prefix can be removed again. Numbers are not
+changed.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from cntbench.exchange.tables import edges, is_header, table_names, tables
+from cntbench.exchange.tables import edges, is_header, table_names, write_tables
 from cntbench.output import FileKind, head
-from cntbench.results.storage import make_folder, write_atomically
+from cntbench.results.storage import write_atomically
 
 SUFFIXES: tuple[str, ...] = (".csv", ".csv.gz")
-#: At most so much of a file is read to tell whether it is a table [characters].
+#: Number of characters that are read to recognise a table.
 _LONGEST = 4096
-#: How text may begin that is no plain text to a spreadsheet.
+#: First characters of text that a spreadsheet would not take as plain text.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
@@ -49,13 +49,7 @@ def files(tree: xr.DataTree, folder: Path) -> Iterator[Path]:
 
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
     """Write all tables: ``TABLE.csv``."""
-    make_folder(folder)
-    written = []
-    for name, table in tables(tree):
-        path = folder / f"{name}.csv"
-        _write(table, path)
-        written.append(path)
-    return written
+    return write_tables(tree, folder, ".csv", _write)
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:

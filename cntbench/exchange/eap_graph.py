@@ -1,8 +1,8 @@
-"""One graph as EAP and EAP-IG write it: ``Graph.to_json`` of hannamw/EAP-IG.
+"""A graph written by EAP or EAP-IG: ``Graph.to_json`` of hannamw/EAP-IG.
 
 The file is one object with ``cfg`` (``n_layers``, ``n_heads``, ``parallel_attn_mlp``), ``nodes``
-(``input``, ``aL.hH``, ``mL``, ``logits``; each whether it is in the circuit, or an object that says
-it as ``in_graph``) and ``edges``: ``SOURCE->TARGET``, with ``<q>``, ``<k>`` or ``<v>`` behind it if
+(``input``, ``aL.hH``, ``mL``, ``logits``; each with whether it is in the circuit, or an object with
+``in_graph``) and ``edges``: ``SOURCE->TARGET``, with ``<q>``, ``<k>`` or ``<v>`` behind it if
 the target is a head, each with its ``score`` and ``in_graph``. A score is the change of a metric of
 the model when the edge's source is corrupted: corrupted minus clean, or its estimate by gradients.
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,27 +22,60 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from cntbench.components import Component, components, feasible
 from cntbench.errors import CntbenchError, nearest
 from cntbench.output import file_status, is_folder
 from cntbench.parsing import parse_json
 
-#: Nodes that are no components: where paths begin, and where they end.
+#: Nodes that are not components: the ends of all paths.
 INPUT: Final = "input"
 LOGITS: Final = "logits"
 
 _EDGE = re.compile(r"(?P<source>[^<>]+)->(?P<target>[^<>]+?)(?:<(?P<reader>[qkv])>)?")
 _NODE = re.compile(r"a(\d+)\.h(\d+)|m(\d+)")
 _KEYS = ("cfg", "nodes", "edges")
+#: What the file's numbers and truth values have to be.
+_EXPECTED = {
+    "n_layers": "a whole number, at least 1",
+    "n_heads": "a whole number, at least 1",
+    "parallel_attn_mlp": "true or false",
+    "in_graph": "true or false",
+    "score": "a finite number, as attribute writes it",
+}
 #: Scores are kept in single precision, and q, k and v are summed.
 _LARGEST = 1e38
 #: A model with more components is a mistake in the file.
 _MOST_COMPONENTS = 20_000
 
 
+class _Strict(BaseModel):
+    """A part of the file; further keys are ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Cfg(_Strict):
+    n_layers: PositiveInt
+    n_heads: PositiveInt
+    parallel_attn_mlp: bool
+
+
+class _ScoredEdge(_Strict):
+    score: float = Field(gt=-_LARGEST, lt=_LARGEST)
+    in_graph: bool
+
+
+class _File(_Strict):
+    cfg: _Cfg
+    nodes: dict[str, object]
+    edges: dict[str, _ScoredEdge]
+    n_pos: object = None
+
+
 class ImportFileError(CntbenchError):
-    """A file that is not what the import expects."""
+    """A file that the import cannot read."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +99,23 @@ class Edge:
     score: float
     in_graph: bool
 
+    def counted(self, circuit: bool) -> float:
+        """Return the score; 0 with ``circuit`` if the edge is not in the circuit."""
+        return self.score if self.in_graph or not circuit else 0.0
+
 
 @dataclass(frozen=True)
 class EapGraph:
-    """What one file says.
+    """The graph of one file.
 
     Parameters
     ----------
     path, sha256
         The file and the SHA-256 of its bytes.
     n_layers, n_heads, parallel
-        The model's shape, and whether attention and MLP of a block read the same.
+        The model's shape, and whether attention and MLP of a block run in parallel.
     edges
-        By their names in the file.
+        Edges by their names in the file.
     """
 
     path: Path
@@ -102,39 +139,32 @@ class EapGraph:
     def edge_effect(self, *, circuit: bool) -> NDArray[np.float64]:
         """Return the sum of the scores of q, k and v, dims ``source, target``.
 
-        NaN where the architecture has no such edge, 0 where the file does not name one that the
-        architecture has, as the file's own reader does. With ``circuit``, scores of edges that are
-        not in the circuit count as 0.
+        NaN where the architecture has no edge; 0 where the file does not name an edge of the
+        architecture, as in EAP-IG's reader. With ``circuit``, edges outside the circuit count as
+        0.
         """
         effect = np.where(feasible(self.components), 0.0, np.nan)
         for edge in self.edges.values():
-            if (
-                edge.source is not None
-                and edge.target is not None
-                and (edge.in_graph or not circuit)
-            ):
-                effect[edge.source, edge.target] += edge.score
+            if edge.source is not None and edge.target is not None:
+                effect[edge.source, edge.target] += edge.counted(circuit)
         return effect
 
     def logit_effect(self, *, circuit: bool) -> NDArray[np.float64]:
         """Return the scores of edges into the logits, dims ``source``; as `edge_effect`."""
         effect = np.zeros(len(self.components))
-        for edge in self._counted(circuit):
+        for edge in self.edges.values():
             if edge.source is not None and edge.target is None:
-                effect[edge.source] += edge.score
+                effect[edge.source] += edge.counted(circuit)
         return effect
-
-    def _counted(self, circuit: bool) -> Iterator[Edge]:
-        return (edge for edge in self.edges.values() if edge.in_graph or not circuit)
 
     def flat(self, *, circuit: bool) -> float | None:
         """Return the score of all edges between components if it is the same, else None."""
-        between = [
-            edge.score if edge.in_graph or not circuit else 0.0
+        scores = {
+            edge.counted(circuit)
             for edge in self.edges.values()
             if edge.source is not None and edge.target is not None
-        ]
-        return between[0] if len({*between}) == 1 else None
+        }
+        return scores.pop() if len(scores) == 1 else None
 
     @property
     def unnamed(self) -> int:
@@ -144,12 +174,12 @@ class EapGraph:
 
     @property
     def from_input(self) -> int:
-        """Number of edges that the model's input is the source of."""
+        """Number of edges from the model's input."""
         return sum(edge.source is None for edge in self.edges.values())
 
     @property
     def in_circuit(self) -> int:
-        """Number of edges that are in the circuit."""
+        """Number of edges in the circuit."""
         return sum(edge.in_graph for edge in self.edges.values())
 
 
@@ -159,80 +189,102 @@ def read_eap_graph(path: Path) -> EapGraph:
     Raises
     ------
     ImportFileError
-        If it is not JSON, not such a graph, or names nodes or edges that the model does not have;
-        it says where, what was found and what was expected.
+        If it is not JSON, not a graph of EAP, or names nodes or edges that the model lacks; it
+        says where, and what was expected.
     """
     where = str(path)
-    content = _content(path)
-    cfg = content["cfg"]
-    n_layers, n_heads = (_count(cfg, key, where) for key in ("n_layers", "n_heads"))
-    parallel = cfg.get("parallel_attn_mlp")
-    if not isinstance(parallel, bool):
-        raise _unexpected(f"{where}: cfg.parallel_attn_mlp", parallel, "true or false")
+    file = _validated(_content(path), where)
+    n_layers, n_heads = file.cfg.n_layers, file.cfg.n_heads
     if n_layers * (n_heads + 1) > _MOST_COMPONENTS:
         raise ImportFileError(
             f"a model of {n_layers} layers of {n_heads} heads has more than "
             f"{_MOST_COMPONENTS} components",
             where=f"{where}: cfg",
         )
-    nodes = components(n_layers, n_heads, parallel=parallel)
-    index = {_their_name(node): i for i, node in enumerate(nodes)}
-    for name in content["nodes"]:
+    nodes = components(n_layers, n_heads, parallel=file.cfg.parallel_attn_mlp)
+    index = {_eap_name(node): i for i, node in enumerate(nodes)}
+    for name in file.nodes:
         if name not in (*index, INPUT, LOGITS):
             raise _unknown_node(name, index, f"{where}: nodes")
     reaches = feasible(nodes)
     edges = {
-        name: _edge(name, said, index, reaches, f"{where}: edges[{name!r}]")
-        for name, said in content["edges"].items()
+        name: Edge(*_ends(name, index, reaches, f"{where}: edges[{name!r}]"), e.score, e.in_graph)
+        for name, e in file.edges.items()
     }
     if not edges:
         raise ImportFileError("has no edges", where=f"{where}: edges")
-    _check_scored_at_edges(content["nodes"], edges, where)
+    _check_scored_at_edges(file.nodes, edges, where)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return EapGraph(path, digest, n_layers, n_heads, parallel, edges)
+    return EapGraph(path, digest, n_layers, n_heads, file.cfg.parallel_attn_mlp, edges)
 
 
-def _content(path: Path) -> dict[str, Any]:
-    """Return the file's object, with its three keys that are objects themselves."""
+def _content(path: Path) -> Any:
+    """Return the JSON of a file."""
     where = str(path)
     if is_folder(path) or file_status(path) is None:
         raise ImportFileError("is a folder" if is_folder(path) else "no such file", where=where)
     try:
-        content = parse_json(path.read_bytes(), unique=True)
+        return parse_json(path.read_bytes(), unique=True)
     except OSError as error:
         raise ImportFileError(f"cannot be read: {error.strerror}", where=where) from None
     except ValueError as error:
         raise ImportFileError(
             f"is not JSON: {error}",
             where=where,
-            hint="Expected a graph as Graph.to_json of EAP-IG writes it; graphs that to_pt has "
-            "written can be read by Graph.from_pt and written by to_json.",
+            hint="Expected a graph written by Graph.to_json of EAP-IG. Convert a graph written by "
+            "to_pt: read it with Graph.from_pt and write it with to_json.",
         ) from None
-    if not isinstance(content, dict):
-        raise _unexpected(where, content, f"an object with the keys {', '.join(_KEYS)}")
-    missing = [key for key in _KEYS if key not in content]
-    if missing:
+
+
+def _validated(content: Any, where: str) -> _File:
+    """Return the file's object, with values of the right types."""
+    try:
+        file = _File.model_validate(content)
+    except ValidationError as error:
+        problem, *_ = error.errors(include_url=False)
+        keys = problem["loc"]
+        if problem["type"] == "missing" and len(keys) == 1:
+            lacking = ", ".join(key for key in _KEYS if key not in content)
+            raise ImportFileError(
+                f"is not a graph of EAP: it lacks {lacking}",
+                where=where,
+                hint=f"Expected the keys {', '.join(_KEYS)}; found {_some(content)}.",
+            ) from None
+        shown = "missing" if problem["type"] == "missing" else _json(problem["input"])
         raise ImportFileError(
-            f"is not a graph of EAP: it lacks {', '.join(missing)}",
-            where=where,
-            hint=f"Expected the keys {', '.join(_KEYS)}; found {_some(content)}.",
-        )
-    for key in _KEYS:
-        if not isinstance(content[key], dict):
-            raise _unexpected(f"{where}: {key}", content[key], "an object")
-    if content.get("n_pos") is not None:
+            f"is {shown}", where=_location(where, keys), hint=f"Expected: {_expected(keys)}."
+        ) from None
+    if file.n_pos is not None:
         raise ImportFileError(
-            "is a graph of positions, whose nodes are no components",
+            "is a graph of positions, whose nodes are not components",
             where=f"{where}: n_pos",
             hint="Expected a graph that is not positional.",
         )
-    return content
+    return file
+
+
+def _location(where: str, keys: Sequence[int | str]) -> str:
+    """Return the file and the key in it, as messages name them."""
+    if not keys:
+        return where
+    if keys[0] == "edges" and len(keys) > 1:
+        return f"{where}: edges[{keys[1]!r}]{''.join(f'.{key}' for key in keys[2:])}"
+    return f"{where}: {'.'.join(map(str, keys))}"
+
+
+def _expected(keys: Sequence[int | str]) -> str:
+    """Return what a key of the file has to hold."""
+    if not keys:
+        return f"an object with the keys {', '.join(_KEYS)}"
+    if keys[0] == "edges" and len(keys) == 2:
+        return "an object with score and in_graph"
+    return _EXPECTED.get(str(keys[-1]), "an object")
 
 
 def _check_scored_at_edges(
     nodes: Mapping[str, object], edges: Mapping[str, Edge], where: str
 ) -> None:
-    """Raise an error if scores are at nodes alone: of edges, which a film has, they say nothing."""
+    """Raise an error if only nodes have scores: a film is made of the scores of edges."""
     scored = [
         name
         for name, node in nodes.items()
@@ -242,22 +294,14 @@ def _check_scored_at_edges(
         raise ImportFileError(
             "has scores at its nodes, and none at its edges",
             where=f"{where}: nodes[{scored[0]!r}].score",
-            hint="It was made by attribute_node; a film is made of edges, whose scores attribute "
-            "gives.",
+            hint="It was written by attribute_node. Use attribute, which scores edges.",
         )
 
 
-def _count(cfg: Mapping[str, Any], key: str, where: str) -> int:
-    value = cfg.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _unexpected(f"{where}: cfg.{key}", value, "a whole number, at least 1")
-    return value
-
-
-def _edge(
-    name: str, said: object, index: Mapping[str, int], reaches: NDArray[np.bool_], where: str
-) -> Edge:
-    """Return an edge of the file, checked."""
+def _ends(
+    name: str, index: Mapping[str, int], reaches: NDArray[np.bool_], where: str
+) -> tuple[int | None, int | None]:
+    """Return source and target of an edge, checked; None for the input and the logits."""
     form = _EDGE.fullmatch(name)
     if form is None:
         raise ImportFileError(
@@ -269,16 +313,16 @@ def _edge(
         raise ImportFileError(
             "logits have no outgoing edges and the input no incoming ones", where=where
         )
-    source, target = (
-        None if form[end] in (INPUT, LOGITS) else _place(form[end], index, where)
-        for end in ("source", "target")
-    )
+    for end in (form["source"], form["target"]):
+        if end not in (*index, INPUT, LOGITS):
+            raise _unknown_node(end, index, where)
+    source, target = index.get(form["source"]), index.get(form["target"])
     to_head = form["target"].startswith("a")
     if to_head != (form["reader"] is not None):
         raise ImportFileError(
             "does not say what of the head reads it" if to_head else "is not into a head",
             where=where,
-            hint="Edges into heads end in <q>, <k> or <v>, and no other ones do.",
+            hint="Only the names of edges into heads end in <q>, <k> or <v>.",
         )
     if source is not None and target is not None and not reaches[source, target]:
         raise ImportFileError(
@@ -286,21 +330,10 @@ def _edge(
             where=where,
             hint="cfg.parallel_attn_mlp says whether heads reach the MLP of their own layer.",
         )
-    if not isinstance(said, dict) or not isinstance(said.get("in_graph"), bool):
-        raise _unexpected(where, said, "an object with score and in_graph")
-    score = said.get("score")
-    if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) < _LARGEST:
-        raise _unexpected(f"{where}.score", score, "a finite number, as attribute gives it")
-    return Edge(source, target, float(score), said["in_graph"])
+    return source, target
 
 
-def _place(name: str, index: Mapping[str, int], where: str) -> int:
-    if name not in index:
-        raise _unknown_node(name, index, where)
-    return index[name]
-
-
-def _their_name(node: Component) -> str:
+def _eap_name(node: Component) -> str:
     return f"m{node.layer}" if node.head is None else f"a{node.layer}.h{node.head}"
 
 
@@ -315,10 +348,9 @@ def _unknown_node(name: str, index: Mapping[str, int], where: str) -> ImportFile
     )
 
 
-def _unexpected(where: str, found: object, expected: str) -> ImportFileError:
-    text = json.dumps(found, default=str)
-    shown = text if len(text) <= 60 else f"{text[:57]}..."
-    return ImportFileError(f"is {shown}", where=where, hint=f"Expected: {expected}.")
+def _json(value: object) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _some(content: Mapping[str, Any]) -> str:

@@ -11,9 +11,9 @@ import pandas as pd
 import xarray as xr
 
 from cntbench.errors import CntbenchError
-from cntbench.exchange.tables import edges, is_header, table_names, tables
+from cntbench.exchange.tables import edges, is_header, table_names, write_tables
 from cntbench.output import FileKind
-from cntbench.results.storage import make_folder, write_atomically
+from cntbench.results.storage import write_atomically
 
 SUFFIXES: tuple[str, ...] = (".parquet",)
 
@@ -40,13 +40,7 @@ def files(tree: xr.DataTree, folder: Path) -> Iterator[Path]:
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
     """Write all tables: ``TABLE.parquet``."""
     _check_installed()
-    make_folder(folder)
-    written = []
-    for name, table in tables(tree):
-        path = folder / f"{name}.parquet"
-        _write(table, path)
-        written.append(path)
-    return written
+    return write_tables(tree, folder, ".parquet", _write)
 
 
 def _check_installed() -> None:

@@ -1,12 +1,13 @@
-"""Tidy tables: one row for each thing that was measured, labels and numbers in columns.
+"""Tidy tables: one row for each measured thing, labels and numbers in columns.
 
-Docs say what every column means (``docs/exchange.md``).
+``docs/exchange.md`` explains every column. Labels are categories, which store each text once.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from cntbench.accessor.cnt import Cnt
 from cntbench.dynamics.null_summary import STATISTICS
 from cntbench.dynamics.role_summary import OF_COMPONENTS, SIDE
 from cntbench.dynamics.roles import ROLES
+from cntbench.results.storage import make_folder
 
-#: By the dim that a metric has after task, ablation and checkpoint, its table and the columns of
-#: its labels.
+#: Table and label columns of a metric, by its dims besides task, ablation and checkpoint.
 _METRICS: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]] = {
     (): ("metrics", ()),
     ("source",): ("component_metrics", ("component",)),
@@ -30,10 +31,10 @@ _METRICS: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]] = {
     ("lag",): ("lag_metrics", ("lag",)),
     ("other_checkpoint",): ("pair_metrics", ("other_checkpoint",)),
 }
-#: Columns of statistics that are not called what they are in the group ``nulls``.
+#: Columns of statistics whose names differ from those in the group ``nulls``.
 _STATISTICS = {"mean": "null_mean", "standard_deviation": "null_standard_deviation"}
 _CELL = ("task", "ablation", "checkpoint")
-#: How the names of a table's columns begin.
+#: The first column names of each table.
 _HEADER = re.compile(
     "(metric,)?task,ablation,checkpoint,step,|task,checkpoint,step,readout,|checkpoint,step,"
     "|task,ablation,claim,"
@@ -50,11 +51,11 @@ def edges(tree: xr.DataTree) -> pd.DataFrame:
         for name in ("influence", "influence_se", "edge_effect", "edge_effect_se")
     }
     shape = (*root["status"].shape, len(source))
-    found = _cells(root, shape)
+    columns = _cells(root, shape)
     for side, index in (("source", source), ("target", target)):
-        found[side] = _labels(root[side].values, np.broadcast_to(index, shape))
-    found |= {name: values.ravel() for name, values in of_edges.items()}
-    return pd.DataFrame(found | _status(root, shape))
+        columns[side] = _labels(root[side].values, np.broadcast_to(index, shape))
+    columns |= {name: values.ravel() for name, values in of_edges.items()}
+    return pd.DataFrame(columns | _status(root, shape))
 
 
 def components(tree: xr.DataTree) -> pd.DataFrame:
@@ -64,24 +65,24 @@ def components(tree: xr.DataTree) -> pd.DataFrame:
     sizes = {dim: root.sizes[dim] for dim in (*_CELL, "source", "target")}
 
     index = np.broadcast_to(np.arange(shape[-1]), shape)
-    found = _cells(root, shape)
-    found["component"] = _labels(root["source"].values, index)
+    columns = _cells(root, shape)
+    columns["component"] = _labels(root["source"].values, index)
     for name in ("layer", "kind", "head"):
-        found[name] = root[f"source_{name}"].values[index.ravel()]
+        columns[name] = root[f"source_{name}"].values[index.ravel()]
     for name in ("prefix_matching", "previous_token"):
-        found[name] = _full(root[name], sizes, (*_CELL, "source"))
+        columns[name] = _full(root[name], sizes, (*_CELL, "source"))
     for readout in map(str, root["readout"].values):
         for name in ("readout_effect", "readout_effect_se"):
             column = f"{readout}_{name.removeprefix('readout_')}"
             values = root[name].sel(readout=readout)
-            found[column] = _full(values, sizes, (*_CELL, "source"))
+            columns[column] = _full(values, sizes, (*_CELL, "source"))
     if "roles" in tree.children:
         roles = tree.children["roles"].to_dataset(inherit=False)
         for role in ROLES:
             for name in OF_COMPONENTS:
                 column = f"{role}_{name}"
-                found[column] = _full(roles[column], sizes, (*_CELL, SIDE[role]))
-    return pd.DataFrame(found | _status(root, shape))
+                columns[column] = _full(roles[column], sizes, (*_CELL, SIDE[role]))
+    return pd.DataFrame(columns | _status(root, shape))
 
 
 def readouts(tree: xr.DataTree) -> pd.DataFrame:
@@ -111,34 +112,34 @@ def checkpoints(tree: xr.DataTree) -> pd.DataFrame:
 
 
 def metrics(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield a table for each kind of thing that metrics are about: graphs, components, …"""
+    """Yield a table for each kind of thing that metrics describe: graphs, components, …"""
     root = tree.to_dataset(inherit=False)
     group = tree.children["metrics"].to_dataset(inherit=False)
     nulls = tree.children["nulls"].to_dataset(inherit=False) if "nulls" in tree.children else {}
     parts: dict[str, list[pd.DataFrame]] = {}
     for name, values in group.data_vars.items():
         dims = tuple(str(dim) for dim in values.dims if dim not in _CELL)
-        table, columns = _METRICS[dims]
+        table, label_columns = _METRICS[dims]
         full = values.transpose(*_CELL, *dims)
         index = np.indices(full.shape)[len(_CELL) :]
-        found: dict[str, Any] = {
+        columns: dict[str, Any] = {
             "metric": np.full(full.size, str(name)),
             **_cells(root, full.shape),
         }
-        for dim, column, at in zip(dims, columns, index, strict=True):
+        for dim, column, at in zip(dims, label_columns, index, strict=True):
             labels = root[dim] if dim in root else group[dim]
-            found[column] = labels.values[at.ravel()]
-        found["value"] = full.values.ravel()
+            columns[column] = labels.values[at.ravel()]
+        columns["value"] = full.values.ravel()
         for statistic in STATISTICS if name in nulls else ():
             drawn = nulls[name].sel(statistic=statistic).transpose(*_CELL, *dims)
-            found[_STATISTICS.get(statistic, statistic)] = drawn.values.ravel()
-        parts.setdefault(table, []).append(pd.DataFrame(found))
+            columns[_STATISTICS.get(statistic, statistic)] = drawn.values.ravel()
+        parts.setdefault(table, []).append(pd.DataFrame(columns))
     for table, frames in parts.items():
         yield table, pd.concat(frames, ignore_index=True)
 
 
 def claims(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the table of verdicts, and that of the tests which they follow from."""
+    """Yield the table of verdicts and the table of the tests behind them."""
     group = tree.children["claims"].to_dataset(inherit=True)
     for table, dims, prefix, names in (
         (
@@ -156,19 +157,31 @@ def claims(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
     ):
         shape = tuple(group.sizes[dim] for dim in dims)
         index = dict(zip(dims, np.indices(shape), strict=True))
-        found = {
+        columns = {
             dim: _labels(group[dim].values, index[dim]) for dim in ("task", "ablation", "claim")
         }
         if "test" in dims:
-            found["test"] = index["test"].ravel()
+            columns["test"] = index["test"].ravel()
         for name in names:
-            found[name] = _full(group[f"{prefix}{name}"], group.sizes, dims)
-        frame = pd.DataFrame(found)
+            columns[name] = _full(group[f"{prefix}{name}"], group.sizes, dims)
+        frame = pd.DataFrame(columns)
         yield table, frame[frame["statistic"] != ""] if "test" in dims else frame
 
 
+def write_tables(
+    tree: xr.DataTree, folder: Path, suffix: str, write: Callable[[pd.DataFrame, Path], None]
+) -> list[Path]:
+    """Write all tables of a result into a folder as ``TABLE`` + suffix; return the files."""
+    make_folder(folder)
+    paths = []
+    for name, table in tables(tree):
+        paths.append(folder / f"{name}{suffix}")
+        write(table, paths[-1])
+    return paths
+
+
 def is_header(line: str) -> bool:
-    """Say whether names of columns, separated by commas, are those of one of the tables."""
+    """Return whether column names, separated by commas, are those of a table."""
     return _HEADER.match(line) is not None
 
 
@@ -198,35 +211,35 @@ def tables(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _cells(root: xr.Dataset, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return the columns of labels of cells, whose dims are the first of a shape."""
-    found: dict[str, Any] = {}
+    """Return the label columns of cells, whose dims come first in a shape."""
+    columns: dict[str, Any] = {}
     for axis, dim in enumerate(_CELL):
         along = [1] * len(shape)
         along[axis] = shape[axis]
         index = np.broadcast_to(np.arange(shape[axis]).reshape(along), shape)
-        found[dim] = _labels(root[dim].values, index)
+        columns[dim] = _labels(root[dim].values, index)
         if dim == "checkpoint":
-            found["step"] = root["step"].values[index.ravel()]
-    return found
+            columns["step"] = root["step"].values[index.ravel()]
+    return columns
 
 
 def _status(root: xr.Dataset, shape: tuple[int, ...]) -> dict[str, Any]:
-    found = {}
+    columns = {}
     for name in ("status", "status_reason"):
         labels, index = np.unique(root[name].values.astype(str), return_inverse=True)
         index = index.reshape(*root[name].shape, *[1] * (len(shape) - len(_CELL)))
-        found[name] = _labels(labels, np.broadcast_to(index, shape))
-    return found
+        columns[name] = _labels(labels, np.broadcast_to(index, shape))
+    return columns
 
 
 def _full(values: xr.DataArray, sizes: Mapping[Any, int], dims: tuple[str, ...]) -> Any:
-    """Return values along all of some dims, flat; equal along those that they do not have."""
+    """Return values flattened over dims, repeated along those that they lack."""
     missing = {dim: sizes[dim] for dim in dims if dim not in values.dims}
     return values.drop_vars(values.coords).expand_dims(missing).transpose(*dims).values.ravel()
 
 
 def _labels(values: Any, index: Any) -> pd.Categorical:
-    """Return labels by their index, each text kept once."""
+    """Return labels by their index; each text is stored once."""
     names = [str(value) for value in values]
     places = {name: place for place, name in enumerate(dict.fromkeys(names))}
     codes = np.array([places[name] for name in names])[index.ravel()]
