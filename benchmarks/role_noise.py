@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cntbench.dynamics.noise import measured
+from cntbench.dynamics.nulls.frozen import measured
 from cntbench.dynamics.reconfiguration import WINDOW
 from cntbench.dynamics.roles import ROLES, Role, error, strength
 from cntbench.engine import influence as engine

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from support.films import random_film
+from support.simulated import planted, template
 
 from benchmarks.workloads import NANO
 from cntbench.analysis.derived import derived
 from cntbench.dynamics.null_summary import null_summary
-from cntbench.dynamics.simulated import planted, template
 from cntbench.plugins import room
 from cntbench.results.film import untrained_group
 from cntbench.runs.catalogue import load_catalogue

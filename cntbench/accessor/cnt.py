@@ -176,8 +176,7 @@ class Cnt:
         CntbenchError
             If sources and targets are not the same components.
         """
-        from cntbench.dynamics.groups import role_group
-        from cntbench.dynamics.role_summary import OF_COMPONENTS, component_roles
+        from cntbench.dynamics.role_summary import OF_COMPONENTS, component_roles, role_group
 
         if isinstance(self._data, xr.DataTree) and "roles" in self._data.children:
             return self._data.children["roles"].to_dataset(inherit=True).compute()

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from cntbench import plugins
 from cntbench.analysis.reuse import MADE_OF, made_of, reusable
-from cntbench.dynamics.film import film_of
-from cntbench.dynamics.groups import Cell, null_group, role_group
-from cntbench.dynamics.null_summary import null_summary
-from cntbench.dynamics.role_summary import role_summary
+from cntbench.dynamics.film import Cell, film_of
+from cntbench.dynamics.null_summary import null_group, null_summary
+from cntbench.dynamics.role_summary import role_group, role_summary
 from cntbench.metrics._base import Metric
 from cntbench.metrics._film import film_metrics
 from cntbench.models.trajectory import Progress

@@ -11,13 +11,17 @@ import xarray as xr
 
 from cntbench.analysis.derived import FILM_VARIABLES
 from cntbench.analysis.reuse import MADE_OF, made_of, reusable
-from cntbench.dynamics.alignment import align
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import examine, judge
 from cntbench.dynamics.film import film_of
+from cntbench.dynamics.junctures import align
 from cntbench.dynamics.phases import find_phases
-from cntbench.dynamics.verdict_groups import Judged, claim_group, phase_group
-from cntbench.dynamics.verdict_merge import merged
+from cntbench.dynamics.verdicts import (
+    CellVerdicts,
+    claim_group,
+    merge_verdicts,
+    phase_group,
+)
 from cntbench.errors import CntbenchError
 from cntbench.models.trajectory import Progress
 from cntbench.parallel import parallel_map
@@ -37,21 +41,21 @@ class VerdictPart:
     seed: int
     draws: int
 
-    def work(self) -> Judged:
+    def work(self) -> CellVerdicts:
         """Return the cell's phases and verdicts."""
         film = film_of(self.cell, self.untrained)
         labels = [str(self.cell[dim].item()) for dim in ("task", "ablation")]
         rng = np.random.default_rng(seed_sequence(self.seed, *labels, "phases"))
         phases = find_phases(film, rng, self.draws)
         tests = examine(film, self.claims, seed=self.seed, labels=labels, draws=self.draws)
-        return Judged(
-            place=self.place,
+        return CellVerdicts(
+            cell=self.place,
             step=film.step,
             usable=np.flatnonzero(self.cell["status"].values == "ok"),
             phases=phases,
             alignment=align(film, phases),
-            found=tests,
-            verdicts=judge(self.claims, tests),
+            results=tests,
+            verdicts=judge([claim.rule for claim in self.claims], tests),
         )
 
 
@@ -101,7 +105,7 @@ def verdicts(
         )
         for i, j in np.ndindex(root.sizes["task"], root.sizes["ablation"])
     ]
-    cells: list[Judged] = []
+    cells: list[CellVerdicts] = []
     progress("phases and claims", 0, len(parts))
     for cell in parallel_map(VerdictPart.work, parts, jobs=jobs):
         cells.append(cell)
@@ -113,7 +117,7 @@ def verdicts(
         other = earlier.children.get("untrained")
         models = None if other is None else other.to_dataset(inherit=True)
         if film == _film_checksum(earlier.to_dataset(inherit=False), models):
-            group = merged(earlier.children["claims"].to_dataset(inherit=False), group)
+            group = merge_verdicts(earlier.children["claims"].to_dataset(inherit=False), group)
     groups = {"phases": phase_group(root, cells), "claims": group}
     for group in groups.values():
         group.attrs |= {"draws": draws, "seed": seed, MADE_OF: made_of_sha256}

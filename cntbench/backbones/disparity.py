@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.specs import spec
 
 
@@ -49,7 +50,7 @@ class Parameters:
         for axis in (-2, -1):
             others = there.sum(axis=axis, keepdims=True) - 1
             strength = filled.sum(axis=axis, keepdims=True)
-            share = np.divide(filled, strength, out=np.zeros(filled.shape), where=strength > 0)
+            share = divide(filled, strength, 0.0)
             # (1 − p)^others < α, solved for p: no power of every edge.
             kept |= share > 1 - self.alpha ** (1 / np.maximum(others, 1)) * (others > 0)
         return kept

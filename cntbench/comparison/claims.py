@@ -22,7 +22,7 @@ from scipy import stats
 from cntbench.analysis.intervals import t_interval
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import ClaimTestResult, Verdict, judge
-from cntbench.dynamics.verdict_merge import found_in
+from cntbench.dynamics.verdicts import claim_results
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def in_file(group: xr.Dataset, claims: Sequence[str] | None = None) -> list[Judg
             float(cell["corrected_p_value"].values[place]),
             int(cell["decisive"].values[place]) - 1,
         )
-        results = found_in(cell, place)
+        results = claim_results(cell, place)
         judgements.append(_judgement(str(task), str(ablation), place, verdict, [cell], results))
     return judgements
 
@@ -105,6 +105,7 @@ def over_files(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> list[Ju
         for task in group["task"].values
         for ablation in group["ablation"].values
     }
+    rules = [claim.rule for claim in claims]
     judgements = []
     for task, ablation in cells:
         in_files = [
@@ -113,12 +114,12 @@ def over_files(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> list[Ju
             if task in group["task"] and ablation in group["ablation"]
         ]
         results = [
-            _pool_files([found_in(cell, place) for cell in in_files])
+            _pool_files([claim_results(cell, place) for cell in in_files])
             for place in range(len(claims))
         ]
         judgements += [
             _judgement(task, ablation, place, verdict, in_files, results[place])
-            for place, verdict in enumerate(judge(claims, results, several=len(groups) > 1))
+            for place, verdict in enumerate(judge(rules, results, several=len(groups) > 1))
         ]
     return judgements
 
@@ -132,7 +133,7 @@ def _judgement(
     results: Sequence[ClaimTestResult],
 ) -> Judgement:
     first = cells[0].isel(claim=place)
-    answers = [found_in(cell, place) for cell in cells]
+    answers = [claim_results(cell, place) for cell in cells]
     return Judgement(
         task=task,
         ablation=ablation,

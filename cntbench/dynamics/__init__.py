@@ -1,1 +1,1 @@
-"""What a film says about learning: null models, roles, phases, and claims that are tests."""
+"""What a film says about learning: null models, roles, phases, and claims with their tests."""

@@ -1,4 +1,4 @@
-"""A claim: its spec, and the tests that it stands or falls with."""
+"""A claim: its spec and its tests."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from cntbench.specs import Summary, Version, build, read_toml, spec
 
 @spec
 class ClaimSpec:
-    """What is claimed, by whom, and the tests that all have to succeed.
+    """A claim, its source, and the tests that must all succeed.
 
     Parameters
     ----------
     version
-        Rises whenever the spec tests something else.
+        Rises whenever the spec tests something different.
     summary
         One line for listings and tables.
     text
         The claim in its source's words.
     source
-        Where it stands.
+        Where it is made.
     about
         ``"dynamics"``: how graphs change over training. ``"graphs"``: what they are like.
     level
@@ -57,12 +57,12 @@ class ClaimTestSpec:
     null
         Name of a file in ``cntbench/dynamics/nulls``, or of a null model of the statistic's own.
     minimum
-        Smallest effect that counts: the statistic less its mean under the null model, in the
+        Smallest effect that counts: the statistic minus its mean under the null model, in the
         statistic's units.
     rules_out
-        What would explain the film if the test fails.
+        What explains the film if the test fails.
     parameters
-        What the statistic takes.
+        Parameters of the statistic.
     """
 
     statistic: str
@@ -87,14 +87,14 @@ class ClaimTest:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a verdict follows from, beside what the tests find.
+    """What a verdict follows from, besides the results of the tests.
 
     Parameters
     ----------
     level
         Largest corrected p-value of a claim that is supported.
     minimum, rules_out
-        Of each test, as `ClaimTestSpec` has them.
+        Of each test, as in `ClaimTestSpec`.
     """
 
     level: float
@@ -113,12 +113,12 @@ class Claim:
 
     @property
     def needs(self) -> int:
-        """Fewest checkpoints that all tests make sense for."""
+        """Fewest checkpoints for which all tests make sense."""
         return max(test.statistic.needs for test in self.tests)
 
     @property
     def rule(self) -> Rule:
-        """By which it is judged."""
+        """The rule by which the claim is judged."""
         specs = [test.spec for test in self.tests]
         return Rule(
             self.spec.level,
@@ -136,21 +136,19 @@ class Claim:
             If something is wrong with it.
         """
         where = str(path)
-        found = build(ClaimSpec, read_toml(path), where=where)
-        return cls(
-            path.stem,
-            path,
-            found,
-            tuple(_test(table, where, place) for place, table in enumerate(found.test, 1)),
-        )
+        spec = build(ClaimSpec, read_toml(path), where=where)
+        tests = (_test(table, where, number) for number, table in enumerate(spec.test, 1))
+        return cls(path.stem, path, spec, tuple(tests))
 
 
-def _test(table: dict[str, Any], where: str, place: int) -> ClaimTest:
-    at = f"test {place}: "
-    found = build(ClaimTestSpec, table, where=where, prefix=at)
-    module = plugins.find("statistic", found.statistic, where=where)
-    statistic = build(module.Parameters, found.parameters, where=where, prefix=f"{at}parameters.")
+def _test(table: dict[str, Any], where: str, number: int) -> ClaimTest:
+    prefix = f"test {number}: "
+    spec = build(ClaimTestSpec, table, where=where, prefix=prefix)
+    module = plugins.find("statistic", spec.statistic, where=where)
+    statistic = build(
+        module.Parameters, spec.parameters, where=where, prefix=f"{prefix}parameters."
+    )
     nulls = {**plugins.room("null model"), **statistic.own_nulls}
-    if found.null not in nulls:
-        raise unknown("null model", found.null, nulls, where=f"{where}: {at}null")
-    return ClaimTest(found, statistic)
+    if spec.null not in nulls:
+        raise unknown("null model", spec.null, nulls, where=f"{where}: {prefix}null")
+    return ClaimTest(spec, statistic)

@@ -1,9 +1,9 @@
-"""One task by one ablation over training, as plain arrays: what nulls, roles and claims work on."""
+"""A film as plain arrays: one task and one ablation over training."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,11 +13,17 @@ from numpy.typing import NDArray
 from cntbench.specs import READOUTS, Readout
 
 Array = NDArray[np.float64]
+#: One task and one ablation of a result's root, and arrays by name at its usable checkpoints.
+Cell = tuple[xr.Dataset, Mapping[str, NDArray[np.float32]]]
+
+
+class Undefined(Exception):  # noqa: N818 - not an error: the film does not answer the question
+    """A statistic has no value on a film; the message says why."""
 
 
 @dataclass(frozen=True)
 class Film:
-    """The graphs of one task and one ablation at the usable checkpoints, by rising step.
+    """The graphs of one task and one ablation at the usable checkpoints, in order of step.
 
     Parameters
     ----------
@@ -53,7 +59,7 @@ class Film:
 
     @property
     def feasible(self) -> NDArray[np.bool_]:
-        """Which edges are there, dims ``source, target``."""
+        """Which edges are feasible, dims ``source, target``."""
         return np.asarray(~np.isnan(self.weights).all(axis=0))
 
     def readout(self, name: Readout) -> Array:
@@ -65,11 +71,11 @@ class Film:
         return np.asarray(self.readout_errors[READOUTS.index(name)])
 
     def with_weights(self, weights: Array) -> Film:
-        """Return the same film with other weights."""
+        """Return the film with its weights replaced."""
         return dataclasses.replace(self, weights=weights)
 
     def take(self, checkpoints: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Film:
-        """Return the film of some of the checkpoints, or of all in another order."""
+        """Return the film of selected checkpoints, in the order given."""
         return dataclasses.replace(
             self,
             weights=self.weights[checkpoints],
@@ -83,24 +89,24 @@ class Film:
 def films(
     dataset: xr.Dataset, untrained: xr.Dataset | None = None
 ) -> Iterator[tuple[str, str, Film]]:
-    """Yield task, ablation and film for each cell, of the checkpoints whose status is ok in it.
+    """Yield the task, the ablation and the film of each cell, at the checkpoints measured in it.
 
     Parameters
     ----------
     dataset
         The result's root.
     untrained
-        Its group ``untrained``, if there is one.
+        The result's group ``untrained``, if there is one.
     """
     for task in map(str, dataset["task"].values):
         for ablation in map(str, dataset["ablation"].values):
-            at = {"task": task, "ablation": ablation}
-            others = None if untrained is None else untrained.sel(at)
-            yield task, ablation, film_of(dataset.sel(at), others)
+            cell = {"task": task, "ablation": ablation}
+            models = None if untrained is None else untrained.sel(cell)
+            yield task, ablation, film_of(dataset.sel(cell), models)
 
 
 def film_of(cell: xr.Dataset, untrained: xr.Dataset | None = None) -> Film:
-    """Return the film of one task and one ablation, of which a dataset has been taken."""
+    """Return the film of a dataset from which one task and one ablation have been selected."""
     cell = cell.isel(checkpoint=(cell["status"] == "ok").values)
     film = Film(
         weights=cell["influence"].values.astype(np.float64),
@@ -114,3 +120,31 @@ def film_of(cell: xr.Dataset, untrained: xr.Dataset | None = None) -> Film:
     if untrained is None:
         return film
     return dataclasses.replace(film, untrained=untrained["influence"].values.astype(np.float64))
+
+
+def fill_cells(
+    variables: Mapping[str, xr.Variable], root: xr.Dataset, cells: Sequence[Cell]
+) -> xr.Dataset:
+    """Write the arrays of each cell into the variables of a group, and return the group.
+
+    Parameters
+    ----------
+    variables
+        Dims include ``task, ablation``; values at checkpoints that are not usable stay as they are.
+    root
+        The result's root, which gives the order of tasks and ablations.
+    cells
+        Arrays to write, by the variable's name.
+    """
+    labels = {dim: root.get_index(dim) for dim in ("task", "ablation")}
+    for cell, arrays in cells:
+        position = {dim: index.get_loc(cell[dim].item()) for dim, index in labels.items()}
+        usable = np.flatnonzero(cell["status"].values == "ok")
+        for name, values in arrays.items():
+            block = variables[name][position]
+            indices = [
+                usable if dim in ("checkpoint", "other_checkpoint") else np.arange(size)
+                for dim, size in block.sizes.items()
+            ]
+            block.values[np.ix_(*indices)] = values
+    return xr.Dataset(variables)

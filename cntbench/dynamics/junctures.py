@@ -1,4 +1,4 @@
-"""Learning junctures: where a readout improves most, and whether that is learning at all."""
+"""Learning junctures: where a readout changes most, and how near phase boundaries lie to it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cntbench.dynamics.film import Film
-from cntbench.dynamics.undefined import Undefined
-from cntbench.specs import Readout
+from cntbench.dynamics.film import Array, Film, Undefined
+from cntbench.dynamics.phases import Phases
+from cntbench.specs import READOUTS, Readout
 
-#: Length of the window, as a part of the film.
+#: Length of the window, as a share of the film.
 WINDOW = 0.08
-#: The improvement in the window is at least this part of the readout's range over the film, and at
-#: least so many of its standard errors.
+#: The improvement in the window is at least this share of the readout's range over the film, and at
+#: least this many of its standard errors.
 PART, ERRORS = 0.3, 5.0
 #: The direction in which a readout improves.
 BETTER: Mapping[Readout, int] = {"cross_entropy": -1, "accuracy": 1, "logit_difference": 1}
+#: What `align` returns, by name.
+ALIGNMENT = {
+    "readout_step": "step in the middle of the window in which the readout changes most",
+    "readout_distance": "boundary minus that, in checkpoints",
+    "readout_chance": "part of the checkpoints that lie at least as near to a boundary",
+}
 
 
 def window(film: Film) -> int:
@@ -27,13 +33,6 @@ def window(film: Film) -> int:
 def juncture(film: Film, readout: Readout) -> slice:
     """Return the transitions of the window in which a readout improves most.
 
-    Parameters
-    ----------
-    film
-        Its readouts.
-    readout
-        Which.
-
     Returns
     -------
     slice
@@ -42,16 +41,15 @@ def juncture(film: Film, readout: Readout) -> slice:
     Raises
     ------
     Undefined
-        If that is no juncture: it is a small part of the readout's range, or within its standard
-        errors.
+        If the improvement is a small part of the readout's range, or within its standard errors.
     """
     values, errors = film.readout(readout), film.readout_error(readout)
     size = window(film)
-    gained = (values[size:] - values[:-size]) * BETTER[readout]
-    if np.isnan(values).any() or not len(gained):
+    gains = (values[size:] - values[:-size]) * BETTER[readout]
+    if np.isnan(values).any() or not len(gains):
         raise Undefined(f"{readout} is not defined at every checkpoint")
-    start = int(gained.argmax())
-    largest, extent = float(gained[start]), float(np.ptp(values))
+    start = int(gains.argmax())
+    largest, extent = float(gains[start]), float(np.ptp(values))
     noise = float(np.hypot(errors[start], errors[start + size]))
     if largest <= 0 or largest < PART * extent:
         part = (
@@ -63,3 +61,32 @@ def juncture(film: Film, readout: Readout) -> slice:
             f"{readout} has no learning juncture: its steepest improvement is within its noise"
         )
     return slice(start, start + size)
+
+
+def align(film: Film, phases: Phases) -> dict[str, Array]:
+    """Return where phase boundaries lie relative to each readout's steepest change.
+
+    Returns
+    -------
+    dict
+        By name as in `ALIGNMENT`: dims ``readout``, and for the distance ``readout, boundary``. NaN
+        where a readout is undefined or constant; the chance is also NaN without boundaries.
+    """
+    step = np.full(len(READOUTS), np.nan)
+    distance = np.full((len(READOUTS), len(phases.boundaries)), np.nan)
+    chance = np.full(len(READOUTS), np.nan)
+    size = window(film)
+    # A boundary lies between two checkpoints.
+    boundaries = phases.boundaries - 0.5
+    nearest = np.abs(np.arange(len(film))[:, None] - boundaries).min(axis=1, initial=np.inf)
+    for index, readout in enumerate(READOUTS):
+        values = film.readout(readout)
+        change = np.abs(values[size:] - values[:-size])
+        if not len(change) or np.isnan(values).any() or not change.max():
+            continue
+        middle = int(change.argmax()) + size / 2
+        step[index] = np.interp(middle, np.arange(len(film)), film.step)
+        distance[index] = boundaries - middle
+        if len(boundaries):
+            chance[index] = (nearest <= np.abs(distance[index]).min()).mean()
+    return dict(zip(ALIGNMENT, (step, distance, chance), strict=True))

@@ -1,20 +1,21 @@
-"""Metrics of a film beside what a null model gives: z-scores and empirical p-values."""
+"""The group ``nulls`` of a result: metrics compared with a null model, as z-scores and p-values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench import plugins
-from cntbench.dynamics.film import Array, Film
+from cntbench.dynamics.film import Array, Cell, Film, fill_cells
 from cntbench.dynamics.nulls._draws import batches
+from cntbench.metrics._arithmetic import TIE, divide
 from cntbench.metrics._base import Metric
 from cntbench.metrics._graphs import Graphs
-from cntbench.metrics._ties import TIE
 
-#: What is said of every value of a metric.
+#: What the group holds about every value of a metric.
 STATISTICS = {
     "mean": "mean over the draws of the null model",
     "standard_deviation": "standard deviation over the draws of the null model",
@@ -24,19 +25,19 @@ STATISTICS = {
     "values",
 }
 
-#: Edges, feasible or not, that are drawn from a null model for one task by one ablation. Of films
-#: with more, some checkpoints only are held against it, evenly spaced, and at least so many.
+#: Edges, feasible or not, that are drawn from a null model for one task and one ablation. Larger
+#: films are compared at evenly spaced checkpoints only, and at no fewer than `FEWEST`.
 EDGES = 2**25
 FEWEST = 3
 
 
-def moments(checkpoints: int, size: int, draws: int) -> NDArray[np.int64]:
-    """Return at which checkpoints a film is held against null models.
+def compared_checkpoints(checkpoints: int, size: int, draws: int) -> NDArray[np.int64]:
+    """Return the checkpoints at which a film is compared with null models.
 
     Parameters
     ----------
     checkpoints
-        How many there are.
+        Number of checkpoints of the film.
     size
         Edges of each graph, feasible or not.
     draws
@@ -51,31 +52,31 @@ def moments(checkpoints: int, size: int, draws: int) -> NDArray[np.int64]:
 def null_summary(
     film: Film, null: str, names: Sequence[str], rng: np.random.Generator, draws: int
 ) -> dict[str, NDArray[np.float32]]:
-    """Hold metrics against a null model.
+    """Compare metrics with a null model.
 
     Parameters
     ----------
     film
-        What the metrics are computed of.
+        One task and one ablation.
     null
         A file of ``cntbench/dynamics/nulls``.
     names
-        Metrics, either all or none of them over time.
+        Metrics; either all of them or none are over time.
     rng, draws
-        Source of chance, and number of draws.
+        Random generator, and number of draws.
 
     Returns
     -------
     dict
-        By metric, dims ``statistic`` as in `STATISTICS`, then those of the metric, with NaN at
-        checkpoints that are not among `moments` unless the metrics are over time.
+        By metric, dims ``statistic`` as in `STATISTICS`, then those of the metric. Unless the
+        metrics are over time, NaN at checkpoints that are not among `compared_checkpoints`.
     """
     observed = _graphs(film, film.weights)
     values = {name: observed.metric(name) for name in names}
-    found = {name: np.full((len(STATISTICS), *values[name].shape), np.nan) for name in names}
-    over_time = any(_metric(name).over_time for name in names)
+    summary = {name: np.full((len(STATISTICS), *values[name].shape), np.nan) for name in names}
+    over_time = any(plugins.find("metric", name).METRIC.over_time for name in names)
     size = len(film.names) ** 2
-    at = np.arange(len(film)) if over_time else moments(len(film), size, draws)
+    at = np.arange(len(film)) if over_time else compared_checkpoints(len(film), size, draws)
     drawn: dict[str, list[NDArray[np.floating]]] = {name: [] for name in names}
     for weights in _draws(film.take(at), null, rng, draws):
         graphs = _graphs(film.take(at[: weights.shape[1]]), weights)
@@ -83,15 +84,15 @@ def null_summary(
             drawn[name].append(graphs.metric(name))
     for name in names:
         if drawn[name]:
-            found[name][:, at] = judged(values[name][at], np.concatenate(drawn[name]))
-    return {name: statistics.astype(np.float32) for name, statistics in found.items()}
+            summary[name][:, at] = null_statistics(values[name][at], np.concatenate(drawn[name]))
+    return {name: statistics.astype(np.float32) for name, statistics in summary.items()}
 
 
-def judged(value: NDArray[np.floating], drawn: NDArray[np.floating]) -> Array:
+def null_statistics(value: NDArray[np.floating], drawn: NDArray[np.floating]) -> Array:
     """Return `STATISTICS` of every value, as the first dim.
 
-    NaN where there is no draw, or no value; z-score and p-value also where all draws are equal but
-    for rounding. Draws in which the metric is undefined do not count.
+    NaN where there is no draw, or no value; the z-score and the p-value also where all draws are
+    equal but for rounding. Draws in which the metric is undefined do not count.
 
     Parameters
     ----------
@@ -104,12 +105,12 @@ def judged(value: NDArray[np.floating], drawn: NDArray[np.floating]) -> Array:
     count = np.broadcast_to(defined.sum(axis=0), value.shape)
     filled = np.where(defined, drawn, 0.0)
     size = np.abs(filled).max(axis=0, initial=0.0)
-    mean = _divide(filled.sum(axis=0), count)
+    mean = divide(filled.sum(axis=0), count)
     squares = np.where(defined, (drawn - mean) ** 2, 0.0).sum(axis=0)
     highest = np.where(defined, drawn, -np.inf).max(axis=0, initial=-np.inf)
     lowest = np.where(defined, drawn, np.inf).min(axis=0, initial=np.inf)
     varies = np.broadcast_to(highest - lowest > TIE * size, value.shape)
-    deviation = np.where(varies, np.sqrt(_divide(squares, count - 1)), np.where(count, 0.0, np.nan))
+    deviation = np.where(varies, np.sqrt(divide(squares, count - 1)), np.where(count, 0.0, np.nan))
     centre = (filled.sum(axis=0) + value) / (count + 1)
     slack = TIE * np.maximum(size, np.abs(value))
     far = np.abs(drawn - centre) >= np.abs(value - centre) - slack
@@ -119,33 +120,80 @@ def judged(value: NDArray[np.floating], drawn: NDArray[np.floating]) -> Array:
         [
             np.where(np.isnan(value), np.nan, mean),
             np.where(np.isnan(value), np.nan, deviation),
-            np.where(testable, _divide(value - mean, deviation), np.nan),
+            np.where(testable, divide(value - mean, deviation), np.nan),
             np.where(testable, p_value, np.nan),
         ]
     )
 
 
+def null_group(
+    root: xr.Dataset, metrics: xr.Dataset, cells: Sequence[Cell], models: int, draws: int
+) -> xr.Dataset:
+    """Return the group of what `null_summary` returns for every cell; NaN at other checkpoints.
+
+    Parameters
+    ----------
+    root, metrics
+        The result's root, and its group of metrics.
+    cells
+        Summaries of each null model.
+    models
+        Number of untrained models.
+    draws
+        Number of draws from the other null models.
+    """
+    variables = {}
+    for name, plugin in plugins.room("metric").items():
+        metric: Metric = plugin.module.METRIC
+        if metric.null is not None:
+            shape = (len(STATISTICS), *metrics[name].shape)
+            count = min(draws, models) if metric.null == "untrained" else draws
+            variables[name] = xr.Variable(
+                ("statistic", *metrics[name].dims),
+                np.full(shape, np.nan, dtype=np.float32),
+                {
+                    "long_name": f"{plugin.summary} Compared with the null model.",
+                    "null_model": metric.null,
+                    "draws": count,
+                    "units": metric.units,
+                    "undefined": _undefined(root, metric, count),
+                },
+            )
+    group = fill_cells(variables, root, cells)
+    labels = {dim: metrics[dim] for dim in metrics.indexes if dim in group.dims}
+    about = {"long_name": "statistic of the draws; units are those of mean and standard deviation"}
+    labels["statistic"] = xr.DataArray(list(STATISTICS), dims="statistic", attrs=about)
+    return group.assign_coords(labels).assign_attrs(STATISTICS)
+
+
+def _undefined(root: xr.Dataset, metric: Metric, draws: int) -> str:
+    if not draws:
+        return (
+            "everywhere: no untrained models were measured, because the study asks for none or the "
+            "trajectory cannot initialise one"
+        )
+    reason = "z-score and p-value where all draws are equal; everything where the metric is"
+    count = root.sizes["checkpoint"]
+    compared = len(compared_checkpoints(count, root["influence"][0, 0, 0].size, draws))
+    if compared < count and not metric.over_time and metric.null != "untrained":
+        reason += (
+            f", and at all but {compared} checkpoints, evenly spaced over the usable ones, because "
+            "the graphs are large"
+        )
+    return reason
+
+
 def _draws(film: Film, null: str, rng: np.random.Generator, draws: int) -> Iterator[Array]:
-    """Yield draws, dims ``draw, checkpoint, source, target``, few at a time."""
+    """Yield draws in batches, dims ``draw, checkpoint, source, target``."""
     module = plugins.find("null model", null)
     if hasattr(module, "everything"):
         everything = module.everything(film)[:draws]
         if len(everything) and len(film):
             yield everything
         return
-    for some in batches(film, draws):
-        yield module.draw(film, rng, some.stop - some.start)
+    for batch in batches(film, draws):
+        yield module.draw(film, rng, batch.stop - batch.start)
 
 
 def _graphs(film: Film, weights: Array) -> Graphs:
     return Graphs(weights, step=film.step, layer=film.layer)
-
-
-def _metric(name: str) -> Metric:
-    metric: Metric = plugins.find("metric", name).METRIC
-    return metric
-
-
-def _divide(number: Array, by: Array) -> Array:
-    found = np.full(np.broadcast_shapes(np.shape(number), np.shape(by)), np.nan)
-    return np.divide(number, by, out=found, where=by > 0)

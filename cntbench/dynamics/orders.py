@@ -1,8 +1,8 @@
-"""Who is stronger than whom: the order of components by strength, pair by pair.
+"""The order of components by strength, pair by pair.
 
-A pair is compared by strengths: outgoing influence for spreaders, incoming for gatherers. *Peers*
-are two components that the architecture treats alike, of one layer and one kind (head or MLP): they
-have as many targets and sources as each other, so that their order owes nothing to layer or kind.
+Strength is outgoing influence for spreaders, incoming influence for gatherers. *Peers* are two
+components that the architecture treats alike, of the same layer and kind (head or MLP): they have
+equally many targets and sources, so their order does not depend on layer or kind.
 """
 
 from __future__ import annotations
@@ -24,75 +24,62 @@ def kinds(film: Film) -> NDArray[np.bool_]:
 
 
 def groups(film: Film) -> NDArray[np.int64]:
-    """Return a number for each layer and kind, dims ``component``: equal numbers are peers."""
+    """Return a number for each layer and kind, dims ``component``; peers have the same number."""
     return np.asarray(film.layer * 2 + kinds(film), dtype=np.int64)
 
 
 def pairs(film: Film, role: Role, among: Among) -> NDArray[np.int64]:
-    """Return the pairs of components that have the role, dims ``pair, two``.
+    """Return the pairs of components that can have the role, dims ``pair, two``.
 
     Parameters
     ----------
     film
-        Its feasible edges say who can spread and who can gather.
+        Its feasible edges decide which components can spread or gather.
     role
-        Of both.
+        Role of both components.
     among
         ``"peers"`` leaves out pairs of different layers or kinds.
-
-    Examples
-    --------
-    >>> from cntbench.dynamics.simulated import template
-    >>> film = template(layers=2, heads=2)
-    >>> film.names
-    ('L0.H0', 'L0.H1', 'L0.MLP', 'L1.H0', 'L1.H1', 'L1.MLP')
-    >>> pairs(film, "gatherer", "all")
-    array([[3, 4],
-           [3, 5],
-           [4, 5]])
-    >>> pairs(film, "gatherer", "peers")
-    array([[3, 4]])
     """
     able = np.flatnonzero(film.feasible.any(axis=1 if role == "spreader" else 0))
     first, second = np.triu_indices(len(able), 1)
-    found = np.stack([able[first], able[second]], axis=-1)
-    if among == "peers":
-        group = groups(film)
-        found = found[group[found[:, 0]] == group[found[:, 1]]]
-    return found
+    all_pairs = np.stack([able[first], able[second]], axis=-1)
+    if among == "all":
+        return all_pairs
+    group = groups(film)
+    return all_pairs[group[all_pairs[:, 0]] == group[all_pairs[:, 1]]]
 
 
 def strengths(film: Film, role: Role) -> Array:
-    """Return summed influence, dims ``checkpoint, component``; 0 for those without the role."""
+    """Return summed influence, dims ``checkpoint, component``; 0 for those that lack the role."""
     return np.asarray(np.nansum(film.weights, axis=2 if role == "spreader" else 1))
 
 
-def compare(values: Array, two: NDArray[np.int64]) -> Array:
-    """Return 1, -1 or, for ties, 0 for every pair, dims ``…, pair``.
+def compare(values: Array, pair: NDArray[np.int64]) -> Array:
+    """Return the order of every pair: 1, -1, or 0 for ties, dims ``…, pair``.
 
     Parameters
     ----------
     values
         Strengths, dims ``…, component``.
-    two
-        As `pairs` gives them.
+    pair
+        From `pairs`.
     """
     rounded = comparable(values)
-    return np.sign(rounded[..., two[:, 0]] - rounded[..., two[:, 1]])
+    return np.sign(rounded[..., pair[:, 0]] - rounded[..., pair[:, 1]])
 
 
 def kendall(signs: Array, lag: int) -> Array:
-    """Return Kendall's τ between each order and the one some checkpoints later.
+    """Return Kendall's τ between each order and the one ``lag`` checkpoints later.
 
-    τ_a = (C − D) / P, where C and D count the pairs that stand in the same and in the opposite
-    order at both, and P all pairs. Source: Kendall 1938, "A new measure of rank correlation".
+    τ_a = (C − D) / P, where C and D count the pairs that are in the same and in the opposite order
+    at both, and P all pairs. Source: Kendall 1938, "A new measure of rank correlation".
 
     Parameters
     ----------
     signs
-        As `compare` gives them, dims ``checkpoint, pair``.
+        From `compare`, dims ``checkpoint, pair``.
     lag
-        In checkpoints.
+        Number of checkpoints between the two orders.
 
     Returns
     -------
@@ -105,5 +92,5 @@ def kendall(signs: Array, lag: int) -> Array:
 
 
 def stability(film: Film, role: Role, among: Among, lag: int) -> Array:
-    """Return `kendall` of the film's orders by strength, dims ``checkpoint``."""
+    """Return Kendall's τ of the film's orders by strength, dims ``checkpoint``; see `kendall`."""
     return kendall(compare(strengths(film, role), pairs(film, role, among)), lag)

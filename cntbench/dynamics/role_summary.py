@@ -1,11 +1,14 @@
-"""Roles of a film over training, by name: what the group ``roles`` of a result holds."""
+"""The group ``roles`` of a result: who spreads and who gathers, and how that changes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.dynamics.film import Array, Film
+from cntbench.dynamics.film import Array, Cell, Film, fill_cells
 from cntbench.dynamics.reconfiguration import LEVEL, WINDOW, reconfigurations
 from cntbench.dynamics.roles import (
     PER_PLACE,
@@ -19,26 +22,26 @@ from cntbench.dynamics.roles import (
     top,
 )
 
-#: The dim along which a role's holders stand.
+#: The dim along which a role's components stand.
 SIDE: dict[Role, str] = {"spreader": "source", "gatherer": "target"}
 
-#: What is said of every component at every checkpoint, after the role's name.
+#: Variables about every component at every checkpoint, named after the role.
 OF_COMPONENTS = {
     "strength": "layer-corrected strength: its strength over what the mean weights of its layer "
     "pairs would give it; NaN without feasible edges or without any influence in them",
-    "strength_se": "standard error over prompts, errors of one component's edges taken as "
-    "perfectly correlated, those of different components as independent",
+    "strength_se": "standard error over prompts; errors of one component's edges are taken to be "
+    "perfectly correlated, those of different components to be independent",
     "strength_lower": "lower end of the strength's 95 % interval",
     "strength_upper": "upper end of the strength's 95 % interval",
-    "rank": "place in the hierarchy, 1 the strongest; ties share places",
-    "top": f"1 in the top set, one of every {PER_PLACE} components that have the role and who is "
-    "tied with the last, else 0",
-    "move": "1 where it enters the top set, -1 where it leaves it, from the usable checkpoint "
-    "before; else 0",
+    "rank": "rank by strength, 1 for the strongest; ties share ranks",
+    "top": f"1 in the top set (one of every {PER_PLACE} components that have the role, and any "
+    "tied with the last of them), else 0",
+    "move": "1 where it enters the top set, -1 where it leaves it, compared with the previous "
+    "usable checkpoint; else 0",
 }
-#: What is said of every checkpoint.
+#: Variables about every checkpoint, named after the role.
 OF_CHECKPOINTS = {
-    "change": "share of pairs of components whose order turns round, from the mean over the "
+    "change": "share of pairs of components whose order reverses, from the mean over the "
     f"{WINDOW} usable checkpoints before to that over {WINDOW} from here on (fewer at the ends)",
     "change_noise": "mean of the change in a frozen film, measured before and after with noise at "
     "the standard errors",
@@ -50,17 +53,30 @@ OF_CHECKPOINTS = {
 }
 
 
+def role_group(root: xr.Dataset, cells: Sequence[Cell]) -> xr.Dataset:
+    """Return the group of what `role_summary` returns for every cell; NaN at other checkpoints."""
+    variables = {}
+    for role in ROLES:
+        for dims, names in (((SIDE[role],), OF_COMPONENTS), ((), OF_CHECKPOINTS)):
+            for name, meaning in names.items():
+                all_dims = ("task", "ablation", "checkpoint", *dims)
+                values = np.full([root.sizes[dim] for dim in all_dims], np.nan, dtype=np.float32)
+                attributes = {"long_name": f"{role}: {meaning}", "units": "1"}
+                variables[f"{role}_{name}"] = xr.Variable(all_dims, values, attributes)
+    return fill_cells(variables, root, cells)
+
+
 def role_summary(
     film: Film, rng: np.random.Generator, draws: int
 ) -> dict[str, NDArray[np.float32]]:
-    """Return roles, their errors, hierarchy and changes.
+    """Return roles, their errors, ranks and changes.
 
     Parameters
     ----------
     film
-        Of one task and one ablation.
+        One task and one ablation.
     rng, draws
-        Source of chance, and number of draws of the null model ``frozen``.
+        Random generator, and number of draws of the null model ``frozen``.
 
     Returns
     -------
@@ -68,7 +84,7 @@ def role_summary(
         By ``ROLE_NAME``, names as in `OF_COMPONENTS`, dims ``checkpoint, component``, and
         `OF_CHECKPOINTS`, dims ``checkpoint``.
     """
-    found = component_roles(film.weights, film.errors, film.layer)
+    arrays = component_roles(film.weights, film.errors, film.layer)
     for role, change in reconfigurations(film, rng, draws).items():
         values = {
             "change": change.change,
@@ -77,14 +93,14 @@ def role_summary(
             "change_p_value": change.p_value,
             "reconfigures": change.reconfigures,
         }
-        found |= {f"{role}_{name}": array.astype(np.float32) for name, array in values.items()}
-    return found
+        arrays |= {f"{role}_{name}": array.astype(np.float32) for name, array in values.items()}
+    return arrays
 
 
 def component_roles(
     weights: Array, errors: Array, layer: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return what is said of every component, by ``ROLE_NAME``, dims ``checkpoint, component``.
+    """Return `OF_COMPONENTS` by ``ROLE_NAME``, dims ``checkpoint, component``.
 
     Parameters
     ----------
@@ -93,7 +109,7 @@ def component_roles(
     layer
         Layers of the components.
     """
-    found: dict[str, NDArray[np.float32]] = {}
+    arrays: dict[str, NDArray[np.float32]] = {}
     for role in ROLES:
         strengths = strength(weights, layer, role)
         deviations = error(weights, errors, layer, role)
@@ -108,5 +124,5 @@ def component_roles(
             "top": members,
             "move": moves(members),
         }
-        found |= {f"{role}_{name}": array.astype(np.float32) for name, array in values.items()}
-    return found
+        arrays |= {f"{role}_{name}": array.astype(np.float32) for name, array in values.items()}
+    return arrays

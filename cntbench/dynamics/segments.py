@@ -1,22 +1,22 @@
 """Change points of a series, and how much better they explain it than a smooth curve does.
 
-A segmentation into k + 1 segments of constant mean has 2k + 1 parameters per series, the places of
-its change points counted as one each. It is held against the polynomial with as many, degree 2k:
+A segmentation into k + 1 segments of constant mean has 2k + 1 parameters per series, if each change
+point counts as one. It is compared with the polynomial of as many parameters, degree 2k:
 
     A_k = (residual of the polynomial − residual of the segments) / variance − 0.02 k,
 
-sums of squares over all series. A_k > 0 says that the course is better told as k changes than as a
-drift; a trend or a slow curve has A_k < 0 for every k. The last term has every change point explain
-2 % of the variance: those that do not exist explain about as much as the curve's further degrees,
-and would be chosen by a hair. The best segmentation for each k comes from
-the library ``ruptures`` (dynamic programming, squared-error cost; Truong, Oudre and Vayatis 2020,
-"Selective review of offline change point detection methods").
+with sums of squares over all series. A_k > 0 means that k changes describe the course better than a
+drift does; a trend or a slow curve has A_k < 0 for every k. The last term requires every change
+point to explain 2 % of the variance: a spurious one explains about as much as the curve's
+additional degrees, and would be chosen by a narrow margin. The best segmentation for each k comes
+from the library ``ruptures`` (dynamic programming, squared-error cost; Truong, Oudre and Vayatis
+2020, "Selective review of offline change point detection methods").
 
-Because change points are chosen to fit, A_k > 0 happens by chance too, most of all in series that
-wander. So A is held against the same numbers of surrogates that have no changes: a stationary
-first-order autoregressive process for each series, coefficient (corrected for its small-sample
-bias, Kendall 1954; at most 1, a random walk) and covariance of innovations as estimated from the
-series as if they had none.
+Because change points are chosen to fit, A_k > 0 also happens by chance, above all in series that
+wander. A is therefore compared with that of surrogates without changes: a stationary first-order
+autoregressive process for each series, whose coefficient (corrected for its small-sample bias,
+Kendall 1954; at most 1, a random walk) and covariance of innovations are estimated from the series
+as if it had no changes.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ import ruptures
 
 from cntbench.dynamics.film import Array
 from cntbench.dynamics.trajectory import standardised
+from cntbench.metrics._arithmetic import divide
 
-#: Most change points that are looked for.
+#: Largest number of change points.
 MOST = 4
-#: Shortest segment: this part of the checkpoints, and at least so many.
+#: Shortest segment: as a share of the checkpoints, and in checkpoints.
 SHARE, FEWEST = 0.05, 5
-#: Part of the variance that a change point has to explain.
+#: Share of the variance that a change point has to explain.
 PRICE = 0.02
-#: Steps before a surrogate's first, so that it does not depend on where it started.
+#: Steps before a surrogate's first, so that it does not depend on its initial value.
 _BURN_IN = 100
 
 
@@ -48,9 +49,9 @@ class Segmentation:
     Parameters
     ----------
     changes
-        By number of change points less one, the first checkpoints of the segments but the first.
+        For each number of change points, from 1: first checkpoints of the segments but the first.
     advantage
-        A_k, dims ``change points``, from one change point on.
+        A_k for each number of change points, from 1.
     """
 
     changes: tuple[tuple[int, ...], ...]
@@ -58,12 +59,12 @@ class Segmentation:
 
 
 def shortest(count: int) -> int:
-    """Return the shortest segment's length among so many checkpoints."""
+    """Return the length of the shortest segment of ``count`` checkpoints."""
     return max(FEWEST, math.ceil(count * SHARE))
 
 
 def most(count: int) -> int:
-    """Return how many change points are looked for among so many checkpoints."""
+    """Return the largest number of change points among ``count`` checkpoints."""
     return max(0, min(MOST, count // shortest(count) - 1))
 
 
@@ -72,9 +73,9 @@ def segment(features: Array) -> Segmentation:
     count = most(len(features))
     if not count:
         return Segmentation((), np.empty(0))
-    signal = np.ascontiguousarray(features)  # as its C code takes for granted
+    signal = np.ascontiguousarray(features)  # its C code assumes this
     search = ruptures.KernelCPD("linear", min_size=shortest(len(features))).fit(signal)
-    search.predict(n_bkps=count)  # finds those with fewer change points on the way
+    search.predict(n_bkps=count)  # also finds those with fewer change points
     changes = tuple(tuple(search.segmentations_dict[k][:-1]) for k in range(1, count + 1))
     total = float(np.square(features).sum())
     if not total:
@@ -94,7 +95,7 @@ def means(features: Array, changes: tuple[int, ...]) -> Array:
 
 
 def curve(features: Array, degree: int) -> Array:
-    """Return the polynomial of a degree in the checkpoints' number that fits best."""
+    """Return the best-fitting polynomial in the checkpoints' index."""
     basis = _basis(len(features), degree)
     return np.asarray(basis @ (basis.T @ features))
 
@@ -104,7 +105,7 @@ def surrogates(features: Array, rng: np.random.Generator, size: int) -> Array:
     earlier, later = features[:-1], features[1:]
     power = np.square(earlier).sum(axis=0)
     varies = power > 0
-    raw = np.divide((earlier * later).sum(axis=0), power, out=np.zeros_like(power), where=varies)
+    raw = divide((earlier * later).sum(axis=0), power, 0.0)
     coefficient = np.clip(raw + (1 + 3 * raw) / len(features), 0, 1)
     innovations = later - coefficient * earlier
     covariance = np.atleast_2d(np.cov(innovations.T))
@@ -118,12 +119,12 @@ def surrogates(features: Array, rng: np.random.Generator, size: int) -> Array:
 
 
 def _polynomials(features: Array, degree: int) -> Array:
-    """Return the sum of squares that polynomials explain, dims ``degree``, from 0."""
+    """Return the sums of squares that polynomials explain, by degree, from 0."""
     return np.cumsum(np.square(_basis(len(features), degree).T @ features).sum(axis=1))
 
 
 @cache
 def _basis(count: int, degree: int) -> Array:
-    """Return orthonormal polynomials at evenly spaced places, dims ``place, degree``."""
+    """Return orthonormal polynomials at evenly spaced points, dims ``point, degree``."""
     powers = np.polynomial.legendre.legvander(np.linspace(-1, 1, count), degree)
     return np.asarray(np.linalg.qr(powers)[0])

@@ -1,19 +1,19 @@
-"""The metric trajectory: a few numbers about each checkpoint's graph, which phases are found in.
+"""The metric trajectory: the features of each checkpoint's graph in which phases are found.
 
 At every usable checkpoint:
 
-- turnover of edges (1 − weighted Jaccard), mean of that from the checkpoint before and to the next;
+- turnover of edges (1 − weighted Jaccard), mean of that from the previous and to the next one;
 - concentration, the Gini coefficient of the edge weights;
 - stability of the order of spreaders and of gatherers, each among peers
-  (`cntbench.dynamics.orders`): Kendall's τ, mean of that with the checkpoint before and the next;
+  (`cntbench.dynamics.orders`): Kendall's τ, mean of that with the previous and the next one;
 - mean influence over the feasible edges.
 
-Each is standardised over the film: mean 0, standard deviation 1. What does not vary is left out.
+Each is standardised over the film: mean 0, standard deviation 1. Features that do not vary are 0.
 
-Turnover and stability are taken between neighbours as they are, and not divided by the logarithm of
-the steps' ratio: where checkpoints lie evenly, that ratio shrinks all along, and noise divided by
-it rises all along, which would be a trend of the checkpoints' spacing and not of the model. What
-spacing does to them is left in, and shows where it changes.
+Turnover and stability between neighbours are not divided by the logarithm of the ratio of steps:
+where checkpoints are evenly spaced, that ratio keeps shrinking, and noise divided by it keeps
+rising, a trend of the checkpoints' spacing and not of the model. The effect of spacing therefore
+remains, and shows where the spacing changes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.orders import stability
 from cntbench.metrics import gini, turnover
-from cntbench.metrics._ties import TIE
+from cntbench.metrics._arithmetic import TIE
 
 FEATURES = {
     "turnover": "turnover of edges, between neighbouring checkpoints",
@@ -37,7 +37,7 @@ FEATURES = {
 def trajectory(film: Film) -> Array:
     """Return the features of every checkpoint, dims ``checkpoint, feature``.
 
-    Standardised; 0 throughout for features that do not vary, or are not defined.
+    Standardised; 0 for features that do not vary or are not defined.
     """
     edges = film.weights[:, film.feasible]
     raw = np.column_stack(
@@ -68,7 +68,7 @@ def standardised(values: Array) -> Array:
 
 
 def _of_neighbours(transitions: Array) -> Array:
-    """Return, at each checkpoint, the mean over the transitions that it takes part in."""
+    """Return, at each checkpoint, the mean over the transitions to and from it."""
     if not len(transitions):
         return np.zeros(1)
     return np.asarray(

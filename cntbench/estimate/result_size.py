@@ -10,7 +10,7 @@ from cntbench.components import Component
 from cntbench.dynamics.null_summary import STATISTICS
 from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS
 from cntbench.dynamics.roles import ROLES
-from cntbench.dynamics.verdict_groups import OF_CLAIMS, OF_PHASES, OF_TESTS, SIZES
+from cntbench.dynamics.verdicts import OF_CLAIMS, OF_PHASES, OF_TESTS, SIZES
 from cntbench.metrics._base import DIMS, LAGS, Metric
 from cntbench.results.schema import VARIABLES
 from cntbench.specs import READOUTS

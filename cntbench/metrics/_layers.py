@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Direction
 
 
@@ -72,5 +73,5 @@ def strength_and_expected(
     own = (layer[:, None] == layer).astype(np.float64)
     # Sums over all components of the same layer, for every component.
     layer_edges, layer_sent = np.matmul(own, edges), np.matmul(own, sent)
-    mean = np.divide(layer_sent, layer_edges, out=np.zeros(sent.shape), where=layer_edges > 0)
+    mean = divide(layer_sent, layer_edges, 0.0)
     return sent.sum(axis=-1), (edges * mean).sum(axis=-1)

@@ -11,9 +11,9 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from cntbench.metrics._arithmetic import TIE
 from cntbench.metrics._base import Array
 from cntbench.metrics._batches import batched
-from cntbench.metrics._ties import TIE
 
 
 @dataclass(frozen=True)

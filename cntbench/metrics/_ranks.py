@@ -8,10 +8,10 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from cntbench.metrics._arithmetic import TIE, divide
 from cntbench.metrics._base import AXIS, LAGS, Array, Direction
 from cntbench.metrics._batches import film_by_film
 from cntbench.metrics._layers import layer_corrected
-from cntbench.metrics._ties import TIE
 
 #: The share of the components that are in front.
 FRONT = 0.25
@@ -50,9 +50,7 @@ def stability(weights: Array, layer: NDArray[np.integer], direction: Direction) 
                 break
             alike = np.einsum("cp,cp->c", signs[lag:], signs[:-lag]).astype(np.float64)
             pairs = np.sqrt(untied[lag:].astype(np.float64) * untied[:-lag])
-            found[lag:, place] = np.divide(
-                alike, pairs, out=np.full(alike.shape, np.nan), where=pairs > 0
-            )
+            found[lag:, place] = divide(alike, pairs)
         return found
 
     return film_by_film(one, _ranked(weights, layer, direction))

@@ -17,6 +17,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
 
 METRIC = Metric(
@@ -34,7 +35,7 @@ def compute(weights: Array, *, backbone: NDArray[np.bool_]) -> Array:
     """Return the density of every graph's backbone."""
     feasible = (~np.isnan(weights)).sum(axis=(-2, -1))
     kept = backbone.sum(axis=(-2, -1))
-    return np.divide(kept, feasible, out=np.full(feasible.shape, np.nan), where=feasible > 0)
+    return divide(kept, feasible)
 
 
 def reference(graph: nx.DiGraph) -> float:

@@ -20,10 +20,10 @@ from itertools import pairwise, permutations
 import networkx as nx
 import numpy as np
 
+from cntbench.metrics._arithmetic import TIE
 from cntbench.metrics._base import Array, Metric
 from cntbench.metrics._batches import batched
 from cntbench.metrics._paths import Stages, last_steps, lengths, with_lengths
-from cntbench.metrics._ties import TIE
 
 METRIC = Metric(
     per="component", lower=0, upper=1, degree=0, null="layer_pairs", needs=("distance",)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
 from cntbench.metrics._batches import batched
 
@@ -29,13 +30,13 @@ def compute(weights: Array) -> Array:
         there = ~np.isnan(some)
         filled = np.where(there, some, 0)
         largest = filled.max(axis=(-2, -1), keepdims=True, initial=0)
-        share = np.divide(filled, largest, out=np.zeros(filled.shape), where=largest > 0)
+        share = divide(filled, largest, 0.0)
         roots = np.cbrt(share, out=np.zeros(filled.shape), where=there)
         either = roots + roots.swapaxes(-2, -1)
         triangles = (np.matmul(either, either) * either).sum(axis=-1) / 2
         edges = there.sum(axis=-1) + there.sum(axis=-2)
         pairs = edges * (edges - 1)
-        return np.divide(triangles, pairs, out=np.zeros(pairs.shape), where=pairs > 0)
+        return divide(triangles, pairs, 0.0)
 
     return batched(few, weights)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
 
 METRIC = Metric(per="graph", lower=0, upper=1, degree=None, null="untrained")
@@ -24,7 +25,7 @@ def compute(weights: Array) -> Array:
     """Return the density of every graph."""
     feasible = (~np.isnan(weights)).sum(axis=(-2, -1))
     strong = (weights > THRESHOLD).sum(axis=(-2, -1))
-    return np.divide(strong, feasible, out=np.full(feasible.shape, np.nan), where=feasible > 0)
+    return divide(strong, feasible)
 
 
 def reference(graph: nx.DiGraph) -> float:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
 from cntbench.metrics._paths import with_lengths
 
@@ -32,7 +33,7 @@ def compute(weights: Array, *, distance: Array) -> Array:
     edges = there.sum(axis=(-2, -1))
     nearness = np.divide(1, distance, out=np.zeros(distance.shape), where=there)
     total = nearness.sum(axis=(-2, -1))
-    return np.divide(total, edges, out=np.full(edges.shape, np.nan), where=edges > 0)
+    return divide(total, edges)
 
 
 def reference(graph: nx.DiGraph) -> float:

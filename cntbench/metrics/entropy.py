@@ -16,6 +16,7 @@ import networkx as nx
 import numpy as np
 from scipy.special import entr
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
 
 METRIC = Metric(
@@ -33,7 +34,7 @@ def compute(weights: Array) -> Array:
     """Return the entropy of every graph."""
     filled = np.where(np.isnan(weights), 0, weights)
     total = filled.sum(axis=(-2, -1), keepdims=True)
-    share = np.divide(filled, total, out=np.zeros(filled.shape), where=total > 0)
+    share = divide(filled, total, 0.0)
     found = entr(share).sum(axis=(-2, -1))
     return np.where(total[..., 0, 0] > 0, found, np.nan)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
 
 METRIC = Metric(per="graph", lower=0, upper=1, degree=0, null="untrained")
@@ -27,7 +28,7 @@ def compute(weights: Array) -> Array:
     excess = 2 * rank - count[..., None] - 1
     spread = np.nansum(excess * flat, axis=-1)
     total = count * np.nansum(flat, axis=-1)
-    found = np.divide(spread, total, out=np.zeros(count.shape), where=total > 0)
+    found = divide(spread, total, 0.0)
     return np.where(count > 0, found, np.nan)
 
 

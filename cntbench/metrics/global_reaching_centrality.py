@@ -20,10 +20,10 @@ from itertools import pairwise
 import networkx as nx
 import numpy as np
 
+from cntbench.metrics._arithmetic import TIE, divide
 from cntbench.metrics._base import Array, Metric
 from cntbench.metrics._batches import batched
 from cntbench.metrics._paths import Stages, last_steps, lengths, with_lengths
-from cntbench.metrics._ties import TIE
 
 METRIC = Metric(
     per="graph", lower=0, upper=np.inf, degree=0, null="layer_pairs", needs=("distance",)
@@ -49,7 +49,7 @@ def compute(weights: Array, *, distance: Array) -> Array:
             heavy = weight[:, :start, :start, None] + ordered[:, None, :start, start:stop]
             heavy = np.where(step & (fewest == least[:, :, None]), heavy, 0)
             weight[:, :start, start:stop] = heavy.max(axis=2)
-        mean = np.divide(weight, hops, out=np.zeros(weight.shape), where=hops > 0)
+        mean = divide(weight, hops, 0.0)
         total = ordered.sum(axis=(-2, -1))
         scale = np.divide(edges, total * others, out=np.zeros(total.shape), where=total > 0)
         reach = mean.sum(axis=-1) * scale[:, None]

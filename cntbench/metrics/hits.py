@@ -21,6 +21,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
 from cntbench.metrics._batches import batched
 from cntbench.plugins import Variant
@@ -101,14 +102,14 @@ def _hubs(weights: Array) -> Array:
 def _scaled(weights: Array) -> Array:
     filled = np.where(np.isnan(weights), 0, weights)
     largest = filled.max(axis=(-2, -1), keepdims=True, initial=0)
-    return np.divide(filled, largest, out=np.zeros(filled.shape), where=largest > 0)
+    return divide(filled, largest, 0.0)
 
 
 def _to_unit_trace(matrix: Array) -> Array:
     trace = np.trace(matrix, axis1=-2, axis2=-1)[..., None, None]
-    return np.divide(matrix, trace, out=np.zeros(matrix.shape), where=trace > 0)
+    return divide(matrix, trace, 0.0)
 
 
 def _to_unit_sum(values: Array) -> Array:
     total = values.sum(axis=-1, keepdims=True)
-    return np.divide(values, total, out=np.zeros(values.shape), where=total > 0)
+    return divide(values, total, 0.0)

@@ -24,6 +24,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Direction, Metric
 from cntbench.metrics._layers import by_layer
 from cntbench.plugins import Variant
@@ -61,7 +62,7 @@ def compute(weights: Array, *, layer: NDArray[np.integer], direction: Direction)
     """Return the shares of every component."""
     exchanged = by_layer(np.where(np.isnan(weights), 0, weights), layer, direction)
     strength = exchanged.sum(axis=-1, keepdims=True)
-    return np.divide(exchanged, strength, out=np.full(exchanged.shape, np.nan), where=strength > 0)
+    return divide(exchanged, strength)
 
 
 def reference(graph: nx.DiGraph, *, direction: Direction) -> dict[object, dict[int, float]]:

@@ -23,10 +23,10 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from cntbench.metrics._arithmetic import TIE, divide
 from cntbench.metrics._base import Array, Metric
 from cntbench.metrics._batches import batched
 from cntbench.metrics._canonical import canonical_order
-from cntbench.metrics._ties import TIE
 
 METRIC = Metric(
     per="graph",
@@ -47,7 +47,7 @@ def compute(weights: Array) -> Array:
         filled = np.take_along_axis(filled, order[:, :, None], axis=1)
         filled = np.take_along_axis(filled, order[:, None, :], axis=2)
         total = filled.sum(axis=(-2, -1), keepdims=True)
-        share = np.divide(filled, total, out=np.zeros(filled.shape), where=total > 0)
+        share = divide(filled, total, 0.0)
         excess = share - share.sum(axis=-1, keepdims=True) * share.sum(axis=-2, keepdims=True)
         found = _louvain(excess + excess.swapaxes(-2, -1)) / 2
         return np.where(total[:, 0, 0] > 0, found, np.nan)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
 
 METRIC = Metric(per="component", lower=0, upper=1, degree=0, null="layer_pairs")
@@ -25,7 +26,7 @@ def compute(weights: Array) -> Array:
     """Return every component's PageRank, from one linear system for each graph."""
     filled = np.where(np.isnan(weights), 0, weights)
     strength = filled.sum(axis=-1, keepdims=True)
-    passed = np.divide(filled, strength, out=np.zeros(filled.shape), where=strength > 0)
+    passed = divide(filled, strength, 0.0)
     # Whatever reaches all components alike, teleports and what dangles, only scales the solution.
     system = np.eye(filled.shape[-1]) - DAMPING * passed.swapaxes(-2, -1)
     found = np.linalg.solve(system, np.ones((*filled.shape[:-1], 1)))[..., 0]

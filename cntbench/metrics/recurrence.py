@@ -18,6 +18,7 @@ import numpy as np
 from scipy.spatial.distance import pdist, squareform
 
 from cntbench.metrics import turnover
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
 from cntbench.metrics._batches import film_by_film
 
@@ -35,7 +36,7 @@ def compute(weights: Array) -> Array:
         size = edges.sum(axis=-1)
         together = size[:, None] + size
         union = together + apart
-        return np.divide(together - apart, union, out=np.ones(union.shape), where=union > 0)
+        return divide(together - apart, union, 1.0)
 
     return film_by_film(one, np.nan_to_num(flat[..., there]))
 

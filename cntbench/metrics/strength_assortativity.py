@@ -14,6 +14,7 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
 from cntbench.metrics._batches import batched
 
@@ -51,7 +52,7 @@ def compute(weights: Array) -> Array:
 
 def _centred(values: Array, count: Array, total: Array) -> tuple[Array, np.ndarray]:
     """Return values less their weighted mean, and which graphs have more than one value."""
-    share = np.divide(count, total, out=np.zeros(values.shape), where=total > 0)
+    share = divide(count, total, 0.0)
     centred = values - (share * values).sum(axis=-1, keepdims=True)
     deviation = np.sqrt((share * centred**2).sum(axis=-1))
     return centred, deviation > EQUAL * values.max(axis=-1, initial=0)

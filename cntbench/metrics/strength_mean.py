@@ -20,6 +20,7 @@ from dataclasses import replace
 import networkx as nx
 import numpy as np
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import AXIS, Array, Direction, Metric
 from cntbench.plugins import Variant
 
@@ -55,7 +56,7 @@ def compute(weights: Array, *, direction: Direction) -> Array:
     """Return the mean of every component."""
     edges = (~np.isnan(weights)).sum(axis=AXIS[direction])
     strength = np.nansum(weights, axis=AXIS[direction])
-    return np.divide(strength, edges, out=np.full(edges.shape, np.nan), where=edges > 0)
+    return divide(strength, edges)
 
 
 def reference(graph: nx.DiGraph, *, direction: Direction) -> dict[object, float]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
 from cntbench.metrics._batches import batched
 
@@ -35,13 +36,13 @@ def compute(weights: Array) -> Array:
     def few(some: Array) -> Array:
         filled = np.where(np.isnan(some), 0, some)
         received = filled.sum(axis=-2, keepdims=True)
-        share = np.divide(filled, received, out=np.zeros(filled.shape), where=received > 0)
+        share = divide(filled, received, 0.0)
         system = np.eye(filled.shape[-1]) - share.swapaxes(-2, -1)
         level = np.linalg.solve(system, np.ones((*filled.shape[:-1], 1)))[..., 0]
         climb = level[:, None, :] - level[:, :, None]
         total = filled.sum(axis=(-2, -1))
         square = (filled * (climb - 1) ** 2).sum(axis=(-2, -1))
-        found = np.divide(square, total, out=np.full(total.shape, np.nan), where=total > 0)
+        found = divide(square, total)
         return np.sqrt(found)
 
     return batched(few, weights)

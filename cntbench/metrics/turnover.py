@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import networkx as nx
 import numpy as np
+from numpy.typing import NDArray
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
 
 METRIC = Metric(per="transition", lower=0, upper=1, degree=0, null="time_order")
@@ -20,13 +22,16 @@ METRIC = Metric(per="transition", lower=0, upper=1, degree=0, null="time_order")
 
 def compute(weights: Array) -> Array:
     """Return the turnover from the previous checkpoint to each; NaN at the first."""
-    earlier, later = weights[..., :-1, :, :], weights[..., 1:, :, :]
+    change = np.full(weights.shape[:-2], np.nan)
+    change[..., 1:] = turnover(weights[..., :-1, :, :], weights[..., 1:, :, :])
+    return change
+
+
+def turnover(earlier: Array, later: Array) -> NDArray[np.float64]:
+    """Return the turnover between graphs, dims ``…, source, target`` → ``…``."""
     shared = np.nansum(np.minimum(earlier, later), axis=(-2, -1), dtype=np.float64)
     union = np.nansum(np.maximum(earlier, later), axis=(-2, -1), dtype=np.float64)
-    kept = np.divide(shared, union, out=np.ones_like(union), where=union > 0)
-    found = np.full(weights.shape[:-2], np.nan)
-    found[..., 1:] = 1 - kept
-    return found
+    return 1 - divide(shared, union, 1.0)
 
 
 def reference(earlier: nx.DiGraph, later: nx.DiGraph) -> float:

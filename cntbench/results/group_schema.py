@@ -15,7 +15,7 @@ import xarray as xr
 from cntbench.dynamics.claims import Label
 from cntbench.dynamics.null_summary import STATISTICS
 from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS, SIDE
-from cntbench.dynamics.verdict_groups import OF_CLAIMS, OF_PHASES, OF_TESTS
+from cntbench.dynamics.verdicts import OF_CLAIMS, OF_PHASES, OF_TESTS
 from cntbench.errors import StorageError
 from cntbench.metrics._base import DIMS
 from cntbench.results.schema import DIMENSIONS, VARIABLES

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.simulated import planted, template
 
 from cntbench.components import components, feasible
 from cntbench.dynamics.film import Film
-from cntbench.dynamics.simulated import planted, template
 from cntbench.errors import CntbenchError
 from cntbench.plugins import Plugin, room
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import binom
+from support.simulated import planted, template
 
 from cntbench.dynamics.null_summary import null_summary
 from cntbench.dynamics.nulls.strengths import draw, scaled, spread
-from cntbench.dynamics.simulated import planted, template
 
 LEVEL, P = 0.05, 3
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cntbench.dynamics import simulated
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import examine, judge
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.phases import find_phases
 from cntbench.parallel import parallel_map
 from cntbench.runs.catalogue import load_catalogue
+from support import simulated
 
 FILMS = 200
 DRAWS = 99
@@ -62,7 +62,7 @@ class Trial:
         found = examine(
             self.film, self.claims, seed=self.number, labels=[self.kind], draws=self.draws
         )
-        verdicts = judge(self.claims, found)
+        verdicts = judge([claim.rule for claim in self.claims], found)
         return [one.p_value for one in verdicts], [one.label for one in verdicts]
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.simulated import frozen, layers_only, planted, template, untrained
 
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import ClaimTestResult, examine, holm, judge
-from cntbench.dynamics.simulated import frozen, layers_only, planted, template, untrained
 from cntbench.errors import SpecError
 from cntbench.runs.catalogue import load_catalogue
 
@@ -160,7 +160,7 @@ def two(tmp_path) -> Claim:
     ],
 )  # fmt: skip
 def test_the_verdict_follows_from_the_tests(two, first, second, word, reason, decisive):
-    verdict = judge([two], [[first, second]])[0]
+    verdict = judge([two.rule], [[first, second]])[0]
     assert verdict.label == word
     assert verdict.reason.startswith(reason)
     assert verdict.decisive == decisive
@@ -170,28 +170,28 @@ def test_the_verdict_follows_from_the_tests(two, first, second, word, reason, de
 
 def test_over_several_films_an_effect_has_to_be_more_than_that_of_some(two):
     wide = [GOOD, replace(GOOD, lower=-0.1)]
-    assert judge([two], [wide])[0].label == "supported"
-    verdict = judge([two], [wide], several=True)[0]
+    assert judge([two.rule], [wide])[0].label == "supported"
+    verdict = judge([two.rule], [wide], several=True)[0]
     assert (verdict.label, verdict.reason, verdict.decisive) == ("inconclusive", "may be 0", 1)
 
 
 def test_verdicts_are_corrected_for_the_number_of_claims_that_are_answered(two):
     almost = [GOOD, replace(GOOD, p_value=0.02)]
-    assert judge([two], [almost])[0].label == "supported"
-    three = judge([two] * 3, [almost, [GOOD, ClaimTestResult(reason="x")], almost])
+    assert judge([two.rule], [almost])[0].label == "supported"
+    three = judge([two.rule] * 3, [almost, [GOOD, ClaimTestResult(reason="x")], almost])
     assert [one.label for one in three] == ["supported", "inconclusive", "supported"]
     assert three[0].corrected == pytest.approx(0.04)
     assert np.isnan(three[1].corrected)
-    four = judge([two] * 3, [almost] * 3)
+    four = judge([two.rule] * 3, [almost] * 3)
     assert {one.label for one in four} == {"inconclusive"}
 
 
 def examined(film, names=None, **options):
     claims = load_catalogue().some_claims(names)
     found = examine(film, claims, **{"seed": 0, "labels": ["x"], "draws": 99, **options})
-    return dict(
-        zip([c.name for c in claims], zip(found, judge(claims, found), strict=True), strict=True)
-    )
+    verdicts = judge([claim.rule for claim in claims], found)
+    names = [claim.name for claim in claims]
+    return dict(zip(names, zip(found, verdicts, strict=True), strict=True))
 
 
 def test_too_few_checkpoints_are_said_to_be():

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 import xarray as xr
+from support import simulated
 from support.films import random_film
 
-from cntbench.dynamics import simulated
 from cntbench.dynamics.film import films
-from cntbench.dynamics.nulls import _draws
+from cntbench.dynamics.nulls._draws import layer_pair
 
 
 def test_untrained_models_come_with_their_cell():
@@ -80,6 +78,6 @@ def test_time_shuffled_keeps_readouts_and_loses_the_order():
     assert np.corrcoef(total, paired)[0, 1] > 0.99, "each graph keeps its errors"
 
 
-def test_examples_in_the_docstrings():
-    assert doctest.testmod(_draws).attempted > 0
-    assert not doctest.testmod(_draws).failed
+def test_layer_pairs_have_numbers_and_infeasible_edges_minus_one():
+    numbers = layer_pair(simulated.template(layers=3, heads=2))
+    np.testing.assert_array_equal(np.unique(numbers), [-1, 1, 2, 5])

@@ -8,10 +8,15 @@ import warnings
 import numpy as np
 import pytest
 from scipy.stats import kstest
+from support.simulated import planted, template
 
 from cntbench.dynamics import null_summary as module
-from cntbench.dynamics.null_summary import STATISTICS, judged, moments, null_summary
-from cntbench.dynamics.simulated import planted, template
+from cntbench.dynamics.null_summary import (
+    STATISTICS,
+    compared_checkpoints,
+    null_statistics,
+    null_summary,
+)
 from cntbench.plugins import room
 
 MEAN, DEVIATION, Z, P = range(4)
@@ -26,7 +31,7 @@ def film_of(seed: int = 0, **changes):
 def test_each_statistic_as_a_loop_finds_it():
     rng = np.random.default_rng(0)
     value, drawn = rng.normal(size=(5, 3)), rng.normal(size=(20, 5, 3))
-    found = judged(value, drawn)
+    found = null_statistics(value, drawn)
     for i, j in np.ndindex(5, 3):
         one = drawn[:, i, j]
         centre = np.append(one, value[i, j]).mean()
@@ -77,7 +82,7 @@ def test_p_values_are_uniform_for_a_film_from_the_null_itself():
 def test_equal_draws_have_no_z_score_and_no_p_value():
     value, drawn = np.array([0.3, 0.4, np.nan]), np.full((10, 3), 0.3)
     drawn[:, 1] += np.arange(10) * 1e-12  # rounding
-    found = judged(value, drawn)
+    found = null_statistics(value, drawn)
     np.testing.assert_allclose(found[MEAN], [0.3, 0.3, np.nan])
     np.testing.assert_array_equal(found[DEVIATION], [0, 0, np.nan])
     assert np.isnan(found[[Z, P]]).all()
@@ -87,14 +92,14 @@ def test_equal_values_count_as_far_in_spite_of_rounding():
     drawn = np.array([0.1 + 0.2, 0.25, 0.3, 0.25, 0.25, 0.25])[:, None]
     assert 0.1 + 0.2 != 0.3
     for value in (0.3, 0.1 + 0.2):
-        assert judged(np.array([value]), drawn)[P, 0] == (1 + 2) / 7
+        assert null_statistics(np.array([value]), drawn)[P, 0] == (1 + 2) / 7
 
 
 def test_draws_in_which_the_metric_is_undefined_do_not_count():
     drawn = np.array([1.0, np.nan, 3.0, 2.0])[:, None]
-    found = judged(np.array([10.0]), drawn)
+    found = null_statistics(np.array([10.0]), drawn)
     np.testing.assert_allclose(found[:, 0], [2, 1, 8, 1 / 4])
-    assert np.isnan(judged(np.array([1.0]), np.full((3, 1), np.nan))).all()
+    assert np.isnan(null_statistics(np.array([1.0]), np.full((3, 1), np.nan))).all()
 
 
 def test_untrained_models_are_the_draws():
@@ -116,11 +121,11 @@ def test_without_untrained_models_nothing_is_said():
 
 def test_large_films_are_held_against_nulls_at_some_checkpoints(monkeypatch):
     film = film_of()
-    assert list(moments(6, 225, 10)) == [0, 1, 2, 3, 4, 5]
+    assert list(compared_checkpoints(6, 225, 10)) == [0, 1, 2, 3, 4, 5]
     monkeypatch.setattr(module, "EDGES", 225 * 10 * 3)
-    assert list(moments(6, 225, 10)) == [0, 2, 5]
-    assert list(moments(9, 10**6, 10)) == [0, 4, 8]
-    assert list(moments(2, 10**6, 10)) == [0, 1]
+    assert list(compared_checkpoints(6, 225, 10)) == [0, 2, 5]
+    assert list(compared_checkpoints(9, 10**6, 10)) == [0, 4, 8]
+    assert list(compared_checkpoints(2, 10**6, 10)) == [0, 1]
     found = null_summary(film, "layer_pairs", ["efficiency"], np.random.default_rng(0), 10)
     defined = ~np.isnan(found["efficiency"]).any(axis=0)
     assert list(np.flatnonzero(defined)) == [0, 2, 5]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
+from support.simulated import planted, template
 
 from cntbench.dynamics.orders import compare, groups, kendall, pairs, stability, strengths
-from cntbench.dynamics.simulated import planted, template
+from cntbench.dynamics.statistics._base import lag_of
 
 
 @pytest.mark.parametrize("role", ["spreader", "gatherer"])
@@ -59,3 +60,14 @@ def test_without_pairs_there_is_no_stability():
 def test_peers_share_layer_and_kind():
     film = template(layers=2, heads=2)
     np.testing.assert_array_equal(groups(film), [0, 0, 1, 2, 2, 3])
+
+
+def test_pairs_of_a_small_model():
+    film = template(layers=2, heads=2)
+    assert film.names == ("L0.H0", "L0.H1", "L0.MLP", "L1.H0", "L1.H1", "L1.MLP")
+    np.testing.assert_array_equal(pairs(film, "gatherer", "all"), [[3, 4], [3, 5], [4, 5]])
+    np.testing.assert_array_equal(pairs(film, "gatherer", "peers"), [[3, 4]])
+
+
+def test_a_lag_is_a_share_of_the_film():
+    assert lag_of(template(checkpoints=40), 0.25) == 10

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.simulated import frozen, phased, planted, template
 
-from cntbench.dynamics.alignment import align
-from cntbench.dynamics.naming import NAMES, concentration, name_phases, settled
-from cntbench.dynamics.phases import Phases, find_phases
+from cntbench.dynamics.junctures import align
+from cntbench.dynamics.phases import NAMES, Phases, concentration, find_phases, name_phases, settled
 from cntbench.dynamics.segments import (
     PRICE,
     curve,
@@ -23,7 +23,6 @@ from cntbench.dynamics.segments import (
     shortest,
     surrogates,
 )
-from cntbench.dynamics.simulated import frozen, phased, planted, template
 from cntbench.dynamics.trajectory import FEATURES, standardised, trajectory
 from cntbench.specs import READOUTS
 

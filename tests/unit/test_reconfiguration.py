@@ -8,12 +8,12 @@ import warnings
 import numpy as np
 import pytest
 from scipy.stats import binom
+from support.simulated import frozen, planted, template
 
 from cntbench.dynamics import reconfiguration as module
 from cntbench.dynamics.nulls import _draws
-from cntbench.dynamics.reconfiguration import LEVEL, WINDOW, reconfigurations, turned_round
+from cntbench.dynamics.reconfiguration import LEVEL, WINDOW, reconfigurations, reversed_share
 from cntbench.dynamics.roles import ROLES, strength
-from cntbench.dynamics.simulated import frozen, planted, template
 
 SHORT = template(checkpoints=30)
 
@@ -22,7 +22,7 @@ def test_pairs_are_turned_round_as_a_loop_counts_them():
     rng = np.random.default_rng(0)
     before, after = rng.integers(0, 4, (2, 20, 7)).astype(float)
     before[:, 3] = np.nan
-    found = turned_round(before, after)
+    found = reversed_share(before, after)
     for one, a, b in zip(found, before, after, strict=True):
         pairs = [(i, j) for i in range(7) for j in range(i) if 3 not in (i, j)]
         expected = sum((a[i] - a[j]) * (b[i] - b[j]) < 0 for i, j in pairs) / len(pairs)
@@ -31,10 +31,10 @@ def test_pairs_are_turned_round_as_a_loop_counts_them():
 
 def test_pairs_at_the_ends():
     order = np.arange(5.0)
-    assert turned_round(order, order) == 0
-    assert turned_round(order, order[::-1]) == 1
-    assert turned_round(order, order * 0) == 0
-    assert np.isnan(turned_round(np.array([1.0, np.nan]), np.array([1.0, 2.0])))
+    assert reversed_share(order, order) == 0
+    assert reversed_share(order, order[::-1]) == 1
+    assert reversed_share(order, order * 0) == 0
+    assert np.isnan(reversed_share(np.array([1.0, np.nan]), np.array([1.0, 2.0])))
 
 
 def test_changes_are_between_means_over_windows():
@@ -46,7 +46,7 @@ def test_changes_are_between_means_over_windows():
         for at in (1, 2, 11, 29):
             before = film.weights[max(0, at - WINDOW) : at].mean(axis=0)
             after = film.weights[at : at + WINDOW].mean(axis=0)
-            expected = turned_round(*(strength(w, film.layer, role) for w in (before, after)))
+            expected = reversed_share(*(strength(w, film.layer, role) for w in (before, after)))
             assert change[at] == expected
 
 

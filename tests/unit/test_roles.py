@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.simulated import planted, template
 
 from cntbench.components import components, feasible
 from cntbench.dynamics import roles
 from cntbench.dynamics.nulls import layer_pairs
-from cntbench.dynamics.simulated import planted, template
 
 ROLES = ("spreader", "gatherer")
 every_role = pytest.mark.parametrize("role", ROLES)

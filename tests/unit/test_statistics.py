@@ -9,13 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-
-from cntbench.dynamics.film import Film
-from cntbench.dynamics.junctures import juncture, window
-from cntbench.dynamics.nulls import layer_pairs, time_order
-from cntbench.dynamics.orders import stability
-from cntbench.dynamics.resampling import block_interval, flipped_means, null_interval
-from cntbench.dynamics.simulated import (
+from support.simulated import (
     exponential,
     frozen,
     layers_only,
@@ -24,6 +18,12 @@ from cntbench.dynamics.simulated import (
     template,
     wandering,
 )
+
+from cntbench.dynamics.film import Film, Undefined
+from cntbench.dynamics.junctures import juncture, window
+from cntbench.dynamics.nulls import layer_pairs, time_order
+from cntbench.dynamics.orders import stability
+from cntbench.dynamics.resampling import block_interval, flipped_means, null_interval
 from cntbench.dynamics.statistics import (
     distinct_phases,
     juncture_contrast,
@@ -34,7 +34,6 @@ from cntbench.dynamics.statistics import (
     tail_weight,
 )
 from cntbench.dynamics.statistics._base import Statistic
-from cntbench.dynamics.undefined import Undefined
 from cntbench.metrics import tail
 from cntbench.plugins import room
 from cntbench.specs import READOUTS

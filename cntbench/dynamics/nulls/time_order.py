@@ -1,7 +1,8 @@
-"""Checkpoints permuted: the same graphs in an order of chance.
+"""Checkpoints permuted: the same graphs in random order.
 
-Keeps each checkpoint's graph, and so everything that a single moment says. Randomises when it
-occurs. Asks: does the order in time carry it, or would any order of the same graphs show it?
+Keeps each checkpoint's graph, and with it everything that a single checkpoint shows. Randomises
+when it occurs. Asks: does this depend on the order in time, or would any order of the same graphs
+show it?
 
 Source: permutation test of time order, Holme & Saramäki 2012, "Temporal networks" (randomly
 permuted times).
@@ -16,11 +17,11 @@ from cntbench.dynamics.film import Array, Film
 
 
 def draw(film: Film, rng: np.random.Generator, size: int | None = None) -> Array:
-    """Return the weights of the same graphs in another order."""
+    """Return the weights of the same graphs in random order."""
     return film.weights[order(len(film), rng, size)]
 
 
 def order(count: int, rng: np.random.Generator, size: int | None = None) -> NDArray[np.int64]:
-    """Return random orders of checkpoints, dims as those of `draw`."""
+    """Return random orders of checkpoints, dims ``checkpoint`` or ``draw, checkpoint``."""
     shape = (count,) if size is None else (size, count)
     return rng.permuted(np.broadcast_to(np.arange(count), shape), axis=-1)

@@ -1,5 +1,5 @@
-"""One file per statistic of claims: a number about a film that is large if what is claimed is so.
+"""One file per statistic of claims: a number about a film that is large if the claim holds.
 
-Each defines ``Parameters``, a `cntbench.specs.spec` that is a `cntbench.dynamics.statistics._base
-.Statistic`.
+Each defines ``Parameters``, a `cntbench.specs.spec` and a subclass of
+`cntbench.dynamics.statistics._base.Statistic`.
 """

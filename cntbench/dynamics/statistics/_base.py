@@ -1,4 +1,4 @@
-"""What every statistic of a claim says of itself."""
+"""The interface of a claim's statistics."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Statistic(ABC):
     """A number about a film: the mean over time of what single moments contribute.
 
     It is tested against a null model of films (a file of ``cntbench/dynamics/nulls``), or against
-    one of its own, which randomises what a film cannot: it is then drawn by `draws`.
+    a null model of its own, drawn by `draws`, which randomises what a film cannot.
     """
 
-    #: Fewest checkpoints that it makes sense for.
+    #: Fewest checkpoints for which it makes sense.
     needs: ClassVar[int] = 16
-    #: Null models of its own, by name, with what they ask.
+    #: Null models of its own, by name, with what they assume.
     own_nulls: ClassVar[dict[str, str]] = {}
     units: ClassVar[str] = "1"
 
@@ -39,7 +39,7 @@ class Statistic(ABC):
         raise NotImplementedError(null)
 
     def block(self, film: Film) -> int:
-        """Return how far apart moments are taken to be independent, in moments."""
+        """Return the distance at which moments are taken to be independent, in moments."""
         return block_length(len(film))
 
     def bounds(
@@ -47,7 +47,7 @@ class Statistic(ABC):
     ) -> tuple[float, float]:
         """Return the bounds of the statistic's interval.
 
-        Unless said otherwise, the moments of its series are drawn anew in blocks.
+        By default, the moments of its series are resampled in blocks.
 
         Parameters
         ----------
@@ -56,18 +56,11 @@ class Statistic(ABC):
         drawn
             The statistic under the null model, dims ``draw``.
         rng
-            Source of chance.
+            Random generator.
         """
         return block_interval(series, min(self.block(film), len(series)), rng)
 
 
 def lag_of(film: Film, part: float) -> int:
-    """Return a part of a film in checkpoints, at least one.
-
-    Examples
-    --------
-    >>> from cntbench.dynamics.simulated import template
-    >>> lag_of(template(checkpoints=40), 0.25)
-    10
-    """
+    """Return a share of a film in checkpoints, at least one."""
     return max(1, round(part * len(film)))

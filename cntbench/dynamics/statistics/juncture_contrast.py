@@ -2,20 +2,21 @@
 
 The juncture is the window of the film in which a readout improves most
 (`cntbench.dynamics.junctures`). The change of roles over a window is the total variation distance
-between the gatherers' shares of what their group receives at its two ends, mean over groups, in
+between the gatherers' shares of what their group receives at its two ends, averaged over groups, in
 units of its mean over all windows of that length. The statistic is the change over the juncture
-less the mean of those over the windows just before and just after it: 0 if nothing special happens
-there. The two neighbours take out what changes slowly, such as all being faster early in training;
-windows rather than transitions let what adds up stand out from noise, which does not.
+minus the mean change over the windows just before and just after it: 0 if nothing special happens
+there. The two neighbours remove slow trends, such as faster change early in training. Over a window
+rather than a transition, real changes add up and noise does not.
 
 Groups are peers (`cntbench.dynamics.orders`), so that a shift of influence from one layer to
-another is no change of roles; with ``among = "all"`` it is.
+another is not a change of roles; with ``among = "all"`` it is.
 
-Its null model ``phase_randomised`` puts the ups and downs of the contrast elsewhere: of the
+Its null model ``phase_randomised`` moves the ups and downs of the contrast to other times: for the
 contrasts at all windows, the end of the film joined to its start, it keeps the power spectrum, and
 with it variance and autocorrelation, and randomises the phases. Because the film's own peak is part
-of that variance, a film that is all peak cannot reject it by much. Moving the series along the
-readout alone would leave no more p-values than there are windows that do not overlap, a dozen.
+of that variance, a film that consists of one peak cannot reject it by much. Merely shifting the
+series along the readout would give no more p-values than there are windows that do not overlap,
+about a dozen.
 Source: Theiler et al. 1992, "Testing for nonlinearity in time series: the method of surrogate
 data".
 """
@@ -26,12 +27,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from cntbench.dynamics.film import Array, Film
+from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.junctures import juncture
 from cntbench.dynamics.orders import Among, groups, strengths
 from cntbench.dynamics.resampling import null_interval
 from cntbench.dynamics.statistics._base import Statistic
-from cntbench.dynamics.undefined import Undefined
+from cntbench.metrics._arithmetic import divide
 from cntbench.specs import Readout, spec
 
 
@@ -42,9 +43,9 @@ class Parameters(Statistic):
     Parameters
     ----------
     readout
-        What has learning junctures.
+        The readout whose learning juncture is used.
     among
-        Whether roles are shares of what peers receive, or of what all gatherers do.
+        Whether roles are shares of what peers receive, or of what all gatherers receive.
     """
 
     readout: Readout
@@ -57,7 +58,7 @@ class Parameters(Statistic):
     units: ClassVar[str] = "mean change"
 
     def series(self, film: Film) -> Array:
-        """Return the contrast at the juncture, the one moment that there is."""
+        """Return the contrast at the juncture, the only moment."""
         at = juncture(film, self.readout)
         size = at.stop - at.start
         if at.start < size or at.stop + size >= len(film):
@@ -68,17 +69,17 @@ class Parameters(Statistic):
         return contrasts(film, self.among, size)[at.start : at.start + 1]
 
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
-        """Return contrasts at the juncture after the phases were randomised."""
+        """Return contrasts at the juncture after randomising the phases."""
         at = juncture(film, self.readout)
-        found = contrasts(film, self.among, at.stop - at.start)
-        spectrum = np.abs(np.fft.rfft(found))
+        observed = contrasts(film, self.among, at.stop - at.start)
+        spectrum = np.abs(np.fft.rfft(observed))
         turns = np.exp(2j * np.pi * rng.random((size, len(spectrum))))
-        return np.fft.irfft(spectrum * turns, len(found))[:, at.start]
+        return np.fft.irfft(spectrum * turns, len(observed))[:, at.start]
 
     def bounds(
         self, film: Film, series: Array, drawn: Array, rng: np.random.Generator
     ) -> tuple[float, float]:
-        """Return an interval as wide as contrasts are spread at other times."""
+        """Return an interval as wide as the spread of contrasts at other times."""
         return null_interval(float(series.mean()), drawn)
 
 
@@ -120,6 +121,6 @@ def _changes(film: Film, among: Among, size: int) -> Array:
         members = received[:, able & (group == number)]
         if members.shape[1] > 1:
             total = members.sum(axis=1, keepdims=True)
-            share = np.divide(members, total, out=np.zeros_like(members), where=total > 0)
+            share = divide(members, total, 0.0)
             changes.append(np.abs(share[size:] - share[:-size]).sum(axis=1) / 2)
     return np.mean(changes, axis=0) if changes else np.zeros(1)

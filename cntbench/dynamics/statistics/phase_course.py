@@ -1,9 +1,9 @@
 """Whether phases lead from exploration to refinement: settled and concentrated at the end.
 
 The smaller of two differences between the last and the first of a number of phases: in how settled
-the graph is (less turnover, stabler orders) and in its concentration, both in standard deviations
-of the film (`cntbench.dynamics.naming`). The phases are the segments that fit the metric trajectory
-best (`cntbench.dynamics.segments`), whether or not they are distinct.
+the graph is (less turnover, more stable orders) and in its concentration, both in standard
+deviations of the film (`cntbench.dynamics.phases`). The phases are the segments that fit the metric
+trajectory best (`cntbench.dynamics.segments`), whether or not they are distinct.
 
 Its null model ``autoregressive`` draws trajectories without change points that wander as much.
 """
@@ -15,12 +15,11 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from cntbench.dynamics.film import Array, Film
-from cntbench.dynamics.naming import concentration, settled
+from cntbench.dynamics.film import Array, Film, Undefined
+from cntbench.dynamics.phases import concentration, settled
 from cntbench.dynamics.segments import MOST, most, segment, surrogates
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.dynamics.trajectory import trajectory
-from cntbench.dynamics.undefined import Undefined
 from cntbench.specs import spec
 
 
@@ -31,7 +30,7 @@ class Parameters(Statistic):
     Parameters
     ----------
     phases
-        Their number.
+        Number of phases.
     """
 
     phases: Annotated[int, Field(ge=2, le=MOST + 1)]
@@ -43,7 +42,7 @@ class Parameters(Statistic):
     units: ClassVar[str] = "standard deviations"
 
     def series(self, film: Film) -> Array:
-        """Return each checkpoint's part in the smaller difference."""
+        """Return each checkpoint's contribution to the smaller difference."""
         features = trajectory(film)
         if most(len(features)) < self.phases - 1:
             raise Undefined(f"the film is too short for {self.phases} phases")
@@ -52,7 +51,7 @@ class Parameters(Statistic):
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
         """Return the statistic of surrogates of the metric trajectory."""
         drawn = surrogates(trajectory(film), rng, size)
-        return np.array([self._course(one).mean() for one in drawn])
+        return np.array([self._course(features).mean() for features in drawn])
 
     def _course(self, features: Array) -> Array:
         changes = segment(features).changes[self.phases - 2]

@@ -1,12 +1,12 @@
-"""How far the order of spreaders or of gatherers is still the same some time later: Kendall's τ.
+"""How much of the order of spreaders or of gatherers remains some time later: Kendall's τ.
 
-The mean of τ_a between the orders by strength at each checkpoint and some checkpoints later
-(`cntbench.dynamics.orders.stability`), late in the film: 1 if the order does not change any more, 0
-if it is forgotten. Among all components much of it is architecture, which the null model
+The mean of τ_a between the orders by strength at each checkpoint and a lag later
+(`cntbench.dynamics.orders.stability`), late in the film: 1 if the order no longer changes, 0 if
+nothing of it remains. Among all components much of it is architecture, which the null model
 ``layer_pairs`` keeps; among peers none of it is. Source: Kendall 1938, "A new measure of rank
 correlation".
 
-An order also lasts for a while where everything changes slowly: what counts as stable is the lag.
+Any order lasts for a while if everything changes slowly: the lag decides what counts as stable.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from cntbench.dynamics.film import Array, Film
+from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.orders import Among, stability
 from cntbench.dynamics.roles import Role
 from cntbench.dynamics.statistics._base import Statistic, lag_of
-from cntbench.dynamics.undefined import Undefined
 from cntbench.specs import spec
 
 
@@ -35,9 +34,9 @@ class Parameters(Statistic):
     among
         Whether all components are compared, or only peers.
     lag
-        Time between the two orders, as a part of the film.
+        Time between the two orders, as a share of the film.
     last
-        The part of the film that is looked at, its end.
+        Share of the film that is used, at its end.
     """
 
     role: Role
@@ -48,14 +47,14 @@ class Parameters(Statistic):
     needs: ClassVar[int] = 24
 
     def series(self, film: Film) -> Array:
-        """Return τ of each of the last checkpoints with the one that is the lag later."""
+        """Return τ of each of the last checkpoints with the one a lag later."""
         late = film.take(slice(len(film) - lag_of(film, self.last), None))
         lag = lag_of(film, self.lag)
-        found = stability(late, self.role, self.among, lag) if lag < len(late) else np.empty(0)
-        if not len(found) or np.isnan(found[0]):
+        tau = stability(late, self.role, self.among, lag) if lag < len(late) else np.empty(0)
+        if not len(tau) or np.isnan(tau[0]):
             raise Undefined(f"there are no two {self.role}s among {self.among} to compare")
-        return found
+        return tau
 
     def block(self, film: Film) -> int:
-        """Return at least the lag: pairs of orders that overlap depend on each other."""
+        """Return at least the lag, since overlapping pairs of orders depend on each other."""
         return max(super().block(film), lag_of(film, self.lag))

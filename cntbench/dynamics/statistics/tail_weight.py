@@ -2,19 +2,19 @@
 
 The tail is the larger half of the weights (`cntbench.metrics.tail`). The statistic is the
 logarithmic likelihood ratio, per edge, of the better of log-normal and power law to the
-exponential, with the sign of what they depart to: + if the tail is more dispersed than an
-exponential one, − otherwise. Without the sign, tails that are *shorter* than exponential, such as
-that of uniform or normal weights, would count as long, because a log-normal fits them better too.
-The dispersion is the coefficient of variation of what exceeds the tail's smallest weight, 1 for an
-exponential.
+exponential, with a sign: + if the tail is more dispersed than an exponential one, − otherwise.
+Without the sign, tails *shorter* than exponential, such as those of uniform or normal weights,
+would count as long, because a log-normal fits them better too. The dispersion is the coefficient of
+variation of the excess over the tail's smallest weight, 1 for an exponential.
 
-With ``within = "peers"``, weights are divided by the mean of those between the same two groups of
-components (layer and kind) first, which takes out what architecture alone puts into the tail: a
+With ``within = "peers"``, weights are first divided by the mean of those between the same two
+groups of components (layer and kind). This removes what architecture alone adds to the tail: a
 mixture of exponential weights of different means has a longer tail than each of them.
 
 Its null model ``exponential`` draws all weights from one exponential distribution, and with
-``within = "peers"`` divides them likewise. The statistic does not depend on the distribution's
-mean, nor, if divided, on the groups'. Checkpoints resemble each other, so one draw stands for all.
+``within = "peers"`` divides them in the same way. The statistic does not depend on the mean of the
+distribution, nor, if divided, on those of the groups. Checkpoints resemble each other, so one draw
+serves for all.
 
 Source: Clauset, Shalizi and Newman 2009, "Power-law distributions in empirical data" (likelihood
 ratio, parametric bootstrap); del Castillo, Daoudi and Lockhart 2014, "Methods to distinguish
@@ -29,11 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cntbench.dynamics.film import Array, Film
+from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.orders import groups
 from cntbench.dynamics.resampling import null_interval
 from cntbench.dynamics.statistics._base import Statistic
-from cntbench.dynamics.undefined import Undefined
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics.tail import ratios
 from cntbench.specs import spec
 
@@ -45,9 +45,9 @@ class Parameters(Statistic):
     Parameters
     ----------
     within
-        Whether the weights are taken as they are, or over the mean of their groups.
+        Whether weights are used as they are, or divided by the mean of their group.
     last
-        The part of the film that is looked at, its end.
+        Share of the film that is used, at its end.
     """
 
     within: Literal["all", "peers"]
@@ -62,28 +62,28 @@ class Parameters(Statistic):
     def series(self, film: Film) -> Array:
         """Return the signed ratio at each of the last checkpoints."""
         weights, group = self._edges(film)
-        found = signed_ratio(_over_means(weights, group))
-        if np.isnan(found).any():
+        ratio = signed_ratio(_over_means(weights, group))
+        if np.isnan(ratio).any():
             raise Undefined("a tail of fewer than 10 edges, or of equal weights, has no shape")
-        return found
+        return ratio
 
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
         """Return the signed ratio of exponential weights."""
         weights, group = self._edges(film)
-        there = weights[-1] > 0
-        drawn = rng.exponential(size=(size, int(there.sum())))
-        return signed_ratio(_over_means(drawn, group[there]))
+        present = weights[-1] > 0
+        drawn = rng.exponential(size=(size, int(present.sum())))
+        return signed_ratio(_over_means(drawn, group[present]))
 
     def bounds(
         self, film: Film, series: Array, drawn: Array, rng: np.random.Generator
     ) -> tuple[float, float]:
-        """Return an interval as wide as the null distribution: it is edges that are few."""
+        """Return an interval as wide as the null distribution, since edges are few."""
         return null_interval(float(series.mean()), drawn)
 
     def _edges(self, film: Film) -> tuple[Array, NDArray[np.int64]]:
-        """Return weights, dims ``checkpoint, edge``, and their groups; all in one if not divided.
+        """Return weights, dims ``checkpoint, edge``, and their groups; one group unless divided.
 
-        An edge that is alone between its groups says nothing once it is divided.
+        The only edge between two groups is left out: divided by its own mean, it is always 1.
         """
         count = max(1, round(self.last * len(film)))
         weights = film.weights[-count:, film.feasible]
@@ -91,9 +91,9 @@ class Parameters(Statistic):
             return weights, np.zeros(weights.shape[1], dtype=np.int64)
         ends = groups(film)
         pair = (ends[:, None] * (int(ends.max()) + 1) + ends)[film.feasible]
-        _, place, size = np.unique(pair, return_inverse=True, return_counts=True)
-        shared = size[place] > 1
-        return weights[:, shared], place[shared]
+        _, group, size = np.unique(pair, return_inverse=True, return_counts=True)
+        shared = size[group] > 1
+        return weights[:, shared], group[shared]
 
 
 def signed_ratio(weights: Array) -> Array:
@@ -102,7 +102,7 @@ def signed_ratio(weights: Array) -> Array:
     Parameters
     ----------
     weights
-        Dims ``…, edge``; those that are 0 are no edges.
+        Dims ``…, edge``; 0 where there is no edge.
 
     Returns
     -------
@@ -128,4 +128,4 @@ def _over_means(weights: Array, group: NDArray[np.int64]) -> Array:
         return weights
     member = (group[:, None] == np.unique(group)).astype(np.float64)
     mean = weights @ member / member.sum(axis=0) @ member.T
-    return np.divide(weights, mean, out=np.zeros_like(weights), where=mean > 0)
+    return divide(weights, mean, 0.0)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from cntbench.components import components, feasible
 from cntbench.dynamics.film import Array, Film
-from cntbench.dynamics.noise import measured
 from cntbench.dynamics.nulls import time_order
+from cntbench.dynamics.nulls.frozen import measured
 from cntbench.specs import READOUTS
 
 #: Standard error of a weight relative to it, and of a readout relative to its range.
