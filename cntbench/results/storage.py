@@ -106,6 +106,9 @@ def open_results(path: Path) -> xr.DataTree:
     where = str(path)
     groups, sealed = read_netcdf(path)
     root = groups.pop("/")
+    if sealed and "status" not in root:  # a comparison, for instance
+        title = str(root.attrs.get("title", ""))[:60]
+        raise StorageError(f"is not the result of a run: its title is {title!r}", where=where)
     try:
         validate(root, where=where)
     except StorageError as error:

@@ -47,7 +47,7 @@ def test_by_default_it_stands_beside_the_result(cli, tmp_path):
     [
         (["none.nc"], ["none.nc: no such file", "compare.nc, results.nc"]),
         (["text.nc"], ["text.nc: is truncated, damaged or not a netCDF file"]),
-        (["compare.nc"], ["compare.nc: has no checksum"]),
+        (["compare.nc"], ["compare.nc: is not the result of a run: its title is"]),
         (["folder"], ["folder: is a folder"]),
         (["results.nc", "--comparison", "none.nc"], ["none.nc: no such file", "compare -o"]),
         (["results.nc", "--comparison", "text.nc"], ["text.nc: is truncated", "compare -o"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
@@ -12,12 +13,15 @@ from rich.console import Console
 from cntbench.analysis.diagnostics import Diagnostic, diagnostics
 from cntbench.analysis.recovery import Recovery, recovery
 from cntbench.comparison.agreement import STATISTICS
+from cntbench.comparison.command import COMPARISON, open_comparison, write_comparison
 from cntbench.comparison.table import comparison
 from cntbench.comparison.trained import spread_out
 from cntbench.components import components, feasible
+from cntbench.errors import StorageError
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
 from cntbench.report.comparison import comparison_tables
+from cntbench.results.storage import RESULT
 
 NODES = components(3, 2, parallel=True)
 EDGES = feasible(NODES)
@@ -125,10 +129,22 @@ def test_parts_share_one_coordinate_of_ablations():
 
 @pytest.mark.parametrize("parts", [(trained(),), (None, recovered()), (None, None, diagnosed())])
 def test_a_comparison_can_be_written(parts, tmp_path):
-    found = comparison(*parts)
-    found.to_netcdf(tmp_path / "x.nc", engine="netcdf4")
-    with xr.open_dataset(tmp_path / "x.nc") as read:
-        xr.testing.assert_allclose(read.load(), found)
+    written = comparison(*parts)
+    write_comparison(written, tmp_path / "x.nc")
+    read = open_comparison(tmp_path / "x.nc")
+    xr.testing.assert_allclose(read, written)
+    assert read.attrs == written.attrs
+
+
+def test_a_comparison_that_was_changed_is_refused_and_is_not_taken_for_a_result(tmp_path):
+    path = tmp_path / "x.nc"
+    write_comparison(comparison(None, recovered()), path)
+    assert COMPARISON.recognises(path)
+    assert not RESULT.recognises(path)
+    with netCDF4.Dataset(path, "r+") as file:
+        file["ap"][0, 0, 0, 0] = 0.123
+    with pytest.raises(StorageError, match="does not match its checksum"):
+        open_comparison(path)
 
 
 def printed(dataset):
