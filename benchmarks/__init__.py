@@ -1,1 +1,1 @@
-"""Benchmarks: the engine beside its honest opponents, and exact counts of its work."""
+"""Benchmarks: the engine against its opponents, and exact counts of its work."""

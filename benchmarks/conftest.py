@@ -19,13 +19,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Run in this process: what is timed has the machine to itself."""
+    """Run in this process, so that nothing else runs while code is timed."""
     return 0
 
 
 @pytest.fixture
 def full(request: pytest.FixtureRequest) -> bool:
-    """Whether the full mode is asked for."""
+    """Whether full mode is on."""
     return bool(request.config.getoption("--full"))
 
 

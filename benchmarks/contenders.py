@@ -1,4 +1,4 @@
-"""Who takes part in races, and what each of them does."""
+"""The contenders of races, and what each of them computes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONTENDERS = (
 
 
 def contender(name: str, workload: str, share: int, of: int) -> Callable[[], object]:
-    """Return what a contender does for its share of the prompts."""
+    """Return a contender's computation for its share of the prompts."""
     from benchmarks.workloads import WORKLOADS, decoder
 
     work = WORKLOADS[workload]
@@ -41,7 +41,7 @@ def contender(name: str, workload: str, share: int, of: int) -> Callable[[], obj
                 prompts,
                 ablations,
                 effects=work.effects,
-                readouts=work.effects,  # the opponents compute no others
+                readouts=work.effects,  # the opponents compute no other readouts
                 observe_all=work.observe_all,
             )
         )

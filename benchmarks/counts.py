@@ -1,11 +1,11 @@
 """Exact counts of the engine's work: they depend on the code, not on the machine.
 
-Layer-tokens are counted where blocks are asked for states, matrix-product FLOPs and bytes where
-operators are dispatched: FLOPs by `torch.utils.flop_counter` (attention's own two products are not
-among them: on CPUs they are fused), bytes as the sizes of all new tensors
-that operators return (a measure of the memory traffic that the code asks for).
+Layer-tokens are counted when blocks compute states; matrix-product FLOPs and bytes when operators
+are dispatched. FLOPs are those of `torch.utils.flop_counter`, without the two products inside
+attention, which CPUs fuse. Bytes are the sizes of all new tensors that operators return, a measure
+of memory traffic.
 
-    python -m benchmarks.counts            # write benchmarks/counts.json anew
+    python -m benchmarks.counts            # rewrite benchmarks/counts.json
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FILE = Path(__file__).parent / "counts.json"
 _N = Workload(NANO, prompts=4, block=16)
 _P = Workload(PYTHIA_14M, prompts=2, block=8)
 
-#: Small enough to count in seconds; what is counted scales with prompts.
+#: Workloads small enough to count in seconds; counts scale with the number of prompts.
 COUNTED: Mapping[str, Workload] = {
     "nano, zero": _N,
     "nano, mean": _N.but(ablations=("mean",)),
@@ -52,7 +52,7 @@ COUNTED: Mapping[str, Workload] = {
 
 
 class _Bytes(TorchDispatchMode):
-    """Adds up the bytes of the new tensors that operators return."""
+    """Sums the bytes of the new tensors that operators return."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class _Bytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        given = {
+        inputs = {
             tensor.untyped_storage().data_ptr()
             for tensor in [*args, *(kwargs or {}).values()]
             if isinstance(tensor, torch.Tensor)
@@ -68,7 +68,7 @@ class _Bytes(TorchDispatchMode):
         for tensor in result if isinstance(result, tuple | list) else [result]:
             if isinstance(tensor, torch.Tensor):
                 storage = tensor.untyped_storage()
-                if storage.data_ptr() not in given:
+                if storage.data_ptr() not in inputs:
                     self.total += storage.nbytes()
         return result
 
@@ -91,10 +91,10 @@ def count(workload: Workload) -> dict[str, int]:
 
         return patch.object(block, "states", states)
 
-    # inference_mode hides composite operators from the counters; the engine's numbers stay.
+    # inference_mode hides composite operators from the counters; no_grad gives the same results.
     call = influence.__wrapped__  # type: ignore[attr-defined]
-    fused_is_available()  # finding out is a product too: not among those that count
-    # torch counts no operators without a public name.
+    fused_is_available()  # the check itself computes a product, which must not count
+    # Torch does not count operators without a public name.
     flops = FlopCounterMode(
         display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _fused}
     )
@@ -118,9 +118,9 @@ def count(workload: Workload) -> dict[str, int]:
 
 
 def recorded() -> dict[str, dict[str, int]]:
-    """Return the counts that the repository holds the engine to."""
-    found: dict[str, dict[str, int]] = json.loads(FILE.read_text())
-    return found
+    """Return the counts in the repository, which the engine must not exceed."""
+    counts: dict[str, dict[str, int]] = json.loads(FILE.read_text())
+    return counts
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m benchmarks.memory W engine
 
-Proportional set sizes, summed over the workers and the process that they were forked from: pages
-that processes share are counted once. The allocator's thresholds are raised as in a race.
+The peak is the sum of the proportional set sizes of the workers and of the process that they were
+forked from, so that shared pages count once. The allocator's thresholds are raised as in a race.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.contenders import ROOT, TUNED, contender
 from benchmarks.workloads import weights
 
-#: What the workers share; those of a run share what files and metrics take, too.
+#: Modules that workers share; those of a run also share the modules for files and metrics.
 PRELOADED = [
     "cntbench.engine.influence",
     "cntbench.models.checkpoint_files",
@@ -29,19 +29,19 @@ PRELOADED = [
 
 
 def peak(workload: str, name: str, *, workers: int = 2, threads: int = 1) -> float:
-    """Measure in a process of its own; return the peak memory [MiB], summed over the workers."""
+    """Return the peak memory in a separate process, summed over the workers [MiB]."""
     environment = os.environ | TUNED
     environment |= {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "benchmarks.memory", workload, name, "--workers", str(workers)]
-    done = subprocess.run(
+    process = subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return float(done.stdout)
+    return float(process.stdout)
 
 
 def _once(name: str, workload: str, share: int, of: int) -> None:
     run = contender(name, workload, share, of)
-    weights.cache_clear()  # a run does not keep the tensors that it made its decoder from
+    weights.cache_clear()  # a run does not keep the tensors of its decoder
     run()
 
 

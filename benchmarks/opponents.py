@@ -1,9 +1,9 @@
 """The opponents: plain transformers with forward hooks, one forward pass per source.
 
-They differ in how much of the unembedding they compute. All take every shortcut that a careful
-author of hooks would: all prompts in one batch, targets compared at the scored positions only, a
-head's change measured in its own space (the norm through W_O is a norm through a triangular
-factor), no softmax over the vocabulary where only two logits are read.
+They differ in how much of the unembedding they compute. All take the shortcuts of a careful author
+of hooks: all prompts in one batch, targets compared at the scored positions only, a head's change
+measured in its own space (the norm through W_O is a norm through a triangular factor), no softmax
+over the vocabulary if only two logits are read.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def transformer(shape: Shape) -> PreTrainedModel:
     (head,) = names & {"lm_head.weight", "embed_out.weight"}
     tensors[head] = tensors.pop("embed_out.weight", tensors.get("model.embed_tokens.weight"))
     model.load_state_dict(tensors, assign=True, strict=True)
-    # Buffers are not in the state dict: make them again off the meta device.
+    # Buffers are not in the state dict: create them again, not on the meta device.
     base = model.base_model
     base.rotary_emb = type(base.rotary_emb)(config)
     return model.eval()
@@ -48,7 +48,7 @@ def transformer(shape: Shape) -> PreTrainedModel:
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer's modules: the one that is given z, and the MLP."""
+    """A layer's modules: the one that reads z, and the MLP."""
 
     output: Any
     mlp: Any
@@ -63,12 +63,12 @@ def layers(model: PreTrainedModel) -> list[Layer]:
 
 
 class Hooked:
-    """Every component of a model, seen and replaced through forward hooks."""
+    """Reads and replaces the states of all components of a model by forward hooks."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.layers = layers(model)
-        #: Whether the MLP of a layer reads what its heads write.
+        #: Whether the MLP of a layer reads its heads' output.
         self.sequential = not getattr(model.config, "use_parallel_residual", False)
         self.heads = model.config.num_attention_heads
         self.replaced: tuple[int, int | None, Tensor] | None = None
@@ -81,13 +81,13 @@ class Hooked:
         self.attach()
 
     def attach(self) -> None:
-        """Have every component's state seen, and replaced where it is."""
+        """Hook all components."""
         for index, layer in enumerate(self.layers):
             layer.output.register_forward_pre_hook(self._on_heads(index))
             layer.mlp.register_forward_hook(self._on_mlp(index))
 
     def see_heads(self, layer: int, z: Tensor) -> Tensor | None:
-        """Note z, dims ``prompt, position, head, width``; returns another z if one is replaced."""
+        """Record z, dims ``prompt, position, head, width``; return another z if it is replaced."""
         self.seen[layer, "heads"] = self.keep(z)
         if self.replaced is None or self.replaced[0] != layer or self.replaced[1] is None:
             return None
@@ -96,7 +96,7 @@ class Hooked:
         return z
 
     def see_mlp(self, layer: int, output: Tensor) -> Tensor | None:
-        """Note an MLP's output; returns another one if it is replaced."""
+        """Record an MLP's output; return another one if it is replaced."""
         self.seen[layer, "mlp"] = self.keep(output)
         if self.replaced is None or self.replaced[0] != layer or self.replaced[1] is not None:
             return None
@@ -116,7 +116,7 @@ class Hooked:
         return hook
 
     def run(self, tokens: Tensor, unembedding: Unembedding) -> Tensor:
-        """Run the model; return logits, or the final stream where there is an unembedding left."""
+        """Run the model; return logits, or the final stream if the unembedding is left out."""
         self.seen = {}
         if unembedding == "everywhere":
             return self.model(tokens, use_cache=False).logits
@@ -137,12 +137,12 @@ def hooks(
     batch: int | None = None,
     model: Hooked | None = None,
 ) -> tuple[Array, Array]:
-    """Measure what the engine measures; return influence and effects, means over prompts.
+    """Measure the same quantities as the engine: influence and effects, means over prompts.
 
-    By plain hooks, unless another ``model`` sees and replaces states in its own way.
+    ``model`` may read and replace states by other means than plain hooks.
 
-    Dims ``ablation, source, target`` and ``ablation, readout, source``; readouts are those that the
-    workload asks for.
+    Dims ``ablation, source, target`` and ``ablation, readout, source``, with the readouts of the
+    workload.
     """
     size = batch or len(prompts)
     model = model or hooked(workload.shape)
@@ -153,14 +153,14 @@ def hooks(
     for start in range(0, len(prompts), size):
         rows = slice(start, start + size)
         total.append(_batch(workload, model, prompts.take(rows), unembedding, references[0]))
-    influence = np.concatenate([found[0] for found in total], axis=-1).mean(-1)
-    effect = np.concatenate([found[1] for found in total], axis=-1).mean(-1)
+    influence = np.concatenate([change for change, _ in total], axis=-1).mean(-1)
+    effect = np.concatenate([effect for _, effect in total], axis=-1).mean(-1)
     return influence, effect
 
 
 @contextmanager
 def by_the_engines_kernel() -> Iterator[None]:
-    """Let every linear layer run by the operator that the engine takes for its own."""
+    """Run every linear layer by the engine's operator."""
 
     def forward(self: torch.nn.Linear, rows: Tensor) -> Tensor:
         return affine(rows, self.weight, self.bias if self.bias is not None else _zeros(self))
@@ -215,8 +215,8 @@ def _batch(
             if ablation == "zero":
                 new = torch.zeros(())
             else:
-                whole = (mean if ablation == "mean" else donor)[key]
-                new = whole if head is None else whole[:, :, head]
+                states = (mean if ablation == "mean" else donor)[key]
+                new = states if head is None else states[:, :, head]
             model.replaced = (layer, head, new)
             effect[a, :, s] = (score(model.run(tokens, unembedding)) - clean_readouts).T
             for (u, kind), state in model.seen.items():
@@ -224,9 +224,10 @@ def _batch(
                 if u > layer or (u == layer and inside):
                     moved = _image(model, (u, kind), state) - clean[u, kind]
                     ratio = (moved.norm(dim=-1) / lengths[u, kind]).mean(dim=1)
-                    place = u * per_layer + (model.heads if kind == "mlp" else 0)
+                    first_target = u * per_layer + (model.heads if kind == "mlp" else 0)
                     width = 1 if kind == "mlp" else model.heads
-                    change[a, s, place : place + width] = ratio.view(len(tokens), width).T
+                    targets = slice(first_target, first_target + width)
+                    change[a, s, targets] = ratio.view(len(tokens), width).T
     model.replaced = None
     return change, effect
 
@@ -246,7 +247,7 @@ def _scorer(
     row: Tensor,
     at: Tensor,
 ) -> Callable[[Tensor], Array]:
-    """Return the function that makes readouts, dims ``prompt, readout``, of what a run gives."""
+    """Return the function that computes readouts of a run, dims ``prompt, readout``."""
     targets, decoys = torch.from_numpy(prompts.targets), torch.from_numpy(prompts.decoys)
     head = model.model.get_output_embeddings()
     weight = head.weight
@@ -259,14 +260,14 @@ def _scorer(
             return (rows * direction).sum(-1).mean(-1, keepdim=True).numpy().astype(np.float64)
         logits = rows if unembedding == "everywhere" else head(rows)
         of_target = logits.gather(2, targets[..., None])[..., 0]
-        found = []
+        readouts = []
         for effect in workload.effects:
             if effect == "cross_entropy":
-                found.append((logits.logsumexp(dim=-1) - of_target).mean(-1))
+                readouts.append((logits.logsumexp(dim=-1) - of_target).mean(-1))
             elif effect == "logit_difference":
-                found.append((of_target - logits.gather(2, decoys[..., None])[..., 0]).mean(-1))
+                readouts.append((of_target - logits.gather(2, decoys[..., None])[..., 0]).mean(-1))
             else:
-                found.append((logits.argmax(dim=-1) == targets).float().mean(-1))
-        return torch.stack(found, dim=-1).numpy().astype(np.float64)
+                readouts.append((logits.argmax(dim=-1) == targets).float().mean(-1))
+        return torch.stack(readouts, dim=-1).numpy().astype(np.float64)
 
     return score

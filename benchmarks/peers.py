@@ -1,7 +1,7 @@
-"""Peers: libraries made for interventions, each by its own means, with every logit computed.
+"""Peers: libraries for interventions, which compute all logits.
 
 They run the same loop as the plain hooks (`benchmarks.opponents.hooks`: one forward pass per
-source, all prompts in one batch) on the same weights. Installed by ``pip install '.[peers]'``; a
+source, all prompts in one batch) on the same weights. ``pip install '.[peers]'`` installs them; a
 peer that is not installed is left out.
 """
 
@@ -29,7 +29,7 @@ class TransformerLens(Hooked):
         from transformer_lens.model_bridge import TransformerBridge
 
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            self.model.config.save_pretrained(folder)  # the bridge reads its config from a folder
+            self.model.config.save_pretrained(folder)  # the bridge reads the config from a folder
             self.bridge = TransformerBridge.boot_transformers(folder, hf_model=self.model)
         self.names: dict[str, Callable[..., Tensor | None]] = {}
         for layer in range(len(self.layers)):
@@ -52,7 +52,7 @@ class TransformerLens(Hooked):
 
 
 class Nnsight(Hooked):
-    """nnsight: a trace of the model, in which inputs and outputs of its modules are set."""
+    """nnsight: a trace of the model that sets inputs and outputs of its modules."""
 
     def attach(self) -> None:
         """Wrap the model."""
@@ -82,7 +82,7 @@ PEERS: Mapping[str, type[Hooked]] = {"transformer-lens": TransformerLens, "nnsig
 
 
 def missing(name: str) -> str | None:
-    """Say why a peer cannot take part, if so."""
+    """Return the reason why a peer cannot take part, if there is one."""
     if find_spec(name.replace("-", "_")) is None:
         return f"{name} is not installed: pip install '.[peers]'"
     return None
@@ -90,5 +90,5 @@ def missing(name: str) -> str | None:
 
 @cache
 def peer(name: str, shape: Shape) -> Hooked:
-    """Return a peer around a model of its own, with the weights that all contenders share."""
+    """Return a peer with its own model and the weights that all contenders share."""
     return PEERS[name](transformer.__wrapped__(shape))

@@ -1,13 +1,13 @@
-"""A race: contenders take turns on the same processors, in one run.
+"""A race between contenders, which take turns on the same processors in one run.
 
     python -m benchmarks.race W W-cross-entropy nano 160M --rounds 5
 
-Each worker is a process with one thread, the allocator's thresholds raised (page faults would
-otherwise double the time of whoever allocates most); one core's share of the prompts goes to each.
-Contenders take turns, round by round, so that they meet the same disturbances; the time of a round
-is that of its slowest worker. All contenders of a worker share the same weights. A contender whose
-name ends in *fused* has its linear layers run by the operator that the engine takes: what is left
-between the two is the sweep's alone. Peers (`benchmarks.peers`) take part if they are installed and
+Each worker is a process with one thread, which gets the prompts of one core. The allocator's
+thresholds are raised, because page faults would otherwise double the time of the contender that
+allocates most. Contenders take turns in every round, so that disturbances affect all of them; the
+time of a round is that of its slowest worker. All contenders of a worker share the same weights. A
+contender whose name ends in *fused* runs its linear layers by the engine's operator, so that the
+difference is due to the sweep alone. Peers (`benchmarks.peers`) take part if they are installed and
 named:
 
     python -m benchmarks.race W --contenders "engine,transformer-lens,nnsight,plain"
@@ -31,7 +31,7 @@ from benchmarks.memory import peak
 
 @dataclass
 class Worker:
-    """A process that does one core's share of a workload when told to."""
+    """A process that computes one core's share of a workload on demand."""
 
     process: subprocess.Popen[str]
 
@@ -69,7 +69,7 @@ class Worker:
 def race(
     workload: str, contenders: Sequence[str], *, rounds: int, workers: int = 2, threads: int = 1
 ) -> dict[str, list[float]]:
-    """Return each contender's seconds, round by round."""
+    """Return the seconds of each contender in each round."""
     crew = [Worker.start(share, workers, threads) for share in range(workers)]
     seconds: dict[str, list[float]] = {contender: [] for contender in contenders}
     try:
@@ -91,9 +91,9 @@ def race(
 def processor_time(
     workload: str, contenders: Sequence[str], *, rounds: int, of: int
 ) -> dict[str, list[float]]:
-    """Return seconds of one core for 1/``of`` of the prompts, in this process, in turns.
+    """Return processor seconds for 1/``of`` of the prompts in this process, in turns.
 
-    What else runs on the machine slows it less than it slows a race by the clock.
+    Other load on the machine affects it less than the wall-clock time of a race.
     """
     tasks = {name: contender(name, workload, 0, of) for name in contenders}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
@@ -118,7 +118,7 @@ def _work(share: int, of: int) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """One contender's line of the table."""
+    """One contender's row of the table."""
 
     workload: str
     contender: str
@@ -144,12 +144,11 @@ def table(
     threads: int = 1,
     memory: bool = False,
 ) -> list[Row]:
-    """Race, and return each contender's row; its ratio is the median over rounds."""
-
+    """Run a race and return each contender's row; its ratio is the median over rounds."""
     if "cross-entropy" in workload:
         contenders = [name for name in contenders if not name.startswith("no unembedding")]
-    found = race(workload, contenders, rounds=rounds, workers=workers, threads=threads)
-    first = found[contenders[0]]
+    times = race(workload, contenders, rounds=rounds, workers=workers, threads=threads)
+    first = times[contenders[0]]
     return [
         Row(
             workload,
@@ -158,7 +157,7 @@ def table(
             statistics.median([b / a for a, b in zip(first, seconds, strict=True)]),
             peak(workload, name, workers=workers, threads=threads) if memory else None,
         )
-        for name, seconds in found.items()
+        for name, seconds in times.items()
     ]
 
 
@@ -189,14 +188,14 @@ def main() -> None:
         )
     for workload in options.workloads:
         if options.one_core:
-            found = processor_time(
+            times = processor_time(
                 workload,
                 options.contenders.split(","),
                 rounds=options.rounds,
                 of=options.one_core,
             )
-            first = next(iter(found.values()))
-            for name, seconds in found.items():
+            first = next(iter(times.values()))
+            for name, seconds in times.items():
                 ratio = min(seconds) / min(first)
                 print(Row(workload, name, seconds, ratio, None), flush=True)
             continue

@@ -2,8 +2,8 @@
 
     python -m benchmarks.resident cntbench run --trajectory dir:checkpoints
 
-In all: proportional set sizes, summed, so that pages that processes share are counted once. And the
-largest resident set of one process, pages that it shares included.
+The total is the sum of proportional set sizes, so that shared pages count once. The largest process
+is measured by its resident set, including shared pages.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.memory import parent, proportional, resident
 
 
 class Peak(NamedTuple):
-    """What a command took: its exit code, and memory in all and of its largest process [MiB]."""
+    """A command's exit code, its total memory and that of its largest process [MiB]."""
 
     code: int
     total: float
@@ -27,7 +27,7 @@ class Peak(NamedTuple):
 
 
 def peak(command: Sequence[str]) -> Peak:
-    """Run a command and watch its memory."""
+    """Run a command and measure its peak memory."""
     process = subprocess.Popen(command)
     total, largest = 0, 0
     while process.poll() is None:
@@ -39,7 +39,7 @@ def peak(command: Sequence[str]) -> Peak:
 
 
 def family(pid: int) -> set[int]:
-    """Return a process and all that descend from it."""
+    """Return a process and all of its descendants."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -47,15 +47,15 @@ def family(pid: int) -> set[int]:
                 parents[int(entry.name)] = parent(int(entry.name))
             except (FileNotFoundError, ProcessLookupError):
                 continue
-    found = {pid}
+    pids = {pid}
     while True:
-        more = {child for child, of in parents.items() if of in found} - found
-        if not more:
-            return found
-        found |= more
+        children = {child for child, owner in parents.items() if owner in pids} - pids
+        if not children:
+            return pids
+        pids |= children
 
 
 if __name__ == "__main__":
-    found = peak(sys.argv[1:])
-    print(f"peak memory {found.total:.0f} MiB, largest process {found.largest:.0f} MiB")
-    sys.exit(found.code)
+    usage = peak(sys.argv[1:])
+    print(f"peak memory {usage.total:.0f} MiB, largest process {usage.largest:.0f} MiB")
+    sys.exit(usage.code)

@@ -1,9 +1,9 @@
-"""How far the noise that roles are given covers the prompts': ``python -m benchmarks.role_noise``.
+"""The noise assumed for roles, compared with that of prompts: ``python -m benchmarks.role_noise``.
 
-A result keeps the standard error of every edge, not how errors hang together. Here the embedded
-model's edges are measured prompt by prompt, and what is assumed is divided by what the prompts say:
-the jackknife for the error of a layer-corrected strength, the bootstrap, with the same prompts at
-all checkpoints, for the change of strengths from one window of checkpoints to the next.
+A result stores the standard error of every edge, but not their correlations. Here the edges of the
+embedded model are measured prompt by prompt, and the assumed noise is divided by that of the
+prompts: by the jackknife for the error of a layer-corrected strength; by the bootstrap, with the
+same prompts at all checkpoints, for the change of strengths between windows of checkpoints.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cntbench.runs.catalogue import load_catalogue
 TASKS = ("induction", "bigram", "random_tokens")
 ABLATIONS = ("zero", "mean", "resample")
 PROMPTS, DRAWS = 32, 200
-#: Checkpoints around which windows lie: early, through the emergence of induction, and late.
+#: Checkpoints at the centres of windows: early, during the emergence of induction, and late.
 MOMENTS = (6, 20, 40, 46, 60, 100, 135)
 
 
@@ -38,12 +38,12 @@ def by_prompt(trajectory: Trajectory, prompts: Prompts, checkpoint: int) -> np.n
     methods = [catalogue.ablations[name].method for name in ABLATIONS]
     with patch.object(engine, "_summary", wraps=engine._summary) as summary:
         engine.influence(Request(model, prompts, methods))
-    found: np.ndarray = summary.call_args.args[1].change
-    return found
+    change: np.ndarray = summary.call_args.args[1].change
+    return change
 
 
 def of_strengths(values: np.ndarray, layer: np.ndarray, role: Role) -> dict[str, np.ndarray]:
-    """Return assumed errors over the jackknife's: what is said, and for independent edges."""
+    """Return the reported errors, and those for independent edges, over the jackknife's."""
     count = values.shape[-1]
     mean, errors = values.mean(axis=-1), values.std(axis=-1, ddof=1) / np.sqrt(count)
     without = np.moveaxis((mean[..., None] * count - values) / (count - 1), -1, 0)
@@ -82,11 +82,11 @@ def of_changes(values: np.ndarray, layer: np.ndarray, role: Role) -> dict[str, n
 
 
 def main() -> None:
-    """Measure, and print quantiles of the ratios over tasks, ablations, checkpoints, components."""
+    """Print quantiles of the ratios over tasks, ablations, checkpoints and components."""
     torch.set_num_threads(1)
     trajectory = open_trajectory("nano", lambda *_: None)
     layer = np.array([node.layer for node in trajectory.shape.components])
-    found: dict[str, list[np.ndarray]] = {}
+    ratios_by_name: dict[str, list[np.ndarray]] = {}
     for task in TASKS:
         prompts = load_catalogue().tasks[task].prompts(trajectory.language, count=PROMPTS, seed=0)
         for moment in MOMENTS:
@@ -95,9 +95,9 @@ def main() -> None:
             for role in ROLES:
                 ratios = of_strengths(values[WINDOW], layer, role) | of_changes(values, layer, role)
                 for name, ratio in ratios.items():
-                    found.setdefault(name, []).append(ratio)
-    table = Table("assumed / found", "5 %", "median", "95 %", "below 1")
-    for name, parts in found.items():
+                    ratios_by_name.setdefault(name, []).append(ratio)
+    table = Table("assumed / measured", "5 %", "median", "95 %", "below 1")
+    for name, parts in ratios_by_name.items():
         ratio = np.concatenate(parts)
         low, middle, high = np.quantile(ratio, [0.05, 0.5, 0.95])
         below = (ratio < 1).mean()

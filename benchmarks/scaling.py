@@ -1,12 +1,12 @@
-"""How time grows with each size, beside how the counted work grows.
+"""How time and counted work grow with each size.
 
     python -m benchmarks.scaling                     # all series, Markdown
     python -m benchmarks.scaling layers prompts --rounds 9
 
-Entries of a series take turns in one process of one thread, round by round; the time is the median.
-Beside each stand plain affine maps of the entry's own shapes, by the engine's kernel, in the same
+Entries of a series take turns in one process with one thread; the time is the median over rounds.
+Each is compared with plain affine maps of the same shapes, by the engine's kernel, in the same
 rounds: the *share of the floor* is the engine's FLOPs per second over those of these maps. FLOPs
-are those of `cntbench.engine.meter`, attention's own products among them. *models* are of real
+are those of `cntbench.engine.meter`, including the products inside attention. *models* have real
 sizes; the last series starts processes.
 """
 
@@ -33,14 +33,14 @@ from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
 from cntbench.models.products import affine
 
-#: Pythia-14M's shape, with a vocabulary that does not matter where only two logits are read.
+#: Pythia-14M's shape, with a small vocabulary, because only two logits are read.
 BASE = Workload(Shape(6, 4, 128, 512, 1024), prompts=16, block=16)
-#: Real models, few prompts.
+#: Real models with few prompts.
 MODELS: Mapping[str, Workload] = {
     "Pythia-14M": W.but(prompts=8),
     "SmolLM2-135M": S.but(prompts=1),
 }
-#: Rows of the plain maps: as many as the engine takes through a stage at once.
+#: Rows of the plain maps, as many as the engine takes through a stage at once.
 ROWS = chunking.STAGE_ROWS_AT_ONCE
 
 Limits = Callable[[], AbstractContextManager[object]]
@@ -48,14 +48,14 @@ Limits = Callable[[], AbstractContextManager[object]]
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a series: a workload, and how it is cut if not as usual."""
+    """One row of a series: a workload, and its division into chunks if not the default."""
 
     label: str
     workload: Workload
     limits: Limits = nullcontext
 
     def call(self) -> Request:
-        """What the engine is asked."""
+        """The request to the engine."""
         work = self.workload
         return Request(
             decoder(work.shape),
@@ -69,16 +69,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Timed:
-    """An entry, measured.
+    """A measured entry.
 
     Parameters
     ----------
     label
-        The entry's.
+        Name of the entry.
     seconds
-        Median over the rounds.
+        Median over rounds.
     flops
-        Counted.
+        Counted FLOPs.
     floor
         FLOPs per second of plain affine maps of its shapes.
     """
@@ -95,7 +95,7 @@ class Timed:
 
 
 def series(base: Workload) -> Mapping[str, list[Entry]]:
-    """Return all series, by what grows in them."""
+    """Return all series by the size that grows."""
     shape = base.shape
 
     def shapes(key: str, sizes: Sequence[int], work: Workload = base) -> list[Entry]:
@@ -132,7 +132,7 @@ def sources_at_once(count: int) -> Iterator[None]:
 
 @contextmanager
 def rows_at_once(count: int) -> Iterator[None]:
-    """Set how many rows go through a stage at once."""
+    """Set the number of rows that go through a stage at once."""
     with patch.object(chunking, "STAGE_ROWS_AT_ONCE", count):
         yield
 
@@ -140,7 +140,7 @@ def rows_at_once(count: int) -> Iterator[None]:
 def measure(
     entries: Sequence[Entry], *, rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> list[Timed]:
-    """Time the entries of a series and plain affine maps of their shapes, in turns."""
+    """Time the entries of a series, and plain affine maps of their shapes, in turns."""
     contenders: dict[tuple[str, int], Callable[[], object]] = {}
     flops, of_product = [], []
     for number, entry in enumerate(entries):
@@ -176,30 +176,30 @@ def _engine(entry: Entry) -> tuple[Callable[[], object], int]:
 
 def _product(shape: Shape) -> tuple[Callable[[], object], int]:
     """Return plain affine maps of a layer's shapes, and their FLOPs."""
-    given = [(torch.randn(ROWS, a), torch.randn(b, a), torch.randn(b)) for a, b in shape.products]
+    inputs = [(torch.randn(ROWS, a), torch.randn(b, a), torch.randn(b)) for a, b in shape.products]
     times = 4
 
     @torch.inference_mode()
     def products() -> None:
         for _ in range(times):
-            for rows, weight, bias in given:
+            for rows, weight, bias in inputs:
                 affine(rows, weight, bias)
 
     return products, times * sum(2 * ROWS * a * b for a, b in shape.products)
 
 
-def markdown(name: str, found: Sequence[Timed]) -> str:
+def markdown(name: str, entries: Sequence[Timed]) -> str:
     """Return a series as a table, times and counts relative to its first entry."""
-    first = found[0]
+    first = entries[0]
     lines = [
         f"| {name} | time [ms] | time, × first | FLOPs, × first | GFLOP/s | share of the floor |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {one.label} | {one.seconds * 1e3:.1f} | {one.seconds / first.seconds:.2f} "
-        f"| {one.flops / first.flops:.2f} | {one.flops / one.seconds / 1e9:.1f} "
-        f"| {one.share:.2f} |"
-        for one in found
+        f"| {entry.label} | {entry.seconds * 1e3:.1f} | {entry.seconds / first.seconds:.2f} "
+        f"| {entry.flops / first.flops:.2f} | {entry.flops / entry.seconds / 1e9:.1f} "
+        f"| {entry.share:.2f} |"
+        for entry in entries
     ]
     return "\n".join(lines)
 
@@ -250,7 +250,7 @@ def main() -> None:
     wrong = set(options.series) - set(known)
     if wrong:
         parser.error(f"no series {', '.join(sorted(wrong))}; there are {', '.join(known)}")
-    if "MALLOC_TOP_PAD_" not in os.environ:  # the allocator reads its thresholds at the start
+    if "MALLOC_TOP_PAD_" not in os.environ:  # the allocator reads its thresholds at startup
         environment = os.environ | TUNED | {"OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "benchmarks.scaling", *sys.argv[1:]]
         os.execve(sys.executable, command, environment)

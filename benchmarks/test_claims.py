@@ -1,7 +1,7 @@
 """Phases and claims: the default study's film, 200 draws, in under a minute on two cores.
 
-Quick mode works one of the 21 cells out and multiplies; full mode, ``--full``, works out all of
-them on two processes.
+Quick mode computes one of the 21 cells and multiplies; full mode, ``--full``, computes all of them
+on two processes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cntbench.analysis.verdicts import verdicts
 from cntbench.runs.catalogue import load_catalogue
 
 DRAWS, CORES = 200, 2
-#: Longest that the whole study may take on two cores [s].
+#: Time limit of the whole study on two cores [s].
 LIMIT = 60.0
 
 
@@ -29,7 +29,7 @@ def test_phases_and_claims_of_the_default_study(full, record_property):
     start, work = time.perf_counter(), time.process_time()
     verdicts(some, None, claims, seed=0, draws=DRAWS, jobs=CORES if full else 1, progress=quiet)
     seconds = time.perf_counter() - start
-    if not full:  # other programs' share of the core is no cost of this one
+    if not full:  # not the time of other programs on the core
         seconds = (time.process_time() - work) * cells / CORES
     record_property("seconds", seconds)
     assert seconds < LIMIT

@@ -1,4 +1,4 @@
-"""The engine does exactly the work that the repository says, and no more."""
+"""The engine does exactly the recorded work, and no more."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_every_recorded_count_is_checked():
 
 
 def test_recomputing_the_prefix_is_noticed(monkeypatch):
-    # A slow-down on purpose: each block computes the states of what it has read once more for
-    # every run that joins, as one forward pass per source would.
+    # A deliberate slow-down: each block recomputes its states for every run that joins, as one
+    # forward pass per source would.
     branch = sweep.Sweep._branch
 
     def slow(self, place, states):

@@ -1,4 +1,4 @@
-"""Effects of single edges beside the naive oracle: one or two forward passes for each edge."""
+"""Effects of single edges against the naive oracle: one or two forward passes per edge."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cntbench.engine.request import Request
 
 N = Workload(NANO, prompts=2, block=8)
 
-#: How many times faster than the oracle the engine has to be.
+#: Required speed of the engine relative to the oracle.
 FLOORS = {"zero, direct": 10, "resample, readout edges": 10, "resample, eap": 10}
 
 
@@ -38,10 +38,10 @@ def test_engine_beside_the_oracle(method, benchmark):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        found, (expected, _) = engine(), oracle()
-        mine = found.influence if measure else found.edge_effect
-        np.testing.assert_allclose(mine[0], expected.mean(axis=-1), rtol=1e-3, atol=1e-5)
-        assert np.nanmax(abs(mine)) > 1e-2
+        result, (expected, _) = engine(), oracle()
+        weights = result.influence if measure else result.edge_effect
+        np.testing.assert_allclose(weights[0], expected.mean(axis=-1), rtol=1e-3, atol=1e-5)
+        assert np.nanmax(abs(weights)) > 1e-2
         seconds = turns({"engine": engine, "oracle": oracle}, rounds=1)
         faster = ratio(seconds["engine"], seconds["oracle"])
         benchmark.extra_info |= {"opponent": "one forward for each edge", "ratio": faster}

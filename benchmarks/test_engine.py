@@ -1,8 +1,8 @@
-"""The engine beside the naive opponent: who is faster, by how much, and that they agree.
+"""The engine against the naive opponent: their speeds, and that their results agree.
 
 Quick mode (the default) times small workloads in this process, engine and opponent in turns, and
-holds the ratio to a generous floor. Full mode, ``pytest benchmarks/ --full``, races all opponents
-on the full workloads in processes of their own, with the allocator tuned for both sides.
+requires a generous minimum ratio. Full mode, ``pytest benchmarks/ --full``, races all opponents on
+the full workloads in separate processes, with the allocator tuned for both sides.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from cntbench.specs import READOUTS
 N = Workload(NANO, prompts=8, block=16)
 P = Workload(PYTHIA_14M, prompts=4, block=12)
 
-#: Workload, the opponent's unembedding, and how many times faster than it the engine has to be.
+#: Workload, the opponent's unembedding, and the engine's required speed relative to it.
 CASES = {
     "nano, zero": (N, "everywhere", 1.5),
     "nano, mean": (N.but(ablations=("mean",)), "everywhere", 1.5),
@@ -63,7 +63,7 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    # Two threads that wait for each other measure the machine's other load.
+    # Two threads that wait for each other would measure other load on the machine.
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -83,10 +83,10 @@ def test_engine_beside_hooks(name, benchmark):
     def opponent():
         return hooks(workload, prompts, unembedding)
 
-    found, (expected, effects) = engine(), opponent()
-    np.testing.assert_allclose(found.influence, expected, rtol=1e-4, atol=1e-6)
+    result, (expected, effects) = engine(), opponent()
+    np.testing.assert_allclose(result.influence, expected, rtol=1e-4, atol=1e-6)
     chosen = [READOUTS.index(effect) for effect in workload.effects]
-    np.testing.assert_allclose(found.readout_effect[:, chosen], effects, atol=1e-4)
+    np.testing.assert_allclose(result.readout_effect[:, chosen], effects, atol=1e-4)
     seconds = {engine: [], opponent: []}
     for _ in range(2):
         for contender, times in seconds.items():
@@ -103,7 +103,7 @@ def test_engine_beside_hooks(name, benchmark):
     assert ratio >= floor
 
 
-#: Workloads of which one round takes minutes.
+#: Workloads with rounds that take minutes.
 LONG = {"160M", "SmolLM2-135M"}
 
 
@@ -124,12 +124,12 @@ def test_race(name, full, record_property):
 
 
 def test_the_memory_of_a_race_is_that_of_its_processes():
-    # Nothing is measured below what the libraries alone take, nor is anything counted twice.
+    # No measurement is below the libraries' own memory, and nothing is counted twice.
     engine = peak("tiny", "engine", workers=1)
     assert 50 < engine < 1500
 
 
 def test_all_contenders_can_be_timed_on_one_core():
-    found = processor_time("tiny", CONTENDERS, rounds=2, of=2)
-    assert list(found) == list(CONTENDERS)
-    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in found.values())
+    times_by_name = processor_time("tiny", CONTENDERS, rounds=2, of=2)
+    assert list(times_by_name) == list(CONTENDERS)
+    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in times_by_name.values())

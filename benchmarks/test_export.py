@@ -14,7 +14,7 @@ from cntbench.results.storage import write_results
 
 
 class Size(NamedTuple):
-    """A film, and what its export to GEXF may take: memory [MiB], and processor time [s]."""
+    """A film, and the limits of its export to GEXF: memory [MiB] and processor time [s]."""
 
     layers: int
     heads: int
@@ -24,7 +24,7 @@ class Size(NamedTuple):
 
 
 QUICK = Size(layers=10, heads=9, checkpoints=36, memory=450, seconds=12)
-#: As large as SmolLM2-135M at the checkpoints of Pythia.
+#: The sizes of SmolLM2-135M at the checkpoints of Pythia.
 FULL = Size(layers=30, heads=9, checkpoints=143, memory=1e9 / 2**20, seconds=40)
 
 
@@ -40,11 +40,11 @@ def test_a_large_film_for_gephi_takes_little_memory(full, tmp_path, record_prope
     del film
     export = ["export", str(tmp_path / "r.nc"), "-o", str(tmp_path / "film.gexf")]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found = peak([sys.executable, "-c", "from cntbench.cli.main import main; main()", *export])
+    usage = peak([sys.executable, "-c", "from cntbench.cli.main import main; main()", *export])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    told = f"{size.layers * (size.heads + 1)} components × {size.checkpoints} checkpoints"
-    record_property("race", f"GEXF of {told}: {seconds:.1f} s, {found.total:.0f} MiB")
-    assert found.code == 0
-    assert found.total < size.memory
+    dims = f"{size.layers * (size.heads + 1)} components × {size.checkpoints} checkpoints"
+    record_property("race", f"GEXF of {dims}: {seconds:.1f} s, {usage.total:.0f} MiB")
+    assert usage.code == 0
+    assert usage.total < size.memory
     assert seconds < size.seconds

@@ -1,7 +1,7 @@
-"""A long trajectory of Pythia-14M's shape: what stands around the engine, and memory.
+"""A long trajectory of Pythia-14M's shape: time outside the engine, and memory.
 
-Eight checkpoints in the quick mode, the 143 of the published study in the full one; induction by
-zero ablation, 64 prompts of a block of 25 tokens twice.
+Quick mode has eight checkpoints, full mode the 143 of the published study; the task is induction
+under zero ablation, with 64 prompts of a block of 25 tokens twice.
 """
 
 from __future__ import annotations
@@ -68,38 +68,38 @@ def specs(tmp_path, count) -> Path:
 
 
 def test_most_of_the_time_is_the_engines(specs, tmp_path, monkeypatch, record_property, count):
-    """To open, load, hash, schedule and write take at most a quarter of the engine's own time."""
+    """Opening, loading, hashing, scheduling and writing take at most a quarter of engine time."""
     engine, seconds = cells.influence, []
 
     def timed(*args, **kwargs):
         start = time.perf_counter()
-        found = engine(*args, **kwargs)
+        result = engine(*args, **kwargs)
         seconds.append(time.perf_counter() - start)
-        return found
+        return result
 
     monkeypatch.setattr(cells, "influence", timed)
     catalogue = load_catalogue([specs])
-    make_plan(catalogue, catalogue.study("many"), quiet)  # imports are no checkpoint's
+    make_plan(catalogue, catalogue.study("many"), quiet)  # so that imports are not timed
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         start = time.perf_counter()
         plan = make_plan(catalogue, catalogue.study("many"), quiet)
-        found = run_shard(plan, tmp_path / "run", Shard(1, 1), jobs=1, progress=quiet)
-        whole = time.perf_counter() - start
+        outcome = run_shard(plan, tmp_path / "run", Shard(1, 1), jobs=1, progress=quiet)
+        total = time.perf_counter() - start
     finally:
         torch.set_num_threads(threads)
-    assert (found.measured, found.failed) == (count, {})
-    overhead = whole / sum(seconds) - 1
+    assert (outcome.measured, outcome.failed) == (count, {})
+    overhead = total / sum(seconds) - 1
     record_property("race", f"{count} checkpoints: {overhead:.0%} beside the engine's own time")
     assert overhead <= 0.25
 
 
 def test_memory_does_not_grow_with_checkpoints(specs, tmp_path, record_property, count):
-    """Less than 2 GiB in each process, whatever the number of checkpoints."""
+    """Each process needs less than 2 GiB for any number of checkpoints."""
     run = "from cntbench.cli.main import main; main()"
     options = ["run", "many", "--specs", str(specs), "-o", str(tmp_path / "run"), "--jobs", "2"]
-    found = peak([sys.executable, "-c", run, *options])
-    record_property("race", f"{count} checkpoints: largest process {found.largest:.0f} MiB")
-    assert found.code == 0
-    assert found.largest < 2048
+    usage = peak([sys.executable, "-c", run, *options])
+    record_property("race", f"{count} checkpoints: largest process {usage.largest:.0f} MiB")
+    assert usage.code == 0
+    assert usage.largest < 2048

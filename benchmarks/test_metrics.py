@@ -1,6 +1,6 @@
-"""Metrics: beside their references, of a whole film, of null models' draws, and of a large graph.
+"""Metrics against their references, and on a whole film, null draws and a large graph.
 
-The opponent is what a metric's reference is: networkx, or a plain loop.
+The opponent is the metric's reference: networkx, or a plain loop.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cntbench.metrics._graphs import Graphs
 from cntbench.plugins import Plugin, room
 from cntbench.results.film import usable
 
-#: Checkpoints that the references see: some are slow.
+#: Checkpoints for the references, some of which are slow.
 FEW = 12
 
 
@@ -53,9 +53,9 @@ def test_metrics_beside_their_references(plugin: Plugin, benchmark):
 
 def test_all_metrics_of_a_film(benchmark):
     film = study_film()
-    found = benchmark.pedantic(film_metrics, args=(film["influence"], usable(film)), rounds=3)
-    assert set(found) == set(room("metric"))
-    assert found["gini"].notnull().all()
+    result = benchmark.pedantic(film_metrics, args=(film["influence"], usable(film)), rounds=3)
+    assert set(result) == set(room("metric"))
+    assert result["gini"].notnull().all()
     assert benchmark.stats.stats.min < 20
 
 
@@ -77,7 +77,7 @@ def test_metrics_of_null_models_draws(benchmark):
     seconds = benchmark.pedantic(all_that_have_a_null, rounds=3)
     graphs = draws * CHECKPOINTS
     benchmark.extra_info["microseconds_per_graph"] = {
-        name: 1e6 * one / graphs for name, one in seconds.items()
+        name: 1e6 * value / graphs for name, value in seconds.items()
     }
     # 200 draws of every graph of the default study, on two cores in two minutes.
     of_a_study = 200 * 21 * CHECKPOINTS
@@ -92,13 +92,13 @@ def test_all_metrics_of_a_large_graph(benchmark):
         graphs = Graphs(weights, step=np.array([0, 8]), layer=layer)
         return {plugin.name: graphs.metric(plugin.name) for plugin in METRICS}
 
-    found = benchmark.pedantic(every, rounds=2)
+    result = benchmark.pedantic(every, rounds=2)
     for plugin in METRICS:
         if not plugin.module.METRIC.undefined:
             later = (
-                found[plugin.name][1:, :1]
+                result[plugin.name][1:, :1]
                 if plugin.module.METRIC.per == "lag"
-                else found[plugin.name][1:]
+                else result[plugin.name][1:]
             )
             assert not np.isnan(later).any(), plugin.name
     assert benchmark.stats.stats.min < 10

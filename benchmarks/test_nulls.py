@@ -1,7 +1,7 @@
 """Null models and roles: the default study's film, 200 draws, in under two minutes on two cores.
 
-Quick mode works one of the 21 cells out and multiplies; full mode, ``--full``, works out all of
-them on two processes.
+Quick mode computes one of the 21 cells and multiplies; full mode, ``--full``, computes all of them
+on two processes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cntbench.results.film import untrained_group
 from cntbench.runs.catalogue import load_catalogue
 
 CHECKPOINTS, UNTRAINED, DRAWS, CORES = 143, 20, 200, 2
-#: Longest that the whole study may take on two cores [s].
+#: Time limit of the whole study on two cores [s].
 LIMIT = 120.0
 
 
@@ -57,10 +57,10 @@ def test_null_models_and_roles_of_the_default_study(film, full, record_property)
         progress=quiet,
     )
     seconds = time.perf_counter() - start
-    if not full:  # other programs' share of the core is no cost of this one
+    if not full:  # not the time of other programs on the core
         seconds = (time.process_time() - work) * cells / CORES
-    said = "took" if full else "would take, by one cell,"
-    record_property("race", f"null models and roles {said} {seconds:.0f} s on {CORES} cores")
+    verb = "took" if full else "would take, by one cell,"
+    record_property("race", f"null models and roles {verb} {seconds:.0f} s on {CORES} cores")
     assert seconds < LIMIT
 
 
@@ -74,12 +74,12 @@ def test_draws(null, benchmark):
 
 
 def test_a_large_graph(benchmark):
-    """330 components: two draws that keep strengths, and every metric held against them."""
+    """330 components: two draws that keep strengths, compared in every metric."""
     film = planted(np.random.default_rng(0), base=template(layers=30, heads=10, checkpoints=1)).film
     names = [
         name for name, plugin in room("metric").items() if plugin.module.METRIC.null == "strengths"
     ]
-    found = benchmark.pedantic(
+    metrics = benchmark.pedantic(
         null_summary, args=(film, "strengths", names, np.random.default_rng(1), 2), rounds=1
     )
-    assert all(np.isfinite(values).any() for values in found.values())
+    assert all(np.isfinite(values).any() for values in metrics.values())

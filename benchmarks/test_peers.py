@@ -1,4 +1,4 @@
-"""Peers measure what the engine measures, where they are installed."""
+"""Installed peers measure the same as the engine."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def test_a_peer_agrees_with_the_engine(name, ablation):
         pytest.skip(why)
     workload = TINY.but(ablations=(ablation,))
     prompts = workload.make_prompts()
-    found = influence(Request(decoder(workload.shape), prompts, workload.make_ablations()))
-    theirs, effects = hooks(workload, prompts, "everywhere", model=peer(name, workload.shape))
-    np.testing.assert_allclose(found.influence, theirs, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(found.readout_effect[:, 2], effects[:, 0], atol=1e-4)
+    result = influence(Request(decoder(workload.shape), prompts, workload.make_ablations()))
+    expected, effects = hooks(workload, prompts, "everywhere", model=peer(name, workload.shape))
+    np.testing.assert_allclose(result.influence, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(result.readout_effect[:, 2], effects[:, 0], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", PEERS)

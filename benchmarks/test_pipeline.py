@@ -1,4 +1,4 @@
-"""What stands around the engine: files, checkpoints, and a whole run.
+"""The code around the engine: files, checkpoints, and a whole run.
 
 On a film of the default study's shape: 7 tasks, 3 ablations, 143 checkpoints, 15 components.
 """
@@ -61,7 +61,7 @@ def test_a_result_is_written(result, benchmark, tmp_path):
     written = path.stat().st_size
     benchmark.extra_info |= {"bytes": written, "bytes_of_numbers": numbers}
     assert counted == numbers
-    # Random numbers hardly shrink, but more than half of the edges are not feasible.
+    # Random numbers hardly compress, but more than half of the edges are not feasible.
     assert numbers / 5 < written < numbers
 
 
@@ -113,9 +113,9 @@ def test_a_study_from_end_to_end(benchmark, tmp_path):
 
     outcome = benchmark.pedantic(whole, rounds=2)
     assert (outcome.measured, outcome.failed) == (2, {})
-    found = open_results(outcome.path).to_dataset()
+    dataset = open_results(outcome.path).to_dataset()
     benchmark.extra_info["bytes"] = outcome.path.stat().st_size
     for name in changes["ablations"]:
         golden = open_results(GOLDEN / f"induction.{name}.nc").to_dataset()
-        moved = moves(golden.sel(checkpoint=list(steps)), found.sel(ablation=[name]))
+        moved = moves(golden.sel(checkpoint=list(steps)), dataset.sel(ablation=[name]))
         assert not moved, report(moved)

@@ -1,4 +1,4 @@
-"""Memory of whole commands; in the full mode, of a run on a model of 135 M parameters."""
+"""Memory of whole commands; in full mode, of a run on a model of 135 M parameters."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ HOLD = "import time; held = b'1' * (200 * 2**20); time.sleep(1)"
 
 def test_children_are_counted():
     start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLD!r}])"
-    found = peak([sys.executable, "-c", start])
-    assert found.code == 0
-    assert 200 < found.largest < found.total < 300
+    usage = peak([sys.executable, "-c", start])
+    assert usage.code == 0
+    assert 200 < usage.largest < usage.total < 300
 
 
 def test_a_command_that_fails_is_told():
@@ -45,7 +45,7 @@ def test_a_model_of_300_components_takes_less_than_4_gib(full, tmp_path, record_
     study.write_text(STUDY.format(folder=folder.parent), encoding="utf-8")
     run = "from cntbench.cli.main import main; main()"
     options = ["run", "large", "--specs", str(study.parents[1]), "-o", str(tmp_path / "run")]
-    found = peak([sys.executable, "-c", run, *options])
-    record_property("race", f"SmolLM2-135M, 300 components: {found.total:.0f} MiB")
-    assert found.code == 0
-    assert found.total < 4096
+    usage = peak([sys.executable, "-c", run, *options])
+    record_property("race", f"SmolLM2-135M, 300 components: {usage.total:.0f} MiB")
+    assert usage.code == 0
+    assert usage.total < 4096

@@ -1,4 +1,4 @@
-"""The scaling tables: their arithmetic by a clock that is known, and every series, tiny."""
+"""The scaling tables: their arithmetic with a fake clock, and every series at small sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SERIES = series(TINY)
 
 
 class Clock:
-    """Goes on by one second, then by two, and so on, whenever it is looked at."""
+    """Advances by one second, then by two, and so on, whenever it is read."""
 
     def __init__(self):
         self.now, self.step = 0.0, 0
@@ -27,13 +27,13 @@ class Clock:
 
 def test_contenders_take_turns_round_by_round():
     order = []
-    found = turns(
+    times = turns(
         {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2, clock=Clock()
     )
     assert order == ["a", "b", "a", "b"]
-    # Looked at before and after: the second, fourth, sixth and eighth steps lie between.
-    assert found == {"a": [2, 6], "b": [4, 8]}
-    assert ratio(found["a"], found["b"]) == pytest.approx((4 / 2 + 8 / 6) / 2)
+    # The clock is read before and after, so that the even steps are measured.
+    assert times == {"a": [2, 6], "b": [4, 8]}
+    assert ratio(times["a"], times["b"]) == pytest.approx((4 / 2 + 8 / 6) / 2)
 
 
 def test_a_series_is_told_relative_to_its_first_entry():
@@ -46,12 +46,12 @@ def test_a_series_is_told_relative_to_its_first_entry():
 
 @pytest.mark.parametrize("name", SERIES)
 def test_every_series_runs(name):
-    found = measure([SERIES[name][0], SERIES[name][-1]], rounds=1)
-    assert all(one.seconds > 0 and one.floor > 0 for one in found)
+    entries = measure([SERIES[name][0], SERIES[name][-1]], rounds=1)
+    assert all(entry.seconds > 0 and entry.floor > 0 for entry in entries)
     if name == "rows at once":
-        assert found[0].flops == found[1].flops
+        assert entries[0].flops == entries[1].flops
     else:
-        assert found[0].flops < found[1].flops
+        assert entries[0].flops < entries[1].flops
 
 
 def test_the_floor_has_the_products_of_the_shape():

@@ -1,4 +1,4 @@
-"""Contenders that take turns in one process."""
+"""Timing of contenders that take turns in one process."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def turns(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, list[float]]:
-    """Return each contender's seconds, round by round, so that all meet the same disturbances.
+    """Return each contender's seconds per round, so that disturbances affect all of them.
 
-    Nothing is warmed up: call each once before, for its result.
+    There is no warm-up: call each contender once before, for its result.
     """
     seconds: dict[Name, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
@@ -30,5 +30,5 @@ def turns(
 
 
 def ratio(first: list[float], other: list[float]) -> float:
-    """Return how many times the first's time the other takes: the median over rounds."""
+    """Return the median over rounds of the other's time divided by the first's."""
     return statistics.median(b / a for a, b in zip(first, other, strict=True))

@@ -1,4 +1,4 @@
-"""What is measured: a model's shape, prompts, ablations and readouts."""
+"""Workloads: a model's shape, prompts, ablations and readouts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import GPTNeoXConfig, LlamaConfig, PreTrainedConfig
 from cntbench.ablations.measures import relative_l2
 from cntbench.ablations.replacements import mean, resample, zero
 from cntbench.engine.influence import Ablation
-from cntbench.models.architectures import adapter
+from cntbench.models.adapters import adapter
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Language, Prompts, generate
 from cntbench.prompts.generators import repeated_block
@@ -23,7 +23,7 @@ from cntbench.specs import Readout
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a model: GPT-NeoX, if no subclass says otherwise."""
+    """Sizes of a model, GPT-NeoX unless a subclass overrides it."""
 
     layers: int
     heads: int
@@ -53,9 +53,9 @@ class Shape:
         )
 
     def tensors(self, seed: int = 0) -> dict[str, torch.Tensor]:
-        """Return random weights of standard deviation 0.08, biases and norms perturbed."""
+        """Return random weights of standard deviation 0.08, with perturbed biases and norms."""
         normal = _normal(seed)
-        found = {
+        tensors = {
             "gpt_neox.embed_in.weight": normal(self.vocabulary, self.hidden),
             "gpt_neox.final_layer_norm.weight": normal(self.hidden, mean=1.0),
             "gpt_neox.final_layer_norm.bias": normal(self.hidden),
@@ -70,17 +70,17 @@ class Shape:
         for layer in range(self.layers):
             prefix = f"gpt_neox.layers.{layer}."
             for norm in ("input_layernorm", "post_attention_layernorm"):
-                found[f"{prefix}{norm}.weight"] = normal(self.hidden, mean=1.0)
-                found[f"{prefix}{norm}.bias"] = normal(self.hidden)
+                tensors[f"{prefix}{norm}.weight"] = normal(self.hidden, mean=1.0)
+                tensors[f"{prefix}{norm}.bias"] = normal(self.hidden)
             for name, size in maps.items():
-                found[f"{prefix}{name}.weight"] = normal(*size)
-                found[f"{prefix}{name}.bias"] = normal(size[0])
-        return found
+                tensors[f"{prefix}{name}.weight"] = normal(*size)
+                tensors[f"{prefix}{name}.bias"] = normal(size[0])
+        return tensors
 
 
 @dataclass(frozen=True)
 class LlamaShape(Shape):
-    """Sizes of a Llama model, embeddings tied."""
+    """Sizes of a Llama model with tied embeddings."""
 
     key_heads: int = 1
 
@@ -88,8 +88,8 @@ class LlamaShape(Shape):
     def products(self) -> list[tuple[int, int]]:
         """Inputs and outputs of a layer's maps."""
         hidden, mlp = self.hidden, self.mlp
-        made = hidden + 2 * hidden // self.heads * self.key_heads
-        return [(hidden, made), (hidden, hidden), (hidden, mlp), (hidden, mlp), (mlp, hidden)]
+        outputs = hidden + 2 * hidden // self.heads * self.key_heads
+        return [(hidden, outputs), (hidden, hidden), (hidden, mlp), (hidden, mlp), (mlp, hidden)]
 
     def config(self) -> PreTrainedConfig:
         """Return the model's config."""
@@ -107,10 +107,10 @@ class LlamaShape(Shape):
         )
 
     def tensors(self, seed: int = 0) -> dict[str, torch.Tensor]:
-        """Return random weights of standard deviation 0.04, norms perturbed."""
+        """Return random weights of standard deviation 0.04, with perturbed norms."""
         normal = _normal(seed)
         keys = self.hidden // self.heads * self.key_heads
-        found = {
+        tensors = {
             "model.embed_tokens.weight": normal(self.vocabulary, self.hidden, std=0.04),
             "model.norm.weight": normal(self.hidden, mean=1.0),
         }
@@ -126,10 +126,10 @@ class LlamaShape(Shape):
         for layer in range(self.layers):
             prefix = f"model.layers.{layer}."
             for norm in ("input_layernorm", "post_attention_layernorm"):
-                found[f"{prefix}{norm}.weight"] = normal(self.hidden, mean=1.0)
+                tensors[f"{prefix}{norm}.weight"] = normal(self.hidden, mean=1.0)
             for name, size in maps.items():
-                found[f"{prefix}{name}.weight"] = normal(*size, std=0.04)
-        return found
+                tensors[f"{prefix}{name}.weight"] = normal(*size, std=0.04)
+        return tensors
 
 
 def _normal(seed: int) -> Callable[..., torch.Tensor]:
@@ -151,7 +151,7 @@ _RESAMPLE = resample.Parameters(donor="reference")
 _ON_TARGETS = {"measure": relative_l2.measure}
 _ON_READOUT: dict[str, Any] = {"scope": "direct", "observable": "readout"}
 
-#: What can be asked of a workload, the change of targets measured by the relative L2 norm.
+#: Ablations of workloads; changes of targets are measured by the relative L2 norm.
 METHODS: Mapping[str, Ablation] = {
     "zero": Ablation("", zero.Parameters(), **_ON_TARGETS),
     "mean": Ablation("", mean.Parameters(population="reference", over=("prompt",)), **_ON_TARGETS),
@@ -175,7 +175,7 @@ class Workload:
     seed: int = field(default=0, repr=False)
 
     def but(self, **changes: Any) -> Workload:
-        """Return the same workload, changed."""
+        """Return the workload with changes."""
         return replace(self, **changes)
 
     def make_prompts(self) -> Prompts:
@@ -187,7 +187,7 @@ class Workload:
         )
 
     def make_ablations(self) -> list[Ablation]:
-        """Return the ablations; total effects, unless the name says more: see `METHODS`."""
+        """Return the ablations, total effects by default: see `METHODS`."""
         return [replace(METHODS[name], name=name) for name in self.ablations]
 
 
@@ -199,7 +199,7 @@ W_CROSS_ENTROPY = Workload(
 #: One task of one checkpoint of the default study.
 N = Workload(NANO, prompts=32, block=16, ablations=("zero", "mean", "resample"))
 L = Workload(PYTHIA_160M, prompts=8, block=25)
-#: Of 300 components, grouped-query attention and SwiGLU.
+#: 300 components, grouped-query attention and SwiGLU.
 S = Workload(SMOLLM2_135M, prompts=4, block=25)
 
 #: Small enough to race in seconds.
@@ -217,13 +217,13 @@ WORKLOADS: Mapping[str, Workload] = {
 
 @cache
 def weights(shape: Shape) -> dict[str, torch.Tensor]:
-    """Return a shape's random weights; all contenders share them."""
+    """Return a shape's random weights, which all contenders share."""
     return shape.tensors()
 
 
 @cache
 def decoder(shape: Shape) -> Decoder:
-    """Return the engine's view of a shape."""
+    """Return the decoder of a shape."""
     config = shape.config()
-    found: Decoder = adapter(config.model_type).decoder(config, weights(shape))
-    return found
+    decoder: Decoder = adapter(config.model_type).decoder(config, weights(shape))
+    return decoder
