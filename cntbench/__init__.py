@@ -1,7 +1,7 @@
 """Transformers as evolving causal graphs: influence between components over training.
 
-``run``, ``open_results``, ``influence``, ``compare`` and ``claims`` are loaded when they are first
-used, torch with them. Importing the package gives xarray's datasets the accessor ``cnt``
+``run``, ``open_results``, ``influence``, ``compare``, ``claims`` and torch are loaded on first use.
+Importing the package registers the accessor ``cnt`` of xarray datasets
 (`cntbench.accessor.cnt`).
 """
 

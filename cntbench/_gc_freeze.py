@@ -1,7 +1,7 @@
-"""Imported last by the server that workers are forked from: whatever is imported by then stays.
+"""Exempts all existing objects from garbage collection, in the server that forks workers.
 
-Collecting garbage in a worker would write to the pages of all objects that are there, and each
-worker would get a copy of its own.
+The server imports this module last. Otherwise, garbage collection in a worker would write to the
+memory pages of all imported objects, and each worker would get its own copy of them.
 """
 
 import gc

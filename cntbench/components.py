@@ -1,4 +1,4 @@
-"""The nodes of the graph: their names, their causal order, and the edges that are feasible."""
+"""The nodes of the graph: their names, their causal order and their feasible edges."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Component:
     Parameters
     ----------
     layer
-        The block it stands in, from 0.
+        Index of its block, from 0.
     kind
         ``"head"`` or ``"MLP"``.
     stage
         Its place in the causal order. Components of one stage read the same residual stream, so
-        none of them reaches another; every stage reaches all later ones.
+        that none reaches another; every stage reaches all later ones.
     head
         Index of the head in its layer; ``None`` for an MLP.
     """
@@ -48,7 +48,7 @@ def components(n_layers: int, n_heads: int, *, parallel: bool) -> tuple[Componen
         Number of blocks, and of attention heads in each.
     parallel
         Whether attention and MLP of a block read the same residual stream (GPT-NeoX), or the MLP
-        reads what the heads have written (GPT-2, Llama).
+        also reads the heads' output (GPT-2, Llama).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a user sees when something is wrong: what, where, what is allowed, what to do next."""
+"""Errors for users: what is wrong, where, what is allowed and what to do next."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ EXIT_CHECKPOINTS_FAILED = 3
 EXIT_INTERRUPTED = 130
 EXIT_DEFECT = 70
 
-#: Characters that a terminal obeys instead of showing them, but for tab and end of line: C0, DEL,
-#: C1, and what turns the direction of text. Halves of characters cannot be encoded.
-_OBEYED = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+#: Control characters of terminals except tab and newline: C0, DEL, C1, and changes of the direction
+#: of text. Unpaired surrogates cannot be encoded.
+_CONTROL = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 _SHOWN_AS: dict[int, str | None] = {
-    **{code: None for code in _OBEYED if chr(code) not in "\t\n"},
+    **{code: None for code in _CONTROL if chr(code) not in "\t\n"},
     **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
 }
-#: At most so many characters of each part of a message are shown, of hints, which list what is
-#: allowed, more; and at most so many lines.
+#: Largest number of characters of a part of a message, and of a hint, which lists what is allowed;
+#: largest number of lines.
 _LONGEST, _LONGEST_HINT, _MOST_LINES = 600, 2000, 6
 
-
-#: User and password of an address, what a header of authorisation holds, a token of the hub.
+#: User and password in an address, the token in an authorisation header, a token of the hub.
 _CREDENTIALS = re.compile(
     r"(?<=://)[^/?#\s]*@|(?<=\bBearer )[^\s'\"]+|\bhf_[A-Za-z0-9]{30,}", re.IGNORECASE
 )
 
 
 def without_credentials(text: str) -> str:
-    """Return a text without passwords and tokens: what is printed or kept may be published.
+    """Return a text without passwords and tokens, which is safe to publish.
 
     Examples
     --------
@@ -45,7 +44,7 @@ def without_credentials(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return text without characters that a terminal obeys, which could forge what it shows.
+    r"""Return text without control characters, which could forge a terminal's output.
 
     Examples
     --------
@@ -56,7 +55,7 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str, longest: int = _LONGEST) -> str:
-    """Return text for a message: printable, and without the middle of what is long.
+    """Return text for a message: printable, with the middle of long text left out.
 
     Examples
     --------
@@ -74,14 +73,14 @@ def shortened(text: str, longest: int = _LONGEST) -> str:
 
 
 class CntbenchError(Exception):
-    """A user's mistake, or a fact about their files, said in a way that can be acted on.
+    """A mistake of a user or a problem with their files, in terms that they can act on.
 
     Parameters
     ----------
     what
         What is wrong, in one sentence.
     where
-        The file, and the key in it, if there is one.
+        The file and the key in it, if any.
     hint
         What is allowed, or what to do next.
     """
@@ -109,7 +108,7 @@ def _rebuild(
 
 
 class SpecError(CntbenchError):
-    """A spec file that cannot be read, or says something that is not allowed."""
+    """A spec file that cannot be read or has a value that is not allowed."""
 
 
 class CheckpointError(CntbenchError):
@@ -121,24 +120,24 @@ class MissingCheckpointError(CheckpointError):
 
 
 class ParityError(CheckpointError):
-    """A model that cntbench does not compute as the model itself does: no number would be right."""
+    """A model whose logits in cntbench differ from its own: results would be wrong."""
 
 
 class StorageError(CntbenchError):
-    """A result file that is missing, damaged, or does not satisfy the schema."""
+    """A result file that is missing, damaged, or violates the schema."""
 
 
 class CntbenchWarning(UserWarning):
-    """What a user should know of what was done; the command line prints it in one line."""
+    """A warning for users; the command line prints it in one line."""
 
 
-#: What errors say of where they arise if they know no file.
+#: Place of errors that do not know their file.
 _UNNAMED = re.compile("the dataset|the result")
 
 
 @contextmanager
 def in_file(path: object) -> Iterator[None]:
-    """Name a file in errors about what stands in it that do not say where they arise."""
+    """Add the name of a file to errors about its content that do not name it."""
     try:
         yield
     except CntbenchError as error:
@@ -150,7 +149,7 @@ def in_file(path: object) -> Iterator[None]:
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """Say which of the allowed names was probably meant, and list them all.
+    """Suggest the nearest of the allowed names, and list them all.
 
     Examples
     --------
@@ -159,7 +158,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     """
     names = sorted(allowed)
     if not names:
-        return "There is nothing to choose from."
+        return "Nothing is available."
     close = difflib.get_close_matches(name, names, n=1)
     guess = f"Did you mean {close[0]!r}? " if close else ""
     return f"{guess}Allowed: {', '.join(names)}."
@@ -183,7 +182,7 @@ def listed(names: Sequence[str], most: int) -> str:
 
 
 def distinct(kind: str, names: Sequence[str], *, where: str | None = None) -> Sequence[str]:
-    """Return names of one kind, a `SpecError` if one stands twice.
+    """Return names of one kind, or raise a `SpecError` if one appears twice.
 
     Examples
     --------
@@ -193,6 +192,6 @@ def distinct(kind: str, names: Sequence[str], *, where: str | None = None) -> Se
     for name in names:
         if names.count(name) > 1:
             raise SpecError(
-                f"{kind} {name!r} stands twice", where=where, hint="Every name may stand once."
+                f"{kind} {name!r} appears twice", where=where, hint="Every name may appear once."
             )
     return names

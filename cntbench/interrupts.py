@@ -1,6 +1,6 @@
-"""Ctrl-C: when it arrives, and that it is never lost.
+"""Ctrl-C: delay it, keep it from worker processes, and never lose it.
 
-Signals are the main thread's business: in any other one, these functions change nothing.
+Only the main thread handles signals; in other threads, these functions have no effect.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _received = False
 
 @contextmanager
 def _handling(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Handle Ctrl-C in another way, where it is this thread's business."""
+    """Replace the handler of Ctrl-C, in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -30,7 +30,7 @@ def _handling(handler: Callable[[int, FrameType | None], object]) -> Iterator[No
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back, for a moment that must not be torn apart; it arrives afterwards."""
+    """Delay Ctrl-C until the end of a block that must not be interrupted."""
     held: list[int] = []
     try:
         with _handling(lambda number, frame: held.append(number)):
@@ -42,16 +42,16 @@ def interrupts_held() -> Iterator[None]:
 
 @contextmanager
 def starting_processes() -> Iterator[None]:
-    """Start processes that Ctrl-C never reaches, from their first moment: it arrives here.
+    """Start processes that Ctrl-C never reaches, not even while they start.
 
-    A process begins with the signals blocked that the thread has blocked which starts it. Where
-    that is not possible, on Windows, processes have to ignore Ctrl-C themselves.
+    A process inherits the blocked signals of the thread that starts it. On Windows, which has no
+    such masks, processes have to ignore Ctrl-C themselves.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     with interrupts_held():
-        resource_tracker.ensure_running()  # to start it later would unblock them
+        resource_tracker.ensure_running()  # starting it later would unblock them
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
@@ -61,9 +61,9 @@ def starting_processes() -> Iterator[None]:
 
 @contextmanager
 def interrupts_remembered() -> Iterator[None]:
-    """Remember that Ctrl-C was pressed: what it interrupts may swallow it, an import for instance.
+    """Record Ctrl-C, because the interrupted code, such as an import, may swallow it.
 
-    Whoever asks `interrupted`, or calls `check_interrupted` now and then, will know.
+    `interrupted` and `check_interrupted` then report it.
     """
     global _received
     _received = False
@@ -78,12 +78,12 @@ def interrupts_remembered() -> Iterator[None]:
 
 
 def interrupted() -> bool:
-    """Whether Ctrl-C was pressed since they are remembered."""
+    """Return whether Ctrl-C was pressed since `interrupts_remembered` began."""
     return _received
 
 
 def check_interrupted() -> None:
-    """Raise the interrupt that was swallowed, if there was one.
+    """Raise an interrupt that was swallowed, if there was one.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Where is written: outputs are checked before work begins, so that nothing that is there is lost.
+"""Checks of output files before work begins, so that no existing file is lost.
 
-An output is a regular file or absent, through symbolic links; it is none of the inputs; and if it
-is there already, it is of the kind that is written, or the user forces it.
+An output must not exist or be a regular file, possibly through symbolic links, and must not be an
+input. An existing file has to be of the kind to be written, unless the user forces it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from cntbench.errors import StorageError
 
-#: How much of a file is read to tell its kind [bytes].
+#: Number of bytes that are read to recognise a file's kind.
 _HEAD = 4096
-_FORCE = "Name another file, or write over this one by --force (in Python, force=True)."
+_FORCE = "Name another file, or overwrite this one with --force (in Python, force=True)."
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,9 @@ class FileKind:
     Parameters
     ----------
     name
-        What it is, with its article.
+        Its name, with an article.
     recognises
-        Whether a file is of the kind, told from its beginning or its attributes; it may raise any
-        error by a file that is not.
+        Returns whether a file is of the kind; it may raise any error for a file that is not.
     """
 
     name: str
@@ -39,23 +38,23 @@ class FileKind:
 def check_output(
     path: Path, kind: FileKind, *, inputs: Iterable[Path] = (), force: bool = False
 ) -> None:
-    """Raise an error if a file may not be written.
+    """Check that a file may be written.
 
     Parameters
     ----------
     path
         The file.
     kind
-        What will be in it.
+        Its kind.
     inputs
-        Files and folders that are read; none of their files is written over, forced or not.
+        Files and folders that are read; their files are never overwritten.
     force
-        Whether a file of another kind may be written over.
+        Whether a file of another kind may be overwritten.
 
     Raises
     ------
     StorageError
-        If the path names no file, its folder is not there, or `check_files` refuses it.
+        If the path names no file, its folder does not exist, or `check_files` refuses it.
     """
     if not path.name:
         raise StorageError("names no file", where=f"'{path}'", hint="Name a file to write.")
@@ -64,76 +63,76 @@ def check_output(
         raise StorageError(
             f"cannot be written: there is no folder {path.parent}",
             where=str(path),
-            hint="Make the folder, or name a file in another one.",
+            hint="Create the folder, or name a file in another one.",
         )
 
 
 def check_files(
     paths: Iterable[Path], kind: FileKind, *, inputs: Iterable[Path] = (), force: bool = False
 ) -> None:
-    """Raise an error if one of several files may not be written; their folders need not be there.
+    """Check that several files may be written; their folders need not exist.
 
     Parameters are those of `check_output`.
 
     Raises
     ------
     StorageError
-        If a file is an input, or lies in a folder that is one; is not a regular file; or is there
-        already and of another kind, unless that is forced.
+        If a file is an input or in an input folder, is not a regular file, or exists and is of
+        another kind, unless that is forced.
     """
-    status = {path: there for path in paths if (there := file_status(path)) is not None}
-    read = list(_files(inputs)) if status else []
-    for path, there in status.items():
-        if any(os.path.samestat(there, other) for other in read):
+    statuses = {path: status for path in paths if (status := file_status(path)) is not None}
+    read = list(_files(inputs)) if statuses else []
+    for path, status in statuses.items():
+        if any(os.path.samestat(status, other) for other in read):
             raise StorageError(
-                "is an input, and would be lost",
+                "is an input and would be lost",
                 where=str(path),
                 hint="Name another file to write.",
             )
         check_regular(path)
-        if there.st_size and not force and not _recognised(path, kind):
+        if status.st_size and not force and not _recognised(path, kind):
             raise StorageError(
-                f"is there already, and is not {kind.name}", where=str(path), hint=_FORCE
+                f"exists already and is not {kind.name}", where=str(path), hint=_FORCE
             )
 
 
 def check_folder(path: Path) -> None:
-    """Raise an error if files cannot be written into a folder, since something else has its name.
+    """Check that a path is a folder or does not exist.
 
     Raises
     ------
     StorageError
-        If it is there and is no folder.
+        If it exists and is not a folder.
     """
     if file_status(path) is not None and not is_folder(path):
         raise StorageError("is not a folder", where=str(path), hint="Name a folder to write into.")
 
 
 def check_regular(path: Path) -> None:
-    """Raise an error if a path is there and is no regular file: a folder, a device, a pipe.
+    """Check that a path is a regular file or does not exist.
 
     Raises
     ------
     StorageError
-        If it is.
+        If it is a folder, a device, a pipe or a socket.
     """
-    there = file_status(path)
-    if there is not None and not stat.S_ISREG(there.st_mode):
-        what = "a folder" if stat.S_ISDIR(there.st_mode) else "a device, a pipe or a socket"
+    status = file_status(path)
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, a pipe or a socket"
         raise StorageError(
-            f"is {what}: only regular files are written",
+            f"is {kind}: only regular files can be written",
             where=str(path),
             hint="Name a file to write.",
         )
 
 
 def file_status(path: Path) -> os.stat_result | None:
-    """Return what the system knows of a file, through links; None if there is none.
+    """Return the status of a file, following links, or None if it does not exist.
 
     Raises
     ------
     StorageError
-        If it cannot tell: a folder on the way may not be read, or the name is too long.
+        If the status is not available: a parent folder is not readable, or the name is too long.
     """
     try:
         return path.stat()
@@ -141,28 +140,28 @@ def file_status(path: Path) -> os.stat_result | None:
         return None
     except (OSError, ValueError) as error:
         raise StorageError(
-            f"cannot be looked at: {getattr(error, 'strerror', None) or error}", where=str(path)
+            f"cannot be accessed: {getattr(error, 'strerror', None) or error}", where=str(path)
         ) from None
 
 
 def is_folder(path: Path) -> bool:
-    """Say whether a path is a folder, through links; raises as `file_status` does."""
-    there = file_status(path)
-    return there is not None and stat.S_ISDIR(there.st_mode)
+    """Return whether a path is a folder, following links; raises as `file_status` does."""
+    status = file_status(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def begins(*starts: bytes) -> Callable[[Path], bool]:
-    """Return what recognises files by how they begin."""
+    """Return a function that recognises files by their first bytes."""
     return lambda path: head(path).startswith(starts)
 
 
 def contains(text: bytes) -> Callable[[Path], bool]:
-    """Return what recognises files by what stands near their beginning."""
+    """Return a function that recognises files by bytes near their beginning."""
     return lambda path: text in head(path)
 
 
 def has_attribute(name: str, *values: str) -> Callable[[Path], bool]:
-    """Return what recognises netCDF files by an attribute, of one of some values or of any."""
+    """Return a function that recognises netCDF files by an attribute and its possible values."""
 
     def recognises(path: Path) -> bool:
         import netCDF4
@@ -184,15 +183,15 @@ def head(path: Path) -> bytes:
 def _recognised(path: Path, kind: FileKind) -> bool:
     try:
         return kind.recognises(path)
-    except Exception:  # a stranger's file can make any reader fail
+    except Exception:  # any reader may fail on an unknown file
         return False
 
 
 def _files(paths: Iterable[Path]) -> Iterator[os.stat_result]:
-    """Yield what the system knows of files, and of all files in folders."""
+    """Yield the status of all regular files among paths and in folders."""
     for path in paths:
         inside = path.rglob("*") if is_folder(path) else ()
-        for each in (path, *inside):
-            there = file_status(each)
-            if there is not None and stat.S_ISREG(there.st_mode):
-                yield there
+        for file in (path, *inside):
+            status = file_status(file)
+            if status is not None and stat.S_ISREG(status.st_mode):
+                yield status

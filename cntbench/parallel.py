@@ -1,4 +1,4 @@
-"""Work on several processes, one thread each; a process that dies costs nothing."""
+"""Parallel work on processes with one thread each; the work of one that dies is retried."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ from cntbench.interrupts import starting_processes
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: So many workers may die of an item.
+#: Number of workers that may die of an item.
 MOST_DEATHS = 2
 
 
 class WorkerKilledError(CntbenchError):
-    """Work that killed every process that tried it."""
+    """An item of work killed every process that tried it."""
 
 
 def killed() -> WorkerKilledError:
-    """Return what is said of such work."""
+    """Return the error for such an item."""
     return WorkerKilledError(
         "its worker was killed twice (out of memory?)",
-        hint="Fewer processes, by --jobs, need less memory.",
+        hint="Use fewer processes (--jobs), which need less memory.",
     )
 
 
 class _Task(NamedTuple):
-    """An item, and how many workers have died of it."""
+    """An item, and the number of workers that have died of it."""
 
     item: Any
     deaths: int = 0
 
 
 class Workers(Generic[Item, Result]):
-    """Processes that work on one item each; one that dies is replaced, and its item tried again.
+    """Processes that work on one item each; one that dies is replaced, and its item retried.
 
-    Each process is a pool of its own, so that it is known of what it died: the others go on.
+    Each process is its own pool, so that the item that killed it is known and the others continue.
 
     Parameters
     ----------
     work
-        What to do with an item; it has to be importable by another process.
+        Function of an item; it has to be importable by another process.
     jobs
-        Number of processes; they start when there is work for them.
+        Number of processes, which start when there is work for them.
     start, arguments
-        Called once in each process.
+        Initialiser of each process, and its arguments.
     finish
-        Whether items that are being worked on are finished when the rest is given up.
+        Whether to finish the current items on exit.
     """
 
     def __init__(
@@ -101,28 +101,28 @@ class Workers(Generic[Item, Result]):
 
     @property
     def busy(self) -> Sequence[Future[Result]]:
-        """What is being worked on; when one of them is done, `collect` it."""
+        """Futures of the current items, for `collect`."""
         return list(self._busy)
 
     def add(self, item: Item) -> None:
-        """Have an item worked on, as soon as a process is idle."""
+        """Queue an item until a process is idle."""
         self._waiting.append(_Task(item))
         self._feed()
 
     def collect(self, ready: set[Future[Any]]) -> Iterator[tuple[Item, Result | WorkerKilledError]]:
-        """Yield what became of items that are done, and go on with others.
+        """Yield finished items with their results, and start waiting ones.
 
         Raises
         ------
         Exception
-            What the work has raised.
+            The error that the work raised.
         """
-        for done in ready & self._busy.keys():
-            pool, task = self._busy.pop(done)
-            if not isinstance(done.exception(), BrokenProcessPool):
+        for future in ready & self._busy.keys():
+            pool, task = self._busy.pop(future)
+            if not isinstance(future.exception(), BrokenProcessPool):
                 self._idle.append(pool)
                 self._feed()
-                yield task.item, done.result()
+                yield task.item, future.result()
                 continue
             pool.shutdown()
             self._idle.append(self._pool())
@@ -139,12 +139,12 @@ class Workers(Generic[Item, Result]):
         )
 
     def _feed(self) -> None:
-        """Give idle processes what is waiting."""
+        """Give waiting items to idle processes."""
         while self._waiting and self._idle:
             with starting_processes():
                 try:
                     future = self._idle[-1].submit(self._work, self._waiting[0].item)
-                except BrokenProcessPool:  # it died of nothing that was given to it
+                except BrokenProcessPool:  # it died while idle
                     self._idle[-1].shutdown()
                     self._idle[-1] = self._pool()
                     continue
@@ -154,16 +154,16 @@ class Workers(Generic[Item, Result]):
 def parallel_map(
     work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int
 ) -> Iterator[Result]:
-    """Yield what becomes of each item, in order.
+    """Yield the result of each item, in order.
 
     Parameters
     ----------
     work
-        What to do; it has to be importable by another process.
+        Function of an item; it has to be importable by another process.
     items
-        What to do it to.
+        The items.
     jobs
-        Processes; 1 works in this one.
+        Number of processes; 1 works in this process.
 
     Raises
     ------
@@ -186,15 +186,15 @@ def parallel_map(
         for number in range(len(items)):
             while number not in results:
                 ready, _ = wait(workers.busy, return_when=FIRST_COMPLETED)
-                for (done, _), result in workers.collect(ready):
+                for (finished, _), result in workers.collect(ready):
                     if isinstance(result, WorkerKilledError):
                         raise result
-                    results[done] = result
+                    results[finished] = result
             yield results.pop(number)
 
 
 class _Numbered(Generic[Item, Result]):
-    """Work on items that have numbers."""
+    """A function of numbered items that ignores the number."""
 
     def __init__(self, work: Callable[[Item], Result]) -> None:
         self._work = work
@@ -204,14 +204,13 @@ class _Numbered(Generic[Item, Result]):
 
 
 def worker_context() -> BaseContext:
-    """Return the way to start workers: with the libraries loaded once for all of them.
+    """Return the multiprocessing context that starts workers fastest.
 
-    Where the system can fork, workers are forked from a server that has imported what this process
-    has imported of cntbench, and transformers' models, and that runs nothing else: they start at
-    once and share the libraries' memory. Elsewhere each one imports for itself.
+    Where the system can fork, workers are forked from a server that has imported the same modules
+    of cntbench as this process, and those of transformers: they start at once and share the memory
+    of the libraries. Elsewhere, each worker imports them itself.
 
-    It returns when the server is ready, and Ctrl-C may interrupt it: to start a worker then takes
-    no time.
+    The function returns when the server is ready; Ctrl-C may interrupt it.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -223,20 +222,20 @@ def worker_context() -> BaseContext:
     with starting_processes():
         forkserver.ensure_running()
     first = context.Process(target=os.getpid)
-    first.start()  # answered when all is imported
+    first.start()  # runs when all is imported
     first.join()
     return context
 
 
 def start_worker() -> None:
-    """Begin a worker: Ctrl-C is the first process's business."""
+    """Initialise a worker, which ignores Ctrl-C: the main process handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     end_with_parent()
 
 
 def end_with_parent() -> None:
-    """End this worker when the process that started it ends, however it does: nobody else will."""
+    """End this worker when its parent process ends, for whatever reason."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -1,4 +1,4 @@
-"""JSON and TOML that strangers wrote: whatever is wrong with it is a `ValueError`."""
+"""Untrusted JSON and TOML: everything wrong with it is a `ValueError`."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import tomllib
 from collections.abc import Iterable
 from typing import Any
 
-#: How deep values may be nested: far beyond what any file means, far below what Python bears.
+#: Largest depth of nesting: far more than files need, far less than Python's limit.
 _DEEPEST = 100
 
 
 def parse_json(text: str | bytes, *, unique: bool = False) -> Any:
-    """Return what JSON says.
+    """Parse JSON.
 
     Parameters
     ----------
     text
         The JSON; bytes in UTF-8, UTF-16 or UTF-32.
     unique
-        Whether a key that stands twice in an object is refused; else its last value counts.
+        Whether duplicate keys in an object are errors; otherwise the last value counts.
 
     Raises
     ------
     ValueError
-        If it is malformed, nested too deeply, or a key stands twice.
+        If it is malformed, nested too deeply, or has a duplicate key.
     """
     try:
         value = json.loads(text, object_pairs_hook=_distinct if unique else None)
@@ -34,7 +34,7 @@ def parse_json(text: str | bytes, *, unique: bool = False) -> Any:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Return what TOML says.
+    """Parse TOML.
 
     Raises
     ------
@@ -53,13 +53,13 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise ValueError(f"the key {twice!r} stands twice")
+        duplicate = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ValueError(f"the key {duplicate!r} appears twice")
     return table
 
 
 def _checked(value: Any) -> Any:
-    """Return a value that is not nested too deeply."""
+    """Return the value if it is not nested too deeply."""
     level = [value]
     for _ in range(_DEEPEST):
         level = [inner for outer in level for inner in _inside(outer)]
@@ -69,11 +69,11 @@ def _checked(value: Any) -> Any:
 
 
 def _inside(value: Any) -> Iterable[Any]:
-    """Return the values in an object or array, none in any other value."""
+    """Return the values in an object or array, or nothing."""
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()
 
 
 def _too_deep() -> ValueError:
-    return ValueError(f"it is nested more than {_DEEPEST} deep")
+    return ValueError(f"it is nested more than {_DEEPEST} levels deep")

@@ -1,9 +1,7 @@
-"""Discovery by file: modules of a room (generators, replacements, measures …), folders of specs.
+"""Discovery of plugins, the modules of a room (generators, replacements, …), and of spec folders.
 
-Each module of a room is one plugin, named as its file is.
-
-A module that holds several of one idea, such as a metric of what components send and of what they
-receive, lists them by name in ``VARIANTS`` instead.
+Each module of a room is one plugin, named after its file. A module with several variants of one
+idea, such as a metric of outgoing and of incoming edges, lists them by name in ``VARIANTS``.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from typing import Any
 
 from cntbench.errors import SpecError, unknown
 
-#: By kind of plugin, its room and what each file there has to define.
+#: The room of each kind of plugin, and what each of its files has to define.
 ROOMS = {
     "generator": ("prompts.generators", ("Parameters",)),
     "replacement": ("ablations.replacements", ("Parameters",)),
@@ -34,7 +32,7 @@ ROOMS = {
     "trajectory source": ("models.sources", ("open_trajectory",)),
 }
 
-#: More folders of specs, separated as in PATH.
+#: Environment variable with further folders of specs, separated as in PATH.
 SPECS_VARIABLE = "CNTBENCH_SPECS"
 
 
@@ -45,11 +43,11 @@ class Variant:
     Parameters
     ----------
     summary
-        First line of its docstring; the rest is the file's.
+        First line of its docstring; the rest is that of the file.
     keywords
-        What it passes to the file's functions.
+        Arguments that it passes to the file's functions.
     constants
-        Constants that it defines differently from the file.
+        Constants that replace those of the file.
     """
 
     summary: str
@@ -57,7 +55,7 @@ class Variant:
     constants: Mapping[str, Any] = field(default_factory=dict)
 
     def module(self, name: str, shared: ModuleType, required: tuple[str, ...]) -> ModuleType:
-        """Return the file's module with the keywords passed and the constants replaced."""
+        """Return the file's module with keywords bound and constants replaced."""
         module = ModuleType(name, self.summary + "\n" + _docstring(shared).partition("\n")[2])
         module.__dict__.update(
             {key: value for key, value in vars(shared).items() if not key.startswith("__")},
@@ -78,13 +76,13 @@ class Plugin:
     Parameters
     ----------
     name
-        The file's, or the variant's.
+        Name of the file or of the variant.
     summary
         First line of the docstring.
     path
         The file.
     module
-        What it defines.
+        Its module.
     """
 
     name: str
@@ -95,19 +93,19 @@ class Plugin:
 
 @cache
 def discover(room: str, *, required: tuple[str, ...]) -> dict[str, Plugin]:
-    """Find every plugin in a room.
+    """Return all plugins in a room by name.
 
     Parameters
     ----------
     room
-        Name of a subpackage of ``cntbench``, such as ``"generators"``.
+        A subpackage of ``cntbench``, such as ``"prompts.generators"``.
     required
-        What each module has to define.
+        Names that each module has to define.
 
     Raises
     ------
     SpecError
-        If a module lacks its docstring or something required.
+        If a module has no docstring or lacks a required name.
     """
     package = importlib.import_module(f"cntbench.{room}")
     plugins: dict[str, Plugin] = {}
@@ -153,7 +151,7 @@ def _docstring(module: ModuleType) -> str:
 
 
 def room(kind: str) -> dict[str, Plugin]:
-    """Return the plugins of a kind, a key of `ROOMS`, by their names."""
+    """Return the plugins of a kind, a key of `ROOMS`, by name."""
     folder, required = ROOMS[kind]
     return discover(folder, required=required)
 
@@ -164,7 +162,8 @@ def find(kind: str, name: str, *, where: str | None = None) -> ModuleType:
     Raises
     ------
     SpecError
-        If there is no such plugin; it names the nearest match. ``where`` is the file that asks.
+        If there is no such plugin; it suggests the nearest name. ``where`` is the file with the
+        name.
     """
     plugins = room(kind)
     if name not in plugins:
@@ -173,13 +172,13 @@ def find(kind: str, name: str, *, where: str | None = None) -> ModuleType:
 
 
 def shipped_folder() -> Path:
-    """Return the folder of the shipped specs: inside the installed package, or in a checkout."""
+    """Return the folder of the shipped specs, in the installed package or in a checkout."""
     package = Path(__file__).parent
     installed = package / "tasks"
     return installed if installed.is_dir() else package.parent / "tasks"
 
 
 def spec_folders() -> list[Path]:
-    """Return the shipped folder, then those of the environment variable."""
+    """Return the shipped folder, then those in the environment variable."""
     listed = os.environ.get(SPECS_VARIABLE, "").split(os.pathsep)
     return [shipped_folder(), *(Path(part) for part in listed if part)]

@@ -1,7 +1,7 @@
-"""Declarative specs: frozen dataclasses, and the strict TOML loader that fills them.
+"""Declarative specs: frozen dataclasses, and the strict TOML loader for them.
 
-A spec file states what is measured; its name is the file's. Unknown keys, wrong types and values
-out of range are errors that say where they stand and what is allowed.
+A spec has the name of its file. Unknown keys, wrong types and values out of range are errors that
+say where they are and what is allowed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Scope = Literal["total", "direct"]
 Observable = Literal["target", "readout"]
 Estimator = Literal["exact", "eap", "eap_ig"]
 HeadInput = Literal["query", "key", "value"]
-"""What a head reads its input for."""
+"""The three uses of a head's input."""
 HEAD_INPUTS: tuple[HeadInput, ...] = get_args(HeadInput)
 Precision = Literal["float32", "bfloat16", "float64"]
 """Floating-point type of weights and states."""
@@ -42,7 +42,7 @@ Summary = Annotated[str, Field(min_length=1, max_length=200)]
 
 def _distinct(names: tuple[T, ...]) -> tuple[T, ...]:
     if len(set(names)) < len(names):
-        raise ValueError("each may stand once")
+        raise ValueError("each may appear once")
     return names
 
 
@@ -50,7 +50,7 @@ def _distinct(names: tuple[T, ...]) -> tuple[T, ...]:
 def spec(cls: type[T]) -> type[T]:
     """Make a class a spec: a frozen keyword-only dataclass whose values are checked strictly.
 
-    Types are not coerced, unknown keys are refused, and ranges stand in the annotations:
+    Types are not coerced and unknown keys are errors. Annotations give ranges:
     ``Annotated[int, Field(ge=1)]``.
     """
     config = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -59,27 +59,27 @@ def spec(cls: type[T]) -> type[T]:
 
 @spec
 class TaskSpec:
-    """A prompt generator, its parameters, what is observed, and what to expect.
+    """A prompt generator, its parameters, what is observed, and the expected result.
 
     Parameters
     ----------
     version
-        Rises whenever the spec computes something else.
+        Incremented when the spec computes something different.
     summary
         One line for listings.
     generator
         Name of a file in ``cntbench/prompts/generators``.
     parameters
-        What the generator takes.
+        Parameters of the generator.
     observed
         Positions at which a target's change is measured: the scored ones, or all.
     effects
-        Readouts whose change is measured for every source. Cross-entropy and accuracy cost all the
-        logits of every source; the logit difference costs two.
+        Readouts whose change is measured for every source. Cross-entropy and accuracy need all
+        logits of every source; the logit difference needs two.
     bos
-        Whether the model's token for the beginning of a text stands before every prompt.
+        Whether every prompt starts with the model's token for the beginning of a text.
     learnt, not_learnt
-        What a model that has learnt induction does on the task, and one that has not.
+        The behaviour on the task of a model that has learnt induction, and of one that has not.
     """
 
     version: Version
@@ -99,33 +99,31 @@ class TaskSpec:
 class AblationSpec:
     """An ablation method: what replaces a component's output, and how the change is measured.
 
-    `cntbench.ablations.ablation.check` says which combinations make sense.
+    `cntbench.ablations.ablation.check` checks which parts fit together.
 
     Parameters
     ----------
     replacement
         Name of a file in ``cntbench/ablations/replacements``.
     parameters
-        What the replacement takes.
+        Parameters of the replacement.
     scope
         ``"total"``: everything downstream of the source is recomputed. ``"direct"``: the change
-        reaches the target over the one edge from source to target, all else that the target reads
-        is clean.
+        reaches the target only over the edge from source to target.
     observable
-        ``"target"``: the edge's number is the change of the target's output. ``"readout"``: it is
-        the change of the task's readout (the first of its ``effects``) that passes through the
-        edge.
+        ``"target"``: the weight of an edge is the change of the target's output. ``"readout"``: it
+        is the change of the task's readout (the first of its ``effects``) through the edge.
     measure
         Name of a file in ``cntbench/ablations/measures``, for the change of a target.
     through
-        What of a head sees the change; MLPs always do.
+        The inputs of a head that see the change; MLPs always see it.
     estimator
-        How the change of the readout is found: ``"exact"`` computes it, ``"eap"`` and ``"eap_ig"``
-        estimate it by gradients.
+        ``"exact"`` computes the change of the readout; ``"eap"`` and ``"eap_ig"`` estimate it by
+        gradients.
     steps
-        Points that ``"eap_ig"`` takes gradients at.
+        Number of points at which ``"eap_ig"`` computes gradients.
     draws
-        Independent draws of a random replacement that each prompt's numbers are means over.
+        Number of independent draws of a random replacement, over which results are averaged.
     """
 
     version: Version
@@ -144,14 +142,14 @@ class AblationSpec:
 
     @property
     def effect(self) -> str:
-        """What is measured, in a few words for listings."""
+        """The measured effect, in a few words for listings."""
         words = f"{self.scope} effect on the {self.observable}"
         return words if self.estimator == "exact" else f"{words}, by {self.estimator}"
 
 
 @spec
 class StudySpec:
-    """Trajectory × tasks × ablations: what ``cntbench run`` takes.
+    """Trajectory × tasks × ablations: the input of ``cntbench run``.
 
     Parameters
     ----------
@@ -160,23 +158,23 @@ class StudySpec:
     tasks, ablations
         Names of specs.
     prompts
-        Number of prompts of each task.
+        Number of prompts per task.
     seed
-        Seed of the prompts, of the ablations' random draws and of those of null models.
+        Seed of the prompts and of the random draws of ablations and null models.
     untrained
-        Number of untrained models that are measured beside the trajectory, if it has such a thing.
+        Number of untrained models that are measured with the trajectory, if it can initialise one.
         With fewer than 20, no p-value against them is below 0.05.
     null_draws
-        Number of draws from each null model that metrics, roles and claims are held against; 0
-        leaves null models, phases and claims out.
+        Number of draws from each null model for metrics, roles and claims; 0 leaves out null
+        models, phases and claims.
     planted
-        Whether the ablations are also held against the planted circuits without dynamics, whose
-        edges are known.
+        Whether the ablations are also tested on the planted circuits without dynamics, whose edges
+        are known.
     dtype
-        Floating-point type that the model computes in; see `cntbench.models.precision`.
+        Floating-point type of the model; see `cntbench.models.precision`.
     blocks
-        Into how many blocks of sources each checkpoint is divided: units of work of their own,
-        for models so large that a checkpoint takes hours.
+        Number of blocks of sources per checkpoint, which are separate units of work, for models so
+        large that a checkpoint takes hours.
     """
 
     version: Version
@@ -195,14 +193,14 @@ class StudySpec:
 
 @spec
 class BackboneSpec:
-    """Which edges of a graph are its backbone.
+    """A rule for the backbone of a graph.
 
     Parameters
     ----------
     rule
         Name of a file in ``cntbench/backbones``.
     parameters
-        What the rule takes.
+        Parameters of the rule.
     """
 
     version: Version
@@ -212,19 +210,19 @@ class BackboneSpec:
 
 
 def as_dict(value: Any) -> dict[str, Any]:
-    """Return a spec as plain data, ready for JSON."""
+    """Return a spec as plain data for JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(value)))
     return plain
 
 
 def content_hash(value: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of plain data, whatever the order of its keys."""
+    """Return the SHA-256 of plain data, independent of the order of keys."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file, or raise a `SpecError` that says in which line it is malformed."""
+    """Read a TOML file, or raise a `SpecError` that gives the line of the first error."""
     try:
         return parse_toml(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
@@ -236,46 +234,48 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def build(cls: Callable[..., T], table: Mapping[str, Any], *, where: str, prefix: str = "") -> T:
-    """Make a spec from a table, turning the first thing wrong with it into a `SpecError`.
+    """Make a spec from a table.
 
     Parameters
     ----------
     cls
         A class made by `spec`.
     table
-        Keys and values, as TOML gives them.
+        Keys and values from TOML.
     where
-        The file, for the error.
+        The file, for errors.
     prefix
         Path of the table within the file, such as ``"parameters."``.
 
     Raises
     ------
     SpecError
-        Naming the file, the key, the nearest match and what is allowed.
+        For the first error in the table, with the file, the key, the nearest match and what is
+        allowed.
     """
     try:
         return cls(**table)
     except pydantic.ValidationError as error:
         problems = error.errors()
         fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        # A misspelt key is the cause of the missing one, so it is told first.
+        # A misspelt key causes the missing one, so it is reported first.
         problems.sort(key=lambda problem: problem["type"] != "unexpected_keyword_argument")
         problem = problems[0]
         key = prefix + ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "unexpected_keyword_argument":
-            what, hint = f"unknown key {key!r}", nearest(str(problem["loc"][0]), fields)
+            message, hint = f"unknown key {key!r}", nearest(str(problem["loc"][0]), fields)
         elif problem["type"] == "missing":
-            what, hint = f"key {key!r} is missing", f"Expected keys: {', '.join(sorted(fields))}."
+            message = f"key {key!r} is missing"
+            hint = f"Expected keys: {', '.join(sorted(fields))}."
         else:
-            what = f"{key} = {_toml(problem['input'])} is not allowed"
+            message = f"{key} = {_toml(problem['input'])} is not allowed"
             hint = problem["msg"].removeprefix("Value error, ") + "."
             for python, toml in [("valid tuple", "valid array"), ("dictionary", "table")]:
                 hint = hint.replace(python, toml)
             choices = problem.get("ctx", {}).get("expected", "")
             if isinstance(problem["input"], str) and choices:
                 hint = nearest(problem["input"], [c.strip("' ") for c in _split(choices)])
-        raise SpecError(what, where=where, hint=hint) from None
+        raise SpecError(message, where=where, hint=hint) from None
 
 
 def _split(choices: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""An ablation method, put together from its parts."""
+"""An ablation method, assembled from its parts, and which parts fit together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Donor(NamedTuple):
-    """Prompts that run beside the ablated ones: a corpus, and which draw from it."""
+    """Prompts that run alongside the ablated ones: a corpus, and the draw from it."""
 
     corpus: Corpus
     draw: int = 0
@@ -34,14 +34,14 @@ class Donor(NamedTuple):
 class Ablation:
     """An ablation method, ready to be applied.
 
-    `cntbench.specs.AblationSpec` says what its parts mean.
+    `cntbench.specs.AblationSpec` explains the other parts.
 
     Parameters
     ----------
     name
-        Names the stream of random numbers, too.
+        Its name, which also seeds its random numbers.
     draw
-        Which of the independent draws this is.
+        Index of the independent draw.
     """
 
     name: str
@@ -57,30 +57,30 @@ class Ablation:
 
     @property
     def corpora(self) -> set[Corpus]:
-        """The prompts that the method draws on."""
+        """The prompts that the method uses."""
         rule = self.replacement
-        found = {c for c in (rule.donor_corpus, rule.population_corpus) if c is not None}
-        return found | {"reference"} if self.estimator == "eap_ig" else found
+        corpora = {c for c in (rule.donor_corpus, rule.population_corpus) if c is not None}
+        return corpora | {"reference"} if self.estimator == "eap_ig" else corpora
 
     @property
     def donor(self) -> Donor | None:
-        """The prompts whose own states the replacement takes."""
+        """The prompts whose states replace the clean ones."""
         corpus = self.replacement.donor_corpus
         return None if corpus is None else Donor(corpus, self.draw if corpus == "other" else 0)
 
     def unreadable(self, effects: Sequence[Readout]) -> str | None:
-        """Say why the method cannot observe the first of the readouts asked for, if so."""
+        """Return why the method cannot observe the first of the requested readouts, or None."""
         if self.observable == "target":
             return None
         if not effects:
-            return "observes the effect on a readout, and none is asked for"
+            return "observes the effect on a readout, but none is requested"
         if effects[0] == "accuracy" and self.estimator != "exact":
-            return "estimates the effect on a readout by its gradient, and accuracy has none"
+            return "estimates the effect on a readout by its gradient, but accuracy has none"
         return None
 
     @property
     def each_draw(self) -> list[Ablation]:
-        """One method for each of the draws; the first is what a single draw would be."""
+        """One method per draw; the first equals that of a single draw."""
         return [
             dataclasses.replace(
                 self, name=f"{self.name}#{draw}" if draw else self.name, draws=1, draw=draw
@@ -90,20 +90,20 @@ class Ablation:
 
 
 def donors(ablations: Sequence[Ablation]) -> list[Donor]:
-    """List the prompts that run beside the ablated runs: the clean ones first."""
-    found = [ablation.donor for ablation in ablations]
-    return [Donor("clean"), *dict.fromkeys(donor for donor in found if donor is not None)]
+    """List the prompts that run alongside the ablated runs, the clean ones first."""
+    wanted = [ablation.donor for ablation in ablations]
+    return [Donor("clean"), *dict.fromkeys(donor for donor in wanted if donor is not None)]
 
 
 def rules(ablations: Sequence[Ablation]) -> tuple[list[Ablation], list[int]]:
-    """Group ablations that replace by the same states.
+    """Group ablations with the same replaced states.
 
     Returns
     -------
     list of Ablation
-        One for each group.
+        One ablation of each group.
     list of int
-        For each ablation its group.
+        Index of the group of each ablation.
     """
     keys = [
         (a.replacement, a.donor, a.name if a.replacement.random and a.donor is None else None)
@@ -114,23 +114,23 @@ def rules(ablations: Sequence[Ablation]) -> tuple[list[Ablation], list[int]]:
 
 
 def check(spec: AblationSpec, replacement: Replacement, *, where: str) -> None:
-    """Raise an error if parts of an ablation do not go together.
+    """Check that the parts of an ablation fit together.
 
     Raises
     ------
     SpecError
-        Naming the file, ``where``, the key, and what it goes together with.
+        Naming the file, ``where``, the key, and what it fits with.
     """
 
-    def refuse(key: str, what: str, hint: str) -> SpecError:
-        return SpecError(what, where=f"{where}: {key}", hint=hint)
+    def refuse(key: str, problem: str, hint: str) -> SpecError:
+        return SpecError(problem, where=f"{where}: {key}", hint=hint)
 
     if spec.observable == "target":
         if spec.measure is None:
             raise SpecError(
                 "key 'measure' is missing",
                 where=where,
-                hint='A measure says how the change of a target, observable = "target", becomes a '
+                hint='A measure turns the change of a target, observable = "target", into a '
                 "number.",
             )
         if spec.estimator != "exact":
@@ -144,25 +144,25 @@ def check(spec: AblationSpec, replacement: Replacement, *, where: str) -> None:
             raise refuse(
                 "observable",
                 "effects on the readout are measured edge by edge",
-                'Set scope = "direct"; the effect of a whole component is readout_effect, which '
-                "every ablation gives.",
+                'Set scope = "direct"; every ablation also gives readout_effect, the effect of a '
+                "whole component.",
             )
         if spec.measure is not None:
             raise refuse(
                 "measure",
-                "the change of a readout is a number already",
+                "the change of a readout is already a number",
                 'Leave measure out, or set observable = "target".',
             )
     if spec.estimator == "eap_ig" and spec.steps is None:
         raise SpecError(
             "key 'steps' is missing",
             where=where,
-            hint='estimator = "eap_ig" takes gradients at that many points, for instance 5.',
+            hint='estimator = "eap_ig" needs the number of points for gradients, for instance 5.',
         )
     if spec.estimator != "eap_ig" and spec.steps is not None:
         raise refuse(
             "steps",
-            f'estimator = "{spec.estimator}" takes no steps',
+            f'estimator = "{spec.estimator}" does not use steps',
             'Leave steps out, or set estimator = "eap_ig".',
         )
     if set(spec.through) != set(HEAD_INPUTS):
@@ -175,13 +175,13 @@ def check(spec: AblationSpec, replacement: Replacement, *, where: str) -> None:
         if spec.estimator != "exact":
             raise refuse(
                 "through",
-                f'"{spec.estimator}" takes queries, keys and values together',
+                f'"{spec.estimator}" cannot separate queries, keys and values',
                 'Leave through out, or set estimator = "exact".',
             )
     if spec.draws > 1 and not replacement.random:
         raise refuse(
             "draws",
-            f"the replacement {spec.replacement!r} with these parameters is the same in every draw",
+            f"the replacement {spec.replacement!r} with these parameters is not random",
             "Leave draws out, or use a random replacement: noise, or resample with "
             'donor = "other".',
         )

@@ -21,7 +21,7 @@ from cntbench.estimate.calibration import Clock, Speed, calibrated, weight_bytes
 from cntbench.estimate.result_size import result_bytes
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device
-from cntbench.models.hub.downloads import Download, to_download
+from cntbench.models.hub.origin import Download, to_download
 from cntbench.models.outline import Outline
 from cntbench.models.precision import TYPES
 from cntbench.models.products import wide

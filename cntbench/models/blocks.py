@@ -1,7 +1,7 @@
-"""Blocks: the heads of a layer, an MLP; what they read, what they write, and their parts.
+"""Blocks, the heads of a layer or an MLP: what they read and write, and their parts.
 
-`cntbench.models.decoder` says what a component's *state* is. Dims: ``run`` counts versions of the
-same prompts (clean, ablated), ``hidden`` is d_model.
+`cntbench.models.decoder` defines a component's *state*. Dims: ``run`` counts versions of the same
+prompts (clean, ablated), ``hidden`` is d_model.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from cntbench.models.products import Activation, affine, wide, widened
 
 @dataclass(frozen=True)
 class Queries:
-    """Where a block is asked for its states, if not at every position.
+    """Positions at which a block computes its states, if not at all of them.
 
     Parameters
     ----------
     context
-        The normalised stream at all positions, which keys and values are made of, dims ``run,
-        prompt, position, hidden``.
+        The normalised stream at all positions, for keys and values, dims ``run, prompt, position,
+        hidden``.
     positions
-        The positions asked for, dims ``prompt, query``; one row if all prompts have the same.
+        The positions, dims ``prompt, query``; one row if they are the same for all prompts.
     values
-        What values are made of, if not of the same stream as keys.
+        The stream for values, if it differs from that for keys.
     """
 
     context: Tensor
@@ -38,18 +38,18 @@ class Queries:
     values: Tensor | None = None
 
     def visible(self, runs: int) -> Tensor:
-        """Return which keys each query sees, in a shape that broadcasts to SDPA's mask."""
+        """Return which keys each query sees, broadcastable to SDPA's mask."""
         key = torch.arange(self.context.shape[2], device=self.positions.device)
         mask = key <= self.positions[:, None, :, None]
         return mask if len(mask) == 1 else mask.repeat(runs, 1, 1, 1)
 
 
 class Block(Protocol):
-    """Components of one stage that are computed together."""
+    """Components of a stage that are computed together."""
 
     @property
     def n_components(self) -> int:
-        """Number of components: the heads, or 1."""
+        """Number of components: the number of heads, or 1."""
         ...
 
     @property
@@ -59,13 +59,13 @@ class Block(Protocol):
 
     @property
     def workspace(self) -> int:
-        """Numbers held at once for each token of each run, at the peak."""
+        """Peak number of values held for each token of each run."""
         ...
 
     def states(self, normed: Tensor, queries: Queries | None = None) -> Tensor:
         """Compute states, dims ``run, prompt, position, component, width``.
 
-        With ``queries``, ``normed`` holds the positions asked for only.
+        With ``queries``, ``normed`` holds only their positions.
         """
         ...
 
@@ -74,9 +74,9 @@ class Block(Protocol):
         ...
 
     def contributions(self, changes: Tensor) -> Tensor:
-        """Map changes of states to changes of the stream, component by component.
+        """Map changes of states to changes of the stream for each component.
 
-        Takes ``prompt, position, component, width``, returns ``component, prompt, position,
+        Takes dims ``prompt, position, component, width`` and returns ``component, prompt, position,
         hidden``.
         """
         ...
@@ -91,27 +91,27 @@ class Attention:
     """The heads of a layer.
 
     Several heads may share a key and a value (grouped-query attention, Ainslie et al. 2023, arXiv
-    2305.13245): head h reads those number h // (heads / key_heads).
+    2305.13245): head h reads those with index h // (heads / key_heads).
 
     Parameters
     ----------
     project
-        To queries, keys and values, output dims ``(query | key | value, head, width)``. Queries
-        and keys may come in any basis that keeps their inner products, and one output more may
+        Map to queries, keys and values, output dims ``(query | key | value, head, width)``. Queries
+        and keys may be in any basis that preserves their inner products; one more output may
         follow, to make their number even.
     output
         W_O, dims ``component, width, hidden``.
     output_bias
-        Added once for all heads; belongs to none of them. Dims ``hidden``.
+        Added once for all heads and part of none of them, dims ``hidden``.
     geometry
-        For each head a matrix R with R Rᵀ = W_O W_Oᵀ, dims ``component, width, rank``, so that
+        A matrix R for each head with R Rᵀ = W_O W_Oᵀ, dims ``component, width, rank``, so that
         ‖z R‖ = ‖z W_O‖; in single precision at least.
     key_heads
-        Number of keys, and of values.
+        Number of key heads, which is also that of value heads.
     rotate
-        Applies the position embedding, in place, to vectors with dims ``run, prompt, position,
-        head, width``, given their positions (dims ``prompt, position``; None for all); None where
-        queries and keys know no position.
+        Applies the position embedding in place to vectors, dims ``run, prompt, position, head,
+        width``, given their positions (dims ``prompt, position``; None for all positions). None if
+        queries and keys do not depend on the position.
     """
 
     project: Linear
@@ -131,24 +131,19 @@ class Attention:
         key_heads: int | None = None,
         rotate: Callable[[Tensor, Tensor | None], object] | None = None,
     ) -> Attention:
-        """Return the block, computing the geometry by a QR decomposition of W_Oᵀ.
+        """Make a block, computing the geometry by a QR decomposition of W_Oᵀ.
 
-        Every head has a key of its own if ``key_heads`` is not given.
+        By default, every head has its own key head.
         """
-        # W_Oᵀ = Q T, so z W_O = (z Tᵀ) Qᵀ, and the orthonormal Q keeps lengths and angles.
+        # W_Oᵀ = Q T, so z W_O = (z Tᵀ) Qᵀ, and the orthonormal Q preserves lengths and angles.
         triangular = torch.linalg.qr(output.double().mT, mode="r").R
         geometry = triangular.mT.to(wide(output.dtype)).contiguous()
         return cls(project, output, output_bias, geometry, key_heads or len(output), rotate)
 
     def with_geometry(self) -> Attention:
-        """Return the block with the geometry of its output as it is now."""
-        return self.make(
-            self.project,
-            self.output,
-            self.output_bias,
-            key_heads=self.key_heads,
-            rotate=self.rotate,
-        )
+        """Return the block with the geometry recomputed from its output."""
+        weights = self.project, self.output, self.output_bias
+        return self.make(*weights, key_heads=self.key_heads, rotate=self.rotate)
 
     @property
     def n_components(self) -> int:
@@ -162,12 +157,12 @@ class Attention:
 
     @property
     def workspace(self) -> int:
-        """Queries, keys and values, and z with its image."""
+        """Queries, keys, values, z and its image."""
         return len(self.project.weight) + 2 * self.n_components * self.width
 
     @property
     def lengths(self) -> tuple[int, int, int]:
-        """Length of all queries, of all keys and of all values of a token."""
+        """Total width of the queries, the keys and the values of a token."""
         values = self.key_heads * self.width
         width = (len(self.project.weight) - values) // (self.n_components + self.key_heads)
         return self.n_components * width, self.key_heads * width, values
@@ -181,7 +176,7 @@ class Attention:
             query, key, value = projected[..., : q + k + v].split((q, k, v), dim=-1)
             mask = None
         else:
-            # Turned before they are split: parts of a split may not be differentiated in place.
+            # Rotated before the split: parts of a split cannot be differentiated in place.
             query = self.project.rows(slice(q))(normed)
             self._turn(query, q, queries.positions)
             context = self.project.rows(slice(q, None))(queries.context)
@@ -202,24 +197,24 @@ class Attention:
         return z.transpose(1, 2).unflatten(0, normed.shape[:2])
 
     def _turn(self, projected: Tensor, length: int, positions: Tensor | None) -> None:
-        """Apply the position embedding to the first numbers of a token, all heads' vectors."""
+        """Apply the position embedding to the first ``length`` outputs of each token."""
         if self.rotate is not None:
             width = self.lengths[1] // self.key_heads
             self.rotate(projected[..., :length].unflatten(-1, (-1, width)), positions)
 
     def _heads(self, vectors: Tensor, heads: int) -> Tensor:
-        """Cut ``run, prompt, position, …`` into heads, dims ``run × prompt, head, position, …``."""
+        """Split ``run, prompt, position, …`` by head: ``run × prompt, head, position, …``."""
         return vectors.unflatten(-1, (heads, -1)).flatten(0, 1).transpose(1, 2)
 
     def pattern(self, normed: Tensor) -> Tensor:
         """Compute attention weights, dims ``prompt, component, query position, key position``.
 
-        Takes one run only, dims ``prompt, position, hidden``.
+        Takes a single run, dims ``prompt, position, hidden``.
         """
         q, k, _ = self.lengths
-        both = self.project.rows(slice(q + k))(normed[None])
-        self._turn(both, q + k, None)
-        query, key = widened(both).split((q, k), dim=-1)
+        projected = self.project.rows(slice(q + k))(normed[None])
+        self._turn(projected, q + k, None)
+        query, key = widened(projected).split((q, k), dim=-1)
         query = self._heads(query, self.n_components).unflatten(1, (self.key_heads, -1))
         scores = query @ self._heads(key, self.key_heads).mT.unsqueeze(2) * self.width**-0.5
         future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
@@ -237,16 +232,16 @@ class Attention:
     def image(self, states: Tensor) -> Tensor:
         """Map z through R, in single precision at least."""
         # Head by head: batched products round equal rows differently on some processors.
-        nothing = self.geometry.new_zeros(self.geometry.shape[-1])
+        bias = self.geometry.new_zeros(self.geometry.shape[-1])
         by_head = zip(widened(states).unbind(-2), self.geometry, strict=True)
-        return torch.stack([affine(z, matrix.mT, nothing) for z, matrix in by_head], dim=-2)
+        return torch.stack([affine(z, matrix.mT, bias) for z, matrix in by_head], dim=-2)
 
 
 @dataclass(frozen=True)
 class MLP:
     """A multilayer perceptron: one component.
 
-    Its hidden units are activation(inner(x)), or with a gate activation(gate(x)) · inner(x), as in
+    Its hidden units are activation(inner(x)), or activation(gate(x)) · inner(x) with a gate, as in
     SwiGLU (Shazeer 2020, arXiv 2002.05202).
 
     Parameters
@@ -254,9 +249,9 @@ class MLP:
     inner, outer
         The maps to and from the hidden units.
     activation
-        Applied to the hidden units, or to the gate.
+        Applied to the hidden units or to the gate.
     gate
-        Another map to as many numbers as there are hidden units; None if they have no gate.
+        Another map to the hidden units; None if there is no gate.
     """
 
     inner: Linear
@@ -276,7 +271,7 @@ class MLP:
 
     @property
     def workspace(self) -> int:
-        """Hidden units before and after the activation or gate; the output with its change."""
+        """Hidden units before and after the activation or gate, and the output with its change."""
         return 2 * self.inner.weight.shape[0] + 3 * self.width
 
     def states(self, normed: Tensor, queries: Queries | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""The user's cache of trajectories: each is written once, and gets its name when it is whole."""
+"""The user's cache of trajectories: a folder gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from cntbench.errors import CntbenchError
 
 
 def cache_folder() -> Path:
-    """Return the folder that trajectories are kept in; ``CNTBENCH_CACHE`` names another."""
+    """Return the cache folder: ``CNTBENCH_CACHE`` if it is set, else the user's cache folder."""
     chosen = os.environ.get("CNTBENCH_CACHE")
     return Path(chosen) if chosen else user_cache_path("cntbench")
 
 
 def cached_folder(name: str, manifest: str, make: Callable[[Path], str]) -> Path:
-    """Return a folder of the cache, made if it is not there; one process at a time makes it.
+    """Return a folder of the cache, making it if it is missing; one process at a time makes it.
 
     Parameters
     ----------
     name
-        Of the folder.
+        Name of the folder.
     manifest
-        The file that says that the folder is whole.
+        Name of the file whose presence marks the folder as complete.
     make
-        Fills an empty folder, returns the text of the manifest.
+        Fills an empty folder and returns the text of the manifest.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def cached_folder(name: str, manifest: str, make: Callable[[Path], str]) -> Path
             unfinished.rename(folder)
     except OSError as error:
         raise CntbenchError(
-            f"the trajectory cannot be kept: {error}",
+            f"the trajectory cannot be stored: {error}",
             where=str(folder.parent),
             hint="Set CNTBENCH_CACHE to a folder that can be written.",
         ) from None

@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from cntbench.errors import CheckpointError
 from cntbench.models import gguf_files, weight_files
+from cntbench.models.adapters import adapter
 from cntbench.models.adapters._base import Shape
-from cntbench.models.architectures import adapter
 from cntbench.models.config_values import beginning, check_values
 from cntbench.models.decoder import Decoder
 from cntbench.models.foreign import foreign, transformers_lock
@@ -25,7 +25,7 @@ from cntbench.parsing import parse_json
 
 
 class Tensors(dict[str, Tensor]):
-    """The tensors of a checkpoint; asking for one that is not there is a user's error."""
+    """The tensors of a checkpoint; a missing one is reported as an error of the checkpoint."""
 
     def __init__(self, tensors: Mapping[str, Tensor], where: str) -> None:
         super().__init__(tensors)
@@ -34,9 +34,15 @@ class Tensors(dict[str, Tensor]):
     def __missing__(self, name: str) -> Tensor:
         raise CheckpointError(f"has no tensor {name!r}", where=self.where)
 
+    def wide(self, dtype: torch.dtype) -> Tensors:
+        """Return the tensors in a floating-point type, or in single precision if it is narrower."""
+        exact = wide(dtype)
+        floats = {n: t.to(exact) if t.is_floating_point() else t for n, t in self.items()}
+        return Tensors(floats, self.where)
+
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether a folder has a config and weights, whatever is in them."""
+    """Return whether a folder has a config and weights, without reading them."""
     if gguf_files.find(folder) is not None:
         return True
     weights = (path for end in ("safetensors", "bin") for path in folder.glob(f"*.{end}"))
@@ -44,7 +50,7 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def read_config(folder: Path) -> Any:
-    """Read a checkpoint's config, checking that its architecture is supported.
+    """Read a checkpoint's config and check that its architecture is supported.
 
     Raises
     ------
@@ -67,37 +73,38 @@ def read_config(folder: Path) -> Any:
 
 
 def read_shape(folder: Path) -> Shape:
-    """Return a model's sizes from its config alone."""
+    """Read a model's sizes from its config."""
     return shape_of(read_config(folder), gguf_files.find(folder) or folder / "config.json")
 
 
 def shape_of(config: Any, where: object = None) -> Shape:
-    """Return the sizes that a config says.
+    """Return the sizes of the model that a transformers config describes.
 
     Parameters
     ----------
     config
-        Of transformers.
+        A config of transformers.
     where
         Its file, for errors; by default the folder that it was read from.
 
     Raises
     ------
     CheckpointError
-        If there can be no model of such sizes, or it is not supported.
+        If no model can have these sizes, or the model is not supported.
     """
-    place = str(where or config.name_or_path or "config")
-    with foreign("is not a model config", place):
+    source = str(where or config.name_or_path or "config")
+    with foreign("is not a model config", source):
         try:
             check_values(config)
             shape: Shape = adapter(config.model_type).shape(config)
         except CheckpointError as error:
-            raise CheckpointError(error.what, where=error.where or place, hint=error.hint) from None
+            where = error.where or source
+            raise CheckpointError(error.what, where=where, hint=error.hint) from None
         return replace(shape, beginning=beginning(config))
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Read all tensors of a checkpoint, as they are stored.
+    """Read all tensors of a checkpoint as they are stored.
 
     See `cntbench.models.weight_files` and `cntbench.models.gguf_files`.
     """
@@ -111,16 +118,16 @@ def read_weights(folder: Path) -> Weights:
     Raises
     ------
     CheckpointError
-        If they cannot be read, or do not fit the config: see `cntbench.models.named_weights`.
+        If they cannot be read or do not fit the config: see `cntbench.models.named_weights`.
     """
     return select(read_config(folder), read_tensors(folder), where=str(folder))
 
 
 def initialise(folder: Path, seed: int) -> dict[str, Tensor]:
-    """Return initial weights for a checkpoint's config, as transformers draws them, in float32."""
+    """Draw initial weights for a checkpoint's config, as transformers does, in float32."""
     config = read_config(folder)
-    made = foreign("transformers makes no model of it", folder / "config.json")
-    with transformers_lock, made, torch.random.fork_rng(devices=[]):
+    errors = foreign("transformers cannot make the model", folder / "config.json")
+    with transformers_lock, errors, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(
             config, dtype=torch.float32, trust_remote_code=False
@@ -132,14 +139,13 @@ def initialise(folder: Path, seed: int) -> dict[str, Tensor]:
 def decoder(
     folder: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
 ) -> Decoder:
-    """Make the engine's decoder of a checkpoint, in some floating-point type.
+    """Make the engine's decoder of a checkpoint in a floating-point type.
 
-    Norms are folded into the maps behind them before weights are rounded to a narrower type than
+    Norms are folded into the maps behind them before weights are rounded to a type narrower than
     single precision.
     """
     config = read_config(folder)
-    exact = wide(dtype)
-    floats = {name: t.to(exact) if t.is_floating_point() else t for name, t in tensors.items()}
     with foreign("config and weights do not fit each other", folder):
-        made: Decoder = adapter(config.model_type).decoder(config, Tensors(floats, str(folder)))
-        return made if dtype == exact else converted(made, dtype)
+        floats = Tensors(tensors, str(folder)).wide(dtype)
+        model: Decoder = adapter(config.model_type).decoder(config, floats)
+        return converted(model, dtype)

@@ -1,4 +1,4 @@
-"""Whether the numbers of a config can be those of a model, before anything is made of them."""
+"""Checks of the numbers in a model config, before a model is made from it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from cntbench.errors import CheckpointError
 
-#: Largest sizes, by what transformers calls them in every architecture: an order of magnitude above
-#: those of published models, and small enough that tables of that length can be had.
+#: Largest sizes, by the names that transformers uses for every architecture: an order of magnitude
+#: above those of published models, and small enough to allocate tables of that length.
 LARGEST = {
     "num_hidden_layers": 10_000,
     "num_attention_heads": 10_000,
@@ -19,17 +19,17 @@ LARGEST = {
     "vocab_size": 2**24,
     "max_position_embeddings": 2**22,
 }
-#: Most heads and MLPs together: a result holds the square of their number.
+#: Largest number of heads and MLPs together: a result holds the square of it.
 MOST_COMPONENTS = 100_000
-#: Sizes that may be left out: they follow from others.
+#: Sizes that may be missing because they follow from others.
 _OPTIONAL = ("num_key_value_heads", "head_dim", "intermediate_size")
 _EPSILONS = ("layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps")
 
 
 def check_values(config: Any) -> None:
-    """Raise a `CheckpointError` that names a key whose value no model can have.
+    """Raise a `CheckpointError` for the first key whose value no model can have.
 
-    Takes a config of transformers; what an architecture does not have is passed over.
+    Takes a config of transformers; keys that an architecture does not have are ignored.
     """
     value: Any
     for name, most in LARGEST.items():
@@ -47,7 +47,7 @@ def check_values(config: Any) -> None:
     for name in _EPSILONS:
         value = getattr(config, name, 0.0)
         if not _is_number(value) or not 0 <= value < math.inf:
-            raise _refused(config, name, value, "a number from 0 on")
+            raise _refused(config, name, value, "a number, 0 or more")
     rotary = getattr(config, "rope_parameters", None) or {}
     if not isinstance(rotary, dict):
         raise _refused(config, "rope_parameters", rotary, "a table")
@@ -61,7 +61,7 @@ def check_values(config: Any) -> None:
 
 
 def beginning(config: Any) -> int | None:
-    """Return the token that begins every text, None if the config names none that there is."""
+    """Return the token at the beginning of every text, or None if the config names no valid one."""
     token = config.bos_token_id
     return token if _is_whole(token) and 0 <= token < config.vocab_size else None
 
@@ -76,8 +76,8 @@ def _is_number(value: object) -> bool:
 
 def _refused(config: Any, name: str, value: object, allowed: str) -> CheckpointError:
     key = getattr(config, "attribute_map", {}).get(name, name)
-    said = repr(value)
+    text = repr(value)
     return CheckpointError(
-        f"{key} = {said if len(said) <= 60 else f'{said[:60]} …'} is not allowed",
+        f"{key} = {text if len(text) <= 60 else f'{text[:60]} …'} is not allowed",
         hint=f"Allowed: {allowed}.",
     )

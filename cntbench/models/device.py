@@ -1,8 +1,8 @@
-"""Where the engine computes, and torch's settings that decide whether it does so alike every time.
+"""The device that the engine computes on, and the torch settings that make its results repeatable.
 
-On a GPU the weights and prompts of one checkpoint are moved there, and what is measured comes back
-prompt by prompt. None of this has ever run on one: the tests hold the engine to creating every
-tensor on the model's device, by torch's fake tensors.
+On a GPU, the weights and prompts of one checkpoint are moved there, and results come back prompt by
+prompt. This has never run on a GPU: the tests use torch's fake tensors to check that the engine
+creates every tensor on the model's device.
 """
 
 from __future__ import annotations
@@ -16,38 +16,35 @@ from cntbench.errors import CntbenchError
 
 Device = Literal["cpu", "cuda"]
 
-#: Without it cuBLAS may add up in another order each time.
+#: Without this setting, cuBLAS may sum in a different order each time.
 _WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def resolve(asked: str) -> Device:
-    """Return the device that ``cpu``, ``cuda`` or ``auto`` (a GPU if there is one) stands for.
+def resolve(name: str) -> Device:
+    """Return the device for ``cpu``, ``cuda`` or ``auto`` (a GPU if there is one).
 
     Raises
     ------
     CntbenchError
-        If a GPU is asked for, and torch finds none.
+        If a GPU is requested and torch finds none.
     """
     present = torch.cuda.is_available()
-    if asked == "cuda" and not present:
+    if name == "cuda" and not present:
+        built = torch.backends.cuda.is_built()
         raise CntbenchError(
             "torch finds no GPU"
-            + (
-                ""
-                if torch.backends.cuda.is_built()
-                else f": this is its build without CUDA ({torch.__version__})"
-            ),
+            + ("" if built else f": its build has no CUDA ({torch.__version__})"),
             where="--device",
-            hint="Allowed here: cpu, or auto, which takes a GPU where there is one.",
+            hint="Allowed here: cpu, or auto, which uses a GPU if there is one.",
         )
-    return "cuda" if present and asked in ("cuda", "auto") else "cpu"
+    return "cuda" if present and name in ("cuda", "auto") else "cpu"
 
 
 def prepare(device: Device) -> None:
-    """Set torch so that a GPU repeats its results, to the last bit, and does not round to TF32.
+    """Make torch repeat its results bit for bit on a GPU, and not round to TF32.
 
-    What has no such implementation is an error then. Attention is written out: of all ways to
-    compute it, the plain one is the same each time, also for gradients.
+    Operations without a deterministic implementation then raise an error. Attention uses torch's
+    plain implementation, the only one that is deterministic for gradients too.
     """
     if device == "cpu":
         return
@@ -62,9 +59,9 @@ def prepare(device: Device) -> None:
 
 
 def description(device: Device) -> dict[str, str]:
-    """Return what a result should say about where it was measured: attributes.
+    """Return attributes that say where a result was measured.
 
-    ``device``, and ``determinism``: torch's settings as they are.
+    These are ``device`` and ``determinism``, the current settings of torch.
     """
     settings = {
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
@@ -80,5 +77,5 @@ def description(device: Device) -> dict[str, str]:
             "tf32": torch.backends.cuda.matmul.allow_tf32,
             "attention": "math",
         }
-    said = ", ".join(f"{key} = {value}" for key, value in settings.items())
-    return {"device": name, "determinism": said}
+    text = ", ".join(f"{key} = {value}" for key, value in settings.items())
+    return {"device": name, "determinism": text}

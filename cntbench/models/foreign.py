@@ -1,29 +1,35 @@
-"""What others have written: whatever it causes is said of the file, and of no program."""
+"""Files and models that others wrote: every error they cause is reported as an error of the file.
+
+Transformers changes functions of the whole process while it makes or loads a model, so one thread
+at a time does either.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+
+from transformers.utils import logging
 
 from cntbench.errors import CheckpointError, CntbenchError
 
-#: Held while transformers makes or loads a model. It changes functions of the whole process in the
-#: meantime, and draws initial weights from the process's random numbers.
+#: Held while transformers makes or loads a model, which also draws initial weights from the random
+#: numbers of the process.
 transformers_lock = threading.RLock()
-#: Longest explanation of a library that is passed on [characters].
+#: Longest explanation of a library in a message [characters].
 _LONGEST = 300
-#: Where libraries written in Rust have their panics, which are no `Exception`.
+#: Module of the panics of libraries written in Rust, which are not an `Exception`.
 _PANICS = "pyo3_runtime"
 
 
 @contextmanager
 def foreign(problem: str, where: object) -> Iterator[None]:
-    """Turn every error of a block into a `CheckpointError`.
+    """Turn every error of a block into a `CheckpointError`; errors of cntbench pass unchanged.
 
-    Libraries raise what they like of a file that they do not expect: validation errors of their
-    own, `AttributeError`, `ZeroDivisionError`, `RecursionError`, `MemoryError`. What cntbench says
-    itself is passed on.
+    Libraries raise anything for a file that they do not expect: their own validation errors,
+    `AttributeError`, `ZeroDivisionError`, `RecursionError`, `MemoryError`.
 
     Parameters
     ----------
@@ -43,13 +49,28 @@ def foreign(problem: str, where: object) -> Iterator[None]:
 
 
 def explained(error: BaseException) -> str:
-    """Return what an error says, in one line that is not too long."""
-    said = " ".join(str(error).split())
+    """Return the message of an error in one line of limited length."""
+    message = " ".join(str(error).split())
     kind = type(error).__name__
     if isinstance(error, MemoryError):
-        said = said or "there is not enough memory for it"
+        message = message or "there is not enough memory for it"
     elif isinstance(error, RecursionError):
-        said = "it is nested too deeply"
-    elif not said or isinstance(error, KeyError):
-        said = f"{kind}: {said}" if said else kind
-    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]} …"
+        message = "it is nested too deeply"
+    elif not message or isinstance(error, KeyError):
+        message = f"{kind}: {message}" if message else kind
+    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]} …"
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keep transformers from reporting what it loads."""
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        with redirect_stderr(StringIO()):  # the bar of GGUF files cannot be turned off
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

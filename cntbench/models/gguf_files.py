@@ -1,13 +1,11 @@
-"""Checkpoints in the one file of llama.cpp, GGUF, by transformers and its extras.
+"""Checkpoints in one GGUF file, the format of llama.cpp, read by transformers and its extras.
 
-What is quantised is unpacked to float32. What transformers would leave out is refused: it has a
-config of its own making, and drops tensors that its model has no place for.
+Quantised weights are unpacked to float32. A file is refused if transformers would lose part of it:
+transformers makes a config of its own and drops tensors that its model does not have.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,15 +15,16 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from cntbench.errors import CheckpointError
-from cntbench.models.foreign import foreign, transformers_lock
+from cntbench.models.foreign import foreign, silenced, transformers_lock
 
-#: What transformers needs to read such files.
+#: Packages that transformers needs to read such files.
 PACKAGES = ("gguf", "accelerate")
 UNREADABLE = "is not a GGUF file that transformers can read"
+_USE_ORIGINAL = "Use the checkpoint that it was converted from: config.json and safetensors."
 
 
 def find(folder: Path) -> Path | None:
-    """Return a checkpoint's GGUF file, if its folder has one and no other weights."""
+    """Return a checkpoint's GGUF file, if it is the only file of weights in its folder."""
     files = list(folder.glob("*.gguf"))
     others = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
     return files[0] if len(files) == 1 and not others else None
@@ -37,7 +36,7 @@ def read_config(path: Path) -> Any:
     Raises
     ------
     CheckpointError
-        If a package is missing, the file cannot be read, or says what transformers does not read.
+        If a package is missing, the file cannot be read, or transformers would ignore part of it.
     """
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
@@ -53,7 +52,7 @@ def read_config(path: Path) -> Any:
             f"scaled rotary angles ({', '.join(scaling) or 'rope_freqs.weight'}) are lost when "
             "transformers reads a GGUF file",
             where=str(path),
-            hint="Use the checkpoint that it was made of: config.json and safetensors.",
+            hint=_USE_ORIGINAL,
         )
     with foreign(UNREADABLE, path):
         return AutoConfig.from_pretrained(
@@ -69,8 +68,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     CheckpointError
         If the file lacks a tensor of the model, or has one that the model does not have.
     """
-    # A bar that cannot be turned off.
-    with transformers_lock, foreign(UNREADABLE, path), contextlib.redirect_stderr(io.StringIO()):
+    with transformers_lock, foreign(UNREADABLE, path), silenced():
         model, report = AutoModelForCausalLM.from_pretrained(
             path.parent,
             gguf_file=path.name,
@@ -90,7 +88,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"has {len(names)} tensors, and a {model.config.model_type!r} model of transformers "
             f"has {len(tensors)}",
             where=str(path),
-            hint="Use the checkpoint that it was made of: config.json and safetensors.",
+            hint=_USE_ORIGINAL,
         )
     return tensors
 

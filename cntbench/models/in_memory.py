@@ -1,4 +1,4 @@
-"""Models that are objects of this process: a user's own, as a trajectory of one checkpoint."""
+"""Models in memory, as a trajectory of one checkpoint."""
 
 from __future__ import annotations
 
@@ -13,27 +13,25 @@ from transformers import PreTrainedModel
 
 from cntbench.errors import CheckpointError
 from cntbench.models import parity
+from cntbench.models.adapters import adapter
 from cntbench.models.adapters._base import Shape
-from cntbench.models.architectures import adapter
 from cntbench.models.checkpoint_files import Tensors, shape_of
 from cntbench.models.decoder import Decoder
 from cntbench.models.foreign import foreign
-from cntbench.models.named_weights import check_finite, revision
+from cntbench.models.named_weights import TYPES, check_finite, revision
 from cntbench.models.parity import Parity
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
 from cntbench.models.tokenizer import TokenizerObject
 from cntbench.models.trajectory import Checkpoint, Trajectory
 
-#: What the one checkpoint is called.
+#: Name of the one checkpoint.
 NAME = "model"
-#: Types of weights that are what they say.
-PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-#: Why a model in memory does not compute what its config and its tensors say.
+#: Likely reasons why a model's forward pass does not follow from its config and its tensors.
 USUAL = (
-    "cntbench reads the config and the tensors. Usual causes: a module or an activation that was "
-    "replaced, a value such as eps that was changed after the model was made, hooks, adapters such "
-    "as LoRA (merge them into the weights), an attention implementation of your own."
+    "cntbench reads the config and the tensors. Usual causes: a replaced module or activation, a "
+    "value such as eps that was changed after the model was made, hooks, adapters such as LoRA "
+    "(merge them into the weights), an attention implementation of your own."
 )
 
 
@@ -54,15 +52,15 @@ class Memory:
 
     @property
     def identity(self) -> str:
-        """Nothing but the weights fixes it."""
+        """Empty: only the weights identify the model."""
         return ""
 
     def fetch(self, room: Path | None = None) -> Path:
-        """Raise an error: there is nothing to fetch."""
+        """Raise a `CheckpointError`: there is nothing to fetch."""
         raise CheckpointError("is in memory and has no files", where=self.what)
 
     def at(self, identity: str) -> Memory:
-        """Return itself."""
+        """Return this origin."""
         return self
 
 
@@ -75,56 +73,54 @@ def read_model(
     ----------
     model
         A causal language model of transformers, or a `cntbench.models.decoder.Decoder`. It is not
-        changed. Of the first its config and its tensors are read; its own forward pass, hooks
-        included, has to give the same logits of a few tokens.
+        changed. A model of transformers is read by its config and tensors; its own forward pass,
+        hooks included, has to give the same logits for a few tokens.
     tokenizer
-        Its tokenizer, of transformers or tokenizers, or None.
+        Its tokenizer, from transformers or tokenizers, or None.
     dtype
         Floating-point type to compute in.
 
     Returns
     -------
     Trajectory
-        Its checkpoint ``model``, at step 0, has the SHA-256 of the model's tensors as revision, of
-        those that are tied to others only the first. It is empty for a decoder, whose tensors have
-        no names.
+        Its checkpoint ``model``, at step 0. The revision is the SHA-256 of the model's tensors, of
+        which tied ones count once; it is empty for a decoder, whose tensors have no names.
     Decoder
         The model.
     Parity or None
-        How well the two agree; None of a decoder.
+        How well the two agree; None for a decoder.
 
     Raises
     ------
     CheckpointError
-        If the model is no such thing, of an architecture that is not supported, not in memory,
-        quantised, or not finite; or the tokenizer is none. A `ParityError` if its forward pass does
-        anything but what config and tensors say.
+        If the model is of another type, its architecture is not supported, or its weights are not
+        in memory, quantised, or not finite; or if the tokenizer is of another type. A `ParityError`
+        if its forward pass differs from its config and tensors.
     """
     what = type(model).__name__
-    held = None
     if isinstance(model, Decoder):
-        shape, known = Shape(model.components, model.vocabulary, model.context), ""
-        made = model if model.dtype == dtype else converted(model, dtype)
+        shape = Shape(model.components, model.vocabulary, model.context)
+        identity, decoder, held = "", converted(model, dtype), None
     else:
-        shape, known, made, held = _read(model, what, dtype)
+        shape, identity, decoder, held = _read(model, what, dtype)
     trajectory = Trajectory(
         identity=f"memory:{what}",
         shape=shape,
-        checkpoints=(Checkpoint(NAME, 0, known, Memory(what)),),
+        checkpoints=(Checkpoint(NAME, 0, identity, Memory(what)),),
         tokenizer=None if tokenizer is None else TokenizerObject.of(tokenizer),
         initialisable=False,
     )
-    return trajectory, made, held
+    return trajectory, decoder, held
 
 
 def _read(model: Any, what: str, dtype: torch.dtype) -> tuple[Shape, str, Decoder, Parity]:
-    """Return a model's sizes, the hash of its tensors, its decoder, and how well they agree."""
+    """Return a model's sizes, the hash of its tensors, its decoder, and their parity."""
     if not isinstance(model, PreTrainedModel):
         raise CheckpointError(
             "is not a model that can be measured",
             where=what,
-            hint="Give a causal language model of transformers, such as GPT2LMHeadModel, as it is "
-            "loaded: unwrap what torch.compile, DataParallel or PEFT have made of it.",
+            hint="Pass a causal language model of transformers, such as GPT2LMHeadModel, as it was "
+            "loaded, without a wrapper by torch.compile, DataParallel or PEFT.",
         )
     config: Any = model.config
     architecture = adapter(config.model_type, where=what)
@@ -132,28 +128,27 @@ def _read(model: Any, what: str, dtype: torch.dtype) -> tuple[Shape, str, Decode
         raise CheckpointError(
             "has no unembedding",
             where=what,
-            hint="Give the causal language model: AutoModelForCausalLM loads it.",
+            hint="Pass the causal language model: AutoModelForCausalLM loads it.",
         )
     shape = shape_of(config, what)
     tensors = _tensors(model, what)
     check_finite(tensors, where=what)
-    exact = wide(dtype)
-    floats = {name: t.to(exact) if t.is_floating_point() else t for name, t in tensors.items()}
+    floats = Tensors(tensors, what).wide(dtype)
     try:
         with foreign("config and tensors do not fit each other", what):
-            made: Decoder = architecture.decoder(config, Tensors(floats, what))
+            decoder: Decoder = architecture.decoder(config, floats)
     except CheckpointError as error:
         raise CheckpointError(error.what, where=what, hint=error.hint or USUAL) from None
-    own = parity.own_logits(model, parity.probe(made), floats, exact, where=what)
-    held = parity.compare(NAME, own, made, where=what, hint=USUAL)
-    return shape, revision(tensors), made if dtype == exact else converted(made, dtype), held
+    own = parity.own_logits(model, parity.probe(decoder), floats, wide(dtype), where=what)
+    held = parity.compare(NAME, own, decoder, where=what, hint=USUAL)
+    return shape, revision(tensors), converted(decoder, dtype), held
 
 
 def _tensors(model: Any, what: str) -> dict[str, Tensor]:
-    """Return a model's tensors on the CPU, those that are tied to others once."""
+    """Return a model's tensors on the CPU, tied ones once."""
     tensors: dict[str, Tensor] = model.state_dict()
     unusual = [name for name, value in tensors.items() if type(value) not in (Tensor, Parameter)]
-    unusual += [name for name, value in model.named_parameters() if value.dtype not in PLAIN]
+    unusual += [name for name, value in model.named_parameters() if value.dtype not in TYPES]
     if unusual:
         raise CheckpointError(
             f"{unusual[0]!r} is not a plain tensor: quantised or distributed weights are not "
@@ -170,7 +165,7 @@ def _tensors(model: Any, what: str) -> dict[str, Tensor]:
             )
     tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
     ties = model.all_tied_weights_keys if model.config.tie_word_embeddings else {}
-    # What the config ties need not be tied any more: the head may have been replaced.
+    # The head may have been replaced since the config tied it.
     tied = {
         name
         for name, source in ties.items()

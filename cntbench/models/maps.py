@@ -1,4 +1,4 @@
-"""What blocks are made of: norms of the residual stream, and affine maps.
+"""The parts of blocks: norms of the residual stream, and affine maps.
 
 Dims: ``run`` counts versions of the same prompts (clean, ablated), ``hidden`` is d_model.
 """
@@ -23,7 +23,7 @@ class LayerNorm:
     epsilon
         Added to the variance.
     scale, shift
-        Dims ``hidden``; None where they are folded into what reads the stream.
+        Dims ``hidden``; None if they are folded into the maps that read the stream.
     """
 
     epsilon: float
@@ -32,7 +32,8 @@ class LayerNorm:
 
     def __call__(self, stream: Tensor) -> Tensor:
         """Return the normalised stream, dims ``run, prompt, position, hidden``."""
-        scale, shift = (None if one is None else one.to(stream) for one in (self.scale, self.shift))
+        parameters = (self.scale, self.shift)
+        scale, shift = (None if value is None else value.to(stream) for value in parameters)
         return F.layer_norm(stream, stream.shape[-1:], scale, shift, self.epsilon)
 
 
@@ -47,7 +48,7 @@ class RMSNorm:
     epsilon
         Added to the mean square.
     scale
-        Dims ``hidden``; None where it is folded into what reads the stream.
+        Dims ``hidden``; None if it is folded into the maps that read the stream.
     """
 
     epsilon: float
@@ -84,9 +85,9 @@ class Linear:
         return affine(stream, self.weight, self.bias)
 
     def then(self, activation: Activation, stream: Tensor) -> Tensor:
-        """Apply the map to the last dim, and the activation to what it gives."""
+        """Apply the map to the last dim, then the activation."""
         return affine(stream, self.weight, self.bias, activation)
 
     def rows(self, chosen: slice) -> Linear:
-        """Return the map to some of the outputs."""
+        """Return the map to the chosen outputs."""
         return Linear(self.weight[chosen], self.bias[chosen])

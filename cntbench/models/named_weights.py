@@ -1,9 +1,9 @@
-"""Which tensors of a checkpoint its model uses, held to what the config implies.
+"""Which tensors of a checkpoint its model uses, checked against the config.
 
-Files hold more than weights: masks and angles that older programs saved with them, heads of other
-purposes. What a model uses are the parameters that transformers gives a model of its config. They
-may be stored under an older name, without the prefix of the causal model (as a base model saves
-them), and once for two that are tied.
+Files hold more than weights: masks and angles that older programs saved, heads for other purposes.
+A model uses the parameters that transformers creates for its config. They may be stored under an
+older name, without the prefix of the causal model (as a base model saves them), and only once for
+two that are tied.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ import torch
 from torch import Tensor
 
 from cntbench.errors import CheckpointError, listed
-from cntbench.models.architectures import adapter
+from cntbench.models.adapters import adapter
 from cntbench.models.outline import Parameters, parameters
 
-#: Types of numbers that weights are computed with.
+#: Supported types of stored weights.
 TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-#: What wraps a model and prefixes the names of its tensors, and what unwraps it.
+#: Wrappers that prefix the names of a model's tensors, and how to save without them.
 WRAPPERS = {
     "_orig_mod": "torch.compile: save model._orig_mod",
     "module": "DataParallel or DistributedDataParallel: save model.module",
     "_fsdp_wrapped_module": "FSDP: save its full state_dict",
     "_checkpoint_wrapped_module": "checkpoint_wrapper: save the model without it",
 }
-#: Ends of the names under which programs store numbers that unpack a quantised weight.
+#: Suffixes of the tensors that unpack a quantised weight.
 _QUANTISED = (
     *(".qweight", ".qzeros", ".g_idx", ".scales", ".weight_scale", ".weight_scale_inv", ".SCB"),
     *(".weight.absmax", ".weight.quant_map"),
 )
-#: At most so many tensors are named in an error.
+#: Largest number of tensors named in an error.
 _NAMED = 3
 _PLAIN = "Allowed: float32, float16, bfloat16 or float64 weights, unpacked if they were quantised."
 
@@ -47,14 +47,14 @@ class Weights:
     Parameters
     ----------
     stored
-        By the names under which they are stored.
+        By their names in the file.
     named
-        By the names of transformers; of two that are tied and stored once, the embedding.
+        By their names in transformers; two tied ones that are stored once have the embedding's.
     unused
         Names of tensors that are neither used nor known as buffers.
     former
-        The revision as it was taken before buffers were left out of it, over all tensors of the
-        file; empty if that is the same.
+        The revision by the former rule, over all tensors of the file including buffers; empty if it
+        is the same.
     """
 
     stored: Mapping[str, Tensor]
@@ -64,12 +64,12 @@ class Weights:
 
     @cached_property
     def revision(self) -> str:
-        """The identity of the weights: `revision` of the tensors that are used."""
+        """The identity of the weights: `revision` of the used tensors."""
         return revision(self.stored)
 
 
 def revision(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 over names, types, shapes and bytes of tensors, as they are stored."""
+    """Return the SHA-256 over the names, types, shapes and bytes of stored tensors."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -78,11 +78,11 @@ def revision(tensors: Mapping[str, Tensor]) -> str:
 
 
 def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Raise a `CheckpointError` that names a tensor with infinite or undefined numbers."""
+    """Raise a `CheckpointError` that names the first tensor with non-finite numbers."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not tensor.numel():
             continue
-        lowest, highest = tensor.aminmax()  # undefined if any number is, and fast
+        lowest, highest = tensor.aminmax()  # NaN if any number is, and fast
         if not (lowest.isfinite() and highest.isfinite()):
             raise CheckpointError(f"tensor {name!r} has non-finite numbers", where=where)
 
@@ -93,18 +93,17 @@ def select(config: Any, tensors: Mapping[str, Tensor], *, where: str) -> Weights
     Parameters
     ----------
     config
-        Of transformers.
+        A config of transformers.
     tensors
-        All that a checkpoint holds, by the names under which they are stored.
+        All tensors of a checkpoint, by their names in the file.
     where
         The checkpoint, for messages.
 
     Raises
     ------
     CheckpointError
-        If one is missing, or has another shape than the config implies; if weights are quantised,
-        named with the prefix of a wrapper, or left over, so that the model would be another one
-        than was saved.
+        If a tensor is missing or its shape differs from the config's; if weights are quantised,
+        prefixed by a wrapper, or left over, so that the model would differ from the saved one.
     """
     wanted, files = parameters(config), adapter(config.model_type)
     renamed: Mapping[str, str] = getattr(files, "RENAMED", {})
@@ -129,10 +128,10 @@ def select(config: Any, tensors: Mapping[str, Tensor], *, where: str) -> Weights
     ]
     if surplus:
         raise CheckpointError(
-            f"holds weights that a model of its config does not have: {_listed(surplus)}",
+            f"has weights that a model of its config does not have: {_listed(surplus)}",
             where=where,
-            hint="Measured without them it would be another model. Use the config.json that was "
-            "saved with the weights.",
+            hint="Without them it would be a different model. Use the config.json that was saved "
+            "with the weights.",
         )
     stored = {name: tensors[name] for name in used.values()}
     return Weights(
@@ -144,7 +143,7 @@ def select(config: Any, tensors: Mapping[str, Tensor], *, where: str) -> Weights
 
 
 def _full_name(name: str, wanted: Parameters, renamed: Mapping[str, str]) -> str:
-    """Return the name that transformers has for a stored tensor."""
+    """Return the name of a stored tensor in transformers."""
     head, dot, rest = name.partition(".")
     if head in renamed:
         return renamed[head] + dot + rest
@@ -153,17 +152,18 @@ def _full_name(name: str, wanted: Parameters, renamed: Mapping[str, str]) -> str
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...], where: str) -> None:
+    kind = str(tensor.dtype).removeprefix("torch.")
     if tensor.dtype not in TYPES:
         raise CheckpointError(
-            f"tensor {name!r} is of type {_type(tensor)}: quantised weights are not supported",
+            f"tensor {name!r} has the type {kind}: quantised weights are not supported",
             where=where,
             hint=_PLAIN,
         )
     if tensor.layout is not torch.strided or tensor.is_meta:
-        raise CheckpointError(f"tensor {name!r} has no numbers, or is sparse", where=where)
+        raise CheckpointError(f"tensor {name!r} has no numbers or is sparse", where=where)
     if tuple(tensor.shape) != shape:
         raise CheckpointError(
-            f"tensor {name!r} has the shape {tuple(tensor.shape)}, and the config implies {shape}",
+            f"tensor {name!r} has the shape {tuple(tensor.shape)}, but the config implies {shape}",
             where=where,
             hint="Use the config.json that was saved with the weights.",
         )
@@ -172,7 +172,7 @@ def _check(name: str, tensor: Tensor, shape: tuple[int, ...], where: str) -> Non
 def _missing(
     missing: list[str], unused: list[str], wanted: Parameters, where: str
 ) -> CheckpointError:
-    """Return the error for parameters that are not there: under which names they may be."""
+    """Return the error for missing parameters, with the likely reason."""
     for wrapper, remedy in WRAPPERS.items():
         wrapped = [name for name in unused if wrapper in name.split(".")]
         plain = {".".join(part for part in n.split(".") if part not in WRAPPERS) for n in wrapped}
@@ -180,36 +180,32 @@ def _missing(
             return CheckpointError(
                 f"tensors are named with {wrapper + '.'!r}: {_listed(wrapped)}",
                 where=where,
-                hint=f"It is left by {remedy}. Or save the tensors again without it.",
+                hint=f"The prefix comes from {remedy}. Or save the tensors again without it.",
             )
     quantised = [name for name in unused if name.endswith(_QUANTISED)]
     if quantised:
         return CheckpointError(
             f"quantised weights are not supported: {_listed(quantised)}", where=where, hint=_PLAIN
         )
-    said = f"has no tensor {missing[0]!r}"
+    message = f"has no tensor {missing[0]!r}"
     inner = [name.removesuffix(missing[0]) for name in unused if name.endswith(f".{missing[0]}")]
     if inner:
         return CheckpointError(
-            f"{said}; tensors are named with the prefix {inner[0]!r}",
+            f"{message}; tensors are named with the prefix {inner[0]!r}",
             where=where,
             hint="Save them again without it.",
         )
     hint = f"The model does not use {_listed(unused)}." if unused else None
     if not wanted.is_of_base(missing[0]):
-        hint = "A base model was saved, without the map to logits. Save the causal language model."
-    return CheckpointError(said, where=where, hint=hint)
+        hint = "This is a base model, without the map to logits. Save the causal language model."
+    return CheckpointError(message, where=where, hint=hint)
 
 
 def _former(tensors: Mapping[str, Tensor]) -> str:
     try:
         return revision(tensors)
-    except (RuntimeError, TypeError):  # what has no plain bytes had no revision either
+    except (RuntimeError, TypeError):  # tensors without plain bytes had no revision
         return ""
-
-
-def _type(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _listed(names: Sequence[str]) -> str:

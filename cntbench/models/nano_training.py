@@ -1,8 +1,8 @@
-"""How the embedded model is trained: a small GPT-NeoX that learns bigrams, then induction.
+"""Training of the embedded model, a small GPT-NeoX that learns bigrams, then induction.
 
-Half of every batch are walks of a fixed Markov chain, which teach bigram statistics; half are
-random segments repeated with a random period, on which only induction helps. Bigrams are learnt
-within the first steps, induction emerges abruptly some hundred steps later.
+Half of every batch consists of walks on a fixed Markov chain, which teach bigram statistics; the
+other half of random segments repeated with a random period, which only induction predicts. Bigrams
+are learnt within the first steps; induction emerges abruptly a few hundred steps later.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from cntbench.specs import spec
 
 @spec
 class Recipe:
-    """Everything that the embedded trajectory depends on.
+    """All parameters of the embedded trajectory.
 
     Parameters
     ----------
     version
-        Rises whenever the same recipe gives another trajectory.
+        Incremented when the same recipe gives a different trajectory.
     seed
         Seed of the initial weights, of the chain and of the batches.
     layers, hidden, heads, mlp, vocabulary, context
         Sizes of the model.
     initializer_range
-        Standard deviation of the initial weights; at the usual 0.02 induction does not emerge
-        within such a short training.
+        Standard deviation of the initial weights; with the usual 0.02, induction does not emerge
+        in such a short training run.
     batch, length
         Sequences in a batch, and tokens in a sequence.
     shortest_period, longest_period
         Range of the period of the repeated segments [tokens].
     sharpness
-        Of the Markov chain; see `cntbench.prompts.markov.random_chain`.
+        Sharpness of the Markov chain; see `cntbench.prompts.markov.random_chain`.
     learning_rate, warmup, weight_decay, clip
-        Of AdamW: peak rate, steps of linear warm-up, decay, largest norm of the gradient.
+        Parameters of AdamW: peak rate, steps of linear warm-up, decay, largest gradient norm.
     spacing, last
-        Checkpoints lie at 0, 1, 2, 4, and from 8 on every ``spacing`` steps up to ``last``.
+        Checkpoints are at steps 0, 1, 2, 4, and every ``spacing`` steps from 8 to ``last``.
     """
 
     version: int = 1
@@ -75,7 +75,7 @@ class Recipe:
 
     @property
     def checkpoint_steps(self) -> tuple[int, ...]:
-        """Training steps at which the weights are kept."""
+        """Training steps of the checkpoints."""
         return (0, 1, 2, 4, *range(8, self.last + 1, self.spacing))
 
     def chain(self) -> NDArray[np.float64]:
@@ -99,7 +99,7 @@ class Recipe:
         )
 
     def batches(self) -> Iterator[Tensor]:
-        """Yield batches without end, dims ``sequence, position``."""
+        """Yield batches endlessly, dims ``sequence, position``."""
         rng = random_state(self.seed, "batches")
         chain = self.chain()
         walkers = self.batch // 2
@@ -113,7 +113,7 @@ class Recipe:
 
 
 def train(recipe: Recipe, folder: Path, progress: Progress) -> dict[str, str]:
-    """Train the model, writing each checkpoint as ``folder/step{N}`` in float32.
+    """Train the model and write each checkpoint to ``folder/step{N}`` in float32.
 
     Returns
     -------
@@ -144,11 +144,11 @@ def _train(
     warm_up = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / recipe.warmup)
     )
-    kept = set(recipe.checkpoint_steps)
+    steps = set(recipe.checkpoint_steps)
     revisions = {}
     for step, tokens in enumerate(recipe.batches()):
         progress("training the embedded model", step, recipe.last)
-        if step in kept:
+        if step in steps:
             name = f"step{step}"
             model.save_pretrained(folder / name)
             saved = checkpoint_files.read_tensors(folder / name)

@@ -1,4 +1,4 @@
-"""Where the files of a checkpoint come from."""
+"""Origins: where the files of a checkpoint come from."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Protocol
 
 
 class Origin(Protocol):
-    """A place that has ``config.json`` and the weights of a checkpoint, or can get them."""
+    """A source of the ``config.json`` and the weights of a checkpoint."""
 
     @property
     def identity(self) -> str:
-        """What fixes the files before they are read, such as a commit hash; else empty."""
+        """What identifies the files before they are read, such as a commit hash, or empty."""
         ...
 
     def fetch(self, room: Path | None = None) -> Path:
@@ -21,18 +21,18 @@ class Origin(Protocol):
         Parameters
         ----------
         room
-            A folder for files that are not on this machine yet. Who names it may delete it; without
-            one, what is fetched is kept where others of its kind are.
+            Folder to download missing files into; the caller may delete it. Without it, files are
+            downloaded into the shared cache of their source.
 
         Raises
         ------
         CheckpointError
-            If they cannot be had; a `MissingCheckpointError` if there are none.
+            If the files cannot be obtained; a `MissingCheckpointError` if there are none.
         """
         ...
 
     def at(self, identity: str) -> Origin:
-        """Return the same place at another identity, itself if there is no way back to it."""
+        """Return this origin at another identity, or itself if it has no earlier states."""
         ...
 
 
@@ -47,7 +47,7 @@ class Folder:
 
     @property
     def identity(self) -> str:
-        """Nothing fixes the files."""
+        """Empty: the files may change."""
         return ""
 
     def fetch(self, room: Path | None = None) -> Path:

@@ -1,7 +1,7 @@
-"""What is known of a model without its weights: its config, and from that its sizes.
+"""What is known of a model without its weights: its config, and the sizes that follow from it.
 
-Configs of the Pythia models come with cntbench (``pythia.toml``), so that nothing has to be asked
-for; of any other model there is the config.
+The configs of the Pythia models come with cntbench (``pythia.toml``), so that none of them has to
+be downloaded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from cntbench.models.architectures import adapter
+from cntbench.models.adapters import adapter
 from cntbench.models.decoder import Decoder
 from cntbench.models.foreign import foreign, transformers_lock
 
@@ -32,9 +32,9 @@ class Outline:
     Parameters
     ----------
     config
-        Of transformers.
+        A config of transformers.
     mask_bytes
-        What a checkpoint's file holds beside parameters [bytes].
+        Size of what a checkpoint's file holds besides parameters [bytes].
     """
 
     config: Any
@@ -42,7 +42,7 @@ class Outline:
 
     @cached_property
     def _skeleton(self) -> Any:
-        problem = "transformers makes no model of it"
+        problem = "transformers cannot make the model"
         where = self.config.name_or_path
         with transformers_lock, foreign(problem, where), torch.device("meta"):
             return AutoModelForCausalLM.from_config(
@@ -51,40 +51,40 @@ class Outline:
 
     @property
     def parameters(self) -> int:
-        """Number of parameters; what is tied counts once."""
+        """Number of parameters; tied ones count once."""
         return sum(parameter.numel() for parameter in self._skeleton.parameters())
 
     @property
     def stored_type(self) -> torch.dtype:
-        """Floating-point type of the stored weights, as the config says; else float32."""
-        found = getattr(self.config, "dtype", None)
-        return found if isinstance(found, torch.dtype) else torch.float32
+        """Floating-point type of the stored weights by the config, else float32."""
+        dtype = getattr(self.config, "dtype", None)
+        return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
     @property
     def stored_bytes(self) -> int:
-        """Size of a checkpoint's weights on disk, as the config has it [bytes]."""
+        """Size of a checkpoint's weights on disk by the config [bytes]."""
         return self.parameters * self.stored_type.itemsize + self.mask_bytes
 
     def decoder(self, dtype: torch.dtype) -> Decoder:
-        """Return the decoder on torch's meta device: shapes, but no numbers and no memory."""
+        """Return the decoder on torch's meta device, where tensors have shapes but no memory."""
         tensors = {name: value.to(dtype) for name, value in self._skeleton.state_dict().items()}
         with foreign("is not a model config", self.config.name_or_path):
-            made: Decoder = adapter(self.config.model_type).decoder(self.config, tensors)
-            return made
+            decoder: Decoder = adapter(self.config.model_type).decoder(self.config, tensors)
+            return decoder
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """The parameters of transformers' model of a config.
+    """The parameters of the model that transformers makes from a config.
 
     Parameters
     ----------
     shapes
         Shape by name.
     tied
-        Names of those that are other ones, by which.
+        The parameter that a tied one equals, by the name of the tied one.
     prefix
-        Of the names of the base model, without its dot.
+        Prefix of the names of the base model, without its dot.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -93,20 +93,19 @@ class Parameters:
 
     @cached_property
     def modules(self) -> frozenset[str]:
-        """Parts of the model that have parameters: children of the base model, and the head."""
+        """Modules that have parameters: children of the base model, and the head."""
         return frozenset(self.module(name) for name in self.shapes)
 
     def module(self, name: str) -> str:
-        """Return the part of the model that a name is of."""
-        inside = name.startswith(f"{self.prefix}.")
-        return ".".join(name.split(".")[: 2 if inside else 1])
+        """Return the module that a named parameter belongs to."""
+        return ".".join(name.split(".")[: 2 if self.is_of_base(name) else 1])
 
     def is_of_base(self, name: str) -> bool:
-        """Say whether a name is one of the base model."""
+        """Return whether a name is one of the base model."""
         return name.startswith(f"{self.prefix}.")
 
 
-#: By config; a trajectory has one.
+#: Parameters by config; all checkpoints of a trajectory share one config.
 _PARAMETERS: dict[str, Parameters] = {}
 
 
@@ -116,7 +115,7 @@ def parameters(config: Any) -> Parameters:
     Raises
     ------
     CheckpointError
-        If transformers can make no model of it.
+        If transformers cannot make a model from it.
     """
     text = config.to_json_string(use_diff=False)
     known = _PARAMETERS.get(text)
@@ -129,21 +128,21 @@ def parameters(config: Any) -> Parameters:
 
 
 def shipped(repository: str) -> Outline | None:
-    """Return the outline of a model whose config comes with cntbench, None of any other."""
+    """Return the outline of a model whose config comes with cntbench, or None."""
     return pythia().get(repository)
 
 
 @cache
 def pythia() -> dict[str, Outline]:
-    """Return the outlines of the Pythia models by their repositories, by rising size."""
+    """Return the outlines of the Pythia models by repository, in order of size."""
     table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
     stored = table["stored"]
     dtype = {2: torch.float16, 4: torch.float32}[stored["bytes_per_parameter"]]
-    found = {}
+    outlines = {}
     for name, sizes in table["models"].items():
         deduped = sizes.pop("deduped", False)
         config = AutoConfig.for_model(**{**table["common"], "dtype": dtype, **sizes})
         masks = config.num_hidden_layers * stored["bytes_per_layer"]
         for suffix in ("", "-deduped") if deduped else ("",):
-            found[f"{_PREFIX}{name}{suffix}"] = Outline(config, masks)
-    return found
+            outlines[f"{_PREFIX}{name}{suffix}"] = Outline(config, masks)
+    return outlines

@@ -1,8 +1,8 @@
-"""Precision and device of a decoder: names of types, and decoders of another type or elsewhere.
+"""Conversion of decoders to another floating-point type or device.
 
-A model in bfloat16 has its weights, the residual stream and all states rounded to 8 significant
-bits. What is made of them is computed in single precision at least: lengths in norms, angles,
-attention scores, the change of a target, readouts, and everything that is summed over prompts.
+A model in bfloat16 has its weights, residual stream and states rounded to 8 significant bits.
+Derived quantities are computed in single precision at least: lengths in norms, angles, attention
+scores, the change of a target, readouts, and all sums over prompts.
 """
 
 from __future__ import annotations
@@ -31,30 +31,32 @@ TYPES: dict[Precision, torch.dtype] = {
 
 
 def mapped(value: T, each: Callable[[Tensor], Tensor]) -> T:
-    """Return a decoder, or a part of one, with something else for each of its tensors."""
-    found: Any = value
+    """Return a decoder, or a part of one, with ``each`` applied to all of its tensors."""
+    result: Any = value
     if isinstance(value, Tensor):
-        found = each(value)
+        result = each(value)
     elif isinstance(value, tuple):
-        found = tuple(mapped(one, each) for one in value)
+        result = tuple(mapped(item, each) for item in value)
     elif isinstance(value, partial):
-        given = {key: mapped(one, each) for key, one in value.keywords.items()}
-        found = partial(value.func, *mapped(value.args, each), **given)
+        keywords = {key: mapped(item, each) for key, item in value.keywords.items()}
+        result = partial(value.func, *mapped(value.args, each), **keywords)
     elif type(value).__module__.startswith("cntbench.") and hasattr(value, "__dict__"):
-        found = copy.copy(value)
-        vars(found).update({key: mapped(one, each) for key, one in vars(value).items()})
-    return found
+        result = copy.copy(value)
+        vars(result).update({key: mapped(item, each) for key, item in vars(value).items()})
+    return result
 
 
 def converted(model: Decoder, dtype: torch.dtype) -> Decoder:
-    """Return a decoder with its weights in another type; equal ones are shared.
+    """Return a decoder with its weights in another type, or the decoder itself if it has that type.
 
-    Angles, and the geometry that lengths of heads' outputs are measured by, stay in single
-    precision at least. A wider type makes nothing more exact than it is.
+    Rotary angles and the geometry of heads' outputs stay in single precision at least. A wider type
+    does not restore precision.
     """
-    found = mapped(model, partial(_of_type, dtype=dtype))
+    if model.dtype == dtype:
+        return model
+    result = mapped(model, partial(_of_type, dtype=dtype))
     if dtype == wide(dtype):
-        return found
+        return result
     stages = [
         replace(
             stage,
@@ -63,21 +65,21 @@ def converted(model: Decoder, dtype: torch.dtype) -> Decoder:
                 for block in stage.blocks
             ),
         )
-        for stage in found.stages
+        for stage in result.stages
     ]
-    return replace(found, stages=tuple(stages))
+    return replace(result, stages=tuple(stages))
 
 
 def moved(model: Decoder, device: torch.device | str) -> Decoder:
-    """Return a decoder on another device, itself if it is there."""
+    """Return a decoder on another device."""
     return mapped(model, lambda value: value.to(device))
 
 
 def in_double(model: Decoder) -> Decoder:
-    """Return a copy of a decoder whose every tensor is a fresh one in double precision.
+    """Return a copy of a decoder in double precision that shares no tensor with it.
 
-    No tensor is shared with the model, so that the copy can be differentiated even if the model
-    was made in inference mode. Weights are those of the model: what was rounded stays rounded.
+    The copy can be differentiated even if the model was made in inference mode. Rounded weights
+    stay rounded.
     """
     return mapped(model, partial(_of_type, dtype=torch.float64, copy=True))
 

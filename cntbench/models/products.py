@@ -1,10 +1,9 @@
-"""Affine maps of many rows, by the fastest kernel that torch has for them.
+"""Affine maps of many rows, by the fastest kernel in torch.
 
 oneDNN adds the bias and applies the activation while a tile of the product is in the cache, and it
-uses the widest vectors that a processor has, whoever made the processor. Torch has no public name
-for that: ``mkldnn::_linear_pointwise`` is what ``torch.compile`` calls. Where the operator is
-missing or takes other arguments, and where it does not apply (gradients, double precision, GPUs),
-the public ones do the same.
+uses the widest vector instructions of any vendor's processor. Torch has no public name for it:
+``torch.compile`` calls ``mkldnn::_linear_pointwise``. If the operator is missing, takes other
+arguments or does not apply (gradients, double precision, GPUs), the public operators are used.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ class Activation:
     Parameters
     ----------
     function
-        What it does.
+        The function.
     name, variant
-        What oneDNN calls it.
+        Its name in oneDNN.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -46,12 +45,12 @@ SILU = Activation(F.silu, "swish")
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
-    """Return a floating-point type, single precision in place of a narrower one."""
+    """Return a floating-point type, or single precision if it is narrower."""
     return torch.promote_types(dtype, torch.float32)
 
 
 def widened(values: Tensor) -> Tensor:
-    """Return values in single precision at least; themselves if they are."""
+    """Return values in single precision at least."""
     return values.to(wide(values.dtype))
 
 
@@ -78,7 +77,7 @@ def affine(
 
 @cache
 def fused_is_available() -> bool:
-    """Return whether torch has the operator, and it takes what it is given here."""
+    """Return whether torch has the operator and it accepts these arguments."""
     row, weight, bias = torch.ones(1, 2), torch.ones(1, 2), torch.ones(1)
     try:
         return bool(_fused(row, weight, bias, "relu", "").item() == 3)
@@ -96,5 +95,5 @@ def _applies(rows: Tensor) -> bool:
 
 
 def _fused(rows: Tensor, weight: Tensor, bias: Tensor, name: str, variant: str) -> Tensor:
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, name, [], variant)
-    return found
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, name, [], variant)
+    return product

@@ -1,6 +1,6 @@
-"""Rotary position embedding (Su et al. 2021, arXiv 2104.09864), for the architectures that use it.
+"""Rotary position embedding (Su et al. 2021, arXiv 2104.09864).
 
-Frequencies follow transformers, whose own functions give them for all types but the default one.
+Frequencies are those of transformers, whose functions compute them for all non-default types.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from cntbench.errors import CheckpointError, nearest
 from cntbench.models.products import wide, widened
 
-#: Types whose angles depend on the position alone, not on the length of the prompt.
+#: Types whose angles depend on the position only, not on the length of the prompt.
 TYPES = ("default", "linear", "llama3", "yarn")
-#: Ends of names of what older programs saved of the angles; they follow from the config.
+#: Suffixes of the buffers of angles that older programs saved; they follow from the config.
 ROTARY_BUFFERS = tuple(f"rotary_emb.{name}" for name in ("inv_freq", "cos_cached", "sin_cached"))
 
 
 def check_rotary(config: Any) -> None:
-    """Raise a `CheckpointError` if angles are of a type that is not computed here."""
+    """Raise a `CheckpointError` if the type of rotary embedding is not supported."""
     kind = config.rope_parameters["rope_type"]
     if kind not in TYPES:
         raise CheckpointError(
@@ -31,23 +31,23 @@ def check_rotary(config: Any) -> None:
 
 
 class Rotary:
-    """Turns the first dims of queries and keys by angles that depend on the position.
+    """Rotates the first dims of queries and keys by angles that depend on the position.
 
-    The model turns dims i and i + n/2 of its first n together. Here such pairs stand side by side
-    (which changes no inner product of queries with keys), so that turning is one product of
-    complex numbers; the other dims are turned by 0.
+    The model rotates dims i and i + n/2 of the first n together. Here these pairs are adjacent,
+    which changes no inner product of queries with keys, so that a rotation is one product of
+    complex numbers; the other dims are rotated by 0.
 
     Parameters
     ----------
     config
-        A config with ``rope_parameters`` that `check_rotary` has seen.
+        A config with ``rope_parameters`` that `check_rotary` accepts.
     width
-        Of a head.
+        Width of a head.
     rotated
-        How many of its dims are turned.
+        Number of its dims that are rotated.
     like
-        Any of the model's weights: the angles' cosines are rounded to its type, or to single
-        precision if it is narrower.
+        Any weight of the model: cosines and sines are rounded to its type, or to single precision
+        if it is narrower.
     """
 
     def __init__(self, config: Any, width: int, rotated: int, like: Tensor) -> None:
@@ -69,17 +69,17 @@ class Rotary:
         self.turn = torch.view_as_complex(torch.stack([cosine, sine], dim=-1))
 
     def arranged(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Return the rows of one map to queries, keys and values, with pairs side by side.
+        """Return the rows of one map to queries, keys and values, with pairs adjacent.
 
         Takes the rows of each, dims ``head, width, …``.
         """
         parts = self._paired(query), self._paired(key), value
         together = torch.cat([part.flatten(0, 1) for part in parts])
-        # Complex numbers want an even number of real ones in a row.
+        # A view as complex numbers needs an even number of real ones.
         return torch.cat([together, value.new_zeros((len(together) % 2, *value.shape[2:]))])
 
     def _paired(self, rows: Tensor) -> Tensor:
-        """Reorder a head's width; an odd one is padded."""
+        """Make a head's pairs adjacent; an odd width is padded."""
         first = torch.arange(self.pairs, device=rows.device)
         rest = torch.arange(2 * self.pairs, self.width, device=rows.device)
         order = torch.cat([torch.stack([first, first + self.pairs], dim=1).flatten(), rest])
@@ -87,13 +87,13 @@ class Rotary:
         return torch.cat([rows[:, order], missing], dim=1)
 
     def __call__(self, vectors: Tensor, positions: Tensor | None) -> None:
-        """Turn ``run, prompt, position, component, width``, in place.
+        """Rotate vectors, dims ``run, prompt, position, component, width``, in place.
 
-        Takes their positions, dims ``prompt, position``; None for all from the first on.
+        Takes their positions, dims ``prompt, position``; None for all positions.
         """
         turn = self.turn[: vectors.shape[-3]] if positions is None else self.turn[positions]
         turn = turn.unsqueeze(-2).expand(*turn.shape[:-1], vectors.shape[-2], -1).contiguous()
         pairs = widened(vectors)
         torch.view_as_complex(pairs.unflatten(-1, (-1, 2))).mul_(turn)
-        if pairs is not vectors:  # complex numbers have no type as narrow as that
+        if pairs is not vectors:  # there is no complex type that narrow
             vectors.copy_(pairs)

@@ -1,8 +1,8 @@
 """Training steps in the names of checkpoints: one rule for folders, revisions and files.
 
-A step stands after a known word (``step1000``, ``checkpoint-500-epoch-1``, ``global_step_8``,
-``epoch=1-step=40``), or the name is the number itself. Other numbers of such a name (losses,
-epochs, stages) are not looked at. What is ambiguous is refused: a guess would be a wrong time axis.
+A step follows a known word (``step1000``, ``checkpoint-500-epoch-1``, ``global_step_8``,
+``epoch=1-step=40``), or is the whole name. Other numbers in the name (losses, epochs, stages) are
+ignored. An ambiguous name is refused, because a wrong guess would give a wrong time axis.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import NamedTuple
 
 from cntbench.errors import CheckpointError
 
-#: Largest step: results keep them as integers of 64 bits.
+#: Largest step: results store steps as 64-bit integers.
 LARGEST = 2**63 - 1
 
-#: What an error says of names that tell no step.
+#: Hint of errors about names without a step.
 EXPECTED = (
-    "A step stands after step, checkpoint, ckpt, iter, iteration or global_step (step1000, "
+    "A step follows step, checkpoint, ckpt, iter, iteration or global_step (step1000, "
     "checkpoint-1000), or is the whole name (1000)."
 )
 
-#: Words that a step stands after, with what may stand between.
+#: Words that a step follows, and the separators between them.
 _AFTER_WORD = re.compile(
     r"(?<![a-z])(?:global[-_]?step|steps?|checkpoint|ckpt|iteration|iter)[-_=]?(?P<digits>[0-9]+)",
     re.IGNORECASE,
 )
 _ALONE = re.compile(r"(?P<digits>[0-9]+)")
-#: What makes a number more than its first digits: a fraction, an exponent, groups of three digits,
+#: What continues a number after its first digits: a fraction, an exponent, groups of three digits,
 #: a unit (``step50K``).
 _GOES_ON = re.compile(r"\.[0-9]|e[-+]?[0-9]|[_,][0-9]{3}(?![0-9])|[kmgbt](?![a-z])", re.IGNORECASE)
 _TOKENS = re.compile(
@@ -38,16 +38,16 @@ _UNITS = {"": 0, "k": 3, "m": 6, "b": 9, "t": 12}
 
 
 class NamedStep(NamedTuple):
-    """The step that a name tells.
+    """The step in a name.
 
     Parameters
     ----------
     step
         Training step.
     before, digits, after
-        The name, parted at the digits of its step.
+        The name, split at the digits of its step.
     tokens_seen
-        Training tokens up to the step, if the name tells them (``tokens4B``).
+        Training tokens up to the step, if the name states them (``tokens4B``).
     """
 
     step: int
@@ -58,12 +58,12 @@ class NamedStep(NamedTuple):
 
 
 def named_step(name: str, *, where: str) -> NamedStep | None:
-    """Return the step that a name tells, None if there is no number in it.
+    """Return the step in a name, or None if the name has no number.
 
     Raises
     ------
     CheckpointError
-        If a number is there and does not tell one step for sure; it says what was understood.
+        If the name has numbers but not exactly one unambiguous step.
 
     Examples
     --------
@@ -72,44 +72,43 @@ def named_step(name: str, *, where: str) -> NamedStep | None:
     """
     if alone := _ALONE.fullmatch(name):
         return _named(name, alone, where)
-    told = list(_AFTER_WORD.finditer(name))
-    if not told:
+    matches = list(_AFTER_WORD.finditer(name))
+    if not matches:
         if re.search("[0-9]", name):
             raise CheckpointError(
-                f"{name!r} has a number, and no word says that it is the step",
+                f"{name!r} has a number, but no word marks it as the step",
                 where=where,
                 hint=EXPECTED,
             )
         return None
-    understood = {match["digits"].lstrip("0"): match for match in told}
-    if len(understood) > 1:
-        listed = " and ".join(repr(match[0]) for match in understood.values())
+    steps = {match["digits"].lstrip("0"): match for match in matches}
+    if len(steps) > 1:
+        words = " and ".join(repr(match[0]) for match in steps.values())
         raise CheckpointError(
-            f"{name!r} tells more than one step: {listed}", where=where, hint=EXPECTED
+            f"{name!r} has more than one step: {words}", where=where, hint=EXPECTED
         )
-    match = told[0]
+    match = matches[0]
     if more := _GOES_ON.match(name, match.end()):
         raise CheckpointError(
-            f"{name!r} does not tell a step for sure: {match['digits']}, or "
-            f"{match['digits']}{more[0]}",
+            f"the step in {name!r} is ambiguous: {match['digits']}, or {match['digits']}{more[0]}",
             where=where,
-            hint=f"{EXPECTED} It is written in digits alone.",
+            hint=f"{EXPECTED} Write it in digits only.",
         )
     return _named(name, match, where)
 
 
 def tells_step(name: str) -> bool:
-    """Whether a name is a number, or has one after a known word, whether or not it is for sure."""
+    """Return whether a name is a number or has one after a known word, ambiguous or not."""
     return bool(_ALONE.fullmatch(name) or _AFTER_WORD.search(name))
 
 
 def step_number(digits: str, *, where: str) -> int:
-    """Return the step that digits write.
+    """Return the step that the digits stand for.
 
     Raises
     ------
     CheckpointError
-        If it is larger than results can keep.
+        If it is larger than `LARGEST`.
     """
     significant = digits.lstrip("0") or "0"
     if len(significant) > len(str(LARGEST)) or int(significant) > LARGEST:
@@ -132,10 +131,10 @@ def _named(name: str, match: re.Match[str], where: str) -> NamedStep:
 
 
 def _tokens_seen(name: str) -> int | None:
-    told = {
+    counts = {
         int(Decimal(number).scaleb(_UNITS[unit.lower()]))
         for number, unit in _TOKENS.findall(name)
         if len(number) < 20
     }
-    tokens = told.pop() if len(told) == 1 else None
+    tokens = counts.pop() if len(counts) == 1 else None
     return None if tokens is None or tokens > LARGEST else tokens

@@ -1,9 +1,10 @@
-"""A model's tokenizer: how words become tokens, and which tokens are safe to sample."""
+"""A model's tokenizer: the tokens of a text, and the tokens that are safe to sample."""
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,33 +21,28 @@ FILE = "tokenizer.json"
 
 
 class ModelTokenizer(ABC):
-    """A model's tokenizer, wherever it is."""
+    """A model's tokenizer, in a file or in memory."""
 
     @property
     @abstractmethod
     def identity(self) -> str:
-        """SHA-256 of what it is made by."""
+        """SHA-256 of its definition."""
 
     @property
     @abstractmethod
     def _fast(self) -> tokenizers.Tokenizer:
-        """The library's object."""
+        """The tokenizer of the tokenizers library."""
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text, without special ones at its ends."""
-        found: list[int] = self._fast.encode(text, add_special_tokens=False).ids
-        return found
+        """Return the tokens of a text, without special tokens at its ends."""
+        tokens: list[int] = self._fast.encode(text, add_special_tokens=False).ids
+        return tokens
 
     def safe(self, vocabulary: int) -> Tokens:
-        """Return the ids that stand for ordinary text, rising.
+        """Return the ids that stand for ordinary text, in ascending order.
 
-        Special tokens are left out, and so are ids that the model has logits for but the tokenizer
-        no text: models pad their vocabulary to a round number.
-
-        Parameters
-        ----------
-        vocabulary
-            Number of token ids that the model has.
+        Special tokens are left out, and so are ids without text: models pad their vocabulary to a
+        round number. ``vocabulary`` is the number of token ids of the model.
         """
         special = {i for i, token in self._fast.get_added_tokens_decoder().items() if token.special}
         known = set(self._fast.get_vocab(with_added_tokens=True).values())
@@ -55,7 +51,7 @@ class ModelTokenizer(ABC):
 
 @dataclass(frozen=True)
 class TokenizerFile(ModelTokenizer):
-    """The tokenizer that lies beside a model.
+    """The tokenizer file beside a model.
 
     Parameters
     ----------
@@ -67,17 +63,27 @@ class TokenizerFile(ModelTokenizer):
 
     @classmethod
     def beside(cls, *folders: Path) -> TokenizerFile | None:
-        """Return the tokenizer of the first folder whose can be read, None if there is none.
+        """Return the first readable tokenizer in the folders, or None if there is none.
 
         Raises
         ------
         CheckpointError
-            If there are some, and none can be read.
+            If there are tokenizers, but none can be read.
+        """
+        paths = (folder / FILE for folder in folders)
+        return cls.first(path for path in paths if path.is_file())
+
+    @classmethod
+    def first(cls, paths: Iterable[Path]) -> TokenizerFile | None:
+        """Return the first readable tokenizer of some files, or None if there are no files.
+
+        Raises
+        ------
+        CheckpointError
+            If there are files, but none can be read.
         """
         problem: CheckpointError | None = None
-        for path in (folder / FILE for folder in folders):
-            if not path.is_file():
-                continue
+        for path in paths:
             try:
                 return cls.read(path)
             except CheckpointError as error:
@@ -93,11 +99,11 @@ class TokenizerFile(ModelTokenizer):
         Raises
         ------
         CheckpointError
-            If it is none.
+            If it cannot be read.
         """
-        made = cls(path)
-        made.safe(0)
-        return made
+        tokenizer = cls(path)
+        tokenizer.safe(0)
+        return tokenizer
 
     @property
     def identity(self) -> str:
@@ -112,38 +118,32 @@ class TokenizerFile(ModelTokenizer):
 
 @dataclass(frozen=True)
 class TokenizerObject(ModelTokenizer):
-    """A tokenizer in memory.
-
-    Parameters
-    ----------
-    fast
-        The library's object.
-    """
+    """A tokenizer in memory, ``fast``."""
 
     fast: tokenizers.Tokenizer
 
     @classmethod
     def of(cls, tokenizer: Any) -> TokenizerObject:
-        """Return a tokenizer of transformers, or of tokenizers, as what tasks use.
+        """Wrap a tokenizer of transformers or tokenizers.
 
         Raises
         ------
         CheckpointError
-            If it is neither, or one of transformers that is not built on tokenizers.
+            If it is neither, or a slow tokenizer of transformers.
         """
         fast = getattr(tokenizer, "backend_tokenizer", tokenizer)
         if not isinstance(fast, tokenizers.Tokenizer):
             raise CheckpointError(
                 "is not a tokenizer that tasks can use",
                 where=type(tokenizer).__name__,
-                hint="Give what transformers' AutoTokenizer.from_pretrained returns for a model "
+                hint="Pass what transformers' AutoTokenizer.from_pretrained returns for a model "
                 f"that has a {FILE}, or a tokenizers.Tokenizer.",
             )
         return cls(fast)
 
     @property
     def identity(self) -> str:
-        """SHA-256 of the ``tokenizer.json`` that it would be saved as."""
+        """SHA-256 of its ``tokenizer.json``."""
         return hashlib.sha256(self.fast.to_str().encode()).hexdigest()
 
     @property

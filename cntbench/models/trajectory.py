@@ -1,4 +1,4 @@
-"""Trajectories: the ordered checkpoints of one training run, wherever they come from."""
+"""Trajectories: the ordered checkpoints of one training run, from any source."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cntbench.models.tokenizer import ModelTokenizer
 from cntbench.output import file_status
 from cntbench.prompts import Language
 
-#: Called with what is being done, how much of it is done, and how much there is.
+#: Called with the name of an operation, the amount done and the total.
 Progress = Callable[[str, int, int], None]
 
 
@@ -38,18 +38,18 @@ class Checkpoint:
     Parameters
     ----------
     name
-        What it is called where it comes from, such as ``step1000``.
+        Its name at the source, such as ``step1000``.
     step
         Training step.
     revision
-        SHA-256 over the tensors that the model uses, as `cntbench.models.named_weights.revision`
-        takes it; empty as long as nobody has read them.
+        SHA-256 of the tensors that the model uses, see `cntbench.models.named_weights.revision`;
+        empty until they have been read.
     origin
         Where its files come from.
     tokens_seen
         Training tokens up to the step, if known.
     former, unused
-        As `cntbench.models.named_weights.Weights` has them, once the weights are read.
+        See `cntbench.models.named_weights.Weights`; known once the weights have been read.
     """
 
     name: str
@@ -62,18 +62,18 @@ class Checkpoint:
 
     @property
     def label(self) -> str:
-        """What people are told that it is: its name."""
+        """Its name in messages."""
         return self.name
 
     @property
     def identity(self) -> str:
-        """What fixes its weights, as far as that is known before they are read; else empty."""
+        """What identifies its weights before they are read, or empty."""
         return self.origin.identity or self.revision
 
     def at(self, identity: str) -> Checkpoint:
-        """Return the checkpoint at another identity if its origin has a way back to it.
+        """Return the checkpoint at another identity, if its origin can go back to it.
 
-        Or if that is how the revision of the same weights was taken formerly.
+        Or if it is the revision of the same weights by the former rule.
         """
         revision = identity if identity and identity == self.former else self.revision
         return replace(self, origin=self.origin.at(identity), revision=revision)
@@ -81,14 +81,14 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Untrained:
-    """A model of a trajectory's shape that has not been trained.
+    """An untrained model of a trajectory's shape.
 
     Parameters
     ----------
     seed
-        Of its initial weights; of another range than those that trajectories are trained with.
+        Seed of its initial weights, outside the range of the seeds of trajectories.
     label
-        What people are told that it is: which of how many.
+        Its name in messages, with its number.
     """
 
     seed: int
@@ -96,7 +96,7 @@ class Untrained:
 
     @property
     def name(self) -> str:
-        """What its files are called."""
+        """Its name in files."""
         return f"untrained{self.seed}"
 
 
@@ -114,22 +114,21 @@ class Trajectory:
     Parameters
     ----------
     identity
-        What it was opened by, in full: ``nano:seed=0``.
+        Its full name, such as ``nano:seed=0``.
     shape
         Components, vocabulary and context, the same at every checkpoint.
     checkpoints
         By rising step.
     chain
-        Transition probabilities of the Markov chain it was trained on, if it was.
+        Transition probabilities of the Markov chain that it was trained on, if any.
     tokenizer
-        The tokenizer that lies beside the checkpoints, if there is one.
+        The tokenizer beside the checkpoints, if there is one.
     initialisable
-        Whether a model of its config with random initial weights is one that has not been trained.
+        Whether random initial weights for its config give an untrained model.
     config
         Folder of the ``config.json`` that the shape was read from, if there is one.
     outline
-        The model as far as its config says, if no checkpoint is to be read: see
-        `outline_trajectory`.
+        What the config says of the model, if no checkpoint will be read: see `outline_trajectory`.
     """
 
     identity: str
@@ -143,7 +142,7 @@ class Trajectory:
 
     @property
     def language(self) -> Language:
-        """The tokens that prompts may be made of: those that stand for ordinary text."""
+        """The tokens that prompts may contain: those that stand for ordinary text."""
         size, tokenizer = self.shape.vocabulary, self.tokenizer
         return Language(
             vocabulary=np.arange(size) if tokenizer is None else tokenizer.safe(size),
@@ -153,12 +152,12 @@ class Trajectory:
         )
 
     def at(self, identities: Mapping[str, str]) -> Trajectory:
-        """Return the trajectory with checkpoints, by their names, at other identities."""
+        """Return the trajectory with the named checkpoints at other identities."""
         moved = [c.at(identities.get(c.name) or c.identity) for c in self.checkpoints]
         return replace(self, checkpoints=tuple(moved))
 
     def untrained(self, count: int) -> tuple[Untrained, ...]:
-        """Return so many untrained models, none if the trajectory has no such thing."""
+        """Return ``count`` untrained models, or none if the trajectory cannot initialise one."""
         possible = self.initialisable and (self.config or self.outline) is not None
         return tuple(
             Untrained(FIRST_UNTRAINED + i, f"untrained model {i + 1} of {count}")
@@ -173,41 +172,39 @@ class Trajectory:
         if isinstance(subject, Checkpoint):
             return subject.origin.fetch(room)
         if self.config is None:
-            raise CheckpointError("has no config to make a model by", where=self.identity)
+            raise CheckpointError("has no config to make a model from", where=self.identity)
         return self.config
 
     def load(self, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> Decoder:
-        """Fetch a checkpoint if need be and read its weights; see `read`."""
+        """Fetch a checkpoint if necessary and read its weights; see `read`."""
         return self.read(checkpoint, self.fetch(checkpoint), dtype)[1]
 
     def read(
         self, subject: ModelRef, folder: Path, dtype: torch.dtype = torch.float32
     ) -> tuple[Checkpoint, Decoder]:
-        """Read and check a checkpoint's weights, or make an untrained model as transformers does.
+        """Read and check a checkpoint's weights, or initialise an untrained model.
 
         Parameters
         ----------
         subject
-            What to read or make.
+            The checkpoint or untrained model.
         folder
-            Where its files are, as `fetch` says.
+            The folder that `fetch` returned for it.
         dtype
-            Floating-point type of the decoder. The revision is that of the stored weights, of
-            those that the model uses.
+            Floating-point type of the decoder. The revision is that of the stored weights.
 
         Returns
         -------
         Checkpoint
-            The same one, its revision known; of an untrained model, what it would be as the start
-            of a training run.
+            The checkpoint with its revision; for an untrained model, a checkpoint at step 0.
         Decoder
             Its weights.
 
         Raises
         ------
         CheckpointError
-            If the weights cannot be read, are not those that the trajectory was opened with, are
-            not finite, or are of another shape.
+            If the weights cannot be read, differ from those that the trajectory was opened with,
+            are not finite, or have another shape.
         """
         with foreign("cannot be read", folder):
             if isinstance(subject, Untrained):
@@ -218,39 +215,38 @@ class Trajectory:
                 weights = self._checked(folder)
             if subject.revision not in ("", weights.revision, weights.former):
                 raise CheckpointError(
-                    "the weights are not those that the trajectory was opened with",
+                    "the weights have changed since the trajectory was opened",
                     where=str(folder),
                     hint="If the trajectory was changed on purpose, run into a new output folder.",
                 )
-            model = checkpoint_files.decoder(folder, weights.named, dtype)
-            read = replace(
+            checkpoint = replace(
                 subject,
                 revision=subject.revision or weights.revision,
                 former=weights.former,
                 unused=weights.unused,
             )
-            return read, model
+            return checkpoint, checkpoint_files.decoder(folder, weights.named, dtype)
 
     def verified(
         self, checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32
     ) -> tuple[Checkpoint, Decoder, Parity]:
-        """Read a checkpoint, see `read`, and hold it to what transformers loads from its files.
+        """Read a checkpoint and compare it with the model that transformers loads from its files.
 
         Raises
         ------
         CheckpointError
-            As `read`; a `ParityError` if the two do not compute the same logits.
+            As `read`; a `ParityError` if the two compute different logits.
         """
         checkpoint, exact = self.read(checkpoint, folder, wide(dtype))
         held = parity.of_folder(checkpoint.name, folder, exact)
-        return checkpoint, exact if exact.dtype == dtype else converted(exact, dtype), held
+        return checkpoint, converted(exact, dtype), held
 
     def _checked(self, folder: Path) -> Weights:
         if checkpoint_files.read_shape(folder) != self.shape:
             raise CheckpointError(
-                "has other components, vocabulary or context than the rest of the trajectory",
+                "differs from the rest of the trajectory in components, vocabulary or context",
                 where=str(folder),
-                hint="All checkpoints of a trajectory come from one training run.",
+                hint="All checkpoints of a trajectory have to come from one training run.",
             )
         weights = checkpoint_files.read_weights(folder)
         named_weights.check_finite(weights.stored, where=str(folder))
@@ -265,17 +261,16 @@ def open_trajectory(text: str, progress: Progress, specs: Sequence[Path] = ()) -
     text
         For instance ``nano``, ``nano:seed=3``, ``dir:PATH`` or ``hub:ORG/NAME@REVISIONS``.
     progress
-        Told about what takes long.
+        Called during long operations.
     specs
-        Folders of the user's specs, beside those of always.
+        Folders of the user's specs, in addition to the standard ones.
 
     Raises
     ------
     CntbenchError
         If there is no such source, or it has no usable trajectory.
     """
-    scheme, _, where = text.partition(":")
-    source = _source(text, scheme)
+    source, where = _source(text)
     trajectory: Trajectory = source.open_trajectory(where, progress, specs)
     return trajectory
 
@@ -283,36 +278,27 @@ def open_trajectory(text: str, progress: Progress, specs: Sequence[Path] = ()) -
 def outline_trajectory(
     text: str, progress: Progress, specs: Sequence[Path] = (), *, tokenizer: bool
 ) -> Trajectory:
-    """Open a trajectory to say what it would cost: where weights would be downloaded, without them.
+    """Open a trajectory to estimate its cost, without downloading weights.
 
-    Parameters
-    ----------
-    text, progress, specs
-        As `open_trajectory` takes them.
-    tokenizer
-        Whether the model's tokenizer is needed, if it has one.
-
-    Raises
-    ------
-    CntbenchError
-        If there is no such source, or it has no usable trajectory.
+    Parameters and errors are those of `open_trajectory`; ``tokenizer`` says whether the model's
+    tokenizer is needed.
     """
-    scheme, _, where = text.partition(":")
-    source = _source(text, scheme)
+    source, where = _source(text)
     if not hasattr(source, "outline_trajectory"):
         return open_trajectory(text, progress, specs)
     trajectory: Trajectory = source.outline_trajectory(where, progress, tokenizer=tokenizer)
     return trajectory
 
 
-def _source(text: str, scheme: str) -> ModuleType:
-    """Return the source of a trajectory; of a bare path, the error says how it is written."""
+def _source(text: str) -> tuple[ModuleType, str]:
+    """Return the source of a trajectory, and what it opens; a bare path gets a hint."""
+    scheme, _, where = text.partition(":")
     sources = plugins.room("trajectory source")
     if scheme not in sources and (file_status(Path(text)) or "/" in text):
         raise CntbenchError(
-            "is no trajectory",
+            "is not a trajectory",
             where=text,
             hint=f"A folder of checkpoints is written dir:{text}; other sources: "
             f"{', '.join(sources)}.",
         )
-    return plugins.find("trajectory source", scheme)
+    return plugins.find("trajectory source", scheme), where

@@ -1,7 +1,7 @@
-"""Files of weights as Hugging Face names them, in the order in which they are preferred.
+"""Files of weights, as Hugging Face names them, in order of preference.
 
-Weights are safetensors, or a ``torch.save`` of a ``state_dict`` that is read without running any
-code that a pickle may hold.
+Weights are safetensors, or a ``state_dict`` saved by ``torch.save``. Pickled code is never
+executed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cntbench.errors import CheckpointError
 from cntbench.models.foreign import foreign
 from cntbench.parsing import parse_json
 
-#: One file that has all tensors, and the index of several that have them together.
+#: The file with all tensors, and the index of several files that have them together.
 FORMATS = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
@@ -29,7 +29,7 @@ EXPECTED = "model.safetensors or pytorch_model.bin"
 
 
 def collect(get: Callable[[str], Path | None]) -> list[Path] | None:
-    """Return the files of the first format of which all are there.
+    """Return the files of the first complete format, or None if there are no files.
 
     Parameters
     ----------
@@ -39,31 +39,33 @@ def collect(get: Callable[[str], Path | None]) -> list[Path] | None:
     Raises
     ------
     CheckpointError
-        If an index is not one, or a file that it names is not there and no other format is whole.
+        If an index is malformed, or lists a missing file and no other format is complete.
     """
-    lacking: CheckpointError | None = None
+    incomplete: CheckpointError | None = None
     for whole, index in FORMATS:
         path = get(whole)
         if path is not None:
             return [path]
-        listed = get(index)
-        if listed is None:
+        index_path = get(index)
+        if index_path is None:
             continue
-        parts = {name: get(name) for name in _parts(listed)}
-        found = [path for path in parts.values() if path is not None]
-        if len(found) == len(parts):
-            return found
+        parts = {name: get(name) for name in _parts(index_path)}
+        present = [path for path in parts.values() if path is not None]
+        if len(present) == len(parts):
+            return present
         missing = next(name for name, path in parts.items() if path is None)
-        lacking = lacking or CheckpointError(f"has no {missing}", where=str(listed.parent))
-    if lacking:
-        raise lacking
+        incomplete = incomplete or CheckpointError(
+            f"has no {missing}", where=str(index_path.parent)
+        )
+    if incomplete:
+        raise incomplete
     return None
 
 
 def listed_bytes(sizes: Mapping[str, int]) -> int | None:
-    """Return the size of the weights among listed files, None if there are none [bytes].
+    """Return the size of the weights among the files of a checkpoint, or None [bytes].
 
-    Takes the sizes of all files of a checkpoint by their names.
+    Takes the sizes of all files by name.
     """
     for whole, index in FORMATS:
         if whole in sizes:
@@ -76,7 +78,7 @@ def listed_bytes(sizes: Mapping[str, int]) -> int | None:
 
 
 def find(folder: Path) -> list[Path]:
-    """Return the files of weights in a folder; parts of safetensors need no index there.
+    """Return the files of weights in a folder; parts of safetensors need no index.
 
     Raises
     ------
@@ -95,53 +97,53 @@ def find(folder: Path) -> list[Path]:
 
 
 def read(folder: Path) -> dict[str, Tensor]:
-    """Read all tensors of a checkpoint, as they are stored.
+    """Read all tensors of a checkpoint as they are stored.
 
     Raises
     ------
     CheckpointError
-        If there are none, a file is damaged, or a pickle holds anything but tensors.
+        If there are none, a file is damaged, or a pickle contains anything but tensors.
     """
     return {name: tensor for path in find(folder) for name, tensor in _tensors(path)}
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     if path.suffix == ".safetensors":
-        with foreign("is not a whole safetensors file", path):
+        with foreign("is not a complete safetensors file", path):
             tensors = load_file(path)
         yield from tensors.items()
         return
     for name, tensor in _unpickled(path).items():
         if not isinstance(tensor, Tensor):
             raise CheckpointError(
-                f"holds {name!r}, which is no tensor but {type(tensor).__name__}", where=str(path)
+                f"{name!r} is not a tensor but {type(tensor).__name__}", where=str(path)
             )
         yield str(name), tensor.detach()
 
 
 def _unpickled(path: Path) -> Mapping[Any, Any]:
-    with foreign("is not a whole file of weights", path):
+    with foreign("is not a complete file of weights", path):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
             raise CheckpointError(
                 "is a pickle of more than tensors, or damaged",
                 where=str(path),
-                hint="cntbench runs no code that comes with weights. Convert the file to "
-                "safetensors if you trust it.",
+                hint="cntbench never executes pickled code. If you trust the file, convert it to "
+                "safetensors.",
             ) from None
     if not isinstance(state, Mapping):
         raise CheckpointError(
-            f"holds no tensors by their names but {type(state).__name__}", where=str(path)
+            f"is not a mapping of tensors but {type(state).__name__}", where=str(path)
         )
     return state
 
 
 def _parts(index: Path) -> list[str]:
-    """Return the names of the files that an index lists; they lie beside it."""
+    """Return the names of the files that an index lists, which are in its folder."""
     with foreign("is not an index of weights", index):
         names = sorted(set(parse_json(index.read_text(encoding="utf-8"))["weight_map"].values()))
     for name in names:
         if not isinstance(name, str) or Path(name).name != name:
-            raise CheckpointError(f"names a file {name!r} outside of its folder", where=str(index))
+            raise CheckpointError(f"names a file {name!r} outside its folder", where=str(index))
     return names

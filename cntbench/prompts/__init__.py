@@ -1,11 +1,11 @@
-"""Prompts: what a generator makes, one at a time, and the batch that the engine measures on."""
+"""Prompts: single ones, which generators make, and the batch that the engine measures on."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,28 +16,28 @@ Tokens = NDArray[np.int64]
 
 
 class Tokenizer(Protocol):
-    """What turns text into tokens."""
+    """Converts text to tokens."""
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text, without special ones at its ends."""
+        """Return the tokens of a text, without special tokens at its ends."""
         ...
 
 
 @dataclass(frozen=True)
 class Language:
-    """What a prompt may be made of.
+    """What a prompt may consist of.
 
     Parameters
     ----------
     vocabulary
-        Token ids that may be used, dims ``token``.
+        Allowed token ids, dims ``token``.
     chain
-        Transition probabilities of the Markov chain that the model was trained on, dims
-        ``token, next token`` in the order of ``vocabulary``, if there is such a chain.
+        Transition probabilities of the Markov chain that the model was trained on, if any, dims
+        ``token, next token`` in the order of ``vocabulary``.
     tokenizer
-        The model's, if it has one.
+        The model's tokenizer, if it has one.
     beginning
-        Token that stands before every text where a task asks for it, if the model has one.
+        Token for the beginning of a text, if the model has one; put first if a task asks for it.
     """
 
     vocabulary: Tokens
@@ -55,9 +55,9 @@ class Language:
         """
         if self.tokenizer is None:
             raise CntbenchError(
-                "is made of text, and the model has no tokenizer",
-                hint="Put its tokenizer.json beside the checkpoints, or in Python name it by "
-                "tokenizer=; or choose tasks that are made of tokens.",
+                "consists of text, but the model has no tokenizer",
+                hint="Put its tokenizer.json beside the checkpoints, pass tokenizer= in Python, or "
+                "choose tasks that consist of tokens.",
             )
         return self.tokenizer.encode(text)
 
@@ -81,10 +81,10 @@ class Language:
         if size > len(pool):
             raise CntbenchError(
                 f"the vocabulary is too small: {size + len(self.vocabulary) - len(pool)} distinct "
-                f"tokens are needed, the model has {len(self.vocabulary)}",
+                f"tokens are needed, but the model has {len(self.vocabulary)}",
                 hint="Make the task's blocks shorter, or use a model with a larger vocabulary.",
             )
-        if size * 4 < len(pool):  # rejection spares a permutation of a large vocabulary
+        if size * 4 < len(pool):  # rejection avoids permuting a large vocabulary
             chosen: dict[int, None] = {}
             while len(chosen) < size:
                 chosen.setdefault(int(rng.randint(0, len(pool))))
@@ -92,41 +92,41 @@ class Language:
         return pool[rng.permutation(len(pool))[:size]]
 
     def avoiding(self, rng: np.random.RandomState, size: int, tokens: Tokens) -> Tokens:
-        """Draw tokens uniformly from those not given, dims ``token``; from all if none is left.
+        """Draw tokens uniformly from those other than ``tokens``, or from all if none is left.
 
-        Draws are distinct as long as there are enough tokens to choose from.
+        Draws are distinct if there are enough tokens. Dims ``token``.
         """
         pool = self.vocabulary[~np.isin(self.vocabulary, tokens)]
         if len(pool) >= size:
             return self.distinct(rng, size, excluding=tokens)
-        spare = Language(pool if len(pool) else self.vocabulary)
-        return spare.sample(rng, size)
+        return Language(pool if len(pool) else self.vocabulary).sample(rng, size)
 
     def other(self, rng: np.random.RandomState, tokens: Tokens) -> Tokens:
-        """Draw, for each token, a different one: the decoys.
+        """Draw a different token for each token: the decoys.
 
         Raises
         ------
         CntbenchError
-            If the vocabulary has one token only.
+            If the vocabulary has only one token.
         """
         return np.concatenate([self.distinct(rng, 1, excluding=[int(t)]) for t in tokens])
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt, as a generator makes it.
+    """One prompt, made by a generator.
 
     Parameters
     ----------
     tokens
-        What the model reads, dims ``position``.
+        Token ids, dims ``position``.
     scored
-        Positions whose next token is asked for, dims ``scored``.
+        Positions at which the next token is predicted, dims ``scored``.
     targets, decoys
-        The right next token and a wrong one to hold it against, dims ``scored``.
+        The correct next token and a wrong one for comparison, dims ``scored``.
     reference
-        The corrupted twin, dims ``position``: equal in length, without what the task is about.
+        The corrupted twin, dims ``position``: of equal length, without the structure that the task
+        tests.
     """
 
     tokens: Tokens
@@ -136,7 +136,7 @@ class Prompt:
     reference: Tokens | None = None
 
     def after(self, token: int) -> Prompt:
-        """Return the prompt, and its twin, with a token before it."""
+        """Return the prompt and its twin with a token prepended."""
         return replace(
             self,
             tokens=np.concatenate([[token], self.tokens]),
@@ -152,16 +152,16 @@ class Prompts:
     Parameters
     ----------
     index
-        Identity of each prompt, dims ``prompt``: random draws belong to it, so that they do not
-        depend on the order or the size of a batch.
+        Identity of each prompt, dims ``prompt``. It seeds random draws, which therefore do not
+        depend on the order or size of a batch.
     tokens, reference, other
         Token ids, dims ``prompt, position``: the clean prompts, their corrupted twins (or None),
-        and for each prompt another one of the task.
+        and another prompt of the task for each prompt.
     scored, targets, decoys
         Dims ``prompt, scored``.
     further
-        More prompts than ``other`` for each prompt, dims ``prompt, draw, position``, where several
-        draws are asked for.
+        Further prompts for each prompt, dims ``prompt, draw, position``, if there are several
+        draws.
     """
 
     index: Tokens
@@ -178,40 +178,34 @@ class Prompts:
 
     def take(self, rows: slice | Tokens) -> Prompts:
         """Return some of the prompts, chosen along ``prompt``."""
-        return Prompts(
-            index=self.index[rows],
-            tokens=self.tokens[rows],
-            other=self.other[rows],
-            scored=self.scored[rows],
-            targets=self.targets[rows],
-            decoys=self.decoys[rows],
-            reference=None if self.reference is None else self.reference[rows],
-            further=None if self.further is None else self.further[rows],
-        )
+        arrays: dict[str, Any] = {
+            name: None if array is None else array[rows] for name, array in vars(self).items()
+        }
+        return Prompts(**arrays)
 
     def with_draws(self, draws: int) -> Prompts:
-        """Return the prompts with as many others for each as there are draws.
+        """Return the prompts with one other prompt per draw for each of them.
 
-        Draw d takes the prompt that stands d + 1 further on in the order of ``index``, which starts
-        again at its end; draw 0 is ``other``.
+        Draw d takes the prompt d + 1 places later in the cyclic order of ``index``; draw 0 is
+        ``other``.
 
         Raises
         ------
         CntbenchError
-            If there are fewer others.
+            If there are too few prompts.
         """
-        _, first, place = np.unique(self.index, return_index=True, return_inverse=True)
+        _, first, rank = np.unique(self.index, return_index=True, return_inverse=True)
         if draws >= len(first):
             raise CntbenchError(
-                f"{draws} draws from other prompts need {draws + 1} prompts, and there are "
+                f"{draws} draws from other prompts need {draws + 1} prompts, but there are "
                 f"{len(first)}"
             )
-        further = self.tokens[first][(place[:, None] + np.arange(2, draws + 1)) % len(first)]
+        further = self.tokens[first][(rank[:, None] + np.arange(2, draws + 1)) % len(first)]
         return replace(self, further=further)
 
 
 def seed_sequence(*entropy: int | str) -> np.random.SeedSequence:
-    """Return a seed that is fixed by what it is given: numbers, and names of any length."""
+    """Return the seed that numbers and names of any length determine."""
     words = [
         int.from_bytes(hashlib.sha256(part.encode()).digest()[:8], "big")
         if isinstance(part, str)
@@ -222,10 +216,10 @@ def seed_sequence(*entropy: int | str) -> np.random.SeedSequence:
 
 
 def random_state(*entropy: int | str) -> np.random.RandomState:
-    """Return a generator whose stream is fixed for all time by what it is given.
+    """Return the random generator that numbers and names determine.
 
-    `numpy.random.RandomState` is the one generator whose streams NumPy promises never to change
-    (NEP 19), so a spec gives the same prompts under every version.
+    `numpy.random.RandomState` is the only generator whose streams NumPy promises never to change
+    (NEP 19), so that a spec gives the same prompts under every version.
     """
     return np.random.RandomState(np.random.MT19937(seed_sequence(*entropy)))
 
@@ -239,32 +233,32 @@ def generate(
     stream: str,
     bos: int | None = None,
 ) -> Prompts:
-    """Make a batch of prompts; the first *n* are the same however many are asked for.
+    """Make a batch of prompts; the first *n* do not depend on the size of the batch.
 
     Parameters
     ----------
     make
-        A generator with its parameters bound.
+        The ``make`` method of a generator's parameters.
     language
-        Tokens that may be used.
+        What prompts may consist of.
     n_prompts
-        How many prompts.
+        Number of prompts.
     seed, stream
-        Together with a prompt's index they fix its random draws.
+        Together with a prompt's index, they determine its random draws.
     bos
-        Token to put before every prompt.
+        Token to prepend to every prompt.
     """
-    made = [make(language, random_state(seed, stream, i)) for i in range(n_prompts)]
+    prompts = [make(language, random_state(seed, stream, i)) for i in range(n_prompts)]
     if bos is not None:
-        made = [prompt.after(bos) for prompt in made]
-    tokens = np.stack([prompt.tokens for prompt in made])
-    references = [prompt.reference for prompt in made if prompt.reference is not None]
+        prompts = [prompt.after(bos) for prompt in prompts]
+    tokens = np.stack([prompt.tokens for prompt in prompts])
+    references = [prompt.reference for prompt in prompts if prompt.reference is not None]
     return Prompts(
         index=np.arange(n_prompts),
         tokens=tokens,
         other=np.roll(tokens, -1, axis=0),
-        scored=np.stack([prompt.scored for prompt in made]),
-        targets=np.stack([prompt.targets for prompt in made]),
-        decoys=np.stack([prompt.decoys for prompt in made]),
+        scored=np.stack([prompt.scored for prompt in prompts]),
+        targets=np.stack([prompt.targets for prompt in prompts]),
+        decoys=np.stack([prompt.decoys for prompt in prompts]),
         reference=np.stack(references) if references else None,
     )

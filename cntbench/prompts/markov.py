@@ -9,7 +9,7 @@ from cntbench.prompts import Tokens
 
 
 def random_chain(rng: np.random.RandomState, states: int, sharpness: float) -> NDArray[np.float64]:
-    """Return transition probabilities, dims ``token, next token``: each row sums to one."""
+    """Return transition probabilities, dims ``token, next token``: each row sums to 1."""
     weights = np.exp(sharpness * rng.standard_normal((states, states)))
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 

@@ -251,7 +251,7 @@ def distinct_files(paths: Sequence[Path]) -> Sequence[Path]:
     seen: set[Path] = set()
     for path in paths:
         if path.resolve() in seen:
-            raise CntbenchError("stands twice", where=str(path), hint="Name each path once.")
+            raise CntbenchError("appears twice", where=str(path), hint="Name each path once.")
         seen.add(path.resolve())
     return paths
 

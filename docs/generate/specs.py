@@ -12,7 +12,6 @@ from pydantic import TypeAdapter
 from cntbench import specs
 from cntbench.dynamics.claim import ClaimSpec, ClaimTestSpec
 from cntbench.models.planted import spec as planted
-from cntbench.models.planted.dynamics import KINDS
 from generate.markdown import code, table, toml
 
 SPECS = {
@@ -117,7 +116,7 @@ def dynamics() -> str:
     """Return the tables of all kinds of a planted circuit's dynamics."""
     return "\n".join(
         f"`kind = {toml(name)}`: {(kind.__doc__ or '').splitlines()[0]}\n\n{keys(kind)}"
-        for name, kind in KINDS.items()
+        for name, kind in planted.KINDS.items()
     )
 
 

@@ -111,7 +111,7 @@ def test_checkpoints_that_are_left_out_are_named(cli, result):
         (["none.nc"], ["none.nc: no such file"]),
         (["results.nc", "--claims", "tree_phases"], ["unknown claim", "'three_phases'"]),
         (["results.nc", "--claims", ","], ["no claims are named", "three_phases"]),
-        (["results.nc", "results.nc"], ["results.nc: stands twice"]),
+        (["results.nc", "results.nc"], ["results.nc: appears twice"]),
         (["results.nc", "--specs", "nowhere"], ["nowhere: is not a folder of specs"]),
     ],
 )

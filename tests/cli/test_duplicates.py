@@ -51,7 +51,7 @@ def test_a_command_refuses_what_stands_twice(
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     code, out, err = run_cli(monkeypatch, capsys, *arguments)
     assert (code, out) == (2, "")
-    assert f"{named} stands twice" in err.replace("runs/../", "")
+    assert f"{named} appears twice" in err.replace("runs/../", "")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -73,7 +73,7 @@ def test_a_command_refuses_what_stands_twice(
     ],
 )
 def test_a_function_refuses_what_stands_twice(result, call, named):
-    with pytest.raises(CntbenchError, match=rf"{named} stands twice"):
+    with pytest.raises(CntbenchError, match=rf"{named} appears twice"):
         call(result)
 
 
@@ -89,9 +89,9 @@ effects = ["accuracy", "accuracy"]
 def test_a_spec_refuses_what_stands_twice(tmp_path):
     write(tmp_path / "a" / "planted", 'tasks = ["induction", "induction"]\nlayers = 2\nheads = 1\n'
           'width = 64\nedges = [["L0.H0", "L1.MLP"]]\n')  # fmt: skip
-    with pytest.raises(CntbenchError, match=r"mine\.toml: tasks: task 'induction' stands twice"):
+    with pytest.raises(CntbenchError, match=r"mine\.toml: tasks: task 'induction' appears twice"):
         load_catalogue([tmp_path / "a"])
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "odd.toml").write_text(TASK)
-    with pytest.raises(CntbenchError, match=r"(?s)odd\.toml: effects = .*each may stand once"):
+    with pytest.raises(CntbenchError, match=r"(?s)odd\.toml: effects = .*each may appear once"):
         load_catalogue([tmp_path / "b"])

@@ -69,11 +69,11 @@ def test_what_could_not_be_had_is_listed_and_tried_again(cli, hub):
     assert err.splitlines() == [
         "2 checkpoints could not be measured; the same command tries them again:",
         "  step4: missing: the repository has no such revision",
-        "  step8: failed: could not be had: the hub answers 500. To go on without a network, put "
-        "it into the hub cache where there is one: hf download lab/tiny config.json "
+        "  step8: failed: could not be downloaded: the hub answers 500. To work offline, download "
+        "it into the hub cache on a machine with a network: hf download lab/tiny config.json "
         "tokenizer.json model.safetensors --revision REVISION",
     ]
-    assert "step8: failed: could not be had" in out
+    assert "step8: failed: could not be downloaded" in out
     hub.mend()
     code, out, err = cli(*study("hub:lab/tiny@step0,step4,step8,step100"))
     assert code == 3
@@ -92,7 +92,7 @@ def test_without_a_network_one_line_says_what_could_not_be_had(cli, hub, monkeyp
     assert "Measured 0 checkpoints, found 1 measured before." in out
     _, line = err.splitlines()
     assert line.startswith(
-        "  step8, step100: failed: could not be had: HF_HUB_OFFLINE is set. To go"
+        "  step8, step100: failed: could not be downloaded: HF_HUB_OFFLINE is set. To go"
     )
     assert "hf download lab/tiny" in line
 
@@ -119,8 +119,8 @@ def test_nothing_that_is_known_and_no_network_is_exit_code_2(cli, hub, monkeypat
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     code, out, err = cli("run", "pythia-14m")
     assert (code, out) == (2, "")
-    said = "hub:EleutherAI/pythia-14m@step1000: could not be had: HF_HUB_OFFLINE is set"
-    assert err.startswith(f"error: {said}\nTo go on without a network, put it into the hub cache")
+    said = "hub:EleutherAI/pythia-14m@step1000: could not be downloaded: HF_HUB_OFFLINE is set"
+    assert err.startswith(f"error: {said}\nTo work offline, download it into the hub cache")
     assert not list((tmp_path / "work").iterdir())
 
 
@@ -172,7 +172,9 @@ def test_plan_of_another_model_needs_its_config(cli, hub, monkeypatch, tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     code, out, err = cli("plan", "quick")
     assert (code, out) == (2, "")
-    assert err.startswith("error: hub:lab/tiny@step0: could not be had: HF_HUB_OFFLINE is set")
+    assert err.startswith(
+        "error: hub:lab/tiny@step0: could not be downloaded: HF_HUB_OFFLINE is set"
+    )
     assert not list((tmp_path / "work").iterdir())
 
 
@@ -284,7 +286,7 @@ def test_the_environment_of_huggingface_hub_counts(hub, tmp_path, specs):
     first = ran()
     assert first.returncode == 3, first.stderr
     (line,) = first.stderr.splitlines()[1:]
-    assert line == "  step8: missing: the hub does not find its files"
+    assert line == "  step8: missing: the hub cannot find its files"
     hub.mend()
     for file in ("config.json", "model.safetensors"):
         hf_hub_download("lab/tiny", file, revision="step8", cache_dir=tmp_path / "hf" / "hub")

@@ -103,7 +103,7 @@ def test_what_is_nested_too_deeply_is_malformed(cli, words, file, text):
     code, out, err = cli(*words.split())
     assert code in (2, 3)
     assert Path(file).name in out + err
-    assert "nested more than 100 deep" in " ".join((out + err).split())
+    assert "nested more than 100 levels deep" in " ".join((out + err).split())
 
 
 @pytest.mark.parametrize("step", [str(2**63), "9" * 30, "9" * 5000], ids=len)

@@ -112,7 +112,7 @@ def test_an_input_is_never_written_over(cli, command, link):
     link(Path(command.input).resolve(), place(command))
     code, err = cli(command.words, "-o", command.output, "--force")
     assert code == 2
-    assert f"{command.written}: is an input, and would be lost" in err
+    assert f"{command.written}: is an input and would be lost" in err
     assert Path(command.input).read_bytes() == before
     assert place(command).read_bytes() == before
 
@@ -137,7 +137,7 @@ def test_an_input_is_not_written_over_by_its_name(cli, words, lost):
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     code, err = cli(words)
     assert code == 2
-    assert "is an input, and would be lost" in err
+    assert "is an input and would be lost" in err
     assert lost in err
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
 
@@ -147,7 +147,7 @@ def test_a_golden_folder_is_not_frozen_into_itself(cli):
     before = {path: path.read_bytes() for path in Path("golden").iterdir()}
     code, err = cli("golden freeze golden/induction.mean.nc --to golden")
     assert code == 2
-    assert "golden/induction.mean.nc: is an input, and would be lost" in err
+    assert "golden/induction.mean.nc: is an input and would be lost" in err
     assert {path: path.read_bytes() for path in Path("golden").iterdir()} == before
 
 
@@ -158,7 +158,7 @@ def test_a_file_of_another_kind_needs_force(cli, command):
     path.write_bytes(notes)
     code, err = cli(command.words, "-o", command.output)
     assert code == 2
-    assert f"{path}: is there already, and is not " in err
+    assert f"{path}: exists already and is not " in err
     assert "--force" in err
     assert path.read_bytes() == notes
     assert cli(command.words, "-o", command.output, "--force") == (0, "")
@@ -184,7 +184,7 @@ def test_pipes_and_devices_are_not_replaced(cli, command):
     os.mkfifo(path)
     code, err = cli(command.words, "-o", command.output, "--force")
     assert code == 2
-    assert f"{path}: is a device, a pipe or a socket: only regular files are written" in err
+    assert f"{path}: is a device, a pipe or a socket: only regular files can be written" in err
     assert stat.S_ISFIFO(path.stat().st_mode)
     path.unlink()
     path.symlink_to("/dev/null")
@@ -238,7 +238,7 @@ def test_functions_of_python_write_over_their_own_kind_only(tmp_path, name, writ
     path = tmp_path / name
     write_results(xr.DataTree(random_film()), path)
     tree, before = open_results(path), path.read_bytes()
-    with pytest.raises(StorageError, match=r"is there already, and is not .*\n.*force=True"):
+    with pytest.raises(StorageError, match=r"exists already and is not .*\n.*force=True"):
         write(tree, path)
     assert path.read_bytes() == before
     write(tree, path, force=True)

@@ -16,9 +16,9 @@ from support.planted import ABSENT, FAMILIES, PRESENT, edge, measure, random_dag
 from transformers import AutoModelForCausalLM
 
 from cntbench.models.adapters import gpt_neox
-from cntbench.models.planted.assembly import assemble
 from cntbench.models.planted.circuit import Circuit
-from cntbench.models.planted.dynamics import STILL
+from cntbench.models.planted.spec import STILL
+from cntbench.models.planted.weights import assemble
 from cntbench.models.planted.wiring import TOKENS
 from cntbench.runs.catalogue import load_catalogue
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.planted import ABSENT, FAMILIES, PRESENT, edge, measure, shipped
 
-from cntbench.models.planted.dynamics import Emergence
+from cntbench.models.planted.spec import Emergence
 
 
 def films(circuit, edges):

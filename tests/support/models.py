@@ -17,7 +17,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from cntbench.models.architectures import adapter
+from cntbench.models.adapters import adapter
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Prompts
 

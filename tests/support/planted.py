@@ -12,9 +12,9 @@ from cntbench.engine.influence import Influence, influence
 from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
 from cntbench.models.planted.circuit import Circuit
-from cntbench.models.planted.spec import Scope
 from cntbench.prompts import Language
 from cntbench.runs.catalogue import load_catalogue
+from cntbench.specs import Scope
 
 #: Replacements whose behaviour on the circuits is stated; the ablations are called alike.
 FAMILIES = ("zero", "mean", "resample")

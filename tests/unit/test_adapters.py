@@ -14,8 +14,8 @@ from cntbench.components import feasible
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, CntbenchError, SpecError
-from cntbench.models import architectures, checkpoint_files
-from cntbench.models.architectures import adapter, model_types
+from cntbench.models import adapters, checkpoint_files
+from cntbench.models.adapters import adapter, model_types
 
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 7, 1, 8, 2, 8, 1, 8, 16]])
 FAMILY = ("llama", "mistral", "qwen2")
@@ -44,7 +44,7 @@ def test_two_files_cannot_serve_the_same(monkeypatch, tmp_path):
     room = plugins.room("adapter") | {
         "other": plugins.Plugin("other", "Another.", tmp_path / "other.py", module)
     }
-    monkeypatch.setattr(architectures.plugins, "room", lambda kind: room)
+    monkeypatch.setattr(adapters.plugins, "room", lambda kind: room)
     with pytest.raises(SpecError, match=r"other\.py: model_type 'qwen2' is served by .*llama\.py"):
         model_types()
 
@@ -82,15 +82,15 @@ REFUSED = {
         name: [
             ({"hidden_act": "sigmoid"}, "activation 'sigmoid'", "Allowed: gelu"),
             (with_rope("dynamic", factor=2.0), "of type 'dynamic'", "Allowed: default"),
-            (with_rope("default", partial_rotary_factor=0.5), "8 dims out", "even head_dim"),
-            ({"head_dim": 3}, "3 dims out", "even head_dim"),
+            (with_rope("default", partial_rotary_factor=0.5), "8 dims are", "even head_dim"),
+            ({"head_dim": 3}, "3 dims are", "even head_dim"),
             ({"num_key_value_heads": 3}, "2 heads cannot share 3 keys", "a multiple"),
         ]
         for name in FAMILY
     },
 }
 REFUSED["qwen2"].append(
-    ({"layer_types": ["full_attention", "sliding_attention"]}, "how long", "sliding_window")
+    ({"layer_types": ["full_attention", "sliding_attention"]}, "give its length", "sliding_window")
 )
 
 

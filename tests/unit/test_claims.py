@@ -71,7 +71,7 @@ def claim(folder: Path, text: str, name: str = "mine") -> Claim:
          ['test 1: parameters.role = "speader" is not allowed', "Did you mean 'spreader'"]),
         (CLAIM + TEST.replace(", lag = 0.25", ""), ["'test 1: parameters.lag' is missing"]),
         (CLAIM + MEMORY + "parameters = { lag = 1 }",
-         ["unknown key 'test 1: parameters.lag'", "nothing to choose from"]),
+         ["unknown key 'test 1: parameters.lag'", "Nothing is available"]),
     ],
 )  # fmt: skip
 def test_a_bad_spec_says_where_and_what_is_allowed(tmp_path, text, says):

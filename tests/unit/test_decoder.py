@@ -23,8 +23,8 @@ from cntbench.ablations.replacements import zero
 from cntbench.components import components
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
+from cntbench.models.adapters import adapter
 from cntbench.models.adapters._base import ACTIVATIONS
-from cntbench.models.architectures import adapter
 from cntbench.models.blocks import MLP, Attention, Queries
 from cntbench.models.maps import LayerNorm, Linear, RMSNorm
 from cntbench.models.products import SILU

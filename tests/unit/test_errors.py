@@ -55,7 +55,7 @@ def test_one_except_clause_catches_all(kind):
             "Did you mean 'induction'? Allowed: bigram, induction.",
         ),
         ("xyz", ["induction", "bigram"], "Allowed: bigram, induction."),
-        ("x", [], "There is nothing to choose from."),
+        ("x", [], "Nothing is available."),
         # The nearest of several close ones.
         ("mean_refrence", ["mean", "mean_reference"], "Did you mean 'mean_reference'?"),
     ],

@@ -209,7 +209,7 @@ def test_decoys_of_a_chain_are_its_other_tokens():
 
 
 def test_a_chain_needs_its_states():
-    with pytest.raises(CntbenchError, match="33 distinct tokens are needed, the model has 32"):
+    with pytest.raises(CntbenchError, match="33 distinct tokens are needed, but the model has 32"):
         make(markov_chain.Parameters(length=4, states=33), NANO)
 
 

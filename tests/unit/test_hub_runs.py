@@ -210,14 +210,14 @@ REASONS = {
     "step1": "same weights as step0",
     "step2": "tensor 'gpt_neox.final_layer_norm.bias' has non-finite numbers",
     "step4": "the repository has no such revision",
-    "step32": "could not be had: the hub answers 500",
-    "step64": "could not be had: the hub cannot be reached",
-    "step256": "could not be had: the download is not whole",
+    "step32": "could not be downloaded: the hub answers 500",
+    "step64": "could not be downloaded: the hub cannot be reached",
+    "step256": "could not be downloaded: the download is incomplete",
     "step512": "access is refused: the hub answers 403",
     "step1000": "the revision has no model.safetensors or pytorch_model.bin",
     "step2000": "pytorch_model.bin: is a pickle of more than tensors",
     "step3000": "same weights as step0",
-    "step4000": "model.safetensors: is not a whole safetensors file",
+    "step4000": "model.safetensors: is not a complete safetensors file",
 }
 
 

@@ -72,10 +72,10 @@ def test_shapes_and_what_mlps_have_no_value_for():
 @pytest.mark.parametrize(
     ("name", "effects", "says"),
     [
-        ("resample_readout", (), "observes the effect on a readout, and none is asked for"),
-        ("resample_eap", (), "observes the effect on a readout, and none is asked for"),
-        ("resample_eap", ("accuracy", "cross_entropy"), "by its gradient, and accuracy has none"),
-        ("resample_eap_ig", ("accuracy",), "by its gradient, and accuracy has none"),
+        ("resample_readout", (), "observes the effect on a readout, but none is requested"),
+        ("resample_eap", (), "observes the effect on a readout, but none is requested"),
+        ("resample_eap", ("accuracy", "cross_entropy"), "by its gradient, but accuracy has none"),
+        ("resample_eap_ig", ("accuracy",), "by its gradient, but accuracy has none"),
     ],
 )
 def test_readouts_that_cannot_be_observed_are_refused(name, effects, says):
@@ -92,7 +92,7 @@ def test_accuracy_can_be_patched():
 def test_more_draws_than_other_prompts_are_refused():
     ablations = [shipped()["resample_other_4"].method]
     influence(Request(MODEL, random_prompts(count=5), ablations))
-    with pytest.raises(CntbenchError, match=r"4 draws .* need 5 prompts, and there are 4"):
+    with pytest.raises(CntbenchError, match=r"4 draws .* need 5 prompts, but there are 4"):
         influence(Request(MODEL, random_prompts(count=4), ablations))
 
 

@@ -133,7 +133,7 @@ def test_the_result_says_it_of_the_first_checkpoint_however_it_was_measured(chec
 def test_a_model_that_is_computed_wrongly_stops_the_run(checkpoints, tmp_path, execute, jobs):
     plan = plan_for(checkpoints, blocks=2)
     wrong = replace(plan, trajectory=mistaken(plan.trajectory))
-    with pytest.raises(ParityError, match=r"differ by up to .* No number .* would be right") as no:
+    with pytest.raises(ParityError, match=r"differ by up to .* Results of .* would be wrong") as no:
         run(wrong, tmp_path / "run", jobs=jobs, execute=execute, progress=quiet)
     assert f"dir:{checkpoints}" in no.value.where
     assert not list((tmp_path / "run").rglob("*.nc"))

@@ -75,7 +75,7 @@ def refused(planned, *arguments, **options):
 
 def test_edges_on_the_readout_need_a_readout(planned):
     message = refused(planned, EDGES)
-    assert "observes the effect on a readout, and none is asked for by task 'mine'" in message
+    assert "observes the effect on a readout, but none is requested by task 'mine'" in message
     assert "name another readout first" in message
 
 

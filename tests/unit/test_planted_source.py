@@ -101,7 +101,7 @@ def test_a_changed_file_is_another_trajectory(tmp_path):
         ("chain,sed=3", ["planted:chain,sed=3: unknown option 'sed'", "Did you mean 'seed'"]),
         ("chain,seed=-3", ["seed = '-3' is not allowed"]),
         ("chain,seed=", ["seed = '' is not allowed"]),
-        ("chain,seed=1,seed=2", ["seed stands twice"]),
+        ("chain,seed=1,seed=2", ["seed appears twice"]),
         ("chain,", ["unknown option ''"]),
         ("chain,difficulty=exat", ["unknown difficulty 'exat'", "Did you mean 'exact'"]),
     ],

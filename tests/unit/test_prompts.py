@@ -77,7 +77,7 @@ def test_distinct_leaves_out_what_is_excluded(size):
 @pytest.mark.parametrize(("size", "excluding", "needed"), [(9, [], 9), (5, [3, 7, 8, 12], 9)])
 def test_distinct_says_how_many_tokens_are_needed(size, excluding, needed):
     with pytest.raises(
-        CntbenchError, match=f"{needed} distinct tokens are needed, the model has 8"
+        CntbenchError, match=f"{needed} distinct tokens are needed, but the model has 8"
     ):
         SPARSE.distinct(random_state(0), size, excluding=excluding)
 
@@ -108,7 +108,7 @@ def test_other_is_uniform_over_the_other_tokens():
 
 
 def test_other_needs_two_tokens():
-    with pytest.raises(CntbenchError, match="2 distinct tokens are needed, the model has 1"):
+    with pytest.raises(CntbenchError, match="2 distinct tokens are needed, but the model has 1"):
         Language(np.array([5])).other(random_state(0), np.array([5]))
 
 
@@ -156,9 +156,9 @@ def test_draws_belong_to_a_prompt_whatever_stands_around_it():
 
 def test_there_are_only_so_many_other_prompts():
     prompts = generate(numbered, SPARSE, n_prompts=4, seed=3, stream="task")
-    with pytest.raises(CntbenchError, match=r"4 draws .* need 5 prompts, and there are 4"):
+    with pytest.raises(CntbenchError, match=r"4 draws .* need 5 prompts, but there are 4"):
         prompts.with_draws(4)
-    with pytest.raises(CntbenchError, match=r"3 draws .* need 4 prompts, and there are 2"):
+    with pytest.raises(CntbenchError, match=r"3 draws .* need 4 prompts, but there are 2"):
         prompts.take(np.array([0, 1, 0, 1])).with_draws(3)
 
 

@@ -244,7 +244,7 @@ def test_a_checkpoint_that_fails_costs_no_other(plan, checkpoints, tmp_path, job
     assert list(outcome.failed) == ["step8"]
     film = open_results(outcome.path).to_dataset()
     assert (film["status"].sel(checkpoint="step8") == "failed").all()
-    assert "are not those" in film["status_reason"].sel(checkpoint="step8").values[0, 0]
+    assert "have changed since" in film["status_reason"].sel(checkpoint="step8").values[0, 0]
     assert film["influence"].sel(checkpoint=["step0", "step100"]).notnull().any()
     save_file(good, path)
     again = run(plan, tmp_path / "run", jobs=jobs, progress=quiet)

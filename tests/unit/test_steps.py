@@ -50,10 +50,10 @@ TOLD = [
 ]
 #: Names that have a number and tell no step for sure, and what the refusal names.
 REFUSED = [
-    ("best-3", "no word says that it is the step"),
-    ("v7", "no word says that it is the step"),
-    ("1000steps", "no word says that it is the step"),
-    ("mystep5", "no word says that it is the step"),
+    ("best-3", "no word marks it as the step"),
+    ("v7", "no word marks it as the step"),
+    ("1000steps", "no word marks it as the step"),
+    ("mystep5", "no word marks it as the step"),
     ("checkpoint-2-step500", "'checkpoint-2' and 'step500'"),
     ("iter10_ckpt2", "'iter10' and 'ckpt2'"),
     ("step50K", "50, or 50K"),
@@ -190,7 +190,7 @@ def trainer_output(folder):
     return folder
 
 
-SKIPPED = "skipped logs-2024, models, runs (no checkpoint); final (a name that tells no step)"
+SKIPPED = "skipped logs-2024, models, runs (no checkpoint); final (no step in the name)"
 
 
 def test_what_lies_beside_the_checkpoints_is_skipped_and_named_once(rename):
@@ -236,5 +236,5 @@ def test_a_folder_of_a_step_without_a_checkpoint_fails_alone(rename):
 
 def test_a_checkpoint_in_place_of_the_folder_above_it_is_told(rename):
     folder = rename("step0")
-    with pytest.raises(CheckpointError, match=f"name the folder above it, dir:{folder}"):
+    with pytest.raises(CheckpointError, match=f"use the folder above it, dir:{folder}"):
         open_trajectory(f"dir:{folder / 'step0'}", quiet)

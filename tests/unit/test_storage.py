@@ -195,6 +195,6 @@ def test_only_regular_files_are_replaced(tmp_path, make):
     path = tmp_path / "x"
     make(path)
     before = path.stat().st_mode
-    with pytest.raises(StorageError, match="only regular files are written"):
+    with pytest.raises(StorageError, match="only regular files can be written"):
         write_text(path, "new")
     assert path.stat().st_mode == before

@@ -159,7 +159,7 @@ def test_words_of_several_tokens_are_not_used_and_too_few_are_said_to_be(languag
     few = {**WORDS, "first": [*WORDS["first"][:9], "zyzzyva"]}
     with pytest.raises(CntbenchError) as caught:
         Parameters(**few).make(language, random_state(0))
-    assert "9 of the 10 words of parameters.first are one token of this model, and 10" in str(
+    assert "9 of the 10 words of parameters.first are one token of this model, but 10" in str(
         caught.value
     )
 
@@ -170,8 +170,8 @@ def test_words_of_several_tokens_are_not_used_and_too_few_are_said_to_be(languag
         ({"sentence": " The {first} is here."}, "{second}"),
         ({"sentence": " {second} has the {first}."}, "{second}"),
         ({"sentence": " The {first} of {second} and {third}."}, "{second}"),
-        ({"first": ["one", "one"]}, "each may stand once"),
-        ({"first": ["one", "two words"]}, "letters only"),
+        ({"first": ["one", "one"]}, "each may appear once"),
+        ({"first": ["one", "two words"]}, "consist of letters"),
         ({"sentences": 1}, "greater than or equal to 2"),
     ],
 )
@@ -201,7 +201,7 @@ def test_a_model_without_a_tokenizer_is_refused_a_text_task(tmp_path, monkeypatc
         "--tasks", "induction_text", "-o", tmp_path / "run",
     )  # fmt: skip
     assert code == 2
-    assert "task 'induction_text': is made of text, and the model has no tokenizer" in err
+    assert "task 'induction_text': consists of text, but the model has no tokenizer" in err
     assert "tokenizer.json" in err
     assert not (tmp_path / "run").exists()
 

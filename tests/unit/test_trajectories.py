@@ -90,8 +90,8 @@ def empty(folder):
     [
         (empty, ["has no checkpoints", "step1000"]),
         (shutil.rmtree, ["no such folder"]),
-        (lambda f: (f / "step8").rename(f / "best-8"), ["best-8", "no word says that it is the"]),
-        (lambda f: shutil.copytree(f / "step8", f / "checkpoint-8"), ["is of step 8"]),
+        (lambda f: (f / "step8").rename(f / "best-8"), ["best-8", "no word marks it as the"]),
+        (lambda f: shutil.copytree(f / "step8", f / "checkpoint-8"), ["has step 8, as"]),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said(tmp_path, damage, says):
@@ -112,11 +112,11 @@ UNREADABLE = [
     (lambda f: edit_config(f, '"gelu"', '"gelu_9"'), ["'gelu_9' is not supported", "gelu"]),
     (lambda f: edit_config(f, '"default"', '"yarn"'), ["config"]),
     (lambda f: (f / "step8" / "model.safetensors").unlink(), ["has no model.safetensors or"]),
-    (truncate, ["is not a whole safetensors file"]),
+    (truncate, ["is not a complete safetensors file"]),
 ]  # fmt: skip
 UNUSABLE = [
     (lambda f: edit_config(f, '"num_attention_heads": 2', '"num_attention_heads": 4'),
-     ["step8", "other components"]),
+     ["step8", "in components"]),
     (lambda f: spoil(f / "step8"), ["step8", "final_layer_norm.bias", "non-finite"]),
     (drop_tensor, ["step8", "has no tensor", "mlp.dense_h_to_4h"]),
 ]  # fmt: skip
@@ -174,7 +174,7 @@ def test_one_number_that_is_not_finite_is_found(dtype, value, at):
 def test_weights_that_change_under_a_run_are_noticed(tmp_path):
     trajectory = open_trajectory(f"dir:{write_trajectory(tmp_path)}", quiet)
     shutil.copy(tmp_path / "step0" / "model.safetensors", tmp_path / "step8")
-    with pytest.raises(CntbenchError, match="are not those"):
+    with pytest.raises(CntbenchError, match="have changed since"):
         trajectory.load(trajectory.checkpoints[1])
 
 
@@ -188,7 +188,7 @@ def test_an_unknown_trajectory_is_an_error(text):
 def test_of_a_bare_path_it_is_said_how_it_is_written(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()
-    with pytest.raises(CntbenchError, match=f"{text}: is no trajectory\n.* written dir:{text};"):
+    with pytest.raises(CntbenchError, match=f"{text}: is not a trajectory\n.* written dir:{text};"):
         open_trajectory(text, quiet)
 
 

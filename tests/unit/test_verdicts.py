@@ -187,7 +187,7 @@ def test_a_file_without_measured_checkpoints_is_refused(tmp_path):
 def test_a_file_cannot_count_twice(tmp_path):
     path = write(tmp_path, result(planted_film(checkpoints=3)))
     assert distinct_files([path, tmp_path / "other.nc"]) == [path, tmp_path / "other.nc"]
-    with pytest.raises(CntbenchError, match="stands twice"):
+    with pytest.raises(CntbenchError, match="appears twice"):
         distinct_files([path, tmp_path / "." / "results.nc"])
 
 

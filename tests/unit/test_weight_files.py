@@ -61,7 +61,7 @@ def test_a_pickle_that_runs_code_is_refused_and_runs_none(folder, tmp_path, prot
         torch.save(state, path)
     else:
         path.write_bytes(pickle.dumps({"trap": Trap(canary)}, protocol=2))
-    with pytest.raises(CheckpointError, match=r"more than tensors.*\n.*runs no code"):
+    with pytest.raises(CheckpointError, match=r"more than tensors.*\n.*never executes"):
         weight_files.read(folder)
     assert not canary.exists()
     pickle.loads(pickle.dumps(Trap(canary)))
@@ -100,13 +100,19 @@ def spoil_index(folder):
     [
         (lambda f: (f / "model.safetensors").unlink(), "has no model.safetensors or pytorch_model"),
         (remove_part, "has no model-00002-of-00002.safetensors"),
-        (lead_outside, "names a file '../step8/config.json' outside of its folder"),
+        (lead_outside, "names a file '../step8/config.json' outside its folder"),
         (spoil_index, "is not an index of weights"),
-        (lambda f: torch.save([1, 2], as_pickle(f)), "holds no tensors by their names but list"),
-        (lambda f: torch.save({"x": 3}, as_pickle(f)), "holds 'x', which is no tensor but int"),
-        (lambda f: as_pickle(f).write_bytes(b""), "is not a whole file of weights"),
-        (lambda f: as_pickle(f).write_bytes(b"PK\x03\x04 cut"), "is not a whole file of weights"),
-        (lambda f: as_pickle(f).write_bytes(b"rubbish"), "is not a whole file of weights"),
+        (
+            lambda f: torch.save([1, 2], as_pickle(f)),
+            "is not a mapping of tensors but list",
+        ),
+        (lambda f: torch.save({"x": 3}, as_pickle(f)), "'x' is not a tensor but int"),
+        (lambda f: as_pickle(f).write_bytes(b""), "is not a complete file"),
+        (
+            lambda f: as_pickle(f).write_bytes(b"PK\x03\x04 cut"),
+            "is not a complete file",
+        ),
+        (lambda f: as_pickle(f).write_bytes(b"rubbish"), "is not a complete file"),
     ],
 )
 def test_what_is_wrong_with_weights_is_said(folder, damage, says):

@@ -1,8 +1,8 @@
 """Cosine distance: 1 − cos(o_ablated, o_clean), mean over positions.
 
-Range 0 to 2. Computed as half the squared distance of the unit vectors, which is exactly 0 for
-equal ones; what rounding adds to 2 for opposite ones is cut off. A zero vector is at distance 0
-from a zero vector and 1 from every other (cos = 0).
+Range 0 to 2. It is computed as half the squared distance of the unit vectors, which is exactly 0
+for equal vectors, and clipped at 2. A zero vector is at distance 0 from a zero vector and 1 from
+every other vector (cos = 0).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def measure(clean: Tensor, ablated: Tensor) -> Tensor:
     clean_unit, clean_zero = _unit(clean)
     ablated_unit, ablated_zero = _unit(ablated)
     distance = (ablated_unit - clean_unit).square().sum(dim=-1).div(2).clamp(max=2)
-    # With one zero vector the formula gives 1/2 where the cosine is 0.
+    # With one zero vector, the formula gives 1/2 although the cosine is 0.
     distance = distance.where(clean_zero == ablated_zero, distance.new_ones(()))
     return distance.mean(dim=-2)
 

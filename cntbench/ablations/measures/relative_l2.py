@@ -1,7 +1,7 @@
 """Relative change in length: ‖o_ablated − o_clean‖ / ‖o_clean‖, mean over positions.
 
-Range 0 to ∞. Where the clean output is exactly zero, an unchanged output counts 0 and a changed one
-1 (relative to itself).
+Range 0 to ∞. If the clean output is exactly zero, the value is 0 for an unchanged output and 1 for
+a changed one (relative to itself).
 """
 
 from __future__ import annotations

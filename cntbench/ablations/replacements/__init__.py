@@ -1,4 +1,4 @@
-"""One file per replacement rule: what stands in for a component's output.
+"""One file per replacement rule, which replaces a component's output.
 
 Each defines ``Parameters``, a `cntbench.specs.spec` that is a `Replacement`.
 """

@@ -1,4 +1,4 @@
-"""What a replacement rule is given, and what it has to say about itself."""
+"""Replacement rules: their interface and their input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Corpus = Literal["clean", "reference", "other"]
-"""Which prompts: the clean ones, their corrupted twins, or for each prompt another one."""
+"""The clean prompts, their corrupted twins, or another prompt for each prompt."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Moments:
     Parameters
     ----------
     mean, square
-        Mean of the states and of their squares, dims ``position, component, width``, float64.
+        Means of the states and of their squares, dims ``position, component, width``, float64.
     """
 
     mean: Tensor
@@ -30,25 +30,25 @@ class Moments:
 
 @dataclass(frozen=True)
 class States:
-    """What is known of the components of one block when they are replaced.
+    """The input of a replacement rule for the components of one block.
 
-    A component's *state* fixes its output: for a head it is its slice of z, before W_O; for an MLP
-    the output itself. Dims are ``prompt, position, component, width``.
+    A component's *state* determines its output: for a head it is its slice of z, before W_O; for an
+    MLP it is the output itself. Dims are ``prompt, position, component, width``.
 
     Parameters
     ----------
     clean
         States on the clean prompts.
     donor
-        States on the prompts of the rule's `Replacement.donor`, if it names any.
+        States on the rule's `Replacement.donor_corpus`, if it has one.
     spread
-        Statistics over the prompts of the rule's `Replacement.population`, if it names any.
+        Statistics over the rule's `Replacement.population_corpus`, if it has one.
     noise
-        Draws standard normal numbers in the shape of ``clean``; always the same ones for a prompt
-        and a draw.
+        Draws standard normal numbers in the shape of ``clean``, the same ones for the same prompt
+        and draw.
     constant
-        The fitted constants, dims ``component, width``, if the rule's `Replacement.fitting_steps`
-        ask for them.
+        The fitted constants, dims ``component, width``, if the rule has
+        `Replacement.fitting_steps`.
     """
 
     clean: Tensor
@@ -59,28 +59,28 @@ class States:
 
 
 class Replacement(ABC):
-    """A rule that makes the states that stand in for the clean ones."""
+    """A rule that computes the states that replace the clean ones."""
 
     @property
     def random(self) -> bool:
-        """Whether there are several independent replacements to draw from."""
+        """Whether the replacement differs between draws."""
         return False
 
     @property
     def donor_corpus(self) -> Corpus | None:
-        """Prompts whose own states the rule draws on, one for each clean prompt."""
+        """Prompts whose states the rule uses, one for each clean prompt."""
         return None
 
     @property
     def population_corpus(self) -> Corpus | None:
-        """Prompts over which the rule takes statistics."""
+        """Prompts over which the rule computes statistics."""
         return None
 
     @property
     def fitting_steps(self) -> int:
-        """Steps of fitting the constants that hurt the readout least; 0 if the rule has no use."""
+        """Steps of fitting the constants that increase the loss least; 0 for no fit."""
         return 0
 
     @abstractmethod
     def replace(self, states: States) -> Tensor:
-        """Return the replaced states, in a shape that broadcasts to that of ``states.clean``."""
+        """Return the replaced states, broadcastable to ``states.clean``."""

@@ -1,4 +1,4 @@
-"""The output is its mean over a population of prompts, at each position or over positions.
+"""The output becomes its mean over a population of prompts, at each position or over positions.
 
 Source: Wang et al. 2022, "Interpretability in the wild", mean ablation.
 """
@@ -29,10 +29,10 @@ class Parameters(Replacement):
     Parameters
     ----------
     population
-        The prompts that the mean is taken over: ``"clean"`` or ``"reference"``.
+        Prompts of the mean: ``"clean"`` or ``"reference"``.
     over
-        The axes that the mean is taken over: ``["prompt"]`` keeps one mean for each position,
-        ``["prompt", "position"]`` has one for all.
+        Axes of the mean: ``["prompt"]`` gives one mean per position, ``["prompt", "position"]``
+        one for all positions.
     """
 
     population: Literal["clean", "reference"]
@@ -44,7 +44,7 @@ class Parameters(Replacement):
 
     @property
     def population_corpus(self) -> Literal["clean", "reference"]:
-        """The prompts that the mean is taken over."""
+        """The prompts of the mean."""
         return self.population
 
     def replace(self, states: States) -> Tensor:

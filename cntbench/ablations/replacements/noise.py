@@ -1,9 +1,9 @@
-"""Gaussian noise is added to the output, scaled to the component's own spread.
+"""Gaussian noise is added to the output, scaled to the component's standard deviation.
 
-The state o becomes o + scale · σ · ε, where ε is standard normal and σ the standard deviation of
-each of its coordinates over the population's prompts and positions. Source: in the spirit of the
-corrupted run of Meng et al. 2022, "Locating and editing factual associations in GPT", applied to a
-component instead of the embeddings.
+The state o becomes o + scale · σ · ε, where ε is standard normal and σ is the standard deviation of
+each coordinate over the population's prompts and positions. Source: adapted from the corrupted run
+of Meng et al. 2022, "Locating and editing factual associations in GPT", applied to a component
+instead of the embeddings.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Parameters(Replacement):
     scale
         Noise in units of the component's standard deviation.
     population
-        The prompts that the standard deviation is taken over.
+        Prompts of the standard deviation: ``"clean"`` or ``"reference"``.
     """
 
     scale: Annotated[float, Field(ge=0, le=100)]
@@ -36,12 +36,12 @@ class Parameters(Replacement):
 
     @property
     def random(self) -> bool:
-        """Noise can be drawn again."""
+        """True: noise differs between draws."""
         return True
 
     @property
     def population_corpus(self) -> Literal["clean", "reference"]:
-        """The prompts that the standard deviation is taken over."""
+        """The prompts of the standard deviation."""
         return self.population
 
     def replace(self, states: States) -> Tensor:

@@ -1,10 +1,10 @@
-"""The output is the constant that hurts the readout least, one for each component.
+"""The output becomes the constant that increases the loss least, one for each component.
 
-Of all constants a that can stand in for the component at every position of every prompt, the one
-with the smallest expected cross-entropy of the right next token at the scored positions; the rest
-of the model is recomputed for each. So whatever the component passes on is lost, and nothing that a
-constant could have spared. `cntbench.engine.optimal_constants` says how it is found. Source: Li &
-Janson 2024, "Optimal ablation for interpretability" (arXiv 2409.09951).
+Of all constants that can replace the component at every position of every prompt, it is the one
+with the smallest expected cross-entropy of the correct next token at the scored positions, with the
+rest of the model recomputed. The information that the component passes on is lost, without the
+further damage of a bad constant. `cntbench.engine.optimal_constants` fits it. Source: Li & Janson
+2024, "Optimal ablation for interpretability" (arXiv 2409.09951).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The output is the one that the component has on a donor prompt.
+"""The output becomes that of the component on a donor prompt.
 
 Sources: Chan et al. 2022, "Causal scrubbing" (resampling ablation); Geiger et al. 2021, "Causal
 abstractions of neural networks" (interchange intervention).
@@ -22,20 +22,20 @@ class Parameters(Replacement):
     Parameters
     ----------
     donor
-        ``"reference"``: the prompt's own corrupted twin; ``"other"``: another prompt of the task,
-        in draw d the one that stands d + 1 further on.
+        ``"reference"``: the prompt's corrupted twin; ``"other"``: another prompt of the task, in
+        draw d the one d + 1 places later.
     """
 
     donor: Literal["reference", "other"]
 
     @property
     def random(self) -> bool:
-        """A prompt has one twin, and many others."""
+        """Whether the donor is another prompt: a prompt has only one twin."""
         return self.donor == "other"
 
     @property
     def donor_corpus(self) -> Literal["reference", "other"]:
-        """The prompts whose states stand in."""
+        """The prompts whose states replace the clean ones."""
         return self.donor
 
     def replace(self, states: States) -> Tensor:

@@ -1,4 +1,4 @@
-"""The output is zero (a head's share of the output bias stays).
+"""The output becomes zero; the output bias of attention stays.
 
 Source: "knockout" or "pruning" of heads, Michel et al. 2019, "Are sixteen heads really better than
 one?"
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @spec
 class Parameters(Replacement):
-    """The rule takes no parameters."""
+    """The rule has no parameters."""
 
     def replace(self, states: States) -> Tensor:
         """Return zeros."""

@@ -1,6 +1,52 @@
-"""One file per architecture.
+"""One file per architecture, and which of them serves a model.
 
-Each defines ``MODEL_TYPES``, the ``model_type`` of the Hugging Face configs that it serves;
+Each file defines ``MODEL_TYPES``, the ``model_type`` of the Hugging Face configs that it serves;
 ``shape(config) -> Shape``, which needs no weights; and ``decoder(config, tensors) -> Decoder``,
-which maps the tensors of a ``state_dict`` to stages. `cntbench.models.architectures` finds them.
+which maps the tensors of a ``state_dict`` to stages.
 """
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from cntbench import plugins
+from cntbench.errors import CheckpointError, SpecError, nearest
+
+
+def model_types() -> dict[str, ModuleType]:
+    """Return the adapters by the ``model_type`` that they serve.
+
+    Raises
+    ------
+    SpecError
+        If two adapters serve the same ``model_type``.
+    """
+    served: dict[str, plugins.Plugin] = {}
+    for plugin in plugins.room("adapter").values():
+        for model_type in plugin.module.MODEL_TYPES:
+            if model_type in served:
+                raise SpecError(
+                    f"model_type {model_type!r} is served by {served[model_type].path} already",
+                    where=str(plugin.path),
+                )
+            served[model_type] = plugin
+    return {model_type: plugin.module for model_type, plugin in served.items()}
+
+
+def adapter(model_type: str, *, where: str | None = None) -> ModuleType:
+    """Return the adapter of an architecture.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none; it lists what is supported. ``where`` is the file that names it.
+    """
+    adapters = model_types()
+    if model_type not in adapters:
+        raise CheckpointError(
+            f"architecture {model_type!r} is not supported",
+            where=where,
+            hint=f"{nearest(model_type, adapters)} A new one is one file in "
+            "cntbench/models/adapters; CONTRIBUTING.md shows how.",
+        )
+    return adapters[model_type]

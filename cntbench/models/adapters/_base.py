@@ -1,4 +1,4 @@
-"""What adapters share: a model's sizes, activations by their names, maps from named tensors."""
+"""What adapters share: a model's sizes, activations by name, maps from named tensors."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Shape:
     vocabulary
         Number of token ids.
     context
-        Longest sequence that is computed as the model does [tokens].
+        Longest sequence that the adapter computes as the model does [tokens].
     beginning
-        The token that stands before every text in training, if the config names one.
+        The token before every text in training, if the config names one.
     """
 
     components: tuple[Component, ...]
@@ -45,9 +45,9 @@ class Shape:
 
 
 def check_common(config: Any, activation: str) -> None:
-    """Raise a `CheckpointError` for an unknown activation, or weights that are not plain numbers.
+    """Raise a `CheckpointError` for an unknown activation or quantised weights.
 
-    Takes a config of transformers, and what it calls the activation of its MLPs.
+    Takes a config of transformers and the name of its activation.
     """
     if activation not in ACTIVATIONS:
         raise CheckpointError(
@@ -61,7 +61,7 @@ def check_common(config: Any, activation: str) -> None:
 
 
 def linear(tensors: Mapping[str, Tensor], name: str, *, bias: bool = True) -> Linear:
-    """Return the affine map of a ``torch.nn.Linear``, with a bias of 0 if it has none."""
+    """Return the affine map of a ``torch.nn.Linear``; a missing bias is 0."""
     weight = tensors[f"{name}.weight"]
     return Linear(weight, tensors[f"{name}.bias"] if bias else weight.new_zeros(len(weight)))
 
@@ -71,7 +71,7 @@ def unembedding(
 ) -> Linear:
     """Return the map to logits, under any of its names, or tied to the embedding.
 
-    As in transformers, a config that ties the two does not count if the checkpoint has both.
+    As in transformers, an unembedding in the checkpoint takes precedence over tying.
     """
     present = [name for name in names if f"{name}.weight" in tensors]
     if present or not config.tie_word_embeddings:

@@ -1,6 +1,6 @@
 """GPT-2: learned positions, sequential residual.
 
-Equations follow ``GPT2LMHeadModel`` of the transformers library, to which the tests hold them.
+Equations follow ``GPT2LMHeadModel`` of the transformers library; the tests compare with it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import GPT2Config
 
 MODEL_TYPES = ("gpt2",)
-#: What older programs saved beside the weights; no model uses it.
+#: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ("attn.bias", "attn.masked_bias")
 
 
@@ -34,7 +34,7 @@ def shape(config: GPT2Config) -> Shape:
     Raises
     ------
     CheckpointError
-        If the config asks for something that this adapter does not compute.
+        If the config has an option that this adapter does not support.
     """
     check_common(config, config.activation_function)
     if config.add_cross_attention:
@@ -53,7 +53,7 @@ def decoder(config: GPT2Config, tensors: Mapping[str, Tensor]) -> Decoder:
     size = shape(config)
     # The first models on the hub have no prefix.
     root = "" if "wte.weight" in tensors else "transformer."
-    words, places = tensors[f"{root}wte.weight"], tensors[f"{root}wpe.weight"]
+    words, positions = tensors[f"{root}wte.weight"], tensors[f"{root}wpe.weight"]
     norm = LayerNorm(config.layer_norm_epsilon)
     stages: list[Stage] = []
     for layer in range(config.n_layer):
@@ -66,7 +66,7 @@ def decoder(config: GPT2Config, tensors: Mapping[str, Tensor]) -> Decoder:
         attention = _attention(config, tensors, prefix, layer)
         stages += [Stage(norm, (attention,)), Stage(norm, (mlp,))]
     return Decoder(
-        embed=partial(_embed, words=words, places=places),
+        embed=partial(_embed, words=words, positions=positions),
         stages=tuple(stages),
         final_norm=LayerNorm(
             config.layer_norm_epsilon,
@@ -79,8 +79,8 @@ def decoder(config: GPT2Config, tensors: Mapping[str, Tensor]) -> Decoder:
     )
 
 
-def _embed(tokens: Tensor, *, words: Tensor, places: Tensor) -> Tensor:
-    return F.embedding(tokens, words) + places[: tokens.shape[-1]]
+def _embed(tokens: Tensor, *, words: Tensor, positions: Tensor) -> Tensor:
+    return F.embedding(tokens, words) + positions[: tokens.shape[-1]]
 
 
 def _linear(tensors: Mapping[str, Tensor], name: str) -> Linear:
@@ -89,16 +89,15 @@ def _linear(tensors: Mapping[str, Tensor], name: str) -> Linear:
 
 
 def _folded(tensors: Mapping[str, Tensor], name: str, norm: str) -> Linear:
-    """Return an affine map of the standardised stream, a norm's scale and shift folded in."""
-    plain = _linear(tensors, name)
-    return plain.after(tensors[f"{norm}.weight"], tensors[f"{norm}.bias"])
+    """Return an affine map of the standardised stream, with a norm's scale and shift folded in."""
+    return _linear(tensors, name).after(tensors[f"{norm}.weight"], tensors[f"{norm}.bias"])
 
 
 def _attention(
     config: GPT2Config, tensors: Mapping[str, Tensor], prefix: str, layer: int
 ) -> Attention:
     width = config.n_embd // config.n_head
-    # Blocks divide by √width: the rest of what scores are scaled by goes into the queries.
+    # Blocks divide scores by √width; the remaining factor goes into the queries.
     scale = 1.0 if config.scale_attn_weights else width**0.5
     if config.scale_attn_by_inverse_layer_idx:
         scale /= layer + 1

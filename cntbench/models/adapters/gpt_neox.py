@@ -1,6 +1,6 @@
 """GPT-NeoX: Pythia and its family; rotary positions, parallel (or sequential) residual.
 
-Equations follow ``GPTNeoXForCausalLM`` of the transformers library, to which the tests hold them.
+Equations follow ``GPTNeoXForCausalLM`` of the transformers library; the tests compare with it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from transformers import GPTNeoXConfig
 
 MODEL_TYPES = ("gpt_neox",)
-#: What older programs saved beside the weights; no model uses it.
+#: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ("attention.bias", "attention.masked_bias", *ROTARY_BUFFERS)
-#: Parts whose name on disk is another one than in memory.
+#: Modules whose names on disk differ from those in memory.
 RENAMED = {"embed_out": "lm_head"}
 
 
@@ -35,7 +35,7 @@ def shape(config: GPTNeoXConfig) -> Shape:
     Raises
     ------
     CheckpointError
-        If the config asks for something that this adapter does not compute.
+        If the config has an option that this adapter does not support.
     """
     check_common(config, config.hidden_act)
     check_rotary(config)
@@ -79,7 +79,7 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
             tensors["gpt_neox.final_layer_norm.weight"],
             tensors["gpt_neox.final_layer_norm.bias"],
         ),
-        # Its name on disk, and its name in memory.
+        # The names on disk and in memory.
         unembed=unembedding(tensors, "embed_out", "lm_head", embedding=embedding, config=config),
         components=size.components,
         context=size.context,
@@ -87,9 +87,10 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
 
 
 def _folded(tensors: Mapping[str, Tensor], name: str, norm: str, *, bias: bool = True) -> Linear:
-    """Return an affine map of the standardised stream, a norm's scale and shift folded in."""
-    plain = linear(tensors, name, bias=bias)
-    return plain.after(tensors[f"{norm}.weight"], tensors[f"{norm}.bias"])
+    """Return an affine map of the standardised stream, with a norm's scale and shift folded in."""
+    return linear(tensors, name, bias=bias).after(
+        tensors[f"{norm}.weight"], tensors[f"{norm}.bias"]
+    )
 
 
 def _attention(
@@ -100,7 +101,7 @@ def _attention(
     fused = _folded(tensors, f"{prefix}attention.query_key_value", norm, bias=bias)
 
     def by_kind(rows: Tensor) -> Tensor:
-        # The checkpoint has query, key and value of head 0, then of head 1, …
+        # The checkpoint stores query, key and value of head 0, then of head 1, …
         query, key, value = rows.unflatten(0, (heads, 3, -1)).unbind(1)
         return rotary.arranged(query, key, value)
 

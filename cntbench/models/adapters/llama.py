@@ -1,9 +1,9 @@
-"""Llama's family: Llama, Mistral, Qwen2, SmolLM2; RMSNorm, rotary positions, SwiGLU.
+"""The Llama family: Llama, Mistral, Qwen2, SmolLM2; RMSNorm, rotary positions, SwiGLU.
 
-Several heads may share keys and values, the residual is sequential. Equations follow
-``LlamaForCausalLM``, ``MistralForCausalLM`` and ``Qwen2ForCausalLM`` of the transformers library,
-to which the tests hold them. A sliding window is no other equation for prompts that fit into it:
-it bounds the context.
+Several heads may share keys and values; the residual is sequential. Equations follow
+``LlamaForCausalLM``, ``MistralForCausalLM`` and ``Qwen2ForCausalLM`` of the transformers library;
+the tests compare with them. A sliding window does not change the equations for prompts that fit
+into it, so it only limits the context.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     Config: TypeAlias = LlamaConfig | MistralConfig | Qwen2Config
 
-#: What also calls itself ``llama``: SmolLM, SmolLM2, TinyLlama, Yi and others.
+#: ``llama`` includes SmolLM, SmolLM2, TinyLlama, Yi and others.
 MODEL_TYPES = ("llama", "mistral", "qwen2")
-#: What older programs saved beside the weights; no model uses it.
+#: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ROTARY_BUFFERS
 
 
@@ -40,7 +40,7 @@ def shape(config: Config) -> Shape:
     Raises
     ------
     CheckpointError
-        If the config asks for something that this adapter does not compute.
+        If the config has an option that this adapter does not support.
     """
     check_common(config, config.hidden_act)
     check_rotary(config)
@@ -52,7 +52,7 @@ def shape(config: Config) -> Shape:
         )
     if width % 2 or config.rope_parameters.get("partial_rotary_factor", 1.0) != 1.0:
         raise CheckpointError(
-            f"rotary positions that leave some of a head's {width} dims out are not supported",
+            f"rotary positions on only some of a head's {width} dims are not supported",
             hint="Allowed: an even head_dim, without partial_rotary_factor.",
         )
     return Shape(
@@ -63,7 +63,7 @@ def shape(config: Config) -> Shape:
 
 
 def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
-    """Map the ``state_dict`` of one of the family to stages."""
+    """Map a ``state_dict`` of the family to stages."""
     size = shape(config)
     embedding = tensors["model.embed_tokens.weight"]
     norm = RMSNorm(config.rms_norm_eps)
@@ -93,18 +93,18 @@ def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
 
 
 def _width(config: Config) -> int:
-    given: int | None = getattr(config, "head_dim", None)
-    return given or config.hidden_size // config.num_attention_heads
+    width: int | None = getattr(config, "head_dim", None)
+    return width or config.hidden_size // config.num_attention_heads
 
 
 def _windows(config: Config) -> list[int]:
-    """Return the sliding window, if some layer has one."""
+    """Return the length of the sliding window, if a layer has one."""
     if config.model_type == "mistral":
         return [] if config.sliding_window is None else [config.sliding_window]
     if config.model_type == "qwen2" and "sliding_attention" in config.layer_types:
         if config.sliding_window is None:
             raise CheckpointError(
-                "some layers have a sliding window, and the config does not say how long it is",
+                "some layers have a sliding window, but the config does not give its length",
                 hint="Allowed: sliding_window with use_sliding_window = true, or full_attention.",
             )
         return [config.sliding_window]
@@ -112,7 +112,7 @@ def _windows(config: Config) -> list[int]:
 
 
 def _biased(config: Config) -> dict[str, bool]:
-    """Return which of the maps have biases."""
+    """Return which maps have biases."""
     if config.model_type == "llama":
         return {
             "input": config.attention_bias,
@@ -131,8 +131,8 @@ def _attention(
         linear(tensors, f"{prefix}self_attn.{kind}_proj", bias=bias["input"]).after(scale)
         for kind in ("q", "k", "v")
     ]
-    weights = [one.weight.unflatten(0, (-1, rotary.width)) for one in maps]
-    biases = [one.bias.unflatten(0, (-1, rotary.width)) for one in maps]
+    weights = [m.weight.unflatten(0, (-1, rotary.width)) for m in maps]
+    biases = [m.bias.unflatten(0, (-1, rotary.width)) for m in maps]
     output = linear(tensors, f"{prefix}self_attn.o_proj", bias=bias["output"])
     return Attention.make(
         Linear(rotary.arranged(*weights), rotary.arranged(*biases)),

@@ -1,1 +1,1 @@
-"""Checkpoints of the Hugging Face hub: which revisions, their commits, and their files."""
+"""Checkpoints of the Hugging Face hub: revisions, their commits and their files."""

@@ -1,6 +1,6 @@
-"""What is asked of the hub: the commits of a repository's revisions, and single files.
+"""Requests to the hub: the commits of a repository's revisions, and single files.
 
-The last answer about a repository's revisions is kept in the user's cache folder, so that the same
+The last list of a repository's revisions is stored in the user's cache folder, so that the same
 trajectory can be opened without a network.
 """
 
@@ -46,9 +46,9 @@ from cntbench.models.hub.problems import (
 )
 from cntbench.parsing import parse_json
 
-#: Further attempts to ask for a repository's revisions.
+#: Retries of requests to the hub's API.
 ATTEMPTS = 2
-#: Waits before further attempts at a file, beside those that huggingface_hub makes itself [s].
+#: Pauses before retrying a file, in addition to the retries of huggingface_hub [s].
 PAUSES = (2.0, 10.0)
 
 
@@ -61,9 +61,9 @@ class References:
     commits
         Commit hash by name of branch or tag.
     unreachable
-        Why they were not asked for now but remembered; else empty.
+        Why the hub could not be reached, so that they come from the cache, or empty.
     cut_off
-        Whether there is no network at all, so that files are not asked for either.
+        Whether there is no network, so that files are not requested either.
     """
 
     commits: dict[str, str]
@@ -79,31 +79,23 @@ def references(repository: str, wanted: Iterable[str]) -> References:
     repository
         ``ORG/NAME``.
     wanted
-        Revisions to look for in the hub cache if the hub cannot be reached and was never asked.
+        Revisions to look for in the hub cache if the hub cannot be reached.
 
     Raises
     ------
     CheckpointError
-        If there is no such repository, or it may not be read.
+        If there is no such repository, or access is refused.
     """
     silence_hub()
     try:
-        response = http_backoff(
-            "GET",
-            f"{constants.ENDPOINT}/api/models/{repository}/refs",
-            max_retries=ATTEMPTS,
-            timeout=constants.HF_HUB_ETAG_TIMEOUT,
-            headers=build_hf_headers(),
-        )
-        hf_raise_for_status(response)
-        commits = _commits(response.text)
+        commits = _commits(_get(f"{repository}/refs"))
     except Exception as error:
         if not is_from_outside(error):
             raise
         if isinstance(error, RepositoryNotFoundError) or status_of(error) in (401, 403):
             raise refusal(error, repository, f"hub:{repository}") from None
-        known = _cached(repository, wanted) | _recorded(repository)
-        return References(known, explained(error), cut_off=is_cut_off(error))
+        commits = _cached(repository, wanted) | _recorded(repository)
+        return References(commits, explained(error), cut_off=is_cut_off(error))
     _record(repository, commits)
     return References(commits)
 
@@ -111,28 +103,23 @@ def references(repository: str, wanted: Iterable[str]) -> References:
 def file(
     repository: str, commit: str, name: str, *, where: str, room: Path | None, cut_off: str
 ) -> Path | None:
-    """Return a file of a commit, downloaded if it is nowhere on this machine.
+    """Return a file of a commit, downloading it if necessary; None if the commit has no such file.
 
     Parameters
     ----------
     repository, commit, name
-        Which file.
+        The file.
     where
         The checkpoint, for errors.
     room
-        Folder to download into; without one, into the hub cache.
+        Folder to download into; without it, the hub cache.
     cut_off
-        Why nothing is to be downloaded; empty if it may be.
-
-    Returns
-    -------
-    Path or None
-        None if the commit has no such file.
+        Why nothing can be downloaded, or empty.
 
     Raises
     ------
     CheckpointError
-        If it could not be had.
+        If the file could not be obtained.
     """
     silence_hub()
     if room is None and _is_known_to_lack(repository, commit, name):
@@ -162,19 +149,11 @@ def file(
 
 
 def sizes(repository: str, commit: str) -> dict[str, int]:
-    """Return the sizes of a commit's files by their names [bytes]; nothing if nobody tells."""
+    """Return the sizes of a commit's files by name [bytes], empty if the hub reports none."""
     silence_hub()
     try:
-        response = http_backoff(
-            "GET",
-            f"{constants.ENDPOINT}/api/models/{repository}/tree/{commit}",
-            max_retries=ATTEMPTS,
-            timeout=constants.HF_HUB_ETAG_TIMEOUT,
-            headers=build_hf_headers(),
-        )
-        hf_raise_for_status(response)
-        listed = parse_json(response.text)
-        return {str(one["path"]): int(one["size"]) for one in listed if one["type"] == "file"}
+        entries = parse_json(_get(f"{repository}/tree/{commit}"))
+        return {str(file["path"]): int(file["size"]) for file in entries if file["type"] == "file"}
     except (ValueError, KeyError, TypeError):
         return {}
     except Exception as error:
@@ -189,8 +168,21 @@ def cached(repository: str, commit: str) -> Path | None:
     return Path(path).parent if isinstance(path, str) else None
 
 
+def _get(path: str) -> str:
+    """Return the answer of the hub's API about a model."""
+    response = http_backoff(
+        "GET",
+        f"{constants.ENDPOINT}/api/models/{path}",
+        max_retries=ATTEMPTS,
+        timeout=constants.HF_HUB_ETAG_TIMEOUT,
+        headers=build_hf_headers(),
+    )
+    hf_raise_for_status(response)
+    return response.text
+
+
 def _is_known_to_lack(repository: str, commit: str, name: str) -> bool:
-    """Whether the hub cache tells that a commit has no such file."""
+    """Return whether the hub cache records that a commit has no such file."""
     if try_to_load_from_cache(repository, name, revision=commit) is _CACHED_NO_EXIST:
         return True
     try:
@@ -202,18 +194,18 @@ def _is_known_to_lack(repository: str, commit: str, name: str) -> bool:
 
 def _commits(answer: str) -> dict[str, str]:
     try:
-        listed = parse_json(answer)
+        references = parse_json(answer)
         return {
             str(reference["name"]): str(reference["targetCommit"])
             for kind in ("tags", "branches")
-            for reference in listed[kind]
+            for reference in references[kind]
         }
     except (ValueError, KeyError, TypeError):
-        raise OSError("what answers is no hub: it lists no revisions") from None
+        raise OSError("the server is not a hub: it lists no revisions") from None
 
 
 def silence_hub() -> None:
-    """Leave reports to cntbench, unless the user has asked huggingface_hub for its own."""
+    """Turn off the reports of huggingface_hub, unless the user has turned them on."""
     if constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
         disable_progress_bars()
     if "HF_HUB_VERBOSITY" not in os.environ:
@@ -221,7 +213,7 @@ def silence_hub() -> None:
 
 
 def _cached(repository: str, wanted: Iterable[str]) -> dict[str, str]:
-    """Return the commits of revisions that some program has put into the hub cache."""
+    """Return the commits of revisions that are in the hub cache."""
     folders = {name: cached(repository, name) for name in wanted}
     return {name: folder.name for name, folder in folders.items() if folder is not None}
 
@@ -239,7 +231,7 @@ def _record(repository: str, commits: dict[str, str]) -> None:
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(path)
     except OSError:
-        return  # the next run without a network will know less
+        return  # only a later run without a network needs it
 
 
 def _recorded(repository: str) -> dict[str, str]:
@@ -252,10 +244,10 @@ def _recorded(repository: str) -> dict[str, str]:
     if endpoint != _endpoint():
         return {}
     if endpoint != record["endpoint"]:
-        _record(repository, commits)  # as it was written before passwords were left out
+        _record(repository, commits)  # earlier versions recorded passwords
     return commits
 
 
 def _endpoint() -> str:
-    """Return the hub's address as it may be kept."""
+    """Return the hub's address without credentials."""
     return without_credentials(constants.ENDPOINT)

@@ -1,18 +1,22 @@
-"""A revision of a repository of the hub as the origin of a checkpoint."""
+"""Revisions of a hub repository as origins of checkpoints, and what is left to download."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from cntbench.errors import CheckpointError, MissingCheckpointError
 from cntbench.models import weight_files
 from cntbench.models.hub import client
 from cntbench.models.hub.problems import offline_hint
+from cntbench.models.outline import Outline
+from cntbench.models.trajectory import Checkpoint
 
 CONFIG = "config.json"
-#: The file that says that a room has all files of a commit.
+#: The file that marks a room as having all files of a commit.
 MARK = ".whole"
 
 
@@ -27,11 +31,11 @@ class HubRevision:
     name
         Branch or tag.
     commit
-        What it stands for; empty if there is no such revision, or nothing is known of it.
+        Commit hash of the revision; empty if there is no such revision or it is unknown.
     unreachable
-        Why the hub could not be asked for its revisions; else empty.
+        Why the hub's list of revisions could not be read, or empty.
     cut_off
-        Whether files are not asked for either, but looked for in the hub cache alone.
+        Whether there is no network, so that files come from the hub cache only.
     """
 
     repository: str
@@ -49,23 +53,18 @@ class HubRevision:
         return self.commit
 
     def at(self, identity: str) -> HubRevision:
-        """Return the same revision at the commit that it stood for before."""
+        """Return the revision at an earlier commit."""
         return replace(self, commit=identity)
 
     def file(self, name: str, room: Path | None = None) -> Path | None:
-        """Return a file of the commit, None if it has no such file.
+        """Return a file of the commit, or None if it has no such file.
 
-        Parameters
-        ----------
-        name
-            The file's.
-        room
-            Folder to download into; without one, the hub cache, where it stays.
+        It is downloaded into ``room``, or into the hub cache.
 
         Raises
         ------
         CheckpointError
-            If it could not be had.
+            If it could not be obtained.
         """
         cut_off = self.unreachable if self.cut_off else ""
         return client.file(
@@ -73,9 +72,9 @@ class HubRevision:
         )
 
     def fetch(self, room: Path | None = None) -> Path:
-        """Return the folder of the files: the hub cache's, or the room that they are loaded into.
+        """Return the folder of the files: in the hub cache, or the room they are downloaded into.
 
-        Safetensors are preferred; nothing but the config and one format of weights is downloaded.
+        Only the config and one format of weights are downloaded; safetensors are preferred.
         """
         if room and (room / MARK).is_file() and (room / MARK).read_text() == self.commit:
             return room
@@ -88,14 +87,14 @@ class HubRevision:
         config = self.file(CONFIG, room)
         files = weight_files.collect(lambda name: self.file(name, room)) if config else None
         if config is None or files is None:
-            lacking = weight_files.EXPECTED if config else CONFIG
-            raise MissingCheckpointError(f"the revision has no {lacking}", where=str(self))
+            missing = weight_files.EXPECTED if config else CONFIG
+            raise MissingCheckpointError(f"the revision has no {missing}", where=str(self))
         if room:
             (room / MARK).write_text(self.commit)
         return config.parent
 
     def is_here(self) -> bool:
-        """Whether the hub cache has all of the files."""
+        """Return whether the hub cache has all of the files."""
         folder = client.cached(self.repository, self.commit) if self.commit else None
         return folder is not None and _is_whole(folder)
 
@@ -105,16 +104,57 @@ class HubRevision:
         if not self.unreachable:
             raise MissingCheckpointError("the repository has no such revision", where=str(self))
         raise CheckpointError(
-            f"could not be had: {self.unreachable}",
+            f"could not be downloaded: {self.unreachable}",
             where=str(self),
             hint=offline_hint(self.repository),
         )
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a folder of the hub cache has all of the weights; it may have some of the files."""
+    """Return whether a folder of the hub cache has all of the weights."""
     try:
         weight_files.find(folder)
     except CheckpointError:
         return False
     return True
+
+
+@dataclass(frozen=True)
+class Download:
+    """The size of a download.
+
+    Parameters
+    ----------
+    count
+        Number of checkpoints that are not in the hub cache.
+    each
+        Size of one checkpoint's weights [bytes].
+    source
+        Source of the size: ``"hub"``, the list of files of the first missing checkpoint;
+        ``"config"``, the number and type of the parameters; or ``"table"``, those and the
+        attention masks in Pythia's files.
+    """
+
+    count: int
+    each: int
+    source: Literal["hub", "config", "table"]
+
+    @property
+    def total(self) -> int:
+        """Size of all checkpoints [bytes]."""
+        return self.count * self.each
+
+
+def to_download(outline: Outline | None, checkpoints: Sequence[Checkpoint]) -> Download | None:
+    """Return what has to be downloaded to measure the checkpoints, or None."""
+    origins = [c.origin for c in checkpoints if isinstance(c.origin, HubRevision)]
+    missing = [origin for origin in origins if not origin.is_here()]
+    if outline is None or not missing:
+        return None
+    first = next((origin for origin in missing if origin.commit), None)
+    if first is not None and not first.unreachable:
+        size = weight_files.listed_bytes(client.sizes(first.repository, first.commit))
+        if size:
+            return Download(len(missing), size, "hub")
+    source: Literal["config", "table"] = "table" if outline.mask_bytes else "config"
+    return Download(len(missing), outline.stored_bytes, source)

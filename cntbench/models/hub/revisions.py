@@ -1,4 +1,4 @@
-"""Which revisions of a repository make a trajectory: names, ranges and schedules."""
+"""The revisions of a repository that make a trajectory: names, ranges and schedules."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import NamedTuple
 from cntbench.errors import CheckpointError, nearest
 from cntbench.models.steps import NamedStep, named_step
 
-#: Checkpoints of the Pythia models (Biderman et al. 2023): the first step and those that double up
-#: to 512, then every thousandth.
+#: Checkpoints of the Pythia models (Biderman et al. 2023): step 0, powers of two up to 512, then
+#: every thousandth step.
 PYTHIA = (0, *(2**power for power in range(10)), *range(1000, 143_001, 1000))
 SCHEDULES = {"pythia": tuple(f"step{step}" for step in PYTHIA)}
 
@@ -19,14 +19,14 @@ EXPECTED = (
     "Write hub:ORG/NAME@step1000..step143000:1000, or names separated by commas (step0,step512), "
     f"or a schedule: {', '.join(SCHEDULES)}."
 )
-#: More than any published trajectory has.
+#: Largest number of revisions in a range; no published trajectory has as many.
 MOST = 100_000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Revision(NamedTuple):
-    """A branch or tag, with the step, and the tokens seen, that its name tells."""
+    """A branch or tag, with the step and the tokens seen in its name."""
 
     name: str
     step: int
@@ -34,40 +34,40 @@ class Revision(NamedTuple):
 
 
 def parse(text: str, *, where: str) -> tuple[Revision, ...]:
-    """Return the revisions that a text stands for, by rising step.
+    """Return the revisions that a text lists, in order of step.
 
     Parameters
     ----------
     text
         Items separated by commas: a name (``step1000``, ``stage1-step1000-tokens4B``), a range with
-        its stride (``step1000..step143000:1000``, both ends included), or a schedule (``pythia``).
+        its stride (``step1000..step143000:1000``, including both ends), or a schedule (``pythia``).
     where
         The trajectory, for errors.
 
     Raises
     ------
     CheckpointError
-        If an item is none of these, a name does not tell its step for sure, or two are of the same
-        step. See `cntbench.models.steps`.
+        If an item is none of these, the step in a name is missing or ambiguous, or two have the
+        same step. See `cntbench.models.steps`.
     """
     if not text.strip():
         raise CheckpointError("needs revisions", where=where, hint=EXPECTED)
-    found: dict[int, Revision] = {}
+    revisions: dict[int, Revision] = {}
     for item in text.split(","):
         for name in _names(item.strip(), where):
             named = _named_step(name, where)
-            if named.step in found:
+            if named.step in revisions:
                 raise CheckpointError(
-                    f"{name!r} is of step {named.step}, and so is {found[named.step].name!r}",
+                    f"{name!r} and {revisions[named.step].name!r} both have step {named.step}",
                     where=where,
-                    hint="Every step may stand once.",
+                    hint="Every step may appear once.",
                 )
-            found[named.step] = Revision(name, named.step, named.tokens_seen)
-    return tuple(revision for _, revision in sorted(found.items()))
+            revisions[named.step] = Revision(name, named.step, named.tokens_seen)
+    return tuple(revision for _, revision in sorted(revisions.items()))
 
 
 def step_of(name: str) -> int | None:
-    """Return the step that a revision's name tells, None if it tells none for sure."""
+    """Return the step in a revision's name, or None if it is missing or ambiguous."""
     with suppress(CheckpointError):
         return _named_step(name, "").step
     return None
@@ -88,7 +88,7 @@ def _range(item: str, where: str) -> Iterator[str]:
     start, stop = (_named_step(name, where) for name in (first, last))
     if (stop.before, stop.after) != (start.before, start.after):
         raise CheckpointError(
-            f"{first!r} and {last!r} are no ends of a range: they differ in more than the step",
+            f"{first!r} and {last!r} cannot be the ends of a range: not only their steps differ",
             where=where,
             hint=EXPECTED,
         )
@@ -96,7 +96,7 @@ def _range(item: str, where: str) -> Iterator[str]:
         raise CheckpointError(
             f"stride {stride!r} is not allowed" if colon else f"range {item!r} has no stride",
             where=where,
-            hint=f"Allowed: a whole number from 1 on, as in {first}..{last}:1000.",
+            hint=f"Allowed: a whole number, 1 or more, as in {first}..{last}:1000.",
         )
     count = max(0, (stop.step - start.step) // int(stride) + 1)
     if not 1 <= count <= MOST:
@@ -106,7 +106,7 @@ def _range(item: str, where: str) -> Iterator[str]:
     steps = range(start.step, stop.step + 1, int(stride))
     if steps[-1] != stop.step:
         raise CheckpointError(
-            f"range {item!r} never comes to {last!r}",
+            f"range {item!r} does not reach {last!r}",
             where=where,
             hint=f"The last step before it is {steps[-1]}.",
         )
@@ -118,9 +118,7 @@ def _named_step(name: str, where: str) -> NamedStep:
     named = named_step(name, where=where) if _NAME.fullmatch(name) else None
     if named is None:
         raise CheckpointError(
-            f"{name!r} is no revision that tells its step"
-            if name
-            else "there is an empty name among the revisions",
+            f"{name!r} is not a revision with a step" if name else "one of the revisions is empty",
             where=where,
             hint=f"{nearest(name, SCHEDULES).split('Allowed')[0]}{EXPECTED}",
         )

@@ -1,6 +1,6 @@
-"""Planted circuits: GPT-NeoX models with known edges, because their weights are written by hand.
+"""Planted circuits: GPT-NeoX models whose edges are known, because their weights are constructed.
 
-`spec` is what a file states, and `blueprint` that, checked. `functions` and `wiring` say what each
-component computes, `dynamics` how that changes over a training, `assembly` puts a circuit together,
-and `weights` writes it into a model. `circuit` is what others use: a name, the truth, the models.
+A file's `spec` becomes a checked `blueprint`. `functions` and `wiring` define what each component
+computes, and `weights` writes a whole circuit into a model. `circuit` is the public interface: a
+circuit's name, its true edges and its models.
 """

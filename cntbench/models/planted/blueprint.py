@@ -1,4 +1,4 @@
-"""A circuit's spec, checked: its components, who reads whom, and what each of them computes."""
+"""A checked circuit spec: its components, their parents and their functions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ import networkx as nx
 from cntbench import plugins
 from cntbench.components import Component, components
 from cntbench.errors import SpecError, nearest, unknown
-from cntbench.models.planted.dynamics import KINDS, Dynamics, Emergence
 from cntbench.models.planted.functions import FUNCTIONS, Function
-from cntbench.models.planted.spec import CircuitSpec, DiagnosticSpec, Edge, RandomEdges, Realistic
+from cntbench.models.planted.spec import (
+    KINDS,
+    CircuitSpec,
+    DiagnosticSpec,
+    Dynamics,
+    Edge,
+    Emergence,
+    RandomEdges,
+    Realistic,
+)
 from cntbench.models.planted.wiring import FREQUENCIES, TOKENS
 from cntbench.prompts import random_state
 from cntbench.specs import build
@@ -21,16 +29,16 @@ from cntbench.specs import build
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A spec with its parts.
+    """A checked spec with its tables.
 
     Parameters
     ----------
     where
         The file.
     spec
-        What it states.
+        The spec.
     edges
-        All edges, stated or drawn.
+        All edges, stated or drawn at random.
     realistic, diagnostics, dynamics
         Its tables.
     """
@@ -49,12 +57,12 @@ class Blueprint:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """Place of each component in the causal order, by name."""
-        return {component.name: place for place, component in enumerate(self.components)}
+        """Index of each component by name."""
+        return {component.name: index for index, component in enumerate(self.components)}
 
     @cached_property
     def members(self) -> tuple[Component, ...]:
-        """The components that the circuit names, in causal order."""
+        """The components of the circuit, in causal order."""
         named = {*self.spec.functions, *(name for edge in self.edges for name in edge)}
         if self.spec.random is not None:
             return self.components
@@ -62,13 +70,13 @@ class Blueprint:
 
     @cached_property
     def widths(self) -> dict[str, int]:
-        """Coordinates of each signal."""
+        """Number of coordinates of each signal."""
         spec = self.spec
-        own = {
+        widths = {
             component.name: spec.tokens if self.function(component.name).whole else spec.signal
             for component in self.members
         }
-        return {TOKENS: spec.tokens, **own}
+        return {TOKENS: spec.tokens, **widths}
 
     @property
     def head_width(self) -> int:
@@ -78,16 +86,16 @@ class Blueprint:
     @property
     def readout(self) -> tuple[str, ...]:
         """The components that the unembedding reads."""
-        read = {source for source, _ in self.edges}
-        sinks = (c.name for c in self.members if c.name not in read)
+        sources = {source for source, _ in self.edges}
+        sinks = (c.name for c in self.members if c.name not in sources)
         return self.spec.readout or tuple(sinks)
 
     def function(self, name: str) -> Function:
-        """Return what a component computes."""
+        """Return the function of a component."""
         return FUNCTIONS[self.spec.functions.get(name, "linear")]
 
     def parents(self, name: str) -> tuple[str, ...]:
-        """Return whom a component reads."""
+        """Return the components that a component reads."""
         return tuple(source for source, target in self.edges if target == name)
 
 
@@ -97,17 +105,16 @@ def draft(spec: CircuitSpec, where: str) -> Blueprint:
     Raises
     ------
     SpecError
-        Naming the file and the key: for an unknown component or function, a cycle, an edge against
-        the causal order, more than the width can hold, or a function where it cannot be.
+        For an unknown component or function, a cycle, an edge against the causal order, a width
+        that is too small, or a function that a component cannot have.
     """
     nodes = {component.name: component for component in _components(spec)}
     _check_names(spec, nodes, where)
-    drawn = None
+    edges = spec.edges
     if spec.random is not None:
-        if spec.edges:
+        if edges:
             raise SpecError("edges and random exclude each other", where=f"{where}: random")
-        drawn = build(RandomEdges, spec.random, where=where, prefix="random.")
-    edges = spec.edges if drawn is None else _draw(drawn, nodes)
+        edges = _draw(build(RandomEdges, spec.random, where=where, prefix="random."), nodes)
     _check_edges(edges, nodes, f"{where}: edges")
     diagnostics = tuple(
         build(DiagnosticSpec, table, where=where, prefix=f"diagnostic.{number}.")
@@ -159,14 +166,14 @@ def _check_edges(edges: Sequence[Edge], nodes: dict[str, Component], key: str) -
             if name not in nodes:
                 raise unknown("component", name, nodes, where=key)
         if edges.count(edge) > 1:
-            raise SpecError(f"edge {_arrow(*edge)} stands twice", where=key)
+            raise SpecError(f"edge {_arrow(*edge)} appears twice", where=key)
     cycle = next(nx.simple_cycles(nx.DiGraph(edges)), None)
     if cycle is not None:
         first = cycle.index(min(cycle, key=list(nodes).index))
         raise SpecError(
-            f"the edges run in a cycle: {_arrow(*cycle[first:], *cycle[: first + 1])}",
+            f"the edges form a cycle: {_arrow(*cycle[first:], *cycle[: first + 1])}",
             where=key,
-            hint="A component can only reach those of later layers.",
+            hint="A component can only reach components of later layers.",
         )
     for source, target in edges:
         if nodes[source].stage >= nodes[target].stage:
@@ -174,7 +181,7 @@ def _check_edges(edges: Sequence[Edge], nodes: dict[str, Component], key: str) -
                 f"edge {_arrow(source, target)} runs against the causal order",
                 where=key,
                 hint="Heads and MLP of a layer read the same stream, so an edge has to lead to a "
-                f"later layer: {target} can read layers below {nodes[target].layer} only.",
+                f"later layer: {target} can only read layers below {nodes[target].layer}.",
             )
 
 
@@ -199,16 +206,16 @@ def _check_sizes(blueprint: Blueprint) -> None:
     needed = sum(blueprint.widths.values()) + 1
     if needed > spec.width:
         raise SpecError(
-            f"width = {spec.width} cannot hold {len(blueprint.members)} components: their "
+            f"width = {spec.width} is too small for {len(blueprint.members)} components: their "
             f"subspaces and that of the tokens need {needed}",
             where=f"{where}: width",
             hint="Raise width, or lower signal or tokens.",
         )
-    matched = [c.name for c in blueprint.members if blueprint.function(c.name).whole]
-    least = spec.tokens if matched else spec.signal
-    if blueprint.head_width < least + 2 * len(FREQUENCIES):
+    whole = any(blueprint.function(c.name).whole for c in blueprint.members)
+    needed = (spec.tokens if whole else spec.signal) + 2 * len(FREQUENCIES)
+    if blueprint.head_width < needed:
         raise SpecError(
-            f"heads are {blueprint.head_width} wide, and need {least + 2 * len(FREQUENCIES)}",
+            f"heads are {blueprint.head_width} wide but need {needed}",
             where=f"{where}: width",
             hint="Raise width, or lower heads, signal or tokens.",
         )
@@ -217,11 +224,11 @@ def _check_sizes(blueprint: Blueprint) -> None:
 def _check_function(blueprint: Blueprint, component: Component) -> None:
     name = component.name
     function, parents = blueprint.function(name), blueprint.parents(name)
-    called = blueprint.spec.functions.get(name, "linear")
+    kind = blueprint.spec.functions.get(name, "linear")
     where = f"{blueprint.where}: functions.{name}"
     if component.kind not in function.kinds:
         raise SpecError(
-            f"a component of kind {component.kind} cannot be {called!r}",
+            f"a component of kind {component.kind} cannot be {kind!r}",
             where=where,
             hint=f"Allowed: {', '.join(function.kinds)}.",
         )
@@ -229,19 +236,19 @@ def _check_function(blueprint: Blueprint, component: Component) -> None:
     if not fewest <= len(parents) <= most:
         allowed = f"{fewest} or more" if most == float("inf") else f"{fewest} to {most:.0f}"
         raise SpecError(
-            f"{called!r} cannot have {len(parents)} parents",
+            f"{kind!r} cannot have {len(parents)} parents",
             where=where,
             hint=f"Allowed: {allowed}.",
         )
     for parent in parents:
-        theirs = blueprint.spec.functions.get(parent, "linear")
-        if function.of and theirs not in function.of:
+        parent_kind = blueprint.spec.functions.get(parent, "linear")
+        if function.of and parent_kind not in function.of:
             raise SpecError(
-                f"{called!r} cannot read {parent}, which is {theirs!r}",
+                f"{kind!r} cannot read {parent}, which is {parent_kind!r}",
                 where=where,
-                hint=nearest(theirs, function.of),
+                hint=nearest(parent_kind, function.of),
             )
-        if called == "copy" and blueprint.widths[parent] != blueprint.widths[name]:
+        if kind == "copy" and blueprint.widths[parent] != blueprint.widths[name]:
             raise SpecError(f"'copy' cannot read the longer signal of {parent}", where=where)
 
 
@@ -251,24 +258,24 @@ def _dynamics(spec: CircuitSpec, where: str) -> Dynamics | None:
     kind = spec.dynamics.get("kind")
     if kind not in KINDS:
         raise unknown("kind of dynamics", str(kind), KINDS, where=f"{where}: dynamics.kind")
-    chosen: Callable[..., Dynamics] = KINDS[kind]
-    return build(chosen, spec.dynamics, where=where, prefix="dynamics.")
+    dynamics: Callable[..., Dynamics] = KINDS[kind]
+    return build(dynamics, spec.dynamics, where=where, prefix="dynamics.")
 
 
 def _check_subsets(blueprint: Blueprint) -> None:
-    """Check keys that name some of the circuit's own edges or components."""
+    """Check keys that list edges or components of the circuit."""
     graph = nx.transitive_closure(nx.DiGraph(blueprint.edges))
     for edge in blueprint.spec.blocked:
         if edge not in graph.edges:
             raise SpecError(
                 f"{_arrow(*edge)} is not in the closure of the edges",
                 where=f"{blueprint.where}: blocked",
-                hint="Only what the edges lead to can be blocked.",
+                hint="Only pairs that the edges connect can be blocked.",
             )
     for name in blueprint.readout:
         if name not in blueprint.widths:
             raise SpecError(
-                f"{name} is no component of the circuit",
+                f"{name} is not a component of the circuit",
                 where=f"{blueprint.where}: readout",
                 hint=nearest(name, (c.name for c in blueprint.members)),
             )

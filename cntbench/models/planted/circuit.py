@@ -1,4 +1,4 @@
-"""A planted circuit: a spec's name, its truth, and its models."""
+"""A planted circuit: its name, its true edges and its models."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from cntbench.components import Component, feasible
 from cntbench.models.planted.blueprint import Blueprint, draft
-from cntbench.models.planted.dynamics import STILL
-from cntbench.models.planted.spec import CircuitSpec, DiagnosticSpec, Difficulty, Scope
-from cntbench.specs import build, read_toml
+from cntbench.models.planted.spec import STILL, CircuitSpec, DiagnosticSpec, Difficulty
+from cntbench.specs import Scope, build, read_toml
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,16 +28,16 @@ Edges = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Truth:
-    """Which edges a circuit has, dims ``source, target`` over all components of its model.
+    """The edges of a circuit, dims ``source, target`` over all components of its model.
 
     Parameters
     ----------
     direct
-        The planted edges; those from components that tell nothing about the prompt are none.
+        The planted edges, except those from components whose output ignores the prompt.
     total
-        Where a source reaches a target: the closure of ``direct``, less what is blocked.
+        Where a source reaches a target: the closure of ``direct`` without the blocked pairs.
     feasible
-        Where the architecture allows an edge at all; elsewhere nothing is true or false.
+        Where the architecture allows an edge; other pairs are neither true nor false.
     """
 
     direct: Edges
@@ -46,7 +45,7 @@ class Truth:
     feasible: Edges
 
     def of(self, scope: Scope) -> Edges:
-        """Return the edges that methods of a scope look for."""
+        """Return the edges that methods of a scope should find."""
         return self.direct if scope == "direct" else self.total
 
 
@@ -57,11 +56,11 @@ class Circuit:
     Parameters
     ----------
     name
-        Its file's name.
+        Name of its file.
     path
         Its file.
     blueprint
-        What the file states, checked.
+        Its checked spec.
     """
 
     name: str
@@ -75,7 +74,7 @@ class Circuit:
         Raises
         ------
         SpecError
-            For the first thing that is wrong with it.
+            For the first error in the file.
         """
         where = str(path)
         spec = build(CircuitSpec, read_toml(path), where=where)
@@ -83,7 +82,7 @@ class Circuit:
 
     @property
     def spec(self) -> CircuitSpec:
-        """What the file states."""
+        """The spec in the file."""
         return self.blueprint.spec
 
     @property
@@ -93,12 +92,12 @@ class Circuit:
 
     @property
     def diagnostics(self) -> tuple[DiagnosticSpec, ...]:
-        """What methods should see on single edges of the exact circuit."""
+        """The expected results for single edges of the exact circuit."""
         return self.blueprint.diagnostics
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """Training steps of its checkpoints; a circuit without dynamics has step 0 only."""
+        """Training steps of its checkpoints; only step 0 without dynamics."""
         dynamics = self.blueprint.dynamics
         return (0,) if dynamics is None else dynamics.steps
 
@@ -114,14 +113,13 @@ class Circuit:
         return Truth(self._array(direct), self._array(total), feasible(self.components))
 
     def truth(self) -> Truth:
-        """Return which edges there are; of a circuit whose edges emerge, at the end."""
+        """Return the true edges; for emerging edges, those at the end of training."""
         return self._truth
 
     def seen(self, replacement: str, scope: Scope) -> Edges:
-        """Return what methods with a replacement are known to see on the exact circuit.
+        """Return the edges that methods with a replacement are known to find on the exact circuit.
 
-        That is the truth, but for the edges on which a diagnostic says otherwise. Dims ``source,
-        target``.
+        These are the true edges, corrected by the diagnostics. Dims ``source, target``.
         """
         edges = self._truth.of(scope).copy()
         for diagnostic in self.diagnostics:
@@ -142,7 +140,7 @@ class Circuit:
         seed
             Draws what the spec leaves open.
         step
-            Training step; by default the circuit is as its spec states it, whatever its dynamics.
+            Training step; without it, dynamics are ignored.
         """
         from cntbench.models.planted import weights
 
@@ -153,7 +151,7 @@ class Circuit:
     def decoder(
         self, difficulty: Difficulty = "exact", seed: int = 0, step: int | None = None
     ) -> Decoder:
-        """Return the engine's view of the model; parameters as of `build`."""
+        """Return the decoder of the model; parameters are those of `build`."""
         from cntbench.models.adapters import gpt_neox
 
         return gpt_neox.decoder(*self.build(difficulty, seed, step))
@@ -161,7 +159,7 @@ class Circuit:
     def trajectory(
         self, difficulty: Difficulty = "exact", seed: int = 0
     ) -> Mapping[int, tuple[GPTNeoXConfig, dict[str, Tensor]]]:
-        """Return the model at every step, by rising step; parameters as of `build`."""
+        """Return the model at every step; parameters are those of `build`."""
         return {step: self.build(difficulty, seed, step) for step in self.steps}
 
     def _array(self, edges: list[tuple[str, str]]) -> Edges:

@@ -1,7 +1,7 @@
-"""What components of a circuit can compute; a circuit's file names one of these for a component.
+"""The functions that a circuit's components can compute, by the names used in its file.
 
-Gates pass a *message*, the signs of the first token coordinates, depending on the *level* that
-their parents write in their first coordinate: 0 is off, 1 and more is on.
+Gates pass on a *message*, the signs of the first token coordinates, depending on the *level* in
+the first coordinate of their parents: 0 is off, 1 or more is on.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from cntbench.models.planted.wiring import (
 )
 from cntbench.prompts import random_state
 
-#: Slope of a gate: its two ends are exact where the level is half a unit from the threshold.
+#: Slope of a gate: it is exact where the level is at least half a unit from the threshold.
 STEEPNESS = 2.5
-#: Scores of a head that looks back by one: the next best key is e^15 times weaker.
+#: Sharpness of a previous-token head: the next best key is e^15 times weaker.
 LOOKING_BACK = 30.0
-#: Score of a key whose content is what the query looks for.
+#: Score of a key that matches the query.
 MATCHING = 8.0
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a component stands in its circuit.
+    """A component's place in its circuit.
 
     Parameters
     ----------
     name, index, kind
-        Of the component, and its place in the causal order.
+        Name, index in causal order, and kind of the component.
     parents
         Gain of the edge from each parent, in the order of the spec's edges.
     widths
-        Coordinates of each signal, `TOKENS` included.
+        Number of coordinates of each signal, including `TOKENS`.
     signals
-        What has been written before, on random prompts.
+        Signals of earlier components on random prompts.
     seed
-        Of the weights.
+        Seed of the weights.
     turn
-        Angle by which readings are turned [radian].
+        Angle by which readings are rotated [radian].
     """
 
     name: str
@@ -66,27 +66,24 @@ class Place:
 
     @property
     def width(self) -> int:
-        """Coordinates of the component's own signal."""
+        """Number of coordinates of the component's signal."""
         return self.widths[self.name]
 
     def reading(self, parent: str) -> Array:
-        """Draw a matrix by which what the component makes of a parent has length 1.
+        """Draw a map from a parent's signal to a signal of length 1, dims ``output, signal``.
 
-        Returns
-        -------
-        Array
-            Dims ``own, signal``; the length is the root mean square over random prompts.
+        The length is the root mean square over random prompts.
         """
         rng = random_state(self.seed, "reading", self.name, parent)
-        own, read = self.width, self.widths[parent]
-        square = np.linalg.qr(rng.standard_normal((max(own, read),) * 2))[0]
-        drawn = self._rotation(rng) @ square[:own, :read]
-        alone = affine(self.kind, Reading({parent: drawn}, np.zeros(own)))
-        made = length(alone.signal(self.signals))
-        return drawn / made if made else drawn
+        rows, columns = self.width, self.widths[parent]
+        square = np.linalg.qr(rng.standard_normal((max(rows, columns),) * 2))[0]
+        weight = self._rotation(rng) @ square[:rows, :columns]
+        wiring = affine(self.kind, Reading({parent: weight}, np.zeros(rows)))
+        norm = length(wiring.signal(self.signals))
+        return weight / norm if norm else weight
 
     def _rotation(self, rng: np.random.RandomState) -> Array:
-        """Draw planes, and return the rotation by ``turn`` in each of them."""
+        """Draw planes and return the rotation by ``turn`` in each of them."""
         basis = np.linalg.qr(rng.standard_normal((self.width, self.width)))[0]
         planes = np.eye(self.width)
         for first in range(0, self.width - 1, 2):
@@ -101,31 +98,31 @@ class Place:
 
     @property
     def message(self) -> Array:
-        """The map from tokens to the message, below a row for the level, dims ``signal, token``."""
+        """The map from tokens to the message, after a row for the level, dims ``signal, token``."""
         return np.concatenate([0 * self.signs(0), self.signs(*range(self.width - 1))])
 
 
 @dataclass(frozen=True)
 class Function:
-    """A way of computing a signal.
+    """A function that a component can compute.
 
     Parameters
     ----------
     make
         Wires a component.
     kinds
-        Components that can compute it.
+        Kinds of components that can compute it.
     parents
-        Fewest and most parents.
+        Smallest and largest number of parents.
     of
-        Functions that the parents have to have; any if empty.
+        Functions that its parents may have; any if empty.
     calibrated
-        Whether the signal is scaled to length 1, root mean square over random prompts.
+        Whether the signal is scaled to a root mean square length of 1 over random prompts.
     speaks
-        Whether what is written tells anything about the prompt: edges from a component that does
-        not speak are in no truth.
+        Whether the output depends on the prompt: otherwise edges from the component are not true
+        edges.
     whole
-        Whether the signal is as long as the token embedding.
+        Whether the signal is as wide as the token embedding.
     """
 
     make: Callable[[Place], Wiring]
@@ -138,21 +135,21 @@ class Function:
 
 
 def _linear(place: Place) -> Wiring:
-    """Write the sum of the parents' signals, each turned at random and with the same weight.
+    """Write the sum of the parents' signals, each rotated at random and equally weighted.
 
-    An edge of a gain below 1 leaves a remainder, which is read from the token embedding, so that
-    the output keeps its length.
+    What edges with a gain below 1 leave over is read from the token embedding, so that the output
+    keeps its length.
     """
-    each = len(place.parents) ** -0.5 if place.parents else 0.0
-    weights = {name: gain * each * place.reading(name) for name, gain in place.parents.items()}
-    remainder = 1.0 - sum((gain * each) ** 2 for gain in place.parents.values())
+    share = len(place.parents) ** -0.5 if place.parents else 0.0
+    weights = {name: gain * share * place.reading(name) for name, gain in place.parents.items()}
+    remainder = 1.0 - sum((gain * share) ** 2 for gain in place.parents.values())
     if remainder > 1e-12:
         weights[TOKENS] = remainder**0.5 * place.reading(TOKENS)
     return affine(place.kind, Reading(weights, np.zeros(place.width)))
 
 
 def _constant(place: Place) -> Wiring:
-    """Write the same vector of length 1 everywhere."""
+    """Write the same vector of length 1 at every position."""
     vector = random_state(place.seed, "constant", place.name).standard_normal(place.width)
     vector /= np.linalg.norm(vector)
     if place.kind == "head":
@@ -166,12 +163,12 @@ def _silent(place: Place) -> Wiring:
 
 
 def _level(place: Place) -> Wiring:
-    """Write a level that varies between 1 and 1.25, and the message."""
+    """Write a level between 1 and 1.25, and the message."""
     return affine(place.kind, _at_level(place, {TOKENS: place.message}))
 
 
 def _at_level(place: Place, weights: Mapping[str, Array]) -> Reading:
-    """Add a level between 1 and 1.25, as the token has it, to what a reading gives."""
+    """Add a level between 1 and 1.25, which depends on the token, to a reading."""
     first = np.eye(place.width, 1)
     level = 0.125 * first @ place.signs(place.width)
     tokens = level + weights.get(TOKENS, np.zeros(level.shape))
@@ -179,17 +176,17 @@ def _at_level(place: Place, weights: Mapping[str, Array]) -> Reading:
 
 
 def _bit(place: Place) -> Wiring:
-    """Write a level of 0 or 1, as the present token has it."""
+    """Write a level of 0 or 1, which depends on the current token."""
     spare = place.widths[TOKENS] - place.width
     sign = place.signs(place.width + place.index % spare)
-    # relu(2x − 1) is exactly 0 for a sign of −1, whatever the rounding.
+    # relu(2x − 1) is exactly 0 for a sign of −1, even with rounding.
     return MLPWiring(
         Reading({TOKENS: 2 * sign}, np.full(1, -1.0)), np.eye(place.width, 1), np.zeros(place.width)
     )
 
 
 def _gate(place: Place, slope: float, threshold: float) -> MLPWiring:
-    """Write the message where ``slope · (level − threshold)`` is large, nothing where it is small.
+    """Write the message where ``slope · (level − threshold)`` is at least 1, nothing below −1.
 
     For a message u and s = slope · (level − threshold), relu(u + s) − relu(s) is u if s ≥ 1 and
     0 if s ≤ −1.
@@ -206,25 +203,25 @@ def _gate(place: Place, slope: float, threshold: float) -> MLPWiring:
 
 
 def _and(place: Place) -> Wiring:
-    """Pass the message if all parents are on."""
+    """Pass on the message if all parents are on."""
     return _gate(place, STEEPNESS, len(place.parents) - 0.5)
 
 
 def _guard(place: Place) -> Wiring:
-    """Pass the message only if no parent is on."""
+    """Pass on the message if no parent is on."""
     return _gate(place, -STEEPNESS, 0.5)
 
 
 def _or(place: Place) -> Wiring:
-    """Pass the message if any parent is on: the message less what a guard passes."""
-    whole = linear_mlp(Reading({TOKENS: place.message}, np.zeros(place.width)))
-    return whole.plus(_gate(place, -STEEPNESS, 0.5), -1.0)
+    """Pass on the message if any parent is on: the message minus that of a guard."""
+    message = linear_mlp(Reading({TOKENS: place.message}, np.zeros(place.width)))
+    return message.plus(_gate(place, -STEEPNESS, 0.5), -1.0)
 
 
 def _copy(place: Place) -> Wiring:
     """Write the sum of the parents' messages, and a level of its own as `_level` does.
 
-    So it is never silent: of a change of nothing, single precision knows the rounding only.
+    The level keeps the output from being zero, where a relative change would only be rounding.
     """
     message = np.eye(place.width)
     message[0, 0] = 0.0
@@ -232,37 +229,35 @@ def _copy(place: Place) -> Wiring:
 
 
 def _difference(place: Place) -> Wiring:
-    """Write the first parent's signal less the second's, both turned alike; and of tokens, too."""
+    """Write the first parent's signal minus the second's, rotated alike, plus one of the tokens."""
     first, second = place.parents
-    turned = place.reading(first)
-    weights = {first: turned, second: -turned, TOKENS: place.reading(TOKENS)}
+    rotated = place.reading(first)
+    weights = {first: rotated, second: -rotated, TOKENS: place.reading(TOKENS)}
     return affine(place.kind, Reading(weights, np.zeros(place.width)))
 
 
 def _previous_token(place: Place) -> Wiring:
     """Copy the embedding of the previous token."""
-    whole = np.eye(place.width)
-    return HeadWiring(
-        Reading({TOKENS: whole}, np.zeros(place.width)), Match(offset=1, sharpness=LOOKING_BACK)
-    )
+    embedding = Reading({TOKENS: np.eye(place.width)}, np.zeros(place.width))
+    return HeadWiring(embedding, Match(offset=1, sharpness=LOOKING_BACK))
 
 
 def _induction(place: Place) -> Wiring:
-    """Copy the embedding of what followed the present token before.
+    """Copy the embedding of the token that followed the current token earlier.
 
-    A key is the embedding of the previous token, which the parent has written, less that of the
-    present one: at the first position, the parent can only look at the token itself.
+    A key is the embedding of the previous token, written by the parent, minus that of the current
+    one, because at the first position the parent can only attend to the token itself.
     """
-    whole, none = np.eye(place.width), np.zeros(place.width)
+    identity, none = np.eye(place.width), np.zeros(place.width)
     (parent,) = place.parents
     match = Match(
-        query=Reading({TOKENS: MATCHING * whole}, none),
-        key=Reading({parent: whole, TOKENS: -whole}, none),
+        query=Reading({TOKENS: MATCHING * identity}, none),
+        key=Reading({parent: identity, TOKENS: -identity}, none),
     )
-    return HeadWiring(Reading({TOKENS: whole}, none), match)
+    return HeadWiring(Reading({TOKENS: identity}, none), match)
 
 
-#: By the name that a circuit's file uses.
+#: Functions by their names in a circuit's file.
 FUNCTIONS: dict[str, Function] = {
     "linear": Function(_linear, calibrated=True),
     "constant": Function(_constant, parents=(0, 0), speaks=False),

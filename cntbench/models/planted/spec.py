@@ -1,13 +1,17 @@
-"""What the file of a planted circuit states."""
+"""Specs of planted circuits: what a circuit's file states, and how it changes during training."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from cntbench.specs import Names, Summary, Version, spec
+from cntbench.models.steps import LARGEST
+from cntbench.specs import Names, Scope, Summary, Version, spec
 
 
 def _pair(value: object) -> object:
@@ -16,22 +20,30 @@ def _pair(value: object) -> object:
     return value
 
 
+def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
+    if steps[0] < 0 or any(a >= b for a, b in pairwise(steps)):
+        raise ValueError("steps have to increase, starting at 0 or later")
+    if steps[-1] > LARGEST:
+        raise ValueError(f"steps are at most {LARGEST}")
+    return steps
+
+
 Edge = Annotated[tuple[str, str], Field(strict=False), BeforeValidator(_pair)]
 Edges = Annotated[tuple[Edge, ...], Field(strict=False)]
-Scope = Literal["total", "direct"]
 Difficulty = Literal["exact", "realistic"]
+Steps = Annotated[tuple[int, ...], Field(min_length=1, strict=False), AfterValidator(_rising)]
 
 
 @spec
 class CircuitSpec:
-    """A circuit: the sizes of its model, its edges, and what is special about its components.
+    """A circuit: the sizes of its model, its edges, and the functions of its components.
 
     Parameters
     ----------
     version
-        Rises whenever the spec gives another model.
+        Incremented when the spec gives a different model.
     tasks
-        Names of the tasks that it is measured on.
+        Names of the tasks that the circuit is measured on.
     layers, heads, width
         Sizes of the model; the width is that of the residual stream.
     signal
@@ -44,23 +56,23 @@ class CircuitSpec:
         Longest sequence [tokens].
     edges
         Pairs of source and target, by name. Components without an edge from another one read the
-        token embedding; components that the file does not name at all write nothing.
+        token embedding; components that the file does not name write nothing.
     random
         Instead of ``edges``: `RandomEdges`.
     functions
-        What a component computes, by its name, a key of `cntbench.models.planted.functions
-        .FUNCTIONS`; ``"linear"`` where nothing is said.
+        The function of each component by name, a key of `cntbench.models.planted.functions
+        .FUNCTIONS`; by default ``"linear"``.
     blocked
         Pairs in the closure of ``edges`` whose total effect is zero on the circuit's own prompts,
-        because something between them stops it.
+        because a component between them blocks it.
     readout
-        Components that the unembedding reads; by default those that no other one reads.
+        Components that the unembedding reads; by default those that no other component reads.
     diagnostic
         Tables of `DiagnosticSpec`.
     realistic
         A table of `Realistic`.
     dynamics
-        A table of a class of `cntbench.models.planted.dynamics.KINDS`, by its ``kind``.
+        A table of one of the classes in `KINDS`, chosen by its ``kind``.
     """
 
     version: Version
@@ -101,18 +113,18 @@ class RandomEdges:
 
 @spec
 class Realistic:
-    """How the realistic model departs from the exact one; both have the same edges.
+    """How the realistic model differs from the exact one; both have the same edges.
 
     Parameters
     ----------
     epsilon
-        Of a LayerNorm that really standardises.
+        Epsilon of the LayerNorms, small enough that they standardise.
     overlap
-        Length of the part of each basis vector that lies in a direction drawn without regard to the
-        other components' subspaces; the rest keeps to its own.
+        Length of the part of each basis vector in a random direction, which overlaps with the
+        subspaces of other components.
     distractors
-        Length of what a component of the circuit writes, and of what it reads, at random, in units
-        of the typical signal.
+        Length of the random signals that each component reads and writes, in units of the typical
+        signal.
     """
 
     epsilon: Annotated[float, Field(gt=0, le=1e-2)] = 1e-5
@@ -122,22 +134,22 @@ class Realistic:
 
 @spec
 class DiagnosticSpec:
-    """What an ablation method should say about one edge of the exact circuit.
+    """The expected result of an ablation method for one edge of the exact circuit.
 
     Parameters
     ----------
     edge
         Source and target.
     scope
-        The scope of the methods that it is about.
+        Scope of the methods that are tested.
     expect
-        What a good method sees.
+        The result of a good method.
     threshold
-        An influence of at least this is seen as present.
+        An edge counts as present if its influence is at least this.
     fails
-        Replacements that are known to see the opposite.
+        Replacements that are known to give the opposite result.
     because
-        Why, in a line.
+        The reason, in one line.
     """
 
     edge: Edge
@@ -148,9 +160,112 @@ class DiagnosticSpec:
     because: Summary
 
     def passed(self, influence: float) -> bool:
-        """Return whether a method with this influence on the edge sees what it should."""
+        """Return whether an influence on the edge agrees with the expectation."""
         return (influence >= self.threshold) == (self.expect == "present")
 
     def sees(self, replacement: str) -> bool:
         """Return whether methods with a replacement are known to call the edge present."""
         return (self.expect == "present") != (replacement in self.fails)
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """The state of a circuit at one step.
+
+    Parameters
+    ----------
+    gains
+        Fraction of the final strength by edge, 0 to 1; 1 for edges that are not listed.
+    turn
+        Angle by which every reading is rotated within its own subspace [radian].
+    growth
+        Factor of the output of linear components.
+    """
+
+    gains: Mapping[tuple[str, str], float] = dataclasses.field(default_factory=dict)
+    turn: float = 0.0
+    growth: float = 1.0
+
+
+#: The state of a circuit without dynamics.
+STILL = Moment()
+
+
+@spec
+class Emergence:
+    """The gain of some edges follows a sigmoid, 1 / (1 + exp(−(step − emergence) / duration)).
+
+    The target of an emerging edge reads the remainder from the token embedding, so that its output
+    keeps its length and the influence over the edge is proportional to the gain.
+
+    Parameters
+    ----------
+    steps
+        Steps of the checkpoints.
+    emergence
+        Step at which the gain is one half.
+    duration
+        Number of steps in which the odds of the gain grow by a factor of e.
+    edges
+        The edges that emerge; their targets are linear.
+    """
+
+    kind: Literal["emergence"]
+    steps: Steps
+    emergence: Annotated[float, Field(ge=0, strict=False)]
+    duration: Annotated[float, Field(gt=0, strict=False)]
+    edges: Annotated[tuple[Edge, ...], Field(min_length=1, strict=False)]
+
+    def at(self, step: int) -> Moment:
+        """Return the state of the circuit at a step."""
+        gain = 0.5 * (1 + math.tanh((step - self.emergence) / self.duration / 2))
+        return Moment(gains=dict.fromkeys(self.edges, gain))
+
+
+@spec
+class Frozen:
+    """The same weights at every step.
+
+    Parameters
+    ----------
+    steps
+        Steps of the checkpoints.
+    """
+
+    kind: Literal["frozen"]
+    steps: Steps
+
+    def at(self, step: int) -> Moment:
+        """Return the state of the circuit, which does not depend on the step."""
+        return STILL
+
+
+@spec
+class Drift:
+    """All weights rotate and grow smoothly; no edge appears or disappears.
+
+    Parameters
+    ----------
+    steps
+        Steps of the checkpoints.
+    turn
+        Angle of the rotation from step 0 to the last step [radian].
+    growth
+        Factor by which the output of linear components grows over the same steps.
+    """
+
+    kind: Literal["drift"]
+    steps: Steps
+    turn: Annotated[float, Field(ge=0, le=10, strict=False)]
+    growth: Annotated[float, Field(gt=0, le=10, strict=False)]
+
+    def at(self, step: int) -> Moment:
+        """Return the state of the circuit at a step."""
+        part = step / max(self.steps[-1], 1)
+        return Moment(turn=self.turn * part, growth=self.growth**part)
+
+
+Dynamics = Emergence | Frozen | Drift
+
+#: Classes of dynamics by their ``kind``.
+KINDS: dict[str, type[Dynamics]] = {"emergence": Emergence, "frozen": Frozen, "drift": Drift}

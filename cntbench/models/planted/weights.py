@@ -1,12 +1,14 @@
 """The weights of a planted circuit's model: every signal gets a subspace of the residual stream.
 
-A component reads a parent's signal by the transpose of the basis that the parent writes it with.
-In the *exact* model bases are orthonormal and orthogonal to the vector of ones, and every LayerNorm
-has such a large epsilon that it only subtracts the mean, which is zero. In the *realistic* model
-bases overlap, LayerNorm standardises, and random weights are added everywhere.
+A component reads a parent's signal through the transpose of the basis that the parent writes it in.
+In the *exact* model, bases are orthonormal and orthogonal to the vector of ones, and the epsilon of
+every LayerNorm is so large that it only subtracts the mean, which is zero. In the *realistic*
+model, bases overlap, LayerNorms standardise, and random weights are added everywhere.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,10 +16,9 @@ from torch import Tensor
 from transformers import GPTNeoXConfig
 
 from cntbench.components import Component
-from cntbench.models.planted.assembly import Assembly, assemble
 from cntbench.models.planted.blueprint import Blueprint
-from cntbench.models.planted.dynamics import Moment
-from cntbench.models.planted.spec import Difficulty
+from cntbench.models.planted.functions import Place
+from cntbench.models.planted.spec import Difficulty, Moment
 from cntbench.models.planted.wiring import (
     FREQUENCIES,
     ROTARY_BASE,
@@ -27,16 +28,86 @@ from cntbench.models.planted.wiring import (
     Match,
     MLPWiring,
     Reading,
+    Wiring,
+    length,
 )
 from cntbench.prompts import random_state
 
-#: So large that adding the variance of any stream to it changes nothing in single precision; its
-#: root is a power of two, so that dividing and multiplying by it does not round.
+#: So large that adding the variance of a stream changes nothing in single precision. Its root is a
+#: power of two, so that dividing and multiplying by it does not round.
 HUGE_EPSILON = 2.0**40
-#: Length of the unembedding's vectors: a signal of length 1 that is a token's embedding is sure.
+#: Length of the unembedding's vectors: the embedding of a token, at length 1, predicts it surely.
 CONFIDENCE = 20.0
+#: Number and length of the random prompts on which signals are calibrated.
+PROMPTS, LENGTH = 64, 32
 
 _ROTATED = 2 * len(FREQUENCIES)
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The parts of a circuit.
+
+    Parameters
+    ----------
+    codes
+        The token embedding, dims ``token, signal``, rows of length 1.
+    wirings
+        The wiring of each component by name.
+    lengths
+        Root mean square length of each signal on random prompts, by name.
+    """
+
+    codes: Array
+    wirings: dict[str, Wiring]
+    lengths: dict[str, float]
+
+
+def assemble(blueprint: Blueprint, seed: int, moment: Moment) -> Assembly:
+    """Wire and calibrate all components of a circuit in some state.
+
+    The seed draws what the spec leaves open.
+    """
+    codes = _codes(blueprint, seed)
+    rng = random_state(seed, "scale")
+    size = (PROMPTS, min(LENGTH, blueprint.spec.context))
+    signals: dict[str, Array] = {TOKENS: codes[rng.randint(0, len(codes), size)]}
+    wirings: dict[str, Wiring] = {}
+    for component in blueprint.members:
+        name = component.name
+        function = blueprint.function(name)
+        parents = blueprint.parents(name)
+        place = Place(
+            name=name,
+            index=blueprint.index[name],
+            kind=component.kind,
+            parents={parent: moment.gains.get((parent, name), 1.0) for parent in parents},
+            widths=blueprint.widths,
+            signals=signals,
+            seed=seed,
+            turn=moment.turn,
+        )
+        wiring = function.make(place)
+        signal = wiring.signal(signals)
+        if function.calibrated:
+            factor = moment.growth / length(signal)
+            wiring, signal = wiring.scaled(factor), factor * signal
+        wirings[name], signals[name] = wiring, signal
+    return Assembly(codes, wirings, {name: length(signal) for name, signal in signals.items()})
+
+
+def _codes(blueprint: Blueprint, seed: int) -> Array:
+    """Return columns of a Hadamard matrix: signs that are balanced over the vocabulary.
+
+    With all columns, the inner product of any two rows would be −1 / (vocabulary − 1).
+    """
+    vocabulary, width = blueprint.spec.vocabulary, blueprint.spec.tokens
+    token = np.arange(vocabulary)
+    hadamard = 1.0 - 2.0 * (np.bitwise_count(token[:, None] & token) % 2)
+    rng = random_state(seed, "codes")
+    chosen = 1 + rng.permutation(vocabulary - 1)[:width]
+    codes: Array = hadamard[rng.permutation(vocabulary)][:, chosen] / width**0.5
+    return codes
 
 
 def build(
@@ -44,16 +115,7 @@ def build(
 ) -> tuple[GPTNeoXConfig, dict[str, Tensor]]:
     """Return a model's config and its tensors in float32, named as on disk.
 
-    Parameters
-    ----------
-    blueprint
-        The circuit.
-    difficulty
-        ``"exact"`` or ``"realistic"``.
-    seed
-        Seed of everything that the circuit leaves open.
-    moment
-        Where it stands in its training.
+    The seed draws what the spec leaves open.
     """
     writer = _Writer(blueprint, assemble(blueprint, seed, moment), difficulty, seed)
     tensors = {
@@ -75,7 +137,7 @@ class _Writer:
         self.seed = seed
         self.width = blueprint.spec.width
         mlps = (w for w in assembly.wirings.values() if isinstance(w, MLPWiring))
-        #: Hidden units of an MLP, as many as the circuit needs and not too few for distractors.
+        #: Hidden units of an MLP: enough for the circuit and for distractors.
         self.units = max([4 * blueprint.spec.signal, *(len(mlp.inner.bias) for mlp in mlps)])
         self.bases = self._bases()
 
@@ -115,33 +177,34 @@ class _Writer:
         arrays["embed_out.weight"] = self._unembedding()
         return arrays
 
-    def _rng(self, *what: str | int) -> np.random.RandomState:
-        return random_state(self.seed, *what)
+    def _rng(self, *stream: str | int) -> np.random.RandomState:
+        return random_state(self.seed, *stream)
 
     def _bases(self) -> dict[str, Array]:
         """Return the basis of each signal, dims ``hidden, signal``."""
         rng = self._rng("bases")
         drawn = rng.standard_normal((self.width, self.width))
         drawn[:, 0] = 1.0
-        own = np.linalg.qr(drawn)[0][:, 1:]
+        basis = np.linalg.qr(drawn)[0][:, 1:]
         if not self.exact:
             overlap = self.blueprint.realistic.overlap
-            other = rng.standard_normal(own.shape)
-            other -= other.mean(axis=0)
-            other /= np.linalg.norm(other, axis=0)
-            own = (1 - overlap**2) ** 0.5 * own + overlap * other
-            own /= np.linalg.norm(own, axis=0)
+            noise = rng.standard_normal(basis.shape)
+            noise -= noise.mean(axis=0)
+            noise /= np.linalg.norm(noise, axis=0)
+            basis = (1 - overlap**2) ** 0.5 * basis + overlap * noise
+            basis /= np.linalg.norm(basis, axis=0)
         widths = self.blueprint.widths
         ends = np.cumsum([*widths.values()])
         return {
-            name: own[:, end - n : end] for (name, n), end in zip(widths.items(), ends, strict=True)
+            name: basis[:, end - n : end]
+            for (name, n), end in zip(widths.items(), ends, strict=True)
         }
 
     def _deviation(self, layer: int) -> float:
         """Return the expected standard deviation of the stream that a layer reads."""
-        before = {c.name for c in self.blueprint.members if c.layer < layer} | {TOKENS}
+        sources = {c.name for c in self.blueprint.members if c.layer < layer} | {TOKENS}
         lengths = self.assembly.lengths
-        return float(np.sqrt(sum(lengths[name] ** 2 for name in before) / self.width))
+        return float(np.sqrt(sum(lengths[name] ** 2 for name in sources) / self.width))
 
     def _norm(self, name: str, layer: int) -> dict[str, Array]:
         scale = HUGE_EPSILON**0.5 if self.exact else self._deviation(layer)
@@ -151,15 +214,15 @@ class _Writer:
         }
 
     def _rows(self, reading: Reading) -> Array:
-        """Return a reading as rows that read the stream, dims ``output, hidden``."""
+        """Return a reading as rows of a map from the stream, dims ``output, hidden``."""
         rows = np.zeros((len(reading.bias), self.width))
         for name, weight in reading.weights.items():
             rows += weight @ self.bases[name].T
         return rows
 
-    def _distraction(self, layer: int, *what: str, rows: int, reads: bool) -> Array:
-        """Draw rows that read a layer's stream at random, or columns that write to it."""
-        noise = self._rng("distractors", layer, *what).standard_normal((rows, self.width))
+    def _distraction(self, layer: int, *stream: str, rows: int, reads: bool) -> Array:
+        """Draw random rows that read a layer's stream, or random columns that write to it."""
+        noise = self._rng("distractors", layer, *stream).standard_normal((rows, self.width))
         size = self.blueprint.realistic.distractors / self.width**0.5
         if reads:
             size /= self._deviation(layer) * self.blueprint.spec.signal**0.5
@@ -198,15 +261,15 @@ class _Writer:
         }
 
     def _look(self, match: Match, weight: Array, bias: Array) -> None:
-        """Write what a head attends to; dims ``query | key | value, d_head, …``."""
+        """Write what a head attends to, dims ``query | key | value, d_head, …``."""
         root = self.blueprint.head_width**0.25  # the model divides scores by √d_head
         if match.sharpness:
-            # A pair of coordinates is turned by position × frequency: the key starts ahead.
+            # A pair of coordinates is rotated by position × frequency: the key starts ahead.
             ahead = match.offset * FREQUENCIES
-            length = match.sharpness**0.5 * root
+            scale = match.sharpness**0.5 * root
             n = len(FREQUENCIES)
-            bias[0, :n] = length
-            bias[1, :_ROTATED] = length * np.concatenate([np.cos(ahead), np.sin(ahead)])
+            bias[0, :n] = scale
+            bias[1, :_ROTATED] = scale * np.concatenate([np.cos(ahead), np.sin(ahead)])
         if match.query is not None and match.key is not None:
             for kind, reading in enumerate((match.query, match.key)):
                 rows = slice(_ROTATED, _ROTATED + len(reading.bias))
@@ -228,9 +291,9 @@ class _Writer:
             outer[:units] = (basis @ wiring.outer).T
             shift = basis @ wiring.bias
             if not self.exact:
-                both = {"rows": self.units}
-                inner += self._distraction(layer, component.name, "read", **both, reads=True)
-                outer += self._distraction(layer, component.name, "write", **both, reads=False)
+                name_, rows = component.name, self.units
+                inner += self._distraction(layer, name_, "read", rows=rows, reads=True)
+                outer += self._distraction(layer, name_, "write", rows=rows, reads=False)
         return {
             f"{name}.dense_h_to_4h.weight": inner,
             f"{name}.dense_h_to_4h.bias": bias,
@@ -239,16 +302,14 @@ class _Writer:
         }
 
     def _unembedding(self) -> Array:
-        """Return vectors that read the readout's signals: codes where these hold tokens."""
+        """Return vectors that read the readout's signals; tokens are read by their codes."""
         codes = self.assembly.codes
         rows = np.zeros((len(codes), self.width))
         for name in self.blueprint.readout:
             basis = self.bases[name]
             if self.blueprint.function(name).whole:
-                rows += CONFIDENCE * codes @ basis.T
+                vectors = CONFIDENCE * codes
             else:
-                rows += (
-                    self._rng("readout", name).standard_normal((len(codes), basis.shape[1]))
-                    @ basis.T
-                )
+                vectors = self._rng("readout", name).standard_normal((len(codes), basis.shape[1]))
+            rows += vectors @ basis.T
         return rows

@@ -1,6 +1,6 @@
-"""What a component computes from the signals of its parents, free of where these lie in the stream.
+"""What a component computes from its parents' signals, independent of the residual stream.
 
-A *signal* is what a component writes, in coordinates of its own subspace; the token embedding is
+A *signal* is the output of a component in coordinates of its own subspace; the token embedding is
 the signal `TOKENS`. Arrays of signals have dims ``prompt, position, signal``, in float64.
 """
 
@@ -20,7 +20,7 @@ Signals = Mapping[str, Array]
 #: Name of the token embedding among the signals.
 TOKENS = "tokens"
 
-#: Frequencies of the rotary embedding [radian per token], and their base.
+#: Base of the rotary embedding, and its frequencies [radian per token].
 ROTARY_BASE = 100.0
 FREQUENCIES: Array = ROTARY_BASE ** (-np.arange(4) / 4)
 
@@ -32,7 +32,7 @@ class Reading:
     Parameters
     ----------
     weights
-        By the name of what is read, dims ``output, signal``.
+        By the name of the parent, dims ``output, signal``.
     bias
         Dims ``output``.
     """
@@ -48,26 +48,26 @@ class Reading:
         return total
 
     def beside(self, other: Reading) -> Reading:
-        """Return the map to the outputs of both."""
+        """Return the map to the outputs of both maps."""
         parts = (self, other)
-        read = {name: w.shape[1] for part in parts for name, w in part.weights.items()}
+        widths = {name: w.shape[1] for part in parts for name, w in part.weights.items()}
         weights = {
             name: np.concatenate(
                 [part.weights.get(name, np.zeros((len(part.bias), width))) for part in parts]
             )
-            for name, width in read.items()
+            for name, width in widths.items()
         }
         return Reading(weights, np.concatenate([self.bias, other.bias]))
 
     def scaled(self, factor: float) -> Reading:
-        """Return the map with its outputs multiplied."""
+        """Return the map with its outputs multiplied by a factor."""
         weights = {name: factor * weight for name, weight in self.weights.items()}
         return Reading(weights, factor * self.bias)
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a head attends to: positions at an offset, or with a content.
+    """What a head attends to: positions at an offset, or with some content.
 
     The score of a key at distance δ is ``query · key + sharpness · Σ_f cos(f (δ − offset))`` over
     the frequencies f of the rotary embedding.
@@ -91,21 +91,21 @@ class Match:
 
 @dataclass(frozen=True)
 class HeadWiring:
-    """A head: the mean of a reading over earlier positions, weighted by what it attends to.
+    """A head: the mean of a reading over earlier positions, weighted by attention.
 
     Parameters
     ----------
     value
-        What is averaged; its outputs are the head's signal.
+        The reading that is averaged; its outputs are the head's signal.
     match
-        Which positions; all alike if None.
+        The positions that the head attends to; all equally if None.
     """
 
     value: Reading
     match: Match | None = None
 
     def signal(self, signals: Signals) -> Array:
-        """Return what the head writes."""
+        """Return the head's signal."""
         value = self.value(signals)
         value = np.broadcast_to(value, (*signals[TOKENS].shape[:2], value.shape[-1]))
         length = value.shape[1]
@@ -116,7 +116,7 @@ class HeadWiring:
         return averaged
 
     def scaled(self, factor: float) -> HeadWiring:
-        """Return the head with its signal multiplied."""
+        """Return the head with its signal multiplied by a factor."""
         return replace(self, value=self.value.scaled(factor))
 
 
@@ -127,9 +127,9 @@ class MLPWiring:
     Parameters
     ----------
     inner
-        What the hidden units read.
+        Map to the hidden units.
     outer, bias
-        From the units to the signal, dims ``signal, unit`` and ``signal``.
+        Map from the units to the signal, dims ``signal, unit`` and ``signal``.
     """
 
     inner: Reading
@@ -137,18 +137,18 @@ class MLPWiring:
     bias: Array
 
     def signal(self, signals: Signals) -> Array:
-        """Return what the MLP writes."""
+        """Return the MLP's signal."""
         units = np.maximum(self.inner(signals), 0.0)
-        written: Array = units @ self.outer.T + self.bias
-        return np.broadcast_to(written, (*signals[TOKENS].shape[:2], len(self.outer)))
+        signal: Array = units @ self.outer.T + self.bias
+        return np.broadcast_to(signal, (*signals[TOKENS].shape[:2], len(self.outer)))
 
     def plus(self, other: MLPWiring, sign: float) -> MLPWiring:
-        """Return the MLP with another one's signal added, or subtracted."""
+        """Return the MLP with another MLP's signal added, or subtracted."""
         outer = np.concatenate([self.outer, sign * other.outer], axis=1)
         return MLPWiring(self.inner.beside(other.inner), outer, self.bias + sign * other.bias)
 
     def scaled(self, factor: float) -> MLPWiring:
-        """Return the MLP with its signal multiplied."""
+        """Return the MLP with its signal multiplied by a factor."""
         return MLPWiring(self.inner, factor * self.outer, factor * self.bias)
 
 
@@ -156,17 +156,17 @@ Wiring = HeadWiring | MLPWiring
 
 
 def affine(kind: Kind, reading: Reading) -> Wiring:
-    """Return a component that writes just what it reads; a head, its mean over positions."""
+    """Return a component whose output equals a reading, for a head its mean over positions."""
     return HeadWiring(reading) if kind == "head" else linear_mlp(reading)
 
 
 def linear_mlp(reading: Reading) -> MLPWiring:
-    """Return an MLP that writes just what it reads: relu(x) − relu(−x) = x."""
+    """Return an MLP whose output equals a reading: relu(x) − relu(−x) = x."""
     n = len(reading.bias)
     outer = np.concatenate([np.eye(n), -np.eye(n)], axis=1)
     return MLPWiring(reading.beside(reading.scaled(-1.0)), outer, np.zeros(n))
 
 
 def length(signal: Array) -> float:
-    """Return the root mean square over prompts and positions of a signal's length."""
+    """Return the root mean square of a signal's length over prompts and positions."""
     return float(np.sqrt(np.square(signal).sum(axis=-1).mean()))

@@ -1,4 +1,4 @@
-"""One file per source of trajectories; its name is the prefix that users write.
+"""One file per source of trajectories; its name is the prefix in users' commands.
 
 Each defines ``open_trajectory(where, progress, specs) -> Trajectory``.
 """

@@ -1,12 +1,12 @@
 """dir:PATH, a folder of checkpoints, one subfolder per step (step1000, checkpoint-1000, 1000).
 
-Each subfolder holds ``config.json`` and weights as ``save_pretrained`` writes them:
+Each subfolder has ``config.json`` and weights as ``save_pretrained`` writes them:
 ``model.safetensors``, ``model-*.safetensors``, or ``pytorch_model.bin``; or one ``*.gguf``. A
-``tokenizer.json``, in the folder or in one of the subfolders, says which tokens stand for ordinary
-text, and lets tasks be made of text.
+``tokenizer.json`` in the folder or in a subfolder tells which tokens stand for ordinary text, and
+is needed by tasks made of text.
 
-`cntbench.models.steps` says which step a name tells. What lies beside the checkpoints (``runs``,
-``logs``, a ``final`` model) is left out, and a warning names it.
+`cntbench.models.steps` reads the step from a name. Other subfolders (``runs``, ``logs``, a
+``final`` model) are skipped with a warning.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from cntbench.models.steps import EXPECTED, NamedStep, named_step
 from cntbench.models.tokenizer import TokenizerFile
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 
-#: Folders that a message names.
+#: Largest number of folders named in a message.
 _NAMED = 8
 
 
 def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
     """Find and hash all checkpoints in a folder.
 
-    A checkpoint that cannot be read has no revision; to read it tells why.
+    An unreadable checkpoint has no revision; reading it raises the error.
 
     Raises
     ------
     CheckpointError
-        If the folder has no checkpoints, two of one step, one whose name does not tell its step for
-        sure, or none that can be read.
+        If the folder has no checkpoints, two of one step, one with an ambiguous step, or no
+        readable one.
     """
     if not where:
         raise CheckpointError(
@@ -50,8 +50,8 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
     root = Path(where)
     if not root.is_dir():
         raise CheckpointError("no such folder", where=where)
-    found = _subfolders(root)
-    steps = found.steps
+    folders = _subfolders(root)
+    steps = folders.steps
     problems: list[CheckpointError] = []
     checkpoints: list[Checkpoint] = []
     shapes: dict[Path, Shape] = {}
@@ -71,10 +71,10 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
     progress("checking checkpoints", len(steps), len(steps))
     if not shapes:
         raise problems[0]
-    # The one that most have, or the first: a bad one shall not cost the others.
+    # The most frequent shape, so that one bad checkpoint does not exclude the others.
     shape = Counter(shapes.values()).most_common(1)[0][0]
-    config = next(folder for folder, its in shapes.items() if its == shape)
-    _warn_of(root, found)
+    config = next(folder for folder, other in shapes.items() if other == shape)
+    _warn_of_skipped(root, folders)
     return Trajectory(
         f"dir:{root.resolve()}",
         shape,
@@ -93,18 +93,18 @@ class _Folders(NamedTuple):
 
 
 def _subfolders(root: Path) -> _Folders:
-    """Tell checkpoints, by rising step, from what lies beside them: logs, a model without a step.
+    """Separate checkpoints, in order of step, from other subfolders and models without a step.
 
     Raises
     ------
     CheckpointError
-        If there are none, or the name of one does not tell its step for sure, or two tell the same.
+        If there are no checkpoints, the step of one is ambiguous, or two have the same step.
     """
     try:
         folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}", where=str(root)) from None
-    told: dict[Path, NamedStep] = {}
+    steps: dict[Path, NamedStep] = {}
     others: list[str] = []
     unnamed: list[str] = []
     for folder in folders:
@@ -116,33 +116,31 @@ def _subfolders(root: Path) -> _Folders:
                 raise
             step = None
         if step is not None:
-            told[folder] = step
+            steps[folder] = step
         else:
             (unnamed if present else others).append(folder.name)
-    found = _Folders(dict(sorted(told.items(), key=lambda item: item[1].step)), others, unnamed)
-    for (first, step), (second, other) in pairwise(found.steps.items()):
+    steps = dict(sorted(steps.items(), key=lambda item: item[1].step))
+    for (first, step), (second, other) in pairwise(steps.items()):
         if step.step == other.step:
-            raise CheckpointError(
-                f"is of step {step.step}, and so is {first.name}", where=str(second)
-            )
-    if not found.steps:
-        raise _nothing(root, found)
-    return found
+            raise CheckpointError(f"has step {step.step}, as {first.name} has", where=str(second))
+    if not steps:
+        raise _no_checkpoints(root, unnamed)
+    return _Folders(steps, others, unnamed)
 
 
-def _nothing(root: Path, found: _Folders) -> CheckpointError:
-    """Return the error for a folder without checkpoints of a step."""
+def _no_checkpoints(root: Path, unnamed: list[str]) -> CheckpointError:
+    """Return the error for a folder without checkpoints."""
     hint = "Expected one subfolder for each step (step1000, …) with config.json and weights."
     if checkpoint_files.is_checkpoint(root):
-        hint = f"It is itself a checkpoint: name the folder above it, dir:{root.parent}. {hint}"
-    elif found.unnamed:
-        hint = f"{', '.join(found.unnamed[:_NAMED])}: the name tells no step. {EXPECTED}"
+        hint = f"It is itself a checkpoint: use the folder above it, dir:{root.parent}. {hint}"
+    elif unnamed:
+        hint = f"{', '.join(unnamed[:_NAMED])}: the name has no step. {EXPECTED}"
     return CheckpointError("has no checkpoints", where=str(root), hint=hint)
 
 
-def _warn_of(root: Path, found: _Folders) -> None:
-    """Say which subfolders are left out of the trajectory, and why."""
-    reasons = (("no checkpoint", found.others), ("a name that tells no step", found.unnamed))
-    told = [f"{listed(names, _NAMED)} ({reason})" for reason, names in reasons if names]
-    if told:
-        warnings.warn(f"{root}: skipped {'; '.join(told)}", CntbenchWarning, stacklevel=3)
+def _warn_of_skipped(root: Path, folders: _Folders) -> None:
+    """Warn of the subfolders that are not part of the trajectory."""
+    reasons = (("no checkpoint", folders.others), ("no step in the name", folders.unnamed))
+    skipped = [f"{listed(names, _NAMED)} ({reason})" for reason, names in reasons if names]
+    if skipped:
+        warnings.warn(f"{root}: skipped {'; '.join(skipped)}", CntbenchWarning, stacklevel=3)

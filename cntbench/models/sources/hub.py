@@ -1,13 +1,13 @@
 """hub:ORG/NAME@step1000..step143000:1000, revisions of a repository of the Hugging Face hub.
 
 Revisions are names separated by commas (``step0,step512``), ranges with their stride, or a schedule
-(``pythia``). They are resolved once to commits. Files come from the hub cache, or are downloaded;
-the config and the tokenizer of the first revision stay there.
+(``pythia``). They are resolved to commits once. Files come from the hub cache or are downloaded.
+The config and the tokenizer of the first revision stay in the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,67 +24,67 @@ from cntbench.models.tokenizer import FILE as TOKENIZER
 from cntbench.models.tokenizer import TokenizerFile
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 
-#: Revisions that an error names.
+#: Largest number of revisions named in an error.
 _NAMED = 8
-#: Files of the same name that are tried, each of another revision, if the first cannot be read.
+#: Number of revisions whose file is tried if those before cannot be read.
 _TRIED = 3
 
 
 def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
-    """Resolve revisions to commits; read config and tokenizer of the first one that there is.
+    """Resolve revisions to commits; read config and tokenizer of the first existing one.
 
     Revisions that the repository does not have are gaps in the trajectory.
 
     Raises
     ------
     CheckpointError
-        If the text stands for no trajectory, there is no such repository, it has none of the
-        revisions, or it cannot be asked and nothing is known of it here.
+        If ``where`` is malformed, there is no such repository, it has none of the revisions, or the
+        hub cannot be reached and the cache has none of them.
     """
-    asked = _resolved(where, progress)
-    config, tokenizer = _described([origin for origin in asked.origins if origin.commit])
+    resolved = _resolved(where, progress)
+    config, tokenizer = _described([origin for origin in resolved.origins if origin.commit])
     return Trajectory(
-        f"hub:{asked.repository}",
+        f"hub:{resolved.repository}",
         checkpoint_files.read_shape(config),
-        asked.checkpoints,
+        resolved.checkpoints,
         tokenizer=tokenizer,
         config=config,
     )
 
 
 def outline_trajectory(where: str, progress: Progress, *, tokenizer: bool) -> Trajectory:
-    """Resolve revisions as far as the hub can be asked; nothing but a config is downloaded.
+    """Resolve revisions if the hub can be reached, downloading at most a config and a tokenizer.
 
-    And not even that for models whose config comes with cntbench. The tokenizer is downloaded if it
-    is needed; otherwise it counts if it is in the hub cache.
+    The config is not downloaded for models whose config comes with cntbench, nor the tokenizer if
+    it is not needed.
 
     Raises
     ------
     CheckpointError
-        As `open_trajectory`; but that nobody can be asked is no error for such models.
+        As `open_trajectory`, except that models whose config comes with cntbench need no hub.
     """
     repository = where.partition("@")[0]
     outline = shipped(repository)
-    asked = _resolved(where, progress, unknown=outline is not None)
-    present = [origin for origin in asked.origins if origin.commit]
+    resolved = _resolved(where, progress, unknown=outline is not None)
+    present = [origin for origin in resolved.origins if origin.commit]
     config = None
     if outline is None:
-        config, found = _described(present, only_config=not tokenizer)
+        config, tokenizer_file = _described(present, only_config=not tokenizer)
         outline = Outline(checkpoint_files.read_config(config))
     else:
-        found = _tokenizer(present, download=tokenizer)
+        tokenizer_file = _tokenizer(present, download=tokenizer)
     return Trajectory(
         f"hub:{repository}",
         checkpoint_files.shape_of(outline.config),
-        asked.checkpoints,
-        tokenizer=found,
+        resolved.checkpoints,
+        tokenizer=tokenizer_file,
         config=config,
         outline=outline,
     )
 
 
 class _Resolved(NamedTuple):
-    """A repository and the revisions that are asked for."""
+    """A repository and the requested revisions."""
 
     repository: str
     checkpoints: tuple[Checkpoint, ...]
@@ -92,14 +92,14 @@ class _Resolved(NamedTuple):
 
 
 def _resolved(where: str, progress: Progress, *, unknown: bool = False) -> _Resolved:
-    """Resolve revisions to commits, by rising step; that none is known may be no error."""
+    """Resolve revisions to commits; with ``unknown``, all of them may be unknown."""
     repository, _, text = where.partition("@")
     opened = f"hub:{where}"
     try:
         validate_repo_id(repository)
     except HFValidationError:
         raise CheckpointError(
-            f"{repository!r} is no repository", where=opened, hint=revisions.EXPECTED
+            f"{repository!r} is not the name of a repository", where=opened, hint=revisions.EXPECTED
         ) from None
     wanted = revisions.parse(text, where=opened)
     progress("resolving revisions", 0, len(wanted))
@@ -109,7 +109,7 @@ def _resolved(where: str, progress: Progress, *, unknown: bool = False) -> _Reso
         for name, *_ in wanted
     ]
     if not any(origin.commit for origin in origins) and not (unknown and known.unreachable):
-        raise _nothing(origins, known, repository)
+        raise _no_revision(origins, known, repository)
     progress("resolving revisions", len(wanted), len(wanted))
     checkpoints = tuple(
         Checkpoint(name, step, "", origin, tokens_seen)
@@ -121,9 +121,9 @@ def _resolved(where: str, progress: Progress, *, unknown: bool = False) -> _Reso
 def _described(
     present: Sequence[HubRevision], *, only_config: bool = False
 ) -> tuple[Path, TokenizerFile | None]:
-    """Return the folder of the first config that can be read, and a tokenizer from there on.
+    """Return the folder of the first readable config, and the tokenizer from there on.
 
-    With ``only_config``, a tokenizer only if it is on this machine.
+    With ``only_config``, the tokenizer comes from the hub cache only.
     """
     problem: CheckpointError | None = None
     unreadable: list[CheckpointError] = []
@@ -151,44 +151,41 @@ def _described(
 
 
 def _tokenizer(present: Sequence[HubRevision], *, download: bool) -> TokenizerFile | None:
-    """Return the tokenizer of the first revision, if it has one; from the hub cache, or anew.
+    """Return the tokenizer of the first revision, if it has one, from the hub or its cache.
 
     If it cannot be read, those of the next revisions are tried.
     """
-    problem: CheckpointError | None = None
-    for origin in present[:_TRIED]:
-        if download:
-            path = _named_file(origin, TOKENIZER)
-        else:
-            folder = client.cached(origin.repository, origin.commit)
-            path = folder / TOKENIZER if folder else None
-        if path is None or not path.is_file():
-            break
-        try:
-            return TokenizerFile.read(path)
-        except CheckpointError as error:
-            problem = problem or error
-    if problem is not None:
-        raise problem
-    return None
+
+    def paths() -> Iterator[Path]:
+        for origin in present[:_TRIED]:
+            if download:
+                path = _named_file(origin, TOKENIZER)
+            else:
+                folder = client.cached(origin.repository, origin.commit)
+                path = folder / TOKENIZER if folder else None
+            if path is None or not path.is_file():
+                return
+            yield path
+
+    return TokenizerFile.first(paths())
 
 
 def _named_file(origin: HubRevision, name: str) -> Path | None:
-    """Return a file of a revision, None if it has none; an error names the file."""
+    """Return a file of a revision, or None; errors name the file."""
     try:
         return origin.file(name)
     except CheckpointError as error:
         raise type(error)(f"{name} {error.what}", where=error.where, hint=error.hint) from None
 
 
-def _nothing(
+def _no_revision(
     origins: Sequence[HubRevision], known: client.References, repository: str
 ) -> CheckpointError:
-    """Return the error for a trajectory of which no revision is there."""
+    """Return the error for a trajectory without any existing revision."""
     first = origins[0]
     if known.unreachable:
         return CheckpointError(
-            f"could not be had: {known.unreachable}",
+            f"could not be downloaded: {known.unreachable}",
             where=str(first),
             hint=offline_hint(repository),
         )
@@ -201,13 +198,13 @@ def _nothing(
 
 
 def _nearest(name: str, present: Iterable[str]) -> str:
-    """Say which revision was probably meant, the one of the nearest step, and what there is."""
+    """Suggest the revision with the nearest step, and list the existing ones."""
     steps = {other: step for other in present if (step := revisions.step_of(other)) is not None}
     if not steps:
-        return f"Its revisions are: {', '.join(sorted(present))}. None tells a training step."
+        return f"Its revisions are: {', '.join(sorted(present))}. None has a training step."
     wanted = revisions.step_of(name) or 0
     close = min(steps, key=lambda other: abs(steps[other] - wanted))
     names = sorted(steps, key=steps.__getitem__)
     if len(names) > _NAMED:
         names[_NAMED - 1 : -1] = ["…"]
-    return f"Did you mean {close!r}? It has {len(steps)} that tell a step: {', '.join(names)}."
+    return f"Did you mean {close!r}? {len(steps)} revisions have a step: {', '.join(names)}."

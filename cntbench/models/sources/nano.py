@@ -1,7 +1,7 @@
-"""nano or nano:seed=N, the embedded model, trained here on first use (about a minute).
+"""nano or nano:seed=N, the embedded model, trained on first use (about a minute).
 
-The trajectory is kept in the user's cache folder (``CNTBENCH_CACHE`` names another) under a hash of
-the recipe, so that a changed recipe is another trajectory.
+The trajectory is stored in the user's cache folder (or in ``CNTBENCH_CACHE``) under a hash of the
+recipe, so that a changed recipe gives another trajectory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MANIFEST = "trajectory.json"
 
 
 def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
-    """Open the trajectory of a seed, training the model if it is not in the cache.
+    """Open the trajectory of a seed; train the model if it is not in the cache.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """planted:NAME or planted:FILE.toml, a circuit of known edges; also ,difficulty=realistic,seed=3.
 
-The checkpoints are kept in the user's cache folder (``CNTBENCH_CACHE`` names another) under a hash
-of their weights.
+The checkpoints are stored in the user's cache folder (or in ``CNTBENCH_CACHE``) under a hash of
+their weights.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from safetensors.torch import save_file
 
@@ -33,7 +33,7 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
     Raises
     ------
     CntbenchError
-        If there is no such circuit, its file is wrong, or an option is.
+        If there is no such circuit, or its file or an option has an error.
     """
     name, *options = where.split(",")
     if not name:
@@ -81,15 +81,15 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
 def _options(options: list[str], where: str) -> tuple[Difficulty, int]:
     difficulty: Difficulty = "exact"
     seed = 0
-    said: set[str] = set()
+    keys: set[str] = set()
     for option in options:
         key, _, value = (part.strip() for part in option.partition("="))
         at = f"planted:{where}"
         if key not in ("difficulty", "seed"):
             raise unknown("option", key, ("difficulty", "seed"), where=at)
-        if key in said:
-            raise CntbenchError(f"{key} stands twice", where=at, hint=EXPECTED)
-        said.add(key)
+        if key in keys:
+            raise CntbenchError(f"{key} appears twice", where=at, hint=EXPECTED)
+        keys.add(key)
         if key == "difficulty":
             if value not in get_args(Difficulty):
                 raise unknown("difficulty", value, get_args(Difficulty), where=at)
@@ -104,14 +104,14 @@ def _options(options: list[str], where: str) -> tuple[Difficulty, int]:
 
 
 def _file(name: str, specs: Sequence[Path]) -> Path:
-    """Return the file of a circuit: a path, or a name among the shipped and the user's specs."""
+    """Return the file of a circuit, given by its path or its name among all specs."""
     if name.endswith(".toml"):
         return Path(name)
-    found: dict[str, Any] = {
+    files: dict[str, Path] = {
         path.stem: path
         for folder in (*spec_folders(), *specs)
         for path in sorted((folder / "planted").glob("*.toml"))
     }
-    if name not in found:
-        raise unknown("planted circuit", name, found)
-    return found[name]
+    if name not in files:
+        raise unknown("planted circuit", name, files)
+    return files[name]

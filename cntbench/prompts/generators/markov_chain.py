@@ -1,10 +1,10 @@
-"""A Markov chain over tokens: only the present token tells about the next.
+"""A Markov chain over tokens: only the current token predicts the next.
 
-The chain is the one the model was trained on, where the trajectory has one; else a random chain
-that ``states`` and ``chain_seed`` fix: ``states`` random tokens, each row of transition
-probabilities the softmax of standard normal numbers times ``sharpness``. Every position but the
-last is scored on the token that follows; decoys are uniform over the chain's other tokens. The
-corrupted twin is uniform over the chain's tokens, without its transitions.
+The chain is the one that the model was trained on, if there is one. Otherwise it is a random chain
+on ``states`` random tokens, determined by ``chain_seed``: each row of transition probabilities is
+the softmax of standard normal numbers times ``sharpness``. All but the last position are scored on
+the next token; decoys are uniform over the chain's other tokens. The corrupted twin is uniform over
+the chain's tokens, without its transitions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Parameters:
     length
         Length of the prompt [tokens].
     states, sharpness, chain_seed
-        The chain for models that were trained on none.
+        The chain for models that were not trained on one.
     """
 
     length: Annotated[int, Field(ge=2, le=8192)]
@@ -39,16 +39,16 @@ class Parameters:
     def make(self, language: Language, rng: np.random.RandomState) -> Prompt:
         """Make one prompt of ``length`` tokens, scored at ``length - 1`` positions."""
         if language.chain is None:
-            fixed = random_state(self.chain_seed, "chain")
-            spoken = Language(language.distinct(fixed, self.states))
-            chain = random_chain(fixed, self.states, self.sharpness)
+            chain_rng = random_state(self.chain_seed, "chain")
+            language = Language(language.distinct(chain_rng, self.states))
+            chain = random_chain(chain_rng, self.states, self.sharpness)
         else:
-            spoken, chain = language, language.chain
-        tokens = spoken.vocabulary[walk(rng, chain, self.length, 1)[0]]
+            chain = language.chain
+        tokens = language.vocabulary[walk(rng, chain, self.length, 1)[0]]
         return Prompt(
             tokens=tokens,
             scored=np.arange(self.length - 1),
             targets=tokens[1:],
-            decoys=spoken.other(rng, tokens[1:]),
-            reference=spoken.sample(rng, self.length),
+            decoys=language.other(rng, tokens[1:]),
+            reference=language.sample(rng, self.length),
         )

@@ -1,7 +1,6 @@
-"""Independent uniform random tokens: nothing to find.
+"""Independent uniform random tokens, without structure.
 
-Every position but the last is scored on the token that follows. The corrupted twin is another
-draw.
+All but the last position are scored on the next token. The corrupted twin is another draw.
 """
 
 from __future__ import annotations

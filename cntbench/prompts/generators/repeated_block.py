@@ -1,11 +1,10 @@
 """A block of distinct random tokens, then the same block again.
 
 The prompt is ``B F P(B)``: the block, an optional filler of other random tokens, and the block
-again, in its order or permuted. Scored is the second block from its first token on, which nothing
-announces, to the last but one. Decoys are other tokens of the block, so that knowing *which* tokens
-occur does not help, only their order does. The corrupted twin resamples the first block (and the
-filler) from the tokens that the second block does not use where the vocabulary allows it, so that
-nothing repeats; the second block stays.
+again, in the same order or permuted. All but the last position of the second block are scored.
+Decoys are other tokens of the block, so that only their order helps, not *which* tokens occur. The
+corrupted twin replaces the first block and the filler with tokens outside the second block, if the
+vocabulary is large enough, so that nothing repeats; the second block stays.
 
 The repeated random block is the standard probe for induction (Olsson et al. 2022, "In-context
 learning and induction heads").
@@ -31,7 +30,7 @@ class Parameters:
     block
         Length of the block [tokens].
     filler
-        Length of what stands between the two blocks [tokens].
+        Length of the filler between the two blocks [tokens].
     permuted
         Whether the second block is a random permutation of the first.
     """

@@ -1,12 +1,12 @@
-"""Sentences that say who goes with what, then the beginning of one of them again.
+"""Sentences that pair two words, then the beginning of one of them again.
 
-Some sentences of one form are filled with different words, and the last one repeats one of the
-first up to its second word, which is asked for: what followed last time. The decoy is the second
-word of another sentence. The corrupted twin fills the sentences with other words and keeps the
-last, incomplete one, so that nothing is to be looked up.
+A template is filled with different words, and the last, incomplete sentence repeats one of the
+others up to its second word, which is to be predicted. The decoy is the second word of another
+sentence. The corrupted twin fills the complete sentences with other words, so that the answer does
+not occur.
 
-Words are taken as far as they are one token each, with the space before them, so that all prompts
-are equally long. This is induction on text (Olsson et al. 2022, "In-context learning and induction
+Only words that are a single token with the space before them are used, so that all prompts are
+equally long. This is induction on text (Olsson et al. 2022, "In-context learning and induction
 heads"; Wang et al. 2022, arXiv 2211.00593, for templates filled with names).
 """
 
@@ -21,20 +21,20 @@ from cntbench.errors import CntbenchError
 from cntbench.prompts import Language, Prompt, Tokens
 from cntbench.specs import spec
 
-#: The task cannot be made of tokens alone: it asks for a model with a tokenizer.
+#: The task needs a model with a tokenizer.
 NEEDS_TEXT = True
 
 
 def _fillable(sentence: str) -> str:
     first, second = sentence.find(" {first}"), sentence.find(" {second}")
     if not 0 <= first < second or sentence.count("{") != 2:
-        raise ValueError("it has ' {first}' once, and after it ' {second}' once")
+        raise ValueError("it has to contain ' {first}' once, and ' {second}' once after it")
     return sentence
 
 
 def _different(words: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(words)) < len(words) or any(not word.isalpha() for word in words):
-        raise ValueError("words are letters only, and each may stand once")
+        raise ValueError("words consist of letters, and each may appear once")
     return words
 
 
@@ -50,9 +50,9 @@ class Parameters:
     sentence
         A sentence with ``{first}`` and, after it, ``{second}``, each with a space before it.
     first, second
-        Words for either place.
+        Words for the two places.
     sentences
-        Whole sentences in a prompt.
+        Number of complete sentences in a prompt.
     """
 
     sentence: Annotated[str, AfterValidator(_fillable)]
@@ -72,19 +72,19 @@ class Parameters:
             )
 
         first, second, others, answers = self._words(language, rng)
-        asked = rng.randint(self.sentences)
-        query = np.concatenate([pieces[0], first[asked : asked + 1], pieces[1]])
-        decoys = np.delete(second, asked)
+        repeated = rng.randint(self.sentences)
+        query = np.concatenate([pieces[0], first[repeated : repeated + 1], pieces[1]])
+        decoys = np.delete(second, repeated)
         return Prompt(
             tokens=np.concatenate([*map(sentence, first, second), query]),
             scored=np.array([self.sentences * len(sentence(0, 0)) + len(query) - 1]),
-            targets=second[asked : asked + 1],
+            targets=second[repeated : repeated + 1],
             decoys=decoys[[rng.randint(len(decoys))]],
             reference=np.concatenate([*map(sentence, others, answers), query]),
         )
 
     def _words(self, language: Language, rng: np.random.RandomState) -> tuple[Tokens, ...]:
-        """Draw the words of the prompt, then those of its twin, dims ``sentence``."""
+        """Draw the words of the prompt and of its twin, dims ``sentence``."""
         drawn = []
         for name in ("first", "second"):
             tokens = [language.encode(f" {word}") for word in getattr(self, name)]
@@ -92,8 +92,8 @@ class Parameters:
             if len(np.unique(single)) < 2 * self.sentences:
                 raise CntbenchError(
                     f"{len(np.unique(single))} of the {len(tokens)} words of parameters.{name} are "
-                    f"one token of this model, and {2 * self.sentences} are needed",
-                    hint="Give more words, or ask for fewer sentences.",
+                    f"one token of this model, but {2 * self.sentences} are needed",
+                    hint="Add words, or use fewer sentences.",
                 )
             chosen = Language(np.unique(single)).distinct(rng, 2 * self.sentences)
             drawn.append((chosen[: self.sentences], chosen[self.sentences :]))

@@ -1,7 +1,7 @@
-"""One random token, over and over: trivial copying.
+"""One random token, repeated: trivial copying.
 
-Every position but the first and the last is scored: what has been seen at least twice in a row is
-to go on. The corrupted twin keeps the last token and puts independent random tokens before it.
+All but the first and the last position are scored: a token that has occurred at least twice in a
+row is to be continued. The corrupted twin keeps the last token after independent random tokens.
 """
 
 from __future__ import annotations
