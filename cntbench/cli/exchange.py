@@ -1,4 +1,4 @@
-"""Commands that take results elsewhere, and bring others' graphs here: ``export``, ``import``."""
+"""The commands that write and read other programs' files: ``export``, ``import``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cntbench.runs.resources import cores
 
 
 class ReadoutName(StrEnum):
-    """What scores of a graph can be changes of."""
+    """Readouts whose changes a graph's scores can be."""
 
     CROSS_ENTROPY = "cross_entropy"
     ACCURACY = "accuracy"
@@ -24,7 +24,7 @@ class ReadoutName(StrEnum):
 
 
 class FormatName(StrEnum):
-    """What results can be exported to."""
+    """Formats of exported files."""
 
     GRAPHML = "graphml"
     GEXF = "gexf"
@@ -40,8 +40,8 @@ def export(
             "--output",
             "-o",
             metavar="FILE|FOLDER",
-            help="A file whose name tells the format: .graphml, .gexf, .csv, .csv.gz, .parquet; "
-            "or a folder for all there is, with --format.",
+            help="A file; its suffix selects the format: .graphml, .gexf, .csv, .csv.gz, .parquet. "
+            "Or a folder for the whole result, with --format.",
         ),
     ],
     format_: Annotated[
@@ -63,6 +63,7 @@ def export(
     """Write a result for other programs: graphs, films for Gephi, tidy tables."""
     from cntbench.exchange.choice import chosen
     from cntbench.exchange.export import export as export_result
+    from cntbench.report.wording import counted
     from cntbench.results.storage import open_results
 
     names = {
@@ -70,20 +71,20 @@ def export(
         "ablation": names_in(ablation),
         "checkpoint": names_in(checkpoint),
     }
-    asked = None if format_ is None else format_.value
+    format_name = None if format_ is None else format_.value
     with in_file(results):
         tree = chosen(open_results(results), names)
-        written = export_result(tree, output, asked, inputs=[results], force=force)
+        written = export_result(tree, output, format_name, inputs=[results], force=force)
     size = decimal(sum(path.stat().st_size for path in written))
-    what = "1 file" if len(written) == 1 else f"{len(written)} files"
-    out.print(f"Wrote {what}, {size}: {escape(str(output))}", highlight=False)
+    files = counted(len(written), "file")
+    out.print(f"Wrote {files}, {size}: {escape(str(output))}", highlight=False)
 
 
 def import_(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Graphs as EAP-IG's Graph.to_json writes them, one for each checkpoint.",
+            help="Graphs written by Graph.to_json of EAP-IG, one for each checkpoint.",
             metavar="FILE[@STEP]...",
         ),
     ],
@@ -91,31 +92,31 @@ def import_(
         Path, typer.Option("--output", "-o", metavar="FILE", help="The result, as netCDF.")
     ],
     task: Annotated[
-        str, typer.Option(metavar="NAME", help="What the task is called in the result.")
+        str, typer.Option(metavar="NAME", help="Name of the task in the result.")
     ] = "imported",
     ablation: Annotated[
-        str, typer.Option(metavar="NAME", help="What the method is called in the result.")
+        str, typer.Option(metavar="NAME", help="Name of the method in the result.")
     ] = "eap",
     readout: Annotated[
-        ReadoutName, typer.Option(help="What the scores are changes of.")
+        ReadoutName, typer.Option(help="The readout whose changes the scores are.")
     ] = ReadoutName.LOGIT_DIFFERENCE,
     negate: Annotated[
         bool,
         typer.Option(
             "--negate",
-            help="The scores are of a loss, the negative of the readout: turn their sign.",
+            help="The scores are changes of a loss, the negative of the readout: flip their sign.",
         ),
     ] = False,
     circuit: Annotated[
         bool,
-        typer.Option("--circuit", help="Scores of edges that are not in the circuit are 0."),
+        typer.Option("--circuit", help="Set the scores of edges outside the circuit to 0."),
     ] = False,
     draws: Annotated[int, typer.Option(min=0, help="Number of draws from each null model.")] = 200,
     jobs: Jobs = None,
     specs: Specs = None,
     force: Force = False,
 ) -> None:
-    """Make a result of graphs that EAP or EAP-IG has found: metrics, nulls, roles, claims."""
+    """Make a result from graphs of EAP or EAP-IG: metrics, nulls, roles, claims."""
     from cntbench.exchange.eap_import import Labels, described, import_graphs, read_graphs
     from cntbench.output import check_output
     from cntbench.report.terminal import progress_bar
@@ -134,7 +135,7 @@ def import_(
     write_results(tree, output)
     out.print(described(graphs), markup=False, highlight=False)
     out.print(
-        f"The result is in {escape(str(output))}. To look at it:\n\n"
+        f"The result is in {escape(str(output))}. To show it:\n\n"
         f"    cntbench show {escape(str(output))}\n",
         highlight=False,
     )

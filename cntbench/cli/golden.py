@@ -1,4 +1,4 @@
-"""Commands that freeze results and check that they have not moved: ``golden freeze, check``."""
+"""The commands ``golden freeze`` and ``golden check``."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ golden = typer.Typer(
 def freeze(
     results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
     to: Annotated[
-        Path, typer.Option("--to", metavar="FOLDER", help="The golden folder; new, or to replace.")
+        Path,
+        typer.Option("--to", metavar="FOLDER", help="The golden folder, new or replaced."),
     ],
 ) -> None:
-    """Freeze a result's numbers, with the study that they can be measured by again."""
+    """Freeze a result's numbers, with the study that measures them again."""
+    from cntbench.report.wording import counted
     from cntbench.runs.golden import freeze as freeze_result
 
     files = freeze_result(results, to)
     size = decimal(sum(path.stat().st_size for path in files))
     out.print(
-        f"{len(files)} files of task × ablation are frozen in {escape(str(to))}, {size}. "
+        f"Froze {counted(len(files), 'file')} of task × ablation, {size}: {escape(str(to))}. "
         f"To check them:\n\n    cntbench golden check {escape(str(to))}\n",
         highlight=False,
     )
@@ -62,27 +64,25 @@ def check(
 
     frozen = load_golden(folder)
     if results is not None:
-        found = open_results(results).to_dataset(inherit=False)
+        measured = open_results(results).to_dataset(inherit=False)
     else:
         catalogue = load_catalogue(specs or ())
         try:
             with progress_bar(err) as progress:
-                found, failed = measure_again(
+                measured, failed = measure_again(
                     frozen, catalogue, jobs=jobs or cores(), progress=progress
                 )
         except Interrupted:
-            err.print("Interrupted; nothing was kept.")
+            err.print("Interrupted; nothing was saved.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         if failed:
-            err.print(
-                failures(failed, "the numbers below lack them"), markup=False, highlight=False
-            )
+            err.print(failures(failed, "they are not compared"), markup=False, highlight=False)
     with in_file(folder if results is None else results):
-        moved = frozen.moves(found)
-        others = frozen.other_weights(found)
+        moved = frozen.moves(measured)
+        others = frozen.other_weights(measured)
     if others:
         err.print(
-            f"Weights other than the frozen ones: {listed(others, 5)}",
+            f"Weights differ from the frozen ones: {listed(others, 5)}",
             markup=False,
             highlight=False,
         )

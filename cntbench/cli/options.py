@@ -1,4 +1,4 @@
-"""What commands of the command line share: options, what they mean, and where output goes."""
+"""Options that commands share, and the consoles for output and messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Specs = Annotated[
     typer.Option(
         "--specs",
         metavar="FOLDER",
-        help="A folder of your own specs, beside the shipped ones; may be repeated. "
+        help="A folder of your own specs, used besides the shipped ones; may be repeated. "
         "CNTBENCH_SPECS does the same.",
     ),
 ]
@@ -57,7 +57,7 @@ Jobs = Annotated[
         "--jobs",
         "-j",
         min=1,
-        help="Processes, one thread each (default: number of cores; one with a GPU).",
+        help="Number of processes, one thread each (default: number of cores; 1 on a GPU).",
     ),
 ]
 Memory = Annotated[
@@ -66,28 +66,28 @@ Memory = Annotated[
         min=LEAST_MEMORY,
         max=MOST_MEMORY,
         metavar="GIB",
-        help="Memory of each process beyond the model's.",
+        help="Memory of each process, besides the model.",
     ),
 ]
 Dtype = Annotated[
     str | None,
     typer.Option(
         metavar="TYPE",
-        help="Another floating-point type for the model to compute in: float32, bfloat16, float64.",
+        help="Floating-point type of the model: float32, bfloat16, float64.",
     ),
 ]
 
 
 DeviceName = Annotated[
     DeviceChoice,
-    typer.Option("--device", help="Compute on processors, on a GPU, or on a GPU if there is one."),
+    typer.Option("--device", help="Compute on the CPU, on a GPU, or on a GPU if there is one."),
 ]
 Keep = Annotated[
     int,
     typer.Option(
         min=0,
         metavar="N",
-        help="Downloaded checkpoints that may lie on disk beside those being measured.",
+        help="Number of downloaded checkpoints kept on disk besides those being measured.",
     ),
 ]
 
@@ -97,8 +97,8 @@ Blocks = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Blocks of sources into which each checkpoint is divided, for large models: units of "
-        "work of their own (default: 1).",
+        help="Divide each checkpoint of a large model into N blocks of sources, which are separate "
+        "units of work (default: 1).",
     ),
 ]
 
@@ -107,8 +107,8 @@ ExecutorName = Annotated[
     Executor | None,
     typer.Option(
         "--executor",
-        help="Where to measure: on processes of this machine, in one after the other, or on a "
-        "Dask cluster of this machine (default: processes).",
+        help="Where to measure: on several processes of this machine, serially in one process, or "
+        "on a Dask cluster of this machine (default: processes).",
     ),
 ]
 Scheduler = Annotated[
@@ -119,7 +119,7 @@ Shard = Annotated[
     str | None,
     typer.Option(
         metavar="I/N",
-        help="Measure only the I-th of N shares of the run; combine them with cntbench merge.",
+        help="Measure only the I-th of N shards of the run; combine them with cntbench merge.",
     ),
 ]
 
@@ -127,14 +127,14 @@ Force = Annotated[
     bool,
     typer.Option(
         "--force",
-        help="Write over a file of another kind, too; an input is never written over.",
+        help="Overwrite files of another kind, too; an input is never overwritten.",
     ),
 ]
 
 
 @contextmanager
 def printed_warnings() -> Iterator[None]:
-    """Print warnings of cntbench in one line each, without the place in the program."""
+    """Print each warning of cntbench in one line, without its place in the code."""
 
     def show(
         message: Warning | str,
@@ -157,5 +157,5 @@ def printed_warnings() -> Iterator[None]:
 
 
 def names_in(text: str | None) -> tuple[str, ...] | None:
-    """Return names that stand in a text, separated by commas."""
+    """Return names from text that separates them with commas."""
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,4 +1,4 @@
-"""The command that makes a page of a result: ``cntbench report``."""
+"""The command that writes a result as a page: ``report``."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def report(
     comparison: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="What cntbench compare -o wrote, to say which method to trust."
+            metavar="FILE", help="Output of cntbench compare -o, to say which method to trust."
         ),
     ] = None,
     force: Force = False,
 ) -> None:
-    """Write a result as one HTML page that opens without network: the film, figures, verdicts."""
+    """Write a result as one HTML page that works offline: the film, figures, verdicts."""
     from cntbench.comparison.command import open_comparison
     from cntbench.output import check_output
     from cntbench.report.page.write import PAGE, write_page

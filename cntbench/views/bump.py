@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Bump:
-    """Who holds a role, of one task by one ablation.
+    """The ranks of components in a role, of one task by one ablation.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ class Bump:
     step
         Dims ``checkpoint``.
     rank
-        Place in the hierarchy, 1 the strongest, ties share places; dims ``checkpoint, component``.
+        Rank, 1 is the strongest; ties share a rank; dims ``checkpoint, component``.
         NaN for components that cannot have the role, and where not usable.
     strength, error
-        Strength over what layers alone would give, and its standard error; dims as ``rank``.
+        Strength relative to the layers' share, and its standard error; dims as ``rank``.
     reconfigures
-        Whether the order changes more there than noise can explain, dims ``checkpoint``.
+        Whether the order changes more than noise explains, dims ``checkpoint``.
     """
 
     role: Role
@@ -45,7 +45,7 @@ class Bump:
     reconfigures: NDArray[np.bool_]
 
     def foremost(self, count: int) -> NDArray[np.int64]:
-        """Return the numbers of the components with the best mean rank over training, best first.
+        """Return the indices of the components with the best mean rank over training, best first.
 
         Components without a rank anywhere are left out.
         """

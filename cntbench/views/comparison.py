@@ -1,4 +1,4 @@
-"""Ablation methods side by side: agreement on the film, and what a comparison knows of them."""
+"""Ablation methods: their agreement on the film, and their results in a comparison."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Agreement:
-    """Rank correlation (Spearman's ρ) of the edges by any two ablations.
+    """Rank correlation (Spearman's ρ) of the edges between any two ablations.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class DiagnosticView:
-    """An expectation of a special circuit that a method does not meet."""
+    """An expectation of a special circuit that a method fails."""
 
     circuit: str
     ablation: str
@@ -51,7 +51,7 @@ class DiagnosticView:
 
 @dataclass(frozen=True)
 class Method:
-    """What a comparison knows of one ablation; NaN and empty where it does not.
+    """One ablation in a comparison; NaN or empty where it was not measured.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Method:
         Its name.
     recovery
         By difficulty (``exact``, ``realistic``) and truth (``direct``, ``total``): mean AUROC and
-        mean average precision over the random planted circuits; NaN if it was left out.
+        mean average precision over the random planted circuits; NaN if not measured.
     passed, failed
         Names of special circuits.
     split_half
@@ -87,17 +87,17 @@ class Methods:
     Parameters
     ----------
     source
-        What they were measured on besides planted circuits.
+        The result they were measured on, besides planted circuits.
     yardstick
-        What costs are relative to.
+        The ablation that costs are relative to.
     circuits
-        The random planted circuits that recovery is the mean over.
+        The random planted circuits over which recovery is averaged.
     method
         The methods, in the order of the comparison.
     diagnostic
-        What methods fail.
+        The failed expectations.
     left_out
-        By ablation that could not be measured on the circuits, why.
+        Why ablations could not be measured on the circuits, by ablation.
     """
 
     source: str
@@ -109,33 +109,33 @@ class Methods:
 
 
 def agreement(tree: xr.DataTree) -> Agreement:
-    """Hold the ablations of a result against each other."""
+    """Compare the ablations of a result with each other."""
     root = tree.to_dataset(inherit=False)
     film = root.isel(checkpoint=usable(root))["influence"]
     film = film.transpose("task", "ablation", "checkpoint", "source", "target")
     tasks, ablations, checkpoints = film.shape[:3]
     edges = film.values.reshape(tasks, ablations, checkpoints, film.shape[3] * film.shape[4])
-    found = np.full((3, tasks, ablations, ablations), np.nan)
-    found[:, :, np.arange(ablations), np.arange(ablations)] = 1.0
-    for task, one, other in np.ndindex(tasks, ablations, ablations):
-        if one < other:
-            pairs = zip(edges[task, one], edges[task, other], strict=True)
-            row = [rank_correlation(mine, theirs) for mine, theirs in pairs]
-            found[:, task, one, other] = found[:, task, other, one] = block_interval(row)
+    intervals = np.full((3, tasks, ablations, ablations), np.nan)
+    intervals[:, :, np.arange(ablations), np.arange(ablations)] = 1.0
+    for task, i, j in np.ndindex(tasks, ablations, ablations):
+        if i < j:
+            pairs = zip(edges[task, i], edges[task, j], strict=True)
+            correlations = [rank_correlation(*pair) for pair in pairs]
+            intervals[:, task, i, j] = intervals[:, task, j, i] = block_interval(correlations)
     return Agreement(
-        tuple(map(str, root["task"].values)), tuple(map(str, root["ablation"].values)), *found
+        tuple(map(str, root["task"].values)), tuple(map(str, root["ablation"].values)), *intervals
     )
 
 
 def methods(tree: xr.DataTree, comparison: xr.Dataset | None = None) -> Methods | Missing:
-    """Return what is known of ablations beside the film.
+    """Return what a comparison says of the ablations.
 
     Parameters
     ----------
     tree
-        A result, perhaps with the group ``comparison``.
+        A result, with or without the group ``comparison``.
     comparison
-        What ``cntbench compare -o`` writes; instead of the group.
+        The output of ``cntbench compare -o``, used instead of the group.
     """
     if comparison is None:
         if "comparison" not in tree.children:

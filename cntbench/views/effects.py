@@ -1,4 +1,4 @@
-"""What ablating each component does to a readout, and what heads attend to."""
+"""The effect of ablating each component on a readout, and what heads attend to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Effects:
     Parameters
     ----------
     readout, unit
-        What changes.
+        The readout that changes.
     component
         Names, in causal order.
     step
@@ -43,19 +43,19 @@ class Effects:
     prefix_matching: Array
 
     def strongest(self, checkpoint: int, count: int) -> NDArray[np.int64]:
-        """Return the numbers of the components with the largest effects there, largest first."""
+        """Return the indices of the components with the largest effects, largest first."""
         size = np.abs(np.nan_to_num(self.effect[checkpoint]))
         order = np.argsort(-size, kind="stable")[:count]
         return order[size[order] > 0]
 
 
 def over_one_edge(root: xr.Dataset) -> tuple[str, ...]:
-    """Return the ablations whose effects go over the edge to the unembedding alone.
+    """Return the ablations whose effects are those of the edge to the unembedding alone.
 
     Parameters
     ----------
     root
-        The film; what its spec does not say is taken to go every way.
+        The film; ablations of unknown scope are taken to measure the total effect.
     """
     try:
         specs = parse_json(str(root.attrs.get("spec", "{}")))["ablations"]

@@ -20,7 +20,7 @@ class FilmView:
     Parameters
     ----------
     task, ablation
-        Whose it is.
+        The cell.
     layout
         Components and edges.
     checkpoint
@@ -28,7 +28,7 @@ class FilmView:
     step
         Dims ``checkpoint``.
     status, reason
-        What became of each checkpoint, and why if it is not ``ok``; dims ``checkpoint``.
+        Status of each checkpoint, and the reason if it is not ``ok``; dims ``checkpoint``.
     weight, error
         Influence and its standard error, dims ``checkpoint, edge``; NaN where not measured.
     sent, received
@@ -49,9 +49,9 @@ class FilmView:
     received: Array
 
     def strongest(self, checkpoint: int, count: int) -> NDArray[np.int64]:
-        """Return the numbers of the strongest edges at a checkpoint, strongest first.
+        """Return the indices of the strongest edges at a checkpoint, strongest first.
 
-        At most ``count`` of those that are measured and not 0.
+        At most ``count``; edges that are 0 or not measured are left out.
         """
         weights = np.nan_to_num(self.weight[checkpoint])
         order = np.argsort(-weights, kind="stable")[:count]
@@ -81,7 +81,7 @@ def film(tree: xr.DataTree, task: str, ablation: str) -> FilmView:
 
 
 def _mean(matrix: NDArray[np.floating], axis: int) -> Array:
-    there = ~np.isnan(matrix)
-    count = there.sum(axis=axis)
-    total = np.where(there, matrix, 0.0).sum(axis=axis, dtype=np.float64)
+    defined = ~np.isnan(matrix)
+    count = defined.sum(axis=axis)
+    total = np.where(defined, matrix, 0.0).sum(axis=axis, dtype=np.float64)
     return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)

@@ -1,4 +1,4 @@
-"""The same moment as a matrix of source × target."""
+"""One checkpoint as a matrix of source × target."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Heatmap:
 
 
 def heatmap(film: FilmView, checkpoint: int) -> Heatmap:
-    """Return the matrix at a checkpoint of a film, given by its number."""
-    places = film.layout
-    count = len(places.component)
+    """Return the matrix of a film at a checkpoint, given by its index."""
+    layout = film.layout
+    count = len(layout.component)
     matrices = []
     for values in (film.weight, film.error):
         matrix = np.full((count, count), np.nan)
-        matrix[places.source, places.target] = values[checkpoint]
+        matrix[layout.source, layout.target] = values[checkpoint]
         matrices.append(matrix)
-    return Heatmap(places.component, *matrices)
+    return Heatmap(layout.component, *matrices)

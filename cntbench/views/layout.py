@@ -1,7 +1,7 @@
-"""Where components are drawn: a column for each layer, heads above the MLP, influence to the right.
+"""Positions of components: a column for each layer, heads above the MLP, influence to the right.
 
-Where the heads of a layer reach its MLP (sequential blocks), the MLP stands half a column further
-on, so that every edge points the same way.
+In sequential blocks, where heads reach the MLP of their layer, the MLP is half a column further to
+the right, so that every edge points to the right.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Layout:
-    """Components, their places, and the edges between them.
+    """Components, their positions, and the edges between them.
 
     Parameters
     ----------
@@ -28,11 +28,11 @@ class Layout:
     kind
         ``head`` or ``MLP``, dims ``component``.
     depth
-        Along which influence flows, from 0; dims ``component``.
+        Position along the flow of influence, from 0; dims ``component``.
     height
-        Across, centred on 0 in every column; dims ``component``.
+        Position across the flow, centred on 0 in every column; dims ``component``.
     source, target
-        Numbers of the components that the feasible edges join, dims ``edge``.
+        Indices of the components that the feasible edges join, dims ``edge``.
     """
 
     component: tuple[str, ...]
@@ -45,27 +45,27 @@ class Layout:
 
 
 def layout(root: xr.Dataset) -> Layout:
-    """Lay the components of a result out.
+    """Lay out the components of a result.
 
     Parameters
     ----------
     root
         The film. An edge is feasible if its influence is a number anywhere in it; in a film without
-        any number, all from a component to later layers are.
+        any number, if the target is in a later layer.
     """
     layer = np.asarray(root["source_layer"].values, dtype=np.int64)
     kind = tuple(map(str, root["source_kind"].values))
-    there = root["influence"].notnull().any(["task", "ablation", "checkpoint"]).values
-    if not there.any():
-        there = layer[:, None] < layer
-    heads = np.array([one == "head" for one in kind])
-    apart = (there & (layer[:, None] == layer)).any()
-    depth = layer + 0.5 * (~heads & apart)
+    feasible = root["influence"].notnull().any(["task", "ablation", "checkpoint"]).values
+    if not feasible.any():
+        feasible = layer[:, None] < layer
+    heads = np.array(kind) == "head"
+    sequential = (feasible & (layer[:, None] == layer)).any()
+    depth = layer + 0.5 * (~heads & sequential)
     height = np.zeros(len(layer))
     for column in np.unique(depth):
         members = np.flatnonzero(depth == column)
         height[members] = (len(members) - 1) / 2 - np.arange(len(members))
-    source, target = np.nonzero(there)
+    source, target = np.nonzero(feasible)
     return Layout(
         component=tuple(map(str, root["source"].values)),
         layer=layer,

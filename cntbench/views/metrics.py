@@ -1,4 +1,4 @@
-"""A metric of the graph over training, beside what its null model gives."""
+"""A metric of the graph over training, with its null model."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cntbench.views.missing import Missing, missing
 
 Array = NDArray[np.float64]
 
-#: Standard deviations from the null model's mean to either edge of its band.
+#: Half the width of the null model's band [standard deviations].
 WIDTH = 2.0
-#: Metrics that are shown first, unless others are asked for.
+#: Metrics shown by default.
 FOREMOST = (
     "gini",
     "effective_edges",
@@ -32,7 +32,7 @@ class MetricView:
     Parameters
     ----------
     name, summary, unit
-        What it is.
+        Its name, meaning and unit.
     value
         Dims ``checkpoint``; NaN where undefined or not usable.
     null
@@ -80,28 +80,28 @@ def metric(tree: xr.DataTree, name: str, task: str, ablation: str) -> MetricView
     name
         One of `metric_names`.
     """
-    found = tree.children["metrics"].to_dataset(inherit=True)[name]
-    found = found.sel(task=task, ablation=ablation)
-    value = found.values.astype(np.float64)
+    variable = tree.children["metrics"].to_dataset(inherit=True)[name]
+    variable = variable.sel(task=task, ablation=ablation)
+    value = variable.values.astype(np.float64)
     mean = deviation = np.full(value.shape, np.nan)
-    about: dict[str, object] = {}
+    attributes: dict[str, object] = {}
     if "nulls" in tree.children:
         nulls = tree.children["nulls"].to_dataset(inherit=True)
         if name in nulls:
-            about = dict(nulls[name].attrs)
+            attributes = dict(nulls[name].attrs)
             mean, deviation = (
                 nulls[name]
-                .sel(statistic=which, task=task, ablation=ablation)
+                .sel(statistic=statistic, task=task, ablation=ablation)
                 .values.astype(np.float64)
-                for which in ("mean", "standard_deviation")
+                for statistic in ("mean", "standard_deviation")
             )
     return MetricView(
         name=name,
-        summary=str(found.attrs.get("long_name", name)),
-        unit=str(found.attrs.get("units", "1")),
+        summary=str(variable.attrs.get("long_name", name)),
+        unit=str(variable.attrs.get("units", "1")),
         value=value,
-        null=str(about.get("null_model", "")),
-        draws=int(str(about.get("draws", 0))),
+        null=str(attributes.get("null_model", "")),
+        draws=int(str(attributes.get("draws", 0))),
         mean=mean,
         deviation=deviation,
     )

@@ -1,44 +1,44 @@
-"""What a picture is when the result has nothing to make it from."""
+"""The stand-in for a picture that the result has no data for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-#: A run that is repeated in its folder measures nothing anew, and derives what is missing.
+#: Repeating a run in its folder measures nothing again and derives missing groups.
 _RUN = "cntbench run"
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Why a picture cannot be drawn, and what would change that.
+    """Why a picture cannot be drawn, and the command that helps.
 
     Parameters
     ----------
     what
         What is missing, in one sentence.
     command
-        The command that makes it; ``RESULTS`` stands for the result file.
+        The command that adds it; ``RESULTS`` stands for the result file.
     """
 
     what: str
     command: str
 
     def in_file(self, name: str, history: str) -> Missing:
-        """Return the same with the command as it is for a result.
+        """Return the same, with the command for one result.
 
         Parameters
         ----------
         name
             The result's file.
         history
-            What it was made by; empty if that is not known.
+            The command that made it; empty if unknown.
         """
         if self.command == _RUN:
             return replace(self, command=history or _RUN)
         return replace(self, command=self.command.replace("RESULTS", name))
 
 
-#: By group, what makes it.
+#: The command that makes each group.
 _COMMANDS = {
     "metrics": _RUN,
     "nulls": _RUN,
@@ -50,5 +50,5 @@ _COMMANDS = {
 
 
 def missing(group: str) -> Missing:
-    """Return that a group is missing from a result."""
+    """Return the stand-in for a picture whose group is missing."""
     return Missing(f"The result has no group {group!r}.", _COMMANDS[group])

@@ -22,8 +22,8 @@ class Phases:
     count
         Number of phases; 1 if there are no boundaries, 0 if nothing was measured.
     p_value
-        How often trajectories without change points have such phases; NaN if there are too few
-        checkpoints to ask.
+        Share of trajectories without change points that have such phases; NaN if there are too
+        few checkpoints.
     step, lower, upper
         First step of each phase but the first, and the 95 % interval; dims ``boundary``.
     name
@@ -33,8 +33,8 @@ class Phases:
     trajectory
         Standardised, dims ``checkpoint, feature``; NaN where not usable.
     readout_step
-        By readout, the step in the middle of the window in which it changes most; NaN if it never
-        does.
+        By readout, the middle step of the window in which it changes most; NaN if it never
+        changes.
     """
 
     count: int

@@ -1,4 +1,4 @@
-"""Where the numbers come from: spec, hashes, versions, and the checkpoints that are left out."""
+"""The origin of a result: spec, hashes, versions, and the checkpoints that are left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import xarray as xr
 from cntbench.parsing import parse_json
 from cntbench.runs.audit import Audited, audit_results
 
-#: Attributes that `Provenance` has in fields of their own, or that are too long for a table.
+#: Attributes that have their own fields in `Provenance`.
 _APART = ("spec", "study_spec", "library_versions", "history")
 
 
@@ -22,13 +22,13 @@ class Provenance:
     Parameters
     ----------
     command
-        What reproduces it; empty if the file does not say.
+        The command that reproduces it; empty if unknown.
     attributes
         Further attributes of the file, by name, in its order.
     versions
         Of the libraries that made it, by name.
     spec, study_spec
-        What was measured, as indented JSON; empty if the file does not say.
+        What was measured, as indented JSON; empty if unknown.
     checkpoint
         All checkpoints, with their hashes and status.
     """
@@ -43,7 +43,7 @@ class Provenance:
     @property
     def left_out(self) -> tuple[Audited, ...]:
         """Checkpoints that are missing, failed, or have the weights of another."""
-        return tuple(one for one in self.checkpoint if one.status != "ok")
+        return tuple(row for row in self.checkpoint if row.status != "ok")
 
 
 def provenance(tree: xr.DataTree) -> Provenance:
@@ -65,7 +65,7 @@ def provenance(tree: xr.DataTree) -> Provenance:
 
 
 def _indented(text: str) -> str:
-    """Return JSON with a line for each key, or the text itself if it is none."""
+    """Return JSON with a line for each key; other text is returned as it is."""
     try:
         return json.dumps(parse_json(text), indent=2, ensure_ascii=False)
     except ValueError:

@@ -12,7 +12,7 @@ from cntbench.results.film import usable
 
 Array = NDArray[np.float64]
 
-#: Standard errors by which first and last value have to differ.
+#: Number of standard errors by which first and last value have to differ.
 _STANDS_OUT = 2.0
 
 
@@ -28,7 +28,7 @@ class Readouts:
         Dims ``checkpoint``.
     value, error
         Mean over prompts and its standard error, dims ``task, readout, checkpoint``; NaN where
-        nothing was measured, and at duplicates, which are no dynamics.
+        nothing was measured, and at duplicates.
     """
 
     task: tuple[str, ...]
@@ -42,7 +42,7 @@ class Readouts:
 
 @dataclass(frozen=True)
 class Course:
-    """Where a readout began and where it ended, over checkpoints that count and have it.
+    """First and last value of a readout, over the usable checkpoints that have it.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Course:
     start, stop
         Steps of the first one and of the last one.
     first, last, first_error, last_error
-        The readout at them, and its standard errors.
+        The readout at these steps, and its standard errors.
     """
 
     count: int
@@ -101,7 +101,7 @@ def readouts(tree: xr.DataTree) -> Readouts:
 
 
 def course(dataset: xr.Dataset, task: str, readout: str) -> Course | None:
-    """Return where a readout began and ended, None if no checkpoint that counts has it."""
+    """Return the ends of a readout; None if no usable checkpoint has it."""
     film = dataset.isel(checkpoint=usable(dataset)).sel(task=task, readout=readout)
     values, errors = (
         film[name].values.astype(np.float64) for name in ("readout_value", "readout_se")
@@ -119,8 +119,8 @@ def steepest_rise(dataset: xr.Dataset, task: str, readout: str) -> Rise | None:
     Returns
     -------
     Rise or None
-        Steps and values; None if it never rose, is not known, or there are fewer than two usable
-        checkpoints.
+        Steps and values; None if it never rose, was not measured, or there are fewer than two
+        usable checkpoints.
     """
     film = dataset.isel(checkpoint=usable(dataset))
     values = film["readout_value"].sel(task=task, readout=readout).values
@@ -133,6 +133,6 @@ def steepest_rise(dataset: xr.Dataset, task: str, readout: str) -> Rise | None:
 
 
 def task_of_interest(root: xr.Dataset) -> str:
-    """Return the positive task if it is there, else the first one."""
+    """Return ``induction`` if the result has that task, else its first task."""
     tasks = [str(task) for task in root["task"].values]
     return "induction" if "induction" in tasks else tasks[0]

@@ -20,7 +20,7 @@ class Recurrence:
     Parameters
     ----------
     summary
-        What similarity is.
+        How similarity is defined.
     checkpoint, step
         Dims ``checkpoint``.
     value

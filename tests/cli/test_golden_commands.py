@@ -39,7 +39,7 @@ def test_a_result_agrees_with_itself(cli, tmp_path):
     write(tmp_path / "results.nc", tasks=("induction", "a/b.c"))
     code, out, err = cli("golden", "freeze", "results.nc", "--to", "golden")
     assert (code, err) == (0, "")
-    assert "4 files of task × ablation are frozen in golden" in out
+    assert "Froze 4 files of task × ablation, " in out
     files = {path.name for path in (tmp_path / "golden").iterdir()}
     assert files == {
         MANIFEST,
@@ -75,7 +75,7 @@ def test_other_weights_are_named(cli, tmp_path):
     cli("golden", "freeze", "results.nc", "--to", "golden")
     code, _, err = cli("golden", "check", "golden", "--results", "other.nc")
     assert code == 1
-    assert "Weights other than the frozen ones: step0, step8\n" in err
+    assert "Weights differ from the frozen ones: step0, step8\n" in err
 
 
 def test_freezing_again_replaces_what_was_frozen(cli, tmp_path):
@@ -172,7 +172,7 @@ def test_the_study_is_measured_again(frozen, tmp_path):
     write_trajectory(tmp_path / "checkpoints", steps=(8,), first_seed=77)
     code, out, err = frozen("golden", "check", "golden")
     assert code == 1
-    assert "Weights other than the frozen ones: step8\n" in err
+    assert "Weights differ from the frozen ones: step8\n" in err
     assert "values have moved; the worst:" in out
     assert all(" step8" in line for line in out.splitlines()[1:])
 
@@ -216,7 +216,7 @@ def test_an_interrupt_is_no_traceback(frozen, monkeypatch):
         raise Interrupted(1, 3)
 
     monkeypatch.setattr(golden_folder, "run_shard", interrupted)
-    assert frozen("golden", "check", "golden") == (130, "", "Interrupted; nothing was kept.\n")
+    assert frozen("golden", "check", "golden") == (130, "", "Interrupted; nothing was saved.\n")
 
 
 def test_numbers_of_the_manifest_are_plain(cli, tmp_path):
