@@ -68,8 +68,14 @@ def cell_graph(cell: xr.Dataset) -> nx.DiGraph:
 def _about(cell: xr.Dataset, status: str) -> dict[str, Any]:
     labels = {dim: str(cell[dim].item()) for dim in ("task", "ablation", "checkpoint")}
     numbers = {n: int(cell[n].item()) for n in ("step", "tokens_seen") if n in cell.coords}
-    said = {name: str(cell.attrs[name]) for name in OF_GRAPHS if name in cell.attrs}
-    return {**labels, **numbers, "revision": str(cell["revision"].item()), "status": status, **said}
+    provenance = {name: str(cell.attrs[name]) for name in OF_GRAPHS if name in cell.attrs}
+    return {
+        **labels,
+        **numbers,
+        "revision": str(cell["revision"].item()),
+        "status": status,
+        **provenance,
+    }
 
 
 def _components(cell: xr.Dataset, side: str) -> list[tuple[str, dict[str, Any]]]:

@@ -18,32 +18,32 @@ from cntbench.views.steps import StepAxis
 _SHADES = ("#ffffff", "#f1f1f1")
 
 
-def shade(axes: Sequence[Axes], found: Phases, axis: StepAxis, steps: NDArray[np.int64]) -> None:
+def shade(axes: Sequence[Axes], phases: Phases, axis: StepAxis, steps: NDArray[np.int64]) -> None:
     """Shade the phases of axes of steps, and mark change points with their intervals."""
-    ends = axis.place([steps[0], *found.step, steps[-1]])
+    ends = axis.place([steps[0], *phases.step, steps[-1]])
     for ax in axes:
         for number, (start, stop) in enumerate(pairwise(ends)):
             ax.axvspan(start, stop, color=_SHADES[number % 2], linewidth=0, zorder=-3)
-        for place in axis.place(found.step):
+        for place in axis.place(phases.step):
             ax.axvline(place, color=INK, linewidth=0.7, zorder=-1, label="change point")
-    for lower, upper in zip(axis.place(found.lower), axis.place(found.upper), strict=True):
+    for lower, upper in zip(axis.place(phases.lower), axis.place(phases.upper), strict=True):
         for ax in axes:
             ax.axvspan(lower, upper, ymin=0, ymax=0.035, color=GREY, linewidth=0, zorder=-2)
 
 
-def name_above(ax: Axes, found: Phases, axis: StepAxis, steps: NDArray[np.int64]) -> None:
+def name_above(ax: Axes, phases: Phases, axis: StepAxis, steps: NDArray[np.int64]) -> None:
     """Name the phases above axes of steps."""
-    ends = axis.place([steps[0], *found.step, steps[-1]])
+    ends = axis.place([steps[0], *phases.step, steps[-1]])
     above: Any = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
-    for name, (start, stop) in zip(found.name, pairwise(ends), strict=True):
+    for name, (start, stop) in zip(phases.name, pairwise(ends), strict=True):
         ax.text((start + stop) / 2, 1.01, name, fontsize=6, color=INK, **above)
 
 
-def in_words(found: Phases) -> str:
+def in_words(phases: Phases) -> str:
     """Say what was found, for a caption."""
-    if found.count < 1:
+    if phases.count < 1:
         return "no phases were looked for"
-    chance = "" if np.isnan(found.p_value) else f", p = {found.p_value:.3f}"
-    if found.count == 1:
+    chance = "" if np.isnan(phases.p_value) else f", p = {phases.p_value:.3f}"
+    if phases.count == 1:
         return f"one phase, no change points{chance}"
-    return f"{found.count} phases{chance}\nbars below: 95 % intervals of the change points"
+    return f"{phases.count} phases{chance}\nbars below: 95 % intervals of the change points"

@@ -39,28 +39,31 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
     """
     tree = tree_of(results, OF_FILMS)
     at = selection.index_of(tree.to_dataset(inherit=False), "task", task)
-    found = view(tree)
-    count = len(found.ablation)
+    agreement_view = view(tree)
+    count = len(agreement_view.ablation)
     few = count <= 5
     size = (SINGLE, SINGLE * 0.85) if few else (DOUBLE, 1.6 + 0.36 * count)
     figure, ax = canvas(ax, *size)
     scale = mpl.colormaps["cividis"].with_extremes(bad=PALE)
-    lowest = min(0.0, float(np.nanmin(found.mean[at], initial=0.0)))
-    image = ax.imshow(np.ma.masked_invalid(found.mean[at]), cmap=scale, vmin=lowest, vmax=1)
+    lowest = min(0.0, float(np.nanmin(agreement_view.mean[at], initial=0.0)))
+    image = ax.imshow(
+        np.ma.masked_invalid(agreement_view.mean[at]), cmap=scale, vmin=lowest, vmax=1
+    )
     light = lowest + 0.55 * (1 - lowest)
     for one, other in np.ndindex(count, count):
         mean, low, high = (
-            numbers[at, one, other] for numbers in (found.mean, found.low, found.high)
+            numbers[at, one, other]
+            for numbers in (agreement_view.mean, agreement_view.low, agreement_view.high)
         )
         if one != other and np.isfinite(mean):
             text = f"{mean:.2f}\n[{low:.2f}, {high:.2f}]" if few else f"{mean:.2f}"
             hue = "black" if mean > light else "white"
             ax.text(other, one, text, ha="center", va="center", color=hue, fontsize=5.5)
-    ax.set_xticks(range(count), found.ablation, rotation=0 if few else 90)
-    ax.set_yticks(range(count), found.ablation)
+    ax.set_xticks(range(count), agreement_view.ablation, rotation=0 if few else 90)
+    ax.set_yticks(range(count), agreement_view.ablation)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    ax.set_title(f"{found.task[at]}: agreement of ablations")
-    said = "Spearman's ρ of edges" + (" [95 % interval]" if few else "")
-    scale_beside(ax, image, said)
+    ax.set_title(f"{agreement_view.task[at]}: agreement of ablations")
+    label = "Spearman's ρ of edges" + (" [95 % interval]" if few else "")
+    scale_beside(ax, image, label)
     return figure

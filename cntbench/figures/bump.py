@@ -56,33 +56,33 @@ def bump(results: Results, *, task: str | None = None, ablation: str | None = No
     return figure
 
 
-def _draw(ax: Axes, found: Bump) -> None:
-    x = np.arange(len(found.step))
-    foremost = found.foremost(FOREMOST).tolist()
-    ranked = np.flatnonzero(np.isfinite(found.rank).any(axis=0))
+def _draw(ax: Axes, ranks: Bump) -> None:
+    x = np.arange(len(ranks.step))
+    foremost = ranks.foremost(FOREMOST).tolist()
+    ranked = np.flatnonzero(np.isfinite(ranks.rank).any(axis=0))
     for number in ranked:
         if number not in foremost:
-            name = found.component[number]
-            line(ax, x, found.rank[:, number], color=_OTHERS, linewidth=0.6, zorder=1, label=name)
+            name = ranks.component[number]
+            line(ax, x, ranks.rank[:, number], color=_OTHERS, linewidth=0.6, zorder=1, label=name)
     ends = []
     for place, number in enumerate(foremost):
-        rank = found.rank[:, number]
-        line(ax, x, rank, zorder=3, label=found.component[number], **colour(place))
+        rank = ranks.rank[:, number]
+        line(ax, x, rank, zorder=3, label=ranks.component[number], **colour(place))
         ends.append((float(rank[np.isfinite(rank)][-1]), number, colour(place)["color"]))
     beside, edge = 0.0, len(x) - 1
     for at, number, hue in sorted(ends):
         beside = max(at, beside + 0.6)  # ties stand one below the other
-        ax.text(1.015 * edge, beside, found.component[number], va="center", fontsize=6, color=hue)
-    for place in x[found.reconfigures]:
+        ax.text(1.015 * edge, beside, ranks.component[number], va="center", fontsize=6, color=hue)
+    for place in x[ranks.reconfigures]:
         ax.annotate(
             "▼", (place, 1.0), (0, 1), xycoords=("data", "axes fraction"), color=INK,
             textcoords="offset points", ha="center", fontsize=5, gid="reconfigures",
         )  # fmt: skip
     ax.set_ylim(len(ranked) + 0.7, 0.3)
-    ax.set_ylabel(f"rank among {len(ranked)} {found.role}s")
+    ax.set_ylabel(f"rank among {len(ranked)} {ranks.role}s")
     ax.set_yticks(
         range(1, len(ranked) + 1) if len(ranked) < 7 else [1, *range(5, len(ranked) + 1, 5)]
     )
-    checkpoints_below(ax, found.step)
+    checkpoints_below(ax, ranks.step)
     ax.set_xlim(-0.02 * edge, 1.14 * edge)
     ax.spines.bottom.set_bounds(0, edge)

@@ -47,15 +47,15 @@ def claims(results: Results, *, task: str | None = None) -> Figure:
     """
     tree = tree_of(results, ("status",))
     judged = require(view(tree))
-    tasks = list(dict.fromkeys(one.task for one in judged))
+    tasks = list(dict.fromkeys(judgement.task for judgement in judged))
     if task is not None:
         tasks = [tasks[selection.index_of(tree.to_dataset(inherit=False), "task", task)]]
-    names = list(dict.fromkeys(one.claim for one in judged))
-    ablations = list(dict.fromkeys(one.ablation for one in judged))
+    names = list(dict.fromkeys(judgement.claim for judgement in judged))
+    ablations = list(dict.fromkeys(judgement.ablation for judgement in judged))
     figure = blank(DOUBLE, 0.95 + 0.11 * len(tasks) * (len(ablations) + 1))
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for ax, name in zip(panels, names, strict=True):
-        _draw(ax, [one for one in judged if one.claim == name], tasks, ablations)
+        _draw(ax, [judgement for judgement in judged if judgement.claim == name], tasks, ablations)
     panels[0].set_yticks(range(len(tasks)), tasks)
     panels[0].set_ylim(len(tasks) - 0.5, -0.5)
     entries = [
@@ -84,18 +84,18 @@ def _draw(ax: Axes, judged: list[Judgement], tasks: list[str], ablations: list[s
         if row % 2:
             ax.axhspan(row - 0.5, row + 0.5, color=BAND, linewidth=0, zorder=-1)
     spread = 0.6 / max(len(ablations) - 1, 1)
-    for one in judged:
-        found = one.found[one.verdict.decisive]
-        if one.task not in tasks or not np.isfinite(found.effect):
+    for judgement in judged:
+        test = judgement.found[judgement.verdict.decisive]
+        if judgement.task not in tasks or not np.isfinite(test.effect):
             continue
-        place = ablations.index(one.ablation)
-        y = tasks.index(one.task) + (place - (len(ablations) - 1) / 2) * spread
-        hue, fill = _VERDICTS[str(one.verdict.label)]
-        ax.plot([found.lower, found.upper], [y, y], color=hue, linewidth=0.9, solid_capstyle="butt")
+        place = ablations.index(judgement.ablation)
+        y = tasks.index(judgement.task) + (place - (len(ablations) - 1) / 2) * spread
+        hue, fill = _VERDICTS[str(judgement.verdict.label)]
+        ax.plot([test.lower, test.upper], [y, y], color=hue, linewidth=0.9, solid_capstyle="butt")
         ax.plot(
-            [found.effect], [y], marker=_MARKERS[place % len(_MARKERS)], color=hue, fillstyle=fill,
+            [test.effect], [y], marker=_MARKERS[place % len(_MARKERS)], color=hue, fillstyle=fill,
             markersize=3, markeredgewidth=0.8, markerfacecoloralt="white", linestyle="",
-            label=f"{one.task} {one.ablation}",
+            label=f"{judgement.task} {judgement.ablation}",
         )  # fmt: skip
     ax.set_title(judged[0].claim.replace("_", " ", 1).replace("_", "\n", 1).replace("_", " "))
     ax.tick_params(axis="y", length=0)

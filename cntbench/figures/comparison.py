@@ -47,42 +47,42 @@ def comparison(results: xr.Dataset | xr.DataTree) -> Figure:
         if "comparison" not in results.children:
             require(Missing("The result has no group 'comparison'.", _COMMAND))
         results = results.children["comparison"].to_dataset(inherit=True)
-    found = require(methods(xr.DataTree(), results.compute()))
-    drawn = [panel for panel in _PANELS if panel[3](found)]
+    methods_view = require(methods(xr.DataTree(), results.compute()))
+    drawn = [panel for panel in _PANELS if panel[3](methods_view)]
     if not drawn:
         require(Missing("The comparison says nothing of recovery or cost.", _COMMAND))
-    rows = len(found.method)
+    rows = len(methods_view.method)
     figure = blank(DOUBLE, 0.8 + 0.16 * rows)
     widths = [width for _, width, _, _ in drawn]
     panels = figure.subplots(1, len(drawn), sharey=True, width_ratios=widths, squeeze=False)[0]
     for ax, (title, _, draw, _) in zip(panels, drawn, strict=True):
         for row in range(1, rows, 2):
             ax.axhspan(row - 0.5, row + 0.5, color=BAND, linewidth=0, zorder=-1)
-        draw(ax, found)
+        draw(ax, methods_view)
         ax.set_title(title)
         ax.tick_params(axis="y", length=0)
     entries = panels[0].get_legend_handles_labels()
     if drawn[0] is _PANELS[0]:
         figure.legend(*entries, loc="outside lower left", ncols=2, handletextpad=0.1)
-    panels[0].set_yticks(range(rows), [method.ablation for method in found.method])
+    panels[0].set_yticks(range(rows), [method.ablation for method in methods_view.method])
     panels[0].set_ylim(rows - 0.5, -0.5)
     return figure
 
 
-def _recovery(ax: Axes, found: Methods) -> None:
+def _recovery(ax: Axes, methods_view: Methods) -> None:
     for truth, (hue, marker) in _TRUTHS.items():
         values = [
             method.recovery.get(("realistic", truth), (np.nan, np.nan))[1]
-            for method in found.method
+            for method in methods_view.method
         ]
         name = f"truth: {truth} effects"
         ax.plot(values, np.arange(len(values)), marker, color=hue, markersize=3, label=name)
     ax.set_xlim(right=1.01)
-    ax.set_xlabel(f"average precision, mean of {len(found.circuits)} circuits")
+    ax.set_xlabel(f"average precision, mean of {len(methods_view.circuits)} circuits")
 
 
-def _special(ax: Axes, found: Methods) -> None:
-    for y, method in enumerate(found.method):
+def _special(ax: Axes, methods_view: Methods) -> None:
+    for y, method in enumerate(methods_view.method):
         passed, tried = len(method.passed), len(method.passed) + len(method.failed)
         text, hue = "not tried", INK
         if tried:
@@ -94,22 +94,22 @@ def _special(ax: Axes, found: Methods) -> None:
     ax.set_xlabel("passed of those tried")
 
 
-def _reliability(ax: Axes, found: Methods) -> None:
-    y = np.arange(len(found.method))
-    mean, low, high = np.array([method.split_half for method in found.method]).T
+def _reliability(ax: Axes, methods_view: Methods) -> None:
+    y = np.arange(len(methods_view.method))
+    mean, low, high = np.array([method.split_half for method in methods_view.method]).T
     ax.hlines(y, low, high, color=COLOURS[0], linewidth=0.9)
     ax.plot(mean, y, "o", color=COLOURS[0], markersize=3, label="split_half")
     ax.set_xlabel("split-half, 95 % interval")
 
 
-def _cost(ax: Axes, found: Methods) -> None:
-    seconds = [method.relative_seconds for method in found.method]
+def _cost(ax: Axes, methods_view: Methods) -> None:
+    seconds = [method.relative_seconds for method in methods_view.method]
     ax.plot(seconds, np.arange(len(seconds)), "o", color=COLOURS[0], markersize=3, label="cost")
     ax.axvline(1, color=GREY, linewidth=0.5, zorder=0)
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter("")
-    ax.set_xlabel(f"time relative to {found.yardstick}")
+    ax.set_xlabel(f"time relative to {methods_view.yardstick}")
 
 
 #: Title, relative width, what draws it, and whether there is anything to draw.

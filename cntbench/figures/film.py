@@ -211,8 +211,10 @@ def _curve(x0: float, y0: float, x1: float, y1: float) -> NDArray[np.float64]:
 def _explain(figure: Figure, graph: FilmView, *, narrow: bool) -> None:
     edges = len(graph.layout.source)
     few = edges <= DRAWN
-    said = f"all {edges} feasible edges" if few else f"the {DRAWN} strongest of {edges} edges"
-    figure.suptitle(f"{graph.task}, {graph.ablation}: {said}", x=0.01, ha="left")
+    drawn_edges = (
+        f"all {edges} feasible edges" if few else f"the {DRAWN} strongest of {edges} edges"
+    )
+    figure.suptitle(f"{graph.task}, {graph.ablation}: {drawn_edges}", x=0.01, ha="left")
 
     def entry(shape: str, fill: str, hue: str, text: str) -> Line2D:
         return Line2D(

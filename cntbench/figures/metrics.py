@@ -87,27 +87,27 @@ def metrics(
         ax.set_axis_off()
     for ax in panels[: max(0, len(shown) - columns)]:
         ax.set_xlabel("")
-    said = [
+    notes = [
         ", ".join(cell),
         f"grey: mean ± {WIDTH:g} standard deviations over n draws of the null model",
         *(["upright lines: change points, with 95 % intervals"] if shaded else []),
     ]
-    caption = "; ".join(said) if columns > 1 else "\n".join(said)
+    caption = "; ".join(notes) if columns > 1 else "\n".join(notes)
     figure.suptitle(caption, x=0.01, ha="left", fontsize=7 if columns > 1 else 6)
     return figure
 
 
-def _draw(ax: Axes, x: NDArray[np.float64], found: MetricView) -> None:
+def _draw(ax: Axes, x: NDArray[np.float64], metric_view: MetricView) -> None:
     """Draw one metric with the band of its null model."""
-    if found.draws:
-        band(ax, x, *found.band, color=GREY, alpha=0.3, zorder=0)
+    if metric_view.draws:
+        band(ax, x, *metric_view.band, color=GREY, alpha=0.3, zorder=0)
         dashes = {"linewidth": 0.7, "linestyle": "--"}
-        line(ax, x, found.mean, color=GREY, zorder=1, label="null", **dashes)
-        null = f"null model: {found.null.replace('_', ' ')}, n = {found.draws}"
+        line(ax, x, metric_view.mean, color=GREY, zorder=1, label="null", **dashes)
+        null = f"null model: {metric_view.null.replace('_', ' ')}, n = {metric_view.draws}"
         ax.text(0, 1.02, null, transform=ax.transAxes, fontsize=5.5, color=GREY)
-    line(ax, x, found.value, color=COLOURS[0], zorder=2, label=found.name)
-    unit = "" if found.unit == "1" else f" [{found.unit}]"
-    ax.set_title(f"{found.name.replace('_', ' ')}{unit}", pad=10)
+    line(ax, x, metric_view.value, color=COLOURS[0], zorder=2, label=metric_view.name)
+    unit = "" if metric_view.unit == "1" else f" [{metric_view.unit}]"
+    ax.set_title(f"{metric_view.name.replace('_', ' ')}{unit}", pad=10)
     ax.yaxis.get_offset_text().set_horizontalalignment("right")
-    if np.nanmin(found.value, initial=0) >= 0:  # what is never negative has no band there
+    if np.nanmin(metric_view.value, initial=0) >= 0:  # what is never negative has no band there
         ax.set_ylim(bottom=max(ax.get_ylim()[0], 0.0))

@@ -50,34 +50,34 @@ def readouts(
         If a label is wrong, or the result lacks what is drawn.
     """
     tree = tree_of(results, ("readout_value", "readout_se", "status"))
-    found = view(tree)
+    behaviour = view(tree)
     root = tree.to_dataset(inherit=False)
-    names = found.task if tasks is None else tasks
+    names = behaviour.task if tasks is None else tasks
     shown = [selection.index_of(root, "task", name) for name in names]
-    axis = step_axis(found.step)
-    x = axis.place(found.step)
-    figure = blank(width, 0.5 + 1.35 * len(found.readout) + 0.13 * (len(shown) // 3))
-    panels = figure.subplots(len(found.readout), 1, sharex=True, squeeze=False)[:, 0].tolist()
-    for at, (readout, unit) in enumerate(zip(found.readout, found.unit, strict=True)):
+    axis = step_axis(behaviour.step)
+    x = axis.place(behaviour.step)
+    figure = blank(width, 0.5 + 1.35 * len(behaviour.readout) + 0.13 * (len(shown) // 3))
+    panels = figure.subplots(len(behaviour.readout), 1, sharex=True, squeeze=False)[:, 0].tolist()
+    for at, (readout, unit) in enumerate(zip(behaviour.readout, behaviour.unit, strict=True)):
         ax = panels[at]
         for place, number in enumerate(shown):
-            value, error = found.value[number, at], found.error[number, at]
+            value, error = behaviour.value[number, at], behaviour.error[number, at]
             looks = colour(place)
-            name = found.task[number]
+            name = behaviour.task[number]
             hue = looks["color"]
             band(ax, x, value - error, value + error, color=hue, alpha=0.25)
             line(ax, x, value, label=name, zorder=3 if name == task else 2, **looks)
-        said = readout.replace("_", " ")
-        ax.set_ylabel(said if unit == "1" else f"{said} [{unit}]")
-    steps_below(panels[-1], axis, found.step)
+        label = readout.replace("_", " ")
+        ax.set_ylabel(label if unit == "1" else f"{label} [{unit}]")
+    steps_below(panels[-1], axis, behaviour.step)
     note = f"lines: {over_prompts(tree)}; bands: ± 1 standard error"
     if task is not None or ablation is not None:
         cell = cell_of(tree, task, ablation)
         phases = view_phases(tree, *cell)
         if not isinstance(phases, Missing):
             if phases.count > 1:
-                _phases.shade(panels, phases, axis, found.step)
-                _phases.name_above(panels[0], phases, axis, found.step)
+                _phases.shade(panels, phases, axis, behaviour.step)
+                _phases.name_above(panels[0], phases, axis, behaviour.step)
             note += f"\nphases of {', '.join(cell)}: {_phases.in_words(phases)}"
     handles, labels = panels[0].get_legend_handles_labels()
     kept = {label: handle for handle, label in zip(handles, labels, strict=True)}

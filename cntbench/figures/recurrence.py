@@ -52,13 +52,13 @@ def recurrence(
     """
     tree = tree_of(results, OF_FILMS)
     cell = cell_of(tree, task, ablation)
-    found = require(view(tree, *cell))
+    matrix = require(view(tree, *cell))
     figure, ax = canvas(ax, SINGLE, SINGLE * 0.92)
     scale = mpl.colormaps["cividis"].with_extremes(bad=PALE)
     image = ax.imshow(
-        np.ma.masked_invalid(found.value), cmap=scale, vmax=1, origin="lower", aspect="equal"
+        np.ma.masked_invalid(matrix.value), cmap=scale, vmax=1, origin="lower", aspect="equal"
     )
-    checkpoints_below(ax, found.step)
+    checkpoints_below(ax, matrix.step)
     ax.set_yticks(ax.get_xticks(), [label.get_text() for label in ax.get_xticklabels()])
     ax.set_ylabel("training step of the other checkpoint")
     ax.set_title(", ".join(cell))

@@ -24,7 +24,7 @@ def learning(root: xr.Dataset, task: str) -> str:
     if not accuracy.stands_out:
         return (
             f"The task {task} was not learnt over these checkpoints, as far as this result can "
-            f"tell: its accuracy went {ends(accuracy)}, a difference within the standard errors."
+            f"tell: its accuracy went {ends(accuracy)}, no rise beyond the standard errors."
         )
     return (
         f"Accuracy on {task} rose fastest between steps {rise.start} and {rise.stop}, from "
