@@ -34,7 +34,7 @@ from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, to_array
-from cntbench.engine.departures import Perturbations, stage_nodes
+from cntbench.engine.departures import Perturbations
 from cntbench.engine.positions import Positions
 from cntbench.engine.readouts import LOGITS_AT_ONCE
 from cntbench.engine.request import Request
@@ -108,7 +108,8 @@ def input_gradients(request: Request, start: Tensor) -> Iterator[tuple[range, Te
             for block in stage.blocks
         ]
         of_inputs = torch.cat(parts)
-        yield stage_nodes(model)[index], of_inputs
+        places = model.places[index]
+        yield range(places[0].nodes.start, places[-1].nodes.stop), of_inputs
         gradient = gradient + of_inputs.sum(dim=0)
 
 

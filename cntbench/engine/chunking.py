@@ -81,7 +81,7 @@ def _cost(model: Decoder, rows: slice, sources: range) -> object:
 
     Of all prompts the clean run is read, so that they count apart.
     """
-    sizes = [block.n_components for stage in model.stages for block in stage.blocks]
+    sizes = [block.n_components for block in model.blocks]
     ends = np.clip(np.cumsum([0, *sizes]), sources.start, sources.stop)
     return rows.start, tuple(np.diff(ends).tolist())
 
@@ -138,7 +138,7 @@ def _row_bytes(model: Decoder, scope: Scope) -> int:
 
 def _stage_bytes(model: Decoder) -> int:
     """Return the memory that one token of one run takes while it goes through a stage [bytes]."""
-    peak = max(block.workspace for stage in model.stages for block in stage.blocks)
+    peak = max(block.workspace for block in model.blocks)
     return (4 * model.hidden + peak) * wide(model.dtype).itemsize
 
 
@@ -150,7 +150,7 @@ def _fixed_bytes(request: Request, scope: Scope) -> int:
     through a stage at once, if that is not all.
     """
     model, length = request.model, request.prompts.tokens.shape[1]
-    states = sum(b.n_components * b.width for stage in model.stages for b in stage.blocks)
+    states = sum(block.n_components * block.width for block in model.blocks)
     logits = 2 * LOGITS_AT_ONCE * wide(model.dtype).itemsize
     statistics = (len(request.populations) + 1) * 2 * 8 * length * states
     if scope == "direct":

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation, donors
-from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens
+from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens, overlap
 from cntbench.engine.request import Request
-from cntbench.models.decoder import Decoder
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,6 @@ class Perturbations:
         return torch.cat([clean[None], clean + changes])
 
 
-def stage_nodes(model: Decoder) -> list[range]:
-    """Return the components of each stage."""
-    found, place = [], 0
-    for stage in model.stages:
-        count = sum(block.n_components for block in stage.blocks)
-        found.append(range(place, place + count))
-        place += count
-    return found
-
-
 def depart(
     request: Request, ablations: Sequence[Ablation], statistics: Statistics
 ) -> Perturbations:
@@ -82,14 +71,11 @@ def depart(
     replacer = Replacer(prompts, beside, statistics, request.seed)
     clean = [streams[0].clone()]
     changes = streams.new_empty((len(ablations), len(sources), *streams.shape[1:]))
-    place = number = 0
-    for stage in model.stages:
+    for stage, places in zip(model.stages, model.places, strict=True):
         normed = stage.norm(streams)
-        for block in stage.blocks:
+        for block, number, nodes in places:
             states = block.states(normed)
-            nodes = range(place, place + block.n_components)
-            place = nodes.stop
-            chosen = range(max(nodes.start, sources.start), min(nodes.stop, sources.stop))
+            chosen = overlap(nodes, sources)
             if chosen:
                 local = slice(chosen.start - nodes.start, chosen.stop - nodes.start)
                 into = slice(chosen.start - sources.start, chosen.stop - sources.start)
@@ -97,6 +83,5 @@ def depart(
                     moved = replacer.changes(ablation, states, number)
                     changes[index, into] = block.contributions(moved)[local]
             block.write(states, streams)
-            number += 1
         clean.append(streams[0].clone())
     return Perturbations(clean, changes, sources)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, target_change, to_array
-from cntbench.engine.departures import Perturbations, stage_nodes
+from cntbench.engine.departures import Perturbations
 from cntbench.engine.positions import Positions, states_at
 from cntbench.engine.readouts import readout
 from cntbench.engine.request import Request
@@ -51,19 +51,16 @@ def change_targets(
     change
         Filled, dims ``source, target, prompt``.
     """
-    for index, (stage, nodes) in enumerate(zip(model.stages, stage_nodes(model), strict=True)):
-        sources = departures.reaching(nodes)
+    for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
+        sources = departures.reaching(places[0].nodes)
         if not sources:
             continue
         normed = stage.norm(departures.runs(index, departures.changes[rule, : len(sources)]))
-        place = nodes.start
-        for block in stage.blocks:
+        for block, _, nodes in places:
             image = block.image(states_at(block, normed, at, ablation.through))
-            targets = slice(place, place + block.n_components)
-            change[sources.start : sources.stop, targets] = target_change(
+            change[sources.start : sources.stop, nodes.start : nodes.stop] = target_change(
                 ablation.measure, image[0], image[1:]
             )
-            place += block.n_components
 
 
 def change_readouts(request: Request, departures: Perturbations, rule: int, effect: Array) -> None:

@@ -14,6 +14,7 @@ tokens.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -64,20 +65,10 @@ class Work:
         return self.products + self.attention
 
     def __add__(self, other: Work) -> Work:
-        return Work(
-            self.attention_tokens + other.attention_tokens,
-            self.mlp_tokens + other.mlp_tokens,
-            self.products + other.products,
-            self.attention + other.attention,
-        )
+        return Work(*map(operator.add, vars(self).values(), vars(other).values()))
 
     def __mul__(self, times: int) -> Work:
-        return Work(
-            self.attention_tokens * times,
-            self.mlp_tokens * times,
-            self.products * times,
-            self.attention * times,
-        )
+        return Work(*(amount * times for amount in vars(self).values()))
 
     def __sub__(self, other: Work) -> Work:
         return self + other * -1
@@ -120,7 +111,7 @@ def predicted_work(request: Request) -> Work:
 def _fit(meter: Meter, request: Request, steps: int) -> Work:
     """Return the work of fitting all constants, group by group of sources."""
     losses = Losses(request.model, request.prompts, request.memory_budget)
-    width = max(block.width for stage in request.model.stages for block in stage.blocks)
+    width = max(block.width for block in request.model.blocks)
 
     def evaluated(sources: range) -> Work:
         constants = torch.empty(len(sources), width, dtype=request.model.dtype, device="meta")

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +28,7 @@ from cntbench.engine import chunking
 from cntbench.engine.descent import minimise
 from cntbench.engine.positions import last_attention
 from cntbench.engine.sweep import spread
-from cntbench.models.blocks import Block, Queries
+from cntbench.models.blocks import Queries
 from cntbench.models.decoder import Decoder
 from cntbench.models.precision import in_double
 from cntbench.prompts import Prompts
@@ -87,11 +86,10 @@ def optimal_constants(
 
             found = minimise(evaluate, zeros[group], steps=steps, tolerance=TOLERANCE)
             fitted[group] = start + units * found
-    blocks = _blocks(exact)
-    ends = accumulate(block.n_components for block in blocks)
     return [
-        fitted[end - block.n_components : end, : block.width]
-        for block, end in zip(blocks, ends, strict=True)
+        fitted[nodes.start : nodes.stop, : block.width]
+        for places in exact.places
+        for block, _, nodes in places
     ]
 
 
@@ -125,7 +123,7 @@ class Losses:
     def _bytes_per_run(self) -> int:
         """What one run of one prompt keeps for its gradient."""
         length, scored = self.prompts.tokens.shape[1], self.prompts.scored.shape[1]
-        layers = sum(4 * self.model.hidden + 2 * b.workspace for b in _blocks(self.model))
+        layers = sum(4 * self.model.hidden + 2 * b.workspace for b in self.model.blocks)
         return 8 * (length * layers + 4 * scored * self.model.vocabulary)
 
     def of(self, sources: Tensor, constants: Tensor) -> Tensor:
@@ -163,8 +161,8 @@ class Losses:
         rows = torch.arange(len(prompts), device=constants.device)[:, None]
         streams = model.embed(torch.from_numpy(prompts.tokens).to(constants.device))[None]
         last = max(last_attention(model), 0)
-        place = joined = 0
-        for index, stage in enumerate(model.stages):
+        joined = 0
+        for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
             normed = stage.norm(streams)
             queries = None
             if index == last:
@@ -172,16 +170,15 @@ class Losses:
                 normed, streams = normed[:, rows, scored], streams[:, rows, scored]
             after = streams.clone()
             joining = []
-            for block in stage.blocks:
+            for block, _, nodes in places:
                 states = block.states(normed, queries)
                 block.write(states, after)
-                local = sources[(sources >= place) & (sources < place + block.n_components)] - place
-                place += block.n_components
-                mine = constants[joined : joined + len(local), : block.width]
+                local = sources[(sources >= nodes.start) & (sources < nodes.stop)] - nodes.start
+                replacements = constants[joined : joined + len(local), : block.width]
                 joined += len(local)
                 clean = states[0].detach()
                 changes = torch.zeros_like(clean)
-                changes[..., local, :] = mine - clean[..., local, :]
+                changes[..., local, :] = replacements - clean[..., local, :]
                 joining.append(block.contributions(changes)[local])
             clean = after[:1].detach()
             streams = torch.cat([after, *(clean + change for change in joining)])
@@ -194,7 +191,7 @@ class Losses:
 
 def _spread(model: Decoder, prompts: Prompts, at_once: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return each component's mean state, its standard deviation, and whether it varies."""
-    widest = max(block.width for block in _blocks(model))
+    widest = max(block.width for block in model.blocks)
     means, squares, variances = [], [], []
     for one in spread(model, prompts.tokens, at_once):
         mean, square = one.mean.mean(dim=0), one.square.mean(dim=0)
@@ -203,7 +200,3 @@ def _spread(model: Decoder, prompts: Prompts, at_once: int) -> tuple[Tensor, Ten
         variances.append((square - mean.square()).clamp(min=0).mean(dim=1))
     deviation, size = torch.cat(variances).sqrt(), torch.cat(squares).sqrt()
     return torch.cat(means), deviation, deviation > VARIES * size
-
-
-def _blocks(model: Decoder) -> list[Block]:
-    return [block for stage in model.stages for block in stage.blocks]

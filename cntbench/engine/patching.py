@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, to_array
-from cntbench.engine.departures import Perturbations, stage_nodes
+from cntbench.engine.departures import Perturbations
 from cntbench.engine.direct import read_changes
 from cntbench.engine.positions import Positions, finish, last_attention, states_at
 from cntbench.engine.request import Request
@@ -44,16 +44,13 @@ def patch_edges(
     at = Positions.scored(request.prompts, departures.changes.device)
     last = last_attention(model)
     at_once = departures.changes.shape[:2].numel()
-    for index, (stage, nodes) in enumerate(zip(model.stages, stage_nodes(model), strict=True)):
-        sources = departures.reaching(nodes)
+    for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
+        sources = departures.reaching(places[0].nodes)
         # From the last attention on, nobody reads the positions that are not scored.
         here = at if index >= last else None
         after = departures.streams[index + 1][None]
         after = after if here is None else here.choose(after)
-        place = nodes.start
-        for block in stage.blocks:
-            targets = slice(place, place + block.n_components)
-            place = targets.stop
+        for block, _, nodes in places:
             height = max(1, at_once // block.n_components)
             chosen = (sources[low : low + height] for low in range(0, len(sources), height))
             for some in request.each(chosen, len):
@@ -67,8 +64,10 @@ def patch_edges(
                     _read(request, torch.cat([after, after + part]), index + 1, at)
                     for part in runs.split(at_once)
                 ]
-                found = torch.cat(ends).unflatten(0, (block.n_components, len(changes)))
-                edge[some.start : some.stop, targets] = to_array(found.transpose(0, 1))
+                effect = torch.cat(ends).unflatten(0, (block.n_components, len(changes)))
+                edge[some.start : some.stop, nodes.start : nodes.stop] = to_array(
+                    effect.transpose(0, 1)
+                )
 
 
 def _read(request: Request, streams: Tensor, first: int, at: Positions) -> Tensor:

@@ -20,7 +20,6 @@ ablation × source.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -32,21 +31,12 @@ from cntbench.engine.arrays import Array, target_change, to_array
 from cntbench.engine.attention_scores import prefix_matching, previous_token
 from cntbench.engine.positions import Positions, last_attention
 from cntbench.engine.readouts import readout
-from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens
+from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens, overlap
 from cntbench.engine.request import Request
-from cntbench.models.blocks import Attention, Block, Queries
-from cntbench.models.decoder import Decoder, Stage
+from cntbench.models.blocks import Attention, Queries
+from cntbench.models.decoder import Decoder, Place, Stage
 from cntbench.prompts import Tokens
 from cntbench.specs import READOUTS
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A block with its number, and its components' indices among all."""
-
-    block: Block
-    number: int
-    nodes: slice
 
 
 class Sweep:
@@ -91,12 +81,8 @@ class Sweep:
         Fills ``change``, dims ``ablation, source, target, prompt``, and ``scores`` (prefix matching
         and previous token), dims ``score, component, prompt``.
         """
-        first = number = 0
-        for index, stage in enumerate(self.model.stages):
-            places = []
-            for block in stage.blocks:
-                places.append(_Place(block, number, slice(first, first + block.n_components)))
-                first, number = first + block.n_components, number + 1
+        stages = zip(self.model.stages, self.model.places, strict=True)
+        for index, (stage, places) in enumerate(stages):
             live = len(self.corpora) + len(self.runs)
             self._advance(stage, places, live, change, scores, narrow=index == self.narrowing)
             self.streams[live : len(self.corpora) + len(self.runs)] += self.streams[0]
@@ -106,7 +92,7 @@ class Sweep:
     def _advance(
         self,
         stage: Stage,
-        places: Sequence[_Place],
+        places: Sequence[Place],
         live: int,
         change: Array,
         scores: Array,
@@ -137,7 +123,7 @@ class Sweep:
                     clean.append(image[0].clone())
                     image = image[base:]
                 runs = self.runs[max(0, tile.start - base) : tile.stop - base]
-                self._observe(clean[index], image, runs, change[:, :, place.nodes])
+                self._observe(clean[index], image, runs, change[:, :, _slice(place.nodes)])
                 place.block.write(states, self.streams[tile])
 
     def _tiles(self, live: int) -> Iterator[slice]:
@@ -173,31 +159,30 @@ class Sweep:
         if not runs:
             return
         for measure in {ablation.measure for ablation in self.ablations}:
-            mine = [i for i, (a, _) in enumerate(runs) if self.ablations[a].measure is measure]
-            if not mine:
+            rows = [i for i, (a, _) in enumerate(runs) if self.ablations[a].measure is measure]
+            if not rows:
                 continue
-            chosen = ablated if len(mine) == len(runs) else ablated[mine]
-            which = np.array([runs[i] for i in mine])
-            change[which[:, 0], which[:, 1]] = target_change(measure, clean, chosen)
+            images = ablated if len(rows) == len(runs) else ablated[rows]
+            pairs = np.array([runs[row] for row in rows])
+            change[pairs[:, 0], pairs[:, 1]] = target_change(measure, clean, images)
 
-    def _start_runs(self, place: _Place, normed: Tensor, states: Tensor, scores: Array) -> None:
+    def _start_runs(self, place: Place, normed: Tensor, states: Tensor, scores: Array) -> None:
         """Start a run for each source of a block, from the runs without ablation.
 
         Takes their normalised stream at all positions, and their states at those of the stage.
         """
         block, nodes = place.block, place.nodes
         if isinstance(block, Attention):
-            self._attend(block, normed[0], scores[:, nodes])
+            self._attend(block, normed[0], scores[:, _slice(nodes)])
         if self.whole is not None:
             states = block.states(normed)
         self._branch(place, states)
         if self.whole is not None:
             block.write(states, self.whole)
 
-    def _branch(self, place: _Place, states: Tensor) -> None:
+    def _branch(self, place: Place, states: Tensor) -> None:
         """Add the streams of the new runs: what their ablation changes."""
-        first = max(place.nodes.start, self.sources.start)
-        chosen = range(first, min(place.nodes.stop, self.sources.stop))
+        chosen = overlap(place.nodes, self.sources)
         if not chosen:
             return
         local = slice(chosen.start - place.nodes.start, chosen.stop - place.nodes.start)
@@ -223,6 +208,10 @@ class Sweep:
         for name, found in readout(self.model, final, targets, decoys, effects).items():
             moved = to_array(found[1:] - found[0])
             effect[which[:, 0], READOUTS.index(name), which[:, 1]] = moved
+
+
+def _slice(nodes: range) -> slice:
+    return slice(nodes.start, nodes.stop)
 
 
 def spread(model: Decoder, tokens: Tokens, at_once: int) -> list[Moments]:
