@@ -52,18 +52,7 @@ function drawEffects(page) {
       ...["previous_token", "prefix_matching"].map((name) => fixed(page.score(name, i))),
     ]),
   }));
-  const lost = chosen.length
-    ? []
-    : [
-        {
-          text: "No effects were measured here",
-          xref: "paper",
-          yref: "paper",
-          x: 0.5,
-          y: 0.5,
-          showarrow: false,
-        },
-      ];
+  const lost = chosen.length ? [] : [paperText("No effects were measured here", 0.5, 0.5)];
   const tick = (i) =>
     plain(labels.component[i]) +
     (score(i)
@@ -75,14 +64,7 @@ function drawEffects(page) {
     look.layout({
       height: Math.max(chosen.length, 3) * 36 + 110,
       showlegend: labels.ablation.length > 1,
-      legend: {
-        orientation: "h",
-        x: 0,
-        y: 1.01,
-        yanchor: "bottom",
-        itemclick: false,
-        itemdoubleclick: false,
-      },
+      legend: legendAbove(1.01),
       margin: { l: 122, r: 14, t: widthOf("effect-figure") < 480 ? 70 : 34, b: 44 },
       annotations: lost,
       xaxis: look.axis({

@@ -249,16 +249,10 @@ function drawFilm(page) {
   const lost = edges.length
     ? []
     : [
-        {
-          text: lostWords(page),
-          xref: "paper",
-          yref: "paper",
-          x: 0.5,
-          y: 0.5,
-          showarrow: false,
+        paperText(lostWords(page), 0.5, 0.5, {
           font: { size: 15, color: look.css("--mark") },
           bgcolor: look.css("--paper"),
-        },
+        }),
       ];
   setTable("film", () => tableOfEdges(page));
   return show(

@@ -77,6 +77,21 @@ const look = {
   },
 };
 
+// A text whose place is a share of the figure's width and height.
+function paperText(text, x, y, more) {
+  return { xref: "paper", yref: "paper", text, x, y, showarrow: false, ...more };
+}
+
+// The title of a panel, above its upper left corner.
+function panelTitle(text, x, y) {
+  return paperText(text, x, y, { xanchor: "left", yanchor: "bottom" });
+}
+
+function legendAbove(y) {
+  const fixed = { itemclick: false, itemdoubleclick: false };
+  return { orientation: "h", x: 0, y, yanchor: "bottom", ...fixed };
+}
+
 const CONFIG = {
   displaylogo: false,
   responsive: false,

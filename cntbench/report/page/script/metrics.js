@@ -35,16 +35,9 @@ function drawMetrics(page) {
       nticks: 4,
       tickfont: { size: 11 },
     });
-    layout.annotations.push({
-      xref: "paper",
-      yref: "paper",
-      x: left,
-      y: top - 28 / total,
-      xanchor: "left",
-      yanchor: "bottom",
-      text: `<b>${spaced(about.name)}</b>${about.unit === "1" ? "" : ` [${plain(about.unit)}]`}`,
-      showarrow: false,
-    });
+    const unit = about.unit === "1" ? "" : ` [${plain(about.unit)}]`;
+    const title = `<b>${spaced(about.name)}</b>${unit}`;
+    layout.annotations.push(panelTitle(title, left, top - 28 / total));
     const edge = (sign) => mean.map((m, i) => m + sign * 2 * deviation[i]);
     traces.push(
       ...bands(x, edge(-1), edge(1), faint(look.dark ? "#b0b5be" : "#565b64", 0.25), axes),

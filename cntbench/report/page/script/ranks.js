@@ -125,16 +125,7 @@ function drawBump(page) {
         (i) => worst < 16 || i % 5 === 1,
       ),
     });
-    layout.annotations.push({
-      xref: "paper",
-      yref: "paper",
-      x: domainX[0],
-      y: domainY[1],
-      xanchor: "left",
-      yanchor: "bottom",
-      text: `<b>${role}s</b>`,
-      showarrow: false,
-    });
+    layout.annotations.push(panelTitle(`<b>${role}s</b>`, domainX[0], domainY[1]));
     chosen[role].forEach((i, k) => {
       const colour = look.category(coloured.indexOf(i));
       const name = plain(labels.component[i]);

@@ -42,16 +42,8 @@ function drawReadouts(page) {
     const top = 1 - row * share;
     const unit = labels.unit[readout] === "1" ? "" : ` [${plain(labels.unit[readout])}]`;
     layout[`yaxis${suffix}`] = look.axis({ domain: [top - share + 0.045, top - 0.045], nticks: 5 });
-    layout.annotations.push({
-      xref: "paper",
-      yref: "paper",
-      x: 0,
-      y: top - 0.04,
-      xanchor: "left",
-      yanchor: "bottom",
-      text: `<b>${spaced(labels.readout[readout])}</b>${unit}`,
-      showarrow: false,
-    });
+    const title = `<b>${spaced(labels.readout[readout])}</b>${unit}`;
+    layout.annotations.push(panelTitle(title, 0, top - 0.04));
     labels.task.forEach((name, task) => {
       const chosen = task === state.task;
       const value = Array.from(page.get("readout", task, readout));
@@ -103,14 +95,7 @@ function drawReadouts(page) {
       height: 180 * order.length + 90,
       showlegend: true,
       margin: { l: 48, r: 14, t: narrow ? 118 : 56, b: 42 },
-      legend: {
-        orientation: "h",
-        x: 0,
-        y: 1.005,
-        yanchor: "bottom",
-        itemclick: false,
-        itemdoubleclick: false,
-      },
+      legend: legendAbove(1.005),
       xaxis: stepAxis(labels, narrow, {
         anchor: `y${order.length > 1 ? order.length : ""}`,
         title: { text: "training step", standoff: 6 },
