@@ -30,7 +30,7 @@ from benchmarks.workloads import (
 )
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
-from cntbench.specs import READOUTS
+from cntbench.readouts import READOUTS
 
 N = Workload(NANO, prompts=8, block=16)
 P = Workload(PYTHIA_14M, prompts=4, block=12)

@@ -18,7 +18,6 @@ from cntbench.models.adapters import adapter
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Language, Prompts, generate
 from cntbench.prompts.generators import repeated_block
-from cntbench.specs import Readout
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ class Workload:
     prompts: int
     block: int
     ablations: tuple[str, ...] = ("zero",)
-    effects: tuple[Readout, ...] = ("logit_difference",)
+    effects: tuple[str, ...] = ("logit_difference",)
     observe_all: bool = False
     seed: int = field(default=0, repr=False)
 

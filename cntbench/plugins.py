@@ -22,6 +22,7 @@ from cntbench.errors import SpecError, unknown
 #: The room of each kind of plugin, and what each of its files has to define.
 ROOMS = {
     "generator": ("prompts.generators", ("Parameters",)),
+    "readout": ("readouts", ("UNIT", "BETTER", "READS", "value")),
     "replacement": ("ablations.replacements", ("Parameters",)),
     "measure": ("ablations.measures", ("measure", "RANGE")),
     "backbone rule": ("backbones", ("Parameters", "reference")),

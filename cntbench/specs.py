@@ -16,15 +16,24 @@ from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_ar
 
 import pydantic
 from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
+from cntbench import plugins
 from cntbench.errors import SpecError, nearest
 from cntbench.parsing import parse_toml
 
 T = TypeVar("T")
 
-Readout = Literal["cross_entropy", "accuracy", "logit_difference"]
-READOUTS: tuple[Readout, ...] = get_args(Readout)
 
+def _readout(name: str) -> str:
+    allowed = sorted(plugins.room("readout"))
+    if name not in allowed:
+        raise PydanticCustomError("readout", "no such readout", {"expected": ", ".join(allowed)})
+    return name
+
+
+Readout = Annotated[str, AfterValidator(_readout)]
+"""Name of a file in ``cntbench/readouts``."""
 Scope = Literal["total", "direct"]
 Observable = Literal["target", "readout"]
 Estimator = Literal["exact", "eap", "eap_ig"]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cntbench.ablations.replacements._base import Corpus, Replacement
 from cntbench.errors import SpecError
+from cntbench.plugins import find
 from cntbench.specs import (
     HEAD_INPUTS,
     AblationSpec,
     Estimator,
     HeadInput,
     Observable,
-    Readout,
     Scope,
 )
 
@@ -68,14 +68,14 @@ class Ablation:
         corpus = self.replacement.donor_corpus
         return None if corpus is None else Donor(corpus, self.draw if corpus == "other" else 0)
 
-    def unreadable(self, effects: Sequence[Readout]) -> str | None:
+    def unreadable(self, effects: Sequence[str]) -> str | None:
         """Return why the method cannot observe the first of the requested readouts, or None."""
         if self.observable == "target":
             return None
         if not effects:
             return "observes the effect on a readout, but none is requested"
-        if effects[0] == "accuracy" and self.estimator != "exact":
-            return "estimates the effect on a readout by its gradient, but accuracy has none"
+        if self.estimator != "exact" and not hasattr(find("readout", effects[0]), "gradient"):
+            return f"estimates the effect on a readout by its gradient, but {effects[0]} has none"
         return None
 
     @property

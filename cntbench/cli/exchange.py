@@ -12,15 +12,12 @@ from rich.markup import escape
 
 from cntbench.cli.options import Force, Jobs, Specs, err, names_in, out
 from cntbench.errors import in_file
+from cntbench.readouts import READOUTS
 from cntbench.runs.resources import cores
 
-
-class ReadoutName(StrEnum):
-    """Readouts whose changes a graph's scores can be."""
-
-    CROSS_ENTROPY = "cross_entropy"
-    ACCURACY = "accuracy"
-    LOGIT_DIFFERENCE = "logit_difference"
+#: Readouts whose changes a graph's scores can be.
+ReadoutName = StrEnum("ReadoutName", {name: name for name in READOUTS})  # type: ignore[misc]
+LOGIT_DIFFERENCE = ReadoutName("logit_difference")
 
 
 class FormatName(StrEnum):
@@ -99,7 +96,7 @@ def import_(
     ] = "eap",
     readout: Annotated[
         ReadoutName, typer.Option(help="The readout whose changes the scores are.")
-    ] = ReadoutName.LOGIT_DIFFERENCE,
+    ] = LOGIT_DIFFERENCE,
     negate: Annotated[
         bool,
         typer.Option(

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.specs import READOUTS, Readout
+from cntbench.readouts import STANDARD
 
 Array = NDArray[np.float64]
 #: One task and one ablation of a result's root, and arrays by name at its usable checkpoints.
@@ -37,8 +37,9 @@ class Film:
     layer
         Layers of the components.
     readouts, readout_errors
-        The clean model's readouts and their standard errors, dims ``readout, checkpoint``, in the
-        order of `cntbench.specs.READOUTS`.
+        The clean model's readouts and their standard errors, dims ``readout, checkpoint``.
+    readout_names
+        What the readouts are called.
     untrained
         Influence in untrained models of the same shape, dims ``seed, source, target``; no seed if
         none were measured.
@@ -51,6 +52,7 @@ class Film:
     layer: NDArray[np.int64]
     readouts: Array
     readout_errors: Array
+    readout_names: tuple[str, ...] = STANDARD
     untrained: Array = field(default_factory=lambda: np.empty((0, 1, 1)))
 
     def __len__(self) -> int:
@@ -62,13 +64,13 @@ class Film:
         """Which edges are feasible, dims ``source, target``."""
         return np.asarray(~np.isnan(self.weights).all(axis=0))
 
-    def readout(self, name: Readout) -> Array:
+    def readout(self, name: str) -> Array:
         """Return a readout over training, dims ``checkpoint``."""
-        return np.asarray(self.readouts[READOUTS.index(name)])
+        return np.asarray(self.readouts[self.readout_names.index(name)])
 
-    def readout_error(self, name: Readout) -> Array:
+    def readout_error(self, name: str) -> Array:
         """Return the standard errors of a readout over training, dims ``checkpoint``."""
-        return np.asarray(self.readout_errors[READOUTS.index(name)])
+        return np.asarray(self.readout_errors[self.readout_names.index(name)])
 
     def with_weights(self, weights: Array) -> Film:
         """Return the film with its weights replaced."""
@@ -116,6 +118,7 @@ def film_of(cell: xr.Dataset, untrained: xr.Dataset | None = None) -> Film:
         layer=cell["source_layer"].values,
         readouts=cell["readout_value"].values.astype(np.float64),
         readout_errors=cell["readout_se"].values.astype(np.float64),
+        readout_names=tuple(map(str, cell["readout"].values)),
     )
     if untrained is None:
         return film

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.phases import Phases
-from cntbench.specs import READOUTS, Readout
+from cntbench.plugins import find
 
 #: Length of the window, as a share of the film.
 WINDOW = 0.08
 #: The improvement in the window is at least this share of the readout's range over the film, and at
 #: least this many of its standard errors.
 PART, ERRORS = 0.3, 5.0
-#: The direction in which a readout improves.
-BETTER: Mapping[Readout, int] = {"cross_entropy": -1, "accuracy": 1, "logit_difference": 1}
 #: What `align` returns, by name.
 ALIGNMENT = {
     "readout_step": "step in the middle of the window in which the readout changes most",
@@ -30,7 +26,7 @@ def window(film: Film) -> int:
     return max(2, round(WINDOW * len(film)))
 
 
-def juncture(film: Film, readout: Readout) -> slice:
+def juncture(film: Film, readout: str) -> slice:
     """Return the transitions of the window in which a readout improves most.
 
     Returns
@@ -45,7 +41,7 @@ def juncture(film: Film, readout: Readout) -> slice:
     """
     values, errors = film.readout(readout), film.readout_error(readout)
     size = window(film)
-    gains = (values[size:] - values[:-size]) * BETTER[readout]
+    gains = (values[size:] - values[:-size]) * find("readout", readout).BETTER
     if np.isnan(values).any() or not len(gains):
         raise Undefined(f"{readout} is not defined at every checkpoint")
     start = int(gains.argmax())
@@ -72,14 +68,14 @@ def align(film: Film, phases: Phases) -> dict[str, Array]:
         By name as in `ALIGNMENT`: dims ``readout``, and for the distance ``readout, boundary``. NaN
         where a readout is undefined or constant; the chance is also NaN without boundaries.
     """
-    step = np.full(len(READOUTS), np.nan)
-    distance = np.full((len(READOUTS), len(phases.boundaries)), np.nan)
-    chance = np.full(len(READOUTS), np.nan)
+    step = np.full(len(film.readout_names), np.nan)
+    distance = np.full((len(film.readout_names), len(phases.boundaries)), np.nan)
+    chance = np.full(len(film.readout_names), np.nan)
     size = window(film)
     # A boundary lies between two checkpoints.
     boundaries = phases.boundaries - 0.5
     nearest = np.abs(np.arange(len(film))[:, None] - boundaries).min(axis=1, initial=np.inf)
-    for index, readout in enumerate(READOUTS):
+    for index, readout in enumerate(film.readout_names):
         values = film.readout(readout)
         change = np.abs(values[size:] - values[:-size])
         if not len(change) or np.isnan(values).any() or not change.max():

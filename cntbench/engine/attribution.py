@@ -36,13 +36,12 @@ from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, to_array
 from cntbench.engine.departures import Perturbations
 from cntbench.engine.positions import Positions
-from cntbench.engine.readouts import LOGITS_AT_ONCE
+from cntbench.engine.readouts import gradient
 from cntbench.engine.request import Request
 from cntbench.models.blocks import Block
 from cntbench.models.decoder import Decoder
 from cntbench.models.products import widened
 from cntbench.prompts import Prompts
-from cntbench.specs import Readout
 
 
 def estimate_edges(
@@ -139,31 +138,15 @@ def _through(
     return found
 
 
-def _final_gradient(model: Decoder, final: Tensor, prompts: Prompts, name: Readout) -> Tensor:
+def _final_gradient(model: Decoder, final: Tensor, prompts: Prompts, name: str) -> Tensor:
     """Return the gradient of the readout in the final stream, dims ``prompt, position, hidden``."""
     at = Positions.scored(prompts, final.device)
     stream = final[None].clone().requires_grad_()
     normed = model.final_norm(widened(at.choose(stream)))
-    (found,) = torch.autograd.grad(normed, stream, _of_normed(model, normed, prompts, name))
-    return found[0]
-
-
-@torch.no_grad()
-def _of_normed(model: Decoder, normed: Tensor, prompts: Prompts, name: Readout) -> Tensor:
-    """Return the gradient of the readout in the normalised stream at the scored positions."""
-    weight = model.unembed.weight
-    right = widened(weight[torch.from_numpy(prompts.targets).to(weight.device)])
-    if name == "logit_difference":
-        total = right - weight[torch.from_numpy(prompts.decoys).to(weight.device)]
-    else:
-        height = max(1, LOGITS_AT_ONCE // model.vocabulary)
-        rows = normed.to(weight.dtype).flatten(0, -2).split(height)
-        expected = torch.cat([_expected(model, part) for part in rows])
-        total = expected.view_as(right) - right
-    return (total / right.shape[1]).view_as(normed)
-
-
-def _expected(model: Decoder, rows: Tensor) -> Tensor:
-    """Return the columns of the unembedding, weighted by the next tokens' probabilities."""
-    odds = widened(model.unembed(rows)).softmax(dim=-1)
-    return widened(odds.to(rows.dtype) @ model.unembed.weight)
+    targets, decoys = (
+        torch.from_numpy(tokens).to(final.device) for tokens in (prompts.targets, prompts.decoys)
+    )
+    with torch.no_grad():
+        of_normed = gradient(model, normed, targets, decoys, name)
+    (of_stream,) = torch.autograd.grad(normed, stream, of_normed)
+    return of_stream[0]

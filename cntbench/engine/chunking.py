@@ -12,7 +12,8 @@ from cntbench.engine.readouts import LOGITS_AT_ONCE
 from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
 from cntbench.models.products import wide
-from cntbench.specs import READOUTS, Scope
+from cntbench.readouts import READOUTS
+from cntbench.specs import Scope
 
 #: Tokens × runs that a sweep carries together: enough of them to make the products of the first
 #: stages, where there are few runs, large ones.

@@ -27,7 +27,7 @@ from cntbench.engine.positions import Positions, states_at
 from cntbench.engine.readouts import readout
 from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
-from cntbench.specs import READOUTS, Readout
+from cntbench.readouts import READOUTS
 
 
 def change_targets(
@@ -83,9 +83,7 @@ def change_readouts(request: Request, departures: Perturbations, rule: int, effe
         effect[READOUTS.index(name), sources.start : sources.stop] = to_array(moved)
 
 
-def read_changes(
-    request: Request, streams: Tensor, names: Sequence[Readout]
-) -> dict[Readout, Tensor]:
+def read_changes(request: Request, streams: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     """Return how far readouts lie from those of run 0, dims ``run, prompt``, without run 0.
 
     Parameters

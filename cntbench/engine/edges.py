@@ -16,7 +16,7 @@ from cntbench.engine.patching import patch_edges
 from cntbench.engine.positions import Positions
 from cntbench.engine.replacing import Statistics
 from cntbench.engine.request import Request
-from cntbench.specs import READOUTS
+from cntbench.readouts import READOUTS
 
 
 @dataclass(frozen=True)

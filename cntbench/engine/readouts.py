@@ -1,26 +1,22 @@
-"""Readouts: numbers about the model's behaviour on a task, from the final residual stream.
+"""Readouts, computed from the final residual streams at the scored positions.
 
-The logit difference of target t and decoy u at a position with normalised stream x is
-
-    x · (w_t − w_u),
-
-two columns of the unembedding. Cross-entropy is log(1 + Σ_v≠t exp(x · w_v − x · w_t)), never
-negative however it is rounded, over the whole vocabulary; the sum is taken tile by tile, so that
-logits live in the cache only. Accuracy is the share of positions at which the right token's logit
-is larger than every other one.
+Sums over the vocabulary are taken tile by tile, so that logits live in the processor's cache only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from cntbench import plugins
 from cntbench.models.decoder import Decoder
 from cntbench.models.maps import Linear
 from cntbench.models.products import affine, widened
-from cntbench.specs import Readout
+from cntbench.readouts._base import Scored
 
 #: Tokens of the vocabulary, and logits, in a tile: it should stay in the processor's cache.
 TOKENS_AT_ONCE = 1024
@@ -30,8 +26,8 @@ SAFE_LOGIT = 60.0
 
 
 def readout(
-    model: Decoder, streams: Tensor, targets: Tensor, decoys: Tensor, names: Iterable[Readout]
-) -> dict[Readout, Tensor]:
+    model: Decoder, streams: Tensor, targets: Tensor, decoys: Tensor, names: Iterable[str]
+) -> dict[str, Tensor]:
     """Compute readouts at the scored positions.
 
     Parameters
@@ -43,8 +39,7 @@ def readout(
     targets, decoys
         Right and wrong next tokens, dims ``prompt, scored``.
     names
-        Which readouts. ``logit_difference`` (target minus decoy) needs two columns of the
-        unembedding for each position; ``cross_entropy`` [nats] and ``accuracy`` need all.
+        Which readouts.
 
     Returns
     -------
@@ -52,33 +47,100 @@ def readout(
         For each readout its mean over the scored positions, dims ``run, prompt``, float64; computed
         in single precision at least, from the streams and weights as they are.
     """
-    wanted = set(names)
+    files = {name: plugins.find("readout", name) for name in names}
+    reads = {quantity for file in files.values() for quantity in file.READS}
     if streams.is_meta:  # there are no numbers to read; all logits cost a product
-        if wanted - {"logit_difference"}:
+        if reads:
             model.unembed(streams)
-        return {name: streams.new_empty(streams.shape[:2]) for name in wanted}
-    found: dict[Readout, Tensor] = {}
-    if "logit_difference" in wanted:
-        weight, bias = model.unembed.weight, model.unembed.bias
-        apart = widened(weight[targets]) - weight[decoys]
-        ends = (model.final_norm(widened(run)) for run in streams)
-        difference = torch.stack([(end * apart).sum(dim=-1) for end in ends])
-        difference += widened(bias[targets]) - bias[decoys]
-        found["logit_difference"] = difference.double().mean(dim=-1)
-    if wanted - {"logit_difference"}:
-        normed = model.final_norm(widened(streams))
-        asked = targets.expand(normed.shape[:-1]).flatten()
-        log_odds, best_other = against_others(
-            model.unembed, normed.flatten(0, -2), asked, accuracy="accuracy" in wanted
+        return {name: streams.new_empty(streams.shape[:2]) for name in files}
+    at = ScoredStreams(model, streams, targets, decoys, best="best_other" in reads)
+    return {name: file.value(at).double().mean(dim=-1) for name, file in files.items()}
+
+
+def gradient(model: Decoder, normed: Tensor, targets: Tensor, decoys: Tensor, name: str) -> Tensor:
+    """Return the gradient of a readout in normalised streams, which have its dims.
+
+    Parameters
+    ----------
+    normed
+        What the unembedding reads at the scored positions, dims ``run, prompt, scored, hidden``.
+    name
+        A readout that has a gradient.
+    """
+    at = ScoredStreams(model, normed, targets, decoys)
+    at.normed = normed
+    total: Tensor = plugins.find("readout", name).gradient(at)
+    return (total / targets.shape[1]).expand_as(normed)
+
+
+@dataclass
+class ScoredStreams(Scored):
+    """Streams at the scored positions, dims ``run, prompt, scored, hidden``; see `Scored`.
+
+    ``best`` says whether the largest logit is read, too: it is only found then.
+    """
+
+    model: Decoder
+    streams: Tensor
+    targets: Tensor
+    decoys: Tensor
+    best: bool = False
+
+    @cached_property
+    def normed(self) -> Tensor:
+        """What the unembedding reads."""
+        return self.model.final_norm(widened(self.streams))
+
+    @cached_property
+    def _against(self) -> tuple[Tensor, Tensor]:
+        rows, targets = self.normed.flatten(0, -2), self._target_rows
+        odds, best = against_others(self.model.unembed, rows, targets, accuracy=self.best)
+        return odds.view(self.normed.shape[:-1]), best.view(self.normed.shape[:-1])
+
+    @property
+    def _target_rows(self) -> Tensor:
+        return self.targets.expand(self.normed.shape[:-1]).flatten()
+
+    @property
+    def log_odds(self) -> Tensor:
+        return self._against[0]
+
+    @property
+    def best_other(self) -> Tensor:
+        return self._against[1]
+
+    def difference(self, tokens: Tensor, others: Tensor) -> Tensor:
+        weight, bias = self.model.unembed.weight, self.model.unembed.bias
+        apart = widened(weight[tokens]) - weight[others]
+        ends = (self.model.final_norm(widened(run)) for run in self.streams)
+        logits = torch.stack([(end * apart).sum(dim=-1) for end in ends])
+        return logits.add_(widened(bias[tokens]) - bias[others])
+
+    def of_logits(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        rows = (self.normed.flatten(0, -2), self._target_rows)
+        parts = (tensor.split(self._height) for tensor in rows)
+        numbers = [
+            function(widened(self.model.unembed(part)), targets)
+            for part, targets in zip(*parts, strict=True)
+        ]
+        return torch.cat(numbers).view(self.normed.shape[:-1])
+
+    def columns(self, tokens: Tensor) -> Tensor:
+        return widened(self.model.unembed.weight[tokens])
+
+    @property
+    def expected_column(self) -> Tensor:
+        weight = self.model.unembed.weight
+        rows = self.normed.to(weight.dtype).flatten(0, -2).split(self._height)
+        odds = (widened(self.model.unembed(part)).softmax(dim=-1) for part in rows)
+        return torch.cat([widened(part.to(weight.dtype) @ weight) for part in odds]).view_as(
+            self.normed
         )
-        if "cross_entropy" in wanted:
-            # log(1 + e^x), by operators that round an element alike wherever it stands.
-            nats = log_odds.clamp(min=0) + log_odds.abs().neg().exp().log1p()
-            found["cross_entropy"] = nats.view(normed.shape[:-1]).mean(dim=-1)
-        if "accuracy" in wanted:
-            hit = (best_other < 0).view(normed.shape[:-1])
-            found["accuracy"] = hit.double().mean(dim=-1)
-    return found
+
+    @property
+    def _height(self) -> int:
+        """Rows whose logits are computed at once."""
+        return max(1, LOGITS_AT_ONCE // self.model.vocabulary)
 
 
 def against_others(

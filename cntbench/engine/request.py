@@ -13,7 +13,8 @@ from cntbench.ablations.replacements._base import Corpus
 from cntbench.errors import CntbenchError
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Prompts
-from cntbench.specs import READOUTS, Readout, Scope
+from cntbench.readouts import STANDARD
+from cntbench.specs import Scope
 
 Piece = TypeVar("Piece")
 
@@ -40,7 +41,7 @@ class Request:
         Readouts whose change is computed for every source, and the first of them for every edge if
         an ablation observes the readout.
     readouts
-        Readouts of the clean model to compute; cross-entropy and accuracy take all its logits.
+        Readouts of the clean model to compute; most take all its logits.
     seed
         Seed of the replacements' random draws.
     memory_budget
@@ -52,8 +53,8 @@ class Request:
     ablations: Sequence[Ablation]
     sources: range | None = None
     observe_all: bool = False
-    effects: Sequence[Readout] = ("logit_difference",)
-    readouts: Sequence[Readout] = READOUTS
+    effects: Sequence[str] = ("logit_difference",)
+    readouts: Sequence[str] = STANDARD
     seed: int = 0
     memory_budget: int = 2**30
 

@@ -36,7 +36,7 @@ from cntbench.engine.request import Request
 from cntbench.models.blocks import Attention, Queries
 from cntbench.models.decoder import Decoder, Place, Stage
 from cntbench.prompts import Tokens
-from cntbench.specs import READOUTS
+from cntbench.readouts import READOUTS
 
 
 class Sweep:

@@ -12,8 +12,8 @@ from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS
 from cntbench.dynamics.roles import ROLES
 from cntbench.dynamics.verdicts import OF_CLAIMS, OF_PHASES, OF_TESTS, SIZES
 from cntbench.metrics._base import DIMS, LAGS, Metric
+from cntbench.readouts import STANDARD
 from cntbench.results.schema import VARIABLES
-from cntbench.specs import READOUTS
 
 
 def result_bytes(
@@ -34,7 +34,7 @@ def result_bytes(
     sizes = {
         "task": tasks,
         "ablation": ablations,
-        "readout": len(READOUTS),
+        "readout": len(STANDARD),
         "checkpoint": checkpoints,
         "other_checkpoint": checkpoints,
         "source": len(nodes),

@@ -35,8 +35,8 @@ from cntbench.models.origin import Folder
 from cntbench.models.steps import named_step, step_number, tells_step
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.output import file_status
-from cntbench.results.film import CONVENTIONS, checkpoint_dataset, film
-from cntbench.specs import READOUTS, Readout
+from cntbench.readouts import READOUTS, measured
+from cntbench.results.film import CONVENTIONS, Axes, checkpoint_dataset, film
 
 #: The group that holds every edge as it was in the files.
 GROUP = "eap"
@@ -60,7 +60,7 @@ class Labels:
 
     task: str = "imported"
     ablation: str = "eap"
-    readout: Readout = "logit_difference"
+    readout: str = "logit_difference"
     negate: bool = False
     circuit: bool = False
 
@@ -131,9 +131,7 @@ def import_graphs(
         checkpoint_dataset(
             # What the weights were the file does not say; its own hash tells checkpoints apart.
             Checkpoint(f"step{step}", step, graph.sha256, Folder(graph.path.parent)),
-            graph.components,
-            [labels.task],
-            [labels.ablation],
+            Axes(graph.components, [labels.task], [labels.ablation], measured([labels.readout])),
             [_influence(graph, labels)],
         )
         for step, graph in graphs.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,19 +12,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.components import Component
+from cntbench.plugins import find
+from cntbench.readouts import READOUTS, STANDARD
 from cntbench.results.failure import Failure
 from cntbench.results.schema import COORDINATES, SCHEMA_VERSION, VARIABLES
-from cntbench.specs import READOUTS, Readout
 
 if TYPE_CHECKING:
     from cntbench.engine.influence import Influence
     from cntbench.models.trajectory import Checkpoint
-
-UNITS: Mapping[Readout, str] = {
-    "cross_entropy": "nat",
-    "accuracy": "1",
-    "logit_difference": "nat",
-}
 
 #: Attributes of every dataset: those of CF and ACDD, and the conventions of its numbers.
 CONVENTIONS = {
@@ -45,29 +41,49 @@ CONVENTIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Axes:
+    """What a study measures at every checkpoint: the labels of a dataset's dims.
+
+    Parameters
+    ----------
+    nodes
+        The components, in causal order.
+    tasks, ablations
+        Their names.
+    readouts
+        Names, in the order of `cntbench.readouts.READOUTS`.
+    """
+
+    nodes: Sequence[Component]
+    tasks: Sequence[str]
+    ablations: Sequence[str]
+    readouts: Sequence[str] = STANDARD
+
+
 def checkpoint_dataset(
-    checkpoint: Checkpoint,
-    nodes: Sequence[Component],
-    tasks: Sequence[str],
-    ablations: Sequence[str],
-    measured: Sequence[Influence],
+    checkpoint: Checkpoint, axes: Axes, measured: Sequence[Influence]
 ) -> xr.Dataset:
     """Return the dataset of one checkpoint, with the schema's dims.
 
     Parameters
     ----------
-    checkpoint, nodes
-        The checkpoint, and the components in causal order.
-    tasks, ablations
-        Names, in the order of ``measured`` and of the ablations in each of its elements.
+    checkpoint
+        The checkpoint.
+    axes
+        What was measured there.
     measured
         One result per task.
     """
-    dataset = _unmeasured(checkpoint, nodes, tasks, ablations, "ok", "")
+    dataset = _unmeasured(checkpoint, axes, "ok", "")
+    rows = [READOUTS.index(name) for name in axes.readouts]
     for name, variable in VARIABLES.items():
         if variable.type == "float":
             values = np.stack([getattr(result, name) for result in measured])
-            dataset[name].values[...] = np.expand_dims(values, variable.dims.index("checkpoint"))
+            values = np.expand_dims(values, variable.dims.index("checkpoint"))
+            if "readout" in variable.dims:
+                values = values.take(rows, axis=variable.dims.index("readout"))
+            dataset[name].values[...] = values
     return dataset
 
 
@@ -85,15 +101,9 @@ def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     return whole
 
 
-def failed_dataset(
-    checkpoint: Checkpoint,
-    nodes: Sequence[Component],
-    tasks: Sequence[str],
-    ablations: Sequence[str],
-    failure: Failure,
-) -> xr.Dataset:
+def failed_dataset(checkpoint: Checkpoint, axes: Axes, failure: Failure) -> xr.Dataset:
     """Return the dataset of a checkpoint that could not be measured: NaN and the reason."""
-    return _unmeasured(checkpoint, nodes, tasks, ablations, failure.status, failure.reason)
+    return _unmeasured(checkpoint, axes, failure.status, failure.reason)
 
 
 def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Dataset:
@@ -182,17 +192,15 @@ def usable(dataset: xr.Dataset) -> NDArray[np.bool_]:
 
 def _unmeasured(
     checkpoint: Checkpoint,
-    nodes: Sequence[Component],
-    tasks: Sequence[str],
-    ablations: Sequence[str],
+    axes: Axes,
     status: Literal["ok", "missing", "failed"],
     reason: str,
 ) -> xr.Dataset:
     coordinates: dict[str, Any] = {
-        "task": list(tasks),
-        "ablation": list(ablations),
-        "readout": list(READOUTS),
-        "readout_unit": [UNITS[name] for name in READOUTS],
+        "task": list(axes.tasks),
+        "ablation": list(axes.ablations),
+        "readout": list(axes.readouts),
+        "readout_unit": [find("readout", name).UNIT for name in axes.readouts],
         "checkpoint": [checkpoint.name],
         "step": np.array([checkpoint.step], dtype=np.int64),
         "revision": [checkpoint.revision],
@@ -200,11 +208,11 @@ def _unmeasured(
     if checkpoint.tokens_seen is not None:
         coordinates["tokens_seen"] = np.array([checkpoint.tokens_seen], dtype=np.int64)
     for side in ("source", "target"):
-        coordinates[side] = [node.name for node in nodes]
-        coordinates[f"{side}_layer"] = np.array([node.layer for node in nodes], dtype=np.int64)
-        coordinates[f"{side}_kind"] = [node.kind for node in nodes]
+        coordinates[side] = [node.name for node in axes.nodes]
+        coordinates[f"{side}_layer"] = np.array([node.layer for node in axes.nodes], dtype=np.int64)
+        coordinates[f"{side}_kind"] = [node.kind for node in axes.nodes]
         coordinates[f"{side}_head"] = np.array(
-            [-1 if node.head is None else node.head for node in nodes], dtype=np.int64
+            [-1 if node.head is None else node.head for node in axes.nodes], dtype=np.int64
         )
     attributes = {}
     if checkpoint.former:

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.errors import StorageError
+from cntbench.readouts import STANDARD
 from cntbench.results.variables import (
     Attribute,
     Variable,
@@ -195,9 +196,7 @@ def _validate_version(dataset: xr.Dataset, where: str) -> None:
 
 
 def _validate_readouts(dataset: xr.Dataset, where: str) -> None:
-    from cntbench.specs import READOUTS  # imports pydantic, which selecting does not need
-
-    missing = [name for name in READOUTS if name not in dataset["readout"].values.astype(str)]
+    missing = [name for name in STANDARD if name not in dataset["readout"].values.astype(str)]
     if missing:
         raise StorageError(f"lacks the readout {missing[0]!r}", where=where)
 

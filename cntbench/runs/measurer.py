@@ -16,13 +16,14 @@ from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device, description, prepare
 from cntbench.models.precision import TYPES, moved
 from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
+from cntbench.readouts import READOUTS
+from cntbench.readouts import measured as measured_readouts
 from cntbench.results.failure import Failure, Mismatch
 from cntbench.results.film import checkpoint_dataset, joined
 from cntbench.runs.blocks import SourceBlock, source_blocks
 from cntbench.runs.catalogue import Task
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.plan import Plan
-from cntbench.specs import READOUTS
 
 #: A budget is not halved below this: the engine's smallest pieces take about as much [bytes].
 LEAST_MEMORY = 2**24
@@ -179,6 +180,7 @@ def measure(
                 [entry.method for entry in plan.ablations],
                 observe_all=task.spec.observed == "all",
                 effects=task.spec.effects,
+                readouts=measured_readouts(task.spec.effects),
                 seed=plan.study.spec.seed,
                 memory_budget=memory_budget,
                 sources=sources,
@@ -188,13 +190,7 @@ def measure(
     ]
     for task, result in zip(plan.tasks, measured, strict=True):
         _check_finite(plan, task, result, sources)
-    return checkpoint_dataset(
-        checkpoint,
-        plan.trajectory.shape.components,
-        [task.name for task in plan.tasks],
-        [entry.name for entry in plan.ablations],
-        measured,
-    )
+    return checkpoint_dataset(checkpoint, plan.axes, measured)
 
 
 def _check_finite(plan: Plan, task: Task, result: Influence, sources: range | None) -> None:
@@ -205,7 +201,7 @@ def _check_finite(plan: Plan, task: Task, result: Influence, sources: range | No
     edges = feasible(components) & ablated[:, None]
     defined = {
         "influence": edges,
-        "readout_value": np.ones(len(READOUTS), dtype=bool),
+        "readout_value": np.isin(READOUTS, measured_readouts(task.spec.effects)),
         "readout_effect": effects[:, None] & ablated,
     }
     for name, where in defined.items():

@@ -19,6 +19,8 @@ from cntbench.models.trajectory import (
     outline_trajectory,
 )
 from cntbench.prompts import Prompts
+from cntbench.readouts import measured
+from cntbench.results.film import Axes
 from cntbench.results.schema import SCHEMA_VERSION
 from cntbench.runs.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry, Task
 from cntbench.specs import as_dict, content_hash
@@ -71,6 +73,16 @@ class Plan:
             "cntbench": __version__,
             "schema_version": SCHEMA_VERSION,
         }
+
+    @property
+    def axes(self) -> Axes:
+        """What is measured at every checkpoint."""
+        return Axes(
+            self.trajectory.shape.components,
+            [task.name for task in self.tasks],
+            [entry.name for entry in self.ablations],
+            measured(effect for task in self.tasks for effect in task.spec.effects),
+        )
 
     @property
     def hash(self) -> str:

@@ -271,11 +271,7 @@ def join_checkpoints(
         dataset = datasets[checkpoint]
         if dataset is None:
             dataset = failed_dataset(
-                checkpoint,
-                plan.trajectory.shape.components,
-                [task.name for task in plan.tasks],
-                [entry.name for entry in plan.ablations],
-                failed.get(checkpoint.name, DISAPPEARED),
+                checkpoint, plan.axes, failed.get(checkpoint.name, DISAPPEARED)
             )
         parts.append(dataset)
     untrained = {

@@ -16,8 +16,8 @@ from support.trajectories import run_cli
 
 from cntbench.cli.exchange import FormatName, ReadoutName
 from cntbench.exchange.export import FORMATS
+from cntbench.readouts import READOUTS
 from cntbench.results.storage import open_results, write_results
-from cntbench.specs import READOUTS
 
 ROOT = Path(__file__).parents[2]
 

@@ -33,7 +33,7 @@ from cntbench.ablations.replacements._base import Replacement
 from cntbench.components import feasible
 from cntbench.engine.influence import Influence, influence
 from cntbench.engine.request import Request
-from cntbench.specs import READOUTS
+from cntbench.readouts import READOUTS
 
 EVERY = pytest.mark.parametrize("names", kinds(), ids="+".join)
 EVERY_MEASURE = pytest.mark.parametrize("measure", sorted(measures()))

@@ -24,7 +24,8 @@ from cntbench.engine import edges as engine
 from cntbench.engine.chunking import Chunking
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
-from cntbench.specs import HEAD_INPUTS, READOUTS
+from cntbench.readouts import READOUTS
+from cntbench.specs import HEAD_INPUTS
 
 MEASURES = {"relative_l2": relative_l2.measure, "cosine": cosine.measure}
 RULES = st.one_of(

@@ -24,7 +24,7 @@ from cntbench.engine import influence as engine
 from cntbench.engine.chunking import Chunking
 from cntbench.engine.influence import Ablation, influence
 from cntbench.engine.request import Request
-from cntbench.specs import READOUTS
+from cntbench.readouts import READOUTS
 
 MEASURES = {"relative_l2": relative_l2.measure, "cosine": cosine.measure}
 POPULATIONS = st.sampled_from(["clean", "reference"])

@@ -28,7 +28,8 @@ from cntbench.engine.chunking import outcome_bytes, predicted_bytes
 from cntbench.engine.influence import influence
 from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
-from cntbench.specs import HEAD_INPUTS, READOUTS
+from cntbench.readouts import READOUTS
+from cntbench.specs import HEAD_INPUTS
 
 RULES = (
     zero.Parameters(),

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from cntbench.specs import HEAD_INPUTS, READOUTS
+from cntbench.readouts import READOUTS
+from cntbench.specs import HEAD_INPUTS
 from support.oracle import Oracle, change, readouts
 
 

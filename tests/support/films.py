@@ -12,8 +12,8 @@ from cntbench.components import components, feasible
 from cntbench.engine.influence import Influence
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
-from cntbench.results.film import checkpoint_dataset, film
-from cntbench.specs import READOUTS
+from cntbench.readouts import READOUTS
+from cntbench.results.film import Axes, checkpoint_dataset, film
 
 
 def random_influence(rng: np.random.Generator, nodes, ablations: int) -> Influence:
@@ -53,5 +53,5 @@ def random_film(
         revision = revisions[index] if revisions else f"{index:064x}"
         checkpoint = Checkpoint(name, int(name.removeprefix("step")), revision, Folder(Path()))
         measured = [random_influence(rng, nodes, len(ablations)) for _ in tasks]
-        parts.append(checkpoint_dataset(checkpoint, nodes, tasks, ablations, measured))
+        parts.append(checkpoint_dataset(checkpoint, Axes(nodes, tasks, ablations), measured))
     return film(parts, {"seed": seed})

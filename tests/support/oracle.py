@@ -15,7 +15,7 @@ import torch
 from cntbench.ablations.replacements._base import Moments, States
 from cntbench.engine.optimal_constants import optimal_constants
 from cntbench.prompts import Prompts, random_state
-from cntbench.specs import READOUTS
+from cntbench.readouts import READOUTS
 from support.ablations import measures
 from support.anatomy import Anatomy
 from support.models import decoder

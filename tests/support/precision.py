@@ -12,8 +12,9 @@ import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
 
+from cntbench.readouts import READOUTS
 from cntbench.runs.catalogue import load_catalogue
-from cntbench.specs import READOUTS, Precision
+from cntbench.specs import Precision
 from support.golden import measure_golden
 
 TRAJECTORY = Path(__file__).parents[2] / "golden" / "nano" / "trajectory"

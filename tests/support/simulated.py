@@ -19,7 +19,7 @@ from cntbench.components import components, feasible
 from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.nulls import time_order
 from cntbench.dynamics.nulls.frozen import measured
-from cntbench.specs import READOUTS
+from cntbench.readouts import STANDARD
 
 #: Standard error of a weight relative to it, and of a readout relative to its range.
 NOISE = 0.05
@@ -66,7 +66,7 @@ def template(*, layers: int = 3, heads: int = 4, checkpoints: int = 143, spacing
     """
     nodes = components(layers, heads, parallel=True)
     weights = np.where(feasible(nodes), 0.0, np.nan)
-    nothing = np.zeros((len(READOUTS), checkpoints))
+    nothing = np.zeros((len(STANDARD), checkpoints))
     return Film(
         weights=np.repeat(weights[None], checkpoints, axis=0),
         errors=np.repeat(weights[None], checkpoints, axis=0),
@@ -222,8 +222,8 @@ def _sigmoid(base: Film, rng: np.random.Generator) -> Array:
 def _measured(base: Film, weights: Array, learnt: Array, rng: np.random.Generator) -> Film:
     """Return a film of weights and readouts, measured; ``learnt`` from 0, chance, to 1."""
     errors = NOISE * weights
-    chance = np.array([_CHANCE[name] for name in READOUTS])[:, None]
-    gain = np.array([_LEARNT[name] for name in READOUTS])[:, None] - chance
+    chance = np.array([_CHANCE[name] for name in STANDARD])[:, None]
+    gain = np.array([_LEARNT[name] for name in STANDARD])[:, None] - chance
     readout_errors = np.broadcast_to(NOISE * abs(gain) / 4, base.readouts.shape)
     noise = readout_errors * rng.standard_normal(base.readouts.shape)
     return replace(

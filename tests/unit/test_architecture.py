@@ -18,7 +18,7 @@ ROOT = Path(cntbench.__path__[0])
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors", "interrupts"),
     ("_gc_freeze", "components", "output", "parallel", "parsing", "plugins", "specs"),
-    ("prompts",),
+    ("prompts", "readouts"),
     ("ablations",),
     ("models",),
     ("engine",),

@@ -14,10 +14,10 @@ from cntbench.components import components
 from cntbench.errors import StorageError
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
+from cntbench.readouts import READOUTS
 from cntbench.results.failure import Failure
-from cntbench.results.film import checkpoint_dataset, failed_dataset, film, usable
+from cntbench.results.film import Axes, checkpoint_dataset, failed_dataset, film, usable
 from cntbench.results.schema import COORDINATES, VARIABLES, validate
-from cntbench.specs import READOUTS
 
 NODES = components(2, 2, parallel=True)
 
@@ -26,7 +26,9 @@ def test_every_number_lands_where_its_labels_say():
     rng = np.random.default_rng(1)
     measured = [random_influence(rng, NODES, 2) for _ in range(3)]
     checkpoint = Checkpoint("step5", 5, "a" * 64, Folder(Path()), tokens_seen=50)
-    dataset = checkpoint_dataset(checkpoint, NODES, ["x", "y", "z"], ["zero", "mean"], measured)
+    dataset = checkpoint_dataset(
+        checkpoint, Axes(NODES, ["x", "y", "z"], ["zero", "mean"]), measured
+    )
     validate(dataset, where="test")
     at = {"task": "y", "ablation": "mean", "checkpoint": "step5"}
     edge = dataset["influence"].sel(**at, source="L0.H1", target="L1.MLP")
@@ -60,7 +62,7 @@ def test_a_failed_checkpoint_is_a_gap_with_its_reason():
     good = random_film(names=["step0"])
     checkpoint = Checkpoint("step8", 8, "c" * 64, Folder(Path()))
     failure = Failure("failed", "broken")
-    bad = failed_dataset(checkpoint, NODES, ["induction"], ["zero", "mean"], failure)
+    bad = failed_dataset(checkpoint, Axes(NODES, ["induction"], ["zero", "mean"]), failure)
     dataset = film([good, bad], {})
     validate(dataset, where="test")
     assert dataset["influence"].sel(checkpoint="step8").isnull().all()

@@ -312,7 +312,10 @@ def test_a_folder_whose_weights_changed_is_refused_where_they_were_measured(tmp_
     text = f"dir:{folder}"
     first = run(plan_for(text), tmp_path / "run", jobs=1, progress=quiet).path.read_bytes()
     overwrite(folder / "step8")
-    with pytest.raises(CntbenchError, match=r"different: checkpoints\.step8\n.*files in checkpoints to measure again"):
+    with pytest.raises(
+        CntbenchError,
+        match=r"different: checkpoints\.step8\n.*files in checkpoints to measure again",
+    ):
         run(plan_for(text), tmp_path / "run", jobs=1, progress=quiet)
     assert (tmp_path / "run" / "results.nc").read_bytes() == first
     (tmp_path / "run" / "checkpoints" / "step8.nc").unlink()

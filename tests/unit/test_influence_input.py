@@ -12,7 +12,7 @@ from support.models import decoder, random_gpt_neox, random_prompts
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
-from cntbench.specs import READOUTS
+from cntbench.readouts import READOUTS
 
 MODEL = decoder(random_gpt_neox(context=8))
 ALL = [one.method for one in shipped().values()]

@@ -24,7 +24,7 @@ from cntbench.dynamics.segments import (
     surrogates,
 )
 from cntbench.dynamics.trajectory import FEATURES, standardised, trajectory
-from cntbench.specs import READOUTS
+from cntbench.readouts import READOUTS
 
 
 def noise(seed: int, count: int = 40) -> np.ndarray:

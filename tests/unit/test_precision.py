@@ -16,11 +16,11 @@ from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.models.blocks import Attention
 from cntbench.models.precision import TYPES, converted
+from cntbench.readouts import READOUTS
 from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.plan import make_plan
 from cntbench.runs.run import run
-from cntbench.specs import READOUTS
 
 ALL = [entry.method for entry in shipped().values()]
 

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from cntbench.engine import readouts
 from cntbench.engine.readouts import readout
 from cntbench.models.maps import Linear
-from cntbench.specs import READOUTS
+from cntbench.readouts import READOUTS
 
 
 @pytest.fixture

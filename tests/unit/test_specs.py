@@ -16,8 +16,8 @@ from cntbench import plugins
 from cntbench.ablations.replacements import mean, noise, resample, zero
 from cntbench.errors import SpecError
 from cntbench.prompts.generators import markov_chain, repeated_block
+from cntbench.readouts import READOUTS
 from cntbench.specs import (
-    READOUTS,
     AblationSpec,
     StudySpec,
     TaskSpec,

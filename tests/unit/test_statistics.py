@@ -36,7 +36,7 @@ from cntbench.dynamics.statistics import (
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.metrics import tail
 from cntbench.plugins import room
-from cntbench.specs import READOUTS
+from cntbench.readouts import READOUTS
 
 STATISTICS = [
     memory.Parameters(),

@@ -18,7 +18,7 @@ from cntbench.models.steps import LARGEST, named_step, step_number
 from cntbench.models.trajectory import Checkpoint, open_trajectory
 from cntbench.report.estimate import steps_line
 from cntbench.results.failure import Failure
-from cntbench.results.film import failed_dataset, film
+from cntbench.results.film import Axes, failed_dataset, film
 
 B = 10**9
 
@@ -169,7 +169,9 @@ def test_tokens_are_kept_where_every_name_tells_them(rename):
 
     def tokens(*others: Checkpoint):
         parts = [
-            failed_dataset(checkpoint, nodes, ["induction"], ["zero"], Failure("failed", "none"))
+            failed_dataset(
+                checkpoint, Axes(nodes, ["induction"], ["zero"]), Failure("failed", "none")
+            )
             for checkpoint in (*trajectory.checkpoints, *others)
         ]
         return film(parts, {}).coords.get("tokens_seen")

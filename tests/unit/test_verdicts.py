@@ -16,9 +16,9 @@ from cntbench.comparison.claims import in_file, over_files
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.trajectory import FEATURES
 from cntbench.errors import CntbenchError
+from cntbench.readouts import READOUTS
 from cntbench.results.storage import content_checksum, distinct_files, open_results, write_results
 from cntbench.runs.catalogue import load_catalogue
-from cntbench.specs import READOUTS
 
 CLAIMS = load_catalogue().some_claims()
 DRAWS = 119

@@ -1,0 +1,23 @@
+"""Readouts: numbers about the model's behaviour on a task, one file each.
+
+A file's name is the readout's. It defines ``UNIT``, ``BETTER`` (1 if a larger value is better, -1
+if a smaller one), ``READS`` (which shared quantities of `cntbench.readouts._base.Scored` it uses),
+``value``, and ``gradient`` if gradient estimators may estimate effects on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cntbench import plugins
+
+#: What is measured of the clean model on every task, in the order of the dataset.
+STANDARD = ("cross_entropy", "accuracy", "logit_difference")
+#: All readouts: the standard ones, then those that a task may name among its effects.
+READOUTS = (*STANDARD, *sorted(plugins.room("readout").keys() - set(STANDARD)))
+
+
+def measured(effects: Iterable[str]) -> tuple[str, ...]:
+    """Return which readouts are measured where these effects are, in the order of the dataset."""
+    chosen = {*STANDARD, *effects}
+    return tuple(name for name in READOUTS if name in chosen)

@@ -1,0 +1,19 @@
+"""Share of positions at which the right token has the largest logit; a tie is no hit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cntbench.readouts._base import Scored
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+UNIT = "1"
+BETTER = 1
+READS = ("best_other",)
+
+
+def value(at: Scored) -> Tensor:
+    """Return 1 where the target has the largest logit, else 0, dims ``run, prompt, scored``."""
+    return (at.best_other < 0).double()
