@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,67 +40,104 @@ def checkout(tmp_path_factory) -> Path:
     return copy
 
 
-def python(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+#: Runs commands one after another, each a line of JSON: the program and its arguments.
+INTERPRETER = """
+import contextlib, io, json, sys
+import pytest
+from cntbench.cli.main import main
+
+for line in sys.stdin:
+    program, *arguments = json.loads(line)
+    code = 0
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            if program == "pytest":
+                code = int(pytest.main(arguments))
+            else:
+                sys.argv = [program, *arguments]
+                main()
+        except SystemExit as stop:
+            code = stop.code or 0
+    print(json.dumps([code, out.getvalue()]), flush=True)
+"""
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def run(checkout: Path, tmp_path_factory) -> Iterator[Run]:
+    """Run commands in one process that imports the copy; return what they print."""
+    errors = tmp_path_factory.mktemp("errors") / "stderr"
     environment = os.environ | {"PYTHONPATH": str(checkout), "COLUMNS": "200"}
-    command = [sys.executable, *arguments]
-    return subprocess.run(
-        command, cwd=checkout, env=environment, capture_output=True, text=True, check=False
+    with (
+        errors.open("w") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-c", INTERPRETER],
+            cwd=checkout,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdin
+        assert process.stdout
+        requests, answers = process.stdin, process.stdout
+
+        def run(*command: str) -> str:
+            print(json.dumps(command), file=requests, flush=True)
+            answer = answers.readline()
+            assert answer, errors.read_text()
+            code, printed = json.loads(answer)
+            assert code == 0, printed + errors.read_text()
+            return str(printed)
+
+        yield run
+        requests.close()
+
+
+def test_it_is_listed(run):
+    assert "half v1  (total effect on the target) The component's output is halved." in run(
+        "cntbench", "list", "ablations"
     )
+    assert "shrink" in run("cntbench", "list", "replacements")
 
 
-def cntbench(checkout: Path, *arguments: str) -> str:
-    done = python(checkout, "-c", "from cntbench.cli.main import main; main()", *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_it_is_listed(checkout):
-    assert "half v1  (total effect on the target) The component's output is halved." in cntbench(
-        checkout, "list", "ablations"
-    )
-    assert "shrink" in cntbench(checkout, "list", "replacements")
-
-
-def test_it_is_compared(checkout):
+def test_it_is_compared(run):
     asked = ["--trajectory", "dir:golden/nano/trajectory", "--checkpoints", "1", "--prompts", "4"]
     circuits = ["--circuits", "constant,random_dag_sparse", "-j", "1"]
-    said = cntbench(checkout, "compare", "--ablations", "half,zero,mean", *asked, *circuits)
-    verdict = next(line for line in said.splitlines() if line.startswith(" half: "))
+    printed = run("cntbench", "compare", "--ablations", "half,zero,mean", *asked, *circuits)
+    verdict = next(line for line in printed.splitlines() if line.startswith(" half: "))
     # Half of what never varies is another value than the one it has, as zero is.
     assert "fails constant;" in verdict
     assert "exact AUROC" in verdict
 
 
-def test_the_common_checks_and_the_golden_tests_ask_for_it(checkout):
-    named = python(checkout, "-m", "pytest", "--collect-only", "-q", "-k", "half", "tests")
-    assert "test_agrees_with_the_naive_oracle[half]" in named.stdout
-    assert "test_no_number_has_moved[induction-half]" in named.stdout
-    check = "tests/property/test_common_ablation_checks.py"
+def test_the_common_checks_and_the_golden_tests_ask_for_it(run):
+    check, golden = "tests/property/test_common_ablation_checks.py", "tests/golden/test_golden.py"
+    named = run("pytest", "--collect-only", "-q", "-n", "0", "-k", "half", check, golden)
+    assert "test_agrees_with_the_naive_oracle[half]" in named
+    assert "test_no_number_has_moved[induction-half]" in named
     chosen = "half and not noise and (feasible_edges or naive_oracle)"
-    done = python(checkout, "-m", "pytest", "-q", check, "-k", chosen, "-n", "0")
-    assert done.returncode == 0, done.stdout
-    assert "2 passed" in done.stdout
+    assert "2 passed" in run("pytest", "-q", check, "-k", chosen, "-n", "0")
 
 
-def test_the_metric_and_the_backbone_are_listed_and_checked(checkout):
-    assert "strongest  Largest weight of an edge, max w." in cntbench(checkout, "list", "metrics")
-    assert "strongest_ten v1  The ten strongest edges" in cntbench(checkout, "list", "backbones")
+def test_the_metric_and_the_backbone_are_listed_and_checked(run):
+    assert "strongest  Largest weight of an edge, max w." in run("cntbench", "list", "metrics")
+    assert "strongest_ten v1  The ten strongest edges" in run("cntbench", "list", "backbones")
     checks = ["test_common_metric_checks.py", "test_backbones.py"]
     files = [f"tests/property/{name}" for name in checks]
-    done = python(checkout, "-m", "pytest", "-q", *files, "-k", "strongest", "-n", "0")
-    assert done.returncode == 0, done.stdout
-    assert "13 passed" in done.stdout
+    assert "13 passed" in run("pytest", "-q", *files, "-k", "strongest", "-n", "0")
 
 
-def test_the_claim_is_listed(checkout):
-    listed = cntbench(checkout, "list", "claims")
+def test_the_claim_is_listed(run):
+    listed = run("cntbench", "list", "claims")
     assert "gatherer_hierarchy v1  One line for listings and tables." in listed
 
 
-def test_what_is_added_breaks_no_test_that_lists_what_there_is(checkout):
+def test_what_is_added_breaks_no_test_that_lists_what_there_is(run):
     lists = ["unit/test_catalogue.py", "unit/test_plugins.py", "unit/test_planted_specs.py"]
     claims = ["unit/test_claims.py", "cli/test_claims.py"]
     files = [f"tests/{name}" for name in (*lists, *claims)]
     chosen = "not claims or shipped or chosen_by_name or keeps_its_verdicts"
-    done = python(checkout, "-m", "pytest", "-q", *files, "-k", chosen, "-n", "0")
-    assert done.returncode == 0, done.stdout
+    assert " passed" in run("pytest", "-q", *files, "-k", chosen, "-n", "0")
