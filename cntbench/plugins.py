@@ -22,13 +22,18 @@ from cntbench.errors import SpecError, unknown
 #: The room of each kind of plugin, and what each of its files has to define.
 ROOMS = {
     "generator": ("prompts.generators", ("Parameters",)),
-    "readout": ("readouts", ("UNIT", "BETTER", "READS", "value")),
+    "readout": ("readouts", ("UNIT", "BETTER", "READS", "value", "reference")),
     "replacement": ("ablations.replacements", ("Parameters",)),
     "measure": ("ablations.measures", ("measure", "RANGE")),
     "backbone rule": ("backbones", ("Parameters", "reference")),
     "metric": ("metrics", ("METRIC", "compute", "reference")),
     "null model": ("dynamics.nulls", ("draw",)),
     "statistic": ("dynamics.statistics", ("Parameters",)),
+    "picture": ("figures", ("of_result",)),
+    "export format": (
+        "exchange.formats",
+        ("SUFFIXES", "KIND", "write_file", "files", "write_folder"),
+    ),
     "adapter": ("models.adapters", ("MODEL_TYPES", "shape", "decoder")),
     "trajectory source": ("models.sources", ("open_trajectory",)),
 }
@@ -149,6 +154,13 @@ def _modules(
 
 def _docstring(module: ModuleType) -> str:
     return inspect.cleandoc(module.__doc__ or "")
+
+
+def file_names(kind: str) -> tuple[str, ...]:
+    """Return the names of the files of a kind, a key of `ROOMS`; none of them is imported."""
+    folder = Path(__file__).parent / Path(*ROOMS[kind][0].split("."))
+    names = (info.name for info in pkgutil.iter_modules([str(folder)]))
+    return tuple(sorted(name for name in names if not name.startswith("_")))
 
 
 def room(kind: str) -> dict[str, Plugin]:

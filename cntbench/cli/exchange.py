@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from cntbench.cli.options import Force, Jobs, Specs, err, names_in, out
 from cntbench.errors import in_file
+from cntbench.plugins import file_names
 from cntbench.readouts import READOUTS
 from cntbench.runs.resources import cores
 
@@ -20,13 +21,8 @@ ReadoutName = StrEnum("ReadoutName", {name: name for name in READOUTS})  # type:
 LOGIT_DIFFERENCE = ReadoutName("logit_difference")
 
 
-class FormatName(StrEnum):
-    """Formats of exported files."""
-
-    GRAPHML = "graphml"
-    GEXF = "gexf"
-    CSV = "csv"
-    PARQUET = "parquet"
+#: Formats of exported files.
+FormatName = StrEnum("FormatName", {name: name for name in file_names("export format")})  # type: ignore[misc]
 
 
 def export(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -13,8 +12,7 @@ from cntbench.cli.options import Force, names_in, out
 from cntbench.errors import CntbenchError, distinct, in_file, unknown
 
 if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.figure import Figure
+    pass
 
 
 def figures(
@@ -65,22 +63,30 @@ def figures(
 ) -> None:
     """Draw a result: film, heatmap, readouts, metrics, recurrence, roles, claims, methods."""
     from cntbench.comparison.command import open_comparison
-    from cntbench.figures import comparison as draw_comparison
     from cntbench.figures import save
-    from cntbench.figures._results import MissingGroupError
+    from cntbench.figures._results import Chosen, MissingGroupError
     from cntbench.figures._style import FORMATS, KINDS
     from cntbench.output import check_files, check_folder
+    from cntbench.plugins import room
     from cntbench.results.storage import make_folder, open_results
+    from cntbench.views.readouts import task_of_interest
 
     kinds = _chosen("format", formats, FORMATS)
     check_folder(output)
     tree = open_results(results)
-    beside = tree if comparison is None else open_comparison(comparison)
-    with in_file(results):
-        pictures = _pictures(
-            tree, task, ablation, checkpoint, names_in(checkpoints), names_in(metrics)
-        )
-    pictures["comparison"] = lambda: draw_comparison(beside)
+    pictures = room("picture")
+    root = tree.to_dataset(inherit=False)
+    chosen = Chosen(
+        task,
+        checkpoint,
+        names_in(checkpoints),
+        names_in(metrics),
+        tree if comparison is None else open_comparison(comparison),
+        {
+            "task": task or task_of_interest(root),
+            "ablation": ablation or str(root["ablation"].values[0]),
+        },
+    )
     drawn, lines = {}, []
     names = _chosen("picture", only, tuple(pictures))
     inputs = [results] if comparison is None else [results, comparison]
@@ -90,7 +96,7 @@ def figures(
     for name in names:
         try:
             with in_file(results):
-                drawn[name] = pictures[name]()
+                drawn[name] = pictures[name].module.of_result(tree, chosen)
         except MissingGroupError as error:
             lacking = error.missing.in_file(str(results), str(tree.attrs.get("history", "")))
             lines.append(f"No {name}: {lacking.what} This makes it: {lacking.command}")
@@ -101,35 +107,6 @@ def figures(
     lines.insert(0, f"Drawn into {output} as {', '.join(kinds)}: {', '.join(drawn) or 'nothing'}.")
     for line in lines:
         out.print(escape(line), highlight=False)
-
-
-def _pictures(
-    tree: xr.DataTree,
-    task: str | None,
-    ablation: str | None,
-    checkpoint: str | None,
-    checkpoints: tuple[str, ...] | None,
-    metrics: tuple[str, ...] | None,
-) -> dict[str, Callable[[], Figure]]:
-    """Return what draws each picture of a result."""
-    from cntbench import figures as draw
-    from cntbench.views.readouts import task_of_interest
-
-    root = tree.to_dataset(inherit=False)
-    cell: Any = {
-        "task": task or task_of_interest(root),
-        "ablation": ablation or str(root["ablation"].values[0]),
-    }
-    return {
-        "film": lambda: draw.film(tree, checkpoints=checkpoints, **cell),
-        "heatmap": lambda: draw.heatmap(tree, checkpoint=checkpoint, **cell),
-        "readouts": lambda: draw.readouts(tree, **cell),
-        "metrics": lambda: draw.metrics(tree, metrics, **cell),
-        "recurrence": lambda: draw.recurrence(tree, **cell),
-        "bump": lambda: draw.bump(tree, **cell),
-        "claims": lambda: draw.claims(tree, task=task),
-        "agreement": lambda: draw.agreement(tree, task=cell["task"]),
-    }
 
 
 def _chosen(kind: str, names: str | None, known: tuple[str, ...]) -> tuple[str, ...]:

@@ -96,11 +96,14 @@ class Kind(StrEnum):
     GENERATORS = "generators"
     REPLACEMENTS = "replacements"
     MEASURES = "measures"
+    READOUTS = "readouts"
     METRICS = "metrics"
     NULLS = "nulls"
     CLAIMS = "claims"
     STATISTICS = "statistics"
     SOURCES = "sources"
+    PICTURES = "pictures"
+    FORMATS = "formats"
 
 
 #: Kinds that are Python files, by what `cntbench.plugins` calls them.
@@ -108,10 +111,13 @@ PLUGINS = {
     Kind.GENERATORS: "generator",
     Kind.REPLACEMENTS: "replacement",
     Kind.MEASURES: "measure",
+    Kind.READOUTS: "readout",
     Kind.METRICS: "metric",
     Kind.NULLS: "null model",
     Kind.STATISTICS: "statistic",
     Kind.SOURCES: "trajectory source",
+    Kind.PICTURES: "picture",
+    Kind.FORMATS: "export format",
 }
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import xarray as xr
 
 from cntbench.errors import CntbenchError, nearest
-from cntbench.exchange import csv_tables, gexf, graphml, parquet_tables
 from cntbench.exchange.writing import measured
 from cntbench.output import FileKind, check_files, check_folder, check_output, is_folder
+from cntbench.plugins import room
 
 
 class Format(Protocol):
-    """A way to write results: a file of this room."""
+    """A way to write results: a file of `cntbench.exchange.formats`."""
 
     SUFFIXES: tuple[str, ...]
     KIND: FileKind
@@ -33,12 +33,9 @@ class Format(Protocol):
         ...
 
 
-FORMATS: Mapping[str, Format] = {
-    "graphml": graphml,
-    "gexf": gexf,
-    "csv": csv_tables,
-    "parquet": parquet_tables,
-}
+def formats() -> dict[str, Format]:
+    """Return the files of `cntbench.exchange.formats`, by their names."""
+    return {name: cast(Format, file.module) for name, file in room("export format").items()}
 
 
 def export(
@@ -75,13 +72,14 @@ def export(
         If the format is not clear, nothing was measured, a file cannot hold all, or it cannot be
         written.
     """
-    told = next((n for n, f in FORMATS.items() if path.name.endswith(f.SUFFIXES)), None)
+    known = formats()
+    told = next((n for n, f in known.items() if path.name.endswith(f.SUFFIXES)), None)
     if asked is None and told is None:
         raise CntbenchError(
             "does not tell the format",
             where=str(path),
             hint="Name a file that ends in "
-            f"{', '.join(suffix for one in FORMATS.values() for suffix in one.SUFFIXES)}; or a "
+            f"{', '.join(suffix for file in known.values() for suffix in file.SUFFIXES)}; or a "
             "folder, with --format.",
         )
     if asked is not None and told not in (None, asked):
@@ -93,9 +91,9 @@ def export(
             "nothing that is to be exported was measured", hint="cntbench audit says why."
         )
     name = str(asked or told)
-    if name not in FORMATS:
-        raise CntbenchError(f"unknown format {name!r}", hint=nearest(name, FORMATS))
-    chosen = FORMATS[name]
+    if name not in known:
+        raise CntbenchError(f"unknown format {name!r}", hint=nearest(name, known))
+    chosen = known[name]
     if told is None or is_folder(path):
         check_folder(path)
         check_files(chosen.files(tree, path), chosen.KIND, inputs=inputs, force=force)

@@ -20,7 +20,12 @@ function           picture
 =================  ==================================================================
 
 `save` writes a figure so that the same picture has the same bytes.
+A file that is added beside these is found by `cntbench.plugins`, and drawn by
+``cntbench figures``.
 """
+
+import importlib
+from typing import Any
 
 from cntbench.figures._style import save
 from cntbench.figures.agreement import agreement
@@ -32,6 +37,7 @@ from cntbench.figures.heatmap import heatmap
 from cntbench.figures.metrics import metrics
 from cntbench.figures.readouts import readouts
 from cntbench.figures.recurrence import recurrence
+from cntbench.plugins import file_names
 
 __all__ = [
     "agreement",
@@ -45,3 +51,10 @@ __all__ = [
     "recurrence",
     "save",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return the function of a picture that a file of this room has added."""
+    if name in file_names("picture"):
+        return getattr(importlib.import_module(f"{__name__}.{name}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

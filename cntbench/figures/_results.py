@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -19,6 +20,32 @@ Results = xr.Dataset | xr.DataTree
 OF_FILMS = ("influence", "influence_se", "status", "status_reason")
 
 View = TypeVar("View")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the command line chooses to draw of a result.
+
+    Parameters
+    ----------
+    task
+        Its label; None if the user named none.
+    checkpoint, checkpoints
+        Of a picture of one moment, and of several; None for the picture's own choice.
+    metrics
+        Names; None for the picture's own choice.
+    comparison
+        What the picture of a comparison is drawn from.
+    cell
+        Task and ablation of a picture of one cell, whether the user named them or not.
+    """
+
+    task: str | None
+    checkpoint: str | None
+    checkpoints: tuple[str, ...] | None
+    metrics: tuple[str, ...] | None
+    comparison: Results
+    cell: dict[str, Any]
 
 
 #: What stands before the command in the error.

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import OF_FILMS, Results, tree_of
+from cntbench.figures._results import OF_FILMS, Chosen, Results, tree_of
 from cntbench.figures._style import DOUBLE, PALE, SINGLE, canvas, scale_beside, styled
 from cntbench.results import selection
 from cntbench.views.comparison import agreement as view
@@ -67,3 +67,8 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
     label = "Spearman's ρ of edges" + (" [95 % interval]" if few else "")
     scale_beside(ax, image, label)
     return figure
+
+
+def of_result(results: Results, chosen: Chosen) -> Figure:
+    """Draw what ``cntbench figures`` draws; see `cntbench.figures._results.Chosen`."""
+    return agreement(results, task=chosen.cell["task"])

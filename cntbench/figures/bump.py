@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cntbench.dynamics.roles import Role
-from cntbench.figures._results import OF_FILMS, Results, cell_of, require, tree_of
+from cntbench.figures._results import OF_FILMS, Chosen, Results, cell_of, require, tree_of
 from cntbench.figures._style import DOUBLE, INK, blank, checkpoints_below, colour, line, styled
 from cntbench.views.bump import Bump
 from cntbench.views.bump import bump as view
@@ -54,6 +54,11 @@ def bump(results: Results, *, task: str | None = None, ablation: str | None = No
         x=0.01, ha="left", fontsize=7,
     )  # fmt: skip
     return figure
+
+
+def of_result(results: Results, chosen: Chosen) -> Figure:
+    """Draw what ``cntbench figures`` draws; see `cntbench.figures._results.Chosen`."""
+    return bump(results, **chosen.cell)
 
 
 def _draw(ax: Axes, ranks: Bump) -> None:

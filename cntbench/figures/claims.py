@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cntbench.comparison.claims import Judgement
-from cntbench.figures._results import Results, require, tree_of
+from cntbench.figures._results import Chosen, Results, require, tree_of
 from cntbench.figures._style import BAND, COLOURS, DOUBLE, GREY, INK, PALE, blank, styled
 from cntbench.results import selection
 from cntbench.views.claims import claims as view
@@ -76,6 +76,11 @@ def claims(results: Results, *, task: str | None = None) -> Figure:
         fontsize=7,
     )
     return figure
+
+
+def of_result(results: Results, chosen: Chosen) -> Figure:
+    """Draw what ``cntbench figures`` draws; see `cntbench.figures._results.Chosen`."""
+    return claims(results, task=chosen.task)
 
 
 def _draw(ax: Axes, judged: list[Judgement], tasks: list[str], ablations: list[str]) -> None:

@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import require
+from cntbench.figures._results import Chosen, Results, require
 from cntbench.figures._style import BAND, COLOURS, DOUBLE, GREY, INK, blank, styled
 from cntbench.views.comparison import Methods, methods
 from cntbench.views.missing import Missing
@@ -67,6 +67,11 @@ def comparison(results: xr.Dataset | xr.DataTree) -> Figure:
     panels[0].set_yticks(range(rows), [method.ablation for method in methods_view.method])
     panels[0].set_ylim(rows - 0.5, -0.5)
     return figure
+
+
+def of_result(results: Results, chosen: Chosen) -> Figure:
+    """Draw what ``cntbench figures`` draws; see `cntbench.figures._results.Chosen`."""
+    return comparison(chosen.comparison)
 
 
 def _recovery(ax: Axes, methods_view: Methods) -> None:

@@ -16,7 +16,15 @@ from matplotlib.markers import MarkerStyle
 from numpy.typing import NDArray
 
 from cntbench.errors import distinct
-from cntbench.figures._results import OF_FILMS, Results, cell_of, moment_of, over_prompts, tree_of
+from cntbench.figures._results import (
+    OF_FILMS,
+    Chosen,
+    Results,
+    cell_of,
+    moment_of,
+    over_prompts,
+    tree_of,
+)
 from cntbench.figures._style import COLOURS, DOUBLE, GREY, INK, SCALE, SINGLE, blank, canvas, styled
 from cntbench.views.film import FilmView
 from cntbench.views.film import film as view
@@ -101,6 +109,11 @@ def film(
     if ax is None:
         _explain(figure, graph, narrow=len(shown) == 1)
     return figure
+
+
+def of_result(results: Results, chosen: Chosen) -> Figure:
+    """Draw what ``cntbench figures`` draws; see `cntbench.figures._results.Chosen`."""
+    return film(results, checkpoints=chosen.checkpoints, **chosen.cell)
 
 
 def _along(graph: FilmView) -> list[int]:

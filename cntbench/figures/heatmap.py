@@ -9,7 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import OF_FILMS, Results, cell_of, moment_of, over_prompts, tree_of
+from cntbench.figures._results import (
+    OF_FILMS,
+    Chosen,
+    Results,
+    cell_of,
+    moment_of,
+    over_prompts,
+    tree_of,
+)
 from cntbench.figures._style import INK, PALE, SCALE, SINGLE, canvas, scale_beside, styled
 from cntbench.views.film import film
 from cntbench.views.heatmap import heatmap as view
@@ -67,6 +75,11 @@ def heatmap(
     ax.set_title(f"{graph.task}, {graph.ablation}, step {graph.step[at]:,}{gap}")
     scale_beside(ax, image, f"influence ({over_prompts(tree)})")
     return figure
+
+
+def of_result(results: Results, chosen: Chosen) -> Figure:
+    """Draw what ``cntbench figures`` draws; see `cntbench.figures._results.Chosen`."""
+    return heatmap(results, checkpoint=chosen.checkpoint, **chosen.cell)
 
 
 def _name(ax: Axes, names: tuple[str, ...], layers: list[int]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cntbench.errors import distinct, unknown
 from cntbench.figures import _phases
-from cntbench.figures._results import OF_FILMS, Results, cell_of, require, tree_of
+from cntbench.figures._results import OF_FILMS, Chosen, Results, cell_of, require, tree_of
 from cntbench.figures._style import (
     COLOURS,
     DOUBLE,
@@ -95,6 +95,11 @@ def metrics(
     caption = "; ".join(notes) if columns > 1 else "\n".join(notes)
     figure.suptitle(caption, x=0.01, ha="left", fontsize=7 if columns > 1 else 6)
     return figure
+
+
+def of_result(results: Results, chosen: Chosen) -> Figure:
+    """Draw what ``cntbench figures`` draws; see `cntbench.figures._results.Chosen`."""
+    return metrics(results, chosen.metrics, **chosen.cell)
 
 
 def _draw(ax: Axes, x: NDArray[np.float64], metric_view: MetricView) -> None:

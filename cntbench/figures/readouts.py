@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from cntbench.figures import _phases
-from cntbench.figures._results import Results, cell_of, over_prompts, tree_of
+from cntbench.figures._results import Chosen, Results, cell_of, over_prompts, tree_of
 from cntbench.figures._style import SINGLE, band, blank, colour, line, steps_below, styled
 from cntbench.results import selection
 from cntbench.views.missing import Missing
@@ -85,3 +85,8 @@ def readouts(
     figure.legend(kept.values(), kept.keys(), loc="outside upper left", ncols=2 if width < 5 else 4)
     figure.supxlabel(note, fontsize=6)
     return figure
+
+
+def of_result(results: Results, chosen: Chosen) -> Figure:
+    """Draw what ``cntbench figures`` draws; see `cntbench.figures._results.Chosen`."""
+    return readouts(results, **chosen.cell)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import OF_FILMS, Results, cell_of, require, tree_of
+from cntbench.figures._results import OF_FILMS, Chosen, Results, cell_of, require, tree_of
 from cntbench.figures._style import (
     INK,
     PALE,
@@ -65,3 +65,8 @@ def recurrence(
     ax.spines[:].set(visible=True, color=INK)
     scale_beside(ax, image, "similarity of the graphs")
     return figure
+
+
+def of_result(results: Results, chosen: Chosen) -> Figure:
+    """Draw what ``cntbench figures`` draws; see `cntbench.figures._results.Chosen`."""
+    return recurrence(results, **chosen.cell)

@@ -2,7 +2,8 @@
 
 A file's name is the readout's. It defines ``UNIT``, ``BETTER`` (1 if a larger value is better, -1
 if a smaller one), ``READS`` (which shared quantities of `cntbench.readouts._base.Scored` it uses),
-``value``, and ``gradient`` if gradient estimators may estimate effects on it.
+``value`` at all positions, ``reference`` (the plain definition at one position, which the tests
+compare it with), and ``gradient`` if gradient estimators may estimate effects on it.
 """
 
 from __future__ import annotations

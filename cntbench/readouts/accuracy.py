@@ -17,3 +17,8 @@ READS = ("best_other",)
 def value(at: Scored) -> Tensor:
     """Return 1 where the target has the largest logit, else 0, dims ``run, prompt, scored``."""
     return (at.best_other < 0).double()
+
+
+def reference(logits: Tensor, target: int, decoy: int) -> float:
+    """Compare the target's logit with every other."""
+    return float(all(logits[target] > logit for i, logit in enumerate(logits) if i != target))

@@ -27,3 +27,8 @@ def value(at: Scored) -> Tensor:
 def gradient(at: Scored) -> Tensor:
     """Return Σ_v p_v w_v − w_t, dims ``run, prompt, scored, hidden``."""
     return at.expected_column - at.columns(at.targets)
+
+
+def reference(logits: Tensor, target: int, decoy: int) -> float:
+    """Take the logarithm of the softmax."""
+    return -logits.log_softmax(dim=0)[target].item()

@@ -25,3 +25,8 @@ def value(at: Scored) -> Tensor:
 def gradient(at: Scored) -> Tensor:
     """Return w_t − w_u, dims ``prompt, scored, hidden``."""
     return at.columns(at.targets) - at.columns(at.decoys)
+
+
+def reference(logits: Tensor, target: int, decoy: int) -> float:
+    """Subtract one logit from the other."""
+    return (logits[target] - logits[decoy]).item()

@@ -48,6 +48,14 @@ def _gaps(dataset: xr.Dataset) -> Iterator[Text]:
         )
 
 
+#: Headings of the readouts that come first.
+_READOUTS = {
+    "accuracy": "accuracy",
+    "cross_entropy": "cross-entropy",
+    "logit_difference": "logit difference",
+}
+
+
 def _readouts(film: xr.Dataset) -> Table:
     count = film.sizes["checkpoint"]
     checkpoints = sorted({0, count // 2, count - 1})
@@ -56,11 +64,13 @@ def _readouts(film: xr.Dataset) -> Table:
         f"Readouts of the clean model at step{'s' if len(checkpoints) > 1 else ''} {steps}"
     )
     table.add_column("task")
-    for heading in ("accuracy", "cross-entropy [nat]", "logit difference"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    readouts = [*_READOUTS, *sorted(set(map(str, film["readout"].values)) - set(_READOUTS))]
+    for name in readouts:
+        heading = _READOUTS.get(name, name.replace("_", " "))
+        table.add_column(escape(heading), justify="right", no_wrap=True)
     for task in film["task"].values:
         cells = [escape(str(task))]
-        for readout in ("accuracy", "cross_entropy", "logit_difference"):
+        for readout in readouts:
             values = film["readout_value"].sel(task=task, readout=readout).values
             cells.append(" ".join(f"{values[checkpoint]:5.2f}" for checkpoint in checkpoints))
         table.add_row(*cells)

@@ -10,13 +10,26 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 from support.documents import ROOT, page_block
 
 
 def block(mark: str) -> str:
     """The code block of the guide behind a mark."""
     return page_block(ROOT / "CONTRIBUTING.md", mark)
+
+
+#: Files of the rooms for which the guide has no example, each by what it takes from another one.
+ALIKE = {
+    "ablations/measures/angle.py": "ablations.measures.cosine import RANGE, measure",
+    "dynamics/nulls/shuffled.py": "dynamics.nulls.layer_pairs import draw",
+    "dynamics/statistics/tail.py": "dynamics.statistics.tail_weight import Parameters",
+    "prompts/generators/tokens.py": "prompts.generators.random_tokens import Parameters",
+    "models/sources/folder.py": "models.sources.dir import open_trajectory",
+    "models/adapters/other.py": "models.adapters.llama import decoder, shape\n\nMODEL_TYPES = ()",
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +50,11 @@ def checkout(tmp_path_factory) -> Path:
     (copy / "tasks" / "induction_of_twelve.toml").write_text(block("task"))
     (copy / "tasks" / "ablations" / "noise_half.toml").write_text(block("another ablation"))
     (copy / "tasks" / "planted" / "beside.toml").write_text(block("planted circuit"))
+    (copy / "cntbench" / "readouts" / "entropy.py").write_text(block("readout"))
+    (copy / "cntbench" / "figures" / "histogram.py").write_text(block("picture"))
+    (copy / "cntbench" / "exchange" / "formats" / "npz.py").write_text(block("export format"))
+    for path, code in ALIKE.items():
+        (copy / "cntbench" / path).write_text(f'"""One like another."""\n\nfrom cntbench.{code}\n')
     return copy
 
 
@@ -141,3 +159,29 @@ def test_what_is_added_breaks_no_test_that_lists_what_there_is(run):
     files = [f"tests/{name}" for name in (*lists, *claims)]
     chosen = "not claims or shipped or chosen_by_name or keeps_its_verdicts"
     assert " passed" in run("pytest", "-q", *files, "-k", chosen, "-n", "0")
+
+
+def test_the_readout_the_picture_and_the_format_are_used(checkout, run, tmp_path):
+    task = (checkout / "tasks" / "induction.toml").read_text()
+    listed = 'effects = ["logit_difference", "entropy"]\n\n[parameters]'
+    (tmp_path / "sure.toml").write_text(task.replace("[parameters]", listed))
+    (tmp_path / "studies").mkdir()
+    study = 'version = 1\nsummary = "x"\ntrajectory = "dir:golden/nano/trajectory"\nprompts = 2\n'
+    study += (
+        'tasks = ["sure"]\nablations = ["zero"]\nplanted = false\nnull_draws = 0\nuntrained = 0\n'
+    )
+    (tmp_path / "studies" / "small.toml").write_text(study)
+    folder, result = str(tmp_path / "run"), str(tmp_path / "run" / "results.nc")
+    options = ["--specs", str(tmp_path), "-o", folder, "-j", "1"]
+    assert "entropy" in run("cntbench", "run", "small", *options)
+    with xr.open_dataset(result) as dataset:
+        values = dataset["readout_value"].sel(readout="entropy")
+        assert dataset["readout_unit"].sel(readout="entropy").item() == "nat"
+        assert not dataset["readout_effect"].sel(readout="entropy").isnull().any()
+        assert values.isel(checkpoint=0) > values.isel(checkpoint=-1) > 0
+    run("cntbench", "figures", result, "-o", str(tmp_path), "--only", "histogram")
+    assert (tmp_path / "histogram.svg").stat().st_size > 0
+    run("cntbench", "export", result, "-o", str(tmp_path / "numbers.npz"))
+    assert set(np.load(tmp_path / "numbers.npz")) >= {"influence", "readout_value"}
+    check = "tests/property/test_common_readout_checks.py"
+    assert "4 passed" in run("pytest", "-q", check, "-k", "entropy and not cross", "-n", "0")

@@ -15,7 +15,7 @@ from support.films import random_film
 from support.trajectories import run_cli
 
 from cntbench.cli.exchange import FormatName, ReadoutName
-from cntbench.exchange.export import FORMATS
+from cntbench.exchange.export import formats
 from cntbench.readouts import READOUTS
 from cntbench.results.storage import open_results, write_results
 
@@ -63,7 +63,7 @@ def test_what_cannot_be_exported_is_said(cli, tmp_path):
 
 
 def test_what_can_be_chosen_is_what_there_is():
-    assert [one.value for one in FormatName] == list(FORMATS)
+    assert [one.value for one in FormatName] == list(formats())
     assert tuple(one.value for one in ReadoutName) == READOUTS
 
 

@@ -74,6 +74,7 @@ class Case:
                 self.prompts if prompts is None else prompts,
                 ablations,
                 effects=READOUTS,
+                readouts=READOUTS,
                 **options,
             )
         )
@@ -209,7 +210,9 @@ def test_the_clean_output_changes_exactly_no_readout():
     for seed in range(20):
         model = random_gpt_neox(vocabulary=VOCABULARY, seed=seed)
         prompts = random_prompts(count=1, scored=1, vocabulary=VOCABULARY, seed=seed)
-        found = influence(Request(decoder(model), prompts, identity, effects=READOUTS))
+        found = influence(
+            Request(decoder(model), prompts, identity, effects=READOUTS, readouts=READOUTS)
+        )
         assert not np.nan_to_num(found.edge_effect).any(), f"seed {seed}"
         assert (found.readout_effect == 0).all(), f"seed {seed}"
 

@@ -70,7 +70,13 @@ def test_the_engine_equals_the_oracle(workload, methods, observe_all, seed):
     ablations = [Ablation(f"a{i}", r, MEASURES[m]) for i, (r, m) in enumerate(methods)]
     found = influence(
         Request(
-            decoder(model), prompts, ablations, observe_all=observe_all, effects=READOUTS, seed=seed
+            decoder(model),
+            prompts,
+            ablations,
+            observe_all=observe_all,
+            effects=READOUTS,
+            readouts=READOUTS,
+            seed=seed,
         )
     )
     for i, (rule, measure) in enumerate(methods):
@@ -89,7 +95,7 @@ def test_single_precision_is_within_its_rounding(architecture):
     prompts = random_prompts(count=3, length=12, scored=5, vocabulary=40)
     ablation = Ablation("zero", zero.Parameters(), relative_l2.measure)
     single = decoder(random_model(architecture, **shape))
-    found = influence(Request(single, prompts, [ablation], effects=READOUTS))
+    found = influence(Request(single, prompts, [ablation], effects=READOUTS, readouts=READOUTS))
     exact = random_model(architecture, **shape, dtype=torch.float64)
     expected, values, effects = oracle_influence(exact, prompts, zero.Parameters(), "relative_l2")
     close(found.influence[0], expected, rtol=1e-5, atol=1e-6)
@@ -121,7 +127,14 @@ def test_a_component_s_own_output_changes_exactly_nothing(workload, measure, obs
         Ablation("other", resample.Parameters(donor="other"), MEASURES[measure]),
     ]
     found = influence(
-        Request(decoder(model), prompts, ablations, observe_all=observe_all, effects=READOUTS)
+        Request(
+            decoder(model),
+            prompts,
+            ablations,
+            observe_all=observe_all,
+            effects=READOUTS,
+            readouts=READOUTS,
+        )
     )
     assert np.nanmax(np.abs(found.influence[0]), initial=0) == 0
     assert np.abs(found.readout_effect[0]).max() == 0
@@ -133,7 +146,9 @@ def test_a_component_s_own_output_changes_nothing_over_a_large_vocabulary(vocabu
     model = random_gpt_neox(layers=2, heads=3, vocabulary=vocabulary)
     prompts = random_prompts(count=7, length=33, scored=31, vocabulary=vocabulary)
     ablation = Ablation("itself", Itself(), relative_l2.measure)
-    found = influence(Request(decoder(model), prompts, [ablation], effects=READOUTS))
+    found = influence(
+        Request(decoder(model), prompts, [ablation], effects=READOUTS, readouts=READOUTS)
+    )
     assert np.abs(found.readout_effect).max() == 0
 
 
@@ -146,7 +161,14 @@ def test_chunks_do_not_matter(workload, rule, n_prompts, n_sources, n_runs, obse
 
     def run():
         return influence(
-            Request(decoder(model), prompts, [ablation], observe_all=observe_all, effects=READOUTS)
+            Request(
+                decoder(model),
+                prompts,
+                [ablation],
+                observe_all=observe_all,
+                effects=READOUTS,
+                readouts=READOUTS,
+            )
         )
 
     whole = run()
@@ -200,6 +222,7 @@ def test_the_memory_budget_is_respected_and_used(rules, observe_all, monkeypatch
                 ablations,
                 observe_all=observe_all,
                 effects=READOUTS,
+                readouts=READOUTS,
                 memory_budget=memory_budget,
             )
         )

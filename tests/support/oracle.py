@@ -14,8 +14,9 @@ import torch
 
 from cntbench.ablations.replacements._base import Moments, States
 from cntbench.engine.optimal_constants import optimal_constants
+from cntbench.plugins import find
 from cntbench.prompts import Prompts, random_state
-from cntbench.readouts import READOUTS
+from cntbench.readouts import READOUTS, STANDARD
 from support.ablations import measures
 from support.anatomy import Anatomy
 from support.models import decoder
@@ -190,6 +191,10 @@ def readouts(logits: torch.Tensor, prompts: Prompts, i: int) -> list[float]:
         "accuracy": (rows.argmax(-1) == targets).double().mean().item(),
         "logit_difference": (of_target - of_decoy).mean().item(),
     }
+    for name in READOUTS[len(STANDARD) :]:
+        plain = find("readout", name).reference
+        positions = zip(rows, targets.tolist(), decoys.tolist(), strict=True)
+        found[name] = np.mean([plain(*position) for position in positions])
     return [found[name] for name in READOUTS]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
 
-from cntbench.readouts import READOUTS
+from cntbench.readouts import STANDARD
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.specs import Precision
 from support.golden import measure_golden
@@ -66,7 +66,7 @@ def deviation(reference: xr.Dataset, found: xr.Dataset) -> Deviation:
         largest=float(apart.max()),
         rank=float(np.median(ranks)),
         lowest_rank=float(min(ranks)),
-        readouts={name: float(of_readouts.sel(readout=name).max()) for name in READOUTS},
+        readouts={name: float(of_readouts.sel(readout=name).max()) for name in STANDARD},
     )
 
 

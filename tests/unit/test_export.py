@@ -18,10 +18,10 @@ from support.films import random_film
 from cntbench.analysis.derived import derived
 from cntbench.analysis.verdicts import add_verdicts
 from cntbench.errors import CntbenchError
-from cntbench.exchange import parquet_tables
 from cntbench.exchange.choice import chosen
 from cntbench.exchange.export import export
-from cntbench.exchange.gexf import film_graph, spans
+from cntbench.exchange.formats import parquet as parquet_tables
+from cntbench.exchange.formats.gexf import film_graph, spans
 from cntbench.results.storage import open_results, write_results
 from cntbench.runs.catalogue import load_catalogue
 
@@ -373,7 +373,7 @@ def test_a_result_without_groups_has_fewer_tables(tmp_path):
 @pytest.mark.parametrize(
     ("name", "asked", "part"),
     [
-        ("out", None, "does not tell the format\nName a file that ends in .graphml, .gexf, .csv,"),
+        ("out", None, "does not tell the format\nName a file that ends in .csv, .csv.gz, .gexf,"),
         ("out.csv", "gexf", "is the name of a csv file, and --format says gexf"),
         ("file/tables", "csv", "cannot be made"),
         ("nowhere/edges.csv", None, "cannot be written"),

@@ -1,0 +1,109 @@
+"""What every readout has to hold to, found by its file."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from support.models import decoder, random_gpt_neox
+
+from cntbench import plugins
+from cntbench.engine import readouts
+from cntbench.engine.readouts import ScoredStreams, gradient, readout
+from cntbench.readouts import READOUTS, STANDARD, measured
+
+FILES = plugins.room("readout")
+SMOOTH = [name for name, file in FILES.items() if hasattr(file.module, "gradient")]
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A random decoder in double precision, 17 tokens."""
+    return decoder(random_gpt_neox(dtype=torch.float64))
+
+
+@pytest.fixture
+def positions():
+    """Streams, dims ``run, prompt, scored, hidden``, with targets and decoys."""
+    generator = torch.Generator().manual_seed(0)
+    streams = 3 * torch.randn(2, 3, 4, 16, generator=generator, dtype=torch.float64)
+    targets, decoys = torch.randint(0, 17, (2, 3, 4), generator=generator)
+    return streams, targets, decoys
+
+
+def test_every_readout_has_its_place_behind_the_standard_ones():
+    assert set(READOUTS) == set(FILES)
+    assert READOUTS[: len(STANDARD)] == STANDARD
+    assert measured([]) == STANDARD
+    assert measured(reversed(READOUTS)) == READOUTS
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_declared(name):
+    file = FILES[name].module
+    assert file.UNIT
+    assert file.BETTER in (-1, 1)
+    assert set(file.READS) <= {"log_odds", "best_other", "logits"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_it_is_the_mean_of_its_plain_definition(model, positions, name):
+    streams, targets, decoys = positions
+    found = readout(model, streams, targets, decoys, [name])[name]
+    assert (found.dtype, found.shape) == (torch.float64, (2, 3))
+    for run, prompt in itertools.product(range(2), range(3)):
+        plain = [
+            FILES[name].module.reference(
+                model.unembed(model.final_norm(streams[run, prompt, place])),
+                int(targets[prompt, place]),
+                int(decoys[prompt, place]),
+            )
+            for place in range(4)
+        ]
+        assert found[run, prompt].item() == pytest.approx(sum(plain) / 4)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_how_many_logits_are_computed_at_once_does_not_matter(model, positions, name, monkeypatch):
+    expected = readout(model, *positions, [name])[name]
+    monkeypatch.setattr(readouts, "TOKENS_AT_ONCE", 5)
+    monkeypatch.setattr(readouts, "LOGITS_AT_ONCE", 40)
+    torch.testing.assert_close(readout(model, *positions, [name])[name], expected)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_it_reads_what_it_declares_and_no_more(model, positions, name, monkeypatch):
+    """The work of a readout is counted by what it declares."""
+    read = set()
+
+    def reading(quantity, value):
+        return lambda *arguments: (read.add(quantity), value(*arguments))[1]
+
+    for quantity in ("log_odds", "best_other"):
+        monkeypatch.setattr(
+            ScoredStreams,
+            quantity,
+            property(reading(quantity, getattr(ScoredStreams, quantity).fget)),
+        )
+    monkeypatch.setattr(ScoredStreams, "of_logits", reading("logits", ScoredStreams.of_logits))
+    readout(model, *positions, [name])
+    assert read == set(FILES[name].module.READS)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_its_gradient_is_the_derivative_of_its_plain_definition(model, positions, name):
+    streams, targets, decoys = positions
+    normed = model.final_norm(streams[:1])
+    found = gradient(model, normed, targets, decoys, name)
+    assert found.shape == normed.shape
+    step = 1e-6
+    for prompt, place, entry in itertools.product(range(3), range(4), (0, 7, 15)):
+        sides = []
+        for sign in (1, -1):
+            stream = normed[0, prompt, place].clone()
+            stream[entry] += sign * step
+            tokens = int(targets[prompt, place]), int(decoys[prompt, place])
+            sides.append(FILES[name].module.reference(model.unembed(stream), *tokens))
+        slope = (sides[0] - sides[1]) / (2 * step) / 4  # of the mean over four positions
+        assert found[0, prompt, place, entry].item() == pytest.approx(slope, rel=1e-6, abs=1e-8)
