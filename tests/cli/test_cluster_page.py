@@ -1,16 +1,20 @@
-"""The commands of the page about clusters work as written; test_documents runs all others."""
+"""The commands of the page about clusters work as written; test_documents runs all others.
+
+Dask's own run in a shell; those of cntbench run in this process, as on the other pages.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import sys
 
 import pytest
-from support.documents import ROOT, page_block
+from support.documents import ROOT, commands, page_block
 from support.leash import leashed_shell
 from support.runs import write_study
-from support.trajectories import write_trajectory
+from support.trajectories import run_cli, write_trajectory
 
 
 @pytest.fixture
@@ -22,38 +26,37 @@ def free_port():
 
 
 @pytest.mark.slow
-def test_the_way_to_a_cluster_works_as_written(tmp_path, free_port):
-    """A shell runs all commands, with a study that takes a second and one process per shard."""
+def test_the_way_to_a_cluster_works_as_written(tmp_path, free_port, monkeypatch, capsys):
+    """All commands run, with a study that takes a second and one process per shard."""
     write_trajectory(tmp_path / "checkpoints")
     write_study(tmp_path / "specs", "tiny", tmp_path / "checkpoints", untrained=1)
-    commands = (
-        "".join(
-            page_block(ROOT / "docs" / "cluster.md", mark) for mark in ("local cluster", "shards")
-        )
-    ).replace("8786", str(free_port))
-    commands = commands.replace("run nano", "run tiny")
-    commands = commands.replace("run tiny --shard", "run tiny --jobs 1 --shard")
-    (tmp_path / "cntbench").write_text(
-        f'#!/bin/sh\nexec {sys.executable} -c "from cntbench.cli.main import main; main()" "$@"\n'
-    )
-    (tmp_path / "dask").write_text(f'#!/bin/sh\nexec {sys.executable} -m dask "$@"\n')
-    for name in ("cntbench", "dask"):
-        (tmp_path / name).chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CNTBENCH_SPECS", str(tmp_path / "specs"))
+    page = ROOT / "docs" / "cluster.md"
+    text = page_block(page, "local cluster") + page_block(page, "shards")
+    text = text.replace("8786", str(free_port)).replace("run nano", "run tiny")
+    text = text.replace("run tiny --shard", "run tiny --jobs 1 --shard")
+    lines = text.splitlines(keepends=True)
+    background = [line for line in lines if line.startswith("dask ")]
+    foreground = [line for line in lines if line not in background]
+    dask = tmp_path / "dask"
+    dask.write_text(f'#!/bin/sh\nexec {sys.executable} -m dask "$@"\n')
+    dask.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     with (
         (tmp_path / "errors").open("w") as errors,
         leashed_shell(
-            commands,
+            "".join([*background, "wait"]),
             cwd=tmp_path,
-            env={
-                **os.environ,
-                "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
-                "CNTBENCH_SPECS": str(tmp_path / "specs"),
-            },
+            env={**os.environ, "PATH": path},
             stderr=errors,
-        ) as shell,
+        ),
     ):
-        code = shell.wait(timeout=400)
-    assert code == 0, (tmp_path / "errors").read_text()
+        for command in commands("".join(foreground)):
+            program, *arguments = shlex.split(command)
+            assert program == "cntbench"
+            code, out, err = run_cli(monkeypatch, capsys, *arguments)
+            assert code == 0, f"{command}\n{out}\n{err}\n{(tmp_path / 'errors').read_text()}"
     results = {path.parent.name: path.read_bytes() for path in tmp_path.glob("runs/*/results.nc")}
     assert sorted(results) == ["local", "merged", "scheduled"]
     assert len(set(results.values())) == 1
