@@ -59,6 +59,14 @@ class Judgement:
     effects: tuple[float, ...]
     words: tuple[str, ...]
 
+    @property
+    def why(self) -> str:
+        """Why the claim is not supported; empty if it is."""
+        number, reason = self.verdict.decisive, self.verdict.reason
+        if not reason or self.found[number].reason:
+            return reason
+        return f"{self.statistics[number].replace('_', ' ')} {reason}"
+
 
 def in_file(group: xr.Dataset, claims: Sequence[str] | None = None) -> list[Judgement]:
     """Return the verdicts of one file.

@@ -188,17 +188,23 @@ def _verdict(
     for number, (minimum, test) in enumerate(zip(rule.minimum, tests, strict=True)):
         if test.upper < minimum:
             present = test.value >= minimum
-            reason = f"explained by {rule.rules_out[number]}" if present else "no such effect"
+            reason = (
+                f"explained by {rule.rules_out[number]}"
+                if present
+                else "smaller than the claim requires"
+            )
             return verdict("not supported", reason, number)
     for number, (minimum, test) in enumerate(zip(rule.minimum, tests, strict=True)):
         if test.effect < minimum:
-            return verdict("inconclusive", f"less than {minimum:g}, but not clearly", number)
+            return verdict(
+                "inconclusive", f"not clearly {minimum:g} or more, which the claim requires", number
+            )
         if several and test.lower <= 0:
-            return verdict("inconclusive", "may be 0", number)
+            return verdict("inconclusive", "perhaps 0", number)
     # Among tests with equal p-values, the last is the most specific one.
     weakest = max(range(len(tests)), key=lambda number: (tests[number].p_value, number))
     if corrected > rule.level:
-        return verdict("inconclusive", f"may be {rule.rules_out[weakest]}", weakest)
+        return verdict("inconclusive", f"perhaps explained by {rule.rules_out[weakest]}", weakest)
     return verdict("supported", "", weakest)
 
 

@@ -66,8 +66,8 @@ def claim_matrix(judgements: Sequence[Judgement]) -> RenderableType:
     names = list(dict.fromkeys(judgement.claim for judgement in judgements))
     ablations = list(dict.fromkeys(judgement.ablation for judgement in judgements))
     table = plain_table(
-        "Claims: ✓ supported, ✗ not supported, ? inconclusive; by "
-        + ", ".join(map(escape, ablations))
+        "Claims: ✓ supported, ✗ not supported, ? inconclusive; "
+        f"ablation{'s' if len(ablations) > 1 else ''}: " + ", ".join(map(escape, ablations))
     )
     table.add_column("task", no_wrap=True)
     for name in names:
@@ -133,7 +133,7 @@ def _with_rows(
         table.padding = (0, 0)
         table.add_column("files")
     table.add_column("p", justify="right", no_wrap=True, min_width=5)
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[str, dict[str, list[str]]] = {}
     previous = ""
     for label, judgement in zip(labels, judgements, strict=True):
         verdict = judgement.verdict
@@ -148,10 +148,12 @@ def _with_rows(
         )
         previous = label
         if verdict.reason:
-            statistic = "" if test.reason else f"{judgement.statistics[verdict.decisive]}: "
-            reason = f"{statistic}{verdict.reason}"
-            reasons.setdefault(reason, []).append(f"{label} {judgement.ablation}")
-    lines = (Text(f"{reason}: {listed(cells, _NAMED)}") for reason, cells in reasons.items())
+            cells = reasons.setdefault(judgement.why, {})
+            cells.setdefault(label, []).append(judgement.ablation)
+    lines = []
+    for why, cells in reasons.items():
+        places = [f"{label} ({', '.join(ablations)})" for label, ablations in cells.items()]
+        lines.append(Text(f"{listed(places, _NAMED)}: {why}"))
     return Group(table, *lines, Text())
 
 

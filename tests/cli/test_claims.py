@@ -47,10 +47,10 @@ def test_one_file_is_judged_and_keeps_its_verdicts(cli, result):
     code, out, err = cli("claims", path, *OPTIONS)
     assert (code, err) == (0, "")
     for part in (
-        "✓ supported, ✗ not supported, ? inconclusive; by zero, mean",
+        "✓ supported, ✗ not supported, ? inconclusive; ablations: zero, mean",
         "spreader_hierarchy: Late in training, spreaders have an order that is held",
         "arXiv:2509.15269",
-        "needs 40 checkpoints, has 26: induction zero, induction mean",
+        "induction (zero, mean): needs 40 checkpoints, has 26",
         "corrected for the number of claims",
     ):
         assert part in out.replace("\n", " ")

@@ -120,7 +120,7 @@ def test_task_and_ablation_switch_what_is_drawn(report, root):
     words = [one.text_content() for one in report.page.locator("#task option").all()]
     assert words == ["induction", HOSTILE]
     words = report.page.locator("[data-moment]").first.text_content()
-    assert words == f"induction by {ABLATIONS[1]} at step {STEPS[LAST]}"
+    assert words == f"induction with {ABLATIONS[1]} ablation at step {STEPS[LAST]}"
 
 
 def test_hovering_gives_numbers_with_their_standard_errors(report, root):

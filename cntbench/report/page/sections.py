@@ -90,7 +90,6 @@ def _row(judgement: Judgement, minima: list[float], span: tuple[float, float]) -
     verdict = judgement.verdict
     test = judgement.found[verdict.decisive]
     sign, kind = MARKS[verdict.label]
-    statistic = "" if test.reason else f"{judgement.statistics[verdict.decisive]}: "
     return {
         "ablation": judgement.ablation,
         "word": verdict.label,
@@ -99,7 +98,7 @@ def _row(judgement: Judgement, minima: list[float], span: tuple[float, float]) -
         "effect": interval(test.effect, test.lower, test.upper),
         "bar": _bar(test.effect, test.lower, test.upper, minima[verdict.decisive], span),
         "p": p_value(verdict.corrected),
-        "reason": f"{statistic}{verdict.reason}" if verdict.reason else "",
+        "reason": judgement.why,
     }
 
 

@@ -39,7 +39,7 @@ function drawEffects(page) {
     marker: { color: look.category(a), size: 9, symbol: symbols[a % symbols.length] },
     text: chosen.map(
       (i) =>
-        `${plain(labels.component[i])} by ${plain(name)}: ${withError(value(a, i), value(a, i, "effect_error"))}`,
+        `${plain(labels.component[i])}, ${plain(name)} ablation: ${withError(value(a, i), value(a, i, "effect_error"))}`,
     ),
     hovertemplate: "%{text}<extra></extra>",
   }));

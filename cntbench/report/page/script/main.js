@@ -2,7 +2,7 @@
 
 function momentWords(page, everyAblation = false) {
   const { labels, state } = page;
-  const by = everyAblation ? "" : ` by ${labels.ablation[state.ablation]}`;
+  const by = everyAblation ? "" : ` with ${labels.ablation[state.ablation]} ablation`;
   return `${labels.task[state.task]}${by} at step ${labels.step[state.checkpoint].toLocaleString("en")}`;
 }
 

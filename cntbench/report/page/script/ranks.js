@@ -17,7 +17,7 @@ function drawRecurrence(page) {
   const width = Math.min(widthOf("recurrence"), 640);
   const narrow = width < 480;
   setTable("recurrence", () => ({
-    caption: `Similarity with the graph of step ${labels.step[state.checkpoint]}, on ${labels.task[state.task]} by ${labels.ablation[state.ablation]}`,
+    caption: `Similarity with the graph of step ${labels.step[state.checkpoint]}, on ${labels.task[state.task]} with ${labels.ablation[state.ablation]} ablation`,
     head: ["Step", "Similarity"],
     rows: labels.step.map((step, i) => [step, number(z[state.checkpoint][i] ?? NaN)]),
   }));

@@ -110,7 +110,7 @@ function tellPhases(page) {
   const place = document.getElementById("phase-words");
   const found = labels.phases[state.task * labels.ablation.length + state.ablation];
   if (!place || !found) return;
-  const where = `on ${labels.task[state.task]} by ${labels.ablation[state.ablation]}`;
+  const where = `on ${labels.task[state.task]} with ${labels.ablation[state.ablation]} ablation`;
   const p = found.p === null ? "" : ` (p = ${number(found.p, 2)})`;
   const steps = found.boundary.map(([low, step, high]) => `${step} [${low}, ${high}]`).join(", ");
   const names = found.name.filter(Boolean).join(", ");
