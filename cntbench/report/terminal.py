@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -14,7 +15,9 @@ from rich.table import Table
 
 from cntbench.errors import printable
 from cntbench.interrupts import check_interrupted
-from cntbench.models.trajectory import Progress
+
+if TYPE_CHECKING:
+    from cntbench.models.trajectory import Progress
 
 
 class Terminal(Console):
