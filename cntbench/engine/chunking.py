@@ -21,7 +21,7 @@ ROWS_AT_ONCE = 32768
 #: Tokens × runs that go through a stage at once. Larger pieces leave the cache, smaller ones
 #: spend their time on overhead.
 STAGE_ROWS_AT_ONCE = 3072
-#: Tokens × runs at once where all that are carried together go through a stage at once.
+#: Tokens × runs of one ablation of direct scope, all of which go through a stage at once.
 WHOLE_ROWS_AT_ONCE = 8192
 
 
@@ -48,7 +48,7 @@ def chunking(request: Request, scope: Scope) -> Chunking:
     """Choose the sizes of the pieces in which ablations of a scope are measured.
 
     Total effects carry all runs together and take some of them through a stage at once; direct
-    effects take all that they carry.
+    effects take all runs of one ablation.
     """
     base, ablations = _runs(request, scope)
     length, sources = request.prompts.tokens.shape[1], len(request.ablated)
@@ -56,7 +56,9 @@ def chunking(request: Request, scope: Scope) -> Chunking:
     affordable = max(1, free // _row_bytes(request.model, scope))
     together = ROWS_AT_ONCE if scope == "total" else WHOLE_ROWS_AT_ONCE
     runs = base + ablations * sources
-    prompts = min(affordable, together) // (runs * length)
+    # Ablations of direct scope go through a stage one after the other.
+    runs_at_once = runs if scope == "total" else base + sources
+    prompts = min(affordable // (runs * length), together // (runs_at_once * length))
     if prompts < 1 and ablations:
         sources = min(max(1, (affordable // length - base) // ablations), sources)
     at_once = STAGE_ROWS_AT_ONCE if scope == "total" else together
