@@ -132,7 +132,7 @@ def test_plan_asks_for_no_weights(cli, hub, tmp_path):
     size = (hub.folder / "step0" / "model.safetensors").stat().st_size
     assert f"Download: 3 checkpoints × {size / 2**20:,.1f} MiB = " in out
     assert "(file sizes from the hub). At most" in out
-    assert "just now on a part of this study, with random weights; to download" in out
+    assert "just now on a part of this study, with random weights, without downloading" in out
     assert {(revision, file) for _, revision, file in hub.requests} == {
         ("", "refs"), ("step0", "config.json"), ("step0", "tree")
     }  # fmt: skip
@@ -144,7 +144,7 @@ def test_plan_counts_what_is_measured_or_in_the_hub_cache_as_had(cli, hub):
     (Path("runs") / "quick" / "checkpoints" / "step8.nc").unlink()
     said = cli("plan", "quick", "-o", "runs/quick")[1]
     assert "Checkpoints: 3, 2 of them already measured, 1 to measure." in said
-    assert "Download: 1 checkpoints" in said
+    assert "Download: 1 checkpoint ×" in said
     for name in ("config.json", "model.safetensors"):
         hf_hub_download("lab/tiny", name, revision="step8")
     assert "Download" not in cli("plan", "quick", "-o", "runs/quick")[1]
