@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -46,6 +48,27 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
             return f"{file}{task[0]}" if task and file == "tests/golden/test_golden.py" else file
 
     return Scheduler(config, log)
+
+
+@pytest.fixture(scope="module")
+def forked_workers() -> Iterator[None]:
+    """Fork the workers of Dask clusters as those of runs on processes: they start at once."""
+    from multiprocessing import forkserver
+
+    import dask
+    from distributed.utils import get_mp_context
+
+    from cntbench.interrupts import starting_processes
+
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        get_mp_context()  # sets what Dask preloads, once; the next line adds the rest
+        multiprocessing.set_forkserver_preload(
+            ["distributed", "cntbench.runs.run", "cntbench.runs.executors.dask"]
+            + ["transformers.modeling_utils", "cntbench._gc_freeze"]
+        )
+        with starting_processes():
+            forkserver.ensure_running()
+        yield
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ def test_files_of_another_run_are_measured_again(runs, plan, begun, other):
 
 
 @pytest.mark.parametrize("execute", [processes.execute, dask.execute])
+@pytest.mark.usefixtures("forked_workers")
 def test_a_copy_of_the_neighbour_is_measured_again_on_every_executor(runs, plan, begun, execute):
     first, second, one, two = plan.subjects
     shutil.copy(begun.checkpoint_file(first), begun.checkpoint_file(second))

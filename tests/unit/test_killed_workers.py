@@ -16,6 +16,7 @@ from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.executors import dask, processes
 from cntbench.runs.run import run
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
 EXECUTORS = pytest.mark.parametrize("execute", [processes.execute, dask.execute])
 
 
