@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
+import io
 import re
-import subprocess
-import sys
 
 import pytest
+import sphinx.cmd.build
 from support.documents import ROOT
 
 from cntbench.errors import (
@@ -27,10 +28,14 @@ from cntbench.runs.catalogue import load_catalogue
 def site(tmp_path_factory):
     """Build all pages; a warning is an error, and nothing is written beside them."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q"]
-    command += ["-d", str(folder / "trees"), str(ROOT / "docs"), str(folder / "html")]
-    build = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert build.returncode == 0, build.stdout + build.stderr
+    arguments = ["-W", "--keep-going", "-q"]
+    arguments += ["-d", str(folder / "trees"), str(ROOT / "docs"), str(folder / "html")]
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+        contextlib.redirect_stderr(printed),
+    ):
+        code = sphinx.cmd.build.main(arguments)
+    assert code == 0, printed.getvalue()
     return folder / "html"
 
 
