@@ -7,6 +7,7 @@ equally many targets and sources, so their order does not depend on layer or kin
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -41,12 +42,19 @@ def pairs(film: Film, role: Role, among: Among) -> NDArray[np.int64]:
         ``"peers"`` leaves out pairs of different layers or kinds.
     """
     able = np.flatnonzero(film.feasible.any(axis=1 if role == "spreader" else 0))
+    return _pairs(tuple(able), tuple(groups(film)[able]) if among == "peers" else None)
+
+
+@lru_cache(maxsize=32)  # a null model's draws have the same pairs
+def _pairs(able: tuple[int, ...], group: tuple[int, ...] | None) -> NDArray[np.int64]:
+    """Return all pairs, or those within a group; ``group`` has a number for each component."""
     first, second = np.triu_indices(len(able), 1)
-    all_pairs = np.stack([able[first], able[second]], axis=-1)
-    if among == "all":
-        return all_pairs
-    group = groups(film)
-    return all_pairs[group[all_pairs[:, 0]] == group[all_pairs[:, 1]]]
+    chosen = np.stack([np.array(able, dtype=np.int64)[at] for at in (first, second)], axis=-1)
+    if group is not None:
+        number = np.array(group, dtype=np.int64)
+        chosen = chosen[number[first] == number[second]]
+    chosen.setflags(write=False)
+    return chosen
 
 
 def strengths(film: Film, role: Role) -> Array:

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.resampling import TAIL, block_length, resampled_blocks
-from cntbench.dynamics.segments import Segmentation, means, segment, surrogates
+from cntbench.dynamics.segments import Segmentation, change_points, means, segment, surrogates
 from cntbench.dynamics.trajectory import FEATURES, trajectory
 
 LEVEL = 0.05
@@ -199,7 +199,7 @@ def _bounds(
     moved = np.empty((draws, len(changes)), dtype=np.int64)
     for draw in range(draws):
         drawn = residual[resampled_blocks(count, block_length(count), rng)]
-        moved[draw] = segment(fitted + drawn).changes[len(changes) - 1]
+        moved[draw] = change_points(fitted + drawn)[len(changes) - 1]
     low, high = np.quantile(moved, [TAIL, 1 - TAIL], axis=0, method="nearest")
     # The observed boundary is a possible draw as well.
     observed = np.array(changes)

@@ -68,15 +68,23 @@ def most(count: int) -> int:
     return max(0, min(MOST, count // shortest(count) - 1))
 
 
-def segment(features: Array) -> Segmentation:
-    """Find the best segmentations of standardised features, dims ``checkpoint, feature``."""
+def change_points(features: Array) -> tuple[tuple[int, ...], ...]:
+    """Return the change points of the best segmentation for each number of them, from 1."""
     count = most(len(features))
     if not count:
-        return Segmentation((), np.empty(0))
+        return ()
     signal = np.ascontiguousarray(features)  # its C code assumes this
     search = ruptures.KernelCPD("linear", min_size=shortest(len(features))).fit(signal)
     search.predict(n_bkps=count)  # also finds those with fewer change points
-    changes = tuple(tuple(search.segmentations_dict[k][:-1]) for k in range(1, count + 1))
+    return tuple(tuple(search.segmentations_dict[k][:-1]) for k in range(1, count + 1))
+
+
+def segment(features: Array) -> Segmentation:
+    """Find the best segmentations of standardised features, dims ``checkpoint, feature``."""
+    changes = change_points(features)
+    count = len(changes)
+    if not count:
+        return Segmentation((), np.empty(0))
     total = float(np.square(features).sum())
     if not total:
         return Segmentation(changes, np.zeros(count))
@@ -88,8 +96,8 @@ def segment(features: Array) -> Segmentation:
 
 def means(features: Array, changes: tuple[int, ...]) -> Array:
     """Return each checkpoint's mean over its segment, dims ``checkpoint, feature``."""
-    bounds = [0, *changes, len(features)]
-    lengths = np.diff(bounds)
+    bounds = np.array([0, *changes, len(features)])
+    lengths = bounds[1:] - bounds[:-1]
     sums = np.add.reduceat(features, bounds[:-1], axis=0)
     return np.repeat(sums / lengths[:, None], lengths, axis=0)
 

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.phases import concentration, settled
-from cntbench.dynamics.segments import MOST, most, segment, surrogates
+from cntbench.dynamics.segments import MOST, change_points, most, surrogates
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.dynamics.trajectory import trajectory
 from cntbench.specs import spec
@@ -54,7 +54,7 @@ class Parameters(Statistic):
         return np.array([self._course(features).mean() for features in drawn])
 
     def _course(self, features: Array) -> Array:
-        changes = segment(features).changes[self.phases - 2]
+        changes = change_points(features)[self.phases - 2]
         weights = np.zeros(len(features))
         weights[: changes[0]] = -1 / changes[0]
         weights[changes[-1] :] = 1 / (len(features) - changes[-1])
