@@ -63,8 +63,10 @@ def forked_workers() -> Iterator[None]:
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
         get_mp_context()  # sets what Dask preloads, once; the next line adds the rest
         multiprocessing.set_forkserver_preload(
-            ["distributed", "cntbench.runs.run", "cntbench.runs.executors.dask"]
-            + ["transformers.modeling_utils", "cntbench._gc_freeze"]
+            [
+                *("distributed", "cntbench.runs.run", "cntbench.runs.executors.dask"),
+                *("transformers.modeling_utils", "cntbench._gc_freeze"),
+            ]
         )
         with starting_processes():
             forkserver.ensure_running()
