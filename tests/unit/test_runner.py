@@ -21,7 +21,7 @@ from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.executors import processes
 from cntbench.runs.plan import Plan, make_plan
-from cntbench.runs.run import Interrupted, run
+from cntbench.runs.run import Interrupted, Outcome, run
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -43,24 +43,42 @@ def plan_for(folder: Path, **changes: object) -> Plan:
     return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
 
 
-@pytest.fixture
-def checkpoints(tmp_path):
-    return write_trajectory(tmp_path / "checkpoints")
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Checkpoints that no test changes."""
+    return write_trajectory(tmp_path_factory.mktemp("checkpoints"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plan(checkpoints):
     return plan_for(checkpoints)
+
+
+@pytest.fixture(scope="module")
+def finished(plan, tmp_path_factory) -> Outcome:
+    """The outcome of a whole run in this process, which no test changes."""
+    return run(plan, tmp_path_factory.mktemp("finished") / "run", jobs=1, progress=quiet)
+
+
+@pytest.fixture
+def folder(finished, tmp_path) -> Path:
+    """A copy of the folder of the whole run."""
+    return shutil.copytree(finished.path.parent, tmp_path / "run")
+
+
+@pytest.fixture
+def changing(tmp_path):
+    """Checkpoints that a test may change."""
+    return write_trajectory(tmp_path / "checkpoints")
 
 
 def checkpoint_files(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (folder / "checkpoints").iterdir()}
 
 
-def test_the_result_holds_what_the_engine_measures(plan, tmp_path):
-    outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet)
-    assert (outcome.measured, outcome.reused, outcome.failed) == (3, 0, {})
-    film = open_results(outcome.path).to_dataset()
+def test_the_result_holds_what_the_engine_measures(plan, finished):
+    assert (finished.measured, finished.reused, finished.failed) == (3, 0, {})
+    film = open_results(finished.path).to_dataset()
     assert film.sizes["checkpoint"] == 3
     model = plan.trajectory.load(plan.trajectory.checkpoints[1])
     direct = influence(Request(model, plan.prompts[0], [entry.method for entry in plan.ablations]))
@@ -73,16 +91,16 @@ def test_the_result_holds_what_the_engine_measures(plan, tmp_path):
     assert effect.sel(readout="cross_entropy", task="bigram").notnull().all()
 
 
-def test_metrics_stand_in_a_group(plan, tmp_path):
-    tree = open_results(run(plan, tmp_path / "run", jobs=1, progress=quiet).path)
+def test_metrics_stand_in_a_group(finished):
+    tree = open_results(finished.path)
     strength = tree["metrics"]["out_strength"].sel(task="induction", ablation="zero")
     weights = tree["influence"].sel(task="induction", ablation="zero")
     np.testing.assert_allclose(strength, weights.sum("target"), rtol=1e-6)
     assert tree["metrics"]["turnover"].isel(checkpoint=0).isnull().all()
 
 
-def test_null_models_and_roles_stand_in_groups(plan, tmp_path):
-    tree = open_results(run(plan, tmp_path / "run", jobs=1, progress=quiet).path)
+def test_null_models_and_roles_stand_in_groups(checkpoints, finished, tmp_path):
+    tree = open_results(finished.path)
     at = {"task": "induction", "ablation": "zero", "checkpoint": "step8"}
     said = tree["nulls"]["out_strength"].sel(at).sel(statistic="mean")
     weights = tree["influence"].sel(at).values[:3, 3:]
@@ -93,7 +111,7 @@ def test_null_models_and_roles_stand_in_groups(plan, tmp_path):
     with pytest.raises(KeyError):
         open_results(
             run(
-                plan_for(tmp_path / "checkpoints", null_draws=0),
+                plan_for(checkpoints, null_draws=0),
                 tmp_path / "no",
                 jobs=1,
                 progress=quiet,
@@ -101,9 +119,8 @@ def test_null_models_and_roles_stand_in_groups(plan, tmp_path):
         )["nulls"]
 
 
-def test_untrained_models_are_measured_beside_the_trajectory(plan, tmp_path):
-    outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet)
-    others = open_results(outcome.path)["untrained"]
+def test_untrained_models_are_measured_beside_the_trajectory(plan, finished):
+    others = open_results(finished.path)["untrained"]
     assert list(others["seed"].values) == [2**31, 2**31 + 1]
     assert others["influence"].dims == ("task", "ablation", "seed", "source", "target")
     config = plan.trajectory.config
@@ -114,14 +131,12 @@ def test_untrained_models_are_measured_beside_the_trajectory(plan, tmp_path):
         found = others["influence"].sel(task="induction").isel(seed=i)
         np.testing.assert_array_equal(found, direct)
     assert not (made[0].unembed.weight == made[1].unembed.weight).all()
-    gini = outcome.tree["nulls"]["gini"]
+    gini = finished.tree["nulls"]["gini"]
     assert gini.attrs["draws"] == 2
     assert gini.notnull().all()
 
 
-def test_other_numbers_of_untrained_models_and_draws_use_what_is_there(plan, checkpoints, tmp_path):
-    folder = tmp_path / "run"
-    run(plan, folder, jobs=1, progress=quiet)
+def test_other_numbers_of_untrained_models_and_draws_use_what_is_there(checkpoints, folder):
     before = checkpoint_files(folder)
     more = plan_for(checkpoints, untrained=3, null_draws=5)
     again = run(more, folder, jobs=1, progress=quiet)
@@ -134,9 +149,8 @@ def test_other_numbers_of_untrained_models_and_draws_use_what_is_there(plan, che
     assert "no untrained models were measured" in none["nulls"]["gini"].attrs["undefined"]
 
 
-def test_a_finished_run_is_not_worked_out_again(plan, tmp_path, monkeypatch):
-    folder = tmp_path / "run"
-    whole = run(plan, folder, jobs=1, progress=quiet).path.read_bytes()
+def test_a_finished_run_is_not_worked_out_again(plan, folder, monkeypatch):
+    whole = (folder / "results.nc").read_bytes()
 
     def fail(part):
         raise AssertionError("worked out again")
@@ -180,8 +194,9 @@ def test_an_untrained_model_that_fails_costs_no_other(plan, tmp_path, monkeypatc
     assert list(outcome.tree["untrained"]["seed"].values) == [2**31 + 1]
 
 
-def test_no_checkpoint_leaves_nothing_but_gaps(plan, checkpoints, tmp_path):
-    for path in checkpoints.glob("*/model.safetensors"):
+def test_no_checkpoint_leaves_nothing_but_gaps(changing, tmp_path):
+    plan = plan_for(changing)
+    for path in changing.glob("*/model.safetensors"):
         path.unlink()
     tree = run(plan, tmp_path / "run", jobs=1, progress=quiet).tree
     assert (tree["status"] == "failed").all()
@@ -200,15 +215,13 @@ def test_an_interrupted_summary_is_interrupted(plan, tmp_path, monkeypatch):
     assert run(plan, tmp_path / "run", jobs=1, progress=quiet).reused == 3
 
 
-def test_processes_give_the_same_bytes(plan, tmp_path):
-    one = run(plan, tmp_path / "one", jobs=1, progress=quiet)
+def test_processes_give_the_same_bytes(plan, finished, tmp_path):
     two = run(plan, tmp_path / "two", jobs=2, progress=quiet)
-    assert one.path.read_bytes() == two.path.read_bytes()
+    assert finished.path.read_bytes() == two.path.read_bytes()
 
 
-def test_going_on_measures_only_what_is_missing(plan, tmp_path):
-    folder = tmp_path / "run"
-    whole = run(plan, folder, jobs=1, progress=quiet).path.read_bytes()
+def test_going_on_measures_only_what_is_missing(plan, folder):
+    whole = (folder / "results.nc").read_bytes()
     before = checkpoint_files(folder)
     (folder / "checkpoints" / "step8.nc").unlink()
     damaged = folder / "checkpoints" / "step100.nc"
@@ -219,9 +232,7 @@ def test_going_on_measures_only_what_is_missing(plan, tmp_path):
     assert again.path.read_bytes() == whole
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bytes(plan, tmp_path):
-    whole = run(plan, tmp_path / "whole", jobs=1, progress=quiet).path.read_bytes()
-
+def test_an_interrupted_run_goes_on_to_the_same_bytes(plan, finished, tmp_path):
     def interrupt(what: str, done: int, total: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
@@ -232,12 +243,13 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(plan, tmp_path):
     assert sorted(checkpoint_files(tmp_path / "run")) == ["step0.nc", "step8.nc"]
     again = run(plan, tmp_path / "run", jobs=1, progress=quiet)
     assert (again.measured, again.reused) == (1, 2)
-    assert again.path.read_bytes() == whole
+    assert again.path.read_bytes() == finished.path.read_bytes()
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_checkpoint_that_fails_costs_no_other(plan, checkpoints, tmp_path, jobs):
-    path = checkpoints / "step8" / "model.safetensors"
+def test_a_checkpoint_that_fails_costs_no_other(changing, tmp_path, jobs):
+    plan = plan_for(changing)
+    path = changing / "step8" / "model.safetensors"
     good = load_file(path)
     save_file({name: tensor + 1 for name, tensor in good.items()}, path)
     outcome = run(plan, tmp_path / "run", jobs=jobs, progress=quiet)
@@ -251,13 +263,13 @@ def test_a_checkpoint_that_fails_costs_no_other(plan, checkpoints, tmp_path, job
     assert (again.measured, again.reused, again.failed) == (1, 2, {})
 
 
-def test_workers_that_die_lose_nothing_but_the_run(plan, tmp_path, monkeypatch):
+def test_workers_that_die_lose_nothing_but_the_run(plan, finished, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     first = plan.trajectory.checkpoints[0].name
-    whole = run(plan, tmp_path / "whole", jobs=1, progress=quiet).path.read_bytes()
+    whole = finished.path.parent
     (folder / "checkpoints").mkdir(parents=True)
-    shutil.copy(tmp_path / "whole" / "checkpoints" / f"{first}.nc", folder / "checkpoints")
-    shutil.copy(tmp_path / "whole" / "study.json", folder)
+    shutil.copy(whole / "checkpoints" / f"{first}.nc", folder / "checkpoints")
+    shutil.copy(whole / "study.json", folder)
     with monkeypatch.context() as patched:
         patched.setattr(processes, "_work", die)
         outcome = run(plan, folder, jobs=2, progress=quiet)
@@ -267,12 +279,12 @@ def test_workers_that_die_lose_nothing_but_the_run(plan, tmp_path, monkeypatch):
     assert all("its worker was killed twice" in reason for reason in reasons)
     again = run(plan, folder, jobs=2, progress=quiet)
     assert (again.measured, again.reused, again.failed) == (2, 1, {})
-    assert again.path.read_bytes() == whole
+    assert again.path.read_bytes() == finished.path.read_bytes()
 
 
-def test_duplicates_are_marked(checkpoints, tmp_path):
-    shutil.copytree(checkpoints / "step0", checkpoints / "step1")
-    outcome = run(plan_for(checkpoints), tmp_path / "run", jobs=1, progress=quiet)
+def test_duplicates_are_marked(changing, tmp_path):
+    shutil.copytree(changing / "step0", changing / "step1")
+    outcome = run(plan_for(changing), tmp_path / "run", jobs=1, progress=quiet)
     status = outcome.tree["status"].sel(task="induction", ablation="zero")
     assert list(status.values) == ["ok", "duplicate", "ok", "ok"]
     assert outcome.tree["metrics"]["gini"].sel(checkpoint="step1").isnull().all()
@@ -287,9 +299,7 @@ def test_duplicates_are_marked(checkpoints, tmp_path):
         ({"ablations": ("zero",)}, r"ablations\.resample"),
     ],
 )
-def test_a_folder_of_another_study_is_refused(plan, checkpoints, tmp_path, changes, named):
-    folder = tmp_path / "run"
-    run(plan, folder, jobs=1, progress=quiet)
+def test_a_folder_of_another_study_is_refused(checkpoints, folder, changes, named):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     with pytest.raises(CntbenchError, match=f"belongs to another study; different: {named}"):
         run(plan_for(checkpoints, **changes), folder, jobs=1, progress=quiet)
@@ -313,9 +323,7 @@ def test_a_folder_that_cannot_be_used_is_refused(plan, tmp_path):
     assert (tmp_path / "notes" / "diary.txt").read_text() == "dear"
 
 
-def test_a_second_run_in_the_same_folder_is_refused(plan, tmp_path):
-    folder = tmp_path / "run"
-    run(plan, folder, jobs=1, progress=quiet)
+def test_a_second_run_in_the_same_folder_is_refused(plan, folder):
     with (
         FileLock(folder / ".lock"),
         pytest.raises(CntbenchError, match="another run is using this folder"),

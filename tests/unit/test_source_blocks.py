@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
-from support.runs import plan_for, quiet
+from support.runs import plan_for, quiet, write_study
 from support.trajectories import run_cli, spoil, write_trajectory
 
 from cntbench.errors import CntbenchError
@@ -143,9 +143,10 @@ def test_a_run_in_blocks_is_another_run(plan, tmp_path):
 
 def test_the_command_line_takes_blocks(checkpoints, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    study = ["--trajectory", f"dir:{checkpoints}", "--tasks", "induction", "--ablations", "zero"]
-    options = [*study, "--prompts", 2, "-o", "run", "-j", 1, "--blocks", 2]
-    assert run_cli(monkeypatch, capsys, "run", *options)[0] == 0
+    write_study(tmp_path / "specs", "tiny", checkpoints, untrained=0)
+    monkeypatch.setenv("CNTBENCH_SPECS", str(tmp_path / "specs"))
+    options = ["-o", "run", "-j", 1, "--blocks", 2]
+    assert run_cli(monkeypatch, capsys, "run", "tiny", *options)[0] == 0
     root = xr.open_dataset("run/results.nc")
     assert '"blocks": 2' in root.attrs["spec"]
 
