@@ -6,6 +6,7 @@ import pytest
 import torch
 import xarray as xr
 from support.planted import shipped, write
+from support.runs import write_study
 from support.trajectories import run_cli
 
 from cntbench.errors import CntbenchError
@@ -115,8 +116,10 @@ def test_what_is_wrong_with_a_name_is_said(where, says):
 
 def test_a_run_measures_a_circuit_as_any_model(monkeypatch, capsys, tmp_path):
     folder = tmp_path / "run"
-    arguments = ["run", "--trajectory", "planted:induction", "--tasks", "induction", "-o", folder]
-    code, out, _ = run_cli(monkeypatch, capsys, *arguments, "-j", 1, "--prompts", 8)
+    write_study(tmp_path / "specs", "tiny", tmp_path, untrained=0)
+    arguments = ["run", "tiny", "--specs", tmp_path / "specs", "--trajectory", "planted:induction"]
+    options = ["--ablations", "zero,mean,resample", "-j", 1, "--prompts", 8, "-o", folder]
+    code, out, _ = run_cli(monkeypatch, capsys, *arguments, *options)
     assert code == 0
     assert "induction" in out
     with xr.open_dataset(folder / "results.nc") as film:
@@ -130,8 +133,9 @@ def test_workers_of_a_run_mark_the_frozen_checkpoints_as_duplicates(monkeypatch,
     text = CHAIN + '[dynamics]\nkind = "frozen"\nsteps = [0, 10, 20]\n'
     path = write(tmp_path, text)
     folder = tmp_path / "run"
-    arguments = ["run", "--trajectory", f"planted:{path}", "--tasks", "random_tokens"]
-    options = ["--ablations", "zero", "--prompts", 2, "-j", 2, "-o", folder]
+    write_study(tmp_path / "specs", "tiny", tmp_path, untrained=0)
+    arguments = ["run", "tiny", "--specs", tmp_path / "specs", "--trajectory", f"planted:{path}"]
+    options = ["--tasks", "random_tokens", "-j", 2, "-o", folder]
     assert run_cli(monkeypatch, capsys, *arguments, *options)[0] == 0
     with xr.open_dataset(folder / "results.nc") as film:
         assert film["status"].squeeze().values.tolist() == ["ok", "duplicate", "duplicate"]
