@@ -275,15 +275,18 @@ def test_the_environment_of_huggingface_hub_counts(hub, tmp_path, specs):
         "CNTBENCH_SPECS": str(specs),
     }
     command = [sys.executable, "-c", "from cntbench.cli.main import main; main()", "run", "quick"]
-    command += ["-j", "2"]
 
-    def ran(**more: str) -> subprocess.CompletedProcess[str]:
+    def ran(jobs: int, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=tmp_path, env=environment | more, capture_output=True, text=True
+            [*command, "-j", str(jobs)],
+            cwd=tmp_path,
+            env=environment | more,
+            capture_output=True,
+            text=True,
         )
 
     hub.break_("step8", "model.safetensors", "status", status=404)
-    first = ran()
+    first = ran(2)
     assert first.returncode == 3, first.stderr
     (line,) = first.stderr.splitlines()[1:]
     assert line == "  step8: missing: the hub cannot find its files"
@@ -291,7 +294,7 @@ def test_the_environment_of_huggingface_hub_counts(hub, tmp_path, specs):
     for file in ("config.json", "model.safetensors"):
         hf_hub_download("lab/tiny", file, revision="step8", cache_dir=tmp_path / "hf" / "hub")
     hub.requests.clear()
-    again = ran(HF_HUB_OFFLINE="1")
+    again = ran(1, HF_HUB_OFFLINE="1")
     assert (again.returncode, again.stderr) == (0, "")
     assert "Measured 1 checkpoints, found 2 measured before." in again.stdout
     assert not hub.requests
