@@ -14,7 +14,6 @@ from itertools import product
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cntbench.analysis.intervals import t_interval
 from cntbench.errors import CntbenchError
@@ -53,12 +52,16 @@ def auroc(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
     CntbenchError
         If a true edge is not feasible.
     """
+    from sklearn.metrics import roc_auc_score
+
     feasible_scores, is_true = _feasible(scores, truth)
     return float(roc_auc_score(is_true, feasible_scores)) if _both_kinds(is_true) else np.nan
 
 
 def average_precision(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
     """Return the precision at the score of a true edge, mean over true edges; errors as `auroc`."""
+    from sklearn.metrics import average_precision_score
+
     feasible_scores, is_true = _feasible(scores, truth)
     if not _both_kinds(is_true):
         return np.nan

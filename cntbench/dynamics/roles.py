@@ -27,7 +27,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from cntbench.dynamics.film import Array
 from cntbench.metrics._arithmetic import divide
@@ -92,6 +91,8 @@ def comparable(strengths: Array) -> Array:
 
 def rank(strengths: Array) -> Array:
     """Return ranks by strength, dims ``…, component``: 1 is the strongest; ties share ranks."""
+    from scipy.stats import rankdata
+
     rounded = comparable(strengths)
     # NaN would make all ranks of its checkpoint NaN; infinity ranks last.
     last = np.where(np.isnan(rounded), np.inf, -rounded)

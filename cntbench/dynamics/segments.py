@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import ruptures
 
 from cntbench.dynamics.film import Array
 from cntbench.dynamics.trajectory import standardised
@@ -70,6 +69,8 @@ def most(count: int) -> int:
 
 def change_points(features: Array) -> tuple[tuple[int, ...], ...]:
     """Return the change points of the best segmentation for each number of them, from 1."""
+    import ruptures
+
     count = most(len(features))
     if not count:
         return ()

@@ -56,6 +56,22 @@ def test_importing_the_package_loads_xarray_and_little_else():
     assert run_python(code) == "[]\n"
 
 
+def test_the_command_line_starts_without_torch():
+    heavy = ("torch", "transformers", "matplotlib", "sklearn")
+    for command in (["--help"], ["list", "tasks"]):
+        code = (
+            "import sys\n"
+            "from cntbench.cli.main import main\n"
+            f"sys.argv = ['cntbench', *{command}]\n"
+            "try:\n    main()\n"
+            "finally:\n"
+            f"    print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+        )
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert (ran.returncode, ran.stderr) == (0, "[]\n")
+        assert ran.stdout
+
+
 def test_graphs_metrics_and_roles_need_no_torch(tmp_path):
     path = tmp_path / "film.nc"
     random_film().to_netcdf(path)
