@@ -84,18 +84,6 @@ def test_graphs_metrics_and_roles_need_no_torch(tmp_path):
     assert run_python(code) == "False\n"
 
 
-@pytest.mark.parametrize("command", ["--help", "list tasks", "list claims"])
-def test_what_only_tells_needs_no_torch(command):
-    code = (
-        "import sys\n"
-        "from cntbench.cli.main import main\n"
-        f"sys.argv = ['cntbench', *{command.split()}]\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "print('torch' in sys.modules)"
-    )
-    assert run_python(code).endswith("\nFalse\n")
-
-
 def test_the_package_says_what_it_has():
     assert set(cntbench.__all__) <= set(dir(cntbench))
     for name in cntbench.__all__:
