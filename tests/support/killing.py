@@ -1,9 +1,10 @@
-"""Work that kills the process that does it, as a lack of memory does."""
+"""Work that kills the process that does it, as a lack of memory does, or waits for another."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,31 @@ class DeadlyCells(CheckpointMeasurer):
         """Measure a piece, or die."""
         if piece == self.victim:
             self.killer()
+        return super().measured(piece, files)
+
+
+class MeetingCells(CheckpointMeasurer):
+    """Cells each of which waits, but the first, until two processes have measured one.
+
+    Parameters
+    ----------
+    place
+        Where processes say that they are there.
+    """
+
+    def __init__(self, *arguments: Any, place: Path) -> None:
+        super().__init__(*arguments)
+        self.place = place
+
+    def measured(self, piece: SourceBlock, files: Path) -> xr.Dataset | Failure:
+        """Measure a piece."""
+        self.place.mkdir(exist_ok=True)
+        alone = not list(self.place.iterdir())
+        (self.place / str(os.getpid())).touch()
+        for _ in range(0 if alone else 30):  # so long that the other process is given work
+            if len(list(self.place.iterdir())) > 1:
+                break
+            time.sleep(0.1)
         return super().measured(piece, files)
 
 
