@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import netCDF4
@@ -28,13 +29,29 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.fixture
-def plan(tmp_path):
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
     """Zero ablation, two circuits."""
-    write_trajectory(tmp_path / "checkpoints")
-    found = plan_for(tmp_path / "checkpoints")
+    folder = write_trajectory(tmp_path_factory.mktemp("trajectory") / "checkpoints")
     circuits = load_catalogue().known_circuits(["constant", "random_dag_sparse"])
-    return replace(found, circuits=circuits)
+    return replace(plan_for(folder), circuits=circuits)
+
+
+@pytest.fixture(scope="module")
+def first(plan, tmp_path_factory):
+    """The known edges of the plan measured in an empty cache, and that cache."""
+    folder = tmp_path_factory.mktemp("measured") / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNTBENCH_CACHE", str(folder))
+        return known_edges(plan, jobs=1, progress=quiet), folder
+
+
+@pytest.fixture
+def measured(first, cache):
+    """The known edges of the plan, which are in the cache."""
+    edges, folder = first
+    shutil.copytree(folder, cache)
+    return edges
 
 
 def with_ablations(plan, *names):
@@ -49,8 +66,8 @@ def unmeasured(monkeypatch):
     monkeypatch.setattr(kept, "measure_planted", refuse)
 
 
-def test_the_numbers_are_those_of_the_comparison(plan):
-    found = known_edges(plan, jobs=1, progress=quiet)
+def test_the_numbers_are_those_of_the_comparison(plan, first):
+    found, _ = first
     recovered, diagnosed = measure_planted(
         plan.study, plan.ablations, plan.circuits, progress=quiet
     )
@@ -62,16 +79,15 @@ def test_the_numbers_are_those_of_the_comparison(plan):
     assert found["passed"].sel(special="constant", ablation="zero") == 0
 
 
-def test_they_are_measured_once(plan, monkeypatch):
-    first = known_edges(plan, jobs=1, progress=quiet)
+def test_they_are_measured_once(plan, measured, monkeypatch):
     unmeasured(monkeypatch)
     again = known_edges(plan, jobs=1, progress=quiet)
-    xr.testing.assert_identical(again, first)
+    xr.testing.assert_identical(again, measured)
 
 
 @pytest.mark.parametrize("change", ["seed", "ablation", "circuits"])
+@pytest.mark.usefixtures("measured")
 def test_others_are_measured_anew(plan, monkeypatch, change):
-    known_edges(plan, jobs=1, progress=quiet)
     unmeasured(monkeypatch)
     if change == "seed":
         plan = replace(plan, study=replace(plan.study, spec=replace(plan.study.spec, seed=7)))
@@ -84,8 +100,7 @@ def test_others_are_measured_anew(plan, monkeypatch, change):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
-def test_a_damaged_file_is_measured_anew(plan, cache, damage):
-    first = known_edges(plan, jobs=1, progress=quiet)
+def test_a_damaged_file_is_measured_anew(plan, measured, cache, damage):
     (file,) = cache.glob("known-edges-*.nc")
     data = file.read_bytes()
     if damage == "cut":
@@ -95,7 +110,7 @@ def test_a_damaged_file_is_measured_anew(plan, cache, damage):
             value = opened["auroc"][:].flat[-1]
             opened["auroc"][-1, -1, -1, -1] = 1 - value + 0.125
         assert file.read_bytes() != data
-    xr.testing.assert_identical(known_edges(plan, jobs=1, progress=quiet), first)
+    xr.testing.assert_identical(known_edges(plan, jobs=1, progress=quiet), measured)
 
 
 def test_a_cache_that_cannot_be_written_is_no_obstacle(plan, cache):
@@ -127,10 +142,10 @@ def test_edges_on_the_readout_have_no_diagnostics(plan, tmp_path):
     assert group["auroc"].sel(circuit="random_dag_sparse").notnull().all()
 
 
-def test_a_run_keeps_them_with_its_result(plan, tmp_path):
+def test_a_run_keeps_them_with_its_result(plan, first, tmp_path):
     outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet)
     group = open_results(outcome.path)["comparison"].to_dataset()
-    for name, expected in known_edges(plan, jobs=1, progress=quiet).items():
+    for name, expected in first[0].items():
         xr.testing.assert_equal(group[name].reset_coords(drop=True), expected)
 
 
