@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
-from support.ablations import kinds, measures, methods_of, shipped
+from support import ablations as every_ablation
+from support.ablations import kinds, measures
 from support.anatomy import Anatomy, parts, silence
 from support.edge_oracle import oracle_edges
 from support.models import decoder, random_gpt_neox, random_prompts, randomised
@@ -34,6 +35,7 @@ from cntbench.components import feasible
 from cntbench.engine.influence import Influence, influence
 from cntbench.engine.request import Request
 from cntbench.readouts import READOUTS
+from cntbench.runs.catalogue import AblationEntry
 
 EVERY = pytest.mark.parametrize("names", kinds(), ids="+".join)
 EVERY_MEASURE = pytest.mark.parametrize("measure", sorted(measures()))
@@ -43,8 +45,31 @@ OF_ABLATIONS = [
     name for name in FIELDS if name.startswith(("influence", "readout_effect", "edge_effect"))
 ]
 VOCABULARY = 17
+#: Steps of fits: what is checked here holds for any number, and more take longer.
+FITTING_STEPS = 3
 FEW = settings(max_examples=5)
 COUNTS = st.integers(1, 4)
+
+
+@functools.cache
+def shipped() -> dict[str, AblationEntry]:
+    """Every ablation by its name; those that fit something take few steps."""
+    entries = every_ablation.shipped()
+    return {name: replace_steps(entry) for name, entry in entries.items()}
+
+
+def replace_steps(entry: AblationEntry) -> AblationEntry:
+    """Return an ablation with few steps of its fit, if it has one."""
+    rule = entry.method.replacement
+    if rule.fitting_steps <= FITTING_STEPS:
+        return entry
+    rule = dataclasses.replace(rule, steps=FITTING_STEPS)
+    return dataclasses.replace(entry, method=dataclasses.replace(entry.method, replacement=rule))
+
+
+def methods_of(names) -> list[Ablation]:
+    """Return the methods of some ablations."""
+    return [shipped()[name].method for name in names]
 
 
 class Case:
