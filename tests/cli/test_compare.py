@@ -67,7 +67,7 @@ def test_ablations_on_planted_circuits(cli, trajectory, tmp_path):
     names = ["zero", "mean", "zero_direct", "resample_eap"]
     circuits = ["random_dag_sparse", "constant"]
     options = ["--ablations", ",".join(names), "--circuits", ",".join(circuits), "-o", "c.nc"]
-    code, out, err = cli("compare", *trajectory, *options, "--checkpoints", 1, "-j", 2)
+    code, out, err = cli("compare", *trajectory, *options, "--checkpoints", 1, "-j", 1)
     assert (code, err) == (0, "")
     with xr.open_dataset(tmp_path / "c.nc") as found:
         found.load()

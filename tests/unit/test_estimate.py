@@ -34,6 +34,7 @@ def plan(tmp_path) -> Plan:
         "tasks": ("induction", "bigram"),
         "ablations": ("zero", "resample", "noise_direct"),
         "prompts": 3,
+        "null_draws": 2,
         "planted": False,
     }
     return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)

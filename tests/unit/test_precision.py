@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.ablations import shipped
 from support.models import ARCHITECTURES, decoder, random_model, random_prompts
-from support.runs import plan_for, quiet
+from support.runs import plan_for, quiet, write_study
 from support.trajectories import run_cli, write_trajectory
 
 from cntbench.engine.influence import influence
@@ -125,8 +125,8 @@ def test_a_run_has_the_same_bytes_on_any_number_of_processes(study, tmp_path, dt
 def test_the_command_line_chooses_and_a_folder_keeps_its_type(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     folder = write_trajectory(tmp_path / "checkpoints", steps=(0, 8))
-    options = ["run", "--trajectory", f"dir:{folder}", "--tasks", "induction", "--ablations"]
-    options += ["zero", "--prompts", 2, "-j", 1, "-o", "mine"]
+    write_study(tmp_path / "specs", "tiny", folder, untrained=0)
+    options = ["run", "tiny", "--specs", "specs", "-j", 1, "-o", "mine"]
 
     def cli(*more):
         return run_cli(monkeypatch, capsys, *options, *more)
