@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+from support.mistaken import mistaken
 from support.models import ARCHITECTURES
 from support.trajectories import as_pickle, in_parts, run_cli, write_trajectory
 from transformers import AutoModelForCausalLM
@@ -15,8 +16,7 @@ from transformers import AutoModelForCausalLM
 from cntbench.comparison.trained import measure_trained
 from cntbench.errors import ParityError
 from cntbench.models import parity
-from cntbench.models.maps import Linear
-from cntbench.models.trajectory import Trajectory, open_trajectory
+from cntbench.models.trajectory import open_trajectory
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.executors import dask, processes
 from cntbench.runs.merge import merge
@@ -49,19 +49,6 @@ def plan_for(folder, **changes):
 @pytest.fixture
 def checkpoints(tmp_path):
     return write_trajectory(tmp_path / "checkpoints")
-
-
-class Mistaken(Trajectory):
-    """A trajectory that is computed wrongly, in every process."""
-
-    def read(self, subject, folder, dtype=torch.float32):
-        checkpoint, model = super().read(subject, folder, dtype)
-        head = Linear(model.unembed.weight * 1.01, model.unembed.bias)
-        return checkpoint, replace(model, unembed=head)
-
-
-def mistaken(trajectory):
-    return Mistaken(**{each.name: getattr(trajectory, each.name) for each in fields(Trajectory)})
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
