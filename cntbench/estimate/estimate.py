@@ -26,6 +26,7 @@ from cntbench.models.outline import Outline
 from cntbench.models.precision import TYPES
 from cntbench.models.products import wide
 from cntbench.models.trajectory import ModelRef
+from cntbench.readouts import measured
 from cntbench.runs.blocks import split_evenly
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.plan import Plan
@@ -207,9 +208,7 @@ def estimate(
         tasks=costs,
         model=weight_bytes(model),
         size=result_bytes(
-            nodes,
-            len(plan.tasks),
-            len(plan.ablations),
+            plan.axes,
             len(checkpoints),
             untrained=len(plan.untrained),
             null_draws=plan.study.spec.null_draws,
@@ -262,6 +261,7 @@ def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Request]:
             [entry.method for entry in plan.ablations],
             observe_all=task.spec.observed == "all",
             effects=task.spec.effects,
+            readouts=measured(task.spec.effects),
             memory_budget=memory_budget,
         )
         for task, prompts in zip(plan.tasks, plan.prompts, strict=True)

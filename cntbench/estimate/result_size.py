@@ -6,20 +6,17 @@ import math
 from collections.abc import Sequence
 
 from cntbench import plugins
-from cntbench.components import Component
 from cntbench.dynamics.null_summary import STATISTICS
 from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS
 from cntbench.dynamics.roles import ROLES
 from cntbench.dynamics.verdicts import OF_CLAIMS, OF_PHASES, OF_TESTS, SIZES
 from cntbench.metrics._base import DIMS, LAGS, Metric
-from cntbench.readouts import STANDARD
+from cntbench.results.film import Axes
 from cntbench.results.schema import VARIABLES
 
 
 def result_bytes(
-    nodes: Sequence[Component],
-    tasks: int,
-    ablations: int,
+    axes: Axes,
     checkpoints: int,
     *,
     untrained: int,
@@ -31,10 +28,11 @@ def result_bytes(
     ``tests`` has the number of tests of each claim. The recovery of known edges, some kilobytes in
     every study, is not included.
     """
+    nodes, tasks, ablations = axes.nodes, len(axes.tasks), len(axes.ablations)
     sizes = {
         "task": tasks,
         "ablation": ablations,
-        "readout": len(STANDARD),
+        "readout": len(axes.readouts),
         "checkpoint": checkpoints,
         "other_checkpoint": checkpoints,
         "source": len(nodes),

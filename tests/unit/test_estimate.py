@@ -14,6 +14,7 @@ from cntbench.errors import CntbenchError
 from cntbench.estimate import calibration
 from cntbench.estimate.calibration import Speed, measured_rate
 from cntbench.estimate.estimate import Estimate, TaskCost, _calls, estimate
+from cntbench.estimate.result_size import result_bytes
 from cntbench.runs.blocks import split_evenly
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.folder import RunFolder
@@ -145,6 +146,15 @@ def test_the_size_is_that_of_the_result(plan, tmp_path):
         if variable.dtype.kind == "f"
     ]
     assert found.size == sum(numbers)
+
+
+def test_a_further_readout_is_counted(plan):
+    nothing = {"untrained": 0, "null_draws": 0, "tests": ()}
+    more = replace(plan.axes, readouts=(*plan.axes.readouts, "another"))
+    tasks, methods, nodes = len(more.tasks), len(more.ablations), len(more.nodes)
+    # Value and effect, each with its error, in single precision.
+    added = 3 * tasks * 2 * (1 + methods * nodes) * 4
+    assert result_bytes(more, 3, **nothing) - result_bytes(plan.axes, 3, **nothing) == added
 
 
 def test_what_is_measured_counts_as_done(plan, tmp_path):

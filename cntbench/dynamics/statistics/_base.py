@@ -35,7 +35,10 @@ class Statistic(ABC):
         """
 
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
-        """Return the statistic under one of its own null models, dims ``draw``."""
+        """Return the statistic under one of its own null models, dims ``draw``.
+
+        Statistics that list ``own_nulls`` define it; it is called for no other.
+        """
         raise NotImplementedError(null)
 
     def block(self, film: Film) -> int:
