@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
-import signal
 import socket
 import sys
 from concurrent.futures import Future
@@ -14,10 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 from distributed import Client, LocalCluster
-from support.killing import MeetingCells
+from support.killing import DeadlyCells, Killer, MeetingCells
 from support.runs import plan_for, quiet, write_study
 from support.trajectories import run_cli, spoil, write_trajectory
 
+from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.executors import dask
 from cntbench.runs.run import run
 
@@ -47,22 +46,13 @@ def whole(plan, tmp_path):
     return run(plan, tmp_path / "whole", jobs=1, progress=quiet).path.read_bytes()
 
 
-def test_a_worker_that_is_killed_costs_nothing(cluster, plan, whole, tmp_path):
-    killed = []
-    with Client(cluster.scheduler_address) as client:
-        pids = client.run(os.getpid)
-
-        def kill_one_that_is_busy(what: str, done: int, total: int) -> None:
-            busy = [worker for worker, tasks in client.processing().items() if tasks]
-            if what.startswith("measured") and busy and not killed:
-                killed.append(busy[0])
-                os.kill(pids[busy[0]], signal.SIGKILL)
-
-        on_cluster = partial(dask.execute, scheduler=cluster.scheduler_address)
-        outcome = run(
-            plan, tmp_path / "run", jobs=2, progress=kill_one_that_is_busy, execute=on_cluster
-        )
-    assert killed
+def test_a_worker_that_is_killed_costs_nothing(cluster, plan, whole, tmp_path, monkeypatch):
+    killer = Killer(tmp_path / "deaths", 1)
+    deadly = partial(DeadlyCells, killer=killer, victim=SourceBlock(plan.subjects[2]))
+    monkeypatch.setattr("cntbench.runs.run.CheckpointMeasurer", deadly)
+    on_cluster = partial(dask.execute, scheduler=cluster.scheduler_address)
+    outcome = run(plan, tmp_path / "run", jobs=2, progress=quiet, execute=on_cluster)
+    assert killer.deaths == 1
     assert (outcome.measured, outcome.failed) == (6, {})
     assert outcome.path.read_bytes() == whole
 
