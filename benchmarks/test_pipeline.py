@@ -24,6 +24,7 @@ from cntbench.estimate.result_size import result_bytes
 from cntbench.models.trajectory import open_trajectory
 from cntbench.plugins import room
 from cntbench.results.difference import moves, report
+from cntbench.results.film import Axes
 from cntbench.results.storage import open_results, write_results
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.plan import make_plan
@@ -50,8 +51,11 @@ def result(film) -> xr.DataTree:
 def test_a_result_is_written(result, benchmark, tmp_path):
     path = tmp_path / "results.nc"
     benchmark.pedantic(write_results, args=(result, path), rounds=2)
+    root = result.to_dataset(inherit=False)
     nodes = components(NANO.layers, NANO.heads, parallel=True)
-    numbers = result_bytes(nodes, 7, 3, CHECKPOINTS, untrained=0, null_draws=0, tests=())
+    axes = Axes(nodes, list(root["task"].values), list(root["ablation"].values))
+    assert (len(axes.tasks), len(axes.ablations)) == (7, 3)
+    numbers = result_bytes(axes, CHECKPOINTS, untrained=0, null_draws=0, tests=())
     counted = sum(
         variable.nbytes
         for group in result.subtree
