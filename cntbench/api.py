@@ -20,8 +20,8 @@ from cntbench.errors import CntbenchError
 from cntbench.models.device import Device, description, prepare
 from cntbench.models.in_memory import read_model
 from cntbench.models.precision import TYPES, moved
-from cntbench.report.failures import failures
-from cntbench.report.terminal import Terminal, progress_bar
+from cntbench.reporting.failures import failures
+from cntbench.reporting.terminal import Terminal, progress_bar
 from cntbench.results import storage
 from cntbench.results.film import film
 from cntbench.results.schema import validate

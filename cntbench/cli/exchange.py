@@ -56,7 +56,7 @@ def export(
     """Write a result for other programs: graphs, films for Gephi, tidy tables."""
     from cntbench.exchange.choice import chosen
     from cntbench.exchange.export import export as export_result
-    from cntbench.report.wording import counted
+    from cntbench.reporting.wording import counted
     from cntbench.results.storage import open_results
 
     names = {
@@ -112,7 +112,7 @@ def import_(
     """Make a result from graphs of EAP or EAP-IG: metrics, nulls, roles, claims."""
     from cntbench.exchange.eap_import import Labels, described, import_graphs, read_graphs
     from cntbench.output import check_output
-    from cntbench.report.terminal import progress_bar
+    from cntbench.reporting.terminal import progress_bar
     from cntbench.results.storage import RESULT, write_results
     from cntbench.runs.catalogue import load_catalogue
 

@@ -29,7 +29,7 @@ def freeze(
     ],
 ) -> None:
     """Freeze a result's numbers, with the study that measures them again."""
-    from cntbench.report.wording import counted
+    from cntbench.reporting.wording import counted
     from cntbench.runs.golden import freeze as freeze_result
 
     files = freeze_result(results, to)
@@ -54,8 +54,8 @@ def check(
     specs: Specs = None,
 ) -> None:
     """Measure a frozen study again and compare; exit code 1 if a number has moved."""
-    from cntbench.report.failures import failures
-    from cntbench.report.terminal import progress_bar
+    from cntbench.reporting.failures import failures
+    from cntbench.reporting.terminal import progress_bar
     from cntbench.results.difference import report
     from cntbench.results.storage import open_results
     from cntbench.runs.catalogue import load_catalogue

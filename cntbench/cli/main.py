@@ -147,8 +147,8 @@ def show(
     results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
 ) -> None:
     """Print what a result says: readouts, strongest components, heads and what they attend to."""
-    from cntbench.report.claims import claims_of
-    from cntbench.report.summary import summary
+    from cntbench.reporting.claims import claims_of
+    from cntbench.reporting.summary import summary
     from cntbench.results.storage import open_results
 
     tree = open_results(results)
@@ -172,8 +172,8 @@ def claims(
 ) -> None:
     """Test claims on results, keep the verdicts in their files, and pool them over the files."""
     from cntbench.analysis.verdicts import add_verdicts
-    from cntbench.report.claims import claims_report
-    from cntbench.report.terminal import progress_bar
+    from cntbench.reporting.claims import claims_report
+    from cntbench.reporting.terminal import progress_bar
     from cntbench.results.storage import distinct_files
     from cntbench.runs.catalogue import load_catalogue
 
@@ -205,8 +205,8 @@ def audit(
     from cntbench.models.trajectory import open_trajectory
     from cntbench.output import file_status, is_folder
     from cntbench.plugins import room
-    from cntbench.report.audit import audit_table
-    from cntbench.report.terminal import progress_bar
+    from cntbench.reporting.audit import audit_table
+    from cntbench.reporting.terminal import progress_bar
     from cntbench.results.storage import open_results
     from cntbench.runs.audit import audit_results, audit_trajectory
     from cntbench.runs.folder import MANIFEST, RunFolder
@@ -294,8 +294,8 @@ def compare(
     from cntbench.comparison.command import COMPARISON, write_comparison
     from cntbench.comparison.command import compare as compare_methods
     from cntbench.output import check_output
-    from cntbench.report.comparison import comparison_tables
-    from cntbench.report.terminal import progress_bar
+    from cntbench.reporting.comparison import comparison_tables
+    from cntbench.reporting.terminal import progress_bar
 
     if output is not None:
         where = (trajectory or "").partition(":")[2]

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from cntbench.errors import CntbenchWarning
-from cntbench.report.terminal import Terminal
+from cntbench.reporting.terminal import Terminal
 from cntbench.runs.executors import Executor
 from cntbench.runs.resources import LEAST_MEMORY, MOST_MEMORY, DeviceChoice
 

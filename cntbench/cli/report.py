@@ -31,7 +31,7 @@ def report(
     """Write a result as one HTML page that works offline: the film, figures, verdicts."""
     from cntbench.comparison.command import open_comparison
     from cntbench.output import check_output
-    from cntbench.report.page.write import PAGE, write_page
+    from cntbench.reporting.page.write import PAGE, write_page
     from cntbench.results.storage import open_results
 
     path = results.with_name("report.html") if output is None else output

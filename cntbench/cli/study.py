@@ -65,7 +65,7 @@ def run(
     specs: Specs = None,
 ) -> None:
     """Measure a study at every checkpoint, or go on with one that was interrupted."""
-    from cntbench.report.terminal import progress_bar
+    from cntbench.reporting.terminal import progress_bar
     from cntbench.runs.folder import RunFolder
     from cntbench.runs.run import Interrupted, run_shard
     from cntbench.runs.run import run as run_plan
@@ -128,7 +128,7 @@ def merge(
     specs: Specs = None,
 ) -> None:
     """Combine the shards of a run that were measured apart, by run --shard."""
-    from cntbench.report.terminal import progress_bar
+    from cntbench.reporting.terminal import progress_bar
     from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.merge import merge as merge_folders
 
@@ -141,8 +141,8 @@ def merge(
 
 def _tell(outcome: Outcome, remedy: str) -> None:
     """Print what a run has found, where it is, and what it could not measure."""
-    from cntbench.report.claims import claims_of
-    from cntbench.report.summary import summary
+    from cntbench.reporting.claims import claims_of
+    from cntbench.reporting.summary import summary
 
     out.print(summary(outcome.tree))
     out.print(claims_of(outcome.tree))
@@ -159,7 +159,7 @@ def _tell(outcome: Outcome, remedy: str) -> None:
 
 def _report(outcome: Outcome) -> None:
     """Write the result as a page beside it; that it cannot be written costs nothing else."""
-    from cntbench.report.page.write import write_page
+    from cntbench.reporting.page.write import write_page
 
     page = outcome.path.with_name("report.html")
     try:
@@ -171,7 +171,7 @@ def _report(outcome: Outcome) -> None:
 
 
 def _tell_failures(failed: Mapping[str, Failure], remedy: str) -> None:
-    from cntbench.report.failures import failures
+    from cntbench.reporting.failures import failures
 
     if failed:
         err.print(failures(failed, remedy), markup=False, highlight=False)
@@ -196,8 +196,8 @@ def plan(
 ) -> None:
     """Say what a run would do and how long it may take, without running it."""
     from cntbench.estimate.estimate import estimate
-    from cntbench.report.estimate import estimate_table, steps_line
-    from cntbench.report.terminal import progress_bar
+    from cntbench.reporting.estimate import estimate_table, steps_line
+    from cntbench.reporting.terminal import progress_bar
     from cntbench.runs.folder import RunFolder
 
     where = resolve_device(device, None)

@@ -13,7 +13,7 @@ from support.films import random_film
 from support.trajectories import run_cli, write_trajectory
 
 from cntbench.analysis.verdicts import add_verdicts
-from cntbench.report.claims import claims_report
+from cntbench.reporting.claims import claims_report
 from cntbench.results.storage import open_results, write_results
 from cntbench.runs.catalogue import load_catalogue
 

@@ -131,7 +131,7 @@ def test_an_interrupt_while_a_report_is_written_is_no_success(folder, monkeypatc
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patched:
-        patched.setattr("cntbench.report.page.write.write_page", interrupted)
+        patched.setattr("cntbench.reporting.page.write.write_page", interrupted)
         code, _, _ = run_cli(patched, capsys, *COMMANDS["run"])
     assert code == 130
     open_results(Path("run/results.nc"))

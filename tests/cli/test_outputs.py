@@ -22,7 +22,7 @@ from cntbench.comparison.files import FILES_TITLE
 from cntbench.errors import StorageError
 from cntbench.exchange.export import export
 from cntbench.figures import save
-from cntbench.report.page.write import write_page
+from cntbench.reporting.page.write import write_page
 from cntbench.results.storage import open_results, write_results
 
 

@@ -17,7 +17,7 @@ from support.results import (
     with_phases,
 )
 
-from cntbench.report.page.write import write_page
+from cntbench.reporting.page.write import write_page
 
 ABLATIONS = ("zero", f"mean{HOSTILE}")
 LAST = len(STEPS) - 1

@@ -42,7 +42,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("figures",),
     ("accessor",),
     ("exchange",),
-    ("report",),
+    ("reporting",),
     ("api",),
     ("cli",),
 )

@@ -20,7 +20,7 @@ from cntbench.components import components, feasible
 from cntbench.errors import StorageError
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
-from cntbench.report.comparison import comparison_tables
+from cntbench.reporting.comparison import comparison_tables
 from cntbench.results.storage import RESULT
 
 NODES = components(3, 2, parallel=True)

@@ -19,11 +19,11 @@ from rich.console import Console
 from support.films import random_film
 from support.results import HOSTILE, comparison_dataset, film_with_gaps, whole_result, with_phases
 
-from cntbench.report.page.answers import answers
-from cntbench.report.page.packing import ALL_BITS, pack
-from cntbench.report.page.payload import payload
-from cntbench.report.page.write import page
-from cntbench.report.summary import summary
+from cntbench.reporting.page.answers import answers
+from cntbench.reporting.page.packing import ALL_BITS, pack
+from cntbench.reporting.page.payload import payload
+from cntbench.reporting.page.write import page
+from cntbench.reporting.summary import summary
 from cntbench.views.claims import claims
 from cntbench.views.comparison import agreement, methods
 from cntbench.views.film import film
@@ -223,8 +223,8 @@ def test_a_film_without_any_measurement_is_a_page():
 
 
 def test_of_films_that_are_too_large_each_cell_keeps_its_strongest_edges(monkeypatch, root):
-    monkeypatch.setattr("cntbench.report.page.payload.EDGE_VALUES", 4 * 7 * 4)
-    monkeypatch.setattr("cntbench.report.page.payload._FEWEST_EDGES", 4)
+    monkeypatch.setattr("cntbench.reporting.page.payload.EDGE_VALUES", 4 * 7 * 4)
+    monkeypatch.setattr("cntbench.reporting.page.payload._FEWEST_EDGES", 4)
     tree = xr.DataTree(root)
     found = payload(tree)
     assert (found.labels["kept"], found.labels["edges"]) == (4, 9)

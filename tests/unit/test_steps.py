@@ -16,7 +16,7 @@ from cntbench.models.hub.revisions import parse
 from cntbench.models.origin import Folder
 from cntbench.models.steps import LARGEST, named_step, step_number
 from cntbench.models.trajectory import Checkpoint, open_trajectory
-from cntbench.report.estimate import steps_line
+from cntbench.reporting.estimate import steps_line
 from cntbench.results.failure import Failure
 from cntbench.results.film import Axes, failed_dataset, film
 

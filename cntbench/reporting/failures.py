@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from cntbench.errors import listed, printable
-from cntbench.report.wording import counted
+from cntbench.reporting.wording import counted
 from cntbench.results.failure import Failure
 
 #: How labels of untrained models begin.

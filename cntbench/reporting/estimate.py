@@ -10,8 +10,8 @@ from rich.text import Text
 
 from cntbench.estimate.estimate import Estimate
 from cntbench.models.trajectory import Checkpoint
-from cntbench.report.terminal import plain_table
-from cntbench.report.wording import counted
+from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.wording import counted
 
 #: Number of checkpoints whose steps are printed: the first ones and the last one.
 _PRINTED = 6

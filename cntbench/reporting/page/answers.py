@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from cntbench.comparison.claims import Judgement
-from cntbench.report.learning import ends, learning
-from cntbench.report.wording import counted, listed, number, with_error
+from cntbench.reporting.learning import ends, learning
+from cntbench.reporting.wording import counted, listed, number, with_error
 from cntbench.results.film import usable
 from cntbench.views.comparison import Agreement, Method, Methods
 from cntbench.views.effects import Effects, effects, over_one_edge

@@ -15,8 +15,8 @@ from cntbench.comparison.claims import Judgement, in_file, over_files
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import ClaimTestResult
 from cntbench.errors import listed
-from cntbench.report.terminal import plain_table
-from cntbench.report.wording import interval, number
+from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.wording import interval, number
 from cntbench.views.readouts import task_of_interest
 
 #: Number of names in a line of reasons.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cntbench.comparison.claims import Judgement
-from cntbench.report.wording import interval, listed, number, p_value
+from cntbench.reporting.wording import interval, listed, number, p_value
 from cntbench.views.comparison import Agreement, Methods
 
 #: Sign and CSS class of each verdict.

@@ -15,10 +15,10 @@ from plotly.offline import get_plotlyjs
 
 from cntbench import __version__
 from cntbench.output import FileKind, check_output, contains
-from cntbench.report.page.context import context
-from cntbench.report.page.packing import ALL_BITS, BITS, pack, pack_text
-from cntbench.report.page.payload import payload
-from cntbench.report.wording import listed
+from cntbench.reporting.page.context import context
+from cntbench.reporting.page.packing import ALL_BITS, BITS, pack, pack_text
+from cntbench.reporting.page.payload import payload
+from cntbench.reporting.wording import listed
 from cntbench.results.storage import write_text
 
 #: Parts of the script; each uses only those before it.
@@ -77,7 +77,7 @@ def page(tree: xr.DataTree, *, name: str, comparison: xr.Dataset | None = None) 
     """Return the report of a result as HTML; parameters as in `write_page`."""
     numbers = payload(tree)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cntbench.report.page"),
+        loader=jinja2.PackageLoader("cntbench.reporting.page"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -112,7 +112,7 @@ def _json(labels: Any) -> Markup:
 
 
 def _text(path: str) -> str:
-    return files("cntbench.report.page").joinpath(path).read_text(encoding="utf-8")
+    return files("cntbench.reporting.page").joinpath(path).read_text(encoding="utf-8")
 
 
 @cache

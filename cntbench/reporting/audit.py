@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
-from cntbench.report.terminal import plain_table
-from cntbench.report.wording import counted
+from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.wording import counted
 from cntbench.results.schema import STATUS
 from cntbench.runs.audit import Audited
 

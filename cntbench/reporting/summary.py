@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cntbench.report.learning import learning
-from cntbench.report.terminal import plain_table
+from cntbench.reporting.learning import learning
+from cntbench.reporting.terminal import plain_table
 from cntbench.results.film import usable
 from cntbench.views.readouts import task_of_interest
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from cntbench.report.wording import number, with_error
+from cntbench.reporting.wording import number, with_error
 from cntbench.views.readouts import Course, course, steepest_rise
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 
 from cntbench.comparison.claims import Judgement
-from cntbench.report.page.answers import answers
-from cntbench.report.page.sections import agreement_section, claims_section, methods_section
-from cntbench.report.wording import counted, listed
+from cntbench.reporting.page.answers import answers
+from cntbench.reporting.page.sections import agreement_section, claims_section, methods_section
+from cntbench.reporting.wording import counted, listed
 from cntbench.results.film import usable
 from cntbench.views.claims import claims
 from cntbench.views.comparison import Methods, agreement, methods
@@ -45,9 +45,9 @@ def context(
     Parameters
     ----------
     tree, name, comparison
-        As in `cntbench.report.page.write.write_page`.
+        As in `cntbench.reporting.page.write.write_page`.
     labels
-        The labels of `cntbench.report.page.payload.payload`.
+        The labels of `cntbench.reporting.page.payload.payload`.
     """
 
     def with_command(view: View | Missing) -> View | Missing:

@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from cntbench.report.terminal import plain_table
-from cntbench.report.wording import counted
+from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.wording import counted
 
 #: Largest number of columns in a table of all pairs.
 _COLUMNS = 9
