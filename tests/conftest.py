@@ -28,6 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="Measure the golden results anew."
     )
+    parser.addoption(
+        "--every-checkpoint",
+        action="store_true",
+        help="Compare every checkpoint of the golden trajectory on every task, not a third.",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import GPTNeoXConfig
 from transformers.utils import logging as transformers_logging
 
 from cntbench.models import checkpoint_files, named_weights
@@ -23,6 +24,9 @@ from cntbench.models.trajectory import Progress
 from cntbench.prompts import random_state
 from cntbench.prompts.markov import random_chain, walk
 from cntbench.specs import spec
+
+if TYPE_CHECKING:
+    from transformers import GPTNeoXForCausalLM
 
 
 @spec
@@ -120,6 +124,10 @@ def train(recipe: Recipe, folder: Path, progress: Progress) -> dict[str, str]:
     dict
         The revision (SHA-256 of the tensors) of each checkpoint by its name.
     """
+    from transformers import (
+        GPTNeoXForCausalLM,
+    )  # three seconds, which a trained model does not need
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     bars = transformers_logging.is_progress_bar_enabled()

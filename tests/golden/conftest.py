@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from support.golden import measure_golden, read_golden
+from support.golden import golden_steps, golden_tasks, measure_golden, read_golden
+
+from cntbench.runs.catalogue import load_catalogue
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "nano"
 
@@ -19,8 +21,19 @@ def golden_folder() -> Path:
 
 @pytest.fixture(scope="module")
 def measured(golden_folder: Path, request: pytest.FixtureRequest) -> xr.Dataset:
-    """The film of the golden trajectory on one task, measured now."""
-    return measure_golden(golden_folder / "trajectory", tasks=[request.param], jobs=1)
+    """Some checkpoints of the golden trajectory on one task, measured now.
+
+    The last checkpoint and every third one, from another one for each task: tasks and ablations
+    all meet, and each checkpoint is measured on two tasks or more. ``--update-golden`` and
+    ``--every-checkpoint`` measure all.
+    """
+    options, trajectory = request.config.getoption, golden_folder / "trajectory"
+    if options("--update-golden") or options("--every-checkpoint"):
+        steps = ()
+    else:
+        every = golden_steps(golden_folder)
+        steps = {*every[golden_tasks(load_catalogue()).index(request.param) % 3 :: 3], every[-1]}
+    return measure_golden(trajectory, tasks=[request.param], steps=steps, jobs=1)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Claims are rarely supported where they are not true, and often where they are.
 
-The tables of docs/claims.md: ``pytest -n 0 -s -m slow tests/property/test_claims_calibration.py``.
+The tables of docs/claims.md:
+``CNTBENCH_FILMS=200 pytest -n 0 -s -m slow tests/property/test_claims_calibration.py``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,11 @@ PROMPTS = 8
 def golden_tasks(catalogue: Catalogue) -> tuple[str, ...]:
     """Every shipped task but those of text: the golden model has no tokenizer."""
     return tuple(name for name, task in catalogue.tasks.items() if not task.needs_text)
+
+
+def golden_steps(folder: Path) -> list[int]:
+    """Steps of the golden trajectory, in order."""
+    return sorted(int(path.name.removeprefix("step")) for path in folder.glob("trajectory/step*"))
 
 
 def golden_study(
@@ -84,7 +89,7 @@ def measure_golden(
     *,
     tasks: Sequence[str] = (),
     dtype: Precision = "float32",
-    steps: Sequence[int] = (),
+    steps: Collection[int] = (),
     jobs: int | None = None,
 ) -> xr.Dataset:
     """Measure all tasks or some, at all steps or some, in float32 or in another type."""
