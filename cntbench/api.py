@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 import xarray as xr
@@ -31,6 +31,7 @@ from cntbench.runs.folder import RunFolder
 from cntbench.runs.launch import (
     Folders,
     Names,
+    StudyKeys,
     check_script,
     name_tuple,
     one_of,
@@ -52,13 +53,6 @@ _FEWEST_DRAWS = 19
 def run(
     study: str = "nano",
     *,
-    trajectory: str | None = None,
-    tasks: Names | None = None,
-    ablations: Names | None = None,
-    prompts: int | None = None,
-    seed: int | None = None,
-    dtype: str | None = None,
-    blocks: int | None = None,
     output: str | Path | None = None,
     jobs: int = 1,
     device: str = "cpu",
@@ -68,6 +62,7 @@ def run(
     scheduler: str | None = None,
     specs: Folders = (),
     progress: bool | None = None,
+    **changes: Unpack[StudyKeys],
 ) -> xr.DataTree:
     """Measure a study at every checkpoint, or go on with a run that was interrupted.
 
@@ -75,14 +70,6 @@ def run(
     ----------
     study
         Name of a study, as ``cntbench list studies`` lists them.
-    trajectory, tasks, ablations, prompts, seed
-        What to change in it: another trajectory (``nano``, ``nano:seed=3``, ``dir:PATH``,
-        ``planted:CIRCUIT``, ``hub:ORG/NAME@REVISIONS``), names of tasks and of ablations, number of
-        prompts of each task, seed of prompts and random draws.
-    dtype
-        Floating-point type that models compute in: ``"float32"``, ``"bfloat16"``, ``"float64"``.
-    blocks
-        Into how many blocks of sources, units of work, each checkpoint is divided.
     output
         Folder of the run, by default ``runs/STUDY``. What is whole in it is used.
     jobs
@@ -102,6 +89,13 @@ def run(
         Folders of your own specs, beside the shipped ones.
     progress
         Whether to show a progress bar; by default, on a terminal.
+    **changes
+        Keys of the study to change: ``trajectory`` (``"nano"``, ``"nano:seed=3"``, ``"dir:PATH"``,
+        ``"planted:CIRCUIT"``, ``"hub:ORG/NAME@REVISIONS"``); names of ``tasks`` and ``ablations``;
+        ``prompts``, their number for each task; ``seed`` of prompts and random draws; ``dtype``
+        that models compute in (``"float32"``, ``"bfloat16"``, ``"float64"``); ``blocks`` of
+        sources, units of work, into which each checkpoint is divided; ``untrained``, the number of
+        untrained models to measure as well.
 
     Returns
     -------
@@ -120,7 +114,6 @@ def run(
     where = "cntbench.run"
     check_script(jobs, where)
     budget = memory_budget(memory, where)
-    changes = study_changes(trajectory, tasks, ablations, prompts, seed, dtype, blocks)
     execute, workers = select_executor(
         None if executor is None else one_of(Executor, "executor", executor, where),
         scheduler,
@@ -130,7 +123,7 @@ def run(
     with progress_bar(Terminal(stderr=True), shown=progress) as report:
         plan, folder = resolved(
             study,
-            changes,
+            study_changes(**changes),
             Path(output) if output else None,
             path_tuple(specs),
             report,
@@ -311,7 +304,13 @@ def compare(
     with progress_bar(Terminal(stderr=True), shown=progress) as report:
         return command.compare(
             path_tuple(results),
-            study_changes(trajectory, tasks, ablations, prompts, seed),
+            study_changes(
+                trajectory=trajectory,
+                tasks=tasks,
+                ablations=ablations,
+                prompts=prompts,
+                seed=seed,
+            ),
             circuits=None if circuits is None else name_tuple(circuits),
             checkpoints=checkpoints,
             specs=path_tuple(specs),

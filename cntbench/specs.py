@@ -55,7 +55,22 @@ def _distinct(names: tuple[T, ...]) -> tuple[T, ...]:
     return names
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
+#: Marks a key in the metadata of its field.
+_ADDED = "added"
+
+
+def added(default: Any) -> Any:
+    """Return the default of a key that came after results had been written.
+
+    `as_dict` leaves the key out where it has this value, so that the identities of runs, and
+    results, from before the key existed stay as they were.
+    """
+    return dataclasses.field(default=default, metadata={_ADDED: True})
+
+
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field, added)
+)
 def spec(cls: type[T]) -> type[T]:
     """Make a class a spec: a frozen keyword-only dataclass whose values are checked strictly.
 
@@ -219,8 +234,11 @@ class BackboneSpec:
 
 
 def as_dict(value: Any) -> dict[str, Any]:
-    """Return a spec as plain data for JSON."""
+    """Return a spec as plain data for JSON; without keys that were `added` and are not used."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(value)))
+    for field in dataclasses.fields(value):
+        if _ADDED in field.metadata and getattr(value, field.name) == field.default:
+            del plain[field.name]
     return plain
 
 

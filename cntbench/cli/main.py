@@ -304,7 +304,13 @@ def compare(
     with progress_bar(err) as progress:
         found = compare_methods(
             results or (),
-            study_changes(trajectory, names_in(tasks), names_in(ablations), prompts, seed),
+            study_changes(
+                trajectory=trajectory,
+                tasks=names_in(tasks),
+                ablations=names_in(ablations),
+                prompts=prompts,
+                seed=seed,
+            ),
             circuits=names_in(circuits),
             checkpoints=checkpoints,
             specs=specs or (),

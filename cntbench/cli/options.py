@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.markup import escape
@@ -14,6 +16,7 @@ from rich.markup import escape
 from cntbench.errors import CntbenchWarning
 from cntbench.reporting.terminal import Terminal
 from cntbench.runs.executors import Executor
+from cntbench.runs.launch import study_changes
 from cntbench.runs.resources import LEAST_MEMORY, MOST_MEMORY, DeviceChoice
 
 out = Terminal(soft_wrap=True)
@@ -103,6 +106,17 @@ Blocks = Annotated[
 ]
 
 
+UntrainedCount = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Number of untrained models that are measured as well (default: 20, the fewest from "
+        "which a p-value of 0.05 can come).",
+    ),
+]
+
+
 ExecutorName = Annotated[
     Executor | None,
     typer.Option(
@@ -122,6 +136,44 @@ Shard = Annotated[
         help="Measure only the I-th of N shards of the run; combine them with cntbench merge.",
     ),
 ]
+
+#: Options for the keys of a study.
+STUDY_OPTIONS: dict[str, Any] = {
+    "trajectory": TrajectoryName,
+    "tasks": Tasks,
+    "ablations": Ablations,
+    "prompts": PromptCount,
+    "seed": Seed,
+    "dtype": Dtype,
+    "blocks": Blocks,
+    "untrained": UntrainedCount,
+}
+#: Those of them that take names separated by commas.
+_NAMES = ("tasks", "ablations")
+
+
+def takes_study_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a study, whose values it receives as one, ``changes``."""
+
+    @wraps(command)
+    def with_options(**given: Any) -> None:
+        keys: Any = {key: given.pop(key) for key in STUDY_OPTIONS}
+        keys |= {key: names_in(keys[key]) for key in _NAMES}
+        command(changes=study_changes(**keys), **given)
+
+    own = inspect.signature(command, eval_str=True).parameters
+    options = {
+        key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+        for key, option in STUDY_OPTIONS.items()
+    }
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in own.items()
+        for parameter in (options.values() if name == "changes" else [parameter])
+    ]
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return with_options
+
 
 Force = Annotated[
     bool,

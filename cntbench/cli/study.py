@@ -10,30 +10,23 @@ import typer
 from rich.markup import escape
 
 from cntbench.cli.options import (
-    Ablations,
-    Blocks,
     DeviceName,
-    Dtype,
     ExecutorName,
     Jobs,
     Keep,
     Memory,
-    PromptCount,
     RunFolderPath,
     Scheduler,
-    Seed,
     Shard,
     Specs,
     Study,
-    Tasks,
-    TrajectoryName,
     err,
-    names_in,
     out,
+    takes_study_options,
 )
 from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, StorageError
 from cntbench.runs.executors import select_executor
-from cntbench.runs.launch import resolved, study_changes
+from cntbench.runs.launch import resolved
 from cntbench.runs.resources import DeviceChoice, cores, processes_for, resolve_device
 
 if TYPE_CHECKING:
@@ -45,15 +38,10 @@ if TYPE_CHECKING:
 _AGAIN = "the same command tries them again"
 
 
+@takes_study_options
 def run(
+    changes: Mapping[str, Any],
     study: Study = "nano",
-    trajectory: TrajectoryName = None,
-    tasks: Tasks = None,
-    ablations: Ablations = None,
-    prompts: PromptCount = None,
-    seed: Seed = None,
-    dtype: Dtype = None,
-    blocks: Blocks = None,
     device: DeviceName = DeviceChoice.CPU,
     output: RunFolderPath = None,
     jobs: Jobs = None,
@@ -75,9 +63,6 @@ def run(
     where = resolve_device(device, scheduler)
     execute, workers = select_executor(
         executor, scheduler, jobs or processes_for(where), where="--scheduler"
-    )
-    changes = study_changes(
-        trajectory, names_in(tasks), names_in(ablations), prompts, seed, dtype, blocks
     )
     try:
         with progress_bar(err) as progress:
@@ -178,15 +163,10 @@ def _tell_failures(failed: Mapping[str, Failure], remedy: str) -> None:
         raise typer.Exit(EXIT_CHECKPOINTS_FAILED)
 
 
+@takes_study_options
 def plan(
+    changes: Mapping[str, Any],
     study: Study = "nano",
-    trajectory: TrajectoryName = None,
-    tasks: Tasks = None,
-    ablations: Ablations = None,
-    prompts: PromptCount = None,
-    seed: Seed = None,
-    dtype: Dtype = None,
-    blocks: Blocks = None,
     device: DeviceName = DeviceChoice.CPU,
     output: RunFolderPath = None,
     jobs: Jobs = None,
@@ -201,9 +181,6 @@ def plan(
     from cntbench.runs.folder import RunFolder
 
     where = resolve_device(device, None)
-    changes = study_changes(
-        trajectory, names_in(tasks), names_in(ablations), prompts, seed, dtype, blocks
-    )
     with progress_bar(err) as progress:
         chosen, folder = resolved(
             study, changes, output, specs or (), progress, where="command line", outline=True

@@ -110,7 +110,7 @@ class KnownCircuit:
 
 
 #: Keys of a study for which ``cntbench run`` has options, in order.
-OPTIONS = ("trajectory", "tasks", "ablations", "prompts", "seed", "dtype", "blocks")
+OPTIONS = ("trajectory", "tasks", "ablations", "prompts", "seed", "dtype", "blocks", "untrained")
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,8 @@ class Catalogue:
         """Return a study with changed keys, checked like a file; ``where`` is their origin."""
         before = as_dict(entry.spec)
         changed = build(StudySpec, {**before, **changes}, where=where)
-        differing = [key for key, value in as_dict(changed).items() if value != before[key]]
+        after = as_dict(changed)
+        differing = [key for key in {**before, **after} if after.get(key) != before.get(key)]
         amended = replace(
             entry, spec=changed, changes=tuple(dict.fromkeys([*entry.changes, *differing]))
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from cntbench.errors import CntbenchError, unknown
 
@@ -88,26 +88,36 @@ def check_script(jobs: int, where: str) -> None:
             )
 
 
-def study_changes(
-    trajectory: str | None,
-    tasks: Names | None,
-    ablations: Names | None,
-    prompts: int | None,
-    seed: int | None,
-    dtype: str | None = None,
-    blocks: int | None = None,
-) -> dict[str, Any]:
-    """Return the keys of a study that are not None, and their values."""
-    keys = {
-        "trajectory": trajectory,
-        "tasks": None if tasks is None else name_tuple(tasks),
-        "ablations": None if ablations is None else name_tuple(ablations),
-        "prompts": prompts,
-        "seed": seed,
-        "dtype": dtype,
-        "blocks": blocks,
+class StudyKeys(TypedDict, total=False):
+    """Keys of a study that its users change; None leaves one as it is.
+
+    `cntbench.specs.StudySpec` says what each means.
+    """
+
+    trajectory: str | None
+    tasks: Names | None
+    ablations: Names | None
+    prompts: int | None
+    seed: int | None
+    dtype: str | None
+    blocks: int | None
+    untrained: int | None
+
+
+#: Keys of a study whose value is one name or several.
+_NAMES = ("tasks", "ablations")
+
+
+def study_changes(**keys: Unpack[StudyKeys]) -> dict[str, Any]:
+    """Return the keys of a study that are not None, and their values as a spec has them.
+
+    Unknown keys stay: they are refused, with the nearest match, where the spec is made.
+    """
+    return {
+        key: name_tuple(value) if key in _NAMES else value  # type: ignore[arg-type]
+        for key, value in keys.items()
+        if value is not None
     }
-    return {key: value for key, value in keys.items() if value is not None}
 
 
 def name_tuple(names: Names) -> tuple[str, ...]:

@@ -75,5 +75,5 @@ def test_mistakes_are_told_as_by_run(cli, study, options, said):
 
 
 def test_only_what_the_options_name_is_changed():
-    changes = study_changes(None, names_in("a, b"), None, 3, 0)
+    changes = study_changes(tasks=names_in("a, b"), ablations=None, prompts=3, seed=0)
     assert changes == {"tasks": ("a", "b"), "prompts": 3, "seed": 0}
