@@ -33,5 +33,7 @@ def leashed_shell(commands: str, **options: Any) -> Iterator[subprocess.Popen[by
 if __name__ == "__main__":
     import sys
 
+    # What a shell has started in the background ignores Ctrl-C, and so do its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with leashed_shell(sys.argv[1]) as child:
         child.wait()

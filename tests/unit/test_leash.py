@@ -20,6 +20,7 @@ def test_what_a_killed_test_has_started_ends(tmp_path, number):
     with subprocess.Popen(
         [sys.executable, "-m", "support.leash", commands],
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         stderr=subprocess.DEVNULL,
     ) as test:
         shell = psutil.Process(int((tmp_path / "started").read_text()))
