@@ -6,6 +6,7 @@ The command line does the same by the same code. All results are xarray's, with 
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ from cntbench.runs.plan import Plan
 from cntbench.runs.resources import DeviceChoice, memory_budget, resolve_device
 from cntbench.runs.run import provenance
 from cntbench.runs.run import run as run_plan
+from cntbench.runs.tasks import task_in_memory
 from cntbench.specs import StudySpec, build
 
 #: Draws from which a p-value can be 0.05.
@@ -167,11 +169,11 @@ def open_results(path: str | Path) -> xr.DataTree:
 
 def influence(
     model: Any,
-    task: Names = "induction",
+    task: Names | None = None,
     ablation: Names = "resample",
     *,
     tokenizer: Any = None,
-    prompts: int = 32,
+    prompts: Any = 32,
     seed: int = 0,
     dtype: str = "float32",
     device: str = "cpu",
@@ -187,12 +189,15 @@ def influence(
         `cntbench.models.decoder.Decoder`. It is not changed. Of the first, its config and tensors
         are read, and held to its own forward pass on a few tokens.
     task, ablation
-        Name of one, or names of several.
+        Name of one, or names of several, by default the task ``induction``; a task may also be the
+        file of your own prompts.
     tokenizer
         The model's, of transformers or tokenizers. Tasks made of text need one; the others leave
         out the tokens that it calls special.
     prompts
-        Number of prompts of each task.
+        Number of prompts of each task. Or your own prompts: a list of dicts, a DataFrame, or a dict
+        of columns such as tensors of tokens, with ``clean``, ``answer``, and optionally
+        ``corrupted`` and ``wrong``; then ``task`` may name them (``"prompts"``).
     seed
         Seed of prompts and random draws.
     dtype
@@ -221,11 +226,14 @@ def influence(
     where = "cntbench.influence"
     budget = memory_budget(memory, where)
     catalogue = load_catalogue(path_tuple(specs))
+    if not isinstance(prompts, int | float):
+        own, prompts = task_in_memory(prompts, "prompts" if task is None else task, where)
+        catalogue, task = dataclasses.replace(catalogue, tasks={own.name: own}), own.name
     keys = {
         "version": 1,
         "summary": "A model in memory.",
         "trajectory": f"memory:{type(model).__name__}",
-        "tasks": name_tuple(task),
+        "tasks": ("induction",) if task is None else name_tuple(task),
         "ablations": name_tuple(ablation),
         "prompts": prompts,
         "seed": seed,
@@ -234,7 +242,7 @@ def influence(
         "null_draws": 0,
         "planted": False,
     }
-    study = StudyEntry(where, Path(), build(StudySpec, keys, where=where))
+    study = StudyEntry(where, Path(), build(StudySpec, keys, where=where), changes=("tasks",))
     catalogue.check(study, where=where)
     on = resolve_device(one_of(DeviceChoice, "device", device, where), None)
     with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
@@ -249,7 +257,7 @@ def _influence(
     plan = Plan(
         study,
         trajectory,
-        tuple(catalogue.tasks[name] for name in study.spec.tasks),
+        tuple(catalogue.task(name) for name in study.spec.tasks),
         tuple(catalogue.ablations[name] for name in study.spec.ablations),
     )
     [checkpoint] = trajectory.checkpoints

@@ -19,8 +19,8 @@ from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.parallel import parallel_map
 from cntbench.prompts import Prompts
-from cntbench.runs.catalogue import Task
 from cntbench.runs.plan import Plan
+from cntbench.runs.tasks import Task
 
 #: Prompts of a trial.
 PROBE = slice(0, 2)

@@ -99,6 +99,8 @@ class Request:
             if an ablation needs reference prompts and there are none, or more other prompts than
             there are, or observes a readout that is not asked for or has no gradient.
         """
+        if self.prompts.anchors is not None:
+            raise CntbenchError("prompts of different lengths cannot be measured together yet")
         length, largest = self.prompts.tokens.shape[1], int(self.prompts.tokens.max())
         if length > self.model.context:
             raise CntbenchError(

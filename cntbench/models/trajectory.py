@@ -149,6 +149,8 @@ class Trajectory:
             chain=self.chain,
             tokenizer=tokenizer,
             beginning=self.shape.beginning,
+            size=size,
+            context=self.shape.context,
         )
 
     def at(self, identities: Mapping[str, str]) -> Trajectory:

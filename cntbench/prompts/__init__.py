@@ -14,6 +14,9 @@ from cntbench.errors import CntbenchError
 
 Tokens = NDArray[np.int64]
 
+#: Stands behind the end of prompts that are shorter than others of their batch.
+PADDING = -1
+
 
 class Tokenizer(Protocol):
     """Converts text to tokens."""
@@ -38,12 +41,18 @@ class Language:
         The model's tokenizer, if it has one.
     beginning
         Token for the beginning of a text, if the model has one; put first if a task asks for it.
+    size
+        Number of token ids of the model, if known: a user's prompts may use all of them.
+    context
+        Longest prompt of the model [tokens], if known.
     """
 
     vocabulary: Tokens
     chain: NDArray[np.float64] | None = None
     tokenizer: Tokenizer | None = None
     beginning: int | None = None
+    size: int | None = None
+    context: int | None = None
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text.
@@ -125,8 +134,10 @@ class Prompt:
     targets, decoys
         The correct next token and a wrong one for comparison, dims ``scored``.
     reference
-        The corrupted twin, dims ``position``: of equal length, without the structure that the task
-        tests.
+        The corrupted twin, dims ``position``, without the structure that the task tests. It may
+        only differ in length if no ablation needs its positions to correspond to the prompt's.
+    origin
+        Where a user's prompt stands, for messages: file and line.
     """
 
     tokens: Tokens
@@ -134,6 +145,7 @@ class Prompt:
     targets: Tokens
     decoys: Tokens
     reference: Tokens | None = None
+    origin: str | None = None
 
     def after(self, token: int) -> Prompt:
         """Return the prompt and its twin with a token prepended."""
@@ -147,7 +159,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Prompts:
-    """A batch of prompts of equal shape.
+    """A batch of prompts; behind the end of shorter ones stands `PADDING`.
 
     Parameters
     ----------
@@ -162,6 +174,12 @@ class Prompts:
     further
         Further prompts for each prompt, dims ``prompt, draw, position``, if there are several
         draws.
+    anchors
+        The first scored position, at which prompts are aligned, dims ``prompt, which``: of the
+        prompt and its twin, of the other prompt, and of further ones. None if all prompts have it
+        in common with their length: then they are aligned from the first position on.
+    origin
+        Where each prompt stands, dims ``prompt``; None if they are generated.
     """
 
     index: Tokens
@@ -172,6 +190,8 @@ class Prompts:
     decoys: Tokens
     reference: Tokens | None = None
     further: Tokens | None = None
+    anchors: Tokens | None = None
+    origin: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -194,14 +214,52 @@ class Prompts:
         CntbenchError
             If there are too few prompts.
         """
+        if self.further is not None and self.further.shape[1] == draws - 1:
+            return self
         _, first, rank = np.unique(self.index, return_index=True, return_inverse=True)
         if draws >= len(first):
             raise CntbenchError(
                 f"{draws} draws from other prompts need {draws + 1} prompts, but there are "
                 f"{len(first)}"
             )
-        further = self.tokens[first][(rank[:, None] + np.arange(2, draws + 1)) % len(first)]
-        return replace(self, further=further)
+        rows = first[(rank[:, None] + np.arange(2, draws + 1)) % len(first)]
+        anchors = self.anchors
+        if anchors is not None:
+            anchors = np.concatenate([anchors[:, :2], anchors[rows, 0]], axis=1)
+        return replace(self, further=self.tokens[rows], anchors=anchors)
+
+
+def lengths(tokens: Tokens) -> Tokens:
+    """Return the lengths of prompts, dims ``…, position``, without what pads them."""
+    counts: Tokens = (tokens != PADDING).sum(axis=-1)
+    return counts
+
+
+def batch(prompts: Sequence[Prompt]) -> Prompts:
+    """Return prompts, numbered in their order, as a batch; the next one is each one's other."""
+    twins = [prompt.reference for prompt in prompts if prompt.reference is not None]
+    longest = max(len(tokens) for tokens in [*(prompt.tokens for prompt in prompts), *twins])
+    tokens = _stack([prompt.tokens for prompt in prompts], longest)
+    anchors = np.array([prompt.scored[0] for prompt in prompts])
+    shapes = {(len(p.tokens), p.scored[0]) for p in prompts} | {(len(t), anchors[0]) for t in twins}
+    return Prompts(
+        index=np.arange(len(prompts)),
+        tokens=tokens,
+        other=np.roll(tokens, -1, axis=0),
+        scored=np.stack([prompt.scored for prompt in prompts]),
+        targets=np.stack([prompt.targets for prompt in prompts]),
+        decoys=np.stack([prompt.decoys for prompt in prompts]),
+        reference=_stack(twins, longest) if twins else None,
+        anchors=np.stack([anchors, np.roll(anchors, -1)], axis=1) if len(shapes) > 1 else None,
+        origin=np.array([p.origin for p in prompts]) if prompts[0].origin is not None else None,
+    )
+
+
+def _stack(rows: Sequence[Tokens], longest: int) -> Tokens:
+    pads = ((0, longest - len(row)) for row in rows)
+    return np.stack(
+        [np.pad(row, pad, constant_values=PADDING) for row, pad in zip(rows, pads, strict=True)]
+    )
 
 
 def seed_sequence(*entropy: int | str) -> np.random.SeedSequence:
@@ -251,14 +309,4 @@ def generate(
     prompts = [make(language, random_state(seed, stream, i)) for i in range(n_prompts)]
     if bos is not None:
         prompts = [prompt.after(bos) for prompt in prompts]
-    tokens = np.stack([prompt.tokens for prompt in prompts])
-    references = [prompt.reference for prompt in prompts if prompt.reference is not None]
-    return Prompts(
-        index=np.arange(n_prompts),
-        tokens=tokens,
-        other=np.roll(tokens, -1, axis=0),
-        scored=np.stack([prompt.scored for prompt in prompts]),
-        targets=np.stack([prompt.targets for prompt in prompts]),
-        decoys=np.stack([prompt.decoys for prompt in prompts]),
-        reference=np.stack(references) if references else None,
-    )
+    return batch(prompts)

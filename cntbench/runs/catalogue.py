@@ -11,18 +11,19 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from cntbench import plugins
 from cntbench.ablations.ablation import Ablation, check
 from cntbench.backbones._base import Backbone
 from cntbench.dynamics.claim import Claim
-from cntbench.errors import CntbenchError, SpecError, distinct, nearest, unknown
+from cntbench.errors import SpecError, distinct, nearest, unknown
 from cntbench.models.planted.circuit import Circuit
 from cntbench.output import is_folder
 from cntbench.plugins import spec_folders
-from cntbench.prompts import Language, Prompt, Prompts, generate
-from cntbench.specs import AblationSpec, StudySpec, TaskSpec, as_dict, build, read_toml
+from cntbench.prompts.tables import SUFFIXES, is_table
+from cntbench.runs.tasks import Task, read_task, task_of_file, without_prose
+from cntbench.specs import AblationSpec, StudySpec, as_dict, build, read_toml
 
 FOLDERS = {
     "": "task",
@@ -37,60 +38,6 @@ FOLDERS = {
 T = TypeVar("T")
 
 
-class Generator(Protocol):
-    """The parameters of a generator, which make prompts."""
-
-    def make(self, language: Language, rng: Any) -> Prompt:
-        """Return one prompt."""
-        ...
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task spec with its generator.
-
-    Parameters
-    ----------
-    name, path
-        Of its file.
-    control
-        Whether it is a control.
-    needs_text
-        Whether it requires a model with a tokenizer.
-    spec, generator
-        Content of the file.
-    """
-
-    name: str
-    path: Path
-    control: bool
-    needs_text: bool
-    spec: TaskSpec
-    generator: Generator
-
-    def prompts(self, language: Language, *, count: int, seed: int) -> Prompts:
-        """Return the task's prompts, determined by language, seed and version.
-
-        Raises
-        ------
-        CntbenchError
-            If the language lacks something that the task needs.
-        """
-        if self.spec.bos and language.beginning is None:
-            raise CntbenchError(
-                "has bos = true, and the model has no token for the beginning of a text",
-                hint="Remove bos, or name the token in the model's config.json: bos_token_id.",
-            )
-        return generate(
-            self.generator.make,
-            language,
-            n_prompts=count,
-            seed=seed,
-            stream=f"{self.name}@{self.spec.version}",
-            bos=language.beginning if self.spec.bos else None,
-        )
-
-
 @dataclass(frozen=True)
 class AblationEntry:
     """An ablation spec with its method."""
@@ -99,6 +46,11 @@ class AblationEntry:
     path: Path
     spec: AblationSpec
     method: Ablation
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What it computes."""
+        return without_prose(self.spec)
 
 
 @dataclass(frozen=True)
@@ -159,6 +111,10 @@ class Catalogue:
             raise unknown("study", name, self.studies)
         return self.studies[name]
 
+    def task(self, name: str) -> Task:
+        """Return a task by its name, or that of a file of prompts."""
+        return task_of_file(Path(name)) if is_table(name) else self.tasks[name]
+
     def some_claims(self, names: Sequence[str] | None = None) -> tuple[Claim, ...]:
         """Return claims by name, by default all; an unknown name is an error."""
         if names is None:
@@ -198,14 +154,27 @@ class Catalogue:
 
     def check(self, entry: StudyEntry, *, where: str) -> None:
         """Raise an error if a study names an unknown task or ablation, or the same one twice."""
+        files = [name for name in entry.spec.tasks if is_table(name)]
+        if files and "tasks" not in entry.changes:
+            raise SpecError(
+                f"task {files[0]!r} is a file of prompts",
+                where=f"{where}: tasks",
+                hint='Make it a task: a TOML beside it with generator = "file". Only --tasks takes '
+                "files.",
+            )
+        tasks = [name for name in entry.spec.tasks if name not in files]
         for key, names, known in (
-            ("task", entry.spec.tasks, self.tasks),
+            ("task", tasks, self.tasks),
             ("ablation", entry.spec.ablations, self.ablations),
         ):
             for name in names:
                 if name not in known:
-                    raise unknown(key, name, known, where=f"{where}: {key}s")
-            distinct(key, names, where=f"{where}: {key}s")
+                    hint = nearest(name, known)
+                    if key == "task" and Path(name).suffix:
+                        hint = f"A file of prompts ends with {', '.join(SUFFIXES)}. {hint}"
+                    raise SpecError(f"unknown {key} {name!r}", where=f"{where}: {key}s", hint=hint)
+        distinct("task", [*tasks, *(Path(file).stem for file in files)], where=f"{where}: tasks")
+        distinct("ablation", entry.spec.ablations, where=f"{where}: ablations")
 
 
 def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
@@ -227,7 +196,7 @@ def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
                 )
             files[kind][path.stem] = path
     catalogue = Catalogue(
-        tasks=_read_all(files["task"], _task),
+        tasks=_read_all(files["task"], read_task),
         ablations=_read_all(files["ablation"], _ablation),
         studies=_read_all(files["study"], _study),
         planted=_read_all(files["planted circuit"], Circuit.read),
@@ -260,21 +229,6 @@ def _files(folder: Path) -> Iterable[tuple[str, Path]]:
 
 def _read_all(paths: Mapping[str, Path], read: Callable[[Path], T]) -> dict[str, T]:
     return {name: read(path) for name, path in sorted(paths.items())}
-
-
-def _task(path: Path) -> Task:
-    where = str(path)
-    spec = build(TaskSpec, read_toml(path), where=where)
-    module = plugins.find("generator", spec.generator, where=where)
-    generator = build(module.Parameters, spec.parameters, where=where, prefix="parameters.")
-    return Task(
-        path.stem,
-        path,
-        control=path.parent.name == "controls",
-        needs_text=getattr(module, "NEEDS_TEXT", False),
-        spec=spec,
-        generator=generator,
-    )
 
 
 def _ablation(path: Path) -> AblationEntry:

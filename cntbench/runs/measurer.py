@@ -21,9 +21,9 @@ from cntbench.readouts import measured as measured_readouts
 from cntbench.results.failure import Failure, Mismatch
 from cntbench.results.film import checkpoint_dataset, joined
 from cntbench.runs.blocks import SourceBlock, source_blocks
-from cntbench.runs.catalogue import Task
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.plan import Plan
+from cntbench.runs.tasks import Task
 
 #: A budget is not halved below this: the engine's smallest pieces take about as much [bytes].
 LEAST_MEMORY = 2**24

@@ -22,11 +22,9 @@ from cntbench.prompts import Prompts
 from cntbench.readouts import measured
 from cntbench.results.film import Axes
 from cntbench.results.schema import SCHEMA_VERSION
-from cntbench.runs.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry, Task
-from cntbench.specs import as_dict, content_hash
-
-#: Keys of a spec that are prose and change no number.
-_PROSE = ("summary", "learnt", "not_learnt")
+from cntbench.runs.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry
+from cntbench.runs.tasks import Task
+from cntbench.specs import content_hash
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,8 @@ class Plan:
             "trajectory": self.trajectory.identity,
             "tokenizer": tokenizer.identity if tokenizer else "",
             "checkpoints": {c.name: c.identity for c in self.trajectory.checkpoints},
-            "tasks": {task.name: _without_prose(task.spec) for task in self.tasks},
-            "ablations": {entry.name: _without_prose(entry.spec) for entry in self.ablations},
+            "tasks": {task.name: task.identity for task in self.tasks},
+            "ablations": {entry.name: entry.identity for entry in self.ablations},
             "prompts": spec.prompts,
             "seed": spec.seed,
             "cntbench": __version__,
@@ -124,6 +122,8 @@ class Plan:
             try:
                 prompts = task.prompts(language, count=spec.prompts, seed=spec.seed)
             except CntbenchError as error:
+                if error.where:  # the row of a file
+                    raise
                 raise CntbenchError(
                     f"task {task.name!r}: {error.what}", where=str(task.path), hint=error.hint
                 ) from None
@@ -195,7 +195,7 @@ def make_plan(
     CntbenchError
         If the trajectory cannot be opened, or does not fit a task.
     """
-    tasks = tuple(catalogue.tasks[name] for name in study.spec.tasks)
+    tasks = tuple(catalogue.task(name) for name in study.spec.tasks)
     source = "command line" if "trajectory" in study.changes else str(study.path)
     with in_file(f"{source}: trajectory"):
         trajectory = (
@@ -230,7 +230,3 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
         elif a != b:
             keys.append(key)
     return keys
-
-
-def _without_prose(spec: Any) -> dict[str, Any]:
-    return {key: value for key, value in as_dict(spec).items() if key not in _PROSE}

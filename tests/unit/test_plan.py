@@ -10,8 +10,9 @@ from support.trajectories import write_trajectory
 
 from cntbench.errors import SpecError
 from cntbench.models.trajectory import open_trajectory
-from cntbench.runs.catalogue import Task, load_catalogue
+from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.plan import differing, make_plan
+from cntbench.runs.tasks import Task
 
 TASK = """
 version = 1

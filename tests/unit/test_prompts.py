@@ -123,7 +123,9 @@ def test_generate_stacks_what_the_generator_makes():
     for i in range(5):
         one = numbered(SPARSE, random_state(3, "task", i))
         for field in dataclasses.fields(Prompt):
-            assert (getattr(prompts, field.name)[i] == getattr(one, field.name)).all(), field.name
+            if getattr(one, field.name) is not None:
+                made = getattr(prompts, field.name)[i]
+                assert (made == getattr(one, field.name)).all(), field.name
     assert len(prompts) == 5
     assert prompts.index.tolist() == [0, 1, 2, 3, 4]
 
@@ -177,7 +179,11 @@ def test_take_chooses_the_same_rows_of_everything(rows):
     taken = prompts.take(rows)
     assert len(taken) == len(np.arange(4)[rows])
     for field in dataclasses.fields(Prompts):
-        assert (getattr(taken, field.name) == getattr(prompts, field.name)[rows]).all(), field.name
+        whole = getattr(prompts, field.name)
+        if whole is None:
+            assert field.name in {"anchors", "origin"}, "of prompts of one shape, generated"
+        else:
+            assert (getattr(taken, field.name) == whole[rows]).all(), field.name
 
 
 @pytest.mark.parametrize("stream", ["induction", "long_gap"])

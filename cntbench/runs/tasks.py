@@ -1,0 +1,167 @@
+"""Tasks: their specs, and the prompts that generators make or files hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from cntbench import plugins
+from cntbench.errors import CntbenchError
+from cntbench.prompts import Language, Prompt, Prompts, batch, generate
+from cntbench.prompts.tables import rows_in_memory
+from cntbench.specs import TaskSpec, as_dict, build, read_toml
+
+#: Keys of a spec that are prose and change no number.
+_PROSE = ("summary", "learnt", "not_learnt")
+
+
+class Generator(Protocol):
+    """The parameters of a generator, which make prompts."""
+
+    def make(self, language: Language, rng: Any) -> Prompt:
+        """Return one prompt."""
+        ...
+
+
+class Table(Protocol):
+    """A user's own prompts."""
+
+    @property
+    def rows(self) -> Sequence[Any]:
+        """One for each prompt."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of their content."""
+        ...
+
+    def prompts(self, language: Language, count: int) -> list[Prompt]:
+        """Return the first prompts, ``count`` at most."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task spec with its generator.
+
+    Parameters
+    ----------
+    name, path
+        Of its file.
+    control
+        Whether it is a control.
+    needs_text
+        Whether it requires a model with a tokenizer.
+    spec, generator
+        Content of the file; None instead of a generator of the prompts of a table.
+    table
+        A user's own prompts, if they are not generated.
+    """
+
+    name: str
+    path: Path
+    control: bool
+    needs_text: bool
+    spec: TaskSpec
+    generator: Generator | None
+    table: Table | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its prompts and readouts depend on; the content of a file, wherever it lies."""
+        values = without_prose(self.spec)
+        if self.table is not None:
+            parameters = {k: v for k, v in values["parameters"].items() if k != "path"}
+            values["parameters"] = {**parameters, "sha256": self.table.sha256}
+        return values
+
+    def prompts(self, language: Language, *, count: int, seed: int) -> Prompts:
+        """Return the task's prompts, determined by language, seed and version.
+
+        Raises
+        ------
+        CntbenchError
+            If the language lacks something that the task needs.
+        """
+        if self.spec.bos and language.beginning is None:
+            raise CntbenchError(
+                "has bos = true, and the model has no token for the beginning of a text",
+                hint="Remove bos, or name the token in the model's config.json: bos_token_id.",
+            )
+        bos = language.beginning if self.spec.bos else None
+        if self.table is not None:
+            if bos is not None and language.context is not None:
+                language = replace(language, context=language.context - 1)
+            found = self.table.prompts(language, count)
+            return batch([prompt.after(bos) for prompt in found] if bos is not None else found)
+        assert self.generator is not None, "a task without a table has a generator"
+        return generate(
+            self.generator.make,
+            language,
+            n_prompts=count,
+            seed=seed,
+            stream=f"{self.name}@{self.spec.version}",
+            bos=bos,
+        )
+
+
+def read_task(path: Path) -> Task:
+    """Read the task of a TOML file, or raise a `SpecError`."""
+    where = str(path)
+    spec = build(TaskSpec, read_toml(path), where=where)
+    module = plugins.find("generator", spec.generator, where=where)
+    generator = build(module.Parameters, spec.parameters, where=where, prefix="parameters.")
+    table = generator.at(path.parent) if hasattr(generator, "at") else None
+    return Task(
+        path.stem,
+        path,
+        control=path.parent.name == "controls",
+        needs_text=getattr(module, "NEEDS_TEXT", False),
+        spec=spec,
+        generator=generator if table is None else None,
+        table=table,
+    )
+
+
+def task_of_file(path: Path) -> Task:
+    """Return the task of a file of prompts, called by its name."""
+    parameters = plugins.find("generator", "file").Parameters(path=path.name)
+    return _own(path.stem, path, parameters.at(path.parent), {"path": path.name})
+
+
+def task_in_memory(prompts: Any, name: Any, where: str) -> tuple[Task, int]:
+    """Return the task of prompts in memory, under a name, and their number.
+
+    Raises
+    ------
+    CntbenchError
+        If they cannot be read.
+    """
+    if not isinstance(name, str):
+        raise CntbenchError(
+            "prompts of your own are one task", where=where, hint='Name it: task = "…".'
+        )
+    where = f"{where}: prompts"
+    rows = rows_in_memory(prompts, where)
+    table = plugins.find("generator", "file").PromptTable(where, given=rows)
+    return _own(name, Path(), table, {}), len(rows)
+
+
+def _own(name: str, path: Path, table: Table, parameters: dict[str, Any]) -> Task:
+    spec = TaskSpec(
+        version=1,
+        summary="A user's own prompts.",
+        generator="file",
+        learnt="The right answer.",
+        not_learnt="Another one.",
+        parameters=parameters,
+    )
+    return Task(name, path, control=False, needs_text=True, spec=spec, generator=None, table=table)
+
+
+def without_prose(spec: Any) -> dict[str, Any]:
+    """Return a spec as plain data, without what changes no number."""
+    return {key: value for key, value in as_dict(spec).items() if key not in _PROSE}
