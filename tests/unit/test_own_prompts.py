@@ -22,22 +22,6 @@ from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import load_catalogue
 
 WORDS = "When Mary and John went to the store , gave a drink shop Tom then".split()  # noqa: SIM905
-    "When",
-    "Mary",
-    "and",
-    "John",
-    "went",
-    "to",
-    "the",
-    "store",
-    ",",
-    "gave",
-    "a",
-    "drink",
-    "shop",
-    "Tom",
-    "then",
-]
 #: Ids 0 … of the words, in their order, and 39 for what is unknown.
 TOKENIZER = Tokenizer(models.WordLevel({**{w: i for i, w in enumerate(WORDS)}, "?": 39}, "?"))
 TOKENIZER.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
