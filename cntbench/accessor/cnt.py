@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from cntbench.accessor.plot import Plot
+from cntbench.attributes import described
 from cntbench.errors import StorageError
 from cntbench.results import selection
 
@@ -128,11 +129,38 @@ class Cnt:
         """
         from cntbench.metrics._film import film_metrics
         from cntbench.results.film import usable
+        from cntbench.results.tree import film_coordinates
 
         dataset = self._square(["influence", "status"])
         found = film_metrics(dataset["influence"], usable(dataset), [name])[name]
-        labels = {n: c for n, c in dataset.coords.items() if set(c.dims) <= set(found.dims)}
+        labels: dict[Any, Any] = {**film_coordinates(dataset, found.dims)}
+        labels |= {n: c for n, c in dataset.coords.items() if set(c.dims) <= set(found.dims)}
         return selection.as_selected(found.assign_coords(labels), self._root)
+
+    def readout(self, name: str) -> xr.DataArray:
+        """Return a readout of the clean model, with its unit, as plots label it.
+
+        Parameters
+        ----------
+        name
+            A label of the dim ``readout``.
+
+        Returns
+        -------
+        xarray.DataArray
+            Dims ``task, checkpoint``.
+
+        Raises
+        ------
+        CntbenchError
+            If there is no such readout.
+        """
+        dataset = selection.with_schema_dims(self._root, ["readout_value"])
+        at = selection.index_of(dataset, "readout", name)
+        found = dataset["readout_value"].isel(readout=at).rename(name)
+        unit = str(found["readout_unit"].item())
+        found.attrs = described(name, f"{name} of the clean model, mean over prompts", unit)
+        return selection.as_selected(found.drop_vars(["readout", "readout_unit"]), self._root)
 
     def backbone(self, name: str) -> xr.DataArray:
         """Return which edges of every graph a backbone keeps.

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from cntbench.attributes import described
+
 
 @dataclass(frozen=True)
 class Diagnostic:
@@ -58,11 +60,11 @@ def diagnostics(records: Iterable[Diagnostic]) -> xr.Dataset:
         ("value", "the number behind the verdict"),
         ("threshold", "what the number is compared with"),
     ):
-        attributes = {"long_name": document, "units": "1"}
+        attributes = described(name, document, "1")
         dataset[name] = (dims, np.full(shape, np.nan), attributes)
     # An empty array of objects would be written as one of numbers.
     texts = np.full(shape, "", dtype=object if cells else str)
-    dataset["what"] = (dims, texts, {"long_name": "the expectation"})
+    dataset["what"] = (dims, texts, {"long_name": "expectation"})
     for (circuit, ablation), record in cells.items():
         at = {"circuit": circuit, "ablation": ablation}
         for name in ("passed", "value", "threshold", "what"):

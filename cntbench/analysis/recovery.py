@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import t_interval
+from cntbench.attributes import described
 from cntbench.errors import CntbenchError
 
 TRUTHS = ("direct", "total")
@@ -167,11 +168,10 @@ def _empty(labels: Mapping[str, list[str]]) -> xr.Dataset:
         documents[f"{name}_high"] = f"upper end of the 95 % interval of {name} over seeds"
     dataset = xr.Dataset(coords=dict(labels))
     for name, document in documents.items():
-        attributes = {"long_name": document, "units": "1"}
-        dataset[name] = (tuple(labels), np.full(shape, np.nan), attributes)
+        dataset[name] = (tuple(labels), np.full(shape, np.nan), described(name, document, "1"))
     dataset["seeds"] = (
         tuple(labels),
         np.zeros(shape, dtype=np.int64),
-        {"long_name": "number of seeds with a defined score", "units": "1"},
+        described("seeds", "number of seeds with a defined score", "1"),
     )
     return dataset

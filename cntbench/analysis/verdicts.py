@@ -27,6 +27,7 @@ from cntbench.models.trajectory import Progress
 from cntbench.parallel import parallel_map
 from cntbench.prompts import seed_sequence
 from cntbench.results.storage import UNSEALED, content_checksum, open_results, write_results
+from cntbench.results.tree import result_tree
 from cntbench.specs import as_dict
 
 
@@ -188,13 +189,13 @@ def with_verdicts(
         progress=progress,
         earlier=None if UNSEALED in tree.attrs else tree,
     )
-    return xr.DataTree.from_dict(
+    return result_tree(
         {"/": root, **{n: c.to_dataset(inherit=False) for n, c in tree.children.items()}, **groups}
     )
 
 
 def _film_checksum(root: xr.Dataset, untrained: xr.Dataset | None) -> str:
     """Return the SHA-256 of all data that claims are tested on."""
-    models = {} if untrained is None else {"untrained": untrained}
+    models = {} if untrained is None else {"untrained": untrained.reset_coords(drop=True)}
     film = root[FILM_VARIABLES].drop_attrs(deep=False)
     return content_checksum(xr.DataTree.from_dict({"/": film, **models}))

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import block_interval
+from cntbench.attributes import described
 from cntbench.comparison.ranks import rank_correlation, top_overlap
 from cntbench.comparison.strengths import strengths
 
@@ -92,11 +93,12 @@ def film_agreement(
     cells = first.transpose(*order).isel(source=0, target=0, drop=True)
     coordinates = {name: c for name, c in cells.coords.items() if set(c.dims) <= set(cells.dims)}
     dataset = xr.Dataset(coords={"statistic": list(STATISTICS), **coordinates})
-    dataset["statistic"].attrs["long_name"] = "; ".join(f"{k}: {v}" for k, v in STATISTICS.items())
+    meanings = "; ".join(f"{k}: {v}" for k, v in STATISTICS.items())
+    dataset["statistic"].attrs = described("statistic", meanings)
     dataset["agreement"] = (
         ("statistic", *outer, "checkpoint"),
         values,
-        {"long_name": "agreement of two influence matrices", "units": "1"},
+        described("agreement", "agreement of two influence matrices", "1"),
     )
     return dataset.assign(
         interval_over_checkpoints(dataset["agreement"], "agreement", "agreement", seed)
@@ -115,7 +117,7 @@ def interval_over_checkpoints(
     empty = rows.isel(checkpoint=0, drop=True)
     return {
         f"{name}_{end}": empty.copy(data=bounds[..., index]).assign_attrs(
-            units="1", long_name=f"{about}: {words}"
+            described(f"{name}_{end}", f"{about}: {words}", "1")
         )
         for index, (end, words) in enumerate(
             [

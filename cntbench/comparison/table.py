@@ -80,7 +80,7 @@ def _reliability(trained: xr.Dataset, seed: int) -> xr.Dataset:
     dataset = trained[["split_half", "over_draws"]]
     for name, values in dataset.data_vars.items():
         mean = values.mean("task", keep_attrs=True)
-        about = str(values.attrs["long_name"])
+        about = str(values.attrs.get("comment", values.attrs["long_name"]))
         dataset = dataset.assign(interval_over_checkpoints(mean, str(name), about, seed))
     return dataset
 

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.ablations.ablation import Ablation
+from cntbench.attributes import described
 from cntbench.comparison.reliability import over_draws, split_half
 from cntbench.engine.influence import influence
 from cntbench.engine.meter import Work, predicted_work
@@ -114,7 +115,7 @@ def _empty(plan: Plan, checkpoint: Checkpoint) -> xr.Dataset:
     dataset = xr.Dataset(coords={**labels, **coordinates})
     for name, (dims, unit, what) in VARIABLES.items():
         shape = tuple(len(labels[dim]) for dim in dims)
-        attributes = {"units": unit, "long_name": what}
+        attributes = described(name, what, unit)
         dataset[name] = (dims, np.full(shape, np.nan), attributes)
     return dataset
 

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench import plugins
+from cntbench.attributes import described
 from cntbench.dynamics.film import Array, Cell, Film, fill_cells
 from cntbench.dynamics.nulls._draws import batches
 from cntbench.metrics._arithmetic import TIE, divide
@@ -152,7 +153,7 @@ def null_group(
                 ("statistic", *metrics[name].dims),
                 np.full(shape, np.nan, dtype=np.float32),
                 {
-                    "long_name": f"{plugin.summary} Compared with the null model.",
+                    **described(name, f"{plugin.summary} Compared with the null model."),
                     "null_model": metric.null,
                     "draws": count,
                     "units": metric.units,
@@ -161,7 +162,9 @@ def null_group(
             )
     group = fill_cells(variables, root, cells)
     labels = {dim: metrics[dim] for dim in metrics.indexes if dim in group.dims}
-    about = {"long_name": "statistic of the draws; units are those of mean and standard deviation"}
+    about = described(
+        "statistic", "statistic of the draws; units are those of mean and standard deviation"
+    )
     labels["statistic"] = xr.DataArray(list(STATISTICS), dims="statistic", attrs=about)
     return group.assign_coords(labels).assign_attrs(STATISTICS)
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from cntbench.attributes import described
 from cntbench.dynamics.film import Array, Cell, Film, fill_cells
 from cntbench.dynamics.reconfiguration import LEVEL, WINDOW, reconfigurations
 from cntbench.dynamics.roles import (
@@ -61,7 +62,7 @@ def role_group(root: xr.Dataset, cells: Sequence[Cell]) -> xr.Dataset:
             for name, meaning in names.items():
                 all_dims = ("task", "ablation", "checkpoint", *dims)
                 values = np.full([root.sizes[dim] for dim in all_dims], np.nan, dtype=np.float32)
-                attributes = {"long_name": f"{role}: {meaning}", "units": "1"}
+                attributes = described(f"{role}_{name}", f"{role}: {meaning}", "1")
                 variables[f"{role}_{name}"] = xr.Variable(all_dims, values, attributes)
     return fill_cells(variables, root, cells)
 

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from cntbench.attributes import described
 from cntbench.dynamics.claim import Claim, Rule
 from cntbench.dynamics.claims import ClaimTestResult, Verdict, judge
 from cntbench.dynamics.film import Array
@@ -89,7 +90,7 @@ def phase_group(root: xr.Dataset, cells: Sequence[CellVerdicts]) -> xr.Dataset:
     for name, (own_dims, meaning) in OF_PHASES.items():
         dims = ("task", "ablation", *own_dims)
         values = np.full([sizes[dim] for dim in dims], np.nan)
-        group[name] = xr.Variable(dims, values, {"long_name": meaning, "units": "1"})
+        group[name] = xr.Variable(dims, values, described(name, meaning, "1"))
     names = np.full([sizes[dim] for dim in ("task", "ablation", "phase")], "", dtype=object)
     for part in cells:
         cell, phases = part.cell, part.phases
@@ -106,7 +107,7 @@ def phase_group(root: xr.Dataset, cells: Sequence[CellVerdicts]) -> xr.Dataset:
         for name, values in part.alignment.items():
             group[name].values[cell][..., : values.shape[-1]] = values
         names[cell][: phases.count] = phases.names
-    about = {"long_name": "name of the phase, empty where no criteria fit"}
+    about = described("phase", "name of the phase, empty where no criteria fit")
     group["phase_name"] = xr.Variable(("task", "ablation", "phase"), names, about)
     return xr.Dataset(
         group,
@@ -150,9 +151,9 @@ def claim_group(
         ),
     }
     for name, meaning in OF_CLAIMS.items():
-        variables[name] = (dims, of_claims[name], {"long_name": meaning, "units": "1"})
+        variables[name] = (dims, of_claims[name], described(name, meaning, "1"))
     for name, meaning in OF_TESTS.items():
-        about = {"long_name": meaning, "units": "1"}
+        about = described(name, meaning, "1")
         variables[f"test_{name}"] = ((*dims, "test"), of_tests[name], about)
     return xr.Dataset(variables, coords=_coordinates(claims, tests))
 

@@ -37,6 +37,7 @@ from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.output import file_status
 from cntbench.readouts import READOUTS, measured
 from cntbench.results.film import CONVENTIONS, Axes, checkpoint_dataset, film
+from cntbench.results.tree import result_tree
 
 #: The group that holds every edge as it was in the files.
 GROUP = "eap"
@@ -141,7 +142,7 @@ def import_graphs(
     groups = {**derived(root, None, **chance), GROUP: _edges(graphs)}
     if claims and draws:
         groups |= verdicts(root, None, claims, **chance)
-    return xr.DataTree.from_dict({"/": root, **groups})
+    return result_tree({"/": root, **groups})
 
 
 def monotonies(graphs: Mapping[int, EapGraph], *, circuit: bool) -> list[str]:

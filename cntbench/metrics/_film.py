@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench import plugins
+from cntbench.attributes import described
 from cntbench.metrics._base import DIMS, LAGS, Metric
 from cntbench.metrics._graphs import Graphs
 
@@ -57,7 +58,7 @@ def film_metrics(
         ]
         if len(at):
             values[np.ix_(*cells)] = graphs.metric(name)
-        found[name] = xr.Variable(dims, values, _attributes(known[name].summary, metric))
+        found[name] = xr.Variable(dims, values, _attributes(known[name], metric))
     used = {dim for variable in found.values() for dim in variable.dims}
     own = {dim: labels[dim] for dim in ("component", "layer", "lag", "other_checkpoint")}
     return xr.Dataset(
@@ -88,10 +89,9 @@ def _labels(influence: xr.DataArray) -> Mapping[str, Sized]:
     }
 
 
-def _attributes(summary: str, metric: Metric) -> dict[str, str]:
+def _attributes(plugin: plugins.Plugin, metric: Metric) -> dict[str, str]:
     said = {
-        "long_name": summary,
-        "units": metric.units,
+        **described(plugin.name, plugin.summary, metric.units),
         "range": f"{metric.lower:g} to {metric.upper:g}",
         "undefined": metric.undefined,
         "null_model": metric.null,

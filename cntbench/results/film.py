@@ -140,6 +140,7 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
             whole["status_reason"][:, :, index] = f"same weights as {original}"
     for name, variable in VARIABLES.items():
         whole[name] = whole[name].transpose(*variable.dims)
+        whole[name].attrs = dict(variable.attributes)  # checkpoint files may be of an older version
     whole.attrs = {**CONVENTIONS, **attributes, **_file_attributes(parts)}
     return whole
 

@@ -19,6 +19,7 @@ from cntbench.dynamics.verdicts import OF_CLAIMS, OF_PHASES, OF_TESTS
 from cntbench.errors import StorageError
 from cntbench.metrics._base import DIMS
 from cntbench.results.schema import DIMENSIONS, VARIABLES
+from cntbench.results.tree import LIKE, film_coordinates
 from cntbench.results.variables import (
     Attribute,
     Group,
@@ -40,9 +41,6 @@ _ENDS = ("mean", "low", "high")
 #: Prose of a claim's spec.
 _CLAIM_TEXTS = ("summary", "text", "source", "about")
 
-#: Dims of groups that are as long as a dim of the film.
-_LIKE = {"component": "source", "other_checkpoint": "checkpoint"}
-
 
 def validate_group(name: str, group: xr.Dataset, root: xr.Dataset, *, where: str) -> None:
     """Check a group against its schema, and its dims against those of the film.
@@ -62,11 +60,12 @@ def validate_group(name: str, group: xr.Dataset, root: xr.Dataset, *, where: str
         Naming the first variable that is missing, unknown, or of another form.
     """
     for dim, size in group.sizes.items():
-        like = _LIKE.get(str(dim), str(dim))
+        like = LIKE.get(str(dim), str(dim))
         if like in root.sizes and size != root.sizes[like]:
             raise problem(str(dim), "size", size, root.sizes[like], where)
-        if dim in root.coords and dim in group.coords and not group[dim].equals(root[dim]):
-            raise StorageError(f"has another {dim} than the film", where=where)
+    for there, values in film_coordinates(root, group.dims).items():
+        if there in group.variables and not values.equals(group.variables[there]):  # type: ignore[no-untyped-call]
+            raise StorageError(f"has another {there} than the film", where=where)
     if name in GROUPS:
         validate_contents(GROUPS[name], group, where=where)
 

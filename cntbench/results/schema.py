@@ -63,22 +63,30 @@ VARIABLES: Mapping[str, Variable] = {
         "ablation that observes the readout, the absolute value of edge_effect",
         units="1",
         lower=0,
+        long_name="influence",
     ),
     "influence_se": Variable(
-        _EDGE, "float", "standard error of influence over prompts", units="1", lower=0
+        _EDGE,
+        "float",
+        "standard error of influence over prompts",
+        units="1",
+        lower=0,
+        long_name="standard error of influence",
     ),
     "readout_value": Variable(
         ("task", "readout", "checkpoint"),
         "float",
         "readout of the clean model, mean over prompts, in readout_unit",
-        units="1",
+        former_units="1",
+        long_name="readout",
     ),
     "readout_se": Variable(
         ("task", "readout", "checkpoint"),
         "float",
         "standard error of readout_value over prompts",
-        units="1",
+        former_units="1",
         lower=0,
+        long_name="standard error of the readout",
     ),
     "readout_effect": Variable(
         ("task", "ablation", "readout", "checkpoint", "source"),
@@ -86,14 +94,16 @@ VARIABLES: Mapping[str, Variable] = {
         "change of the readout when the source is ablated: ablated minus clean, in readout_unit; "
         "with direct scope, over the edge from the source to the unembedding alone; NaN where the "
         "task does not ask for it",
-        units="1",
+        former_units="1",
+        long_name="effect on the readout",
     ),
     "readout_effect_se": Variable(
         ("task", "ablation", "readout", "checkpoint", "source"),
         "float",
         "standard error of readout_effect over prompts",
-        units="1",
+        former_units="1",
         lower=0,
+        long_name="standard error of the effect on the readout",
     ),
     "edge_effect": Variable(
         _EDGE,
@@ -101,10 +111,16 @@ VARIABLES: Mapping[str, Variable] = {
         "change of the first readout among the task's effects through the edge, or its estimate: "
         "ablated minus clean, in that readout's unit; NaN where not feasible, and for ablations "
         "that observe targets",
-        units="1",
+        former_units="1",
+        long_name="effect of the edge on the readout",
     ),
     "edge_effect_se": Variable(
-        _EDGE, "float", "standard error of edge_effect over prompts", units="1", lower=0
+        _EDGE,
+        "float",
+        "standard error of edge_effect over prompts",
+        former_units="1",
+        lower=0,
+        long_name="standard error of the edge's effect",
     ),
     "prefix_matching": Variable(
         ("task", "checkpoint", "source"),
@@ -114,6 +130,7 @@ VARIABLES: Mapping[str, Variable] = {
         units="1",
         lower=0,
         upper=1,
+        long_name="prefix matching",
     ),
     "previous_token": Variable(
         ("task", "checkpoint", "source"),
@@ -122,9 +139,12 @@ VARIABLES: Mapping[str, Variable] = {
         units="1",
         lower=0,
         upper=1,
+        long_name="attention to the previous token",
     ),
-    "status": Variable(_CELL, "text", "what became of the cell", values=STATUS),
-    "status_reason": Variable(_CELL, "text", "why the status is not ok, else empty"),
+    "status": Variable(_CELL, "text", "what became of the cell", values=STATUS, long_name="status"),
+    "status_reason": Variable(
+        _CELL, "text", "why the status is not ok, else empty", long_name="reason of the status"
+    ),
 }
 
 
@@ -171,8 +191,8 @@ def validate(dataset: xr.Dataset, *, where: str) -> None:
         raise StorageError(f"variable {name!r} is not in the schema", where=where)
     validate_variables(dataset, table, where)
     for name, expected in table.items():
-        if name in present and dataset.variables[name].attrs.get("units") != expected.units:
-            units = dataset.variables[name].attrs.get("units")
+        units = dataset.variables[name].attrs.get("units") if name in present else expected.units
+        if units not in (expected.units, expected.former_units):
             raise problem(name, "units", units, expected.units, where)
     for dim in DIMENSIONS:
         validate_names(dataset, dim, where)

@@ -105,7 +105,7 @@ def index_of(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | No
     dataset
         With the schema's dims.
     dim
-        ``"task"``, ``"ablation"`` or ``"checkpoint"``.
+        ``"task"``, ``"ablation"``, ``"checkpoint"`` or ``"readout"``.
     label
         May be None if the dim has one label.
     step

@@ -28,6 +28,7 @@ from cntbench.interrupts import interrupts_held
 from cntbench.output import FileKind, check_regular, file_status, has_attribute, is_folder
 from cntbench.results.file_sizes import check_size
 from cntbench.results.schema import validate
+from cntbench.results.tree import groups_of, result_tree
 
 CHECKSUM = "content_sha256"
 
@@ -68,7 +69,7 @@ def write_results(tree: xr.DataTree, path: Path) -> None:
     StorageError
         If the result does not satisfy the schema, or the file cannot be written.
     """
-    groups = _groups(tree)
+    groups = groups_of(tree)
     groups["/"].attrs.pop(CHECKSUM, None)  # of the file that xarray has opened it from
     _validate(groups, str(path))
     write_netcdf(groups, path)
@@ -83,12 +84,20 @@ def write_netcdf(groups: Mapping[str, xr.Dataset], path: Path) -> None:
         If the file cannot be written.
     """
     root = groups["/"].assign_attrs({CHECKSUM: _checksum(groups)})
-    sealed = xr.DataTree.from_dict({**groups, "/": root})
-    encoding = {name: _encoding(group) for name, group in groups.items()}
+
+    def write(file: Path) -> None:
+        # One by one: a tree would leave out what groups share with the root.
+        for name, group in {"/": root, **{n: g for n, g in groups.items() if n != "/"}}.items():
+            group.to_netcdf(
+                file,
+                mode="w" if name == "/" else "a",
+                group=name,
+                engine="netcdf4",
+                encoding=_encoding(group),
+            )
+
     with interrupts_held():  # an interrupted xarray waits for its own locks
-        write_atomically(
-            path, lambda file: sealed.to_netcdf(file, engine="netcdf4", encoding=encoding)
-        )
+        write_atomically(path, write)
 
 
 def open_results(path: Path) -> xr.DataTree:
@@ -122,7 +131,7 @@ def open_results(path: Path) -> xr.DataTree:
     if not sealed:
         root.attrs.setdefault(UNSEALED, _UNSEALED)
         _warn(f"{where}: {_UNSEALED}.")
-    return xr.DataTree.from_dict({"/": root, **dict(_valid_groups(groups, root, where))})
+    return result_tree({"/": root, **dict(_valid_groups(groups, root, where))})
 
 
 def open_sealed(path: Path) -> xr.DataTree:
@@ -137,7 +146,7 @@ def open_sealed(path: Path) -> xr.DataTree:
     if not sealed:
         raise StorageError("has no checksum, so it was not written by cntbench", where=str(path))
     _validate(groups, str(path))
-    return xr.DataTree.from_dict(groups)
+    return result_tree(groups)
 
 
 def read_netcdf(path: Path, *, hint: str = _AGAIN) -> tuple[dict[str, xr.Dataset], bool]:
@@ -242,10 +251,6 @@ def _warn(message: str) -> None:
     warnings.warn(message, CntbenchWarning, stacklevel=4)
 
 
-def _groups(tree: xr.DataTree) -> dict[str, xr.Dataset]:
-    return {group.path: group.to_dataset(inherit=False) for group in tree.subtree}
-
-
 def distinct_files(paths: Sequence[Path]) -> Sequence[Path]:
     """Return the paths, or raise an error if one is named twice and would count twice."""
     seen: set[Path] = set()
@@ -258,7 +263,7 @@ def distinct_files(paths: Sequence[Path]) -> Sequence[Path]:
 
 def content_checksum(tree: xr.DataTree) -> str:
     """Return the SHA-256 over all groups, variables and attributes."""
-    return _checksum(_groups(tree))
+    return _checksum({group.path: group.to_dataset(inherit=False) for group in tree.subtree})
 
 
 def _checksum(groups: Mapping[str, xr.Dataset]) -> str:

@@ -30,7 +30,7 @@ class Variable:
     dims, type
         Its dimensions in order, and the type of its values.
     doc
-        Its attribute ``long_name``.
+        What it is: its attribute ``comment``, or ``long_name`` if it has no shorter one.
     units
         UDUNITS name; ``"1"`` for dimensionless numbers, None for labels.
     lower, upper
@@ -39,6 +39,10 @@ class Variable:
         Allowed labels; empty for any.
     optional, infinite
         Whether it may be missing, and whether a number may be infinite.
+    long_name
+        What plots call it.
+    former_units
+        Units that earlier versions wrote.
     """
 
     dims: tuple[str, ...]
@@ -50,11 +54,15 @@ class Variable:
     values: tuple[str, ...] = ()
     optional: bool = False
     infinite: bool = False
+    long_name: str = ""
+    former_units: str | None = None
 
     @property
     def attributes(self) -> dict[str, str]:
         """Its attributes in the file."""
-        return {"long_name": self.doc} | ({"units": self.units} if self.units else {})
+        about = {"long_name": self.long_name, "comment": self.doc}
+        units = {"units": self.units} if self.units else {}
+        return (about if self.long_name else {"long_name": self.doc}) | units
 
 
 @dataclass(frozen=True)

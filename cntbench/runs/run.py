@@ -23,6 +23,7 @@ from cntbench.models.trajectory import Checkpoint, ModelRef, Progress
 from cntbench.results.failure import Failure, Mismatch
 from cntbench.results.film import failed_dataset, film, untrained_group
 from cntbench.results.storage import write_results
+from cntbench.results.tree import result_tree
 from cntbench.runs.executors import processes
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.known_edges import known_edges
@@ -227,7 +228,7 @@ def combine(
     comparison = known_edges(plan, jobs=jobs, progress=progress)
     if comparison is not None:
         groups[COMPARISON] = comparison
-    tree = xr.DataTree.from_dict({"/": root, **groups})
+    tree = result_tree({"/": root, **groups})
     write_results(tree, folder.results)
     return tree
 

@@ -97,7 +97,7 @@ def metric(tree: xr.DataTree, name: str, task: str, ablation: str) -> MetricView
             )
     return MetricView(
         name=name,
-        summary=str(variable.attrs.get("long_name", name)),
+        summary=str(variable.attrs.get("comment", variable.attrs.get("long_name", name))),
         unit=str(variable.attrs.get("units", "1")),
         value=value,
         null=str(attributes.get("null_model", "")),

@@ -42,7 +42,7 @@ def recurrence(tree: xr.DataTree, task: str, ablation: str) -> Recurrence | Miss
         return missing("metrics")
     cell = group["recurrence"].sel(task=task, ablation=ablation)
     return Recurrence(
-        summary=str(cell.attrs.get("long_name", "Similarity of the graphs.")),
+        summary=str(cell.attrs.get("comment", cell.attrs.get("long_name", ""))),
         checkpoint=tuple(map(str, group["checkpoint"].values)),
         step=np.asarray(tree["step"].values, dtype=np.int64),
         value=cell.transpose("checkpoint", "other_checkpoint").values.astype(np.float64),

@@ -75,7 +75,11 @@ def group(name: str) -> str:
     """Return a table of a group's variables."""
     dataset = result().children[name].to_dataset(inherit=False)
     rows = [
-        [code(variable), ", ".join(map(str, values.dims)), str(values.attrs.get("long_name", ""))]
+        [
+            code(variable),
+            ", ".join(map(str, values.dims)),
+            str(values.attrs.get("comment", values.attrs.get("long_name", ""))),
+        ]
         for variable, values in dataset.data_vars.items()
     ]
     return table(["variable", "dims", "meaning"], rows)

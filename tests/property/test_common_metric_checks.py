@@ -179,4 +179,4 @@ def test_a_film_has_the_dims_and_labels_of_what_its_metrics_are_about():
     for plugin in METRICS:
         dims = ("task", "ablation", *DIMS[plugin.module.METRIC.per])
         assert found[plugin.name].dims == dims
-        assert found[plugin.name].attrs["long_name"] == plugin.summary
+        assert found[plugin.name].attrs["comment"] == plugin.summary

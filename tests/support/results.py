@@ -7,6 +7,7 @@ import xarray as xr
 
 from cntbench.analysis.derived import derived
 from cntbench.analysis.verdicts import verdicts
+from cntbench.results.tree import result_tree
 from cntbench.runs.catalogue import load_catalogue
 from support.films import random_film
 
@@ -42,7 +43,7 @@ def whole_result(film: xr.Dataset) -> xr.DataTree:
     groups = derived(film, None, seed=0, draws=3, jobs=1, progress=quiet)
     claims = load_catalogue().some_claims(["three_phases", "long_tailed_weights"])
     groups |= verdicts(film, None, claims, seed=0, draws=3, jobs=1, progress=quiet)
-    return xr.DataTree.from_dict({"/": film, **groups})
+    return result_tree({"/": film, **groups})
 
 
 def with_phases(tree: xr.DataTree) -> xr.DataTree:

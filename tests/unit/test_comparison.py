@@ -193,7 +193,7 @@ def test_only_what_there_is_is_shown():
 def test_every_statistic_is_named():
     named = comparison(trained())["statistic"]
     assert list(named.values) == list(STATISTICS)
-    assert all(name in named.attrs["long_name"] for name in STATISTICS)
+    assert all(name in named.attrs["comment"] for name in STATISTICS)
 
 
 def test_checkpoints_are_spread_and_no_weights_stand_twice(tmp_path):

@@ -18,13 +18,14 @@ from cntbench.results.storage import (
     write_results,
     write_text,
 )
+from cntbench.results.tree import result_tree
 
 
 @pytest.fixture
 def tree() -> xr.DataTree:
     film = random_film()
     extra = xr.Dataset({"gini": (("task", "ablation", "checkpoint"), np.full((1, 2, 3), 0.5))})
-    return xr.DataTree.from_dict({"/": film, "/metrics": extra})
+    return result_tree({"/": film, "/metrics": extra})
 
 
 def test_what_is_written_is_read(tree, tmp_path):

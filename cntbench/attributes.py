@@ -1,0 +1,15 @@
+"""What a variable says of itself: xarray labels plots by ``long_name`` and ``units``."""
+
+from __future__ import annotations
+
+
+def described(name: str, meaning: str, units: str | None = None) -> dict[str, str]:
+    """Return attributes: the name in words as ``long_name``, its meaning as ``comment``, ``units``.
+
+    Examples
+    --------
+    >>> described("p_value", "chance of such a value", "1")
+    {'long_name': 'p value', 'comment': 'chance of such a value', 'units': '1'}
+    """
+    attributes = {"long_name": name.replace("_", " "), "comment": meaning}
+    return attributes if units is None else {**attributes, "units": units}

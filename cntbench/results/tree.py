@@ -1,0 +1,69 @@
+"""A result as a tree: the film at the root, and groups with the film's coordinates along dims."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+
+import xarray as xr
+
+from cntbench.results.schema import COORDINATES
+
+#: Dims of groups that are as long as a dim of the film.
+LIKE = {"component": "source", "other_checkpoint": "checkpoint"}
+#: Coordinates that only the film has.
+_OF_FILMS = ("revision",)
+
+
+def film_coordinates(root: xr.Dataset, dims: Collection[Hashable]) -> dict[str, xr.Variable]:
+    """Return the coordinates of a film along dims of a group, by their names there.
+
+    Along ``component`` and ``other_checkpoint``, they are ``component_layer``, ``other_step``, ….
+    """
+    own = {
+        name: root.variables[name]
+        for name, about in COORDINATES.items()
+        if name in root.coords and name not in _OF_FILMS and root.variables[name].dims == about.dims
+    }
+    found = {name: value for name, value in own.items() if {*value.dims} <= {*dims}}
+    for dim, like in LIKE.items():
+        for name, value in own.items() if dim in dims else ():
+            if value.dims == (like,):
+                there = name.replace(like, dim) if name.startswith(like) else f"other_{name}"
+                found[there] = value.to_base_variable().copy(deep=False)
+                found[there].dims = (dim,)
+    return found
+
+
+def with_film_coordinates(groups: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Return groups, with the film named ``/``, in which derived groups have its coordinates."""
+    root = groups["/"]
+    return {
+        name: group
+        if name == "/"
+        else group.assign_coords(
+            {
+                there: values
+                for there, values in film_coordinates(root, group.dims).items()
+                if there not in group.variables
+            }
+        )
+        for name, group in groups.items()
+    }
+
+
+def groups_of(tree: xr.DataTree) -> dict[str, xr.Dataset]:
+    """Return the groups of a tree by path; derived groups have the film's coordinates."""
+    return with_film_coordinates(
+        {group.path: group.to_dataset(inherit=False) for group in tree.subtree}
+    )
+
+
+def result_tree(groups: Mapping[str, xr.Dataset]) -> xr.DataTree:
+    """Return a result, in whose derived groups stand the film's coordinates.
+
+    Parameters
+    ----------
+    groups
+        By path; ``/`` is the film.
+    """
+    return xr.DataTree.from_dict(with_film_coordinates(groups))
