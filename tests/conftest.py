@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,14 +14,22 @@ from hypothesis import HealthCheck, settings
 from transformers.utils import logging as transformers_logging
 
 torch.set_num_threads(1)
+# A shell that starts tests in the background has Ctrl-C ignored in them and in what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 transformers_logging.disable_progress_bar()
 
 # A slow machine is no failure, and a failure prints how to repeat it. On CI the examples are
 # always the same ones, so that a red build means a changed program.
+# ``--hypothesis-profile thorough`` tries five times as many examples where a test names no number.
 settings.register_profile(
-    "local", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "local",
+    max_examples=40,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
+settings.register_profile("thorough", settings.get_profile("local"), max_examples=200)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 

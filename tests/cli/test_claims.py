@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from rich.console import Console
 from support.films import random_film
+from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
 from cntbench.analysis.verdicts import add_verdicts
@@ -137,13 +138,13 @@ def test_a_damaged_file_is_refused(cli, result):
 
 def test_a_run_ends_with_the_claims_and_show_prints_them(cli, tmp_path):
     folder = write_trajectory(tmp_path / "checkpoints")
-    study = ["--trajectory", f"dir:{folder}", "--tasks", "induction", "--prompts", 2]
-    code, ran, err = cli("run", *study, "-j", 1)
+    write_study(tmp_path / "specs", "tiny", folder, untrained=2, null_draws=200)
+    code, ran, err = cli("run", "tiny", "--specs", "specs", "-j", 1)
     assert (code, err) == (0, "")
     tables = ran.index("Strongest sources and targets")
     assert tables < ran.index("Claims: ✓ supported") < ran.index("Measured 3 checkpoints")
     assert "needs 40 checkpoints, has 3" in ran
-    path = tmp_path / "runs" / "nano" / "results.nc"
+    path = tmp_path / "runs" / "tiny" / "results.nc"
     assert {"phases", "claims"} <= set(open_results(path).children)
     shown = cli("show", path)[1]
     assert "Claims: ✓ supported" in shown

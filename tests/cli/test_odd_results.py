@@ -37,11 +37,7 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
 @pytest.fixture(scope="module")
 def tree() -> xr.DataTree:
     """A small result with the groups that follow from the film."""
-    tree = whole_result(film_with_gaps())
-    for name in ("metrics", "nulls"):
-        group = tree[name].to_dataset(inherit=False)
-        tree[name] = xr.DataTree(group[["gini", "betweenness"]])
-    return tree
+    return whole_result(film_with_gaps(), metrics=["gini", "betweenness"])
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
@@ -38,11 +40,17 @@ def film_with_gaps(
     return film
 
 
-def whole_result(film: xr.Dataset) -> xr.DataTree:
-    """Return the result of a film, with all groups that a run derives but untrained models."""
+def whole_result(film: xr.Dataset, *, metrics: Sequence[str] = ()) -> xr.DataTree:
+    """Return the result of a film, with all groups that a run derives but untrained models.
+
+    Of the metrics, the file holds some if they are named: it is read and written sooner.
+    """
     groups = derived(film, None, seed=0, draws=3, jobs=1, progress=quiet)
     claims = load_catalogue().some_claims(["three_phases", "long_tailed_weights"])
     groups |= verdicts(film, None, claims, seed=0, draws=3, jobs=1, progress=quiet)
+    if metrics:
+        groups["metrics"] = groups["metrics"][list(metrics)]
+        groups["nulls"] = groups["nulls"][[name for name in metrics if name in groups["nulls"]]]
     return result_tree({"/": film, **groups})
 
 

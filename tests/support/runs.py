@@ -14,7 +14,7 @@ tasks = ["induction"]
 ablations = ["zero"]
 prompts = 2
 untrained = {untrained}
-null_draws = 0
+null_draws = {null_draws}
 planted = false
 """
 
@@ -39,8 +39,10 @@ def plan_for(folder: Path, **others: object) -> Plan:
     return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
 
 
-def write_study(folder: Path, name: str, checkpoints: Path, *, untrained: int) -> None:
+def write_study(
+    folder: Path, name: str, checkpoints: Path, *, untrained: int, null_draws: int = 0
+) -> None:
     """Write such a study among the specs of a folder."""
     path = folder / "studies" / f"{name}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(STUDY.format(folder=checkpoints, untrained=untrained))
+    path.write_text(STUDY.format(folder=checkpoints, untrained=untrained, null_draws=null_draws))

@@ -32,11 +32,8 @@ OPENED = {"dask": {"chunks": {}}, "lazily": {}}
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    tree = whole_result(film_with_gaps())
+    tree = whole_result(film_with_gaps(), metrics=["gini", "recurrence"])
     tree["comparison"] = xr.DataTree(comparison_dataset())
-    for name in ("metrics", "nulls"):
-        group = tree[name].to_dataset(inherit=False)
-        tree[name] = xr.DataTree(group[["gini", "recurrence"] if name == "metrics" else ["gini"]])
     path = tmp_path_factory.mktemp("results") / "results.nc"
     write_results(tree, path)
     return path

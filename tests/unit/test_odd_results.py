@@ -18,11 +18,8 @@ from cntbench.results.storage import UNSEALED, open_results, open_sealed, write_
 @pytest.fixture(scope="module")
 def tree() -> xr.DataTree:
     """A small result with all groups."""
-    tree = whole_result(film_with_gaps())
+    tree = whole_result(film_with_gaps(), metrics=["gini", "betweenness", "share_sent"])
     tree["comparison"] = xr.DataTree(comparison_dataset())
-    for name in ("metrics", "nulls"):
-        group = tree[name].to_dataset(inherit=False)
-        tree[name] = xr.DataTree(group[["gini", "betweenness", "share_sent"]])
     return tree
 
 

@@ -73,6 +73,7 @@ def test_the_numbers_are_those_of_the_whole_model(plan, whole, tmp_path):
     assert (found["status"] == "ok").all()
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("execute", [processes.execute, dask.execute])
 def test_every_executor_finds_the_same_bytes(plan, whole, tmp_path, execute):
     outcome = run(plan, tmp_path / "run", jobs=2, progress=quiet, execute=execute)
