@@ -30,7 +30,7 @@ from benchmarks.workloads import (
 )
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 
 N = Workload(NANO, prompts=8, block=16)
 P = Workload(PYTHIA_14M, prompts=4, block=12)
@@ -85,7 +85,7 @@ def test_engine_beside_hooks(name, benchmark):
 
     result, (expected, effects) = engine(), opponent()
     np.testing.assert_allclose(result.influence, expected, rtol=1e-4, atol=1e-6)
-    chosen = [READOUTS.index(effect) for effect in workload.effects]
+    chosen = [known_readouts().index(effect) for effect in workload.effects]
     np.testing.assert_allclose(result.readout_effect[:, chosen], effects, atol=1e-4)
     seconds = {engine: [], opponent: []}
     for _ in range(2):

@@ -21,6 +21,7 @@ from cntbench.errors import CntbenchError
 from cntbench.models.device import Device, description, prepare
 from cntbench.models.in_memory import read_model
 from cntbench.models.precision import TYPES, moved
+from cntbench.plugin_folders import with_specs
 from cntbench.reporting.failures import failures
 from cntbench.reporting.terminal import Terminal, progress_bar
 from cntbench.results import storage
@@ -52,6 +53,7 @@ from cntbench.specs import StudySpec, build
 _FEWEST_DRAWS = 19
 
 
+@with_specs
 def run(
     study: str = "nano",
     *,
@@ -167,6 +169,7 @@ def open_results(path: str | Path) -> xr.DataTree:
     return storage.open_results(Path(path))
 
 
+@with_specs
 def influence(
     model: Any,
     task: Names | None = None,
@@ -267,6 +270,7 @@ def _influence(
     return film([measured], provenance(plan) | about | {"history": study.name})
 
 
+@with_specs
 def compare(
     results: str | Path | Sequence[str | Path] = (),
     *,
@@ -328,6 +332,7 @@ def compare(
         )
 
 
+@with_specs
 def claims(
     results: xr.DataTree | xr.Dataset | str | Path,
     claims: Names | None = None,

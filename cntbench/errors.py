@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 #: Exit codes of the command line; docs/reference/commands.md explains them.
 EXIT_OK = 0
@@ -111,6 +114,10 @@ class SpecError(CntbenchError):
     """A spec file that cannot be read or has a value that is not allowed."""
 
 
+class PluginError(SpecError):
+    """A Python file of a user's folder or of another package that cannot be used."""
+
+
 class CheckpointError(CntbenchError):
     """A checkpoint that cannot be found, read or measured."""
 
@@ -164,8 +171,33 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f"{guess}Allowed: {', '.join(names)}."
 
 
+class Named(dict[str, T]):
+    """Things by name, and why others, whose files are broken, cannot be used.
+
+    Parameters
+    ----------
+    things
+        By name.
+    broken
+        The errors of other files, by the file's name.
+    """
+
+    def __init__(
+        self, things: Mapping[str, T] | None = None, broken: Mapping[str, PluginError] | None = None
+    ) -> None:
+        super().__init__(things or {})
+        self.broken = dict(broken or {})
+
+
 def unknown(kind: str, name: str, allowed: Iterable[str], *, where: str | None = None) -> SpecError:
-    """Return the error for a name that is not among the allowed ones."""
+    """Return the error for a name that is not among the allowed ones.
+
+    If the name is, or may be, that of a broken file, it is a `PluginError` that says so.
+    """
+    broken = allowed.broken if isinstance(allowed, Named) else {}
+    for error in [broken[name]] if name in broken else broken.values():
+        known = f"{kind} {name!r} cannot be used" if name in broken else f"unknown {kind} {name!r}"
+        return PluginError(f"{known}: {error.where}: {error.what}", where=where, hint=error.hint)
     return SpecError(f"unknown {kind} {name!r}", where=where, hint=nearest(name, allowed))
 
 

@@ -19,6 +19,7 @@ import torch
 
 from cntbench.errors import CntbenchError
 from cntbench.interrupts import starting_processes
+from cntbench.plugin_folders import PluginFolder, folders_in_use, use_from_now_on
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,6 +45,21 @@ class _Task(NamedTuple):
 
     item: Any
     deaths: int = 0
+
+
+class _Start:
+    """Initialises a process that works with the folders of plug-ins of this one.
+
+    A process unpickles it, and thereby knows the folders, before anything that they define.
+    """
+
+    def __init__(self, folders: tuple[PluginFolder, ...], start: Callable[..., None]) -> None:
+        self.folders = folders
+        self.start = start
+
+    def __call__(self, *arguments: Any) -> None:
+        use_from_now_on(self.folders)
+        self.start(*arguments)
 
 
 class Workers(Generic[Item, Result]):
@@ -73,7 +89,7 @@ class Workers(Generic[Item, Result]):
         finish: bool = False,
     ) -> None:
         self._work = work
-        self._start = start or start_worker
+        self._start = _Start(folders_in_use(), start or start_worker)
         self._arguments = arguments
         self._finish = finish
         self._context = worker_context()

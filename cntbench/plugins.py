@@ -1,23 +1,31 @@
 """Discovery of plugins, the modules of a room (generators, replacements, …), and of spec folders.
 
 Each module of a room is one plugin, named after its file. A module with several variants of one
-idea, such as a metric of outgoing and of incoming edges, lists them by name in ``VARIANTS``.
+idea, such as a metric of outgoing and of incoming edges, lists them by name in ``VARIANTS``. Files
+of the folders in use (`cntbench.plugin_folders`) are plugins as those of the package are.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import pkgutil
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from cntbench.errors import SpecError, unknown
+from cntbench.errors import CntbenchWarning, Named, PluginError, SpecError, unknown
+from cntbench.plugin_folders import (
+    SUBFOLDERS,
+    PluginFolder,
+    environment_folders,
+    folders_in_use,
+    package_folders,
+)
 
 #: The room of each kind of plugin, and what each of its files has to define.
 ROOMS = {
@@ -37,9 +45,6 @@ ROOMS = {
     "adapter": ("models.adapters", ("MODEL_TYPES", "shape", "decoder")),
     "trajectory source": ("models.sources", ("open_trajectory",)),
 }
-
-#: Environment variable with further folders of specs, separated as in PATH.
-SPECS_VARIABLE = "CNTBENCH_SPECS"
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,9 @@ class Plugin:
 
 
 @cache
-def discover(room: str, *, required: tuple[str, ...]) -> dict[str, Plugin]:
+def discover(
+    room: str, *, required: tuple[str, ...], folders: tuple[PluginFolder, ...] = ()
+) -> Named[Plugin]:
     """Return all plugins in a room by name.
 
     Parameters
@@ -107,38 +114,64 @@ def discover(room: str, *, required: tuple[str, ...]) -> dict[str, Plugin]:
         A subpackage of ``cntbench``, such as ``"prompts.generators"``.
     required
         Names that each module has to define.
+    folders
+        Folders outside the package. Their broken files are left out, with the reasons in
+        ``broken``.
 
     Raises
     ------
     SpecError
-        If a module has no docstring or lacks a required name.
+        If a module of the package has no docstring or lacks a required name, or two plugins have
+        the same name.
     """
+    found: Named[Plugin] = Named()
     package = importlib.import_module(f"cntbench.{room}")
-    plugins: dict[str, Plugin] = {}
     for info in pkgutil.iter_modules(package.__path__):
-        if info.name.startswith("_"):
-            continue
-        file = importlib.import_module(f"{package.__name__}.{info.name}")
-        path = Path(str(file.__file__))
-        for name, module in _modules(info.name, file, required):
-            missing = [name for name in required if not hasattr(module, name)]
-            if not file.__doc__:
-                missing.insert(0, "a docstring whose first line is its summary")
-            if missing:
-                raise SpecError(
-                    f"lacks {', '.join(missing)}",
-                    where=str(path),
-                    hint=f"Every file of cntbench/{room}/ defines {', '.join(required)}; "
-                    "CONTRIBUTING.md shows how.",
-                )
-            if name in plugins:
-                raise SpecError(
-                    f"defines {name}, as {plugins[name].path.name} does",
-                    where=str(path),
-                    hint="Give it another name.",
-                )
-            plugins[name] = Plugin(name, _docstring(module).splitlines()[0], path, module)
-    return dict(sorted(plugins.items()))
+        if not info.name.startswith("_"):
+            file = importlib.import_module(f"{package.__name__}.{info.name}")
+            where = f"cntbench/{room}/"
+            _add(found, _plugins(info.name, Path(str(file.__file__)), file, required, where))
+    for folder in folders:
+        for stem in folder.stems(room):
+            path = folder.file(room, stem)
+            try:
+                file = folder.load(room, stem)
+                _add(found, list(_plugins(stem, path, file, required, f"{path.parent.name}/")))
+            except PluginError as error:
+                _add(found, [Plugin(stem, "", path, ModuleType(stem))])
+                del found[stem]
+                found.broken[stem] = error
+    return Named(dict(sorted(found.items())), found.broken)
+
+
+def _plugins(
+    stem: str, path: Path, file: ModuleType, required: tuple[str, ...], where: str
+) -> Iterator[Plugin]:
+    """Yield the plugins that a file defines; an error says what it lacks."""
+    for name, module in _modules(stem, file, required):
+        missing = [name for name in required if not hasattr(module, name)]
+        if not file.__doc__:
+            missing.insert(0, "a docstring whose first line is its summary")
+        if missing:
+            raise PluginError(
+                f"lacks {', '.join(missing)}",
+                where=str(path),
+                hint=f"Every file of {where} defines {', '.join(required)}; "
+                "CONTRIBUTING.md shows how.",
+            )
+        yield Plugin(name, _docstring(module).splitlines()[0], path, module)
+
+
+def _add(found: Named[Plugin], plugins: Iterable[Plugin]) -> None:
+    """Add plugins; an error names both files of a name that another one has."""
+    for plugin in plugins:
+        if plugin.name in found:
+            raise SpecError(
+                f"defines {plugin.name}, as {found[plugin.name].path} does",
+                where=str(plugin.path),
+                hint="Give it another name.",
+            )
+        found[plugin.name] = plugin
 
 
 def _modules(
@@ -163,10 +196,46 @@ def file_names(kind: str) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if not name.startswith("_")))
 
 
-def room(kind: str) -> dict[str, Plugin]:
-    """Return the plugins of a kind, a key of `ROOMS`, by name."""
+def room(kind: str) -> Named[Plugin]:
+    """Return the plugins of a kind, a key of `ROOMS`, by name, with those of the folders in use."""
     folder, required = ROOMS[kind]
-    return discover(folder, required=required)
+    return discover(folder, required=required, folders=folders_in_use())
+
+
+def usable(kind: str) -> Named[Plugin]:
+    """Return what `room` does, for a user of them all: each broken file is a warning."""
+    plugins = room(kind)
+    for error in plugins.broken.values():
+        warnings.warn(CntbenchWarning(f"{error.where}: left out: {error.what}"), stacklevel=2)
+    return plugins
+
+
+def own_sources(names: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Return the SHA-256 of the source of plugins that lie outside the package.
+
+    Parameters
+    ----------
+    names
+        Names of plugins by kind.
+
+    Returns
+    -------
+    dict
+        By file, such as ``metrics/strongest.py``; empty if all are the package's own.
+    """
+    found = {}
+    for kind, chosen in names.items():
+        at = ROOMS[kind][0]
+        files = {
+            folder.file(at, stem): (folder, stem)
+            for folder in folders_in_use()
+            for stem in folder.stems(at)
+        }
+        for name in chosen:
+            folder, stem = files.get(room(kind)[name].path, (None, ""))
+            if folder is not None:
+                found[f"{SUBFOLDERS[at]}/{stem}.py"] = folder.source_sha256(at, stem)
+    return dict(sorted(found.items()))
 
 
 def find(kind: str, name: str, *, where: str | None = None) -> ModuleType:
@@ -192,6 +261,5 @@ def shipped_folder() -> Path:
 
 
 def spec_folders() -> list[Path]:
-    """Return the shipped folder, then those in the environment variable."""
-    listed = os.environ.get(SPECS_VARIABLE, "").split(os.pathsep)
-    return [shipped_folder(), *(Path(part) for part in listed if part)]
+    """Return the shipped folder, then those of packages and of the environment variable."""
+    return [shipped_folder(), *package_folders(), *environment_folders()]

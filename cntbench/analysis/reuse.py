@@ -11,18 +11,26 @@ import numpy as np
 import xarray as xr
 
 import cntbench
+from cntbench.plugin_folders import folders_in_use
 
 #: Attribute of a group with the hash of what it was computed from.
 MADE_OF = "made_of_sha256"
 
 
 def made_of(content: object, rooms: Iterable[str]) -> str:
-    """Return the SHA-256 of content, plain data, and of the code in some rooms of the package."""
+    """Return the SHA-256 of content, plain data, and of the code in some rooms.
+
+    Users' plug-ins that belong to a room are code in it.
+    """
+    rooms = tuple(rooms)
     digest = hashlib.sha256(json.dumps([content, np.__version__], sort_keys=True).encode())
     package = Path(cntbench.__path__[0])
     for room in rooms:
         for path in sorted((package / room).rglob("*.py")):
             digest.update(path.read_bytes())
+    for folder in folders_in_use():
+        for name, content in folder.files_of(rooms):
+            digest.update(name.encode() + content)
     return digest.hexdigest()
 
 

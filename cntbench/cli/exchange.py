@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,17 +11,8 @@ from rich.markup import escape
 
 from cntbench.cli.options import Force, Jobs, Specs, err, names_in, out
 from cntbench.errors import in_file
-from cntbench.plugins import file_names
-from cntbench.readouts import READOUTS
+from cntbench.plugins import find
 from cntbench.runs.resources import cores
-
-#: Readouts whose changes a graph's scores can be.
-ReadoutName = StrEnum("ReadoutName", {name: name for name in READOUTS})  # type: ignore[misc]
-LOGIT_DIFFERENCE = ReadoutName("logit_difference")
-
-
-#: Formats of exported files.
-FormatName = StrEnum("FormatName", {name: name for name in file_names("export format")})  # type: ignore[misc]
 
 
 def export(
@@ -38,7 +28,12 @@ def export(
         ),
     ],
     format_: Annotated[
-        FormatName | None, typer.Option("--format", help="Format of the files in a folder.")
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Format of the files in a folder; see cntbench list formats.",
+        ),
     ] = None,
     task: Annotated[
         str | None, typer.Option(help="Tasks, separated by commas (default: all).", metavar="NAMES")
@@ -51,6 +46,7 @@ def export(
         str | None,
         typer.Option(help="Checkpoints, separated by commas (default: all).", metavar="NAMES"),
     ] = None,
+    specs: Specs = None,
     force: Force = False,
 ) -> None:
     """Write a result for other programs: graphs, films for Gephi, tidy tables."""
@@ -64,10 +60,11 @@ def export(
         "ablation": names_in(ablation),
         "checkpoint": names_in(checkpoint),
     }
-    format_name = None if format_ is None else format_.value
+    if format_ is not None:
+        find("export format", format_, where="--format")
     with in_file(results):
         tree = chosen(open_results(results), names)
-        written = export_result(tree, output, format_name, inputs=[results], force=force)
+        written = export_result(tree, output, format_, inputs=[results], force=force)
     size = decimal(sum(path.stat().st_size for path in written))
     files = counted(len(written), "file")
     out.print(f"Wrote {files}, {size}: {escape(str(output))}", highlight=False)
@@ -91,8 +88,12 @@ def import_(
         str, typer.Option(metavar="NAME", help="Name of the method in the result.")
     ] = "eap",
     readout: Annotated[
-        ReadoutName, typer.Option(help="The readout whose changes the scores are.")
-    ] = LOGIT_DIFFERENCE,
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The readout whose changes the scores are; see cntbench list readouts.",
+        ),
+    ] = "logit_difference",
     negate: Annotated[
         bool,
         typer.Option(
@@ -116,10 +117,11 @@ def import_(
     from cntbench.results.storage import RESULT, write_results
     from cntbench.runs.catalogue import load_catalogue
 
+    find("readout", readout, where="--readout")
     graphs = read_graphs(files)
     inputs = [*(graph.path for graph in graphs.values()), *(specs or ())]
     check_output(output, RESULT, inputs=inputs, force=force)
-    labels = Labels(task, ablation, readout.value, negate, circuit)
+    labels = Labels(task, ablation, readout, negate, circuit)
     claims = load_catalogue(specs or ()).some_claims()
     with progress_bar(err) as progress, in_file(", ".join(files)):
         tree = import_graphs(

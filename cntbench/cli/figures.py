@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from cntbench.cli.options import Force, names_in, out
+from cntbench.cli.options import Force, Specs, names_in, out
 from cntbench.errors import CntbenchError, distinct, in_file, unknown
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def figures(
         Path | None,
         typer.Option(help="What cntbench compare -o has written, for its picture.", metavar="FILE"),
     ] = None,
+    specs: Specs = None,
     force: Force = False,
 ) -> None:
     """Draw a result: film, heatmap, readouts, metrics, recurrence, roles, claims, methods."""
@@ -67,14 +69,14 @@ def figures(
     from cntbench.figures._results import Chosen, MissingGroupError
     from cntbench.figures._style import FORMATS, KINDS
     from cntbench.output import check_files, check_folder
-    from cntbench.plugins import room
+    from cntbench.plugins import room, usable
     from cntbench.results.storage import make_folder, open_results
     from cntbench.views.readouts import task_of_interest
 
     kinds = _chosen("format", formats, FORMATS)
     check_folder(output)
     tree = open_results(results)
-    pictures = room("picture")
+    pictures = usable("picture") if only is None else room("picture")
     root = tree.to_dataset(inherit=False)
     chosen = Chosen(
         task,
@@ -88,7 +90,7 @@ def figures(
         },
     )
     drawn, lines = {}, []
-    names = _chosen("picture", only, tuple(pictures))
+    names = _chosen("picture", only, pictures)
     inputs = [results] if comparison is None else [results, comparison]
     for kind in kinds:
         files = [output / f"{name}.{kind}" for name in names]
@@ -109,9 +111,9 @@ def figures(
         out.print(escape(line), highlight=False)
 
 
-def _chosen(kind: str, names: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
+def _chosen(kind: str, names: str | None, known: Collection[str]) -> tuple[str, ...]:
     """Return names that the user has chosen, or all; an unknown one is an error."""
-    chosen = known if names is None else names_in(names) or ()
+    chosen = tuple(known) if names is None else names_in(names) or ()
     for name in chosen:
         if name not in known:
             raise unknown(kind, name, known)

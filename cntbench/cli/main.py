@@ -41,10 +41,12 @@ from cntbench.errors import (
     EXIT_INTERRUPTED,
     EXIT_USER_ERROR,
     CntbenchError,
+    Named,
     in_file,
     shortened,
 )
 from cntbench.interrupts import interrupted, interrupts_remembered
+from cntbench.plugin_folders import failure_in_plugin
 from cntbench.runs.launch import study_changes
 from cntbench.runs.resources import cores
 
@@ -332,20 +334,25 @@ def list_(
     from cntbench.plugins import room
     from cntbench.runs.catalogue import load_catalogue
 
-    rows: list[tuple[str, str, str, Path]]
+    found: Named[Any]
     if kind is Kind.ABLATIONS:
+        found = load_catalogue(specs or ()).ablations
         rows = [
             (e.name, f" v{e.spec.version}", f"({e.spec.effect}) {e.spec.summary}", e.path)
-            for e in load_catalogue(specs or ()).ablations.values()
+            for e in found.values()
         ]
     elif kind in (Kind.TASKS, Kind.STUDIES, Kind.PLANTED, Kind.BACKBONES, Kind.CLAIMS):
-        entries = getattr(load_catalogue(specs or ()), kind)
-        rows = [(e.name, f" v{e.spec.version}", e.spec.summary, e.path) for e in entries.values()]
+        found = getattr(load_catalogue(specs or ()), kind)
+        rows = [(e.name, f" v{e.spec.version}", e.spec.summary, e.path) for e in found.values()]
     else:
-        rows = [(p.name, "", p.summary, p.path) for p in room(PLUGINS[kind]).values()]
+        found = room(PLUGINS[kind])
+        rows = [(p.name, "", p.summary, p.path) for p in found.values()]
     for name, version, summary_line, path in rows:
         line = f"[bold]{escape(name)}[/]{version}  {escape(summary_line)}"
         out.print(f"{line}\n    [dim]{escape(str(path))}[/]", highlight=False)
+    for name, error in found.broken.items():
+        line = f"[bold]{escape(name)}[/]  [red]cannot be used:[/] {escape(error.what)}"
+        out.print(f"{line}\n    [dim]{escape(error.where or '')}[/]", highlight=False)
 
 
 def main() -> None:
@@ -365,7 +372,10 @@ def main() -> None:
             told = CntbenchError(error.strerror or str(error), where=where)
             err.print(f"[bold red]error:[/] {escape(str(told))}", highlight=False)
             sys.exit(EXIT_USER_ERROR)
-        except Exception:
+        except Exception as error:
+            if (theirs := failure_in_plugin(error)) is not None:
+                err.print(f"[bold red]error:[/] {escape(str(theirs))}", highlight=False)
+                sys.exit(EXIT_USER_ERROR)
             # Python's own exit code is 1, and a check in CI would read it as "numbers have moved".
             err.print(traceback.format_exc(), markup=False, highlight=False)
             err.print("This is a defect of cntbench; please report it with the lines above.")

@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 
 from cntbench.errors import CntbenchWarning
+from cntbench.plugin_folders import using
 from cntbench.reporting.terminal import Terminal
 from cntbench.runs.executors import Executor
 from cntbench.runs.launch import study_changes
@@ -22,13 +23,21 @@ from cntbench.runs.resources import LEAST_MEMORY, MOST_MEMORY, DeviceChoice
 out = Terminal(soft_wrap=True)
 err = Terminal(stderr=True, soft_wrap=True)
 
+
+def _use(context: typer.Context, folders: list[Path] | None) -> list[Path] | None:
+    """Take the plug-ins of folders into use until the command ends."""
+    context.with_resource(using(folders or ()))
+    return folders
+
+
 Specs = Annotated[
     list[Path] | None,
     typer.Option(
         "--specs",
         metavar="FOLDER",
-        help="A folder of your own specs, used besides the shipped ones; may be repeated. "
-        "CNTBENCH_SPECS does the same.",
+        callback=_use,
+        help="A folder of your own specs and plug-ins, used besides the shipped ones; may be "
+        "repeated. CNTBENCH_SPECS does the same.",
     ),
 ]
 Study = Annotated[str, typer.Argument(help="Name of a study; see cntbench list studies.")]

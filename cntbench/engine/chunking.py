@@ -12,7 +12,7 @@ from cntbench.engine.readouts import LOGITS_AT_ONCE
 from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
 from cntbench.models.products import wide
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 from cntbench.specs import Scope
 
 #: Tokens × runs that a sweep carries together: enough of them to make the products of the first
@@ -109,7 +109,7 @@ def outcome_bytes(request: Request) -> int:
     """
     components, methods = len(request.model.components), len(request.drawn)
     edges = methods * components * components
-    others = (len(READOUTS) * methods + 2) * components
+    others = (len(known_readouts()) * methods + 2) * components
     copies = 5 if request.of_scope("direct") else 3
     return 8 * len(request.prompts) * (edges + others) * copies
 

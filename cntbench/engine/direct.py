@@ -27,7 +27,7 @@ from cntbench.engine.positions import Positions, states_at
 from cntbench.engine.readouts import readout
 from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 
 
 def change_targets(
@@ -80,7 +80,7 @@ def change_readouts(request: Request, departures: Perturbations, rule: int, effe
     final = at.choose(departures.streams[-1][None])
     streams = torch.cat([final, final + at.choose(departures.changes[rule])])
     for name, moved in read_changes(request, streams, request.effects).items():
-        effect[READOUTS.index(name), sources.start : sources.stop] = to_array(moved)
+        effect[known_readouts().index(name), sources.start : sources.stop] = to_array(moved)
 
 
 def read_changes(request: Request, streams: Tensor, names: Sequence[str]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from cntbench.engine.patching import patch_edges
 from cntbench.engine.positions import Positions
 from cntbench.engine.replacing import Statistics
 from cntbench.engine.request import Request
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Effects:
         return cls(
             np.full(edges, np.nan),
             np.full(edges, np.nan),
-            np.full((ablations, len(READOUTS), components, prompts), np.nan),
+            np.full((ablations, len(known_readouts()), components, prompts), np.nan),
         )
 
     def of(self, ablation: int, prompts: slice) -> Effects:

@@ -34,7 +34,7 @@ class Influence:
         edge is not feasible.
     readout_value, readout_se
         The clean model's readouts, dims ``readout``, all that there are, in the order of
-        `cntbench.readouts.READOUTS`; NaN where not asked for.
+        `cntbench.readouts.known_readouts`; NaN where not asked for.
     readout_effect, readout_effect_se
         Ablated minus clean, dims ``ablation, readout, source``; NaN where not asked for. With
         direct scope, what reaches the unembedding over the one edge from the source.

@@ -36,7 +36,7 @@ from cntbench.engine.request import Request
 from cntbench.models.blocks import Attention, Queries
 from cntbench.models.decoder import Decoder, Place, Stage
 from cntbench.prompts import Tokens
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 
 
 class Sweep:
@@ -207,7 +207,7 @@ class Sweep:
         decoys = torch.from_numpy(self.prompts.decoys).to(self.device)
         for name, found in readout(self.model, final, targets, decoys, effects).items():
             moved = to_array(found[1:] - found[0])
-            effect[which[:, 0], READOUTS.index(name), which[:, 1]] = moved
+            effect[which[:, 0], known_readouts().index(name), which[:, 1]] = moved
 
 
 def _slice(nodes: range) -> slice:
@@ -247,7 +247,7 @@ def read_clean(request: Request, final: Tensor) -> Array:
     model, prompts, names = request.model, request.prompts, request.readouts
     targets = torch.from_numpy(prompts.targets).to(final.device)
     decoys = torch.from_numpy(prompts.decoys).to(final.device)
-    value = np.full((len(READOUTS), len(prompts)), np.nan)
+    value = np.full((len(known_readouts()), len(prompts)), np.nan)
     for name, found in readout(model, final.unsqueeze(0), targets, decoys, names).items():
-        value[READOUTS.index(name)] = to_array(found[0])
+        value[known_readouts().index(name)] = to_array(found[0])
     return value

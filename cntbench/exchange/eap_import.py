@@ -35,7 +35,7 @@ from cntbench.models.origin import Folder
 from cntbench.models.steps import named_step, step_number, tells_step
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.output import file_status
-from cntbench.readouts import READOUTS, measured
+from cntbench.readouts import known_readouts, measured
 from cntbench.results.film import CONVENTIONS, Axes, checkpoint_dataset, film
 from cntbench.results.tree import result_tree
 
@@ -219,11 +219,11 @@ def _is_there(path: Path) -> bool:
 
 def _influence(graph: EapGraph, labels: Labels) -> Influence:
     """Return the numbers of one file, NaN where it has none."""
-    n, k = len(graph.components), len(READOUTS)
+    n, k = len(graph.components), len(known_readouts())
     sign = -1.0 if labels.negate else 1.0
     effect = sign * graph.edge_effect(circuit=labels.circuit)[None]
     readout_effect = np.full((1, k, n), np.nan)
-    readout_effect[0, READOUTS.index(labels.readout)] = sign * graph.logit_effect(
+    readout_effect[0, known_readouts().index(labels.readout)] = sign * graph.logit_effect(
         circuit=labels.circuit
     )
     unknown = np.full((1, n, n), np.nan)

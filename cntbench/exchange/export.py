@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 import xarray as xr
 
-from cntbench.errors import CntbenchError, nearest
+from cntbench.errors import CntbenchError, Named, unknown
 from cntbench.exchange.writing import measured
 from cntbench.output import FileKind, check_files, check_folder, check_output, is_folder
 from cntbench.plugins import room
@@ -33,9 +33,10 @@ class Format(Protocol):
         ...
 
 
-def formats() -> dict[str, Format]:
-    """Return the files of `cntbench.exchange.formats`, by their names."""
-    return {name: cast(Format, file.module) for name, file in room("export format").items()}
+def formats() -> Named[Format]:
+    """Return the formats, by their names."""
+    files = room("export format")
+    return Named({n: cast(Format, file.module) for n, file in files.items()}, files.broken)
 
 
 def export(
@@ -92,7 +93,7 @@ def export(
         )
     name = str(asked or told)
     if name not in known:
-        raise CntbenchError(f"unknown format {name!r}", hint=nearest(name, known))
+        raise unknown("format", name, known)
     chosen = known[name]
     if told is None or is_folder(path):
         check_folder(path)

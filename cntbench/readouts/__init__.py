@@ -14,11 +14,14 @@ from cntbench import plugins
 
 #: What is measured of the clean model on every task, in the order of the dataset.
 STANDARD = ("cross_entropy", "accuracy", "logit_difference")
-#: All readouts: the standard ones, then those that a task may name among its effects.
-READOUTS = (*STANDARD, *sorted(plugins.room("readout").keys() - set(STANDARD)))
+
+
+def known_readouts() -> tuple[str, ...]:
+    """Return all readouts: the standard ones, then those that a task may name, by name."""
+    return (*STANDARD, *sorted(plugins.room("readout").keys() - set(STANDARD)))
 
 
 def measured(effects: Iterable[str]) -> tuple[str, ...]:
     """Return which readouts are measured where these effects are, in the order of the dataset."""
     chosen = {*STANDARD, *effects}
-    return tuple(name for name in READOUTS if name in chosen)
+    return tuple(name for name in known_readouts() if name in chosen)

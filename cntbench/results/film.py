@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cntbench.components import Component
 from cntbench.plugins import find
-from cntbench.readouts import READOUTS, STANDARD
+from cntbench.readouts import STANDARD, known_readouts
 from cntbench.results.failure import Failure
 from cntbench.results.schema import COORDINATES, SCHEMA_VERSION, VARIABLES
 
@@ -52,7 +52,7 @@ class Axes:
     tasks, ablations
         Their names.
     readouts
-        Names, in the order of `cntbench.readouts.READOUTS`.
+        Names, in the order of `cntbench.readouts.known_readouts`.
     """
 
     nodes: Sequence[Component]
@@ -76,7 +76,7 @@ def checkpoint_dataset(
         One result per task.
     """
     dataset = _unmeasured(checkpoint, axes, "ok", "")
-    rows = [READOUTS.index(name) for name in axes.readouts]
+    rows = [known_readouts().index(name) for name in axes.readouts]
     for name, variable in VARIABLES.items():
         if variable.type == "float":
             values = np.stack([getattr(result, name) for result in measured])

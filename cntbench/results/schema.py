@@ -172,6 +172,7 @@ ATTRIBUTES: Mapping[str, Attribute] = {
     ),
     "study_spec": Attribute("JSON"),
     "library_versions": Attribute("JSON"),
+    "plugins": Attribute("JSON"),
 }
 
 

@@ -8,6 +8,7 @@ A folder of specs holds tasks (``*.toml``, ``controls/*.toml``), ``ablations/*.t
 from __future__ import annotations
 
 import shlex
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +18,18 @@ from cntbench import plugins
 from cntbench.ablations.ablation import Ablation, check
 from cntbench.backbones._base import Backbone
 from cntbench.dynamics.claim import Claim
-from cntbench.errors import SpecError, distinct, nearest, unknown
+from cntbench.errors import (
+    CntbenchWarning,
+    Named,
+    PluginError,
+    SpecError,
+    distinct,
+    nearest,
+    unknown,
+)
 from cntbench.models.planted.circuit import Circuit
 from cntbench.output import is_folder
+from cntbench.plugin_folders import package_folders
 from cntbench.plugins import spec_folders
 from cntbench.prompts.tables import SUFFIXES, is_table
 from cntbench.runs.tasks import Task, read_task, task_of_file, without_prose
@@ -97,12 +107,12 @@ class StudyEntry:
 class Catalogue:
     """All specs by kind and name, and the user's folders."""
 
-    tasks: Mapping[str, Task]
-    ablations: Mapping[str, AblationEntry]
-    studies: Mapping[str, StudyEntry]
-    planted: Mapping[str, Circuit]
-    backbones: Mapping[str, Backbone]
-    claims: Mapping[str, Claim]
+    tasks: Named[Task]
+    ablations: Named[AblationEntry]
+    studies: Named[StudyEntry]
+    planted: Named[Circuit]
+    backbones: Named[Backbone]
+    claims: Named[Claim]
     folders: tuple[Path, ...] = ()
 
     def study(self, name: str) -> StudyEntry:
@@ -118,6 +128,8 @@ class Catalogue:
     def some_claims(self, names: Sequence[str] | None = None) -> tuple[Claim, ...]:
         """Return claims by name, by default all; an unknown name is an error."""
         if names is None:
+            for error in self.claims.broken.values():
+                warnings.warn(CntbenchWarning(f"left out: {error}"), stacklevel=2)
             return tuple(self.claims.values())
         if not names:
             raise SpecError("no claims are named", hint=nearest("", self.claims))
@@ -169,10 +181,11 @@ class Catalogue:
         ):
             for name in names:
                 if name not in known:
-                    hint = nearest(name, known)
+                    error = unknown(key, name, known, where=f"{where}: {key}s")
                     if key == "task" and Path(name).suffix:
-                        hint = f"A file of prompts ends with {', '.join(SUFFIXES)}. {hint}"
-                    raise SpecError(f"unknown {key} {name!r}", where=f"{where}: {key}s", hint=hint)
+                        hint = f"A file of prompts ends with {', '.join(SUFFIXES)}. {error.hint}"
+                        error = SpecError(error.what, where=error.where, hint=hint)
+                    raise error
         distinct("task", [*tasks, *(Path(file).stem for file in files)], where=f"{where}: tasks")
         distinct("ablation", entry.spec.ablations, where=f"{where}: ablations")
 
@@ -183,7 +196,8 @@ def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
     Raises
     ------
     SpecError
-        For the first invalid file, or a name that two files share.
+        For the first invalid file, or a name that two files share. Specs that name a broken
+        plug-in are left out, with the reasons in ``broken``.
     """
     files: dict[str, dict[str, Path]] = {kind: {} for kind in FOLDERS.values()}
     for folder in [*spec_folders(), *folders]:
@@ -204,16 +218,33 @@ def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
         claims=_read_all(files["claim"], Claim.read),
         folders=tuple(folders),
     )
-    for entry in catalogue.studies.values():
-        catalogue.check(entry, where=str(entry.path))
-    for circuit in catalogue.planted.values():
-        for name in distinct("task", circuit.spec.tasks, where=f"{circuit.path}: tasks"):
-            if name not in catalogue.tasks:
-                raise unknown("task", name, catalogue.tasks, where=f"{circuit.path}: tasks")
+    _keep(catalogue.studies, lambda entry: catalogue.check(entry, where=str(entry.path)))
+    _keep(catalogue.planted, lambda circuit: _check_tasks(circuit, catalogue.tasks))
     return catalogue
 
 
+def _check_tasks(circuit: Circuit, tasks: Named[Task]) -> None:
+    where = f"{circuit.path}: tasks"
+    for name in distinct("task", circuit.spec.tasks, where=where):
+        if name not in tasks:
+            raise unknown("task", name, tasks, where=where)
+
+
+def _keep(entries: Named[T], check: Callable[[T], None]) -> None:
+    """Check entries; those that need a broken plug-in are taken out."""
+    for name, entry in [*entries.items()]:
+        try:
+            check(entry)
+        except PluginError as error:
+            entries.broken[name] = error
+            del entries[name]
+
+
 def _files(folder: Path) -> Iterable[tuple[str, Path]]:
+    if folder in package_folders():
+        for place, kind in FOLDERS.items():
+            yield from ((kind, path) for path in sorted((folder / place).glob("*.toml")))
+        return
     if not is_folder(folder):
         raise SpecError("is not a folder of specs", where=str(folder))
     for path in sorted(folder.rglob("*.toml")):
@@ -227,8 +258,14 @@ def _files(folder: Path) -> Iterable[tuple[str, Path]]:
         yield FOLDERS[place], path
 
 
-def _read_all(paths: Mapping[str, Path], read: Callable[[Path], T]) -> dict[str, T]:
-    return {name: read(path) for name, path in sorted(paths.items())}
+def _read_all(paths: Mapping[str, Path], read: Callable[[Path], T]) -> Named[T]:
+    entries: Named[T] = Named()
+    for name, path in sorted(paths.items()):
+        try:
+            entries[name] = read(path)
+        except PluginError as error:
+            entries.broken[name] = error
+    return entries
 
 
 def _ablation(path: Path) -> AblationEntry:

@@ -51,6 +51,7 @@ _MADE_BY = (
     "python_version",
     "machine",
     "parity",
+    "plugins",
 )
 #: The parts of a study's identity that must agree. A check may be about the others: whether
 #: another version, or other weights, give other numbers.

@@ -16,7 +16,8 @@ from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device, description, prepare
 from cntbench.models.precision import TYPES, moved
 from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
-from cntbench.readouts import READOUTS
+from cntbench.plugin_folders import using_exactly
+from cntbench.readouts import known_readouts
 from cntbench.readouts import measured as measured_readouts
 from cntbench.results.failure import Failure, Mismatch
 from cntbench.results.film import checkpoint_dataset, joined
@@ -69,6 +70,10 @@ class CheckpointMeasurer:
 
     def measured(self, block: SourceBlock, files: Path) -> xr.Dataset | Failure:
         """Measure a block of the model in a folder, or return why that failed."""
+        with using_exactly(self.plan.plugins):
+            return self._measured(block, files)
+
+    def _measured(self, block: SourceBlock, files: Path) -> xr.Dataset | Failure:
         try:
             prepare(self.device)
             checkpoint, model, attributes = self._read(block.subject, files)
@@ -96,8 +101,11 @@ class CheckpointMeasurer:
         return checkpoint, model, {"parity": parity.to_json()} if first else {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state for another process, which verifies the model itself."""
-        return {**vars(self), "_verified": False}
+        """Return the state for another process, which verifies the model itself.
+
+        The folders of plug-ins come first: what they define can be unpickled only after them.
+        """
+        return {"_plugins": self.plan.plugins, **vars(self), "_verified": False}
 
     def keep(self, block: SourceBlock, dataset: xr.Dataset) -> None:
         """Write the dataset of a block; raise a `StorageError` if that fails."""
@@ -197,11 +205,11 @@ def _check_finite(plan: Plan, task: Task, result: Influence, sources: range | No
     """Raise a `CheckpointError` if a number that the task defines is not finite."""
     components = plan.trajectory.shape.components
     ablated = np.isin(np.arange(len(components)), sources or range(len(components)))
-    effects = np.isin(READOUTS, task.spec.effects)
+    effects = np.isin(known_readouts(), task.spec.effects)
     edges = feasible(components) & ablated[:, None]
     defined = {
         "influence": edges,
-        "readout_value": np.isin(READOUTS, measured_readouts(task.spec.effects)),
+        "readout_value": np.isin(known_readouts(), measured_readouts(task.spec.effects)),
         "readout_effect": effects[:, None] & ablated,
     }
     for name, where in defined.items():

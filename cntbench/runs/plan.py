@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,8 @@ from cntbench.models.trajectory import (
     open_trajectory,
     outline_trajectory,
 )
+from cntbench.plugin_folders import PluginFolder, folders_in_use, using_exactly
+from cntbench.plugins import own_sources, room, usable
 from cntbench.prompts import Prompts
 from cntbench.readouts import measured
 from cntbench.results.film import Axes
@@ -39,6 +41,8 @@ class Plan:
         Claims to test on the result.
     circuits
         Planted circuits, whose known edges the ablations should recover.
+    plugins
+        Folders of plug-ins outside the package.
     """
 
     study: StudyEntry
@@ -47,6 +51,7 @@ class Plan:
     ablations: tuple[AblationEntry, ...]
     claims: tuple[Claim, ...] = ()
     circuits: tuple[KnownCircuit, ...] = ()
+    plugins: tuple[PluginFolder, ...] = field(default_factory=folders_in_use)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -70,16 +75,47 @@ class Plan:
             "seed": spec.seed,
             "cntbench": __version__,
             "schema_version": SCHEMA_VERSION,
+            **({"plugins": self.sources} if self.sources else {}),
         }
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """SHA-256 of the users' files that the measured numbers depend on, by file."""
+        with using_exactly(self.plugins):
+            return own_sources(
+                {
+                    "generator": [task.spec.generator for task in self.tasks],
+                    "readout": self.axes.readouts,
+                    "replacement": [entry.spec.replacement for entry in self.ablations],
+                    "measure": [e.spec.measure for e in self.ablations if e.spec.measure],
+                }
+            )
+
+    @property
+    def derived_sources(self) -> dict[str, str]:
+        """SHA-256 of the users' files that what is derived from the film depends on, by file."""
+        tests = [test.spec for claim in self.claims for test in claim.tests]
+        with using_exactly(self.plugins):
+            metrics, nulls = room("metric"), room("null model")
+            used = {test.null for test in tests} | {p.module.METRIC.null for p in metrics.values()}
+            return own_sources(
+                {
+                    "metric": metrics,
+                    "null model": used & nulls.keys(),
+                    "statistic": [test.statistic for test in tests],
+                }
+            )
 
     @property
     def axes(self) -> Axes:
         """What is measured at every checkpoint."""
+        with using_exactly(self.plugins):
+            readouts = measured(effect for task in self.tasks for effect in task.spec.effects)
         return Axes(
             self.trajectory.shape.components,
             [task.name for task in self.tasks],
             [entry.name for entry in self.ablations],
-            measured(effect for task in self.tasks for effect in task.spec.effects),
+            readouts,
         )
 
     @property
@@ -213,10 +249,11 @@ def make_plan(
         trajectory=trajectory,
         tasks=tasks,
         ablations=tuple(catalogue.ablations[name] for name in study.spec.ablations),
-        claims=tuple(catalogue.claims.values()),
+        claims=catalogue.some_claims(),
         circuits=catalogue.known_circuits() if study.spec.planted else (),
     )
     _ = plan.prompts  # checks them
+    usable("metric")  # warns of broken ones, which the result will lack
     return plan
 
 

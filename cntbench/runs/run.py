@@ -228,6 +228,9 @@ def combine(
     comparison = known_edges(plan, jobs=jobs, progress=progress)
     if comparison is not None:
         groups[COMPARISON] = comparison
+    sources = plan.sources | plan.derived_sources
+    if sources:
+        root.attrs["plugins"] = json.dumps(sources, sort_keys=True)
     tree = result_tree({"/": root, **groups})
     write_results(tree, folder.results)
     return tree
@@ -311,4 +314,5 @@ def provenance(plan: Plan) -> dict[str, Any]:
         ),
         "python_version": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
+        **({"plugins": json.dumps(plan.sources, sort_keys=True)} if plan.sources else {}),
     }

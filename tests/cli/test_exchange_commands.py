@@ -14,9 +14,6 @@ from support.eap import graph, write_graph
 from support.films import random_film
 from support.trajectories import run_cli
 
-from cntbench.cli.exchange import FormatName, ReadoutName
-from cntbench.exchange.export import formats
-from cntbench.readouts import READOUTS
 from cntbench.results.storage import open_results, write_results
 
 ROOT = Path(__file__).parents[2]
@@ -62,9 +59,11 @@ def test_what_cannot_be_exported_is_said(cli, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["r.nc"]
 
 
-def test_what_can_be_chosen_is_what_there_is():
-    assert [one.value for one in FormatName] == list(formats())
-    assert tuple(one.value for one in ReadoutName) == READOUTS
+def test_an_unknown_format_or_readout_is_met_with_the_nearest(cli):
+    code, _, err = cli("export", "r.nc", "-o", "out", "--format", "graphm")
+    assert (code, "Did you mean 'graphml'?" in err) == (2, True)
+    code, _, err = cli("import", "g.json", "-o", "r.nc", "--readout", "acuracy")
+    assert (code, "Did you mean 'accuracy'?" in err) == (2, True)
 
 
 def test_graphs_become_a_result_that_commands_work_on(cli, tmp_path):

@@ -34,7 +34,7 @@ from cntbench.ablations.replacements._base import Replacement
 from cntbench.components import feasible
 from cntbench.engine.influence import Influence, influence
 from cntbench.engine.request import Request
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 from cntbench.runs.catalogue import AblationEntry
 
 EVERY = pytest.mark.parametrize("names", kinds(), ids="+".join)
@@ -98,8 +98,8 @@ class Case:
                 decoder(self.model if model is None else model),
                 self.prompts if prompts is None else prompts,
                 ablations,
-                effects=READOUTS,
-                readouts=READOUTS,
+                effects=known_readouts(),
+                readouts=known_readouts(),
                 **options,
             )
         )
@@ -236,7 +236,13 @@ def test_the_clean_output_changes_exactly_no_readout():
         model = random_gpt_neox(vocabulary=VOCABULARY, seed=seed)
         prompts = random_prompts(count=1, scored=1, vocabulary=VOCABULARY, seed=seed)
         found = influence(
-            Request(decoder(model), prompts, identity, effects=READOUTS, readouts=READOUTS)
+            Request(
+                decoder(model),
+                prompts,
+                identity,
+                effects=known_readouts(),
+                readouts=known_readouts(),
+            )
         )
         assert not np.nan_to_num(found.edge_effect).any(), f"seed {seed}"
         assert (found.readout_effect == 0).all(), f"seed {seed}"

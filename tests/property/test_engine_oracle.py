@@ -24,7 +24,7 @@ from cntbench.engine import influence as engine
 from cntbench.engine.chunking import Chunking
 from cntbench.engine.influence import Ablation, influence
 from cntbench.engine.request import Request
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 
 MEASURES = {"relative_l2": relative_l2.measure, "cosine": cosine.measure}
 POPULATIONS = st.sampled_from(["clean", "reference"])
@@ -74,8 +74,8 @@ def test_the_engine_equals_the_oracle(workload, methods, observe_all, seed):
             prompts,
             ablations,
             observe_all=observe_all,
-            effects=READOUTS,
-            readouts=READOUTS,
+            effects=known_readouts(),
+            readouts=known_readouts(),
             seed=seed,
         )
     )
@@ -95,7 +95,9 @@ def test_single_precision_is_within_its_rounding(architecture):
     prompts = random_prompts(count=3, length=12, scored=5, vocabulary=40)
     ablation = Ablation("zero", zero.Parameters(), relative_l2.measure)
     single = decoder(random_model(architecture, **shape))
-    found = influence(Request(single, prompts, [ablation], effects=READOUTS, readouts=READOUTS))
+    found = influence(
+        Request(single, prompts, [ablation], effects=known_readouts(), readouts=known_readouts())
+    )
     exact = random_model(architecture, **shape, dtype=torch.float64)
     expected, values, effects = oracle_influence(exact, prompts, zero.Parameters(), "relative_l2")
     close(found.influence[0], expected, rtol=1e-5, atol=1e-6)
@@ -132,8 +134,8 @@ def test_a_component_s_own_output_changes_exactly_nothing(workload, measure, obs
             prompts,
             ablations,
             observe_all=observe_all,
-            effects=READOUTS,
-            readouts=READOUTS,
+            effects=known_readouts(),
+            readouts=known_readouts(),
         )
     )
     assert np.nanmax(np.abs(found.influence[0]), initial=0) == 0
@@ -147,7 +149,9 @@ def test_a_component_s_own_output_changes_nothing_over_a_large_vocabulary(vocabu
     prompts = random_prompts(count=7, length=33, scored=31, vocabulary=vocabulary)
     ablation = Ablation("itself", Itself(), relative_l2.measure)
     found = influence(
-        Request(decoder(model), prompts, [ablation], effects=READOUTS, readouts=READOUTS)
+        Request(
+            decoder(model), prompts, [ablation], effects=known_readouts(), readouts=known_readouts()
+        )
     )
     assert np.abs(found.readout_effect).max() == 0
 
@@ -166,8 +170,8 @@ def test_chunks_do_not_matter(workload, rule, n_prompts, n_sources, n_runs, obse
                 prompts,
                 [ablation],
                 observe_all=observe_all,
-                effects=READOUTS,
-                readouts=READOUTS,
+                effects=known_readouts(),
+                readouts=known_readouts(),
             )
         )
 
@@ -221,8 +225,8 @@ def test_the_memory_budget_is_respected_and_used(rules, observe_all, monkeypatch
                 prompts,
                 ablations,
                 observe_all=observe_all,
-                effects=READOUTS,
-                readouts=READOUTS,
+                effects=known_readouts(),
+                readouts=known_readouts(),
                 memory_budget=memory_budget,
             )
         )

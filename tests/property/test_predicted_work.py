@@ -28,7 +28,7 @@ from cntbench.engine.chunking import outcome_bytes, predicted_bytes
 from cntbench.engine.influence import influence
 from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 from cntbench.specs import HEAD_INPUTS
 
 RULES = (
@@ -77,7 +77,7 @@ def calls(draw, methods, *, even: bool) -> Request:
     length = draw(st.integers(1, 6))
     count = draw(st.integers(4, 6))
     scored = draw(st.integers(1, length))
-    effects = draw(st.lists(st.sampled_from(READOUTS), unique=True))
+    effects = draw(st.lists(st.sampled_from(known_readouts()), unique=True))
     ablations = [
         replace(method, name=f"method{i}")
         for i, method in enumerate(draw(st.lists(methods, min_size=1, max_size=3)))
@@ -90,7 +90,7 @@ def calls(draw, methods, *, even: bool) -> Request:
         ablations,
         observe_all=draw(st.booleans()),
         effects=effects,
-        readouts=draw(st.lists(st.sampled_from(READOUTS), unique=True)),
+        readouts=draw(st.lists(st.sampled_from(known_readouts()), unique=True)),
         sources=draw(st.none() | blocks(len(decoder(model).components))),
         # One source at a time, several, or all of them.
         memory_budget=draw(st.sampled_from([1, 17_000_000, EXACT_BUDGET])),
@@ -178,7 +178,7 @@ def test_no_more_memory_is_taken_than_is_predicted(scope, architecture, rule):
         decoder(random_model(architecture, **shape, context=128)),
         random_prompts(count=12, length=48, scored=31, vocabulary=3000),
         [Ablation("x", rule, relative_l2.measure, scope=scope)],
-        effects=READOUTS,
+        effects=known_readouts(),
     )
     held = peak_bytes(lambda: influence(call))
     assert predicted_bytes(call) / 5 < held <= predicted_bytes(call)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 from cntbench.specs import HEAD_INPUTS
 from support.oracle import Oracle, change, readouts
 
@@ -84,16 +84,17 @@ class EdgeOracle(Oracle):
             return torch.autograd.grad(value, scale)[0].item()
 
 
-def oracle_edges(model, prompts, ablation, measure, *, observe_all=False, seed=0, effects=READOUTS):
+def oracle_edges(model, prompts, ablation, measure, *, observe_all=False, seed=0, effects=None):
     """Everything the engine gives for one ablation of direct scope, prompt by prompt.
 
     Returns changes of targets or of the first readout [source, target, prompt], and the effects
     over the edge to the unembedding [readout, source, prompt].
     """
+    effects = effects or known_readouts()
     oracle = EdgeOracle(model)
     nodes, count = oracle.nodes, len(prompts)
     edges = np.full((len(nodes), len(nodes), count), np.nan)
-    direct = np.zeros((len(READOUTS), len(nodes), count))
+    direct = np.zeros((len(known_readouts()), len(nodes), count))
     corpora = {
         corpus: [oracle.run(row) for row in tokens]
         for corpus, tokens in [
@@ -108,7 +109,7 @@ def oracle_edges(model, prompts, ablation, measure, *, observe_all=False, seed=0
         corpora["constants"] = oracle.optimal_constants(
             prompts, rule.fitting_steps, corpora["clean"]
         )
-    which = READOUTS.index(effects[0])
+    which = known_readouts().index(effects[0])
     for i in range(count):
         with torch.no_grad():
             embedded = oracle.embed(prompts.tokens[i])

@@ -12,13 +12,13 @@ from cntbench.components import components, feasible
 from cntbench.engine.influence import Influence
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 from cntbench.results.film import Axes, checkpoint_dataset, film
 
 
 def random_influence(rng: np.random.Generator, nodes, ablations: int) -> Influence:
     """Numbers of the right shape and range."""
-    n, k = len(nodes), len(READOUTS)
+    n, k = len(nodes), len(known_readouts())
     edges = np.where(feasible(nodes), rng.random((ablations, n, n)), np.nan)
     is_head = np.array([node.kind == "head" for node in nodes])
     return Influence(

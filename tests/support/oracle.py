@@ -16,7 +16,7 @@ from cntbench.ablations.replacements._base import Moments, States
 from cntbench.engine.optimal_constants import optimal_constants
 from cntbench.plugins import find
 from cntbench.prompts import Prompts, random_state
-from cntbench.readouts import READOUTS, STANDARD
+from cntbench.readouts import STANDARD, known_readouts
 from support.ablations import measures
 from support.anatomy import Anatomy
 from support.models import decoder
@@ -96,7 +96,7 @@ class Oracle(Anatomy):
         """Mean cross-entropy with a component's state set to a constant at every position."""
         shape = (prompts.tokens.shape[1], len(constant))
         found = [self.run(row, {node: constant.expand(shape)})[0] for row in prompts.tokens]
-        index = READOUTS.index("cross_entropy")
+        index = known_readouts().index("cross_entropy")
         return float(
             np.mean([readouts(logits, prompts, i)[index] for i, logits in enumerate(found)])
         )
@@ -180,7 +180,7 @@ def change(measure: str, clean: torch.Tensor, ablated: torch.Tensor) -> float:
 
 
 def readouts(logits: torch.Tensor, prompts: Prompts, i: int) -> list[float]:
-    """Readouts of one prompt, in the order of READOUTS."""
+    """Readouts of one prompt, in the order of known_readouts()."""
     rows = logits[prompts.scored[i]]
     targets = torch.from_numpy(prompts.targets[i])
     decoys = torch.from_numpy(prompts.decoys[i])
@@ -191,11 +191,11 @@ def readouts(logits: torch.Tensor, prompts: Prompts, i: int) -> list[float]:
         "accuracy": (rows.argmax(-1) == targets).double().mean().item(),
         "logit_difference": (of_target - of_decoy).mean().item(),
     }
-    for name in READOUTS[len(STANDARD) :]:
+    for name in known_readouts()[len(STANDARD) :]:
         plain = find("readout", name).reference
         positions = zip(rows, targets.tolist(), decoys.tolist(), strict=True)
         found[name] = np.mean([plain(*position) for position in positions])
-    return [found[name] for name in READOUTS]
+    return [found[name] for name in known_readouts()]
 
 
 def oracle_readouts(model, prompts):
@@ -225,8 +225,8 @@ def oracle_influence(model, prompts, rule, measure, *, name="x", observe_all=Fal
         fitted = oracle.optimal_constants(prompts, rule.fitting_steps, corpora["clean"])
         corpora["constants"] = fitted
     influence = np.full((len(nodes), len(nodes), count), np.nan)
-    values = np.zeros((len(READOUTS), count))
-    effects = np.zeros((len(READOUTS), len(nodes), count))
+    values = np.zeros((len(known_readouts()), count))
+    effects = np.zeros((len(known_readouts()), len(nodes), count))
     for i in range(count):
         clean_logits, clean = corpora["clean"][i]
         values[:, i] = readouts(clean_logits, prompts, i)

@@ -17,7 +17,17 @@ ROOT = Path(cntbench.__path__[0])
 #: own group and from lower ones. A new room gets its place here; a file of a room has its place.
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors", "interrupts"),
-    ("_gc_freeze", "attributes", "components", "output", "parallel", "parsing", "plugins", "specs"),
+    (
+        "_gc_freeze",
+        "attributes",
+        "components",
+        "output",
+        "parallel",
+        "parsing",
+        "plugin_folders",
+        "plugins",
+        "specs",
+    ),
     ("prompts", "readouts"),
     ("ablations",),
     ("models",),

@@ -6,7 +6,8 @@ import pytest
 
 from cntbench.cli.options import STUDY_OPTIONS
 from cntbench.errors import SpecError
-from cntbench.plugins import SPECS_VARIABLE, shipped_folder
+from cntbench.plugin_folders import SPECS_VARIABLE
+from cntbench.plugins import shipped_folder
 from cntbench.runs.catalogue import OPTIONS, load_catalogue
 from cntbench.runs.launch import StudyKeys
 from cntbench.specs import as_dict

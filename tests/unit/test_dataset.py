@@ -14,7 +14,7 @@ from cntbench.components import components
 from cntbench.errors import StorageError
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 from cntbench.results.failure import Failure
 from cntbench.results.film import Axes, checkpoint_dataset, failed_dataset, film, usable
 from cntbench.results.schema import COORDINATES, VARIABLES, validate
@@ -34,7 +34,9 @@ def test_every_number_lands_where_its_labels_say():
     edge = dataset["influence"].sel(**at, source="L0.H1", target="L1.MLP")
     assert edge.item() == np.float32(measured[1].influence[1, 1, 5])
     effect = dataset["readout_effect"].sel(**at, readout="accuracy", source="L0.MLP")
-    assert effect.item() == np.float32(measured[1].readout_effect[1, READOUTS.index("accuracy"), 2])
+    assert effect.item() == np.float32(
+        measured[1].readout_effect[1, known_readouts().index("accuracy"), 2]
+    )
     value = dataset["readout_value"].sel(task="z", readout="cross_entropy", checkpoint="step5")
     assert value.item() == np.float32(measured[2].readout_value[0])
     assert dataset["tokens_seen"].item() == 50

@@ -12,7 +12,7 @@ from support.models import decoder, random_gpt_neox, random_prompts
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 
 MODEL = decoder(random_gpt_neox(context=8))
 ALL = [one.method for one in shipped().values()]
@@ -50,7 +50,7 @@ def test_reference_prompts_are_asked_for_where_they_are_needed(name):
 @pytest.mark.parametrize("effects", [(), ("accuracy",), ("logit_difference", "cross_entropy")])
 def test_effects_that_are_not_asked_for_are_nan(effects):
     found = influence(Request(MODEL, random_prompts(), ZERO, effects=effects))
-    for i, name in enumerate(READOUTS):
+    for i, name in enumerate(known_readouts()):
         assert np.isfinite(found.readout_effect[:, i]).all() == (name in effects)
         assert np.isnan(found.readout_effect[:, i]).all() == (name not in effects)
     assert np.isfinite(found.readout_value).all(), "the clean model's are always given"

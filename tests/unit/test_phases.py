@@ -24,7 +24,7 @@ from cntbench.dynamics.segments import (
     surrogates,
 )
 from cntbench.dynamics.trajectory import FEATURES, standardised, trajectory
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 
 
 def noise(seed: int, count: int = 40) -> np.ndarray:
@@ -206,17 +206,17 @@ def phases_at(*boundaries: int) -> Phases:
 def test_boundaries_are_held_against_the_readouts_steepest_change():
     base = template(checkpoints=100, spacing=10)
     readouts = np.zeros_like(base.readouts)
-    readouts[READOUTS.index("accuracy"), 50:] = 1
-    readouts[READOUTS.index("cross_entropy")] = np.nan
+    readouts[known_readouts().index("accuracy"), 50:] = 1
+    readouts[known_readouts().index("cross_entropy")] = np.nan
     found = align(replace(base, readouts=readouts), phases_at(30, 52))
-    place = READOUTS.index("accuracy")
+    place = known_readouts().index("accuracy")
     middle = found["readout_step"][place]
     assert 450 <= middle <= 500
     np.testing.assert_allclose(
         found["readout_distance"][place], np.array([29.5, 51.5]) - middle / 10
     )
     for name in ("cross_entropy", "logit_difference"):
-        assert np.isnan(found["readout_step"][READOUTS.index(name)])
+        assert np.isnan(found["readout_step"][known_readouts().index(name)])
     nearest = np.abs(found["readout_distance"][place]).min()
     near = [min(abs(at - 29.5), abs(at - 51.5)) <= nearest for at in range(100)]
     assert found["readout_chance"][place] == np.mean(near)

@@ -16,7 +16,7 @@ from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.models.blocks import Attention
 from cntbench.models.precision import TYPES, converted
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.plan import make_plan
@@ -152,7 +152,9 @@ def test_readouts_are_computed_in_single_precision_at_least(dtype):
     model = converted(decoder(random_model("llama", vocabulary=2000)), TYPES[dtype])
     streams = torch.randn(2, 3, 4, model.hidden).to(model.dtype)
     targets, decoys = torch.arange(12).view(3, 4), torch.arange(12, 24).view(3, 4)
-    found = readout(model, streams, targets, decoys, READOUTS)
-    exact = readout(converted(model, torch.float64), streams.double(), targets, decoys, READOUTS)
-    for name in READOUTS:
+    found = readout(model, streams, targets, decoys, known_readouts())
+    exact = readout(
+        converted(model, torch.float64), streams.double(), targets, decoys, known_readouts()
+    )
+    for name in known_readouts():
         torch.testing.assert_close(found[name], exact[name], rtol=1e-4, atol=1e-4)

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from cntbench.engine import readouts
 from cntbench.engine.readouts import readout
 from cntbench.models.maps import Linear
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def with_unembedding(model, weight, bias=None):
 def test_against_all_logits(model, asked):
     streams, targets, decoys = asked
     logits = all_logits(model, streams)
-    found = readout(model, streams, targets, decoys, READOUTS)
-    assert set(found) == set(READOUTS)
+    found = readout(model, streams, targets, decoys, known_readouts())
+    assert set(found) == set(known_readouts())
     for run, prompt in itertools.product(range(3), range(4)):
         rows, right, wrong = logits[run, prompt], targets[prompt], decoys[prompt]
         expected = {
@@ -57,14 +57,14 @@ def test_against_all_logits(model, asked):
             "accuracy": sum(rows[i].argmax().item() == right[i].item() for i in range(5)) / 5,
             "logit_difference": sum(rows[i, right[i]] - rows[i, wrong[i]] for i in range(5)) / 5,
         }
-        for name in READOUTS:
+        for name in known_readouts():
             assert found[name][run, prompt].item() == pytest.approx(float(expected[name])), name
 
 
-@pytest.mark.parametrize("count", range(len(READOUTS) + 1))
+@pytest.mark.parametrize("count", range(len(known_readouts()) + 1))
 def test_only_what_is_asked_for(model, asked, count):
-    everything = readout(model, *asked, READOUTS)
-    for names in itertools.combinations(READOUTS, count):
+    everything = readout(model, *asked, known_readouts())
+    for names in itertools.combinations(known_readouts(), count):
         found = readout(model, *asked, iter(names))
         assert set(found) == set(names)
         for name in names:
@@ -79,11 +79,11 @@ def test_how_many_logits_are_computed_at_once_does_not_matter(
     model, asked, columns, size, factor, monkeypatch
 ):
     model = with_unembedding(model, factor * model.unembed.weight)
-    expected = readout(model, *asked, READOUTS)
+    expected = readout(model, *asked, known_readouts())
     monkeypatch.setattr(readouts, "TOKENS_AT_ONCE", columns)
     monkeypatch.setattr(readouts, "LOGITS_AT_ONCE", size)
-    found = readout(model, *asked, READOUTS)
-    for name in READOUTS:
+    found = readout(model, *asked, known_readouts())
+    for name in known_readouts():
         torch.testing.assert_close(found[name], expected[name], rtol=1e-12, atol=1e-12)
 
 
@@ -93,7 +93,7 @@ def test_a_bias_of_the_unembedding_enters(model, asked, biased):
     bias = torch.linspace(-3, 5, 17).double() if biased else torch.zeros(17).double()
     model = with_unembedding(model, model.unembed.weight, bias)
     rows = all_logits(model, streams)
-    found = readout(model, streams, targets, decoys, READOUTS)
+    found = readout(model, streams, targets, decoys, known_readouts())
     right, wrong = (
         rows.gather(-1, t.expand(3, 4, 5)[..., None])[..., 0] for t in (targets, decoys)
     )
@@ -105,7 +105,7 @@ def test_a_bias_of_the_unembedding_enters(model, asked, biased):
 
 def test_one_who_knows_nothing(model, asked):
     model = with_unembedding(model, torch.zeros_like(model.unembed.weight))
-    found = readout(model, *asked, READOUTS)
+    found = readout(model, *asked, known_readouts())
     torch.testing.assert_close(found["cross_entropy"], torch.full((3, 4), math.log(17)).double())
     assert (found["logit_difference"] == 0).all()
 
@@ -114,7 +114,7 @@ def test_one_who_is_sure(model, asked):
     streams, _, decoys = asked
     targets = all_logits(model, streams)[:1].argmax(dim=-1)[0]
     model = with_unembedding(model, 1e4 * model.unembed.weight, 1e4 * model.unembed.bias)
-    found = readout(model, streams[:1], targets, decoys, READOUTS)
+    found = readout(model, streams[:1], targets, decoys, known_readouts())
     assert (found["accuracy"] == 1).all()
     torch.testing.assert_close(found["cross_entropy"], torch.zeros(1, 4).double())
 
@@ -127,7 +127,7 @@ def test_one_who_is_wrong_for_sure(model, asked):
         -1
     )
     model = with_unembedding(model, 1e4 * model.unembed.weight)
-    found = readout(model, streams[:1], targets, decoys, READOUTS)
+    found = readout(model, streams[:1], targets, decoys, known_readouts())
     torch.testing.assert_close(found["cross_entropy"], loss)
 
 
@@ -145,14 +145,14 @@ def test_numbers_are_double_whatever_the_model_is():
     model = decoder(random_gpt_neox())
     streams = torch.randn(1, 2, 3, 16)
     targets, decoys = torch.zeros(2, 3, dtype=torch.int64), torch.ones(2, 3, dtype=torch.int64)
-    found = readout(model, streams, targets, decoys, READOUTS)
+    found = readout(model, streams, targets, decoys, known_readouts())
     assert {value.dtype for value in found.values()} == {torch.float64}
     assert {value.shape for value in found.values()} == {(1, 2)}
 
 
 def test_streams_are_left_alone(model, asked):
     before = [value.clone() for value in asked]
-    readout(model, *asked, READOUTS)
+    readout(model, *asked, known_readouts())
     assert all(torch.equal(a, b) for a, b in zip(asked, before, strict=True))
 
 

@@ -16,7 +16,7 @@ from cntbench import plugins
 from cntbench.ablations.replacements import mean, noise, resample, zero
 from cntbench.errors import SpecError
 from cntbench.prompts.generators import markov_chain, repeated_block
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 from cntbench.specs import (
     AblationSpec,
     StudySpec,
@@ -125,7 +125,7 @@ MISTAKES = [
         TASK,
         {"effects": ["accuracy", "cross_entrop"]},
         'effects.1 = "cross_entrop" is not allowed',
-        f"Did you mean 'cross_entropy'? Allowed: {', '.join(sorted(READOUTS))}.",
+        f"Did you mean 'cross_entropy'? Allowed: {', '.join(sorted(known_readouts()))}.",
     ),
     (mean.Parameters, MEAN, {"population": "cleen"}, 'p.population = "cleen"', "mean 'clean'?"),
     (resample.Parameters, {}, {"donor": "clean"}, 'p.donor = "clean"', "other, reference."),

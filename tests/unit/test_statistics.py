@@ -36,7 +36,7 @@ from cntbench.dynamics.statistics import (
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.metrics import tail
 from cntbench.plugins import room
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 
 STATISTICS = [
     memory.Parameters(),
@@ -210,7 +210,7 @@ def learning(start: int, stop: int, *, checkpoints: int = 100, error: float = 0.
     """A film whose cross-entropy falls from 4 to 1 between two checkpoints."""
     base = template(checkpoints=checkpoints)
     readouts, errors = base.readouts.copy(), base.readout_errors + error
-    place = READOUTS.index("cross_entropy")
+    place = known_readouts().index("cross_entropy")
     readouts[place] = np.interp(np.arange(checkpoints), [start, stop], [4, 1])
     return replace(base, readouts=readouts, readout_errors=errors)
 

@@ -16,7 +16,7 @@ from cntbench.comparison.claims import in_file, over_files
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.trajectory import FEATURES
 from cntbench.errors import CntbenchError
-from cntbench.readouts import READOUTS
+from cntbench.readouts import known_readouts
 from cntbench.results.storage import content_checksum, distinct_files, open_results, write_results
 from cntbench.runs.catalogue import load_catalogue
 
@@ -174,7 +174,7 @@ def test_phases_are_labelled_by_steps():
     assert list(cell["phase_name"].values[3:]) == ["", ""]
     assert list(phases["feature"].values) == list(FEATURES)
     assert cell["readout_distance"].dims == ("readout", "boundary")
-    assert cell.sizes["readout"] == len(READOUTS)
+    assert cell.sizes["readout"] == len(known_readouts())
 
 
 def test_a_file_without_measured_checkpoints_is_refused(tmp_path):

@@ -1,0 +1,384 @@
+"""Folders of plug-ins outside the package: the user's, and those of installed packages.
+
+The Python files of a folder are read when the folder is taken into use. What is loaded, hashed and
+sent to worker processes is what was read then, so that editing a file during a run changes nothing.
+Files are loaded from the folders in use and from nowhere else.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.abc
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cache, wraps
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ParamSpec, TypeVar
+
+from cntbench.errors import CntbenchError, CntbenchWarning, PluginError, SpecError, nearest
+from cntbench.output import is_folder
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Sub-folders of a folder of plug-ins, by the room whose plug-ins they add to.
+SUBFOLDERS = {
+    "prompts.generators": "generators",
+    "readouts": "readouts",
+    "ablations.replacements": "replacements",
+    "ablations.measures": "measures",
+    "backbones": "backbones",
+    "metrics": "metrics",
+    "dynamics.nulls": "nulls",
+    "dynamics.statistics": "statistics",
+    "figures": "pictures",
+    "exchange.formats": "formats",
+}
+#: Environment variable with further folders of specs, separated as in PATH.
+SPECS_VARIABLE = "CNTBENCH_SPECS"
+#: Entry points by which packages announce theirs: modules whose folder has the sub-folders.
+ENTRY_POINTS = f"{__package__}.plugins"
+#: Package that the modules of users' folders belong to; it exists in memory only.
+PACKAGE = "cntbench_plugins"
+#: Files that mark what is made by cntbench, and holds no code: runs and golden results.
+_MADE_BY_CNTBENCH = ("study.json", "request.json", "results.nc", "golden.json")
+
+
+@dataclass(frozen=True)
+class PluginFolder:
+    """The Python files of a folder, as they were when it was taken into use.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    sha256
+        Of the names and contents of the files.
+    package
+        Name of the installed package whose folder it is; empty for a user's folder.
+    files
+        Contents by path within the folder, such as ``metrics/strongest.py``.
+    """
+
+    path: Path
+    sha256: str
+    package: str = ""
+    files: Mapping[str, bytes] = field(compare=False, repr=False, default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path, package: str = "") -> PluginFolder:
+        """Read the Python files of a folder.
+
+        Raises
+        ------
+        SpecError
+            If there is no such folder, or it holds results.
+        """
+        if not is_folder(path):
+            raise SpecError("is not a folder of specs", where=str(path))
+        found = [
+            *path.glob("_*.py"),
+            *(f for n in SUBFOLDERS.values() for f in path.glob(f"{n}/*.py")),
+        ]
+        files = {
+            file.relative_to(path).as_posix(): _content(file)
+            for file in sorted(found)
+            if file.name != "__init__.py"
+        }
+        for name in _MADE_BY_CNTBENCH:
+            if files and (path / name).exists():
+                raise SpecError(
+                    f"holds results ({name}), and code is never loaded from results",
+                    where=str(path),
+                    hint="Keep your plug-ins in a folder of their own.",
+                )
+        digest = hashlib.sha256()
+        for name, content in files.items():
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
+        return _registered(path, digest.hexdigest(), package, files)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_registered, (self.path, self.sha256, self.package, dict(self.files)))
+
+    @property
+    def key(self) -> str:
+        """Name of the folder's package in memory; a changed folder is another package."""
+        quoted = str(self.path.absolute()).replace("%", "%25").replace(".", "%2E")
+        return f"{quoted}@{self.sha256[:16]}"
+
+    def stems(self, room: str) -> list[str]:
+        """Return the names of the files that add to a room."""
+        at = f"{SUBFOLDERS[room]}/" if room in SUBFOLDERS else None
+        stems = [name.removeprefix(at)[:-3] for name in self.files if at and name.startswith(at)]
+        return [stem for stem in stems if not stem.startswith("_")]
+
+    def files_of(self, rooms: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield names and contents of the files that add to rooms, and of what they share."""
+        names = {at for room, at in SUBFOLDERS.items() if room.startswith(tuple(rooms))}
+        if any(name.partition("/")[0] in names for name in self.files):
+            for name, content in self.files.items():
+                if "/" not in name or name.partition("/")[0] in names:
+                    yield name, content
+
+    def file(self, room: str, stem: str) -> Path:
+        """Return the path of a file."""
+        return self.path / SUBFOLDERS[room] / f"{stem}.py"
+
+    def load(self, room: str, stem: str) -> ModuleType:
+        """Import a file.
+
+        Raises
+        ------
+        PluginError
+            If it cannot be imported; it names the file, the line and the reason.
+        """
+        parent = self.package or f"{PACKAGE}.{self.key}"
+        name = f"{parent}.{SUBFOLDERS[room]}.{stem}"
+        try:
+            return importlib.import_module(name)
+        except (Exception, SystemExit) as error:
+            sys.modules.pop(name, None)
+            raise _broken(self.file(room, stem), error) from None
+
+    def source_sha256(self, room: str, stem: str) -> str:
+        """Return the SHA-256 of a file and of all files of the folder that it imports."""
+        reached = sorted(self._reached(f"{SUBFOLDERS[room]}/{stem}.py", set()))
+        return hashlib.sha256(b"\0".join(self.files[name] for name in reached)).hexdigest()
+
+    def _reached(self, name: str, known: set[str]) -> set[str]:
+        known.add(name)
+        try:
+            tree = ast.parse(self.files[name])
+        except (SyntaxError, ValueError):
+            return known
+        package = ("", *name.split("/")[:-1])
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and 0 < node.level <= len(package):
+                at = [*package[1 : len(package) - node.level + 1], *(node.module or "").split(".")]
+                for last in ([], *([alias.name] for alias in node.names)):
+                    other = "/".join(part for part in (*at, *last) if part) + ".py"
+                    if other in self.files and other not in known:
+                        self._reached(other, known)
+        return known
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise SpecError(f"cannot be read: {error.strerror}", where=str(file)) from None
+
+
+#: Folders by their key, whose modules can be imported.
+_FOLDERS: dict[str, PluginFolder] = {}
+
+
+def _registered(path: Path, sha256: str, package: str, files: Mapping[str, bytes]) -> PluginFolder:
+    """Return a folder whose modules can be imported, also by a worker that unpickles one."""
+    folder = PluginFolder(path, sha256, package, files)
+    return _FOLDERS.setdefault(folder.key, folder)
+
+
+class _Loader(importlib.abc.SourceLoader):
+    """Loads a file of a folder as it was read; nothing is written beside it."""
+
+    def __init__(self, folder: PluginFolder, name: str) -> None:
+        self._folder, self._name = folder, name
+
+    def get_filename(self, fullname: str) -> str:
+        return str(self._folder.path.absolute() / self._name)
+
+    def get_data(self, path: str | bytes) -> bytes:
+        return self._folder.files[self._name]
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds ``cntbench_plugins.FOLDER.metrics.strongest`` and the packages above it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        first, *rest = fullname.split(".")
+        if first != PACKAGE:
+            return None
+        if not rest:
+            return ModuleSpec(fullname, None, is_package=True)
+        folder = _FOLDERS.get(rest[0])
+        if folder is None:
+            return None
+        name = "/".join(rest[1:]) + ".py"
+        if name in folder.files:
+            loader = _Loader(folder, name)
+            return importlib.util.spec_from_file_location(
+                fullname, loader.get_filename(fullname), loader=loader
+            )
+        if len(rest) == 1 or (len(rest) == 2 and rest[1] in SUBFOLDERS.values()):
+            return ModuleSpec(fullname, None, is_package=True)
+        return None
+
+
+sys.meta_path.append(_Finder())
+
+_IN_USE: ContextVar[tuple[PluginFolder, ...] | None] = ContextVar("plugin_folders", default=None)
+
+
+def folders_in_use() -> tuple[PluginFolder, ...]:
+    """Return the folders that plug-ins are loaded from, beside the package's own rooms.
+
+    They are those of installed packages, those of the environment variable, and those that `using`
+    has added in this thread.
+    """
+    chosen = _IN_USE.get()
+    return _of_environment(os.environ.get(SPECS_VARIABLE, "")) if chosen is None else chosen
+
+
+@contextmanager
+def using(paths: Iterable[str | Path]) -> Iterator[None]:
+    """Take folders into use, with those of packages and of the environment variable.
+
+    Files that have changed since they were last read are loaded anew.
+
+    Raises
+    ------
+    SpecError
+        If there is no such folder.
+    """
+    folders = {
+        folder.path.resolve(): folder
+        for folder in (
+            *_of_packages(),
+            *(PluginFolder.read(path) for path in environment_folders() if is_folder(path)),
+            *(PluginFolder.read(Path(path)) for path in paths),
+        )
+    }
+    for folder in folders.values():
+        if not folder.package:
+            _warn_of_strangers(folder.path)
+    with using_exactly(tuple(folder for folder in folders.values() if folder.files)):
+        yield
+
+
+@contextmanager
+def using_exactly(folders: tuple[PluginFolder, ...]) -> Iterator[None]:
+    """Take folders into use, and no others: those of another process, for instance."""
+    token = _IN_USE.set(folders)
+    try:
+        yield
+    finally:
+        _IN_USE.reset(token)
+
+
+def use_from_now_on(folders: tuple[PluginFolder, ...]) -> None:
+    """Take folders into use, and no others, until this thread ends."""
+    _IN_USE.set(folders)
+
+
+def with_specs(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function take the folders of its argument ``specs`` into use."""
+
+    @wraps(function)
+    def within(*args: P.args, **kwargs: P.kwargs) -> R:
+        specs: Any = kwargs.get("specs", ())
+        with using((specs,) if isinstance(specs, str | Path) else specs):
+            return function(*args, **kwargs)
+
+    return within
+
+
+def environment_folders() -> list[Path]:
+    """Return the folders that the environment variable names."""
+    return [Path(part) for part in os.environ.get(SPECS_VARIABLE, "").split(os.pathsep) if part]
+
+
+def package_folders() -> list[Path]:
+    """Return the folders of installed packages that announce plug-ins."""
+    return [folder.path for folder in _of_packages()]
+
+
+@cache
+def _of_environment(listed: str) -> tuple[PluginFolder, ...]:
+    """Return the folders in use where none were chosen; the variable's value is the cache's key."""
+    with using(()):
+        return folders_in_use()
+
+
+@cache
+def _of_packages() -> tuple[PluginFolder, ...]:
+    folders = []
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            spec = importlib.util.find_spec(point.value)
+        except (Exception, SystemExit) as error:
+            spec, reason = None, f"{type(error).__name__}: {error}"
+        else:
+            reason = "there is no such module"
+        if spec is None or not spec.submodule_search_locations:
+            package = point.dist.name if point.dist else "a package"
+            warnings.warn(
+                CntbenchWarning(
+                    f"plug-ins of {package} are left out: {point.name} = {point.value}: "
+                    + (reason if spec is None else "it is not a package")
+                ),
+                stacklevel=2,
+            )
+            continue
+        folders += [
+            PluginFolder.read(Path(at), point.value) for at in spec.submodule_search_locations
+        ]
+    return tuple(folders)
+
+
+def _warn_of_strangers(path: Path) -> None:
+    """Warn of a sub-folder whose Python files nobody loads, if its name is a slip."""
+    names = [*SUBFOLDERS.values()]
+    for at in sorted(path.iterdir()):
+        hint = nearest(at.name, names)
+        if at.name not in names and hint.startswith("Did") and next(at.glob("*.py"), None):
+            warnings.warn(
+                CntbenchWarning(f"{at}: its Python files are not loaded. {hint}"), stacklevel=2
+            )
+
+
+def _broken(path: Path, error: BaseException) -> PluginError:
+    """Return the error for a file that cannot be imported, with the line that stopped it."""
+    if isinstance(error, CntbenchError):
+        return PluginError(error.what, where=f"{path}: {error.where}" if error.where else str(path))
+    line, what = _line(path, error), " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, SyntaxError):
+        what = f"SyntaxError: {error.msg}"
+        if error.filename:
+            path, line = Path(error.filename), error.lineno
+    return PluginError(what, where=f"{path}, line {line}" if line else str(path))
+
+
+def _line(path: Path, error: BaseException) -> int | None:
+    """Return the last line of a file that an error has passed."""
+    trace, line = error.__traceback__, None
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename) == path.absolute():
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def failure_in_plugin(error: BaseException) -> CntbenchError | None:
+    """Return an error in a user's plug-in in the user's terms, None if it is none of theirs."""
+    trace, at = error.__traceback__, None
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__", "")).startswith(f"{PACKAGE}."):
+            at = f"{trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return (
+        at and PluginError(" ".join(f"{type(error).__name__}: {error}".split()), where=at)
+    ) or None
