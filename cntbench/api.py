@@ -17,7 +17,7 @@ import xarray as xr
 
 from cntbench.analysis.verdicts import add_verdicts, with_verdicts
 from cntbench.comparison import command
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, Named
 from cntbench.models.device import Device, description, prepare
 from cntbench.models.in_memory import read_model
 from cntbench.models.precision import TYPES, moved
@@ -231,7 +231,7 @@ def influence(
     catalogue = load_catalogue(path_tuple(specs))
     if not isinstance(prompts, int | float):
         own, prompts = task_in_memory(prompts, "prompts" if task is None else task, where)
-        catalogue, task = dataclasses.replace(catalogue, tasks={own.name: own}), own.name
+        catalogue, task = dataclasses.replace(catalogue, tasks=Named({own.name: own})), own.name
     keys = {
         "version": 1,
         "summary": "A model in memory.",
