@@ -31,6 +31,7 @@ from cntbench.runs.catalogue import Catalogue, StudyEntry, load_catalogue
 from cntbench.runs.executors import Executor, select_executor
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.launch import (
+    Checkpoints,
     Folders,
     Names,
     StudyKeys,
@@ -99,7 +100,11 @@ def run(
         ``prompts``, their number for each task; ``seed`` of prompts and random draws; ``dtype``
         that models compute in (``"float32"``, ``"bfloat16"``, ``"float64"``); ``blocks`` of
         sources, units of work, into which each checkpoint is divided; ``untrained``, the number of
-        untrained models to measure as well.
+        untrained models to measure as well; ``checkpoints``, by default all: ``"1200"``,
+        ``"1000:5000:1000"``, ``"count=8"`` (see `cntbench.models.checkpoint_choice`), a step, a
+        slice or a list of them; ``layers`` to ablate and watch, by number, likewise;
+        ``components`` to ablate and ``targets`` to watch: names of them (``"L2.H3"``), of layers
+        (``"L2"``), ``"heads"``, ``"MLPs"``, patterns (``"L*.H0"``). The rest is NaN.
 
     Returns
     -------
@@ -280,7 +285,7 @@ def compare(
     prompts: int | None = None,
     seed: int | None = None,
     circuits: Names | None = None,
-    checkpoints: int = 8,
+    checkpoints: Checkpoints = 8,
     jobs: int = 1,
     specs: Folders = (),
     progress: bool | None = None,
@@ -297,7 +302,7 @@ def compare(
     circuits
         Names of planted circuits, by default all that have no dynamics.
     checkpoints
-        How many, spread over the trajectory.
+        How many, spread over the trajectory; or which, as `run` takes them.
     jobs, specs, progress
         As `run` takes them.
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cntbench.errors import CntbenchError, nearest
+
 Kind = Literal["head", "MLP"]
+
+#: Patterns of kinds of components.
+_SHORT = {"heads": "*.H*", "head": "*.H*", "mlps": "*.MLP", "mlp": "*.MLP"}
+#: From so many components on, an error does not list them.
+_LISTED = 40
 
 
 @dataclass(frozen=True)
@@ -79,3 +88,47 @@ def feasible(nodes: tuple[Component, ...]) -> NDArray[np.bool_]:
     """
     stage = np.array([node.stage for node in nodes])
     return stage[:, None] < stage[None, :]
+
+
+def named(patterns: Sequence[str], nodes: Sequence[Component], *, where: str) -> list[int]:
+    """Return the indices of components that names and patterns choose, rising.
+
+    Parameters
+    ----------
+    patterns
+        Names (``L2.H3``), layers (``L2``), kinds (``heads``, ``MLPs``), or names with ``*`` and
+        ``?`` (``L*.H0``).
+    nodes
+        The components.
+    where
+        Origin of the choice, for errors.
+
+    Raises
+    ------
+    CntbenchError
+        If a pattern chooses nothing.
+
+    Examples
+    --------
+    >>> named(["L0", "*.MLP"], components(2, 2, parallel=True), where="here")
+    [0, 1, 2, 5]
+    """
+    chosen: set[int] = set()
+    for pattern in patterns:
+        name = _SHORT.get(pattern.lower(), pattern)
+        found = {
+            index
+            for index, node in enumerate(nodes)
+            if fnmatchcase(node.name, name) or name == f"L{node.layer}"
+        }
+        if not found:
+            raise CntbenchError(
+                f"no component is named {pattern!r}",
+                where=where,
+                hint=nearest(pattern, [*(node.name for node in nodes), *_SHORT])
+                if len(nodes) < _LISTED
+                else f"Components are {nodes[0].name} to {nodes[-1].name}; write a name, a layer "
+                "(L2), heads, MLPs, or a pattern (L*.H0).",
+            )
+        chosen |= found
+    return sorted(chosen)

@@ -138,6 +138,10 @@ class CntbenchWarning(UserWarning):
     """A warning for users; the command line prints it in one line."""
 
 
+class CntbenchNote(CntbenchWarning):
+    """Something that users may want to know, and that is probably what they want."""
+
+
 #: Place of errors that do not know their file.
 _UNNAMED = re.compile("the dataset|the result")
 

@@ -10,12 +10,13 @@ import dataclasses
 import hashlib
 import json
 import math
+import numbers
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
 
 import pydantic
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from cntbench import plugins
@@ -45,6 +46,8 @@ Precision = Literal["float32", "bfloat16", "float64"]
 
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
 """A non-empty array of names."""
+SomeNames = Annotated[tuple[str, ...], Field(strict=False)]
+"""An array of names."""
 Version = Annotated[int, Field(ge=1)]
 Summary = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -54,6 +57,31 @@ def _distinct(names: tuple[T, ...]) -> tuple[T, ...]:
         raise ValueError("each may appear once")
     return names
 
+
+def choice_text(choice: Any) -> Any:
+    """Return a choice of checkpoints as the command line writes it; anything else as it is.
+
+    Parameters
+    ----------
+    choice
+        A text, a step, a slice of steps or names, or a sequence of texts and steps.
+    """
+    if isinstance(choice, str | bool):
+        return choice
+    if isinstance(choice, numbers.Integral):
+        return str(choice)
+    if isinstance(choice, slice):
+        parts = (choice.start, choice.stop, choice.step)
+        return ":".join("" if part is None else str(part) for part in parts).removesuffix(":")
+    try:
+        items = [choice_text(item) for item in choice]
+    except TypeError:
+        return choice
+    return ",".join(items) if items and all(isinstance(i, str) for i in items) else choice
+
+
+CheckpointChoice = Annotated[str, BeforeValidator(choice_text)]
+"""Which checkpoints; see `cntbench.models.checkpoint_choice`. Empty for all."""
 
 #: Marks a key in the metadata of its field.
 _ADDED = "added"
@@ -199,6 +227,14 @@ class StudySpec:
     blocks
         Number of blocks of sources per checkpoint, which are separate units of work, for models so
         large that a checkpoint takes hours.
+    checkpoints
+        Which checkpoints are measured; see `cntbench.models.checkpoint_choice`. Empty for all.
+    layers
+        Layers whose components are ablated and watched, by number: ``"0:5"``, both ends included,
+        ``"0,3"``. Empty for all.
+    components, targets
+        Of these, which are ablated, and which are watched; see `cntbench.components.named`. Empty
+        for all.
     """
 
     version: Version
@@ -213,6 +249,10 @@ class StudySpec:
     planted: bool = True
     dtype: Precision = "float32"
     blocks: Annotated[int, Field(ge=1, le=65536)] = 1
+    checkpoints: CheckpointChoice = added("")
+    layers: CheckpointChoice = added("")
+    components: SomeNames = added(())
+    targets: SomeNames = added(())
 
 
 @spec

@@ -44,7 +44,13 @@ def export(
     ] = None,
     checkpoint: Annotated[
         str | None,
-        typer.Option(help="Checkpoints, separated by commas (default: all).", metavar="NAMES"),
+        typer.Option(
+            "--checkpoint",
+            "--checkpoints",
+            help="Checkpoints: 1200, step1200, 1000:5000, count=4, separated by commas (default: "
+            "all).",
+            metavar="CHOICE",
+        ),
     ] = None,
     specs: Specs = None,
     force: Force = False,

@@ -48,8 +48,9 @@ def figures(
     checkpoints: Annotated[
         str | None,
         typer.Option(
-            help="Checkpoints of the film, separated by commas (default: eight, over its way).",
-            metavar="NAMES",
+            help="Checkpoints of the film: 1200, step1200, 1000:5000, count=4, separated by commas "
+            "(default: eight, over its way).",
+            metavar="CHOICE",
         ),
     ] = None,
     metrics: Annotated[

@@ -24,6 +24,7 @@ from cntbench.cli.exchange import export, import_
 from cntbench.cli.figures import figures
 from cntbench.cli.golden import golden
 from cntbench.cli.options import (
+    CheckpointNames,
     Force,
     Jobs,
     Keep,
@@ -200,6 +201,7 @@ def audit(
             metavar="RESULTS_OR_TRAJECTORY",
         ),
     ],
+    checkpoints: CheckpointNames = None,
     keep: Keep = 2,
     specs: Specs = None,
 ) -> None:
@@ -209,6 +211,7 @@ def audit(
     from cntbench.plugins import room
     from cntbench.reporting.audit import audit_table
     from cntbench.reporting.terminal import progress_bar
+    from cntbench.results.selection import indices_of
     from cntbench.results.storage import open_results
     from cntbench.runs.audit import audit_results, audit_trajectory
     from cntbench.runs.folder import MANIFEST, RunFolder
@@ -217,12 +220,15 @@ def audit(
     if file_status(path / MANIFEST):
         path = RunFolder(path).results
     if path.suffix == ".nc" or (file_status(path) and not is_folder(path)):
-        rows = audit_results(open_results(path).to_dataset(inherit=False))
+        root = open_results(path).to_dataset(inherit=False)
+        with in_file(path):
+            chosen = indices_of(root, "checkpoint", names_in(checkpoints or ":") or ())
+        rows = audit_results(root.isel(checkpoint=chosen))
     elif what.partition(":")[0] not in room("trajectory source"):
         raise _nothing_to_audit(path)
     else:
         with progress_bar(err) as progress:
-            trajectory = open_trajectory(what, progress, specs or ())
+            trajectory = open_trajectory(what, progress, specs or (), checkpoints=checkpoints or "")
             rows = audit_trajectory(trajectory, progress, keep=keep)
     out.print(audit_table(rows))
     if any(row.lost for row in rows):
@@ -277,8 +283,13 @@ def compare(
         ),
     ] = None,
     checkpoints: Annotated[
-        int, typer.Option(min=1, help="Number of checkpoints, spread over the trajectory.")
-    ] = 8,
+        str,
+        typer.Option(
+            metavar="N|CHOICE",
+            help="Number of checkpoints, spread over the trajectory; or which: step1200, "
+            "1000:5000, 1000:5000:1000, separated by commas.",
+        ),
+    ] = "8",
     jobs: Annotated[
         int | None,
         typer.Option(

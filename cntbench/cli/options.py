@@ -13,11 +13,11 @@ from typing import Annotated, Any, TextIO
 import typer
 from rich.markup import escape
 
-from cntbench.errors import CntbenchWarning
+from cntbench.errors import CntbenchNote, CntbenchWarning
 from cntbench.plugin_folders import using
 from cntbench.reporting.terminal import Terminal
 from cntbench.runs.executors import Executor
-from cntbench.runs.launch import study_changes
+from cntbench.runs.launch import NAMES, study_changes
 from cntbench.runs.resources import LEAST_MEMORY, MOST_MEMORY, DeviceChoice
 
 out = Terminal(soft_wrap=True)
@@ -115,6 +115,38 @@ Blocks = Annotated[
 ]
 
 
+CheckpointNames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CHOICE",
+        help="Some checkpoints: by step or name (1200, step1200), a range (1000:5000, or "
+        "1000:5000:1000 for every thousandth step), how many (count=8); separated by commas "
+        "(default: all).",
+    ),
+]
+Layers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CHOICE",
+        help="Ablate and watch components of these layers only: 0:5, both ends included; 0,3 "
+        "(default: all).",
+    ),
+]
+Components = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Ablate these components only: L2.H3, L2, heads, MLPs, L*.H0, separated by commas "
+        "(default: all).",
+    ),
+]
+Targets = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Watch these components only, named as for --components (default: all).",
+    ),
+]
 UntrainedCount = Annotated[
     int | None,
     typer.Option(
@@ -156,9 +188,11 @@ STUDY_OPTIONS: dict[str, Any] = {
     "dtype": Dtype,
     "blocks": Blocks,
     "untrained": UntrainedCount,
+    "checkpoints": CheckpointNames,
+    "layers": Layers,
+    "components": Components,
+    "targets": Targets,
 }
-#: Those of them that take names separated by commas.
-_NAMES = ("tasks", "ablations")
 
 
 def takes_study_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -167,7 +201,7 @@ def takes_study_options(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def with_options(**given: Any) -> None:
         keys: Any = {key: given.pop(key) for key in STUDY_OPTIONS}
-        keys |= {key: names_in(keys[key]) for key in _NAMES}
+        keys |= {key: names_in(keys[key]) for key in NAMES}
         command(changes=study_changes(**keys), **given)
 
     own = inspect.signature(command, eval_str=True).parameters
@@ -206,7 +240,8 @@ def printed_warnings() -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         if issubclass(category, CntbenchWarning):
-            err.print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False)
+            word = "note" if issubclass(category, CntbenchNote) else "warning"
+            err.print(f"[yellow]{word}:[/] {escape(str(message))}", highlight=False)
         else:
             text = warnings.formatwarning(message, category, filename, lineno, line)
             err.print(text.rstrip(), markup=False, highlight=False)

@@ -13,13 +13,14 @@ from cntbench.analysis.recovery import recovery
 from cntbench.comparison.files import FILES_TITLE, compare_files, refuse_beside_results
 from cntbench.comparison.table import TITLE, comparison
 from cntbench.comparison.trained import measure_trained
-from cntbench.errors import StorageError
+from cntbench.errors import CntbenchError, StorageError
 from cntbench.models.trajectory import Progress
 from cntbench.output import FileKind, check_output, file_status, has_attribute, is_folder
 from cntbench.results.group_schema import GROUPS, validate_contents
 from cntbench.results.storage import read_netcdf, write_netcdf
 from cntbench.runs.catalogue import Catalogue, load_catalogue
 from cntbench.runs.known_circuits import measure_planted
+from cntbench.runs.launch import Checkpoints
 from cntbench.runs.plan import make_plan
 
 #: The study that is compared by default.
@@ -36,7 +37,7 @@ def compare(
     changes: Mapping[str, Any],
     *,
     circuits: Sequence[str] | None,
-    checkpoints: int,
+    checkpoints: Checkpoints,
     specs: Sequence[Path],
     progress: Progress,
     jobs: int,
@@ -77,7 +78,7 @@ def compare_ablations(
     changes: Mapping[str, Any],
     *,
     circuits: Sequence[str] | None = None,
-    checkpoints: int,
+    checkpoints: Checkpoints,
     progress: Progress,
     jobs: int,
     where: str = "command line",
@@ -93,7 +94,7 @@ def compare_ablations(
     circuits
         Names of planted circuits; by default all without dynamics.
     checkpoints
-        How many, spread over the trajectory.
+        How many, spread over the trajectory; or which, as a study chooses them.
     progress, jobs
         Receives progress; number of processes.
     where
@@ -105,12 +106,15 @@ def compare_ablations(
         If a name is unknown, or the trajectory cannot be measured.
     """
     known_circuits = catalogue.known_circuits(circuits)
-    study = catalogue.amend(catalogue.study(STUDY), changes, where=where)
+    count = _count(checkpoints)
+    chosen = {} if count else {"checkpoints": checkpoints}
+    study = catalogue.amend(catalogue.study(STUDY), {**changes, **chosen}, where=where)
     plan = make_plan(catalogue, study, progress)
     recovered, diagnosed = measure_planted(
         plan.study, plan.ablations, known_circuits, progress=progress, jobs=jobs
     )
-    trained = measure_trained(plan, checkpoints=checkpoints, progress=progress, jobs=jobs)
+    count = count or len(plan.trajectory.checkpoints)
+    trained = measure_trained(plan, checkpoints=count, progress=progress, jobs=jobs)
     dataset = comparison(
         trained,
         recovery(recovered) if recovered else None,
@@ -121,6 +125,18 @@ def compare_ablations(
     dataset.attrs["prompts"] = plan.study.spec.prompts
     dataset.attrs["seed"] = plan.study.spec.seed
     return dataset
+
+
+def _count(checkpoints: Checkpoints) -> int | None:
+    """Return how many checkpoints a number alone asks for; None for a choice of them."""
+    alone = isinstance(checkpoints, int) or (
+        isinstance(checkpoints, str) and checkpoints.strip().isdecimal()
+    )
+    if not alone:
+        return None
+    if int(str(checkpoints)) < 1:
+        raise CntbenchError(f"checkpoints = {checkpoints} is not allowed", hint="At least 1.")
+    return int(str(checkpoints))
 
 
 def write_comparison(dataset: xr.Dataset, path: Path, *, force: bool = False) -> None:

@@ -71,12 +71,17 @@ def estimate_edges(
         # What inference mode made cannot be differentiated through.
         with torch.inference_mode(False), torch.enable_grad():
             for nodes, gradients in input_gradients(request, point.clone()):
-                sources = departures.reaching(nodes)
-                if sources:
+                sources = list(departures.reaching(nodes))
+                if not sources:
+                    break  # nothing is upstream of this stage, nor of earlier ones
+                if request.watched(nodes):
                     moved, slopes = widened(changes[: len(sources)]), widened(gradients)
                     found = torch.einsum("sipw,tipw->sti", moved, slopes)
-                    into = edge[sources.start : sources.stop, nodes.start : nodes.stop]
-                    into[...] = (into if step > 1 else 0) + to_array(found.double()) / steps
+                    into = sources, slice(nodes.start, nodes.stop)
+                    before = edge[into] if step > 1 else 0
+                    edge[into] = before + to_array(found.double()) / steps
+                if request.targets is not None and nodes.start <= request.targets[0]:
+                    break  # no target lies in earlier stages
 
 
 def input_gradients(request: Request, start: Tensor) -> Iterator[tuple[range, Tensor]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +71,7 @@ def chunking(request: Request, scope: Scope) -> Chunking:
 def pieces(request: Request, sizes: Chunking) -> Iterator[tuple[slice, Request]]:
     """Yield which prompts a piece has, and its request, for each piece of a request."""
     sources, count = request.ablated, len(request.prompts)
-    parts = [
+    parts: list[tuple[slice, Sequence[int]]] = [
         (slice(start, min(start + sizes.prompts, count)), sources[first : first + sizes.sources])
         for start in range(0, count, sizes.prompts)
         for first in range(0, len(sources), sizes.sources)
@@ -79,13 +80,13 @@ def pieces(request: Request, sizes: Chunking) -> Iterator[tuple[slice, Request]]
         yield rows, request.part(rows, some)
 
 
-def _cost(model: Decoder, rows: slice, sources: range) -> object:
+def _cost(model: Decoder, rows: slice, sources: Sequence[int]) -> object:
     """Return what decides over the work of a piece: its sources of each block.
 
     Of all prompts the clean run is read, so that they count apart.
     """
     sizes = [block.n_components for block in model.blocks]
-    ends = np.clip(np.cumsum([0, *sizes]), sources.start, sources.stop)
+    ends = [bisect_left(sources, end) for end in np.cumsum([0, *sizes])]
     return rows.start, tuple(np.diff(ends).tolist())
 
 

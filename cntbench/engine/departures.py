@@ -8,6 +8,7 @@ that direct effects, patched edges and gradient estimates need.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,8 @@ import torch
 from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation, donors
-from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens, overlap
-from cntbench.engine.request import Request
+from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens
+from cntbench.engine.request import Request, among, within
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,11 @@ class Perturbations:
 
     streams: Sequence[Tensor]
     changes: Tensor
-    sources: range
+    sources: Sequence[int]
 
-    def reaching(self, nodes: range) -> range:
+    def reaching(self, nodes: range) -> Sequence[int]:
         """Return the sources of earlier stages than one, given the components of that stage."""
-        return range(
-            self.sources.start, max(self.sources.start, min(self.sources.stop, nodes.start))
-        )
+        return self.sources[: bisect_left(self.sources, nodes.start)]
 
     def runs(self, stage: int, changes: Tensor) -> Tensor:
         """Return what a stage reads in the clean run and in changed ones, dims ``run, …``."""
@@ -75,10 +74,11 @@ def depart(
         normed = stage.norm(streams)
         for block, number, nodes in places:
             states = block.states(normed)
-            chosen = overlap(nodes, sources)
+            chosen = among(sources, nodes)
             if chosen:
-                local = slice(chosen.start - nodes.start, chosen.stop - nodes.start)
-                into = slice(chosen.start - sources.start, chosen.stop - sources.start)
+                local = within(chosen, nodes)
+                first = bisect_left(sources, nodes.start)
+                into = slice(first, first + len(chosen))
                 for index, ablation in enumerate(ablations):
                     moved = replacer.changes(ablation, states, number)
                     changes[index, into] = block.contributions(moved)[local]

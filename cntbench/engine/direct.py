@@ -26,12 +26,16 @@ from cntbench.engine.departures import Perturbations
 from cntbench.engine.positions import Positions, states_at
 from cntbench.engine.readouts import readout
 from cntbench.engine.request import Request
+<<<<<<< HEAD
 from cntbench.models.decoder import Decoder
 from cntbench.readouts import known_readouts
+=======
+from cntbench.readouts import READOUTS
+>>>>>>> 6a2397e (Some checkpoints, layers, components and targets of a trajectory can be chosen; a Trainer's folder is taken as it is)
 
 
 def change_targets(
-    model: Decoder,
+    request: Request,
     departures: Perturbations,
     ablation: Ablation,
     rule: int,
@@ -42,7 +46,7 @@ def change_targets(
 
     Parameters
     ----------
-    model, departures
+    request, departures
         What was run.
     ablation, rule
         The method, and which of the departures it takes.
@@ -51,14 +55,16 @@ def change_targets(
     change
         Filled, dims ``source, target, prompt``.
     """
+    model = request.model
     for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
         sources = departures.reaching(places[0].nodes)
-        if not sources:
+        watched = [place for place in places if request.watched(place.nodes)]
+        if not (sources and watched):
             continue
         normed = stage.norm(departures.runs(index, departures.changes[rule, : len(sources)]))
-        for block, _, nodes in places:
+        for block, _, nodes in watched:
             image = block.image(states_at(block, normed, at, ablation.through))
-            change[sources.start : sources.stop, nodes.start : nodes.stop] = target_change(
+            change[list(sources), nodes.start : nodes.stop] = target_change(
                 ablation.measure, image[0], image[1:]
             )
 
@@ -75,12 +81,16 @@ def change_readouts(request: Request, departures: Perturbations, rule: int, effe
     effect
         Filled, dims ``readout, source, prompt``: ablated minus clean.
     """
-    sources = departures.sources
+    sources = list(departures.sources)
     at = Positions.scored(request.prompts, departures.changes.device)
     final = at.choose(departures.streams[-1][None])
     streams = torch.cat([final, final + at.choose(departures.changes[rule])])
     for name, moved in read_changes(request, streams, request.effects).items():
+<<<<<<< HEAD
         effect[known_readouts().index(name), sources.start : sources.stop] = to_array(moved)
+=======
+        effect[READOUTS.index(name), sources] = to_array(moved)
+>>>>>>> 6a2397e (Some checkpoints, layers, components and targets of a trajectory can be chosen; a Trainer's folder is taken as it is)
 
 
 def read_changes(request: Request, streams: Tensor, names: Sequence[str]) -> dict[str, Tensor]:

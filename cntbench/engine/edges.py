@@ -91,7 +91,7 @@ def _measure(
     if request.effects:
         change_readouts(request, departures, rule, measured.effect)
     if ablation.observable == "target":
-        change_targets(request.model, departures, ablation, rule, at, measured.change)
+        change_targets(request, departures, ablation, rule, at, measured.change)
     elif ablation.estimator == "exact":
         patch_edges(request, departures, ablation, rule, measured.edge)
     else:

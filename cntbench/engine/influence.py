@@ -85,6 +85,9 @@ def influence(request: Request) -> Influence:
     if request.of_scope("direct"):
         single = measure_edges(request, statistics)
         effects = _interleaved([a.scope == "total" for a in request.drawn], effects, single)
+    if request.targets is not None:  # others of a block are measured with them
+        unwatched = np.setdiff1d(np.arange(len(request.model.components)), request.targets)
+        effects.change[:, :, unwatched] = effects.edge[:, :, unwatched] = np.nan
     return _summary(request.ablations, effects, value, scores)
 
 
@@ -111,7 +114,7 @@ def _total(
         sweep = Sweep(part, ablations, statistics, sizes.runs)
         sweep.run(measured.change[..., rows], scores[..., rows])
         sweep.read(measured.effect[..., rows])
-        if part.ablated.start == request.ablated.start:
+        if part.ablated[0] == request.ablated[0]:
             final.append(sweep.final.clone())
     return measured, read_clean(request, torch.cat(final)), scores
 

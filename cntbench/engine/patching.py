@@ -15,6 +15,7 @@ go on in batches.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from cntbench.engine.arrays import Array, to_array
 from cntbench.engine.departures import Perturbations
 from cntbench.engine.direct import read_changes
 from cntbench.engine.positions import Positions, finish, last_attention, states_at
-from cntbench.engine.request import Request
+from cntbench.engine.request import Request, within
 
 
 def patch_edges(
@@ -51,23 +52,25 @@ def patch_edges(
         after = departures.streams[index + 1][None]
         after = after if here is None else here.choose(after)
         for block, _, nodes in places:
-            height = max(1, at_once // block.n_components)
-            chosen = (sources[low : low + height] for low in range(0, len(sources), height))
+            targets = request.watched(nodes)
+            if not targets:
+                continue
+            height = max(1, at_once // len(targets))
+            lows = range(0, len(sources), height)
+            chosen = (range(low, min(low + height, len(sources))) for low in lows)
             for some in request.each(chosen, len):
-                first = some.start - sources.start
-                changes = departures.changes[rule, first : first + len(some)]
+                changes = departures.changes[rule, some.start : some.stop]
                 normed = stage.norm(departures.runs(index, changes))
                 states = states_at(block, normed, here, ablation.through)
                 written = block.contributions((states[1:] - states[0]).flatten(0, 1))
+                written = written[within(targets, nodes)]
                 runs = written.unflatten(1, (len(changes), -1)).flatten(0, 1)
                 ends = [
                     _read(request, torch.cat([after, after + part]), index + 1, at)
                     for part in runs.split(at_once)
                 ]
-                effect = torch.cat(ends).unflatten(0, (block.n_components, len(changes)))
-                edge[some.start : some.stop, nodes.start : nodes.stop] = to_array(
-                    effect.transpose(0, 1)
-                )
+                effect = torch.cat(ends).unflatten(0, (len(targets), len(changes)))
+                edge[np.ix_([sources[i] for i in some], targets)] = to_array(effect.transpose(0, 1))
 
 
 def _read(request: Request, streams: Tensor, first: int, at: Positions) -> Tensor:

@@ -86,11 +86,6 @@ class Replacer:
         return torch.from_numpy(np.stack(draws)).to(like)
 
 
-def overlap(nodes: range, sources: range) -> range:
-    """Return the components of a block that are ablated."""
-    return range(max(nodes.start, sources.start), min(nodes.stop, sources.stop))
-
-
 def corpus_tokens(prompts: Prompts, corpus: Corpus, draw: int = 0) -> Tokens:
     """Return the tokens of a corpus, dims ``prompt, position``."""
     if corpus == "clean":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -19,6 +20,18 @@ from cntbench.specs import Scope
 Piece = TypeVar("Piece")
 
 
+def among(chosen: Sequence[int], nodes: range) -> Sequence[int]:
+    """Return which of some components, given by rising indices, belong to a block or stage."""
+    return chosen[bisect_left(chosen, nodes.start) : bisect_left(chosen, nodes.stop)]
+
+
+def within(chosen: Sequence[int], nodes: range) -> slice | list[int]:
+    """Return how to take some components of a block from all of them: a slice where it can be."""
+    if len(chosen) == chosen[-1] + 1 - chosen[0]:
+        return slice(chosen[0] - nodes.start, chosen[-1] + 1 - nodes.start)
+    return [index - nodes.start for index in chosen]
+
+
 @dataclass(frozen=True)
 class Request:
     """One measurement of the engine: a model on some prompts, under some ablations.
@@ -33,8 +46,10 @@ class Request:
         Methods to apply. Those of total scope share the clean run and every matrix product, those
         of direct scope the clean run and the states that they replace by.
     sources
-        Components to ablate, as indices in causal order; by default all. For the others, effects
-        are NaN.
+        Components to ablate, as rising indices in causal order; by default all. For the others,
+        effects are NaN.
+    targets
+        Components whose change is measured, likewise.
     observe_all
         Measure the change of targets at all positions, not only at the scored ones.
     effects
@@ -51,7 +66,8 @@ class Request:
     model: Decoder
     prompts: Prompts
     ablations: Sequence[Ablation]
-    sources: range | None = None
+    sources: Sequence[int] | None = None
+    targets: Sequence[int] | None = None
     observe_all: bool = False
     effects: Sequence[str] = ("logit_difference",)
     readouts: Sequence[str] = STANDARD
@@ -59,9 +75,13 @@ class Request:
     memory_budget: int = 2**30
 
     @property
-    def ablated(self) -> range:
+    def ablated(self) -> Sequence[int]:
         """The components that are ablated."""
         return range(len(self.model.components)) if self.sources is None else self.sources
+
+    def watched(self, nodes: range) -> Sequence[int]:
+        """Return which components of a block or stage are targets."""
+        return nodes if self.targets is None else among(self.targets, nodes)
 
     @property
     def drawn(self) -> list[Ablation]:
@@ -123,7 +143,7 @@ class Request:
             return self
         return replace(self, prompts=self.prompts.with_draws(self.other_draws))
 
-    def part(self, prompts: slice, sources: range) -> Request:
+    def part(self, prompts: slice, sources: Sequence[int]) -> Request:
         """Return the request for some of the prompts and sources."""
         return replace(self, prompts=self.prompts.take(prompts), sources=sources)
 

@@ -31,8 +31,8 @@ from cntbench.engine.arrays import Array, target_change, to_array
 from cntbench.engine.attention_scores import prefix_matching, previous_token
 from cntbench.engine.positions import Positions, last_attention
 from cntbench.engine.readouts import readout
-from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens, overlap
-from cntbench.engine.request import Request
+from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens
+from cntbench.engine.request import Request, among, within
 from cntbench.models.blocks import Attention, Queries
 from cntbench.models.decoder import Decoder, Place, Stage
 from cntbench.prompts import Tokens
@@ -105,7 +105,7 @@ class Sweep:
             self.whole = streams[:base].clone()
             shape = (len(streams), *self.prompts.scored.shape, streams.shape[-1])
             self.streams = streams.new_empty(shape)
-        clean: list[Tensor] = []
+        clean: dict[int, Tensor] = {}
         for tile in self._tiles(live):
             normed, queries = stage.norm(streams[tile]), None
             if tile.start == 0:
@@ -118,12 +118,13 @@ class Sweep:
                 states = place.block.states(normed, queries)
                 if tile.start == 0:
                     self._start_runs(place, whole, states[:base], scores)
-                image = place.block.image(self._observed(states))
-                if tile.start == 0:
-                    clean.append(image[0].clone())
-                    image = image[base:]
-                runs = self.runs[max(0, tile.start - base) : tile.stop - base]
-                self._observe(clean[index], image, runs, change[:, :, _slice(place.nodes)])
+                if self.request.watched(place.nodes):
+                    image = place.block.image(self._observed(states))
+                    if tile.start == 0:
+                        clean[index] = image[0].clone()
+                        image = image[base:]
+                    runs = self.runs[max(0, tile.start - base) : tile.stop - base]
+                    self._observe(clean[index], image, runs, change[:, :, _slice(place.nodes)])
                 place.block.write(states, self.streams[tile])
 
     def _tiles(self, live: int) -> Iterator[slice]:
@@ -182,10 +183,10 @@ class Sweep:
 
     def _branch(self, place: Place, states: Tensor) -> None:
         """Add the streams of the new runs: what their ablation changes."""
-        chosen = overlap(place.nodes, self.sources)
+        chosen = among(self.sources, place.nodes)
         if not chosen:
             return
-        local = slice(chosen.start - place.nodes.start, chosen.stop - place.nodes.start)
+        local = within(chosen, place.nodes)
         for index, ablation in enumerate(self.ablations):
             changes = self.replacer.changes(ablation, states, place.number)
             if self.whole is not None:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cntbench.components import feasible
 from cntbench.engine.chunking import outcome_bytes, predicted_bytes
 from cntbench.engine.meter import Work, predicted_work, total
 from cntbench.engine.request import Request
@@ -27,7 +26,7 @@ from cntbench.models.precision import TYPES
 from cntbench.models.products import wide
 from cntbench.models.trajectory import ModelRef
 from cntbench.readouts import measured
-from cntbench.runs.blocks import split_evenly
+from cntbench.runs.blocks import source_blocks
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.plan import Plan
 
@@ -192,7 +191,7 @@ def estimate(
     missing = list(filter(is_missing, checkpoints))
     calls = _calls(plan, model, memory_budget)
     nodes = plan.trajectory.shape.components
-    blocks = split_evenly(len(nodes), plan.blocks)
+    blocks = [block.sources(plan.ablated) for block in source_blocks(checkpoints[0], plan.blocks)]
     costs = tuple(
         _cost(task.name, call, blocks) for task, call in zip(plan.tasks, calls, strict=True)
     )
@@ -204,7 +203,7 @@ def estimate(
         untrained=sum(map(is_missing, plan.untrained)),
         ablations=tuple(entry.name for entry in plan.ablations),
         components=len(nodes),
-        edges=int(feasible(nodes).sum()),
+        edges=int(plan.edges.sum()),
         tasks=costs,
         model=weight_bytes(model),
         size=result_bytes(
@@ -263,12 +262,13 @@ def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Request]:
             effects=task.spec.effects,
             readouts=measured(task.spec.effects),
             memory_budget=memory_budget,
+            targets=plan.targets,
         )
         for task, prompts in zip(plan.tasks, plan.prompts, strict=True)
     ]
 
 
-def _cost(name: str, call: Request, blocks: Sequence[range]) -> TaskCost:
+def _cost(name: str, call: Request, blocks: Sequence[Sequence[int]]) -> TaskCost:
     """Return the cost of a task whose sources are divided into blocks."""
     count, length = call.prompts.tokens.shape
     scored = call.prompts.scored.shape[1]

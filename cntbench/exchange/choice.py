@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import xarray as xr
 
-from cntbench.errors import distinct
-from cntbench.results.selection import index_of
+from cntbench.results.selection import indices_of
 
 
 def chosen(tree: xr.DataTree, names: Mapping[str, Sequence[str] | None]) -> xr.DataTree:
@@ -27,7 +26,7 @@ def chosen(tree: xr.DataTree, names: Mapping[str, Sequence[str] | None]) -> xr.D
     """
     root = tree.to_dataset(inherit=False)
     at = {
-        dim: sorted(index_of(root, dim, label) for label in distinct(dim, labels))
+        dim: sorted(indices_of(root, dim, labels))
         for dim, labels in names.items()
         if labels is not None
     }

@@ -26,6 +26,7 @@ from cntbench.figures._results import (
     tree_of,
 )
 from cntbench.figures._style import COLOURS, DOUBLE, GREY, INK, SCALE, SINGLE, blank, canvas, styled
+from cntbench.results.selection import indices_of
 from cntbench.views.film import FilmView
 from cntbench.views.film import film as view
 
@@ -59,7 +60,8 @@ def film(
     task, ablation
         Labels; of one only, it need not be named.
     checkpoints, steps
-        Which, by label or by step. By default eight that part the way the graph goes, the sum of
+        Which, by label or by step; labels may be ranges (``"1000:5000"``, ``"count=4"``). By
+        default eight that part the way the graph goes, the sum of
         all changes of influence, into equal lengths.
     ax
         Where to draw one checkpoint, the last one unless it is named.
@@ -79,7 +81,8 @@ def film(
     """
     tree = tree_of(results, OF_FILMS)
     graph = view(tree, *cell_of(tree, task, ablation))
-    named = [moment_of(tree, name, None) for name in checkpoints or ()]
+    root = tree.to_dataset(inherit=False)
+    named = indices_of(root, "checkpoint", checkpoints or ())
     named += [moment_of(tree, None, step) for step in steps or ()]
     distinct("checkpoint", [graph.checkpoint[moment] for moment in named])
     if ax is not None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from cntbench.models.cache import cached_folder
+
+#: Marks a complete folder of links, and names the file that they lead to.
+LINKED = "linked.txt"
 
 
 class Origin(Protocol):
@@ -56,4 +62,45 @@ class Folder:
 
     def at(self, identity: str) -> Folder:
         """Return the folder itself."""
+        return self
+
+
+@dataclass(frozen=True)
+class SingleFile:
+    """One file of weights of this machine, which shares the ``config.json`` beside it.
+
+    Libraries read folders: a folder of links to the two stands for it.
+    """
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def identity(self) -> str:
+        """Empty: the file may change."""
+        return ""
+
+    def fetch(self, room: Path | None = None) -> Path:
+        """Return a folder of links to the file and its config."""
+        if room is None:
+            name = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
+            return cached_folder(f"file-{name}", LINKED, self._link)
+        room.mkdir(parents=True, exist_ok=True)
+        self._link(room)
+        return room
+
+    def _link(self, folder: Path) -> str:
+        """Fill a folder with links, and return where they lead."""
+        path = self.path.resolve()
+        safe = path.suffix == ".safetensors"
+        weights = "model.safetensors" if safe else "pytorch_model.bin"
+        for name, target in ((weights, path), ("config.json", path.with_name("config.json"))):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(target)
+        return f"{path}\n"
+
+    def at(self, identity: str) -> SingleFile:
+        """Return the file itself."""
         return self

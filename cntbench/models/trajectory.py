@@ -15,6 +15,7 @@ from cntbench import plugins
 from cntbench.errors import CheckpointError, CntbenchError
 from cntbench.models import checkpoint_files, named_weights, parity
 from cntbench.models.adapters._base import Shape
+from cntbench.models.checkpoint_choice import choose
 from cntbench.models.decoder import Decoder
 from cntbench.models.foreign import foreign
 from cntbench.models.named_weights import Weights
@@ -158,6 +159,15 @@ class Trajectory:
         moved = [c.at(identities.get(c.name) or c.identity) for c in self.checkpoints]
         return replace(self, checkpoints=tuple(moved))
 
+    def chosen(self, checkpoints: str, *, where: str = "") -> Trajectory:
+        """Return the trajectory with some of its checkpoints.
+
+        Parameters and errors are those of `cntbench.models.checkpoint_choice.choose`.
+        """
+        names, steps = ([getattr(c, key) for c in self.checkpoints] for key in ("name", "step"))
+        indices = choose(checkpoints, names, steps, where=where)
+        return replace(self, checkpoints=tuple(self.checkpoints[index] for index in indices))
+
     def untrained(self, count: int) -> tuple[Untrained, ...]:
         """Return ``count`` untrained models, or none if the trajectory cannot initialise one."""
         possible = self.initialisable and (self.config or self.outline) is not None
@@ -255,7 +265,9 @@ class Trajectory:
         return weights
 
 
-def open_trajectory(text: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
+def open_trajectory(
+    text: str, progress: Progress, specs: Sequence[Path] = (), *, checkpoints: str = ""
+) -> Trajectory:
     """Open a trajectory by its name: ``SOURCE`` or ``SOURCE:WHERE``.
 
     Parameters
@@ -266,19 +278,30 @@ def open_trajectory(text: str, progress: Progress, specs: Sequence[Path] = ()) -
         Called during long operations.
     specs
         Folders of the user's specs, in addition to the standard ones.
+    checkpoints
+        Which checkpoints; see `cntbench.models.checkpoint_choice`. By default all.
 
     Raises
     ------
     CntbenchError
-        If there is no such source, or it has no usable trajectory.
+        If there is no such source, or it has no usable trajectory or no such checkpoint.
     """
     source, where = _source(text)
-    trajectory: Trajectory = source.open_trajectory(where, progress, specs)
-    return trajectory
+    trajectory: Trajectory
+    if getattr(source, "CHOOSES", False):
+        trajectory = source.open_trajectory(where, progress, specs, checkpoints)
+        return trajectory
+    trajectory = source.open_trajectory(where, progress, specs)
+    return trajectory.chosen(checkpoints)
 
 
 def outline_trajectory(
-    text: str, progress: Progress, specs: Sequence[Path] = (), *, tokenizer: bool
+    text: str,
+    progress: Progress,
+    specs: Sequence[Path] = (),
+    *,
+    tokenizer: bool,
+    checkpoints: str = "",
 ) -> Trajectory:
     """Open a trajectory to estimate its cost, without downloading weights.
 
@@ -287,9 +310,9 @@ def outline_trajectory(
     """
     source, where = _source(text)
     if not hasattr(source, "outline_trajectory"):
-        return open_trajectory(text, progress, specs)
+        return open_trajectory(text, progress, specs, checkpoints=checkpoints)
     trajectory: Trajectory = source.outline_trajectory(where, progress, tokenizer=tokenizer)
-    return trajectory
+    return trajectory.chosen(checkpoints)
 
 
 def _source(text: str) -> tuple[ModuleType, str]:

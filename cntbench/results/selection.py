@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.errors import CntbenchError, StorageError
+from cntbench.errors import CntbenchError, StorageError, distinct
+from cntbench.models.checkpoint_choice import choose, find
 from cntbench.results.schema import COORDINATES, VARIABLES
 
 #: Dims of a cell.
@@ -107,7 +108,8 @@ def index_of(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | No
     dim
         ``"task"``, ``"ablation"``, ``"checkpoint"`` or ``"readout"``.
     label
-        May be None if the dim has one label.
+        May be None if the dim has one label. Of a checkpoint, its name or anything that tells its
+        step: ``1200``, ``step1200``, ``checkpoint-1200``.
     step
         Training step, in place of a checkpoint's label.
 
@@ -130,6 +132,10 @@ def index_of(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | No
             f"the dataset has {len(labels)} {dim}s" if labels else f"the dataset has no {dim}",
             hint=f"Name one{' (or its step=)' if dim == 'checkpoint' else ''}: {_list(labels)}.",
         )
+    if dim == "checkpoint":
+        at_step = find(str(label), labels, dataset["step"].values.tolist())
+        if at_step is not None:
+            return at_step
     if str(label) not in labels:
         close = difflib.get_close_matches(str(label), labels, n=1)
         guess = f"Did you mean {close[0]!r}? " if close else ""
@@ -137,6 +143,21 @@ def index_of(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | No
             f"unknown {dim} {label!r}", hint=f"{guess}Allowed: {_list(labels) or 'none'}."
         )
     return labels.index(str(label))
+
+
+def indices_of(dataset: xr.Dataset, dim: str, labels: Sequence[str]) -> list[int]:
+    """Return the indices of labels along a dim, in their order.
+
+    Of checkpoints there may be ranges and numbers among them, whose checkpoints rise; see
+    `cntbench.models.checkpoint_choice`. Errors are those of `index_of`, or that one stands twice.
+    """
+    distinct(dim, labels)
+    if dim == "checkpoint" and any(":" in label or "=" in label for label in labels):
+        names, steps = (dataset[name].values.tolist() for name in ("checkpoint", "step"))
+        return choose(",".join(labels), list(map(str, names)), steps)
+    indices = [index_of(dataset, dim, label) for label in labels]
+    distinct(dim, [str(dataset[dim].values[index]) for index in indices])
+    return indices
 
 
 def _at_step(steps: NDArray[np.integer], step: int) -> int:

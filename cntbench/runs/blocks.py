@@ -5,6 +5,7 @@ A model is one block, unless the study divides large models into blocks of sourc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,9 +25,10 @@ class SourceBlock:
         """Whether it covers the model."""
         return self.of == 1
 
-    def sources(self, components: int) -> range:
-        """Return its sources among the components of the model."""
-        return split_evenly(components, self.of)[self.number - 1]
+    def sources(self, ablated: Sequence[int]) -> Sequence[int]:
+        """Return its sources among the components that are ablated."""
+        part = split_evenly(len(ablated), self.of)[self.number - 1]
+        return ablated[part.start : part.stop]
 
 
 def split_evenly(components: int, blocks: int) -> list[range]:

@@ -72,7 +72,20 @@ class KnownCircuit:
 
 
 #: Keys of a study for which ``cntbench run`` has options, in order.
-OPTIONS = ("trajectory", "tasks", "ablations", "prompts", "seed", "dtype", "blocks", "untrained")
+OPTIONS = (
+    "trajectory",
+    "tasks",
+    "ablations",
+    "prompts",
+    "seed",
+    "dtype",
+    "blocks",
+    "untrained",
+    "checkpoints",
+    "layers",
+    "components",
+    "targets",
+)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cntbench.models.origin import Folder
+from cntbench.models.origin import Folder, SingleFile
 from cntbench.models.trajectory import Checkpoint, ModelRef
 from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.plan import Plan
@@ -60,6 +60,8 @@ def _source(plan: Plan, subject: ModelRef) -> str:
         return _config(plan.trajectory.config)
     if subject.origin.identity:
         return subject.origin.identity
+    if isinstance(subject.origin, SingleFile):
+        return _config(subject.origin.path.parent)
     return _config(subject.origin.path if isinstance(subject.origin, Folder) else None)
 
 

@@ -21,6 +21,9 @@ Names = str | Sequence[str]
 #: One folder or file, or several.
 Folders = str | Path | Sequence[str | Path]
 
+#: Checkpoints: a text as on the command line, a step, a slice of them, or several of these.
+Checkpoints = str | int | slice | Sequence[str | int]
+
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
@@ -102,10 +105,14 @@ class StudyKeys(TypedDict, total=False):
     dtype: str | None
     blocks: int | None
     untrained: int | None
+    checkpoints: Checkpoints | None
+    layers: Checkpoints | None
+    components: Names | None
+    targets: Names | None
 
 
 #: Keys of a study whose value is one name or several.
-_NAMES = ("tasks", "ablations")
+NAMES = ("tasks", "ablations", "components", "targets")
 
 
 def study_changes(**keys: Unpack[StudyKeys]) -> dict[str, Any]:
@@ -114,7 +121,7 @@ def study_changes(**keys: Unpack[StudyKeys]) -> dict[str, Any]:
     Unknown keys stay: they are refused, with the nearest match, where the spec is made.
     """
     return {
-        key: name_tuple(value) if key in _NAMES else value  # type: ignore[arg-type]
+        key: name_tuple(value) if key in NAMES else value  # type: ignore[arg-type]
         for key, value in keys.items()
         if value is not None
     }

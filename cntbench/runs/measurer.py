@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from cntbench.components import feasible
 from cntbench.engine.influence import Influence, influence
 from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, ParityError
@@ -78,7 +78,7 @@ class CheckpointMeasurer:
             prepare(self.device)
             checkpoint, model, attributes = self._read(block.subject, files)
             model = moved(model, self.device)
-            dataset = self._within_memory(checkpoint, model, block.sources(len(model.components)))
+            dataset = self._within_memory(checkpoint, model, block.sources(self.plan.ablated))
             return dataset.assign_attrs(description(self.device) | attributes)
         except ParityError as error:
             return Mismatch.of(error, files)
@@ -137,7 +137,9 @@ class CheckpointMeasurer:
         self.folder.write_checkpoint_file(self.plan, subject, joined(parts))
         return None
 
-    def _within_memory(self, checkpoint: Checkpoint, model: Decoder, sources: range) -> xr.Dataset:
+    def _within_memory(
+        self, checkpoint: Checkpoint, model: Decoder, sources: Sequence[int]
+    ) -> xr.Dataset:
         """Measure a model, in smaller chunks whenever memory does not suffice."""
         budget = self.memory_budget
         while True:
@@ -160,7 +162,7 @@ def measure(
     model: Decoder,
     memory_budget: int = 2**30,
     *,
-    sources: range | None = None,
+    sources: Sequence[int] | None = None,
 ) -> xr.Dataset:
     """Measure all tasks and ablations of a plan at one checkpoint.
 
@@ -173,7 +175,7 @@ def measure(
     memory_budget
         Memory beyond the model [bytes].
     sources
-        Components to ablate, by default all.
+        Components to ablate, by default all that the plan chooses.
 
     Raises
     ------
@@ -191,7 +193,8 @@ def measure(
                 readouts=measured_readouts(task.spec.effects),
                 seed=plan.study.spec.seed,
                 memory_budget=memory_budget,
-                sources=sources,
+                sources=plan.sources if sources is None else sources,
+                targets=plan.targets,
             )
         )
         for task, task_prompts in zip(plan.tasks, plan.prompts, strict=True)
@@ -201,12 +204,18 @@ def measure(
     return checkpoint_dataset(checkpoint, plan.axes, measured)
 
 
-def _check_finite(plan: Plan, task: Task, result: Influence, sources: range | None) -> None:
+def _check_finite(plan: Plan, task: Task, result: Influence, sources: Sequence[int] | None) -> None:
     """Raise a `CheckpointError` if a number that the task defines is not finite."""
     components = plan.trajectory.shape.components
+<<<<<<< HEAD
     ablated = np.isin(np.arange(len(components)), sources or range(len(components)))
     effects = np.isin(known_readouts(), task.spec.effects)
     edges = feasible(components) & ablated[:, None]
+=======
+    ablated = np.isin(np.arange(len(components)), sources or plan.ablated)
+    effects = np.isin(READOUTS, task.spec.effects)
+    edges = plan.edges & ablated[:, None]
+>>>>>>> 6a2397e (Some checkpoints, layers, components and targets of a trajectory can be chosen; a Trainer's folder is taken as it is)
     defined = {
         "influence": edges,
         "readout_value": np.isin(known_readouts(), measured_readouts(task.spec.effects)),

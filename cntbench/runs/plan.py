@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+=======
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+>>>>>>> 6a2397e (Some checkpoints, layers, components and targets of a trajectory can be chosen; a Trainer's folder is taken as it is)
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cntbench import __version__
+from cntbench.components import feasible, named
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, SpecError, in_file
+from cntbench.models.checkpoint_choice import choose
 from cntbench.models.trajectory import (
     ModelRef,
     Progress,
@@ -64,8 +74,11 @@ class Plan:
         # Folders from before these keys existed do not name them.
         defaults = {"dtype": "float32", "blocks": 1}
         values = {key: getattr(spec, key) for key in defaults}
+        nodes = self.trajectory.shape.components
+        chosen = {"sources": self.sources, "targets": self.targets}
         return {
             **{key: value for key, value in values.items() if value != defaults[key]},
+            **{key: [nodes[i].name for i in some] for key, some in chosen.items() if some},
             "trajectory": self.trajectory.identity,
             "tokenizer": tokenizer.identity if tokenizer else "",
             "checkpoints": {c.name: c.identity for c in self.trajectory.checkpoints},
@@ -126,7 +139,62 @@ class Plan:
     @property
     def blocks(self) -> int:
         """Number of blocks of sources per model."""
-        return min(self.study.spec.blocks, len(self.trajectory.shape.components))
+        return min(self.study.spec.blocks, len(self.ablated))
+
+    @cached_property
+    def sources(self) -> tuple[int, ...] | None:
+        """Which components are ablated, as indices; None for all."""
+        return self._chosen("components", self.study.spec.components)
+
+    @cached_property
+    def targets(self) -> tuple[int, ...] | None:
+        """Which components are watched, as indices; None for all."""
+        return self._chosen("targets", self.study.spec.targets)
+
+    @property
+    def ablated(self) -> Sequence[int]:
+        """The components that are ablated, as indices."""
+        nodes = self.trajectory.shape.components
+        return range(len(nodes)) if self.sources is None else self.sources
+
+    @property
+    def edges(self) -> NDArray[np.bool_]:
+        """Which edges are measured, dims ``source, target``."""
+        nodes = self.trajectory.shape.components
+        edges = feasible(nodes)
+        for axis, chosen in ((0, self.sources), (1, self.targets)):
+            if chosen is not None:
+                edges &= np.expand_dims(np.isin(np.arange(len(nodes)), chosen), 1 - axis)
+        return edges
+
+    def _chosen(self, key: str, names: Sequence[str]) -> tuple[int, ...] | None:
+        """Return the components that names and the study's layers choose; None for all.
+
+        Raises
+        ------
+        CntbenchError
+            If a name or a layer chooses nothing, or both together.
+        """
+        nodes, spec = self.trajectory.shape.components, self.study.spec
+        if not (names or spec.layers):
+            return None
+        chosen = named(names, nodes, where=self._origin(key)) if names else range(len(nodes))
+        if spec.layers:
+            numbers = sorted({node.layer for node in nodes})
+            labels = [f"L{number}" for number in numbers]
+            with in_file(self._origin("layers")):
+                kept = {numbers[i] for i in choose(spec.layers, labels, numbers, noun="layer")}
+            chosen = [index for index in chosen if nodes[index].layer in kept]
+        if not chosen:
+            raise CntbenchError(
+                f"none of the {key} lies in the layers {spec.layers}", where=self._origin(key)
+            )
+        return None if len(chosen) == len(nodes) else tuple(chosen)
+
+    def _origin(self, key: str) -> str:
+        """Return where a key of the study comes from, for errors."""
+        source = "command line" if key in self.study.changes else str(self.study.path)
+        return f"{source}: {key}"
 
     @property
     def untrained(self) -> tuple[Untrained, ...]:
@@ -240,9 +308,15 @@ def make_plan(
                 progress,
                 catalogue.folders,
                 tokenizer=any(task.needs_text for task in tasks),
+                checkpoints=study.spec.checkpoints,
             )
             if outline
-            else open_trajectory(study.spec.trajectory, progress, catalogue.folders)
+            else open_trajectory(
+                study.spec.trajectory,
+                progress,
+                catalogue.folders,
+                checkpoints=study.spec.checkpoints,
+            )
         )
     plan = Plan(
         study=study,
@@ -253,7 +327,16 @@ def make_plan(
         circuits=catalogue.known_circuits() if study.spec.planted else (),
     )
     _ = plan.prompts  # checks them
+<<<<<<< HEAD
     usable("metric")  # warns of broken ones, which the result will lack
+=======
+    if not plan.edges.any():
+        raise CntbenchError(
+            "no edge leads from the components that are ablated to those that are watched",
+            where=str(study.path) if not study.changes else "command line",
+            hint="Edges lead from earlier layers to later ones.",
+        )
+>>>>>>> 6a2397e (Some checkpoints, layers, components and targets of a trajectory can be chosen; a Trainer's folder is taken as it is)
     return plan
 
 

@@ -70,6 +70,12 @@ def blocks(draw, components: int) -> range:
     return range(first, draw(st.integers(first + 1, components)))
 
 
+def some(components: int) -> st.SearchStrategy[tuple[int, ...]]:
+    """Any components."""
+    chosen = st.sets(st.integers(0, components - 1), min_size=1)
+    return chosen.map(lambda indices: tuple(sorted(indices)))
+
+
 @st.composite
 def calls(draw, methods, *, even: bool) -> Request:
     width = st.integers(2, 5).map(lambda n: 2 * n) if even else st.integers(2, 9)
@@ -84,14 +90,21 @@ def calls(draw, methods, *, even: bool) -> Request:
     ]
     if any(ablation.unreadable(effects) for ablation in ablations):
         effects = ["logit_difference", "cross_entropy"]
+    components = len(decoder(model).components)
     return Request(
         decoder(model),
         random_prompts(count=count, length=length, scored=scored),
         ablations,
         observe_all=draw(st.booleans()),
         effects=effects,
+<<<<<<< HEAD
         readouts=draw(st.lists(st.sampled_from(known_readouts()), unique=True)),
         sources=draw(st.none() | blocks(len(decoder(model).components))),
+=======
+        readouts=draw(st.lists(st.sampled_from(READOUTS), unique=True)),
+        sources=draw(st.none() | blocks(components) | some(components)),
+        targets=draw(st.none() | some(components)),
+>>>>>>> 6a2397e (Some checkpoints, layers, components and targets of a trajectory can be chosen; a Trainer's folder is taken as it is)
         # One source at a time, several, or all of them.
         memory_budget=draw(st.sampled_from([1, 17_000_000, EXACT_BUDGET])),
     )

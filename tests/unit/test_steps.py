@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
-from cntbench.errors import CheckpointError, CntbenchWarning
+from cntbench.errors import CheckpointError, CntbenchNote, CntbenchWarning
+from cntbench.models import checkpoint_files
 from cntbench.models.hub.revisions import parse
 from cntbench.models.origin import Folder
 from cntbench.models.steps import LARGEST, named_step, step_number
@@ -192,7 +194,10 @@ def trainer_output(folder):
     return folder
 
 
-SKIPPED = "skipped logs-2024, models, runs (no checkpoint); final (no step in the name)"
+SKIPPED = (
+    "skipped logs-2024, models, runs (no checkpoint); final (no step in the name); "
+    "trainer_state.json (files)."
+)
 
 
 def test_what_lies_beside_the_checkpoints_is_skipped_and_named_once(rename):
@@ -212,7 +217,7 @@ def test_every_command_says_once_what_it_skips(rename, command, tmp_path, monkey
     options += ["-o", tmp_path / "out"] if command == "run" else []
     code, out, err = run_cli(monkeypatch, capsys, command, *options)
     assert code == 0
-    assert err == f"warning: {folder}: {SKIPPED}\n"
+    assert err == f"note: {folder}: {SKIPPED}\n"
     if command == "plan":
         assert "Steps: checkpoint-500 → 500, checkpoint-1000 → 1000." in out
 
@@ -240,3 +245,79 @@ def test_a_checkpoint_in_place_of_the_folder_above_it_is_told(rename):
     folder = rename("step0")
     with pytest.raises(CheckpointError, match=f"use the folder above it, dir:{folder}"):
         open_trajectory(f"dir:{folder / 'step0'}", quiet)
+
+
+@pytest.mark.parametrize("name", ["checkpoint-500", "step_500", "iter-500", "global_step500"])
+def test_the_usual_names_of_checkpoints_are_taken(rename, name):
+    trajectory = open_trajectory(f"dir:{rename(name)}", quiet)
+    assert [(c.name, c.step) for c in trajectory.checkpoints] == [(name, 500)]
+
+
+@pytest.fixture(scope="module")
+def one_file_each(tmp_path_factory):
+    """The same checkpoints as folders, and as one file each beside one config."""
+    folders, root = tmp_path_factory.mktemp("folders"), tmp_path_factory.mktemp("files")
+    write_trajectory(folders, steps=(0, 8))
+    shutil.copy(folders / "step0" / "config.json", root)
+    for step in (0, 8):
+        shutil.copy(
+            folders / f"step{step}" / "model.safetensors", root / f"s-step-{step}.safetensors"
+        )
+    (root / "optimizer.pt").write_bytes(b"")
+    return folders, root
+
+
+def test_one_file_for_each_step_is_taken_like_one_folder(one_file_each, monkeypatch, tmp_path):
+    monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path))
+    folders, root = one_file_each
+    with pytest.warns(CntbenchNote, match=r"skipped optimizer.pt \(files\)"):
+        files = open_trajectory(f"dir:{root}", quiet)
+    expected = open_trajectory(f"dir:{folders}", quiet)
+    assert [(c.name, c.step) for c in files.checkpoints] == [("s-step-0", 0), ("s-step-8", 8)]
+    assert [c.revision for c in files.checkpoints] == [c.revision for c in expected.checkpoints]
+    checkpoint = files.checkpoints[1]
+    linked = checkpoint.origin.fetch(tmp_path / "room")
+    verified, _, held = files.verified(checkpoint, linked)
+    assert verified.revision == checkpoint.revision
+    assert held.problem == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("step-50K.safetensors", "ambiguous"), ("step_0.safetensors", "has step 0, as s-step-0")],
+)
+def test_a_file_of_an_unclear_step_is_refused(one_file_each, tmp_path, monkeypatch, name, says):
+    monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path / "cache"))
+    ignored = shutil.ignore_patterns("*.pt")
+    root = Path(shutil.copytree(one_file_each[1], tmp_path / "files", ignore=ignored))
+    shutil.copy(root / "s-step-0.safetensors", root / name)
+    with pytest.raises(CheckpointError, match=says) as caught:
+        open_trajectory(f"dir:{root}", quiet)
+    assert caught.value.where == str(root / name)
+
+
+def test_a_damaged_file_is_told_by_its_name_and_costs_no_other(
+    one_file_each, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CNTBENCH_CACHE", str(tmp_path / "cache"))
+    ignored = shutil.ignore_patterns("*.pt")
+    root = Path(shutil.copytree(one_file_each[1], tmp_path / "files", ignore=ignored))
+    (root / "s-step-0.safetensors").write_bytes(b"short")
+    trajectory = open_trajectory(f"dir:{root}", quiet)
+    assert [bool(c.revision) for c in trajectory.checkpoints] == [False, True]
+    (root / "s-step-8.safetensors").write_bytes(b"short")
+    with pytest.raises(CheckpointError) as caught:
+        open_trajectory(f"dir:{root}", quiet)
+    assert caught.value.where == str(root / "s-step-0.safetensors")
+
+
+@pytest.mark.parametrize("choice", ["8", "step8", "checkpoint-8", "5:"])
+def test_only_the_chosen_checkpoints_of_a_folder_are_read(one_file_each, choice, monkeypatch):
+    read = []
+    shape = checkpoint_files.read_shape
+    monkeypatch.setattr(
+        checkpoint_files, "read_shape", lambda folder: (read.append(folder.name), shape(folder))[1]
+    )
+    trajectory = open_trajectory(f"dir:{one_file_each[0]}", quiet, checkpoints=choice)
+    assert [c.step for c in trajectory.checkpoints] == [8]
+    assert read == ["step8"]

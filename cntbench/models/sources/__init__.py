@@ -1,4 +1,5 @@
 """One file per source of trajectories; its name is the prefix in users' commands.
 
-Each defines ``open_trajectory(where, progress, specs) -> Trajectory``.
+Each defines ``open_trajectory(where, progress, specs) -> Trajectory``. With ``CHOOSES = True``, it
+takes ``checkpoints``, too, and reads only the chosen ones.
 """

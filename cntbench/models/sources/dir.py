@@ -1,12 +1,13 @@
-"""dir:PATH, a folder of checkpoints, one subfolder per step (step1000, checkpoint-1000, 1000).
+"""dir:PATH, a folder of checkpoints, one subfolder or file per step (step1000, checkpoint-1000).
 
 Each subfolder has ``config.json`` and weights as ``save_pretrained`` writes them:
 ``model.safetensors``, ``model-*.safetensors``, or ``pytorch_model.bin``; or one ``*.gguf``. A
 ``tokenizer.json`` in the folder or in a subfolder tells which tokens stand for ordinary text, and
-is needed by tasks made of text.
+is needed by tasks made of text. Or each step has one file of weights, ``step-1000.safetensors`` or
+``step-1000.bin``, with one ``config.json`` beside them.
 
-`cntbench.models.steps` reads the step from a name. Other subfolders (``runs``, ``logs``, a
-``final`` model) are skipped with a warning.
+`cntbench.models.steps` reads the step from a name. What else is there (``runs``, ``logs``, a
+``final`` model, the files of a Trainer) is skipped and named in one note.
 """
 
 from __future__ import annotations
@@ -19,29 +20,38 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from cntbench.errors import CheckpointError, CntbenchWarning, listed
+from cntbench.errors import CheckpointError, CntbenchNote, listed
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
+from cntbench.models.checkpoint_choice import choose
 from cntbench.models.foreign import foreign
-from cntbench.models.origin import Folder
-from cntbench.models.steps import EXPECTED, NamedStep, named_step
+from cntbench.models.origin import Folder, SingleFile
+from cntbench.models.steps import EXPECTED, NamedStep, named_step, tells_step
 from cntbench.models.tokenizer import TokenizerFile
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 
 #: Largest number of folders named in a message.
 _NAMED = 8
+#: Files beside the checkpoints that are used.
+_BESIDE = ("config.json", "tokenizer.json")
 
 
-def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
-    """Find and hash all checkpoints in a folder.
+#: Checkpoints are chosen before they are read.
+CHOOSES = True
+
+
+def open_trajectory(
+    where: str, progress: Progress, specs: Sequence[Path] = (), checkpoints: str = ""
+) -> Trajectory:
+    """Find the checkpoints in a folder, and hash those that are chosen.
 
     An unreadable checkpoint has no revision; reading it raises the error.
 
     Raises
     ------
-    CheckpointError
-        If the folder has no checkpoints, two of one step, one with an ambiguous step, or no
-        readable one.
+    CntbenchError
+        If the folder has no checkpoints, two of one step, one with an ambiguous step, no readable
+        one, or not those that are chosen.
     """
     if not where:
         raise CheckpointError(
@@ -50,50 +60,76 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
     root = Path(where)
     if not root.is_dir():
         raise CheckpointError("no such folder", where=where)
-    folders = _subfolders(root)
-    steps = folders.steps
+    found = _found(root)
+    paths, numbers = list(found.steps), [named.step for named in found.steps.values()]
+    chosen = choose(checkpoints, [_name(path) for path in paths], numbers, where=where)
+    steps = {paths[index]: found.steps[paths[index]] for index in chosen}
     problems: list[CheckpointError] = []
-    checkpoints: list[Checkpoint] = []
+    read: list[Checkpoint] = []
     shapes: dict[Path, Shape] = {}
-    for done, folder in enumerate(steps):
+    for done, (path, named) in enumerate(steps.items()):
         progress("checking checkpoints", done, len(steps))
-        named = steps[folder]
-        checkpoint = Checkpoint(folder.name, named.step, "", Folder(folder), named.tokens_seen)
+        origin = Folder(path) if path.is_dir() else SingleFile(path)
+        checkpoint = Checkpoint(_name(path), named.step, "", origin, named.tokens_seen)
         try:
-            with foreign("cannot be read", folder):
+            with foreign("cannot be read", path):
+                folder = origin.fetch()
                 shape = checkpoint_files.read_shape(folder)
                 weights = checkpoint_files.read_weights(folder)
                 checkpoint = replace(checkpoint, revision=weights.revision, former=weights.former)
                 shapes[folder] = shape
         except CheckpointError as error:
-            problems.append(error)
-        checkpoints.append(checkpoint)
+            place = error.where if path.is_dir() else str(path)
+            problems.append(CheckpointError(error.what, where=place, hint=error.hint))
+        read.append(checkpoint)
     progress("checking checkpoints", len(steps), len(steps))
     if not shapes:
         raise problems[0]
     # The most frequent shape, so that one bad checkpoint does not exclude the others.
     shape = Counter(shapes.values()).most_common(1)[0][0]
     config = next(folder for folder, other in shapes.items() if other == shape)
-    _warn_of_skipped(root, folders)
+    found.tell_of_skipped(root)
     return Trajectory(
         f"dir:{root.resolve()}",
         shape,
-        tuple(checkpoints),
+        tuple(read),
         tokenizer=TokenizerFile.beside(root, *steps),
         config=config,
     )
 
 
-class _Folders(NamedTuple):
-    """The subfolders of a trajectory."""
+class _Found(NamedTuple):
+    """What lies in the folder of a trajectory.
+
+    Parameters
+    ----------
+    steps
+        Checkpoints, in order of step.
+    others, unnamed, files
+        Names of what is skipped: folders that are no checkpoint, checkpoints whose name has no
+        step, and files.
+    """
 
     steps: dict[Path, NamedStep]
     others: list[str]
     unnamed: list[str]
+    files: list[str]
+
+    def tell_of_skipped(self, root: Path) -> None:
+        """Note what is not part of the trajectory."""
+        reasons = (
+            ("no checkpoint", self.others),
+            ("no step in the name", self.unnamed),
+            ("files", self.files),
+        )
+        skipped = [f"{listed(names, _NAMED)} ({reason})" for reason, names in reasons if names]
+        if skipped:
+            note = f"{root}: skipped {'; '.join(skipped)}."
+            warnings.warn(note, CntbenchNote, stacklevel=3)
 
 
-def _subfolders(root: Path) -> _Folders:
-    """Separate checkpoints, in order of step, from other subfolders and models without a step.
+def _found(root: Path) -> _Found:
+    """Separate checkpoints, in order of step, from everything else.
 
     Raises
     ------
@@ -101,46 +137,64 @@ def _subfolders(root: Path) -> _Folders:
         If there are no checkpoints, the step of one is ambiguous, or two have the same step.
     """
     try:
-        folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+        paths = sorted(path for path in root.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}", where=str(root)) from None
-    steps: dict[Path, NamedStep] = {}
-    others: list[str] = []
-    unnamed: list[str] = []
-    for folder in folders:
-        present = checkpoint_files.is_checkpoint(folder)
-        try:
-            step = named_step(folder.name, where=str(folder))
-        except CheckpointError:
-            if present:
-                raise
-            step = None
-        if step is not None:
-            steps[folder] = step
+    found = _Found({}, [], [], [])
+    for path in paths:
+        present = checkpoint_files.is_checkpoint(path) if path.is_dir() else _has_weights(path)
+        step = _step(path, present=present)
+        if step is not None and (present or path.is_dir()):
+            found.steps[path] = step
+        elif not path.is_dir():
+            if path.name not in _BESIDE:
+                found.files.append(path.name)
         else:
-            (unnamed if present else others).append(folder.name)
-    steps = dict(sorted(steps.items(), key=lambda item: item[1].step))
+            (found.unnamed if present else found.others).append(path.name)
+    steps = dict(sorted(found.steps.items(), key=lambda item: item[1].step))
     for (first, step), (second, other) in pairwise(steps.items()):
         if step.step == other.step:
             raise CheckpointError(f"has step {step.step}, as {first.name} has", where=str(second))
     if not steps:
-        raise _no_checkpoints(root, unnamed)
-    return _Folders(steps, others, unnamed)
+        raise _no_checkpoints(root, found.unnamed)
+    return found._replace(steps=steps)
+
+
+def _step(path: Path, *, present: bool) -> NamedStep | None:
+    """Return the step in a name; None if it has none, or is not that of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If the step of a checkpoint is ambiguous.
+    """
+    name = _name(path)
+    try:
+        return named_step(name, where=str(path))
+    except CheckpointError:
+        if present and (path.is_dir() or tells_step(name)):
+            raise
+        return None
+
+
+def _name(path: Path) -> str:
+    """Return the name of a checkpoint: of a file, without its ending."""
+    return path.name if path.is_dir() else path.name.removesuffix(path.suffix)
+
+
+def _has_weights(path: Path) -> bool:
+    """Return whether a file holds the weights of a checkpoint, with a config beside it."""
+    return path.suffix in (".safetensors", ".bin") and (path.parent / "config.json").is_file()
 
 
 def _no_checkpoints(root: Path, unnamed: list[str]) -> CheckpointError:
     """Return the error for a folder without checkpoints."""
-    hint = "Expected one subfolder for each step (step1000, …) with config.json and weights."
+    hint = (
+        "Expected one subfolder for each step (step1000, checkpoint-1000, …) with config.json and "
+        "weights, or one file for each (step-1000.safetensors) beside one config.json."
+    )
     if checkpoint_files.is_checkpoint(root):
         hint = f"It is itself a checkpoint: use the folder above it, dir:{root.parent}. {hint}"
     elif unnamed:
         hint = f"{', '.join(unnamed[:_NAMED])}: the name has no step. {EXPECTED}"
     return CheckpointError("has no checkpoints", where=str(root), hint=hint)
-
-
-def _warn_of_skipped(root: Path, folders: _Folders) -> None:
-    """Warn of the subfolders that are not part of the trajectory."""
-    reasons = (("no checkpoint", folders.others), ("no step in the name", folders.unnamed))
-    skipped = [f"{listed(names, _NAMED)} ({reason})" for reason, names in reasons if names]
-    if skipped:
-        warnings.warn(f"{root}: skipped {'; '.join(skipped)}", CntbenchWarning, stacklevel=3)

@@ -84,13 +84,32 @@ def _head(tree: xr.DataTree, name: str) -> dict[str, Any]:
     )
     return {
         "file": name,
-        "title": study or source or "Result",
+        "title": title(source, study),
         "lede": f"Causal influence between {counted(sizes['source'], 'component')}{where} at "
         f"{counted(sizes['checkpoint'], 'checkpoint')}, on {counted(sizes['task'], 'task')}, with "
         f"{counted(sizes['ablation'], 'ablation method')}.",
         "left_out": left_out if gaps else "",
         "sections": SECTIONS,
     }
+
+
+def title(source: str, study: str) -> str:
+    """Return the title of a result: that of a folder of checkpoints is the folder's name.
+
+    Parameters
+    ----------
+    source, study
+        The trajectory, and the name of the study.
+
+    Examples
+    --------
+    >>> title("dir:/home/me/runs/my-gpt", "nano"), title("nano:seed=0", "nano")
+    ('my-gpt', 'nano')
+    """
+    scheme, _, where = source.partition(":")
+    if scheme in ("dir", "hub", "planted", "memory"):
+        return where.partition("@")[0].rstrip("/").rsplit("/", 1)[-1] or source
+    return study or source or "Result"
 
 
 def _figures(labels: Mapping[str, Any]) -> dict[str, Any]:

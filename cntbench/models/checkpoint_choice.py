@@ -1,0 +1,143 @@
+"""A choice of checkpoints: ``1200``, ``1000:5000:1000``, ``count=8``, alone or after each other.
+
+Items are separated by commas. Each is one of
+
+- a checkpoint, by its name or its step: ``1200``, ``step1200`` and ``checkpoint-1200`` all mean the
+  one at step 1200, whatever its own name;
+- a range ``first:last`` by names or steps, both ends included, either of which may be left out;
+- a range ``first:last:step``: every so many training steps, counted from the first;
+- ``count=N`` or ``first:last:count=N``: so many of the range, evenly spread, its ends among them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from cntbench.errors import CheckpointError, CntbenchError, nearest
+from cntbench.models.steps import named_step
+
+EXPECTED = (
+    "Write a checkpoint (1200, step1200), a range (1000:5000, 1000:5000:1000 for every thousandth "
+    "step), or how many (count=8), separated by commas."
+)
+_EXPECTED = {
+    "checkpoint": EXPECTED,
+    "layer": "Write a layer (3), or a range with both its ends (0:5), separated by commas.",
+}
+_COUNT = re.compile(r"count=([1-9][0-9]{0,8})")
+_STRIDE = re.compile(r"[1-9][0-9]{0,18}")
+
+
+def choose(
+    text: str,
+    names: Sequence[str],
+    steps: Sequence[int],
+    *,
+    where: str = "",
+    noun: str = "checkpoint",
+) -> list[int]:
+    """Return the indices of the chosen checkpoints, rising.
+
+    Parameters
+    ----------
+    text
+        The choice; empty for all.
+    names, steps
+        Of the checkpoints, by rising step.
+    where, noun
+        Origin of the choice, and what is chosen, for errors.
+
+    Raises
+    ------
+    CntbenchError
+        If an item is no choice, or there is no such checkpoint.
+
+    Examples
+    --------
+    >>> choose("step0,8:", ["a", "b", "c"], [0, 8, 100])
+    [0, 1, 2]
+    """
+    if not text.strip():
+        return list(range(len(names)))
+    chosen: set[int] = set()
+    for item in (part.strip() for part in text.split(",")):
+        try:
+            found = _items(item, list(names), list(steps))
+        except CntbenchError as error:
+            what = error.what.replace("checkpoint", noun)
+            hint = _EXPECTED[noun] if error.hint == EXPECTED else error.hint
+            raise CntbenchError(what, where=where or None, hint=hint) from None
+        chosen |= set(found)
+    return sorted(chosen)
+
+
+def find(label: str, names: Sequence[str], steps: Sequence[int]) -> int | None:
+    """Return the index of a checkpoint by its name or its step, or None if there is none."""
+    if label in names:
+        return list(names).index(label)
+    step = _step(label)
+    return list(steps).index(step) if step is not None and step in steps else None
+
+
+def _items(item: str, names: list[str], steps: list[int]) -> list[int]:
+    """Return the indices that one item chooses."""
+    if item in names or (":" not in item and not item.startswith("count=")):
+        index = find(item, names, steps)
+        if index is None:
+            hint = EXPECTED if _step(item) is None else _nearest(item, steps)
+            raise CntbenchError(f"there is no checkpoint {item!r}", hint=hint)
+        return [index]
+    parts = item.split(":") if ":" in item else ["", "", item]
+    if len(parts) > 3:
+        raise _refused(item)
+    first, last, spacing = [*parts, ""][:3]
+    low = steps[0] if not first else _end(first, names, steps, item)
+    high = steps[-1] if not last else _end(last, names, steps, item)
+    inside = [index for index, step in enumerate(steps) if low <= step <= high]
+    if match := _COUNT.fullmatch(spacing):
+        if not inside:
+            raise CntbenchError(f"no checkpoint is in {item!r}", hint=_nearest(item, steps))
+        places = np.linspace(0, len(inside) - 1, min(int(match[1]), len(inside)))
+        return [inside[i] for i in np.unique(places.round().astype(int))]
+    if spacing and not _STRIDE.fullmatch(spacing):
+        raise _refused(item)
+    stride = int(spacing or 1)
+    found = [index for index in inside if (steps[index] - low) % stride == 0]
+    if not found:
+        raise CntbenchError(f"no checkpoint is in {item!r}", hint=_nearest(item, steps))
+    return found
+
+
+def _end(label: str, names: list[str], steps: list[int], item: str) -> int:
+    """Return the step at an end of a range, where there need not be a checkpoint."""
+    if label in names:
+        return steps[names.index(label)]
+    step = _step(label)
+    if step is None:
+        raise _refused(item)
+    return step
+
+
+def _step(label: str) -> int | None:
+    """Return the step that a label tells, if it tells one."""
+    try:
+        named = named_step(label, where="")
+    except CheckpointError:
+        return None
+    return None if named is None else named.step
+
+
+def _refused(item: str) -> CntbenchError:
+    return CntbenchError(f"{item!r} is no choice of checkpoints", hint=EXPECTED)
+
+
+def _nearest(item: str, steps: Sequence[int]) -> str:
+    """Return a hint with the steps nearest to the first one in an item."""
+    step = next((s for part in item.split(":") if (s := _step(part)) is not None), None)
+    if step is None:
+        return nearest(item, [str(step) for step in steps])
+    close = sorted(sorted(steps, key=lambda other: abs(other - step))[:2])
+    return f"Nearest: {', '.join(map(str, close))}."

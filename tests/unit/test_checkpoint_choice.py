@@ -1,0 +1,105 @@
+"""A choice of checkpoints: one rule for every command, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cntbench.errors import CntbenchError
+from cntbench.models.checkpoint_choice import choose, find
+from cntbench.specs import choice_text
+
+STEPS = [0, 8, 1000, 1200, 2000, 5000]
+NAMES = ["step0", "step8", "checkpoint-1000", "checkpoint-1200", "checkpoint-2000", "last-step5000"]
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("", STEPS),
+        (":", STEPS),
+        ("1200", [1200]),
+        ("step1200", [1200]),
+        ("checkpoint-1200", [1200]),
+        ("last-step5000", [5000]),
+        ("5000, step0", [0, 5000]),
+        ("8:2000", [8, 1000, 1200, 2000]),
+        ("step8:checkpoint-1200", [8, 1000, 1200]),
+        ("900:", [1000, 1200, 2000, 5000]),
+        (":9", [0, 8]),
+        ("0:5000:1000", [0, 1000, 2000, 5000]),
+        ("1000::1000", [1000, 2000, 5000]),
+        ("count=2", [0, 5000]),
+        ("count=99", STEPS),
+        ("8:2000:count=3", [8, 1200, 2000]),
+        ("0,count=1,1200:1200", [0, 1200]),
+    ],
+)
+def test_a_choice_means_these_checkpoints(text, steps):
+    assert [STEPS[index] for index in choose(text, NAMES, STEPS)] == steps
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("7", "Nearest: 0, 8"),
+        ("step1100", "Nearest: 1000, 1200"),
+        ("final", "Write a checkpoint"),
+        ("1:7", "Nearest: 0, 8"),
+        ("5:1", "no checkpoint is in '5:1'"),
+        ("1:2:3:4", "is no choice"),
+        ("::count=0", "is no choice"),
+        ("0:9:0", "is no choice"),
+        ("a:b", "is no choice"),
+        ("count=x", "is no choice"),
+        ("0,,8", "there is no checkpoint ''"),
+    ],
+)
+def test_what_is_no_choice_is_refused(text, says):
+    with pytest.raises(CntbenchError) as caught:
+        choose(text, NAMES, STEPS, where="--checkpoints")
+    assert says in str(caught.value)
+    assert "--checkpoints" in str(caught.value)
+
+
+def test_layers_are_chosen_by_the_same_rule():
+    layers, numbers = [f"L{i}" for i in range(6)], list(range(6))
+    assert choose("0:2,L5", layers, numbers, noun="layer") == [0, 1, 2, 5]
+    with pytest.raises(CntbenchError, match="there is no layer '9'"):
+        choose("9", layers, numbers, noun="layer")
+
+
+@given(st.sets(st.integers(0, 10**6), min_size=1), st.integers(1, 30))
+def test_so_many_are_chosen_with_both_ends(steps, count):
+    steps = sorted(steps)
+    found = choose(f"count={count}", [f"c{step}" for step in steps], steps)
+    assert len(found) == min(count, len(steps))
+    assert found[0] == 0
+    assert count == 1 or found[-1] == len(steps) - 1
+
+
+@pytest.mark.parametrize(
+    ("choice", "text"),
+    [
+        (1200, "1200"),
+        (np.int64(8), "8"),
+        ([0, "step8"], "0,step8"),
+        (np.array([0, 8]), "0,8"),
+        (slice(1000, None), "1000:"),
+        (slice(0, 5000, 1000), "0:5000:1000"),
+        ("count=8", "count=8"),
+        ([], []),
+        (1.5, 1.5),
+        (True, True),
+    ],
+)
+def test_python_writes_a_choice_as_it_likes(choice, text):
+    assert choice_text(choice) == text
+
+
+def test_a_checkpoint_is_found_by_name_before_step():
+    assert find("step5", ["step5", "other"], [9, 5]) == 0
+    assert find("5", ["step5", "other"], [9, 5]) == 1
+    assert find("7", NAMES, STEPS) is None
