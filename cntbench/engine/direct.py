@@ -26,12 +26,7 @@ from cntbench.engine.departures import Perturbations
 from cntbench.engine.positions import Positions, states_at
 from cntbench.engine.readouts import readout
 from cntbench.engine.request import Request
-<<<<<<< HEAD
-from cntbench.models.decoder import Decoder
 from cntbench.readouts import known_readouts
-=======
-from cntbench.readouts import READOUTS
->>>>>>> 6a2397e (Some checkpoints, layers, components and targets of a trajectory can be chosen; a Trainer's folder is taken as it is)
 
 
 def change_targets(
@@ -86,11 +81,7 @@ def change_readouts(request: Request, departures: Perturbations, rule: int, effe
     final = at.choose(departures.streams[-1][None])
     streams = torch.cat([final, final + at.choose(departures.changes[rule])])
     for name, moved in read_changes(request, streams, request.effects).items():
-<<<<<<< HEAD
-        effect[known_readouts().index(name), sources.start : sources.stop] = to_array(moved)
-=======
-        effect[READOUTS.index(name), sources] = to_array(moved)
->>>>>>> 6a2397e (Some checkpoints, layers, components and targets of a trajectory can be chosen; a Trainer's folder is taken as it is)
+        effect[known_readouts().index(name), sources] = to_array(moved)
 
 
 def read_changes(request: Request, streams: Tensor, names: Sequence[str]) -> dict[str, Tensor]:

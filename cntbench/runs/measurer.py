@@ -207,15 +207,9 @@ def measure(
 def _check_finite(plan: Plan, task: Task, result: Influence, sources: Sequence[int] | None) -> None:
     """Raise a `CheckpointError` if a number that the task defines is not finite."""
     components = plan.trajectory.shape.components
-<<<<<<< HEAD
-    ablated = np.isin(np.arange(len(components)), sources or range(len(components)))
-    effects = np.isin(known_readouts(), task.spec.effects)
-    edges = feasible(components) & ablated[:, None]
-=======
     ablated = np.isin(np.arange(len(components)), sources or plan.ablated)
-    effects = np.isin(READOUTS, task.spec.effects)
+    effects = np.isin(known_readouts(), task.spec.effects)
     edges = plan.edges & ablated[:, None]
->>>>>>> 6a2397e (Some checkpoints, layers, components and targets of a trajectory can be chosen; a Trainer's folder is taken as it is)
     defined = {
         "influence": edges,
         "readout_value": np.isin(known_readouts(), measured_readouts(task.spec.effects)),

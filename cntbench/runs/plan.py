@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-=======
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
->>>>>>> 6a2397e (Some checkpoints, layers, components and targets of a trajectory can be chosen; a Trainer's folder is taken as it is)
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -327,16 +322,13 @@ def make_plan(
         circuits=catalogue.known_circuits() if study.spec.planted else (),
     )
     _ = plan.prompts  # checks them
-<<<<<<< HEAD
-    usable("metric")  # warns of broken ones, which the result will lack
-=======
     if not plan.edges.any():
         raise CntbenchError(
             "no edge leads from the components that are ablated to those that are watched",
             where=str(study.path) if not study.changes else "command line",
             hint="Edges lead from earlier layers to later ones.",
         )
->>>>>>> 6a2397e (Some checkpoints, layers, components and targets of a trajectory can be chosen; a Trainer's folder is taken as it is)
+    usable("metric")  # warns of broken ones, which the result will lack
     return plan
 
 

@@ -97,14 +97,9 @@ def calls(draw, methods, *, even: bool) -> Request:
         ablations,
         observe_all=draw(st.booleans()),
         effects=effects,
-<<<<<<< HEAD
         readouts=draw(st.lists(st.sampled_from(known_readouts()), unique=True)),
-        sources=draw(st.none() | blocks(len(decoder(model).components))),
-=======
-        readouts=draw(st.lists(st.sampled_from(READOUTS), unique=True)),
         sources=draw(st.none() | blocks(components) | some(components)),
         targets=draw(st.none() | some(components)),
->>>>>>> 6a2397e (Some checkpoints, layers, components and targets of a trajectory can be chosen; a Trainer's folder is taken as it is)
         # One source at a time, several, or all of them.
         memory_budget=draw(st.sampled_from([1, 17_000_000, EXACT_BUDGET])),
     )

@@ -105,9 +105,7 @@ def test_what_was_measured_of_a_model_is_not_measured_again(
     measured = count_measured(monkeypatch)
     if execute is None:
         outcome = run(plan, folder.path, jobs=1, progress=quiet)
-        assert measured == [
-            source_blocks(first, BLOCKS)[2].sources(len(plan.trajectory.shape.components))
-        ]
+        assert measured == [source_blocks(first, BLOCKS)[2].sources(plan.ablated)]
     else:
         outcome = run(plan, folder.path, jobs=2, progress=quiet, execute=execute)
     assert outcome.path.read_bytes() == whole
