@@ -59,7 +59,7 @@ def count_measured(monkeypatch):
 
 @given(st.integers(1, 60), st.integers(1, 20))
 def test_blocks_are_all_sources_once(components, blocks):
-    found = [block.sources(components) for block in source_blocks("a model", blocks)]
+    found = [block.sources(range(components)) for block in source_blocks("a model", blocks)]
     assert [source for some in found for source in some] == list(range(components))
     assert max(map(len, found)) - min(map(len, found)) <= 1
 
