@@ -262,7 +262,7 @@ def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Request]:
             effects=task.spec.effects,
             readouts=measured(task.spec.effects),
             memory_budget=memory_budget,
-            targets=plan.targets,
+            targets=plan.some_targets,
         )
         for task, prompts in zip(plan.tasks, plan.prompts, strict=True)
     ]

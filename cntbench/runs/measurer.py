@@ -193,8 +193,8 @@ def measure(
                 readouts=measured_readouts(task.spec.effects),
                 seed=plan.study.spec.seed,
                 memory_budget=memory_budget,
-                sources=plan.sources if sources is None else sources,
-                targets=plan.targets,
+                sources=plan.some_sources if sources is None else sources,
+                targets=plan.some_targets,
             )
         )
         for task, task_prompts in zip(plan.tasks, plan.prompts, strict=True)

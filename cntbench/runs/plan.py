@@ -70,7 +70,7 @@ class Plan:
         defaults = {"dtype": "float32", "blocks": 1}
         values = {key: getattr(spec, key) for key in defaults}
         nodes = self.trajectory.shape.components
-        chosen = {"sources": self.sources, "targets": self.targets}
+        chosen = {"ablated": self.some_sources, "watched": self.some_targets}
         return {
             **{key: value for key, value in values.items() if value != defaults[key]},
             **{key: [nodes[i].name for i in some] for key, some in chosen.items() if some},
@@ -137,12 +137,12 @@ class Plan:
         return min(self.study.spec.blocks, len(self.ablated))
 
     @cached_property
-    def sources(self) -> tuple[int, ...] | None:
+    def some_sources(self) -> tuple[int, ...] | None:
         """Which components are ablated, as indices; None for all."""
         return self._chosen("components", self.study.spec.components)
 
     @cached_property
-    def targets(self) -> tuple[int, ...] | None:
+    def some_targets(self) -> tuple[int, ...] | None:
         """Which components are watched, as indices; None for all."""
         return self._chosen("targets", self.study.spec.targets)
 
@@ -150,14 +150,14 @@ class Plan:
     def ablated(self) -> Sequence[int]:
         """The components that are ablated, as indices."""
         nodes = self.trajectory.shape.components
-        return range(len(nodes)) if self.sources is None else self.sources
+        return range(len(nodes)) if self.some_sources is None else self.some_sources
 
     @property
     def edges(self) -> NDArray[np.bool_]:
         """Which edges are measured, dims ``source, target``."""
         nodes = self.trajectory.shape.components
         edges = feasible(nodes)
-        for axis, chosen in ((0, self.sources), (1, self.targets)):
+        for axis, chosen in ((0, self.some_sources), (1, self.some_targets)):
             if chosen is not None:
                 edges &= np.expand_dims(np.isin(np.arange(len(nodes)), chosen), 1 - axis)
         return edges

@@ -103,7 +103,7 @@ def test_a_run_of_some_components_has_the_film_of_all_with_gaps(checkpoints, tmp
 
 def test_the_identity_of_a_study_of_everything_stays(checkpoints):
     plan = plan_for(checkpoints)
-    assert not {"sources", "targets", "layers", "components"} & set(plan.identity)
+    assert not {"ablated", "watched", "layers", "components", "targets"} & set(plan.identity)
     assert plan_for(checkpoints, layers="0:1", components=("L*",)).identity == plan.identity
     assert plan_for(checkpoints, components=("L0",)).identity != plan.identity
 
