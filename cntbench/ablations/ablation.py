@@ -74,8 +74,14 @@ class Ablation:
             return None
         if not effects:
             return "observes the effect on a readout, but none is requested"
-        if self.estimator != "exact" and not hasattr(find("readout", effects[0]), "gradient"):
+        file = find("readout", effects[0])
+        if self.estimator != "exact" and not hasattr(file, "gradient"):
             return f"estimates the effect on a readout by its gradient, but {effects[0]} has none"
+        if self.estimator != "exact" and (self.steps or 1) == 1 and "clean" in file.READS:
+            return (
+                "estimates the effect on a readout by its gradient at the clean prompts, where "
+                f"that of {effects[0]} is 0"
+            )
         return None
 
     @property

@@ -41,7 +41,7 @@ from cntbench.engine.request import Request
 from cntbench.models.blocks import Block
 from cntbench.models.decoder import Decoder
 from cntbench.models.products import widened
-from cntbench.prompts import Prompts
+from cntbench.plugins import find
 
 
 def estimate_edges(
@@ -70,7 +70,7 @@ def estimate_edges(
         point = torch.lerp(origin, start, step / steps)
         # What inference mode made cannot be differentiated through.
         with torch.inference_mode(False), torch.enable_grad():
-            for nodes, gradients in input_gradients(request, point.clone()):
+            for nodes, gradients in input_gradients(request, point.clone(), departures.streams[-1]):
                 sources = list(departures.reaching(nodes))
                 if not sources:
                     break  # nothing is upstream of this stage, nor of earlier ones
@@ -84,7 +84,9 @@ def estimate_edges(
                     break  # no target lies in earlier stages
 
 
-def input_gradients(request: Request, start: Tensor) -> Iterator[tuple[range, Tensor]]:
+def input_gradients(
+    request: Request, start: Tensor, clean: Tensor
+) -> Iterator[tuple[range, Tensor]]:
     """Yield the gradient of a readout in the input of each component, from the last stage on.
 
     Parameters
@@ -93,6 +95,8 @@ def input_gradients(request: Request, start: Tensor) -> Iterator[tuple[range, Te
         Names the model, the prompts, and as the first of its effects the readout.
     start
         Embeddings, dims ``prompt, position, hidden``.
+    clean
+        Final stream of the clean run, the same dims.
 
     Yields
     ------
@@ -104,7 +108,7 @@ def input_gradients(request: Request, start: Tensor) -> Iterator[tuple[range, Te
     """
     model = request.model
     streams = _streams(model, start)
-    gradient = _final_gradient(model, streams[-1], request.prompts, request.effects[0])
+    gradient = _final_gradient(request, streams[-1], clean)
     for index in reversed(range(len(model.stages))):
         stage, read = model.stages[index], streams[index]
         parts = [
@@ -143,8 +147,9 @@ def _through(
     return found
 
 
-def _final_gradient(model: Decoder, final: Tensor, prompts: Prompts, name: str) -> Tensor:
+def _final_gradient(request: Request, final: Tensor, clean: Tensor) -> Tensor:
     """Return the gradient of the readout in the final stream, dims ``prompt, position, hidden``."""
+    model, prompts, name = request.model, request.prompts, request.effects[0]
     at = Positions.scored(prompts, final.device)
     stream = final[None].clone().requires_grad_()
     normed = model.final_norm(widened(at.choose(stream)))
@@ -152,6 +157,9 @@ def _final_gradient(model: Decoder, final: Tensor, prompts: Prompts, name: str) 
         torch.from_numpy(tokens).to(final.device) for tokens in (prompts.targets, prompts.decoys)
     )
     with torch.no_grad():
-        of_normed = gradient(model, normed, targets, decoys, name)
+        start = None
+        if "clean" in find("readout", name).READS:
+            start = model.final_norm(widened(at.choose(clean[None])))
+        of_normed = gradient(model, normed, targets, decoys, name, start)
     (of_stream,) = torch.autograd.grad(normed, stream, of_normed)
     return of_stream[0]

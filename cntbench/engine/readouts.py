@@ -6,7 +6,7 @@ Sums over the vocabulary are taken tile by tile, so that logits live in the proc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -23,6 +23,8 @@ TOKENS_AT_ONCE = 1024
 LOGITS_AT_ONCE = 2**20
 #: No logit can be further from 0 than this where exponentials are summed as they are.
 SAFE_LOGIT = 60.0
+#: Tiles of logits, or of what is made of them, that `ScoredStreams.of_both_logits` holds at once.
+COPIES = 8
 
 
 def readout(
@@ -35,7 +37,7 @@ def readout(
     model
         Gives the final norm and the unembedding.
     streams
-        Final residual streams, dims ``run, prompt, scored, hidden``.
+        Final residual streams, dims ``run, prompt, scored, hidden``; run 0 is the clean one.
     targets, decoys
         Right and wrong next tokens, dims ``prompt, scored``.
     names
@@ -48,16 +50,25 @@ def readout(
         in single precision at least, from the streams and weights as they are.
     """
     files = {name: plugins.find("readout", name) for name in names}
-    reads = {quantity for file in files.values() for quantity in file.READS}
+    reads = [quantity for file in files.values() for quantity in file.READS]
     if streams.is_meta:  # there are no numbers to read; all logits cost a product
-        if reads:
+        if "log_odds" in reads or "best_other" in reads:
+            model.unembed(streams)
+        for _ in range(reads.count("logits")):
             model.unembed(streams)
         return {name: streams.new_empty(streams.shape[:2]) for name in files}
     at = ScoredStreams(model, streams, targets, decoys, best="best_other" in reads)
     return {name: file.value(at).double().mean(dim=-1) for name, file in files.items()}
 
 
-def gradient(model: Decoder, normed: Tensor, targets: Tensor, decoys: Tensor, name: str) -> Tensor:
+def gradient(
+    model: Decoder,
+    normed: Tensor,
+    targets: Tensor,
+    decoys: Tensor,
+    name: str,
+    clean: Tensor | None = None,
+) -> Tensor:
     """Return the gradient of a readout in normalised streams, which have its dims.
 
     Parameters
@@ -66,9 +77,13 @@ def gradient(model: Decoder, normed: Tensor, targets: Tensor, decoys: Tensor, na
         What the unembedding reads at the scored positions, dims ``run, prompt, scored, hidden``.
     name
         A readout that has a gradient.
+    clean
+        What it reads in the clean run, dims ``1, prompt, scored, hidden``, for readouts that read
+        ``"clean"``.
     """
-    at = ScoredStreams(model, normed, targets, decoys)
-    at.normed = normed
+    at = ScoredStreams(model, normed, targets, decoys, is_normed=True)
+    if clean is not None:
+        at.clean = replace(at, streams=clean)
     total: Tensor = plugins.find("readout", name).gradient(at)
     return (total / targets.shape[1]).expand_as(normed)
 
@@ -77,7 +92,8 @@ def gradient(model: Decoder, normed: Tensor, targets: Tensor, decoys: Tensor, na
 class ScoredStreams(Scored):
     """Streams at the scored positions, dims ``run, prompt, scored, hidden``; see `Scored`.
 
-    ``best`` says whether the largest logit is read, too: it is only found then.
+    ``best`` says whether the largest logit is read, too: it is only found then. ``is_normed`` says
+    that the streams have gone through the final norm already.
     """
 
     model: Decoder
@@ -85,14 +101,26 @@ class ScoredStreams(Scored):
     targets: Tensor
     decoys: Tensor
     best: bool = False
+    is_normed: bool = False
 
     @cached_property
     def normed(self) -> Tensor:
         """What the unembedding reads."""
-        return self.model.final_norm(widened(self.streams))
+        return self._normed(self.streams)
+
+    def _normed(self, streams: Tensor) -> Tensor:
+        return streams if self.is_normed else self.model.final_norm(widened(streams))
+
+    @cached_property
+    def clean(self) -> ScoredStreams:
+        return replace(self, streams=self.streams[:1])
 
     @cached_property
     def _against(self) -> tuple[Tensor, Tensor]:
+        if self.normed.is_meta:  # there are no numbers to compare
+            self.model.unembed(self.normed)
+            empty = self.normed.new_empty(self.normed.shape[:-1])
+            return empty.double(), empty
         rows, targets = self.normed.flatten(0, -2), self._target_rows
         odds, best = against_others(self.model.unembed, rows, targets, accuracy=self.best)
         return odds.view(self.normed.shape[:-1]), best.view(self.normed.shape[:-1])
@@ -112,7 +140,7 @@ class ScoredStreams(Scored):
     def difference(self, tokens: Tensor, others: Tensor) -> Tensor:
         weight, bias = self.model.unembed.weight, self.model.unembed.bias
         apart = widened(weight[tokens]) - weight[others]
-        ends = (self.model.final_norm(widened(run)) for run in self.streams)
+        ends = map(self._normed, self.streams)
         logits = torch.stack([(end * apart).sum(dim=-1) for end in ends])
         return logits.add_(widened(bias[tokens]) - bias[others])
 
@@ -120,10 +148,22 @@ class ScoredStreams(Scored):
         rows = (self.normed.flatten(0, -2), self._target_rows)
         parts = (tensor.split(self._height) for tensor in rows)
         numbers = [
-            function(widened(self.model.unembed(part)), targets)
-            for part, targets in zip(*parts, strict=True)
+            function(self._logits(part), targets) for part, targets in zip(*parts, strict=True)
         ]
         return torch.cat(numbers).view(self.normed.shape[:-1])
+
+    def of_both_logits(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        height = max(1, self._height // COPIES)
+        rows = self.normed.flatten(1, 2)
+        numbers = rows.new_empty(rows.shape[:2], dtype=torch.float64)
+        for first in range(0, rows.shape[1], height):
+            at = slice(first, first + height)
+            clean = self._logits(rows[0, at])
+            numbers[:1, at] = function(clean[None], clean)
+            for run in range(1, len(rows), height // len(clean)):
+                runs = slice(run, run + height // len(clean))
+                numbers[runs, at] = function(self._logits(rows[runs, at]), clean)
+        return numbers.view(self.normed.shape[:-1])
 
     def columns(self, tokens: Tensor) -> Tensor:
         return widened(self.model.unembed.weight[tokens])
@@ -136,6 +176,16 @@ class ScoredStreams(Scored):
         return torch.cat([widened(part.to(weight.dtype) @ weight) for part in odds]).view_as(
             self.normed
         )
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        """Return all logits of rows, in their precision."""
+        unembed = self.model.unembed
+        if unembed.weight.dtype == rows.dtype:
+            return unembed(rows)
+        tiles = zip(
+            *(_even(part, TOKENS_AT_ONCE) for part in (unembed.weight, unembed.bias)), strict=True
+        )
+        return torch.cat([affine(rows, w.to(rows), b.to(rows)) for w, b in tiles], dim=-1)
 
     @property
     def _height(self) -> int:

@@ -3,7 +3,8 @@
 A file's name is the readout's. It defines ``UNIT``, ``BETTER`` (1 if a larger value is better, -1
 if a smaller one), ``READS`` (which shared quantities of `cntbench.readouts._base.Scored` it uses),
 ``value`` at all positions, ``reference`` (the plain definition at one position, which the tests
-compare it with), and ``gradient`` if gradient estimators may estimate effects on it.
+compare it with), and ``gradient`` if gradient estimators may estimate effects on it. If it reads
+``"clean"``, ``reference`` takes the clean run's logits as a fourth argument.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Scored(Protocol):
-    """The model at the scored positions of every prompt, in several runs.
+    """The model at the scored positions of every prompt, in several runs; run 0 is the clean one.
 
     ``targets`` and ``decoys`` are the right and the wrong next tokens, dims ``prompt, scored``. The
     logit of token v at a position with normalised stream x is l_v = x · w_v + b_v.
@@ -39,6 +39,18 @@ class Scored(Protocol):
         The function gets the logits, dims ``row, vocabulary``, and the targets, dims ``row``, of
         some of the positions at a time, and returns a number for each row.
         """
+
+    def of_both_logits(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Return a function of all logits and the clean run's, dims ``run, prompt, scored``.
+
+        The function gets the logits, dims ``run, row, vocabulary``, and those of the clean run at
+        the same positions, dims ``row, vocabulary``, of some runs and positions at a time, and
+        returns a number for each run and row.
+        """
+
+    @property
+    def clean(self) -> Scored:
+        """The clean run alone."""
 
     def columns(self, tokens: Tensor) -> Tensor:
         """Return columns w_v of the unembedding, dims ``prompt, scored, hidden``."""

@@ -17,6 +17,12 @@ FILES = plugins.room("readout")
 SMOOTH = [name for name, file in FILES.items() if hasattr(file.module, "gradient")]
 
 
+def plain(name, *given):
+    """The plain definition at one position, of logits, target, decoy and the clean logits."""
+    file = FILES[name].module
+    return file.reference(*(given if "clean" in file.READS else given[:3]))
+
+
 @pytest.fixture(scope="module")
 def model():
     """A random decoder in double precision, 17 tokens."""
@@ -44,7 +50,7 @@ def test_what_is_declared(name):
     file = FILES[name].module
     assert file.UNIT
     assert file.BETTER in (-1, 1)
-    assert set(file.READS) <= {"log_odds", "best_other", "logits"}
+    assert set(file.READS) <= {"log_odds", "best_other", "logits", "clean"}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -53,15 +59,17 @@ def test_it_is_the_mean_of_its_plain_definition(model, positions, name):
     found = readout(model, streams, targets, decoys, [name])[name]
     assert (found.dtype, found.shape) == (torch.float64, (2, 3))
     for run, prompt in itertools.product(range(2), range(3)):
-        plain = [
-            FILES[name].module.reference(
+        each = [
+            plain(
+                name,
                 model.unembed(model.final_norm(streams[run, prompt, place])),
                 int(targets[prompt, place]),
                 int(decoys[prompt, place]),
+                model.unembed(model.final_norm(streams[0, prompt, place])),
             )
             for place in range(4)
         ]
-        assert found[run, prompt].item() == pytest.approx(sum(plain) / 4)
+        assert found[run, prompt].item() == pytest.approx(sum(each) / 4)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -87,6 +95,8 @@ def test_it_reads_what_it_declares_and_no_more(model, positions, name, monkeypat
             property(reading(quantity, getattr(ScoredStreams, quantity).fget)),
         )
     monkeypatch.setattr(ScoredStreams, "of_logits", reading("logits", ScoredStreams.of_logits))
+    both = reading("logits", reading("clean", ScoredStreams.of_both_logits))
+    monkeypatch.setattr(ScoredStreams, "of_both_logits", both)
     readout(model, *positions, [name])
     assert read == set(FILES[name].module.READS)
 
@@ -94,8 +104,8 @@ def test_it_reads_what_it_declares_and_no_more(model, positions, name, monkeypat
 @pytest.mark.parametrize("name", SMOOTH)
 def test_its_gradient_is_the_derivative_of_its_plain_definition(model, positions, name):
     streams, targets, decoys = positions
-    normed = model.final_norm(streams[:1])
-    found = gradient(model, normed, targets, decoys, name)
+    normed, clean = model.final_norm(streams).split(1)
+    found = gradient(model, normed, targets, decoys, name, clean)
     assert found.shape == normed.shape
     step = 1e-6
     for prompt, place, entry in itertools.product(range(3), range(4), (0, 7, 15)):
@@ -104,6 +114,16 @@ def test_its_gradient_is_the_derivative_of_its_plain_definition(model, positions
             stream = normed[0, prompt, place].clone()
             stream[entry] += sign * step
             tokens = int(targets[prompt, place]), int(decoys[prompt, place])
-            sides.append(FILES[name].module.reference(model.unembed(stream), *tokens))
+            before = model.unembed(clean[0, prompt, place])
+            sides.append(plain(name, model.unembed(stream), *tokens, before))
         slope = (sides[0] - sides[1]) / (2 * step) / 4  # of the mean over four positions
         assert found[0, prompt, place, entry].item() == pytest.approx(slope, rel=1e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_that_of_a_run_which_equals_the_clean_one_is_that_of_the_clean_one(model, positions, name):
+    streams, *tokens = positions
+    twice = readout(model, streams[:1].expand(2, -1, -1, -1), *tokens, [name])[name]
+    assert torch.equal(twice[0], twice[1])
+    if "clean" in FILES[name].module.READS:
+        assert not twice.any()

@@ -113,19 +113,19 @@ def oracle_edges(model, prompts, ablation, measure, *, observe_all=False, seed=0
     for i in range(count):
         with torch.no_grad():
             embedded = oracle.embed(prompts.tokens[i])
-            logits, clean = oracle.forward(embedded)
-        value = np.array(readouts(logits, prompts, i))
+            clean_logits, clean = oracle.forward(embedded)
+        value = np.array(readouts(clean_logits, prompts, i))
         at = slice(None) if observe_all else prompts.scored[i]
 
-        def read(logits, i=i):
-            return differentiable(logits, prompts, i, effects[0])
+        def read(logits, i=i, clean_logits=clean_logits):
+            return differentiable(logits, prompts, i, effects[0], clean_logits)
 
         for s, source in enumerate(nodes):
             new = oracle.replacement(rule, i, corpora, source, clean[source], seed, ablation.name)
             delta = oracle.contribution(*source, new - clean[source]).detach()
             with torch.no_grad(), oracle.reading(None, delta):
                 moved = oracle.forward(embedded)[0]
-            direct[:, s, i] = np.array(readouts(moved, prompts, i)) - value
+            direct[:, s, i] = np.array(readouts(moved, prompts, i, clean_logits)) - value
             for t, target in enumerate(nodes):
                 if not oracle.feasible(source, target):
                     continue
@@ -140,7 +140,9 @@ def oracle_edges(model, prompts, ablation, measure, *, observe_all=False, seed=0
                 with torch.no_grad():
                     if ablation.observable == "readout":
                         moved = oracle.logits_over(embedded, target, delta, ablation.through)
-                        edges[s, t, i] = readouts(moved, prompts, i)[which] - value[which]
+                        edges[s, t, i] = (
+                            readouts(moved, prompts, i, clean_logits)[which] - value[which]
+                        )
                     else:
                         state = oracle.target_state(embedded, target, delta, ablation.through)
                         edges[s, t, i] = change(
@@ -161,12 +163,22 @@ def points(oracle, prompts, i, steps):
         return [origin + j / steps * (clean - origin) for j in range(1, steps + 1)]
 
 
-def differentiable(logits, prompts, i, name):
+def differentiable(logits, prompts, i, name, clean):
     """A readout as a tensor."""
-    rows = logits[prompts.scored[i]]
-    targets = torch.from_numpy(prompts.targets[i])
-    if name == "cross_entropy":
-        return torch.nn.functional.cross_entropy(rows, targets)
-    decoys = torch.from_numpy(prompts.decoys[i])
+    rows, before = logits[prompts.scored[i]], clean[prompts.scored[i]]
     place = torch.arange(len(rows))
-    return (rows[place, targets] - rows[place, decoys]).mean()
+    right, wrong = (rows[place, torch.from_numpy(x[i])] for x in (prompts.targets, prompts.decoys))
+    log_total = rows.logsumexp(dim=-1)
+    match name:
+        case "cross_entropy":
+            found = log_total - right
+        case "log_probability":
+            found = right - log_total
+        case "logit_difference":
+            found = right - wrong
+        case "probability_difference":
+            found = (right - log_total).exp() - (wrong - log_total).exp()
+        case "kl_divergence":
+            expected = before.log_softmax(dim=-1)
+            found = (expected.exp() * (expected - rows.log_softmax(dim=-1))).sum(dim=-1)
+    return found.mean()

@@ -179,9 +179,12 @@ def change(measure: str, clean: torch.Tensor, ablated: torch.Tensor) -> float:
     return measures()[measure].measure(*run).item()
 
 
-def readouts(logits: torch.Tensor, prompts: Prompts, i: int) -> list[float]:
-    """Readouts of one prompt, in the order of known_readouts()."""
+def readouts(
+    logits: torch.Tensor, prompts: Prompts, i: int, clean: torch.Tensor | None = None
+) -> list[float]:
+    """Readouts of one prompt, in the order of known_readouts(); without ``clean``, of the clean run."""
     rows = logits[prompts.scored[i]]
+    before = (logits if clean is None else clean)[prompts.scored[i]]
     targets = torch.from_numpy(prompts.targets[i])
     decoys = torch.from_numpy(prompts.decoys[i])
     of_target = rows.gather(1, targets[:, None])[:, 0]
@@ -192,9 +195,10 @@ def readouts(logits: torch.Tensor, prompts: Prompts, i: int) -> list[float]:
         "logit_difference": (of_target - of_decoy).mean().item(),
     }
     for name in known_readouts()[len(STANDARD) :]:
-        plain = find("readout", name).reference
-        positions = zip(rows, targets.tolist(), decoys.tolist(), strict=True)
-        found[name] = np.mean([plain(*position) for position in positions])
+        file = find("readout", name)
+        others = [before] if "clean" in file.READS else []
+        positions = zip(rows, targets.tolist(), decoys.tolist(), *others, strict=True)
+        found[name] = np.mean([file.reference(*position) for position in positions])
     return [found[name] for name in known_readouts()]
 
 
@@ -234,7 +238,7 @@ def oracle_influence(model, prompts, rule, measure, *, name="x", observe_all=Fal
         for s, source in enumerate(nodes):
             new = oracle.replacement(rule, i, corpora, source, clean[source], seed, name)
             logits, ablated = oracle.run(prompts.tokens[i], {source: new})
-            effects[:, s, i] = np.array(readouts(logits, prompts, i)) - values[:, i]
+            effects[:, s, i] = np.array(readouts(logits, prompts, i, clean_logits)) - values[:, i]
             for t, target in enumerate(nodes):
                 if oracle.feasible(source, target):
                     influence[s, t, i] = change(

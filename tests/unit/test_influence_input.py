@@ -12,7 +12,7 @@ from support.models import decoder, random_gpt_neox, random_prompts
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
-from cntbench.readouts import known_readouts
+from cntbench.readouts import STANDARD, known_readouts
 
 MODEL = decoder(random_gpt_neox(context=8))
 ALL = [one.method for one in shipped().values()]
@@ -53,7 +53,8 @@ def test_effects_that_are_not_asked_for_are_nan(effects):
     for i, name in enumerate(known_readouts()):
         assert np.isfinite(found.readout_effect[:, i]).all() == (name in effects)
         assert np.isnan(found.readout_effect[:, i]).all() == (name not in effects)
-    assert np.isfinite(found.readout_value).all(), "the clean model's are always given"
+    standard = np.isfinite(found.readout_value[: len(STANDARD)])
+    assert standard.all(), "the clean model's are always given"
 
 
 def test_shapes_and_what_mlps_have_no_value_for():
@@ -61,8 +62,9 @@ def test_shapes_and_what_mlps_have_no_value_for():
     n, ablations = len(MODEL.components), len(ALL)
     assert found.influence.shape == found.influence_se.shape == (ablations, n, n)
     assert found.edge_effect.shape == found.edge_effect_se.shape == (ablations, n, n)
-    assert found.readout_effect.shape == found.readout_effect_se.shape == (ablations, 3, n)
-    assert found.readout_value.shape == found.readout_se.shape == (3,)
+    shape = (ablations, len(known_readouts()), n)
+    assert found.readout_effect.shape == found.readout_effect_se.shape == shape
+    assert found.readout_value.shape == found.readout_se.shape == (len(known_readouts()),)
     heads = np.array([node.kind == "head" for node in MODEL.components])
     for scores in (found.prefix_matching, found.previous_token):
         assert np.isnan(scores[~heads]).all()
@@ -76,6 +78,7 @@ def test_shapes_and_what_mlps_have_no_value_for():
         ("resample_eap", (), "observes the effect on a readout, but none is requested"),
         ("resample_eap", ("accuracy", "cross_entropy"), "by its gradient, but accuracy has none"),
         ("resample_eap_ig", ("accuracy",), "by its gradient, but accuracy has none"),
+        ("resample_eap", ("kl_divergence",), "at the clean prompts, where that of kl_divergence"),
     ],
 )
 def test_readouts_that_cannot_be_observed_are_refused(name, effects, says):
@@ -99,4 +102,4 @@ def test_more_draws_than_other_prompts_are_refused():
 def test_no_ablation_at_all_leaves_the_clean_model():
     found = influence(Request(MODEL, random_prompts(), []))
     assert found.influence.shape[0] == found.edge_effect.shape[0] == 0
-    assert np.isfinite(found.readout_value).all()
+    assert np.isfinite(found.readout_value[: len(STANDARD)]).all()

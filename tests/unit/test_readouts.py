@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 from support.models import decoder, random_gpt_neox
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 
 from cntbench.engine import readouts
 from cntbench.engine.readouts import readout
@@ -56,6 +56,16 @@ def test_against_all_logits(model, asked):
             "cross_entropy": cross_entropy(rows, right).item(),
             "accuracy": sum(rows[i].argmax().item() == right[i].item() for i in range(5)) / 5,
             "logit_difference": sum(rows[i, right[i]] - rows[i, wrong[i]] for i in range(5)) / 5,
+            "log_probability": -cross_entropy(rows, right).item(),
+            "probability_difference": (
+                rows.softmax(-1)[range(5), right] - rows.softmax(-1)[range(5), wrong]
+            ).mean(),
+            "kl_divergence": kl_div(
+                rows.log_softmax(-1),
+                logits[0, prompt].log_softmax(-1),
+                log_target=True,
+                reduction="batchmean",
+            ),
         }
         for name in known_readouts():
             assert found[name][run, prompt].item() == pytest.approx(float(expected[name])), name
