@@ -182,7 +182,7 @@ def change(measure: str, clean: torch.Tensor, ablated: torch.Tensor) -> float:
 def readouts(
     logits: torch.Tensor, prompts: Prompts, i: int, clean: torch.Tensor | None = None
 ) -> list[float]:
-    """Readouts of one prompt, in the order of known_readouts(); without ``clean``, of the clean run."""
+    """Readouts of one prompt, in order; without ``clean``, of the clean run."""
     rows = logits[prompts.scored[i]]
     before = (logits if clean is None else clean)[prompts.scored[i]]
     targets = torch.from_numpy(prompts.targets[i])
