@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--update-golden") and os.environ.get("CI"):
+    if config.getoption("--update-golden", default=False) and os.environ.get("CI"):
         raise pytest.UsageError("CI never updates golden results")
 
 

@@ -17,8 +17,13 @@ from cntbench.components import components, feasible
 from cntbench.errors import SpecError
 from cntbench.plugins import find, room
 from cntbench.runs.catalogue import load_catalogue
+from cntbench.testing import folders_under_test, is_under_test, under_test
 
-BACKBONES = list(load_catalogue().backbones.values())
+BACKBONES = [
+    entry
+    for entry in load_catalogue(folders_under_test()).backbones.values()
+    if is_under_test(entry.path)
+]
 every_backbone = pytest.mark.parametrize("entry", BACKBONES, ids=[b.name for b in BACKBONES])
 
 
@@ -68,7 +73,7 @@ def test_a_node_with_one_edge_says_nothing():
     assert not backbone("disparity").rule.keep(chain).any()
 
 
-@pytest.mark.parametrize("name", room("backbone rule"))
+@pytest.mark.parametrize("name", under_test("backbone rule"))
 def test_examples_in_the_docstring(name):
     tested = doctest.testmod(room("backbone rule")[name].module)
     assert tested.attempted > 0

@@ -36,9 +36,10 @@ from cntbench.engine.influence import Influence, influence
 from cntbench.engine.request import Request
 from cntbench.readouts import known_readouts
 from cntbench.runs.catalogue import AblationEntry
+from cntbench.testing import under_test
 
 EVERY = pytest.mark.parametrize("names", kinds(), ids="+".join)
-EVERY_MEASURE = pytest.mark.parametrize("measure", sorted(measures()))
+EVERY_MEASURE = pytest.mark.parametrize("measure", sorted(under_test("measure")))
 FIELDS = [field.name for field in dataclasses.fields(Influence)]
 MEANS = [name for name in FIELDS if not name.endswith("_se")]
 OF_ABLATIONS = [

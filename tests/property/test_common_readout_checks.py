@@ -12,8 +12,9 @@ from cntbench import plugins
 from cntbench.engine import readouts
 from cntbench.engine.readouts import ScoredStreams, gradient, readout
 from cntbench.readouts import STANDARD, known_readouts, measured
+from cntbench.testing import under_test
 
-FILES = plugins.room("readout")
+FILES = under_test("readout")
 SMOOTH = [name for name, file in FILES.items() if hasattr(file.module, "gradient")]
 
 
@@ -39,7 +40,7 @@ def positions():
 
 
 def test_every_readout_has_its_place_behind_the_standard_ones():
-    assert set(known_readouts()) == set(FILES)
+    assert set(known_readouts()) == set(plugins.room("readout"))
     assert known_readouts()[: len(STANDARD)] == STANDARD
     assert measured([]) == STANDARD
     assert measured(reversed(known_readouts())) == known_readouts()

@@ -13,11 +13,11 @@ import pydantic
 import pytest
 from hypothesis import assume, given, settings
 
-from cntbench import plugins
 from cntbench.errors import CntbenchError
 from cntbench.prompts import Language, Prompts, generate, random_state
+from cntbench.testing import under_test
 
-ALL = plugins.discover("prompts.generators", required=("Parameters",))
+ALL = under_test("generator")
 #: Those that make prompts of tokens, whatever they stand for.
 GENERATORS = {n: p for n, p in ALL.items() if not getattr(p.module, "NEEDS_TEXT", False)}
 EVERY = pytest.mark.parametrize("name", sorted(GENERATORS))

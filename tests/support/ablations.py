@@ -7,16 +7,18 @@ from functools import cache
 from types import ModuleType
 
 from cntbench.ablations.ablation import Ablation
-from cntbench.plugins import discover, shipped_folder
+from cntbench.plugins import room, shipped_folder
 from cntbench.runs.catalogue import AblationEntry, load_catalogue
+from cntbench.testing import folders_under_test, is_under_test
 
 TASKS = shipped_folder()
 
 
 @cache
 def shipped() -> dict[str, AblationEntry]:
-    """Every ablation by its name."""
-    return dict(load_catalogue().ablations)
+    """Every ablation by its name; those of the folders under test, if there are any."""
+    entries = load_catalogue(folders_under_test()).ablations
+    return {name: entry for name, entry in entries.items() if is_under_test(entry.path)}
 
 
 @cache
@@ -38,12 +40,10 @@ def methods_of(names: Iterable[str]) -> list[Ablation]:
 @cache
 def replacements() -> dict[str, ModuleType]:
     """Every replacement rule by its name."""
-    found = discover("ablations.replacements", required=("Parameters",))
-    return {name: plugin.module for name, plugin in found.items()}
+    return {name: plugin.module for name, plugin in room("replacement").items()}
 
 
 @cache
 def measures() -> dict[str, ModuleType]:
     """Every measure by its name."""
-    found = discover("ablations.measures", required=("measure", "RANGE"))
-    return {name: plugin.module for name, plugin in found.items()}
+    return {name: plugin.module for name, plugin in room("measure").items()}

@@ -8,10 +8,11 @@ import numpy as np
 from cntbench.backbones._base import backbone
 from cntbench.metrics._base import DIMS, LAGS, Metric
 from cntbench.metrics._graphs import Graphs
-from cntbench.plugins import Plugin, find, room
+from cntbench.plugins import Plugin, find
+from cntbench.testing import under_test
 from support.graphs import to_graph
 
-METRICS = list(room("metric").values())
+METRICS = list(under_test("metric").values())
 NODES = ("source", "target", "component")
 
 

@@ -54,7 +54,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("exchange",),
     ("reporting",),
     ("api",),
-    ("cli",),
+    ("cli", "testing"),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 LONGEST = 400

@@ -37,8 +37,10 @@ from cntbench.dynamics.statistics._base import Statistic
 from cntbench.metrics import tail
 from cntbench.plugins import room
 from cntbench.readouts import known_readouts
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.testing import folders_under_test, under_test
 
-STATISTICS = [
+SHIPPED = [
     memory.Parameters(),
     rank_stability.Parameters(role="spreader", among="peers", lag=0.125),
     rank_stability.Parameters(role="gatherer", among="all", lag=0.25, last=1.0),
@@ -49,6 +51,15 @@ STATISTICS = [
     distinct_phases.Parameters(phases=3),
     phase_course.Parameters(phases=3),
 ]
+#: Those of a user's folder with the parameters that the claims there have.
+STATISTICS = SHIPPED
+if folders_under_test():
+    STATISTICS = [
+        test.statistic
+        for claim in load_catalogue(folders_under_test()).claims.values()
+        for test in claim.tests
+        if test.spec.statistic in under_test("statistic")
+    ]
 every_statistic = pytest.mark.parametrize("statistic", STATISTICS, ids=repr)
 
 
@@ -65,7 +76,7 @@ def value(statistic: Statistic, of: Film) -> float:
 
 
 def test_every_statistic_is_tried():
-    assert {type(one).__module__.rsplit(".", 1)[1] for one in STATISTICS} == set(room("statistic"))
+    assert {type(one).__module__.rsplit(".", 1)[1] for one in SHIPPED} == set(room("statistic"))
 
 
 @every_statistic
