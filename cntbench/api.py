@@ -1,4 +1,4 @@
-"""What Python users call: ``run``, ``open_results``, ``influence``, ``compare`` and ``claims``.
+"""What Python users call: ``run``, ``influence``, ``compare`` and ``claims``.
 
 The command line does the same by the same code. All results are xarray's, with the accessor
 ``cnt`` (`cntbench.accessor.cnt`); what is wrong is a `cntbench.errors.CntbenchError`.
@@ -18,27 +18,25 @@ import xarray as xr
 from cntbench.analysis.verdicts import add_verdicts, with_verdicts
 from cntbench.comparison import command
 from cntbench.errors import CntbenchError, Named
-from cntbench.models.device import Device, description, prepare
-from cntbench.models.in_memory import read_model
+from cntbench.models.device import description, prepare
+from cntbench.models.in_memory import at_step, read_model
 from cntbench.models.precision import TYPES, moved
+from cntbench.output import Folders, path_tuple
 from cntbench.plugin_folders import with_specs
 from cntbench.reporting.failures import failures
 from cntbench.reporting.terminal import Terminal, progress_bar
-from cntbench.results import storage
+from cntbench.results.checking import as_result
 from cntbench.results.film import film
-from cntbench.results.schema import validate
-from cntbench.runs.catalogue import Catalogue, StudyEntry, load_catalogue
+from cntbench.runs.catalogue import StudyEntry, load_catalogue
 from cntbench.runs.executors import Executor, select_executor
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.launch import (
     Checkpoints,
-    Folders,
     Names,
     StudyKeys,
     check_script,
     name_tuple,
     one_of,
-    path_tuple,
     resolved,
     study_changes,
 )
@@ -154,26 +152,6 @@ def run(
     return outcome.tree
 
 
-def open_results(path: str | Path) -> xr.DataTree:
-    """Read a result into memory, checking that it is whole and satisfies the schema.
-
-    What xarray has written, without a checksum, is read too, with a warning; groups that do not
-    satisfy their tables are left out, with a warning.
-
-    Parameters
-    ----------
-    path
-        A ``results.nc``.
-
-    Raises
-    ------
-    StorageError
-        If the file is missing, truncated or damaged, was not written by cntbench, or does not
-        satisfy the schema.
-    """
-    return storage.open_results(Path(path))
-
-
 @with_specs
 def influence(
     model: Any,
@@ -183,10 +161,12 @@ def influence(
     tokenizer: Any = None,
     prompts: Any = 32,
     seed: int = 0,
-    dtype: str = "float32",
-    device: str = "cpu",
+    step: int = 0,
+    dtype: Any = "float32",
+    device: Any = "cpu",
     memory: float = 1.0,
     specs: Folders = (),
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Measure a model that is in memory.
 
@@ -208,21 +188,25 @@ def influence(
         ``corrupted`` and ``wrong``; then ``task`` may name them (``"prompts"``).
     seed
         Seed of prompts and random draws.
+    step
+        The model's training step. `film` joins the films of several steps.
     dtype
         Floating-point type to compute in, whatever the model's: ``"float32"``, ``"bfloat16"``,
-        ``"float64"``.
+        ``"float64"``, or torch's.
     device
         Where to compute: ``"cpu"``, ``"cuda"``, or ``"auto"``, a GPU if there is one.
     memory
         Memory to use beyond the model's [GiB].
     specs
         Folders of your own specs, beside the shipped ones.
+    progress
+        Whether to show a progress bar; by default, on a terminal and in a notebook.
 
     Returns
     -------
     xarray.Dataset
-        With the schema's dims, as a run's film of one checkpoint: ``model``, at step 0, with the
-        hash of the model's tensors as ``revision``.
+        With the schema's dims, as a run's film of one checkpoint: ``step100`` at step 100, or
+        ``model`` at step 0, with the hash of the model's tensors as ``revision``.
 
     Raises
     ------
@@ -245,32 +229,31 @@ def influence(
         "ablations": name_tuple(ablation),
         "prompts": prompts,
         "seed": seed,
-        "dtype": dtype,
+        "dtype": str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype,
         "untrained": 0,
         "null_draws": 0,
         "planted": False,
     }
     study = StudyEntry(where, Path(), build(StudySpec, keys, where=where), changes=("tasks",))
     catalogue.check(study, where=where)
+    device = str(device) if isinstance(device, torch.device) else device
     on = resolve_device(one_of(DeviceChoice, "device", device, where), None)
-    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-        return _influence(catalogue, study, model, tokenizer, on, budget)
-
-
-def _influence(
-    catalogue: Catalogue, study: StudyEntry, model: Any, tokenizer: Any, on: Device, memory: int
-) -> xr.Dataset:
-    """Measure a model in memory by the tasks and ablations of a study."""
-    trajectory, decoder, held = read_model(model, tokenizer, TYPES[study.spec.dtype])
-    plan = Plan(
-        study,
-        trajectory,
-        tuple(catalogue.task(name) for name in study.spec.tasks),
-        tuple(catalogue.ablations[name] for name in study.spec.ablations),
-    )
-    [checkpoint] = trajectory.checkpoints
-    prepare(on)
-    measured = measure(plan, checkpoint, moved(decoder, on), memory)
+    with (
+        progress_bar(Terminal(stderr=True), shown=progress) as report,
+        torch.autocast("cpu", enabled=False),
+        torch.autocast("cuda", enabled=False),
+    ):
+        trajectory, decoder, held = read_model(model, tokenizer, TYPES[study.spec.dtype])
+        trajectory = at_step(trajectory, step, where)
+        plan = Plan(
+            study,
+            trajectory,
+            tuple(catalogue.task(name) for name in study.spec.tasks),
+            tuple(catalogue.ablations[name] for name in study.spec.ablations),
+        )
+        [checkpoint] = trajectory.checkpoints
+        prepare(on)
+        measured = measure(plan, checkpoint, moved(decoder, on), budget, progress=report)
     about = description(on) | ({"parity": held.to_json()} if held else {})
     return film([measured], provenance(plan) | about | {"history": study.name})
 
@@ -352,8 +335,8 @@ def claims(
     Parameters
     ----------
     results
-        A result, its root alone, or the path of a file, in which the verdicts are then kept, beside
-        those on other claims. A result in memory is left as it is.
+        A result, a film, a selection from either, or the path of a file, in which the verdicts are
+        then kept, beside those on other claims. A result in memory is left as it is.
     claims
         Names of claims, by default all.
     draws
@@ -384,8 +367,7 @@ def claims(
     )
     with progress_bar(Terminal(stderr=True), shown=progress) as report:
         if isinstance(results, xr.Dataset | xr.DataTree):
-            tree = xr.DataTree(results) if isinstance(results, xr.Dataset) else results
-            validate(tree.to_dataset(inherit=False), where="the result")
+            tree = as_result(results, where="the result")
             return with_verdicts(
                 tree, chosen, draws=draws, jobs=jobs, progress=report, where="the result"
             )

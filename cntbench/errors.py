@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -203,6 +205,26 @@ def unknown(kind: str, name: str, allowed: Iterable[str], *, where: str | None =
         known = f"{kind} {name!r} cannot be used" if name in broken else f"unknown {kind} {name!r}"
         return PluginError(f"{known}: {error.where}: {error.what}", where=where, hint=error.hint)
     return SpecError(f"unknown {kind} {name!r}", where=where, hint=nearest(name, allowed))
+
+
+def shown(value: object) -> str:
+    """Return a value for a message as JSON; of what is no plain data, its type and shape.
+
+    Examples
+    --------
+    >>> shown(["a", 1, object()])
+    '["a", 1, "<object>"]'
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    plain = isinstance(value, bool | int | float | str | list | tuple | dict | None)
+    return json.dumps(value, default=_type_and_shape) if plain else _type_and_shape(value)
+
+
+def _type_and_shape(value: object) -> str:
+    shape = getattr(value, "shape", None)
+    sized = f" of shape {tuple(shape)}" if isinstance(shape, tuple) else ""
+    return f"<{type(value).__name__}{sized}>"
 
 
 def listed(names: Sequence[str], most: int) -> str:

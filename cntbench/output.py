@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cntbench.errors import StorageError
+from cntbench.errors import CntbenchError, StorageError, shown
 
 #: Number of bytes that are read to recognise a file's kind.
 _HEAD = 4096
@@ -33,6 +33,19 @@ class FileKind:
 
     name: str
     recognises: Callable[[Path], bool]
+
+
+#: One folder or file, or several.
+Folders = str | Path | Sequence[str | Path]
+
+
+def path_tuple(paths: Folders) -> tuple[Path, ...]:
+    """Return one or several paths as a tuple."""
+    if isinstance(paths, str | Path):
+        return (Path(paths),)
+    if hasattr(paths, "shape") or not all(isinstance(path, str | Path) for path in paths):
+        raise CntbenchError(f"{shown(paths)} is no path", hint="Give one path, or a list of paths.")
+    return tuple(map(Path, paths))
 
 
 def check_output(

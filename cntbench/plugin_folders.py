@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 from cntbench.errors import CntbenchError, CntbenchWarning, PluginError, SpecError, nearest
-from cntbench.output import is_folder
+from cntbench.output import is_folder, path_tuple
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -290,7 +290,7 @@ def with_specs(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def within(*args: P.args, **kwargs: P.kwargs) -> R:
         specs: Any = kwargs.get("specs", ())
-        with using((specs,) if isinstance(specs, str | Path) else specs):
+        with using(path_tuple(specs)):
             return function(*args, **kwargs)
 
     return within

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import numbers
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from cntbench import plugins
-from cntbench.errors import SpecError, nearest
+from cntbench.errors import SpecError, nearest, shown
 from cntbench.parsing import parse_toml
 
 T = TypeVar("T")
@@ -335,7 +334,7 @@ def build(cls: Callable[..., T], table: Mapping[str, Any], *, where: str, prefix
             message = f"key {key!r} is missing"
             hint = f"Expected keys: {', '.join(sorted(fields))}."
         else:
-            message = f"{key} = {_toml(problem['input'])} is not allowed"
+            message = f"{key} = {shown(problem['input'])} is not allowed"
             hint = problem["msg"].removeprefix("Value error, ") + "."
             for python, toml in [("valid tuple", "valid array"), ("dictionary", "table")]:
                 hint = hint.replace(python, toml)
@@ -347,9 +346,3 @@ def build(cls: Callable[..., T], table: Mapping[str, Any], *, where: str, prefix
 
 def _split(choices: str) -> list[str]:
     return choices.replace(" or ", ", ").split(",")
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return json.dumps(value, default=str)

@@ -23,8 +23,8 @@ from cntbench.metrics._film import film_metrics
 from cntbench.models.trajectory import Progress
 from cntbench.parallel import parallel_map
 from cntbench.prompts import seed_sequence
+from cntbench.results.checksum import content_checksum
 from cntbench.results.film import usable
-from cntbench.results.storage import content_checksum
 
 #: Variables of the root that `film_of` uses.
 FILM_VARIABLES = ["influence", "influence_se", "readout_value", "readout_se", "status"]

@@ -26,7 +26,8 @@ from cntbench.errors import CntbenchError
 from cntbench.models.trajectory import Progress
 from cntbench.parallel import parallel_map
 from cntbench.prompts import seed_sequence
-from cntbench.results.storage import UNSEALED, content_checksum, open_results, write_results
+from cntbench.results.checksum import content_checksum
+from cntbench.results.storage import UNSEALED, open_results, write_results
 from cntbench.results.tree import result_tree
 from cntbench.specs import as_dict
 

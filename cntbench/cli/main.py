@@ -35,6 +35,7 @@ from cntbench.cli.options import (
     printed_warnings,
 )
 from cntbench.cli.report import report
+from cntbench.cli.seal import seal
 from cntbench.cli.study import merge, plan, run
 from cntbench.errors import (
     EXIT_CHECKPOINTS_FAILED,
@@ -139,7 +140,7 @@ def _main(
     pass
 
 
-for command in (run, merge, plan, report, figures, export):
+for command in (run, merge, plan, report, figures, export, seal):
     app.command()(command)
 app.command(name="import")(import_)
 app.add_typer(golden)

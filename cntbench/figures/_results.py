@@ -67,27 +67,20 @@ def tree_of(results: Results, needed: Sequence[str]) -> xr.DataTree:
     Parameters
     ----------
     results
-        A result, or its root or a part of that.
+        A result, or its root, or a selection from either.
     needed
         Variables of the root.
 
     Raises
     ------
     StorageError
-        If one is missing, or something was selected from a tree: its groups cannot be put back.
+        If one is missing.
     """
     if isinstance(results, xr.Dataset):
         return xr.DataTree(selection.with_schema_dims(results, needed).compute())
-    root = results.to_dataset(inherit=False)
-    for dim in selection.CELL:
-        if dim not in root.dims:
-            raise StorageError(
-                f"has no dim {dim!r}",
-                where="the result",
-                hint=f"Name what to draw in the call, by {dim}=, not by selecting from the tree.",
-            )
-    selection.with_schema_dims(root, needed)
-    return results.map_over_datasets(lambda group: group.compute())
+    tree = selection.whole_tree(results)
+    selection.with_schema_dims(tree.to_dataset(inherit=False), needed)
+    return tree.map_over_datasets(lambda group: group.compute())
 
 
 def cell_of(tree: xr.DataTree, task: str | None, ablation: str | None) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import operator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from transformers import PreTrainedModel
 
-from cntbench.errors import CheckpointError
+from cntbench.errors import CheckpointError, shown
 from cntbench.models import parity
 from cntbench.models.adapters import adapter
 from cntbench.models.adapters._base import Shape
@@ -111,6 +112,29 @@ def read_model(
         initialisable=False,
     )
     return trajectory, decoder, held
+
+
+def at_step(trajectory: Trajectory, step: Any, where: str) -> Trajectory:
+    """Return a trajectory of one checkpoint, at a training step and called after it.
+
+    Raises
+    ------
+    CheckpointError
+        If the step is no whole number from 0 on.
+    """
+    try:
+        number = operator.index(step)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**63 or isinstance(step, bool):
+        raise CheckpointError(
+            f"step = {shown(step)} is not allowed",
+            where=where,
+            hint="Allowed: a whole number, the model's training step.",
+        )
+    [checkpoint] = trajectory.checkpoints
+    name = f"step{number}" if number else NAME
+    return replace(trajectory, checkpoints=(replace(checkpoint, name=name, step=number),))
 
 
 def _read(model: Any, what: str, dtype: torch.dtype) -> tuple[Shape, str, Decoder, Parity]:

@@ -133,7 +133,10 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
     measured = np.flatnonzero(usable(whole))
     names, revisions = (whole[name].values[measured] for name in ("checkpoint", "revision"))
     current = {part.attrs.get("former_revision"): part["revision"].item() for part in parts}
-    weights = [current.get(revision, revision) for revision in map(str, revisions)]
+    weights = [
+        current.get(revision, revision) or f"of {name}, whose tensors have no names"
+        for name, revision in zip(names, map(str, revisions), strict=True)
+    ]
     for index, original in zip(measured, originals(map(str, names), weights), strict=True):
         if original is not None:
             whole["status"][:, :, index] = "duplicate"

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cntbench.errors import CntbenchError, StorageError, distinct
 from cntbench.models.checkpoint_choice import choose, find
-from cntbench.results.schema import COORDINATES, VARIABLES
+from cntbench.results.schema import COORDINATES, DIMENSIONS, VARIABLES
+from cntbench.results.tree import result_tree
 
 #: Dims of a cell.
 CELL = ("task", "ablation", "checkpoint")
@@ -57,6 +58,84 @@ def with_schema_dims(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
     }
     variables = {name: _with_all_dims(name, dataset.variables[name]) for name in needed}
     return xr.Dataset(variables, coords=labels, attrs=dataset.attrs)
+
+
+def with_dims(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a film, or a selection from one by labels or steps, with all dims of the schema.
+
+    What is not there stays missing.
+
+    Raises
+    ------
+    StorageError
+        As `with_schema_dims`.
+    """
+    if not any(dim not in dataset.dims and dim in dataset.coords for dim in DIMENSIONS):
+        return dataset
+    try:
+        return with_schema_dims(dataset, [name for name in VARIABLES if name in dataset.variables])
+    except (ValueError, KeyError) as error:
+        raise StorageError(
+            f"has other dims than the schema: {error}", where="the dataset"
+        ) from None
+
+
+def whole_tree(results: xr.Dataset | xr.DataTree) -> xr.DataTree:
+    """Return a result, a film, or a selection from either, as a tree with the schema's dims.
+
+    Derived groups of a single checkpoint are left out: most say how checkpoints differ.
+
+    Raises
+    ------
+    StorageError
+        As `with_schema_dims`.
+    """
+    if isinstance(results, xr.Dataset):
+        return xr.DataTree(with_dims(results))
+    groups = {group.path: group.to_dataset(inherit=False) for group in results.subtree}
+    whole = whole_groups(groups)
+    return results if whole["/"] is groups["/"] else result_tree(whole)
+
+
+def whole_groups(groups: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Return the groups of a result, or of a selection from one, as `whole_tree` does."""
+    root = groups["/"]
+    film = with_dims(root)
+    if film is root:
+        return dict(groups)
+    scalars = {dim for dim in CELL if dim in root.coords and dim not in root.dims}
+    restored = {
+        name: _restored(name.strip("/"), group, scalars)
+        for name, group in groups.items()
+        if name != "/" and "checkpoint" not in scalars
+    }
+    return {"/": film, **restored}
+
+
+def _restored(name: str, group: xr.Dataset, scalars: set[str]) -> xr.Dataset:
+    """Return a derived group with the dims that were selected from it, if it has a schema."""
+    from cntbench.results.group_schema import GROUPS  # imports more than films need
+
+    schema = GROUPS.get(name)
+    if schema is None:
+        return group
+    group = group.drop_vars(scalars, errors="ignore")
+    variables = {}
+    for variable, values in group.data_vars.items():
+        known = schema.variables.get(str(variable))
+        allowed = schema.named if known is None else (known.dims,)
+        dims = next(
+            (
+                dims
+                for dims in allowed
+                if {*values.dims} <= {*dims} and {*dims} - {*values.dims} == scalars & {*dims}
+            ),
+            values.dims,
+        )
+        added = {dim: 1 for dim in dims if dim not in values.dims}
+        full = values.variable.set_dims({**added, **values.sizes})  # type: ignore[no-untyped-call]
+        variables[variable] = full.transpose(*dims)
+    return xr.Dataset(variables, coords=group.coords, attrs=group.attrs)
 
 
 def cell(

@@ -7,27 +7,26 @@ results have equal checksums, whatever library wrote them.
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
 import secrets
 import shutil
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import xarray as xr
 
-from cntbench.errors import CntbenchError, CntbenchWarning, StorageError, nearest
+from cntbench.errors import CntbenchError, StorageError, nearest
 from cntbench.interrupts import interrupts_held
 from cntbench.output import FileKind, check_regular, file_status, has_attribute, is_folder
+from cntbench.results.checking import valid_groups, validate_groups, warn
+from cntbench.results.checksum import checksum
 from cntbench.results.file_sizes import check_size
 from cntbench.results.schema import validate
+from cntbench.results.selection import whole_groups
 from cntbench.results.tree import groups_of, result_tree
 
 CHECKSUM = "content_sha256"
@@ -35,6 +34,9 @@ CHECKSUM = "content_sha256"
 #: Attribute of a result that was read from a file without a checksum, and its value.
 UNSEALED = "unsealed"
 _UNSEALED = "has no checksum, so that later changes or damage could not be seen"
+#: An unused dimension of files that cntbench has written. xarray copies attributes, and so the
+#: checksum, of what is selected from a file, but no dimension that has no variable.
+_OWN = "written_by_cntbench"
 _AGAIN = "Run the study again into its folder: finished checkpoint files are kept."
 
 #: Ending of the names of unfinished files.
@@ -71,7 +73,7 @@ def write_results(tree: xr.DataTree, path: Path) -> None:
     """
     groups = groups_of(tree)
     groups["/"].attrs.pop(CHECKSUM, None)  # of the file that xarray has opened it from
-    _validate(groups, str(path))
+    validate_groups(groups, str(path))
     write_netcdf(groups, path)
 
 
@@ -83,7 +85,7 @@ def write_netcdf(groups: Mapping[str, xr.Dataset], path: Path) -> None:
     StorageError
         If the file cannot be written.
     """
-    root = groups["/"].assign_attrs({CHECKSUM: _checksum(groups)})
+    root = groups["/"].assign_attrs({CHECKSUM: checksum(groups)})
 
     def write(file: Path) -> None:
         # One by one: a tree would leave out what groups share with the root.
@@ -95,6 +97,10 @@ def write_netcdf(groups: Mapping[str, xr.Dataset], path: Path) -> None:
                 engine="netcdf4",
                 encoding=_encoding(group),
             )
+        with netCDF4.Dataset(file, "a") as whole:
+            whole.createDimension(_OWN, 1)
+
+    import netCDF4
 
     with interrupts_held():  # an interrupted xarray waits for its own locks
         write_atomically(path, write)
@@ -103,9 +109,9 @@ def write_netcdf(groups: Mapping[str, xr.Dataset], path: Path) -> None:
 def open_results(path: Path) -> xr.DataTree:
     """Read a result into memory and check its checksum and schema.
 
-    A file that xarray has written, without a checksum, is read with a warning if it satisfies the
-    schema, and marked with the attribute ``unsealed``. Derived groups that do not satisfy their
-    schema are left out with a warning.
+    A file that xarray has written, such as a selection, is read with a warning if it satisfies the
+    schema once selected dims are put back, and marked with the attribute ``unsealed``. Derived
+    groups that do not satisfy their schema are left out with a warning.
 
     Raises
     ------
@@ -113,7 +119,9 @@ def open_results(path: Path) -> xr.DataTree:
         If the file is missing, damaged, not written by cntbench, or violates the schema.
     """
     where = str(path)
-    groups, sealed = read_netcdf(path)
+    groups, sealed = read_netcdf(path, foreign=True)
+    if not sealed:
+        groups = whole_groups(groups)
     root = groups.pop("/")
     if sealed and "status" not in root:  # a comparison, for instance
         title = str(root.attrs.get("title", ""))[:60]
@@ -130,8 +138,8 @@ def open_results(path: Path) -> xr.DataTree:
         ) from None
     if not sealed:
         root.attrs.setdefault(UNSEALED, _UNSEALED)
-        _warn(f"{where}: {_UNSEALED}.")
-    return result_tree({"/": root, **dict(_valid_groups(groups, root, where))})
+        warn(f"{where}: {_UNSEALED}.")
+    return result_tree({"/": root, **dict(valid_groups(groups, root, where))})
 
 
 def open_sealed(path: Path) -> xr.DataTree:
@@ -145,11 +153,13 @@ def open_sealed(path: Path) -> xr.DataTree:
     groups, sealed = read_netcdf(path)
     if not sealed:
         raise StorageError("has no checksum, so it was not written by cntbench", where=str(path))
-    _validate(groups, str(path))
+    validate_groups(groups, str(path))
     return result_tree(groups)
 
 
-def read_netcdf(path: Path, *, hint: str = _AGAIN) -> tuple[dict[str, xr.Dataset], bool]:
+def read_netcdf(
+    path: Path, *, hint: str = _AGAIN, foreign: bool = False
+) -> tuple[dict[str, xr.Dataset], bool]:
     """Return the groups of a file, and whether it has a checksum, which then is correct.
 
     Parameters
@@ -158,6 +168,8 @@ def read_netcdf(path: Path, *, hint: str = _AGAIN) -> tuple[dict[str, xr.Dataset
         The file.
     hint
         What to do about a damaged one.
+    foreign
+        Whether a checksum is disregarded that xarray has copied from another file.
 
     Raises
     ------
@@ -175,13 +187,23 @@ def read_netcdf(path: Path, *, hint: str = _AGAIN) -> tuple[dict[str, xr.Dataset
     with interrupts_held():
         groups = load_netcdf(path, hint=hint)
     recorded = groups["/"].attrs.pop(CHECKSUM, None)
-    if recorded is not None and recorded != _checksum(groups):
+    if recorded is not None and recorded != checksum(groups):
+        if foreign and not _is_own(path):
+            return groups, False
         raise StorageError(
             "the content does not match its checksum: the file was changed or damaged",
             where=where,
             hint=f"{hint} If you changed it on purpose, remove the attribute {CHECKSUM!r}.",
         )
     return groups, recorded is not None
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether cntbench has written a netCDF file, rather than xarray a selection from it."""
+    import netCDF4
+
+    with netCDF4.Dataset(path) as file:
+        return _OWN in file.dimensions
 
 
 def load_netcdf(path: Path, *, hint: str) -> dict[str, xr.Dataset]:
@@ -211,46 +233,6 @@ def load_netcdf(path: Path, *, hint: str) -> dict[str, xr.Dataset]:
         ) from None
 
 
-def _validate(groups: Mapping[str, xr.Dataset], where: str) -> None:
-    """Check the film and every group against their schemas."""
-    root = groups["/"]
-    validate(root, where=where)
-    for name, group in groups.items():
-        if name != "/":
-            _validate_group(name, group, root, f"{where}: group {name[1:]!r}")
-
-
-def _valid_groups(
-    groups: Mapping[str, xr.Dataset], root: xr.Dataset, where: str
-) -> Iterator[tuple[str, xr.Dataset]]:
-    """Yield the groups that satisfy their schema, and warn of the others."""
-    left_out: list[str] = []
-    for name, group in groups.items():
-        if any(name.startswith(f"{parent}/") for parent in left_out):
-            continue
-        try:
-            _validate_group(name, group, root, where)
-        except StorageError as error:
-            left_out.append(name)
-            _warn(f"{where}: group {name[1:]!r} is left out: {error.what}.")
-        else:
-            yield name, group
-
-
-def _validate_group(name: str, group: xr.Dataset, root: xr.Dataset, where: str) -> None:
-    from cntbench.results.group_schema import validate_group  # imports more than films need
-
-    validate_group(name[1:], group, root, where=where)
-    try:
-        xr.DataTree.from_dict({"/": root, name: group})
-    except (ValueError, KeyError) as error:
-        raise StorageError(f"does not fit the film: {error}", where=where) from None
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, CntbenchWarning, stacklevel=4)
-
-
 def distinct_files(paths: Sequence[Path]) -> Sequence[Path]:
     """Return the paths, or raise an error if one is named twice and would count twice."""
     seen: set[Path] = set()
@@ -259,30 +241,6 @@ def distinct_files(paths: Sequence[Path]) -> Sequence[Path]:
             raise CntbenchError("appears twice", where=str(path), hint="Name each path once.")
         seen.add(path.resolve())
     return paths
-
-
-def content_checksum(tree: xr.DataTree) -> str:
-    """Return the SHA-256 over all groups, variables and attributes."""
-    return _checksum({group.path: group.to_dataset(inherit=False) for group in tree.subtree})
-
-
-def _checksum(groups: Mapping[str, xr.Dataset]) -> str:
-    digest = hashlib.sha256()
-
-    def add(*parts: object) -> None:
-        digest.update(json.dumps([str(part) for part in parts]).encode())
-
-    for path, dataset in sorted(groups.items()):
-        add("group", path, _canonical(dataset.attrs))
-        for name, variable in sorted(dataset.variables.items(), key=lambda item: str(item[0])):
-            values = variable.values
-            add(name, variable.dims, variable.shape, _canonical(variable.attrs))
-            if values.dtype.kind in "fiu":
-                add(values.dtype)
-                digest.update(np.ascontiguousarray(values).tobytes())
-            else:
-                add(*values.flat)
-    return digest.hexdigest()
 
 
 def file_name(label: str) -> str:
@@ -368,14 +326,6 @@ def _obstacle(folder: Path, error: Exception) -> str:
         if shutil.disk_usage(folder).free < _FULL:
             return os.strerror(errno.ENOSPC)
     return getattr(error, "strerror", None) or str(error)
-
-
-def _canonical(attributes: dict[Any, Any]) -> str:
-    plain = {
-        str(key): value.item() if isinstance(value, np.generic) else value
-        for key, value in attributes.items()
-    }
-    return json.dumps(plain, sort_keys=True, default=str)
 
 
 def _encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:

@@ -22,11 +22,11 @@ from cntbench.errors import CntbenchError, StorageError, listed
 from cntbench.models.trajectory import Progress
 from cntbench.output import check_files, check_folder, file_status
 from cntbench.parsing import parse_json
+from cntbench.results.checksum import content_checksum
 from cntbench.results.difference import Move, golden_file, moves, only
 from cntbench.results.failure import Failure
 from cntbench.results.storage import (
     RESULT,
-    content_checksum,
     make_folder,
     open_results,
     open_sealed,

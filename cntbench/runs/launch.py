@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
-from cntbench.errors import CntbenchError, unknown
+from cntbench.errors import CntbenchError, shown, unknown
 
 if TYPE_CHECKING:
     from cntbench.models.trajectory import Progress
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 #: One name, or several.
 Names = str | Sequence[str]
-#: One folder or file, or several.
-Folders = str | Path | Sequence[str | Path]
 
 #: Checkpoints: a text as on the command line, a step, a slice of them, or several of these.
 Checkpoints = str | int | slice | Sequence[str | int]
@@ -72,6 +70,7 @@ def resolved(
 def one_of(choices: type[Choice], kind: str, name: str, where: str) -> Choice:
     """Return the choice of a name; an error names the nearest match of an unknown name."""
     allowed = [str(choice) for choice in choices]
+    name = name if isinstance(name, str) else shown(name)
     if name not in allowed:
         raise unknown(kind, name, allowed, where=where)
     return choices(name)
@@ -129,9 +128,9 @@ def study_changes(**keys: Unpack[StudyKeys]) -> dict[str, Any]:
 
 def name_tuple(names: Names) -> tuple[str, ...]:
     """Return one or several names as a tuple."""
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def path_tuple(paths: Folders) -> tuple[Path, ...]:
-    """Return one or several paths as a tuple."""
-    return (Path(paths),) if isinstance(paths, str | Path) else tuple(map(Path, paths))
+    if isinstance(names, str):
+        return (names,)
+    listed = tuple(names) if isinstance(names, Iterable) and not hasattr(names, "shape") else names
+    if not isinstance(listed, tuple) or not all(isinstance(name, str) for name in listed):
+        raise CntbenchError(f"{shown(names)} is no name", hint="Give one name, or a list of names.")
+    return listed

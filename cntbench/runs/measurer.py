@@ -15,7 +15,7 @@ from cntbench.errors import CheckpointError, ParityError
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device, description, prepare
 from cntbench.models.precision import TYPES, moved
-from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
+from cntbench.models.trajectory import Checkpoint, ModelRef, Progress, Untrained
 from cntbench.plugin_folders import using_exactly
 from cntbench.readouts import known_readouts
 from cntbench.readouts import measured as measured_readouts
@@ -163,6 +163,7 @@ def measure(
     memory_budget: int = 2**30,
     *,
     sources: Sequence[int] | None = None,
+    progress: Progress | None = None,
 ) -> xr.Dataset:
     """Measure all tasks and ablations of a plan at one checkpoint.
 
@@ -176,29 +177,31 @@ def measure(
         Memory beyond the model [bytes].
     sources
         Components to ablate, by default all that the plan chooses.
+    progress
+        Receives progress at every task.
 
     Raises
     ------
     CheckpointError
         If a number is not finite where it is defined.
     """
-    measured = [
-        influence(
-            Request(
-                model,
-                task_prompts,
-                [entry.method for entry in plan.ablations],
-                observe_all=task.spec.observed == "all",
-                effects=task.spec.effects,
-                readouts=measured_readouts(task.spec.effects),
-                seed=plan.study.spec.seed,
-                memory_budget=memory_budget,
-                sources=plan.some_sources if sources is None else sources,
-                targets=plan.some_targets,
-            )
+    measured: list[Influence] = []
+    for task, task_prompts in zip(plan.tasks, plan.prompts, strict=True):
+        if progress:
+            progress(task.name, len(measured), len(plan.tasks))
+        request = Request(
+            model,
+            task_prompts,
+            [entry.method for entry in plan.ablations],
+            observe_all=task.spec.observed == "all",
+            effects=task.spec.effects,
+            readouts=measured_readouts(task.spec.effects),
+            seed=plan.study.spec.seed,
+            memory_budget=memory_budget,
+            sources=plan.some_sources if sources is None else sources,
+            targets=plan.some_targets,
         )
-        for task, task_prompts in zip(plan.tasks, plan.prompts, strict=True)
-    ]
+        measured.append(influence(request))
     for task, result in zip(plan.tasks, measured, strict=True):
         _check_finite(plan, task, result, sources)
     return checkpoint_dataset(checkpoint, plan.axes, measured)

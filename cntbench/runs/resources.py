@@ -6,7 +6,7 @@ import os
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, shown
 
 if TYPE_CHECKING:
     from cntbench.models.device import Device
@@ -52,9 +52,9 @@ def cores() -> int:
 
 def memory_budget(memory: float, where: str) -> int:
     """Return memory [GiB] in bytes, or raise an error if it is out of range."""
-    if not LEAST_MEMORY <= memory <= MOST_MEMORY:
+    if not isinstance(memory, int | float) or not LEAST_MEMORY <= memory <= MOST_MEMORY:
         raise CntbenchError(
-            f"memory = {memory} is not allowed",
+            f"memory = {shown(memory)} is not allowed",
             where=where,
             hint=f"Allowed: {LEAST_MEMORY} to {MOST_MEMORY} GiB.",
         )

@@ -12,7 +12,8 @@ import numpy as np
 import xarray as xr
 from hypothesis import strategies as st
 
-from cntbench.results.storage import CHECKSUM, content_checksum
+from cntbench.results.checksum import content_checksum
+from cntbench.results.storage import CHECKSUM
 
 #: As deep as no honest file is nested.
 DEPTH = 50_000

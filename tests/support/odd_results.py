@@ -10,7 +10,8 @@ import netCDF4
 import numpy as np
 import xarray as xr
 
-from cntbench.results.storage import CHECKSUM, _checksum, load_netcdf
+from cntbench.results.checksum import checksum
+from cntbench.results.storage import CHECKSUM, load_netcdf
 
 Groups = dict[str, xr.Dataset]
 Edit = Callable[[Groups], None]
@@ -28,9 +29,9 @@ def write_groups(groups: Groups, path: Path, *, seal: bool = True) -> Path:
         if name != "/":
             group.to_netcdf(path, engine="netcdf4", group=name, mode="a")
     if seal:
-        checksum = _checksum(load_netcdf(path, hint=""))
+        valid = checksum(load_netcdf(path, hint=""))
         with netCDF4.Dataset(path, "a") as file:
-            file.setncattr(CHECKSUM, checksum)
+            file.setncattr(CHECKSUM, valid)
     return path
 
 

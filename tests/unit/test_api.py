@@ -22,8 +22,10 @@ import cntbench
 from cntbench.engine.influence import influence as engine
 from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, CntbenchError, SpecError
+from cntbench.metrics._film import film_metrics
 from cntbench.models.named_weights import revision
 from cntbench.prompts import Language
+from cntbench.results.film import usable
 from cntbench.results.schema import validate
 from cntbench.runs.catalogue import load_catalogue
 
@@ -298,7 +300,9 @@ def test_claims_of_a_result_in_memory_leave_it_as_it_is():
     found = cntbench.claims(film, "long_tailed_weights", draws=19)
     assert set(found.children) == {"claims", "phases"}
     assert found["claims"]["claim"].values.tolist() == ["long_tailed_weights"]
-    tree = xr.DataTree.from_dict({"/": film, "metrics": xr.Dataset({"gini": 1.0})})
+    tree = xr.DataTree.from_dict(
+        {"/": film, "metrics": film_metrics(film["influence"], usable(film), ["gini"])}
+    )
     before = tree.copy(deep=True)
     again = cntbench.claims(tree, ["long_tailed_weights"], draws=19)
     assert tree.identical(before)

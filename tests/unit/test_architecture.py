@@ -53,8 +53,9 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("accessor",),
     ("exchange",),
     ("reporting",),
-    ("api",),
+    ("api", "api_results"),
     ("cli", "testing"),
+    ("__main__",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 LONGEST = 400

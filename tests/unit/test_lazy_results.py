@@ -14,7 +14,8 @@ import cntbench
 from cntbench import figures
 from cntbench.accessor.cnt import Cnt
 from cntbench.accessor.plot import PICTURES
-from cntbench.results.storage import content_checksum, write_results
+from cntbench.results.checksum import content_checksum
+from cntbench.results.storage import write_results
 
 CELL = {"task": "induction", "ablation": "zero"}
 #: By member of the accessor, what is asked of it; pictures have a test of their own.

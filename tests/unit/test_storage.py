@@ -10,14 +10,9 @@ import xarray as xr
 from support.films import random_film
 
 from cntbench.errors import StorageError
-from cntbench.results.storage import _checksum as storage_checksum
-from cntbench.results.storage import (
-    content_checksum,
-    open_results,
-    write_atomically,
-    write_results,
-    write_text,
-)
+from cntbench.results.checksum import checksum as storage_checksum
+from cntbench.results.checksum import content_checksum
+from cntbench.results.storage import open_results, write_atomically, write_results, write_text
 from cntbench.results.tree import result_tree
 
 
@@ -49,7 +44,7 @@ def test_all_of_a_file_is_read_before_it_is_closed(tmp_path, monkeypatch):
             later.extend(name for name, var in group.variables.items() if not var._in_memory)
         return storage_checksum(groups)
 
-    monkeypatch.setattr("cntbench.results.storage._checksum", checksum)
+    monkeypatch.setattr("cntbench.results.storage.checksum", checksum)
     assert (open_results(tmp_path / "results.nc")["metrics/metrics"] == 0.5).all()
     assert not later
 

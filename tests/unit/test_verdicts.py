@@ -17,7 +17,8 @@ from cntbench.dynamics.film import Film
 from cntbench.dynamics.trajectory import FEATURES
 from cntbench.errors import CntbenchError
 from cntbench.readouts import known_readouts
-from cntbench.results.storage import content_checksum, distinct_files, open_results, write_results
+from cntbench.results.checksum import content_checksum
+from cntbench.results.storage import distinct_files, open_results, write_results
 from cntbench.runs.catalogue import load_catalogue
 
 CLAIMS = load_catalogue().some_claims()

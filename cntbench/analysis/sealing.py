@@ -1,0 +1,104 @@
+"""Results that are completed and written: films from memory, selections, files of xarray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from warnings import catch_warnings, simplefilter
+
+import xarray as xr
+
+from cntbench.analysis.derived import derived
+from cntbench.errors import CntbenchWarning, StorageError
+from cntbench.models.trajectory import Progress
+from cntbench.output import check_output
+from cntbench.results.checking import as_result, warn
+from cntbench.results.storage import RESULT, UNSEALED, open_results, write_results
+from cntbench.results.tree import result_tree
+
+#: Groups that follow from every film.
+_DERIVED = ("metrics", "roles")
+#: Groups that follow from other models than the film's, and from a choice of claims.
+_MEASURED, _VERDICTS = ("untrained", "comparison"), ("claims", "phases")
+
+
+def complete(
+    results: xr.Dataset | xr.DataTree, *, draws: int, jobs: int, progress: Progress, where: str
+) -> xr.DataTree:
+    """Return a valid result in which every group stands that follows from the film.
+
+    Groups that are there and fit the film are kept, if the result has come from a sealed file or
+    from memory. Verdicts are made by `cntbench.claims`.
+
+    Parameters
+    ----------
+    results
+        A result, a film, or a selection from either.
+    draws
+        From each null model; 0 leaves null models out.
+    jobs, progress
+        Number of processes; receives progress.
+    where
+        Its name, for messages.
+
+    Raises
+    ------
+    StorageError
+        If the film does not satisfy the schema.
+    """
+    with catch_warnings():
+        simplefilter("ignore", CntbenchWarning)  # what is left out is computed anew
+        tree = as_result(results, where=where).map_over_datasets(lambda group: group.compute())
+    unsealed = UNSEALED in tree.attrs
+    if not unsealed and all(name in tree.children for name in _DERIVED):
+        return tree
+    root = tree.to_dataset(inherit=False)
+    root.attrs.pop(UNSEALED, None)
+    groups = {
+        name: child.to_dataset(inherit=False)
+        for name, child in tree.children.items()
+        if name in _MEASURED or (name in _VERDICTS and not unsealed)
+    }
+    if isinstance(results, xr.DataTree) and {*_VERDICTS} & {*results.children} - {*groups}:
+        warn(f"{where}: verdicts are left out. Test claims again, by cntbench.claims.")
+    if not (root["status"] == "ok").any():
+        return result_tree({"/": root, **groups})
+    found = derived(
+        root,
+        groups.get("untrained"),
+        seed=int(root.attrs.get("seed", 0)),
+        draws=draws,
+        jobs=jobs,
+        progress=progress,
+    )
+    return result_tree({"/": root, **groups, **found})
+
+
+def seal(path: Path, *, draws: int, jobs: int, progress: Progress) -> xr.DataTree:
+    """Give a file that xarray has written its derived groups and its checksum.
+
+    The file is rewritten, completely or not at all.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be read or written, or has a checksum that is right already.
+    """
+    tree = open_results(path)
+    if UNSEALED not in tree.attrs:
+        raise StorageError("is sealed already: its checksum is right", where=str(path))
+    tree = complete(tree, draws=draws, jobs=jobs, progress=progress, where=str(path))
+    write_results(tree, path)
+    return tree
+
+
+def save(tree: xr.DataTree, path: Path, *, force: bool) -> None:
+    """Write a complete result where there is no other file.
+
+    Raises
+    ------
+    StorageError
+        If the result does not satisfy the schema, the file cannot be written, or a file of another
+        kind is there and ``force`` is not set.
+    """
+    check_output(path, RESULT, force=force)
+    write_results(tree, path)

@@ -1,0 +1,177 @@
+"""What Python users do with results: open, join and save them, report and show what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import xarray as xr
+
+from cntbench.analysis.sealing import complete, save
+from cntbench.output import check_output
+from cntbench.reporting.claims import claims_of
+from cntbench.reporting.page.write import PAGE, write_page
+from cntbench.reporting.summary import summary
+from cntbench.reporting.terminal import Terminal, progress_bar
+from cntbench.results import storage
+from cntbench.results.checking import as_result
+from cntbench.results.joining import join_films
+
+#: A result, a film, or a selection from either.
+Results = xr.DataTree | xr.Dataset
+
+
+def open_results(path: str | Path) -> xr.DataTree:
+    """Read a result into memory, checking that it is whole and satisfies the schema.
+
+    What xarray has written, such as a selection, is read too, with a warning; groups that do not
+    satisfy their tables are left out, with a warning.
+
+    Parameters
+    ----------
+    path
+        A ``results.nc``.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, truncated or damaged, was not written by cntbench, or does not
+        satisfy the schema.
+    """
+    return storage.open_results(Path(path))
+
+
+def film(parts: Iterable[Results]) -> xr.Dataset:
+    """Join films of one model's training into one.
+
+    Parameters
+    ----------
+    parts
+        What `influence` has returned for each checkpoint, or films, or selections from results;
+        by rising step.
+
+    Returns
+    -------
+    xarray.Dataset
+        The film. A checkpoint with the weights of an earlier one is marked as its duplicate.
+
+    Raises
+    ------
+    CntbenchError
+        If two parts are at one step, or a later part is at an earlier step; if the parts were not
+        measured in the same way, on the same components.
+    """
+    return join_films(parts, where="cntbench.film")
+
+
+def save_results(
+    results: Results,
+    path: str | Path,
+    *,
+    draws: int = 200,
+    jobs: int = 1,
+    force: bool = False,
+    progress: bool | None = None,
+) -> xr.DataTree:
+    """Write a result, with a checksum and with all that follows from its film.
+
+    Parameters
+    ----------
+    results
+        A result, a film of `film` or `influence`, or a selection from either.
+    path
+        The file, by custom ``results.nc``. An earlier result is replaced.
+    draws
+        From each null model, where metrics are computed anew; 0 leaves null models out.
+    jobs, progress
+        As `run` takes them.
+    force
+        Whether a file that is not a result may be replaced.
+
+    Returns
+    -------
+    xarray.DataTree
+        The result as it is in the file: groups that a film lacks, or that do not fit what was
+        selected, have been computed.
+
+    Raises
+    ------
+    StorageError
+        If the film does not satisfy the schema, or the file cannot be written.
+    """
+    tree = _complete(results, draws, jobs, progress, "cntbench.save_results")
+    save(tree, Path(path), force=force)
+    return tree
+
+
+def report(
+    results: Results,
+    path: str | Path = "report.html",
+    *,
+    title: str | None = None,
+    comparison: xr.Dataset | None = None,
+    draws: int = 200,
+    force: bool = False,
+    progress: bool | None = None,
+) -> Path:
+    """Write a result as one HTML page that works offline: the film, figures, verdicts.
+
+    Parameters
+    ----------
+    results
+        A result, a film, or a selection from either. What follows from a film is computed first.
+    path
+        The page; an earlier one is replaced.
+    title
+        What the page calls the result; by default, its source.
+    comparison
+        What `compare` has returned, to say which method to trust.
+    draws
+        From each null model, where metrics are computed first.
+    force
+        Whether a file that is not a report may be replaced.
+    progress
+        As `run` takes it.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    StorageError
+        If the film does not satisfy the schema, or the page cannot be written.
+    """
+    path = Path(path)
+    check_output(path, PAGE, force=force)
+    tree = _complete(results, draws, 1, progress, "cntbench.report")
+    name = str(tree.attrs.get("source", "results")) if title is None else title
+    write_page(tree, path, name=name, comparison=comparison, force=force)
+    return path
+
+
+def show(results: Results) -> None:
+    """Print what a result says: readouts, strongest components, what heads attend to, verdicts.
+
+    Parameters
+    ----------
+    results
+        A result, a film, or a selection from either.
+
+    Raises
+    ------
+    StorageError
+        If the film does not satisfy the schema.
+    """
+    tree = as_result(results, where="cntbench.show")
+    terminal = Terminal()
+    terminal.print(summary(tree))
+    terminal.print(claims_of(tree))
+
+
+def _complete(
+    results: Results, draws: int, jobs: int, progress: bool | None, where: str
+) -> xr.DataTree:
+    with progress_bar(Terminal(stderr=True), shown=progress) as report_progress:
+        return complete(results, draws=draws, jobs=jobs, progress=report_progress, where=where)

@@ -1,0 +1,287 @@
+"""Films in memory: joined, saved, selected from, sealed, reported."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from support.films import random_film
+from support.models import decoder, random_model
+from support.trajectories import run_cli
+
+import cntbench
+from cntbench.errors import CntbenchError, CntbenchWarning, StorageError
+from cntbench.results.schema import validate
+
+NAMES = ("step0", "step8", "step100", "step120")
+
+
+def few(film: xr.Dataset) -> xr.Dataset:
+    """A film that says which seed it has, as measured films do."""
+    return film.assign_attrs(seed=0, prompts=4, dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def film() -> xr.Dataset:
+    return few(random_film(names=NAMES, tasks=("induction", "bigram"), ablations=("zero", "mean")))
+
+
+@pytest.fixture(scope="module")
+def saved(film, tmp_path_factory) -> tuple[Path, xr.DataTree]:
+    """A result with all groups, and its file."""
+    path = tmp_path_factory.mktemp("saved") / "results.nc"
+    cntbench.save_results(cntbench.claims(film, "three_phases", draws=19), path, draws=2)
+    return path, cntbench.open_results(path)
+
+
+@pytest.fixture(scope="module")
+def measured() -> list[xr.Dataset]:
+    """A model measured at step 0, one step later, and again unchanged."""
+    model = random_model("gpt2")
+    films = [cntbench.influence(model, "induction", "zero", prompts=2, step=0)]
+    with torch.no_grad():
+        model.get_output_embeddings().weight += 0.01
+    for step in (np.int64(10), torch.tensor(20)):
+        films.append(cntbench.influence(model, "induction", "zero", prompts=2, step=step))
+    return films
+
+
+def test_models_in_memory_become_a_film(measured):
+    film = cntbench.film(measured)
+    validate(film, where="the film")
+    assert film["checkpoint"].values.tolist() == ["model", "step10", "step20"]
+    assert film["step"].values.tolist() == [0, 10, 20]
+    assert film["status"].values.ravel().tolist() == ["ok", "ok", "duplicate"]
+    for part, name in zip(measured, film["checkpoint"].values, strict=True):
+        np.testing.assert_array_equal(
+            film["influence"].sel(checkpoint=name), part["influence"].isel(checkpoint=0)
+        )
+    assert [*json.loads(film.attrs["spec"])["checkpoints"]] == ["model", "step10", "step20"]
+
+
+def test_decoders_whose_tensors_have_no_names_are_no_duplicates():
+    model = decoder(random_model("gpt2"))
+    parts = [cntbench.influence(model, "induction", "zero", prompts=2, step=s) for s in (1, 2)]
+    assert (cntbench.film(parts)["status"] == "ok").all()
+
+
+def test_a_film_taken_apart_and_joined_is_the_film(film):
+    parts = [film.isel(checkpoint=0), film.isel(checkpoint=slice(1, 3)), film.isel(checkpoint=[3])]
+    joined = cntbench.film(parts)
+    xr.testing.assert_equal(joined, film)
+    assert {n: v for n, v in joined.attrs.items() if n in film.attrs} == film.attrs
+    marked = film.copy(deep=True)
+    marked["status"][:, :, 1] = "duplicate"
+    marked["status_reason"][:, :, 1] = "same weights as step0"
+    assert (cntbench.film([marked.isel(checkpoint=[1, 2])])["status"] == "ok").all()
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (lambda film: [], "no film to join"),
+        (lambda film: [film, "step1"], "part 1: is no film but a str"),
+        (lambda film: [film, film], "'step0' at step 0 comes after 'step120' at step 120"),
+        (lambda film: [film.isel(checkpoint=[0])] * 2, "two checkpoints are at step 0"),
+        (
+            lambda film: [film.isel(checkpoint=[2]), film.isel(checkpoint=[1])],
+            "Order the films by step",
+        ),
+        (
+            lambda film: [
+                film.isel(checkpoint=[0]),
+                film.isel(checkpoint=[1]).assign_coords(checkpoint=["step0"]),
+            ],
+            "two checkpoints are named 'step0'",
+        ),
+        (
+            lambda film: [film.isel(checkpoint=[0]), film.isel(checkpoint=[1], task=[0])],
+            "part 1: 'task' differs from the first part: it lacks bigram",
+        ),
+        (
+            lambda film: [
+                film.isel(checkpoint=[0]),
+                film.isel(checkpoint=[1]).assign_attrs(seed=1),
+            ],
+            "measured in another way than the first part: seed",
+        ),
+        (
+            lambda film: [film.isel(checkpoint=[0]), film.isel(checkpoint=[1], source=[0, 1])],
+            "other sources than targets",
+        ),
+    ],
+)
+def test_parts_that_are_no_film_are_refused(film, parts, said):
+    with pytest.raises(CntbenchError) as caught:
+        cntbench.film(parts(film))
+    assert said in str(caught.value)
+
+
+def test_a_saved_result_has_all_groups(saved, film):
+    _, tree = saved
+    assert {"metrics", "roles", "nulls", "claims", "phases"} <= {*tree.children}
+    assert "unsealed" not in tree.attrs
+    np.testing.assert_array_equal(tree["influence"], film["influence"])
+
+
+def test_only_results_are_replaced(film, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StorageError, match="not a result of cntbench"):
+        cntbench.save_results(film, tmp_path / "notes.txt", draws=0)
+    with pytest.raises(StorageError, match="not a page of cntbench"):
+        cntbench.report(film, tmp_path / "notes.txt", draws=0)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+SELECTIONS = {
+    "some checkpoints": lambda data: data.isel(checkpoint=slice(1, 3)),
+    "one cell": lambda data: data.sel(task="bigram", ablation="mean"),
+    "one moment": lambda data: data.sel(task="bigram").isel(checkpoint=2),
+}
+
+
+@pytest.mark.parametrize("select", SELECTIONS.values(), ids=SELECTIONS)
+@pytest.mark.parametrize("read", [xr.open_dataset, xr.open_datatree])
+def test_what_xarray_writes_of_a_selection_opens(saved, select, read, tmp_path):
+    path = tmp_path / "part.nc"
+    with read(saved[0]) as whole:
+        part = select(whole)
+        part.to_netcdf(path)
+        influence = part["influence"].values
+    with pytest.warns(CntbenchWarning, match="has no checksum"):
+        opened = cntbench.open_results(path)
+    assert "unsealed" in opened.attrs
+    validate(opened.to_dataset(inherit=False), where="the selection")
+    np.testing.assert_array_equal(opened["influence"].values.squeeze(), influence.squeeze())
+
+
+def test_a_selection_is_sealed(saved, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "part.nc"
+    with xr.open_datatree(saved[0]) as whole:
+        whole.isel(task=0, ablation=0, checkpoint=slice(1, 3)).to_netcdf(path)
+
+    def seal():
+        return run_cli(monkeypatch, capsys, "seal", path, "--draws", 0, "--jobs", 1)
+
+    code, out, err = seal()
+    assert code == 0
+    assert "has its checksum" in out
+    assert "has no checksum" in err
+    sealed = cntbench.open_results(path)  # a warning would be an error
+    assert "unsealed" not in sealed.attrs
+    assert {*sealed.children} == {"metrics", "roles"}
+    again = cntbench.film([saved[1].isel(task=[0], ablation=[0], checkpoint=slice(1, 3))])
+    np.testing.assert_array_equal(sealed["influence"], again["influence"])
+    np.testing.assert_array_equal(sealed["metrics/gini"], again.cnt.metric("gini"))
+    code, _, err = seal()
+    assert code == 2
+    assert "is sealed already" in err
+
+
+def test_a_changed_file_of_cntbench_is_damaged(saved, tmp_path):
+    import netCDF4
+
+    path = tmp_path / "changed.nc"
+    path.write_bytes(saved[0].read_bytes())
+    with netCDF4.Dataset(path, "a") as file:
+        file["influence"][0, 0, 0, 0, 3] = 0.5
+    with pytest.raises(StorageError, match="changed or damaged"):
+        cntbench.open_results(path)
+
+
+@pytest.mark.parametrize("select", SELECTIONS.values(), ids=SELECTIONS)
+def test_selections_are_taken_wherever_results_are(saved, select, capsys):
+    part = select(saved[1])
+    task, ablation, checkpoint = (
+        str(np.atleast_1d(part[dim].values)[-1]) for dim in ("task", "ablation", "checkpoint")
+    )
+    cell = {"task": task, "ablation": ablation, "checkpoint": checkpoint}
+    assert part.cnt.plot.heatmap(**cell).axes
+    with warnings.catch_warnings():  # that groups of other checkpoints are left out
+        warnings.simplefilter("ignore", CntbenchWarning)
+        found = cntbench.claims(part, "long_tailed_weights", draws=19)
+        cntbench.show(part)
+    assert {"task", "ablation", "claim"} <= {*found["claims/verdict"].dims}
+    assert "Strongest sources" in capsys.readouterr().out
+    film = cntbench.film([part])
+    written = film["influence"].sel(cell).values
+    np.testing.assert_array_equal(written, saved[1]["influence"].sel(cell).values)
+
+
+def test_a_selection_is_saved_with_groups_of_its_own(saved, tmp_path):
+    part = saved[1].isel(task=0, checkpoint=slice(1, 3))
+    with pytest.warns(CntbenchWarning, match="verdicts are left out"):
+        written = cntbench.save_results(part, tmp_path / "part.nc", draws=0)
+    read = cntbench.open_results(tmp_path / "part.nc")
+    assert {*read.children} == {*written.children} == {"metrics", "roles"}
+    for name in ("metrics", "roles"):
+        xr.testing.assert_equal(read[name].to_dataset(), written[name].to_dataset())
+
+
+def test_groups_of_one_task_keep_their_numbers(saved):
+    part = saved[1].sel(task="bigram")
+    again = cntbench.claims(part, "three_phases", draws=19)
+    for name in ("metrics/gini", "metrics/recurrence", "roles/spreader_rank", "nulls/gini"):
+        whole = saved[1][name].sel(task=["bigram"])
+        np.testing.assert_array_equal(again[name].transpose(*whole.dims), whole)
+
+
+def test_a_report_of_a_film(film, tmp_path):
+    path = cntbench.report(film, tmp_path / "page.html", title="mine", draws=0)
+    text = path.read_text(encoding="utf-8")
+    assert "mine" in text
+    assert 'content="cntbench ' in text
+
+
+SECRET = 31.625
+ODD = torch.full((2, 3), SECRET)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["model", "task", "ablation", "tokenizer", "prompts", "seed", "step", "dtype", "device",
+     "memory", "specs"],
+)  # fmt: skip
+def test_no_error_prints_a_tensor(argument):
+    arguments = {"model": None, "prompts": 2, argument: ODD}
+    if argument != "model":
+        arguments["model"] = decoder(random_model("gpt2"))
+    with pytest.raises(CntbenchError) as caught:
+        cntbench.influence(**arguments)
+    assert str(SECRET) not in str(caught.value)
+    assert "tensor(" not in str(caught.value)
+
+
+def test_torch_names_of_types_and_devices_are_taken():
+    found = cntbench.influence(
+        decoder(random_model("gpt2")), ablation="zero", prompts=2, step=7,
+        dtype=torch.float64, device=torch.device("cpu"),
+    )  # fmt: skip
+    assert found.attrs["dtype"] == "float64"
+    assert found["checkpoint"].values.tolist() == ["step7"]
+
+
+@pytest.mark.parametrize("step", [-1, 1.5, True, "10"])
+def test_a_step_is_a_whole_number(step):
+    with pytest.raises(CntbenchError, match="the model's training step"):
+        cntbench.influence(decoder(random_model("gpt2")), prompts=2, step=step)
+
+
+def test_only_public_names_are_listed():
+    assert dir(cntbench) == sorted([*cntbench.__all__, "__version__"])
+    assert all(getattr(cntbench, name) for name in dir(cntbench))
+
+
+def test_the_package_is_a_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["cntbench", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("cntbench", run_name="__main__", alter_sys=True)
+    assert ended.value.code in (0, None)
+    assert capsys.readouterr().out == f"cntbench {cntbench.__version__}\n"
