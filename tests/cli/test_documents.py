@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import typer
 from support.command_line import check
-from support.documents import PAGES, ROOT, Block, blocks, commands
+from support.documents import PAGES, ROOT, Block, blocks, commands, page_block
 from support.eap import graph, write_graph
 from support.runs import STUDY
 from support.trajectories import run_cli, write_trajectory
@@ -139,15 +139,17 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
     write_trajectory(folder / "checkpoints", heads=4)
     studies, own = folder / "specs" / "studies", folder / "my-specs"
-    for path in (studies, own / "studies", own / "ablations"):
+    for path in (studies, own / "studies", own / "ablations", own / "metrics"):
         path.mkdir(parents=True)
     (studies / "small.toml").write_text(
         SMALL.format(trajectory=ROOT / "golden" / "nano" / "trajectory")
     )
-    tiny = STUDY.format(folder="checkpoints", untrained=0)
+    tiny = STUDY.format(folder="checkpoints", untrained=0, null_draws=0)
     (studies / "tiny.toml").write_text(tiny)
     (own / "studies" / "mine.toml").write_text(tiny.replace('"zero"', '"mine"'))
     (own / "ablations" / "mine.toml").write_text(ABLATION)
+    plugin = page_block(ROOT / "docs" / "bring-your-own.md", "plug-in")
+    (own / "metrics" / "dominance.py").write_text(plugin)
     cntbench.run("small", output=folder / "runs" / "nano", specs=folder / "specs", progress=False)
     compared = cntbench.compare(
         trajectory=f"dir:{folder / 'checkpoints'}",

@@ -120,9 +120,10 @@ def _help(module: str, *words: str) -> str:
 def _pytest_options() -> str:
     """Return the help of pytest and what defines options of this project.
 
-    The project's conftest files are read, not run: they import torch, which takes seconds.
+    The project's files are read, not run: they import torch, which takes seconds.
     """
-    own = [(ROOT / name / "conftest.py").read_text("utf-8") for name in ("tests", "benchmarks")]
+    files = ("tests/conftest.py", "benchmarks/conftest.py", "cntbench/testing.py")
+    own = [(ROOT / name).read_text("utf-8") for name in files]
     return "\n".join([_help("pytest", "--noconftest"), *own])
 
 
