@@ -69,11 +69,12 @@ INSTEAD = (
         r"\1 --only heatmap --format svg",
         "all figures, in all formats, take ten seconds; test_figures_command draws them",
     ),
+    (r"^(cntbench seal .*) --draws \d+", r"\1 --draws 2", "fewer draws take less time"),
     ("--only heatmap,readouts,.*", "--only readouts", "the same"),
     (r"--prompts (64|1000)", "--prompts 4", "fewer prompts take less time"),
     (r"^(cntbench (claims|import))", r"\1 --draws 19", "fewer draws take less time"),
     (
-        r"^(cntbench (run|claims|compare|import|golden check))",
+        r"^(cntbench (run|claims|compare|import|seal|golden check))",
         r"\1 -j 1",
         "other processes take seconds to start",
     ),
