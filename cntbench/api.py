@@ -60,7 +60,7 @@ def run(
     jobs: int = 1,
     device: str = "cpu",
     memory: float = 1.0,
-    keep: int = 2,
+    keep_downloads: int = 2,
     executor: str | None = None,
     scheduler: str | None = None,
     specs: Folders = (),
@@ -82,7 +82,7 @@ def run(
         ``"cpu"``, ``"cuda"``, or ``"auto"``: a GPU if there is one.
     memory
         Memory of each process beyond the model's [GiB].
-    keep
+    keep_downloads
         Downloaded checkpoints that may lie on disk beside those being measured.
     executor
         ``"processes"``, ``"serial"`` or ``"dask"``.
@@ -102,7 +102,8 @@ def run(
         ``"1000:5000:1000"``, ``"count=8"`` (see `cntbench.models.checkpoint_choice`), a step, a
         slice or a list of them; ``layers`` to ablate and watch, by number, likewise;
         ``components`` to ablate and ``targets`` to watch: names of them (``"L2.H3"``), of layers
-        (``"L2"``), ``"heads"``, ``"MLPs"``, patterns (``"L*.H0"``). The rest is NaN.
+        (``"L2"``), ``"heads"``, ``"MLPs"``, patterns (``"L*.H0"``), the rest is NaN; ``keep``,
+        ``"prompts"``, ``"positions"`` or both, what results are kept for each of.
 
     Returns
     -------
@@ -144,7 +145,7 @@ def run(
             execute=execute,
             progress=report,
             memory_budget=budget,
-            keep=keep,
+            keep=keep_downloads,
             device=resolve_device(one_of(DeviceChoice, "device", device, where), scheduler),
         )
     if outcome.failed:
@@ -163,6 +164,10 @@ def influence(
     seed: int = 0,
     step: int = 0,
     dtype: Any = "float32",
+    layers: Checkpoints = "",
+    components: Names = (),
+    targets: Names = (),
+    keep: Names = (),
     device: Any = "cpu",
     memory: float = 1.0,
     specs: Folders = (),
@@ -193,6 +198,8 @@ def influence(
     dtype
         Floating-point type to compute in, whatever the model's: ``"float32"``, ``"bfloat16"``,
         ``"float64"``, or torch's.
+    layers, components, targets, keep
+        What is ablated and watched, and kept for each prompt or position; see `run`.
     device
         Where to compute: ``"cpu"``, ``"cuda"``, or ``"auto"``, a GPU if there is one.
     memory
@@ -230,6 +237,7 @@ def influence(
         "prompts": prompts,
         "seed": seed,
         "dtype": str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype,
+        **study_changes(layers=layers, components=components, targets=targets, keep=keep),
         "untrained": 0,
         "null_draws": 0,
         "planted": False,
@@ -251,6 +259,7 @@ def influence(
             tuple(catalogue.task(name) for name in study.spec.tasks),
             tuple(catalogue.ablations[name] for name in study.spec.ablations),
         )
+        plan.check_edges()
         [checkpoint] = trajectory.checkpoints
         prepare(on)
         measured = measure(plan, checkpoint, moved(decoder, on), budget, progress=report)

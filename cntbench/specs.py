@@ -40,6 +40,8 @@ Estimator = Literal["exact", "eap", "eap_ig"]
 HeadInput = Literal["query", "key", "value"]
 """The three uses of a head's input."""
 HEAD_INPUTS: tuple[HeadInput, ...] = get_args(HeadInput)
+Keep = Literal["prompts", "positions"]
+"""What results are kept for each of, besides their means."""
 Precision = Literal["float32", "bfloat16", "float64"]
 """Floating-point type of weights and states."""
 
@@ -234,6 +236,9 @@ class StudySpec:
     components, targets
         Of these, which are ablated, and which are watched; see `cntbench.components.named`. Empty
         for all.
+    keep
+        Whether results are also kept for each of the ``"prompts"``, and of the ``"positions"``; see
+        `cntbench.results.schema.KEPT`.
     """
 
     version: Version
@@ -252,6 +257,7 @@ class StudySpec:
     layers: CheckpointChoice = added("")
     components: SomeNames = added(())
     targets: SomeNames = added(())
+    keep: Annotated[tuple[Keep, ...], Field(strict=False), AfterValidator(_distinct)] = added(())
 
 
 @spec

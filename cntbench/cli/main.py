@@ -27,7 +27,7 @@ from cntbench.cli.options import (
     CheckpointNames,
     Force,
     Jobs,
-    Keep,
+    KeepDownloads,
     Specs,
     err,
     names_in,
@@ -203,7 +203,7 @@ def audit(
         ),
     ],
     checkpoints: CheckpointNames = None,
-    keep: Keep = 2,
+    keep_downloads: KeepDownloads = 2,
     specs: Specs = None,
 ) -> None:
     """List checkpoints with what is wrong: missing, failed, or the weights of another."""
@@ -230,7 +230,7 @@ def audit(
     else:
         with progress_bar(err) as progress:
             trajectory = open_trajectory(what, progress, specs or (), checkpoints=checkpoints or "")
-            rows = audit_trajectory(trajectory, progress, keep=keep)
+            rows = audit_trajectory(trajectory, progress, keep=keep_downloads)
     out.print(audit_table(rows))
     if any(row.lost for row in rows):
         raise typer.Exit(EXIT_CHECKPOINTS_FAILED)

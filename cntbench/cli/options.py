@@ -94,12 +94,21 @@ DeviceName = Annotated[
     DeviceChoice,
     typer.Option("--device", help="Compute on the CPU, on a GPU, or on a GPU if there is one."),
 ]
-Keep = Annotated[
+KeepDownloads = Annotated[
     int,
     typer.Option(
         min=0,
         metavar="N",
         help="Number of downloaded checkpoints kept on disk besides those being measured.",
+    ),
+]
+KeepNames = Annotated[
+    str | None,
+    typer.Option(
+        "--keep",
+        metavar="NAMES",
+        help="Keep results for each of the prompts, the positions, or both (prompts,positions), "
+        "besides their means.",
     ),
 ]
 
@@ -192,6 +201,7 @@ STUDY_OPTIONS: dict[str, Any] = {
     "layers": Layers,
     "components": Components,
     "targets": Targets,
+    "keep": KeepNames,
 }
 
 

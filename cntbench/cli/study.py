@@ -13,7 +13,7 @@ from cntbench.cli.options import (
     DeviceName,
     ExecutorName,
     Jobs,
-    Keep,
+    KeepDownloads,
     Memory,
     RunFolderPath,
     Scheduler,
@@ -46,7 +46,7 @@ def run(
     output: RunFolderPath = None,
     jobs: Jobs = None,
     memory: Memory = 1.0,
-    keep: Keep = 2,
+    keep_downloads: KeepDownloads = 2,
     shard: Shard = None,
     executor: ExecutorName = None,
     scheduler: Scheduler = None,
@@ -75,7 +75,7 @@ def run(
                 "execute": execute,
                 "progress": progress,
                 "memory_budget": int(memory * 2**30),
-                "keep": keep,
+                "keep": keep_downloads,
                 "device": where,
             }
             if part is None:
@@ -171,7 +171,7 @@ def plan(
     output: RunFolderPath = None,
     jobs: Jobs = None,
     memory: Memory = 1.0,
-    keep: Keep = 2,
+    keep_downloads: KeepDownloads = 2,
     specs: Specs = None,
 ) -> None:
     """Say what a run would do and how long it may take, without running it."""
@@ -193,7 +193,7 @@ def plan(
             here,
             jobs=jobs or processes_for(where),
             memory_budget=int(memory * 2**30),
-            keep=keep,
+            keep=keep_downloads,
             device=where,
         )
     out.print(estimate_table(found))

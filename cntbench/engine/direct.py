@@ -62,6 +62,8 @@ def change_targets(
             change[list(sources), nodes.start : nodes.stop] = target_change(
                 ablation.measure, image[0], image[1:]
             )
+            if request.sums is not None:
+                request.sums.add(ablation, list(sources), nodes, image[0], image[1:])
 
 
 def change_readouts(request: Request, departures: Perturbations, rule: int, effect: Array) -> None:

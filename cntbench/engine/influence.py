@@ -7,20 +7,23 @@ become means over draws, then means and standard errors over prompts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array
 from cntbench.engine.chunking import Chunking, chunking, pieces
 from cntbench.engine.edges import Effects, measure_edges
 from cntbench.engine.optimal_constants import optimal_constants
+from cntbench.engine.position_sums import PositionSums
 from cntbench.engine.replacing import Statistics, corpus_tokens
 from cntbench.engine.request import Request
 from cntbench.engine.sweep import Sweep, read_clean, spread
+from cntbench.prompts import lengths
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,9 @@ class Influence:
         its absolute value.
     prefix_matching, previous_token
         Attention scores, dims ``source``; NaN for MLPs.
+    kept
+        What the request keeps of single prompts and positions, by the names of
+        `cntbench.results.schema.KEPT`, with the dims above, then ``prompt`` or ``position``.
     """
 
     influence: Array
@@ -56,6 +62,7 @@ class Influence:
     edge_effect_se: Array
     prefix_matching: Array
     previous_token: Array
+    kept: Mapping[str, Array] = field(default_factory=dict)
 
 
 @torch.inference_mode()
@@ -67,7 +74,7 @@ def influence(request: Request) -> Influence:
     CntbenchError
         If the request cannot be met; see `Request.checked`.
     """
-    request = request.checked()
+    request = _with_sums(request.checked())
     sizes = chunking(request, "total")
     statistics = Statistics(
         spreads={
@@ -88,7 +95,41 @@ def influence(request: Request) -> Influence:
     if request.targets is not None:  # others of a block are measured with them
         unwatched = np.setdiff1d(np.arange(len(request.model.components)), request.targets)
         effects.change[:, :, unwatched] = effects.edge[:, :, unwatched] = np.nan
-    return _summary(request.ablations, effects, value, scores)
+    found = _summary(request.ablations, effects, value, scores)
+    return replace(found, kept=_kept(request, found, effects, value)) if request.keep else found
+
+
+def _with_sums(request: Request) -> Request:
+    """Return the request with a place for changes at single positions, if they are kept."""
+    if "positions" not in request.keep or request.model.unembed.weight.is_meta:
+        return request
+    count = len(_prompts_at(request))
+    sums = PositionSums(request.ablations, len(request.model.components), count)
+    return replace(request, sums=sums)
+
+
+def _prompts_at(request: Request) -> NDArray[np.int64]:
+    """Return how many prompts have each observed position, dims ``position``."""
+    prompts = request.prompts
+    if not request.observe_all:
+        return np.full(prompts.scored.shape[1], len(prompts))
+    positions = np.arange(prompts.tokens.shape[1])
+    return (lengths(prompts.tokens)[:, None] > positions).sum(axis=0)
+
+
+def _kept(request: Request, found: Influence, effects: Effects, value: Array) -> dict[str, Array]:
+    """Return what is kept of single prompts and positions."""
+    kept: dict[str, Array] = {}
+    draws = [ablation.draws for ablation in request.ablations]
+    if "prompts" in request.keep:
+        kept["influence_by_prompt"] = _over_draws(effects.change, draws)
+        kept["edge_effect_by_prompt"] = _over_draws(effects.edge, draws)
+        kept["readout_effect_by_prompt"] = _over_draws(effects.effect, draws)
+        kept["readout_value_by_prompt"] = value
+    if request.sums is not None:
+        means = request.sums.means(found.influence, _prompts_at(request))
+        kept["influence_by_position"] = means
+    return kept
 
 
 def _total(

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.ablations.replacements._base import Corpus
+from cntbench.engine.position_sums import PositionSums
 from cntbench.errors import CntbenchError
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Prompts
 from cntbench.readouts import STANDARD
-from cntbench.specs import Scope
+from cntbench.specs import Keep, Scope
 
 Piece = TypeVar("Piece")
 
@@ -61,6 +62,10 @@ class Request:
         Seed of the replacements' random draws.
     memory_budget
         Memory to use beyond the model's own [bytes]; does not change the numbers.
+    keep
+        Of ``"prompts"`` and ``"positions"``, what results are kept for each of.
+    sums
+        Where changes at single positions are added up.
     """
 
     model: Decoder
@@ -73,6 +78,8 @@ class Request:
     readouts: Sequence[str] = STANDARD
     seed: int = 0
     memory_budget: int = 2**30
+    keep: Sequence[Keep] = ()
+    sums: PositionSums | None = None
 
     @property
     def ablated(self) -> Sequence[int]:

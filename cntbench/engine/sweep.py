@@ -124,7 +124,7 @@ class Sweep:
                         clean[index] = image[0].clone()
                         image = image[base:]
                     runs = self.runs[max(0, tile.start - base) : tile.stop - base]
-                    self._observe(clean[index], image, runs, change[:, :, _slice(place.nodes)])
+                    self._observe(clean[index], image, runs, place.nodes, change)
                 place.block.write(states, self.streams[tile])
 
     def _tiles(self, live: int) -> Iterator[slice]:
@@ -154,7 +154,12 @@ class Sweep:
         return self.scored.choose(states)
 
     def _observe(
-        self, clean: Tensor, ablated: Tensor, runs: list[tuple[int, int]], change: Array
+        self,
+        clean: Tensor,
+        ablated: Tensor,
+        runs: list[tuple[int, int]],
+        nodes: range,
+        change: Array,
     ) -> None:
         """Measure how far the targets' outputs moved, in the runs ablated upstream."""
         if not runs:
@@ -165,7 +170,12 @@ class Sweep:
                 continue
             images = ablated if len(rows) == len(runs) else ablated[rows]
             pairs = np.array([runs[row] for row in rows])
-            change[pairs[:, 0], pairs[:, 1]] = target_change(measure, clean, images)
+            change[pairs[:, 0], pairs[:, 1], _slice(nodes)] = target_change(measure, clean, images)
+            if self.request.sums is not None:
+                for which in np.unique(pairs[:, 0]):
+                    of = pairs[:, 0] == which
+                    own = images[torch.from_numpy(of)]
+                    self.request.sums.add(self.ablations[which], pairs[of, 1], nodes, clean, own)
 
     def _start_runs(self, place: Place, normed: Tensor, states: Tensor, scores: Array) -> None:
         """Start a run for each source of a block, from the runs without ablation.

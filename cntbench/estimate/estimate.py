@@ -263,6 +263,7 @@ def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Request]:
             readouts=measured(task.spec.effects),
             memory_budget=memory_budget,
             targets=plan.some_targets,
+            keep=plan.study.spec.keep,
         )
         for task, prompts in zip(plan.tasks, plan.prompts, strict=True)
     ]

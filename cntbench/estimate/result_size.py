@@ -40,11 +40,13 @@ def result_bytes(
         "component": len(nodes),
         "layer": len({node.layer for node in nodes}),
         "lag": len(LAGS),
+        "prompt": axes.prompts,
+        "position": axes.positions,
         **SIZES,
     }
     numbers = sum(
         math.prod(sizes[dim] for dim in variable.dims)
-        for variable in VARIABLES.values()
+        for variable in {**VARIABLES, **axes.kept}.values()
         if variable.type == "float"
     )
     cells = tasks * ablations

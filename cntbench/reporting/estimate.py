@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -72,6 +73,21 @@ def _lines(estimate: Estimate) -> list[str]:
         f"{estimate.speed.flops / 1e9:.3g} GFLOP/s, which one thread reached just now on "
         f"{estimate.speed.of}{_loading(estimate)}. Not included: contention between processes, "
         "their start, writing files, metrics and null models.",
+        *_mostly_untrained(estimate),
+    ]
+
+
+def _mostly_untrained(estimate: Estimate) -> list[str]:
+    """Return what to do where most models to measure are untrained ones, or nothing."""
+    models = estimate.missing + estimate.untrained
+    if estimate.untrained <= models / 2:
+        return []
+    without = replace(estimate, untrained=0).seconds
+    return [
+        f"{estimate.untrained} of the {models} models to measure are untrained: they tell what "
+        "training has made from what the architecture gives. --untrained 0 leaves them out (about "
+        f"{_duration(without)}), --untrained N measures fewer; with fewer than 20, no p-value "
+        "against them is below 0.05.",
     ]
 
 

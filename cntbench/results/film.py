@@ -15,7 +15,8 @@ from cntbench.components import Component
 from cntbench.plugins import find
 from cntbench.readouts import STANDARD, known_readouts
 from cntbench.results.failure import Failure
-from cntbench.results.schema import COORDINATES, SCHEMA_VERSION, VARIABLES
+from cntbench.results.schema import COORDINATES, KEPT, SCHEMA_VERSION, VARIABLES
+from cntbench.results.variables import Variable
 
 if TYPE_CHECKING:
     from cntbench.engine.influence import Influence
@@ -53,12 +54,22 @@ class Axes:
         Their names.
     readouts
         Names, in the order of `cntbench.readouts.known_readouts`.
+    prompts, positions
+        Most prompts of a task, and observed positions of a prompt, if results are kept for each.
     """
 
     nodes: Sequence[Component]
     tasks: Sequence[str]
     ablations: Sequence[str]
     readouts: Sequence[str] = STANDARD
+    prompts: int = 0
+    positions: int = 0
+
+    @property
+    def kept(self) -> dict[str, Variable]:
+        """The variables of single prompts and positions."""
+        dims = {"prompt": self.prompts, "position": self.positions}
+        return {name: kept for name, kept in KEPT.items() if dims[kept.dims[-1]]}
 
 
 def checkpoint_dataset(
@@ -84,6 +95,15 @@ def checkpoint_dataset(
             if "readout" in variable.dims:
                 values = values.take(rows, axis=variable.dims.index("readout"))
             dataset[name].values[...] = values
+    for name, variable in axes.kept.items():
+        dims = [dim for dim in variable.dims if dim not in ("task", "checkpoint")]
+        for task, result in enumerate(measured):
+            values = result.kept[name]
+            if "readout" in dims:
+                values = values.take(rows, axis=dims.index("readout"))
+            at = {"task": task, "checkpoint": 0}
+            into = dataset[name].values[tuple(at.get(dim, slice(None)) for dim in variable.dims)]
+            into[..., : values.shape[-1]] = values
     return dataset
 
 
@@ -94,8 +114,8 @@ def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """
     whole = parts[0].copy(deep=True)
     for part in parts[1:]:
-        for name, variable in VARIABLES.items():
-            if variable.type == "float":
+        for name, variable in {**VARIABLES, **KEPT}.items():
+            if variable.type == "float" and name in whole:
                 values = whole[name].values
                 np.copyto(values, part[name].values, where=np.isnan(values))
     return whole
@@ -141,7 +161,9 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
         if original is not None:
             whole["status"][:, :, index] = "duplicate"
             whole["status_reason"][:, :, index] = f"same weights as {original}"
-    for name, variable in VARIABLES.items():
+    for name, variable in {**VARIABLES, **KEPT}.items():
+        if name not in whole:
+            continue
         whole[name] = whole[name].transpose(*variable.dims)
         whole[name].attrs = dict(variable.attributes)  # checkpoint files may be of an older version
     whole.attrs = {**CONVENTIONS, **attributes, **_file_attributes(parts)}
@@ -223,8 +245,11 @@ def _unmeasured(
         attributes["former_revision"] = checkpoint.former
     if checkpoint.unused:
         attributes["unused_tensors"] = json.dumps(checkpoint.unused)
+    for dim, size in (("prompt", axes.prompts), ("position", axes.positions)):
+        if size:
+            coordinates[dim] = np.arange(size, dtype=np.int64)
     variables: dict[str, Any] = {}
-    for name, variable in VARIABLES.items():
+    for name, variable in {**VARIABLES, **axes.kept}.items():
         shape = tuple(len(coordinates[dim]) for dim in variable.dims)
         if variable.type == "float":
             values = np.full(shape, np.nan, dtype=np.float32)

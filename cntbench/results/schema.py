@@ -53,6 +53,23 @@ COORDINATES: Mapping[str, Variable] = {
     "revision": Variable(("checkpoint",), "text", "SHA-256 of the checkpoint's tensors"),
     **_component("source"),
     **_component("target"),
+    "prompt": Variable(
+        ("prompt",),
+        "integer",
+        "number of the prompt in its task, from 0",
+        lower=0,
+        optional=True,
+        long_name="prompt",
+    ),
+    "position": Variable(
+        ("position",),
+        "integer",
+        "number of the observed position in its prompt, from 0: among the scored positions, or all "
+        "if the task observes all",
+        lower=0,
+        optional=True,
+        long_name="position",
+    ),
 }
 
 VARIABLES: Mapping[str, Variable] = {
@@ -147,6 +164,54 @@ VARIABLES: Mapping[str, Variable] = {
     ),
 }
 
+_OF_PROMPTS = "for each prompt; NaN beyond the prompts of a task"
+
+#: What is only kept on request: prompt by prompt, or position by position. Means over prompts are
+#: the variables above.
+KEPT: Mapping[str, Variable] = {
+    "influence_by_prompt": Variable(
+        (*_EDGE, "prompt"),
+        "float",
+        f"influence {_OF_PROMPTS}, and for ablations that observe the readout",
+        units="1",
+        lower=0,
+        optional=True,
+        long_name="influence in a prompt",
+    ),
+    "edge_effect_by_prompt": Variable(
+        (*_EDGE, "prompt"),
+        "float",
+        f"edge_effect {_OF_PROMPTS}, and for ablations that observe targets",
+        optional=True,
+        long_name="effect of the edge in a prompt",
+    ),
+    "readout_effect_by_prompt": Variable(
+        ("task", "ablation", "readout", "checkpoint", "source", "prompt"),
+        "float",
+        f"readout_effect {_OF_PROMPTS}",
+        optional=True,
+        long_name="effect on the readout in a prompt",
+    ),
+    "readout_value_by_prompt": Variable(
+        ("task", "readout", "checkpoint", "prompt"),
+        "float",
+        f"readout_value {_OF_PROMPTS}",
+        optional=True,
+        long_name="readout in a prompt",
+    ),
+    "influence_by_position": Variable(
+        (*_EDGE, "position"),
+        "float",
+        "influence at each observed position, mean over the prompts that have it; its mean over "
+        "positions is influence if all prompts have all of them; NaN for ablations that observe "
+        "the readout",
+        units="1",
+        lower=0,
+        optional=True,
+        long_name="influence at a position",
+    ),
+}
+
 
 _TEXTS = (
     "title",
@@ -186,7 +251,7 @@ def validate(dataset: xr.Dataset, *, where: str) -> None:
         missing, unknown, or of another form, or a dimension that is empty or repeats a label.
     """
     _validate_version(dataset, where)
-    table = {**COORDINATES, **VARIABLES}
+    table = {**COORDINATES, **VARIABLES, **KEPT}
     present = {str(name) for name in dataset.variables}
     for name in sorted(present - set(table)):
         raise StorageError(f"variable {name!r} is not in the schema", where=where)

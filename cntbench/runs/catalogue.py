@@ -85,6 +85,7 @@ OPTIONS = (
     "layers",
     "components",
     "targets",
+    "keep",
 )
 
 

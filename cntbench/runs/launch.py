@@ -108,10 +108,11 @@ class StudyKeys(TypedDict, total=False):
     layers: Checkpoints | None
     components: Names | None
     targets: Names | None
+    keep: Names | None
 
 
 #: Keys of a study whose value is one name or several.
-NAMES = ("tasks", "ablations", "components", "targets")
+NAMES = ("tasks", "ablations", "components", "targets", "keep")
 
 
 def study_changes(**keys: Unpack[StudyKeys]) -> dict[str, Any]:
@@ -119,6 +120,13 @@ def study_changes(**keys: Unpack[StudyKeys]) -> dict[str, Any]:
 
     Unknown keys stay: they are refused, with the nearest match, where the spec is made.
     """
+    kept: Any = keys.get("keep") or ()
+    if isinstance(kept, int) or any(str(name).isdecimal() for name in kept):
+        raise CntbenchError(
+            "keep says what results are kept for each of: prompts, positions",
+            hint="How many downloaded checkpoints are kept on disk is --keep-downloads N "
+            "(keep_downloads=N in Python).",
+        )
     return {
         key: name_tuple(value) if key in NAMES else value  # type: ignore[arg-type]
         for key, value in keys.items()

@@ -79,6 +79,8 @@ class CheckpointMeasurer:
             checkpoint, model, attributes = self._read(block.subject, files)
             model = moved(model, self.device)
             dataset = self._within_memory(checkpoint, model, block.sources(self.plan.ablated))
+            if isinstance(block.subject, Untrained):  # of which only the influence is used
+                dataset = dataset.drop_dims(["prompt", "position"], errors="ignore")
             return dataset.assign_attrs(description(self.device) | attributes)
         except ParityError as error:
             return Mismatch.of(error, files)
@@ -200,6 +202,7 @@ def measure(
             memory_budget=memory_budget,
             sources=plan.some_sources if sources is None else sources,
             targets=plan.some_targets,
+            keep=plan.study.spec.keep,
         )
         measured.append(influence(request))
     for task, result in zip(plan.tasks, measured, strict=True):

@@ -74,6 +74,7 @@ class Plan:
         return {
             **{key: value for key, value in values.items() if value != defaults[key]},
             **{key: [nodes[i].name for i in some] for key, some in chosen.items() if some},
+            **({"keep": sorted(spec.keep)} if spec.keep else {}),
             "trajectory": self.trajectory.identity,
             "tokenizer": tokenizer.identity if tokenizer else "",
             "checkpoints": {c.name: c.identity for c in self.trajectory.checkpoints},
@@ -119,11 +120,18 @@ class Plan:
         """What is measured at every checkpoint."""
         with using_exactly(self.plugins):
             readouts = measured(effect for task in self.tasks for effect in task.spec.effects)
+        keep = self.study.spec.keep
+        observed = [
+            prompts.tokens.shape[1] if task.spec.observed == "all" else prompts.scored.shape[1]
+            for task, prompts in zip(self.tasks, self.prompts if keep else (), strict=bool(keep))
+        ]
         return Axes(
             self.trajectory.shape.components,
             [task.name for task in self.tasks],
             [entry.name for entry in self.ablations],
             readouts,
+            prompts=max(map(len, self.prompts)) if "prompts" in keep else 0,
+            positions=max(observed) if "positions" in keep else 0,
         )
 
     @property
@@ -188,8 +196,18 @@ class Plan:
 
     def _origin(self, key: str) -> str:
         """Return where a key of the study comes from, for errors."""
-        source = "command line" if key in self.study.changes else str(self.study.path)
-        return f"{source}: {key}"
+        if key in self.study.changes:
+            return f"command line: {key}"
+        return f"{self.study.path if self.study.path.name else self.study.name}: {key}"
+
+    def check_edges(self) -> None:
+        """Raise an error if no edge leads from what is ablated to what is watched."""
+        if not self.edges.any():
+            raise CntbenchError(
+                "no edge leads from the components that are ablated to those that are watched",
+                where=self._origin("targets"),
+                hint="Edges lead from earlier layers to later ones.",
+            )
 
     @property
     def untrained(self) -> tuple[Untrained, ...]:
@@ -322,12 +340,7 @@ def make_plan(
         circuits=catalogue.known_circuits() if study.spec.planted else (),
     )
     _ = plan.prompts  # checks them
-    if not plan.edges.any():
-        raise CntbenchError(
-            "no edge leads from the components that are ablated to those that are watched",
-            where=str(study.path) if not study.changes else "command line",
-            hint="Edges lead from earlier layers to later ones.",
-        )
+    plan.check_edges()
     usable("metric")  # warns of broken ones, which the result will lack
     return plan
 

@@ -15,6 +15,7 @@ from cntbench.estimate import calibration
 from cntbench.estimate.calibration import Speed, measured_rate
 from cntbench.estimate.estimate import Estimate, TaskCost, _calls, estimate
 from cntbench.estimate.result_size import result_bytes
+from cntbench.reporting.estimate import _lines as estimate_lines
 from cntbench.runs.blocks import split_evenly
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.folder import RunFolder
@@ -171,3 +172,13 @@ def test_a_folder_of_another_study_is_refused(plan, tmp_path):
     (tmp_path / "run" / "notes").write_text("")
     with pytest.raises(CntbenchError, match="not the folder of a run"):
         estimate(plan, RunFolder(tmp_path / "run"), jobs=1)
+
+
+def test_a_plan_of_mostly_untrained_models_says_what_to_do():
+    def said(**changes: int) -> str:
+        lines = estimate_lines(replace(FOUND, done=0, **changes))
+        return " ".join(line for line in lines if "--untrained" in line)
+
+    assert said(checkpoints=3, untrained=20).startswith("20 of the 23 models to measure are ")
+    assert "--untrained 0 leaves them out (about" in said(checkpoints=3, untrained=20)
+    assert said(checkpoints=20, untrained=20) == ""
