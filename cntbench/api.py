@@ -99,11 +99,10 @@ def run(
         that models compute in (``"float32"``, ``"bfloat16"``, ``"float64"``); ``blocks`` of
         sources, units of work, into which each checkpoint is divided; ``untrained``, the number of
         untrained models to measure as well; ``checkpoints``, by default all: ``"1200"``,
-        ``"1000:5000:1000"``, ``"count=8"`` (see `cntbench.models.checkpoint_choice`), a step, a
-        slice or a list of them; ``layers`` to ablate and watch, by number, likewise;
-        ``components`` to ablate and ``targets`` to watch: names of them (``"L2.H3"``), of layers
-        (``"L2"``), ``"heads"``, ``"MLPs"``, patterns (``"L*.H0"``), the rest is NaN; ``keep``,
-        ``"prompts"``, ``"positions"`` or both, what results are kept for each of.
+        ``"1000:5000:1000"``, ``"count=8"`` (see `cntbench.models.checkpoint_choice`), steps, a
+        slice; ``layers`` to ablate and watch, likewise; ``components`` to ablate and ``targets`` to
+        watch: ``"L2.H3"``, ``"L2"``, ``"heads"``, ``"MLPs"``, ``"L*.H0"`` (the rest is NaN);
+        ``keep``: ``"prompts"``, ``"positions"`` or both, for each of which results are kept.
 
     Returns
     -------

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import xarray as xr
@@ -24,8 +23,9 @@ from cntbench.interrupts import interrupts_held
 from cntbench.output import FileKind, check_regular, file_status, has_attribute, is_folder
 from cntbench.results.checking import valid_groups, validate_groups, warn
 from cntbench.results.checksum import checksum
+from cntbench.results.encoding import encoding
 from cntbench.results.file_sizes import check_size
-from cntbench.results.schema import KEPT, validate
+from cntbench.results.schema import validate
 from cntbench.results.selection import whole_groups
 from cntbench.results.tree import groups_of, result_tree
 
@@ -43,8 +43,6 @@ _AGAIN = "Run the study again into its folder: finished checkpoint files are kep
 UNFINISHED = ".tmp"
 #: How many characters of the final name they keep, so that they are never too long.
 _KEPT = 40
-#: Largest chunk of what is kept of single prompts and positions [bytes].
-_CHUNK = 2**22
 #: A failed write is put down to a full disk below this much free space [bytes].
 _FULL = 2**20
 
@@ -97,7 +95,7 @@ def write_netcdf(groups: Mapping[str, xr.Dataset], path: Path) -> None:
                 mode="w" if name == "/" else "a",
                 group=name,
                 engine="netcdf4",
-                encoding=_encoding(group),
+                encoding=encoding(group),
             )
         with netCDF4.Dataset(file, "a") as whole:
             whole.createDimension(_OWN, 1)
@@ -328,26 +326,6 @@ def _obstacle(folder: Path, error: Exception) -> str:
         if shutil.disk_usage(folder).free < _FULL:
             return os.strerror(errno.ENOSPC)
     return getattr(error, "strerror", None) or str(error)
-
-
-def _encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
-    return {
-        str(name): {"zlib": True, "complevel": 4, "shuffle": True, **_chunks(str(name), variable)}
-        for name, variable in dataset.data_vars.items()
-        if variable.dtype.kind == "f" and variable.ndim
-    }
-
-
-def _chunks(name: str, variable: xr.DataArray) -> dict[str, Any]:
-    """Return the chunks of what is kept of single prompts: some sources of one cell of the film."""
-    if name not in KEPT:
-        return {}
-    sizes = {str(dim): max(1, size) for dim, size in variable.sizes.items()}
-    chunks = sizes | {dim: 1 for dim in ("task", "ablation", "checkpoint") if dim in sizes}
-    whole = math.prod(chunks.values()) * variable.dtype.itemsize
-    if "source" in chunks:
-        chunks["source"] = max(1, min(chunks["source"], chunks["source"] * _CHUNK // whole))
-    return {"chunksizes": tuple(chunks.values())}
 
 
 def _similar(path: Path) -> str | None:

@@ -32,7 +32,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("ablations",),
     ("models",),
     ("engine",),
-    ("engine.arrays", "engine.attention_scores", "engine.readouts"),
+    ("engine.arrays", "engine.attention_scores", "engine.position_sums", "engine.readouts"),
     ("engine.request",),
     ("engine.chunking", "engine.positions", "engine.replacing", "engine.descent"),
     ("engine.sweep", "engine.optimal_constants"),
