@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from cntbench.ablations.replacements._base import Corpus, Replacement
-from cntbench.errors import SpecError
+from cntbench.errors import CntbenchError, SpecError
 from cntbench.plugins import find
+from cntbench.prompts import Prompts, lengths
 from cntbench.specs import (
     HEAD_INPUTS,
     AblationSpec,
@@ -63,6 +64,12 @@ class Ablation:
         return corpora | {"reference"} if self.estimator == "eap_ig" else corpora
 
     @property
+    def compares_twins(self) -> bool:
+        """Whether positions of a prompt and of its twin have to correspond."""
+        own = self.replacement.aligned and "reference" in self.corpora
+        return own or self.estimator == "eap_ig"
+
+    @property
     def donor(self) -> Donor | None:
         """The prompts whose states replace the clean ones."""
         corpus = self.replacement.donor_corpus
@@ -93,6 +100,24 @@ class Ablation:
             )
             for draw in range(self.draws)
         ]
+
+
+def check_twins(ablations: Iterable[Ablation], prompts: Prompts) -> None:
+    """Raise a `CntbenchError` if a prompt and its twin differ in length and may not."""
+    row = prompts.unequal_twin
+    needing = [ablation.name for ablation in ablations if ablation.compares_twins]
+    if row is None or not needing:
+        return
+    assert prompts.reference is not None
+    clean, twin = (int(lengths(tokens[row])) for tokens in (prompts.tokens, prompts.reference))
+    origin = f"prompt {prompts.index[row]}" if prompts.origin is None else prompts.origin[row]
+    raise CntbenchError(
+        f"is {twin} tokens long and clean is {clean}, but ablation {needing[0]!r} needs positions "
+        "that correspond",
+        where=f"{origin}: corrupted",
+        hint="Make both equally long, or leave out ablations that compare them: "
+        f"{', '.join(needing)}.",
+    )
 
 
 def donors(ablations: Sequence[Ablation]) -> list[Donor]:

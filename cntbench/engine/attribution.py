@@ -37,6 +37,7 @@ from cntbench.engine.arrays import Array, to_array
 from cntbench.engine.departures import Perturbations
 from cntbench.engine.positions import Positions
 from cntbench.engine.readouts import gradient
+from cntbench.engine.replacing import token_tensor
 from cntbench.engine.request import Request
 from cntbench.models.blocks import Block
 from cntbench.models.decoder import Decoder
@@ -59,12 +60,12 @@ def estimate_edges(
         Filled, dims ``source, target, prompt``: an estimate of patched minus clean.
     """
     model, prompts = request.model, request.prompts
-    tokens = torch.from_numpy(prompts.tokens).to(departures.changes.device)
+    tokens = token_tensor(prompts.tokens, departures.changes.device)
     start, steps = model.embed(tokens), ablation.steps or 1
     origin = start
     if steps > 1:
         assert prompts.reference is not None
-        origin = model.embed(torch.from_numpy(prompts.reference).to(tokens.device))
+        origin = model.embed(token_tensor(prompts.reference, tokens.device))
     changes = departures.changes[rule]
     for step in request.each(range(1, steps + 1), lambda _: "a gradient"):
         point = torch.lerp(origin, start, step / steps)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation, donors
-from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens
+from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens, token_tensor
 from cntbench.engine.request import Request, among, within
 
 
@@ -65,7 +65,7 @@ def depart(
     model, prompts, sources = request.model, request.prompts, request.ablated
     device = model.unembed.weight.device
     beside = donors(ablations)
-    tokens = [torch.from_numpy(corpus_tokens(prompts, *donor)).to(device) for donor in beside]
+    tokens = [token_tensor(corpus_tokens(prompts, *donor), device) for donor in beside]
     streams = torch.stack([model.embed(each) for each in tokens])
     replacer = Replacer(prompts, beside, statistics, request.seed)
     clean = [streams[0].clone()]

@@ -73,8 +73,12 @@ def measure_edges(request: Request, statistics: Statistics) -> Effects:
     distinct, rule = rules(ablations)
     for rows, part in pieces(request, chunking(request, "direct")):
         departures = depart(part, distinct, statistics)
-        scored = Positions.scored(part.prompts, departures.changes.device)
-        at = None if request.observe_all else scored
+        device = departures.changes.device
+        at = (
+            Positions.everywhere(part.prompts, device)
+            if request.observe_all
+            else Positions.scored(part.prompts, device)
+        )
         for i, ablation in enumerate(ablations):
             _measure(part, departures, ablation, rule[i], at, measured.of(i, rows))
     return measured

@@ -1,8 +1,9 @@
 """The engine: the causal influence of every component on every later one.
 
 `cntbench.engine.sweep` holds the pass that measures total effects and its equations,
-`cntbench.engine.edges` the effects of single edges; here sweeps are cut into chunks, and values
-become means over draws, then means and standard errors over prompts.
+`cntbench.engine.edges` the effects of single edges; here sweeps are cut into chunks, prompts of
+different lengths are measured group by group, so that none is padded for another, and values become
+means over draws, then means and standard errors over prompts.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from numpy.typing import NDArray
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array
-from cntbench.engine.chunking import Chunking, chunking, pieces
+from cntbench.engine.chunking import chunking, pieces
 from cntbench.engine.edges import Effects, measure_edges
 from cntbench.engine.optimal_constants import optimal_constants
 from cntbench.engine.position_sums import PositionSums
-from cntbench.engine.replacing import Statistics, corpus_tokens
+from cntbench.engine.replacing import Statistics
 from cntbench.engine.request import Request
 from cntbench.engine.sweep import Sweep, read_clean, spread
 from cntbench.prompts import lengths
+from cntbench.readouts import known_readouts
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,10 @@ def influence(request: Request) -> Influence:
         If the request cannot be met; see `Request.checked`.
     """
     request = _with_sums(request.checked())
-    sizes = chunking(request, "total")
+    at_once = chunking(request, "total").prompts
     statistics = Statistics(
         spreads={
-            corpus: spread(request.model, corpus_tokens(request.prompts, corpus), sizes.prompts)
+            corpus: spread(request.model, request.prompts, corpus, at_once)
             for corpus in request.populations
         },
         constants={
@@ -88,15 +90,37 @@ def influence(request: Request) -> Influence:
             for steps in request.fits
         },
     )
-    effects, value, scores = _total(request, statistics, sizes)
+    effects, value, scores = _measure_groups(request, statistics)
+    found = _summary(request.ablations, effects, value, scores)
+    return replace(found, kept=_kept(request, found, effects, value)) if request.keep else found
+
+
+def _measure_groups(request: Request, statistics: Statistics) -> tuple[Effects, Array, Array]:
+    """Measure prompts of several lengths, those of one length together; see `_total`."""
+    if request.prompts.anchors is None:
+        return _measure(request, statistics)
+    n, count = len(request.model.components), len(request.prompts)
+    effects = Effects.undefined(len(request.drawn), n, count)
+    value, scores = np.full((len(known_readouts()), count), np.nan), np.full((2, n, count), np.nan)
+    whole = effects.change, effects.edge, effects.effect, value, scores
+    for rows, group in request.groups():
+        found, *others = _measure(group, statistics)
+        parts = found.change, found.edge, found.effect, *others
+        for array, part in zip(whole, parts, strict=True):
+            array[..., rows] = part
+    return effects, value, scores
+
+
+def _measure(request: Request, statistics: Statistics) -> tuple[Effects, Array, Array]:
+    """Measure prompts of one length; see `_total`."""
+    effects, value, scores = _total(request, statistics)
     if request.of_scope("direct"):
         single = measure_edges(request, statistics)
         effects = _interleaved([a.scope == "total" for a in request.drawn], effects, single)
     if request.targets is not None:  # others of a block are measured with them
         unwatched = np.setdiff1d(np.arange(len(request.model.components)), request.targets)
         effects.change[:, :, unwatched] = effects.edge[:, :, unwatched] = np.nan
-    found = _summary(request.ablations, effects, value, scores)
-    return replace(found, kept=_kept(request, found, effects, value)) if request.keep else found
+    return effects, value, scores
 
 
 def _with_sums(request: Request) -> Request:
@@ -111,10 +135,9 @@ def _with_sums(request: Request) -> Request:
 def _prompts_at(request: Request) -> NDArray[np.int64]:
     """Return how many prompts have each observed position, dims ``position``."""
     prompts = request.prompts
-    if not request.observe_all:
-        return np.full(prompts.scored.shape[1], len(prompts))
-    positions = np.arange(prompts.tokens.shape[1])
-    return (lengths(prompts.tokens)[:, None] > positions).sum(axis=0)
+    ends = lengths(prompts.tokens if request.observe_all else prompts.scored)
+    counts: NDArray[np.int64] = (ends[:, None] > np.arange(ends.max())).sum(axis=0)
+    return counts
 
 
 def _kept(request: Request, found: Influence, effects: Effects, value: Array) -> dict[str, Array]:
@@ -132,9 +155,7 @@ def _kept(request: Request, found: Influence, effects: Effects, value: Array) ->
     return kept
 
 
-def _total(
-    request: Request, statistics: Statistics, sizes: Chunking
-) -> tuple[Effects, Array, Array]:
+def _total(request: Request, statistics: Statistics) -> tuple[Effects, Array, Array]:
     """Measure total effects, and beside them the clean model.
 
     Returns
@@ -147,7 +168,7 @@ def _total(
         Prefix matching and previous token, dims ``score, component, prompt``.
     """
     n, count = len(request.model.components), len(request.prompts)
-    ablations = request.of_scope("total")
+    ablations, sizes = request.of_scope("total"), chunking(request, "total")
     measured = Effects.undefined(len(ablations), n, count)
     scores = np.full((2, n, count), np.nan)
     final: list[torch.Tensor] = []

@@ -89,6 +89,13 @@ def predicted_work(request: Request) -> Work:
         before its last step, an upper bound. So are the FLOPs of attention's way back, in gradient
         estimates and fits, which count as two and a half times those of its way forth.
     """
+    if request.prompts.anchors is not None:
+        return total(_predicted(group) for _, group in request.checked().groups())
+    return _predicted(request)
+
+
+def _predicted(request: Request) -> Work:
+    """Return the work of a request whose prompts have one length."""
     count, fewest = len(request.prompts), 1
     if request.other_draws > 1:
         fewest += request.other_draws

@@ -147,8 +147,10 @@ class Losses:
         return value / len(self.prompts), gradient / len(self.prompts)
 
     def _chunks(self) -> Iterator[Prompts]:
-        for first in range(0, len(self.prompts), self.prompts_at_once):
-            yield self.prompts.take(slice(first, first + self.prompts_at_once))
+        for rows in self.prompts.groups():
+            group = self.prompts.take(rows).cut(())
+            for first in range(0, len(group), self.prompts_at_once):
+                yield group.take(slice(first, first + self.prompts_at_once))
 
     def _summed(self, prompts: Prompts, sources: Tensor, constants: Tensor) -> Tensor:
         """Sum the losses over prompts; run 0 is the clean one, and each source joins in its turn.
@@ -193,8 +195,8 @@ def _spread(model: Decoder, prompts: Prompts, at_once: int) -> tuple[Tensor, Ten
     """Return each component's mean state, its standard deviation, and whether it varies."""
     widest = max(block.width for block in model.blocks)
     means, squares, variances = [], [], []
-    for one in spread(model, prompts.tokens, at_once):
-        mean, square = one.mean.mean(dim=0), one.square.mean(dim=0)
+    for one in spread(model, prompts, "clean", at_once):
+        mean, square = one.pooled.mean, one.pooled.square
         means.append(F.pad(mean, (0, widest - mean.shape[1])))
         squares.append(square.mean(dim=1))
         variances.append((square - mean.square()).clamp(min=0).mean(dim=1))

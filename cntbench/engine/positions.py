@@ -32,6 +32,14 @@ class Positions:
         rows = torch.from_numpy(prompts.scored)
         return cls((rows[:1] if (rows == rows[0]).all() else rows).to(device))
 
+    @classmethod
+    def everywhere(cls, prompts: Prompts, device: torch.device) -> Positions | None:
+        """Return all positions of prompts of one length; None if no padding follows them."""
+        length = prompts.length
+        if length == prompts.tokens.shape[1]:
+            return None
+        return cls(torch.arange(length, device=device)[None])
+
     def choose(self, runs: Tensor) -> Tensor:
         """Choose the positions of ``run, prompt, position, …``."""
         if len(self.rows) == 1:

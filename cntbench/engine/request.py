@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from cntbench.ablations.ablation import Ablation
+from cntbench.ablations.ablation import Ablation, check_twins, donors
 from cntbench.ablations.replacements._base import Corpus
 from cntbench.engine.position_sums import PositionSums
 from cntbench.errors import CntbenchError
 from cntbench.models.decoder import Decoder
-from cntbench.prompts import Prompts
+from cntbench.prompts import Prompts, Tokens
 from cntbench.readouts import STANDARD
 from cntbench.specs import Keep, Scope
 
@@ -123,11 +123,10 @@ class Request:
         ------
         CntbenchError
             If the prompts are longer than the model's context or use tokens that it does not have,
-            if an ablation needs reference prompts and there are none, or more other prompts than
-            there are, or observes a readout that is not asked for or has no gradient.
+            if an ablation needs reference prompts and there are none or they differ in length, or
+            needs more other prompts than there are, or observes a readout that is not asked for or
+            has no gradient.
         """
-        if self.prompts.anchors is not None:
-            raise CntbenchError("prompts of different lengths cannot be measured together yet")
         length, largest = self.prompts.tokens.shape[1], int(self.prompts.tokens.max())
         if length > self.model.context:
             raise CntbenchError(
@@ -146,9 +145,16 @@ class Request:
             problem = ablation.unreadable(self.effects)
             if problem:
                 raise CntbenchError(f"ablation {ablation.name!r} {problem}")
+        check_twins(self.ablations, self.prompts)
         if self.other_draws == 1:
             return self
         return replace(self, prompts=self.prompts.with_draws(self.other_draws))
+
+    def groups(self) -> Iterator[tuple[Tokens | slice, Request]]:
+        """Yield the rows of prompts of one length, and the request for them."""
+        beside = {donor.corpus for donor in donors(self.ablations)}
+        for rows in self.prompts.groups():
+            yield rows, replace(self, prompts=self.prompts.take(rows).cut(beside))
 
     def part(self, prompts: slice, sources: Sequence[int]) -> Request:
         """Return the request for some of the prompts and sources."""

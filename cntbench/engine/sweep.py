@@ -26,16 +26,16 @@ import torch
 from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation, donors
-from cntbench.ablations.replacements._base import Moments
+from cntbench.ablations.replacements._base import Corpus, Moments
 from cntbench.engine.arrays import Array, target_change, to_array
 from cntbench.engine.attention_scores import prefix_matching, previous_token
 from cntbench.engine.positions import Positions, last_attention
 from cntbench.engine.readouts import readout
-from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens
+from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens, token_tensor
 from cntbench.engine.request import Request, among, within
 from cntbench.models.blocks import Attention, Queries
 from cntbench.models.decoder import Decoder, Place, Stage
-from cntbench.prompts import Tokens
+from cntbench.prompts import Prompts, Tokens, lengths
 from cntbench.readouts import known_readouts
 
 
@@ -72,7 +72,7 @@ class Sweep:
         n_runs = len(corpora) + len(ablations) * len(sources)
         self.streams = torch.empty((n_runs, *shape), dtype=model.dtype, device=self.device)
         for run, corpus in enumerate(corpora):
-            tokens = torch.from_numpy(corpus_tokens(prompts, *corpus)).to(self.device)
+            tokens = token_tensor(corpus_tokens(prompts, *corpus), self.device)
             self.streams[run] = model.embed(tokens)
 
     def run(self, change: Array, scores: Array) -> None:
@@ -141,15 +141,18 @@ class Sweep:
         return self.streams[0]
 
     def _attend(self, block: Attention, normed: Tensor, scores: Array) -> None:
-        pattern = block.pattern(normed)
+        length = self.prompts.length
+        pattern = block.pattern(normed[:, :length])
         if pattern.is_meta:
             return
-        tokens = torch.from_numpy(self.prompts.tokens).to(self.device)
+        tokens = torch.from_numpy(self.prompts.tokens[:, :length]).to(self.device)
         scores[0] = to_array(prefix_matching(pattern, tokens).T)
         scores[1] = to_array(previous_token(pattern).T)
 
     def _observed(self, states: Tensor) -> Tensor:
-        if self.everywhere or states.shape[2] == self.prompts.scored.shape[1]:
+        if self.everywhere:
+            return states[:, :, : self.prompts.length]
+        if states.shape[2] == self.prompts.scored.shape[1]:
             return states
         return self.scored.choose(states)
 
@@ -225,18 +228,31 @@ def _slice(nodes: range) -> slice:
     return slice(nodes.start, nodes.stop)
 
 
-def spread(model: Decoder, tokens: Tokens, at_once: int) -> list[Moments]:
-    """Take statistics of every block's states over all prompts of a corpus."""
+def spread(model: Decoder, prompts: Prompts, corpus: Corpus, at_once: int) -> list[Moments]:
+    """Take statistics of every block's states over all prompts of a corpus, aligned."""
+    tokens, anchors = corpus_tokens(prompts, corpus), prompts.anchors
+    anchor = 0 if anchors is None else int(anchors[:, 0].max())
+    first = np.zeros(len(tokens), dtype=int) if anchors is None else anchor - anchors[:, 0]
+    ends = first + lengths(tokens)
     total: list[tuple[Tensor, Tensor]] = []
-    for rows in np.array_split(tokens, range(at_once, len(tokens), at_once)):
-        for number, states in enumerate(_states(model, rows)):
-            exact = states.double()
-            mean, square = exact.sum(dim=0), exact.square().sum(dim=0)
-            if number == len(total):
-                total.append((torch.zeros_like(mean), torch.zeros_like(square)))
-            total[number][0].add_(mean)
-            total[number][1].add_(square)
-    return [Moments(mean / len(tokens), square / len(tokens)) for mean, square in total]
+    for start, end in np.unique(np.stack([first, ends], axis=1), axis=0):
+        rows = tokens[(first == start) & (ends == end), : end - start]
+        for part in np.array_split(rows, range(at_once, len(rows), at_once)):
+            for number, states in enumerate(_states(model, part)):
+                exact = states.double()
+                mean, square = exact.sum(dim=0), exact.square().sum(dim=0)
+                if number == len(total):
+                    shape = (int(ends.max()), *mean.shape[1:])
+                    total.append((mean.new_zeros(shape), mean.new_zeros(shape)))
+                total[number][0][start:end].add_(mean)
+                total[number][1][start:end].add_(square)
+    if anchors is None:
+        return [Moments(mean / len(tokens), square / len(tokens)) for mean, square in total]
+    positions = np.arange(ends.max())[:, None]
+    present = torch.from_numpy(((first <= positions) & (positions < ends)).sum(axis=1))
+    count = present.to(total[0][0])
+    each = count.clamp(min=1)[:, None, None]
+    return [Moments(mean / each, square / each, count, anchor) for mean, square in total]
 
 
 def _states(model: Decoder, tokens: Tokens) -> Iterator[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -60,7 +60,7 @@ class Language:
         Raises
         ------
         CntbenchError
-            If the model has no tokenizer.
+            If the model has no tokenizer, or one with more tokens than it has itself.
         """
         if self.tokenizer is None:
             raise CntbenchError(
@@ -68,7 +68,13 @@ class Language:
                 hint="Put its tokenizer.json beside the checkpoints, pass tokenizer= in Python, or "
                 "choose tasks that consist of tokens.",
             )
-        return self.tokenizer.encode(text)
+        tokens = self.tokenizer.encode(text)
+        if self.size is not None and tokens and max(tokens) >= self.size:
+            raise CntbenchError(
+                f"{text!r} has token {max(tokens)}, outside the vocabulary of {self.size} tokens",
+                hint="The tokenizer is not that of the model.",
+            )
+        return tokens
 
     def sample(self, rng: np.random.RandomState, size: int) -> Tokens:
         """Draw tokens independently and uniformly, dims ``token``."""
@@ -170,7 +176,7 @@ class Prompts:
         Token ids, dims ``prompt, position``: the clean prompts, their corrupted twins (or None),
         and another prompt of the task for each prompt.
     scored, targets, decoys
-        Dims ``prompt, scored``.
+        Dims ``prompt, scored``, padded like the prompts.
     further
         Further prompts for each prompt, dims ``prompt, draw, position``, if there are several
         draws.
@@ -202,6 +208,50 @@ class Prompts:
             name: None if array is None else array[rows] for name, array in vars(self).items()
         }
         return Prompts(**arrays)
+
+    def groups(self) -> list[Tokens | slice]:
+        """Return the rows of prompts that have length, anchor and number of scored positions in
+        common: each group is a batch of one shape, as soon as it is `cut`."""
+        if self.anchors is None:
+            return [slice(None)]
+        keys = np.stack([lengths(self.tokens), self.anchors[:, 0], lengths(self.scored)], axis=1)
+        _, group = np.unique(keys, axis=0, return_inverse=True)
+        return [np.flatnonzero(group == number) for number in range(group.max() + 1)]
+
+    def cut(self, corpora: Collection[str]) -> Prompts:
+        """Return the prompts of a group without the padding that they do not need.
+
+        They keep as much as the prompts that run beside them: twins and others are cut if
+        ``corpora`` does not name ``"reference"`` and ``"other"``.
+        """
+        if self.anchors is None:
+            return self
+        beside = {"reference": [self.reference], "other": [self.other, self.further]}
+        kept = [self.tokens, *(array for name in corpora for array in beside.get(name, ()))]
+        width = max(int(lengths(array).max()) for array in kept if array is not None)
+        scored = int(lengths(self.scored).max())
+        widths = {
+            **dict.fromkeys(("tokens", "reference", "other", "further"), width),
+            **dict.fromkeys(("scored", "targets", "decoys"), scored),
+        }
+        arrays: dict[str, Any] = {
+            name: None if (array := getattr(self, name)) is None else array[..., :size]
+            for name, size in widths.items()
+        }
+        return replace(self, **arrays)
+
+    @property
+    def length(self) -> int:
+        """Length of each prompt of a group [tokens]."""
+        return int(lengths(self.tokens[0]))
+
+    @property
+    def unequal_twin(self) -> int | None:
+        """The first row whose twin is not as long as the prompt itself, or None."""
+        if self.anchors is None or self.reference is None:
+            return None
+        rows = np.flatnonzero(lengths(self.reference) != lengths(self.tokens))
+        return int(rows[0]) if len(rows) else None
 
     def with_draws(self, draws: int) -> Prompts:
         """Return the prompts with one other prompt per draw for each of them.
@@ -241,14 +291,16 @@ def batch(prompts: Sequence[Prompt]) -> Prompts:
     longest = max(len(tokens) for tokens in [*(prompt.tokens for prompt in prompts), *twins])
     tokens = _stack([prompt.tokens for prompt in prompts], longest)
     anchors = np.array([prompt.scored[0] for prompt in prompts])
-    shapes = {(len(p.tokens), p.scored[0]) for p in prompts} | {(len(t), anchors[0]) for t in twins}
+    count = max(len(prompt.scored) for prompt in prompts)
+    shapes = {(len(p.tokens), p.scored[0], len(p.scored)) for p in prompts}
+    shapes |= {(len(tokens), anchors[0], count) for tokens in twins}
     return Prompts(
         index=np.arange(len(prompts)),
         tokens=tokens,
         other=np.roll(tokens, -1, axis=0),
-        scored=np.stack([prompt.scored for prompt in prompts]),
-        targets=np.stack([prompt.targets for prompt in prompts]),
-        decoys=np.stack([prompt.decoys for prompt in prompts]),
+        scored=_stack([prompt.scored for prompt in prompts], count),
+        targets=_stack([prompt.targets for prompt in prompts], count),
+        decoys=_stack([prompt.decoys for prompt in prompts], count),
         reference=_stack(twins, longest) if twins else None,
         anchors=np.stack([anchors, np.roll(anchors, -1)], axis=1) if len(shapes) > 1 else None,
         origin=np.array([p.origin for p in prompts]) if prompts[0].origin is not None else None,

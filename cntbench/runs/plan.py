@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cntbench import __version__
+from cntbench.ablations.ablation import check_twins
 from cntbench.components import feasible, named
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, SpecError, in_file
@@ -253,6 +254,7 @@ class Plan:
                     hint="Shorten the task's prompts, or use a model with a longer context.",
                 )
             self._check_methods(task, prompts)
+            check_twins([entry.method for entry in self.ablations], prompts)
             all_prompts.append(prompts)
         return tuple(all_prompts)
 

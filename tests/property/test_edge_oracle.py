@@ -12,7 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from support.edge_oracle import oracle_edges
 from support.memory import peak_bytes
-from support.models import decoder, random_gpt_neox, random_prompts
+from support.models import decoder, ragged_prompts, random_gpt_neox, random_prompts
 from support.strategies import models
 
 from cntbench.ablations.ablation import Ablation
@@ -50,6 +50,11 @@ SMOOTH = st.sampled_from(
 @st.composite
 def workloads(draw):
     model = draw(models(layers=st.sampled_from([2, 3, 1])))
+    if draw(st.booleans(), label="ragged"):
+        count, seed = draw(st.integers(1, 3), label="prompts"), draw(st.integers(0, 2**16))
+        return model, ragged_prompts(
+            count=count, longest=6, vocabulary=model.config.vocab_size, seed=seed
+        )
     length = draw(st.integers(1, 6), label="length")
     prompts = random_prompts(
         count=draw(st.integers(1, 2), label="prompts"),

@@ -12,7 +12,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.memory import peak_bytes
-from support.models import decoder, random_gpt_neox, random_model, random_prompts
+from support.models import decoder, ragged_prompts, random_gpt_neox, random_model, random_prompts
 from support.oracle import oracle_influence
 from support.strategies import models
 
@@ -43,6 +43,9 @@ RULES = st.one_of(
 @st.composite
 def workloads(draw, **kind):
     model = draw(models(**kind))
+    if draw(st.booleans(), label="ragged"):
+        count, seed = draw(st.integers(1, 4), label="prompts"), draw(st.integers(0, 2**16))
+        return model, ragged_prompts(count=count, vocabulary=model.config.vocab_size, seed=seed)
     length = draw(st.integers(1, 9), label="length")
     prompts = random_prompts(
         count=draw(st.integers(1, 4), label="prompts"),

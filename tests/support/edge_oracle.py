@@ -12,9 +12,10 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from cntbench.prompts import PADDING
 from cntbench.readouts import known_readouts
 from cntbench.specs import HEAD_INPUTS
-from support.oracle import Oracle, change, readouts
+from support.oracle import Oracle, change, readouts, scored
 
 
 class EdgeOracle(Oracle):
@@ -33,7 +34,7 @@ class EdgeOracle(Oracle):
         return logits, states
 
     def embed(self, tokens):
-        return self.embedding(torch.from_numpy(tokens))
+        return self.embedding(torch.from_numpy(tokens[tokens != PADDING]))
 
     def norm(self, target):
         if target is None:
@@ -95,15 +96,7 @@ def oracle_edges(model, prompts, ablation, measure, *, observe_all=False, seed=0
     nodes, count = oracle.nodes, len(prompts)
     edges = np.full((len(nodes), len(nodes), count), np.nan)
     direct = np.zeros((len(known_readouts()), len(nodes), count))
-    corpora = {
-        corpus: [oracle.run(row) for row in tokens]
-        for corpus, tokens in [
-            ("clean", prompts.tokens),
-            ("reference", prompts.reference),
-            ("other", prompts.other),
-        ]
-        if tokens is not None
-    }
+    corpora = oracle.corpora(prompts)
     rule = ablation.replacement
     if rule.fitting_steps:
         corpora["constants"] = oracle.optimal_constants(
@@ -115,7 +108,7 @@ def oracle_edges(model, prompts, ablation, measure, *, observe_all=False, seed=0
             embedded = oracle.embed(prompts.tokens[i])
             clean_logits, clean = oracle.forward(embedded)
         value = np.array(readouts(clean_logits, prompts, i))
-        at = slice(None) if observe_all else prompts.scored[i]
+        at = slice(None) if observe_all else scored(prompts, i)
 
         def read(logits, i=i, clean_logits=clean_logits):
             return differentiable(logits, prompts, i, effects[0], clean_logits)
@@ -165,9 +158,11 @@ def points(oracle, prompts, i, steps):
 
 def differentiable(logits, prompts, i, name, clean):
     """A readout as a tensor."""
-    rows, before = logits[prompts.scored[i]], clean[prompts.scored[i]]
+    at = scored(prompts, i)
+    rows, before = logits[at], clean[at]
     place = torch.arange(len(rows))
-    right, wrong = (rows[place, torch.from_numpy(x[i])] for x in (prompts.targets, prompts.decoys))
+    tokens = (torch.from_numpy(x[i][: len(at)]) for x in (prompts.targets, prompts.decoys))
+    right, wrong = (rows[place, token] for token in tokens)
     log_total = rows.logsumexp(dim=-1)
     match name:
         case "cross_entropy":

@@ -19,7 +19,7 @@ from transformers import (
 
 from cntbench.models.adapters import adapter
 from cntbench.models.decoder import Decoder
-from cntbench.prompts import Prompts
+from cntbench.prompts import Prompt, Prompts, batch
 
 #: Architectures, each with what it has and others have not; see `random_model`.
 ARCHITECTURES = ("gpt_neox", "gpt_neox, sequential", "gpt2", "llama", "mistral", "qwen2")
@@ -130,3 +130,19 @@ def random_prompts(
         targets=tokens(scored),
         decoys=tokens(scored),
     )
+
+
+def ragged_prompts(
+    *, count: int = 4, longest: int = 9, vocabulary: int = 17, seed: int = 0
+) -> Prompts:
+    """Prompts of random tokens, lengths and scored positions."""
+    rng = np.random.default_rng(seed)
+
+    def prompt(length):
+        scored = np.sort(rng.permutation(length)[: rng.integers(1, length + 1)])
+        clean, twin, targets, decoys = (
+            rng.integers(0, vocabulary, size) for size in (length, length, *2 * (len(scored),))
+        )
+        return Prompt(clean, scored, targets, decoys, twin)
+
+    return batch([prompt(length) for length in rng.integers(1, longest + 1, count)])

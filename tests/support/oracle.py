@@ -15,7 +15,7 @@ import torch
 from cntbench.ablations.replacements._base import Moments, States
 from cntbench.engine.optimal_constants import optimal_constants
 from cntbench.plugins import find
-from cntbench.prompts import Prompts, random_state
+from cntbench.prompts import PADDING, Prompts, random_state
 from cntbench.readouts import STANDARD, known_readouts
 from support.ablations import measures
 from support.anatomy import Anatomy
@@ -70,7 +70,7 @@ class Oracle(Anatomy):
 
     @torch.no_grad()
     def run(self, tokens, replace=None):
-        """One forward of one prompt; returns logits and every component's state."""
+        """One forward of one prompt, alone; returns logits and every component's state."""
         states = {}
 
         def see(layer, head, state):
@@ -78,8 +78,24 @@ class Oracle(Anatomy):
             return None if replace is None else replace.get((layer, head))
 
         with self.hooks(see):
-            logits = self.model(torch.from_numpy(tokens)[None]).logits[0]
+            logits = self.model(torch.from_numpy(tokens[tokens != PADDING])[None]).logits[0]
         return logits, states
+
+    def corpora(self, prompts: Prompts) -> dict:
+        """Runs of the clean prompts, their twins and others, and the positions to align them at."""
+        corpora = {
+            corpus: [self.run(row) for row in tokens]
+            for corpus, tokens in [
+                ("clean", prompts.tokens),
+                ("reference", prompts.reference),
+                ("other", prompts.other),
+            ]
+            if tokens is not None
+        }
+        anchors = prompts.anchors
+        own, other = (0, 0) if anchors is None else anchors[:, :2].T
+        corpora["anchors"] = {"clean": own + np.zeros(len(prompts), int), "other": other}
+        return corpora
 
     def contribution(self, layer, head, state):
         if head is None:
@@ -94,8 +110,10 @@ class Oracle(Anatomy):
 
     def loss(self, prompts: Prompts, node, constant: torch.Tensor) -> float:
         """Mean cross-entropy with a component's state set to a constant at every position."""
-        shape = (prompts.tokens.shape[1], len(constant))
-        found = [self.run(row, {node: constant.expand(shape)})[0] for row in prompts.tokens]
+        found = [
+            self.run(row, {node: constant.expand(int((row != PADDING).sum()), -1)})[0]
+            for row in prompts.tokens
+        ]
         index = known_readouts().index("cross_entropy")
         return float(
             np.mean([readouts(logits, prompts, i)[index] for i, logits in enumerate(found)])
@@ -130,25 +148,44 @@ class Oracle(Anatomy):
 
         population = None
         if rule.population_corpus:
-            states = [states[node] for _, states in corpora[rule.population_corpus]]
-            population = torch.stack(states)
+            population = [states[node] for _, states in corpora[rule.population_corpus]]
+        anchors = corpora["anchors"]["clean"]
         donor = corpora[rule.donor_corpus][i][1][node] if rule.donor_corpus else None
         constant = corpora["constants"][node] if rule.fitting_steps else None
         match type(rule).__module__.rpartition(".")[2]:
             case "zero":
                 return torch.zeros_like(clean)
             case "resample":
-                return donor
+                other = corpora["anchors"][rule.donor] if rule.donor == "other" else anchors
+                later = (other - anchors + np.zeros_like(anchors))[i]
+                return torch.stack(
+                    [
+                        donor[p + later] if 0 <= p + later < len(donor) else clean[p]
+                        for p in range(len(clean))
+                    ]
+                )
             case "optimal_constant":
                 return constant.expand_as(clean)
             case "mean":
-                axes = tuple(("prompt", "position").index(axis) for axis in rule.over)
-                return population.mean(dim=axes, keepdim=True)[0].expand_as(clean)
+                if "position" in rule.over:
+                    return torch.cat(population).mean(dim=0).expand_as(clean)
+                return torch.stack(
+                    [mean_at(p - anchors[i], population, anchors) for p in range(len(clean))]
+                )
             case "noise":
-                deviation = population.flatten(0, 1).std(dim=0, correction=0)
+                deviation = torch.cat(population).std(dim=0, correction=0)
                 return clean + rule.scale * deviation * draw()
+        if population is not None:
+            population = torch.stack(population)
         replaced = rule.replace(alone(clean, donor, population, draw, constant))
         return replaced.expand(1, len(clean), 1, -1)[0, :, 0]
+
+
+def mean_at(later, population, anchors):
+    """Mean state at a distance from the anchors, over the prompts that are long enough."""
+    pairs = zip(population, anchors, strict=True)
+    there = [state[a + later] for state, a in pairs if 0 <= a + later < len(state)]
+    return torch.stack(there).mean(dim=0)
 
 
 def alone(clean, donor, population, draw, constant) -> States:
@@ -179,14 +216,19 @@ def change(measure: str, clean: torch.Tensor, ablated: torch.Tensor) -> float:
     return measures()[measure].measure(*run).item()
 
 
+def scored(prompts: Prompts, i: int) -> np.ndarray:
+    """The scored positions of one prompt."""
+    return prompts.scored[i][prompts.scored[i] != PADDING]
+
+
 def readouts(
     logits: torch.Tensor, prompts: Prompts, i: int, clean: torch.Tensor | None = None
 ) -> list[float]:
     """Readouts of one prompt, in order; without ``clean``, of the clean run."""
-    rows = logits[prompts.scored[i]]
-    before = (logits if clean is None else clean)[prompts.scored[i]]
-    targets = torch.from_numpy(prompts.targets[i])
-    decoys = torch.from_numpy(prompts.decoys[i])
+    at = scored(prompts, i)
+    rows, before = logits[at], (logits if clean is None else clean)[at]
+    targets = torch.from_numpy(prompts.targets[i][: len(at)])
+    decoys = torch.from_numpy(prompts.decoys[i][: len(at)])
     of_target = rows.gather(1, targets[:, None])[:, 0]
     of_decoy = rows.gather(1, decoys[:, None])[:, 0]
     found = {
@@ -216,15 +258,7 @@ def oracle_influence(model, prompts, rule, measure, *, name="x", observe_all=Fal
     """
     oracle = Oracle(model)
     nodes, count = oracle.nodes, len(prompts)
-    corpora = {
-        corpus: [oracle.run(row) for row in tokens]
-        for corpus, tokens in [
-            ("clean", prompts.tokens),
-            ("reference", prompts.reference),
-            ("other", prompts.other),
-        ]
-        if tokens is not None
-    }
+    corpora = oracle.corpora(prompts)
     if rule.fitting_steps:
         fitted = oracle.optimal_constants(prompts, rule.fitting_steps, corpora["clean"])
         corpora["constants"] = fitted
@@ -234,7 +268,7 @@ def oracle_influence(model, prompts, rule, measure, *, name="x", observe_all=Fal
     for i in range(count):
         clean_logits, clean = corpora["clean"][i]
         values[:, i] = readouts(clean_logits, prompts, i)
-        at = slice(None) if observe_all else prompts.scored[i]
+        at = slice(None) if observe_all else scored(prompts, i)
         for s, source in enumerate(nodes):
             new = oracle.replacement(rule, i, corpora, source, clean[source], seed, name)
             logits, ablated = oracle.run(prompts.tokens[i], {source: new})

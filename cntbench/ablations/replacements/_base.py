@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -22,10 +24,38 @@ class Moments:
     ----------
     mean, square
         Means of the states and of their squares, dims ``position, component, width``, float64.
+        Prompts of different lengths are aligned at their anchors.
+    count
+        Number of prompts that have each position, dims ``position``; None if all prompts have all.
+    anchor
+        The position of the anchors.
+    whole
+        Statistics of all positions, if these are some of them.
     """
 
     mean: Tensor
     square: Tensor
+    count: Tensor | None = None
+    anchor: int = 0
+    whole: Moments | None = None
+
+    @property
+    def pooled(self) -> Moments:
+        """The statistics over all positions of all prompts, dims ``component, width``."""
+        if self.whole is not None:
+            return self.whole.pooled
+        if self.count is None:
+            return Moments(self.mean.mean(dim=0), self.square.mean(dim=0))
+        share = (self.count / self.count.sum())[:, None, None]
+        return Moments((self.mean * share).sum(dim=0), (self.square * share).sum(dim=0))
+
+    def at(self, anchor: int, length: int) -> Moments:
+        """Return the statistics for the positions of prompts of one length and anchor."""
+        if self.count is None:
+            return self
+        positions = np.arange(length) + self.anchor - anchor
+        positions = positions.clip(0, len(self.count) - 1)  # behind the prompts stands padding
+        return Moments(self.mean[positions], self.square[positions], whole=self)
 
 
 @dataclass(frozen=True)
@@ -42,7 +72,8 @@ class States:
     donor
         States on the rule's `Replacement.donor_corpus`, if it has one.
     spread
-        Statistics over the rule's `Replacement.population_corpus`, if it has one.
+        Statistics over the rule's `Replacement.population_corpus`, if it has one, for the positions
+        of ``clean``; `Moments.pooled` is over all positions.
     noise
         Draws standard normal numbers in the shape of ``clean``, the same ones for the same prompt
         and draw.
@@ -75,6 +106,11 @@ class Replacement(ABC):
     def population_corpus(self) -> Corpus | None:
         """Prompts over which the rule computes statistics."""
         return None
+
+    @property
+    def aligned(self) -> bool:
+        """Whether a position of the rule's corpora has to correspond to one of the prompt."""
+        return self.donor_corpus is not None or self.population_corpus is not None
 
     @property
     def fitting_steps(self) -> int:

@@ -32,7 +32,8 @@ class Parameters(Replacement):
         Prompts of the mean: ``"clean"`` or ``"reference"``.
     over
         Axes of the mean: ``["prompt"]`` gives one mean per position, ``["prompt", "position"]``
-        one for all positions.
+        one for all positions. Prompts of different lengths are aligned at their first scored
+        position; a mean is over those that have the position.
     """
 
     population: Literal["clean", "reference"]
@@ -47,10 +48,14 @@ class Parameters(Replacement):
         """The prompts of the mean."""
         return self.population
 
+    @property
+    def aligned(self) -> bool:
+        """Whether there is a mean for every position."""
+        return "position" not in self.over
+
     def replace(self, states: States) -> Tensor:
         """Return the mean."""
         assert states.spread is not None
-        mean = states.spread.mean
-        if "position" in self.over:
-            mean = mean.mean(dim=0, keepdim=True)
+        pooled = "position" in self.over
+        mean = states.spread.pooled.mean[None] if pooled else states.spread.mean
         return mean.to(states.clean.dtype)

@@ -44,10 +44,15 @@ class Parameters(Replacement):
         """The prompts of the standard deviation."""
         return self.population
 
+    @property
+    def aligned(self) -> bool:
+        """False: the standard deviation is over all positions."""
+        return False
+
     def replace(self, states: States) -> Tensor:
         """Return the clean states with noise added."""
         assert states.spread is not None
-        mean = states.spread.mean.mean(dim=0)
-        variance = states.spread.square.mean(dim=0) - mean.square()
+        pooled = states.spread.pooled
+        variance = pooled.square - pooled.mean.square()
         deviation = variance.clamp(min=0).sqrt().to(states.clean.dtype)
         return states.clean + self.scale * deviation * states.noise()

@@ -23,7 +23,8 @@ class Parameters(Replacement):
     ----------
     donor
         ``"reference"``: the prompt's corrupted twin; ``"other"``: another prompt of the task, in
-        draw d the one d + 1 places later.
+        draw d the one d + 1 places later. Prompts of different lengths are aligned at their first
+        scored position; where the donor has no position, the state is left as it is.
     """
 
     donor: Literal["reference", "other"]
