@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import xarray as xr
 
 import cntbench
-from cntbench.results.schema import COORDINATES, VARIABLES, Variable
+from cntbench.results.schema import COORDINATES, KEPT, VARIABLES, Variable
 from generate.markdown import code, table
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +92,7 @@ def _group(name: str) -> Callable[[], str]:
 GENERATED: dict[str, Callable[[], str]] = {
     "coordinates": lambda: schema(COORDINATES),
     "variables": lambda: schema(VARIABLES),
+    "kept": lambda: schema(KEPT),
     **{
         f"group {name}": _group(name)
         for name in ("metrics", "roles", "phases", "claims", "untrained")

@@ -20,7 +20,7 @@ from cntbench.errors import (
     EXIT_USER_ERROR,
 )
 from cntbench.plugins import ROOMS, room
-from cntbench.results.schema import COORDINATES, VARIABLES
+from cntbench.results.schema import COORDINATES, KEPT, VARIABLES
 from cntbench.runs.catalogue import load_catalogue
 
 
@@ -48,7 +48,7 @@ def test_every_name_stands_in_its_page(site):
     specs = ("tasks", "ablations", "studies", "planted", "backbones", "claims")
     kinds = [kind for kind in ROOMS if kind != "metric"]
     expected = {
-        "dataset": [*COORDINATES, *VARIABLES, *room("metric")],
+        "dataset": [*COORDINATES, *VARIABLES, *KEPT, *room("metric")],
         "reference/catalogue": [name for kind in specs for name in getattr(catalogue, kind)],
         "reference/metrics": list(room("metric")),
         "reference/methods": [name for kind in kinds for name in room(kind)],
