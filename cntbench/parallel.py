@@ -19,7 +19,7 @@ import torch
 
 from cntbench.errors import CntbenchError
 from cntbench.interrupts import starting_processes
-from cntbench.plugin_folders import PluginFolder, folders_in_use, use_from_now_on
+from cntbench.plugin_folders import PluginFolder, failure_in_plugin, folders_in_use, use_from_now_on
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -216,7 +216,12 @@ class _Numbered(Generic[Item, Result]):
         self._work = work
 
     def __call__(self, numbered: tuple[int, Item]) -> Result:
-        return self._work(numbered[1])
+        try:
+            return self._work(numbered[1])
+        except Exception as error:  # another process loses where it was raised
+            if (theirs := failure_in_plugin(error)) is not None:
+                raise theirs from error
+            raise
 
 
 def worker_context() -> BaseContext:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import pkgutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -150,6 +151,13 @@ def _plugins(
     """Yield the plugins that a file defines; an error says what it lacks."""
     for name, module in _modules(stem, file, required):
         missing = [name for name in required if not hasattr(module, name)]
+        wrong = [
+            name
+            for name in required
+            if (name.islower() or name == "Parameters") and not callable(getattr(module, name, len))
+        ]
+        if wrong:
+            raise PluginError(f"{wrong[0]} cannot be called", where=str(path))
         if not file.__doc__:
             missing.insert(0, "a docstring whose first line is its summary")
         if missing:
@@ -236,6 +244,11 @@ def own_sources(names: Mapping[str, Iterable[str]]) -> dict[str, str]:
             if folder is not None:
                 found[f"{SUBFOLDERS[at]}/{stem}.py"] = folder.source_sha256(at, stem)
     return dict(sorted(found.items()))
+
+
+def sources_attribute(sources: Mapping[str, str]) -> dict[str, str]:
+    """Return what `own_sources` has found as an attribute of a dataset; none if it is nothing."""
+    return {"plugins": json.dumps(sources, sort_keys=True)} if sources else {}
 
 
 def find(kind: str, name: str, *, where: str | None = None) -> ModuleType:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from cntbench.plugin_folders import folders_in_use
+from cntbench.plugins import find
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,6 +30,12 @@ PICTURES = (
 )
 
 
+def _pictures() -> tuple[str, ...]:
+    """Return the shipped pictures, then those of users' folders."""
+    own = [name for folder in folders_in_use() for name in folder.stems("figures")]
+    return (*PICTURES, *own)
+
+
 class Plot:
     """The functions of `cntbench.figures`, of one result: ``ds.cnt.plot.film(task="induction")``.
 
@@ -37,11 +46,11 @@ class Plot:
         self._data = data
 
     def __getattr__(self, name: str) -> Callable[..., Figure]:
-        if name not in PICTURES:
-            raise AttributeError(f"there is no picture {name!r}: {', '.join(PICTURES)}")
+        if name.startswith("_") or name not in _pictures():
+            raise AttributeError(f"there is no picture {name!r}: {', '.join(_pictures())}")
         from cntbench import figures
 
-        draw = getattr(figures, name)
+        draw = getattr(figures if name in PICTURES else find("picture", name), name)
 
         @wraps(draw)
         def drawn(*args: Any, **kwargs: Any) -> Figure:
@@ -51,4 +60,4 @@ class Plot:
         return drawn
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *PICTURES]
+        return [*super().__dir__(), *_pictures()]

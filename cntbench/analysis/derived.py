@@ -22,6 +22,7 @@ from cntbench.metrics._base import Metric
 from cntbench.metrics._film import film_metrics
 from cntbench.models.trajectory import Progress
 from cntbench.parallel import parallel_map
+from cntbench.plugins import own_sources, sources_attribute
 from cntbench.prompts import seed_sequence
 from cntbench.results.checksum import content_checksum
 from cntbench.results.film import usable
@@ -98,6 +99,7 @@ def derived(
         groups["untrained"] = untrained
     content = content_checksum(xr.DataTree.from_dict({"/": root, **groups}))
     made_of_sha256 = made_of([content, seed, draws], ["dynamics"])
+    groups["metrics"].attrs |= sources_attribute(own_sources({"metric": map(str, groups["metrics"])}))
     names = ["roles", *(["nulls"] if draws else [])]
     reused = reusable(earlier, names, made_of_sha256)
     if reused is not None:
@@ -114,6 +116,9 @@ def derived(
     if draws:
         models = 0 if untrained is None else untrained.sizes["seed"]
         groups["nulls"] = null_group(root, groups["metrics"], nulls, models, draws)
+    if draws:
+        used = {part.name for part in parts} & plugins.room("null model").keys()
+        groups["nulls"].attrs |= sources_attribute(own_sources({"null model": used}))
     for name in names:
         groups[name].attrs |= {"draws": draws, "seed": seed, MADE_OF: made_of_sha256}
     return groups

@@ -25,6 +25,7 @@ from cntbench.dynamics.verdicts import (
 from cntbench.errors import CntbenchError
 from cntbench.models.trajectory import Progress
 from cntbench.parallel import parallel_map
+from cntbench.plugins import own_sources, room, sources_attribute
 from cntbench.prompts import seed_sequence
 from cntbench.results.checksum import content_checksum
 from cntbench.results.storage import UNSEALED, open_results, write_results
@@ -120,6 +121,10 @@ def verdicts(
         models = None if other is None else other.to_dataset(inherit=True)
         if film == _film_checksum(earlier.to_dataset(inherit=False), models):
             group = merge_verdicts(earlier.children["claims"].to_dataset(inherit=False), group)
+    tests = [test.spec for claim in claims for test in claim.tests]
+    nulls = {test.null for test in tests} & room("null model").keys()
+    used = {"statistic": [test.statistic for test in tests], "null model": nulls}
+    group.attrs |= sources_attribute(own_sources(used))
     groups = {"phases": phase_group(root, cells), "claims": group}
     for group in groups.values():
         group.attrs |= {"draws": draws, "seed": seed, MADE_OF: made_of_sha256}

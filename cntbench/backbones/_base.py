@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cntbench import plugins
 from cntbench.errors import unknown
+from cntbench.plugin_folders import folders_in_use
 from cntbench.plugins import spec_folders
 from cntbench.specs import BackboneSpec, build, read_toml
 
@@ -64,7 +65,7 @@ def backbone(name: str) -> Backbone:
     """
     files = {
         path.stem: path
-        for folder in spec_folders()
+        for folder in (*spec_folders(), *(own.path for own in folders_in_use()))
         for path in sorted((folder / "backbones").glob("*.toml"))
     }
     if name not in files:

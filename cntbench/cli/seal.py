@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from cntbench.cli.options import Jobs, err, out
+from cntbench.cli.options import Jobs, Specs, err, out
 from cntbench.errors import in_file
 from cntbench.runs.resources import cores
 
@@ -19,6 +19,7 @@ def seal(
     ],
     draws: Annotated[int, typer.Option(min=0, help="Number of draws from each null model.")] = 200,
     jobs: Jobs = None,
+    specs: Specs = None,
 ) -> None:
     """Give a film or a selection that xarray has written its checksum and its derived groups."""
     from cntbench.analysis.sealing import seal as seal_file

@@ -37,7 +37,7 @@ from cntbench.figures.heatmap import heatmap
 from cntbench.figures.metrics import metrics
 from cntbench.figures.readouts import readouts
 from cntbench.figures.recurrence import recurrence
-from cntbench.plugins import file_names
+from cntbench.plugins import file_names, room
 
 __all__ = [
     "agreement",
@@ -54,7 +54,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return the function of a picture that a file of this room has added."""
+    """Return the function of a picture that a file of this room, or of a user, has added."""
     if name in file_names("picture"):
         return getattr(importlib.import_module(f"{__name__}.{name}"), name)
+    if name.isidentifier() and not name.startswith("_") and name in room("picture"):
+        return getattr(room("picture")[name].module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

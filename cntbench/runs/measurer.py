@@ -16,7 +16,7 @@ from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device, description, prepare
 from cntbench.models.precision import TYPES, moved
 from cntbench.models.trajectory import Checkpoint, ModelRef, Progress, Untrained
-from cntbench.plugin_folders import using_exactly
+from cntbench.plugin_folders import failure_in_plugin, using_exactly
 from cntbench.readouts import known_readouts
 from cntbench.readouts import measured as measured_readouts
 from cntbench.results.failure import Failure, Mismatch
@@ -85,7 +85,7 @@ class CheckpointMeasurer:
         except ParityError as error:
             return Mismatch.of(error, files)
         except Exception as error:
-            return Failure.of(error, files)
+            return Failure.of(failure_in_plugin(error) or error, files)
 
     def _read(self, subject: ModelRef, files: Path) -> tuple[Checkpoint, Decoder, dict[str, str]]:
         """Return a checkpoint, its model, and attributes of its checkpoint file.

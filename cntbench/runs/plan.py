@@ -25,7 +25,7 @@ from cntbench.models.trajectory import (
     outline_trajectory,
 )
 from cntbench.plugin_folders import PluginFolder, folders_in_use, using_exactly
-from cntbench.plugins import own_sources, room, usable
+from cntbench.plugins import own_sources, usable
 from cntbench.prompts import Prompts
 from cntbench.readouts import measured
 from cntbench.results.film import Axes
@@ -98,21 +98,6 @@ class Plan:
                     "readout": self.axes.readouts,
                     "replacement": [entry.spec.replacement for entry in self.ablations],
                     "measure": [e.spec.measure for e in self.ablations if e.spec.measure],
-                }
-            )
-
-    @property
-    def derived_sources(self) -> dict[str, str]:
-        """SHA-256 of the users' files that what is derived from the film depends on, by file."""
-        tests = [test.spec for claim in self.claims for test in claim.tests]
-        with using_exactly(self.plugins):
-            metrics, nulls = room("metric"), room("null model")
-            used = {test.null for test in tests} | {p.module.METRIC.null for p in metrics.values()}
-            return own_sources(
-                {
-                    "metric": metrics,
-                    "null model": used & nulls.keys(),
-                    "statistic": [test.statistic for test in tests],
                 }
             )
 

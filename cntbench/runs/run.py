@@ -20,6 +20,7 @@ from cntbench.components import feasible
 from cntbench.errors import ParityError
 from cntbench.models.device import Device
 from cntbench.models.trajectory import Checkpoint, ModelRef, Progress
+from cntbench.plugins import sources_attribute
 from cntbench.results.failure import Failure, Mismatch
 from cntbench.results.film import failed_dataset, film, untrained_group
 from cntbench.results.storage import write_results
@@ -228,9 +229,6 @@ def combine(
     comparison = known_edges(plan, jobs=jobs, progress=progress)
     if comparison is not None:
         groups[COMPARISON] = comparison
-    sources = plan.sources | plan.derived_sources
-    if sources:
-        root.attrs["plugins"] = json.dumps(sources, sort_keys=True)
     tree = result_tree({"/": root, **groups})
     write_results(tree, folder.results)
     return tree
@@ -314,5 +312,5 @@ def provenance(plan: Plan) -> dict[str, Any]:
         ),
         "python_version": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        **({"plugins": json.dumps(plan.sources, sort_keys=True)} if plan.sources else {}),
+        **sources_attribute(plan.sources),
     }

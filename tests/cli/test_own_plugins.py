@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 from support.documents import ROOT, page_block
 from support.trajectories import run_cli, write_trajectory
 
@@ -84,7 +83,7 @@ def own(tmp_path_factory) -> Path:
     write("claims/mine.toml", CLAIM)
     backbone = (ROOT / "tasks" / "backbones" / "top_k.toml").read_text()
     write("backbones/mine.toml", backbone.replace('rule = "top_k"', 'rule = "best"'))
-    checkpoints = write_trajectory(tmp_path_factory.mktemp("checkpoints"), layers=1)
+    checkpoints = write_trajectory(tmp_path_factory.mktemp("checkpoints"), steps=(0, 8))
     write("studies/small.toml", STUDY.format(checkpoints))
     return folder
 
@@ -121,15 +120,22 @@ def test_what_they_measure_is_in_the_dataset(result):
 
 
 def test_the_result_records_the_sources_that_it_depends_on(result):
-    recorded = json.loads(xr.open_dataset(result).attrs["plugins"])
-    derived = ["metrics/strongest.py", "nulls/shuffled.py", "statistics/tail.py"]
-    measured = [
-        *("generators/tokens.py", "measures/angle.py"),
-        *("readouts/entropy.py", "replacements/shrink.py"),
-    ]
-    assert sorted(recorded) == sorted([*derived, *measured])
-    identity = json.loads(xr.open_dataset(result).attrs["spec"])
-    assert sorted(identity["plugins"]) == measured
+    tree = open_results(result)
+    recorded = {
+        name: sorted(json.loads(tree[name].attrs.get("plugins", "{}")))
+        for name in ("/", "metrics", "nulls", "claims", "roles")
+    }
+    assert recorded == {
+        "/": [
+            *("generators/tokens.py", "measures/angle.py"),
+            *("readouts/entropy.py", "replacements/shrink.py"),
+        ],
+        "metrics": ["metrics/strongest.py"],
+        "nulls": ["nulls/shuffled.py"],
+        "claims": ["nulls/shuffled.py", "statistics/tail.py"],
+        "roles": [],
+    }
+    assert sorted(json.loads(tree.attrs["spec"])["plugins"]) == recorded["/"]
 
 
 def test_a_result_opens_without_the_folder(result, monkeypatch, capsys):
@@ -170,6 +176,8 @@ def test_the_picture_and_the_format_are_used(own, result, tmp_path, monkeypatch,
     assert (tmp_path / "histogram.svg").stat().st_size > 0
     code, _, err = run_cli(monkeypatch, capsys, *drawn)
     assert (code, "unknown picture 'histogram'" in err) == (2, True)
+    with using([own]):
+        assert open_results(result).cnt.plot.histogram(ablation="half").axes
     archive = tmp_path / "numbers.npz"
     assert run_cli(monkeypatch, capsys, "export", result, "-o", archive, "--specs", own)[0] == 0
     assert set(np.load(archive)) >= {"influence", "readout_value"}

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from distributed import Client, LocalCluster
+from support.documents import ROOT, page_block
 from support.killing import DeadlyCells, Killer, MeetingCells
 from support.runs import plan_for, quiet, write_study
 from support.trajectories import run_cli, spoil, write_trajectory
@@ -55,6 +56,25 @@ def test_a_worker_that_is_killed_costs_nothing(cluster, plan, whole, tmp_path, m
     assert killer.deaths == 1
     assert (outcome.measured, outcome.failed) == (6, {})
     assert outcome.path.read_bytes() == whole
+
+
+def test_a_users_plug_ins_travel_with_the_plan(cluster, checkpoints, tmp_path, monkeypatch):
+    """Workers compute with what the client has read; the file need not be there for them."""
+    guide, own = ROOT / "CONTRIBUTING.md", tmp_path / "own"
+    for name, mark in (
+        ("replacements/shrink.py", "replacement"),
+        ("ablations/half.toml", "ablation"),
+    ):
+        (own / name).parent.mkdir(parents=True)
+        (own / name).write_text(page_block(guide, mark))
+    monkeypatch.setenv("CNTBENCH_SPECS", str(own))
+    plan = plan_for(checkpoints, ablations=("half", "zero"))
+    (own / "replacements" / "shrink.py").unlink()
+    on_cluster = partial(dask.execute, scheduler=cluster.scheduler_address)
+    outcome = run(plan, tmp_path / "run", jobs=2, progress=quiet, execute=on_cluster)
+    alone = run(plan, tmp_path / "alone", jobs=1, progress=quiet)
+    assert outcome.failed == {}
+    assert outcome.path.read_bytes() == alone.path.read_bytes()
 
 
 def test_a_worker_that_comes_later_is_used(forked_workers, plan, whole, tmp_path, monkeypatch):

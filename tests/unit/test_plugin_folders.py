@@ -6,6 +6,7 @@ import importlib.metadata
 import pickle
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,9 @@ import pytest
 
 from cntbench import plugin_folders
 from cntbench.analysis.reuse import made_of
+from cntbench.backbones._base import backbone
 from cntbench.errors import CntbenchError, CntbenchWarning, PluginError, SpecError
+from cntbench.parallel import _Numbered
 from cntbench.plugin_folders import PluginFolder, folders_in_use, using
 from cntbench.plugins import discover, find, own_sources, room, usable
 from cntbench.readouts import STANDARD, known_readouts
@@ -278,6 +281,29 @@ def test_an_error_in_a_plugin_is_told_from_a_defect(tmp_path):
     assert isinstance(told, CntbenchError)
     assert str(told) == f"{path}, line 4: ZeroDivisionError: division by zero"
     assert plugin_folders.failure_in_plugin(ValueError()) is None
+
+
+def test_an_error_in_a_plugin_is_told_by_another_process_too(tmp_path):
+    path = write(tmp_path, "measures/mine.py", MEASURE.format(1, "clean / ablated"))
+    with using([tmp_path]), pytest.raises(PluginError, match="line 4: ZeroDivisionError") as caught:
+        _Numbered(partial(find("measure", "mine").measure, 1))((0, 0))
+    assert str(path) in str(caught.value)
+
+
+def test_what_has_to_be_a_function_is_one(tmp_path):
+    write(tmp_path, "measures/mine.py", '"""Mine."""\nRANGE = (0, 1)\nmeasure = 3\n')
+    with using([tmp_path]), pytest.raises(PluginError, match=r"mine\.py: measure cannot be called"):
+        find("measure", "mine")
+
+
+def test_a_backbone_of_the_folder_is_found_for_its_metrics(tmp_path):
+    toml = 'version = 1\nsummary = "x"\nrule = "top_k"\n[parameters]\nk = 1\nof = "graph"\n'
+    write(tmp_path, "backbones/mine.toml", toml)
+    write_measure(tmp_path)
+    with using([tmp_path]):
+        assert backbone("mine").rule.k == 1
+    with pytest.raises(SpecError, match="unknown backbone 'mine'"):
+        backbone("mine")
 
 
 def test_a_folder_is_equal_to_itself_read_again(tmp_path):

@@ -73,7 +73,7 @@ def _times(x, factor):
 
 
 def test_variants_of_a_file_are_plugins_under_their_own_names(room):
-    name = room(both=VARIANTS, after='"""Another."""\nthing = LIMIT = 3\n')
+    name = room(both=VARIANTS, after='"""Another."""\nthing, LIMIT = len, 3\n')
     found = discover(name, required=("thing", "LIMIT"))
     assert [(key, p.name, p.summary, p.path.stem) for key, p in found.items()] == [
         ("after", "after", "Another.", "after"),
@@ -85,7 +85,7 @@ def test_variants_of_a_file_are_plugins_under_their_own_names(room):
     assert cut.__doc__ == "Cut.\n\n>>> thing(1)"
 
 
-KEPT = '"""Again."""\nthing = LIMIT = 1\n'
+KEPT = '"""Again."""\nthing, LIMIT = len, 1\n'
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ KEPT = '"""Again."""\nthing = LIMIT = 1\n'
     [
         ({"both": VARIANTS.replace("LIMIT = 1", "")}, "both.py: lacks LIMIT"),
         (
-            {"both": VARIANTS, "kept": '"""Again."""\nthing = LIMIT = 1\n'},
+            {"both": VARIANTS, "kept": '"""Again."""\nthing, LIMIT = len, 1\n'},
             r"defines kept, as .*both\.py",
         ),
     ],
