@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from cntbench.accessor.card import card, register_display
 from cntbench.accessor.plot import Plot
 from cntbench.attributes import described
 from cntbench.errors import StorageError
@@ -14,6 +15,8 @@ from cntbench.results import selection
 
 if TYPE_CHECKING:
     import networkx as nx
+
+    from cntbench.reporting.page.embedded import InteractiveFilm
 
 #: What films and graphs are made of.
 _OF_CELLS = ("influence", "influence_se", "status", "status_reason")
@@ -224,6 +227,27 @@ class Cnt:
         found = found.assign_coords(labels)
         return found.map(lambda one: selection.as_selected(one, self._root), keep_attrs=True)
 
+    def film(self, *, height: int = 640) -> InteractiveFilm:
+        """Return the interactive film, which a notebook shows as the last line of a cell.
+
+        Parameters
+        ----------
+        height
+            Of its frame [pixel].
+
+        Raises
+        ------
+        StorageError
+            If the data is no film or selection from one.
+        """
+        from cntbench.reporting.page.embedded import InteractiveFilm
+        from cntbench.results.checking import as_result
+
+        return InteractiveFilm(as_result(self._data, where="the dataset"), height)
+
+    def _repr_html_(self) -> str:
+        return card(self._root)
+
     @property
     def plot(self) -> Plot:
         """The pictures of `cntbench.figures`, of this result."""
@@ -243,6 +267,7 @@ class Cnt:
 
 
 def register() -> None:
-    """Give xarray's Dataset and DataTree the accessor."""
+    """Give xarray's Dataset and DataTree the accessor, and in IPython the display of results."""
     for give in (xr.register_dataset_accessor, xr.register_datatree_accessor):
         give("cnt")(Cnt)  # type: ignore[no-untyped-call]
+    register_display()

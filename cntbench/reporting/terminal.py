@@ -15,6 +15,7 @@ from rich.table import Table
 
 from cntbench.errors import printable
 from cntbench.interrupts import check_interrupted
+from cntbench.reporting.notebook import notebook_bar
 
 if TYPE_CHECKING:
     from cntbench.models.trajectory import Progress
@@ -76,8 +77,12 @@ def progress_bar(console: Console, *, shown: bool | None = None) -> Iterator[Pro
     console
         Where to show the bar.
     shown
-        Whether to show it; by default, only on a terminal.
+        Whether to show it; by default, only on a terminal and in a notebook.
     """
+    if console.is_jupyter and shown is not False:
+        with notebook_bar() as report:
+            yield report
+        return
     disabled = not (console.is_terminal if shown is None else shown)
     columns = (
         TextColumn("{task.description}", markup=False),

@@ -72,6 +72,11 @@ def context(
     }
 
 
+def film_context(tree: xr.DataTree, labels: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the variables of the film's template; parameters as in `context`."""
+    return {**_head(tree, ""), **_figures(labels)}
+
+
 def _head(tree: xr.DataTree, name: str) -> dict[str, Any]:
     root = tree.to_dataset(inherit=False)
     source, study = (str(root.attrs.get(key, "")) for key in ("source", "study"))

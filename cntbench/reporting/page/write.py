@@ -15,9 +15,9 @@ from plotly.offline import get_plotlyjs
 
 from cntbench import __version__
 from cntbench.output import FileKind, check_output, contains
-from cntbench.reporting.page.context import context
+from cntbench.reporting.page.context import context, film_context
 from cntbench.reporting.page.packing import ALL_BITS, BITS, pack, pack_text
-from cntbench.reporting.page.payload import payload
+from cntbench.reporting.page.payload import Payload, payload
 from cntbench.reporting.wording import listed
 from cntbench.results.storage import write_text
 
@@ -76,6 +76,18 @@ def write_page(
 def page(tree: xr.DataTree, *, name: str, comparison: xr.Dataset | None = None) -> str:
     """Return the report of a result as HTML; parameters as in `write_page`."""
     numbers = payload(tree)
+    return _rendered(
+        "page.html", numbers, context(tree, numbers.labels, name=name, comparison=comparison)
+    )
+
+
+def film_page(tree: xr.DataTree) -> str:
+    """Return a page of the interactive film alone, as HTML."""
+    numbers = payload(tree)
+    return _rendered("film.html", numbers, film_context(tree, numbers.labels))
+
+
+def _rendered(template: str, numbers: Payload, variables: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cntbench.reporting.page"),
         autoescape=True,
@@ -87,8 +99,8 @@ def page(tree: xr.DataTree, *, name: str, comparison: xr.Dataset | None = None) 
         "spaced": lambda text: str(text).replace("_", " "),
         "listed": listed,
     }
-    return environment.get_template("page.html").render(
-        **context(tree, numbers.labels, name=name, comparison=comparison),
+    return environment.get_template(template).render(
+        **variables,
         version=__version__,
         style=Markup(_text("templates/style.css")),
         script=Markup("\n".join(_text(f"script/{part}.js") for part in SCRIPTS)),

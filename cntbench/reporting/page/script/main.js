@@ -61,7 +61,9 @@ function onScreen(id) {
 function drawAll(page) {
   clearTimeout(page.rest);
   tellMoment(page);
-  for (const draw of [...Object.values(MOMENT), ...Object.values(OVER_TIME)]) draw(page);
+  for (const [id, draw] of Object.entries({ ...MOMENT, ...OVER_TIME })) {
+    if (control(id)) draw(page); // The film alone has no other figures.
+  }
 }
 
 // While the moment moves, only what can be seen follows at once; the rest does when it rests.
@@ -118,6 +120,7 @@ function themes(page) {
   const system = matchMedia("(prefers-color-scheme: dark)");
   const set = (dark) => {
     document.documentElement.dataset.theme = dark ? "dark" : "light";
+    if (!button) return;
     button.textContent = dark ? "Light colours" : "Dark colours";
     button.setAttribute("aria-pressed", String(dark));
   };
@@ -126,7 +129,7 @@ function themes(page) {
     set(dark);
     drawAll(page);
   };
-  button.addEventListener("click", () => redraw(!look.dark));
+  button?.addEventListener("click", () => redraw(!look.dark));
   system.addEventListener("change", (event) => redraw(event.matches));
   let before = null;
   addEventListener("beforeprint", () => {
@@ -160,7 +163,7 @@ function listen(page) {
     page.state.allMetrics = event.target.checked;
     drawMetrics(page);
   });
-  control("readout-figure").on("plotly_click", ({ points }) => {
+  control("readout-figure")?.on("plotly_click", ({ points }) => {
     stop();
     goTo(page, points[0].pointIndex);
   });

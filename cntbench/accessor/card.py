@@ -1,0 +1,141 @@
+"""A result in a notebook: what it holds, in one line, and a small film of its graphs."""
+
+from __future__ import annotations
+
+import sys
+from html import escape
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from cntbench.errors import CntbenchError, printable
+from cntbench.results import selection
+
+#: Moments of the small film, and edges that are drawn of each.
+_MOMENTS, _EDGES = 5, 60
+#: Size of a moment, and the room around its graph [pixel].
+_WIDTH, _HEIGHT, _ROOM = 150, 100, 14
+_NEEDED = ("influence", "influence_se", "status", "status_reason")
+#: Names that the line lists of each kind.
+_NAMED = 3
+
+
+def is_film(root: xr.Dataset) -> bool:
+    """Return whether a dataset looks like the root of a result, or like a selection from one."""
+    return all(name in root.variables for name in _NEEDED)
+
+
+def card(root: xr.Dataset) -> str:
+    """Return HTML about a result; of what is none, the reason.
+
+    Parameters
+    ----------
+    root
+        A film or a selection from one. Only what is drawn is read.
+    """
+    try:
+        return _card(root)
+    except CntbenchError as error:
+        return f"<pre>{escape(str(error))}</pre>"
+
+
+def _card(root: xr.Dataset) -> str:
+    from cntbench.views.film import film
+
+    dataset = selection.with_schema_dims(root, _NEEDED)
+    status = dataset["status"].compute()
+    counted = np.flatnonzero((status == "ok").all(["task", "ablation"]).values)
+    if not len(counted):
+        counted = np.arange(dataset.sizes["checkpoint"])
+    moments = counted[np.unique(np.linspace(0, len(counted) - 1, _MOMENTS).round().astype(int))]
+    cell = dataset.isel(task=[0], ablation=[0], checkpoint=moments).compute()
+    task, ablation = str(cell["task"].item()), str(cell["ablation"].item())
+    view = film(xr.DataTree(cell), task, ablation)
+    strongest = float(np.nanmax(view.weight, initial=0.0)) or 1.0
+    panels = "".join(_panel(view, at, strongest) for at in range(len(moments)))
+    return (
+        f'<div style="font:13px/1.5 system-ui,sans-serif"><div>{_line(dataset)}</div>'
+        f'<div style="display:flex;flex-wrap:wrap;gap:4px 14px">{panels}</div>'
+        f'<div style="opacity:.7">Influence on {_text(task)} by {_text(ablation)}, the '
+        f"{min(_EDGES, view.weight.shape[1])} strongest edges. The film: <code>.cnt.film()</code>"
+        "</div></div>"
+    )
+
+
+def _line(dataset: xr.Dataset) -> str:
+    steps = dataset["step"].values
+    count = len(steps)
+    when = f"step {steps[0]:,}"
+    if count > 1:
+        when = f"{count} checkpoints, step {steps[0]:,} to {steps[-1]:,}"
+    parts = [
+        f"<b>{_text(str(dataset.attrs.get('source', 'film')))}</b>",
+        when,
+        f"{dataset.sizes['source']} components",
+        _listed([str(name) for name in dataset["task"].values]),
+        _listed([str(name) for name in dataset["ablation"].values]),
+    ]
+    return " · ".join(parts)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return _text(", ".join(names[:_NAMED])) + more
+
+
+def _panel(view: Any, at: int, strongest: float) -> str:
+    places = view.layout
+    x = _scaled(places.depth, _WIDTH)
+    y = _scaled(-places.height, _HEIGHT)
+    lines = []
+    for edge in view.strongest(at, _EDGES)[::-1]:
+        source, target = places.source[edge], places.target[edge]
+        share = view.weight[at, edge] / strongest
+        bend = 0.15 * (x[target] - x[source]) * (1 if y[source] + y[target] > _HEIGHT else -1)
+        middle = f"{(x[source] + x[target]) / 2:.1f} {(y[source] + y[target]) / 2 + bend:.1f}"
+        lines.append(
+            f'<path d="M{x[source]:.1f} {y[source]:.1f}Q{middle} {x[target]:.1f} {y[target]:.1f}" '
+            f'stroke-opacity="{0.12 + 0.88 * share:.2f}" stroke-width="{0.4 + 2.6 * share:.1f}"/>'
+        )
+    dots = "".join(
+        f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="2.2"><title>{_text(name)}</title></circle>'
+        for cx, cy, name in zip(x, y, places.component, strict=True)
+    )
+    size = f'width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
+    what = f"step {view.step[at]:,}"
+    return (
+        f'<figure style="margin:0;text-align:center"><svg {size} role="img" '
+        f'aria-label="graph at {what}"><g fill="none" stroke="#0072b2">{"".join(lines)}</g>'
+        f'<g fill="currentColor">{dots}</g></svg>'
+        f'<figcaption style="font-size:12px">{what}</figcaption></figure>'
+    )
+
+
+def _scaled(values: np.ndarray, length: int) -> np.ndarray:
+    """Return positions within a length, with room at both ends; in its middle if all are one."""
+    low, extent = values.min(), np.ptp(values)
+    if not extent:
+        return np.full(len(values), length / 2)
+    return _ROOM + (values - low) / extent * (length - 2 * _ROOM)
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))
+
+
+def register_display() -> None:
+    """In IPython, show results as a card above what xarray shows of them."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None:
+        return
+    html = shell.display_formatter.formatters["text/html"]
+    for kind in (xr.Dataset, xr.DataTree):
+        html.for_type(kind, _shown)
+
+
+def _shown(data: xr.Dataset | xr.DataTree) -> str:
+    root = data.to_dataset(inherit=False) if isinstance(data, xr.DataTree) else data
+    own = data._repr_html_()
+    return card(root) + own if is_film(root) else own
