@@ -50,7 +50,12 @@ TrajectoryName = Annotated[
     ),
 ]
 Tasks = Annotated[
-    str | None, typer.Option(help="Other tasks, separated by commas.", metavar="NAMES")
+    str | None,
+    typer.Option(
+        help="Other tasks, separated by commas: names, and files of your own prompts (.jsonl, "
+        ".csv, .parquet).",
+        metavar="NAMES",
+    ),
 ]
 Ablations = Annotated[
     str | None, typer.Option(help="Other ablations, separated by commas.", metavar="NAMES")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,7 +15,7 @@ from cntbench import __version__
 from cntbench.ablations.ablation import check_twins
 from cntbench.components import feasible, named
 from cntbench.dynamics.claim import Claim
-from cntbench.errors import CntbenchError, SpecError, in_file
+from cntbench.errors import CntbenchError, CntbenchWarning, SpecError, in_file
 from cntbench.models.checkpoint_choice import choose
 from cntbench.models.trajectory import (
     ModelRef,
@@ -243,6 +244,18 @@ class Plan:
             all_prompts.append(prompts)
         return tuple(all_prompts)
 
+    def tell_unused_rows(self) -> None:
+        """Warn of files of prompts that are not measured to their end."""
+        for task, prompts in zip(self.tasks, self.prompts, strict=True):
+            if task.table is not None and len(prompts) < len(task.table.rows):
+                warnings.warn(
+                    f"task {task.name!r} measures {len(prompts)} of the {len(task.table.rows)} "
+                    "prompts of its file; the study's key prompts, --prompts and prompts= say how "
+                    "many",
+                    CntbenchWarning,
+                    stacklevel=2,
+                )
+
     def _check_methods(self, task: Task, prompts: Prompts) -> None:
         for entry in self.ablations:
             corpora = entry.method.corpora
@@ -328,6 +341,8 @@ def make_plan(
     )
     _ = plan.prompts  # checks them
     plan.check_edges()
+    if "prompts" not in study.changes:
+        plan.tell_unused_rows()
     usable("metric")  # warns of broken ones, which the result will lack
     return plan
 

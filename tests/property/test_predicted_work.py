@@ -14,6 +14,7 @@ from support.memory import peak_bytes
 from support.models import (
     ARCHITECTURES,
     decoder,
+    ragged_prompts,
     random_gpt_neox,
     random_model,
     random_prompts,
@@ -151,6 +152,19 @@ def test_fitted_constants_have_an_upper_bound(architecture, layers, count, budge
         counted(call), (found.attention_tokens, found.mlp_tokens, found.products), strict=True
     ):
         assert bound / 2 < done <= bound
+
+
+def test_the_work_of_prompts_of_different_lengths_is_counted_length_by_length():
+    rules = (RULES[0], RULES[1], RULES[3])
+    ablations = [Ablation(f"{i}", rule, relative_l2.measure) for i, rule in enumerate(rules)]
+    ablations += [Ablation("eap", RULES[3], None, "direct", "readout", estimator="eap")]
+    call = Request(decoder(random_gpt_neox()), ragged_prompts(count=7), ablations)
+    found = predicted_work(call)
+    tokens = (found.attention_tokens, found.mlp_tokens, found.products)
+    assert tuple(counted(call)) == tokens
+    others = replace(call, ablations=[Ablation("other", RULES[4], relative_l2.measure)])
+    found, (done, *_) = predicted_work(others), counted(others)
+    assert done / 2 < found.attention_tokens < done * 2, "donors pad what they are drawn on for"
 
 
 @settings(max_examples=20)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,12 @@ from support.trajectories import run_cli, write_trajectory
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import cntbench
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, CntbenchWarning
 from cntbench.prompts import Language
 from cntbench.prompts.generators.file import Parameters
 from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.tasks import task_in_memory
 
 WORDS = "When Mary and John went to the store , gave a drink shop Tom then".split()  # noqa: SIM905
 #: Ids 0 … of the words, in their order, and 39 for what is unknown.
@@ -316,3 +319,42 @@ def test_prompts_in_memory_that_cannot_be_used(model, prompts, says):
         cntbench.influence(model, prompts=prompts)
     assert says in str(caught.value)
     assert "tensor(" not in str(caught.value)
+
+
+def test_rows_that_cannot_be_used_may_be_skipped(tmp_path):
+    longer = {**ROWS[0], "corrupted": "When Tom and John"}
+    path = write(tmp_path / "x.jsonl", [{"clean": "a", "answer": "Tom then"}, longer, *ROWS])
+    found = Parameters(path=path.name, unusable="skip").at(tmp_path).prompts(LANGUAGE, 2)
+    assert [prompt.origin for prompt in found] == [f"{path}, line {n}" for n in (3, 4)]
+    write(path, [{"clean": "a", "answer": "Tom then"}])
+    with pytest.raises(CntbenchError, match="line 1: answer: 'Tom then' is 2 tokens"):
+        Parameters(path=path.name, unusable="skip").at(tmp_path).prompts(LANGUAGE, 2)
+
+
+def test_prompts_that_are_left_out_are_told(tmp_path, model):
+    path = write(tmp_path / "ioi.jsonl", ROWS)
+    with pytest.warns(CntbenchWarning, match="'ioi' measures 2 of the 3 prompts of its file"):
+        cntbench.influence(model, str(path), "zero", tokenizer=TOKENIZER, prompts=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CntbenchWarning)
+        cntbench.influence(model, str(path), "zero", tokenizer=TOKENIZER)
+
+
+def test_a_tokenizer_of_another_model_is_told(model):
+    small = random_model("gpt2", vocabulary=14, context=12)
+    with pytest.raises(CntbenchError, match=r"clean: .*token 14, outside the vocabulary of 14"):
+        cntbench.influence(small, prompts=[{**ROWS[0], "clean": "then"}], tokenizer=TOKENIZER)
+
+
+def test_the_token_before_every_text_needs_room(trajectory):
+    plain = Language(np.arange(40), tokenizer=Words(), size=40, context=5, beginning=0)
+    own, _ = task_in_memory(ROWS, "own", "here")
+    assert own.prompts(plain, count=3, seed=0).tokens.shape == (3, 5)
+    begun = dataclasses.replace(own, spec=dataclasses.replace(own.spec, bos=True))
+    with pytest.raises(
+        CntbenchError, match=r"prompts\[0\]: clean: is 5 tokens long, and the model"
+    ):
+        begun.prompts(plain, count=3, seed=0)
+    found = begun.prompts(dataclasses.replace(plain, context=6), count=3, seed=0)
+    assert (found.tokens[:, 0] == 0).all()
+    assert (found.scored[:, 0] == 5).all()

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -41,14 +41,17 @@ class Parameters:
         Names of the columns for ``clean``, ``corrupted``, ``answer`` and ``wrong``, if they have
         others. Also the path of a nested column, ``metadata.subject``; one element of a list,
         ``choices.label[answerKey]``; or text filled from columns, ``" {metadata.subject}"``.
+    unusable
+        Whether a row that cannot be used, or whose twin has another length, is an error or skipped.
     """
 
     path: Annotated[str, Field(min_length=1)]
     columns: dict[Key, str] = field(default_factory=dict)
+    unusable: Literal["refuse", "skip"] = "refuse"
 
     def at(self, folder: Path) -> PromptTable:
         """Return the file, its path relative to a folder; it is read when it is needed."""
-        return PromptFile(str(folder / self.path), self.columns)
+        return PromptFile(str(folder / self.path), self.columns, self.unusable)
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,15 @@ class PromptTable:
     ----------
     where
         Where they come from, for messages.
-    columns
-        Names of columns, see `Parameters`.
+    columns, unusable
+        See `Parameters`.
     given
         The rows, if they are in memory.
     """
 
     where: str
     columns: Mapping[Key, str] = field(default_factory=dict)
+    unusable: Literal["refuse", "skip"] = "refuse"
     given: Sequence[Row] = ()
 
     @property
@@ -88,7 +92,26 @@ class PromptTable:
             If a column is not there, or a row cannot be used; it names file, line and key.
         """
         columns = choose_columns(self.rows, self.columns, self.where)
-        return [self._prompt(number, language, columns) for number in range(len(self.rows))[:count]]
+        found: list[Prompt] = []
+        problem: CntbenchError | None = None
+        for number in range(len(self.rows)):
+            if len(found) == count:
+                break
+            try:
+                prompt = self._prompt(number, language, columns)
+            except CntbenchError as error:
+                if self.unusable == "refuse":
+                    raise
+                problem = problem or error
+                continue
+            twin = prompt.reference
+            if self.unusable == "refuse" or twin is None or len(twin) == len(prompt.tokens):
+                found.append(prompt)
+        if not found:
+            raise problem or CntbenchError(
+                "has no row whose clean and corrupted text are equally long", where=self.where
+            )
+        return found
 
     def _prompt(self, number: int, language: Language, columns: Mapping[Key, str]) -> Prompt:
         row = self.rows[number]
