@@ -99,7 +99,9 @@ def derived(
         groups["untrained"] = untrained
     content = content_checksum(xr.DataTree.from_dict({"/": root, **groups}))
     made_of_sha256 = made_of([content, seed, draws], ["dynamics"])
-    groups["metrics"].attrs |= sources_attribute(own_sources({"metric": map(str, groups["metrics"])}))
+    groups["metrics"].attrs |= sources_attribute(
+        own_sources({"metric": map(str, groups["metrics"])})
+    )
     names = ["roles", *(["nulls"] if draws else [])]
     reused = reusable(earlier, names, made_of_sha256)
     if reused is not None:

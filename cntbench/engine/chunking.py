@@ -112,7 +112,8 @@ def outcome_bytes(request: Request) -> int:
     edges = methods * components * components
     others = (len(known_readouts()) * methods + 2) * components
     copies = 5 if request.of_scope("direct") else 3
-    return 8 * len(request.prompts) * (edges + others) * copies
+    at_positions = request.prompts.tokens.shape[1] if "positions" in request.keep else 0
+    return 8 * (len(request.prompts) * (edges + others) * copies + 2 * at_positions * edges)
 
 
 def _working_bytes(request: Request, scope: Scope) -> int:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from cntbench.components import feasible
 from cntbench.engine.chunking import outcome_bytes, predicted_bytes
 from cntbench.engine.meter import Work, predicted_work, total
 from cntbench.engine.request import Request
@@ -72,6 +73,8 @@ class Estimate:
         Their names.
     components, edges
         Number of components, and of feasible edges between them.
+    chosen
+        Number of edges that are measured, where not all are.
     tasks
         Cost of each task at a checkpoint.
     model
@@ -112,6 +115,7 @@ class Estimate:
     download: Download | None = None
     keep: int = 2
     blocks: int = 1
+    chosen: int | None = None
 
     @property
     def missing(self) -> int:
@@ -203,7 +207,8 @@ def estimate(
         untrained=sum(map(is_missing, plan.untrained)),
         ablations=tuple(entry.name for entry in plan.ablations),
         components=len(nodes),
-        edges=int(plan.edges.sum()),
+        edges=int(feasible(nodes).sum()),
+        chosen=None if plan.measures_all else int(plan.edges.sum()),
         tasks=costs,
         model=weight_bytes(model),
         size=result_bytes(

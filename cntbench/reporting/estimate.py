@@ -54,7 +54,8 @@ def _lines(estimate: Estimate) -> list[str]:
         f"{missing} to measure. Untrained models to measure: {estimate.untrained}.",
         f"Tasks × ablations: {len(estimate.tasks)} × {len(estimate.ablations)} at each checkpoint, "
         f"{missing * len(estimate.tasks) * len(estimate.ablations)} cells to measure. "
-        f"Components: {estimate.components}. Feasible edges: {estimate.edges}.",
+        f"Components: {estimate.components}. Feasible edges: {estimate.edges}"
+        + ("." if estimate.chosen is None else f", {estimate.chosen} of them to measure."),
         f"Work: {work.token_layers:,.0f} layer-tokens and {work.flops / 1e12:.3g} TFLOP of matrix "
         f"products per checkpoint; {missing * work.token_layers:,.0f} and "
         f"{missing * work.flops / 1e12:.3g} TFLOP in all."

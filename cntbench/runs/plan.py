@@ -142,6 +142,11 @@ class Plan:
         return self._chosen("targets", self.study.spec.targets)
 
     @property
+    def measures_all(self) -> bool:
+        """Whether all components are ablated and watched."""
+        return self.some_sources is None and self.some_targets is None
+
+    @property
     def ablated(self) -> Sequence[int]:
         """The components that are ablated, as indices."""
         nodes = self.trajectory.shape.components

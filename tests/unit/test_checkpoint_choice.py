@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cntbench.comparison.command import _count
 from cntbench.errors import CntbenchError
 from cntbench.models.checkpoint_choice import choose, find
 from cntbench.specs import choice_text
@@ -103,3 +104,8 @@ def test_a_checkpoint_is_found_by_name_before_step():
     assert find("step5", ["step5", "other"], [9, 5]) == 0
     assert find("5", ["step5", "other"], [9, 5]) == 1
     assert find("7", NAMES, STEPS) is None
+
+
+@pytest.mark.parametrize(("text", "count"), [("8", 8), (3, 3), ("step8", None), ("8:", None)])
+def test_a_number_alone_says_how_many_are_compared(text, count):
+    assert _count(text) == count

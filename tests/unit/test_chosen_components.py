@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -124,6 +125,19 @@ def test_a_choice_of_nothing_is_told(checkpoints, monkeypatch, capsys, tmp_path,
     code, _, err = run_cli(monkeypatch, capsys, "plan", *where, *options)
     assert (code, "Traceback" in err) == (2, False)
     assert says in err
+
+
+@pytest.mark.parametrize("choice", [8, [8], np.array([8]), slice(1, None), "checkpoint-8"])
+def test_python_chooses_checkpoints_as_it_likes(checkpoints, choice):
+    plan = plan_for(checkpoints, checkpoints=choice)
+    assert [checkpoint.step for checkpoint in plan.trajectory.checkpoints] == [8]
+    assert open_command(plan.study.command) == {"checkpoints": plan.study.spec.checkpoints}
+
+
+def open_command(command):
+    """Return what the command of a study changes, but for what `plan_for` does."""
+    words = shlex.split(command)
+    return {"checkpoints": words[words.index("--checkpoints") + 1]}
 
 
 def test_layers_without_edges_between_them_are_refused(checkpoints):
