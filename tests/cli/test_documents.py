@@ -20,6 +20,7 @@ from support.command_line import check
 from support.documents import PAGES, ROOT, Block, blocks, commands, page_block
 from support.eap import graph, write_graph
 from support.runs import STUDY
+from support.text import write_words
 from support.trajectories import run_cli, write_trajectory
 
 import cntbench
@@ -32,6 +33,7 @@ from cntbench.specs import AblationSpec, build
 INSTEAD = (
     (r"^cntbench run (?=-)|^cntbench run$", "cntbench run tiny ", "the default study is large"),
     (r"^cntbench plan(?= -|$)", "cntbench plan tiny", "the default study is large"),
+    (r"dir:checkpoints --tasks", "dir:words --tasks", "text needs a model with a tokenizer"),
     (r"nano:seed=\d", "dir:checkpoints", "a model is trained for each seed"),
     (
         r"run pythia-14m(-smoke)?",
@@ -149,6 +151,10 @@ def home(tmp_path_factory):
     (studies / "tiny.toml").write_text(tiny)
     (own / "studies" / "mine.toml").write_text(tiny.replace('"zero"', '"mine"'))
     (own / "ablations" / "mine.toml").write_text(ABLATION)
+    prompts = page_block(ROOT / "docs" / "bring-your-own.md", "prompts")
+    (folder / "ioi.jsonl").write_text(prompts)
+    write_trajectory(folder / "words", steps=(0,))
+    write_words(folder / "words", prompts)
     plugin = page_block(ROOT / "docs" / "bring-your-own.md", "plug-in")
     (own / "metrics" / "dominance.py").write_text(plugin)
     cntbench.run("small", output=folder / "runs" / "nano", specs=folder / "specs", progress=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,16 @@ def write_tokenizer(folder: Path, texts: Iterable[str], *, size: int = 600) -> T
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return tokenizer
+
+
+def write_words(folder: Path, text: str) -> Tokenizer:
+    """Save a tokenizer of which each word of a text, whatever is around it, is one token."""
+    words = {word: i for i, word in enumerate(dict.fromkeys(re.findall(r"\w+|[.,?]", text)))}
+    tokenizer = Tokenizer(models.WordLevel({**words, "[UNK]": len(words)}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     return tokenizer
