@@ -16,7 +16,7 @@ from cntbench.comparison.claims import in_file, over_files
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.trajectory import FEATURES
 from cntbench.errors import CntbenchError
-from cntbench.readouts import known_readouts
+from cntbench.readouts import STANDARD
 from cntbench.results.checksum import content_checksum
 from cntbench.results.storage import distinct_files, open_results, write_results
 from cntbench.runs.catalogue import load_catalogue
@@ -175,7 +175,7 @@ def test_phases_are_labelled_by_steps():
     assert list(cell["phase_name"].values[3:]) == ["", ""]
     assert list(phases["feature"].values) == list(FEATURES)
     assert cell["readout_distance"].dims == ("readout", "boundary")
-    assert cell.sizes["readout"] == len(known_readouts())
+    assert cell.sizes["readout"] == len(STANDARD)
 
 
 def test_a_file_without_measured_checkpoints_is_refused(tmp_path):
