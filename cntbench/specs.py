@@ -327,6 +327,9 @@ def build(cls: Callable[..., T], table: Mapping[str, Any], *, where: str, prefix
     """
     try:
         return cls(**table)
+    except SpecError as error:  # of keys that do not fit together; it names them
+        key = f"{where}: {prefix}{error.where}" if error.where else where
+        raise SpecError(error.what, where=key, hint=error.hint) from None
     except pydantic.ValidationError as error:
         problems = error.errors()
         fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, to_array
 from cntbench.engine.departures import Perturbations
 from cntbench.engine.positions import Positions
-from cntbench.engine.readouts import gradient
+from cntbench.engine.readouts import Answers, gradient
 from cntbench.engine.replacing import token_tensor
 from cntbench.engine.request import Request
 from cntbench.models.blocks import Block
@@ -154,13 +154,11 @@ def _final_gradient(request: Request, final: Tensor, clean: Tensor) -> Tensor:
     at = Positions.scored(prompts, final.device)
     stream = final[None].clone().requires_grad_()
     normed = model.final_norm(widened(at.choose(stream)))
-    targets, decoys = (
-        torch.from_numpy(tokens).to(final.device) for tokens in (prompts.targets, prompts.decoys)
-    )
+    answers = Answers.of(prompts, final.device)
     with torch.no_grad():
         start = None
         if "clean" in find("readout", name).READS:
             start = model.final_norm(widened(at.choose(clean[None])))
-        of_normed = gradient(model, normed, targets, decoys, name, start)
+        of_normed = gradient(model, normed, answers, name, start)
     (of_stream,) = torch.autograd.grad(normed, stream, of_normed)
     return of_stream[0]

@@ -24,7 +24,7 @@ from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, target_change, to_array
 from cntbench.engine.departures import Perturbations
 from cntbench.engine.positions import Positions, states_at
-from cntbench.engine.readouts import readout
+from cntbench.engine.readouts import Answers, readout
 from cntbench.engine.request import Request
 from cntbench.readouts import known_readouts
 
@@ -98,7 +98,6 @@ def read_changes(request: Request, streams: Tensor, names: Sequence[str]) -> dic
     names
         Which readouts.
     """
-    targets = torch.from_numpy(request.prompts.targets).to(streams.device)
-    decoys = torch.from_numpy(request.prompts.decoys).to(streams.device)
-    found = readout(request.model, streams, targets, decoys, names)
+    answers = Answers.of(request.prompts, streams.device)
+    found = readout(request.model, streams, answers, names)
     return {name: value[1:] - value[0] for name, value in found.items()}

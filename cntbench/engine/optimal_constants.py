@@ -27,11 +27,12 @@ from torch import Tensor
 from cntbench.engine import chunking
 from cntbench.engine.descent import minimise
 from cntbench.engine.positions import last_attention
+from cntbench.engine.readouts import Answers
 from cntbench.engine.sweep import spread
 from cntbench.models.blocks import Queries
 from cntbench.models.decoder import Decoder
 from cntbench.models.precision import in_double
-from cntbench.prompts import Prompts
+from cntbench.prompts import PADDING, Prompts
 
 #: A component varies if its standard deviation is above this share of its root mean square.
 VARIES = 1e-6
@@ -184,11 +185,19 @@ class Losses:
                 joining.append(block.contributions(changes)[local])
             clean = after[:1].detach()
             streams = torch.cat([after, *(clean + change for change in joining)])
-        targets = torch.from_numpy(prompts.targets).to(constants.device)
+        answers = Answers.of(prompts, constants.device)
         logits = model.unembed(model.final_norm(streams[1:]))
-        wanted = targets.expand(len(logits), -1, -1)
-        losses = F.cross_entropy(logits.flatten(0, -2), wanted.flatten(), reduction="none")
-        return losses.view(wanted.shape).mean(dim=-1).sum(dim=-1)
+        return answers.combined(_cross_entropy(logits, answers.targets)).sum(dim=-1)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return that of targets, or of sets of them, dims ``run, prompt, scored``."""
+    wanted = targets.expand(len(logits), *targets.shape)
+    if targets.dim() == 3:
+        of_sets = logits.gather(-1, wanted.clamp(min=0)).masked_fill(wanted == PADDING, -torch.inf)
+        return logits.logsumexp(dim=-1) - of_sets.logsumexp(dim=-1)
+    losses = F.cross_entropy(logits.flatten(0, -2), wanted.flatten(), reduction="none")
+    return losses.view(wanted.shape)
 
 
 def _spread(model: Decoder, prompts: Prompts, at_once: int) -> tuple[Tensor, Tensor, Tensor]:

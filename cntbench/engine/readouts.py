@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import ModuleType
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from cntbench import plugins
 from cntbench.models.decoder import Decoder
 from cntbench.models.maps import Linear
 from cntbench.models.products import affine, widened
+from cntbench.prompts import PADDING, Prompts
 from cntbench.readouts._base import Scored
 
 #: Tokens of the vocabulary, and logits, in a tile: it should stay in the processor's cache.
@@ -23,12 +26,45 @@ TOKENS_AT_ONCE = 1024
 LOGITS_AT_ONCE = 2**20
 #: No logit can be further from 0 than this where exponentials are summed as they are.
 SAFE_LOGIT = 60.0
-#: Tiles of logits, or of what is made of them, that `ScoredStreams.of_both_logits` holds at once.
+#: Tiles of logits, or of what is made of them, that are held at once where sets of answers or two
+#: distributions are compared.
 COPIES = 8
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What is right and what is wrong at the scored positions of some prompts.
+
+    Parameters
+    ----------
+    targets, decoys
+        Right and wrong next tokens, dims ``prompt, scored``; or sets of them, padded, dims
+        ``prompt, scored, alternative``.
+    summed
+        Whether the scored positions are those of one answer's tokens: readouts are summed over
+        them, or combined as the readout's file says. Else their mean is taken.
+    """
+
+    targets: Tensor
+    decoys: Tensor
+    summed: bool = False
+
+    @classmethod
+    def of(cls, prompts: Prompts, device: torch.device) -> Answers:
+        """Return those of a batch."""
+        tokens = (torch.from_numpy(part).to(device) for part in (prompts.targets, prompts.decoys))
+        return cls(*tokens, summed=prompts.summed is not None and bool(np.all(prompts.summed)))
+
+    def combined(self, values: Tensor, file: ModuleType | None = None) -> Tensor:
+        """Return one number for each prompt of values at its positions, dims ``run, prompt``."""
+        if not self.summed:
+            return values.mean(dim=-1)
+        whole: Tensor = file.over_answer(values) if hasattr(file, "over_answer") else values.sum(-1)
+        return whole
+
+
 def readout(
-    model: Decoder, streams: Tensor, targets: Tensor, decoys: Tensor, names: Iterable[str]
+    model: Decoder, streams: Tensor, answers: Answers, names: Iterable[str]
 ) -> dict[str, Tensor]:
     """Compute readouts at the scored positions.
 
@@ -38,16 +74,17 @@ def readout(
         Gives the final norm and the unembedding.
     streams
         Final residual streams, dims ``run, prompt, scored, hidden``; run 0 is the clean one.
-    targets, decoys
-        Right and wrong next tokens, dims ``prompt, scored``.
+    answers
+        What is right and wrong there.
     names
         Which readouts.
 
     Returns
     -------
     dict
-        For each readout its mean over the scored positions, dims ``run, prompt``, float64; computed
-        in single precision at least, from the streams and weights as they are.
+        For each readout its mean over the scored positions, or what `Answers.combined` makes of
+        them, dims ``run, prompt``, float64; computed in single precision at least, from the streams
+        and weights as they are.
     """
     files = {name: plugins.find("readout", name) for name in names}
     reads = [quantity for file in files.values() for quantity in file.READS]
@@ -57,17 +94,12 @@ def readout(
         for _ in range(reads.count("logits")):
             model.unembed(streams)
         return {name: streams.new_empty(streams.shape[:2]) for name in files}
-    at = ScoredStreams(model, streams, targets, decoys, best="best_other" in reads)
-    return {name: file.value(at).double().mean(dim=-1) for name, file in files.items()}
+    at = ScoredStreams(model, streams, answers.targets, answers.decoys, best="best_other" in reads)
+    return {name: answers.combined(file.value(at).double(), file) for name, file in files.items()}
 
 
 def gradient(
-    model: Decoder,
-    normed: Tensor,
-    targets: Tensor,
-    decoys: Tensor,
-    name: str,
-    clean: Tensor | None = None,
+    model: Decoder, normed: Tensor, answers: Answers, name: str, clean: Tensor | None = None
 ) -> Tensor:
     """Return the gradient of a readout in normalised streams, which have its dims.
 
@@ -81,11 +113,11 @@ def gradient(
         What it reads in the clean run, dims ``1, prompt, scored, hidden``, for readouts that read
         ``"clean"``.
     """
-    at = ScoredStreams(model, normed, targets, decoys, is_normed=True)
+    at = ScoredStreams(model, normed, answers.targets, answers.decoys, is_normed=True)
     if clean is not None:
         at.clean = replace(at, streams=clean)
     total: Tensor = plugins.find("readout", name).gradient(at)
-    return (total / targets.shape[1]).expand_as(normed)
+    return (total if answers.summed else total / answers.targets.shape[1]).expand_as(normed)
 
 
 @dataclass
@@ -122,12 +154,27 @@ class ScoredStreams(Scored):
             empty = self.normed.new_empty(self.normed.shape[:-1])
             return empty.double(), empty
         rows, targets = self.normed.flatten(0, -2), self._target_rows
-        odds, best = against_others(self.model.unembed, rows, targets, accuracy=self.best)
+        if targets.dim() == 2:
+            odds, best = self._sets_against_others(rows, targets)
+        else:
+            odds, best = against_others(self.model.unembed, rows, targets, accuracy=self.best)
         return odds.view(self.normed.shape[:-1]), best.view(self.normed.shape[:-1])
+
+    def _sets_against_others(self, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log Σ_v∉T exp(l_v) − log Σ_t∈T exp(l_t) and max_v∉T l_v − max_t∈T l_t."""
+        height, found = max(1, self._height // COPIES), []
+        for part, tokens in zip(rows.split(height), targets.split(height), strict=True):
+            logits, known = self._logits(part), tokens != PADDING
+            tokens = tokens.where(known, tokens[:, :1])
+            right = logits.gather(1, tokens).masked_fill(~known, float("-inf"))
+            others = logits.scatter(1, tokens, float("-inf"))
+            odds = others.double().logsumexp(dim=1) - right.double().logsumexp(dim=1)
+            found.append((odds, others.amax(dim=1) - right.amax(dim=1)))
+        return torch.cat([odds for odds, _ in found]), torch.cat([best for _, best in found])
 
     @property
     def _target_rows(self) -> Tensor:
-        return self.targets.expand(self.normed.shape[:-1]).flatten()
+        return self.targets.expand(len(self.normed), *self.targets.shape).flatten(0, 2)
 
     @property
     def log_odds(self) -> Tensor:
@@ -139,6 +186,8 @@ class ScoredStreams(Scored):
 
     def difference(self, tokens: Tensor, others: Tensor) -> Tensor:
         weight, bias = self.model.unembed.weight, self.model.unembed.bias
+        if tokens.dim() == 3:
+            return self._set_logits(tokens).logsumexp(-1) - self._set_logits(others).logsumexp(-1)
         apart = widened(weight[tokens]) - weight[others]
         ends = map(self._normed, self.streams)
         logits = torch.stack([(end * apart).sum(dim=-1) for end in ends])
@@ -166,7 +215,20 @@ class ScoredStreams(Scored):
         return numbers.view(self.normed.shape[:-1])
 
     def columns(self, tokens: Tensor) -> Tensor:
-        return widened(self.model.unembed.weight[tokens])
+        if tokens.dim() == 2:
+            return widened(self.model.unembed.weight[tokens])
+        columns = widened(self.model.unembed.weight[tokens.clamp(min=0)])
+        shares = self._set_logits(tokens).softmax(dim=-1).to(columns)
+        return torch.stack([(share[..., None] * columns).sum(dim=-2) for share in shares])
+
+    def _set_logits(self, tokens: Tensor) -> Tensor:
+        """Return the logits of sets of tokens, dims ``run, prompt, scored, alternative``."""
+        known = tokens.clamp(min=0)
+        columns = widened(self.model.unembed.weight[known])
+        ends = map(self._normed, self.streams)
+        logits = torch.stack([(end[..., None, :] * columns).sum(dim=-1) for end in ends])
+        logits = logits.double() + self.model.unembed.bias[known]
+        return logits.masked_fill(tokens == PADDING, float("-inf"))
 
     @property
     def expected_column(self) -> Tensor:

@@ -30,7 +30,7 @@ from cntbench.ablations.replacements._base import Corpus, Moments
 from cntbench.engine.arrays import Array, target_change, to_array
 from cntbench.engine.attention_scores import prefix_matching, previous_token
 from cntbench.engine.positions import Positions, last_attention
-from cntbench.engine.readouts import readout
+from cntbench.engine.readouts import Answers, readout
 from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens, token_tensor
 from cntbench.engine.request import Request, among, within
 from cntbench.models.blocks import Attention, Queries
@@ -217,9 +217,8 @@ class Sweep:
         final, base = self.streams, len(self.corpora)
         if base > 1:
             final = torch.cat([final[:1], final[base:]])
-        targets = torch.from_numpy(self.prompts.targets).to(self.device)
-        decoys = torch.from_numpy(self.prompts.decoys).to(self.device)
-        for name, found in readout(self.model, final, targets, decoys, effects).items():
+        answers = Answers.of(self.prompts, self.device)
+        for name, found in readout(self.model, final, answers, effects).items():
             moved = to_array(found[1:] - found[0])
             effect[which[:, 0], known_readouts().index(name), which[:, 1]] = moved
 
@@ -272,9 +271,8 @@ def read_clean(request: Request, final: Tensor) -> Array:
     Those that are not asked for are NaN.
     """
     model, prompts, names = request.model, request.prompts, request.readouts
-    targets = torch.from_numpy(prompts.targets).to(final.device)
-    decoys = torch.from_numpy(prompts.decoys).to(final.device)
+    answers = Answers.of(prompts, final.device)
     value = np.full((len(known_readouts()), len(prompts)), np.nan)
-    for name, found in readout(model, final.unsqueeze(0), targets, decoys, names).items():
+    for name, found in readout(model, final.unsqueeze(0), answers, names).items():
         value[known_readouts().index(name)] = to_array(found[0])
     return value

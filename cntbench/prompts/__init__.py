@@ -138,12 +138,16 @@ class Prompt:
     scored
         Positions at which the next token is predicted, dims ``scored``.
     targets, decoys
-        The correct next token and a wrong one for comparison, dims ``scored``.
+        The correct next token and a wrong one for comparison, dims ``scored``; or sets of them,
+        dims ``scored, alternative``, with `PADDING` at the end of smaller ones.
     reference
         The corrupted twin, dims ``position``, without the structure that the task tests. It may
         only differ in length if no ablation needs its positions to correspond to the prompt's.
     origin
         Where a user's prompt stands, for messages: file and line.
+    summed
+        Whether the scored positions are those of one answer's tokens, over which readouts are
+        summed; else readouts are means over them.
     """
 
     tokens: Tokens
@@ -152,6 +156,7 @@ class Prompt:
     decoys: Tokens
     reference: Tokens | None = None
     origin: str | None = None
+    summed: bool = False
 
     def after(self, token: int) -> Prompt:
         """Return the prompt and its twin with a token prepended."""
@@ -176,7 +181,7 @@ class Prompts:
         Token ids, dims ``prompt, position``: the clean prompts, their corrupted twins (or None),
         and another prompt of the task for each prompt.
     scored, targets, decoys
-        Dims ``prompt, scored``, padded like the prompts.
+        Dims ``prompt, scored``, padded like the prompts; of sets ``prompt, scored, alternative``.
     further
         Further prompts for each prompt, dims ``prompt, draw, position``, if there are several
         draws.
@@ -186,6 +191,8 @@ class Prompts:
         in common with their length: then they are aligned from the first position on.
     origin
         Where each prompt stands, dims ``prompt``; None if they are generated.
+    summed
+        See `Prompt`, dims ``prompt``, all alike; None if readouts are means.
     """
 
     index: Tokens
@@ -198,6 +205,7 @@ class Prompts:
     further: Tokens | None = None
     anchors: Tokens | None = None
     origin: NDArray[np.str_] | None = None
+    summed: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -230,14 +238,12 @@ class Prompts:
         kept = [self.tokens, *(array for name in corpora for array in beside.get(name, ()))]
         width = max(int(lengths(array).max()) for array in kept if array is not None)
         scored = int(lengths(self.scored).max())
-        widths = {
-            **dict.fromkeys(("tokens", "reference", "other", "further"), width),
-            **dict.fromkeys(("scored", "targets", "decoys"), scored),
+        texts = {
+            name: None if (array := getattr(self, name)) is None else array[..., :width]
+            for name in ("tokens", "reference", "other", "further")
         }
-        arrays: dict[str, Any] = {
-            name: None if (array := getattr(self, name)) is None else array[..., :size]
-            for name, size in widths.items()
-        }
+        answers = {name: getattr(self, name)[:, :scored] for name in ("scored", "targets", "decoys")}
+        arrays: dict[str, Any] = {**texts, **answers}
         return replace(self, **arrays)
 
     @property
@@ -294,16 +300,24 @@ def batch(prompts: Sequence[Prompt]) -> Prompts:
     count = max(len(prompt.scored) for prompt in prompts)
     shapes = {(len(p.tokens), p.scored[0], len(p.scored)) for p in prompts}
     shapes |= {(len(tokens), anchors[0], count) for tokens in twins}
+    targets, decoys = (
+        _stack_answers([getattr(prompt, name) for prompt in prompts])
+        for name in ("targets", "decoys")
+    )
+    if targets.ndim != decoys.ndim:
+        targets, decoys = (x if x.ndim == 3 else x[..., None] for x in (targets, decoys))
     return Prompts(
         index=np.arange(len(prompts)),
         tokens=tokens,
         other=np.roll(tokens, -1, axis=0),
         scored=_stack([prompt.scored for prompt in prompts], count),
-        targets=_stack([prompt.targets for prompt in prompts], count),
-        decoys=_stack([prompt.decoys for prompt in prompts], count),
+        targets=targets,
+        decoys=decoys,
         reference=_stack(twins, longest) if twins else None,
         anchors=np.stack([anchors, np.roll(anchors, -1)], axis=1) if len(shapes) > 1 else None,
         origin=np.array([p.origin for p in prompts]) if prompts[0].origin is not None else None,
+        # One token is its own sum.
+        summed=np.ones(len(prompts), dtype=bool) if any(p.summed for p in prompts) else None,
     )
 
 
@@ -311,6 +325,19 @@ def _stack(rows: Sequence[Tokens], longest: int) -> Tokens:
     pads = ((0, longest - len(row)) for row in rows)
     return np.stack(
         [np.pad(row, pad, constant_values=PADDING) for row, pad in zip(rows, pads, strict=True)]
+    )
+
+
+def _stack_answers(rows: Sequence[Tokens]) -> Tokens:
+    """Return next tokens, dims ``prompt, scored``, or sets of them, one more dim."""
+    count = max(len(row) for row in rows)
+    if all(row.ndim == 1 for row in rows):
+        return _stack(rows, count)
+    sets = [row if row.ndim == 2 else row[:, None] for row in rows]
+    most = max(row.shape[1] for row in sets)
+    pads = [((0, count - len(row)), (0, most - row.shape[1])) for row in sets]
+    return np.stack(
+        [np.pad(row, pad, constant_values=PADDING) for row, pad in zip(sets, pads, strict=True)]
     )
 
 

@@ -14,6 +14,10 @@ class Scored(Protocol):
 
     ``targets`` and ``decoys`` are the right and the wrong next tokens, dims ``prompt, scored``. The
     logit of token v at a position with normalised stream x is l_v = x · w_v + b_v.
+
+    They may be sets T of tokens, dims ``prompt, scored, alternative``, padded with −1. A set stands
+    for one token whose probability is the sum of theirs: its logit is log Σ_t∈T exp(l_t). Only
+    `best_other` compares the largest logit inside a set with the largest one outside.
     """
 
     targets: Tensor
@@ -37,7 +41,8 @@ class Scored(Protocol):
         """Return a function of all logits, dims ``run, prompt, scored``.
 
         The function gets the logits, dims ``row, vocabulary``, and the targets, dims ``row``, of
-        some of the positions at a time, and returns a number for each row.
+        sets ``row, alternative``, of some of the positions at a time, and returns a number for each
+        row.
         """
 
     def of_both_logits(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -53,7 +58,11 @@ class Scored(Protocol):
         """The clean run alone."""
 
     def columns(self, tokens: Tensor) -> Tensor:
-        """Return columns w_v of the unembedding, dims ``prompt, scored, hidden``."""
+        """Return columns w_v of the unembedding, dims ``prompt, scored, hidden``.
+
+        Of a set, that is the mean by the model's probabilities, the gradient of the set's logit;
+        ``run`` comes first then.
+        """
 
     @property
     def expected_column(self) -> Tensor:

@@ -1,6 +1,7 @@
 """Cross-entropy of the right token, over the whole vocabulary.
 
-log(1 + Σ_v≠t exp(l_v − l_t)), never negative however it is rounded.
+log(1 + Σ_v≠t exp(l_v − l_t)), never negative however it is rounded. For a set of right tokens, that
+of the sum of their probabilities; for an answer of several tokens, the sum over them.
 """
 
 from __future__ import annotations

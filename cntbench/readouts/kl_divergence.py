@@ -2,7 +2,8 @@
 
 Σ_v q_v (log q_v − log p_v) with q of the clean run and p of this one, over the whole vocabulary. It
 is 0 for the clean model, so that an effect is the divergence itself; targets and decoys play no
-part. Source: Conmy et al. 2023 (arXiv 2304.14997), the default of ACDC.
+part. Over the tokens of one answer it is summed. Source: Conmy et al. 2023 (arXiv 2304.14997), the
+default of ACDC.
 """
 
 from __future__ import annotations

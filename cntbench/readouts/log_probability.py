@@ -1,6 +1,8 @@
 """Log-probability of the right token.
 
-log p_t of target t: the cross-entropy with the other sign.
+log p_t of target t: the cross-entropy with the other sign. For a set of right tokens, the logarithm
+of the sum of their probabilities; for an answer of several tokens, the sum over them, which is the
+log-probability of the whole answer.
 """
 
 from __future__ import annotations

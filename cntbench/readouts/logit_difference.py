@@ -1,6 +1,8 @@
 """Logit of the right token minus that of the wrong one.
 
-l_t − l_u of target t and decoy u: two columns of the unembedding for each position.
+l_t − l_u of target t and decoy u: two columns of the unembedding for each position. Between sets T
+and U of tokens it is log Σ_t∈T exp(l_t) − log Σ_u∈U exp(l_u), the logarithm of the ratio of their
+probabilities. Answers of several tokens are compared where they part, given what they share.
 """
 
 from __future__ import annotations

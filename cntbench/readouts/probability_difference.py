@@ -1,7 +1,8 @@
 """Probability of the right token minus that of the wrong one.
 
-p_t − p_u of target t and decoy u, between −1 and 1. Source: Hanna et al. 2023 (arXiv 2305.00586),
-for greater-than.
+p_t − p_u of target t and decoy u, between −1 and 1. For sets of tokens, the difference between the
+sums of their probabilities (Hanna et al. 2023, arXiv 2305.00586, for greater-than). Answers of
+several tokens are compared where they part, given what they share.
 """
 
 from __future__ import annotations

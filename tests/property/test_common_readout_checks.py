@@ -10,7 +10,8 @@ from support.models import decoder, random_gpt_neox
 
 from cntbench import plugins
 from cntbench.engine import readouts
-from cntbench.engine.readouts import ScoredStreams, gradient, readout
+from cntbench.engine.readouts import Answers, ScoredStreams, gradient, readout
+from cntbench.prompts import PADDING
 from cntbench.readouts import STANDARD, known_readouts, measured
 from cntbench.testing import under_test
 
@@ -57,7 +58,7 @@ def test_what_is_declared(name):
 @pytest.mark.parametrize("name", FILES)
 def test_it_is_the_mean_of_its_plain_definition(model, positions, name):
     streams, targets, decoys = positions
-    found = readout(model, streams, targets, decoys, [name])[name]
+    found = readout(model, streams, Answers(targets, decoys), [name])[name]
     assert (found.dtype, found.shape) == (torch.float64, (2, 3))
     for run, prompt in itertools.product(range(2), range(3)):
         each = [
@@ -75,10 +76,12 @@ def test_it_is_the_mean_of_its_plain_definition(model, positions, name):
 
 @pytest.mark.parametrize("name", FILES)
 def test_how_many_logits_are_computed_at_once_does_not_matter(model, positions, name, monkeypatch):
-    expected = readout(model, *positions, [name])[name]
+    expected = readout(model, positions[0], Answers(*positions[1:]), [name])[name]
     monkeypatch.setattr(readouts, "TOKENS_AT_ONCE", 5)
     monkeypatch.setattr(readouts, "LOGITS_AT_ONCE", 40)
-    torch.testing.assert_close(readout(model, *positions, [name])[name], expected)
+    torch.testing.assert_close(
+        readout(model, positions[0], Answers(*positions[1:]), [name])[name], expected
+    )
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -98,7 +101,7 @@ def test_it_reads_what_it_declares_and_no_more(model, positions, name, monkeypat
     monkeypatch.setattr(ScoredStreams, "of_logits", reading("logits", ScoredStreams.of_logits))
     both = reading("logits", reading("clean", ScoredStreams.of_both_logits))
     monkeypatch.setattr(ScoredStreams, "of_both_logits", both)
-    readout(model, *positions, [name])
+    readout(model, positions[0], Answers(*positions[1:]), [name])
     assert read == set(FILES[name].module.READS)
 
 
@@ -106,7 +109,7 @@ def test_it_reads_what_it_declares_and_no_more(model, positions, name, monkeypat
 def test_its_gradient_is_the_derivative_of_its_plain_definition(model, positions, name):
     streams, targets, decoys = positions
     normed, clean = model.final_norm(streams).split(1)
-    found = gradient(model, normed, targets, decoys, name, clean)
+    found = gradient(model, normed, Answers(targets, decoys), name, clean)
     assert found.shape == normed.shape
     step = 1e-6
     for prompt, place, entry in itertools.product(range(3), range(4), (0, 7, 15)):
@@ -124,7 +127,57 @@ def test_its_gradient_is_the_derivative_of_its_plain_definition(model, positions
 @pytest.mark.parametrize("name", FILES)
 def test_that_of_a_run_which_equals_the_clean_one_is_that_of_the_clean_one(model, positions, name):
     streams, *tokens = positions
-    twice = readout(model, streams[:1].expand(2, -1, -1, -1), *tokens, [name])[name]
+    twice = readout(model, streams[:1].expand(2, -1, -1, -1), Answers(*tokens), [name])[name]
     assert torch.equal(twice[0], twice[1])
     if "clean" in FILES[name].module.READS:
         assert not twice.any()
+
+
+def as_set(tokens, *others):
+    """Tokens as sets, with others beside them."""
+    return torch.stack([tokens, *others, torch.full_like(tokens, PADDING)], dim=-1)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_set_of_one_token_is_that_token(model, positions, name):
+    streams, *tokens = positions
+    sets = Answers(*map(as_set, tokens))
+    expected = readout(model, streams, Answers(*tokens), [name])[name]
+    torch.testing.assert_close(readout(model, streams, sets, [name])[name], expected)
+    if name in SMOOTH:
+        normed, clean = model.final_norm(streams).split(1)
+        slopes = (gradient(model, normed, some, name, clean) for some in (sets, Answers(*tokens)))
+        torch.testing.assert_close(*slopes)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_order_of_a_set_does_not_matter(model, positions, name):
+    streams, targets, decoys = positions
+    found = [
+        readout(model, streams, Answers(as_set(*pair), as_set(decoys)), [name])[name]
+        for pair in ((targets, (targets + 1) % 17), ((targets + 1) % 17, targets))
+    ]
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_the_gradient_of_sets_is_the_derivative_of_the_value(model, positions, name):
+    streams, targets, decoys = positions
+    answers = Answers(as_set(targets, (targets + 1) % 17), as_set(decoys), summed=True)
+    normed, clean = model.final_norm(streams).split(1)
+    found = gradient(model, normed, answers, name, clean)
+    direction = torch.randn(normed.shape, generator=torch.Generator().manual_seed(1)).to(normed)
+    sides = []
+    for sign in (1, -1):
+        at = ScoredStreams(
+            model,
+            torch.cat([clean, normed + sign * 1e-6 * direction]),
+            answers.targets,
+            answers.decoys,
+            is_normed=True,
+        )
+        sides.append(FILES[name].module.value(at)[1].sum(dim=-1))
+    slope = (sides[0] - sides[1]) / 2e-6
+    torch.testing.assert_close(
+        (found[0] * direction[0]).sum(dim=(1, 2)), slope, rtol=1e-6, atol=1e-8
+    )

@@ -147,14 +147,13 @@ def test_the_command_line_chooses_and_a_folder_keeps_its_type(monkeypatch, capsy
 @pytest.mark.parametrize("dtype", TYPES)
 def test_readouts_are_computed_in_single_precision_at_least(dtype):
     """Of the same rounded weights and streams, those of a double-precision end."""
-    from cntbench.engine.readouts import readout
+    from cntbench.engine.readouts import Answers, readout
 
     model = converted(decoder(random_model("llama", vocabulary=2000)), TYPES[dtype])
     streams = torch.randn(2, 3, 4, model.hidden).to(model.dtype)
     targets, decoys = torch.arange(12).view(3, 4), torch.arange(12, 24).view(3, 4)
-    found = readout(model, streams, targets, decoys, known_readouts())
-    exact = readout(
-        converted(model, torch.float64), streams.double(), targets, decoys, known_readouts()
-    )
+    answers = Answers(targets, decoys)
+    found = readout(model, streams, answers, known_readouts())
+    exact = readout(converted(model, torch.float64), streams.double(), answers, known_readouts())
     for name in known_readouts():
         torch.testing.assert_close(found[name], exact[name], rtol=1e-4, atol=1e-4)

@@ -181,7 +181,7 @@ def test_take_chooses_the_same_rows_of_everything(rows):
     for field in dataclasses.fields(Prompts):
         whole = getattr(prompts, field.name)
         if whole is None:
-            assert field.name in {"anchors", "origin"}, "of prompts of one shape, generated"
+            assert field.name in {"anchors", "origin", "summed"}, "of prompts of one shape, generated"
         else:
             assert (getattr(taken, field.name) == whole[rows]).all(), field.name
 

@@ -12,8 +12,9 @@ from support.models import decoder, random_gpt_neox
 from torch.nn.functional import cross_entropy, kl_div
 
 from cntbench.engine import readouts
-from cntbench.engine.readouts import readout
+from cntbench.engine.readouts import Answers, readout
 from cntbench.models.maps import Linear
+from cntbench.prompts import PADDING
 from cntbench.readouts import known_readouts
 
 
@@ -48,7 +49,7 @@ def with_unembedding(model, weight, bias=None):
 def test_against_all_logits(model, asked):
     streams, targets, decoys = asked
     logits = all_logits(model, streams)
-    found = readout(model, streams, targets, decoys, known_readouts())
+    found = readout(model, streams, Answers(targets, decoys), known_readouts())
     assert set(found) == set(known_readouts())
     for run, prompt in itertools.product(range(3), range(4)):
         rows, right, wrong = logits[run, prompt], targets[prompt], decoys[prompt]
@@ -73,9 +74,9 @@ def test_against_all_logits(model, asked):
 
 @pytest.mark.parametrize("count", range(len(known_readouts()) + 1))
 def test_only_what_is_asked_for(model, asked, count):
-    everything = readout(model, *asked, known_readouts())
+    everything = readout(model, asked[0], Answers(*asked[1:]), known_readouts())
     for names in itertools.combinations(known_readouts(), count):
-        found = readout(model, *asked, iter(names))
+        found = readout(model, asked[0], Answers(*asked[1:]), iter(names))
         assert set(found) == set(names)
         for name in names:
             torch.testing.assert_close(found[name], everything[name], rtol=1e-12, atol=1e-12)
@@ -89,10 +90,10 @@ def test_how_many_logits_are_computed_at_once_does_not_matter(
     model, asked, columns, size, factor, monkeypatch
 ):
     model = with_unembedding(model, factor * model.unembed.weight)
-    expected = readout(model, *asked, known_readouts())
+    expected = readout(model, asked[0], Answers(*asked[1:]), known_readouts())
     monkeypatch.setattr(readouts, "TOKENS_AT_ONCE", columns)
     monkeypatch.setattr(readouts, "LOGITS_AT_ONCE", size)
-    found = readout(model, *asked, known_readouts())
+    found = readout(model, asked[0], Answers(*asked[1:]), known_readouts())
     for name in known_readouts():
         torch.testing.assert_close(found[name], expected[name], rtol=1e-12, atol=1e-12)
 
@@ -103,7 +104,7 @@ def test_a_bias_of_the_unembedding_enters(model, asked, biased):
     bias = torch.linspace(-3, 5, 17).double() if biased else torch.zeros(17).double()
     model = with_unembedding(model, model.unembed.weight, bias)
     rows = all_logits(model, streams)
-    found = readout(model, streams, targets, decoys, known_readouts())
+    found = readout(model, streams, Answers(targets, decoys), known_readouts())
     right, wrong = (
         rows.gather(-1, t.expand(3, 4, 5)[..., None])[..., 0] for t in (targets, decoys)
     )
@@ -115,7 +116,7 @@ def test_a_bias_of_the_unembedding_enters(model, asked, biased):
 
 def test_one_who_knows_nothing(model, asked):
     model = with_unembedding(model, torch.zeros_like(model.unembed.weight))
-    found = readout(model, *asked, known_readouts())
+    found = readout(model, asked[0], Answers(*asked[1:]), known_readouts())
     torch.testing.assert_close(found["cross_entropy"], torch.full((3, 4), math.log(17)).double())
     assert (found["logit_difference"] == 0).all()
 
@@ -124,7 +125,7 @@ def test_one_who_is_sure(model, asked):
     streams, _, decoys = asked
     targets = all_logits(model, streams)[:1].argmax(dim=-1)[0]
     model = with_unembedding(model, 1e4 * model.unembed.weight, 1e4 * model.unembed.bias)
-    found = readout(model, streams[:1], targets, decoys, known_readouts())
+    found = readout(model, streams[:1], Answers(targets, decoys), known_readouts())
     assert (found["accuracy"] == 1).all()
     torch.testing.assert_close(found["cross_entropy"], torch.zeros(1, 4).double())
 
@@ -137,17 +138,21 @@ def test_one_who_is_wrong_for_sure(model, asked):
         -1
     )
     model = with_unembedding(model, 1e4 * model.unembed.weight)
-    found = readout(model, streams[:1], targets, decoys, known_readouts())
+    found = readout(model, streams[:1], Answers(targets, decoys), known_readouts())
     torch.testing.assert_close(found["cross_entropy"], loss)
 
 
 def test_the_sign_of_the_logit_difference_is_target_minus_decoy(model, asked):
     streams, targets, decoys = asked
-    there = readout(model, streams, targets, decoys, ["logit_difference"])["logit_difference"]
-    back = readout(model, streams, decoys, targets, ["logit_difference"])["logit_difference"]
+    there = readout(model, streams, Answers(targets, decoys), ["logit_difference"])[
+        "logit_difference"
+    ]
+    back = readout(model, streams, Answers(decoys, targets), ["logit_difference"])[
+        "logit_difference"
+    ]
     assert there.abs().min() > 0
     torch.testing.assert_close(there, -back)
-    same = readout(model, streams, targets, targets, ["logit_difference"])
+    same = readout(model, streams, Answers(targets, targets), ["logit_difference"])
     assert (same["logit_difference"] == 0).all()
 
 
@@ -155,14 +160,14 @@ def test_numbers_are_double_whatever_the_model_is():
     model = decoder(random_gpt_neox())
     streams = torch.randn(1, 2, 3, 16)
     targets, decoys = torch.zeros(2, 3, dtype=torch.int64), torch.ones(2, 3, dtype=torch.int64)
-    found = readout(model, streams, targets, decoys, known_readouts())
+    found = readout(model, streams, Answers(targets, decoys), known_readouts())
     assert {value.dtype for value in found.values()} == {torch.float64}
     assert {value.shape for value in found.values()} == {(1, 2)}
 
 
 def test_streams_are_left_alone(model, asked):
     before = [value.clone() for value in asked]
-    readout(model, *asked, known_readouts())
+    readout(model, asked[0], Answers(*asked[1:]), known_readouts())
     assert all(torch.equal(a, b) for a, b in zip(asked, before, strict=True))
 
 
@@ -170,7 +175,7 @@ def test_streams_are_left_alone(model, asked):
 def test_a_tie_is_no_hit(model, asked, columns, monkeypatch):
     monkeypatch.setattr(readouts, "TOKENS_AT_ONCE", columns)
     silent = with_unembedding(model, torch.zeros_like(model.unembed.weight))
-    assert not readout(silent, *asked, ["accuracy"])["accuracy"].any()
+    assert not readout(silent, asked[0], Answers(*asked[1:]), ["accuracy"])["accuracy"].any()
 
 
 @pytest.mark.parametrize("length", [1.0, 1e3])
@@ -180,7 +185,9 @@ def test_cross_entropy_is_never_negative_in_single_precision(length):
     model = with_unembedding(model, length * torch.eye(40, model.hidden))
     certain = 1e3 * torch.eye(model.hidden)[None, None]
     targets = torch.arange(model.hidden)[None]
-    found = readout(model, certain, targets, (targets + 1) % 32, ["cross_entropy", "accuracy"])
+    found = readout(
+        model, certain, Answers(targets, (targets + 1) % 32), ["cross_entropy", "accuracy"]
+    )
     assert (found["cross_entropy"] >= 0).all()
     assert found["cross_entropy"].item() < 32
     assert found["accuracy"].item() == 1
@@ -195,5 +202,46 @@ def test_the_rare_mistake_of_a_certain_model_keeps_its_digits():
     logit = (model.final_norm(stream) * weight[0]).sum()
     model = with_unembedding(model, weight * (30 / logit))
     target = torch.zeros(1, 1, dtype=torch.long)
-    found = readout(model, stream, target, target + 1, ["cross_entropy"])["cross_entropy"].item()
+    found = readout(model, stream, Answers(target, target + 1), ["cross_entropy"])[
+        "cross_entropy"
+    ].item()
     assert found == pytest.approx(math.log1p(39 * math.exp(-30)), rel=1e-4)
+
+
+def test_of_sets_probabilities_are_summed(model, asked):
+    streams, *_ = asked
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.stack([torch.randperm(17, generator=generator)[:7] for _ in range(20)])
+    targets, decoys = tokens.view(4, 5, 7).split([3, 4], dim=-1)
+    targets[0, 0, 1:], decoys[1, 2, 2:] = PADDING, PADDING
+    found = readout(model, streams, Answers(targets, decoys), known_readouts())
+    rows = all_logits(model, streams)
+    odds = rows.softmax(dim=-1)
+    for run, prompt in itertools.product(range(3), range(4)):
+        each = {name: [] for name in known_readouts()}
+        for i in range(5):
+            right, wrong = (x[prompt, i][x[prompt, i] >= 0].tolist() for x in (targets, decoys))
+            p, q = odds[run, prompt, i, right].sum(), odds[run, prompt, i, wrong].sum()
+            each["cross_entropy"].append(-p.log())
+            each["log_probability"].append(p.log())
+            each["probability_difference"].append(p - q)
+            each["logit_difference"].append(p.log() - q.log())
+            each["accuracy"].append(float(rows[run, prompt, i].argmax() in right))
+            each["kl_divergence"].append(
+                (odds[0, prompt, i] * (odds[0, prompt, i] / odds[run, prompt, i]).log()).sum()
+            )
+        for name, values in each.items():
+            assert found[name][run, prompt].item() == pytest.approx(float(sum(values) / 5)), name
+
+
+def test_tokens_of_one_answer_are_summed_and_all_have_to_be_right(model, asked):
+    streams, targets, decoys = asked
+    targets = all_logits(model, streams)[1].argmax(dim=-1)
+    targets[2, 3] = (targets[2, 3] + 1) % 17
+    mean, whole = (
+        readout(model, streams, Answers(targets, decoys, summed), known_readouts())
+        for summed in (False, True)
+    )
+    for name in set(known_readouts()) - {"accuracy"}:
+        torch.testing.assert_close(whole[name], 5 * mean[name])
+    assert whole["accuracy"][1].tolist() == [1, 1, 0, 1]

@@ -1,0 +1,103 @@
+"""From right and wrong answers of one token or several to what is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from cntbench.errors import CntbenchError
+from cntbench.prompts import PADDING, Prompt, Tokens
+
+AnswerRule = Literal["first", "sum of log probabilities"]
+"""What of answers of several tokens is scored; see `answered`."""
+
+
+def answered(
+    tokens: Tokens,
+    right: Sequence[Tokens],
+    wrong: Sequence[Tokens],
+    rule: AnswerRule | None = None,
+    *,
+    reference: Tokens | None = None,
+) -> Prompt:
+    """Return a prompt whose next tokens are an answer.
+
+    By ``"first"``, the first token of each answer is scored, at the prompt's last position. By
+    ``"sum of log probabilities"``, the right answer is put behind the prompt and its twin, and all
+    of its tokens are scored, each given those before it. It is compared with the wrong answer where
+    the two part, given the tokens that they share: at the other positions, the decoy is the target
+    itself. Without a rule, every answer is one token.
+
+    Parameters
+    ----------
+    tokens, reference
+        The prompt and its corrupted twin, dims ``position``.
+    right, wrong
+        The answers that are right, and those that are wrong: tokens of each.
+    rule
+        What is scored of answers of several tokens.
+
+    Raises
+    ------
+    CntbenchError
+        If an answer has several tokens and no rule says what of them is scored, if several answers
+        are right and not all have one token, or if a right and a wrong answer cannot be told apart.
+    """
+    longest = max(len(answer) for answer in (*right, *wrong))
+    if longest > 1 and rule is None:
+        raise CntbenchError(
+            f"an answer is {longest} tokens of this model, and one is needed",
+            hint='Say what of it is scored: answer = "first" or "sum of log probabilities".',
+        )
+    if longest > 1 and rule == "sum of log probabilities":
+        return _forced(tokens, right, wrong, reference)
+    targets, decoys = ({int(answer[0]): None for answer in some} for some in (right, wrong))
+    shared = sorted(targets.keys() & decoys.keys())
+    if shared:
+        raise CntbenchError(
+            f"a right and a wrong answer begin with the same token {shared[0]}",
+            hint='Choose others, or score all of their tokens: answer = "sum of log '
+            'probabilities".',
+        )
+    scored = np.array([len(tokens) - 1])
+    if len(targets) == len(decoys) == 1:
+        return Prompt(tokens, scored, np.array([*targets]), np.array([*decoys]), reference)
+    width = max(len(targets), len(decoys))
+    sets = (
+        np.array([[*some, *[PADDING] * (width - len(some))]], dtype=np.int64)
+        for some in (targets, decoys)
+    )
+    return Prompt(tokens, scored, *sets, reference)
+
+
+def _forced(
+    tokens: Tokens, right: Sequence[Tokens], wrong: Sequence[Tokens], reference: Tokens | None
+) -> Prompt:
+    """Return the prompt with its one right answer behind it."""
+    if len(right) > 1 or len(wrong) > 1:
+        raise CntbenchError(
+            f"{len(right)} answers are right and {len(wrong)} are wrong, and one of them has "
+            "several tokens of this model",
+            hint='Sets of answers need one token each, or answer = "first".',
+        )
+    [answer], [other] = right, wrong
+    part = next(
+        (i for i, pair in enumerate(zip(answer, other, strict=False)) if len({*pair}) > 1), None
+    )
+    if part is None:
+        raise CntbenchError(
+            "the right and the wrong answer do not differ before one of them ends",
+            hint="Choose answers of which none is the beginning of the other.",
+        )
+    decoys = answer.copy()
+    decoys[part] = other[part]
+    return Prompt(
+        tokens=np.concatenate([tokens, answer[:-1]]),
+        scored=np.arange(len(tokens) - 1, len(tokens) + len(answer) - 1),
+        targets=answer,
+        decoys=decoys,
+        reference=None if reference is None else np.concatenate([reference, answer[:-1]]),
+        summed=True,
+    )
