@@ -84,7 +84,7 @@ class Ablation:
         file = find("readout", effects[0])
         if self.estimator != "exact" and not hasattr(file, "gradient"):
             return f"estimates the effect on a readout by its gradient, but {effects[0]} has none"
-        if self.estimator != "exact" and (self.steps or 1) == 1 and "clean" in file.READS:
+        if self.estimator != "exact" and (self.steps or 1) == 1 and "divergence" in file.READS:
             return (
                 "estimates the effect on a readout by its gradient at the clean prompts, where "
                 f"that of {effects[0]} is 0"

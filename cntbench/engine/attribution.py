@@ -157,7 +157,7 @@ def _final_gradient(request: Request, final: Tensor, clean: Tensor) -> Tensor:
     answers = Answers.of(prompts, final.device)
     with torch.no_grad():
         start = None
-        if "clean" in find("readout", name).READS:
+        if "divergence" in find("readout", name).READS:
             start = model.final_norm(widened(at.choose(clean[None])))
         of_normed = gradient(model, normed, answers, name, start)
     (of_stream,) = torch.autograd.grad(normed, stream, of_normed)

@@ -52,15 +52,16 @@ class Answers:
     @classmethod
     def of(cls, prompts: Prompts, device: torch.device) -> Answers:
         """Return those of a batch."""
-        tokens = (torch.from_numpy(part).to(device) for part in (prompts.targets, prompts.decoys))
-        return cls(*tokens, summed=prompts.summed is not None and bool(np.all(prompts.summed)))
+        targets = torch.from_numpy(prompts.targets).to(device)
+        decoys = torch.from_numpy(prompts.decoys).to(device)
+        return cls(targets, decoys, prompts.summed is not None and bool(np.all(prompts.summed)))
 
     def combined(self, values: Tensor, file: ModuleType | None = None) -> Tensor:
         """Return one number for each prompt of values at its positions, dims ``run, prompt``."""
         if not self.summed:
             return values.mean(dim=-1)
-        whole: Tensor = file.over_answer(values) if hasattr(file, "over_answer") else values.sum(-1)
-        return whole
+        over_answer = getattr(file, "over_answer", None)
+        return values.sum(dim=-1) if over_answer is None else over_answer(values)
 
 
 def readout(
@@ -89,9 +90,8 @@ def readout(
     files = {name: plugins.find("readout", name) for name in names}
     reads = [quantity for file in files.values() for quantity in file.READS]
     if streams.is_meta:  # there are no numbers to read; all logits cost a product
-        if "log_odds" in reads or "best_other" in reads:
-            model.unembed(streams)
-        for _ in range(reads.count("logits")):
+        shared = "log_odds" in reads or "best_other" in reads
+        for _ in range(shared + reads.count("logits") + reads.count("divergence")):
             model.unembed(streams)
         return {name: streams.new_empty(streams.shape[:2]) for name in files}
     at = ScoredStreams(model, streams, answers.targets, answers.decoys, best="best_other" in reads)
@@ -111,7 +111,7 @@ def gradient(
         A readout that has a gradient.
     clean
         What it reads in the clean run, dims ``1, prompt, scored, hidden``, for readouts that read
-        ``"clean"``.
+        ``"divergence"``.
     """
     at = ScoredStreams(model, normed, answers.targets, answers.decoys, is_normed=True)
     if clean is not None:
@@ -201,18 +201,12 @@ class ScoredStreams(Scored):
         ]
         return torch.cat(numbers).view(self.normed.shape[:-1])
 
-    def of_both_logits(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        height = max(1, self._height // COPIES)
+    @property
+    def divergence(self) -> Tensor:
         rows = self.normed.flatten(1, 2)
-        numbers = rows.new_empty(rows.shape[:2], dtype=torch.float64)
-        for first in range(0, rows.shape[1], height):
-            at = slice(first, first + height)
-            clean = self._logits(rows[0, at])
-            numbers[:1, at] = function(clean[None], clean)
-            for run in range(1, len(rows), height // len(clean)):
-                runs = slice(run, run + height // len(clean))
-                numbers[runs, at] = function(self._logits(rows[runs, at]), clean)
-        return numbers.view(self.normed.shape[:-1])
+        height = max(1, LOGITS_AT_ONCE // (TOKENS_AT_ONCE * COPIES * len(rows)))
+        parts = [_divergence(self.model.unembed, part) for part in rows.split(height, dim=1)]
+        return torch.cat(parts, dim=1).view(self.normed.shape[:-1])
 
     def columns(self, tokens: Tensor) -> Tensor:
         if tokens.dim() == 2:
@@ -300,6 +294,26 @@ def _against_others(
         total += logits.exp_().sum(dim=1)
         start += len(bias)
     return total.log_().add_(largest).sub_(of_target), best - of_target
+
+
+def _divergence(unembed: Linear, rows: Tensor) -> Tensor:
+    """Return Σ_v q_v (log q_v − log p_v), q of run 0; dims of rows ``run, position, hidden``.
+
+    It is Σ_v q_v (l'_v − l_v) − log Σ_v exp(l'_v) + log Σ_v exp(l_v) with the logits l' of run 0,
+    taken relative to the largest so far.
+    """
+    total, weighted = torch.zeros(2, *rows.shape[:2], dtype=torch.float64, device=rows.device)
+    largest = torch.full_like(total, float("-inf"))
+    for weight, bias in zip(
+        _even(unembed.weight, TOKENS_AT_ONCE), _even(unembed.bias, TOKENS_AT_ONCE), strict=True
+    ):
+        logits = affine(rows, weight.to(rows), bias.to(rows)).double()
+        before, largest = largest, largest.maximum(logits.amax(dim=-1))
+        shrunk, odds = (before - largest).exp(), (logits - largest[..., None]).exp()
+        total = total * shrunk + odds.sum(dim=-1)
+        weighted = weighted * shrunk[0] + (odds[0] * (logits[0] - logits)).sum(dim=-1)
+    of_all = total.log() + largest
+    return (weighted / total[0] - (of_all[0] - of_all)).clamp(min=0)
 
 
 def _of_tokens(unembed: Linear, rows: Tensor, tokens: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from cntbench.errors import CntbenchError
-from cntbench.prompts import PADDING, Prompt, Tokens
+from cntbench.prompts import Prompt, Tokens
 
 AnswerRule = Literal["first", "sum of log probabilities"]
 """What of answers of several tokens is scored; see `answered`."""
@@ -64,12 +64,8 @@ def answered(
     scored = np.array([len(tokens) - 1])
     if len(targets) == len(decoys) == 1:
         return Prompt(tokens, scored, np.array([*targets]), np.array([*decoys]), reference)
-    width = max(len(targets), len(decoys))
-    sets = (
-        np.array([[*some, *[PADDING] * (width - len(some))]], dtype=np.int64)
-        for some in (targets, decoys)
-    )
-    return Prompt(tokens, scored, *sets, reference)
+    right_set, wrong_set = (np.array([[*some]], dtype=np.int64) for some in (targets, decoys))
+    return Prompt(tokens, scored, right_set, wrong_set, reference)
 
 
 def _forced(

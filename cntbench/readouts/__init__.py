@@ -4,8 +4,8 @@ A file's name is the readout's. It defines ``UNIT``, ``BETTER`` (1 if a larger v
 if a smaller one), ``READS`` (which shared quantities of `cntbench.readouts._base.Scored` it uses),
 ``value`` at all positions, ``reference`` (the plain definition at one position, which the tests
 compare it with), and ``gradient`` if gradient estimators may estimate effects on it. If it reads
-``"clean"``, ``reference`` takes the clean run's logits as a fourth argument. ``over_answer`` says
-how values at the tokens of one answer are combined, dims ``…, scored``, if not by their sum.
+``"divergence"``, ``reference`` takes the clean run's logits as a fourth argument. ``over_answer``
+says how values at the tokens of one answer are combined, dims ``…, scored``, if not by their sum.
 """
 
 from __future__ import annotations

@@ -45,17 +45,13 @@ class Scored(Protocol):
         row.
         """
 
-    def of_both_logits(self, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Return a function of all logits and the clean run's, dims ``run, prompt, scored``.
-
-        The function gets the logits, dims ``run, row, vocabulary``, and those of the clean run at
-        the same positions, dims ``row, vocabulary``, of some runs and positions at a time, and
-        returns a number for each run and row.
-        """
+    @property
+    def divergence(self) -> Tensor:
+        """Σ_v q_v (log q_v − log p_v) with q of the clean run, dims ``run, prompt, scored``."""
 
     @property
     def clean(self) -> Scored:
-        """The clean run alone."""
+        """The clean run alone, in `gradient` of readouts that read ``"divergence"``."""
 
     def columns(self, tokens: Tensor) -> Tensor:
         """Return columns w_v of the unembedding, dims ``prompt, scored, hidden``.

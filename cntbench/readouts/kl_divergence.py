@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 UNIT = "nat"
 BETTER = -1
-READS = ("logits", "clean")
+READS = ("divergence",)
 
 
 def value(at: Scored) -> Tensor:
     """Return the divergence, dims ``run, prompt, scored``; never negative."""
-    return at.of_both_logits(_divergence)
+    return at.divergence
 
 
 def gradient(at: Scored) -> Tensor:
@@ -34,8 +34,3 @@ def reference(logits: Tensor, target: int, decoy: int, clean: Tensor) -> float:
     """Sum over the tokens at one position."""
     pairs = zip(clean.softmax(dim=0), logits.softmax(dim=0), strict=True)
     return sum((q * (q / p).log()).item() for q, p in pairs)
-
-
-def _divergence(logits: Tensor, clean: Tensor) -> Tensor:
-    expected, found = (rows.double().log_softmax(dim=-1) for rows in (clean, logits))
-    return (expected.exp() * (expected - found)).sum(dim=-1).clamp(min=0)

@@ -22,7 +22,7 @@ SMOOTH = [name for name, file in FILES.items() if hasattr(file.module, "gradient
 def plain(name, *given):
     """The plain definition at one position, of logits, target, decoy and the clean logits."""
     file = FILES[name].module
-    return file.reference(*(given if "clean" in file.READS else given[:3]))
+    return file.reference(*(given if "divergence" in file.READS else given[:3]))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_what_is_declared(name):
     file = FILES[name].module
     assert file.UNIT
     assert file.BETTER in (-1, 1)
-    assert set(file.READS) <= {"log_odds", "best_other", "logits", "clean"}
+    assert set(file.READS) <= {"log_odds", "best_other", "logits", "divergence"}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -92,15 +92,13 @@ def test_it_reads_what_it_declares_and_no_more(model, positions, name, monkeypat
     def reading(quantity, value):
         return lambda *arguments: (read.add(quantity), value(*arguments))[1]
 
-    for quantity in ("log_odds", "best_other"):
+    for quantity in ("log_odds", "best_other", "divergence"):
         monkeypatch.setattr(
             ScoredStreams,
             quantity,
             property(reading(quantity, getattr(ScoredStreams, quantity).fget)),
         )
     monkeypatch.setattr(ScoredStreams, "of_logits", reading("logits", ScoredStreams.of_logits))
-    both = reading("logits", reading("clean", ScoredStreams.of_both_logits))
-    monkeypatch.setattr(ScoredStreams, "of_both_logits", both)
     readout(model, positions[0], Answers(*positions[1:]), [name])
     assert read == set(FILES[name].module.READS)
 
@@ -129,7 +127,7 @@ def test_that_of_a_run_which_equals_the_clean_one_is_that_of_the_clean_one(model
     streams, *tokens = positions
     twice = readout(model, streams[:1].expand(2, -1, -1, -1), Answers(*tokens), [name])[name]
     assert torch.equal(twice[0], twice[1])
-    if "clean" in FILES[name].module.READS:
+    if "divergence" in FILES[name].module.READS:
         assert not twice.any()
 
 

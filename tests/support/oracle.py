@@ -238,7 +238,7 @@ def readouts(
     }
     for name in known_readouts()[len(STANDARD) :]:
         file = find("readout", name)
-        others = [before] if "clean" in file.READS else []
+        others = [before] if "divergence" in file.READS else []
         positions = zip(rows, targets.tolist(), decoys.tolist(), *others, strict=True)
         found[name] = np.mean([file.reference(*position) for position in positions])
     return [found[name] for name in known_readouts()]

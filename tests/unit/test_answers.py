@@ -145,7 +145,10 @@ def test_what_is_scored_of_answers_of_several_tokens():
 def test_sets_know_each_token_once():
     prompt = answered(np.arange(4), tokens([5, 1], [6], [5, 2]), tokens([7]), "first")
     assert prompt.targets.tolist() == [[5, 6]]
-    assert prompt.decoys.tolist() == [[7, PADDING]]
+    assert prompt.decoys.tolist() == [[7]]
+    joined = batch([prompt, answered(np.arange(4), tokens([1]), tokens([2], [3], [4]))])
+    assert joined.targets.tolist() == [[[5, 6]], [[1, PADDING]]]
+    assert joined.decoys.tolist() == [[[7, PADDING, PADDING]], [[2, 3, 4]]]
 
 
 @pytest.mark.parametrize(
