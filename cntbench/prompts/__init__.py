@@ -242,7 +242,9 @@ class Prompts:
             name: None if (array := getattr(self, name)) is None else array[..., :width]
             for name in ("tokens", "reference", "other", "further")
         }
-        answers = {name: getattr(self, name)[:, :scored] for name in ("scored", "targets", "decoys")}
+        answers = {
+            name: getattr(self, name)[:, :scored] for name in ("scored", "targets", "decoys")
+        }
         arrays: dict[str, Any] = {**texts, **answers}
         return replace(self, **arrays)
 

@@ -22,7 +22,7 @@ from cntbench.readouts import known_readouts
 
 RNG = np.random.RandomState(0)
 TEXTS = [RNG.randint(0, 17, 5) for _ in range(3)]
-LONG = [[1, 2, 3], [1, 4, 5], [6, 2, 3]], [[1, 3], [1, 4, 6], [7, 8]]
+LONG = [[1, 2, 3], [1, 4], [6, 2, 3]], [[1, 3], [1, 5, 6], [7, 8]]
 SUMMED = "sum of log probabilities"
 
 
