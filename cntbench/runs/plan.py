@@ -32,7 +32,7 @@ from cntbench.readouts import measured
 from cntbench.results.film import Axes
 from cntbench.results.schema import SCHEMA_VERSION
 from cntbench.runs.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry
-from cntbench.runs.tasks import Task
+from cntbench.runs.tasks import Task, misfit
 from cntbench.specs import content_hash
 
 
@@ -243,6 +243,13 @@ class Plan:
                     f"{self.trajectory.identity} is {context}",
                     where=str(task.path),
                     hint="Shorten the task's prompts, or use a model with a longer context.",
+                )
+            problem = misfit(prompts, self.trajectory.shape.vocabulary)
+            if problem:
+                raise CntbenchError(
+                    f"task {task.name!r} has {problem}",
+                    where=str(task.path),
+                    hint="The generator has to draw from the language that it is given.",
                 )
             self._check_methods(task, prompts)
             check_twins([entry.method for entry in self.ablations], prompts)

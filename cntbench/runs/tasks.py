@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from cntbench import plugins
 from cntbench.errors import CntbenchError
-from cntbench.prompts import Language, Prompt, Prompts, batch, generate
+from cntbench.prompts import PADDING, Language, Prompt, Prompts, batch, generate, lengths
 from cntbench.prompts.tables import rows_in_memory
 from cntbench.specs import TaskSpec, as_dict, build, read_toml
 
@@ -165,3 +167,16 @@ def _own(name: str, path: Path, table: Table, parameters: dict[str, Any]) -> Tas
 def without_prose(spec: Any) -> dict[str, Any]:
     """Return a spec as plain data, without what changes no number."""
     return {key: value for key, value in as_dict(spec).items() if key not in _PROSE}
+
+
+def misfit(prompts: Prompts, vocabulary: int) -> str | None:
+    """Return what of prompts no model with this vocabulary could read, or None."""
+    for tokens in (prompts.tokens, prompts.reference, prompts.targets, prompts.decoys):
+        used = tokens[tokens != PADDING] if tokens is not None else np.zeros(0, dtype=np.int64)
+        outside = used[(used < 0) | (used >= vocabulary)]
+        if len(outside):
+            return f"token {outside[0]}, which is outside the vocabulary of {vocabulary}"
+    used = prompts.scored != PADDING
+    ends = lengths(prompts.tokens)[:, None]
+    beyond = used & ((prompts.scored < 0) | (prompts.scored >= ends))
+    return "a scored position that is none of its prompt" if beyond.any() else None

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 import cntbench
 from cntbench.errors import CntbenchError, CntbenchWarning
-from cntbench.prompts import Language
+from cntbench.prompts import Language, Prompt
 from cntbench.prompts.generators.file import Parameters
 from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import load_catalogue
@@ -358,3 +358,27 @@ def test_the_token_before_every_text_needs_room(trajectory):
     found = begun.prompts(dataclasses.replace(plain, context=6), count=3, seed=0)
     assert (found.tokens[:, 0] == 0).all()
     assert (found.scored[:, 0] == 5).all()
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        ({"tokens": np.array([3, 40])}, "has token 40, which is outside the vocabulary of 40"),
+        ({"targets": np.array([41])}, "has token 41, which is outside the vocabulary of 40"),
+        ({"decoys": np.array([-2])}, "has token -2, which is outside"),
+        ({"scored": np.array([2])}, "has a scored position that is none of its prompt"),
+        ({"tokens": np.arange(13)}, "has prompts of 13 tokens, and the context of"),
+    ],
+)
+def test_a_generator_that_does_not_fit_the_model_is_refused(trajectory, tmp_path, made, says):
+    plan = plan_for(trajectory, tasks=(str(write(tmp_path / "ioi.jsonl", ROWS)),))
+    good = {"tokens": np.array([3, 4]), "scored": np.array([1]), "targets": np.array([5])}
+
+    class Generator:
+        def make(self, language, rng):
+            return Prompt(**{"decoys": np.array([6]), **good, **made})
+
+    task = dataclasses.replace(plan.tasks[0], generator=Generator(), table=None)
+    with pytest.raises(CntbenchError) as caught:
+        _ = dataclasses.replace(plan, tasks=(task,)).prompts
+    assert f"task 'ioi' {says}" in str(caught.value)
