@@ -160,6 +160,7 @@ def influence(
     *,
     tokenizer: Any = None,
     prompts: Any = 32,
+    answer: str | None = None,
     seed: int = 0,
     step: int = 0,
     dtype: Any = "float32",
@@ -190,6 +191,9 @@ def influence(
         Number of prompts of each task. Or your own prompts: a list of dicts, a DataFrame, or a dict
         of columns such as tensors of tokens, with ``clean``, ``answer``, and optionally
         ``corrupted`` and ``wrong``; then ``task`` may name them (``"prompts"``).
+    answer
+        What is scored of answers of several tokens of your own prompts: ``"first"``, their first
+        token, or ``"sum of log probabilities"``, all of them. By default, they are one token.
     seed
         Seed of prompts and random draws.
     step
@@ -225,7 +229,7 @@ def influence(
     budget = memory_budget(memory, where)
     catalogue = load_catalogue(path_tuple(specs))
     if not isinstance(prompts, int | float):
-        own, prompts = task_in_memory(prompts, "prompts" if task is None else task, where)
+        own, prompts = task_in_memory(prompts, "prompts" if task is None else task, where, answer)
         catalogue, task = dataclasses.replace(catalogue, tasks=Named({own.name: own})), own.name
     keys = {
         "version": 1,

@@ -46,6 +46,17 @@ def tokens_of(cell: Any, language: Language, where: str) -> Tokens:
     return np.array(tokens, dtype=np.int64)
 
 
+def several_tokens(cell: Any, language: Language, where: str) -> Tokens:
+    """Return the tokens of an answer, text or one token id or a list of them, dims ``position``.
+
+    Raises
+    ------
+    CntbenchError
+        As `tokens_of`.
+    """
+    return tokens_of([cell] if type(cell) is int else cell, language, where)
+
+
 def answer_tokens(cell: Any, language: Language, where: str) -> Tokens:
     """Return the tokens of an answer, text or token ids, dims ``scored``: exactly one.
 
@@ -54,10 +65,13 @@ def answer_tokens(cell: Any, language: Language, where: str) -> Tokens:
     CntbenchError
         As `tokens_of`, or if the answer is not a single token.
     """
-    tokens = tokens_of([cell] if type(cell) is int else cell, language, where)
+    tokens = several_tokens(cell, language, where)
     if len(tokens) == 1:
         return tokens
-    hint = "Choose an answer that is one token of this model."
+    hint = (
+        "Choose an answer that is one token of this model, or say what is scored of several: "
+        'answer = "first" or "sum of log probabilities" (a parameter of the task).'
+    )
     if isinstance(cell, str) and not cell.startswith(" ") and len(language.encode(f" {cell}")) == 1:
         hint = f"With a space before it, {' ' + cell!r}, it is one."
     raise CntbenchError(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
 from cntbench import plugins
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, nearest
 from cntbench.prompts import PADDING, Language, Prompt, Prompts, batch, generate, lengths
+from cntbench.prompts.continuations import AnswerRule
 from cntbench.prompts.tables import rows_in_memory
 from cntbench.specs import TaskSpec, as_dict, build, read_toml
 
@@ -134,8 +135,12 @@ def task_of_file(path: Path) -> Task:
     return _own(path.stem, path, parameters.at(path.parent), {"path": path.name})
 
 
-def task_in_memory(prompts: Any, name: Any, where: str) -> tuple[Task, int]:
+def task_in_memory(
+    prompts: Any, name: Any, where: str, answer: str | None = None
+) -> tuple[Task, int]:
     """Return the task of prompts in memory, under a name, and their number.
+
+    ``answer`` says what of answers of several tokens is scored.
 
     Raises
     ------
@@ -146,10 +151,17 @@ def task_in_memory(prompts: Any, name: Any, where: str) -> tuple[Task, int]:
         raise CntbenchError(
             "prompts of your own are one task", where=where, hint='Name it: task = "…".'
         )
+    parameters: dict[str, Any] = {}
+    if answer is not None:
+        allowed = get_args(AnswerRule)
+        if answer not in allowed:
+            hint = nearest(str(answer), allowed)
+            raise CntbenchError(f"answer = {answer!r} is not allowed", where=where, hint=hint)
+        parameters["answer"] = answer
     where = f"{where}: prompts"
     rows = rows_in_memory(prompts, where)
-    table = plugins.find("generator", "file").PromptTable(where, given=rows)
-    return _own(name, Path(), table, {}), len(rows)
+    table = plugins.find("generator", "file").PromptTable(where, given=rows, **parameters)
+    return _own(name, Path(), table, parameters), len(rows)
 
 
 def _own(name: str, path: Path, table: Table, parameters: dict[str, Any]) -> Task:

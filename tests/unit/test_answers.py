@@ -10,6 +10,7 @@ import torch
 from support.models import decoder, random_model
 from support.oracle import Oracle
 
+import cntbench
 from cntbench.ablations.ablation import Ablation
 from cntbench.ablations.measures import relative_l2
 from cntbench.ablations.replacements import optimal_constant, zero
@@ -19,6 +20,7 @@ from cntbench.errors import CntbenchError
 from cntbench.prompts import PADDING, batch
 from cntbench.prompts.continuations import answered
 from cntbench.readouts import known_readouts
+from cntbench.runs.catalogue import load_catalogue
 
 RNG = np.random.RandomState(0)
 TEXTS = [RNG.randint(0, 17, 5) for _ in range(3)]
@@ -127,6 +129,61 @@ def test_gradient_estimates_of_one_of_two_equal_sets(model):
         ]
         assert np.nanmax(abs(found[0])) > 0
         np.testing.assert_allclose(found[0], found[1], rtol=1e-8, atol=1e-12)
+
+
+ROWS = [
+    {"clean": [5, 6, 7], "corrupted": [5, 6, 8], "answer": [1, 2, 3], "wrong": [1, 3]},
+    {"clean": [9, 6], "corrupted": [9, 8], "answer": [1, 4], "wrong": [2]},
+]
+
+
+@pytest.mark.parametrize("rule", ["first", SUMMED])
+def test_rows_with_answers_of_several_tokens_are_measured_as_the_rule_says(model, rule):
+    rows = ROWS if rule == SUMMED else [{**row, "wrong": [9, 9]} for row in ROWS]
+    expected = batch(
+        [
+            answered(
+                np.array(row["clean"]), tokens(row["answer"]), tokens(row["wrong"]), rule,
+                reference=np.array(row["corrupted"]),
+            )
+            for row in rows
+        ]
+    )  # fmt: skip
+    found = cntbench.influence(model, ablation="zero", prompts=rows, answer=rule, dtype="float64")
+    plain = influence(
+        Request(decoder(model), expected, [load_catalogue().ablations["zero"].method])
+    )
+    np.testing.assert_allclose(found["influence"][0, 0, 0], plain.influence[0], rtol=1e-5)
+    value = found["readout_value"].sel(readout="cross_entropy").item()
+    assert value == pytest.approx(plain.readout_value[0], rel=1e-5)
+
+
+def test_rows_with_sets_of_answers_are_measured(model):
+    rows = [
+        {"clean": [5, 6, 7], "answer": [[1], [2], [3]], "wrong": [[4], [5]]},
+        {"clean": [9, 6, 7], "answer": [[1], [2]], "wrong": 4},
+    ]
+    found = cntbench.influence(model, ablation="zero", prompts=rows)
+    odds = [Oracle(model).run(np.array(row["clean"]))[0][-1].softmax(-1) for row in rows]
+    plain = -np.log([odds[0][[1, 2, 3]].sum(), odds[1][[1, 2]].sum()]).mean()
+    assert found["readout_value"].sel(readout="cross_entropy").item() == pytest.approx(plain)
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "says"),
+    [
+        (ROWS, {}, r"prompts\[0\]: answer: \[1, 2, 3\] is 3 tokens of this model, and one is"),
+        (ROWS, {"answer": "first"}, r"prompts\[0\]: answer: a right and a wrong answer begin with"),
+        (ROWS, {"answer": "all"}, "answer = 'all' is not allowed"),
+        ([{**ROWS[0], "answer": [[1, 2], [3]]}], {"answer": SUMMED}, "2 answers are right and 1"),
+        ([{**ROWS[0], "answer": [[1, 99]]}], {"answer": SUMMED}, "token 99 is outside"),
+        ([{**ROWS[0], "answer": [1] * 70}], {"answer": SUMMED}, "is 72 tokens long, and the model"),
+    ],
+)
+def test_rows_whose_answers_cannot_be_scored_are_named(rows, options, says):
+    model = random_model("gpt_neox", vocabulary=17)
+    with pytest.raises(CntbenchError, match=says):
+        cntbench.influence(model, ablation="zero", prompts=rows, **options)
 
 
 def test_what_is_scored_of_answers_of_several_tokens():

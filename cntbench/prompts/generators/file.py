@@ -2,25 +2,25 @@
 
 A row has `clean` and `answer`, and optionally `corrupted` and `wrong`: text, or token ids. The
 answer is predicted at the last position. Without a wrong answer, that of the next row with another
-answer is the decoy.
+answer is the decoy. Answers may be sets: lists of texts, or of lists of token ids.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 
 from cntbench.errors import CntbenchError
 from cntbench.prompts import Language, Prompt, Tokens
-from cntbench.prompts.answers import answer_tokens, tokens_of
+from cntbench.prompts.answers import answer_tokens, several_tokens, tokens_of
 from cntbench.prompts.columns import Key, cell, choose_columns
+from cntbench.prompts.continuations import AnswerRule, answered
 from cntbench.prompts.tables import Row, fingerprint, read_bytes, rows_of
 from cntbench.specs import spec
 
@@ -43,15 +43,19 @@ class Parameters:
         ``choices.label[answerKey]``; or text filled from columns, ``" {metadata.subject}"``.
     unusable
         Whether a row that cannot be used, or whose twin has another length, is an error or skipped.
+    answer
+        What of answers of several tokens is scored: ``"first"``, their first token, or
+        ``"sum of log probabilities"``, all of them. Without it, every answer is one token.
     """
 
     path: Annotated[str, Field(min_length=1)]
     columns: dict[Key, str] = field(default_factory=dict)
     unusable: Literal["refuse", "skip"] = "refuse"
+    answer: AnswerRule | None = None
 
     def at(self, folder: Path) -> PromptTable:
         """Return the file, its path relative to a folder; it is read when it is needed."""
-        return PromptFile(str(folder / self.path), self.columns, self.unusable)
+        return PromptFile(str(folder / self.path), self.columns, self.unusable, self.answer)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class PromptTable:
     ----------
     where
         Where they come from, for messages.
-    columns, unusable
+    columns, unusable, answer
         See `Parameters`.
     given
         The rows, if they are in memory.
@@ -71,6 +75,7 @@ class PromptTable:
     where: str
     columns: Mapping[Key, str] = field(default_factory=dict)
     unusable: Literal["refuse", "skip"] = "refuse"
+    answer: AnswerRule | None = None
     given: Sequence[Row] = ()
 
     @property
@@ -116,28 +121,39 @@ class PromptTable:
     def _prompt(self, number: int, language: Language, columns: Mapping[Key, str]) -> Prompt:
         row = self.rows[number]
         clean = _text(row, "clean", columns, language)
-        answer = _answer(row, "answer", columns, language)
-        return Prompt(
-            tokens=clean,
-            scored=np.array([len(clean) - 1]),
-            targets=answer,
-            decoys=_answer(row, "wrong", columns, language)
-            if "wrong" in columns
-            else self._other_answer(number, answer, language, columns),
-            reference=_text(row, "corrupted", columns, language)
-            if "corrupted" in columns
-            else None,
-            origin=row.where,
-        )
+        right = self._answers(row, "answer", columns, language)
+        if "wrong" in columns:
+            wrong = self._answers(row, "wrong", columns, language)
+        else:
+            wrong = self._other_answers(number, right, language, columns)
+        twin = _text(row, "corrupted", columns, language) if "corrupted" in columns else None
+        try:
+            prompt = answered(clean, right, wrong, self.answer, reference=twin)
+        except CntbenchError as error:
+            raise CntbenchError(error.what, where=f"{row.where}: answer", hint=error.hint) from None
+        _check_room(len(prompt.tokens), language, f"{row.where}: clean")
+        return replace(prompt, origin=row.where)
 
-    def _other_answer(
-        self, number: int, answer: Tokens, language: Language, columns: Mapping[Key, str]
-    ) -> Tokens:
-        """Return the answer of the next row that has another one, the first after the last."""
+    def _answers(
+        self, row: Row, key: Key, columns: Mapping[Key, str], language: Language
+    ) -> list[Tokens]:
+        """Return the tokens of the answers of a row: one, or a set of them."""
+        found = cell(row, key, columns[key])
+        is_set = isinstance(found, list) and any(type(each) is not int for each in found)
+        read = answer_tokens if self.answer is None else several_tokens
+        return [
+            read(each, language, f"{row.where}: {key}") for each in (found if is_set else [found])
+        ]
+
+    def _other_answers(
+        self, number: int, right: list[Tokens], language: Language, columns: Mapping[Key, str]
+    ) -> list[Tokens]:
+        """Return the answers of the next row that has other ones, the first after the last."""
+        mine = {tuple(answer) for answer in right}
         for row in [*self.rows[number + 1 :], *self.rows[:number]]:
-            other = _answer(row, "answer", columns, language)
-            if not np.array_equal(other, answer):
-                return other
+            others = self._answers(row, "answer", columns, language)
+            if mine.isdisjoint(tuple(answer) for answer in others):
+                return others
         raise CntbenchError(
             "is missing, and no other row has another answer that could stand for it",
             where=f"{self.rows[number].where}: wrong",
@@ -168,15 +184,14 @@ class PromptFile(PromptTable):
 def _text(row: Row, key: Key, columns: Mapping[Key, str], language: Language) -> Tokens:
     where = f"{row.where}: {key}"
     tokens = tokens_of(cell(row, key, columns[key]), language, where)
-    if language.context is not None and len(tokens) > language.context:
-        raise CntbenchError(
-            f"is {len(tokens)} tokens long, and the model's context has room for "
-            f"{language.context}",
-            where=where,
-            hint="Shorten the prompt, or use a model with a longer context.",
-        )
+    _check_room(len(tokens), language, where)
     return tokens
 
 
-def _answer(row: Row, key: Key, columns: Mapping[Key, str], language: Language) -> Tokens:
-    return answer_tokens(cell(row, key, columns[key]), language, f"{row.where}: {key}")
+def _check_room(length: int, language: Language, where: str) -> None:
+    if language.context is not None and length > language.context:
+        raise CntbenchError(
+            f"is {length} tokens long, and the model's context has room for {language.context}",
+            where=where,
+            hint="Shorten the prompt, or use a model with a longer context.",
+        )
