@@ -14,7 +14,7 @@ author = "the authors of cntbench"
 release = version = cntbench.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
     "generate",
@@ -22,6 +22,13 @@ extensions = [
 exclude_patterns = ["generate", "examples", "pictures", "static"]
 
 myst_heading_anchors = 3
+
+# The example notebook is executed whenever the pages are built.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_merge_streams = True
+nb_output_stderr = "remove"
 
 default_role = "py:obj"
 autodoc_member_order = "bysource"

@@ -15,7 +15,7 @@ from cntbench.results import selection
 #: Moments of the small film, and edges that are drawn of each.
 _MOMENTS, _EDGES = 5, 60
 #: Size of a moment, and the room around its graph [pixel].
-_WIDTH, _HEIGHT, _ROOM = 150, 100, 14
+_WIDTH, _HEIGHT, _ROOM = 112, 88, 12
 _NEEDED = ("influence", "influence_se", "status", "status_reason")
 #: Names that the line lists of each kind.
 _NAMED = 3
@@ -56,7 +56,7 @@ def _card(root: xr.Dataset) -> str:
     panels = "".join(_panel(view, at, strongest) for at in range(len(moments)))
     return (
         f'<div style="font:13px/1.5 system-ui,sans-serif"><div>{_line(dataset)}</div>'
-        f'<div style="display:flex;flex-wrap:wrap;gap:4px 14px">{panels}</div>'
+        f'<div style="display:flex;flex-wrap:wrap;gap:4px 12px">{panels}</div>'
         f'<div style="opacity:.7">Influence on {_text(task)} by {_text(ablation)}, the '
         f"{min(_EDGES, view.weight.shape[1])} strongest edges. The film: <code>.cnt.film()</code>"
         "</div></div>"
@@ -64,13 +64,16 @@ def _card(root: xr.Dataset) -> str:
 
 
 def _line(dataset: xr.Dataset) -> str:
+    from cntbench.reporting.page.context import title
+
+    source, study = (str(dataset.attrs.get(name, "")) for name in ("source", "study"))
     steps = dataset["step"].values
     count = len(steps)
     when = f"step {steps[0]:,}"
     if count > 1:
         when = f"{count} checkpoints, step {steps[0]:,} to {steps[-1]:,}"
     parts = [
-        f"<b>{_text(str(dataset.attrs.get('source', 'film')))}</b>",
+        f"<b>{_text(title(source, study))}</b>",
         when,
         f"{dataset.sizes['source']} components",
         _listed([str(name) for name in dataset["task"].values]),

@@ -227,13 +227,13 @@ class Cnt:
         found = found.assign_coords(labels)
         return found.map(lambda one: selection.as_selected(one, self._root), keep_attrs=True)
 
-    def film(self, *, height: int = 640) -> InteractiveFilm:
+    def film(self, *, height: int | None = None) -> InteractiveFilm:
         """Return the interactive film, which a notebook shows as the last line of a cell.
 
         Parameters
         ----------
         height
-            Of its frame [pixel].
+            Of its frame [pixel]; by default, as the graph needs, up to 900.
 
         Raises
         ------

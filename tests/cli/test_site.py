@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import io
+import json
 import re
 
 import pytest
@@ -37,6 +38,39 @@ def site(tmp_path_factory):
         code = sphinx.cmd.build.main(arguments)
     assert code == 0, printed.getvalue()
     return folder / "html"
+
+
+@pytest.fixture(scope="module")
+def outputs(site):
+    """What the cells of the example notebook have shown, by their code, as the build ran it."""
+    notebook = json.loads((site.parent / "jupyter_execute" / "notebook.ipynb").read_text("utf-8"))
+    return {
+        "".join(cell["source"]): {
+            kind: "".join(text)
+            for output in cell["outputs"]
+            for kind, text in output.get("data", {}).items()
+        }
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "code"
+    }
+
+
+def test_the_example_notebook_shows_what_it_says(outputs):
+    card = outputs["tree"]["text/html"]
+    assert card.index("graph at step 0") < card.index("xr-wrap")
+    assert "srcdoc=" in outputs["tree.cnt.film()"]["text/html"]
+    assert outputs["tree.cnt.plot.readouts()"]["image/png"]
+    [line] = [shown for code, shown in outputs.items() if "plot.line" in code]
+    assert line["image/png"]
+    assert any("'report.html'" in shown.get("text/plain", "") for shown in outputs.values())
+    assert "progress" not in str([shown for code, shown in outputs.items() if ".run(" in code])
+
+
+def test_the_example_notebook_stands_in_the_pages(site):
+    page = (site / "notebook.html").read_text("utf-8")
+    assert "<iframe srcdoc=" in page
+    assert page.count("data:image/png") + page.count("_images/") >= 2
+    assert "Traceback" not in page
 
 
 def text(page) -> str:

@@ -7,9 +7,11 @@ from html import escape
 import xarray as xr
 
 from cntbench.reporting.page.write import film_page
+from cntbench.views.layout import layout
 
-#: Height of the film in a notebook [pixel].
-HEIGHT = 640
+#: Height of what stands around the graph, of a row of components, and of the tallest frame
+#: [pixel]. A taller film scrolls.
+_AROUND, _ROW, _TALLEST = 480, 104, 900
 
 
 class InteractiveFilm:
@@ -22,12 +24,13 @@ class InteractiveFilm:
     tree
         A result.
     height
-        Of its frame [pixel].
+        Of its frame [pixel]; by default, as the graph needs, up to 900.
     """
 
-    def __init__(self, tree: xr.DataTree, height: int = HEIGHT) -> None:
+    def __init__(self, tree: xr.DataTree, height: int | None = None) -> None:
+        rows = 2 * layout(tree.to_dataset(inherit=False)).height.max()
         self._page = film_page(tree)
-        self._height = height
+        self._height = height or min(_TALLEST, _AROUND + round(_ROW * rows))
 
     def __repr__(self) -> str:
         return "The interactive film, which a notebook shows."
