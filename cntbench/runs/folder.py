@@ -110,7 +110,10 @@ class RunFolder:
                 and self.checkpoint_file(checkpoint).is_file()
             )
         }
-        expected = {**recorded, "checkpoints": {**known, **changeable}}
+        # Others may have been chosen, or have been trained since: each has a file of its own.
+        current = plan.identity["checkpoints"]
+        same = {name: known.get(name, current[name]) for name in current}
+        expected = {**recorded, "checkpoints": {**same, **changeable}}
         differences = differing(plan.identity, expected)
         if differences:
             weights_only = all(key.startswith("checkpoints.") for key in differences)
@@ -232,13 +235,16 @@ class RunFolder:
             yield whole
 
     def _manifest(self, plan: Plan) -> dict[str, Any]:
-        """Return the plan's identity, keeping recorded identities of checkpoints unknown now."""
+        """Return the plan's identity, keeping recorded identities of checkpoints unknown now.
+
+        Those of checkpoints that are not among the plan's stay: their files may be used again.
+        """
         known = (self._recorded() or {}).get("checkpoints", {})
         checkpoints = {
             name: current or known.get(name, "")
             for name, current in plan.identity["checkpoints"].items()
         }
-        return {**plan.identity, "checkpoints": checkpoints}
+        return {**plan.identity, "checkpoints": {**known, **checkpoints}}
 
     def read_checkpoint_file(self, plan: Plan, subject: ModelRef) -> xr.Dataset | None:
         """Return the dataset of a model of the plan, or None if it has to be measured."""

@@ -143,3 +143,20 @@ def open_command(command):
 def test_layers_without_edges_between_them_are_refused(checkpoints):
     with pytest.raises(CntbenchError, match="no edge leads"):
         plan_for(checkpoints, components=("L1",), targets=("L0",))
+
+
+def test_a_folder_goes_on_with_other_checkpoints_of_the_same_run(tmp_path):
+    grown = write_trajectory(tmp_path / "checkpoints", steps=(0, 8))
+    counts = []
+    for changes in ({"checkpoints": "0"}, {}, {"checkpoints": "8"}):
+        outcome = run(plan_for(grown, **changes), tmp_path / "run", jobs=1, progress=quiet)
+        counts.append((outcome.measured, outcome.reused, outcome.tree.sizes["checkpoint"]))
+    write_trajectory(grown, steps=(16,), first_seed=7)
+    outcome = run(plan_for(grown), tmp_path / "run", jobs=1, progress=quiet)
+    counts.append((outcome.measured, outcome.reused, outcome.tree.sizes["checkpoint"]))
+    assert counts == [(1, 0, 1), (1, 1, 2), (0, 1, 1), (1, 2, 3)]
+    fresh = run(plan_for(grown), tmp_path / "fresh", jobs=1, progress=quiet)
+    assert outcome.tree.equals(fresh.tree)
+    write_trajectory(grown, steps=(8,), first_seed=9)  # other weights under a known name
+    with pytest.raises(CntbenchError, match=r"different: checkpoints\.step8"):
+        run(plan_for(grown), tmp_path / "run", jobs=1, progress=quiet)

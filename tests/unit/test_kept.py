@@ -7,7 +7,7 @@ from dataclasses import replace
 import netCDF4
 import numpy as np
 import pytest
-from support.models import decoder, random_model, random_prompts
+from support.models import decoder, ragged_prompts, random_model, random_prompts
 from support.runs import plan_for, quiet
 from support.trajectories import run_cli, write_trajectory
 
@@ -18,6 +18,7 @@ from cntbench.ablations.replacements import noise, resample, zero
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
+from cntbench.prompts import lengths
 from cntbench.results.schema import KEPT
 from cntbench.results.storage import open_results
 from cntbench.runs.run import run
@@ -83,6 +84,29 @@ def test_a_scored_position_has_what_it_has_alone(asked):
         )
         alone = influence(replace(call, prompts=prompts, keep=())).influence
         np.testing.assert_allclose(by_position[:3, ..., position], alone[:3], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("everywhere", [False, True], ids=["scored", "all"])
+def test_prompts_of_different_lengths_have_their_own_positions(everywhere):
+    model = decoder(random_model("gpt2", layers=2, heads=2, width=4))
+    prompts = ragged_prompts()
+    both = [METHODS[0], METHODS[2]]
+    keep = ("prompts", "positions")
+    found = influence(Request(model, prompts, both, observe_all=everywhere, keep=keep))
+    observed = lengths(prompts.tokens if everywhere else prompts.scored)
+    assert len(set(observed)) > 1
+    total = np.zeros_like(found.kept["influence_by_position"])
+    for row, count in enumerate(observed):
+        rows = prompts.take(np.array([row])).cut({"reference"})
+        alone = influence(Request(model, rows, both, observe_all=everywhere, keep=keep))
+        np.testing.assert_allclose(
+            found.kept["influence_by_prompt"][..., row], alone.influence, rtol=1e-4, atol=1e-6
+        )
+        total[..., :count] += alone.kept["influence_by_position"][..., :count]
+    counts = (observed[:, None] > np.arange(total.shape[-1])).sum(axis=0)
+    np.testing.assert_allclose(
+        found.kept["influence_by_position"], total / counts, rtol=1e-4, atol=1e-6
+    )
 
 
 @pytest.fixture(scope="module")
