@@ -3,8 +3,10 @@
 The pooled effect of a test is the mean over the files, with Student's interval over the files (the
 file's own for a single file); the pooled p-value is Stouffer's, with equal weights. The verdict
 follows as for one file (`cntbench.dynamics.claims`): the p-value of a claim is the largest of its
-tests', corrected by Holm. A file that cannot answer a test, such as one with too few checkpoints,
-is left out of that claim, and counted.
+tests', corrected by Holm. Pooling n files multiplies the distance between the smallest effect that
+counts and what a test needs by √n, in standard errors: the pooled power follows from that. A file
+that cannot answer a test, such as one with too few checkpoints, is left out of that claim, and
+counted.
 
 Source: Stouffer et al. 1949, "The American soldier", vol. 1.
 """
@@ -174,10 +176,15 @@ def _pool_tests(tests: Sequence[ClaimTestResult]) -> ClaimTestResult:
     _, lower, upper = t_interval([test.effect for test in tests])
     # A p-value of 1 would outweigh all others, although it is only the last step of a rank.
     p_values = np.minimum([test.p_value for test in tests], 1 - 1e-3)
+    root = np.sqrt(len(tests))
+    distance = stats.norm.ppf(np.clip([test.power for test in tests], 1e-6, 1 - 1e-6))
     return ClaimTestResult(
         value=float(np.mean([test.value for test in tests])),
         null=float(np.mean([test.null for test in tests])),
         lower=lower,
         upper=upper,
         p_value=float(stats.combine_pvalues(p_values, method="stouffer").pvalue),
+        power=float(stats.norm.cdf(distance.mean() * root)),
+        detectable=float(np.mean([test.detectable for test in tests])) / root,
+        least=float(stats.combine_pvalues([t.least for t in tests], method="stouffer").pvalue),
     )

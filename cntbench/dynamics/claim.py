@@ -26,7 +26,7 @@ class ClaimSpec:
     summary
         One line for listings and tables.
     text
-        The claim in its source's words.
+        The claim as its source makes it: its words in quotation marks, or others' without.
     source
         Where it is made.
     about

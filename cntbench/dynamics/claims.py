@@ -10,17 +10,19 @@ shifted by the same mean. p-values are corrected for the number of claims tested
 =============  =============================================================================
 supported      the corrected p-value is at most the claim's level, and every effect is at least
                the smallest that counts; over several films, its interval also lies above 0
-not supported  some effect's interval lies below the smallest effect that counts: the film was
-               long enough to see one, and it is not there
-inconclusive   everything else: too few checkpoints, a question that the film does not answer,
-               or an interval with room for both
+not supported  some effect's interval lies below the smallest effect that counts, and the test
+               would have found one of that size with probability 0.8 or more (its power)
+inconclusive   everything else: too few checkpoints or draws, a question that the film does not
+               answer, an interval with room for both, or too little power
 =============  =============================================================================
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -29,6 +31,7 @@ from cntbench import plugins
 from cntbench.dynamics.claim import Claim, ClaimTest, Rule
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.nulls._draws import batches
+from cntbench.dynamics.resampling import TAIL
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.metrics._arithmetic import TIE
 from cntbench.prompts import seed_sequence
@@ -50,6 +53,13 @@ class ClaimTestResult:
         Bounds of the effect's interval.
     p_value
         One-sided: how often the null model reaches the statistic.
+    power
+        Probability of a p-value of at most 0.05 on films like this one if the effect is the
+        smallest that counts (`Statistic.power`).
+    detectable
+        Smallest effect for which that probability is 0.8.
+    least
+        Smallest p-value that the number of draws allows.
     reason
         Why the film does not answer it, or empty.
     """
@@ -59,6 +69,9 @@ class ClaimTestResult:
     lower: float = np.nan
     upper: float = np.nan
     p_value: float = np.nan
+    power: float = np.nan
+    detectable: float = np.nan
+    least: float = np.nan
     reason: str = ""
 
     @property
@@ -90,7 +103,10 @@ class Verdict:
     decisive: int
 
 
-TestKey = tuple[Statistic, str]
+#: Statistic, null model, and smallest effect that counts.
+TestKey = tuple[Statistic, str, float]
+#: p-value at which an effect is found, for a test's power; the probability that is enough.
+LEVEL, ENOUGH = 0.05, 0.8
 
 
 def examine(
@@ -110,18 +126,15 @@ def examine(
         Number of draws from each null model.
     """
     tests = {
-        (test.statistic, test.spec.null): test
-        for claim in claims
-        if len(film) >= claim.needs
-        for test in claim.tests
+        _key(test): test for claim in claims if len(film) >= claim.needs for test in claim.tests
     }
     results = {key: _own_result(film, test, seed, labels, draws) for key, test in tests.items()}
-    open_keys = [k for k, test in tests.items() if not (test.own_null or results[k].reason)]
-    results |= _film_null_results(film, open_keys, seed, labels, draws)
+    open_tests = [t for key, t in tests.items() if not (t.own_null or results[key].reason)]
+    results |= _film_null_results(film, open_tests, seed, labels, draws)
     return [
         tuple(
             results.get(
-                (test.statistic, test.spec.null),
+                _key(test),
                 ClaimTestResult(reason=f"needs {claim.needs} checkpoints, has {len(film)}"),
             )
             for test in claim.tests
@@ -171,6 +184,17 @@ def holm(p_values: Array) -> Array:
     return corrected
 
 
+def draws_needed(claims: int, level: float = LEVEL) -> int:
+    """Return from how many draws a p-value can be at most the level after Holm's correction.
+
+    Examples
+    --------
+    >>> draws_needed(1), draws_needed(5)
+    (19, 99)
+    """
+    return math.ceil(claims / level - TIE) - 1
+
+
 def max_or_nan(values: Iterable[float]) -> float:
     """Return the largest number, or NaN if any is NaN."""
     return float(np.max(list(values)))
@@ -186,7 +210,7 @@ def _verdict(
         if test.reason:
             return verdict("inconclusive", test.reason, number)
     for number, (minimum, test) in enumerate(zip(rule.minimum, tests, strict=True)):
-        if test.upper < minimum:
+        if test.upper < minimum and test.power >= ENOUGH:
             present = test.value >= minimum
             reason = (
                 f"explained by {rule.rules_out[number]}"
@@ -194,6 +218,9 @@ def _verdict(
                 else "smaller than the claim requires"
             )
             return verdict("not supported", reason, number)
+    for number, (minimum, test) in enumerate(zip(rule.minimum, tests, strict=True)):
+        if test.upper < minimum:
+            return verdict("inconclusive", _weak(test), number)
     for number, (minimum, test) in enumerate(zip(rule.minimum, tests, strict=True)):
         if test.effect < minimum:
             return verdict(
@@ -204,8 +231,21 @@ def _verdict(
     # Among tests with equal p-values, the last is the most specific one.
     weakest = max(range(len(tests)), key=lambda number: (tests[number].p_value, number))
     if corrected > rule.level:
+        if p_value <= max_or_nan(test.least for test in tests):
+            draws = draws_needed(round(corrected / p_value), rule.level)
+            return verdict(
+                "inconclusive",
+                f"cannot be told from chance in so few draws: {draws} are needed",
+                weakest,
+            )
         return verdict("inconclusive", f"perhaps explained by {rule.rules_out[weakest]}", weakest)
     return verdict("supported", "", weakest)
+
+
+def _weak(test: ClaimTestResult) -> str:
+    """Return why an effect that is not seen may be there all the same, and what would help."""
+    power = "" if np.isnan(test.power) else f" with probability {1 - test.power:.2f}"
+    return f"is not seen, but may be missed{power}: more checkpoints, prompts or seeds would tell"
 
 
 def _own_result(
@@ -218,13 +258,17 @@ def _own_result(
         if not test.own_null:
             return ClaimTestResult(value=float(series.mean()))
         rng = _rng(seed, labels, null, repr(statistic))
-        return _result(film, statistic, series, statistic.draws(film, null, rng, draws), rng)
+        return _result(film, test, series, statistic.draws(film, null, rng, draws), rng)
     except Undefined as undefined:
         return ClaimTestResult(reason=str(undefined))
 
 
+def _key(test: ClaimTest) -> TestKey:
+    return test.statistic, test.spec.null, test.spec.minimum
+
+
 def _film_null_results(
-    film: Film, keys: Sequence[TestKey], seed: int, labels: Sequence[str], draws: int
+    film: Film, tests: Sequence[ClaimTest], seed: int, labels: Sequence[str], draws: int
 ) -> dict[TestKey, ClaimTestResult]:
     """Test against null models of films, each drawn once for all statistics.
 
@@ -232,18 +276,19 @@ def _film_null_results(
     statistics are tested.
     """
     results: dict[TestKey, ClaimTestResult] = {}
-    for null in dict.fromkeys(null for _, null in keys):
-        statistics = [statistic for statistic, name in keys if name == null]
+    for null in dict.fromkeys(test.spec.null for test in tests):
+        against = [test for test in tests if test.spec.null == null]
+        statistics = [test.statistic for test in against]
         drawn = _drawn(film, null, statistics, _rng(seed, labels, null), draws)
-        for statistic, values in zip(statistics, drawn, strict=True):
+        for test, values in zip(against, drawn, strict=True):
             if not len(values):
                 result = ClaimTestResult(reason="no untrained models were measured")
             elif np.isnan(values).any():
                 result = ClaimTestResult(reason=f"is not defined under the null model {null!r}")
             else:
-                rng = _rng(seed, labels, null, repr(statistic))
-                result = _result(film, statistic, statistic.series(film), values, rng)
-            results[statistic, null] = result
+                rng = _rng(seed, labels, null, repr(test.statistic))
+                result = _result(film, test, test.statistic.series(film), values, rng)
+            results[_key(test)] = result
     return results
 
 
@@ -274,18 +319,27 @@ def _mean(statistic: Statistic, film: Film) -> float:
 
 
 def _result(
-    film: Film, statistic: Statistic, series: Array, drawn: Array, rng: np.random.Generator
+    film: Film, test: ClaimTest, series: Array, drawn: Array, rng: np.random.Generator
 ) -> ClaimTestResult:
     """Compare a statistic with draws of it."""
     value, null = float(series.mean()), float(drawn.mean())
     reached = drawn >= value - TIE * max(abs(value), 1e-300)
-    lower, upper = statistic.bounds(film, series, drawn, rng)
+    lower, upper = test.statistic.bounds(series, drawn)
+    error = (upper - lower) / 2 / NormalDist().inv_cdf(1 - TAIL)
+    # So many draws may reach the statistic with a p-value of at most the level.
+    allowed = int(LEVEL * (1 + len(drawn)) + TIE) - 1
+    needed = float(np.sort(drawn)[-1 - allowed]) - null if allowed >= 0 else np.inf
+    lower, upper = np.clip([lower, upper], *test.statistic.limits).tolist()
+    minimum = test.spec.minimum
     return ClaimTestResult(
         value=value,
         null=null,
         lower=lower - null,
         upper=upper - null,
         p_value=float((1 + reached.sum()) / (1 + len(drawn))),
+        power=test.statistic.power(film, minimum, needed, error, rng),
+        detectable=needed + NormalDist().inv_cdf(ENOUGH) * error,
+        least=1 / (1 + len(drawn)),
     )
 
 

@@ -1,15 +1,16 @@
-"""Phases: segments of the metric trajectory between change points, or one phase if it drifts.
+"""Phases: levels of the metric trajectory between transitions, or one phase if it drifts.
 
-The number of change points is the k with the largest advantage A_k over a smooth curve of as many
-parameters (`cntbench.dynamics.segments`). A film has phases if that A_k is positive and at most 5 %
-of the surrogates, which have no change points, reach it with their best k. The assumption is that,
-apart from change points, each metric is a stationary first-order autoregressive series, at worst a
-random walk, or a curve that a polynomial of degree 2k follows. ``docs/claims.md`` gives the rate of
-false phases for noise, autocorrelation, random walks, trends and bends.
+The number of transitions and their advantage A_k over a smooth curve come from
+`cntbench.dynamics.segments`; they may be sudden or take up to 16 % of the film. A film has phases
+if A_k is positive and at most 5 % of the surrogates, which have no transitions, reach its score
+with their best k. The assumption is that, apart from transitions, each metric is a stationary
+first-order autoregressive series, at worst a random walk, or a smooth curve. ``docs/claims.md``
+gives the rate of false phases for noise, autocorrelation, random walks, trends and bends.
 
-Intervals of the boundaries are bootstrap percentiles: residuals from the segments' means are
-resampled in blocks, added to the means, and segmented again with the same k. A boundary lies
-between two checkpoints; it is named by the second, the first of the new phase.
+A boundary is the checkpoint in the middle of a transition; a sudden one is named by the first
+checkpoint of the new phase. Its interval holds the whole transition and the bootstrap percentiles
+of its ends: residuals from the levels are resampled in blocks, added to the levels, and segmented
+again with the same k.
 
 To be named, a phase is compared with the film and with the phase before it, each by the mean of the
 standardised metric trajectory over its checkpoints. *Settled* is the mean of three features:
@@ -36,8 +37,18 @@ from numpy.typing import NDArray
 
 from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.resampling import TAIL, block_length, resampled_blocks
-from cntbench.dynamics.segments import Segmentation, change_points, means, segment, surrogates
-from cntbench.dynamics.trajectory import FEATURES, trajectory
+from cntbench.dynamics.segments import (
+    Segmentation,
+    Transitions,
+    advantages,
+    best_transitions,
+    levels,
+    scores,
+    segment,
+    surrogates,
+)
+from cntbench.dynamics.segments import boundaries as middles
+from cntbench.dynamics.trajectory import FEATURES, standardised, trajectory
 
 LEVEL = 0.05
 #: Films with fewer checkpoints have no phases.
@@ -61,11 +72,12 @@ class Phases:
     boundaries
         Index of the first checkpoint of each phase but the first; empty if there is one phase.
     lower, upper
-        Bounds of the boundaries' intervals.
+        Bounds of the boundaries' intervals, at least as wide as the transitions.
     names
         Names of the phases, one more than boundaries.
     advantage
-        A_k of every number of change points, from 1; NaN beyond what the film's length allows.
+        A_k of every number of transitions, from 1 [nat per value]; NaN beyond what the film's
+        length allows.
     p_value
         Of the largest advantage; NaN if the film is too short.
     features
@@ -100,12 +112,13 @@ def find_phases(film: Film, rng: np.random.Generator, draws: int) -> Phases:
     if len(film) < NEEDS:
         return _one_phase(features, np.empty(0), np.nan)
     segmentation = segment(features)
-    best = int(segmentation.advantage.argmax())
+    best = segmentation.number - 1
     p_value = chance(features, segmentation, rng, draws)
     if p_value > LEVEL or segmentation.advantage[best] <= 0:
         return _one_phase(features, segmentation.advantage, p_value)
-    changes = segmentation.changes[best]
-    lower, upper = _bounds(features, changes, rng, draws)
+    transitions = segmentation.transitions[best]
+    changes = middles(transitions)
+    lower, upper = _bounds(features, transitions, rng, draws)
     return Phases(
         boundaries=np.array(changes, dtype=np.int64),
         lower=lower,
@@ -120,11 +133,10 @@ def find_phases(film: Film, rng: np.random.Generator, draws: int) -> Phases:
 def chance(
     features: Array, segmentation: Segmentation, rng: np.random.Generator, draws: int
 ) -> float:
-    """Return the p-value of the largest advantage against surrogates without change points."""
-    largest = np.array(
-        [segment(surrogate).advantage.max() for surrogate in surrogates(features, rng, draws)]
-    )
-    return float((1 + (largest >= segmentation.advantage.max()).sum()) / (1 + draws))
+    """Return the p-value of the largest score against surrogates without transitions."""
+    largest = scores(advantages(surrogates(features, rng, draws))).max(axis=1)
+    reached = largest >= scores(segmentation.advantage).max()
+    return float((1 + reached.sum()) / (1 + draws))
 
 
 def settled(features: Array) -> Array:
@@ -191,16 +203,13 @@ def _one_phase(features: Array, advantage: Array, p_value: float) -> Phases:
 
 
 def _bounds(
-    features: Array, changes: tuple[int, ...], rng: np.random.Generator, draws: int
+    features: Array, transitions: Transitions, rng: np.random.Generator, draws: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the bounds of each boundary's interval."""
-    fitted = means(features, changes)
+    fitted = levels(features, transitions)
     residual, count = features - fitted, len(features)
-    moved = np.empty((draws, len(changes)), dtype=np.int64)
-    for draw in range(draws):
-        drawn = residual[resampled_blocks(count, block_length(count), rng)]
-        moved[draw] = change_points(fitted + drawn)[len(changes) - 1]
+    drawn = residual[resampled_blocks(count, block_length(count), rng, (draws,))]
+    moved = best_transitions(standardised(fitted + drawn), len(transitions))
     low, high = np.quantile(moved, [TAIL, 1 - TAIL], axis=0, method="nearest")
-    # The observed boundary is a possible draw as well.
-    observed = np.array(changes)
-    return np.minimum(low, observed), np.maximum(high, observed)
+    observed = np.array(transitions)
+    return np.minimum(low, observed)[:, 0], np.minimum(np.maximum(high, observed)[:, 1], count - 1)

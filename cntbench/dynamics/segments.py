@@ -1,116 +1,190 @@
-"""Change points of a series, and how much better they explain it than a smooth curve does.
+"""Levels with transitions between them, and how much better they explain a series than a drift.
 
-A segmentation into k + 1 segments of constant mean has 2k + 1 parameters per series, if each change
-point counts as one. It is compared with the polynomial of as many parameters, degree 2k:
+A course with k transitions is constant before, between and after them, and goes from each level to
+the next in a straight line that takes between 0 and `WIDEST` of the checkpoints. All series share
+the transitions. The rival is a smooth curve: a polynomial of degree 2k, in time or in time that
+runs evenly slower or faster (`_RATES`, so that relaxations are smooth curves too). Their residuals
+R, sums of squares, are compared by the logarithm of the likelihood ratio of normal noise, whose
+variance is each series' own [nat per value]:
 
-    A_k = (residual of the polynomial − residual of the segments) / variance − 0.02 k,
+    A_k = mean over series of ½ log(R of the curve / R of the levels) − 0.02 k.
 
-with sums of squares over all series. A_k > 0 means that k changes describe the course better than a
-drift does; a trend or a slow curve has A_k < 0 for every k. The last term requires every change
-point to explain 2 % of the variance: a spurious one explains about as much as the curve's
-additional degrees, and would be chosen by a narrow margin. The best segmentation for each k comes
-from the library ``ruptures`` (dynamic programming, squared-error cost; Truong, Oudre and Vayatis
-2020, "Selective review of offline change point detection methods").
+A_k > 0 means that k transitions describe the course better than a drift does; a trend or a slow
+curve has A_k < 0 for every k. The ratio asks how much of what the curve leaves unexplained the
+levels explain, so that a wide transition in little noise counts as much as a jump in much noise.
+The last term is the price of a transition: a spurious one explains about as much as the curve's
+additional degrees, and would be chosen by a narrow margin. The number of transitions is the k with
+the largest A_k − 0.04 k: noise with memory always has room for one more.
 
-Because change points are chosen to fit, A_k > 0 also happens by chance, above all in series that
-wander. A is therefore compared with that of surrogates without changes: a stationary first-order
-autoregressive process for each series, whose coefficient (corrected for its small-sample bias,
-Kendall 1954; at most 1, a random walk) and covariance of innovations are estimated from the series
-as if it had no changes.
+The search starts at the best jumps, from the library ``ruptures`` (dynamic programming,
+squared-error cost; Truong, Oudre and Vayatis 2020, "Selective review of offline change point
+detection methods"), and at the best k − 1 transitions with one more. It moves the ends of each
+transition in turn to where they explain most, until none moves. Levels are at least `SHARE` of the
+checkpoints long. Series are divided by what the most flexible curve leaves of them, so that those
+with little noise say where transitions are.
+
+Because transitions are chosen to fit, A_k > 0 also happens by chance, above all in series that
+wander. A is therefore compared with that of surrogates without transitions: a stationary
+first-order autoregressive process for each series, whose coefficient (corrected for its
+small-sample bias, Kendall 1954; at most 1, a random walk) and covariance of innovations are
+estimated from the series as if it had none.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cntbench.dynamics.film import Array
 from cntbench.dynamics.trajectory import standardised
 from cntbench.metrics._arithmetic import divide
 
-#: Largest number of change points.
+#: Largest number of transitions.
 MOST = 4
-#: Shortest segment: as a share of the checkpoints, and in checkpoints.
+#: Shortest level: as a share of the checkpoints, and in checkpoints.
 SHARE, FEWEST = 0.05, 5
-#: Share of the variance that a change point has to explain.
+#: Longest transition, as a share of the checkpoints.
+WIDEST = 0.16
+#: What a transition has to explain [nat per value].
 PRICE = 0.02
+#: By what a further transition has to raise A [nat per value].
+FURTHER = 0.04
+#: Rates at which the rival's time may run slower (positive) or faster [1 / film].
+_RATES = (0, 5, -5, 10, -10, 20, -20)
+#: Lengths of transitions that are tried, besides 0.
+_LENGTHS = 6
+#: Rounds in which every transition moves, at most.
+_ROUNDS = 3
+#: Smallest noise that is told from none, in standard deviations.
+_QUIETEST = 0.05
+#: Residuals below this share of the variance are taken to be this.
+_LEAST = 1e-6
 #: Steps before a surrogate's first, so that it does not depend on its initial value.
 _BURN_IN = 100
+
+#: Transitions: the first checkpoint that has left a level, and the first on the next.
+Transitions = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The best segmentations of a series of features.
+    """The best transitions of a series of features.
 
     Parameters
     ----------
-    changes
-        For each number of change points, from 1: first checkpoints of the segments but the first.
+    transitions
+        For each number of transitions, from 1.
     advantage
-        A_k for each number of change points, from 1.
+        A_k for each number of transitions, from 1 [nat per value].
     """
 
-    changes: tuple[tuple[int, ...], ...]
+    transitions: tuple[Transitions, ...]
     advantage: Array
+
+    @property
+    def number(self) -> int:
+        """Number of transitions that describe the series best, at least 1."""
+        return int(scores(self.advantage).argmax()) + 1
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Transitions that the search tries in series of one length.
+
+    Parameters
+    ----------
+    ends
+        First checkpoint that has left a level and first on the next, dims ``candidate, end``.
+    courses
+        From 0 to 1, less their means, dims ``checkpoint, candidate``.
+    products
+        Scalar products of the courses, dims ``candidate, candidate``.
+    jumps
+        Index of the candidate without a length at each checkpoint, −1 where there is none.
+    """
+
+    ends: NDArray[np.int64]
+    courses: Array
+    products: Array
+    jumps: NDArray[np.int64]
+
+
+def scores(advantage: Array) -> Array:
+    """Return A_k − 0.04 k of advantages, dims ``…, transitions``."""
+    return np.asarray(advantage - FURTHER * np.arange(1, advantage.shape[-1] + 1))
 
 
 def shortest(count: int) -> int:
-    """Return the length of the shortest segment of ``count`` checkpoints."""
+    """Return the length of the shortest level of ``count`` checkpoints."""
     return max(FEWEST, math.ceil(count * SHARE))
 
 
 def most(count: int) -> int:
-    """Return the largest number of change points among ``count`` checkpoints."""
+    """Return the largest number of transitions among ``count`` checkpoints."""
     return max(0, min(MOST, count // shortest(count) - 1))
 
 
-def change_points(features: Array) -> tuple[tuple[int, ...], ...]:
-    """Return the change points of the best segmentation for each number of them, from 1."""
-    import ruptures
-
-    count = most(len(features))
-    if not count:
-        return ()
-    signal = np.ascontiguousarray(features)  # its C code assumes this
-    search = ruptures.KernelCPD("linear", min_size=shortest(len(features))).fit(signal)
-    search.predict(n_bkps=count)  # also finds those with fewer change points
-    return tuple(tuple(search.segmentations_dict[k][:-1]) for k in range(1, count + 1))
+def boundaries(transitions: Transitions) -> tuple[int, ...]:
+    """Return the checkpoint in the middle of each transition, where a phase begins."""
+    return tuple((left + reached + 1) // 2 for left, reached in transitions)
 
 
 def segment(features: Array) -> Segmentation:
-    """Find the best segmentations of standardised features, dims ``checkpoint, feature``."""
-    changes = change_points(features)
-    count = len(changes)
-    if not count:
-        return Segmentation((), np.empty(0))
-    total = float(np.square(features).sum())
-    if not total:
-        return Segmentation(changes, np.zeros(count))
-    curves = _polynomials(features, 2 * count)
-    gains = np.array([float(np.square(means(features, at)).sum()) for at in changes])
-    price = PRICE * np.arange(1, count + 1)
-    return Segmentation(changes, (gains - curves[2::2]) / total - price)
+    """Find the best transitions in standardised features, dims ``checkpoint, feature``."""
+    places, advantage = _search(features[None])
+    ends = _candidates(len(features)).ends if len(places) else np.empty((0, 2), np.int64)
+    chosen = (tuple((int(a), int(b)) for a, b in ends[at[0]]) for at in places)
+    return Segmentation(tuple(chosen), advantage[0])
 
 
-def means(features: Array, changes: tuple[int, ...]) -> Array:
-    """Return each checkpoint's mean over its segment, dims ``checkpoint, feature``."""
-    bounds = np.array([0, *changes, len(features)])
-    lengths = bounds[1:] - bounds[:-1]
-    sums = np.add.reduceat(features, bounds[:-1], axis=0)
-    return np.repeat(sums / lengths[:, None], lengths, axis=0)
+def advantages(features: Array) -> Array:
+    """Return A_k of many series, dims ``draw, transitions``.
+
+    Parameters
+    ----------
+    features
+        Standardised, dims ``draw, checkpoint, feature``.
+    """
+    return _search(features)[1]
+
+
+def best_transitions(features: Array, count: int) -> NDArray[np.int64]:
+    """Return the best ``count`` transitions of many series, dims ``draw, transition, end``.
+
+    Parameters
+    ----------
+    features
+        Standardised, dims ``draw, checkpoint, feature``.
+    count
+        Number of transitions, at most `most`.
+    """
+    *_, (chosen, _) = _fits(_over_noise(features), count)
+    return _candidates(features.shape[1]).ends[chosen]
+
+
+def levels(features: Array, transitions: Transitions) -> Array:
+    """Return the levels and transitions that fit best, dims ``checkpoint, feature``."""
+    basis = np.column_stack(
+        [np.ones(len(features)), *(_course(len(features), *t) for t in transitions)]
+    )
+    return np.asarray(basis @ np.linalg.lstsq(basis, features, rcond=None)[0])
 
 
 def curve(features: Array, degree: int) -> Array:
-    """Return the best-fitting polynomial in the checkpoints' index."""
-    basis = _basis(len(features), degree)
-    return np.asarray(basis @ (basis.T @ features))
+    """Return the smooth curve of a degree that fits best, dims ``checkpoint, feature``."""
+    bases = _smooth_bases(len(features), degree)
+    weights = np.matmul(bases.transpose(0, 2, 1), _over_noise(features[None])[0])
+    best = bases[int(np.square(weights).sum(axis=(1, 2)).argmax())]
+    return np.asarray(best @ (best.T @ features))
 
 
 def surrogates(features: Array, rng: np.random.Generator, size: int) -> Array:
-    """Return features without change points, dims ``draw, checkpoint, feature``, standardised."""
+    """Return features without transitions, dims ``draw, checkpoint, feature``, standardised."""
     earlier, later = features[:-1], features[1:]
     power = np.square(earlier).sum(axis=0)
     varies = power > 0
@@ -127,13 +201,183 @@ def surrogates(features: Array, rng: np.random.Generator, size: int) -> Array:
     return standardised(np.moveaxis(noise[_BURN_IN:], 0, 1))
 
 
-def _polynomials(features: Array, degree: int) -> Array:
-    """Return the sums of squares that polynomials explain, by degree, from 0."""
-    return np.cumsum(np.square(_basis(len(features), degree).T @ features).sum(axis=1))
+def _search(features: Array) -> tuple[list[NDArray[np.int64]], Array]:
+    """Return the best candidates for each number of transitions, and A_k of every draw."""
+    count = most(features.shape[1])
+    if not count:
+        return [], np.empty((len(features), 0))
+    features = _over_noise(features)
+    total = np.square(features).sum(axis=1)  # draw, feature
+    varies = total > 0
+    smooth = _smooth_gains(features, 2 * count)
+    places, advantage = [], np.zeros((len(features), count))
+    least = np.where(varies, _LEAST * total, 1)
+    for k, (chosen, gain) in enumerate(_fits(features, count), 1):
+        places.append(chosen)
+        residuals = (np.maximum(total - gains, 0) + least for gains in (smooth[:, 2 * k], gain))
+        curves, steps = residuals
+        ratios = (np.log(curves / steps) / 2).sum(axis=1, where=varies)
+        advantage[:, k - 1] = divide(ratios, varies.sum(axis=1), PRICE * k) - PRICE * k
+    return places, advantage
+
+
+def _over_noise(features: Array) -> Array:
+    """Return standardised features, dims ``draw, checkpoint, feature``, divided by their noise."""
+    size = features.shape[1]
+    explained = _smooth_gains(features, 2 * most(size))[:, -1]
+    noise = np.sqrt(np.maximum(1 - explained / size, 0))
+    return np.asarray(features / np.maximum(noise, _QUIETEST)[:, None])
+
+
+def _jumps(features: Array, count: int) -> tuple[tuple[int, ...], ...]:
+    """Return the best jumps for each number of them, from 1."""
+    import ruptures
+
+    signal = np.ascontiguousarray(features)  # its C code assumes this
+    search = ruptures.KernelCPD("linear", min_size=shortest(len(features))).fit(signal)
+    search.predict(n_bkps=count)  # also finds those with fewer change points
+    return tuple(tuple(search.segmentations_dict[k][:-1]) for k in range(1, count + 1))
+
+
+def _fits(features: Array, count: int) -> Iterator[tuple[NDArray[np.int64], Array]]:
+    """Yield the best transitions for each number of them, from 1.
+
+    Parameters
+    ----------
+    features
+        Dims ``draw, checkpoint, feature``, with mean 0.
+    count
+        Largest number of transitions.
+
+    Yields
+    ------
+    tuple
+        Indices of candidates, dims ``draw, transition``; the sums of squares that they explain,
+        dims ``draw, feature``.
+    """
+    size = features.shape[1]
+    candidates = _candidates(size)
+    fits = candidates.courses.T @ features  # draw, candidate, feature
+    jumps = [_jumps(series, count) for series in features]
+    fewer = np.empty((len(features), 0), np.int64)
+    for k in range(1, count + 1):
+        chosen = _moved(candidates, fits, candidates.jumps[[at[k - 1] for at in jumps]], size)
+        gain = _explained(candidates, fits, chosen)
+        if k > 1:
+            apart = _apart(candidates, fewer, size)
+            added = np.where(apart, _gains(candidates, fits, fewer), -1).argmax(axis=1)
+            room = np.asarray(apart.any(axis=1))
+            more = np.where(room[:, None], np.column_stack([fewer, added]), chosen)
+            order = np.argsort(candidates.ends[more, 0], axis=1, kind="stable")
+            more = _moved(candidates, fits, np.take_along_axis(more, order, axis=1), size)
+            other = _explained(candidates, fits, more)
+            better = other.sum(axis=1) > gain.sum(axis=1)
+            chosen = np.where(better[:, None], more, chosen)
+            gain = np.where(better[:, None], other, gain)
+        yield chosen, gain
+        fewer = chosen
+
+
+def _moved(
+    candidates: _Candidates, fits: Array, chosen: NDArray[np.int64], size: int
+) -> NDArray[np.int64]:
+    """Move transitions, dims ``draw, transition``, to where they explain most, in their order."""
+    for _ in range(_ROUNDS if chosen.shape[1] > 1 else 1):
+        before = chosen
+        for number in range(chosen.shape[1]):
+            others = np.delete(chosen, number, axis=1)
+            left = candidates.ends[chosen[:, number - 1 : number], 1].max(1, initial=0)
+            right = candidates.ends[chosen[:, number + 1 : number + 2], 0].min(1, initial=size)
+            within = (candidates.ends[:, 0] >= left[:, None]) & (
+                candidates.ends[:, 1] <= right[:, None]
+            )
+            allowed = within & _apart(candidates, others, size)
+            best = np.where(allowed, _gains(candidates, fits, others), -1).argmax(axis=1)
+            chosen = chosen.copy()
+            chosen[:, number] = best
+        if (chosen == before).all():
+            break
+    return chosen
+
+
+def _apart(candidates: _Candidates, others: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+    """Return which candidates leave levels between them and others, dims ``draw, candidate``."""
+    ends, theirs = candidates.ends, candidates.ends[others]  # draw, other, end
+    least = shortest(size)
+    free = np.ones((len(others), len(ends)), dtype=bool)
+    for other in range(others.shape[1]):
+        before = ends[:, 1] + least <= theirs[:, other, :1]
+        after = ends[:, 0] - least >= theirs[:, other, 1:]
+        free &= before | after
+    return free
+
+
+def _gains(candidates: _Candidates, fits: Array, others: NDArray[np.int64]) -> Array:
+    """Return what each candidate explains besides others, dims ``draw, candidate``."""
+    length = np.diagonal(candidates.products)
+    if not others.shape[1]:
+        return np.asarray(np.square(fits).sum(axis=2) / length)
+    shared = candidates.products[others]  # draw, other, candidate
+    weights = np.linalg.inv(_among(candidates, others)) @ shared
+    theirs = np.take_along_axis(fits, others[..., None], axis=1)
+    left = fits - weights.transpose(0, 2, 1) @ theirs
+    free = length - (shared * weights).sum(axis=1)
+    return np.asarray(np.square(left).sum(axis=2) / np.maximum(free, 1e-9))
+
+
+def _explained(candidates: _Candidates, fits: Array, chosen: NDArray[np.int64]) -> Array:
+    """Return the sums of squares that transitions explain together, dims ``draw, feature``."""
+    theirs = np.take_along_axis(fits, chosen[..., None], axis=1)
+    weights = np.linalg.solve(_among(candidates, chosen), theirs)
+    return np.asarray((theirs * weights).sum(axis=1))
+
+
+def _among(candidates: _Candidates, chosen: NDArray[np.int64]) -> Array:
+    """Return scalar products among chosen candidates, dims ``draw, transition, transition``."""
+    return np.asarray(candidates.products[chosen[:, :, None], chosen[:, None, :]])
 
 
 @cache
-def _basis(count: int, degree: int) -> Array:
-    """Return orthonormal polynomials at evenly spaced points, dims ``point, degree``."""
-    powers = np.polynomial.legendre.legvander(np.linspace(-1, 1, count), degree)
-    return np.asarray(np.linalg.qr(powers)[0])
+def _candidates(count: int) -> _Candidates:
+    """Return the transitions that fit ``count`` checkpoints."""
+    apart = shortest(count)
+    tried = np.geomspace(2, max(2, WIDEST * count), _LENGTHS).round().astype(int)
+    ends = np.array(
+        [
+            (left, left + length)
+            for length in sorted({0, *tried.tolist()})
+            for left in range(apart, count - apart - length + 1)
+        ]
+    )
+    courses = np.column_stack([_course(count, left, reached) for left, reached in ends])
+    courses -= courses.mean(axis=0)
+    jumps = np.full(count + 1, -1)
+    sudden = ends[:, 0] == ends[:, 1]
+    jumps[ends[sudden, 0]] = np.flatnonzero(sudden)
+    return _Candidates(ends, courses, courses.T @ courses, jumps)
+
+
+def _course(count: int, left: int, reached: int) -> Array:
+    """Return a transition's course from 0 to 1, dims ``checkpoint``."""
+    return np.clip((np.arange(count) - (left - 1)) / (reached - left + 1), 0, 1)
+
+
+def _smooth_gains(features: Array, degree: int) -> Array:
+    """Return the sums of squares that smooth curves explain, dims ``draw, degree, feature``.
+
+    Degrees begin with 0. All series run at the rate at which they are explained best together.
+    """
+    bases = _smooth_bases(features.shape[1], degree)
+    weights = np.einsum("rcd,ncf->nrdf", bases, features, optimize=True)
+    explained = np.square(weights).cumsum(axis=2)
+    best = explained.sum(axis=3).argmax(axis=1)  # draw, degree
+    return np.take_along_axis(explained, best[:, None, :, None], axis=1)[:, 0]
+
+
+@cache
+def _smooth_bases(count: int, degree: int) -> Array:
+    """Return orthonormal polynomials in time at each rate, dims ``rate, checkpoint, degree``."""
+    time = np.linspace(0, 1, count)
+    warped = [np.expm1(-rate * time) / np.expm1(-rate) if rate else time for rate in _RATES]
+    powers = [np.polynomial.legendre.legvander(2 * place - 1, degree) for place in warped]
+    return np.array([np.linalg.qr(power)[0] for power in powers])

@@ -51,6 +51,9 @@ OF_TESTS = {
     "lower": "lower bound of the effect's 95 % interval",
     "upper": "upper bound of the effect's 95 % interval",
     "p_value": "p-value of the test, one-sided",
+    "power": "probability of finding the smallest effect that counts, at a p-value of 0.05",
+    "detectable": "smallest effect that is found with probability 0.8",
+    "least": "smallest p-value that the number of draws allows",
 }
 #: Fills the tests that a claim lacks, and what an older file does not hold, by kind of dtype.
 _EMPTY: dict[str, Any] = {"O": "", "U": "", "T": "", "f": np.nan, "i": 0, "u": 0}
@@ -202,7 +205,11 @@ def claim_results(cell: xr.Dataset, claim: int) -> list[ClaimTestResult]:
     count = int((values["test_statistic"].values.astype(str) != "").sum())
     return [
         ClaimTestResult(
-            **{name: float(values[f"test_{name}"].values[test]) for name in OF_TESTS},
+            **{
+                name: float(values[f"test_{name}"].values[test])
+                for name in OF_TESTS
+                if f"test_{name}" in values  # earlier versions knew no power
+            },
             reason=str(values["test_reason"].values[test]),
         )
         for test in range(count)

@@ -114,7 +114,7 @@ def _task_table(judgements: Sequence[Judgement]) -> RenderableType:
 def _claim_table(judgements: Sequence[Judgement]) -> RenderableType:
     first = judgements[0]
     title = Text(f"{first.claim}: {first.summary}", style="bold")
-    quotation = Text(f"“{first.text}” ({first.source})")
+    quotation = Text(f"{first.text} ({first.source})")
     table = plain_table()
     table.add_column("task", overflow="fold")
     rows = _with_rows(table, judgements, [judgement.task for judgement in judgements])

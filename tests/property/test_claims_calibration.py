@@ -39,8 +39,11 @@ def test_false_positives_are_at_most_nominal(kind, claim):
     [
         ("planted", "spreader_hierarchy", 0.95),
         ("planted", "gatherers_reconfigure", 0.9),
-        ("planted", "gatherers_less_stable", 0.5),
+        ("planted with 6 heads", "gatherers_less_stable", 0.5),
         ("phased", "three_phases", 0.8),
+        ("phased 0.03", "three_phases", 0.8),
+        ("phased 0.08", "three_phases", 0.8),
+        ("phased 0.12", "three_phases", 0.8),
     ],
 )
 def test_what_is_planted_is_found(kind, claim, least):

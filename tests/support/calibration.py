@@ -30,12 +30,20 @@ NULLS = {
     "layers_only": ("gatherers_less_stable", "gatherers_reconfigure", "spreader_hierarchy"),
     "wandering": ("gatherers_less_stable", "gatherers_reconfigure", "three_phases"),
     "drifting": ("gatherers_less_stable", "three_phases"),
+    "exchangeable": ("gatherers_less_stable",),
+    "ramp": ("three_phases",),
     "exponential": ("long_tailed_weights",),
 }
 #: Films that claims are true of.
 TRUE = {
-    "planted": ("gatherers_less_stable", "gatherers_reconfigure", "spreader_hierarchy"),
+    "planted": ("gatherers_reconfigure", "spreader_hierarchy"),
+    # Of three heads in a layer, too few courses can be exchanged.
+    "planted with 6 heads": ("gatherers_less_stable",),
     "phased": ("three_phases",),
+    # Transitions take these shares of the film.
+    "phased 0.03": ("three_phases",),
+    "phased 0.08": ("three_phases",),
+    "phased 0.12": ("three_phases",),
 }
 
 
@@ -53,8 +61,11 @@ class Trial:
     def film(self) -> Film:
         """The film, the same for the same trial."""
         rng = np.random.default_rng([self.number, len(self.kind)])
-        base = simulated.template(layers=3, heads=3, checkpoints=self.checkpoints)
-        if self.kind == "planted":
+        heads = 6 if self.kind.endswith("6 heads") else 3
+        base = simulated.template(layers=3, heads=heads, checkpoints=self.checkpoints)
+        if self.kind.startswith("phased "):
+            return simulated.phased(rng, base=base, width=float(self.kind.split()[1]))
+        if self.kind.startswith("planted"):
             # Most of what is learnt is learnt within four checkpoints.
             return simulated.planted(rng, base=base, duration=8).film
         return getattr(simulated, self.kind)(rng, base=base)
@@ -148,7 +159,8 @@ class Search:
         A boundary lies between two checkpoints; infinity if there is none.
         """
         rng = np.random.default_rng([self.number, 7])
-        base = simulated.template(layers=3, heads=3, checkpoints=self.checkpoints)
+        heads = 6 if self.kind.endswith("6 heads") else 3
+        base = simulated.template(layers=3, heads=heads, checkpoints=self.checkpoints)
         planted = simulated.planted(rng, base=base, duration=8)
         emergence = float(np.interp(planted.emergence, base.step, np.arange(len(base))))
         found = find_phases(planted.film, rng, DRAWS).boundaries

@@ -80,10 +80,10 @@ class Look:
         rng = np.random.default_rng([self.number, list(KINDS).index(self.kind)])
         features = standardised(course(self.kind, self.checkpoints, rng))
         found = segment(features)
-        best = int(found.advantage.argmax())
-        if found.advantage[best] <= 0 or chance(features, found, rng, DRAWS) > LEVEL:
+        best = found.number
+        if found.advantage[best - 1] <= 0 or chance(features, found, rng, DRAWS) > LEVEL:
             return 0
-        return best + 1
+        return best
 
 
 def counts(*, films: int, checkpoints: int, jobs: int = 2) -> dict[str, np.ndarray]:

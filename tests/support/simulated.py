@@ -128,6 +128,23 @@ def wandering(rng: np.random.Generator, base: Film | None = None) -> Film:
     return _measured(base, weights, _sigmoid(base, rng), rng)
 
 
+def exchangeable(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a film in which components wander as spreaders as they do as gatherers.
+
+    The logarithms of each component's out-going and of its in-coming factor are random walks, of
+    which each has a pace of its own.
+    """
+    base = base or template()
+
+    def factors() -> Array:
+        pace = 0.1 * rng.lognormal(0, 1, len(base.names))
+        steps = pace * rng.standard_normal((len(base), len(base.names)))
+        return np.exp(rng.standard_normal(len(base.names)) + steps.cumsum(axis=0))
+
+    weights = _layer_levels(base, rng) * factors()[:, :, None] * factors()[:, None, :]
+    return _measured(base, weights, _sigmoid(base, rng), rng)
+
+
 def drifting(rng: np.random.Generator, base: Film | None = None) -> Film:
     """Return a film that goes evenly from one random graph to another, and learns evenly."""
     base = base or template()
@@ -196,21 +213,38 @@ def planted(
     return Planted(_measured(base, weights, learnt, rng), emergence, spreaders, before, after)
 
 
-def phased(rng: np.random.Generator, base: Film | None = None) -> Film:
+def phased(rng: np.random.Generator, base: Film | None = None, *, width: float = 0.0) -> Film:
     """Return a film of three phases: exploration, consolidation, refinement.
 
-    From each to the next, within a checkpoint, fluctuations shrink and spreaders and gatherers
-    stand out more. The phases are each between a quarter and a half of the film.
+    From each to the next, fluctuations shrink and spreaders and gatherers stand out more, by a
+    tenth to nine tenths in a share ``width`` of the film. The phases are each between a quarter and
+    a half of the film.
     """
     base = base or template()
     lengths = rng.uniform(0.25, 0.4, 3)
     place = np.linspace(0, 1, len(base)) * lengths.sum()
-    phase = np.searchsorted(lengths.cumsum()[:2], place)
-    steep = np.array([0.3, 0.7, 1.0])[phase, None, None]
-    fluctuation = np.array([0.5, 0.25, 0.1])[phase, None, None]
+    middles = lengths.cumsum()[:2]
+    if width:
+        slope = 2 * np.log(9) / width / lengths.sum()
+        passed = 1 / (1 + np.exp(-slope * (place[:, None] - middles)))
+    else:
+        passed = (place[:, None] > middles).astype(float)
+    return _in_levels(rng, base, passed.sum(axis=1))
+
+
+def ramp(rng: np.random.Generator, base: Film | None = None) -> Film:
+    """Return a film that stands still, changes evenly in its middle third, and stands still."""
+    base = base or template()
+    return _in_levels(rng, base, np.clip(3 * np.linspace(0, 1, len(base)) - 1, 0, 1) * 2)
+
+
+def _in_levels(rng: np.random.Generator, base: Film, level: Array) -> Film:
+    """Return a film between exploration, at level 0, and refinement, at level 2."""
+    steep = np.interp(level, [0, 1, 2], [0.3, 0.7, 1.0])[:, None, None]
+    fluctuation = np.interp(level, [0, 1, 2], [0.5, 0.25, 0.1])[:, None, None]
     weights = _random_graph(base, rng) ** steep
     noise = rng.standard_normal(base.weights.shape)
-    return _measured(base, weights * np.exp(fluctuation * noise), phase / 2, rng)
+    return _measured(base, weights * np.exp(fluctuation * noise), level / 2, rng)
 
 
 def _sigmoid(base: Film, rng: np.random.Generator) -> Array:

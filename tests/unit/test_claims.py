@@ -130,7 +130,9 @@ def test_holm_agrees_with_its_definition(p_values):
     assert (found <= np.minimum(np.array(p_values) * len(p_values), 1) + 1e-12).all()
 
 
-GOOD = ClaimTestResult(value=0.9, null=0.1, lower=0.7, upper=0.9, p_value=0.01)
+GOOD = ClaimTestResult(
+    value=0.9, null=0.1, lower=0.7, upper=0.9, p_value=0.01, power=0.8, detectable=0.1, least=0.001
+)
 
 
 @pytest.fixture
@@ -155,6 +157,14 @@ def two(tmp_path) -> Claim:
          "not supported", "smaller than the claim requires", 1),
         (GOOD, replace(GOOD, value=0.2, null=0.1, lower=-0.1, upper=0.3, p_value=0.3),
          "inconclusive", "not clearly 0.2 or more, which the claim requires", 1),
+        # An effect that might have been missed is no absent one.
+        (GOOD, replace(GOOD, value=0.05, null=0.0, lower=0.0, upper=0.1, p_value=0.3, power=0.5),
+         "inconclusive", "is not seen, but may be missed with probability 0.50", 1),
+        (GOOD, replace(GOOD, value=0.05, null=0.0, lower=0.0, upper=0.1, power=np.nan),
+         "inconclusive", "is not seen, but may be missed: more checkpoints", 1),
+        # From 9 draws no p-value is smaller than 0.1.
+        (GOOD, replace(GOOD, p_value=0.1, least=0.1), "inconclusive",
+         "cannot be told from chance in so few draws: 19 are needed", 1),
         (ClaimTestResult(reason="no such thing"), GOOD, "inconclusive", "no such thing", 0),
         # A test that fails outweighs one that is undecided.
         (replace(GOOD, p_value=0.5), replace(GOOD, lower=0.0, upper=0.1), "not supported",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from statistics import NormalDist
 from typing import ClassVar
 
 import numpy as np
 
 from cntbench.dynamics.film import Array, Film
-from cntbench.dynamics.resampling import block_interval, block_length
+from cntbench.dynamics.resampling import mean_interval
 
 
 class Statistic(ABC):
@@ -23,6 +24,8 @@ class Statistic(ABC):
     #: Null models of its own, by name, with what they assume.
     own_nulls: ClassVar[dict[str, str]] = {}
     units: ClassVar[str] = "1"
+    #: Smallest and largest value that the statistic can have.
+    limits: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
 
     @abstractmethod
     def series(self, film: Film) -> Array:
@@ -41,27 +44,41 @@ class Statistic(ABC):
         """
         raise NotImplementedError(null)
 
-    def block(self, film: Film) -> int:
-        """Return the distance at which moments are taken to be independent, in moments."""
-        return block_length(len(film))
-
-    def bounds(
-        self, film: Film, series: Array, drawn: Array, rng: np.random.Generator
-    ) -> tuple[float, float]:
-        """Return the bounds of the statistic's interval.
-
-        By default, the moments of its series are resampled in blocks.
+    def bounds(self, series: Array, drawn: Array) -> tuple[float, float]:
+        """Return the bounds of the statistic's interval, by default that of its series' mean.
 
         Parameters
         ----------
-        film, series
-            The film, and the statistic's series on it.
+        series
+            The statistic's series on the film.
         drawn
             The statistic under the null model, dims ``draw``.
+        """
+        return mean_interval(series)
+
+    def power(
+        self, film: Film, minimum: float, needed: float, error: float, rng: np.random.Generator
+    ) -> float:
+        """Return the probability that a film like this one shows the smallest effect that counts.
+
+        By default, the statistic is taken to be normal around its effect.
+
+        Parameters
+        ----------
+        film
+            The film.
+        minimum
+            The smallest effect that counts.
+        needed
+            The effect from which the test's p-value is at most 0.05.
+        error
+            Standard error of the statistic.
         rng
             Random generator.
         """
-        return block_interval(series, min(self.block(film), len(series)), rng)
+        if not error:
+            return float(minimum >= needed)
+        return NormalDist().cdf((minimum - needed) / error)
 
 
 def lag_of(film: Film, part: float) -> int:

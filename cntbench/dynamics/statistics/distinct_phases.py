@@ -1,11 +1,12 @@
 """How much better a number of distinct phases explains the metric trajectory than anything else.
 
-The advantage A of that number of phases over a smooth curve of as many parameters, minus the
-largest advantage of any other number of phases, including one phase (A = 0): the share of the
-variance of the metric trajectory (`cntbench.dynamics.trajectory`) that only this number explains
-(`cntbench.dynamics.segments`). Positive if this number of phases describes the course best.
+The smaller of two logarithmic likelihood ratios, in nat per value of the metric trajectory
+(`cntbench.dynamics.trajectory`): the advantage A of that number of phases over a smooth curve, and
+by how much it exceeds the advantage of the best other number, a further transition counting 0.04
+against it. Positive if this number of phases describes the course best. Transitions between phases
+may be sudden or gradual (`cntbench.dynamics.segments`).
 
-Its null model ``autoregressive`` draws trajectories without change points that wander as much.
+Its null model ``autoregressive`` draws trajectories without transitions that wander as much.
 """
 
 from __future__ import annotations
@@ -16,19 +17,26 @@ import numpy as np
 from pydantic import Field
 
 from cntbench.dynamics.film import Array, Film, Undefined
+from cntbench.dynamics.resampling import block_length, resampled_blocks
 from cntbench.dynamics.segments import (
+    FURTHER,
     MOST,
-    PRICE,
     Segmentation,
+    advantages,
     curve,
-    means,
+    levels,
     most,
+    scores,
     segment,
     surrogates,
 )
 from cntbench.dynamics.statistics._base import Statistic
-from cntbench.dynamics.trajectory import trajectory
+from cntbench.dynamics.trajectory import standardised, trajectory
+from cntbench.metrics._arithmetic import divide
 from cntbench.specs import spec
+
+#: Series with planted phases by which power is measured.
+_PLANTED = 100
 
 
 @spec
@@ -45,44 +53,74 @@ class Parameters(Statistic):
 
     needs: ClassVar[int] = 40
     own_nulls: ClassVar[dict[str, str]] = {
-        "autoregressive": "The metric trajectory wanders, and has no change points."
+        "autoregressive": "The metric trajectory wanders, and has no transitions."
     }
-    units: ClassVar[str] = "share of variance"
+    units: ClassVar[str] = "nat per value"
 
     def series(self, film: Film) -> Array:
         """Return each checkpoint's contribution to the advantage."""
         features = trajectory(film)
-        segmentation = segment(features)
         if most(len(features)) < self.phases - 1:
             raise Undefined(f"the film is too short for {self.phases} phases")
-        total = np.square(features).sum()
-        if not total:
+        if not features.any():
             raise Undefined("no metric ever changes")
-
-        def contributions(index: int) -> Array:
-            parts = _parts(features, segmentation, index) * len(features) / total
-            return parts - PRICE * (index + 1)
-
+        segmentation = segment(features)
         index = self.phases - 2
-        rival = int(np.delete(segmentation.advantage, index).argmax())
+        series = _contributions(features, segmentation, index)
+        score = scores(segmentation.advantage)
+        rival = int(np.delete(score, index).argmax())
         rival += rival >= index
-        series = contributions(index)
-        if segmentation.advantage[rival] > 0:
-            series -= contributions(rival)
+        if score[index] - score[rival] < segmentation.advantage[index]:
+            series -= _contributions(features, segmentation, rival)
+            series += FURTHER * (rival - index)
         return series
 
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
         """Return the statistic of surrogates, or 0 where it is negative: they have one phase."""
-        drawn = surrogates(trajectory(film), rng, size)
-        return np.array([self._excess(segment(features).advantage) for features in drawn])
+        return self._excess(advantages(surrogates(trajectory(film), rng, size)))
 
-    def _excess(self, advantage: Array) -> float:
-        others = np.delete(advantage, self.phases - 2)
-        return max(0.0, float(advantage[self.phases - 2] - others.max(initial=0)))
+    def power(
+        self, film: Film, minimum: float, needed: float, error: float, rng: np.random.Generator
+    ) -> float:
+        """Return how often the phases would be found if they explained what the levels explain.
+
+        Levels of equal length and of random height, with transitions of an eighth of the film, take
+        the place of the film's best ones; its residuals are added in random order of blocks. They
+        are found if the statistic reaches what the test needs.
+        """
+        features = trajectory(film)
+        segmentation = segment(features)
+        fitted = levels(features, segmentation.transitions[segmentation.number - 1])
+        drawn = self._planted(features, fitted, rng)
+        return float((self._excess(advantages(drawn)) >= needed).mean())
+
+    def _planted(self, features: Array, fitted: Array, rng: np.random.Generator) -> Array:
+        """Return series with the phases, and the noise of others around what fits them."""
+        count = len(features)
+        width, at = max(1, count // 8), np.linspace(0, count, self.phases + 1)[1:-1]
+        steps = np.clip((np.arange(count)[:, None] - at) / width + 0.5, 0, 1)
+        heights = rng.standard_normal((_PLANTED, self.phases - 1, features.shape[1]))
+        planted = standardised(steps @ heights) * fitted.std(axis=0)
+        order = resampled_blocks(count, block_length(count), rng, (_PLANTED,))
+        return standardised(planted + (features - fitted)[order])
+
+    def _excess(self, advantage: Array) -> Array:
+        """Return the statistic by A_k, dims ``draw, transitions``, or 0 if it is negative."""
+        score, index = scores(advantage), self.phases - 2
+        over = score[:, index] - np.delete(score, index, axis=1).max(axis=1, initial=-np.inf)
+        return np.maximum(np.minimum(advantage[:, index], over), 0)
 
 
-def _parts(features: Array, segmentation: Segmentation, index: int) -> Array:
-    """Return each checkpoint's squared residual from the curve minus that from the segments."""
-    smooth = features - curve(features, 2 * (index + 1))
-    segments = features - means(features, segmentation.changes[index])
-    return np.asarray((smooth**2 - segments**2).sum(axis=1))
+def _contributions(features: Array, segmentation: Segmentation, index: int) -> Array:
+    """Return each checkpoint's part of A_k: half the difference of its squared residuals.
+
+    Residuals are divided by each feature's variance, so that the mean of what they contribute is 0
+    beside the logarithm of the ratio.
+    """
+    fits = (
+        curve(features, 2 * (index + 1)),
+        levels(features, segmentation.transitions[index]),
+    )
+    squares = [np.square(features - fitted) for fitted in fits]
+    smooth, stepped = (divide(square, square.mean(axis=0), 1.0).mean(axis=1) for square in squares)
+    return np.asarray(segmentation.advantage[index] + (smooth - stepped) / 2)

@@ -76,9 +76,7 @@ class Parameters(Statistic):
         turns = np.exp(2j * np.pi * rng.random((size, len(spectrum))))
         return np.fft.irfft(spectrum * turns, len(observed))[:, at.start]
 
-    def bounds(
-        self, film: Film, series: Array, drawn: Array, rng: np.random.Generator
-    ) -> tuple[float, float]:
+    def bounds(self, series: Array, drawn: Array) -> tuple[float, float]:
         """Return an interval as wide as the spread of contrasts at other times."""
         return null_interval(float(series.mean()), drawn)
 

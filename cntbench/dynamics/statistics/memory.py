@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.metrics.turnover import turnover
@@ -24,6 +26,7 @@ class Parameters(Statistic):
     """The statistic takes no parameters."""
 
     units: ClassVar[str] = "share of turnover"
+    limits: ClassVar[tuple[float, float]] = (-np.inf, 1)
 
     def series(self, film: Film) -> Array:
         """Return 1 − turnover / d(h) of every two neighbours."""

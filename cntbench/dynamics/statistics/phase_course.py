@@ -2,10 +2,10 @@
 
 The smaller of two differences between the last and the first of a number of phases: in how settled
 the graph is (less turnover, more stable orders) and in its concentration, both in standard
-deviations of the film (`cntbench.dynamics.phases`). The phases are the segments that fit the metric
+deviations of the film (`cntbench.dynamics.phases`). The phases are the levels that fit the metric
 trajectory best (`cntbench.dynamics.segments`), whether or not they are distinct.
 
-Its null model ``autoregressive`` draws trajectories without change points that wander as much.
+Its null model ``autoregressive`` draws trajectories without transitions that wander as much.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import Field
 
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.phases import concentration, settled
-from cntbench.dynamics.segments import MOST, change_points, most, surrogates
+from cntbench.dynamics.segments import MOST, best_transitions, most, surrogates
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.dynamics.trajectory import trajectory
 from cntbench.specs import spec
@@ -37,7 +37,7 @@ class Parameters(Statistic):
 
     needs: ClassVar[int] = 40
     own_nulls: ClassVar[dict[str, str]] = {
-        "autoregressive": "The metric trajectory wanders, and has no change points."
+        "autoregressive": "The metric trajectory wanders, and has no transitions."
     }
     units: ClassVar[str] = "standard deviations"
 
@@ -46,17 +46,22 @@ class Parameters(Statistic):
         features = trajectory(film)
         if most(len(features)) < self.phases - 1:
             raise Undefined(f"the film is too short for {self.phases} phases")
-        return self._course(features)
+        return self._courses(features[None])[0]
 
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
         """Return the statistic of surrogates of the metric trajectory."""
         drawn = surrogates(trajectory(film), rng, size)
-        return np.array([self._course(features).mean() for features in drawn])
+        return np.asarray(self._courses(drawn).mean(axis=1))
 
-    def _course(self, features: Array) -> Array:
-        changes = change_points(features)[self.phases - 2]
-        weights = np.zeros(len(features))
-        weights[: changes[0]] = -1 / changes[0]
-        weights[changes[-1] :] = 1 / (len(features) - changes[-1])
-        parts = [weights * of(features) for of in (settled, concentration)]
-        return np.asarray(min(parts, key=np.sum) * len(features))
+    def _courses(self, drawn: Array) -> Array:
+        """Return contributions to the smaller difference, dims ``draw, checkpoint``."""
+        ends = best_transitions(drawn, self.phases - 1)
+        series = []
+        for features, transitions in zip(drawn, ends, strict=True):
+            first, last = transitions[0, 0], transitions[-1, 1]
+            weights = np.zeros(len(features))
+            weights[:first] = -1 / first
+            weights[last:] = 1 / (len(features) - last)
+            parts = [weights * of(features) for of in (settled, concentration)]
+            series.append(min(parts, key=np.sum) * len(features))
+        return np.array(series)

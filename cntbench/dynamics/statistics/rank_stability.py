@@ -45,6 +45,7 @@ class Parameters(Statistic):
     last: Annotated[float, Field(gt=0, le=1)] = 0.5
 
     needs: ClassVar[int] = 24
+    limits: ClassVar[tuple[float, float]] = (-1, 1)
 
     def series(self, film: Film) -> Array:
         """Return τ of each of the last checkpoints with the one a lag later."""
@@ -54,7 +55,3 @@ class Parameters(Statistic):
         if not len(tau) or np.isnan(tau[0]):
             raise Undefined(f"there are no two {self.role}s among {self.among} to compare")
         return tau
-
-    def block(self, film: Film) -> int:
-        """Return at least the lag, since overlapping pairs of orders depend on each other."""
-        return max(super().block(film), lag_of(film, self.lag))

@@ -8,8 +8,11 @@ depend on the number of pairs.
 Noise alone makes an order less stable, all the more so if its strengths are measured less
 precisely; ``frozen`` has that noise and no change. Its null model ``sign_flips`` asks the other
 question, whether the gap is more than a fluctuation in time: if both orders are equally stable,
-either of them is equally likely to be the more stable one in any stretch of the film. The result
-holds for this film; other seeds must show whether it holds for films like it.
+either of them is equally likely to be the more stable one in any stretch of the film. The null
+model ``exchanged_roles`` asks whether the gap is more than what components differ by: every
+component's course, its share of what its peers send or receive, takes a random place among all
+courses of spreaders and gatherers. The result holds for this film; other seeds must show whether it
+holds for films like it.
 """
 
 from __future__ import annotations
@@ -17,12 +20,15 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from cntbench.dynamics.film import Array, Film, Undefined
-from cntbench.dynamics.orders import stability
-from cntbench.dynamics.resampling import flipped_means
+from cntbench.dynamics.orders import compare, groups, pairs, stability, strengths
+from cntbench.dynamics.resampling import block_length, flipped_means
+from cntbench.dynamics.roles import Role
 from cntbench.dynamics.statistics._base import Statistic, lag_of
+from cntbench.metrics._arithmetic import divide
 from cntbench.specs import spec
 
 
@@ -39,8 +45,10 @@ class Parameters(Statistic):
     lag: Annotated[float, Field(gt=0, le=0.1)]
 
     needs: ClassVar[int] = 24
+    limits: ClassVar[tuple[float, float]] = (-2, 2)
     own_nulls: ClassVar[dict[str, str]] = {
-        "sign_flips": "The gap's sign is random in every stretch of the film."
+        "sign_flips": "The gap's sign is random in every stretch of the film.",
+        "exchanged_roles": "A component's course is as likely a spreader's as a gatherer's.",
     }
 
     def series(self, film: Film) -> Array:
@@ -52,9 +60,49 @@ class Parameters(Statistic):
         return np.asarray(gap)
 
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
-        """Return means of the gap with a random sign for each of its stretches."""
-        return flipped_means(self.series(film), self.block(film), rng, size)
+        """Return means of the gap after a random sign or place for each of its parts."""
+        if null == "exchanged_roles":
+            return self._exchanged(film, rng, size)
+        # More than twice the lag, since overlapping orders depend on each other.
+        stretch = max(block_length(len(film)), 2 * lag_of(film, self.lag) + 1)
+        return flipped_means(self.series(film), stretch, rng, size)
 
-    def block(self, film: Film) -> int:
-        """Return more than twice the lag, since overlapping orders depend on each other."""
-        return max(super().block(film), 2 * lag_of(film, self.lag) + 1)
+    def _exchanged(self, film: Film, rng: np.random.Generator, size: int) -> Array:
+        """Return means of the gap after a random exchange of courses among all places."""
+        lag = lag_of(film, self.lag)
+        roles: tuple[Role, ...] = ("spreader", "gatherer")
+        places = [pairs(film, role, "peers") for role in roles]
+        courses = np.concatenate(
+            [_shares(film, role, at) for role, at in zip(roles, places, strict=True)], axis=1
+        )
+        offsets = (0, len(film.names))
+        filled = np.unique(np.concatenate([at + o for at, o in zip(places, offsets, strict=True)]))
+        first, second = np.triu_indices(len(filled), 1)
+        signs = compare(courses[:, filled], np.column_stack([first, second]))
+        agreement = np.ones((len(filled), len(filled)))
+        agreement[first, second] = agreement[second, first] = (signs[lag:] * signs[:-lag]).mean(0)
+        spreading, gathering = (
+            np.searchsorted(filled, at + offset) for at, offset in zip(places, offsets, strict=True)
+        )
+        drawn = np.empty(size)
+        for number in range(size):
+            order = rng.permutation(len(filled))
+            drawn[number] = np.subtract(
+                *(
+                    agreement[order[at[:, 0]], order[at[:, 1]]].mean()
+                    for at in (spreading, gathering)
+                )
+            )
+        return drawn
+
+
+def _shares(film: Film, role: Role, pair: NDArray[np.int64]) -> Array:
+    """Return strengths over the mean of the peers in pairs, dims ``checkpoint, component``."""
+    strength, group = strengths(film, role), groups(film)
+    shares = np.zeros_like(strength)
+    members = np.unique(pair)
+    for number in np.unique(group[members]):
+        peers = members[group[members] == number]
+        mean = strength[:, peers].mean(axis=1, keepdims=True)
+        shares[:, peers] = divide(strength[:, peers], mean, 0.0)
+    return shares

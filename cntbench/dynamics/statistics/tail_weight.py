@@ -7,8 +7,9 @@ Without the sign, tails *shorter* than exponential, such as those of uniform or 
 would count as long, because a log-normal fits them better too. The dispersion is the coefficient of
 variation of the excess over the tail's smallest weight, 1 for an exponential.
 
-With ``within = "peers"``, weights are first divided by the mean of those between the same two
-groups of components (layer and kind). This removes what architecture alone adds to the tail: a
+With ``within = "peers"``, weights are first divided by the median of those between the same two
+groups of components (layer and kind); a mean of four weights would itself be mostly the largest,
+and cap it. This removes what architecture alone adds to the tail: a
 mixture of exponential weights of different means has a longer tail than each of them.
 
 Its null model ``exponential`` draws all weights from one exponential distribution, and with
@@ -23,6 +24,7 @@ between polynomial and exponential tails" (coefficient of variation of the exces
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -33,7 +35,6 @@ from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.orders import groups
 from cntbench.dynamics.resampling import null_interval
 from cntbench.dynamics.statistics._base import Statistic
-from cntbench.metrics._arithmetic import divide
 from cntbench.metrics.tail import ratios
 from cntbench.specs import spec
 
@@ -45,7 +46,7 @@ class Parameters(Statistic):
     Parameters
     ----------
     within
-        Whether weights are used as they are, or divided by the mean of their group.
+        Whether weights are used as they are, or divided by the median of their group.
     last
         Share of the film that is used, at its end.
     """
@@ -62,7 +63,7 @@ class Parameters(Statistic):
     def series(self, film: Film) -> Array:
         """Return the signed ratio at each of the last checkpoints."""
         weights, group = self._edges(film)
-        ratio = signed_ratio(_over_means(weights, group))
+        ratio = signed_ratio(_over_medians(weights, group))
         if np.isnan(ratio).any():
             raise Undefined("a tail of fewer than 10 edges, or of equal weights, has no shape")
         return ratio
@@ -72,18 +73,16 @@ class Parameters(Statistic):
         weights, group = self._edges(film)
         present = weights[-1] > 0
         drawn = rng.exponential(size=(size, int(present.sum())))
-        return signed_ratio(_over_means(drawn, group[present]))
+        return signed_ratio(_over_medians(drawn, group[present]))
 
-    def bounds(
-        self, film: Film, series: Array, drawn: Array, rng: np.random.Generator
-    ) -> tuple[float, float]:
+    def bounds(self, series: Array, drawn: Array) -> tuple[float, float]:
         """Return an interval as wide as the null distribution, since edges are few."""
         return null_interval(float(series.mean()), drawn)
 
     def _edges(self, film: Film) -> tuple[Array, NDArray[np.int64]]:
         """Return weights, dims ``checkpoint, edge``, and their groups; one group unless divided.
 
-        The only edge between two groups is left out: divided by its own mean, it is always 1.
+        The only edge between two groups is left out: divided by its own median, it is always 1.
         """
         count = max(1, round(self.last * len(film)))
         weights = film.weights[-count:, film.feasible]
@@ -122,10 +121,14 @@ def signed_ratio(weights: Array) -> Array:
     return np.asarray(np.where(variance > mean**2, better, -np.abs(better)))
 
 
-def _over_means(weights: Array, group: NDArray[np.int64]) -> Array:
-    """Divide weights, dims ``…, edge``, by the means of their groups."""
-    if not len(group):
-        return weights
-    member = (group[:, None] == np.unique(group)).astype(np.float64)
-    mean = weights @ member / member.sum(axis=0) @ member.T
-    return divide(weights, mean, 0.0)
+def _over_medians(weights: Array, group: NDArray[np.int64]) -> Array:
+    """Divide weights, dims ``…, edge``, by the medians of those of their group that are not 0."""
+    divided = np.zeros_like(weights)
+    for number in np.unique(group):
+        members = group == number
+        present = np.where(weights[..., members] > 0, weights[..., members], np.nan)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a group without edges
+            median = np.nanmedian(present, axis=-1, keepdims=True)
+        divided[..., members] = np.nan_to_num(present / median)
+    return divided
