@@ -37,7 +37,7 @@ def test_false_positives_are_at_most_nominal(kind, claim):
 @pytest.mark.parametrize(
     ("kind", "claim", "least"),
     [
-        ("planted", "spreader_hierarchy", 0.95),
+        ("planted", "spreader_hierarchy", 0.8),
         ("planted", "gatherers_reconfigure", 0.9),
         ("planted with 6 heads", "gatherers_less_stable", 0.5),
         ("phased", "three_phases", 0.8),

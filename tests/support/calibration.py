@@ -28,8 +28,8 @@ NULLS = {
     "time_shuffled": DYNAMICS,
     "untrained": DYNAMICS,
     "layers_only": ("gatherers_less_stable", "gatherers_reconfigure", "spreader_hierarchy"),
-    "wandering": ("gatherers_less_stable", "gatherers_reconfigure", "three_phases"),
-    "drifting": ("gatherers_less_stable", "three_phases"),
+    "wandering": DYNAMICS,
+    "drifting": ("gatherers_less_stable", "spreader_hierarchy", "three_phases"),
     "exchangeable": ("gatherers_less_stable",),
     "ramp": ("three_phases",),
     "exponential": ("long_tailed_weights",),
@@ -159,8 +159,7 @@ class Search:
         A boundary lies between two checkpoints; infinity if there is none.
         """
         rng = np.random.default_rng([self.number, 7])
-        heads = 6 if self.kind.endswith("6 heads") else 3
-        base = simulated.template(layers=3, heads=heads, checkpoints=self.checkpoints)
+        base = simulated.template(layers=3, heads=3, checkpoints=self.checkpoints)
         planted = simulated.planted(rng, base=base, duration=8)
         emergence = float(np.interp(planted.emergence, base.step, np.arange(len(base))))
         found = find_phases(planted.film, rng, DRAWS).boundaries

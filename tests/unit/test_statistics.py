@@ -25,6 +25,7 @@ from cntbench.dynamics.orders import stability
 from cntbench.dynamics.resampling import flipped_means, mean_interval, null_interval
 from cntbench.dynamics.statistics import (
     distinct_phases,
+    held_strength,
     juncture_contrast,
     memory,
     phase_course,
@@ -49,6 +50,8 @@ SHIPPED = [
     tail_weight.Parameters(within="peers", last=0.5),
     distinct_phases.Parameters(phases=3),
     phase_course.Parameters(phases=3),
+    held_strength.Parameters(role="spreader"),
+    held_strength.Parameters(role="gatherer", last=1.0),
 ]
 #: Those of a user's folder with the parameters that the claims there have.
 STATISTICS = SHIPPED
@@ -220,6 +223,42 @@ def test_null_intervals_are_as_wide_as_the_null_distribution():
     low, high = null_interval(10.0, drawn)
     lower, upper = np.quantile(drawn - drawn.mean(), [0.025, 0.975])
     assert (low, high) == pytest.approx((10 - upper, 10 - lower))
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        # Noise around levels: a long change is as large as a short one.
+        (lambda r, shape: np.diff(r.standard_normal((shape[0] + 1, shape[1])), axis=0), 5 / 6),
+        # A random walk, averaged over stretches: Working 1960.
+        (lambda r, shape: r.standard_normal(shape), 1 - (6 - 1 / 3) / (6 * 2 / 3)),
+        # A drift: steps add up.
+        (lambda r, shape: np.ones((shape[0], 1)) * r.standard_normal(shape[1]), -5.0),
+    ],
+)
+def test_strengths_are_held_or_wander_or_drift(steps, expected):
+    base = template(heads=12, checkpoints=144)
+    found = []
+    for seed in range(10):
+        walk = steps(rng(seed), (144, len(base.names))).cumsum(axis=0)
+        weights = np.where(base.feasible, 1.0, np.nan) * np.exp(0.1 * walk)[:, :, None]
+        statistic = held_strength.Parameters(role="spreader", last=1.0)
+        found.append(value(statistic, base.with_weights(weights)))
+    assert np.mean(found) == pytest.approx(expected, abs=0.25)
+
+
+def test_the_variance_ratio_is_its_definition():
+    one = film(checkpoints=72)
+    statistic = held_strength.Parameters(role="gatherer", last=1.0)
+    received = np.nansum(one.weights, axis=1) + ~one.feasible.any(axis=0)
+    stretches = np.log(received).reshape(12, 6, -1).mean(axis=1)
+    far, near = 0.0, 0.0
+    for layer in np.unique(one.layer)[1:]:
+        heads = [i for i, n in enumerate(one.names) if one.layer[i] == layer and "H" in n]
+        level = stretches[:, heads] - stretches[:, heads].mean(axis=1, keepdims=True)
+        far += np.mean([np.square(level[i + 6] - level[i]).sum() for i in range(6)])
+        near += np.mean([np.square(level[i + 1] - level[i]).sum() for i in range(11)])
+    assert value(statistic, one) == pytest.approx(1 - far / (6 * near))
 
 
 def learning(start: int, stop: int, *, checkpoints: int = 100, error: float = 0.01) -> Film:
