@@ -30,7 +30,7 @@ SIZES = {
 OF_PHASES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "count": ((), "number of phases; 1 if there are no boundaries"),
     "p_value": ((), "how often trajectories without change points have such phases"),
-    "advantage": (("change_points",), "advantage over a smooth curve, part of the variance"),
+    "advantage": (("change_points",), "advantage over a smooth curve, nat per value"),
     "boundary_step": (("boundary",), "step of the first checkpoint of a new phase"),
     "boundary_lower": (("boundary",), "lower bound of its 95 % interval"),
     "boundary_upper": (("boundary",), "upper bound of its 95 % interval"),

@@ -1,7 +1,7 @@
 """Claims are rarely supported where they are not true, and often where they are.
 
 The tables of docs/claims.md:
-``CNTBENCH_FILMS=200 pytest -n 0 -s -m slow tests/property/test_claims_calibration.py``.
+``CNTBENCH_FILMS=200 pytest -n 0 -s tests/property/test_claims_calibration.py``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def test_false_positives_are_at_most_nominal(kind, claim):
 @pytest.mark.parametrize(
     ("kind", "claim", "least"),
     [
-        ("planted", "spreader_hierarchy", 0.8),
+        ("planted", "spreader_hierarchy", 0.7),
         ("planted", "gatherers_reconfigure", 0.9),
         ("planted with 6 heads", "gatherers_less_stable", 0.5),
         ("phased", "three_phases", 0.8),
