@@ -212,7 +212,7 @@ def test_too_few_checkpoints_are_said_to_be():
     for name in ("three_phases", "gatherers_reconfigure"):
         assert found[name][1].label == "inconclusive"
         assert found[name][1].reason == "needs 40 checkpoints, has 30"
-    assert found["spreader_hierarchy"][1].p_value > 0
+    assert found["gatherers_less_stable"][1].p_value > 0
 
 
 def test_a_frozen_trajectory_is_one_checkpoint_and_says_nothing_about_dynamics():

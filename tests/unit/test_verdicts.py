@@ -71,7 +71,7 @@ def test_the_groups_are_in_the_file_and_the_rest_is_as_it_was(tmp_path):
         after["metrics"].to_dataset(inherit=False), before["metrics"].to_dataset(inherit=False)
     )
     claims = after["claims"].to_dataset()
-    cell = claims.sel(task="induction", ablation="zero", claim="spreader_hierarchy")
+    cell = claims.sel(task="induction", ablation="zero", claim="gatherers_reconfigure")
     assert cell["verdict"] == "supported"
     assert cell["reason"] == ""
     assert cell["checkpoints"] == 48
@@ -204,7 +204,7 @@ def three(tmp_path_factory) -> list[xr.Dataset]:
 
 def test_files_are_pooled_by_mean_effect_and_combined_p_value(three):
     pooled = {(p.ablation, p.claim): p for p in over_files(three, CLAIMS)}
-    one = pooled["zero", "spreader_hierarchy"]
+    one = pooled["zero", "gatherers_less_stable"]
     singles = [
         next(p for p in in_file(g) if (p.ablation, p.claim) == ("zero", one.claim)) for g in three
     ]
