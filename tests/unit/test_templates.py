@@ -6,8 +6,10 @@ import re
 
 import numpy as np
 import pytest
+from support.models import random_model
 from support.text import write_tokenizer
 
+import cntbench
 from cntbench.errors import CntbenchError, SpecError
 from cntbench.models.tokenizer import TokenizerFile
 from cntbench.prompts import PADDING, Language, random_state
@@ -215,3 +217,13 @@ def test_an_answer_of_several_tokens_needs_a_rule():
 
 def test_an_answer_that_joins_the_text_has_its_own_tokens():
     assert made(KNOWN, **case(answer="{food}", wrong="y"), answer="first").targets == 100 + ord("p")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_task_is_measured(languages, name):
+    model = random_model("gpt_neox", vocabulary=1500)
+    tokenizer = languages[name].tokenizer._fast
+    film = cntbench.influence(model, name, "resample", tokenizer=tokenizer, prompts=3)
+    effects = film["readout_effect"].sel(readout=TASKS[name].spec.effects[0])
+    assert np.isfinite(effects).all()
+    assert (effects != 0).any()
