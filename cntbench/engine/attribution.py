@@ -73,9 +73,9 @@ def estimate_edges(
         with torch.inference_mode(False), torch.enable_grad():
             for nodes, gradients in input_gradients(request, point.clone(), departures.streams[-1]):
                 sources = list(departures.reaching(nodes))
-                if not sources:
+                if not sources and nodes.start:
                     break  # nothing is upstream of this stage, nor of earlier ones
-                if request.watched(nodes):
+                if sources and request.watched(nodes):
                     moved, slopes = widened(changes[: len(sources)]), widened(gradients)
                     found = torch.einsum("sipw,tipw->sti", moved, slopes)
                     into = sources, slice(nodes.start, nodes.stop)
