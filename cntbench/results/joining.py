@@ -13,7 +13,7 @@ import xarray as xr
 from cntbench.errors import CntbenchError, listed
 from cntbench.results.difference import label_differences
 from cntbench.results.film import film
-from cntbench.results.schema import validate
+from cntbench.results.schema import KEPT, validate
 from cntbench.results.selection import with_dims
 from cntbench.specs import content_hash
 
@@ -80,6 +80,17 @@ def _check_same(first: xr.Dataset, other: xr.Dataset, where: str) -> None:
                 where=where,
                 hint="All parts of a film are of one model, measured in the same way.",
             )
+    kept = [
+        {name: part[name].sizes[about.dims[-1]] for name, about in KEPT.items() if name in part}
+        for part in (first, other)
+    ]
+    if kept[0] != kept[1]:
+        raise CntbenchError(
+            "keeps other numbers of prompts or positions than the first part",
+            where=where,
+            hint="Measure all parts with the same keep=, or drop what is kept: "
+            "film.drop_vars([…]).",
+        )
     settings = [_settings(part) for part in (first, other)]
     differing = [
         name for name, value in settings[0].items() if settings[1].get(name, value) != value

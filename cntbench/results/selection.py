@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from cntbench.errors import CntbenchError, StorageError, distinct
 from cntbench.models.checkpoint_choice import choose, find
-from cntbench.results.schema import COORDINATES, DIMENSIONS, VARIABLES
+from cntbench.results.schema import COORDINATES, DIMENSIONS, KEPT, VARIABLES
 from cntbench.results.tree import result_tree
 
+_TABLE = {**VARIABLES, **KEPT}
 #: Dims of a cell.
 CELL = ("task", "ablation", "checkpoint")
 #: Most labels that a message lists in full.
@@ -38,7 +39,7 @@ def with_schema_dims(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
     """
     if "step" in dataset.dims and "checkpoint" in dataset.coords:
         dataset = dataset.swap_dims(step="checkpoint")
-    dims = {dim for name in needed for dim in VARIABLES[name].dims}
+    dims = {dim for name in needed for dim in _TABLE[name].dims}
     expected = [n for n, v in COORDINATES.items() if dims.issuperset(v.dims) and not v.optional]
     for what, names in (("variable", needed), ("coordinate", expected)):
         for name in names:
@@ -70,10 +71,11 @@ def with_dims(dataset: xr.Dataset) -> xr.Dataset:
     StorageError
         As `with_schema_dims`.
     """
-    if not any(dim not in dataset.dims and dim in dataset.coords for dim in DIMENSIONS):
+    dims = {*DIMENSIONS, *(kept.dims[-1] for kept in KEPT.values())}
+    if not any(dim not in dataset.dims and dim in dataset.coords for dim in dims):
         return dataset
     try:
-        return with_schema_dims(dataset, [name for name in VARIABLES if name in dataset.variables])
+        return with_schema_dims(dataset, [name for name in _TABLE if name in dataset.variables])
     except (ValueError, KeyError) as error:
         raise StorageError(
             f"has other dims than the schema: {error}", where="the dataset"
@@ -155,7 +157,7 @@ def cell(
 
 
 def _with_all_dims(name: str, variable: xr.Variable) -> xr.Variable:
-    expected = VARIABLES[name].dims
+    expected = _TABLE[name].dims
     unknown = sorted({str(dim) for dim in variable.dims} - set(expected))
     if unknown:
         raise StorageError(

@@ -83,6 +83,23 @@ def test_a_film_taken_apart_and_joined_is_the_film(film):
     assert (cntbench.film([marked.isel(checkpoint=[1, 2])])["status"] == "ok").all()
 
 
+def test_what_is_kept_of_prompts_is_joined_and_selected():
+    model = decoder(random_model("gpt2"))
+    parts = [
+        cntbench.influence(model, ablation="zero", prompts=2, step=step, keep=["prompts"])
+        for step in (1, 2)
+    ]
+    film = cntbench.film(parts)
+    by_prompt = film["influence_by_prompt"]
+    assert by_prompt.sizes["prompt"] == 2
+    np.testing.assert_allclose(by_prompt.mean("prompt"), film["influence"], rtol=1e-5)
+    for part in (film.isel(task=0), film.isel(task=0, ablation=0)):
+        again = cntbench.film([part])
+        np.testing.assert_array_equal(again["influence_by_prompt"], by_prompt)
+    with pytest.raises(CntbenchError, match="part 1: keeps other numbers of prompts"):
+        cntbench.film([parts[0], parts[1].drop_vars("influence_by_prompt")])
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
