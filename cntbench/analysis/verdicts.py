@@ -132,11 +132,17 @@ def verdicts(
 
 
 def add_verdicts(
-    path: Path, claims: Sequence[Claim], *, draws: int, jobs: int, progress: Progress
+    path: Path,
+    claims: Sequence[Claim],
+    *,
+    draws: int,
+    jobs: int,
+    progress: Progress,
+    to: Path | None = None,
 ) -> xr.DataTree:
-    """Test claims on a result file, and write the phases and verdicts into it.
+    """Test claims on a result file, and write the phases and verdicts into it, or into another.
 
-    The file is rewritten, completely or not at all. Verdicts on other claims are kept, and all
+    The file is written completely or not at all. Verdicts on other claims are kept, and all
     p-values are corrected for the number of claims that the file then holds.
 
     Raises
@@ -149,7 +155,7 @@ def add_verdicts(
     tree = with_verdicts(
         open_results(path), claims, draws=draws, jobs=jobs, progress=progress, where=str(path)
     )
-    write_results(tree, path)
+    write_results(tree, to or path)
     return tree
 
 

@@ -171,23 +171,44 @@ def claims(
         ),
     ] = None,
     draws: Annotated[int, typer.Option(min=19, help="Number of draws from each null model.")] = 200,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the result with its verdicts here; RESULTS, one file, stays as it is.",
+            metavar="FILE",
+        ),
+    ] = None,
+    force: Force = False,
     jobs: Jobs = None,
     specs: Specs = None,
 ) -> None:
     """Test claims on results, keep the verdicts in their files, and pool them over the files."""
+    from cntbench.analysis.sealing import RESULT
     from cntbench.analysis.verdicts import add_verdicts
+    from cntbench.output import check_output
     from cntbench.reporting.claims import claims_report
     from cntbench.reporting.terminal import progress_bar
     from cntbench.results.storage import distinct_files
     from cntbench.runs.catalogue import load_catalogue
 
     chosen = load_catalogue(specs or ()).some_claims(names_in(names))
+    paths = distinct_files(results)
+    if output is not None:
+        if len(paths) > 1:
+            raise CntbenchError(
+                f"{len(paths)} results do not fit one file",
+                where=str(output),
+                hint="Name one result.",
+            )
+        check_output(output, RESULT, inputs=paths, force=force)
     trees = {}
     with progress_bar(err) as progress:
-        for path in distinct_files(results):
+        for path in paths:
             with in_file(path):
                 trees[str(path)] = add_verdicts(
-                    path, chosen, draws=draws, jobs=jobs or cores(), progress=progress
+                    path, chosen, draws=draws, jobs=jobs or cores(), progress=progress, to=output
                 )
     out.print(claims_report(trees, chosen))
 

@@ -157,6 +157,20 @@ def test_a_run_ends_with_the_claims_and_show_prints_them(cli, tmp_path):
     )
 
 
+def test_verdicts_can_be_written_elsewhere(cli, result, tmp_path):
+    path = result()
+    before = path.read_bytes()
+    assert cli("claims", path, *OPTIONS, "-o", "judged.nc")[0] == 0
+    assert path.read_bytes() == before
+    assert "claims" in open_results(tmp_path / "judged.nc").children
+    for arguments in ([path, "-o", path], [path, result("other.nc"), "-o", "both.nc"]):
+        code, _, err = cli("claims", *arguments, *OPTIONS)
+        assert code == 2
+        assert err.startswith("error: ")
+    assert path.read_bytes() == before
+    assert not (tmp_path / "both.nc").exists()
+
+
 def test_claims_and_statistics_are_listed(cli):
     for kind, name in (("claims", "three_phases v2"), ("statistics", "rank_stability")):
         code, out, err = cli("list", kind)

@@ -54,6 +54,7 @@ COMMANDS = [
     command("export r.nc --format gexf", "films", "films/induction/mean.gexf"),
     command(f"export r.nc {ONE} --format graphml", "all", "all/induction/zero/step8.graphml"),
     command("import step1.json --draws 0", "theirs.nc"),
+    command("claims r.nc --claims long_tailed_weights --draws 19 -j 1", "judged.nc"),
 ]
 COMPARED = xr.Dataset({"agreement": ("ablation", [0.5])}, attrs={"title": FILES_TITLE})
 writing = pytest.mark.parametrize("command", COMMANDS, ids=lambda c: f"{c.words} -o {c.output}")
