@@ -26,7 +26,6 @@ from cntbench.cli.golden import golden
 from cntbench.cli.options import (
     CheckpointNames,
     Force,
-    Jobs,
     KeepDownloads,
     Specs,
     err,
@@ -34,7 +33,7 @@ from cntbench.cli.options import (
     out,
     printed_warnings,
 )
-from cntbench.cli.report import report
+from cntbench.cli.report import claims, report
 from cntbench.cli.seal import seal
 from cntbench.cli.study import merge, plan, run
 from cntbench.errors import (
@@ -140,7 +139,7 @@ def _main(
     pass
 
 
-for command in (run, merge, plan, report, figures, export, seal):
+for command in (run, merge, plan, report, claims, figures, export, seal):
     app.command()(command)
 app.command(name="import")(import_)
 app.add_typer(golden)
@@ -159,58 +158,6 @@ def show(
     with in_file(results):
         out.print(summary(tree))
         out.print(claims_of(tree))
-
-
-@app.command()
-def claims(
-    results: Annotated[list[Path], typer.Argument(help="results.nc files.", metavar="RESULTS...")],
-    names: Annotated[
-        str | None,
-        typer.Option(
-            "--claims", help="Claims, separated by commas (default: all).", metavar="NAMES"
-        ),
-    ] = None,
-    draws: Annotated[int, typer.Option(min=19, help="Number of draws from each null model.")] = 200,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Write the result with its verdicts here; RESULTS, one file, stays as it is.",
-            metavar="FILE",
-        ),
-    ] = None,
-    force: Force = False,
-    jobs: Jobs = None,
-    specs: Specs = None,
-) -> None:
-    """Test claims on results, keep the verdicts in their files, and pool them over the files."""
-    from cntbench.analysis.sealing import RESULT
-    from cntbench.analysis.verdicts import add_verdicts
-    from cntbench.output import check_output
-    from cntbench.reporting.claims import claims_report
-    from cntbench.reporting.terminal import progress_bar
-    from cntbench.results.storage import distinct_files
-    from cntbench.runs.catalogue import load_catalogue
-
-    chosen = load_catalogue(specs or ()).some_claims(names_in(names))
-    paths = distinct_files(results)
-    if output is not None:
-        if len(paths) > 1:
-            raise CntbenchError(
-                f"{len(paths)} results do not fit one file",
-                where=str(output),
-                hint="Name one result.",
-            )
-        check_output(output, RESULT, inputs=paths, force=force)
-    trees = {}
-    with progress_bar(err) as progress:
-        for path in paths:
-            with in_file(path):
-                trees[str(path)] = add_verdicts(
-                    path, chosen, draws=draws, jobs=jobs or cores(), progress=progress, to=output
-                )
-    out.print(claims_report(trees, chosen))
 
 
 @app.command()

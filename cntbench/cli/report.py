@@ -1,4 +1,4 @@
-"""The command that writes a result as a page: ``report``."""
+"""The commands that say what results show: ``report``, a page, and ``claims``, verdicts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from cntbench.cli.options import Force, out
-from cntbench.errors import in_file
+from cntbench.cli.options import Force, Jobs, Specs, err, names_in, out
+from cntbench.errors import CntbenchError, in_file
+from cntbench.runs.resources import cores
 
 
 def report(
@@ -42,3 +43,54 @@ def report(
     with in_file(results):
         write_page(tree, path, name=str(results), comparison=compared, force=force)
     out.print(f"The report is in {escape(str(path))}.", highlight=False)
+
+
+def claims(
+    results: Annotated[list[Path], typer.Argument(help="results.nc files.", metavar="RESULTS...")],
+    names: Annotated[
+        str | None,
+        typer.Option(
+            "--claims", help="Claims, separated by commas (default: all).", metavar="NAMES"
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=19, help="Number of draws from each null model.")] = 200,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the result with its verdicts here; RESULTS, one file, stays as it is.",
+            metavar="FILE",
+        ),
+    ] = None,
+    force: Force = False,
+    jobs: Jobs = None,
+    specs: Specs = None,
+) -> None:
+    """Test claims on results, keep the verdicts in their files, and pool them over the files."""
+    from cntbench.analysis.sealing import RESULT
+    from cntbench.analysis.verdicts import add_verdicts
+    from cntbench.output import check_output
+    from cntbench.reporting.claims import claims_report
+    from cntbench.reporting.terminal import progress_bar
+    from cntbench.results.storage import distinct_files
+    from cntbench.runs.catalogue import load_catalogue
+
+    chosen = load_catalogue(specs or ()).some_claims(names_in(names))
+    paths = distinct_files(results)
+    if output is not None:
+        if len(paths) > 1:
+            raise CntbenchError(
+                f"{len(paths)} results do not fit one file",
+                where=str(output),
+                hint="Name one result.",
+            )
+        check_output(output, RESULT, inputs=paths, force=force)
+    trees = {}
+    with progress_bar(err) as progress:
+        for path in paths:
+            with in_file(path):
+                trees[str(path)] = add_verdicts(
+                    path, chosen, draws=draws, jobs=jobs or cores(), progress=progress, to=output
+                )
+    out.print(claims_report(trees, chosen))
