@@ -32,3 +32,15 @@ def _chunks(name: str, variable: xr.DataArray) -> dict[str, Any]:
     if "source" in chunks:
         chunks["source"] = max(1, min(chunks["source"], chunks["source"] * _CHUNK // whole))
     return {"chunksizes": tuple(chunks.values())}
+
+
+def with_ordered_attributes(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a group whose variables have their attributes in one order: that of their names.
+
+    HDF5 gives back the attributes of a variable in any order, and what an earlier result had is
+    written again: to the same bytes.
+    """
+    ordered = dataset.copy()
+    for variable in ordered.variables.values():
+        variable.attrs = dict(sorted(variable.attrs.items()))
+    return ordered

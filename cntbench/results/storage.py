@@ -23,7 +23,7 @@ from cntbench.interrupts import interrupts_held
 from cntbench.output import FileKind, check_regular, file_status, has_attribute, is_folder
 from cntbench.results.checking import valid_groups, validate_groups, warn
 from cntbench.results.checksum import checksum
-from cntbench.results.encoding import encoding
+from cntbench.results.encoding import encoding, with_ordered_attributes
 from cntbench.results.file_sizes import check_size
 from cntbench.results.schema import validate
 from cntbench.results.selection import whole_groups
@@ -90,7 +90,7 @@ def write_netcdf(groups: Mapping[str, xr.Dataset], path: Path) -> None:
     def write(file: Path) -> None:
         # One by one: a tree would leave out what groups share with the root.
         for name, group in {"/": root, **{n: g for n, g in groups.items() if n != "/"}}.items():
-            group.to_netcdf(
+            with_ordered_attributes(group).to_netcdf(
                 file,
                 mode="w" if name == "/" else "a",
                 group=name,
