@@ -68,12 +68,11 @@ def claims(
     specs: Specs = None,
 ) -> None:
     """Test claims on results, keep the verdicts in their files, and pool them over the files."""
-    from cntbench.analysis.sealing import RESULT
     from cntbench.analysis.verdicts import add_verdicts
     from cntbench.output import check_output
     from cntbench.reporting.claims import claims_report
     from cntbench.reporting.terminal import progress_bar
-    from cntbench.results.storage import distinct_files
+    from cntbench.results.storage import RESULT, distinct_files
     from cntbench.runs.catalogue import load_catalogue
 
     chosen = load_catalogue(specs or ()).some_claims(names_in(names))
