@@ -189,6 +189,11 @@ def misfit(prompts: Prompts, vocabulary: int) -> str | None:
         if len(outside):
             return f"token {outside[0]}, which is outside the vocabulary of {vocabulary}"
     used = prompts.scored != PADDING
+    for name in ("targets", "decoys"):
+        given = getattr(prompts, name)
+        each = given if given.ndim == 2 else given[..., 0]
+        if each.shape != used.shape or ((each != PADDING) != used).any():
+            return f"{name} that are not one for each scored position"
     ends = lengths(prompts.tokens)[:, None]
     beyond = used & ((prompts.scored < 0) | (prompts.scored >= ends))
     return "a scored position that is none of its prompt" if beyond.any() else None

@@ -17,10 +17,11 @@ from cntbench.ablations.replacements import optimal_constant, zero
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
-from cntbench.prompts import PADDING, batch
+from cntbench.prompts import PADDING, Prompt, batch
 from cntbench.prompts.continuations import answered
 from cntbench.readouts import known_readouts
 from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.tasks import misfit
 
 RNG = np.random.RandomState(0)
 TEXTS = [RNG.randint(0, 17, 5) for _ in range(3)]
@@ -197,6 +198,21 @@ def test_what_is_scored_of_answers_of_several_tokens():
     assert whole.targets.tolist() == [5, 6, 9]
     assert whole.decoys.tolist() == [5, 7, 9]
     assert whole.summed
+
+
+@pytest.mark.parametrize(
+    ("targets", "decoys", "says"),
+    [
+        ([5, 6], [7, 8], "targets that are not one for each scored position"),
+        ([5], [7, 8], "decoys that are not one for each scored position"),
+        ([5], [7], None),
+        ([[5, 6]], [[7, 8]], None),
+    ],
+)
+def test_answers_that_are_not_one_for_each_scored_position_are_found(targets, decoys, says):
+    """Once, a task with an answer of two tokens made every checkpoint fail with a RuntimeError."""
+    made = Prompt(np.arange(4), np.array([3]), np.array(targets), np.array(decoys))
+    assert misfit(batch([made, made]), 17) == says
 
 
 def test_sets_know_each_token_once():
