@@ -231,6 +231,12 @@ def influence(
     if not isinstance(prompts, int | float):
         own, prompts = task_in_memory(prompts, "prompts" if task is None else task, where, answer)
         catalogue, task = dataclasses.replace(catalogue, tasks=Named({own.name: own})), own.name
+    elif answer is not None:
+        raise CntbenchError(
+            f"answer = {answer!r} is about prompts of your own, and none are given",
+            where=where,
+            hint="A task of a file says it in its parameters: answer = …",
+        )
     keys = {
         "version": 1,
         "summary": "A model in memory.",
