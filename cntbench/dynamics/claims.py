@@ -244,7 +244,7 @@ def _verdict(
 
 def _weak(test: ClaimTestResult) -> str:
     """Return why an effect that is not seen may be there all the same, and what would help."""
-    power = "" if np.isnan(test.power) else f" with probability {1 - test.power:.2f}"
+    power = "" if np.isnan(test.power) else f" with probability {1 - test.power:.1f}"
     return f"is not seen, but may be missed{power}: more checkpoints, prompts or seeds would tell"
 
 

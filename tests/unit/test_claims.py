@@ -159,7 +159,7 @@ def two(tmp_path) -> Claim:
          "inconclusive", "not clearly 0.2 or more, which the claim requires", 1),
         # An effect that might have been missed is no absent one.
         (GOOD, replace(GOOD, value=0.05, null=0.0, lower=0.0, upper=0.1, p_value=0.3, power=0.5),
-         "inconclusive", "is not seen, but may be missed with probability 0.50", 1),
+         "inconclusive", "is not seen, but may be missed with probability 0.5", 1),
         (GOOD, replace(GOOD, value=0.05, null=0.0, lower=0.0, upper=0.1, power=np.nan),
          "inconclusive", "is not seen, but may be missed: more checkpoints", 1),
         # From 9 draws no p-value is smaller than 0.1.
