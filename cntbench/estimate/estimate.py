@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cntbench.components import feasible
+from cntbench.dynamics.claims import draws_needed
 from cntbench.engine.chunking import outcome_bytes, predicted_bytes
 from cntbench.engine.meter import Work, predicted_work, total
 from cntbench.engine.request import Request
@@ -75,6 +76,8 @@ class Estimate:
         Number of components, and of feasible edges between them.
     chosen
         Number of edges that are measured, where not all are.
+    unanswerable
+        Why claims cannot be answered: what they need and the plan has not.
     tasks
         Cost of each task at a checkpoint.
     model
@@ -116,6 +119,7 @@ class Estimate:
     keep: int = 2
     blocks: int = 1
     chosen: int | None = None
+    unanswerable: tuple[str, ...] = ()
 
     @property
     def missing(self) -> int:
@@ -225,7 +229,18 @@ def estimate(
         download=to_download(outline, missing),
         keep=keep,
         blocks=plan.blocks,
+        unanswerable=tuple(_unanswerable(plan)),
     )
+
+
+def _unanswerable(plan: Plan) -> Iterator[str]:
+    """Yield claims that the planned film is too short for, or has too few draws for."""
+    count, draws = len(plan.trajectory.checkpoints), plan.study.spec.null_draws
+    for claim in plan.claims if draws else ():
+        if count < claim.needs:
+            yield f"{claim.name} needs {claim.needs} checkpoints"
+    if draws and draws < draws_needed(len(plan.claims)):
+        yield f"{len(plan.claims)} claims need {draws_needed(len(plan.claims))} null_draws"
 
 
 def _reading_bytes(outline: Outline, model: Decoder) -> int:

@@ -18,7 +18,8 @@ y = ln(x / x_min):
 
 The share that is fitted is stated rather than chosen by the fit, so that graphs are compared on
 equally many edges, and no distribution chooses the tail that suits it. The library ``powerlaw``
-gives the same numbers for the same x_min; there the cut-off normal is found by a general search.
+gives the same numbers for the same x_min, if ``parameter_ranges`` lets its general search reach the
+cut-off normal's parameters.
 
 Source: Clauset, Shalizi and Newman 2009, "Power-law distributions in empirical data"; Vuong 1989,
 "Likelihood ratio tests for model selection and non-nested hypotheses"; Castillo 1994, "The singly

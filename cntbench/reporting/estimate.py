@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
+from cntbench.errors import listed
 from cntbench.estimate.estimate import Estimate
 from cntbench.models.trajectory import Checkpoint
 from cntbench.reporting.terminal import plain_table
@@ -75,6 +76,17 @@ def _lines(estimate: Estimate) -> list[str]:
         f"{estimate.speed.of}{_loading(estimate)}. Not included: contention between processes, "
         "their start, writing files, metrics and null models.",
         *_mostly_untrained(estimate),
+        *_too_short(estimate),
+    ]
+
+
+def _too_short(estimate: Estimate) -> list[str]:
+    """Return which claims cannot be answered, or nothing."""
+    if not estimate.unanswerable:
+        return []
+    return [
+        f"No verdict but inconclusive: {listed(estimate.unanswerable, 5)}. The plan has "
+        f"{counted(estimate.checkpoints, 'checkpoint')}."
     ]
 
 

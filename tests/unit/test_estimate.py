@@ -182,3 +182,14 @@ def test_a_plan_of_mostly_untrained_models_says_what_to_do():
     assert said(checkpoints=3, untrained=20).startswith("20 of the 23 models to measure are ")
     assert "--untrained 0 leaves them out (about" in said(checkpoints=3, untrained=20)
     assert said(checkpoints=20, untrained=20) == ""
+
+
+def test_claims_that_the_plan_cannot_answer_are_named(plan, tmp_path):
+    found = estimate(plan, None, jobs=1, clock=Clock(0.6))
+    assert "three_phases needs 40 checkpoints" in found.unanswerable
+    assert "5 claims need 99 null_draws" in found.unanswerable
+    line = estimate_lines(found)[-1]
+    assert line.startswith("No verdict but inconclusive: ")
+    assert line.endswith("The plan has 3 checkpoints.")
+    without = replace(plan, study=replace(plan.study, spec=replace(plan.study.spec, null_draws=0)))
+    assert not estimate(without, None, jobs=1, clock=Clock(0.6)).unanswerable
