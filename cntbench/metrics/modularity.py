@@ -5,9 +5,9 @@ single components: each in turn moves to where Q gains most, until none gains; t
 treated as components. Components come in an order that depends on the graph alone
 (`cntbench.metrics._canonical`), so that equal graphs have equal communities. Between moves whose
 gains agree to nine digits of Q, the first community in that order is taken; a component stays where
-it is unless it gains. It is one greedy run, which may end below the best of many. Source: Blondel et
-al. 2008, "Fast unfolding of communities in large networks"; for directed graphs Leicht and Newman
-2008, "Community structure in directed networks".
+it is unless it gains. It is one greedy run, which may end below the best. Source: Blondel et al.
+2008, "Fast unfolding of communities in large networks"; for directed graphs Leicht and Newman 2008,
+"Community structure in directed networks".
 
 >>> import numpy as np
 >>> weights = np.full((4, 4), np.nan)
