@@ -10,9 +10,9 @@ from typing import Any, Literal
 from cntbench.errors import CntbenchError, nearest
 from cntbench.prompts.tables import Row
 
-Key = Literal["clean", "corrupted", "answer", "wrong"]
+Key = Literal["clean", "corrupted", "answer", "wrong", "scored"]
 #: What of a prompt a column may be.
-KEYS: tuple[Key, ...] = ("clean", "corrupted", "answer", "wrong")
+KEYS: tuple[Key, ...] = ("clean", "corrupted", "answer", "wrong", "scored")
 REQUIRED: tuple[Key, ...] = ("clean", "answer")
 
 #: Columns of known data sets, the first whose columns are all there. A path leads into nested

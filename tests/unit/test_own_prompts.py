@@ -104,6 +104,41 @@ def test_without_a_wrong_answer_the_next_other_answer_stands_for_it(tmp_path):
     assert [prompt.decoys.tolist() for prompt in read(path, count=2)] == decoys[:2]
 
 
+def test_several_positions_are_scored(tmp_path, model):
+    row = {**ROWS[0], "scored": [1, -1], "answer": ["and", "Mary"], "wrong": ["to", "John"]}
+    (prompt,) = read(write(tmp_path / "x.jsonl", [row]))
+    assert prompt.scored.tolist() == [1, 4]
+    assert prompt.targets.tolist() == tokens("and Mary")
+    assert prompt.decoys.tolist() == tokens("to John")
+    ids = {"clean": [3, 1, 2, 5], "corrupted": [4, 1, 2, 5], "scored": [0, 2, 3]}
+    rows = [{**ids, "answer": [7, 8, 9], "wrong": [1, 2, 3]}]
+    found = cntbench.influence(model, prompts=rows, ablation="zero")["readout_value"]
+    with torch.no_grad():
+        logits = model(torch.tensor([ids["clean"]])).logits[0, ids["scored"]]
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor([7, 8, 9]))
+    measured = found.sel(readout="cross_entropy").item()
+    assert measured == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"scored": [4, 1]},
+            r"x\.jsonl, line 1: scored: \[4, 1\] are no rising positions of a prompt of 5",
+        ),
+        ({"scored": [1, 5]}, r"x\.jsonl, line 1: scored: \[1, 5\] are no rising positions"),
+        ({"scored": "1"}, r"x\.jsonl, line 1: scored: is no list of positions: '1'"),
+        ({"answer": ["and"]}, r"x\.jsonl, line 1: answer: is not one token for each of 2 scored"),
+        ({"wrong": "to"}, r"x\.jsonl, line 1: wrong: is not one token for each of 2 scored"),
+    ],
+)
+def test_positions_that_do_not_fit_are_refused(tmp_path, change, says):
+    row = {**ROWS[0], "scored": [1, -1], "answer": ["and", "Mary"], "wrong": ["to", "John"]}
+    with pytest.raises(CntbenchError, match=says):
+        read(write(tmp_path / "x.jsonl", [{**row, **change}]))
+
+
 def test_files_of_eap_ig_and_mib_are_recognised(tmp_path):
     eap = tmp_path / "ioi.csv"
     eap.write_text(

@@ -2,7 +2,8 @@
 
 A row has `clean` and `answer`, and optionally `corrupted` and `wrong`: text, or token ids. The
 answer is predicted at the last position. Without a wrong answer, that of the next row with another
-answer is the decoy. Answers may be sets: lists of texts, or of lists of token ids.
+answer is the decoy. Answers may be sets: lists of texts, or of lists of token ids. With `scored`, a
+list of positions, negative ones from the end, `answer` and `wrong` are lists of one token for each.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from cntbench.errors import CntbenchError
@@ -38,9 +40,9 @@ class Parameters:
         The file, relative to the task's; its suffix gives the format: ``.jsonl``, ``.csv``,
         ``.parquet``.
     columns
-        Names of the columns for ``clean``, ``corrupted``, ``answer`` and ``wrong``, if they have
-        others. Also the path of a nested column, ``metadata.subject``; one element of a list,
-        ``choices.label[answerKey]``; or text filled from columns, ``" {metadata.subject}"``.
+        Names of the columns for ``clean``, ``corrupted``, ``answer``, ``wrong`` and ``scored``, if
+        they have others. Also the path of a nested column, ``metadata.subject``; one element of a
+        list, ``choices.label[answerKey]``; or text filled from columns, ``" {metadata.subject}"``.
     unusable
         Whether a row that cannot be used, or whose twin has another length, is an error or skipped.
     answer
@@ -121,6 +123,9 @@ class PromptTable:
     def _prompt(self, number: int, language: Language, columns: Mapping[Key, str]) -> Prompt:
         row = self.rows[number]
         clean = _text(row, "clean", columns, language)
+        if "scored" in columns:
+            twin = _text(row, "corrupted", columns, language) if "corrupted" in columns else None
+            return self._at_positions(row, language, columns, clean, twin)
         right = self._answers(row, "answer", columns, language)
         if "wrong" in columns:
             wrong = self._answers(row, "wrong", columns, language)
@@ -133,6 +138,48 @@ class PromptTable:
             raise CntbenchError(error.what, where=f"{row.where}: answer", hint=error.hint) from None
         _check_room(len(prompt.tokens), language, f"{row.where}: clean")
         return replace(prompt, origin=row.where)
+
+    def _at_positions(
+        self,
+        row: Row,
+        language: Language,
+        columns: Mapping[Key, str],
+        clean: Tokens,
+        twin: Tokens | None,
+    ) -> Prompt:
+        """Return a prompt of which several positions are scored."""
+        if self.answer is not None:
+            raise CntbenchError(
+                f"answer = {self.answer!r} is for one answer, and positions are given",
+                where=f"{row.where}: scored",
+                hint="Leave out one of the two.",
+            )
+        where, length = f"{row.where}: scored", len(clean)
+        places = cell(row, "scored", columns["scored"])
+        if not (isinstance(places, list) and places and all(type(at) is int for at in places)):
+            raise CntbenchError(f"is no list of positions: {places!r}", where=where)
+        scored = np.array([at + length if at < 0 else at for at in places], dtype=np.int64)
+        if (scored < 0).any() or (scored >= length).any() or (np.diff(scored) <= 0).any():
+            raise CntbenchError(
+                f"{places!r} are no rising positions of a prompt of {length} tokens",
+                where=where,
+                hint="The first position is 0, the last -1; the next token is predicted at each.",
+            )
+        tokens = {}
+        for key in ("answer", "wrong"):
+            if key not in columns:
+                raise CntbenchError(
+                    "is missing", where=f"{row.where}: {key}", hint="Add a wrong token for each."
+                )
+            found = cell(row, key, columns[key])
+            if not isinstance(found, list) or len(found) != len(scored):
+                raise CntbenchError(
+                    f"is not one token for each of {len(scored)} scored positions: {found!r}",
+                    where=f"{row.where}: {key}",
+                )
+            each = [answer_tokens(one, language, f"{row.where}: {key}") for one in found]
+            tokens[key] = np.concatenate(each)
+        return Prompt(clean, scored, tokens["answer"], tokens["wrong"], twin, row.where)
 
     def _answers(
         self, row: Row, key: Key, columns: Mapping[Key, str], language: Language
