@@ -16,11 +16,16 @@ from support.calibration import FILMS, NULLS, TRUE, Rate, distances, rates, tabl
 
 pytestmark = pytest.mark.slow
 
+#: Ten times the films that a claim is true of, and the draws of their tests.
+WHOLE = max(FILMS, 100)
+
 
 @cache
 def measured(null: bool) -> list[Rate]:
     """All rates, measured once."""
-    found = rates(NULLS) if null else rates(TRUE, films=20, checkpoints=143, draws=199)
+    found = (
+        rates(NULLS) if null else rates(TRUE, films=WHOLE // 10, checkpoints=143, draws=WHOLE - 1)
+    )
     print(f"\n\n{table(found)}")
     return found
 
@@ -53,7 +58,7 @@ def test_what_is_planted_is_found(kind, claim, least):
 
 @pytest.mark.parametrize(("checkpoints", "least"), [(40, 0.75), (143, 0.95)])
 def test_the_emergence_is_found_within_two_checkpoints(checkpoints, least):
-    found = np.array(distances(films=100, checkpoints=checkpoints))
+    found = np.array(distances(films=FILMS // 2, checkpoints=checkpoints))
     near = (found <= 2).mean()
     print(
         f"\n{checkpoints} checkpoints: phases in {np.isfinite(found).mean():.2f} of the films, "
@@ -64,7 +69,7 @@ def test_the_emergence_is_found_within_two_checkpoints(checkpoints, least):
 
 @pytest.mark.parametrize("checkpoints", [40, 143])
 def test_drifts_and_walks_have_no_phases_and_steps_do(checkpoints):
-    found = courses.counts(films=100, checkpoints=checkpoints)
+    found = courses.counts(films=FILMS // 2, checkpoints=checkpoints)
     print(f"\n\nChange points found in {checkpoints} checkpoints\n\n{courses.table(found)}")
     for kind, planted in courses.KINDS.items():
         films = found[kind].sum()

@@ -16,7 +16,7 @@ from cntbench.runs.catalogue import load_catalogue
 from support import simulated
 
 #: Films of each kind; the tables of docs/claims.md are those of 200.
-FILMS = int(os.environ.get("CNTBENCH_FILMS", "100"))
+FILMS = int(os.environ.get("CNTBENCH_FILMS", "40"))
 DRAWS = 99
 CHECKPOINTS = 40
 
