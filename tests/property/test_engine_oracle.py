@@ -86,10 +86,12 @@ def test_the_engine_equals_the_oracle(workload, methods, observe_all, seed):
         expected, values, effects = oracle_influence(
             model, prompts, rule, measure, name=f"a{i}", observe_all=observe_all, seed=seed
         )
-        # Near 0 the cosine distance of the oracle, 1 − cos, is a difference of near equals.
-        close(found.influence[i], expected, atol=1e-7 if measure == "cosine" else 1e-10)
+        # Near 0 the cosine distance of the oracle, 1 − cos, is a difference of near equals, as is
+        # the variance of states that hardly differ: noise of that spread is known to its root.
+        exact = 1e-7 if isinstance(rule, noise.Parameters) else 1e-10
+        close(found.influence[i], expected, atol=1e-7 if measure == "cosine" else exact)
         close(found.readout_value, values)
-        close(found.readout_effect[i], effects)
+        close(found.readout_effect[i], effects, atol=exact)
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama"])
