@@ -159,6 +159,7 @@ class Cnt:
             If there is no such readout.
         """
         dataset = selection.with_schema_dims(self._root, ["readout_value"])
+        dataset = dataset[["readout_value"]].compute()
         at = selection.index_of(dataset, "readout", name)
         found = dataset["readout_value"].isel(readout=at).rename(name)
         unit = str(found["readout_unit"].item())
@@ -243,7 +244,7 @@ class Cnt:
         from cntbench.reporting.page.embedded import InteractiveFilm
         from cntbench.results.checking import as_result
 
-        return InteractiveFilm(as_result(self._data, where="the dataset"), height)
+        return InteractiveFilm(as_result(self._data.compute(), where="the dataset"), height)
 
     def _repr_html_(self) -> str:
         return card(self._root)

@@ -18,14 +18,16 @@ from cntbench.results.checksum import content_checksum
 from cntbench.results.storage import write_results
 
 CELL = {"task": "induction", "ablation": "zero"}
-#: By member of the accessor, what is asked of it; pictures have a test of their own.
+#: By member of the accessor, what is asked of it; pictures and the film have tests of their own.
 ASKED = {
     "feasible": lambda cnt: cnt.feasible,
     "graph": lambda cnt: cnt.graph(**CELL, step=8),
     "metric": lambda cnt: cnt.metric("gini"),
     "backbone": lambda cnt: cnt.backbone("disparity"),
     "roles": lambda cnt: cnt.roles(),
+    "readout": lambda cnt: cnt.readout("cross_entropy"),
     "plot": None,
+    "film": None,
 }
 #: How a file is opened that is not read.
 OPENED = {"dask": {"chunks": {}}, "lazily": {}}
@@ -78,6 +80,10 @@ def test_a_graph_reads_no_more_than_its_cell(path, monkeypatch):
         )
         film.cnt.graph(**CELL, step=8)
     assert not {"checkpoint", "task", "ablation"} & lengths[0].keys()
+
+
+def test_the_film_is_shown(whole, opened):
+    assert opened.cnt.film()._repr_html_() == whole.cnt.film()._repr_html_()
 
 
 @pytest.mark.parametrize("picture", PICTURES)
