@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from support.trajectories import spoil, write_trajectory
 from transformers import AutoModelForCausalLM
 
-from cntbench.errors import CheckpointError, CntbenchError
+from cntbench.errors import CheckpointError, CntbenchError, CntbenchNote
 from cntbench.models import checkpoint_files, named_weights
 from cntbench.models.nano_training import Recipe, train
 from cntbench.models.sources import nano
@@ -27,7 +27,8 @@ def test_a_folder_is_a_trajectory_in_the_order_of_its_steps(tmp_path):
     write_trajectory(tmp_path, steps=(100, 8, 0))
     (tmp_path / ".hidden").mkdir()
     (tmp_path / "notes.txt").write_text("not a checkpoint")
-    trajectory = open_trajectory(f"dir:{tmp_path}", quiet)
+    with pytest.warns(CntbenchNote, match=r"skipped notes\.txt \(files\)"):
+        trajectory = open_trajectory(f"dir:{tmp_path}", quiet)
     assert [c.step for c in trajectory.checkpoints] == [0, 8, 100]
     assert [c.name for c in trajectory.checkpoints] == ["step0", "step8", "step100"]
     assert len({c.revision for c in trajectory.checkpoints}) == 3
