@@ -54,8 +54,8 @@ VALID = [
 ]
 
 STUDY_KEYS = (
-    "ablations, blocks, checkpoints, components, dtype, keep, layers, null_draws, planted, prompts, "
-    "seed, summary, targets, tasks, trajectory, untrained, version."
+    "ablations, blocks, checkpoints, components, dtype, keep, layers, null_draws, planted, "
+    "prompts, seed, summary, targets, tasks, trajectory, untrained, version."
 )
 NAN, INF = float("nan"), float("inf")
 
