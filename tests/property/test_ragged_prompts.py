@@ -200,15 +200,14 @@ UNEQUAL = [
 def test_twins_of_another_length_are_refused_where_positions_correspond(name):
     model = random_model("gpt2")
     method = shipped()[name].method
-    if method.draws > 1:
-        pytest.skip("needs more prompts")
+    rows = [*UNEQUAL, *[UNEQUAL[0]] * (method.draws if method.draws > 1 else 0)]
     if name.startswith(("resample", "mean_reference_by_position")) and "other" not in name:
         with pytest.raises(CntbenchError) as caught:
-            cntbench.influence(model, ablation=name, prompts=UNEQUAL)
+            cntbench.influence(model, ablation=name, prompts=rows)
         assert "prompts[1]: corrupted: is 3 tokens long and clean is 4, but" in str(caught.value)
         assert f"ablation {name!r} needs positions that correspond" in str(caught.value)
     else:
-        found = cntbench.influence(model, ablation=name, prompts=UNEQUAL)
+        found = cntbench.influence(model, ablation=name, prompts=rows)
         assert found["readout_effect"].sel(readout="logit_difference").notnull().all()
 
 

@@ -214,6 +214,20 @@ def test_intervals_cover_the_mean_of_series_with_memory(count, correlation):
     assert covered >= 0.93 - 0.008
 
 
+def test_power_is_half_at_what_is_needed_and_certain_without_error():
+    statistic = memory.Parameters()
+    assert statistic.power(film(), 0.1, 0.1, 0.05, rng()) == pytest.approx(0.5)
+    assert statistic.power(film(), 0.2, 0.1, 0.05, rng()) == pytest.approx(0.977, abs=0.001)
+    assert [statistic.power(film(), 0.1, at, 0.0, rng()) for at in (0.05, 0.2)] == [1, 0]
+
+
+def test_phases_that_explain_little_would_be_missed():
+    statistic = distinct_phases.Parameters(phases=3)
+    clear, vague = (f(rng(1), template(checkpoints=80)) for f in (phased, frozen))
+    assert statistic.power(clear, 0.02, 0.0, 0.01, rng()) > 0.8
+    assert statistic.power(vague, 0.02, 0.0, 0.01, rng()) < 0.5
+
+
 def test_a_series_that_does_not_vary_has_no_width():
     assert mean_interval(np.full(20, 0.3)) == (pytest.approx(0.3), pytest.approx(0.3))
 
