@@ -124,9 +124,10 @@ def test_every_picture_is_tried_here():
 @pytest.mark.parametrize("name", CALLS)
 def test_each_is_a_figure_apart_from_pyplot_and_the_users_settings(tree, name):
     before = dict(mpl.rcParams)
+    already_open = plt.get_fignums()
     figure = getattr(draw, name)(tree, **CALLS[name])
     assert isinstance(figure, Figure)
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == already_open
     assert dict(mpl.rcParams) == before
     assert figure.get_figwidth() in (3.5, 7.2)
 
