@@ -1,6 +1,6 @@
-"""One file per rule that says which edges of a graph are its backbone.
+"""Rules that select the backbone of a graph, one file each.
 
-Each defines ``Parameters``, a `cntbench.specs.spec` with ``keep(weights)``, which returns the edges
-that are kept, and ``reference(graph, parameters)``, the same by plain loops, to which the common
-checks hold ``keep``. A backbone is a file of ``tasks/backbones``: a rule and its parameters.
+Each file defines ``Parameters``, a `cntbench.specs.spec` with ``keep(weights)``, which says which
+edges are kept, and ``reference(graph, parameters)``, the same by plain loops. The common checks
+compare the two. A backbone is a file of ``tasks/backbones``: a rule and its parameters.
 """

@@ -1,4 +1,4 @@
-"""A backbone: its spec, and the rule with parameters that the spec says."""
+"""A backbone: its spec, and the rule with the parameters of the spec."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from cntbench.specs import BackboneSpec, build, read_toml
 
 
 class Rule(Protocol):
-    """A rule's parameters: what says which edges are kept."""
+    """A rule with its parameters."""
 
     def keep(self, weights: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Return which edges are kept.
+        """Return whether each edge is kept.
 
         Parameters
         ----------
@@ -46,7 +46,7 @@ class Backbone:
         Raises
         ------
         SpecError
-            If something is wrong with it.
+            If the file is not a valid spec.
         """
         where = str(path)
         spec = build(BackboneSpec, read_toml(path), where=where)
@@ -56,7 +56,7 @@ class Backbone:
 
 
 def backbone(name: str) -> Backbone:
-    """Return a shipped backbone, or one of the user's, by its name.
+    """Return a backbone, shipped or from a user's folder, by its name.
 
     Raises
     ------

@@ -1,11 +1,11 @@
-"""Edges that carry more of their source's or target's strength than chance would give them.
+"""Edges with a larger share of their source's or target's strength than expected by chance.
 
-If a node's strength were broken at random over its k feasible edges, an edge would have at least
-the share p of it with probability (1 − p)^(k − 1). An edge is kept if this is below α for what its
-source sends or for what its target receives. A node with one feasible edge says nothing about it.
+If a node's strength were split at random among its k feasible edges, an edge would have a share of
+at least p with probability (1 − p)^(k − 1). An edge is kept if this probability is below α for its
+source's out-strength or its target's in-strength. A node with one feasible edge is no evidence.
 Source: Serrano, Boguñá and Vespignani 2009, "Extracting the multiscale backbone of complex weighted
-networks", PNAS 106, for directed graphs. Their k counts edges that are there; here it counts those
-that could be, which the architecture knows.
+networks", PNAS 106, for directed graphs. They count existing edges in k; here k counts the edges
+that the architecture allows.
 
 >>> import numpy as np
 >>> weights = np.array([[np.nan, 0.01, 0.9, 0.01], [np.nan, np.nan, 0.5, 0.4]] + [[np.nan] * 4] * 2)
@@ -36,33 +36,33 @@ class Parameters:
     Parameters
     ----------
     alpha
-        Probability by chance below which an edge is kept.
+        Chance probability below which an edge is kept.
     """
 
     alpha: Annotated[float, Field(gt=0, lt=1)]
 
     def keep(self, weights: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Return which edges are kept."""
+        """Return whether each edge is kept."""
         leading = tuple(range(weights.ndim - 2))
-        there = np.asarray((~np.isnan(weights)).any(axis=leading))
+        feasible = np.asarray((~np.isnan(weights)).any(axis=leading))
         filled = np.where(np.isnan(weights), 0, weights)
         kept = np.zeros(weights.shape, dtype=bool)
         for axis in (-2, -1):
-            others = there.sum(axis=axis, keepdims=True) - 1
+            others = feasible.sum(axis=axis, keepdims=True) - 1
             strength = filled.sum(axis=axis, keepdims=True)
             share = divide(filled, strength, 0.0)
-            # (1 − p)^others < α, solved for p: no power of every edge.
+            # (1 − p)^others < α, solved for p: one power per node instead of one per edge.
             kept |= share > 1 - self.alpha ** (1 / np.maximum(others, 1)) * (others > 0)
         return kept
 
 
 def reference(graph: nx.DiGraph, parameters: Parameters) -> set[tuple[object, object]]:
-    """Look at every edge from both of its ends."""
+    """Test every edge at both ends."""
     kept = set()
     for source, target, weight in graph.edges(data="weight"):
         for ends in (graph.out_edges(source, data="weight"), graph.in_edges(target, data="weight")):
             strength = sum(other for _, _, other in ends)
-            by_chance = (1 - weight / strength) ** (len(ends) - 1) if weight else 1.0
-            if by_chance < parameters.alpha:
+            probability = (1 - weight / strength) ** (len(ends) - 1) if weight else 1.0
+            if probability < parameters.alpha:
                 kept.add((source, target))
     return kept

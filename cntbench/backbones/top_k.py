@@ -1,7 +1,7 @@
 """The strongest edges of every source, of every target, or of the whole graph.
 
-Edges as strong as the last one kept are kept too, so that the backbone does not depend on the order
-of the components; edges without weight never are.
+Edges tied with the last one kept are kept too, so that the backbone does not depend on the order of
+the components. Edges without weight are never kept.
 
 >>> import numpy as np
 >>> weights = np.array([[np.nan, 0.1, 0.9, 0.3], [np.nan, np.nan, 0.5, 0.4]] + [[np.nan] * 4] * 2)
@@ -31,7 +31,7 @@ class Parameters:
     Parameters
     ----------
     k
-        How many edges are kept.
+        Number of edges to keep.
     of
         Of every source, of every target, or of the whole graph.
     """
@@ -40,16 +40,16 @@ class Parameters:
     of: Literal["source", "target", "graph"]
 
     def keep(self, weights: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Return which edges are kept."""
+        """Return whether each edge is kept."""
         filled = np.where(np.isnan(weights), 0, weights)
         if self.of == "target":
             filled = filled.swapaxes(-2, -1)
         shape = filled.shape
         if self.of == "graph":
             filled = filled.reshape(*shape[:-2], 1, -1)
-        place = filled.shape[-1] - self.k
-        least = np.partition(filled, place, axis=-1)[..., place, None] if place > 0 else 0
-        kept = ((filled >= least) & (filled > 0)).reshape(shape)
+        index = filled.shape[-1] - self.k
+        threshold = np.partition(filled, index, axis=-1)[..., index, None] if index > 0 else 0
+        kept = ((filled >= threshold) & (filled > 0)).reshape(shape)
         return kept.swapaxes(-2, -1) if self.of == "target" else kept
 
 
@@ -62,6 +62,6 @@ def reference(graph: nx.DiGraph, parameters: Parameters) -> set[tuple[object, ob
     kept = set()
     for edges in groups.values():
         weights = sorted((graph.edges[edge]["weight"] for edge in edges), reverse=True)
-        least = weights[: parameters.k][-1]
-        kept |= {e for e in edges if 0 < graph.edges[e]["weight"] >= least}
+        threshold = weights[: parameters.k][-1]
+        kept |= {e for e in edges if 0 < graph.edges[e]["weight"] >= threshold}
     return kept

@@ -1,9 +1,9 @@
-"""Numbers about a graph, a node of it, or how one graph differs from another: one file per idea.
+"""Numbers about a graph, its nodes, or the difference between two graphs: one file per idea.
 
-Each defines ``METRIC`` (a `cntbench.metrics._base.Metric`), ``compute`` on arrays, and
-``reference``, the same by networkx or a plain loop, to which the common checks hold ``compute``.
+Each file defines ``METRIC`` (a `cntbench.metrics._base.Metric`), ``compute`` on arrays, and
+``reference``, the same metric by networkx or a plain loop. The common checks compare the two.
 A file of several metrics lists them in ``VARIANTS`` (`cntbench.plugins.Variant`).
-Infeasible edges are NaN, and feasible ones form no cycle. By ``METRIC.per``:
+Infeasible edges are NaN; feasible edges form no cycle. ``METRIC.per`` sets the dims:
 
 ===============  ======================================  =========================================
 per              compute                                 reference
@@ -25,18 +25,18 @@ checkpoint_pair  ``…, checkpoint, source, target`` →     graph, other graph 
                  ``…, checkpoint, other_checkpoint``
 ===============  ======================================  =========================================
 
-What ``METRIC.needs`` names, ``compute`` takes as keywords and ``reference`` finds in the graph:
+``compute`` takes what ``METRIC.needs`` names as keywords; ``reference`` reads it from the graph:
 
 =========  ==========================================  ============================================
 need       compute                                     reference
 =========  ==========================================  ============================================
 step       training steps, dims ``checkpoint``         ``graph.graph["step"]``
 layer      layers, dims ``component``                  ``graph.nodes[node]["layer"]``
-distance   `cntbench.metrics._paths.distances`,        nothing: it finds them itself
+distance   `cntbench.metrics._paths.distances`,        nothing: it computes them itself
            dims ``…, source, target``
 backbone   edges of the backbone ``METRIC.backbone``,  ``graph.edges[edge]["backbone"]``
            dims ``…, source, target``
 =========  ==========================================  ============================================
 
-`cntbench.metrics._graphs.Graphs` gives a metric what it needs; what several need, once.
+`cntbench.metrics._graphs.Graphs` passes these to the metrics and computes each only once.
 """

@@ -1,4 +1,4 @@
-"""What every metric declares, so that it is computed and checked by what it says of itself."""
+"""The declaration that every metric makes; it is computed and checked accordingly."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ DIMS: Mapping[Per, tuple[str, ...]] = {
     "checkpoint_pair": ("checkpoint", "other_checkpoint"),
 }
 
-#: The axis of ``…, source, target`` over which a component's edges of a direction extend.
+#: The axis of ``…, source, target`` along which a component's outgoing or incoming edges lie.
 AXIS: Mapping[Direction, int] = {"out": -1, "in": -2}
 
-#: Lags of metrics over time, in usable checkpoints.
+#: Lags of metrics per lag, in usable checkpoints.
 LAGS = (1, 2, 4, 8, 16, 32)
 
 
@@ -52,21 +52,21 @@ class Metric:
     Parameters
     ----------
     per
-        What it is a number about.
+        What the metric describes.
     lower, upper
-        Its range, both ends possible.
+        Its range, ends included.
     degree
         Degree of homogeneity: multiplying all weights by c > 0 multiplies the metric by
-        c ** degree. None if it behaves in no such way.
+        c ** degree. None if the metric is not homogeneous.
     null
-        The null model that fits it, a file of ``cntbench/dynamics/nulls``: one under which it is
-        not constant. None if there is none.
+        The null model to compare it with, a file of ``cntbench/dynamics/nulls`` under which the
+        metric is not constant. None if there is none.
     undefined
-        Where it is NaN on a graph with feasible edges, and why. None if it never is.
+        Where the metric is NaN on a graph with feasible edges, and why. None if it never is.
     needs
-        What `compute` takes beside the weights, as keywords.
+        What `compute` takes besides the weights, as keywords.
     backbone
-        The backbone that it is about, a file of ``tasks/backbones``; if it needs one.
+        The backbone it needs, a file of ``tasks/backbones``, if any.
     units
         UDUNITS name.
     """
@@ -83,5 +83,5 @@ class Metric:
 
     @property
     def over_time(self) -> bool:
-        """Whether it compares checkpoints."""
+        """Whether the metric compares checkpoints."""
         return self.per in ("transition", "lag", "checkpoint_pair")

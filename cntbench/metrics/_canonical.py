@@ -1,8 +1,10 @@
-"""An order of a graph's nodes that comes from the graph alone, not from their labels."""
+"""An order of a graph's nodes that depends on the edges alone, not on the labels."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +15,12 @@ from cntbench.metrics._base import Array
 def canonical_order(weights: Array) -> NDArray[np.intp]:
     """Order the nodes of graphs by what they send and receive.
 
-    By the largest weight that a node sends, then by the largest that it receives. Where that does
-    not tell all nodes apart that have any weight, the colours of Weisfeiler and Leman do: nodes
-    differ if they send or receive different weights, or to or from nodes that differ. Of nodes that
-    are still alike, one is singled out and the others are told apart by it. Where a symmetry of the
-    graph maps them to each other, it does not matter which; of nodes that the colours cannot tell
-    apart without such a symmetry, as in some regular graphs, the first label is taken.
+    Nodes are sorted by the largest weight that they send, then by the largest that they receive.
+    If nodes with any weight are still tied, Weisfeiler and Leman's colour refinement separates
+    them: nodes differ if they exchange different weights, or the same weights with different nodes.
+    Of nodes with one colour, one is singled out and the refinement goes on. If a symmetry of the
+    graph maps these nodes to each other, any choice gives the same order of weights; if none does,
+    as in some regular graphs, the node with the first label is chosen.
 
     Parameters
     ----------
@@ -28,49 +30,48 @@ def canonical_order(weights: Array) -> NDArray[np.intp]:
     Returns
     -------
     numpy.ndarray
-        Indices of the nodes, dims ``graph, place``.
+        Indices of the nodes, dims ``graph, rank``.
     """
-    sends, receives = weights.max(axis=-1, initial=0), weights.max(axis=-2, initial=0)
-    order = np.lexsort((receives, sends), axis=-1)
-    sends, receives = (np.take_along_axis(part, order, axis=-1) for part in (sends, receives))
-    alike = (np.diff(sends) == 0) & (np.diff(receives) == 0)
-    linked = (sends > 0) | (receives > 0)
-    for index in np.flatnonzero((alike & linked[..., 1:]).any(axis=-1)):
-        order[index] = _by_colours(weights[index])
+    sent, received = weights.max(axis=-1, initial=0), weights.max(axis=-2, initial=0)
+    order = np.lexsort((received, sent), axis=-1)
+    sent, received = (np.take_along_axis(largest, order, axis=-1) for largest in (sent, received))
+    tied = (np.diff(sent) == 0) & (np.diff(received) == 0)
+    connected = (sent > 0) | (received > 0)
+    for index in np.flatnonzero((tied & connected[..., 1:]).any(axis=-1)):
+        order[index] = _colour_order(weights[index])
     return order
 
 
-def _by_colours(weights: Array) -> NDArray[np.intp]:
-    linked: list[bool] = np.logical_or(weights.any(axis=0), weights.any(axis=1)).tolist()
-    colours = _refined(weights, [int(one) for one in linked])
+def _colour_order(weights: Array) -> NDArray[np.intp]:
+    connected: list[bool] = np.logical_or(weights.any(axis=0), weights.any(axis=1)).tolist()
+    colours = _refine(weights, [int(has_edges) for has_edges in connected])
     while True:
-        of_colour: dict[int, list[int]] = {}
+        classes: dict[int, list[int]] = {}
         for node, colour in enumerate(colours):
-            if linked[node]:
-                of_colour.setdefault(colour, []).append(node)
-        alike = [nodes for _, nodes in sorted(of_colour.items()) if len(nodes) > 1]
-        if not alike:
+            if connected[node]:
+                classes.setdefault(colour, []).append(node)
+        tied = [nodes for _, nodes in sorted(classes.items()) if len(nodes) > 1]
+        if not tied:
             return np.argsort(colours, kind="stable")
-        single = alike[0][0]
-        colours = _refined(weights, [2 * c - (n == single) for n, c in enumerate(colours)])
+        first = tied[0][0]
+        colours = _refine(weights, [2 * c - (n == first) for n, c in enumerate(colours)])
 
 
-def _refined(weights: Array, colours: Sequence[int]) -> list[int]:
-    """Colour nodes by their neighbours' colours until no more of them differ."""
+def _refine(weights: Array, colours: Sequence[int]) -> list[int]:
+    """Colour nodes by their neighbours' colours until the number of colours stays the same."""
     rows, columns = weights.tolist(), weights.T.tolist()
-    found = list(colours)
+    colours = list(colours)
     while True:
         signatures = [
             (
-                found[node],
-                sorted((w, found[other]) for other, w in enumerate(rows[node]) if w),
-                sorted((w, found[other]) for other, w in enumerate(columns[node]) if w),
+                colour,
+                sorted((w, colours[target]) for target, w in enumerate(row) if w),
+                sorted((w, colours[source]) for source, w in enumerate(column) if w),
             )
-            for node in range(len(found))
+            for colour, row, column in zip(colours, rows, columns, strict=True)
         ]
-        place = {repr(one): rank for rank, one in enumerate(sorted(signatures))}
-        ranks = sorted(set(place.values()))
-        refined = [ranks.index(place[repr(one)]) for one in signatures]
-        if len(set(refined)) == len(set(found)):
+        distinct = [signature for signature, _ in groupby(sorted(signatures))]
+        refined = [bisect_left(distinct, signature) for signature in signatures]
+        if len(distinct) == len(set(colours)):
             return refined
-        found = refined
+        colours = refined

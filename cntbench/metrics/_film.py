@@ -25,10 +25,10 @@ def film_metrics(
         Dims ``task, ablation, checkpoint, source, target``, with the coordinates ``step`` and
         ``source_layer``.
     usable
-        Checkpoints that count, dims ``checkpoint``; the others get NaN, and metrics over time go
-        from one usable checkpoint to the next.
+        Which checkpoints to use, dims ``checkpoint``. The others get NaN; metrics over time compare
+        a usable checkpoint with the usable one before it.
     names
-        Of the metrics, by default all.
+        Names of the metrics; by default all.
 
     Returns
     -------
@@ -46,36 +46,32 @@ def film_metrics(
         influence.values[:, :, usable], step=influence["step"].values[usable], layer=layer
     )
     labels = _labels(influence)
-    at = np.flatnonzero(usable)
-    found = {}
+    variables = {}
     for name in known if names is None else names:
         metric: Metric = plugins.find("metric", name).METRIC
         dims = ("task", "ablation", *DIMS[metric.per])
         values = np.full([len(labels[dim]) for dim in dims], np.nan)
         cells = [
-            at if dim in ("checkpoint", "other_checkpoint") else np.arange(len(labels[dim]))
+            usable if dim in ("checkpoint", "other_checkpoint") else np.arange(len(labels[dim]))
             for dim in dims
         ]
-        if len(at):
+        if usable.any():
             values[np.ix_(*cells)] = graphs.metric(name)
-        found[name] = xr.Variable(dims, values, _attributes(known[name], metric))
-    used = {dim for variable in found.values() for dim in variable.dims}
-    own = {dim: labels[dim] for dim in ("component", "layer", "lag", "other_checkpoint")}
-    return xr.Dataset(
-        found,
-        coords={
-            dim: (dim, values, {"long_name": _LONG_NAMES[dim]})
-            for dim, values in own.items()
-            if dim in used
-        },
-    )
+        variables[name] = xr.Variable(dims, values, _attributes(known[name], metric))
+    used = {dim for variable in variables.values() for dim in variable.dims}
+    coords = {
+        dim: (dim, labels[dim], {"long_name": long_name})
+        for dim, long_name in _LONG_NAMES.items()
+        if dim in used
+    }
+    return xr.Dataset(variables, coords)
 
 
 _LONG_NAMES = {
     "component": "component",
-    "layer": "layer that influence is received from or sent to",
-    "lag": "usable checkpoints between the two that are compared",
-    "other_checkpoint": "checkpoint that is compared with",
+    "layer": "layer that sends or receives the influence",
+    "lag": "number of usable checkpoints between the two compared",
+    "other_checkpoint": "checkpoint compared with",
 }
 
 
@@ -90,11 +86,11 @@ def _labels(influence: xr.DataArray) -> Mapping[str, Sized]:
 
 
 def _attributes(plugin: plugins.Plugin, metric: Metric) -> dict[str, str]:
-    said = {
+    attributes = {
         **described(plugin.name, plugin.summary, metric.units),
         "range": f"{metric.lower:g} to {metric.upper:g}",
         "undefined": metric.undefined,
         "null_model": metric.null,
         "backbone": metric.backbone,
     }
-    return {key: value for key, value in said.items() if value is not None}
+    return {key: value for key, value in attributes.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Graphs of one architecture, and any metric of them."""
+"""Graphs of one architecture and their metrics."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cntbench.metrics._paths import distances
 
 
 class Graphs:
-    """Graphs of one architecture, of which metrics are computed one by one.
+    """Graphs of one architecture, whose metrics are computed on request.
 
-    What several metrics need is worked out once and kept with the graphs.
+    What several metrics need is computed once and kept.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Graphs:
         self._backbones: dict[str, NDArray[np.bool_]] = {}
 
     def metric(self, name: str) -> Array:
-        """Return a metric; its dims are those that `cntbench.metrics` says.
+        """Return a metric, with the dims that `cntbench.metrics` lists.
 
         Raises
         ------
@@ -47,11 +47,11 @@ class Graphs:
         """
         module = plugins.find("metric", name)
         metric: Metric = module.METRIC
-        needed: dict[str, Any] = {
+        inputs: dict[str, Any] = {
             need: self.backbone(str(metric.backbone)) if need == "backbone" else getattr(self, need)
             for need in metric.needs
         }
-        return np.asarray(module.compute(self.weights, **needed))
+        return np.asarray(module.compute(self.weights, **inputs))
 
     @cached_property
     def distance(self) -> Array:
@@ -59,7 +59,7 @@ class Graphs:
         return distances(self.weights)
 
     def backbone(self, name: str) -> NDArray[np.bool_]:
-        """Return which edges a backbone keeps, dims ``…, checkpoint, source, target``."""
+        """Return whether a backbone keeps each edge, dims ``…, checkpoint, source, target``."""
         if name not in self._backbones:
             self._backbones[name] = backbone(name).rule.keep(self.weights)
         return self._backbones[name]

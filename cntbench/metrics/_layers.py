@@ -1,16 +1,17 @@
-"""Layers: what components exchange with each, and what layers alone would give a component."""
+"""What components exchange with each layer, and the strength that their layer alone predicts."""
 
 from __future__ import annotations
 
+import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
 from cntbench.metrics._arithmetic import divide
-from cntbench.metrics._base import Array, Direction
+from cntbench.metrics._base import AXIS, Array, Direction
 
 
 def by_layer(values: Array, layer: NDArray[np.integer], direction: Direction) -> Array:
-    """Sum what every component sends to, or receives from, the components of each layer.
+    """Sum what every component sends to each layer, or receives from it.
 
     Parameters
     ----------
@@ -24,18 +25,18 @@ def by_layer(values: Array, layer: NDArray[np.integer], direction: Direction) ->
     Returns
     -------
     numpy.ndarray
-        Dims ``…, component, layer``, the layers that there are in rising order.
+        Dims ``…, component, layer``, with the layers in ascending order.
     """
     member = (layer[:, None] == np.unique(layer)).astype(np.float64)
     return np.matmul(values if direction == "out" else values.swapaxes(-2, -1), member)
 
 
 def layer_corrected(weights: Array, layer: NDArray[np.integer], direction: Direction) -> Array:
-    """Return every component's strength over what layers alone would give it.
+    """Return every component's strength relative to the strength that its layer alone predicts.
 
     x_i = Σ_j w_ij / Σ_j ⟨w⟩_L(i)L(j) over the feasible edges of component i, where ⟨w⟩_LM is the
-    mean weight of the feasible edges from layer L to layer M: the strength that i has on average
-    if weights are permuted within each layer pair, the null model ``layer_pairs``.
+    mean weight of the feasible edges from layer L to layer M. The denominator is the mean strength
+    of i when weights are permuted within each layer pair (the null model ``layer_pairs``).
 
     Parameters
     ----------
@@ -49,8 +50,8 @@ def layer_corrected(weights: Array, layer: NDArray[np.integer], direction: Direc
     Returns
     -------
     numpy.ndarray
-        Dims ``…, component``. NaN where nothing is expected: for components without feasible edges
-        in the direction, and between layers without any weight.
+        Dims ``…, component``. NaN where the predicted strength is 0: the component has no feasible
+        edges in the direction, or there is no weight between the layers.
 
     Examples
     --------
@@ -58,20 +59,43 @@ def layer_corrected(weights: Array, layer: NDArray[np.integer], direction: Direc
     >>> layer_corrected(weights, np.array([0, 0, 1]), "out")
     array([1.5, 0.5, nan])
     """
-    strength, expected = strength_and_expected(weights, layer, direction)
-    found = np.full(strength.shape, np.nan)
-    return np.divide(strength, expected, out=found, where=expected > 0)
+    return divide(*strength_and_expected(weights, layer, direction))
+
+
+def ranked_strengths(weights: Array, layer: NDArray[np.integer], direction: Direction) -> Array:
+    """Return `layer_corrected` strengths of the components that have feasible edges.
+
+    1 between layers without any weight, where every strength is as predicted.
+    """
+    values = layer_corrected(weights, layer, direction)
+    has_edges = ~np.isnan(weights).all(axis=(*range(weights.ndim - 2), AXIS[direction]))
+    return np.where(np.isnan(values), 1, values)[..., has_edges]
+
+
+def ranked_strengths_reference(graph: nx.DiGraph, direction: Direction) -> dict[object, float]:
+    """Compute `ranked_strengths` edge by edge."""
+    layer = nx.get_node_attributes(graph, "layer")
+    weights_of_pair: dict[tuple[int, int], list[float]] = {}
+    for source, target, weight in graph.edges(data="weight"):
+        weights_of_pair.setdefault((layer[source], layer[target]), []).append(weight)
+    strengths = {}
+    for node in graph:
+        edges = graph.out_edges(node) if direction == "out" else graph.in_edges(node)
+        if edges:
+            strength = sum(graph.edges[edge]["weight"] for edge in edges)
+            pairs = [weights_of_pair[layer[source], layer[target]] for source, target in edges]
+            expected = sum(sum(pair) / len(pair) for pair in pairs)
+            strengths[node] = strength / expected if expected else 1.0
+    return strengths
 
 
 def strength_and_expected(
     weights: Array, layer: NDArray[np.integer], direction: Direction
 ) -> tuple[Array, Array]:
     """Return numerator and denominator of `layer_corrected`."""
-    there = ~np.isnan(weights)
-    edges = by_layer(there.astype(np.float64), layer, direction)
-    sent = by_layer(np.where(there, weights, 0), layer, direction)
-    own = (layer[:, None] == layer).astype(np.float64)
-    # Sums over all components of the same layer, for every component.
-    layer_edges, layer_sent = np.matmul(own, edges), np.matmul(own, sent)
-    mean = divide(layer_sent, layer_edges, 0.0)
-    return sent.sum(axis=-1), (edges * mean).sum(axis=-1)
+    feasible = ~np.isnan(weights)
+    edges = by_layer(feasible.astype(np.float64), layer, direction)
+    strength = by_layer(np.where(feasible, weights, 0), layer, direction)
+    same_layer = (layer[:, None] == layer).astype(np.float64)
+    mean = divide(np.matmul(same_layer, strength), np.matmul(same_layer, edges), 0.0)
+    return strength.sum(axis=-1), (edges * mean).sum(axis=-1)

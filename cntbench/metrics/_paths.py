@@ -1,24 +1,25 @@
 """Shortest paths, where the length of an edge is the inverse of its weight.
 
-Feasible edges form no cycle, so that paths are found in one pass over the stages of the graph.
+Feasible edges form no cycle, so one pass over the stages of the graph finds all paths.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.metrics._arithmetic import TIE
+from cntbench.metrics._arithmetic import TIE, divide
 from cntbench.metrics._base import Array
 from cntbench.metrics._batches import batched
 
 
 @dataclass(frozen=True)
 class Stages:
-    """The nodes in causal order; those of one stage have no edges among themselves.
+    """The nodes in causal order; the nodes of a stage have no edges among themselves.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class Stages:
 
     @classmethod
     def of(cls, weights: Array) -> Stages:
-        """Return the stages of the edges that are feasible in any of some graphs.
+        """Return the stages of the edges that are feasible in any of the graphs.
 
         Raises
         ------
@@ -41,33 +42,31 @@ class Stages:
             If the feasible edges form a cycle.
         """
         leading = tuple(range(weights.ndim - 2))
-        there = np.asarray((~np.isnan(weights)).any(axis=leading))
-        stage = np.zeros(len(there), dtype=np.intp)
-        for _ in range(len(there) + 1):
-            after = np.where(there, stage[:, None] + 1, 0).max(axis=0, initial=0)
+        feasible = np.asarray((~np.isnan(weights)).any(axis=leading))
+        stage = np.zeros(len(feasible), dtype=np.intp)
+        for _ in range(len(feasible) + 1):
+            after = np.where(feasible, stage[:, None] + 1, 0).max(axis=0, initial=0)
             if (after == stage).all():
                 break
             stage = after
         else:
             raise ValueError("the feasible edges form a cycle")
         starts = np.searchsorted(np.sort(stage), range(stage.max(initial=-1) + 2))
-        pairs = zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
-        return cls(np.argsort(stage, kind="stable"), tuple(pairs))
+        return cls(np.argsort(stage, kind="stable"), tuple(pairwise(starts.tolist())))
 
     def sort(self, values: Array) -> Array:
         """Bring ``…, source, target`` into causal order."""
         return values[..., self.order[:, None], self.order]
 
     def restore(self, values: Array) -> Array:
-        """Bring ``…, source, target`` from causal order into that of the graph."""
-        back = np.argsort(self.order)
-        return values[..., back[:, None], back]
+        """Bring ``…, source, target`` from causal order into the order of the graph."""
+        inverse = np.argsort(self.order)
+        return values[..., inverse[:, None], inverse]
 
 
 def lengths(weights: Array) -> Array:
     """Return 1 / weight; infinite where there is no weight."""
-    found = np.full(weights.shape, np.inf)
-    return np.divide(1, weights, out=found, where=weights > 0)
+    return divide(1, weights, np.inf)
 
 
 def distances(weights: Array) -> Array:
@@ -81,7 +80,7 @@ def distances(weights: Array) -> Array:
     Returns
     -------
     numpy.ndarray
-        Dims ``…, source, target``; 0 from a node to itself, infinite where no path leads.
+        Dims ``…, source, target``; 0 from a node to itself, infinite where there is no path.
 
     Examples
     --------
@@ -92,34 +91,34 @@ def distances(weights: Array) -> Array:
     """
     stages = Stages.of(weights)
 
-    def few(some: Array) -> Array:
-        length = lengths(stages.sort(some))
-        found = np.full(length.shape, np.inf)
-        each = np.arange(length.shape[-1])
-        found[:, each, each] = 0
+    def batch_distances(batch: Array) -> Array:
+        length = lengths(stages.sort(batch))
+        distance = np.full(length.shape, np.inf)
+        nodes = np.arange(length.shape[-1])
+        distance[:, nodes, nodes] = 0
         for start, stop in stages.bounds[1:]:
-            through = found[:, :start, :start, None] + length[:, None, :start, start:stop]
-            found[:, :start, start:stop] = through.min(axis=2)
-        return stages.restore(found)
+            through = distance[:, :start, :start, None] + length[:, None, :start, start:stop]
+            distance[:, :start, start:stop] = through.min(axis=2)
+        return stages.restore(distance)
 
-    return batched(few, weights)
+    return batched(batch_distances, weights)
 
 
 def last_steps(length: Array, distance: Array, start: int, stop: int) -> NDArray[np.bool_]:
-    """Return which edges into a stage end a shortest path.
+    """Return whether each edge into a stage is the last one of a shortest path.
 
     Parameters
     ----------
     length, distance
-        Of graphs in causal order, dims ``graph, source, target``.
+        Edge lengths and distances of graphs in causal order, dims ``graph, source, target``.
     start, stop
         Where the stage starts and stops.
 
     Returns
     -------
     numpy.ndarray
-        Dims ``graph, source, before, target``: whether a shortest path from the source to the
-        target, which is in the stage, comes from the node before.
+        Dims ``graph, source, predecessor, target``: whether a shortest path from the source to the
+        target, a node of the stage, ends with the edge from the predecessor.
     """
     through = distance[:, :start, :start, None] + length[:, None, :start, start:stop]
     shortest = distance[:, :start, None, start:stop]
@@ -127,10 +126,10 @@ def last_steps(length: Array, distance: Array, start: int, stop: int) -> NDArray
 
 
 def with_lengths(graph: nx.DiGraph) -> nx.DiGraph:
-    """Return the graph of the edges that have weight, each with its ``length``: for references."""
-    found: nx.DiGraph = nx.DiGraph()
-    found.add_nodes_from(graph)
+    """Return the graph of the edges with weight, each with its ``length``, for references."""
+    weighted: nx.DiGraph = nx.DiGraph()
+    weighted.add_nodes_from(graph)
     for source, target, weight in graph.edges(data="weight"):
         if weight > 0:
-            found.add_edge(source, target, weight=weight, length=1 / weight)
-    return found
+            weighted.add_edge(source, target, weight=weight, length=1 / weight)
+    return weighted

@@ -1,7 +1,7 @@
 """Share of the feasible edges that are in the backbone.
 
-The backbone is the disparity filter's, ``tasks/backbones/disparity.toml``: edges that stand out
-among those of their source or target. Where all weights are alike there are none. NaN for graphs
+The disparity filter, ``tasks/backbones/disparity.toml``, selects the backbone: edges that stand out
+among those of their source or target. It selects none if all weights are alike. NaN for graphs
 without feasible edges. Source: Serrano, Boguñá and Vespignani 2009, "Extracting the multiscale
 backbone of complex weighted networks".
 
@@ -33,12 +33,10 @@ METRIC = Metric(
 
 def compute(weights: Array, *, backbone: NDArray[np.bool_]) -> Array:
     """Return the density of every graph's backbone."""
-    feasible = (~np.isnan(weights)).sum(axis=(-2, -1))
-    kept = backbone.sum(axis=(-2, -1))
-    return divide(kept, feasible)
+    return divide(backbone.sum(axis=(-2, -1)), (~np.isnan(weights)).sum(axis=(-2, -1)))
 
 
 def reference(graph: nx.DiGraph) -> float:
-    """Count edges one by one."""
+    """Count the edges one by one."""
     kept = [in_backbone for _, _, in_backbone in graph.edges(data="backbone")]
     return sum(kept) / len(kept) if kept else float("nan")

@@ -1,10 +1,10 @@
 """Share of the shortest paths between other components that pass through a component.
 
-b(v) = Σ σ(s, t | v) / σ(s, t) / ((n − 1)(n − 2)), over all pairs (s, t) between which a path leads;
-σ(s, t) counts the shortest paths and σ(s, t | v) those of them that pass through v. The length of
-an edge is 1 / w. Paths whose lengths agree to nine digits are equally short. Source: Freeman 1977,
-"A set of measures of centrality based on betweenness"; Brandes 2001, "A faster algorithm for
-betweenness centrality".
+b(v) = Σ σ(s, t | v) / σ(s, t) / ((n − 1)(n − 2)), over all pairs (s, t) that a path connects;
+σ(s, t) counts the shortest paths and σ(s, t | v) those that pass through v. The length of an edge
+is 1 / w. Paths whose lengths agree to nine digits are equally short. Source: Freeman 1977, "A set
+of measures of centrality based on betweenness"; Brandes 2001, "A faster algorithm for betweenness
+centrality".
 
 >>> import numpy as np
 >>> from cntbench.metrics._paths import distances
@@ -20,7 +20,7 @@ from itertools import pairwise, permutations
 import networkx as nx
 import numpy as np
 
-from cntbench.metrics._arithmetic import TIE
+from cntbench.metrics._arithmetic import TIE, divide
 from cntbench.metrics._base import Array, Metric
 from cntbench.metrics._batches import batched
 from cntbench.metrics._paths import Stages, last_steps, lengths, with_lengths
@@ -36,45 +36,39 @@ def compute(weights: Array, *, distance: Array) -> Array:
     nodes = weights.shape[-1]
     pairs = max((nodes - 1) * (nodes - 2), 1)
 
-    def few(some: Array, apart: Array) -> Array:
-        length, apart = lengths(stages.sort(some)), stages.sort(apart)
+    def batch_betweenness(batch: Array, distance: Array) -> Array:
+        length, distance = lengths(stages.sort(batch)), stages.sort(distance)
         paths = np.zeros(length.shape)
         paths[:, range(nodes), range(nodes)] = 1
         steps = {}
         for start, stop in stages.bounds[1:]:
-            steps[start] = last_steps(length, apart, start, stop)
-            counted = np.matmul(paths[:, :start, None, :start], steps[start])[:, :, 0]
-            paths[:, :start, start:stop] = counted
+            steps[start] = last_steps(length, distance, start, stop)
+            counts = np.matmul(paths[:, :start, None, :start], steps[start])[:, :, 0]
+            paths[:, :start, start:stop] = counts
         passing = np.zeros(length.shape)
         for start, stop in reversed(stages.bounds[1:]):
-            ending = paths[:, :start, start:stop]
-            each = np.divide(
-                1 + passing[:, :start, start:stop],
-                ending,
-                out=np.zeros(ending.shape),
-                where=ending > 0,
-            )
-            onwards = np.matmul(steps[start], each[..., None])[..., 0]
+            per_path = divide(1 + passing[:, :start, start:stop], paths[:, :start, start:stop], 0.0)
+            onwards = np.matmul(steps[start], per_path[..., None])[..., 0]
             passing[:, :start, :start] += paths[:, :start, :start] * onwards
         passing[:, range(nodes), range(nodes)] = 0
-        found = passing.sum(axis=1) / pairs
-        return found[:, np.argsort(stages.order)]
+        return (passing.sum(axis=1) / pairs)[:, np.argsort(stages.order)]
 
-    return batched(few, weights, distance)
+    return batched(batch_betweenness, weights, distance)
 
 
 def reference(graph: nx.DiGraph) -> dict[object, float]:
-    """List all paths between every two nodes and look at the shortest."""
-    present = with_lengths(graph)
+    """List all paths between every two nodes and take the shortest."""
+    weighted = with_lengths(graph)
     pairs = max((len(graph) - 1) * (len(graph) - 2), 1)
-    found = dict.fromkeys(graph, 0.0)
+    betweenness = dict.fromkeys(graph, 0.0)
     for source, target in permutations(graph, 2):
-        paths = list(nx.all_simple_paths(present, source, target))
-        long = [sum(present.edges[edge]["length"] for edge in pairwise(path)) for path in paths]
-        shortest = [
-            path for path, one in zip(paths, long, strict=True) if one <= min(long) * (1 + TIE)
-        ]
+        length = {
+            tuple(path): sum(weighted.edges[edge]["length"] for edge in pairwise(path))
+            for path in nx.all_simple_paths(weighted, source, target)
+        }
+        least = min(length.values(), default=0.0)
+        shortest = [path for path in length if length[path] <= least * (1 + TIE)]
         for path in shortest:
             for node in path[1:-1]:
-                found[node] += 1 / len(shortest) / pairs
-    return found
+                betweenness[node] += 1 / len(shortest) / pairs
+    return betweenness

@@ -1,10 +1,9 @@
 """How near a component is to those that influence it, or to those it influences.
 
-(r / (n − 1)) · r / Σ d(i, j). The sum goes over the r components i from which a path leads to
-component j (in), or over the r components j to which a path leads from component i (out), and an
-edge is 1 / w long. 0 where there is no path. Source: Freeman 1979, "Centrality in social networks";
-for graphs in which not every node reaches every other, Wasserman and Faust 1994, "Social network
-analysis", equation 5.22.
+(r / (n − 1)) · r / Σ d(i, j). The sum goes over the r components i that reach component j (in), or
+over the r components j that component i reaches (out); the length of an edge is 1 / w. 0 where
+there is no path. Source: Freeman 1979, "Centrality in social networks"; for graphs in which not
+every node reaches every other, Wasserman and Faust 1994, "Social network analysis", equation 5.22.
 
 >>> import numpy as np
 >>> from cntbench.metrics._paths import distances
@@ -22,6 +21,7 @@ from dataclasses import replace
 import networkx as nx
 import numpy as np
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import AXIS, Array, Direction, Metric
 from cntbench.metrics._paths import with_lengths
 from cntbench.plugins import Variant
@@ -46,15 +46,12 @@ VARIANTS = {
 def compute(weights: Array, *, distance: Array, direction: Direction) -> Array:
     """Return the closeness of every component."""
     axis = AXIS[direction]
-    near = np.where(np.isinf(distance), 0, distance)
-    reached = (near > 0).sum(axis=axis)
-    total = near.sum(axis=axis)
-    others = max(distance.shape[-1] - 1, 1)
-    mean = np.divide(reached, total, out=np.zeros(total.shape), where=reached > 0)
-    return mean * reached / others
+    finite = np.where(np.isinf(distance), 0, distance)
+    reached = (finite > 0).sum(axis=axis)
+    return divide(reached, finite.sum(axis=axis), 0.0) * reached / max(distance.shape[-1] - 1, 1)
 
 
 def reference(graph: nx.DiGraph, *, direction: Direction) -> dict[object, float]:
-    """Return networkx's closeness, which is by paths that lead to a component."""
-    towards = graph if direction == "in" else graph.reverse()
-    return dict(nx.closeness_centrality(with_lengths(towards), distance="length"))
+    """Return networkx's closeness, which measures the paths that end at a component."""
+    incoming = graph if direction == "in" else graph.reverse()
+    return dict(nx.closeness_centrality(with_lengths(incoming), distance="length"))

@@ -1,6 +1,6 @@
 """Number of edges of the backbone that a component receives or sends.
 
-The backbone is the disparity filter's, ``tasks/backbones/disparity.toml``: edges that stand out
+The disparity filter, ``tasks/backbones/disparity.toml``, selects the backbone: edges that stand out
 among those of their source or target. Source: Serrano, Boguñá and Vespignani 2009, "Extracting the
 multiscale backbone of complex weighted networks".
 

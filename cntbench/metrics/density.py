@@ -1,7 +1,7 @@
 """Share of the feasible edges whose influence exceeds 0.1.
 
-With the measure ``relative_l2`` these are the edges over which ablating the source changes the
-target's output by more than a tenth of its length. NaN for graphs without feasible edges.
+With the measure ``relative_l2``, these are the edges where ablating the source changes the output
+of the target by more than a tenth of its norm. NaN for graphs without feasible edges.
 
 >>> import numpy as np
 >>> float(compute(np.array([[np.nan, 0.5], [np.nan, np.nan]])))
@@ -23,14 +23,11 @@ THRESHOLD = 0.1
 
 def compute(weights: Array) -> Array:
     """Return the density of every graph."""
-    feasible = (~np.isnan(weights)).sum(axis=(-2, -1))
     strong = (weights > THRESHOLD).sum(axis=(-2, -1))
-    return divide(strong, feasible)
+    return divide(strong, (~np.isnan(weights)).sum(axis=(-2, -1)))
 
 
 def reference(graph: nx.DiGraph) -> float:
-    """Count edges one by one."""
-    strong = 0
-    for _, _, weight in graph.edges(data="weight"):
-        strong += weight > THRESHOLD
-    return strong / graph.number_of_edges() if graph.number_of_edges() else float("nan")
+    """Count the edges one by one."""
+    strong = [weight > THRESHOLD for _, _, weight in graph.edges(data="weight")]
+    return sum(strong) / len(strong) if strong else float("nan")

@@ -1,7 +1,7 @@
-"""Effective number of edges: so many equal ones would be as evenly spread as the weights are.
+"""Effective number of edges: how many edges of equal weight would have the same entropy.
 
-exp(H), where H is the entropy of the weights: 1 if one edge has it all, the number of feasible
-edges if all are equal. Source: Hill 1973, "Diversity and evenness", number of order 1.
+exp(H), where H is the entropy of the weights: 1 if one edge has all the weight, the number of
+feasible edges if all are equal. Source: Hill 1973, "Diversity and evenness", number of order 1.
 
 >>> import numpy as np
 >>> float(compute(np.array([[np.nan, 1.0, 1.0], [np.nan, np.nan, 0.0], [np.nan] * 3])).round(3))
@@ -24,7 +24,7 @@ METRIC = Metric(
     upper=np.inf,
     degree=0,
     null="untrained",
-    undefined="graphs without weight have nothing to be shared",
+    undefined="graphs without weight have no weight to share",
 )
 
 
@@ -34,7 +34,7 @@ def compute(weights: Array) -> Array:
 
 
 def reference(graph: nx.DiGraph) -> float:
-    """Multiply up edge by edge: exp(−Σ p ln p) = Π p^−p."""
+    """Multiply edge by edge: exp(−Σ p ln p) = Π p^−p."""
     total = graph.size(weight="weight")
     if not total:
         return float("nan")

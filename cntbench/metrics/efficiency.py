@@ -1,10 +1,9 @@
 """Weighted global efficiency: the mean over feasible edges of 1 / d(i, j).
 
-d(i, j) is the length of the shortest path from i to j, on which an edge is 1 / w long; where no
-path leads, 1 / d is 0. What passes by a detour counts, so that the efficiency is at least the mean
-weight. NaN for graphs without feasible edges. Source: Latora and Marchiori 2001, "Efficient
-behavior of small-world networks"; the mean is taken over the pairs between which the architecture
-allows an edge.
+d(i, j) is the length of the shortest path from i to j, where the length of an edge is 1 / w; 1 / d
+is 0 if there is no path. Detours count, so the efficiency is at least the mean weight. NaN for
+graphs without feasible edges. Source: Latora and Marchiori 2001, "Efficient behavior of small-world
+networks"; the mean here is over the pairs between which the architecture allows an edge.
 
 >>> import numpy as np
 >>> from cntbench.metrics._paths import distances
@@ -29,15 +28,13 @@ METRIC = Metric(
 
 def compute(weights: Array, *, distance: Array) -> Array:
     """Return the efficiency of every graph."""
-    there = ~np.isnan(weights)
-    edges = there.sum(axis=(-2, -1))
-    nearness = np.divide(1, distance, out=np.zeros(distance.shape), where=there)
-    total = nearness.sum(axis=(-2, -1))
-    return divide(total, edges)
+    feasible = ~np.isnan(weights)
+    nearness = np.divide(1, distance, out=np.zeros(distance.shape), where=feasible)
+    return divide(nearness.sum(axis=(-2, -1)), feasible.sum(axis=(-2, -1)))
 
 
 def reference(graph: nx.DiGraph) -> float:
-    """Ask networkx for the shortest path between the ends of every edge."""
+    """Sum the inverse length of networkx's shortest path between the ends of every edge."""
     if not graph.number_of_edges():
         return float("nan")
     distance = dict(nx.all_pairs_dijkstra_path_length(with_lengths(graph), weight="length"))

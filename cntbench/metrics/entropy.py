@@ -1,6 +1,6 @@
 """Entropy of the weights: how evenly influence is spread over the edges.
 
-H = −Σ p ln p, where p is an edge's share of all weight. Source: Shannon 1948, "A mathematical
+H = −Σ p ln p, where p is an edge's share of the total weight. Source: Shannon 1948, "A mathematical
 theory of communication".
 
 >>> import numpy as np
@@ -25,7 +25,7 @@ METRIC = Metric(
     upper=np.inf,
     degree=0,
     null="untrained",
-    undefined="graphs without weight have nothing to be shared",
+    undefined="graphs without weight have no weight to share",
     units="nat",
 )
 
@@ -35,8 +35,7 @@ def compute(weights: Array) -> Array:
     filled = np.where(np.isnan(weights), 0, weights)
     total = filled.sum(axis=(-2, -1), keepdims=True)
     share = divide(filled, total, 0.0)
-    found = entr(share).sum(axis=(-2, -1))
-    return np.where(total[..., 0, 0] > 0, found, np.nan)
+    return np.where(total[..., 0, 0] > 0, entr(share).sum(axis=(-2, -1)), np.nan)
 
 
 def reference(graph: nx.DiGraph) -> float:

@@ -1,9 +1,9 @@
 """Number of feed-forward loops i → j → k with i → k, each counted by its intensity.
 
-Σ (w_ij w_jk w_ik)^(1/3) over all triples of components: the number of loops if all weights are 0 or
-1, and of whatever strength the geometric mean of its edges gives it if they are not. How many
-triples could be loops is the architecture's doing. Source: Milo et al. 2002, "Network motifs";
-intensity by Onnela et al. 2005, "Intensity and coherence of motifs in weighted complex networks".
+Σ (w_ij w_jk w_ik)^(1/3) over all triples of components. If all weights are 0 or 1, this is the
+number of loops; otherwise each loop counts as the geometric mean of its weights. The architecture
+determines which triples can be loops. Source: Milo et al. 2002, "Network motifs"; intensity by
+Onnela et al. 2005, "Intensity and coherence of motifs in weighted complex networks".
 
 >>> import numpy as np
 >>> float(compute(np.array([[np.nan, 1.0, 1.0], [np.nan, np.nan, 8.0], [np.nan] * 3])))
@@ -26,16 +26,15 @@ METRIC = Metric(per="graph", lower=0, upper=np.inf, degree=1, null="strengths")
 def compute(weights: Array) -> Array:
     """Return the number for every graph."""
 
-    def few(some: Array) -> Array:
-        there = ~np.isnan(some)
-        roots = np.cbrt(some, out=np.zeros(some.shape), where=there)
+    def batch_loops(batch: Array) -> Array:
+        roots = np.cbrt(batch, out=np.zeros(batch.shape), where=~np.isnan(batch))
         return np.asarray((np.matmul(roots, roots) * roots).sum(axis=(-2, -1)))
 
-    return batched(few, weights)
+    return batched(batch_loops, weights)
 
 
 def reference(graph: nx.DiGraph) -> float:
-    """Look at every triple of nodes."""
+    """Go through all triples of nodes."""
     weight = nx.get_edge_attributes(graph, "weight")
     total = 0.0
     for i, j, k in permutations(graph, 3):

@@ -1,4 +1,4 @@
-"""Gini coefficient of the edge weights: 0 if all feasible edges are equal, near 1 if one has all.
+"""Gini coefficient of the edge weights: 0 if all are equal, near 1 if one edge has all the weight.
 
 G = Σ_a Σ_b |w_a − w_b| / (2 n² w̄) over the n feasible edges. NaN for graphs without feasible edges;
 0 if all weights are 0. Source: Gini 1912; Goswami et al. 2018, "Sparsity of weighted networks".
@@ -28,8 +28,7 @@ def compute(weights: Array) -> Array:
     excess = 2 * rank - count[..., None] - 1
     spread = np.nansum(excess * flat, axis=-1)
     total = count * np.nansum(flat, axis=-1)
-    found = divide(spread, total, 0.0)
-    return np.where(count > 0, found, np.nan)
+    return np.where(count > 0, divide(spread, total, 0.0), np.nan)
 
 
 def reference(graph: nx.DiGraph) -> float:

@@ -1,10 +1,10 @@
 """Hierarchy of the flow: how far the component that reaches most stands above the others.
 
 GRC = Σ_i (C_max − C_i) / (n − 1), where C_i = Σ_j ⟨w⟩_ij / (⟨w⟩ (n − 1)) sums over the components j
-that i reaches, ⟨w⟩_ij is the mean weight on the shortest path from i to j (an edge is 1 / w long)
-and ⟨w⟩ that of all feasible edges. Of paths whose lengths agree to nine digits, the one with the
-fewest edges counts, then the one with the largest weights. 0 for graphs without weight. Source:
-Mones, Vicsek and Vicsek 2012, "Hierarchy measure for complex networks".
+that i reaches. ⟨w⟩_ij is the mean weight on the shortest path from i to j (the length of an edge is
+1 / w) and ⟨w⟩ the mean weight of all feasible edges. Of paths whose lengths agree to nine digits,
+the one with the fewest edges counts, then the one with the largest weights. 0 for graphs without
+weight. Source: Mones, Vicsek and Vicsek 2012, "Hierarchy measure for complex networks".
 
 >>> import numpy as np
 >>> from cntbench.metrics._paths import distances
@@ -35,44 +35,44 @@ def compute(weights: Array, *, distance: Array) -> Array:
     stages = Stages.of(weights)
     others = max(weights.shape[-1] - 1, 1)
 
-    def few(some: Array, apart: Array) -> Array:
-        ordered, apart = stages.sort(some), stages.sort(apart)
+    def batch_centrality(batch: Array, distance: Array) -> Array:
+        ordered, distance = stages.sort(batch), stages.sort(distance)
         edges = (~np.isnan(ordered)).sum(axis=(-2, -1))
         ordered = np.where(np.isnan(ordered), 0, ordered)
         length = lengths(ordered)
         hops, weight = np.zeros(ordered.shape), np.zeros(ordered.shape)
         for start, stop in stages.bounds[1:]:
-            step = last_steps(length, apart, start, stop)
-            fewest = np.where(step, hops[:, :start, :start, None], np.inf)
-            least = fewest.min(axis=2)
-            hops[:, :start, start:stop] = np.where(np.isinf(least), 0, least + 1)
-            heavy = weight[:, :start, :start, None] + ordered[:, None, :start, start:stop]
-            heavy = np.where(step & (fewest == least[:, :, None]), heavy, 0)
-            weight[:, :start, start:stop] = heavy.max(axis=2)
-        mean = divide(weight, hops, 0.0)
-        total = ordered.sum(axis=(-2, -1))
-        scale = np.divide(edges, total * others, out=np.zeros(total.shape), where=total > 0)
-        reach = mean.sum(axis=-1) * scale[:, None]
+            is_last = last_steps(length, distance, start, stop)
+            hops_before = np.where(is_last, hops[:, :start, :start, None], np.inf)
+            fewest = hops_before.min(axis=2)
+            hops[:, :start, start:stop] = np.where(np.isinf(fewest), 0, fewest + 1)
+            path_weight = weight[:, :start, :start, None] + ordered[:, None, :start, start:stop]
+            chosen = is_last & (hops_before == fewest[:, :, None])
+            weight[:, :start, start:stop] = np.where(chosen, path_weight, 0).max(axis=2)
+        scale = divide(edges, ordered.sum(axis=(-2, -1)) * others, 0.0)
+        reach = divide(weight, hops, 0.0).sum(axis=-1) * scale[:, None]
         return (reach.max(axis=-1, keepdims=True) - reach).sum(axis=-1) / others
 
-    return batched(few, weights, distance)
+    return batched(batch_centrality, weights, distance)
 
 
 def reference(graph: nx.DiGraph) -> float:
-    """List all paths from every node and choose."""
-    present = with_lengths(graph)
-    total, others = present.size(weight="weight"), max(len(graph) - 1, 1)
+    """List all paths from every node and choose among them."""
+    weighted = with_lengths(graph)
+    total, others = weighted.size(weight="weight"), max(len(graph) - 1, 1)
     reach = []
     for source in graph:
-        of_source = 0.0
-        for target in nx.descendants(present, source):
-            paths = list(nx.all_simple_paths(present, source, target))
-            edges = [[present.edges[edge] for edge in pairwise(path)] for path in paths]
-            shortest = min(sum(edge["length"] for edge in path) for path in edges)
-            of_source += max(
+        source_reach = 0.0
+        for target in nx.descendants(weighted, source):
+            paths = [
+                [weighted.edges[edge] for edge in pairwise(nodes)]
+                for nodes in nx.all_simple_paths(weighted, source, target)
+            ]
+            shortest = min(sum(edge["length"] for edge in path) for path in paths)
+            source_reach += max(
                 (-len(path), sum(edge["weight"] for edge in path) / len(path))
-                for path in edges
+                for path in paths
                 if sum(edge["length"] for edge in path) <= shortest * (1 + TIE)
             )[1]
-        reach.append(of_source * graph.number_of_edges() / total / others if total else 0.0)
-    return sum(max(reach) - one for one in reach) / others
+        reach.append(source_reach * graph.number_of_edges() / total / others if total else 0.0)
+    return sum(max(reach) - value for value in reach) / others

@@ -1,8 +1,8 @@
-"""Hub and authority scores: Kleinberg's mutual recursion, iterated until nothing moves.
+"""Hub and authority scores: Kleinberg's mutual recursion, iterated until it converges.
 
 h ∝ W a and a ∝ Wᵀ h, where h is the hub score and a the authority score; each sums to 1 over the
-components. 0 without any weight. Source: Kleinberg 1999, "Authoritative sources in a hyperlinked
-environment" (HITS), weighted.
+components. 0 for graphs without weight. Source: Kleinberg 1999, "Authoritative sources in a
+hyperlinked environment" (HITS), weighted.
 
 >>> import numpy as np
 >>> weights = np.array([[np.nan, 0.5, 0.2], [np.nan, np.nan, 1.0], [np.nan] * 3])
@@ -32,17 +32,17 @@ METRIC = Metric(per="source", lower=0, upper=1, degree=0, null="layer_pairs")
 
 VARIANTS = {
     "authorities": Variant(
-        "Authority score: components that are influenced by those that influence much.",
+        "Authority score: high for components that good hubs influence.",
         {"score": "authority"},
         {"METRIC": replace(METRIC, per="target")},
     ),
     "hubs": Variant(
-        "Hub score: components that influence those on which much influence gathers.",
+        "Hub score: high for components that influence good authorities.",
         {"score": "hub"},
     ),
 }
 
-#: Squarings of the matrix of one iteration: 2 ** 16 iterations, from all components alike.
+#: Squarings of the iteration's matrix: 2 ** 16 iterations, which start from equal scores.
 SQUARINGS = 16
 
 
@@ -52,7 +52,7 @@ def compute(weights: Array, *, score: Score) -> Array:
 
 
 def reference(graph: nx.DiGraph, *, score: Score) -> dict[object, float]:
-    """Take the score from the eigenvectors of WᵀW."""
+    """Compute the score from the eigenvectors of WᵀW."""
     weights: NDArray[np.float64] = nx.to_numpy_array(graph, weight="weight")
     values, vectors = np.linalg.eigh(weights.T @ weights)
     if not weights.any():
@@ -66,37 +66,33 @@ def reference(graph: nx.DiGraph, *, score: Score) -> dict[object, float]:
 def _authorities(weights: Array) -> Array:
     """Return a = (WᵀW)^N 1 with N = 2 ** SQUARINGS, scaled to a sum of 1.
 
-    Of graphs with several equally strong parts, all of them are in it. 0 without any weight.
+    If several parts of a graph are equally strong, all have scores. 0 for graphs without weight.
 
     Parameters
     ----------
     weights
         Dims ``…, source, target``.
     """
-
     receives = ~np.isnan(weights).all(axis=tuple(range(weights.ndim - 1)))
 
-    def few(some: Array) -> Array:
-        filled = _scaled(some)
-        found = np.zeros(filled.shape[:-1])
-        filled = filled[..., receives]
-        power = _to_unit_trace(np.matmul(filled.swapaxes(-2, -1), filled))
+    def batch_authorities(batch: Array) -> Array:
+        scaled = _scaled(batch)
+        scores = np.zeros(scaled.shape[:-1])
+        scaled = scaled[..., receives]
+        power = _to_unit_trace(np.matmul(scaled.swapaxes(-2, -1), scaled))
         for _ in range(SQUARINGS):
-            squared = _to_unit_trace(np.matmul(power, power))
-            still = np.abs(squared - power).max(initial=0) < np.finfo(float).eps
-            power = squared
-            if still:
+            previous, power = power, _to_unit_trace(np.matmul(power, power))
+            if np.abs(power - previous).max(initial=0) < np.finfo(float).eps:
                 break
-        found[..., receives] = power.sum(axis=-1)
-        return _to_unit_sum(found)
+        scores[..., receives] = power.sum(axis=-1)
+        return _to_unit_sum(scores)
 
-    return batched(few, weights)
+    return batched(batch_authorities, weights)
 
 
 def _hubs(weights: Array) -> Array:
     """Return h = W a for the `_authorities` a, scaled to a sum of 1."""
-    found = np.matmul(_scaled(weights), _authorities(weights)[..., None])[..., 0]
-    return _to_unit_sum(found)
+    return _to_unit_sum(np.matmul(_scaled(weights), _authorities(weights)[..., None])[..., 0])
 
 
 def _scaled(weights: Array) -> Array:
@@ -106,10 +102,8 @@ def _scaled(weights: Array) -> Array:
 
 
 def _to_unit_trace(matrix: Array) -> Array:
-    trace = np.trace(matrix, axis1=-2, axis2=-1)[..., None, None]
-    return divide(matrix, trace, 0.0)
+    return divide(matrix, np.trace(matrix, axis1=-2, axis2=-1)[..., None, None], 0.0)
 
 
 def _to_unit_sum(values: Array) -> Array:
-    total = values.sum(axis=-1, keepdims=True)
-    return divide(values, total, 0.0)
+    return divide(values, values.sum(axis=-1, keepdims=True), 0.0)

@@ -1,4 +1,4 @@
-"""Share of what a component receives or sends that the components of each layer account for.
+"""Share of each layer in what a component receives or sends.
 
 Received: Σ_i w_ij / s_j over the components i of the layer, where s_j is the in-strength. Sent:
 Σ_j w_ij / s_i over the components j of the layer, where s_i is the out-strength. Source: Barrat et
@@ -35,7 +35,7 @@ METRIC = Metric(
     upper=1,
     degree=0,
     null="layer_pairs",
-    undefined="components that send nothing have no shares of it",
+    undefined="components that send nothing have no shares",
     needs=("layer",),
 )
 
@@ -47,7 +47,7 @@ VARIANTS = {
             "METRIC": replace(
                 METRIC,
                 per="target_by_layer",
-                undefined="components that receive nothing have no shares of it",
+                undefined="components that receive nothing have no shares",
             )
         },
     ),
@@ -61,14 +61,13 @@ VARIANTS = {
 def compute(weights: Array, *, layer: NDArray[np.integer], direction: Direction) -> Array:
     """Return the shares of every component."""
     exchanged = by_layer(np.where(np.isnan(weights), 0, weights), layer, direction)
-    strength = exchanged.sum(axis=-1, keepdims=True)
-    return divide(exchanged, strength)
+    return divide(exchanged, exchanged.sum(axis=-1, keepdims=True))
 
 
 def reference(graph: nx.DiGraph, *, direction: Direction) -> dict[object, dict[int, float]]:
     """Go through the edges of every component."""
     layers = set(nx.get_node_attributes(graph, "layer").values())
-    shares_of = {}
+    shares = {}
     for node in graph:
         edges = graph.in_edges if direction == "in" else graph.out_edges
         weights = {
@@ -76,9 +75,8 @@ def reference(graph: nx.DiGraph, *, direction: Direction) -> dict[object, dict[i
             for source, target, weight in edges(node, data="weight")
         }
         strength = sum(weights.values())
-        shares = dict.fromkeys(layers, 0.0 if strength else float("nan"))
+        shares[node] = dict.fromkeys(layers, 0.0 if strength else float("nan"))
         for neighbour, weight in weights.items():
             if strength:
-                shares[graph.nodes[neighbour]["layer"]] += weight / strength
-        shares_of[node] = shares
-    return shares_of
+                shares[node][graph.nodes[neighbour]["layer"]] += weight / strength
+    return shares

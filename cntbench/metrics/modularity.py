@@ -1,13 +1,13 @@
 """How far influence stays within groups of components: modularity of Louvain's communities.
 
-Q = Σ_ij [w_ij / m − s_i^out s_j^in / m²] δ(c_i, c_j), where m is all weight. Communities grow from
-single components: each in turn moves to where Q gains most, until none gains; then communities are
-treated as components. Components come in an order that depends on the graph alone
-(`cntbench.metrics._canonical`), so that equal graphs have equal communities. Between moves whose
-gains agree to nine digits of Q, the first community in that order is taken; a component stays where
-it is unless it gains. It is one greedy run, which may end below the best. Source: Blondel et al.
-2008, "Fast unfolding of communities in large networks"; for directed graphs Leicht and Newman 2008,
-"Community structure in directed networks".
+Q = Σ_ij [w_ij / m − s_i^out s_j^in / m²] δ(c_i, c_j), where m is the total weight. Communities grow
+from single components: each component in turn moves to the community where Q gains most, until no
+move gains; then the communities are treated as components. The order of the components depends on
+the edges alone (`cntbench.metrics._canonical`), so that equal graphs have equal communities. Of
+moves whose gains agree to nine digits of Q, the first community in that order is chosen; a
+component moves only if Q gains. This is one greedy run, which may miss the maximum. Source: Blondel
+et al. 2008, "Fast unfolding of communities in large networks"; for directed graphs Leicht and
+Newman 2008, "Community structure in directed networks".
 
 >>> import numpy as np
 >>> weights = np.full((4, 4), np.nan)
@@ -35,96 +35,96 @@ METRIC = Metric(
     upper=1,
     degree=0,
     null="strengths",
-    undefined="graphs without weight have nothing within groups",
+    undefined="graphs without weight have no communities",
 )
 
 
 def compute(weights: Array) -> Array:
     """Return the modularity of every graph."""
 
-    def few(some: Array) -> Array:
-        filled = np.where(np.isnan(some), 0, some)
+    def batch_modularity(batch: Array) -> Array:
+        filled = np.where(np.isnan(batch), 0, batch)
         order = canonical_order(filled)
         filled = np.take_along_axis(filled, order[:, :, None], axis=1)
         filled = np.take_along_axis(filled, order[:, None, :], axis=2)
         total = filled.sum(axis=(-2, -1), keepdims=True)
         share = divide(filled, total, 0.0)
         excess = share - share.sum(axis=-1, keepdims=True) * share.sum(axis=-2, keepdims=True)
-        found = _louvain(excess + excess.swapaxes(-2, -1)) / 2
-        return np.where(total[:, 0, 0] > 0, found, np.nan)
+        modularity = _louvain(excess + excess.swapaxes(-2, -1)) / 2
+        return np.where(total[:, 0, 0] > 0, modularity, np.nan)
 
-    return batched(few, weights)
+    return batched(batch_modularity, weights)
 
 
 def _louvain(excess: Array) -> Array:
-    """Merge nodes into communities; returns the sum of the excess within them.
+    """Merge nodes into communities and return the sum of the excess within them.
 
     Parameters
     ----------
     excess
-        What joining two nodes gains, dims ``graph, node, node``, symmetric; changed in place.
+        Gain of joining two nodes, dims ``graph, node, node``, symmetric; changed in place.
     """
-    found = np.trace(excess, axis1=-2, axis2=-1)
+    within = np.trace(excess, axis1=-2, axis2=-1)
     active = np.arange(len(excess))
     while len(active):
-        member, moved = _communities(excess[active])
+        communities, moved = _move_nodes(excess[active])
         active = active[moved]
-        joined = np.eye(excess.shape[-1])[member[moved]]
-        merged = np.matmul(np.matmul(joined.swapaxes(-2, -1), excess[active]), joined)
+        membership = np.eye(excess.shape[-1])[communities[moved]]
+        merged = np.matmul(np.matmul(membership.swapaxes(-2, -1), excess[active]), membership)
         excess[active] = merged
-        found[active] = np.trace(merged, axis1=-2, axis2=-1)
-    return found
+        within[active] = np.trace(merged, axis1=-2, axis2=-1)
+    return within
 
 
-def _communities(excess: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Move nodes one by one until none gains.
+def _move_nodes(excess: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Move nodes one by one until no move gains.
 
     Returns
     -------
     numpy.ndarray, numpy.ndarray
-        The community of every node, dims ``graph, node``, and in which graphs any has moved.
+        The community of every node, dims ``graph, node``, and whether any node of a graph moved.
     """
     graphs, nodes = excess.shape[:2]
     links = excess.copy()
     links[:, range(nodes), range(nodes)] = 0
-    gains = links.copy()  # of each node from each community, without itself
-    member = np.tile(np.arange(nodes), (graphs, 1))
+    gains = links.copy()  # of each node in each community, without the node itself
+    community = np.tile(np.arange(nodes), (graphs, 1))
     moved = np.zeros(graphs, dtype=bool)
     active = np.arange(graphs)
     while len(active):
-        still = np.ones(len(active), dtype=bool)
+        moved_now = np.zeros(len(active), dtype=bool)
         for node in range(nodes):
             gain = gains[active, node]
             best = gain.max(axis=-1)
-            now = member[active, node]
-            better = best > gain[np.arange(len(active)), now] + TIE
+            current = community[active, node]
+            better = best > gain[np.arange(len(active)), current] + TIE
             if not better.any():
                 continue
-            there, old = active[better], now[better]
+            moving, old = active[better], current[better]
             new = (gain[better] >= best[better, None] - TIE).argmax(axis=-1)
-            gains[there, :, old] -= links[there, node]
-            gains[there, :, new] += links[there, node]
-            member[there, node] = new
-            still &= ~better
-        moved[active] |= ~still
-        active = active[~still]
-    return member, moved
+            gains[moving, :, old] -= links[moving, node]
+            gains[moving, :, new] += links[moving, node]
+            community[moving, node] = new
+            moved_now |= better
+        moved[active] |= moved_now
+        active = active[moved_now]
+    return community, moved
 
 
 def reference(graph: nx.DiGraph) -> float:
-    """Move components one by one, and ask networkx for the modularity of what comes of it."""
+    """Move components one by one and return networkx's modularity of the communities."""
     nodes = list(graph)
     weights = np.nan_to_num(nx.to_numpy_array(graph, nodelist=nodes, weight="weight"))
     if not weights.any():
         return float("nan")
-    nodes = [nodes[place] for place in canonical_order(weights[None])[0]]
+    nodes = [nodes[index] for index in canonical_order(weights[None])[0]]
     sent, received = graph.out_degree(weight="weight"), graph.in_degree(weight="weight")
     total = graph.size(weight="weight")
 
-    def excess(some: set[object], others: set[object]) -> float:
-        edges = (graph.get_edge_data(i, j, {"weight": 0.0}) for i in some for j in others)
+    def excess(sources: set[object], targets: set[object]) -> float:
+        edges = (graph.get_edge_data(i, j, {"weight": 0.0}) for i in sources for j in targets)
         between = sum(edge["weight"] for edge in edges)
-        chance = sum(sent[i] for i in some) * sum(received[j] for j in others)
+        chance = sum(sent[i] for i in sources) * sum(received[j] for j in targets)
         return float(between / total - chance / total**2)
 
     groups = [{node} for node in nodes]
@@ -133,20 +133,20 @@ def reference(graph: nx.DiGraph) -> float:
         moving = True
         while moving:
             moving = False
-            for place, group in enumerate(groups):
+            for index, group in enumerate(groups):
                 gains = [0.0] * len(groups)
-                for other, its in enumerate(community):
-                    if other != place:
-                        gains[its] += excess(group, groups[other]) + excess(groups[other], group)
-                if max(gains) > gains[community[place]] + TIE:
-                    community[place] = next(
+                for other, label in enumerate(community):
+                    if other != index:
+                        gains[label] += excess(group, groups[other]) + excess(groups[other], group)
+                if max(gains) > gains[community[index]] + TIE:
+                    community[index] = next(
                         c for c, gain in enumerate(gains) if gain >= max(gains) - TIE
                     )
                     moving = True
         if community == list(range(len(groups))):
-            whole = [group for group in groups if group]
-            return cast(float, nx.community.modularity(graph, whole, weight="weight"))
+            nonempty = [group for group in groups if group]
+            return cast(float, nx.community.modularity(graph, nonempty, weight="weight"))
         groups = [
-            set().union(*(g for g, its in zip(groups, community, strict=True) if its == place))
-            for place in range(len(groups))
+            set().union(*(g for g, label in zip(groups, community, strict=True) if label == index))
+            for index in range(len(groups))
         ]

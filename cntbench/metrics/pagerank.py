@@ -1,8 +1,9 @@
-"""Where influence that is passed on along the edges ends up: PageRank with damping 0.85.
+"""Where influence ends up when it is passed on along the edges: PageRank with damping 0.85.
 
-p = (1 − α) / n + α (Pᵀ p + Σ_dangling p_i / n), where P_ij = w_ij / s_i; from components that send
-nothing it goes on to any component. Where nothing is sent at all, every component has 1 / n.
-Source: Brin and Page 1998, "The anatomy of a large-scale hypertextual web search engine".
+p = (1 − α) / n + α (Pᵀ p + Σ_dangling p_i / n), where P_ij = w_ij / s_i; a component that sends
+nothing passes its influence on to all components alike. In a graph without weight, every component
+has 1 / n. Source: Brin and Page 1998, "The anatomy of a large-scale hypertextual web search
+engine".
 
 >>> import numpy as np
 >>> compute(np.array([[np.nan, 0.5, 0.2], [np.nan, np.nan, 1.0], [np.nan] * 3])).round(3)
@@ -27,10 +28,10 @@ def compute(weights: Array) -> Array:
     filled = np.where(np.isnan(weights), 0, weights)
     strength = filled.sum(axis=-1, keepdims=True)
     passed = divide(filled, strength, 0.0)
-    # Whatever reaches all components alike, teleports and what dangles, only scales the solution.
+    # Teleports and dangling components add the same to every component: they scale the solution.
     system = np.eye(filled.shape[-1]) - DAMPING * passed.swapaxes(-2, -1)
-    found = np.linalg.solve(system, np.ones((*filled.shape[:-1], 1)))[..., 0]
-    return np.asarray(found / found.sum(axis=-1, keepdims=True))
+    rank = np.linalg.solve(system, np.ones((*filled.shape[:-1], 1)))[..., 0]
+    return np.asarray(rank / rank.sum(axis=-1, keepdims=True))
 
 
 def reference(graph: nx.DiGraph) -> dict[object, float]:

@@ -1,10 +1,11 @@
-"""How far components keep their rank by what they receive or send: Kendall's τ over time.
+"""How stable the ranks of components by what they receive or send are: Kendall's τ over time.
 
-τ_b between the layer-corrected strengths (strength over what layers alone would give,
-`cntbench.metrics._layers.layer_corrected`) at a checkpoint and at the one so many usable
-checkpoints before it. 1 for the same order, −1 for the opposite one. Components without feasible
-edges take no part; values that agree to nine digits are tied. Source: Kendall 1945, "The treatment
-of ties in ranking problems".
+τ_b = (C − D) / √(P P') between the layer-corrected strengths
+(`cntbench.metrics._layers.layer_corrected`) at a checkpoint and at the one ``lag`` usable
+checkpoints before it. C and D count the pairs of components in the same and in the opposite order
+at the two checkpoints; P and P' count the untied pairs at each. 1 for the same order, −1 for the
+opposite one. Components without feasible edges are left out; values that agree to nine digits are
+tied. Source: Kendall 1945, "The treatment of ties in ranking problems".
 
 >>> import numpy as np
 >>> weights = np.full((3, 4, 4), np.nan)
@@ -17,12 +18,17 @@ array([[nan, nan],
 
 from __future__ import annotations
 
+import math
+from itertools import combinations
+
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.metrics import _ranks
-from cntbench.metrics._base import Array, Direction, Metric
+from cntbench.metrics._arithmetic import TIE, divide
+from cntbench.metrics._base import LAGS, Array, Direction, Metric
+from cntbench.metrics._batches import film_by_film
+from cntbench.metrics._layers import ranked_strengths, ranked_strengths_reference
 from cntbench.plugins import Variant
 
 METRIC = Metric(
@@ -37,12 +43,12 @@ METRIC = Metric(
 
 VARIANTS = {
     "in_rank_stability": Variant(
-        "How far components keep their rank by what they receive: Kendall's τ with earlier "
+        "How stable the ranks of components by what they receive are: Kendall's τ with earlier "
         "checkpoints.",
         {"direction": "in"},
     ),
     "out_rank_stability": Variant(
-        "How far components keep their rank by what they send: Kendall's τ with earlier "
+        "How stable the ranks of components by what they send are: Kendall's τ with earlier "
         "checkpoints.",
         {"direction": "out"},
     ),
@@ -50,10 +56,43 @@ VARIANTS = {
 
 
 def compute(weights: Array, *, layer: NDArray[np.integer], direction: Direction) -> Array:
-    """Return τ of each checkpoint with those before it."""
-    return _ranks.stability(weights, layer, direction)
+    """Return τ between each checkpoint and the one ``lag`` before it; NaN where there is none."""
+
+    def film_stability(strengths: Array) -> Array:
+        first, second = np.triu_indices(strengths.shape[-1], 1)
+        # The counts are small integers: float32 holds them exactly and is fast.
+        signs = _signs(strengths[:, first], strengths[:, second]).astype(np.float32)
+        untied = np.square(signs).sum(axis=-1)
+        stability = np.full((len(strengths), len(LAGS)), np.nan)
+        for column, lag in enumerate(LAGS):
+            if lag >= len(strengths):
+                break
+            agreement = np.einsum("cp,cp->c", signs[lag:], signs[:-lag]).astype(np.float64)
+            pairs = np.sqrt(untied[lag:].astype(np.float64) * untied[:-lag])
+            stability[lag:, column] = divide(agreement, pairs)
+        return stability
+
+    return film_by_film(film_stability, ranked_strengths(weights, layer, direction))
 
 
 def reference(earlier: nx.DiGraph, later: nx.DiGraph, *, direction: Direction) -> float:
-    """Go through all pairs of components."""
-    return _ranks.stability_reference(earlier, later, direction)
+    """Compare all pairs of components."""
+    before = ranked_strengths_reference(earlier, direction)
+    after = ranked_strengths_reference(later, direction)
+    agreement = untied_before = untied_after = 0
+    for a, b in combinations(before, 2):
+        sign_before, sign_after = _sign(before[a], before[b]), _sign(after[a], after[b])
+        agreement += sign_before * sign_after
+        untied_before += abs(sign_before)
+        untied_after += abs(sign_after)
+    pairs = math.sqrt(untied_before * untied_after)
+    return agreement / pairs if pairs else float("nan")
+
+
+def _signs(a: Array, b: Array) -> NDArray[np.int8]:
+    tied = np.abs(a - b) <= TIE * np.maximum(a, b)
+    return np.where(tied, 0, np.where(a > b, 1, -1)).astype(np.int8)
+
+
+def _sign(a: float, b: float) -> int:
+    return 0 if math.isclose(a, b, rel_tol=TIE) else (1 if a > b else -1)

@@ -1,9 +1,9 @@
-"""Share of the foremost gatherers or spreaders that have come or gone since the checkpoint before.
+"""Share of the foremost gatherers or spreaders that have changed since the checkpoint before.
 
-1 − |F ∩ F'| / |F ∪ F'|, where F are the quarter of the components (rounded up) with the largest
-layer-corrected strengths (strength over what layers alone would give,
-`cntbench.metrics._layers.layer_corrected`): in-strengths of gatherers, out-strengths of spreaders.
-Components that are tied with the last of them, to nine digits, are in F too. Source: Jaccard 1901.
+1 − |F ∩ F'| / |F ∪ F'|, where F is the quarter of the components (rounded up) with the largest
+layer-corrected strengths (`cntbench.metrics._layers.layer_corrected`): in-strengths for gatherers,
+out-strengths for spreaders. F also holds components tied with its last one, to nine digits. NaN if
+no component has an edge. Source: Jaccard 1901.
 
 >>> import numpy as np
 >>> weights = np.full((3, 4, 4), np.nan)
@@ -14,33 +14,56 @@ array([nan,  0.,  1.])
 
 from __future__ import annotations
 
+import math
+
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.metrics import _ranks
+from cntbench.metrics._arithmetic import TIE
 from cntbench.metrics._base import Array, Direction, Metric
+from cntbench.metrics._layers import ranked_strengths, ranked_strengths_reference
 from cntbench.plugins import Variant
 
 METRIC = Metric(per="transition", lower=0, upper=1, degree=0, null="time_order", needs=("layer",))
 
 VARIANTS = {
     "gatherer_change": Variant(
-        "Share of the foremost gatherers that have come or gone since the checkpoint before.",
+        "Share of the foremost gatherers that have changed since the checkpoint before.",
         {"direction": "in"},
     ),
     "spreader_change": Variant(
-        "Share of the foremost spreaders that have come or gone since the checkpoint before.",
+        "Share of the foremost spreaders that have changed since the checkpoint before.",
         {"direction": "out"},
     ),
 }
 
+#: Fraction of the components that are foremost.
+FRONT = 0.25
+
 
 def compute(weights: Array, *, layer: NDArray[np.integer], direction: Direction) -> Array:
     """Return the change from the previous checkpoint to each; NaN at the first."""
-    return _ranks.front_change(weights, layer, direction)
+    strengths = ranked_strengths(weights, layer, direction)
+    change = np.full(strengths.shape[:-1], np.nan)
+    count = strengths.shape[-1]
+    if count:
+        index = count - math.ceil(FRONT * count)
+        threshold = np.partition(strengths, index, axis=-1)[..., index, None]
+        front = strengths >= threshold * (1 - TIE)
+        shared = (front[..., 1:, :] & front[..., :-1, :]).sum(axis=-1)
+        union = (front[..., 1:, :] | front[..., :-1, :]).sum(axis=-1)
+        change[..., 1:] = 1 - shared / union
+    return change
 
 
 def reference(earlier: nx.DiGraph, later: nx.DiGraph, *, direction: Direction) -> float:
-    """Compare the sets of the components in front."""
-    return _ranks.front_change_reference(earlier, later, direction)
+    """Compare the two sets of foremost components."""
+    fronts = []
+    for graph in (earlier, later):
+        strengths = ranked_strengths_reference(graph, direction)
+        if not strengths:
+            return float("nan")
+        threshold = sorted(strengths.values(), reverse=True)[math.ceil(FRONT * len(strengths)) - 1]
+        fronts.append({node for node, x in strengths.items() if x >= threshold * (1 - TIE)})
+    return 1 - len(fronts[0] & fronts[1]) / len(fronts[0] | fronts[1])

@@ -1,7 +1,7 @@
 """Whether components that send much influence those that receive much.
 
-Pearson's correlation, over the edges counted by their weight, between the out-strength of the
-source and the in-strength of the target. Source: Newman 2003, "Mixing patterns in networks"; for
+Pearson's correlation between the out-strength of the source and the in-strength of the target, over
+the edges weighted by their influence. Source: Newman 2003, "Mixing patterns in networks"; for
 weighted graphs Leung and Chau 2007, "Weighted assortative and disassortative networks model".
 
 >>> import numpy as np
@@ -28,30 +28,29 @@ METRIC = Metric(
     "there is nothing to correlate",
 )
 
-#: Strengths that differ by less than this part are equal: rounding has no correlation.
+#: Relative difference below which strengths are equal, so that rounding never correlates.
 EQUAL = 1e-6
 
 
 def compute(weights: Array) -> Array:
     """Return the correlation of every graph."""
 
-    def few(some: Array) -> Array:
-        filled = np.where(np.isnan(some), 0, some)
+    def batch_correlation(batch: Array) -> Array:
+        filled = np.where(np.isnan(batch), 0, batch)
         sent, received = filled.sum(axis=-1), filled.sum(axis=-2)
         total = sent.sum(axis=-1, keepdims=True)
         x, varies_x = _centred(sent, sent, total)
         y, varies_y = _centred(received, received, total)
-        shared = (x * np.matmul(filled, y[..., None])[..., 0]).sum(axis=-1)
+        covariance = (x * np.matmul(filled, y[..., None])[..., 0]).sum(axis=-1)
         scale = np.sqrt((sent * x**2).sum(axis=-1) * (received * y**2).sum(axis=-1))
-        defined = varies_x & varies_y
-        found = np.divide(shared, scale, out=np.full(scale.shape, np.nan), where=defined)
-        return np.clip(found, -1, 1)
+        correlation = divide(covariance, np.where(varies_x & varies_y, scale, 0))
+        return np.clip(correlation, -1, 1)
 
-    return batched(few, weights)
+    return batched(batch_correlation, weights)
 
 
 def _centred(values: Array, count: Array, total: Array) -> tuple[Array, np.ndarray]:
-    """Return values less their weighted mean, and which graphs have more than one value."""
+    """Return values minus their weighted mean, and whether the values of a graph differ."""
     share = divide(count, total, 0.0)
     centred = values - (share * values).sum(axis=-1, keepdims=True)
     deviation = np.sqrt((share * centred**2).sum(axis=-1))
@@ -59,7 +58,7 @@ def _centred(values: Array, count: Array, total: Array) -> tuple[Array, np.ndarr
 
 
 def reference(graph: nx.DiGraph) -> float:
-    """Ask numpy for the covariance, with the weights as frequencies."""
+    """Return numpy's weighted covariance, scaled to a correlation."""
     edges = [edge for edge in graph.edges(data="weight") if edge[2]]
     if not edges:
         return float("nan")

@@ -1,8 +1,8 @@
 """Mean influence that a component receives or sends over a feasible edge.
 
-s_j / k_j (in) and s_i / k_i (out), where k counts the component's feasible edges: what the layer
-alone gives late components, more sources to receive from, and early ones, more targets to send to,
-is taken away. Source: Barrat et al. 2004, "The architecture of complex weighted networks"
+s_j / k_j (in) and s_i / k_i (out), where k counts the feasible edges of the component. Division by
+k removes an advantage that depends on the layer alone: late components have more sources, early
+ones more targets. Source: Barrat et al. 2004, "The architecture of complex weighted networks"
 (strength), divided by the degree.
 
 >>> import numpy as np
@@ -30,7 +30,7 @@ METRIC = Metric(
     upper=np.inf,
     degree=1,
     null="layer_pairs",
-    undefined="components without feasible targets send nothing to take a mean of",
+    undefined="components without feasible targets have no edges to average",
 )
 
 VARIANTS = {
@@ -41,7 +41,7 @@ VARIANTS = {
             "METRIC": replace(
                 METRIC,
                 per="target",
-                undefined="components without feasible sources receive nothing to take a mean of",
+                undefined="components without feasible sources have no edges to average",
             )
         },
     ),
@@ -54,9 +54,8 @@ VARIANTS = {
 
 def compute(weights: Array, *, direction: Direction) -> Array:
     """Return the mean of every component."""
-    edges = (~np.isnan(weights)).sum(axis=AXIS[direction])
-    strength = np.nansum(weights, axis=AXIS[direction])
-    return divide(strength, edges)
+    axis = AXIS[direction]
+    return divide(np.nansum(weights, axis=axis), (~np.isnan(weights)).sum(axis=axis))
 
 
 def reference(graph: nx.DiGraph, *, direction: Direction) -> dict[object, float]:

@@ -1,25 +1,25 @@
 """How well a power law or a log-normal fits the tail of the weights, against an exponential.
 
-Mean logarithmic likelihood ratio per edge of the tail, or Vuong's statistic: this mean over its
-standard error, standard normal where both fit equally well, if the edges are independent. A power
-law that fits better says that the tail is heavier than an exponential one. A log-normal does not:
-it also fits tails that are lighter. Where both fit better, the larger mean is the better fit.
+Mean log-likelihood ratio per edge of the tail, or Vuong's statistic: this mean divided by its
+standard error, which is standard normal if both fit equally well and edges are independent. If a
+power law fits better, the tail is heavier than exponential. A better log-normal does not show this:
+it also fits lighter tails. If both fit better, the one with the larger mean fits best.
 
-The tail is the larger half of the weights that are not 0, x ≥ x_min; ties with its smallest weight
-are in it. All three densities live on x ≥ x_min, and maximise the likelihood there. With
+The tail is the larger half of the nonzero weights, x ≥ x_min, including ties with its smallest
+weight. All three densities are defined on x ≥ x_min and maximise the likelihood there. With
 y = ln(x / x_min):
 
 - exponential, λ e^(−λ(x − x_min)): λ = 1 / mean(x − x_min);
 - power law, (α − 1) / x_min (x / x_min)^−α: α = 1 + 1 / mean(y);
-- log-normal: y is normal, cut off below 0. With h the cut in standard deviations above the mean and
-  r(h) = φ(h) / (1 − Φ(h)) − h, mean(y²) / mean(y)² = (1 − h r) / r² is solved for h. It rises in h
-  towards 2, where the log-normal becomes the power law; for larger moments the power law is the
-  log-normal that fits best.
+- log-normal: y is normal, truncated at 0. Let h be the truncation point in standard deviations
+  above the mean and r(h) = φ(h) / (1 − Φ(h)) − h; h solves mean(y²) / mean(y)² = (1 − h r) / r².
+  The right-hand side increases with h towards 2, where the log-normal becomes the power law; for
+  larger moments, the power law is the best-fitting log-normal.
 
-The share that is fitted is stated rather than chosen by the fit, so that graphs are compared on
-equally many edges, and no distribution chooses the tail that suits it. The library ``powerlaw``
-gives the same numbers for the same x_min, if ``parameter_ranges`` lets its general search reach the
-cut-off normal's parameters.
+The size of the tail is fixed rather than fitted, so that graphs are compared on the same number of
+edges and no distribution chooses a tail that suits it. The library ``powerlaw`` gives the same
+numbers for the same x_min if its ``parameter_ranges`` include the parameters of the truncated
+normal.
 
 Source: Clauset, Shalizi and Newman 2009, "Power-law distributions in empirical data"; Vuong 1989,
 "Likelihood ratio tests for model selection and non-nested hypotheses"; Castillo 1994, "The singly
@@ -49,6 +49,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, log_ndtr
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
 from cntbench.plugins import Variant
 
@@ -61,7 +62,7 @@ METRIC = Metric(
     upper=np.inf,
     degree=0,
     null="untrained",
-    undefined="a tail of fewer than 10 edges, or of equal weights, has no shape",
+    undefined="a tail of fewer than 10 edges or of equal weights has no shape",
 )
 
 VARIANTS = {
@@ -71,7 +72,7 @@ VARIANTS = {
         {"METRIC": replace(METRIC, units="nat")},
     ),
     "tail_lognormal_z": Variant(
-        "How surely a log-normal fits the tail of the weights better than an exponential.",
+        "How significantly a log-normal fits the tail of the weights better than an exponential.",
         {"distribution": "log-normal", "statistic": "z"},
     ),
     "tail_power_law": Variant(
@@ -80,17 +81,17 @@ VARIANTS = {
         {"METRIC": replace(METRIC, units="nat")},
     ),
     "tail_power_law_z": Variant(
-        "How surely a power law fits the tail of the weights better than an exponential.",
+        "How significantly a power law fits the tail of the weights better than an exponential.",
         {"distribution": "power law", "statistic": "z"},
     ),
 }
 
-#: Fewer edges than these have no tail to speak of.
+#: Smallest number of edges in a tail.
 FEWEST = 10
-#: A tail whose largest weight exceeds its smallest by less than this part is one of equal weights.
+#: Relative difference between the largest and smallest weight below which a tail is flat.
 EQUAL = 1e-2
 
-#: From this cut-off on, log-normal and power law differ by less than 1e-6 nat per edge.
+#: Above this truncation point, log-normal and power law differ by less than 1e-6 nat per edge.
 _LARGEST_CUT = 30.0
 _SMALLEST_CUT = -1e5
 
@@ -133,20 +134,20 @@ def reference(graph: nx.DiGraph, *, distribution: Distribution, statistic: Stati
     deviation = m1 / excess(h)
     ratio = [density(x) + math.log(above) + (x - 1) / above for x in tail]
     mean = math.fsum(ratio) / len(tail)
-    error = math.sqrt(math.fsum((one - mean) ** 2 for one in ratio)) / len(tail)
+    error = math.sqrt(math.fsum((value - mean) ** 2 for value in ratio)) / len(tail)
     return mean if statistic == "mean" else mean / error
 
 
 @dataclass(frozen=True)
 class Ratios:
-    """Logarithmic likelihood ratios of a distribution to the exponential, in the tail.
+    """Log-likelihood ratios of a distribution to the exponential, in the tail.
 
     Parameters
     ----------
     mean
         Mean over the edges of the tail [nat], dims ``…``.
     z
-        Mean over its standard error, Vuong's statistic: standard normal where both fit alike.
+        Mean divided by its standard error, Vuong's statistic.
     """
 
     mean: Array
@@ -154,14 +155,14 @@ class Ratios:
 
 
 def ratios(weights: Array, distribution: Distribution) -> Ratios:
-    """Compare a distribution with the exponential in the tail of the weights of every graph.
+    """Compare a distribution with the exponential in the tail of every graph's weights.
 
     Parameters
     ----------
     weights
         Dims ``…, source, target``.
     distribution
-        What is compared with the exponential.
+        The distribution to compare.
     """
     flat = weights.reshape(*weights.shape[:-2], -1)
     x, tail = _tail(flat)
@@ -177,22 +178,18 @@ def ratios(weights: Array, distribution: Distribution) -> Ratios:
     def mean(values: Array) -> Array:
         return np.where(tail, values, 0).sum(axis=-1, keepdims=True) / edges[..., None]
 
-    # Where a tail is not defined, any finite number serves: it is left out in the end.
-    off = ~defined[..., None]
-    exponential = _exponential(z, np.where(off, 1, mean(z)))
-    m1, m2 = np.where(off, 1, mean(y)), np.where(off, 2, mean(y**2))
+    # Graphs without a defined tail take any finite number; they become NaN below.
+    valid = defined[..., None]
+    exponential = _exponential(z, np.where(valid, mean(z), 1))
+    m1, m2 = np.where(valid, mean(y), 1), np.where(valid, mean(y**2), 2)
     fitted = _power_law(y, m1) if distribution == "power law" else _log_normal(y, m1, m2)
-    difference = fitted - exponential
-    average = mean(difference)
-    error = np.sqrt(mean((difference - average) ** 2) / edges[..., None])
-    found = np.where(off, np.nan, average)[..., 0]
-    statistic = np.divide(
-        average, error, out=np.full(average.shape, np.nan), where=(error > 0) & ~off
-    )
-    return Ratios(found, statistic[..., 0])
+    ratio = fitted - exponential
+    average = np.where(valid, mean(ratio), np.nan)
+    error = np.sqrt(mean((ratio - average) ** 2) / edges[..., None])
+    return Ratios(average[..., 0], divide(average, error)[..., 0])
 
 
-def cut_off(moment: NDArray[np.floating]) -> Array:
+def truncation(moment: NDArray[np.floating]) -> Array:
     """Solve (1 − h r) / r² = moment for h by bisection; moments from 1 to 2."""
     low = np.full(moment.shape, np.arcsinh(_SMALLEST_CUT))
     high = np.full(moment.shape, np.arcsinh(_LARGEST_CUT))
@@ -214,16 +211,16 @@ def _tail(flat: Array) -> tuple[Array, NDArray[np.bool_]]:
 
 
 def _excess(h: Array) -> Array:
-    """Return r(h) = φ(h) / (1 − Φ(h)) − h, the mean of a cut-off standard normal above its cut."""
+    """Return r(h) = φ(h) / (1 − Φ(h)) − h, the mean excess of a standard normal truncated at h."""
     return np.sqrt(2 / np.pi) / erfcx(h / np.sqrt(2)) - h
 
 
 def _moment(h: Array) -> Array:
-    """Return mean(y²) / mean(y)² of a normal that is cut off at h."""
+    """Return mean(y²) / mean(y)² of a normal truncated at h."""
     return (1 - h * _excess(h)) / _excess(h) ** 2
 
 
-# Logarithms of densities of x / x_min, which shift all of them alike.
+# Log-densities of x / x_min; the scale adds the same to each.
 
 
 def _exponential(z: Array, mean: Array) -> Array:
@@ -236,8 +233,8 @@ def _power_law(y: Array, mean: Array) -> Array:
 
 def _log_normal(y: Array, m1: Array, m2: Array) -> Array:
     moment = m2 / m1**2
-    h = cut_off(moment)
+    h = truncation(moment)
     deviation = m1 / _excess(h)
     normal = -((y / deviation + h) ** 2) / 2 - np.log(deviation * np.sqrt(2 * np.pi))
-    cut = normal - log_ndtr(-h) - y
-    return np.where(moment < _moment(np.array(_LARGEST_CUT)), cut, _power_law(y, m1))
+    truncated = normal - log_ndtr(-h) - y
+    return np.where(moment < _moment(np.array(_LARGEST_CUT)), truncated, _power_law(y, m1))

@@ -1,7 +1,8 @@
 """Edge turnover from one checkpoint to the next: 1 − Σ min(v, w) / Σ max(v, w).
 
-The weighted Jaccard distance of the two graphs' edges: 0 if none has changed, 1 if no weight is
-shared. 0 between two graphs without any weight. Source: Jaccard 1901, weighted by Ruzicka 1958.
+The weighted Jaccard distance of the edges of the two graphs: 0 if no weight has changed, 1 if they
+share no weight. 0 between two graphs without weight. Source: Jaccard 1901, weighted by Ruzicka
+1958.
 
 >>> import numpy as np
 >>> compute(np.array([[[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.5], [0.0, 0.0]]]))

@@ -1,9 +1,8 @@
 """Edge turnover from one checkpoint to the next per unit of logarithmic training time.
 
-T / ln((t' + 1) / (t + 1)), where T is the turnover between the steps t and t': what a checkpoint's
-distance from the one before adds to turnover is taken away, and steps count by their ratio, as
-learning curves are looked at. The 1 lets step 0 take part. Source: Jaccard 1901, weighted by
-Ruzicka 1958.
+T / ln((t' + 1) / (t + 1)), where T is the turnover between steps t and t'. Division removes the
+effect of the distance between checkpoints; the distance is logarithmic, as on the axis of a
+learning curve. Adding 1 makes it defined at step 0. Source: Jaccard 1901, weighted by Ruzicka 1958.
 
 >>> import numpy as np
 >>> weights = np.array([[[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.5], [0.0, 0.0]]])
@@ -29,12 +28,12 @@ METRIC = Metric(
 
 def compute(weights: Array, *, step: NDArray[np.integer]) -> Array:
     """Return the rate from the previous checkpoint to each; NaN at the first."""
-    found = turnover.compute(weights)
-    found[..., 1:] /= np.diff(np.log1p(step))
-    return found
+    rate = turnover.compute(weights)
+    rate[..., 1:] /= np.diff(np.log1p(step))
+    return rate
 
 
 def reference(earlier: nx.DiGraph, later: nx.DiGraph) -> float:
     """Divide by the logarithm of the ratio of the steps."""
-    passed = math.log((later.graph["step"] + 1) / (earlier.graph["step"] + 1))
-    return turnover.reference(earlier, later) / passed
+    log_ratio = math.log((later.graph["step"] + 1) / (earlier.graph["step"] + 1))
+    return turnover.reference(earlier, later) / log_ratio

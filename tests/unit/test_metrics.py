@@ -244,10 +244,10 @@ def test_tails_are_told_apart():
 
 
 @pytest.mark.parametrize("moment", [1.0001, 1.2, 1.5, np.pi / 2, 1.9, 1.99])
-def test_the_cut_off_normal_has_the_moments_asked_for(moment):
+def test_the_truncated_normal_has_the_requested_moments(moment):
     from scipy.stats import truncnorm
 
-    cut = float(tail.cut_off(np.array(moment)))
+    cut = float(tail.truncation(np.array(moment)))
     mean, variance = truncnorm.stats(cut, np.inf, loc=-cut, moments="mv")
     np.testing.assert_allclose((variance + mean**2) / mean**2, moment, rtol=1e-6)
 
