@@ -77,8 +77,16 @@ def influence(request: Request) -> Influence:
         If the request cannot be met; see `Request.checked`.
     """
     request = _with_sums(request.checked())
+    statistics = statistics_of(request)
+    effects, value, scores = _measure_groups(request, statistics)
+    found = _summary(request.ablations, effects, value, scores)
+    return replace(found, kept=_kept(request, found, effects, value)) if request.keep else found
+
+
+def statistics_of(request: Request) -> Statistics:
+    """Return what the replacements of a request take from all its prompts."""
     at_once = chunking(request, "total").prompts
-    statistics = Statistics(
+    return Statistics(
         spreads={
             corpus: spread(request.model, request.prompts, corpus, at_once)
             for corpus in request.populations
@@ -90,9 +98,6 @@ def influence(request: Request) -> Influence:
             for steps in request.fits
         },
     )
-    effects, value, scores = _measure_groups(request, statistics)
-    found = _summary(request.ablations, effects, value, scores)
-    return replace(found, kept=_kept(request, found, effects, value)) if request.keep else found
 
 
 def _measure_groups(request: Request, statistics: Statistics) -> tuple[Effects, Array, Array]:

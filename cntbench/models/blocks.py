@@ -196,6 +196,40 @@ class Attention:
         )
         return z.transpose(1, 2).unflatten(0, normed.shape[:2])
 
+    def states_apart(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Compute z where every head reads normalised streams of its own.
+
+        Takes the streams for queries, keys and values, dims ``run, component, prompt, position,
+        hidden``. Returns dims as `states`.
+        """
+        q, k, v = self.lengths
+        parts = (
+            (query, slice(q), self.n_components),
+            (key, slice(q, q + k), self.key_heads),
+            (value, slice(q + k, q + k + v), self.key_heads),
+        )
+        projected = [
+            self._project_apart(stream, self.project.rows(rows), heads)
+            for stream, rows, heads in parts
+        ]
+        if self.rotate is not None:
+            for vectors in projected[:2]:
+                self.rotate(vectors, None)
+        runs = query.shape[0], query.shape[2]
+        queries, keys, values = (vectors.flatten(0, 1).transpose(1, 2) for vectors in projected)
+        z = F.scaled_dot_product_attention(
+            queries, keys, values, is_causal=True, scale=self.width**-0.5
+        )
+        return z.transpose(1, 2).unflatten(0, runs)
+
+    def _project_apart(self, stream: Tensor, part: Linear, heads: int) -> Tensor:
+        """Map each head's stream by its own rows, dims ``run, prompt, position, head, width``."""
+        width = len(part.weight) // heads
+        weight, bias = part.weight.unflatten(0, (heads, width)), part.bias.view(heads, width)
+        share = self.n_components // heads
+        weight, bias = (rows.repeat_interleave(share, dim=0) for rows in (weight, bias))
+        return torch.einsum("rcbph,cwh->rbpcw", stream, weight).contiguous().add_(bias)
+
     def _turn(self, projected: Tensor, length: int, positions: Tensor | None) -> None:
         """Apply the position embedding to the first ``length`` outputs of each token."""
         if self.rotate is not None:

@@ -37,7 +37,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("engine.chunking", "engine.positions", "engine.replacing", "engine.descent"),
     ("engine.sweep", "engine.optimal_constants"),
     ("engine.departures",),
-    ("engine.direct", "engine.patching", "engine.attribution"),
+    ("engine.circuit", "engine.direct", "engine.patching", "engine.attribution"),
     ("engine.edges",),
     ("engine.influence",),
     ("engine.meter",),

@@ -1,0 +1,233 @@
+"""Circuits at work: every edge outside a circuit is patched, for many circuits in one batch.
+
+A circuit is a set of edges between the embedding, the components and the unembedding. Target k of
+stage t reads, in the run of circuit C,
+
+    x_k = X_t + Σ_{s → k not in C} (r_s − c_s(x_s)),
+
+where X_t is that run's own residual stream, c_s(x_s) what source s writes in that run, and r_s what
+replaces it: its contribution on the corrupted prompt, or another replacement. So edges of the
+circuit carry what their source computes inside the circuit, and all others the replacement. With
+all edges kept, nothing is added, and the run is the clean one. This is the patched forward pass
+of EAP-IG (Hanna et al. 2024, arXiv 2403.17806) and of MIB (Mueller et al. 2025, arXiv 2504.13151).
+
+All circuits go through the stages side by side. The differences r_s − c_s of earlier sources are
+kept, so that what all targets of a stage read is one product of them with the circuits' masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cntbench.ablations.ablation import Ablation
+from cntbench.ablations.replacements._base import States
+from cntbench.engine.arrays import Array, to_array
+from cntbench.engine.departures import Perturbations, depart
+from cntbench.engine.positions import Positions
+from cntbench.engine.readouts import Answers, readout
+from cntbench.engine.replacing import Statistics, corpus_tokens, token_tensor
+from cntbench.engine.request import Request
+from cntbench.errors import CntbenchError
+from cntbench.models.blocks import Attention, Block
+from cntbench.models.decoder import Decoder
+from cntbench.models.products import wide
+from cntbench.specs import HEAD_INPUTS
+
+#: Tokens × circuits that go through the model at once.
+ROWS_AT_ONCE = 4096
+
+Masks = NDArray[np.bool_]
+"""Which edges circuits keep, dims ``circuit, source, target``.
+
+Where queries, keys and values of heads have edges of their own, ``circuit, input, source, target``;
+other targets have the edges of the first input. The first source is the embedding, position
+embeddings included, the last target the unembedding; components stand between, in causal order.
+"""
+
+
+def edges_of(model: Decoder) -> NDArray[np.bool_]:
+    """Return which edges a circuit may have, dims ``source, target`` of `Masks`."""
+    stage = np.array([-1, *(node.stage for node in model.components), np.iinfo(int).max])
+    return stage[:-1, None] < stage[None, 1:]
+
+
+@torch.inference_mode()
+def circuit_readouts(request: Request, statistics: Statistics, kept: Masks) -> Array:
+    """Return the first readout asked for of every circuit, dims ``circuit, prompt``.
+
+    Parameters
+    ----------
+    request
+        The model, the prompts, one ablation, whose replacement patches the edges outside of
+        circuits, and the readout.
+    statistics
+        What the replacement takes from all prompts.
+    kept
+        The circuits' edges. What stands where the model has no edge does not count.
+
+    Raises
+    ------
+    CntbenchError
+        If an edge from the embedding is to be patched and the replacement has no value for it.
+    """
+    masks = kept if kept.ndim == 4 else kept[:, None]
+    edges = edges_of(request.model)
+    if masks.shape[2:] != edges.shape:
+        raise CntbenchError(
+            f"circuits of {' × '.join(map(str, masks.shape[2:]))} edges do not fit a model of "
+            f"{' × '.join(map(str, edges.shape))}",
+            hint="The first source is the embedding, the last target the unembedding.",
+        )
+    outside = edges & ~masks
+    distinct, which = np.unique(outside, axis=0, return_inverse=True)
+    values = np.full((len(distinct), len(request.prompts)), np.nan)
+    for rows, group in _groups(request):
+        found = np.empty((len(distinct), len(group.prompts)))
+        for places, part in _pieces(group):
+            found[:, places] = _read(part, statistics, distinct)
+        values[:, rows] = found
+    return values[which.ravel()]
+
+
+def _groups(request: Request) -> Iterator[tuple[NDArray[np.int64] | slice, Request]]:
+    if request.prompts.anchors is None:
+        yield slice(None), request
+    else:
+        yield from request.groups()
+
+
+def _pieces(request: Request) -> Iterator[tuple[slice, Request]]:
+    """Cut prompts so that at least one circuit goes through at once."""
+    height = max(1, _affordable(request) // request.prompts.tokens.shape[1])
+    for start in range(0, len(request.prompts), height):
+        rows = slice(start, start + height)
+        yield rows, replace(request, prompts=request.prompts.take(rows))
+
+
+def _affordable(request: Request) -> int:
+    """Return how many tokens × circuits the memory allows at once."""
+    model = request.model
+    most = max(block.n_components + block.workspace // model.hidden for block in model.blocks)
+    held = 2 * len(model.components) + 6 * len(HEAD_INPUTS) + 3 * most
+    row = held * model.hidden * wide(model.dtype).itemsize
+    return max(1, min(ROWS_AT_ONCE, request.memory_budget // row))
+
+
+def _read(request: Request, statistics: Statistics, outside: Masks) -> Array:
+    """Return the readout of circuits, given the edges outside of them, dims ``circuit, prompt``."""
+    [ablation] = request.ablations
+    departures = depart(request, [ablation], statistics)
+    needed = bool(outside[:, :, 0].any())
+    origin = _embedding_change(request, ablation, departures) if needed else None
+    at_once = max(1, _affordable(request) // request.prompts.tokens.size)
+    parts = [
+        Patched(request, departures, origin, outside[first : first + at_once]).read()
+        for first in range(0, len(outside), at_once)
+    ]
+    return np.concatenate(parts)
+
+
+def _embedding_change(request: Request, ablation: Ablation, departures: Perturbations) -> Tensor:
+    """Return replaced minus clean embeddings, dims ``prompt, position, hidden``."""
+    clean, donor, rule = departures.streams[0], ablation.donor, ablation.replacement
+    if (
+        rule.population_corpus is not None
+        or rule.fitting_steps
+        or (donor and donor.corpus == "other")
+    ):
+        raise CntbenchError(
+            f"ablation {ablation.name!r} has no value for the embedding, and the circuit leaves "
+            "out edges from it",
+            hint="Patch by resample, or by zero.",
+        )
+    donated = None
+    if donor is not None:
+        tokens = corpus_tokens(request.prompts, *donor)
+        donated = request.model.embed(token_tensor(tokens, clean.device))[:, :, None]
+    states = States(clean[:, :, None], donated, None, lambda: torch.zeros_like(clean)[:, :, None])
+    return (rule.replace(states) - states.clean)[:, :, 0]
+
+
+@dataclass
+class Patched:
+    """Some circuits on some prompts.
+
+    Parameters
+    ----------
+    request, departures
+        The model and prompts; the clean run, and how replacing each component departs from it.
+    origin
+        Replaced minus clean embeddings; None if no circuit leaves out an edge from them.
+    outside
+        Edges outside of the circuits, dims ``circuit, input, source, target``.
+    """
+
+    request: Request
+    departures: Perturbations
+    origin: Tensor | None
+    outside: Masks
+
+    def __post_init__(self) -> None:
+        start = self.departures.streams[0]
+        count, sources = len(self.outside), self.outside.shape[2]
+        self.streams = start.expand(count, *start.shape).clone()
+        #: r_s − c_s, dims ``circuit, source, prompt, position, hidden``.
+        self.gaps = start.new_empty((count, sources, *start.shape))
+        self.gaps[:, 0] = 0.0 if self.origin is None else self.origin
+        self.mask = torch.from_numpy(self.outside).to(start)
+
+    def read(self) -> Array:
+        """Run all stages; returns the readout, dims ``circuit, prompt``."""
+        model = self.request.model
+        for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
+            first = places[0].nodes.start
+            clean = stage.norm(self.departures.streams[index][None])
+            written = []
+            for block, _, nodes in places:
+                states = _states(block, [stage.norm(x) for x in self._inputs(block, nodes, first)])
+                changed = (states - block.states(clean)).flatten(0, 1)
+                moved = block.contributions(changed).unflatten(1, states.shape[:2]).transpose(0, 1)
+                changes = self.departures.changes[0, nodes.start : nodes.stop]
+                self.gaps[:, nodes.start + 1 : nodes.stop + 1] = changes - moved
+                written.append((block, states))
+            for block, states in written:
+                block.write(states, self.streams)
+        return self._readout()
+
+    def _inputs(self, block: Block, nodes: range, reaching: int) -> list[Tensor]:
+        """Return what components read, dims ``circuit, component, prompt, position, hidden``.
+
+        One tensor for each input of a head that circuits tell apart.
+        """
+        sources = slice(0, reaching + 1)
+        into = self.mask[:, :, sources, nodes.start : nodes.stop].transpose(-1, -2)
+        gaps = self.gaps[:, sources]
+        reads = []
+        for which in range(into.shape[1] if isinstance(block, Attention) else 1):
+            added = into[:, which] @ gaps.flatten(2)
+            reads.append(self.streams[:, None] + added.unflatten(2, gaps.shape[2:]))
+        return reads
+
+    def _readout(self) -> Array:
+        request = self.request
+        at = Positions.scored(request.prompts, self.streams.device)
+        into = self.mask[:, 0, None, :, -1]
+        gaps = at.choose(self.gaps.flatten(0, 1)).unflatten(0, self.gaps.shape[:2])
+        added = (into @ gaps.flatten(2)).view(len(gaps), *gaps.shape[2:])
+        ends = at.choose(self.streams) + added
+        clean = at.choose(self.departures.streams[-1][None])
+        answers, name = Answers.of(request.prompts, ends.device), request.effects[0]
+        return to_array(readout(request.model, torch.cat([clean, ends]), answers, [name])[name][1:])
+
+
+def _states(block: Block, inputs: list[Tensor]) -> Tensor:
+    """Compute states of components that read streams of their own."""
+    if isinstance(block, Attention):
+        return block.states_apart(*(inputs if len(inputs) > 1 else inputs * len(HEAD_INPUTS)))
+    return block.states(inputs[0].squeeze(1))
