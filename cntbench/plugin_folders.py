@@ -38,6 +38,7 @@ SUBFOLDERS = {
     "readouts": "readouts",
     "ablations.replacements": "replacements",
     "ablations.measures": "measures",
+    "estimators": "estimators",
     "backbones": "backbones",
     "metrics": "metrics",
     "dynamics.nulls": "nulls",

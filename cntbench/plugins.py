@@ -34,6 +34,7 @@ ROOMS = {
     "readout": ("readouts", ("UNIT", "BETTER", "READS", "value", "reference")),
     "replacement": ("ablations.replacements", ("Parameters",)),
     "measure": ("ablations.measures", ("measure", "RANGE")),
+    "estimator": ("estimators", ("OBSERVES", "USES", "estimate")),
     "backbone rule": ("backbones", ("Parameters", "reference")),
     "metric": ("metrics", ("METRIC", "compute", "reference")),
     "null model": ("dynamics.nulls", ("draw",)),

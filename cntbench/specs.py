@@ -36,7 +36,6 @@ Readout = Annotated[str, AfterValidator(_readout)]
 """Name of a file in ``cntbench/readouts``."""
 Scope = Literal["total", "direct"]
 Observable = Literal["target", "readout"]
-Estimator = Literal["exact", "eap", "eap_ig"]
 HeadInput = Literal["query", "key", "value"]
 """The three uses of a head's input."""
 HEAD_INPUTS: tuple[HeadInput, ...] = get_args(HeadInput)
@@ -171,10 +170,10 @@ class AblationSpec:
     through
         The inputs of a head that see the change; MLPs always see it.
     estimator
-        ``"exact"`` computes the change of the readout; ``"eap"`` and ``"eap_ig"`` estimate it by
-        gradients.
+        Name of a file in ``cntbench/estimators``: ``"exact"`` computes the effect, others estimate
+        it.
     steps
-        Number of points at which ``"eap_ig"`` computes gradients.
+        Number of points at which an estimator such as ``"eap_ig"`` computes gradients.
     draws
         Number of independent draws of a random replacement, over which results are averaged.
     """
@@ -188,7 +187,7 @@ class AblationSpec:
     through: Annotated[
         tuple[HeadInput, ...], Field(min_length=1, strict=False), AfterValidator(_distinct)
     ] = HEAD_INPUTS
-    estimator: Estimator = "exact"
+    estimator: str = "exact"
     steps: Annotated[int, Field(ge=1, le=1024)] | None = None
     draws: Annotated[int, Field(ge=1, le=64)] = 1
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)

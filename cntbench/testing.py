@@ -25,6 +25,7 @@ CHECKS = {
     "property/test_generators.py": ("generators",),
     "property/test_common_readout_checks.py": ("readouts",),
     "property/test_common_ablation_checks.py": ("replacements", "measures", "ablations"),
+    "property/test_common_estimator_checks.py": ("estimators",),
     "unit/test_measures.py": ("measures",),
     "property/test_common_metric_checks.py": ("metrics",),
     "property/test_backbones.py": ("backbones",),

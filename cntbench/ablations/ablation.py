@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cntbench.ablations.replacements._base import Corpus, Replacement
 from cntbench.errors import CntbenchError, SpecError
-from cntbench.plugins import find
+from cntbench.plugins import find, room
 from cntbench.prompts import Prompts, lengths
 from cntbench.specs import (
     HEAD_INPUTS,
     AblationSpec,
-    Estimator,
     HeadInput,
     Observable,
     Scope,
@@ -51,7 +50,7 @@ class Ablation:
     scope: Scope = "total"
     observable: Observable = "target"
     through: tuple[HeadInput, ...] = HEAD_INPUTS
-    estimator: Estimator = "exact"
+    estimator: str = "exact"
     steps: int | None = None
     draws: int = 1
     draw: int = 0
@@ -61,13 +60,17 @@ class Ablation:
         """The prompts that the method uses."""
         rule = self.replacement
         corpora = {c for c in (rule.donor_corpus, rule.population_corpus) if c is not None}
-        return corpora | {"reference"} if self.estimator == "eap_ig" else corpora
+        return corpora | {"reference"} if self.uses("reference") else corpora
 
     @property
     def compares_twins(self) -> bool:
         """Whether positions of a prompt and of its twin have to correspond."""
         own = self.replacement.aligned and "reference" in self.corpora
-        return own or self.estimator == "eap_ig"
+        return own or self.uses("reference")
+
+    def uses(self, what: str) -> bool:
+        """Return whether the estimator uses something; see `cntbench.estimators`."""
+        return what in find("estimator", self.estimator).USES
 
     @property
     def donor(self) -> Donor | None:
@@ -82,9 +85,15 @@ class Ablation:
         if not effects:
             return "observes the effect on a readout, but none is requested"
         file = find("readout", effects[0])
-        if self.estimator != "exact" and not hasattr(file, "gradient"):
-            return f"estimates the effect on a readout by its gradient, but {effects[0]} has none"
-        if self.estimator != "exact" and (self.steps or 1) == 1 and "divergence" in file.READS:
+        if not self.uses("gradient"):
+            return None
+        if not hasattr(file, "gradient"):
+            smooth = [name for name, p in room("readout").items() if hasattr(p.module, "gradient")]
+            return (
+                f"estimates the effect on a readout by its gradient, but {effects[0]} has none; "
+                f"these have one: {', '.join(smooth)}"
+            )
+        if (self.steps or 1) == 1 and "divergence" in file.READS:
             return (
                 "estimates the effect on a readout by its gradient at the clean prompts, where "
                 f"that of {effects[0]} is 0"
@@ -156,6 +165,7 @@ def check(spec: AblationSpec, replacement: Replacement, *, where: str) -> None:
     def refuse(key: str, problem: str, hint: str) -> SpecError:
         return SpecError(problem, where=f"{where}: {key}", hint=hint)
 
+    estimator = find("estimator", spec.estimator, where=where)
     if spec.observable == "target":
         if spec.measure is None:
             raise SpecError(
@@ -164,13 +174,19 @@ def check(spec: AblationSpec, replacement: Replacement, *, where: str) -> None:
                 hint='A measure turns the change of a target, observable = "target", into a '
                 "number.",
             )
-        if spec.estimator != "exact":
+        if "target" not in estimator.OBSERVES:
             raise refuse(
                 "estimator",
                 f'"{spec.estimator}" estimates effects on the readout, not on targets',
                 'Set observable = "readout", or leave estimator out.',
             )
     else:
+        if "readout" not in estimator.OBSERVES:
+            raise refuse(
+                "estimator",
+                f'"{spec.estimator}" estimates effects on targets, not on the readout',
+                'Set observable = "target", or leave estimator out.',
+            )
         if spec.scope != "direct":
             raise refuse(
                 "observable",
@@ -184,17 +200,19 @@ def check(spec: AblationSpec, replacement: Replacement, *, where: str) -> None:
                 "the change of a readout is already a number",
                 'Leave measure out, or set observable = "target".',
             )
-    if spec.estimator == "eap_ig" and spec.steps is None:
+    if "steps" in estimator.USES and spec.steps is None:
         raise SpecError(
             "key 'steps' is missing",
             where=where,
-            hint='estimator = "eap_ig" needs the number of points for gradients, for instance 5.',
+            hint=f'estimator = "{spec.estimator}" needs the number of points for gradients, for '
+            "instance 5.",
         )
-    if spec.estimator != "eap_ig" and spec.steps is not None:
+    if "steps" not in estimator.USES and spec.steps is not None:
+        using = [name for name, p in room("estimator").items() if "steps" in p.module.USES]
         raise refuse(
             "steps",
             f'estimator = "{spec.estimator}" does not use steps',
-            'Leave steps out, or set estimator = "eap_ig".',
+            f"Leave steps out, or set estimator to one that does: {', '.join(using)}.",
         )
     if set(spec.through) != set(HEAD_INPUTS):
         if spec.scope != "direct":
@@ -203,7 +221,7 @@ def check(spec: AblationSpec, replacement: Replacement, *, where: str) -> None:
                 "a total effect passes through queries, keys and values",
                 'Leave through out, or set scope = "direct".',
             )
-        if spec.estimator != "exact":
+        if "through" not in estimator.USES:
             raise refuse(
                 "through",
                 f'"{spec.estimator}" cannot separate queries, keys and values',

@@ -99,6 +99,7 @@ class Kind(StrEnum):
     GENERATORS = "generators"
     REPLACEMENTS = "replacements"
     MEASURES = "measures"
+    ESTIMATORS = "estimators"
     READOUTS = "readouts"
     METRICS = "metrics"
     NULLS = "nulls"
@@ -114,6 +115,7 @@ PLUGINS = {
     Kind.GENERATORS: "generator",
     Kind.REPLACEMENTS: "replacement",
     Kind.MEASURES: "measure",
+    Kind.ESTIMATORS: "estimator",
     Kind.READOUTS: "readout",
     Kind.METRICS: "metric",
     Kind.NULLS: "null model",

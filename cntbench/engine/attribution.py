@@ -1,23 +1,7 @@
-"""Gradient estimates of the effects of single edges on the readout: EAP and EAP-IG.
+"""What estimators of the effects of edges are given, and the pass back that most of them take.
 
-Edge attribution patching (Syed et al. 2023, arXiv 2310.10348) puts the first-order term in place of
-a patched run: for the edge from source s to target k of stage t
-
-    δ_s · ∂m / ∂(input of k),        summed over positions and the stream's width,
-
-where δ_s is replaced minus clean contribution of the source, m the readout, and the input of k the
-stream that k alone reads: the gradient goes through its own queries, keys and values together and
-through the real LayerNorm. As δ_s points from clean to replaced, the estimate approximates patched
-minus clean, the sign of every effect here. It is exact where m depends linearly on the input of k.
-
-EAP with integrated gradients (Hanna et al. 2024, arXiv 2403.17806) takes the mean of the gradients
-at points j = 1 … n on the line from the embeddings r of the reference prompt to the clean ones z,
-
-    1/n Σ_j  ∂m / ∂(input of k)  at  r + j/n (z − r),
-
-so that one step is EAP.
-
-Gradients are taken stage by stage, from the end: with G_{t+1} = ∂m/∂x_{t+1},
+Gradients of a readout m in what each component k of stage t reads are taken stage by stage, from
+the end: with G_{t+1} = ∂m/∂x_{t+1},
 
     g_k = (∂c_k/∂x_t)ᵀ G_{t+1},        G_t = G_{t+1} + Σ_k g_k,
 
@@ -27,14 +11,16 @@ stage.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
-from cntbench.engine.arrays import Array, to_array
 from cntbench.engine.departures import Perturbations
+from cntbench.engine.patching import patched_edges
 from cntbench.engine.positions import Positions
 from cntbench.engine.readouts import Answers, gradient
 from cntbench.engine.replacing import token_tensor
@@ -43,46 +29,134 @@ from cntbench.models.blocks import Block
 from cntbench.models.decoder import Decoder
 from cntbench.models.products import widened
 from cntbench.plugins import find
+from cntbench.prompts import Prompts
 
 
-def estimate_edges(
-    request: Request, departures: Perturbations, ablation: Ablation, rule: int, edge: Array
-) -> None:
-    """Estimate the effect of every edge on the first readout asked for, which has a gradient.
+class Estimate(NamedTuple):
+    """What an estimator says of some edges.
 
     Parameters
     ----------
-    request, departures
-        What was run.
-    ablation, rule
-        The method, and which of the departures it takes.
-    edge
-        Filled, dims ``source, target, prompt``: an estimate of patched minus clean.
+    sources, targets
+        Indices of components.
+    values
+        Dims ``source, target, prompt``. Values that are given for the same edge are added up.
     """
-    model, prompts = request.model, request.prompts
-    tokens = token_tensor(prompts.tokens, departures.changes.device)
-    start, steps = model.embed(tokens), ablation.steps or 1
-    origin = start
-    if steps > 1:
-        assert prompts.reference is not None
-        origin = model.embed(token_tensor(prompts.reference, tokens.device))
-    changes = departures.changes[rule]
-    for step in request.each(range(1, steps + 1), lambda _: "a gradient"):
-        point = torch.lerp(origin, start, step / steps)
-        # What inference mode made cannot be differentiated through.
-        with torch.inference_mode(False), torch.enable_grad():
-            for nodes, gradients in input_gradients(request, point.clone(), departures.streams[-1]):
-                sources = list(departures.reaching(nodes))
-                if not sources and nodes.start:
-                    break  # nothing is upstream of this stage, nor of earlier ones
-                if sources and request.watched(nodes):
-                    moved, slopes = widened(changes[: len(sources)]), widened(gradients)
-                    found = torch.einsum("sipw,tipw->sti", moved, slopes)
-                    into = sources, slice(nodes.start, nodes.stop)
-                    before = edge[into] if step > 1 else 0
-                    edge[into] = before + to_array(found.double()) / steps
-                if request.targets is not None and nodes.start <= request.targets[0]:
-                    break  # no target lies in earlier stages
+
+    sources: Sequence[int]
+    targets: Sequence[int]
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Edges of some prompts, and what was run to estimate the effects of an ablation on them.
+
+    Parameters
+    ----------
+    request, perturbations
+        What is measured, and the clean run with the changes that replacements make.
+    ablation
+        The method.
+    rule
+        Which of the changes are its own.
+    """
+
+    request: Request
+    perturbations: Perturbations
+    ablation: Ablation
+    rule: int
+
+    @property
+    def model(self) -> Decoder:
+        """The model."""
+        return self.request.model
+
+    @property
+    def prompts(self) -> Prompts:
+        """The prompts, of one length."""
+        return self.request.prompts
+
+    @property
+    def changes(self) -> Tensor:
+        """δ, replaced minus clean contributions, dims ``source, prompt, position, hidden``."""
+        return self.perturbations.changes[self.rule]
+
+    def reaching(self, nodes: range) -> Sequence[int]:
+        """Return the ablated components that some components of a stage read.
+
+        They are the first of those that `changes` has.
+        """
+        return self.perturbations.reaching(nodes)
+
+    def embeddings(self, share: float = 1.0) -> Tensor:
+        """Return embeddings on the line from the reference prompts (0) to the clean ones (1).
+
+        Returns
+        -------
+        Tensor
+            Dims ``prompt, position, hidden``.
+        """
+        device = self.perturbations.changes.device
+        clean = self.model.embed(token_tensor(self.prompts.tokens, device))
+        origin = clean
+        if share < 1:
+            assert self.prompts.reference is not None
+            origin = self.model.embed(token_tensor(self.prompts.reference, device))
+        return torch.lerp(origin, clean, share)
+
+    def gradients(self, embeddings: Tensor | None = None) -> Iterator[tuple[range, Tensor]]:
+        """Yield gradients of the task's first readout, from the last stage to the first.
+
+        Parameters
+        ----------
+        embeddings
+            Where to take them, dims ``prompt, position, hidden``; by default at the clean prompts.
+
+        Yields
+        ------
+        range
+            Targets: the components of a stage that read ablated components and are watched.
+        Tensor
+            For each the gradient in the stream that it alone reads, dims ``target, prompt,
+            position, hidden``.
+        """
+        start = self.embeddings() if embeddings is None else embeddings
+        request, clean = self.request, self.perturbations.streams[-1]
+        stages: Iterator[tuple[range, Tensor]] | None = None
+        while True:
+            # What inference mode made cannot be differentiated through.
+            with torch.inference_mode(False), torch.enable_grad():
+                if stages is None:
+                    stages = input_gradients(request, start.clone(), clean)
+                nodes, found = next(stages, (range(0), start))
+            if not nodes or (nodes.start and not self.reaching(nodes)):
+                return  # nothing is upstream of this stage, nor of earlier ones
+            if self.reaching(nodes) and request.watched(nodes):
+                yield nodes, found
+            if request.targets is not None and nodes.start <= request.targets[0]:
+                return  # no target lies in earlier stages
+
+    def along(self, targets: range, gradients: Tensor) -> Estimate:
+        """Return what the changes of the sources do along gradients: δ · g.
+
+        Parameters
+        ----------
+        targets
+            The components of a stage.
+        gradients
+            In what they read, dims ``target, prompt, position, hidden``.
+        """
+        sources = self.reaching(targets)
+        moved, slopes = widened(self.changes[: len(sources)]), widened(gradients)
+        return Estimate(sources, targets, torch.einsum("sipw,tipw->sti", moved, slopes))
+
+    def patched(self) -> Iterator[Estimate]:
+        """Yield the exact effect of every edge on the task's first readout, by path patching."""
+        for sources, targets, values in patched_edges(
+            self.request, self.perturbations, self.ablation, self.rule
+        ):
+            yield Estimate(sources, targets, values)
 
 
 def input_gradients(

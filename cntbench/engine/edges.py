@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from cntbench.ablations.ablation import Ablation, rules
-from cntbench.engine.arrays import Array
-from cntbench.engine.attribution import estimate_edges
+from cntbench.engine.arrays import Array, to_array
+from cntbench.engine.attribution import Edges, Estimate
 from cntbench.engine.chunking import chunking, pieces
 from cntbench.engine.departures import Perturbations, depart
 from cntbench.engine.direct import change_readouts, change_targets
-from cntbench.engine.patching import patch_edges
 from cntbench.engine.positions import Positions
 from cntbench.engine.replacing import Statistics
 from cntbench.engine.request import Request
+from cntbench.errors import PluginError
+from cntbench.plugins import find, room
 from cntbench.readouts import known_readouts
 
 
@@ -96,7 +97,74 @@ def _measure(
         change_readouts(request, departures, rule, measured.effect)
     if ablation.observable == "target":
         change_targets(request, departures, ablation, rule, at, measured.change)
-    elif ablation.estimator == "exact":
-        patch_edges(request, departures, ablation, rule, measured.edge)
     else:
-        estimate_edges(request, departures, ablation, rule, measured.edge)
+        estimate_edges(Edges(request, departures, ablation, rule), measured.edge)
+
+
+def estimate_edges(edges: Edges, into: Array) -> None:
+    """Have the ablation's estimator say the effect of every edge.
+
+    Parameters
+    ----------
+    edges
+        What the estimator is given.
+    into
+        Filled, dims ``source, target, prompt``.
+
+    Raises
+    ------
+    PluginError
+        If the estimator yields values of another shape, NaN, or nothing for a feasible edge.
+    """
+    file, request = find("estimator", edges.ablation.estimator), edges.request
+    for found in file.estimate(edges):
+        values = _checked(edges, found)
+        place = np.ix_(found.sources, found.targets)
+        before = into[place]
+        into[place] = np.where(np.isnan(before), 0.0, before) + values
+    if request.model.unembed.weight.is_meta:
+        return
+    for places in request.model.places:
+        nodes = range(places[0].nodes.start, places[-1].nodes.stop)
+        sources, targets = edges.reaching(nodes), request.watched(nodes)
+        unsaid = np.argwhere(np.isnan(into[np.ix_(sources, targets)]))
+        if len(unsaid):
+            pair = sources[unsaid[0][0]], targets[unsaid[0][1]]
+            raise _wrong(edges, f"says nothing of the edge {_edge(edges, *pair)}", EVERY_EDGE)
+
+
+#: What an estimator has to yield.
+EVERY_EDGE = "Every edge from an ablated component to one that reads it needs a finite number."
+
+
+def _checked(edges: Edges, found: Estimate) -> Array:
+    """Return the values of an estimate, or raise an error about their shape or what is infinite."""
+    shape = len(found.sources), len(found.targets), len(edges.prompts)
+    if tuple(found.values.shape) != shape:
+        raise _wrong(
+            edges,
+            f"yields values of shape {tuple(found.values.shape)} for {shape[0]} sources and "
+            f"{shape[1]} targets on {shape[2]} prompts",
+            f"Allowed: dims source, target, prompt, here {shape}.",
+        )
+    values = to_array(found.values.double())
+    odd = np.argwhere(~np.isfinite(values))
+    if len(odd) and not found.values.is_meta:
+        source, target, _ = odd[0]
+        edge = _edge(edges, found.sources[source], found.targets[target])
+        raise _wrong(edges, f"yields {values[tuple(odd[0])]} for the edge {edge}", EVERY_EDGE)
+    return values
+
+
+def _edge(edges: Edges, source: int, target: int) -> str:
+    names = edges.model.components
+    return f"{names[source].name} → {names[target].name}"
+
+
+def _wrong(edges: Edges, what: str, hint: str) -> PluginError:
+    name = edges.ablation.estimator
+    return PluginError(
+        f"estimator {name!r} of ablation {edges.ablation.name!r} {what}",
+        where=str(room("estimator")[name].path),
+        hint=hint,
+    )

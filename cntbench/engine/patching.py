@@ -15,21 +15,21 @@ go on in batches.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
-from cntbench.engine.arrays import Array, to_array
 from cntbench.engine.departures import Perturbations
 from cntbench.engine.direct import read_changes
 from cntbench.engine.positions import Positions, finish, last_attention, states_at
 from cntbench.engine.request import Request, within
 
 
-def patch_edges(
-    request: Request, departures: Perturbations, ablation: Ablation, rule: int, edge: Array
-) -> None:
+def patched_edges(
+    request: Request, departures: Perturbations, ablation: Ablation, rule: int
+) -> Iterator[tuple[Sequence[int], Sequence[int], Tensor]]:
     """Measure the effect of every edge on the first readout asked for.
 
     Parameters
@@ -38,8 +38,13 @@ def patch_edges(
         What was run.
     ablation, rule
         The method, and which of the departures it takes.
-    edge
-        Filled, dims ``source, target, prompt``: patched minus clean.
+
+    Yields
+    ------
+    sources, targets
+        Indices of components.
+    Tensor
+        Patched minus clean of their edges, dims ``source, target, prompt``.
     """
     model = request.model
     at = Positions.scored(request.prompts, departures.changes.device)
@@ -70,7 +75,7 @@ def patch_edges(
                     for part in runs.split(at_once)
                 ]
                 effect = torch.cat(ends).unflatten(0, (len(targets), len(changes)))
-                edge[np.ix_([sources[i] for i in some], targets)] = to_array(effect.transpose(0, 1))
+                yield [sources[i] for i in some], targets, effect.transpose(0, 1)
 
 
 def _read(request: Request, streams: Tensor, first: int, at: Positions) -> Tensor:

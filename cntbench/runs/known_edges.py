@@ -22,7 +22,7 @@ from cntbench.runs.plan import Plan
 from cntbench.specs import as_dict
 
 #: Rooms whose code the numbers depend on.
-_ROOMS = ("ablations", "analysis", "engine", "models", "prompts", "readouts")
+_ROOMS = ("ablations", "analysis", "engine", "estimators", "models", "prompts", "readouts")
 #: Attribute with the reasons why ablations were left out, as JSON.
 LEFT_OUT = "left_out"
 

@@ -99,6 +99,7 @@ class Plan:
                     "readout": self.axes.readouts,
                     "replacement": [entry.spec.replacement for entry in self.ablations],
                     "measure": [e.spec.measure for e in self.ablations if e.spec.measure],
+                    "estimator": [entry.spec.estimator for entry in self.ablations],
                 }
             )
 

@@ -196,6 +196,7 @@ def test_the_folder_of_another_study_is_refused(cli, study):
         ("generators", ["repeated_block"]),
         ("replacements", ["zero", "noise"]),
         ("measures", ["relative_l2", "cosine"]),
+        ("estimators", ["exact", "eap", "eap_ig"]),
         ("metrics", ["gini", "turnover", "modularity"]),
         ("nulls", ["layer_pairs", "time_order"]),
         ("backbones", ["disparity v1", "top_k v1"]),

@@ -24,6 +24,7 @@ def block(mark: str) -> str:
 #: Files of the rooms for which the guide has no example, each by what it takes from another one.
 ALIKE = {
     "ablations/measures/angle.py": "ablations.measures.cosine import RANGE, measure",
+    "estimators/gradients.py": "estimators.eap import OBSERVES, USES, estimate",
     "dynamics/nulls/shuffled.py": "dynamics.nulls.layer_pairs import draw",
     "dynamics/statistics/tail.py": "dynamics.statistics.tail_weight import Parameters",
     "prompts/generators/tokens.py": "prompts.generators.random_tokens import Parameters",

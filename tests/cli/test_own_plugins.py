@@ -27,6 +27,7 @@ GUIDE = {
 }
 ALIKE = {
     "measures/angle.py": "ablations.measures.cosine import RANGE, measure",
+    "estimators/gradients.py": "estimators.eap import OBSERVES, USES, estimate",
     "nulls/shuffled.py": "dynamics.nulls.layer_pairs import draw",
     "statistics/tail.py": "dynamics.statistics.tail_weight import Parameters",
     "generators/tokens.py": "prompts.generators.repeated_block import Parameters",

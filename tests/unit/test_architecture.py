@@ -38,6 +38,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("engine.sweep", "engine.optimal_constants"),
     ("engine.departures",),
     ("engine.circuit", "engine.direct", "engine.patching", "engine.attribution"),
+    ("estimators",),
     ("engine.edges",),
     ("engine.influence",),
     ("engine.meter",),

@@ -117,7 +117,7 @@ MISTAKES = [
     (AblationSpec, ABLATION, {"through": []}, "through = [] is not", "at least 1 item"),
     (AblationSpec, ABLATION, {"through": ["key"] * 2}, "through = ", "each may appear once."),
     (AblationSpec, ABLATION, {"observable": "redout"}, 'observable = "redout" is', "'readout'?"),
-    (AblationSpec, ABLATION, {"estimator": "EAP"}, 'estimator = "EAP" is', "eap, eap_ig, exact."),
+    (AblationSpec, ABLATION, {"estimator": 3}, "estimator = 3 is not allowed", "string"),
     (AblationSpec, ABLATION, {"steps": 0}, "steps = 0 is not allowed", "or equal to 1."),
     (AblationSpec, ABLATION, {"draws": 0}, "draws = 0 is not allowed", "or equal to 1."),
     (
