@@ -48,6 +48,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("analysis",),
     ("runs",),
     ("estimate",),
+    ("circuits",),
     ("comparison",),
     ("views",),
     ("figures",),

@@ -1,0 +1,51 @@
+"""What the methods of a result say of edges, with the edges on the readout among them.
+
+A method that observes the readout says by how much patching an edge changes it (``edge_effect``;
+over the edge to the unembedding ``readout_effect``). One that observes targets says how much of a
+target an edge carries (``influence``); its edges on the readout count likewise, as the change of
+the readout relative to the clean one, and no sign means anything. No method scores edges from the
+embedding.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from cntbench.circuits.faithfulness import EdgeScores
+from cntbench.errors import CntbenchError
+from cntbench.plugins import find
+
+
+def scores_of(cell: xr.Dataset, readout: str) -> EdgeScores:
+    """Return the scores of one method of a result.
+
+    Parameters
+    ----------
+    cell
+        ``influence``, ``edge_effect``, ``readout_effect`` and ``readout_value`` of one task,
+        ablation and checkpoint.
+    readout
+        The readout that edges were measured on: the first of the task's effects.
+
+    Raises
+    ------
+    CntbenchError
+        If nothing was measured there.
+    """
+    influence, effect, on_readout, value = (
+        np.asarray(cell[name].values, dtype=np.float64)
+        for name in ("influence", "edge_effect", "readout_effect", "readout_value")
+    )
+    if not np.isfinite(influence).any():
+        reason = str(cell["status_reason"].item()) if "status_reason" in cell else ""
+        raise CntbenchError(f"there is no influence to rank edges by{reason and f': {reason}'}")
+    row = list(map(str, cell["readout"].values)).index(readout)
+    signed = bool(np.isfinite(effect).any())
+    values = np.full((len(influence) + 1, len(influence) + 1), np.nan)
+    if signed:
+        better = find("readout", readout).BETTER
+        values[1:, :-1], values[1:, -1] = -better * effect, -better * on_readout[row]
+    else:
+        values[1:, :-1], values[1:, -1] = influence, abs(on_readout[row]) / abs(value[row])
+    return EdgeScores(values, signed)
