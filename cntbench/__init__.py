@@ -13,6 +13,7 @@ from cntbench.accessor import cnt as _cnt
 
 if TYPE_CHECKING:
     from cntbench.api import claims, compare, influence, run
+    from cntbench.api_known import save_planted, score
     from cntbench.api_results import film, open_results, report, save_results, show
 
 __version__ = "0.1.0"
@@ -25,18 +26,24 @@ __all__ = [
     "open_results",
     "report",
     "run",
+    "save_planted",
     "save_results",
+    "score",
     "show",
 ]
 
-_OF_RESULTS = ("film", "open_results", "report", "save_results", "show")
+#: Modules of functions that are not in `cntbench.api`.
+_MODULES = {
+    **dict.fromkeys(("film", "open_results", "report", "save_results", "show"), "api_results"),
+    **dict.fromkeys(("save_planted", "score"), "api_known"),
+}
 
 _cnt.register()
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        module = "cntbench.api_results" if name in _OF_RESULTS else "cntbench.api"
+        module = f"cntbench.{_MODULES.get(name, 'api')}"
         return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

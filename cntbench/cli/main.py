@@ -23,6 +23,7 @@ from cntbench import __version__
 from cntbench.cli.exchange import export, import_
 from cntbench.cli.figures import figures
 from cntbench.cli.golden import golden
+from cntbench.cli.known import planted, score
 from cntbench.cli.options import (
     CheckpointNames,
     Force,
@@ -141,10 +142,11 @@ def _main(
     pass
 
 
-for command in (run, merge, plan, report, claims, figures, export, seal):
+for command in (run, merge, plan, report, claims, figures, export, score, seal):
     app.command()(command)
 app.command(name="import")(import_)
 app.add_typer(golden)
+app.add_typer(planted)
 
 
 @app.command()

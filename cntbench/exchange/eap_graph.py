@@ -202,7 +202,7 @@ def read_eap_graph(path: Path) -> EapGraph:
             where=f"{where}: cfg",
         )
     nodes = components(n_layers, n_heads, parallel=file.cfg.parallel_attn_mlp)
-    index = {_eap_name(node): i for i, node in enumerate(nodes)}
+    index = {eap_name(node): i for i, node in enumerate(nodes)}
     for name in file.nodes:
         if name not in (*index, INPUT, LOGITS):
             raise _unknown_node(name, index, f"{where}: nodes")
@@ -333,7 +333,8 @@ def _ends(
     return source, target
 
 
-def _eap_name(node: Component) -> str:
+def eap_name(node: Component) -> str:
+    """Return what EAP-IG calls a component: ``a2.h3``, ``m2``."""
     return f"m{node.layer}" if node.head is None else f"a{node.layer}.h{node.head}"
 
 

@@ -55,7 +55,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("reporting",),
     ("accessor",),
     ("exchange",),
-    ("api", "api_results"),
+    ("api", "api_known", "api_results"),
     ("cli", "testing"),
     ("__main__",),
 )

@@ -36,12 +36,16 @@ class Truth:
         The planted edges, except those from components whose output ignores the prompt.
     total
         Where a source reaches a target: the closure of ``direct`` without the blocked pairs.
+    readout
+        Edges of ``direct`` from whose target such edges lead on to a component that the
+        unembedding reads, or whose target is one.
     feasible
         Where the architecture allows an edge; other pairs are neither true nor false.
     """
 
     direct: Edges
     total: Edges
+    readout: Edges
     feasible: Edges
 
     def of(self, scope: Scope) -> Edges:
@@ -108,13 +112,31 @@ class Circuit:
             for source, target in self.blueprint.edges
             if self.blueprint.function(source).speaks
         ]
-        closure = nx.transitive_closure(nx.DiGraph(direct))
+        graph = nx.DiGraph(direct)
+        graph.add_nodes_from(self.blueprint.readout)
+        closure = nx.transitive_closure(graph)
         total = [edge for edge in closure.edges if edge not in self.spec.blocked]
-        return Truth(self._array(direct), self._array(total), feasible(self.components))
+        read = set(self.blueprint.readout)
+        heard = read.union(*map(closure.predecessors, read))
+        readout = [(source, target) for source, target in direct if target in heard]
+        return Truth(
+            self._array(direct), self._array(total), self._array(readout), feasible(self.components)
+        )
 
     def truth(self) -> Truth:
         """Return the true edges; for emerging edges, those at the end of training."""
         return self._truth
+
+    def strengths(self, seed: int = 0) -> dict[tuple[str, str], float]:
+        """Return the strength of each edge into a component that adds up what it reads.
+
+        The root mean square, over random prompts, of what the target writes because of the source,
+        relative to all that it writes, in the exact model. Edges into other components have no
+        strength by construction.
+        """
+        from cntbench.models.planted.weights import contributions
+
+        return contributions(self.blueprint, seed)
 
     def seen(self, replacement: str, scope: Scope) -> Edges:
         """Return the edges that methods with a replacement are known to find on the exact circuit.

@@ -123,6 +123,8 @@ class Function:
         edges.
     whole
         Whether the signal is as wide as the token embedding.
+    adds
+        Whether the output is a sum of one part for each parent, and of others.
     """
 
     make: Callable[[Place], Wiring]
@@ -132,6 +134,7 @@ class Function:
     calibrated: bool = False
     speaks: bool = True
     whole: bool = False
+    adds: bool = False
 
 
 def _linear(place: Place) -> Wiring:
@@ -259,7 +262,7 @@ def _induction(place: Place) -> Wiring:
 
 #: Functions by their names in a circuit's file.
 FUNCTIONS: dict[str, Function] = {
-    "linear": Function(_linear, calibrated=True),
+    "linear": Function(_linear, calibrated=True, adds=True),
     "constant": Function(_constant, parents=(0, 0), speaks=False),
     "silent": Function(_silent, speaks=False),
     "level": Function(_level, parents=(0, 0)),
@@ -267,8 +270,8 @@ FUNCTIONS: dict[str, Function] = {
     "or": Function(_or, kinds=("MLP",), parents=(1, float("inf")), of=("level", "bit")),
     "and": Function(_and, kinds=("MLP",), parents=(1, float("inf")), of=("level", "bit")),
     "guard": Function(_guard, kinds=("MLP",), parents=(1, 1), of=("level", "bit")),
-    "copy": Function(_copy, parents=(1, float("inf"))),
-    "difference": Function(_difference, parents=(2, 2), calibrated=True),
+    "copy": Function(_copy, parents=(1, float("inf")), adds=True),
+    "difference": Function(_difference, parents=(2, 2), calibrated=True, adds=True),
     "previous_token": Function(_previous_token, kinds=("head",), parents=(0, 0), whole=True),
     "induction": Function(
         _induction, kinds=("head",), parents=(1, 1), of=("previous_token",), whole=True

@@ -18,7 +18,7 @@ from transformers import GPTNeoXConfig
 from cntbench.components import Component
 from cntbench.models.planted.blueprint import Blueprint
 from cntbench.models.planted.functions import Place
-from cntbench.models.planted.spec import Difficulty, Moment
+from cntbench.models.planted.spec import STILL, Difficulty, Moment
 from cntbench.models.planted.wiring import (
     FREQUENCIES,
     ROTARY_BASE,
@@ -69,9 +69,7 @@ def assemble(blueprint: Blueprint, seed: int, moment: Moment) -> Assembly:
     The seed draws what the spec leaves open.
     """
     codes = _codes(blueprint, seed)
-    rng = random_state(seed, "scale")
-    size = (PROMPTS, min(LENGTH, blueprint.spec.context))
-    signals: dict[str, Array] = {TOKENS: codes[rng.randint(0, len(codes), size)]}
+    signals: dict[str, Array] = {TOKENS: _random_prompts(blueprint, codes, seed)}
     wirings: dict[str, Wiring] = {}
     for component in blueprint.members:
         name = component.name
@@ -94,6 +92,25 @@ def assemble(blueprint: Blueprint, seed: int, moment: Moment) -> Assembly:
             wiring, signal = wiring.scaled(factor), factor * signal
         wirings[name], signals[name] = wiring, signal
     return Assembly(codes, wirings, {name: length(signal) for name, signal in signals.items()})
+
+
+def contributions(blueprint: Blueprint, seed: int) -> dict[tuple[str, str], float]:
+    """Return the part of each source in what its target writes; see `Circuit.strengths`."""
+    assembly = assemble(blueprint, seed, STILL)
+    signals: dict[str, Array] = {TOKENS: _random_prompts(blueprint, assembly.codes, seed)}
+    parts = {}
+    for name, wiring in assembly.wirings.items():
+        signals[name] = wiring.signal(signals)
+        for parent in blueprint.parents(name) if blueprint.function(name).adds else ():
+            without = wiring.signal({**signals, parent: np.zeros_like(signals[parent])})
+            parts[parent, name] = length(signals[name] - without) / length(signals[name])
+    return parts
+
+
+def _random_prompts(blueprint: Blueprint, codes: Array, seed: int) -> Array:
+    """Return the embeddings of random prompts, dims ``prompt, position, signal``."""
+    size = (PROMPTS, min(LENGTH, blueprint.spec.context))
+    return codes[random_state(seed, "scale").randint(0, len(codes), size)]
 
 
 def _codes(blueprint: Blueprint, seed: int) -> Array:

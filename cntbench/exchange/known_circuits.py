@@ -1,0 +1,169 @@
+"""A planted circuit for other programs: a checkpoint of transformers, its truth, its prompts.
+
+The folder holds ``config.json`` and ``model.safetensors``, which
+``AutoModelForCausalLM.from_pretrained`` opens; ``TASK.jsonl`` for each task of the circuit, one
+prompt a row, as token ids, since the model has no tokenizer; and ``truth.json``, which is written
+last.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import safetensors.torch
+
+from cntbench import __version__
+from cntbench.errors import StorageError
+from cntbench.exchange.eap_graph import eap_name
+from cntbench.models import named_weights
+from cntbench.models.planted.circuit import Circuit
+from cntbench.models.planted.spec import Difficulty
+from cntbench.output import file_status, is_folder
+from cntbench.parsing import parse_json
+from cntbench.prompts import Language, Prompts, lengths
+from cntbench.results.storage import make_folder, write_atomically, write_text
+from cntbench.runs.catalogue import KnownCircuit
+
+#: The file with the truth, and what its key ``format`` says.
+TRUTH: Final = "truth.json"
+FORMAT: Final = "cntbench.truth"
+#: What methods are asked to find, by purpose.
+PURPOSES: Final = {
+    "direct": "edges over which the source reaches the target itself",
+    "total": "pairs where the source reaches the target, over other components too",
+    "readout": "direct edges that lead on to the unembedding",
+}
+#: Columns of a file of prompts, by the parts of a batch that they hold.
+_COLUMNS: Final = {"scored": "scored", "targets": "answer", "decoys": "wrong"}
+
+
+def save_circuit(
+    known: KnownCircuit,
+    folder: Path,
+    *,
+    difficulty: Difficulty = "exact",
+    seed: int = 0,
+    prompts: int = 64,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write a circuit's model, its prompts and its truth.
+
+    Parameters
+    ----------
+    known
+        The circuit, and its tasks.
+    folder
+        New, empty, or with a circuit that is replaced; another one only with ``force``.
+    difficulty, seed
+        Which of the circuit's models; of one with dynamics, the one at the end of training.
+    prompts
+        Number of prompts of each task. They are those of ``cntbench compare``, and more.
+
+    Returns
+    -------
+    dict
+        The content of ``truth.json``.
+
+    Raises
+    ------
+    CntbenchError
+        If the folder holds something else or cannot be written, or a task needs another model.
+    """
+    _check_folder(folder, force=force)
+    circuit = known.circuit
+    config, tensors = circuit.build(difficulty, seed)
+    size = circuit.spec.vocabulary
+    language = Language(np.arange(size), size=size, context=circuit.spec.context)
+    rows = {
+        task.name: prompt_rows(task.prompts(language, count=prompts, seed=0))
+        for task in known.tasks
+    }
+    truth = {
+        **truth_of(circuit, seed),
+        "difficulty": difficulty,
+        "seed": seed,
+        "revision": named_weights.revision(tensors),
+        "prompts": {name: f"{name}.jsonl" for name in rows},
+    }
+    make_folder(folder)
+    write_atomically(folder / "config.json", config.to_json_file)
+    weights = safetensors.torch.save(tensors, {"format": "pt"})
+    write_atomically(folder / "model.safetensors", lambda path: path.write_bytes(weights))
+    for name, lines in rows.items():
+        write_text(folder / f"{name}.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
+    write_text(folder / TRUTH, json.dumps(truth, indent=1) + "\n")
+    return truth
+
+
+def truth_of(circuit: Circuit, seed: int = 0) -> dict[str, Any]:
+    """Return what is true of a circuit's edges, as plain data.
+
+    ``edges`` lists every pair that serves a purpose, with its ``strength`` where the construction
+    gives one (`Circuit.strengths`), else None.
+    """
+    truth, strengths = circuit.truth(), circuit.strengths(seed)
+    names = [component.name for component in circuit.components]
+    found = {purpose: getattr(truth, purpose) for purpose in PURPOSES}
+    edges = [
+        {
+            "source": names[source],
+            "target": names[target],
+            "purposes": [purpose for purpose, edges in found.items() if edges[source, target]],
+            "strength": strengths.get((names[source], names[target]))
+            if found["direct"][source, target]
+            else None,
+        }
+        for source, target in np.argwhere(np.any(list(found.values()), axis=0))
+    ]
+    return {
+        "format": FORMAT,
+        "version": 1,
+        "cntbench": __version__,
+        "circuit": circuit.name,
+        "circuit_version": circuit.spec.version,
+        "summary": circuit.spec.summary,
+        "components": {c.name: eap_name(c) for c in circuit.components},
+        "feasible_edges": int(truth.feasible.sum()),
+        "readout": list(circuit.blueprint.readout),
+        "purposes": dict(PURPOSES),
+        "edges": edges,
+    }
+
+
+def prompt_rows(prompts: Prompts) -> list[dict[str, Any]]:
+    """Return prompts as rows of a file of prompts; see `cntbench.prompts.columns`."""
+    rows = []
+    for i in range(len(prompts)):
+        scored = lengths(prompts.scored[i])
+        row = {"clean": prompts.tokens[i, : lengths(prompts.tokens[i])]}
+        if prompts.reference is not None:
+            row["corrupted"] = prompts.reference[i, : lengths(prompts.reference[i])]
+        for key, column in _COLUMNS.items():
+            row[column] = getattr(prompts, key)[i, :scored]
+        rows.append({key: values.tolist() for key, values in row.items()})
+    return rows
+
+
+def _check_folder(folder: Path, *, force: bool) -> None:
+    """Raise an error if a folder holds anything but a circuit."""
+    where = str(folder)
+    if file_status(folder) is None:
+        return
+    if not is_folder(folder):
+        raise StorageError("is not a folder", where=where, hint="Name a folder to write into.")
+    if force or not any(folder.iterdir()):
+        return
+    try:
+        truth = parse_json((folder / TRUTH).read_bytes())
+        ours = truth["format"] == FORMAT
+    except (OSError, ValueError, TypeError, KeyError):
+        ours = False
+    if not ours:
+        raise StorageError(
+            f"is not empty, and holds no circuit: there is no {TRUTH} of cntbench",
+            where=where,
+            hint="Name another folder, or write into it with --force (in Python, force=True).",
+        )

@@ -1,0 +1,227 @@
+"""Graphs of other programs scored on a planted circuit, whose edges are known.
+
+An edge's score is the absolute value of what the graph says of it; for a head as target the scores
+of q, k and v are summed first. Scores cover the feasible edges between components, as those of
+``cntbench compare`` do: edges from the input and into the logits are left out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from cntbench.analysis.recovery import auroc, average_precision, random_average_precision
+from cntbench.attributes import described
+from cntbench.components import Component, feasible
+from cntbench.errors import CntbenchError, CntbenchWarning, shown
+from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph
+from cntbench.exchange.known_circuits import PURPOSES
+from cntbench.models.planted.circuit import Circuit
+from cntbench.output import FileKind, check_output, has_attribute
+from cntbench.results.storage import distinct_files, write_netcdf
+
+#: Title attribute of a dataset of scores.
+TITLE: Final = "Graphs scored on a known circuit"
+SCORES = FileKind("a dataset of scores", has_attribute("title", TITLE))
+#: A score below this part of a graph's largest one is a rounding error, and counts as 0.
+RESOLUTION = 1e-6
+
+_DOCUMENTS: Final = {
+    "auroc": "probability that a true edge scores above another feasible one; 0.5 by chance",
+    "ap": "average precision, the area under the precision-recall curve",
+    "baseline_ap": "expected average precision of random scores",
+    "precision_at_k": "part of true edges among the k highest scores, k the number of true edges; "
+    "ties share the places that remain",
+    "circuit_precision": "part of true edges among the edges of the graph's circuit; NaN if it "
+    "holds no edge or every edge",
+    "circuit_recall": "part of the true edges that the graph's circuit holds; NaN likewise",
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A graph to score.
+
+    Parameters
+    ----------
+    scores
+        Not negative, dims ``source, target``; NaN where not feasible.
+    members
+        Which edges its circuit holds, dims ``source, target``; None if it names none.
+    """
+
+    scores: NDArray[np.float64]
+    members: NDArray[np.bool_] | None = None
+
+
+def score_files(paths: Sequence[Path], circuit: Circuit, *, inside: bool = False) -> xr.Dataset:
+    """Score files of EAP-IG; parameters and errors are those of `candidate` and `scored`."""
+    distinct_files(paths)
+    distinct = len({path.name for path in paths}) == len(paths)
+    graphs = {path.name if distinct else str(path): read_eap_graph(path) for path in paths}
+    return scored(
+        {name: candidate(graph, circuit, inside=inside) for name, graph in graphs.items()}, circuit
+    )
+
+
+def candidate(graph: EapGraph, circuit: Circuit, *, inside: bool = False) -> Candidate:
+    """Return the scores of a graph's edges.
+
+    Parameters
+    ----------
+    graph
+        Of a model of the circuit's shape.
+    circuit
+        The circuit that it is scored on.
+    inside
+        Whether edges outside the graph's own circuit count as 0.
+
+    Raises
+    ------
+    CntbenchError
+        If the graph's model has other components than the circuit's.
+    """
+    nodes = circuit.components
+    if graph.components != nodes:
+        raise ImportFileError(
+            f"is of {graph.shape}, and the model of {circuit.name!r} has {_shape(nodes)}",
+            where=f"{graph.path}: cfg",
+            hint=f"`cntbench planted save {circuit.name} FOLDER` writes the model to make it with. "
+            "parallel_attn_mlp is true for GPT-NeoX, false for GPT-2 and Llama.",
+        )
+    if (flat := graph.flat(circuit=inside)) is not None:
+        line = f"{graph.path}: every edge between components has the score {flat:g}"
+        warnings.warn(line, CntbenchWarning, stacklevel=2)
+    members = np.zeros((len(nodes),) * 2, dtype=bool)
+    for edge in graph.edges.values():
+        if edge.source is not None and edge.target is not None:
+            members[edge.source, edge.target] |= edge.in_graph
+    return Candidate(np.abs(graph.edge_effect(circuit=inside)), members)
+
+
+def candidate_array(scores: ArrayLike, circuit: Circuit, label: str) -> Candidate:
+    """Return scores that are in memory, dims ``source, target``, in the circuit's causal order.
+
+    Raises
+    ------
+    CntbenchError
+        If they have another shape, or a feasible edge has none.
+    """
+    nodes = circuit.components
+    try:
+        array = np.abs(np.asarray(scores, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise CntbenchError(f"{shown(scores)} is no array of scores", where=label) from None
+    if array.shape != (len(nodes),) * 2:
+        raise CntbenchError(
+            f"has shape {array.shape}, and {circuit.name!r} has {len(nodes)} components",
+            where=label,
+            hint="Dims are source and target, in the order of truth.json: "
+            f"{nodes[0].name}, {nodes[1].name}, …, {nodes[-1].name}.",
+        )
+    allowed = feasible(nodes)
+    lost = np.argwhere(allowed & ~np.isfinite(array))
+    if len(lost):
+        source, target = (nodes[i].name for i in lost[0])
+        raise CntbenchError(
+            f"the score of {source} → {target} is not finite, as of {len(lost)} feasible edges",
+            where=label,
+            hint="Every edge that the architecture allows needs a score.",
+        )
+    return Candidate(np.where(allowed, array, np.nan))
+
+
+def scored(candidates: Mapping[str, Candidate], circuit: Circuit) -> xr.Dataset:
+    """Score graphs on a circuit.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims ``graph, purpose``: ``auroc``, ``ap``, ``baseline_ap``, ``precision_at_k``,
+        ``circuit_precision`` and ``circuit_recall``; dims ``purpose``: ``true_edges``. NaN where
+        the circuit has no edge of a purpose, or nothing else.
+    """
+    if not candidates:
+        raise CntbenchError("no graphs are given", hint="Name at least one graph.")
+    truth = circuit.truth()
+    truths = {purpose: getattr(truth, purpose) & truth.feasible for purpose in PURPOSES}
+    dataset = xr.Dataset(
+        coords={
+            "graph": ("graph", list(candidates), {"long_name": "graph"}),
+            "purpose": ("purpose", list(PURPOSES), {"long_name": "what a method is to find"}),
+        },
+        attrs={
+            "title": TITLE,
+            "circuit": circuit.name,
+            "circuit_version": circuit.spec.version,
+            "feasible_edges": int(truth.feasible.sum()),
+        },
+    )
+    numbers = np.array(
+        [[_numbers(graph, edges) for edges in truths.values()] for graph in candidates.values()]
+    )
+    for place, (name, document) in enumerate(_DOCUMENTS.items()):
+        dataset[name] = (
+            ("graph", "purpose"), numbers[..., place], described(name, document, "1")
+        )  # fmt: skip
+    dataset["true_edges"] = (
+        "purpose",
+        [int(edges.sum()) for edges in truths.values()],
+        described("true_edges", "number of true edges", "1"),
+    )
+    return dataset
+
+
+def write_scores(dataset: xr.Dataset, path: Path, *, force: bool = False) -> None:
+    """Write scores as netCDF, complete or not at all; errors as `check_output`."""
+    check_output(path, SCORES, force=force)
+    write_netcdf({"/": dataset}, path)
+
+
+def precision_at(scores: NDArray[np.float64], truth: NDArray[np.bool_], count: int) -> float:
+    """Return the part of true edges among the ``count`` highest scores.
+
+    Edges that tie with the last one share its place and the others that remain, so that this is the
+    expectation over random orders of ties. NaN if there are fewer edges, or ``count`` is 0.
+    """
+    if not 0 < count <= len(scores):
+        return np.nan
+    last = np.partition(scores, -count)[-count]
+    above, at = scores > last, scores == last
+    return float((truth[above].sum() + (count - above.sum()) * truth[at].mean()) / count)
+
+
+def _numbers(graph: Candidate, truth: NDArray[np.bool_]) -> list[float]:
+    """Return the numbers of `_DOCUMENTS`."""
+    largest = np.nanmax(graph.scores, initial=0.0)
+    scores = np.where(graph.scores < RESOLUTION * largest, 0.0, graph.scores)
+    allowed = ~np.isnan(scores)
+    count = int(truth.sum())
+    precision = recall = np.nan
+    if graph.members is not None and 0 < (size := graph.members[allowed].sum()) < allowed.sum():
+        found = (graph.members & truth).sum()
+        precision, recall = found / size, found / count if count else np.nan
+    return [
+        auroc(scores, truth),
+        average_precision(scores, truth),
+        random_average_precision(count, int(allowed.sum())),
+        precision_at(scores[allowed], truth[allowed], count),
+        precision,
+        recall,
+    ]
+
+
+def _shape(nodes: tuple[Component, ...]) -> str:
+    heads = sum(node.layer == 0 and node.kind == "head" for node in nodes)
+    parallel = nodes[0].stage == nodes[heads].stage
+    return (
+        f"{nodes[-1].layer + 1} layers of {heads} heads in "
+        f"{'parallel' if parallel else 'sequential'} blocks"
+    )
