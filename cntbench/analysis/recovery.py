@@ -34,6 +34,8 @@ class Recovery:
         Influence, dims ``source, target``; NaN where not feasible.
     truth_direct, truth_total
         Whether an edge has a direct effect, or a total one, dims ``source, target``.
+    truth_readout
+        Whether a direct edge leads on to the readout; None if unknown.
     """
 
     circuit: str
@@ -43,6 +45,7 @@ class Recovery:
     scores: NDArray[np.float64]
     truth_direct: NDArray[np.bool_]
     truth_total: NDArray[np.bool_]
+    truth_readout: NDArray[np.bool_] | None = None
 
 
 def auroc(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from cntbench.analysis.diagnostics import diagnostics
 from cntbench.analysis.recovery import recovery
+from cntbench.attributes import described
 from cntbench.comparison.files import FILES_TITLE, compare_files, refuse_beside_results
+from cntbench.comparison.purposes import purpose_scores
 from cntbench.comparison.table import TITLE, comparison
 from cntbench.comparison.trained import measure_trained
+from cntbench.comparison.verdict import verdict
 from cntbench.errors import CntbenchError, StorageError
 from cntbench.models.trajectory import Progress
 from cntbench.output import FileKind, check_output, file_status, has_attribute, is_folder
 from cntbench.results.group_schema import GROUPS, validate_contents
 from cntbench.results.storage import read_netcdf, write_netcdf
-from cntbench.runs.catalogue import Catalogue, load_catalogue
-from cntbench.runs.known_circuits import measure_planted
+from cntbench.runs.catalogue import Catalogue, KnownCircuit, load_catalogue
+from cntbench.runs.known_circuits import measure_planted, obstacles, undiagnosed
+from cntbench.runs.known_cost import forward_passes
+from cntbench.runs.known_edges import LEFT_OUT, UNDIAGNOSED
 from cntbench.runs.launch import Checkpoints
-from cntbench.runs.plan import make_plan
+from cntbench.runs.plan import Plan, make_plan
 
 #: The study that is compared by default.
 STUDY = "compare"
@@ -110,21 +117,61 @@ def compare_ablations(
     chosen = {} if count else {"checkpoints": checkpoints}
     study = catalogue.amend(catalogue.study(STUDY), {**changes, **chosen}, where=where)
     plan = make_plan(catalogue, study, progress)
-    recovered, diagnosed = measure_planted(
-        plan.study, plan.ablations, known_circuits, progress=progress, jobs=jobs
+    trained = measure_trained(
+        plan,
+        checkpoints=count or len(plan.trajectory.checkpoints),
+        progress=progress,
+        jobs=jobs,
     )
-    count = count or len(plan.trajectory.checkpoints)
-    trained = measure_trained(plan, checkpoints=count, progress=progress, jobs=jobs)
-    dataset = comparison(
-        trained,
-        recovery(recovered) if recovered else None,
-        diagnostics(diagnosed) if diagnosed else None,
-        seed=plan.study.spec.seed,
+    dataset = (
+        _with_circuits(plan, known_circuits, trained, progress=progress, jobs=jobs)
+        if known_circuits
+        else comparison(trained, seed=plan.study.spec.seed)
     )
     dataset.attrs["source"] = plan.trajectory.identity
     dataset.attrs["prompts"] = plan.study.spec.prompts
     dataset.attrs["seed"] = plan.study.spec.seed
     return dataset
+
+
+def _with_circuits(
+    plan: Plan,
+    circuits: Sequence[KnownCircuit],
+    trained: xr.Dataset,
+    *,
+    progress: Progress,
+    jobs: int,
+) -> xr.Dataset:
+    """Return the comparison on a trajectory and on circuits, with its verdict."""
+    seed = plan.study.spec.seed
+    left_out = obstacles(plan.study, plan.ablations, circuits)
+    measurable = [entry for entry in plan.ablations if entry.name not in left_out]
+    records, checks = measure_planted(
+        plan.study, measurable, circuits, progress=progress, jobs=jobs
+    )
+    dataset = comparison(
+        trained,
+        recovery(records) if records else None,
+        diagnostics(checks) if checks else None,
+        seed=seed,
+    )
+    dataset.attrs |= {
+        LEFT_OUT: json.dumps(left_out, sort_keys=True),
+        UNDIAGNOSED: json.dumps(undiagnosed(measurable), sort_keys=True),
+    }
+    plain = [known.circuit.name for known in circuits if not known.circuit.diagnostics]
+    names = [entry.name for entry in plan.ablations]
+    scores = purpose_scores(records, names, plain)
+    if scores is None:
+        return dataset
+    costs = forward_passes(plan.study, measurable, circuits, jobs=jobs)
+    passes = xr.DataArray(
+        [costs.get(name, np.nan) for name in names],
+        {"ablation": names},
+        attrs=described("forward_passes", "work to measure all edges [forward passes]", "1"),
+    )
+    verdicts = verdict(scores["score_by_model"], passes, seed=seed)
+    return dataset.assign({**scores, **verdicts, "forward_passes": passes})
 
 
 def _count(checkpoints: Checkpoints) -> int | None:

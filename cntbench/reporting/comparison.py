@@ -11,7 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.verdict import verdict_tables
 from cntbench.reporting.wording import counted
+from cntbench.views.comparison import methods
+from cntbench.views.missing import Missing
+from cntbench.views.verdict import absences
 
 #: Largest number of columns in a table of all pairs.
 _COLUMNS = 9
@@ -23,14 +27,14 @@ def comparison_tables(dataset: xr.Dataset) -> RenderableType:
     if "auroc" in dataset:
         parts += _recovery(dataset)
     if "passed" in dataset:
-        parts += [_diagnostics(dataset), *_failures(dataset)]
+        parts += [*_diagnostics(dataset), *_failures(dataset)]
     if "other_ablation" in dataset.dims:
         parts += _pairs(dataset)
     if "file" in dataset.dims:
         parts += _files(dataset)
     if "split_half" in dataset:
         parts.append(_trained(dataset))
-    parts += _verdicts(dataset)
+    parts += [*_methods(dataset), *verdict_tables(dataset)]
     return Group(*parts)
 
 
@@ -68,38 +72,27 @@ def _random_circuits(dataset: xr.Dataset) -> list[str]:
     return [name for name in dataset["circuit"].values if name not in special]
 
 
-def _diagnostics(dataset: xr.Dataset) -> Table:
-    names = _diagnosed(dataset)
-    ablations = [str(name) for name in dataset["ablation"].values]
+def _diagnostics(dataset: xr.Dataset) -> Iterator[RenderableType]:
+    """Yield what each method passes and fails, and who was not tested and why."""
+    view = methods(xr.DataTree(), dataset)
+    assert not isinstance(view, Missing)
     table = plain_table(
-        "Diagnostics on special circuits: passed or failed",
-        text=["circuit"],
-        numbers=[str(ablations.index(name) + 1) for name in names],
+        f"Diagnostics on {counted(dataset.sizes['special'], 'special circuit')}",
+        text=["ablation"],
+        numbers=["passed"],
     )
-    for circuit in dataset["special"].values:
-        row = dataset["passed"].sel(special=circuit)
-        marks = (_MARKS[row.sel(ablation=name).item()] for name in names)
-        table.add_row(escape(str(circuit)), *marks)
-    table.caption = ", ".join(f"{ablations.index(n) + 1} {escape(n)}" for n in names)
-    table.caption_justify = "left"
-    return table
-
-
-_MARKS = {1.0: "[green]✓[/]", 0.0: "[red]✗[/]"}
-
-
-def _diagnosed(dataset: xr.Dataset) -> list[str]:
-    """Return the ablations that were tested on all special circuits."""
-    return [
-        str(name)
-        for name in dataset["ablation"].values
-        if np.isfinite(dataset["passed"].sel(ablation=name)).all()
-    ]
+    table.add_column("fails")
+    for method in view.method:
+        if tested := len(method.passed) + len(method.failed):
+            failed = ", ".join(f"[red]{escape(name)}[/]" for name in method.failed)
+            table.add_row(escape(method.ablation), f"{len(method.passed)} of {tested}", failed)
+    yield table
+    yield from map(escape, absences("Not tested", view.undiagnosed))
 
 
 def _failures(dataset: xr.Dataset) -> Iterator[str]:
     """Yield, for each expectation, the ablations that fail it, with their values."""
-    names = _diagnosed(dataset)
+    names = [str(name) for name in dataset["ablation"].values]
     for circuit in dataset["special"].values:
         diagnostics = dataset.sel(special=circuit)
         failed: dict[str, list[str]] = {}
@@ -113,11 +106,11 @@ def _failures(dataset: xr.Dataset) -> Iterator[str]:
     yield ""
 
 
-def _verdicts(dataset: xr.Dataset) -> Iterator[str]:
+def _methods(dataset: xr.Dataset) -> Iterator[str]:
     """Yield a line that sums up each ablation."""
     if "auroc" not in dataset and "passed" not in dataset:
         return
-    yield "[bold]Verdicts[/]"
+    yield "[bold]Methods one by one[/]"
     for name in dataset["ablation"].values:
         row, facts = dataset.sel(ablation=name), []
         if "auroc" in row:

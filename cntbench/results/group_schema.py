@@ -36,6 +36,7 @@ _CLAIM = (*_CELL, "claim")
 _TEST = (*_CLAIM, "test")
 _CIRCUIT = ("circuit", "difficulty", "truth", "ablation")
 _SPECIAL = ("special", "ablation")
+_PURPOSE = ("purpose", "ablation")
 
 _ENDS = ("mean", "low", "high")
 #: Prose of a claim's spec.
@@ -143,7 +144,7 @@ def _check_decisive(group: xr.Dataset, where: str) -> None:
 
 def _check_circuits(group: xr.Dataset, where: str) -> None:
     """Check that variables which belong together are all present, with their coordinates."""
-    for names in (("auroc", "ap"), ("passed", "value", "what")):
+    for names in (("auroc", "ap"), ("passed", "value", "what"), _VERDICT):
         missing = [name for name in names if name not in group]
         if 0 < len(missing) < len(names):
             raise StorageError(f"variable {missing[0]!r} is missing", where=where)
@@ -152,6 +153,20 @@ def _check_circuits(group: xr.Dataset, where: str) -> None:
             if dim not in group.coords and dim != "ablation":
                 raise StorageError(f"variable {dim!r} is missing", where=where)
 
+
+#: Variables of a verdict on methods.
+_VERDICT = (
+    "verdict",
+    "score",
+    "score_low",
+    "score_high",
+    "rank",
+    "pareto",
+    "unscored",
+    "forward_passes",
+    "score_by_model",
+    *(f"purpose_{name}" for name in ("title", "measure", "meaning")),
+)
 
 _METRICS = tuple(("task", "ablation", *dims) for dims in DIMS.values())
 _LABELS: Mapping[str, Variable] = {
@@ -178,7 +193,15 @@ COMPARISON = Group(
             *(f"{name}_{end}" for name in ("split_half", "over_draws") for end in _ENDS),
             "relative_seconds",
             "relative_token_layers",
+            "forward_passes",
         ),
+        **_optional(("purpose",), "text", "purpose", "verdict"),
+        **_optional(("purpose",), "text", *_VERDICT[-3:]),
+        **_optional(("scored_circuit",), "text", "scored_circuit"),
+        **_optional(("seed",), "integer", "seed"),
+        **_optional(_PURPOSE, "float", *_VERDICT[1:6]),
+        **_optional(_PURPOSE, "text", "unscored"),
+        **_optional((*_PURPOSE, "scored_circuit", "seed"), "float", "score_by_model"),
     },
     free=True,
     names=("ablation",),
@@ -186,6 +209,7 @@ COMPARISON = Group(
         "source": Attribute("text"),
         "yardstick": Attribute("text"),
         "left_out": Attribute("JSON"),
+        "undiagnosed": Attribute("JSON"),
     },
     check=_check_circuits,
 )

@@ -12,6 +12,7 @@ from cntbench.analysis.diagnostics import Diagnostic
 from cntbench.analysis.recovery import Recovery
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
+from cntbench.errors import CntbenchError
 from cntbench.models.adapters import gpt_neox
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
@@ -80,7 +81,7 @@ def measure_planted(
         If an ablation cannot be measured on a circuit's task.
     """
     trials = [
-        Trial(known.circuit, difficulty, seed, _plan(study, ablations, known, prompts))
+        Trial(known.circuit, difficulty, seed, planted_plan(study, ablations, known, prompts))
         for known in circuits
         for difficulty in difficulties
         for seed in range(seeds)
@@ -101,6 +102,7 @@ def measure_planted(
                     scores=matrix,
                     truth_direct=truth.direct,
                     truth_total=truth.total,
+                    truth_readout=_heard(trial.circuit),
                 )
             )
             if (trial.difficulty, trial.seed) == ("exact", 0):
@@ -109,22 +111,40 @@ def measure_planted(
     return records, diagnostics
 
 
-def check_measurable(
+def obstacles(
     study: StudyEntry,
     ablations: Sequence[AblationEntry],
     circuits: Sequence[KnownCircuit],
     *,
     prompts: int = PROMPTS,
-) -> None:
-    """Raise a `CntbenchError` if an ablation cannot be measured on a circuit's task."""
-    for known in circuits:
-        _plan(study, ablations, known, prompts)
+) -> dict[str, str]:
+    """Return why ablations cannot be measured on the tasks of circuits, by ablation."""
+    reasons: dict[str, str] = {}
+    for entry in ablations:
+        try:
+            for known in circuits:
+                planted_plan(study, [entry], known, prompts)
+        except CntbenchError as error:
+            reasons[entry.name] = error.what
+    return reasons
 
 
-def _plan(
+def undiagnosed(ablations: Sequence[AblationEntry]) -> dict[str, str]:
+    """Return why ablations have no diagnostics, by ablation."""
+    reason = "it observes the readout, and diagnostics expect effects on targets"
+    return {entry.name: reason for entry in ablations if entry.method.observable == "readout"}
+
+
+def planted_plan(
     study: StudyEntry, ablations: Sequence[AblationEntry], known: KnownCircuit, prompts: int
 ) -> Plan:
-    """Return the study's plan for a circuit's model and tasks, with checked prompts."""
+    """Return the study's plan for a circuit's model and tasks, with checked prompts.
+
+    Raises
+    ------
+    CntbenchError
+        If an ablation cannot be measured on a task of the circuit.
+    """
     names = tuple(entry.name for entry in ablations)
     tasks = known.circuit.spec.tasks
     spec = replace(study.spec, tasks=tasks, ablations=names, prompts=prompts)
@@ -162,9 +182,20 @@ def _scores(trial: Trial) -> np.ndarray:
     return scores
 
 
+def _heard(circuit: Circuit) -> np.ndarray:
+    """Return the direct edges from whose target direct edges lead on to the readout."""
+    direct = circuit.truth().direct
+    index = circuit.blueprint.index
+    reaches = np.zeros(len(direct), dtype=bool)
+    reaches[[index[name] for name in circuit.blueprint.readout]] = True
+    for component in reversed(range(len(direct))):  # targets come later in causal order
+        reaches[component] |= bool((direct[component] & reaches).any())
+    return direct & reaches
+
+
 def _diagnose(circuit: Circuit, entry: AblationEntry, scores: np.ndarray) -> list[Diagnostic]:
     """Return the diagnostics of a circuit that concern the scope of an ablation."""
-    if entry.method.observable == "readout":
+    if undiagnosed([entry]):
         return []
     index = {component.name: i for i, component in enumerate(circuit.components)}
     diagnostics = []

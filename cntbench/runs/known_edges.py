@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import suppress
 
 import torch
@@ -12,12 +11,11 @@ import xarray as xr
 from cntbench.analysis.diagnostics import diagnostics
 from cntbench.analysis.recovery import recovery
 from cntbench.analysis.reuse import made_of
-from cntbench.errors import CntbenchError, StorageError
+from cntbench.errors import StorageError
 from cntbench.models.cache import cache_folder
 from cntbench.models.trajectory import Progress
 from cntbench.results.storage import read_netcdf, write_netcdf
-from cntbench.runs.catalogue import AblationEntry, KnownCircuit, StudyEntry
-from cntbench.runs.known_circuits import check_measurable, measure_planted
+from cntbench.runs.known_circuits import measure_planted, obstacles, undiagnosed
 from cntbench.runs.plan import Plan
 from cntbench.specs import as_dict
 
@@ -25,6 +23,8 @@ from cntbench.specs import as_dict
 _ROOMS = ("ablations", "analysis", "engine", "estimators", "models", "prompts", "readouts")
 #: Attribute with the reasons why ablations were left out, as JSON.
 LEFT_OUT = "left_out"
+#: Likewise, why ablations have no diagnostics.
+UNDIAGNOSED = "undiagnosed"
 
 
 def known_edges(plan: Plan, *, jobs: int, progress: Progress) -> xr.Dataset | None:
@@ -52,11 +52,7 @@ def known_edges(plan: Plan, *, jobs: int, progress: Progress) -> xr.Dataset | No
         groups, sealed = read_netcdf(path)
         if sealed:
             return groups["/"]
-    left_out = {
-        entry.name: reason
-        for entry in plan.ablations
-        if (reason := _obstacle(plan.study, entry, plan.circuits))
-    }
+    left_out = obstacles(plan.study, plan.ablations, plan.circuits)
     measurable = [entry for entry in plan.ablations if entry.name not in left_out]
     if not measurable:
         return None
@@ -73,23 +69,15 @@ def known_edges(plan: Plan, *, jobs: int, progress: Progress) -> xr.Dataset | No
     dataset = xr.merge(parts, join="exact", compat="equals").assign_attrs(
         title="Recovery of planted edges",
         seed=plan.study.spec.seed,
-        **{LEFT_OUT: json.dumps(left_out, sort_keys=True)},
+        **{
+            LEFT_OUT: json.dumps(left_out, sort_keys=True),
+            UNDIAGNOSED: json.dumps(undiagnosed(measurable), sort_keys=True),
+        },
     )
     with suppress(OSError, StorageError):  # without a cache the next run only takes longer
         path.parent.mkdir(parents=True, exist_ok=True)
         write_netcdf({"/": dataset}, path)
     return dataset
-
-
-def _obstacle(
-    study: StudyEntry, entry: AblationEntry, circuits: Sequence[KnownCircuit]
-) -> str | None:
-    """Return why an ablation cannot be measured on the circuits, or None."""
-    try:
-        check_measurable(study, [entry], circuits)
-    except CntbenchError as error:
-        return error.what
-    return None
 
 
 def _made_of(plan: Plan) -> str:

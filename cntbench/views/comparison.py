@@ -14,8 +14,12 @@ from cntbench.analysis.intervals import block_interval
 from cntbench.comparison.ranks import rank_correlation
 from cntbench.results.film import usable
 from cntbench.views.missing import Missing, missing
+from cntbench.views.verdict import VerdictView, verdict
 
 Array = NDArray[np.float64]
+
+#: Why an ablation has no diagnostics, where the comparison does not say.
+_UNTESTED = "no circuit has a test of it"
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,10 @@ class Methods:
         The failed expectations.
     left_out
         Why ablations could not be measured on the circuits, by ablation.
+    undiagnosed
+        Why ablations have no diagnostics, by ablation.
+    verdict
+        Rankings by purpose; None if there are none.
     """
 
     source: str
@@ -106,6 +114,8 @@ class Methods:
     method: tuple[Method, ...]
     diagnostic: tuple[DiagnosticView, ...]
     left_out: Mapping[str, str]
+    undiagnosed: Mapping[str, str]
+    verdict: VerdictView | None
 
 
 def agreement(tree: xr.DataTree) -> Agreement:
@@ -147,14 +157,29 @@ def methods(tree: xr.DataTree, comparison: xr.Dataset | None = None) -> Methods 
         circuits = tuple(str(c) for c in comparison["circuit"].values if str(c) not in special)
     names = [str(name) for name in comparison["ablation"].values]
     rows = [comparison.sel(ablation=name) for name in names]
+    method = tuple(_method(n, row, circuits) for n, row in zip(names, rows, strict=True))
+    left_out = _reasons(comparison, "left_out")
     return Methods(
         source=str(comparison.attrs.get("source", "")),
         yardstick=str(comparison.attrs.get("yardstick", "")),
         circuits=circuits,
-        method=tuple(_method(n, row, circuits) for n, row in zip(names, rows, strict=True)),
+        method=method,
         diagnostic=tuple(d for n, row in zip(names, rows, strict=True) for d in _failures(n, row)),
-        left_out=json.loads(str(comparison.attrs.get("left_out", "{}"))),
+        left_out=left_out,
+        verdict=verdict(comparison),
+        undiagnosed={
+            m.ablation: {**_reasons(comparison, "undiagnosed"), **left_out}.get(
+                m.ablation, _UNTESTED
+            )
+            for m in method
+            if special and not (m.passed or m.failed)
+        },
     )
+
+
+def _reasons(comparison: xr.Dataset, attribute: str) -> dict[str, str]:
+    reasons: dict[str, str] = json.loads(str(comparison.attrs.get(attribute, "{}")))
+    return reasons
 
 
 def _method(name: str, row: xr.Dataset, circuits: tuple[str, ...]) -> Method:

@@ -252,7 +252,9 @@ def _trust(task: str, agreement: Agreement, methods: Methods | Missing) -> Answe
         return Answer(question, section, headline, (f"To test them: {methods.command}", *agreeing))
     known = [method for method in methods.method if method.ablation in agreement.ablation]
     diagnosed = [method for method in known if method.passed or method.failed]
-    points = (*_recovered(known, methods), *agreeing)
+    rankings = () if methods.verdict is None else methods.verdict.ranking
+    decisions = [ranking.sentence for ranking in rankings]
+    points = (*decisions, *_recovered(known, methods), *agreeing)
     if not diagnosed:
         headline = "The comparison has no tests of the methods of this result."
         return Answer(question, section, headline, points)

@@ -10,6 +10,7 @@ import numpy as np
 from cntbench.comparison.claims import Judgement
 from cntbench.reporting.wording import interval, listed, number, p_value
 from cntbench.views.comparison import Agreement, Methods
+from cntbench.views.verdict import Ranked, VerdictView, absences
 
 #: Sign and CSS class of each verdict.
 MARKS = {
@@ -164,6 +165,7 @@ def methods_section(methods: Methods, used: Sequence[str]) -> Fields:
     diagnosed = [method for method in methods.method if method.passed or method.failed]
     circuits = {name for method in diagnosed for name in (*method.passed, *method.failed)}
     return {
+        "verdict": None if methods.verdict is None else verdict_section(methods.verdict, used),
         "source": methods.source,
         "yardstick": methods.yardstick,
         "circuits": listed(methods.circuits),
@@ -189,6 +191,7 @@ def methods_section(methods: Methods, used: Sequence[str]) -> Fields:
             }
             for circuit in sorted(circuits)
         ],
+        "undiagnosed": absences("Not tested", methods.undiagnosed),
         "failures": _failures(methods),
         "trained": [
             {
@@ -202,6 +205,54 @@ def methods_section(methods: Methods, used: Sequence[str]) -> Fields:
             for method in methods.method
             if not np.isnan([method.split_half[0], method.relative_token_layers]).all()
         ],
+    }
+
+
+def verdict_section(view: VerdictView, used: Sequence[str]) -> Fields:
+    """Return the rankings: a row for each method, a column for each purpose.
+
+    Parameters
+    ----------
+    view
+        The verdict of a comparison.
+    used
+        The result's ablations, which are highlighted.
+    """
+    rows = []
+    for name in view.ablations:
+        places = [next((m for m in r.method if m.ablation == name), None) for r in view.ranking]
+        cost = next(place.passes for place in places if place is not None)
+        rows.append(
+            {
+                "name": name,
+                "used": name in used,
+                "cells": [place and _place(place) for place in places],
+                "cost": "–" if np.isnan(cost) else f"{cost:.2g}",
+            }
+        )
+    return {
+        "circuits": listed(view.circuits),
+        "models": view.models,
+        "rankings": [
+            {
+                "sentence": ranking.sentence,
+                "title": ranking.title,
+                "score": ranking.measure,
+                "meaning": ranking.meaning,
+            }
+            for ranking in view.ranking
+        ],
+        "rows": rows,
+        "absent": view.absent,
+    }
+
+
+def _place(method: Ranked) -> Fields:
+    return {
+        "rank": f"{method.rank}{'=' if method.shared else ''}",
+        "score": interval(method.score, method.low, method.high),
+        "share": f"{min(max(0.0, 2 * method.score - 1), 1.0):.3f}",
+        "best": method.pareto,
     }
 
 

@@ -1,0 +1,122 @@
+"""Purposes of a method, and the score of every method on every planted model for each of them.
+
+A purpose asks for some edges of a planted circuit, and its score says how well a method's influence
+tells them from all other feasible edges. Models are the realistic ones of the circuits without
+diagnostics: special circuits show what misleads a method, not how often it is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from cntbench.analysis.recovery import Recovery, auroc
+from cntbench.attributes import described
+from cntbench.errors import CntbenchError
+
+#: The models on which methods are scored.
+DIFFICULTY = "realistic"
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a method may be wanted for.
+
+    Parameters
+    ----------
+    title
+        In a sentence: "For … use".
+    measure
+        What methods are ranked by; more is better.
+    meaning
+        Which edges count as true.
+    truth
+        Name of their array in a `cntbench.analysis.recovery.Recovery`.
+    """
+
+    title: str
+    measure: str
+    meaning: str
+    truth: str
+
+
+PURPOSES: Mapping[str, Purpose] = {
+    "direct_edges": Purpose(
+        "direct edges", "AUROC", "planted edges, against all other pairs", "truth_direct"
+    ),
+    "total_influence": Purpose(
+        "total influence",
+        "AUROC",
+        "pairs of which one reaches the other, against all other pairs",
+        "truth_total",
+    ),
+    "readout_edges": Purpose(
+        "edges on the readout",
+        "AUROC",
+        "planted edges that lead on to the readout, against all other pairs",
+        "truth_readout",
+    ),
+}
+
+
+def purpose_scores(
+    records: Sequence[Recovery], ablations: Sequence[str], circuits: Sequence[str]
+) -> xr.Dataset | None:
+    """Score every ablation on every model, for each purpose.
+
+    Parameters
+    ----------
+    records
+        What was measured.
+    ablations
+        Names; those without records are NaN.
+    circuits
+        Names of the circuits without diagnostics.
+
+    Returns
+    -------
+    xarray.Dataset or None
+        ``score_by_model``, dims ``purpose, ablation, scored_circuit, seed``; NaN where a score is
+        not defined. None if nothing of these circuits was measured.
+
+    Raises
+    ------
+    CntbenchError
+        If a true edge has no score.
+    """
+    used = [r for r in records if r.difficulty == DIFFICULTY and r.circuit in circuits]
+    if not used:
+        return None
+    labels: dict[str, list[Any]] = {
+        "purpose": list(PURPOSES),
+        "ablation": list(ablations),
+        "scored_circuit": [name for name in circuits if any(r.circuit == name for r in used)],
+        "seed": sorted({record.seed for record in used}),
+    }
+    scores = xr.DataArray(
+        np.full([len(names) for names in labels.values()], np.nan),
+        labels,
+        tuple(labels),
+        attrs=described(
+            "score_by_model",
+            "; ".join(f"{name}: {p.measure}, {p.meaning}" for name, p in PURPOSES.items()),
+            "1",
+        ),
+    )
+    for record in used:
+        at = {"ablation": record.ablation, "scored_circuit": record.circuit, "seed": record.seed}
+        for name, purpose in PURPOSES.items():
+            scores.loc[{"purpose": name, **at}] = _score(record, purpose)
+    return scores.to_dataset(name="score_by_model")
+
+
+def _score(record: Recovery, purpose: Purpose) -> float:
+    truth = getattr(record, purpose.truth)
+    try:
+        return np.nan if truth is None else auroc(record.scores, truth)
+    except CntbenchError as error:
+        raise CntbenchError(f"circuit {record.circuit!r}: {error.what}") from None

@@ -1,0 +1,201 @@
+"""A verdict on methods: for each purpose a ranking with confidence, ties, and one sentence.
+
+Methods are measured on the same models, so that their differences are paired. A bootstrap draws
+circuits, and models of each drawn circuit, with replacement (Davison & Hinkley 1997, section 3.8).
+Percentiles of few circuits are too narrow: as Hesterberg 2015 proposes, they are widened until they
+would be those of Student's t. With six circuits or more the intervals cover their 95 %.
+
+A method's rank is one more than the number of methods that are better: whose difference from it has
+an interval above zero. Methods of equal rank are tied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.analysis.intervals import CONFIDENCE, RESAMPLES
+from cntbench.attributes import described
+from cntbench.comparison.purposes import PURPOSES
+from cntbench.prompts import random_state
+
+Array = NDArray[np.float64]
+
+#: What a verdict says of each method: meaning by name, dims ``purpose, ablation``.
+OF_METHODS: Mapping[str, str] = {
+    "score": "mean over circuits and their models of what methods are ranked by",
+    "score_low": "lower end of its 95 % bootstrap interval over circuits and models",
+    "score_high": "upper end of its 95 % bootstrap interval over circuits and models",
+    "rank": "one more than the number of methods that are better with 95 % confidence",
+    "pareto": "1 if no method with a higher score is as cheap, and none as good is cheaper, else 0",
+}
+#: What a verdict says of each purpose, as `cntbench.comparison.purposes.Purpose` has it.
+OF_PURPOSES = {"title": "in a sentence", "measure": "ranked by", "meaning": "true edges"}
+#: A cheaper method is named if it costs at most this part of the one to use.
+_CHEAP = 0.5
+#: Parts of a cost that have a word.
+_PARTS = {1 / 2: "half", 1 / 3: "a third", 1 / 4: "a quarter", 1 / 5: "a fifth", 1 / 10: "a tenth"}
+
+
+def verdict(
+    scores: xr.DataArray, passes: xr.DataArray | None = None, *, seed: int = 0
+) -> xr.Dataset:
+    """Rank methods for each purpose.
+
+    Parameters
+    ----------
+    scores
+        ``score_by_model``, by `cntbench.comparison.purposes.purpose_scores`.
+    passes
+        Cost of each method [forward passes], dims ``ablation``.
+    seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variables of `OF_METHODS`, NaN for methods that did not take part; ``unscored``, why
+        they did not, dims ``purpose, ablation``; ``verdict``, one sentence, and what the purpose
+        is (`OF_PURPOSES`), dims ``purpose``.
+    """
+    scores = scores.transpose("purpose", "ablation", "scored_circuit", "seed")
+    names = [str(name) for name in scores["ablation"].values]
+    costs = np.full(len(names), np.nan)
+    if passes is not None:
+        costs = passes.reindex(ablation=names).values.astype(np.float64)
+    dims, shape = ("purpose", "ablation"), scores.shape[:2]
+    numbers = {name: np.full(shape, np.nan) for name in OF_METHODS}
+    unscored = np.full(shape, "", dtype=object)
+    sentences: list[str] = []
+    for at, purpose in enumerate(map(str, scores["purpose"].values)):
+        values = scores.values[at]
+        measured = ~np.isnan(values).all(axis=(0, 2))
+        values = values[:, measured]
+        unscored[at] = [_absence(row, scores["scored_circuit"].values[measured]) for row in values]
+        taking = np.flatnonzero(unscored[at] == "")
+        ranking = _ranked(values[taking], costs[taking], seed)
+        for name in OF_METHODS:
+            numbers[name][at, taking] = ranking[name]
+        sentences.append(_sentence(purpose, [names[i] for i in taking], ranking, costs[taking]))
+    dataset = xr.Dataset(
+        {
+            name: (dims, numbers[name], described(name, meaning, "1"))
+            for name, meaning in OF_METHODS.items()
+        },
+        coords={dim: scores[dim] for dim in dims},
+    )
+    for name, meaning in OF_PURPOSES.items():
+        texts = [getattr(PURPOSES[purpose], name) for purpose in map(str, scores["purpose"].values)]
+        about = described(f"purpose_{name}", meaning)
+        dataset[f"purpose_{name}"] = ("purpose", texts, about)
+    dataset["unscored"] = (dims, unscored, described("unscored", "why a method did not take part"))
+    dataset["verdict"] = ("purpose", sentences, described("verdict", "the ranking in a sentence"))
+    return dataset
+
+
+def _absence(values: Array, circuits: Sequence[str]) -> str:
+    """Return why a method is not ranked; values have dims ``circuit, seed``."""
+    if not len(circuits):
+        return "no circuit has a score for this purpose"
+    lacking = [str(name) for name, row in zip(circuits, values, strict=True) if np.isnan(row).any()]
+    if len(lacking) == len(circuits):
+        return "it was not measured on the planted circuits"
+    return f"it has no score on {listed(lacking)}" if lacking else ""
+
+
+def _ranked(values: Array, costs: Array, seed: int) -> dict[str, Array]:
+    """Return the variables of `OF_METHODS`; values have dims ``ablation, circuit, seed``."""
+    means = values.mean(axis=(1, 2)) if values.size else np.empty(len(values))
+    drawn, tail = _resampled(values, seed)
+    low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    better = np.quantile(drawn[:, :, None] - drawn[:, None, :], tail, axis=0) > 0
+    return {
+        "score": means,
+        "score_low": low,
+        "score_high": high,
+        "rank": 1.0 + better.sum(axis=0),
+        "pareto": _front(means, costs),
+    }
+
+
+def _resampled(values: Array, seed: int) -> tuple[Array, float]:
+    """Return means of bootstrap samples, dims ``sample, ablation``, and the tail of an interval."""
+    from scipy import stats
+
+    _, circuits, models = values.shape
+    state = random_state(seed, "bootstrap over circuits and models")
+    of_circuits = state.randint(0, circuits, (RESAMPLES, circuits, 1))
+    of_models = state.randint(0, models, (RESAMPLES, circuits, models))
+    drawn = values[:, of_circuits, of_models].mean(axis=(2, 3)).T
+    count = circuits if circuits > 1 else models
+    tail = (1 - CONFIDENCE) / 2
+    if count > 1:
+        widening = np.sqrt(count / (count - 1))
+        tail = float(stats.norm.cdf(widening * stats.t.ppf(tail, count - 1)))
+    return drawn, tail
+
+
+def _front(means: Array, costs: Array) -> Array:
+    """Return 1 for the methods that no other method beats in score and cost, else 0."""
+    if np.isnan(costs).any():
+        return np.full(len(means), np.nan)
+    no_worse = (means[:, None] >= means) & (costs[:, None] <= costs)
+    beats = no_worse & ((means[:, None] > means) | (costs[:, None] < costs))
+    front: Array = np.where(beats.any(axis=0), 0.0, 1.0)
+    return front
+
+
+def _sentence(
+    purpose: str, names: Sequence[str], ranking: Mapping[str, Array], costs: Array
+) -> str:
+    """Return "For X use A; B costs a tenth and loses 0.03."."""
+    about = PURPOSES[purpose]
+    if not names:
+        return f"For {about.title} no method was scored."
+    score = ranking["score"]
+    order = sorted(range(len(names)), key=lambda i: (_or_last(float(costs[i])), -score[i]))
+    best = [i for i in order if ranking["rank"][i] == 1]
+    use, *tied = best
+    interval = f"[{ranking['score_low'][use]:.2f}, {ranking['score_high'][use]:.2f}]"
+    facts = f"{about.measure} {score[use]:.2f} {interval}"
+    if np.isnan(costs[use]):
+        clauses = [f"For {about.title} use {names[use]} ({facts})"]
+    else:
+        clauses = [f"For {about.title} use {names[use]} ({facts}, {costs[use]:.2g} forward passes)"]
+    if tied:
+        verb = "ties" if len(tied) == 1 else "tie"
+        dearer = " and cost more" if len(tied) > 1 else " and costs more"
+        known = "" if np.isnan(costs[use]) else dearer
+        clauses.append(f"{listed([names[i] for i in tied])} {verb} with it{known}")
+    cheap = [i for i in order if costs[i] <= _CHEAP * costs[use]]
+    if cheap:
+        other = max(cheap, key=lambda i: score[i])
+        part, loss = _part(costs[other] / costs[use]), score[use] - score[other]
+        clauses.append(f"{names[other]} costs {part} and loses {loss:.2f}")
+    return "; ".join(clauses) + "."
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Join names as a sentence does, at most so many of them.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"]), listed(["a", "b", "c"], 2)
+    ('a, b and c', 'a and 2 more')
+    """
+    if len(names) > most:
+        names = [*names[: most - 1], f"{len(names) - most + 1} more"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _or_last(cost: float) -> float:
+    return np.inf if np.isnan(cost) else cost
+
+
+def _part(ratio: float) -> str:
+    """Return a part of a cost in words."""
+    nearest = min(_PARTS, key=lambda part: abs(ratio / part - 1))
+    return _PARTS[nearest] if abs(ratio / nearest - 1) <= 0.1 else f"{100 * ratio:.2g} % of that"

@@ -1,0 +1,46 @@
+"""The verdict on methods on the terminal: ranks, who is missing and why, and the decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+from rich.console import RenderableType
+from rich.markup import escape
+
+from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.wording import counted
+from cntbench.views.verdict import Ranked, verdict
+
+
+def verdict_tables(dataset: xr.Dataset) -> Iterator[RenderableType]:
+    """Yield the ranking for each purpose, who did not take part and why, and the sentences."""
+    view = verdict(dataset)
+    if view is None:
+        return
+    table = plain_table(
+        "Which method for which purpose: rank (= if shared), score and its 95 % interval over "
+        f"{counted(len(view.circuits), 'circuit')},\n{counted(view.models, 'realistic model')} of "
+        "each; cost in forward passes, * if no other method is as good and as cheap",
+        text=["ablation"],
+        numbers=[f"{escape(r.title)}\n{escape(r.measure)}" for r in view.ranking] + ["cost"],
+    )
+    for name in view.ablations:
+        places = [next((m for m in r.method if m.ablation == name), None) for r in view.ranking]
+        cost = next(place.passes for place in places if place is not None)
+        table.add_row(
+            escape(name),
+            *("" if place is None else _place(place) for place in places),
+            "" if np.isnan(cost) else f"{cost:.2g}",
+        )
+    yield table
+    yield from map(escape, view.absent)
+    yield "[bold]Which method to use[/]"
+    yield from (f" {escape(ranking.sentence)}" for ranking in view.ranking)
+
+
+def _place(method: Ranked) -> str:
+    rank = f"{method.rank}{'=' if method.shared else ' '}"
+    span = f"{method.low:.2f}–{method.high:.2f}".replace("0.", ".")
+    return f"{rank} {method.score:.2f} {span}{'*' if method.pareto else ' '}"

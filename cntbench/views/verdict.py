@@ -1,0 +1,150 @@
+"""The verdict on methods: what terminal, page and pictures show of it, in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from cntbench.comparison.verdict import listed
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A method's place for one purpose.
+
+    Parameters
+    ----------
+    ablation
+        Its name.
+    rank, shared
+        One more than the number of methods that are better; whether others have the same rank.
+    score, low, high
+        Mean score with its 95 % interval.
+    passes
+        Cost [forward passes]; NaN if not counted.
+    pareto
+        Whether no other method is at least as good and as cheap.
+    """
+
+    ablation: str
+    rank: int
+    shared: bool
+    score: float
+    low: float
+    high: float
+    passes: float
+    pareto: bool
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The methods for one purpose, best first.
+
+    Parameters
+    ----------
+    title, measure, meaning
+        The purpose, what methods are ranked by, and which edges count as true.
+    sentence
+        The decision.
+    method
+        Those that took part.
+    absent
+        Sentences that name the others, with the reason.
+    """
+
+    title: str
+    measure: str
+    meaning: str
+    sentence: str
+    method: tuple[Ranked, ...]
+    absent: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VerdictView:
+    """All rankings of a comparison, and the numbers of circuits, and of models of each."""
+
+    ranking: tuple[Ranking, ...]
+    circuits: tuple[str, ...]
+    models: int
+
+    @property
+    def ablations(self) -> list[str]:
+        """Every method that is ranked, by the sum of its ranks."""
+        ranks: dict[str, list[int]] = {}
+        for ranking in self.ranking:
+            for method in ranking.method:
+                ranks.setdefault(method.ablation, []).append(method.rank)
+        return sorted(ranks, key=lambda name: sum(ranks[name]) / len(ranks[name]))
+
+    @property
+    def absent(self) -> list[str]:
+        """Sentences that name methods which are missing from a ranking."""
+        return list(dict.fromkeys(text for ranking in self.ranking for text in ranking.absent))
+
+
+def verdict(comparison: xr.Dataset) -> VerdictView | None:
+    """Return the verdict of a comparison; None if it has none."""
+    if "verdict" not in comparison:
+        return None
+    return VerdictView(
+        tuple(_ranking(comparison, str(name)) for name in comparison["purpose"].values),
+        tuple(map(str, comparison["scored_circuit"].values)),
+        comparison.sizes["seed"],
+    )
+
+
+def _ranking(comparison: xr.Dataset, name: str) -> Ranking:
+    cells = comparison.sel(purpose=name)
+    title = str(cells["purpose_title"].item())
+    ranks = cells["rank"].values
+    reasons = {
+        str(ablation): str(reason)
+        for ablation, reason in zip(cells["ablation"].values, cells["unscored"].values, strict=True)
+        if reason
+    }
+    methods = [
+        Ranked(
+            str(cell["ablation"].item()),
+            int(cell["rank"]),
+            int((ranks == float(cell["rank"])).sum()) > 1,
+            float(cell["score"]),
+            float(cell["score_low"]),
+            float(cell["score_high"]),
+            float(cell["forward_passes"]),
+            bool(cell["pareto"] == 1),
+        )
+        for cell in (cells.isel(ablation=i) for i in np.flatnonzero(~np.isnan(ranks)))
+    ]
+    return Ranking(
+        title,
+        str(cells["purpose_measure"].item()),
+        str(cells["purpose_meaning"].item()),
+        str(cells["verdict"].item()),
+        tuple(sorted(methods, key=lambda m: (m.rank, -m.score, m.passes))),
+        tuple(absences(f"Not ranked for {title}", reasons)),
+    )
+
+
+def absences(what: str, reasons: Mapping[str, str]) -> list[str]:
+    """Return sentences that name methods with the reason why they are missing.
+
+    Parameters
+    ----------
+    what
+        What a sentence begins with.
+    reasons
+        By method.
+
+    Examples
+    --------
+    >>> absences("Not tested", {"a": "it is new", "b": "it is new"})
+    ['Not tested: a and b (it is new).']
+    """
+    methods: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        methods.setdefault(reason.rstrip("."), []).append(name)
+    return [f"{what}: {listed(names, len(names))} ({reason})." for reason, names in methods.items()]

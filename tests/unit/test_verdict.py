@@ -1,0 +1,196 @@
+"""The verdict on methods: who is better, who is tied, what it costs, and in which words."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+from rich.console import Console
+
+from cntbench.analysis.recovery import Recovery
+from cntbench.comparison.command import open_comparison, write_comparison
+from cntbench.comparison.purposes import PURPOSES, purpose_scores
+from cntbench.comparison.table import TITLE
+from cntbench.comparison.verdict import verdict
+from cntbench.errors import StorageError
+from cntbench.reporting.page.sections import verdict_section
+from cntbench.reporting.verdict import verdict_tables
+from cntbench.views.verdict import verdict as view_of
+
+NAMES = ["exact", "twin", "cheap", "chance"]
+
+
+def scores(values, names=NAMES, purpose="direct_edges"):
+    """Scores with dims ``ablation, circuit, seed``."""
+    values = np.asarray(values, dtype=float)
+    circuits = [f"dag{i}" for i in range(values.shape[1])]
+    labels = {
+        "purpose": [purpose],
+        "ablation": names,
+        "scored_circuit": circuits,
+        "seed": list(range(values.shape[2])),
+    }
+    return xr.DataArray(values[None], labels, tuple(labels), name="score_by_model")
+
+
+def costs(*passes, names=NAMES):
+    return xr.DataArray(list(passes), {"ablation": names})
+
+
+@pytest.fixture(scope="module")
+def ranked():
+    """Two methods that are alike, one that is worse on every model, and one at chance."""
+    rng = np.random.default_rng(0)
+    easy = 0.9 + 0.05 * rng.random((8, 3))
+    noise = 0.002 * rng.standard_normal((2, 8, 3))
+    values = [easy + noise[0], easy + noise[1], easy - 0.03, np.full((8, 3), 0.5)]
+    array = scores(values)
+    passes = costs(20, 10, 1, 0.5)
+    return array, verdict(array, passes).assign(
+        score_by_model=array, forward_passes=passes.assign_attrs(long_name="passes", units="1")
+    )
+
+
+def test_methods_that_are_better_on_every_model_are_ranked_and_others_are_tied(ranked):
+    array, found = ranked
+    at = found.sel(purpose="direct_edges")
+    assert list(at["rank"].values) == [1, 1, 3, 4]
+    np.testing.assert_allclose(at["score"], array[0].mean(["scored_circuit", "seed"]))
+    assert (at["score_low"] <= at["score"]).all()
+    assert (at["score"] <= at["score_high"]).all()
+    assert at["score_low"].sel(ablation="chance") == at["score_high"].sel(ablation="chance") == 0.5
+
+
+def test_one_sentence_says_what_to_use_what_ties_and_what_is_cheaper(ranked):
+    _, found = ranked
+    at = found.sel(purpose="direct_edges")
+    score, low, high = (
+        at[f"score{end}"].sel(ablation="twin").item() for end in ("", "_low", "_high")
+    )
+    assert at["verdict"].item() == (
+        f"For direct edges use twin (AUROC {score:.2f} [{low:.2f}, {high:.2f}], "
+        "10 forward passes); exact ties with it and costs more; cheap costs a tenth and loses 0.03."
+    )
+
+
+def test_the_front_holds_what_nothing_beats_in_score_and_cost():
+    rng = np.random.default_rng(1)
+    names = [f"m{i}" for i in range(9)]
+    values, passes = rng.integers(0, 4, 9) / 4, rng.integers(1, 4, 9).astype(float)
+    array = scores(np.broadcast_to(values[:, None, None], (9, 3, 2)), names)
+    found = verdict(array, costs(*passes, names=names))["pareto"].values[0]
+    for i in range(9):
+        beaten = any(
+            (values[j], -passes[j]) != (values[i], -passes[i])
+            and values[j] >= values[i]
+            and passes[j] <= passes[i]
+            for j in range(9)
+        )
+        assert found[i] == (not beaten)
+
+
+def test_without_costs_the_best_is_named_and_no_front():
+    array = scores(np.stack([np.full((4, 2), value) for value in (0.9, 0.8, 0.7, 0.5)]))
+    found = verdict(array)
+    assert np.isnan(found["pareto"]).all()
+    assert found["verdict"].item() == "For direct edges use exact (AUROC 0.90 [0.90, 0.90])."
+
+
+def test_who_did_not_take_part_is_named_with_the_reason(ranked):
+    array, _ = ranked
+    array = array.copy()
+    array.loc[{"ablation": "twin"}] = np.nan
+    array.loc[{"ablation": "cheap", "scored_circuit": "dag3", "seed": 1}] = np.nan
+    found = verdict(array, costs(20, 10, 1, 0.5)).assign(
+        score_by_model=array, forward_passes=costs(20, 10, 1, 0.5)
+    )
+    assert found["unscored"].values[0].tolist() == [
+        "",
+        "it was not measured on the planted circuits",
+        "it has no score on dag3",
+        "",
+    ]
+    assert np.isnan(found["rank"].sel(ablation=["twin", "cheap"])).all()
+    text = printed(found)
+    assert "edges: twin (it was not measured on the planted circuits)." in text
+    assert "Not ranked for direct edges: cheap (it has no score on dag3)." in text
+
+
+@pytest.mark.parametrize("within", [0.3, 1.0])
+def test_intervals_hold_the_truth_as_often_as_they_say(within):
+    rng = np.random.default_rng(2)
+    tries, circuits = 80, 8
+    means = rng.standard_normal((tries, circuits, 1))
+    values = means + within * rng.standard_normal((tries, circuits, 3))
+    hits = better = 0
+    for first, second in zip(values[::2], values[1::2], strict=True):
+        found = verdict(scores([first, second], ["a", "b"]))
+        inside = (found["score_low"] <= 0) & (found["score_high"] >= 0)
+        hits += int(inside.sum())
+        better += int((found["rank"] > 1).any())
+    assert 0.89 <= hits / tries <= 0.99
+    assert better / (tries / 2) <= 0.12  # of methods that are alike; 5 % is promised
+
+
+def test_scores_are_recoveries_of_the_realistic_models():
+    edges = np.triu(np.ones((3, 3), dtype=bool), 1)
+    direct, total, readout = (np.zeros((3, 3), dtype=bool) for _ in range(3))
+    direct[[0, 1], [1, 2]] = total[0] = True
+    total[0, 0] = False
+    total[1, 2] = readout[1, 2] = True
+    perfect = np.where(edges, direct + 0.5 * readout, np.nan)
+    made = [
+        Recovery(circuit, difficulty, seed, "a", perfect, direct, total, readout)
+        for circuit in ("dag", "gate")
+        for difficulty in ("exact", "realistic")
+        for seed in range(2)
+    ]
+    found = purpose_scores(made, ["a", "b"], ["dag", "absent"])
+    assert list(found["scored_circuit"].values) == ["dag"]
+    values = found["score_by_model"].sel(ablation="a", scored_circuit="dag", seed=0)
+    assert values.sel(purpose="direct_edges") == values.sel(purpose="readout_edges") == 1
+    assert np.isnan(values.sel(purpose="total_influence"))  # every pair is true
+    assert np.isnan(found["score_by_model"].sel(ablation="b")).all()
+    assert purpose_scores(made, ["a"], ["absent"]) is None
+
+
+def printed(dataset):
+    console = Console(width=300, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    for part in verdict_tables(dataset):
+        console.print(part)
+    return console.export_text()
+
+
+def test_terminal_page_and_dataset_say_the_same(ranked):
+    _, found = ranked
+    sentence = found["verdict"].item()
+    text = printed(found)
+    assert sentence in text
+    section = verdict_section(view_of(found), used=["twin"])
+    assert [ranking["sentence"] for ranking in section["rankings"]] == [sentence]
+    assert [row["used"] for row in section["rows"]] == [
+        row["name"] == "twin" for row in section["rows"]
+    ]
+    for row in section["rows"]:
+        [cell] = row["cells"]
+        score = cell["score"].split(" ")[0]
+        rank = re.escape(cell["rank"])
+        assert re.search(rf"{row['name']} +{rank} +{score} .*{re.escape(row['cost'])}", text)
+
+
+def test_a_verdict_is_checked_when_it_is_read(ranked, tmp_path):
+    _, found = ranked
+    whole = found.assign_attrs(title=TITLE)
+    write_comparison(whole, tmp_path / "c.nc")
+    xr.testing.assert_equal(open_comparison(tmp_path / "c.nc"), whole)
+    write_comparison(whole.drop_vars("rank"), tmp_path / "d.nc")
+    with pytest.raises(StorageError, match="'rank' is missing"):
+        open_comparison(tmp_path / "d.nc")
+
+
+def test_every_purpose_has_its_words():
+    for purpose in PURPOSES.values():
+        assert purpose.title
+        assert not purpose.meaning.endswith(".")
