@@ -1,7 +1,7 @@
-"""The engine's parts, behind `cntbench.engine.influence`, which meets a `cntbench.engine.request`.
+"""The engine. `cntbench.engine.influence` answers a `cntbench.engine.request`.
 
-Total effects: `sweep`. Direct effects and edges on the readout: `departures`, `direct`, `patching`,
-`attribution` and the files of `cntbench.estimators`, put together by `edges`. What they share:
-`ablation`, `replacing`, `positions`, `readouts`, `chunking`, `arrays`. What a request costs, by the
-engine without numbers: `meter`.
+Total effects: `sweep`. Direct effects and effects of edges on the readout: `departures`, `direct`,
+`patching`, `attribution` and the files of `cntbench.estimators`, combined by `edges`. Shared:
+`replacing`, `positions`, `readouts`, `chunking`, `arrays`. The cost of a request, counted without
+computing it: `meter`.
 """

@@ -1,6 +1,6 @@
-"""From tensors to arrays of numpy: where numbers leave the device.
+"""Conversion of tensors on a device into NumPy arrays.
 
-On torch's meta device there are shapes but no numbers (`cntbench.engine.meter`): arrays are NaN.
+Tensors on torch's meta device have shapes but no numbers (`cntbench.engine.meter`) and become NaN.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 
 def to_array(values: Tensor) -> Array:
-    """Return the values, of single precision at least."""
+    """Return the values, in at least single precision."""
     if values.is_meta:
         return np.full(values.shape, np.nan)
     array: Array = values.cpu().numpy()
@@ -25,15 +25,15 @@ def to_array(values: Tensor) -> Array:
 def target_change(
     measure: Callable[[Tensor, Tensor], Tensor] | None, clean: Tensor, ablated: Tensor
 ) -> Array:
-    """Return how far targets moved, dims ``run, component, prompt``.
+    """Return the change of targets, dims ``run, component, prompt``.
 
     Parameters
     ----------
     measure
-        What makes a number of a change; a file of ``cntbench/ablations/measures``.
+        Reduces a change to a number; a file of ``cntbench/ablations/measures``.
     clean, ablated
-        Images of the targets' states, dims ``prompt, position, component, width``, and ``run``
-        first.
+        Images of the targets' states, dims ``prompt, position, component, width``; those of
+        ``ablated`` after ``run``.
     """
     assert measure is not None, "targets are measured"
     if ablated.is_meta:

@@ -1,4 +1,4 @@
-"""What a head attends to on the clean prompts: diagnostics beside its causal influence.
+"""Where a head attends on the clean prompts: diagnostics besides its causal influence.
 
 Source: Olsson et al. 2022, "In-context learning and induction heads".
 """
@@ -10,22 +10,22 @@ from torch import Tensor
 
 
 def previous_token(pattern: Tensor) -> Tensor:
-    """Return the attention to the previous token, mean over positions from the second on.
+    """Return the mean attention to the previous token, over all positions but the first.
 
-    Takes ``prompt, component, query position, key position``, returns ``prompt, component``; NaN
+    Takes ``prompt, component, query position, key position``; returns ``prompt, component``, NaN
     for prompts of one token.
     """
     return pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=-1)
 
 
 def prefix_matching(pattern: Tensor, tokens: Tensor) -> Tensor:
-    """Return the attention to what followed earlier occurrences of the present token.
+    """Return the attention to the tokens that followed earlier occurrences of the current token.
 
-    At each position whose token has occurred before, the attention to the positions right after
-    those occurrences is added up; mean over such positions.
+    For each position whose token has occurred before, this sums the attention to the positions
+    right after those occurrences, then averages over these positions.
 
-    Takes ``prompt, component, query position, key position`` and ``prompt, position``, returns
-    ``prompt, component``; NaN for prompts in which no token occurs twice.
+    Takes ``prompt, component, query position, key position`` and ``prompt, position``; returns
+    ``prompt, component``, NaN for prompts in which no token occurs twice.
     """
     same = (tokens[:, :, None] == tokens[:, None, :]).tril(-1)
     after = torch.zeros_like(same)

@@ -1,4 +1,4 @@
-"""How a request is cut into pieces that fit a memory budget and the processor's cache."""
+"""Splitting a request into pieces that fit a memory budget and the processor's cache."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cntbench.models.products import wide
 from cntbench.readouts import known_readouts
 from cntbench.specs import Scope
 
-#: Tokens × runs that a sweep carries together: enough of them to make the products of the first
-#: stages, where there are few runs, large ones.
+#: Tokens × runs that a sweep carries together: enough to make the matrix products of the first
+#: stages large, where there are few runs.
 ROWS_AT_ONCE = 32768
-#: Tokens × runs that go through a stage at once. Larger pieces leave the cache, smaller ones
-#: spend their time on overhead.
+#: Tokens × runs that pass through a stage at once. Larger pieces do not fit the cache; smaller
+#: pieces spend their time on overhead.
 STAGE_ROWS_AT_ONCE = 3072
-#: Tokens × runs of one ablation of direct scope, all of which go through a stage at once.
+#: Tokens × runs of one ablation of direct scope, which pass through a stage together.
 WHOLE_ROWS_AT_ONCE = 8192
 
 
@@ -37,7 +37,7 @@ class Chunking:
     sources
         Sources at once: all of them, unless one prompt alone exceeds the budget.
     runs
-        Runs that go through a stage at once.
+        Runs that pass through a stage at once.
     """
 
     prompts: int
@@ -48,8 +48,8 @@ class Chunking:
 def chunking(request: Request, scope: Scope) -> Chunking:
     """Choose the sizes of the pieces in which ablations of a scope are measured.
 
-    Total effects carry all runs together and take some of them through a stage at once; direct
-    effects take all runs of one ablation.
+    Total effects carry all runs together and pass them through a stage in tiles; direct effects
+    pass all runs of one ablation at once.
     """
     base, ablations = _runs(request, scope)
     length, sources = request.prompts.tokens.shape[1], len(request.ablated)
@@ -57,7 +57,7 @@ def chunking(request: Request, scope: Scope) -> Chunking:
     affordable = max(1, free // _row_bytes(request.model, scope))
     together = ROWS_AT_ONCE if scope == "total" else WHOLE_ROWS_AT_ONCE
     runs = base + ablations * sources
-    # Ablations of direct scope go through a stage one after the other.
+    # Ablations of direct scope pass through a stage one by one.
     runs_at_once = runs if scope == "total" else base + sources
     prompts = min(affordable // (runs * length), together // (runs_at_once * length))
     if prompts < 1 and ablations:
@@ -69,21 +69,21 @@ def chunking(request: Request, scope: Scope) -> Chunking:
 
 
 def pieces(request: Request, sizes: Chunking) -> Iterator[tuple[slice, Request]]:
-    """Yield which prompts a piece has, and its request, for each piece of a request."""
+    """Yield the rows of the prompts of each piece, and the request for it."""
     sources, count = request.ablated, len(request.prompts)
     parts: list[tuple[slice, Sequence[int]]] = [
         (slice(start, min(start + sizes.prompts, count)), sources[first : first + sizes.sources])
         for start in range(0, count, sizes.prompts)
         for first in range(0, len(sources), sizes.sources)
     ]
-    for rows, some in request.each(parts, lambda part: _cost(request.model, *part)):
-        yield rows, request.part(rows, some)
+    for rows, chosen in request.each(parts, lambda part: _cost(request.model, *part)):
+        yield rows, request.part(rows, chosen)
 
 
 def _cost(model: Decoder, rows: slice, sources: Sequence[int]) -> object:
-    """Return what decides over the work of a piece: its sources of each block.
+    """Return what determines the work of a piece: its number of sources in each block.
 
-    Of all prompts the clean run is read, so that they count apart.
+    The clean run is read once for each batch of prompts, so batches count separately.
     """
     sizes = [block.n_components for block in model.blocks]
     ends = [bisect_left(sources, end) for end in np.cumsum([0, *sizes])]
@@ -91,22 +91,22 @@ def _cost(model: Decoder, rows: slice, sources: Sequence[int]) -> object:
 
 
 def predicted_bytes(request: Request) -> int:
-    """Return the memory that a request takes beyond the model's own [bytes]: an upper bound.
+    """Return an upper bound of the memory that a request takes beyond the model's own [bytes].
 
-    It is what `chunking` holds to the budget (unless one prompt and one source exceed it). The fit
-    of constants is not counted: it takes a copy of the model in double precision, and of the budget
-    what it needs.
+    `chunking` keeps it within the budget, unless one prompt and one source exceed it. The fit of
+    constants is not counted: it takes a copy of the model in double precision, and part of the
+    budget.
     """
     scopes: list[Scope] = ["total", "direct"] if request.of_scope("direct") else ["total"]
     return max(_working_bytes(request, scope) for scope in scopes)
 
 
 def outcome_bytes(request: Request) -> int:
-    """Return the memory of what a request finds, prompt by prompt, until it is summed up [bytes].
+    """Return an upper bound of the memory of the effects by prompt, before reduction [bytes].
 
-    An upper bound, beside `predicted_bytes`. It grows with the square of the components: changes
-    of targets and of the readout, both once more while direct effects are put beside total ones,
-    and one of them while its error is computed.
+    It comes on top of `predicted_bytes` and grows with the square of the number of components.
+    Changes of targets and of the readout are held; both are copied while direct and total effects
+    are merged, and one of them while its standard error is computed.
     """
     components, methods = len(request.model.components), len(request.drawn)
     edges = methods * components * components
@@ -124,7 +124,7 @@ def _working_bytes(request: Request, scope: Scope) -> int:
 
 
 def _runs(request: Request, scope: Scope) -> tuple[int, int]:
-    """Return how many runs are without ablation (clean, donors), and how many each source has."""
+    """Return the number of runs without ablation (clean, donors), and of runs for each source."""
     ablations = request.of_scope(scope)
     distinct = ablations if scope == "total" else rules(ablations)[0]
     return len(donors(ablations)), len(distinct)
@@ -133,8 +133,8 @@ def _runs(request: Request, scope: Scope) -> tuple[int, int]:
 def _row_bytes(model: Decoder, scope: Scope) -> int:
     """Return the memory that one token of one run takes [bytes].
 
-    While others go through a stage, that is its stream, before and after it is narrowed to the
-    scored positions; then the final one, normalised.
+    While other runs pass through a stage, this is its stream, before and after the restriction to
+    the scored positions; later it is the normalised final stream.
     """
     if scope == "direct":
         return _stage_bytes(model)
@@ -142,7 +142,7 @@ def _row_bytes(model: Decoder, scope: Scope) -> int:
 
 
 def _stage_bytes(model: Decoder) -> int:
-    """Return the memory that one token of one run takes while it goes through a stage [bytes]."""
+    """Return the memory that one token of one run takes inside a stage [bytes]."""
     peak = max(block.workspace for block in model.blocks)
     return (4 * model.hidden + peak) * wide(model.dtype).itemsize
 
@@ -150,9 +150,9 @@ def _stage_bytes(model: Decoder) -> int:
 def _fixed_bytes(request: Request, scope: Scope) -> int:
     """Return the memory that does not depend on the sizes of the pieces [bytes].
 
-    A tile of logits beside its copy, and for each population the mean and the mean square of all
-    states at every position, in double precision, once more while they are computed; and what goes
-    through a stage at once, if that is not all.
+    This is a tile of logits and its copy; for each population, the mean and the mean square of all
+    states at every position in double precision, and another pair while they are computed; and the
+    runs inside a stage, if runs pass in tiles.
     """
     model, length = request.model, request.prompts.tokens.shape[1]
     states = sum(block.n_components * block.width for block in model.blocks)

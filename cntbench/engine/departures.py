@@ -1,9 +1,9 @@
-"""What every direct effect starts from: the clean run, and how replacing a source departs from it.
+"""The clean run and the change that each source's replacement makes: the basis of direct effects.
 
 Let x_t be the clean residual stream that stage t reads, and δ_s = r_s − c_s(x) the change of the
-stream when the clean contribution of source s is swapped for its replacement. A target of stage t
-that sees source s replaced, and nothing else, reads x_t + δ_s: the streams and the changes are all
-that direct effects, patched edges and gradient estimates need.
+stream when the replacement is swapped in for the clean contribution of source s. A target of stage
+t for which only source s is replaced reads x_t + δ_s. Direct effects, patched edges and gradient
+estimates need only these streams and changes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cntbench.engine.request import Request, among, within
 
 @dataclass(frozen=True)
 class Perturbations:
-    """The clean run of some prompts, and the changes that some sources' replacements make.
+    """The clean run of the prompts, and the changes that the replacements of sources make.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Perturbations:
     changes
         δ, dims ``rule, source, prompt, position, hidden``.
     sources
-        Which sources, in causal order.
+        The sources, in causal order.
     """
 
     streams: Sequence[Tensor]
@@ -39,11 +39,11 @@ class Perturbations:
     sources: Sequence[int]
 
     def reaching(self, nodes: range) -> Sequence[int]:
-        """Return the sources of earlier stages than one, given the components of that stage."""
+        """Return the sources of stages before the one with the given components."""
         return self.sources[: bisect_left(self.sources, nodes.start)]
 
     def runs(self, stage: int, changes: Tensor) -> Tensor:
-        """Return what a stage reads in the clean run and in changed ones, dims ``run, …``."""
+        """Return what a stage reads in the clean run and in the changed runs, dims ``run, …``."""
         clean = self.streams[stage]
         return torch.cat([clean[None], clean + changes])
 
@@ -58,16 +58,16 @@ def depart(
     request
         What to run.
     ablations
-        One for each of the dims ``rule``.
+        One ablation for each rule.
     statistics
-        What replacement rules take from all prompts.
+        Statistics over all prompts that replacement rules need.
     """
     model, prompts, sources = request.model, request.prompts, request.ablated
     device = model.unembed.weight.device
-    beside = donors(ablations)
-    tokens = [token_tensor(corpus_tokens(prompts, *donor), device) for donor in beside]
-    streams = torch.stack([model.embed(each) for each in tokens])
-    replacer = Replacer(prompts, beside, statistics, request.seed)
+    corpora = donors(ablations)
+    tokens = [token_tensor(corpus_tokens(prompts, *corpus), device) for corpus in corpora]
+    streams = torch.stack([model.embed(corpus) for corpus in tokens])
+    replacer = Replacer(prompts, corpora, statistics, request.seed)
     clean = [streams[0].clone()]
     changes = streams.new_empty((len(ablations), len(sources), *streams.shape[1:]))
     for stage, places in zip(model.stages, model.places, strict=True):
@@ -78,10 +78,10 @@ def depart(
             if chosen:
                 local = within(chosen, nodes)
                 first = bisect_left(sources, nodes.start)
-                into = slice(first, first + len(chosen))
+                rows = slice(first, first + len(chosen))
                 for index, ablation in enumerate(ablations):
-                    moved = replacer.changes(ablation, states, number)
-                    changes[index, into] = block.contributions(moved)[local]
+                    change = replacer.changes(ablation, states, number)
+                    changes[index, rows] = block.contributions(change)[local]
             block.write(states, streams)
         clean.append(streams[0].clone())
     return Perturbations(clean, changes, sources)

@@ -1,8 +1,8 @@
-"""Many small smooth problems minimised side by side, by L-BFGS with a backtracking line search.
+"""Many small smooth problems minimised in parallel, by L-BFGS with a backtracking line search.
 
 Source: Nocedal & Wright 2006, "Numerical optimization", algorithms 7.4 (two-loop recursion) and 3.1
-(backtracking), with the step's length on a refusal taken from the parabola through what is known.
-Every problem keeps its own curvature and its own length of step; one evaluation serves all of them.
+(backtracking); a rejected step is shortened to the minimum of the interpolating parabola. Every
+problem has its own curvature and step length; one evaluation serves all of them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-#: Share of the decrease promised by the slope that a step has to deliver.
+#: Fraction of the decrease predicted by the slope that an accepted step must achieve.
 SUFFICIENT = 1e-4
-#: Smallest cosine between a step and its change of gradient that tells a curvature.
+#: Smallest cosine between a step and its change of gradient for which the curvature is updated.
 CURVED = 1e-8
 
 
@@ -25,20 +25,20 @@ def minimise(
     steps: int,
     tolerance: float,
 ) -> Tensor:
-    """Descend from a point; the value of no problem ever rises.
+    """Descend from a start; the value of a problem never increases.
 
     Parameters
     ----------
     evaluate
-        Given the indices of some problems (rising) and a point of each, dims ``problem,
-        coordinate``, returns their values, dims ``problem``, and gradients, dims ``problem,
-        coordinate``. Coordinates should be of order 1.
+        Takes the ascending indices of problems and a point of each, dims ``problem, coordinate``;
+        returns their values, dims ``problem``, and gradients, dims ``problem, coordinate``.
+        Coordinates should be of order 1.
     start
-        Where to begin, dims ``problem, coordinate``.
+        Initial points, dims ``problem, coordinate``.
     steps
-        Number of evaluations after the first one; refused steps count.
+        Number of evaluations after the first one, rejected steps included.
     tolerance
-        A problem whose gradient is no longer than this is solved, and evaluated no more.
+        A problem is solved, and no longer evaluated, when its gradient norm is at most this.
 
     Returns
     -------
@@ -50,28 +50,25 @@ def minimise(
     length, scale = torch.ones_like(value), torch.ones_like(value)
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     for _ in range(steps):
-        (left,) = torch.nonzero(gradient.norm(dim=-1) > tolerance, as_tuple=True)
-        if not len(left):
+        (active,) = torch.nonzero(gradient.norm(dim=-1) > tolerance, as_tuple=True)
+        if not len(active):
             break
         direction = _direction(gradient, pairs, scale)
         slope = _dot(gradient, direction)
-        trial, found, turned = point.clone(), value.clone(), gradient.clone()
-        trial[left] += length[left, None] * direction[left]
-        found[left], turned[left] = evaluate(left, trial[left])
-        better = found <= value + SUFFICIENT * length * slope
-        excess = (found - value - length * slope).nan_to_num(nan=torch.inf)
+        trial, trial_value, trial_gradient = point.clone(), value.clone(), gradient.clone()
+        trial[active] += length[active, None] * direction[active]
+        trial_value[active], trial_gradient[active] = evaluate(active, trial[active])
+        accepted = trial_value <= value + SUFFICIENT * length * slope
+        excess = (trial_value - value - length * slope).nan_to_num(nan=torch.inf)
         shorter = length * (-slope * length / (2 * excess)).nan_to_num().clamp(0.1, 0.5)
-        length = torch.where(better, 1.0, shorter)
-        moved, change = trial - point, turned - gradient
-        curvature = _dot(moved, change)
-        told = better & (curvature > CURVED * moved.norm(dim=-1) * change.norm(dim=-1))
-        scale = torch.where(told, curvature / _dot(change, change), scale)
-        pairs.append((_where(told, moved), _where(told, change), _where(told, 1 / curvature)))
-        point[better], value[better], gradient[better] = (
-            trial[better],
-            found[better],
-            turned[better],
-        )
+        length = torch.where(accepted, 1.0, shorter)
+        step, change = trial - point, trial_gradient - gradient
+        curvature = _dot(step, change)
+        curved = accepted & (curvature > CURVED * step.norm(dim=-1) * change.norm(dim=-1))
+        scale = torch.where(curved, curvature / _dot(change, change), scale)
+        pairs.append((_where(curved, step), _where(curved, change), _where(curved, 1 / curvature)))
+        point[accepted] = trial[accepted]
+        value[accepted], gradient[accepted] = trial_value[accepted], trial_gradient[accepted]
     return point
 
 
@@ -79,21 +76,21 @@ def _direction(
     gradient: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]], scale: Tensor
 ) -> Tensor:
     """Multiply the gradient by minus the approximate inverse Hessian (two-loop recursion)."""
-    rest = gradient
-    shares = []
-    for moved, change, weight in reversed(pairs):
-        share = weight * _dot(moved, rest)
-        rest = rest - share[:, None] * change
-        shares.append(share)
-    rest = scale[:, None] * rest
-    for (moved, change, weight), share in zip(pairs, reversed(shares), strict=True):
-        rest = rest + (share - weight * _dot(change, rest))[:, None] * moved
-    return -rest
+    q = gradient
+    alphas = []
+    for step, change, weight in reversed(pairs):
+        alpha = weight * _dot(step, q)
+        q = q - alpha[:, None] * change
+        alphas.append(alpha)
+    r = scale[:, None] * q
+    for (step, change, weight), alpha in zip(pairs, reversed(alphas), strict=True):
+        r = r + (alpha - weight * _dot(change, r))[:, None] * step
+    return -r
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(dim=-1)
 
 
-def _where(chosen: Tensor, values: Tensor) -> Tensor:
-    return values.where(chosen.view(-1, *[1] * (values.ndim - 1)), 0.0)
+def _where(mask: Tensor, values: Tensor) -> Tensor:
+    return values.where(mask.view(-1, *[1] * (values.ndim - 1)), 0.0)

@@ -1,16 +1,16 @@
-"""Direct effects: what of a source reaches a target over the one edge between them.
+"""Direct effects: the effect of a source on a target over the one edge between them.
 
 The target k of stage t reads the clean stream with the source's contribution swapped for its
 replacement, everything else clean, through the real LayerNorm and the real attention:
 
-    c_k(x_t)  →  c_k(x_t + δ_s),
+    c_k(x_t)  →  c_k(x_t + δ_s).
 
-with queries, keys and values seeing the change together, at all positions, unless the ablation says
-that only some of them do. This is path patching of the single edge (Goldowsky-Dill et al. 2023,
-arXiv 2304.05969; Wang et al. 2022, arXiv 2211.00593). The unembedding is a target like the others:
-it gives the direct effect on the readouts, x_end → x_end + δ_s through the final LayerNorm.
+Queries, keys and values all see the change, at all positions, unless the ablation names only some
+of them. This is path patching of the single edge (Goldowsky-Dill et al. 2023, arXiv 2304.05969;
+Wang et al. 2022, arXiv 2211.00593). The unembedding is a target like the others: it gives the
+direct effect on the readouts, x_end → x_end + δ_s through the final LayerNorm.
 
-All sources of a target stage go through it in one batch, once: one layer's cost each.
+All sources pass through a target's stage in one batch; each costs one layer.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def change_targets(
     Parameters
     ----------
     request, departures
-        What was run.
+        The request, and the clean run with its changes.
     ablation, rule
-        The method, and which of the departures it takes.
+        The ablation, and the index of its replacement rule in the departures.
     at
         Positions at which targets are observed; None for all.
     change
@@ -67,14 +67,14 @@ def change_targets(
 
 
 def change_readouts(request: Request, departures: Perturbations, rule: int, effect: Array) -> None:
-    """Measure the direct effects on the readouts: of each source, over its edge to the unembedding.
+    """Measure the direct effect of each source on the readouts, over its edge to the unembedding.
 
     Parameters
     ----------
     request, departures
-        What was run.
+        The request, and the clean run with its changes.
     rule
-        Which of the departures.
+        Index of the replacement rule in the departures.
     effect
         Filled, dims ``readout, source, prompt``: ablated minus clean.
     """
@@ -82,22 +82,21 @@ def change_readouts(request: Request, departures: Perturbations, rule: int, effe
     at = Positions.scored(request.prompts, departures.changes.device)
     final = at.choose(departures.streams[-1][None])
     streams = torch.cat([final, final + at.choose(departures.changes[rule])])
-    for name, moved in read_changes(request, streams, request.effects).items():
-        effect[known_readouts().index(name), sources] = to_array(moved)
+    for name, change in read_changes(request, streams, request.effects).items():
+        effect[known_readouts().index(name), sources] = to_array(change)
 
 
 def read_changes(request: Request, streams: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    """Return how far readouts lie from those of run 0, dims ``run, prompt``, without run 0.
+    """Return readouts minus those of run 0, dims ``run, prompt``, without run 0.
 
     Parameters
     ----------
     request
-        The model, and what is right at the scored positions.
+        Gives the model and the answers at the scored positions.
     streams
         Final streams at the scored positions, dims ``run, prompt, scored, hidden``.
     names
-        Which readouts.
+        Names of the readouts.
     """
-    answers = Answers.of(request.prompts, streams.device)
-    found = readout(request.model, streams, answers, names)
-    return {name: value[1:] - value[0] for name, value in found.items()}
+    values = readout(request.model, streams, Answers.of(request.prompts, streams.device), names)
+    return {name: value[1:] - value[0] for name, value in values.items()}

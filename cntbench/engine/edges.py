@@ -1,4 +1,4 @@
-"""Effects of single edges: on targets, and on the readout; chunk by chunk, in one pass for all."""
+"""Effects of single edges on targets and on the readout, chunk by chunk, in one pass for all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cntbench.readouts import known_readouts
 
 @dataclass(frozen=True)
 class Effects:
-    """What some ablations change, prompt by prompt.
+    """Effects of ablations, by prompt.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Effects:
 
     @classmethod
     def undefined(cls, ablations: int, components: int, prompts: int) -> Effects:
-        """Return effects that wait to be measured: NaN."""
+        """Return effects that have not been measured: NaN."""
         edges = (ablations, components, components, prompts)
         return cls(
             np.full(edges, np.nan),
@@ -60,14 +60,14 @@ class Effects:
 
 
 def measure_edges(request: Request, statistics: Statistics) -> Effects:
-    """Measure all ablations of direct scope; they share the clean run and replaced states.
+    """Measure all ablations of direct scope; they share the clean run and the replaced states.
 
     Parameters
     ----------
     request
         What to measure.
     statistics
-        What replacement rules take from all prompts.
+        Statistics over all prompts that replacement rules need.
     """
     ablations, n = request.of_scope("direct"), len(request.model.components)
     measured = Effects.undefined(len(ablations), n, len(request.prompts))

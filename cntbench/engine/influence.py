@@ -1,9 +1,9 @@
 """The engine: the causal influence of every component on every later one.
 
-`cntbench.engine.sweep` holds the pass that measures total effects and its equations,
-`cntbench.engine.edges` the effects of single edges; here sweeps are cut into chunks, prompts of
-different lengths are measured group by group, so that none is padded for another, and values become
-means over draws, then means and standard errors over prompts.
+`cntbench.engine.sweep` has the pass that measures total effects, with its equations;
+`cntbench.engine.edges` measures the effects of single edges. This module splits sweeps into chunks,
+measures prompts of each length together, so that none is padded, and reduces the values: to means
+over draws, then to means and standard errors over prompts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cntbench.readouts import known_readouts
 
 @dataclass(frozen=True)
 class Influence:
-    """What one model does on one task, under some ablations.
+    """Results of one model on one task, under all ablations.
 
     Parameters
     ----------
@@ -38,19 +38,19 @@ class Influence:
         Mean over prompts and its standard error, dims ``ablation, source, target``; NaN where the
         edge is not feasible.
     readout_value, readout_se
-        The clean model's readouts, dims ``readout``, all that there are, in the order of
-        `cntbench.readouts.known_readouts`; NaN where not asked for.
+        The clean model's readouts, dims ``readout``, in the order of
+        `cntbench.readouts.known_readouts`; NaN for those that were not requested.
     readout_effect, readout_effect_se
-        Ablated minus clean, dims ``ablation, readout, source``; NaN where not asked for. With
-        direct scope, what reaches the unembedding over the one edge from the source.
+        Ablated minus clean, dims ``ablation, readout, source``; NaN for readouts that were not
+        requested. With direct scope, the effect over the edge from the source to the unembedding.
     edge_effect, edge_effect_se
-        Change of the first readout asked for through an edge, ablated minus clean, dims as
+        Change of the first requested readout through an edge, ablated minus clean, dims as
         ``influence``; NaN for ablations that observe targets. For the others, ``influence`` is
         its absolute value.
     prefix_matching, previous_token
         Attention scores, dims ``source``; NaN for MLPs.
     kept
-        What the request keeps of single prompts and positions, by the names of
+        Results of single prompts and positions that the request keeps, by the names of
         `cntbench.results.schema.KEPT`, with the dims above, then ``prompt`` or ``position``.
     """
 
@@ -74,17 +74,19 @@ def influence(request: Request) -> Influence:
     Raises
     ------
     CntbenchError
-        If the request cannot be met; see `Request.checked`.
+        If the request is invalid; see `Request.checked`.
     """
     request = _with_sums(request.checked())
     statistics = statistics_of(request)
     effects, value, scores = _measure_groups(request, statistics)
-    found = _summary(request.ablations, effects, value, scores)
-    return replace(found, kept=_kept(request, found, effects, value)) if request.keep else found
+    summary = _summary(request.ablations, effects, value, scores)
+    if not request.keep:
+        return summary
+    return replace(summary, kept=_kept(request, summary, effects, value))
 
 
 def statistics_of(request: Request) -> Statistics:
-    """Return what the replacements of a request take from all its prompts."""
+    """Return the statistics over all prompts that the replacements of a request need."""
     at_once = chunking(request, "total").prompts
     return Statistics(
         spreads={
@@ -101,17 +103,17 @@ def statistics_of(request: Request) -> Statistics:
 
 
 def _measure_groups(request: Request, statistics: Statistics) -> tuple[Effects, Array, Array]:
-    """Measure prompts of several lengths, those of one length together; see `_total`."""
+    """Measure the prompts of each length together; see `_total`."""
     if request.prompts.anchors is None:
         return _measure(request, statistics)
     n, count = len(request.model.components), len(request.prompts)
     effects = Effects.undefined(len(request.drawn), n, count)
     value, scores = np.full((len(known_readouts()), count), np.nan), np.full((2, n, count), np.nan)
-    whole = effects.change, effects.edge, effects.effect, value, scores
+    arrays = effects.change, effects.edge, effects.effect, value, scores
     for rows, group in request.groups():
-        found, *others = _measure(group, statistics)
-        parts = found.change, found.edge, found.effect, *others
-        for array, part in zip(whole, parts, strict=True):
+        group_effects, *others = _measure(group, statistics)
+        parts = group_effects.change, group_effects.edge, group_effects.effect, *others
+        for array, part in zip(arrays, parts, strict=True):
             array[..., rows] = part
     return effects, value, scores
 
@@ -120,16 +122,16 @@ def _measure(request: Request, statistics: Statistics) -> tuple[Effects, Array, 
     """Measure prompts of one length; see `_total`."""
     effects, value, scores = _total(request, statistics)
     if request.of_scope("direct"):
-        single = measure_edges(request, statistics)
-        effects = _interleaved([a.scope == "total" for a in request.drawn], effects, single)
-    if request.targets is not None:  # others of a block are measured with them
+        direct = measure_edges(request, statistics)
+        effects = _interleaved([a.scope == "total" for a in request.drawn], effects, direct)
+    if request.targets is not None:  # a block is measured with all its components
         unwatched = np.setdiff1d(np.arange(len(request.model.components)), request.targets)
         effects.change[:, :, unwatched] = effects.edge[:, :, unwatched] = np.nan
     return effects, value, scores
 
 
 def _with_sums(request: Request) -> Request:
-    """Return the request with a place for changes at single positions, if they are kept."""
+    """Return the request with sums of changes at single positions, if they are kept."""
     if "positions" not in request.keep or request.model.unembed.weight.is_meta:
         return request
     count = len(_prompts_at(request))
@@ -138,15 +140,15 @@ def _with_sums(request: Request) -> Request:
 
 
 def _prompts_at(request: Request) -> NDArray[np.int64]:
-    """Return how many prompts have each observed position, dims ``position``."""
+    """Return the number of prompts that have each observed position, dims ``position``."""
     prompts = request.prompts
     ends = lengths(prompts.tokens if request.observe_all else prompts.scored)
     counts: NDArray[np.int64] = (ends[:, None] > np.arange(ends.max())).sum(axis=0)
     return counts
 
 
-def _kept(request: Request, found: Influence, effects: Effects, value: Array) -> dict[str, Array]:
-    """Return what is kept of single prompts and positions."""
+def _kept(request: Request, summary: Influence, effects: Effects, value: Array) -> dict[str, Array]:
+    """Return the results of single prompts and positions that are kept."""
     kept: dict[str, Array] = {}
     draws = [ablation.draws for ablation in request.ablations]
     if "prompts" in request.keep:
@@ -155,18 +157,18 @@ def _kept(request: Request, found: Influence, effects: Effects, value: Array) ->
         kept["readout_effect_by_prompt"] = _over_draws(effects.effect, draws)
         kept["readout_value_by_prompt"] = value
     if request.sums is not None:
-        means = request.sums.means(found.influence, _prompts_at(request))
+        means = request.sums.means(summary.influence, _prompts_at(request))
         kept["influence_by_position"] = means
     return kept
 
 
 def _total(request: Request, statistics: Statistics) -> tuple[Effects, Array, Array]:
-    """Measure total effects, and beside them the clean model.
+    """Measure total effects and the clean model.
 
     Returns
     -------
     Effects
-        Prompt by prompt.
+        The effects by prompt.
     Array
         The clean readouts, dims ``readout, prompt``.
     Array
@@ -186,30 +188,30 @@ def _total(request: Request, statistics: Statistics) -> tuple[Effects, Array, Ar
     return measured, read_clean(request, torch.cat(final)), scores
 
 
-def _interleaved(total: Sequence[bool], one: Effects, other: Effects) -> Effects:
-    """Put effects of total and of direct scope into the order of the ablations."""
-    chosen = np.array(total)
+def _interleaved(is_total: Sequence[bool], total: Effects, direct: Effects) -> Effects:
+    """Return the effects of total and direct scope in the order of the ablations."""
+    mask = np.array(is_total)
 
-    def whole(a: Array, b: Array) -> Array:
-        joined = np.empty((len(chosen), *a.shape[1:]))
-        joined[chosen], joined[~chosen] = a, b
-        return joined
+    def merged(total: Array, direct: Array) -> Array:
+        effects = np.empty((len(mask), *total.shape[1:]))
+        effects[mask], effects[~mask] = total, direct
+        return effects
 
     return Effects(
-        whole(one.change, other.change),
-        whole(one.edge, other.edge),
-        whole(one.effect, other.effect),
+        merged(total.change, direct.change),
+        merged(total.edge, direct.edge),
+        merged(total.effect, direct.effect),
     )
 
 
 def _summary(
-    ablations: Sequence[Ablation], found: Effects, value: Array, scores: Array
+    ablations: Sequence[Ablation], effects: Effects, value: Array, scores: Array
 ) -> Influence:
     """Take means over draws, then means and standard errors over prompts."""
     draws = [ablation.draws for ablation in ablations]
-    influence, influence_se = _mean_and_error(_over_draws(found.change, draws))
-    edge_effect, edge_effect_se = _mean_and_error(_over_draws(found.edge, draws))
-    readout_effect, readout_effect_se = _mean_and_error(_over_draws(found.effect, draws))
+    influence, influence_se = _mean_and_error(_over_draws(effects.change, draws))
+    edge_effect, edge_effect_se = _mean_and_error(_over_draws(effects.edge, draws))
+    readout_effect, readout_effect_se = _mean_and_error(_over_draws(effects.effect, draws))
     readout_value, readout_se = _mean_and_error(value)
     for i, ablation in enumerate(ablations):
         if ablation.observable == "readout":
@@ -229,7 +231,7 @@ def _summary(
 
 
 def _over_draws(values: Array, draws: Sequence[int]) -> Array:
-    """Return means over the draws of each ablation, along the first dim."""
+    """Return the mean over the draws of each ablation, along the first dim."""
     if len(values) == len(draws):
         return values
     ends = np.cumsum(draws)
@@ -237,7 +239,7 @@ def _over_draws(values: Array, draws: Sequence[int]) -> Array:
 
 
 def _mean_and_error(values: Array) -> tuple[Array, Array]:
-    """Return mean and standard error over prompts, the last axis; one prompt has no error."""
+    """Return mean and standard error over prompts, the last axis; the error is NaN for 1 prompt."""
     mean = values.mean(axis=-1)
     if values.shape[-1] < 2:
         return mean, np.full_like(mean, np.nan)
@@ -245,7 +247,7 @@ def _mean_and_error(values: Array) -> tuple[Array, Array]:
 
 
 def _mean_of_defined(values: Array) -> Array:
-    """Return the mean over the prompts that have a value, NaN where none has."""
+    """Return the mean over the prompts that have a value; NaN if none has."""
     defined = ~np.isnan(values)
     count = defined.sum(axis=-1)
     total = np.where(defined, values, 0.0).sum(axis=-1)

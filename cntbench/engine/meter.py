@@ -1,14 +1,14 @@
-"""The work of a request, before it is done: the engine itself runs where there are no numbers.
+"""Prediction of a request's work: the engine itself runs on torch's meta device.
 
-On torch's meta device tensors have shapes, and operators do nothing. `predicted_work` runs the
-engine there, on the fewest prompts that it takes, and scales what it counts: with the sizes of the
-pieces given, the work is proportional to the prompts. FLOPs are counted by
-`torch.utils.flop_counter`, a matrix product of sizes m × k and k × n as 2 m k n. A *layer-token* is
-one token of one run through the attention of a layer, or through its MLP; either counts one half.
+On the meta device, tensors have shapes but no numbers, and operators compute nothing.
+`predicted_work` runs the engine there on the fewest prompts possible and scales the counts: for
+given sizes of the pieces, the work is proportional to the number of prompts.
+`torch.utils.flop_counter` counts FLOPs, a matrix product of sizes m × k and k × n as 2 m k n. A
+*layer-token* is one token of one run through a layer: half of it is the attention, half the MLP.
 
-Attention's own two products, queries with keys and weights with values, are counted apart and in
-full, though the causal half of them is never used: libraries differ in whether they compute (and
-count) it. Everything else, norms, activations and exponentials, is left out: it is linear in the
+The two products inside attention, queries with keys and weights with values, are counted separately
+and in full, although causality masks half of them, because libraries differ in whether they compute
+(and count) that half. Norms, activations and exponentials are not counted: they are linear in the
 tokens.
 """
 
@@ -42,11 +42,11 @@ class Work:
     Parameters
     ----------
     attention_tokens, mlp_tokens
-        Tokens for which attention, and the MLP, of a layer is computed.
+        Tokens for which the attention, or the MLP, of a layer is computed.
     products
-        FLOPs of matrix products, attention's own two not among them.
+        FLOPs of matrix products, without the two inside attention.
     attention
-        FLOPs of attention's own two.
+        FLOPs of the two products inside attention.
     """
 
     attention_tokens: int = 0
@@ -85,9 +85,9 @@ def predicted_work(request: Request) -> Work:
     Returns
     -------
     Work
-        Exact, but for replacements by fitted constants: they count as if the fit of no source ended
-        before its last step, an upper bound. So are the FLOPs of attention's way back, in gradient
-        estimates and fits, which count as two and a half times those of its way forth.
+        Exact, with two upper bounds. The fit of constants counts as if no source converged before
+        the last step. The backward pass of attention, in gradient estimates and fits, counts as two
+        and a half times its forward pass.
     """
     if request.prompts.anchors is not None:
         return total(_predicted(group) for _, group in request.checked().groups())
@@ -100,7 +100,7 @@ def _predicted(request: Request) -> Work:
     if request.other_draws > 1:
         fewest += request.other_draws
     meter = Meter()
-    few = MeteredRequest(
+    sample = MeteredRequest(
         **vars(request)
         | {
             "model": meter.attached(request.model),
@@ -109,10 +109,10 @@ def _predicted(request: Request) -> Work:
         }
     )
     # Inference mode would hide composite operators from the counter.
-    work = meter.counted(lambda: influence.__wrapped__(few))  # type: ignore[attr-defined]
+    work = meter.counted(lambda: influence.__wrapped__(sample))  # type: ignore[attr-defined]
     for steps in request.fits:
-        work += _fit(meter, few, steps)
-    return Work(*(each * count // len(few.prompts) for each in vars(work).values()))
+        work += _fit(meter, sample, steps)
+    return Work(*(amount * count // len(sample.prompts) for amount in vars(work).values()))
 
 
 def _fit(meter: Meter, request: Request, steps: int) -> Work:
@@ -124,19 +124,19 @@ def _fit(meter: Meter, request: Request, steps: int) -> Work:
         constants = torch.empty(len(sources), width, dtype=request.model.dtype, device="meta")
         return meter.counted(lambda: losses.of(torch.tensor(sources, dtype=torch.long), constants))
 
-    # Beside its own sources, each group runs the clean prompts.
+    # Each group runs the clean prompts besides its own sources.
     clean = evaluated(range(0))
-    forth = evaluated(range(len(request.model.components))) + clean * (len(losses.groups) - 1)
-    back = Work(products=forth.products, attention=forth.attention * 5 // 2)
-    # Zero and the mean; the start and the steps, each forth and back.
-    return forth * 2 + (forth + back) * (1 + steps)
+    forward = evaluated(range(len(request.model.components))) + clean * (len(losses.groups) - 1)
+    backward = Work(products=forward.products, attention=forward.attention * 5 // 2)
+    # Zero and the mean forward; the start and the steps forward and backward.
+    return forward * 2 + (forward + backward) * (1 + steps)
 
 
 class Meter:
-    """Counts what a decoder computes on the meta device.
+    """Counts the work of a decoder on the meta device.
 
-    Where no gradient is taken, a block computes something of arguments of the same shapes only
-    once; later calls count the same work and return as much without numbers.
+    Without gradients, a block runs only once for arguments of the same shapes; later calls count
+    the same work and return an empty tensor of the same shape.
     """
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ class Meter:
         self._kinds: dict[object, type[_Metered]] = {}
 
     def attached(self, model: Decoder) -> Decoder:
-        """Return the decoder, on the meta device, with blocks that this meter counts."""
+        """Return the decoder on the meta device, with blocks that report to this meter."""
         model = moved(model, "meta")
         stages = (
             Stage(_norm(stage.norm), tuple(map(self._metered, stage.blocks)))
@@ -161,7 +161,7 @@ class Meter:
         return self.work
 
     def _metered(self, block: Block) -> Block:
-        """Return a block that is counted; blocks of one shape share what is known of them."""
+        """Return the counted block; blocks of one shape share their known counts."""
         shapes = (type(block), *(_shape(value) for value in vars(block).values()))
         if shapes not in self._kinds:
             names = {"meter": self, "known": {}}
@@ -172,7 +172,7 @@ class Meter:
 
 @dataclass(frozen=True)
 class MeteredRequest(Request):
-    """A request of whose equal pieces one is computed, and counted for all."""
+    """A request that runs one of several equal pieces and counts it for all."""
 
     meter: Meter = field(default_factory=Meter)
 
@@ -187,16 +187,16 @@ class MeteredRequest(Request):
             self.meter.work += (self.meter.work - before) * len(others)
 
     def once(self, key: object, compute: Callable[..., Tensor], *arguments: Any) -> Tensor:
-        """Compute one tensor of each key and shapes, and count the others like it."""
-        whole = key, *map(_shape, arguments)
-        if whole not in self.meter.known:
+        """Compute one tensor for each key and shapes, and count the others like it."""
+        full_key = key, *map(_shape, arguments)
+        if full_key not in self.meter.known:
             before = self.meter.work
-            made = compute(*arguments)
-            self.meter.known[whole] = self.meter.work - before, made
-            return made
-        work, made = self.meter.known[whole]
+            result = compute(*arguments)
+            self.meter.known[full_key] = self.meter.work - before, result
+            return result
+        work, result = self.meter.known[full_key]
         self.meter.work += work
-        return torch.empty_like(made)
+        return torch.empty_like(result)
 
 
 class _Metered:
@@ -223,25 +223,23 @@ class _Metered:
     def pattern(self, normed: Tensor) -> Tensor:
         return self._counted("pattern", normed)
 
-    def _counted(self, name: str, *given: Tensor | Queries | None) -> Any:
+    def _counted(self, name: str, *arguments: Tensor | Queries | None) -> Any:
         compute = getattr(super(), name)
-        if torch.is_grad_enabled():  # the way back needs what was computed
-            return compute(*given)
-        key = (name, *map(_shape, given))
+        if torch.is_grad_enabled():  # the backward pass needs the computed tensors
+            return compute(*arguments)
+        key = (name, *map(_shape, arguments))
         if key in self.known:
-            work, made = self.known[key]
+            work, result = self.known[key]
             self.meter.work += work
-            return (
-                None if made is None else torch.empty(made.shape, dtype=made.dtype, device="meta")
-            )
+            return None if result is None else result.new_empty(result.shape)
         before = self.meter.work
-        made = compute(*given)
-        self.known[key] = self.meter.work - before, made
-        return made
+        result = compute(*arguments)
+        self.known[key] = self.meter.work - before, result
+        return result
 
 
 def _norm(norm: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return a norm that is only computed where a gradient goes back through it."""
+    """Return a norm that is only computed if gradients are enabled."""
 
     def normed(stream: Tensor) -> Tensor:
         return norm(stream) if torch.is_grad_enabled() else stream
@@ -250,7 +248,7 @@ def _norm(norm: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 def _shape(value: object) -> object:
-    """Return what of a value decides over the work: the shapes and types of its tensors."""
+    """Return the part of a value that determines the work: shapes and dtypes of its tensors."""
     if isinstance(value, Tensor):
         return value.shape, value.dtype
     if isinstance(value, Queries | Linear):
@@ -259,7 +257,7 @@ def _shape(value: object) -> object:
 
 
 class _ProductMode(TorchDispatchMode):
-    """Counts matrix products by the formulas of `torch.utils.flop_counter`."""
+    """Counts matrix products with the formulas of `torch.utils.flop_counter`."""
 
     def __init__(self, meter: Meter) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -274,7 +272,7 @@ class _ProductMode(TorchDispatchMode):
 
 
 class _AttentionMode(TorchFunctionMode):
-    """Counts attention's own two products apart, whichever way torch would compute them."""
+    """Counts the two products inside attention separately, whichever kernel torch would use."""
 
     def __init__(self, meter: Meter) -> None:
         super().__init__()
@@ -287,17 +285,17 @@ class _AttentionMode(TorchFunctionMode):
 
 
 class _ShapeOfAttention(torch.autograd.Function):
-    """What attention returns, and its gradient, without numbers."""
+    """Output and gradient of attention, without numbers."""
 
     @staticmethod
     def forward(ctx: Any, meter: Meter, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         outputs = query.shape[-1] + value.shape[-1]
         flops = 2 * query.shape[:-1].numel() * key.shape[-2] * outputs
         meter.work += Work(attention=flops)
-        ctx.meter, ctx.flops, ctx.given = meter, flops, (query, key, value)
+        ctx.meter, ctx.flops, ctx.inputs = meter, flops, (query, key, value)
         return query.new_empty(*query.shape[:-1], value.shape[-1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         ctx.meter.work += Work(attention=ctx.flops * 5 // 2)
-        return None, *map(torch.empty_like, ctx.given)
+        return None, *map(torch.empty_like, ctx.inputs)

@@ -1,4 +1,4 @@
-"""Changes of targets at single positions, added up over prompts and draws as they are measured."""
+"""Changes of targets at single positions, summed over prompts and draws as they are measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PositionSums:
     Parameters
     ----------
     ablations
-        Methods, each with all its draws.
+        The ablations, each with all its draws.
     components, positions
         Their numbers.
     """
@@ -37,9 +37,9 @@ class PositionSums:
         clean: Tensor,
         ablated: Tensor,
     ) -> None:
-        """Add changes of the targets of a block, a run for each source.
+        """Add the changes of a block's targets, in one run for each source.
 
-        ``clean`` and ``ablated`` are what `cntbench.engine.arrays.target_change` takes.
+        ``clean`` and ``ablated`` are as in `cntbench.engine.arrays.target_change`.
         """
         count = clean.shape[1]
         changes = [
@@ -57,7 +57,7 @@ class PositionSums:
         influence
             Dims ``ablation, source, target``.
         prompts_at
-            How many prompts have each position, dims ``position``.
+            Number of prompts that have each position, dims ``position``.
         """
         draws = np.array([ablation.draws for ablation in self.ablations])
         means = self.total / (draws[:, None, None, None] * prompts_at)

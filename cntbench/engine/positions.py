@@ -1,4 +1,4 @@
-"""Computing only where somebody looks: blocks and runs at some positions."""
+"""Blocks and runs computed only at the positions that are read."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from cntbench.specs import HEAD_INPUTS, HeadInput
 
 @dataclass(frozen=True)
 class Positions:
-    """Some positions of each prompt.
+    """A choice of positions of each prompt.
 
     Parameters
     ----------
     rows
-        Dims ``prompt, asked``; one row if all prompts have the same.
+        Dims ``prompt, chosen``; one row if all prompts have the same positions.
     """
 
     rows: Tensor
@@ -34,7 +34,7 @@ class Positions:
 
     @classmethod
     def everywhere(cls, prompts: Prompts, device: torch.device) -> Positions | None:
-        """Return all positions of prompts of one length; None if no padding follows them."""
+        """Return the positions before the padding of prompts of one length; None if no padding."""
         length = prompts.length
         if length == prompts.tokens.shape[1]:
             return None
@@ -51,64 +51,57 @@ class Positions:
 def states_at(
     block: Block, normed: Tensor, at: Positions | None, through: Sequence[HeadInput] = HEAD_INPUTS
 ) -> Tensor:
-    """Compute a block's states at some positions.
+    """Compute a block's states at chosen positions.
 
     Parameters
     ----------
     block
-        What to compute.
+        The block.
     normed
-        The normalised stream, dims ``run, prompt, position, hidden``; run 0 is the clean one.
+        The normalised stream, dims ``run, prompt, position, hidden``; run 0 is the clean run.
     at
-        Where; None for everywhere.
+        The positions; None for all.
     through
-        What of a head sees its run; the rest sees the clean one.
+        The inputs of a head that read their own run; the others read the clean run.
     """
     if not isinstance(block, Attention):
         return block.states(normed if at is None else at.choose(normed))
-    whole = set(through) == set(HEAD_INPUTS)
-    if whole and at is None:
+    all_inputs = set(through) == set(HEAD_INPUTS)
+    if all_inputs and at is None:
         return block.states(normed)
     if at is None:
         at = Positions(torch.arange(normed.shape[2], device=normed.device)[None])
     clean = normed[:1].expand_as(normed)
-    query, key, value = (normed if reader in through else clean for reader in HEAD_INPUTS)
-    return block.states(at.choose(query), Queries(key, at.rows, None if whole else value))
+    query, key, value = (normed if name in through else clean for name in HEAD_INPUTS)
+    return block.states(at.choose(query), Queries(key, at.rows, None if all_inputs else value))
 
 
 def last_attention(model: Decoder) -> int:
-    """Return the index of the last stage whose output mixes positions, -1 if none does."""
-    return max(
-        (
-            index
-            for index, stage in enumerate(model.stages)
-            if any(isinstance(block, Attention) for block in stage.blocks)
-        ),
-        default=-1,
-    )
+    """Return the index of the last stage whose output mixes positions; -1 if none does."""
+    mixes = [any(isinstance(block, Attention) for block in stage.blocks) for stage in model.stages]
+    return max((index for index, mixing in enumerate(mixes) if mixing), default=-1)
 
 
 def finish(model: Decoder, streams: Tensor, first: int, at: Positions) -> Tensor:
-    """Carry runs to the end, in place as far as possible.
+    """Carry runs to the end, in place where possible.
 
     Parameters
     ----------
     model
         The decoder.
     streams
-        What stage ``first`` reads, dims ``run, prompt, position, hidden``. From the last attention
-        on, at the positions ``at`` only: if ``first`` lies behind it, that is what is given.
+        What stage ``first`` reads, dims ``run, prompt, position, hidden``; only at the positions
+        ``at`` if ``first`` comes after the last attention.
     first, at
-        Where to start, and the positions that are read at the end.
+        The first stage to run, and the positions that are read at the end.
 
     Returns
     -------
     Tensor
-        Final streams at the positions, dims ``run, prompt, asked, hidden``.
+        Final streams at the positions, dims ``run, prompt, chosen, hidden``.
     """
     last = last_attention(model)
-    for index in range(first, len(model.stages)):
-        stage = model.stages[index]
+    for index, stage in enumerate(model.stages[first:], first):
         normed = stage.norm(streams)
         if index == last:
             streams = at.choose(streams)

@@ -1,4 +1,4 @@
-"""What replacement rules are given, and what they change."""
+"""The inputs of replacement rules, and the changes that the rules make."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cntbench.prompts import PADDING, Prompts, Tokens, lengths, random_state
 
 @dataclass(frozen=True)
 class Statistics:
-    """What replacement rules take from all prompts together.
+    """Statistics over all prompts that replacement rules need.
 
     Parameters
     ----------
     spreads
-        Statistics of every block's states over the corpora that rules ask for.
+        Moments of every block's states, by corpus.
     constants
         Fitted constants of every block, dims ``component, width``, by the number of fitting steps.
     """
@@ -40,9 +40,9 @@ class Replacer:
     prompts
         The clean prompts.
     beside
-        Whose runs the states hold, in their order: the clean prompts, then donors.
+        The corpora whose runs the states hold, in order: the clean prompts, then donors.
     statistics
-        What rules take from all prompts.
+        Statistics over all prompts that the rules need.
     seed
         Seed of random draws.
     """
@@ -53,48 +53,48 @@ class Replacer:
     seed: int
 
     def changes(self, ablation: Ablation, states: Tensor, number: int) -> Tensor:
-        """Return replaced minus clean states of a block.
+        """Return the replaced states of a block minus the clean states.
 
         Dims ``prompt, position, component, width``.
 
         Parameters
         ----------
         ablation
-            The method.
+            The ablation.
         states
             Dims ``run, prompt, position, component, width``, runs as in ``beside``.
         number
-            The block's, counted over the model.
+            Number of the block, counted over the model.
         """
         rule, donor = ablation.replacement, ablation.donor
         population = rule.population_corpus
         fitted = self.statistics.constants.get(rule.fitting_steps)
-        given = States(
+        inputs = States(
             clean=states[0],
             donor=None if donor is None else self._donated(states, donor),
             spread=None if population is None else self._spread(population, number, states),
             noise=partial(self._noise, ablation.name, number, states[0]),
             constant=None if fitted is None else fitted[number],
         )
-        return rule.replace(given) - states[0]
+        return rule.replace(inputs) - states[0]
 
     def _donated(self, states: Tensor, donor: Donor) -> Tensor:
         """Return the donors' states, at the positions of the prompts that receive them.
 
-        Prompts of different lengths are aligned at their anchors. Where the donor has no position,
-        the clean state stays.
+        Prompts of different lengths are aligned at their anchors. The clean state stays where the
+        donor has no position.
         """
-        given, prompts = states[self.beside.index(donor)], self.prompts
+        donated, prompts = states[self.beside.index(donor)], self.prompts
         if donor.corpus != "other" or prompts.anchors is None:
-            return given
-        later = prompts.anchors[:, 1 + donor.draw] - prompts.anchors[:, 0]
-        position = np.arange(given.shape[1]) + later[:, None]
+            return donated
+        shift = prompts.anchors[:, 1 + donor.draw] - prompts.anchors[:, 0]
+        position = np.arange(donated.shape[1]) + shift[:, None]
         length = lengths(corpus_tokens(prompts, *donor))
-        there = (position >= 0) & (position < length[:, None])
-        row = torch.arange(len(prompts), device=given.device)[:, None]
-        index = torch.from_numpy(np.where(there, position, 0)).to(given.device)
-        has = torch.from_numpy(there).to(given.device)[:, :, None, None]
-        return given[row, index].where(has, states[0])
+        valid = (position >= 0) & (position < length[:, None])
+        row = torch.arange(len(prompts), device=donated.device)[:, None]
+        index = torch.from_numpy(np.where(valid, position, 0)).to(donated.device)
+        mask = torch.from_numpy(valid).to(donated.device)[:, :, None, None]
+        return donated[row, index].where(mask, states[0])
 
     def _spread(self, corpus: Corpus, number: int, states: Tensor) -> Moments:
         anchors, spread = self.prompts.anchors, self.statistics.spreads[corpus][number]
@@ -115,11 +115,11 @@ def corpus_tokens(prompts: Prompts, corpus: Corpus, draw: int = 0) -> Tokens:
     if draw:
         assert prompts.further is not None
         return prompts.further[:, draw - 1]
-    chosen = prompts.other if corpus == "other" else prompts.reference
-    assert chosen is not None
-    return chosen
+    tokens = prompts.other if corpus == "other" else prompts.reference
+    assert tokens is not None
+    return tokens
 
 
 def token_tensor(tokens: Tokens, device: torch.device) -> Tensor:
-    """Return tokens on a device, with some token for padding: prompts are read from the left."""
+    """Return tokens on a device, with token 0 as padding: nothing reads what follows a prompt."""
     return torch.from_numpy(np.where(tokens == PADDING, 0, tokens)).to(device)

@@ -1,4 +1,4 @@
-"""What the engine is asked to measure, and which parts of it go together."""
+"""A request to the engine, and the parts into which it is split."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Piece = TypeVar("Piece")
 
 
 def among(chosen: Sequence[int], nodes: range) -> Sequence[int]:
-    """Return which of some components, given by rising indices, belong to a block or stage."""
+    """Return those of the ascending component indices that belong to a block or stage."""
     return chosen[bisect_left(chosen, nodes.start) : bisect_left(chosen, nodes.stop)]
 
 
 def within(chosen: Sequence[int], nodes: range) -> slice | list[int]:
-    """Return how to take some components of a block from all of them: a slice where it can be."""
+    """Return the index of chosen components within their block: a slice if they are contiguous."""
     if len(chosen) == chosen[-1] + 1 - chosen[0]:
         return slice(chosen[0] - nodes.start, chosen[-1] + 1 - nodes.start)
     return [index - nodes.start for index in chosen]
@@ -35,37 +35,37 @@ def within(chosen: Sequence[int], nodes: range) -> slice | list[int]:
 
 @dataclass(frozen=True)
 class Request:
-    """One measurement of the engine: a model on some prompts, under some ablations.
+    """One measurement by the engine: a model on prompts, under ablations.
 
     Parameters
     ----------
     model
         The decoder to measure.
     prompts
-        Clean prompts with what their replacements draw on.
+        Clean prompts and the prompts that replacements draw from.
     ablations
-        Methods to apply. Those of total scope share the clean run and every matrix product, those
-        of direct scope the clean run and the states that they replace by.
+        Ablations to apply. Those of total scope share the clean run and every matrix product; those
+        of direct scope share the clean run and the replaced states.
     sources
-        Components to ablate, as rising indices in causal order; by default all. For the others,
-        effects are NaN.
+        Components to ablate, as ascending indices in causal order; by default all. Effects of the
+        other components are NaN.
     targets
         Components whose change is measured, likewise.
     observe_all
         Measure the change of targets at all positions, not only at the scored ones.
     effects
-        Readouts whose change is computed for every source, and the first of them for every edge if
-        an ablation observes the readout.
+        Readouts whose change is computed for every source; the first one also for every edge, if an
+        ablation observes the readout.
     readouts
-        Readouts of the clean model to compute; most take all its logits.
+        Readouts of the clean model to compute; most of them need all logits.
     seed
         Seed of the replacements' random draws.
     memory_budget
-        Memory to use beyond the model's own [bytes]; does not change the numbers.
+        Memory to use beyond the model's own [bytes]; it does not change the numbers.
     keep
-        Of ``"prompts"`` and ``"positions"``, what results are kept for each of.
+        Keep results of single ``"prompts"``, of single ``"positions"``, or both.
     sums
-        Where changes at single positions are added up.
+        Sums of the changes at single positions.
     """
 
     model: Decoder
@@ -83,11 +83,11 @@ class Request:
 
     @property
     def ablated(self) -> Sequence[int]:
-        """The components that are ablated."""
+        """The components to ablate."""
         return range(len(self.model.components)) if self.sources is None else self.sources
 
     def watched(self, nodes: range) -> Sequence[int]:
-        """Return which components of a block or stage are targets."""
+        """Return the targets among the components of a block or stage."""
         return nodes if self.targets is None else among(self.targets, nodes)
 
     @property
@@ -101,20 +101,20 @@ class Request:
 
     @property
     def populations(self) -> set[Corpus]:
-        """Corpora over which replacements take statistics."""
+        """Corpora whose statistics replacements need."""
         corpora = (ablation.replacement.population_corpus for ablation in self.ablations)
         return {corpus for corpus in corpora if corpus is not None}
 
     @property
     def fits(self) -> set[int]:
-        """Numbers of steps by which constants are fitted."""
+        """Numbers of steps for which constants are fitted."""
         return {ablation.replacement.fitting_steps for ablation in self.ablations} - {0}
 
     @property
     def other_draws(self) -> int:
-        """Other prompts that are drawn on for each prompt, at most."""
-        from_others = (a.draws for a in self.ablations if a.replacement.donor_corpus == "other")
-        return max(from_others, default=1)
+        """Largest number of other prompts that are drawn for each prompt."""
+        draws = (a.draws for a in self.ablations if a.replacement.donor_corpus == "other")
+        return max(draws, default=1)
 
     def checked(self) -> Request:
         """Return the request with all prompts that its draws need.
@@ -122,9 +122,9 @@ class Request:
         Raises
         ------
         CntbenchError
-            If the prompts are longer than the model's context or use tokens that it does not have,
-            if an ablation needs reference prompts and there are none or they differ in length, or
-            needs more other prompts than there are, or observes a readout that is not asked for or
+            If the prompts are longer than the model's context or have tokens outside its
+            vocabulary; if an ablation needs reference prompts that are missing or differ in length,
+            needs more other prompts than there are, or observes a readout that is not requested or
             has no gradient.
         """
         length, largest = self.prompts.tokens.shape[1], int(self.prompts.tokens.max())
@@ -140,7 +140,7 @@ class Request:
         for ablation in self.ablations:
             if self.prompts.reference is None and "reference" in ablation.corpora:
                 raise CntbenchError(
-                    f"ablation {ablation.name!r} needs reference prompts, and the task has none"
+                    f"ablation {ablation.name!r} needs reference prompts, but the task has none"
                 )
             problem = ablation.unreadable(self.effects)
             if problem:
@@ -151,26 +151,26 @@ class Request:
         return replace(self, prompts=self.prompts.with_draws(self.other_draws))
 
     def groups(self) -> Iterator[tuple[Tokens | slice, Request]]:
-        """Yield the rows of prompts of one length, and the request for them."""
-        beside = {donor.corpus for donor in donors(self.ablations)}
+        """Yield the rows of the prompts of each length, and the request for them."""
+        corpora = {donor.corpus for donor in donors(self.ablations)}
         for rows in self.prompts.groups():
-            yield rows, replace(self, prompts=self.prompts.take(rows).cut(beside))
+            yield rows, replace(self, prompts=self.prompts.take(rows).cut(corpora))
 
     def part(self, prompts: slice, sources: Sequence[int]) -> Request:
-        """Return the request for some of the prompts and sources."""
+        """Return the request for a slice of the prompts and for the given sources."""
         return replace(self, prompts=self.prompts.take(prompts), sources=sources)
 
     def each(self, pieces: Iterable[Piece], cost: Callable[[Piece], object]) -> Iterator[Piece]:
-        """Yield pieces of the work, one after the other.
+        """Yield the pieces of the work in turn.
 
-        Those of equal ``cost`` take the same operations: `cntbench.engine.meter` does one of them.
+        Pieces of equal ``cost`` take the same operations; `cntbench.engine.meter` runs one of them.
         """
         yield from pieces
 
     def once(self, key: object, compute: Callable[..., Tensor], *arguments: Any) -> Tensor:
-        """Return what a function computes of its arguments.
+        """Return ``compute(*arguments)``.
 
-        With an equal ``key``, tensors of equal shapes take the same operations:
-        `cntbench.engine.meter` computes one of them.
+        Calls with equal ``key`` and tensors of equal shapes take the same operations;
+        `cntbench.engine.meter` runs one of them.
         """
         return compute(*arguments)

@@ -1,17 +1,17 @@
 """One pass over the stages: the clean run and every ablated run in one batch.
 
 Let x_t be the clean residual stream that stage t reads, and c_s(x) the contribution of component s.
-Ablating s, of stage t, replaces c_s(x_t) by r_s and leaves everything upstream as it was, so its
+Ablating s, in stage t, replaces c_s(x_t) by r_s and leaves everything upstream unchanged, so its
 run starts at
 
     x^s_{t+1} = x_{t+1} + (r_s − c_s(x_t)),        x^s_{u+1} = x^s_u + Σ_k c_k(x^s_u)   for u > t.
 
 The total effect on a component k of stage u > t is the change from c_k(x_u) to c_k(x^s_u). One pass
 over the stages carries the clean run and the runs of all sources of earlier stages in one batch;
-each source joins it after its own stage. So nothing upstream of a source is computed again, and all
+each source joins the batch after its own stage. Nothing upstream of a source is recomputed, and all
 sources of all ablations share every matrix product. From the queries of the last attention on,
-nobody reads the positions that are not scored: unless targets are observed everywhere, the ablated
-runs go on without them.
+nothing reads the positions that are not scored, so the ablated runs drop them unless targets are
+observed everywhere.
 
 Dims: ``run`` is the clean run, then donors, then the ablated runs: stage by stage, block by block,
 ablation × source.
@@ -61,12 +61,12 @@ class Sweep:
         self.device = model.unembed.weight.device
         self.everywhere = request.observe_all
         self.scored = Positions.scored(prompts, self.device)
-        #: The stage at which the ablated runs leave the positions that are not scored behind.
+        #: The stage at which the ablated runs drop the positions that are not scored.
         self.narrowing = None if request.observe_all else last_attention(model)
-        #: From there on, the runs without ablation at all positions: replacements and scores need
-        #: them.
-        self.whole: Tensor | None = None
-        #: For each ablated run, in order, its ablation and source.
+        #: From that stage on, the runs without ablation at all positions, for replacements and
+        #: attention scores.
+        self.base_streams: Tensor | None = None
+        #: The ablation and source of each ablated run.
         self.runs: list[tuple[int, int]] = []
         shape = (*prompts.tokens.shape, model.hidden)
         n_runs = len(corpora) + len(ablations) * len(sources)
@@ -99,17 +99,18 @@ class Sweep:
         *,
         narrow: bool,
     ) -> None:
-        """Carry the live runs through a stage, some at a time; start the runs of its sources."""
+        """Carry the live runs through a stage in tiles; start the runs of its sources."""
         base, streams = len(self.corpora), self.streams
         if narrow:
-            self.whole = streams[:base].clone()
+            self.base_streams = streams[:base].clone()
             shape = (len(streams), *self.prompts.scored.shape, streams.shape[-1])
             self.streams = streams.new_empty(shape)
         clean: dict[int, Tensor] = {}
         for tile in self._tiles(live):
             normed, queries = stage.norm(streams[tile]), None
             if tile.start == 0:
-                whole = normed[:base] if self.whole is None else stage.norm(self.whole)
+                base_streams = self.base_streams
+                base_normed = normed[:base] if base_streams is None else stage.norm(base_streams)
             if narrow:
                 self.streams[tile] = self.scored.choose(streams[tile])
                 queries = Queries(normed, self.scored.rows)
@@ -117,7 +118,7 @@ class Sweep:
             for index, place in enumerate(places):
                 states = place.block.states(normed, queries)
                 if tile.start == 0:
-                    self._start_runs(place, whole, states[:base], scores)
+                    self._start_runs(place, base_normed, states[:base], scores)
                 if self.request.watched(place.nodes):
                     image = place.block.image(self._observed(states))
                     if tile.start == 0:
@@ -128,16 +129,16 @@ class Sweep:
                 place.block.write(states, self.streams[tile])
 
     def _tiles(self, live: int) -> Iterator[slice]:
-        """Cut the live runs into parts of nearly equal size: products of a handful of rows round
+        """Cut the live runs into tiles of nearly equal size, as products of few rows round
         differently. The runs without ablation stay together."""
-        parts = -(-live // self.runs_at_once)
-        ends = [live * (part + 1) // parts for part in range(parts)]
+        count = -(-live // self.runs_at_once)
+        ends = [live * (tile + 1) // count for tile in range(count)]
         ends = [end for end in ends if end >= len(self.corpora)]
         return map(slice, [0, *ends[:-1]], ends)
 
     @property
     def final(self) -> Tensor:
-        """The clean run's final stream at the scored positions."""
+        """The final stream of the clean run at the scored positions."""
         return self.streams[0]
 
     def _attend(self, block: Attention, normed: Tensor, scores: Array) -> None:
@@ -164,7 +165,7 @@ class Sweep:
         nodes: range,
         change: Array,
     ) -> None:
-        """Measure how far the targets' outputs moved, in the runs ablated upstream."""
+        """Measure the change of the targets' outputs in the runs ablated upstream."""
         if not runs:
             return
         for measure in {ablation.measure for ablation in self.ablations}:
@@ -175,34 +176,40 @@ class Sweep:
             pairs = np.array([runs[row] for row in rows])
             change[pairs[:, 0], pairs[:, 1], _slice(nodes)] = target_change(measure, clean, images)
             if self.request.sums is not None:
-                for which in np.unique(pairs[:, 0]):
-                    of = pairs[:, 0] == which
-                    own = images[torch.from_numpy(of)]
-                    self.request.sums.add(self.ablations[which], pairs[of, 1], nodes, clean, own)
+                for index in np.unique(pairs[:, 0]):
+                    mask = pairs[:, 0] == index
+                    self.request.sums.add(
+                        self.ablations[index],
+                        pairs[mask, 1],
+                        nodes,
+                        clean,
+                        images[torch.from_numpy(mask)],
+                    )
 
     def _start_runs(self, place: Place, normed: Tensor, states: Tensor, scores: Array) -> None:
         """Start a run for each source of a block, from the runs without ablation.
 
-        Takes their normalised stream at all positions, and their states at those of the stage.
+        ``normed`` is their normalised stream at all positions, ``states`` their states at the
+        positions of the stage.
         """
         block, nodes = place.block, place.nodes
         if isinstance(block, Attention):
             self._attend(block, normed[0], scores[:, _slice(nodes)])
-        if self.whole is not None:
+        if self.base_streams is not None:
             states = block.states(normed)
         self._branch(place, states)
-        if self.whole is not None:
-            block.write(states, self.whole)
+        if self.base_streams is not None:
+            block.write(states, self.base_streams)
 
     def _branch(self, place: Place, states: Tensor) -> None:
-        """Add the streams of the new runs: what their ablation changes."""
+        """Add the streams of the new runs: the change that their ablation makes."""
         chosen = among(self.sources, place.nodes)
         if not chosen:
             return
         local = within(chosen, place.nodes)
         for index, ablation in enumerate(self.ablations):
             changes = self.replacer.changes(ablation, states, place.number)
-            if self.whole is not None:
+            if self.base_streams is not None:
                 changes = self.scored.choose(changes[None])[0]
             start = len(self.corpora) + len(self.runs)
             self.streams[start : start + len(chosen)] = place.block.contributions(changes)[local]
@@ -213,14 +220,13 @@ class Sweep:
         effects = self.request.effects
         if not (self.runs and effects):
             return
-        which = np.array(self.runs)
+        ablation, source = np.array(self.runs).T
         final, base = self.streams, len(self.corpora)
         if base > 1:
             final = torch.cat([final[:1], final[base:]])
         answers = Answers.of(self.prompts, self.device)
-        for name, found in readout(self.model, final, answers, effects).items():
-            moved = to_array(found[1:] - found[0])
-            effect[which[:, 0], known_readouts().index(name), which[:, 1]] = moved
+        for name, value in readout(self.model, final, answers, effects).items():
+            effect[ablation, known_readouts().index(name), source] = to_array(value[1:] - value[0])
 
 
 def _slice(nodes: range) -> slice:
@@ -228,7 +234,7 @@ def _slice(nodes: range) -> slice:
 
 
 def spread(model: Decoder, prompts: Prompts, corpus: Corpus, at_once: int) -> list[Moments]:
-    """Take statistics of every block's states over all prompts of a corpus, aligned."""
+    """Return moments of every block's states over all prompts of a corpus, aligned."""
     tokens, anchors = corpus_tokens(prompts, corpus), prompts.anchors
     anchor = 0 if anchors is None else int(anchors[:, 0].max())
     first = np.zeros(len(tokens), dtype=int) if anchors is None else anchor - anchors[:, 0]
@@ -236,8 +242,8 @@ def spread(model: Decoder, prompts: Prompts, corpus: Corpus, at_once: int) -> li
     total: list[tuple[Tensor, Tensor]] = []
     for start, end in np.unique(np.stack([first, ends], axis=1), axis=0):
         rows = tokens[(first == start) & (ends == end), : end - start]
-        for part in np.array_split(rows, range(at_once, len(rows), at_once)):
-            for number, states in enumerate(_states(model, part)):
+        for batch in np.array_split(rows, range(at_once, len(rows), at_once)):
+            for number, states in enumerate(_states(model, batch)):
                 exact = states.double()
                 mean, square = exact.sum(dim=0), exact.square().sum(dim=0)
                 if number == len(total):
@@ -250,8 +256,8 @@ def spread(model: Decoder, prompts: Prompts, corpus: Corpus, at_once: int) -> li
     positions = np.arange(ends.max())[:, None]
     present = torch.from_numpy(((first <= positions) & (positions < ends)).sum(axis=1))
     count = present.to(total[0][0])
-    each = count.clamp(min=1)[:, None, None]
-    return [Moments(mean / each, square / each, count, anchor) for mean, square in total]
+    divisor = count.clamp(min=1)[:, None, None]
+    return [Moments(mean / divisor, square / divisor, count, anchor) for mean, square in total]
 
 
 def _states(model: Decoder, tokens: Tokens) -> Iterator[Tensor]:
@@ -268,11 +274,11 @@ def _states(model: Decoder, tokens: Tokens) -> Iterator[Tensor]:
 def read_clean(request: Request, final: Tensor) -> Array:
     """Return readouts of the clean runs of all prompts, dims ``readout, prompt``.
 
-    Those that are not asked for are NaN.
+    Readouts that were not requested are NaN.
     """
     model, prompts, names = request.model, request.prompts, request.readouts
     answers = Answers.of(prompts, final.device)
     value = np.full((len(known_readouts()), len(prompts)), np.nan)
-    for name, found in readout(model, final.unsqueeze(0), answers, names).items():
-        value[known_readouts().index(name)] = to_array(found[0])
+    for name, run_values in readout(model, final.unsqueeze(0), answers, names).items():
+        value[known_readouts().index(name)] = to_array(run_values[0])
     return value
