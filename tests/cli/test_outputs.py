@@ -54,6 +54,7 @@ COMMANDS = [
     command("export r.nc --format gexf", "films", "films/induction/mean.gexf"),
     command(f"export r.nc {ONE} --format graphml", "all", "all/induction/zero/step8.graphml"),
     command("import step1.json --draws 0", "theirs.nc"),
+    command("score parallel.json --on or_gate", "scores.nc"),
     command("claims r.nc --claims long_tailed_weights --draws 19 -j 1", "judged.nc"),
 ]
 COMPARED = xr.Dataset({"agreement": ("ablation", [0.5])}, attrs={"title": FILES_TITLE})
@@ -62,10 +63,11 @@ writing = pytest.mark.parametrize("command", COMMANDS, ids=lambda c: f"{c.words}
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> Path:
-    """A folder with a result and a graph."""
+    """A folder with a result and graphs."""
     folder = tmp_path_factory.mktemp("inputs")
     write_results(xr.DataTree(random_film()), folder / "r.nc")
     write_graph(folder / "step1.json", graph())
+    write_graph(folder / "parallel.json", graph(parallel=True))
     return folder
 
 
@@ -216,7 +218,12 @@ def test_what_is_no_name_of_a_file_is_refused_before_any_work(cli, command, monk
             code, err = cli(command.words, "-o", output)
             assert code == 2
             assert part in err
-    assert {path.name for path in Path().iterdir()} <= {"r.nc", "step1.json", "folder"}
+    assert {path.name for path in Path().iterdir()} <= {
+        "r.nc",
+        "step1.json",
+        "parallel.json",
+        "folder",
+    }
 
 
 def test_an_empty_file_is_nothing_that_could_be_lost(cli):

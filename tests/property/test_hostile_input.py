@@ -368,6 +368,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "figures": ("result.nc", "-o", "out", "--only", "readouts", "--format", "svg"),
     "export": ("result.nc", "-o", "out.csv"),
     "import": ("graph.json", "-o", "out.nc", "-j", "1"),
+    "score": ("graph.json", "--on", "or_gate"),
     "compare": ("--results", "result.nc"),
     "merge": ("missing", "-o", "out"),
     "list": ("tasks",),
