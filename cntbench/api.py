@@ -17,6 +17,7 @@ import xarray as xr
 
 from cntbench.analysis.verdicts import add_verdicts, with_verdicts
 from cntbench.comparison import command
+from cntbench.comparison.pooled import with_pooled_claims
 from cntbench.errors import CntbenchError, Named
 from cntbench.models.device import description, prepare
 from cntbench.models.in_memory import at_step, read_model
@@ -45,6 +46,7 @@ from cntbench.runs.plan import Plan
 from cntbench.runs.resources import DeviceChoice, memory_budget, resolve_device
 from cntbench.runs.run import provenance
 from cntbench.runs.run import run as run_plan
+from cntbench.runs.seeds import run_seeds, seed_runs, seeds_folder
 from cntbench.runs.tasks import task_in_memory
 from cntbench.specs import StudySpec, build
 
@@ -102,14 +104,17 @@ def run(
         ``"1000:5000:1000"``, ``"count=8"`` (see `cntbench.models.checkpoint_choice`), steps, a
         slice; ``layers`` to ablate and watch, likewise; ``components`` to ablate and ``targets`` to
         watch: ``"L2.H3"``, ``"L2"``, ``"heads"``, ``"MLPs"``, ``"L*.H0"`` (the rest is NaN);
-        ``keep``: ``"prompts"``, ``"positions"`` or both, for each of which results are kept.
+        ``keep``: ``"prompts"``, ``"positions"`` or both, for each of which results are kept;
+        ``seeds`` of trajectories (``range(10)``, ``"0..9"``), each of which is measured by a run of
+        its own, in ``seed0``, ``seed1`` … of the folder, by default ``runs/STUDY-seeds``.
 
     Returns
     -------
     xarray.DataTree
         The result: the film at the root, what follows from it in groups. It is also in the folder,
         as ``results.nc``. Checkpoints that could not be measured are NaN in it, their ``status``
-        says why, and a warning names them; the same call tries them again.
+        says why, and a warning names them; the same call tries them again. With ``seeds``, a tree
+        of such results, ``seed0``, ``seed1`` …, and ``claims``, pooled over them.
 
     Raises
     ------
@@ -127,29 +132,30 @@ def run(
         jobs,
         where=where,
     )
+    options: dict[str, Any] = {
+        "jobs": workers,
+        "execute": execute,
+        "memory_budget": budget,
+        "keep": keep_downloads,
+        "device": resolve_device(one_of(DeviceChoice, "device", device, where), scheduler),
+    }
+    keys, to = study_changes(**changes), Path(output) if output else None
+    catalogue = load_catalogue(path_tuple(specs))
     with progress_bar(Terminal(stderr=True), shown=progress) as report:
-        plan, folder = resolved(
-            study,
-            study_changes(**changes),
-            Path(output) if output else None,
-            path_tuple(specs),
-            report,
-            where=where,
-        )
-        RunFolder(folder).check(plan)
-        outcome = run_plan(
-            plan,
-            folder,
-            jobs=workers,
-            execute=execute,
-            progress=report,
-            memory_budget=budget,
-            keep=keep_downloads,
-            device=resolve_device(one_of(DeviceChoice, "device", device, where), scheduler),
-        )
-    if outcome.failed:
-        warnings.warn(failures(outcome.failed, "the same call tries them again"), stacklevel=2)
-    return outcome.tree
+        runs = seed_runs(catalogue, study, keys, to or seeds_folder(study), where=where)
+        if runs:
+            found = run_seeds(catalogue, runs, progress=report, **options)
+            outcomes = {one.name: outcome for one, outcome in found}
+        else:
+            plan, folder = resolved(catalogue, study, keys, to, report, where=where)
+            RunFolder(folder).check(plan)
+            outcomes = {"": run_plan(plan, folder, progress=report, **options)}
+    for name, outcome in outcomes.items():
+        if outcome.failed:
+            text = failures(outcome.failed, "the same call tries them again")
+            warnings.warn(f"{name}: {text}" if name else text, stacklevel=2)
+    trees = {name: outcome.tree for name, outcome in outcomes.items()}
+    return with_pooled_claims(trees, catalogue.some_claims()) if runs else trees[""]
 
 
 @with_specs

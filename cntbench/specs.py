@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import numbers
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
@@ -82,6 +83,43 @@ def choice_text(choice: Any) -> Any:
 
 CheckpointChoice = Annotated[str, BeforeValidator(choice_text)]
 """Which checkpoints; see `cntbench.models.checkpoint_choice`. Empty for all."""
+
+#: Largest number of seeds of a study, and one more than the largest seed of a trajectory.
+_MOST_SEEDS, _SEEDS_END = 1000, 10**9
+
+
+def seed_numbers(seeds: Any) -> Any:
+    """Return seeds as numbers, from text or whatever holds whole numbers; other things as they are.
+
+    Examples
+    --------
+    >>> seed_numbers("0..2,7"), seed_numbers(range(2)), seed_numbers(5), seed_numbers("")
+    ((0, 1, 2, 7), (0, 1), (5,), ())
+    """
+    if isinstance(seeds, numbers.Integral) and not isinstance(seeds, bool):
+        return (int(seeds),)
+    if not isinstance(seeds, str):
+        try:
+            return tuple(int(s) if isinstance(s, numbers.Integral) else s for s in seeds)
+        except TypeError:
+            return seeds
+    found: list[int] = []
+    for part in filter(None, (part.strip() for part in seeds.split(","))):
+        match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", part, re.ASCII)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise ValueError("Write 0..9, both ends included, or 0,3,5")
+        last = int(match[2] or match[1])
+        found.extend(range(int(match[1]), min(last, int(match[1]) + _MOST_SEEDS) + 1))
+    return tuple(found)
+
+
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=_SEEDS_END)], ...],
+    BeforeValidator(seed_numbers),
+    AfterValidator(_distinct),
+    Field(max_length=_MOST_SEEDS),
+]
+"""Seeds of trajectories: ``"0..9"``, ``"0,3,5"``, or numbers."""
 
 #: Marks a key in the metadata of its field.
 _ADDED = "added"
@@ -238,6 +276,9 @@ class StudySpec:
     keep
         Whether results are also kept for each of the ``"prompts"``, and of the ``"positions"``; see
         `cntbench.results.schema.KEPT`.
+    seeds
+        Seeds of trajectories that differ in nothing else, each measured by a run of its own: see
+        `cntbench.runs.seeds`. Empty for the trajectory alone.
     """
 
     version: Version
@@ -257,6 +298,7 @@ class StudySpec:
     components: SomeNames = added(())
     targets: SomeNames = added(())
     keep: Annotated[tuple[Keep, ...], Field(strict=False), AfterValidator(_distinct)] = added(())
+    seeds: Seeds = added(())
 
 
 @spec

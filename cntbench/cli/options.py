@@ -172,6 +172,14 @@ UntrainedCount = Annotated[
 ]
 
 
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SEEDS",
+        help="Measure the trajectory of each of these seeds, in a folder of its own, and pool the "
+        "claims: 0..9, both ends included; 0,3,5.",
+    ),
+]
 ExecutorName = Annotated[
     Executor | None,
     typer.Option(
@@ -207,6 +215,7 @@ STUDY_OPTIONS: dict[str, Any] = {
     "components": Components,
     "targets": Targets,
     "keep": KeepNames,
+    "seeds": Seeds,
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,14 +25,21 @@ from cntbench.cli.options import (
     out,
     takes_study_options,
 )
-from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, StorageError
+from cntbench.errors import (
+    EXIT_CHECKPOINTS_FAILED,
+    EXIT_INTERRUPTED,
+    CntbenchError,
+    StorageError,
+)
 from cntbench.runs.executors import select_executor
 from cntbench.runs.launch import resolved
 from cntbench.runs.resources import DeviceChoice, cores, processes_for, resolve_device
 
 if TYPE_CHECKING:
     from cntbench.results.failure import Failure
+    from cntbench.runs.catalogue import Catalogue
     from cntbench.runs.run import Outcome
+    from cntbench.runs.seeds import SeedRun
 
 
 #: What helps against failures of a run.
@@ -54,9 +62,11 @@ def run(
 ) -> None:
     """Measure a study at every checkpoint, or go on with one that was interrupted."""
     from cntbench.reporting.terminal import progress_bar
+    from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.folder import RunFolder
-    from cntbench.runs.run import Interrupted, run_shard
     from cntbench.runs.run import run as run_plan
+    from cntbench.runs.run import run_shard
+    from cntbench.runs.seeds import seed_runs, seeds_folder
     from cntbench.runs.shard import parse_shard
 
     part = parse_shard(shard) if shard is not None else None
@@ -64,27 +74,33 @@ def run(
     execute, workers = select_executor(
         executor, scheduler, jobs or processes_for(where), where="--scheduler"
     )
-    try:
-        with progress_bar(err) as progress:
-            plan, folder = resolved(
-                study, changes, output, specs or (), progress, where="command line"
+    options: dict[str, Any] = {
+        "jobs": workers,
+        "execute": execute,
+        "memory_budget": int(memory * 2**30),
+        "keep": keep_downloads,
+        "device": where,
+    }
+    catalogue = load_catalogue(specs or ())
+    folder = output or seeds_folder(study)
+    runs = seed_runs(catalogue, study, changes, folder, where="command line")
+    if runs:
+        if part is not None:
+            raise CntbenchError(
+                "a study of several seeds has no shards",
+                where="command line: shard",
+                hint="Measure some of the seeds on each machine, by --seeds, into folders that you "
+                "then put together.",
             )
-            RunFolder(folder).check(plan)
-            options: Any = {
-                "jobs": workers,
-                "execute": execute,
-                "progress": progress,
-                "memory_budget": int(memory * 2**30),
-                "keep": keep_downloads,
-                "device": where,
-            }
-            if part is None:
-                outcome = run_plan(plan, folder, **options)
-            else:
-                measured = run_shard(plan, folder, part, **options)
-    except Interrupted as interrupted:
-        err.print(f"Interrupted: {interrupted}. The same command goes on from there.")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        _run_seeds(catalogue, runs, folder, options)
+        return
+    with _interruptible(), progress_bar(err) as progress:
+        plan, folder = resolved(catalogue, study, changes, output, progress, where="command line")
+        RunFolder(folder).check(plan)
+        if part is None:
+            outcome = run_plan(plan, folder, progress=progress, **options)
+        else:
+            measured = run_shard(plan, folder, part, progress=progress, **options)
     if part is None:
         _tell(outcome, _AGAIN)
         return
@@ -96,6 +112,56 @@ def run(
         markup=False,
     )
     _tell_failures(measured.failed, _AGAIN)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Say what is kept of a run that the user stops, and exit."""
+    from cntbench.runs.run import Interrupted
+
+    try:
+        yield
+    except Interrupted as interrupted:
+        err.print(f"Interrupted: {interrupted}. The same command goes on from there.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _run_seeds(
+    catalogue: Catalogue, runs: Sequence[SeedRun], folder: Path, options: Mapping[str, Any]
+) -> None:
+    """Measure the runs of several seeds, and print and keep the pooled verdicts."""
+    from cntbench.comparison.pooled import pooled_claims, write_pooled
+    from cntbench.reporting.claims import claims_report
+    from cntbench.reporting.terminal import progress_bar
+    from cntbench.reporting.wording import counted
+    from cntbench.runs.seeds import run_seeds
+
+    outcomes = {}
+    with _interruptible(), progress_bar(err) as progress:
+        for one, outcome in run_seeds(catalogue, runs, progress=progress, **options):
+            outcomes[one.name] = outcome
+            _report(outcome)
+    trees = {str(outcome.path): outcome.tree for outcome in outcomes.values()}
+    claims = catalogue.some_claims()
+    pooled = pooled_claims({name: outcome.tree for name, outcome in outcomes.items()}, claims)
+    lines = [
+        f"{name}: measured {counted(outcome.measured, 'checkpoint')}, found {outcome.reused} "
+        f"measured before; {outcome.path}"
+        for name, outcome in outcomes.items()
+    ]
+    if pooled is not None:
+        out.print(claims_report(trees, claims))
+        path = folder / "claims.nc"
+        write_pooled(pooled, path)
+        lines.append(f"The pooled verdicts are in {path}. To pool other claims, or more results:")
+        lines.append(f"\n    cntbench claims {folder}/*/results.nc\n")
+    out.print("\n".join(lines), highlight=False, markup=False)
+    failed = {
+        f"{name}, {label}": failure
+        for name, outcome in outcomes.items()
+        for label, failure in outcome.failed.items()
+    }
+    _tell_failures(failed, _AGAIN)
 
 
 def merge(
@@ -176,15 +242,24 @@ def plan(
 ) -> None:
     """Say what a run would do and how long it may take, without running it."""
     from cntbench.estimate.estimate import estimate
-    from cntbench.reporting.estimate import estimate_table, steps_line
+    from cntbench.reporting.estimate import estimate_table, seeds_line, steps_line
     from cntbench.reporting.terminal import progress_bar
+    from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.folder import RunFolder
+    from cntbench.runs.plan import make_plan
+    from cntbench.runs.seeds import seed_runs, seeds_folder
 
     where = resolve_device(device, None)
+    catalogue = load_catalogue(specs or ())
+    runs = seed_runs(catalogue, study, changes, output or seeds_folder(study), where="command line")
     with progress_bar(err) as progress:
-        chosen, folder = resolved(
-            study, changes, output, specs or (), progress, where="command line", outline=True
-        )
+        if runs:
+            folder = runs[0].folder.path
+            chosen = make_plan(catalogue, runs[0].study, progress, outline=True)
+        else:
+            chosen, folder = resolved(
+                catalogue, study, changes, output, progress, where="command line", outline=True
+            )
         here: RunFolder | None = RunFolder(folder)
         if output is None and not RunFolder(folder).fits(chosen):
             here = None
@@ -198,5 +273,8 @@ def plan(
         )
     out.print(estimate_table(found))
     out.print(steps_line(chosen.trajectory.checkpoints))
+    if runs:
+        untrained = len(chosen.untrained)
+        out.print(seeds_line(found, [(one.name, *one.measured) for one in runs], untrained))
     if here is None:
         out.print(f"{escape(str(folder))} holds something else: run it into another one, by -o.")

@@ -315,6 +315,32 @@ def outline_trajectory(
     return trajectory.chosen(checkpoints)
 
 
+def seeded(text: str, seed: int) -> str:
+    """Return the name of a trajectory with another seed.
+
+    Raises
+    ------
+    CntbenchError
+        If there is no such source, or its trajectories have no seed, or the name has one.
+
+    Examples
+    --------
+    >>> seeded("nano", 3), seeded("planted:chain", 3)
+    ('nano:seed=3', 'planted:chain,seed=3')
+    """
+    source, where = _source(text)
+    scheme = text.partition(":")[0]
+    if not hasattr(source, "with_seed"):
+        sources = plugins.room("trajectory source")
+        having = [name for name, module in sources.items() if hasattr(module, "with_seed")]
+        raise CntbenchError(
+            f"trajectories of {scheme} have no seed",
+            hint=f"Those of {' and '.join(having)} have. Measure each training by a run; "
+            "cntbench claims FILE FILE ... pools them.",
+        )
+    return f"{scheme}:{source.with_seed(where, seed)}"
+
+
 def _source(text: str) -> tuple[ModuleType, str]:
     """Return the source of a trajectory, and what it opens; a bare path gets a hint."""
     scheme, _, where = text.partition(":")

@@ -37,7 +37,8 @@ def claims_of(tree: xr.DataTree) -> RenderableType:
         return Group()
     judgements = in_file(tree.children["claims"].to_dataset(inherit=True))
     task = task_of_interest(tree.to_dataset(inherit=False))
-    return Group(claim_matrix(judgements), _task_table([j for j in judgements if j.task == task]))
+    table = _task_table([j for j in judgements if j.task == task])
+    return Group(claim_matrix(judgements), table, _films(1))
 
 
 def claims_report(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> RenderableType:
@@ -58,7 +59,8 @@ def claims_report(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> 
     left_out = [
         line for path, tree in trees.items() for line in _gaps(path, tree.to_dataset(inherit=False))
     ]
-    return Group(*left_out, claim_matrix(judgements), claim_tables(judgements))
+    tables = claim_tables(judgements)
+    return Group(*left_out, claim_matrix(judgements), tables, _films(len(groups)))
 
 
 def claim_matrix(judgements: Sequence[Judgement]) -> RenderableType:
@@ -91,6 +93,18 @@ def claim_tables(judgements: Sequence[Judgement]) -> RenderableType:
         style="dim",
     )
     return Group(*(_claim_table([j for j in judgements if j.claim == c]) for c in claims), note)
+
+
+def _films(count: int) -> Text:
+    """Return what the verdicts are about, by the number of films."""
+    if count == 1:
+        text = (
+            "These verdicts are about this one film. What training does in general is tested on "
+            "several: cntbench run --seeds, or cntbench claims FILE FILE ..."
+        )
+    else:
+        text = f"Pooled over {count} films, the unit of a claim about training."
+    return Text(text, style="dim")
 
 
 def _gaps(path: str, root: xr.Dataset) -> Iterator[Text]:

@@ -48,6 +48,38 @@ def steps_line(checkpoints: Sequence[Checkpoint]) -> Text:
     return Text(f"Steps: {', '.join(steps)}.")
 
 
+def seeds_line(
+    estimate: Estimate, measured: Sequence[tuple[str, int, int]], untrained: int
+) -> Text:
+    """Return the cost of a study's seeds, each of which costs what the first one does.
+
+    Parameters
+    ----------
+    estimate
+        Of one seed.
+    measured
+        For each seed its name, and how many checkpoints and untrained models are measured.
+    untrained
+        Number of untrained models of a seed.
+    """
+    each = [
+        replace(
+            estimate,
+            done=min(checkpoints, estimate.checkpoints),
+            untrained=max(untrained - models, 0),
+        )
+        for _, checkpoints, models in measured
+    ]
+    total = len(each) * estimate.checkpoints
+    done = sum(seed.done for seed in each)
+    return Text(
+        f"Seeds: {len(each)}, one trajectory each: {listed([name for name, *_ in measured], 10)}. "
+        f"In all {counted(total, 'checkpoint')}, {done} of them already measured, {total - done} "
+        f"to measure, in about {_duration(sum(seed.seconds for seed in each))}. All above is about "
+        "one of them. Claims are pooled over the seeds."
+    )
+
+
 def _lines(estimate: Estimate) -> list[str]:
     work, missing = estimate.work, estimate.missing
     return [

@@ -86,6 +86,7 @@ OPTIONS = (
     "components",
     "targets",
     "keep",
+    "seeds",
 )
 
 
@@ -113,7 +114,8 @@ class StudyEntry:
         for key in OPTIONS:
             if key in self.changes:
                 value = getattr(self.spec, key)
-                words += [f"--{key}", ",".join(value) if isinstance(value, tuple) else str(value)]
+                text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                words += [f"--{key}", text]
         return shlex.join(words)
 
 

@@ -13,6 +13,7 @@ from cntbench.errors import CntbenchError, shown, unknown
 
 if TYPE_CHECKING:
     from cntbench.models.trajectory import Progress
+    from cntbench.runs.catalogue import Catalogue
     from cntbench.runs.plan import Plan
 
 
@@ -26,10 +27,10 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def resolved(
+    catalogue: Catalogue,
     study: str,
     changes: Mapping[str, Any],
     output: Path | None,
-    specs: Sequence[Path],
     progress: Progress,
     *,
     where: str,
@@ -39,14 +40,14 @@ def resolved(
 
     Parameters
     ----------
+    catalogue
+        The specs.
     study
         Its name.
     changes
         Keys of its spec, and their values.
     output
         The folder; None means ``runs/STUDY``.
-    specs
-        Folders of the user's specs.
     progress
         Receives progress.
     where
@@ -59,10 +60,8 @@ def resolved(
     CntbenchError
         If the study cannot be run.
     """
-    from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.plan import make_plan
 
-    catalogue = load_catalogue(specs)
     entry = catalogue.amend(catalogue.study(study), changes, where=where)
     return make_plan(catalogue, entry, progress, outline=outline), output or Path("runs") / study
 
@@ -109,6 +108,7 @@ class StudyKeys(TypedDict, total=False):
     components: Names | None
     targets: Names | None
     keep: Names | None
+    seeds: str | int | Sequence[int] | None
 
 
 #: Keys of a study whose value is one name or several.

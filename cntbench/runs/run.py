@@ -78,11 +78,11 @@ class Outcome(Measured):
 class Interrupted(Exception):  # noqa: N818 - not an error: the user wants it
     """The user stopped the run; finished checkpoint files are kept."""
 
-    def __init__(self, done: int, total: int) -> None:
+    def __init__(self, done: int, total: int, of: str = "") -> None:
         self.done = done
         self.total = total
-        kept = "checkpoint is" if total == 1 else "checkpoints are"
-        super().__init__(f"{done} of {total} {kept} kept")
+        noun, are = ("checkpoint", "is") if total == 1 else ("checkpoints", "are")
+        super().__init__(f"{done} of {total} {noun}{of and f' of {of}'} {are} kept")
 
 
 def run(

@@ -35,6 +35,7 @@ INSTEAD = (
     (r"^cntbench plan(?= -|$)", "cntbench plan tiny", "the default study is large"),
     (r"dir:checkpoints --tasks", "dir:words --tasks", "text needs a model with a tokenizer"),
     (r"nano:seed=\d", "dir:checkpoints", "a model is trained for each seed"),
+    (r"nano-seeds/\*/", "nano/", "the same"),
     (
         r"run pythia-14m(-smoke)?",
         "run tiny --trajectory hub:lab/tiny@step0,step8,step100 -o runs/pythia-14m",
@@ -88,6 +89,7 @@ ONLY_CHECKED = (
     (r"^pytest|^ruff|^mypy", "tests of the project itself"),
     (r"-m (benchmarks\.|support\.precision)", "takes minutes"),
     (r"^hf download", "downloads"),
+    (r"--seeds", "test_seeds runs it; a model is trained for each seed"),
     (r"^sphinx-build", "test_site builds the pages"),
     (r"^HF_HUB_OFFLINE=1", "test_hub_commands: is about the environment of a process of its own"),
     (

@@ -55,7 +55,7 @@ VALID = [
 
 STUDY_KEYS = (
     "ablations, blocks, checkpoints, components, dtype, keep, layers, null_draws, planted, "
-    "prompts, seed, summary, targets, tasks, trajectory, untrained, version."
+    "prompts, seed, seeds, summary, targets, tasks, trajectory, untrained, version."
 )
 NAN, INF = float("nan"), float("inf")
 

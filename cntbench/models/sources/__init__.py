@@ -1,5 +1,6 @@
 """One file per source of trajectories; its name is the prefix in users' commands.
 
 Each defines ``open_trajectory(where, progress, specs) -> Trajectory``. With ``CHOOSES = True``, it
-takes ``checkpoints``, too, and reads only the chosen ones.
+takes ``checkpoints``, too, and reads only the chosen ones. One whose trajectories have a seed
+defines ``with_seed(where, seed) -> str``.
 """

@@ -23,6 +23,13 @@ from cntbench.specs import as_dict, content_hash
 MANIFEST = "trajectory.json"
 
 
+def with_seed(where: str, seed: int) -> str:
+    """Return the trajectory of a seed; an error if one is named already."""
+    if where:
+        raise CntbenchError(f"nano:{where} names what it is", hint="Write nano, without a seed.")
+    return f"seed={seed}"
+
+
 def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
     """Open the trajectory of a seed; train the model if it is not in the cache.
 

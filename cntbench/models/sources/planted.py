@@ -27,6 +27,13 @@ MANIFEST = "trajectory.json"
 EXPECTED = "Write planted:chain, planted:FILE.toml, or planted:chain,difficulty=realistic,seed=3."
 
 
+def with_seed(where: str, seed: int) -> str:
+    """Return the trajectory of a seed; an error if one is named already."""
+    if any(option.partition("=")[0].strip() == "seed" for option in where.split(",")[1:]):
+        raise CntbenchError(f"planted:{where} has a seed", hint="Write it without a seed.")
+    return f"{where},seed={seed}"
+
+
 def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
     """Build a circuit's models and open them as a trajectory.
 
