@@ -27,9 +27,9 @@ from cntbench.models.outline import Outline
 from cntbench.models.precision import TYPES
 from cntbench.models.products import wide
 from cntbench.models.trajectory import ModelRef
-from cntbench.readouts import measured
 from cntbench.runs.blocks import source_blocks
 from cntbench.runs.folder import RunFolder
+from cntbench.runs.measurer import requests_of
 from cntbench.runs.plan import Plan
 
 
@@ -197,7 +197,7 @@ def estimate(
     else:
         model, loading = outline.decoder(TYPES[plan.study.spec.dtype]), 0.0
     missing = list(filter(is_missing, checkpoints))
-    calls = _calls(plan, model, memory_budget)
+    calls = requests_of(plan, model, memory_budget)
     nodes = plan.trajectory.shape.components
     blocks = [block.sources(plan.ablated) for block in source_blocks(checkpoints[0], plan.blocks)]
     costs = tuple(
@@ -270,23 +270,6 @@ def _first_model(plan: Plan, clock: Clock) -> tuple[Decoder, float]:
         else:
             return model, clock() - start
     raise problem or CheckpointError("has no checkpoints", where=trajectory.identity)
-
-
-def _calls(plan: Plan, model: Decoder, memory_budget: int) -> list[Request]:
-    return [
-        Request(
-            model,
-            prompts,
-            [entry.method for entry in plan.ablations],
-            observe_all=task.spec.observed == "all",
-            effects=task.spec.effects,
-            readouts=measured(task.spec.effects),
-            memory_budget=memory_budget,
-            targets=plan.some_targets,
-            keep=plan.study.spec.keep,
-        )
-        for task, prompts in zip(plan.tasks, plan.prompts, strict=True)
-    ]
 
 
 def _cost(name: str, call: Request, blocks: Sequence[Sequence[int]]) -> TaskCost:

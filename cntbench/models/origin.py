@@ -1,4 +1,4 @@
-"""Origins: where the files of a checkpoint come from."""
+"""Origins: the sources of a checkpoint's files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cntbench.models.cache import cached_folder
 
-#: Marks a complete folder of links, and names the file that they lead to.
+#: Marks a complete folder of links, and names their target.
 LINKED = "linked.txt"
 
 
@@ -18,17 +18,17 @@ class Origin(Protocol):
 
     @property
     def identity(self) -> str:
-        """What identifies the files before they are read, such as a commit hash, or empty."""
+        """Identity of the files before they are read, such as a commit hash; empty if unknown."""
         ...
 
     def fetch(self, room: Path | None = None) -> Path:
-        """Return a folder that has the files.
+        """Return a folder with the files.
 
         Parameters
         ----------
         room
-            Folder to download missing files into; the caller may delete it. Without it, files are
-            downloaded into the shared cache of their source.
+            Folder to download missing files into; the caller may delete it. By default, the shared
+            cache of the source.
 
         Raises
         ------
@@ -38,13 +38,13 @@ class Origin(Protocol):
         ...
 
     def at(self, identity: str) -> Origin:
-        """Return this origin at another identity, or itself if it has no earlier states."""
+        """Return this origin with another identity, or itself if it has no earlier states."""
         ...
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of this machine; its files may change."""
+    """A folder on this machine, whose files may change."""
 
     path: Path
 
@@ -53,34 +53,24 @@ class Folder:
 
     @property
     def identity(self) -> str:
-        """Empty: the files may change."""
+        """Empty, as the files may change."""
         return ""
 
     def fetch(self, room: Path | None = None) -> Path:
         """Return the folder itself."""
         return self.path
 
-    def at(self, identity: str) -> Folder:
-        """Return the folder itself."""
+    def at(self, identity: str) -> Origin:
+        """Return the origin itself."""
         return self
 
 
 @dataclass(frozen=True)
-class SingleFile:
-    """One file of weights of this machine, which shares the ``config.json`` beside it.
+class SingleFile(Folder):
+    """A file of weights on this machine, which uses the ``config.json`` beside it.
 
-    Libraries read folders: a folder of links to the two stands for it.
+    Libraries read folders, so a folder of links to the two files represents it.
     """
-
-    path: Path
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-    @property
-    def identity(self) -> str:
-        """Empty: the file may change."""
-        return ""
 
     def fetch(self, room: Path | None = None) -> Path:
         """Return a folder of links to the file and its config."""
@@ -92,7 +82,7 @@ class SingleFile:
         return room
 
     def _link(self, folder: Path) -> str:
-        """Fill a folder with links, and return where they lead."""
+        """Fill a folder with links and return their target."""
         path = self.path.resolve()
         safe = path.suffix == ".safetensors"
         weights = "model.safetensors" if safe else "pytorch_model.bin"
@@ -100,7 +90,3 @@ class SingleFile:
             (folder / name).unlink(missing_ok=True)
             (folder / name).symlink_to(target)
         return f"{path}\n"
-
-    def at(self, identity: str) -> SingleFile:
-        """Return the file itself."""
-        return self

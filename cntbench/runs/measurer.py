@@ -188,12 +188,24 @@ def measure(
         If a number is not finite where it is defined.
     """
     measured: list[Influence] = []
-    for task, task_prompts in zip(plan.tasks, plan.prompts, strict=True):
+    requests = requests_of(plan, model, memory_budget, sources)
+    for task, request in zip(plan.tasks, requests, strict=True):
         if progress:
             progress(task.name, len(measured), len(plan.tasks))
-        request = Request(
+        measured.append(influence(request))
+    for task, result in zip(plan.tasks, measured, strict=True):
+        _check_finite(plan, task, result, sources)
+    return checkpoint_dataset(checkpoint, plan.axes, measured)
+
+
+def requests_of(
+    plan: Plan, model: Decoder, memory_budget: int, sources: Sequence[int] | None = None
+) -> list[Request]:
+    """Return the request for each task of a plan; see `measure`."""
+    return [
+        Request(
             model,
-            task_prompts,
+            prompts,
             [entry.method for entry in plan.ablations],
             observe_all=task.spec.observed == "all",
             effects=task.spec.effects,
@@ -204,10 +216,8 @@ def measure(
             targets=plan.some_targets,
             keep=plan.study.spec.keep,
         )
-        measured.append(influence(request))
-    for task, result in zip(plan.tasks, measured, strict=True):
-        _check_finite(plan, task, result, sources)
-    return checkpoint_dataset(checkpoint, plan.axes, measured)
+        for task, prompts in zip(plan.tasks, plan.prompts, strict=True)
+    ]
 
 
 def _check_finite(plan: Plan, task: Task, result: Influence, sources: Sequence[int] | None) -> None:

@@ -13,12 +13,13 @@ from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
 from cntbench.estimate import calibration
 from cntbench.estimate.calibration import Speed, measured_rate
-from cntbench.estimate.estimate import Estimate, TaskCost, _calls, estimate
+from cntbench.estimate.estimate import Estimate, TaskCost, estimate
 from cntbench.estimate.result_size import result_bytes
 from cntbench.reporting.estimate import _lines as estimate_lines
 from cntbench.runs.blocks import split_evenly
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.folder import RunFolder
+from cntbench.runs.measurer import requests_of
 from cntbench.runs.plan import Plan, make_plan
 from cntbench.runs.run import run
 
@@ -93,7 +94,7 @@ def test_the_time_is_that_of_the_process_with_the_most_checkpoints():
 
 
 def calls(plan: Plan) -> list[Request]:
-    return _calls(plan, plan.trajectory.load(plan.trajectory.checkpoints[0]), 2**30)
+    return requests_of(plan, plan.trajectory.load(plan.trajectory.checkpoints[0]), 2**30)
 
 
 def test_the_rate_is_work_over_time(plan):

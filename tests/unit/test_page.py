@@ -184,11 +184,11 @@ def test_text_of_a_result_is_never_markup(root):
 @pytest.mark.parametrize(
     ("group", "says"),
     [
-        ("metrics", "The result has no group 'metrics'. It is made by cntbench run mine"),
-        ("nulls", "The result has no group 'nulls'. It is made by cntbench run mine"),
-        ("roles", "The result has no group 'roles'. It is made by cntbench run mine"),
-        ("phases", "no group 'phases'. It is made by cntbench claims results.nc"),
-        ("claims", "no group 'claims'. It is made by cntbench claims results.nc"),
+        ("metrics", "The result has no group 'metrics'. To make it: cntbench run mine"),
+        ("nulls", "The result has no group 'nulls'. To make it: cntbench run mine"),
+        ("roles", "The result has no group 'roles'. To make it: cntbench run mine"),
+        ("phases", "no group 'phases'. To make it: cntbench claims results.nc"),
+        ("claims", "no group 'claims'. To make it: cntbench claims results.nc"),
     ],
 )
 def test_a_group_that_is_missing_is_named_with_what_makes_it(tree, group, says):
@@ -242,7 +242,7 @@ def test_of_films_that_are_too_large_each_cell_keeps_its_strongest_edges(monkeyp
             kept = {divmod(int(code), count) for code in found.arrays["edge"][t, a]}
             assert kept == set(strongest)
     words = Elements(page(tree, name="x")).words
-    assert "Of 9 edges the page holds, for each task and ablation, the 4" in words
+    assert "For each task and ablation, the page holds the 4 of 9 edges" in words
 
 
 def learning(root, values, error=0.01):
