@@ -63,6 +63,12 @@ class Ablation:
         return corpora | {"reference"} if self.uses("reference") else corpora
 
     @property
+    def fewest_prompts(self) -> int:
+        """Number of prompts that the method needs."""
+        others = self.draws if self.replacement.donor_corpus == "other" else 0
+        return max(self.replacement.fewest_prompts, 1 + others)
+
+    @property
     def compares_twins(self) -> bool:
         """Whether positions of a prompt and of its twin have to correspond."""
         own = self.replacement.aligned and "reference" in self.corpora

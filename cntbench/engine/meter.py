@@ -176,6 +176,9 @@ class MeteredRequest(Request):
 
     meter: Meter = field(default_factory=Meter)
 
+    def _check_number(self) -> None:
+        """Accept any number of prompts: these stand for all."""
+
     def each(self, pieces: Iterable[Piece], cost: Callable[[Piece], object]) -> Iterator[Piece]:
         """Yield one piece of each cost."""
         equal: dict[object, list[Piece]] = {}

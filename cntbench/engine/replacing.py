@@ -74,6 +74,7 @@ class Replacer:
             donor=None if donor is None else self._donated(states, donor),
             spread=None if population is None else self._spread(population, number, states),
             noise=partial(self._noise, ablation.name, number, states[0]),
+            length=self.prompts.length,
             constant=None if fitted is None else fitted[number],
         )
         return rule.replace(inputs) - states[0]

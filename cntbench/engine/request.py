@@ -124,7 +124,7 @@ class Request:
         CntbenchError
             If the prompts are longer than the model's context or have tokens outside its
             vocabulary; if an ablation needs reference prompts that are missing or differ in length,
-            needs more other prompts than there are, or observes a readout that is not requested or
+            needs more prompts than there are, or observes a readout that is not requested or
             has no gradient.
         """
         length, largest = self.prompts.tokens.shape[1], int(self.prompts.tokens.max())
@@ -145,10 +145,22 @@ class Request:
             problem = ablation.unreadable(self.effects)
             if problem:
                 raise CntbenchError(f"ablation {ablation.name!r} {problem}")
+        self._check_number()
         check_twins(self.ablations, self.prompts)
         if self.other_draws == 1:
             return self
         return replace(self, prompts=self.prompts.with_draws(self.other_draws))
+
+    def _check_number(self) -> None:
+        """Raise a `CntbenchError` if an ablation needs more prompts than there are."""
+        count = len(self.prompts.distinct)
+        for ablation in self.ablations:
+            if count < ablation.fewest_prompts:
+                raise CntbenchError(
+                    f"ablation {ablation.name!r} needs at least {ablation.fewest_prompts} prompts, "
+                    f"and there {'is 1' if count == 1 else f'are {count}'}",
+                    hint="It replaces outputs by those on other prompts.",
+                )
 
     def groups(self) -> Iterator[tuple[Tokens | slice, Request]]:
         """Yield the rows of the prompts of each length, and the request for them."""

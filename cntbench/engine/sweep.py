@@ -235,6 +235,7 @@ def _slice(nodes: range) -> slice:
 
 def spread(model: Decoder, prompts: Prompts, corpus: Corpus, at_once: int) -> list[Moments]:
     """Return moments of every block's states over all prompts of a corpus, aligned."""
+    prompts = prompts.distinct
     tokens, anchors = corpus_tokens(prompts, corpus), prompts.anchors
     anchor = 0 if anchors is None else int(anchors[:, 0].max())
     first = np.zeros(len(tokens), dtype=int) if anchors is None else anchor - anchors[:, 0]
@@ -252,12 +253,15 @@ def spread(model: Decoder, prompts: Prompts, corpus: Corpus, at_once: int) -> li
                 total[number][0][start:end].add_(mean)
                 total[number][1][start:end].add_(square)
     if anchors is None:
-        return [Moments(mean / len(tokens), square / len(tokens)) for mean, square in total]
+        n = len(tokens)
+        return [Moments(mean / n, square / n, n) for mean, square in total]
     positions = np.arange(ends.max())[:, None]
     present = torch.from_numpy(((first <= positions) & (positions < ends)).sum(axis=1))
     count = present.to(total[0][0])
     divisor = count.clamp(min=1)[:, None, None]
-    return [Moments(mean / divisor, square / divisor, count, anchor) for mean, square in total]
+    return [
+        Moments(mean / divisor, square / divisor, len(tokens), count, anchor) for mean, square in total
+    ]
 
 
 def _states(model: Decoder, tokens: Tokens) -> Iterator[Tensor]:

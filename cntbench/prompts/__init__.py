@@ -217,6 +217,12 @@ class Prompts:
         }
         return Prompts(**arrays)
 
+    @property
+    def distinct(self) -> Prompts:
+        """The prompts without those that repeat another one's ``index``."""
+        _, first = np.unique(self.index, return_index=True)
+        return self if len(first) == len(self) else self.take(np.sort(first))
+
     def groups(self) -> list[Tokens | slice]:
         """Return the rows of prompts that have length, anchor and number of scored positions in
         common: each group is a batch of one shape, as soon as it is `cut`."""

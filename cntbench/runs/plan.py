@@ -279,15 +279,15 @@ class Plan:
                     where=str(entry.path),
                     hint="Leave one of the two out of the study.",
                 )
-            draws = entry.method.draws
-            if "other" in corpora and len(prompts) <= draws:
+            fewest = entry.method.fewest_prompts
+            if len(prompts) < fewest:
                 raise SpecError(
                     f"ablation {entry.name!r} takes outputs from other prompts, and there is one"
                     if len(prompts) == 1
-                    else f"ablation {entry.name!r} draws {draws} times from other prompts, and "
-                    f"there are {len(prompts) - 1}",
+                    else f"ablation {entry.name!r} draws {entry.method.draws} times from other "
+                    f"prompts, and there are {len(prompts) - 1}",
                     where=str(entry.path),
-                    hint=f"Ask for at least {draws + 1} prompts.",
+                    hint=f"Ask for at least {fewest} prompts.",
                 )
             problem = entry.method.unreadable(task.spec.effects)
             if problem:

@@ -107,13 +107,13 @@ class Case:
         )
 
     def enough_for(self, *names: str) -> Case:
-        """The case, with as many prompts more as the draws of some ablations ask for."""
-        draws = max(shipped()[name].method.draws for name in names)
-        if draws == 1:
+        """The case, with as many prompts more as some ablations need beside one."""
+        beside = max(shipped()[name].method.fewest_prompts for name in names) - 1
+        if not beside:
             return self
         count, length = self.prompts.tokens.shape
         more = random_prompts(
-            count=count + draws,
+            count=count + beside,
             length=length,
             scored=self.prompts.scored.shape[1],
             vocabulary=VOCABULARY,
@@ -600,9 +600,10 @@ def test_donors_that_are_the_prompts_themselves_change_nothing(measure, case):
 @EVERY_MEASURE
 @FEW
 @given(case=cases(prompts=st.just(1)))
-def test_the_mean_of_one_prompt_is_the_prompt_itself(measure, case):
+def test_the_mean_of_equal_prompts_is_the_prompt_itself(measure, case):
     rule = mean.Parameters(population="clean", over=("prompt",))
-    found = case.measure(methods(rule, measure))
+    equal = dataclasses.replace(case.prompts.take(np.array([0, 0])), index=np.arange(2))
+    found = case.measure(methods(rule, measure), prompts=equal)
     nothing_changes(found, case)
 
 

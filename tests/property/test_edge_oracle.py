@@ -32,7 +32,11 @@ MEASURES = {"relative_l2": relative_l2.measure, "cosine": cosine.measure}
 RULES = st.one_of(
     st.builds(zero.Parameters),
     st.builds(resample.Parameters, donor=st.sampled_from(["reference", "other"])),
-    st.builds(mean.Parameters, population=st.just("clean"), over=st.just(("prompt",))),
+    st.builds(
+        mean.Parameters,
+        population=st.just("clean"),
+        over=st.sampled_from([("prompt",), ("prompt", "position")]),
+    ),
     st.builds(noise.Parameters, population=st.just("reference"), scale=st.floats(0.1, 3)),
 )
 THROUGH = st.lists(st.sampled_from(HEAD_INPUTS), min_size=1, unique=True).map(tuple)
@@ -52,13 +56,13 @@ SMOOTH = st.sampled_from(
 def workloads(draw):
     model = draw(models(layers=st.sampled_from([2, 3, 1])))
     if draw(st.booleans(), label="ragged"):
-        count, seed = draw(st.integers(1, 3), label="prompts"), draw(st.integers(0, 2**16))
+        count, seed = draw(st.integers(2, 3), label="prompts"), draw(st.integers(0, 2**16))
         return model, ragged_prompts(
             count=count, longest=6, vocabulary=model.config.vocab_size, seed=seed
         )
     length = draw(st.integers(1, 6), label="length")
     prompts = random_prompts(
-        count=draw(st.integers(1, 2), label="prompts"),
+        count=2,
         length=length,
         scored=draw(st.integers(1, length), label="scored"),
         vocabulary=model.config.vocab_size,

@@ -44,11 +44,11 @@ RULES = st.one_of(
 def workloads(draw, **kind):
     model = draw(models(**kind))
     if draw(st.booleans(), label="ragged"):
-        count, seed = draw(st.integers(1, 4), label="prompts"), draw(st.integers(0, 2**16))
+        count, seed = draw(st.integers(2, 4), label="prompts"), draw(st.integers(0, 2**16))
         return model, ragged_prompts(count=count, vocabulary=model.config.vocab_size, seed=seed)
     length = draw(st.integers(1, 9), label="length")
     prompts = random_prompts(
-        count=draw(st.integers(1, 4), label="prompts"),
+        count=draw(st.integers(2, 4), label="prompts"),
         length=length,
         scored=draw(st.integers(1, length), label="scored"),
         vocabulary=model.config.vocab_size,

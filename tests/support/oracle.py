@@ -167,11 +167,21 @@ class Oracle(Anatomy):
             case "optimal_constant":
                 return constant.expand_as(clean)
             case "mean":
-                if "position" in rule.over:
-                    return torch.cat(population).mean(dim=0).expand_as(clean)
-                return torch.stack(
-                    [mean_at(p - anchors[i], population, anchors) for p in range(len(clean))]
-                )
+                if "position" not in rule.over:
+                    own = None if rule.population == "reference" else clean
+                    return torch.stack(
+                        [
+                            mean_at(
+                                p - anchors[i], population, anchors, None if own is None else own[p]
+                            )
+                            for p in range(len(clean))
+                        ]
+                    )
+                average = torch.cat(population).mean(dim=0)
+                if rule.population == "clean":
+                    others = 1 - len(clean) / sum(map(len, population))
+                    average = farther(average, clean.mean(dim=0), others)
+                return average.expand_as(clean)
             case "noise":
                 deviation = torch.cat(population).std(dim=0, correction=0)
                 return clean + rule.scale * deviation * draw()
@@ -181,11 +191,22 @@ class Oracle(Anatomy):
         return replaced.expand(1, len(clean), 1, -1)[0, :, 0]
 
 
-def mean_at(later, population, anchors):
-    """Mean state at a distance from the anchors, over the prompts that are long enough."""
+def mean_at(later, population, anchors, own=None):
+    """Mean state at a distance from the anchors, over the prompts that are long enough.
+
+    ``own`` is the state there of a prompt that is one of them.
+    """
     pairs = zip(population, anchors, strict=True)
     there = [state[a + later] for state, a in pairs if 0 <= a + later < len(state)]
-    return torch.stack(there).mean(dim=0)
+    average = torch.stack(there).mean(dim=0)
+    if own is None:
+        return average
+    return farther(average, own, 1 - 1 / len(there)) if len(there) > 1 else own
+
+
+def farther(average, own, others):
+    """Go from a prompt's own mean to that of all, and on as far as the share of others asks."""
+    return own + (average - own) / others**0.5
 
 
 def alone(clean, donor, population, draw, constant) -> States:
@@ -193,12 +214,14 @@ def alone(clean, donor, population, draw, constant) -> States:
     spread = None
     if population is not None:
         exact = population.double()
-        spread = Moments(exact.mean(dim=0)[:, None], exact.square().mean(dim=0)[:, None])
+        moments = (states.mean(dim=0)[:, None] for states in (exact, exact.square()))
+        spread = Moments(*moments, len(population))
     return States(
         clean[None, :, None],
         None if donor is None else donor[None, :, None],
         spread,
         lambda: draw()[None, :, None],
+        len(clean),
         None if constant is None else constant[None],
     )
 

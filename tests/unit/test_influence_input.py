@@ -95,7 +95,7 @@ def test_accuracy_can_be_patched():
 def test_more_draws_than_other_prompts_are_refused():
     ablations = [shipped()["resample_other_4"].method]
     influence(Request(MODEL, random_prompts(count=5), ablations))
-    with pytest.raises(CntbenchError, match=r"4 draws .* need 5 prompts, but there are 4"):
+    with pytest.raises(CntbenchError, match=r"'resample_other_4' needs at least 5 .* are 4"):
         influence(Request(MODEL, random_prompts(count=4), ablations))
 
 

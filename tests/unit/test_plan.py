@@ -118,3 +118,14 @@ def test_one_prompt_has_no_other(planned):
     message = refused(planned, one, effects='["accuracy"]', n=1)
     assert "takes outputs from other prompts, and there is one" in message
     assert "Ask for at least 2 prompts." in message
+
+
+def test_one_prompt_has_a_mean_of_its_twin(planned):
+    one = EDGES.replace("zero", "mean") + "[parameters]\npopulation='reference'\nover=['prompt']"
+    assert planned(one, effects='["accuracy"]', n=1).prompts
+
+
+def test_one_prompt_has_no_mean(planned):
+    one = EDGES.replace("zero", "mean") + "[parameters]\npopulation = 'clean'\nover = ['prompt']"
+    message = refused(planned, one, effects='["accuracy"]', n=1)
+    assert "takes outputs from other prompts, and there is one" in message

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from support.ablations import replacements
@@ -23,8 +25,9 @@ def given(clean=CLEAN, population=POPULATION):
     return States(
         clean=clean,
         donor=DONOR.to(clean.dtype),
-        spread=Moments(population.mean(dim=0), population.square().mean(dim=0)),
+        spread=Moments(population.mean(dim=0), population.square().mean(dim=0), 7),
         noise=lambda: DRAWN.to(clean.dtype),
+        length=4,
         constant=CONSTANT,
     )
 
@@ -47,21 +50,67 @@ def test_resample_takes_the_donor_s(donor):
     assert rule.population_corpus is None
 
 
+def farther(average, own, share):
+    """Bessel's correction of the distance from a prompt that has a share in the mean."""
+    return own + (average - own) / (1 - share) ** 0.5
+
+
 @pytest.mark.parametrize("population", ["clean", "reference"])
 def test_mean_over_prompts_keeps_positions(population):
     rule = mean.Parameters(population=population, over=("prompt",))
     found = replaced(rule)
     for position in range(4):
         expected = sum(POPULATION[i, position] for i in range(7)) / 7
+        if population == "clean":
+            expected = farther(expected, CLEAN[:, position], 1 / 7)
         torch.testing.assert_close(found[:, position], expected.expand(2, 3, 5))
     assert rule.population_corpus == population
     assert rule.donor_corpus is None
 
 
-def test_mean_over_prompts_and_positions_is_one_for_all():
-    found = replaced(mean.Parameters(population="clean", over=("prompt", "position")))
+@pytest.mark.parametrize("population", ["clean", "reference"])
+def test_mean_over_prompts_and_positions_is_one_for_all(population):
+    found = replaced(mean.Parameters(population=population, over=("prompt", "position")))
     expected = sum(POPULATION[i, j] for i in range(7) for j in range(4)) / 28
+    if population == "clean":
+        expected = farther(expected, CLEAN.mean(dim=1, keepdim=True), 1 / 7)
     torch.testing.assert_close(found, expected.expand(2, 4, 3, 5))
+
+
+def test_a_position_that_no_other_prompt_has_is_left_as_it_is():
+    """Prompts of 4, 3 and 1 tokens; the last two positions of the first are its own or shared."""
+    states = [CLEAN[0, :4], CLEAN[1, :3], DONOR[0, :1]]
+    sums = torch.stack([sum(s[p] for s in states if p < len(s)) for p in range(4)])
+    count = torch.tensor([3.0, 2.0, 2.0, 1.0]).double()
+    moments = Moments(sums / count[:, None, None], sums, 3, count).at(0, 4)
+    found = mean.Parameters(population="clean", over=("prompt",)).replace(
+        dataclasses.replace(given(clean=CLEAN[:1]), spread=moments)
+    )
+    shares = 1 / count[:3, None, None]
+    expected = farther((sums / count[:, None, None])[:3], CLEAN[0, :3], shares)
+    torch.testing.assert_close(found[0, :3], expected)
+    assert torch.equal(found[0, 3], CLEAN[0, 3])
+    whole = mean.Parameters(population="clean", over=("prompt", "position")).replace(
+        dataclasses.replace(given(clean=CLEAN[:1]), spread=moments)
+    )
+    torch.testing.assert_close(
+        whole[0, 0], farther(sums.sum(dim=0) / 8, CLEAN[0].mean(dim=0), 4 / 8)
+    )
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_the_mean_lies_as_far_as_that_of_the_distribution(count):
+    """The expected square is that of independent prompts' own distance, whatever their number."""
+    generator = torch.Generator().manual_seed(count)
+    drawn = torch.randn(8000 // count, count, generator=generator).double()
+    squares = []
+    for prompts in drawn:
+        clean = prompts[:, None, None, None]
+        moments = Moments(clean.mean(dim=0), clean.square().mean(dim=0), count)
+        rule = mean.Parameters(population="clean", over=("prompt",))
+        new = rule.replace(States(clean, None, moments, torch.Tensor, 1))
+        squares.append((new - clean).square().mean())
+    assert torch.stack(squares).mean().item() == pytest.approx(1, abs=0.07)
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0])

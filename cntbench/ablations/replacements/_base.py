@@ -20,11 +20,15 @@ Corpus = Literal["clean", "reference", "other"]
 class Moments:
     """Statistics of the components' states over all prompts of a corpus.
 
+    A prompt that a batch repeats counts once.
+
     Parameters
     ----------
     mean, square
         Means of the states and of their squares, dims ``position, component, width``, float64.
         Prompts of different lengths are aligned at their anchors.
+    prompts
+        Number of prompts.
     count
         Number of prompts that have each position, dims ``position``; None if all prompts have all.
     anchor
@@ -35,6 +39,7 @@ class Moments:
 
     mean: Tensor
     square: Tensor
+    prompts: int
     count: Tensor | None = None
     anchor: int = 0
     whole: Moments | None = None
@@ -45,9 +50,25 @@ class Moments:
         if self.whole is not None:
             return self.whole.pooled
         if self.count is None:
-            return Moments(self.mean.mean(dim=0), self.square.mean(dim=0))
+            return Moments(self.mean.mean(dim=0), self.square.mean(dim=0), self.prompts)
         share = (self.count / self.count.sum())[:, None, None]
-        return Moments((self.mean * share).sum(dim=0), (self.square * share).sum(dim=0))
+        mean, square = ((each * share).sum(dim=0) for each in (self.mean, self.square))
+        return Moments(mean, square, self.prompts)
+
+    @property
+    def share(self) -> Tensor:
+        """The share of one prompt in the mean at each position, dims ``position, 1, 1``."""
+        if self.count is None:
+            return self.mean.new_full((1, 1, 1), 1 / self.prompts)
+        return 1 / self.count.clamp(min=1)[:, None, None]
+
+    def pooled_share(self, length: int) -> Tensor:
+        """Return the share of one prompt of a length [tokens] in the pooled mean, no dims."""
+        if self.whole is not None:
+            return self.whole.pooled_share(length)
+        if self.count is None:
+            return self.mean.new_tensor(1 / self.prompts)
+        return length / self.count.sum()
 
     def at(self, anchor: int, length: int) -> Moments:
         """Return the statistics for the positions of prompts of one length and anchor."""
@@ -55,7 +76,13 @@ class Moments:
             return self
         positions = np.arange(length) + self.anchor - anchor
         positions = positions.clip(0, len(self.count) - 1)  # behind the prompts stands padding
-        return Moments(self.mean[positions], self.square[positions], whole=self)
+        return Moments(
+            self.mean[positions],
+            self.square[positions],
+            self.prompts,
+            self.count[positions],
+            whole=self,
+        )
 
 
 @dataclass(frozen=True)
@@ -77,6 +104,8 @@ class States:
     noise
         Draws standard normal numbers in the shape of ``clean``, the same ones for the same prompt
         and draw.
+    length
+        Length of each of the prompts [tokens]; behind it stands padding.
     constant
         The fitted constants, dims ``component, width``, if the rule has
         `Replacement.fitting_steps`.
@@ -86,6 +115,7 @@ class States:
     donor: Tensor | None
     spread: Moments | None
     noise: Callable[[], Tensor]
+    length: int
     constant: Tensor | None = None
 
 
@@ -106,6 +136,11 @@ class Replacement(ABC):
     def population_corpus(self) -> Corpus | None:
         """Prompts over which the rule computes statistics."""
         return None
+
+    @property
+    def fewest_prompts(self) -> int:
+        """Number of prompts that the rule needs."""
+        return 1
 
     @property
     def aligned(self) -> bool:

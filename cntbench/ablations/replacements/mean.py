@@ -1,5 +1,23 @@
 """The output becomes its mean over a population of prompts, at each position or over positions.
 
+Of n clean prompts, the mean m contains the prompt itself, with a share w (1/n if all have the
+position, or the same length). So it lies too near: for independent prompts E‖m − x‖² is
+(1 − w) E‖μ − x‖², where x is the prompt's own mean over the axes (its state, if the mean is over
+prompts alone) and μ that of the distribution of prompts. The state becomes
+
+    x + (m − x) / √(1 − w),
+
+whose distance from x has the expectation of ‖μ − x‖² for any number of prompts (Bessel's
+correction). The mean over the other prompts, x + (m − x) / (1 − w), errs as far to the other side,
+by its own noise. On the golden model's induction, influence is 0.96 / 0.99 / 0.99 / 1.00 of its
+value at 128 prompts with 4 / 8 / 16 / 32; with m it is 0.84 / 0.93 / 0.97 / 0.99, and with the mean
+over the others 1.11 / 1.05 / 1.02 / 1.01 (median over edges). A position that no other prompt has
+is left as it is. One prompt has no mean.
+
+The mean over reference prompts is m itself: a corrupted twin is not the prompt, and how far it
+depends on the prompt is the task's. There influence is 1.01 / 1.00 / 1.00 / 1.00 over positions and
+1.06 / 1.03 / 1.01 / 1.01 at each position, by the noise of m.
+
 Source: Wang et al. 2022, "Interpretability in the wild", mean ablation.
 """
 
@@ -49,13 +67,25 @@ class Parameters(Replacement):
         return self.population
 
     @property
+    def fewest_prompts(self) -> int:
+        """Two, if the mean is over the clean prompts."""
+        return 2 if self.population == "clean" else 1
+
+    @property
     def aligned(self) -> bool:
         """Whether there is a mean for every position."""
         return "position" not in self.over
 
     def replace(self, states: States) -> Tensor:
-        """Return the mean."""
+        """Return the mean, as far from the prompt as one that does not contain it."""
         assert states.spread is not None
-        pooled = "position" in self.over
-        mean = states.spread.pooled.mean[None] if pooled else states.spread.mean
-        return mean.to(states.clean.dtype)
+        spread, clean = states.spread, states.clean
+        mean = (spread.mean if self.aligned else spread.pooled.mean[None]).to(clean.dtype)
+        if self.population == "reference":
+            return mean
+        own = clean
+        if not self.aligned:
+            own = clean[:, : states.length].mean(dim=1, keepdim=True)
+        share = spread.share if self.aligned else spread.pooled_share(states.length)
+        farther = (1 - share).rsqrt().where(share < 1, 1.0)
+        return own + farther.to(clean.dtype) * (mean - own)
