@@ -25,6 +25,7 @@ PICTURES = (
     "film",
     "heatmap",
     "metrics",
+    "pareto",
     "readouts",
     "recurrence",
 )

@@ -17,6 +17,7 @@ function           picture
 `claims`           effects on which claims are decided, with intervals and verdicts
 `agreement`        how far ablation methods agree on the film
 `comparison`       recovery, reliability and cost of ablation methods
+`pareto`           score against cost of ablation methods, for each purpose
 =================  ==================================================================
 
 `save` writes a figure so that the same picture has the same bytes.
@@ -35,6 +36,7 @@ from cntbench.figures.comparison import comparison
 from cntbench.figures.film import film
 from cntbench.figures.heatmap import heatmap
 from cntbench.figures.metrics import metrics
+from cntbench.figures.pareto import pareto
 from cntbench.figures.readouts import readouts
 from cntbench.figures.recurrence import recurrence
 from cntbench.plugins import file_names, room
@@ -47,6 +49,7 @@ __all__ = [
     "film",
     "heatmap",
     "metrics",
+    "pareto",
     "readouts",
     "recurrence",
     "save",

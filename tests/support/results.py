@@ -9,6 +9,7 @@ import xarray as xr
 
 from cntbench.analysis.derived import derived
 from cntbench.analysis.verdicts import verdicts
+from cntbench.comparison.verdict import verdict
 from cntbench.results.tree import result_tree
 from cntbench.runs.catalogue import load_catalogue
 from support.films import random_film
@@ -70,8 +71,19 @@ def comparison_dataset() -> xr.Dataset:
     """Return a comparison of the ablations ``zero`` and ``mean``, on three circuits."""
     dims = ("circuit", "difficulty", "truth", "ablation")
     rng = np.random.default_rng(0)
+    labels = {
+        "purpose": ["direct_edges", "readout_edges"],
+        "ablation": ["zero", "mean"],
+        "scored_circuit": ["dag_one", "dag_two"],
+        "seed": [0, 1],
+    }
+    by_model = xr.DataArray(rng.random((2, 2, 2, 2)), labels, tuple(labels))
+    passes = xr.DataArray([4.0, 5.0], {"ablation": ["zero", "mean"]})
     return xr.Dataset(
         {
+            **verdict(by_model, passes),
+            "score_by_model": by_model,
+            "forward_passes": passes,
             "auroc": (dims, rng.random((3, 2, 2, 2))),
             "ap": (dims, rng.random((3, 2, 2, 2))),
             "passed": (("special", "ablation"), [[1.0, 0.0]]),

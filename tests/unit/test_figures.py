@@ -17,6 +17,7 @@ from cntbench import figures as draw
 from cntbench.accessor.plot import PICTURES
 from cntbench.analysis.derived import derived
 from cntbench.analysis.verdicts import verdicts
+from cntbench.comparison.verdict import verdict
 from cntbench.errors import CntbenchError, StorageError
 from cntbench.figures._results import MissingGroupError
 from cntbench.runs.catalogue import load_catalogue
@@ -72,8 +73,19 @@ def comparison() -> xr.Dataset:
         f"split_half_{end}": ("ablation", [0.5 + shift, 0.7 + shift, np.nan])
         for end, shift in (("low", -0.1), ("mean", 0.0), ("high", 0.1))
     }
+    labels = {
+        "purpose": ["direct_edges", "total_influence", "readout_edges"],
+        "ablation": list(METHODS),
+        "scored_circuit": ["a", "b"],
+        "seed": [0, 1],
+    }
+    by_model = xr.DataArray(rng.random((3, 3, 2, 2)), labels, tuple(labels))
+    passes = xr.DataArray([4.0, 5.0, 90.0], {"ablation": list(METHODS)})
     return xr.Dataset(
         {
+            **verdict(by_model, passes),
+            "score_by_model": by_model,
+            "forward_passes": passes,
             "auroc": (dims, scores),
             "ap": (dims, scores / 2),
             "passed": (("special", "ablation"), [[1.0, 0.0, np.nan]]),
@@ -103,6 +115,7 @@ CALLS = {
     "claims": {},
     "agreement": {"task": "bigram"},
     "comparison": {},
+    "pareto": {},
 }
 
 #: Pictures that are one column wide if they are of one thing.
@@ -310,6 +323,20 @@ def test_methods_have_their_recovery_reliability_and_cost(tree):
         np.testing.assert_array_equal(cost.lines[0].get_xdata(), [1, 2, 30][:count])
 
 
+def test_the_front_of_score_and_cost_is_drawn_and_named():
+    dataset = comparison()
+    figure = draw.pareto(dataset)
+    for ax, purpose in zip(figure.axes, dataset["purpose"].values, strict=False):
+        at = dataset.sel(purpose=purpose)
+        front = at.isel(ablation=np.flatnonzero(at["pareto"])).sortby("forward_passes")
+        line = next(line for line in ax.lines if line.get_label() == "front")
+        np.testing.assert_array_equal(line.get_xdata(), front["forward_passes"])
+        np.testing.assert_array_equal(line.get_ydata(), front["score"])
+        assert ax.texts[0].get_text().split("\n")[1:] == list(front["ablation"].values)
+    with pytest.raises(MissingGroupError, match="no verdict on methods"):
+        draw.pareto(dataset.drop_vars("verdict"))
+
+
 def test_what_a_comparison_lacks_is_no_panel():
     some = comparison()[["ap", "auroc"]]
     assert len(draw.comparison(some).axes) == 1
@@ -324,6 +351,7 @@ def test_what_a_comparison_lacks_is_no_panel():
         ("recurrence", "no group 'metrics'"),
         ("bump", "no group 'roles'"),
         ("claims", "no group 'claims'.\nThis makes it: cntbench claims RESULTS"),
+        ("pareto", "no group 'comparison'.\nThis makes it: cntbench compare -o FILE && "),
         ("comparison", "no group 'comparison'.\nThis makes it: cntbench compare -o FILE && "),
     ],
 )

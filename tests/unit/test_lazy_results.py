@@ -88,7 +88,7 @@ def test_the_film_is_shown(whole, opened):
 
 @pytest.mark.parametrize("picture", PICTURES)
 def test_every_picture_is_drawn(opened, picture):
-    asked = {} if picture in ("claims", "comparison", "readouts") else dict(CELL)
+    asked = {} if picture in ("claims", "comparison", "pareto", "readouts") else dict(CELL)
     if picture == "agreement":
         del asked["ablation"]
     if picture == "metrics":
