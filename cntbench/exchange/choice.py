@@ -1,4 +1,4 @@
-"""Which part of a result is exported."""
+"""The part of a result to export."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from cntbench.results.selection import indices_of
 
 
 def chosen(tree: xr.DataTree, names: Mapping[str, Sequence[str] | None]) -> xr.DataTree:
-    """Return some tasks, ablations and checkpoints of a result, in all of its groups.
+    """Select tasks, ablations and checkpoints of a result, in all of its groups.
 
     Parameters
     ----------
     tree
         A result.
     names
-        By dim, labels to keep; all where it is None.
+        Labels to keep, by dim; None keeps all.
 
     Raises
     ------
     CntbenchError
-        If there is no such label; it says the nearest one. If a label stands twice.
+        If a label does not exist (it names the nearest one) or occurs twice.
     """
     root = tree.to_dataset(inherit=False)
-    at = {
+    indices = {
         dim: sorted(indices_of(root, dim, labels))
         for dim, labels in names.items()
         if labels is not None
     }
-    if not at:
+    if not indices:
         return tree
     groups = {
-        node.path: node.to_dataset(inherit=False).isel(at, missing_dims="ignore")
+        node.path: node.to_dataset(inherit=False).isel(indices, missing_dims="ignore")
         for node in tree.subtree
     }
     return xr.DataTree.from_dict(groups)

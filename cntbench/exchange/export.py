@@ -1,4 +1,4 @@
-"""From a result to files of another program, in the format that a name says."""
+"""Export of a result to files of other programs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from cntbench.plugins import room
 
 
 class Format(Protocol):
-    """A way to write results: a file of `cntbench.exchange.formats`."""
+    """A format of results: a file of `cntbench.exchange.formats`."""
 
     SUFFIXES: tuple[str, ...]
     KIND: FileKind
 
     def write_file(self, tree: xr.DataTree, path: Path) -> None:
-        """Write what one file holds."""
+        """Write one file."""
         ...
 
     def files(self, tree: xr.DataTree, folder: Path) -> Iterator[Path]:
@@ -29,12 +29,12 @@ class Format(Protocol):
         ...
 
     def write_folder(self, tree: xr.DataTree, folder: Path) -> list[Path]:
-        """Write all there is; returns the files."""
+        """Write the whole result and return the files."""
         ...
 
 
 def formats() -> Named[Format]:
-    """Return the formats, by their names."""
+    """Return the formats by name."""
     files = room("export format")
     return Named({n: cast(Format, file.module) for n, file in files.items()}, files.broken)
 
@@ -42,7 +42,7 @@ def formats() -> Named[Format]:
 def export(
     tree: xr.DataTree,
     path: Path,
-    asked: str | None,
+    name: str | None,
     *,
     inputs: Iterable[Path] = (),
     force: bool = False,
@@ -54,13 +54,13 @@ def export(
     tree
         What to write.
     path
-        A file if its name ends as files of the format do; else a folder.
-    asked
-        The format; if it is None, the file's name tells it.
+        A file if its suffix is one of the format's, otherwise a folder.
+    name
+        Name of the format; by default, the suffix of the file selects it.
     inputs
-        Files that are not written over, such as the one that the result comes from.
+        Files that must not be overwritten, such as the result's own file.
     force
-        Whether files of another kind may be written over.
+        Whether files of another kind may be overwritten.
 
     Returns
     -------
@@ -70,32 +70,30 @@ def export(
     Raises
     ------
     CntbenchError
-        If the format is not clear, nothing was measured, a file cannot hold all, or it cannot be
-        written.
+        If the format is unclear, nothing was measured, the selection does not fit into a file, or
+        a file cannot be written.
     """
     known = formats()
-    told = next((n for n, f in known.items() if path.name.endswith(f.SUFFIXES)), None)
-    if asked is None and told is None:
+    of_suffix = next((n for n, f in known.items() if path.name.endswith(f.SUFFIXES)), None)
+    if name is None and of_suffix is None:
         raise CntbenchError(
-            "does not tell the format",
+            "has no suffix of a known format",
             where=str(path),
             hint="Name a file that ends in "
-            f"{', '.join(suffix for file in known.values() for suffix in file.SUFFIXES)}; or a "
-            "folder, with --format.",
+            f"{', '.join(suffix for file in known.values() for suffix in file.SUFFIXES)}, or "
+            "a folder and a --format.",
         )
-    if asked is not None and told not in (None, asked):
+    if name is not None and of_suffix not in (None, name):
         raise CntbenchError(
-            f"is the name of a {told} file, and --format says {asked}", where=str(path)
+            f"is the name of a {of_suffix} file, but --format is {name}", where=str(path)
         )
     if not measured(tree.to_dataset(inherit=False)).any():
-        raise CntbenchError(
-            "nothing that is to be exported was measured", hint="cntbench audit says why."
-        )
-    name = str(asked or told)
+        raise CntbenchError("the selection has no measurements", hint="cntbench audit says why.")
+    name = str(name or of_suffix)
     if name not in known:
         raise unknown("format", name, known)
     chosen = known[name]
-    if told is None or is_folder(path):
+    if of_suffix is None or is_folder(path):
         check_folder(path)
         check_files(chosen.files(tree, path), chosen.KIND, inputs=inputs, force=force)
         return chosen.write_folder(tree, path)

@@ -1,4 +1,4 @@
-"""Tidy tables: one row for each measured thing, labels and numbers in columns.
+"""Tidy tables: one row for each measurement, with labels and numbers in columns.
 
 ``docs/exchange.md`` explains every column. Labels are categories, which store each text once.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,10 @@ _METRICS: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]] = {
     ("lag",): ("lag_metrics", ("lag",)),
     ("other_checkpoint",): ("pair_metrics", ("other_checkpoint",)),
 }
-#: Columns of statistics whose names differ from those in the group ``nulls``.
+#: Columns of statistics that have other names in the group ``nulls``.
 _STATISTICS = {"mean": "null_mean", "standard_deviation": "null_standard_deviation"}
 _CELL = ("task", "ablation", "checkpoint")
-#: The first column names of each table.
+#: First column names of each table.
 _HEADER = re.compile(
     "(metric,)?task,ablation,checkpoint,step,|task,checkpoint,step,readout,|checkpoint,step,"
     "|task,ablation,claim,"
@@ -46,15 +46,13 @@ def edges(tree: xr.DataTree) -> pd.DataFrame:
     """Return a row for each feasible edge of each task by ablation by checkpoint."""
     root = tree.to_dataset(inherit=False)
     source, target = np.nonzero(Cnt(root).feasible.values)
-    of_edges = {
-        name: root[name].transpose(*_CELL, "source", "target").values[..., source, target]
-        for name in ("influence", "influence_se", "edge_effect", "edge_effect_se")
-    }
     shape = (*root["status"].shape, len(source))
     columns = _cells(root, shape)
     for side, index in (("source", source), ("target", target)):
         columns[side] = _labels(root[side].values, np.broadcast_to(index, shape))
-    columns |= {name: values.ravel() for name, values in of_edges.items()}
+    for name in ("influence", "influence_se", "edge_effect", "edge_effect_se"):
+        matrices = root[name].transpose(*_CELL, "source", "target").values
+        columns[name] = matrices[..., source, target].ravel()
     return pd.DataFrame(columns | _status(root, shape))
 
 
@@ -62,31 +60,29 @@ def components(tree: xr.DataTree) -> pd.DataFrame:
     """Return a row for each component of each task by ablation by checkpoint."""
     root = tree.to_dataset(inherit=False)
     shape = (*root["status"].shape, root.sizes["source"])
-    sizes = {dim: root.sizes[dim] for dim in (*_CELL, "source", "target")}
-
     index = np.broadcast_to(np.arange(shape[-1]), shape)
     columns = _cells(root, shape)
     columns["component"] = _labels(root["source"].values, index)
     for name in ("layer", "kind", "head"):
         columns[name] = root[f"source_{name}"].values[index.ravel()]
     for name in ("prefix_matching", "previous_token"):
-        columns[name] = _full(root[name], sizes, (*_CELL, "source"))
+        columns[name] = _full(root[name], root.sizes, (*_CELL, "source"))
     for readout in map(str, root["readout"].values):
         for name in ("readout_effect", "readout_effect_se"):
             column = f"{readout}_{name.removeprefix('readout_')}"
             values = root[name].sel(readout=readout)
-            columns[column] = _full(values, sizes, (*_CELL, "source"))
+            columns[column] = _full(values, root.sizes, (*_CELL, "source"))
     if "roles" in tree.children:
         roles = tree.children["roles"].to_dataset(inherit=False)
         for role in ROLES:
             for name in OF_COMPONENTS:
                 column = f"{role}_{name}"
-                columns[column] = _full(roles[column], sizes, (*_CELL, SIDE[role]))
+                columns[column] = _full(roles[column], root.sizes, (*_CELL, SIDE[role]))
     return pd.DataFrame(columns | _status(root, shape))
 
 
 def readouts(tree: xr.DataTree) -> pd.DataFrame:
-    """Return a row for each readout of the clean model, of each task at each checkpoint."""
+    """Return a row for each readout of the clean model on each task at each checkpoint."""
     root = tree.to_dataset(inherit=False)
     dims = ("task", "checkpoint", "readout")
     shape = tuple(root.sizes[dim] for dim in dims)
@@ -112,7 +108,7 @@ def checkpoints(tree: xr.DataTree) -> pd.DataFrame:
 
 
 def metrics(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield a table for each kind of thing that metrics describe: graphs, components, …"""
+    """Yield a table for each kind of metric: of graphs, of components, …"""
     root = tree.to_dataset(inherit=False)
     group = tree.children["metrics"].to_dataset(inherit=False)
     nulls = tree.children["nulls"].to_dataset(inherit=False) if "nulls" in tree.children else {}
@@ -120,19 +116,19 @@ def metrics(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
     for name, values in group.data_vars.items():
         dims = tuple(str(dim) for dim in values.dims if dim not in _CELL)
         table, label_columns = _METRICS[dims]
-        full = values.transpose(*_CELL, *dims)
-        index = np.indices(full.shape)[len(_CELL) :]
+        values = values.transpose(*_CELL, *dims)
+        indices = np.indices(values.shape)[len(_CELL) :]
         columns: dict[str, Any] = {
-            "metric": np.full(full.size, str(name)),
-            **_cells(root, full.shape),
+            "metric": np.full(values.size, str(name)),
+            **_cells(root, values.shape),
         }
-        for dim, column, at in zip(dims, label_columns, index, strict=True):
+        for dim, column, index in zip(dims, label_columns, indices, strict=True):
             labels = root[dim] if dim in root else group[dim]
-            columns[column] = labels.values[at.ravel()]
-        columns["value"] = full.values.ravel()
+            columns[column] = labels.values[index.ravel()]
+        columns["value"] = values.values.ravel()
         for statistic in STATISTICS if name in nulls else ():
-            drawn = nulls[name].sel(statistic=statistic).transpose(*_CELL, *dims)
-            columns[_STATISTICS.get(statistic, statistic)] = drawn.values.ravel()
+            null_values = nulls[name].sel(statistic=statistic).transpose(*_CELL, *dims)
+            columns[_STATISTICS.get(statistic, statistic)] = null_values.values.ravel()
         parts.setdefault(table, []).append(pd.DataFrame(columns))
     for table, frames in parts.items():
         yield table, pd.concat(frames, ignore_index=True)
@@ -171,7 +167,7 @@ def claims(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
 def write_tables(
     tree: xr.DataTree, folder: Path, suffix: str, write: Callable[[pd.DataFrame, Path], None]
 ) -> list[Path]:
-    """Write all tables of a result into a folder as ``TABLE`` + suffix; return the files."""
+    """Write all tables of a result into a folder, as ``TABLE`` + suffix, and return the files."""
     make_folder(folder)
     paths = []
     for name, table in tables(tree):
@@ -181,7 +177,7 @@ def write_tables(
 
 
 def is_header(line: str) -> bool:
-    """Return whether column names, separated by commas, are those of a table."""
+    """Return whether comma-separated column names are those of a table."""
     return _HEADER.match(line) is not None
 
 
@@ -195,15 +191,11 @@ def table_names(tree: xr.DataTree) -> Iterator[str]:
 
 
 def tables(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield all tables that a result has, by name."""
-    always: Sequence[Callable[[xr.DataTree], pd.DataFrame]] = (
-        checkpoints,
-        edges,
-        components,
-        readouts,
-    )
-    for table in always:
-        yield table.__name__, table(tree)
+    """Yield the name and rows of every table of a result."""
+    yield "checkpoints", checkpoints(tree)
+    yield "edges", edges(tree)
+    yield "components", components(tree)
+    yield "readouts", readouts(tree)
     if "metrics" in tree.children:
         yield from metrics(tree)
     if "claims" in tree.children:
@@ -211,12 +203,10 @@ def tables(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _cells(root: xr.Dataset, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return the label columns of cells, whose dims come first in a shape."""
+    """Return the label columns of cells, whose dims are the first ones of a shape."""
     columns: dict[str, Any] = {}
-    for axis, dim in enumerate(_CELL):
-        along = [1] * len(shape)
-        along[axis] = shape[axis]
-        index = np.broadcast_to(np.arange(shape[axis]).reshape(along), shape)
+    for dim, indices in zip(_CELL, np.indices(shape, sparse=True), strict=False):
+        index = np.broadcast_to(indices, shape)
         columns[dim] = _labels(root[dim].values, index)
         if dim == "checkpoint":
             columns["step"] = root["step"].values[index.ravel()]
@@ -233,14 +223,12 @@ def _status(root: xr.Dataset, shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _full(values: xr.DataArray, sizes: Mapping[Any, int], dims: tuple[str, ...]) -> Any:
-    """Return values flattened over dims, repeated along those that they lack."""
+    """Return values flattened over dims, repeated along missing ones."""
     missing = {dim: sizes[dim] for dim in dims if dim not in values.dims}
     return values.drop_vars(values.coords).expand_dims(missing).transpose(*dims).values.ravel()
 
 
 def _labels(values: Any, index: Any) -> pd.Categorical:
-    """Return labels by their index; each text is stored once."""
-    names = [str(value) for value in values]
-    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    codes = np.array([places[name] for name in names])[index.ravel()]
-    return pd.Categorical.from_codes(codes, categories=list(places))
+    """Return the labels at an index; each text is stored once."""
+    codes, names = pd.factorize(np.asarray(values).astype(str).astype(object))
+    return pd.Categorical.from_codes(codes[index.ravel()], categories=list(names))

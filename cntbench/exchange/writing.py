@@ -1,4 +1,4 @@
-"""What writers share: which cells have numbers, and XML that is well-formed."""
+"""Helpers of the writers: the cells that have numbers, and well-formed XML."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _IN_ATTRIBUTES = {'"': "&quot;", "\r": "&#13;", "\n": "&#10;", "\t": "&#09;"}
 
 
 def measured(dataset: xr.Dataset) -> NDArray[np.bool_]:
-    """Return which cells have numbers, dims as ``status``; duplicates of others have them too."""
+    """Return whether each cell has numbers, dims as ``status``; duplicates have them too."""
     return np.asarray(dataset["status"].isin(["ok", "duplicate"]).values)
 
 
 def write_xml(path: Path, write: Callable[[Path], None]) -> None:
-    """Write an XML file, whole or not at all.
+    """Write an XML file atomically.
 
     Raises
     ------
     StorageError
-        If it cannot be written, or a label holds characters that XML does not allow.
+        If it cannot be written, or a label has characters that XML does not allow.
     """
 
     def checked(unfinished: Path) -> None:
@@ -41,18 +41,18 @@ def write_xml(path: Path, write: Callable[[Path], None]) -> None:
         write_atomically(path, checked)
     except ElementTree.ParseError as error:
         raise StorageError(
-            f"a label of the result cannot stand in XML: {error}", where=str(path)
+            f"a label of the result is not allowed in XML: {error}", where=str(path)
         ) from None
 
 
 def xml_text(text: str, where: str) -> str:
-    """Return text as it stands in an attribute of XML.
+    """Return text escaped for an XML attribute.
 
     Raises
     ------
     StorageError
-        If it holds characters that XML does not allow.
+        If it has characters that XML does not allow.
     """
     if _NOT_XML.search(text):
-        raise StorageError(f"a label of the result cannot stand in XML: {text!r}", where=where)
+        raise StorageError(f"a label of the result is not allowed in XML: {text!r}", where=where)
     return escape(text, _IN_ATTRIBUTES)

@@ -48,8 +48,8 @@ def test_export_says_what_it_wrote(cli, tmp_path):
 def test_what_cannot_be_exported_is_said(cli, tmp_path):
     write_results(xr.DataTree(random_film()), tmp_path / "r.nc")
     for arguments, part in (
-        (["r.nc", "-o", "out"], "does not tell the format"),
-        (["r.nc", "-o", "g.graphml"], "holds one graph, and there are 6"),
+        (["r.nc", "-o", "out"], "has no suffix of a known format"),
+        (["r.nc", "-o", "g.graphml"], "holds one graph, but the selection has 6"),
         (["r.nc", "-o", "g.gexf", "--task", "inducton"], "Did you mean 'induction'?"),
         (["none.nc", "-o", "g.gexf"], "none.nc: no such file"),
     ):

@@ -1,6 +1,6 @@
-"""Formats of exported results, one file each, named as ``--format`` names them.
+"""Formats of exported results, one file each; the file's name is that of ``--format``.
 
-A file defines ``SUFFIXES`` of the names of its files, ``KIND`` (a `cntbench.output.FileKind`: which
-files it may write over), ``write_file``, ``files`` and ``write_folder``; see
+Each file defines ``SUFFIXES`` of file names, ``KIND`` (a `cntbench.output.FileKind`: the files that
+it may overwrite), ``write_file``, ``files`` and ``write_folder``; see
 `cntbench.exchange.export.Format`.
 """

@@ -1,15 +1,16 @@
 """CSV, plain or compressed with gzip: the table of edges as a file, all tables as a folder.
 
 Spreadsheets run a cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula. Text that begins
-with one of these, a tab or a carriage return is therefore prefixed with ``'``, which marks it as
-text. So is text that begins with ``'``, so that the prefix can be removed again. Numbers are not
-changed.
+with one of these, with a tab or with a carriage return is therefore prefixed with ``'``, which
+marks it as text. Text that begins with ``'`` is prefixed too, so that the prefix can be removed
+again. Numbers are not changed.
 """
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -20,9 +21,9 @@ from cntbench.output import FileKind, head
 from cntbench.results.storage import write_atomically
 
 SUFFIXES: tuple[str, ...] = (".csv", ".csv.gz")
-#: Number of characters that are read to recognise a table.
+#: Number of characters to read in order to recognise a table.
 _LONGEST = 4096
-#: First characters of text that a spreadsheet would not take as plain text.
+#: First characters of text that spreadsheets do not treat as plain text.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
@@ -55,7 +56,7 @@ def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
 def _write(table: pd.DataFrame, path: Path) -> None:
     text = {name: _as_text(table[name]) for name in table.select_dtypes(exclude="number")}
     table = table.assign(**text).rename(columns=_quoted)
-    write_atomically(path, _packed(table) if path.suffix == ".gz" else _plain(table))
+    write_atomically(path, partial(_write_packed if path.suffix == ".gz" else _write_plain, table))
 
 
 def _as_text(column: pd.Series) -> pd.Series:
@@ -70,17 +71,14 @@ def _quoted(value: object) -> object:
     return f"'{value}" if text else value
 
 
-def _plain(table: pd.DataFrame) -> Callable[[Path], None]:
-    return lambda path: table.to_csv(path, index=False)
+def _write_plain(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False)
 
 
-def _packed(table: pd.DataFrame) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        # Without name and time in its header, the same table is the same file.
-        with (
-            path.open("wb") as file,
-            gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as packed,
-        ):
-            table.to_csv(packed, index=False, mode="wb")
-
-    return write
+def _write_packed(table: pd.DataFrame, path: Path) -> None:
+    # Without name and time in its header, the same table is the same file.
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as packed,
+    ):
+        table.to_csv(packed, index=False, mode="wb")

@@ -1,16 +1,15 @@
-"""GEXF 1.2 for Gephi: the film of one task by one ablation, as a graph that changes in time.
+"""GEXF 1.2 for Gephi: the film of one task by one ablation, as a graph that changes over time.
 
-Time is the training step. A checkpoint's numbers hold from its step to that of the next checkpoint
-of the trajectory, those of the last one as long as those before it. Where a checkpoint was not
-measured, edges are not there and nothing has a value. Edges carry ``influence``, its
-``standard_error`` and the ``effect`` on the readout, where they are defined; nodes their layer and
-kind, their place in a layered drawing, and their strengths as spreader and gatherer.
+Time is the training step. A checkpoint's numbers hold from its step to the step of the next
+checkpoint; those of the last checkpoint hold as long as those before it. At a checkpoint that was
+not measured, edges are absent and attributes have no value. Edges have ``influence``, its
+``standard_error`` and the ``effect`` on the readout, where they are defined. Nodes have their layer
+and kind, a position in a layered drawing, and their strengths as spreader and gatherer.
 
-Gephi takes the attribute whose id is ``weight`` for the weight of edges that changes in time, so
-that is the id of ``influence``. networkx, which fixes that id for a weight that does not change,
-reads the last one of its values.
+In Gephi, the attribute with the id ``weight`` is the dynamic weight of edges, so ``influence`` has
+this id. In networkx, this id belongs to a static weight, so networkx reads its last value.
 
-A large film has millions of values, so the file is written edge by edge and never held as a whole.
+A large film has millions of values, so the file is written edge by edge and never held in memory.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ SUFFIXES: tuple[str, ...] = (".gexf",)
 KIND = FileKind("a GEXF file", contains(b"<gexf"))
 #: Distances between the layers of the drawing, and between the components of a layer.
 _ROW, _COLUMN = 200.0, 100.0
-#: Dynamic attributes of edges, and the variables that they come from.
+#: Dynamic attributes of edges, and their variables.
 _OF_EDGES = {
     "influence": "influence",
     "standard_error": "influence_se",
@@ -58,7 +57,7 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Node:
-    """A component as GEXF has it: its name, attributes that never change, and its place."""
+    """A component in GEXF: its name, static attributes and position."""
 
     name: str
     static: Mapping[str, int | str]
@@ -68,14 +67,14 @@ class Node:
 
 @dataclass(frozen=True)
 class FilmGraph:
-    """The film of one task by one ablation, at the checkpoints that were measured.
+    """The film of one task by one ablation, at the measured checkpoints.
 
     Parameters
     ----------
     title
-        What the graph is called.
+        Title of the graph.
     times
-        From which to which step each checkpoint's numbers hold.
+        First and last step for which each checkpoint's numbers hold.
     nodes
         The components in causal order.
     strengths
@@ -92,18 +91,18 @@ class FilmGraph:
 
 
 def write_file(tree: xr.DataTree, path: Path) -> None:
-    """Write the one film that a result holds.
+    """Write the only film of a result.
 
     Raises
     ------
     CntbenchError
-        If it holds several, or nothing of it was measured.
+        If the result has several films, or the film was not measured at any checkpoint.
     """
     root = tree.to_dataset(inherit=False)
     several = [dim for dim in ("task", "ablation") if root.sizes[dim] > 1]
     if several:
         raise CntbenchError(
-            "a GEXF file holds one task by one ablation, and there are "
+            "a GEXF file holds one task by one ablation, but the selection has "
             f"{root.sizes['task']} by {root.sizes['ablation']}",
             where=str(path),
             hint=f"Choose one by {', '.join(f'--{dim}' for dim in several)}; or name a folder, "
@@ -118,17 +117,17 @@ def files(tree: xr.DataTree, folder: Path) -> Iterator[Path]:
 
 
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
-    """Write every film of which something was measured: ``TASK/ABLATION.gexf``."""
+    """Write every film with a measured checkpoint: ``TASK/ABLATION.gexf``."""
     written = []
-    for path, place in _films(tree, folder):
+    for path, indices in _films(tree, folder):
         make_folder(path.parent)
-        _write(film_graph(tree, *place), path)
+        _write(film_graph(tree, *indices), path)
         written.append(path)
     return written
 
 
 def _films(tree: xr.DataTree, folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
-    """Yield the file of every film of which something was measured, and where that stands."""
+    """Yield the file of every film with a measured checkpoint, and the indices of the film."""
     root = tree.to_dataset(inherit=False)
     for i, j in product(range(root.sizes["task"]), range(root.sizes["ablation"])):
         cell = root[["status"]].isel(task=i, ablation=j)
@@ -138,7 +137,7 @@ def _films(tree: xr.DataTree, folder: Path) -> Iterator[tuple[Path, tuple[int, i
 
 
 def spans(steps: NDArray[np.integer]) -> list[tuple[float, float]]:
-    """Return from which and to which step each checkpoint's numbers hold.
+    """Return the first and last step for which each checkpoint's numbers hold.
 
     Examples
     --------
@@ -158,15 +157,15 @@ def film_graph(tree: xr.DataTree, task: int, ablation: int) -> FilmGraph:
     tree
         A result.
     task, ablation
-        Where they stand in it.
+        Their indices.
 
     Raises
     ------
     CntbenchError
         If no checkpoint was measured.
     """
-    at = {"task": task, "ablation": ablation}
-    cell = tree.to_dataset(inherit=False).isel(at)
+    indices = {"task": task, "ablation": ablation}
+    cell = tree.to_dataset(inherit=False).isel(indices)
     known = measured(cell)
     title = f"{cell['task'].item()}, {cell['ablation'].item()}"
     if not known.any():
@@ -174,19 +173,19 @@ def film_graph(tree: xr.DataTree, task: int, ablation: int) -> FilmGraph:
             f"no checkpoint of {title.replace(', ', ' by ')} was measured",
             hint="cntbench audit says why.",
         )
-    times = [span for span, there in zip(spans(cell["step"].values), known, strict=True) if there]
+    times = list(compress(spans(cell["step"].values), known))
     edges = {
         name: cell[variable].transpose("checkpoint", "source", "target").values
         for name, variable in _OF_EDGES.items()
     }
     if not known.all():
         edges = {name: values[known] for name, values in edges.items()}
-    strengths = {name: values[known] for name, values in _strengths(tree, at).items()}
+    strengths = {name: values[known] for name, values in _strengths(tree, indices).items()}
     return FilmGraph(title, tuple(times), _nodes(cell), strengths, edges)
 
 
 def _nodes(cell: xr.Dataset) -> tuple[Node, ...]:
-    """Return the components, each layer a row of the drawing."""
+    """Return the components, with one row of the drawing for each layer."""
     layers = [int(layer) for layer in cell["source_layer"].values]
     nodes = []
     for i, name in enumerate(cell["source"].values):
@@ -202,23 +201,23 @@ def _nodes(cell: xr.Dataset) -> tuple[Node, ...]:
     return tuple(nodes)
 
 
-def _strengths(tree: xr.DataTree, at: Mapping[str, int]) -> dict[str, Floats]:
-    """Return components' strengths by role, dims ``checkpoint, component``: those of the result."""
+def _strengths(tree: xr.DataTree, indices: Mapping[str, int]) -> dict[str, Floats]:
+    """Return the components' strengths by role, dims ``checkpoint, component``."""
     if "roles" in tree.children:
-        roles = tree.children["roles"].to_dataset(inherit=False).isel(at)
+        roles = tree.children["roles"].to_dataset(inherit=False).isel(indices)
         return {
             f"{role}_strength": roles[f"{role}_strength"].transpose("checkpoint", side).values
             for role, side in SIDE.items()
         }
-    cell = tree.to_dataset(inherit=False).isel(at)
+    cell = tree.to_dataset(inherit=False).isel(indices)
     weights = cell["influence"].transpose("checkpoint", "source", "target").values
-    found = {}
+    strengths = {}
     for role in ROLES:
         values = np.full(weights.shape[:2], np.nan, dtype=np.float32)
         for i in np.flatnonzero(cell["status"].values == "ok"):
             values[i] = strength(weights[i].astype(np.float64), cell["source_layer"].values, role)
-        found[f"{role}_strength"] = values
-    return found
+        strengths[f"{role}_strength"] = values
+    return strengths
 
 
 def _write(graph: FilmGraph, path: Path) -> None:
@@ -230,8 +229,8 @@ def _write(graph: FilmGraph, path: Path) -> None:
 
 
 def _parts(graph: FilmGraph, where: str) -> Iterator[str]:
-    """Yield the file's text, an edge at a time."""
-    there = ~np.isnan(graph.edges["influence"]).all(axis=0)
+    """Yield the file's text, edge by edge."""
+    exists = ~np.isnan(graph.edges["influence"]).all(axis=0)
     numbers = map(str, count())
     static = dict.fromkeys(name for node in graph.nodes for name in node.static)
     of_nodes = {name: next(numbers) for name in static}
@@ -239,10 +238,10 @@ def _parts(graph: FilmGraph, where: str) -> Iterator[str]:
     of_edges = {
         name: next(numbers)
         for name, values in graph.edges.items()
-        if (there & ~np.isnan(values).all(axis=0)).any()
+        if (exists & ~np.isnan(values).all(axis=0)).any()
     }
-    if there.any():
-        of_edges["influence"] = "weight"  # the id by which Gephi knows it
+    if exists.any():
+        of_edges["influence"] = "weight"  # Gephi's id for the weight
     ends = [f'" start="{start}" end="{end}" />\n' for start, end in graph.times]
     timed = ' timeformat="double"' if strengths or of_edges else ""
     title = xml_text(graph.title, where)
@@ -263,7 +262,7 @@ def _parts(graph: FilmGraph, where: str) -> Iterator[str]:
             yield _values(number, graph.strengths[key][:, i].tolist(), ends)
         yield "        </attvalues>\n      </node>\n"
     yield "    </nodes>\n"
-    yield from _edges(graph, of_edges, ends, where) if there.any() else ["    <edges />\n"]
+    yield from _edges(graph, of_edges, ends, where) if exists.any() else ["    <edges />\n"]
     yield "  </graph>\n</gexf>\n"
 
 
@@ -282,17 +281,17 @@ def _edges(
 ) -> Iterator[str]:
     """Yield the edges that have an influence at some checkpoint."""
     names = [xml_text(node.name, where) for node in graph.nodes]
-    place = count()
+    ids = count()
     spells = cache(partial(_spells, graph.times))
     yield "    <edges>\n"
     for s, source in enumerate(names):
-        # A block of one source's values is read along rows, and much faster than value by value.
+        # Reading all values of a source at once is much faster than value by value.
         rows = {name: graph.edges[name][:, s].T.tolist() for name in numbers}
-        there = ~np.isnan(graph.edges["influence"][:, s].T)
+        exists = ~np.isnan(graph.edges["influence"][:, s].T)
         for t, target in enumerate(names):
-            if there[t].any():
-                yield f'      <edge source="{source}" target="{target}" id="{next(place)}">\n'
-                yield f"        <spells>\n{spells(there[t].tobytes())}        </spells>\n"
+            if exists[t].any():
+                yield f'      <edge source="{source}" target="{target}" id="{next(ids)}">\n'
+                yield f"        <spells>\n{spells(exists[t].tobytes())}        </spells>\n"
                 yield "        <attvalues>\n"
                 for name, number in numbers.items():
                     yield _values(number, rows[name][t], ends)
@@ -301,7 +300,7 @@ def _edges(
 
 
 def _values(number: str, values: Sequence[float], ends: Sequence[str]) -> str:
-    """Return the defined values of an attribute, with the steps between which they hold."""
+    """Return the defined values of an attribute, with the steps for which they hold."""
     head = f'          <attvalue for="{number}" value="'
     text = "".join(
         [f"{head}{value!r}{end}" for value, end in zip(values, ends, strict=True) if value == value]
@@ -309,12 +308,12 @@ def _values(number: str, values: Sequence[float], ends: Sequence[str]) -> str:
     return text.replace('"inf"', '"INF"').replace('"-inf"', '"-INF"')
 
 
-def _spells(times: Sequence[tuple[float, float]], there: bytes) -> str:
-    """Return the spans in which an edge is there, those that touch as one."""
-    found: list[tuple[float, float]] = []
-    for start, end in compress(times, there):
-        if found and found[-1][1] == start:
-            found[-1] = (found[-1][0], end)
+def _spells(times: Sequence[tuple[float, float]], exists: bytes) -> str:
+    """Return the spans in which an edge exists; adjacent spans are merged."""
+    merged: list[tuple[float, float]] = []
+    for start, end in compress(times, exists):
+        if merged and merged[-1][1] == start:
+            merged[-1] = (merged[-1][0], end)
         else:
-            found.append((start, end))
-    return "".join(f'          <spell start="{start}" end="{end}" />\n' for start, end in found)
+            merged.append((start, end))
+    return "".join(f'          <spell start="{start}" end="{end}" />\n' for start, end in merged)

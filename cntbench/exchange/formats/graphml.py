@@ -1,6 +1,6 @@
 """GraphML: one graph of one task by one ablation at one checkpoint, for networkx and others.
 
-Nodes, edges and the graph have the attributes that `cntbench.accessor.cnt.Cnt.graph` says.
+Nodes, edges and the graph have the attributes that `cntbench.accessor.cnt.Cnt.graph` lists.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ KIND = FileKind("a GraphML file", contains(b"<graphml"))
 
 
 def write_file(tree: xr.DataTree, path: Path) -> None:
-    """Write the one graph that a result holds.
+    """Write the only graph of a result.
 
     Raises
     ------
     CntbenchError
-        If it holds several, or the one was not measured.
+        If the result has several graphs, or the graph was not measured.
     """
     root = tree.to_dataset(inherit=False)
     several = [dim for dim in ("task", "ablation", "checkpoint") if root.sizes[dim] > 1]
     if several:
         count = np.prod([root.sizes[dim] for dim in several])
         raise CntbenchError(
-            f"a GraphML file holds one graph, and there are {count}",
+            f"a GraphML file holds one graph, but the selection has {count}",
             where=str(path),
             hint=f"Choose one by {', '.join(f'--{dim}' for dim in several)}; or name a folder, "
             "with --format graphml.",
@@ -49,25 +49,25 @@ def files(tree: xr.DataTree, folder: Path) -> Iterator[Path]:
 
 
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
-    """Write every graph that was measured: ``TASK/ABLATION/CHECKPOINT.graphml``."""
+    """Write every measured graph: ``TASK/ABLATION/CHECKPOINT.graphml``."""
     root = tree.to_dataset(inherit=False)
     written = []
-    for path, place in _cells(tree, folder):
+    for path, cell in _cells(tree, folder):
         make_folder(path.parent)
-        _write(Cnt(root.isel(place)).graph(), path)
+        _write(Cnt(root.isel(cell)).graph(), path)
         written.append(path)
     return written
 
 
 def _cells(tree: xr.DataTree, folder: Path) -> Iterator[tuple[Path, dict[str, int]]]:
-    """Yield the file of every graph that was measured, and where that stands."""
+    """Yield the file of every measured graph, and the indices of the graph."""
     root = tree.to_dataset(inherit=False)
-    for at in np.argwhere(measured(root)):
-        place = {str(dim): int(i) for dim, i in zip(root["status"].dims, at, strict=True)}
+    for indices in np.argwhere(measured(root)):
+        cell = {str(dim): int(i) for dim, i in zip(root["status"].dims, indices, strict=True)}
         task, ablation, checkpoint = (
-            file_name(str(root[dim].values[i])) for dim, i in place.items()
+            file_name(str(root[dim].values[i])) for dim, i in cell.items()
         )
-        yield folder / task / ablation / f"{checkpoint}.graphml", place
+        yield folder / task / ablation / f"{checkpoint}.graphml", cell
 
 
 def _write(graph: nx.DiGraph, path: Path) -> None:
