@@ -150,7 +150,13 @@ def _embedding_change(request: Request, ablation: Ablation, departures: Perturba
     if donor is not None:
         tokens = corpus_tokens(request.prompts, *donor)
         donated = request.model.embed(token_tensor(tokens, clean.device))[:, :, None]
-    states = States(clean[:, :, None], donated, None, lambda: torch.zeros_like(clean)[:, :, None])
+    states = States(
+        clean=clean[:, :, None],
+        donor=donated,
+        spread=None,
+        noise=lambda: torch.zeros_like(clean)[:, :, None],
+        length=request.prompts.length,
+    )
     return (rule.replace(states) - states.clean)[:, :, 0]
 
 

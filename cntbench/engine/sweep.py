@@ -260,7 +260,8 @@ def spread(model: Decoder, prompts: Prompts, corpus: Corpus, at_once: int) -> li
     count = present.to(total[0][0])
     divisor = count.clamp(min=1)[:, None, None]
     return [
-        Moments(mean / divisor, square / divisor, len(tokens), count, anchor) for mean, square in total
+        Moments(mean / divisor, square / divisor, len(tokens), count, anchor)
+        for mean, square in total
     ]
 
 
