@@ -11,9 +11,9 @@ stage.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,11 +25,15 @@ from cntbench.engine.positions import Positions
 from cntbench.engine.readouts import Answers, gradient
 from cntbench.engine.replacing import token_tensor
 from cntbench.engine.request import Request
-from cntbench.models.blocks import Block
+from cntbench.engine.rules import Rules
+from cntbench.models.blocks import MLP, Attention, Block
 from cntbench.models.decoder import Decoder
+from cntbench.models.maps import Norm
 from cntbench.models.products import widened
 from cntbench.plugins import find
 from cntbench.prompts import Prompts
+
+Step = TypeVar("Step")
 
 
 class Estimate(NamedTuple):
@@ -105,13 +109,17 @@ class Edges:
             origin = self.model.embed(token_tensor(self.prompts.reference, device))
         return torch.lerp(origin, clean, share)
 
-    def gradients(self, embeddings: Tensor | None = None) -> Iterator[tuple[range, Tensor]]:
+    def gradients(
+        self, embeddings: Tensor | None = None, rules: Rules | None = None
+    ) -> Iterator[tuple[range, Tensor]]:
         """Yield gradients of the task's first readout, from the last stage to the first.
 
         Parameters
         ----------
         embeddings
             Where to take them, dims ``prompt, position, hidden``; by default at the clean prompts.
+        rules
+            What goes back through the parts of the model in place of gradients.
 
         Yields
         ------
@@ -122,20 +130,26 @@ class Edges:
             position, hidden``.
         """
         start = self.embeddings() if embeddings is None else embeddings
-        request, clean = self.request, self.perturbations.streams[-1]
-        stages: Iterator[tuple[range, Tensor]] | None = None
-        while True:
-            # What inference mode made cannot be differentiated through.
-            with torch.inference_mode(False), torch.enable_grad():
-                if stages is None:
-                    stages = input_gradients(request, start.clone(), clean)
-                nodes, found = next(stages, (range(0), start))
-            if not nodes or (nodes.start and not self.reaching(nodes)):
-                return  # nothing is upstream of this stage, nor of earlier ones
-            if self.reaching(nodes) and request.watched(nodes):
+        clean = self.perturbations.streams[-1]
+        for nodes, found in differentiated(input_gradients(self.request, start, clean, rules)):
+            if self.asked(nodes):
                 yield nodes, found
-            if request.targets is not None and nodes.start <= request.targets[0]:
-                return  # no target lies in earlier stages
+            if self.ends_with(nodes):
+                return
+
+    def layer(self, stage: int) -> int:
+        """Return the layer that a stage belongs to."""
+        return self.model.components[self.model.places[stage][0].nodes.start].layer
+
+    def asked(self, nodes: range) -> bool:
+        """Return whether components of a stage read ablated components, and some are watched."""
+        return bool(self.reaching(nodes) and self.request.watched(nodes))
+
+    def ends_with(self, nodes: range) -> bool:
+        """Return whether no earlier stage than that of some components has an edge asked for."""
+        targets = self.request.targets
+        unreached = nodes.start > 0 and not self.reaching(nodes)
+        return unreached or (targets is not None and nodes.start <= targets[0])
 
     def along(self, targets: range, gradients: Tensor) -> Estimate:
         """Return what the changes of the sources do along gradients: δ · g.
@@ -145,11 +159,12 @@ class Edges:
         targets
             The components of a stage.
         gradients
-            In what they read, dims ``target, prompt, position, hidden``.
+            In what they read, dims ``target, prompt, position, hidden``; several of them, ``way``
+            first, give as many values.
         """
         sources = self.reaching(targets)
         moved, slopes = widened(self.changes[: len(sources)]), widened(gradients)
-        return Estimate(sources, targets, torch.einsum("sipw,tipw->sti", moved, slopes))
+        return Estimate(sources, targets, torch.einsum("sipw,...tipw->...sti", moved, slopes))
 
     def patched(self) -> Iterator[Estimate]:
         """Yield the exact effect of every edge on the task's first readout, by path patching."""
@@ -159,8 +174,21 @@ class Edges:
             yield Estimate(sources, targets, values)
 
 
+def differentiated(steps: Iterator[Step]) -> Iterator[Step]:
+    """Take each step of a computation where it can be differentiated through.
+
+    What inference mode made cannot be.
+    """
+    while True:
+        with torch.inference_mode(False), torch.enable_grad():
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step
+
+
 def input_gradients(
-    request: Request, start: Tensor, clean: Tensor
+    request: Request, start: Tensor, clean: Tensor, rules: Rules | None = None
 ) -> Iterator[tuple[range, Tensor]]:
     """Yield the gradient of a readout in the input of each component, from the last stage on.
 
@@ -172,6 +200,8 @@ def input_gradients(
         Embeddings, dims ``prompt, position, hidden``.
     clean
         Final stream of the clean run, the same dims.
+    rules
+        What goes back in place of gradients.
 
     Yields
     ------
@@ -182,12 +212,16 @@ def input_gradients(
         own readout.
     """
     model = request.model
-    streams = _streams(model, start)
-    gradient = _final_gradient(request, streams[-1], clean)
+    streams = clean_streams(model, start.clone())
+    gradient = final_gradient(request, streams[-1], clean, rules or Rules())
     for index in reversed(range(len(model.stages))):
         stage, read = model.stages[index], streams[index]
         parts = [
             request.once(("gradient", type(block)), _through, stage.norm, block, read, gradient)
+            if rules is None
+            else request.once(
+                (rules, type(block)), through_rules, rules, stage.norm, block, read, gradient
+            )
             for block in stage.blocks
         ]
         of_inputs = torch.cat(parts)
@@ -197,7 +231,7 @@ def input_gradients(
 
 
 @torch.no_grad()
-def _streams(model: Decoder, start: Tensor) -> list[Tensor]:
+def clean_streams(model: Decoder, start: Tensor) -> list[Tensor]:
     """Return what each stage reads, and the final stream, dims ``prompt, position, hidden``."""
     stream = start[None].clone()
     found = [start]
@@ -209,9 +243,7 @@ def _streams(model: Decoder, start: Tensor) -> list[Tensor]:
     return found
 
 
-def _through(
-    norm: Callable[[Tensor], Tensor], block: Block, read: Tensor, gradient: Tensor
-) -> Tensor:
+def _through(norm: Norm, block: Block, read: Tensor, gradient: Tensor) -> Tensor:
     """Return the gradient in what each component of a block reads, given that in what it writes."""
     streams = read.expand(block.n_components, *read.shape).clone().requires_grad_()
     states = block.states(norm(streams))
@@ -222,12 +254,26 @@ def _through(
     return found
 
 
-def _final_gradient(request: Request, final: Tensor, clean: Tensor) -> Tensor:
+def through_rules(rules: Rules, norm: Norm, block: Block, read: Tensor, gradient: Tensor) -> Tensor:
+    """Do the same by rules. Each head computes its own query, key and value and no other."""
+    streams = read.expand(block.n_components, *read.shape).clone().requires_grad_()
+    normed = rules.norm(norm, streams)
+    if isinstance(block, Attention):
+        own = rules.attention(*block.own_parts(normed)).to(gradient.dtype).movedim(0, -2)
+    else:
+        assert isinstance(block, MLP)
+        own = rules.written(block, rules.mlp(block).states(normed)[0])
+    written = block.contributions(own)
+    (found,) = torch.autograd.grad(written, streams, gradient.expand_as(written))
+    return found
+
+
+def final_gradient(request: Request, final: Tensor, clean: Tensor, rules: Rules) -> Tensor:
     """Return the gradient of the readout in the final stream, dims ``prompt, position, hidden``."""
     model, prompts, name = request.model, request.prompts, request.effects[0]
     at = Positions.scored(prompts, final.device)
     stream = final[None].clone().requires_grad_()
-    normed = model.final_norm(widened(at.choose(stream)))
+    normed = rules.norm(model.final_norm, widened(at.choose(stream)))
     answers = Answers.of(prompts, final.device)
     with torch.no_grad():
         start = None

@@ -31,7 +31,7 @@ from cntbench.engine.optimal_constants import Losses
 from cntbench.engine.request import Piece, Request
 from cntbench.models.blocks import Attention, Block, Queries
 from cntbench.models.decoder import Decoder, Stage
-from cntbench.models.maps import Linear
+from cntbench.models.maps import Linear, Norm
 from cntbench.models.precision import moved
 
 
@@ -148,7 +148,7 @@ class Meter:
         """Return the decoder on the meta device, with blocks that report to this meter."""
         model = moved(model, "meta")
         stages = (
-            Stage(_norm(stage.norm), tuple(map(self._metered, stage.blocks)))
+            Stage(_MeteredNorm(stage.norm), tuple(map(self._metered, stage.blocks)))
             for stage in model.stages
         )
         return replace(model, stages=tuple(stages))
@@ -214,6 +214,10 @@ class _Metered:
         self.meter.work += Work(**{kind: tokens})
         return self._counted("states", normed, queries)
 
+    def own_parts(self, normed: Tensor) -> Any:
+        self.meter.work += Work(attention_tokens=normed.shape[1:-1].numel())
+        return super().own_parts(normed)  # type: ignore[misc]
+
     def write(self, states: Tensor, stream: Tensor) -> None:
         self._counted("write", states, stream)
 
@@ -241,13 +245,17 @@ class _Metered:
         return result
 
 
-def _norm(norm: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return a norm that is only computed if gradients are enabled."""
+@dataclass(frozen=True)
+class _MeteredNorm:
+    """A norm that is only computed where a gradient goes back through it."""
 
-    def normed(stream: Tensor) -> Tensor:
-        return norm(stream) if torch.is_grad_enabled() else stream
+    norm: Norm
 
-    return normed
+    def __call__(self, stream: Tensor) -> Tensor:
+        return self.norm(stream) if torch.is_grad_enabled() else stream
+
+    def frozen(self, stream: Tensor) -> Tensor:
+        return self.norm.frozen(stream)
 
 
 def _shape(value: object) -> object:

@@ -240,6 +240,46 @@ class Attention:
         """Split ``run, prompt, position, …`` by head: ``run × prompt, head, position, …``."""
         return vectors.unflatten(-1, (heads, -1)).flatten(0, 1).transpose(1, 2)
 
+    def queries_and_keys(self, normed: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute queries and keys, dims ``run, prompt, component, position, width``.
+
+        In single precision at least; their inner products are the attention scores.
+        """
+        q, k, _ = self.lengths
+        projected = self.project.rows(slice(q + k))(normed)
+        self._turn(projected, q + k, None)
+        query, key = widened(projected).split((q, k), dim=-1)
+        query = self._heads(query, self.n_components).unflatten(0, normed.shape[:2])
+        key = self._heads(key, self.key_heads).unflatten(0, normed.shape[:2])
+        key = key.repeat_interleave(self.n_components // self.key_heads, dim=2)
+        return query * self.width**-0.5, key
+
+    def own_parts(self, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the query, key and value of each head from a stream that it alone reads.
+
+        Takes dims ``component, prompt, position, hidden`` and returns ``component, prompt,
+        position, width``, of single precision at least. The inner products of queries and keys are
+        the attention scores.
+        """
+        q, k, _ = self.lengths
+        query = self._own(normed, slice(q), self.n_components)
+        key = self._own(normed, slice(q, q + k), self.key_heads)
+        if self.rotate is not None:
+            for vectors in (query, key):
+                self.rotate(vectors.unsqueeze(-2), None)
+        value = self._own(normed, slice(q + k, q + k + self.lengths[2]), self.key_heads)
+        return widened(query) * self.width**-0.5, widened(key), widened(value)
+
+    def _own(self, normed: Tensor, rows: slice, heads: int) -> Tensor:
+        """Apply to each stream the rows of the projection that belong to its head."""
+        part, sharing = self.project.rows(rows), self.n_components // heads
+        weight, bias = (
+            tensor.unflatten(0, (heads, -1)).repeat_interleave(sharing, dim=0)
+            for tensor in (part.weight, part.bias)
+        )
+        mapped = torch.baddbmm(bias[:, None], normed.flatten(1, 2), weight.mT)
+        return mapped.unflatten(1, normed.shape[1:3])
+
     def pattern(self, normed: Tensor) -> Tensor:
         """Compute attention weights, dims ``prompt, component, query position, key position``.
 

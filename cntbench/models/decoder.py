@@ -19,14 +19,14 @@ from torch import Tensor
 
 from cntbench.components import Component
 from cntbench.models.blocks import Block
-from cntbench.models.maps import Linear
+from cntbench.models.maps import Linear, Norm
 
 
 @dataclass(frozen=True)
 class Stage:
     """Blocks that read the same residual stream, in parallel."""
 
-    norm: Callable[[Tensor], Tensor]
+    norm: Norm
     blocks: tuple[Block, ...]
 
 
@@ -69,7 +69,7 @@ class Decoder:
 
     embed: Callable[[Tensor], Tensor]
     stages: tuple[Stage, ...]
-    final_norm: Callable[[Tensor], Tensor]
+    final_norm: Norm
     unembed: Linear
     components: tuple[Component, ...]
     context: int

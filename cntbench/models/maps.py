@@ -6,12 +6,25 @@ Dims: ``run`` counts versions of the same prompts (clean, ablated), ``hidden`` i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from cntbench.models.products import Activation, affine, wide
+
+
+class Norm(Protocol):
+    """A norm of the residual stream, dims ``run, prompt, position, hidden``."""
+
+    def __call__(self, stream: Tensor) -> Tensor:
+        """Return the normalised stream."""
+        ...
+
+    def frozen(self, stream: Tensor) -> Tensor:
+        """Return the same, with a gradient that takes the divisor for a constant."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,14 @@ class LayerNorm:
         scale, shift = (None if value is None else value.to(stream) for value in parameters)
         return F.layer_norm(stream, stream.shape[-1:], scale, shift, self.epsilon)
 
+    def frozen(self, stream: Tensor) -> Tensor:
+        """Return the normalised stream; its gradient takes the deviation for a constant."""
+        centred = stream - stream.mean(dim=-1, keepdim=True)
+        square = centred.detach().square().mean(dim=-1, keepdim=True)
+        normed = centred * (square + self.epsilon).rsqrt()
+        normed = normed if self.scale is None else normed * self.scale.to(stream)
+        return normed if self.shift is None else normed + self.shift.to(stream)
+
 
 @dataclass(frozen=True)
 class RMSNorm:
@@ -56,9 +77,16 @@ class RMSNorm:
 
     def __call__(self, stream: Tensor) -> Tensor:
         """Return the normalised stream, dims ``run, prompt, position, hidden``."""
+        return self._divided(stream, stream)
+
+    def frozen(self, stream: Tensor) -> Tensor:
+        """Return the normalised stream; its gradient takes the root mean square for a constant."""
+        return self._divided(stream, stream.detach())
+
+    def _divided(self, stream: Tensor, by: Tensor) -> Tensor:
         # On CPUs torch.rms_norm squares into a tensor of the stream's size: twice as slow.
-        length = torch.linalg.vector_norm(stream, dim=-1, keepdim=True, dtype=wide(stream.dtype))
-        normed = stream * (length.square() / stream.shape[-1] + self.epsilon).rsqrt()
+        length = torch.linalg.vector_norm(by, dim=-1, keepdim=True, dtype=wide(by.dtype))
+        normed = stream * (length.square() / by.shape[-1] + self.epsilon).rsqrt()
         return (normed if self.scale is None else normed * self.scale).to(stream.dtype)
 
 

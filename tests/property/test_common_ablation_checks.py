@@ -22,7 +22,7 @@ from hypothesis import assume, given, settings
 from support import ablations as every_ablation
 from support.ablations import kinds, measures
 from support.anatomy import Anatomy, parts, silence
-from support.edge_oracle import oracle_edges
+from support.edge_oracle import SLOPES, oracle_edges
 from support.models import decoder, random_gpt_neox, random_prompts, randomised
 from support.oracle import oracle_influence, oracle_readouts
 from support.strategies import models
@@ -312,7 +312,8 @@ def test_agrees_with_the_naive_oracle(names, case):
     agree(found.readout_value, oracle_readouts(case.model, case.prompts))
     for name, changes, effect in zip(names, found.influence, found.readout_effect, strict=True):
         edges, effects = oracle(name, case)
-        agree(changes, edges, err_msg=name)
+        if shipped()[name].spec.estimator in ("exact", *SLOPES):  # others have their own oracles
+            agree(changes, edges, err_msg=name)
         agree(effect, effects, err_msg=name)
 
 

@@ -247,26 +247,42 @@ def linear_models(draw):
     return model
 
 
+#: Estimators that promise to be exact there, as EAP-IG does.
+EXACT_IF_LINEAR = ("eap", "relp")
+
+
 @settings(max_examples=20)
 @given(linear_models(), RULES, st.integers(1, 4))
 def test_on_a_linear_model_estimates_are_exact_with_their_sign(model, rule, steps):
     prompts = random_prompts(count=2, length=5, scored=2)
     parts = {"scope": "direct", "observable": "readout"}
-    exact, eap, eap_ig = influence(
-        Request(
-            decoder(model),
-            prompts,
-            [
-                Ablation("a", rule, **parts),
-                Ablation("a", rule, **parts, estimator="eap"),
-                Ablation("a", rule, **parts, estimator="eap_ig", steps=steps),
-            ],
-        )
-    ).edge_effect
+    methods = [Ablation("a", rule, **parts, estimator=name) for name in ("exact", *EXACT_IF_LINEAR)]
+    methods += [Ablation("a", rule, **parts, estimator="eap_ig", steps=steps)]
+    exact, *estimates = influence(Request(decoder(model), prompts, methods)).edge_effect
     scale = np.nanmax(abs(exact))
     assert scale > 1e-4
-    np.testing.assert_allclose(eap, exact, rtol=1e-4, atol=1e-9 * scale)
-    np.testing.assert_allclose(eap_ig, exact, rtol=1e-4, atol=1e-9 * scale)
+    for estimate in estimates:
+        np.testing.assert_allclose(estimate, exact, rtol=1e-4, atol=1e-9 * scale)
+
+
+@settings(max_examples=5)
+@given(linear_models())
+def test_gim_and_atp_star_are_exact_into_the_last_layer_of_a_linear_model(model):
+    """But that GIM gives the values of a head half, as the attention weights have the other."""
+    parts = {"scope": "direct", "observable": "readout"}
+    methods = [
+        Ablation("a", zero.Parameters(), **parts, estimator=name)
+        for name in ("exact", "gim", "atp_star")
+    ]
+    prompts = random_prompts(count=2, length=5, scored=2)
+    request = Request(decoder(model), prompts, methods)
+    exact, gim, atp_star = influence(request).edge_effect
+    nodes = request.model.components
+    # In a sequential model the last MLP reads the heads beside it.
+    last = [node for place in request.model.places[-1] for node in place.nodes]
+    share = np.array([1.0 if nodes[i].head is None else 0.5 for i in last])
+    close(gim[:, last], share * exact[:, last], rtol=1e-4, atol=1e-9)
+    close(atp_star[:, last], exact[:, last], rtol=1e-4, atol=1e-9)
 
 
 def test_edges_carry_effects_of_either_sign():

@@ -35,6 +35,12 @@ def counted(request: Request) -> tuple[int, int, int]:
 
         return patch.object(block, "states", states)
 
+    of_own_streams = Attention.own_parts
+
+    def own_parts(self, normed):
+        tokens[Attention] += normed.shape[1:-1].numel()
+        return of_own_streams(self, normed)
+
     fused_is_available()  # finding out is a product too: not among those that count
     # torch counts no operators without a public name.
     flops = FlopCounterMode(
@@ -42,6 +48,7 @@ def counted(request: Request) -> tuple[int, int, int]:
     )
     # inference_mode hides composite operators from the counter; the engine's numbers stay.
     call = influence.__wrapped__
-    with torch.no_grad(), counting(Attention), counting(MLP), flops:
+    own = patch.object(Attention, "own_parts", own_parts)
+    with torch.no_grad(), counting(Attention), counting(MLP), own, flops:
         call(request)
     return tokens[Attention], tokens[MLP], flops.get_total_flops()

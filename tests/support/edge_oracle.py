@@ -15,7 +15,11 @@ import torch
 from cntbench.prompts import PADDING
 from cntbench.readouts import known_readouts
 from cntbench.specs import HEAD_INPUTS
+from support.gradient_rules import RULES, gradient_rules
 from support.oracle import Oracle, change, readouts, scored
+
+#: Estimators that are slopes of the patched model, by rules for the way back or by none.
+SLOPES = ("eap", "eap_ig", *RULES)
 
 
 class EdgeOracle(Oracle):
@@ -77,11 +81,11 @@ class EdgeOracle(Oracle):
         state = self.target_state(embedded, target, delta, through)
         return self.forward(embedded, {target: state})[0]
 
-    def slope(self, embedded, target, delta, read):
-        """The derivative of a readout along a change of what the target reads."""
-        with torch.enable_grad():
+    def slope(self, embedded, target, delta, read, rules="", through=HEAD_INPUTS):
+        """The derivative of a readout along a change of what the target reads, by some rules."""
+        with torch.enable_grad(), gradient_rules(self.model, rules):
             scale = torch.zeros((), dtype=delta.dtype, requires_grad=True)
-            value = read(self.logits_over(embedded.detach(), target, scale * delta))
+            value = read(self.logits_over(embedded.detach(), target, scale * delta, through))
             return torch.autograd.grad(value, scale)[0].item()
 
 
@@ -125,7 +129,7 @@ def oracle_edges(model, prompts, ablation, measure, *, observe_all=False, seed=0
                 if ablation.estimator != "exact":
                     edges[s, t, i] = np.mean(
                         [
-                            oracle.slope(point, target, delta, read)
+                            oracle.slope(point, target, delta, read, ablation.estimator)
                             for point in points(oracle, prompts, i, ablation.steps or 1)
                         ]
                     )

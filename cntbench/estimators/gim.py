@@ -1,0 +1,65 @@
+"""Gradient interaction modifications: EAP with a way back that sees what cancels or saturates.
+
+As `cntbench.estimators.eap`, δ_s · g_k, where the gradient g_k in the input of k is taken by three
+modified rules (GIM, Edin et al. 2025, arXiv 2505.17630):
+
+    softmax      its Jacobian at a higher temperature: for A = softmax(S),
+                 ∂m/∂S = B ∘ (∂m/∂A − Σ_j B_j ∂m/∂A_j)  with  B = softmax(S / T),  T = 2
+    norms        the divisor is taken for a constant
+    products     the gradient is divided among the factors: of what goes back through A v, half goes
+                 to v and half to A; of that, half to q and half to k; of f(g) · h, half to either
+
+Attention that is saturated, and values that make up for each other under it, so keep a gradient. It
+costs no more than EAP: one way back. Where all else is linear, an edge into a head through its
+values alone gets half of its effect by the third rule, and each head on the way to the readout
+halves it again: estimates are for ranking, not sizes. As in the paper's code, the Jacobian lacks
+the factor 1/T, and activations have their own gradient. The paper scores nodes and tokens; here
+every edge has its own gradient, as in EAP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cntbench.engine.rules import Rules, attention_scores, scaled_gradient
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cntbench.engine.attribution import Edges, Estimate
+    from cntbench.models.blocks import MLP
+    from cntbench.models.maps import Norm
+
+OBSERVES = ("readout",)
+USES = ("gradient",)
+TEMPERATURE = 2.0
+
+
+@dataclass(frozen=True)
+class Interactions(Rules):
+    """The rules of GIM."""
+
+    def norm(self, norm: Norm, stream: Tensor) -> Tensor:
+        """Take the divisor for a constant."""
+        return norm.frozen(stream)
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Halve what goes to either factor of a product; soften the softmax on the way back."""
+        scores = scaled_gradient(attention_scores(query, key), 0.5)
+        constant = scores.detach()
+        # At S / T, where a step of S counts as one of S / T.
+        soft = (constant / TEMPERATURE + (scores - constant).nan_to_num()).softmax(dim=-1)
+        weights = soft - soft.detach() + constant.softmax(dim=-1)
+        return scaled_gradient(weights @ value, 0.5)
+
+    def written(self, block: MLP, states: Tensor) -> Tensor:
+        """Halve what goes to either factor of a gate."""
+        return states if block.gate is None else scaled_gradient(states, 0.5)
+
+
+def estimate(edges: Edges) -> Iterator[Estimate]:
+    """Yield the estimate of every edge."""
+    for targets, gradients in edges.gradients(rules=Interactions()):
+        yield edges.along(targets, gradients)

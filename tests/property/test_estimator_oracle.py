@@ -1,0 +1,172 @@
+"""Estimators against naive oracles: autograd on plain transformers, with rules set by hooks."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from support.counting import counted
+from support.edge_oracle import EdgeOracle, differentiable, oracle_edges
+from support.models import decoder, random_model, random_prompts
+
+from cntbench.ablations.ablation import Ablation
+from cntbench.ablations.replacements import resample, zero
+from cntbench.engine.influence import influence
+from cntbench.engine.meter import predicted_work
+from cntbench.engine.request import Request
+
+ARCHITECTURES = ("gpt_neox", "gpt2", "llama")
+READOUT = {"scope": "direct", "observable": "readout"}
+
+
+def edge_effects(model, prompts, rule, **given):
+    """Effects of edges on the logit difference."""
+    request = Request(model, prompts, [Ablation("a", rule, **READOUT, **given)])
+    return influence(request).edge_effect[0]
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def model(request):
+    """A random model of transformers in double precision."""
+    return random_model(request.param, dtype=torch.float64, heads=2, width=4, mlp=8)
+
+
+@pytest.mark.parametrize("estimator", ["relp", "gim"])
+def test_rules_for_the_way_back_are_those_of_the_oracle(model, estimator):
+    prompts = random_prompts(count=1, length=4, scored=2)
+    rule = resample.Parameters(donor="reference")
+    ablation = Ablation("a", rule, **READOUT, estimator=estimator)
+    effects = ("cross_entropy",)
+    found = influence(Request(decoder(model), prompts, [ablation], effects=effects))
+    expected, _ = oracle_edges(model, prompts, ablation, None, effects=effects)
+    np.testing.assert_allclose(found.edge_effect[0], expected[..., 0], rtol=1e-7, atol=1e-10)
+    eap = edge_effects(decoder(model), prompts, rule, estimator="eap")
+    assert not np.allclose(found.edge_effect[0], eap, equal_nan=True, rtol=1e-2)
+
+
+@pytest.mark.parametrize("estimator", ["relp", "gim"])
+@pytest.mark.parametrize("heads", [2, 4])
+def test_one_way_back_by_rules_costs_no_more_than_eap(estimator, heads):
+    model = decoder(random_model("llama", layers=3, heads=heads, width=8))
+    prompts = random_prompts(count=1, length=12, scored=4)
+    method = Ablation("a", zero.Parameters(), **READOUT, estimator="eap")
+    eap = Request(model, prompts, [method])
+    other = replace(eap, ablations=[replace(method, estimator=estimator)])
+    assert predicted_work(other).flops <= 1.5 * predicted_work(eap).flops
+    work = predicted_work(other)
+    assert counted(other) == (work.attention_tokens, work.mlp_tokens, work.products)
+
+
+class AttentionOracle(EdgeOracle):
+    """Patched attention weights, and gradients around layers, by hooks on plain transformers."""
+
+    def effect(self, embedded, target, delta, read, around=None):
+        """What AtP says of one edge, its softmax recomputed, by gradients around one layer."""
+        with self.stopped(around):
+            if target[1] is None:
+                return self.slope(embedded, target, delta, read)
+            by_values = self.slope(embedded, target, delta, read, through=("value",))
+            return by_values + self.through_weights(embedded, target, delta, read)
+
+    def through_weights(self, embedded, target, delta, read):
+        """The change of the head's attention weights times the gradient in them."""
+        layer, head = target
+        clean = self.weights(embedded, layer)[head]
+        moved = 0
+        for reader in ("query", "key"):
+            with self.reading(target, delta, (reader,)):
+                moved += self.weights(embedded, layer)[head] - clean
+        with torch.enable_grad():
+            scale = torch.zeros((), dtype=delta.dtype, requires_grad=True)
+            with self.moved_weights(layer, head, scale * moved):
+                value = read(self.forward(embedded)[0])
+            return torch.autograd.grad(value, scale)[0].item()
+
+    def weights(self, embedded, layer):
+        """Attention weights of a layer, dims ``head, query, key``."""
+        found = []
+        with torch.no_grad(), self.seen_weights(lambda weights: found.append(weights)):
+            self.forward(embedded)
+        return found[layer][0]
+
+    def moved_weights(self, layer, head, change):
+        """The weights of one head are changed."""
+        seen = []
+
+        def see(weights):
+            seen.append(weights)
+            if len(seen) == layer + 1:
+                one = torch.zeros(len(weights[0]), 1, 1, dtype=weights.dtype)
+                one[head] = 1
+                return weights + one * change
+            return None
+
+        return self.seen_weights(see)
+
+    @contextmanager
+    def seen_weights(self, see):
+        """Call ``see(weights)`` in each layer; its result replaces them."""
+
+        def softmax(scores, **_):
+            weights = scores.softmax(-1)
+            new = see(weights)
+            return weights if new is None else new
+
+        before = self.model.config._attn_implementation
+        self.model.set_attn_implementation("eager")
+        try:
+            with patch.object(torch.nn.functional, "softmax", softmax):
+                yield
+        finally:
+            self.model.set_attn_implementation(before)
+
+    @contextmanager
+    def stopped(self, layer):
+        """Nothing goes back through what attention and MLP of a layer write."""
+        handles = []
+        if layer is not None:
+            modules = self.layers[layer].output, self.layers[layer].mlp
+            handles = [m.register_forward_hook(lambda m, a, out: out.detach()) for m in modules]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "layers", "heads"),
+    [("gpt_neox", 3, 1), ("gpt2", 2, 1), ("gpt2", 1, 2), ("llama", 2, 2)],
+)
+def test_atp_star_recomputes_attention_and_goes_around_layers(architecture, layers, heads):
+    shape = {"layers": layers, "heads": heads, "width": 4, "mlp": 8}
+    model = random_model(architecture, **shape, dtype=torch.float64)
+    prompts = random_prompts(count=1, length=4, scored=2)
+    found = edge_effects(decoder(model), prompts, zero.Parameters(), estimator="atp_star")
+    oracle = AttentionOracle(model)
+    with torch.no_grad():
+        embedded = oracle.embed(prompts.tokens[0])
+        clean_logits, clean = oracle.forward(embedded)
+
+    def read(logits):
+        return differentiable(logits, prompts, 0, "logit_difference", clean_logits)
+
+    for s, source in enumerate(oracle.nodes):
+        delta = oracle.contribution(*source, -clean[source])
+        for t, target in enumerate(oracle.nodes):
+            if not oracle.feasible(source, target):
+                continue
+            whole = oracle.effect(embedded, target, delta, read)
+            expected = whole
+            if layers > 1:
+                around = [
+                    oracle.effect(embedded, target, delta, read, layer)
+                    for layer in range(layers)
+                    if layer != target[0]
+                ]
+                expected = np.sign(whole) * np.abs(around).sum() / (layers - 1)
+            assert found[s, t] == pytest.approx(expected, rel=1e-7, abs=1e-10)
