@@ -13,12 +13,14 @@ from cntbench.accessor import cnt as _cnt
 
 if TYPE_CHECKING:
     from cntbench.api import claims, compare, influence, run
+    from cntbench.api_circuit import circuit
     from cntbench.api_known import save_planted, score
     from cntbench.api_results import film, open_results, report, save_results, show
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "circuit",
     "claims",
     "compare",
     "film",
@@ -34,6 +36,7 @@ __all__ = [
 
 #: Modules of functions that are not in `cntbench.api`.
 _MODULES = {
+    "circuit": "api_circuit",
     **dict.fromkeys(("film", "open_results", "report", "save_results", "show"), "api_results"),
     **dict.fromkeys(("save_planted", "score"), "api_known"),
 }

@@ -18,7 +18,7 @@ from cntbench.results.tree import result_tree
 #: Groups that follow from every film.
 _DERIVED = ("metrics", "roles")
 #: Groups that follow from other models than the film's, and from a choice of claims.
-_MEASURED, _VERDICTS = ("untrained", "comparison"), ("claims", "phases")
+_MEASURED, _VERDICTS = ("untrained", "comparison", "faithfulness"), ("claims", "phases")
 
 
 def complete(

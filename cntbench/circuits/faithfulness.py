@@ -46,8 +46,9 @@ from cntbench.circuits.selection import (
 from cntbench.engine.circuit import circuit_readouts, edges_of
 from cntbench.engine.influence import statistics_of
 from cntbench.engine.request import Request
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, unknown
 from cntbench.prompts import random_state
+from cntbench.results.faithfulness import NAMES, OF_CIRCUITS
 
 Array = NDArray[np.float64]
 
@@ -60,39 +61,6 @@ RESAMPLES = 1000
 #: The clean and the empty readout differ if by more than this share of their size.
 DIFFERS = 1e-6
 
-#: The variables, their dims beside the method's, and what they mean.
-VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
-    "circuit_edges": (("ranking", "budget"), "edges of the circuit, pruned; unscored ones apart"),
-    "circuit_readout": (("ranking", "budget"), "readout of the circuit, mean over prompts"),
-    "faithfulness": (("ranking", "budget"), "share of the readout that the circuit recovers"),
-    "faithfulness_lower": (("ranking", "budget"), "lower end of its bootstrap over prompts, 95 %"),
-    "faithfulness_upper": (("ranking", "budget"), "upper end of its bootstrap over prompts, 95 %"),
-    "complement_faithfulness": (
-        ("ranking", "budget"),
-        "share of the readout that all edges but the circuit's recover; 0 if it is complete",
-    ),
-    "random_faithfulness": (
-        ("ranking", "budget", "draw"),
-        "faithfulness of random circuits with as many edges between each pair of layers",
-    ),
-    **{
-        f"{name}{end}": (("ranking",), about + which)
-        for name, about in (
-            ("cpr", "area under the faithfulness over shares of edges"),
-            ("cmd", "area between the faithfulness and 1 over shares of edges"),
-        )
-        for end, which in (
-            ("", ""),
-            ("_lower", ", lower end of its bootstrap over prompts, 95 %"),
-            ("_upper", ", upper end of its bootstrap over prompts, 95 %"),
-        )
-    },
-    "random_cpr": (("ranking", "draw"), "area under the faithfulness of random circuits"),
-    "random_cmd": (("ranking", "draw"), "area between the faithfulness of random circuits and 1"),
-    "clean_readout": ((), "readout of the whole model, mean over prompts"),
-    "empty_readout": ((), "readout with every scored edge patched, mean over prompts"),
-}
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -101,7 +69,7 @@ class Choice:
     Parameters
     ----------
     budgets
-        Shares of the scored edges, rising, above 0 and at most 1.
+        Shares of the scored edges, rising, above 0 and at most 1; None for those of MIB.
     rankings
         ``"signed"``: the edges whose patching hurts the readout most come first; ``"absolute"``:
         those whose patching changes it most.
@@ -116,7 +84,7 @@ class Choice:
         Of random circuits and of the bootstrap.
     """
 
-    budgets: Sequence[float] = MIB
+    budgets: Sequence[float] | None = None
     rankings: Sequence[Ranking] = RANKINGS
     selection: Selection = "top"
     threshold: float | None = None
@@ -124,14 +92,47 @@ class Choice:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for share in self.budgets:
+        for share in self.budgets or ():
             if not 0 < share <= 1:
                 raise CntbenchError(
                     f"a budget of {100 * share:g} % of the edges is not allowed",
                     hint="Allowed: more than 0 %, at most 100 %.",
                 )
-        if list(self.budgets) != sorted(set(self.budgets)):
+        if list(self.shares) != sorted(set(self.shares)):
             raise CntbenchError("budgets have to rise, each once", hint="For instance 1,5,20,50.")
+        if self.draws < 0:
+            raise CntbenchError(f"draws = {self.draws} is not allowed", hint="At least 0.")
+        for name in self.rankings:
+            if name not in RANKINGS:
+                raise unknown("ranking", name, RANKINGS)
+        if self.selection not in SELECTIONS:
+            raise unknown("selection", self.selection, SELECTIONS)
+        if self.threshold is not None and (self.budgets or len(self.rankings) > 1):
+            raise CntbenchError(
+                "a threshold chooses one circuit, without budgets and by one ranking",
+                hint="Name the ranking, signed or absolute, and leave budgets out.",
+            )
+
+    @property
+    def shares(self) -> Sequence[float]:
+        """The budgets, by default those of MIB."""
+        return self.budgets or MIB
+
+    def sizes(self, count: int) -> list[int]:
+        """Return the numbers of edges of the budgets, rounded down as MIB does.
+
+        Raises
+        ------
+        CntbenchError
+            If a budget that is asked for holds no edge. Those of MIB may.
+        """
+        sizes = [int(share * count + 1e-9) for share in self.shares]
+        if self.budgets and not sizes[0]:
+            raise CntbenchError(
+                f"a budget of {100 * self.budgets[0]:g} % of {count} edges is a circuit of no edge",
+                hint=f"One edge is {100 / count:.3g} %: allowed are budgets from there on.",
+            )
+        return sizes
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,8 @@ def faithfulness(request: Request, scores: EdgeScores, choice: Choice | None = N
     Returns
     -------
     xarray.Dataset
-        The `VARIABLES`, dims ``ranking, budget, draw``; the coordinate ``budget`` is a share of the
-        scored edges.
+        The variables of `OF_CIRCUITS`, dims ``ranking, budget, draw``; the coordinate ``budget`` is
+        a share of the scored edges.
 
     Raises
     ------
@@ -216,21 +217,24 @@ def measured(request: Request, kept: Edges, scored: Edges, choice: Choice) -> xr
     flat = np.concatenate([part.reshape(-1, *scored.shape) for part in parts.values()])
     found = circuit_readouts(request, statistics_of(request), flat)
     readouts = {
-        name: rows.reshape(*part.shape[: part.ndim - scored.ndim], -1)
+        name: rows.reshape(*part.shape[: part.ndim - scored.ndim], rows.shape[-1])
         for (name, part), rows in zip(
             parts.items(), np.split(found, np.cumsum(sizes)[:-1]), strict=True
         )
     }
     count = int(scored.sum())
     shares = (
-        np.array(choice.budgets)
+        np.array(choice.shares)
         if choice.threshold is None
         else kept.sum(axis=tuple(range(2, kept.ndim)))[0] / count
     )
     axes = tuple(range(2, circuits.ndim))
-    numbers: dict[str, Any] = {"circuit_edges": (circuits & scored).sum(axis=axes)}
+    numbers: dict[str, Any] = {
+        "circuit_edges": (circuits & scored).sum(axis=axes),
+        "scored_edges": count,
+    }
     numbers |= _summary(readouts, shares, choice)
-    return _dataset(numbers, shares, count, choice)
+    return _dataset(numbers, shares, choice)
 
 
 def _circuits(scores: Scores, choice: Choice) -> Edges:
@@ -244,19 +248,15 @@ def _circuits(scores: Scores, choice: Choice) -> Edges:
             )
         return kept[None]
     count, select = int(np.isfinite(scores).sum()), SELECTIONS[choice.selection]
-    return np.stack([select(scores, size_of(share, count)) for share in choice.budgets])
-
-
-def size_of(share: float, count: int) -> int:
-    """Return the number of edges of a share of them, rounded down as MIB does."""
-    return int(share * count + 1e-9)
+    return np.stack([select(scores, size) for size in choice.sizes(count)])
 
 
 def _working(kept: Edges, unscored: Edges) -> Edges:
     """Return circuits with all edges that are not scored, pruned."""
-    flat = kept.reshape(-1, *unscored.shape)
-    working = np.array([pruned(circuit | unscored) | unscored for circuit in flat], dtype=bool)
-    return working.reshape(kept.shape)
+    working = kept.copy()
+    for index in np.ndindex(kept.shape[: kept.ndim - unscored.ndim]):
+        working[index] = pruned(kept[index] | unscored) | unscored
+    return working
 
 
 def _summary(readouts: dict[str, Array], shares: Array, choice: Choice) -> dict[str, Any]:
@@ -330,21 +330,18 @@ def _area(height: Callable[[Array], Array], share: Array, budgets: Array) -> Arr
     return np.asarray(np.trapezoid(height(share), budgets, axis=-1))
 
 
-def _dataset(numbers: dict[str, Any], shares: Array, count: int, choice: Choice) -> xr.Dataset:
-    units = {"circuit_edges": "1"}
+def _dataset(numbers: dict[str, Any], shares: Array, choice: Choice) -> xr.Dataset:
+    variables = {
+        name: (dims, numbers[name], described(name, about, units))
+        for name, (dims, about, units) in OF_CIRCUITS.items()
+    }
+    labels = {
+        "ranking": list(choice.rankings),
+        "budget": shares,
+        "draw": np.arange(choice.draws),
+    }
     return xr.Dataset(
-        {
-            name: (dims, numbers[name], described(name, about, units.get(name)))
-            for name, (dims, about) in VARIABLES.items()
-        },
-        coords={
-            "ranking": (
-                "ranking",
-                list(choice.rankings),
-                {"long_name": "what edges are ranked by"},
-            ),
-            "budget": ("budget", shares, {"long_name": "share of the scored edges", "units": "1"}),
-            "draw": ("draw", np.arange(choice.draws), {"long_name": "random circuit"}),
-        },
-        attrs={"scored_edges": count, "selection": choice.selection, "seed": choice.seed},
+        variables,
+        coords={name: (name, labels[name], {"long_name": about}) for name, about in NAMES.items()},
+        attrs={"selection": choice.selection, "seed": choice.seed},
     )

@@ -73,7 +73,7 @@ def pruned(kept: Edges) -> Edges:
 
     Source: ``Graph.prune`` of EAP-IG; what is left out carries replaced values only.
     """
-    flat = kept.reshape(-1, *kept.shape[-2:]).any(axis=0)
+    flat: Edges = np.asarray(kept.reshape(-1, *kept.shape[-2:]).any(axis=0))
     count = kept.shape[-2]
     # Nodes: the embedding, the components, the readout; edge [s, t] leads from s to t + 1.
     reached, reaching = np.zeros(count + 1, dtype=bool), np.zeros(count + 1, dtype=bool)
@@ -124,6 +124,6 @@ def shuffled(
     order = group.argsort(kind="stable")
     keys = group[order] + rng.random_sample((draws, len(places)))
     drawn = np.zeros((draws, *kept.shape), dtype=bool)
-    flat = drawn.reshape(draws, -1)
+    flat = drawn.reshape(draws, kept.size)
     flat[:, places[order]] = kept.flat[places[order]][keys.argsort(axis=1)]
     return drawn

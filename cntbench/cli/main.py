@@ -20,6 +20,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from cntbench import __version__
+from cntbench.cli.circuit import circuit
 from cntbench.cli.exchange import export, import_
 from cntbench.cli.figures import figures
 from cntbench.cli.golden import golden
@@ -142,7 +143,7 @@ def _main(
     pass
 
 
-for command in (run, merge, plan, report, claims, figures, export, score, seal):
+for command in (run, merge, plan, report, claims, figures, export, score, seal, circuit):
     app.command()(command)
 app.command(name="import")(import_)
 app.add_typer(golden)

@@ -18,6 +18,7 @@ from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS, SIDE
 from cntbench.dynamics.verdicts import OF_CLAIMS, OF_PHASES, OF_TESTS
 from cntbench.errors import StorageError
 from cntbench.metrics._base import DIMS
+from cntbench.results.faithfulness import NAMES, OF_CIRCUITS
 from cntbench.results.schema import DIMENSIONS, VARIABLES
 from cntbench.results.tree import LIKE, film_coordinates
 from cntbench.results.variables import (
@@ -214,6 +215,30 @@ COMPARISON = Group(
     check=_check_circuits,
 )
 
+#: Circuits at work, as a group or as a file of its own.
+FAITHFULNESS = Group(
+    {
+        **{
+            name: Variable((*_CELL, *dims), "number", about, units)
+            for name, (dims, about, units) in OF_CIRCUITS.items()
+        },
+        **_texts(("task",), "observed_readout"),
+        "ranking": Variable(("ranking",), "text", NAMES["ranking"], values=("signed", "absolute")),
+        "budget": Variable(("budget",), "float", NAMES["budget"], lower=0, upper=1),
+        "draw": Variable(("draw",), "integer", NAMES["draw"], lower=0),
+    },
+    names=("ranking",),
+    attributes={
+        **{
+            name: Attribute("text")
+            for name in ("checkpoint", "revision", "patched_by", "selection")
+        },
+        "step": Attribute("integer"),
+        "seed": Attribute("integer"),
+        "prompts": Attribute("integer"),
+    },
+)
+
 #: By name, the groups that readers rely on.
 GROUPS: Mapping[str, Group] = {
     "metrics": Group(
@@ -280,4 +305,5 @@ GROUPS: Mapping[str, Group] = {
         names=("seed",),
     ),
     "comparison": COMPARISON,
+    "faithfulness": FAITHFULNESS,
 }

@@ -74,6 +74,7 @@ INSTEAD = (
     ),
     (r"^(cntbench seal .*) --draws \d+", r"\1 --draws 2", "fewer draws take less time"),
     ("--only heatmap,readouts,.*", "--only readouts", "the same"),
+    (r"^(cntbench circuit .*)", r"\1 --draws 1", "fewer random circuits take less time"),
     (r"--prompts (64|1000)", "--prompts 4", "fewer prompts take less time"),
     (r"^(cntbench (claims|import))", r"\1 --draws 19", "fewer draws take less time"),
     (
@@ -163,7 +164,7 @@ def home(tmp_path_factory):
     compared = cntbench.compare(
         trajectory=f"dir:{folder / 'checkpoints'}",
         ablations=["zero", "mean"],
-        prompts=2,
+        prompts=4,
         circuits=["constant", "random_dag_sparse"],
         checkpoints=1,
         progress=False,

@@ -56,7 +56,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("reporting",),
     ("accessor",),
     ("exchange",),
-    ("api", "api_known", "api_results"),
+    ("api", "api_circuit", "api_known", "api_results"),
     ("cli", "testing"),
     ("__main__",),
 )

@@ -111,12 +111,19 @@ def test_areas_are_those_of_mib():
 
 def test_no_edges_recover_nothing_and_all_recover_everything():
     request = request_of("llama")
-    choice = Choice(budgets=(0.001, 1.0), draws=1)
-    found = faithfulness(request, scores_for(request), choice)
-    np.testing.assert_allclose(found["faithfulness"], [[0, 1]] * 2, atol=1e-12)
-    np.testing.assert_allclose(found["complement_faithfulness"], [[1, 0]] * 2, atol=1e-12)
-    np.testing.assert_allclose(found["random_faithfulness"].squeeze(), [[0, 1]] * 2, atol=1e-12)
-    assert found["circuit_edges"].values.tolist() == [[0, edges_of(request.model).sum()]] * 2
+    count = int(edges_of(request.model).sum())
+    with pytest.raises(CntbenchError, match="circuit of no edge"):
+        faithfulness(request, scores_for(request), Choice(budgets=(0.5 / count, 1.0)))
+    found = faithfulness(request, scores_for(request), Choice(draws=1))
+    assert found["circuit_edges"].values[0, 0] == 0
+    ends = [found["faithfulness"].values[0, 0], found["complement_faithfulness"].values[0, 0]]
+    np.testing.assert_allclose(ends, [0, 1], atol=1e-12)
+    found = faithfulness(request, scores_for(request), Choice(budgets=(1 / count, 1.0), draws=1))
+    whole = found.isel(budget=1)
+    np.testing.assert_allclose(whole["faithfulness"], 1, atol=1e-12)
+    np.testing.assert_allclose(whole["complement_faithfulness"], 0, atol=1e-12)
+    np.testing.assert_allclose(whole["random_faithfulness"], 1, atol=1e-12)
+    assert (whole["circuit_edges"] == count).all()
 
 
 def test_edges_without_a_score_stay_in_every_circuit():
@@ -124,8 +131,8 @@ def test_edges_without_a_score_stay_in_every_circuit():
     scores = scores_for(request)
     scores.values[0] = np.nan
     found = faithfulness(request, scores, Choice(budgets=(0.5,), draws=1))
-    assert found.attrs["scored_edges"] == edges_of(request.model)[1:].sum()
-    assert found["circuit_edges"].max() <= found.attrs["scored_edges"] // 2
+    assert found["scored_edges"] == edges_of(request.model)[1:].sum()
+    assert found["circuit_edges"].max() <= found["scored_edges"] // 2
     with_embedding = faithfulness(request, scores_for(request), Choice(budgets=(0.5,), draws=1))
     assert found["empty_readout"] != with_embedding["empty_readout"]
 
@@ -146,7 +153,7 @@ def test_a_threshold_gives_one_circuit_without_areas():
     assert np.isnan(found["cpr"]).all()
     assert np.isfinite(found["faithfulness"]).all()
     with pytest.raises(CntbenchError, match="no edge has a score of at least 1000"):
-        faithfulness(request, scores, Choice(threshold=1000.0))
+        faithfulness(request, scores, Choice(rankings=("signed",), threshold=1000.0))
 
 
 @pytest.mark.parametrize("budget", [0, -0.1, 1.5, float("nan")])

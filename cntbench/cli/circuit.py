@@ -1,0 +1,147 @@
+"""The command that puts circuits to work: ``circuit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from cntbench.cli.options import Force, Specs, names_in, out
+from cntbench.errors import CntbenchError, in_file
+
+
+def circuit(
+    results: Annotated[
+        Path,
+        typer.Argument(help="A results.nc file.", metavar="RESULTS"),
+    ],
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="Tasks, separated by commas (default: induction, or the first).", metavar="NAMES"
+        ),
+    ] = None,
+    ablation: Annotated[
+        str | None,
+        typer.Option(help="Methods, separated by commas (default: all).", metavar="NAMES"),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Its name or step (default: the last measured).", metavar="NAME"),
+    ] = None,
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            help="Percentages of the edges, separated by commas (default: those of MIB, "
+            "0.1,0.2,0.5,1,2,5,10,20,50).",
+            metavar="PERCENT",
+        ),
+    ] = None,
+    ranking: Annotated[
+        str | None,
+        typer.Option(
+            help="What edges are ranked by: signed or absolute effects (default: both).",
+            metavar="NAMES",
+        ),
+    ] = None,
+    select: Annotated[
+        str,
+        typer.Option(
+            help="top: the best edges; greedy: the best ones into what is already reached, walking "
+            "from the readout.",
+            metavar="RULE",
+        ),
+    ] = "top",
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Instead of budgets: all edges of at least this score."),
+    ] = None,
+    patch: Annotated[
+        str | None,
+        typer.Option(
+            help="Ablation whose replacement patches the edges outside of a circuit (default: "
+            "resample, the corrupted twins; mean for a task without twins).",
+            metavar="NAME",
+        ),
+    ] = None,
+    readout: Annotated[
+        str | None,
+        typer.Option(
+            help="Readout to recover (default: the first of the task's effects).", metavar="NAME"
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=0, help="Random circuits for each circuit.")] = 10,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Seed of prompts and random circuits (default: the result's; another one gives "
+            "prompts that the scores have not seen)."
+        ),
+    ] = None,
+    trajectory: Annotated[
+        str | None,
+        typer.Option(help="Where the weights are now, if they have moved.", metavar="SOURCE"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the dataset, as netCDF."),
+    ] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Keep it in RESULTS, for its report and figures.")
+    ] = False,
+    specs: Specs = None,
+    force: Force = False,
+) -> None:
+    """Put a method's circuits to work: how much of the readout they recover, over budgets."""
+    from cntbench.api_circuit import circuit as put_to_work
+    from cntbench.circuits.command import CIRCUITS, add_circuits, write_circuits
+    from cntbench.output import check_output
+    from cntbench.reporting.circuits import circuit_tables
+    from cntbench.results.storage import open_results
+
+    if output is not None:
+        check_output(output, CIRCUITS, inputs=[results, *(specs or ())], force=force)
+    tree = open_results(results)
+    with in_file(results):
+        found = put_to_work(
+            tree,
+            names_in(task),
+            names_in(ablation),
+            checkpoint=checkpoint,
+            budgets=_shares(budgets),
+            ranking=names_in(ranking),
+            select=select,
+            threshold=threshold,
+            patch=patch,
+            readout=readout,
+            draws=draws,
+            seed=seed,
+            trajectory=trajectory,
+            specs=specs or (),
+        )
+    out.print(circuit_tables(found))
+    if output is not None:
+        write_circuits(found, output, force=force)
+        out.print(f"The dataset is in {escape(str(output))}.", highlight=False)
+    if add:
+        add_circuits(tree, found, results)
+        out.print(f"{escape(str(results))} has them as its group faithfulness.", highlight=False)
+
+
+def _shares(budgets: str | None) -> list[float] | None:
+    """Return shares of the edges, given percentages."""
+    if budgets is None:
+        return None
+    try:
+        shares = [float(text.removesuffix("%")) / 100 for text in names_in(budgets) or ()]
+    except ValueError:
+        shares = []
+    if not shares:
+        raise CntbenchError(
+            f"{budgets!r} are no percentages",
+            where="--budgets",
+            hint="Name some, separated by commas: --budgets 1,5,20.",
+        )
+    return shares

@@ -1,0 +1,145 @@
+"""``cntbench circuit``: circuits at work, in the weights and on the prompts of a result."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from safetensors.torch import load_file, save_file
+from support.models import random_model
+from support.runs import plan_for, quiet
+from support.trajectories import run_cli, write_trajectory
+
+import cntbench
+from cntbench.circuits.command import open_circuits
+from cntbench.errors import CntbenchError
+from cntbench.results.storage import open_results
+from cntbench.runs.run import run
+
+METHODS = ("resample_eap", "zero")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> Path:
+    """A folder with checkpoints and a result of them, over two tasks."""
+    folder = tmp_path_factory.mktemp("circuits")
+    write_trajectory(folder / "checkpoints", steps=(0, 8), vocabulary=60)
+    tasks = ("induction", "counterfactual_repeat")
+    plan = plan_for(folder / "checkpoints", tasks=tasks, ablations=METHODS, prompts=3)
+    shutil.copy(run(plan, folder / "run", jobs=1, progress=quiet).path, folder / "r.nc")
+    return folder
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path, measured):
+    """Run a command line beside a copy of the result."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    shutil.copy(measured / "r.nc", tmp_path)
+    return lambda *words: run_cli(monkeypatch, capsys, *words)
+
+
+def test_circuits_are_printed_and_written(cli, tmp_path):
+    words = ["r.nc", "--budgets", "10,50", "--draws", "2"]
+    code, out, err = cli("circuit", *words, "-o", "c.nc", "--add")
+    assert (code, err) == (0, "")
+    assert "CPR" in out
+    assert "10 %   50 %" in out
+    assert "Patched by resample." in out
+    written = open_circuits(tmp_path / "c.nc")
+    assert written.sizes == {"task": 1, "ablation": 2, "ranking": 2, "budget": 2, "draw": 2}
+    assert written.attrs["checkpoint"] == "step8"
+    added = open_results(tmp_path / "r.nc")["faithfulness"]
+    assert added.sizes["task"] == 2
+    xr.testing.assert_equal(
+        added["faithfulness"].sel(task="induction", drop=True),
+        written["faithfulness"].sel(task="induction", drop=True),
+    )
+    assert np.isnan(added["faithfulness"].sel(task="counterfactual_repeat")).all()
+
+
+def test_python_gives_what_the_command_writes(cli, measured, tmp_path):
+    code, _, _ = cli("circuit", "r.nc", "--ablation", "zero", "--draws", "1", "-o", "c.nc")
+    assert code == 0
+    found = cntbench.circuit(open_results(measured / "r.nc"), ablation="zero", draws=1)
+    xr.testing.assert_allclose(found, open_circuits(tmp_path / "c.nc"))
+
+
+def test_a_model_in_memory_takes_the_place_of_the_trajectory():
+    model = random_model("gpt2", vocabulary=60)
+    film = cntbench.influence(model, ablation=["resample_eap"], prompts=2)
+    found = cntbench.circuit(film, model=model, draws=1)
+    assert np.isfinite(found["cpr"]).all()
+    with pytest.raises(CntbenchError, match="does not say where its weights are"):
+        cntbench.circuit(film)
+    with pytest.raises(CntbenchError, match="are not those that the result measured"):
+        cntbench.circuit(film, model=random_model("gpt2", vocabulary=60, seed=1))
+
+
+def test_own_prompts_are_given_again():
+    model, rng = random_model("gpt2", vocabulary=60), np.random.default_rng(0)
+    rows = {
+        "clean": rng.integers(0, 60, (3, 5)).tolist(),
+        "corrupted": rng.integers(0, 60, (3, 5)).tolist(),
+        "answer": [1, 2, 3],
+        "wrong": [4, 5, 6],
+    }
+    film = cntbench.influence(model, ablation="resample_eap", prompts=rows)
+    assert cntbench.circuit(film, model=model, prompts=rows, draws=1).sizes["task"] == 1
+    rows["answer"] = [7, 8, 9]
+    with pytest.raises(CntbenchError, match="measured on another task 'prompts'"):
+        cntbench.circuit(film, model=model, prompts=rows)
+
+
+def test_without_twins_the_mean_patches(cli):
+    """Prompts of one's own that have no twins; zero needs none."""
+    model, rng = random_model("gpt2", vocabulary=60), np.random.default_rng(0)
+    rows = {"clean": rng.integers(0, 60, (3, 5)).tolist(), "answer": [1, 2, 3], "wrong": [4, 5, 6]}
+    film = cntbench.influence(model, ablation="zero_direct", prompts=rows)
+    found = cntbench.circuit(film, model=model, prompts=rows, draws=1)
+    assert found.attrs["patched_by"] == "mean"
+    with pytest.raises(CntbenchError, match="needs reference prompts"):
+        cntbench.circuit(film, model=model, prompts=rows, patch="resample")
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--budgets", "0"], "a budget of 0 % of the edges is not allowed"),
+        (["--budgets", "0.1"], "a budget of 0.1 % of 15 edges is a circuit of no edge"),
+        (["--budgets", "many"], "'many' are no percentages"),
+        (["--ranking", "sigend"], "Did you mean 'signed'?"),
+        (["--select", "greddy"], "Did you mean 'greedy'?"),
+        (["--ablation", "zeor"], "Did you mean 'zero'?"),
+        (["--task", "inducton"], "Did you mean 'induction'?"),
+        (["--patch", "resampel"], "Did you mean 'resample'?"),
+        (["--readout", "acuracy"], "Did you mean 'accuracy'?"),
+        (["--checkpoint", "step9"], "unknown checkpoint 'step9'"),
+        (["--threshold", "1"], "a threshold chooses one circuit"),
+        (["--trajectory", "dir:elsewhere"], "elsewhere"),
+    ],
+)
+def test_mistakes_are_named(cli, tmp_path, words, part):
+    code, out, err = cli("circuit", "r.nc", "-o", "c.nc", *words)
+    assert (code, out) == (2, "")
+    assert part in " ".join(err.split())
+    assert not (tmp_path / "c.nc").exists()
+
+
+def test_other_weights_are_refused(cli, measured, tmp_path):
+    """Those of another trajectory, and those that have changed in their place."""
+    write_trajectory(tmp_path / "other", steps=(0, 8), first_seed=5, vocabulary=60)
+    code, _, err = cli("circuit", "r.nc", "--trajectory", "dir:other")
+    assert (code, "their hashes differ" in " ".join(err.split())) == (2, True)
+    moved = tmp_path / "moved"
+    shutil.copytree(measured / "checkpoints", moved)
+    assert cli("circuit", "r.nc", "--trajectory", f"dir:{moved}", "--draws", "0")[0] == 0
+    weights = moved / "step8" / "model.safetensors"
+    tensors = load_file(weights)
+    next(iter(tensors.values())).add_(1)
+    save_file(tensors, weights, {"format": "pt"})
+    code, _, err = cli("circuit", "r.nc", "--trajectory", f"dir:{moved}")
+    assert (code, "their hashes differ" in " ".join(err.split())) == (2, True)
