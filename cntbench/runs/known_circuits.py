@@ -13,7 +13,7 @@ from cntbench.analysis.recovery import Recovery
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
-from cntbench.models.adapters import gpt_neox
+from cntbench.models.adapters import adapter
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
 from cntbench.models.trajectory import Progress, Trajectory
@@ -149,9 +149,10 @@ def planted_plan(
     tasks = known.circuit.spec.tasks
     spec = replace(study.spec, tasks=tasks, ablations=names, prompts=prompts)
     config, _ = known.circuit.build()
+    shape = adapter(config.model_type).shape(config)
     plan = Plan(
         study=replace(study, spec=spec),
-        trajectory=Trajectory(f"planted:{known.circuit.name}", gpt_neox.shape(config), ()),
+        trajectory=Trajectory(f"planted:{known.circuit.name}", shape, ()),
         tasks=known.tasks,
         ablations=tuple(ablations),
     )

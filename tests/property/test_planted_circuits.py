@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,14 @@ from safetensors.torch import save_file
 from support.planted import ABSENT, FAMILIES, PRESENT, edge, measure, random_dags, shipped, write
 from transformers import AutoModelForCausalLM
 
-from cntbench.models.adapters import gpt_neox
+from cntbench.engine import influence as engine
+from cntbench.engine.request import Request
+from cntbench.models.adapters import adapter
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import STILL
 from cntbench.models.planted.weights import assemble
 from cntbench.models.planted.wiring import TOKENS
+from cntbench.prompts import Language
 from cntbench.runs.catalogue import load_catalogue
 
 CIRCUITS = sorted(shipped())
@@ -92,7 +97,9 @@ def test_realistic_circuits_are_hard_but_not_hopeless(name):
 
 
 @pytest.mark.parametrize("difficulty", ["exact", "realistic"])
-@pytest.mark.parametrize("name", ["random_dag_sparse", "induction", "backup"])
+@pytest.mark.parametrize(
+    "name", ["random_dag_sparse", "induction", "backup", "gated_llama", "sequential_gpt2"]
+)
 def test_the_models_run_in_plain_transformers(tmp_path, name, difficulty):
     circuit = shipped()[name]
     config, tensors = circuit.build(difficulty, seed=1)
@@ -117,7 +124,8 @@ def test_components_write_the_signals_that_their_wiring_says(name):
     signals = {TOKENS: assembly.codes[tokens.numpy()]}
     for name_, wiring in assembly.wirings.items():
         signals[name_] = wiring.signal(signals)
-    model = gpt_neox.decoder(config, {k: v.double() for k, v in tensors.items()})
+    double = {k: v.double() for k, v in tensors.items()}
+    model = adapter(config.model_type).decoder(config, double)
     stream, nodes = model.embed(tokens)[None], iter(circuit.components)
     for stage in model.stages:
         normed = stage.norm(stream)
@@ -131,6 +139,58 @@ def test_components_write_the_signals_that_their_wiring_says(name):
                     atol=1e-5, rtol=1e-5,
                 )  # fmt: skip
             block.write(states, stream)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "target", "used"),
+    [
+        ("key_pattern", "L0.MLP", "L1.H0", "key"),
+        ("query_pattern", "L0.MLP", "L1.H0", "query"),
+        ("sequential_gpt2", "L0.MLP", "L1.H0", "key"),
+        ("sequential_gpt2", "L0.H1", "L1.H1", "value"),
+    ],
+)
+def test_a_source_reaches_a_head_by_the_stated_input_only(name, source, target, used):
+    circuit = shipped()[name]
+    method = load_catalogue().ablations["zero_direct"].method
+    inputs = ["query", "key", "value"]
+    methods = [method, *(replace(method, name=i, through=(i,)) for i in inputs)]
+    tokens = Language(np.arange(circuit.spec.vocabulary))
+    prompts = load_catalogue().tasks["random_tokens"].prompts(tokens, count=4, seed=0)
+    found = engine.influence(Request(circuit.decoder(), prompts, methods, seed=0)).influence
+    index = circuit.blueprint.index
+    whole, *parts = found[:, index[source], index[target]]
+    for part, name_ in zip(parts, inputs, strict=True):
+        assert part == pytest.approx(whole if name_ == used else 0, abs=ABSENT)
+
+
+def test_no_gradient_passes_a_saturated_component():
+    """The units of the wiring, one by one: all on or off, whatever the source does nearby."""
+    circuit = shipped()["saturated"]
+    assembly = assemble(circuit.blueprint, 0, STILL)
+    signals = {TOKENS: assembly.codes[None]}
+    signals["L0.MLP"] = assembly.wirings["L0.MLP"].signal(signals)
+    clipped = assembly.wirings["L1.MLP"].signal(signals)
+    near = {**signals, "L0.MLP": 0.9 * signals["L0.MLP"]}
+    np.testing.assert_allclose(assembly.wirings["L1.MLP"].signal(near), clipped, atol=1e-12)
+    np.testing.assert_allclose(clipped[..., 1:], np.sign(signals["L0.MLP"][..., 1:]), atol=1e-12)
+    silenced = {**signals, "L0.MLP": 0 * signals["L0.MLP"]}
+    np.testing.assert_allclose(assembly.wirings["L1.MLP"].signal(silenced), 0, atol=1e-12)
+
+
+def test_gates_multiply_what_passes_them():
+    """relu(1 + gate) · up, written as a loop over coordinates, beside the wiring."""
+    circuit = shipped()["gated_llama"]
+    wiring = assemble(circuit.blueprint, 0, STILL).wirings["L1.MLP"]
+    rng = np.random.RandomState(0)
+    signals = {name: rng.standard_normal((1, 3, 6)) for name in ("L0.H0", "L0.H1")}
+    signals[TOKENS] = np.zeros((1, 3, circuit.spec.tokens))
+    found = wiring.signal(signals)
+    for position, unit in itertools.product(range(3), range(6)):
+        gate = 1 + wiring.inner.weights["L0.H0"][unit] @ signals["L0.H0"][0, position]
+        up = wiring.up.weights["L0.H1"][unit] @ signals["L0.H1"][0, position]
+        expected = max(gate, 0) * up * wiring.outer[unit, unit]
+        assert found[0, position, unit] == pytest.approx(expected)
 
 
 def test_an_or_gate_opens_for_either_source_and_closes_without_both():

@@ -13,6 +13,7 @@ from cntbench.runs.catalogue import load_catalogue
 
 SIZES = "layers = 3\nheads = 2\nwidth = 64\n"
 CHAIN = SIZES + 'edges = [["L0.MLP", "L1.H0"], ["L1.H0", "L2.MLP"]]\n'
+GPT2 = 'architecture = "gpt2"\n' + CHAIN
 EMERGENCE = """[dynamics]
 kind = "emergence"
 steps = [0, 10]
@@ -101,6 +102,13 @@ def test_a_diagnostic_contradicts_the_truth_only_where_all_methods_fail(name):
          ["edges: edge L2.MLP → L1.MLP runs against the causal order", "layers below 1"]),
         (CHAIN.replace('["L1.H0", "L2.MLP"]', '["L1.H0", "L1.MLP"]'),
          ["edge L1.H0 → L1.MLP runs against", "Heads and MLP of a layer read the same stream"]),
+        (GPT2.replace('["L1.H0", "L2.MLP"]', '["L1.MLP", "L1.H0"]'),
+         ["L1.MLP → L1.H0 runs against", "L1.H0 can only read layers below 1"]),
+        (GPT2.replace('["L1.H0", "L2.MLP"]', '["L2.MLP", "L1.MLP"]'),
+         ["L1.MLP can only read layers below 1 and the heads of its own"]),
+        (GPT2 + '[functions]\n"L1.H0" = "previous_token"\n',
+         ["'previous_token' is not possible in 'gpt2'", "architecture = 'gpt_neox'"]),
+        (GPT2.replace("gpt2", "gtp2"), ["architecture = \"gtp2\" is not allowed", "'gpt2'"]),
         (CHAIN.replace('["L1.H0", "L2.MLP"]', '["L0.MLP", "L1.H0"]'),
          ["edge L0.MLP → L1.H0 appears twice"]),
         (CHAIN.replace('["L1.H0", "L2.MLP"]', '["L1.H0"]'),

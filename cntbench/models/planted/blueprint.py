@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from cntbench import plugins
 from cntbench.components import Component, components
 from cntbench.errors import SpecError, nearest, unknown
 from cntbench.models.planted.functions import FUNCTIONS, Function
+from cntbench.models.planted.layouts import LAYOUTS, ROTATED
 from cntbench.models.planted.spec import (
     KINDS,
     CircuitSpec,
@@ -22,7 +23,7 @@ from cntbench.models.planted.spec import (
     RandomEdges,
     Realistic,
 )
-from cntbench.models.planted.wiring import FREQUENCIES, TOKENS
+from cntbench.models.planted.wiring import TOKENS
 from cntbench.prompts import random_state
 from cntbench.specs import build
 
@@ -141,7 +142,7 @@ def draft(spec: CircuitSpec, where: str) -> Blueprint:
 
 
 def _components(spec: CircuitSpec) -> tuple[Component, ...]:
-    return components(spec.layers, spec.heads, parallel=True)
+    return components(spec.layers, spec.heads, parallel=LAYOUTS[spec.architecture].parallel)
 
 
 def _draw(random: RandomEdges, nodes: dict[str, Component]) -> tuple[Edge, ...]:
@@ -180,9 +181,19 @@ def _check_edges(edges: Sequence[Edge], nodes: dict[str, Component], key: str) -
             raise SpecError(
                 f"edge {_arrow(source, target)} runs against the causal order",
                 where=key,
-                hint="Heads and MLP of a layer read the same stream, so an edge has to lead to a "
-                f"later layer: {target} can only read layers below {nodes[target].layer}.",
+                hint=_order_hint(nodes[target], nodes.values()),
             )
+
+
+def _order_hint(target: Component, nodes: Iterable[Component]) -> str:
+    """Return what a component can read."""
+    reads = f"{target.name} can only read layers below {target.layer}"
+    if len({node.stage for node in nodes if node.layer == target.layer}) > 1:
+        return f"{reads} and the heads of its own." if target.kind == "MLP" else f"{reads}."
+    return (
+        "Heads and MLP of a layer read the same stream, so an edge has to lead to a later layer: "
+        f"{reads}."
+    )
 
 
 def _check_sizes(blueprint: Blueprint) -> None:
@@ -212,7 +223,7 @@ def _check_sizes(blueprint: Blueprint) -> None:
             hint="Raise width, or lower signal or tokens.",
         )
     whole = any(blueprint.function(c.name).whole for c in blueprint.members)
-    needed = (spec.tokens if whole else spec.signal) + 2 * len(FREQUENCIES)
+    needed = (spec.tokens if whole else spec.signal) + ROTATED
     if blueprint.head_width < needed:
         raise SpecError(
             f"heads are {blueprint.head_width} wide but need {needed}",
@@ -231,6 +242,12 @@ def _check_function(blueprint: Blueprint, component: Component) -> None:
             f"a component of kind {component.kind} cannot be {kind!r}",
             where=where,
             hint=f"Allowed: {', '.join(function.kinds)}.",
+        )
+    if function.architectures and blueprint.spec.architecture not in function.architectures:
+        raise SpecError(
+            f"{kind!r} is not possible in {blueprint.spec.architecture!r}",
+            where=where,
+            hint=f"Allowed: architecture = {', '.join(map(repr, function.architectures))}.",
         )
     fewest, most = function.parents
     if not fewest <= len(parents) <= most:

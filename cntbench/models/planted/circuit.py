@@ -19,7 +19,7 @@ from cntbench.specs import Scope, build, read_toml
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import GPTNeoXConfig
+    from transformers import PretrainedConfig
 
     from cntbench.models.decoder import Decoder
 
@@ -152,7 +152,7 @@ class Circuit:
 
     def build(
         self, difficulty: Difficulty = "exact", seed: int = 0, step: int | None = None
-    ) -> tuple[GPTNeoXConfig, dict[str, Tensor]]:
+    ) -> tuple[PretrainedConfig, dict[str, Tensor]]:
         """Return the config and the tensors of the model, named as on disk, in float32.
 
         Parameters
@@ -174,13 +174,15 @@ class Circuit:
         self, difficulty: Difficulty = "exact", seed: int = 0, step: int | None = None
     ) -> Decoder:
         """Return the decoder of the model; parameters are those of `build`."""
-        from cntbench.models.adapters import gpt_neox
+        from cntbench.models.adapters import adapter
 
-        return gpt_neox.decoder(*self.build(difficulty, seed, step))
+        config, tensors = self.build(difficulty, seed, step)
+        decoder: Decoder = adapter(config.model_type).decoder(config, tensors)
+        return decoder
 
     def trajectory(
         self, difficulty: Difficulty = "exact", seed: int = 0
-    ) -> Mapping[int, tuple[GPTNeoXConfig, dict[str, Tensor]]]:
+    ) -> Mapping[int, tuple[PretrainedConfig, dict[str, Tensor]]]:
         """Return the model at every step; parameters are those of `build`."""
         return {step: self.build(difficulty, seed, step) for step in self.steps}
 

@@ -69,16 +69,18 @@ class Place:
         """Number of coordinates of the component's signal."""
         return self.widths[self.name]
 
-    def reading(self, parent: str) -> Array:
+    def reading(self, parent: str, use: str | None = None) -> Array:
         """Draw a map from a parent's signal to a signal of length 1, dims ``output, signal``.
 
-        The length is the root mean square over random prompts.
+        The length is the root mean square over random prompts: of what the component writes, or, of
+        the ``"query"``, ``"key"`` or ``"gate"`` that it is used for.
         """
-        rng = random_state(self.seed, "reading", self.name, parent)
+        rng = random_state(self.seed, "reading", self.name, parent, *([use] if use else []))
         rows, columns = self.width, self.widths[parent]
         square = np.linalg.qr(rng.standard_normal((max(rows, columns),) * 2))[0]
         weight = self._rotation(rng) @ square[:rows, :columns]
-        wiring = affine(self.kind, Reading({parent: weight}, np.zeros(rows)))
+        kind: Kind = "MLP" if use else self.kind  # a head's output is a mean over positions
+        wiring = affine(kind, Reading({parent: weight}, np.zeros(rows)))
         norm = length(wiring.signal(self.signals))
         return weight / norm if norm else weight
 
@@ -125,6 +127,8 @@ class Function:
         Whether the signal is as wide as the token embedding.
     adds
         Whether the output is a sum of one part for each parent, and of others.
+    architectures
+        Where it can be computed; everywhere if empty.
     """
 
     make: Callable[[Place], Wiring]
@@ -135,6 +139,7 @@ class Function:
     speaks: bool = True
     whole: bool = False
     adds: bool = False
+    architectures: tuple[str, ...] = ()
 
 
 def _linear(place: Place) -> Wiring:
@@ -260,6 +265,67 @@ def _induction(place: Place) -> Wiring:
     return HeadWiring(Reading({TOKENS: identity}, none), match)
 
 
+def _key_pattern(place: Place) -> Wiring:
+    """Attend to where the parent has written a direction, and copy the tokens there.
+
+    The parent changes the keys only: where the head looks, not what it moves.
+    """
+    (parent,) = place.parents
+    looked_for = np.full(place.width, MATCHING * place.width**-0.5)
+    key = Reading({parent: place.reading(parent, "key")}, np.zeros(place.width))
+    return _looking_at_tokens(place, Match(query=Reading({}, looked_for), key=key))
+
+
+def _query_pattern(place: Place) -> Wiring:
+    """Attend to tokens that resemble what the parent has written here, and copy them.
+
+    The parent changes the queries only.
+    """
+    (parent,) = place.parents
+    none = np.zeros(place.width)
+    query = Reading({parent: MATCHING * place.reading(parent, "query")}, none)
+    key = Reading({TOKENS: place.reading(TOKENS, "key")}, none)
+    return _looking_at_tokens(place, Match(query=query, key=key))
+
+
+def _looking_at_tokens(place: Place, match: Match) -> HeadWiring:
+    return HeadWiring(Reading({TOKENS: place.reading(TOKENS)}, np.zeros(place.width)), match)
+
+
+def _saturated(place: Place) -> Wiring:
+    """Write the parent's message, amplified and clipped to ±1: relu(3 m + 1) − relu(3 m − 1) − 1.
+
+    Messages are signs, so that the units are saturated and no gradient passes.
+    """
+    (parent,) = place.parents
+    message = STEEPNESS * np.eye(place.width)[1:]
+    ones = np.ones(len(message))
+    inner = Reading({parent: message}, ones).beside(Reading({parent: message}, -ones))
+    outer = np.zeros((place.width, 2 * len(message)))
+    outer[1:] = np.concatenate([np.eye(len(message)), -np.eye(len(message))], axis=1)
+    bias = np.concatenate([[0.0], -ones])
+    return MLPWiring(inner, outer, bias)
+
+
+def _gated(place: Place) -> Wiring:
+    """Write the second parent's signal, each coordinate times a gate that reads the first one's.
+
+    The gate is relu(1 + g), with g of standard deviation 1 in each coordinate.
+    """
+    first, second = place.parents
+    gate = place.width**0.5 * place.reading(first, "gate")
+    none = np.zeros(place.width)
+    return MLPWiring(
+        Reading({first: gate}, none + 1.0),
+        np.eye(place.width),
+        none,
+        up=Reading({second: place.reading(second)}, none),
+    )
+
+
+#: Where heads can attend by content: Llama rotates all coordinates of queries and keys.
+_BY_CONTENT = ("gpt_neox", "gpt2")
+
 #: Functions by their names in a circuit's file.
 FUNCTIONS: dict[str, Function] = {
     "linear": Function(_linear, calibrated=True, adds=True),
@@ -272,8 +338,37 @@ FUNCTIONS: dict[str, Function] = {
     "guard": Function(_guard, kinds=("MLP",), parents=(1, 1), of=("level", "bit")),
     "copy": Function(_copy, parents=(1, float("inf")), adds=True),
     "difference": Function(_difference, parents=(2, 2), calibrated=True, adds=True),
-    "previous_token": Function(_previous_token, kinds=("head",), parents=(0, 0), whole=True),
+    "saturated": Function(_saturated, kinds=("MLP",), parents=(1, 1), of=("level",)),
+    "gated": Function(
+        _gated, kinds=("MLP",), parents=(2, 2), calibrated=True, architectures=("llama",)
+    ),
+    "key_pattern": Function(
+        _key_pattern,
+        kinds=("head",),
+        parents=(1, 1),
+        calibrated=True,
+        architectures=_BY_CONTENT,
+    ),
+    "query_pattern": Function(
+        _query_pattern,
+        kinds=("head",),
+        parents=(1, 1),
+        calibrated=True,
+        architectures=_BY_CONTENT,
+    ),
+    "previous_token": Function(
+        _previous_token,
+        kinds=("head",),
+        parents=(0, 0),
+        whole=True,
+        architectures=("gpt_neox",),
+    ),
     "induction": Function(
-        _induction, kinds=("head",), parents=(1, 1), of=("previous_token",), whole=True
+        _induction,
+        kinds=("head",),
+        parents=(1, 1),
+        of=("previous_token",),
+        whole=True,
+        architectures=_BY_CONTENT,
     ),
 }

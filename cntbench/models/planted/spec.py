@@ -31,6 +31,7 @@ def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
 Edge = Annotated[tuple[str, str], Field(strict=False), BeforeValidator(_pair)]
 Edges = Annotated[tuple[Edge, ...], Field(strict=False)]
 Difficulty = Literal["exact", "realistic"]
+Architecture = Literal["gpt_neox", "gpt2", "llama"]
 Steps = Annotated[tuple[int, ...], Field(min_length=1, strict=False), AfterValidator(_rising)]
 
 
@@ -54,6 +55,9 @@ class CircuitSpec:
         Number of tokens, a power of two: embeddings are rows of a Hadamard matrix.
     context
         Longest sequence [tokens].
+    architecture
+        ``"gpt_neox"``, ``"gpt2"`` or ``"llama"``. In the first, heads and MLP of a layer read the
+        same stream; in the others, heads reach the MLP of their own layer.
     edges
         Pairs of source and target, by name. Components without an edge from another one read the
         token embedding; components that the file does not name write nothing.
@@ -85,6 +89,7 @@ class CircuitSpec:
     tokens: Annotated[int, Field(ge=2, le=1023)] = 16
     vocabulary: Annotated[int, Field(ge=4, le=65536)] = 64
     context: Annotated[int, Field(ge=2, le=8192)] = 64
+    architecture: Architecture = "gpt_neox"
     edges: Edges = ()
     random: dict[str, Any] | None = None
     functions: dict[str, str] = dataclasses.field(default_factory=dict)

@@ -9,19 +9,19 @@ model, bases overlap, LayerNorms standardise, and random weights are added every
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GPTNeoXConfig
 
 from cntbench.components import Component
 from cntbench.models.planted.blueprint import Blueprint
 from cntbench.models.planted.functions import Place
+from cntbench.models.planted.layouts import LAYOUTS, ROTATED
 from cntbench.models.planted.spec import STILL, Difficulty, Moment
 from cntbench.models.planted.wiring import (
     FREQUENCIES,
-    ROTARY_BASE,
     TOKENS,
     Array,
     HeadWiring,
@@ -33,6 +33,9 @@ from cntbench.models.planted.wiring import (
 )
 from cntbench.prompts import random_state
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
 #: So large that adding the variance of a stream changes nothing in single precision. Its root is a
 #: power of two, so that dividing and multiplying by it does not round.
 HUGE_EPSILON = 2.0**40
@@ -40,8 +43,6 @@ HUGE_EPSILON = 2.0**40
 CONFIDENCE = 20.0
 #: Number and length of the random prompts on which signals are calibrated.
 PROMPTS, LENGTH = 64, 32
-
-_ROTATED = 2 * len(FREQUENCIES)
 
 
 @dataclass(frozen=True)
@@ -129,21 +130,22 @@ def _codes(blueprint: Blueprint, seed: int) -> Array:
 
 def build(
     blueprint: Blueprint, difficulty: Difficulty, seed: int, moment: Moment
-) -> tuple[GPTNeoXConfig, dict[str, Tensor]]:
+) -> tuple[PretrainedConfig, dict[str, Tensor]]:
     """Return a model's config and its tensors in float32, named as on disk.
 
     The seed draws what the spec leaves open.
     """
+    layout = LAYOUTS[blueprint.spec.architecture]
     writer = _Writer(blueprint, assemble(blueprint, seed, moment), difficulty, seed)
     tensors = {
         name: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-        for name, array in writer.arrays().items()
+        for name, array in layout.arrays(blueprint.spec, writer.arrays()).items()
     }
-    return writer.config(), tensors
+    return layout.config(blueprint.spec, writer.units, writer.epsilon), tensors
 
 
 class _Writer:
-    """Writes wirings into the arrays of a GPT-NeoX model."""
+    """Writes wirings into arrays, named as those of GPT-NeoX."""
 
     def __init__(
         self, blueprint: Blueprint, assembly: Assembly, difficulty: Difficulty, seed: int
@@ -158,39 +160,23 @@ class _Writer:
         self.units = max([4 * blueprint.spec.signal, *(len(mlp.inner.bias) for mlp in mlps)])
         self.bases = self._bases()
 
-    def config(self) -> GPTNeoXConfig:
-        spec = self.blueprint.spec
-        return GPTNeoXConfig(
-            architectures=["GPTNeoXForCausalLM"],
-            vocab_size=spec.vocabulary,
-            hidden_size=spec.width,
-            num_hidden_layers=spec.layers,
-            num_attention_heads=spec.heads,
-            intermediate_size=self.units,
-            hidden_act="relu",
-            max_position_embeddings=spec.context,
-            layer_norm_eps=HUGE_EPSILON if self.exact else self.blueprint.realistic.epsilon,
-            use_parallel_residual=True,
-            rope_parameters={
-                "rope_type": "default",
-                "rope_theta": ROTARY_BASE,
-                "partial_rotary_factor": _ROTATED / self.blueprint.head_width,
-            },
-            bos_token_id=None,
-            eos_token_id=None,
-            dtype="float32",
-        )
+    @property
+    def epsilon(self) -> float:
+        """Epsilon of the norms."""
+        return HUGE_EPSILON if self.exact else self.blueprint.realistic.epsilon
 
     def arrays(self) -> dict[str, Array]:
         """Return all arrays by name."""
         arrays = {"gpt_neox.embed_in.weight": self.assembly.codes @ self.bases[TOKENS].T}
         for layer in range(self.blueprint.spec.layers):
             prefix = f"gpt_neox.layers.{layer}"
-            arrays |= self._norm(f"{prefix}.input_layernorm", layer)
-            arrays |= self._norm(f"{prefix}.post_attention_layernorm", layer)
+            first, *_, last = (c.stage for c in self.blueprint.components if c.layer == layer)
+            arrays |= self._norm(f"{prefix}.input_layernorm", first)
+            arrays |= self._norm(f"{prefix}.post_attention_layernorm", last)
             arrays |= self._attention(f"{prefix}.attention", layer)
             arrays |= self._mlp(f"{prefix}.mlp", layer)
-        arrays |= self._norm("gpt_neox.final_layer_norm", self.blueprint.spec.layers)
+        end = self.blueprint.components[-1].stage + 1
+        arrays |= self._norm("gpt_neox.final_layer_norm", end)
         arrays["embed_out.weight"] = self._unembedding()
         return arrays
 
@@ -217,14 +203,14 @@ class _Writer:
             for (name, n), end in zip(widths.items(), ends, strict=True)
         }
 
-    def _deviation(self, layer: int) -> float:
-        """Return the expected standard deviation of the stream that a layer reads."""
-        sources = {c.name for c in self.blueprint.members if c.layer < layer} | {TOKENS}
+    def _deviation(self, stage: int) -> float:
+        """Return the expected standard deviation of the stream that a stage reads."""
+        sources = {c.name for c in self.blueprint.members if c.stage < stage} | {TOKENS}
         lengths = self.assembly.lengths
         return float(np.sqrt(sum(lengths[name] ** 2 for name in sources) / self.width))
 
-    def _norm(self, name: str, layer: int) -> dict[str, Array]:
-        scale = HUGE_EPSILON**0.5 if self.exact else self._deviation(layer)
+    def _norm(self, name: str, stage: int) -> dict[str, Array]:
+        scale = HUGE_EPSILON**0.5 if self.exact else self._deviation(stage)
         return {
             f"{name}.weight": np.full(self.width, scale),
             f"{name}.bias": np.zeros(self.width),
@@ -237,12 +223,13 @@ class _Writer:
             rows += weight @ self.bases[name].T
         return rows
 
-    def _distraction(self, layer: int, *stream: str, rows: int, reads: bool) -> Array:
-        """Draw random rows that read a layer's stream, or random columns that write to it."""
-        noise = self._rng("distractors", layer, *stream).standard_normal((rows, self.width))
+    def _distraction(self, component: Component, use: str, rows: int) -> Array:
+        """Draw random rows that ``"read"`` a component's stream, or columns that ``"write"``."""
+        rng = self._rng("distractors", component.layer, component.name, use)
+        noise = rng.standard_normal((rows, self.width))
         size = self.blueprint.realistic.distractors / self.width**0.5
-        if reads:
-            size /= self._deviation(layer) * self.blueprint.spec.signal**0.5
+        if use == "read":
+            size /= self._deviation(component.stage) * self.blueprint.spec.signal**0.5
         return size * noise
 
     def _wiring(self, component: Component) -> HeadWiring | MLPWiring | None:
@@ -265,11 +252,9 @@ class _Writer:
             if wiring.match is not None:
                 self._look(wiring.match, weight[head], bias[head])
             if not self.exact:
-                drawn = self._distraction(layer, component.name, "read", rows=3 * width, reads=True)
+                drawn = self._distraction(component, "read", 3 * width)
                 weight[head] += drawn.reshape(3, width, self.width)
-                dense[head] += self._distraction(
-                    layer, component.name, "write", rows=width, reads=False
-                )
+                dense[head] += self._distraction(component, "write", width)
         return {
             f"{name}.query_key_value.weight": weight.reshape(-1, self.width),
             f"{name}.query_key_value.bias": bias.reshape(-1),
@@ -286,10 +271,10 @@ class _Writer:
             scale = match.sharpness**0.5 * root
             n = len(FREQUENCIES)
             bias[0, :n] = scale
-            bias[1, :_ROTATED] = scale * np.concatenate([np.cos(ahead), np.sin(ahead)])
+            bias[1, :ROTATED] = scale * np.concatenate([np.cos(ahead), np.sin(ahead)])
         if match.query is not None and match.key is not None:
             for kind, reading in enumerate((match.query, match.key)):
-                rows = slice(_ROTATED, _ROTATED + len(reading.bias))
+                rows = slice(ROTATED, ROTATED + len(reading.bias))
                 weight[kind, rows] = root * self._rows(reading)
                 bias[kind, rows] = root * reading.bias
 
@@ -308,10 +293,17 @@ class _Writer:
             outer[:units] = (basis @ wiring.outer).T
             shift = basis @ wiring.bias
             if not self.exact:
-                name_, rows = component.name, self.units
-                inner += self._distraction(layer, name_, "read", rows=rows, reads=True)
-                outer += self._distraction(layer, name_, "write", rows=rows, reads=False)
+                inner += self._distraction(component, "read", self.units)
+                outer += self._distraction(component, "write", self.units)
+        up = {}
+        if isinstance(wiring, MLPWiring) and wiring.up is not None:
+            up = {
+                f"{name}.up.weight": np.zeros_like(inner), f"{name}.up.bias": np.zeros(self.units)
+            }  # fmt: skip
+            up[f"{name}.up.weight"][:units] = self._rows(wiring.up)
+            up[f"{name}.up.bias"][:units] = wiring.up.bias
         return {
+            **up,
             f"{name}.dense_h_to_4h.weight": inner,
             f"{name}.dense_h_to_4h.bias": bias,
             f"{name}.dense_4h_to_h.weight": outer.T,

@@ -85,7 +85,8 @@ class Match:
         turned = np.cos((distance - self.offset)[..., None] * FREQUENCIES)
         scores: Array = self.sharpness * turned.sum(axis=-1)[None]
         if self.query is not None and self.key is not None:
-            scores = scores + self.query(signals) @ self.key(signals).swapaxes(1, 2)
+            query, key = (np.atleast_2d(part(signals)) for part in (self.query, self.key))
+            scores = scores + query @ key.swapaxes(-1, -2)
         return scores
 
 
@@ -122,7 +123,7 @@ class HeadWiring:
 
 @dataclass(frozen=True)
 class MLPWiring:
-    """An MLP: ``outer @ relu(inner) + bias``.
+    """An MLP: ``outer @ relu(inner) + bias``, or ``outer @ (relu(inner) * up) + bias``.
 
     Parameters
     ----------
@@ -130,15 +131,20 @@ class MLPWiring:
         Map to the hidden units.
     outer, bias
         Map from the units to the signal, dims ``signal, unit`` and ``signal``.
+    up
+        Map to the factors of the hidden units, if the MLP is gated.
     """
 
     inner: Reading
     outer: Array
     bias: Array
+    up: Reading | None = None
 
     def signal(self, signals: Signals) -> Array:
         """Return the MLP's signal."""
         units = np.maximum(self.inner(signals), 0.0)
+        if self.up is not None:
+            units = units * self.up(signals)
         signal: Array = units @ self.outer.T + self.bias
         return np.broadcast_to(signal, (*signals[TOKENS].shape[:2], len(self.outer)))
 
@@ -149,7 +155,7 @@ class MLPWiring:
 
     def scaled(self, factor: float) -> MLPWiring:
         """Return the MLP with its signal multiplied by a factor."""
-        return MLPWiring(self.inner, factor * self.outer, factor * self.bias)
+        return replace(self, outer=factor * self.outer, bias=factor * self.bias)
 
 
 Wiring = HeadWiring | MLPWiring

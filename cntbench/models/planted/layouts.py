@@ -1,0 +1,183 @@
+"""Architectures of planted circuits: their configs, and their names and layouts of the same arrays.
+
+The arrays of a circuit are named as GPT-NeoX names them. GPT-2 reads the stream anew for its MLPs
+and has learned positions, which are zero here. Llama has RMSNorm and gated MLPs, whose hidden units
+are relu(gate) · up; where a circuit has no gate, up is 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cntbench.models.planted.spec import CircuitSpec
+from cntbench.models.planted.wiring import FREQUENCIES, ROTARY_BASE, Array
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+#: Number of a head's coordinates that GPT-NeoX rotates.
+ROTATED = 2 * len(FREQUENCIES)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An architecture.
+
+    Parameters
+    ----------
+    parallel
+        Whether heads and MLP of a layer read the same stream.
+    config
+        Makes the config from the spec, the number of an MLP's hidden units, and the epsilon of the
+        norms.
+    arrays
+        Renames and arranges all arrays.
+    """
+
+    parallel: bool
+    config: Callable[[CircuitSpec, int, float], PretrainedConfig]
+    arrays: Callable[[CircuitSpec, Mapping[str, Array]], dict[str, Array]]
+
+
+#: What the configs have in common.
+_COMMON: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "dtype": "float32"}
+
+
+def _gpt_neox_config(spec: CircuitSpec, units: int, epsilon: float) -> PretrainedConfig:
+    from transformers import GPTNeoXConfig
+
+    return GPTNeoXConfig(
+        architectures=["GPTNeoXForCausalLM"],
+        vocab_size=spec.vocabulary,
+        hidden_size=spec.width,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        intermediate_size=units,
+        hidden_act="relu",
+        max_position_embeddings=spec.context,
+        layer_norm_eps=epsilon,
+        use_parallel_residual=True,
+        rope_parameters={
+            "rope_type": "default",
+            "rope_theta": ROTARY_BASE,
+            "partial_rotary_factor": ROTATED / (spec.width // spec.heads),
+        },
+        **_COMMON,
+    )
+
+
+def _gpt2_config(spec: CircuitSpec, units: int, epsilon: float) -> PretrainedConfig:
+    from transformers import GPT2Config
+
+    return GPT2Config(
+        architectures=["GPT2LMHeadModel"],
+        vocab_size=spec.vocabulary,
+        n_positions=spec.context,
+        n_embd=spec.width,
+        n_layer=spec.layers,
+        n_head=spec.heads,
+        n_inner=units,
+        activation_function="relu",
+        layer_norm_epsilon=epsilon,
+        tie_word_embeddings=False,
+        **_COMMON,
+    )
+
+
+def _llama_config(spec: CircuitSpec, units: int, epsilon: float) -> PretrainedConfig:
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        architectures=["LlamaForCausalLM"],
+        vocab_size=spec.vocabulary,
+        hidden_size=spec.width,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        num_key_value_heads=spec.heads,
+        intermediate_size=units,
+        hidden_act="relu",
+        max_position_embeddings=spec.context,
+        rms_norm_eps=epsilon,
+        attention_bias=True,
+        mlp_bias=True,
+        rope_parameters={"rope_type": "default", "rope_theta": ROTARY_BASE},
+        **_COMMON,
+    )
+
+
+def _gpt_neox_arrays(spec: CircuitSpec, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return dict(arrays)
+
+
+def _gpt2_arrays(spec: CircuitSpec, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    named = {"transformer.wpe.weight": np.zeros((spec.context, spec.width))}
+    for name, array in arrays.items():
+        if "query_key_value" in name:
+            array = np.concatenate(_by_kind(spec, array))
+        new = _renamed(name, _GPT2)
+        # Maps between streams are ``Conv1D``, whose weights have dims ``input, output``.
+        conv = new.endswith(".weight") and ".c_" in new
+        named[new] = array.T if conv else array
+    return named
+
+
+def _llama_arrays(spec: CircuitSpec, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    named = {}
+    for name, array in arrays.items():
+        if "query_key_value" in name:
+            for kind, rows in zip("qkv", _by_kind(spec, array), strict=True):
+                named[_renamed(name, _LLAMA).replace("qkv", kind)] = rows
+        elif "norm" not in name or not name.endswith(".bias"):  # RMSNorm has no shift
+            named[_renamed(name, _LLAMA)] = array
+        if name.endswith("dense_h_to_4h.bias"):
+            prefix = _renamed(name, _LLAMA).removesuffix("gate_proj.bias")
+            named.setdefault(f"{prefix}up_proj.weight", np.zeros((len(array), spec.width)))
+            named.setdefault(f"{prefix}up_proj.bias", np.ones(len(array)))
+    return named
+
+
+def _by_kind(spec: CircuitSpec, rows: Array) -> list[Array]:
+    """Return the rows of all heads' queries, keys and values; given head by head."""
+    by_head = rows.reshape(spec.heads, 3, -1, *rows.shape[1:])
+    return [by_head[:, kind].reshape(-1, *rows.shape[1:]) for kind in range(3)]
+
+
+def _renamed(name: str, words: Mapping[str, str]) -> str:
+    return re.sub("|".join(map(re.escape, words)), lambda match: words[match[0]], name)
+
+
+_GPT2 = {
+    "gpt_neox.embed_in": "transformer.wte",
+    "gpt_neox.layers": "transformer.h",
+    "gpt_neox.final_layer_norm": "transformer.ln_f",
+    "input_layernorm": "ln_1",
+    "post_attention_layernorm": "ln_2",
+    "attention.query_key_value": "attn.c_attn",
+    "attention.dense": "attn.c_proj",
+    "mlp.dense_h_to_4h": "mlp.c_fc",
+    "mlp.dense_4h_to_h": "mlp.c_proj",
+    "embed_out": "lm_head",
+}
+_LLAMA = {
+    "gpt_neox.embed_in": "model.embed_tokens",
+    "gpt_neox.final_layer_norm": "model.norm",
+    "gpt_neox": "model",
+    "attention.query_key_value": "self_attn.qkv_proj",
+    "attention.dense": "self_attn.o_proj",
+    "mlp.dense_h_to_4h": "mlp.gate_proj",
+    "mlp.up": "mlp.up_proj",
+    "mlp.dense_4h_to_h": "mlp.down_proj",
+    "embed_out": "lm_head",
+}
+
+#: Layouts by the ``model_type`` of their configs.
+LAYOUTS: dict[str, Layout] = {
+    "gpt_neox": Layout(True, _gpt_neox_config, _gpt_neox_arrays),
+    "gpt2": Layout(False, _gpt2_config, _gpt2_arrays),
+    "llama": Layout(False, _llama_config, _llama_arrays),
+}
