@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cntbench.api import claims, compare, influence, run
     from cntbench.api_circuit import circuit
     from cntbench.api_known import save_planted, score
-    from cntbench.api_results import film, open_results, report, save_results, show
+    from cntbench.api_results import film, leaderboard, open_results, report, save_results, show
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,7 @@ __all__ = [
     "compare",
     "film",
     "influence",
+    "leaderboard",
     "open_results",
     "report",
     "run",
@@ -37,7 +38,9 @@ __all__ = [
 #: Modules of functions that are not in `cntbench.api`.
 _MODULES = {
     "circuit": "api_circuit",
-    **dict.fromkeys(("film", "open_results", "report", "save_results", "show"), "api_results"),
+    **dict.fromkeys(
+        ("film", "leaderboard", "open_results", "report", "save_results", "show"), "api_results"
+    ),
     **dict.fromkeys(("save_planted", "score"), "api_known"),
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import xarray as xr
 
 from cntbench.analysis.sealing import complete, save
-from cntbench.output import check_output
+from cntbench.comparison.leaderboard import leaderboard as rank
+from cntbench.output import check_output, path_tuple
 from cntbench.reporting.claims import claims_of
 from cntbench.reporting.page.write import PAGE, write_page
 from cntbench.reporting.summary import summary
@@ -149,6 +150,29 @@ def report(
     name = str(tree.attrs.get("source", "results")) if title is None else title
     write_page(tree, path, name=name, comparison=comparison, force=force)
     return path
+
+
+def leaderboard(files: str | Path | Sequence[str | Path]) -> xr.Dataset:
+    """Rank the methods of several comparisons, of one author or of many, for each purpose.
+
+    Parameters
+    ----------
+    files
+        What ``cntbench compare -o`` has written.
+
+    Returns
+    -------
+    xarray.Dataset
+        Score with its 95 % interval, rank, and whether no other method is as good and as cheap,
+        dims ``purpose, ablation``; ``verdict``, a sentence for each purpose; ``origin``, the files
+        of each method.
+
+    Raises
+    ------
+    CntbenchError
+        If a file is no comparison on planted circuits, or was measured on other versions of them.
+    """
+    return rank(path_tuple(files))
 
 
 def show(results: Results) -> None:

@@ -25,6 +25,7 @@ from cntbench.cli.exchange import export, import_
 from cntbench.cli.figures import figures
 from cntbench.cli.golden import golden
 from cntbench.cli.known import planted, score
+from cntbench.cli.leaderboard import leaderboard
 from cntbench.cli.options import (
     CheckpointNames,
     Force,
@@ -143,7 +144,19 @@ def _main(
     pass
 
 
-for command in (run, merge, plan, report, claims, figures, export, score, seal, circuit):
+for command in (
+    run,
+    merge,
+    plan,
+    report,
+    claims,
+    figures,
+    export,
+    score,
+    circuit,
+    leaderboard,
+    seal,
+):
     app.command()(command)
 app.command(name="import")(import_)
 app.add_typer(golden)

@@ -24,7 +24,7 @@ from cntbench.output import FileKind, check_output, file_status, has_attribute, 
 from cntbench.results.group_schema import GROUPS, validate_contents
 from cntbench.results.storage import read_netcdf, write_netcdf
 from cntbench.runs.catalogue import Catalogue, KnownCircuit, load_catalogue
-from cntbench.runs.known_circuits import measure_planted, obstacles, undiagnosed
+from cntbench.runs.known_circuits import measure_planted, obstacles, undiagnosed, versions
 from cntbench.runs.known_cost import forward_passes
 from cntbench.runs.known_edges import LEFT_OUT, UNDIAGNOSED
 from cntbench.runs.launch import Checkpoints
@@ -171,7 +171,17 @@ def _with_circuits(
         attrs=described("forward_passes", "work to measure all edges [forward passes]", "1"),
     )
     verdicts = verdict(scores["score_by_model"], passes, seed=seed)
-    return dataset.assign({**scores, **verdicts, "forward_passes": passes})
+    hashes = versions(plan.study, circuits)
+    found = [hashes[str(name)] for name in scores["scored_circuit"].values]
+    about = described("circuit_sha256", "of all that a circuit's models and prompts depend on")
+    return dataset.assign(
+        {
+            **scores,
+            **verdicts,
+            "forward_passes": passes,
+            "circuit_sha256": ("scored_circuit", found, about),
+        }
+    )
 
 
 def _count(checkpoints: Checkpoints) -> int | None:

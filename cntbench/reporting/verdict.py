@@ -26,9 +26,7 @@ def verdict_tables(dataset: xr.Dataset) -> Iterator[RenderableType]:
         text=["ablation"],
         numbers=[f"{escape(r.title)}\n{escape(r.measure)}" for r in view.ranking] + ["cost"],
     )
-    for name in view.ablations:
-        places = [next((m for m in r.method if m.ablation == name), None) for r in view.ranking]
-        cost = next(place.passes for place in places if place is not None)
+    for name, places, cost in view.rows:
         table.add_row(
             escape(name),
             *("" if place is None else _place(place) for place in places),

@@ -198,7 +198,7 @@ COMPARISON = Group(
         ),
         **_optional(("purpose",), "text", "purpose", "verdict"),
         **_optional(("purpose",), "text", *_VERDICT[-3:]),
-        **_optional(("scored_circuit",), "text", "scored_circuit"),
+        **_optional(("scored_circuit",), "text", "scored_circuit", "circuit_sha256"),
         **_optional(("seed",), "integer", "seed"),
         **_optional(_PURPOSE, "float", *_VERDICT[1:6]),
         **_optional(_PURPOSE, "text", "unscored"),

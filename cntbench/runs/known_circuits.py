@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
@@ -20,6 +22,7 @@ from cntbench.models.trajectory import Progress, Trajectory
 from cntbench.parallel import parallel_map
 from cntbench.runs.catalogue import AblationEntry, KnownCircuit, StudyEntry
 from cntbench.runs.plan import Plan
+from cntbench.runs.tasks import without_prose
 
 #: Models per circuit and difficulty, and prompts per task.
 SEEDS = 3
@@ -102,7 +105,7 @@ def measure_planted(
                     scores=matrix,
                     truth_direct=truth.direct,
                     truth_total=truth.total,
-                    truth_readout=_heard(trial.circuit),
+                    truth_readout=truth.readout,
                 )
             )
             if (trial.difficulty, trial.seed) == ("exact", 0):
@@ -127,6 +130,28 @@ def obstacles(
         except CntbenchError as error:
             reasons[entry.name] = error.what
     return reasons
+
+
+def versions(
+    study: StudyEntry, circuits: Sequence[KnownCircuit], *, prompts: int = PROMPTS
+) -> dict[str, str]:
+    """Return the SHA-256 of all that the models of circuits and their prompts depend on, by name.
+
+    Prose counts for nothing, the study's seed does.
+    """
+    return {
+        known.circuit.name: hashlib.sha256(
+            json.dumps(
+                [
+                    without_prose(known.circuit.spec),
+                    [[task.name, task.identity] for task in known.tasks],
+                    [study.spec.seed, prompts],
+                ],
+                sort_keys=True,
+            ).encode()
+        ).hexdigest()
+        for known in circuits
+    }
 
 
 def undiagnosed(ablations: Sequence[AblationEntry]) -> dict[str, str]:
@@ -181,17 +206,6 @@ def _scores(trial: Trial) -> np.ndarray:
     scores = np.mean(matrices, axis=0)
     scores[scores < RESOLUTION] = 0.0
     return scores
-
-
-def _heard(circuit: Circuit) -> np.ndarray:
-    """Return the direct edges from whose target direct edges lead on to the readout."""
-    direct = circuit.truth().direct
-    index = circuit.blueprint.index
-    reaches = np.zeros(len(direct), dtype=bool)
-    reaches[[index[name] for name in circuit.blueprint.readout]] = True
-    for component in reversed(range(len(direct))):  # targets come later in causal order
-        reaches[component] |= bool((direct[component] & reaches).any())
-    return direct & reaches
 
 
 def _diagnose(circuit: Circuit, entry: AblationEntry, scores: np.ndarray) -> list[Diagnostic]:

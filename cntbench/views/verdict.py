@@ -72,13 +72,19 @@ class VerdictView:
     models: int
 
     @property
-    def ablations(self) -> list[str]:
-        """Every method that is ranked, by the sum of its ranks."""
-        ranks: dict[str, list[int]] = {}
-        for ranking in self.ranking:
+    def rows(self) -> list[tuple[str, tuple[Ranked | None, ...], float]]:
+        """Name, place for each purpose, and cost of every ranked method, by its mean rank."""
+        places: dict[str, list[Ranked | None]] = {}
+        for at, ranking in enumerate(self.ranking):
             for method in ranking.method:
-                ranks.setdefault(method.ablation, []).append(method.rank)
-        return sorted(ranks, key=lambda name: sum(ranks[name]) / len(ranks[name]))
+                row = places.setdefault(method.ablation, [None] * len(self.ranking))
+                row[at] = method
+        rows = []
+        for name, row in places.items():
+            ranked = [place for place in row if place is not None]
+            rank = sum(place.rank for place in ranked) / len(ranked)
+            rows.append((rank, name, tuple(row), ranked[0].passes))
+        return [row[1:] for row in sorted(rows, key=lambda row: row[0])]
 
     @property
     def absent(self) -> list[str]:

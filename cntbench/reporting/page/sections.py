@@ -218,18 +218,6 @@ def verdict_section(view: VerdictView, used: Sequence[str]) -> Fields:
     used
         The result's ablations, which are highlighted.
     """
-    rows = []
-    for name in view.ablations:
-        places = [next((m for m in r.method if m.ablation == name), None) for r in view.ranking]
-        cost = next(place.passes for place in places if place is not None)
-        rows.append(
-            {
-                "name": name,
-                "used": name in used,
-                "cells": [place and _place(place) for place in places],
-                "cost": "–" if np.isnan(cost) else f"{cost:.2g}",
-            }
-        )
     return {
         "circuits": listed(view.circuits),
         "models": view.models,
@@ -242,7 +230,15 @@ def verdict_section(view: VerdictView, used: Sequence[str]) -> Fields:
             }
             for ranking in view.ranking
         ],
-        "rows": rows,
+        "rows": [
+            {
+                "name": name,
+                "used": name in used,
+                "cells": [place and _place(place) for place in places],
+                "cost": "–" if np.isnan(cost) else f"{cost:.2g}",
+            }
+            for name, places, cost in view.rows
+        ],
         "absent": view.absent,
     }
 

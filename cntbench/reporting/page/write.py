@@ -88,6 +88,23 @@ def film_page(tree: xr.DataTree) -> str:
 
 
 def _rendered(template: str, numbers: Payload, variables: dict[str, Any]) -> str:
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            **variables,
+            version=__version__,
+            style=style(),
+            script=Markup("\n".join(_text(f"script/{part}.js") for part in SCRIPTS)),
+            plotly=_plotly(),
+            labels=_json(numbers.labels),
+            arrays=[(key, _packed(key, values)) for key, values in numbers.arrays.items()],
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """Return the templates, which escape what they print."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cntbench.reporting.page"),
         autoescape=True,
@@ -99,15 +116,12 @@ def _rendered(template: str, numbers: Payload, variables: dict[str, Any]) -> str
         "spaced": lambda text: str(text).replace("_", " "),
         "listed": listed,
     }
-    return environment.get_template(template).render(
-        **variables,
-        version=__version__,
-        style=Markup(_text("templates/style.css")),
-        script=Markup("\n".join(_text(f"script/{part}.js") for part in SCRIPTS)),
-        plotly=_plotly(),
-        labels=_json(numbers.labels),
-        arrays=[(key, _packed(key, values)) for key, values in numbers.arrays.items()],
-    )
+    return environment
+
+
+def style() -> Markup:
+    """Return the style sheet of pages."""
+    return Markup(_text("templates/style.css"))
 
 
 def _packed(name: str, values: Any) -> str:

@@ -1,0 +1,129 @@
+"""A leaderboard: the methods of several comparisons, ranked together.
+
+Methods can be ranked together if they were scored on the same models. Every comparison says which
+version of each circuit it has used; others are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from cntbench.attributes import described
+from cntbench.comparison.command import open_comparison
+from cntbench.comparison.verdict import verdict
+from cntbench.errors import CntbenchError, listed
+from cntbench.results.storage import distinct_files
+
+#: Title of a leaderboard.
+TITLE = "Leaderboard of ablation methods"
+#: A method is the same in two files if its scores differ by no more than this.
+SAME = 1e-6
+_AGAIN = "Measure it again: cntbench compare -o FILE."
+
+
+def leaderboard(paths: Sequence[Path]) -> xr.Dataset:
+    """Rank the methods of several comparisons.
+
+    Parameters
+    ----------
+    paths
+        What ``cntbench compare -o`` has written.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variables of `cntbench.comparison.verdict.verdict`, ``score_by_model``,
+        ``forward_passes``, and ``origin``, the files of each method. A method that several files
+        have with the same scores stands once; different methods of one name are told apart by
+        their files: ``mine (theirs)``.
+
+    Raises
+    ------
+    CntbenchError
+        If a file is no comparison on planted circuits, or was measured on other versions of them.
+    """
+    files = {str(path): _scored(path) for path in distinct_files(paths)}
+    first, reference = next(iter(files.items()))
+    for path, dataset in files.items():
+        _check_same_models(reference, dataset, first, path)
+    methods: list[xr.Dataset] = []
+    origins: list[list[str]] = []
+    for path, dataset in files.items():
+        for name in map(str, dataset["ablation"].values):
+            method = dataset.sel(ablation=name)
+            known = [m for m in methods if str(m["ablation"].item()).split(" (")[0] == name]
+            twin = next((m for m in known if _same(m, method)), None)
+            if twin is not None:
+                origins[next(i for i, m in enumerate(methods) if m is twin)].append(path)
+                continue
+            label = f"{name} ({Path(path).stem})" if known else name
+            methods.append(method.assign_coords(ablation=label))
+            origins.append([path])
+    joined = xr.concat(methods, dim="ablation", combine_attrs="drop_conflicts")
+    seed = int(reference.attrs.get("seed", 0))
+    verdicts = verdict(joined["score_by_model"], joined["forward_passes"], seed=seed)
+    names = ["; ".join(paths) for paths in origins]
+    return (
+        joined.assign(verdicts)
+        .assign(origin=("ablation", names, described("origin", "files of the method")))
+        .assign_attrs(title=TITLE)
+    )
+
+
+def _scored(path: Path) -> xr.Dataset:
+    """Read what methods are ranked by."""
+    dataset = open_comparison(path)
+    if "score_by_model" not in dataset or "circuit_sha256" not in dataset:
+        raise CntbenchError(
+            "has no scores on planted circuits, or was written before they were kept",
+            where=str(path),
+            hint=_AGAIN,
+        )
+    kept = ["score_by_model", "forward_passes", "circuit_sha256"]
+    if "passed" in dataset:
+        special = dataset["passed"]
+        tested = special.notnull().sum("special")
+        counts = {"passed_count": special.sum("special"), "tested_count": tested}
+        dataset = dataset.assign({name: n.where(tested > 0) for name, n in counts.items()})
+        kept += counts
+    return dataset[kept].drop_vars("special", errors="ignore")
+
+
+def _check_same_models(first: xr.Dataset, other: xr.Dataset, where: str, path: str) -> None:
+    """Raise an error that says which circuits two files do not share."""
+    versions = [
+        dict(zip(d["scored_circuit"].values, d["circuit_sha256"].values, strict=True))
+        for d in (first, other)
+    ]
+    here, there = (set(version) for version in versions)
+    differing = sorted(n for n in here & there if versions[0][n] != versions[1][n])
+    problems = [
+        f"{words} {listed(sorted(map(str, names)), 4)}"
+        for words, names in (
+            ("lacks", here - there),
+            ("has besides", there - here),
+            ("has another version of", differing),
+        )
+        if names
+    ]
+    for dim, what in (("purpose", "purposes"), ("seed", "models of each circuit")):
+        if list(first[dim].values) != list(other[dim].values):
+            problems.append(f"has other {what}")
+    if problems:
+        raise CntbenchError(
+            f"was measured on other circuits than {where}: it {'; it '.join(problems)}",
+            where=path,
+            hint=f"Only scores on the same models can be ranked. {_AGAIN}",
+        )
+
+
+def _same(one: xr.Dataset, other: xr.Dataset) -> bool:
+    """Return whether a method has the same scores and cost in two files."""
+    return all(
+        np.allclose(one[name], other[name], rtol=SAME, atol=SAME, equal_nan=True)
+        for name in ("score_by_model", "forward_passes")
+    )

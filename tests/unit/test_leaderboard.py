@@ -1,0 +1,142 @@
+"""Leaderboards: methods of several authors on the same models, and files that do not belong."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+from support.trajectories import run_cli
+
+import cntbench
+from cntbench.comparison.command import write_comparison
+from cntbench.comparison.leaderboard import leaderboard
+from cntbench.comparison.table import TITLE
+from cntbench.comparison.verdict import verdict
+from cntbench.errors import CntbenchError, StorageError
+from cntbench.reporting.leaderboard import markdown, page
+
+CIRCUITS = [f"dag{i}" for i in range(6)]
+HOSTILE = "<script>window.harmed = 1</script>|`"
+
+
+def compared(means, passes, **changed):
+    """A comparison of methods whose scores are a mean and what the models share."""
+    rng = np.random.default_rng(0)
+    models = 0.01 * rng.standard_normal((1, 1, 6, 3))
+    purposes = ["direct_edges", "total_influence", "readout_edges"]
+    labels = {
+        "purpose": purposes,
+        "ablation": list(means),
+        "scored_circuit": changed.get("circuits", CIRCUITS),
+        "seed": [0, 1, 2],
+    }
+    values = np.array(list(means.values()))[None, :, None, None] + models + np.zeros((3, 1, 1, 1))
+    scores = xr.DataArray(values, labels, tuple(labels), attrs={"long_name": "score"})
+    cost = xr.DataArray(
+        [float(n) for n in passes], {"ablation": list(means)}, attrs={"long_name": "cost"}
+    )
+    hashes = {name: f"{name}@1" for name in labels["scored_circuit"]} | changed.get("hashes", {})
+    passed = np.where(np.arange(len(means)) == 0, 1.0, np.nan)[None]
+    return xr.Dataset(
+        {
+            **verdict(scores, cost),
+            "score_by_model": scores,
+            "forward_passes": cost,
+            "circuit_sha256": ("scored_circuit", list(hashes.values())),
+            "passed": (("special", "ablation"), passed),
+            "value": (("special", "ablation"), passed),
+            "what": (("special", "ablation"), np.full(passed.shape, "A → B")),
+        },
+        coords={"special": ["fork"]},
+        attrs={"title": TITLE, "seed": 0},
+    )
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Ours, and theirs: a method of their own, ours again, and another one of a name of ours."""
+    write_comparison(compared({"zero": 0.8, "mean": 0.9}, [4, 5]), tmp_path / "ours.nc")
+    theirs = compared({"zero": 0.8, "mean": 0.7, HOSTILE: 0.95}, [4, 5, 50])
+    write_comparison(theirs, tmp_path / "theirs.nc")
+    return [tmp_path / "ours.nc", tmp_path / "theirs.nc"]
+
+
+def test_methods_of_several_files_are_ranked_together(files):
+    found = leaderboard(files)
+    assert list(found["ablation"].values) == ["zero", "mean", "mean (theirs)", HOSTILE]
+    assert list(found["rank"].sel(purpose="direct_edges").values) == [3, 2, 4, 1]
+    both = "; ".join(map(str, files))
+    assert list(found["origin"].values) == [both, *map(str, [files[0], files[1], files[1]])]
+    one = leaderboard(files[:1])
+    own = compared({"zero": 0.8, "mean": 0.9}, [4, 5])
+    for name in ("score", "score_low", "score_high", "rank", "pareto"):
+        np.testing.assert_array_equal(one[name], own[name])
+    assert list(one["verdict"].values) == list(own["verdict"].values)
+    xr.testing.assert_identical(cntbench.leaderboard(list(map(str, files))), found)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"hashes": {"dag3": "dag3@2"}}, "it has another version of dag3"),
+        ({"circuits": ["mine", *CIRCUITS[1:]]}, "it lacks dag0; it has besides mine"),
+    ],
+)
+def test_a_file_of_other_circuits_is_refused_and_the_difference_said(files, changed, says):
+    write_comparison(compared({"mine": 0.9}, [3], **changed), files[1])
+    with pytest.raises(CntbenchError, match=re.escape(says)) as error:
+        leaderboard(files)
+    assert error.value.where == str(files[1])
+    assert "cntbench compare" in error.value.hint
+
+
+def test_a_comparison_without_scores_is_refused(files):
+    old = compared({"zero": 0.8}, [4]).drop_vars("circuit_sha256")
+    write_comparison(old, files[1])
+    with pytest.raises(CntbenchError, match="no scores on planted circuits"):
+        leaderboard(files)
+    with pytest.raises(StorageError, match="no such file"):
+        leaderboard([files[0].with_name("none.nc")])
+
+
+def test_page_and_markdown_have_every_method_and_no_markup_of_a_file(files):
+    found = leaderboard(files)
+    text, table = page(found), markdown(found)
+    for sentence in found["verdict"].values:
+        assert sentence.split(HOSTILE)[-1] in table
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1].split("<")[0].split("&")[0] for row in rows] == [
+        "",
+        "mean",
+        "zero",
+        "mean (theirs)",
+    ]
+    zero = found.sel(ablation="zero", purpose="direct_edges")
+    score, low, high = (float(zero[f"score{end}"]) for end in ("", "_low", "_high"))
+    assert f"| `zero` | 3: {score:.2f} [{low:.2f}, {high:.2f}]\\* |" in table
+    assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {7}
+    assert "<script>" not in text
+    assert "<script>" not in table
+    assert "<svg" in text
+    assert "1 of 1" in text  # special circuits
+    assert not re.search(r"(src|href)=.http", text)
+
+
+def test_the_command_prints_and_writes_both(files, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    asked = ["leaderboard", *files, "-o", "board.html", "-o", "board.md"]
+    code, out, err = run_cli(monkeypatch, capsys, *asked)
+    assert (code, err) == (0, "")
+    assert "Which method to use" in out
+    assert (tmp_path / "board.md").read_text() == markdown(leaderboard(files))
+    assert (tmp_path / "board.html").read_text() == page(leaderboard(files))
+    code, out, err = run_cli(monkeypatch, capsys, "leaderboard", *files, "-o", "board.txt")
+    assert (code, out) == (2, "")
+    assert "ends with '.txt'" in err
+    assert "Allowed: .html, .md" in err
+    (tmp_path / "mine.md").write_text("my notes")
+    code, _, err = run_cli(monkeypatch, capsys, "leaderboard", *files, "-o", "mine.md")
+    assert code == 2
+    assert "exists already and is not a leaderboard" in err
