@@ -1,6 +1,8 @@
 """The order of components by strength, pair by pair.
 
-Strength is outgoing influence for spreaders, incoming influence for gatherers. *Peers* are two
+Strength is outgoing influence for spreaders, incoming influence for gatherers, and for gatekeepers
+betweenness, the share of the shortest paths between others that pass through a component
+(`cntbench.metrics.betweenness`; strong edges are short). *Peers* are two
 components that the architecture treats alike, of the same layer and kind (head or MLP): they have
 equally many targets and sources, so their order does not depend on layer or kind.
 """
@@ -13,9 +15,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.dynamics.film import Array, Film
-from cntbench.dynamics.roles import Role, comparable
+from cntbench.dynamics.film import Array, Film, Undefined
+from cntbench.dynamics.roles import comparable
+from cntbench.metrics import betweenness
+from cntbench.metrics._paths import distances
 
+Role = Literal["spreader", "gatherer", "gatekeeper"]
 Among = Literal["all", "peers"]
 
 
@@ -35,14 +40,21 @@ def pairs(film: Film, role: Role, among: Among) -> NDArray[np.int64]:
     Parameters
     ----------
     film
-        Its feasible edges decide which components can spread or gather.
+        Its feasible edges decide which components can spread, gather, or do both, as gatekeepers.
     role
         Role of both components.
     among
         ``"peers"`` leaves out pairs of different layers or kinds.
     """
-    able = np.flatnonzero(film.feasible.any(axis=1 if role == "spreader" else 0))
+    able = np.flatnonzero(having(film, role))
     return _pairs(tuple(able), tuple(groups(film)[able]) if among == "peers" else None)
+
+
+def having(film: Film, role: Role) -> NDArray[np.bool_]:
+    """Return which components can have the role, dims ``component``."""
+    sends, receives = (film.feasible.any(axis=axis) for axis in (1, 0))
+    able = {"spreader": sends, "gatherer": receives, "gatekeeper": sends & receives}
+    return np.asarray(able[role])
 
 
 @lru_cache(maxsize=32)  # a null model's draws have the same pairs
@@ -58,7 +70,20 @@ def _pairs(able: tuple[int, ...], group: tuple[int, ...] | None) -> NDArray[np.i
 
 
 def strengths(film: Film, role: Role) -> Array:
-    """Return summed influence, dims ``checkpoint, component``; 0 for those that lack the role."""
+    """Return summed influence, or betweenness, dims ``checkpoint, component``.
+
+    0 for those that lack the role.
+
+    Raises
+    ------
+    Undefined
+        If most of the film has no gatekeepers: every shortest path is a single edge.
+    """
+    if role == "gatekeeper":
+        passing = betweenness.compute(film.weights, distance=distances(film.weights))
+        if not np.median(passing.max(axis=-1, initial=0)):
+            raise Undefined("there are no gatekeepers: the strongest paths are single edges")
+        return np.asarray(passing, dtype=np.float64)
     return np.asarray(np.nansum(film.weights, axis=2 if role == "spreader" else 1))
 
 

@@ -213,6 +213,26 @@ def planted(
     return Planted(_measured(base, weights, learnt, rng), emergence, spreaders, before, after)
 
 
+def gated(rng: np.random.Generator, base: Film | None = None, *, turning: bool = False) -> Film:
+    """Return a film with gatekeepers: components that the strongest paths pass through.
+
+    In the middle layers, components differ in how much they send and receive alike; other edges are
+    weak. With ``turning``, the order of each layer turns round where the model learns.
+    """
+    base = base or template(layers=4, heads=5)
+    learnt = _sigmoid(base, rng)
+    turned = learnt[:, None] * turning
+    place = _places(base, rng)
+    inner = (base.layer > base.layer.min()) & (base.layer < base.layer.max())
+    order = place * (1 - turned) + (_largest(base, place) - place) * turned
+    gate = np.where(inner, 2.5**order, 0.5)
+    scatter = rng.lognormal(0, 0.3, base.weights.shape[1:])
+    fluctuation = np.exp(0.1 * rng.standard_normal(base.weights.shape))
+    growth = 0.05 * (0.3 + 0.7 * learnt)[:, None, None]
+    weights = growth * gate[:, :, None] * gate[:, None, :] * scatter * fluctuation
+    return _measured(base, weights, learnt, rng)
+
+
 def phased(rng: np.random.Generator, base: Film | None = None, *, width: float = 0.0) -> Film:
     """Return a film of three phases: exploration, consolidation, refinement.
 

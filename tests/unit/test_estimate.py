@@ -188,7 +188,7 @@ def test_a_plan_of_mostly_untrained_models_says_what_to_do():
 def test_claims_that_the_plan_cannot_answer_are_named(plan, tmp_path):
     found = estimate(plan, None, jobs=1, clock=Clock(0.6))
     assert "three_phases needs 40 checkpoints" in found.unanswerable
-    assert "5 claims need 99 null_draws" in found.unanswerable
+    assert "7 claims need 139 null_draws" in found.unanswerable
     line = estimate_lines(found)[-1]
     assert line.startswith("No verdict but inconclusive: ")
     assert line.endswith("The plan has 3 checkpoints.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import networkx as nx
 import numpy as np
 import pytest
 from scipy import stats
-from support.simulated import planted, template
+from support.simulated import gated, planted, template
 
+from cntbench.dynamics.film import Undefined
 from cntbench.dynamics.orders import compare, groups, kendall, pairs, stability, strengths
 from cntbench.dynamics.statistics._base import lag_of
 
@@ -36,6 +38,29 @@ def test_pairs_are_of_those_that_have_the_role_and_of_peers_if_asked(role, among
 def test_both_roles_have_as_many_peers():
     film = template(layers=4, heads=3)
     assert len(pairs(film, "spreader", "peers")) == len(pairs(film, "gatherer", "peers")) == 9
+
+
+def test_gatekeepers_send_and_receive_and_their_strength_is_betweenness():
+    film = gated(np.random.default_rng(0), template(layers=3, heads=3, checkpoints=3))
+    found = strengths(film, "gatekeeper")
+    for weights, row in zip(film.weights, found, strict=True):
+        graph = nx.DiGraph()
+        graph.add_nodes_from(range(len(weights)))
+        graph.add_weighted_edges_from(
+            (i, j, 1 / weights[i, j]) for i, j in np.argwhere(~np.isnan(weights)).tolist()
+        )
+        expected = nx.betweenness_centrality(graph, weight="weight")
+        np.testing.assert_allclose(row, [expected[node] for node in range(len(row))])
+    inner = set(np.flatnonzero(film.layer == 1))
+    assert set(pairs(film, "gatekeeper", "all").ravel()) == inner
+    assert found.any()
+
+
+def test_a_film_whose_strongest_paths_are_single_edges_has_no_gatekeepers():
+    film = template(layers=3, heads=3, checkpoints=3)
+    even = film.with_weights(np.where(film.feasible, np.ones(film.weights.shape), np.nan))
+    with pytest.raises(Undefined, match="the strongest paths are single edges"):
+        strengths(even, "gatekeeper")
 
 
 def test_stability_is_kendalls_tau():

@@ -22,7 +22,7 @@ from cntbench.results.storage import distinct_files, open_results, write_results
 from cntbench.runs.catalogue import load_catalogue
 
 CLAIMS = load_catalogue().some_claims()
-DRAWS = 119
+DRAWS = 139
 
 
 def quiet(what: str, done: int, total: int) -> None:

@@ -5,9 +5,9 @@ squared change over half of that time, divided by what as many independent steps
 is near 1 for strengths that fluctuate around levels that they keep; about −0.4 for random walks,
 whatever their pace (0, but for the averages over stretches: Working 1960, "Note on the correlation
 of first differences of averages in a random chain"); and far below for a drift, whose steps go the
-same way. Strengths are logarithms of a
-component's share among its peers (`cntbench.dynamics.orders`), averaged over `STRETCHES` stretches
-of checkpoints, so that noise of measurement is small beside what lasts.
+same way. Strengths are logarithms of a component's share among its peers, for gatekeepers
+betweenness itself (`cntbench.dynamics.orders`), averaged over `STRETCHES` stretches of checkpoints,
+so that noise of measurement is small beside what lasts.
 
 Any order lasts for a while if everything changes slowly: this statistic tells an order that is held
 from one that merely has not changed yet. Its null model ``random_steps`` gives the step from each
@@ -25,9 +25,8 @@ import numpy as np
 from pydantic import Field
 
 from cntbench.dynamics.film import Array, Film, Undefined
-from cntbench.dynamics.orders import groups, pairs, strengths
+from cntbench.dynamics.orders import Role, groups, pairs, strengths
 from cntbench.dynamics.resampling import null_interval
-from cntbench.dynamics.roles import Role
 from cntbench.dynamics.statistics._base import Statistic, lag_of
 from cntbench.specs import spec
 
@@ -80,9 +79,11 @@ class Parameters(Statistic):
         late = film.take(slice(len(film) - lag_of(film, self.last), None))
         members = np.unique(pairs(late, self.role, "peers"))
         strength = strengths(late, self.role)[:, members]
-        if len(late) < STRETCHES or not len(members) or not (strength > 0).all():
+        # Betweenness is a share as it is, and 0 for most; other strengths have no natural unit.
+        shares = self.role == "gatekeeper"
+        if len(late) < STRETCHES or not len(members) or not (shares or (strength > 0).all()):
             raise Undefined(f"{self.role}s have no peers, or send and receive nothing at times")
-        parts = np.array_split(np.log(strength), STRETCHES)
+        parts = np.array_split(strength if shares else np.log(strength), STRETCHES)
         levels = np.array([part.mean(axis=0) for part in parts])
         group = groups(late)[members]
         for number in np.unique(group):

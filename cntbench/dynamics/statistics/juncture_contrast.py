@@ -1,8 +1,9 @@
-"""How much more gatherers' roles change across the learning juncture than before and after it.
+"""How much more roles change across the learning juncture than before and after it.
 
 The juncture is the window of the film in which a readout improves most
 (`cntbench.dynamics.junctures`). The change of roles over a window is the total variation distance
-between the gatherers' shares of what their group receives at its two ends, averaged over groups, in
+between the shares of what a group receives that its gatherers have at its two ends (or its
+gatekeepers of the group's betweenness, or spreaders of what it sends), averaged over groups, in
 units of its mean over all windows of that length. The statistic is the change over the juncture
 minus the mean change over the windows just before and just after it: 0 if nothing special happens
 there. The two neighbours remove slow trends, such as faster change early in training. Over a window
@@ -23,13 +24,14 @@ data".
 
 from __future__ import annotations
 
+import dataclasses
 from typing import ClassVar
 
 import numpy as np
 
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.junctures import juncture
-from cntbench.dynamics.orders import Among, groups, strengths
+from cntbench.dynamics.orders import Among, Role, groups, having, strengths
 from cntbench.dynamics.resampling import null_interval
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.metrics._arithmetic import divide
@@ -46,10 +48,14 @@ class Parameters(Statistic):
         The readout whose learning juncture is used.
     among
         Whether roles are shares of what peers receive, or of what all gatherers receive.
+    role
+        Whose roles.
     """
 
     readout: Readout
     among: Among
+    # Not in the name of the random stream, so that draws are those from before it existed.
+    role: Role = dataclasses.field(default="gatherer", repr=False)
 
     needs: ClassVar[int] = 40
     own_nulls: ClassVar[dict[str, str]] = {
@@ -66,12 +72,12 @@ class Parameters(Statistic):
                 f"the steepest improvement of {self.readout}, from step {film.step[at.start]} to "
                 f"{film.step[at.stop]}, is too near an end of the film"
             )
-        return contrasts(film, self.among, size)[at.start : at.start + 1]
+        return contrasts(film, self.among, size, self.role)[at.start : at.start + 1]
 
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
         """Return contrasts at the juncture after randomising the phases."""
         at = juncture(film, self.readout)
-        observed = contrasts(film, self.among, at.stop - at.start)
+        observed = contrasts(film, self.among, at.stop - at.start, self.role)
         spectrum = np.abs(np.fft.rfft(observed))
         turns = np.exp(2j * np.pi * rng.random((size, len(spectrum))))
         return np.fft.irfft(spectrum * turns, len(observed))[:, at.start]
@@ -81,7 +87,7 @@ class Parameters(Statistic):
         return null_interval(float(series.mean()), drawn)
 
 
-def contrasts(film: Film, among: Among, size: int) -> Array:
+def contrasts(film: Film, among: Among, size: int, role: Role = "gatherer") -> Array:
     """Return how much more roles change over each window than over those before and after it.
 
     Parameters
@@ -92,6 +98,8 @@ def contrasts(film: Film, among: Among, size: int) -> Array:
         Groups within which shares are taken.
     size
         Length of the windows, in transitions.
+    role
+        Whose shares.
 
     Returns
     -------
@@ -101,22 +109,22 @@ def contrasts(film: Film, among: Among, size: int) -> Array:
     Raises
     ------
     Undefined
-        If no group has two gatherers, or shares never change.
+        If no group has two components of the role, or shares never change.
     """
-    change = _changes(film, among, size)
+    change = _changes(film, among, size, role)
     if not change.mean():
-        raise Undefined("gatherers' shares never change")
+        raise Undefined(f"{role}s' shares never change")
     change = change / change.mean()
     return np.asarray(change - (np.roll(change, size) + np.roll(change, -size)) / 2)
 
 
-def _changes(film: Film, among: Among, size: int) -> Array:
-    able = np.asarray(film.feasible.any(axis=0))
+def _changes(film: Film, among: Among, size: int, role: Role) -> Array:
+    able = having(film, role)
     group = groups(film) if among == "peers" else np.zeros(len(able), dtype=np.int64)
-    received = strengths(film, "gatherer")
+    strength = strengths(film, role)
     changes = []
     for number in np.unique(group[able]):
-        members = received[:, able & (group == number)]
+        members = strength[:, able & (group == number)]
         if members.shape[1] > 1:
             total = members.sum(axis=1, keepdims=True)
             share = divide(members, total, 0.0)

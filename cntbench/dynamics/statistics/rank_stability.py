@@ -1,4 +1,4 @@
-"""How much of the order of spreaders or of gatherers remains some time later: Kendall's τ.
+"""How much of the order of components in one role remains some time later: Kendall's τ.
 
 The mean of τ_a between the orders by strength at each checkpoint and a lag later
 (`cntbench.dynamics.orders.stability`), late in the film: 1 if the order no longer changes, 0 if
@@ -17,8 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from cntbench.dynamics.film import Array, Film, Undefined
-from cntbench.dynamics.orders import Among, stability
-from cntbench.dynamics.roles import Role
+from cntbench.dynamics.orders import Among, Role, stability
 from cntbench.dynamics.statistics._base import Statistic, lag_of
 from cntbench.specs import spec
 

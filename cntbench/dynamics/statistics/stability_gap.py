@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cntbench.dynamics.film import Array, Film, Undefined
-from cntbench.dynamics.orders import compare, groups, pairs, stability, strengths
+from cntbench.dynamics.orders import Role, compare, groups, pairs, stability, strengths
 from cntbench.dynamics.resampling import block_length, flipped_means
-from cntbench.dynamics.roles import Role
 from cntbench.dynamics.statistics._base import Statistic, lag_of
 from cntbench.metrics._arithmetic import divide
 from cntbench.specs import spec
