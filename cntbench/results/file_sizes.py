@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import xarray as xr
+import numpy as np
 from rich.filesize import decimal
 
 from cntbench.errors import StorageError
@@ -18,21 +19,15 @@ _MOST_PACKED = 1100
 _LABEL = 64
 
 
-def check_size(path: Path) -> None:
-    """Compare the size that a file declares with its length and with this machine's memory.
+def check_size(file: Any, path: Path) -> None:
+    """Compare the size that an open file declares with its length and with this machine's memory.
 
     Raises
     ------
     StorageError
         If it declares more than its bytes, or this machine, can hold.
-    OSError
-        If it is not a netCDF file. xarray may raise other errors.
     """
-    # xarray, unlike HDF5, is safe among threads. Default indexes would read data.
-    groups = xr.open_groups(path, engine="netcdf4", decode_cf=False, create_default_indexes=False)
-    sizes = dict(_sizes(groups))
-    for group in groups.values():
-        group.close()
+    sizes = dict(_sizes(file))
     total, length, memory = sum(sizes.values()), path.stat().st_size, _memory()
     if total <= min(_MOST_PACKED * length, memory):
         return
@@ -51,12 +46,14 @@ def check_size(path: Path) -> None:
     )
 
 
-def _sizes(groups: Mapping[str, xr.Dataset]) -> Iterator[tuple[str, int]]:
-    """Yield the memory of each variable [bytes], by its path."""
-    for path, group in groups.items():
-        for name, variable in group.variables.items():
-            size = _LABEL if variable.dtype.kind == "O" else variable.dtype.itemsize
-            yield f"{path.rstrip('/')}/{name}", size * math.prod(variable.shape)
+def _sizes(group: Any, path: str = "") -> Iterator[tuple[str, int]]:
+    """Yield the memory of each variable of a netCDF group and those below [bytes], by its path."""
+    for name, variable in group.variables.items():
+        stored = np.dtype(variable.dtype)
+        size = _LABEL if stored.kind in "OU" else stored.itemsize
+        yield f"{path}/{name}", size * math.prod(variable.shape)
+    for name, below in group.groups.items():
+        yield from _sizes(below, f"{path}/{name}")
 
 
 def _memory() -> int:

@@ -23,8 +23,7 @@ from cntbench.interrupts import interrupts_held
 from cntbench.output import FileKind, check_regular, file_status, has_attribute, is_folder
 from cntbench.results.checking import valid_groups, validate_groups, warn
 from cntbench.results.checksum import checksum
-from cntbench.results.encoding import encoding, with_ordered_attributes
-from cntbench.results.file_sizes import check_size
+from cntbench.results.netcdf import read_groups, write_groups
 from cntbench.results.schema import validate
 from cntbench.results.selection import whole_groups
 from cntbench.results.tree import groups_of, result_tree
@@ -87,23 +86,8 @@ def write_netcdf(groups: Mapping[str, xr.Dataset], path: Path) -> None:
     """
     root = groups["/"].assign_attrs({CHECKSUM: checksum(groups)})
 
-    def write(file: Path) -> None:
-        # One by one: a tree would leave out what groups share with the root.
-        for name, group in {"/": root, **{n: g for n, g in groups.items() if n != "/"}}.items():
-            with_ordered_attributes(group).to_netcdf(
-                file,
-                mode="w" if name == "/" else "a",
-                group=name,
-                engine="netcdf4",
-                encoding=encoding(group),
-            )
-        with netCDF4.Dataset(file, "a") as whole:
-            whole.createDimension(_OWN, 1)
-
-    import netCDF4
-
     with interrupts_held():  # an interrupted xarray waits for its own locks
-        write_atomically(path, write)
+        write_atomically(path, lambda file: write_groups({**groups, "/": root}, file, mark=_OWN))
 
 
 def open_results(path: Path) -> xr.DataTree:
@@ -215,14 +199,7 @@ def load_netcdf(path: Path, *, hint: str) -> dict[str, xr.Dataset]:
         If the file cannot be read, with the hint, or declares more than it can hold.
     """
     try:
-        check_size(path)
-        opened = xr.open_groups(path, engine="netcdf4")
-        try:
-            # The file's encoding, such as its longest label, does not fit data derived from it.
-            return {name: group.load().drop_encoding() for name, group in opened.items()}
-        finally:
-            for group in opened.values():
-                group.close()
+        return read_groups(path)
     except StorageError:
         raise
     except Exception as error:  # an arbitrary file can make the libraries raise anything

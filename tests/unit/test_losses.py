@@ -248,14 +248,14 @@ def test_other_errors_are_not_tried_again(plan, tmp_path, monkeypatch):
 
 def test_an_interrupt_while_a_file_is_written_waits_until_it_is_whole(plan, whole, tmp_path):
     tree = open_results(tmp_path / "whole" / "results.nc")
-    really = xr.Dataset.to_netcdf
+    really = xr.Dataset.dump_to_store
 
     def interrupted(self, *arguments, **options):
         signal.raise_signal(signal.SIGINT)
         really(self, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(xr.Dataset, "to_netcdf", interrupted)
+        patched.setattr(xr.Dataset, "dump_to_store", interrupted)
         with pytest.raises(KeyboardInterrupt):
             storage.write_results(tree, tmp_path / "copy.nc")
     assert (tmp_path / "copy.nc").read_bytes() == whole

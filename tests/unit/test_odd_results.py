@@ -128,7 +128,7 @@ def _declaring(path, *, shape, chunks=None, contiguous=False):
 )
 def test_a_file_that_declares_more_than_it_can_hold_is_not_read(tmp_path, monkeypatch, form):
     _declaring(tmp_path / "large.nc", **form)
-    monkeypatch.setattr(xr.Dataset, "load", None)
+    monkeypatch.setattr("cntbench.results.netcdf._stored", None)
     with pytest.raises(StorageError, match=r"large\.nc: .* declares [58]\.0 [TG]B.*influence"):
         open_results(tmp_path / "large.nc")
 
