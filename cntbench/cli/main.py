@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -353,12 +354,18 @@ def list_(
         out.print(f"{line}\n    [dim]{escape(error.where or '')}[/]", highlight=False)
 
 
+@cache
+def _command() -> Any:
+    """Return what typer makes of the functions, which takes as long as some commands."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2."""
     with interrupts_remembered():
         try:
             with printed_warnings():
-                app()
+                _command()()
         except CntbenchError as error:
             err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
             sys.exit(EXIT_USER_ERROR)

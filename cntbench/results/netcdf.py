@@ -37,7 +37,7 @@ def write_groups(groups: Mapping[str, xr.Dataset], path: Path, *, mark: str) -> 
     from xarray.backends import NetCDF4DataStore
 
     writer = _Writer()
-    store = NetCDF4DataStore.open(path, mode="w")
+    store = NetCDF4DataStore.open(path, mode="w")  # type: ignore[no-untyped-call]
     try:
         # One by one: a tree would leave out what groups share with the root.
         for name, group in {"/": groups["/"], **groups}.items():

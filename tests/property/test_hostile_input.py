@@ -8,6 +8,7 @@ at most 25 lines of messages, naming the file if it refuses it, and then leaving
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -377,6 +378,7 @@ LINES: dict[str, tuple[str, ...]] = {
 WORK = {"--help", "--version", "--jobs", "-j", "--draws"}
 
 
+@functools.cache
 def options_of(name: str) -> list[str]:
     """Return the options of a command that take a value."""
     group: Any = typer.main.get_command(app)

@@ -103,6 +103,7 @@ def _rendered(template: str, numbers: Payload, variables: dict[str, Any]) -> str
     )
 
 
+@cache
 def environment() -> jinja2.Environment:
     """Return the templates, which escape what they print."""
     environment = jinja2.Environment(
