@@ -1,7 +1,7 @@
-"""What Python users call: ``run``, ``influence``, ``compare`` and ``claims``.
+"""The Python interface: ``run``, ``influence``, ``compare`` and ``claims``.
 
-The command line does the same by the same code. All results are xarray's, with the accessor
-``cnt`` (`cntbench.accessor.cnt`); what is wrong is a `cntbench.errors.CntbenchError`.
+The command line runs the same code. All results are xarray objects with the accessor ``cnt``
+(`cntbench.accessor.cnt`); mistakes raise a `cntbench.errors.CntbenchError`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from cntbench.runs.seeds import run_seeds, seed_runs, seeds_folder
 from cntbench.runs.tasks import task_in_memory
 from cntbench.specs import StudySpec, build
 
-#: Draws from which a p-value can be 0.05.
+#: Smallest number of draws for which a p-value can be 0.05.
 _FEWEST_DRAWS = 19
 
 
@@ -69,59 +69,59 @@ def run(
     progress: bool | None = None,
     **changes: Unpack[StudyKeys],
 ) -> xr.DataTree:
-    """Measure a study at every checkpoint, or go on with a run that was interrupted.
+    """Measure a study at every checkpoint, or resume an interrupted run.
 
     Parameters
     ----------
     study
-        Name of a study, as ``cntbench list studies`` lists them.
+        Name of a study; ``cntbench list studies`` lists them.
     output
-        Folder of the run, by default ``runs/STUDY``. What is whole in it is used.
+        Folder of the run, by default ``runs/STUDY``. Complete checkpoints in it are reused.
     jobs
-        Processes of one thread each. With 1, this process measures. With more, Python starts
-        others, which in a script needs its ``if __name__ == "__main__":``.
+        Number of processes, of one thread each. With 1, this process measures. With more, a script
+        needs its ``if __name__ == "__main__":``, because Python starts new processes.
     device
-        ``"cpu"``, ``"cuda"``, or ``"auto"``: a GPU if there is one.
+        ``"cpu"``, ``"cuda"``, or ``"auto"``, which uses a GPU if there is one.
     memory
         Memory of each process beyond the model's [GiB].
     keep_downloads
-        Downloaded checkpoints that may lie on disk beside those being measured.
+        Number of downloaded checkpoints to keep on disk besides those being measured.
     executor
         ``"processes"``, ``"serial"`` or ``"dask"``.
     scheduler
         Address of a running Dask scheduler to measure on.
     specs
-        Folders of your own specs, beside the shipped ones.
+        Folders of your own specs, in addition to the shipped ones.
     progress
         Whether to show a progress bar; by default, on a terminal.
     **changes
         Keys of the study to change: ``trajectory`` (``"nano"``, ``"nano:seed=3"``, ``"dir:PATH"``,
         ``"planted:CIRCUIT"``, ``"hub:ORG/NAME@REVISIONS"``); names of ``tasks`` and ``ablations``;
-        ``prompts``, their number for each task; ``seed`` of prompts and random draws; ``dtype``
-        that models compute in (``"float32"``, ``"bfloat16"``, ``"float64"``); ``blocks`` of
-        sources, units of work, into which each checkpoint is divided; ``untrained``, the number of
-        untrained models to measure as well; ``checkpoints``, by default all: ``"1200"``,
-        ``"1000:5000:1000"``, ``"count=8"`` (see `cntbench.models.checkpoint_choice`), steps, a
-        slice; ``layers`` to ablate and watch, likewise; ``components`` to ablate and ``targets`` to
-        watch: ``"L2.H3"``, ``"L2"``, ``"heads"``, ``"MLPs"``, ``"L*.H0"`` (the rest is NaN);
-        ``keep``: ``"prompts"``, ``"positions"`` or both, for each of which results are kept;
-        ``seeds`` of trajectories (``range(10)``, ``"0..9"``), each of which is measured by a run of
-        its own, in ``seed0``, ``seed1`` … of the folder, by default ``runs/STUDY-seeds``.
+        ``prompts``, their number for each task; ``seed`` of prompts and random draws; ``dtype`` to
+        compute in (``"float32"``, ``"bfloat16"``, ``"float64"``); ``blocks`` of sources, the units
+        of work into which each checkpoint is divided; ``untrained``, the number of untrained models
+        to measure; ``checkpoints``, by default all: ``"1200"``, ``"1000:5000:1000"``, ``"count=8"``
+        (see `cntbench.models.checkpoint_choice`), steps, or a slice; ``layers`` to ablate and
+        watch, likewise; ``components`` to ablate and ``targets`` to watch: ``"L2.H3"``, ``"L2"``,
+        ``"heads"``, ``"MLPs"``, ``"L*.H0"`` (the rest is NaN); ``keep``, to keep results of single
+        ``"prompts"``, ``"positions"`` or both; ``seeds`` of trajectories (``range(10)``,
+        ``"0..9"``), each measured by its own run, in ``seed0``, ``seed1`` … of the folder, by
+        default ``runs/STUDY-seeds``.
 
     Returns
     -------
     xarray.DataTree
-        The result: the film at the root, what follows from it in groups. It is also in the folder,
-        as ``results.nc``. Checkpoints that could not be measured are NaN in it, their ``status``
-        says why, and a warning names them; the same call tries them again. With ``seeds``, a tree
-        of such results, ``seed0``, ``seed1`` …, and ``claims``, pooled over them.
+        The result: the film at the root, and groups that are derived from it. The folder has it as
+        ``results.nc``. Checkpoints that could not be measured are NaN; ``status`` says why, and a
+        warning names them. The same call tries them again. With ``seeds``, a tree of results,
+        ``seed0``, ``seed1`` …, and of ``claims`` pooled over them.
 
     Raises
     ------
     CntbenchError
-        If the study cannot be run, or the folder not be used.
+        If the study cannot be run, or the folder cannot be used.
     cntbench.runs.run.Interrupted
-        On Ctrl-C. Whole checkpoints are kept; the same call goes on from there.
+        On Ctrl-C. Complete checkpoints are kept; the same call resumes from them.
     """
     where = "cntbench.run"
     check_script(jobs, where)
@@ -144,8 +144,8 @@ def run(
     with progress_bar(Terminal(stderr=True), shown=progress) as report:
         runs = seed_runs(catalogue, study, keys, to or seeds_folder(study), where=where)
         if runs:
-            found = run_seeds(catalogue, runs, progress=report, **options)
-            outcomes = {one.name: outcome for one, outcome in found}
+            results = run_seeds(catalogue, runs, progress=report, **options)
+            outcomes = {seed_run.name: outcome for seed_run, outcome in results}
         else:
             plan, folder = resolved(catalogue, study, keys, to, report, where=where)
             RunFolder(folder).check(plan)
@@ -185,51 +185,51 @@ def influence(
     ----------
     model
         A causal language model of transformers (GPT-NeoX, GPT-2, Llama and its family), or a
-        `cntbench.models.decoder.Decoder`. It is not changed. Of the first, its config and tensors
-        are read, and held to its own forward pass on a few tokens.
+        `cntbench.models.decoder.Decoder`. It is not changed. For a model of transformers, the
+        config and tensors are read, and compared with its own forward pass on a few tokens.
     task, ablation
-        Name of one, or names of several, by default the task ``induction``; a task may also be the
-        file of your own prompts.
+        One name or several, by default the task ``induction``; a task may also be a file of your
+        own prompts.
     tokenizer
-        The model's, of transformers or tokenizers. Tasks made of text need one; the others leave
-        out the tokens that it calls special.
+        The model's tokenizer, from transformers or tokenizers. Tasks made of text need it; other
+        tasks avoid its special tokens.
     prompts
         Number of prompts of each task. Or your own prompts: a list of dicts, a DataFrame, or a dict
         of columns such as tensors of tokens, with ``clean``, ``answer``, and optionally
-        ``corrupted`` and ``wrong``; then ``task`` may name them (``"prompts"``).
+        ``corrupted`` and ``wrong``; ``task`` may then name them (``"prompts"``).
     answer
-        What is scored of answers of several tokens of your own prompts: ``"first"``, their first
-        token, or ``"sum of log probabilities"``, all of them. By default, they are one token.
+        How to score answers of several tokens in your own prompts: by the ``"first"`` token, or by
+        the ``"sum of log probabilities"`` of all tokens. By default, answers are one token.
     seed
         Seed of prompts and random draws.
     step
         The model's training step. `film` joins the films of several steps.
     dtype
-        Floating-point type to compute in, whatever the model's: ``"float32"``, ``"bfloat16"``,
-        ``"float64"``, or torch's.
+        Floating-point type to compute in, whatever the model's type: ``"float32"``,
+        ``"bfloat16"``, ``"float64"``, or torch's.
     layers, components, targets, keep
-        What is ablated and watched, and kept for each prompt or position; see `run`.
+        Components to ablate and to watch, and what to keep for each prompt or position; see `run`.
     device
-        Where to compute: ``"cpu"``, ``"cuda"``, or ``"auto"``, a GPU if there is one.
+        ``"cpu"``, ``"cuda"``, or ``"auto"``, which uses a GPU if there is one.
     memory
         Memory to use beyond the model's [GiB].
     specs
-        Folders of your own specs, beside the shipped ones.
+        Folders of your own specs, in addition to the shipped ones.
     progress
         Whether to show a progress bar; by default, on a terminal and in a notebook.
 
     Returns
     -------
     xarray.Dataset
-        With the schema's dims, as a run's film of one checkpoint: ``step100`` at step 100, or
-        ``model`` at step 0, with the hash of the model's tensors as ``revision``.
+        A film of one checkpoint, with the schema's dims: ``step100`` at step 100, or ``model`` at
+        step 0. Its ``revision`` is the hash of the model's tensors.
 
     Raises
     ------
     CntbenchError
-        If there is no such task or ablation, the model cannot be measured (its architecture is not
-        supported, its weights are not finite, its forward pass does more than its config and
-        tensors say), or is too small for a task.
+        If a task or an ablation does not exist, the model cannot be measured (its architecture is
+        not supported, its weights are not finite, or its forward pass differs from its config and
+        tensors), or the model is too small for a task.
     """
     where = "cntbench.influence"
     budget = memory_budget(memory, where)
@@ -239,9 +239,9 @@ def influence(
         catalogue, task = dataclasses.replace(catalogue, tasks=Named({own.name: own})), own.name
     elif answer is not None:
         raise CntbenchError(
-            f"answer = {answer!r} is about prompts of your own, and none are given",
+            f"answer = {answer!r} applies to your own prompts, but there are none",
             where=where,
-            hint="A task of a file says it in its parameters: answer = …",
+            hint="A task in a file has this in its parameters: answer = …",
         )
     keys = {
         "version": 1,
@@ -298,27 +298,27 @@ def compare(
     specs: Folders = (),
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Compare ablation methods: on planted circuits, and on a trained trajectory.
+    """Compare ablation methods on planted circuits and on a trained trajectory.
 
     Parameters
     ----------
     results
-        Result files to compare instead of measuring: the ablations of one, or several with the
-        first.
+        Result files to compare instead of measuring: the ablations of one file, or several files
+        with the first.
     trajectory, tasks, ablations, prompts, seed
-        What to change in the study ``compare``; see `run`.
+        Changes of the study ``compare``; see `run`.
     circuits
-        Names of planted circuits, by default all that have no dynamics.
+        Names of planted circuits, by default all without dynamics.
     checkpoints
-        How many, spread over the trajectory; or which, as `run` takes them.
+        Number of checkpoints, spread over the trajectory; or the checkpoints, as in `run`.
     jobs, specs, progress
-        As `run` takes them.
+        As in `run`.
 
     Returns
     -------
     xarray.Dataset
-        Recovery of planted edges, agreement, reliability and cost; what ``cntbench compare -o``
-        writes.
+        Recovery of planted edges, agreement, reliability and cost, as written by
+        ``cntbench compare -o``.
 
     Raises
     ------
@@ -360,14 +360,14 @@ def claims(
     Parameters
     ----------
     results
-        A result, a film, a selection from either, or the path of a file, in which the verdicts are
-        then kept, beside those on other claims. A result in memory is left as it is.
+        A result, a film, a selection from either, or the path of a file. The verdicts are written
+        to the file, which keeps verdicts on other claims. A result in memory is not changed.
     claims
         Names of claims, by default all.
     draws
         Number of draws from each null model, at least 19.
     jobs, specs, progress
-        As `run` takes them.
+        As in `run`.
 
     Returns
     -------
@@ -377,14 +377,14 @@ def claims(
     Raises
     ------
     CntbenchError
-        If there is no such claim, the file cannot be read or written, the result does not satisfy
+        If a claim does not exist, the file cannot be read or written, the result does not satisfy
         the schema, or no checkpoint was measured.
     """
     if draws < _FEWEST_DRAWS:
         raise CntbenchError(
             f"draws = {draws} is not allowed",
             where="cntbench.claims",
-            hint=f"From fewer than {_FEWEST_DRAWS} no p-value of 0.05 can come.",
+            hint=f"A p-value of 0.05 needs at least {_FEWEST_DRAWS} draws.",
         )
     check_script(jobs, "cntbench.claims")
     chosen = load_catalogue(path_tuple(specs)).some_claims(

@@ -1,4 +1,4 @@
-"""What Python users do with results: open, join and save them, report and show what they say."""
+"""The Python interface to results: open, join, save, report and show them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Results = xr.DataTree | xr.Dataset
 
 
 def open_results(path: str | Path) -> xr.DataTree:
-    """Read a result into memory, checking that it is whole and satisfies the schema.
+    """Read a result into memory and check that it is complete and satisfies the schema.
 
-    What xarray has written, such as a selection, is read too, with a warning; groups that do not
+    Files that xarray has written, such as a selection, are read with a warning. Groups that do not
     satisfy their tables are left out, with a warning.
 
     Parameters
@@ -43,13 +43,12 @@ def open_results(path: str | Path) -> xr.DataTree:
 
 
 def film(parts: Iterable[Results]) -> xr.Dataset:
-    """Join films of one model's training into one.
+    """Join films of one training run into one film.
 
     Parameters
     ----------
     parts
-        What `influence` has returned for each checkpoint, or films, or selections from results;
-        by rising step.
+        Results of `influence`, films, or selections from results, in ascending order of step.
 
     Returns
     -------
@@ -59,8 +58,8 @@ def film(parts: Iterable[Results]) -> xr.Dataset:
     Raises
     ------
     CntbenchError
-        If two parts are at one step, or a later part is at an earlier step; if the parts were not
-        measured in the same way, on the same components.
+        If the steps do not ascend, or the parts were not measured in the same way on the same
+        components.
     """
     return join_films(parts, where="cntbench.film")
 
@@ -74,26 +73,26 @@ def save_results(
     force: bool = False,
     progress: bool | None = None,
 ) -> xr.DataTree:
-    """Write a result, with a checksum and with all that follows from its film.
+    """Write a result with its checksum and all groups that are derived from its film.
 
     Parameters
     ----------
     results
         A result, a film of `film` or `influence`, or a selection from either.
     path
-        The file, by custom ``results.nc``. An earlier result is replaced.
+        The file, usually ``results.nc``. An existing result is replaced.
     draws
-        From each null model, where metrics are computed anew; 0 leaves null models out.
+        Number of draws from each null model, if metrics are computed; 0 omits null models.
     jobs, progress
-        As `run` takes them.
+        As in `run`.
     force
         Whether a file that is not a result may be replaced.
 
     Returns
     -------
     xarray.DataTree
-        The result as it is in the file: groups that a film lacks, or that do not fit what was
-        selected, have been computed.
+        The result as in the file. Groups that are missing, or do not match the selection, have been
+        computed.
 
     Raises
     ------
@@ -120,19 +119,19 @@ def report(
     Parameters
     ----------
     results
-        A result, a film, or a selection from either. What follows from a film is computed first.
+        A result, a film, or a selection from either. Missing groups are computed first.
     path
-        The page; an earlier one is replaced.
+        The page; an existing page is replaced.
     title
-        What the page calls the result; by default, its source.
+        Title of the result; by default, its source.
     comparison
-        What `compare` has returned, to say which method to trust.
+        A result of `compare`, to show which method to trust.
     draws
-        From each null model, where metrics are computed first.
+        Number of draws from each null model, if metrics are computed.
     force
         Whether a file that is not a report may be replaced.
     progress
-        As `run` takes it.
+        As in `run`.
 
     Returns
     -------
@@ -176,7 +175,7 @@ def leaderboard(files: str | Path | Sequence[str | Path]) -> xr.Dataset:
 
 
 def show(results: Results) -> None:
-    """Print what a result says: readouts, strongest components, what heads attend to, verdicts.
+    """Print a summary of a result: readouts, strongest components, attention scores, verdicts.
 
     Parameters
     ----------

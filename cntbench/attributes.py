@@ -1,10 +1,10 @@
-"""What a variable says of itself: xarray labels plots by ``long_name`` and ``units``."""
+"""Attributes of variables: xarray labels plots with ``long_name`` and ``units``."""
 
 from __future__ import annotations
 
 
 def described(name: str, meaning: str, units: str | None = None) -> dict[str, str]:
-    """Return attributes: the name in words as ``long_name``, its meaning as ``comment``, ``units``.
+    """Return ``long_name``, the name in words; ``comment``, its meaning; and ``units``, if any.
 
     Examples
     --------

@@ -116,12 +116,12 @@ def named(patterns: Sequence[str], nodes: Sequence[Component], *, where: str) ->
     chosen: set[int] = set()
     for pattern in patterns:
         name = _SHORT.get(pattern.lower(), pattern)
-        found = {
+        indices = {
             index
             for index, node in enumerate(nodes)
             if fnmatchcase(node.name, name) or name == f"L{node.layer}"
         }
-        if not found:
+        if not indices:
             raise CntbenchError(
                 f"no component is named {pattern!r}",
                 where=where,
@@ -130,5 +130,5 @@ def named(patterns: Sequence[str], nodes: Sequence[Component], *, where: str) ->
                 else f"Components are {nodes[0].name} to {nodes[-1].name}; write a name, a layer "
                 "(L2), heads, MLPs, or a pattern (L*.H0).",
             )
-        chosen |= found
+        chosen |= indices
     return sorted(chosen)

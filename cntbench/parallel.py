@@ -219,8 +219,8 @@ class _Numbered(Generic[Item, Result]):
         try:
             return self._work(numbered[1])
         except Exception as error:  # another process loses where it was raised
-            if (theirs := failure_in_plugin(error)) is not None:
-                raise theirs from error
+            if (plugin_error := failure_in_plugin(error)) is not None:
+                raise plugin_error from error
             raise
 
 

@@ -1,8 +1,8 @@
-"""Folders of plug-ins outside the package: the user's, and those of installed packages.
+"""Folders of plug-ins outside the package: users' folders and those of installed packages.
 
-The Python files of a folder are read when the folder is taken into use. What is loaded, hashed and
-sent to worker processes is what was read then, so that editing a file during a run changes nothing.
-Files are loaded from the folders in use and from nowhere else.
+The Python files of a folder are read when the folder is taken into use. That content is loaded,
+hashed and sent to worker processes, so editing a file during a run has no effect. Files are only
+loaded from the folders in use.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from cntbench.output import is_folder, path_tuple
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Sub-folders of a folder of plug-ins, by the room whose plug-ins they add to.
+#: Sub-folders of a folder of plug-ins, by the room to which they add.
 SUBFOLDERS = {
     "prompts.generators": "generators",
     "readouts": "readouts",
@@ -46,28 +47,28 @@ SUBFOLDERS = {
     "figures": "pictures",
     "exchange.formats": "formats",
 }
-#: Environment variable with further folders of specs, separated as in PATH.
+#: Environment variable with more folders of specs, separated as in PATH.
 SPECS_VARIABLE = "CNTBENCH_SPECS"
-#: Entry points by which packages announce theirs: modules whose folder has the sub-folders.
+#: Entry points with which packages announce a module whose folder has the sub-folders.
 ENTRY_POINTS = f"{__package__}.plugins"
-#: Package that the modules of users' folders belong to; it exists in memory only.
+#: Package of the modules in users' folders; it exists in memory only.
 PACKAGE = "cntbench_plugins"
-#: Files that mark what is made by cntbench, and holds no code: runs and golden results.
+#: Files that mark folders made by cntbench, which hold no code: runs and golden results.
 _MADE_BY_CNTBENCH = ("study.json", "request.json", "results.nc", "golden.json")
 
 
 @dataclass(frozen=True)
 class PluginFolder:
-    """The Python files of a folder, as they were when it was taken into use.
+    """The Python files of a folder at the time when it was taken into use.
 
     Parameters
     ----------
     path
         The folder.
     sha256
-        Of the names and contents of the files.
+        SHA-256 of the names and contents of the files.
     package
-        Name of the installed package whose folder it is; empty for a user's folder.
+        Name of the installed package that owns the folder; empty for a user's folder.
     files
         Contents by path within the folder, such as ``metrics/strongest.py``.
     """
@@ -88,21 +89,18 @@ class PluginFolder:
         """
         if not is_folder(path):
             raise SpecError("is not a folder of specs", where=str(path))
-        found = [
-            *path.glob("_*.py"),
-            *(f for n in SUBFOLDERS.values() for f in path.glob(f"{n}/*.py")),
-        ]
+        patterns = ("_*.py", *(f"{subfolder}/*.py" for subfolder in SUBFOLDERS.values()))
         files = {
             file.relative_to(path).as_posix(): _content(file)
-            for file in sorted(found)
+            for file in sorted(file for pattern in patterns for file in path.glob(pattern))
             if file.name != "__init__.py"
         }
         for name in _MADE_BY_CNTBENCH:
             if files and (path / name).exists():
                 raise SpecError(
-                    f"holds results ({name}), and code is never loaded from results",
+                    f"holds results ({name}), from which code is never loaded",
                     where=str(path),
-                    hint="Keep your plug-ins in a folder of their own.",
+                    hint="Keep your plug-ins in a separate folder.",
                 )
         digest = hashlib.sha256()
         for name, content in files.items():
@@ -114,19 +112,19 @@ class PluginFolder:
 
     @property
     def key(self) -> str:
-        """Name of the folder's package in memory; a changed folder is another package."""
+        """Name of the folder's package in memory; a changed folder is a different package."""
         quoted = str(self.path.absolute()).replace("%", "%25").replace(".", "%2E")
         return f"{quoted}@{self.sha256[:16]}"
 
     def stems(self, room: str) -> list[str]:
         """Return the names of the files that add to a room."""
-        at = f"{SUBFOLDERS[room]}/" if room in SUBFOLDERS else None
-        stems = [name.removeprefix(at)[:-3] for name in self.files if at and name.startswith(at)]
+        paths = map(Path, self.files)
+        stems = [path.stem for path in paths if str(path.parent) == SUBFOLDERS.get(room)]
         return [stem for stem in stems if not stem.startswith("_")]
 
     def files_of(self, rooms: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield names and contents of the files that add to rooms, and of what they share."""
-        names = {at for room, at in SUBFOLDERS.items() if room.startswith(tuple(rooms))}
+        """Yield names and contents of the files that add to rooms, and of their shared files."""
+        names = {folder for room, folder in SUBFOLDERS.items() if room.startswith(tuple(rooms))}
         if any(name.partition("/")[0] in names for name in self.files):
             for name, content in self.files.items():
                 if "/" not in name or name.partition("/")[0] in names:
@@ -153,11 +151,12 @@ class PluginFolder:
             raise _broken(self.file(room, stem), error) from None
 
     def source_sha256(self, room: str, stem: str) -> str:
-        """Return the SHA-256 of a file and of all files of the folder that it imports."""
-        reached = sorted(self._reached(f"{SUBFOLDERS[room]}/{stem}.py", set()))
-        return hashlib.sha256(b"\0".join(self.files[name] for name in reached)).hexdigest()
+        """Return the SHA-256 of a file and of all files in the folder that it imports."""
+        imported = sorted(self._imported(f"{SUBFOLDERS[room]}/{stem}.py", set()))
+        return hashlib.sha256(b"\0".join(self.files[name] for name in imported)).hexdigest()
 
-    def _reached(self, name: str, known: set[str]) -> set[str]:
+    def _imported(self, name: str, known: set[str]) -> set[str]:
+        """Add a file and all files that it imports to the known ones."""
         known.add(name)
         try:
             tree = ast.parse(self.files[name])
@@ -166,11 +165,12 @@ class PluginFolder:
         package = ("", *name.split("/")[:-1])
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and 0 < node.level <= len(package):
-                at = [*package[1 : len(package) - node.level + 1], *(node.module or "").split(".")]
-                for last in ([], *([alias.name] for alias in node.names)):
-                    other = "/".join(part for part in (*at, *last) if part) + ".py"
+                parents = package[1 : len(package) - node.level + 1]
+                module = [*parents, *(node.module or "").split(".")]
+                for member in ([], *([alias.name] for alias in node.names)):
+                    other = "/".join(part for part in (*module, *member) if part) + ".py"
                     if other in self.files and other not in known:
-                        self._reached(other, known)
+                        self._imported(other, known)
         return known
 
 
@@ -181,18 +181,18 @@ def _content(file: Path) -> bytes:
         raise SpecError(f"cannot be read: {error.strerror}", where=str(file)) from None
 
 
-#: Folders by their key, whose modules can be imported.
+#: Folders whose modules can be imported, by key.
 _FOLDERS: dict[str, PluginFolder] = {}
 
 
 def _registered(path: Path, sha256: str, package: str, files: Mapping[str, bytes]) -> PluginFolder:
-    """Return a folder whose modules can be imported, also by a worker that unpickles one."""
+    """Return a folder whose modules can be imported, even by a worker that unpickles it."""
     folder = PluginFolder(path, sha256, package, files)
     return _FOLDERS.setdefault(folder.key, folder)
 
 
 class _Loader(importlib.abc.SourceLoader):
-    """Loads a file of a folder as it was read; nothing is written beside it."""
+    """Loads a file of a folder as it was read, and writes no bytecode."""
 
     def __init__(self, folder: PluginFolder, name: str) -> None:
         self._folder, self._name = folder, name
@@ -235,10 +235,10 @@ _IN_USE: ContextVar[tuple[PluginFolder, ...] | None] = ContextVar("plugin_folder
 
 
 def folders_in_use() -> tuple[PluginFolder, ...]:
-    """Return the folders that plug-ins are loaded from, beside the package's own rooms.
+    """Return the folders from which plug-ins are loaded, besides the package's own rooms.
 
-    They are those of installed packages, those of the environment variable, and those that `using`
-    has added in this thread.
+    These are the folders of installed packages, those of the environment variable, and those that
+    `using` has added in this thread.
     """
     chosen = _IN_USE.get()
     return _of_environment(os.environ.get(SPECS_VARIABLE, "")) if chosen is None else chosen
@@ -246,9 +246,9 @@ def folders_in_use() -> tuple[PluginFolder, ...]:
 
 @contextmanager
 def using(paths: Iterable[str | Path]) -> Iterator[None]:
-    """Take folders into use, with those of packages and of the environment variable.
+    """Take folders into use, besides those of packages and of the environment variable.
 
-    Files that have changed since they were last read are loaded anew.
+    Files that have changed since they were last read are reloaded.
 
     Raises
     ------
@@ -272,7 +272,7 @@ def using(paths: Iterable[str | Path]) -> Iterator[None]:
 
 @contextmanager
 def using_exactly(folders: tuple[PluginFolder, ...]) -> Iterator[None]:
-    """Take folders into use, and no others: those of another process, for instance."""
+    """Take only these folders into use, such as those of another process."""
     token = _IN_USE.set(folders)
     try:
         yield
@@ -281,12 +281,12 @@ def using_exactly(folders: tuple[PluginFolder, ...]) -> Iterator[None]:
 
 
 def use_from_now_on(folders: tuple[PluginFolder, ...]) -> None:
-    """Take folders into use, and no others, until this thread ends."""
+    """Take only these folders into use until this thread ends."""
     _IN_USE.set(folders)
 
 
 def with_specs(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function take the folders of its argument ``specs`` into use."""
+    """Decorate a function so that it takes the folders of its argument ``specs`` into use."""
 
     @wraps(function)
     def within(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -309,7 +309,7 @@ def package_folders() -> list[Path]:
 
 @cache
 def _of_environment(listed: str) -> tuple[PluginFolder, ...]:
-    """Return the folders in use where none were chosen; the variable's value is the cache's key."""
+    """Return the default folders; the value of the variable is the key of the cache."""
     with using(()):
         return folders_in_use()
 
@@ -335,27 +335,27 @@ def _of_packages() -> tuple[PluginFolder, ...]:
             )
             continue
         folders += [
-            PluginFolder.read(Path(at), point.value) for at in spec.submodule_search_locations
+            PluginFolder.read(Path(path), point.value) for path in spec.submodule_search_locations
         ]
     return tuple(folders)
 
 
 def _warn_of_strangers(path: Path) -> None:
-    """Warn of a sub-folder whose Python files nobody loads, if its name is a slip."""
+    """Warn of a sub-folder whose Python files are not loaded, if its name looks misspelt."""
     names = [*SUBFOLDERS.values()]
-    for at in sorted(path.iterdir()):
-        hint = nearest(at.name, names)
-        if at.name not in names and hint.startswith("Did") and next(at.glob("*.py"), None):
+    for folder in sorted(path.iterdir()):
+        hint = nearest(folder.name, names)
+        if folder.name not in names and hint.startswith("Did") and next(folder.glob("*.py"), None):
             warnings.warn(
-                CntbenchWarning(f"{at}: its Python files are not loaded. {hint}"), stacklevel=2
+                CntbenchWarning(f"{folder}: its Python files are not loaded. {hint}"), stacklevel=2
             )
 
 
 def _broken(path: Path, error: BaseException) -> PluginError:
-    """Return the error for a file that cannot be imported, with the line that stopped it."""
+    """Return the error for a file that cannot be imported, with the line of the failure."""
     if isinstance(error, CntbenchError):
         return PluginError(error.what, where=f"{path}: {error.where}" if error.where else str(path))
-    line, what = _line(path, error), " ".join(f"{type(error).__name__}: {error}".split())
+    line, what = _line(path, error), _in_one_line(error)
     if isinstance(error, SyntaxError):
         what = f"SyntaxError: {error.msg}"
         if error.filename:
@@ -364,22 +364,22 @@ def _broken(path: Path, error: BaseException) -> PluginError:
 
 
 def _line(path: Path, error: BaseException) -> int | None:
-    """Return the last line of a file that an error has passed."""
-    trace, line = error.__traceback__, None
-    while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename) == path.absolute():
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
+    """Return the last line of a file in the traceback of an error."""
+    frames = traceback.walk_tb(error.__traceback__)
+    file = path.absolute()
+    lines = [line for frame, line in frames if Path(frame.f_code.co_filename) == file]
+    return lines[-1] if lines else None
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def failure_in_plugin(error: BaseException) -> CntbenchError | None:
-    """Return an error in a user's plug-in in the user's terms, None if it is none of theirs."""
-    trace, at = error.__traceback__, None
-    while trace is not None:
-        if str(trace.tb_frame.f_globals.get("__name__", "")).startswith(f"{PACKAGE}."):
-            at = f"{trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno}"
-        trace = trace.tb_next
-    return (
-        at and PluginError(" ".join(f"{type(error).__name__}: {error}".split()), where=at)
-    ) or None
+    """Return the error for a failure in a user's plug-in; None for other failures."""
+    places = [
+        f"{frame.f_code.co_filename}, line {line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__", "")).startswith(f"{PACKAGE}.")
+    ]
+    return PluginError(_in_one_line(error), where=places[-1]) if places else None

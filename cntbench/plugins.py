@@ -126,24 +126,24 @@ def discover(
         If a module of the package has no docstring or lacks a required name, or two plugins have
         the same name.
     """
-    found: Named[Plugin] = Named()
+    plugins: Named[Plugin] = Named()
     package = importlib.import_module(f"cntbench.{room}")
     for info in pkgutil.iter_modules(package.__path__):
         if not info.name.startswith("_"):
             file = importlib.import_module(f"{package.__name__}.{info.name}")
             where = f"cntbench/{room}/"
-            _add(found, _plugins(info.name, Path(str(file.__file__)), file, required, where))
+            _add(plugins, _plugins(info.name, Path(str(file.__file__)), file, required, where))
     for folder in folders:
         for stem in folder.stems(room):
             path = folder.file(room, stem)
             try:
                 file = folder.load(room, stem)
-                _add(found, list(_plugins(stem, path, file, required, f"{path.parent.name}/")))
+                _add(plugins, list(_plugins(stem, path, file, required, f"{path.parent.name}/")))
             except PluginError as error:
-                _add(found, [Plugin(stem, "", path, ModuleType(stem))])
-                del found[stem]
-                found.broken[stem] = error
-    return Named(dict(sorted(found.items())), found.broken)
+                _add(plugins, [Plugin(stem, "", path, ModuleType(stem))])
+                del plugins[stem]
+                plugins.broken[stem] = error
+    return Named(dict(sorted(plugins.items())), plugins.broken)
 
 
 def _plugins(
@@ -171,16 +171,16 @@ def _plugins(
         yield Plugin(name, _docstring(module).splitlines()[0], path, module)
 
 
-def _add(found: Named[Plugin], plugins: Iterable[Plugin]) -> None:
+def _add(plugins: Named[Plugin], new: Iterable[Plugin]) -> None:
     """Add plugins; an error names both files of a name that another one has."""
-    for plugin in plugins:
-        if plugin.name in found:
+    for plugin in new:
+        if plugin.name in plugins:
             raise SpecError(
-                f"defines {plugin.name}, as {found[plugin.name].path} does",
+                f"defines {plugin.name}, as {plugins[plugin.name].path} does",
                 where=str(plugin.path),
                 hint="Give it another name.",
             )
-        found[plugin.name] = plugin
+        plugins[plugin.name] = plugin
 
 
 def _modules(
@@ -232,7 +232,7 @@ def own_sources(names: Mapping[str, Iterable[str]]) -> dict[str, str]:
     dict
         By file, such as ``metrics/strongest.py``; empty if all are the package's own.
     """
-    found = {}
+    sources = {}
     for kind, chosen in names.items():
         at = ROOMS[kind][0]
         files = {
@@ -243,8 +243,8 @@ def own_sources(names: Mapping[str, Iterable[str]]) -> dict[str, str]:
         for name in chosen:
             folder, stem = files.get(room(kind)[name].path, (None, ""))
             if folder is not None:
-                found[f"{SUBFOLDERS[at]}/{stem}.py"] = folder.source_sha256(at, stem)
-    return dict(sorted(found.items()))
+                sources[f"{SUBFOLDERS[at]}/{stem}.py"] = folder.source_sha256(at, stem)
+    return dict(sorted(sources.items()))
 
 
 def sources_attribute(sources: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A result in a notebook: what it holds, in one line, and a small film of its graphs."""
+"""A result in a notebook: one line of its contents, and a small film of its graphs."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import xarray as xr
 from cntbench.errors import CntbenchError, printable
 from cntbench.results import selection
 
-#: Moments of the small film, and edges that are drawn of each.
+#: Moments of the small film, and edges drawn at each.
 _MOMENTS, _EDGES = 5, 60
-#: Size of a moment, and the room around its graph [pixel].
+#: Size of a moment, and the margin around its graph [pixel].
 _WIDTH, _HEIGHT, _ROOM = 112, 88, 12
 _NEEDED = ("influence", "influence_se", "status", "status_reason")
-#: Names that the line lists of each kind.
+#: Number of names listed of each kind.
 _NAMED = 3
 
 
 def is_film(root: xr.Dataset) -> bool:
-    """Return whether a dataset looks like the root of a result, or like a selection from one."""
+    """Return whether a dataset looks like the root of a result or a selection from one."""
     return all(name in root.variables for name in _NEEDED)
 
 
 def card(root: xr.Dataset) -> str:
-    """Return HTML about a result; of what is none, the reason.
+    """Return a summary of a result as HTML; if it is no result, the reason.
 
     Parameters
     ----------
     root
-        A film or a selection from one. Only what is drawn is read.
+        A film or a selection from one. Only the drawn values are read.
     """
     try:
         return _card(root)
@@ -45,15 +45,15 @@ def _card(root: xr.Dataset) -> str:
 
     dataset = selection.with_schema_dims(root, _NEEDED)
     status = dataset["status"].compute()
-    counted = np.flatnonzero((status == "ok").all(["task", "ablation"]).values)
-    if not len(counted):
-        counted = np.arange(dataset.sizes["checkpoint"])
-    moments = counted[np.unique(np.linspace(0, len(counted) - 1, _MOMENTS).round().astype(int))]
+    usable = np.flatnonzero((status == "ok").all(["task", "ablation"]).values)
+    if not len(usable):
+        usable = np.arange(dataset.sizes["checkpoint"])
+    moments = usable[np.unique(np.linspace(0, len(usable) - 1, _MOMENTS).round().astype(int))]
     cell = dataset.isel(task=[0], ablation=[0], checkpoint=moments).compute()
     task, ablation = str(cell["task"].item()), str(cell["ablation"].item())
     view = film(xr.DataTree(cell), task, ablation)
     strongest = float(np.nanmax(view.weight, initial=0.0)) or 1.0
-    panels = "".join(_panel(view, at, strongest) for at in range(len(moments)))
+    panels = "".join(_panel(view, moment, strongest) for moment in range(len(moments)))
     return (
         f'<div style="font:13px/1.5 system-ui,sans-serif"><div>{_line(dataset)}</div>'
         f'<div style="display:flex;flex-wrap:wrap;gap:4px 12px">{panels}</div>'
@@ -87,14 +87,14 @@ def _listed(names: list[str]) -> str:
     return _text(", ".join(names[:_NAMED])) + more
 
 
-def _panel(view: Any, at: int, strongest: float) -> str:
-    places = view.layout
-    x = _scaled(places.depth, _WIDTH)
-    y = _scaled(-places.height, _HEIGHT)
+def _panel(view: Any, moment: int, strongest: float) -> str:
+    layout = view.layout
+    x = _scaled(layout.depth, _WIDTH)
+    y = _scaled(-layout.height, _HEIGHT)
     lines = []
-    for edge in view.strongest(at, _EDGES)[::-1]:
-        source, target = places.source[edge], places.target[edge]
-        share = view.weight[at, edge] / strongest
+    for edge in view.strongest(moment, _EDGES)[::-1]:
+        source, target = layout.source[edge], layout.target[edge]
+        share = view.weight[moment, edge] / strongest
         bend = 0.15 * (x[target] - x[source]) * (1 if y[source] + y[target] > _HEIGHT else -1)
         middle = f"{(x[source] + x[target]) / 2:.1f} {(y[source] + y[target]) / 2 + bend:.1f}"
         lines.append(
@@ -103,20 +103,20 @@ def _panel(view: Any, at: int, strongest: float) -> str:
         )
     dots = "".join(
         f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="2.2"><title>{_text(name)}</title></circle>'
-        for cx, cy, name in zip(x, y, places.component, strict=True)
+        for cx, cy, name in zip(x, y, layout.component, strict=True)
     )
     size = f'width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
-    what = f"step {view.step[at]:,}"
+    step = f"step {view.step[moment]:,}"
     return (
         f'<figure style="margin:0;text-align:center"><svg {size} role="img" '
-        f'aria-label="graph at {what}"><g fill="none" stroke="#0072b2">{"".join(lines)}</g>'
+        f'aria-label="graph at {step}"><g fill="none" stroke="#0072b2">{"".join(lines)}</g>'
         f'<g fill="currentColor">{dots}</g></svg>'
-        f'<figcaption style="font-size:12px">{what}</figcaption></figure>'
+        f'<figcaption style="font-size:12px">{step}</figcaption></figure>'
     )
 
 
 def _scaled(values: np.ndarray, length: int) -> np.ndarray:
-    """Return positions within a length, with room at both ends; in its middle if all are one."""
+    """Return positions within a length, with a margin at both ends; centred if all are equal."""
     low, extent = values.min(), np.ptp(values)
     if not extent:
         return np.full(len(values), length / 2)
@@ -128,7 +128,7 @@ def _text(text: str) -> str:
 
 
 def register_display() -> None:
-    """In IPython, show results as a card above what xarray shows of them."""
+    """In IPython, show results as a card above xarray's own display."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is None:

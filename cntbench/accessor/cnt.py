@@ -1,4 +1,4 @@
-"""``ds.cnt``: what a result, or a part of one, can be asked."""
+"""``ds.cnt``: graphs, metrics, roles and figures of a result or a part of one."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ if TYPE_CHECKING:
 
     from cntbench.reporting.page.embedded import InteractiveFilm
 
-#: What films and graphs are made of.
+#: Variables of which films and graphs are made.
 _OF_CELLS = ("influence", "influence_se", "status", "status_reason")
 
 
 class Cnt:
     """The accessor ``cnt`` of a Dataset or DataTree that satisfies the schema.
 
-    What has been selected from a result is as good as the whole: some of its tasks, one checkpoint,
-    checkpoints by step. What is asked of a DataTree is asked of its root. Answers have the dims of
-    the dataset; where a task, an ablation or a checkpoint has been taken from it, theirs are taken
-    too.
+    It also works on any selection from a result: some tasks, one checkpoint, checkpoints by step.
+    Methods of a DataTree use its root. Results have the dims of the dataset; a task, ablation or
+    checkpoint that was selected by scalar is dropped.
 
     Raises
     ------
     StorageError
-        By any of its methods, if a variable is missing that the answer is made of.
+        In any method, if a needed variable is missing.
     """
 
     def __init__(self, data: xr.Dataset | xr.DataTree) -> None:
@@ -47,18 +46,18 @@ class Cnt:
 
     @property
     def feasible(self) -> xr.DataArray:
-        """Which edges the architecture has: a mask with dims ``source, target``.
+        """Whether the architecture has each edge: a mask with dims ``source, target``.
 
         Raises
         ------
         StorageError
-            If no checkpoint was measured: then the dataset does not know.
+            If no checkpoint was measured, so that the mask is unknown.
         """
         influence = selection.with_schema_dims(self._root, ["influence"])["influence"].compute()
-        found = influence.notnull().any(selection.CELL)
-        if not found.any():
+        feasible = influence.notnull().any(selection.CELL)
+        if not feasible.any():
             raise StorageError("has no checkpoint that was measured", where="the dataset")
-        return found.rename("feasible").assign_attrs(
+        return feasible.rename("feasible").assign_attrs(
             long_name="whether the architecture lets the source reach the target"
         )
 
@@ -75,7 +74,7 @@ class Cnt:
         Parameters
         ----------
         task, ablation, checkpoint
-            Labels. One may be left out if the dataset has one only.
+            Labels. Each may be omitted if the dataset has only one.
         step
             Training step, instead of the checkpoint's label.
 
@@ -83,31 +82,32 @@ class Cnt:
         -------
         networkx.DiGraph
             *Nodes* are the components in causal order, with ``layer``, ``kind`` and, for heads,
-            ``head``; where they are defined, ``prefix_matching`` and ``previous_token``, the change
-            of each readout when the component is ablated (``logit_difference_effect``,
-            ``logit_difference_effect_standard_error``, …), and its roles (``spreader_strength``,
+            ``head``. Where defined, they have ``prefix_matching`` and ``previous_token``, and the
+            change of each readout when the component is ablated (``logit_difference_effect``,
+            ``logit_difference_effect_standard_error``, …). If sources and targets are the same
+            components, they have their roles (``spreader_strength``,
             ``spreader_strength_standard_error``, ``spreader_rank``, ``spreader_top``; likewise
-            ``gatherer_…``), if sources and targets are the same components.
+            ``gatherer_…``).
 
-            *Edges* are the feasible ones, with ``weight``, their influence, and where they are
-            defined ``standard_error``, ``effect`` and ``effect_standard_error``. A feasible edge of
-            influence 0 is an edge of weight 0: that it was measured is worth knowing, and
-            algorithms that take weights pass over it. An edge that is not feasible is none.
+            *Edges* are the feasible edges, with their influence as ``weight`` and, where defined,
+            ``standard_error``, ``effect`` and ``effect_standard_error``. A feasible edge of
+            influence 0 has weight 0: this keeps the fact that it was measured, and weighted
+            algorithms ignore it. Edges that are not feasible are absent.
 
-            *Of the graph*: ``task``, ``ablation``, ``checkpoint``, ``step``, ``tokens_seen`` if
+            *The graph* has ``task``, ``ablation``, ``checkpoint``, ``step``, ``tokens_seen`` if
             known, ``revision``, ``status`` (``ok`` or ``duplicate``), ``source`` and the
             conventions ``sign_convention`` and ``normalisation``.
 
         Raises
         ------
         CntbenchError
-            If a label is unknown or one of several is to be chosen; if the cell was not measured.
+            If a label is unknown, a needed label is missing, or the cell was not measured.
         """
         from cntbench.accessor.graph import OF_EDGES, OF_NODES, cell_graph
 
         root = self._root
-        beside = [*OF_EDGES.values(), *OF_NODES, "readout_effect", "readout_effect_se"]
-        present = [name for name in beside if name in root and name not in _OF_CELLS]
+        optional = [*OF_EDGES.values(), *OF_NODES, "readout_effect", "readout_effect_se"]
+        present = [name for name in optional if name in root and name not in _OF_CELLS]
         labels = {"task": task, "ablation": ablation, "checkpoint": checkpoint}
         return cell_graph(selection.cell(root, [*_OF_CELLS, *present], labels, step))
 
@@ -117,13 +117,13 @@ class Cnt:
         Parameters
         ----------
         name
-            As ``cntbench list metrics`` lists them.
+            A metric; ``cntbench list metrics`` lists them.
 
         Returns
         -------
         xarray.DataArray
-            Dims ``task, ablation`` and those that `cntbench.metrics` says; NaN at checkpoints that
-            were not measured or repeat another in any of the dataset's tasks and ablations.
+            Dims ``task, ablation`` and those that `cntbench.metrics` lists. NaN at checkpoints that
+            were not measured, or are duplicates, in any of the dataset's tasks and ablations.
 
         Raises
         ------
@@ -135,13 +135,13 @@ class Cnt:
         from cntbench.results.tree import film_coordinates
 
         dataset = self._square(["influence", "status"])
-        found = film_metrics(dataset["influence"], usable(dataset), [name])[name]
-        labels: dict[Any, Any] = {**film_coordinates(dataset, found.dims)}
-        labels |= {n: c for n, c in dataset.coords.items() if set(c.dims) <= set(found.dims)}
-        return selection.as_selected(found.assign_coords(labels), self._root)
+        values = film_metrics(dataset["influence"], usable(dataset), [name])[name]
+        labels: dict[Any, Any] = {**film_coordinates(dataset, values.dims)}
+        labels |= {n: c for n, c in dataset.coords.items() if set(c.dims) <= set(values.dims)}
+        return selection.as_selected(values.assign_coords(labels), self._root)
 
     def readout(self, name: str) -> xr.DataArray:
-        """Return a readout of the clean model, with its unit, as plots label it.
+        """Return a readout of the clean model, with its unit, for plots.
 
         Parameters
         ----------
@@ -160,19 +160,19 @@ class Cnt:
         """
         dataset = selection.with_schema_dims(self._root, ["readout_value"])
         dataset = dataset[["readout_value"]].compute()
-        at = selection.index_of(dataset, "readout", name)
-        found = dataset["readout_value"].isel(readout=at).rename(name)
-        unit = str(found["readout_unit"].item())
-        found.attrs = described(name, f"{name} of the clean model, mean over prompts", unit)
-        return selection.as_selected(found.drop_vars(["readout", "readout_unit"]), self._root)
+        index = selection.index_of(dataset, "readout", name)
+        values = dataset["readout_value"].isel(readout=index).rename(name)
+        unit = str(values["readout_unit"].item())
+        values.attrs = described(name, f"{name} of the clean model, mean over prompts", unit)
+        return selection.as_selected(values.drop_vars(["readout", "readout_unit"]), self._root)
 
     def backbone(self, name: str) -> xr.DataArray:
-        """Return which edges of every graph a backbone keeps.
+        """Return whether a backbone keeps each edge of every graph.
 
         Parameters
         ----------
         name
-            As ``cntbench list backbones`` lists them.
+            A backbone; ``cntbench list backbones`` lists them.
 
         Returns
         -------
@@ -186,22 +186,23 @@ class Cnt:
         """
         from cntbench.backbones._base import backbone
 
-        found = backbone(name)
+        chosen = backbone(name)
         influence = self._square(["influence"])["influence"]
-        kept = influence.copy(data=found.rule.keep(influence.values))
-        kept.attrs = {"long_name": found.spec.summary}
+        kept = influence.copy(data=chosen.rule.keep(influence.values))
+        kept.attrs = {"long_name": chosen.spec.summary}
         return selection.as_selected(kept.rename(name), self._root)
 
     def roles(self) -> xr.Dataset:
-        """Return who spreads and who gathers at every checkpoint.
+        """Return the roles of the components at every checkpoint.
 
         Returns
         -------
         xarray.Dataset
-            Of a DataTree that has it, the group ``roles``. Else what follows from influence and its
-            standard errors alone: ``spreader_strength``, ``spreader_strength_se``, the ends of its
-            interval, ``spreader_rank``, ``spreader_top`` and ``spreader_move``, dims ``task,
-            ablation, checkpoint, source``; likewise ``gatherer_…``, dims ``…, target``.
+            The group ``roles`` of a DataTree that has it. Otherwise the variables that are computed
+            from influence and its standard errors alone: ``spreader_strength``,
+            ``spreader_strength_se``, the ends of its interval, ``spreader_rank``, ``spreader_top``
+            and ``spreader_move``, dims ``task, ablation, checkpoint, source``; likewise
+            ``gatherer_…``, dims ``…, target``.
 
         Raises
         ------
@@ -222,24 +223,24 @@ class Cnt:
             )
             layer = dataset["source_layer"].values
             cells.append((cell, component_roles(weights, errors, layer)))
-        found = role_group(dataset, cells)
-        found = found[[name for name in found if str(name).split("_", 1)[1] in OF_COMPONENTS]]
-        labels = {n: c for n, c in dataset.coords.items() if set(c.dims) <= set(found.dims)}
-        found = found.assign_coords(labels)
-        return found.map(lambda one: selection.as_selected(one, self._root), keep_attrs=True)
+        roles = role_group(dataset, cells)
+        roles = roles[[name for name in roles if str(name).split("_", 1)[1] in OF_COMPONENTS]]
+        labels = {n: c for n, c in dataset.coords.items() if set(c.dims) <= set(roles.dims)}
+        roles = roles.assign_coords(labels)
+        return roles.map(lambda array: selection.as_selected(array, self._root), keep_attrs=True)
 
     def film(self, *, height: int | None = None) -> InteractiveFilm:
-        """Return the interactive film, which a notebook shows as the last line of a cell.
+        """Return the interactive film, for the last line of a notebook cell.
 
         Parameters
         ----------
         height
-            Of its frame [pixel]; by default, as the graph needs, up to 900.
+            Height of its frame [pixel]; by default, enough for the graph, up to 900.
 
         Raises
         ------
         StorageError
-            If the data is no film or selection from one.
+            If the data is not a film or a selection from one.
         """
         from cntbench.reporting.page.embedded import InteractiveFilm
         from cntbench.results.checking import as_result
@@ -251,24 +252,24 @@ class Cnt:
 
     @property
     def plot(self) -> Plot:
-        """The pictures of `cntbench.figures`, of this result."""
+        """The figures of `cntbench.figures` for this result."""
         return Plot(self._data)
 
     def _square(self, needed: list[str] | tuple[str, ...]) -> xr.Dataset:
-        """Return variables of a dataset whose sources are its targets."""
+        """Return variables of the dataset if its sources are its targets."""
         dataset = selection.with_schema_dims(self._root, needed).compute()
         sources, targets = ([str(n) for n in dataset[d].values] for d in ("source", "target"))
         if sources != targets:
             raise StorageError(
-                "has other sources than targets, and this is asked of whole graphs",
+                "has different sources and targets, but this needs whole graphs",
                 where="the dataset",
-                hint="Select the same components on both sides, or look at some afterwards.",
+                hint="Select the same components on both sides, or select afterwards.",
             )
         return dataset
 
 
 def register() -> None:
-    """Give xarray's Dataset and DataTree the accessor, and in IPython the display of results."""
-    for give in (xr.register_dataset_accessor, xr.register_datatree_accessor):
-        give("cnt")(Cnt)  # type: ignore[no-untyped-call]
+    """Register the accessor with xarray, and the display of results with IPython."""
+    for register_accessor in (xr.register_dataset_accessor, xr.register_datatree_accessor):
+        register_accessor("cnt")(Cnt)  # type: ignore[no-untyped-call]
     register_display()

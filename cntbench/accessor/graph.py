@@ -1,4 +1,4 @@
-"""One moment of the film as a networkx graph, with all that the dataset says of its parts."""
+"""One moment of the film as a networkx graph, with the dataset's variables as attributes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import xarray as xr
 from cntbench.dynamics.roles import ROLES, error, rank, strength, top
 from cntbench.errors import CheckpointError
 
-#: Attributes of an edge, and the variables that they come from.
+#: Attributes of an edge, and their variables.
 OF_EDGES = {
     "weight": "influence",
     "standard_error": "influence_se",
     "effect": "edge_effect",
     "effect_standard_error": "edge_effect_se",
 }
-#: Variables that say something of a source.
+#: Variables that describe a source.
 OF_NODES = ("prefix_matching", "previous_token")
-#: What of the dataset's attributes the numbers cannot be read without.
+#: Attributes of the dataset that are needed to read the numbers.
 OF_GRAPHS = ("source", "sign_convention", "normalisation")
 
 
@@ -30,12 +30,12 @@ def cell_graph(cell: xr.Dataset) -> nx.DiGraph:
     Parameters
     ----------
     cell
-        A result of which a task, an ablation and a checkpoint have been taken.
+        One task, ablation and checkpoint of a result.
 
     Returns
     -------
     networkx.DiGraph
-        As `cntbench.accessor.cnt.Cnt.graph` says.
+        See `cntbench.accessor.cnt.Cnt.graph`.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def cell_graph(cell: xr.Dataset) -> nx.DiGraph:
         raise CheckpointError(
             f"checkpoint {cell['checkpoint'].item()!r} was not measured: {status}, "
             f"{cell['status_reason'].item()}",
-            hint="Take another one: status says which are ok.",
+            hint="Choose another one; status says which are ok.",
         )
     graph: nx.DiGraph = nx.DiGraph(**_about(cell, status))
     nodes = dict([*_components(cell, "source"), *_components(cell, "target")])
@@ -93,23 +93,23 @@ _OF_COMPONENTS = ("layer", "kind", "head")
 
 
 def _causal(node: dict[str, Any]) -> tuple[int, bool, int]:
-    """Return what nodes are ordered by: layers, in them heads before the MLP."""
+    """Return the sort key of a node: its layer, then heads before the MLP."""
     return node["layer"], "head" not in node, node.get("head", -1)
 
 
 def _describe(graph: nx.DiGraph, cell: xr.Dataset) -> None:
-    """Add to nodes what the dataset says of sources, and their roles."""
+    """Add the variables and roles of sources to nodes."""
     names = [str(name) for name in cell["source"].values]
     columns = {name: cell[name].values for name in OF_NODES if name in cell}
-    for variable, ending in (("readout_effect", ""), ("readout_effect_se", "_standard_error")):
+    for variable, suffix in (("readout_effect", ""), ("readout_effect_se", "_standard_error")):
         if variable in cell:
             values = cell[variable].transpose("readout", "source").values
             for readout, effects in zip(cell["readout"].values, values, strict=True):
-                columns[f"{readout}_effect{ending}"] = effects
+                columns[f"{readout}_effect{suffix}"] = effects
     if names == [str(name) for name in cell["target"].values]:
         columns |= _roles(cell)
-    for at, name in enumerate(names):
-        graph.nodes[name].update(_defined({n: v[at].item() for n, v in columns.items()}))
+    for i, name in enumerate(names):
+        graph.nodes[name].update(_defined({n: v[i].item() for n, v in columns.items()}))
 
 
 def _roles(cell: xr.Dataset) -> dict[str, Any]:
@@ -118,15 +118,15 @@ def _roles(cell: xr.Dataset) -> dict[str, Any]:
         for name in ("influence", "influence_se")
     )
     layer = cell["source_layer"].values
-    found = {}
+    columns = {}
     for role in ROLES:
         strengths = strength(weights, layer, role)
         ranks = rank(strengths)
-        found[f"{role}_strength"] = strengths
-        found[f"{role}_strength_standard_error"] = error(weights, errors, layer, role)
-        found[f"{role}_rank"] = ranks
-        found[f"{role}_top"] = top(ranks)
-    return found
+        columns[f"{role}_strength"] = strengths
+        columns[f"{role}_strength_standard_error"] = error(weights, errors, layer, role)
+        columns[f"{role}_rank"] = ranks
+        columns[f"{role}_top"] = top(ranks)
+    return columns
 
 
 def _defined(numbers: dict[str, float]) -> dict[str, float]:

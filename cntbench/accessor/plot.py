@@ -1,4 +1,4 @@
-"""``ds.cnt.plot``: the pictures of `cntbench.figures`, of what is drawn."""
+"""``ds.cnt.plot``: the figures of `cntbench.figures` for one result."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ PICTURES = (
 
 
 def _pictures() -> tuple[str, ...]:
-    """Return the shipped pictures, then those of users' folders."""
+    """Return the shipped figures, then those of users' folders."""
     own = [name for folder in folders_in_use() for name in folder.stems("figures")]
     return (*PICTURES, *own)
 
 
 class Plot:
-    """The functions of `cntbench.figures`, of one result: ``ds.cnt.plot.film(task="induction")``.
+    """The functions of `cntbench.figures` as methods: ``ds.cnt.plot.film(task="induction")``.
 
-    They take what the functions take but the result, and return the `matplotlib.figure.Figure`.
+    They take the same arguments except the result, and return the `matplotlib.figure.Figure`.
     """
 
     def __init__(self, data: xr.Dataset | xr.DataTree) -> None:

@@ -62,7 +62,7 @@ def complete(
         warn(f"{where}: verdicts are left out. Test claims again, by cntbench.claims.")
     if not (root["status"] == "ok").any():
         return result_tree({"/": root, **groups})
-    found = derived(
+    derived_groups = derived(
         root,
         groups.get("untrained"),
         seed=int(root.attrs.get("seed", 0)),
@@ -70,7 +70,7 @@ def complete(
         jobs=jobs,
         progress=progress,
     )
-    return result_tree({"/": root, **groups, **found})
+    return result_tree({"/": root, **groups, **derived_groups})
 
 
 def seal(path: Path, *, draws: int, jobs: int, progress: Progress) -> xr.DataTree:

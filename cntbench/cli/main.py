@@ -1,8 +1,8 @@
 """The command line: ``cntbench run``, ``plan``, ``show``, ``claims``, ``audit``, ``compare`` …
 
-Exit codes: 0 done; 1 frozen numbers have moved; 2 a mistake of the user's, said without a
-traceback, nothing written or lost; 3 some checkpoints could not be measured, the others are kept;
-130 interrupted, whole checkpoints are kept; 70 a defect of cntbench.
+Exit codes: 0 done; 1 frozen numbers have moved; 2 a user's mistake, with no traceback and nothing
+written or lost; 3 some checkpoints could not be measured, the others are kept; 130 interrupted,
+complete checkpoints are kept; 70 a defect of cntbench.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.markup import escape
@@ -57,7 +57,7 @@ from cntbench.runs.resources import cores
 
 
 class Commands(TyperGroup):
-    """The commands; what is wrong with their options is said as briefly as any other error."""
+    """The commands; errors about their options are as brief as all others."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Read the options of the whole command line."""
@@ -65,14 +65,14 @@ class Commands(TyperGroup):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        """Read the options of a command, and run it."""
+        """Read the options of a command and run it."""
         with _brief():
             return super().invoke(ctx)
 
 
 @contextmanager
 def _brief() -> Iterator[None]:
-    """Shorten messages about options, which repeat what the user has typed."""
+    """Shorten messages about options, which repeat the user's input."""
     try:
         yield
     except Exception as error:
@@ -114,7 +114,7 @@ class Kind(StrEnum):
     FORMATS = "formats"
 
 
-#: Kinds that are Python files, by what `cntbench.plugins` calls them.
+#: Names of the kinds of plug-ins in `cntbench.plugins`.
 PLUGINS = {
     Kind.GENERATORS: "generator",
     Kind.REPLACEMENTS: "replacement",
@@ -130,8 +130,8 @@ PLUGINS = {
 }
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         out.print(f"cntbench {__version__}")
         raise typer.Exit
 
@@ -168,7 +168,7 @@ app.add_typer(planted)
 def show(
     results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
 ) -> None:
-    """Print what a result says: readouts, strongest components, heads and what they attend to."""
+    """Print a summary of a result: readouts, strongest components, attention scores, verdicts."""
     from cntbench.reporting.claims import claims_of
     from cntbench.reporting.summary import summary
     from cntbench.results.storage import open_results
@@ -184,8 +184,8 @@ def audit(
     what: Annotated[
         str,
         typer.Argument(
-            help="A results.nc file or the folder of a run; or a trajectory, all of whose "
-            "checkpoints are then read and hashed.",
+            help="A results.nc file, the folder of a run, or a trajectory. All checkpoints of a "
+            "trajectory are read and hashed.",
             metavar="RESULTS_OR_TRAJECTORY",
         ),
     ],
@@ -193,7 +193,7 @@ def audit(
     keep_downloads: KeepDownloads = 2,
     specs: Specs = None,
 ) -> None:
-    """List checkpoints with what is wrong: missing, failed, or the weights of another."""
+    """List checkpoints and their problems: missing, failed, or the weights of another."""
     from cntbench.models.trajectory import open_trajectory
     from cntbench.output import file_status, is_folder
     from cntbench.plugins import room
@@ -224,17 +224,17 @@ def audit(
 
 
 def _nothing_to_audit(path: Path) -> CntbenchError:
-    """Return the error for what is neither a result nor a run nor a trajectory."""
+    """Return the error for a path that is neither a result, a run nor a trajectory."""
     from cntbench.output import is_folder
 
     if is_folder(path):
         return CntbenchError(
-            "is a folder, but of no run: it has no study.json",
+            "is not the folder of a run: it has no study.json",
             where=str(path),
-            hint=f"A folder of checkpoints is written dir:{path}.",
+            hint=f"Write a folder of checkpoints as dir:{path}.",
         )
     return CntbenchError(
-        "there is no such file or folder, and it is no trajectory",
+        "is neither a file, nor a folder, nor a trajectory",
         where=str(path),
         hint="Name a results.nc, the folder of a run, or a trajectory: "
         "nano, dir:PATH, planted:CIRCUIT, hub:ORG/NAME@REVISIONS.",
@@ -247,7 +247,8 @@ def compare(
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Compare result files instead: the ablations of one, or several with the first.",
+            help="Compare result files instead: the ablations of one file, or several files with "
+            "the first.",
         ),
     ] = None,
     trajectory: Annotated[
@@ -274,7 +275,7 @@ def compare(
         str,
         typer.Option(
             metavar="N|CHOICE",
-            help="Number of checkpoints, spread over the trajectory; or which: step1200, "
+            help="Number of checkpoints, spread over the trajectory; or the checkpoints: step1200, "
             "1000:5000, 1000:5000:1000, separated by commas.",
         ),
     ] = "8",
@@ -291,7 +292,7 @@ def compare(
     specs: Specs = None,
     force: Force = False,
 ) -> None:
-    """Compare ablation methods: on planted circuits, and on a trained trajectory."""
+    """Compare ablation methods on planted circuits and on a trained trajectory."""
     from cntbench.comparison.command import COMPARISON, write_comparison
     from cntbench.comparison.command import compare as compare_methods
     from cntbench.output import check_output
@@ -303,7 +304,7 @@ def compare(
         inputs = [*(results or ()), *(specs or ()), *([Path(where)] if where else ())]
         check_output(output, COMPARISON, inputs=inputs, force=force)
     with progress_bar(err) as progress:
-        found = compare_methods(
+        comparison = compare_methods(
             results or (),
             study_changes(
                 trajectory=trajectory,
@@ -318,9 +319,9 @@ def compare(
             progress=progress,
             jobs=jobs or cores(),
         )
-    out.print(comparison_tables(found))
+    out.print(comparison_tables(comparison))
     if output is not None:
-        write_comparison(found, output, force=force)
+        write_comparison(comparison, output, force=force)
         out.print(f"The dataset is in {escape(str(output))}.", highlight=False)
 
 
@@ -329,27 +330,25 @@ def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     specs: Specs = None,
 ) -> None:
-    """List what there is: names, versions, summaries, and where each file lies."""
+    """List names, versions, summaries and files of a kind."""
     from cntbench.plugins import room
     from cntbench.runs.catalogue import load_catalogue
 
-    found: Named[Any]
-    if kind is Kind.ABLATIONS:
-        found = load_catalogue(specs or ()).ablations
-        rows = [
-            (e.name, f" v{e.spec.version}", f"({e.spec.effect}) {e.spec.summary}", e.path)
-            for e in found.values()
-        ]
-    elif kind in (Kind.TASKS, Kind.STUDIES, Kind.PLANTED, Kind.BACKBONES, Kind.CLAIMS):
-        found = getattr(load_catalogue(specs or ()), kind)
-        rows = [(e.name, f" v{e.spec.version}", e.spec.summary, e.path) for e in found.values()]
+    entries: Named[Any]
+    if kind in PLUGINS:
+        entries = room(PLUGINS[kind])
+        rows = [(plugin.name, "", plugin.summary, plugin.path) for plugin in entries.values()]
     else:
-        found = room(PLUGINS[kind])
-        rows = [(p.name, "", p.summary, p.path) for p in found.values()]
-    for name, version, summary_line, path in rows:
-        line = f"[bold]{escape(name)}[/]{version}  {escape(summary_line)}"
+        entries = getattr(load_catalogue(specs or ()), kind)
+        rows = []
+        for entry in entries.values():
+            effect = f"({entry.spec.effect}) " if kind is Kind.ABLATIONS else ""
+            version, summary = f" v{entry.spec.version}", f"{effect}{entry.spec.summary}"
+            rows.append((entry.name, version, summary, entry.path))
+    for name, version, summary, path in rows:
+        line = f"[bold]{escape(name)}[/]{version}  {escape(summary)}"
         out.print(f"{line}\n    [dim]{escape(str(path))}[/]", highlight=False)
-    for name, error in found.broken.items():
+    for name, error in entries.broken.items():
         line = f"[bold]{escape(name)}[/]  [red]cannot be used:[/] {escape(error.what)}"
         out.print(f"{line}\n    [dim]{escape(error.where or '')}[/]", highlight=False)
 
@@ -367,24 +366,25 @@ def main() -> None:
             with printed_warnings():
                 _command()()
         except CntbenchError as error:
-            err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
-            sys.exit(EXIT_USER_ERROR)
+            _exit_with(error)
         except KeyboardInterrupt:
             err.print("Interrupted.")
             sys.exit(EXIT_INTERRUPTED)
-        except OSError as error:  # of a disk or a folder of the user's
+        except OSError as error:  # from the user's disk or folders
             where = None if error.filename is None else str(error.filename)
-            told = CntbenchError(error.strerror or str(error), where=where)
-            err.print(f"[bold red]error:[/] {escape(str(told))}", highlight=False)
-            sys.exit(EXIT_USER_ERROR)
+            _exit_with(CntbenchError(error.strerror or str(error), where=where))
         except Exception as error:
-            if (theirs := failure_in_plugin(error)) is not None:
-                err.print(f"[bold red]error:[/] {escape(str(theirs))}", highlight=False)
-                sys.exit(EXIT_USER_ERROR)
-            # Python's own exit code is 1, and a check in CI would read it as "numbers have moved".
+            if (plugin_error := failure_in_plugin(error)) is not None:
+                _exit_with(plugin_error)
+            # Python's own exit code is 1, which a check in CI would read as "numbers have moved".
             err.print(traceback.format_exc(), markup=False, highlight=False)
             err.print("This is a defect of cntbench; please report it with the lines above.")
             sys.exit(EXIT_DEFECT)
         finally:
-            if interrupted():  # whatever it became on its way
+            if interrupted():  # even if the interrupt was turned into another error
                 sys.exit(EXIT_INTERRUPTED)
+
+
+def _exit_with(error: CntbenchError) -> NoReturn:
+    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+    sys.exit(EXIT_USER_ERROR)

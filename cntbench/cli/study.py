@@ -38,11 +38,11 @@ from cntbench.runs.resources import DeviceChoice, cores, processes_for, resolve_
 if TYPE_CHECKING:
     from cntbench.results.failure import Failure
     from cntbench.runs.catalogue import Catalogue
-    from cntbench.runs.run import Outcome
+    from cntbench.runs.run import Measured, Outcome
     from cntbench.runs.seeds import SeedRun
 
 
-#: What helps against failures of a run.
+#: Remedy for failures of a run.
 _AGAIN = "the same command tries them again"
 
 
@@ -60,7 +60,7 @@ def run(
     scheduler: Scheduler = None,
     specs: Specs = None,
 ) -> None:
-    """Measure a study at every checkpoint, or go on with one that was interrupted."""
+    """Measure a study at every checkpoint, or resume an interrupted run."""
     from cntbench.reporting.terminal import progress_bar
     from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.folder import RunFolder
@@ -70,16 +70,16 @@ def run(
     from cntbench.runs.shard import parse_shard
 
     part = parse_shard(shard) if shard is not None else None
-    where = resolve_device(device, scheduler)
+    resolved_device = resolve_device(device, scheduler)
     execute, workers = select_executor(
-        executor, scheduler, jobs or processes_for(where), where="--scheduler"
+        executor, scheduler, jobs or processes_for(resolved_device), where="--scheduler"
     )
     options: dict[str, Any] = {
         "jobs": workers,
         "execute": execute,
         "memory_budget": int(memory * 2**30),
         "keep": keep_downloads,
-        "device": where,
+        "device": resolved_device,
     }
     catalogue = load_catalogue(specs or ())
     folder = output or seeds_folder(study)
@@ -89,8 +89,8 @@ def run(
             raise CntbenchError(
                 "a study of several seeds has no shards",
                 where="command line: shard",
-                hint="Measure some of the seeds on each machine, by --seeds, into folders that you "
-                "then put together.",
+                hint="Measure some of the seeds on each machine with --seeds, then put the folders "
+                "together.",
             )
         _run_seeds(catalogue, runs, folder, options)
         return
@@ -105,8 +105,7 @@ def run(
         _tell(outcome, _AGAIN)
         return
     out.print(
-        f"Measured {measured.measured} checkpoints of shard {part}, found {measured.reused} "
-        f"measured before.\nWhen all shards are measured:\n\n"
+        f"Shard {part}: {_progress(measured)}.\nWhen all shards are measured:\n\n"
         f"    cntbench merge FOLDER... -o FOLDER\n",
         highlight=False,
         markup=False,
@@ -116,39 +115,34 @@ def run(
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Say what is kept of a run that the user stops, and exit."""
+    """Report what is kept of a run that the user interrupts, and exit."""
     from cntbench.runs.run import Interrupted
 
     try:
         yield
     except Interrupted as interrupted:
-        err.print(f"Interrupted: {interrupted}. The same command goes on from there.")
+        err.print(f"Interrupted: {interrupted}. The same command resumes from there.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def _run_seeds(
     catalogue: Catalogue, runs: Sequence[SeedRun], folder: Path, options: Mapping[str, Any]
 ) -> None:
-    """Measure the runs of several seeds, and print and keep the pooled verdicts."""
+    """Measure the runs of several seeds, then print and write the pooled verdicts."""
     from cntbench.comparison.pooled import pooled_claims, write_pooled
     from cntbench.reporting.claims import claims_report
     from cntbench.reporting.terminal import progress_bar
-    from cntbench.reporting.wording import counted
     from cntbench.runs.seeds import run_seeds
 
     outcomes = {}
     with _interruptible(), progress_bar(err) as progress:
-        for one, outcome in run_seeds(catalogue, runs, progress=progress, **options):
-            outcomes[one.name] = outcome
+        for seed_run, outcome in run_seeds(catalogue, runs, progress=progress, **options):
+            outcomes[seed_run.name] = outcome
             _report(outcome)
     trees = {str(outcome.path): outcome.tree for outcome in outcomes.values()}
     claims = catalogue.some_claims()
     pooled = pooled_claims({name: outcome.tree for name, outcome in outcomes.items()}, claims)
-    lines = [
-        f"{name}: measured {counted(outcome.measured, 'checkpoint')}, found {outcome.reused} "
-        f"measured before; {outcome.path}"
-        for name, outcome in outcomes.items()
-    ]
+    lines = [f"{name}: {_progress(outcome)}; {outcome.path}" for name, outcome in outcomes.items()]
     if pooled is not None:
         out.print(claims_report(trees, claims))
         path = folder / "claims.nc"
@@ -172,13 +166,16 @@ def merge(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="FOLDER", help="Folder of the whole run; one of them, or new."
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder of the merged run: one of them, or new.",
         ),
     ],
     jobs: Jobs = None,
     specs: Specs = None,
 ) -> None:
-    """Combine the shards of a run that were measured apart, by run --shard."""
+    """Combine the shards of a run, as measured by run --shard."""
     from cntbench.reporting.terminal import progress_bar
     from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.merge import merge as merge_folders
@@ -187,18 +184,25 @@ def merge(
         outcome = merge_folders(
             load_catalogue(specs or ()), folders, output, jobs=jobs or cores(), progress=progress
         )
-    _tell(outcome, "measure their shards again, or all of them in this folder by cntbench run -o")
+    _tell(outcome, "measure their shards again, or all of them in this folder with cntbench run -o")
+
+
+def _progress(run: Measured) -> str:
+    """Return how many checkpoints were measured now and before."""
+    from cntbench.reporting.wording import counted
+
+    return f"measured {counted(run.measured, 'checkpoint')}, found {run.reused} measured before"
 
 
 def _tell(outcome: Outcome, remedy: str) -> None:
-    """Print what a run has found, where it is, and what it could not measure."""
+    """Print the results of a run, their file, and what could not be measured."""
     from cntbench.reporting.claims import claims_of
     from cntbench.reporting.summary import summary
 
     out.print(summary(outcome.tree))
     out.print(claims_of(outcome.tree))
     out.print(
-        f"Measured {outcome.measured} checkpoints, found {outcome.reused} measured before.\n"
+        f"{_progress(outcome).capitalize()}.\n"
         f"The result is in {escape(str(outcome.path))}. To look at it:\n\n"
         f"    cntbench show {escape(str(outcome.path))}\n"
         f"    python -c \"import xarray as xr; print(xr.open_dataset('{outcome.path}'))\"\n",
@@ -209,16 +213,16 @@ def _tell(outcome: Outcome, remedy: str) -> None:
 
 
 def _report(outcome: Outcome) -> None:
-    """Write the result as a page beside it; that it cannot be written costs nothing else."""
+    """Write the report of a result beside it; a failure to write it is only a message."""
     from cntbench.reporting.page.write import write_page
 
     page = outcome.path.with_name("report.html")
     try:
         write_page(outcome.tree, page, name=str(outcome.path))
     except StorageError as error:
-        err.print(f"There is no report: {escape(str(error))}", highlight=False)
+        err.print(f"The report was not written: {escape(str(error))}", highlight=False)
     else:
-        out.print(f"The report, to be opened in a browser, is in {escape(str(page))}.")
+        out.print(f"The report is in {escape(str(page))}. Open it in a browser.")
 
 
 def _tell_failures(failed: Mapping[str, Failure], remedy: str) -> None:
@@ -240,7 +244,7 @@ def plan(
     keep_downloads: KeepDownloads = 2,
     specs: Specs = None,
 ) -> None:
-    """Say what a run would do and how long it may take, without running it."""
+    """Estimate what a run would measure and how long it may take, without running it."""
     from cntbench.estimate.estimate import estimate
     from cntbench.reporting.estimate import estimate_table, seeds_line, steps_line
     from cntbench.reporting.terminal import progress_bar
@@ -249,7 +253,7 @@ def plan(
     from cntbench.runs.plan import make_plan
     from cntbench.runs.seeds import seed_runs, seeds_folder
 
-    where = resolve_device(device, None)
+    resolved_device = resolve_device(device, None)
     catalogue = load_catalogue(specs or ())
     runs = seed_runs(catalogue, study, changes, output or seeds_folder(study), where="command line")
     with progress_bar(err) as progress:
@@ -260,21 +264,21 @@ def plan(
             chosen, folder = resolved(
                 catalogue, study, changes, output, progress, where="command line", outline=True
             )
-        here: RunFolder | None = RunFolder(folder)
+        run_folder: RunFolder | None = RunFolder(folder)
         if output is None and not RunFolder(folder).fits(chosen):
-            here = None
-        found = estimate(
+            run_folder = None
+        cost = estimate(
             chosen,
-            here,
-            jobs=jobs or processes_for(where),
+            run_folder,
+            jobs=jobs or processes_for(resolved_device),
             memory_budget=int(memory * 2**30),
             keep=keep_downloads,
-            device=where,
+            device=resolved_device,
         )
-    out.print(estimate_table(found))
+    out.print(estimate_table(cost))
     out.print(steps_line(chosen.trajectory.checkpoints))
     if runs:
         untrained = len(chosen.untrained)
-        out.print(seeds_line(found, [(one.name, *one.measured) for one in runs], untrained))
-    if here is None:
-        out.print(f"{escape(str(folder))} holds something else: run it into another one, by -o.")
+        out.print(seeds_line(cost, [(run.name, *run.measured) for run in runs], untrained))
+    if run_folder is None:
+        out.print(f"{escape(str(folder))} holds another run: choose another folder with -o.")

@@ -93,8 +93,8 @@ def cell_of(tree: xr.DataTree, task: str | None, ablation: str | None) -> tuple[
     """
     root = tree.to_dataset(inherit=False)
     labels = {"task": task, "ablation": ablation}
-    found = [str(root[d].values[selection.index_of(root, d, name)]) for d, name in labels.items()]
-    return found[0], found[1]
+    names = [str(root[d].values[selection.index_of(root, d, name)]) for d, name in labels.items()]
+    return names[0], names[1]
 
 
 def moment_of(tree: xr.DataTree, checkpoint: str | None, step: int | None) -> int:

@@ -41,8 +41,8 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
     at = selection.index_of(tree.to_dataset(inherit=False), "task", task)
     agreement_view = view(tree)
     count = len(agreement_view.ablation)
-    few = count <= 5
-    size = (SINGLE, SINGLE * 0.85) if few else (DOUBLE, 1.6 + 0.36 * count)
+    annotated = count <= 5
+    size = (SINGLE, SINGLE * 0.85) if annotated else (DOUBLE, 1.6 + 0.36 * count)
     figure, ax = canvas(ax, *size)
     scale = mpl.colormaps["cividis"].with_extremes(bad=PALE)
     lowest = min(0.0, float(np.nanmin(agreement_view.mean[at], initial=0.0)))
@@ -50,21 +50,21 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
         np.ma.masked_invalid(agreement_view.mean[at]), cmap=scale, vmin=lowest, vmax=1
     )
     light = lowest + 0.55 * (1 - lowest)
-    for one, other in np.ndindex(count, count):
+    for row, column in np.ndindex(count, count):
         mean, low, high = (
-            numbers[at, one, other]
+            numbers[at, row, column]
             for numbers in (agreement_view.mean, agreement_view.low, agreement_view.high)
         )
-        if one != other and np.isfinite(mean):
-            text = f"{mean:.2f}\n[{low:.2f}, {high:.2f}]" if few else f"{mean:.2f}"
+        if row != column and np.isfinite(mean):
+            text = f"{mean:.2f}\n[{low:.2f}, {high:.2f}]" if annotated else f"{mean:.2f}"
             hue = "black" if mean > light else "white"
-            ax.text(other, one, text, ha="center", va="center", color=hue, fontsize=5.5)
-    ax.set_xticks(range(count), agreement_view.ablation, rotation=0 if few else 90)
+            ax.text(column, row, text, ha="center", va="center", color=hue, fontsize=5.5)
+    ax.set_xticks(range(count), agreement_view.ablation, rotation=0 if annotated else 90)
     ax.set_yticks(range(count), agreement_view.ablation)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set_title(f"{agreement_view.task[at]}: agreement of ablations")
-    label = "Spearman's ρ of edges" + (" [95 % interval]" if few else "")
+    label = "Spearman's ρ of edges" + (" [95 % interval]" if annotated else "")
     scale_beside(ax, image, label)
     return figure
 

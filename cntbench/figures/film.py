@@ -226,9 +226,9 @@ def _curve(x0: float, y0: float, x1: float, y1: float) -> NDArray[np.float64]:
 
 def _explain(figure: Figure, graph: FilmView, *, narrow: bool) -> None:
     edges = len(graph.layout.source)
-    few = edges <= DRAWN
+    all_drawn = edges <= DRAWN
     drawn_edges = (
-        f"all {edges} feasible edges" if few else f"the {DRAWN} strongest of {edges} edges"
+        f"all {edges} feasible edges" if all_drawn else f"the {DRAWN} strongest of {edges} edges"
     )
     figure.suptitle(f"{graph.task}, {graph.ablation}: {drawn_edges}", x=0.01, ha="left")
 

@@ -65,12 +65,12 @@ def choose(
     chosen: set[int] = set()
     for item in (part.strip() for part in text.split(",")):
         try:
-            found = _items(item, list(names), list(steps))
+            indices = _items(item, list(names), list(steps))
         except CntbenchError as error:
             what = error.what.replace("checkpoint", noun)
             hint = _EXPECTED[noun] if error.hint == EXPECTED else error.hint
             raise CntbenchError(what, where=where or None, hint=hint) from None
-        chosen |= set(found)
+        chosen |= set(indices)
     return sorted(chosen)
 
 
@@ -105,10 +105,10 @@ def _items(item: str, names: list[str], steps: list[int]) -> list[int]:
     if spacing and not _STRIDE.fullmatch(spacing):
         raise _refused(item)
     stride = int(spacing or 1)
-    found = [index for index in inside if (steps[index] - low) % stride == 0]
-    if not found:
+    indices = [index for index in inside if (steps[index] - low) % stride == 0]
+    if not indices:
         raise CntbenchError(f"no checkpoint is in {item!r}", hint=_nearest(item, steps))
-    return found
+    return indices
 
 
 def _end(label: str, names: list[str], steps: list[int], item: str) -> int:

@@ -42,8 +42,8 @@ def collect(get: Callable[[str], Path | None]) -> list[Path] | None:
         If an index is malformed, or lists a missing file and no other format is complete.
     """
     incomplete: CheckpointError | None = None
-    for whole, index in FORMATS:
-        path = get(whole)
+    for single, index in FORMATS:
+        path = get(single)
         if path is not None:
             return [path]
         index_path = get(index)
@@ -67,11 +67,11 @@ def listed_bytes(sizes: Mapping[str, int]) -> int | None:
 
     Takes the sizes of all files by name.
     """
-    for whole, index in FORMATS:
-        if whole in sizes:
-            return sizes[whole]
+    for single, index in FORMATS:
+        if single in sizes:
+            return sizes[single]
         if index in sizes:
-            stem, _, kind = whole.partition(".")
+            stem, _, kind = single.partition(".")
             parts = [name for name in sizes if re.fullmatch(rf"{stem}-.*\.{kind}", name)]
             return sum(sizes[name] for name in (index, *parts))
     return None

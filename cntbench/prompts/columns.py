@@ -56,22 +56,22 @@ def choose_columns(rows: Sequence[Row], given: Mapping[Key, str], where: str) ->
         If a column that is given or required is not there, or one seems to be misspelt. ``where``
         is the file.
     """
-    there = list(dict.fromkeys(name for row in rows for name in row.cells))
+    present = list(dict.fromkeys(name for row in rows for name in row.cells))
     for key, column in given.items():
         for name in _names(column):
-            if name not in there:
+            if name not in present:
                 raise CntbenchError(
                     f"there is no column {name!r} for {key!r}",
                     where=where,
-                    hint=nearest(name, there),
+                    hint=nearest(name, present),
                 )
-    own = {key: key for key in KEYS if key in there}
+    own = {key: key for key in KEYS if key in present}
     columns: dict[Key, str] = {**own, **given}
     if not all(key in columns for key in REQUIRED):
         known = (
             layout
             for layout in LAYOUTS
-            if all(name in there for column in layout.values() for name in _names(column))
+            if all(name in present for column in layout.values() for name in _names(column))
         )
         columns = {**next(known, {}), **columns}
     missing = [key for key in REQUIRED if key not in columns]
@@ -79,13 +79,13 @@ def choose_columns(rows: Sequence[Row], given: Mapping[Key, str], where: str) ->
         raise CntbenchError(
             f"there is no column {missing[0]!r}",
             where=where,
-            hint=f"{nearest(missing[0], there)} Name another one by [parameters.columns] in a "
+            hint=f"{nearest(missing[0], present)} Name another one by [parameters.columns] in a "
             f'task\'s TOML: {missing[0]} = "…".',
         )
     used = {name for column in columns.values() for name in _names(column)}
     for key in KEYS:
         close = difflib.get_close_matches(
-            key, [name for name in there if name not in used], cutoff=0.8
+            key, [name for name in present if name not in used], cutoff=0.8
         )
         if key not in columns and close:
             raise CntbenchError(

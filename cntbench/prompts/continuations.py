@@ -53,7 +53,7 @@ def answered(
         )
     if longest > 1 and rule == "sum of log probabilities":
         return _forced(tokens, right, wrong, reference)
-    targets, decoys = ({int(answer[0]): None for answer in some} for some in (right, wrong))
+    targets, decoys = ({int(answer[0]): None for answer in answers} for answers in (right, wrong))
     shared = sorted(targets.keys() & decoys.keys())
     if shared:
         raise CntbenchError(
@@ -64,7 +64,7 @@ def answered(
     scored = np.array([len(tokens) - 1])
     if len(targets) == len(decoys) == 1:
         return Prompt(tokens, scored, np.array([*targets]), np.array([*decoys]), reference)
-    right_set, wrong_set = (np.array([[*some]], dtype=np.int64) for some in (targets, decoys))
+    right_set, wrong_set = (np.array([[*ids]], dtype=np.int64) for ids in (targets, decoys))
     return Prompt(tokens, scored, right_set, wrong_set, reference)
 
 

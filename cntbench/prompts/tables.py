@@ -104,8 +104,8 @@ def rows_in_memory(prompts: Any, where: str) -> list[Row]:
                 raise CntbenchError(f"is not a column: {_kind(column)}", where=_at(where, name))
         heights = {name: len(column) for name, column in columns.items()}
         if len(set(heights.values())) > 1:
-            told = ", ".join(f"{name} {height}" for name, height in heights.items())
-            raise CntbenchError(f"columns differ in their number of rows: {told}", where=where)
+            counts = ", ".join(f"{name} {height}" for name, height in heights.items())
+            raise CntbenchError(f"columns differ in their number of rows: {counts}", where=where)
         names = list(columns)
         records = [
             dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)

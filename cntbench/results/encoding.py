@@ -28,9 +28,9 @@ def _chunks(name: str, variable: xr.DataArray) -> dict[str, Any]:
         return {}
     sizes = {str(dim): max(1, size) for dim, size in variable.sizes.items()}
     chunks = sizes | {dim: 1 for dim in ("task", "ablation", "checkpoint") if dim in sizes}
-    whole = math.prod(chunks.values()) * variable.dtype.itemsize
+    n_bytes = math.prod(chunks.values()) * variable.dtype.itemsize
     if "source" in chunks:
-        chunks["source"] = max(1, min(chunks["source"], chunks["source"] * _CHUNK // whole))
+        chunks["source"] = max(1, min(chunks["source"], chunks["source"] * _CHUNK // n_bytes))
     return {"chunksizes": tuple(chunks.values())}
 
 

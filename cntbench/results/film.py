@@ -112,13 +112,13 @@ def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
 
     What does not depend on the sources, such as the clean model's readouts, comes from the first.
     """
-    whole = parts[0].copy(deep=True)
+    dataset = parts[0].copy(deep=True)
     for part in parts[1:]:
         for name, variable in {**VARIABLES, **KEPT}.items():
-            if variable.type == "float" and name in whole:
-                values = whole[name].values
+            if variable.type == "float" and name in dataset:
+                values = dataset[name].values
                 np.copyto(values, part[name].values, where=np.isnan(values))
-    return whole
+    return dataset
 
 
 def failed_dataset(checkpoint: Checkpoint, axes: Axes, failure: Failure) -> xr.Dataset:
@@ -138,7 +138,7 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
     """
     if not all("tokens_seen" in part.coords for part in parts):
         parts = [part.drop_vars("tokens_seen", errors="ignore") for part in parts]
-    whole = xr.concat(
+    dataset = xr.concat(
         parts,
         dim="checkpoint",
         data_vars="minimal",
@@ -149,9 +149,9 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
     )
     for name, variable in VARIABLES.items():
         if variable.type == "text":  # labels of fixed length would cut longer ones
-            whole[name] = whole[name].astype(object)
-    measured = np.flatnonzero(usable(whole))
-    names, revisions = (whole[name].values[measured] for name in ("checkpoint", "revision"))
+            dataset[name] = dataset[name].astype(object)
+    measured = np.flatnonzero(usable(dataset))
+    names, revisions = (dataset[name].values[measured] for name in ("checkpoint", "revision"))
     current = {part.attrs.get("former_revision"): part["revision"].item() for part in parts}
     weights = [
         current.get(revision, revision) or f"of {name}, whose tensors have no names"
@@ -159,15 +159,17 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
     ]
     for index, original in zip(measured, originals(map(str, names), weights), strict=True):
         if original is not None:
-            whole["status"][:, :, index] = "duplicate"
-            whole["status_reason"][:, :, index] = f"same weights as {original}"
+            dataset["status"][:, :, index] = "duplicate"
+            dataset["status_reason"][:, :, index] = f"same weights as {original}"
     for name, variable in {**VARIABLES, **KEPT}.items():
-        if name not in whole:
+        if name not in dataset:
             continue
-        whole[name] = whole[name].transpose(*variable.dims)
-        whole[name].attrs = dict(variable.attributes)  # checkpoint files may be of an older version
-    whole.attrs = {**CONVENTIONS, **attributes, **_file_attributes(parts)}
-    return whole
+        dataset[name] = dataset[name].transpose(*variable.dims)
+        dataset[name].attrs = dict(
+            variable.attributes
+        )  # checkpoint files may be of an older version
+    dataset.attrs = {**CONVENTIONS, **attributes, **_file_attributes(parts)}
+    return dataset
 
 
 def _file_attributes(parts: Sequence[xr.Dataset]) -> dict[str, str]:

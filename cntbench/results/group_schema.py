@@ -65,9 +65,9 @@ def validate_group(name: str, group: xr.Dataset, root: xr.Dataset, *, where: str
         like = LIKE.get(str(dim), str(dim))
         if like in root.sizes and size != root.sizes[like]:
             raise problem(str(dim), "size", size, root.sizes[like], where)
-    for there, values in film_coordinates(root, group.dims).items():
-        if there in group.variables and not values.equals(group.variables[there]):  # type: ignore[no-untyped-call]
-            raise StorageError(f"has another {there} than the film", where=where)
+    for coordinate, values in film_coordinates(root, group.dims).items():
+        if coordinate in group.variables and not values.equals(group.variables[coordinate]):  # type: ignore[no-untyped-call]
+            raise StorageError(f"has another {coordinate} than the film", where=where)
     if name in GROUPS:
         validate_contents(GROUPS[name], group, where=where)
 

@@ -95,8 +95,8 @@ def whole_tree(results: xr.Dataset | xr.DataTree) -> xr.DataTree:
     if isinstance(results, xr.Dataset):
         return xr.DataTree(with_dims(results))
     groups = {group.path: group.to_dataset(inherit=False) for group in results.subtree}
-    whole = whole_groups(groups)
-    return results if whole["/"] is groups["/"] else result_tree(whole)
+    restored = whole_groups(groups)
+    return results if restored["/"] is groups["/"] else result_tree(restored)
 
 
 def whole_groups(groups: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:

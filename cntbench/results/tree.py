@@ -24,14 +24,14 @@ def film_coordinates(root: xr.Dataset, dims: Collection[Hashable]) -> dict[str, 
         for name, about in COORDINATES.items()
         if name in root.coords and name not in _OF_FILMS and root.variables[name].dims == about.dims
     }
-    found = {name: value for name, value in own.items() if {*value.dims} <= {*dims}}
+    coordinates = {name: value for name, value in own.items() if {*value.dims} <= {*dims}}
     for dim, like in LIKE.items():
         for name, value in own.items() if dim in dims else ():
             if value.dims == (like,):
-                there = name.replace(like, dim) if name.startswith(like) else f"other_{name}"
-                found[there] = value.to_base_variable().copy(deep=False)
-                found[there].dims = (dim,)
-    return found
+                label = name.replace(like, dim) if name.startswith(like) else f"other_{name}"
+                coordinates[label] = value.to_base_variable().copy(deep=False)
+                coordinates[label].dims = (dim,)
+    return coordinates
 
 
 def with_film_coordinates(groups: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
@@ -42,9 +42,9 @@ def with_film_coordinates(groups: Mapping[str, xr.Dataset]) -> dict[str, xr.Data
         if name == "/"
         else group.assign_coords(
             {
-                there: values
-                for there, values in film_coordinates(root, group.dims).items()
-                if there not in group.variables
+                coordinate: values
+                for coordinate, values in film_coordinates(root, group.dims).items()
+                if coordinate not in group.variables
             }
         )
         for name, group in groups.items()

@@ -211,8 +211,8 @@ class RunFolder:
             try:
                 for folder in (CHECKPOINTS, UNTRAINED):
                     (self.path / folder).mkdir(parents=True, exist_ok=True)
-                whole = FileLock(self.path / LOCK, timeout=_PATIENCE if self.shard else 0)
-                locks.enter_context(whole)
+                run_lock = FileLock(self.path / LOCK, timeout=_PATIENCE if self.shard else 0)
+                locks.enter_context(run_lock)
                 if self.shard is None:
                     for path in self.path.glob(f"{LOCK}-*"):
                         with FileLock(path, timeout=0):
@@ -232,7 +232,7 @@ class RunFolder:
                     where=str(self.path),
                     hint="Name another folder with -o.",
                 ) from None
-            yield whole
+            yield run_lock
 
     def _manifest(self, plan: Plan) -> dict[str, Any]:
         """Return the plan's identity, keeping recorded identities of checkpoints unknown now.

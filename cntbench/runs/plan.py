@@ -75,7 +75,7 @@ class Plan:
         chosen = {"ablated": self.some_sources, "watched": self.some_targets}
         return {
             **{key: value for key, value in values.items() if value != defaults[key]},
-            **{key: [nodes[i].name for i in some] for key, some in chosen.items() if some},
+            **{key: [nodes[i].name for i in indices] for key, indices in chosen.items() if indices},
             **({"keep": sorted(spec.keep)} if spec.keep else {}),
             "trajectory": self.trajectory.identity,
             "tokenizer": tokenizer.identity if tokenizer else "",

@@ -98,8 +98,8 @@ class Task:
         if self.table is not None:
             if bos is not None and language.context is not None:
                 language = replace(language, context=language.context - 1)
-            found = self.table.prompts(language, count)
-            return batch([prompt.after(bos) for prompt in found] if bos is not None else found)
+            prompts = self.table.prompts(language, count)
+            return batch([prompt.after(bos) for prompt in prompts] if bos is not None else prompts)
         assert self.generator is not None, "a task without a table has a generator"
         return generate(
             self.generator.make,

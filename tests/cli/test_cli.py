@@ -64,7 +64,7 @@ def test_a_report_that_cannot_be_written_costs_nothing_else(cli, study, tmp_path
     code, out, err = cli("run", *study, "-j", 1)
     assert code == 0
     assert "Measured 0 checkpoints, found 3 measured before." in out
-    assert err.startswith("There is no report: runs/tiny/report.html: is a folder")
+    assert err.startswith("The report was not written: runs/tiny/report.html: is a folder")
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "qwen2"])
@@ -115,7 +115,7 @@ def test_a_failed_checkpoint_is_named_and_the_exit_code_is_3(cli, study, tmp_pat
     monkeypatch.setattr(Trajectory, "read", read)
     code, out, _ = cli("run", *study, "-j", 1)
     assert code == 0
-    assert "Measured 1 checkpoints, found 2 measured before." in out
+    assert "Measured 1 checkpoint, found 2 measured before." in out
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_ctrl_c_keeps_whole_shards_and_says_how_to_go_on(study, tmp_path, cli):
     assert "Traceback" not in err
     kept = re.search(r"Interrupted: (\d+) of 9 checkpoints are kept", err)
     assert kept, (out, err)
-    assert "The same command goes on from there." in err
+    assert "The same command resumes from there." in err
     whole = sorted(checkpoints.glob("*.nc"))
     assert 1 <= len(whole) < 9
     for path in whole:

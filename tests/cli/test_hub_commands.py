@@ -77,7 +77,7 @@ def test_what_could_not_be_had_is_listed_and_tried_again(cli, hub):
     hub.mend()
     code, out, err = cli(*study("hub:lab/tiny@step0,step4,step8,step100"))
     assert code == 3
-    assert "Measured 1 checkpoints, found 2 measured before." in out
+    assert "Measured 1 checkpoint, found 2 measured before." in out
     assert err.splitlines()[1:] == ["  step4: missing: the repository has no such revision"]
     assert hub.asked() == ["step8"]
 
@@ -241,12 +241,12 @@ def test_an_audit_keeps_nothing(cli, hub, tmp_path, monkeypatch):
     ("what", "says"),
     [
         ("none.nc", "none.nc: no such file"),
-        ("runs/nope", "runs/nope: there is no such file or folder, and it is no trajectory"),
+        ("runs/nope", "runs/nope: is neither a file, nor a folder, nor a trajectory"),
         (
             "empty",
-            "empty: is a folder, but of no run: it has no study.json",
+            "empty: is not the folder of a run: it has no study.json",
         ),
-        ("nowhere", "nowhere: there is no such file or folder, and it is no trajectory"),
+        ("nowhere", "nowhere: is neither a file, nor a folder, nor a trajectory"),
         ("dir:nowhere", "nowhere: no such folder"),
     ],
 )
@@ -296,7 +296,7 @@ def test_the_environment_of_huggingface_hub_counts(hub, tmp_path, specs):
     hub.requests.clear()
     again = ran(1, HF_HUB_OFFLINE="1")
     assert (again.returncode, again.stderr) == (0, "")
-    assert "Measured 1 checkpoints, found 2 measured before." in again.stdout
+    assert "Measured 1 checkpoint, found 2 measured before." in again.stdout
     assert not hub.requests
     film = open_results(tmp_path / "runs" / "quick" / "results.nc")
     assert (film["status"] == "ok").all()

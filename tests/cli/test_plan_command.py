@@ -52,8 +52,8 @@ def test_a_variant_can_be_planned_after_a_run(cli, study):
     code, out, err = cli("plan", *study, "--prompts", 3)
     assert (code, err) == (0, "")
     assert "0 of them already measured, 3 to measure." in out
-    assert "runs/nano holds something else: run it into another one, by -o." in out
-    assert "holds something else" not in cli("plan", *study)[1]
+    assert "runs/nano holds another run: choose another folder with -o." in out
+    assert "holds another run" not in cli("plan", *study)[1]
     code, _, err = cli("plan", *study, "--prompts", 3, "-o", "runs/nano")
     assert code == 2
     assert "belongs to another study; different: prompts" in err

@@ -233,7 +233,7 @@ def test_a_backbone_is_a_mask_of_its_edges(film):
 
 
 def test_whole_graphs_are_needed_for_metrics(film):
-    with pytest.raises(StorageError, match="has other sources than targets"):
+    with pytest.raises(StorageError, match="has different sources and targets"):
         film.isel(source=[0, 1]).cnt.metric("gini")
 
 

@@ -169,7 +169,7 @@ def test_what_is_missing_or_misspelt(tmp_path):
 def test_code_is_never_loaded_from_results(tmp_path, mark):
     write_measure(tmp_path)
     write(tmp_path, mark, "{}")
-    with pytest.raises(SpecError, match="code is never loaded from results"), using([tmp_path]):
+    with pytest.raises(SpecError, match="from which code is never loaded"), using([tmp_path]):
         pass
 
 

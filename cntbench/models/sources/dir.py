@@ -60,10 +60,10 @@ def open_trajectory(
     root = Path(where)
     if not root.is_dir():
         raise CheckpointError("no such folder", where=where)
-    found = _found(root)
-    paths, numbers = list(found.steps), [named.step for named in found.steps.values()]
+    contents = _found(root)
+    paths, numbers = list(contents.steps), [named.step for named in contents.steps.values()]
     chosen = choose(checkpoints, [_name(path) for path in paths], numbers, where=where)
-    steps = {paths[index]: found.steps[paths[index]] for index in chosen}
+    steps = {paths[index]: contents.steps[paths[index]] for index in chosen}
     problems: list[CheckpointError] = []
     read: list[Checkpoint] = []
     shapes: dict[Path, Shape] = {}
@@ -88,7 +88,7 @@ def open_trajectory(
     # The most frequent shape, so that one bad checkpoint does not exclude the others.
     shape = Counter(shapes.values()).most_common(1)[0][0]
     config = next(folder for folder, other in shapes.items() if other == shape)
-    found.tell_of_skipped(root)
+    contents.tell_of_skipped(root)
     return Trajectory(
         f"dir:{root.resolve()}",
         shape,
@@ -140,24 +140,24 @@ def _found(root: Path) -> _Found:
         paths = sorted(path for path in root.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}", where=str(root)) from None
-    found = _Found({}, [], [], [])
+    contents = _Found({}, [], [], [])
     for path in paths:
         present = checkpoint_files.is_checkpoint(path) if path.is_dir() else _has_weights(path)
         step = _step(path, present=present)
         if step is not None and (present or path.is_dir()):
-            found.steps[path] = step
+            contents.steps[path] = step
         elif not path.is_dir():
             if path.name not in _BESIDE:
-                found.files.append(path.name)
+                contents.files.append(path.name)
         else:
-            (found.unnamed if present else found.others).append(path.name)
-    steps = dict(sorted(found.steps.items(), key=lambda item: item[1].step))
+            (contents.unnamed if present else contents.others).append(path.name)
+    steps = dict(sorted(contents.steps.items(), key=lambda item: item[1].step))
     for (first, step), (second, other) in pairwise(steps.items()):
         if step.step == other.step:
             raise CheckpointError(f"has step {step.step}, as {first.name} has", where=str(second))
     if not steps:
-        raise _no_checkpoints(root, found.unnamed)
-    return found._replace(steps=steps)
+        raise _no_checkpoints(root, contents.unnamed)
+    return contents._replace(steps=steps)
 
 
 def _step(path: Path, *, present: bool) -> NamedStep | None:

@@ -99,10 +99,10 @@ class PromptTable:
             If a column is not there, or a row cannot be used; it names file, line and key.
         """
         columns = choose_columns(self.rows, self.columns, self.where)
-        found: list[Prompt] = []
+        prompts: list[Prompt] = []
         problem: CntbenchError | None = None
         for number in range(len(self.rows)):
-            if len(found) == count:
+            if len(prompts) == count:
                 break
             try:
                 prompt = self._prompt(number, language, columns)
@@ -113,12 +113,12 @@ class PromptTable:
                 continue
             twin = prompt.reference
             if self.unusable == "refuse" or twin is None or len(twin) == len(prompt.tokens):
-                found.append(prompt)
-        if not found:
+                prompts.append(prompt)
+        if not prompts:
             raise problem or CntbenchError(
                 "has no row whose clean and corrupted text are equally long", where=self.where
             )
-        return found
+        return prompts
 
     def _prompt(self, number: int, language: Language, columns: Mapping[Key, str]) -> Prompt:
         row = self.rows[number]
@@ -171,13 +171,13 @@ class PromptTable:
                 raise CntbenchError(
                     "is missing", where=f"{row.where}: {key}", hint="Add a wrong token for each."
                 )
-            found = cell(row, key, columns[key])
-            if not isinstance(found, list) or len(found) != len(scored):
+            tokens_cell = cell(row, key, columns[key])
+            if not isinstance(tokens_cell, list) or len(tokens_cell) != len(scored):
                 raise CntbenchError(
-                    f"is not one token for each of {len(scored)} scored positions: {found!r}",
+                    f"is not one token for each of {len(scored)} scored positions: {tokens_cell!r}",
                     where=f"{row.where}: {key}",
                 )
-            each = [answer_tokens(one, language, f"{row.where}: {key}") for one in found]
+            each = [answer_tokens(token, language, f"{row.where}: {key}") for token in tokens_cell]
             tokens[key] = np.concatenate(each)
         return Prompt(clean, scored, tokens["answer"], tokens["wrong"], twin, row.where)
 
@@ -185,21 +185,22 @@ class PromptTable:
         self, row: Row, key: Key, columns: Mapping[Key, str], language: Language
     ) -> list[Tokens]:
         """Return the tokens of the answers of a row: one, or a set of them."""
-        found = cell(row, key, columns[key])
-        is_set = isinstance(found, list) and any(type(each) is not int for each in found)
+        answers = cell(row, key, columns[key])
+        is_set = isinstance(answers, list) and any(type(each) is not int for each in answers)
         read = answer_tokens if self.answer is None else several_tokens
         return [
-            read(each, language, f"{row.where}: {key}") for each in (found if is_set else [found])
+            read(each, language, f"{row.where}: {key}")
+            for each in (answers if is_set else [answers])
         ]
 
     def _other_answers(
         self, number: int, right: list[Tokens], language: Language, columns: Mapping[Key, str]
     ) -> list[Tokens]:
         """Return the answers of the next row that has other ones, the first after the last."""
-        mine = {tuple(answer) for answer in right}
+        excluded = {tuple(answer) for answer in right}
         for row in [*self.rows[number + 1 :], *self.rows[:number]]:
             others = self._answers(row, "answer", columns, language)
-            if mine.isdisjoint(tuple(answer) for answer in others):
+            if excluded.isdisjoint(tuple(answer) for answer in others):
                 return others
         raise CntbenchError(
             "is missing, and no other row has another answer that could stand for it",

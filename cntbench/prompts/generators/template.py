@@ -119,15 +119,15 @@ class Text:
 
 
 def _place(braces: str, where: str) -> tuple[Word, Word]:
-    found = [_WORD.fullmatch(part) for part in braces[1:-1].split("|")]
-    if len(found) > 2 or None in found:
+    matches = [_WORD.fullmatch(part) for part in braces[1:-1].split("|")]
+    if len(matches) > 2 or None in matches:
         raise SpecError(
             f"{braces!r} is no place for a word",
             where=where,
             hint="Places are {name}, {name.2}, {name|name.2} and, in answers, {after name} and "
             "{until name}, with the name of a list of words.",
         )
-    words = [Word(m[2], int(m[3] or 1), m[1]) for m in found if m is not None]
+    words = [Word(m[2], int(m[3] or 1), m[1]) for m in matches if m is not None]
     return words[0], words[-1]
 
 
@@ -192,11 +192,11 @@ class Parameters:
         return tuple(self._case(f"case[{i}]", table) for i, table in enumerate(self.case))
 
     def _case(self, where: str, table: Mapping[str, Any]) -> Case:
-        found = build(CaseSpec, table, where=where)
+        case_spec = build(CaseSpec, table, where=where)
         case = Case(
-            self._text(found.text, f"{where}: text", answer=False),
-            tuple(self._text(text, f"{where}: answer") for text in found.answer),
-            tuple(self._text(text, f"{where}: wrong") for text in found.wrong),
+            self._text(case_spec.text, f"{where}: text", answer=False),
+            tuple(self._text(text, f"{where}: answer") for text in case_spec.answer),
+            tuple(self._text(text, f"{where}: wrong") for text in case_spec.wrong),
         )
         if not case.text.places:
             raise SpecError("has no place that words fill, such as {name}", where=f"{where}: text")
@@ -209,15 +209,15 @@ class Parameters:
         return case
 
     def _text(self, text: str, where: str, *, answer: bool = True) -> Text:
-        found = Text.parse(text, where)
-        for word in found.words:
+        parsed = Text.parse(text, where)
+        for word in parsed.words:
             if word.list not in self.words:
                 raise unknown("list of words", word.list, self.words, where=where)
-            if word.range and (not answer or len(found.places) > 1):
+            if word.range and (not answer or len(parsed.places) > 1):
                 raise SpecError(
                     f"{{{word.range} {word.list}}} stands alone in an answer", where=where
                 )
-        return found
+        return parsed
 
     def make(self, language: Language, rng: np.random.RandomState) -> Prompt:
         """Make one prompt, scored where its answer follows."""
