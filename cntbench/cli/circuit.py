@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from cntbench.cli.options import Force, Specs, names_in, out
+from cntbench.cli.options import DatasetPath, Force, ResultsPath, Specs, names_in, out
 from cntbench.errors import CntbenchError, in_file
 
 
 def circuit(
-    results: Annotated[
-        Path,
-        typer.Argument(help="A results.nc file.", metavar="RESULTS"),
-    ],
+    results: ResultsPath,
     task: Annotated[
         str | None,
         typer.Option(
@@ -84,10 +80,7 @@ def circuit(
         str | None,
         typer.Option(help="Where the weights are now, if they have moved.", metavar="SOURCE"),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the dataset, as netCDF."),
-    ] = None,
+    output: DatasetPath = None,
     add: Annotated[
         bool, typer.Option("--add", help="Keep it in RESULTS, for its report and figures.")
     ] = False,

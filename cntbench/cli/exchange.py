@@ -9,14 +9,14 @@ import typer
 from rich.filesize import decimal
 from rich.markup import escape
 
-from cntbench.cli.options import Force, Jobs, Specs, err, names_in, out
+from cntbench.cli.options import Force, Jobs, ResultsPath, Specs, err, names_in, out
 from cntbench.errors import in_file
 from cntbench.plugins import find
 from cntbench.runs.resources import cores
 
 
 def export(
-    results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
+    results: ResultsPath,
     output: Annotated[
         Path,
         typer.Option(

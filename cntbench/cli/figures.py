@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from cntbench.cli.options import Force, Specs, names_in, out
+from cntbench.cli.options import Force, ResultsPath, Specs, names_in, out
 from cntbench.errors import CntbenchError, distinct, in_file, unknown
-
-if TYPE_CHECKING:
-    pass
 
 
 def figures(
-    results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
+    results: ResultsPath,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the pictures."),
     ],
     formats: Annotated[
-        str, typer.Option("--format", metavar="NAMES", help="Of svg, pdf and png, some.")
+        str,
+        typer.Option(
+            "--format", metavar="NAMES", help="Formats: svg, pdf, png, separated by commas."
+        ),
     ] = "svg,pdf,png",
     only: Annotated[
         str | None,
@@ -34,12 +34,15 @@ def figures(
     task: Annotated[
         str | None,
         typer.Option(
-            help="Task of pictures of one (default: induction, or the first).", metavar="NAME"
+            help="Task of pictures that show one (default: induction, or the first).",
+            metavar="NAME",
         ),
     ] = None,
     ablation: Annotated[
         str | None,
-        typer.Option(help="Ablation of pictures of one (default: the first).", metavar="NAME"),
+        typer.Option(
+            help="Ablation of pictures that show one (default: the first).", metavar="NAME"
+        ),
     ] = None,
     checkpoint: Annotated[
         str | None,
@@ -49,7 +52,7 @@ def figures(
         str | None,
         typer.Option(
             help="Checkpoints of the film: 1200, step1200, 1000:5000, count=4, separated by commas "
-            "(default: eight, over its way).",
+            "(default: eight, evenly spaced in cumulative change).",
             metavar="CHOICE",
         ),
     ] = None,
@@ -59,7 +62,7 @@ def figures(
     ] = None,
     comparison: Annotated[
         Path | None,
-        typer.Option(help="What cntbench compare -o has written, for its picture.", metavar="FILE"),
+        typer.Option(help="The output of cntbench compare -o, for its picture.", metavar="FILE"),
     ] = None,
     specs: Specs = None,
     force: Force = False,
@@ -102,7 +105,7 @@ def figures(
                 drawn[name] = pictures[name].module.of_result(tree, chosen)
         except MissingGroupError as error:
             lacking = error.missing.in_file(str(results), str(tree.attrs.get("history", "")))
-            lines.append(f"No {name}: {lacking.what} This makes it: {lacking.command}")
+            lines.append(f"No {name}: {lacking.what} To make it: {lacking.command}")
     make_folder(output)
     for name, figure in drawn.items():
         for kind in kinds:
@@ -113,7 +116,7 @@ def figures(
 
 
 def _chosen(kind: str, names: str | None, known: Collection[str]) -> tuple[str, ...]:
-    """Return names that the user has chosen, or all; an unknown one is an error."""
+    """Return the chosen names, or all; an unknown name is an error."""
     chosen = tuple(known) if names is None else names_in(names) or ()
     for name in chosen:
         if name not in known:

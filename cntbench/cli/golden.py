@@ -9,7 +9,7 @@ import typer
 from rich.filesize import decimal
 from rich.markup import escape
 
-from cntbench.cli.options import Jobs, Specs, err, out
+from cntbench.cli.options import Jobs, ResultsPath, Specs, err, out
 from cntbench.errors import EXIT_INTERRUPTED, EXIT_MOVED, in_file, listed
 from cntbench.runs.resources import cores
 
@@ -22,7 +22,7 @@ golden = typer.Typer(
 
 @golden.command()
 def freeze(
-    results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
+    results: ResultsPath,
     to: Annotated[
         Path,
         typer.Option("--to", metavar="FOLDER", help="The golden folder, new or replaced."),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from cntbench.cli.options import Force, Specs, out
+from cntbench.cli.options import DatasetPath, Force, Specs, out
 from cntbench.models.planted.spec import Difficulty
 
 planted = typer.Typer(
@@ -74,10 +74,7 @@ def score(
         bool,
         typer.Option("--circuit", help="Set the scores of edges outside the graph's circuit to 0."),
     ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the dataset, as netCDF."),
-    ] = None,
+    output: DatasetPath = None,
     specs: Specs = None,
     force: Force = False,
 ) -> None:

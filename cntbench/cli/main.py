@@ -29,8 +29,13 @@ from cntbench.cli.known import planted, score
 from cntbench.cli.leaderboard import leaderboard
 from cntbench.cli.options import (
     CheckpointNames,
+    DatasetPath,
     Force,
+    Jobs,
     KeepDownloads,
+    PromptCount,
+    ResultsPath,
+    Seed,
     Specs,
     err,
     names_in,
@@ -166,7 +171,7 @@ app.add_typer(planted)
 
 @app.command()
 def show(
-    results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
+    results: ResultsPath,
 ) -> None:
     """Print a summary of a result: readouts, strongest components, attention scores, verdicts."""
     from cntbench.reporting.claims import claims_of
@@ -261,8 +266,8 @@ def compare(
     ablations: Annotated[
         str | None, typer.Option(help="Ablations, separated by commas.", metavar="NAMES")
     ] = None,
-    prompts: Annotated[int | None, typer.Option(help="Number of prompts of each task.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of prompts and random draws.")] = None,
+    prompts: PromptCount = None,
+    seed: Seed = None,
     circuits: Annotated[
         str | None,
         typer.Option(
@@ -279,16 +284,8 @@ def compare(
             "1000:5000, 1000:5000:1000, separated by commas.",
         ),
     ] = "8",
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs", "-j", min=1, help="Processes, one thread each (default: number of cores)."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the dataset, as netCDF."),
-    ] = None,
+    jobs: Jobs = None,
+    output: DatasetPath = None,
     specs: Specs = None,
     force: Force = False,
 ) -> None:

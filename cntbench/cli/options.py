@@ -40,6 +40,11 @@ Specs = Annotated[
         "repeated. CNTBENCH_SPECS does the same.",
     ),
 ]
+ResultsPath = Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")]
+DatasetPath = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write the dataset, as netCDF."),
+]
 Study = Annotated[str, typer.Argument(help="Name of a study; see cntbench list studies.")]
 TrajectoryName = Annotated[
     str | None,
@@ -166,8 +171,8 @@ UntrainedCount = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="Number of untrained models that are measured as well (default: 20, the fewest from "
-        "which a p-value of 0.05 can come).",
+        help="Number of untrained models to measure as well (default: 20, enough for a p-value of "
+        "0.05).",
     ),
 ]
 
@@ -220,22 +225,22 @@ STUDY_OPTIONS: dict[str, Any] = {
 
 
 def takes_study_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a study, whose values it receives as one, ``changes``."""
+    """Decorate a command with the options of a study, whose values it receives as ``changes``."""
 
     @wraps(command)
-    def with_options(**given: Any) -> None:
-        keys: Any = {key: given.pop(key) for key in STUDY_OPTIONS}
+    def with_options(**arguments: Any) -> None:
+        keys: Any = {key: arguments.pop(key) for key in STUDY_OPTIONS}
         keys |= {key: names_in(keys[key]) for key in NAMES}
-        command(changes=study_changes(**keys), **given)
+        command(changes=study_changes(**keys), **arguments)
 
-    own = inspect.signature(command, eval_str=True).parameters
+    signature = inspect.signature(command, eval_str=True).parameters
     options = {
         key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
         for key, option in STUDY_OPTIONS.items()
     }
     parameters = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in own.items()
+        for name, parameter in signature.items()
         for parameter in (options.values() if name == "changes" else [parameter])
     ]
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -253,7 +258,7 @@ Force = Annotated[
 
 @contextmanager
 def printed_warnings() -> Iterator[None]:
-    """Print each warning of cntbench in one line, without its place in the code."""
+    """Print each warning of cntbench in one line, without its position in the code."""
 
     def show(
         message: Warning | str,
@@ -277,5 +282,5 @@ def printed_warnings() -> Iterator[None]:
 
 
 def names_in(text: str | None) -> tuple[str, ...] | None:
-    """Return names from text that separates them with commas."""
+    """Return the names in comma-separated text."""
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from cntbench.cli.options import Force, Jobs, Specs, err, names_in, out
+from cntbench.cli.options import Force, Jobs, ResultsPath, Specs, err, names_in, out
 from cntbench.errors import CntbenchError, in_file
 from cntbench.runs.resources import cores
 
 
 def report(
-    results: Annotated[Path, typer.Argument(help="A results.nc file.", metavar="RESULTS")],
+    results: ResultsPath,
     output: Annotated[
         Path | None,
         typer.Option(

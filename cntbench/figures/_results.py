@@ -49,7 +49,7 @@ class Chosen:
 
 
 #: What stands before the command in the error.
-_MAKES = "This makes it: "
+_MAKES = "To make it: "
 
 
 class MissingGroupError(StorageError):

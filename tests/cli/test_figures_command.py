@@ -36,8 +36,8 @@ def test_all_that_the_result_holds_is_drawn_and_the_rest_is_said(
     expected = {f"{n}.{kind}" for n in FROM_FILMS | FROM_METRICS for kind in ("svg", "png")}
     assert {path.name for path in folder.iterdir()} == expected
     lacking = "The result has no group"
-    assert f"No claims: {lacking} 'claims'. This makes it: cntbench claims {results}\n" in out
-    assert f"No comparison: {lacking} 'comparison'. This makes it: cntbench compare -o FILE" in out
+    assert f"No claims: {lacking} 'claims'. To make it: cntbench claims {results}\n" in out
+    assert f"No comparison: {lacking} 'comparison'. To make it: cntbench compare -o FILE" in out
     assert f"cntbench figures {results} -o FOLDER --comparison FILE" in out
     assert "induction, zero" in (folder / "film.svg").read_text()
 

@@ -347,12 +347,12 @@ def test_what_a_comparison_lacks_is_no_panel():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("metrics", "no group 'metrics'.\nThis makes it: cntbench run"),
+        ("metrics", "no group 'metrics'.\nTo make it: cntbench run"),
         ("recurrence", "no group 'metrics'"),
         ("bump", "no group 'roles'"),
-        ("claims", "no group 'claims'.\nThis makes it: cntbench claims RESULTS"),
-        ("pareto", "no group 'comparison'.\nThis makes it: cntbench compare -o FILE && "),
-        ("comparison", "no group 'comparison'.\nThis makes it: cntbench compare -o FILE && "),
+        ("claims", "no group 'claims'.\nTo make it: cntbench claims RESULTS"),
+        ("pareto", "no group 'comparison'.\nTo make it: cntbench compare -o FILE && "),
+        ("comparison", "no group 'comparison'.\nTo make it: cntbench compare -o FILE && "),
     ],
 )
 def test_what_a_result_lacks_is_said_with_what_makes_it(root, name, said):
