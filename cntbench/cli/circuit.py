@@ -1,4 +1,4 @@
-"""The command that puts circuits to work: ``circuit``."""
+"""The command that measures the faithfulness of circuits: ``circuit``."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def circuit(
     ranking: Annotated[
         str | None,
         typer.Option(
-            help="What edges are ranked by: signed or absolute effects (default: both).",
+            help="Rank edges by signed or absolute effects (default: both).",
             metavar="NAMES",
         ),
     ] = None,
     select: Annotated[
         str,
         typer.Option(
-            help="top: the best edges; greedy: the best ones into what is already reached, walking "
-            "from the readout.",
+            help="top: the best edges; greedy: from the readout back, the best edges into nodes "
+            "that are already in the circuit.",
             metavar="RULE",
         ),
     ] = "top",
@@ -57,8 +57,8 @@ def circuit(
     patch: Annotated[
         str | None,
         typer.Option(
-            help="Ablation whose replacement patches the edges outside of a circuit (default: "
-            "resample, the corrupted twins; mean for a task without twins).",
+            help="Ablation whose replacement patches the edges outside a circuit (default: "
+            "resample, from the corrupted twins; mean for a task without twins).",
             metavar="NAME",
         ),
     ] = None,
@@ -72,22 +72,22 @@ def circuit(
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Seed of prompts and random circuits (default: the result's; another one gives "
-            "prompts that the scores have not seen)."
+            help="Seed of prompts and random circuits (default: the result's seed; another one "
+            "gives prompts that were not used for the scores)."
         ),
     ] = None,
     trajectory: Annotated[
         str | None,
-        typer.Option(help="Where the weights are now, if they have moved.", metavar="SOURCE"),
+        typer.Option(help="The trajectory, if its weights have moved.", metavar="SOURCE"),
     ] = None,
     output: DatasetPath = None,
     add: Annotated[
-        bool, typer.Option("--add", help="Keep it in RESULTS, for its report and figures.")
+        bool, typer.Option("--add", help="Add the dataset to RESULTS, for its report and figures.")
     ] = False,
     specs: Specs = None,
     force: Force = False,
 ) -> None:
-    """Put a method's circuits to work: how much of the readout they recover, over budgets."""
+    """Measure how much of the readout a method's circuits recover, by budget of edges."""
     from cntbench.api_circuit import circuit as put_to_work
     from cntbench.circuits.command import CIRCUITS, add_circuits, write_circuits
     from cntbench.output import check_output
@@ -98,7 +98,7 @@ def circuit(
         check_output(output, CIRCUITS, inputs=[results, *(specs or ())], force=force)
     tree = open_results(results)
     with in_file(results):
-        found = put_to_work(
+        dataset = put_to_work(
             tree,
             names_in(task),
             names_in(ablation),
@@ -114,17 +114,17 @@ def circuit(
             trajectory=trajectory,
             specs=specs or (),
         )
-    out.print(circuit_tables(found))
+    out.print(circuit_tables(dataset))
     if output is not None:
-        write_circuits(found, output, force=force)
+        write_circuits(dataset, output, force=force)
         out.print(f"The dataset is in {escape(str(output))}.", highlight=False)
     if add:
-        add_circuits(tree, found, results)
-        out.print(f"{escape(str(results))} has them as its group faithfulness.", highlight=False)
+        add_circuits(tree, dataset, results)
+        out.print(f"{escape(str(results))} has the group faithfulness.", highlight=False)
 
 
 def _shares(budgets: str | None) -> list[float] | None:
-    """Return shares of the edges, given percentages."""
+    """Return percentages of the edges as fractions."""
     if budgets is None:
         return None
     try:
@@ -133,8 +133,8 @@ def _shares(budgets: str | None) -> list[float] | None:
         shares = []
     if not shares:
         raise CntbenchError(
-            f"{budgets!r} are no percentages",
+            f"{budgets!r} is not a list of percentages",
             where="--budgets",
-            hint="Name some, separated by commas: --budgets 1,5,20.",
+            hint="Separate percentages with commas: --budgets 1,5,20.",
         )
     return shares

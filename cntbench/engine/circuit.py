@@ -1,18 +1,19 @@
-"""Circuits at work: every edge outside a circuit is patched, for many circuits in one batch.
+"""Faithfulness runs: all edges outside a circuit are patched, for many circuits in one batch.
 
-A circuit is a set of edges between the embedding, the components and the unembedding. Target k of
-stage t reads, in the run of circuit C,
+A circuit is a set of edges between the embedding, the components and the unembedding. In the run of
+circuit C, target k of stage t reads
 
     x_k = X_t + Σ_{s → k not in C} (r_s − c_s(x_s)),
 
-where X_t is that run's own residual stream, c_s(x_s) what source s writes in that run, and r_s what
-replaces it: its contribution on the corrupted prompt, or another replacement. So edges of the
-circuit carry what their source computes inside the circuit, and all others the replacement. With
-all edges kept, nothing is added, and the run is the clean one. This is the patched forward pass
-of EAP-IG (Hanna et al. 2024, arXiv 2403.17806) and of MIB (Mueller et al. 2025, arXiv 2504.13151).
+where X_t is the residual stream of that run, c_s(x_s) the contribution of source s in that run, and
+r_s its replacement: its contribution on the corrupted prompt, or another one. Edges of the circuit
+thus carry what their source computes inside the circuit, and all other edges carry the replacement.
+If all edges are kept, nothing is added and the run is the clean run. This is the patched forward
+pass of EAP-IG (Hanna et al. 2024, arXiv 2403.17806) and of MIB (Mueller et al. 2025, arXiv
+2504.13151).
 
-All circuits go through the stages side by side. The differences r_s − c_s of earlier sources are
-kept, so that what all targets of a stage read is one product of them with the circuits' masks.
+All circuits pass through the stages together. The differences r_s − c_s of earlier sources are
+kept; their product with the circuits' masks is what the targets of a stage read in addition.
 """
 
 from __future__ import annotations
@@ -39,27 +40,27 @@ from cntbench.models.decoder import Decoder
 from cntbench.models.products import wide
 from cntbench.specs import HEAD_INPUTS
 
-#: Tokens × circuits that go through the model at once.
+#: Tokens × circuits that pass through the model at once.
 ROWS_AT_ONCE = 4096
 
 Masks = NDArray[np.bool_]
-"""Which edges circuits keep, dims ``circuit, source, target``.
+"""Whether circuits keep each edge, dims ``circuit, source, target``.
 
-Where queries, keys and values of heads have edges of their own, ``circuit, input, source, target``;
-other targets have the edges of the first input. The first source is the embedding, position
-embeddings included, the last target the unembedding; components stand between, in causal order.
+If queries, keys and values of heads have separate edges, dims ``circuit, input, source, target``;
+other targets have the edges of the first input. The first source is the embedding, with position
+embeddings; the last target is the unembedding; the components are between them in causal order.
 """
 
 
 def edges_of(model: Decoder) -> NDArray[np.bool_]:
-    """Return which edges a circuit may have, dims ``source, target`` of `Masks`."""
+    """Return whether a circuit may have each edge, dims ``source, target`` of `Masks`."""
     stage = np.array([-1, *(node.stage for node in model.components), np.iinfo(int).max])
     return stage[:-1, None] < stage[None, 1:]
 
 
 @torch.inference_mode()
 def circuit_readouts(request: Request, statistics: Statistics, kept: Masks) -> Array:
-    """Return the first readout asked for of every circuit, dims ``circuit, prompt``.
+    """Return the first requested readout of every circuit, dims ``circuit, prompt``.
 
     Parameters
     ----------
@@ -67,9 +68,9 @@ def circuit_readouts(request: Request, statistics: Statistics, kept: Masks) -> A
         The model, the prompts, one ablation, whose replacement patches the edges outside of
         circuits, and the readout.
     statistics
-        What the replacement takes from all prompts.
+        Statistics over all prompts that the replacement needs.
     kept
-        The circuits' edges. What stands where the model has no edge does not count.
+        The circuits' edges. Values where the model has no edge are ignored.
 
     Raises
     ------
@@ -85,14 +86,14 @@ def circuit_readouts(request: Request, statistics: Statistics, kept: Masks) -> A
             hint="The first source is the embedding, the last target the unembedding.",
         )
     outside = edges & ~masks
-    distinct, which = np.unique(outside, axis=0, return_inverse=True)
+    distinct, inverse = np.unique(outside, axis=0, return_inverse=True)
     values = np.full((len(distinct), len(request.prompts)), np.nan)
     for rows, group in _groups(request):
-        found = np.empty((len(distinct), len(group.prompts)))
-        for places, part in _pieces(group):
-            found[:, places] = _read(part, statistics, distinct)
-        values[:, rows] = found
-    return values[which.ravel()]
+        group_values = np.empty((len(distinct), len(group.prompts)))
+        for columns, part in _pieces(group):
+            group_values[:, columns] = _read(part, statistics, distinct)
+        values[:, rows] = group_values
+    return values[inverse.ravel()]
 
 
 def _groups(request: Request) -> Iterator[tuple[NDArray[np.int64] | slice, Request]]:
@@ -103,7 +104,7 @@ def _groups(request: Request) -> Iterator[tuple[NDArray[np.int64] | slice, Reque
 
 
 def _pieces(request: Request) -> Iterator[tuple[slice, Request]]:
-    """Cut prompts so that at least one circuit goes through at once."""
+    """Split the prompts so that at least one circuit passes through at once."""
     height = max(1, _affordable(request) // request.prompts.tokens.shape[1])
     for start in range(0, len(request.prompts), height):
         rows = slice(start, start + height)
@@ -111,16 +112,16 @@ def _pieces(request: Request) -> Iterator[tuple[slice, Request]]:
 
 
 def _affordable(request: Request) -> int:
-    """Return how many tokens × circuits the memory allows at once."""
+    """Return the number of tokens × circuits that the memory allows at once."""
     model = request.model
-    most = max(block.n_components + block.workspace // model.hidden for block in model.blocks)
-    held = 2 * len(model.components) + 6 * len(HEAD_INPUTS) + 3 * most
-    row = held * model.hidden * wide(model.dtype).itemsize
-    return max(1, min(ROWS_AT_ONCE, request.memory_budget // row))
+    largest = max(block.n_components + block.workspace // model.hidden for block in model.blocks)
+    vectors = 2 * len(model.components) + 6 * len(HEAD_INPUTS) + 3 * largest
+    row_bytes = vectors * model.hidden * wide(model.dtype).itemsize
+    return max(1, min(ROWS_AT_ONCE, request.memory_budget // row_bytes))
 
 
 def _read(request: Request, statistics: Statistics, outside: Masks) -> Array:
-    """Return the readout of circuits, given the edges outside of them, dims ``circuit, prompt``."""
+    """Return the readout of circuits from the edges outside them, dims ``circuit, prompt``."""
     [ablation] = request.ablations
     departures = depart(request, [ablation], statistics)
     needed = bool(outside[:, :, 0].any())
@@ -144,7 +145,7 @@ def _embedding_change(request: Request, ablation: Ablation, departures: Perturba
         raise CntbenchError(
             f"ablation {ablation.name!r} has no value for the embedding, and the circuit leaves "
             "out edges from it",
-            hint="Patch by resample, or by zero.",
+            hint="Patch with resample or zero.",
         )
     donated = None
     if donor is not None:
@@ -162,16 +163,16 @@ def _embedding_change(request: Request, ablation: Ablation, departures: Perturba
 
 @dataclass
 class Patched:
-    """Some circuits on some prompts.
+    """The patched run of circuits on prompts.
 
     Parameters
     ----------
     request, departures
-        The model and prompts; the clean run, and how replacing each component departs from it.
+        The request, and the clean run with its changes.
     origin
         Replaced minus clean embeddings; None if no circuit leaves out an edge from them.
     outside
-        Edges outside of the circuits, dims ``circuit, input, source, target``.
+        Edges outside the circuits, dims ``circuit, input, source, target``.
     """
 
     request: Request
@@ -189,7 +190,7 @@ class Patched:
         self.mask = torch.from_numpy(self.outside).to(start)
 
     def read(self) -> Array:
-        """Run all stages; returns the readout, dims ``circuit, prompt``."""
+        """Run all stages and return the readout, dims ``circuit, prompt``."""
         model = self.request.model
         for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
             first = places[0].nodes.start
@@ -197,10 +198,10 @@ class Patched:
             written = []
             for block, _, nodes in places:
                 states = _states(block, [stage.norm(x) for x in self._inputs(block, nodes, first)])
-                changed = (states - block.states(clean)).flatten(0, 1)
-                moved = block.contributions(changed).unflatten(1, states.shape[:2]).transpose(0, 1)
+                difference = (states - block.states(clean)).flatten(0, 1)
+                moved = block.contributions(difference).unflatten(1, states.shape[:2])
                 changes = self.departures.changes[0, nodes.start : nodes.stop]
-                self.gaps[:, nodes.start + 1 : nodes.stop + 1] = changes - moved
+                self.gaps[:, nodes.start + 1 : nodes.stop + 1] = changes - moved.transpose(0, 1)
                 written.append((block, states))
             for block, states in written:
                 block.write(states, self.streams)
@@ -209,14 +210,14 @@ class Patched:
     def _inputs(self, block: Block, nodes: range, reaching: int) -> list[Tensor]:
         """Return what components read, dims ``circuit, component, prompt, position, hidden``.
 
-        One tensor for each input of a head that circuits tell apart.
+        There is one tensor for each input of a head that has separate edges.
         """
         sources = slice(0, reaching + 1)
         into = self.mask[:, :, sources, nodes.start : nodes.stop].transpose(-1, -2)
         gaps = self.gaps[:, sources]
         reads = []
-        for which in range(into.shape[1] if isinstance(block, Attention) else 1):
-            added = into[:, which] @ gaps.flatten(2)
+        for index in range(into.shape[1] if isinstance(block, Attention) else 1):
+            added = into[:, index] @ gaps.flatten(2)
             reads.append(self.streams[:, None] + added.unflatten(2, gaps.shape[2:]))
         return reads
 
@@ -233,7 +234,7 @@ class Patched:
 
 
 def _states(block: Block, inputs: list[Tensor]) -> Tensor:
-    """Compute states of components that read streams of their own."""
+    """Compute states of components that read separate streams."""
     if isinstance(block, Attention):
         return block.states_apart(*(inputs if len(inputs) > 1 else inputs * len(HEAD_INPUTS)))
     return block.states(inputs[0].squeeze(1))

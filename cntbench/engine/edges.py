@@ -102,12 +102,12 @@ def _measure(
 
 
 def estimate_edges(edges: Edges, into: Array) -> None:
-    """Have the ablation's estimator say the effect of every edge.
+    """Compute the effect of every edge with the ablation's estimator.
 
     Parameters
     ----------
     edges
-        What the estimator is given.
+        Input of the estimator.
     into
         Filled, dims ``source, target, prompt``.
 
@@ -117,42 +117,42 @@ def estimate_edges(edges: Edges, into: Array) -> None:
         If the estimator yields values of another shape, NaN, or nothing for a feasible edge.
     """
     file, request = find("estimator", edges.ablation.estimator), edges.request
-    for found in file.estimate(edges):
-        values = _checked(edges, found)
-        place = np.ix_(found.sources, found.targets)
-        before = into[place]
-        into[place] = np.where(np.isnan(before), 0.0, before) + values
+    for estimate in file.estimate(edges):
+        values = _checked(edges, estimate)
+        cells = np.ix_(estimate.sources, estimate.targets)
+        before = into[cells]
+        into[cells] = np.where(np.isnan(before), 0.0, before) + values
     if request.model.unembed.weight.is_meta:
         return
     for places in request.model.places:
         nodes = range(places[0].nodes.start, places[-1].nodes.stop)
         sources, targets = edges.reaching(nodes), request.watched(nodes)
-        unsaid = np.argwhere(np.isnan(into[np.ix_(sources, targets)]))
-        if len(unsaid):
-            pair = sources[unsaid[0][0]], targets[unsaid[0][1]]
-            raise _wrong(edges, f"says nothing of the edge {_edge(edges, *pair)}", EVERY_EDGE)
+        missing = np.argwhere(np.isnan(into[np.ix_(sources, targets)]))
+        if len(missing):
+            pair = sources[missing[0][0]], targets[missing[0][1]]
+            raise _wrong(edges, f"yields no value for the edge {_edge(edges, *pair)}", EVERY_EDGE)
 
 
-#: What an estimator has to yield.
+#: Rule for the values that an estimator yields.
 EVERY_EDGE = "Every edge from an ablated component to one that reads it needs a finite number."
 
 
-def _checked(edges: Edges, found: Estimate) -> Array:
-    """Return the values of an estimate, or raise an error about their shape or what is infinite."""
-    shape = len(found.sources), len(found.targets), len(edges.prompts)
-    if tuple(found.values.shape) != shape:
+def _checked(edges: Edges, estimate: Estimate) -> Array:
+    """Return the values of an estimate; raise if their shape is wrong or they are not finite."""
+    shape = len(estimate.sources), len(estimate.targets), len(edges.prompts)
+    if tuple(estimate.values.shape) != shape:
         raise _wrong(
             edges,
-            f"yields values of shape {tuple(found.values.shape)} for {shape[0]} sources and "
+            f"yields values of shape {tuple(estimate.values.shape)} for {shape[0]} sources and "
             f"{shape[1]} targets on {shape[2]} prompts",
             f"Allowed: dims source, target, prompt, here {shape}.",
         )
-    values = to_array(found.values.double())
-    odd = np.argwhere(~np.isfinite(values))
-    if len(odd) and not found.values.is_meta:
-        source, target, _ = odd[0]
-        edge = _edge(edges, found.sources[source], found.targets[target])
-        raise _wrong(edges, f"yields {values[tuple(odd[0])]} for the edge {edge}", EVERY_EDGE)
+    values = to_array(estimate.values.double())
+    infinite = np.argwhere(~np.isfinite(values))
+    if len(infinite) and not estimate.values.is_meta:
+        source, target, _ = infinite[0]
+        edge = _edge(edges, estimate.sources[source], estimate.targets[target])
+        raise _wrong(edges, f"yields {values[tuple(infinite[0])]} for the edge {edge}", EVERY_EDGE)
     return values
 
 

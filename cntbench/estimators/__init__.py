@@ -1,16 +1,17 @@
-"""How the effects of edges are had, one file each: exactly, or by an estimate that costs less.
+"""Estimators of the effects of edges, one file each: exact, or approximate and cheaper.
 
-A file's name is the estimator's. Its docstring gives definition, equation and source. It defines
+The name of the file is the name of the estimator. Its docstring gives definition, equation and
+source. It defines
 
-- ``OBSERVES``: what its effects are on, ``"readout"``, ``"target"``, or both;
-- ``USES``: what it uses of the task and of the ablation. ``"gradient"``: a readout that has one, at
-  the clean prompts; ``"reference"``: the twins of the prompts, at positions that correspond, so
-  that gradients are taken at other points, too; ``"steps"``: the ablation's key of that name;
-  ``"through"``: which inputs of a head see the change;
-- ``estimate(edges)``, which yields a `cntbench.engine.attribution.Estimate` of some edges at a
-  time, from `cntbench.engine.attribution.Edges`. What it yields of one edge is added up. Edges of
-  which it yields nothing, although they are feasible, are an error, as are NaN.
+- ``OBSERVES``: the targets of its effects, ``"readout"``, ``"target"``, or both;
+- ``USES``: what it needs of the task and the ablation. ``"gradient"``: a readout with a gradient,
+  at the clean prompts; ``"reference"``: the twins of the prompts, at corresponding positions, for
+  gradients at other points; ``"steps"``: the ablation's key of that name; ``"through"``: the inputs
+  of a head that see the change;
+- ``estimate(edges)``, which takes `cntbench.engine.attribution.Edges` and yields
+  `cntbench.engine.attribution.Estimate` objects, each of some edges. Values of the same edge are
+  summed. A feasible edge without a value is an error, and so is NaN.
 
-Estimated effects approximate patched minus clean, the sign of every effect here. To keep
-``cntbench list`` quick, no file here imports torch when it is loaded.
+Estimates approximate patched minus clean, the sign of all effects here. To keep ``cntbench list``
+fast, no file here imports torch at import time.
 """

@@ -110,7 +110,7 @@ def test_without_twins_the_mean_patches(cli):
     [
         (["--budgets", "0"], "a budget of 0 % of the edges is not allowed"),
         (["--budgets", "0.1"], "a budget of 0.1 % of 15 edges is a circuit of no edge"),
-        (["--budgets", "many"], "'many' are no percentages"),
+        (["--budgets", "many"], "'many' is not a list of percentages"),
         (["--ranking", "sigend"], "Did you mean 'signed'?"),
         (["--select", "greddy"], "Did you mean 'greedy'?"),
         (["--ablation", "zeor"], "Did you mean 'zero'?"),

@@ -67,5 +67,5 @@ def test_edges_that_are_left_out_are_refused(tmp_path):
     path = tmp_path / "estimators" / "mine.py"
     path.parent.mkdir()
     path.write_text(MINE.format("found.values").replace("yield", "0 and (yield)  #"))
-    with pytest.raises(PluginError, match="says nothing of the edge L0"):
+    with pytest.raises(PluginError, match="yields no value for the edge L0"):
         effects(tmp_path, "mine")
