@@ -282,20 +282,23 @@ def _moved(
     candidates: _Candidates, fits: Array, chosen: NDArray[np.int64], size: int
 ) -> NDArray[np.int64]:
     """Move transitions, dims ``draw, transition``, to where they explain most, in their order."""
+    chosen = chosen.copy()
+    moving = np.arange(len(chosen))  # draws in which one still moves
     for _ in range(_ROUNDS if chosen.shape[1] > 1 else 1):
-        before = chosen
+        now, some = chosen[moving], fits if len(moving) == len(fits) else fits[moving]
         for number in range(chosen.shape[1]):
-            others = np.delete(chosen, number, axis=1)
-            left = candidates.ends[chosen[:, number - 1 : number], 1].max(1, initial=0)
-            right = candidates.ends[chosen[:, number + 1 : number + 2], 0].min(1, initial=size)
+            others = np.delete(now, number, axis=1)
+            left = candidates.ends[now[:, number - 1 : number], 1].max(1, initial=0)
+            right = candidates.ends[now[:, number + 1 : number + 2], 0].min(1, initial=size)
             within = (candidates.ends[:, 0] >= left[:, None]) & (
                 candidates.ends[:, 1] <= right[:, None]
             )
             allowed = within & _apart(candidates, others, size)
-            best = np.where(allowed, _gains(candidates, fits, others), -1).argmax(axis=1)
-            chosen = chosen.copy()
-            chosen[:, number] = best
-        if (chosen == before).all():
+            now[:, number] = np.where(allowed, _gains(candidates, some, others), -1).argmax(axis=1)
+        changed = (now != chosen[moving]).any(axis=1)
+        chosen[moving] = now
+        moving = moving[changed]
+        if not len(moving):
             break
     return chosen
 
@@ -320,9 +323,10 @@ def _gains(candidates: _Candidates, fits: Array, others: NDArray[np.int64]) -> A
     shared = candidates.products[others]  # draw, other, candidate
     weights = np.linalg.inv(_among(candidates, others)) @ shared
     theirs = np.take_along_axis(fits, others[..., None], axis=1)
-    left = fits - weights.transpose(0, 2, 1) @ theirs
+    left = weights.transpose(0, 2, 1) @ theirs
+    np.square(np.subtract(fits, left, out=left), out=left)
     free = length - (shared * weights).sum(axis=1)
-    return np.asarray(np.square(left).sum(axis=2) / np.maximum(free, 1e-9))
+    return np.asarray(left.sum(axis=2) / np.maximum(free, 1e-9))
 
 
 def _explained(candidates: _Candidates, fits: Array, chosen: NDArray[np.int64]) -> Array:
