@@ -74,6 +74,11 @@ class Ablation:
         own = self.replacement.aligned and "reference" in self.corpora
         return own or self.uses("reference")
 
+    @property
+    def is_swept(self) -> bool:
+        """Whether it is measured in the one pass that carries all ablated runs."""
+        return self.scope == "total" and self.estimator == "exact"
+
     def uses(self, what: str) -> bool:
         """Return whether the estimator uses something; see `cntbench.estimators`."""
         return what in find("estimator", self.estimator).USES
@@ -206,6 +211,12 @@ def check(spec: AblationSpec, replacement: Replacement, *, where: str) -> None:
                 "the change of a readout is already a number",
                 'Leave measure out, or set observable = "target".',
             )
+    if "contributions" in estimator.USES and spec.replacement != "zero":
+        raise refuse(
+            "replacement",
+            f'"{spec.estimator}" looks at what components write, not at what replaces it',
+            'Set replacement = "zero", or another estimator.',
+        )
     if "steps" in estimator.USES and spec.steps is None:
         raise SpecError(
             "key 'steps' is missing",

@@ -11,29 +11,45 @@ stage.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
-from cntbench.engine.departures import Perturbations
+from cntbench.engine.departures import Perturbations, depart
 from cntbench.engine.patching import patched_edges
 from cntbench.engine.positions import Positions
 from cntbench.engine.readouts import Answers, gradient
-from cntbench.engine.replacing import token_tensor
-from cntbench.engine.request import Request
+from cntbench.engine.replacing import Statistics, token_tensor
+from cntbench.engine.request import Request, among
 from cntbench.engine.rules import Rules
 from cntbench.models.blocks import MLP, Attention, Block
-from cntbench.models.decoder import Decoder
+from cntbench.models.decoder import Decoder, Place
 from cntbench.models.maps import Norm
 from cntbench.models.products import widened
 from cntbench.plugins import find
 from cntbench.prompts import Prompts
 
 Step = TypeVar("Step")
+
+
+class StreamChange(NamedTuple):
+    """What an estimator of total effects says of the final stream, which readouts are read from.
+
+    Parameters
+    ----------
+    sources
+        Indices of components.
+    values
+        The change of the stream, dims ``source, prompt, position, hidden``.
+    """
+
+    sources: Sequence[int]
+    values: Tensor
 
 
 class Estimate(NamedTuple):
@@ -64,12 +80,15 @@ class Edges:
         The method.
     rule
         Which of the changes are its own.
+    statistics
+        What replacement rules take from all prompts.
     """
 
     request: Request
     perturbations: Perturbations
     ablation: Ablation
     rule: int
+    statistics: Statistics
 
     @property
     def model(self) -> Decoder:
@@ -109,17 +128,32 @@ class Edges:
             origin = self.model.embed(token_tensor(self.prompts.reference, device))
         return torch.lerp(origin, clean, share)
 
+    def change_of(self, nodes: range) -> Tensor:
+        """Return the change of the stream if all components of a block are replaced.
+
+        Also where only some of them are ablated. Dims ``prompt, position, hidden``.
+        """
+        there = among(self.perturbations.sources, nodes)
+        if len(there) == len(nodes):
+            first = bisect_left(self.perturbations.sources, nodes.start)
+            return self.changes[first : first + len(nodes)].sum(dim=0)
+        whole = replace(self.request, sources=nodes)
+        return depart(whole, [self.ablation], self.statistics).changes[0].sum(dim=0)
+
     def gradients(
-        self, embeddings: Tensor | None = None, rules: Rules | None = None
+        self, start: Tensor | None = None, rules: Rules | None = None, first: int = 0
     ) -> Iterator[tuple[range, Tensor]]:
         """Yield gradients of the task's first readout, from the last stage to the first.
 
         Parameters
         ----------
-        embeddings
-            Where to take them, dims ``prompt, position, hidden``; by default at the clean prompts.
+        start
+            Where to take them: what stage ``first`` reads, dims ``prompt, position, hidden``; by
+            default the embeddings of the clean prompts.
         rules
             What goes back through the parts of the model in place of gradients.
+        first
+            The first stage of interest.
 
         Yields
         ------
@@ -129,9 +163,10 @@ class Edges:
             For each the gradient in the stream that it alone reads, dims ``target, prompt,
             position, hidden``.
         """
-        start = self.embeddings() if embeddings is None else embeddings
+        start = self.embeddings() if start is None else start
         clean = self.perturbations.streams[-1]
-        for nodes, found in differentiated(input_gradients(self.request, start, clean, rules)):
+        stages = input_gradients(self.request, start, clean, rules, first)
+        for nodes, found in differentiated(stages):
             if self.asked(nodes):
                 yield nodes, found
             if self.ends_with(nodes):
@@ -166,6 +201,32 @@ class Edges:
         moved, slopes = widened(self.changes[: len(sources)]), widened(gradients)
         return Estimate(sources, targets, torch.einsum("sipw,...tipw->...sti", moved, slopes))
 
+    def moved(self, place: Place, sources: Sequence[int], clean: Tensor, moved: Tensor) -> Estimate:
+        """Return the measure of changes of targets, at the positions where they are observed.
+
+        Parameters
+        ----------
+        place
+            The block of the targets.
+        sources
+            Whose changes they are.
+        clean, moved
+            The targets' states, dims ``1 | source, prompt, position, component, width``.
+        """
+        at = (Positions.everywhere if self.request.observe_all else Positions.scored)(
+            self.prompts, clean.device
+        )
+        images = place.block.image(torch.cat([widened(clean), moved]))
+        images = images if at is None else at.choose(images)
+        if self.request.sums is not None:
+            self.request.sums.add(self.ablation, list(sources), place.nodes, images[0], images[1:])
+        measure = self.ablation.measure
+        assert measure is not None, "targets are measured"
+        if images.is_meta:
+            shape = len(sources), len(place.nodes), len(self.prompts)
+            return Estimate(sources, place.nodes, images.new_empty(shape))
+        return Estimate(sources, place.nodes, measure(images[0], images[1:]).transpose(1, 2))
+
     def patched(self) -> Iterator[Estimate]:
         """Yield the exact effect of every edge on the task's first readout, by path patching."""
         for sources, targets, values in patched_edges(
@@ -188,7 +249,7 @@ def differentiated(steps: Iterator[Step]) -> Iterator[Step]:
 
 
 def input_gradients(
-    request: Request, start: Tensor, clean: Tensor, rules: Rules | None = None
+    request: Request, start: Tensor, clean: Tensor, rules: Rules | None = None, first: int = 0
 ) -> Iterator[tuple[range, Tensor]]:
     """Yield the gradient of a readout in the input of each component, from the last stage on.
 
@@ -197,11 +258,13 @@ def input_gradients(
     request
         Names the model, the prompts, and as the first of its effects the readout.
     start
-        Embeddings, dims ``prompt, position, hidden``.
+        What stage ``first`` reads, dims ``prompt, position, hidden``.
     clean
         Final stream of the clean run, the same dims.
     rules
         What goes back in place of gradients.
+    first
+        The stage to start at, and to go back to.
 
     Yields
     ------
@@ -212,10 +275,10 @@ def input_gradients(
         own readout.
     """
     model = request.model
-    streams = clean_streams(model, start.clone())
+    streams = clean_streams(model, start.clone(), first)
     gradient = final_gradient(request, streams[-1], clean, rules or Rules())
-    for index in reversed(range(len(model.stages))):
-        stage, read = model.stages[index], streams[index]
+    for index in reversed(range(first, len(model.stages))):
+        stage, read = model.stages[index], streams[index - first]
         parts = [
             request.once(("gradient", type(block)), _through, stage.norm, block, read, gradient)
             if rules is None
@@ -231,11 +294,14 @@ def input_gradients(
 
 
 @torch.no_grad()
-def clean_streams(model: Decoder, start: Tensor) -> list[Tensor]:
-    """Return what each stage reads, and the final stream, dims ``prompt, position, hidden``."""
+def clean_streams(model: Decoder, start: Tensor, first: int = 0) -> list[Tensor]:
+    """Return what each stage from ``first`` on reads, and the final stream.
+
+    Dims ``prompt, position, hidden``.
+    """
     stream = start[None].clone()
     found = [start]
-    for stage in model.stages:
+    for stage in model.stages[first:]:
         normed = stage.norm(stream)
         for block in stage.blocks:
             block.write(block.states(normed), stream)

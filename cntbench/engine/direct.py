@@ -66,24 +66,29 @@ def change_targets(
                 request.sums.add(ablation, list(sources), nodes, image[0], image[1:])
 
 
-def change_readouts(request: Request, departures: Perturbations, rule: int, effect: Array) -> None:
-    """Measure the direct effect of each source on the readouts, over its edge to the unembedding.
+def change_readouts(
+    request: Request, clean: Tensor, sources: Sequence[int], changes: Tensor, effect: Array
+) -> None:
+    """Measure the effect of changes of the final stream on the readouts.
 
     Parameters
     ----------
-    request, departures
-        The request, and the clean run with its changes.
-    rule
-        Index of the replacement rule in the departures.
+    request
+        The request.
+    clean
+        The final stream of the clean run, dims ``prompt, position, hidden``.
+    sources
+        The sources of the changes.
+    changes
+        Changes of the final stream, ``source`` first.
     effect
         Filled, dims ``readout, source, prompt``: ablated minus clean.
     """
-    sources = list(departures.sources)
-    at = Positions.scored(request.prompts, departures.changes.device)
-    final = at.choose(departures.streams[-1][None])
-    streams = torch.cat([final, final + at.choose(departures.changes[rule])])
+    at = Positions.scored(request.prompts, clean.device)
+    final = at.choose(clean[None])
+    streams = torch.cat([final, final + at.choose(changes)])
     for name, change in read_changes(request, streams, request.effects).items():
-        effect[known_readouts().index(name), sources] = to_array(change)
+        effect[known_readouts().index(name), list(sources)] = to_array(change)
 
 
 def read_changes(request: Request, streams: Tensor, names: Sequence[str]) -> dict[str, Tensor]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cntbench.ablations.ablation import Ablation, rules
+from cntbench.ablations.ablation import rules
 from cntbench.engine.arrays import Array, to_array
-from cntbench.engine.attribution import Edges, Estimate
+from cntbench.engine.attribution import Edges, Estimate, StreamChange
 from cntbench.engine.chunking import chunking, pieces
-from cntbench.engine.departures import Perturbations, depart
+from cntbench.engine.departures import depart
 from cntbench.engine.direct import change_readouts, change_targets
 from cntbench.engine.positions import Positions
 from cntbench.engine.replacing import Statistics
@@ -81,27 +81,25 @@ def measure_edges(request: Request, statistics: Statistics) -> Effects:
             else Positions.scored(part.prompts, device)
         )
         for i, ablation in enumerate(ablations):
-            _measure(part, departures, ablation, rule[i], at, measured.of(i, rows))
+            edges = Edges(part, departures, ablation, rule[i], statistics)
+            _measure(edges, at, measured.of(i, rows))
     return measured
 
 
-def _measure(
-    request: Request,
-    departures: Perturbations,
-    ablation: Ablation,
-    rule: int,
-    at: Positions | None,
-    measured: Effects,
-) -> None:
-    if request.effects:
-        change_readouts(request, departures, rule, measured.effect)
-    if ablation.observable == "target":
-        change_targets(request, departures, ablation, rule, at, measured.change)
+def _measure(edges: Edges, at: Positions | None, measured: Effects) -> None:
+    request, departures, ablation = edges.request, edges.perturbations, edges.ablation
+    if request.effects and ablation.scope == "direct":
+        # Each source over its edge to the unembedding.
+        clean, sources = departures.streams[-1], departures.sources
+        change_readouts(request, clean, sources, edges.changes, measured.effect)
+    if ablation.observable == "target" and ablation.estimator == "exact":
+        change_targets(request, departures, ablation, edges.rule, at, measured.change)
     else:
-        estimate_edges(Edges(request, departures, ablation, rule), measured.edge)
+        into = measured.edge if ablation.observable == "readout" else measured.change
+        estimate_edges(edges, into, measured.effect)
 
 
-def estimate_edges(edges: Edges, into: Array) -> None:
+def estimate_edges(edges: Edges, into: Array, effect: Array) -> None:
     """Compute the effect of every edge with the ablation's estimator.
 
     Parameters
@@ -110,6 +108,9 @@ def estimate_edges(edges: Edges, into: Array) -> None:
         Input of the estimator.
     into
         Filled, dims ``source, target, prompt``.
+    effect
+        Filled with effects on readouts if the estimator yields changes of the final stream, dims
+        ``readout, source, prompt``.
 
     Raises
     ------
@@ -118,6 +119,11 @@ def estimate_edges(edges: Edges, into: Array) -> None:
     """
     file, request = find("estimator", edges.ablation.estimator), edges.request
     for estimate in file.estimate(edges):
+        if isinstance(estimate, StreamChange):
+            if request.effects:
+                clean = edges.perturbations.streams[-1]
+                change_readouts(request, clean, estimate.sources, estimate.values, effect)
+            continue
         values = _checked(edges, estimate)
         cells = np.ix_(estimate.sources, estimate.targets)
         before = into[cells]

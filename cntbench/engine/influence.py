@@ -123,7 +123,7 @@ def _measure(request: Request, statistics: Statistics) -> tuple[Effects, Array, 
     effects, value, scores = _total(request, statistics)
     if request.of_scope("direct"):
         direct = measure_edges(request, statistics)
-        effects = _interleaved([a.scope == "total" for a in request.drawn], effects, direct)
+        effects = _interleaved([a.is_swept for a in request.drawn], effects, direct)
     if request.targets is not None:  # a block is measured with all its components
         unwatched = np.setdiff1d(np.arange(len(request.model.components)), request.targets)
         effects.change[:, :, unwatched] = effects.edge[:, :, unwatched] = np.nan

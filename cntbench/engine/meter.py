@@ -209,10 +209,16 @@ class _Metered:
     known: dict[object, tuple[Work, Tensor | None]]
 
     def states(self, normed: Tensor, queries: Queries | None = None) -> Tensor:
-        tokens = normed.shape[:-1].numel()
-        kind = "attention_tokens" if isinstance(self, Attention) else "mlp_tokens"
-        self.meter.work += Work(**{kind: tokens})
+        self._count_tokens(normed)
         return self._counted("states", normed, queries)
+
+    def _count_tokens(self, normed: Tensor) -> None:
+        kind = "attention_tokens" if isinstance(self, Attention) else "mlp_tokens"
+        self.meter.work += Work(**{kind: normed.shape[:-1].numel()})
+
+    def derivative(self, normed: Tensor, change: Tensor) -> Any:
+        self._count_tokens(change)
+        return super().derivative(normed, change)  # type: ignore[misc]
 
     def own_parts(self, normed: Tensor) -> Any:
         self.meter.work += Work(attention_tokens=normed.shape[1:-1].numel())
@@ -256,6 +262,9 @@ class _MeteredNorm:
 
     def frozen(self, stream: Tensor) -> Tensor:
         return self.norm.frozen(stream)
+
+    def derivative(self, stream: Tensor, change: Tensor) -> Tensor:
+        return change
 
 
 def _shape(value: object) -> object:

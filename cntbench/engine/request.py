@@ -96,8 +96,11 @@ class Request:
         return [drawn for ablation in self.ablations for drawn in ablation.each_draw]
 
     def of_scope(self, scope: Scope) -> list[Ablation]:
-        """The drawn ablations of one scope."""
-        return [ablation for ablation in self.drawn if ablation.scope == scope]
+        """Return the drawn ablations of one scope; estimated total effects are among the direct.
+
+        They start from the same: the clean run, and how replacing a source departs from it.
+        """
+        return [ablation for ablation in self.drawn if ablation.is_swept == (scope == "total")]
 
     @property
     def populations(self) -> set[Corpus]:

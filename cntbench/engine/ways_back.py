@@ -110,7 +110,7 @@ def attention_changes(edges: Edges, index: int, block: Attention) -> Iterator[tu
     parts = [slice(low, min(low + height, count)) for low in range(0, count, height)]
     for part in edges.request.each(parts, lambda part: part.stop - part.start):
         runs = edges.perturbations.runs(index, edges.changes[part])
-        query, key = block.queries_and_keys(stage.norm(runs))
+        query, key, _ = block.parts(stage.norm(runs))
         clean = attention_scores(query[:1], key[:1]).softmax(dim=-1)
         by_query = attention_scores(query[1:], key[:1]).softmax(dim=-1)
         by_key = attention_scores(query[:1], key[1:]).softmax(dim=-1)

@@ -69,6 +69,13 @@ class Block(Protocol):
         """
         ...
 
+    def derivative(self, normed: Tensor, change: Tensor) -> Tensor:
+        """Return how the states change to first order, dims as `states`.
+
+        Takes what is read, dims ``prompt, position, hidden``, and its change, ``run`` first.
+        """
+        ...
+
     def write(self, states: Tensor, stream: Tensor) -> None:
         """Add the block's whole output, biases included, to the residual stream, in place."""
         ...
@@ -202,6 +209,15 @@ class Attention:
         Takes the streams for queries, keys and values, dims ``run, component, prompt, position,
         hidden``. Returns dims as `states`.
         """
+        runs, projected = (query.shape[0], query.shape[2]), self._parts_apart(query, key, value)
+        queries, keys, values = (vectors.flatten(0, 1).transpose(1, 2) for vectors in projected)
+        z = F.scaled_dot_product_attention(
+            queries, keys, values, is_causal=True, scale=self.width**-0.5
+        )
+        return z.transpose(1, 2).unflatten(0, runs)
+
+    def _parts_apart(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+        """Map streams to queries, keys and values, dims ``run, prompt, position, head, width``."""
         q, k, v = self.lengths
         parts = (
             (query, slice(q), self.n_components),
@@ -215,12 +231,7 @@ class Attention:
         if self.rotate is not None:
             for vectors in projected[:2]:
                 self.rotate(vectors, None)
-        runs = query.shape[0], query.shape[2]
-        queries, keys, values = (vectors.flatten(0, 1).transpose(1, 2) for vectors in projected)
-        z = F.scaled_dot_product_attention(
-            queries, keys, values, is_causal=True, scale=self.width**-0.5
-        )
-        return z.transpose(1, 2).unflatten(0, runs)
+        return projected
 
     def _project_apart(self, stream: Tensor, part: Linear, heads: int) -> Tensor:
         """Map each head's stream by its own rows, dims ``run, prompt, position, head, width``."""
@@ -240,45 +251,49 @@ class Attention:
         """Split ``run, prompt, position, …`` by head: ``run × prompt, head, position, …``."""
         return vectors.unflatten(-1, (heads, -1)).flatten(0, 1).transpose(1, 2)
 
-    def queries_and_keys(self, normed: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute queries and keys, dims ``run, prompt, component, position, width``.
+    def parts(self, normed: Tensor, *, bias: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute queries, keys and values, dims ``run, prompt, component, position, width``.
 
-        In single precision at least; their inner products are the attention scores.
+        In single precision at least. Inner products of queries and keys are the attention scores.
         """
-        q, k, _ = self.lengths
-        projected = self.project.rows(slice(q + k))(normed)
-        self._turn(projected, q + k, None)
-        query, key = widened(projected).split((q, k), dim=-1)
-        query = self._heads(query, self.n_components).unflatten(0, normed.shape[:2])
-        key = self._heads(key, self.key_heads).unflatten(0, normed.shape[:2])
-        key = key.repeat_interleave(self.n_components // self.key_heads, dim=2)
-        return query * self.width**-0.5, key
+        lengths, heads = self.lengths, (self.n_components, self.key_heads, self.key_heads)
+        weight, offset = self.project.weight, self.project.bias
+        projected = affine(normed, weight, offset if bias else torch.zeros_like(offset))
+        self._turn(projected, lengths[0] + lengths[1], None)
+        query, key, value = (
+            self._heads(part, count)
+            .unflatten(0, normed.shape[:2])
+            .repeat_interleave(self.n_components // count, dim=2)
+            for part, count in zip(
+                widened(projected[..., : sum(lengths)]).split(lengths, dim=-1), heads, strict=True
+            )
+        )
+        return query * self.width**-0.5, key, value
 
     def own_parts(self, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the query, key and value of each head from a stream that it alone reads.
 
         Takes dims ``component, prompt, position, hidden`` and returns ``component, prompt,
-        position, width``, of single precision at least. The inner products of queries and keys are
-        the attention scores.
+        position, width``, otherwise as `parts`.
         """
-        q, k, _ = self.lengths
-        query = self._own(normed, slice(q), self.n_components)
-        key = self._own(normed, slice(q, q + k), self.key_heads)
-        if self.rotate is not None:
-            for vectors in (query, key):
-                self.rotate(vectors.unsqueeze(-2), None)
-        value = self._own(normed, slice(q + k, q + k + self.lengths[2]), self.key_heads)
-        return widened(query) * self.width**-0.5, widened(key), widened(value)
+        parts = self._parts_apart(*3 * [normed[None]])
+        query, key, value = (widened(part[0]).movedim(-2, 0) for part in parts)
+        return query * self.width**-0.5, key, value
 
-    def _own(self, normed: Tensor, rows: slice, heads: int) -> Tensor:
-        """Apply to each stream the rows of the projection that belong to its head."""
-        part, sharing = self.project.rows(rows), self.n_components // heads
-        weight, bias = (
-            tensor.unflatten(0, (heads, -1)).repeat_interleave(sharing, dim=0)
-            for tensor in (part.weight, part.bias)
-        )
-        mapped = torch.baddbmm(bias[:, None], normed.flatten(1, 2), weight.mT)
-        return mapped.unflatten(1, normed.shape[1:3])
+    def derivative(self, normed: Tensor, change: Tensor) -> Tensor:
+        """Return how z changes to first order.
+
+        Takes what is read, dims ``prompt, position, hidden``, and its change, ``run`` first.
+        Returns dims as `states`, in single precision at least.
+        """
+        query, key, value = self.parts(normed[None])
+        by_query, by_key, by_value = self.parts(change, bias=False)
+        scores = query @ key.mT
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        weights = scores.masked_fill(later, float("-inf")).softmax(dim=-1)
+        slopes = weights * (by_query @ key.mT + query @ by_key.mT)
+        slopes = slopes - weights * slopes.sum(dim=-1, keepdim=True)
+        return (slopes @ value + weights @ by_value).transpose(2, 3)
 
     def pattern(self, normed: Tensor) -> Tensor:
         """Compute attention weights, dims ``prompt, component, query position, key position``.
@@ -357,6 +372,17 @@ class MLP:
             return self.inner.then(self.activation, normed)
         gate = self.gate.then(self.activation, normed)
         return self.inner(normed).mul_(gate)
+
+    def derivative(self, normed: Tensor, change: Tensor) -> Tensor:
+        """Return how the output changes to first order; see `Attention.derivative`."""
+        inner = F.linear(change, self.inner.weight)
+        if self.gate is None:
+            moved = inner * self.activation.slope(self.inner(normed))
+        else:
+            gate = self.gate(normed)
+            by_gate = F.linear(change, self.gate.weight) * self.activation.slope(gate)
+            moved = inner * self.activation(gate) + by_gate * self.inner(normed)
+        return widened(F.linear(moved, self.outer.weight)).unsqueeze(-2)
 
     def write(self, states: Tensor, stream: Tensor) -> None:
         """Add the output to the stream."""

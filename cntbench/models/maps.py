@@ -26,6 +26,10 @@ class Norm(Protocol):
         """Return the same, with a gradient that takes the divisor for a constant."""
         ...
 
+    def derivative(self, stream: Tensor, change: Tensor) -> Tensor:
+        """Return how the normalised stream changes to first order with the stream."""
+        ...
+
 
 @dataclass(frozen=True)
 class LayerNorm:
@@ -57,6 +61,13 @@ class LayerNorm:
         normed = normed if self.scale is None else normed * self.scale.to(stream)
         return normed if self.shift is None else normed + self.shift.to(stream)
 
+    def derivative(self, stream: Tensor, change: Tensor) -> Tensor:
+        """Return how the normalised stream changes to first order with the stream."""
+        centred = stream - stream.mean(dim=-1, keepdim=True)
+        inverse = (centred.square().mean(dim=-1, keepdim=True) + self.epsilon).rsqrt()
+        moved = _across(centred * inverse, change - change.mean(dim=-1, keepdim=True)) * inverse
+        return moved if self.scale is None else moved * self.scale.to(stream)
+
 
 @dataclass(frozen=True)
 class RMSNorm:
@@ -83,11 +94,22 @@ class RMSNorm:
         """Return the normalised stream; its gradient takes the root mean square for a constant."""
         return self._divided(stream, stream.detach())
 
+    def derivative(self, stream: Tensor, change: Tensor) -> Tensor:
+        """Return how the normalised stream changes to first order with the stream."""
+        inverse = (stream.square().mean(dim=-1, keepdim=True) + self.epsilon).rsqrt()
+        moved = _across(stream * inverse, change) * inverse
+        return moved if self.scale is None else moved * self.scale
+
     def _divided(self, stream: Tensor, by: Tensor) -> Tensor:
         # On CPUs torch.rms_norm squares into a tensor of the stream's size: twice as slow.
         length = torch.linalg.vector_norm(by, dim=-1, keepdim=True, dtype=wide(by.dtype))
         normed = stream * (length.square() / by.shape[-1] + self.epsilon).rsqrt()
         return (normed if self.scale is None else normed * self.scale).to(stream.dtype)
+
+
+def _across(normed: Tensor, change: Tensor) -> Tensor:
+    """Return what of a change is not along the normalised stream."""
+    return change - normed * (normed * change).mean(dim=-1, keepdim=True)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,13 @@ class Activation:
         """Apply the function."""
         return self.function(hidden)
 
+    def slope(self, hidden: Tensor) -> Tensor:
+        """Return the derivative of the function."""
+        with torch.inference_mode(False), torch.enable_grad():
+            at = hidden.clone().requires_grad_()
+            (found,) = torch.autograd.grad(self.function(at).sum(), at)
+        return found
+
 
 GELU = Activation(F.gelu, "gelu", "none")
 GELU_TANH = Activation(partial(F.gelu, approximate="tanh"), "gelu", "tanh")

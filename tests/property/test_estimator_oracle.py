@@ -14,10 +14,12 @@ from support.edge_oracle import EdgeOracle, differentiable, oracle_edges
 from support.models import decoder, random_model, random_prompts
 
 from cntbench.ablations.ablation import Ablation
-from cntbench.ablations.replacements import resample, zero
+from cntbench.ablations.measures import relative_l2
+from cntbench.ablations.replacements import noise, resample, zero
 from cntbench.engine.influence import influence
 from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
+from cntbench.readouts import known_readouts
 
 ARCHITECTURES = ("gpt_neox", "gpt2", "llama")
 READOUT = {"scope": "direct", "observable": "readout"}
@@ -59,6 +61,69 @@ def test_one_way_back_by_rules_costs_no_more_than_eap(estimator, heads):
     assert predicted_work(other).flops <= 1.5 * predicted_work(eap).flops
     work = predicted_work(other)
     assert counted(other) == (work.attention_tokens, work.mlp_tokens, work.products)
+
+
+class HeldOracle(EdgeOracle):
+    """Some components say what they are told to, whoever asks."""
+
+    held = None
+
+    def forward(self, embedded, see=None):
+        return super().forward(embedded, {**(self.held or {}), **(see or {})})
+
+
+def test_over_activations_each_block_goes_from_replaced_to_clean(model):
+    steps, prompts = 2, random_prompts(count=1, length=4, scored=2)
+    rule = resample.Parameters(donor="reference")
+    given = {"estimator": "eap_ig_activations", "steps": steps}
+    found = edge_effects(decoder(model), prompts, rule, **given)
+    oracle = HeldOracle(model)
+    with torch.no_grad():
+        embedded = oracle.embed(prompts.tokens[0])
+        clean_logits, clean = oracle.forward(embedded)
+        _, twin = oracle.forward(oracle.embed(prompts.reference[0]))
+
+    def read(logits):
+        return differentiable(logits, prompts, 0, "logit_difference", clean_logits)
+
+    for s, source in enumerate(oracle.nodes):
+        change = oracle.contribution(*source, twin[source] - clean[source]).detach()
+        block = [
+            n for n in oracle.nodes if n[0] == source[0] and (n[1] is None) == (source[1] is None)
+        ]
+        for t, target in enumerate(oracle.nodes):
+            if not oracle.feasible(source, target):
+                continue
+            slopes = []
+            for step in range(1, steps + 1):
+                oracle.held = {
+                    n: (twin[n] + step / steps * (clean[n] - twin[n])).detach() for n in block
+                }
+                slopes.append(oracle.slope(embedded, target, change, read))
+            oracle.held = None
+            assert found[s, t] == pytest.approx(np.mean(slopes), rel=1e-7, abs=1e-10)
+
+
+@pytest.mark.parametrize("scope", ["total", "direct"])
+def test_linear_effects_on_targets_are_the_limit_of_small_changes(model, scope):
+    """The change of the target along a thousandth of the ablation, a thousandfold."""
+    prompts = random_prompts(count=2, length=5, scored=2)
+    view = decoder(model)
+    rule = noise.Parameters(scale=1.0, population="clean")
+    small = replace(rule, scale=1e-5)
+    measure = relative_l2.measure
+    methods = [
+        Ablation("a", rule, measure, scope, estimator="linear"),
+        Ablation("a", small, measure, scope),
+    ]
+    found = influence(Request(view, prompts, methods, observe_all=scope == "total"))
+    linear, exact = found.influence
+    np.testing.assert_allclose(linear, 1e5 * exact, rtol=1e-3)
+    # So is the change of the final stream, of which readouts are no linear functions.
+    tiny = replace(methods[1], estimator="linear")
+    effects = influence(Request(view, prompts, [tiny, methods[1]])).readout_effect
+    by_derivative, exact = effects[:, known_readouts().index("logit_difference")]
+    np.testing.assert_allclose(by_derivative, exact, rtol=1e-3, atol=1e-12)
 
 
 class AttentionOracle(EdgeOracle):
@@ -170,3 +235,94 @@ def test_atp_star_recomputes_attention_and_goes_around_layers(architecture, laye
                 ]
                 expected = np.sign(whole) * np.abs(around).sum() / (layers - 1)
             assert found[s, t] == pytest.approx(expected, rel=1e-7, abs=1e-10)
+
+
+def proximity(part, whole):
+    """How near a part of a sum comes to it, by sums of absolute values."""
+    return max(float(whole.abs().sum() - (part - whole).abs().sum()), 0.0)
+
+
+def shares_of(parts, whole):
+    """The share of each of some vectors in their sum."""
+    near = [proximity(part, whole) for part in parts]
+    return [one / sum(near) if sum(near) else 0.0 for one in near]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@torch.no_grad()
+def test_information_flow_is_followed_part_by_part(architecture):
+    model = random_model(architecture, dtype=torch.float64, heads=2, width=4, mlp=8)
+    prompts = random_prompts(count=1, length=4, scored=2)
+    rule = zero.Parameters()
+    found = edge_effects(decoder(model), prompts, rule, estimator="information_flow")
+    oracle = AttentionOracle(model)
+    nodes, length = oracle.nodes, 4
+    embedded = oracle.embed(prompts.tokens[0])
+    _, clean = oracle.forward(embedded)
+    streams, values = read_streams(oracle, embedded)
+    written = {node: oracle.contribution(*node, clean[node]) for node in nodes}
+    weights = [oracle.weights(embedded, layer) for layer in range(len(oracle.layers))]
+    left = {(node, i): 0.0 for node in nodes for i in range(length)}
+    expected = np.full((len(nodes), len(nodes)), np.nan)
+
+    def flow_into(reader, i, amount):
+        """Share out what flows from a stream at one position; returns who gets how much."""
+        stream = streams[reader][i]
+        sources = [n for n in nodes if reader is None or oracle.feasible(n, reader)]
+        parts = [written[n][i] for n in sources]
+        rest = stream - sum(parts, start=torch.zeros_like(stream))
+        given = shares_of([*parts, rest], stream)[:-1]
+        for node, share in zip(sources, given, strict=True):
+            left[node, i] += amount * share
+            if reader is not None:
+                place = nodes.index(node), nodes.index(reader)
+                expected[place] = np.nan_to_num(expected[place]) + amount * share
+
+    for i in prompts.scored[0]:
+        flow_into(None, int(i), 0.5)
+    for node in reversed(nodes):
+        layer, head = node
+        into = np.zeros(length)
+        for i in range(length):
+            if head is None:
+                into[i] += left[node, i]
+                continue
+            parts = [
+                weights[layer][head, i, j] * oracle.contribution(*node, values[node][j])
+                for j in range(length)
+            ]
+            into += left[node, i] * np.array(shares_of(parts, written[node][i]))
+        for i in range(length):
+            flow_into(node, i, into[i])
+    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-10)
+
+
+def read_streams(oracle, embedded):
+    """What each component reads, and the values of each head, by hooks."""
+    streams, values, handles = {}, {}, []
+
+    def note(keys):
+        return lambda module, args: streams.update(dict.fromkeys(keys, args[0][0]))
+
+    def note_values(layer, projection):
+        def hook(module, args, output):
+            if "value" in projection.readers:
+                parts = output[0].unflatten(-1, projection.dims)
+                part = parts.select(-2, projection.readers.index("value"))
+                by_head = part.reshape(len(part), -1, oracle.width)
+                sharing = oracle.n_heads // by_head.shape[1]
+                values.update({(layer, h): by_head[:, h // sharing] for h in range(oracle.n_heads)})
+
+        return hook
+
+    handles.append(oracle.final_norm.register_forward_pre_hook(note([None])))
+    for index, layer in enumerate(oracle.layers):
+        heads = [(index, head) for head in range(oracle.n_heads)]
+        handles.append(layer.attention_norm.register_forward_pre_hook(note(heads)))
+        handles.append(layer.mlp_norm.register_forward_pre_hook(note([(index, None)])))
+        for projection in layer.projections:
+            handles.append(projection.module.register_forward_hook(note_values(index, projection)))
+    oracle.forward(embedded)
+    for handle in handles:
+        handle.remove()
+    return streams, values

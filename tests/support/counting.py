@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from unittest.mock import patch
 
 import torch
@@ -19,6 +20,14 @@ def _fused(rows, weight, *_, **__):
     return 2 * math.prod(rows) * weight[0]
 
 
+#: Methods of blocks that count, and the tokens that they compute.
+COUNTED: dict[str, Callable[..., int]] = {
+    "states": lambda normed, *_: normed.shape[:-1].numel(),
+    "derivative": lambda normed, change: change.shape[:-1].numel(),
+    "own_parts": lambda normed: normed.shape[1:-1].numel(),
+}
+
+
 def counted(request: Request) -> tuple[int, int, int]:
     """Measure a request; returns attention tokens, MLP tokens and FLOPs of matrix products.
 
@@ -27,19 +36,17 @@ def counted(request: Request) -> tuple[int, int, int]:
     tokens = {Attention: 0, MLP: 0}
 
     def counting(block: type) -> object:
-        compute: Callable[..., torch.Tensor] = block.states
+        stack = ExitStack()
+        for name, of in COUNTED.items():
+            if hasattr(block, name):
+                compute: Callable[..., object] = getattr(block, name)
 
-        def states(self, normed, *rest):
-            tokens[block] += normed.shape[:-1].numel()
-            return compute(self, normed, *rest)
+                def method(self, *given, compute=compute, of=of):
+                    tokens[block] += of(*given)
+                    return compute(self, *given)
 
-        return patch.object(block, "states", states)
-
-    of_own_streams = Attention.own_parts
-
-    def own_parts(self, normed):
-        tokens[Attention] += normed.shape[1:-1].numel()
-        return of_own_streams(self, normed)
+                stack.enter_context(patch.object(block, name, method))
+        return stack
 
     fused_is_available()  # finding out is a product too: not among those that count
     # torch counts no operators without a public name.
@@ -48,7 +55,6 @@ def counted(request: Request) -> tuple[int, int, int]:
     )
     # inference_mode hides composite operators from the counter; the engine's numbers stay.
     call = influence.__wrapped__
-    own = patch.object(Attention, "own_parts", own_parts)
-    with torch.no_grad(), counting(Attention), counting(MLP), own, flops:
+    with torch.no_grad(), counting(Attention), counting(MLP), flops:
         call(request)
     return tokens[Attention], tokens[MLP], flops.get_total_flops()

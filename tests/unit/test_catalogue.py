@@ -120,6 +120,10 @@ def test_a_users_folder_adds_specs(tmp_path, monkeypatch):
         ("ablations/mine.toml", EDGE + 'estimator = "eap_ig"', ["key 'steps' is missing"]),
         ("ablations/mine.toml", EDGE + 'estimator = "eap"\nthrough = ["key"]',
          [': through: "eap" cannot separate queries, keys and values', 'estimator = "exact"']),
+        ("ablations/mine.toml",
+         EDGE.replace("zero", "resample")
+         + 'estimator = "information_flow"\n[parameters]\ndonor = "other"',
+         [': replacement: "information_flow" looks at what components write', '"zero"']),
         ("ablations/mine.toml", ABLATION + 'through = ["key", "value"]',
          [": through: a total effect passes through queries, keys and values", '"direct"']),
         ("ablations/mine.toml", ABLATION + "draws = 2",

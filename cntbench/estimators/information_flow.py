@@ -1,0 +1,141 @@
+"""Share of an edge in the flow of information to the readout's positions; no gradient is taken.
+
+Where vectors z_1, z_2, … add up to y, the importance of one of them is by its proximity to the sum,
+
+    p(z, y) = max(‖y‖₁ − ‖z − y‖₁, 0),        share of z_j = p(z_j, y) / Σ_i p(z_i, y)
+
+(information flow routes, Ferrando & Voita 2024, arXiv 2403.00824, from ALTI, Ferrando et al. 2022,
+arXiv 2203.04212). Information is followed from the end to the start. A flow of 1 leaves the final
+stream, in equal parts at the scored positions. At each position,
+
+- what flows from a stream x_t comes from everything that was written to it, by share: the
+  contributions c_s of all earlier components, and the rest, which is the embedding with biases;
+- what flows from a head at position i comes from positions j by the shares of a_ij v_j W_O in its
+  output, with attention weights a and values v; what flows from an MLP comes from where it is.
+
+The number of the edge s → k is what flows into k, times the share of s in the stream that k reads,
+summed over positions: 0 to 1, and no change of a readout. So it is the same for every readout,
+and a replacement has no part in it but the one that it compares with, zero.
+
+The paper follows a stream one block at a time, and shares out the parts of a layer's attention by
+head and position at once; here, as the graph has an edge for every pair, each component reads all
+that was written before it at once, and a head's own flow is shared out by position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cntbench.engine.rules import attention_scores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cntbench.engine.attribution import Edges, Estimate
+    from cntbench.models.blocks import Attention, Block
+
+OBSERVES = ("readout",)
+USES = ("contributions",)
+#: Numbers that are held at once where what positions write is compared.
+NUMBERS_AT_ONCE = 2**21
+
+
+def estimate(edges: Edges) -> Iterator[Estimate]:
+    """Yield the share of every edge."""
+    from cntbench.engine.attribution import Estimate
+    from cntbench.models.blocks import Attention
+
+    model, streams = edges.model, edges.perturbations.streams
+    normed = [stage.norm(x[None]) for stage, x in zip(model.stages, streams[:-1], strict=True)]
+    states = [
+        block.states(normed[index])[0]
+        for index, stage in enumerate(model.stages)
+        for block in stage.blocks
+    ]
+    end = _at_scored_positions(edges, streams[-1])
+    left = end * _shares(model.blocks, states, streams[-1])
+    for index in reversed(range(len(model.stages))):
+        places = model.places[index]
+        nodes = range(places[0].nodes.start, places[-1].nodes.stop)
+        into = left[nodes.start : nodes.stop].clone()
+        for block, number, part in places:
+            if isinstance(block, Attention):
+                heads = slice(part.start - nodes.start, part.stop - nodes.start)
+                into[heads] = _by_position(block, normed[index], states[number], into[heads])
+        shares = _shares(model.blocks[: places[0].number], states, streams[index])
+        if edges.asked(nodes):
+            sources = list(edges.reaching(nodes))
+            between = (shares[sources][:, None] * into).sum(dim=-1)
+            yield Estimate(sources, nodes, between)
+        if edges.ends_with(nodes):
+            return
+        left[: nodes.start] += into.sum(dim=0) * shares
+
+
+def _at_scored_positions(edges: Edges, stream: Tensor) -> Tensor:
+    """Return a flow of 1 for each prompt, dims ``prompt, position``, float64."""
+    scored = edges.prompts.scored
+    flow = stream.new_zeros(stream.shape[:2]).double()
+    for column in range(scored.shape[1]):
+        for prompt, position in enumerate(scored[:, column].tolist()):
+            flow[prompt, position] += 1 / scored.shape[1]
+    return flow
+
+
+def _proximity(parts: Tensor, whole: Tensor) -> Tensor:
+    """Return max(‖y‖₁ − ‖z − y‖₁, 0) over the last dim, float64."""
+    apart = (parts - whole).abs().double().sum(dim=-1)
+    return (whole.abs().double().sum(dim=-1) - apart).clamp(min=0)
+
+
+def _shared(proximity: Tensor, dim: int, rest: Tensor | float = 0.0) -> Tensor:
+    """Divide by the sum and what is beside it; 0 where that is 0."""
+    total = proximity.sum(dim=dim, keepdim=True) + rest
+    return proximity / total.masked_fill(total == 0, 1.0)
+
+
+def _shares(blocks: list[Block], states: list[Tensor], stream: Tensor) -> Tensor:
+    """Return the share of each component of the first blocks in a stream.
+
+    Returns
+    -------
+    Tensor
+        Dims ``component, prompt, position``.
+    """
+    count = sum(block.n_components for block in blocks)
+    found = stream.new_zeros(count, *stream.shape[:2]).double()
+    rest, start = stream.double(), 0
+    for block, state in zip(blocks, states, strict=False):
+        written = block.contributions(state)
+        found[start : start + len(written)] = _proximity(written, stream)
+        rest = rest - written.double().sum(dim=0)
+        start += len(written)
+    return _shared(found, 0, _proximity(rest, stream.double()))
+
+
+def _by_position(block: Attention, normed: Tensor, states: Tensor, flow: Tensor) -> Tensor:
+    """Return what flows into each head at the positions that it reads.
+
+    Parameters
+    ----------
+    block
+        The heads.
+    normed, states
+        What they read, dims ``1, prompt, position, hidden``, and say, dims ``prompt, position,
+        component, width``.
+    flow
+        What flows from them, dims ``component, prompt, position``.
+    """
+    query, key, value = block.own_parts(normed.expand(block.n_components, *normed.shape[1:]))
+    weights = attention_scores(query, key).softmax(dim=-1)
+    read = block.contributions(value.to(states.dtype).movedim(0, -2))
+    written, (heads, prompts, length, hidden) = block.contributions(states), read.shape
+    height = max(1, NUMBERS_AT_ONCE // (heads * prompts * length * hidden))
+    into = flow.new_zeros(flow.shape)
+    for low in range(0, length, height):
+        some = slice(low, low + height)
+        parts = weights[:, :, some, :, None] * read[:, :, None]
+        shares = _shared(_proximity(parts, written[:, :, some, None]), -1)
+        into += (flow[:, :, some, None] * shares).sum(dim=-2)
+    return into
