@@ -98,12 +98,14 @@ ONLY_CHECKED = (
         "test_cluster_page runs it, with Dask",
     ),
     (r"--ablations half,zero,mean", "test_contributing runs it where half is"),
+    (r"--ablations zero_gradient_activation", "test_own_plugins runs it where the estimator is"),
 )
 
 #: Python that is only compiled, by its mark, and why.
 ONLY_COMPILED = {
     "replacement": "a file; test_contributing adds it",
     "metric": "a file; test_contributing adds it",
+    "estimator": "a file; test_own_plugins adds it",
     "adapter": "says what the file defines",
     "slurm": "needs Slurm",
 }
@@ -112,7 +114,8 @@ PYTHON_INSTEAD = (
     ('run("nano", tasks=["induction"], jobs=2', 'run("tiny", jobs=1', "the default study is large"),
 )
 
-#: Folders of specs by their mark; "ablation" is loaded by test_contributing, where its rule is.
+#: Folders of specs by their mark; "ablation" is loaded by test_contributing, where its rule is, and
+#: that of an estimator by test_own_plugins.
 SPECS = {
     "task": "",
     "another ablation": "ablations",
@@ -234,7 +237,7 @@ def load_spec(block: Block, folder: Path) -> None:
     if block.mark == "keys of an ablation":
         least = 'version = 1\nsummary = "…"\nreplacement = "noise"\n'
         build(AblationSpec, tomllib.loads(least + text), where=str(block))
-    elif block.mark != "ablation":
+    elif block.mark not in ("ablation", "ablation of an estimator"):
         path = folder / SPECS[block.mark] / "example.toml"
         path.parent.mkdir(parents=True)
         path.write_text(text)

@@ -20,6 +20,8 @@ from cntbench.results.storage import open_results
 GUIDE = {
     "replacements/shrink.py": "replacement",
     "ablations/half.toml": "ablation",
+    "estimators/gradient_activation.py": "estimator",
+    "ablations/zero_gradient_activation.toml": "ablation of an estimator",
     "metrics/strongest.py": "metric",
     "readouts/entropy.py": "readout",
     "pictures/histogram.py": "picture",
@@ -27,7 +29,6 @@ GUIDE = {
 }
 ALIKE = {
     "measures/angle.py": "ablations.measures.cosine import RANGE, measure",
-    "estimators/gradients.py": "estimators.eap import OBSERVES, USES, estimate",
     "nulls/shuffled.py": "dynamics.nulls.layer_pairs import draw",
     "statistics/tail.py": "dynamics.statistics.tail_weight import Parameters",
     "generators/tokens.py": "prompts.generators.repeated_block import Parameters",
@@ -37,7 +38,7 @@ STUDY = """version = 1
 summary = "Everything of one's own."
 trajectory = "dir:{}"
 tasks = ["sure"]
-ablations = ["half", "by_angle"]
+ablations = ["half", "by_angle", "zero_gradient_activation"]
 prompts = 2
 untrained = 0
 null_draws = 19
@@ -109,7 +110,7 @@ def test_what_they_measure_is_in_the_dataset(result):
     tree = open_results(result)
     root = tree.to_dataset(inherit=False)
     assert (root["status"] == "ok").all()
-    assert list(root["ablation"].values) == ["half", "by_angle"]
+    assert list(root["ablation"].values) == ["half", "by_angle", "zero_gradient_activation"]
     values = root["readout_value"].sel(readout="entropy")
     assert ((values > 0) & (values < np.log(40))).all()
     assert root["readout_unit"].sel(readout="entropy").item() == "nat"
@@ -128,7 +129,7 @@ def test_the_result_records_the_sources_that_it_depends_on(result):
     }
     assert recorded == {
         "/": [
-            *("generators/tokens.py", "measures/angle.py"),
+            *("estimators/gradient_activation.py", "generators/tokens.py", "measures/angle.py"),
             *("readouts/entropy.py", "replacements/shrink.py"),
         ],
         "metrics": ["metrics/strongest.py"],
@@ -182,6 +183,23 @@ def test_the_picture_and_the_format_are_used(own, result, tmp_path, monkeypatch,
     archive = tmp_path / "numbers.npz"
     assert run_cli(monkeypatch, capsys, "export", result, "-o", archive, "--specs", own)[0] == 0
     assert set(np.load(archive)) >= {"influence", "readout_value"}
+
+
+def test_the_estimator_is_compared_ranked_and_its_circuits_put_to_work(
+    own, result, tmp_path, monkeypatch, capsys
+):
+    name, file = "zero_gradient_activation", tmp_path / "compare.nc"
+    circuits = ["--circuits", "chain,random_dag_sparse", "--prompts", "2", "-j", "1", "-o", file]
+    trajectory = ["--trajectory", f"dir:{ROOT}/golden/nano/trajectory", "--checkpoints", "1"]
+    asked = ["compare", "--specs", own, "--ablations", f"{name},resample_eap"]
+    code, out, err = run_cli(monkeypatch, capsys, *asked, *circuits, *trajectory)
+    assert (code, err) == (0, "")
+    assert f"{name} " in out
+    code, out, err = run_cli(monkeypatch, capsys, "leaderboard", file)
+    assert (code, err, name in out) == (0, "", True)
+    chosen = ["--ablation", name, "--budgets", "20", "--draws", "0", "--specs", own]
+    code, out, err = run_cli(monkeypatch, capsys, "circuit", result, *chosen)
+    assert (code, err, name in out) == (0, "", True)
 
 
 def test_a_broken_file_is_listed_and_other_commands_go_on(tmp_path, monkeypatch, capsys):

@@ -47,6 +47,10 @@ def test_a_users_files_are_held_to_the_common_checks(check, tmp_path):
     good = page_block(ROOT / "CONTRIBUTING.md", "readout")
     (readouts / "entropy.py").write_text(good)
     (readouts / "wrong.py").write_text(good.replace("return -(logs", "return 2 * (logs"))
+    estimators = tmp_path / "own" / "estimators"
+    estimators.mkdir()
+    guide = page_block(ROOT / "CONTRIBUTING.md", "estimator")
+    (estimators / "gradient_activation.py").write_text(guide)
     (readouts / "broken.py").write_text('"""Broken."""\nimport no_such_package\n')
     code, outcomes = check(tmp_path / "own")
     failed = {name for name, outcome in outcomes.items() if outcome == "failed"}
@@ -56,6 +60,7 @@ def test_a_users_files_are_held_to_the_common_checks(check, tmp_path):
         "test_it_is_the_mean_of_its_plain_definition[wrong]",
     }
     assert outcomes["test_it_is_the_mean_of_its_plain_definition[entropy]"] == "passed"
+    assert outcomes["test_the_same_input_gives_the_same_bits[gradient_activation]"] == "passed"
     assert not [name for name in outcomes if "accuracy" in name], "shipped ones are not checked"
     assert all("[" in name for name in outcomes)
 
