@@ -16,6 +16,7 @@ from cntbench.dynamics.claims import examine, judge
 from cntbench.dynamics.film import film_of
 from cntbench.dynamics.junctures import align
 from cntbench.dynamics.phases import find_phases
+from cntbench.dynamics.statistics.stability_gap import over_lags
 from cntbench.dynamics.verdicts import (
     CellVerdicts,
     claim_group,
@@ -57,6 +58,7 @@ class VerdictPart:
             usable=np.flatnonzero(self.cell["status"].values == "ok"),
             phases=phases,
             alignment=align(film, phases),
+            gaps=over_lags(film),
             results=tests,
             verdicts=judge([claim.rule for claim in self.claims], tests),
         )

@@ -13,6 +13,7 @@ Source: Stouffer et al. 1949, "The American soldier", vol. 1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -25,6 +26,9 @@ from cntbench.analysis.intervals import t_interval
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import ClaimTestResult, Verdict, judge
 from cntbench.dynamics.verdicts import claim_results
+
+#: Why a film with too few checkpoints does not answer a claim (`cntbench.dynamics.claims.examine`).
+_TOO_FEW = re.compile(r"needs (\d+) checkpoints, has (\d+)")
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,29 @@ def over_files(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> list[Ju
             for place, verdict in enumerate(judge(rules, results, several=len(groups) > 1))
         ]
     return judgements
+
+
+def too_short(judgements: Sequence[Judgement]) -> str:
+    """Return which claims need more checkpoints than there are, in a sentence; empty if none do.
+
+    Parameters
+    ----------
+    judgements
+        The verdicts of one file, or over several.
+    """
+    needs: dict[str, tuple[int, int]] = {}
+    for judgement in judgements:
+        if found := _TOO_FEW.fullmatch(judgement.why):
+            needs[judgement.claim] = int(found[1]), int(found[2])
+    if not needs:
+        return ""
+    count = len({judgement.claim for judgement in judgements})
+    least = sorted({need for need, _ in needs.values()})
+    has = max(have for _, have in needs.values())
+    return (
+        f"{has} checkpoints are too few for {len(needs)} of {count} claims: they need "
+        f"{' or '.join(map(str, least))}."
+    )
 
 
 def _judgement(

@@ -17,6 +17,7 @@ from cntbench.dynamics.film import Array
 from cntbench.dynamics.junctures import ALIGNMENT
 from cntbench.dynamics.phases import Phases
 from cntbench.dynamics.segments import MOST
+from cntbench.dynamics.statistics.stability_gap import LAGS
 from cntbench.dynamics.trajectory import FEATURES
 
 #: Dims of phases that the root does not have.
@@ -25,6 +26,7 @@ SIZES = {
     "phase": MOST + 1,
     "change_points": MOST,
     "feature": len(FEATURES),
+    "lag": len(LAGS),
 }
 #: Variables about phases: dims after ``task, ablation``, and meaning.
 OF_PHASES: Mapping[str, tuple[tuple[str, ...], str]] = {
@@ -38,6 +40,9 @@ OF_PHASES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "readout_step": (("readout",), ALIGNMENT["readout_step"]),
     "readout_distance": (("readout", "boundary"), ALIGNMENT["readout_distance"]),
     "readout_chance": (("readout",), ALIGNMENT["readout_chance"]),
+    "stability_gap": (("lag",), "stability of spreaders' order minus gatherers', among peers"),
+    "stability_gap_lower": (("lag",), "lower bound of its 95 % interval"),
+    "stability_gap_upper": (("lag",), "upper bound of its 95 % interval"),
 }
 #: Variables about every claim, and about every test.
 OF_CLAIMS = {
@@ -73,6 +78,8 @@ class CellVerdicts:
         Their indices in the dataset.
     phases, alignment
         Phases, and where their boundaries lie (`cntbench.dynamics.junctures.align`).
+    gaps
+        The gap in stability over lags (`cntbench.dynamics.statistics.stability_gap.over_lags`).
     results, verdicts
         By claim.
     """
@@ -82,6 +89,7 @@ class CellVerdicts:
     usable: NDArray[np.int64]
     phases: Phases
     alignment: Mapping[str, Array]
+    gaps: Array
     results: Sequence[Sequence[ClaimTestResult]]
     verdicts: Sequence[Verdict]
 
@@ -107,6 +115,8 @@ def phase_group(root: xr.Dataset, cells: Sequence[CellVerdicts]) -> xr.Dataset:
         ):
             group[f"boundary_{name}"].values[cell][: len(checkpoints)] = part.step[checkpoints]
         group["trajectory"].values[cell][part.usable] = phases.features
+        for end, row in zip(("", "_lower", "_upper"), part.gaps.T, strict=True):
+            group[f"stability_gap{end}"].values[cell] = row
         for name, values in part.alignment.items():
             group[name].values[cell][..., : values.shape[-1]] = values
         names[cell][: phases.count] = phases.names
@@ -117,6 +127,7 @@ def phase_group(root: xr.Dataset, cells: Sequence[CellVerdicts]) -> xr.Dataset:
         coords={
             "feature": ("feature", list(FEATURES), {"long_name": "metric of the trajectory"}),
             "feature_meaning": ("feature", list(FEATURES.values()), {"long_name": "what it is"}),
+            "lag": ("lag", list(LAGS), {"long_name": "lag, as a share of the film", "units": "1"}),
             "change_points": ("change_points", np.arange(1, MOST + 1), {"units": "1"}),
         },
     )

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cntbench.comparison.claims import Judgement, in_file, over_files
+from cntbench.comparison.claims import Judgement, in_file, over_files, too_short
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import ClaimTestResult
 from cntbench.errors import listed
@@ -21,6 +21,8 @@ from cntbench.views.readouts import task_of_interest
 
 #: Number of names in a line of reasons.
 _NAMED = 6
+#: The claim whose effect depends on a lag.
+_OF_LAGS = "gatherers_less_stable"
 MARKS = {
     "supported": "[green]✓[/]",
     "not supported": "[red]✗[/]",
@@ -38,7 +40,7 @@ def claims_of(tree: xr.DataTree) -> RenderableType:
     judgements = in_file(tree.children["claims"].to_dataset(inherit=True))
     task = task_of_interest(tree.to_dataset(inherit=False))
     table = _task_table([j for j in judgements if j.task == task])
-    return Group(claim_matrix(judgements), table, _films(1))
+    return Group(*_short(judgements), claim_matrix(judgements), table, _films(1))
 
 
 def claims_report(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> RenderableType:
@@ -60,7 +62,9 @@ def claims_report(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> 
         line for path, tree in trees.items() for line in _gaps(path, tree.to_dataset(inherit=False))
     ]
     tables = claim_tables(judgements)
-    return Group(*left_out, claim_matrix(judgements), tables, _films(len(groups)))
+    lags = [_lags(list(trees.values()))] if any(c.name == _OF_LAGS for c in claims) else []
+    head = (*left_out, *_short(judgements), claim_matrix(judgements))
+    return Group(*head, tables, *lags, _films(len(groups)))
 
 
 def claim_matrix(judgements: Sequence[Judgement]) -> RenderableType:
@@ -105,6 +109,29 @@ def _films(count: int) -> Text:
     else:
         text = f"Pooled over {count} films, the unit of a claim about training."
     return Text(text, style="dim")
+
+
+def _short(judgements: Sequence[Judgement]) -> list[Text]:
+    """Return a headline if there are too few checkpoints for claims, or nothing."""
+    text = too_short(judgements)
+    return [Text(text, style="yellow")] if text else []
+
+
+def _lags(trees: Sequence[xr.DataTree]) -> RenderableType:
+    """Return a table of the gap in stability over lags, a mean over the results."""
+    if not all("stability_gap" in tree.children.get("phases", ()) for tree in trees):
+        return Group()
+    groups = [tree.children["phases"].to_dataset(inherit=True) for tree in trees]
+    gap = xr.concat([g["stability_gap"] for g in groups], "file", join="inner").mean("file")
+    title = "Stability of spreaders' order minus gatherers' (τ among peers) at a lag of"
+    shares = [f"{100 * lag:g} %" for lag in gap["lag"].values]
+    table = plain_table(title, text=["task", "ablation"], numbers=shares)
+    for task in gap["task"].values:
+        for ablation in gap["ablation"].values:
+            row = gap.sel(task=task, ablation=ablation).values
+            table.add_row(escape(str(task)), escape(str(ablation)), *map(number, row))
+    note = Text("Lags are shares of the film.", style="dim")
+    return Group(table, note)
 
 
 def _gaps(path: str, root: xr.Dataset) -> Iterator[Text]:

@@ -264,9 +264,10 @@ GROUPS: Mapping[str, Group] = {
     "phases": Group(
         {
             **{
-                name: Variable((*_CELL, *dims), "number", about)
+                name: Variable((*_CELL, *dims), "number", about, optional="lag" in dims)
                 for name, (dims, about) in OF_PHASES.items()
             },
+            **_optional(("lag",), "float", "lag"),
             **_texts((*_CELL, "phase"), "phase_name"),
             **_texts(("feature",), "feature", "feature_meaning"),
         },

@@ -53,11 +53,16 @@ def test_one_file_is_judged_and_keeps_its_verdicts(cli, result):
         "arXiv:2509.15269",
         "induction (zero, mean): needs 40 checkpoints, has 26",
         "corrected for the number of claims",
+        "26 checkpoints are too few for 5 of 7 claims: they need 40.",
+        "Stability of spreaders' order minus gatherers'",
     ):
         assert part in out.replace("\n", " ")
     group = open_results(path)["claims"].to_dataset()
     assert list(group["claim"].values) == list(load_catalogue().claims)
     assert (group["verdict"] == "inconclusive").all()  # from 19 draws and 26 checkpoints
+    gap = open_results(path)["phases"]["stability_gap"]
+    assert gap.sizes["lag"] == 6
+    assert gap.notnull().all()
     assert cli("claims", path, *OPTIONS)[1] == out
 
 

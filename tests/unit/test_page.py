@@ -333,11 +333,13 @@ def test_effects_over_one_edge_are_said_to_be(root):
 
 
 def test_claims_are_worded_by_their_verdicts(tree):
+    assert "checkpoints are too few for" in said(tree)["Do the paper's claims hold here?"]
     changed = tree.copy(deep=True)
     group = changed["claims"].to_dataset(inherit=False)
     group["verdict"] = group["verdict"].astype(object)
     group["verdict"].values[0] = [["supported", "not supported"], ["supported", "inconclusive"]]
     group["verdict"].values[1] = "inconclusive"
+    group["reason"].values[:] = ""
     changed["claims"] = xr.DataTree(group)
     found = said(changed)["Do the paper's claims hold here?"]
     assert found.startswith(

@@ -77,6 +77,19 @@ def value(statistic: Statistic, of: Film) -> float:
     return float(statistic.series(of).mean())
 
 
+def test_the_gap_over_lags_is_that_of_the_claim_at_its_lag():
+    film = planted(np.random.default_rng(1), base=template(checkpoints=30)).film
+    found = stability_gap.over_lags(film)
+    for lag, (mean, lower, upper) in zip(stability_gap.LAGS, found, strict=True):
+        apart = max(1, round(lag * 30))
+        gap = stability(film, "spreader", "peers", apart) - stability(
+            film, "gatherer", "peers", apart
+        )
+        assert mean == pytest.approx(gap.mean())
+        assert lower <= mean <= upper
+    assert np.isnan(stability_gap.over_lags(film.take(slice(1)))).all()
+
+
 def test_every_statistic_is_tried():
     assert {type(one).__module__.rsplit(".", 1)[1] for one in SHIPPED} == set(room("statistic"))
 

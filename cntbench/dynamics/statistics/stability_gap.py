@@ -25,10 +25,13 @@ from pydantic import Field
 
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.orders import Role, compare, groups, pairs, stability, strengths
-from cntbench.dynamics.resampling import block_length, flipped_means
+from cntbench.dynamics.resampling import block_length, flipped_means, mean_interval
 from cntbench.dynamics.statistics._base import Statistic, lag_of
 from cntbench.metrics._arithmetic import divide
 from cntbench.specs import spec
+
+#: Lags at which the gap is reported, as shares of the film.
+LAGS = (0.01, 0.03, 0.06, 0.125, 0.25, 0.5)
 
 
 @spec
@@ -93,6 +96,23 @@ class Parameters(Statistic):
                 )
             )
         return drawn
+
+
+def over_lags(film: Film) -> Array:
+    """Return the gap at each of `LAGS` with its 95 % interval, dims ``lag, (mean, lower, upper)``.
+
+    NaN where the film is too short, or has no peers.
+    """
+    found = np.full((len(LAGS), 3), np.nan)
+    for place, share in enumerate(LAGS):
+        lag = lag_of(film, share)
+        if len(film) - lag >= 2:
+            gap = np.subtract(
+                *(stability(film, role, "peers", lag) for role in ("spreader", "gatherer"))
+            )
+            if not np.isnan(gap).any():
+                found[place] = gap.mean(), *mean_interval(gap)
+    return found
 
 
 def _shares(film: Film, role: Role, pair: NDArray[np.int64]) -> Array:

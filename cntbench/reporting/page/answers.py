@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from cntbench.comparison.claims import Judgement
+from cntbench.comparison.claims import Judgement, too_short
 from cntbench.reporting.learning import ends, learning
 from cntbench.reporting.wording import counted, listed, number, with_error
 from cntbench.results.film import usable
@@ -74,7 +74,7 @@ def answers(
     return (
         _emergence(tree, task, ablations, last),
         _components(tree, task, ablations, last),
-        _claims(judgements, task),
+        _claims(tree, judgements, task),
         _trust(task, agreement, methods),
     )
 
@@ -210,7 +210,7 @@ def _elsewhere(tree: xr.DataTree, task: str, last: int, order: Sequence[int]) ->
     return [f"On the other tasks, the largest change from ablating any of them is {values}."]
 
 
-def _claims(judgements: Sequence[Judgement] | Missing, task: str) -> Answer:
+def _claims(tree: xr.DataTree, judgements: Sequence[Judgement] | Missing, task: str) -> Answer:
     question, section = "Do the paper's claims hold here?", ("claims", "Claims")
     if isinstance(judgements, Missing):
         headline = "This result does not say: no claims were tested."
@@ -240,7 +240,28 @@ def _claims(judgements: Sequence[Judgement] | Missing, task: str) -> Answer:
     if differing:
         clauses.append(f"the verdict on {differing} depends on the ablation")
     headline = f"Of {counted(len(names), 'claim')} tested on {task}, {'; '.join(clauses)}."
-    return Answer(question, section, headline, tuple(points))
+    headline = f"{too_short(judgements)} {headline}".strip()
+    return Answer(question, section, headline, tuple(points), _over_lags(tree, task))
+
+
+def _over_lags(tree: xr.DataTree, task: str) -> tuple[str, ...]:
+    """Say how the gap in stability depends on the lag, or nothing if the result does not."""
+    if "phases" not in tree.children or "stability_gap" not in tree.children["phases"]:
+        return ()
+    group = tree.children["phases"].to_dataset(inherit=True)
+    gap = group["stability_gap"].sel(task=task)
+    ends = [
+        f"{number(known.values[0])} at {100 * known['lag'].values[0]:g} % of the film to "
+        f"{number(known.values[-1])} at {100 * known['lag'].values[-1]:g} % ({ablation})"
+        for ablation in gap["ablation"].values
+        if (known := gap.sel(ablation=ablation).dropna("lag")).size > 1
+    ]
+    if not ends:
+        return ()
+    return (
+        "How much more stable spreaders' order is than gatherers' depends on the lag: the gap in τ "
+        f"goes from {listed(ends)}.",
+    )
 
 
 def _trust(task: str, agreement: Agreement, methods: Methods | Missing) -> Answer:
