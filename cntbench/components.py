@@ -16,7 +16,7 @@ Kind = Literal["head", "MLP"]
 
 #: Patterns of kinds of components.
 _SHORT = {"heads": "*.H*", "head": "*.H*", "mlps": "*.MLP", "mlp": "*.MLP"}
-#: From so many components on, an error does not list them.
+#: Number of components from which an error does not list them.
 _LISTED = 40
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from cntbench.plugin_folders import folders_in_use
-from cntbench.plugins import find
+from cntbench.plugins import file_names, find
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,25 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-#: Functions of `cntbench.figures` that are methods here.
-PICTURES = (
-    "agreement",
-    "bump",
-    "claims",
-    "comparison",
-    "film",
-    "heatmap",
-    "metrics",
-    "pareto",
-    "readouts",
-    "recurrence",
-)
-
-
 def _pictures() -> tuple[str, ...]:
-    """Return the shipped figures, then those of users' folders."""
+    """Return the figures of the package, then those of users' folders."""
     own = [name for folder in folders_in_use() for name in folder.stems("figures")]
-    return (*PICTURES, *own)
+    return (*file_names("picture"), *own)
 
 
 class Plot:
@@ -49,9 +34,7 @@ class Plot:
     def __getattr__(self, name: str) -> Callable[..., Figure]:
         if name.startswith("_") or name not in _pictures():
             raise AttributeError(f"there is no picture {name!r}: {', '.join(_pictures())}")
-        from cntbench import figures
-
-        draw = getattr(figures if name in PICTURES else find("picture", name), name)
+        draw = getattr(find("picture", name), name)
 
         @wraps(draw)
         def drawn(*args: Any, **kwargs: Any) -> Figure:

@@ -46,7 +46,7 @@ def complete(
         If the film does not satisfy the schema.
     """
     with catch_warnings():
-        simplefilter("ignore", CntbenchWarning)  # what is left out is computed anew
+        simplefilter("ignore", CntbenchWarning)  # groups that are left out are recomputed
         tree = as_result(results, where=where).map_over_datasets(lambda group: group.compute())
     unsealed = UNSEALED in tree.attrs
     if not unsealed and all(name in tree.children for name in _DERIVED):

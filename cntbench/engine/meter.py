@@ -177,7 +177,7 @@ class MeteredRequest(Request):
     meter: Meter = field(default_factory=Meter)
 
     def _check_number(self) -> None:
-        """Accept any number of prompts: these stand for all."""
+        """Accept any number of prompts, as these represent all."""
 
     def each(self, pieces: Iterable[Piece], cost: Callable[[Piece], object]) -> Iterator[Piece]:
         """Yield one piece of each cost."""

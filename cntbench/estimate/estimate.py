@@ -95,7 +95,7 @@ class Estimate:
     download
         Checkpoints to download; None if all are on this machine.
     keep
-        Downloaded checkpoints that may lie on disk beside those being measured.
+        Number of downloaded checkpoints to keep on disk besides those being measured.
     blocks
         Blocks of sources per checkpoint, the units of work.
     """

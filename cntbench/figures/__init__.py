@@ -1,28 +1,27 @@
 """Pictures for publications, by matplotlib: one file each, drawn from `cntbench.views`.
 
 Each function takes what `cntbench.open_results` returns, a DataTree, or a Dataset with the root's
-variables, whole or selected from; which task, ablation or checkpoint is meant is named where there
-are several. It returns a `matplotlib.figure.Figure`, made without pyplot, so nothing is shown or
-kept; with ``ax=``, where a function has it, it draws there and returns that axes' figure.
+variables, or a selection from either; task, ablation and checkpoint have to be named if there are
+several. It returns a `matplotlib.figure.Figure`, made without pyplot, so that nothing is shown or
+kept; with ``ax=``, if a function has it, it draws there and returns the figure of these axes.
 
 =================  ==================================================================
 function           picture
 =================  ==================================================================
 `film`             the component graph at some checkpoints, or at one
 `heatmap`          influence as a matrix of source × target at one checkpoint
-`readouts`         the clean model's behaviour over training, with phases
+`readouts`         readouts of the clean model over training, with phases
 `metrics`          metrics of the graph over training, with bands of their null models
 `recurrence`       similarity of the graphs at any two checkpoints
 `bump`             ranks of spreaders and gatherers over training
-`claims`           effects on which claims are decided, with intervals and verdicts
-`agreement`        how far ablation methods agree on the film
+`claims`           effects that decide claims, with intervals and verdicts
+`agreement`        agreement of ablation methods on the film
 `comparison`       recovery, reliability and cost of ablation methods
 `pareto`           score against cost of ablation methods, for each purpose
 =================  ==================================================================
 
-`save` writes a figure so that the same picture has the same bytes.
-A file that is added beside these is found by `cntbench.plugins`, and drawn by
-``cntbench figures``.
+`save` writes a figure; the same picture has the same bytes.
+`cntbench.plugins` finds a file that is added here, and ``cntbench figures`` draws it.
 """
 
 import importlib
@@ -57,7 +56,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return the function of a picture that a file of this room, or of a user, has added."""
+    """Return the function of a picture that was added to this room or to a user's folder."""
     if name in file_names("picture"):
         return getattr(importlib.import_module(f"{__name__}.{name}"), name)
     if name.isidentifier() and not name.startswith("_") and name in room("picture"):

@@ -1,4 +1,4 @@
-"""Phases behind what goes over training: shades, change points and their intervals."""
+"""Phases in the background of plots over training: shades, change points and their intervals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def name_above(ax: Axes, phases: Phases, axis: StepAxis, steps: NDArray[np.int64
 
 
 def in_words(phases: Phases) -> str:
-    """Say what was found, for a caption."""
+    """Return the phases in words, for a caption."""
     if phases.count < 1:
         return "no phases were looked for"
     chance = "" if np.isnan(phases.p_value) else f", p = {phases.p_value:.3f}"

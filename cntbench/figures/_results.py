@@ -1,4 +1,4 @@
-"""What a figure is asked to draw: a result, a cell of it, a moment."""
+"""The input of a figure: a result, a cell of it, a moment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cntbench.views.missing import Missing
 
 Results = xr.Dataset | xr.DataTree
 
-#: What films, matrices and their labels are made of.
+#: Variables of which films, matrices and their labels are made.
 OF_FILMS = ("influence", "influence_se", "status", "status_reason")
 
 View = TypeVar("View")
@@ -24,20 +24,20 @@ View = TypeVar("View")
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the command line chooses to draw of a result.
+    """The command line's choice of what to draw of a result.
 
     Parameters
     ----------
     task
-        Its label; None if the user named none.
+        Label of the task; None if the user named none.
     checkpoint, checkpoints
-        Of a picture of one moment, and of several; None for the picture's own choice.
+        Checkpoints of pictures of one moment and of several; None for the picture's default.
     metrics
-        Names; None for the picture's own choice.
+        Names; None for the picture's default.
     comparison
-        What the picture of a comparison is drawn from.
+        Source of the picture of a comparison.
     cell
-        Task and ablation of a picture of one cell, whether the user named them or not.
+        Task and ablation of a picture of one cell, named by the user or not.
     """
 
     task: str | None
@@ -48,33 +48,35 @@ class Chosen:
     cell: dict[str, Any]
 
 
-#: What stands before the command in the error.
+#: Text before the command in the error.
 _MAKES = "To make it: "
+#: Makes a comparison and draws it.
+_COMPARE = "cntbench compare -o FILE && cntbench figures RESULTS -o FOLDER --comparison FILE"
 
 
 class MissingGroupError(StorageError):
-    """A result lacks the group that a picture is drawn from."""
+    """A result lacks the group that a picture shows."""
 
     @property
     def missing(self) -> Missing:
-        """What is missing."""
+        """The missing group."""
         return Missing(self.what, (self.hint or "").removeprefix(_MAKES))
 
 
 def tree_of(results: Results, needed: Sequence[str]) -> xr.DataTree:
-    """Return a result as views take it.
+    """Return a result in the form that views take.
 
     Parameters
     ----------
     results
-        A result, or its root, or a selection from either.
+        A result, its root, or a selection from either.
     needed
         Variables of the root.
 
     Raises
     ------
     StorageError
-        If one is missing.
+        If a variable is missing.
     """
     if isinstance(results, xr.Dataset):
         return xr.DataTree(selection.with_schema_dims(results, needed).compute())
@@ -84,7 +86,7 @@ def tree_of(results: Results, needed: Sequence[str]) -> xr.DataTree:
 
 
 def cell_of(tree: xr.DataTree, task: str | None, ablation: str | None) -> tuple[str, str]:
-    """Return the labels of a task and an ablation; None stands for the only one.
+    """Return the labels of a task and an ablation; None means the only one.
 
     Raises
     ------
@@ -98,7 +100,7 @@ def cell_of(tree: xr.DataTree, task: str | None, ablation: str | None) -> tuple[
 
 
 def moment_of(tree: xr.DataTree, checkpoint: str | None, step: int | None) -> int:
-    """Return the number of a checkpoint; if none is named, of the last usable one, or the last.
+    """Return the index of a checkpoint; by default, of the last usable one, or else the last.
 
     Raises
     ------
@@ -108,12 +110,32 @@ def moment_of(tree: xr.DataTree, checkpoint: str | None, step: int | None) -> in
     root = tree.to_dataset(inherit=False)
     if checkpoint is not None or step is not None:
         return selection.index_of(root, "checkpoint", checkpoint, step=step)
-    counted = np.flatnonzero(usable(root))
-    return int(counted[-1]) if len(counted) else root.sizes["checkpoint"] - 1
+    indices = np.flatnonzero(usable(root))
+    return int(indices[-1]) if len(indices) else root.sizes["checkpoint"] - 1
+
+
+def comparison_of(results: Results) -> xr.Dataset:
+    """Return a comparison, or the group ``comparison`` of a result.
+
+    Raises
+    ------
+    MissingGroupError
+        If the result has no such group.
+    """
+    if isinstance(results, xr.Dataset):
+        return results.compute()
+    if "comparison" not in results.children:
+        raise lacking("The result has no group 'comparison'.")
+    return results.children["comparison"].to_dataset(inherit=True).compute()
+
+
+def lacking(what: str) -> MissingGroupError:
+    """Return the error for what a comparison lacks."""
+    return MissingGroupError(what, hint=f"{_MAKES}{_COMPARE}")
 
 
 def over_prompts(tree: xr.DataTree) -> str:
-    """Say what means are over."""
+    """Return the words for the mean over prompts."""
     count = tree.attrs.get("prompts")
     return "mean over prompts" if count is None else f"mean over {int(count)} prompts"
 
@@ -124,7 +146,7 @@ def require(view: View | Missing) -> View:
     Raises
     ------
     MissingGroupError
-        If the result lacks what it is made from; it says what makes that.
+        If the result lacks the view's group; it names the command that makes the group.
     """
     if isinstance(view, Missing):
         raise MissingGroupError(view.what, hint=f"{_MAKES}{view.command}")

@@ -1,4 +1,4 @@
-"""How figures look: sizes of print, colours that everybody can tell apart, the same bytes."""
+"""The style of figures: sizes for print, colours for everybody, reproducible bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cntbench.views.steps import StepAxis
 #: Widths of one and of two columns [inch].
 SINGLE, DOUBLE = 3.5, 7.2
 
-#: Okabe and Ito's colours without the yellow, which is too pale for lines; told apart by everybody.
+#: Okabe and Ito's colours, which everybody can distinguish, without yellow (too pale for lines).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 #: Line styles, after all colours have been used.
 STYLES = ("-", "--", ":", "-.")
@@ -77,14 +77,14 @@ P = ParamSpec("P")
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw with this look, whatever the user's own is, and lay the figure out in it."""
+    """Decorate a function so that it draws and lays out in this style, not the user's."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with _looks():
             figure = draw(*args, **kwargs)
             if kwargs.get("ax") is None:
-                # Ticks are made when they are first needed, and take their look then.
+                # Ticks are made when first needed, and take their style then.
                 figure.draw_without_rendering()
         return figure
 
@@ -100,12 +100,12 @@ def _looks() -> Iterator[None]:
 
 
 class ShownFigure(Figure):
-    """A figure that a notebook shows as the last line of a cell, without pyplot."""
+    """A figure that a notebook can show without pyplot."""
 
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the picture as PNG, twice as dense as it is wide on the screen."""
+        """Return the picture as PNG, with two pixels for each pixel of the screen."""
         file = BytesIO()
         with _looks():
             self.savefig(file, format="png", dpi=2 * SCREEN, metadata={"Software": None})
@@ -122,7 +122,7 @@ def blank(width: float, height: float) -> ShownFigure:
 
 
 def canvas(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
-    """Return a figure and axes to draw on: those of the user, or new ones of a size [inch]."""
+    """Return a figure and axes to draw on: the user's, or new ones of a size [inch]."""
     if ax is None:
         figure = blank(width, height)
         return figure, figure.subplots()
@@ -132,16 +132,16 @@ def canvas(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def save(figure: Figure, path: Path, *, force: bool = False) -> None:
-    """Write a figure; the same figure has the same bytes, by the same version of matplotlib.
+    """Write a figure; with one version of matplotlib, the same figure has the same bytes.
 
     Text stays text in SVG and PDF, in DejaVu Sans.
 
     Parameters
     ----------
     figure
-        What a function of `cntbench.figures` has returned.
+        A figure of `cntbench.figures`.
     path
-        Where to; its ending says the format, one of `FORMATS`.
+        The file; its suffix selects the format, one of `FORMATS`.
     force
         Whether a file of another format may be replaced.
 
@@ -166,16 +166,16 @@ def save(figure: Figure, path: Path, *, force: bool = False) -> None:
         write_atomically(path, write)
 
 
-def colour(place: int) -> dict[str, str]:
-    """Return how the line of a place in a legend looks."""
+def colour(index: int) -> dict[str, str]:
+    """Return the style of the line with an index in the legend."""
     return {
-        "color": COLOURS[place % len(COLOURS)],
-        "linestyle": STYLES[place // len(COLOURS) % len(STYLES)],
+        "color": COLOURS[index % len(COLOURS)],
+        "linestyle": STYLES[index // len(COLOURS) % len(STYLES)],
     }
 
 
 def line(ax: Axes, x: ArrayLike, y: ArrayLike, **looks: Any) -> None:
-    """Draw a line with gaps where it is undefined; a point between two gaps is a dot."""
+    """Draw a line with gaps at undefined values; a single point between gaps is a dot."""
     alone = _alone(y)
     if len(alone):
         looks |= {"marker": "o", "markersize": 2, "markevery": alone.tolist()}
@@ -183,7 +183,7 @@ def line(ax: Axes, x: ArrayLike, y: ArrayLike, **looks: Any) -> None:
 
 
 def band(ax: Axes, x: ArrayLike, lower: ArrayLike, upper: ArrayLike, **looks: Any) -> None:
-    """Draw a band with gaps where it is undefined; between two gaps it is a bar."""
+    """Draw a band with gaps at undefined values; a single point between gaps is a bar."""
     x, lower, upper = np.asarray(x), np.asarray(lower), np.asarray(upper)
     ax.fill_between(x, lower, upper, linewidth=0, **looks)
     alone = _alone(lower)
@@ -191,7 +191,7 @@ def band(ax: Axes, x: ArrayLike, lower: ArrayLike, upper: ArrayLike, **looks: An
 
 
 def _alone(y: ArrayLike) -> NDArray[np.int64]:
-    """Return the places that are defined and have no neighbour that is."""
+    """Return the indices of defined values without a defined neighbour."""
     defined = np.concatenate([[False], np.isfinite(np.asarray(y)), [False]])
     return np.flatnonzero(defined[1:-1] & ~defined[:-2] & ~defined[2:])
 
@@ -206,14 +206,14 @@ def scale_beside(ax: Axes, image: ScalarMappable, label: str) -> None:
 
 
 def checkpoints_below(ax: Axes, steps: NDArray[np.int64], *, many: int = 6) -> None:
-    """Give axes of evenly spaced checkpoints their training steps along x."""
+    """Label evenly spaced checkpoints along x with their training steps."""
     places = np.unique(np.linspace(0, len(steps) - 1, min(many, len(steps))).round().astype(int))
     ax.set_xticks(places, [f"{steps[place]:,}" for place in places])
     ax.set_xlabel("training step (a place for each checkpoint)")
 
 
 def steps_below(ax: Axes, axis: StepAxis, steps: NDArray[np.int64]) -> None:
-    """Give axes training steps along x."""
+    """Label x with training steps."""
     ax.set_xticks(axis.places, [f"{step:,}" for step in axis.ticks])
     minor = [m * 10.0**d for d in range(12) for m in range(2, 10)]
     last = int(steps[-1]) if len(steps) else 1

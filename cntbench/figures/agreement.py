@@ -1,4 +1,4 @@
-"""How far ablation methods agree on the film."""
+"""Agreement of ablation methods on the film."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
     results
         A result of several ablations.
     task
-        Label; of one only, it need not be named.
+        Label; optional if there is only one.
     ax
-        Where to draw instead of a figure of one column, or of two for more than five ablations.
+        Axes to draw on; by default, a figure of one column, or two for more than five ablations.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Spearman's ρ, mean over usable checkpoints, with its 95 % block bootstrap interval where
-        there is room for it.
+        Spearman's ρ, averaged over usable checkpoints, with its 95 % block bootstrap interval if
+        there is space.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from cntbench.figures._style import DOUBLE, INK, blank, checkpoints_below, colou
 from cntbench.views.bump import Bump
 from cntbench.views.bump import bump as view
 
-#: Components that have colours and names.
+#: Number of components with colours and names.
 FOREMOST = 7
 #: Colour of the others.
 _OTHERS = "#cfcfcf"
@@ -22,20 +22,20 @@ _OTHERS = "#cfcfcf"
 
 @styled
 def bump(results: Results, *, task: str | None = None, ablation: str | None = None) -> Figure:
-    """Draw who spreads and who gathers most, over training.
+    """Draw the ranks of spreaders and gatherers over training.
 
     Parameters
     ----------
     results
         A result with the group ``roles``.
     task, ablation
-        Labels; of one only, it need not be named.
+        Labels; optional if there is only one.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A panel for each role. The components of the best mean ranks have colours, the others are
-        grey; triangles mark where the order changes more than noise explains.
+        A panel for each role. The components with the best mean ranks have colours, the others are
+        grey; triangles mark where the order changes by more than noise explains.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def _draw(ax: Axes, ranks: Bump) -> None:
         ends.append((float(rank[np.isfinite(rank)][-1]), number, colour(place)["color"]))
     beside, edge = 0.0, len(x) - 1
     for at, number, hue in sorted(ends):
-        beside = max(at, beside + 0.6)  # ties stand one below the other
+        beside = max(at, beside + 0.6)  # names of tied components go below each other
         ax.text(1.015 * edge, beside, ranks.component[number], va="center", fontsize=6, color=hue)
     for place in x[ranks.reconfigures]:
         ax.annotate(

@@ -1,4 +1,4 @@
-"""The effects on which claims are decided, with their intervals and verdicts."""
+"""The effects that decide claims, with their intervals and verdicts."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def claims(results: Results, *, task: str | None = None) -> Figure:
     results
         A result with the group ``claims``.
     task
-        Label of one task, instead of all.
+        Label of a task; by default, all tasks.
 
     Returns
     -------
     matplotlib.figure.Figure
         A column for each claim, a row for each task, a marker for each ablation: the effect of the
-        test that decides, over its null model's mean, with its 95 % interval. Colours are verdicts.
-        What could not be tested has no marker.
+        deciding test, relative to the mean of its null model, with its 95 % interval. Colours show
+        verdicts. Cases that could not be tested have no marker.
 
     Raises
     ------

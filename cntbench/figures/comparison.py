@@ -1,4 +1,4 @@
-"""What a comparison knows of ablation methods: recovery, reliability, cost."""
+"""A comparison of ablation methods: recovery, reliability, cost."""
 
 from __future__ import annotations
 
@@ -9,48 +9,41 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import Chosen, Results, require
+from cntbench.figures._results import Chosen, Results, comparison_of, lacking, require
 from cntbench.figures._style import BAND, COLOURS, DOUBLE, GREY, INK, blank, styled
 from cntbench.views.comparison import Methods, methods
-from cntbench.views.missing import Missing
 
-#: What makes a comparison and draws it.
-_COMMAND = "cntbench compare -o FILE && cntbench figures RESULTS -o FOLDER --comparison FILE"
-#: By truth: colour and marker.
+#: Colour and marker of each truth.
 _TRUTHS = {"direct": (COLOURS[0], "o"), "total": (COLOURS[1], "s")}
 
 
 @styled
 def comparison(results: xr.Dataset | xr.DataTree) -> Figure:
-    """Draw what a comparison knows of ablation methods.
+    """Draw a comparison of ablation methods.
 
     Parameters
     ----------
     results
-        What `cntbench.compare` returns and ``cntbench compare -o`` writes, or a result with such a
-        group ``comparison``.
+        The output of `cntbench.compare` or ``cntbench compare -o``, or a result with the group
+        ``comparison``.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A row for each method, and a panel for whatever was measured: recovery of the edges of
-        realistic planted circuits, as average precision, by direct and by total truth; special
-        circuits that it judges rightly; reliability by halves of the prompts with its 95 %
-        interval; time relative to the yardstick.
+        A row for each method, and a panel for each measured quantity: recovery of the edges of
+        realistic planted circuits (average precision, by direct and by total truth); special
+        circuits that the method passes; split-half reliability with its 95 % interval; time
+        relative to the yardstick.
 
     Raises
     ------
     MissingGroupError
-        If the result has no comparison, or one that has measured none of these.
+        If the result has no comparison, or the comparison has none of these quantities.
     """
-    if isinstance(results, xr.DataTree):
-        if "comparison" not in results.children:
-            require(Missing("The result has no group 'comparison'.", _COMMAND))
-        results = results.children["comparison"].to_dataset(inherit=True)
-    methods_view = require(methods(xr.DataTree(), results.compute()))
+    methods_view = require(methods(xr.DataTree(), comparison_of(results)))
     drawn = [panel for panel in _PANELS if panel[3](methods_view)]
     if not drawn:
-        require(Missing("The comparison says nothing of recovery or cost.", _COMMAND))
+        raise lacking("The comparison has neither recovery nor cost.")
     rows = len(methods_view.method)
     figure = blank(DOUBLE, 0.8 + 0.16 * rows)
     widths = [width for _, width, _, _ in drawn]
@@ -117,7 +110,7 @@ def _cost(ax: Axes, methods_view: Methods) -> None:
     ax.set_xlabel(f"time relative to {methods_view.yardstick}")
 
 
-#: Title, relative width, what draws it, and whether there is anything to draw.
+#: Title, relative width, drawing function, and whether there is anything to draw.
 _PANELS: tuple[
     tuple[str, float, Callable[[Axes, Methods], None], Callable[[Methods], bool]], ...
 ] = (

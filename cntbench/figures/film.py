@@ -30,11 +30,11 @@ from cntbench.results.selection import indices_of
 from cntbench.views.film import FilmView
 from cntbench.views.film import film as view
 
-#: Edges that are drawn at most at a time, the strongest.
+#: Largest number of edges drawn at a checkpoint; the strongest are chosen.
 DRAWN = 150
-#: Panels in a row, and panels unless checkpoints are named.
+#: Panels in a row, and default number of panels.
 _ROW, _PANELS = 4, 8
-#: Components whose names are drawn at most, and layers.
+#: Largest numbers of components and of layers whose names are drawn.
 _NAMED, _LAYERS = 40, 8
 #: Points along an edge.
 _POINTS = 24
@@ -58,21 +58,20 @@ def film(
     results
         A result.
     task, ablation
-        Labels; of one only, it need not be named.
+        Labels; optional if there is only one.
     checkpoints, steps
-        Which, by label or by step; labels may be ranges (``"1000:5000"``, ``"count=4"``). By
-        default eight that part the way the graph goes, the sum of
-        all changes of influence, into equal lengths.
+        Checkpoints by label or by step; labels may be ranges (``"1000:5000"``, ``"count=4"``). By
+        default, eight checkpoints evenly spaced in cumulative change of influence.
     ax
-        Where to draw one checkpoint, the last one unless it is named.
+        Axes for one checkpoint, by default the last one.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A column for each layer, heads as circles above the MLP, a square. Edges are wider and
-        brighter the more influence they have; the 150 strongest are drawn. The left half of a
-        component is as large as the influence that it receives over a feasible edge on average,
-        the right half as what it sends.
+        A column for each layer, with heads as circles above the MLP, a square. Edges with more
+        influence are wider and brighter; the 150 strongest are drawn. The size of a component's
+        left half is the mean influence that it receives over a feasible edge, that of its right
+        half the mean influence that it sends.
 
     Raises
     ------
@@ -120,9 +119,9 @@ def of_result(results: Results, chosen: Chosen) -> Figure:
 
 
 def _along(graph: FilmView) -> list[int]:
-    """Return checkpoints that part the way that the graph goes into equal lengths.
+    """Return checkpoints evenly spaced in cumulative change.
 
-    Where none was measured, it is the last, which says so.
+    If none was measured, return the last one, which shows its status.
     """
     measured = np.flatnonzero(np.array(graph.status) == "ok")
     if not len(measured):
@@ -130,17 +129,17 @@ def _along(graph: FilmView) -> list[int]:
     if len(measured) <= _PANELS:
         return measured.tolist()
     change = np.abs(np.diff(graph.weight[measured], axis=0)).sum(axis=1)
-    way = np.concatenate([[0.0], np.cumsum(change)])
-    wanted = np.linspace(0, way[-1], _PANELS)
-    nearest = np.abs(way[:, None] - wanted).argmin(axis=0)
+    cumulative = np.concatenate([[0.0], np.cumsum(change)])
+    spaced = np.linspace(0, cumulative[-1], _PANELS)
+    nearest = np.abs(cumulative[:, None] - spaced).argmin(axis=0)
     return measured[np.unique(nearest)].tolist()
 
 
 def _room(graph: FilmView) -> float:
-    """Return how much smaller than usual everything has to be for the graph to fit."""
-    places = graph.layout
-    crowd = max(float(np.ptp(places.height)) + 1, len(np.unique(places.depth)))
-    return min(1.0, 5 / crowd)
+    """Return the factor by which everything has to shrink for the graph to fit."""
+    layout = graph.layout
+    extent = max(float(np.ptp(layout.height)) + 1, len(np.unique(layout.depth)))
+    return min(1.0, 5 / extent)
 
 
 def _sizes(graph: FilmView, shown: Sequence[int]) -> float:
@@ -153,8 +152,8 @@ def _sizes(graph: FilmView, shown: Sequence[int]) -> float:
 def _draw(
     ax: Axes, graph: FilmView, at: int, scale: Normalize, size: float, *, named: bool
 ) -> None:
-    places = graph.layout
-    depth, height = places.depth, places.height
+    layout = graph.layout
+    depth, height = layout.depth, layout.height
     chosen = graph.strongest(at, DRAWN)[::-1]  # the strongest last, on top
     weights = graph.weight[at, chosen]
     curves = [_curve(depth[s], height[s], depth[t], height[t]) for s, t in _ends(graph, chosen)]
@@ -171,7 +170,7 @@ def _draw(
         label="influence",
     )
     ax.add_collection(edges)
-    heads = np.array([kind == "head" for kind in places.kind])
+    heads = np.array([kind == "head" for kind in layout.kind])
     dot = 3 if len(heads) <= _NAMED else 0.5
     for shape, members in (("o", heads), ("s", ~heads)):
         for side, values, hue in (
@@ -193,12 +192,12 @@ def _draw(
             depth[members], height[members], s=dot, marker=shape, color=INK, linewidths=0, zorder=4
         )
     if named and len(heads) <= _NAMED:
-        for name, x, y in zip(places.component, depth, height, strict=True):
+        for name, x, y in zip(layout.component, depth, height, strict=True):
             ax.annotate(
                 name.split(".")[1], (x, y), (0, 7), textcoords="offset points", ha="center",
                 fontsize=5, color=INK, zorder=5,
             )  # fmt: skip
-    layers = np.unique(places.layer)
+    layers = np.unique(layout.layer)
     layers = layers[:: -(-len(layers) // _LAYERS)]
     ax.set_xticks(layers, [f"L{layer}" for layer in layers], fontsize=6)
     ax.tick_params(length=0)
@@ -216,7 +215,7 @@ def _ends(graph: FilmView, edges: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _curve(x0: float, y0: float, x1: float, y1: float) -> NDArray[np.float64]:
-    """Return an edge's points: level at both ends, past the components between them."""
+    """Return the points of an edge, horizontal at both ends and bent around components between."""
     along = np.linspace(0, 1, _POINTS)
     rise = along**2 * (3 - 2 * along)
     bend = 0.28 * min(max(x1 - x0 - 1, 0), 3) * (1 if y0 + y1 >= 0 else -1)

@@ -22,7 +22,7 @@ from cntbench.figures._style import INK, PALE, SCALE, SINGLE, canvas, scale_besi
 from cntbench.views.film import film
 from cntbench.views.heatmap import heatmap as view
 
-#: Components that are named one by one; of more, layers are.
+#: Largest number of components that are named; with more, layers are named.
 _NAMED = 40
 
 
@@ -43,17 +43,17 @@ def heatmap(
     results
         A result.
     task, ablation
-        Labels; of one only, it need not be named.
+        Labels; optional if there is only one.
     checkpoint, step
-        One of the two; by default, the last usable checkpoint.
+        Label or step; by default, the last usable checkpoint.
     ax
-        Where to draw instead of a figure of one column.
+        Axes to draw on; by default, a figure of one column.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Rows are sources and columns targets, in causal order; edges that are not feasible, or were
-        not measured, are grey. Lines part the layers.
+        Rows are sources and columns targets, in causal order; edges that are not feasible or were
+        not measured are grey. Lines separate the layers.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def of_result(results: Results, chosen: Chosen) -> Figure:
 
 
 def _name(ax: Axes, names: tuple[str, ...], layers: list[int]) -> None:
-    """Name components, or layers where there are many, and part the layers."""
+    """Name components, or layers if there are many, and separate the layers with lines."""
     starts = [i for i, layer in enumerate(layers) if i == 0 or layer != layers[i - 1]]
     places: list[Any]
     if len(names) <= _NAMED:

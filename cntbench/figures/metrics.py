@@ -1,4 +1,4 @@
-"""Metrics of the graph over training, beside what their null models give."""
+"""Metrics of the graph over training, with the bands of their null models."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def metrics(
     results
         A result with the group ``metrics``, and ``nulls`` for the bands.
     names
-        Of metrics that are one number for each graph; by default, six of them.
+        Names of metrics with one number for each graph; by default, six of them.
     task, ablation
-        Labels; of one only, it need not be named.
+        Labels; optional if there is only one.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A panel for each metric: the film's, and mean ± 2 standard deviations over the draws of the
-        null model that fits it. Phases are shaded, if the result has them.
+        A panel for each metric: its values, and mean ± 2 standard deviations over the draws of its
+        null model. Phases are shaded, if the result has them.
 
     Raises
     ------
@@ -114,5 +114,5 @@ def _draw(ax: Axes, x: NDArray[np.float64], metric_view: MetricView) -> None:
     unit = "" if metric_view.unit == "1" else f" [{metric_view.unit}]"
     ax.set_title(f"{metric_view.name.replace('_', ' ')}{unit}", pad=10)
     ax.yaxis.get_offset_text().set_horizontalalignment("right")
-    if np.nanmin(metric_view.value, initial=0) >= 0:  # what is never negative has no band there
+    if np.nanmin(metric_view.value, initial=0) >= 0:  # the band ends at 0 too
         ax.set_ylim(bottom=max(ax.get_ylim()[0], 0.0))

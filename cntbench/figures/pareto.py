@@ -1,4 +1,4 @@
-"""What a method costs against how well it serves each purpose, and the front of the best."""
+"""Score against cost of methods for each purpose, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -7,45 +7,37 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import Chosen, Results, require
+from cntbench.figures._results import Chosen, Results, comparison_of, lacking
 from cntbench.figures._style import COLOURS, DOUBLE, GREY, blank, styled
-from cntbench.views.missing import Missing
 from cntbench.views.verdict import Ranking, verdict
-
-#: What makes a verdict and draws it.
-_COMMAND = "cntbench compare -o FILE && cntbench figures RESULTS -o FOLDER --comparison FILE"
 
 
 @styled
 def pareto(results: xr.Dataset | xr.DataTree) -> Figure:
-    """Draw score against cost for each purpose, with the front of the best methods.
+    """Draw score against cost for each purpose, with the Pareto front of the methods.
 
     Parameters
     ----------
     results
-        What `cntbench.compare` returns and ``cntbench compare -o`` writes, or a result with such a
-        group ``comparison``.
+        The output of `cntbench.compare` or ``cntbench compare -o``, or a result with the group
+        ``comparison``.
 
     Returns
     -------
     matplotlib.figure.Figure
         A panel for each purpose: mean score with its 95 % interval against the counted cost
-        [forward passes]. Coloured and named are the methods that no other method beats: each
-        other one has a method beside it that is at least as good and as cheap.
+        [forward passes]. The methods of the front have a colour and a name; for each other method,
+        there is one that is at least as good and as cheap.
 
     Raises
     ------
     MissingGroupError
-        If there is no comparison, or none with a verdict and costs.
+        If there is no comparison, or the comparison has no verdict with costs.
     """
-    if isinstance(results, xr.DataTree):
-        if "comparison" not in results.children:
-            require(Missing("The result has no group 'comparison'.", _COMMAND))
-        results = results.children["comparison"].to_dataset(inherit=True)
-    view = verdict(results.compute())
+    view = verdict(comparison_of(results))
     drawn = [r for r in view.ranking if any(m.pareto for m in r.method)] if view else []
     if not drawn:
-        require(Missing("The comparison has no verdict on methods with costs.", _COMMAND))
+        raise lacking("The comparison has no verdict on methods with costs.")
     rows = -(-len(drawn) // 2)
     figure = blank(DOUBLE, 0.4 + 2.4 * rows)
     panels = figure.subplots(rows, 2, squeeze=False).flat
@@ -84,6 +76,6 @@ def _draw(ax: Axes, ranking: Ranking) -> None:
 
 
 def _name(ax: Axes, names: list[str]) -> None:
-    """Write the names of the front from the cheapest on, in the corner that is never on it."""
+    """Write the names of the front, cheapest first, into the corner that it never reaches."""
     text = "\n".join(["front, cheapest first:", *names])
     ax.text(0.98, 0.04, text, transform=ax.transAxes, ha="right", va="bottom", fontsize=5.5)

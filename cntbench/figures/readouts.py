@@ -1,4 +1,4 @@
-"""The clean model's behaviour over training, on all tasks, with the phases of one of them."""
+"""Readouts of the clean model over training on all tasks, with the phases of one task."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ def readouts(
     results
         A result.
     tasks
-        Labels of some tasks, instead of all.
+        Labels of tasks; by default, all.
     task, ablation
-        Whose phases are shaded, if the result has the group ``phases``; none if they are not named.
+        Labels of the cell whose phases are shaded, if the result has the group ``phases``; by
+        default, none.
     width
-        Of the figure [inch].
+        Width of the figure [inch].
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How similar the graphs at any two checkpoints are."""
+"""Similarity of the graphs at any two checkpoints."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def recurrence(
     results
         A result with the group ``metrics``.
     task, ablation
-        Labels; of one only, it need not be named.
+        Labels; optional if there is only one.
     ax
-        Where to draw instead of a figure of one column.
+        Axes to draw on; by default, a figure of one column.
 
     Returns
     -------

@@ -1,12 +1,12 @@
-"""A choice of checkpoints: ``1200``, ``1000:5000:1000``, ``count=8``, alone or after each other.
+"""A choice of checkpoints: ``1200``, ``1000:5000:1000``, ``count=8``, alone or in a list.
 
 Items are separated by commas. Each is one of
 
 - a checkpoint, by its name or its step: ``1200``, ``step1200`` and ``checkpoint-1200`` all mean the
-  one at step 1200, whatever its own name;
-- a range ``first:last`` by names or steps, both ends included, either of which may be left out;
-- a range ``first:last:step``: every so many training steps, counted from the first;
-- ``count=N`` or ``first:last:count=N``: so many of the range, evenly spread, its ends among them.
+  one at step 1200, regardless of its name;
+- a range ``first:last`` by names or steps, both ends included; either may be omitted;
+- a range ``first:last:step``: every ``step``-th training step, counted from the first;
+- ``count=N`` or ``first:last:count=N``: N checkpoints of the range, evenly spaced, with its ends.
 """
 
 from __future__ import annotations

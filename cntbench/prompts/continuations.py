@@ -49,7 +49,7 @@ def answered(
     if longest > 1 and rule is None:
         raise CntbenchError(
             f"an answer is {longest} tokens of this model, and one is needed",
-            hint='Say what of it is scored: answer = "first" or "sum of log probabilities".',
+            hint='Choose what to score: answer = "first" or "sum of log probabilities".',
         )
     if longest > 1 and rule == "sum of log probabilities":
         return _forced(tokens, right, wrong, reference)

@@ -23,7 +23,7 @@ def encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 
 def _chunks(name: str, variable: xr.DataArray) -> dict[str, Any]:
-    """Return the chunks of what is kept of single prompts: some sources of one cell of the film."""
+    """Return chunks for results of single prompts: a few sources of one cell of the film."""
     if name not in KEPT:
         return {}
     sizes = {str(dim): max(1, size) for dim, size in variable.sizes.items()}
@@ -35,10 +35,10 @@ def _chunks(name: str, variable: xr.DataArray) -> dict[str, Any]:
 
 
 def with_ordered_attributes(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a group whose variables have their attributes in one order: that of their names.
+    """Return a group whose variables have their attributes sorted by name.
 
-    HDF5 gives back the attributes of a variable in any order, and what an earlier result had is
-    written again: to the same bytes.
+    HDF5 returns the attributes of a variable in any order; this makes a rewritten result have the
+    same bytes.
     """
     ordered = dataset.copy()
     for variable in ordered.variables.values():

@@ -33,15 +33,15 @@ def join_films(parts: Iterable[xr.Dataset | xr.DataTree], *, where: str) -> xr.D
     Parameters
     ----------
     parts
-        By rising step.
+        In ascending order of step.
     where
         The caller, for messages.
 
     Raises
     ------
     CntbenchError
-        If there is none; if a part is no film; if steps repeat or fall, or names repeat; if tasks,
-        ablations, readouts, components or the settings of the measurement differ.
+        If there are no parts, or a part is not a film; if steps do not ascend, or names repeat; if
+        tasks, ablations, readouts, components or settings of the measurement differ.
     """
     if isinstance(parts, xr.Dataset | xr.DataTree):
         parts = [parts]

@@ -1,7 +1,7 @@
 """The groups of a netCDF file, read and written in one go.
 
-xarray's own functions open a file anew for each group, and let HDF5 update its tables after each
-variable: that takes several times as long where variables are many and small.
+xarray's own functions reopen the file for each group, and HDF5 updates its tables after each
+variable; with many small variables, that takes several times as long.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def audit_trajectory(trajectory: Trajectory, progress: Progress, *, keep: int = 
     progress
         Receives progress at every checkpoint.
     keep
-        Downloaded checkpoints that may lie on disk beside the one being read.
+        Number of downloaded checkpoints to keep on disk besides the one being read.
     """
     rows: list[Audited] = []
     checkpoints = trajectory.checkpoints

@@ -111,7 +111,7 @@ def run(
     memory_budget
         Memory of each process beyond the model [bytes].
     keep
-        Downloaded checkpoints that may lie on disk beside those being measured.
+        Number of downloaded checkpoints to keep on disk besides those being measured.
     device
         Where models are computed.
     execute
@@ -209,9 +209,9 @@ def combine(
     plan, folder
         The study, and the folder of the result.
     datasets
-        Of every checkpoint and untrained model; None where there is none.
+        Datasets of all checkpoints and untrained models; None for those that failed.
     failed
-        Why those could not be measured, by label.
+        Why these could not be measured, by label.
     jobs, progress
         As in `run`.
     """

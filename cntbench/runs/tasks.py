@@ -182,7 +182,7 @@ def without_prose(spec: Any) -> dict[str, Any]:
 
 
 def misfit(prompts: Prompts, vocabulary: int) -> str | None:
-    """Return what of prompts no model with this vocabulary could read, or None."""
+    """Return what a model with this vocabulary could not read in the prompts, or None."""
     for tokens in (prompts.tokens, prompts.reference, prompts.targets, prompts.decoys):
         used = tokens[tokens != PADDING] if tokens is not None else np.zeros(0, dtype=np.int64)
         outside = used[(used < 0) | (used >= vocabulary)]
@@ -190,10 +190,10 @@ def misfit(prompts: Prompts, vocabulary: int) -> str | None:
             return f"token {outside[0]}, which is outside the vocabulary of {vocabulary}"
     used = prompts.scored != PADDING
     for name in ("targets", "decoys"):
-        given = getattr(prompts, name)
-        each = given if given.ndim == 2 else given[..., 0]
-        if each.shape != used.shape or ((each != PADDING) != used).any():
+        answers = getattr(prompts, name)
+        first = answers if answers.ndim == 2 else answers[..., 0]
+        if first.shape != used.shape or ((first != PADDING) != used).any():
             return f"{name} that are not one for each scored position"
     ends = lengths(prompts.tokens)[:, None]
     beyond = used & ((prompts.scored < 0) | (prompts.scored >= ends))
-    return "a scored position that is none of its prompt" if beyond.any() else None
+    return "a scored position outside its prompt" if beyond.any() else None

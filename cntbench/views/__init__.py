@@ -11,7 +11,7 @@ file            picture
 ``heatmap``     influence as a matrix of source × target at one checkpoint
 ``readouts``    the clean model's behaviour over training; its steepest rise
 ``phases``      change points of the metric trajectory, with intervals
-``metrics``     a metric over training, beside what its null model gives
+``metrics``     a metric over training, with the band of its null model
 ``recurrence``  similarity of the graphs at any two checkpoints
 ``bump``        ranks of spreaders or gatherers over training
 ``effects``     what ablating each component does to a readout, and what heads attend to

@@ -125,10 +125,10 @@ def test_several_positions_are_scored(tmp_path, model):
     [
         (
             {"scored": [4, 1]},
-            r"x\.jsonl, line 1: scored: \[4, 1\] are no rising positions of a prompt of 5",
+            r"x\.jsonl, line 1: scored: \[4, 1\] are not ascending positions of a prompt of 5",
         ),
-        ({"scored": [1, 5]}, r"x\.jsonl, line 1: scored: \[1, 5\] are no rising positions"),
-        ({"scored": "1"}, r"x\.jsonl, line 1: scored: is no list of positions: '1'"),
+        ({"scored": [1, 5]}, r"x\.jsonl, line 1: scored: \[1, 5\] are not ascending positions"),
+        ({"scored": "1"}, r"x\.jsonl, line 1: scored: is not a list of positions: '1'"),
         ({"answer": ["and"]}, r"x\.jsonl, line 1: answer: is not one token for each of 2 scored"),
         ({"wrong": "to"}, r"x\.jsonl, line 1: wrong: is not one token for each of 2 scored"),
     ],
@@ -401,7 +401,7 @@ def test_the_token_before_every_text_needs_room(trajectory):
         ({"tokens": np.array([3, 40])}, "has token 40, which is outside the vocabulary of 40"),
         ({"targets": np.array([41])}, "has token 41, which is outside the vocabulary of 40"),
         ({"decoys": np.array([-2])}, "has token -2, which is outside"),
-        ({"scored": np.array([2])}, "has a scored position that is none of its prompt"),
+        ({"scored": np.array([2])}, "has a scored position outside its prompt"),
         ({"tokens": np.arange(13)}, "has prompts of 13 tokens, and the context of"),
     ],
 )

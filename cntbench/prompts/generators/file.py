@@ -157,11 +157,11 @@ class PromptTable:
         where, length = f"{row.where}: scored", len(clean)
         places = cell(row, "scored", columns["scored"])
         if not (isinstance(places, list) and places and all(type(at) is int for at in places)):
-            raise CntbenchError(f"is no list of positions: {places!r}", where=where)
+            raise CntbenchError(f"is not a list of positions: {places!r}", where=where)
         scored = np.array([at + length if at < 0 else at for at in places], dtype=np.int64)
         if (scored < 0).any() or (scored >= length).any() or (np.diff(scored) <= 0).any():
             raise CntbenchError(
-                f"{places!r} are no rising positions of a prompt of {length} tokens",
+                f"{places!r} are not ascending positions of a prompt of {length} tokens",
                 where=where,
                 hint="The first position is 0, the last -1; the next token is predicted at each.",
             )
@@ -203,7 +203,7 @@ class PromptTable:
             if excluded.isdisjoint(tuple(answer) for answer in others):
                 return others
         raise CntbenchError(
-            "is missing, and no other row has another answer that could stand for it",
+            "is missing, and no other row has an answer to use instead",
             where=f"{self.rows[number].where}: wrong",
             hint="Add a wrong answer, for the logit difference.",
         )
