@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from cntbench.errors import CntbenchError, unknown
+from cntbench.errors import CntbenchError
 from cntbench.exchange.known_circuits import save_circuit
 from cntbench.exchange.scores import candidate_array, score_files, scored
 from cntbench.models.planted.spec import Difficulty
@@ -23,7 +23,7 @@ def save_planted(
     name: str,
     folder: str | Path,
     *,
-    difficulty: Difficulty = "exact",
+    difficulty: Difficulty | None = None,
     seed: int = 0,
     prompts: int = 64,
     specs: Folders = (),
@@ -39,7 +39,8 @@ def save_planted(
         New, empty, or with a circuit that is replaced; another one only with ``force``.
         ``AutoModelForCausalLM.from_pretrained`` opens it.
     difficulty, seed
-        ``"exact"`` or ``"realistic"``; the seed draws what the circuit leaves open.
+        ``"exact"`` (the default) or ``"realistic"``, or ``"trained"`` for a trained circuit; the
+        seed draws what the circuit leaves open.
     prompts
         Number of prompts of each task, at least 2: rows of ``TASK.jsonl``, as token ids.
     specs
@@ -58,8 +59,6 @@ def save_planted(
         If there is no such circuit, or the folder cannot be written.
     """
     where = "cntbench.save_planted"
-    if difficulty not in get_args(Difficulty):
-        raise unknown("difficulty", str(difficulty), get_args(Difficulty), where=where)
     for key, value, least in (("seed", seed, 0), ("prompts", prompts, 2)):
         if type(value) is not int or value < least:
             raise CntbenchError(

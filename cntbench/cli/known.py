@@ -30,9 +30,12 @@ def save(
         Path, typer.Argument(help="Folder to write, new or replaced.", metavar="FOLDER")
     ],
     difficulty: Annotated[
-        Difficulty,
-        typer.Option(help="The exact model, or the one with real LayerNorm and overlap."),
-    ] = "exact",
+        Difficulty | None,
+        typer.Option(
+            help="The exact model (default), the one with real LayerNorm and overlap, or that of a "
+            "trained circuit (its default)."
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=999_999_999, help="Seed of what the circuit leaves open.")
     ] = 0,

@@ -16,7 +16,7 @@ import numpy as np
 import safetensors.torch
 
 from cntbench import __version__
-from cntbench.errors import StorageError
+from cntbench.errors import StorageError, unknown
 from cntbench.exchange.eap_graph import eap_name
 from cntbench.models import named_weights
 from cntbench.models.planted.circuit import Circuit
@@ -44,7 +44,7 @@ def save_circuit(
     known: KnownCircuit,
     folder: Path,
     *,
-    difficulty: Difficulty = "exact",
+    difficulty: Difficulty | None = None,
     seed: int = 0,
     prompts: int = 64,
     force: bool = False,
@@ -58,7 +58,8 @@ def save_circuit(
     folder
         New, empty, or with a circuit that is replaced; another one only with ``force``.
     difficulty, seed
-        Which of the circuit's models; of one with dynamics, the one at the end of training.
+        Which of the circuit's models, by default the first of its difficulties; of one with
+        dynamics, the one at the end of training.
     prompts
         Number of prompts of each task. They are those of ``cntbench compare``, and more.
 
@@ -74,6 +75,10 @@ def save_circuit(
     """
     _check_folder(folder, force=force)
     circuit = known.circuit
+    difficulty = difficulty or circuit.difficulties[0]
+    if difficulty not in circuit.difficulties:
+        where = f"planted circuit {circuit.name}"
+        raise unknown("difficulty", difficulty, circuit.difficulties, where=where)
     config, tensors = circuit.build(difficulty, seed)
     size = circuit.spec.vocabulary
     language = Language(np.arange(size), size=size, context=circuit.spec.context)

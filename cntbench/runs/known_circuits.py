@@ -87,7 +87,8 @@ def measure_planted(
         Trial(known.circuit, difficulty, seed, planted_plan(study, ablations, known, prompts))
         for known in circuits
         for difficulty in difficulties
-        for seed in range(seeds)
+        if difficulty in known.circuit.difficulties
+        for seed in range(1 if difficulty == "trained" else seeds)  # it is one model
     ]
     records: list[Recovery] = []
     diagnostics: list[Diagnostic] = []

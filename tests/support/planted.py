@@ -26,8 +26,9 @@ PRESENT, ABSENT = 0.1, 1e-6
 
 @cache
 def shipped() -> dict[str, Circuit]:
-    """Every shipped circuit by its name."""
-    return dict(load_catalogue().planted)
+    """Every shipped circuit that is constructed, by its name."""
+    planted = load_catalogue().planted.items()
+    return {name: circuit for name, circuit in planted if circuit.blueprint.trained is None}
 
 
 def measure(

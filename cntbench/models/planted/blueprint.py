@@ -22,6 +22,7 @@ from cntbench.models.planted.spec import (
     Emergence,
     RandomEdges,
     Realistic,
+    Trained,
 )
 from cntbench.models.planted.wiring import TOKENS
 from cntbench.prompts import random_state
@@ -40,7 +41,7 @@ class Blueprint:
         The spec.
     edges
         All edges, stated or drawn at random.
-    realistic, diagnostics, dynamics
+    realistic, diagnostics, dynamics, trained
         Its tables.
     """
 
@@ -50,6 +51,7 @@ class Blueprint:
     realistic: Realistic
     diagnostics: tuple[DiagnosticSpec, ...]
     dynamics: Dynamics | None
+    trained: Trained | None = None
 
     @cached_property
     def components(self) -> tuple[Component, ...]:
@@ -133,7 +135,10 @@ def draft(spec: CircuitSpec, where: str) -> Blueprint:
         build(Realistic, spec.realistic, where=where, prefix="realistic."),
         diagnostics,
         _dynamics(spec, where),
+        _trained(spec, where),
     )
+    if blueprint.trained is not None:
+        return blueprint
     _check_sizes(blueprint)
     for component in blueprint.members:
         _check_function(blueprint, component)
@@ -277,6 +282,20 @@ def _dynamics(spec: CircuitSpec, where: str) -> Dynamics | None:
         raise unknown("kind of dynamics", str(kind), KINDS, where=f"{where}: dynamics.kind")
     dynamics: Callable[..., Dynamics] = KINDS[kind]
     return build(dynamics, spec.dynamics, where=where, prefix="dynamics.")
+
+
+def _trained(spec: CircuitSpec, where: str) -> Trained | None:
+    """Read the table of a trained model, whose components compute what they have learnt."""
+    if spec.trained is None:
+        return None
+    for key in ("functions", "blocked", "diagnostic", "realistic", "dynamics"):
+        if getattr(spec, key):
+            raise SpecError(
+                f"{key} and trained exclude each other",
+                where=f"{where}: {key}",
+                hint="They say how weights are written, or what follows from it.",
+            )
+    return build(Trained, spec.trained, where=where, prefix="trained.")
 
 
 def _check_subsets(blueprint: Blueprint) -> None:

@@ -100,6 +100,11 @@ class Circuit:
         return self.blueprint.diagnostics
 
     @property
+    def difficulties(self) -> tuple[Difficulty, ...]:
+        """The kinds of its models, the default first."""
+        return ("exact", "realistic") if self.blueprint.trained is None else ("trained",)
+
+    @property
     def steps(self) -> tuple[int, ...]:
         """Training steps of its checkpoints; only step 0 without dynamics."""
         dynamics = self.blueprint.dynamics
@@ -136,7 +141,7 @@ class Circuit:
         """
         from cntbench.models.planted.weights import contributions
 
-        return contributions(self.blueprint, seed)
+        return {} if self.blueprint.trained else contributions(self.blueprint, seed)
 
     def seen(self, replacement: str, scope: Scope) -> Edges:
         """Return the edges that methods with a replacement are known to find on the exact circuit.
@@ -151,27 +156,30 @@ class Circuit:
         return edges
 
     def build(
-        self, difficulty: Difficulty = "exact", seed: int = 0, step: int | None = None
+        self, difficulty: Difficulty | None = None, seed: int = 0, step: int | None = None
     ) -> tuple[PretrainedConfig, dict[str, Tensor]]:
         """Return the config and the tensors of the model, named as on disk, in float32.
 
         Parameters
         ----------
         difficulty
-            ``"exact"`` or ``"realistic"``.
+            One of `difficulties`; by default the first.
         seed
-            Draws what the spec leaves open.
+            Draws what the spec leaves open; nothing in a trained model.
         step
             Training step; without it, dynamics are ignored.
         """
-        from cntbench.models.planted import weights
+        from cntbench.models.planted import trained, weights
 
+        if self.blueprint.trained is not None:
+            folder = self.path.parent / self.blueprint.trained.folder
+            return trained.read(self.blueprint, folder)
         dynamics = self.blueprint.dynamics
         moment = STILL if dynamics is None or step is None else dynamics.at(step)
-        return weights.build(self.blueprint, difficulty, seed, moment)
+        return weights.build(self.blueprint, difficulty or "exact", seed, moment)
 
     def decoder(
-        self, difficulty: Difficulty = "exact", seed: int = 0, step: int | None = None
+        self, difficulty: Difficulty | None = None, seed: int = 0, step: int | None = None
     ) -> Decoder:
         """Return the decoder of the model; parameters are those of `build`."""
         from cntbench.models.adapters import adapter
@@ -181,7 +189,7 @@ class Circuit:
         return decoder
 
     def trajectory(
-        self, difficulty: Difficulty = "exact", seed: int = 0
+        self, difficulty: Difficulty | None = None, seed: int = 0
     ) -> Mapping[int, tuple[PretrainedConfig, dict[str, Tensor]]]:
         """Return the model at every step; parameters are those of `build`."""
         return {step: self.build(difficulty, seed, step) for step in self.steps}

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from cntbench.models.steps import LARGEST
-from cntbench.specs import Names, Scope, Summary, Version, spec
+from cntbench.specs import Names, Scope, Summary, Version, added, spec
 
 
 def _pair(value: object) -> object:
@@ -30,8 +30,9 @@ def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
 
 Edge = Annotated[tuple[str, str], Field(strict=False), BeforeValidator(_pair)]
 Edges = Annotated[tuple[Edge, ...], Field(strict=False)]
-Difficulty = Literal["exact", "realistic"]
+Difficulty = Literal["exact", "realistic", "trained"]
 Architecture = Literal["gpt_neox", "gpt2", "llama"]
+Fraction = Annotated[float, Field(ge=0, le=1, strict=False)]
 Steps = Annotated[tuple[int, ...], Field(min_length=1, strict=False), AfterValidator(_rising)]
 
 
@@ -77,6 +78,8 @@ class CircuitSpec:
         A table of `Realistic`.
     dynamics
         A table of one of the classes in `KINDS`, chosen by its ``kind``.
+    trained
+        A table of `Trained`, for a model whose edges are known because it was trained to have them.
     """
 
     version: Version
@@ -89,7 +92,7 @@ class CircuitSpec:
     tokens: Annotated[int, Field(ge=2, le=1023)] = 16
     vocabulary: Annotated[int, Field(ge=4, le=65536)] = 64
     context: Annotated[int, Field(ge=2, le=8192)] = 64
-    architecture: Architecture = "gpt_neox"
+    architecture: Architecture = added("gpt_neox")
     edges: Edges = ()
     random: dict[str, Any] | None = None
     functions: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -98,6 +101,7 @@ class CircuitSpec:
     diagnostic: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
     realistic: dict[str, Any] = dataclasses.field(default_factory=dict)
     dynamics: dict[str, Any] | None = None
+    trained: dict[str, Any] | None = added(None)
 
 
 @spec
@@ -135,6 +139,34 @@ class Realistic:
     epsilon: Annotated[float, Field(gt=0, le=1e-2)] = 1e-5
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.2
     distractors: Annotated[float, Field(ge=0, le=10)] = 0.05
+
+
+@spec
+class Trained:
+    """A model that was trained to have the edges; its weights are those of a checkpoint.
+
+    Parameters
+    ----------
+    folder
+        The checkpoint, with ``config.json`` and ``model.safetensors``, beside the circuit's file.
+    revision
+        SHA-256 of its tensors.
+    accuracy
+        Part of right answers.
+    interchange
+        Part of right answers where a component of the circuit has its state on another prompt, and
+        the causal graph gives another answer for it.
+    outside, edges
+        Part of right answers where a component outside the circuit, or a single edge outside of it,
+        has its state on another prompt; the least of all.
+    """
+
+    folder: str
+    revision: str
+    accuracy: Fraction
+    interchange: Fraction
+    outside: Fraction
+    edges: Fraction
 
 
 @spec

@@ -45,8 +45,11 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
     name, *options = where.split(",")
     if not name:
         raise CntbenchError("planted: needs a circuit", hint=EXPECTED)
-    difficulty, seed = _options(options, where)
+    asked, seed = _options(options, where)
     circuit = Circuit.read(_file(name, specs))
+    difficulty = asked or circuit.difficulties[0]
+    if difficulty not in circuit.difficulties:
+        raise unknown("difficulty", difficulty, circuit.difficulties, where=f"planted:{where}")
     models = {}
     for done, step in enumerate(circuit.steps):
         progress("planting the circuit", done, len(circuit.steps))
@@ -85,8 +88,8 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
     )
 
 
-def _options(options: list[str], where: str) -> tuple[Difficulty, int]:
-    difficulty: Difficulty = "exact"
+def _options(options: list[str], where: str) -> tuple[Difficulty | None, int]:
+    difficulty: Difficulty | None = None
     seed = 0
     keys: set[str] = set()
     for option in options:
