@@ -105,7 +105,7 @@ def run(
         _tell(outcome, _AGAIN)
         return
     out.print(
-        f"Shard {part}: {_progress(measured)}.\nWhen all shards are measured:\n\n"
+        f"{_progress(measured, f' of shard {part}')}.\nWhen all shards are measured:\n\n"
         f"    cntbench merge FOLDER... -o FOLDER\n",
         highlight=False,
         markup=False,
@@ -187,11 +187,12 @@ def merge(
     _tell(outcome, "measure their shards again, or all of them in this folder with cntbench run -o")
 
 
-def _progress(run: Measured) -> str:
+def _progress(run: Measured, shard: str = "") -> str:
     """Return how many checkpoints were measured now and before."""
     from cntbench.reporting.wording import counted
 
-    return f"measured {counted(run.measured, 'checkpoint')}, found {run.reused} measured before"
+    measured = f"Measured {counted(run.measured, 'checkpoint')}{shard}"
+    return f"{measured}, found {run.reused} measured before"
 
 
 def _tell(outcome: Outcome, remedy: str) -> None:
@@ -202,7 +203,7 @@ def _tell(outcome: Outcome, remedy: str) -> None:
     out.print(summary(outcome.tree))
     out.print(claims_of(outcome.tree))
     out.print(
-        f"{_progress(outcome).capitalize()}.\n"
+        f"{_progress(outcome)}.\n"
         f"The result is in {escape(str(outcome.path))}. To look at it:\n\n"
         f"    cntbench show {escape(str(outcome.path))}\n"
         f"    python -c \"import xarray as xr; print(xr.open_dataset('{outcome.path}'))\"\n",

@@ -50,7 +50,7 @@ def test_every_seed_is_a_run_of_its_own_and_claims_are_pooled(cli, specs, tmp_pa
     code, out, err = cli("run", "seedy", "--seeds", "0,2")
     assert (code, err) == (0, "")
     assert "Pooled over 2 films" in out
-    assert "seed2: measured 1 checkpoint, found 0 measured before" in out
+    assert "seed2: Measured 1 checkpoint, found 0 measured before" in out
     folder = tmp_path / "runs" / "seedy-seeds"
     assert {path.name for path in folder.iterdir()} == {"seed0", "seed2", "claims.nc"}
     pooled = xr.open_dataset(folder / "claims.nc")

@@ -184,7 +184,7 @@ def test_the_command_line_measures_shares_again(cli):
     cli("run", "tiny", "--shard", "1/2", "-o", "part")
     shutil.copy("other/checkpoints/step0.nc", "part/checkpoints")
     code, out, _ = cli("run", "tiny", "--shard", "1/2", "-o", "part")
-    assert (code, "Measured 1 checkpoints of shard 1/2, found 1" in out) == (0, True)
+    assert (code, "Measured 1 checkpoint of shard 1/2, found 1" in out) == (0, True)
 
 
 DAMAGE = ("", "{", "[]", "3", '{"a": 1}', '{"checkpoints": 3}', "[" * 100_000, "\0")

@@ -103,7 +103,7 @@ def test_missing_shards_are_named_and_marked_and_may_be_measured_later(cli):
         "ok",
     ]
     code, out, _ = cli("run", "tiny", "-o", "merged")
-    assert (code, "Measured 1 checkpoints, found 2" in out) == (0, True)
+    assert (code, "Measured 1 checkpoint, found 2" in out) == (0, True)
     assert results("merged") == results("whole")
 
 
@@ -116,7 +116,7 @@ def test_a_damaged_shard_is_not_merged(cli):
     code, _, err = cli("merge", "part1", "part2", "-o", "merged")
     assert (code, "step100: failed: none of the merged folders" in err) == (3, True)
     code, out, _ = cli("run", "tiny", "--shard", "1/2", "-o", "part1")
-    assert (code, "Measured 1 checkpoints of shard 1/2, found 1" in out) == (0, True)
+    assert (code, "Measured 1 checkpoint of shard 1/2, found 1" in out) == (0, True)
     assert cli("merge", "part1", "part2", "-o", "merged")[0] == 0
     assert results("merged") == results("whole")
 
