@@ -223,11 +223,7 @@ def measured(request: Request, kept: Edges, scored: Edges, choice: Choice) -> xr
         )
     }
     count = int(scored.sum())
-    shares = (
-        np.array(choice.shares)
-        if choice.threshold is None
-        else kept.sum(axis=tuple(range(2, kept.ndim)))[0] / count
-    )
+    shares = np.array([np.nan] if choice.threshold is not None else choice.shares)
     axes = tuple(range(2, circuits.ndim))
     numbers: dict[str, Any] = {
         "circuit_edges": (circuits & scored).sum(axis=axes),

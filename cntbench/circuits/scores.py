@@ -9,12 +9,22 @@ embedding.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import xarray as xr
 
 from cntbench.circuits.faithfulness import EdgeScores
 from cntbench.errors import CntbenchError
 from cntbench.plugins import find
+
+
+def observed_readout(root: xr.Dataset, task: str) -> str:
+    """Return the readout that the edges of a film were measured on: the first of the effects."""
+    recorded = json.loads(root.attrs.get("spec", "{}")).get("tasks", {}).get(task, {})
+    imported = json.loads(root.attrs.get("import_spec", "{}")).get("readout")
+    effects = recorded.get("effects") or [imported or root["readout"].values[-1]]
+    return str(effects[0])
 
 
 def scores_of(cell: xr.Dataset, readout: str) -> EdgeScores:

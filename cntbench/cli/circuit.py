@@ -7,12 +7,19 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from cntbench.cli.options import DatasetPath, Force, ResultsPath, Specs, names_in, out
+from cntbench.cli.options import DatasetPath, Force, Specs, names_in, out
 from cntbench.errors import CntbenchError, in_file
 
 
 def circuit(
-    results: ResultsPath,
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A results.nc file; or graphs of EAP-IG or MIB (.json), with --trajectory and "
+            "--task.",
+            metavar="RESULTS",
+        ),
+    ],
     task: Annotated[
         str | None,
         typer.Option(
@@ -54,6 +61,10 @@ def circuit(
         float | None,
         typer.Option(help="Instead of budgets: all edges of at least this score."),
     ] = None,
+    in_graph: Annotated[
+        bool,
+        typer.Option("--in-graph", help="Of graphs, their own circuits instead of best edges."),
+    ] = False,
     patch: Annotated[
         str | None,
         typer.Option(
@@ -69,6 +80,9 @@ def circuit(
         ),
     ] = None,
     draws: Annotated[int, typer.Option(min=0, help="Random circuits for each circuit.")] = 10,
+    prompts: Annotated[
+        int | None, typer.Option(min=1, help="Number of prompts, for graphs (default: 32).")
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -78,7 +92,10 @@ def circuit(
     ] = None,
     trajectory: Annotated[
         str | None,
-        typer.Option(help="The trajectory, if its weights have moved.", metavar="SOURCE"),
+        typer.Option(
+            help="The model of graphs; of a result, its trajectory, if its weights have moved.",
+            metavar="SOURCE",
+        ),
     ] = None,
     output: DatasetPath = None,
     add: Annotated[
@@ -94,12 +111,19 @@ def circuit(
     from cntbench.reporting.circuits import circuit_tables
     from cntbench.results.storage import open_results
 
+    graphs = all(path.suffix == ".json" for path in results)
     if output is not None:
-        check_output(output, CIRCUITS, inputs=[results, *(specs or ())], force=force)
-    tree = open_results(results)
-    with in_file(results):
+        check_output(output, CIRCUITS, inputs=[*results, *(specs or ())], force=force)
+    if prompts is not None and not graphs:
+        raise CntbenchError(
+            "--prompts is for graphs: a result has its own", hint="--seed draws others."
+        )
+    if add and (graphs or len(results) > 1):
+        raise CntbenchError("--add keeps circuits in one result, and there is none")
+    tree = open_results(results[0]) if len(results) == 1 and not graphs else None
+    with in_file(results[0]):
         dataset = put_to_work(
-            tree,
+            results if tree is None else tree,
             names_in(task),
             names_in(ablation),
             checkpoint=checkpoint,
@@ -107,20 +131,22 @@ def circuit(
             ranking=names_in(ranking),
             select=select,
             threshold=threshold,
+            in_graph=in_graph,
             patch=patch,
             readout=readout,
             draws=draws,
             seed=seed,
             trajectory=trajectory,
+            prompts=prompts,
             specs=specs or (),
         )
     out.print(circuit_tables(dataset))
     if output is not None:
         write_circuits(dataset, output, force=force)
         out.print(f"The dataset is in {escape(str(output))}.", highlight=False)
-    if add:
-        add_circuits(tree, dataset, results)
-        out.print(f"{escape(str(results))} has the group faithfulness.", highlight=False)
+    if add and tree is not None:
+        add_circuits(tree, dataset, results[0])
+        out.print(f"{escape(str(results[0]))} has the group faithfulness.", highlight=False)
 
 
 def _shares(budgets: str | None) -> list[float] | None:

@@ -22,7 +22,8 @@ def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
     """Compare the ablations of one result file, or several files ablation by ablation.
 
     Every other file is compared with the first one, at their common checkpoints and for their
-    common ablations. Checkpoints that were not measured, and duplicates, are left out.
+    common ablations; if every file has one ablation, whatever their names. Checkpoints that were
+    not measured, and duplicates, are left out.
 
     Parameters
     ----------
@@ -58,6 +59,7 @@ def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
         return pairs.assign_attrs(title=FILES_TITLE)
     for path, other in zip(paths[1:], others, strict=True):
         _check_labels(first, other, str(paths[0]), str(path))
+    films = [first, *_named_like(first, others)]
     common = {
         dim: _common([film[dim].values for film in films], dim, paths)
         for dim in ("ablation", "checkpoint")
@@ -65,6 +67,16 @@ def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
     first_film, *rest = (_influence(film.sel(common)) for film in films)
     together = xr.concat(rest, dim=xr.Variable("file", [str(path) for path in paths[1:]]))
     return film_agreement(first_film, together, layers, seed=seed).assign_attrs(title=FILES_TITLE)
+
+
+def _named_like(first: xr.Dataset, others: Sequence[xr.Dataset]) -> Sequence[xr.Dataset]:
+    """Return films of one ablation each by the name that it has in the first: the file tells them.
+
+    Imported graphs of several methods are such films. Films with more ablations stay as they are.
+    """
+    if any(film.sizes["ablation"] > 1 for film in (first, *others)):
+        return others
+    return [film.assign_coords(ablation=first["ablation"]) for film in others]
 
 
 def refuse_beside_results(options: Mapping[str, object]) -> None:

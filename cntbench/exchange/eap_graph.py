@@ -3,7 +3,9 @@
 The file is one object with ``cfg`` (``n_layers``, ``n_heads``, ``parallel_attn_mlp``), ``nodes``
 (``input``, ``aL.hH``, ``mL``, ``logits``; each with whether it is in the circuit, or an object with
 ``in_graph``) and ``edges``: ``SOURCE->TARGET``, with ``<q>``, ``<k>`` or ``<v>`` behind it if
-the target is a head, each with its ``score`` and ``in_graph``. A score is the change of a metric of
+the target is a head, each with its ``score`` and ``in_graph``. MIB has the same format (Mueller et
+al. 2025, arXiv:2504.13151), in which circuits of a certain size may have no scores at all: then an
+edge of the circuit counts as 1 and any other as 0. A score is the change of a metric of
 the model when the edge's source is corrupted: corrupted minus clean, or its estimate by gradients.
 
 Source: Hanna, Pezzelle and Belinkov, "Have Faith in Faithfulness", arXiv:2403.17806.
@@ -116,6 +118,10 @@ class EapGraph:
         The model's shape, and whether attention and MLP of a block run in parallel.
     edges
         Edges by their names in the file.
+    scored
+        Whether edges have scores, or only are in the circuit or not.
+    neurons
+        Whether the circuit has some neurons of a component and not others.
     """
 
     path: Path
@@ -124,6 +130,8 @@ class EapGraph:
     n_heads: int
     parallel: bool
     edges: Mapping[str, Edge]
+    scored: bool = True
+    neurons: bool = False
 
     @cached_property
     def components(self) -> tuple[Component, ...]:
@@ -193,7 +201,9 @@ def read_eap_graph(path: Path) -> EapGraph:
         says where, and what was expected.
     """
     where = str(path)
-    file = _validated(_content(path), where)
+    content = _content(path)
+    scored = not _is_unscored(content)
+    file = _validated(content if scored else _with_membership(content), where)
     n_layers, n_heads = file.cfg.n_layers, file.cfg.n_heads
     if n_layers * (n_heads + 1) > _MOST_COMPONENTS:
         raise ImportFileError(
@@ -215,7 +225,31 @@ def read_eap_graph(path: Path) -> EapGraph:
         raise ImportFileError("has no edges", where=f"{where}: edges")
     _check_scored_at_edges(file.nodes, edges, where)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return EapGraph(path, digest, n_layers, n_heads, file.cfg.parallel_attn_mlp, edges)
+    parallel, neurons = file.cfg.parallel_attn_mlp, _has_neurons(file.nodes)
+    return EapGraph(path, digest, n_layers, n_heads, parallel, edges, scored, neurons)
+
+
+def _is_unscored(content: Any) -> bool:
+    """Return whether a file says which edges are in a circuit, and has no scores at all."""
+    edges = content.get("edges") if isinstance(content, dict) else None
+    if not isinstance(edges, dict):
+        return False
+    return bool(edges) and all(isinstance(e, dict) and "score" not in e for e in edges.values())
+
+
+def _with_membership(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a file without scores with those of its circuit: 1 in it, 0 outside."""
+    edges = {
+        name: {**edge, "score": 1.0 if edge.get("in_graph") is True else 0.0}
+        for name, edge in content["edges"].items()
+    }
+    return {**content, "edges": edges}
+
+
+def _has_neurons(nodes: Mapping[str, object]) -> bool:
+    """Return whether nodes are in a circuit with some of their neurons."""
+    neurons = [node.get("neurons") for node in nodes.values() if isinstance(node, dict)]
+    return any(isinstance(some, list) and any(some) and not all(some) for some in neurons)
 
 
 def _content(path: Path) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -12,8 +12,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.errors import StorageError
-from cntbench.results.storage import write_atomically
+from cntbench.errors import CntbenchError, StorageError
+from cntbench.results.selection import CELL
+from cntbench.results.storage import file_name, write_atomically
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _IN_ATTRIBUTES = {'"': "&quot;", "\r": "&#13;", "\n": "&#10;", "\t": "&#09;"}
@@ -22,6 +23,40 @@ _IN_ATTRIBUTES = {'"': "&quot;", "\r": "&#13;", "\n": "&#10;", "\t": "&#09;"}
 def measured(dataset: xr.Dataset) -> NDArray[np.bool_]:
     """Return whether each cell has numbers, dims as ``status``; duplicates have them too."""
     return np.asarray(dataset["status"].isin(["ok", "duplicate"]).values)
+
+
+def check_single(tree: xr.DataTree, path: Path, kind: str) -> None:
+    """Raise a `CntbenchError` unless a result has one task, ablation and checkpoint.
+
+    ``kind`` is what the format is called, and its name follows: ``GraphML file, graphml``.
+    """
+    root = tree.to_dataset(inherit=False)
+    several = [dim for dim in CELL if root.sizes[dim] > 1]
+    if several:
+        count = np.prod([root.sizes[dim] for dim in several])
+        what, _, name = kind.partition(", ")
+        raise CntbenchError(
+            f"a {what} holds one graph, but the selection has {count}",
+            where=str(path),
+            hint=f"Choose one by {', '.join(f'--{dim}' for dim in several)}; or name a folder, "
+            f"with --format {name}.",
+        )
+
+
+def measured_cells(
+    tree: xr.DataTree, folder: Path, suffix: str
+) -> Iterator[tuple[Path, dict[str, int]]]:
+    """Yield the file of every measured graph, and the indices of the graph.
+
+    The files are ``TASK/ABLATION/CHECKPOINT`` and the suffix.
+    """
+    root = tree.to_dataset(inherit=False)
+    for indices in np.argwhere(measured(root)):
+        cell = {str(dim): int(i) for dim, i in zip(root["status"].dims, indices, strict=True)}
+        task, ablation, checkpoint = (
+            file_name(str(root[dim].values[i])) for dim, i in cell.items()
+        )
+        yield folder / task / ablation / f"{checkpoint}{suffix}", cell
 
 
 def write_xml(path: Path, write: Callable[[Path], None]) -> None:

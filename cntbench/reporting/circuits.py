@@ -57,10 +57,11 @@ def _curve(task: xr.Dataset, name: str, title: str) -> Table:
     """Return a table over the budgets that hold an edge."""
     held = (task["budget"] * task["scored_edges"].max() + 1e-9 >= 1).values
     task = task.isel(budget=held if held.any() else slice(None))
+    shares = task["budget"].values
     table = plain_table(
         f"{title}, by share of the scored edges",
         text=["ablation", "ranked by"],
-        numbers=[f"{100 * share:.3g} %" for share in task["budget"].values],
+        numbers=["circuit" if np.isnan(share) else f"{100 * share:.3g} %" for share in shares],
     )
     for cells, row in _rows(task):
         table.add_row(*cells, *map(_number, row[name].values))
@@ -89,8 +90,8 @@ def _about(task: xr.Dataset) -> str:
     return (
         f"{escape(str(attributes['source']))}, {escape(str(attributes['checkpoint']))}; {readout} "
         f"{ends[0]:.3g} of the model, {ends[1]:.3g} with no edge. "
-        f"{' or '.join(map(str, edges))} edges are scored, the others are in every circuit; a "
-        f"head's q, k and v have one edge. Patched by {escape(str(attributes['patched_by']))}. "
+        f"{' or '.join(map(str, edges))} edges are scored, any others are in every circuit. "
+        f"Patched by {escape(str(attributes['patched_by']))}. "
         f"Selection: {escape(str(attributes['selection']))}. Each circuit has {draws} of the same "
         "size and layers.\n"
     )

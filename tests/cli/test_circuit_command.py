@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from safetensors.torch import load_file, save_file
+from support.eap import graph, write_graph
 from support.models import random_model
 from support.runs import plan_for, quiet
 from support.trajectories import run_cli, write_trajectory
@@ -143,3 +145,63 @@ def test_other_weights_are_refused(cli, measured, tmp_path):
     save_file(tensors, weights, {"format": "pt"})
     code, _, err = cli("circuit", "r.nc", "--trajectory", f"dir:{moved}")
     assert (code, "their hashes differ" in " ".join(err.split())) == (2, True)
+
+
+def test_graphs_of_eap_are_put_to_work(cli, measured, tmp_path):
+    """The scores of a result, exported: q, k and v have edges, and so has the embedding."""
+    model = ["--trajectory", f"dir:{measured / 'checkpoints'}", "--task", "induction"]
+    few = [*model, "--prompts", "2", "--draws", "1"]
+    one = ["--task", "induction", "--ablation", "resample_eap", "--checkpoint", "8"]
+    assert cli("export", "r.nc", "-o", "g.json", *one)[0] == 0
+    code, out, err = cli("circuit", "g.json", *few, "-o", "c.nc")
+    assert (code, err) == (0, "")
+    assert "42 edges are scored" in out
+    content = json.loads((tmp_path / "g.json").read_text())
+    for number, edge in enumerate(content["edges"].values()):
+        del edge["score"]
+        edge["in_graph"] = number % 3 > 0
+    write_graph(tmp_path / "member.json", content)
+    code, out, err = cli("circuit", "g.json", "member.json", *few, "--in-graph", "-o", "d.nc")
+    assert (code, err) == (0, "")
+    own = open_circuits(tmp_path / "d.nc").squeeze("task", drop=True)
+    assert own["ablation"].values.tolist() == ["g", "member"]
+    assert own["faithfulness"].sel(ablation="g").item() == pytest.approx(1)
+    assert own["circuit_edges"].sel(ablation="member").item() < 42
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "part"),
+    [
+        (graph(), [], "a graph does not say what it was measured on"),
+        (graph(), ["MODEL"], "is of 2 layers of 2 heads in sequential blocks, and dir:"),
+        (graph(3, 2, parallel=True), ["MODEL"], "is of 3 layers of 2 heads in parallel blocks"),
+        (graph(parallel=True), ["MODEL", "--task", "inducton"], "Did you mean 'induction'?"),
+        (graph(parallel=True), ["MODEL", "--add"], "--add keeps circuits in one result"),
+        (graph(parallel=True), ["r.nc"], "circuits are those of one result, or of graphs"),
+        (
+            {
+                **graph(parallel=True),
+                "nodes": {"a0.h0": {"in_graph": True, "neurons": [True, False]}},
+            },
+            ["MODEL"],
+            "is a circuit of neurons",
+        ),
+        (
+            {
+                **graph(parallel=True),
+                "edges": {"input->logits": {"in_graph": True}, "m0->m1": {"in_graph": False}},
+            },
+            ["MODEL"],
+            "has no scores to choose edges by",
+        ),
+    ],
+)
+def test_graphs_that_do_not_fit_are_named(cli, measured, tmp_path, content, words, part):
+    write_graph(tmp_path / "g.json", content)
+    model = ["--trajectory", f"dir:{measured / 'checkpoints'}"]
+    words = [each for word in words for each in (model if word == "MODEL" else [word])]
+    code, out, err = cli(
+        "circuit", "g.json", *([] if "--task" in words else ["--task", "induction"]), *words
+    )
+    assert (code, out) == (2, "")
+    assert part in " ".join(err.split())

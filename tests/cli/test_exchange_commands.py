@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import networkx as nx
+import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 import yaml
+from scipy.stats import spearmanr
 from support.eap import graph, write_graph
 from support.films import random_film
 from support.trajectories import run_cli
@@ -131,3 +133,18 @@ def test_no_page_installs_the_project_from_an_index():
     assert len(installs) > 8
     for line in installs:
         assert not re.search(r"pip install [^`&]*(?<![./\w])cntbench\b", line), line
+
+
+def test_imported_graphs_are_compared(cli, tmp_path):
+    """Those of two methods, and those of one with a result that has its name for them."""
+    for name, seed in (("a", 0), ("b", 1)):
+        write_graph(tmp_path / f"{name}.json", graph(seed=seed, parallel=True))
+        words = ["--task", "induction", "--ablation", name, "--draws", "0"]
+        assert cli("import", f"{name}.json", "-o", f"{name}.nc", *words)[0] == 0
+    code, out, err = cli("compare", "--results", "a.nc", "--results", "b.nc", "-o", "c.nc")
+    assert (code, err) == (0, "")
+    assert "b.nc" in out
+    with xr.open_dataset(tmp_path / "c.nc") as compared:
+        a, b = (open_results(tmp_path / f"{name}.nc")["influence"] for name in "ab")
+        expected = spearmanr(a.values[np.isfinite(a)], b.values[np.isfinite(b)]).statistic
+        assert compared["agreement"].sel(file="b.nc").values.ravel()[0] == pytest.approx(expected)

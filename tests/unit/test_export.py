@@ -376,7 +376,7 @@ def test_a_result_without_groups_has_fewer_tables(tmp_path):
         (
             "out",
             None,
-            "no suffix of a known format\nName a file that ends in .csv, .csv.gz, .gexf,",
+            "no suffix of a known format\nName a file that ends in .csv, .csv.gz, .json, .gexf,",
         ),
         ("out.csv", "gexf", "is the name of a csv file, but --format is gexf"),
         ("file/tables", "csv", "cannot be made"),

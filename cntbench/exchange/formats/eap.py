@@ -1,0 +1,146 @@
+"""JSON of EAP-IG and MIB: one graph of one task by one ablation at one checkpoint.
+
+A score is what `cntbench.circuits.scores` says of an edge: positive where patching the edge hurts
+the readout, as changes of a loss are in MIB; never negative for methods that observe targets. An
+edge into a head stands for those into its queries, keys and values, a third of the score each. An
+edge that a method does not score, such as those from the input, gets the largest score: it is in
+every circuit. A graph that was imported is written with its own scores.
+
+Source: ``Graph.to_json`` of EAP-IG (Hanna et al. 2024, arXiv 2403.17806), which MIB reads
+(Mueller et al. 2025, arXiv 2504.13151).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.circuits.scores import observed_readout, scores_of
+from cntbench.components import Component, components, feasible
+from cntbench.exchange.eap_graph import INPUT, LOGITS, eap_name
+from cntbench.exchange.eap_import import GROUP
+from cntbench.exchange.writing import check_single, measured_cells
+from cntbench.output import FileKind, contains
+from cntbench.results.storage import make_folder, write_text
+
+SUFFIXES: tuple[str, ...] = (".json",)
+KIND = FileKind("a graph of EAP-IG", contains(b'"parallel_attn_mlp"'))
+
+#: An edge's score, and whether the circuit has it.
+Edges = Mapping[str, tuple[float, bool]]
+
+
+def write_file(tree: xr.DataTree, path: Path) -> None:
+    """Write the only graph of a result.
+
+    Raises
+    ------
+    CntbenchError
+        If the result has several graphs, or the graph was not measured.
+    """
+    check_single(tree, path, "graph of EAP-IG, eap")
+    _write(tree, dict.fromkeys(("task", "ablation", "checkpoint"), 0), path)
+
+
+def files(tree: xr.DataTree, folder: Path) -> Iterator[Path]:
+    """Yield the files that `write_folder` writes."""
+    return (path for path, _ in measured_cells(tree, folder, *SUFFIXES))
+
+
+def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
+    """Write every measured graph: ``TASK/ABLATION/CHECKPOINT.json``."""
+    written = []
+    for path, cell in measured_cells(tree, folder, *SUFFIXES):
+        make_folder(path.parent)
+        _write(tree, cell, path)
+        written.append(path)
+    return written
+
+
+def _write(tree: xr.DataTree, cell: Mapping[str, int], path: Path) -> None:
+    root = tree.to_dataset(inherit=False)
+    nodes = _nodes(root)
+    names = edge_names(nodes)
+    edges = (
+        _imported(tree.children[GROUP].to_dataset().isel(checkpoint=cell["checkpoint"]))
+        if GROUP in tree.children
+        else _scored(root, cell, names)
+    )
+    write_text(path, json.dumps(graph_content(nodes, edges)))
+
+
+def graph_content(nodes: tuple[Component, ...], edges: Edges) -> dict[str, Any]:
+    """Return what the file of a graph holds.
+
+    Parameters
+    ----------
+    nodes
+        The model's components.
+    edges
+        By their names in the file.
+    """
+    ends = {part for name, (_, inside) in edges.items() if inside for part in _ends(name)}
+    names = [INPUT, *map(eap_name, nodes), LOGITS]
+    return {
+        "cfg": {
+            "n_layers": 1 + max(node.layer for node in nodes),
+            "n_heads": sum(node.layer == 0 and node.head is not None for node in nodes),
+            "parallel_attn_mlp": nodes[-1].stage == nodes[-1].layer,
+        },
+        "nodes": {name: {"in_graph": name in ends or name == LOGITS} for name in names},
+        "edges": {n: {"score": score, "in_graph": inside} for n, (score, inside) in edges.items()},
+    }
+
+
+def edge_names(nodes: tuple[Component, ...]) -> dict[str, tuple[int, int]]:
+    """Return every edge of a model by its name, with its indices among the scores of circuits."""
+    reaches = np.ones((len(nodes) + 1, len(nodes) + 1), dtype=bool)
+    reaches[1:, :-1] = feasible(nodes)
+    sources = [INPUT, *map(eap_name, nodes)]
+    targets = [
+        *(
+            [eap_name(node)] if node.head is None else [f"{eap_name(node)}<{x}>" for x in "qkv"]
+            for node in nodes
+        ),
+        [LOGITS],
+    ]
+    return {
+        f"{sources[s]}->{name}": (int(s), int(t))
+        for s, t in np.argwhere(reaches)
+        for name in targets[t]
+    }
+
+
+def _ends(edge: str) -> tuple[str, str]:
+    source, _, target = edge.partition("->")
+    return source, target.partition("<")[0]
+
+
+def _nodes(root: xr.Dataset) -> tuple[Component, ...]:
+    """Return the components of a film."""
+    layer, head = root["source_layer"].values, root["source_head"].values
+    measured = np.isfinite(root["influence"].values).any(axis=(0, 1, 2))
+    within = (measured & (layer[:, None] == layer[None])).any()
+    return components(int(layer.max()) + 1, int(head.max()) + 1, parallel=not within)
+
+
+def _scored(
+    root: xr.Dataset, cell: Mapping[str, int], names: Mapping[str, tuple[int, int]]
+) -> dict[str, tuple[float, bool]]:
+    one = root.isel(cell)
+    values = scores_of(one, observed_readout(root, str(one["task"].item()))).values
+    shares: NDArray[np.float64] = np.array([1 + 2 * name.endswith(">") for name in names])
+    scores = np.array([values[index] for index in names.values()]) / shares
+    scores = np.where(np.isfinite(scores), scores, np.nanmax(abs(scores)))
+    return {name: (float(score), True) for name, score in zip(names, scores, strict=True)}
+
+
+def _imported(group: xr.Dataset) -> dict[str, tuple[float, bool]]:
+    rows = zip(group["edge"].values, group["score"].values, group["in_graph"].values, strict=True)
+    return {str(name): (float(s), bool(inside)) for name, s, inside in rows if np.isfinite(s)}

@@ -1,0 +1,114 @@
+"""Graphs of EAP-IG and MIB as circuits: their scores edge by edge, q, k and v apart.
+
+A score is taken as MIB takes it: by the signed ranking the highest come first, so that it should be
+the change of a loss when the edge is corrupted. A feasible edge that a file does not name has score
+0, as in EAP-IG's reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.circuits.command import Subject, Work
+from cntbench.circuits.faithfulness import Choice, EdgeScores
+from cntbench.components import feasible
+from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph
+from cntbench.results.storage import distinct_files
+from cntbench.runs.tasks import Task
+
+
+def graph_circuits(
+    paths: Sequence[Path],
+    tasks: Sequence[Task],
+    subject: Subject,
+    work: Work,
+    choice: Choice,
+    *,
+    inside: bool = False,
+) -> xr.Dataset:
+    """Put the circuits of graph files to work.
+
+    Parameters
+    ----------
+    paths
+        The files, which become the dim ``ablation``.
+    tasks, subject, work, choice
+        As `cntbench.circuits.command.circuits_of` takes them.
+    inside
+        Instead of the best edges, each file has one circuit: its own, by ``in_graph``.
+
+    Raises
+    ------
+    CntbenchError
+        If a file cannot be read, is of another model or a circuit of neurons, or has no scores to
+        choose by.
+    """
+    distinct_files(paths)
+    labels = [path.stem for path in paths]
+    names = labels if len({*labels}) == len(labels) else [str(path) for path in paths]
+    scores = {}
+    for name, path in zip(names, paths, strict=True):
+        graph = read_eap_graph(path)
+        _check(graph, subject, scored=not inside)
+        scores[name] = graph_scores(graph, inside=inside)
+    if inside:
+        choice = replace(choice, budgets=None, rankings=("absolute",), threshold=0.5)
+    parts = [subject.circuits(task, scores, work, choice) for task in tasks]
+    return xr.concat(parts, dim="task", join="exact", combine_attrs="override")
+
+
+def graph_scores(graph: EapGraph, *, inside: bool = False) -> EdgeScores:
+    """Return the scores of a graph's edges, dims ``input, source, target``.
+
+    With ``inside``, 1 for the edges of the graph's own circuit and 0 for the others.
+    """
+    count = len(graph.components)
+    values = np.full((len("qkv"), count + 1, count + 1), np.nan)
+    for (source, target), heads in np.ndenumerate(_inputs(graph)):
+        values[:heads, source, target] = 0.0
+    for name, edge in graph.edges.items():
+        source = 0 if edge.source is None else edge.source + 1
+        target = count if edge.target is None else edge.target
+        which = "qkv".index(name[-2]) if name.endswith(">") else 0
+        values[which, source, target] = edge.in_graph if inside else edge.score
+    return EdgeScores(values)
+
+
+def _inputs(graph: EapGraph) -> NDArray[np.int64]:
+    """Return the number of edges between two nodes: 3 into heads, 1 into others, 0 if none."""
+    count = len(graph.components)
+    edges = np.ones((count + 1, count + 1), dtype=int)
+    edges[1:, :-1] = feasible(graph.components)
+    return edges * np.array([*(1 if n.head is None else 3 for n in graph.components), 1])
+
+
+def _check(graph: EapGraph, subject: Subject, *, scored: bool) -> None:
+    """Raise an error if a graph cannot be put to work in a model."""
+    where, nodes = str(graph.path), subject.model.components
+    if graph.components != nodes:
+        layers, heads = 1 + nodes[-1].layer, sum(n.layer == 0 and n.head is not None for n in nodes)
+        blocks = "parallel" if nodes[-1].stage == nodes[-1].layer else "sequential"
+        raise ImportFileError(
+            f"is of {graph.shape}, and {subject.trajectory.identity} of {layers} layers of "
+            f"{heads} heads in {blocks} blocks",
+            where=f"{where}: cfg",
+            hint="Name the model that the graph was made with by --trajectory.",
+        )
+    if graph.neurons:
+        raise ImportFileError(
+            "is a circuit of neurons, whose edges carry parts of a component's output",
+            where=f"{where}: nodes",
+            hint="Expected a graph whose nodes are in the circuit whole or not at all.",
+        )
+    if scored and not graph.scored:
+        raise ImportFileError(
+            "has no scores to choose edges by, only a circuit",
+            where=f"{where}: edges",
+            hint="--in-graph puts the circuits of the files to work.",
+        )

@@ -1,0 +1,82 @@
+"""Results as graphs of EAP-IG and MIB: read back, every number is the same."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from support.eap import edge_names, graph, write_graph
+from support.films import random_film
+from support.runs import quiet
+
+from cntbench.errors import CntbenchError
+from cntbench.exchange.choice import chosen
+from cntbench.exchange.eap_import import Labels, import_graphs, read_graphs
+from cntbench.exchange.export import export
+
+
+def read_back(path, **labels):
+    graphs = read_graphs([f"{path}@8"])
+    return import_graphs(graphs, Labels(**labels), (), draws=0, jobs=1, progress=quiet)
+
+
+def one_cell(film, **labels):
+    cell = {"task": ["induction"], "ablation": ["mean"], "checkpoint": ["step8"], **labels}
+    return chosen(xr.DataTree(film), cell)
+
+
+def test_effects_on_the_readout_come_back(tmp_path):
+    tree = one_cell(random_film())
+    export(tree, tmp_path / "g.json", None)
+    back = read_back(tmp_path / "g.json", negate=True)
+    for name in ("edge_effect", "readout_effect"):
+        there = {"readout": ["logit_difference"]} if name == "readout_effect" else {}
+        ours, theirs = tree[name].sel(there).values, back[name].sel(there).values
+        np.testing.assert_allclose(theirs, ours, rtol=1e-6)
+
+
+def test_influence_of_methods_that_observe_targets_comes_back(tmp_path):
+    film = random_film()
+    film["edge_effect"][:] = np.nan
+    film["readout_value"][:] = 2.0
+    tree = one_cell(film)
+    export(tree, tmp_path / "g.json", None)
+    back = read_back(tmp_path / "g.json")
+    np.testing.assert_allclose(back["influence"].values, tree["influence"].values, rtol=1e-6)
+    effect = back["readout_effect"].sel(readout="logit_difference")
+    expected = abs(tree["readout_effect"].sel(readout="logit_difference")) / 2
+    np.testing.assert_allclose(effect.values, expected.values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_what_was_imported_is_written_as_it_was(tmp_path, parallel):
+    content = graph(3, 2, parallel=parallel)
+    tree = read_back(write_graph(tmp_path / "g.json", content))
+    export(tree, tmp_path / "again.json", None)
+    again = json.loads((tmp_path / "again.json").read_text())
+    assert again["edges"] == content["edges"]
+    assert again["cfg"].items() <= content["cfg"].items()
+    assert list(again["nodes"]) == list(content["nodes"])
+
+
+def test_every_edge_of_the_architecture_is_named(tmp_path):
+    tree = one_cell(random_film())
+    export(tree, tmp_path / "g.json", None)
+    content = json.loads((tmp_path / "g.json").read_text())
+    shape = content["cfg"]
+    names = edge_names(shape["n_layers"], shape["n_heads"], parallel=shape["parallel_attn_mlp"])
+    assert set(content["edges"]) == set(names)
+    scores = {name: edge["score"] for name, edge in content["edges"].items()}
+    inputs = [score for name, score in scores.items() if name.startswith("input->")]
+    assert inputs == [max(map(abs, scores.values()))] * len(inputs)
+
+
+def test_a_folder_has_a_graph_for_each_cell(tmp_path):
+    tree = xr.DataTree(random_film())
+    files = export(tree, tmp_path / "graphs", "eap")
+    assert len(files) == 2 * 3
+    assert tmp_path / "graphs" / "induction" / "mean" / "step8.json" in files
+    with pytest.raises(CntbenchError, match="holds one graph, but the selection has 6"):
+        export(tree, tmp_path / "g.json", None)
