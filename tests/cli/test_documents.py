@@ -74,6 +74,11 @@ INSTEAD = (
     ),
     (r"^(cntbench seal .*) --draws \d+", r"\1 --draws 2", "fewer draws take less time"),
     ("--only heatmap,readouts,.*", "--only readouts", "the same"),
+    (
+        r"--trajectory nano(?= )",
+        f"--trajectory dir:{ROOT / 'golden' / 'nano' / 'trajectory'}",
+        "the embedded model is trained on first use",
+    ),
     (r"^(cntbench circuit .*)", r"\1 --draws 1", "fewer random circuits take less time"),
     (r"--prompts (64|1000)", "--prompts 4", "fewer prompts take less time"),
     (r"^(cntbench (claims|import))", r"\1 --draws 19", "fewer draws take less time"),
