@@ -120,20 +120,18 @@ def attention_changes(edges: Edges, index: int, block: Attention) -> Iterator[tu
 def along_attention(edges: Edges, back: Back, block: Attention) -> Tensor:
     """Return what changes of attention weights do along gradients in them, Σ_ij Δa_ij ∂m/∂a_ij.
 
+    With z_i = Σ_j a_ij v_j it is Σ_i Δz_i · ∂m/∂z_i.
+
     Returns
     -------
     Tensor
         Dims ``way, source, component, prompt``.
     """
     stage, streams = edges.model.stages[back.stage], edges.perturbations.streams
-    normed = stage.norm(streams[back.stage].expand(block.n_components, *streams[0].shape))
-    value = block.own_parts(normed)[2]
-    outputs = widened(back.outputs)
-    # z_i = Σ_j a_ij v_j, written by W_O.
-    of_states = torch.einsum("wpih,kdh->wkpid", outputs, widened(block.output))
-    of_weights = torch.einsum("wkpid,kpjd->wpkij", of_states, value)
-    count = len(edges.reaching(edges.model.places[back.stage][0].nodes))
-    found = of_weights.new_empty(len(outputs), count, block.n_components, len(edges.prompts))
+    value = block.parts(stage.norm(streams[back.stage][None]))[2]
+    slopes = torch.einsum("wpih,kdh->wpkid", widened(back.outputs), widened(block.output))
+    count = len(edges.reaching(back.nodes))
+    found = slopes.new_empty(len(slopes), count, block.n_components, len(edges.prompts))
     for part, changes in attention_changes(edges, back.stage, block):
-        found[:, part] = torch.einsum("spkij,wpkij->wskp", changes, of_weights)
+        found[:, part] = torch.einsum("spkid,wpkid->wskp", changes @ value, slopes)
     return found

@@ -75,12 +75,11 @@ def estimate(edges: Edges) -> Iterator[Estimate]:
 
 def _at_scored_positions(edges: Edges, stream: Tensor) -> Tensor:
     """Return a flow of 1 for each prompt, dims ``prompt, position``, float64."""
-    scored = edges.prompts.scored
+    from cntbench.engine.positions import Positions
+
+    rows = Positions.scored(edges.prompts, stream.device).rows.expand(len(stream), -1)
     flow = stream.new_zeros(stream.shape[:2]).double()
-    for column in range(scored.shape[1]):
-        for prompt, position in enumerate(scored[:, column].tolist()):
-            flow[prompt, position] += 1 / scored.shape[1]
-    return flow
+    return flow.scatter_add(1, rows, flow.new_ones(rows.shape) / rows.shape[1])
 
 
 def _proximity(parts: Tensor, whole: Tensor) -> Tensor:

@@ -17,6 +17,9 @@ from torch import Tensor
 from cntbench.models.maps import Linear
 from cntbench.models.products import Activation, affine, wide, widened
 
+#: Derivatives of attention weights that are held at once.
+WEIGHTS_AT_ONCE = 2**22
+
 
 @dataclass(frozen=True)
 class Queries:
@@ -287,13 +290,16 @@ class Attention:
         Returns dims as `states`, in single precision at least.
         """
         query, key, value = self.parts(normed[None])
-        by_query, by_key, by_value = self.parts(change, bias=False)
         scores = query @ key.mT
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         weights = scores.masked_fill(later, float("-inf")).softmax(dim=-1)
-        slopes = weights * (by_query @ key.mT + query @ by_key.mT)
-        slopes = slopes - weights * slopes.sum(dim=-1, keepdim=True)
-        return (slopes @ value + weights @ by_value).transpose(2, 3)
+        found = []
+        for some in change.split(max(1, WEIGHTS_AT_ONCE // weights.numel())):
+            by_query, by_key, by_value = self.parts(some, bias=False)
+            slopes = weights * (by_query @ key.mT + query @ by_key.mT)
+            slopes = slopes - weights * slopes.sum(dim=-1, keepdim=True)
+            found.append((slopes @ value + weights @ by_value).transpose(2, 3))
+        return torch.cat(found)
 
     def pattern(self, normed: Tensor) -> Tensor:
         """Compute attention weights, dims ``prompt, component, query position, key position``.

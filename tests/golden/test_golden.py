@@ -80,10 +80,10 @@ def test_bfloat16_lies_as_far_from_float32_as_is_stated(
         "direct effect on the readout": (0.06, 1.2, 0.9),
         "direct effect on the readout, by eap": (0.02, 0.5, 0.98),
         "direct effect on the readout, by eap_ig": (0.015, 0.3, 0.98),
-        "direct effect on the readout, by relp": (0.015, 0.3, 0.98),
-        "direct effect on the readout, by gim": (0.015, 0.3, 0.98),
+        "direct effect on the readout, by relp": (0.02, 0.6, 0.98),
+        "direct effect on the readout, by gim": (0.02, 0.4, 0.98),
         "direct effect on the readout, by atp_star": (0.025, 0.8, 0.98),
-        "direct effect on the readout, by eap_ig_activations": (0.015, 0.4, 0.98),
+        "direct effect on the readout, by eap_ig_activations": (0.015, 0.5, 0.98),
         "direct effect on the readout, by information_flow": (0.005, 0.05, 0.99),
         "total effect on the target, by linear": (0.003, 0.03, 0.99),
     }
