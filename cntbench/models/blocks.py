@@ -289,11 +289,7 @@ class Attention:
         Takes what is read, dims ``prompt, position, hidden``, and its change, ``run`` first.
         Returns dims as `states`, in single precision at least.
         """
-        query, key, value = self.parts(normed[None])
-        scores = query @ key.mT
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        weights = scores.masked_fill(later, float("-inf")).softmax(dim=-1)
-        found = []
+        (query, key, value), weights, found = self.parts(normed[None]), self.pattern(normed), []
         for some in change.split(max(1, WEIGHTS_AT_ONCE // weights.numel())):
             by_query, by_key, by_value = self.parts(some, bias=False)
             slopes = weights * (by_query @ key.mT + query @ by_key.mT)
