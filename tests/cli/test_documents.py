@@ -64,7 +64,7 @@ INSTEAD = (
     (
         r"^(cntbench compare)(?! --results)",
         r"\1 --circuits constant,random_dag_sparse --trajectory dir:checkpoints "
-        "--checkpoints 1 --prompts 2",
+        "--checkpoints 1 --prompts 4",
         "all circuits and the embedded model take minutes",
     ),
     (

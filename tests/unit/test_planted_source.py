@@ -75,7 +75,7 @@ def test_a_circuit_is_found_among_the_specs_of_the_command(tmp_path, monkeypatch
     write(tmp_path / "specs" / "planted", CHAIN)
     circuit = ["planted:mine", "--specs", tmp_path / "specs"]
     options = ["--trajectory", *circuit, "--tasks", "random_tokens", "--ablations", "zero,mean"]
-    checkpoints = "compare", *options, "--circuits", "", "--prompts", 2, "-j", 1
+    checkpoints = "compare", *options, "--circuits", "", "--prompts", 4, "-j", 1
     for arguments in (["audit", *circuit], ["plan", *options, "-j", 1], checkpoints):
         code, _, err = run_cli(monkeypatch, capsys, *arguments)
         assert (code, err) == (0, ""), arguments
