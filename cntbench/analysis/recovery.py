@@ -20,6 +20,8 @@ from cntbench.attributes import described
 from cntbench.errors import CntbenchError
 
 TRUTHS = ("direct", "total")
+#: Influence below this is rounding error of single precision.
+RESOLUTION = 1e-6
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class Recovery:
         Whether an edge has a direct effect, or a total one, dims ``source, target``.
     truth_readout
         Whether a direct edge leads on to the readout; None if unknown.
+    by_prompt
+        What the scores are means of, or absolute values of means, with a last dim ``prompt``; None
+        if it was not kept.
     """
 
     circuit: str
@@ -46,6 +51,7 @@ class Recovery:
     truth_direct: NDArray[np.bool_]
     truth_total: NDArray[np.bool_]
     truth_readout: NDArray[np.bool_] | None = None
+    by_prompt: NDArray[np.float64] | None = None
 
 
 def auroc(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:

@@ -13,6 +13,7 @@ import xarray as xr
 from cntbench.analysis.diagnostics import diagnostics
 from cntbench.analysis.recovery import recovery
 from cntbench.attributes import described
+from cntbench.comparison.budgets import recovered_output
 from cntbench.comparison.files import FILES_TITLE, compare_files, refuse_beside_results
 from cntbench.comparison.purposes import purpose_scores
 from cntbench.comparison.table import TITLE, comparison
@@ -23,7 +24,7 @@ from cntbench.models.trajectory import Progress
 from cntbench.output import FileKind, check_output, file_status, has_attribute, is_folder
 from cntbench.results.group_schema import GROUPS, validate_contents
 from cntbench.results.storage import read_netcdf, write_netcdf
-from cntbench.runs.catalogue import Catalogue, KnownCircuit, load_catalogue
+from cntbench.runs.catalogue import AblationEntry, Catalogue, KnownCircuit, load_catalogue
 from cntbench.runs.known_circuits import measure_planted, obstacles, undiagnosed, versions
 from cntbench.runs.known_cost import forward_passes
 from cntbench.runs.known_edges import LEFT_OUT, UNDIAGNOSED
@@ -32,6 +33,8 @@ from cntbench.runs.plan import Plan, make_plan
 
 #: The study that is compared by default.
 STUDY = "compare"
+#: The ablation that replaces the edges outside of a circuit.
+PATCH = "resample"
 #: What `write_comparison` writes.
 COMPARISON = FileKind(
     "a comparison of ablation methods", has_attribute("title", TITLE, FILES_TITLE)
@@ -124,7 +127,14 @@ def compare_ablations(
         jobs=jobs,
     )
     dataset = (
-        _with_circuits(plan, known_circuits, trained, progress=progress, jobs=jobs)
+        _with_circuits(
+            plan,
+            known_circuits,
+            trained,
+            catalogue.ablations[PATCH],
+            progress=progress,
+            jobs=jobs,
+        )
         if known_circuits
         else comparison(trained, seed=plan.study.spec.seed)
     )
@@ -138,11 +148,15 @@ def _with_circuits(
     plan: Plan,
     circuits: Sequence[KnownCircuit],
     trained: xr.Dataset,
+    patch: AblationEntry,
     *,
     progress: Progress,
     jobs: int,
 ) -> xr.Dataset:
-    """Return the comparison on a trajectory and on circuits, with its verdict."""
+    """Return the comparison on a trajectory and on circuits, with its verdict.
+
+    The patch is the ablation that replaces the edges outside of a circuit.
+    """
     seed = plan.study.spec.seed
     left_out = obstacles(plan.study, plan.ablations, circuits)
     measurable = [entry for entry in plan.ablations if entry.name not in left_out]
@@ -159,9 +173,10 @@ def _with_circuits(
         LEFT_OUT: json.dumps(left_out, sort_keys=True),
         UNDIAGNOSED: json.dumps(undiagnosed(measurable), sort_keys=True),
     }
-    plain = [known.circuit.name for known in circuits if not known.circuit.diagnostics]
+    plain = [known for known in circuits if not known.circuit.diagnostics]
     names = [entry.name for entry in plan.ablations]
-    scores = purpose_scores(records, names, plain)
+    areas = recovered_output(records, plain, plan.study, patch, jobs=jobs)
+    scores = purpose_scores(records, names, [known.circuit.name for known in plain], areas)
     if scores is None:
         return dataset
     costs = forward_passes(plan.study, measurable, circuits, jobs=jobs)

@@ -1,8 +1,9 @@
 """Purposes of a method, and the score of every method on every planted model for each of them.
 
 A purpose asks for some edges of a planted circuit, and its score says how well a method's influence
-tells them from all other feasible edges. Models are the realistic ones of the circuits without
-diagnostics: special circuits show what misleads a method, not how often it is right.
+tells them from all other feasible edges. Models are the realistic and the trained ones of the
+circuits without diagnostics: special circuits show what misleads a method, not how often it is
+right.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import xarray as xr
 
 from cntbench.analysis.recovery import Recovery, auroc
 from cntbench.attributes import described
+from cntbench.comparison.stability import score_intervals
 from cntbench.errors import CntbenchError
+from cntbench.models.planted.spec import Difficulty
 
 #: The models on which methods are scored.
-DIFFICULTY = "realistic"
+DIFFICULTIES: tuple[Difficulty, ...] = ("realistic", "trained")
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,14 @@ class Purpose:
     meaning
         Which edges count as true.
     truth
-        Name of their array in a `cntbench.analysis.recovery.Recovery`.
+        Name of their array in a `cntbench.analysis.recovery.Recovery`; empty for the purpose that
+        `cntbench.comparison.budgets` scores.
     """
 
     title: str
     measure: str
     meaning: str
-    truth: str
+    truth: str = ""
 
 
 PURPOSES: Mapping[str, Purpose] = {
@@ -60,11 +64,19 @@ PURPOSES: Mapping[str, Purpose] = {
         "planted edges that lead on to the readout, against all other pairs",
         "truth_readout",
     ),
+    "circuit": Purpose(
+        "a circuit at a budget",
+        "CPR",
+        "share of the model's output that the best edges alone recover, over budgets of edges",
+    ),
 }
 
 
 def purpose_scores(
-    records: Sequence[Recovery], ablations: Sequence[str], circuits: Sequence[str]
+    records: Sequence[Recovery],
+    ablations: Sequence[str],
+    circuits: Sequence[str],
+    areas: Mapping[tuple[str, str, int], float],
 ) -> xr.Dataset | None:
     """Score every ablation on every model, for each purpose.
 
@@ -76,19 +88,23 @@ def purpose_scores(
         Names; those without records are NaN.
     circuits
         Names of the circuits without diagnostics.
+    areas
+        CPR by ablation, circuit and seed, from `cntbench.comparison.budgets`.
 
     Returns
     -------
     xarray.Dataset or None
-        ``score_by_model``, dims ``purpose, ablation, scored_circuit, seed``; NaN where a score is
-        not defined. None if nothing of these circuits was measured.
+        ``score_by_model``, dims ``purpose, ablation, scored_circuit, seed``, and
+        ``score_prompts_low``, ``score_prompts_high``, the interval of its mean over resamples of
+        prompts, dims ``purpose, ablation``; NaN where a score is not defined. None if nothing of
+        these circuits was measured.
 
     Raises
     ------
     CntbenchError
         If a true edge has no score.
     """
-    used = [r for r in records if r.difficulty == DIFFICULTY and r.circuit in circuits]
+    used = [r for r in records if r.difficulty in DIFFICULTIES and r.circuit in circuits]
     if not used:
         return None
     labels: dict[str, list[Any]] = {
@@ -108,13 +124,23 @@ def purpose_scores(
         ),
     )
     for record in used:
-        at = {"ablation": record.ablation, "scored_circuit": record.circuit, "seed": record.seed}
+        at: dict[str, Any] = {"ablation": record.ablation, "scored_circuit": record.circuit}
+        if record.difficulty != "trained":  # it is one model, whatever the seed
+            at["seed"] = record.seed
+        key = (record.ablation, record.circuit, record.seed)
         for name, purpose in PURPOSES.items():
-            scores.loc[{"purpose": name, **at}] = _score(record, purpose)
-    return scores.to_dataset(name="score_by_model")
+            score = _auroc(record, purpose) if purpose.truth else areas.get(key, np.nan)
+            scores.loc[{"purpose": name, **at}] = score
+    dataset = scores.to_dataset(name="score_by_model")
+    truths = [purpose.truth for purpose in PURPOSES.values()]
+    for end, values in zip(("low", "high"), score_intervals(used, truths, ablations), strict=True):
+        name = f"score_prompts_{end}"
+        about = f"{end} end of the 95 % interval of the score over resamples of prompts"
+        dataset[name] = (("purpose", "ablation"), values, described(name, about, "1"))
+    return dataset
 
 
-def _score(record: Recovery, purpose: Purpose) -> float:
+def _auroc(record: Recovery, purpose: Purpose) -> float:
     truth = getattr(record, purpose.truth)
     try:
         return np.nan if truth is None else auroc(record.scores, truth)

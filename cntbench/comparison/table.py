@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from cntbench.attributes import described
 from cntbench.comparison.agreement import film_agreement, interval_over_checkpoints
+from cntbench.comparison.stability import settled_at
 
 #: Costs are relative to this ablation, if it is compared.
 YARDSTICK = "zero"
@@ -44,6 +46,8 @@ def comparison(
     parts = []
     if trained is not None:
         parts += [_agreement(trained, seed), _reliability(trained, seed), _cost(trained)]
+        if "overlap_by_prompts" in trained:
+            parts.append(_stability(trained, seed))
     if recovered is not None:
         parts.append(recovered)
     if diagnosed is not None:
@@ -82,6 +86,23 @@ def _reliability(trained: xr.Dataset, seed: int) -> xr.Dataset:
         mean = values.mean("task", keep_attrs=True)
         about = str(values.attrs.get("comment", values.attrs["long_name"]))
         dataset = dataset.assign(interval_over_checkpoints(mean, str(name), about, seed))
+    return dataset
+
+
+def _stability(trained: xr.Dataset, seed: int) -> xr.Dataset:
+    """Return the overlap of circuits of resampled prompts, and when it is large enough."""
+    dataset = trained[["overlap_by_prompts"]]
+    mean = dataset["overlap_by_prompts"].mean("task", keep_attrs=True)
+    last = mean.isel(prompts=-1, drop=True)
+    about = "Jaccard index of the circuits of two resamples of all prompts"
+    dataset = dataset.assign(interval_over_checkpoints(last, "circuit_overlap", about, seed))
+    over_checkpoints = mean.mean("checkpoint").transpose("ablation", "prompts").values
+    numbers = [int(n) for n in dataset["prompts"].values]
+    dataset["settled_at"] = (
+        "ablation",
+        [settled_at(numbers, row) for row in over_checkpoints],
+        described("settled_at", "prompts from which on circuits of two resamples agree", "1"),
+    )
     return dataset
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -13,6 +14,7 @@ import xarray as xr
 from cntbench.ablations.ablation import Ablation
 from cntbench.attributes import described
 from cntbench.comparison.reliability import over_draws, split_half
+from cntbench.comparison.stability import NUMBERS, circuit_overlap
 from cntbench.engine.influence import influence
 from cntbench.engine.meter import Work, predicted_work
 from cntbench.engine.request import Request
@@ -31,6 +33,11 @@ VARIABLES = {
     "influence": ((*_CELL, "source", "target"), "1", "causal influence, mean over prompts"),
     "split_half": (_CELL, "1", "reliability by halves of the prompts, Spearman-Brown corrected"),
     "over_draws": (_CELL, "1", "rank correlation of two random draws; NaN if nothing is drawn"),
+    "overlap_by_prompts": (
+        (*_CELL, "prompts"),
+        "1",
+        "Jaccard index of the circuits of two resamples of so many prompts",
+    ),
     "seconds": (_CELL, "s", "time on one thread, by itself"),
     "token_layers": (("task", "ablation"), "1", "tokens × layers computed at a checkpoint"),
 }
@@ -72,7 +79,9 @@ def measure_trained(
     chosen = spread_out(plan.trajectory.checkpoints, checkpoints)
     random = _random_ablations(plan, chosen[0])
     parts = []
-    for part in parallel_map(partial(_measure_checkpoint, plan, random), chosen, jobs=jobs):
+    for part in parallel_map(
+        partial(_measure_checkpoint, plan, random, chosen[0].name), chosen, jobs=jobs
+    ):
         parts.append(part)
         progress("comparing", len(parts), len(chosen))
     dataset = xr.concat(
@@ -100,12 +109,13 @@ def _random_ablations(plan: Plan, checkpoint: Checkpoint) -> frozenset[str]:
 def _empty(plan: Plan, checkpoint: Checkpoint) -> xr.Dataset:
     nodes = plan.trajectory.shape.components
     names = [node.name for node in nodes]
-    labels = {
+    labels: dict[str, list[Any]] = {
         "task": [task.name for task in plan.tasks],
         "ablation": [entry.name for entry in plan.ablations],
         "checkpoint": [checkpoint.name],
         "source": names,
         "target": names,
+        "prompts": [n for n in NUMBERS if n <= plan.study.spec.prompts] or [1],
     }
     layers = [node.layer for node in nodes]
     coordinates = {
@@ -120,8 +130,13 @@ def _empty(plan: Plan, checkpoint: Checkpoint) -> xr.Dataset:
     return dataset
 
 
-def _measure_checkpoint(plan: Plan, random: frozenset[str], checkpoint: Checkpoint) -> xr.Dataset:
-    """Measure one checkpoint, with another draw of the random ablations."""
+def _measure_checkpoint(
+    plan: Plan, random: frozenset[str], counted: str, checkpoint: Checkpoint
+) -> xr.Dataset:
+    """Measure one checkpoint, with another draw of the random ablations.
+
+    Work is counted at one of them, by name: it is the same at all.
+    """
     dataset = _empty(plan, checkpoint)
     model = plan.trajectory.load(checkpoint)
     for t, (task, prompts) in enumerate(zip(plan.tasks, plan.prompts, strict=True)):
@@ -130,15 +145,32 @@ def _measure_checkpoint(plan: Plan, random: frozenset[str], checkpoint: Checkpoi
         for a, entry in enumerate(plan.ablations):
             method = entry.method
             start = perf_counter()
-            matrix = cell.measure(method, prompts)
+            matrix, by_prompt = cell.measure_prompts(method)
             dataset["seconds"][t, a] = perf_counter() - start
             dataset["influence"][t, a] = matrix
-            dataset["split_half"][t, a] = cell.by_halves(method)
+            dataset["split_half"][t, a] = cell.by_halves(method, by_prompt)
+            signed = method.observable == "readout"
+            dataset["overlap_by_prompts"][t, a, 0] = [
+                circuit_overlap(by_prompt, size, signed=signed, seed=cell.seed)
+                for size in dataset["prompts"].values
+            ]
             if entry.name in random:
                 other = cell.measure(method, prompts, seed=cell.seed + 1)
                 dataset["over_draws"][t, a] = over_draws([matrix, other])
-            dataset["token_layers"][t, a] = cell.work(method).token_layers
+            if checkpoint.name == counted:
+                dataset["token_layers"][t, a] = cell.work(method).token_layers
     return dataset
+
+
+def depends_on_others(method: Ablation) -> bool:
+    """Return whether a prompt's influence depends on which other prompts are measured."""
+    rule = method.replacement
+    return (
+        rule.population_corpus is not None
+        or rule.donor_corpus == "other"
+        or rule.random
+        or rule.fitting_steps > 0
+    )
 
 
 class Cell:
@@ -159,12 +191,30 @@ class Cell:
         """Return the work of a measurement."""
         return predicted_work(self._request(method, self.prompts))
 
-    def by_halves(self, method: Ablation) -> float:
-        """Return the split-half reliability over every other prompt; NaN for a single prompt."""
+    def measure_prompts(self, method: Ablation) -> tuple[np.ndarray, np.ndarray]:
+        """Return the influence, and what it is the mean of, with a last dim ``prompt``.
+
+        Influence on the readout is the absolute value of a mean.
+        """
+        request = replace(self._request(method, self.prompts), seed=self.seed, keep=("prompts",))
+        found = influence(request)
+        kept = "edge_effect" if method.observable == "readout" else "influence"
+        return found.influence[0], found.kept[f"{kept}_by_prompt"][0]
+
+    def by_halves(self, method: Ablation, by_prompt: np.ndarray) -> float:
+        """Return the split-half reliability over every other prompt; NaN for a single prompt.
+
+        Halves are measured again where a prompt's influence depends on the others.
+        """
         if len(self.prompts) < 2:
             return np.nan
-        halves = (self.prompts.take(slice(start, None, 2)) for start in (0, 1))
-        return split_half(*(self.measure(method, half) for half in halves))
+        every_other = [slice(start, None, 2) for start in (0, 1)]
+        if depends_on_others(method):
+            halves = [self.measure(method, self.prompts.take(rows)) for rows in every_other]
+        else:
+            means = [by_prompt[..., rows].mean(axis=-1) for rows in every_other]
+            halves = [abs(m) if method.observable == "readout" else m for m in means]
+        return split_half(*halves)
 
     def _request(self, method: Ablation, prompts: Prompts) -> Request:
         return Request(

@@ -33,7 +33,7 @@ def comparison_tables(dataset: xr.Dataset) -> RenderableType:
     if "file" in dataset.dims:
         parts += _files(dataset)
     if "split_half" in dataset:
-        parts.append(_trained(dataset))
+        parts += [_trained(dataset), *_stability(dataset)]
     parts += [*_methods(dataset), *verdict_tables(dataset)]
     return Group(*parts)
 
@@ -204,6 +204,37 @@ def _trained(dataset: xr.Dataset) -> Table:
             *(_number(row[f"relative_{cost}"], "{:.2g}×") for cost in ("token_layers", "seconds")),
         )
     return table
+
+
+def _stability(dataset: xr.Dataset) -> Iterator[Table]:
+    """Yield how far circuits and scores vary over resamples of the prompts."""
+    if "settled_at" not in dataset:
+        return
+    purposes = []
+    if "score_prompts_low" in dataset:
+        bounds = dataset["score_prompts_low"].notnull().any("ablation")
+        purposes = [str(name) for name in dataset["purpose"].values[bounds.values]]
+    table = plain_table(
+        "Stability over resamples of the prompts: Jaccard index of the circuits (the top tenth of\n"
+        "the edges) of two resamples, prompts from which on it is 0.8; 95 % intervals of scores",
+        text=["ablation"],
+        numbers=["circuit\nJaccard", "settles\nat", *(p.replace("_", "\n", 1) for p in purposes)],
+    )
+    most = int(dataset["prompts"].max())
+    for name in dataset["ablation"].values:
+        row = dataset.sel(ablation=name)
+        settled = row["settled_at"].item()
+        ends = [
+            [row[f"score_prompts_{end}"].sel(purpose=p).item() for end in ("low", "high")]
+            for p in purposes
+        ]
+        table.add_row(
+            escape(str(name)),
+            _with_interval(row, "circuit_overlap"),
+            f">{most}" if np.isnan(settled) else f"{settled:g}",
+            *("" if np.isnan(low) else f"{low:.2f}–{high:.2f}" for low, high in ends),
+        )
+    yield table
 
 
 def _with_interval(cell: xr.Dataset, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +12,7 @@ from rich.markup import escape
 
 from cntbench.reporting.terminal import plain_table
 from cntbench.reporting.wording import counted
-from cntbench.views.verdict import Ranked, verdict
+from cntbench.views.verdict import Ranked, Ranking, verdict
 
 
 def verdict_tables(dataset: xr.Dataset) -> Iterator[RenderableType]:
@@ -21,10 +22,10 @@ def verdict_tables(dataset: xr.Dataset) -> Iterator[RenderableType]:
         return
     table = plain_table(
         "Which method for which purpose: rank (= if shared), score and its 95 % interval over "
-        f"{counted(len(view.circuits), 'circuit')},\n{counted(view.models, 'realistic model')} of "
+        f"{counted(len(view.circuits), 'circuit')},\n{counted(view.models, 'model')} of "
         "each; cost in forward passes, * if no other method is as good and as cheap",
         text=["ablation"],
-        numbers=[f"{escape(r.title)}\n{escape(r.measure)}" for r in view.ranking] + ["cost"],
+        numbers=[*(_heading(r) for r in view.ranking), "cost"],
     )
     for name, places, cost in view.rows:
         table.add_row(
@@ -38,7 +39,13 @@ def verdict_tables(dataset: xr.Dataset) -> Iterator[RenderableType]:
     yield from (f" {escape(ranking.sentence)}" for ranking in view.ranking)
 
 
+def _heading(ranking: Ranking) -> str:
+    """Return the purpose on two lines, and what methods are ranked by."""
+    lines = textwrap.wrap(ranking.title, 12)
+    return "\n".join(escape(line) for line in [*lines, ranking.measure])
+
+
 def _place(method: Ranked) -> str:
     rank = f"{method.rank}{'=' if method.shared else ' '}"
-    span = f"{method.low:.2f}–{method.high:.2f}".replace("0.", ".")
-    return f"{rank} {method.score:.2f} {span}{'*' if method.pareto else ' '}"
+    mark = "*" if method.pareto else " "
+    return f"{rank} {method.score:.2f}{mark}\n{method.low:.2f}–{method.high:.2f} "

@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 
 from cntbench.analysis.diagnostics import Diagnostic
-from cntbench.analysis.recovery import Recovery
+from cntbench.analysis.recovery import RESOLUTION, Recovery
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
@@ -27,8 +27,6 @@ from cntbench.runs.tasks import without_prose
 #: Models per circuit and difficulty, and prompts per task.
 SEEDS = 3
 PROMPTS = 16
-#: Influence below this is rounding error of single precision.
-RESOLUTION = 1e-6
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,11 @@ class Trial:
     difficulty: Difficulty
     seed: int
     plan: Plan
+
+
+def judged(circuit: Circuit) -> tuple[Difficulty, int]:
+    """Return difficulty and seed of the model on which the diagnostics of a circuit are judged."""
+    return circuit.difficulties[0], 0
 
 
 def measure_planted(
@@ -73,7 +76,7 @@ def measure_planted(
     Returns
     -------
     list of Recovery
-        One per ablation and model.
+        One per ablation and model; of circuits with diagnostics, the model that they judge.
     list of Diagnostic
         The diagnostics of the exact models of seed 0 that concern the scope of an ablation. None
         for ablations that observe the readout, whose numbers have another unit.
@@ -89,6 +92,7 @@ def measure_planted(
         for difficulty in difficulties
         if difficulty in known.circuit.difficulties
         for seed in range(1 if difficulty == "trained" else seeds)  # it is one model
+        if not known.circuit.diagnostics or (difficulty, seed) == judged(known.circuit)
     ]
     records: list[Recovery] = []
     diagnostics: list[Diagnostic] = []
@@ -96,7 +100,7 @@ def measure_planted(
         zip(trials, parallel_map(_scores, trials, jobs=jobs), strict=True), start=1
     ):
         truth = trial.circuit.truth()
-        for entry, matrix in zip(trial.plan.ablations, scores, strict=True):
+        for entry, matrix, by_prompt in zip(trial.plan.ablations, *scores, strict=True):
             records.append(
                 Recovery(
                     circuit=trial.circuit.name,
@@ -107,9 +111,10 @@ def measure_planted(
                     truth_direct=truth.direct,
                     truth_total=truth.total,
                     truth_readout=truth.readout,
+                    by_prompt=by_prompt,
                 )
             )
-            if (trial.difficulty, trial.seed) == ("exact", 0):
+            if (trial.difficulty, trial.seed) == judged(trial.circuit):
                 diagnostics += _diagnose(trial.circuit, entry, matrix)
         progress("circuits", number, len(trials))
     return records, diagnostics
@@ -186,11 +191,12 @@ def planted_plan(
     return plan
 
 
-def _scores(trial: Trial) -> np.ndarray:
-    """Return the influence, mean over tasks, dims ``ablation, source, target``."""
+def _scores(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
+    """Return the influence, mean over tasks, dims ``ablation, source, target``, and by prompt."""
     plan = trial.plan
+    on_readout = [entry.method.observable == "readout" for entry in plan.ablations]
     model = trial.circuit.decoder(trial.difficulty, trial.seed)
-    matrices = [
+    found = [
         influence(
             Request(
                 model,
@@ -200,13 +206,17 @@ def _scores(trial: Trial) -> np.ndarray:
                 effects=task.spec.effects,
                 readouts=(),
                 seed=plan.study.spec.seed,
+                keep=("prompts",),
             )
-        ).influence
+        )
         for task, prompts in zip(plan.tasks, plan.prompts, strict=True)
     ]
-    scores = np.mean(matrices, axis=0)
+    scores = np.mean([each.influence for each in found], axis=0)
     scores[scores < RESOLUTION] = 0.0
-    return scores
+    by_prompt = np.mean([each.kept["influence_by_prompt"] for each in found], axis=0)
+    effects = np.mean([each.kept["edge_effect_by_prompt"] for each in found], axis=0)
+    by_prompt[on_readout] = effects[on_readout]
+    return scores, by_prompt
 
 
 def _diagnose(circuit: Circuit, entry: AblationEntry, scores: np.ndarray) -> list[Diagnostic]:

@@ -70,6 +70,10 @@ class Method:
         Reliability by halves of the prompts, mean over checkpoints, with its 95 % interval.
     over_draws
         Rank correlation of two random draws, likewise.
+    circuit_overlap
+        Jaccard index of the circuits of two resamples of the prompts, likewise.
+    settled_at
+        Prompts from which on it is high enough; NaN if that is more than were resampled.
     relative_seconds, relative_token_layers
         Cost, relative to the yardstick.
     """
@@ -80,6 +84,8 @@ class Method:
     failed: tuple[str, ...]
     split_half: tuple[float, float, float]
     over_draws: tuple[float, float, float]
+    circuit_overlap: tuple[float, float, float]
+    settled_at: float
     relative_seconds: float
     relative_token_layers: float
 
@@ -190,6 +196,8 @@ def _method(name: str, row: xr.Dataset, circuits: tuple[str, ...]) -> Method:
         failed=_special(row, 0),
         split_half=_interval(row, "split_half"),
         over_draws=_interval(row, "over_draws"),
+        circuit_overlap=_interval(row, "circuit_overlap"),
+        settled_at=_number(row, "settled_at"),
         relative_seconds=_number(row, "relative_seconds"),
         relative_token_layers=_number(row, "relative_token_layers"),
     )

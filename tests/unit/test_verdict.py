@@ -147,13 +147,15 @@ def test_scores_are_recoveries_of_the_realistic_models():
         for difficulty in ("exact", "realistic")
         for seed in range(2)
     ]
-    found = purpose_scores(made, ["a", "b"], ["dag", "absent"])
+    areas = {("a", "dag", 0): 0.7, ("a", "dag", 1): 0.8}
+    found = purpose_scores(made, ["a", "b"], ["dag", "absent"], areas)
     assert list(found["scored_circuit"].values) == ["dag"]
     values = found["score_by_model"].sel(ablation="a", scored_circuit="dag", seed=0)
     assert values.sel(purpose="direct_edges") == values.sel(purpose="readout_edges") == 1
+    assert values.sel(purpose="circuit") == 0.7
     assert np.isnan(values.sel(purpose="total_influence"))  # every pair is true
     assert np.isnan(found["score_by_model"].sel(ablation="b")).all()
-    assert purpose_scores(made, ["a"], ["absent"]) is None
+    assert purpose_scores(made, ["a"], ["absent"], {}) is None
 
 
 def printed(dataset):

@@ -199,6 +199,8 @@ def methods_section(methods: Methods, used: Sequence[str]) -> Fields:
                 "used": method.ablation in used,
                 "split": interval(*method.split_half),
                 "draws": interval(*method.over_draws),
+                "overlap": interval(*method.circuit_overlap),
+                "settled": number(method.settled_at, 0),
                 "seconds": _times(method.relative_seconds),
                 "work": _times(method.relative_token_layers),
             }

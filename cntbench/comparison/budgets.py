@@ -1,0 +1,145 @@
+"""Circuits at a budget: what the best edges of a method alone recover of a planted model's output.
+
+The circuit of a budget holds the share k of the edges between components that a method scores
+highest; edges from the embedding and to the unembedding are in every circuit, since methods measure
+them in different units. All other edges carry what the corrupted prompt gives
+(`cntbench.engine.circuit`). With D(C) the KL divergence of a circuit's output from the model's,
+
+    f(C) = 1 − D(C) / D(∅),    CPR = ∫ f(C_k) dk
+
+as `cntbench.circuits.faithfulness` defines them, over `BUDGETS` and k = 1. Planted models solve no
+task, so that no difference of logits would measure their output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cntbench.analysis.recovery import Recovery
+from cntbench.circuits.selection import pruned, top
+from cntbench.comparison.purposes import DIFFICULTIES
+from cntbench.engine.circuit import circuit_readouts, edges_of
+from cntbench.engine.influence import statistics_of
+from cntbench.engine.request import Request
+from cntbench.models.planted.spec import Difficulty
+from cntbench.parallel import parallel_map
+from cntbench.runs.catalogue import AblationEntry, KnownCircuit, StudyEntry
+from cntbench.runs.known_circuits import PROMPTS, planted_plan
+
+#: Shares of the edges between components.
+BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.5)
+#: The readout that measures the output of a circuit.
+DISTANCE = "kl_divergence"
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model of a circuit, and the scores of all methods, dims ``method, edge``."""
+
+    known: KnownCircuit
+    difficulty: Difficulty
+    seed: int
+    study: StudyEntry
+    patch: AblationEntry
+    scores: Sequence[Array]
+
+
+def recovered_output(
+    records: Iterable[Recovery],
+    circuits: Sequence[KnownCircuit],
+    study: StudyEntry,
+    patch: AblationEntry,
+    *,
+    jobs: int = 1,
+) -> dict[tuple[str, str, int], float]:
+    """Return the CPR of every method on every realistic or trained model.
+
+    Parameters
+    ----------
+    records
+        Scores of the methods.
+    circuits
+        The circuits whose models are used, with one difficulty of these each.
+    study
+        Its seed makes the prompts.
+    patch
+        The ablation that replaces edges outside of a circuit.
+    jobs
+        Number of processes.
+
+    Returns
+    -------
+    dict of float
+        By ablation, circuit and seed.
+    """
+    known = {circuit.circuit.name: circuit for circuit in circuits}
+    grouped: dict[tuple[str, Difficulty, int], list[Recovery]] = {}
+    for record in records:
+        if record.difficulty in DIFFICULTIES and record.circuit in known:
+            key = (record.circuit, record.difficulty, record.seed)
+            grouped.setdefault(key, []).append(record)
+    models = [
+        _Model(known[name], difficulty, seed, study, patch, [record.scores for record in group])
+        for (name, difficulty, seed), group in grouped.items()
+    ]
+    return {
+        (record.ablation, name, seed): float(value)
+        for ((name, _, seed), group), values in zip(
+            grouped.items(), parallel_map(_areas, models, jobs=jobs), strict=True
+        )
+        for record, value in zip(group, values, strict=True)
+    }
+
+
+def _areas(model: _Model) -> Array:
+    """Return the CPR of each method."""
+    plan = planted_plan(model.study, [model.patch], model.known, PROMPTS)
+    request = Request(
+        model.known.circuit.decoder(model.difficulty, model.seed),
+        plan.prompts[0],
+        [model.patch.method],
+        effects=(DISTANCE,),
+        readouts=(),
+        seed=model.study.spec.seed,
+    ).checked()
+    edges = edges_of(request.model)
+    circuits = np.array([_circuits(scores, edges) for scores in model.scores])
+    empty = _working(np.zeros_like(edges), edges, _scored(model.scores[0], edges))
+    flat = np.concatenate([empty[None], circuits.reshape(-1, *edges.shape)])
+    distance = circuit_readouts(request, statistics_of(request), flat).mean(axis=-1)
+    recovered = 1 - distance[1:].reshape(circuits.shape[:2]) / distance[0]
+    whole = np.ones((len(recovered), 1))
+    areas: Array = np.trapezoid(np.hstack([recovered, whole]), [*BUDGETS, 1.0], axis=-1)
+    return areas
+
+
+def _scored(scores: Array, edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the edges between components that are scored, as circuits have them."""
+    scored = np.zeros_like(edges)
+    scored[1:, :-1] = np.isfinite(scores)
+    return scored & edges
+
+
+def _circuits(scores: Array, edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the working circuits of all budgets."""
+    scored = _scored(scores, edges)
+    values = np.full(edges.shape, np.nan)
+    values[1:, :-1] = scores
+    values[~scored] = np.nan
+    sizes = [int(share * scored.sum() + 1e-9) for share in BUDGETS]  # rounded down, as in MIB
+    return np.array([_working(top(values, size), edges, scored) for size in sizes])
+
+
+def _working(
+    kept: NDArray[np.bool_], edges: NDArray[np.bool_], scored: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return a circuit with all edges that are not scored, without edges on no path."""
+    unscored = edges & ~scored
+    working: NDArray[np.bool_] = pruned(kept | unscored) | unscored
+    return working

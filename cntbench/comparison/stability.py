@@ -1,0 +1,128 @@
+"""Stability of influence over resamples of the prompts.
+
+Circuits vary with the prompts that they are found on. Prompts are drawn with replacement; what a
+replacement takes from all prompts, such as a mean, is kept as it was measured. The circuit of a
+resample is the top tenth of the feasible edges; `cntbench.comparison.ranks.top_overlap` is their
+Jaccard index.
+
+A method has settled at the fewest prompts of `NUMBERS` at which the circuits of two independent
+resamples of so many prompts share a Jaccard index of `SETTLED`, mean over pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from cntbench.analysis.intervals import CONFIDENCE
+from cntbench.analysis.recovery import RESOLUTION, Recovery
+from cntbench.comparison.agreement import TOP_EDGES, top_count
+from cntbench.comparison.ranks import top_overlap
+from cntbench.prompts import random_state
+
+#: Numbers of prompts of a resample.
+NUMBERS = (2, 4, 8, 16, 32, 64, 128)
+#: Pairs of resamples of each number.
+PAIRS = 20
+#: Resamples of the prompts of planted models.
+RESAMPLES = 200
+#: Jaccard index of circuits that are the same for practical purposes.
+SETTLED = 0.8
+
+Array = NDArray[np.float64]
+
+
+def resampled(by_prompt: Array, size: int, draws: int, seed: int) -> Array:
+    """Return means over resamples of the last dim, dims ``draw`` and the others."""
+    count = by_prompt.shape[-1]
+    state = random_state(seed, f"resamples of {size} prompts")
+    weights = state.multinomial(size, np.full(count, 1 / count), draws) / size
+    means: Array = np.moveaxis(by_prompt @ weights.T, -1, 0)
+    return means
+
+
+def circuit_overlap(by_prompt: Array, size: int, *, signed: bool = False, seed: int = 0) -> float:
+    """Return the Jaccard index of the circuits of two resamples, mean over pairs.
+
+    Parameters
+    ----------
+    by_prompt
+        Influence, dims ``source, target, prompt``.
+    size
+        Prompts of a resample.
+    signed
+        Whether edges are ranked by the absolute value of the mean.
+    seed
+        Of the resamples.
+    """
+    means = resampled(by_prompt, size, 2 * PAIRS, seed)
+    means = abs(means) if signed else means
+    count = top_count(means[0], TOP_EDGES)
+    pairs = zip(means[::2], means[1::2], strict=True)
+    return float(np.mean([top_overlap(one, other, count) for one, other in pairs]))
+
+
+def score_intervals(
+    records: Sequence[Recovery], truths: Sequence[str], ablations: Sequence[str], seed: int = 0
+) -> Array:
+    """Return the ends of the 95 % interval of mean AUROCs over resamples of the prompts.
+
+    Parameters
+    ----------
+    records
+        Of the models that scores are averaged over.
+    truths
+        Names of the arrays of true edges in a record; NaN for an empty one.
+    ablations
+        Names of the methods.
+    seed
+        Of the resamples.
+
+    Returns
+    -------
+    Array
+        Dims ``end, truth, ablation``.
+    """
+    ends = np.full((2, len(truths), len(ablations)), np.nan)
+    for at, name in enumerate(ablations):
+        used = [r for r in records if r.ablation == name and r.by_prompt is not None]
+        for which, truth in enumerate(truths):
+            scored = [r for r in used if truth and getattr(r, truth) is not None]
+            rows = [_resampled_auroc(r, getattr(r, truth), seed + i) for i, r in enumerate(scored)]
+            defined = [row for row in rows if not np.isnan(row).any()]
+            if defined:
+                tail = (1 - CONFIDENCE) / 2
+                means = np.mean(defined, axis=0)
+                ends[:, which, at] = np.quantile(means, [tail, 1 - tail])
+    return ends
+
+
+def _resampled_auroc(record: Recovery, truth: NDArray[np.bool_], seed: int) -> Array:
+    """Return the AUROC of every resample, by the ranks of the true edges (Mann & Whitney 1947)."""
+    assert record.by_prompt is not None
+    feasible = ~np.isnan(record.scores)
+    values = record.by_prompt[feasible]
+    scores = abs(resampled(values, values.shape[-1], RESAMPLES, seed))
+    true = np.asarray(truth)[feasible]
+    positive, negative = int(true.sum()), int((~true).sum())
+    if not positive or not negative:
+        return np.full(RESAMPLES, np.nan)
+    ranks = rankdata(np.where(scores < RESOLUTION, 0.0, scores), axis=1)
+    above: Array = ranks[:, true].sum(axis=1) - positive * (positive + 1) / 2
+    return above / (positive * negative)
+
+
+def settled_at(numbers: Sequence[int], overlaps: Array) -> float:
+    """Return the fewest prompts from which on circuits overlap by `SETTLED`; NaN if none.
+
+    Examples
+    --------
+    >>> settled_at([2, 4, 8], np.array([0.3, 0.8, 0.9]))
+    4.0
+    """
+    below = np.flatnonzero(~(overlaps >= SETTLED))
+    start = below[-1] + 1 if len(below) else 0
+    return float(numbers[start]) if start < len(numbers) else np.nan

@@ -1,0 +1,85 @@
+"""Stability over resamples of prompts: against plain loops, and where the answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cntbench.analysis.recovery import Recovery, auroc
+from cntbench.comparison.stability import (
+    RESAMPLES,
+    circuit_overlap,
+    resampled,
+    score_intervals,
+    settled_at,
+)
+from cntbench.comparison.trained import Cell, depends_on_others
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.known_circuits import PROMPTS, planted_plan
+
+EDGES = np.triu(np.ones((6, 6), dtype=bool), 1)
+
+
+def by_prompt(noise, prompts=16, seed=0):
+    """Influence of edges that differ, with noise of a size on every prompt."""
+    rng = np.random.default_rng(seed)
+    weights = np.where(EDGES, rng.permutation(36).reshape(6, 6), np.nan)
+    return weights[..., None] + noise * rng.standard_normal((6, 6, prompts))
+
+
+def test_a_resample_is_a_mean_of_prompts_that_are_drawn_with_replacement():
+    values = by_prompt(0.5)
+    draws = resampled(values, 16, 500, seed=3)
+    assert draws.shape == (500, 6, 6)
+    np.testing.assert_allclose(draws.mean(axis=0)[EDGES], values.mean(-1)[EDGES], atol=0.1)
+    expected = values.std(-1)[EDGES] / 4
+    np.testing.assert_allclose(draws.std(axis=0)[EDGES], expected, rtol=0.25)
+
+
+def test_circuits_agree_without_noise_and_settle_later_with_more():
+    numbers = [2, 4, 8, 16]
+    assert circuit_overlap(by_prompt(0.0), 2) == 1
+    settled = [
+        settled_at(numbers, np.array([circuit_overlap(by_prompt(noise), n) for n in numbers]))
+        for noise in (0.0, 2.0, 50.0)
+    ]
+    assert settled[0] == 2
+    assert settled[0] < settled[1] <= 16
+    assert np.isnan(settled[2])
+    assert settled_at(numbers, np.array([0.9, 0.3, 0.9, 0.9])) == 8
+
+
+def test_intervals_of_scores_hold_the_score_of_every_resample():
+    truth = EDGES & (np.random.default_rng(1).random(EDGES.shape) < 0.4)
+    values = np.where(EDGES, truth * 1.0, np.nan)[..., None] + by_prompt(0.0) * 0
+    values = values + np.random.default_rng(2).standard_normal(values.shape)
+    scores = abs(values.mean(-1))
+    made = [
+        Recovery("dag", "realistic", 0, "a", scores, truth, EDGES, by_prompt=values),
+        Recovery("dag", "realistic", 0, "b", scores, truth, EDGES),
+    ]
+    ends = score_intervals(made, ["truth_direct", "truth_total", ""], ["a", "b"], seed=5)
+    feasible = np.where(EDGES, 1.0, np.nan)
+    each = [auroc(abs(draw) * feasible, truth) for draw in resampled(values, 16, RESAMPLES, 5)]
+    np.testing.assert_allclose(ends[:, 0, 0], np.quantile(each, [0.025, 0.975]), atol=1e-12)
+    assert np.isnan(ends[:, 1:]).all()  # every edge is in the total truth
+    assert np.isnan(ends[:, :, 1]).all()
+
+
+@pytest.mark.parametrize("name", ["zero", "resample_direct", "resample_readout", "resample_eap"])
+def test_halves_of_prompts_are_had_from_all_prompts_where_prompts_do_not_matter(name):
+    catalogue = load_catalogue()
+    (known,) = catalogue.known_circuits(["chain"])
+    entry = catalogue.ablations[name]
+    plan = planted_plan(catalogue.study("compare"), [entry], known, PROMPTS)
+    cell = Cell(known.circuit.decoder("realistic"), plan.tasks[0], plan.prompts[0], 0)
+    matrix, values = cell.measure_prompts(entry.method)
+    whole = values.mean(axis=-1)
+    np.testing.assert_allclose(abs(whole) if "direct" not in name else whole, matrix, atol=1e-7)
+    assert not depends_on_others(entry.method)
+    again = [cell.measure(entry.method, cell.prompts.take(slice(i, None, 2))) for i in (0, 1)]
+    for start, half in enumerate(again):
+        mean = values[..., start::2].mean(axis=-1)
+        np.testing.assert_allclose(abs(mean), half, atol=1e-6)
+    assert depends_on_others(catalogue.ablations["mean"].method)
+    assert depends_on_others(catalogue.ablations["resample_other"].method)
