@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every-checkpoint",
         action="store_true",
-        help="Compare every checkpoint of the golden trajectory on every task, not a third.",
+        help="Compare every checkpoint of the golden trajectory on every task, not some.",
     )
 
 

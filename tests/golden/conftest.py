@@ -23,16 +23,16 @@ def golden_folder() -> Path:
 def measured(golden_folder: Path, request: pytest.FixtureRequest) -> xr.Dataset:
     """Some checkpoints of the golden trajectory on one task, measured now.
 
-    The last checkpoint and every third one, from another one for each task: tasks and ablations
-    all meet, and each checkpoint is measured on two tasks or more. ``--update-golden`` and
-    ``--every-checkpoint`` measure all.
+    The last checkpoint and every fifth one, from another one for each task: tasks and ablations
+    all meet, and each checkpoint is measured. ``--update-golden`` and ``--every-checkpoint``
+    measure all.
     """
     options, trajectory = request.config.getoption, golden_folder / "trajectory"
     if options("--update-golden") or options("--every-checkpoint"):
         steps = ()
     else:
         every = golden_steps(golden_folder)
-        steps = {*every[golden_tasks(load_catalogue()).index(request.param) % 3 :: 3], every[-1]}
+        steps = {*every[golden_tasks(load_catalogue()).index(request.param) % 5 :: 5], every[-1]}
     return measure_golden(trajectory, tasks=[request.param], steps=steps, jobs=1)
 
 

@@ -206,14 +206,13 @@ def test_threads_do_not_matter_in_single_precision(observe_all):
         close(other.readout_effect, found[0].readout_effect, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("observe_all", [False, True])
-@pytest.mark.parametrize("rules", ["zero", "all"])
+@pytest.mark.parametrize(("rules", "observe_all"), [("zero", False), ("all", False), ("all", True)])
 def test_the_memory_budget_is_respected_and_used(rules, observe_all, monkeypatch):
     # Without the limit that keeps pieces in the cache, only the budget bounds them.
     monkeypatch.setattr(chunking, "ROWS_AT_ONCE", 10**9)
     shape = {"layers": 4, "heads": 4, "width": 16, "mlp": 256, "vocabulary": 5000}
     model = decoder(random_gpt_neox(**shape, context=128))
-    prompts = random_prompts(count=20, length=64, scored=31, vocabulary=5000)
+    prompts = random_prompts(count=8, length=64, scored=31, vocabulary=5000)
     ablations = [Ablation("zero", zero.Parameters(), relative_l2.measure)]
     if rules == "all":
         over = ("prompt",)
@@ -221,7 +220,7 @@ def test_the_memory_budget_is_respected_and_used(rules, observe_all, monkeypatch
             Ablation("mean", mean.Parameters(population="clean", over=over), cosine.measure),
             Ablation("resample", resample.Parameters(donor="reference"), relative_l2.measure),
         ]
-    budget = 32 * 2**20
+    budget, measured = 16 * 2**20, []
 
     def run(memory_budget=budget):
         return influence(
@@ -236,5 +235,5 @@ def test_the_memory_budget_is_respected_and_used(rules, observe_all, monkeypatch
             )
         )
 
-    assert budget / 4 <= peak_bytes(run) <= budget
-    close(run().influence, run(2**30).influence, rtol=1e-6, atol=1e-6)
+    assert budget / 4 <= peak_bytes(lambda: measured.append(run())) <= budget
+    close(measured[-1].influence, run(2**30).influence, rtol=1e-6, atol=1e-6)

@@ -106,7 +106,7 @@ def calls(draw, methods, *, even: bool) -> Request:
     )
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(calls(total(), even=True))
 def test_total_effects_cost_what_is_predicted(call):
     found = predicted_work(call)
@@ -167,7 +167,7 @@ def test_the_work_of_prompts_of_different_lengths_is_counted_length_by_length():
     assert done / 2 < found.attention_tokens < done * 2, "donors pad what they are drawn on for"
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(calls(st.one_of(total(), direct()), even=True))
 def test_the_memory_stays_within_a_budget_that_suffices(call):
     call = replace(call, memory_budget=EXACT_BUDGET)
@@ -189,11 +189,17 @@ def test_the_budget_decides_by_the_bytes_that_are_predicted(slack):
     assert (predicted_bytes(less) == enough) == (slack == 0)
 
 
+# Each rule in both scopes, and each architecture in the scopes that it differs in.
 @pytest.mark.parametrize(
-    ("scope", "architecture"),
-    [("total", "gpt_neox"), ("direct", "gpt_neox"), ("total", "llama"), ("direct", "gpt2")],
+    ("rule", "scope", "architecture"),
+    [
+        *((rule, "total", "gpt_neox") for rule in RULES),
+        *((rule, "direct", "gpt_neox") for rule in RULES),
+        (RULES[2], "total", "llama"),
+        (RULES[3], "direct", "gpt2"),
+    ],
+    ids=lambda value: type(value).__module__.split(".")[-1] if value in RULES else value,
 )
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__module__.split(".")[-1])
 def test_no_more_memory_is_taken_than_is_predicted(scope, architecture, rule):
     shape = {"layers": 3, "heads": 4, "width": 16, "mlp": 256, "vocabulary": 3000}
     call = Request(

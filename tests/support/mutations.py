@@ -13,6 +13,7 @@ import xarray as xr
 from hypothesis import strategies as st
 
 from cntbench.results.checksum import content_checksum
+from cntbench.results.netcdf import write_groups
 from cntbench.results.storage import CHECKSUM
 
 #: As deep as no honest file is nested.
@@ -247,7 +248,8 @@ def write_sealed(tree: xr.DataTree, path: Path) -> bool:
     try:
         sealed = tree.copy()
         sealed.attrs = {**tree.attrs, CHECKSUM: content_checksum(tree)}
-        sealed.to_netcdf(path, engine="netcdf4")
+        groups = {node.path: node.to_dataset(inherit=False) for node in sealed.subtree}
+        write_groups(groups, path, mark="written_by_a_test")
     except Exception:
         path.unlink(missing_ok=True)
         return False

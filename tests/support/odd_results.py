@@ -10,6 +10,7 @@ import netCDF4
 import numpy as np
 import xarray as xr
 
+from cntbench.results import netcdf
 from cntbench.results.checksum import checksum
 from cntbench.results.storage import CHECKSUM, load_netcdf
 
@@ -24,10 +25,7 @@ def groups_of(tree: xr.DataTree) -> Groups:
 
 def write_groups(groups: Groups, path: Path, *, seal: bool = True) -> Path:
     """Write groups as they are, unchecked, with a checksum of what is then read."""
-    groups["/"].to_netcdf(path, engine="netcdf4")
-    for name, group in groups.items():
-        if name != "/":
-            group.to_netcdf(path, engine="netcdf4", group=name, mode="a")
+    netcdf.write_groups(groups, path, mark="written_by_a_test")
     if seal:
         valid = checksum(load_netcdf(path, hint=""))
         with netCDF4.Dataset(path, "a") as file:
