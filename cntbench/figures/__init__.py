@@ -17,6 +17,7 @@ function           picture
 `claims`           effects that decide claims, with intervals and verdicts
 `agreement`        agreement of ablation methods on the film
 `comparison`       recovery, reliability and cost of ablation methods
+`faithfulness`     what circuits and their complements recover, over budgets of edges
 `pareto`           score against cost of ablation methods, for each purpose
 =================  ==================================================================
 
@@ -32,6 +33,7 @@ from cntbench.figures.agreement import agreement
 from cntbench.figures.bump import bump
 from cntbench.figures.claims import claims
 from cntbench.figures.comparison import comparison
+from cntbench.figures.faithfulness import faithfulness
 from cntbench.figures.film import film
 from cntbench.figures.heatmap import heatmap
 from cntbench.figures.metrics import metrics
@@ -45,6 +47,7 @@ __all__ = [
     "bump",
     "claims",
     "comparison",
+    "faithfulness",
     "film",
     "heatmap",
     "metrics",

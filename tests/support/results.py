@@ -10,6 +10,7 @@ import xarray as xr
 from cntbench.analysis.derived import derived
 from cntbench.analysis.verdicts import verdicts
 from cntbench.comparison.verdict import verdict
+from cntbench.results.faithfulness import OF_CIRCUITS, TITLE
 from cntbench.results.tree import result_tree
 from cntbench.runs.catalogue import load_catalogue
 from support.films import random_film
@@ -105,4 +106,28 @@ def comparison_dataset() -> xr.Dataset:
             "yardstick": "zero",
             "left_out": '{"noise": "is drawn"}',
         },
+    )
+
+
+def circuits_dataset(film: xr.Dataset, budgets: Sequence[float] = (0.1, 0.5)) -> xr.Dataset:
+    """Return circuits of a film's methods, with random numbers."""
+    rng = np.random.default_rng(0)
+    coords = {
+        "task": film["task"].values,
+        "ablation": film["ablation"].values,
+        "ranking": ["signed", "absolute"],
+        "budget": np.array(budgets),
+        "draw": np.arange(2),
+    }
+    return xr.Dataset(
+        {
+            name: (
+                ("task", "ablation", *dims),
+                rng.random([len(coords[dim]) for dim in ("task", "ablation", *dims)]),
+            )
+            for name, (dims, _, _) in OF_CIRCUITS.items()
+        }
+        | {"observed_readout": ("task", ["logit_difference"] * film.sizes["task"])},
+        coords=coords,
+        attrs={"title": TITLE, "checkpoint": "step8", "patched_by": "resample", "selection": "top"},
     )

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 from support.films import random_film
+from support.results import circuits_dataset
 from support.runs import quiet
 
 from cntbench import figures as draw
@@ -61,7 +62,8 @@ def tree(root) -> xr.DataTree:
     found["verdict"][1, 1, 0] = "supported"
     found["decisive"][1, 1] = 1
     of_both = comparison().sel(ablation=["zero", "mean"])
-    return xr.DataTree.from_dict({"/": root, **groups, "comparison": of_both})
+    beside = {"comparison": of_both, "faithfulness": circuits_dataset(root)}
+    return xr.DataTree.from_dict({"/": root, **groups, **beside})
 
 
 def comparison() -> xr.Dataset:
@@ -114,6 +116,7 @@ CALLS = {
     "claims": {},
     "agreement": {"task": "bigram"},
     "comparison": {},
+    "faithfulness": {},
     "pareto": {},
 }
 
@@ -336,6 +339,20 @@ def test_the_front_of_score_and_cost_is_drawn_and_named():
         draw.pareto(dataset.drop_vars("verdict"))
 
 
+def test_circuits_have_their_curves_by_ranking(root):
+    dataset = circuits_dataset(root)
+    figure = draw.faithfulness(dataset, task="bigram")
+    above, below = figure.axes[:2], figure.axes[2:]
+    for axes, name in ((above, "faithfulness"), (below, "complement_faithfulness")):
+        for ax, ranking in zip(axes, dataset["ranking"].values, strict=True):
+            shown = dataset[name].sel(task="bigram", ranking=ranking)
+            for ablation in dataset["ablation"].values:
+                np.testing.assert_array_equal(
+                    lines(ax)[str(ablation)], shown.sel(ablation=ablation)
+                )
+    assert above[0].lines[0].get_xdata().tolist() == [10, 50]
+
+
 def test_what_a_comparison_lacks_is_no_panel():
     some = comparison()[["ap", "auroc"]]
     assert len(draw.comparison(some).axes) == 1
@@ -350,6 +367,7 @@ def test_what_a_comparison_lacks_is_no_panel():
         ("recurrence", "no group 'metrics'"),
         ("bump", "no group 'roles'"),
         ("claims", "no group 'claims'.\nTo make it: cntbench claims RESULTS"),
+        ("faithfulness", "no group 'faithfulness'.\nTo make it: cntbench circuit RESULTS --add"),
         ("pareto", "no group 'comparison'.\nTo make it: cntbench compare -o FILE && "),
         ("comparison", "no group 'comparison'.\nTo make it: cntbench compare -o FILE && "),
     ],

@@ -8,7 +8,12 @@ import networkx as nx
 import numpy as np
 import pytest
 import xarray as xr
-from support.results import comparison_dataset, film_with_gaps, whole_result
+from support.results import (
+    circuits_dataset,
+    comparison_dataset,
+    film_with_gaps,
+    whole_result,
+)
 
 import cntbench
 from cntbench import figures
@@ -36,6 +41,7 @@ OPENED = {"dask": {"chunks": {}}, "lazily": {}}
 def path(tmp_path_factory):
     tree = whole_result(film_with_gaps(), metrics=["gini", "recurrence"])
     tree["comparison"] = xr.DataTree(comparison_dataset())
+    tree["faithfulness"] = xr.DataTree(circuits_dataset(tree.to_dataset()))
     path = tmp_path_factory.mktemp("results") / "results.nc"
     write_results(tree, path)
     return path
@@ -87,7 +93,11 @@ def test_the_film_is_shown(whole, opened):
 
 @pytest.mark.parametrize("picture", sorted(set(figures.__all__) - {"save"}))
 def test_every_picture_is_drawn(opened, picture):
-    asked = {} if picture in ("claims", "comparison", "pareto", "readouts") else dict(CELL)
+    asked = (
+        {}
+        if picture in ("claims", "comparison", "faithfulness", "pareto", "readouts")
+        else dict(CELL)
+    )
     if picture == "agreement":
         del asked["ablation"]
     if picture == "metrics":
