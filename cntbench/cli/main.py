@@ -21,6 +21,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from cntbench import __version__
+from cntbench.cli.calibrate import calibrate
 from cntbench.cli.circuit import circuit
 from cntbench.cli.exchange import export, import_
 from cntbench.cli.figures import figures
@@ -156,6 +157,7 @@ for command in (
     plan,
     report,
     claims,
+    calibrate,
     figures,
     export,
     score,

@@ -95,6 +95,7 @@ ONLY_CHECKED = (
     (r"^pytest|^ruff|^mypy", "tests of the project itself"),
     (r"-m (benchmarks\.|support\.precision)", "takes minutes"),
     (r"^hf download", "downloads"),
+    (r"^cntbench calibrate", "test_calibrate runs it; takes minutes"),
     (r"--seeds", "test_seeds runs it; a model is trained for each seed"),
     (r"^sphinx-build", "test_site builds the pages"),
     (r"^HF_HUB_OFFLINE=1", "test_hub_commands: is about the environment of a process of its own"),

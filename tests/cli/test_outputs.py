@@ -94,7 +94,9 @@ def place(command: Command) -> Path:
 def test_every_command_that_writes_is_tried():
     writing = {name for name, outputs in options().items() if "--output" in outputs}
     # These write folders of their own, which they refuse to share: see the tests of run folders.
-    assert writing - {"run", "merge", "plan"} == {c.words.split()[0] for c in COMMANDS}
+    # calibrate has no input: see its own tests.
+    tried = {c.words.split()[0] for c in COMMANDS}
+    assert writing - {"run", "merge", "plan", "calibrate"} == tried
     for name in writing - {"run", "merge", "plan"}:
         assert "--force" in options()[name]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.planted import FAMILIES, measure
-from support.simulated import template
 
+from cntbench.calibration.simulated import template
 from cntbench.components import components, feasible
 from cntbench.dynamics.phases import find_phases
 from cntbench.models.planted.circuit import Circuit

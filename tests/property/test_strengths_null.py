@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import binom
-from support.simulated import planted, template
 
+from cntbench.calibration.simulated import planted, template
 from cntbench.dynamics.null_summary import null_summary
 from cntbench.dynamics.nulls.strengths import draw, scaled, spread
 

@@ -46,6 +46,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("metrics", "backbones"),
     ("dynamics",),
     ("results",),
+    ("calibration",),
     ("analysis",),
     ("runs",),
     ("estimate",),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from support import simulated
 from support.films import random_film
 
+from cntbench.calibration import simulated
 from cntbench.dynamics.film import films
 from cntbench.dynamics.nulls._draws import layer_pair
 

@@ -8,8 +8,8 @@ import warnings
 import numpy as np
 import pytest
 from scipy.stats import kstest
-from support.simulated import planted, template
 
+from cntbench.calibration.simulated import planted, template
 from cntbench.dynamics import null_summary as module
 from cntbench.dynamics.null_summary import (
     STATISTICS,

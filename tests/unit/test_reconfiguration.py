@@ -8,8 +8,8 @@ import warnings
 import numpy as np
 import pytest
 from scipy.stats import binom
-from support.simulated import frozen, planted, template
 
+from cntbench.calibration.simulated import frozen, planted, template
 from cntbench.dynamics import reconfiguration as module
 from cntbench.dynamics.nulls import _draws
 from cntbench.dynamics.reconfiguration import LEVEL, WINDOW, reconfigurations, reversed_share

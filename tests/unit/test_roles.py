@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from support.simulated import planted, template
 
+from cntbench.calibration.simulated import planted, template
 from cntbench.components import components, feasible
 from cntbench.dynamics import roles
 from cntbench.dynamics.nulls import layer_pairs

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.simulated import (
+
+from cntbench.calibration.simulated import (
     exponential,
     frozen,
     layers_only,
@@ -17,7 +18,6 @@ from support.simulated import (
     template,
     wandering,
 )
-
 from cntbench.dynamics.film import Film, Undefined
 from cntbench.dynamics.junctures import juncture, window
 from cntbench.dynamics.nulls import layer_pairs, time_order

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 from support.films import random_film
-from support.simulated import phased, planted, template
 
 from cntbench.analysis.intervals import t_interval
 from cntbench.analysis.verdicts import add_verdicts, verdicts
+from cntbench.calibration.simulated import phased, planted, template
 from cntbench.comparison.claims import in_file, over_files
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.trajectory import FEATURES

@@ -162,6 +162,14 @@ def exponential(rng: np.random.Generator, base: Film | None = None) -> Film:
     return _measured(base, weights, np.ones(len(base)), rng)
 
 
+def tailed(rng: np.random.Generator, base: Film | None = None, *, sigma: float = 1.5) -> Film:
+    """Return a film of one graph with log-normal weights, their median that of the layer pair."""
+    base = base or template()
+    graph = _layer_levels(base, rng) * rng.lognormal(0, sigma, base.weights.shape[1:])
+    weights = np.repeat(graph[None], len(base), axis=0)
+    return _measured(base, weights, np.ones(len(base)), rng)
+
+
 def planted(
     rng: np.random.Generator,
     *,
@@ -169,6 +177,7 @@ def planted(
     duration: float = 24.0,
     exploration: float = 0.3,
     base: Film | None = None,
+    size: float = 1.0,
 ) -> Planted:
     """Return a film in which something is learnt at a known step.
 
@@ -189,16 +198,19 @@ def planted(
         independent from one checkpoint to the next.
     base
         Shape of the model, and its steps.
+    size
+        How far components stand out, on a logarithmic scale; 0 is not at all.
     """
     base = base or template()
+    steep, flat = _STEEP**size, _FLAT**size
     first, last = base.step[0], base.step[-1]
     if emergence is None:
         emergence = float(first + rng.uniform(0.25, 0.75) * (last - first))
     learnt = 0.5 * (1 + np.tanh((base.step - emergence) / duration / 2))
     place = _places(base, rng)
-    spreaders = np.float64(_STEEP) ** _places(base, rng)
-    before = np.float64(_FLAT) ** place
-    after = np.float64(_STEEP) ** (_largest(base, place) - place)
+    spreaders = np.float64(steep) ** _places(base, rng)
+    before = np.float64(flat) ** place
+    after = np.float64(steep) ** (_largest(base, place) - place)
     gatherers = before ** (1 - learnt[:, None]) * after ** learnt[:, None]
     fluctuation = np.exp(
         exploration * (1 - learnt)[:, None, None] * rng.standard_normal(base.weights.shape)
@@ -213,11 +225,14 @@ def planted(
     return Planted(_measured(base, weights, learnt, rng), emergence, spreaders, before, after)
 
 
-def gated(rng: np.random.Generator, base: Film | None = None, *, turning: bool = False) -> Film:
+def gated(
+    rng: np.random.Generator, base: Film | None = None, *, turning: bool = False, size: float = 1.0
+) -> Film:
     """Return a film with gatekeepers: components that the strongest paths pass through.
 
-    In the middle layers, components differ in how much they send and receive alike; other edges are
-    weak. With ``turning``, the order of each layer turns round where the model learns.
+    In the middle layers, components differ in how much they send and receive alike, by ``size`` on
+    a logarithmic scale; other edges are weak. With ``turning``, the order of each layer turns round
+    where the model learns.
     """
     base = base or template(layers=4, heads=5)
     learnt = _sigmoid(base, rng)
@@ -225,7 +240,7 @@ def gated(rng: np.random.Generator, base: Film | None = None, *, turning: bool =
     place = _places(base, rng)
     inner = (base.layer > base.layer.min()) & (base.layer < base.layer.max())
     order = place * (1 - turned) + (_largest(base, place) - place) * turned
-    gate = np.where(inner, 2.5**order, 0.5)
+    gate = np.where(inner, 2.5 ** (size * order), 0.5)
     scatter = rng.lognormal(0, 0.3, base.weights.shape[1:])
     fluctuation = np.exp(0.1 * rng.standard_normal(base.weights.shape))
     growth = 0.05 * (0.3 + 0.7 * learnt)[:, None, None]
@@ -233,12 +248,14 @@ def gated(rng: np.random.Generator, base: Film | None = None, *, turning: bool =
     return _measured(base, weights, learnt, rng)
 
 
-def phased(rng: np.random.Generator, base: Film | None = None, *, width: float = 0.0) -> Film:
+def phased(
+    rng: np.random.Generator, base: Film | None = None, *, width: float = 0.0, size: float = 1.0
+) -> Film:
     """Return a film of three phases: exploration, consolidation, refinement.
 
     From each to the next, fluctuations shrink and spreaders and gatherers stand out more, by a
     tenth to nine tenths in a share ``width`` of the film. The phases are each between a quarter and
-    a half of the film.
+    a half of the film. Their levels are ``size`` times as far apart.
     """
     base = base or template()
     lengths = rng.uniform(0.25, 0.4, 3)
@@ -249,7 +266,7 @@ def phased(rng: np.random.Generator, base: Film | None = None, *, width: float =
         passed = 1 / (1 + np.exp(-slope * (place[:, None] - middles)))
     else:
         passed = (place[:, None] > middles).astype(float)
-    return _in_levels(rng, base, passed.sum(axis=1))
+    return _in_levels(rng, base, 1 + size * (passed.sum(axis=1) - 1))
 
 
 def ramp(rng: np.random.Generator, base: Film | None = None) -> Film:

@@ -1,0 +1,248 @@
+"""Rates of verdicts on simulated films, and coverage of intervals, as a dataset.
+
+False positives are the rates on films that a claim is not true of, power those on films that it is
+true of: over the size of the effect, the length of the film, and the number of edges. A p-value
+counts before the correction for the number of claims, a verdict after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from cntbench.calibration.kinds import KINDS, KNOWN, Kind
+from cntbench.calibration.simulated import template
+from cntbench.dynamics.claim import Claim
+from cntbench.dynamics.claims import draws_needed, examine, judge
+from cntbench.dynamics.film import Film
+from cntbench.dynamics.resampling import mean_interval
+from cntbench.errors import CntbenchError
+from cntbench.models.trajectory import Progress
+from cntbench.output import FileKind, has_attribute
+from cntbench.parallel import parallel_map
+
+#: Title of the dataset.
+TITLE = "Calibration of claims"
+#: What is written of it.
+CALIBRATION = FileKind("a calibration of claims", has_attribute("title", TITLE))
+#: Series lengths and correlations of neighbours for which the coverage is measured.
+MOMENTS, CORRELATIONS = (40, 53, 143), (0.0, 0.5, 0.8, 0.9)
+#: Series for each.
+_SERIES = 1000
+_OUTCOMES = {
+    "rejected": "films with a p-value of at most the claim's level, before correction",
+    "supported": "films on which the claim is supported",
+    "not_supported": "films on which it is not supported",
+    "inconclusive": "films on which the verdict is inconclusive",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Films of one kind, size of effect, length and shape.
+
+    Parameters
+    ----------
+    kind
+        Name of the kind.
+    size
+        Of the effect; None for films without one.
+    checkpoints, layers, heads
+        Sizes of the film and of the model.
+    """
+
+    kind: str
+    size: float | None
+    checkpoints: int
+    layers: int
+    heads: int
+
+    def base(self) -> Film:
+        """Return a film of this shape, without any influence."""
+        return template(layers=self.layers, heads=self.heads, checkpoints=self.checkpoints)
+
+    def film(self, number: int) -> Film:
+        """Return a film; that of a number is the same always."""
+        kind = KINDS[self.kind]
+        rng = np.random.default_rng([number, len(self.kind)])
+        size = {} if self.size is None else {kind.knob: self.size}
+        return kind.make(rng, self.base(), **size)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One film of a setting, and the claims to test on it."""
+
+    setting: Setting
+    claims: tuple[Claim, ...]
+    number: int
+    draws: int
+
+    def work(self) -> list[dict[str, bool]]:
+        """Return what happened to each claim."""
+        found = examine(
+            self.setting.film(self.number),
+            self.claims,
+            seed=self.number,
+            labels=[self.setting.kind],
+            draws=self.draws,
+        )
+        verdicts = judge([claim.rule for claim in self.claims], found)
+        return [
+            {
+                "rejected": verdict.p_value <= claim.spec.level,
+                **{f"{n}": verdict.label == n.replace("_", " ") for n in list(_OUTCOMES)[1:]},
+            }
+            for claim, verdict in zip(self.claims, verdicts, strict=True)
+        ]
+
+
+def settings(claims: Sequence[Claim]) -> dict[Setting, tuple[Claim, ...]]:
+    """Return all settings that say something about claims, and which claims those are."""
+    found: dict[Setting, tuple[Claim, ...]] = {}
+    for name, kind in KINDS.items():
+        about = tuple(
+            claim
+            for claim in claims
+            if claim.name in (*kind.false, *kind.true) or claim.name not in KNOWN
+        )
+        if about:
+            found |= dict.fromkeys(_of_kind(name, kind), about)
+    return found
+
+
+def _of_kind(name: str, kind: Kind) -> list[Setting]:
+    """Return a kind's settings: size, length and shape are each varied by themselves."""
+    shape, longest = kind.shapes[0], kind.lengths[-1]
+    last = kind.sizes[-1] if kind.sizes else None
+    chosen = [
+        *((size, longest, shape) for size in kind.sizes or (None,)),
+        *((last, length, shape) for length in kind.lengths[:-1]),
+        *((last, longest, other) for other in kind.shapes[1:]),
+    ]
+    return [Setting(name, size, length, *shape) for size, length, shape in chosen]
+
+
+def calibrate(
+    claims: Sequence[Claim],
+    *,
+    films: int,
+    draws: int,
+    jobs: int,
+    progress: Progress,
+    where: Callable[[Setting], bool] = lambda setting: True,
+) -> xr.Dataset:
+    """Test claims on simulated films.
+
+    Parameters
+    ----------
+    claims
+        The claims.
+    films, draws
+        Films of each setting, and draws from each null model.
+    jobs, progress
+        Number of processes; receives progress.
+    where
+        Which settings are tried, by default all.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims ``case``: a claim in a setting. Coordinates say which (``claim, kind, content, truth,
+        size, checkpoints, edges``), variables how many of the ``films`` had which outcome.
+        ``coverage``, dims ``moments, correlation``, is that of 95 % intervals of means.
+
+    Raises
+    ------
+    CntbenchError
+        If so few draws could support nothing.
+    """
+    chosen = {setting: about for setting, about in settings(claims).items() if where(setting)}
+    least = max((draws_needed(len(about)) for about in chosen.values()), default=0)
+    if draws < least:
+        raise CntbenchError(
+            f"{draws} draws can support nothing", hint=f"{least} are needed for these claims."
+        )
+    trials = [
+        Trial(setting, about, number, draws)
+        for setting, about in chosen.items()
+        for number in range(films)
+    ]
+    results: list[list[dict[str, bool]]] = []
+    progress("simulated films", 0, len(trials))
+    for result in parallel_map(Trial.work, trials, jobs=jobs):
+        results.append(result)
+        progress("simulated films", len(results), len(trials))
+    rows: list[dict[str, Any]] = []
+    for place, (setting, about) in enumerate(chosen.items()):
+        of_setting = results[place * films : (place + 1) * films]
+        edges = int(setting.base().feasible.sum())
+        for column, claim in enumerate(about):
+            counts = {n: sum(row[column][n] for row in of_setting) for n in _OUTCOMES}
+            rows.append({**_labels(claim, setting), "edges": edges, **counts})
+    return _dataset(rows, films=films, draws=draws)
+
+
+def rate_interval(count: int, films: int) -> tuple[float, float]:
+    """Return the 95 % interval of a rate (Clopper and Pearson 1934)."""
+    low, high = stats.binomtest(count, films).proportion_ci()
+    return float(low), float(high)
+
+
+def _labels(claim: Claim, setting: Setting) -> dict[str, Any]:
+    kind = KINDS[setting.kind]
+    truth = "false" if claim.name in kind.false else "true" if claim.name in kind.true else ""
+    return {
+        "claim": claim.name,
+        "kind": setting.kind,
+        "content": kind.content,
+        "truth": truth,
+        "size": np.nan if setting.size is None else setting.size,
+        "checkpoints": setting.checkpoints,
+    }
+
+
+def _dataset(rows: Sequence[dict[str, Any]], *, films: int, draws: int) -> xr.Dataset:
+    coordinates = ("claim", "kind", "content", "truth", "size", "checkpoints", "edges")
+    meanings = {
+        "truth": "whether the claim is true of these films; empty if nobody has said",
+        "size": "size of the effect, in units of the kind of films",
+    }
+    covered = [[_coverage(count, correlation) for correlation in CORRELATIONS] for count in MOMENTS]
+    return xr.Dataset(
+        {
+            **{
+                name: ("case", [row[name] for row in rows], {"long_name": meaning, "units": "1"})
+                for name, meaning in _OUTCOMES.items()
+            },
+            "coverage": (
+                ("moments", "correlation"),
+                covered,
+                {"long_name": "share of 95 % intervals that hold the mean", "units": "1"},
+            ),
+        },
+        coords={
+            **{
+                name: ("case", [row[name] for row in rows], {"long_name": meanings.get(name, name)})
+                for name in coordinates
+            },
+            "moments": list(MOMENTS),
+            "correlation": list(CORRELATIONS),
+        },
+        attrs={"title": TITLE, "films": films, "draws": draws},
+    )
+
+
+def _coverage(count: int, correlation: float) -> float:
+    """Return how often intervals hold the mean of first-order autoregressions."""
+    shocks = np.random.default_rng(count).standard_normal((count + 200, _SERIES))
+    series = np.zeros_like(shocks)
+    for at in range(1, len(series)):
+        series[at] = correlation * series[at - 1] + shocks[at]
+    bounds = np.array([mean_interval(one) for one in series[200:].T])
+    return float(((bounds[:, 0] <= 0) & (bounds[:, 1] >= 0)).mean())

@@ -1,0 +1,72 @@
+"""The command that tries claims on films whose truth is known: ``calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from cntbench.cli.options import Force, Jobs, Specs, err, out
+from cntbench.errors import CntbenchError, unknown
+from cntbench.runs.resources import cores
+
+
+def calibrate(
+    claims: Annotated[
+        list[str] | None,
+        typer.Argument(help="Claims (default: all), also your own.", metavar="CLAIM..."),
+    ] = None,
+    films: Annotated[int, typer.Option(min=1, help="Simulated films of each setting.")] = 20,
+    draws: Annotated[int, typer.Option(min=19, help="Number of draws from each null model.")] = 99,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Keep the rates as netCDF."),
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the power as .svg, .pdf or .png."),
+    ] = None,
+    force: Force = False,
+    jobs: Jobs = None,
+    specs: Specs = None,
+) -> None:
+    """Test claims on simulated films: false positives, and power over effects, lengths, edges."""
+    from cntbench.calibration.kinds import KNOWN
+    from cntbench.calibration.rates import CALIBRATION
+    from cntbench.calibration.rates import calibrate as calibrated
+    from cntbench.figures import save
+    from cntbench.figures._calibration import power_curves
+    from cntbench.figures._style import KINDS
+    from cntbench.output import check_output
+    from cntbench.reporting.calibration import calibration_tables
+    from cntbench.reporting.terminal import progress_bar
+    from cntbench.results.storage import write_netcdf
+    from cntbench.runs.catalogue import load_catalogue
+
+    chosen = load_catalogue(specs or ()).some_claims(tuple(claims) if claims else None)
+    if output is not None:
+        check_output(output, CALIBRATION, force=force)
+    if figure is not None:
+        ending = figure.suffix.removeprefix(".")
+        if ending not in KINDS:
+            raise unknown("format", ending, KINDS, where=str(figure))
+        check_output(figure, KINDS[ending], force=force)
+        if not any(claim.name in KNOWN for claim in chosen):
+            raise CntbenchError(
+                "there is no power to draw: nobody has said of which films these claims are true",
+                where="--figure",
+                hint="cntbench/calibration/kinds.py says it of the shipped claims.",
+            )
+    with progress_bar(err) as progress:
+        found = calibrated(
+            chosen, films=films, draws=draws, jobs=jobs or cores(), progress=progress
+        )
+    out.print(calibration_tables(found))
+    if output is not None:
+        write_netcdf({"/": found}, output)
+        out.print(f"The rates are in {escape(str(output))}.", highlight=False)
+    if figure is not None:
+        save(power_curves(found), figure, force=force)
+        out.print(f"The power is drawn in {escape(str(figure))}.", highlight=False)

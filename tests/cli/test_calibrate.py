@@ -1,0 +1,110 @@
+"""``cntbench calibrate``: rates on simulated films, kept, drawn, and for claims of one's own."""
+
+from __future__ import annotations
+
+import pytest
+import xarray as xr
+from support.trajectories import run_cli
+
+from cntbench.calibration import kinds
+from cntbench.calibration.kinds import KINDS, Kind
+from cntbench.calibration.rates import Setting, Trial, settings
+from cntbench.calibration.simulated import exponential, tailed
+from cntbench.runs.catalogue import load_catalogue
+
+OWN = """version = 1
+summary = "Weights have a tail."
+text = "They do."
+source = "here"
+about = "graphs"
+
+[[test]]
+statistic = "tail_weight"
+null = "exponential"
+minimum = 0.01
+rules_out = "an exponential tail"
+parameters = { within = "all" }
+"""
+TAILS = "long_tailed_weights"
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Run a command line in an empty folder, with two kinds of films."""
+    monkeypatch.chdir(tmp_path)
+    few = {
+        "exponential": Kind("no tail", exponential, false=(TAILS,), lengths=(4,)),
+        "tailed": Kind(
+            "a tail",
+            tailed,
+            true=(TAILS,),
+            sizes=(1.0, 3.0),
+            knob="sigma",
+            lengths=(2, 4),
+            shapes=((3, 4), (3, 6)),
+        ),
+    }
+    for name in [*KINDS]:
+        monkeypatch.delitem(KINDS, name)
+    for name, kind in few.items():
+        monkeypatch.setitem(KINDS, name, kind)
+    return lambda *arguments: run_cli(monkeypatch, capsys, "calibrate", *arguments, "-j", 1)
+
+
+def test_rates_are_printed_kept_and_drawn(cli, tmp_path):
+    arguments = [TAILS, "--films", 3, "-o", "rates.nc", "--figure", "power.svg"]
+    code, out, err = cli(*arguments)
+    assert (code, err) == (0, "")
+    assert "Coverage of 95 % intervals" in out
+    found = xr.open_dataset(tmp_path / "rates.nc")
+    frame = found[["supported", "rejected"]].to_dataframe()
+    assert frame["truth"].tolist() == ["false"] + ["true"] * 4
+    assert frame["size"].tolist()[1:] == [1.0, 3.0, 3.0, 3.0]
+    assert frame["checkpoints"].tolist() == [4, 4, 4, 2, 4]
+    assert frame["edges"].tolist() == [48, 75, 75, 75, 147]
+    assert frame["supported"].tolist()[2] == 3  # of a tail that cannot be overlooked
+    assert frame["supported"].tolist()[0] <= 1
+    assert found["coverage"].min() > 0.9
+    assert (tmp_path / "power.svg").read_text().count("long") >= 1
+    # The films are the same each time.
+    again = cli(*arguments[:3])[1]
+    assert out.startswith(again.rstrip())
+
+
+def test_a_claim_of_ones_own_is_tried_on_all_films(cli, tmp_path, monkeypatch):
+    (tmp_path / "mine" / "claims").mkdir(parents=True)
+    (tmp_path / "mine" / "claims" / "tails.toml").write_text(OWN)
+    code, out, err = cli("tails", "--films", 1, "--specs", "mine")
+    assert (code, err) == (0, "")
+    assert out.count("not said") == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["tails"], "unknown claim 'tails'"),
+        ([TAILS, "--figure", "power.gif"], "unknown format 'gif'"),
+        ([TAILS, "-o", "notes.txt"], "notes.txt: "),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_simulated(cli, tmp_path, arguments, says):
+    (tmp_path / "notes.txt").write_text("mine")
+    code, _, err = cli(*arguments)
+    assert code == 2
+    assert says in err
+
+
+def test_only_films_that_say_something_are_simulated_and_draws_have_to_be_enough():
+    catalogue = load_catalogue()
+    chosen = settings(catalogue.some_claims([TAILS]))
+    assert {setting.kind for setting in chosen} == {"exponential", "tailed"}
+    assert set(kinds.KNOWN) == set(catalogue.claims)
+    three = Setting("phased", None, 20, 2, 2)
+    trial = Trial(three, catalogue.some_claims(["three_phases"]), 0, 19)
+    [outcome] = trial.work()  # too short
+    assert outcome == {
+        "rejected": False,
+        "supported": False,
+        "not_supported": False,
+        "inconclusive": True,
+    }
