@@ -50,7 +50,7 @@ def test_rules_for_the_way_back_are_those_of_the_oracle(model, estimator):
     assert not np.allclose(found.edge_effect[0], eap, equal_nan=True, rtol=1e-2)
 
 
-@pytest.mark.parametrize("estimator", ["relp", "gim"])
+@pytest.mark.parametrize("estimator", ["relp", "gim", "information_flow"])
 @pytest.mark.parametrize("heads", [2, 4])
 def test_one_way_back_by_rules_costs_no_more_than_eap(estimator, heads):
     model = decoder(random_model("llama", layers=3, heads=heads, width=8))
@@ -59,8 +59,23 @@ def test_one_way_back_by_rules_costs_no_more_than_eap(estimator, heads):
     eap = Request(model, prompts, [method])
     other = replace(eap, ablations=[replace(method, estimator=estimator)])
     assert predicted_work(other).flops <= 1.5 * predicted_work(eap).flops
-    work = predicted_work(other)
-    assert counted(other) == (work.attention_tokens, work.mlp_tokens, work.products)
+
+
+@pytest.mark.parametrize("budget", [2**30, 1])
+def test_the_work_of_estimators_is_what_is_predicted(budget):
+    model = decoder(random_model("llama", layers=2, width=8))
+    methods = [
+        Ablation(name, zero.Parameters(), **READOUT, estimator=name)
+        for name in ("relp", "gim", "atp_star", "information_flow")
+    ]
+    methods += [
+        replace(methods[0], name="over activations", estimator="eap_ig_activations", steps=2),
+        Ablation("linear", zero.Parameters(), relative_l2.measure, estimator="linear"),
+    ]
+    prompts = random_prompts(count=2, length=8, scored=3)
+    request = Request(model, prompts, methods, memory_budget=budget)
+    work = predicted_work(request)
+    assert counted(request) == (work.attention_tokens, work.mlp_tokens, work.products)
 
 
 class HeldOracle(EdgeOracle):
