@@ -7,7 +7,9 @@ problem has its own curvature and step length; one evaluation serves all of them
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +18,25 @@ from torch import Tensor
 SUFFICIENT = 1e-4
 #: Smallest cosine between a step and its change of gradient for which the curvature is updated.
 CURVED = 1e-8
+#: Steps that tell the curvature, the latest ones.
+MEMORY = 30
+#: Evaluations over which a decrease is judged.
+WINDOW = 5
+
+
+class Minima(NamedTuple):
+    """Where problems were left.
+
+    Parameters
+    ----------
+    points
+        The best points found, dims ``problem, coordinate``.
+    solved
+        Whether a problem was solved before the steps ended, dims ``problem``.
+    """
+
+    points: Tensor
+    solved: Tensor
 
 
 def minimise(
@@ -24,7 +45,8 @@ def minimise(
     *,
     steps: int,
     tolerance: float,
-) -> Tensor:
+    share: float = 0.0,
+) -> Minima:
     """Descend from a start; the value of a problem never increases.
 
     Parameters
@@ -39,18 +61,17 @@ def minimise(
         Number of evaluations after the first one, rejected steps included.
     tolerance
         A problem is solved, and no longer evaluated, when its gradient norm is at most this.
-
-    Returns
-    -------
-    Tensor
-        The best points found, dims ``problem, coordinate``.
+    share
+        Or when the last `WINDOW` evaluations contributed at most this share of its decrease.
     """
     point = start.clone()
     value, gradient = evaluate(torch.arange(len(point), device=point.device), point)
     length, scale = torch.ones_like(value), torch.ones_like(value)
-    pairs: list[tuple[Tensor, Tensor, Tensor]] = []
+    pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=MEMORY)
+    first, values = value, deque([value], maxlen=WINDOW + 1)
+    solved = gradient.norm(dim=-1) <= tolerance
     for _ in range(steps):
-        (active,) = torch.nonzero(gradient.norm(dim=-1) > tolerance, as_tuple=True)
+        (active,) = torch.nonzero(~solved, as_tuple=True)
         if not len(active):
             break
         direction = _direction(gradient, pairs, scale)
@@ -67,13 +88,18 @@ def minimise(
         curved = accepted & (curvature > CURVED * step.norm(dim=-1) * change.norm(dim=-1))
         scale = torch.where(curved, curvature / _dot(change, change), scale)
         pairs.append((_where(curved, step), _where(curved, change), _where(curved, 1 / curvature)))
-        point[accepted] = trial[accepted]
-        value[accepted], gradient[accepted] = trial_value[accepted], trial_gradient[accepted]
-    return point
+        point = trial.where(accepted[:, None], point)
+        value = trial_value.where(accepted, value)
+        gradient = trial_gradient.where(accepted[:, None], gradient)
+        solved = solved | (gradient.norm(dim=-1) <= tolerance)
+        values.append(value)
+        if len(values) > WINDOW:
+            solved = solved | (values[0] - value <= share * (first - value))
+    return Minima(point, solved)
 
 
 def _direction(
-    gradient: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]], scale: Tensor
+    gradient: Tensor, pairs: deque[tuple[Tensor, Tensor, Tensor]], scale: Tensor
 ) -> Tensor:
     """Multiply the gradient by minus the approximate inverse Hessian (two-loop recursion)."""
     q = gradient

@@ -32,6 +32,16 @@ from cntbench.readouts import known_readouts
 class Influence:
     """Results of one model on one task, under all ablations.
 
+    A standard error takes prompts for independent. With replacements by other prompts they are not:
+    what a prompt loses by the replacement, others gain, so that signed effects vary less between
+    sets of prompts than is stated, and several draws use each donor several times. The standard
+    deviation of means, relative to the stated error, of influence and of the effect on the logit
+    difference: ``zero`` 0.99 and 1.01, ``resample`` 0.99 and 1.02, ``mean`` 1.01 and 0.84,
+    ``mean_direct`` 1.03 and 0.91, ``resample_other`` 1.05 and 0.88, ``resample_other_4`` 1.14 and
+    0.90 (``python -m benchmarks.standard_errors``). Covariances of neighbours, or the mean's
+    derivative, would mend the bias; from few prompts the one is too noisy for single edges, and the
+    other is not measured.
+
     Parameters
     ----------
     influence, influence_se
@@ -95,7 +105,11 @@ def statistics_of(request: Request) -> Statistics:
         },
         constants={
             steps: optimal_constants(
-                request.model, request.prompts, steps=steps, memory_budget=request.memory_budget
+                request.model,
+                request.prompts,
+                steps=steps,
+                sources=request.ablated,
+                memory_budget=request.memory_budget,
             )
             for steps in request.fits
         },

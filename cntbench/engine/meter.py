@@ -15,7 +15,7 @@ tokens.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from cntbench.engine.influence import influence
-from cntbench.engine.optimal_constants import Losses
+from cntbench.engine.optimal_constants import TYPICAL_STEPS, Losses
 from cntbench.engine.request import Piece, Request
 from cntbench.models.blocks import Attention, Block, Queries
 from cntbench.models.decoder import Decoder, Stage
@@ -85,8 +85,9 @@ def predicted_work(request: Request) -> Work:
     Returns
     -------
     Work
-        Exact, with two upper bounds. The fit of constants counts as if no source converged before
-        the last step. The backward pass of attention, in gradient estimates and fits, counts as two
+        Exact but for two counts. The fit of constants counts as if every source took
+        `TYPICAL_STEPS`, a measured mean, or all steps if those are fewer: then that is an upper
+        bound. The backward pass of attention, in gradient estimates and fits, counts as two
         and a half times its forward pass.
     """
     if request.prompts.anchors is not None:
@@ -116,20 +117,23 @@ def _predicted(request: Request) -> Work:
 
 
 def _fit(meter: Meter, request: Request, steps: int) -> Work:
-    """Return the work of fitting all constants, group by group of sources."""
-    losses = Losses(request.model, request.prompts, request.memory_budget)
+    """Return the work of fitting all constants, group by group of sources.
+
+    Both halves of the prompts together are all of them.
+    """
+    losses = Losses(request.model, request.prompts, request.memory_budget, request.ablated)
     width = max(block.width for block in request.model.blocks)
 
-    def evaluated(sources: range) -> Work:
+    def evaluated(sources: Sequence[int]) -> Work:
         constants = torch.empty(len(sources), width, dtype=request.model.dtype, device="meta")
         return meter.counted(lambda: losses.of(torch.tensor(sources, dtype=torch.long), constants))
 
     # Each group runs the clean prompts besides its own sources.
-    clean = evaluated(range(0))
-    forward = evaluated(range(len(request.model.components))) + clean * (len(losses.groups) - 1)
+    clean = evaluated(())
+    forward = evaluated(request.ablated) + clean * (len(losses.groups) - 1)
     backward = Work(products=forward.products, attention=forward.attention * 5 // 2)
     # Zero and the mean forward; the start and the steps forward and backward.
-    return forward * 2 + (forward + backward) * (1 + steps)
+    return forward * 2 + (forward + backward) * (1 + min(steps, TYPICAL_STEPS))
 
 
 class Meter:

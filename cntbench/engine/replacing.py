@@ -16,6 +16,28 @@ from cntbench.prompts import PADDING, Prompts, Tokens, lengths, random_state
 
 
 @dataclass(frozen=True)
+class CrossFitted:
+    """Constants of two halves of the prompts, each fitted on the other half.
+
+    Parameters
+    ----------
+    blocks
+        For each block, in causal order, dims ``half, component, width``, float64; 0 for components
+        that are not asked for.
+    index
+        `Prompts.index` of all prompts, rising: the even places are the first half.
+    """
+
+    blocks: Sequence[Tensor]
+    index: Tokens
+
+    def of(self, number: int, prompts: Prompts) -> Tensor:
+        """Return a block's constants for some prompts, dims ``prompt, 1, component, width``."""
+        half = np.searchsorted(self.index, prompts.index) % 2
+        return self.blocks[number][torch.from_numpy(half).to(self.blocks[number].device), None]
+
+
+@dataclass(frozen=True)
 class Statistics:
     """Statistics over all prompts that replacement rules need.
 
@@ -24,11 +46,11 @@ class Statistics:
     spreads
         Moments of every block's states, by corpus.
     constants
-        Fitted constants of every block, dims ``component, width``, by the number of fitting steps.
+        Fitted constants of every block, by the largest number of fitting steps.
     """
 
     spreads: Mapping[Corpus, Sequence[Moments]]
-    constants: Mapping[int, Sequence[Tensor]]
+    constants: Mapping[int, CrossFitted]
 
 
 @dataclass(frozen=True)
@@ -75,7 +97,7 @@ class Replacer:
             spread=None if population is None else self._spread(population, number, states),
             noise=partial(self._noise, ablation.name, number, states[0]),
             length=self.prompts.length,
-            constant=None if fitted is None else fitted[number],
+            constant=None if fitted is None else fitted.of(number, self.prompts),
         )
         return rule.replace(inputs) - states[0]
 

@@ -22,6 +22,8 @@ from cntbench.results.schema import VARIABLES
 from cntbench.results.storage import open_results, write_results
 from cntbench.runs.catalogue import load_catalogue
 
+#: Some of few prompts lead a fit on without end.
+pytestmark = pytest.mark.filterwarnings("ignore:the optimal constants")
 Frozen = Callable[..., xr.Dataset]
 CATALOGUE = load_catalogue()
 TASKS = golden_tasks(CATALOGUE)

@@ -17,6 +17,7 @@ from cntbench.runs.catalogue import StudyEntry, load_catalogue
 from cntbench.runs.known_circuits import measure_planted
 from cntbench.specs import StudySpec
 
+pytestmark = pytest.mark.filterwarnings("ignore:the optimal constants")
 FOLDER = Path(__file__).parents[2] / "golden" / "planted"
 #: The first circuits share a file; later ones have a file each.
 FILE = FOLDER / "exact.nc"

@@ -38,6 +38,8 @@ from cntbench.readouts import known_readouts
 from cntbench.runs.catalogue import AblationEntry
 from cntbench.testing import under_test
 
+#: Few steps do not converge, and are enough for what is checked here.
+pytestmark = pytest.mark.filterwarnings("ignore:the optimal constants")
 EVERY = pytest.mark.parametrize("names", kinds(), ids="+".join)
 EVERY_MEASURE = pytest.mark.parametrize("measure", sorted(under_test("measure")))
 #: Numbers of all prompts; those of single prompts and positions have tests of their own.

@@ -32,6 +32,9 @@ from cntbench.engine.request import Request
 from cntbench.readouts import known_readouts
 from cntbench.specs import HEAD_INPUTS
 
+#: Few steps do not converge, and are enough for what is checked here.
+pytestmark = pytest.mark.filterwarnings("ignore:the optimal constants")
+
 RULES = (
     zero.Parameters(),
     mean.Parameters(population="reference", over=("prompt",)),

@@ -120,16 +120,22 @@ class Oracle(Anatomy):
         )
 
     def optimal_constants(self, prompts: Prompts, steps: int, clean) -> dict:
-        """The engine's constants, which may not hurt more than the mean or, if it varies, zero."""
-        view = decoder(self.model)
-        fitted = optimal_constants(view, prompts, steps=steps)
-        constants = dict(zip(self.nodes, (row for block in fitted for row in block), strict=True))
-        for node, constant in constants.items():
-            population = torch.cat([states[node] for _, states in clean])
-            found = self.loss(prompts, node, constant)
-            assert found <= self.loss(prompts, node, population.mean(dim=0)) + 1e-9
-            if (population.std(dim=0, correction=0) > 1e-3 * population.abs().mean()).any():
-                assert found <= self.loss(prompts, node, torch.zeros_like(constant)) + 1e-9
+        """The engine's constants of each half of the prompts.
+
+        On the other half they may not hurt more than its mean or, if it varies, zero.
+        """
+        fitted = optimal_constants(decoder(self.model), prompts, steps=steps)
+        rows = (row for block in fitted.blocks for row in block.swapaxes(0, 1))
+        constants = dict(zip(self.nodes, rows, strict=True))
+        for node, halves in constants.items():
+            for half, constant in enumerate(halves):
+                others = range(1 - half, len(prompts), 2)
+                known = prompts.take(np.array(others))
+                population = torch.cat([clean[i][1][node] for i in others])
+                found = self.loss(known, node, constant)
+                assert found <= self.loss(known, node, population.mean(dim=0)) + 1e-9
+                if (population.std(dim=0, correction=0) > 1e-3 * population.abs().mean()).any():
+                    assert found <= self.loss(known, node, torch.zeros_like(constant)) + 1e-9
         return constants
 
     def replacement(self, rule, i, corpora, node, clean, seed, name):
@@ -151,7 +157,7 @@ class Oracle(Anatomy):
             population = [states[node] for _, states in corpora[rule.population_corpus]]
         anchors = corpora["anchors"]["clean"]
         donor = corpora[rule.donor_corpus][i][1][node] if rule.donor_corpus else None
-        constant = corpora["constants"][node] if rule.fitting_steps else None
+        constant = corpora["constants"][node][i % 2] if rule.fitting_steps else None
         match type(rule).__module__.rpartition(".")[2]:
             case "zero":
                 return torch.zeros_like(clean)
@@ -222,7 +228,7 @@ def alone(clean, donor, population, draw, constant) -> States:
         spread,
         lambda: draw()[None, :, None],
         len(clean),
-        None if constant is None else constant[None],
+        None if constant is None else constant[None, None, None],
     )
 
 

@@ -37,7 +37,7 @@ def random_quadratics(seed, problems=4, size=3, spread=5.0):
 def test_the_minimum_of_a_quadratic_is_found(seed):
     matrices, centres = random_quadratics(seed)
     start = torch.zeros_like(centres)
-    found = minimise(quadratics(matrices, centres), start, steps=60, tolerance=1e-9)
+    found = minimise(quadratics(matrices, centres), start, steps=60, tolerance=1e-9).points
     torch.testing.assert_close(found, centres, rtol=0, atol=1e-7)
 
 
@@ -47,7 +47,7 @@ def test_no_value_ever_rises_with_more_steps(seed, steps):
     evaluate = quadratics(matrices, centres)
     every = torch.arange(len(centres))
     values = [
-        evaluate(every, minimise(evaluate, centres * 0 + 3, steps=n, tolerance=0.0))[0]
+        evaluate(every, minimise(evaluate, centres * 0 + 3, steps=n, tolerance=0.0).points)[0]
         for n in (steps, steps + 1)
     ]
     assert (values[1] <= values[0]).all()
@@ -56,11 +56,11 @@ def test_no_value_ever_rises_with_more_steps(seed, steps):
 @given(st.integers(0, 1000))
 def test_problems_do_not_mix(seed):
     matrices, centres = random_quadratics(seed)
-    together = minimise(quadratics(matrices, centres), centres * 0, steps=9, tolerance=1e-6)
+    together = minimise(quadratics(matrices, centres), centres * 0, steps=9, tolerance=1e-6).points
     for i in range(len(centres)):
         one = slice(i, i + 1)
         evaluate = quadratics(matrices[one], centres[one])
-        alone = minimise(evaluate, centres[one] * 0, steps=9, tolerance=1e-6)
+        alone = minimise(evaluate, centres[one] * 0, steps=9, tolerance=1e-6).points
         torch.testing.assert_close(together[one], alone, rtol=1e-9, atol=1e-12)
 
 
@@ -72,7 +72,7 @@ def test_a_curved_valley_is_followed_to_its_end():
         )
 
     start = torch.tensor([[-1.2, 1.0], [2.0, -1.0]], dtype=torch.float64)
-    found = minimise(evaluate, start, steps=200, tolerance=1e-8)
+    found = minimise(evaluate, start, steps=200, tolerance=1e-8).points
     torch.testing.assert_close(found, torch.ones_like(start), rtol=0, atol=1e-6)
 
 
@@ -85,9 +85,24 @@ def test_solved_problems_are_not_evaluated_and_undefined_steps_are_refused():
         return x - 0.01 * x.log(), (1 - 0.01 / x)[:, None]
 
     start = torch.tensor([[0.01], [0.5]], dtype=torch.float64)
-    found = minimise(evaluate, start, steps=40, tolerance=1e-9)
+    found = minimise(evaluate, start, steps=40, tolerance=1e-9).points
     assert found[0].item() == 0.01
     assert found[1].item() == pytest.approx(0.01, abs=1e-8)
     assert asked[0] == [0, 1]
     assert asked[1:] == [[1]] * len(asked[1:])
     assert len(asked) < 41
+
+
+def test_a_problem_ends_when_its_decrease_does():
+    """By the gradient, by the share of its whole decrease, or at the last step: then unsolved."""
+    matrices, centres = random_quadratics(0, spread=1000.0)
+    evaluate = quadratics(matrices, centres)
+    every = torch.arange(len(centres))
+    start = centres + 3
+    first = evaluate(every, start)[0]
+    ended = minimise(evaluate, start, steps=500, tolerance=0.0, share=1e-3)
+    assert ended.solved.all()
+    assert (evaluate(every, ended.points)[0] < 0.01 * first).all()
+    left = minimise(evaluate, start, steps=2, tolerance=0.0, share=1e-3)
+    assert not left.solved.any()
+    assert minimise(evaluate, centres, steps=2, tolerance=0.0).solved.all()

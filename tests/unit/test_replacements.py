@@ -15,7 +15,7 @@ from cntbench.ablations.replacements._base import Moments, Replacement, States
 POPULATION = 2 + torch.randn(7, 4, 3, 5, generator=torch.Generator().manual_seed(0)).double()
 CLEAN = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(1)).double()
 DONOR = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(2)).double()
-CONSTANT = torch.randn(3, 5, generator=torch.Generator().manual_seed(4)).double()
+CONSTANT = torch.randn(2, 1, 3, 5, generator=torch.Generator().manual_seed(4)).double()
 DRAWN = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(3)).double()
 
 

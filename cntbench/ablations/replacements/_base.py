@@ -107,7 +107,7 @@ class States:
     length
         Length of each of the prompts [tokens]; behind it stands padding.
     constant
-        The fitted constants, dims ``component, width``, if the rule has
+        The fitted constants, dims ``prompt, 1, component, width``, if the rule has
         `Replacement.fitting_steps`.
     """
 
@@ -149,7 +149,7 @@ class Replacement(ABC):
 
     @property
     def fitting_steps(self) -> int:
-        """Steps of fitting the constants that increase the loss least; 0 for no fit."""
+        """Most steps of fitting the constants that increase the loss least; 0 for no fit."""
         return 0
 
     @abstractmethod

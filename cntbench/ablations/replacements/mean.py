@@ -18,6 +18,9 @@ The mean over reference prompts is m itself: a corrupted twin is not the prompt,
 depends on the prompt is the task's. There influence is 1.01 / 1.00 / 1.00 / 1.00 over positions and
 1.06 / 1.03 / 1.01 / 1.01 at each position, by the noise of m.
 
+The prompts share the mean, so that standard errors of effects on readouts are conservative;
+`cntbench.engine.influence.Influence` has figures.
+
 Source: Wang et al. 2022, "Interpretability in the wild", mean ablation.
 """
 

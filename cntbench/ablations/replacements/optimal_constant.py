@@ -3,8 +3,10 @@
 Of all constants that can replace the component at every position of every prompt, it is the one
 with the smallest expected cross-entropy of the correct next token at the scored positions, with the
 rest of the model recomputed. The information that the component passes on is lost, without the
-further damage of a bad constant. `cntbench.engine.optimal_constants` fits it. Source: Li & Janson
-2024, "Optimal ablation for interpretability" (arXiv 2409.09951).
+further damage of a bad constant. `cntbench.engine.optimal_constants` fits it until it converges,
+on half of the prompts for the other half: no prompt is judged by a constant that was fitted on it,
+and there have to be two. Source: Li & Janson 2024, "Optimal ablation for interpretability"
+(arXiv 2409.09951).
 """
 
 from __future__ import annotations
@@ -27,15 +29,21 @@ class Parameters(Replacement):
     Parameters
     ----------
     steps
-        Steps of the fit: evaluations of the loss and its gradient for all components.
+        Most steps of the fit, evaluations of the loss and its gradient for all components. A
+        warning names components whose fit has not converged by then.
     """
 
     steps: Annotated[int, Field(ge=1, le=1000)]
 
     @property
     def fitting_steps(self) -> int:
-        """Steps of the fit."""
+        """Most steps of the fit."""
         return self.steps
+
+    @property
+    def fewest_prompts(self) -> int:
+        """Two: a constant is fitted on other prompts than those it is judged on."""
+        return 2
 
     def replace(self, states: States) -> Tensor:
         """Return the constants."""

@@ -1,5 +1,9 @@
 """The output becomes that of the component on a donor prompt.
 
+Where the donors are the other prompts of the task, each prompt is another one's donor, so that
+standard errors of effects on readouts are conservative, and those of influence over several draws
+too small; `cntbench.engine.influence.Influence` has figures.
+
 Sources: Chan et al. 2022, "Causal scrubbing" (resampling ablation); Geiger et al. 2021, "Causal
 abstractions of neural networks" (interchange intervention).
 """
