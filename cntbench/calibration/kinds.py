@@ -165,7 +165,7 @@ KINDS = {
         simulated.gated,
         true=("gatekeeper_hierarchy",),
         sizes=_SIZES,
-        lengths=(40, 143),
+        lengths=(143, 40),
         shapes=_DEEP,
     ),
     "turning gates": Kind(
@@ -173,7 +173,7 @@ KINDS = {
         partial(simulated.gated, turning=True),
         true=("gatekeepers_reconfigure",),
         sizes=_SIZES,
-        lengths=(40, 143),
+        lengths=(143, 40),
         shapes=_DEEP,
     ),
 }
