@@ -74,7 +74,7 @@ def read_groups(path: Path) -> dict[str, xr.Dataset]:
 def _groups(group: Any, path: str = "/") -> Iterator[tuple[str, xr.Dataset]]:
     """Yield a group of an open file and all below it, by their paths."""
     # The file's encoding, such as its longest label, does not fit data derived from it.
-    yield path, xr.decode_cf(_stored(group)).drop_encoding()
+    yield path, xr.decode_cf(_stored(group)).load().drop_encoding()
     for name, below in group.groups.items():
         yield from _groups(below, f"{path.rstrip('/')}/{name}")
 
