@@ -94,8 +94,8 @@ def _draw(ax: Axes, dataset: xr.Dataset, name: str) -> None:
         style = STYLES[number // len(COLOURS) % len(STYLES)]
         ax.plot(share, method[name].values, style, color=hue, label=str(ablation), marker=".")
         if name == "faithfulness":
-            ends = (method[f"{name}_{end}"].values for end in ("lower", "upper"))
-            ax.fill_between(share, *ends, color=hue, alpha=0.2, linewidth=0)
+            low, high = (method[f"{name}_{end}"].values for end in ("lower", "upper"))
+            ax.fill_between(share, low, high, color=hue, alpha=0.2, linewidth=0)
     for height in (0, 1):
         ax.axhline(height, color=GREY, linewidth=0.5, zorder=0)
     ax.set_xscale("log")

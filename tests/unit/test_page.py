@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rich.console import Console
 from support.films import random_film
-from support.results import HOSTILE, comparison_dataset, film_with_gaps, whole_result, with_phases
+from support.results import (
+    HOSTILE,
+    circuits_dataset,
+    comparison_dataset,
+    film_with_gaps,
+    whole_result,
+    with_phases,
+)
 
 from cntbench.reporting.page.answers import answers
 from cntbench.reporting.page.packing import ALL_BITS, pack
@@ -138,6 +145,17 @@ def test_links_lead_somewhere_and_names_are_unique(written):
         for key in ("href", "aria-labelledby", "for"):
             target = attributes.get(key, "").lstrip("#")
             assert not target or target == "data:," or target in ids, (key, target)
+
+
+def test_circuits_have_a_section_where_they_were_measured(root, tree, written):
+    with_circuits, dataset = tree.copy(), circuits_dataset(root)
+    with_circuits["faithfulness"] = xr.DataTree(dataset)
+    html = page(with_circuits, name="results.nc")
+    assert html.count('id="circuits"') == 1
+    assert '<a href="#circuits">Circuits</a>' in html
+    share = dataset["faithfulness"].isel(task=0, ablation=0, ranking=1, budget=1).item()
+    assert f'<td class="num">{share:.2f}</td>' in html
+    assert 'id="circuits"' not in written
 
 
 def test_the_default_study_fits_in_8_mb():

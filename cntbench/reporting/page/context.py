@@ -10,6 +10,8 @@ import xarray as xr
 
 from cntbench.comparison.claims import Judgement
 from cntbench.reporting.page.answers import answers
+from cntbench.reporting.page.circuits import SECTION as CIRCUITS
+from cntbench.reporting.page.circuits import circuits_section
 from cntbench.reporting.page.sections import agreement_section, claims_section, methods_section
 from cntbench.reporting.wording import counted, listed
 from cntbench.results.film import usable
@@ -94,7 +96,7 @@ def _head(tree: xr.DataTree, name: str) -> dict[str, Any]:
         f"{counted(sizes['checkpoint'], 'checkpoint')}, on {counted(sizes['task'], 'task')}, with "
         f"{counted(sizes['ablation'], 'ablation method')}.",
         "left_out": left_out if gaps else "",
-        "sections": SECTIONS,
+        "sections": _sections(tree),
     }
 
 
@@ -152,7 +154,16 @@ def _tables(
         "methods": None if isinstance(tested, Missing) else methods_section(tested, pairs.ablation),
         "methods_missing": tested,
         "provenance": provenance(tree),
+        "circuits": circuits_section(tree),
     }
+
+
+def _sections(tree: xr.DataTree) -> list[tuple[str, str]]:
+    """Return the page's sections: circuits come before ablation methods, if there are any."""
+    sections = list(SECTIONS)
+    if "faithfulness" in tree.children:
+        sections.insert([name for name, _ in sections].index("comparison"), CIRCUITS)
+    return sections
 
 
 def _minima(tree: xr.DataTree) -> dict[str, list[float]]:
