@@ -324,7 +324,8 @@ def _result(
     """Compare a statistic with draws of it."""
     value, null = float(series.mean()), float(drawn.mean())
     reached = drawn >= value - TIE * max(abs(value), 1e-300)
-    lower, upper = test.statistic.bounds(series, drawn)
+    spread = test.statistic.spread(film, rng)
+    lower, upper = test.statistic.bounds(series, drawn if spread is None else spread)
     error = (upper - lower) / 2 / NormalDist().inv_cdf(1 - TAIL)
     # So many draws may reach the statistic with a p-value of at most the level.
     allowed = int(LEVEL * (1 + len(drawn)) + TIE) - 1

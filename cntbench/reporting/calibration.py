@@ -14,7 +14,7 @@ from cntbench.calibration.rates import rate_interval
 from cntbench.reporting.terminal import plain_table
 from cntbench.reporting.wording import number
 
-_NUMBERS = ("size", "checkpoints", "edges", "p ≤ level", "supported", "not supported")
+_NUMBERS = ("size", "length", "edges", "p", "✓", "✗")
 
 
 def calibration_tables(dataset: xr.Dataset) -> RenderableType:
@@ -23,7 +23,7 @@ def calibration_tables(dataset: xr.Dataset) -> RenderableType:
     low, high = rate_interval(round(0.05 * films), films)
     parts: list[RenderableType] = []
     for claim in dict.fromkeys(map(str, dataset["claim"].values)):
-        table = plain_table(escape(claim), text=["films", "claim is"], numbers=_NUMBERS)
+        table = plain_table(escape(claim), text=["films", "true"], numbers=_NUMBERS)
         for cells in rows(dataset, claim):
             table.add_row(*map(escape, cells))
         parts.append(table)
@@ -34,8 +34,9 @@ def calibration_tables(dataset: xr.Dataset) -> RenderableType:
     for count, row in zip(dataset["moments"].values, dataset["coverage"].values, strict=True):
         covered.add_row(str(count), *(number(value, 3) for value in row))
     note = Text(
-        f"Rates of {films} films each, by {dataset.attrs['draws']} draws; a rate of 0.05 has a "
-        f"95 % interval of {number(low)} to {number(high)}. Size, length and edges are varied one "
+        f"Shares of {films} films each, by {dataset.attrs['draws']} draws: p-value at most the "
+        "level before correction, ✓ supported, ✗ not supported; the others are inconclusive. A "
+        f"share of 0.05 has a 95 % interval of {number(low)} to {number(high)}. Size, length and edges are varied one "
         "at a time.",
         style="dim",
     )
@@ -52,7 +53,7 @@ def rows(dataset: xr.Dataset, claim: str) -> Iterator[list[str]]:
         size = float(case["size"])
         yield [
             str(case["kind"].item()),
-            str(case["truth"].item()) or "not said",
+            {"true": "yes", "false": "no", "": "?"}[str(case["truth"].item())],
             "" if np.isnan(size) else f"{size:g}",
             str(case["checkpoints"].item()),
             str(case["edges"].item()),

@@ -56,6 +56,14 @@ class Statistic(ABC):
         """
         return mean_interval(series)
 
+    def spread(self, film: Film, rng: np.random.Generator) -> Array | None:
+        """Return the statistic where the effect is about the smallest that counts, dims ``draw``.
+
+        For statistics that scatter more there than under the null model: `bounds` takes it in place
+        of the null distribution. By default None, for the null distribution.
+        """
+        return None
+
     def power(
         self, film: Film, minimum: float, needed: float, error: float, rng: np.random.Generator
     ) -> float:

@@ -38,6 +38,9 @@ from cntbench.dynamics.statistics._base import Statistic
 from cntbench.metrics.tail import ratios
 from cntbench.specs import spec
 
+#: Log-normal weights with a coefficient of variation of 2, and draws of them.
+_SIGMA, _DRAWS = 1.27, 400
+
 
 @spec
 class Parameters(Statistic):
@@ -75,8 +78,15 @@ class Parameters(Statistic):
         drawn = rng.exponential(size=(size, int(present.sum())))
         return signed_ratio(_over_medians(drawn, group[present]))
 
+    def spread(self, film: Film, rng: np.random.Generator) -> Array:
+        """Return the signed ratio of log-normal weights, which scatters more than exponential."""
+        weights, group = self._edges(film)
+        present = weights[-1] > 0
+        drawn = rng.lognormal(0, _SIGMA, (_DRAWS, int(present.sum())))
+        return signed_ratio(_over_medians(drawn, group[present]))
+
     def bounds(self, series: Array, drawn: Array) -> tuple[float, float]:
-        """Return an interval as wide as the null distribution, since edges are few."""
+        """Return an interval as wide as what `spread` draws, since edges are few."""
         return null_interval(float(series.mean()), drawn)
 
     def _edges(self, film: Film) -> tuple[Array, NDArray[np.int64]]:
