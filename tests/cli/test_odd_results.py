@@ -110,7 +110,7 @@ def test_a_result_whose_checkpoints_all_failed_is_shown_as_that(tmp_path, called
         assert code == 3
     else:
         assert code == 2
-        assert "measured" in said
+        assert "measure" in said
 
 
 @pytest.mark.parametrize("name", COMMANDS)
