@@ -36,8 +36,8 @@ def calibration_tables(dataset: xr.Dataset) -> RenderableType:
     note = Text(
         f"Shares of {films} films each, by {dataset.attrs['draws']} draws: p-value at most the "
         "level before correction, ✓ supported, ✗ not supported; the others are inconclusive. A "
-        f"share of 0.05 has a 95 % interval of {number(low)} to {number(high)}. Size, length and edges are varied one "
-        "at a time.",
+        f"share of 0.05 has a 95 % interval of {number(low)} to {number(high)}. "
+        "Size, length and edges are varied one at a time.",
         style="dim",
     )
     return Group(*parts, covered, note)
