@@ -65,6 +65,7 @@ def markdown(dataset: xr.Dataset) -> str:
     return "\n".join(
         [
             _MARK,
+            "# Which ablation method for which purpose",
             "",
             *(f"- {_inert(ranking.sentence)}" for ranking in view.ranking),
             "",
