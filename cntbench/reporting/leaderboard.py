@@ -33,13 +33,13 @@ def check_leaderboard(path: Path, *, inputs: list[Path], force: bool = False) ->
     StorageError
         If the file ends with neither .html nor .md, or `cntbench.output.check_output` refuses it.
     """
+    check_output(path, KINDS.get(path.suffix, PAGE), inputs=inputs, force=force)
     if path.suffix not in KINDS:
         raise StorageError(
             f"ends with {path.suffix!r}" if path.suffix else "has no ending",
             where=str(path),
             hint=f"Allowed: {', '.join(KINDS)}.",
         )
-    check_output(path, KINDS[path.suffix], inputs=inputs, force=force)
 
 
 def write_leaderboard(dataset: xr.Dataset, path: Path) -> None:

@@ -63,6 +63,17 @@ def test_circuits_are_printed_and_written(cli, tmp_path):
     assert np.isnan(added["faithfulness"].sel(task="counterfactual_repeat")).all()
 
 
+def test_an_input_and_files_of_other_kinds_are_not_written_over(cli, tmp_path):
+    before = (tmp_path / "r.nc").read_bytes()
+    (tmp_path / "notes").write_text("my notes of ten years")
+    for name, says in (("r.nc", "is an input and would be lost"), ("notes", "exists already")):
+        code, _, err = cli("circuit", "r.nc", "-o", name)
+        assert code == 2
+        assert f"{name}: {says}" in err
+    assert (tmp_path / "r.nc").read_bytes() == before
+    assert (tmp_path / "notes").read_text() == "my notes of ten years"
+
+
 def test_python_gives_what_the_command_writes(cli, measured, tmp_path):
     code, _, _ = cli("circuit", "r.nc", "--ablation", "zero", "--draws", "1", "-o", "c.nc")
     assert code == 0

@@ -12,6 +12,7 @@ import pytest
 import typer
 import xarray as xr
 from matplotlib.figure import Figure
+from support.comparisons import compared
 from support.eap import graph, write_graph
 from support.films import random_film
 from support.trajectories import run_cli
@@ -55,6 +56,8 @@ COMMANDS = [
     command(f"export r.nc {ONE} --format graphml", "all", "all/induction/zero/step8.graphml"),
     command("import step1.json --draws 0", "theirs.nc"),
     command("score parallel.json --on or_gate", "scores.nc"),
+    command("leaderboard methods.nc", "board.html"),
+    command("leaderboard methods.nc", "board.md"),
     command("claims r.nc --claims long_tailed_weights --draws 19 -j 1", "judged.nc"),
 ]
 COMPARED = xr.Dataset({"agreement": ("ablation", [0.5])}, attrs={"title": FILES_TITLE})
@@ -68,6 +71,7 @@ def inputs(tmp_path_factory) -> Path:
     write_results(xr.DataTree(random_film()), folder / "r.nc")
     write_graph(folder / "step1.json", graph())
     write_graph(folder / "parallel.json", graph(parallel=True))
+    write_comparison(compared({"zero": 0.8, "mean": 0.9}, [4, 5]), folder / "methods.nc")
     return folder
 
 
@@ -94,9 +98,9 @@ def place(command: Command) -> Path:
 def test_every_command_that_writes_is_tried():
     writing = {name for name, outputs in options().items() if "--output" in outputs}
     # These write folders of their own, which they refuse to share: see the tests of run folders.
-    # calibrate has no input: see its own tests.
+    # calibrate has no input, and circuit needs the weights of its result: see their own tests.
     tried = {c.words.split()[0] for c in COMMANDS}
-    assert writing - {"run", "merge", "plan", "calibrate"} == tried
+    assert writing - {"run", "merge", "plan", "calibrate", "circuit"} == tried
     for name in writing - {"run", "merge", "plan"}:
         assert "--force" in options()[name]
 
@@ -222,6 +226,7 @@ def test_what_is_no_name_of_a_file_is_refused_before_any_work(cli, command, monk
             assert part in err
     assert {path.name for path in Path().iterdir()} <= {
         "r.nc",
+        "methods.nc",
         "step1.json",
         "parallel.json",
         "folder",
