@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from cntbench.cli.options import Force, Jobs, ResultsPath, Specs, err, names_in, out
-from cntbench.errors import CntbenchError, in_file
+from cntbench.errors import in_file
 from cntbench.runs.resources import cores
 
 
@@ -59,7 +59,8 @@ def claims(
         typer.Option(
             "--output",
             "-o",
-            help="Write the result with its verdicts here; RESULTS, one file, stays as it is.",
+            help="Of one file, write the result with its verdicts here; RESULTS stays as it is. Of "
+            "several, write the pooled verdicts here.",
             metavar="FILE",
         ),
     ] = None,
@@ -69,6 +70,7 @@ def claims(
 ) -> None:
     """Test claims on results, keep the verdicts in their files, and pool them over the files."""
     from cntbench.analysis.verdicts import add_verdicts
+    from cntbench.comparison.pooled import POOLED, pooled_claims, write_pooled
     from cntbench.output import check_output
     from cntbench.reporting.claims import claims_report
     from cntbench.reporting.terminal import progress_bar
@@ -77,19 +79,19 @@ def claims(
 
     chosen = load_catalogue(specs or ()).some_claims(names_in(names))
     paths = distinct_files(results)
+    pools = len(paths) > 1
     if output is not None:
-        if len(paths) > 1:
-            raise CntbenchError(
-                f"{len(paths)} results do not fit one file",
-                where=str(output),
-                hint="Name one result.",
-            )
-        check_output(output, RESULT, inputs=paths, force=force)
+        check_output(output, POOLED if pools else RESULT, inputs=paths, force=force)
+    judged = None if pools else output
     trees = {}
     with progress_bar(err) as progress:
         for path in paths:
             with in_file(path):
                 trees[str(path)] = add_verdicts(
-                    path, chosen, draws=draws, jobs=jobs or cores(), progress=progress, to=output
+                    path, chosen, draws=draws, jobs=jobs or cores(), progress=progress, to=judged
                 )
     out.print(claims_report(trees, chosen))
+    if pools and output is not None:
+        pooled = pooled_claims(trees, chosen)
+        assert pooled is not None, "all results were tested for the same claims"
+        write_pooled(pooled, output, force=force)

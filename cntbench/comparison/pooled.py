@@ -73,17 +73,17 @@ def with_pooled_claims(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]
     return xr.DataTree.from_dict({**trees, **({} if pooled is None else {"claims": pooled})})
 
 
-def write_pooled(pooled: xr.Dataset, path: Path) -> None:
+def write_pooled(pooled: xr.Dataset, path: Path, *, force: bool = False) -> None:
     """Write what `pooled_claims` returns, complete or not at all.
 
-    An earlier one at the path is replaced.
+    An earlier one at the path is replaced; a file of another kind only with ``force``.
 
     Raises
     ------
     StorageError
         If the file cannot be written, or is of another kind.
     """
-    check_output(path, POOLED)
+    check_output(path, POOLED, force=force)
     write_netcdf({"/": pooled}, path)
 
 
