@@ -7,17 +7,18 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar
 
 import torch
 
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, CntbenchWarning
 from cntbench.interrupts import starting_processes
 from cntbench.plugin_folders import PluginFolder, failure_in_plugin, folders_in_use, use_from_now_on
 
@@ -251,8 +252,25 @@ def worker_context() -> BaseContext:
 def start_worker() -> None:
     """Initialise a worker, which ignores Ctrl-C: the main process handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.showwarning = print_warning
     torch.set_num_threads(1)
     end_with_parent()
+
+
+def print_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning of cntbench in one line, without its position in the code."""
+    if issubclass(category, CntbenchWarning):
+        text = f"warning: {message}\n"
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+    (file or sys.stderr).write(text)
 
 
 def end_with_parent() -> None:

@@ -10,7 +10,8 @@ from support.killing import DeadlyCells, Killer, deadly
 from support.runs import plan_for, quiet
 from support.trajectories import write_trajectory
 
-from cntbench.parallel import WorkerKilledError, parallel_map
+from cntbench.errors import CntbenchWarning
+from cntbench.parallel import WorkerKilledError, parallel_map, print_warning
 from cntbench.runs import run as runner
 from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.executors import dask, processes
@@ -88,3 +89,12 @@ def test_work_without_checkpoints_goes_on_too(tmp_path):
     with pytest.raises(WorkerKilledError, match="killed twice"):
         list(parallel_map(deadly, [*numbers, (4, always), (5, None)], jobs=2))
     assert always.deaths == 2
+
+
+def test_workers_print_warnings_of_cntbench_in_one_line(capsys):
+    where = "__import__('warnings').showwarning.__name__"
+    assert list(parallel_map(eval, [where] * 2, jobs=2)) == [print_warning.__name__] * 2
+    print_warning("not converged", CntbenchWarning, "constants.py", 7)
+    assert capsys.readouterr().err == "warning: not converged\n"
+    print_warning("too small", RuntimeWarning, "arrays.py", 7)
+    assert capsys.readouterr().err == "arrays.py:7: RuntimeWarning: too small\n"
