@@ -77,6 +77,8 @@ def test_no_method_finds_anything_else(found: xr.Dataset, request: pytest.Fixtur
             assert list(golden[name].values) == list(now[name].values), (path, name)
         for name in NUMBERS:
             apart = xr.apply_ufunc(excess, golden[name], now[name])
+            if not apart.size:  # diagnostics of circuits that have none
+                continue
             worst = apart.where(apart == apart.max(), drop=True)
             tolerances = f"{name} has moved, by {apart.max().item()} tolerances"
             assert apart.max() <= 1, f"{path}: {tolerances}:\n{worst}"
