@@ -53,6 +53,15 @@ class Recovery:
     truth_readout: NDArray[np.bool_] | None = None
     by_prompt: NDArray[np.float64] | None = None
 
+    def truth(self, name: str) -> NDArray[np.bool_] | None:
+        """Return an array of true edges by its name; None for an empty name or if they are unknown.
+
+        A trained circuit is known to carry the *answer* by its edges alone. Its components may have
+        effects on each other that do not concern the answer.
+        """
+        known = bool(name) and (self.difficulty != "trained" or name == "truth_readout")
+        return getattr(self, name) if known else None
+
 
 def auroc(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
     """Return the probability that a true edge scores above another one; ties count half.

@@ -3,7 +3,8 @@
 A purpose asks for some edges of a planted circuit, and its score says how well a method's influence
 tells them from all other feasible edges. Models are the realistic and the trained ones of the
 circuits without diagnostics: special circuits show what misleads a method, not how often it is
-right.
+right. Trained circuits are scored where the answer counts, on edges on the readout and circuits at
+a budget: their components may have effects on each other that do not concern the answer.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def purpose_scores(
 
 
 def _auroc(record: Recovery, purpose: Purpose) -> float:
-    truth = getattr(record, purpose.truth)
+    truth = record.truth(purpose.truth)
     try:
         return np.nan if truth is None else auroc(record.scores, truth)
     except CntbenchError as error:

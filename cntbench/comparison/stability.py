@@ -90,8 +90,8 @@ def score_intervals(
     for at, name in enumerate(ablations):
         used = [r for r in records if r.ablation == name and r.by_prompt is not None]
         for which, truth in enumerate(truths):
-            scored = [r for r in used if truth and getattr(r, truth) is not None]
-            rows = [_resampled_auroc(r, getattr(r, truth), seed + i) for i, r in enumerate(scored)]
+            known = [(r, edges) for r in used if (edges := r.truth(truth)) is not None]
+            rows = [_resampled_auroc(r, edges, seed + i) for i, (r, edges) in enumerate(known)]
             defined = [row for row in rows if not np.isnan(row).any()]
             if defined:
                 tail = (1 - CONFIDENCE) / 2

@@ -158,6 +158,18 @@ def test_scores_are_recoveries_of_the_realistic_models():
     assert purpose_scores(made, ["a"], ["absent"], {}) is None
 
 
+def test_trained_models_score_only_where_the_answer_counts():
+    edges = np.triu(np.ones((3, 3), dtype=bool), 1)
+    truth = np.zeros((3, 3), dtype=bool)
+    truth[0, 1] = True
+    influence = np.where(edges, truth, np.nan)
+    record = Recovery("taught", "trained", 0, "a", influence, truth, truth, truth)
+    found = purpose_scores([record], ["a"], ["taught"], {("a", "taught", 0): 0.7})
+    values = found["score_by_model"].squeeze(drop=True)
+    assert values.sel(purpose=["readout_edges", "circuit"]).values.tolist() == [1, 0.7]
+    assert np.isnan(values.sel(purpose=["direct_edges", "total_influence"])).all()
+
+
 def printed(dataset):
     console = Console(width=300, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     for part in verdict_tables(dataset):
