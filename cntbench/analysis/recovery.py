@@ -102,7 +102,7 @@ def random_average_precision(true: int, feasible: int) -> float:
 
 
 def recovery(records: Iterable[Recovery]) -> xr.Dataset:
-    """Compare all records with both truths, mean over seeds.
+    """Compare all records with both truths, mean over seeds; trained circuits know neither.
 
     Returns
     -------
@@ -119,6 +119,9 @@ def recovery(records: Iterable[Recovery]) -> xr.Dataset:
     cells: dict[tuple[str, ...], dict[int, tuple[float, float, float]]] = {}
     for record in records:
         for truth in TRUTHS:
+            true = record.truth(f"truth_{truth}")
+            if true is None:
+                continue
             key = (record.circuit, record.difficulty, truth, record.ablation)
             seeds = cells.setdefault(key, {})
             if record.seed in seeds:
@@ -126,7 +129,7 @@ def recovery(records: Iterable[Recovery]) -> xr.Dataset:
                     f"ablation {record.ablation!r} was measured twice on circuit "
                     f"{record.circuit!r}, {record.difficulty}, seed {record.seed}"
                 )
-            seeds[record.seed] = _scored(record, getattr(record, f"truth_{truth}"))
+            seeds[record.seed] = _scored(record, true)
     labels = {
         name: list(dict.fromkeys(key[place] for key in cells))
         for place, name in enumerate(("circuit", "difficulty", "truth", "ablation"))

@@ -165,7 +165,7 @@ def _with_circuits(
     )
     dataset = comparison(
         trained,
-        recovery(records) if records else None,
+        recovery(records) if any(r.truth("truth_direct") is not None for r in records) else None,
         diagnostics(checks) if checks else None,
         seed=seed,
     )
