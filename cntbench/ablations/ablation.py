@@ -101,8 +101,8 @@ class Ablation:
         if not hasattr(file, "gradient"):
             smooth = [name for name, p in room("readout").items() if hasattr(p.module, "gradient")]
             return (
-                f"estimates the effect on a readout by its gradient, but {effects[0]} has none; "
-                f"these have one: {', '.join(smooth)}"
+                f"estimates the effect on a readout by its gradient, but {effects[0]} has none "
+                f"({', '.join(smooth)} have one)"
             )
         if (self.steps or 1) == 1 and "divergence" in file.READS:
             return (

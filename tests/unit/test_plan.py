@@ -84,7 +84,8 @@ def test_estimates_need_a_gradient(planned):
     message = refused(
         planned, EDGES + 'estimator = "eap"', effects='["accuracy", "logit_difference"]'
     )
-    assert "accuracy has none: the first of the effects of task 'mine'" in message
+    assert "but accuracy has none (cross_entropy, " in message
+    assert "have one): the first of the effects of task 'mine'" in message
 
 
 def test_exact_edges_need_none(planned):
