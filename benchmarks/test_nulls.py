@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import xarray as xr
 from support.films import random_film
-from support.simulated import planted, template
 
 from benchmarks.workloads import NANO
 from cntbench.analysis.derived import derived
+from cntbench.calibration.simulated import planted, template
 from cntbench.dynamics.null_summary import null_summary
 from cntbench.plugins import room
 from cntbench.results.film import untrained_group
