@@ -128,6 +128,10 @@ class MissingCheckpointError(CheckpointError):
     """A checkpoint that its source does not have: a gap in the trajectory."""
 
 
+class HubTimeoutError(CheckpointError):
+    """A checkpoint whose hub hangs: it may be had later."""
+
+
 class ParityError(CheckpointError):
     """A model whose logits in cntbench differ from its own: results would be wrong."""
 

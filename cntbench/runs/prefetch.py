@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from cntbench.errors import CntbenchWarning, HubTimeoutError
 from cntbench.models.trajectory import ModelRef
 
 #: Most models that are fetched at the same time.
@@ -55,6 +57,7 @@ class Prefetch:
         self._fetch = fetch
         self._waiting = deque(subjects)
         self._free = most
+        self._postponed: set[ModelRef] = set()
         self._tasks: SimpleQueue[Fetched | None] = SimpleQueue()
         self._threads = min(THREADS, most)
         self._closed = False
@@ -94,6 +97,19 @@ class Prefetch:
     def widen(self, more: int) -> None:
         """Raise the number of models that may be fetched and not yet released."""
         self._free += more
+
+    def postpone(self, subject: ModelRef, error: BaseException | None) -> bool:
+        """Fetch a model again after the others, once, if its hub hangs; return whether it will."""
+        if not isinstance(error, HubTimeoutError) or subject in self._postponed:
+            return False
+        self._postponed.add(subject)
+        self._waiting.append(subject)
+        self.release(subject)
+        warnings.warn(
+            CntbenchWarning(f"{error.where}: {error.what}; tried again after the others"),
+            stacklevel=2,
+        )
+        return True
 
     def release(self, subject: ModelRef) -> None:
         """Delete the room of a model that is measured, or cannot be."""

@@ -24,8 +24,9 @@ import pytest
 REPOSITORY = "lab/tiny"
 
 #: What may go wrong with a file: the server answers ``status``; never answers; closes the
-#: connection after ``size`` bytes; or serves the file's first ``size`` bytes as if they were all.
-Kind = Literal["status", "hang", "cut", "short"]
+#: connection after ``size`` bytes; serves the file's first ``size`` bytes as if they were all;
+#: sends nothing after ``size`` bytes; or pauses for 0.1 s after every ``size`` bytes.
+Kind = Literal["status", "hang", "cut", "short", "stall", "slow"]
 
 
 @dataclass
@@ -154,10 +155,7 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.requests.append((self.command, revision, file))
         fault = self.hub.fault(self.command, revision, file)
         if fault is not None and fault.kind == "hang":
-            self.hub.hanging += 1
-            self.hub.stopped.wait(30)
-            self.hub.hanging -= 1
-            self.close_connection = True
+            self.hang()
             return
         if fault is not None and fault.kind == "status":
             self.refuse(fault.status, "", **fault.headers)
@@ -212,8 +210,14 @@ class Handler(BaseHTTPRequestHandler):
             start, status = int(asked.removeprefix("bytes=").rstrip("-")), 206
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         sent = content[start:]
-        cut = fault.size if fault is not None and fault.kind == "cut" else None
-        self.reply(status, sent, headers, cut=cut)
+        self.reply(status, sent, headers, fault)
+
+    def hang(self) -> None:
+        """Send nothing more."""
+        self.hub.hanging += 1
+        self.hub.stopped.wait(30)
+        self.hub.hanging -= 1
+        self.close_connection = True
 
     def refuse(self, status: int, code: str, **headers: str) -> None:
         """Answer with an error."""
@@ -221,16 +225,23 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(status, b"", {**said, **headers})
 
     def reply(
-        self, status: int, content: bytes, headers: dict[str, str], cut: int | None = None
+        self, status: int, content: bytes, headers: dict[str, str], fault: Fault | None = None
     ) -> None:
         """Send an answer, or the beginning of one."""
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content if cut is None else content[:cut])
-        if cut is not None:
+        kind, size = (fault.kind, fault.size) if fault else ("", 0)
+        if self.command == "GET" and kind == "slow":
+            for start in range(0, len(content), size):
+                self.wfile.write(content[start : start + size])
+                self.hub.stopped.wait(0.1)
+        elif self.command == "GET":
+            self.wfile.write(content[:size] if kind in ("cut", "stall") else content)
+        if kind == "stall":
+            self.hang()
+        if kind == "cut":
             self.close_connection = True
 
 

@@ -36,6 +36,7 @@ from huggingface_hub.utils import (
 
 from cntbench.errors import without_credentials
 from cntbench.models.cache import cache_folder
+from cntbench.models.hub.patience import patient
 from cntbench.models.hub.problems import (
     explained,
     is_cut_off,
@@ -126,15 +127,15 @@ def file(
         return None
     for pause in (*PAUSES, None):
         try:
-            return Path(
-                hf_hub_download(
+            with patient():
+                path = hf_hub_download(
                     repository,
                     name,
                     revision=commit,
                     local_dir=room,
                     local_files_only=bool(cut_off),
                 )
-            )
+            return Path(path)
         except LocalEntryNotFoundError as error:
             raise refusal(error.__cause__ or error, repository, where, cut_off) from None
         except EntryNotFoundError:
@@ -170,13 +171,14 @@ def cached(repository: str, commit: str) -> Path | None:
 
 def _get(path: str) -> str:
     """Return the answer of the hub's API about a model."""
-    response = http_backoff(
-        "GET",
-        f"{constants.ENDPOINT}/api/models/{path}",
-        max_retries=ATTEMPTS,
-        timeout=constants.HF_HUB_ETAG_TIMEOUT,
-        headers=build_hf_headers(),
-    )
+    with patient():
+        response = http_backoff(
+            "GET",
+            f"{constants.ENDPOINT}/api/models/{path}",
+            max_retries=ATTEMPTS,
+            timeout=constants.HF_HUB_ETAG_TIMEOUT,
+            headers=build_hf_headers(),
+        )
     hf_raise_for_status(response)
     return response.text
 

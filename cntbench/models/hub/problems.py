@@ -11,7 +11,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from cntbench.errors import CheckpointError, MissingCheckpointError
+from cntbench.errors import CheckpointError, HubTimeoutError, MissingCheckpointError
+from cntbench.models.hub.patience import VARIABLE, SilentHubError
 
 #: Status codes that ask to retry.
 _AGAIN = (408, 429)
@@ -45,6 +46,12 @@ def refusal(
             f"access is refused: {explained(error)}",
             where=where,
             hint=f"{_LOG_IN[0].upper()}{_LOG_IN[1:]}.",
+        )
+    if isinstance(error, SilentHubError):
+        return HubTimeoutError(
+            f"could not be downloaded: {error}",
+            where=where,
+            hint=f"{VARIABLE} says how many seconds to wait.",
         )
     if isinstance(error, OSError) and error.errno is not None:
         return CheckpointError(
@@ -98,7 +105,9 @@ def is_worth_another_attempt(error: BaseException) -> bool:
     status = status_of(error)
     if status is not None:
         return status >= 500 or status in _AGAIN
-    return isinstance(error, OSError) and error.errno is None
+    return (
+        isinstance(error, OSError) and error.errno is None and not isinstance(error, SilentHubError)
+    )
 
 
 def status_of(error: BaseException) -> int | None:

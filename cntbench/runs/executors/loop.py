@@ -74,6 +74,8 @@ def measure_models(
         ready, _ = wait([*awaited, *workers.busy], return_when=FIRST_COMPLETED)
         for fetched in filter(ready.__contains__, awaited):
             subject = fetching.pop(fetched)
+            if ahead.postpone(subject, fetched.exception()):
+                continue
             failure = _fetch_failure(subject, fetched)
             if failure is not None:
                 yield subject, failure
