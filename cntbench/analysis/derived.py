@@ -17,7 +17,7 @@ from cntbench import plugins
 from cntbench.analysis.reuse import MADE_OF, made_of, reusable
 from cntbench.dynamics.film import Cell, film_of
 from cntbench.dynamics.null_summary import null_group, null_summary
-from cntbench.dynamics.role_summary import role_group, role_summary
+from cntbench.dynamics.role_summary import role_group, role_summary, with_gatekeepers
 from cntbench.metrics._base import Metric
 from cntbench.metrics._film import film_metrics
 from cntbench.models.trajectory import Progress
@@ -118,7 +118,9 @@ def derived(
     if draws:
         models = 0 if untrained is None else untrained.sizes["seed"]
         groups["nulls"] = null_group(root, groups["metrics"], nulls, models, draws)
-    if draws:
+        groups["roles"] = with_gatekeepers(
+            groups["roles"], root, groups["metrics"], groups["nulls"]
+        )
         used = {part.name for part in parts} & plugins.room("null model").keys()
         groups["nulls"].attrs |= sources_attribute(own_sources({"null model": used}))
     for name in names:

@@ -1,4 +1,4 @@
-"""The group ``roles`` of a result: who spreads and who gathers, and how that changes."""
+"""The group ``roles`` of a result: who spreads, gathers and keeps gates, and how that changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cntbench.attributes import described
 from cntbench.dynamics.film import Array, Cell, Film, fill_cells
-from cntbench.dynamics.reconfiguration import LEVEL, WINDOW, reconfigurations
+from cntbench.dynamics.reconfiguration import LEVEL, WINDOW, reconfigurations, reversed_share
 from cntbench.dynamics.roles import (
     PER_PLACE,
     ROLES,
@@ -40,10 +40,13 @@ OF_COMPONENTS = {
     "move": "1 where it enters the top set, -1 where it leaves it, compared with the previous "
     "usable checkpoint; else 0",
 }
+_CHANGE = (
+    "share of pairs of components whose order reverses, from the mean over the "
+    f"{WINDOW} usable checkpoints before to that over {WINDOW} from here on (fewer at the ends)"
+)
 #: Variables about every checkpoint, named after the role.
 OF_CHECKPOINTS = {
-    "change": "share of pairs of components whose order reverses, from the mean over the "
-    f"{WINDOW} usable checkpoints before to that over {WINDOW} from here on (fewer at the ends)",
+    "change": _CHANGE,
     "change_noise": "mean of the change in a frozen film, measured before and after with noise at "
     "the standard errors",
     "change_noise_deviation": "standard deviation of that change",
@@ -51,6 +54,16 @@ OF_CHECKPOINTS = {
     "checkpoint; NaN without standard errors",
     "reconfigures": f"1 at the largest change of a run of checkpoints whose p-value is at most "
     f"{LEVEL}, else 0",
+}
+#: Variables about every component at every checkpoint, named after gatekeepers.
+OF_GATEKEEPERS = {
+    "strength": "betweenness minus its mean in the null model layer_pairs; NaN for components "
+    "that do not both send and receive, and where nothing was drawn",
+    "rank": "rank by strength, 1 for the strongest; ties share ranks",
+    "top": f"1 in the top set (one of every {PER_PLACE} components that have the role, and any "
+    "tied with the last of them) and of positive strength, else 0",
+    "move": OF_COMPONENTS["move"],
+    "change": _CHANGE,
 }
 
 
@@ -127,3 +140,65 @@ def component_roles(
         }
         arrays |= {f"{role}_{name}": array.astype(np.float32) for name, array in values.items()}
     return arrays
+
+
+def with_gatekeepers(
+    roles: xr.Dataset, root: xr.Dataset, metrics: xr.Dataset, nulls: xr.Dataset
+) -> xr.Dataset:
+    """Add gatekeepers: components that the strongest paths pass more than their layers explain.
+
+    Parameters
+    ----------
+    roles
+        From `role_group`.
+    root
+        The film.
+    metrics, nulls
+        Groups with ``betweenness`` and its mean in the null model ``layer_pairs``.
+
+    Returns
+    -------
+    xarray.Dataset
+        With `OF_GATEKEEPERS`, dims ``task, ablation, checkpoint, component``; ``change`` without
+        ``component``.
+    """
+    edges = root["influence"].notnull().any(("task", "ablation", "checkpoint"))
+    able = edges.any("target").values & edges.any("source").values
+    beyond = metrics["betweenness"] - nulls["betweenness"].sel(statistic="mean", drop=True)
+    dims = ("task", "ablation", "checkpoint", "component")
+    strengths = np.where(able, beyond.transpose(*dims).values, np.nan)
+    arrays = {
+        name: np.full(strengths.shape[: 3 if name == "change" else 4], np.nan, dtype=np.float32)
+        for name in OF_GATEKEEPERS
+    }
+    for cell in np.ndindex(strengths.shape[:2]):
+        at = (*cell, ~np.isnan(strengths[cell]).all(axis=-1))
+        for name, values in _gatekeepers(strengths[at]).items():
+            arrays[name][at] = values
+    variables = {
+        f"gatekeeper_{name}": xr.Variable(
+            dims[: values.ndim],
+            values,
+            described(f"gatekeeper_{name}", f"gatekeeper: {OF_GATEKEEPERS[name]}", "1"),
+        )
+        for name, values in arrays.items()
+    }
+    return roles.assign_coords(component=metrics["component"]).assign(variables)
+
+
+def _gatekeepers(strengths: Array) -> dict[str, Array]:
+    """Return `OF_GATEKEEPERS` of one film from strengths, dims ``checkpoint, component``."""
+    ranks = rank(strengths)
+    members = np.where(np.isnan(ranks), np.nan, top(ranks) * (strengths > 0))
+    sides = (
+        (strengths[max(0, at - WINDOW) : at], strengths[at : at + WINDOW])
+        for at in range(1, len(strengths))
+    )
+    change = [reversed_share(before.mean(axis=0), after.mean(axis=0)) for before, after in sides]
+    return {
+        "strength": strengths,
+        "rank": ranks,
+        "top": members,
+        "move": moves(members),
+        "change": np.array([np.nan, *change])[: len(strengths)],
+    }

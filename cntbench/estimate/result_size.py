@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cntbench import plugins
 from cntbench.dynamics.null_summary import STATISTICS
-from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS
+from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS, OF_GATEKEEPERS
 from cntbench.dynamics.roles import ROLES
 from cntbench.dynamics.verdicts import OF_CLAIMS, OF_PHASES, OF_TESTS, SIZES
 from cntbench.metrics._base import DIMS, LAGS, Metric
@@ -53,6 +53,8 @@ def result_bytes(
     numbers += cells * untrained * 2 * len(nodes) ** 2
     of_roles = len(OF_COMPONENTS) * len(nodes) + len(OF_CHECKPOINTS)
     numbers += cells * checkpoints * len(ROLES) * of_roles
+    if null_draws:
+        numbers += cells * checkpoints * ((len(OF_GATEKEEPERS) - 1) * len(nodes) + 1)
     for plugin in plugins.room("metric").values():
         metric: Metric = plugin.module.METRIC
         size = cells * math.prod(sizes[dim] for dim in DIMS[metric.per])

@@ -16,7 +16,7 @@ import xarray as xr
 
 from cntbench.accessor.cnt import Cnt
 from cntbench.dynamics.null_summary import STATISTICS
-from cntbench.dynamics.role_summary import OF_COMPONENTS, SIDE
+from cntbench.dynamics.role_summary import OF_COMPONENTS, OF_GATEKEEPERS, SIDE
 from cntbench.dynamics.roles import ROLES
 from cntbench.results.storage import make_folder
 
@@ -78,6 +78,10 @@ def components(tree: xr.DataTree) -> pd.DataFrame:
             for name in OF_COMPONENTS:
                 column = f"{role}_{name}"
                 columns[column] = _full(roles[column], root.sizes, (*_CELL, SIDE[role]))
+        for name in OF_GATEKEEPERS:
+            column = f"gatekeeper_{name}"
+            if name != "change" and column in roles:
+                columns[column] = _full(roles[column], root.sizes, (*_CELL, "component"))
     return pd.DataFrame(columns | _status(root, shape))
 
 

@@ -14,7 +14,7 @@ import xarray as xr
 
 from cntbench.dynamics.claims import Label
 from cntbench.dynamics.null_summary import STATISTICS
-from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS, SIDE
+from cntbench.dynamics.role_summary import OF_CHECKPOINTS, OF_COMPONENTS, OF_GATEKEEPERS, SIDE
 from cntbench.dynamics.verdicts import OF_CLAIMS, OF_PHASES, OF_TESTS
 from cntbench.errors import StorageError
 from cntbench.metrics._base import DIMS
@@ -260,6 +260,16 @@ GROUPS: Mapping[str, Group] = {
                 **_numbers(OF_CHECKPOINTS, (*_CELL, "checkpoint"), f"{role}_"),
             }.items()
         }
+        | {
+            f"gatekeeper_{name}": Variable(
+                (*_CELL, "checkpoint", *([] if name == "change" else ["component"])),
+                "number",
+                about,
+                optional=True,
+            )
+            for name, about in OF_GATEKEEPERS.items()
+        }
+        | _optional(("component",), "text", "component")
     ),
     "phases": Group(
         {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import networkx as nx
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import rankdata
 from support.films import random_film
 
 from cntbench.analysis.derived import derived
@@ -72,6 +74,41 @@ def test_roles_stand_where_they_belong(root, whole):
             lower = whole["roles"][f"{role}_strength_lower"].isel(index)
             upper = whole["roles"][f"{role}_strength_upper"].isel(index)
             assert ((lower < found) & (found < upper) | found.isnull()).all()
+
+
+def test_gatekeepers_lie_on_more_paths_than_their_layers_explain(root, whole):
+    roles, index = whole["roles"], {"task": 1, "ablation": 0}
+    mean = whole["nulls"]["betweenness"].sel(statistic="mean").isel(index)
+    for i in range(len(NAMES)):
+        graph = nx.DiGraph()
+        weights = root["influence"].isel(index).isel(checkpoint=i)
+        for source in weights["source"].values:
+            for target in weights["target"].values:
+                weight = float(weights.sel(source=source, target=target))
+                if weight > 0:
+                    graph.add_edge(source, target, length=1 / weight)
+        passing = nx.betweenness_centrality(graph, weight="length")
+        expected = {name: passing[name] - float(mean[i].sel(component=name)) for name in passing}
+        inner = [name for name in passing if graph.in_degree(name) and graph.out_degree(name)]
+        found = roles["gatekeeper_strength"].isel(index).isel(checkpoint=i)
+        for name in map(str, found["component"].values):
+            if name in inner:
+                np.testing.assert_allclose(found.sel(component=name), expected[name], atol=1e-6)
+            else:
+                assert np.isnan(found.sel(component=name))
+        places = rankdata([-round(expected[name], 6) for name in inner])
+        ranks, members = (
+            roles[f"gatekeeper_{name}"].isel(index).isel(checkpoint=i).sel(component=inner)
+            for name in ("rank", "top")
+        )
+        np.testing.assert_array_equal(ranks, places)
+        last = np.sort(places)[-(-len(inner) // 4) - 1]
+        above = [expected[name] > 1e-9 for name in inner]
+        np.testing.assert_array_equal(members, (places <= last) & above)
+
+
+def test_without_draws_there_are_no_gatekeepers(root):
+    assert not any("gatekeeper" in str(name) for name in groups(root, draws=0)["roles"])
 
 
 def test_checkpoints_that_do_not_count_are_gaps_and_are_stepped_over(root):

@@ -285,6 +285,7 @@ def test_components_and_readouts_are_the_dataset(tree, folder):
         ("previous_token", film["previous_token"].expand_dims(ablation=2, axis=1)),
         ("spreader_strength", roles["spreader_strength"]),
         ("gatherer_top", roles["gatherer_top"]),
+        ("gatekeeper_rank", roles["gatekeeper_rank"]),
     ):
         found = table[column].to_numpy().reshape(shape)
         np.testing.assert_array_equal(found.astype(np.float32), values.values)

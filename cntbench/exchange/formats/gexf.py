@@ -207,7 +207,8 @@ def _strengths(tree: xr.DataTree, indices: Mapping[str, int]) -> dict[str, Float
         roles = tree.children["roles"].to_dataset(inherit=False).isel(indices)
         return {
             f"{role}_strength": roles[f"{role}_strength"].transpose("checkpoint", side).values
-            for role, side in SIDE.items()
+            for role, side in (*SIDE.items(), ("gatekeeper", "component"))
+            if f"{role}_strength" in roles
         }
     cell = tree.to_dataset(inherit=False).isel(indices)
     weights = cell["influence"].transpose("checkpoint", "source", "target").values
