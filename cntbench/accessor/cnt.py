@@ -82,8 +82,9 @@ class Cnt:
         -------
         networkx.DiGraph
             *Nodes* are the components in causal order, with ``layer``, ``kind`` and, for heads,
-            ``head``. Where defined, they have ``prefix_matching`` and ``previous_token``, and the
-            change of each readout when the component is ablated (``logit_difference_effect``,
+            ``head``. Where defined, they have the scores of heads (``prefix_matching``,
+            ``previous_token``, ``duplicate_token``, ``positional``, ``copying``), and the change
+            of each readout when the component is ablated (``logit_difference_effect``,
             ``logit_difference_effect_standard_error``, …). If sources and targets are the same
             components, they have their roles (``spreader_strength``,
             ``spreader_strength_standard_error``, ``spreader_rank``, ``spreader_top``; likewise

@@ -10,6 +10,7 @@ import xarray as xr
 
 from cntbench.dynamics.roles import ROLES, error, rank, strength, top
 from cntbench.errors import CheckpointError
+from cntbench.results.schema import HEAD_SCORES
 
 #: Attributes of an edge, and their variables.
 OF_EDGES = {
@@ -19,7 +20,7 @@ OF_EDGES = {
     "effect_standard_error": "edge_effect_se",
 }
 #: Variables that describe a source.
-OF_NODES = ("prefix_matching", "previous_token")
+OF_NODES = HEAD_SCORES
 #: Attributes of the dataset that are needed to read the numbers.
 OF_GRAPHS = ("source", "sign_convention", "normalisation")
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array
+from cntbench.engine.attention_scores import PATTERN_SCORES
 from cntbench.engine.chunking import chunking, pieces
 from cntbench.engine.edges import Effects, measure_edges
 from cntbench.engine.optimal_constants import optimal_constants
@@ -57,7 +58,7 @@ class Influence:
         Change of the first requested readout through an edge, ablated minus clean, dims as
         ``influence``; NaN for ablations that observe targets. For the others, ``influence`` is
         its absolute value.
-    prefix_matching, previous_token
+    prefix_matching, previous_token, duplicate_token, positional
         Attention scores, dims ``source``; NaN for MLPs.
     kept
         Results of single prompts and positions that the request keeps, by the names of
@@ -74,6 +75,8 @@ class Influence:
     edge_effect_se: Array
     prefix_matching: Array
     previous_token: Array
+    duplicate_token: Array
+    positional: Array
     kept: Mapping[str, Array] = field(default_factory=dict)
 
 
@@ -122,7 +125,8 @@ def _measure_groups(request: Request, statistics: Statistics) -> tuple[Effects, 
         return _measure(request, statistics)
     n, count = len(request.model.components), len(request.prompts)
     effects = Effects.undefined(len(request.drawn), n, count)
-    value, scores = np.full((len(known_readouts()), count), np.nan), np.full((2, n, count), np.nan)
+    value = np.full((len(known_readouts()), count), np.nan)
+    scores = np.full((len(PATTERN_SCORES), n, count), np.nan)
     arrays = effects.change, effects.edge, effects.effect, value, scores
     for rows, group in request.groups():
         group_effects, *others = _measure(group, statistics)
@@ -186,12 +190,12 @@ def _total(request: Request, statistics: Statistics) -> tuple[Effects, Array, Ar
     Array
         The clean readouts, dims ``readout, prompt``.
     Array
-        Prefix matching and previous token, dims ``score, component, prompt``.
+        The `PATTERN_SCORES`, dims ``score, component, prompt``.
     """
     n, count = len(request.model.components), len(request.prompts)
     ablations, sizes = request.of_scope("total"), chunking(request, "total")
     measured = Effects.undefined(len(ablations), n, count)
-    scores = np.full((2, n, count), np.nan)
+    scores = np.full((len(PATTERN_SCORES), n, count), np.nan)
     final: list[torch.Tensor] = []
     for rows, part in pieces(request, sizes):
         sweep = Sweep(part, ablations, statistics, sizes.runs)
@@ -241,6 +245,8 @@ def _summary(
         edge_effect_se=edge_effect_se,
         prefix_matching=_mean_of_defined(scores[0]),
         previous_token=_mean_of_defined(scores[1]),
+        duplicate_token=_mean_of_defined(scores[2]),
+        positional=_mean_of_defined(scores[3]),
     )
 
 

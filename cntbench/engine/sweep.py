@@ -28,7 +28,7 @@ from torch import Tensor
 from cntbench.ablations.ablation import Ablation, donors
 from cntbench.ablations.replacements._base import Corpus, Moments
 from cntbench.engine.arrays import Array, target_change, to_array
-from cntbench.engine.attention_scores import prefix_matching, previous_token
+from cntbench.engine.attention_scores import pattern_scores
 from cntbench.engine.positions import Positions, last_attention
 from cntbench.engine.readouts import Answers, readout
 from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens, token_tensor
@@ -78,8 +78,8 @@ class Sweep:
     def run(self, change: Array, scores: Array) -> None:
         """Carry all runs through all stages.
 
-        Fills ``change``, dims ``ablation, source, target, prompt``, and ``scores`` (prefix matching
-        and previous token), dims ``score, component, prompt``.
+        Fills ``change``, dims ``ablation, source, target, prompt``, and ``scores``
+        (`PATTERN_SCORES`), dims ``score, component, prompt``.
         """
         stages = zip(self.model.stages, self.model.places, strict=True)
         for index, (stage, places) in enumerate(stages):
@@ -146,9 +146,7 @@ class Sweep:
         pattern = block.pattern(normed[:, :length])
         if pattern.is_meta:
             return
-        tokens = torch.from_numpy(self.prompts.tokens[:, :length]).to(self.device)
-        scores[0] = to_array(prefix_matching(pattern, tokens).T)
-        scores[1] = to_array(previous_token(pattern).T)
+        scores[:] = pattern_scores(pattern, self.prompts.tokens[:, :length])
 
     def _observed(self, states: Tensor) -> Tensor:
         if self.everywhere:

@@ -238,6 +238,8 @@ def _influence(graph: EapGraph, labels: Labels) -> Influence:
         edge_effect_se=unknown,
         prefix_matching=np.full(n, np.nan),
         previous_token=np.full(n, np.nan),
+        duplicate_token=np.full(n, np.nan),
+        positional=np.full(n, np.nan),
     )
 
 

@@ -18,6 +18,7 @@ from cntbench.accessor.cnt import Cnt
 from cntbench.dynamics.null_summary import STATISTICS
 from cntbench.dynamics.role_summary import OF_COMPONENTS, OF_GATEKEEPERS, SIDE
 from cntbench.dynamics.roles import ROLES
+from cntbench.results.schema import HEAD_SCORES
 from cntbench.results.storage import make_folder
 
 #: Table and label columns of a metric, by its dims besides task, ablation and checkpoint.
@@ -65,7 +66,7 @@ def components(tree: xr.DataTree) -> pd.DataFrame:
     columns["component"] = _labels(root["source"].values, index)
     for name in ("layer", "kind", "head"):
         columns[name] = root[f"source_{name}"].values[index.ravel()]
-    for name in ("prefix_matching", "previous_token"):
+    for name in (name for name in HEAD_SCORES if name in root):
         columns[name] = _full(root[name], root.sizes, (*_CELL, "source"))
     for readout in map(str, root["readout"].values):
         for name in ("readout_effect", "readout_effect_se"):

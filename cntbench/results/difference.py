@@ -73,7 +73,7 @@ def moves(golden: xr.Dataset, film: xr.Dataset) -> list[Move]:
         _check_labels(dim, *(list(map(str, dataset[dim].values)) for dataset in (golden, film)))
     moved = []
     for name, variable in VARIABLES.items():
-        if variable.type != "float":
+        if variable.type != "float" or (variable.optional and name not in golden):
             continue
         before, after = golden[name].values, film[name].values
         distance = excess(before, after)

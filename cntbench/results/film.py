@@ -73,7 +73,10 @@ class Axes:
 
 
 def checkpoint_dataset(
-    checkpoint: Checkpoint, axes: Axes, measured: Sequence[Influence]
+    checkpoint: Checkpoint,
+    axes: Axes,
+    measured: Sequence[Influence],
+    copying: NDArray[np.float64] | None = None,
 ) -> xr.Dataset:
     """Return the dataset of one checkpoint, with the schema's dims.
 
@@ -85,16 +88,20 @@ def checkpoint_dataset(
         What was measured there.
     measured
         One result per task.
+    copying
+        The score of each component (`cntbench.engine.attention_scores.copying`), if computed.
     """
     dataset = _unmeasured(checkpoint, axes, "ok", "")
     rows = [known_readouts().index(name) for name in axes.readouts]
     for name, variable in VARIABLES.items():
-        if variable.type == "float":
+        if variable.type == "float" and "task" in variable.dims:
             values = np.stack([getattr(result, name) for result in measured])
             values = np.expand_dims(values, variable.dims.index("checkpoint"))
             if "readout" in variable.dims:
                 values = values.take(rows, axis=variable.dims.index("readout"))
             dataset[name].values[...] = values
+    if copying is not None:
+        dataset["copying"].values[0] = copying
     for name, variable in axes.kept.items():
         dims = [dim for dim in variable.dims if dim not in ("task", "checkpoint")]
         for task, result in enumerate(measured):
@@ -139,7 +146,7 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
     if not all("tokens_seen" in part.coords for part in parts):
         parts = [part.drop_vars("tokens_seen", errors="ignore") for part in parts]
     dataset = xr.concat(
-        parts,
+        _alike(parts),
         dim="checkpoint",
         data_vars="minimal",
         coords="minimal",
@@ -170,6 +177,28 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
         )  # checkpoint files may be of an older version
     dataset.attrs = {**CONVENTIONS, **attributes, **_file_attributes(parts)}
     return dataset
+
+
+def _alike(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    """Return checkpoints with the same variables: those of earlier versions may lack some."""
+    optional = [
+        (name, variable)
+        for name, variable in VARIABLES.items()
+        if variable.optional and any(name in part for part in parts)
+    ]
+    return [
+        part.assign(
+            {
+                name: (
+                    variable.dims,
+                    np.full([part.sizes[dim] for dim in variable.dims], np.nan, np.float32),
+                )
+                for name, variable in optional
+                if name not in part
+            }
+        )
+        for part in parts
+    ]
 
 
 def _file_attributes(parts: Sequence[xr.Dataset]) -> dict[str, str]:

@@ -158,11 +158,49 @@ VARIABLES: Mapping[str, Variable] = {
         upper=1,
         long_name="attention to the previous token",
     ),
+    "duplicate_token": Variable(
+        ("task", "checkpoint", "source"),
+        "float",
+        "attention of the head to earlier occurrences of the present token; NaN for MLPs and where "
+        "no token occurs twice",
+        units="1",
+        lower=0,
+        upper=1,
+        optional=True,
+        long_name="attention to duplicates",
+    ),
+    "positional": Variable(
+        ("task", "checkpoint", "source"),
+        "float",
+        "attention of the head at the distance to the query at which it attends most, mean over "
+        "all positions but the first; NaN for MLPs",
+        units="1",
+        lower=0,
+        upper=1,
+        optional=True,
+        long_name="attention at one distance",
+    ),
+    "copying": Variable(
+        ("checkpoint", "source"),
+        "float",
+        "how far the head raises the logits of the tokens it attends to: sum of the eigenvalues of "
+        "unembedding × W_O × W_V × embedding over the sum of their absolute values; -1 if it only "
+        "lowers them; the same for all tasks; NaN for MLPs",
+        units="1",
+        lower=-1,
+        upper=1,
+        optional=True,
+        long_name="copying",
+    ),
     "status": Variable(_CELL, "text", "what became of the cell", values=STATUS, long_name="status"),
     "status_reason": Variable(
         _CELL, "text", "why the status is not ok, else empty", long_name="reason of the status"
     ),
 }
+
+#: Scores of heads: where they attend on the clean prompts, and what their values write. The first
+#: two are in every result, the others since they are measured.
+HEAD_SCORES = ("prefix_matching", "previous_token", "duplicate_token", "positional", "copying")
 
 _OF_PROMPTS = "for each prompt; NaN beyond the prompts of a task"
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from cntbench.engine.attention_scores import copying
 from cntbench.engine.influence import Influence, influence
 from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, ParityError
@@ -195,7 +196,7 @@ def measure(
         measured.append(influence(request))
     for task, result in zip(plan.tasks, measured, strict=True):
         _check_finite(plan, task, result, sources)
-    return checkpoint_dataset(checkpoint, plan.axes, measured)
+    return checkpoint_dataset(checkpoint, plan.axes, measured, copying(model))
 
 
 def requests_of(

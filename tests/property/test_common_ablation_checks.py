@@ -32,6 +32,7 @@ from cntbench.ablations.ablation import Ablation
 from cntbench.ablations.replacements import mean, noise, resample, zero
 from cntbench.ablations.replacements._base import Replacement
 from cntbench.components import feasible
+from cntbench.engine.attention_scores import PATTERN_SCORES
 from cntbench.engine.influence import Influence, influence
 from cntbench.engine.request import Request
 from cntbench.readouts import known_readouts
@@ -481,8 +482,7 @@ def test_permuting_heads_permutes_the_matrix(names, case, data):
         readout_effect_se=before.readout_effect_se[:, :, nodes],
         edge_effect=before.edge_effect[:, nodes][:, :, nodes],
         edge_effect_se=before.edge_effect_se[:, nodes][:, :, nodes],
-        prefix_matching=before.prefix_matching[nodes],
-        previous_token=before.previous_token[nodes],
+        **{score: getattr(before, score)[nodes] for score in PATTERN_SCORES},
     )
     close(after, expected)
 

@@ -18,6 +18,7 @@ from support.planted import ABSENT, FAMILIES, PRESENT, edge, measure, random_dag
 from transformers import AutoModelForCausalLM
 
 from cntbench.engine import influence as engine
+from cntbench.engine.attention_scores import copying
 from cntbench.engine.request import Request
 from cntbench.models.adapters import adapter
 from cntbench.models.planted.circuit import Circuit
@@ -234,6 +235,11 @@ def test_the_induction_circuit_solves_the_induction_task(difficulty, seed):
     others = [index[c.name] for c in circuit.components if c.kind == "head"]
     assert sorted(found.previous_token[others])[-2] < 0.2
     assert sorted(found.prefix_matching[others])[-2] < 0.2
+    assert found.positional[index["L0.H0"]] > 0.99
+    assert sorted(found.positional[others])[-2] < 0.6  # half of the positions have a match
+    copies = copying(circuit.decoder(difficulty, seed))
+    assert copies[index["L1.H2"]] > 0.95
+    assert (abs(np.delete(copies[others], others.index(index["L1.H2"]))) < 0.8).all()
     assert (found.readout_effect[:, 2, index["L0.H0"]] < -15).all()
 
 

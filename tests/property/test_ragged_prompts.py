@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 import cntbench
 from cntbench.ablations.ablation import Ablation
 from cntbench.ablations.replacements import mean
+from cntbench.engine.attention_scores import PATTERN_SCORES
 from cntbench.engine.influence import Influence, influence
 from cntbench.engine.optimal_constants import Losses
 from cntbench.engine.request import Request
@@ -73,7 +74,7 @@ def test_a_prompt_alone_and_among_others_agree(architecture, everywhere):
         expected = np.concatenate([one.kept[f"{name}_by_prompt"] for one in apart], axis=-1)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6, err_msg=name)
         assert np.nanmax(abs(found)) > 1e-3, "something is compared"
-    for name in ("prefix_matching", "previous_token"):
+    for name in PATTERN_SCORES:
         each = np.array([getattr(one, name) for one in apart])
         heads = ~np.isnan(getattr(together, name))
         expected = np.full(len(heads), np.nan)

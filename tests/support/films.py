@@ -31,7 +31,9 @@ def random_influence(rng: np.random.Generator, nodes, ablations: int) -> Influen
         edge_effect=np.where(feasible(nodes), rng.standard_normal((ablations, n, n)), np.nan),
         edge_effect_se=edges / 20,
         prefix_matching=np.where(is_head, rng.random(n), np.nan),
-        previous_token=np.where(is_head, rng.random(n), np.nan),
+        previous_token=(previous := np.where(is_head, rng.random(n), np.nan)),
+        duplicate_token=1 - previous,
+        positional=np.sqrt(previous),
     )
 
 
@@ -53,5 +55,7 @@ def random_film(
         revision = revisions[index] if revisions else f"{index:064x}"
         checkpoint = Checkpoint(name, int(name.removeprefix("step")), revision, Folder(Path()))
         measured = [random_influence(rng, nodes, len(ablations)) for _ in tasks]
-        parts.append(checkpoint_dataset(checkpoint, Axes(nodes, tasks, ablations), measured))
+        copying = 2 * measured[0].previous_token - 1
+        axes = Axes(nodes, tasks, ablations)
+        parts.append(checkpoint_dataset(checkpoint, axes, measured, copying))
     return film(parts, {"seed": seed})

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from support.models import decoder, random_model
 
-from cntbench.engine.attention_scores import prefix_matching, previous_token
+from cntbench.engine.attention_scores import (
+    PATTERN_SCORES,
+    copying,
+    duplicate_token,
+    pattern_scores,
+    positional,
+    prefix_matching,
+    previous_token,
+)
 
 
 def random_pattern(prompts, heads, length, seed=0):
@@ -94,3 +104,122 @@ def test_undefined_scores_are_nan():
     assert found[0].isnan().all()
     assert found[1].isfinite().all()
     assert previous_token(torch.ones(1, 1, 1, 1)).isnan().all()
+    tokens = tokens.numpy()
+    found = duplicate_token(random_pattern(2, 2, 3).numpy(), tokens)
+    assert np.isnan(found[0]).all()
+    assert np.isfinite(found[1]).all()
+    assert np.isnan(positional(np.ones((1, 1, 1, 1)))).all()
+
+
+def naive_duplicate_token(pattern, tokens):
+    """Loop over queries, and over the earlier places where the token stood."""
+    found = []
+    for query, token in enumerate(tokens):
+        earlier = [i for i in range(query) if tokens[i] == token]
+        if earlier:
+            found.append(sum(pattern[query, i] for i in earlier))
+    return sum(found) / len(found) if found else math.nan
+
+
+def naive_positional(pattern):
+    """Loop over distances and queries."""
+    length = len(pattern)
+    means = [
+        sum(pattern[query, query - back] for query in range(1, length) if query >= back)
+        / (length - 1)
+        for back in range(length)
+    ]
+    return max(means)
+
+
+def test_duplicates_of_a_perfect_head_and_of_an_induction_head():
+    tokens = torch.tensor([[7, 3, 5, 7, 3, 5]])
+    for keys, expected in (([0, 1, 2, 0, 1, 2], 1), ([0, 1, 2, 1, 2, 3], 0)):
+        pattern = torch.zeros(1, 1, 6, 6)
+        for query, key in enumerate(keys):
+            pattern[0, 0, query, key] = 1
+        assert duplicate_token(pattern.numpy(), tokens.numpy()).item() == expected
+    # The induction head attends two back in half of the positions, and to itself before.
+    assert positional(pattern.numpy()).item() == pytest.approx(3 / 5)
+
+
+def test_a_head_at_any_distance_is_positional():
+    length = 6
+    for back in (0, 1, 2):
+        pattern = torch.zeros(1, 1, length, length)
+        for query in range(length):
+            pattern[0, 0, query, max(0, query - back)] = 1
+        assert positional(pattern.numpy()).item() == pytest.approx(
+            min(1, (length - back) / (length - 1))
+        )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_all_scores_of_patterns_against_loops(seed):
+    tokens = torch.randint(0, 4, (3, 9), generator=torch.Generator().manual_seed(seed))
+    pattern = random_pattern(3, 2, 9, seed)
+    found = dict(zip(PATTERN_SCORES, pattern_scores(pattern, tokens.numpy()), strict=True))
+    np.testing.assert_array_equal(found["prefix_matching"], prefix_matching(pattern, tokens).T)
+    np.testing.assert_array_equal(found["previous_token"], previous_token(pattern).T)
+    for prompt in range(3):
+        for head in range(2):
+            one = pattern[prompt, head].numpy()
+            expected = naive_duplicate_token(one, tokens[prompt].tolist())
+            assert found["duplicate_token"][head, prompt] == pytest.approx(expected)
+            assert found["positional"][head, prompt] == pytest.approx(naive_positional(one))
+    assert (found["positional"] >= found["previous_token"] - 1e-12).all()
+
+
+def naive_copying(model):
+    """The whole matrix of tokens × tokens of each head, and its eigenvalues."""
+    vocabulary = model.vocabulary
+    embedded = torch.stack([model.embed(torch.tensor([[t]]))[0, 0] for t in range(vocabulary)])
+    embedded = model.stages[0].norm(embedded[None, None])[0, 0]
+    found = []
+    for stage in model.stages:
+        for block in stage.blocks:
+            if block.n_components == 1 and not hasattr(block, "project"):
+                found.append(math.nan)
+                continue
+            for head in range(block.n_components):
+                shared = head // (block.n_components // block.key_heads)
+                rows = block.project.weight[sum(block.lengths[:2]) :][: block.lengths[2]]
+                value = rows[shared * block.width : (shared + 1) * block.width]
+                written = embedded @ value.T @ block.output[head]  # token, hidden
+                scale = model.final_norm.scale
+                logits = model.unembed.weight @ (written * (1 if scale is None else scale)).T
+                centre = torch.eye(vocabulary) - 1 / vocabulary
+                eigenvalues = np.linalg.eigvals((centre @ logits.float() @ centre).double().numpy())
+                found.append(eigenvalues.real.sum() / abs(eigenvalues).sum())
+    return found
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "llama"])
+def test_copying_against_the_whole_matrix(architecture):
+    model = decoder(random_model(architecture))
+    with torch.inference_mode():
+        expected = naive_copying(model)
+    np.testing.assert_allclose(copying(model), expected, atol=2e-4)
+
+
+def test_what_copying_is_on_planted_heads():
+    """A head whose values are read by no logit copies nothing; flipped, a copying head lowers."""
+    from dataclasses import replace
+
+    from support.planted import shipped
+
+    circuit = shipped()["induction"]
+    model, index = circuit.decoder(), circuit.blueprint.index
+    found = copying(model)
+    assert found[index["L1.H2"]] > 0.95
+    assert abs(found[index["L0.H0"]]) < 0.5
+    heads = np.array([node.kind == "head" for node in model.components])
+    assert np.isnan(found[~heads]).all()
+    blocks = [
+        replace(block, output=-block.output) if hasattr(block, "output") else block
+        for block in model.stages[-1].blocks
+    ]
+    flipped = replace(
+        model, stages=(*model.stages[:-1], replace(model.stages[-1], blocks=tuple(blocks)))
+    )
+    np.testing.assert_allclose(copying(flipped)[index["L1.H2"]], -found[index["L1.H2"]])

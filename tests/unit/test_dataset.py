@@ -100,7 +100,7 @@ def drop(dataset: xr.Dataset, name: str) -> xr.Dataset:
 
 FLOATS = [name for name, variable in VARIABLES.items() if variable.type == "float"]
 BOUNDED = [name for name in FLOATS if VARIABLES[name].lower == 0]
-REQUIRED = [*VARIABLES, *(n for n, v in COORDINATES.items() if not v.optional)]
+REQUIRED = [name for name, v in {**VARIABLES, **COORDINATES}.items() if not v.optional]
 
 
 @pytest.mark.parametrize(
@@ -135,3 +135,19 @@ def test_validation_refuses_what_the_schema_does_not_know():
     other["readout_value"].values[0, 0, 0] = np.inf
     with pytest.raises(StorageError, match="infinity"):
         validate(other, where="f.nc")
+
+
+def test_checkpoints_of_an_earlier_version_lack_scores_that_are_measured_since():
+    names = ("duplicate_token", "positional", "copying")
+    whole = random_film()
+    parts = [whole.isel(checkpoint=[i]) for i in range(3)]
+    former = [part.drop_vars(names) for part in parts]
+    assert not {*names} & {*film(former, whole.attrs).variables}
+    mixed = film([former[0], *parts[1:]], whole.attrs)
+    validate(mixed, where="mixed")
+    for name in names:
+        assert mixed[name].isel(checkpoint=0).isnull().all()
+        xr.testing.assert_equal(
+            mixed[name].isel(checkpoint=[1, 2]), whole[name].isel(checkpoint=[1, 2])
+        )
+    assert mixed["influence"].equals(whole["influence"])

@@ -9,6 +9,7 @@ import pytest
 from support.ablations import shipped
 from support.models import decoder, random_gpt_neox, random_prompts
 
+from cntbench.engine.attention_scores import PATTERN_SCORES
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
@@ -66,7 +67,7 @@ def test_shapes_and_what_mlps_have_no_value_for():
     assert found.readout_effect.shape == found.readout_effect_se.shape == shape
     assert found.readout_value.shape == found.readout_se.shape == (len(known_readouts()),)
     heads = np.array([node.kind == "head" for node in MODEL.components])
-    for scores in (found.prefix_matching, found.previous_token):
+    for scores in (getattr(found, name) for name in PATTERN_SCORES):
         assert np.isnan(scores[~heads]).all()
         assert ((scores[heads] >= 0) & (scores[heads] <= 1)).all()
 
