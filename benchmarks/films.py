@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import xarray as xr
 from support.films import random_film
 
@@ -11,13 +13,18 @@ from cntbench.runs.catalogue import load_catalogue
 CHECKPOINTS = 143
 
 
-def study_film() -> xr.Dataset:
-    """Return the film, of 15 components."""
+@cache
+def study_film(full: bool = False) -> xr.Dataset:
+    """Return the film, of 15 components, which all benchmarks share.
+
+    In quick mode it has the first task and the first ablation only.
+    """
     study = load_catalogue().study("nano").spec
+    count = None if full else 1
     return random_film(
         names=[f"step{8 * i}" for i in range(CHECKPOINTS)],
-        tasks=study.tasks,
-        ablations=study.ablations,
+        tasks=study.tasks[:count],
+        ablations=study.ablations[:count],
         layers=NANO.layers,
         heads=NANO.heads,
     )

@@ -5,14 +5,12 @@ The opponent is the metric's reference: networkx, or a plain loop.
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from support.metrics import METRICS, by_reference, computed
 
 from benchmarks.films import CHECKPOINTS, study_film
-from benchmarks.timing import ratio, turns
+from benchmarks.timing import cost, ratio, turns
 from benchmarks.workloads import NANO
 from cntbench.components import components, feasible
 from cntbench.metrics._film import film_metrics
@@ -51,48 +49,42 @@ def test_metrics_beside_their_references(plugin: Plugin, benchmark):
     assert faster >= 20
 
 
-def test_all_metrics_of_a_film(benchmark):
-    film = study_film()
-    result = benchmark.pedantic(film_metrics, args=(film["influence"], usable(film)), rounds=3)
+def test_all_metrics_of_a_film(full, record_property):
+    film = study_film(full)
+    result = film_metrics(film["influence"], usable(film))
     assert set(result) == set(room("metric"))
     assert result["gini"].notnull().all()
-    assert benchmark.stats.stats.min < 20
+    spent = cost(lambda: film_metrics(film["influence"], usable(film)), rounds=3)
+    cells = film.sizes["task"] * film.sizes["ablation"]
+    record_property("race", f"all metrics of {cells} cells: {spent}")
+    assert spent.yardsticks < (12 if full else 0.6)
 
 
-def test_metrics_of_null_models_draws(benchmark):
-    draws = 10
-    weights, layer = lognormal(NANO.layers, NANO.heads, draws, CHECKPOINTS)
+def test_metrics_of_null_models_draws(record_property):
+    weights, layer = lognormal(NANO.layers, NANO.heads, 10, CHECKPOINTS)
     step = np.arange(CHECKPOINTS) * 8
     names = [plugin.name for plugin in METRICS if plugin.module.METRIC.null]
 
-    def all_that_have_a_null() -> dict[str, float]:
+    def all_that_have_a_null() -> None:
         graphs = Graphs(weights, step=step, layer=layer)
-        seconds = {}
         for name in names:
-            start = time.perf_counter()
             graphs.metric(name)
-            seconds[name] = time.perf_counter() - start
-        return seconds
 
-    seconds = benchmark.pedantic(all_that_have_a_null, rounds=3)
-    graphs = draws * CHECKPOINTS
-    benchmark.extra_info["microseconds_per_graph"] = {
-        name: 1e6 * value / graphs for name, value in seconds.items()
-    }
-    # 200 draws of every graph of the default study, on two cores in two minutes.
-    of_a_study = 200 * 21 * CHECKPOINTS
-    assert benchmark.stats.stats.min / graphs * of_a_study < 2 * 120
+    spent = cost(all_that_have_a_null, rounds=3)
+    record_property("race", f"metrics of 10 draws of a film: {spent}")
+    assert spent.yardsticks < 4
 
 
-def test_all_metrics_of_a_large_graph(benchmark):
+def test_all_metrics_of_a_large_graph(record_property):
     weights, layer = lognormal(30, 10, 2)
     assert weights.shape[-1] == 330
+    result: dict[str, np.ndarray] = {}
 
-    def every() -> dict[str, np.ndarray]:
+    def every() -> None:
         graphs = Graphs(weights, step=np.array([0, 8]), layer=layer)
-        return {plugin.name: graphs.metric(plugin.name) for plugin in METRICS}
+        result.update({plugin.name: graphs.metric(plugin.name) for plugin in METRICS})
 
-    result = benchmark.pedantic(every, rounds=2)
+    spent = cost(every, rounds=2)
     for plugin in METRICS:
         if not plugin.module.METRIC.undefined:
             later = (
@@ -101,4 +93,5 @@ def test_all_metrics_of_a_large_graph(benchmark):
                 else result[plugin.name][1:]
             )
             assert not np.isnan(later).any(), plugin.name
-    assert benchmark.stats.stats.min < 10
+    record_property("race", f"all metrics of two graphs of 330 components: {spent}")
+    assert spent.yardsticks < 13

@@ -38,8 +38,8 @@ def quiet(what: str, done: int, total: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def film() -> xr.Dataset:
-    return study_film()
+def film(full) -> xr.Dataset:
+    return study_film(full)
 
 
 @pytest.fixture(scope="module")
