@@ -191,16 +191,19 @@ def audit(
     what: Annotated[
         str,
         typer.Argument(
-            help="A results.nc file, the folder of a run, or a trajectory. All checkpoints of a "
-            "trajectory are read and hashed.",
+            help="A results.nc file, the folder of a run, or a trajectory. Checkpoints of a folder "
+            "are read and hashed, of those of a hub samples are read.",
             metavar="RESULTS_OR_TRAJECTORY",
         ),
     ],
     checkpoints: CheckpointNames = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Download and read all weights of a hub.")
+    ] = False,
     keep_downloads: KeepDownloads = 2,
     specs: Specs = None,
 ) -> None:
-    """List checkpoints and their problems: missing, failed, or the weights of another."""
+    """List checkpoints and their problems: missing, failed, repeated, or of another training."""
     from cntbench.models.trajectory import open_trajectory
     from cntbench.output import file_status, is_folder
     from cntbench.plugins import room
@@ -224,7 +227,7 @@ def audit(
     else:
         with progress_bar(err) as progress:
             trajectory = open_trajectory(what, progress, specs or (), checkpoints=checkpoints or "")
-            rows = audit_trajectory(trajectory, progress, keep=keep_downloads)
+            rows = audit_trajectory(trajectory, progress, keep=keep_downloads, whole=whole)
     out.print(audit_table(rows))
     if any(row.lost for row in rows):
         raise typer.Exit(EXIT_CHECKPOINTS_FAILED)

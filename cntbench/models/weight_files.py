@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ FORMATS = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
+#: Largest number of parts that are looked for.
+_MOST_PARTS = 100_000
 EXPECTED = "model.safetensors or pytorch_model.bin"
 
 
@@ -62,19 +64,39 @@ def collect(get: Callable[[str], Path | None]) -> list[Path] | None:
     return None
 
 
+def listed(names: Iterable[str]) -> list[str]:
+    """Return the files of weights among the files of a checkpoint, of the preferred format."""
+    names = sorted(names)
+    for single, index in FORMATS:
+        if single in names:
+            return [single]
+        if index in names:
+            stem, _, kind = single.partition(".")
+            return [name for name in names if re.fullmatch(rf"{stem}-.*\.{kind}", name)]
+    return []
+
+
+def missing_part(names: Collection[str]) -> str:
+    """Return a file that the names of others, such as ``…-00001-of-00003…``, imply, or empty."""
+    for name in names:
+        if found := re.fullmatch(r"(.*-)(\d+)(-of-)(\d+)(\..*)", name):
+            before, number, of, count, after = found.groups()
+            parts = (
+                f"{before}{part:0{len(number)}d}{of}{count}{after}"
+                for part in range(1, min(int(count), _MOST_PARTS) + 1)
+            )
+            return next((part for part in parts if part not in names), "")
+    return ""
+
+
 def listed_bytes(sizes: Mapping[str, int]) -> int | None:
     """Return the size of the weights among the files of a checkpoint, or None [bytes].
 
     Takes the sizes of all files by name.
     """
-    for single, index in FORMATS:
-        if single in sizes:
-            return sizes[single]
-        if index in sizes:
-            stem, _, kind = single.partition(".")
-            parts = [name for name in sizes if re.fullmatch(rf"{stem}-.*\.{kind}", name)]
-            return sum(sizes[name] for name in (index, *parts))
-    return None
+    files = listed(sizes)
+    indices = [index for single, index in FORMATS if index in sizes and single not in files]
+    return sum(sizes[name] for name in (*files, *indices[:1])) if files else None
 
 
 def find(folder: Path) -> list[Path]:
@@ -104,14 +126,15 @@ def read(folder: Path) -> dict[str, Tensor]:
     CheckpointError
         If there are none, a file is damaged, or a pickle contains anything but tensors.
     """
-    return {name: tensor for path in find(folder) for name, tensor in _tensors(path)}
+    return {name: tensor for path in find(folder) for name, tensor in tensors(path)}
 
 
-def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Yield the names and tensors of a file of weights; errors are those of `read`."""
     if path.suffix == ".safetensors":
         with foreign("is not a complete safetensors file", path):
-            tensors = load_file(path)
-        yield from tensors.items()
+            loaded = load_file(path)
+        yield from loaded.items()
         return
     for name, tensor in _unpickled(path).items():
         if not isinstance(tensor, Tensor):

@@ -11,8 +11,7 @@ from rich.text import Text
 
 from cntbench.reporting.terminal import plain_table
 from cntbench.reporting.wording import counted
-from cntbench.results.schema import STATUS
-from cntbench.runs.audit import Audited
+from cntbench.runs.audit import AUDITED, Audited
 
 #: Number of characters of a revision that are shown.
 _SHOWN = 12
@@ -36,5 +35,18 @@ def audit_table(rows: Sequence[Audited]) -> RenderableType:
             style="" if row.status == "ok" else "yellow",
         )
     counts = Counter(row.status for row in rows)
-    statuses = ", ".join(f"{counts[status]} {status}" for status in STATUS if counts[status])
-    return Group(table, Text(f"{counted(len(rows), 'checkpoint')}: {statuses}."))
+    statuses = ", ".join(f"{counts[status]} {status}" for status in AUDITED if counts[status])
+    lines = [f"{counted(len(rows), 'checkpoint')}: {statuses}."]
+    sampled = sum(row.sampled for row in rows)
+    if sampled:
+        lines.append(
+            f"Of {counted(sampled, 'checkpoint')}, only headers and samples of the weights were "
+            "read; their revisions are hashes of files. --whole downloads and reads all."
+        )
+    pickled = sum(row.sampled and not row.sample.values for row in rows)
+    if pickled:
+        lines.append(
+            f"{counted(pickled, 'checkpoint')} of them in pytorch_model.bin, which has no header: "
+            "known are the hashes that the hub lists, not the lineage."
+        )
+    return Group(table, Text("\n".join(lines)))

@@ -1,24 +1,40 @@
-"""The integrity of a trajectory: which checkpoints are missing, damaged or duplicates.
+"""The integrity of a trajectory: checkpoints that are missing, damaged, repeated or out of line.
 
-Either from a result, or by fetching, reading and hashing the checkpoints of a trajectory.
+Either from a result, or from the checkpoints of a trajectory, read whole or by samples.
 """
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
-from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future, wait
-from dataclasses import dataclass, replace
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from cntbench.models import checkpoint_files, gguf_files, weight_files
+from cntbench.models.adapters import adapter
+from cntbench.models.hub.origin import HubRevision
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
+from cntbench.models.weight_samples import (
+    WeightSample,
+    joined,
+    sample_safetensors,
+    sample_tensors,
+)
 from cntbench.results.failure import Failure
 from cntbench.results.film import originals, usable
-from cntbench.runs.prefetch import Prefetch
+from cntbench.results.schema import STATUS
+from cntbench.runs.lineage import lineage_breaks
+from cntbench.runs.prefetch import THREADS, Prefetch
+from cntbench.specs import content_hash
+
+#: What an audit may find of a checkpoint: it can be measured although it is suspect.
+AUDITED = (*STATUS, "suspect")
 
 
 @dataclass(frozen=True)
@@ -30,9 +46,13 @@ class Audited:
     checkpoint, step
         Name and training step.
     revision
-        SHA-256 of the tensors; empty if they could not be read.
+        SHA-256 of the tensors; of the files if only samples were read; empty if unknown.
     status, reason
-        One of `cntbench.results.schema.STATUS`, and why it is not ok, else empty.
+        One of `AUDITED`, and why it is not ok, else empty.
+    sample
+        A sample of its weights and the hashes of their files, where they were read.
+    sampled
+        Whether no more than that was read.
     """
 
     checkpoint: str
@@ -40,6 +60,8 @@ class Audited:
     revision: str
     status: str
     reason: str
+    sample: WeightSample = field(default_factory=WeightSample)
+    sampled: bool = False
 
     @property
     def lost(self) -> bool:
@@ -59,8 +81,13 @@ def audit_results(dataset: xr.Dataset) -> list[Audited]:
     return rows
 
 
-def audit_trajectory(trajectory: Trajectory, progress: Progress, *, keep: int = 2) -> list[Audited]:
-    """Fetch, read and check all checkpoints, and delete those that were downloaded for it.
+def audit_trajectory(
+    trajectory: Trajectory, progress: Progress, *, keep: int = 2, whole: bool = False
+) -> list[Audited]:
+    """Check all checkpoints of a trajectory.
+
+    Checkpoints on this machine are read and hashed. Of those of a hub, only the headers of the
+    files and samples of the tensors are read.
 
     Parameters
     ----------
@@ -70,44 +97,161 @@ def audit_trajectory(trajectory: Trajectory, progress: Progress, *, keep: int = 
         Receives progress at every checkpoint.
     keep
         Number of downloaded checkpoints to keep on disk besides the one being read.
+    whole
+        Whether checkpoints of a hub are downloaded, read and deleted.
     """
-    rows: list[Audited] = []
-    checkpoints = trajectory.checkpoints
-    total = len(checkpoints)
+    sampled = {} if whole else _sampled(trajectory, progress)
+    others = [checkpoint for checkpoint in trajectory.checkpoints if checkpoint not in sampled]
+    read = sampled | _read(trajectory, others, progress, keep)
+    return checked([read[checkpoint] for checkpoint in trajectory.checkpoints])
+
+
+def _sampled(trajectory: Trajectory, progress: Progress) -> dict[Checkpoint, Audited]:
+    """Read samples of the checkpoints that are on a hub only, several at a time."""
+    origins = {
+        checkpoint: checkpoint.origin
+        for checkpoint in trajectory.checkpoints
+        if isinstance(checkpoint.origin, HubRevision) and not checkpoint.origin.is_here()
+    }
+    buffers = _buffers(trajectory)
+
+    def audited(checkpoint: Checkpoint) -> Audited:
+        origin = origins[checkpoint]
+        try:
+            sample = origin.sample(buffers)
+        except Exception as error:
+            failure = Failure.of(error, origin)
+            return _row(checkpoint, failure.status, failure.reason)
+        row = _row(replace(checkpoint, revision=_revision(sample)), "ok", "")
+        return replace(row, sample=sample, sampled=True)
+
+    rows: dict[Checkpoint, Audited] = {}
+    with ThreadPoolExecutor(THREADS) as threads:
+        for checkpoint, row in zip(origins, threads.map(audited, origins), strict=True):
+            rows[checkpoint] = row
+            progress("sampling checkpoints", len(rows), len(origins))
+    return rows
+
+
+def _revision(sample: WeightSample) -> str:
+    """Return the hash of a checkpoint by those of its files, or empty if one is unknown."""
+    digests = [*sample.files.values()]
+    if len(digests) == 1 or not all(digests):
+        return digests[0] if len(digests) == 1 else ""
+    return content_hash(sample.files)
+
+
+def _buffers(trajectory: Trajectory) -> tuple[str, ...]:
+    """Return the endings of the names of stored tensors that are no weights."""
+    if trajectory.config is None:
+        return ()
+    model_type = checkpoint_files.read_config(trajectory.config).model_type
+    return getattr(adapter(model_type), "BUFFERS", ())
+
+
+def _read(
+    trajectory: Trajectory, checkpoints: Sequence[Checkpoint], progress: Progress, keep: int
+) -> dict[Checkpoint, Audited]:
+    """Fetch, read and hash checkpoints, and delete those that were downloaded for it."""
+    rows: dict[Checkpoint, Audited] = {}
     with (
         tempfile.TemporaryDirectory(prefix="cntbench-") as folder,
         Prefetch(checkpoints, trajectory.fetch, Path(folder) / "rooms", 1 + keep) as ahead,
     ):
         fetching = deque(ahead.start())
         while fetching:
-            checkpoint, fetched = checkpoints[len(rows)], fetching.popleft()
-            progress("reading checkpoints", len(rows), total)
-            rows.append(_audited(trajectory, checkpoint, fetched.folder))
-            ahead.release(checkpoint)
+            checkpoint, fetched = fetching.popleft()
+            assert isinstance(checkpoint, Checkpoint)
+            progress("reading checkpoints", len(rows), len(checkpoints))
+            if not ahead.postpone(checkpoint, fetched.exception()):
+                rows[checkpoint] = _audited(trajectory, checkpoint, fetched)
+                ahead.release(checkpoint)
             fetching.extend(ahead.start())
-    progress("reading checkpoints", total, total)
-    return _with_duplicates(rows)
+    if checkpoints:
+        progress("reading checkpoints", len(checkpoints), len(checkpoints))
+    return rows
 
 
 def _audited(trajectory: Trajectory, checkpoint: Checkpoint, fetched: Future[Path]) -> Audited:
     place: object = checkpoint.origin
-    wait([fetched])
     try:
         place = fetched.result()
         read, _ = trajectory.read(checkpoint, fetched.result())
+        sample = _folder_sample(fetched.result(), _buffers(trajectory))
     except Exception as error:
         failure = Failure.of(error, place)
         return _row(checkpoint, failure.status, failure.reason)
-    return _row(read, "ok", "")
+    return replace(_row(read, "ok", ""), sample=sample)
+
+
+def _folder_sample(folder: Path, buffers: Sequence[str]) -> WeightSample:
+    """Return the sample of a checkpoint in a folder, with the hashes of its files."""
+    if gguf_files.find(folder) is not None:
+        return sample_tensors(checkpoint_files.read_tensors(folder), buffers)
+    samples = {path.name: _file_sample(path, buffers) for path in weight_files.find(folder)}
+    return joined(samples)
+
+
+def _file_sample(path: Path, buffers: Sequence[str]) -> WeightSample:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+
+        def read(start: int, stop: int) -> bytes:
+            file.seek(start)
+            return file.read(stop - start)
+
+        if path.suffix == ".safetensors":
+            size = path.stat().st_size
+            sample = sample_safetensors(read, size, buffers=buffers, where=str(path))
+        else:
+            sample = sample_tensors(dict(weight_files.tensors(path)), buffers)
+    return replace(sample, files={path.name: digest})
 
 
 def _row(checkpoint: Checkpoint, status: str, reason: str) -> Audited:
     return Audited(checkpoint.name, checkpoint.step, checkpoint.revision, status, reason)
 
 
+def checked(rows: Sequence[Audited]) -> list[Audited]:
+    """Mark checkpoints that repeat others, wholly or in a file, or break the lineage."""
+    rows = _with_duplicates(rows)
+    ok = [index for index, row in enumerate(rows) if row.status == "ok"]
+    samples = [rows[index].sample for index in ok]
+    reasons: dict[int, list[str]] = {index: [] for index in ok}
+    for index, repeated in zip(ok, _repeated([rows[i] for i in ok]), strict=True):
+        reasons[index] += repeated
+    for at, reason in lineage_breaks([rows[i].step for i in ok], samples).items():
+        reasons[ok[at]].append(reason)
+    marked = list(rows)
+    for index in ok:
+        if reasons[index]:
+            marked[index] = replace(rows[index], status="suspect", reason="; ".join(reasons[index]))
+    return marked
+
+
+def _repeated(rows: Sequence[Audited]) -> Iterator[list[str]]:
+    """Yield what each checkpoint has of an earlier one, or otherwise than the others."""
+    usual = Counter(frozenset(row.sample.tensors.items()) for row in rows).most_common(1)
+    first: dict[str, str] = {}
+    for index, row in enumerate(rows):
+        found = [
+            f"{file} is that of {first[digest]}"
+            for file, digest in row.sample.files.items()
+            if digest in first
+        ]
+        if not found and row.sampled and index and row.sample.distance(rows[index - 1].sample) == 0:
+            found = [f"its samples are those of {rows[index - 1].checkpoint}, in another file"]
+        other = sorted({*row.sample.tensors.items()} ^ usual[0][0])
+        if other:
+            found.append(f"its tensors are not those of most checkpoints: {other[0][0]!r}")
+        for digest in filter(None, row.sample.files.values()):
+            first.setdefault(digest, row.checkpoint)
+        yield found
+
+
 def _with_duplicates(rows: Sequence[Audited]) -> list[Audited]:
     """Mark checkpoints with the weights of an earlier one as duplicates."""
-    ok = [row for row in rows if row.status == "ok"]
+    ok = [row for row in rows if row.status == "ok" and row.revision]
     first = originals([row.checkpoint for row in ok], [row.revision for row in ok])
     duplicates = {
         row.checkpoint: replace(row, status="duplicate", reason=f"same weights as {original}")

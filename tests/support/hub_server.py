@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -66,6 +67,10 @@ class Hub:
         Requests that wait for an answer that never comes, or in half a minute a closed connection.
     requests
         Method, revision (or ``""``), and file of each request about the repository, in order.
+    hashes
+        Whether the lists of files have hashes of large ones.
+    sent
+        Bytes of files, by revision and file.
     slept
         How long clients would have waited between attempts, see `use` [s].
     """
@@ -79,6 +84,8 @@ class Hub:
     gated: bool = False
     hanging: int = 0
     requests: list[tuple[str, str, str]] = field(default_factory=list)
+    hashes: bool = True
+    sent: Counter[tuple[str, str]] = field(default_factory=Counter)
     slept: list[float] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -189,9 +196,18 @@ class Handler(BaseHTTPRequestHandler):
     def files(self, revision: str) -> list[dict[str, object]]:
         """Return the list of a revision's files."""
         return [
-            {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": path.name}
+            {
+                **{"type": "file", "path": path.name, "size": path.stat().st_size},
+                **{"oid": path.name, **self.stored_apart(path)},
+            }
             for path in sorted((self.hub.folder / revision).iterdir())
         ]
+
+    def stored_apart(self, path: Path) -> dict[str, object]:
+        """Return the hash that is listed of a large file."""
+        if not self.hub.hashes or path.suffix == ".json":
+            return {}
+        return {"lfs": {"oid": hashlib.sha256(path.read_bytes()).hexdigest()}}
 
     def serve(self, revision: str, file: str, commit: dict[str, str], fault: Fault | None) -> None:
         """Answer with a file of a revision, or what a fault leaves of it."""
@@ -207,9 +223,14 @@ class Handler(BaseHTTPRequestHandler):
         start, status = 0, 200
         asked = self.headers.get("Range", "")
         if asked.startswith("bytes=") and self.command == "GET":
-            start, status = int(asked.removeprefix("bytes=").rstrip("-")), 206
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            start, status = int(first), 206
+            stop = int(last or len(content) - 1) + 1
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
+            content = content[:stop]
         sent = content[start:]
+        if self.command == "GET":
+            self.hub.sent[revision, file] += len(sent)
         self.reply(status, sent, headers, fault)
 
     def hang(self) -> None:

@@ -13,12 +13,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from huggingface_hub import (
     _CACHED_NO_EXIST,
     constants,
     get_cached_repo_tree,
     hf_hub_download,
+    hf_hub_url,
     try_to_load_from_cache,
 )
 from huggingface_hub.errors import (
@@ -32,9 +34,10 @@ from huggingface_hub.utils import (
     disable_progress_bars,
     hf_raise_for_status,
     http_backoff,
+    http_stream_backoff,
 )
 
-from cntbench.errors import without_credentials
+from cntbench.errors import CheckpointError, without_credentials
 from cntbench.models.cache import cache_folder
 from cntbench.models.hub.patience import patient
 from cntbench.models.hub.problems import (
@@ -149,18 +152,80 @@ def file(
     raise AssertionError("the last attempt returns or raises")
 
 
-def sizes(repository: str, commit: str) -> dict[str, int]:
-    """Return the sizes of a commit's files by name [bytes], empty if the hub reports none."""
+class ListedFile(NamedTuple):
+    """A file of a commit, as the hub lists it: its size [bytes], and its SHA-256 or empty."""
+
+    size: int
+    sha256: str
+
+
+def listing(repository: str, commit: str, *, where: str) -> dict[str, ListedFile]:
+    """Return the files of a commit by name.
+
+    Raises
+    ------
+    CheckpointError
+        If the hub does not list them.
+    """
     silence_hub()
     try:
-        entries = parse_json(_get(f"{repository}/tree/{commit}"))
-        return {str(file["path"]): int(file["size"]) for file in entries if file["type"] == "file"}
-    except (ValueError, KeyError, TypeError):
-        return {}
+        return {
+            str(file["path"]): ListedFile(
+                int(file["size"]), str((file.get("lfs") or {}).get("oid", ""))
+            )
+            for file in parse_json(_get(f"{repository}/tree/{commit}"))
+            if file["type"] == "file"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError("the hub does not list its files", where=where) from None
     except Exception as error:
         if not is_from_outside(error):
             raise
+        raise refusal(error, repository, where) from None
+
+
+def sizes(repository: str, commit: str) -> dict[str, int]:
+    """Return the sizes of a commit's files by name [bytes], empty if the hub reports none."""
+    try:
+        files = listing(repository, commit, where=repository)
+    except CheckpointError:
         return {}
+    return {name: file.size for name, file in files.items()}
+
+
+def part(repository: str, commit: str, name: str, start: int, stop: int, *, where: str) -> bytes:
+    """Return a range of a file's bytes, from `start` to before `stop`.
+
+    Raises
+    ------
+    CheckpointError
+        If it could not be obtained, or the server sends only whole files.
+    """
+    headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+    try:
+        with (
+            patient(),
+            http_stream_backoff(
+                "GET",
+                hf_hub_url(repository, name, revision=commit),
+                max_retries=ATTEMPTS,
+                timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+                headers=build_hf_headers() | headers,
+            ) as response,
+        ):
+            hf_raise_for_status(response)
+            content: bytes = response.read() if response.status_code == 206 else b""
+    except Exception as error:
+        if not is_from_outside(error):
+            raise
+        raise refusal(error, repository, where) from None
+    if len(content) != stop - start:
+        raise CheckpointError(
+            f"the hub does not send parts of {name}",
+            where=where,
+            hint="cntbench audit --whole downloads it.",
+        )
+    return content
 
 
 def cached(repository: str, commit: str) -> Path | None:

@@ -14,6 +14,7 @@ from cntbench.models.hub import client
 from cntbench.models.hub.problems import offline_hint
 from cntbench.models.outline import Outline
 from cntbench.models.trajectory import Checkpoint
+from cntbench.models.weight_samples import WeightSample, joined, sample_safetensors
 
 CONFIG = "config.json"
 #: The file that marks a room as having all files of a commit.
@@ -92,6 +93,42 @@ class HubRevision:
         if room:
             (room / MARK).write_text(self.commit)
         return config.parent
+
+    def sample(self, buffers: Sequence[str] = ()) -> WeightSample:
+        """Return headers and samples of the weights, by ranges of bytes, and the files' hashes.
+
+        Files of pickled weights have no header: only the hash that the hub lists is known of them.
+
+        Parameters
+        ----------
+        buffers
+            Endings of the names of tensors that are no weights.
+
+        Raises
+        ------
+        CheckpointError
+            If they cannot be had, are damaged, or not finite.
+        """
+        self._check_known()
+        listing = client.listing(self.repository, self.commit, where=str(self))
+        names = weight_files.listed(listing)
+        lacking = weight_files.EXPECTED if not names else weight_files.missing_part(names)
+        if lacking:
+            raise MissingCheckpointError(f"the revision has no {lacking}", where=str(self))
+        sample = joined({name: self._sample(name, listing[name], buffers) for name in names})
+        sample.check_finite(str(self))
+        return sample
+
+    def _sample(self, name: str, listed: client.ListedFile, buffers: Sequence[str]) -> WeightSample:
+        if not name.endswith(".safetensors"):
+            return WeightSample(files={name: listed.sha256})
+
+        def read(start: int, stop: int) -> bytes:
+            return client.part(self.repository, self.commit, name, start, stop, where=str(self))
+
+        where = f"{self}/{name}"
+        sample = sample_safetensors(read, listed.size, buffers=buffers, where=where)
+        return replace(sample, files={name: listed.sha256}) if listed.sha256 else sample
 
     def is_here(self) -> bool:
         """Return whether the hub cache has all of the files."""

@@ -1,0 +1,222 @@
+"""Audits: shards that repeat another step's, breaks of the lineage, and a hub read by ranges."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support.trajectories import as_pickle, edit_tensors, in_parts, write_trajectory
+
+from cntbench.models import weight_samples
+from cntbench.models.trajectory import open_trajectory
+from cntbench.models.weight_samples import WeightSample, sample_safetensors, sample_tensors
+from cntbench.runs.audit import audit_trajectory
+from cntbench.runs.lineage import lineage_breaks
+
+STEPS = (0, 10, 20, 30, 40, 50)
+NAMES = ",".join(f"step{step}" for step in STEPS)
+FIRST = "model-00001-of-00002.safetensors"
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A trajectory whose weights go on a path, as training makes them."""
+    folder = write_trajectory(tmp_path_factory.mktemp("trained"), steps=STEPS[:1])
+    generator = torch.Generator().manual_seed(1)
+    tensors = load_file(folder / "step0" / "model.safetensors")
+    for step in STEPS[1:]:
+        tensors = {
+            name: tensor + 0.01 * torch.randn(tensor.shape, generator=generator)
+            for name, tensor in tensors.items()
+        }
+        shutil.copytree(folder / "step0", folder / f"step{step}")
+        save_file(tensors, folder / f"step{step}" / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.fixture
+def hub(hub, trained):
+    """A hub that serves it."""
+    shutil.rmtree(hub.folder)
+    shutil.copytree(trained, hub.folder)
+    return hub
+
+
+def audited(text: str, **options: object) -> dict[str, tuple[str, str]]:
+    rows = audit_trajectory(open_trajectory(text, quiet), quiet, **options)
+    return {row.checkpoint: (row.status, row.reason) for row in rows}
+
+
+def problems(text: str, **options: object) -> dict[str, tuple[str, str]]:
+    return {name: told for name, told in audited(text, **options).items() if told[0] != "ok"}
+
+
+def by_hub(hub) -> str:
+    return f"hub:lab/tiny@{NAMES}"
+
+
+def by_folder(hub) -> str:
+    return f"dir:{hub.folder}"
+
+
+SOURCES = pytest.mark.parametrize("source", [by_hub, by_folder])
+
+
+@SOURCES
+def test_a_shard_that_repeats_another_steps_is_told(hub, source):
+    for step in STEPS:
+        in_parts(hub.folder / f"step{step}")
+    assert problems(source(hub)) == {}
+    shutil.copy(hub.folder / "step20" / FIRST, hub.folder / "step40" / FIRST)
+    status, reason = problems(source(hub))["step40"]
+    assert status == "suspect"
+    assert reason.startswith(f"{FIRST} is that of step20")
+
+
+@SOURCES
+def test_a_checkpoint_of_another_training_is_told(hub, source, tmp_path):
+    write_trajectory(tmp_path, steps=(30,), first_seed=7)
+    shutil.copy(tmp_path / "step30" / "model.safetensors", hub.folder / "step30")
+    found = problems(source(hub))
+    assert list(found) == ["step30"]
+    assert found["step30"][0] == "suspect"
+    assert "times as far from its neighbours as these from each other" in found["step30"][1]
+
+
+def test_a_training_that_goes_on_from_other_weights_is_told(hub):
+    for step in STEPS[3:]:
+        edit_tensors(
+            hub.folder / f"step{step}", lambda tensors: {n: t.flip(0) for n, t in tensors.items()}
+        )
+    found = problems(by_hub(hub))
+    assert list(found) == ["step30"]
+    assert "as far from the checkpoint before as the distances around it" in found["step30"][1]
+
+
+def test_pickled_weights_have_the_hashes_that_the_hub_lists_and_no_lineage(hub, monkeypatch):
+    for step in STEPS:
+        as_pickle(hub.folder / f"step{step}")
+    shutil.copy(hub.folder / "step0" / "pytorch_model.bin", hub.folder / "step10")
+    assert problems(by_hub(hub)) == {"step10": ("duplicate", "same weights as step0")}
+    assert not sum(hub.sent[revision, "pytorch_model.bin"] for revision in hub.revisions())
+    hub.hashes = False
+    assert problems(by_hub(hub)) == {}
+    rows = audit_trajectory(open_trajectory(by_hub(hub), quiet), quiet)
+    assert {row.revision for row in rows} == {""}
+    assert problems(by_folder(hub)) == {"step10": ("duplicate", "same weights as step0")}
+
+
+def test_ranges_read_headers_and_samples_only(hub, monkeypatch):
+    monkeypatch.setattr(weight_samples, "SMALL", 0)
+    monkeypatch.setattr(weight_samples, "HEAD", 64)
+    monkeypatch.setattr(weight_samples, "TENSORS", 3)
+    monkeypatch.setattr(weight_samples, "EACH", 40)
+    trajectory = open_trajectory(by_hub(hub), quiet)
+    hub.requests.clear()
+    rows = audit_trajectory(trajectory, quiet)
+    assert {row.status for row in rows} == {"ok"}
+    for step in STEPS:
+        path = hub.folder / f"step{step}" / "model.safetensors"
+        header = 8 + int.from_bytes(path.read_bytes()[:8], "little")
+        assert hub.sent[f"step{step}", path.name] == 64 + (header - 8) + 3 * 40
+        assert hub.sent[f"step{step}", path.name] < path.stat().st_size
+        asked = [(method, file) for method, at, file in hub.requests if at == f"step{step}"]
+        assert asked == [("GET", "tree"), *5 * [("GET", path.name)]]
+
+
+def test_whole_downloads_and_reads_all(hub):
+    assert problems(by_hub(hub), whole=True) == {}
+    size = (hub.folder / "step0" / "model.safetensors").stat().st_size
+    assert hub.sent["step0", "model.safetensors"] == size
+
+
+def test_without_hashes_files_are_told_apart_by_their_samples(hub):
+    hub.hashes = False
+    shutil.copy(hub.folder / "step0" / "model.safetensors", hub.folder / "step10")
+    assert problems(by_hub(hub)) == {"step10": ("duplicate", "same weights as step0")}
+
+
+def test_equal_samples_in_another_file_are_suspect(hub):
+    tensors = load_file(hub.folder / "step0" / "model.safetensors")
+    save_file(tensors, hub.folder / "step10" / "model.safetensors", {"saved": "again"})
+    found = problems(by_hub(hub))
+    assert found == {"step10": ("suspect", "its samples are those of step0, in another file")}
+
+
+def test_a_shard_that_is_not_there_and_a_damaged_header_are_told(hub):
+    in_parts(hub.folder / "step10")
+    (hub.folder / "step10" / FIRST).unlink()
+    path = hub.folder / "step20" / "model.safetensors"
+    path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:])
+    found = problems(by_hub(hub))
+    assert found["step10"] == ("missing", f"the revision has no {FIRST}")
+    assert found["step20"][0] == "failed"
+    assert "model.safetensors: is not a complete safetensors file" in found["step20"][1]
+
+
+def test_a_server_that_sends_no_parts_is_told(hub, monkeypatch):
+    hub.break_("step20", "model.safetensors", "status", status=200)
+    assert problems(by_hub(hub))["step20"] == (
+        "failed",
+        "the hub does not send parts of model.safetensors. cntbench audit --whole downloads it.",
+    )
+
+
+def test_other_tensors_than_most_checkpoints_have_are_told(hub):
+    edit_tensors(hub.folder / "step20", lambda tensors: tensors | {"extra": torch.ones(2)})
+    found = problems(by_hub(hub))
+    assert found["step20"][1] == "its tensors are not those of most checkpoints: 'extra'"
+
+
+def test_a_sample_is_of_the_middle_of_tensors_and_holds_their_numbers(tmp_path, monkeypatch):
+    tensors = {f"t{i:02d}": torch.arange(100.0).reshape(10, 10) + i for i in range(40)}
+    tensors |= {"a.mask": torch.full((4, 4), -torch.inf), "n": torch.arange(8)}
+    path = tmp_path / "model.safetensors"
+    save_file({**tensors, "h": tensors["t00"].bfloat16()}, path)
+    content = path.read_bytes()
+    monkeypatch.setattr(weight_samples, "SMALL", 0)
+    monkeypatch.setattr(weight_samples, "EACH", 40)
+
+    def read(start: int, stop: int) -> bytes:
+        return content[start:stop]
+
+    sample = sample_safetensors(read, len(content), buffers=("mask",), where="here")
+    assert len(sample.values) == 16
+    assert "a.mask" not in sample.values
+    for name, values in sample.values.items():
+        if name != "h":
+            np.testing.assert_array_equal(values, tensors[name].reshape(-1)[45:55].numpy())
+    assert len(sample_tensors(tensors, ("mask",)).values) == 16
+
+
+def path_of(count: int, seed: int = 0) -> list[WeightSample]:
+    random = np.random.default_rng(seed)
+    points = 10 + np.cumsum(random.normal(size=(count, 500)), axis=0)
+    return [WeightSample(values={"w": point.astype(np.float32)}) for point in points]
+
+
+def test_distances_are_relative_and_over_what_both_have():
+    first = WeightSample(values={"a": np.float32([3, 4]), "b": np.float32([1])})
+    other = WeightSample(values={"a": np.float32([3, 4]) * 2, "c": np.float32([1])})
+    assert first.distance(other) == pytest.approx(5 / np.sqrt(5 * 10))
+    assert np.isnan(first.distance(WeightSample()))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_random_walk_and_a_straight_line_break_no_lineage(seed):
+    assert lineage_breaks(range(0, 300, 10), path_of(30, seed)) == {}
+    schedule = [0, *(2**i for i in range(10)), *range(1000, 5000, 1000)]
+    line = [WeightSample(values={"w": np.float32([1e4 + step, 1e4])}) for step in schedule]
+    assert lineage_breaks(schedule, line) == {}
+
+
+def test_few_checkpoints_break_nothing():
+    for count in range(3):
+        assert lineage_breaks(range(count), path_of(count)) == {}
