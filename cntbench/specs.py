@@ -253,7 +253,8 @@ class StudySpec:
         Seed of the prompts and of the random draws of ablations and null models.
     untrained
         Number of untrained models that are measured with the trajectory, if it can initialise one.
-        With fewer than 20, no p-value against them is below 0.05.
+        With fewer than 20, no p-value against them is below 0.05. By default 20, of large models
+        fewer; see `cntbench.runs.untrained`.
     null_draws
         Number of draws from each null model for metrics, roles and claims; 0 leaves out null
         models, phases and claims.
@@ -288,7 +289,7 @@ class StudySpec:
     ablations: Names
     prompts: Annotated[int, Field(ge=1, le=65536)] = 32
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    untrained: Annotated[int, Field(ge=0, le=1024)] = 20
+    untrained: Annotated[int, Field(ge=0, le=1024)] | None = None
     null_draws: Annotated[int, Field(ge=0, le=100_000)] = 200
     planted: bool = True
     dtype: Precision = "float32"

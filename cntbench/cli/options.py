@@ -172,7 +172,7 @@ UntrainedCount = Annotated[
         min=0,
         metavar="N",
         help="Number of untrained models to measure as well (default: 20, enough for a p-value of "
-        "0.05).",
+        "0.05, and fewer of large models).",
     ),
 ]
 

@@ -30,7 +30,6 @@ from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.identity import belongs, identity
 from cntbench.runs.plan import Plan, differing
 from cntbench.runs.shard import Shard
-from cntbench.specs import as_dict
 
 MANIFEST = "study.json"
 REQUEST = "request.json"
@@ -305,7 +304,7 @@ class RunFolder:
 
 def _request(plan: Plan) -> dict[str, Any]:
     """Return the study of a plan, as `REQUEST` records it."""
-    return {"study": plan.study.name, "spec": as_dict(plan.study.spec)}
+    return {"study": plan.study.name, "spec": plan.study_spec}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -33,7 +33,8 @@ from cntbench.results.film import Axes
 from cntbench.results.schema import SCHEMA_VERSION
 from cntbench.runs.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry
 from cntbench.runs.tasks import Task, misfit
-from cntbench.specs import content_hash
+from cntbench.runs.untrained import tell_few, untrained_count, work_per_model
+from cntbench.specs import as_dict, content_hash
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,22 @@ class Plan:
     @property
     def untrained(self) -> tuple[Untrained, ...]:
         """Untrained models that are measured as well."""
-        return self.trajectory.untrained(self.study.spec.untrained)
+        return self.trajectory.untrained(self.untrained_count)
+
+    @cached_property
+    def untrained_count(self) -> int:
+        """Number of untrained models that are asked for, or that are measured by default."""
+        asked = self.study.spec.untrained
+        if asked is not None:
+            return asked
+        cells = len(self.ablated) * len(self.ablations)
+        work = work_per_model(self.trajectory, self.prompts, cells)
+        return untrained_count(len(self.trajectory.checkpoints), work)
+
+    @property
+    def study_spec(self) -> dict[str, Any]:
+        """The study's spec as plain data, with the number of untrained models."""
+        return as_dict(self.study.spec) | {"untrained": self.untrained_count}
 
     @property
     def subjects(self) -> tuple[ModelRef, ...]:
@@ -354,6 +370,8 @@ def make_plan(
     )
     _ = plan.prompts  # checks them
     plan.check_edges()
+    if study.spec.untrained is None and plan.untrained:
+        tell_few(plan.untrained_count)
     if "prompts" not in study.changes:
         plan.tell_unused_rows()
     usable("metric")  # warns of broken ones, which the result will lack

@@ -32,7 +32,6 @@ from cntbench.runs.measurer import CheckpointMeasurer
 from cntbench.runs.plan import Plan
 from cntbench.runs.prefetch import Prefetch
 from cntbench.runs.shard import Shard
-from cntbench.specs import as_dict
 
 #: What measures the models that are fetched ahead, on a number of processes.
 Execute = Callable[[CheckpointMeasurer, Prefetch, int], Iterator[tuple[ModelRef, Failure | None]]]
@@ -301,7 +300,7 @@ def provenance(plan: Plan) -> dict[str, Any]:
         "history": plan.study.command,
         "study": plan.study.name,
         "spec": json.dumps(plan.identity, sort_keys=True),
-        "study_spec": json.dumps(as_dict(plan.study.spec), sort_keys=True),
+        "study_spec": json.dumps(plan.study_spec, sort_keys=True),
         "spec_sha256": plan.hash,
         "seed": plan.study.spec.seed,
         "prompts": plan.study.spec.prompts,

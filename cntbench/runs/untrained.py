@@ -1,0 +1,79 @@
+"""How many untrained models a study measures if it does not say so."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from math import prod
+
+from cntbench.errors import CntbenchNote
+from cntbench.models import checkpoint_files
+from cntbench.models.outline import parameters
+from cntbench.models.trajectory import Trajectory
+from cntbench.prompts import Prompts
+
+#: The smallest number that allows a p-value below 0.05.
+ENOUGH = 20
+#: Work of that many that is always done, a minute at most on two cores, and the work above which
+#: a model counts as large, hours on two cores [FLOP].
+LITTLE, LARGE = 1e12, 1e15
+#: Of a large model there is one untrained model for so many checkpoints.
+SHARE = 10
+
+
+def work_per_model(trajectory: Trajectory, prompts: Sequence[Prompts], cells: int) -> float:
+    """Return about how much work a model is, as if every effect were had exactly [FLOP].
+
+    Every component is ablated for every prompt, and on average half of the layers are computed
+    again. `cntbench.engine.meter` counts exactly, which takes seconds.
+
+    Parameters
+    ----------
+    trajectory
+        The trajectory.
+    prompts
+        Prompts of each task.
+    cells
+        Number of pairs of a source and an ablation.
+    """
+    if trajectory.outline is not None:
+        config = trajectory.outline.config
+    elif trajectory.config is not None:
+        config = checkpoint_files.read_config(trajectory.config)
+    else:
+        return 0.0
+    maps = sum(
+        prod(shape)
+        for shape in parameters(config).shapes.values()
+        if len(shape) > 1 and trajectory.shape.vocabulary not in shape
+    )
+    tokens = sum(task.tokens.size for task in prompts)
+    return float(tokens * cells * maps)
+
+
+def untrained_count(checkpoints: int, work: float) -> int:
+    """Return how many untrained models to measure.
+
+    Parameters
+    ----------
+    checkpoints
+        Number of checkpoints.
+    work
+        Work per model [FLOP].
+    """
+    if ENOUGH * work <= LITTLE:
+        return ENOUGH
+    share = SHARE if ENOUGH * work > LARGE else 1
+    return max(1, min(ENOUGH, checkpoints // share))
+
+
+def tell_few(count: int) -> None:
+    """Say that there are fewer untrained models by default than allow a p-value."""
+    if count < ENOUGH:
+        warnings.warn(
+            f"untrained models: {count} instead of {ENOUGH}, for the work that each takes; no "
+            f"p-value against them is below 0.05. --untrained {ENOUGH} measures all "
+            f"(untrained={ENOUGH} in Python)",
+            CntbenchNote,
+            stacklevel=3,
+        )
