@@ -123,7 +123,7 @@ KINDS = {
     ),
     # Of three heads in a layer, too few courses can be exchanged.
     "planted with 6 heads": Kind(
-        "the same, with 6 heads in a layer",
+        "the same, in a model of 3 layers of 6 heads, or of 3",
         _planted,
         true=("gatherers_less_stable",),
         sizes=_SIZES,
@@ -136,17 +136,17 @@ KINDS = {
         true=("three_phases",),
         lengths=(143,),
     ),
-    "phased 0.03": Kind(
-        "transitions (10 to 90 %) take 3 % of the film",
-        partial(simulated.phased, width=0.03),
-        true=("three_phases",),
-        lengths=(143,),
-    ),
-    "phased 0.08": Kind(
-        "8 %", partial(simulated.phased, width=0.08), true=("three_phases",), lengths=(143,)
-    ),
+    **{
+        f"phased {width:.2f}": Kind(
+            f"transitions (10 to 90 %) take {100 * width:g} % of the film",
+            partial(simulated.phased, width=width),
+            true=("three_phases",),
+            lengths=(143,),
+        )
+        for width in (0.01, 0.02, 0.03, 0.05, 0.08)
+    },
     "phased 0.12": Kind(
-        "12 %",
+        "transitions (10 to 90 %) take 12 % of the film",
         partial(simulated.phased, width=0.12),
         true=("three_phases",),
         sizes=_SIZES,
