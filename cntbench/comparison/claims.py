@@ -155,9 +155,11 @@ def too_short(judgements: Sequence[Judgement]) -> str:
     count = len({judgement.claim for judgement in judgements})
     least = sorted({need for need, _ in needs.values()})
     has = max(have for _, have in needs.values())
+    measured = "1 checkpoint is" if has == 1 else f"{has} checkpoints are"
+    tested = "1 claim" if count == 1 else f"{count} claims"
+    need = "it needs" if len(needs) == 1 else "they need"
     return (
-        f"{has} checkpoints are too few for {len(needs)} of {count} claims: they need "
-        f"{' or '.join(map(str, least))}."
+        f"{measured} too few for {len(needs)} of {tested}: {need} {' or '.join(map(str, least))}."
     )
 
 

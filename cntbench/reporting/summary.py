@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cntbench.reporting.learning import learning
+from cntbench.reporting.sentences.emergence import learnt
 from cntbench.reporting.terminal import plain_table
 from cntbench.results.film import usable
 from cntbench.views.readouts import task_of_interest
@@ -29,7 +29,7 @@ def summary(tree: xr.DataTree) -> RenderableType:
         return Group(*parts)
     task = task_of_interest(film)
     if film["readout_value"].notnull().any():  # imported graphs have no readouts
-        parts += [_readouts(film), Text(learning(dataset, task))]
+        parts += [_readouts(film), Text(learnt(dataset, task))]
     parts.append(_strengths(film, task))
     last = film["readout_effect"].sel(task=task, readout="logit_difference").isel(checkpoint=-1)
     if last.notnull().any():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import block_interval
 from cntbench.comparison.ranks import rank_correlation
+from cntbench.comparison.verdict import verdict as decide
 from cntbench.results.film import usable
 from cntbench.views.missing import Missing, missing
 from cntbench.views.verdict import VerdictView, verdict
@@ -111,7 +112,8 @@ class Methods:
     undiagnosed
         Why ablations have no diagnostics, by ablation.
     verdict
-        Rankings by purpose; None if there are none.
+        Rankings by purpose; None if there are none. A comparison without a verdict, as in the
+        result of a run, is decided by its recovery of realistic planted edges, by the same rule.
     """
 
     source: str
@@ -172,7 +174,7 @@ def methods(tree: xr.DataTree, comparison: xr.Dataset | None = None) -> Methods 
         method=method,
         diagnostic=tuple(d for n, row in zip(names, rows, strict=True) for d in _failures(n, row)),
         left_out=left_out,
-        verdict=verdict(comparison),
+        verdict=verdict(comparison) or _decided(comparison, circuits),
         undiagnosed={
             m.ablation: {**_reasons(comparison, "undiagnosed"), **left_out}.get(
                 m.ablation, _UNTESTED
@@ -181,6 +183,23 @@ def methods(tree: xr.DataTree, comparison: xr.Dataset | None = None) -> Methods 
             if special and not (m.passed or m.failed)
         },
     )
+
+
+def _decided(comparison: xr.Dataset, circuits: tuple[str, ...]) -> VerdictView | None:
+    """Rank methods by the mean scores of circuits, as a verdict does by those of models."""
+    if not circuits or "realistic" not in comparison["difficulty"]:
+        return None
+    scores = comparison["auroc"].sel(circuit=list(circuits), difficulty="realistic")
+    scores = scores.dropna("circuit", how="all").sel(truth=["direct", "total"])
+    if not scores.size:
+        return None
+    scores = scores.assign_coords(truth=["direct_edges", "total_influence"]).rename(
+        truth="purpose", circuit="scored_circuit"
+    )
+    dataset = decide(scores.expand_dims(seed=[0]))
+    models = comparison["seeds"].max() if "seeds" in comparison else 1
+    view = verdict(dataset.assign_coords(scored_circuit=scores["scored_circuit"], seed=[0]))
+    return view and replace(view, models=int(models))
 
 
 def _reasons(comparison: xr.Dataset, attribute: str) -> dict[str, str]:

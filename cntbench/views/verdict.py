@@ -62,6 +62,12 @@ class Ranking:
     method: tuple[Ranked, ...]
     absent: tuple[str, ...]
 
+    @property
+    def use(self) -> Ranked:
+        """The method to use: of those of the first rank the cheapest, then the one that scores."""
+        best = [method for method in self.method if method.rank == 1]
+        return min(best, key=lambda m: (np.inf if np.isnan(m.passes) else m.passes, -m.score))
+
 
 @dataclass(frozen=True)
 class VerdictView:
@@ -120,7 +126,7 @@ def _ranking(comparison: xr.Dataset, name: str) -> Ranking:
             float(cell["score"]),
             float(cell["score_low"]),
             float(cell["score_high"]),
-            float(cell["forward_passes"]),
+            float(cell.get("forward_passes", np.nan)),
             bool(cell["pareto"] == 1),
         )
         for cell in (cells.isel(ablation=i) for i in np.flatnonzero(~np.isnan(ranks)))

@@ -9,16 +9,23 @@ import numpy as np
 import xarray as xr
 
 from cntbench.comparison.claims import Judgement
-from cntbench.reporting.page.answers import answers
 from cntbench.reporting.page.circuits import SECTION as CIRCUITS
 from cntbench.reporting.page.circuits import circuits_section
-from cntbench.reporting.page.sections import agreement_section, claims_section, methods_section
-from cntbench.reporting.wording import counted, listed
-from cntbench.results.film import usable
+from cntbench.reporting.page.picture import picture
+from cntbench.reporting.page.sections import (
+    MARKS,
+    agreement_section,
+    claims_section,
+    methods_section,
+)
+from cntbench.reporting.sentences.answers import answers
+from cntbench.reporting.sentences.emergence import left_out
+from cntbench.reporting.sentences.head import all_counted, heading, kept, lede, size_words
 from cntbench.views.claims import claims
 from cntbench.views.comparison import Methods, agreement, methods
 from cntbench.views.missing import Missing, missing
 from cntbench.views.provenance import provenance
+from cntbench.views.readouts import task_of_interest
 
 SECTIONS = (
     ("answers", "In short"),
@@ -81,21 +88,12 @@ def film_context(tree: xr.DataTree, labels: Mapping[str, Any]) -> dict[str, Any]
 
 def _head(tree: xr.DataTree, name: str) -> dict[str, Any]:
     root = tree.to_dataset(inherit=False)
-    source, study = (str(root.attrs.get(key, "")) for key in ("source", "study"))
-    sizes = root.sizes
-    where = f" of {source}" if source else ""
-    gaps = [str(label) for label in root["checkpoint"].values[~usable(root)]]
-    left_out = (
-        f"{len(gaps)} of {counted(sizes['checkpoint'], 'checkpoint')} "
-        f"do{'es' if len(gaps) == 1 else ''} not count: {listed(gaps, 4)}."
-    )
+    name_of = title(*(str(root.attrs.get(key, "")) for key in ("source", "study")))
     return {
         "file": name,
-        "title": title(source, study),
-        "lede": f"Causal influence between {counted(sizes['source'], 'component')}{where} at "
-        f"{counted(sizes['checkpoint'], 'checkpoint')}, on {counted(sizes['task'], 'task')}, with "
-        f"{counted(sizes['ablation'], 'ablation method')}.",
-        "left_out": left_out if gaps else "",
+        "title": heading(name_of, task_of_interest(root)),
+        "lede": lede(root),
+        "gaps": bool(left_out(root)),
         "sections": _sections(tree),
     }
 
@@ -123,29 +121,29 @@ def _figures(labels: Mapping[str, Any]) -> dict[str, Any]:
     most = labels["kept"]
     choices = [(count, f"strongest {count}") for count in _EDGE_CHOICES if count < most]
     choices.append((most, f"all {most}" if most == labels["edges"] else f"strongest {most}"))
-    unit = "relative to its layers' share" if labels["roles"] else "per feasible edge"
     return {
         "tasks": labels["task"],
         "ablations": labels["ablation"],
         "checkpoints": len(labels["step"]),
         "start": labels["start"],
-        "edges": labels["edges"],
-        "kept": most,
         "drawn": min(labels["drawn"], most),
         "edge_choices": choices,
+        "kept_words": kept(most, labels["edges"]),
         "metrics": labels["metric"],
         "recurrence_words": labels["recurrence"],
-        "role_words": "The size of a disc shows what a component sends, that of a ring what it "
-        f"receives, both {unit}.",
+        "role_words": size_words(labels["roles"]),
+        "moments": labels["moments"],
     }
 
 
 def _tables(
     tree: xr.DataTree, judgements: Sequence[Judgement] | Missing, tested: Methods | Missing
 ) -> dict[str, Any]:
-    pairs = agreement(tree)
+    pairs, origin = agreement(tree), provenance(tree)
     return {
+        "marks": MARKS,
         "answers": answers(tree, judgements, pairs, tested),
+        "picture": picture(tree),
         "claims": None
         if isinstance(judgements, Missing)
         else claims_section(judgements, _minima(tree)),
@@ -153,7 +151,8 @@ def _tables(
         "agreement": agreement_section(pairs),
         "methods": None if isinstance(tested, Missing) else methods_section(tested, pairs.ablation),
         "methods_missing": tested,
-        "provenance": provenance(tree),
+        "provenance": origin,
+        "counted": all_counted(len(origin.left_out), len(origin.checkpoint)),
         "circuits": circuits_section(tree),
     }
 

@@ -11,16 +11,22 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.dynamics.roles import ROLES
+from cntbench.reporting.sentences.head import lost, phase_words
 from cntbench.results.film import usable
+from cntbench.results.schema import STATUS
 from cntbench.views.bump import bump
+from cntbench.views.colours import scale
 from cntbench.views.effects import effects
+from cntbench.views.emergence import emergence
 from cntbench.views.film import FilmView, film
 from cntbench.views.metrics import FOREMOST, metric, metric_names
 from cntbench.views.missing import Missing
+from cntbench.views.moments import moments
 from cntbench.views.phases import Phases, phases
 from cntbench.views.readouts import readouts, task_of_interest
 from cntbench.views.recurrence import recurrence
 from cntbench.views.steps import step_axis
+from cntbench.views.tasks import kinds
 
 Array = NDArray[np.float64]
 
@@ -175,11 +181,16 @@ def _labels(
         "edges": len(layout.source),
         "kept": len(kept),
         "drawn": DRAWN,
+        "scale": {"light": scale(dark=False), "dark": scale(dark=True)},
         "roles": "roles" in tree.children,
         "metric": () if isinstance(names, Missing) else [_about(tree, n, cells[0]) for n in names],
         "foremost": [] if isinstance(names, Missing) else _foremost(names),
         "recurrence": "" if isinstance(summary, Missing) else summary.summary,
-        "phases": [_phases(phases(tree, *cell)) for cell in cells],
+        "phases": [_phases(phases(tree, *cell), *cell) for cell in cells],
+        "lost": {word: lost(word) for word in STATUS},
+        "emergence": _emergence(root),
+        "moments": moments(tree),
+        "kinds": kinds(root, task_of_interest(root)),
         "start": {
             "task": behaviour.task.index(task_of_interest(root)),
             "ablation": 0,
@@ -198,15 +209,24 @@ def _about(tree: xr.DataTree, name: str, cell: tuple[str, str]) -> dict[str, Any
     return {key: getattr(view, key) for key in ("name", "summary", "unit", "null", "draws")}
 
 
-def _phases(view: Phases | Missing) -> dict[str, Any] | None:
+def _emergence(root: xr.Dataset) -> dict[str, Any] | None:
+    """Return the steps that the first figure marks, each with its interval."""
+    found = emergence(root, task_of_interest(root))
+    if found is None:
+        return None
+    return {
+        name: [_number(moment.step), _number(moment.low), _number(moment.high)]
+        for name in ("onset", "halfway")
+        for moment in [getattr(found, name)]
+    }
+
+
+def _phases(view: Phases | Missing, task: str, ablation: str) -> dict[str, Any] | None:
     if isinstance(view, Missing):
         return None
     return {
-        "count": view.count,
-        "p": _number(view.p_value),
         "boundary": np.stack([view.lower, view.step, view.upper], axis=1).tolist(),
-        "name": view.name,
-        "readout_step": {name: _number(step) for name, step in view.readout_step.items()},
+        "words": phase_words(view, task, ablation),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cntbench.comparison.claims import Judgement
+from cntbench.reporting.sentences.head import over_models
 from cntbench.reporting.wording import interval, listed, number, p_value
 from cntbench.views.comparison import Agreement, Methods
 from cntbench.views.verdict import Ranked, VerdictView, absences
@@ -221,8 +222,7 @@ def verdict_section(view: VerdictView, used: Sequence[str]) -> Fields:
         The result's ablations, which are highlighted.
     """
     return {
-        "circuits": listed(view.circuits),
-        "models": view.models,
+        "over": over_models(listed(view.circuits), view.models),
         "rankings": [
             {
                 "sentence": ranking.sentence,

@@ -18,6 +18,7 @@ from cntbench.output import FileKind, check_output, contains
 from cntbench.reporting.page.context import context, film_context
 from cntbench.reporting.page.packing import ALL_BITS, BITS, pack, pack_text
 from cntbench.reporting.page.payload import Payload, payload
+from cntbench.reporting.sentences.claims import PAPER
 from cntbench.reporting.wording import listed
 from cntbench.results.storage import write_text
 
@@ -34,6 +35,7 @@ SCRIPTS = (
     "readouts",
     "metrics",
     "ranks",
+    "first",
     "main",
 )
 
@@ -116,6 +118,7 @@ def environment() -> jinja2.Environment:
     environment.filters |= {
         "spaced": lambda text: str(text).replace("_", " "),
         "listed": listed,
+        "paper": lambda source: PAPER.sub(r"https://arxiv.org/abs/\1", source),
     }
     return environment
 

@@ -273,8 +273,7 @@ function drawFilm(page) {
 
 function lostWords(page) {
   const { task, ablation, checkpoint } = page.state;
-  const status = page.labels.status[task][ablation][checkpoint];
-  return status === "ok" ? "No influence at this checkpoint" : `This checkpoint is ${status}`;
+  return page.labels.lost[page.labels.status[task][ablation][checkpoint]];
 }
 
 function tableOfEdges(page, count = page.state.drawn) {

@@ -1,17 +1,5 @@
 // Colours and what all figures share.
 
-const CIVIDIS = [
-  "#00224e",
-  "#123570",
-  "#3b496c",
-  "#575d6d",
-  "#707173",
-  "#8a8678",
-  "#a59c74",
-  "#c3b369",
-  "#e1cc55",
-  "#fee838",
-];
 const CATEGORIES = {
   light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#5b5b5b", "#7a3e9d"],
   dark: ["#56b4e9", "#e69f00", "#2fcfa3", "#e59ac4", "#f0e442", "#7aa6ff", "#bdbdbd", "#c79bff"],
@@ -20,6 +8,7 @@ const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 
 const look = {
   printing: false,
+  scales: null, // Colours from weak to strong on light and on dark paper, from views/colours.py.
   css(name) {
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   },
@@ -28,7 +17,7 @@ const look = {
   },
   // Weak is near the paper's colour, strong far from it.
   get scale() {
-    const colours = this.dark ? CIVIDIS : [...CIVIDIS].reverse();
+    const colours = this.scales[this.dark ? "dark" : "light"];
     return colours.map((colour, i) => [i / (colours.length - 1), colour]);
   },
   colour(share) {

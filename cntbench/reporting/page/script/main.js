@@ -61,6 +61,7 @@ function onScreen(id) {
 function drawAll(page) {
   clearTimeout(page.rest);
   tellMoment(page);
+  drawFirst(page);
   for (const [id, draw] of Object.entries({ ...MOMENT, ...OVER_TIME })) {
     if (control(id)) draw(page); // The film alone has no other figures.
   }
@@ -144,6 +145,7 @@ function themes(page) {
 }
 
 function listen(page) {
+  playMoments(page);
   const stop = player(page);
   control("checkpoint").addEventListener("input", (event) => {
     stop();
@@ -181,6 +183,7 @@ async function open() {
   const source = document.createElement("script");
   source.textContent = await unpackText("plotly");
   document.head.append(source);
+  look.scales = labels.scale;
   const arrays = {};
   await Promise.all(
     Object.keys(labels.dims).map(async (name) => {
@@ -190,6 +193,7 @@ async function open() {
   const page = {
     labels,
     get: getter(labels, arrays),
+    shown: null, // The checkpoint that a small graph of the first screen plays.
     state: { ...labels.start, drawn: Number(control("drawn").value), allMetrics: false },
     // A number of the chosen moment, by component; and one that no ablation changes.
     now: (name, i) => page.by(name, i)[page.state.checkpoint],

@@ -109,20 +109,5 @@ function tellPhases(page) {
   const { labels, state } = page;
   const place = document.getElementById("phase-words");
   const found = labels.phases[state.task * labels.ablation.length + state.ablation];
-  if (!place || !found) return;
-  const where = `on ${labels.task[state.task]} with ${labels.ablation[state.ablation]} ablation`;
-  const p = found.p === null ? "" : ` (p = ${number(found.p, 2)})`;
-  const steps = found.boundary.map(([low, step, high]) => `${step} [${low}, ${high}]`).join(", ");
-  const names = found.name.filter(Boolean).join(", ");
-  const moments = Object.entries(found.readout_step)
-    .filter(([, step]) => step !== null)
-    .map(([name, step]) => `${name.replace(/_/g, " ")} near step ${step}`)
-    .join(", ");
-  place.textContent =
-    (found.count > 1
-      ? `${found.count} phases ${where}${p}, with change points at steps ${steps}${names ? `; named ${names}` : ""}.`
-      : found.p === null
-        ? `Too few checkpoints to tell phases ${where}.`
-        : `No change points ${where}: the metrics' course is no better told by phases than by drift${p}.`) +
-    (moments ? ` The readouts change most: ${moments}.` : "");
+  if (place && found) place.textContent = found.words;
 }

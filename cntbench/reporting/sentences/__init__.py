@@ -1,0 +1,1 @@
+"""Every sentence that the page and the terminal say of a result."""

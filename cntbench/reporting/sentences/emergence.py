@@ -1,0 +1,139 @@
+"""When a task was learnt, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from cntbench.reporting.sentences.answer import Answer
+from cntbench.reporting.wording import counted, listed, number, with_error
+from cntbench.results.film import usable
+from cntbench.views.emergence import Emergence, Moment, emergence
+from cntbench.views.readouts import Course, course
+from cntbench.views.tasks import Kind, kinds
+
+#: Checkpoints that are named.
+_NAMED = 4
+#: What other tasks are called.
+_WORDS: dict[Kind, tuple[str, str]] = {
+    "variant": ("the variant", "the variants"),
+    "control": ("the control", "the controls"),
+    "other": ("the other task", "the other tasks"),
+}
+
+
+def when(root: xr.Dataset, task: str) -> Answer:
+    """Answer when a task was learnt."""
+    question = f"When did {task} emerge?" if task == "induction" else f"When was {task} learnt?"
+    accuracy = course(root, task, "accuracy")
+    points: list[str] = []
+    if accuracy is not None and accuracy.count > 1 and emergence(root, task, draws=0) is not None:
+        points.append(f"Over the whole training, accuracy went {ends(accuracy)}.")
+    return Answer(
+        question,
+        ("readouts", "Readouts"),
+        learnt(root, task),
+        note=left_out(root),
+        points=(*points, *others(root, task)),
+    )
+
+
+def learnt(root: xr.Dataset, task: str) -> str:
+    """Return a sentence: when accuracy rose, or that the task was not learnt."""
+    accuracy = course(root, task, "accuracy")
+    if accuracy is None:
+        return f"This result does not say: accuracy on {task} was not measured."
+    if accuracy.count == 1:
+        return (
+            f"This result does not say, because only one checkpoint counts: accuracy on {task} is "
+            f"{with_error(accuracy.first, accuracy.first_error)} at step {_step(accuracy.start)}."
+        )
+    found = emergence(root, task)
+    if found is not None:
+        return _risen(task, found)
+    if accuracy.last > accuracy.first:
+        return (
+            f"The task {task} was not learnt over these checkpoints, as far as this result can "
+            f"tell: its accuracy went {ends(accuracy)}, no rise beyond the standard errors."
+        )
+    return (
+        f"The task {task} was not learnt over these checkpoints: its accuracy did not rise, from "
+        f"{number(accuracy.first)} at step {_step(accuracy.start)} to {number(accuracy.last)} at "
+        f"step {_step(accuracy.stop)}."
+    )
+
+
+def _risen(task: str, found: Emergence) -> str:
+    level = "chance" if found.start == 0 else f"its level at step {_step(found.start)}"
+    steepest = found.steepest
+    rise = f"fastest between steps {_step(steepest.step)} and {_step(found.until)}"
+    return (
+        f"Accuracy on {task} stays above {level} ({number(found.chance)}) from step "
+        f"{_moment(found.onset, '95 % interval ')} on, is half-way up at step "
+        f"{_moment(found.halfway)}, and rises {rise}{_interval(steepest)}."
+    )
+
+
+def _moment(moment: Moment, about: str = "") -> str:
+    return f"{_step(moment.step)}{_interval(moment, about)}"
+
+
+def _interval(moment: Moment, about: str = "") -> str:
+    if np.isnan(moment.low):
+        return ""
+    return f" ({about}{_step(moment.low)} to {_step(moment.high)})"
+
+
+def _step(step: float) -> str:
+    """Return a step with separators: 143,000."""
+    return f"{step:,.0f}"
+
+
+def ends(readout: Course) -> str:
+    """Return the first and the last value of a readout, in words."""
+    return (
+        f"from {with_error(readout.first, readout.first_error)} at step {_step(readout.start)} to "
+        f"{with_error(readout.last, readout.last_error)} at step {_step(readout.stop)}"
+    )
+
+
+def others(root: xr.Dataset, task: str) -> list[str]:
+    """Say what became of the other tasks: variants, which should be learnt too, and controls."""
+    of_kind: dict[Kind, list[tuple[float, str]]] = {}
+    for name, kind in kinds(root, task).items():
+        accuracy = course(root, name, "accuracy")
+        if accuracy is not None:
+            of_kind.setdefault(kind, []).append((accuracy.last, _other(root, name, accuracy)))
+    return [
+        f"At the last step, accuracy on {_WORDS[kind][len(found) > 1]} is "
+        f"{listed(words for _, words in sorted(found, key=lambda one: -one[0]))}."
+        for kind in _WORDS
+        if (found := of_kind.get(kind))
+    ]
+
+
+def _other(root: xr.Dataset, name: str, accuracy: Course) -> str:
+    found = emergence(root, name, draws=0)
+    since = "" if found is None else f" (risen since step {_step(found.onset.step)})"
+    return f"{number(accuracy.last)} on {name}{since}"
+
+
+def left_out(root: xr.Dataset) -> str:
+    """Say which checkpoints do not count, and why; empty if all do."""
+    gaps = np.flatnonzero(~usable(root)).tolist()
+    if not gaps:
+        return ""
+    count = counted(root.sizes["checkpoint"], "checkpoint")
+    verb = "does" if len(gaps) == 1 else "do"
+    return f"{len(gaps)} of {count} {verb} not count: {listed(_gaps(root, gaps), _NAMED)}."
+
+
+def _gaps(root: xr.Dataset, gaps: Sequence[int]) -> list[str]:
+    names = []
+    for i in gaps:
+        status = root["status"].values[:, :, i]
+        kinds_of = sorted({str(word) for word in status.ravel() if word != "ok"})
+        names.append(f"{root['checkpoint'].values[i]} ({listed(kinds_of)})")
+    return names

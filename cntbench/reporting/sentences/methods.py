@@ -1,0 +1,146 @@
+"""Which ablation method to use, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cntbench.reporting.sentences.answer import Answer, Line
+from cntbench.reporting.wording import counted, listed, number
+from cntbench.views.comparison import Agreement, Method, Methods
+from cntbench.views.missing import Missing
+from cntbench.views.verdict import Ranked, Ranking
+
+#: Number of methods that are named.
+_NAMED = 4
+
+
+def which_method(task: str, agreement: Agreement, methods: Methods | Missing) -> Answer:
+    """Answer which ablation method to use, as the comparison decides."""
+    question, section = "Which ablation method should I trust?", ("comparison", "Ablation methods")
+    agreeing = _agreeing(agreement, task)
+    if isinstance(methods, Missing):
+        headline = "This result does not say: the methods were not tested on known edges."
+        points = (f"To test them: {methods.command}", *agreeing)
+        return Answer(question, section, headline, points=points)
+    known = [method for method in methods.method if method.ablation in agreement.ablation]
+    diagnosed = [method for method in known if method.passed or method.failed]
+    rankings = () if methods.verdict is None else methods.verdict.ranking
+    ranked = [ranking for ranking in rankings if ranking.method]
+    return Answer(
+        question,
+        section,
+        decision(ranked, diagnosed),
+        lines=tuple(Line(_line(ranking)) for ranking in ranked),
+        points=(
+            *(ranking.sentence for ranking in ranked),
+            *_failed(diagnosed),
+            *_recovered(known, methods),
+            *agreeing,
+        ),
+    )
+
+
+def decision(rankings: Sequence[Ranking], diagnosed: Sequence[Method]) -> str:
+    """Return a sentence: which method to use for which purpose, or which fails least often.
+
+    Parameters
+    ----------
+    rankings
+        With at least one method each.
+    diagnosed
+        Methods of the result that special circuits have tested.
+    """
+    if not rankings:
+        if not diagnosed:
+            return "The comparison has no tests of the methods of this result."
+        return _fewest(diagnosed)
+    purposes: dict[str, list[str]] = {}
+    for ranking in rankings:
+        purpose = f"{ranking.title} ({ranking.measure} {number(ranking.use.score)})"
+        purposes.setdefault(ranking.use.ablation, []).append(purpose)
+    clauses = [f"{name} for {listed(titles)}" for name, titles in purposes.items()]
+    return f"Use {listed(clauses)}."
+
+
+def _facts(ranking: Ranking, method: Ranked) -> str:
+    return f"{ranking.measure} {number(method.score)} [{number(method.low)}, {number(method.high)}]"
+
+
+def _line(ranking: Ranking) -> str:
+    """Return the decision for one purpose in a few words."""
+    tied = sum(method.rank == 1 for method in ranking.method) - 1
+    ties = f"; {counted(tied, 'tie')}" if tied else ""
+    facts = _facts(ranking, ranking.use)
+    return f"{ranking.title.capitalize()}: {ranking.use.ablation}, {facts}{ties}"
+
+
+def _failed(diagnosed: Sequence[Method]) -> list[str]:
+    if not diagnosed:
+        return []
+    failed = "; ".join(f"{m.ablation}: {listed(m.failed) or 'none'}" for m in diagnosed)
+    return [_fewest(diagnosed), f"Failed circuits: {failed}."]
+
+
+def _fewest(diagnosed: Sequence[Method]) -> str:
+    """Say which of the tested methods fail on the fewest circuits."""
+    fewest = min(len(method.failed) for method in diagnosed)
+    best = [method for method in diagnosed if len(method.failed) == fewest]
+    names = listed(method.ablation for method in best)
+    verb = "fails" if len(best) == 1 else "fail"
+    tests = f"{fewest} of {counted(len(best[0].passed) + fewest, 'test circuit')}"
+    if len(diagnosed) == 1:
+        return f"{names} {verb} on {tests}; no other method of this result was tested."
+    if len(best) == len(diagnosed):
+        return f"{names} {verb} equally often, on {tests}."
+    return f"Of this result's methods, {names} {verb} least often, on {tests}."
+
+
+def _recovered(known: Sequence[Method], methods: Methods) -> list[str]:
+    """Say how well methods recover planted edges, and which of all does so best."""
+    sentences = []
+    explanation = " in the realistic setting (0.5 is chance)"
+    for truth in ("direct", "total"):
+        scores = {
+            method.ablation: method.recovery[key][0]
+            for method in methods.method
+            if (key := ("realistic", truth)) in method.recovery
+            and not np.isnan(method.recovery[key][0])
+        }
+        shown = [method.ablation for method in known if method.ablation in scores]
+        if not shown:
+            continue
+        values = listed(f"{number(scores[name])} ({name})" for name in shown)
+        sentence = f"AUROC of planted {truth} edges against other pairs: {values}{explanation}"
+        if len(scores) > len(known):
+            best = number(max(scores.values()))
+            names = [name for name, score in scores.items() if number(score) == best]
+            sentence += f"; best of all {len(scores)} methods: {best} ({listed(names, _NAMED)})"
+        sentences.append(f"{sentence}.")
+        explanation = ""
+    return sentences
+
+
+def _agreeing(agreement: Agreement, task: str) -> list[str]:
+    """Say which pairs of ablations order the edges most and least alike."""
+    i = agreement.task.index(task)
+    names = agreement.ablation
+    pairs = sorted(
+        (
+            (agreement.mean[i, j, k], f"{names[j]} and {names[k]}")
+            for j in range(len(names))
+            for k in range(j)
+            if not np.isnan(agreement.mean[i, j, k])
+        ),
+        reverse=True,
+    )
+    if not pairs:
+        return []
+    (most, closest), (least, farthest) = pairs[0], pairs[-1]
+    if len(pairs) == 1:
+        return [f"On {task}, the rank correlation of edges is ρ = {number(most)} ({closest})."]
+    return [
+        f"On {task}, the rank correlation of edges is highest for {closest} (ρ = {number(most)}) "
+        f"and lowest for {farthest} (ρ = {number(least)})."
+    ]

@@ -1,0 +1,154 @@
+"""The circuit of a task: the components that its readout depends on, and what joins them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.results.film import usable
+from cntbench.views.effects import Effects, effects
+from cntbench.views.film import film
+from cntbench.views.heads import Done, behaviours
+
+Array = NDArray[np.float64]
+
+#: Components and edges of a picture, at most.
+_COMPONENTS, _EDGES = 6, 9
+#: Probability that any component of a model stands out by chance.
+_LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component of a circuit.
+
+    Parameters
+    ----------
+    component
+        Its name.
+    index
+        Its place among all components.
+    layer
+        Its layer.
+    effect, error
+        Change of the readout when it is ablated, by the first ablation, and its standard error.
+    does
+        What it does, if it is a head that does something.
+    """
+
+    component: str
+    index: int
+    layer: int
+    effect: float
+    error: float
+    does: tuple[Done, ...]
+
+
+@dataclass(frozen=True)
+class CircuitView:
+    """The components that stand out at a checkpoint.
+
+    Parameters
+    ----------
+    task, readout, step
+        What the components have an effect on, and when.
+    ablation
+        All ablations; a component stands out if it does by each of them.
+    measured
+        Whether any effect was measured.
+    part
+        The components that stand out, by their largest effect, largest first.
+    foremost
+        The component with the largest effect, whether it stands out or not; None if none has one.
+    edge
+        Indices into ``part`` of source and target, and influence as a share of the largest one of
+        the checkpoint, strongest first.
+    """
+
+    task: str
+    readout: str
+    step: int
+    ablation: tuple[str, ...]
+    measured: bool
+    part: tuple[Part, ...]
+    foremost: Part | None
+    edge: tuple[tuple[int, int, float], ...]
+
+
+def circuit(tree: xr.DataTree, task: str, checkpoint: int | None = None) -> CircuitView | None:
+    """Return the circuit of a task at a checkpoint, by default the last usable one.
+
+    A component stands out if, by every ablation, ablating it changes the readout by more than its
+    standard error explains, at a level of 5 % for all components together (Bonferroni).
+
+    Returns
+    -------
+    CircuitView or None
+        None if there is no such checkpoint.
+    """
+    root = tree.to_dataset(inherit=False)
+    counts = np.flatnonzero(usable(root))
+    if checkpoint is None and not len(counts):
+        return None
+    at = int(counts[-1]) if checkpoint is None else checkpoint
+    ablations = tuple(map(str, root["ablation"].values))
+    views = [effects(tree, task, name) for name in ablations]
+    size = np.nan_to_num(np.abs([view.effect[at] for view in views])).max(axis=0)
+    order = [int(i) for i in np.argsort(-size, kind="stable") if size[i] > 0]
+    does = behaviours(root, task, at)
+    parts = {i: _part(views[0], root, at, i, does) for i in order}
+    clear = _stand_out(views, at)
+    chosen = tuple(parts[i] for i in order if clear[i])[:_COMPONENTS]
+    return CircuitView(
+        task=task,
+        readout=views[0].readout,
+        step=int(root["step"].values[at]),
+        ablation=ablations,
+        measured=bool(order),
+        part=chosen,
+        foremost=parts[order[0]] if order else None,
+        edge=_edges(tree, task, ablations[0], at, chosen),
+    )
+
+
+def _part(
+    view: Effects, root: xr.Dataset, at: int, i: int, does: dict[str, tuple[Done, ...]]
+) -> Part:
+    name = view.component[i]
+    layer = int(root["source_layer"].values[i])
+    effect, error = float(view.effect[at, i]), float(view.error[at, i])
+    return Part(name, i, layer, effect, error, does.get(name, ()))
+
+
+def _stand_out(views: list[Effects], at: int) -> NDArray[np.bool_]:
+    """Return which components have an effect beyond their standard error by every ablation."""
+    from scipy import stats
+
+    count = max(1, len(views[0].component))
+    bound = float(stats.norm.isf(_LEVEL / (2 * count)))
+    clear = np.ones(count, dtype=np.bool_)
+    for view in views:
+        size = np.abs(view.effect[at])
+        if np.isfinite(size).any():  # ablations without effects say nothing
+            clear &= np.nan_to_num(size) > bound * np.nan_to_num(view.error[at])
+    return clear
+
+
+def _edges(
+    tree: xr.DataTree, task: str, ablation: str, at: int, parts: tuple[Part, ...]
+) -> tuple[tuple[int, int, float], ...]:
+    view = film(tree, task, ablation)
+    weights = np.nan_to_num(view.weight[at])
+    most = float(weights.max(initial=0.0))
+    place = {part.index: i for i, part in enumerate(parts)}
+    found = [
+        (place[int(source)], place[int(target)], float(weight) / most)
+        for source, target, weight in zip(
+            view.layout.source, view.layout.target, weights, strict=True
+        )
+        if weight > 0 and int(source) in place and int(target) in place
+    ]
+    return tuple(sorted(found, key=lambda edge: -edge[2])[:_EDGES])

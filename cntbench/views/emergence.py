@@ -1,0 +1,159 @@
+"""When a task was learnt: onset, half-way step and steepest rise of its accuracy, with intervals.
+
+The level to rise from is that of the first usable checkpoint, which is chance at step 0. A
+checkpoint is above it if its accuracy exceeds it by two standard errors of the difference. The
+onset is the first checkpoint from which all are above.
+
+Intervals are parametric: the course is smoothed by the best course that rises and then falls
+(isotonic regression on either side of its peak), normal noise with the measured standard errors
+is added many times, and each time the step is found again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from cntbench.analysis.intervals import CONFIDENCE
+from cntbench.prompts import random_state
+from cntbench.results.film import usable
+
+Array = NDArray[np.float64]
+
+#: Number of standard errors by which a value is above another one.
+STANDS_OUT = 2.0
+#: Number of courses that are drawn for the intervals.
+_DRAWS = 400
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A training step with its 95 % interval; the bounds are NaN if errors were not measured."""
+
+    step: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Emergence:
+    """When a readout rose for good.
+
+    Parameters
+    ----------
+    start, chance
+        Step and value of the first usable checkpoint.
+    onset
+        First checkpoint from which on all values are above it.
+    halfway
+        Where the smoothed course has half of its rise, interpolated between checkpoints.
+    steepest
+        Where the largest rise between two neighbouring checkpoints begins. The interval ends where
+        it would end.
+    before, after
+        Values at the ends of the steepest rise.
+    until
+        Step at which it ends.
+    """
+
+    start: int
+    chance: float
+    onset: Moment
+    halfway: Moment
+    steepest: Moment
+    until: int
+    before: float
+    after: float
+
+
+def emergence(
+    dataset: xr.Dataset, task: str, readout: str = "accuracy", *, draws: int = _DRAWS
+) -> Emergence | None:
+    """Find when a readout rose; None if its last usable value is not above its first one.
+
+    Standard errors that were not measured count as 0, and leave the intervals undefined.
+
+    Parameters
+    ----------
+    dataset, task, readout
+        The film, and labels in it.
+    draws
+        Number of courses that are drawn for the intervals; without any, these are undefined.
+    """
+    film = dataset.isel(checkpoint=usable(dataset)).sel(task=task, readout=readout)
+    values, errors = (
+        film[name].values.astype(np.float64) for name in ("readout_value", "readout_se")
+    )
+    known = np.flatnonzero(~np.isnan(values))
+    values, errors, steps = values[known], errors[known], film["step"].values[known]
+    measured = draws > 0 and not np.isnan(errors).any()
+    errors = np.nan_to_num(errors)
+    if len(values) < 2 or not _above(values[None], errors)[0, -1]:
+        return None
+    smooth = smoothed(values)
+    noise = random_state(0, "emergence").standard_normal((draws if measured else 1, len(values)))
+    drawn = smooth + errors * noise
+    fits = np.array([smoothed(row) for row in drawn])
+
+    def moment(step: float, lows: Array, highs: Array) -> Moment:
+        tail = (1 - CONFIDENCE) / 2
+        if not measured:
+            return Moment(step, np.nan, np.nan)
+        low = float(np.quantile(lows, tail, method="lower"))
+        high = float(np.quantile(highs, 1 - tail, method="higher"))
+        return Moment(step, min(low, step), max(high, step))
+
+    onsets = steps[_onset(drawn, errors)]
+    first = int(_onset(values[None], errors)[0])
+    halves = _halfway(fits, steps)
+    rises = np.diff(values).argmax()
+    at = np.diff(drawn, axis=1).argmax(axis=1)
+    return Emergence(
+        start=int(steps[0]),
+        chance=float(values[0]),
+        onset=moment(float(steps[first]), onsets, onsets),
+        halfway=moment(float(_halfway(smooth[None], steps)[0]), halves, halves),
+        steepest=moment(float(steps[rises]), steps[at], steps[at + 1]),
+        until=int(steps[rises + 1]),
+        before=float(values[rises]),
+        after=float(values[rises + 1]),
+    )
+
+
+def smoothed(values: Array) -> Array:
+    """Return the best course that rises and then falls: by isotonic regression around its peak."""
+    from scipy.optimize import isotonic_regression
+
+    rising = isotonic_regression(values).x
+    peak = int((rising == rising.max()).argmax())
+    return np.concatenate([rising[:peak], isotonic_regression(values[peak:], increasing=False).x])
+
+
+def _above(values: Array, errors: Array) -> NDArray[np.bool_]:
+    """Return which checkpoints are above the first one; dims ``draw, checkpoint``."""
+    rise = values - values[:, :1]
+    above: NDArray[np.bool_] = (rise > 0) & (rise > STANDS_OUT * np.hypot(errors, errors[0]))
+    return above
+
+
+def _onset(values: Array, errors: Array) -> NDArray[np.int64]:
+    """Return the first checkpoint from which all are above, at the latest the last one."""
+    above = _above(values, errors)
+    trailing = np.logical_and.accumulate(above[:, ::-1], axis=1).sum(axis=1)
+    onsets: NDArray[np.int64] = values.shape[1] - np.maximum(trailing, 1)
+    return onsets
+
+
+def _halfway(fits: Array, steps: NDArray[np.int64]) -> Array:
+    """Return where smoothed courses first have half of their rise to the last value."""
+    levels = (fits[:, :1] + fits[:, -1:]) / 2
+    after = np.maximum((fits >= levels).argmax(axis=1), 1)
+    rows = np.arange(len(fits))
+    low, high = fits[rows, after - 1], fits[rows, after]
+    rise = np.where(high > low, high - low, 1.0)
+    share = np.clip((levels[:, 0] - low) / rise, 0, 1)
+    found: Array = steps[after - 1] + share * (steps[after] - steps[after - 1])
+    return found

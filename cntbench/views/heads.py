@@ -1,0 +1,74 @@
+"""What heads do, by their scores: previous token, induction, duplicate token, position, copying."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+#: A head does something if its score is at least this.
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What heads may do.
+
+    Parameters
+    ----------
+    score
+        The variable of the result that says how much they do it.
+    name
+        In front of "head".
+    meaning
+        What such a head does, after "it".
+    """
+
+    score: str
+    name: str
+    meaning: str
+
+
+#: The behaviours, the most telling first.
+BEHAVIOURS = (
+    Behaviour("previous_token", "previous-token", "attends to the previous token"),
+    Behaviour(
+        "prefix_matching",
+        "induction",
+        "attends to what followed the token's earlier occurrence",
+    ),
+    Behaviour("duplicate_token", "duplicate-token", "attends to the token's earlier occurrences"),
+    Behaviour("positional", "positional", "attends at one distance"),
+    Behaviour("copying", "copying", "raises the logits of what it attends to"),
+)
+#: What is only said of heads that do nothing more telling: those always do this, too.
+_GENERAL = "positional"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A behaviour of a head, and its score."""
+
+    behaviour: Behaviour
+    score: float
+
+
+def behaviours(root: xr.Dataset, task: str, checkpoint: int) -> dict[str, tuple[Done, ...]]:
+    """Return what each head does on a task at a checkpoint, most telling first.
+
+    Heads that do nothing are left out, and so are MLPs. A result need not have all of the scores.
+    """
+    found: dict[str, list[Done]] = {}
+    for behaviour in BEHAVIOURS:
+        if behaviour.score not in root:
+            continue
+        scores = root[behaviour.score]
+        if "task" in scores.dims:
+            scores = scores.sel(task=task)
+        values = scores.isel(checkpoint=checkpoint).values
+        for i in np.flatnonzero(np.nan_to_num(values) >= THRESHOLD):
+            component = str(root["source"].values[i])
+            if behaviour.score != _GENERAL or component not in found:
+                found.setdefault(component, []).append(Done(behaviour, float(values[i])))
+    return {component: tuple(done) for component, done in found.items()}

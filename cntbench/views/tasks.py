@@ -1,0 +1,56 @@
+"""What the tasks of a result are to the one of interest: variants, controls, or others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Number
+from typing import Any, Literal
+
+import xarray as xr
+
+from cntbench.parsing import parse_json
+from cntbench.plugins import spec_folders
+
+Kind = Literal["variant", "control", "other"]
+
+
+def kinds(root: xr.Dataset, task: str) -> dict[str, Kind]:
+    """Return what each other task is to a task.
+
+    A *variant* has the same generator and differs in sizes only: who has learnt one should do the
+    other. A *control* is a task of the folder ``controls`` that is no variant.
+    """
+    specs = _specs(root)
+    controls = {path.stem for folder in spec_folders() for path in folder.glob("controls/*.toml")}
+    found: dict[str, Kind] = {}
+    for name in map(str, root["task"].values):
+        if name == task:
+            continue
+        if _only_sizes_differ(specs.get(task), specs.get(name)):
+            found[name] = "variant"
+        else:
+            found[name] = "control" if name in controls else "other"
+    return found
+
+
+def _specs(root: xr.Dataset) -> Mapping[str, Any]:
+    try:
+        specs = parse_json(str(root.attrs.get("spec", "{}")))["tasks"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return specs if isinstance(specs, dict) else {}
+
+
+def _only_sizes_differ(one: Any, other: Any) -> bool:
+    """Return whether two specs have one generator, and parameters that differ in numbers only."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return False
+    if one.get("generator", "file") != other.get("generator") or one.get("generator") == "file":
+        return False
+    parameters = [spec.get("parameters") or {} for spec in (one, other)]
+    return all(
+        isinstance(value, Number) and not isinstance(value, bool)
+        for mine, theirs in (parameters, parameters[::-1])
+        for key, value in mine.items()
+        if theirs.get(key) != value
+    )

@@ -1,0 +1,103 @@
+"""When a task was learnt: the onset by its rule, and intervals that cover what they should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.films import random_film
+
+from cntbench.views.emergence import emergence, smoothed
+
+STEPS = np.arange(0, 300, 10)
+PROMPTS = 400
+
+
+@pytest.fixture(scope="module")
+def film():
+    return random_film(names=[f"step{step}" for step in STEPS])
+
+
+def with_accuracy(film, values, errors=0.01):
+    changed = film.copy(deep=False)
+    at = {"task": changed["task"].values[0], "readout": "accuracy"}
+    for name, numbers in (("readout_value", values), ("readout_se", errors)):
+        changed[name] = changed[name].copy()
+        changed[name].loc[at] = numbers
+    return changed
+
+
+def found(film, values, errors=0.01):
+    return emergence(with_accuracy(film, values, errors), str(film["task"].values[0]))
+
+
+def truth(middle=150.0, width=14.0):
+    return 0.03 + 0.93 / (1 + np.exp(-(STEPS - middle) / width))
+
+
+def test_onset_is_the_first_checkpoint_from_which_all_are_above(film):
+    values = np.where(STEPS < 100, 0.03, 0.9)
+    values[STEPS == 50] = 0.5  # it falls back: not yet
+    one = found(film, values)
+    assert (one.start, one.chance) == (0, pytest.approx(0.03))
+    assert one.onset.step == 100
+    assert (one.steepest.step, one.until) == (90, 100)
+    assert (one.before, one.after) == (pytest.approx(0.03), pytest.approx(0.9))
+    assert 90 <= one.halfway.step <= 100
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full(len(STEPS), 0.03),
+        np.linspace(0.9, 0.1, len(STEPS)),
+        np.where(STEPS == 290, 0.05, 0.03),  # 1.4 standard errors of the difference
+    ],
+)
+def test_no_rise_is_no_emergence(film, values):
+    assert found(film, values) is None
+
+
+def test_errors_that_were_not_measured_leave_no_interval(film):
+    one = found(film, truth(), np.nan)
+    assert np.isnan([one.onset.low, one.halfway.high, one.steepest.low]).all()
+    assert one.onset.step > 0
+
+
+def test_one_checkpoint_is_too_few(film):
+    values = np.full(len(STEPS), np.nan)
+    values[-1] = 0.9
+    assert found(film, values) is None
+
+
+def test_a_course_that_rises_and_falls_is_smoothed_as_such():
+    course = [0.0, 0.1, 0.0, 0.9, 0.7, 0.8, 0.5]
+    np.testing.assert_allclose(smoothed(np.array(course)), [0.0, 0.05, 0.05, 0.9, 0.75, 0.75, 0.5])
+    np.testing.assert_allclose(smoothed(np.array([0.2, 0.4, 0.9])), [0.2, 0.4, 0.9])
+
+
+def test_intervals_cover_what_they_are_about(film):
+    """The half-way step of the true course, and the onset that other prompts would give."""
+    rng = np.random.default_rng(0)
+    true, half = truth(), 150.0
+
+    def measured():
+        values = rng.binomial(PROMPTS, true) / PROMPTS
+        errors = np.sqrt(values * (1 - values) / PROMPTS)
+        return found(film, values, errors)
+
+    runs = [measured() for _ in range(40)]
+    typical = np.median([one.onset.step for one in runs])
+    of_half = np.mean([one.halfway.low <= half <= one.halfway.high for one in runs])
+    of_onset = np.mean([one.onset.low <= typical <= one.onset.high for one in runs])
+    assert of_half >= 0.85
+    assert of_onset >= 0.85
+    assert np.median([one.halfway.high - one.halfway.low for one in runs]) < 20
+
+
+def test_duplicates_and_gaps_do_not_count(film):
+    values = np.where(STEPS < 100, 0.03, 0.9)
+    changed = with_accuracy(film, values)
+    changed["status"] = changed["status"].astype(object).copy()
+    changed["status"][:, :, int(np.flatnonzero(STEPS == 100)[0])] = "duplicate"
+    one = emergence(changed, str(film["task"].values[0]))
+    assert one.onset.step == 110
