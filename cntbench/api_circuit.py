@@ -11,7 +11,13 @@ from typing import Any
 import torch
 import xarray as xr
 
-from cntbench.circuits.command import Subject, Work, circuits_of, last_measured, subject_of
+from cntbench.circuits.command import (
+    Evaluation,
+    LoadedModel,
+    evaluate_circuits,
+    last_measured,
+    load_model,
+)
 from cntbench.circuits.faithfulness import DRAWS, RANKINGS, Choice
 from cntbench.errors import CntbenchError, Named, in_file, unknown
 from cntbench.exchange.graph_circuits import graph_circuits
@@ -52,7 +58,7 @@ def circuit(
     specs: Folders = (),
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Put the circuits of a result's methods to work: how much of the readout they recover.
+    """Measure how much of the readout the circuits of a result's methods recover.
 
     Parameters
     ----------
@@ -60,50 +66,50 @@ def circuit(
         A result, a film, a selection from either, or the path of a file. Or graphs of EAP-IG or
         MIB, ``.json``: they need a ``trajectory`` or ``model``, and a ``task``.
     task, ablation
-        One name or several; by default the task ``induction`` or the first, and all ablations.
+        One name or several. By default the task ``induction``, else the first; all ablations.
     checkpoint
-        Its name or step; by default the last that was measured.
+        Its name or step; by default the last one that was measured.
     budgets
         Shares of the edges, 0 to 1; by default those of MIB, 0.001 to 0.5.
     ranking
         ``"signed"``: edges whose patching hurts the readout most come first; ``"absolute"``: those
         whose patching changes it most. By default both.
     select
-        ``"top"``: the best edges; ``"greedy"``: the best edges into what is already reached,
-        walking from the readout.
+        ``"top"``: the edges of the highest scores; ``"greedy"``: starting at the readout, the best
+        edges into nodes that are already in the circuit.
     in_graph
-        Of graphs, their own circuits instead of their best edges.
+        For graphs: evaluate their own circuits instead of their best edges.
     threshold
         Instead of budgets, with one ranking: all edges of at least this score.
     patch
-        Ablation whose replacement patches the edges outside of a circuit; by default ``resample``,
-        the corrupted twins, and ``mean`` for a task without twins.
+        Ablation whose replacement patches the edges outside a circuit; by default ``resample``,
+        which uses the corrupted twins, and ``mean`` for a task without twins.
     readout
         Readout to recover; by default the first of the task's effects.
     draws
-        Random circuits for each circuit.
+        Number of random circuits per circuit.
     seed
-        Of prompts and random circuits; by default the result's. Another one gives prompts that the
-        scores have not seen.
+        Seed of prompts and random circuits; by default the result's. Another seed draws prompts
+        that the scores were not computed on.
     trajectory
         Where the weights are now, if they have moved.
     model, tokenizer, prompts
-        The model, tokenizer and own prompts of `influence`, for what it has returned. For graphs,
-        ``prompts`` may be their number.
+        As passed to `influence`, for a film that it returned. For graphs, ``prompts`` may be the
+        number of prompts.
     specs, progress
         As `run` takes them.
 
     Returns
     -------
     xarray.Dataset
-        ``faithfulness`` over budgets with its interval, ``cpr``, ``cmd``, those of the complement
-        and of random circuits, dims ``task, ablation, ranking, budget, draw``.
+        ``faithfulness`` by budget with its interval, ``cpr`` and ``cmd``, and the same for
+        complements and random circuits, dims ``task, ablation, ranking, budget, draw``.
 
     Raises
     ------
     CntbenchError
-        If a name is unknown, a budget holds no edge, or the weights and prompts that the result was
-        measured on are not there.
+        If a name is unknown, a budget holds no edge, or the weights or prompts of the result are
+        missing.
     """
     where = "cntbench.circuit"
     catalogue = load_catalogue(path_tuple(specs))
@@ -122,41 +128,43 @@ def circuit(
                     "a graph does not say what it was measured on",
                     hint="Name a trajectory and a task: --trajectory nano --task induction.",
                 )
-            subject = (
-                Subject.open(str(trajectory), moment, catalogue, report)
+            loaded = (
+                LoadedModel.open(str(trajectory), moment, catalogue, report)
                 if model is None
                 else _in_memory(model, tokenizer, "float32", catalogue)
             )
-            work = Work(patch, readout, 32 if prompts is None else int(prompts), seed)
-            return graph_circuits(graphs, tasks, subject, work, choice, inside=in_graph)
+            count = 32 if prompts is None else int(prompts)
+            evaluation = Evaluation(patch, readout, count, seed)
+            return graph_circuits(graphs, tasks, loaded, evaluation, choice, inside=in_graph)
         else:
             root = open_results(Path(results)).to_dataset(inherit=False)  # type: ignore[arg-type]
         if in_graph:
-            raise CntbenchError("in_graph is about graphs of EAP-IG, and this is a result")
+            raise CntbenchError("in_graph applies to graphs of EAP-IG, not to a result")
         seed = int(root.attrs.get("seed", 0)) if seed is None else seed
         choice = Choice(budgets, rankings, select, threshold, draws, seed)  # type: ignore[arg-type]
         chosen = (task_of_interest(root),) if task is None else name_tuple(task)
         at = last_measured(root, moment)
         count = int(root.attrs.get("prompts", 32))
         if prompts is not None:
-            own, count = task_in_memory(prompts, chosen[0], where, _answer(root, chosen[0]))
-            catalogue = replace(catalogue, tasks=Named({own.name: own}))
-        subject = (
-            subject_of(root, at, catalogue, report, trajectory=trajectory)
+            user_task, count = task_in_memory(prompts, chosen[0], where, _answer(root, chosen[0]))
+            catalogue = replace(catalogue, tasks=Named({user_task.name: user_task}))
+        loaded = (
+            load_model(root, at, catalogue, report, trajectory=trajectory)
             if model is None
             else _in_memory(model, tokenizer, root.attrs.get("dtype", "float32"), catalogue)
         )
         labels = {"task": chosen, "ablation": ablation and name_tuple(ablation), "checkpoint": at}
-        return circuits_of(root, labels, subject, Work(patch, readout, count, seed), choice)
+        evaluation = Evaluation(patch, readout, count, seed)
+        return evaluate_circuits(root, labels, loaded, evaluation, choice)
 
 
 def _graphs(results: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
-    """Return the files of graphs, or none if there is a result instead."""
+    """Return the paths if they are graphs, or none if the input is a result."""
     paths = path_tuple(results)
     graphs = tuple(path for path in paths if path.suffix == ".json")
     if len(paths) > 1 and len(graphs) < len(paths):
         raise CntbenchError(
-            "circuits are those of one result, or of graphs of EAP-IG",
+            "expected one result, or graphs of EAP-IG",
             hint="Name one results.nc, or files that end with .json.",
         )
     return graphs
@@ -168,14 +176,14 @@ def _task(catalogue: Catalogue, name: str) -> Task:
     return catalogue.task(name)
 
 
-def _in_memory(model: Any, tokenizer: Any, dtype: str, catalogue: Catalogue) -> Subject:
+def _in_memory(model: Any, tokenizer: Any, dtype: str, catalogue: Catalogue) -> LoadedModel:
     with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
         trajectory, decoder, _ = read_model(model, tokenizer, TYPES[dtype])  # type: ignore[index]
-    return Subject(trajectory, trajectory.checkpoints[0], decoder, catalogue)
+    return LoadedModel(trajectory, trajectory.checkpoints[0], decoder, catalogue)
 
 
 def _answer(root: xr.Dataset, task: str) -> str | None:
-    """Return what of answers was scored in a result, as `influence` was told."""
+    """Return the argument ``answer`` of the `influence` call that made a result."""
     spec = json.loads(root.attrs.get("spec", "{}")).get("tasks", {}).get(task, {})
     answer: str | None = spec.get("parameters", {}).get("answer")
     return answer

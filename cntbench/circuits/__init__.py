@@ -1,1 +1,1 @@
-"""Circuits of a method: chosen by its scores, put to work, and compared with chance."""
+"""Circuits: chosen by a method's scores, run in the model, and compared with random circuits."""

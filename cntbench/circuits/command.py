@@ -1,4 +1,4 @@
-"""From a result to its circuits at work: the model and the prompts again, held to their hashes."""
+"""Run the circuits of a result in its model, after checking the hashes of weights and tasks."""
 
 from __future__ import annotations
 
@@ -18,37 +18,35 @@ from cntbench.errors import CheckpointError, CntbenchError, in_file, unknown
 from cntbench.models.decoder import Decoder
 from cntbench.models.precision import TYPES
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory, open_trajectory
-from cntbench.output import FileKind, check_output, file_status, has_attribute, is_folder
+from cntbench.output import FileKind, has_attribute
 from cntbench.readouts import known_readouts
 from cntbench.results.faithfulness import TITLE
 from cntbench.results.film import usable
-from cntbench.results.group_schema import GROUPS, validate_contents
 from cntbench.results.selection import index_of, indices_of
-from cntbench.results.storage import read_netcdf, write_netcdf, write_results
+from cntbench.results.storage import write_results
 from cntbench.results.tree import groups_of, result_tree
 from cntbench.runs.catalogue import Catalogue
 from cntbench.runs.tasks import Task
 
-#: What `write_circuits` writes.
-CIRCUITS = FileKind("circuits of cntbench", has_attribute("title", TITLE))
-#: What patches edges outside of circuits: with twins, and without.
+#: The file that ``cntbench circuit -o`` writes.
+CIRCUITS = FileKind("a file of circuits", has_attribute("title", TITLE))
+#: Default ablations for edges outside a circuit: for prompts with twins, and without.
 WITH_TWINS, WITHOUT_TWINS = "resample", "mean"
-_MAKE = "Make one: cntbench circuit RESULTS -o FILE."
 
 
 @dataclass(frozen=True)
-class Work:
-    """What circuits do.
+class Evaluation:
+    """How circuits are evaluated.
 
     Parameters
     ----------
     patch
-        Name of the ablation whose replacement patches the edges outside of circuits; None for
-        `WITH_TWINS` where the task's prompts have twins, else `WITHOUT_TWINS`.
+        Name of the ablation whose replacement patches the edges outside a circuit. None:
+        `WITH_TWINS` if the task's prompts have twins, else `WITHOUT_TWINS`.
     readout
-        Name; None for the first of the task's effects.
+        Name. None: the first of the task's effects.
     prompts, seed
-        How many prompts, and the seed that they are drawn with.
+        Number of prompts, and the seed that draws them.
     """
 
     patch: str | None = None
@@ -58,13 +56,13 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model that circuits are put to work in.
+class LoadedModel:
+    """A model in which circuits are run.
 
     Parameters
     ----------
     trajectory, checkpoint, model
-        The checkpoint, the trajectory that it comes from, and its weights.
+        The trajectory, its checkpoint, and the decoder with that checkpoint's weights.
     catalogue
         The specs of tasks and ablations.
     """
@@ -84,36 +82,40 @@ class Subject:
         *,
         identities: Mapping[str, str] | None = None,
         dtype: str = "float32",
-    ) -> Subject:
-        """Read a checkpoint of a trajectory; by default its last.
+    ) -> LoadedModel:
+        """Load a checkpoint of a trajectory, by default the last one.
 
         Raises
         ------
         CntbenchError
-            If there is no such checkpoint, or it cannot be read.
+            If the checkpoint does not exist or cannot be read.
         """
         trajectory = open_trajectory(
             source, progress, catalogue.folders, checkpoints=checkpoint or ""
         ).at(identities or {})
         last = trajectory.checkpoints[-1]
-        found, model = trajectory.read(last, trajectory.fetch(last), TYPES[dtype])  # type: ignore[index]
-        return cls(trajectory, found, model, catalogue)
+        checkpoint_read, model = trajectory.read(last, trajectory.fetch(last), TYPES[dtype])  # type: ignore[index]
+        return cls(trajectory, checkpoint_read, model, catalogue)
 
-    def circuits(
-        self, task: Task, scores: Mapping[str, EdgeScores], work: Work, choice: Choice
+    def evaluate(
+        self,
+        task: Task,
+        scores: Mapping[str, EdgeScores],
+        evaluation: Evaluation,
+        choice: Choice,
     ) -> xr.Dataset:
-        """Put the circuits of methods to work on a task, dims ``task, ablation`` in front."""
-        request = self.request(task, work)
+        """Evaluate the circuits of several methods on a task, dims ``task, ablation, …``."""
+        request = self.request(task, evaluation)
         parts = []
-        for name, found in scores.items():
+        for name, method_scores in scores.items():
             with in_file(f"ablation {name!r}, task {task.name!r}"):
-                parts.append(faithfulness(request, found, choice))
-        whole = xr.concat(parts, dim=xr.Variable("ablation", list(scores)), join="exact")
-        whole = whole.expand_dims(task=[task.name]).assign(
+                parts.append(faithfulness(request, method_scores, choice))
+        dataset = xr.concat(parts, dim=xr.Variable("ablation", list(scores)), join="exact")
+        dataset = dataset.expand_dims(task=[task.name]).assign(
             observed_readout=("task", [request.effects[0]], {"long_name": "readout"})
         )
         dims = ("task", "ablation", "ranking", "budget", "draw")
-        return whole.transpose(*dims).assign_attrs(
+        return dataset.transpose(*dims).assign_attrs(
             title=TITLE,
             source=self.trajectory.identity,
             checkpoint=self.checkpoint.name,
@@ -123,90 +125,90 @@ class Subject:
             prompts=len(request.prompts),
         )
 
-    def request(self, task: Task, work: Work) -> Request:
-        """Return what circuits of a task are run with.
+    def request(self, task: Task, evaluation: Evaluation) -> Request:
+        """Return the request that runs circuits on a task.
 
         Raises
         ------
         CntbenchError
-            If the model does not fit the task, or the replacement needs twins that it has not.
+            If the model does not fit the task, or the replacement needs twins that the task lacks.
         """
-        where = f"task {task.name!r}"
-        if not task.spec.effects and work.readout is None:
-            raise CntbenchError("has no readout to recover", where=where, hint="Name one.")
-        if work.readout is not None and work.readout not in known_readouts():
-            raise unknown("readout", work.readout, known_readouts())
+        where, seed = f"task {task.name!r}", evaluation.seed
+        if not task.spec.effects and evaluation.readout is None:
+            raise CntbenchError("has no readout to recover", where=where, hint="Name a readout.")
+        if evaluation.readout is not None and evaluation.readout not in known_readouts():
+            raise unknown("readout", evaluation.readout, known_readouts())
         with in_file(where):
-            prompts = task.prompts(self.trajectory.language, count=work.prompts, seed=work.seed)
+            prompts = task.prompts(self.trajectory.language, count=evaluation.prompts, seed=seed)
         twins = prompts.reference is not None and prompts.unequal_twin is None
-        name = work.patch or (WITH_TWINS if twins else WITHOUT_TWINS)
+        name = evaluation.patch or (WITH_TWINS if twins else WITHOUT_TWINS)
         if name not in self.catalogue.ablations:
             raise unknown("ablation", name, self.catalogue.ablations)
         patch = self.catalogue.ablations[name].method.each_draw[0]
         plain = replace(patch, scope="total", observable="target", estimator="exact", steps=None)
-        effects = (work.readout or task.spec.effects[0],)
-        request = Request(self.model, prompts, [plain], effects=effects, seed=work.seed)
+        effects = (evaluation.readout or task.spec.effects[0],)
+        request = Request(self.model, prompts, [plain], effects=effects, seed=seed)
         with in_file(where):
             return request.checked()
 
 
-def circuits_of(
+def evaluate_circuits(
     root: xr.Dataset,
     labels: Mapping[str, Any],
-    subject: Subject,
-    work: Work,
+    model: LoadedModel,
+    evaluation: Evaluation,
     choice: Choice,
 ) -> xr.Dataset:
-    """Put the circuits of a result's methods to work.
+    """Evaluate the circuits of a result's methods.
 
     Parameters
     ----------
     root
         The film.
     labels
-        Names of ``task`` and ``ablation``; None for all. The index of the ``checkpoint``.
-    subject, work, choice
-        The model; what circuits do; which circuits.
+        Names of ``task`` and ``ablation``, or None for all; the index of the ``checkpoint``.
+    model, evaluation, choice
+        The model; how circuits are evaluated; which circuits.
 
     Returns
     -------
     xarray.Dataset
-        Of `cntbench.circuits.faithfulness.faithfulness`, with dims ``task, ablation`` in front.
+        As `cntbench.circuits.faithfulness.faithfulness`, with dims ``task, ablation`` in front.
 
     Raises
     ------
     CntbenchError
-        If the weights or the prompts are not those of the result, or there is no influence to rank
-        edges by.
+        If the weights or the task differ from those of the result, or the result has no influence
+        to rank edges by.
     """
     at = labels["checkpoint"]
-    _check_weights(root, at, subject)
+    _check_weights(root, at, model)
     tasks, ablations = (
         indices_of(root, dim, labels.get(dim) or [str(name) for name in root[dim].values])
         for dim in ("task", "ablation")
     )
     parts = []
     for i in tasks:
-        task = recorded_task(root, str(root["task"].values[i]), subject.catalogue)
+        task = recorded_task(root, str(root["task"].values[i]), model.catalogue)
         scores = {}
         for j in ablations:
             name = str(root["ablation"].values[j])
             with in_file(f"ablation {name!r}, task {task.name!r}"):
                 cell = root.isel(task=i, ablation=j, checkpoint=at)
                 scores[name] = scores_of(cell, task.spec.effects[0])
-        parts.append(subject.circuits(task, scores, work, choice))
+        parts.append(model.evaluate(task, scores, evaluation, choice))
     return xr.concat(parts, dim="task", join="exact", combine_attrs="override")
 
 
-def subject_of(
+def load_model(
     root: xr.Dataset,
     at: int,
     catalogue: Catalogue,
     progress: Progress,
     *,
     trajectory: str | None = None,
-) -> Subject:
-    """Read the model of a result's checkpoint again.
+) -> LoadedModel:
+    """Load the model that a checkpoint of a result measured.
 
     Parameters
     ----------
@@ -220,7 +222,7 @@ def subject_of(
     Raises
     ------
     CntbenchError
-        If the result does not say where its weights are, they are not there, or have changed.
+        If the result does not record where its weights are, or they are missing or have changed.
     """
     study = json.loads(root.attrs.get("study_spec", "{}"))
     source = trajectory or study.get("trajectory")
@@ -228,12 +230,12 @@ def subject_of(
     if source is None or (trajectory is None and source.startswith("memory:")):
         raise CntbenchError(
             "does not say where its weights are",
-            hint="Name them by --trajectory (trajectory=), or give the model: "
+            hint="Name their trajectory by --trajectory (trajectory=), or pass the model: "
             "cntbench.circuit(results, model=model).",
         )
     identities = json.loads(root.attrs.get("spec", "{}")).get("checkpoints", {})
     try:
-        return Subject.open(
+        return LoadedModel.open(
             source,
             name,
             catalogue,
@@ -245,8 +247,8 @@ def subject_of(
         raise CheckpointError(
             f"the weights of {name} cannot be used: {error.what}",
             where=error.where,
-            hint="The circuits of a result need its weights. If they have moved, name them by "
-            "--trajectory (trajectory=).",
+            hint="Circuits are run with the weights of the result. If they have moved, name their "
+            "trajectory by --trajectory (trajectory=).",
         ) from None
 
 
@@ -256,7 +258,7 @@ def recorded_task(root: xr.Dataset, name: str, catalogue: Catalogue) -> Task:
     Raises
     ------
     CntbenchError
-        If it is not there any more, or has changed.
+        If the task no longer exists or has changed.
     """
     spec = json.loads(root.attrs.get("spec", "{}")).get("tasks", {})
     study = json.loads(root.attrs.get("study_spec", "{}"))
@@ -266,59 +268,45 @@ def recorded_task(root: xr.Dataset, name: str, catalogue: Catalogue) -> Task:
     task = catalogue.tasks[name] if name in catalogue.tasks else catalogue.task(files[name])
     if spec.get(name) != json.loads(json.dumps(task.identity)):
         raise CntbenchError(
-            f"the result was measured on another task {name!r} than {task.path}"
+            f"task {name!r} in {task.path} differs from the one that the result measured"
             if name in spec
-            else f"does not say what task {name!r} was",
-            hint="Measure it again, or give the specs it was measured with by --specs.",
+            else f"does not record the spec of task {name!r}",
+            hint="Measure the result again, or name the folder of the original spec by --specs.",
         )
     return task
 
 
 def last_measured(root: xr.Dataset, checkpoint: str | None) -> int:
-    """Return the index of a checkpoint, by default of the last one that counts.
+    """Return the index of a checkpoint, by default of the last one that was measured.
 
     Raises
     ------
     CntbenchError
-        If there is no such checkpoint, or none was measured.
+        If the checkpoint does not exist, or none was measured.
     """
     if checkpoint is not None:
         return index_of(root, "checkpoint", checkpoint)
-    counted = np.flatnonzero(usable(root))
-    if not len(counted):
+    measured = np.flatnonzero(usable(root))
+    if not len(measured):
         raise CntbenchError("has no checkpoint that was measured")
-    return int(counted[-1])
+    return int(measured[-1])
 
 
-def _check_weights(root: xr.Dataset, at: int, subject: Subject) -> None:
+def _check_weights(root: xr.Dataset, at: int, model: LoadedModel) -> None:
     """Raise an error unless the model has the weights of the result's checkpoint."""
-    recorded = str(root["revision"].values[at])
-    if recorded not in (subject.checkpoint.revision, subject.checkpoint.former):
-        name = root["checkpoint"].values[at]
+    recorded, revision = str(root["revision"].values[at]), model.checkpoint.revision
+    if recorded not in (revision, model.checkpoint.former):
         raise CheckpointError(
-            f"the weights of {subject.trajectory.identity} are not those that the result measured "
-            f"at {name}: their hashes differ",
-            hint=f"The result's is {recorded[:12]}…, theirs {subject.checkpoint.revision[:12]}….",
+            f"the weights of {model.trajectory.identity} are not those that the result measured "
+            f"at {root['checkpoint'].values[at]}: their hashes differ",
+            hint=f"Recorded: {recorded[:12]}…; loaded: {revision[:12]}….",
         )
 
 
-def write_circuits(dataset: xr.Dataset, path: Path, *, force: bool = False) -> None:
-    """Write circuits as netCDF, complete or not at all.
-
-    Raises
-    ------
-    StorageError
-        If the dataset does not satisfy the schema, or the file cannot be written.
-    """
-    check_output(path, CIRCUITS, force=force)
-    validate_contents(GROUPS["faithfulness"], dataset, where=str(path))
-    write_netcdf({"/": dataset}, path)
-
-
 def add_circuits(tree: xr.DataTree, dataset: xr.Dataset, path: Path) -> None:
-    """Keep circuits in the file of a result, as its group ``faithfulness``.
+    """Add circuits to the file of a result, as its group ``faithfulness``.
 
-    Tasks and ablations whose circuits were not put to work are NaN.
+    Tasks and ablations without circuits are NaN.
 
     Raises
     ------
@@ -333,21 +321,3 @@ def add_circuits(tree: xr.DataTree, dataset: xr.Dataset, path: Path) -> None:
         labels, fill_value={**dict.fromkeys(dataset, np.nan), **empty}
     )
     write_results(result_tree(groups), path)
-
-
-def open_circuits(path: Path) -> xr.Dataset:
-    """Read circuits into memory.
-
-    Raises
-    ------
-    CntbenchError
-        If the file is missing, damaged, or holds no circuits.
-    """
-    where = str(path)
-    if is_folder(path) or file_status(path) is None:
-        raise CntbenchError("no such file", where=where, hint=_MAKE)
-    dataset = read_netcdf(path, hint=_MAKE)[0]["/"]
-    if dataset.attrs.get("title") != TITLE:
-        raise CntbenchError("is no file of circuits", where=where, hint=_MAKE)
-    validate_contents(GROUPS["faithfulness"], dataset, where=where)
-    return dataset

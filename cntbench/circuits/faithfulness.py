@@ -1,23 +1,23 @@
 """Faithfulness of circuits: how much of a readout a circuit alone recovers, over edge budgets.
 
-With m(C) the readout of circuit C, all of whose complement is patched, M the whole model and ∅ no
-edge at all,
+Let m(C) be the readout of the model with every edge outside circuit C patched, M the whole model
+and ∅ the circuit without edges. Then
 
     f(C) = (m(C) − m(∅)) / (m(M) − m(∅)),
 
-so that f(∅) = 0 and f(M) = 1. With C_k the circuit of the share k of the edges, over the budgets
-asked for and k = 1, by the trapezoidal rule,
+so f(∅) = 0 and f(M) = 1. Let C_k be the circuit of the share k of the edges. By the trapezoidal
+rule over the requested budgets and k = 1,
 
     CPR = ∫ f(C_k) dk    (circuit performance ratio; larger is better),
     CMD = ∫ |1 − f(C_k)| dk    (circuit-model distance; smaller is better).
 
 Source: Mueller et al. 2025, "MIB: A Mechanistic Interpretability Benchmark" (arXiv 2504.13151), and
-its code, ``evaluate_area_under_curve``: the budgets `MIB`, ⌊k n⌋ of n edges, pruned of edges on no
-path from the embedding to the readout. Edges are ranked by their signed effect (those whose loss
-hurts the readout most come first) or by its absolute value; the choice changes both numbers.
+its code, ``evaluate_area_under_curve``: the budgets `MIB`, ⌊k n⌋ of n edges, and edges on no path
+from the embedding to the readout pruned. Edges are ranked by their signed effect (edges whose
+patching hurts the readout most come first) or by its absolute value; the choice changes both areas.
 
-The complement of C asks for completeness (Wang et al. 2022, arXiv 2211.00593): a circuit that does
-all of the work leaves a complement of faithfulness 0. Random circuits have as many edges between
+The complement of C measures completeness (Wang et al. 2022, arXiv 2211.00593): if a circuit is
+complete, its complement has faithfulness 0. Random circuits have the same number of edges between
 each pair of layers.
 """
 
@@ -55,33 +55,33 @@ Array = NDArray[np.float64]
 #: Shares of the edges at which MIB evaluates circuits.
 MIB = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 RANKINGS: tuple[Ranking, ...] = ("signed", "absolute")
-#: Random circuits of each circuit, and resamples of the prompts.
+#: Random circuits per circuit, and bootstrap resamples of the prompts.
 DRAWS = 10
 RESAMPLES = 1000
-#: The clean and the empty readout differ if by more than this share of their size.
+#: Smallest relative difference of the clean and the empty readout; below it, f is undefined.
 DIFFERS = 1e-6
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which circuits are put to work.
+    """Which circuits are evaluated.
 
     Parameters
     ----------
     budgets
-        Shares of the scored edges, rising, above 0 and at most 1; None for those of MIB.
+        Increasing shares of the scored edges, above 0 and at most 1; None for those of MIB.
     rankings
-        ``"signed"``: the edges whose patching hurts the readout most come first; ``"absolute"``:
-        those whose patching changes it most.
+        ``"signed"``: edges whose patching hurts the readout most come first; ``"absolute"``: those
+        whose patching changes it most.
     selection
-        ``"top"``: the best edges; ``"greedy"``: the best edges into what is already reached,
-        walking from the readout.
+        ``"top"``: the edges of the highest scores; ``"greedy"``: starting at the readout, the best
+        edges into nodes that are already in the circuit.
     threshold
         Instead of budgets: all edges of at least this score.
     draws
-        Random circuits for each circuit.
+        Number of random circuits per circuit.
     seed
-        Of random circuits and of the bootstrap.
+        Seed of the random circuits and of the bootstrap.
     """
 
     budgets: Sequence[float] | None = None
@@ -99,7 +99,7 @@ class Choice:
                     hint="Allowed: more than 0 %, at most 100 %.",
                 )
         if list(self.shares) != sorted(set(self.shares)):
-            raise CntbenchError("budgets have to rise, each once", hint="For instance 1,5,20,50.")
+            raise CntbenchError("budgets must increase", hint="For example 1,5,20,50.")
         if self.draws < 0:
             raise CntbenchError(f"draws = {self.draws} is not allowed", hint="At least 0.")
         for name in self.rankings:
@@ -109,7 +109,7 @@ class Choice:
             raise unknown("selection", self.selection, SELECTIONS)
         if self.threshold is not None and (self.budgets or len(self.rankings) > 1):
             raise CntbenchError(
-                "a threshold chooses one circuit, without budgets and by one ranking",
+                "a threshold takes one ranking and no budgets",
                 hint="Name the ranking, signed or absolute, and leave budgets out.",
             )
 
@@ -124,49 +124,48 @@ class Choice:
         Raises
         ------
         CntbenchError
-            If a budget that is asked for holds no edge. Those of MIB may.
+            If a requested budget holds no edge. The default budgets may.
         """
         sizes = [int(share * count + 1e-9) for share in self.shares]
         if self.budgets and not sizes[0]:
             raise CntbenchError(
-                f"a budget of {100 * self.budgets[0]:g} % of {count} edges is a circuit of no edge",
-                hint=f"One edge is {100 / count:.3g} %: allowed are budgets from there on.",
+                f"a budget of {100 * self.budgets[0]:g} % of {count} edges holds no edge",
+                hint=f"One edge is {100 / count:.3g} %. Name budgets of at least that.",
             )
         return sizes
 
 
 @dataclass(frozen=True)
 class EdgeScores:
-    """What a method says of the edges of a model.
+    """A method's scores of the edges of a model.
 
     Parameters
     ----------
     values
-        Dims ``source, target`` as in `cntbench.circuits.selection`. If ``signed``, effects of
-        patching the edge that are positive where patching hurts the readout. NaN where there is no
-        edge, or none is scored.
+        Dims ``source, target`` as in `cntbench.circuits.selection`; NaN for unscored edges. Signed
+        scores are positive where patching the edge hurts the readout.
     signed
-        Whether the sign means anything. If not, both rankings are the same.
+        Whether scores have a sign. If not, both rankings agree.
     """
 
     values: Scores
     signed: bool = True
 
     def by(self, ranking: Ranking) -> Scores:
-        """Return what edges are ranked by."""
+        """Return the scores in which larger values rank first."""
         return self.values if ranking == "signed" and self.signed else np.abs(self.values)
 
 
 def faithfulness(request: Request, scores: EdgeScores, choice: Choice | None = None) -> xr.Dataset:
-    """Put the circuits of one method to work.
+    """Measure the faithfulness of one method's circuits.
 
     Parameters
     ----------
     request
-        The model, the prompts, one ablation whose replacement patches the edges outside of
-        circuits, and the readout.
+        The model, the prompts, one ablation whose replacement patches the edges outside a circuit,
+        and the readout.
     scores
-        Of the method.
+        Scores of the method.
     choice
         Which circuits; by default those of MIB.
 
@@ -179,7 +178,7 @@ def faithfulness(request: Request, scores: EdgeScores, choice: Choice | None = N
     Raises
     ------
     CntbenchError
-        If scores do not fit the model, or score no edge.
+        If the scores do not fit the model, or no edge has a score.
     """
     choice, request = choice or Choice(), request.checked()
     edges = edges_of(request.model)
@@ -191,14 +190,9 @@ def faithfulness(request: Request, scores: EdgeScores, choice: Choice | None = N
     values = np.where(edges, scores.values, np.nan)
     scored = np.isfinite(values)
     if not scored.any():
-        raise CntbenchError("no edge has a score, so that there is no circuit")
-    chosen = [_circuits(EdgeScores(values, scores.signed).by(r), choice) for r in choice.rankings]
-    return measured(request, np.stack(chosen), scored, choice)
-
-
-def measured(request: Request, kept: Edges, scored: Edges, choice: Choice) -> xr.Dataset:
-    """Put circuits to work, dims ``ranking, budget`` and those of edges; see `faithfulness`."""
-    edges = edges_of(request.model)
+        raise CntbenchError("no edge has a score")
+    ranked = [EdgeScores(values, scores.signed).by(ranking) for ranking in choice.rankings]
+    kept = np.stack([_circuits(values, choice) for values in ranked])
     unscored = edges & ~scored
     layers = np.array([node.layer for node in request.model.components])
     groups = layer_pairs(layers, scored.shape)
@@ -215,26 +209,24 @@ def measured(request: Request, kept: Edges, scored: Edges, choice: Choice) -> xr
     }
     sizes = [part.size // scored.size for part in parts.values()]
     flat = np.concatenate([part.reshape(-1, *scored.shape) for part in parts.values()])
-    found = circuit_readouts(request, statistics_of(request), flat)
+    flat_readouts = circuit_readouts(request, statistics_of(request), flat)
     readouts = {
         name: rows.reshape(*part.shape[: part.ndim - scored.ndim], rows.shape[-1])
         for (name, part), rows in zip(
-            parts.items(), np.split(found, np.cumsum(sizes)[:-1]), strict=True
+            parts.items(), np.split(flat_readouts, np.cumsum(sizes)[:-1]), strict=True
         )
     }
-    count = int(scored.sum())
     shares = np.array([np.nan] if choice.threshold is not None else choice.shares)
-    axes = tuple(range(2, circuits.ndim))
-    numbers: dict[str, Any] = {
-        "circuit_edges": (circuits & scored).sum(axis=axes),
-        "scored_edges": count,
+    numbers = {
+        "circuit_edges": (circuits & scored).sum(axis=tuple(range(2, circuits.ndim))),
+        "scored_edges": int(scored.sum()),
+        **_summary(readouts, shares, choice),
     }
-    numbers |= _summary(readouts, shares, choice)
     return _dataset(numbers, shares, choice)
 
 
 def _circuits(scores: Scores, choice: Choice) -> Edges:
-    """Return the circuits of all budgets, dims ``budget`` and those of scores."""
+    """Return the circuits of all budgets, dims ``budget`` and those of the scores."""
     if choice.threshold is not None:
         kept = np.isfinite(scores) & (scores >= choice.threshold)
         if not kept.any():
@@ -248,7 +240,7 @@ def _circuits(scores: Scores, choice: Choice) -> Edges:
 
 
 def _working(kept: Edges, unscored: Edges) -> Edges:
-    """Return circuits with all edges that are not scored, pruned."""
+    """Add the unscored edges to circuits and prune the rest; dims as ``kept``."""
     working = kept.copy()
     for index in np.ndindex(kept.shape[: kept.ndim - unscored.ndim]):
         working[index] = pruned(kept[index] | unscored) | unscored
@@ -256,11 +248,11 @@ def _working(kept: Edges, unscored: Edges) -> Edges:
 
 
 def _summary(readouts: dict[str, Array], shares: Array, choice: Choice) -> dict[str, Any]:
-    """Return means over prompts, faithfulness and areas, with intervals by resampling prompts."""
+    """Return means over prompts, faithfulness and areas, with bootstrap intervals over prompts."""
     means = {name: values.mean(axis=-1) for name, values in readouts.items()}
     share_of = {name: _share(mean, means["ends"]) for name, mean in means.items()}
     resampled = _resampled(readouts, choice.seed)
-    again = _share(resampled["circuit"], resampled["ends"])
+    resampled_share = _share(resampled["circuit"], resampled["ends"])
     numbers = {
         "circuit_readout": means["circuit"],
         "faithfulness": share_of["circuit"],
@@ -269,11 +261,11 @@ def _summary(readouts: dict[str, Array], shares: Array, choice: Choice) -> dict[
         "clean_readout": means["ends"][1],
         "empty_readout": means["ends"][0],
     }
-    intervals = {"faithfulness": again}
+    intervals = {"faithfulness": resampled_share}
     for name, height in (("cpr", _recovered), ("cmd", _missed)):
         numbers[name] = _area(height, share_of["circuit"], shares)
         numbers[f"random_{name}"] = _area(height, np.moveaxis(share_of["random"], 1, -1), shares)
-        intervals[name] = _area(height, again, shares)
+        intervals[name] = _area(height, resampled_share, shares)
     if choice.threshold is not None:  # a single circuit has no area
         areas = [name for name in numbers if name.endswith(("cpr", "cmd"))]
         numbers |= {name: np.full_like(numbers[name], np.nan) for name in areas}
@@ -290,13 +282,13 @@ def _summary(readouts: dict[str, Array], shares: Array, choice: Choice) -> dict[
 def _share(values: Array, ends: Array) -> Array:
     """Return (m(C) − m(∅)) / (m(M) − m(∅)); NaN where the two ends do not differ.
 
-    Dims of ``ends`` are those that ``values`` starts with, but for the first of its own: end.
+    The last dim of ``ends`` is m(∅), m(M); the others are the leading dims of ``values``.
     """
     empty, clean = np.moveaxis(ends, -1, 0)
-    apart = clean - empty
-    apart = np.where(abs(apart) > DIFFERS * np.maximum(abs(clean), abs(empty)), apart, np.nan)
-    more = (...,) + (None,) * (values.ndim - apart.ndim)
-    share: Array = (values - empty[more]) / apart[more]
+    gap = clean - empty
+    gap = np.where(abs(gap) > DIFFERS * np.maximum(abs(clean), abs(empty)), gap, np.nan)
+    expand = (...,) + (None,) * (values.ndim - gap.ndim)
+    share: Array = (values - empty[expand]) / gap[expand]
     return share
 
 
@@ -319,7 +311,7 @@ def _missed(share: Array) -> Array:
 
 
 def _area(height: Callable[[Array], Array], share: Array, budgets: Array) -> Array:
-    """Return an area up to budget 1, where faithfulness is 1; the last axis is the budget."""
+    """Integrate over the last axis, the budget, up to budget 1, where faithfulness is 1."""
     if budgets[-1] < 1:
         share = np.concatenate([share, np.ones_like(share[..., :1])], axis=-1)
         budgets = np.append(budgets, 1.0)

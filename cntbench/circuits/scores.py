@@ -1,9 +1,9 @@
-"""What the methods of a result say of edges, with the edges on the readout among them.
+"""Edge scores from a result, including the edges into the unembedding.
 
-A method that observes the readout says by how much patching an edge changes it (``edge_effect``;
-over the edge to the unembedding ``readout_effect``). One that observes targets says how much of a
-target an edge carries (``influence``); its edges on the readout count likewise, as the change of
-the readout relative to the clean one, and no sign means anything. No method scores edges from the
+A method that observes the readout scores an edge by the change of the readout when the edge is
+patched: ``edge_effect``, and ``readout_effect`` for edges into the unembedding. A method that
+observes targets scores an edge by ``influence``, and edges into the unembedding by the change of
+the readout relative to its clean value; these scores have no sign. No method scores edges from the
 embedding.
 """
 
@@ -41,7 +41,7 @@ def scores_of(cell: xr.Dataset, readout: str) -> EdgeScores:
     Raises
     ------
     CntbenchError
-        If nothing was measured there.
+        If nothing was measured in the cell.
     """
     influence, effect, on_readout, value = (
         np.asarray(cell[name].values, dtype=np.float64)
@@ -49,7 +49,7 @@ def scores_of(cell: xr.Dataset, readout: str) -> EdgeScores:
     )
     if not np.isfinite(influence).any():
         reason = str(cell["status_reason"].item()) if "status_reason" in cell else ""
-        raise CntbenchError(f"there is no influence to rank edges by{reason and f': {reason}'}")
+        raise CntbenchError(f"has no influence to rank edges by{reason and f': {reason}'}")
     row = list(map(str, cell["readout"].values)).index(readout)
     signed = bool(np.isfinite(effect).any())
     values = np.full((len(influence) + 1, len(influence) + 1), np.nan)

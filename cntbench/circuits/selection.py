@@ -1,9 +1,9 @@
-"""Circuits from scores: the best edges, a walk from the readout, a threshold; and random ones.
+"""Select circuits by score: the best edges, or a greedy walk from the readout; random circuits.
 
-Edges have dims ``source, target``: first the embedding among the sources, last the unembedding
-among the targets, between them the components in causal order. If queries, keys and values have
-edges of their own, dims are ``input, source, target``. Scores are NaN where there is no edge, and
-where a method does not score one: such an edge stays in every circuit and counts in no budget.
+Edges have dims ``source, target``. Sources are the embedding, then the components in causal order;
+targets are the components, then the unembedding. If queries, keys and values have separate edges,
+dims are ``input, source, target``. A score is NaN where there is no edge and where the method does
+not score one; an unscored edge is in every circuit and counts in no budget.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Selection = Literal["top", "greedy"]
 
 
 def top(scores: Scores, count: int) -> Edges:
-    """Return the ``count`` edges of the highest scores; of equal ones the first in causal order.
+    """Return the ``count`` edges with the highest scores; ties resolve in causal order.
 
     Examples
     --------
@@ -38,7 +38,9 @@ def top(scores: Scores, count: int) -> Edges:
 
 
 def greedy(scores: Scores, count: int) -> Edges:
-    """Return up to ``count`` edges, each the best one into the readout or a source of an earlier.
+    """Return up to ``count`` edges: repeatedly the best edge into a node already in the circuit.
+
+    The walk starts at the readout.
 
     Source: ``Graph.apply_greedy`` of EAP-IG (Hanna et al. 2024, arXiv 2403.17806).
     """
@@ -50,19 +52,19 @@ def greedy(scores: Scores, count: int) -> Edges:
 
     def reach(target: int) -> None:
         seen.add(target)
-        for place in np.flatnonzero(np.isfinite(by_target[target])):
-            heapq.heappush(waiting, (-by_target[target, place], target, int(place)))
+        for edge in np.flatnonzero(np.isfinite(by_target[target])):
+            heapq.heappush(waiting, (-by_target[target, edge], target, int(edge)))
 
     reach(targets - 1)
     while waiting and count > 0:
-        _, target, place = heapq.heappop(waiting)
-        kept[target, place] = True
+        _, target, edge = heapq.heappop(waiting)
+        kept[target, edge] = True
         count -= 1
-        source = place % sources
+        source = edge % sources
         if source > 0 and source - 1 not in seen:  # the embedding has no incoming edges
             reach(source - 1)
-    whole: Edges = np.moveaxis(kept.reshape(targets, *scores.shape[:-1]), 0, -1)
-    return whole
+    edges: Edges = np.moveaxis(kept.reshape(targets, *scores.shape[:-1]), 0, -1)
+    return edges
 
 
 SELECTIONS: Mapping[Selection, Callable[[Scores, int], Edges]] = {"top": top, "greedy": greedy}
@@ -71,7 +73,7 @@ SELECTIONS: Mapping[Selection, Callable[[Scores, int], Edges]] = {"top": top, "g
 def pruned(kept: Edges) -> Edges:
     """Return the edges that lie on a path of kept edges from the embedding to the readout.
 
-    Source: ``Graph.prune`` of EAP-IG; what is left out carries replaced values only.
+    The others carry replaced values only. Source: ``Graph.prune`` of EAP-IG.
     """
     flat: Edges = np.asarray(kept.reshape(-1, *kept.shape[-2:]).any(axis=0))
     count = kept.shape[-2]
@@ -87,14 +89,14 @@ def pruned(kept: Edges) -> Edges:
 
 
 def layer_pairs(layers: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return a number for each pair of layers that an edge joins, and for each input.
+    """Number the groups of edges that share an input and join the same two layers.
 
     Parameters
     ----------
     layers
-        Of the components. The embedding and the readout have layers of their own.
+        Layer of each component. The embedding and the unembedding have layers of their own.
     shape
-        Of the scores.
+        Shape of the scores.
     """
     source, target = np.append(-1, layers) + 1, np.append(layers, layers.max() + 1)
     width = int(layers.max()) + 2
@@ -115,15 +117,15 @@ def shuffled(
     scored
         The edges that may be chosen.
     groups
-        Within which edges are exchanged: every group keeps its number of edges.
+        Group of each edge. Edges are shuffled within groups, so each keeps its number of edges.
     rng, draws
         Random numbers; number of circuits.
     """
-    places = np.flatnonzero(scored)
-    group = groups.flat[places]
+    edges = np.flatnonzero(scored)
+    group = groups.flat[edges]
     order = group.argsort(kind="stable")
-    keys = group[order] + rng.random_sample((draws, len(places)))
+    keys = group[order] + rng.random_sample((draws, len(edges)))
     drawn = np.zeros((draws, *kept.shape), dtype=bool)
     flat = drawn.reshape(draws, kept.size)
-    flat[:, places[order]] = kept.flat[places[order]][keys.argsort(axis=1)]
+    flat[:, edges[order]] = kept.flat[edges[order]][keys.argsort(axis=1)]
     return drawn

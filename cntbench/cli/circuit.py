@@ -64,7 +64,7 @@ def circuit(
     ] = None,
     in_graph: Annotated[
         bool,
-        typer.Option("--in-graph", help="Of graphs, their own circuits instead of best edges."),
+        typer.Option("--in-graph", help="For graphs: evaluate their own circuits."),
     ] = False,
     patch: Annotated[
         str | None,
@@ -106,11 +106,11 @@ def circuit(
     force: Force = False,
 ) -> None:
     """Measure how much of the readout a method's circuits recover, by budget of edges."""
-    from cntbench.api_circuit import circuit as put_to_work
-    from cntbench.circuits.command import CIRCUITS, add_circuits, write_circuits
+    from cntbench.api_circuit import circuit as evaluate
+    from cntbench.circuits.command import CIRCUITS, add_circuits
     from cntbench.output import check_output
     from cntbench.reporting.circuits import circuit_tables
-    from cntbench.results.storage import open_results
+    from cntbench.results.storage import open_results, write_dataset
 
     graphs = all(path.suffix == ".json" for path in results)
     if output is not None:
@@ -120,10 +120,10 @@ def circuit(
             "--prompts is for graphs: a result has its own", hint="--seed draws others."
         )
     if add and (graphs or len(results) > 1):
-        raise CntbenchError("--add keeps circuits in one result, and there is none")
+        raise CntbenchError("--add needs one result to add the circuits to")
     tree = open_results(results[0]) if len(results) == 1 and not graphs else None
     with in_file(results[0]):
-        dataset = put_to_work(
+        dataset = evaluate(
             results if tree is None else tree,
             names_in(task),
             names_in(ablation),
@@ -143,7 +143,7 @@ def circuit(
         )
     out.print(circuit_tables(dataset))
     if output is not None:
-        write_circuits(dataset, output, force=force)
+        write_dataset(dataset, output, CIRCUITS, schema="faithfulness", force=force)
         out.print(f"The dataset is in {escape(str(output))}.", highlight=False)
     if add and tree is not None:
         add_circuits(tree, dataset, results[0])

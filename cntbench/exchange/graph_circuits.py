@@ -1,7 +1,7 @@
-"""Graphs of EAP-IG and MIB as circuits: their scores edge by edge, q, k and v apart.
+"""Graphs of EAP-IG and MIB as circuits: a score for every edge, with separate q, k and v inputs.
 
-A score is taken as MIB takes it: by the signed ranking the highest come first, so that it should be
-the change of a loss when the edge is corrupted. A feasible edge that a file does not name has score
+Scores mean what they mean in MIB: the signed ranking starts with the highest, so a score should be
+the change of a loss when the edge is corrupted. A feasible edge that a file does not list has score
 0, as in EAP-IG's reader.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.circuits.command import Subject, Work
+from cntbench.circuits.command import Evaluation, LoadedModel
 from cntbench.circuits.faithfulness import Choice, EdgeScores
 from cntbench.components import feasible
 from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph
@@ -26,28 +26,29 @@ from cntbench.runs.tasks import Task
 def graph_circuits(
     paths: Sequence[Path],
     tasks: Sequence[Task],
-    subject: Subject,
-    work: Work,
+    model: LoadedModel,
+    evaluation: Evaluation,
     choice: Choice,
     *,
     inside: bool = False,
 ) -> xr.Dataset:
-    """Put the circuits of graph files to work.
+    """Evaluate the circuits of graph files.
 
     Parameters
     ----------
     paths
         The files, which become the dim ``ablation``.
-    tasks, subject, work, choice
-        As `cntbench.circuits.command.circuits_of` takes them.
+    tasks
+        The tasks.
+    model, evaluation, choice
+        As in `cntbench.circuits.command.evaluate_circuits`.
     inside
-        Instead of the best edges, each file has one circuit: its own, by ``in_graph``.
+        Whether to evaluate each file's own circuit (``in_graph``) instead of its best edges.
 
     Raises
     ------
     CntbenchError
-        If a file cannot be read, is of another model or a circuit of neurons, or has no scores to
-        choose by.
+        If a file cannot be read, is of another model, is a circuit of neurons, or has no scores.
     """
     distinct_files(paths)
     labels = [path.stem for path in paths]
@@ -55,11 +56,11 @@ def graph_circuits(
     scores = {}
     for name, path in zip(names, paths, strict=True):
         graph = read_eap_graph(path)
-        _check(graph, subject, scored=not inside)
+        _check(graph, model, scored=not inside)
         scores[name] = graph_scores(graph, inside=inside)
     if inside:
         choice = replace(choice, budgets=None, rankings=("absolute",), threshold=0.5)
-    parts = [subject.circuits(task, scores, work, choice) for task in tasks]
+    parts = [model.evaluate(task, scores, evaluation, choice) for task in tasks]
     return xr.concat(parts, dim="task", join="exact", combine_attrs="override")
 
 
@@ -75,8 +76,8 @@ def graph_scores(graph: EapGraph, *, inside: bool = False) -> EdgeScores:
     for name, edge in graph.edges.items():
         source = 0 if edge.source is None else edge.source + 1
         target = count if edge.target is None else edge.target
-        which = "qkv".index(name[-2]) if name.endswith(">") else 0
-        values[which, source, target] = edge.in_graph if inside else edge.score
+        head_input = "qkv".index(name[-2]) if name.endswith(">") else 0
+        values[head_input, source, target] = edge.in_graph if inside else edge.score
     return EdgeScores(values)
 
 
@@ -88,27 +89,27 @@ def _inputs(graph: EapGraph) -> NDArray[np.int64]:
     return edges * np.array([*(1 if n.head is None else 3 for n in graph.components), 1])
 
 
-def _check(graph: EapGraph, subject: Subject, *, scored: bool) -> None:
-    """Raise an error if a graph cannot be put to work in a model."""
-    where, nodes = str(graph.path), subject.model.components
+def _check(graph: EapGraph, model: LoadedModel, *, scored: bool) -> None:
+    """Raise an error if a graph cannot be run in a model."""
+    where, nodes = str(graph.path), model.model.components
     if graph.components != nodes:
         layers, heads = 1 + nodes[-1].layer, sum(n.layer == 0 and n.head is not None for n in nodes)
         blocks = "parallel" if nodes[-1].stage == nodes[-1].layer else "sequential"
         raise ImportFileError(
-            f"is of {graph.shape}, and {subject.trajectory.identity} of {layers} layers of "
+            f"is of {graph.shape}, and {model.trajectory.identity} of {layers} layers of "
             f"{heads} heads in {blocks} blocks",
             where=f"{where}: cfg",
-            hint="Name the model that the graph was made with by --trajectory.",
+            hint="Name the graph's model by --trajectory.",
         )
     if graph.neurons:
         raise ImportFileError(
             "is a circuit of neurons, whose edges carry parts of a component's output",
             where=f"{where}: nodes",
-            hint="Expected a graph whose nodes are in the circuit whole or not at all.",
+            hint="Expected a graph of whole components.",
         )
     if scored and not graph.scored:
         raise ImportFileError(
-            "has no scores to choose edges by, only a circuit",
+            "has a circuit but no scores to choose edges by",
             where=f"{where}: edges",
-            hint="--in-graph puts the circuits of the files to work.",
+            hint="Evaluate the file's own circuit with --in-graph (in_graph=True).",
         )

@@ -1,4 +1,4 @@
-"""Circuits at work, as tables for the terminal, at most 100 characters wide."""
+"""The faithfulness of circuits as tables for the terminal, at most 100 characters wide."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cntbench.reporting.wording import counted
 
 
 def circuit_tables(dataset: xr.Dataset) -> RenderableType:
-    """Return tables of what `cntbench.circuits.command.circuits_of` returns, task by task."""
+    """Return the tables of `cntbench.circuits.command.evaluate_circuits`, task by task."""
     parts: list[RenderableType] = []
     for name in dataset["task"].values:
         task = dataset.sel(task=name)

@@ -215,7 +215,7 @@ COMPARISON = Group(
     check=_check_circuits,
 )
 
-#: Circuits at work, as a group or as a file of its own.
+#: Faithfulness of circuits, as a group or as a file.
 FAITHFULNESS = Group(
     {
         **{

@@ -20,9 +20,17 @@ import xarray as xr
 
 from cntbench.errors import CntbenchError, StorageError, nearest
 from cntbench.interrupts import interrupts_held
-from cntbench.output import FileKind, check_regular, file_status, has_attribute, is_folder
+from cntbench.output import (
+    FileKind,
+    check_output,
+    check_regular,
+    file_status,
+    has_attribute,
+    is_folder,
+)
 from cntbench.results.checking import valid_groups, validate_groups, warn
 from cntbench.results.checksum import checksum
+from cntbench.results.group_schema import GROUPS, validate_contents
 from cntbench.results.netcdf import read_groups, write_groups
 from cntbench.results.schema import validate
 from cntbench.results.selection import whole_groups
@@ -88,6 +96,25 @@ def write_netcdf(groups: Mapping[str, xr.Dataset], path: Path) -> None:
 
     with interrupts_held():  # an interrupted xarray waits for its own locks
         write_atomically(path, lambda file: write_groups({**groups, "/": root}, file, mark=_OWN))
+
+
+def write_dataset(
+    dataset: xr.Dataset, path: Path, kind: FileKind, *, schema: str = "", force: bool = False
+) -> None:
+    """Write a dataset that is not a result, such as a comparison: complete or not at all.
+
+    An existing file of the same kind is replaced; one of another kind only with ``force``.
+    ``schema`` names the group whose schema the dataset must satisfy.
+
+    Raises
+    ------
+    StorageError
+        If the file is of another kind or cannot be written, or the dataset violates the schema.
+    """
+    check_output(path, kind, force=force)
+    if schema:
+        validate_contents(GROUPS[schema], dataset, where=str(path))
+    write_netcdf({"/": dataset}, path)
 
 
 def open_results(path: Path) -> xr.DataTree:

@@ -1,4 +1,4 @@
-"""``cntbench circuit``: circuits at work, in the weights and on the prompts of a result."""
+"""``cntbench circuit``: the faithfulness of circuits, with the weights and prompts of a result."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from support.runs import plan_for, quiet
 from support.trajectories import run_cli, write_trajectory
 
 import cntbench
-from cntbench.circuits.command import open_circuits
 from cntbench.errors import CntbenchError
-from cntbench.results.storage import open_results
+from cntbench.results.storage import open_results, read_netcdf
 from cntbench.runs.run import run
 
 METHODS = ("resample_eap", "zero")
@@ -51,7 +50,7 @@ def test_circuits_are_printed_and_written(cli, tmp_path):
     assert "CPR" in out
     assert "10 %   50 %" in out
     assert "Patched by resample." in out
-    written = open_circuits(tmp_path / "c.nc")
+    written = read_netcdf(tmp_path / "c.nc")[0]["/"]
     assert written.sizes == {"task": 1, "ablation": 2, "ranking": 2, "budget": 2, "draw": 2}
     assert written.attrs["checkpoint"] == "step8"
     added = open_results(tmp_path / "r.nc")["faithfulness"]
@@ -78,7 +77,7 @@ def test_python_gives_what_the_command_writes(cli, measured, tmp_path):
     code, _, _ = cli("circuit", "r.nc", "--ablation", "zero", "--draws", "1", "-o", "c.nc")
     assert code == 0
     found = cntbench.circuit(open_results(measured / "r.nc"), ablation="zero", draws=1)
-    xr.testing.assert_allclose(found, open_circuits(tmp_path / "c.nc"))
+    xr.testing.assert_allclose(found, read_netcdf(tmp_path / "c.nc")[0]["/"])
 
 
 def test_a_model_in_memory_takes_the_place_of_the_trajectory():
@@ -103,7 +102,9 @@ def test_own_prompts_are_given_again():
     film = cntbench.influence(model, ablation="resample_eap", prompts=rows)
     assert cntbench.circuit(film, model=model, prompts=rows, draws=1).sizes["task"] == 1
     rows["answer"] = [7, 8, 9]
-    with pytest.raises(CntbenchError, match="measured on another task 'prompts'"):
+    with pytest.raises(
+        CntbenchError, match=r"task 'prompts' in .* differs from the one that the result measured"
+    ):
         cntbench.circuit(film, model=model, prompts=rows)
 
 
@@ -122,7 +123,7 @@ def test_without_twins_the_mean_patches(cli):
     ("words", "part"),
     [
         (["--budgets", "0"], "a budget of 0 % of the edges is not allowed"),
-        (["--budgets", "0.1"], "a budget of 0.1 % of 15 edges is a circuit of no edge"),
+        (["--budgets", "0.1"], "a budget of 0.1 % of 15 edges holds no edge"),
         (["--budgets", "many"], "'many' is not a list of percentages"),
         (["--ranking", "sigend"], "Did you mean 'signed'?"),
         (["--select", "greddy"], "Did you mean 'greedy'?"),
@@ -131,7 +132,7 @@ def test_without_twins_the_mean_patches(cli):
         (["--patch", "resampel"], "Did you mean 'resample'?"),
         (["--readout", "acuracy"], "Did you mean 'accuracy'?"),
         (["--checkpoint", "step9"], "unknown checkpoint 'step9'"),
-        (["--threshold", "1"], "a threshold chooses one circuit"),
+        (["--threshold", "1"], "a threshold takes one ranking and no budgets"),
         (["--trajectory", "dir:elsewhere"], "elsewhere"),
     ],
 )
@@ -174,7 +175,7 @@ def test_graphs_of_eap_are_put_to_work(cli, measured, tmp_path):
     write_graph(tmp_path / "member.json", content)
     code, out, err = cli("circuit", "g.json", "member.json", *few, "--in-graph", "-o", "d.nc")
     assert (code, err) == (0, "")
-    own = open_circuits(tmp_path / "d.nc").squeeze("task", drop=True)
+    own = read_netcdf(tmp_path / "d.nc")[0]["/"].squeeze("task", drop=True)
     assert own["ablation"].values.tolist() == ["g", "member"]
     assert own["faithfulness"].sel(ablation="g").item() == pytest.approx(1)
     assert own["circuit_edges"].sel(ablation="member").item() < 42
@@ -187,8 +188,8 @@ def test_graphs_of_eap_are_put_to_work(cli, measured, tmp_path):
         (graph(), ["MODEL"], "is of 2 layers of 2 heads in sequential blocks, and dir:"),
         (graph(3, 2, parallel=True), ["MODEL"], "is of 3 layers of 2 heads in parallel blocks"),
         (graph(parallel=True), ["MODEL", "--task", "inducton"], "Did you mean 'induction'?"),
-        (graph(parallel=True), ["MODEL", "--add"], "--add keeps circuits in one result"),
-        (graph(parallel=True), ["r.nc"], "circuits are those of one result, or of graphs"),
+        (graph(parallel=True), ["MODEL", "--add"], "--add needs one result"),
+        (graph(parallel=True), ["r.nc"], "expected one result, or graphs of EAP-IG"),
         (
             {
                 **graph(parallel=True),
@@ -203,7 +204,7 @@ def test_graphs_of_eap_are_put_to_work(cli, measured, tmp_path):
                 "edges": {"input->logits": {"in_graph": True}, "m0->m1": {"in_graph": False}},
             },
             ["MODEL"],
-            "has no scores to choose edges by",
+            "has a circuit but no scores",
         ),
     ],
 )

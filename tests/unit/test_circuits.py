@@ -112,7 +112,7 @@ def test_areas_are_those_of_mib():
 def test_no_edges_recover_nothing_and_all_recover_everything():
     request = request_of("llama")
     count = int(edges_of(request.model).sum())
-    with pytest.raises(CntbenchError, match="circuit of no edge"):
+    with pytest.raises(CntbenchError, match="holds no edge"):
         faithfulness(request, scores_for(request), Choice(budgets=(0.5 / count, 1.0)))
     found = faithfulness(request, scores_for(request), Choice(draws=1))
     assert found["circuit_edges"].values[0, 0] == 0
