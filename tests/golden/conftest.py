@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from support.golden import golden_steps, golden_tasks, measure_golden, read_golden
+from support.golden import (
+    fitted_ablations,
+    golden_steps,
+    golden_tasks,
+    measure_golden,
+    read_golden,
+)
 
 from cntbench.runs.catalogue import load_catalogue
 
+#: What was measured of each ablation.
+Measured = dict[str, xr.Dataset]
 GOLDEN = Path(__file__).parents[2] / "golden" / "nano"
 
 
@@ -20,20 +28,25 @@ def golden_folder() -> Path:
 
 
 @pytest.fixture(scope="module")
-def measured(golden_folder: Path, request: pytest.FixtureRequest) -> xr.Dataset:
-    """Some checkpoints of the golden trajectory on one task, measured now.
+def measured(golden_folder: Path, request: pytest.FixtureRequest) -> Measured:
+    """One task at some checkpoints of the golden trajectory, measured now.
 
-    The last checkpoint and every fifth one, from another one for each task: tasks and ablations
-    all meet, and each checkpoint is measured. ``--update-golden`` and ``--every-checkpoint``
-    measure all.
+    The tasks part the checkpoints between them: each checkpoint is measured on one task, each
+    task and ablation at one checkpoint or two. Ablations that fit something, which takes longer
+    than all others together, are measured at the last of these. ``--update-golden`` and
+    ``--every-checkpoint`` measure all.
     """
-    options, trajectory = request.config.getoption, golden_folder / "trajectory"
-    if options("--update-golden") or options("--every-checkpoint"):
-        steps = ()
-    else:
-        every = golden_steps(golden_folder)
-        steps = {*every[golden_tasks(load_catalogue()).index(request.param) % 5 :: 5], every[-1]}
-    return measure_golden(trajectory, tasks=[request.param], steps=steps, jobs=1)
+    catalogue, task = load_catalogue(), request.param
+    measure = partial(measure_golden, golden_folder / "trajectory", tasks=[task], jobs=1)
+    if any(map(request.config.getoption, ("--update-golden", "--every-checkpoint"))):
+        return dict.fromkeys(catalogue.ablations, measure())
+    tasks, fitted = golden_tasks(catalogue), fitted_ablations(catalogue)
+    steps = golden_steps(golden_folder)[tasks.index(task) :: len(tasks)]
+    others = [name for name in catalogue.ablations if name not in fitted]
+    return {
+        **dict.fromkeys(others, measure(ablations=others, steps=steps)),
+        **dict.fromkeys(fitted, measure(ablations=fitted, steps=steps[-1:])),
+    }
 
 
 @pytest.fixture

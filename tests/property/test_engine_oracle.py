@@ -210,9 +210,9 @@ def test_threads_do_not_matter_in_single_precision(observe_all):
 def test_the_memory_budget_is_respected_and_used(rules, observe_all, monkeypatch):
     # Without the limit that keeps pieces in the cache, only the budget bounds them.
     monkeypatch.setattr(chunking, "ROWS_AT_ONCE", 10**9)
-    shape = {"layers": 4, "heads": 4, "width": 16, "mlp": 256, "vocabulary": 5000}
-    model = decoder(random_gpt_neox(**shape, context=128))
-    prompts = random_prompts(count=8, length=64, scored=31, vocabulary=5000)
+    shape = {"layers": 2, "heads": 4, "width": 16, "mlp": 128, "vocabulary": 2500}
+    model = decoder(random_gpt_neox(**shape))
+    prompts = random_prompts(count=4, length=48, scored=23, vocabulary=2500)
     ablations = [Ablation("zero", zero.Parameters(), relative_l2.measure)]
     if rules == "all":
         over = ("prompt",)
@@ -220,7 +220,7 @@ def test_the_memory_budget_is_respected_and_used(rules, observe_all, monkeypatch
             Ablation("mean", mean.Parameters(population="clean", over=over), cosine.measure),
             Ablation("resample", resample.Parameters(donor="reference"), relative_l2.measure),
         ]
-    budget, measured = 16 * 2**20, []
+    budget, measured = 4 * 2**20, []
 
     def run(memory_budget=budget):
         return influence(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import xarray as xr
@@ -14,6 +14,7 @@ from cntbench.models.trajectory import Checkpoint
 from cntbench.parallel import parallel_map
 from cntbench.results.difference import golden_file
 from cntbench.results.film import film
+from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import Catalogue, StudyEntry, load_catalogue
 from cntbench.runs.measurer import measure
 from cntbench.runs.plan import Plan, make_plan
@@ -33,20 +34,31 @@ def golden_steps(folder: Path) -> list[int]:
     return sorted(int(path.name.removeprefix("step")) for path in folder.glob("trajectory/step*"))
 
 
+def fitted_ablations(catalogue: Catalogue) -> tuple[str, ...]:
+    """Ablations that fit something to the prompts, which takes longer than all others together."""
+    return tuple(n for n, a in catalogue.ablations.items() if a.method.replacement.fitting_steps)
+
+
 def golden_study(
-    catalogue: Catalogue, trajectory: Path, tasks: Sequence[str], dtype: Precision
+    trajectory: Path, tasks: Sequence[str], ablations: Sequence[str], dtype: Precision
 ) -> StudyEntry:
-    """Some tasks and every shipped ablation."""
+    """Some tasks and ablations on the golden trajectory."""
     spec = StudySpec(
         version=1,
-        summary="Every task and ablation on the golden trajectory.",
+        summary="Tasks and ablations on the golden trajectory.",
         trajectory=f"dir:{trajectory}",
         tasks=tuple(tasks),
-        ablations=tuple(catalogue.ablations),
+        ablations=tuple(ablations),
         prompts=PROMPTS,
         dtype=dtype,
     )
     return StudyEntry("golden", trajectory, spec)
+
+
+@cache
+def golden_dataset(path: Path) -> xr.Dataset:
+    """Read one golden file, once a process."""
+    return open_results(path).to_dataset()
 
 
 def read_golden(
@@ -64,7 +76,7 @@ def read_golden(
     frozen = xr.combine_nested(
         [
             [
-                xr.load_dataset(golden_file(folder, task, ablation))
+                golden_dataset(golden_file(folder, task, ablation))
                 for ablation in ablations or catalogue.ablations
             ]
             for task in tasks or golden_tasks(catalogue)
@@ -88,13 +100,15 @@ def measure_golden(
     trajectory: Path,
     *,
     tasks: Sequence[str] = (),
+    ablations: Sequence[str] = (),
     dtype: Precision = "float32",
     steps: Collection[int] = (),
     jobs: int | None = None,
 ) -> xr.Dataset:
-    """Measure all tasks or some, at all steps or some, in float32 or in another type."""
+    """Measure all tasks, ablations and steps or some of them, in float32 or in another type."""
     catalogue = load_catalogue()
-    study = golden_study(catalogue, trajectory, tasks or golden_tasks(catalogue), dtype)
+    tasks, ablations = tasks or golden_tasks(catalogue), ablations or tuple(catalogue.ablations)
+    study = golden_study(trajectory, tasks, ablations, dtype)
     plan = make_plan(catalogue, study, lambda *_: None)
     chosen = [c for c in plan.trajectory.checkpoints if not steps or c.step in steps]
     work = partial(_measure_checkpoint, plan)
