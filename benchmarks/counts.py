@@ -25,7 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.workloads import NANO, PYTHIA_14M, PYTHIA_160M, SMOLLM2_135M, Workload, decoder
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
-from cntbench.models.blocks import MLP, Attention
+from cntbench.models.blocks import Attention
+from cntbench.models.feed_forward import MLP
 from cntbench.models.products import fused_is_available
 
 FILE = Path(__file__).parent / "counts.json"

@@ -44,7 +44,7 @@ ROOMS = {
         "exchange.formats",
         ("SUFFIXES", "KIND", "write_file", "files", "write_folder"),
     ),
-    "adapter": ("models.adapters", ("MODEL_TYPES", "shape", "decoder")),
+    "adapter": ("models.adapters", ("MODEL_TYPES", "EXACT", "shape", "decoder")),
     "trajectory source": ("models.sources", ("open_trajectory",)),
 }
 

@@ -118,6 +118,7 @@ class Kind(StrEnum):
     SOURCES = "sources"
     PICTURES = "pictures"
     FORMATS = "formats"
+    ARCHITECTURES = "architectures"
 
 
 #: Names of the kinds of plug-ins in `cntbench.plugins`.
@@ -133,6 +134,7 @@ PLUGINS = {
     Kind.SOURCES: "trajectory source",
     Kind.PICTURES: "picture",
     Kind.FORMATS: "export format",
+    Kind.ARCHITECTURES: "adapter",
 }
 
 
@@ -349,6 +351,9 @@ def list_(
             rows.append((entry.name, version, summary, entry.path))
     for name, version, summary, path in rows:
         line = f"[bold]{escape(name)}[/]{version}  {escape(summary)}"
+        if kind is Kind.ARCHITECTURES:
+            module = entries[name].module
+            line += f"\n    model_type {', '.join(module.MODEL_TYPES)}\n    exact: {module.EXACT}"
         out.print(f"{line}\n    [dim]{escape(str(path))}[/]", highlight=False)
     for name, error in entries.broken.items():
         line = f"[bold]{escape(name)}[/]  [red]cannot be used:[/] {escape(error.what)}"

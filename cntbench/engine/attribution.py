@@ -27,8 +27,9 @@ from cntbench.engine.readouts import Answers, gradient
 from cntbench.engine.replacing import Statistics, token_tensor
 from cntbench.engine.request import Request, among
 from cntbench.engine.rules import Rules
-from cntbench.models.blocks import MLP, Attention, Block
+from cntbench.models.blocks import Attention, Block
 from cntbench.models.decoder import Decoder, Place
+from cntbench.models.feed_forward import MLP
 from cntbench.models.maps import Norm
 from cntbench.models.products import widened
 from cntbench.plugins import find
@@ -325,10 +326,18 @@ def through_rules(rules: Rules, norm: Norm, block: Block, read: Tensor, gradient
     streams = read.expand(block.n_components, *read.shape).clone().requires_grad_()
     normed = rules.norm(norm, streams)
     if isinstance(block, Attention):
-        own = rules.attention(*block.own_parts(normed)).to(gradient.dtype).movedim(0, -2)
+        own = rules.attention(*block.own_parts(normed, rules.norm), block.attending)
+        own = own.to(gradient.dtype).movedim(0, -2)
+        if block.divisor is not None:
+            every = rules.attention(*block.parts(normed, rules.norm), block.attending)
+            inverse = block.divisor.inverse(every.transpose(2, 3).to(gradient.dtype))
+            # That of the stream that each head reads.
+            own = rules.divided(own, inverse[..., 0].movedim(0, -2))
     else:
         assert isinstance(block, MLP)
-        own = rules.written(block, rules.mlp(block).states(normed)[0])
+        plain = replace(rules.mlp(block), after=None)
+        own = rules.written(block, plain.states(normed)[0])
+        own = own if block.after is None else rules.norm(block.after, own)
     written = block.contributions(own)
     (found,) = torch.autograd.grad(written, streams, gradient.expand_as(written))
     return found

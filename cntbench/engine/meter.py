@@ -29,8 +29,9 @@ from torch.utils.flop_counter import flop_registry
 from cntbench.engine.influence import influence
 from cntbench.engine.optimal_constants import TYPICAL_STEPS, Losses
 from cntbench.engine.request import Piece, Request
-from cntbench.models.blocks import Attention, Block, Queries
+from cntbench.models.blocks import Attention, Block
 from cntbench.models.decoder import Decoder, Stage
+from cntbench.models.heads import Queries, applied
 from cntbench.models.maps import Linear, Norm
 from cntbench.models.precision import moved
 
@@ -224,9 +225,10 @@ class _Metered:
         self._count_tokens(change)
         return super().derivative(normed, change)  # type: ignore[misc]
 
-    def own_parts(self, normed: Tensor) -> Any:
-        self.meter.work += Work(attention_tokens=normed.shape[1:-1].numel())
-        return super().own_parts(normed)  # type: ignore[misc]
+    def own_parts(self, normed: Tensor, norm: Callable[[Norm, Tensor], Tensor] = applied) -> Any:
+        streams = normed if self.joint else normed[0]  # type: ignore[attr-defined]
+        self.meter.work += Work(attention_tokens=streams.shape[:-1].numel())
+        return super().own_parts(normed, norm)  # type: ignore[misc]
 
     def write(self, states: Tensor, stream: Tensor) -> None:
         self._counted("write", states, stream)

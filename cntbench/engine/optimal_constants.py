@@ -38,8 +38,8 @@ from cntbench.engine.readouts import Answers
 from cntbench.engine.replacing import CrossFitted
 from cntbench.engine.sweep import spread
 from cntbench.errors import CntbenchWarning, listed
-from cntbench.models.blocks import Queries
 from cntbench.models.decoder import Decoder
+from cntbench.models.heads import Queries
 from cntbench.models.precision import in_double
 from cntbench.prompts import PADDING, Prompts
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cntbench.models.blocks import Attention, Block, Queries
+from cntbench.models.blocks import Attention, Block
 from cntbench.models.decoder import Decoder
+from cntbench.models.heads import Queries
 from cntbench.prompts import Prompts
 from cntbench.specs import HEAD_INPUTS, HeadInput
 

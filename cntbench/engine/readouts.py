@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cntbench import plugins
 from cntbench.models.decoder import Decoder
-from cntbench.models.maps import Linear
+from cntbench.models.maps import CappedLinear, Linear
 from cntbench.models.products import affine, widened
 from cntbench.prompts import PADDING, Prompts
 from cntbench.readouts._base import Scored
@@ -192,6 +192,8 @@ class ScoredStreams(Scored):
         weight, bias = self.model.unembed.weight, self.model.unembed.bias
         if tokens.dim() == 3:
             return self._set_logits(tokens).logsumexp(-1) - self._set_logits(others).logsumexp(-1)
+        if isinstance(self.model.unembed, CappedLinear):
+            return self._token_logits(tokens) - self._token_logits(others)
         columns = widened(weight[tokens]) - weight[others]
         normed = map(self._normed, self.streams)
         logits = torch.stack([(run * columns).sum(dim=-1) for run in normed])
@@ -211,11 +213,24 @@ class ScoredStreams(Scored):
         return torch.cat(parts, dim=1).view(self.normed.shape[:-1])
 
     def columns(self, tokens: Tensor) -> Tensor:
-        if tokens.dim() == 2:
-            return widened(self.model.unembed.weight[tokens])
         columns = widened(self.model.unembed.weight[tokens.clamp(min=0)])
-        shares = self._set_logits(tokens).softmax(dim=-1).to(columns)
+        if tokens.dim() == 2:
+            if not isinstance(self.model.unembed, CappedLinear):
+                return columns
+            return self.model.unembed.slope(self._token_logits(tokens))[..., None] * columns
+        logits = self._set_logits(tokens)
+        slope, shares = self.model.unembed.slope(logits), logits.softmax(dim=-1)
+        if slope is not None:
+            shares = shares * slope.masked_fill(tokens == PADDING, 0.0)
+        shares = shares.to(columns)
         return torch.stack([(share[..., None] * columns).sum(dim=-2) for share in shares])
+
+    def _token_logits(self, tokens: Tensor) -> Tensor:
+        """Return the logits of tokens, dims ``run, prompt, scored``."""
+        unembed = self.model.unembed
+        columns, normed = widened(unembed.weight[tokens]), map(self._normed, self.streams)
+        logits = torch.stack([(run * columns).sum(dim=-1) for run in normed])
+        return unembed.capped(logits + widened(unembed.bias[tokens]))
 
     def _set_logits(self, tokens: Tensor) -> Tensor:
         """Return the logits of sets of tokens, dims ``run, prompt, scored, alternative``."""
@@ -224,14 +239,19 @@ class ScoredStreams(Scored):
         normed = map(self._normed, self.streams)
         logits = torch.stack([(run[..., None, :] * columns).sum(dim=-1) for run in normed])
         logits = logits.double() + self.model.unembed.bias[indices]
+        logits = self.model.unembed.capped(logits)
         return logits.masked_fill(tokens == PADDING, float("-inf"))
 
     @property
     def expected_column(self) -> Tensor:
         weight = self.model.unembed.weight
         rows = self.normed.to(weight.dtype).flatten(0, -2).split(self._height)
-        shares = (widened(self.model.unembed(batch)).softmax(dim=-1) for batch in rows)
-        columns = [widened(share.to(weight.dtype) @ weight) for share in shares]
+        columns = []
+        for batch in rows:
+            logits = widened(self.model.unembed(batch))
+            slope, share = self.model.unembed.slope(logits), logits.softmax(dim=-1)
+            share = share if slope is None else share * slope
+            columns.append(widened(share.to(weight.dtype) @ weight))
         return torch.cat(columns).view_as(self.normed)
 
     def _logits(self, rows: Tensor) -> Tensor:
@@ -239,7 +259,8 @@ class ScoredStreams(Scored):
         unembed = self.model.unembed
         if unembed.weight.dtype == rows.dtype:
             return unembed(rows)
-        return torch.cat([affine(rows, *tile) for tile in _tiles(unembed, rows)], dim=-1)
+        tiles = _tiles(unembed, rows)
+        return torch.cat([unembed.capped(affine(rows, *tile)) for tile in tiles], dim=-1)
 
     @property
     def _height(self) -> int:
@@ -276,7 +297,7 @@ def _against_others(
     largest = of_target.clone()
     start = 0
     for weight, bias in _tiles(unembed, rows):
-        logits = affine(rows, weight, bias)
+        logits = unembed.capped(affine(rows, weight, bias))
         column = targets - start
         row = ((column >= 0) & (column < len(bias))).nonzero().squeeze(1)
         of_target[row] = logits[row, column[row]]
@@ -301,7 +322,7 @@ def _divergence(unembed: Linear, rows: Tensor) -> Tensor:
     total, weighted = torch.zeros(2, *rows.shape[:2], dtype=torch.float64, device=rows.device)
     largest = torch.full_like(total, float("-inf"))
     for weight, bias in _tiles(unembed, rows):
-        logits = affine(rows, weight, bias).double()
+        logits = unembed.capped(affine(rows, weight, bias).double())
         before, largest = largest, largest.maximum(logits.amax(dim=-1))
         shrunk, odds = (before - largest).exp(), (logits - largest[..., None]).exp()
         total = total * shrunk + odds.sum(dim=-1)
@@ -311,7 +332,7 @@ def _divergence(unembed: Linear, rows: Tensor) -> Tensor:
 
 
 def _of_tokens(unembed: Linear, rows: Tensor, tokens: Tensor) -> Tensor:
-    return (rows * unembed.weight[tokens]).sum(dim=1) + unembed.bias[tokens]
+    return unembed.capped((rows * unembed.weight[tokens]).sum(dim=1) + unembed.bias[tokens])
 
 
 def _tiles(unembed: Linear, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

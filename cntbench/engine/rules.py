@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cntbench.models.blocks import MLP
+    from cntbench.models.feed_forward import MLP
+    from cntbench.models.heads import Attending
     from cntbench.models.maps import Norm
 
 
@@ -24,28 +25,25 @@ class Rules:
         """Return the normalised stream."""
         return norm(stream)
 
-    def attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, attending: Attending) -> Tensor:
         """Return z, for heads that each read a stream of its own.
 
-        All dims ``component, prompt, position, width``. Inner products of queries and keys are the
-        attention scores.
+        All dims ``…, prompt, position, width``. ``attending.scores`` makes attention scores of
+        queries and keys.
         """
-        return attention_scores(query, key).softmax(dim=-1) @ value
+        return attending.scores(query, key).softmax(dim=-1) @ value
 
     def mlp(self, block: MLP) -> MLP:
         """Return an MLP with the rules for its activation and its gate."""
         return block
 
     def written(self, block: MLP, states: Tensor) -> Tensor:
-        """Return what the MLP writes."""
+        """Return what the MLP writes, or what a norm behind it reads."""
         return states
 
-
-def attention_scores(query: Tensor, key: Tensor) -> Tensor:
-    """Return inner products of queries with keys, −∞ for later keys, dims ``…, query, key``."""
-    scores = query @ key.mT
-    later = scores.new_ones(scores.shape[-2:]).triu(1).bool()
-    return scores.masked_fill(later, float("-inf"))
+    def divided(self, states: Tensor, inverse: Tensor) -> Tensor:
+        """Return heads' states times one over the divisor of a norm behind them."""
+        return states * inverse
 
 
 def scaled_gradient(values: Tensor, factor: float) -> Tensor:

@@ -33,8 +33,9 @@ from cntbench.engine.positions import Positions, last_attention
 from cntbench.engine.readouts import Answers, readout
 from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens, token_tensor
 from cntbench.engine.request import Request, among, within
-from cntbench.models.blocks import Attention, Queries
+from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Decoder, Place, Stage
+from cntbench.models.heads import Queries
 from cntbench.prompts import Prompts, Tokens, lengths
 from cntbench.readouts import known_readouts
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cntbench.engine.attribution import Edges, differentiated, final_gradient, through_rules
-from cntbench.engine.rules import Rules, attention_scores
+from cntbench.engine.rules import Rules
 from cntbench.models.blocks import Attention
 from cntbench.models.products import widened
 
@@ -111,9 +111,10 @@ def attention_changes(edges: Edges, index: int, block: Attention) -> Iterator[tu
     for part in edges.request.each(parts, lambda part: part.stop - part.start):
         runs = edges.perturbations.runs(index, edges.changes[part])
         query, key, _ = block.parts(stage.norm(runs))
-        clean = attention_scores(query[:1], key[:1]).softmax(dim=-1)
-        by_query = attention_scores(query[1:], key[:1]).softmax(dim=-1)
-        by_key = attention_scores(query[:1], key[1:]).softmax(dim=-1)
+        scores = block.attending.scores
+        clean = scores(query[:1], key[:1]).softmax(dim=-1)
+        by_query = scores(query[1:], key[:1]).softmax(dim=-1)
+        by_key = scores(query[:1], key[1:]).softmax(dim=-1)
         yield part, by_query - clean + (by_key - clean)
 
 

@@ -29,12 +29,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cntbench.engine.rules import Rules, attention_scores
+from cntbench.engine.rules import Rules
+from cntbench.errors import CntbenchError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cntbench.engine.attribution import Edges, Estimate
+    from cntbench.models.heads import Attending
 
 OBSERVES = ("readout",)
 USES = ("gradient",)
@@ -44,9 +46,9 @@ USES = ("gradient",)
 class ThroughValues(Rules):
     """The gradient through the values of heads alone."""
 
-    def attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, attending: Attending) -> Tensor:
         """Take the attention weights for constants."""
-        return attention_scores(query, key).softmax(dim=-1).detach() @ value
+        return attending.scores(query, key).softmax(dim=-1).detach() @ value
 
 
 def estimate(edges: Edges) -> Iterator[Estimate]:
@@ -54,6 +56,13 @@ def estimate(edges: Edges) -> Iterator[Estimate]:
     from cntbench.engine.ways_back import along_attention, back_through, ways_back
     from cntbench.models.blocks import Attention
 
+    if any(isinstance(b, Attention) and b.divisor is not None for b in edges.model.blocks):
+        raise CntbenchError(
+            "atp_star has no rule for a norm behind attention, whose divisor all heads of a layer "
+            "share",
+            where=f"ablation {edges.ablation.name!r}",
+            hint="Take eap, eap_ig, relp, gim or exact with this model.",
+        )
     layers = 1 + edges.layer(-1)
     for back in ways_back(edges):
         if not edges.asked(back.nodes):

@@ -23,13 +23,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cntbench.engine.rules import Rules, attention_scores, scaled_gradient
+from cntbench.engine.rules import Rules, scaled_gradient
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cntbench.engine.attribution import Edges, Estimate
-    from cntbench.models.blocks import MLP
+    from cntbench.models.feed_forward import MLP
+    from cntbench.models.heads import Attending
     from cntbench.models.maps import Norm
 
 OBSERVES = ("readout",)
@@ -45,9 +46,13 @@ class Interactions(Rules):
         """Take the divisor for a constant."""
         return norm.frozen(stream)
 
-    def attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def divided(self, states: Tensor, inverse: Tensor) -> Tensor:
+        """Take the divisor for a constant."""
+        return states * inverse.detach()
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, attending: Attending) -> Tensor:
         """Halve what goes to either factor of a product; soften the softmax on the way back."""
-        scores = scaled_gradient(attention_scores(query, key), 0.5)
+        scores = scaled_gradient(attending.scores(query, key), 0.5)
         constant = scores.detach()
         # At S / T, where a step of S counts as one of S / T.
         soft = (constant / TEMPERATURE + (scores - constant).nan_to_num()).softmax(dim=-1)

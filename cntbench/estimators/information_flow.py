@@ -27,8 +27,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cntbench.engine.rules import attention_scores
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -127,7 +125,9 @@ def _by_position(block: Attention, normed: Tensor, states: Tensor, flow: Tensor)
         What flows from them, dims ``component, prompt, position``.
     """
     query, key, value = block.own_parts(normed.expand(block.n_components, *normed.shape[1:]))
-    weights = attention_scores(query, key).softmax(dim=-1)
+    weights = block.attending.scores(query, key).softmax(dim=-1)
+    if block.divisor is not None:
+        weights = weights * block.divisor.inverse((weights @ value).movedim(0, -2))[..., 0, 0, None]
     read = block.contributions(value.to(states.dtype).movedim(0, -2))
     written, (heads, prompts, length, hidden) = block.contributions(states), read.shape
     height = max(1, NUMBERS_AT_ONCE // (heads * prompts * length * hidden))

@@ -23,13 +23,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cntbench.engine.rules import Rules, attention_scores, scaled_gradient
+from cntbench.engine.rules import Rules, scaled_gradient
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cntbench.engine.attribution import Edges, Estimate
-    from cntbench.models.blocks import MLP
+    from cntbench.models.feed_forward import MLP
+    from cntbench.models.heads import Attending
     from cntbench.models.maps import Norm
 
 OBSERVES = ("readout",)
@@ -46,9 +47,13 @@ class Relevance(Rules):
         """Take the divisor for a constant."""
         return norm.frozen(stream)
 
-    def attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def divided(self, states: Tensor, inverse: Tensor) -> Tensor:
+        """Take the divisor for a constant."""
+        return states * inverse.detach()
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, attending: Attending) -> Tensor:
         """Take the attention weights for constants."""
-        return attention_scores(query, key).softmax(dim=-1).detach() @ value
+        return attending.scores(query, key).softmax(dim=-1).detach() @ value
 
     def mlp(self, block: MLP) -> MLP:
         """Take the slope of the line from 0 through the activation for a constant."""

@@ -1,4 +1,4 @@
-"""Blocks, the heads of a layer or an MLP: what they read and write, and their parts.
+"""Blocks, the heads of a layer or an MLP: what they read and write; and the heads of a layer.
 
 `cntbench.models.decoder` defines a component's *state*. Dims: ``run`` counts versions of the same
 prompts (clean, ablated), ``hidden`` is d_model.
@@ -7,44 +7,22 @@ prompts (clean, ablated), ``hidden`` is d_model.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench.models.maps import Linear
-from cntbench.models.products import Activation, affine, wide, widened
-
-#: Derivatives of attention weights that are held at once.
-WEIGHTS_AT_ONCE = 2**22
-
-
-@dataclass(frozen=True)
-class Queries:
-    """Positions at which a block computes its states, if not at all of them.
-
-    Parameters
-    ----------
-    context
-        The normalised stream at all positions, for keys and values, dims ``run, prompt, position,
-        hidden``.
-    positions
-        The positions, dims ``prompt, query``; one row if they are the same for all prompts.
-    values
-        The stream for values, if it differs from that for keys.
-    """
-
-    context: Tensor
-    positions: Tensor
-    values: Tensor | None = None
-
-    def visible(self, runs: int) -> Tensor:
-        """Return which keys each query sees, broadcastable to SDPA's mask."""
-        key = torch.arange(self.context.shape[2], device=self.positions.device)
-        mask = key <= self.positions[:, None, :, None]
-        return mask if len(mask) == 1 else mask.repeat(runs, 1, 1, 1)
+from cntbench.models.heads import (
+    WEIGHTS_AT_ONCE,
+    Attending,
+    Divisor,
+    InputNorms,
+    Queries,
+    applied,
+)
+from cntbench.models.maps import Linear, Norm, RMSNorm
+from cntbench.models.products import affine, wide, widened
 
 
 class Block(Protocol):
@@ -122,6 +100,12 @@ class Attention:
         Applies the position embedding in place to vectors, dims ``run, prompt, position, head,
         width``, given their positions (dims ``prompt, position``; None for all positions). None if
         queries and keys do not depend on the position.
+    attending
+        Which keys queries see, and what becomes of scores.
+    norms
+        Norms of queries and keys; None if there are none.
+    divisor
+        The divisor of a norm behind the heads, whose scale W_O then has; None if there is none.
     """
 
     project: Linear
@@ -130,6 +114,9 @@ class Attention:
     geometry: Tensor
     key_heads: int
     rotate: Callable[[Tensor, Tensor | None], object] | None = None
+    attending: Attending = field(default_factory=Attending)
+    norms: InputNorms | None = None
+    divisor: Divisor | None = None
 
     @classmethod
     def make(
@@ -145,15 +132,18 @@ class Attention:
 
         By default, every head has its own key head.
         """
-        # W_Oᵀ = Q T, so z W_O = (z Tᵀ) Qᵀ, and the orthonormal Q preserves lengths and angles.
-        triangular = torch.linalg.qr(output.double().mT, mode="r").R
-        geometry = triangular.mT.to(wide(output.dtype)).contiguous()
+        geometry = _geometry(output)
         return cls(project, output, output_bias, geometry, key_heads or len(output), rotate)
 
     def with_geometry(self) -> Attention:
         """Return the block with the geometry recomputed from its output."""
-        weights = self.project, self.output, self.output_bias
-        return self.make(*weights, key_heads=self.key_heads, rotate=self.rotate)
+        return replace(self, geometry=_geometry(self.output))
+
+    def before(self, norm: RMSNorm) -> Attention:
+        """Return the heads with a norm between them and the stream; they have no output bias."""
+        output = self.output if norm.scale is None else self.output * norm.scale
+        divisor = Divisor(self.output, norm.epsilon)
+        return replace(self, output=output, divisor=divisor).with_geometry()
 
     @property
     def n_components(self) -> int:
@@ -178,33 +168,42 @@ class Attention:
         return self.n_components * width, self.key_heads * width, values
 
     def states(self, normed: Tensor, queries: Queries | None = None) -> Tensor:
-        """Compute z."""
+        """Compute z, over the divisor if there is one."""
         q, k, v = self.lengths
         if queries is None:
-            projected = self.project(normed)
-            self._turn(projected, q + k, None)
+            projected = self._turned(self.project(normed), q, k, None)
             query, key, value = projected[..., : q + k + v].split((q, k, v), dim=-1)
-            mask = None
+            mask = self.attending.mask(normed.shape[2], normed.device)
         else:
             # Rotated before the split: parts of a split cannot be differentiated in place.
             query = self.project.rows(slice(q))(normed)
-            self._turn(query, q, queries.positions)
+            query = self._turned(query, q, 0, queries.positions)
             context = self.project.rows(slice(q, None))(queries.context)
-            self._turn(context, k, None)
+            context = self._turned(context, 0, k, None)
             key, value = context[..., : k + v].split((k, v), dim=-1)
             if queries.values is not None:
                 value = self.project.rows(slice(q + k, None))(queries.values)[..., :v]
-            mask = queries.visible(len(normed))
-        z = F.scaled_dot_product_attention(
+            mask = queries.visible(len(normed), self.attending.window)
+        z = self.attending.read(
             self._heads(query, self.n_components),
             self._heads(key, self.key_heads),
             self._heads(value, self.key_heads),
-            attn_mask=mask,
-            is_causal=mask is None,
-            scale=self.width**-0.5,
-            enable_gqa=self.key_heads < self.n_components,
+            mask,
         )
-        return z.transpose(1, 2).unflatten(0, normed.shape[:2])
+        z = z.transpose(1, 2).unflatten(0, normed.shape[:2])
+        return z if self.divisor is None else self.divisor.divided(z)
+
+    @property
+    def joint(self) -> bool:
+        """Whether a head's state depends on other heads that read the same stream."""
+        return self.divisor is not None or (
+            self.norms is not None and self.norms.across(self._input_width)
+        )
+
+    @property
+    def _input_width(self) -> int:
+        """Width of a query and of a key."""
+        return self.lengths[1] // self.key_heads
 
     def states_apart(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Compute z where every head reads normalised streams of its own.
@@ -212,14 +211,25 @@ class Attention:
         Takes the streams for queries, keys and values, dims ``run, component, prompt, position,
         hidden``. Returns dims as `states`.
         """
-        runs, projected = (query.shape[0], query.shape[2]), self._parts_apart(query, key, value)
+        runs = query.shape[0], query.shape[2]
+        if self.joint:
+            everywhere = torch.arange(query.shape[3], device=query.device)[None]
+            asked = Queries(key.flatten(0, 1), everywhere, value.flatten(0, 1))
+            together = self.states(query.flatten(0, 1), asked).unflatten(0, query.shape[:2])
+            return together.diagonal(dim1=1, dim2=4).movedim(-1, -2)
+        projected = self._parts_apart(query, key, value)
         queries, keys, values = (vectors.flatten(0, 1).transpose(1, 2) for vectors in projected)
-        z = F.scaled_dot_product_attention(
-            queries, keys, values, is_causal=True, scale=self.width**-0.5
-        )
+        mask = self.attending.mask(query.shape[3], query.device)
+        z = self.attending.read(queries, keys, values, mask)
         return z.transpose(1, 2).unflatten(0, runs)
 
-    def _parts_apart(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+    def _parts_apart(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        norm: Callable[[Norm, Tensor], Tensor] = applied,
+    ) -> list[Tensor]:
         """Map streams to queries, keys and values, dims ``run, prompt, position, head, width``."""
         q, k, v = self.lengths
         parts = (
@@ -231,6 +241,9 @@ class Attention:
             self._project_apart(stream, self.project.rows(rows), heads)
             for stream, rows, heads in parts
         ]
+        if self.norms is not None:
+            projected[0] = norm(self.norms.query, projected[0])
+            projected[1] = norm(self.norms.key, projected[1])
         if self.rotate is not None:
             for vectors in projected[:2]:
                 self.rotate(vectors, None)
@@ -244,28 +257,56 @@ class Attention:
         weight, bias = (rows.repeat_interleave(share, dim=0) for rows in (weight, bias))
         return torch.einsum("rcbph,cwh->rbpcw", stream, weight).contiguous().add_(bias)
 
-    def _turn(self, projected: Tensor, length: int, positions: Tensor | None) -> None:
-        """Apply the position embedding to the first ``length`` outputs of each token."""
+    def _turned(
+        self,
+        projected: Tensor,
+        queries: int,
+        keys: int,
+        positions: Tensor | None,
+        norm: Callable[[Norm, Tensor], Tensor] = applied,
+    ) -> Tensor:
+        """Apply norms and the position embedding to the first outputs: queries, then keys."""
+        if self.norms is not None:
+            projected = self.norms(projected, queries, keys, norm)
+        return self._rotated(projected, queries + keys, positions)
+
+    def _rotated(self, projected: Tensor, length: int, positions: Tensor | None) -> Tensor:
+        """Apply the position embedding in place to the first outputs of each token."""
         if self.rotate is not None:
-            width = self.lengths[1] // self.key_heads
+            width = self._input_width
             self.rotate(projected[..., :length].unflatten(-1, (-1, width)), positions)
+        return projected
 
     def _heads(self, vectors: Tensor, heads: int) -> Tensor:
         """Split ``run, prompt, position, …`` by head: ``run × prompt, head, position, …``."""
         return vectors.unflatten(-1, (heads, -1)).flatten(0, 1).transpose(1, 2)
 
-    def parts(self, normed: Tensor, *, bias: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    def parts(
+        self, normed: Tensor, norm: Callable[[Norm, Tensor], Tensor] = applied
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute queries, keys and values, dims ``run, prompt, component, position, width``.
 
-        In single precision at least. Inner products of queries and keys are the attention scores.
+        In single precision at least. Inner products of queries and keys are the attention scores,
+        before a cap. Takes how a norm of queries and keys is applied.
         """
+        q, k, _ = self.lengths
+        projected = affine(normed, self.project.weight, self.project.bias)
+        return self._by_kind(self._turned(projected, q, k, None, norm))
+
+    def _changes_of_parts(self, normed: Tensor, change: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return how queries, keys and values change to first order; see `derivative`."""
+        (q, k, _), weight, bias = self.lengths, self.project.weight, self.project.bias
+        projected = affine(change, weight, torch.zeros_like(bias))
+        if self.norms is not None:
+            projected = self.norms.derivative(affine(normed, weight, bias), projected, q, k)
+        return self._by_kind(self._rotated(projected, q + k, None))
+
+    def _by_kind(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Split the outputs of the projection, and repeat keys and values that heads share."""
         lengths, heads = self.lengths, (self.n_components, self.key_heads, self.key_heads)
-        weight, offset = self.project.weight, self.project.bias
-        projected = affine(normed, weight, offset if bias else torch.zeros_like(offset))
-        self._turn(projected, lengths[0] + lengths[1], None)
         query, key, value = (
             self._heads(part, count)
-            .unflatten(0, normed.shape[:2])
+            .unflatten(0, projected.shape[:2])
             .repeat_interleave(self.n_components // count, dim=2)
             for part, count in zip(
                 widened(projected[..., : sum(lengths)]).split(lengths, dim=-1), heads, strict=True
@@ -273,28 +314,40 @@ class Attention:
         )
         return query * self.width**-0.5, key, value
 
-    def own_parts(self, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def own_parts(
+        self, normed: Tensor, norm: Callable[[Norm, Tensor], Tensor] = applied
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the query, key and value of each head from a stream that it alone reads.
 
         Takes dims ``component, prompt, position, hidden`` and returns ``component, prompt,
         position, width``, otherwise as `parts`.
         """
-        parts = self._parts_apart(*3 * [normed[None]])
+        if self.joint:
+            query, key, value = (
+                part.diagonal(dim1=0, dim2=2).movedim(-1, 0) for part in self.parts(normed, norm)
+            )
+            return query, key, value
+        stream = normed[None]
+        parts = self._parts_apart(stream, stream, stream, norm)
         query, key, value = (widened(part[0]).movedim(-2, 0) for part in parts)
         return query * self.width**-0.5, key, value
 
     def derivative(self, normed: Tensor, change: Tensor) -> Tensor:
-        """Return how z changes to first order.
+        """Return how z, over the divisor if there is one, changes to first order.
 
         Takes what is read, dims ``prompt, position, hidden``, and its change, ``run`` first.
         Returns dims as `states`, in single precision at least.
         """
         (query, key, value), weights, found = self.parts(normed[None]), self.pattern(normed), []
+        of_scores = self.attending.slope(query @ key.mT)
         for some in change.split(max(1, WEIGHTS_AT_ONCE // weights.numel())):
-            by_query, by_key, by_value = self.parts(some, bias=False)
-            slopes = weights * (by_query @ key.mT + query @ by_key.mT)
+            by_query, by_key, by_value = self._changes_of_parts(normed[None], some)
+            slopes = weights * (of_scores * (by_query @ key.mT + query @ by_key.mT))
             slopes = slopes - weights * slopes.sum(dim=-1, keepdim=True)
-            found.append((slopes @ value + weights @ by_value).transpose(2, 3))
+            moved = (slopes @ value + weights @ by_value).transpose(2, 3)
+            if self.divisor is not None:
+                moved = self.divisor.derivative((weights @ value).transpose(2, 3), moved)
+            found.append(moved)
         return torch.cat(found)
 
     def pattern(self, normed: Tensor) -> Tensor:
@@ -303,13 +356,12 @@ class Attention:
         Takes a single run, dims ``prompt, position, hidden``.
         """
         q, k, _ = self.lengths
-        projected = self.project.rows(slice(q + k))(normed[None])
-        self._turn(projected, q + k, None)
+        projected = self._turned(self.project.rows(slice(q + k))(normed[None]), q, k, None)
         query, key = widened(projected).split((q, k), dim=-1)
         query = self._heads(query, self.n_components).unflatten(1, (self.key_heads, -1))
-        scores = query @ self._heads(key, self.key_heads).mT.unsqueeze(2) * self.width**-0.5
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        return scores.flatten(1, 2).masked_fill_(future, float("-inf")).softmax(dim=-1)
+        key = self._heads(key, self.key_heads).unsqueeze(2)
+        scores = self.attending.scores(query, key, self.width**-0.5)
+        return scores.flatten(1, 2).softmax(dim=-1)
 
     def write(self, states: Tensor, stream: Tensor) -> None:
         """Add the heads' contributions and the output bias to the stream."""
@@ -328,72 +380,8 @@ class Attention:
         return torch.stack([affine(z, matrix.mT, bias) for z, matrix in by_head], dim=-2)
 
 
-@dataclass(frozen=True)
-class MLP:
-    """A multilayer perceptron: one component.
-
-    Its hidden units are activation(inner(x)), or activation(gate(x)) · inner(x) with a gate, as in
-    SwiGLU (Shazeer 2020, arXiv 2002.05202).
-
-    Parameters
-    ----------
-    inner, outer
-        The maps to and from the hidden units.
-    activation
-        Applied to the hidden units or to the gate.
-    gate
-        Another map to the hidden units; None if there is no gate.
-    """
-
-    inner: Linear
-    outer: Linear
-    activation: Activation
-    gate: Linear | None = None
-
-    @property
-    def n_components(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def width(self) -> int:
-        """The whole output: d_model."""
-        return self.outer.weight.shape[0]
-
-    @property
-    def workspace(self) -> int:
-        """Hidden units before and after the activation or gate, and the output with its change."""
-        return 2 * self.inner.weight.shape[0] + 3 * self.width
-
-    def states(self, normed: Tensor, queries: Queries | None = None) -> Tensor:
-        """Compute the output."""
-        return self.outer(self._hidden(normed)).unsqueeze(-2)
-
-    def _hidden(self, normed: Tensor) -> Tensor:
-        if self.gate is None:
-            return self.inner.then(self.activation, normed)
-        gate = self.gate.then(self.activation, normed)
-        return self.inner(normed).mul_(gate)
-
-    def derivative(self, normed: Tensor, change: Tensor) -> Tensor:
-        """Return how the output changes to first order; see `Attention.derivative`."""
-        inner = F.linear(change, self.inner.weight)
-        if self.gate is None:
-            moved = inner * self.activation.slope(self.inner(normed))
-        else:
-            gate = self.gate(normed)
-            by_gate = F.linear(change, self.gate.weight) * self.activation.slope(gate)
-            moved = inner * self.activation(gate) + by_gate * self.inner(normed)
-        return widened(F.linear(moved, self.outer.weight)).unsqueeze(-2)
-
-    def write(self, states: Tensor, stream: Tensor) -> None:
-        """Add the output to the stream."""
-        stream += states.squeeze(-2)
-
-    def contributions(self, changes: Tensor) -> Tensor:
-        """Return the changes themselves."""
-        return changes.movedim(-2, 0)
-
-    def image(self, states: Tensor) -> Tensor:
-        """Return the states themselves, in single precision at least."""
-        return widened(states)
+def _geometry(output: Tensor) -> Tensor:
+    """Return R for each head from W_O; see `Attention`."""
+    # W_Oᵀ = Q T, so z W_O = (z Tᵀ) Qᵀ, and the orthonormal Q preserves lengths and angles.
+    triangular = torch.linalg.qr(output.double().mT, mode="r").R
+    return triangular.mT.to(wide(output.dtype)).contiguous()

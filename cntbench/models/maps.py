@@ -107,6 +107,23 @@ class RMSNorm:
         return (normed if self.scale is None else normed * self.scale).to(stream.dtype)
 
 
+@dataclass(frozen=True)
+class Unnormed:
+    """No norm: blocks read the stream itself."""
+
+    def __call__(self, stream: Tensor) -> Tensor:
+        """Return the stream."""
+        return stream
+
+    def frozen(self, stream: Tensor) -> Tensor:
+        """Return the stream."""
+        return stream
+
+    def derivative(self, stream: Tensor, change: Tensor) -> Tensor:
+        """Return the change."""
+        return change
+
+
 def _across(normed: Tensor, change: Tensor) -> Tensor:
     """Return what of a change is not along the normalised stream."""
     return change - normed * (normed * change).mean(dim=-1, keepdim=True)
@@ -138,6 +155,36 @@ class Linear:
         """Apply the map to the last dim, then the activation."""
         return affine(stream, self.weight, self.bias, activation)
 
+    def capped(self, outputs: Tensor) -> Tensor:
+        """Return outputs of the plain map after a cap; here there is none."""
+        return outputs
+
+    def slope(self, outputs: Tensor) -> Tensor | None:
+        """Return the derivative of `capped`, from what it returns; None if it is 1."""
+        return None
+
     def rows(self, chosen: slice) -> Linear:
         """Return the map to the chosen outputs."""
         return Linear(self.weight[chosen], self.bias[chosen])
+
+
+@dataclass(frozen=True)
+class CappedLinear(Linear):
+    """An affine map whose outputs y become cap · tanh(y / cap), a soft cap.
+
+    Source: Gemma Team 2024, "Gemma 2" (arXiv 2408.00118), section 2.
+    """
+
+    cap: float
+
+    def __call__(self, stream: Tensor) -> Tensor:
+        """Apply the map to the last dim, then the cap."""
+        return self.capped(super().__call__(stream))
+
+    def capped(self, outputs: Tensor) -> Tensor:
+        """Return outputs of the plain map after the cap."""
+        return self.cap * torch.tanh(outputs / self.cap)
+
+    def slope(self, outputs: Tensor) -> Tensor:
+        """Return the derivative of `capped`, from what it returns."""
+        return 1 - (outputs / self.cap).square()

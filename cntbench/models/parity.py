@@ -198,7 +198,7 @@ def own_logits(
         name: tensors[name] if name in tensors else _widened(value, dtype)
         for name, value in named.items()
     }
-    wider |= _angles(model, named, dtype)
+    wider |= _angles(model)
     options = {"use_cache": False, "return_dict": True}
     with _at_rest(model):
         try:
@@ -220,7 +220,7 @@ def _widened(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.detach().cpu().to(dtype if value.is_floating_point() else value.dtype)
 
 
-def _angles(model: Any, named: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+def _angles(model: Any) -> dict[str, Tensor]:
     """Return the frequencies of rotary embeddings before they were rounded.
 
     ``model.half()`` rounds them too, which does not make a different model. Frequencies that differ
@@ -228,15 +228,15 @@ def _angles(model: Any, named: Mapping[str, Tensor], dtype: torch.dtype) -> dict
     """
     frequencies = {}
     for prefix, module in model.named_modules():
-        name = f"{prefix}.inv_freq"
-        if name not in named or named[name].dtype == wide(named[name].dtype):
-            continue
-        try:
-            exact: Tensor = type(module)(model.config).inv_freq
-        except Exception:  # a user's own module, with other arguments
-            continue
-        if torch.equal(exact.to(named[name].dtype), named[name].cpu()):
-            frequencies[name] = exact.to(wide(exact.dtype))
+        for buffer, value in module.named_buffers(recurse=False):
+            if not buffer.endswith("inv_freq") or value.dtype == wide(value.dtype):
+                continue
+            try:
+                exact: Tensor = getattr(type(module)(model.config), buffer)
+            except Exception:  # a user's own module, with other arguments
+                continue
+            if torch.equal(exact.to(value.dtype), value.cpu()):
+                frequencies[f"{prefix}.{buffer}"] = exact.to(wide(exact.dtype))
     return frequencies
 
 

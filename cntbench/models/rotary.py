@@ -23,11 +23,19 @@ ROTARY_BUFFERS = tuple(f"rotary_emb.{name}" for name in ("inv_freq", "cos_cached
 
 def check_rotary(config: Any) -> None:
     """Raise a `CheckpointError` if the type of rotary embedding is not supported."""
-    kind = config.rope_parameters["rope_type"]
-    if kind not in TYPES:
-        raise CheckpointError(
-            f"rotary embedding of type {kind!r} is not supported", hint=nearest(kind, TYPES)
-        )
+    for parameters in rotary_parameters(config).values():
+        kind = parameters["rope_type"]
+        if kind not in TYPES:
+            raise CheckpointError(
+                f"rotary embedding of type {kind!r} is not supported", hint=nearest(kind, TYPES)
+            )
+
+
+def rotary_parameters(config: Any) -> dict[str | None, dict[str, Any]]:
+    """Return the parameters of rotary embeddings by type of layer; one for all has None."""
+    parameters = config.rope_parameters
+    nested = {key: value for key, value in parameters.items() if isinstance(value, dict)}
+    return nested or {None: parameters}
 
 
 class Rotary:
@@ -48,16 +56,22 @@ class Rotary:
     like
         Any weight of the model: cosines and sines are rounded to its type, or to single precision
         if it is narrower.
+    layer_type
+        The type of layer, if the config has parameters for each.
     """
 
-    def __init__(self, config: Any, width: int, rotated: int, like: Tensor) -> None:
+    def __init__(
+        self, config: Any, width: int, rotated: int, like: Tensor, layer_type: str | None = None
+    ) -> None:
         self.width = width
-        parameters = config.rope_parameters
+        parameters = rotary_parameters(config)[layer_type]
         if parameters["rope_type"] == "default":
             exponent = torch.arange(0, rotated, 2, dtype=torch.int64).float() / rotated
             frequency, length = 1.0 / parameters["rope_theta"] ** exponent, 1.0
         else:
-            frequency, length = ROPE_INIT_FUNCTIONS[parameters["rope_type"]](config, device=None)
+            compute = ROPE_INIT_FUNCTIONS[parameters["rope_type"]]
+            options = {} if layer_type is None else {"layer_type": layer_type}
+            frequency, length = compute(config, device=None, **options)
         self.pairs = len(frequency)
         angle = torch.outer(torch.arange(config.max_position_embeddings).float(), frequency)
         still = (0, (width + 1) // 2 - self.pairs)
@@ -73,13 +87,13 @@ class Rotary:
 
         Takes the rows of each, dims ``head, width, …``.
         """
-        parts = self._paired(query), self._paired(key), value
+        parts = self.paired(query), self.paired(key), value
         together = torch.cat([part.flatten(0, 1) for part in parts])
         # A view as complex numbers needs an even number of real ones.
         return torch.cat([together, value.new_zeros((len(together) % 2, *value.shape[2:]))])
 
-    def _paired(self, rows: Tensor) -> Tensor:
-        """Make a head's pairs adjacent; an odd width is padded."""
+    def paired(self, rows: Tensor) -> Tensor:
+        """Make heads' pairs adjacent, dims ``head, width, …``; an odd width is padded."""
         first = torch.arange(self.pairs, device=rows.device)
         rest = torch.arange(2 * self.pairs, self.width, device=rows.device)
         order = torch.cat([torch.stack([first, first + self.pairs], dim=1).flatten(), rest])

@@ -13,7 +13,8 @@ class Scored(Protocol):
     """The model at the scored positions of every prompt, in several runs; run 0 is the clean one.
 
     ``targets`` and ``decoys`` are the right and the wrong next tokens, dims ``prompt, scored``. The
-    logit of token v at a position with normalised stream x is l_v = x · w_v + b_v.
+    logit of token v at a position with normalised stream x is l_v = x · w_v + b_v, or that after
+    the model's soft cap.
 
     They may be sets T of tokens, dims ``prompt, scored, alternative``, padded with −1. A set stands
     for one token whose probability is the sum of theirs: its logit is log Σ_t∈T exp(l_t). Only
@@ -54,12 +55,15 @@ class Scored(Protocol):
         """The clean run alone, in `gradient` of readouts that read ``"divergence"``."""
 
     def columns(self, tokens: Tensor) -> Tensor:
-        """Return columns w_v of the unembedding, dims ``prompt, scored, hidden``.
+        """Return columns w_v of the unembedding, slopes of logits, dims ``prompt, scored, hidden``.
 
-        Of a set, that is the mean by the model's probabilities, the gradient of the set's logit;
-        ``run`` comes first then.
+        Of a set, that is the mean by the model's probabilities, and of a capped logit the column
+        times the slope of the cap; ``run`` comes first then.
         """
 
     @property
     def expected_column(self) -> Tensor:
-        """Σ_v p_v w_v by the model's probabilities, dims ``run, prompt, scored, hidden``."""
+        """Σ_v p_v w_v by the model's probabilities, dims ``run, prompt, scored, hidden``.
+
+        With `columns` in the place of w_v.
+        """

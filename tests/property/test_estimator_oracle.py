@@ -220,7 +220,7 @@ class AttentionOracle(EdgeOracle):
 
 @pytest.mark.parametrize(
     ("architecture", "layers", "heads"),
-    [("gpt_neox", 3, 1), ("gpt2", 2, 1), ("gpt2", 1, 2), ("llama", 2, 2)],
+    [("gpt_neox", 3, 1), ("gpt2", 2, 1), ("gpt2", 1, 2), ("llama", 2, 2), ("qwen3", 2, 2)],
 )
 def test_atp_star_recomputes_attention_and_goes_around_layers(architecture, layers, heads):
     shape = {"layers": layers, "heads": heads, "width": 4, "mlp": 8}
@@ -263,7 +263,7 @@ def shares_of(parts, whole):
     return [one / sum(near) if sum(near) else 0.0 for one in near]
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "olmo3", "gemma2"])
 @torch.no_grad()
 def test_information_flow_is_followed_part_by_part(architecture):
     model = random_model(architecture, dtype=torch.float64, heads=2, width=4, mlp=8)
@@ -306,6 +306,10 @@ def test_information_flow_is_followed_part_by_part(architecture):
                 weights[layer][head, i, j] * oracle.contribution(*node, values[node][j])
                 for j in range(length)
             ]
+            whole = sum(parts)
+            # A norm behind attention divides the parts as it divides their sum.
+            share = (whole @ written[node][i]) / (whole @ whole)
+            parts = [share * part for part in parts]
             into += left[node, i] * np.array(shares_of(parts, written[node][i]))
         for i in range(length):
             flow_into(node, i, into[i])

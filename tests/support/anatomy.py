@@ -53,6 +53,8 @@ class Layer:
         W_O, dims ``head, width, hidden``.
     inner, outer
         The maps of the MLP to and from hidden units.
+    after
+        The norm behind attention, which writes to the stream then; None if there is none.
     """
 
     attention: nn.Module
@@ -65,6 +67,7 @@ class Layer:
     weight: Tensor
     inner: tuple[nn.Module, ...]
     outer: nn.Module
+    after: nn.Module | None = None
 
 
 class Anatomy:
@@ -128,21 +131,50 @@ class Anatomy:
         modules = dict(
             zip(HEAD_INPUTS, (attention.q_proj, attention.k_proj, attention.v_proj), strict=True)
         )
+        weight = attention.o_proj.weight.mT.unflatten(0, (self.n_heads, -1))
+        after, writes = None, mlp
+        if hasattr(block, "post_feedforward_layernorm"):
+            after, writes = block.post_attention_layernorm, block.post_feedforward_layernorm
+            gemma = hasattr(block, "pre_feedforward_layernorm")
+            norms = (
+                (block.input_layernorm, block.pre_feedforward_layernorm)
+                if gemma
+                else (reads_through(attention), reads_through(mlp))
+            )
+            weight = weight * (after.weight + gemma)
+        else:
+            norms = (block.input_layernorm, block.post_attention_layernorm)
         return Layer(
             attention=attention,
-            mlp=mlp,
+            mlp=writes,
             output=attention.o_proj,
-            attention_norm=block.input_layernorm,
-            mlp_norm=block.post_attention_layernorm,
+            attention_norm=norms[0],
+            mlp_norm=norms[1],
             projections=tuple(Projection(m, (r,), (1, -1)) for r, m in modules.items()),
             heads={
                 reader: [part.unflatten(0, (-1, self.width)) for part in parts(module)]
                 for reader, module in modules.items()
             },
-            weight=attention.o_proj.weight.mT.unflatten(0, (self.n_heads, -1)),
+            weight=weight,
             inner=(mlp.gate_proj, mlp.up_proj),
             outer=mlp.down_proj,
+            after=after,
         )
+
+
+def reads_through(module: nn.Module) -> nn.Module:
+    """Return a module that does nothing, through which another reads the stream from now on."""
+    if not hasattr(module, "reads_through"):
+        module.reads_through = nn.Identity()
+
+        def hook(module, args, options):
+            if args:
+                return (module.reads_through(args[0]), *args[1:]), options
+            stream = module.reads_through(options["hidden_states"])
+            return args, {**options, "hidden_states": stream}
+
+        module.register_forward_pre_hook(hook, with_kwargs=True)
+    return module.reads_through
 
 
 def parts(module: nn.Module) -> list[Tensor]:

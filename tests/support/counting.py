@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
-from cntbench.models.blocks import MLP, Attention
+from cntbench.models.blocks import Attention
+from cntbench.models.feed_forward import MLP
 from cntbench.models.products import fused_is_available
 
 
@@ -22,9 +23,10 @@ def _fused(rows, weight, *_, **__):
 
 #: Methods of blocks that count, and the tokens that they compute.
 COUNTED: dict[str, Callable[..., int]] = {
-    "states": lambda normed, *_: normed.shape[:-1].numel(),
-    "derivative": lambda normed, change: change.shape[:-1].numel(),
-    "own_parts": lambda normed: normed.shape[1:-1].numel(),
+    "states": lambda block, normed, *_: normed.shape[:-1].numel(),
+    "derivative": lambda block, normed, change: change.shape[:-1].numel(),
+    # All heads read the stream of each, if they depend on each other.
+    "own_parts": lambda block, normed, *_: normed.shape[not block.joint : -1].numel(),
 }
 
 
@@ -42,7 +44,7 @@ def counted(request: Request) -> tuple[int, int, int]:
                 compute: Callable[..., object] = getattr(block, name)
 
                 def method(self, *given, compute=compute, of=of):
-                    tokens[block] += of(*given)
+                    tokens[block] += of(self, *given)
                     return compute(self, *given)
 
                 stack.enter_context(patch.object(block, name, method))

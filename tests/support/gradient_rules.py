@@ -25,9 +25,7 @@ def gradient_rules(model: nn.Module, estimator: str) -> Iterator[None]:
 
 
 def _norms(model: nn.Module) -> list[nn.Module]:
-    anatomy = Anatomy(model)
-    layers = [norm for layer in anatomy.layers for norm in (layer.attention_norm, layer.mlp_norm)]
-    return [*layers, anatomy.final_norm]
+    return [module for module in model.modules() if type(module).__name__.endswith("Norm")]
 
 
 @contextmanager
@@ -40,14 +38,17 @@ def constant_divisors(model: nn.Module) -> Iterator[None]:
                 centred = stream - stream.mean(-1, keepdim=True)
                 divisor = (centred.var(-1, correction=0, keepdim=True) + norm.eps).sqrt()
                 return centred / divisor.detach() * norm.weight + norm.bias
-            divisor = (stream.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon).sqrt()
-            return stream / divisor.detach() * norm.weight
+            epsilon = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
+            divisor = (stream.pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
+            weight = norm.weight + type(norm).__name__.startswith("Gemma")
+            return stream / divisor.detach() * weight
 
         return forward
 
     with ExitStack() as stack:
         for norm in _norms(model):
             stack.enter_context(patch.object(norm, "forward", forward_of(norm)))
+            stack.enter_context(patch.object(norm, "divides_by_constant", True, create=True))
         yield
 
 
@@ -137,12 +138,13 @@ def constant_slopes(model: nn.Module) -> Iterator[None]:
         return activation
 
     with ExitStack() as stack:
-        for layer in Anatomy(model).layers:
-            name = "act_fn" if hasattr(layer.mlp, "act_fn") else "act"
-            function = getattr(layer.mlp, name)
-            stack.callback(setattr, layer.mlp, name, function)
-            delattr(layer.mlp, name)
-            setattr(layer.mlp, name, sloped(function))
+        for module in model.modules():
+            for name in ("act_fn", "act", "activation_fn"):
+                if hasattr(module, name):
+                    function = getattr(module, name)
+                    stack.callback(setattr, module, name, function)
+                    delattr(module, name)
+                    setattr(module, name, sloped(function))
         yield
 
 

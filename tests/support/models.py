@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import MethodType
-
 import numpy as np
 import torch
 from transformers import (
@@ -20,6 +18,7 @@ from transformers import (
 from cntbench.models.adapters import adapter
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Prompt, Prompts, batch
+from support.families import FAMILIES, family_config, precise
 
 #: Architectures, each with what it has and others have not; see `random_model`.
 ARCHITECTURES = ("gpt_neox", "gpt_neox, sequential", "gpt2", "llama", "mistral", "qwen2")
@@ -63,6 +62,10 @@ def random_model(
     elif name == "gpt_neox":
         parallel = {"use_parallel_residual": not sequential, "rotary_pct": rotary}
         config = GPTNeoXConfig(**sizes, **shared, **(parallel | options))
+    elif name in FAMILIES:
+        sizes["num_key_value_heads"] = key_heads or (heads if heads % 2 else heads // 2)
+        sizes |= {"head_dim": width, **shared}
+        config = family_config(name, sizes, options)
     else:
         family = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config}
         sizes["num_key_value_heads"] = key_heads or (heads if heads % 2 else heads // 2)
@@ -83,6 +86,7 @@ def randomised(
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             is_scale = name.endswith(("norm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight"))
+            is_scale &= not config.model_type.startswith("gemma")  # which add 1 themselves
             parameter.copy_(1 + 0.2 * noise if is_scale else 0.4 * noise)
     return precise(model.to(dtype).eval())
 
@@ -90,20 +94,6 @@ def randomised(
 def random_gpt_neox(*, parallel: bool = True, **options: object) -> PreTrainedModel:
     """A random GPT-NeoX model."""
     return random_model("gpt_neox" if parallel else "gpt_neox, sequential", **options)
-
-
-def precise(model: PreTrainedModel) -> PreTrainedModel:
-    """Have a model's norms compute in the precision that they are given, not in single."""
-
-    def forward(self: torch.nn.Module, stream: torch.Tensor) -> torch.Tensor:
-        variance = stream.pow(2).mean(-1, keepdim=True)
-        return self.weight * (stream * torch.rsqrt(variance + self.variance_epsilon))
-
-    if model.dtype == torch.float64:
-        for module in model.modules():
-            if type(module).__name__.endswith("RMSNorm"):
-                module.forward = MethodType(forward, module)
-    return model
 
 
 def decoder(model: PreTrainedModel) -> Decoder:

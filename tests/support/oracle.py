@@ -51,6 +51,26 @@ class Oracle(Anatomy):
 
             return hook
 
+        def on_norm(layer):
+            def hook(module, args, output):
+                # What every head adds to the stream, by the divisor that they share.
+                epsilon = getattr(module, "variance_epsilon", None) or module.eps
+                divisor = (args[0][0].square().mean(-1, keepdim=True) + epsilon).sqrt()
+                if getattr(module, "divides_by_constant", False):
+                    divisor = divisor.detach()
+                output, z = output.clone(), seen[layer]
+                for head in range(self.n_heads):
+                    state = z[:, head * self.width : (head + 1) * self.width] / divisor
+                    new = see(layer, head, state)
+                    if new is not None:
+                        output[0] += (new - state) @ self.layers[layer].weight[head]
+                return output
+
+            return hook
+
+        def keep(layer):
+            return lambda module, args: seen.update({layer: args[0][0]})
+
         def on_mlp(layer):
             def hook(module, args, output):
                 new = see(layer, None, output[0].clone())
@@ -58,9 +78,12 @@ class Oracle(Anatomy):
 
             return hook
 
-        handles = []
+        handles, seen = [], {}
         for index, layer in enumerate(self.layers):
-            handles.append(layer.output.register_forward_pre_hook(on_heads(index)))
+            before = on_heads if layer.after is None else keep
+            handles.append(layer.output.register_forward_pre_hook(before(index)))
+            if layer.after is not None:
+                handles.append(layer.after.register_forward_hook(on_norm(index)))
             handles.append(layer.mlp.register_forward_hook(on_mlp(index)))
         try:
             yield

@@ -18,8 +18,8 @@ from cntbench.components import components
 from cntbench.engine.circuit import edges_of
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
-from cntbench.models.blocks import MLP
 from cntbench.models.decoder import Decoder, Stage
+from cntbench.models.feed_forward import MLP
 from cntbench.models.maps import Linear
 from cntbench.models.products import Activation
 

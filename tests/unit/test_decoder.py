@@ -25,7 +25,9 @@ from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.models.adapters import adapter
 from cntbench.models.adapters._base import ACTIVATIONS
-from cntbench.models.blocks import MLP, Attention, Queries
+from cntbench.models.blocks import Attention
+from cntbench.models.feed_forward import MLP
+from cntbench.models.heads import Queries
 from cntbench.models.maps import LayerNorm, Linear, RMSNorm
 from cntbench.models.products import SILU
 
@@ -81,12 +83,12 @@ VARIANTS = {
     **{f"Llama, {kind} angles": ("llama", scaled(kind)) for kind in SCALED},
     "Mistral": ("mistral", {}),
     "Mistral, narrow heads": ("mistral", {"heads": 4, "key_heads": 2, "head_dim": 2}),
-    "Mistral, a window as long as the prompts": ("mistral", {"sliding_window": 9}),
+    "Mistral, a window": ("mistral", {"sliding_window": 4}),
     "Qwen2": ("qwen2", {}),
     "Qwen2, tied": ("qwen2", {"tie_word_embeddings": True}),
-    "Qwen2, a window as long as the prompts": (
+    "Qwen2, a window in one layer": (
         "qwen2",
-        {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1},
+        {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
     ),
 }
 
@@ -245,9 +247,7 @@ def test_sizes(model):
         parallel=getattr(config, "use_parallel_residual", False),
     )
     assert engine.components == size.components == expected
-    assert engine.context == size.context
-    window = getattr(config, "sliding_window", None)
-    assert size.context == min(config.max_position_embeddings, window or math.inf)
+    assert engine.context == size.context == config.max_position_embeddings
     assert engine.vocabulary == size.vocabulary == config.vocab_size
     assert engine.hidden == config.hidden_size
     assert engine.dtype == torch.float64

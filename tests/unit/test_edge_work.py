@@ -11,7 +11,8 @@ from cntbench.ablations.replacements import resample, zero
 from cntbench.components import feasible
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
-from cntbench.models.blocks import MLP, Attention
+from cntbench.models.blocks import Attention
+from cntbench.models.feed_forward import MLP
 
 PROMPTS, LENGTH, LAYERS, HEADS = 3, 7, 3, 2
 PER_LAYER = HEADS + 1

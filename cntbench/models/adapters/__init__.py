@@ -1,6 +1,7 @@
 """One file per architecture, and which of them serves a model.
 
 Each file defines ``MODEL_TYPES``, the ``model_type`` of the Hugging Face configs that it serves;
+``EXACT``, what is special about them and computed exactly, for ``cntbench list architectures``;
 ``shape(config) -> Shape``, which needs no weights; and ``decoder(config, tensors) -> Decoder``,
 which maps the tensors of a ``state_dict`` to stages.
 """

@@ -16,14 +16,16 @@ from torch import Tensor
 from cntbench.components import components
 from cntbench.errors import CheckpointError
 from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, unembedding
-from cntbench.models.blocks import MLP, Attention
+from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Decoder, Stage
+from cntbench.models.feed_forward import MLP
 from cntbench.models.maps import LayerNorm, Linear
 
 if TYPE_CHECKING:
     from transformers import GPT2Config
 
 MODEL_TYPES = ("gpt2",)
+EXACT = "learned positions, attention scores scaled by layer"
 #: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ("attn.bias", "attn.masked_bias")
 

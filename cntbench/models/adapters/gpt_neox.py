@@ -14,8 +14,9 @@ from torch import Tensor
 
 from cntbench.components import components
 from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, linear, unembedding
-from cntbench.models.blocks import MLP, Attention
+from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Decoder, Stage
+from cntbench.models.feed_forward import MLP
 from cntbench.models.maps import LayerNorm, Linear
 from cntbench.models.rotary import ROTARY_BUFFERS, Rotary, check_rotary
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import GPTNeoXConfig
 
 MODEL_TYPES = ("gpt_neox",)
+EXACT = "parallel or sequential blocks, rotary positions on a part of each head"
 #: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ("attention.bias", "attention.masked_bias", *ROTARY_BUFFERS)
 #: Modules whose names on disk differ from those in memory.

@@ -1,0 +1,203 @@
+"""What Llama's relatives share: rotary positions, heads that share keys, windows, gated MLPs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cntbench.components import components
+from cntbench.errors import CheckpointError, nearest
+from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, linear
+from cntbench.models.blocks import Attention
+from cntbench.models.feed_forward import MLP
+from cntbench.models.heads import Attending, InputNorms
+from cntbench.models.maps import Linear, RMSNorm
+from cntbench.models.rotary import Rotary, check_rotary, rotary_parameters
+
+#: Kinds of attention by the config's ``layer_types``.
+LAYER_TYPES = ("full_attention", "sliding_attention")
+
+
+def activation_of(config: Any) -> str:
+    """Return the name of the activation, which has two keys."""
+    name: str = getattr(config, "hidden_activation", None) or config.hidden_act
+    return name
+
+
+def sizes(config: Any) -> Shape:
+    """Return the sizes of a model whose heads rotate all of their dims.
+
+    Raises
+    ------
+    CheckpointError
+        If the config has an option that is not supported.
+    """
+    check_common(config, activation_of(config))
+    check_rotary(config)
+    heads, key_heads = config.num_attention_heads, config.num_key_value_heads
+    width = width_of(config)
+    if heads % key_heads:
+        raise CheckpointError(
+            f"{heads} heads cannot share {key_heads} keys and values",
+            hint="Allowed: num_attention_heads a multiple of num_key_value_heads.",
+        )
+    parameters = rotary_parameters(config).values()
+    if width % 2 or any(one.get("partial_rotary_factor", 1.0) != 1.0 for one in parameters):
+        raise CheckpointError(
+            f"rotary positions on only some of a head's {width} dims are not supported",
+            hint="Allowed: an even head_dim, without partial_rotary_factor.",
+        )
+    windows(config)
+    return Shape(
+        components=components(config.num_hidden_layers, heads, parallel=False),
+        vocabulary=config.vocab_size,
+        context=config.max_position_embeddings,
+    )
+
+
+def width_of(config: Any) -> int:
+    """Return the width of a head."""
+    width: int | None = getattr(config, "head_dim", None)
+    return width or config.hidden_size // config.num_attention_heads
+
+
+def windows(config: Any) -> list[int | None]:
+    """Return the sliding window of each layer; None for those that see the whole prompt.
+
+    Raises
+    ------
+    CheckpointError
+        If a layer attends in another way, or the length of the window is not given.
+    """
+    window = getattr(config, "sliding_window", None)
+    types = getattr(config, "layer_types", None)
+    if types is None:  # one for all layers
+        return [window] * config.num_hidden_layers
+    for kind in types:
+        if kind not in LAYER_TYPES:
+            raise CheckpointError(
+                f"layers of type {kind!r} are not supported", hint=nearest(kind, LAYER_TYPES)
+            )
+    sliding = [kind == "sliding_attention" for kind in types]
+    if any(sliding) and window is None:
+        raise CheckpointError(
+            "some layers have a sliding window, but the config does not give its length",
+            hint="Allowed: sliding_window, with use_sliding_window = true where it is a key, or "
+            "full_attention.",
+        )
+    return [window if slides else None for slides in sliding]
+
+
+def attention(
+    config: Any,
+    tensors: Mapping[str, Tensor],
+    prefix: str,
+    rotary: Rotary,
+    *,
+    scale: Tensor | None = None,
+    biases: tuple[bool, bool] = (False, False),
+) -> Attention:
+    """Return the heads of a layer from its ``q_proj``, ``k_proj``, ``v_proj`` and ``o_proj``.
+
+    Parameters
+    ----------
+    config
+        The config, with ``num_key_value_heads``.
+    tensors
+        The model's tensors.
+    prefix
+        Of the names of the layer's tensors.
+    rotary
+        The position embedding.
+    scale
+        That of the norm that the heads read through; None if it has none.
+    biases
+        Whether the maps to queries, keys and values have biases, and whether the output has one.
+    """
+    maps = [
+        linear(tensors, f"{prefix}self_attn.{kind}_proj", bias=biases[0])
+        for kind in ("q", "k", "v")
+    ]
+    maps = maps if scale is None else [one.after(scale) for one in maps]
+    weights = [one.weight.unflatten(0, (-1, rotary.width)) for one in maps]
+    offsets = [one.bias.unflatten(0, (-1, rotary.width)) for one in maps]
+    output = linear(tensors, f"{prefix}self_attn.o_proj", bias=biases[1])
+    return Attention.make(
+        Linear(rotary.arranged(*weights), rotary.arranged(*offsets)),
+        output=output.weight.mT.unflatten(0, (-1, rotary.width)).contiguous(),
+        output_bias=output.bias,
+        key_heads=config.num_key_value_heads,
+        rotate=rotary,
+    )
+
+
+def within(heads: Attention, window: int | None, cap: float | None = None) -> Attention:
+    """Return the heads with a sliding window and a cap of their scores."""
+    return replace(heads, attending=Attending(window, cap))
+
+
+def with_input_norms(
+    heads: Attention, rotary: Rotary, query: Tensor, key: Tensor, epsilon: float
+) -> Attention:
+    """Return the heads with norms of queries and keys, given their scales."""
+    scales = [
+        rotary.paired(scale.unflatten(0, (-1, rotary.width))).flatten() for scale in (query, key)
+    ]
+    norms = InputNorms(*(RMSNorm(epsilon, scale) for scale in scales))
+    return replace(heads, norms=norms)
+
+
+def gated_mlp(
+    config: Any,
+    tensors: Mapping[str, Tensor],
+    prefix: str,
+    *,
+    scale: Tensor | None = None,
+    bias: bool = False,
+) -> MLP:
+    """Return the MLP of a layer from its ``gate_proj``, ``up_proj`` and ``down_proj``.
+
+    Takes the scale of the norm that it reads through, None if it has none.
+    """
+    inner, gate = (
+        linear(tensors, f"{prefix}mlp.{kind}_proj", bias=bias) for kind in ("up", "gate")
+    )
+    if scale is not None:
+        inner, gate = inner.after(scale), gate.after(scale)
+    outer = linear(tensors, f"{prefix}mlp.down_proj", bias=bias)
+    return MLP(inner, outer, ACTIVATIONS[activation_of(config)], gate=gate)
+
+
+def embedded(tokens: Tensor, *, weight: Tensor, scale: float) -> Tensor:
+    """Return embeddings times a factor in single precision, as transformers rounds it."""
+    factor = torch.tensor(scale, dtype=torch.float32, device=weight.device)
+    return F.embedding(tokens, weight) * factor.to(weight.dtype)
+
+
+def rotaries(config: Any, like: Tensor) -> list[Rotary]:
+    """Return the position embedding of each layer, which may differ by type of layer.
+
+    ``like`` is any weight of the model.
+    """
+    width, by_layer = width_of(config), None not in rotary_parameters(config)
+    kinds = config.layer_types if by_layer else [None] * config.num_hidden_layers
+    made = {kind: Rotary(config, width, width, like, kind) for kind in dict.fromkeys(kinds)}
+    return [made[kind] for kind in kinds]
+
+
+def scaled_queries(heads: Attention, factor: float) -> Attention:
+    """Return the heads with queries, behind their norm if there is one, times a factor."""
+    if heads.norms is not None:
+        query = heads.norms.query
+        assert query.scale is not None
+        norms = replace(heads.norms, query=RMSNorm(query.epsilon, query.scale * factor))
+        return replace(heads, norms=norms)
+    factors = torch.ones_like(heads.project.bias)
+    factors[: heads.lengths[0]] = factor
+    weight, bias = heads.project.weight, heads.project.bias
+    return replace(heads, project=Linear(weight * factors[:, None], bias * factors))

@@ -1,0 +1,194 @@
+"""Families of models that share most of their code: each against plain transformers.
+
+The equations of whole models in double precision, effects of single components and edges against
+the naive oracles, and checkpoints in every format that transformers saves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from support.circuit_oracle import oracle_circuit
+from support.counting import counted
+from support.edge_oracle import oracle_edges
+from support.families import FAMILIES
+from support.models import decoder, ragged_prompts, random_model, random_prompts
+from support.oracle import oracle_influence
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from cntbench.ablations.ablation import Ablation
+from cntbench.ablations.measures import cosine, relative_l2
+from cntbench.ablations.replacements import mean, noise, resample, zero
+from cntbench.engine.circuit import circuit_readouts, edges_of
+from cntbench.engine.influence import influence, statistics_of
+from cntbench.engine.meter import predicted_work
+from cntbench.engine.request import Request
+from cntbench.errors import CntbenchError
+from cntbench.models import checkpoint_files
+from cntbench.models.in_memory import read_model
+from cntbench.readouts import known_readouts
+
+TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 7, 1, 8, 2, 8, 1, 8, 16]])
+READOUT = {"scope": "direct", "observable": "readout"}
+RESAMPLE = resample.Parameters(donor="reference")
+
+every_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@cache
+def model(family):
+    return random_model(family, heads=2, width=4, mlp=6, dtype=torch.float64)
+
+
+def close(found, expected, rtol=1e-8, atol=1e-10):
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
+
+
+@every_family
+@pytest.mark.parametrize("heads", [(4, 2), (3, 1)])
+def test_logits_are_those_of_transformers(family, heads):
+    known = random_model(
+        family, layers=3, heads=heads[0], key_heads=heads[1], width=6, dtype=torch.float64
+    )
+    with torch.no_grad():
+        expected = known(TOKENS).logits
+    torch.testing.assert_close(decoder(known).logits(TOKENS), expected, rtol=1e-10, atol=1e-10)
+
+
+@every_family
+def test_total_effects_equal_the_oracle(family):
+    prompts = ragged_prompts(count=2, longest=6)
+    rules = [zero.Parameters(), mean.Parameters(population="clean", over=("prompt",))]
+    ablations = [
+        Ablation("zero", rules[0], relative_l2.measure),
+        Ablation("mean", rules[1], cosine.measure),
+    ]
+    names = known_readouts()
+    request = Request(decoder(model(family)), prompts, ablations, effects=names, readouts=names)
+    found = influence(request)
+    for i, (rule, measure) in enumerate(zip(rules, ("relative_l2", "cosine"), strict=True)):
+        name = ablations[i].name
+        expected, values, effects = oracle_influence(
+            model(family), prompts, rule, measure, name=name
+        )
+        close(found.influence[i], expected, atol=1e-7 if i else 1e-10)
+        close(found.readout_value, values)
+        close(found.readout_effect[i], effects)
+
+
+@every_family
+@pytest.mark.parametrize("through", [("query", "key", "value"), ("key",)])
+def test_direct_effects_equal_the_oracle(family, through):
+    prompts = random_prompts(count=1, length=5, scored=2)
+    measure = relative_l2.measure
+    ablation = Ablation("a", RESAMPLE, measure, scope="direct", through=through)
+    found = influence(Request(decoder(model(family)), prompts, [ablation]))
+    edges, _ = oracle_edges(model(family), prompts, ablation, "relative_l2")
+    close(found.influence[0], edges[..., 0])
+
+
+@every_family
+@pytest.mark.parametrize("estimator", ["exact", "eap"])
+def test_effects_of_edges_on_a_readout_equal_the_oracle(family, estimator):
+    prompts = random_prompts(count=1, length=5, scored=2)
+    effects = ("cross_entropy",)
+    ablation = Ablation("a", RESAMPLE, **READOUT, estimator=estimator)
+    found = influence(Request(decoder(model(family)), prompts, [ablation], effects=effects))
+    edges, _ = oracle_edges(model(family), prompts, ablation, None, effects=effects)
+    close(found.edge_effect[0], edges[..., 0], rtol=1e-7, atol=1e-9)
+
+
+#: Families that together have every part that is new on the way back.
+PARTS = ["qwen3", "olmo3", "gemma2"]
+
+
+@pytest.mark.parametrize("family", PARTS)
+@pytest.mark.parametrize("estimator", ["relp", "gim"])
+def test_rules_for_the_way_back_know_the_parts(family, estimator):
+    prompts = random_prompts(count=1, length=4, scored=2)
+    effects = ("cross_entropy",)
+    ablation = Ablation("a", RESAMPLE, **READOUT, estimator=estimator)
+    found = influence(Request(decoder(model(family)), prompts, [ablation], effects=effects))
+    expected, _ = oracle_edges(model(family), prompts, ablation, None, effects=effects)
+    close(found.edge_effect[0], expected[..., 0], rtol=1e-7)
+
+
+@pytest.mark.parametrize("family", PARTS)
+def test_linear_effects_are_the_limit_of_small_changes(family):
+    prompts = random_prompts(count=2, length=5, scored=2)
+    rule = noise.Parameters(scale=1.0, population="clean")
+    measure, small = relative_l2.measure, noise.Parameters(scale=1e-5, population="clean")
+    methods = [
+        Ablation("a", rule, measure, estimator="linear"),
+        Ablation("a", small, measure),
+    ]
+    linear, exact = influence(Request(decoder(model(family)), prompts, methods)).influence
+    close(linear, 1e5 * exact, rtol=1e-3)
+
+
+@pytest.mark.parametrize("family", ["olmo2", "gemma3_text"])
+def test_atp_star_refuses_a_norm_behind_attention(family):
+    prompts = random_prompts(count=1, length=4, scored=2)
+    ablation = Ablation("a", RESAMPLE, **READOUT, estimator="atp_star")
+    with pytest.raises(CntbenchError, match=r"^ablation 'a': atp_star has no rule for a norm"):
+        predicted_work(Request(decoder(model(family)), prompts, [ablation]))
+
+
+@pytest.mark.parametrize("family", PARTS)
+def test_circuits_equal_the_oracle(family):
+    prompts = random_prompts(count=1, length=4, scored=2)
+    request = Request(decoder(model(family)), prompts, [Ablation("resample", RESAMPLE)])
+    edges = edges_of(request.model)
+    kept = edges & (np.random.default_rng(0).random((2, *edges.shape)) < 0.5)
+    expected = oracle_circuit(model(family), prompts, kept, replacement="resample")
+    found = circuit_readouts(request, statistics_of(request), kept)
+    close(found, expected[:, known_readouts().index("logit_difference")])
+
+
+@every_family
+def test_the_work_is_what_is_predicted(family):
+    view = decoder(random_model(family, width=8))
+    scopes = [
+        Ablation("total", RESAMPLE, relative_l2.measure),
+        Ablation("direct", RESAMPLE, relative_l2.measure, scope="direct"),
+    ]
+    request = Request(view, random_prompts(count=2, length=6, scored=2), scopes)
+    work = predicted_work(request)
+    with sdpa_kernel(SDPBackend.MATH):
+        assert counted(request) == (work.attention_tokens, work.mlp_tokens, work.flops)
+    rules = [Ablation("gim", RESAMPLE, **READOUT, estimator="gim")]
+    request = dataclasses.replace(request, ablations=rules)
+    work = predicted_work(request)
+    found = counted(request)
+    assert found[:2] == (work.attention_tokens, work.mlp_tokens)
+    assert found[2] == work.products or family == "gemma2", "capped attention has no operator"
+
+
+@every_family
+def test_checkpoints_are_read_in_every_format(family, tmp_path):
+    saved = random_model(family)
+    saved.save_pretrained(tmp_path / "whole")
+    saved.save_pretrained(tmp_path / "sharded", max_shard_size="4KB")
+    shutil.copytree(tmp_path / "whole", tmp_path / "bin")
+    (tmp_path / "bin" / "model.safetensors").unlink()
+    torch.save(dict(saved.state_dict()), tmp_path / "bin" / "pytorch_model.bin")
+    with torch.no_grad():
+        expected = saved(TOKENS).logits
+    for folder in sorted(tmp_path.iterdir()):
+        weights = checkpoint_files.read_weights(folder)
+        assert not weights.unused
+        found = checkpoint_files.decoder(folder, weights.named).logits(TOKENS)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 1
+
+
+@every_family
+def test_models_in_memory_are_read_in_a_narrow_type_too(family):
+    for dtype in (torch.float32, torch.bfloat16):
+        *_, held = read_model(random_model(family, vocabulary=60).to(dtype))
+        assert held.difference < 1e-4 * held.scale
