@@ -213,11 +213,12 @@ class ScoredStreams(Scored):
         return torch.cat(parts, dim=1).view(self.normed.shape[:-1])
 
     def columns(self, tokens: Tensor) -> Tensor:
-        columns = widened(self.model.unembed.weight[tokens.clamp(min=0)])
         if tokens.dim() == 2:
+            columns = widened(self.model.unembed.weight[tokens])
             if not isinstance(self.model.unembed, CappedLinear):
                 return columns
             return self.model.unembed.slope(self._token_logits(tokens))[..., None] * columns
+        columns = widened(self.model.unembed.weight[tokens.clamp(min=0)])
         logits = self._set_logits(tokens)
         slope, shares = self.model.unembed.slope(logits), logits.softmax(dim=-1)
         if slope is not None:

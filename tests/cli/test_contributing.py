@@ -29,7 +29,8 @@ ALIKE = {
     "dynamics/statistics/tail.py": "dynamics.statistics.tail_weight import Parameters",
     "prompts/generators/tokens.py": "prompts.generators.random_tokens import Parameters",
     "models/sources/folder.py": "models.sources.dir import open_trajectory",
-    "models/adapters/other.py": "models.adapters.llama import EXACT, decoder, shape\n\nMODEL_TYPES = ()",
+    "models/adapters/other.py": "models.adapters.llama import EXACT, decoder, shape\n\n"
+    "MODEL_TYPES = ()",
 }
 
 
