@@ -33,7 +33,7 @@ from cntbench.engine.request import Request
 from cntbench.readouts import known_readouts
 
 N = Workload(NANO, prompts=8, block=16)
-P = Workload(PYTHIA_14M, prompts=4, block=12)
+P = Workload(PYTHIA_14M, prompts=2, block=12)
 
 #: Workload, the opponent's unembedding, and the engine's required speed relative to it.
 CASES = {
@@ -99,7 +99,7 @@ def test_engine_beside_hooks(name, benchmark):
         "opponent_seconds": statistics.median(seconds[opponent]),
         "ratio": ratio,
     }
-    benchmark.pedantic(engine, rounds=2)
+    benchmark.pedantic(engine, rounds=1)
     assert ratio >= floor
 
 
@@ -113,7 +113,7 @@ def test_race(name, full, record_property):
         pytest.skip("the full mode only: pytest benchmarks/ --full")
     contenders = CONTENDERS if full else ("engine", "plain")
     rounds = 5 if full and name not in LONG else 1
-    rows = table(name, contenders, rounds=rounds, memory=full)
+    rows = table(name, contenders, rounds=rounds, workers=2 if full else 1, memory=full)
     for row in rows:
         record_property("race", str(row))
     assert rows[0].ratio == 1

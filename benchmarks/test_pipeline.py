@@ -50,11 +50,10 @@ def result(film) -> xr.DataTree:
 
 def test_a_result_is_written(result, benchmark, tmp_path):
     path = tmp_path / "results.nc"
-    benchmark.pedantic(write_results, args=(result, path), rounds=2)
+    benchmark.pedantic(write_results, args=(result, path), rounds=1)
     root = result.to_dataset(inherit=False)
     nodes = components(NANO.layers, NANO.heads, parallel=True)
     axes = Axes(nodes, list(root["task"].values), list(root["ablation"].values))
-    assert (len(axes.tasks), len(axes.ablations)) == (7, 3)
     numbers = result_bytes(axes, CHECKPOINTS, untrained=0, null_draws=0, tests=())
     counted = sum(
         variable.nbytes
@@ -72,7 +71,7 @@ def test_a_result_is_written(result, benchmark, tmp_path):
 def test_a_result_is_read(result, benchmark, tmp_path):
     path = tmp_path / "results.nc"
     write_results(result, path)
-    back = benchmark.pedantic(open_results, args=(path,), rounds=2)
+    back = benchmark.pedantic(open_results, args=(path,), rounds=1)
     for name in ("influence", "readout_effect", "edge_effect"):
         np.testing.assert_array_equal(back[name], result[name])
     assert set(back["metrics"].data_vars) == set(room("metric"))
@@ -91,7 +90,7 @@ def test_a_checkpoint_is_loaded(benchmark):
     model, other = load(), opponent()
     unembedding = other.get_output_embeddings().weight.detach()
     torch.testing.assert_close(model.unembed.weight, unembedding)
-    seconds = turns({"load": load, "opponent": opponent}, rounds=9)
+    seconds = turns({"load": load, "opponent": opponent}, rounds=5)
     faster = ratio(seconds["load"], seconds["opponent"])
     benchmark.extra_info |= {"opponent": "transformers, from_pretrained", "ratio": faster}
     benchmark.pedantic(load, rounds=3)
@@ -108,6 +107,8 @@ def test_a_study_from_end_to_end(benchmark, tmp_path):
         "tasks": ("induction",),
         "ablations": ("zero", "mean", "resample"),
         "prompts": 8,
+        "untrained": 0,
+        "null_draws": 10,
     }
     plan = make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
     folders = (tmp_path / f"run{i}" for i in itertools.count())
@@ -115,7 +116,7 @@ def test_a_study_from_end_to_end(benchmark, tmp_path):
     def whole():
         return run(plan, next(folders), jobs=1, progress=quiet)
 
-    outcome = benchmark.pedantic(whole, rounds=2)
+    outcome = benchmark.pedantic(whole, rounds=1)
     assert (outcome.measured, outcome.failed) == (2, {})
     dataset = open_results(outcome.path).to_dataset()
     benchmark.extra_info["bytes"] = outcome.path.stat().st_size

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar
+
 import pytest
 
 from benchmarks import scaling
@@ -72,10 +75,29 @@ def test_work_is_linear_in_prompts():
     assert 2 * scaling._engine(four)[1] == scaling._engine(eight)[1]
 
 
-def test_processes_take_turns_too():
-    lines = processes("tiny", rounds=1).splitlines()
+class Crewman:
+    """A worker that computes nothing, and records what it is told."""
+
+    log: ClassVar[list[tuple[str, int, int]]] = []
+
+    def __init__(self, share: int, of: int, threads: int):
+        self.share, self.threads = share, threads
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *told: self.log.append((name, self.share, self.threads))
+
+
+def test_processes_take_turns_too(monkeypatch):
+    # `test_race` starts a real worker.
+    monkeypatch.setattr(scaling.Worker, "start", Crewman)
+    monkeypatch.setattr(Crewman, "log", [])
+    lines = processes("tiny", rounds=2).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == [
         "| 2 processes × 1 thread",
         "| 1 process × 2 threads",
     ]
     assert lines[2].endswith("| 1.00 |")
+    both = [(name, share, 1) for name in ("tell", "answer") for share in range(2)]
+    one = [("tell", 0, 2), ("answer", 0, 2)]
+    end = [("stop", 0, 1), ("stop", 1, 1), ("stop", 0, 2)]
+    assert Crewman.log == [*both, *one] * 3 + end
