@@ -277,6 +277,10 @@ class StudySpec:
     keep
         Whether results are also kept for each of the ``"prompts"``, and of the ``"positions"``; see
         `cntbench.results.schema.KEPT`.
+    until_se
+        Measure no further prompts of a task once the standard errors of influence of the ten
+        strongest edges of every ablation are below it; see `cntbench.engine.settling`. Then
+        ``prompts`` is the largest number. 0 measures all.
     seeds
         Seeds of trajectories that differ in nothing else, each measured by a run of its own: see
         `cntbench.runs.seeds`. Empty for the trajectory alone.
@@ -299,6 +303,7 @@ class StudySpec:
     components: SomeNames = added(())
     targets: SomeNames = added(())
     keep: Annotated[tuple[Keep, ...], Field(strict=False), AfterValidator(_distinct)] = added(())
+    until_se: Annotated[float, Field(ge=0, allow_inf_nan=False)] = added(0.0)
     seeds: Seeds = added(())
 
 

@@ -177,6 +177,16 @@ UntrainedCount = Annotated[
 ]
 
 
+UntilError = Annotated[
+    float | None,
+    typer.Option(
+        "--until-se",
+        min=0.0,
+        metavar="ERROR",
+        help="Measure no further prompts of a task once the standard errors of its strongest edges "
+        "are below this (default: measure all prompts).",
+    ),
+]
 Seeds = Annotated[
     str | None,
     typer.Option(
@@ -220,6 +230,7 @@ STUDY_OPTIONS: dict[str, Any] = {
     "components": Components,
     "targets": Targets,
     "keep": KeepNames,
+    "until_se": UntilError,
     "seeds": Seeds,
 }
 

@@ -24,6 +24,7 @@ from cntbench.engine.optimal_constants import optimal_constants
 from cntbench.engine.position_sums import PositionSums
 from cntbench.engine.replacing import Statistics
 from cntbench.engine.request import Request
+from cntbench.engine.settling import batches, settled
 from cntbench.engine.sweep import Sweep, read_clean, spread
 from cntbench.prompts import lengths
 from cntbench.readouts import known_readouts
@@ -60,6 +61,8 @@ class Influence:
         its absolute value.
     prefix_matching, previous_token, duplicate_token, positional
         Attention scores, dims ``source``; NaN for MLPs.
+    prompts_measured
+        Number of prompts that the means are over.
     kept
         Results of single prompts and positions that the request keeps, by the names of
         `cntbench.results.schema.KEPT`, with the dims above, then ``prompt`` or ``position``.
@@ -77,6 +80,7 @@ class Influence:
     previous_token: Array
     duplicate_token: Array
     positional: Array
+    prompts_measured: int = 0
     kept: Mapping[str, Array] = field(default_factory=dict)
 
 
@@ -91,7 +95,7 @@ def influence(request: Request) -> Influence:
     """
     request = _with_sums(request.checked())
     statistics = statistics_of(request)
-    effects, value, scores = _measure_groups(request, statistics)
+    effects, value, scores = _measure_prompts(request, statistics)
     summary = _summary(request.ablations, effects, value, scores)
     if not request.keep:
         return summary
@@ -117,6 +121,25 @@ def statistics_of(request: Request) -> Statistics:
             for steps in request.fits
         },
     )
+
+
+def _measure_prompts(request: Request, statistics: Statistics) -> tuple[Effects, Array, Array]:
+    """Measure all prompts, or as many as it takes; see `_total` and `cntbench.engine.settling`."""
+    if not request.until_se or request.model.unembed.weight.is_meta:
+        return _measure_groups(request, statistics)
+    measured: list[tuple[Array, ...]] = []
+    for rows in batches(len(request.prompts)):
+        part = replace(request, prompts=request.prompts.take(rows))
+        effects, value, scores = _measure_groups(part, statistics)
+        measured.append((effects.change, effects.edge, effects.effect, value, scores))
+        change, edge, effect, value, scores = (
+            np.concatenate(arrays, axis=-1) for arrays in zip(*measured, strict=True)
+        )
+        effects = Effects(change, edge, effect)
+        summary = _summary(request.ablations, effects, value, scores)
+        if settled(summary.influence, summary.influence_se, request.until_se):
+            break
+    return effects, value, scores
 
 
 def _measure_groups(request: Request, statistics: Statistics) -> tuple[Effects, Array, Array]:
@@ -157,11 +180,14 @@ def _with_sums(request: Request) -> Request:
     return replace(request, sums=sums)
 
 
-def _prompts_at(request: Request) -> NDArray[np.int64]:
-    """Return the number of prompts that have each observed position, dims ``position``."""
+def _prompts_at(request: Request, measured: int | None = None) -> NDArray[np.int64]:
+    """Return the number of prompts that have each observed position, dims ``position``.
+
+    Counts the first prompts that were measured, by default all.
+    """
     prompts = request.prompts
     ends = lengths(prompts.tokens if request.observe_all else prompts.scored)
-    counts: NDArray[np.int64] = (ends[:, None] > np.arange(ends.max())).sum(axis=0)
+    counts: NDArray[np.int64] = (ends[:measured, None] > np.arange(ends.max())).sum(axis=0)
     return counts
 
 
@@ -175,7 +201,8 @@ def _kept(request: Request, summary: Influence, effects: Effects, value: Array) 
         kept["readout_effect_by_prompt"] = _over_draws(effects.effect, draws)
         kept["readout_value_by_prompt"] = value
     if request.sums is not None:
-        means = request.sums.means(summary.influence, _prompts_at(request))
+        counts = _prompts_at(request, summary.prompts_measured)
+        means = request.sums.means(summary.influence, counts)
         kept["influence_by_position"] = means
     return kept
 
@@ -247,6 +274,7 @@ def _summary(
         previous_token=_mean_of_defined(scores[1]),
         duplicate_token=_mean_of_defined(scores[2]),
         positional=_mean_of_defined(scores[3]),
+        prompts_measured=value.shape[-1],
     )
 
 

@@ -60,7 +60,8 @@ class PositionSums:
             Number of prompts that have each position, dims ``position``.
         """
         draws = np.array([ablation.draws for ablation in self.ablations])
-        means = self.total / (draws[:, None, None, None] * prompts_at)
+        with np.errstate(invalid="ignore"):  # no prompt has a position: 0 / 0
+            means = self.total / (draws[:, None, None, None] * prompts_at)
         observed = np.array([ablation.observable == "target" for ablation in self.ablations])
         means[np.isnan(influence) | ~observed[:, None, None]] = np.nan
         return means

@@ -66,6 +66,9 @@ class Request:
         Keep results of single ``"prompts"``, of single ``"positions"``, or both.
     sums
         Sums of the changes at single positions.
+    until_se
+        Measure no further prompts once the standard errors of the strongest edges are below it; 0
+        measures all. See `cntbench.engine.settling`.
     """
 
     model: Decoder
@@ -80,6 +83,7 @@ class Request:
     memory_budget: int = 2**30
     keep: Sequence[Keep] = ()
     sums: PositionSums | None = None
+    until_se: float = 0.0
 
     @property
     def ablated(self) -> Sequence[int]:

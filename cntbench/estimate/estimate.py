@@ -98,6 +98,8 @@ class Estimate:
         Number of downloaded checkpoints to keep on disk besides those being measured.
     blocks
         Blocks of sources per checkpoint, the units of work.
+    until_se
+        Standard error below which no further prompts are measured; 0 if all are.
     """
 
     study: str
@@ -120,6 +122,7 @@ class Estimate:
     blocks: int = 1
     chosen: int | None = None
     unanswerable: tuple[str, ...] = ()
+    until_se: float = 0.0
 
     @property
     def missing(self) -> int:
@@ -230,6 +233,7 @@ def estimate(
         keep=keep,
         blocks=plan.blocks,
         unanswerable=tuple(_unanswerable(plan)),
+        until_se=plan.study.spec.until_se,
     )
 
 

@@ -107,6 +107,11 @@ def _lines(estimate: Estimate) -> list[str]:
         f"{estimate.speed.flops / 1e9:.3g} GFLOP/s, which one thread reached just now on "
         f"{estimate.speed.of}{_loading(estimate)}. Not included: contention between processes, "
         "their start, writing files, metrics and null models.",
+        *(
+            [f"At most: prompts end once standard errors are below {estimate.until_se:g}."]
+            if estimate.until_se
+            else []
+        ),
         *_mostly_untrained(estimate),
         *_too_short(estimate),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -30,11 +31,26 @@ def summary(tree: xr.DataTree) -> RenderableType:
     task = task_of_interest(film)
     if film["readout_value"].notnull().any():  # imported graphs have no readouts
         parts += [_readouts(film), Text(learnt(dataset, task))]
+    parts += _prompts(film)
     parts.append(_strengths(film, task))
     last = film["readout_effect"].sel(task=task, readout="logit_difference").isel(checkpoint=-1)
     if last.notnull().any():
         parts.append(_effects(film, task))
     return Group(*parts)
+
+
+def _prompts(film: xr.Dataset) -> Iterator[Text]:
+    """Yield how many prompts were measured, if a study stops once errors are small."""
+    if "prompts_measured" not in film:
+        return
+    counts = film["prompts_measured"].values
+    limit = json.loads(film.attrs.get("study_spec", "{}")).get("until_se", 0)
+    most = int(film.attrs.get("prompts", counts.max()))
+    yield Text(
+        f"Prompts until the standard errors of the strongest edges are below {limit:g}: "
+        f"{counts.min():.0f} to {counts.max():.0f} of {most}, {np.median(counts):g} in the median; "
+        f"all {most} in {(counts == most).sum()} of {counts.size} pairs of task and checkpoint."
+    )
 
 
 def _gaps(dataset: xr.Dataset) -> Iterator[Text]:

@@ -56,6 +56,8 @@ class Axes:
         Names, in the order of `cntbench.readouts.known_readouts`.
     prompts, positions
         Most prompts of a task, and observed positions of a prompt, if results are kept for each.
+    counts
+        Whether the numbers of prompts that were measured are kept.
     """
 
     nodes: Sequence[Component]
@@ -64,11 +66,12 @@ class Axes:
     readouts: Sequence[str] = STANDARD
     prompts: int = 0
     positions: int = 0
+    counts: bool = False
 
     @property
     def kept(self) -> dict[str, Variable]:
         """The variables of single prompts and positions."""
-        dims = {"prompt": self.prompts, "position": self.positions}
+        dims = {"prompt": self.prompts, "position": self.positions, "checkpoint": self.counts}
         return {name: kept for name, kept in KEPT.items() if dims[kept.dims[-1]]}
 
 
@@ -102,7 +105,11 @@ def checkpoint_dataset(
             dataset[name].values[...] = values
     if copying is not None:
         dataset["copying"].values[0] = copying
+    if axes.counts:
+        dataset["prompts_measured"].values[:, 0] = [result.prompts_measured for result in measured]
     for name, variable in axes.kept.items():
+        if name == "prompts_measured":
+            continue
         dims = [dim for dim in variable.dims if dim not in ("task", "checkpoint")]
         for task, result in enumerate(measured):
             values = result.kept[name]

@@ -204,7 +204,8 @@ HEAD_SCORES = ("prefix_matching", "previous_token", "duplicate_token", "position
 
 _OF_PROMPTS = "for each prompt; NaN beyond the prompts of a task"
 
-#: What is only kept on request: prompt by prompt, or position by position. Means over prompts are
+#: What is only kept on request: prompt by prompt, or position by position, and the number of
+#: prompts if it is not the same everywhere. Means over prompts are
 #: the variables above.
 KEPT: Mapping[str, Variable] = {
     "influence_by_prompt": Variable(
@@ -236,6 +237,16 @@ KEPT: Mapping[str, Variable] = {
         f"readout_value {_OF_PROMPTS}",
         optional=True,
         long_name="readout in a prompt",
+    ),
+    "prompts_measured": Variable(
+        ("task", "checkpoint"),
+        "float",
+        "number of prompts measured until the standard errors of the strongest edges were "
+        "below until_se, or all; means are over these",
+        units="1",
+        lower=1,
+        optional=True,
+        long_name="prompts measured",
     ),
     "influence_by_position": Variable(
         (*_EDGE, "position"),

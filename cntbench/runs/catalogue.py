@@ -86,6 +86,7 @@ OPTIONS = (
     "components",
     "targets",
     "keep",
+    "until_se",
     "seeds",
 )
 
@@ -115,7 +116,7 @@ class StudyEntry:
             if key in self.changes:
                 value = getattr(self.spec, key)
                 text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-                words += [f"--{key}", text]
+                words += [f"--{key.replace('_', '-')}", text]
         return shlex.join(words)
 
 

@@ -108,6 +108,7 @@ class StudyKeys(TypedDict, total=False):
     components: Names | None
     targets: Names | None
     keep: Names | None
+    until_se: float | None
     seeds: str | int | Sequence[int] | None
 
 

@@ -216,6 +216,7 @@ def requests_of(
             sources=plan.some_sources if sources is None else sources,
             targets=plan.some_targets,
             keep=plan.study.spec.keep,
+            until_se=plan.study.spec.until_se,
         )
         for task, prompts in zip(plan.tasks, plan.prompts, strict=True)
     ]

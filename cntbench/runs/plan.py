@@ -78,6 +78,7 @@ class Plan:
             **{key: value for key, value in values.items() if value != defaults[key]},
             **{key: [nodes[i].name for i in indices] for key, indices in chosen.items() if indices},
             **({"keep": sorted(spec.keep)} if spec.keep else {}),
+            **({"until_se": spec.until_se} if spec.until_se else {}),
             "trajectory": self.trajectory.identity,
             "tokenizer": tokenizer.identity if tokenizer else "",
             "checkpoints": {c.name: c.identity for c in self.trajectory.checkpoints},
@@ -121,6 +122,7 @@ class Plan:
             readouts,
             prompts=max(map(len, self.prompts)) if "prompts" in keep else 0,
             positions=max(observed) if "positions" in keep else 0,
+            counts=bool(self.study.spec.until_se),
         )
 
     @property
@@ -370,6 +372,12 @@ def make_plan(
     )
     _ = plan.prompts  # checks them
     plan.check_edges()
+    if study.spec.until_se and study.spec.blocks > 1:
+        raise CntbenchError(
+            "the blocks of a checkpoint would measure different numbers of prompts",
+            where=plan._origin("until_se"),
+            hint="Use either blocks or until_se.",
+        )
     if study.spec.untrained is None and plan.untrained:
         tell_few(plan.untrained_count)
     if "prompts" not in study.changes:

@@ -1,0 +1,48 @@
+"""Prompts are enough once the standard errors of the strongest edges are small.
+
+Prompts are measured in their order, first `FIRST` of them, then as many again as were measured, and
+so on. After each batch, the strongest edges of every ablation are those of largest influence so
+far. The numbers follow from the prompts measured: they are those of a study of that many, except
+that means over all prompts, which some replacements take, are over all that were asked for. An
+error that is looked at several times until it is small is stated a little too small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from cntbench.engine.arrays import Array
+
+#: Number of prompts in the first batch: from fewer, a standard error says little.
+FIRST = 8
+#: Number of edges of each ablation whose errors count.
+STRONGEST = 10
+
+
+def batches(count: int) -> Iterator[slice]:
+    """Yield the rows of the prompts to measure, one batch after the other.
+
+    Examples
+    --------
+    >>> [(rows.start, rows.stop) for rows in batches(40)]
+    [(0, 8), (8, 16), (16, 32), (32, 40)]
+    """
+    start, stop = 0, min(FIRST, count)
+    while start < count:
+        yield slice(start, stop)
+        start, stop = stop, min(2 * stop, count)
+
+
+def settled(influence: Array, error: Array, limit: float) -> bool:
+    """Return whether the errors of the strongest edges of every ablation are below a limit.
+
+    ``influence`` and ``error`` have the dims ``ablation, source, target``.
+    """
+    for weights, errors in zip(influence, error, strict=True):
+        edges = np.flatnonzero(~np.isnan(weights))
+        order = np.argsort(-weights.ravel()[edges], kind="stable")[:STRONGEST]
+        if not (errors.ravel()[edges[order]] < limit).all():
+            return False
+    return True
