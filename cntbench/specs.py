@@ -253,8 +253,7 @@ class StudySpec:
         Seed of the prompts and of the random draws of ablations and null models.
     untrained
         Number of untrained models that are measured with the trajectory, if it can initialise one.
-        With fewer than 20, no p-value against them is below 0.05. By default 20, of large models
-        fewer; see `cntbench.runs.untrained`.
+        With fewer than 20, no p-value against them is below 0.05. See `cntbench.runs.untrained`.
     null_draws
         Number of draws from each null model for metrics, roles and claims; 0 leaves out null
         models, phases and claims.
@@ -264,13 +263,11 @@ class StudySpec:
     dtype
         Floating-point type of the model; see `cntbench.models.precision`.
     blocks
-        Number of blocks of sources per checkpoint, which are separate units of work, for models so
-        large that a checkpoint takes hours.
+        Number of blocks of sources per checkpoint, which are separate units of work.
     checkpoints
         Which checkpoints are measured; see `cntbench.models.checkpoint_choice`. Empty for all.
     layers
-        Layers whose components are ablated and watched, by number: ``"0:5"``, both ends included,
-        ``"0,3"``. Empty for all.
+        Layers whose components are ablated and watched: ``"0:5"``, both ends included, ``"0,3"``.
     components, targets
         Of these, which are ablated, and which are watched; see `cntbench.components.named`. Empty
         for all.
@@ -278,9 +275,8 @@ class StudySpec:
         Whether results are also kept for each of the ``"prompts"``, and of the ``"positions"``; see
         `cntbench.results.schema.KEPT`.
     until_se
-        Measure no further prompts of a task once the standard errors of influence of the ten
-        strongest edges of every ablation are below it; see `cntbench.engine.settling`. Then
-        ``prompts`` is the largest number. 0 measures all.
+        Standard error of the strongest edges below which no further prompts of a task are measured;
+        see `cntbench.engine.settling`. 0 measures all.
     seeds
         Seeds of trajectories that differ in nothing else, each measured by a run of its own: see
         `cntbench.runs.seeds`. Empty for the trajectory alone.
