@@ -82,9 +82,10 @@ def score(
     force: Force = False,
 ) -> None:
     """Score graphs of other tools on a circuit whose edges are known."""
-    from cntbench.exchange.scores import SCORES, score_files, write_scores
+    from cntbench.exchange.scores import SCORES, score_files
     from cntbench.output import check_output
     from cntbench.reporting.scores import score_table
+    from cntbench.results.storage import write_dataset
     from cntbench.runs.catalogue import load_catalogue
 
     if output is not None:
@@ -93,5 +94,5 @@ def score(
     scores = score_files(graphs, known.circuit, inside=circuit)
     out.print(score_table(scores))
     if output is not None:
-        write_scores(scores, output, force=force)
+        write_dataset(scores, output, SCORES, force=force)
         out.print(f"The dataset is in {escape(str(output))}.", highlight=False)

@@ -297,11 +297,12 @@ def compare(
     force: Force = False,
 ) -> None:
     """Compare ablation methods on planted circuits and on a trained trajectory."""
-    from cntbench.comparison.command import COMPARISON, write_comparison
+    from cntbench.comparison.command import COMPARISON
     from cntbench.comparison.command import compare as compare_methods
     from cntbench.output import check_output
     from cntbench.reporting.comparison import comparison_tables
     from cntbench.reporting.terminal import progress_bar
+    from cntbench.results.storage import write_dataset
 
     if output is not None:
         where = (trajectory or "").partition(":")[2]
@@ -325,7 +326,7 @@ def compare(
         )
     out.print(comparison_tables(comparison))
     if output is not None:
-        write_comparison(comparison, output, force=force)
+        write_dataset(comparison, output, COMPARISON, force=force)
         out.print(f"The dataset is in {escape(str(output))}.", highlight=False)
 
 

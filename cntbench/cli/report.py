@@ -70,11 +70,11 @@ def claims(
 ) -> None:
     """Test claims on results, keep the verdicts in their files, and pool them over the files."""
     from cntbench.analysis.verdicts import add_verdicts
-    from cntbench.comparison.pooled import POOLED, pooled_claims, write_pooled
+    from cntbench.comparison.pooled import POOLED, pooled_claims
     from cntbench.output import check_output
     from cntbench.reporting.claims import claims_report
     from cntbench.reporting.terminal import progress_bar
-    from cntbench.results.storage import RESULT, distinct_files
+    from cntbench.results.storage import RESULT, distinct_files, write_dataset
     from cntbench.runs.catalogue import load_catalogue
 
     chosen = load_catalogue(specs or ()).some_claims(names_in(names))
@@ -94,4 +94,4 @@ def claims(
     if pools and output is not None:
         pooled = pooled_claims(trees, chosen)
         assert pooled is not None, "all results were tested for the same claims"
-        write_pooled(pooled, output, force=force)
+        write_dataset(pooled, output, POOLED, force=force)

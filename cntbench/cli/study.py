@@ -129,9 +129,10 @@ def _run_seeds(
     catalogue: Catalogue, runs: Sequence[SeedRun], folder: Path, options: Mapping[str, Any]
 ) -> None:
     """Measure the runs of several seeds, then print and write the pooled verdicts."""
-    from cntbench.comparison.pooled import pooled_claims, write_pooled
+    from cntbench.comparison.pooled import POOLED, pooled_claims
     from cntbench.reporting.claims import claims_report
     from cntbench.reporting.terminal import progress_bar
+    from cntbench.results.storage import write_dataset
     from cntbench.runs.seeds import run_seeds
 
     outcomes = {}
@@ -146,7 +147,7 @@ def _run_seeds(
     if pooled is not None:
         out.print(claims_report(trees, claims))
         path = folder / "claims.nc"
-        write_pooled(pooled, path)
+        write_dataset(pooled, path, POOLED)
         lines.append(f"The pooled verdicts are in {path}. To pool other claims, or more results:")
         lines.append(f"\n    cntbench claims {folder}/*/results.nc\n")
     out.print("\n".join(lines), highlight=False, markup=False)

@@ -1,5 +1,5 @@
-"""Ablation methods side by side: recovery, diagnostics, agreement, reliability, cost.
+"""Compare ablation methods: recovery, diagnostics, agreement, reliability, cost.
 
-Statistics are pure functions over arrays; `trained` measures what they are about on a trajectory,
-`files` reads it from result files, and `table` puts the numbers together into one dataset.
+Statistics are pure functions of arrays. `trained` measures their inputs on a trajectory, `files`
+reads them from result files, and `table` joins the numbers in one dataset.
 """

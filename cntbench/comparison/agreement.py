@@ -1,7 +1,7 @@
 """Agreement of two influence matrices, and of two films at every checkpoint and overall.
 
-Statistics (dim ``statistic``): rank correlation and top overlap of the edges, and the same of the
-components' strengths as spreaders and as gatherers (`cntbench.comparison.strengths`).
+Statistics (dim ``statistic``): rank correlation and top overlap of the edges, and of the strengths
+of components as spreaders and as gatherers (`cntbench.comparison.strengths`).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def agreement(first: Array, second: Array, layers: NDArray[np.int_]) -> Array:
 
 
 def top_count(scores: Array, share: float) -> int:
-    """Return how many of the defined scores count as the top: at least one."""
+    """Return the number of scores in the top share of the defined ones, at least 1."""
     return max(1, round(share * int((~np.isnan(scores)).sum())))
 
 
@@ -68,13 +68,14 @@ def film_agreement(
     Parameters
     ----------
     first, second
-        Influence, with dims ``checkpoint``, ``source``, ``target`` and others. A shared dim is
-        compared label by label; a dim of one film is compared with the whole other film. A film
-        and itself with ``ablation`` renamed ``other_ablation`` so gives all pairs.
+        Influence, with dims ``checkpoint``, ``source``, ``target`` and others. Shared dims are
+        compared label by label; along a dim that only one film has, every label is compared with
+        the other film. Renaming ``ablation`` to ``other_ablation`` in one copy of a film thus
+        compares all pairs.
     layers
         Layer of each component.
     seed
-        Of the bootstrap over checkpoints.
+        Seed of the bootstrap over checkpoints.
 
     Returns
     -------
@@ -108,7 +109,7 @@ def film_agreement(
 def interval_over_checkpoints(
     values: xr.DataArray, name: str, about: str, seed: int
 ) -> dict[str, xr.DataArray]:
-    """Return mean and interval over checkpoints, as ``name_mean``, ``name_low``, ``name_high``."""
+    """Return the mean and its interval over checkpoints: ``name_mean``, ``_low``, ``_high``."""
     order = [dim for dim in values.dims if dim != "checkpoint"]
     rows = values.transpose(*order, "checkpoint")
     bounds = np.apply_along_axis(

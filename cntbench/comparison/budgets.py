@@ -1,14 +1,14 @@
-"""Circuits at a budget: what the best edges of a method alone recover of a planted model's output.
+"""Circuits at a budget: how much of a planted model's output the best edges alone recover.
 
 The circuit of a budget holds the share k of the edges between components that a method scores
-highest; edges from the embedding and to the unembedding are in every circuit, since methods measure
-them in different units. All other edges carry what the corrupted prompt gives
-(`cntbench.engine.circuit`). With D(C) the KL divergence of a circuit's output from the model's,
+highest. Edges from the embedding and into the unembedding are in every circuit, because methods
+measure them in different units. All other edges carry the corrupted prompt's values
+(`cntbench.engine.circuit`). Let D(C) be the KL divergence of a circuit's output from the model's.
+As in `cntbench.circuits.faithfulness`, over `BUDGETS` and k = 1,
 
-    f(C) = 1 − D(C) / D(∅),    CPR = ∫ f(C_k) dk
+    f(C) = 1 − D(C) / D(∅),    CPR = ∫ f(C_k) dk.
 
-as `cntbench.circuits.faithfulness` defines them, over `BUDGETS` and k = 1. Planted models solve no
-task, so that no difference of logits would measure their output.
+Planted models solve no task, so no difference of logits would measure their output.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Model:
-    """A model of a circuit, and the scores of all methods, dims ``method, edge``."""
+    """A model of a circuit, and each method's scores of its edges."""
 
     known: KnownCircuit
     difficulty: Difficulty
@@ -65,11 +65,11 @@ def recovered_output(
     records
         Scores of the methods.
     circuits
-        The circuits whose models are used, with one difficulty of these each.
+        The circuits, each with realistic or with trained models.
     study
-        Its seed makes the prompts.
+        Its seed draws the prompts.
     patch
-        The ablation that replaces edges outside of a circuit.
+        The ablation that patches edges outside a circuit.
     jobs
         Number of processes.
 
@@ -114,20 +114,20 @@ def _areas(model: _Model) -> Array:
     flat = np.concatenate([empty[None], circuits.reshape(-1, *edges.shape)])
     distance = circuit_readouts(request, statistics_of(request), flat).mean(axis=-1)
     recovered = 1 - distance[1:].reshape(circuits.shape[:2]) / distance[0]
-    whole = np.ones((len(recovered), 1))
-    areas: Array = np.trapezoid(np.hstack([recovered, whole]), [*BUDGETS, 1.0], axis=-1)
+    all_edges = np.ones((len(recovered), 1))
+    areas: Array = np.trapezoid(np.hstack([recovered, all_edges]), [*BUDGETS, 1.0], axis=-1)
     return areas
 
 
 def _scored(scores: Array, edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the edges between components that are scored, as circuits have them."""
+    """Return which edges of a circuit are scored, dims as ``edges``."""
     scored = np.zeros_like(edges)
     scored[1:, :-1] = np.isfinite(scores)
     return scored & edges
 
 
 def _circuits(scores: Array, edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the working circuits of all budgets."""
+    """Return the pruned circuits of all budgets."""
     scored = _scored(scores, edges)
     values = np.full(edges.shape, np.nan)
     values[1:, :-1] = scores
@@ -139,7 +139,7 @@ def _circuits(scores: Array, edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _working(
     kept: NDArray[np.bool_], edges: NDArray[np.bool_], scored: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Return a circuit with all edges that are not scored, without edges on no path."""
+    """Add the unscored edges to a circuit and prune the rest."""
     unscored = edges & ~scored
     working: NDArray[np.bool_] = pruned(kept | unscored) | unscored
     return working

@@ -1,12 +1,12 @@
 """Claims over several result files, such as the seeds of one model: pooled verdicts.
 
-The pooled effect of a test is the mean over the files, with Student's interval over the files (the
-file's own for a single file); the pooled p-value is Stouffer's, with equal weights. The verdict
-follows as for one file (`cntbench.dynamics.claims`): the p-value of a claim is the largest of its
-tests', corrected by Holm. Pooling n files multiplies the distance between the smallest effect that
-counts and what a test needs by √n, in standard errors: the pooled power follows from that. A file
-that cannot answer a test, such as one with too few checkpoints, is left out of that claim, and
-counted.
+The pooled effect of a test is the mean over the files, with Student's interval over the files; a
+single file keeps its own interval. The pooled p-value is Stouffer's, with equal weights. Verdicts
+follow the rule for one file (`cntbench.dynamics.claims`): the p-value of a claim is the largest of
+its tests' p-values, corrected by Holm. Pooling n files multiplies by √n the distance, in standard
+errors, between the smallest effect that counts and the effect that a test needs; the pooled power
+follows from it. A file that cannot answer a test, for example because it has too few checkpoints,
+is left out of that claim, and the number of files that answer is reported.
 
 Source: Stouffer et al. 1949, "The American soldier", vol. 1.
 """
@@ -27,7 +27,7 @@ from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import ClaimTestResult, Verdict, judge
 from cntbench.dynamics.verdicts import claim_results
 
-#: Why a film with too few checkpoints does not answer a claim (`cntbench.dynamics.claims.examine`).
+#: Reason that `cntbench.dynamics.claims.examine` gives for a film with too few checkpoints.
 _TOO_FEW = re.compile(r"needs (\d+) checkpoints, has (\d+)")
 
 
@@ -38,7 +38,7 @@ class Judgement:
     Parameters
     ----------
     task, ablation
-        The cell.
+        Names.
     claim, summary, text, source
         Name, summary, text and source of the claim.
     verdict
@@ -80,9 +80,9 @@ def in_file(group: xr.Dataset, claims: Sequence[str] | None = None) -> list[Judg
     Parameters
     ----------
     group
-        Its group ``claims``, with the coordinates ``task`` and ``ablation``.
+        The file's group ``claims``, with the coordinates ``task`` and ``ablation``.
     claims
-        Names of claims, by default all.
+        Names of claims; by default all.
     """
     if claims is not None:
         group = group.sel(claim=list(claims))
@@ -110,7 +110,7 @@ def over_files(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> list[Ju
     groups
         The files' groups ``claims``, with the coordinates ``task`` and ``ablation``.
     claims
-        Claims that all of the files have tested.
+        Claims that every file has tested.
     """
     groups = [group.sel(claim=[claim.name for claim in claims]) for group in groups]
     cells = {
@@ -139,7 +139,7 @@ def over_files(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> list[Ju
 
 
 def too_short(judgements: Sequence[Judgement]) -> str:
-    """Return which claims need more checkpoints than there are, in a sentence; empty if none do.
+    """Return a sentence on the claims that need more checkpoints, or an empty string.
 
     Parameters
     ----------
@@ -148,8 +148,8 @@ def too_short(judgements: Sequence[Judgement]) -> str:
     """
     needs: dict[str, tuple[int, int]] = {}
     for judgement in judgements:
-        if found := _TOO_FEW.fullmatch(judgement.why):
-            needs[judgement.claim] = int(found[1]), int(found[2])
+        if match := _TOO_FEW.fullmatch(judgement.why):
+            needs[judgement.claim] = int(match[1]), int(match[2])
     if not needs:
         return ""
     count = len({judgement.claim for judgement in judgements})
@@ -203,7 +203,7 @@ def _pool_files(files: Sequence[Sequence[ClaimTestResult]]) -> Sequence[ClaimTes
 def _pool_tests(tests: Sequence[ClaimTestResult]) -> ClaimTestResult:
     """Pool the results of one test over files."""
     _, lower, upper = t_interval([test.effect for test in tests])
-    # A p-value of 1 would outweigh all others, although it is only the last step of a rank.
+    # A p-value of 1 would outweigh all others, although it only means the last rank.
     p_values = np.minimum([test.p_value for test in tests], 1 - 1e-3)
     root = np.sqrt(len(tests))
     distance = stats.norm.ppf(np.clip([test.power for test in tests], 1e-6, 1 - 1e-6))

@@ -1,4 +1,4 @@
-"""``cntbench compare``: from names to the comparison, and its file."""
+"""Compare result files, or measure and compare ablations; read comparison files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from cntbench.comparison.trained import measure_trained
 from cntbench.comparison.verdict import verdict
 from cntbench.errors import CntbenchError, StorageError
 from cntbench.models.trajectory import Progress
-from cntbench.output import FileKind, check_output, file_status, has_attribute, is_folder
+from cntbench.output import FileKind, file_status, has_attribute, is_folder
 from cntbench.results.group_schema import GROUPS, validate_contents
-from cntbench.results.storage import read_netcdf, write_netcdf
-from cntbench.runs.catalogue import AblationEntry, Catalogue, KnownCircuit, load_catalogue
+from cntbench.results.storage import read_netcdf
+from cntbench.runs.catalogue import AblationEntry, KnownCircuit, load_catalogue
 from cntbench.runs.known_circuits import measure_planted, obstacles, undiagnosed, versions
 from cntbench.runs.known_cost import forward_passes
 from cntbench.runs.known_edges import LEFT_OUT, UNDIAGNOSED
@@ -33,9 +33,9 @@ from cntbench.runs.plan import Plan, make_plan
 
 #: The study that is compared by default.
 STUDY = "compare"
-#: The ablation that replaces the edges outside of a circuit.
+#: The ablation that patches the edges outside a circuit.
 PATCH = "resample"
-#: What `write_comparison` writes.
+#: The file that ``cntbench compare -o`` writes.
 COMPARISON = FileKind(
     "a comparison of ablation methods", has_attribute("title", TITLE, FILES_TITLE)
 )
@@ -53,58 +53,21 @@ def compare(
     jobs: int,
     where: str = "command line",
 ) -> xr.Dataset:
-    """Compare the ablations of result files, or measure them if there are no files.
+    """Compare result files, or ablations on planted circuits and on a trained trajectory.
 
     Parameters
     ----------
     results
-        The files, as `cntbench.comparison.files.compare_files` takes them.
-    specs
-        Folders of the user's specs.
-    changes, circuits, checkpoints, progress, jobs, where
-        As `compare_ablations` takes them.
-
-    Raises
-    ------
-    CntbenchError
-        As those two functions, and if there are both files and options of a measurement.
-    """
-    if results:
-        refuse_beside_results(changes if circuits is None else {**changes, "circuits": circuits})
-        return compare_files(results)
-    return compare_ablations(
-        load_catalogue(specs),
-        changes,
-        circuits=circuits,
-        checkpoints=checkpoints,
-        progress=progress,
-        jobs=jobs,
-        where=where,
-    )
-
-
-def compare_ablations(
-    catalogue: Catalogue,
-    changes: Mapping[str, Any],
-    *,
-    circuits: Sequence[str] | None = None,
-    checkpoints: Checkpoints,
-    progress: Progress,
-    jobs: int,
-    where: str = "command line",
-) -> xr.Dataset:
-    """Compare ablations on planted circuits and on a trained trajectory.
-
-    Parameters
-    ----------
-    catalogue
-        The specs.
+        Files to compare with `cntbench.comparison.files.compare_files`. The other arguments apply
+        only if there are none.
     changes
-        Keys of the study ``compare`` with other values.
+        Keys of the study ``compare`` that get other values.
     circuits
         Names of planted circuits; by default all without dynamics.
     checkpoints
-        How many, spread over the trajectory; or which, as a study chooses them.
+        Their number, spread over the trajectory; or a choice of checkpoints as in a study.
+    specs
+        Folders of the user's specs.
     progress, jobs
         Receives progress; number of processes.
     where
@@ -113,8 +76,13 @@ def compare_ablations(
     Raises
     ------
     CntbenchError
-        If a name is unknown, or the trajectory cannot be measured.
+        If a name is unknown, the trajectory cannot be measured, a file cannot be compared, or both
+        files and options of a measurement are given.
     """
+    if results:
+        refuse_beside_results(changes if circuits is None else {**changes, "circuits": circuits})
+        return compare_files(results)
+    catalogue = load_catalogue(specs)
     known_circuits = catalogue.known_circuits(circuits)
     count = _count(checkpoints)
     chosen = {} if count else {"checkpoints": checkpoints}
@@ -153,9 +121,9 @@ def _with_circuits(
     progress: Progress,
     jobs: int,
 ) -> xr.Dataset:
-    """Return the comparison on a trajectory and on circuits, with its verdict.
+    """Return the comparison on a trajectory and on circuits, with the verdicts on methods.
 
-    The patch is the ablation that replaces the edges outside of a circuit.
+    ``patch`` is the ablation that patches the edges outside a circuit.
     """
     seed = plan.study.spec.seed
     left_out = obstacles(plan.study, plan.ablations, circuits)
@@ -187,42 +155,28 @@ def _with_circuits(
     )
     verdicts = verdict(scores["score_by_model"], passes, seed=seed)
     hashes = versions(plan.study, circuits)
-    found = [hashes[str(name)] for name in scores["scored_circuit"].values]
+    sha256 = [hashes[str(name)] for name in scores["scored_circuit"].values]
     about = described("circuit_sha256", "of all that a circuit's models and prompts depend on")
     return dataset.assign(
         {
             **scores,
             **verdicts,
             "forward_passes": passes,
-            "circuit_sha256": ("scored_circuit", found, about),
+            "circuit_sha256": ("scored_circuit", sha256, about),
         }
     )
 
 
 def _count(checkpoints: Checkpoints) -> int | None:
-    """Return how many checkpoints a number alone asks for; None for a choice of them."""
-    alone = isinstance(checkpoints, int) or (
+    """Return the number of checkpoints if they are given as a number, None if as a choice."""
+    is_number = isinstance(checkpoints, int) or (
         isinstance(checkpoints, str) and checkpoints.strip().isdecimal()
     )
-    if not alone:
+    if not is_number:
         return None
     if int(str(checkpoints)) < 1:
         raise CntbenchError(f"checkpoints = {checkpoints} is not allowed", hint="At least 1.")
     return int(str(checkpoints))
-
-
-def write_comparison(dataset: xr.Dataset, path: Path, *, force: bool = False) -> None:
-    """Write a comparison as netCDF, complete or not at all.
-
-    An earlier comparison at the path is replaced, a file of another kind only with ``force``.
-
-    Raises
-    ------
-    StorageError
-        If the file cannot be written.
-    """
-    check_output(path, COMPARISON, force=force)
-    write_netcdf({"/": dataset}, path)
 
 
 def open_comparison(path: Path) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""Compare result files: the ablations of one file, or the same ablations in several."""
+"""Compare result files: the ablations of one file, or the same ablations in several files."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ FILES_TITLE = "Result files compared"
 def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
     """Compare the ablations of one result file, or several files ablation by ablation.
 
-    Every other file is compared with the first one, at their common checkpoints and for their
-    common ablations; if every file has one ablation, whatever their names. Checkpoints that were
-    not measured, and duplicates, are left out.
+    Every other file is compared with the first, at their common checkpoints and for their common
+    ablations. Files with one ablation each are compared whatever its name. Duplicates, and
+    checkpoints that were not measured, are left out.
 
     Parameters
     ----------
     paths
         The files.
     seed
-        Of the bootstrap over checkpoints.
+        Seed of the bootstrap over checkpoints.
 
     Returns
     -------
     xarray.Dataset
-        Of `cntbench.comparison.agreement.film_agreement`, with dim ``other_ablation`` for one file
+        As `cntbench.comparison.agreement.film_agreement`, with dim ``other_ablation`` for one file
         and ``file`` for several.
 
     Raises
     ------
     CntbenchError
-        If a file cannot be read, has other components or tasks than the first, or there is nothing
-        to compare.
+        If a file cannot be read, its components or tasks differ from those of the first, or there
+        is nothing to compare.
     """
     films = [_usable_film(path) for path in distinct_files(paths)]
     first, others = films[0], films[1:]
@@ -50,7 +50,7 @@ def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
     if not others:
         if first.sizes["ablation"] < 2:
             raise CntbenchError(
-                "there is nothing to compare: the file has one ablation only",
+                "there is nothing to compare: the file has only one ablation",
                 where=str(paths[0]),
                 hint="Name another file as well, or a file with more ablations.",
             )
@@ -70,9 +70,9 @@ def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
 
 
 def _named_like(first: xr.Dataset, others: Sequence[xr.Dataset]) -> Sequence[xr.Dataset]:
-    """Return films of one ablation each by the name that it has in the first: the file tells them.
+    """Rename the ablation of films that have one each, such as imported graphs, as in the first.
 
-    Imported graphs of several methods are such films. Films with more ablations stay as they are.
+    Films with more ablations stay as they are.
     """
     if any(film.sizes["ablation"] > 1 for film in (first, *others)):
         return others
@@ -80,11 +80,11 @@ def _named_like(first: xr.Dataset, others: Sequence[xr.Dataset]) -> Sequence[xr.
 
 
 def refuse_beside_results(options: Mapping[str, object]) -> None:
-    """Raise an error for options of a measurement: files have been measured."""
+    """Raise an error if options of a measurement are given together with result files."""
     if options:
         named = ", ".join(f"--{name}" for name in options)
         raise CntbenchError(
-            f"--results compares files that have been measured, and {named} would change nothing",
+            f"--results compares files that are already measured: {named} would have no effect",
             hint="Name either result files or what to measure.",
         )
 
@@ -99,9 +99,9 @@ def _usable_film(path: Path) -> xr.Dataset:
 
 def _influence(film: xr.Dataset) -> xr.DataArray:
     """Return the influence in double precision, with the labels that all files share."""
-    kept = ("task", "ablation", "checkpoint", "source", "target")
+    kept = ("task", "ablation", "checkpoint", "source", "target", "step")
     influence = film["influence"].astype(np.float64)
-    return influence.drop_vars([name for name in influence.coords if name not in (*kept, "step")])
+    return influence.drop_vars([name for name in influence.coords if name not in kept])
 
 
 def _check_labels(first: xr.Dataset, other: xr.Dataset, first_path: str, other_path: str) -> None:
@@ -111,13 +111,13 @@ def _check_labels(first: xr.Dataset, other: xr.Dataset, first_path: str, other_p
         differences = label_differences(before, after)
         if differences:
             raise CntbenchError(
-                f"has other {kind} than {first_path}: it {differences}",
+                f"its {kind} differ from those of {first_path}: it {differences}",
                 where=other_path,
                 hint=f"Only results with the same {kind} can be compared.",
             )
         if kind == "components" and before != after:
             raise CntbenchError(
-                f"has its {kind} in another order than {first_path}", where=other_path
+                f"its {kind} are in another order than those of {first_path}", where=other_path
             )
 
 

@@ -1,7 +1,7 @@
 """A leaderboard: the methods of several comparisons, ranked together.
 
-Methods can be ranked together if they were scored on the same models. Every comparison says which
-version of each circuit it has used; others are refused.
+Methods can be ranked together if they were scored on the same models. Every comparison records the
+versions of its circuits; comparisons on other versions are refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cntbench.results.storage import distinct_files
 
 #: Title of a leaderboard.
 TITLE = "Leaderboard of ablation methods"
-#: A method is the same in two files if its scores differ by no more than this.
+#: Scores of the same method differ by no more than this between files.
 SAME = 1e-6
 _AGAIN = "Measure it again: cntbench compare -o FILE."
 
@@ -31,20 +31,21 @@ def leaderboard(paths: Sequence[Path]) -> xr.Dataset:
     Parameters
     ----------
     paths
-        What ``cntbench compare -o`` has written.
+        Files that ``cntbench compare -o`` wrote.
 
     Returns
     -------
     xarray.Dataset
         The variables of `cntbench.comparison.verdict.verdict`, ``score_by_model``,
-        ``forward_passes``, and ``origin``, the files of each method. A method that several files
-        have with the same scores stands once; different methods of one name are told apart by
-        their files: ``mine (theirs)``.
+        ``forward_passes``, and ``origin``, the files of each method. A method that has the same
+        scores in several files is listed once. Different methods of the same name are
+        distinguished by their file: ``method (file)``.
 
     Raises
     ------
     CntbenchError
-        If a file is no comparison on planted circuits, or was measured on other versions of them.
+        If a file is not a comparison on planted circuits, or was measured on other versions of
+        them.
     """
     files = {str(path): _scored(path) for path in distinct_files(paths)}
     first, reference = next(iter(files.items()))
@@ -55,12 +56,16 @@ def leaderboard(paths: Sequence[Path]) -> xr.Dataset:
     for path, dataset in files.items():
         for name in map(str, dataset["ablation"].values):
             method = dataset.sel(ablation=name)
-            known = [m for m in methods if str(m["ablation"].item()).split(" (")[0] == name]
-            twin = next((m for m in known if _same(m, method)), None)
-            if twin is not None:
-                origins[next(i for i, m in enumerate(methods) if m is twin)].append(path)
+            namesakes = [
+                i
+                for i, other in enumerate(methods)
+                if str(other["ablation"].item()).split(" (")[0] == name
+            ]
+            same = next((i for i in namesakes if _same(methods[i], method)), None)
+            if same is not None:
+                origins[same].append(path)
                 continue
-            label = f"{name} ({Path(path).stem})" if known else name
+            label = f"{name} ({Path(path).stem})" if namesakes else name
             methods.append(method.assign_coords(ablation=label))
             origins.append([path])
     joined = xr.concat(methods, dim="ablation", combine_attrs="drop_conflicts")
@@ -75,11 +80,11 @@ def leaderboard(paths: Sequence[Path]) -> xr.Dataset:
 
 
 def _scored(path: Path) -> xr.Dataset:
-    """Read what methods are ranked by."""
+    """Read the scores by which the methods of a comparison are ranked."""
     dataset = open_comparison(path)
     if "score_by_model" not in dataset or "circuit_sha256" not in dataset:
         raise CntbenchError(
-            "has no scores on planted circuits, or was written before they were kept",
+            "has no scores on planted circuits, or an earlier version wrote it without them",
             where=str(path),
             hint=_AGAIN,
         )
@@ -94,25 +99,25 @@ def _scored(path: Path) -> xr.Dataset:
 
 
 def _check_same_models(first: xr.Dataset, other: xr.Dataset, where: str, path: str) -> None:
-    """Raise an error that says which circuits two files do not share."""
+    """Raise an error that names the circuits that differ between two files."""
     versions = [
         dict(zip(d["scored_circuit"].values, d["circuit_sha256"].values, strict=True))
         for d in (first, other)
     ]
-    here, there = (set(version) for version in versions)
-    differing = sorted(n for n in here & there if versions[0][n] != versions[1][n])
+    expected, given = (set(version) for version in versions)
+    changed = sorted(n for n in expected & given if versions[0][n] != versions[1][n])
     problems = [
-        f"{words} {listed(sorted(map(str, names)), 4)}"
-        for words, names in (
-            ("lacks", here - there),
-            ("has besides", there - here),
-            ("has another version of", differing),
+        f"{verb} {listed(sorted(map(str, names)), 4)}"
+        for verb, names in (
+            ("lacks", expected - given),
+            ("also has", given - expected),
+            ("has another version of", changed),
         )
         if names
     ]
-    for dim, what in (("purpose", "purposes"), ("seed", "models of each circuit")):
+    for dim, noun in (("purpose", "purposes"), ("seed", "models of each circuit")):
         if list(first[dim].values) != list(other[dim].values):
-            problems.append(f"has other {what}")
+            problems.append(f"has other {noun}")
     if problems:
         raise CntbenchError(
             f"was measured on other circuits than {where}: it {'; it '.join(problems)}",
@@ -121,9 +126,9 @@ def _check_same_models(first: xr.Dataset, other: xr.Dataset, where: str, path: s
         )
 
 
-def _same(one: xr.Dataset, other: xr.Dataset) -> bool:
+def _same(first: xr.Dataset, second: xr.Dataset) -> bool:
     """Return whether a method has the same scores and cost in two files."""
     return all(
-        np.allclose(one[name], other[name], rtol=SAME, atol=SAME, equal_nan=True)
+        np.allclose(first[name], second[name], rtol=SAME, atol=SAME, equal_nan=True)
         for name in ("score_by_model", "forward_passes")
     )

@@ -1,9 +1,8 @@
-"""Claims over films of several seeds as a dataset."""
+"""Claims over the films of several seeds, as a dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -11,14 +10,13 @@ import xarray as xr
 from cntbench.attributes import described
 from cntbench.comparison.claims import Judgement, over_files
 from cntbench.dynamics.claim import Claim
-from cntbench.output import FileKind, check_output, has_attribute
-from cntbench.results.storage import write_netcdf
+from cntbench.output import FileKind, has_attribute
 
 #: Title of the dataset.
 POOLED_TITLE = "Claims over several films"
-#: What `write_pooled` writes.
+#: A file with pooled claims.
 POOLED = FileKind("claims over several films", has_attribute("title", POOLED_TITLE))
-#: Labels and numbers of each case, and what they mean.
+#: Texts and numbers of the dataset, with their meaning.
 _LABELS = {
     "verdict": "verdict over all films",
     "reason": "why it is not supported; empty if it is",
@@ -42,15 +40,15 @@ def pooled_claims(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> 
     Parameters
     ----------
     trees
-        Results by name, such as ``seed0``, which have the same tasks and ablations.
+        Results of the same tasks and ablations, by name, such as ``seed0``.
     claims
-        The claims; those that a result has not tested are left out.
+        The claims. Claims that some result has not tested are left out.
 
     Returns
     -------
     xarray.Dataset or None
-        Verdicts, effects and p-values, dims ``task, ablation, claim``; ``film_verdict`` with
-        dim ``film`` as well has the verdict in each. None if there are no common claims.
+        Verdicts, effects and p-values, dims ``task, ablation, claim``; ``film_verdict``, the
+        verdict on each film, also has dim ``film``. None if there are no common claims.
     """
     groups = {
         name: tree.children["claims"].to_dataset(inherit=True)
@@ -68,23 +66,9 @@ def pooled_claims(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> 
 
 
 def with_pooled_claims(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> xr.DataTree:
-    """Return a tree of results, by name, with `pooled_claims` as its child ``claims``, if any."""
+    """Return results as a tree, with `pooled_claims`, if there are any, as its child ``claims``."""
     pooled = pooled_claims(trees, claims)
     return xr.DataTree.from_dict({**trees, **({} if pooled is None else {"claims": pooled})})
-
-
-def write_pooled(pooled: xr.Dataset, path: Path, *, force: bool = False) -> None:
-    """Write what `pooled_claims` returns, complete or not at all.
-
-    An earlier one at the path is replaced; a file of another kind only with ``force``.
-
-    Raises
-    ------
-    StorageError
-        If the file cannot be written, or is of another kind.
-    """
-    check_output(path, POOLED, force=force)
-    write_netcdf({"/": pooled}, path)
 
 
 def _dataset(judgements: Sequence[Judgement], films: Sequence[str]) -> xr.Dataset:

@@ -1,10 +1,10 @@
 """Purposes of a method, and the score of every method on every planted model for each of them.
 
-A purpose asks for some edges of a planted circuit, and its score says how well a method's influence
-tells them from all other feasible edges. Models are the realistic and the trained ones of the
-circuits without diagnostics: special circuits show what misleads a method, not how often it is
-right. Trained circuits are scored where the answer counts, on edges on the readout and circuits at
-a budget: their components may have effects on each other that do not concern the answer.
+A purpose defines which edges of a planted circuit are true. A method's score for it measures how
+well its influence separates them from all other feasible edges. Methods are scored on the realistic
+and the trained models of circuits without diagnostics: special circuits show what misleads a
+method, not how often it is right. Trained circuits count only for edges on the readout and circuits
+at a budget, because their components may have effects on each other that do not reach the answer.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ DIFFICULTIES: tuple[Difficulty, ...] = ("realistic", "trained")
 
 @dataclass(frozen=True)
 class Purpose:
-    """What a method may be wanted for.
+    """A purpose for which methods are ranked.
 
     Parameters
     ----------
     title
-        In a sentence: "For … use".
+        Its name in the sentence "For … use".
     measure
-        What methods are ranked by; more is better.
+        The score; larger is better.
     meaning
-        Which edges count as true.
+        Which edges are true.
     truth
         Name of their array in a `cntbench.analysis.recovery.Recovery`; empty for the purpose that
         `cntbench.comparison.budgets` scores.
@@ -84,9 +84,9 @@ def purpose_scores(
     Parameters
     ----------
     records
-        What was measured.
+        Scores and true edges of every ablation and model.
     ablations
-        Names; those without records are NaN.
+        Names; scores of those without records are NaN.
     circuits
         Names of the circuits without diagnostics.
     areas
@@ -97,7 +97,7 @@ def purpose_scores(
     xarray.Dataset or None
         ``score_by_model``, dims ``purpose, ablation, scored_circuit, seed``, and
         ``score_prompts_low``, ``score_prompts_high``, the interval of its mean over resamples of
-        prompts, dims ``purpose, ablation``; NaN where a score is not defined. None if nothing of
+        the prompts, dims ``purpose, ablation``; NaN where a score is undefined. None if none of
         these circuits was measured.
 
     Raises
@@ -126,7 +126,7 @@ def purpose_scores(
     )
     for record in used:
         at: dict[str, Any] = {"ablation": record.ablation, "scored_circuit": record.circuit}
-        if record.difficulty != "trained":  # it is one model, whatever the seed
+        if record.difficulty != "trained":  # a trained circuit has one model for all seeds
             at["seed"] = record.seed
         key = (record.ablation, record.circuit, record.seed)
         for name, purpose in PURPOSES.items():

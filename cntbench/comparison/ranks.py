@@ -1,7 +1,6 @@
 """Agreement of two sets of scores: rank correlation, and overlap of the top scores.
 
-Both are over the entries that are defined (not NaN) in both; for influence these are the feasible
-edges.
+Both use the entries that are defined (not NaN) on both sides; for influence, the feasible edges.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Stability of influence over resamples of the prompts.
 
-Circuits vary with the prompts that they are found on. Prompts are drawn with replacement; what a
-replacement takes from all prompts, such as a mean, is kept as it was measured. The circuit of a
-resample is the top tenth of the feasible edges; `cntbench.comparison.ranks.top_overlap` is their
-Jaccard index.
+Circuits vary with the prompts. Prompts are drawn with replacement; values that a replacement takes
+from all prompts, such as a mean, are not recomputed. The circuit of a resample is the top tenth of
+the feasible edges, and two circuits are compared by their Jaccard index
+(`cntbench.comparison.ranks.top_overlap`).
 
-A method has settled at the fewest prompts of `NUMBERS` at which the circuits of two independent
-resamples of so many prompts share a Jaccard index of `SETTLED`, mean over pairs.
+A method settles at the smallest of the `NUMBERS` of prompts from which on two independent resamples
+of that size have circuits with a mean Jaccard index of at least `SETTLED`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from cntbench.comparison.agreement import TOP_EDGES, top_count
 from cntbench.comparison.ranks import top_overlap
 from cntbench.prompts import random_state
 
-#: Numbers of prompts of a resample.
+#: Sizes of a resample [prompts].
 NUMBERS = (2, 4, 8, 16, 32, 64, 128)
-#: Pairs of resamples of each number.
+#: Pairs of resamples of each size.
 PAIRS = 20
 #: Resamples of the prompts of planted models.
 RESAMPLES = 200
-#: Jaccard index of circuits that are the same for practical purposes.
+#: Jaccard index from which on circuits count as the same.
 SETTLED = 0.8
 
 Array = NDArray[np.float64]
@@ -45,24 +45,24 @@ def resampled(by_prompt: Array, size: int, draws: int, seed: int) -> Array:
 
 
 def circuit_overlap(by_prompt: Array, size: int, *, signed: bool = False, seed: int = 0) -> float:
-    """Return the Jaccard index of the circuits of two resamples, mean over pairs.
+    """Return the mean Jaccard index of the circuits of two resamples.
 
     Parameters
     ----------
     by_prompt
         Influence, dims ``source, target, prompt``.
     size
-        Prompts of a resample.
+        Number of prompts in a resample.
     signed
         Whether edges are ranked by the absolute value of the mean.
     seed
-        Of the resamples.
+        Seed of the resamples.
     """
     means = resampled(by_prompt, size, 2 * PAIRS, seed)
     means = abs(means) if signed else means
     count = top_count(means[0], TOP_EDGES)
     pairs = zip(means[::2], means[1::2], strict=True)
-    return float(np.mean([top_overlap(one, other, count) for one, other in pairs]))
+    return float(np.mean([top_overlap(first, second, count) for first, second in pairs]))
 
 
 def score_intervals(
@@ -73,13 +73,13 @@ def score_intervals(
     Parameters
     ----------
     records
-        Of the models that scores are averaged over.
+        Records of the models over which scores are averaged.
     truths
-        Names of the arrays of true edges in a record; NaN for an empty one.
+        Names of the arrays of true edges in a record; an empty name gives NaN.
     ablations
         Names of the methods.
     seed
-        Of the resamples.
+        Seed of the resamples.
 
     Returns
     -------
@@ -89,19 +89,19 @@ def score_intervals(
     ends = np.full((2, len(truths), len(ablations)), np.nan)
     for at, name in enumerate(ablations):
         used = [r for r in records if r.ablation == name and r.by_prompt is not None]
-        for which, truth in enumerate(truths):
+        for row, truth in enumerate(truths):
             known = [(r, edges) for r in used if (edges := r.truth(truth)) is not None]
-            rows = [_resampled_auroc(r, edges, seed + i) for i, (r, edges) in enumerate(known)]
-            defined = [row for row in rows if not np.isnan(row).any()]
+            values = [_resampled_auroc(r, edges, seed + i) for i, (r, edges) in enumerate(known)]
+            defined = [aurocs for aurocs in values if not np.isnan(aurocs).any()]
             if defined:
                 tail = (1 - CONFIDENCE) / 2
                 means = np.mean(defined, axis=0)
-                ends[:, which, at] = np.quantile(means, [tail, 1 - tail])
+                ends[:, row, at] = np.quantile(means, [tail, 1 - tail])
     return ends
 
 
 def _resampled_auroc(record: Recovery, truth: NDArray[np.bool_], seed: int) -> Array:
-    """Return the AUROC of every resample, by the ranks of the true edges (Mann & Whitney 1947)."""
+    """Return the AUROC of every resample from the ranks of true edges (Mann & Whitney 1947)."""
     assert record.by_prompt is not None
     feasible = ~np.isnan(record.scores)
     values = record.by_prompt[feasible]
@@ -116,7 +116,7 @@ def _resampled_auroc(record: Recovery, truth: NDArray[np.bool_], seed: int) -> A
 
 
 def settled_at(numbers: Sequence[int], overlaps: Array) -> float:
-    """Return the fewest prompts from which on circuits overlap by `SETTLED`; NaN if none.
+    """Return the number of prompts from which on circuits overlap by `SETTLED`; NaN if none does.
 
     Examples
     --------

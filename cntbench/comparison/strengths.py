@@ -1,8 +1,8 @@
 """Strengths of components as spreaders and gatherers, relative to their layers.
 
-Early components have more targets and late ones more sources, and influence differs between layers
-whatever the components do. Each edge's weight is therefore divided by the mean weight between the
-same two layers, and the strength of a component is the mean over its feasible edges.
+Early components have more targets, late ones more sources, and influence differs between layers
+regardless of the components. Each edge's weight is therefore divided by the mean weight between its
+two layers; the strength of a component is the mean over its feasible edges.
 """
 
 from __future__ import annotations

@@ -9,12 +9,12 @@ from cntbench.attributes import described
 from cntbench.comparison.agreement import film_agreement, interval_over_checkpoints
 from cntbench.comparison.stability import settled_at
 
-#: Costs are relative to this ablation, if it is compared.
+#: The ablation that costs are relative to, if it is compared.
 YARDSTICK = "zero"
 #: Title attribute of a comparison.
 TITLE = "Ablation methods compared"
 
-#: Fill values for ablations that a part lacks, where they are not NaN.
+#: Fill values other than NaN for ablations that a part lacks.
 _FILL = {"what": "", "seeds": 0}
 
 
@@ -30,18 +30,18 @@ def comparison(
     Parameters
     ----------
     trained
-        By `cntbench.comparison.trained.measure_trained`.
+        From `cntbench.comparison.trained.measure_trained`.
     recovered, diagnosed
-        By `cntbench.analysis.recovery.recovery` and
+        From `cntbench.analysis.recovery.recovery` and
         `cntbench.analysis.diagnostics.diagnostics`.
     seed
-        Of the bootstrap over checkpoints.
+        Seed of the bootstrap over checkpoints.
 
     Returns
     -------
     xarray.Dataset
-        All variables of the parts, those of diagnostics with dim ``special`` instead of
-        ``circuit``. Ablations are in the order in which the parts name them first.
+        All variables of the parts. The variables of diagnostics have dim ``special`` instead of
+        ``circuit``. Ablations are in the order of their first mention in the parts.
     """
     parts = []
     if trained is not None:
@@ -90,7 +90,7 @@ def _reliability(trained: xr.Dataset, seed: int) -> xr.Dataset:
 
 
 def _stability(trained: xr.Dataset, seed: int) -> xr.Dataset:
-    """Return the overlap of circuits of resampled prompts, and when it is large enough."""
+    """Return the overlap of circuits of resampled prompts, and the prompts at which it settles."""
     dataset = trained[["overlap_by_prompts"]]
     mean = dataset["overlap_by_prompts"].mean("task", keep_attrs=True)
     last = mean.isel(prompts=-1, drop=True)

@@ -25,7 +25,7 @@ from cntbench.prompts import Prompts
 from cntbench.runs.plan import Plan
 from cntbench.runs.tasks import Task
 
-#: Prompts of a trial.
+#: Prompts on which `_random_ablations` tries each ablation.
 PROBE = slice(0, 2)
 
 _CELL = ("task", "ablation", "checkpoint")
@@ -55,14 +55,14 @@ def spread_out(checkpoints: Sequence[Checkpoint], count: int) -> list[Checkpoint
 def measure_trained(
     plan: Plan, *, checkpoints: int, progress: Progress, jobs: int = 1
 ) -> xr.Dataset:
-    """Measure every ablation of a plan: on all prompts, on two halves, and with another draw.
+    """Measure every ablation of a plan on all prompts, on both halves, and with a second seed.
 
     Parameters
     ----------
     plan
         Trajectory, tasks and ablations.
     checkpoints
-        How many, spread over the trajectory.
+        Number of checkpoints, spread over the trajectory.
     progress, jobs
         Receives progress at every checkpoint; number of processes, one thread each.
 
@@ -93,7 +93,7 @@ def measure_trained(
 
 
 def _random_ablations(plan: Plan, checkpoint: Checkpoint) -> frozenset[str]:
-    """Return the ablations that depend on the seed, by a trial on a few prompts."""
+    """Return the ablations whose influence on a few prompts depends on the seed."""
     few = plan.prompts[0].take(PROBE)
     trajectory = plan.trajectory
     _, model, _ = trajectory.verified(checkpoint, trajectory.fetch(checkpoint))
@@ -133,15 +133,15 @@ def _empty(plan: Plan, checkpoint: Checkpoint) -> xr.Dataset:
 def _measure_checkpoint(
     plan: Plan, random: frozenset[str], counted: str, checkpoint: Checkpoint
 ) -> xr.Dataset:
-    """Measure one checkpoint, with another draw of the random ablations.
+    """Measure one checkpoint; random ablations with a second seed as well.
 
-    Work is counted at one of them, by name: it is the same at all.
+    Work is the same at every checkpoint, so it is counted only at the one named ``counted``.
     """
     dataset = _empty(plan, checkpoint)
     model = plan.trajectory.load(checkpoint)
     for t, (task, prompts) in enumerate(zip(plan.tasks, plan.prompts, strict=True)):
         cell = Cell(model, task, prompts, plan.study.spec.seed)
-        cell.measure(plan.ablations[0].method, prompts)  # a first call is slower
+        cell.measure(plan.ablations[0].method, prompts)  # warm up: the first call is slower
         for a, entry in enumerate(plan.ablations):
             method = entry.method
             start = perf_counter()
@@ -188,23 +188,23 @@ class Cell:
         return influence(request).influence[0]
 
     def work(self, method: Ablation) -> Work:
-        """Return the work of a measurement."""
+        """Count the work of a measurement."""
         return predicted_work(self._request(method, self.prompts))
 
     def measure_prompts(self, method: Ablation) -> tuple[np.ndarray, np.ndarray]:
-        """Return the influence, and what it is the mean of, with a last dim ``prompt``.
+        """Return the influence, and the values by prompt (last dim) that it is the mean of.
 
-        Influence on the readout is the absolute value of a mean.
+        For methods that observe the readout, influence is the absolute value of the mean.
         """
         request = replace(self._request(method, self.prompts), seed=self.seed, keep=("prompts",))
-        found = influence(request)
+        result = influence(request)
         kept = "edge_effect" if method.observable == "readout" else "influence"
-        return found.influence[0], found.kept[f"{kept}_by_prompt"][0]
+        return result.influence[0], result.kept[f"{kept}_by_prompt"][0]
 
     def by_halves(self, method: Ablation, by_prompt: np.ndarray) -> float:
-        """Return the split-half reliability over every other prompt; NaN for a single prompt.
+        """Return the split-half reliability of even and odd prompts; NaN for a single prompt.
 
-        Halves are measured again where a prompt's influence depends on the others.
+        If a prompt's influence depends on the others, the halves are measured again.
         """
         if len(self.prompts) < 2:
             return np.nan

@@ -1,12 +1,12 @@
 """A verdict on methods: for each purpose a ranking with confidence, ties, and one sentence.
 
-Methods are measured on the same models, so that their differences are paired. A bootstrap draws
+Methods are measured on the same models, so their differences are paired. A bootstrap draws
 circuits, and models of each drawn circuit, with replacement (Davison & Hinkley 1997, section 3.8).
-Percentiles of few circuits are too narrow: as Hesterberg 2015 proposes, they are widened until they
-would be those of Student's t. With six circuits or more the intervals cover their 95 %.
+Percentile intervals over few circuits are too narrow; following Hesterberg 2015, they are widened
+to match those of Student's t. With six or more circuits, their coverage is 95 %.
 
-A method's rank is one more than the number of methods that are better: whose difference from it has
-an interval above zero. Methods of equal rank are tied.
+A method is better than another if the interval of the difference of their scores lies above zero. A
+method's rank is one more than the number of better methods; methods of equal rank are tied.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cntbench.prompts import random_state
 
 Array = NDArray[np.float64]
 
-#: What a verdict says of each method: meaning by name, dims ``purpose, ablation``.
+#: Variables of each method, dims ``purpose, ablation``, with their meaning.
 OF_METHODS: Mapping[str, str] = {
     "score": "mean over circuits and their models of what methods are ranked by",
     "score_low": "lower end of its 95 % bootstrap interval over circuits and models",
@@ -32,11 +32,11 @@ OF_METHODS: Mapping[str, str] = {
     "rank": "one more than the number of methods that are better with 95 % confidence",
     "pareto": "1 if no method with a higher score is as cheap, and none as good is cheaper, else 0",
 }
-#: What a verdict says of each purpose, as `cntbench.comparison.purposes.Purpose` has it.
+#: Variables of each purpose, from `cntbench.comparison.purposes.Purpose`.
 OF_PURPOSES = {"title": "in a sentence", "measure": "ranked by", "meaning": "true edges"}
-#: A cheaper method is named if it costs at most this part of the one to use.
+#: A cheaper method is named if it costs at most this share of the recommended one.
 _CHEAP = 0.5
-#: Parts of a cost that have a word.
+#: Shares of a cost that have a word.
 _PARTS = {1 / 2: "half", 1 / 3: "a third", 1 / 4: "a quarter", 1 / 5: "a fifth", 1 / 10: "a tenth"}
 
 
@@ -48,18 +48,18 @@ def verdict(
     Parameters
     ----------
     scores
-        ``score_by_model``, by `cntbench.comparison.purposes.purpose_scores`.
+        ``score_by_model`` of `cntbench.comparison.purposes.purpose_scores`.
     passes
         Cost of each method [forward passes], dims ``ablation``.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
     xarray.Dataset
-        The variables of `OF_METHODS`, NaN for methods that did not take part; ``unscored``, why
-        they did not, dims ``purpose, ablation``; ``verdict``, one sentence, and what the purpose
-        is (`OF_PURPOSES`), dims ``purpose``.
+        The variables of `OF_METHODS`, NaN for methods that are not ranked; ``unscored``, why they
+        are not, dims ``purpose, ablation``; ``verdict``, one sentence, and the variables of
+        `OF_PURPOSES`, dims ``purpose``.
     """
     scores = scores.transpose("purpose", "ablation", "scored_circuit", "seed")
     names = [str(name) for name in scores["ablation"].values]
@@ -75,11 +75,11 @@ def verdict(
         measured = ~np.isnan(values).all(axis=(0, 2))
         values = values[:, measured]
         unscored[at] = [_absence(row, scores["scored_circuit"].values[measured]) for row in values]
-        taking = np.flatnonzero(unscored[at] == "")
-        ranking = _ranked(values[taking], costs[taking], seed)
+        ranked = np.flatnonzero(unscored[at] == "")
+        ranking = _ranked(values[ranked], costs[ranked], seed)
         for name in OF_METHODS:
-            numbers[name][at, taking] = ranking[name]
-        sentences.append(_sentence(purpose, [names[i] for i in taking], ranking, costs[taking]))
+            numbers[name][at, ranked] = ranking[name]
+        sentences.append(_sentence(purpose, [names[i] for i in ranked], ranking, costs[ranked]))
     dataset = xr.Dataset(
         {
             name: (dims, numbers[name], described(name, meaning, "1"))
@@ -122,7 +122,7 @@ def _ranked(values: Array, costs: Array, seed: int) -> dict[str, Array]:
 
 
 def _resampled(values: Array, seed: int) -> tuple[Array, float]:
-    """Return means of bootstrap samples, dims ``sample, ablation``, and the tail of an interval."""
+    """Return bootstrap means, dims ``sample, ablation``, and an interval's tail probability."""
     from scipy import stats
 
     _, circuits, models = values.shape
@@ -139,7 +139,7 @@ def _resampled(values: Array, seed: int) -> tuple[Array, float]:
 
 
 def _front(means: Array, costs: Array) -> Array:
-    """Return 1 for the methods that no other method beats in score and cost, else 0."""
+    """Return 1 for methods on the Pareto front of score and cost, else 0."""
     if np.isnan(costs).any():
         return np.full(len(means), np.nan)
     no_worse = (means[:, None] >= means) & (costs[:, None] <= costs)
@@ -158,28 +158,27 @@ def _sentence(
     score = ranking["score"]
     order = sorted(range(len(names)), key=lambda i: (_or_last(float(costs[i])), -score[i]))
     best = [i for i in order if ranking["rank"][i] == 1]
-    use, *tied = best
-    interval = f"[{ranking['score_low'][use]:.2f}, {ranking['score_high'][use]:.2f}]"
-    facts = f"{about.measure} {score[use]:.2f} {interval}"
-    if np.isnan(costs[use]):
-        clauses = [f"For {about.title} use {names[use]} ({facts})"]
-    else:
-        clauses = [f"For {about.title} use {names[use]} ({facts}, {costs[use]:.2g} forward passes)"]
+    recommended, *tied = best
+    name, cost = names[recommended], float(costs[recommended])
+    low, high = (ranking[f"score_{end}"][recommended] for end in ("low", "high"))
+    facts = f"{about.measure} {score[recommended]:.2f} [{low:.2f}, {high:.2f}]"
+    if not np.isnan(cost):
+        facts += f", {cost:.2g} forward passes"
+    clauses = [f"For {about.title} use {name} ({facts})"]
     if tied:
-        verb = "ties" if len(tied) == 1 else "tie"
-        dearer = " and cost more" if len(tied) > 1 else " and costs more"
-        known = "" if np.isnan(costs[use]) else dearer
-        clauses.append(f"{listed([names[i] for i in tied])} {verb} with it{known}")
-    cheap = [i for i in order if costs[i] <= _CHEAP * costs[use]]
+        ties, costs_more = ("tie", "cost") if len(tied) > 1 else ("ties", "costs")
+        comparison = "" if np.isnan(cost) else f" and {costs_more} more"
+        clauses.append(f"{listed([names[i] for i in tied])} {ties} with it{comparison}")
+    cheap = [i for i in order if costs[i] <= _CHEAP * cost]
     if cheap:
-        other = max(cheap, key=lambda i: score[i])
-        part, loss = _part(costs[other] / costs[use]), score[use] - score[other]
-        clauses.append(f"{names[other]} costs {part} and loses {loss:.2f}")
+        cheaper = max(cheap, key=lambda i: score[i])
+        share, loss = _share(costs[cheaper] / cost), score[recommended] - score[cheaper]
+        clauses.append(f"{names[cheaper]} costs {share} and loses {loss:.2f}")
     return "; ".join(clauses) + "."
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
-    """Join names as a sentence does, at most so many of them.
+    """Join names with commas and "and", at most ``most`` of them.
 
     Examples
     --------
@@ -195,7 +194,7 @@ def _or_last(cost: float) -> float:
     return np.inf if np.isnan(cost) else cost
 
 
-def _part(ratio: float) -> str:
-    """Return a part of a cost in words."""
+def _share(ratio: float) -> str:
+    """Return a share of a cost in words."""
     nearest = min(_PARTS, key=lambda part: abs(ratio / part - 1))
     return _PARTS[nearest] if abs(ratio / nearest - 1) <= 0.1 else f"{100 * ratio:.2g} % of that"

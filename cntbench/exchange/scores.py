@@ -24,8 +24,8 @@ from cntbench.errors import CntbenchError, CntbenchWarning, shown
 from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph
 from cntbench.exchange.known_circuits import PURPOSES
 from cntbench.models.planted.circuit import Circuit
-from cntbench.output import FileKind, check_output, has_attribute
-from cntbench.results.storage import distinct_files, write_netcdf
+from cntbench.output import FileKind, has_attribute
+from cntbench.results.storage import distinct_files
 
 #: Title attribute of a dataset of scores.
 TITLE: Final = "Graphs scored on a known circuit"
@@ -177,12 +177,6 @@ def scored(candidates: Mapping[str, Candidate], circuit: Circuit) -> xr.Dataset:
         described("true_edges", "number of true edges", "1"),
     )
     return dataset
-
-
-def write_scores(dataset: xr.Dataset, path: Path, *, force: bool = False) -> None:
-    """Write scores as netCDF, complete or not at all; errors as `check_output`."""
-    check_output(path, SCORES, force=force)
-    write_netcdf({"/": dataset}, path)
 
 
 def precision_at(scores: NDArray[np.float64], truth: NDArray[np.bool_], count: int) -> float:

@@ -109,8 +109,8 @@ def test_result_files(cli, trajectory, tmp_path):
         (["--circuits", "chian"], ["unknown planted circuit 'chian'", "Did you mean 'chain'"]),
         (["--trajectory", "dir:nowhere"], ["nowhere: no such folder"]),
         (["--results", "none.nc"], ["none.nc: no such file"]),
-        (["--results", "none.nc", "--prompts", "3"], ["--prompts would change nothing"]),
-        (["--results", "none.nc", "--circuits", "chain"], ["--circuits would change nothing"]),
+        (["--results", "none.nc", "--prompts", "3"], ["--prompts would have no effect"]),
+        (["--results", "none.nc", "--circuits", "chain"], ["--circuits would have no effect"]),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_2(cli, tmp_path, arguments, says):

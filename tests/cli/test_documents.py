@@ -25,7 +25,8 @@ from support.trajectories import run_cli, write_trajectory
 
 import cntbench
 from cntbench.cli.main import app
-from cntbench.comparison.command import write_comparison
+from cntbench.comparison.command import COMPARISON
+from cntbench.results.storage import write_dataset
 from cntbench.runs.catalogue import FOLDERS, load_catalogue
 from cntbench.specs import AblationSpec, build
 
@@ -178,7 +179,7 @@ def home(tmp_path_factory):
         checkpoints=1,
         progress=False,
     )
-    write_comparison(compared, folder / "runs" / "compare.nc")
+    write_dataset(compared, folder / "runs" / "compare.nc", COMPARISON)
     write_graph(folder / "circuit.json", graph())
     return folder
 

@@ -18,13 +18,13 @@ from support.films import random_film
 from support.trajectories import run_cli
 
 from cntbench.cli.main import app
-from cntbench.comparison.command import write_comparison
+from cntbench.comparison.command import COMPARISON
 from cntbench.comparison.files import FILES_TITLE
 from cntbench.errors import StorageError
 from cntbench.exchange.export import export
 from cntbench.figures import save
 from cntbench.reporting.page.write import write_page
-from cntbench.results.storage import open_results, write_results
+from cntbench.results.storage import open_results, write_dataset, write_results
 
 
 class Command(NamedTuple):
@@ -71,7 +71,7 @@ def inputs(tmp_path_factory) -> Path:
     write_results(xr.DataTree(random_film()), folder / "r.nc")
     write_graph(folder / "step1.json", graph())
     write_graph(folder / "parallel.json", graph(parallel=True))
-    write_comparison(compared({"zero": 0.8, "mean": 0.9}, [4, 5]), folder / "methods.nc")
+    write_dataset(compared({"zero": 0.8, "mean": 0.9}, [4, 5]), folder / "methods.nc", COMPARISON)
     return folder
 
 
@@ -246,7 +246,7 @@ def test_an_empty_file_is_nothing_that_could_be_lost(cli):
         ("p.pdf", lambda tree, path, **k: save(Figure(), path, **k)),
         ("p.png", lambda tree, path, **k: save(Figure(), path, **k)),
         ("p.csv", lambda tree, path, **k: export(tree, path, None, **k)),
-        ("p.nc", lambda tree, path, **k: write_comparison(COMPARED, path, **k)),
+        ("p.nc", lambda tree, path, **k: write_dataset(COMPARED, path, COMPARISON, **k)),
     ],
 )
 def test_functions_of_python_write_over_their_own_kind_only(tmp_path, name, write):

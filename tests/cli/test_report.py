@@ -7,8 +7,8 @@ import xarray as xr
 from support.results import comparison_dataset, film_with_gaps
 from support.trajectories import run_cli
 
-from cntbench.comparison.command import write_comparison
-from cntbench.results.storage import write_results
+from cntbench.comparison.command import COMPARISON
+from cntbench.results.storage import write_dataset, write_results
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def cli(monkeypatch, capsys, tmp_path):
     """Run a command line in a folder with a result, a comparison and a text."""
     monkeypatch.chdir(tmp_path)
     write_results(xr.DataTree(film_with_gaps()), tmp_path / "results.nc")
-    write_comparison(comparison_dataset(), tmp_path / "compare.nc")
+    write_dataset(comparison_dataset(), tmp_path / "compare.nc", COMPARISON)
     (tmp_path / "text.nc").write_text("no netCDF")
     (tmp_path / "folder").mkdir()
     return lambda *arguments: run_cli(monkeypatch, capsys, *arguments)

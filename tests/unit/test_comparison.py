@@ -13,7 +13,7 @@ from rich.console import Console
 from cntbench.analysis.diagnostics import Diagnostic, diagnostics
 from cntbench.analysis.recovery import Recovery, recovery
 from cntbench.comparison.agreement import STATISTICS
-from cntbench.comparison.command import COMPARISON, open_comparison, write_comparison
+from cntbench.comparison.command import COMPARISON, open_comparison
 from cntbench.comparison.table import comparison
 from cntbench.comparison.trained import spread_out
 from cntbench.components import components, feasible
@@ -21,7 +21,7 @@ from cntbench.errors import StorageError
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
 from cntbench.reporting.comparison import comparison_tables
-from cntbench.results.storage import RESULT
+from cntbench.results.storage import RESULT, write_dataset
 
 NODES = components(3, 2, parallel=True)
 EDGES = feasible(NODES)
@@ -130,7 +130,7 @@ def test_parts_share_one_coordinate_of_ablations():
 @pytest.mark.parametrize("parts", [(trained(),), (None, recovered()), (None, None, diagnosed())])
 def test_a_comparison_can_be_written(parts, tmp_path):
     written = comparison(*parts)
-    write_comparison(written, tmp_path / "x.nc")
+    write_dataset(written, tmp_path / "x.nc", COMPARISON)
     read = open_comparison(tmp_path / "x.nc")
     xr.testing.assert_allclose(read, written)
     assert read.attrs == written.attrs
@@ -138,7 +138,7 @@ def test_a_comparison_can_be_written(parts, tmp_path):
 
 def test_a_comparison_that_was_changed_is_refused_and_is_not_taken_for_a_result(tmp_path):
     path = tmp_path / "x.nc"
-    write_comparison(comparison(None, recovered()), path)
+    write_dataset(comparison(None, recovered()), path, COMPARISON)
     assert COMPARISON.recognises(path)
     assert not RESULT.recognises(path)
     with netCDF4.Dataset(path, "r+") as file:

@@ -11,10 +11,11 @@ from support.comparisons import CIRCUITS, compared
 from support.trajectories import run_cli
 
 import cntbench
-from cntbench.comparison.command import write_comparison
+from cntbench.comparison.command import COMPARISON
 from cntbench.comparison.leaderboard import leaderboard
 from cntbench.errors import CntbenchError, StorageError
 from cntbench.reporting.leaderboard import markdown, page
+from cntbench.results.storage import write_dataset
 
 HOSTILE = "<script>window.harmed = 1</script>|`"
 
@@ -22,9 +23,9 @@ HOSTILE = "<script>window.harmed = 1</script>|`"
 @pytest.fixture
 def files(tmp_path):
     """Ours, and theirs: a method of their own, ours again, and another one of a name of ours."""
-    write_comparison(compared({"zero": 0.8, "mean": 0.9}, [4, 5]), tmp_path / "ours.nc")
+    write_dataset(compared({"zero": 0.8, "mean": 0.9}, [4, 5]), tmp_path / "ours.nc", COMPARISON)
     theirs = compared({"zero": 0.8, "mean": 0.7, HOSTILE: 0.95}, [4, 5, 50])
-    write_comparison(theirs, tmp_path / "theirs.nc")
+    write_dataset(theirs, tmp_path / "theirs.nc", COMPARISON)
     return [tmp_path / "ours.nc", tmp_path / "theirs.nc"]
 
 
@@ -46,11 +47,11 @@ def test_methods_of_several_files_are_ranked_together(files):
     ("changed", "says"),
     [
         ({"hashes": {"dag3": "dag3@2"}}, "it has another version of dag3"),
-        ({"circuits": ["mine", *CIRCUITS[1:]]}, "it lacks dag0; it has besides mine"),
+        ({"circuits": ["mine", *CIRCUITS[1:]]}, "it lacks dag0; it also has mine"),
     ],
 )
 def test_a_file_of_other_circuits_is_refused_and_the_difference_said(files, changed, says):
-    write_comparison(compared({"mine": 0.9}, [3], **changed), files[1])
+    write_dataset(compared({"mine": 0.9}, [3], **changed), files[1], COMPARISON)
     with pytest.raises(CntbenchError, match=re.escape(says)) as error:
         leaderboard(files)
     assert error.value.where == str(files[1])
@@ -59,7 +60,7 @@ def test_a_file_of_other_circuits_is_refused_and_the_difference_said(files, chan
 
 def test_a_comparison_without_scores_is_refused(files):
     old = compared({"zero": 0.8}, [4]).drop_vars("circuit_sha256")
-    write_comparison(old, files[1])
+    write_dataset(old, files[1], COMPARISON)
     with pytest.raises(CntbenchError, match="no scores on planted circuits"):
         leaderboard(files)
     with pytest.raises(StorageError, match="no such file"):

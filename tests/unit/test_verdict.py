@@ -10,13 +10,14 @@ import xarray as xr
 from rich.console import Console
 
 from cntbench.analysis.recovery import Recovery
-from cntbench.comparison.command import open_comparison, write_comparison
+from cntbench.comparison.command import COMPARISON, open_comparison
 from cntbench.comparison.purposes import PURPOSES, purpose_scores
 from cntbench.comparison.table import TITLE
 from cntbench.comparison.verdict import verdict
 from cntbench.errors import StorageError
 from cntbench.reporting.page.sections import verdict_section
 from cntbench.reporting.verdict import verdict_tables
+from cntbench.results.storage import write_dataset
 from cntbench.views.verdict import verdict as view_of
 
 NAMES = ["exact", "twin", "cheap", "chance"]
@@ -197,9 +198,9 @@ def test_terminal_page_and_dataset_say_the_same(ranked):
 def test_a_verdict_is_checked_when_it_is_read(ranked, tmp_path):
     _, found = ranked
     whole = found.assign_attrs(title=TITLE)
-    write_comparison(whole, tmp_path / "c.nc")
+    write_dataset(whole, tmp_path / "c.nc", COMPARISON)
     xr.testing.assert_equal(open_comparison(tmp_path / "c.nc"), whole)
-    write_comparison(whole.drop_vars("rank"), tmp_path / "d.nc")
+    write_dataset(whole.drop_vars("rank"), tmp_path / "d.nc", COMPARISON)
     with pytest.raises(StorageError, match="'rank' is missing"):
         open_comparison(tmp_path / "d.nc")
 
