@@ -32,6 +32,8 @@ TRANSFORMERS = version("transformers")
 RELATIVE = 2.0**-15
 #: Tolerated relative difference in a narrower type, as a multiple of its resolution.
 _NARROW = 16.0
+#: Endings of the names of buffers that follow from the config alone: frequencies and angles.
+_ANGLES = ("inv_freq", "embed_positions")
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ def _angles(model: Any) -> dict[str, Tensor]:
     frequencies = {}
     for prefix, module in model.named_modules():
         for buffer, value in module.named_buffers(recurse=False):
-            if not buffer.endswith("inv_freq") or value.dtype == wide(value.dtype):
+            if not buffer.endswith(_ANGLES) or value.dtype == wide(value.dtype):
                 continue
             try:
                 exact: Tensor = getattr(type(module)(model.config), buffer)

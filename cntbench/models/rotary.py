@@ -5,6 +5,7 @@ Frequencies are those of transformers, whose functions compute them for all non-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,13 +22,13 @@ TYPES = ("default", "linear", "llama3", "yarn")
 ROTARY_BUFFERS = tuple(f"rotary_emb.{name}" for name in ("inv_freq", "cos_cached", "sin_cached"))
 
 
-def check_rotary(config: Any) -> None:
-    """Raise a `CheckpointError` if the type of rotary embedding is not supported."""
+def check_rotary(config: Any, types: Sequence[str] = TYPES) -> None:
+    """Raise a `CheckpointError` if the type of rotary embedding is not one of those supported."""
     for parameters in rotary_parameters(config).values():
         kind = parameters["rope_type"]
-        if kind not in TYPES:
+        if kind not in types:
             raise CheckpointError(
-                f"rotary embedding of type {kind!r} is not supported", hint=nearest(kind, TYPES)
+                f"rotary embedding of type {kind!r} is not supported", hint=nearest(kind, types)
             )
 
 
@@ -111,3 +112,12 @@ class Rotary:
         torch.view_as_complex(pairs.unflatten(-1, (-1, 2))).mul_(turn)
         if pairs is not vectors:  # there is no complex type that narrow
             vectors.copy_(pairs)
+
+
+class InterleavedRotary(Rotary):
+    """The same where the model rotates dims 2 i and 2 i + 1 together: pairs are adjacent."""
+
+    def paired(self, rows: Tensor) -> Tensor:
+        """Return the rows, dims ``head, width, …``; an odd width is padded."""
+        missing = rows.new_zeros((len(rows), self.width % 2, *rows.shape[2:]))
+        return torch.cat([rows, missing], dim=1)

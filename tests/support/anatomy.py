@@ -6,6 +6,7 @@ Weights come as views: writing to them changes the model.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,12 +79,17 @@ class Anatomy:
         self.n_heads = config.num_attention_heads
         self.width = getattr(config, "head_dim", None) or config.hidden_size // self.n_heads
         self.n_keys = getattr(config, "num_key_value_heads", None) or self.n_heads
-        self.parallel = getattr(config, "use_parallel_residual", False)
+        self.parallel = getattr(config, "use_parallel_residual", config.model_type == "gptj")
         self.embedding = model.get_input_embeddings()
         if config.model_type == "gpt_neox":
             self.final_norm, blocks, make = base.final_layer_norm, base.layers, self._gpt_neox
         elif config.model_type == "gpt2":
             self.final_norm, blocks, make = base.ln_f, base.h, self._gpt2
+        elif config.model_type in ("gptj", "gpt_neo"):
+            self.final_norm, blocks, make = base.ln_f, base.h, self._separate
+        elif config.model_type == "opt":
+            base = base.decoder
+            self.final_norm, blocks, make = base.final_layer_norm, base.layers, self._opt
         else:
             self.final_norm, blocks, make = base.norm, base.layers, self._llama
         self.layers = [make(block) for block in blocks]
@@ -126,13 +132,61 @@ class Anatomy:
             outer=block.mlp.c_proj,
         )
 
+    def _separate(self, block: nn.Module) -> Layer:
+        attention, mlp = getattr(block.attn, "attention", block.attn), block.mlp
+        inner, outer = (mlp.fc_in, mlp.fc_out) if hasattr(mlp, "fc_in") else (mlp.c_fc, mlp.c_proj)
+        return Layer(
+            attention=attention,
+            mlp=mlp,
+            output=attention.out_proj,
+            attention_norm=block.ln_1,
+            mlp_norm=getattr(block, "ln_2", block.ln_1),
+            weight=attention.out_proj.weight.mT.unflatten(0, (self.n_heads, -1)),
+            inner=(inner,),
+            outer=outer,
+            **self._projected(attention),
+        )
+
+    def _opt(self, block: nn.Module) -> Layer:
+        return Layer(
+            attention=block.self_attn,
+            mlp=block.fc2,
+            output=block.self_attn.out_proj,
+            attention_norm=block.self_attn_layer_norm,
+            mlp_norm=block.final_layer_norm,
+            weight=block.self_attn.out_proj.weight.mT.unflatten(0, (self.n_heads, -1)),
+            inner=(block.fc1,),
+            outer=block.fc2,
+            **self._projected(block.self_attn),
+        )
+
+    def _projected(self, attention: nn.Module) -> dict[str, Any]:
+        """Projections and heads where queries, keys and values have modules of their own."""
+        modules = attention.q_proj, attention.k_proj, attention.v_proj
+        pairs = list(zip(HEAD_INPUTS, modules, strict=True))
+        return {
+            "projections": tuple(Projection(m, (r,), (1, -1)) for r, m in pairs),
+            "heads": {r: [p.unflatten(0, (-1, self.width)) for p in parts(m)] for r, m in pairs},
+        }
+
+    def _fused(self, fused: nn.Module) -> dict[str, Any]:
+        heads = self.n_heads, self.n_keys, self.n_keys
+        views = fused.weight.split([count * self.width for count in heads])
+        pairs = list(zip(HEAD_INPUTS, views, strict=True))
+        readers = [r for r, count in zip(HEAD_INPUTS, heads, strict=True) for _ in range(count)]
+        return {
+            "projections": (Projection(fused, tuple(readers), (len(readers), self.width)),),
+            "heads": {reader: [view.unflatten(0, (-1, self.width))] for reader, view in pairs},
+        }
+
     def _llama(self, block: nn.Module) -> Layer:
         attention, mlp = block.self_attn, block.mlp
-        modules = dict(
-            zip(HEAD_INPUTS, (attention.q_proj, attention.k_proj, attention.v_proj), strict=True)
-        )
         weight = attention.o_proj.weight.mT.unflatten(0, (self.n_heads, -1))
         after, writes = None, mlp
+        if hasattr(attention, "qkv_proj"):
+            projected, inner = self._fused(attention.qkv_proj), (mlp.gate_up_proj,)
+        else:
+            projected, inner = self._projected(attention), (mlp.gate_proj, mlp.up_proj)
         if hasattr(block, "post_feedforward_layernorm"):
             after, writes = block.post_attention_layernorm, block.post_feedforward_layernorm
             gemma = hasattr(block, "pre_feedforward_layernorm")
@@ -150,15 +204,11 @@ class Anatomy:
             output=attention.o_proj,
             attention_norm=norms[0],
             mlp_norm=norms[1],
-            projections=tuple(Projection(m, (r,), (1, -1)) for r, m in modules.items()),
-            heads={
-                reader: [part.unflatten(0, (-1, self.width)) for part in parts(module)]
-                for reader, module in modules.items()
-            },
             weight=weight,
-            inner=(mlp.gate_proj, mlp.up_proj),
+            inner=inner,
             outer=mlp.down_proj,
             after=after,
+            **projected,
         )
 
 

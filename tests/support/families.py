@@ -10,8 +10,12 @@ from torch import nn
 from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
+    GPTJConfig,
+    GPTNeoConfig,
     Olmo2Config,
     Olmo3Config,
+    OPTConfig,
+    Phi3Config,
     PreTrainedConfig,
     Qwen3Config,
 )
@@ -44,6 +48,10 @@ FAMILIES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
             **_ALTERNATING,
         },
     ),
+    "phi3": (Phi3Config, {"partial_rotary_factor": 0.5, "sliding_window": 3}),
+    "gptj": (GPTJConfig, {"rotary_dim": 2}),
+    "opt": (OPTConfig, {}),
+    "gpt_neo": (GPTNeoConfig, {"window_size": 3}),
     "gemma3_text": (
         Gemma3TextConfig,
         {
@@ -58,16 +66,40 @@ FAMILIES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
 }
 
 
+_WITHOUT_SHARING = ("gptj", "opt", "gpt_neo")
+#: Names of sizes that differ from Llama's.
+_NAMES = {
+    "gptj": {
+        "hidden_size": "n_embd",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "intermediate_size": "n_inner",
+        "max_position_embeddings": "n_positions",
+    },
+    "opt": {"intermediate_size": "ffn_dim"},
+    "gpt_neo": {"num_hidden_layers": "num_layers", "num_attention_heads": "num_heads"},
+}
+
+
 def family_config(name: str, sizes: dict[str, Any], options: dict[str, Any]) -> PreTrainedConfig:
     """Return the config of a small model.
 
     Takes sizes by the names that Llama has for them, and further options.
     """
     config, own = FAMILIES[name]
+    layers = sizes["num_hidden_layers"]
     given = {**sizes, "pad_token_id": None, **own, **options}
-    if "sliding_window" in own and "layer_types" not in given:
+    for ours, theirs in _NAMES.get(name, {}).items():
+        given[theirs] = given.pop(ours)
+    if name in _WITHOUT_SHARING:
+        given = {k: v for k, v in given.items() if k not in ("num_key_value_heads", "head_dim")}
+    if name == "gpt_neo":
+        given["attention_types"] = [[["local" if i % 2 else "global"], 1] for i in range(layers)]
+    if name == "phi3":
+        del given["head_dim"]
+    if config in (Olmo3Config, Gemma2Config, Gemma3TextConfig) and "layer_types" not in given:
         kinds = ("sliding_attention", "full_attention")
-        given["layer_types"] = [kinds[i % 2] for i in range(sizes["num_hidden_layers"])]
+        given["layer_types"] = [kinds[i % 2] for i in range(layers)]
     return config(**given)
 
 
@@ -106,6 +138,19 @@ def _rms_of_gemma(self: nn.Module, stream: torch.Tensor) -> torch.Tensor:
     return (1 + self.weight) * (stream * torch.rsqrt(variance + self.eps))
 
 
+def _attention_of_gpt_neo(
+    self: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    seen = self.bias[:, :, : query.shape[-2], : query.shape[-2]]
+    scores = (query @ key.mT).masked_fill(~seen, torch.finfo(query.dtype).min)
+    weights = nn.functional.softmax(scores, dim=-1)
+    return weights @ value, weights
+
+
 def precise(model: Any) -> Any:
     """Have a model's modules compute in the precision that they are given, not in single."""
     if model.dtype == torch.float64:
@@ -113,6 +158,8 @@ def precise(model: Any) -> Any:
             kind = type(module).__name__
             if kind.startswith("Gemma") and kind.endswith("RMSNorm"):
                 module.forward = MethodType(_rms_of_gemma, module)
+            elif kind == "GPTNeoSelfAttention":
+                module._attn = MethodType(_attention_of_gpt_neo, module)
             elif kind.endswith("RMSNorm"):
                 module.forward = MethodType(_rms, module)
     return model

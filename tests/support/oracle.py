@@ -73,8 +73,9 @@ class Oracle(Anatomy):
 
         def on_mlp(layer):
             def hook(module, args, output):
-                new = see(layer, None, output[0].clone())
-                return output if new is None else new[None]
+                # OPT has no dim for prompts here.
+                new = see(layer, None, output.flatten(0, -2).clone())
+                return output if new is None else new.view_as(output)
 
             return hook
 

@@ -28,8 +28,10 @@ from cntbench.engine.circuit import circuit_readouts, edges_of
 from cntbench.engine.influence import influence, statistics_of
 from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
-from cntbench.errors import CntbenchError
+from cntbench.errors import CheckpointError, CntbenchError
 from cntbench.models import checkpoint_files
+from cntbench.models.adapters import adapter
+from cntbench.models.config_values import check_values
 from cntbench.models.in_memory import read_model
 from cntbench.readouts import known_readouts
 
@@ -192,3 +194,66 @@ def test_models_in_memory_are_read_in_a_narrow_type_too(family):
     for dtype in (torch.float32, torch.bfloat16):
         *_, held = read_model(random_model(family, vocabulary=60).to(dtype))
         assert held.difference < 1e-4 * held.scale
+
+
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 100.0,
+    "partial_rotary_factor": 0.5,
+    "short_factor": [1.5],
+    "long_factor": [3.0],
+    "original_max_position_embeddings": 16,
+}
+VARIANTS = [
+    ("qwen3", {"attention_bias": True}),
+    ("qwen3", {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}),
+    ("olmo2", {"tie_word_embeddings": True}),
+    ("gemma2", {"attn_logit_softcapping": None, "final_logit_softcapping": None}),
+    ("gemma3_text", {"final_logit_softcapping": 2.0, "tie_word_embeddings": False}),
+    ("phi3", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 16}),
+    ("phi3", {"sliding_window": None, "partial_rotary_factor": 1.0}),
+    ("gptj", {"tie_word_embeddings": True, "rotary_dim": 4}),
+    ("opt", {"enable_bias": False, "activation_function": "gelu"}),
+    ("gpt_neo", {"tie_word_embeddings": False}),
+]
+
+
+@pytest.mark.parametrize(("family", "options"), VARIANTS)
+def test_options_are_computed(family, options):
+    known = random_model(family, width=4, dtype=torch.float64, **options)
+    engine = decoder(known)
+    with torch.no_grad():
+        expected = known(TOKENS).logits
+    torch.testing.assert_close(engine.logits(TOKENS), expected, rtol=1e-10, atol=1e-10)
+    assert engine.context == (16 if options.get("rope_parameters") is LONGROPE else 64)
+
+
+REFUSED = [
+    ("olmo2", {"attention_bias": True}, "belongs to no head", "attention_bias = false"),
+    ("olmo3", {"layer_types": ["chunked_attention"] * 2}, "'chunked_attention'", "Allowed: full"),
+    ("gemma2", {"use_bidirectional_attention": True}, "later tokens", "= false"),
+    ("gemma2", {"attn_logit_softcapping": 0.0}, "not above 0", "for caps also null"),
+    ("gemma3_text", {"sliding_window": None}, "give its length", "full_attention"),
+    ("gptj", {"rotary_dim": 6}, "rotary_dim = 6 does not fit", "an even number up to"),
+    ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before = false", "but opt-350m"),
+    ("opt", {"word_embed_proj_dim": 4}, "projected to the stream", "but opt-350m"),
+    ("gpt_neo", {"attention_layers": ["globl"] * 2}, "'globl'", "Did you mean 'global'?"),
+]
+
+
+@pytest.mark.parametrize(("family", "options", "says", "hint"), REFUSED)
+def test_what_is_not_computed_exactly_is_refused(family, options, says, hint):
+    config = random_model(family, width=4).config
+    for key, value in options.items():
+        setattr(config, key, value)
+    with pytest.raises(CheckpointError) as caught:
+        adapter(family).shape(config)
+    assert says in caught.value.what
+    assert hint in caught.value.hint
+
+
+def test_a_window_is_a_length():
+    config = random_model("gemma2").config
+    config.sliding_window = 0
+    with pytest.raises(CheckpointError, match="sliding_window = 0 is not allowed"):
+        check_values(config)

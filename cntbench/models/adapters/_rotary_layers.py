@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from cntbench.models.blocks import Attention
 from cntbench.models.feed_forward import MLP
 from cntbench.models.heads import Attending, InputNorms
 from cntbench.models.maps import Linear, RMSNorm
-from cntbench.models.rotary import Rotary, check_rotary, rotary_parameters
+from cntbench.models.rotary import TYPES, Rotary, check_rotary, rotary_parameters
 
 #: Kinds of attention by the config's ``layer_types``.
 LAYER_TYPES = ("full_attention", "sliding_attention")
@@ -29,8 +29,11 @@ def activation_of(config: Any) -> str:
     return name
 
 
-def sizes(config: Any) -> Shape:
-    """Return the sizes of a model whose heads rotate all of their dims.
+def sizes(config: Any, *, partial: bool = False, rotary_types: Sequence[str] = TYPES) -> Shape:
+    """Return the sizes of a model.
+
+    Takes whether heads may rotate only a part of their dims, and the types of rotary embeddings
+    that are supported.
 
     Raises
     ------
@@ -38,7 +41,7 @@ def sizes(config: Any) -> Shape:
         If the config has an option that is not supported.
     """
     check_common(config, activation_of(config))
-    check_rotary(config)
+    check_rotary(config, rotary_types)
     heads, key_heads = config.num_attention_heads, config.num_key_value_heads
     width = width_of(config)
     if heads % key_heads:
@@ -47,7 +50,8 @@ def sizes(config: Any) -> Shape:
             hint="Allowed: num_attention_heads a multiple of num_key_value_heads.",
         )
     parameters = rotary_parameters(config).values()
-    if width % 2 or any(one.get("partial_rotary_factor", 1.0) != 1.0 for one in parameters):
+    shares = [one.get("partial_rotary_factor", 1.0) for one in parameters]
+    if width % 2 or (shares != [1.0] * len(shares) and not partial):
         raise CheckpointError(
             f"rotary positions on only some of a head's {width} dims are not supported",
             hint="Allowed: an even head_dim, without partial_rotary_factor.",

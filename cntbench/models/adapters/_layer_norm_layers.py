@@ -1,0 +1,69 @@
+"""What older architectures share: LayerNorm folded into maps, separate queries, keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cntbench.models.adapters._base import linear
+from cntbench.models.blocks import Attention
+from cntbench.models.maps import Linear
+from cntbench.models.rotary import Rotary
+
+
+def folded(tensors: Mapping[str, Tensor], name: str, norm: str, *, bias: bool = True) -> Linear:
+    """Return an affine map of the standardised stream, with a norm's scale and shift folded in."""
+    return linear(tensors, name, bias=bias).after(
+        tensors[f"{norm}.weight"], tensors[f"{norm}.bias"]
+    )
+
+
+def with_positions(tokens: Tensor, *, words: Tensor, positions: Tensor) -> Tensor:
+    """Return embeddings of tokens plus those of their positions."""
+    return F.embedding(tokens, words) + positions[: tokens.shape[-1]]
+
+
+def attention(
+    tensors: Mapping[str, Tensor],
+    prefix: str,
+    norm: str,
+    heads: int,
+    *,
+    biases: tuple[bool, bool] = (True, True),
+    rotary: Rotary | None = None,
+) -> Attention:
+    """Return the heads of a layer from its ``q_proj``, ``k_proj``, ``v_proj`` and ``out_proj``.
+
+    Parameters
+    ----------
+    tensors
+        The model's tensors.
+    prefix
+        Of the names of the layer's maps.
+    norm
+        Name of the norm that the heads read through.
+    heads
+        Number of heads.
+    biases
+        Whether the maps to queries, keys and values have biases, and whether the output has one.
+    rotary
+        The position embedding; None if there is none.
+    """
+    maps = [folded(tensors, f"{prefix}{kind}_proj", norm, bias=biases[0]) for kind in "qkv"]
+    parts = [one.weight for one in maps], [one.bias for one in maps]
+    if rotary is None:
+        weight, bias = (torch.cat(part) for part in parts)
+    else:
+        weight, bias = (
+            rotary.arranged(*(rows.unflatten(0, (heads, -1)) for rows in part)) for part in parts
+        )
+    output = linear(tensors, f"{prefix}out_proj", bias=biases[1])
+    return Attention.make(
+        Linear(weight, bias),
+        output=output.weight.mT.unflatten(0, (heads, -1)).contiguous(),
+        output_bias=output.bias,
+        rotate=rotary,
+    )

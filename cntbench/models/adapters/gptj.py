@@ -1,0 +1,95 @@
+"""GPT-J: rotary positions on a part of each head, by neighbouring dims; one norm, in parallel.
+
+Equations follow ``GPTJForCausalLM`` of the transformers library; the tests compare with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from cntbench.components import components
+from cntbench.errors import CheckpointError
+from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, linear
+from cntbench.models.adapters._layer_norm_layers import attention, folded
+from cntbench.models.decoder import Decoder, Stage
+from cntbench.models.feed_forward import MLP
+from cntbench.models.maps import LayerNorm, Linear
+from cntbench.models.rotary import InterleavedRotary
+
+if TYPE_CHECKING:
+    from transformers import GPTJConfig
+
+MODEL_TYPES = ("gptj",)
+#: Buffers that older programs saved with the weights; no model uses them.
+BUFFERS = ("attn.bias", "attn.masked_bias", "attn.embed_positions")
+EXACT = "parallel blocks behind one norm, rotary positions on neighbouring dims of a part of heads"
+
+
+def shape(config: GPTJConfig) -> Shape:
+    """Return the model's sizes.
+
+    Raises
+    ------
+    CheckpointError
+        If the config has an option that this adapter does not support.
+    """
+    check_common(config, config.activation_function)
+    width, rotated = config.n_embd // config.n_head, config.rotary_dim
+    if not rotated or rotated % 2 or rotated > width:
+        raise CheckpointError(
+            f"rotary_dim = {rotated} does not fit into heads of {width} dims",
+            hint="Allowed: an even number up to n_embd / n_head.",
+        )
+    return Shape(
+        components=components(config.n_layer, config.n_head, parallel=True),
+        vocabulary=config.vocab_size,
+        context=config.n_positions,
+    )
+
+
+def decoder(config: GPTJConfig, tensors: Mapping[str, Tensor]) -> Decoder:
+    """Map a GPT-J ``state_dict`` to stages."""
+    size = shape(config)
+    embedding, norm = tensors["transformer.wte.weight"], LayerNorm(config.layer_norm_epsilon)
+    angles = SimpleNamespace(
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000},
+        max_position_embeddings=config.n_positions,
+    )
+    width = config.n_embd // config.n_head
+    rotary = InterleavedRotary(angles, width, config.rotary_dim, embedding)
+    stages: list[Stage] = []
+    for layer in range(config.n_layer):
+        prefix = f"transformer.h.{layer}."
+        heads = attention(
+            tensors,
+            f"{prefix}attn.",
+            f"{prefix}ln_1",
+            config.n_head,
+            biases=(False, False),
+            rotary=rotary,
+        )
+        mlp = MLP(
+            folded(tensors, f"{prefix}mlp.fc_in", f"{prefix}ln_1"),
+            linear(tensors, f"{prefix}mlp.fc_out"),
+            ACTIVATIONS[config.activation_function],
+        )
+        stages.append(Stage(norm, (heads, mlp)))
+    tied = config.tie_word_embeddings and "lm_head.weight" not in tensors
+    return Decoder(
+        embed=partial(F.embedding, weight=embedding),
+        stages=tuple(stages),
+        final_norm=LayerNorm(
+            config.layer_norm_epsilon,
+            tensors["transformer.ln_f.weight"],
+            tensors["transformer.ln_f.bias"],
+        ),
+        unembed=Linear(embedding if tied else tensors["lm_head.weight"], tensors["lm_head.bias"]),
+        components=size.components,
+        context=size.context,
+    )
