@@ -10,6 +10,9 @@ function           picture
 =================  ==================================================================
 `film`             the component graph at some checkpoints, or at one
 `heatmap`          influence as a matrix of source × target at one checkpoint
+`circuit`          the components that a task depends on, what they do, and what joins them
+`effects`          what ablating each component does to a readout at one checkpoint
+`scores`           what heads do over training, with the onset of each, beside a readout
 `readouts`         readouts of the clean model over training, with phases
 `metrics`          metrics of the graph over training, with bands of their null models
 `recurrence`       similarity of the graphs at any two checkpoints
@@ -31,8 +34,10 @@ from typing import Any
 from cntbench.figures._style import save
 from cntbench.figures.agreement import agreement
 from cntbench.figures.bump import bump
+from cntbench.figures.circuit import circuit
 from cntbench.figures.claims import claims
 from cntbench.figures.comparison import comparison
+from cntbench.figures.effects import effects
 from cntbench.figures.faithfulness import faithfulness
 from cntbench.figures.film import film
 from cntbench.figures.heatmap import heatmap
@@ -40,13 +45,16 @@ from cntbench.figures.metrics import metrics
 from cntbench.figures.pareto import pareto
 from cntbench.figures.readouts import readouts
 from cntbench.figures.recurrence import recurrence
+from cntbench.figures.scores import scores
 from cntbench.plugins import file_names, room
 
 __all__ = [
     "agreement",
     "bump",
+    "circuit",
     "claims",
     "comparison",
+    "effects",
     "faithfulness",
     "film",
     "heatmap",
@@ -55,6 +63,7 @@ __all__ = [
     "readouts",
     "recurrence",
     "save",
+    "scores",
 ]
 
 

@@ -156,7 +156,7 @@ def _draw(
     depth, height = layout.depth, layout.height
     chosen = graph.strongest(at, DRAWN)[::-1]  # the strongest last, on top
     weights = graph.weight[at, chosen]
-    curves = [_curve(depth[s], height[s], depth[t], height[t]) for s, t in _ends(graph, chosen)]
+    curves = [curve(depth[s], height[s], depth[t], height[t]) for s, t in _ends(graph, chosen)]
     share = scale(weights)
     edges = LineCollection(
         curves,
@@ -214,7 +214,7 @@ def _ends(graph: FilmView, edges: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.stack([graph.layout.source[edges], graph.layout.target[edges]], axis=1)
 
 
-def _curve(x0: float, y0: float, x1: float, y1: float) -> NDArray[np.float64]:
+def curve(x0: float, y0: float, x1: float, y1: float) -> NDArray[np.float64]:
     """Return the points of an edge, horizontal at both ends and bent around components between."""
     along = np.linspace(0, 1, _POINTS)
     rise = along**2 * (3 - 2 * along)

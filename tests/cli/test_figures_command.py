@@ -11,7 +11,7 @@ from support.trajectories import run_cli
 from cntbench.analysis.derived import derived
 from cntbench.results.storage import write_results
 
-FROM_FILMS = {"film", "heatmap", "readouts", "agreement"}
+FROM_FILMS = {"film", "heatmap", "circuit", "effects", "scores", "readouts", "agreement"}
 FROM_METRICS = {"metrics", "recurrence", "bump"}
 
 

@@ -113,6 +113,9 @@ CALLS = {
     "metrics": {**CELL},
     "recurrence": {**CELL},
     "bump": {**CELL},
+    "circuit": {"task": "bigram"},
+    "effects": {"task": "bigram"},
+    "scores": {"task": "bigram"},
     "claims": {},
     "agreement": {"task": "bigram"},
     "comparison": {},
@@ -439,3 +442,77 @@ def test_names_are_drawn_as_they_are_whatever_they_hold(tmp_path):
     text = "".join(ElementTree.parse(tmp_path / "agreement.svg").getroot().itertext())
     assert "$_{$" in text
     assert "\x1b" not in text
+
+
+def test_effects_are_points_with_bars_of_two_errors_largest_first(root, tree):
+    ax = draw.effects(tree, task="bigram", step=64).axes[0]
+    cell = root.sel(task="bigram", readout="logit_difference", checkpoint="step64")
+    size = abs(cell["readout_effect"]).max("ablation").values
+    order = np.argsort(-size, kind="stable")
+    labels = [label.get_text().split()[0] for label in ax.get_yticklabels()]
+    assert labels == [str(cell["source"].values[i]) for i in order]
+    for container, ablation in zip(ax.containers, root["ablation"].values, strict=True):
+        effect, error = (
+            cell[name].sel(ablation=ablation).values[order].astype(float)
+            for name in ("readout_effect", "readout_effect_se")
+        )
+        points, _, (bars,) = container
+        np.testing.assert_array_equal(points.get_xdata(), effect)
+        ends = np.array([segment[:, 0] for segment in bars.get_segments()])
+        np.testing.assert_allclose(ends, np.stack([effect - 2 * error, effect + 2 * error], axis=1))
+
+
+def test_heads_are_named_by_what_they_do(root):
+    film = root.copy(deep=True)
+    film["previous_token"].loc[{"source": "L0.H1"}] = 0.9
+    for name in ("prefix_matching", "duplicate_token", "positional"):
+        film[name][...] = film[name] * 0
+    film["previous_token"].loc[{"source": ["L0.H0", "L1.H0", "L1.H1"]}] = 0.1
+    film["copying"][...] = film["copying"] * 0
+    labels = draw.effects(film, task="bigram").axes[0].get_yticklabels()
+    assert [text for label in labels if "\n" in (text := label.get_text())] == [
+        "L0.H1\nprevious-token"
+    ]
+
+
+def test_without_effects_the_picture_says_so(root):
+    lost = root.copy(deep=True)
+    lost["readout_effect"][...] = np.nan
+    for name in ("effects", "circuit"):
+        with pytest.raises(MissingGroupError, match="No effects on a readout were measured"):
+            getattr(draw, name)(lost, task="bigram")
+
+
+def test_scores_have_a_line_for_each_head_and_a_dot_at_each_onset(root):
+    film = root.copy(deep=True)
+    steps = film["step"].values
+    film["prefix_matching"][...] = film["prefix_matching"] * 0
+    film["prefix_matching"].loc[{"task": "bigram", "source": "L1.H0"}] = np.where(
+        steps >= 32, 0.9, 0.1
+    )
+    figure = draw.scores(film, task="bigram")
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles[:2] == ["accuracy", "prefix matching"]
+    assert len(titles) == 6
+    place = step_axis(steps).place
+    [onset] = [one for one in figure.axes[1].lines if one.get_gid() == "onset"]
+    assert list(onset.get_xdata()) == [place(32)]
+    drawn = lines(figure.axes[1])
+    assert {"L0.H0", "L0.H1", "L1.H0", "L1.H1"} <= set(drawn)
+    assert np.isnan(drawn["L1.H0"]).sum() == len(LOST)
+    earlier = film.drop_vars(["duplicate_token", "positional", "copying"])
+    assert len([ax for ax in draw.scores(earlier, task="bigram").axes if ax.axison]) == 3
+
+
+def test_the_circuit_is_what_stands_out_and_what_joins_it(root):
+    film = root.copy(deep=True)
+    effect, error = film["readout_effect"], film["readout_effect_se"]
+    effect[...], error[...] = effect * 0, error * 0 + 1
+    at = {"task": "bigram", "readout": "logit_difference", "source": ["L0.H1", "L1.H0"]}
+    effect.loc[at] = -9.0
+    ax = draw.circuit(film, task="bigram").axes[0]
+    assert {line.get_gid() for line in ax.lines} == {"L0.H1", "L1.H0"}
+    assert len(edges(ax).get_array()) == 1
+    effect[...] = effect * 0 + 0.5
+    said = [text.get_text() for text in draw.circuit(film, task="bigram").axes[0].texts]
+    assert said == ["none stands out"]
