@@ -68,23 +68,24 @@ def claims_report(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> 
 
 
 def claim_matrix(judgements: Sequence[Judgement]) -> RenderableType:
-    """Return an overview of the verdicts: a row for each task, a mark for each ablation."""
+    """Return an overview of the verdicts: a row for each claim, a mark for each ablation."""
     names = list(dict.fromkeys(judgement.claim for judgement in judgements))
     ablations = list(dict.fromkeys(judgement.ablation for judgement in judgements))
+    tasks = list(dict.fromkeys(judgement.task for judgement in judgements))
     table = plain_table(
         "Claims: ✓ supported, ✗ not supported, ? inconclusive; "
-        f"ablation{'s' if len(ablations) > 1 else ''}: " + ", ".join(map(escape, ablations))
+        f"ablation{'s' if len(ablations) > 1 else ''}: " + ", ".join(map(escape, ablations)),
+        text=["claim"],
     )
-    table.add_column("task", no_wrap=True)
-    for name in names:
-        table.add_column(escape(name.replace("_", "\n")), justify="center")
+    for task in tasks:
+        table.add_column(escape(task), justify="center", no_wrap=True)
     marks = {(j.task, j.claim, j.ablation): MARKS[j.verdict.label] for j in judgements}
-    for task in dict.fromkeys(judgement.task for judgement in judgements):
+    for name in names:
         cells = (
             " ".join(marks.get((task, name, ablation), " ") for ablation in ablations)
-            for name in names
+            for task in tasks
         )
-        table.add_row(escape(task), *cells)
+        table.add_row(escape(name), *cells)
     return table
 
 

@@ -49,7 +49,7 @@ def _recovery(dataset: xr.Dataset) -> Iterator[Table]:
         for truth in dataset["truth"].values
     ]
     table = plain_table(
-        "Recovery of planted edges, direct and total ones: AUROC / average precision, mean over\n"
+        "Recovery of planted edges, direct and total ones: AUROC / average precision, mean over "
         f"{', '.join(map(escape, circuits))}",
         text=["ablation"],
         numbers=[f"{column['difficulty']}\n{column['truth']}" for column in columns],

@@ -23,7 +23,7 @@ def score_table(dataset: xr.Dataset) -> RenderableType:
     """Return a row for each graph and purpose (`cntbench.exchange.scores.scored`)."""
     table = plain_table(
         f"Scores on {escape(dataset.attrs['circuit'])}: AP is average precision, k the number of "
-        f"true\nedges among {dataset.attrs['feasible_edges']} feasible ones",
+        f"true edges among {dataset.attrs['feasible_edges']} feasible ones",
         text=["purpose", "graph"],
         numbers=["k", *_COLUMNS.values()],
     )

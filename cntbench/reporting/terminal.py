@@ -15,6 +15,7 @@ from rich.table import Table
 
 from cntbench.errors import printable
 from cntbench.interrupts import check_interrupted
+from cntbench.reporting.folding import FoldingTable
 from cntbench.reporting.notebook import notebook_bar
 
 if TYPE_CHECKING:
@@ -39,8 +40,12 @@ class Terminal(Console):
                 yield Segment(printable(segment.text), segment.style)
 
 
-def plain_table(title: str = "", *, text: Sequence[str] = (), numbers: Sequence[str] = ()) -> Table:
+def plain_table(
+    title: str = "", *, text: Sequence[str] = (), numbers: Sequence[str] = (), keys: int = 1
+) -> Table:
     """Return an empty table with columns of text and, to their right, columns of numbers.
+
+    It is folded where it is wider than the terminal.
 
     Parameters
     ----------
@@ -50,14 +55,11 @@ def plain_table(title: str = "", *, text: Sequence[str] = (), numbers: Sequence[
         Headings of columns that are aligned to the left and do not wrap.
     numbers
         Headings of columns that are aligned to the right and do not wrap.
+    keys
+        Number of columns that name the rows, and are repeated where the table is folded.
     """
-    table = Table(
-        title=title,
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        title_style="bold",
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
+    table = FoldingTable(
+        keys=keys, title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
     )
     for heading in text:
         table.add_column(heading, no_wrap=True)

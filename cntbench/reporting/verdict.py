@@ -22,7 +22,7 @@ def verdict_tables(dataset: xr.Dataset) -> Iterator[RenderableType]:
         return
     table = plain_table(
         "Which method for which purpose: rank (= if shared), score and its 95 % interval over "
-        f"{counted(len(view.circuits), 'circuit')},\n{counted(view.models, 'model')} of "
+        f"{counted(len(view.circuits), 'circuit')}, {counted(view.models, 'model')} of "
         "each; cost in forward passes, * if no other method is as good and as cheap",
         text=["ablation"],
         numbers=[*(_heading(r) for r in view.ranking), "cost"],

@@ -98,12 +98,13 @@ def test_every_picture_is_drawn(opened, picture):
         if picture in ("claims", "comparison", "faithfulness", "pareto", "readouts")
         else dict(CELL)
     )
-    if picture == "agreement":
+    if picture in ("agreement", "circuit", "effects", "scores"):
         del asked["ablation"]
     if picture == "metrics":
         asked["names"] = ["gini"]
     assert getattr(figures, picture)(opened, **asked).axes
-    if picture in ("agreement", "film", "heatmap", "readouts"):  # others are drawn of groups
+    of_films = ("agreement", "circuit", "effects", "film", "heatmap", "readouts", "scores")
+    if picture in of_films:  # others are drawn of groups
         assert getattr(opened.to_dataset().cnt.plot, picture)(**asked).axes
 
 

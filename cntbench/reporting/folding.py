@@ -1,0 +1,153 @@
+"""A table for the terminal that is never wider than it: no cell and no heading is cut.
+
+A table that is too wide breaks its headings, then the names of its rows, at spaces and underscores.
+If that is not enough, it is folded: some columns follow below the others, with the names of the
+rows repeated, as pandas does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.table import Column, Table
+from rich.text import Text
+
+#: Wider than any cell.
+_UNLIMITED = 100_000
+#: Longer names of rows are broken where a table is too wide.
+_LONG_NAME = 20
+
+
+class FoldingTable(Table):
+    """A table whose first columns are keys of the rows.
+
+    Parameters
+    ----------
+    keys
+        Number of columns that name the rows, and are repeated where it is folded.
+    **options
+        Those of `rich.table.Table`.
+    """
+
+    def __init__(self, *, keys: int = 1, **options: object) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]
+        self.keys = keys
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Render the title across the terminal, then the table or its parts."""
+        if isinstance(self.title, str) and self.title:
+            title = Text.from_markup(self.title, style="bold")
+            yield Text("\n").join(title.wrap(console, options.max_width))
+        for part in self._parts(console, options):
+            yield from Table.__rich_console__(part, console, options)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """Return the widths that the table may have: at least that of a single column."""
+        return Measurement(1, options.max_width)
+
+    def _parts(self, console: Console, options: ConsoleOptions) -> list[Table]:
+        unlimited = options.update(max_width=_UNLIMITED)
+
+        def measured(columns: Sequence[Column]) -> list[_Measured]:
+            return [_Measured.of(column, console, unlimited) for column in columns]
+
+        columns, limit = measured(self.columns), options.max_width
+        if self._width(columns) > limit:
+            columns = measured([_with_broken_heading(column) for column in columns])
+        if self._width(columns) > limit:
+            names = [_with_broken_cells(column) for column in columns[: self.keys]]
+            columns = [*measured(names), *columns[self.keys :]]
+        if self._width(columns) <= limit:
+            return [self._part(columns)]
+        keys = columns[: self.keys]
+        parts: list[list[_Measured]] = [[*keys]]
+        for column in columns[self.keys :]:
+            alone = len(parts[-1]) == len(keys)
+            if not alone and self._width([*parts[-1], column]) > limit:
+                parts.append([*keys])
+            parts[-1].append(column)
+        return [self._part(part, limit) for part in parts]
+
+    def _width(self, columns: Sequence[_Measured]) -> int:
+        """Return the least width of a table of some columns without a cut."""
+        _, right, _, left = self.padding
+        between = left + right + (1 if self.box else 0)
+        edges = 2 if self.box and self.show_edge else 0
+        return sum(column.width for column in columns) + between * (len(columns) - 1) + edges
+
+    def _part(self, columns: Sequence[_Measured], limit: int = _UNLIMITED) -> Table:
+        """Return a table of some columns."""
+        part = Table(
+            box=self.box, padding=self.padding, pad_edge=self.pad_edge, show_edge=self.show_edge
+        )
+        too_wide = self._width(columns) > limit
+        for measured in columns:
+            column = measured.column
+            part.add_column(
+                column.header,
+                justify=column.justify,
+                no_wrap=column.no_wrap and not too_wide,
+                overflow="fold",
+                min_width=None if too_wide else measured.width,
+            )
+        cells = zip(*(measured.column.cells for measured in columns), strict=True)
+        for row, values in zip(self.rows, cells, strict=True):
+            part.add_row(*values, style=row.style, end_section=row.end_section)
+        return part
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A column, and the least widths at which nothing in its cells and in all of it is cut."""
+
+    column: Column
+    body: int
+    width: int
+
+    @classmethod
+    def of(cls, column: Column, console: Console, options: ConsoleOptions) -> _Measured:
+        cells = [Measurement.get(console, options, cell) for cell in column.cells]
+        widths = [cell.maximum if column.no_wrap else cell.minimum for cell in cells]
+        body = max([column.min_width or 0, *widths])
+        heading = Measurement.get(console, options, column.header).maximum
+        return cls(column, body, max(body, heading))
+
+
+def _with_broken_heading(measured: _Measured) -> Column:
+    """Return a column whose heading is about as wide as its cells."""
+    column = measured.column
+    heading = column.header
+    if isinstance(heading, str):
+        heading = "\n".join(_broken(line, measured.body) for line in heading.split("\n"))
+    return _copy(column, heading, [*column.cells])
+
+
+def _with_broken_cells(measured: _Measured) -> Column:
+    """Return a column whose longer names have two lines or more."""
+    column = measured.column
+    cells = [_broken(c, _LONG_NAME) if isinstance(c, str) else c for c in column.cells]
+    return _copy(column, column.header, cells)
+
+
+def _broken(text: str, width: int) -> str:
+    """Break a text at spaces and after underscores, if it is longer than a width."""
+    lines = [""]
+    for piece in re.findall(r"[^ _]*[ _]*", text):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _copy(column: Column, header: RenderableType, cells: list[RenderableType]) -> Column:
+    return Column(
+        header=header,
+        justify=column.justify,
+        no_wrap=column.no_wrap,
+        min_width=column.min_width,
+        _cells=cells,
+    )
