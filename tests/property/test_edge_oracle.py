@@ -322,7 +322,7 @@ def test_the_memory_budget_is_respected_and_used(observe_all, monkeypatch):
     monkeypatch.setattr(chunking, "ROWS_AT_ONCE", 10**9)
     shape = {"layers": 4, "heads": 4, "width": 16, "mlp": 256, "vocabulary": 5000}
     model = decoder(random_gpt_neox(**shape, context=128))
-    prompts = random_prompts(count=5, length=48, scored=23, vocabulary=5000)
+    prompts = random_prompts(count=3, length=48, scored=23, vocabulary=5000)
     budget = 12 * 2**20
 
     def run(memory_budget=budget):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -12,9 +13,16 @@ from support.planted import ABSENT, FAMILIES, PRESENT, edge, measure, shipped
 from cntbench.models.planted.spec import Emergence
 
 
+@cache
+def measured(name):
+    """What is found at every step of a shipped circuit."""
+    circuit = shipped()[name]
+    return [measure(circuit.decoder(step=step)) for step in circuit.steps]
+
+
 def films(circuit, edges):
     """Influence over some edges, dims ``family, edge, step``."""
-    found = [measure(circuit.decoder(step=step)) for step in circuit.steps]
+    found = measured(circuit.name)
     return np.array(
         [[[edge(f, circuit, family, *e) for f in found] for e in edges] for family in FAMILIES]
     )
@@ -69,7 +77,7 @@ def test_a_drifting_trajectory_changes_its_weights_and_none_of_its_edges():
     assert min(jumps) > 0.05
     assert max(jumps) < 0.3
     feasible = circuit.truth().feasible
-    found = np.array([measure(circuit.decoder(step=s)).influence for s in circuit.steps])
+    found = np.array([each.influence for each in measured("drift")])
     present = circuit.truth().total & feasible
     assert (found[..., present] >= PRESENT).all()
     assert (found[..., feasible & ~present] <= ABSENT).all()

@@ -27,13 +27,13 @@ def test_the_emergence_is_found_within_two_checkpoints(tmp_path):
         encoding="utf-8",
     )
     circuit = Circuit.read(path)
-    weights = np.array([measure(circuit.decoder(step=step)).influence for step in steps])
+    weights = np.array([measure(circuit.decoder(step=step), count=4).influence for step in steps])
     base = template(layers=3, heads=2, checkpoints=len(steps), spacing=SPACING)
     assert base.names == tuple(node.name for node in components(3, 2, parallel=True))
     np.testing.assert_array_equal(base.feasible, feasible(components(3, 2, parallel=True)))
     for family in range(len(FAMILIES)):
         film = base.with_weights(weights[:, family].astype(np.float64))
-        boundaries = find_phases(film, np.random.default_rng(0), 199).boundaries
+        boundaries = find_phases(film, np.random.default_rng(0), 99).boundaries
         emergence = EMERGENCE / SPACING
         assert len(boundaries)
         # A boundary lies between two checkpoints.

@@ -24,10 +24,13 @@ FAMILIES = ("zero", "mean", "resample")
 PRESENT, ABSENT = 0.1, 1e-6
 
 
+_catalogue = cache(load_catalogue)
+
+
 @cache
 def shipped() -> dict[str, Circuit]:
     """Every shipped circuit that is constructed, by its name."""
-    planted = load_catalogue().planted.items()
+    planted = _catalogue().planted.items()
     return {name: circuit for name, circuit in planted if circuit.blueprint.trained is None}
 
 
@@ -40,7 +43,7 @@ def measure(
     scope: Scope = "total",
 ) -> Influence:
     """What the methods of `FAMILIES` see that have a scope."""
-    catalogue = load_catalogue()
+    catalogue = _catalogue()
     prompts = catalogue.tasks[task].prompts(
         Language(np.arange(model.vocabulary)), count=count, seed=seed
     )
