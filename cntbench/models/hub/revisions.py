@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from cntbench.errors import CheckpointError, nearest
+from cntbench.models.stages import on_one_axis
 from cntbench.models.steps import NamedStep, named_step
 
 #: Checkpoints of the Pythia models (Biderman et al. 2023): step 0, powers of two up to 512, then
@@ -17,7 +19,7 @@ SCHEDULES = {"pythia": tuple(f"step{step}" for step in PYTHIA)}
 
 EXPECTED = (
     "Write hub:ORG/NAME@step1000..step143000:1000, or names separated by commas (step0,step512), "
-    f"or a schedule: {', '.join(SCHEDULES)}."
+    f"a pattern (stage1-step*), or a schedule: {', '.join(SCHEDULES)}."
 )
 #: Largest number of revisions in a range; no published trajectory has as many.
 MOST = 100_000
@@ -33,37 +35,50 @@ class Revision(NamedTuple):
     tokens_seen: int | None = None
 
 
-def parse(text: str, *, where: str) -> tuple[Revision, ...]:
+def parse(text: str, *, where: str, present: Iterable[str] = ()) -> tuple[Revision, ...]:
     """Return the revisions that a text lists, in order of step.
+
+    Steps of training in stages are counted through: see `cntbench.models.stages`.
 
     Parameters
     ----------
     text
         Items separated by commas: a name (``step1000``, ``stage1-step1000-tokens4B``), a range with
-        its stride (``step1000..step143000:1000``, including both ends), or a schedule (``pythia``).
+        its stride (``step1000..step143000:1000``, including both ends), a pattern
+        (``stage1-step*``), or a schedule (``pythia``).
     where
         The trajectory, for errors.
+    present
+        Names of the repository's branches and tags, for patterns.
 
     Raises
     ------
     CheckpointError
-        If an item is none of these, the step in a name is missing or ambiguous, or two have the
-        same step. See `cntbench.models.steps`.
+        If an item is none of these, the step in a name is missing or ambiguous, or two of a stage
+        have the same step. See `cntbench.models.steps`.
     """
     if not text.strip():
         raise CheckpointError("needs revisions", where=where, hint=EXPECTED)
-    revisions: dict[int, Revision] = {}
+    found: dict[str, NamedStep] = {}
     for item in text.split(","):
-        for name in _names(item.strip(), where):
-            named = _named_step(name, where)
-            if named.step in revisions:
-                raise CheckpointError(
-                    f"{name!r} and {revisions[named.step].name!r} both have step {named.step}",
-                    where=where,
-                    hint="Every step may appear once.",
-                )
-            revisions[named.step] = Revision(name, named.step, named.tokens_seen)
-    return tuple(revision for _, revision in sorted(revisions.items()))
+        for name in _names(item.strip(), where, present):
+            if name in found:
+                raise _repeated(name, name, found[name].step, where)
+            found[name] = _named_step(name, where)
+    revisions: dict[int, Revision] = {}
+    for name, named in on_one_axis(found, where=where).items():
+        if named.step in revisions:
+            raise _repeated(name, revisions[named.step].name, named.step, where)
+        revisions[named.step] = Revision(name, named.step, named.tokens_seen)
+    return tuple(revisions.values())
+
+
+def _repeated(name: str, other: str, step: int, where: str) -> CheckpointError:
+    return CheckpointError(
+        f"{name!r} and {other!r} both have step {step}",
+        where=where,
+        hint="Every step may appear once.",
+    )
 
 
 def step_of(name: str) -> int | None:
@@ -73,9 +88,16 @@ def step_of(name: str) -> int | None:
     return None
 
 
-def _names(item: str, where: str) -> Iterator[str]:
+def _names(item: str, where: str, present: Iterable[str]) -> Iterator[str]:
     if item in SCHEDULES:
         yield from SCHEDULES[item]
+    elif "*" in item:
+        names = [name for name in present if fnmatchcase(name, item) and step_of(name) is not None]
+        if not names:
+            raise CheckpointError(
+                f"no revision with a step matches {item!r}", where=where, hint=EXPECTED
+            )
+        yield from names
     elif ".." in item:
         yield from _range(item, where)
     else:

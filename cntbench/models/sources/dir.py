@@ -26,6 +26,7 @@ from cntbench.models.adapters._base import Shape
 from cntbench.models.checkpoint_choice import choose
 from cntbench.models.foreign import foreign
 from cntbench.models.origin import Folder, SingleFile
+from cntbench.models.stages import on_one_axis
 from cntbench.models.steps import EXPECTED, NamedStep, named_step, tells_step
 from cntbench.models.tokenizer import TokenizerFile
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
@@ -151,7 +152,7 @@ def _found(root: Path) -> _Found:
                 contents.files.append(path.name)
         else:
             (contents.unnamed if present else contents.others).append(path.name)
-    steps = dict(sorted(contents.steps.items(), key=lambda item: item[1].step))
+    steps = on_one_axis(contents.steps, where=str(root))
     for (first, step), (second, other) in pairwise(steps.items()):
         if step.step == other.step:
             raise CheckpointError(f"has step {step.step}, as {first.name} has", where=str(second))

@@ -101,7 +101,8 @@ def _resolved(where: str, progress: Progress, *, unknown: bool = False) -> _Reso
         raise CheckpointError(
             f"{repository!r} is not the name of a repository", where=opened, hint=revisions.EXPECTED
         ) from None
-    wanted = revisions.parse(text, where=opened)
+    present = client.references(repository, ()).commits if "*" in text else ()
+    wanted = revisions.parse(text, where=opened, present=present)
     progress("resolving revisions", 0, len(wanted))
     known = client.references(repository, [revision.name for revision in wanted])
     origins = [

@@ -1,0 +1,105 @@
+"""Training in stages: names such as ``stage2-ingredient1-step1000-tokens5B``, on one time axis.
+
+Every stage counts its steps from 0. A checkpoint's training step counts on from the last step of
+the stage before that is named beside it, and so do its tokens. A stage may have several branches
+(``ingredient1``, ``ingredient2``), which are no sequence: one of them is a trajectory.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
+
+from cntbench.errors import CheckpointError, CntbenchNote
+from cntbench.models.steps import LARGEST, NamedStep
+
+Key = TypeVar("Key")
+
+_STAGE = re.compile(r"(?<![a-z])stage[-_=]?(?P<number>[0-9]{1,3})(?![0-9])", re.IGNORECASE)
+_TOKENS = re.compile(r"[-_]*tokens?[-_=]?[0-9.]+[kmbt]?", re.IGNORECASE)
+_CHOOSE = "Name the checkpoints of one of them; those of earlier stages may stand beside it."
+
+
+class Place(NamedTuple):
+    """The stage in a name, and its branch: the name without its numbers of stage, step, tokens."""
+
+    stage: int | None
+    branch: str
+
+
+def place_of(named: NamedStep) -> Place:
+    """Return the stage that a name tells, or None.
+
+    Examples
+    --------
+    >>> from cntbench.models.steps import named_step
+    >>> place_of(named_step("stage2-ingredient3-step100-tokens5B", where="here"))
+    Place(stage=2, branch='ingredient3')
+    """
+    text = _TOKENS.sub("", f"{named.before}{named.after}")
+    stages = {int(match["number"]): match for match in _STAGE.finditer(text)}
+    if len(stages) != 1:
+        return Place(None, "")
+    [(stage, match)] = stages.items()
+    rest = f"{text[: match.start()]}{text[match.end() :]}"
+    branch = re.sub(r"(global[-_]?step|steps?|checkpoint|ckpt|iteration|iter)[-_=]*$", "", rest)
+    return Place(stage, branch.strip("-_="))
+
+
+def on_one_axis(steps: Mapping[Key, NamedStep], *, where: str) -> dict[Key, NamedStep]:
+    """Return named steps in order, counted through all stages, and say so if there are several.
+
+    Without stages in the names, or with a single one, steps stay as they are.
+
+    Raises
+    ------
+    CheckpointError
+        If a stage has several branches, or a name tells no stage beside those of several.
+    """
+    places = {key: place_of(named) for key, named in steps.items()}
+    stages = sorted({place.stage for place in places.values() if place.stage is not None})
+    if len(stages) > 1:
+        _check(places, steps, where)
+    offset, tokens, found = 0, 0, dict[Key, NamedStep]()
+    for number, stage in enumerate(stages if len(stages) > 1 else [None]):
+        members = {k: v for k, v in steps.items() if len(stages) < 2 or places[k].stage == stage}
+        ordered = sorted(members.items(), key=lambda item: item[1].step)
+        if number:
+            warnings.warn(
+                f"{where}: steps of stage {stage} count on from {offset}, the last step of stage "
+                f"{stages[number - 1]} that is named.",
+                CntbenchNote,
+                stacklevel=3,
+            )
+        for key, named in ordered:
+            if offset + named.step > LARGEST:
+                raise CheckpointError(f"step {offset + named.step} is too large", where=where)
+            seen = None if named.tokens_seen is None else tokens + named.tokens_seen
+            found[key] = named._replace(step=offset + named.step, tokens_seen=seen)
+        last = ordered[-1][1] if ordered else None
+        offset += last.step if last else 0
+        tokens += (last.tokens_seen or 0) if last else 0
+    return found
+
+
+def _check(places: Mapping[Key, Place], steps: Mapping[Key, NamedStep], where: str) -> None:
+    """Raise a `CheckpointError` unless all names have a stage, and each stage one branch."""
+    branches: dict[int, set[str]] = {}
+    for key, place in places.items():
+        if place.stage is None:
+            named = steps[key]
+            raise CheckpointError(
+                f"{named.before}{named.digits}{named.after} tells no stage, others do",
+                where=where,
+                hint="Name the stage of each checkpoint, as in stage1-step1000.",
+            )
+        branches.setdefault(place.stage, set()).add(place.branch)
+    for stage, names in branches.items():
+        if len(names) > 1:
+            raise CheckpointError(
+                f"stage {stage} has several branches: {', '.join(sorted(map(repr, names)))}",
+                where=where,
+                hint=_CHOOSE,
+            )

@@ -1,0 +1,95 @@
+"""Training in stages on one time axis: names of branches such as OLMo 2's and OLMo 3's."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+from support.models import random_model
+
+from cntbench.errors import CheckpointError, CntbenchNote
+from cntbench.models.hub.revisions import parse
+from cntbench.models.stages import place_of
+from cntbench.models.steps import named_step
+from cntbench.models.trajectory import open_trajectory
+
+#: As published: allenai/OLMo-2-1124-7B.
+OLMO = [
+    "stage1-step1000-tokens5B",
+    "stage1-step928646-tokens3896B",
+    "stage2-ingredient3-step1000-tokens5B",
+    "stage2-ingredient3-step11931-tokens50B",
+]
+WHERE = "hub:lab/tiny"
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        (OLMO[0], (1, "")),
+        (OLMO[2], (2, "ingredient3")),
+        ("stage3-step1000", (3, "")),
+        ("step1000-tokens4B", (None, "")),
+        ("checkpoint-8", (None, "")),
+    ],
+)
+def test_the_stage_and_its_branch_stand_in_the_name(name, place):
+    assert place_of(named_step(name, where=WHERE)) == place
+
+
+def test_a_later_stage_counts_on():
+    with pytest.warns(CntbenchNote, match="stage 2 count on from 928646, the last step of"):
+        found = parse(",".join(reversed(OLMO)), where=WHERE)
+    assert [revision.name for revision in found] == OLMO
+    assert [revision.step for revision in found] == [1000, 928646, 929646, 940577]
+    billions = [int(revision.tokens_seen or 0) // 10**9 for revision in found]
+    assert billions == [5, 3896, 3901, 3946]
+
+
+def test_equal_steps_of_two_stages_are_two_checkpoints():
+    with pytest.warns(CntbenchNote):
+        found = parse("stage2-step8,stage1-step8,stage3-step8", where=WHERE)
+    assert [(r.name[:6], r.step) for r in found] == [("stage1", 8), ("stage2", 16), ("stage3", 24)]
+
+
+def test_one_stage_keeps_its_steps():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = parse(",".join(OLMO[2:]), where=WHERE)
+    assert [revision.step for revision in found] == [1000, 11931]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("stage1-step8,stage1-step8-tokens1B", "both have step 8"),
+        ("stage1-step8,stage2-step0", "both have step 8"),
+        (
+            "stage1-step8,stage2-a1-step4,stage2-a2-step8",
+            "stage 2 has several branches: 'a1', 'a2'.*Name the checkpoints of one of them",
+        ),
+        ("step8,stage1-step9,stage2-step4", "step8 tells no stage, others do"),
+        (f"stage1-step{2**63 - 1},stage2-step1", "step 9223372036854775808 is too large"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::cntbench.errors.CntbenchNote")
+def test_what_is_no_sequence_is_refused(text, says):
+    with pytest.raises(CheckpointError, match=rf"(?s)hub:lab/tiny: .*{says}"):
+        parse(text, where=WHERE)
+
+
+def test_patterns_choose_among_the_branches():
+    found = parse("stage1-*", where=WHERE, present=["main", "stage1-notes", *OLMO])
+    assert [revision.name for revision in found] == OLMO[:2]
+    with pytest.raises(CheckpointError, match=r"no revision with a step matches 'stage3-\*'"):
+        parse("stage3-*", where=WHERE, present=OLMO)
+
+
+def test_folders_are_ordered_by_stage(tmp_path):
+    names = ["stage1-step8-tokens1B", "stage1-step40-tokens5B", "stage2-ingredient1-step8-tokens1B"]
+    for seed, name in enumerate(names):
+        random_model("olmo2", layers=1, seed=seed).save_pretrained(tmp_path / name)
+    with pytest.warns(CntbenchNote, match="count on from 40"):
+        found = open_trajectory(f"dir:{tmp_path}", lambda *_: None).checkpoints
+    assert [(one.name, one.step) for one in found] == list(zip(names, [8, 40, 48], strict=True))
+    assert [one.tokens_seen for one in found] == [10**9, 5 * 10**9, 6 * 10**9]
