@@ -34,17 +34,17 @@ def save_planted(
     Parameters
     ----------
     name
-        A planted circuit, as ``cntbench list planted`` lists them.
+        A planted circuit; ``cntbench list planted`` lists them.
     folder
-        New, empty, or with a circuit that is replaced; another one only with ``force``.
+        New, empty, or a folder with a circuit, which is replaced; any other only with ``force``.
         ``AutoModelForCausalLM.from_pretrained`` opens it.
     difficulty, seed
         ``"exact"`` (the default) or ``"realistic"``, or ``"trained"`` for a trained circuit; the
-        seed draws what the circuit leaves open.
+        seed of whatever the circuit does not fix.
     prompts
         Number of prompts of each task, at least 2: rows of ``TASK.jsonl``, as token ids.
     specs
-        Folders of your own specs, beside the shipped ones.
+        Folders of your own specs, in addition to the shipped ones.
     force
         Whether to write into a folder that holds something else.
 
@@ -85,26 +85,26 @@ def score(
     Parameters
     ----------
     graphs
-        Files as EAP-IG and MIB write them. Or scores in memory, by label: arrays with dims
-        ``source, target``, components in causal order (``components`` of ``truth.json``).
+        Files of EAP-IG or MIB. Or arrays of scores by label, dims ``source, target``, with
+        components in causal order (``components`` of ``truth.json``).
     on
-        The planted circuit whose model the graphs are of.
+        The planted circuit whose model was analysed.
     circuit
-        Whether scores of edges outside a graph's circuit count as 0; of files only.
+        Whether scores of edges outside a graph's circuit count as 0; for files only.
     specs
-        Folders of your own specs, beside the shipped ones.
+        Folders of your own specs, in addition to the shipped ones.
 
     Returns
     -------
     xarray.Dataset
-        Dims ``graph, purpose``: AUROC, average precision, that of random scores, and precision at
-        k = the number of true edges. Purposes are ``direct`` edges, ``total`` influence, and edges
-        that lead to the ``readout``.
+        Dims ``graph, purpose``: AUROC, average precision, average precision of random scores, and
+        precision at k, where k is the number of true edges. Purposes are ``direct`` edges,
+        ``total`` influence, and edges that lead to the ``readout``.
 
     Raises
     ------
     CntbenchError
-        If there is no such circuit, or a graph does not fit its model.
+        If the circuit does not exist, or a graph does not fit its model.
     """
     (known,) = load_catalogue(path_tuple(specs)).known_circuits([on])
     if isinstance(graphs, Mapping):

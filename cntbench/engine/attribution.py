@@ -168,7 +168,7 @@ class Edges:
         clean = self.perturbations.streams[-1]
         stages = input_gradients(self.request, start, clean, rules, first)
         for nodes, found in differentiated(stages):
-            if self.asked(nodes):
+            if self.requested(nodes):
                 yield nodes, found
             if self.ends_with(nodes):
                 return
@@ -177,7 +177,7 @@ class Edges:
         """Return the layer that a stage belongs to."""
         return self.model.components[self.model.places[stage][0].nodes.start].layer
 
-    def asked(self, nodes: range) -> bool:
+    def requested(self, nodes: range) -> bool:
         """Return whether components of a stage read ablated components, and some are watched."""
         return bool(self.reaching(nodes) and self.request.watched(nodes))
 

@@ -1,26 +1,27 @@
-"""AtP*: EAP whose attention is recomputed, and whose gradients may not cancel between layers.
+"""AtP*: EAP that recomputes attention and keeps gradients from cancelling between layers.
 
-Two changes to attribution patching (Kramár et al. 2024, arXiv 2403.00745), here for edges:
+Two changes to attribution patching (Kramár et al. 2024, arXiv 2403.00745), applied to edges:
 
-*QK fix.* Into a head, the change δ_s goes through values to first order, and through queries and
-keys with the softmax computed: with attention weights a of the head,
+*QK fix.* In a head, the change δ_s passes through values to first order; for queries and keys, the
+softmax is recomputed. With attention weights a of the head,
 
     e = δ_s · (∂m/∂input by values) + Σ_ij (a_ij(q', k) − a_ij + a_ij(q, k') − a_ij) ∂m/∂a_ij,
 
-where q' and k' are the queries and keys of x_t + δ_s, through the real norm, each alone. Into an
-MLP, e is EAP's estimate.
+where q' and k' are the queries and keys of x_t + δ_s through the real norm, changed one at a time.
+For an MLP, e is EAP's estimate.
 
-*GradDrop.* Direct and indirect effects may cancel in a gradient. Let e_l be e by gradients that go
-around layer l, down the residual stream alone; it is 0 for targets of layer l. Of L layers,
+*GradDrop.* Direct and indirect effects may cancel in a gradient. Let e_l be e with gradients that
+bypass layer l along the residual stream; it is 0 for targets in layer l. For L layers the estimate
+is
 
     1/(L − 1) Σ_l |e_l|        with the sign of e,
 
-and e itself if there is one layer. The paper has no sign, patches nodes, and changes the key of
-one position at a time; here all positions of a source change at once, as in every edge.
+or e itself if L = 1. The paper's estimate has no sign, patches nodes, and changes the key of one
+position at a time; here all positions of a source change at once, as for every edge.
 
-It costs one way back for each layer, and the queries, keys and attention weights of each source.
-Without GradDrop it would be exact where values, MLPs and norms are linear and queries or keys do
-not change; with it, where no later layer reads the target, too.
+It costs one backward pass for each layer, and the queries, keys and attention weights of each
+source. Without GradDrop it is exact where values, MLPs and norms are linear and queries or keys do
+not change; with GradDrop, only where in addition no later layer reads the target.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class ThroughValues(Rules):
     """The gradient through the values of heads alone."""
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, attending: Attending) -> Tensor:
-        """Take the attention weights for constants."""
+        """Treat the attention weights as constants."""
         return attending.scores(query, key).softmax(dim=-1).detach() @ value
 
 
@@ -65,15 +66,15 @@ def estimate(edges: Edges) -> Iterator[Estimate]:
         )
     layers = 1 + edges.layer(-1)
     for back in ways_back(edges):
-        if not edges.asked(back.nodes):
+        if not edges.requested(back.nodes):
             continue
-        found = edges.along(back.nodes, back_through(edges, ThroughValues(), back))
+        result = edges.along(back.nodes, back_through(edges, ThroughValues(), back))
         for block, _, nodes in edges.model.places[back.stage]:
             if isinstance(block, Attention):
                 heads = slice(nodes.start - back.nodes.start, nodes.stop - back.nodes.start)
-                found.values[:, :, heads] += along_attention(edges, back, block)
-        whole, around = found.values[0], found.values[1:].abs().sum(dim=0)
+                result.values[:, :, heads] += along_attention(edges, back, block)
+        values, bypassed = result.values[0], result.values[1:].abs().sum(dim=0)
         if layers > 1:
-            size = (edges.layer(back.stage) * whole.abs() + around) / (layers - 1)
-            whole = size.copysign(whole)
-        yield found._replace(values=whole)
+            size = (edges.layer(back.stage) * values.abs() + bypassed) / (layers - 1)
+            values = size.copysign(values)
+        yield result._replace(values=values)

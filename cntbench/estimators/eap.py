@@ -1,14 +1,14 @@
-"""Edge attribution patching: the effect to first order, by one gradient.
+"""Edge attribution patching: the effect to first order, from one gradient.
 
-The first-order term takes the place of a patched run (Syed et al. 2023, arXiv 2310.10348): for the
-edge from source s to target k of stage t
+The first-order term replaces a patched run (Syed et al. 2023, arXiv 2310.10348). For the edge from
+source s to target k of stage t it is
 
     δ_s · ∂m / ∂(input of k),        summed over positions and the stream's width,
 
-where δ_s is replaced minus clean contribution of the source, m the readout, and the input of k the
-stream that k alone reads: the gradient goes through its own queries, keys and values together and
-through the real LayerNorm. As δ_s points from clean to replaced, the estimate approximates patched
-minus clean, the sign of every effect here. It is exact where m depends linearly on the input of k.
+where δ_s is the replaced minus the clean contribution of the source, m the readout, and the input
+of k a copy of the stream that only k reads: the gradient passes through k's queries, keys and
+values together and through the real LayerNorm. Because δ_s points from clean to replaced, the
+estimate approximates patched minus clean. It is exact where m is linear in the input of k.
 """
 
 from __future__ import annotations

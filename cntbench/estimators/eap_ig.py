@@ -4,16 +4,16 @@ As `cntbench.estimators.eap`, with the mean of the gradients at n points (``step
 
     δ_s · 1/n Σ_j  ∂m / ∂(input of k)  at point j,
 
-so that it is exact where EAP is. The points lie
+so it is exact where EAP is. The points lie
 
 - ``eap_ig``, over inputs: on the line from the embeddings r of the reference prompt to the clean
-  ones z, at r + j/n (z − r) (Hanna et al. 2024, arXiv 2403.17806). One step is EAP. It costs n
-  times EAP.
+  embeddings z, at r + j/n (z − r) (Hanna et al. 2024, arXiv 2403.17806). With one step it is EAP.
+  It costs n times as much as EAP.
 - ``eap_ig_activations``, over activations: on the line from the replaced to the clean contributions
-  of the source's block, the heads of a layer or an MLP, with all else upstream clean, at
-  x + (1 − j/n) Σ_{b in block} δ_b, where x is the stream behind the block (after Marks et al. 2024,
-  arXiv 2403.19647, who go along one node at a time, and Mueller et al. 2025, arXiv 2504.13151, who
-  go along a layer's). It needs no corrupted twins, and costs n ways back for each block.
+  of the source's block (the heads of a layer, or an MLP) with everything else upstream clean, at
+  x + (1 − j/n) Σ_{b in block} δ_b, where x is the stream after the block. Marks et al. 2024 (arXiv
+  2403.19647) interpolate one node at a time, Mueller et al. 2025 (arXiv 2504.13151) one layer. It
+  needs no corrupted twins and costs n backward passes for each block.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def estimate(edges: Edges, *, over: str = "inputs") -> Iterator[Estimate]:
         return
     for step in edges.request.each(range(1, steps + 1), lambda _: "a gradient"):
         for targets, gradients in edges.gradients(edges.embeddings(step / steps)):
-            found = edges.along(targets, gradients)
-            yield found._replace(values=found.values.double() / steps)
+            estimated = edges.along(targets, gradients)
+            yield estimated._replace(values=estimated.values.double() / steps)
 
 
 def _over_activations(edges: Edges, steps: int) -> Iterator[Estimate]:
@@ -55,13 +55,13 @@ def _over_activations(edges: Edges, steps: int) -> Iterator[Estimate]:
 
     blocks = [(stage, p) for stage, places in enumerate(edges.model.places, 1) for p in places]
     for stage, place in blocks:
-        ours = [source for source in edges.perturbations.sources if source in place.nodes]
-        if not ours or stage == len(edges.model.stages):
+        sources = [source for source in edges.perturbations.sources if source in place.nodes]
+        if not sources or stage == len(edges.model.stages):
             continue
         clean, change = edges.perturbations.streams[stage], edges.change_of(place.nodes)
         for step in edges.request.each(range(1, steps + 1), lambda _: "a gradient"):
             point = clean + (1 - step / steps) * change
             for targets, gradients in edges.gradients(point, first=stage):
-                found = edges.along(targets, gradients)
-                rows = [row for row, source in enumerate(found.sources) if source in ours]
-                yield Estimate(ours, targets, found.values[rows].double() / steps)
+                estimated = edges.along(targets, gradients)
+                rows = [row for row, source in enumerate(estimated.sources) if source in sources]
+                yield Estimate(sources, targets, estimated.values[rows].double() / steps)

@@ -1,13 +1,14 @@
-"""The effect itself, no estimate: the model is run again with the change.
+"""The exact effect: the model is run again with the change.
 
-For a readout m, the edge from source s to target k of stage t, and the change δ_s of what s writes,
+For a readout m, the edge from source s to target k of stage t, and the change δ_s of the output of
+s, the effect is
 
     m(x_{t+1} + c_k(x_t + δ_s) − c_k(x_t)) − m(x_{t+1}),
 
 with everything downstream of the target recomputed (path patching; Goldowsky-Dill et al. 2023,
-arXiv 2304.05969). It is what EAP estimates, and the score that ACDC (Conmy et al. 2023, arXiv
-2304.14997) prunes by, one edge at a time. Effects on targets are measured in one pass for all
-sources (`cntbench.engine.sweep`, `cntbench.engine.direct`).
+arXiv 2304.05969). EAP estimates this effect, and ACDC (Conmy et al. 2023, arXiv 2304.14997) prunes
+edges by it, one at a time. Effects on targets are measured in one pass for all sources
+(`cntbench.engine.sweep`, `cntbench.engine.direct`).
 """
 
 from __future__ import annotations

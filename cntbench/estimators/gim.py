@@ -1,20 +1,20 @@
-"""Gradient interaction modifications: EAP with a way back that sees what cancels or saturates.
+"""Gradient interaction modifications: EAP with a backward pass that sees cancelled effects.
 
-As `cntbench.estimators.eap`, δ_s · g_k, where the gradient g_k in the input of k is taken by three
+As `cntbench.estimators.eap`, δ_s · g_k, where the gradient g_k in the input of k follows three
 modified rules (GIM, Edin et al. 2025, arXiv 2505.17630):
 
     softmax      its Jacobian at a higher temperature: for A = softmax(S),
                  ∂m/∂S = B ∘ (∂m/∂A − Σ_j B_j ∂m/∂A_j)  with  B = softmax(S / T),  T = 2
-    norms        the divisor is taken for a constant
-    products     the gradient is divided among the factors: of what goes back through A v, half goes
-                 to v and half to A; of that, half to q and half to k; of f(g) · h, half to either
+    norms        the divisor is a constant
+    products     the gradient is split between the factors: of the gradient of A v, half goes to v
+                 and half to A; of the latter, half to q and half to k; of f(g) · h, half to each
 
-Attention that is saturated, and values that make up for each other under it, so keep a gradient. It
-costs no more than EAP: one way back. Where all else is linear, an edge into a head through its
-values alone gets half of its effect by the third rule, and each head on the way to the readout
-halves it again: estimates are for ranking, not sizes. As in the paper's code, the Jacobian lacks
-the factor 1/T, and activations have their own gradient. The paper scores nodes and tokens; here
-every edge has its own gradient, as in EAP.
+Saturated attention, and values that compensate for each other under it, thus keep a gradient. It
+costs one backward pass, as EAP does. Where everything else is linear, the third rule halves the
+effect of an edge into a head through its values, and every head on the way to the readout halves it
+again: estimates rank edges but do not measure sizes. As in the paper's code, the Jacobian lacks the
+factor 1/T, and activations keep their own gradient. The paper scores nodes and tokens; here every
+edge has its own gradient, as in EAP.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ class Interactions(Rules):
     """The rules of GIM."""
 
     def norm(self, norm: Norm, stream: Tensor) -> Tensor:
-        """Take the divisor for a constant."""
+        """Treat the divisor as a constant."""
         return norm.frozen(stream)
 
     def divided(self, states: Tensor, inverse: Tensor) -> Tensor:
-        """Take the divisor for a constant."""
+        """Treat the divisor as a constant."""
         return states * inverse.detach()
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, attending: Attending) -> Tensor:
-        """Halve what goes to either factor of a product; soften the softmax on the way back."""
+        """Halve the gradient of each factor of a product; soften the softmax's gradient."""
         scores = scaled_gradient(attending.scores(query, key), 0.5)
         constant = scores.detach()
-        # At S / T, where a step of S counts as one of S / T.
+        # The softmax at S / T, with the gradient taken by S rather than S / T.
         soft = (constant / TEMPERATURE + (scores - constant).nan_to_num()).softmax(dim=-1)
         weights = soft - soft.detach() + constant.softmax(dim=-1)
         return scaled_gradient(weights @ value, 0.5)
 
     def written(self, block: MLP, states: Tensor) -> Tensor:
-        """Halve what goes to either factor of a gate."""
+        """Halve the gradient of each factor of a gate."""
         return states if block.gate is None else scaled_gradient(states, 0.5)
 
 

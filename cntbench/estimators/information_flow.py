@@ -1,25 +1,25 @@
-"""Share of an edge in the flow of information to the readout's positions; no gradient is taken.
+"""Share of an edge in the information flow to the scored positions, without gradients.
 
-Where vectors z_1, z_2, … add up to y, the importance of one of them is by its proximity to the sum,
+If vectors z_1, z_2, … sum to y, the importance of each is its proximity to the sum,
 
     p(z, y) = max(‖y‖₁ − ‖z − y‖₁, 0),        share of z_j = p(z_j, y) / Σ_i p(z_i, y)
 
 (information flow routes, Ferrando & Voita 2024, arXiv 2403.00824, from ALTI, Ferrando et al. 2022,
-arXiv 2203.04212). Information is followed from the end to the start. A flow of 1 leaves the final
-stream, in equal parts at the scored positions. At each position,
+arXiv 2203.04212). Information is traced backwards. A flow of 1 leaves the final stream, divided
+equally among the scored positions. At each position,
 
-- what flows from a stream x_t comes from everything that was written to it, by share: the
-  contributions c_s of all earlier components, and the rest, which is the embedding with biases;
-- what flows from a head at position i comes from positions j by the shares of a_ij v_j W_O in its
-  output, with attention weights a and values v; what flows from an MLP comes from where it is.
+- the flow from a stream x_t is divided by share among everything written to it: the contributions
+  c_s of all earlier components, and the rest, which is the embedding with biases;
+- the flow from a head at position i is divided among positions j by the shares of a_ij v_j W_O in
+  its output, with attention weights a and values v; the flow from an MLP stays at its position.
 
-The number of the edge s → k is what flows into k, times the share of s in the stream that k reads,
-summed over positions: 0 to 1, and no change of a readout. So it is the same for every readout,
-and a replacement has no part in it but the one that it compares with, zero.
+The score of the edge s → k is the flow into k times the share of s in the stream that k reads,
+summed over positions. It lies between 0 and 1 and is not a change of a readout: it is the same for
+every readout, and zero is the only replacement.
 
-The paper follows a stream one block at a time, and shares out the parts of a layer's attention by
-head and position at once; here, as the graph has an edge for every pair, each component reads all
-that was written before it at once, and a head's own flow is shared out by position.
+The paper traces a stream one block at a time and divides a layer's attention by head and position
+together. The graph here has an edge for every pair, so each component reads everything written
+before it, and each head's flow is divided by position.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 OBSERVES = ("readout",)
 USES = ("contributions",)
-#: Numbers that are held at once where what positions write is compared.
+#: Largest number of values held at once when positions are compared.
 NUMBERS_AT_ONCE = 2**21
 
 
@@ -62,7 +62,7 @@ def estimate(edges: Edges) -> Iterator[Estimate]:
                 heads = slice(part.start - nodes.start, part.stop - nodes.start)
                 into[heads] = _by_position(block, normed[index], states[number], into[heads])
         shares = _shares(model.blocks[: places[0].number], states, streams[index])
-        if edges.asked(nodes):
+        if edges.requested(nodes):
             sources = list(edges.reaching(nodes))
             between = (shares[sources][:, None] * into).sum(dim=-1)
             yield Estimate(sources, nodes, between)
@@ -80,14 +80,14 @@ def _at_scored_positions(edges: Edges, stream: Tensor) -> Tensor:
     return flow.scatter_add(1, rows, flow.new_ones(rows.shape) / rows.shape[1])
 
 
-def _proximity(parts: Tensor, whole: Tensor) -> Tensor:
+def _proximity(parts: Tensor, total: Tensor) -> Tensor:
     """Return max(‖y‖₁ − ‖z − y‖₁, 0) over the last dim, float64."""
-    apart = (parts - whole).abs().double().sum(dim=-1)
-    return (whole.abs().double().sum(dim=-1) - apart).clamp(min=0)
+    distance = (parts - total).abs().double().sum(dim=-1)
+    return (total.abs().double().sum(dim=-1) - distance).clamp(min=0)
 
 
 def _shared(proximity: Tensor, dim: int, rest: Tensor | float = 0.0) -> Tensor:
-    """Divide by the sum and what is beside it; 0 where that is 0."""
+    """Divide by the sum over ``dim`` plus ``rest``; 0 where that is 0."""
     total = proximity.sum(dim=dim, keepdim=True) + rest
     return proximity / total.masked_fill(total == 0, 1.0)
 
@@ -101,28 +101,28 @@ def _shares(blocks: list[Block], states: list[Tensor], stream: Tensor) -> Tensor
         Dims ``component, prompt, position``.
     """
     count = sum(block.n_components for block in blocks)
-    found = stream.new_zeros(count, *stream.shape[:2]).double()
+    proximity = stream.new_zeros(count, *stream.shape[:2]).double()
     rest, start = stream.double(), 0
     for block, state in zip(blocks, states, strict=False):
         written = block.contributions(state)
-        found[start : start + len(written)] = _proximity(written, stream)
+        proximity[start : start + len(written)] = _proximity(written, stream)
         rest = rest - written.double().sum(dim=0)
         start += len(written)
-    return _shared(found, 0, _proximity(rest, stream.double()))
+    return _shared(proximity, 0, _proximity(rest, stream.double()))
 
 
 def _by_position(block: Attention, normed: Tensor, states: Tensor, flow: Tensor) -> Tensor:
-    """Return what flows into each head at the positions that it reads.
+    """Return the flow into each head at the positions that it reads.
 
     Parameters
     ----------
     block
         The heads.
     normed, states
-        What they read, dims ``1, prompt, position, hidden``, and say, dims ``prompt, position,
-        component, width``.
+        Their input, dims ``1, prompt, position, hidden``, and their states, dims ``prompt,
+        position, component, width``.
     flow
-        What flows from them, dims ``component, prompt, position``.
+        The flow from them, dims ``component, prompt, position``.
     """
     query, key, value = block.own_parts(normed.expand(block.n_components, *normed.shape[1:]))
     weights = block.attending.scores(query, key).softmax(dim=-1)
@@ -133,8 +133,8 @@ def _by_position(block: Attention, normed: Tensor, states: Tensor, flow: Tensor)
     height = max(1, NUMBERS_AT_ONCE // (heads * prompts * length * hidden))
     into = flow.new_zeros(flow.shape)
     for low in range(0, length, height):
-        some = slice(low, low + height)
-        parts = weights[:, :, some, :, None] * read[:, :, None]
-        shares = _shared(_proximity(parts, written[:, :, some, None]), -1)
-        into += (flow[:, :, some, None] * shares).sum(dim=-2)
+        rows = slice(low, low + height)
+        parts = weights[:, :, rows, :, None] * read[:, :, None]
+        shares = _shared(_proximity(parts, written[:, :, rows, None]), -1)
+        into += (flow[:, :, rows, None] * shares).sum(dim=-2)
     return into

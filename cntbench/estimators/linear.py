@@ -1,20 +1,20 @@
-"""Effects on targets to first order: how the target changes along the change of the source.
+"""Effects on targets to first order: the target's derivative along the change of the source.
 
-With the change δ_s of what source s of stage u writes, and the Jacobian J_k of component k of stage
-t in the clean stream x_t that it reads, target k changes by
+Let δ_s be the change of the output of source s of stage u, and J_k the Jacobian of component k of
+stage t at the clean stream x_t that it reads. Target k changes by
 
     J_k ẋ_t,      ẋ_t = δ_s                                        direct effect,
                   ẋ_{u+1} = δ_s,   ẋ_{t+1} = ẋ_t + Σ_k J_k ẋ_t      total effect,
 
-through its queries, keys, values and the real norm together: one pass forth for each source, in
-which derivatives take the place of values (forward-mode differentiation; Griewank & Walther 2008,
-"Evaluating derivatives", chapter 3). The edge is the ablation's measure of c_k and c_k + J_k ẋ_t.
-Readouts are read from the final stream x + ẋ.
+through its queries, keys, values and the real norm together. This takes one forward pass of
+derivatives for each source (forward-mode differentiation; Griewank & Walther 2008, "Evaluating
+derivatives", chapter 3). The edge is the ablation's measure of c_k and c_k + J_k ẋ_t. Readouts are
+computed from the final stream x + ẋ.
 
-It is exact where the model is linear, and for small changes: a tenth of the change has a hundredth
-of the error. A pass of derivatives costs what a pass of values costs, and one for attention's
-scores more; what it saves is the choice of how far to go: it is the effect of all small changes in
-the direction of the ablation. Where a saturated part hides an effect, the two differ.
+It is exact where the model is linear, and to first order elsewhere: a tenth of the change has a
+hundredth of the error. A pass of derivatives costs as much as a pass of values, plus one more for
+attention scores. It measures the effect of small changes in the direction of the ablation, whatever
+their size; where a saturated part hides the effect of small changes, it differs from the ablation.
 """
 
 from __future__ import annotations

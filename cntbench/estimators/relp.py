@@ -1,20 +1,20 @@
 """Relevance patching: the change of each source times a coefficient of relevance propagation.
 
-As `cntbench.estimators.eap`, δ_s · c_k, where a coefficient c_k takes the place of the gradient in
-the input of k. It comes from the end of the model by the rules of layer-wise relevance propagation
-(RelP, Rezaei Jafari et al. 2025, arXiv 2508.21258), each of which is the gradient of the part with
-something taken for a constant (*):
+As `cntbench.estimators.eap`, δ_s · c_k, where a coefficient c_k replaces the gradient in the input
+of k. It is propagated back from the readout by the rules of layer-wise relevance propagation (RelP,
+Rezaei Jafari et al. 2025, arXiv 2508.21258). Each rule is a gradient in which one factor (*) is a
+constant:
 
     norms          LN-rule         y = (x − mean x) / σ*, or x / rms*
     activations    identity rule   y = h · (f(h) / h)*
     attention      AH-rule         z = A* v, with the attention weights A
-    gates          half rule       y = f(g) · h, of which either factor gets half
-    linear maps    0-rule          as they are
+    gates          half rule       y = f(g) · h, of which each factor gets half
+    linear maps    0-rule          unchanged
 
-It costs no more than EAP: one way back. The estimate is exact where the model is linear but for
-factors that the rules take for constants and that the change leaves alone. Where f(h) / h is 0/0,
-its value beside it is taken. The paper scores nodes; here every edge has a coefficient of its own,
-as in EAP. The way back from the readout to the logits is the readout's own gradient.
+It costs one backward pass, as EAP does. The estimate is exact where the model is linear apart from
+factors that the rules hold constant and the change leaves alone. Where f(h) / h is 0/0, it is
+evaluated at a nearby point. The paper scores nodes; here every edge has its own coefficient, as in
+EAP. From the readout to the logits, the readout's own gradient is used.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 OBSERVES = ("readout",)
 USES = ("gradient",)
-#: What takes the place of 0 in 0/0.
+#: Replaces 0 in 0/0.
 BESIDE = 1e-6
 
 
@@ -44,19 +44,19 @@ class Relevance(Rules):
     """The rules of RelP."""
 
     def norm(self, norm: Norm, stream: Tensor) -> Tensor:
-        """Take the divisor for a constant."""
+        """Treat the divisor as a constant."""
         return norm.frozen(stream)
 
     def divided(self, states: Tensor, inverse: Tensor) -> Tensor:
-        """Take the divisor for a constant."""
+        """Treat the divisor as a constant."""
         return states * inverse.detach()
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, attending: Attending) -> Tensor:
-        """Take the attention weights for constants."""
+        """Treat the attention weights as constants."""
         return attending.scores(query, key).softmax(dim=-1).detach() @ value
 
     def mlp(self, block: MLP) -> MLP:
-        """Take the slope of the line from 0 through the activation for a constant."""
+        """Treat f(h) / h as a constant."""
         function = block.activation.function
 
         def activation(hidden: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class Relevance(Rules):
         return replace(block, activation=replace(block.activation, function=activation))
 
     def written(self, block: MLP, states: Tensor) -> Tensor:
-        """Give either factor of a gate half of what goes back through their product."""
+        """Halve the gradient of each factor of a gate."""
         return states if block.gate is None else scaled_gradient(states, 0.5)
 
 

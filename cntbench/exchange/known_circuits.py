@@ -1,9 +1,9 @@
-"""A planted circuit for other programs: a checkpoint of transformers, its truth, its prompts.
+"""Export a planted circuit: a transformers checkpoint, its true edges and its prompts.
 
 The folder holds ``config.json`` and ``model.safetensors``, which
 ``AutoModelForCausalLM.from_pretrained`` opens; ``TASK.jsonl`` for each task of the circuit, one
-prompt a row, as token ids, since the model has no tokenizer; and ``truth.json``, which is written
-last.
+prompt per row as token ids, because the model has no tokenizer; and ``truth.json``, which is
+written last.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from cntbench.runs.catalogue import KnownCircuit
 #: The file with the truth, and what its key ``format`` says.
 TRUTH: Final = "truth.json"
 FORMAT: Final = "cntbench.truth"
-#: What methods are asked to find, by purpose.
+#: Which edges are true, by purpose.
 PURPOSES: Final = {
     "direct": "edges over which the source reaches the target itself",
     "total": "pairs where the source reaches the target, over other components too",
     "readout": "direct edges that lead on to the unembedding",
 }
-#: Columns of a file of prompts, by the parts of a batch that they hold.
+#: Columns of a file of prompts, by the attribute of `Prompts` that they hold.
 _COLUMNS: Final = {"scored": "scored", "targets": "answer", "decoys": "wrong"}
 
 
@@ -49,19 +49,19 @@ def save_circuit(
     prompts: int = 64,
     force: bool = False,
 ) -> dict[str, Any]:
-    """Write a circuit's model, its prompts and its truth.
+    """Write a circuit's model, prompts and true edges.
 
     Parameters
     ----------
     known
-        The circuit, and its tasks.
+        The circuit and its tasks.
     folder
-        New, empty, or with a circuit that is replaced; another one only with ``force``.
+        New, empty, or a folder with a circuit, which is replaced; any other only with ``force``.
     difficulty, seed
-        Which of the circuit's models, by default the first of its difficulties; of one with
-        dynamics, the one at the end of training.
+        Which of the circuit's models; by default that of its first difficulty. For a circuit with
+        dynamics, the model at the end of training.
     prompts
-        Number of prompts of each task. They are those of ``cntbench compare``, and more.
+        Number of prompts of each task; the first are those of ``cntbench compare``.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def save_circuit(
     Raises
     ------
     CntbenchError
-        If the folder holds something else or cannot be written, or a task needs another model.
+        If the folder holds something else or cannot be written, or a task does not fit the model.
     """
     _check_folder(folder, force=force)
     circuit = known.circuit
@@ -104,24 +104,24 @@ def save_circuit(
 
 
 def truth_of(circuit: Circuit, seed: int = 0) -> dict[str, Any]:
-    """Return what is true of a circuit's edges, as plain data.
+    """Return the true edges of a circuit as plain data.
 
-    ``edges`` lists every pair that serves a purpose, with its ``strength`` where the construction
-    gives one (`Circuit.strengths`), else None.
+    ``edges`` lists every edge that is true for some purpose, with its ``strength`` if the
+    construction determines one (`Circuit.strengths`), else None.
     """
     truth, strengths = circuit.truth(), circuit.strengths(seed)
     names = [component.name for component in circuit.components]
-    found = {purpose: getattr(truth, purpose) for purpose in PURPOSES}
+    true_edges = {purpose: getattr(truth, purpose) for purpose in PURPOSES}
     edges = [
         {
             "source": names[source],
             "target": names[target],
-            "purposes": [purpose for purpose, edges in found.items() if edges[source, target]],
+            "purposes": [name for name, edges in true_edges.items() if edges[source, target]],
             "strength": strengths.get((names[source], names[target]))
-            if found["direct"][source, target]
+            if truth.direct[source, target]
             else None,
         }
-        for source, target in np.argwhere(np.any(list(found.values()), axis=0))
+        for source, target in np.argwhere(np.any(list(true_edges.values()), axis=0))
     ]
     return {
         "format": FORMAT,
@@ -153,7 +153,7 @@ def prompt_rows(prompts: Prompts) -> list[dict[str, Any]]:
 
 
 def _check_folder(folder: Path, *, force: bool) -> None:
-    """Raise an error if a folder holds anything but a circuit."""
+    """Raise an error if a folder holds anything other than a circuit."""
     where = str(folder)
     if file_status(folder) is None:
         return
@@ -163,12 +163,12 @@ def _check_folder(folder: Path, *, force: bool) -> None:
         return
     try:
         truth = parse_json((folder / TRUTH).read_bytes())
-        ours = truth["format"] == FORMAT
+        is_circuit = truth["format"] == FORMAT
     except (OSError, ValueError, TypeError, KeyError):
-        ours = False
-    if not ours:
+        is_circuit = False
+    if not is_circuit:
         raise StorageError(
-            f"is not empty, and holds no circuit: there is no {TRUTH} of cntbench",
+            f"is not empty and holds no circuit: there is no {TRUTH} of cntbench",
             where=where,
             hint="Name another folder, or write into it with --force (in Python, force=True).",
         )

@@ -1,8 +1,8 @@
-"""Graphs of other programs scored on a planted circuit, whose edges are known.
+"""Score graphs of other programs on a planted circuit, whose edges are known.
 
-An edge's score is the absolute value of what the graph says of it; for a head as target the scores
-of q, k and v are summed first. Scores cover the feasible edges between components, as those of
-``cntbench compare`` do: edges from the input and into the logits are left out.
+An edge's score is the absolute value of its score in the graph; for edges into a head, those of q,
+k and v are summed first. As in ``cntbench compare``, only feasible edges between components count:
+edges from the input and into the logits are left out.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ from cntbench.results.storage import distinct_files
 #: Title attribute of a dataset of scores.
 TITLE: Final = "Graphs scored on a known circuit"
 SCORES = FileKind("a dataset of scores", has_attribute("title", TITLE))
-#: A score below this part of a graph's largest one is a rounding error, and counts as 0.
+#: A score below this share of a graph's largest one is a rounding error and counts as 0.
 RESOLUTION = 1e-6
 
 _DOCUMENTS: Final = {
     "auroc": "probability that a true edge scores above another feasible one; 0.5 by chance",
     "ap": "average precision, the area under the precision-recall curve",
     "baseline_ap": "expected average precision of random scores",
-    "precision_at_k": "part of true edges among the k highest scores, k the number of true edges; "
-    "ties share the places that remain",
-    "circuit_precision": "part of true edges among the edges of the graph's circuit; NaN if it "
+    "precision_at_k": "share of true edges among the k highest scores, where k is the number of "
+    "true edges; ties share the remaining places",
+    "circuit_precision": "share of true edges among the edges of the graph's circuit; NaN if it "
     "holds no edge or every edge",
-    "circuit_recall": "part of the true edges that the graph's circuit holds; NaN likewise",
+    "circuit_recall": "share of the true edges that the graph's circuit holds; NaN if it holds no "
+    "edge or every edge",
 }
 
 
@@ -54,7 +55,7 @@ class Candidate:
     scores
         Not negative, dims ``source, target``; NaN where not feasible.
     members
-        Which edges its circuit holds, dims ``source, target``; None if it names none.
+        Which edges are in its circuit, dims ``source, target``; None if it has no circuit.
     """
 
     scores: NDArray[np.float64]
@@ -79,21 +80,21 @@ def candidate(graph: EapGraph, circuit: Circuit, *, inside: bool = False) -> Can
     graph
         Of a model of the circuit's shape.
     circuit
-        The circuit that it is scored on.
+        The planted circuit.
     inside
         Whether edges outside the graph's own circuit count as 0.
 
     Raises
     ------
     CntbenchError
-        If the graph's model has other components than the circuit's.
+        If the components of the graph's model differ from the circuit's.
     """
     nodes = circuit.components
     if graph.components != nodes:
         raise ImportFileError(
             f"is of {graph.shape}, and the model of {circuit.name!r} has {_shape(nodes)}",
             where=f"{graph.path}: cfg",
-            hint=f"`cntbench planted save {circuit.name} FOLDER` writes the model to make it with. "
+            hint=f"`cntbench planted save {circuit.name} FOLDER` writes the model to analyse. "
             "parallel_attn_mlp is true for GPT-NeoX, false for GPT-2 and Llama.",
         )
     if (flat := graph.flat(circuit=inside)) is not None:
@@ -107,12 +108,12 @@ def candidate(graph: EapGraph, circuit: Circuit, *, inside: bool = False) -> Can
 
 
 def candidate_array(scores: ArrayLike, circuit: Circuit, label: str) -> Candidate:
-    """Return scores that are in memory, dims ``source, target``, in the circuit's causal order.
+    """Check an array of scores, dims ``source, target`` in the circuit's causal order.
 
     Raises
     ------
     CntbenchError
-        If they have another shape, or a feasible edge has none.
+        If it has another shape, or a feasible edge has no score.
     """
     nodes = circuit.components
     try:
@@ -127,11 +128,13 @@ def candidate_array(scores: ArrayLike, circuit: Circuit, label: str) -> Candidat
             f"{nodes[0].name}, {nodes[1].name}, …, {nodes[-1].name}.",
         )
     allowed = feasible(nodes)
-    lost = np.argwhere(allowed & ~np.isfinite(array))
-    if len(lost):
-        source, target = (nodes[i].name for i in lost[0])
+    missing = np.argwhere(allowed & ~np.isfinite(array))
+    if len(missing):
+        source, target = (nodes[i].name for i in missing[0])
         raise CntbenchError(
-            f"the score of {source} → {target} is not finite, as of {len(lost)} feasible edges",
+            f"has no finite score for {source} → {target}, nor for {len(missing) - 1} other edges"
+            if len(missing) > 1
+            else f"has no finite score for {source} → {target}",
             where=label,
             hint="Every edge that the architecture allows needs a score.",
         )
@@ -146,7 +149,7 @@ def scored(candidates: Mapping[str, Candidate], circuit: Circuit) -> xr.Dataset:
     xarray.Dataset
         Dims ``graph, purpose``: ``auroc``, ``ap``, ``baseline_ap``, ``precision_at_k``,
         ``circuit_precision`` and ``circuit_recall``; dims ``purpose``: ``true_edges``. NaN where
-        the circuit has no edge of a purpose, or nothing else.
+        no edge, or every edge, is true for a purpose.
     """
     if not candidates:
         raise CntbenchError("no graphs are given", hint="Name at least one graph.")
@@ -155,7 +158,7 @@ def scored(candidates: Mapping[str, Candidate], circuit: Circuit) -> xr.Dataset:
     dataset = xr.Dataset(
         coords={
             "graph": ("graph", list(candidates), {"long_name": "graph"}),
-            "purpose": ("purpose", list(PURPOSES), {"long_name": "what a method is to find"}),
+            "purpose": ("purpose", list(PURPOSES), {"long_name": "edges that are true"}),
         },
         attrs={
             "title": TITLE,
@@ -167,10 +170,9 @@ def scored(candidates: Mapping[str, Candidate], circuit: Circuit) -> xr.Dataset:
     numbers = np.array(
         [[_numbers(graph, edges) for edges in truths.values()] for graph in candidates.values()]
     )
-    for place, (name, document) in enumerate(_DOCUMENTS.items()):
-        dataset[name] = (
-            ("graph", "purpose"), numbers[..., place], described(name, document, "1")
-        )  # fmt: skip
+    for column, (name, meaning) in enumerate(_DOCUMENTS.items()):
+        attributes = described(name, meaning, "1")
+        dataset[name] = (("graph", "purpose"), numbers[..., column], attributes)
     dataset["true_edges"] = (
         "purpose",
         [int(edges.sum()) for edges in truths.values()],
@@ -180,10 +182,10 @@ def scored(candidates: Mapping[str, Candidate], circuit: Circuit) -> xr.Dataset:
 
 
 def precision_at(scores: NDArray[np.float64], truth: NDArray[np.bool_], count: int) -> float:
-    """Return the part of true edges among the ``count`` highest scores.
+    """Return the share of true edges among the ``count`` highest scores.
 
-    Edges that tie with the last one share its place and the others that remain, so that this is the
-    expectation over random orders of ties. NaN if there are fewer edges, or ``count`` is 0.
+    Edges that tie with the last one share the remaining places, so this is the expectation over
+    random orders of ties. NaN if there are fewer edges than ``count``, or ``count`` is 0.
     """
     if not 0 < count <= len(scores):
         return np.nan
@@ -200,8 +202,8 @@ def _numbers(graph: Candidate, truth: NDArray[np.bool_]) -> list[float]:
     count = int(truth.sum())
     precision = recall = np.nan
     if graph.members is not None and 0 < (size := graph.members[allowed].sum()) < allowed.sum():
-        found = (graph.members & truth).sum()
-        precision, recall = found / size, found / count if count else np.nan
+        hits = (graph.members & truth).sum()
+        precision, recall = hits / size, hits / count if count else np.nan
     return [
         auroc(scores, truth),
         average_precision(scores, truth),

@@ -30,8 +30,8 @@ PROMPTS = 16
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One model of a circuit, and the plan to measure it with."""
+class PlantedModel:
+    """One model of a circuit, and the plan that measures it."""
 
     circuit: Circuit
     difficulty: Difficulty
@@ -40,7 +40,7 @@ class Trial:
 
 
 def judged(circuit: Circuit) -> tuple[Difficulty, int]:
-    """Return difficulty and seed of the model on which the diagnostics of a circuit are judged."""
+    """Return the difficulty and seed of the model that the diagnostics of a circuit judge."""
     return circuit.difficulties[0], 0
 
 
@@ -57,55 +57,57 @@ def measure_planted(
 ) -> tuple[list[Recovery], list[Diagnostic]]:
     """Measure ablations on circuits.
 
-    The score of an edge is its influence, mean over the circuit's tasks, and 0 below `RESOLUTION`:
-    rounding errors must not rank edges.
+    The score of an edge is its mean influence over the circuit's tasks, or 0 below `RESOLUTION`, so
+    that rounding errors do not rank edges.
 
     Parameters
     ----------
     study
         Its seed is used.
     ablations, circuits
-        What is measured, on which circuits.
+        The ablations and the circuits.
     difficulties
-        ``"exact"``, ``"realistic"``.
+        ``"exact"``, ``"realistic"``, ``"trained"``.
     seeds, prompts
-        Models per circuit and difficulty, and prompts per task.
+        Number of models per circuit and difficulty, and of prompts per task.
     progress, jobs
         Receives progress at every model; number of processes, one thread each.
 
     Returns
     -------
     list of Recovery
-        One per ablation and model; of circuits with diagnostics, the model that they judge.
+        One per ablation and model. A circuit with diagnostics has one model, the one they judge.
     list of Diagnostic
-        The diagnostics of the exact models of seed 0 that concern the scope of an ablation. None
-        for ablations that observe the readout, whose numbers have another unit.
+        The diagnostics of the exact models of seed 0 that match the scope of an ablation. None for
+        ablations that observe the readout, whose influence has another unit.
 
     Raises
     ------
     CntbenchError
         If an ablation cannot be measured on a circuit's task.
     """
-    trials = [
-        Trial(known.circuit, difficulty, seed, planted_plan(study, ablations, known, prompts))
+    models = [
+        PlantedModel(
+            known.circuit, difficulty, seed, planted_plan(study, ablations, known, prompts)
+        )
         for known in circuits
         for difficulty in difficulties
         if difficulty in known.circuit.difficulties
-        for seed in range(1 if difficulty == "trained" else seeds)  # it is one model
+        for seed in range(1 if difficulty == "trained" else seeds)  # a trained circuit has one
         if not known.circuit.diagnostics or (difficulty, seed) == judged(known.circuit)
     ]
     records: list[Recovery] = []
     diagnostics: list[Diagnostic] = []
-    for number, (trial, scores) in enumerate(
-        zip(trials, parallel_map(_scores, trials, jobs=jobs), strict=True), start=1
+    for number, (model, scores) in enumerate(
+        zip(models, parallel_map(_scores, models, jobs=jobs), strict=True), start=1
     ):
-        truth = trial.circuit.truth()
-        for entry, matrix, by_prompt in zip(trial.plan.ablations, *scores, strict=True):
+        truth = model.circuit.truth()
+        for entry, matrix, by_prompt in zip(model.plan.ablations, *scores, strict=True):
             records.append(
                 Recovery(
-                    circuit=trial.circuit.name,
-                    difficulty=trial.difficulty,
-                    seed=trial.seed,
+                    circuit=model.circuit.name,
+                    difficulty=model.difficulty,
+                    seed=model.seed,
                     ablation=entry.name,
                     scores=matrix,
                     truth_direct=truth.direct,
@@ -114,9 +116,9 @@ def measure_planted(
                     by_prompt=by_prompt,
                 )
             )
-            if (trial.difficulty, trial.seed) == judged(trial.circuit):
-                diagnostics += _diagnose(trial.circuit, entry, matrix)
-        progress("circuits", number, len(trials))
+            if (model.difficulty, model.seed) == judged(model.circuit):
+                diagnostics += _diagnose(model.circuit, entry, matrix)
+        progress("circuits", number, len(models))
     return records, diagnostics
 
 
@@ -127,7 +129,7 @@ def obstacles(
     *,
     prompts: int = PROMPTS,
 ) -> dict[str, str]:
-    """Return why ablations cannot be measured on the tasks of circuits, by ablation."""
+    """Return the reasons why ablations cannot be measured on the tasks of circuits, by name."""
     reasons: dict[str, str] = {}
     for entry in ablations:
         try:
@@ -141,9 +143,9 @@ def obstacles(
 def versions(
     study: StudyEntry, circuits: Sequence[KnownCircuit], *, prompts: int = PROMPTS
 ) -> dict[str, str]:
-    """Return the SHA-256 of all that the models of circuits and their prompts depend on, by name.
+    """Return the SHA-256 of everything that each circuit's models and prompts depend on.
 
-    Prose counts for nothing, the study's seed does.
+    The study's seed is included, summaries and other prose are not.
     """
     return {
         known.circuit.name: hashlib.sha256(
@@ -161,7 +163,7 @@ def versions(
 
 
 def undiagnosed(ablations: Sequence[AblationEntry]) -> dict[str, str]:
-    """Return why ablations have no diagnostics, by ablation."""
+    """Return the reasons why ablations have no diagnostics, by name."""
     reason = "it observes the readout, and diagnostics expect effects on targets"
     return {entry.name: reason for entry in ablations if entry.method.observable == "readout"}
 
@@ -191,15 +193,15 @@ def planted_plan(
     return plan
 
 
-def _scores(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
-    """Return the influence, mean over tasks, dims ``ablation, source, target``, and by prompt."""
-    plan = trial.plan
+def _scores(model: PlantedModel) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean influence over tasks, dims ``ablation, source, target``, and by prompt."""
+    plan = model.plan
     on_readout = [entry.method.observable == "readout" for entry in plan.ablations]
-    model = trial.circuit.decoder(trial.difficulty, trial.seed)
-    found = [
+    decoder = model.circuit.decoder(model.difficulty, model.seed)
+    results = [
         influence(
             Request(
-                model,
+                decoder,
                 prompts,
                 [entry.method for entry in plan.ablations],
                 observe_all=task.spec.observed == "all",
@@ -211,16 +213,16 @@ def _scores(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
         )
         for task, prompts in zip(plan.tasks, plan.prompts, strict=True)
     ]
-    scores = np.mean([each.influence for each in found], axis=0)
+    scores = np.mean([result.influence for result in results], axis=0)
     scores[scores < RESOLUTION] = 0.0
-    by_prompt = np.mean([each.kept["influence_by_prompt"] for each in found], axis=0)
-    effects = np.mean([each.kept["edge_effect_by_prompt"] for each in found], axis=0)
+    by_prompt = np.mean([result.kept["influence_by_prompt"] for result in results], axis=0)
+    effects = np.mean([result.kept["edge_effect_by_prompt"] for result in results], axis=0)
     by_prompt[on_readout] = effects[on_readout]
     return scores, by_prompt
 
 
 def _diagnose(circuit: Circuit, entry: AblationEntry, scores: np.ndarray) -> list[Diagnostic]:
-    """Return the diagnostics of a circuit that concern the scope of an ablation."""
+    """Return the diagnostics of a circuit that match the scope of an ablation."""
     if undiagnosed([entry]):
         return []
     index = {component.name: i for i, component in enumerate(circuit.components)}

@@ -1,4 +1,4 @@
-"""The cost of ablations on a planted circuit: counted work, relative to one forward pass."""
+"""The cost of ablations on a planted circuit: counted work relative to one forward pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def forward_passes(
     *,
     jobs: int = 1,
 ) -> Mapping[str, float]:
-    """Count what each ablation costs on the circuit with the most components.
+    """Count the cost of each ablation on the circuit with the most components.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Recovery of known edges by a run's ablations: measured once, kept in the user's cache."""
+"""Recovery of known edges by a run's ablations: measured once and cached."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cntbench.specs import as_dict
 _ROOMS = ("ablations", "analysis", "engine", "estimators", "models", "prompts", "readouts")
 #: Attribute with the reasons why ablations were left out, as JSON.
 LEFT_OUT = "left_out"
-#: Likewise, why ablations have no diagnostics.
+#: Attribute with the reasons why ablations have no diagnostics, as JSON.
 UNDIAGNOSED = "undiagnosed"
 
 
@@ -74,14 +74,14 @@ def known_edges(plan: Plan, *, jobs: int, progress: Progress) -> xr.Dataset | No
             UNDIAGNOSED: json.dumps(undiagnosed(measurable), sort_keys=True),
         },
     )
-    with suppress(OSError, StorageError):  # without a cache the next run only takes longer
+    with suppress(OSError, StorageError):  # without a cache the next run takes longer
         path.parent.mkdir(parents=True, exist_ok=True)
         write_netcdf({"/": dataset}, path)
     return dataset
 
 
 def _made_of(plan: Plan) -> str:
-    """Return the SHA-256 of all that the numbers depend on: specs and code."""
+    """Return the SHA-256 of everything that the numbers depend on: specs and code."""
     content = {
         "seed": plan.study.spec.seed,
         "ablations": [[entry.name, as_dict(entry.spec)] for entry in plan.ablations],

@@ -1,8 +1,7 @@
-"""A study of several seeds: one run for each seed, in a folder of its own.
+"""A study of several seeds: one run for each seed, in its own folder.
 
-Each is the run of ``--trajectory SOURCE:seed=N``, so it is continued, reused and looked at as any
-other, and seeds can be added at any time. Verdicts are pooled over the seeds by
-`cntbench.comparison.claims`.
+Each is the run of ``--trajectory SOURCE:seed=N``: it is resumed, reused and opened like any other
+run, and seeds can be added at any time. `cntbench.comparison.claims` pools verdicts over seeds.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class SeedRun:
     Parameters
     ----------
     seed
-        Of the trajectory.
+        Seed of the trajectory.
     study
         The study of this trajectory alone.
     folder
@@ -40,12 +39,12 @@ class SeedRun:
 
     @property
     def name(self) -> str:
-        """Its name in messages and results."""
+        """Name in messages and results."""
         return f"seed{self.seed}"
 
     @property
     def measured(self) -> tuple[int, int]:
-        """Numbers of checkpoint files, and of files of untrained models, unread."""
+        """Numbers of checkpoint files and of files of untrained models, without reading them."""
         folders = (self.folder.path / name for name in (CHECKPOINTS, UNTRAINED))
         checkpoints, untrained = (sum(1 for _ in folder.glob("*.nc")) for folder in folders)
         return checkpoints, untrained
@@ -59,26 +58,26 @@ def seeds_folder(study: str) -> Path:
 def seed_runs(
     catalogue: Catalogue, study: str, changes: Mapping[str, Any], folder: Path, *, where: str
 ) -> tuple[SeedRun, ...]:
-    """Return the runs of a study's seeds, by its key ``seeds``; none if that is empty.
+    """Return one run for each of a study's ``seeds``; none if there are no seeds.
 
     Parameters
     ----------
     catalogue, study, changes, where
-        The specs, the study's name, keys with other values, and their origin for messages.
+        The specs, the study's name, keys that get other values, and their origin for messages.
     folder
-        Holds the folders of the runs.
+        Parent folder of the runs.
 
     Raises
     ------
     CntbenchError
-        If the study is wrong, its trajectory has no seed, or the folder is that of a single run.
+        If the study is invalid, its trajectory has no seed, or the folder is that of a single run.
     """
     spec = catalogue.amend(catalogue.study(study), changes, where=where).spec
     if spec.seeds and (folder / MANIFEST).exists():
         raise CntbenchError(
             "is the folder of one run",
             where=str(folder),
-            hint="Name another folder with -o, for all seeds.",
+            hint="Name another folder for all seeds with -o.",
         )
     runs = []
     for seed in spec.seeds:
@@ -93,30 +92,31 @@ def seed_runs(
 def run_seeds(
     catalogue: Catalogue, runs: Sequence[SeedRun], *, progress: Progress, **options: Any
 ) -> Iterator[tuple[SeedRun, Outcome]]:
-    """Measure the runs of seeds one after another, or complete them.
+    """Start or resume the runs of seeds, one after another.
 
     Parameters
     ----------
     catalogue, runs
-        The specs; from `seed_runs`.
+        The specs; the runs, from `seed_runs`.
     progress
         Receives progress, with the seed.
     **options
-        Of `cntbench.runs.run.run`.
+        Options of `cntbench.runs.run.run`.
 
     Raises
     ------
     CntbenchError, Interrupted
-        As `cntbench.runs.run.run`. Seeds that are finished stay so.
+        As `cntbench.runs.run.run`. Finished seeds are kept.
     """
-    for one in runs:
+    for seed_run in runs:
 
-        def report(what: str, done: int, total: int, name: str = f"seed {one.seed}") -> None:
+        def report(what: str, done: int, total: int, name: str = f"seed {seed_run.seed}") -> None:
             progress(f"{name}: {what}", done, total)
 
-        plan = make_plan(catalogue, one.study, report)
+        plan = make_plan(catalogue, seed_run.study, report)
         try:
-            outcome = run(plan, one.folder.path, progress=report, **options)
-        except Interrupted as stopped:
-            raise Interrupted(stopped.done, stopped.total, f"seed {one.seed}") from None
-        yield one, outcome
+            outcome = run(plan, seed_run.folder.path, progress=report, **options)
+        except Interrupted as interrupted:
+            name = f"seed {seed_run.seed}"
+            raise Interrupted(interrupted.done, interrupted.total, name) from None
+        yield seed_run, outcome

@@ -115,7 +115,7 @@ def test_the_saved_prompts_are_those_of_the_task(saved, name):
 def test_a_folder_with_anything_else_is_not_written_into(saved, tmp_path):
     folder, _ = saved
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(CntbenchError, match=r"is not empty, and holds no circuit"):
+    with pytest.raises(CntbenchError, match=r"is not empty and holds no circuit"):
         cntbench.save_planted("chain", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
     cntbench.save_planted("chain", tmp_path, force=True, prompts=2)
@@ -215,7 +215,7 @@ def test_a_graph_of_equal_scores_is_told(tmp_path):
     [
         ({}, "no graphs are given"),
         ({"mine": np.zeros((3, 3))}, r"graphs\['mine'\]: has shape \(3, 3\), and 'chain' has 9"),
-        ({"mine": np.full((9, 9), np.nan)}, "the score of L0.H0 → L1.H0 is not finite"),
+        ({"mine": np.full((9, 9), np.nan)}, "has no finite score for L0.H0 → L1.H0"),
         ({"mine": "none"}, "is no array of scores"),
     ],
 )
