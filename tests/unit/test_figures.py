@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -139,36 +141,49 @@ def test_every_picture_is_tried_here():
     assert set(CALLS) == set(draw.__all__) - {"save"}
 
 
+@pytest.fixture(scope="module")
+def drawn(tree) -> Callable[[str], Figure]:
+    """Draw a picture once for the tests that only look at it."""
+    return cache(lambda name: getattr(draw, name)(tree, **CALLS[name]))
+
+
 @pytest.mark.parametrize("name", CALLS)
-def test_each_is_a_figure_apart_from_pyplot_and_the_users_settings(tree, name):
+def test_each_is_a_figure_apart_from_pyplot_and_the_users_settings(drawn, name):
     before = dict(mpl.rcParams)
     already_open = plt.get_fignums()
-    figure = getattr(draw, name)(tree, **CALLS[name])
+    figure = drawn(name)
     assert isinstance(figure, Figure)
     assert plt.get_fignums() == already_open
     assert dict(mpl.rcParams) == before
     assert figure.get_figwidth() in (3.5, 7.2)
 
 
+#: A raster and a PDF have nothing that depends on what is drawn, so one picture is drawn in each.
+KINDS = dict.fromkeys(CALLS, ("svg",)) | {"heatmap": ("svg", "pdf", "png")}
+
+
 @pytest.mark.parametrize("name", CALLS)
-def test_files_are_of_their_format_and_the_same_every_time(tree, tmp_path, name):
+def test_files_are_of_their_format_and_the_same_every_time(tree, drawn, tmp_path, name):
     starts = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
-    for number in range(2):
-        figure = getattr(draw, name)(tree, **CALLS[name])
-        for kind in starts:
+    for number, figure in enumerate((drawn(name), getattr(draw, name)(tree, **CALLS[name]))):
+        for kind in KINDS[name]:
             draw.save(figure, tmp_path / f"{name}{number}.{kind}")
-    for kind, start in starts.items():
+    for kind in KINDS[name]:
         first, second = ((tmp_path / f"{name}{n}.{kind}").read_bytes() for n in range(2))
-        assert first.startswith(start)
+        assert first.startswith(starts[kind])
         assert first == second
     assert "<text" in (tmp_path / f"{name}0.svg").read_text()
 
 
 @pytest.mark.parametrize("name", [*CALLS, *NARROW])
-def test_no_words_reach_out_of_the_figure(tree, name):
+def test_no_words_reach_out_of_the_figure(tree, drawn, name):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = getattr(draw, name.split()[0])(tree, **CALLS[name.split()[0]], **NARROW.get(name, {}))
+    picture = name.split()[0]
+    narrow = name in NARROW
+    figure = (
+        getattr(draw, picture)(tree, **CALLS[picture], **NARROW[name]) if narrow else drawn(name)
+    )
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
     every = [ax for one in figure.axes for ax in (one, *one.child_axes)]
