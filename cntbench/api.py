@@ -147,7 +147,8 @@ def run(
             results = run_seeds(catalogue, runs, progress=report, **options)
             outcomes = {seed_run.name: outcome for seed_run, outcome in results}
         else:
-            plan, folder = resolved(catalogue, study, keys, to, report, where=where)
+            early = options["jobs"] > 1
+            plan, folder = resolved(catalogue, study, keys, to, report, where=where, early=early)
             RunFolder(folder).check(plan)
             outcomes = {"": run_plan(plan, folder, progress=report, **options)}
     for name, outcome in outcomes.items():

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar
 
@@ -247,6 +248,15 @@ def worker_context() -> BaseContext:
     first.start()  # runs when all is imported
     first.join()
     return context
+
+
+def worker_process(work: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """Start a process that works by itself, and ends with this one."""
+    context: Any = worker_context()
+    process: BaseProcess = context.Process(target=work, args=arguments, daemon=True)
+    with starting_processes():
+        process.start()
+    return process
 
 
 def start_worker() -> None:

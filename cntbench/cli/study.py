@@ -95,7 +95,15 @@ def run(
         _run_seeds(catalogue, runs, folder, options)
         return
     with _interruptible(), progress_bar(err) as progress:
-        plan, folder = resolved(catalogue, study, changes, output, progress, where="command line")
+        plan, folder = resolved(
+            catalogue,
+            study,
+            changes,
+            output,
+            progress,
+            where="command line",
+            early=part is None and workers > 1,
+        )
         RunFolder(folder).check(plan)
         if part is None:
             outcome = run_plan(plan, folder, progress=progress, **options)

@@ -1,4 +1,4 @@
-"""The user's cache of trajectories: a folder gets its name only when it is complete."""
+"""The user's cache of trajectories: a folder is complete when it has its manifest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else user_cache_path("cntbench")
 
 
-def cached_folder(name: str, manifest: str, make: Callable[[Path], str]) -> Path:
+def cached_folder(
+    name: str, manifest: str, make: Callable[[Path], str], *, in_place: bool = False
+) -> Path:
     """Return a folder of the cache, making it if it is missing; one process at a time makes it.
 
     Parameters
@@ -30,6 +32,8 @@ def cached_folder(name: str, manifest: str, make: Callable[[Path], str]) -> Path
         Name of the file whose presence marks the folder as complete.
     make
         Fills an empty folder and returns the text of the manifest.
+    in_place
+        Whether the folder has its name before it is complete, for those that wait for parts of it.
 
     Raises
     ------
@@ -44,12 +48,16 @@ def cached_folder(name: str, manifest: str, make: Callable[[Path], str]) -> Path
         with FileLock(folder.with_suffix(".lock")):
             if (folder / manifest).is_file():
                 return folder
-            unfinished = folder.with_suffix(".unfinished")
+            unfinished = folder if in_place else folder.with_suffix(".unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
-            (unfinished / manifest).write_text(make(unfinished), encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
-            unfinished.rename(folder)
+            text = make(unfinished)
+            written = unfinished / f"{manifest}.unfinished"
+            written.write_text(text, encoding="utf-8")
+            written.rename(unfinished / manifest)
+            if not in_place:
+                shutil.rmtree(folder, ignore_errors=True)
+                unfinished.rename(folder)
     except OSError as error:
         raise CntbenchError(
             f"the trajectory cannot be stored: {error}",

@@ -119,6 +119,8 @@ class Recipe:
 def train(recipe: Recipe, folder: Path, progress: Progress) -> dict[str, str]:
     """Train the model and write each checkpoint to ``folder/step{N}`` in float32.
 
+    Each has its name when it is complete.
+
     Returns
     -------
     dict
@@ -158,9 +160,11 @@ def _train(
         progress("training the embedded model", step, recipe.last)
         if step in steps:
             name = f"step{step}"
-            model.save_pretrained(folder / name)
-            saved = checkpoint_files.read_tensors(folder / name)
+            unfinished = folder / f"{name}.unfinished"
+            model.save_pretrained(unfinished)
+            saved = checkpoint_files.read_tensors(unfinished)
             revisions[name] = named_weights.revision(saved)
+            unfinished.rename(folder / name)
         if step == recipe.last:
             break
         logits = model(tokens).logits[:, :-1]

@@ -130,6 +130,9 @@ class Trajectory:
         Folder of the ``config.json`` that the shape was read from, if there is one.
     outline
         What the config says of the model, if no checkpoint will be read: see `outline_trajectory`.
+    finish
+        Waits for the end of the training, if the model is being trained, and returns the
+        trajectory.
     """
 
     identity: str
@@ -140,6 +143,15 @@ class Trajectory:
     initialisable: bool = True
     config: Path | None = None
     outline: Outline | None = None
+    finish: Callable[[], Trajectory] | None = None
+
+    def finished(self) -> Trajectory:
+        """Return the trajectory when its model has been trained, with all revisions."""
+        if self.finish is None:
+            return self
+        trained = {checkpoint.name: checkpoint for checkpoint in self.finish().checkpoints}
+        checkpoints = tuple(trained[checkpoint.name] for checkpoint in self.checkpoints)
+        return replace(self, checkpoints=checkpoints, finish=None)
 
     @property
     def language(self) -> Language:
@@ -266,7 +278,12 @@ class Trajectory:
 
 
 def open_trajectory(
-    text: str, progress: Progress, specs: Sequence[Path] = (), *, checkpoints: str = ""
+    text: str,
+    progress: Progress,
+    specs: Sequence[Path] = (),
+    *,
+    checkpoints: str = "",
+    early: bool = False,
 ) -> Trajectory:
     """Open a trajectory by its name: ``SOURCE`` or ``SOURCE:WHERE``.
 
@@ -280,6 +297,8 @@ def open_trajectory(
         Folders of the user's specs, in addition to the standard ones.
     checkpoints
         Which checkpoints; see `cntbench.models.checkpoint_choice`. By default all.
+    early
+        Whether to return while the model is still being trained by another process.
 
     Raises
     ------
@@ -291,7 +310,8 @@ def open_trajectory(
     if getattr(source, "CHOOSES", False):
         trajectory = source.open_trajectory(where, progress, specs, checkpoints)
         return trajectory
-    trajectory = source.open_trajectory(where, progress, specs)
+    begin = getattr(source, "begin_trajectory", None) if early else None
+    trajectory = (begin or source.open_trajectory)(where, progress, specs)
     return trajectory.chosen(checkpoints)
 
 

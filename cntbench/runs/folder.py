@@ -27,8 +27,8 @@ from cntbench.results.storage import (
     write_text,
 )
 from cntbench.runs.blocks import SourceBlock
-from cntbench.runs.identity import belongs, identity
-from cntbench.runs.plan import Plan, differing
+from cntbench.runs.identity import belongs, differing, identity
+from cntbench.runs.plan import Plan
 from cntbench.runs.shard import Shard
 
 MANIFEST = "study.json"
@@ -190,8 +190,7 @@ class RunFolder:
         """
         self.check(plan)  # a folder of somebody else gets no lock file
         with self._locked() as lock:
-            plan = self.check(plan)  # another shard may have started in the meantime
-            write_text(self.path / MANIFEST, json.dumps(self._manifest(plan), indent=1) + "\n")
+            plan = self.record(self.check(plan))  # another shard may have started in the meantime
             write_text(self.path / REQUEST, json.dumps(_request(plan), indent=1) + "\n")
             if self.shard is None:
                 for unfinished in self.path.rglob(f".*{UNFINISHED}"):
@@ -199,6 +198,11 @@ class RunFolder:
             else:
                 lock.release()
             yield plan
+
+    def record(self, plan: Plan) -> Plan:
+        """Write what is known of a plan, and return it."""
+        write_text(self.path / MANIFEST, json.dumps(self._manifest(plan), indent=1) + "\n")
+        return plan
 
     @contextmanager
     def _locked(self) -> Iterator[FileLock]:

@@ -35,7 +35,8 @@ from cntbench.results.storage import (
 )
 from cntbench.runs.catalogue import Catalogue, StudyEntry
 from cntbench.runs.folder import RunFolder
-from cntbench.runs.plan import Plan, differing, make_plan
+from cntbench.runs.identity import differing
+from cntbench.runs.plan import Plan, make_plan
 from cntbench.runs.run import join_checkpoints, run_shard
 from cntbench.runs.shard import Shard
 from cntbench.specs import StudySpec, build

@@ -74,3 +74,15 @@ def _config(folder: Path | None) -> str:
         return content_hash({k: v for k, v in config.items() if k not in _AUTHORSHIP})
     except (OSError, ValueError, AttributeError, RecursionError):
         return ""
+
+
+def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which two identities differ, with dots between nested keys."""
+    keys = []
+    for key in sorted({*first, *second}):
+        a, b = first.get(key), second.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            keys += [f"{key}.{nested}" for nested in differing(a, b)]
+        elif a != b:
+            keys.append(key)
+    return keys

@@ -35,6 +35,7 @@ def resolved(
     *,
     where: str,
     outline: bool = False,
+    early: bool = False,
 ) -> tuple[Plan, Path]:
     """Return the plan of a study with changed keys, and the folder of its run.
 
@@ -54,6 +55,8 @@ def resolved(
         Origin of the options, for messages.
     outline
         Whether the plan is only inspected, so that no weights are downloaded.
+    early
+        Whether to measure while the model is still being trained by another process.
 
     Raises
     ------
@@ -63,7 +66,8 @@ def resolved(
     from cntbench.runs.plan import make_plan
 
     entry = catalogue.amend(catalogue.study(study), changes, where=where)
-    return make_plan(catalogue, entry, progress, outline=outline), output or Path("runs") / study
+    plan = make_plan(catalogue, entry, progress, outline=outline, early=early)
+    return plan, output or Path("runs") / study
 
 
 def one_of(choices: type[Choice], kind: str, name: str, where: str) -> Choice:

@@ -12,7 +12,8 @@ from cntbench.results.failure import Failure
 from cntbench.results.storage import distinct_files
 from cntbench.runs.catalogue import Catalogue
 from cntbench.runs.folder import REQUEST, RunFolder
-from cntbench.runs.plan import Plan, differing, make_plan
+from cntbench.runs.identity import differing
+from cntbench.runs.plan import Plan, make_plan
 from cntbench.runs.run import Outcome, combine, counts
 
 #: Most differences that an error names.

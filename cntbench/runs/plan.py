@@ -230,6 +230,14 @@ class Plan:
         """All models that are measured: checkpoints by rising step, then untrained ones."""
         return (*self.trajectory.checkpoints, *self.untrained)
 
+    def finished(self) -> Plan:
+        """Return the plan when its model has been trained."""
+        if self.trajectory.finish is None:
+            return self
+        plan = replace(self, trajectory=self.trajectory.finished())
+        vars(plan)["prompts"] = self.prompts  # which do not depend on the weights
+        return plan
+
     def at(self, identities: Mapping[str, str]) -> Plan:
         """Return the plan with the recorded identities of checkpoints, by name."""
         return replace(self, trajectory=self.trajectory.at(identities))
@@ -326,6 +334,7 @@ def make_plan(
     progress: Progress,
     *,
     outline: bool = False,
+    early: bool = False,
 ) -> Plan:
     """Resolve a study and check that it can be run.
 
@@ -337,6 +346,8 @@ def make_plan(
         Receives progress.
     outline
         Whether the plan is only inspected, so that no weights are downloaded.
+    early
+        Whether the model may still be being trained; see `Plan.finished`.
 
     Raises
     ------
@@ -360,6 +371,7 @@ def make_plan(
                 progress,
                 catalogue.folders,
                 checkpoints=study.spec.checkpoints,
+                early=early,
             )
         )
     plan = Plan(
@@ -384,15 +396,3 @@ def make_plan(
         plan.tell_unused_rows()
     usable("metric")  # warns of broken ones, which the result will lack
     return plan
-
-
-def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """Return the keys in which two identities differ, with dots between nested keys."""
-    keys = []
-    for key in sorted({*first, *second}):
-        a, b = first.get(key), second.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            keys += [f"{key}.{nested}" for nested in differing(a, b)]
-        elif a != b:
-            keys.append(key)
-    return keys

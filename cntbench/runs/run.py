@@ -129,11 +129,16 @@ def run(
         subjects = plan.subjects
         datasets = {subject: folder.read_checkpoint_file(plan, subject) for subject in subjects}
         missing = [subject for subject in subjects if datasets[subject] is None]
+        if plan.trajectory.finish is not None:  # what there is comes first
+            missing.sort(key=lambda subject: isinstance(subject, Checkpoint))
         measurer = CheckpointMeasurer(plan, folder, memory_budget, device)
         failed = _measure(measurer, missing, len(subjects), jobs, keep, progress, execute)
         for subject in missing:
             if subject.label not in failed:
                 datasets[subject] = folder.read_checkpoint_file(plan, subject)
+        if plan.trajectory.finish is not None:
+            plan = folder.record(plan.finished())
+            datasets = dict(zip(plan.subjects, datasets.values(), strict=True))
         tree = combine(plan, folder, datasets, failed, jobs=jobs, progress=progress)
     return Outcome(*counts(subjects, missing, failed), failed, tree, folder.results)
 

@@ -11,7 +11,8 @@ from support.trajectories import write_trajectory
 from cntbench.errors import SpecError
 from cntbench.models.trajectory import open_trajectory
 from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.plan import differing, make_plan
+from cntbench.runs.identity import differing
+from cntbench.runs.plan import make_plan
 from cntbench.runs.tasks import Task
 
 TASK = """
