@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from cntbench.errors import printable, unknown
 from cntbench.output import FileKind, begins, check_output, contains
 from cntbench.results.storage import write_atomically
+from cntbench.views.colours import ON_LIGHT
 from cntbench.views.steps import StepAxis
 
 #: Widths of one and of two columns [inch].
@@ -29,8 +30,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 #: Line styles, after all colours have been used.
 STYLES = ("-", "--", ":", "-.")
 GREY, PALE, BAND, INK = "#8a8a8a", "#e8e8e8", "#f5f5f5", "#222222"
-#: Scale of numbers that are never negative.
-SCALE = "viridis"
+#: Scale of numbers that are never negative, as in the report: dark is strong.
+SCALE = ON_LIGHT
 
 #: Kinds of files of figures, by their endings.
 KINDS = {

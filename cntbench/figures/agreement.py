@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cntbench.figures._results import OF_FILMS, Chosen, Results, tree_of
-from cntbench.figures._style import DOUBLE, PALE, SINGLE, canvas, scale_beside, styled
+from cntbench.figures._style import DOUBLE, PALE, SCALE, SINGLE, canvas, scale_beside, styled
 from cntbench.results import selection
 from cntbench.views.comparison import agreement as view
 
@@ -44,12 +44,12 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
     annotated = count <= 5
     size = (SINGLE, SINGLE * 0.85) if annotated else (DOUBLE, 1.6 + 0.36 * count)
     figure, ax = canvas(ax, *size)
-    scale = mpl.colormaps["cividis"].with_extremes(bad=PALE)
+    scale = mpl.colormaps[SCALE].with_extremes(bad=PALE)
     lowest = min(0.0, float(np.nanmin(agreement_view.mean[at], initial=0.0)))
     image = ax.imshow(
         np.ma.masked_invalid(agreement_view.mean[at]), cmap=scale, vmin=lowest, vmax=1
     )
-    light = lowest + 0.55 * (1 - lowest)
+    dark = lowest + 0.45 * (1 - lowest)
     for row, column in np.ndindex(count, count):
         mean, low, high = (
             numbers[at, row, column]
@@ -57,7 +57,7 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
         )
         if row != column and np.isfinite(mean):
             text = f"{mean:.2f}\n[{low:.2f}, {high:.2f}]" if annotated else f"{mean:.2f}"
-            hue = "black" if mean > light else "white"
+            hue = "white" if mean > dark else "black"
             ax.text(column, row, text, ha="center", va="center", color=hue, fontsize=5.5)
     ax.set_xticks(range(count), agreement_view.ablation, rotation=0 if annotated else 90)
     ax.set_yticks(range(count), agreement_view.ablation)

@@ -11,6 +11,7 @@ from cntbench.figures._results import OF_FILMS, Chosen, Results, cell_of, requir
 from cntbench.figures._style import (
     INK,
     PALE,
+    SCALE,
     SINGLE,
     canvas,
     checkpoints_below,
@@ -54,7 +55,7 @@ def recurrence(
     cell = cell_of(tree, task, ablation)
     matrix = require(view(tree, *cell))
     figure, ax = canvas(ax, SINGLE, SINGLE * 0.92)
-    scale = mpl.colormaps["cividis"].with_extremes(bad=PALE)
+    scale = mpl.colormaps[SCALE].with_extremes(bad=PALE)
     image = ax.imshow(
         np.ma.masked_invalid(matrix.value), cmap=scale, vmax=1, origin="lower", aspect="equal"
     )

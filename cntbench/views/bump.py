@@ -45,12 +45,14 @@ class Bump:
     reconfigures: NDArray[np.bool_]
 
     def foremost(self, count: int) -> NDArray[np.int64]:
-        """Return the indices of the components with the best mean rank over training, best first.
+        """Return the indices of the components with the best mean rank, best first.
 
-        Components without a rank anywhere are left out.
+        The mean is over the second half of the checkpoints, where orders settle. Components
+        without a rank there are left out.
         """
-        ranked = ~np.isnan(self.rank)
-        places = np.where(ranked, self.rank, 0).sum(axis=0)
+        late = self.rank[len(self.rank) // 2 :]
+        ranked = ~np.isnan(late)
+        places = np.where(ranked, late, 0).sum(axis=0)
         counts = ranked.sum(axis=0)
         mean = np.divide(places, counts, out=np.full(len(counts), np.inf), where=counts > 0)
         order = np.argsort(mean, kind="stable")[:count]

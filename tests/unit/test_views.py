@@ -185,8 +185,9 @@ def test_ranks_and_who_is_foremost(tree, role):
         at = {"task": TASK, "ablation": ABLATION, side: name}
         ranks = tree["roles"].to_dataset()[f"{role}_rank"].sel(at).values
         np.testing.assert_array_equal(found.rank[:, number], ranks)
-        if np.isfinite(ranks).any():
-            means[number] = np.mean(ranks[np.isfinite(ranks)])
+        late = ranks[len(ranks) // 2 :]
+        if np.isfinite(late).any():
+            means[number] = np.mean(late[np.isfinite(late)])
     assert list(found.foremost(100)) == sorted(means, key=lambda number: means[number])
     assert list(found.foremost(2)) == list(found.foremost(100))[:2]
 

@@ -40,6 +40,8 @@ SECTIONS = (
     ("comparison", "Methods"),
     ("provenance", "Provenance"),
 )
+#: Number of components beyond which the film groups them by layer, as ``script/large.js`` has it.
+MANY = 60
 #: Numbers of edges that a reader may choose from.
 _EDGE_CHOICES = (25, 50, 100, 150, 300, 600)
 
@@ -128,6 +130,7 @@ def _figures(labels: Mapping[str, Any]) -> dict[str, Any]:
         "start": labels["start"],
         "drawn": min(labels["drawn"], most),
         "edge_choices": choices,
+        "layers": sorted(set(labels["layer"])) if len(labels["component"]) > MANY else [],
         "kept_words": kept(most, labels["edges"]),
         "metrics": labels["metric"],
         "recurrence_words": labels["recurrence"],

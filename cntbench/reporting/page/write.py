@@ -29,6 +29,7 @@ SCRIPTS = (
     "look",
     "tables",
     "film",
+    "large",
     "matrix",
     "effects",
     "trajectories",

@@ -42,8 +42,8 @@ def kept(count: int, edges: int) -> str:
     if count >= edges:
         return ""
     return (
-        f"For each task and ablation, the page holds the {count:,} of {counted(edges, 'edge')} "
-        "with the highest peaks."
+        f"For each task and ablation, the page holds the {count:,} of {edges:,} edges with the "
+        "highest peaks."
     )
 
 

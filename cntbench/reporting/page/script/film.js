@@ -5,20 +5,42 @@ const WIDEST = 7;
 const CURVE = 24; // Pieces of a curve.
 
 // What is drawn of a moment: the strongest edges, weakest first, so that strong ones lie on top.
-function edgesAt(page, count) {
-  const { checkpoint } = page.state;
+// Between nodes that stand for several components it is the strongest edge of theirs.
+function edgesAt(page, count, { nodes, of } = everyComponent(page)) {
+  const { checkpoint, task, ablation } = page.state;
   const n = page.labels.component.length;
   const codes = page.by("edge");
-  const found = [];
-  codes.forEach((code, edge) => {
-    const weight = page.by("weight", edge)[checkpoint];
-    if (Number.isFinite(weight)) {
+  const weights = page.get("weight", task, ablation);
+  const checkpoints = page.labels.step.length;
+  const best = new Map();
+  for (let edge = 0, at = checkpoint; edge < codes.length; edge++, at += checkpoints) {
+    const weight = weights[at];
+    if (!(weight === weight)) continue; // NaN
+    const [from, to] = [of[Math.floor(codes[edge] / n)], of[codes[edge] % n]];
+    if (from === to) continue;
+    const pair = from * nodes.length + to;
+    const other = best.get(pair);
+    if (other === undefined || weight > weights[other * checkpoints + checkpoint]) best.set(pair, edge);
+  }
+  const found = [...best.values()].map((edge) => [weights[edge * checkpoints + checkpoint], edge]);
+  found.sort((one, other) => other[0] - one[0]);
+  return found
+    .slice(0, count)
+    .reverse()
+    .map(([weight, edge]) => {
+      const [source, target] = [Math.floor(codes[edge] / n), codes[edge] % n];
       const error = page.by("error", edge)[checkpoint];
-      found.push({ source: Math.floor(code / n), target: code % n, weight, error });
-    }
-  });
-  found.sort((one, other) => other.weight - one.weight);
-  return found.slice(0, count).reverse();
+      return { source, target, from: of[source], to: of[target], weight, error };
+    });
+}
+
+// Every component as itself.
+function everyComponent(page) {
+  page.every ??= {
+    nodes: page.labels.component,
+    of: Int32Array.from(page.labels.component, (_, i) => i),
+  };
+  return page.every;
 }
 
 // The largest influence of a cell: the end of its colour scale.
@@ -91,7 +113,7 @@ function edgeTraces(page, edges, at, narrow) {
     line: {
       color: look.colour((i + 0.5) / BINS),
       width:
-        (narrow ? 0.7 : 1) * (at.length > 60 ? 0.6 : 1) * (0.6 + (WIDEST - 0.6) * (i / (BINS - 1))),
+        (narrow ? 0.7 : 1) * (0.6 + (WIDEST - 0.6) * (i / (BINS - 1))),
     },
     opacity: 0.35 + 0.6 * Math.sqrt(i / (BINS - 1)),
   }));
@@ -133,10 +155,9 @@ function describeComponent(page, i) {
 
 function nodeTraces(page, at, narrow) {
   const { component } = page.labels;
-  const many = component.length > 60;
   const strength = (role) => component.map((_, i) => page.now(role, i));
   const most = (values) => Math.max(...values.filter(Number.isFinite), 1e-12);
-  const unit = many ? 9 : narrow ? 20 : 26;
+  const unit = narrow ? 20 : 26;
   const [sent, received] = ["spreader", "gatherer"].map(strength);
   const size = (values) =>
     values.map((value) =>
@@ -175,7 +196,7 @@ function nodeTraces(page, at, narrow) {
     },
     {
       ...common,
-      mode: many ? "markers" : "markers+text",
+      mode: "markers+text",
       hoverinfo: undefined,
       text: component.map((name, i) => plain(narrow ? name.replace(/^L\d+\./, "") : name)),
       textposition: "bottom center",
@@ -192,6 +213,7 @@ function nodeTraces(page, at, narrow) {
 }
 
 function drawFilm(page) {
+  if (grouped(page)) return drawLargeFilm(page);
   const narrow = widthOf("film") < 620;
   const at = places(page, narrow);
   const edges = edgesAt(page, page.state.drawn);

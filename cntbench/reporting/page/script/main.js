@@ -161,6 +161,7 @@ function listen(page) {
     page.state.drawn = Number(event.target.value);
     drawFilm(page);
   });
+  listenToLayers(page);
   control("all-metrics")?.addEventListener("change", (event) => {
     page.state.allMetrics = event.target.checked;
     drawMetrics(page);
@@ -194,12 +195,13 @@ async function open() {
     labels,
     get: getter(labels, arrays),
     shown: null, // The checkpoint that a small graph of the first screen plays.
-    state: { ...labels.start, drawn: Number(control("drawn").value), allMetrics: false },
+    state: { ...labels.start, drawn: Number(control("drawn").value), opened: -1, allMetrics: false },
     // A number of the chosen moment, by component; and one that no ablation changes.
     now: (name, i) => page.by(name, i)[page.state.checkpoint],
     by: (name, ...at) => page.get(name, page.state.task, page.state.ablation, ...at),
     score: (name, i) => page.get(name, page.state.task, i)[page.state.checkpoint],
   };
+  window.cntbenchPage = page;
   control("loading").remove();
   themes(page);
   drawAll(page);

@@ -26,8 +26,9 @@ function drawHeatmap(page) {
   const empty = (value) => rows.map(() => new Array(columns.length).fill(value));
   const [z, text] = [empty(null), empty("")];
   const edges = edgesAt(page, Infinity);
+  const [rowOf, columnOf] = [rows, columns].map((ids) => new Map(ids.map((id, at) => [id, at])));
   for (const edge of edges) {
-    const [row, column] = [rows.indexOf(edge.source), columns.indexOf(edge.target)];
+    const [row, column] = [rowOf.get(edge.source), columnOf.get(edge.target)];
     z[row][column] = edge.weight;
     text[row][column] = describeEdge(page, edge);
   }

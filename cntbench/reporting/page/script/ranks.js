@@ -82,10 +82,12 @@ function checkpointAxis(labels, count, more) {
   });
 }
 
+// The components with the best mean rank in the second half of the film, where orders settle.
 function foremost(page, role, count) {
   const { labels } = page;
+  const half = Math.floor(labels.step.length / 2);
   const mean = labels.component.map((_, i) => {
-    const ranks = Array.from(page.by(`${role}_rank`, i)).filter(Number.isFinite);
+    const ranks = Array.from(page.by(`${role}_rank`, i)).slice(half).filter(Number.isFinite);
     return ranks.length ? ranks.reduce((sum, rank) => sum + rank, 0) / ranks.length : Infinity;
   });
   return mean
@@ -103,10 +105,12 @@ function drawBump(page) {
   const x = labels.step.map((_, i) => i);
   const traces = [];
   const layout = { annotations: [], shapes: [] };
+  const named = 4; // Few have colours: more could not be told apart before the order settles.
   const chosen = {
-    spreader: foremost(page, "spreader", 6),
-    gatherer: foremost(page, "gatherer", 6),
+    spreader: foremost(page, "spreader", named),
+    gatherer: foremost(page, "gatherer", named),
   };
+  const grey = faint(look.dark ? "#b0b5be" : "#565b64", 0.28);
   const coloured = [...new Set([...chosen.spreader, ...chosen.gatherer])].sort((a, b) => a - b);
   ["spreader", "gatherer"].forEach((role, panel) => {
     const suffix = panel ? "2" : "";
@@ -114,6 +118,13 @@ function drawBump(page) {
     const domainX = narrow ? [0, 0.84] : panel ? [0.54, 0.95] : [0, 0.41];
     const domainY = narrow ? (panel ? [0, 0.42] : [0.56, 0.98]) : [0, 0.95];
     const ranks = chosen[role].map((i) => Array.from(page.by(`${role}_rank`, i)));
+    for (const i of foremost(page, role, 40).filter((i) => !chosen[role].includes(i))) {
+      const name = plain(labels.component[i]);
+      const y = Array.from(page.by(`${role}_rank`, i));
+      const text = y.map((rank, c) => `${name}, step ${labels.step[c]}<br>rank ${number(rank)}`);
+      const looks = { line: { color: grey, width: 1 }, text, hovertemplate: "%{text}<extra></extra>" };
+      traces.push(line({ x, y, ...axes, ...looks }));
+    }
     const worst = Math.max(...ranks.flat().filter(Number.isFinite), 2);
     layout[`xaxis${suffix}`] = checkpointAxis(labels, 6, { domain: domainX, anchor: `y${suffix}` });
     layout[`yaxis${suffix}`] = look.axis({
