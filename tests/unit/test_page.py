@@ -31,6 +31,7 @@ from cntbench.reporting.page.payload import payload
 from cntbench.reporting.page.write import page
 from cntbench.reporting.sentences.answers import answers
 from cntbench.reporting.summary import summary
+from cntbench.results.schema import HEAD_SCORES
 from cntbench.views.claims import claims
 from cntbench.views.comparison import agreement, methods
 from cntbench.views.film import film
@@ -331,7 +332,7 @@ def test_components_that_stand_out_are_ordered_by_their_largest_effect(root):
     at = {"task": "induction", "readout": "logit_difference", "checkpoint": "step128"}
     changed["readout_effect_se"].loc[at] = 0.1
     changed["readout_effect"].loc[at] = 0.2
-    for score in ("previous_token", "prefix_matching"):
+    for score in HEAD_SCORES:
         changed[score][:] = 0.1
     for name, size in {"L1.H0": -9.0, "L0.H1": -7.0, "L1.MLP": 8.0}.items():
         changed["readout_effect"].loc[{**at, "source": name}] = size
@@ -358,6 +359,8 @@ def test_none_stands_out_unless_it_does_by_every_ablation(root):
 
 def test_what_heads_attend_to_is_said_by_their_scores(root):
     changed = root.copy(deep=True)
+    for score in HEAD_SCORES:
+        changed[score][:] = 0.1
     at = {"task": "induction", "checkpoint": "step128"}
     for name, scores in (
         ("previous_token", {"L0.H0": 0.9, "L0.H1": 0.1, "L1.H0": 0.2}),
