@@ -136,7 +136,11 @@ def open_results(path: Path) -> xr.DataTree:
     root = groups.pop("/")
     if sealed and "status" not in root:  # a comparison, for instance
         title = str(root.attrs.get("title", ""))[:60]
-        raise StorageError(f"is not the result of a run: its title is {title!r}", where=where)
+        raise StorageError(
+            f"is not the result of a run: its title is {title!r}",
+            where=where,
+            hint="xarray.open_dataset reads it.",
+        )
     try:
         validate(root, where=where)
     except StorageError as error:
