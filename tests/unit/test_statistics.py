@@ -6,12 +6,14 @@ import contextlib
 import warnings
 from dataclasses import replace
 
+import networkx as nx
 import numpy as np
 import pytest
 
 from cntbench.calibration.simulated import (
     exponential,
     frozen,
+    gated,
     layers_only,
     phased,
     planted,
@@ -286,6 +288,34 @@ def test_the_variance_ratio_is_its_definition():
         far += np.mean([np.square(level[i + 6] - level[i]).sum() for i in range(6)])
         near += np.mean([np.square(level[i + 1] - level[i]).sum() for i in range(11)])
     assert value(statistic, one) == pytest.approx(1 - far / (6 * near))
+
+
+def test_the_variance_ratio_of_gatekeepers_is_of_the_stretches_graphs():
+    film = gated(rng(), template(layers=3, heads=3, checkpoints=72), size=0.3)
+    statistic = held_strength.Parameters(role="gatekeeper", last=1.0)
+    levels = []
+    for stretch in np.log(film.weights).reshape(12, 6, *film.weights.shape[1:]).mean(axis=1):
+        graph = nx.DiGraph()
+        for source, target in np.argwhere(film.feasible):
+            graph.add_edge(source, target, length=1 / np.exp(stretch[source, target]))
+        passing = nx.betweenness_centrality(graph, weight="length")
+        heads = [passing[i] for i, n in enumerate(film.names) if n.startswith("L1.H")]
+        levels.append(np.array(heads) - np.mean(heads))
+    far = np.mean([np.square(levels[i + 6] - levels[i]).sum() for i in range(6)])
+    near = np.mean([np.square(levels[i + 1] - levels[i]).sum() for i in range(11)])
+    assert near
+    assert value(statistic, film) == pytest.approx(1 - far / (6 * near))
+
+
+def test_gatekeepers_of_walking_weights_are_not_held():
+    statistic = held_strength.Parameters(role="gatekeeper", last=1.0)
+    base = template(layers=4, heads=5, checkpoints=48)
+    p_values = []
+    for seed in range(20):
+        walking = wandering(rng(seed), base)
+        drawn = statistic.draws(walking, "random_steps", rng(seed), 39)
+        p_values.append((1 + (drawn >= value(statistic, walking)).sum()) / 40)
+    assert sum(p <= 0.05 for p in p_values) <= 3  # more have a chance of 2 % at a rate of 0.05
 
 
 def learning(start: int, stop: int, *, checkpoints: int = 100, error: float = 0.01) -> Film:
