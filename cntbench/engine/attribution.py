@@ -29,6 +29,7 @@ from cntbench.engine.request import Request, among
 from cntbench.engine.rules import Rules
 from cntbench.models.blocks import Attention, Block
 from cntbench.models.decoder import Decoder, Place
+from cntbench.models.experts import Experts
 from cntbench.models.feed_forward import MLP
 from cntbench.models.maps import Norm
 from cntbench.models.products import widened
@@ -333,6 +334,8 @@ def through_rules(rules: Rules, norm: Norm, block: Block, read: Tensor, gradient
             inverse = block.divisor.inverse(every.transpose(2, 3).to(gradient.dtype))
             # That of the stream that each head reads.
             own = rules.divided(own, inverse[..., 0].movedim(0, -2))
+    elif isinstance(block, Experts):
+        own = rules.experts(block).states(normed)[0]
     else:
         assert isinstance(block, MLP)
         plain = replace(rules.mlp(block), after=None)

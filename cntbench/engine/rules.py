@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cntbench.models.experts import Experts
     from cntbench.models.feed_forward import MLP
     from cntbench.models.heads import Attending
     from cntbench.models.maps import Norm
@@ -35,6 +36,10 @@ class Rules:
 
     def mlp(self, block: MLP) -> MLP:
         """Return an MLP with the rules for its activation and its gate."""
+        return block
+
+    def experts(self, block: Experts) -> Experts:
+        """Return experts with the rules for them."""
         return block
 
     def written(self, block: MLP, states: Tensor) -> Tensor:

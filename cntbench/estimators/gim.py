@@ -24,11 +24,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cntbench.engine.rules import Rules, scaled_gradient
+from cntbench.errors import CntbenchError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cntbench.engine.attribution import Edges, Estimate
+    from cntbench.models.experts import Experts
     from cntbench.models.feed_forward import MLP
     from cntbench.models.heads import Attending
     from cntbench.models.maps import Norm
@@ -58,6 +60,13 @@ class Interactions(Rules):
         soft = (constant / TEMPERATURE + (scores - constant).nan_to_num()).softmax(dim=-1)
         weights = soft - soft.detach() + constant.softmax(dim=-1)
         return scaled_gradient(weights @ value, 0.5)
+
+    def experts(self, block: Experts) -> Experts:
+        """Refuse them: there is no rule for a router."""
+        raise CntbenchError(
+            "gim has no rule for the router of a mixture of experts",
+            hint="Take eap, eap_ig or exact with this model.",
+        )
 
     def written(self, block: MLP, states: Tensor) -> Tensor:
         """Halve the gradient of each factor of a gate."""

@@ -24,11 +24,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cntbench.engine.rules import Rules, scaled_gradient
+from cntbench.errors import CntbenchError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cntbench.engine.attribution import Edges, Estimate
+    from cntbench.models.experts import Experts
     from cntbench.models.feed_forward import MLP
     from cntbench.models.heads import Attending
     from cntbench.models.maps import Norm
@@ -64,6 +66,13 @@ class Relevance(Rules):
             return hidden * (function(at) / at)
 
         return replace(block, activation=replace(block.activation, function=activation))
+
+    def experts(self, block: Experts) -> Experts:
+        """Refuse them: there is no rule for a router."""
+        raise CntbenchError(
+            "relp has no rule for the router of a mixture of experts",
+            hint="Take eap, eap_ig or exact with this model.",
+        )
 
     def written(self, block: MLP, states: Tensor) -> Tensor:
         """Halve the gradient of each factor of a gate."""

@@ -106,6 +106,11 @@ def select(config: Any, tensors: Mapping[str, Tensor], *, where: str) -> Weights
         prefixed by a wrapper, or left over, so that the model would differ from the saved one.
     """
     wanted, files = parameters(config), adapter(config.model_type)
+    if hasattr(files, "merged"):
+        try:
+            tensors = files.merged(tensors)
+        except CheckpointError as error:
+            raise CheckpointError(error.what, where=where, hint=error.hint) from None
     renamed: Mapping[str, str] = getattr(files, "RENAMED", {})
     names = {_full_name(name, wanted, renamed): name for name in tensors}
     used = {full: names[full] for full in wanted.shapes if full in names}

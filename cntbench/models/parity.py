@@ -154,6 +154,8 @@ def _loaded_logits(folder: Path, tokens: Tensor, dtype: torch.dtype) -> Tensor:
             generation_config=GenerationConfig(),  # ignore the checkpoint's
             **({"gguf_file": packed.name} if packed else {}),
         )
+        # Other ways to compute experts do not know every type.
+        model.config._experts_implementation = "eager"
         logits: Tensor = model(tokens, use_cache=False, return_dict=True).logits
     return logits
 

@@ -186,7 +186,8 @@ class Anatomy:
         if hasattr(attention, "qkv_proj"):
             projected, inner = self._fused(attention.qkv_proj), (mlp.gate_up_proj,)
         else:
-            projected, inner = self._projected(attention), (mlp.gate_proj, mlp.up_proj)
+            inner = getattr(mlp, "gate_proj", mlp), getattr(mlp, "up_proj", mlp)
+            projected = self._projected(attention)
         if hasattr(block, "post_feedforward_layernorm"):
             after, writes = block.post_attention_layernorm, block.post_feedforward_layernorm
             gemma = hasattr(block, "pre_feedforward_layernorm")
@@ -206,7 +207,7 @@ class Anatomy:
             mlp_norm=norms[1],
             weight=weight,
             inner=inner,
-            outer=mlp.down_proj,
+            outer=getattr(mlp, "down_proj", mlp),  # experts have several
             after=after,
             **projected,
         )

@@ -14,10 +14,12 @@ from transformers import (
     GPTNeoConfig,
     Olmo2Config,
     Olmo3Config,
+    OlmoeConfig,
     OPTConfig,
     Phi3Config,
     PreTrainedConfig,
     Qwen3Config,
+    Qwen3MoeConfig,
 )
 from transformers.models.gemma2 import modeling_gemma2
 
@@ -49,6 +51,17 @@ FAMILIES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
         },
     ),
     "phi3": (Phi3Config, {"partial_rotary_factor": 0.5, "sliding_window": 3}),
+    "olmoe": (OlmoeConfig, {"num_experts": 4, "num_experts_per_tok": 2}),
+    "qwen3_moe": (
+        Qwen3MoeConfig,
+        {
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 6,
+            "mlp_only_layers": [1],
+            "norm_topk_prob": True,
+        },
+    ),
     "gptj": (GPTJConfig, {"rotary_dim": 2}),
     "opt": (OPTConfig, {}),
     "gpt_neo": (GPTNeoConfig, {"window_size": 3}),
@@ -95,7 +108,7 @@ def family_config(name: str, sizes: dict[str, Any], options: dict[str, Any]) -> 
         given = {k: v for k, v in given.items() if k not in ("num_key_value_heads", "head_dim")}
     if name == "gpt_neo":
         given["attention_types"] = [[["local" if i % 2 else "global"], 1] for i in range(layers)]
-    if name == "phi3":
+    if name in ("phi3", "olmoe"):
         del given["head_dim"]
     if config in (Olmo3Config, Gemma2Config, Gemma3TextConfig) and "layer_types" not in given:
         kinds = ("sliding_attention", "full_attention")
@@ -151,6 +164,12 @@ def _attention_of_gpt_neo(
     return weights @ value, weights
 
 
+def _router(self: nn.Module, stream: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    scores = nn.functional.linear(stream.reshape(-1, self.hidden_dim), self.weight)
+    shares, chosen = scores.softmax(-1).topk(self.top_k, dim=-1)
+    return scores, shares / shares.sum(-1, True) if self.norm_topk_prob else shares, chosen
+
+
 def precise(model: Any) -> Any:
     """Have a model's modules compute in the precision that they are given, not in single."""
     if model.dtype == torch.float64:
@@ -160,6 +179,8 @@ def precise(model: Any) -> Any:
                 module.forward = MethodType(_rms_of_gemma, module)
             elif kind == "GPTNeoSelfAttention":
                 module._attn = MethodType(_attention_of_gpt_neo, module)
+            elif kind.endswith("TopKRouter"):
+                module.forward = MethodType(_router, module)
             elif kind.endswith("RMSNorm"):
                 module.forward = MethodType(_rms, module)
     return model

@@ -3,7 +3,8 @@
 Each file defines ``MODEL_TYPES``, the ``model_type`` of the Hugging Face configs that it serves;
 ``EXACT``, what is special about them and computed exactly, for ``cntbench list architectures``;
 ``shape(config) -> Shape``, which needs no weights; and ``decoder(config, tensors) -> Decoder``,
-which maps the tensors of a ``state_dict`` to stages.
+which maps the tensors of a ``state_dict`` to stages. ``merged(tensors)`` is optional: it returns
+the tensors of a file under the names of transformers where several make one.
 """
 
 from __future__ import annotations

@@ -1,0 +1,152 @@
+"""OLMoE and Qwen3-MoE: a mixture of experts in place of the MLP, as one component.
+
+OLMoE normalises queries and keys over all heads, Qwen3-MoE head by head; some layers of the latter
+may have an MLP. Equations follow ``OlmoeForCausalLM`` and ``Qwen3MoeForCausalLM`` of the
+transformers library; the tests compare with them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cntbench.errors import CheckpointError
+from cntbench.models.adapters._base import ACTIVATIONS, Shape, linear, unembedding
+from cntbench.models.adapters._rotary_layers import (
+    attention,
+    gated_mlp,
+    sizes,
+    width_of,
+    windows,
+    with_input_norms,
+    within,
+)
+from cntbench.models.decoder import Decoder, Stage
+from cntbench.models.experts import Experts
+from cntbench.models.feed_forward import MLP
+from cntbench.models.maps import Linear, RMSNorm
+from cntbench.models.rotary import ROTARY_BUFFERS, Rotary
+
+if TYPE_CHECKING:
+    from transformers import OlmoeConfig, Qwen3MoeConfig
+
+    Config: TypeAlias = OlmoeConfig | Qwen3MoeConfig
+
+MODEL_TYPES = ("olmoe", "qwen3_moe")
+#: Buffers that older programs saved with the weights; no model uses them.
+BUFFERS = ROTARY_BUFFERS
+EXACT = "the expert layer as one component, with its router; QK-norm, sliding windows"
+_OF_EXPERT = re.compile(r"(.*\.experts)\.([0-9]+)\.(gate_proj|up_proj|down_proj)\.weight")
+
+
+def shape(config: Config) -> Shape:
+    """Return the model's sizes.
+
+    Raises
+    ------
+    CheckpointError
+        If the config has an option that this adapter does not support.
+    """
+    if getattr(config, "clip_qkv", None) is not None:
+        raise CheckpointError(
+            "queries, keys and values that are clipped are not supported",
+            hint="Allowed: clip_qkv = null.",
+        )
+    if not 1 <= config.num_experts_per_tok <= config.num_experts:
+        raise CheckpointError(
+            f"{config.num_experts_per_tok} experts for each token of {config.num_experts}",
+            hint="Allowed: num_experts_per_tok from 1 to num_experts.",
+        )
+    return sizes(config)
+
+
+def merged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a checkpoint's tensors with those of single experts stacked, as transformers does."""
+    apart: dict[str, dict[tuple[int, str], Tensor]] = {}
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if match := _OF_EXPERT.fullmatch(name):
+            apart.setdefault(match[1], {})[int(match[2]), match[3]] = tensor
+        else:
+            found[name] = tensor
+    for name, of_layer in apart.items():
+        numbers = range(len({number for number, _ in of_layer}))
+        missing = [
+            f"{name}.{number}.{kind}.weight"
+            for number in numbers
+            for kind in ("gate_proj", "up_proj", "down_proj")
+            if (number, kind) not in of_layer
+        ]
+        if missing:
+            raise CheckpointError(f"has no tensor {missing[0]!r}")
+        both = [torch.cat([of_layer[i, "gate_proj"], of_layer[i, "up_proj"]]) for i in numbers]
+        found[f"{name}.gate_up_proj"] = torch.stack(both)
+        found[f"{name}.down_proj"] = torch.stack([of_layer[i, "down_proj"] for i in numbers])
+    return found
+
+
+def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
+    """Map a ``state_dict`` of the family to stages."""
+    size, norm, width = shape(config), RMSNorm(config.rms_norm_eps), width_of(config)
+    embedding = tensors["model.embed_tokens.weight"]
+    rotary, bias = Rotary(config, width, width, embedding), config.attention_bias
+    stages: list[Stage] = []
+    for layer, window in enumerate(windows(config)):
+        prefix = f"model.layers.{layer}."
+        before_heads, before_mlp, query, key = (
+            tensors[f"{prefix}{name}.weight"]
+            for name in (
+                "input_layernorm",
+                "post_attention_layernorm",
+                "self_attn.q_norm",
+                "self_attn.k_norm",
+            )
+        )
+        heads = attention(config, tensors, prefix, rotary, scale=before_heads, biases=(bias, bias))
+        heads = with_input_norms(heads, rotary, query, key, config.rms_norm_eps)
+        block: Experts | MLP
+        if _is_sparse(config, layer):
+            block = _experts(config, tensors, f"{prefix}mlp.", before_mlp)
+        else:
+            block = gated_mlp(config, tensors, prefix, scale=before_mlp)
+        stages += [Stage(norm, (within(heads, window),)), Stage(norm, (block,))]
+    return Decoder(
+        embed=partial(F.embedding, weight=embedding),
+        stages=tuple(stages),
+        final_norm=RMSNorm(config.rms_norm_eps, tensors["model.norm.weight"]),
+        unembed=unembedding(tensors, "lm_head", embedding=embedding, config=config),
+        components=size.components,
+        context=size.context,
+    )
+
+
+def _is_sparse(config: Config, layer: int) -> bool:
+    """Return whether a layer has experts."""
+    if config.model_type == "olmoe":
+        return True
+    return layer not in config.mlp_only_layers and (layer + 1) % config.decoder_sparse_step == 0
+
+
+def _experts(config: Config, tensors: Mapping[str, Tensor], prefix: str, scale: Tensor) -> Experts:
+    activation = ACTIVATIONS[config.hidden_act]
+    up_and_gate = tensors[f"{prefix}experts.gate_up_proj"]
+
+    def plain(weight: Tensor) -> Linear:
+        return Linear(weight, weight.new_zeros(len(weight)))
+
+    experts = []
+    for both, down in zip(up_and_gate, tensors[f"{prefix}experts.down_proj"], strict=True):
+        gate, up = (plain(part).after(scale) for part in both.chunk(2))
+        experts.append(MLP(up, plain(down), activation, gate=gate))
+    return Experts(
+        router=linear(tensors, f"{prefix}gate", bias=False).after(scale),
+        experts=tuple(experts),
+        top=config.num_experts_per_tok,
+        normalised=config.norm_topk_prob,
+    )
