@@ -149,7 +149,7 @@ def test_a_diagnostic_contradicts_the_truth_only_where_all_methods_fail(name):
         (CHAIN + EMERGENCE.replace('"emergence"', '"emergent"'),
          ["dynamics.kind: unknown kind of dynamics 'emergent'", "Did you mean 'emergence'"]),
         (CHAIN + EMERGENCE.replace("[0, 10]", "[10, 0]"),
-         ["dynamics.steps = [10, 0] is not allowed", "steps have to increase"]),
+         ["dynamics.steps = [10, 0] is not allowed", "steps must increase"]),
         (CHAIN + EMERGENCE.replace("[0, 10]", f"[0, {2**63}]"),
          ["dynamics.steps = [0, 9223372036854775808] is not allowed", "steps are at most"]),
         (CHAIN + EMERGENCE.replace('"L1.H0"]', '"L1.H1"]'),

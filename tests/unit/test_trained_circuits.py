@@ -102,7 +102,7 @@ def test_a_trained_circuit_is_a_trajectory_and_is_saved(specs, tmp_path, monkeyp
         ("heads = 2", "heads = 4", "trained.folder: the model in .* has other components"),
         ("context = 32", "context = 64", "has other context"),
         ("vocabulary = 16", "vocabulary = 32", "has other vocabulary"),
-        ('revision = "', 'revision = "0', "are not those that were scored"),
+        ('revision = "', 'revision = "0', "do not match the revision"),
         ("[trained]", 'functions = { "L0.MLP" = "bit" }\n[trained]', "functions and trained excl"),
         ("accuracy = 0", "accuracy = 2", "trained.accuracy = 2"),
     ],

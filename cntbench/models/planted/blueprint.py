@@ -191,12 +191,12 @@ def _check_edges(edges: Sequence[Edge], nodes: dict[str, Component], key: str) -
 
 
 def _order_hint(target: Component, nodes: Iterable[Component]) -> str:
-    """Return what a component can read."""
+    """Return a hint that says which components a component can read."""
     reads = f"{target.name} can only read layers below {target.layer}"
     if len({node.stage for node in nodes if node.layer == target.layer}) > 1:
         return f"{reads} and the heads of its own." if target.kind == "MLP" else f"{reads}."
     return (
-        "Heads and MLP of a layer read the same stream, so an edge has to lead to a later layer: "
+        "Heads and MLP of a layer read the same stream, so an edge must lead to a later layer: "
         f"{reads}."
     )
 
@@ -285,7 +285,7 @@ def _dynamics(spec: CircuitSpec, where: str) -> Dynamics | None:
 
 
 def _trained(spec: CircuitSpec, where: str) -> Trained | None:
-    """Read the table of a trained model, whose components compute what they have learnt."""
+    """Read the table of a trained model, whose components have learned functions."""
     if spec.trained is None:
         return None
     for key in ("functions", "blocked", "diagnostic", "realistic", "dynamics"):
@@ -293,7 +293,7 @@ def _trained(spec: CircuitSpec, where: str) -> Trained | None:
             raise SpecError(
                 f"{key} and trained exclude each other",
                 where=f"{where}: {key}",
-                hint="They say how weights are written, or what follows from it.",
+                hint="These keys describe weights that are written by hand.",
             )
     return build(Trained, spec.trained, where=where, prefix="trained.")
 

@@ -28,17 +28,17 @@ Edges = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Truth:
-    """The edges of a circuit, dims ``source, target`` over all components of its model.
+    """The true edges of a circuit, dims ``source, target`` over all components of its model.
 
     Parameters
     ----------
     direct
         The planted edges, except those from components whose output ignores the prompt.
     total
-        Where a source reaches a target: the closure of ``direct`` without the blocked pairs.
+        Pairs in which the source reaches the target: the closure of ``direct`` without the blocked
+        pairs.
     readout
-        Edges of ``direct`` from whose target such edges lead on to a component that the
-        unembedding reads, or whose target is one.
+        Edges of ``direct`` on a path of such edges to a component that the unembedding reads.
     feasible
         Where the architecture allows an edge; other pairs are neither true nor false.
     """
@@ -122,8 +122,8 @@ class Circuit:
         closure = nx.transitive_closure(graph)
         total = [edge for edge in closure.edges if edge not in self.spec.blocked]
         read = set(self.blueprint.readout)
-        heard = read.union(*map(closure.predecessors, read))
-        readout = [(source, target) for source, target in direct if target in heard]
+        reaching = read.union(*map(closure.predecessors, read))
+        readout = [(source, target) for source, target in direct if target in reaching]
         return Truth(
             self._array(direct), self._array(total), self._array(readout), feasible(self.components)
         )
@@ -133,11 +133,11 @@ class Circuit:
         return self._truth
 
     def strengths(self, seed: int = 0) -> dict[tuple[str, str], float]:
-        """Return the strength of each edge into a component that adds up what it reads.
+        """Return the strength of each edge into a component whose output is a sum over its parents.
 
-        The root mean square, over random prompts, of what the target writes because of the source,
-        relative to all that it writes, in the exact model. Edges into other components have no
-        strength by construction.
+        The strength is the root mean square, over random prompts, of the source's part in the
+        target's output, relative to the whole output, in the exact model. The construction
+        determines no strength for other edges.
         """
         from cntbench.models.planted.weights import contributions
 

@@ -1,13 +1,14 @@
 """The functions that a circuit's components can compute, by the names used in its file.
 
-Gates pass on a *message*, the signs of the first token coordinates, depending on the *level* in
-the first coordinate of their parents: 0 is off, 1 or more is on.
+A gate passes on a *message*, the signs of the first token coordinates, depending on the *level* in
+the first coordinate of its parents: 0 is off, 1 or more is on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -36,8 +37,8 @@ MATCHING = 8.0
 
 
 @dataclass(frozen=True)
-class Place:
-    """A component's place in its circuit.
+class Node:
+    """A component of a circuit, with what its function may read.
 
     Parameters
     ----------
@@ -72,8 +73,8 @@ class Place:
     def reading(self, parent: str, use: str | None = None) -> Array:
         """Draw a map from a parent's signal to a signal of length 1, dims ``output, signal``.
 
-        The length is the root mean square over random prompts: of what the component writes, or, of
-        the ``"query"``, ``"key"`` or ``"gate"`` that it is used for.
+        The length is the root mean square over random prompts of the component's output or, with
+        ``use``, of the ``"query"``, ``"key"`` or ``"gate"``.
         """
         rng = random_state(self.seed, "reading", self.name, parent, *([use] if use else []))
         rows, columns = self.width, self.widths[parent]
@@ -121,17 +122,16 @@ class Function:
     calibrated
         Whether the signal is scaled to a root mean square length of 1 over random prompts.
     speaks
-        Whether the output depends on the prompt: otherwise edges from the component are not true
-        edges.
+        Whether the output depends on the prompt. If not, edges from the component are not true.
     whole
         Whether the signal is as wide as the token embedding.
     adds
-        Whether the output is a sum of one part for each parent, and of others.
+        Whether the output is a sum with one term for each parent.
     architectures
-        Where it can be computed; everywhere if empty.
+        Architectures that can compute it; all if empty.
     """
 
-    make: Callable[[Place], Wiring]
+    make: Callable[[Node], Wiring]
     kinds: tuple[Kind, ...] = ("head", "MLP")
     parents: tuple[int, float] = (0, float("inf"))
     of: tuple[str, ...] = ()
@@ -142,122 +142,121 @@ class Function:
     architectures: tuple[str, ...] = ()
 
 
-def _linear(place: Place) -> Wiring:
+def _linear(node: Node) -> Wiring:
     """Write the sum of the parents' signals, each rotated at random and equally weighted.
 
-    What edges with a gain below 1 leave over is read from the token embedding, so that the output
-    keeps its length.
+    The token embedding replaces what a gain below 1 takes away, so the output keeps its length.
     """
-    share = len(place.parents) ** -0.5 if place.parents else 0.0
-    weights = {name: gain * share * place.reading(name) for name, gain in place.parents.items()}
-    remainder = 1.0 - sum((gain * share) ** 2 for gain in place.parents.values())
+    share = len(node.parents) ** -0.5 if node.parents else 0.0
+    weights = {name: gain * share * node.reading(name) for name, gain in node.parents.items()}
+    remainder = 1.0 - sum((gain * share) ** 2 for gain in node.parents.values())
     if remainder > 1e-12:
-        weights[TOKENS] = remainder**0.5 * place.reading(TOKENS)
-    return affine(place.kind, Reading(weights, np.zeros(place.width)))
+        weights[TOKENS] = remainder**0.5 * node.reading(TOKENS)
+    return affine(node.kind, Reading(weights, np.zeros(node.width)))
 
 
-def _constant(place: Place) -> Wiring:
+def _constant(node: Node) -> Wiring:
     """Write the same vector of length 1 at every position."""
-    vector = random_state(place.seed, "constant", place.name).standard_normal(place.width)
+    vector = random_state(node.seed, "constant", node.name).standard_normal(node.width)
     vector /= np.linalg.norm(vector)
-    if place.kind == "head":
+    if node.kind == "head":
         return HeadWiring(Reading({}, vector))
-    return MLPWiring(Reading({}, np.zeros(1)), np.zeros((place.width, 1)), vector)
+    return MLPWiring(Reading({}, np.zeros(1)), np.zeros((node.width, 1)), vector)
 
 
-def _silent(place: Place) -> Wiring:
+def _silent(node: Node) -> Wiring:
     """Write nothing."""
-    return affine(place.kind, Reading({}, np.zeros(place.width)))
+    return affine(node.kind, Reading({}, np.zeros(node.width)))
 
 
-def _level(place: Place) -> Wiring:
+def _level(node: Node) -> Wiring:
     """Write a level between 1 and 1.25, and the message."""
-    return affine(place.kind, _at_level(place, {TOKENS: place.message}))
+    return affine(node.kind, _at_level(node, {TOKENS: node.message}))
 
 
-def _at_level(place: Place, weights: Mapping[str, Array]) -> Reading:
+def _at_level(node: Node, weights: Mapping[str, Array]) -> Reading:
     """Add a level between 1 and 1.25, which depends on the token, to a reading."""
-    first = np.eye(place.width, 1)
-    level = 0.125 * first @ place.signs(place.width)
+    first = np.eye(node.width, 1)
+    level = 0.125 * first @ node.signs(node.width)
     tokens = level + weights.get(TOKENS, np.zeros(level.shape))
     return Reading({**weights, TOKENS: tokens}, 1.125 * first[:, 0])
 
 
-def _bit(place: Place) -> Wiring:
+def _bit(node: Node) -> Wiring:
     """Write a level of 0 or 1, which depends on the current token."""
-    spare = place.widths[TOKENS] - place.width
-    sign = place.signs(place.width + place.index % spare)
+    spare = node.widths[TOKENS] - node.width
+    sign = node.signs(node.width + node.index % spare)
     # relu(2x − 1) is exactly 0 for a sign of −1, even with rounding.
     return MLPWiring(
-        Reading({TOKENS: 2 * sign}, np.full(1, -1.0)), np.eye(place.width, 1), np.zeros(place.width)
+        Reading({TOKENS: 2 * sign}, np.full(1, -1.0)), np.eye(node.width, 1), np.zeros(node.width)
     )
 
 
-def _gate(place: Place, slope: float, threshold: float) -> MLPWiring:
+def _gate(node: Node, slope: float, threshold: float) -> MLPWiring:
     """Write the message where ``slope · (level − threshold)`` is at least 1, nothing below −1.
 
     For a message u and s = slope · (level − threshold), relu(u + s) − relu(s) is u if s ≥ 1 and
     0 if s ≤ −1.
     """
-    units = place.width
+    units = node.width
     weights = {
-        name: slope * np.eye(1, place.widths[name]).repeat(units, axis=0) for name in place.parents
+        name: slope * np.eye(1, node.widths[name]).repeat(units, axis=0) for name in node.parents
     }
-    inner = Reading({TOKENS: place.message, **weights}, np.full(units, -slope * threshold))
+    inner = Reading({TOKENS: node.message, **weights}, np.full(units, -slope * threshold))
     outer = np.eye(units)
     outer[:, 0] = -1.0
     outer[0, 0] = 0.0
-    return MLPWiring(inner, outer, np.zeros(place.width))
+    return MLPWiring(inner, outer, np.zeros(node.width))
 
 
-def _and(place: Place) -> Wiring:
+def _and(node: Node) -> Wiring:
     """Pass on the message if all parents are on."""
-    return _gate(place, STEEPNESS, len(place.parents) - 0.5)
+    return _gate(node, STEEPNESS, len(node.parents) - 0.5)
 
 
-def _guard(place: Place) -> Wiring:
+def _guard(node: Node) -> Wiring:
     """Pass on the message if no parent is on."""
-    return _gate(place, -STEEPNESS, 0.5)
+    return _gate(node, -STEEPNESS, 0.5)
 
 
-def _or(place: Place) -> Wiring:
+def _or(node: Node) -> Wiring:
     """Pass on the message if any parent is on: the message minus that of a guard."""
-    message = linear_mlp(Reading({TOKENS: place.message}, np.zeros(place.width)))
-    return message.plus(_gate(place, -STEEPNESS, 0.5), -1.0)
+    message = linear_mlp(Reading({TOKENS: node.message}, np.zeros(node.width)))
+    return message.plus(_gate(node, -STEEPNESS, 0.5), -1.0)
 
 
-def _copy(place: Place) -> Wiring:
-    """Write the sum of the parents' messages, and a level of its own as `_level` does.
+def _copy(node: Node) -> Wiring:
+    """Write the sum of the parents' messages, and a level as `_level` does.
 
-    The level keeps the output from being zero, where a relative change would only be rounding.
+    The level keeps the output from being zero, where a relative change would be rounding only.
     """
-    message = np.eye(place.width)
+    message = np.eye(node.width)
     message[0, 0] = 0.0
-    return affine(place.kind, _at_level(place, dict.fromkeys(place.parents, message)))
+    return affine(node.kind, _at_level(node, dict.fromkeys(node.parents, message)))
 
 
-def _difference(place: Place) -> Wiring:
-    """Write the first parent's signal minus the second's, rotated alike, plus one of the tokens."""
-    first, second = place.parents
-    rotated = place.reading(first)
-    weights = {first: rotated, second: -rotated, TOKENS: place.reading(TOKENS)}
-    return affine(place.kind, Reading(weights, np.zeros(place.width)))
+def _difference(node: Node) -> Wiring:
+    """Write the difference of the parents' equally rotated signals, plus a signal of the tokens."""
+    first, second = node.parents
+    rotated = node.reading(first)
+    weights = {first: rotated, second: -rotated, TOKENS: node.reading(TOKENS)}
+    return affine(node.kind, Reading(weights, np.zeros(node.width)))
 
 
-def _previous_token(place: Place) -> Wiring:
+def _previous_token(node: Node) -> Wiring:
     """Copy the embedding of the previous token."""
-    embedding = Reading({TOKENS: np.eye(place.width)}, np.zeros(place.width))
+    embedding = Reading({TOKENS: np.eye(node.width)}, np.zeros(node.width))
     return HeadWiring(embedding, Match(offset=1, sharpness=LOOKING_BACK))
 
 
-def _induction(place: Place) -> Wiring:
+def _induction(node: Node) -> Wiring:
     """Copy the embedding of the token that followed the current token earlier.
 
     A key is the embedding of the previous token, written by the parent, minus that of the current
     one, because at the first position the parent can only attend to the token itself.
     """
-    identity, none = np.eye(place.width), np.zeros(place.width)
-    (parent,) = place.parents
+    identity, none = np.eye(node.width), np.zeros(node.width)
+    (parent,) = node.parents
     match = Match(
         query=Reading({TOKENS: MATCHING * identity}, none),
         key=Reading({parent: identity, TOKENS: -identity}, none),
@@ -265,66 +264,70 @@ def _induction(place: Place) -> Wiring:
     return HeadWiring(Reading({TOKENS: identity}, none), match)
 
 
-def _key_pattern(place: Place) -> Wiring:
-    """Attend to where the parent has written a direction, and copy the tokens there.
+def _key_pattern(node: Node) -> Wiring:
+    """Attend to positions where the parent wrote a direction, and copy the tokens there.
 
-    The parent changes the keys only: where the head looks, not what it moves.
+    The parent changes only the keys: where the head attends, not what it copies.
     """
-    (parent,) = place.parents
-    looked_for = np.full(place.width, MATCHING * place.width**-0.5)
-    key = Reading({parent: place.reading(parent, "key")}, np.zeros(place.width))
-    return _looking_at_tokens(place, Match(query=Reading({}, looked_for), key=key))
+    (parent,) = node.parents
+    direction = np.full(node.width, MATCHING * node.width**-0.5)
+    key = Reading({parent: node.reading(parent, "key")}, np.zeros(node.width))
+    return _looking_at_tokens(node, Match(query=Reading({}, direction), key=key))
 
 
-def _query_pattern(place: Place) -> Wiring:
-    """Attend to tokens that resemble what the parent has written here, and copy them.
+def _query_pattern(node: Node) -> Wiring:
+    """Attend to tokens that resemble the parent's output at this position, and copy them.
 
-    The parent changes the queries only.
+    The parent changes only the queries.
     """
-    (parent,) = place.parents
-    none = np.zeros(place.width)
-    query = Reading({parent: MATCHING * place.reading(parent, "query")}, none)
-    key = Reading({TOKENS: place.reading(TOKENS, "key")}, none)
-    return _looking_at_tokens(place, Match(query=query, key=key))
+    (parent,) = node.parents
+    none = np.zeros(node.width)
+    query = Reading({parent: MATCHING * node.reading(parent, "query")}, none)
+    key = Reading({TOKENS: node.reading(TOKENS, "key")}, none)
+    return _looking_at_tokens(node, Match(query=query, key=key))
 
 
-def _looking_at_tokens(place: Place, match: Match) -> HeadWiring:
-    return HeadWiring(Reading({TOKENS: place.reading(TOKENS)}, np.zeros(place.width)), match)
+def _looking_at_tokens(node: Node, match: Match) -> HeadWiring:
+    return HeadWiring(Reading({TOKENS: node.reading(TOKENS)}, np.zeros(node.width)), match)
 
 
-def _saturated(place: Place) -> Wiring:
+def _saturated(node: Node) -> Wiring:
     """Write the parent's message, amplified and clipped to ±1: relu(3 m + 1) − relu(3 m − 1) − 1.
 
-    Messages are signs, so that the units are saturated and no gradient passes.
+    Messages are signs, so the units are saturated and no gradient passes.
     """
-    (parent,) = place.parents
-    message = STEEPNESS * np.eye(place.width)[1:]
+    (parent,) = node.parents
+    message = STEEPNESS * np.eye(node.width)[1:]
     ones = np.ones(len(message))
     inner = Reading({parent: message}, ones).beside(Reading({parent: message}, -ones))
-    outer = np.zeros((place.width, 2 * len(message)))
+    outer = np.zeros((node.width, 2 * len(message)))
     outer[1:] = np.concatenate([np.eye(len(message)), -np.eye(len(message))], axis=1)
     bias = np.concatenate([[0.0], -ones])
     return MLPWiring(inner, outer, bias)
 
 
-def _gated(place: Place) -> Wiring:
+def _gated(node: Node) -> Wiring:
     """Write the second parent's signal, each coordinate times a gate that reads the first one's.
 
     The gate is relu(1 + g), with g of standard deviation 1 in each coordinate.
     """
-    first, second = place.parents
-    gate = place.width**0.5 * place.reading(first, "gate")
-    none = np.zeros(place.width)
+    first, second = node.parents
+    gate = node.width**0.5 * node.reading(first, "gate")
+    none = np.zeros(node.width)
     return MLPWiring(
         Reading({first: gate}, none + 1.0),
-        np.eye(place.width),
+        np.eye(node.width),
         none,
-        up=Reading({second: place.reading(second)}, none),
+        up=Reading({second: node.reading(second)}, none),
     )
 
 
 #: Where heads can attend by content: Llama rotates all coordinates of queries and keys.
 _BY_CONTENT = ("gpt_neox", "gpt2")
+
+_attention_pattern = partial(
+    Function, kinds=("head",), parents=(1, 1), calibrated=True, architectures=_BY_CONTENT
+)
 
 #: Functions by their names in a circuit's file.
 FUNCTIONS: dict[str, Function] = {
@@ -342,20 +345,8 @@ FUNCTIONS: dict[str, Function] = {
     "gated": Function(
         _gated, kinds=("MLP",), parents=(2, 2), calibrated=True, architectures=("llama",)
     ),
-    "key_pattern": Function(
-        _key_pattern,
-        kinds=("head",),
-        parents=(1, 1),
-        calibrated=True,
-        architectures=_BY_CONTENT,
-    ),
-    "query_pattern": Function(
-        _query_pattern,
-        kinds=("head",),
-        parents=(1, 1),
-        calibrated=True,
-        architectures=_BY_CONTENT,
-    ),
+    "key_pattern": _attention_pattern(_key_pattern),
+    "query_pattern": _attention_pattern(_query_pattern),
     "previous_token": Function(
         _previous_token,
         kinds=("head",),

@@ -1,8 +1,8 @@
-"""Architectures of planted circuits: their configs, and their names and layouts of the same arrays.
+"""Architectures of planted circuits: their configs, and how they name and lay out the weights.
 
-The arrays of a circuit are named as GPT-NeoX names them. GPT-2 reads the stream anew for its MLPs
-and has learned positions, which are zero here. Llama has RMSNorm and gated MLPs, whose hidden units
-are relu(gate) · up; where a circuit has no gate, up is 1.
+A circuit's arrays have the names of GPT-NeoX. In GPT-2, MLPs read the stream after the heads of
+their layer, and learned positions are zero here. Llama has RMSNorm and gated MLPs, whose hidden
+units are relu(gate) · up; if a circuit has no gate, up is 1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROTATED = 2 * len(FREQUENCIES)
 
 
 @dataclass(frozen=True)
-class Layout:
+class WeightLayout:
     """An architecture.
 
     Parameters
@@ -33,10 +33,9 @@ class Layout:
     parallel
         Whether heads and MLP of a layer read the same stream.
     config
-        Makes the config from the spec, the number of an MLP's hidden units, and the epsilon of the
-        norms.
+        Makes the config from the spec, the hidden units of an MLP, and the epsilon of the norms.
     arrays
-        Renames and arranges all arrays.
+        Renames and rearranges all arrays.
     """
 
     parallel: bool
@@ -44,8 +43,22 @@ class Layout:
     arrays: Callable[[CircuitSpec, Mapping[str, Array]], dict[str, Array]]
 
 
-#: What the configs have in common.
+#: Keys that all configs share.
 _COMMON: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "dtype": "float32"}
+
+
+def _rotary_keys(spec: CircuitSpec, units: int) -> dict[str, Any]:
+    """Return the keys that the configs of GPT-NeoX and Llama share."""
+    return {
+        "vocab_size": spec.vocabulary,
+        "hidden_size": spec.width,
+        "num_hidden_layers": spec.layers,
+        "num_attention_heads": spec.heads,
+        "intermediate_size": units,
+        "hidden_act": "relu",
+        "max_position_embeddings": spec.context,
+        **_COMMON,
+    }
 
 
 def _gpt_neox_config(spec: CircuitSpec, units: int, epsilon: float) -> PretrainedConfig:
@@ -53,13 +66,6 @@ def _gpt_neox_config(spec: CircuitSpec, units: int, epsilon: float) -> Pretraine
 
     return GPTNeoXConfig(
         architectures=["GPTNeoXForCausalLM"],
-        vocab_size=spec.vocabulary,
-        hidden_size=spec.width,
-        num_hidden_layers=spec.layers,
-        num_attention_heads=spec.heads,
-        intermediate_size=units,
-        hidden_act="relu",
-        max_position_embeddings=spec.context,
         layer_norm_eps=epsilon,
         use_parallel_residual=True,
         rope_parameters={
@@ -67,7 +73,7 @@ def _gpt_neox_config(spec: CircuitSpec, units: int, epsilon: float) -> Pretraine
             "rope_theta": ROTARY_BASE,
             "partial_rotary_factor": ROTATED / (spec.width // spec.heads),
         },
-        **_COMMON,
+        **_rotary_keys(spec, units),
     )
 
 
@@ -94,19 +100,12 @@ def _llama_config(spec: CircuitSpec, units: int, epsilon: float) -> PretrainedCo
 
     return LlamaConfig(
         architectures=["LlamaForCausalLM"],
-        vocab_size=spec.vocabulary,
-        hidden_size=spec.width,
-        num_hidden_layers=spec.layers,
-        num_attention_heads=spec.heads,
         num_key_value_heads=spec.heads,
-        intermediate_size=units,
-        hidden_act="relu",
-        max_position_embeddings=spec.context,
         rms_norm_eps=epsilon,
         attention_bias=True,
         mlp_bias=True,
         rope_parameters={"rope_type": "default", "rope_theta": ROTARY_BASE},
-        **_COMMON,
+        **_rotary_keys(spec, units),
     )
 
 
@@ -142,7 +141,7 @@ def _llama_arrays(spec: CircuitSpec, arrays: Mapping[str, Array]) -> dict[str, A
 
 
 def _by_kind(spec: CircuitSpec, rows: Array) -> list[Array]:
-    """Return the rows of all heads' queries, keys and values; given head by head."""
+    """Regroup rows that are ordered by head into those of all queries, keys and values."""
     by_head = rows.reshape(spec.heads, 3, -1, *rows.shape[1:])
     return [by_head[:, kind].reshape(-1, *rows.shape[1:]) for kind in range(3)]
 
@@ -176,8 +175,8 @@ _LLAMA = {
 }
 
 #: Layouts by the ``model_type`` of their configs.
-LAYOUTS: dict[str, Layout] = {
-    "gpt_neox": Layout(True, _gpt_neox_config, _gpt_neox_arrays),
-    "gpt2": Layout(False, _gpt2_config, _gpt2_arrays),
-    "llama": Layout(False, _llama_config, _llama_arrays),
+LAYOUTS: dict[str, WeightLayout] = {
+    "gpt_neox": WeightLayout(True, _gpt_neox_config, _gpt_neox_arrays),
+    "gpt2": WeightLayout(False, _gpt2_config, _gpt2_arrays),
+    "llama": WeightLayout(False, _llama_config, _llama_arrays),
 }

@@ -22,7 +22,7 @@ def _pair(value: object) -> object:
 
 def _rising(steps: tuple[int, ...]) -> tuple[int, ...]:
     if steps[0] < 0 or any(a >= b for a, b in pairwise(steps)):
-        raise ValueError("steps have to increase, starting at 0 or later")
+        raise ValueError("steps must increase, starting at 0 or later")
     if steps[-1] > LARGEST:
         raise ValueError(f"steps are at most {LARGEST}")
     return steps
@@ -152,13 +152,13 @@ class Trained:
     revision
         SHA-256 of its tensors.
     accuracy
-        Part of right answers.
+        Share of right answers.
     interchange
-        Part of right answers where a component of the circuit has its state on another prompt, and
-        the causal graph gives another answer for it.
+        Share of right answers when a component of the circuit takes its state from another prompt
+        for which the causal graph gives a different answer.
     outside, edges
-        Part of right answers where a component outside the circuit, or a single edge outside of it,
-        has its state on another prompt; the least of all.
+        Smallest share of right answers when a component, or a single edge, outside the circuit
+        takes its state from another prompt.
     """
 
     folder: str

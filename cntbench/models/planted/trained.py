@@ -21,9 +21,9 @@ def read(blueprint: Blueprint, folder: Path) -> tuple[PretrainedConfig, dict[str
     Raises
     ------
     SpecError
-        If the checkpoint has other components or other tensors than the circuit's file says.
+        If the components or tensors of the checkpoint differ from those in the circuit's file.
     CheckpointError
-        If it cannot be read.
+        If the checkpoint cannot be read.
     """
     assert blueprint.trained is not None, "a circuit that was not trained has no checkpoint"
     config: PretrainedConfig = checkpoint_files.read_config(folder)
@@ -34,13 +34,13 @@ def read(blueprint: Blueprint, folder: Path) -> tuple[PretrainedConfig, dict[str
         "vocabulary": (shape.vocabulary, spec.vocabulary),
         "context": (shape.context, spec.context),
     }
-    for key, (found, expected) in stated.items():
-        if found != expected:
+    for key, (actual, expected) in stated.items():
+        if actual != expected:
             raise SpecError(f"the model in {folder} has other {key} than the file", where=where)
     stored = checkpoint_files.read_tensors(folder)
     if (revision := named_weights.revision(stored)) != blueprint.trained.revision:
         raise SpecError(
-            f"the tensors in {folder} are not those that were scored",
+            f"the tensors in {folder} do not match the revision in the file",
             where=f"{blueprint.where}: trained.revision",
             hint=f"Their SHA-256 is {revision}.",
         )

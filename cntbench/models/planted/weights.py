@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cntbench.components import Component
 from cntbench.models.planted.blueprint import Blueprint
-from cntbench.models.planted.functions import Place
+from cntbench.models.planted.functions import Node
 from cntbench.models.planted.layouts import LAYOUTS, ROTATED
 from cntbench.models.planted.spec import STILL, Difficulty, Moment
 from cntbench.models.planted.wiring import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 #: So large that adding the variance of a stream changes nothing in single precision. Its root is a
-#: power of two, so that dividing and multiplying by it does not round.
+#: power of two, so dividing and multiplying by it does not round.
 HUGE_EPSILON = 2.0**40
 #: Length of the unembedding's vectors: the embedding of a token, at length 1, predicts it surely.
 CONFIDENCE = 20.0
@@ -67,7 +67,7 @@ class Assembly:
 def assemble(blueprint: Blueprint, seed: int, moment: Moment) -> Assembly:
     """Wire and calibrate all components of a circuit in some state.
 
-    The seed draws what the spec leaves open.
+    The seed determines everything that the spec does not.
     """
     codes = _codes(blueprint, seed)
     signals: dict[str, Array] = {TOKENS: _random_prompts(blueprint, codes, seed)}
@@ -76,7 +76,7 @@ def assemble(blueprint: Blueprint, seed: int, moment: Moment) -> Assembly:
         name = component.name
         function = blueprint.function(name)
         parents = blueprint.parents(name)
-        place = Place(
+        node = Node(
             name=name,
             index=blueprint.index[name],
             kind=component.kind,
@@ -86,7 +86,7 @@ def assemble(blueprint: Blueprint, seed: int, moment: Moment) -> Assembly:
             seed=seed,
             turn=moment.turn,
         )
-        wiring = function.make(place)
+        wiring = function.make(node)
         signal = wiring.signal(signals)
         if function.calibrated:
             factor = moment.growth / length(signal)
@@ -96,16 +96,16 @@ def assemble(blueprint: Blueprint, seed: int, moment: Moment) -> Assembly:
 
 
 def contributions(blueprint: Blueprint, seed: int) -> dict[tuple[str, str], float]:
-    """Return the part of each source in what its target writes; see `Circuit.strengths`."""
+    """Return the share of each source in its target's output; see `Circuit.strengths`."""
     assembly = assemble(blueprint, seed, STILL)
     signals: dict[str, Array] = {TOKENS: _random_prompts(blueprint, assembly.codes, seed)}
-    parts = {}
+    shares = {}
     for name, wiring in assembly.wirings.items():
         signals[name] = wiring.signal(signals)
         for parent in blueprint.parents(name) if blueprint.function(name).adds else ():
             without = wiring.signal({**signals, parent: np.zeros_like(signals[parent])})
-            parts[parent, name] = length(signals[name] - without) / length(signals[name])
-    return parts
+            shares[parent, name] = length(signals[name] - without) / length(signals[name])
+    return shares
 
 
 def _random_prompts(blueprint: Blueprint, codes: Array, seed: int) -> Array:
@@ -133,7 +133,7 @@ def build(
 ) -> tuple[PretrainedConfig, dict[str, Tensor]]:
     """Return a model's config and its tensors in float32, named as on disk.
 
-    The seed draws what the spec leaves open.
+    The seed determines everything that the spec does not.
     """
     layout = LAYOUTS[blueprint.spec.architecture]
     writer = _Writer(blueprint, assemble(blueprint, seed, moment), difficulty, seed)
@@ -145,7 +145,7 @@ def build(
 
 
 class _Writer:
-    """Writes wirings into arrays, named as those of GPT-NeoX."""
+    """Writes wirings into arrays with the names of GPT-NeoX."""
 
     def __init__(
         self, blueprint: Blueprint, assembly: Assembly, difficulty: Difficulty, seed: int
@@ -263,7 +263,7 @@ class _Writer:
         }
 
     def _look(self, match: Match, weight: Array, bias: Array) -> None:
-        """Write what a head attends to, dims ``query | key | value, d_head, …``."""
+        """Write a head's match into its weights, dims ``query | key | value, d_head, …``."""
         root = self.blueprint.head_width**0.25  # the model divides scores by √d_head
         if match.sharpness:
             # A pair of coordinates is rotated by position × frequency: the key starts ahead.
@@ -297,11 +297,9 @@ class _Writer:
                 outer += self._distraction(component, "write", self.units)
         up = {}
         if isinstance(wiring, MLPWiring) and wiring.up is not None:
-            up = {
-                f"{name}.up.weight": np.zeros_like(inner), f"{name}.up.bias": np.zeros(self.units)
-            }  # fmt: skip
-            up[f"{name}.up.weight"][:units] = self._rows(wiring.up)
-            up[f"{name}.up.bias"][:units] = wiring.up.bias
+            rows, shifts = np.zeros_like(inner), np.zeros(self.units)
+            rows[:units], shifts[:units] = self._rows(wiring.up), wiring.up.bias
+            up = {f"{name}.up.weight": rows, f"{name}.up.bias": shifts}
         return {
             **up,
             f"{name}.dense_h_to_4h.weight": inner,
@@ -311,7 +309,7 @@ class _Writer:
         }
 
     def _unembedding(self) -> Array:
-        """Return vectors that read the readout's signals; tokens are read by their codes."""
+        """Return vectors that read the signals of the readout; tokens are read by their codes."""
         codes = self.assembly.codes
         rows = np.zeros((len(codes), self.width))
         for name in self.blueprint.readout:
