@@ -36,16 +36,20 @@ def study(tmp_path, monkeypatch):
 
 
 def test_run_measures_and_says_what_it_found_and_where(cli, tmp_path):
-    """The default study, with all that a run derives."""
+    """A study with all that a run derives, on few prompts and with few draws."""
     folder = write_trajectory(tmp_path / "checkpoints")
-    study = ["--trajectory", f"dir:{folder}", "--tasks", "induction, bigram", "--prompts", 2]
+    write_study(tmp_path / "specs", "whole", folder, untrained=1, null_draws=19)
+    spec = tmp_path / "specs" / "studies" / "whole.toml"
+    spec.write_text(spec.read_text().replace("planted = false", "planted = true"))
+    study = ["whole", "--specs", "specs", "--tasks", "induction, bigram"]
     code, out, err = cli("run", *study, "-j", 1)
     assert (code, err) == (0, "")
     assert "Readouts of the clean model at steps 0, 8, 100" in out
     assert "Strongest sources and targets on induction at step 100" in out
     assert "± standard error" in out
     assert "Measured 3 checkpoints, found 0 measured before." in out
-    path = tmp_path / "runs" / "nano" / "results.nc"
+    path = tmp_path / "runs" / "whole" / "results.nc"
+    assert set(open_results(path).children) >= {"claims", "comparison", "metrics", "nulls", "roles"}
     assert f"cntbench show {path.relative_to(tmp_path)}" in out
     assert open_results(path).sizes["checkpoint"] == 3
     page = path.with_name("report.html")

@@ -47,7 +47,7 @@ def alive(group: int) -> list[psutil.Process]:
         ("multiprocessing.forkserver:read_signed", 0.3, 0, []),
         ("concurrent.futures.process:ProcessPoolExecutor.submit", 0, 1, []),
         ("distributed:LocalCluster.__init__", 0, 0, ["--executor", "dask"]),
-        ("cntbench.analysis.derived:film_metrics", 0, 3, []),
+        ("cntbench.analysis.derived:film_metrics", 0, 3, ["-j", "1"]),
     ],
     ids=["importing", "starting", "clustering", "deriving"],
 )

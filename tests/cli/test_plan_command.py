@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
 from cntbench.cli.options import names_in
@@ -24,6 +25,16 @@ def study(tmp_path):
     return ["--trajectory", f"dir:{folder}", "--tasks", "induction", "--prompts", "2", "-j", "1"]
 
 
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A study of which a run derives little."""
+    write_study(
+        tmp_path / "specs", "small", write_trajectory(tmp_path / "checkpoints"), untrained=0
+    )
+    monkeypatch.setenv("CNTBENCH_SPECS", str(tmp_path / "specs"))
+    return ["small", "-j", "1"]
+
+
 def test_plan_prints_the_counts_and_writes_nothing(cli, study, tmp_path):
     code, out, err = cli("plan", *study, "--ablations", "zero")
     assert (code, err) == (0, "")
@@ -39,22 +50,22 @@ def test_plan_prints_the_counts_and_writes_nothing(cli, study, tmp_path):
     assert re.search(r"Time: about \S+ s, an estimate: 1 × \S+ GFLOP/s, ", out)
 
 
-def test_plan_knows_what_a_run_has_done(cli, study):
-    assert cli("run", *study, "-o", "mine")[0] == 0
-    code, out, _ = cli("plan", *study, "-o", "mine")
+def test_plan_knows_what_a_run_has_done(cli, small):
+    assert cli("run", *small, "-o", "mine")[0] == 0
+    code, out, _ = cli("plan", *small, "-o", "mine")
     assert code == 0
     assert "Checkpoints: 3, 3 of them already measured, 0 to measure." in out
 
 
-def test_a_variant_can_be_planned_after_a_run(cli, study):
+def test_a_variant_can_be_planned_after_a_run(cli, small):
     """A run of it needs another folder; that its default one is taken is no mistake of a plan."""
-    assert cli("run", *study)[0] == 0
-    code, out, err = cli("plan", *study, "--prompts", 3)
+    assert cli("run", *small)[0] == 0
+    code, out, err = cli("plan", *small, "--prompts", 3)
     assert (code, err) == (0, "")
     assert "0 of them already measured, 3 to measure." in out
-    assert "runs/nano holds another run: choose another folder with -o." in out
-    assert "holds another run" not in cli("plan", *study)[1]
-    code, _, err = cli("plan", *study, "--prompts", 3, "-o", "runs/nano")
+    assert "runs/small holds another run: choose another folder with -o." in out
+    assert "holds another run" not in cli("plan", *small)[1]
+    code, _, err = cli("plan", *small, "--prompts", 3, "-o", "runs/small")
     assert code == 2
     assert "belongs to another study; different: prompts" in err
 

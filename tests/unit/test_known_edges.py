@@ -39,19 +39,45 @@ def plan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(plan, tmp_path_factory):
-    """The known edges of the plan measured in an empty cache, and that cache."""
+    """The known edges of the plan measured in an empty cache, that cache, and what was measured."""
     folder = tmp_path_factory.mktemp("measured") / "cache"
+    numbers = []
+
+    def measured(*given, **options):
+        numbers.append(measure_planted(*given, **options))
+        return numbers[-1]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CNTBENCH_CACHE", str(folder))
-        return known_edges(plan, jobs=1, progress=quiet), folder
+        patch.setattr(kept, "measure_planted", measured)
+        edges = known_edges(plan, jobs=1, progress=quiet)
+    [pair] = numbers
+    return edges, folder, pair
 
 
 @pytest.fixture
 def measured(first, cache):
     """The known edges of the plan, which are in the cache."""
-    edges, folder = first
+    edges, folder, _ = first
     shutil.copytree(folder, cache)
     return edges
+
+
+@pytest.fixture
+def remembered(plan, first, monkeypatch):
+    """Calls of `measure_planted`, which answer as it did for the plan."""
+    calls = []
+
+    def answer(study, ablations, circuits, **options):
+        calls.append((study, ablations, circuits))
+        return first[2]
+
+    monkeypatch.setattr(kept, "measure_planted", answer)
+    yield calls
+    [(study, ablations, circuits)] = calls
+    assert study == plan.study
+    assert tuple(ablations) == plan.ablations
+    assert tuple(circuits) == plan.circuits
 
 
 def with_ablations(plan, *names):
@@ -66,11 +92,8 @@ def unmeasured(monkeypatch):
     monkeypatch.setattr(kept, "measure_planted", refuse)
 
 
-def test_the_numbers_are_those_of_the_comparison(plan, first):
-    found, _ = first
-    recovered, diagnosed = measure_planted(
-        plan.study, plan.ablations, plan.circuits, progress=quiet
-    )
+def test_the_numbers_are_those_of_the_comparison(first):
+    found, _, (recovered, diagnosed) = first
     for name, expected in recovery(recovered).items():
         xr.testing.assert_equal(found[name], expected)
     expected = diagnostics(diagnosed).rename(circuit="special")
@@ -100,6 +123,7 @@ def test_others_are_measured_anew(plan, monkeypatch, change):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
+@pytest.mark.usefixtures("remembered")
 def test_a_damaged_file_is_measured_anew(plan, measured, cache, damage):
     (file,) = cache.glob("known-edges-*.nc")
     data = file.read_bytes()
@@ -113,6 +137,7 @@ def test_a_damaged_file_is_measured_anew(plan, measured, cache, damage):
     xr.testing.assert_identical(known_edges(plan, jobs=1, progress=quiet), measured)
 
 
+@pytest.mark.usefixtures("remembered")
 def test_a_cache_that_cannot_be_written_is_no_obstacle(plan, cache):
     cache.write_text("a file")
     assert known_edges(plan, jobs=1, progress=quiet) is not None
@@ -142,6 +167,7 @@ def test_edges_on_the_readout_have_no_diagnostics(plan, tmp_path):
     assert group["auroc"].sel(circuit="random_dag_sparse").notnull().all()
 
 
+@pytest.mark.usefixtures("remembered")
 def test_a_run_keeps_them_with_its_result(plan, first, tmp_path):
     outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet)
     group = open_results(outcome.path)["comparison"].to_dataset()

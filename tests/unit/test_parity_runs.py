@@ -117,6 +117,7 @@ def test_the_result_says_it_of_the_first_checkpoint_however_it_was_measured(chec
     ],
     ids=["serial", "processes", "dask"],
 )
+@pytest.mark.usefixtures("forked_workers")
 def test_a_model_that_is_computed_wrongly_stops_the_run(checkpoints, tmp_path, execute, jobs):
     plan = plan_for(checkpoints, blocks=2)
     wrong = replace(plan, trajectory=mistaken(plan.trajectory))
