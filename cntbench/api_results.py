@@ -174,23 +174,27 @@ def leaderboard(files: str | Path | Sequence[str | Path]) -> xr.Dataset:
     return rank(path_tuple(files))
 
 
-def show(results: Results) -> None:
+def show(results: Results, *, task: str | None = None, step: int | None = None) -> None:
     """Print a summary of a result: readouts, strongest components, attention scores, verdicts.
 
     Parameters
     ----------
     results
         A result, a film, or a selection from either.
+    task
+        The task whose components and verdicts are shown; by default induction, or the first one.
+    step
+        Training step of the components; by default, that of the last checkpoint that counts.
 
     Raises
     ------
-    StorageError
-        If the film does not satisfy the schema.
+    CntbenchError
+        If the film does not satisfy the schema, or has no such task or step.
     """
     tree = as_result(results, where="cntbench.show")
     terminal = Terminal()
-    terminal.print(summary(tree))
-    terminal.print(claims_of(tree))
+    terminal.print(summary(tree, task, step))
+    terminal.print(claims_of(tree, task))
 
 
 def _complete(

@@ -6,6 +6,7 @@ import difflib
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -146,6 +147,23 @@ class CntbenchWarning(UserWarning):
 
 class CntbenchNote(CntbenchWarning):
     """Something that users may want to know, and that is probably what they want."""
+
+
+def warning_text(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> tuple[str, str]:
+    """Return how a warning is printed: a word before it, and the text.
+
+    Those of cntbench are a warning or a note, without their position in the code; the word is empty
+    for others.
+    """
+    if issubclass(category, CntbenchWarning):
+        return "note" if issubclass(category, CntbenchNote) else "warning", str(message)
+    return "", warnings.formatwarning(message, category, filename, lineno, line)
 
 
 #: Place of errors that do not know their file.

@@ -19,7 +19,7 @@ from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar
 
 import torch
 
-from cntbench.errors import CntbenchError, CntbenchWarning
+from cntbench.errors import CntbenchError, warning_text
 from cntbench.interrupts import starting_processes
 from cntbench.plugin_folders import PluginFolder, failure_in_plugin, folders_in_use, use_from_now_on
 
@@ -276,11 +276,8 @@ def print_warning(
     line: str | None = None,
 ) -> None:
     """Print a warning of cntbench in one line, without its position in the code."""
-    if issubclass(category, CntbenchWarning):
-        text = f"warning: {message}\n"
-    else:
-        text = warnings.formatwarning(message, category, filename, lineno, line)
-    (file or sys.stderr).write(text)
+    word, text = warning_text(message, category, filename, lineno, line)
+    (file or sys.stderr).write(f"{word}: {text}\n" if word else text)
 
 
 def end_with_parent() -> None:

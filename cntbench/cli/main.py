@@ -176,16 +176,30 @@ app.add_typer(planted)
 @app.command()
 def show(
     results: ResultsPath,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="Task of the components and verdicts (default: induction, or the first).",
+            metavar="NAME",
+        ),
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            help="Training step of the components (default: the last that counts).",
+            metavar="STEP",
+        ),
+    ] = None,
 ) -> None:
-    """Print a summary of a result: readouts, strongest components, attention scores, verdicts."""
+    """Print a summary of a result: readouts, strongest components, what heads do, verdicts."""
     from cntbench.reporting.claims import claims_of
     from cntbench.reporting.summary import summary
     from cntbench.results.storage import open_results
 
     tree = open_results(results)
     with in_file(results):
-        out.print(summary(tree))
-        out.print(claims_of(tree))
+        out.print(summary(tree, task, step))
+        out.print(claims_of(tree, task))
 
 
 @app.command()

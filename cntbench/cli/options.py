@@ -13,7 +13,7 @@ from typing import Annotated, Any, TextIO
 import typer
 from rich.markup import escape
 
-from cntbench.errors import CntbenchNote, CntbenchWarning
+from cntbench.errors import CntbenchWarning, warning_text
 from cntbench.plugin_folders import using
 from cntbench.reporting.terminal import Terminal
 from cntbench.runs.executors import Executor
@@ -279,12 +279,9 @@ def printed_warnings() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if issubclass(category, CntbenchWarning):
-            word = "note" if issubclass(category, CntbenchNote) else "warning"
-            err.print(f"[yellow]{word}:[/] {escape(str(message))}", highlight=False)
-        else:
-            text = warnings.formatwarning(message, category, filename, lineno, line)
-            err.print(text.rstrip(), markup=False, highlight=False)
+        word, text = warning_text(message, category, filename, lineno, line)
+        start = f"[yellow]{word}:[/] " if word else ""
+        err.print(start + escape(text.rstrip()), highlight=False)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", CntbenchWarning)

@@ -30,15 +30,17 @@ MARKS = {
 }
 
 
-def claims_of(tree: xr.DataTree) -> RenderableType:
+def claims_of(tree: xr.DataTree, task: str | None = None) -> RenderableType:
     """Return the verdicts of a result file: an overview, and one task in detail.
+
+    By default, the task is induction, or the first one.
 
     Empty if the file holds no verdicts.
     """
     if "claims" not in tree.children:
         return Group()
     judgements = in_file(tree.children["claims"].to_dataset(inherit=True))
-    task = task_of_interest(tree.to_dataset(inherit=False))
+    task = task or task_of_interest(tree.to_dataset(inherit=False))
     table = _task_table([j for j in judgements if j.task == task])
     return Group(*_short(judgements), claim_matrix(judgements), table, _films(1))
 

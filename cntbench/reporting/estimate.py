@@ -13,7 +13,7 @@ from cntbench.errors import listed
 from cntbench.estimate.estimate import Estimate
 from cntbench.models.trajectory import Checkpoint
 from cntbench.reporting.terminal import plain_table
-from cntbench.reporting.wording import counted
+from cntbench.reporting.wording import counted, duration, quantity
 
 #: Number of checkpoints whose steps are printed: the first ones and the last one.
 _PRINTED = 6
@@ -25,7 +25,7 @@ def estimate_table(estimate: Estimate) -> RenderableType:
         f"One checkpoint of {escape(estimate.trajectory)}, by "
         f"{counted(len(estimate.ablations), 'ablation')}: {escape(', '.join(estimate.ablations))}",
         text=["task"],
-        numbers=["prompts", "tokens", "scored", "layer-tokens", "GFLOP", "MiB"],
+        numbers=["prompts", "tokens", "scored", "layer-tokens", "products", "memory"],
     )
     for task in estimate.tasks:
         table.add_row(
@@ -34,8 +34,8 @@ def estimate_table(estimate: Estimate) -> RenderableType:
             str(task.length),
             str(task.scored),
             f"{task.work.token_layers:,.0f}",
-            f"{task.work.flops / 1e9:,.3g}",
-            f"{task.memory / 2**20:,.0f}",
+            quantity(task.work.flops, "FLOP"),
+            _size(task.memory),
         )
     return Group(table, Text("\n".join(_lines(estimate))))
 
@@ -75,7 +75,7 @@ def seeds_line(
     return Text(
         f"Seeds: {len(each)}, one trajectory each: {listed([name for name, *_ in measured], 10)}. "
         f"In all {counted(total, 'checkpoint')}, {done} of them already measured, {total - done} "
-        f"to measure, in about {_duration(sum(seed.seconds for seed in each))}. All above is about "
+        f"to measure, in about {duration(sum(seed.seconds for seed in each))}. All above is about "
         "one of them. Claims are pooled over the seeds."
     )
 
@@ -86,12 +86,12 @@ def _lines(estimate: Estimate) -> list[str]:
         f"Checkpoints: {estimate.checkpoints}, {estimate.done} of them already measured, "
         f"{missing} to measure. Untrained models to measure: {estimate.untrained}.",
         f"Tasks × ablations: {len(estimate.tasks)} × {len(estimate.ablations)} at each checkpoint, "
-        f"{missing * len(estimate.tasks) * len(estimate.ablations)} cells to measure. "
+        f"{missing * len(estimate.tasks) * len(estimate.ablations):,} cells to measure. "
         f"Components: {estimate.components}. Feasible edges: {estimate.edges}"
         + ("." if estimate.chosen is None else f", {estimate.chosen} of them to measure."),
-        f"Work: {work.token_layers:,.0f} layer-tokens and {work.flops / 1e12:.3g} TFLOP of matrix "
-        f"products per checkpoint; {missing * work.token_layers:,.0f} and "
-        f"{missing * work.flops / 1e12:.3g} TFLOP in all."
+        f"Work: {work.token_layers:,.0f} layer-tokens and {quantity(work.flops, 'FLOP')} of "
+        f"matrix products per checkpoint; {missing * work.token_layers:,.0f} and "
+        f"{quantity(missing * work.flops, 'FLOP')} in all."
         + (
             f" Each checkpoint in {estimate.blocks} blocks of sources."
             if estimate.blocks > 1
@@ -103,8 +103,8 @@ def _lines(estimate: Estimate) -> list[str]:
         *_downloads(estimate),
         f"Result: {_size(estimate.size)} before compression, stored twice: in the checkpoint "
         "files and in the result file.",
-        f"Time: about {_duration(estimate.seconds)}, an estimate: {estimate.jobs} × "
-        f"{estimate.speed.flops / 1e9:.3g} GFLOP/s, which one thread reached just now on "
+        f"Time: about {duration(estimate.seconds)}, an estimate: {estimate.jobs} × "
+        f"{quantity(estimate.speed.flops, 'FLOP/s')}, which one thread reached just now on "
         f"{estimate.speed.of}{_loading(estimate)}. Not included: contention between processes, "
         "their start, writing files, metrics and null models.",
         *(
@@ -136,7 +136,7 @@ def _mostly_untrained(estimate: Estimate) -> list[str]:
     return [
         f"{estimate.untrained} of the {models} models to measure are untrained: they tell what "
         "training has made from what the architecture gives. --untrained 0 leaves them out (about "
-        f"{_duration(without)}), --untrained N measures fewer; with fewer than 20, no p-value "
+        f"{duration(without)}), --untrained N measures fewer; with fewer than 20, no p-value "
         "against them is below 0.05.",
     ]
 
@@ -160,17 +160,9 @@ def _downloads(estimate: Estimate) -> list[str]:
 
 def _loading(estimate: Estimate) -> str:
     if estimate.speed.loading:
-        return f", and {estimate.speed.loading * 1e3:.0f} ms to read a checkpoint"
+        return f", and {duration(estimate.speed.loading)} to read a checkpoint"
     return ", without downloading and reading checkpoints"
 
 
 def _size(count: int) -> str:
     return f"{count / 2**20:,.1f} MiB" if count < 2**30 else f"{count / 2**30:,.1f} GiB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.2g} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 86400:,.0f} days"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cntbench.errors import printable
 from cntbench.interrupts import check_interrupted
+from cntbench.reporting.pace import Pace
 
 if TYPE_CHECKING:
     from cntbench.models.trajectory import Progress
@@ -28,15 +29,16 @@ def notebook_bar() -> Iterator[Progress]:
     """
     from IPython.display import HTML
 
-    bar = _bar_of_cell()
+    bar, pace = _bar_of_cell(), Pace()
     last = 0.0
 
     def report(work: str, count: int, total: int) -> None:
         nonlocal last
         check_interrupted()
+        pace.update(count, total)
         if monotonic() - last >= _PAUSE:
             last = monotonic()
-            bar.update(HTML(bar_html(work, count, total)))
+            bar.update(HTML(bar_html(work, count, total, pace.words)))
 
     try:
         yield report
@@ -44,11 +46,12 @@ def notebook_bar() -> Iterator[Progress]:
         bar.update(HTML(""))
 
 
-def bar_html(work: str, count: int, total: int) -> str:
-    """Return the bar as HTML."""
+def bar_html(work: str, count: int, total: int, left: str = "") -> str:
+    """Return the bar as HTML, with the time left in words."""
+    words = f"{work}, {count} of {total}{', ' if left else ''}{left}"
     return (
         f'<label style="font:13px system-ui,sans-serif"><progress value="{count}" '
-        f'max="{max(total, 1)}"></progress> {escape(printable(work))}, {count} of {total}</label>'
+        f'max="{max(total, 1)}"></progress> {escape(printable(words))}</label>'
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import xarray as xr
@@ -12,31 +12,75 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from cntbench.errors import CntbenchError, listed
+from cntbench.reporting.sentences.components import carriers
 from cntbench.reporting.sentences.emergence import learnt
 from cntbench.reporting.terminal import plain_table
 from cntbench.results.film import usable
+from cntbench.results.selection import index_of
+from cntbench.views.circuit import circuit
+from cntbench.views.heads import Done, behaviours
 from cntbench.views.readouts import task_of_interest
 
 #: Number of rows in the tables of components.
 _ROWS = 5
 
 
-def summary(tree: xr.DataTree) -> RenderableType:
-    """Return the tables: readouts, strongest sources and targets, heads and what they attend to."""
+def summary(tree: xr.DataTree, task: str | None = None, step: int | None = None) -> RenderableType:
+    """Return the tables: readouts, strongest sources and targets, effects and what heads do.
+
+    Parameters
+    ----------
+    tree
+        A result.
+    task
+        What the tables of components are about; by default induction, or the first task.
+    step
+        Their checkpoint; by default the last one that counts.
+
+    Raises
+    ------
+    CntbenchError
+        If there is no such task or step, or that checkpoint was not measured.
+    """
     dataset = tree.to_dataset(inherit=False)
     parts: list[RenderableType] = [*_gaps(dataset)]
-    film = dataset.isel(checkpoint=usable(dataset))
+    counts = usable(dataset)
+    asked = None if step is None else index_of(dataset, "checkpoint", None, step=step)
+    name = task_of(dataset, task)
+    if asked is not None and not counts[asked]:
+        raise CntbenchError(
+            f"the checkpoint of step {step} does not count: it is "
+            f"{dataset['status'].values[:, :, asked].flat[0]}",
+            hint=f"Steps that count: {listed(dataset['step'].values[counts].astype(str), 12)}.",
+        )
+    film = dataset.isel(checkpoint=counts)
     if not film.sizes["checkpoint"]:
         return Group(*parts)
-    task = task_of_interest(film)
+    at = film.sizes["checkpoint"] - 1 if asked is None else int(counts[:asked].sum())
     if film["readout_value"].notnull().any():  # imported graphs have no readouts
-        parts += [_readouts(film), Text(learnt(dataset, task))]
+        parts += [_readouts(film, at), Text(learnt(dataset, name))]
     parts += _prompts(film)
-    parts.append(_strengths(film, task))
-    last = film["readout_effect"].sel(task=task, readout="logit_difference").isel(checkpoint=-1)
-    if last.notnull().any():
-        parts.append(_effects(film, task))
+    moment = film.isel(checkpoint=at).sel(task=name)
+    parts.append(_strengths(moment))
+    if moment["readout_effect"].sel(readout="logit_difference").notnull().any():
+        index = int(np.flatnonzero(dataset["step"].values == moment["step"].item())[0])
+        parts.append(_effects(moment, behaviours(dataset, name, index)))
+        parts.append(Text(carriers(circuit(tree, name, index), name)))
     return Group(*parts)
+
+
+def task_of(dataset: xr.Dataset, task: str | None) -> str:
+    """Return a task of a result: the named one, induction, or the first.
+
+    Raises
+    ------
+    CntbenchError
+        If there is no such task.
+    """
+    if task is None:
+        return task_of_interest(dataset)
+    return str(dataset["task"].values[index_of(dataset, "task", task)])
 
 
 def _prompts(film: xr.Dataset) -> Iterator[Text]:
@@ -72,9 +116,10 @@ _READOUTS = {
 }
 
 
-def _readouts(film: xr.Dataset) -> Table:
+def _readouts(film: xr.Dataset, at: int) -> Table:
     count = film.sizes["checkpoint"]
-    checkpoints = sorted({0, count // 2, count - 1})
+    middle = at if at < count - 1 else count // 2
+    checkpoints = sorted({0, middle, count - 1})
     steps = ", ".join(str(film["step"].values[checkpoint]) for checkpoint in checkpoints)
     table = plain_table(
         f"Readouts of the clean model at step{'s' if len(checkpoints) > 1 else ''} {steps}"
@@ -93,15 +138,15 @@ def _readouts(film: xr.Dataset) -> Table:
     return table
 
 
-def _strengths(film: xr.Dataset, task: str) -> Table:
-    last = film.isel(checkpoint=-1).sel(task=task)
+def _strengths(moment: xr.Dataset) -> Table:
     table = plain_table(
-        f"Strongest sources and targets on {escape(task)} at step {int(last['step'])}: "
-        "mean influence per feasible edge"
+        f"Strongest sources and targets on {escape(moment['task'].item())} at step "
+        f"{int(moment['step'])}: mean influence per feasible edge",
+        keys=0,
     )
     columns = []
-    for ablation in film["ablation"].values:
-        weights = last["influence"].sel(ablation=ablation)
+    for ablation in moment["ablation"].values:
+        weights = moment["influence"].sel(ablation=ablation)
         for side, other in (("source", "target"), ("target", "source")):
             table.add_column(f"{escape(str(ablation))}\n{side}", no_wrap=True)
             columns.append(_ranked(weights.mean(other), side))
@@ -117,33 +162,27 @@ def _ranked(strength: xr.DataArray, side: str) -> list[str]:
     return rows + [""] * (_ROWS - len(rows))
 
 
-def _effects(film: xr.Dataset, task: str) -> Table:
-    last = film.isel(checkpoint=-1).sel(task=task)
-    effect = last["readout_effect"].sel(readout="logit_difference")
-    error = last["readout_effect_se"].sel(readout="logit_difference")
+def _effects(moment: xr.Dataset, does: Mapping[str, tuple[Done, ...]]) -> Table:
+    effect = moment["readout_effect"].sel(readout="logit_difference")
+    error = moment["readout_effect_se"].sel(readout="logit_difference")
     strongest = np.argsort(-np.abs(effect.values).max(axis=0), kind="stable")[:_ROWS]
     table = plain_table(
-        f"Change of the logit difference when a component is ablated, on {escape(task)} at step "
-        f"{int(last['step'])} (± standard error), and what the component attends to"
+        "Change of the logit difference when a component is ablated, on "
+        f"{escape(moment['task'].item())} at step {int(moment['step'])} (± standard error), and "
+        "what the head does",
+        text=["component"],
+        numbers=[escape(str(ablation)) for ablation in moment["ablation"].values],
     )
-    table.add_column("component")
-    for ablation in film["ablation"].values:
-        table.add_column(escape(str(ablation)), justify="right", no_wrap=True)
-    table.add_column("previous\ntoken", justify="right")
-    table.add_column("prefix\nmatch", justify="right")
+    table.add_column("does (score)", no_wrap=True)
     for source in strongest:
-        component = last.isel(source=int(source))
+        name = str(moment["source"].values[source])
+        rows = zip(effect.values[:, source], error.values[:, source], strict=True)
         table.add_row(
-            str(component["source"].item()),
+            name,
             *(
                 f"{value:+.2f}" + ("" if np.isnan(deviation) else f" ± {deviation:.2f}")
-                for value, deviation in zip(
-                    effect.values[:, source], error.values[:, source], strict=True
-                )
+                for value, deviation in rows
             ),
-            *(
-                "" if np.isnan(component[score]) else f"{component[score].item():.2f}"
-                for score in ("previous_token", "prefix_matching")
-            ),
+            "\n".join(f"{one.behaviour.name} {one.score:.2f}" for one in does.get(name, ())),
         )
     return table

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as ProgressBar
 from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from cntbench.errors import printable
 from cntbench.interrupts import check_interrupted
 from cntbench.reporting.folding import FoldingTable
 from cntbench.reporting.notebook import notebook_bar
+from cntbench.reporting.pace import Pace
 
 if TYPE_CHECKING:
     from cntbench.models.trajectory import Progress
@@ -68,9 +70,23 @@ def plain_table(
     return table
 
 
+class TimeLeft(ProgressColumn):
+    """The time left in words, beside a bar."""
+
+    def __init__(self, pace: Pace) -> None:
+        super().__init__()
+        self._pace = pace
+
+    def render(self, task: Task) -> Text:
+        """Return the words."""
+        return Text(self._pace.words)
+
+
 @contextmanager
 def progress_bar(console: Console, *, shown: bool | None = None) -> Iterator[Progress]:
-    """Show a progress bar; yield the function that reports the current work, its count and total.
+    """Show a progress bar with the time left; yield the function that reports progress.
+
+    The function takes the current work, its count and the total.
 
     A new total restarts the bar.
 
@@ -86,18 +102,19 @@ def progress_bar(console: Console, *, shown: bool | None = None) -> Iterator[Pro
             yield report
         return
     disabled = not (console.is_terminal if shown is None else shown)
+    pace = Pace()
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        MofNCompleteColumn(separator=" of "),
+        TimeLeft(pace),
     )
     with ProgressBar(*columns, console=console, transient=True, disable=disabled) as bars:
         bar = bars.add_task("starting", total=None)
 
         def report(work: str, count: int, total: int) -> None:
             check_interrupted()
-            if bars.tasks[0].total != total:
+            if pace.update(count, total):
                 bars.reset(bar, total=total)
             bars.update(bar, description=work, completed=count)
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from cntbench.errors import listed as truncated
 
+#: Of units, by powers of a thousand.
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -67,6 +69,38 @@ def listed(words: Iterable[str], most: int | None = None) -> str:
     if most is not None and len(words) > most:
         return truncated(words, most)
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def quantity(value: float, unit: str) -> str:
+    """Format an amount with three digits and the prefix of its unit.
+
+    Examples
+    --------
+    >>> quantity(4.93e14, "FLOP"), quantity(6.45e9, "FLOP"), quantity(12, "FLOP")
+    ('493 TFLOP', '6.45 GFLOP', '12 FLOP')
+    """
+    power = 0 if value < 1 else min(int(np.log10(float(f"{value:.3g}")) // 3), len(_PREFIXES) - 1)
+    scaled = value / 1000**power
+    return (
+        f"{scaled:.3g} {_PREFIXES[power]}{unit}"
+        if scaled < 1e3
+        else f"{scaled:,.0f} {_PREFIXES[power]}{unit}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Format a time as people say it.
+
+    Examples
+    --------
+    >>> duration(0.31), duration(84.04), duration(1380), duration(9000), duration(400_000)
+    ('0.31 s', '84 s', '23 min', '2.5 h', '5 days')
+    """
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 86400:,.0f} days"
 
 
 def counted(count: int, noun: str) -> str:

@@ -19,7 +19,7 @@ from cntbench.analysis.verdicts import verdicts
 from cntbench.components import feasible
 from cntbench.errors import ParityError
 from cntbench.models.device import Device
-from cntbench.models.trajectory import Checkpoint, ModelRef, Progress
+from cntbench.models.trajectory import Checkpoint, ModelRef, Progress, Untrained
 from cntbench.plugins import sources_attribute
 from cntbench.results.failure import Failure, Mismatch
 from cntbench.results.film import failed_dataset, film, untrained_group
@@ -264,7 +264,8 @@ def _measure(
                 raise ParityError(failure.reason, where=place)
             if failure is not None:
                 failed[subject.label] = failure
-            progress(f"measured {subject.label}", done, total)
+            kind = "" if isinstance(subject, Untrained) else "checkpoint "
+            progress(f"measured {kind}{subject.label}", done, total)
     return failed
 
 

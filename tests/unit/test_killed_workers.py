@@ -10,7 +10,7 @@ from support.killing import DeadlyCells, Killer, deadly
 from support.runs import plan_for, quiet
 from support.trajectories import write_trajectory
 
-from cntbench.errors import CntbenchWarning
+from cntbench.errors import CntbenchNote, CntbenchWarning
 from cntbench.parallel import WorkerKilledError, parallel_map, print_warning
 from cntbench.runs import run as runner
 from cntbench.runs.blocks import SourceBlock
@@ -96,5 +96,7 @@ def test_workers_print_warnings_of_cntbench_in_one_line(capsys):
     assert list(parallel_map(eval, [where] * 2, jobs=2)) == [print_warning.__name__] * 2
     print_warning("not converged", CntbenchWarning, "constants.py", 7)
     assert capsys.readouterr().err == "warning: not converged\n"
+    print_warning("untrained models: 5", CntbenchNote, "constants.py", 7)
+    assert capsys.readouterr().err == "note: untrained models: 5\n"
     print_warning("too small", RuntimeWarning, "arrays.py", 7)
     assert capsys.readouterr().err == "arrays.py:7: RuntimeWarning: too small\n"

@@ -171,7 +171,7 @@ def test_nobody_is_told_the_seeds_of_untrained_models(plan, tmp_path):
     run(plan, tmp_path / "run", jobs=1, progress=lambda what, done, total: told.append(what))
     measured = [what for what in told if what.startswith("measured ")]
     assert measured[-3:] == [
-        "measured step100",
+        "measured checkpoint step100",
         "measured untrained model 1 of 2",
         "measured untrained model 2 of 2",
     ]
