@@ -52,7 +52,7 @@ def summary(tree: xr.DataTree, task: str | None = None, step: int | None = None)
         raise CntbenchError(
             f"the checkpoint of step {step} does not count: it is "
             f"{dataset['status'].values[:, :, asked].flat[0]}",
-            hint=f"Steps that count: {listed(dataset['step'].values[counts].astype(str), 12)}.",
+            hint=f"Steps that count: {listed([str(s) for s in dataset['step'].values[counts]], 12)}.",
         )
     film = dataset.isel(checkpoint=counts)
     if not film.sizes["checkpoint"]:
