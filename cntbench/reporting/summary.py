@@ -49,10 +49,11 @@ def summary(tree: xr.DataTree, task: str | None = None, step: int | None = None)
     asked = None if step is None else index_of(dataset, "checkpoint", None, step=step)
     name = task_of(dataset, task)
     if asked is not None and not counts[asked]:
+        steps = [str(number) for number in dataset["step"].values[counts]]
         raise CntbenchError(
             f"the checkpoint of step {step} does not count: it is "
             f"{dataset['status'].values[:, :, asked].flat[0]}",
-            hint=f"Steps that count: {listed([str(s) for s in dataset['step'].values[counts]], 12)}.",
+            hint=f"Steps that count: {listed(steps, 12)}.",
         )
     film = dataset.isel(checkpoint=counts)
     if not film.sizes["checkpoint"]:
