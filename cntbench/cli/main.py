@@ -35,7 +35,6 @@ from cntbench.cli.options import (
     Jobs,
     KeepDownloads,
     PromptCount,
-    ResultsPath,
     Seed,
     Specs,
     err,
@@ -43,7 +42,7 @@ from cntbench.cli.options import (
     out,
     printed_warnings,
 )
-from cntbench.cli.report import claims, report
+from cntbench.cli.report import claims, report, show
 from cntbench.cli.seal import seal
 from cntbench.cli.study import merge, plan, run
 from cntbench.errors import (
@@ -157,6 +156,7 @@ for command in (
     run,
     merge,
     plan,
+    show,
     report,
     claims,
     calibrate,
@@ -171,35 +171,6 @@ for command in (
 app.command(name="import")(import_)
 app.add_typer(golden)
 app.add_typer(planted)
-
-
-@app.command()
-def show(
-    results: ResultsPath,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="Task of the components and verdicts (default: induction, or the first).",
-            metavar="NAME",
-        ),
-    ] = None,
-    step: Annotated[
-        int | None,
-        typer.Option(
-            help="Training step of the components (default: the last that counts).",
-            metavar="STEP",
-        ),
-    ] = None,
-) -> None:
-    """Print a summary of a result: readouts, strongest components, what heads do, verdicts."""
-    from cntbench.reporting.claims import claims_of
-    from cntbench.reporting.summary import summary
-    from cntbench.results.storage import open_results
-
-    tree = open_results(results)
-    with in_file(results):
-        out.print(summary(tree, task, step))
-        out.print(claims_of(tree, task))
 
 
 @app.command()

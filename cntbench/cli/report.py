@@ -1,4 +1,4 @@
-"""The commands that say what results show: ``report``, a page, and ``claims``, verdicts."""
+"""The commands that say what results show: ``show``, ``report``, a page, and ``claims``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,34 @@ from rich.markup import escape
 from cntbench.cli.options import Force, Jobs, ResultsPath, Specs, err, names_in, out
 from cntbench.errors import in_file
 from cntbench.runs.resources import cores
+
+
+def show(
+    results: ResultsPath,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="Task of the components and verdicts (default: induction, or the first).",
+            metavar="NAME",
+        ),
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            help="Training step of the components (default: the last that counts).",
+            metavar="STEP",
+        ),
+    ] = None,
+) -> None:
+    """Print a summary of a result: readouts, strongest components, what heads do, verdicts."""
+    from cntbench.reporting.claims import claims_of
+    from cntbench.reporting.summary import summary
+    from cntbench.results.storage import open_results
+
+    tree = open_results(results)
+    with in_file(results):
+        out.print(summary(tree, task, step))
+        out.print(claims_of(tree, task))
 
 
 def report(
