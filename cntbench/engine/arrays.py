@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -35,8 +36,49 @@ def target_change(
         Images of the targets' states, dims ``prompt, position, component, width``; those of
         ``ablated`` after ``run``.
     """
+    return to_array(measured_change(measure, clean, ablated))
+
+
+def measured_change(
+    measure: Callable[[Tensor, Tensor], Tensor] | None, clean: Tensor, ablated: Tensor
+) -> Tensor:
+    """Return what `target_change` returns, as a tensor on the device."""
     assert measure is not None, "targets are measured"
     if ablated.is_meta:
         runs, prompts, _, components, _ = ablated.shape
-        return np.full((runs, components, prompts), np.nan)
-    return to_array(measure(clean, ablated).transpose(1, 2).double())
+        return ablated.new_empty((runs, components, prompts), dtype=torch.float64)
+    return measure(clean, ablated).transpose(1, 2).double()
+
+
+class Arrivals:
+    """Values that stay on the device until all are computed, and then come back in one copy.
+
+    A copy waits for the device. On a CPU, where there is nothing to wait for, values arrive at
+    once.
+
+    Parameters
+    ----------
+    device
+        Where they are computed.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.at_once = device.type in ("cpu", "meta")
+        self._waiting: list[tuple[Tensor, Callable[[Array], object]]] = []
+
+    def add(self, values: Tensor, keep: Callable[[Array], object]) -> None:
+        """Have values brought back, for a function that keeps them."""
+        if self.at_once:
+            keep(to_array(values))
+        else:
+            self._waiting.append((values, keep))
+
+    def bring(self) -> None:
+        """Bring back all values that wait, those of each type together."""
+        for dtype in dict.fromkeys(values.dtype for values, _ in self._waiting):
+            waiting = [(v, keep) for v, keep in self._waiting if v.dtype == dtype]
+            array = to_array(torch.cat([values.reshape(-1) for values, _ in waiting]))
+            parts = np.split(array, np.cumsum([values.numel() for values, _ in waiting])[:-1])
+            for (values, keep), part in zip(waiting, parts, strict=True):
+                keep(part.reshape(values.shape))
+        self._waiting.clear()

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cntbench.engine.arrays import Array, to_array
+from cntbench.engine.arrays import Array
 from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Decoder
 
@@ -25,17 +25,17 @@ _ROWS = 4096
 _ROUNDING = 1e-6
 
 
-def pattern_scores(pattern: Tensor, tokens: NDArray[np.int64]) -> Array:
+def pattern_scores(weights: Array, tokens: NDArray[np.int64]) -> Array:
     """Return the `PATTERN_SCORES` of attention weights, dims ``score, component, prompt``.
 
-    Takes ``prompt, component, query position, key position`` and ``prompt, position``.
+    Takes ``prompt, component, query position, key position`` and ``prompt, position``. All scores
+    read the weights where they lie in memory, without a copy.
     """
-    # The last two read the weights where they lie in memory, without a copy.
-    weights = to_array(pattern)
+    pattern = torch.from_numpy(weights)
     return np.stack(
         (
-            to_array(prefix_matching(pattern, torch.from_numpy(tokens).to(pattern.device)).T),
-            to_array(previous_token(pattern).T),
+            prefix_matching(pattern, torch.from_numpy(tokens)).T.numpy(),
+            previous_token(pattern).T.numpy(),
             duplicate_token(weights, tokens).T,
             positional(weights).T,
         )

@@ -16,12 +16,13 @@ All sources pass through a target's stage in one batch; each costs one layer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
-from cntbench.engine.arrays import Array, target_change, to_array
+from cntbench.engine.arrays import Array, Arrivals, measured_change, to_array
 from cntbench.engine.departures import Perturbations
 from cntbench.engine.positions import Positions, states_at
 from cntbench.engine.readouts import Answers, readout
@@ -51,6 +52,7 @@ def change_targets(
         Filled, dims ``source, target, prompt``.
     """
     model = request.model
+    arrivals = Arrivals(model.unembed.weight.device)
     for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
         sources = departures.reaching(places[0].nodes)
         watched = [place for place in places if request.watched(place.nodes)]
@@ -59,11 +61,12 @@ def change_targets(
         normed = stage.norm(departures.runs(index, departures.changes[rule, : len(sources)]))
         for block, _, nodes in watched:
             image = block.image(states_at(block, normed, at, ablation.through))
-            change[list(sources), nodes.start : nodes.stop] = target_change(
-                ablation.measure, image[0], image[1:]
-            )
+            change_here = measured_change(ablation.measure, image[0], image[1:])
+            into = list(sources), slice(nodes.start, nodes.stop)
+            arrivals.add(change_here, partial(change.__setitem__, into))
             if request.sums is not None:
                 request.sums.add(ablation, list(sources), nodes, image[0], image[1:])
+    arrivals.bring()
 
 
 def change_readouts(

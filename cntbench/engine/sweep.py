@@ -20,6 +20,7 @@ ablation × source.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation, donors
 from cntbench.ablations.replacements._base import Corpus, Moments
-from cntbench.engine.arrays import Array, target_change, to_array
+from cntbench.engine.arrays import Array, Arrivals, measured_change, to_array
 from cntbench.engine.attention_scores import pattern_scores
 from cntbench.engine.positions import Positions, last_attention
 from cntbench.engine.readouts import Answers, readout
@@ -60,6 +61,7 @@ class Sweep:
         self.sources = sources
         self.runs_at_once = runs_at_once
         self.device = model.unembed.weight.device
+        self.arrivals = Arrivals(self.device)
         self.everywhere = request.observe_all
         self.scored = Positions.scored(prompts, self.device)
         #: The stage at which the ablated runs drop the positions that are not scored.
@@ -87,6 +89,7 @@ class Sweep:
             live = len(self.corpora) + len(self.runs)
             self._advance(stage, places, live, change, scores, narrow=index == self.narrowing)
             self.streams[live : len(self.corpora) + len(self.runs)] += self.streams[0]
+        self.arrivals.bring()
         if self.everywhere:
             self.streams = self.scored.choose(self.streams)
 
@@ -147,7 +150,12 @@ class Sweep:
         pattern = block.pattern(normed[:, :length])
         if pattern.is_meta:
             return
-        scores[:] = pattern_scores(pattern, self.prompts.tokens[:, :length])
+        tokens = self.prompts.tokens[:, :length]
+
+        def keep(weights: Array) -> None:
+            scores[:] = pattern_scores(weights, tokens)
+
+        self.arrivals.add(pattern, keep)
 
     def _observed(self, states: Tensor) -> Tensor:
         if self.everywhere:
@@ -173,7 +181,10 @@ class Sweep:
                 continue
             images = ablated if len(rows) == len(runs) else ablated[rows]
             pairs = np.array([runs[row] for row in rows])
-            change[pairs[:, 0], pairs[:, 1], _slice(nodes)] = target_change(measure, clean, images)
+            at = pairs[:, 0], pairs[:, 1], _slice(nodes)
+            self.arrivals.add(
+                measured_change(measure, clean, images), partial(change.__setitem__, at)
+            )
             if self.request.sums is not None:
                 for index in np.unique(pairs[:, 0]):
                     mask = pairs[:, 0] == index

@@ -158,7 +158,7 @@ def test_a_head_at_any_distance_is_positional():
 def test_all_scores_of_patterns_against_loops(seed):
     tokens = torch.randint(0, 4, (3, 9), generator=torch.Generator().manual_seed(seed))
     pattern = random_pattern(3, 2, 9, seed)
-    found = dict(zip(PATTERN_SCORES, pattern_scores(pattern, tokens.numpy()), strict=True))
+    found = dict(zip(PATTERN_SCORES, pattern_scores(pattern.numpy(), tokens.numpy()), strict=True))
     np.testing.assert_array_equal(found["prefix_matching"], prefix_matching(pattern, tokens).T)
     np.testing.assert_array_equal(found["previous_token"], previous_token(pattern).T)
     for prompt in range(3):
