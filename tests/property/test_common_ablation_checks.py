@@ -20,7 +20,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from support import ablations as every_ablation
-from support.ablations import kinds, measures
+from support.ablations import kinds, measures, with_few_steps
 from support.anatomy import Anatomy, parts, silence
 from support.edge_oracle import SLOPES, oracle_edges
 from support.models import decoder, random_gpt_neox, random_prompts, randomised
@@ -44,15 +44,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:the optimal constants")
 EVERY = pytest.mark.parametrize("names", kinds(), ids="+".join)
 EVERY_MEASURE = pytest.mark.parametrize("measure", sorted(under_test("measure")))
 #: Numbers of all prompts; those of single prompts and positions have tests of their own.
-FIELDS = [field.name for field in dataclasses.fields(Influence) if field.name != "kept"]
+FIELDS = [
+    field.name
+    for field in dataclasses.fields(Influence)
+    if field.name not in ("kept", "prompts_measured")
+]
 MEANS = [name for name in FIELDS if not name.endswith("_se")]
 OF_ABLATIONS = [
     name for name in FIELDS if name.startswith(("influence", "readout_effect", "edge_effect"))
 ]
 VOCABULARY = 17
-#: Steps of fits: what is checked here holds for any number, and more take longer.
-FITTING_STEPS = 3
-FEW = settings(max_examples=5)
+FEW = settings(max_examples=3)
 COUNTS = st.integers(1, 4)
 
 
@@ -60,16 +62,7 @@ COUNTS = st.integers(1, 4)
 def shipped() -> dict[str, AblationEntry]:
     """Every ablation by its name; those that fit something take few steps."""
     entries = every_ablation.shipped()
-    return {name: replace_steps(entry) for name, entry in entries.items()}
-
-
-def replace_steps(entry: AblationEntry) -> AblationEntry:
-    """Return an ablation with few steps of its fit, if it has one."""
-    rule = entry.method.replacement
-    if rule.fitting_steps <= FITTING_STEPS:
-        return entry
-    rule = dataclasses.replace(rule, steps=FITTING_STEPS)
-    return dataclasses.replace(entry, method=dataclasses.replace(entry.method, replacement=rule))
+    return {name: with_few_steps(entry) for name, entry in entries.items()}
 
 
 def methods_of(names) -> list[Ablation]:
@@ -145,14 +138,21 @@ class Case:
 
 
 @st.composite
-def cases(draw, *, dtypes=(torch.float32, torch.float64), prompts=COUNTS, layers=(2, 1, 3)):
+def cases(
+    draw,
+    *,
+    dtypes=(torch.float32, torch.float64),
+    prompts=COUNTS,
+    layers=(2, 1, 3),
+    heads=(2, 1, 3),
+):
     """Small models of every architecture; the first of each list is what is tried first."""
     length = draw(st.integers(2, 7))
     model = draw(
         models(
             dtype=draw(st.sampled_from(dtypes)),
             layers=st.sampled_from(layers),
-            heads=st.sampled_from([2, 1, 3]),
+            heads=st.sampled_from(heads),
             width=st.sampled_from([4, 8]),
             mlp=st.just(24),
             vocabulary=st.just(VOCABULARY),
@@ -228,7 +228,7 @@ class Identity(Replacement):
 
 
 @EVERY_MEASURE
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(case=cases())
 def test_the_clean_output_changes_nothing(measure, case):
     found = case.measure(methods(Identity(), measure))
@@ -305,9 +305,9 @@ def oracle(name, case):
 
 
 @EVERY
-@settings(max_examples=4)
+@settings(max_examples=3)
 # Two layers have every kind of edge; the oracles' own tests draw three.
-@given(case=doubles(prompts=st.integers(1, 2), layers=(2, 1)))
+@given(case=doubles(prompts=st.integers(1, 2), layers=(2, 1), heads=(2, 1)))
 def test_agrees_with_the_naive_oracle(names, case):
     case = case.enough_for(*names)
     found = case.measure(methods_of(names))
@@ -385,19 +385,19 @@ def test_there_are_chunking_constants_to_vary():
 @settings(max_examples=3)
 @given(
     # One row at a time, a third layer would take several times as long.
-    case=doubles(prompts=st.integers(1, 5), layers=(2, 1)),
-    budget=st.sampled_from([1, 20_000, 100_000, 2**20]),
-    at_once=st.sampled_from([1, 7, 40, 250]),
+    case=doubles(prompts=st.integers(1, 4), layers=(2, 1), heads=(2, 1)),
+    budget=st.sampled_from([20_000, 1, 100_000, 2**30]),
+    at_once=st.sampled_from([7, 40, 1, 250]),
 )
 def test_the_size_of_chunks_does_not_matter(names, case, budget, at_once):
     case = case.enough_for(*names)
     one = case.measure(methods_of(names))
-    close(case.measure(methods_of(names), memory_budget=budget), one)
+    if budget < 2**30:
+        close(case.measure(methods_of(names), memory_budget=budget), one)
     with pytest.MonkeyPatch.context() as patch:
         for module, key in chunking_constants():
             patch.setattr(module, key, at_once)
         close(case.measure(methods_of(names)), one)
-        close(case.measure(methods_of(names), memory_budget=budget), one)
 
 
 @EVERY
@@ -507,8 +507,8 @@ def tensors(value, seen=None):
 
 
 @EVERY
-@FEW
-@given(case=cases(), budget=st.sampled_from([1, 2**30]))
+@settings(max_examples=2)
+@given(case=cases(prompts=st.integers(1, 2), layers=(2, 1)), budget=st.sampled_from([1, 2**30]))
 def test_inputs_are_left_alone(names, case, budget):
     case = case.enough_for(*names)
     model = decoder(case.model)
@@ -533,7 +533,7 @@ def reachability(edges):
 
 
 @EVERY
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(case=doubles(), data=st.data())
 def test_influence_runs_along_edges_that_carry_something(names, case, data):
     """Heads and MLPs that write nothing, or read nothing, are nodes without edges."""
@@ -596,7 +596,7 @@ def test_noise_of_no_scale_changes_nothing(measure, case):
 
 @EVERY_MEASURE
 @FEW
-@given(case=cases(prompts=st.integers(2, 5)))  # one prompt has no other
+@given(case=cases(prompts=st.integers(2, 3)))  # one prompt has no other
 def test_donors_that_are_the_prompts_themselves_change_nothing(measure, case):
     clean = case.prompts.tokens
     same = dataclasses.replace(case.prompts, reference=clean.copy(), other=clean.copy())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from types import ModuleType
 
@@ -12,6 +13,8 @@ from cntbench.runs.catalogue import AblationEntry, load_catalogue
 from cntbench.testing import folders_under_test, is_under_test
 
 TASKS = shipped_folder()
+#: Steps of fits: what is checked here holds for any number, and more take longer.
+FITTING_STEPS = 3
 
 
 @cache
@@ -19,6 +22,15 @@ def shipped() -> dict[str, AblationEntry]:
     """Every ablation by its name; those of the folders under test, if there are any."""
     entries = load_catalogue(folders_under_test()).ablations
     return {name: entry for name, entry in entries.items() if is_under_test(entry.path)}
+
+
+def with_few_steps(entry: AblationEntry) -> AblationEntry:
+    """Return an ablation with few steps of its fit, if it has one."""
+    rule = entry.method.replacement
+    if rule.fitting_steps <= FITTING_STEPS:
+        return entry
+    rule = replace(rule, steps=FITTING_STEPS)
+    return replace(entry, method=replace(entry.method, replacement=rule))
 
 
 @cache
