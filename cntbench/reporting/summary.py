@@ -13,12 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cntbench.errors import CntbenchError, listed
-from cntbench.reporting.sentences.components import carriers
-from cntbench.reporting.sentences.emergence import learnt
+from cntbench.reporting.sentences.answers import in_short
 from cntbench.reporting.terminal import plain_table
 from cntbench.results.film import usable
 from cntbench.results.selection import index_of
-from cntbench.views.circuit import circuit
 from cntbench.views.heads import Done, behaviours
 from cntbench.views.readouts import task_of_interest
 
@@ -60,14 +58,14 @@ def summary(tree: xr.DataTree, task: str | None = None, step: int | None = None)
         return Group(*parts)
     at = film.sizes["checkpoint"] - 1 if asked is None else int(counts[:asked].sum())
     if film["readout_value"].notnull().any():  # imported graphs have no readouts
-        parts += [_readouts(film, at), Text(learnt(dataset, name))]
+        parts.append(_readouts(film, at))
+    parts += [Text(sentence) for sentence in in_short(tree, name, asked)]
     parts += _prompts(film)
     moment = film.isel(checkpoint=at).sel(task=name)
     parts.append(_strengths(moment))
     if moment["readout_effect"].sel(readout="logit_difference").notnull().any():
         index = int(np.flatnonzero(dataset["step"].values == moment["step"].item())[0])
         parts.append(_effects(moment, behaviours(dataset, name, index)))
-        parts.append(Text(carriers(circuit(tree, name, index), name)))
     return Group(*parts)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from support.browser import browser, opened
+from support.films import random_film
 from support.results import (
     DUPLICATE,
     FAILED,
@@ -309,4 +310,89 @@ def test_a_bare_film_opens_with_what_it_has(started, root, tmp_path):
         found.page.select_option("#task", "1")
         np.testing.assert_allclose(matrix(found), expected(root, 1, 0, 2), rtol=1e-3)
         assert "per edge" in "".join(found.data("film")[-2]["customdata"])
+        assert not found.wrong
+
+
+#: How a reader may see the page: width and height of the screen, and colours.
+SCREENS = [(1280, 900, "light"), (1280, 900, "dark"), (390, 844, "light"), (390, 844, "dark")]
+WIDTHS = """() => {
+    const wide = (query) => Math.round(document.querySelector(query).getBoundingClientRect().width);
+    const over = [...document.querySelectorAll("table")].filter(
+        (table) => table.parentElement.getBoundingClientRect().right > innerWidth);
+    return {
+        page: document.documentElement.scrollWidth, screen: document.documentElement.clientWidth,
+        header: wide(".page-head"), answers: wide("#answers"), claims: wide("#claims"),
+        controls: wide("#controls"), over: over.length,
+        lowest: Math.max(...[...document.querySelectorAll(".answer .headline")].map(
+            (one) => one.getBoundingClientRect().bottom)),
+    };
+}"""
+
+
+@pytest.fixture(scope="module")
+def plain_page(tmp_path_factory):
+    """A page without names that mean harm, which are long."""
+    path = tmp_path_factory.mktemp("plain") / "report.html"
+    tree = xr.DataTree(film_with_gaps())
+    write_page(tree, path, name="results.nc", comparison=comparison_dataset())
+    return path
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), SCREENS)
+def test_the_first_screen_answers_at_every_size(
+    started, plain_page, tmp_path, width, height, scheme
+):
+    screen = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
+    with opened(started, plain_page, **screen) as found:
+        picture = tmp_path / f"{width}-{scheme}.png"
+        found.page.screenshot(path=picture)
+        assert picture.stat().st_size > 20_000  # something is on it
+        widths = found.page.evaluate(WIDTHS)
+        assert widths["page"] == widths["screen"] == widths["controls"] == width
+        assert widths["header"] == widths["answers"] == widths["claims"]
+        assert widths["over"] == 0  # tables scroll inside themselves
+        screens = 1 if width > 1000 else 2
+        assert widths["lowest"] <= screens * height
+        assert not found.wrong
+
+
+def test_a_small_graph_plays_when_touched_and_returns(report):
+    first = report.page.locator(".moment").first
+    own = first.locator(".moment-step").text_content()
+    played = """button => new Promise(done => {
+        const seen = new Set();
+        const step = button.querySelector(".moment-step");
+        new MutationObserver(() => {
+            seen.add(step.textContent);
+            if (!button.dataset.playing) done([...seen]);
+        }).observe(button, {subtree: true, childList: true, attributes: true});
+        button.click();
+    })"""
+    steps = first.evaluate(played)
+    assert set(steps) >= {f"step {step}" for step in STEPS}
+    assert first.locator(".moment-step").text_content() == own
+    assert report.layout("curve")["shapes"][0]["visible"] is False
+
+
+def test_the_film_of_a_large_model_is_grouped_and_drawn_at_once(started, tmp_path):
+    path = tmp_path / "large.html"
+    large = random_film(names=["step0", "step1"], ablations=("zero",), layers=25, heads=11)
+    write_page(xr.DataTree(large), path, name="results.nc")
+    times = """() => [...Array(15).keys()].map((i) => {
+        cntbench.state.checkpoint = i % 2;
+        const start = performance.now();
+        cntbench.draw();
+        return performance.now() - start;
+    })"""
+    with opened(started, path, viewport={"width": 1280, "height": 900}) as found:
+        nodes = found.page.locator("#film [data-node]")
+        assert nodes.count() == 50
+        found.page.select_option("#opened", "12")
+        assert nodes.count() == 60
+        nodes.nth(0).click()  # the heads of the first layer
+        assert found.page.input_value("#opened") == "0"
+        found.page.locator("#film path").last.dispatch_event("pointerover", {"bubbles": True})
+        assert found.page.locator("#film path title").text_content().count("→") == 1
+        # A machine that does other things, too, needs longer for some.
+        assert np.quantile(found.page.evaluate(times), 0.25) < 50
         assert not found.wrong

@@ -31,7 +31,7 @@ from cntbench.views.tasks import kinds
 Array = NDArray[np.float64]
 
 #: Largest number of edge weights on a page; of larger films, only the strongest edges are kept.
-EDGE_VALUES = 1_200_000
+EDGE_VALUES = 1_000_000
 #: Smallest number of edges kept for each cell.
 _FEWEST_EDGES = 60
 #: Number of edges that are drawn by default.

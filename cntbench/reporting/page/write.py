@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from cntbench import __version__
 from cntbench.output import FileKind, check_output, contains
-from cntbench.reporting.page.context import context, film_context
+from cntbench.reporting.page.context import MANY, context, film_context
 from cntbench.reporting.page.packing import ALL_BITS, BITS, pack, pack_text
 from cntbench.reporting.page.payload import Payload, payload
 from cntbench.reporting.sentences.claims import PAPER
@@ -39,6 +39,9 @@ SCRIPTS = (
     "first",
     "main",
 )
+
+#: Bits of standard errors of a large model: two digits.
+ERROR_BITS = 6
 
 #: What `write_page` writes.
 PAGE = FileKind("a page of cntbench", contains(b'<meta name="generator" content="cntbench '))
@@ -101,7 +104,7 @@ def _rendered(template: str, numbers: Payload, variables: dict[str, Any]) -> str
             script=Markup("\n".join(_text(f"script/{part}.js") for part in SCRIPTS)),
             plotly=_plotly(),
             labels=_json(numbers.labels),
-            arrays=[(key, _packed(key, values)) for key, values in numbers.arrays.items()],
+            arrays=[(key, _packed(numbers, key)) for key in numbers.arrays],
         )
     )
 
@@ -129,9 +132,15 @@ def style() -> Markup:
     return Markup(_text("templates/style.css"))
 
 
-def _packed(name: str, values: Any) -> str:
+def _packed(numbers: Payload, name: str) -> str:
     """Return an array as text; codes of edges are whole numbers and are not rounded."""
-    return pack(values, bits=ALL_BITS if name == "edge" else BITS)
+    if name == "edge":
+        bits = ALL_BITS
+    elif name.endswith("error") and len(numbers.labels["component"]) > MANY:
+        bits = ERROR_BITS
+    else:
+        bits = BITS
+    return pack(numbers.arrays[name], bits=bits)
 
 
 def _json(labels: Any) -> Markup:

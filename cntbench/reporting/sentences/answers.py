@@ -8,11 +8,13 @@ import xarray as xr
 
 from cntbench.comparison.claims import Judgement
 from cntbench.reporting.sentences.answer import Answer
-from cntbench.reporting.sentences.claims import which_claims
-from cntbench.reporting.sentences.components import who
-from cntbench.reporting.sentences.emergence import when
-from cntbench.reporting.sentences.methods import which_method
-from cntbench.views.comparison import Agreement, Methods
+from cntbench.reporting.sentences.claims import hold, verdicts, which_claims
+from cntbench.reporting.sentences.components import carriers, who
+from cntbench.reporting.sentences.emergence import learnt, when
+from cntbench.reporting.sentences.methods import decided, which_method
+from cntbench.views.circuit import circuit
+from cntbench.views.claims import claims
+from cntbench.views.comparison import Agreement, Methods, methods
 from cntbench.views.missing import Missing
 from cntbench.views.readouts import task_of_interest
 
@@ -21,7 +23,7 @@ def answers(
     tree: xr.DataTree,
     judgements: Sequence[Judgement] | Missing,
     agreement: Agreement,
-    methods: Methods | Missing,
+    tested: Methods | Missing,
 ) -> tuple[Answer, ...]:
     """Return the answers to a reader's four questions: when, who, which claims, which method.
 
@@ -31,7 +33,7 @@ def answers(
         The result.
     judgements
         Its verdicts, from `cntbench.views.claims`.
-    agreement, methods
+    agreement, tested
         Its ablations, from `cntbench.views.comparison`.
     """
     root = tree.to_dataset(inherit=False)
@@ -40,5 +42,35 @@ def answers(
         when(root, task),
         who(tree, task),
         which_claims(tree, judgements, task),
-        which_method(task, agreement, methods),
+        which_method(task, agreement, tested),
     )
+
+
+def in_short(
+    tree: xr.DataTree, task: str | None = None, checkpoint: int | None = None
+) -> list[str]:
+    """Return the answers' sentences that a result has data for, as the page has them.
+
+    Parameters
+    ----------
+    tree
+        The result.
+    task
+        What they are about; by default what the page is about.
+    checkpoint
+        Whose components are named; by default the last one that counts.
+    """
+    root = tree.to_dataset(inherit=False)
+    task = task_of_interest(root) if task is None else task
+    found = [learnt(root, task)] if root["readout_value"].notnull().any() else []
+    view = circuit(tree, task, checkpoint)
+    if view is not None and view.measured:
+        found.append(carriers(view, task))
+    judgements = claims(tree)
+    if not isinstance(judgements, Missing):
+        found.append(hold(verdicts(judgements, task), task))
+    tested = methods(tree)
+    if not isinstance(tested, Missing):
+        ablations = tuple(map(str, root["ablation"].values))
+        found.append(decided(tested, ablations))
+    return found

@@ -24,10 +24,7 @@ def which_method(task: str, agreement: Agreement, methods: Methods | Missing) ->
         headline = "This result does not say: the methods were not tested on known edges."
         points = (f"To test them: {methods.command}", *agreeing)
         return Answer(question, section, headline, points=points)
-    known = [method for method in methods.method if method.ablation in agreement.ablation]
-    diagnosed = [method for method in known if method.passed or method.failed]
-    rankings = () if methods.verdict is None else methods.verdict.ranking
-    ranked = [ranking for ranking in rankings if ranking.method]
+    known, diagnosed, ranked = _of_result(methods, agreement.ablation)
     return Answer(
         question,
         section,
@@ -40,6 +37,22 @@ def which_method(task: str, agreement: Agreement, methods: Methods | Missing) ->
             *agreeing,
         ),
     )
+
+
+def decided(methods: Methods, ablations: Sequence[str]) -> str:
+    """Return `decision` for a result with some ablations."""
+    _, diagnosed, ranked = _of_result(methods, ablations)
+    return decision(ranked, diagnosed)
+
+
+def _of_result(
+    methods: Methods, ablations: Sequence[str]
+) -> tuple[list[Method], list[Method], list[Ranking]]:
+    """Return the result's methods, those of them with diagnostics, and rankings of any."""
+    known = [method for method in methods.method if method.ablation in ablations]
+    diagnosed = [method for method in known if method.passed or method.failed]
+    rankings = () if methods.verdict is None else methods.verdict.ranking
+    return known, diagnosed, [ranking for ranking in rankings if ranking.method]
 
 
 def decision(rankings: Sequence[Ranking], diagnosed: Sequence[Method]) -> str:

@@ -69,7 +69,7 @@ function drawLargeFilm(page) {
   const at = exact.map((place) => place.map(Math.round));
   const most = largest(page);
   const edges = edgesAt(page, page.state.drawn, view);
-  const parts = edges.map((edge) => {
+  const parts = edges.map((edge, number) => {
     const [[x0, y0], [x1, y1]] = [at[edge.from], at[edge.to]];
     const share = edge.weight / most;
     const bow = Math.min(80, 8 * (nodes[edge.to].layer - nodes[edge.from].layer - 1));
@@ -80,8 +80,7 @@ function drawLargeFilm(page) {
       : `${x0 + bend} ${y0 + side * bow} ${x1 - bend} ${y1 + side * bow}`;
     return (
       `<path d="M${x0} ${y0}C${curve} ${x1} ${y1}" fill="none" stroke="${look.colour(share)}" ` +
-      `stroke-width="${(0.5 + 2.5 * share).toFixed(1)}" opacity="${(0.3 + 0.5 * share).toFixed(2)}">` +
-      `<title>${describeEdge(page, edge)}</title></path>`
+      `stroke-width="${(0.5 + 2.5 * share).toFixed(1)}" opacity="${(0.3 + 0.5 * share).toFixed(2)}" data-edge="${number}"/>`
     );
   });
   const [sent, received] = ["spreader", "gatherer"].map((role) => {
@@ -97,8 +96,7 @@ function drawLargeFilm(page) {
         : `<text x="${x}" y="${y + 4}" dx="14">${plain(node.name)}</text>`
       : "";
     parts.push(
-      `<g class="node" data-node="${i}"><title>${describeNode(page, node)}</title>` +
-        `<circle cx="${x}" cy="${y}" r="11" fill="transparent"/>` +
+      `<g class="node" data-node="${i}"><circle cx="${x}" cy="${y}" r="11" fill="transparent"/>` +
         `<circle cx="${x}" cy="${y}" r="${Math.max(sent[i], 2)}" class="sent"/>` +
         `<circle cx="${x}" cy="${y}" r="${received[i]}" class="received"/>${name}</g>`,
     );
@@ -122,6 +120,7 @@ function drawLargeFilm(page) {
     `<defs><linearGradient id="influence-scale">${stops.join("")}</linearGradient></defs>` +
     `<text x="34" y="16">influence</text><rect x="104" y="7" width="120" height="10" fill="url(#influence-scale)"/>` +
     `<text x="104" y="30" text-anchor="middle">0</text><text x="224" y="30" text-anchor="middle">${number(most)}</text>`;
+  page.large = { edges, nodes };
   control("film").innerHTML =
     `<svg class="large" width="${width}" height="${depth}" viewBox="0 0 ${width} ${depth}">${key}${parts.join("")}</svg>`;
   setTable("film", () => tableOfEdges(page));
@@ -138,6 +137,17 @@ function listenToLayers(page) {
     drawFilm(page);
   };
   choice.addEventListener("change", () => open(Number(choice.value)));
+  // What is under the pointer is told when it gets there: not all of it with every frame.
+  control("film").addEventListener("pointerover", ({ target }) => {
+    const part = target.closest?.("[data-edge], [data-node]");
+    if (!part || part.querySelector("title")) return;
+    const title = document.createElementNS("http://www.w3.org/2000/svg", "title");
+    const { edge, node } = part.dataset;
+    title.innerHTML = edge
+      ? describeEdge(page, page.large.edges[Number(edge)])
+      : describeNode(page, page.large.nodes[Number(node)]);
+    part.prepend(title);
+  });
   control("film").addEventListener("click", (event) => {
     const group = event.target.closest?.("[data-node]");
     if (!group) return;

@@ -201,7 +201,7 @@ async function open() {
     by: (name, ...at) => page.get(name, page.state.task, page.state.ablation, ...at),
     score: (name, i) => page.get(name, page.state.task, i)[page.state.checkpoint],
   };
-  window.cntbenchPage = page;
+  window.cntbench = { state: page.state, draw: () => drawFilm(page) }; // For who measures it.
   control("loading").remove();
   themes(page);
   drawAll(page);
