@@ -48,7 +48,9 @@ class Component:
         return f"L{self.layer}.{'MLP' if self.head is None else f'H{self.head}'}"
 
 
-def components(n_layers: int, n_heads: int, *, parallel: bool) -> tuple[Component, ...]:
+def components(
+    n_layers: int, n_heads: int, *, parallel: bool, mlps: bool = True
+) -> tuple[Component, ...]:
     """List the components of a decoder in causal order.
 
     Parameters
@@ -58,21 +60,21 @@ def components(n_layers: int, n_heads: int, *, parallel: bool) -> tuple[Componen
     parallel
         Whether attention and MLP of a block read the same residual stream (GPT-NeoX), or the MLP
         also reads the heads' output (GPT-2, Llama).
+    mlps
+        Whether layers have an MLP; attention-only models have none.
 
     Examples
     --------
     >>> [c.name for c in components(1, 2, parallel=True)]
     ['L0.H0', 'L0.H1', 'L0.MLP']
     """
-    per_layer = 1 if parallel else 2
-    return tuple(
-        component
-        for layer in range(n_layers)
-        for component in (
-            *(Component(layer, "head", layer * per_layer, head) for head in range(n_heads)),
-            Component(layer, "MLP", layer * per_layer + per_layer - 1),
-        )
-    )
+    per_layer = 1 if parallel or not mlps else 2
+    found: list[Component] = []
+    for layer in range(n_layers):
+        stage = layer * per_layer
+        found += [Component(layer, "head", stage, head) for head in range(n_heads)]
+        found += [Component(layer, "MLP", stage + per_layer - 1)] if mlps else []
+    return tuple(found)
 
 
 def feasible(nodes: tuple[Component, ...]) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from cntbench.models.adapters import adapter
 from cntbench.models.adapters._base import Shape
 from cntbench.models.config_values import beginning, check_values
 from cntbench.models.decoder import Decoder
-from cntbench.models.foreign import foreign, transformers_lock
+from cntbench.models.foreign import foreign, made
 from cntbench.models.named_weights import Weights, select
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
@@ -127,7 +127,7 @@ def initialise(folder: Path, seed: int) -> dict[str, Tensor]:
     """Draw initial weights for a checkpoint's config, as transformers does, in float32."""
     config = read_config(folder)
     errors = foreign("transformers cannot make the model", folder / "config.json")
-    with transformers_lock, errors, torch.random.fork_rng(devices=[]):
+    with made(), errors, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(
             config, dtype=torch.float32, trust_remote_code=False

@@ -36,8 +36,9 @@ def check_values(config: Any) -> None:
         value = getattr(config, name, None)
         if value is None and (name in _OPTIONAL or not hasattr(config, name)):
             continue
-        if not _is_whole(value) or not 1 <= value <= most:
-            raise _refused(config, name, value, f"a whole number from 1 to {most}")
+        least = 0 if name == "intermediate_size" else 1  # attention-only models
+        if not _is_whole(value) or not least <= value <= most:
+            raise _refused(config, name, value, f"a whole number from {least} to {most}")
     layers, heads = config.num_hidden_layers, config.num_attention_heads
     if layers * (heads + 1) > MOST_COMPONENTS:
         raise CheckpointError(

@@ -7,6 +7,7 @@ at a time does either.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
@@ -59,6 +60,17 @@ def explained(error: BaseException) -> str:
     elif not message or isinstance(error, KeyError):
         message = f"{kind}: {message}" if message else kind
     return message if len(message) <= _LONGEST else f"{message[:_LONGEST]} …"
+
+
+@contextmanager
+def made() -> Iterator[None]:
+    """Let transformers make a model, one thread at a time.
+
+    Torch warns of the maps of attention-only models, which have no outputs to initialise.
+    """
+    with transformers_lock, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        yield
 
 
 @contextmanager

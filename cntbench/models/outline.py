@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from cntbench.models.adapters import adapter
 from cntbench.models.decoder import Decoder
-from cntbench.models.foreign import foreign, transformers_lock
+from cntbench.models.foreign import foreign, made
 
 TABLE = Path(__file__).with_name("pythia.toml")
 _PREFIX = "EleutherAI/pythia-"
@@ -44,7 +44,7 @@ class Outline:
     def _skeleton(self) -> Any:
         problem = "transformers cannot make the model"
         where = self.config.name_or_path
-        with transformers_lock, foreign(problem, where), torch.device("meta"):
+        with made(), foreign(problem, where), torch.device("meta"):
             return AutoModelForCausalLM.from_config(
                 copy.deepcopy(self.config), dtype=torch.float32, trust_remote_code=False
             )

@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from cntbench.errors import CheckpointError, ParityError
 from cntbench.models import gguf_files
 from cntbench.models.decoder import Decoder
-from cntbench.models.foreign import explained, silenced, transformers_lock
+from cntbench.models.foreign import explained, made, silenced
 from cntbench.models.products import wide
 
 #: Largest length of the two prompts [tokens].
@@ -145,7 +145,7 @@ def of_folder(name: str, folder: Path, decoder: Decoder) -> Parity:
 def _loaded_logits(folder: Path, tokens: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the logits of the model that transformers loads, without keeping the model."""
     packed = gguf_files.find(folder)
-    with transformers_lock, silenced(), torch.random.fork_rng(devices=[]):
+    with made(), silenced(), torch.random.fork_rng(devices=[]):
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,

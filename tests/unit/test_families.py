@@ -276,3 +276,34 @@ def test_a_window_is_a_length():
     config.sliding_window = 0
     with pytest.raises(CheckpointError, match="sliding_window = 0 is not allowed"):
         check_values(config)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+@pytest.mark.parametrize(
+    "architecture", ["gpt_neox", "gpt_neox, sequential", "llama", "qwen3", "opt", "gpt_neo"]
+)
+def test_a_model_whose_mlps_have_no_hidden_units_has_heads_alone(architecture, tmp_path):
+    known = random_model(architecture, mlp=0, dtype=torch.float64)
+    engine = decoder(known)
+    assert [node.name for node in engine.components] == ["L0.H0", "L0.H1", "L1.H0", "L1.H1"]
+    assert [node.stage for node in engine.components] == [0, 0, 1, 1]
+    prompts, rule = random_prompts(count=1, length=5, scored=2), zero.Parameters()
+    ablation = Ablation("zero", rule, relative_l2.measure)
+    found = influence(Request(engine, prompts, [ablation]))
+    expected, _, _ = oracle_influence(known, prompts, rule, "relative_l2")
+    heads = [0, 1, 3, 4]  # the oracle has the MLPs, which write the same in every run
+    close(found.influence[0], expected[np.ix_(heads, heads)])
+    known.float().save_pretrained(tmp_path)
+    weights = checkpoint_files.read_weights(tmp_path)
+    assert checkpoint_files.read_shape(tmp_path).components == engine.components
+    assert checkpoint_files.decoder(tmp_path, weights.named).components == engine.components
+
+
+@pytest.mark.parametrize(
+    ("architecture", "key"), [("gpt2", "n_inner"), ("gemma2", "intermediate_size")]
+)
+def test_other_families_refuse_mlps_without_hidden_units(architecture, key):
+    config = random_model(architecture).config
+    setattr(config, key, 0)
+    with pytest.raises(CheckpointError, match="MLPs without hidden units are not supported"):
+        adapter(config.model_type).shape(config)

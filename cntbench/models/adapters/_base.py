@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from cntbench.components import Component
 from cntbench.errors import CheckpointError, nearest
+from cntbench.models.blocks import Attention
+from cntbench.models.decoder import Stage
+from cntbench.models.feed_forward import MLP
 from cntbench.models.maps import Linear
 from cntbench.models.products import GELU, GELU_TANH, RELU, SILU
 
@@ -64,6 +67,38 @@ def linear(tensors: Mapping[str, Tensor], name: str, *, bias: bool = True) -> Li
     """Return the affine map of a ``torch.nn.Linear``; a missing bias is 0."""
     weight = tensors[f"{name}.weight"]
     return Linear(weight, tensors[f"{name}.bias"] if bias else weight.new_zeros(len(weight)))
+
+
+def check_mlps(width: int | None) -> None:
+    """Raise a `CheckpointError` if the MLPs have no hidden units.
+
+    Takes their number; None if it follows from other sizes.
+    """
+    if width == 0:
+        raise CheckpointError(
+            "MLPs without hidden units are not supported in this family",
+            hint="Attention-only models may be opt (ffn_dim = 0), gpt_neo, gpt_neox, llama and its "
+            "relatives (intermediate_size = 0).",
+        )
+
+
+def without_mlps(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Return the stages of an attention-only model, whose MLPs have no hidden units.
+
+    The bias that such an MLP writes becomes one of the heads before it.
+    """
+    kept: list[Stage] = []
+    for stage in stages:
+        heads = [block for block in stage.blocks if isinstance(block, Attention)]
+        empty = [block for block in stage.blocks if isinstance(block, MLP)]
+        if heads:
+            kept.append(Stage(stage.norm, tuple(heads)))
+        for mlp in empty:
+            [last] = kept[-1].blocks
+            assert isinstance(last, Attention)
+            bias = last.output_bias + mlp.outer.bias
+            kept[-1] = replace(kept[-1], blocks=(replace(last, output_bias=bias),))
+    return tuple(kept)
 
 
 def unembedding(

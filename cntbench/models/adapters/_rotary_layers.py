@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cntbench.components import components
 from cntbench.errors import CheckpointError, nearest
-from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, linear
+from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, check_mlps, linear
 from cntbench.models.blocks import Attention
 from cntbench.models.feed_forward import MLP
 from cntbench.models.heads import Attending, InputNorms
@@ -29,11 +29,17 @@ def activation_of(config: Any) -> str:
     return name
 
 
-def sizes(config: Any, *, partial: bool = False, rotary_types: Sequence[str] = TYPES) -> Shape:
+def sizes(
+    config: Any,
+    *,
+    partial: bool = False,
+    rotary_types: Sequence[str] = TYPES,
+    without: bool = False,
+) -> Shape:
     """Return the sizes of a model.
 
-    Takes whether heads may rotate only a part of their dims, and the types of rotary embeddings
-    that are supported.
+    Takes whether heads may rotate only a part of their dims, the types of rotary embeddings that
+    are supported, and whether models without MLPs are.
 
     Raises
     ------
@@ -57,8 +63,11 @@ def sizes(config: Any, *, partial: bool = False, rotary_types: Sequence[str] = T
             hint="Allowed: an even head_dim, without partial_rotary_factor.",
         )
     windows(config)
+    if not without:
+        check_mlps(config.intermediate_size)
+    mlps = config.intermediate_size > 0
     return Shape(
-        components=components(config.num_hidden_layers, heads, parallel=False),
+        components=components(config.num_hidden_layers, heads, parallel=False, mlps=mlps),
         vocabulary=config.vocab_size,
         context=config.max_position_embeddings,
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cntbench.components import components
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, unembedding
+from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, check_mlps, unembedding
 from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
@@ -39,6 +39,7 @@ def shape(config: GPT2Config) -> Shape:
         If the config has an option that this adapter does not support.
     """
     check_common(config, config.activation_function)
+    check_mlps(config.n_inner)
     if config.add_cross_attention:
         raise CheckpointError(
             "cross-attention is not supported", hint="Allowed: add_cross_attention = false."

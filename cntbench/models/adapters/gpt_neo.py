@@ -14,7 +14,14 @@ from torch import Tensor
 
 from cntbench.components import components
 from cntbench.errors import CheckpointError, nearest
-from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, linear, unembedding
+from cntbench.models.adapters._base import (
+    ACTIVATIONS,
+    Shape,
+    check_common,
+    linear,
+    unembedding,
+    without_mlps,
+)
 from cntbench.models.adapters._layer_norm_layers import attention, folded, with_positions
 from cntbench.models.adapters._rotary_layers import scaled_queries
 from cntbench.models.decoder import Decoder, Stage
@@ -47,7 +54,9 @@ def shape(config: GPTNeoConfig) -> Shape:
                 f"attention of type {kind!r} is not supported", hint=nearest(kind, KINDS)
             )
     return Shape(
-        components=components(config.num_layers, config.num_heads, parallel=False),
+        components=components(
+            config.num_layers, config.num_heads, parallel=False, mlps=config.intermediate_size != 0
+        ),
         vocabulary=config.vocab_size,
         context=config.max_position_embeddings,
     )
@@ -79,7 +88,7 @@ def decoder(config: GPTNeoConfig, tensors: Mapping[str, Tensor]) -> Decoder:
         stages += [Stage(norm, (heads,)), Stage(norm, (mlp,))]
     return Decoder(
         embed=partial(with_positions, words=words, positions=positions),
-        stages=tuple(stages),
+        stages=without_mlps(stages) if config.intermediate_size == 0 else tuple(stages),
         final_norm=LayerNorm(
             config.layer_norm_epsilon,
             tensors["transformer.ln_f.weight"],

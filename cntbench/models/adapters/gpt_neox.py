@@ -13,7 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cntbench.components import components
-from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, linear, unembedding
+from cntbench.models.adapters._base import (
+    ACTIVATIONS,
+    Shape,
+    check_common,
+    linear,
+    unembedding,
+    without_mlps,
+)
 from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
@@ -46,6 +53,7 @@ def shape(config: GPTNeoXConfig) -> Shape:
             config.num_hidden_layers,
             config.num_attention_heads,
             parallel=config.use_parallel_residual,
+            mlps=config.intermediate_size > 0,
         ),
         vocabulary=config.vocab_size,
         context=config.max_position_embeddings,
@@ -75,7 +83,7 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
             stages += [Stage(norm, (attention,)), Stage(norm, (mlp,))]
     return Decoder(
         embed=partial(F.embedding, weight=embedding),
-        stages=tuple(stages),
+        stages=tuple(stages) if config.intermediate_size else without_mlps(stages),
         final_norm=LayerNorm(
             config.layer_norm_eps,
             tensors["gpt_neox.final_layer_norm.weight"],

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cntbench.components import components
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, linear
+from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, check_mlps, linear
 from cntbench.models.adapters._layer_norm_layers import attention, folded
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
@@ -40,6 +40,7 @@ def shape(config: GPTJConfig) -> Shape:
         If the config has an option that this adapter does not support.
     """
     check_common(config, config.activation_function)
+    check_mlps(config.n_inner)
     width, rotated = config.n_embd // config.n_head, config.rotary_dim
     if not rotated or rotated % 2 or rotated > width:
         raise CheckpointError(

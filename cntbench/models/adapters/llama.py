@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench.models.adapters._base import Shape, unembedding
+from cntbench.models.adapters._base import Shape, unembedding, without_mlps
 from cntbench.models.adapters._rotary_layers import (
     attention,
     gated_mlp,
@@ -49,7 +49,7 @@ def shape(config: Config) -> Shape:
     CheckpointError
         If the config has an option that this adapter does not support.
     """
-    return sizes(config)
+    return sizes(config, without=True)
 
 
 def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
@@ -72,7 +72,7 @@ def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
         stages += [Stage(norm, (within(heads, window),)), Stage(norm, (mlp,))]
     return Decoder(
         embed=partial(F.embedding, weight=embedding),
-        stages=tuple(stages),
+        stages=tuple(stages) if config.intermediate_size else without_mlps(stages),
         final_norm=RMSNorm(config.rms_norm_eps, tensors["model.norm.weight"]),
         unembed=unembedding(tensors, "lm_head", embedding=embedding, config=config),
         components=size.components,

@@ -42,6 +42,7 @@ MODEL_TYPES = ("olmoe", "qwen3_moe")
 #: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ROTARY_BUFFERS
 EXACT = "the expert layer as one component, with its router; QK-norm, sliding windows"
+_NORMS = "input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm"
 _OF_EXPERT = re.compile(r"(.*\.experts)\.([0-9]+)\.(gate_proj|up_proj|down_proj)\.weight")
 
 
@@ -95,20 +96,14 @@ def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
     """Map a ``state_dict`` of the family to stages."""
     size, norm, width = shape(config), RMSNorm(config.rms_norm_eps), width_of(config)
     embedding = tensors["model.embed_tokens.weight"]
-    rotary, bias = Rotary(config, width, width, embedding), config.attention_bias
+    rotary, biases = Rotary(config, width, width, embedding), 2 * (config.attention_bias,)
     stages: list[Stage] = []
     for layer, window in enumerate(windows(config)):
         prefix = f"model.layers.{layer}."
         before_heads, before_mlp, query, key = (
-            tensors[f"{prefix}{name}.weight"]
-            for name in (
-                "input_layernorm",
-                "post_attention_layernorm",
-                "self_attn.q_norm",
-                "self_attn.k_norm",
-            )
+            tensors[f"{prefix}{name}.weight"] for name in _NORMS
         )
-        heads = attention(config, tensors, prefix, rotary, scale=before_heads, biases=(bias, bias))
+        heads = attention(config, tensors, prefix, rotary, scale=before_heads, biases=biases)
         heads = with_input_norms(heads, rotary, query, key, config.rms_norm_eps)
         block: Experts | MLP
         if _is_sparse(config, layer):

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from cntbench.components import components
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, linear, unembedding
+from cntbench.models.adapters._base import (
+    ACTIVATIONS,
+    Shape,
+    check_common,
+    linear,
+    unembedding,
+    without_mlps,
+)
 from cntbench.models.adapters._layer_norm_layers import attention, folded, with_positions
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
@@ -55,8 +62,9 @@ def shape(config: OPTConfig) -> Shape:
             "embeddings that are projected to the stream are not supported",
             hint="Allowed: word_embed_proj_dim = hidden_size, as in all OPT models but opt-350m.",
         )
+    layers, heads, mlps = config.num_hidden_layers, config.num_attention_heads, config.ffn_dim != 0
     return Shape(
-        components=components(config.num_hidden_layers, config.num_attention_heads, parallel=False),
+        components=components(layers, heads, parallel=False, mlps=mlps),
         vocabulary=config.vocab_size,
         context=config.max_position_embeddings,
     )
@@ -85,7 +93,7 @@ def decoder(config: OPTConfig, tensors: Mapping[str, Tensor]) -> Decoder:
     final = f"{root}final_layer_norm"
     return Decoder(
         embed=partial(with_positions, words=words, positions=positions[OFFSET:]),
-        stages=tuple(stages),
+        stages=without_mlps(stages) if config.ffn_dim == 0 else tuple(stages),
         final_norm=LayerNorm(EPSILON, tensors[f"{final}.weight"], tensors[f"{final}.bias"]),
         unembed=unembedding(tensors, "lm_head", embedding=words, config=config),
         components=size.components,
