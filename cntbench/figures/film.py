@@ -69,7 +69,7 @@ def film(
     -------
     matplotlib.figure.Figure
         A column for each layer, with heads as circles above the MLP, a square. Edges with more
-        influence are wider and brighter; the 150 strongest are drawn. The size of a component's
+        influence are wider and darker; the 150 strongest are drawn. The size of a component's
         left half is the mean influence that it receives over a feasible edge, that of its right
         half the mean influence that it sends.
 

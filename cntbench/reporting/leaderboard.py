@@ -71,8 +71,7 @@ def markdown(dataset: xr.Dataset) -> str:
             "",
             *(f"| {' | '.join(row)} |" for row in rows),
             "",
-            f"Rank (= if shared), score and its 95 % interval over {counted(view.models, 'model')} "
-            f"of each of {counted(len(view.circuits), 'circuit')}; "
+            f"Rank (= if shared), score and its 95 % interval over {view.sample}; "
             "cost in forward passes; \\* if no other method is as good and as cheap.",
             *map(_inert, view.absent),
             "",

@@ -11,7 +11,6 @@ from rich.console import RenderableType
 from rich.markup import escape
 
 from cntbench.reporting.terminal import plain_table
-from cntbench.reporting.wording import counted
 from cntbench.views.verdict import Ranked, Ranking, verdict
 
 
@@ -22,8 +21,7 @@ def verdict_tables(dataset: xr.Dataset) -> Iterator[RenderableType]:
         return
     table = plain_table(
         "Which method for which purpose: rank (= if shared), score and its 95 % interval over "
-        f"{counted(len(view.circuits), 'circuit')}, {counted(view.models, 'model')} of "
-        "each; cost in forward passes, * if no other method is as good and as cheap",
+        f"{view.sample}; cost in forward passes, * if no other method is as good and as cheap",
         text=["ablation"],
         numbers=[*(_heading(r) for r in view.ranking), "cost"],
     )

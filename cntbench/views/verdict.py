@@ -78,6 +78,15 @@ class VerdictView:
     models: int
 
     @property
+    def sample(self) -> str:
+        """What scores are means over, in words; a trained circuit has one model only."""
+        count = len(self.circuits)
+        circuits = f"{count} circuit{'' if count == 1 else 's'}"
+        if self.models == 1:
+            return f"{circuits}, 1 model of each"
+        return f"{circuits}, with up to {self.models} models of each"
+
+    @property
     def rows(self) -> list[tuple[str, tuple[Ranked | None, ...], float]]:
         """Name, place for each purpose, and cost of every ranked method, by its mean rank."""
         places: dict[str, list[Ranked | None]] = {}

@@ -71,7 +71,8 @@ def size_words(roles: bool) -> str:
 
 def over_models(circuits: str, models: int) -> str:
     """Say what the scores of methods are means over."""
-    return f"Scores are means over {counted(models, 'model')} of each of: {circuits}."
+    most = "up to " if models > 1 else ""  # a trained circuit has one
+    return f"Scores are means over {most}{counted(models, 'model')} of each of: {circuits}."
 
 
 def lost(status: str) -> str:
