@@ -79,6 +79,8 @@ class Workers(Generic[Item, Result]):
         Initialiser of each process, and its arguments.
     finish
         Whether to finish the current items on exit.
+    seats
+        The last argument of the initialiser, for each process and those that replace it.
     """
 
     def __init__(
@@ -89,13 +91,15 @@ class Workers(Generic[Item, Result]):
         start: Callable[..., None] | None = None,
         arguments: tuple[Any, ...] = (),
         finish: bool = False,
+        seats: Sequence[Any] = (),
     ) -> None:
         self._work = work
         self._start = _Start(folders_in_use(), start or start_worker)
         self._arguments = arguments
         self._finish = finish
         self._context = worker_context()
-        self._idle = [self._pool() for _ in range(jobs)]
+        self._seats: dict[ProcessPoolExecutor, tuple[Any, ...]] = {}
+        self._idle = [self._pool((seat,)) for seat in seats] or [self._pool() for _ in range(jobs)]
         self._waiting: deque[_Task] = deque()
         self._busy: dict[Future[Result], tuple[ProcessPoolExecutor, _Task]] = {}
 
@@ -143,7 +147,7 @@ class Workers(Generic[Item, Result]):
                 yield task.item, future.result()
                 continue
             pool.shutdown()
-            self._idle.append(self._pool())
+            self._idle.append(self._pool(self._seats.pop(pool)))
             task = task._replace(deaths=task.deaths + 1)
             if task.deaths < MOST_DEATHS:
                 self._waiting.appendleft(task)
@@ -151,10 +155,13 @@ class Workers(Generic[Item, Result]):
             if task.deaths >= MOST_DEATHS:
                 yield task.item, killed()
 
-    def _pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            1, mp_context=self._context, initializer=self._start, initargs=self._arguments
+    def _pool(self, seat: tuple[Any, ...] = ()) -> ProcessPoolExecutor:
+        arguments = (*self._arguments, *seat)
+        pool = ProcessPoolExecutor(
+            1, mp_context=self._context, initializer=self._start, initargs=arguments
         )
+        self._seats[pool] = seat
+        return pool
 
     def _feed(self) -> None:
         """Give waiting items to idle processes."""
@@ -163,8 +170,9 @@ class Workers(Generic[Item, Result]):
                 try:
                     future = self._idle[-1].submit(self._work, self._waiting[0].item)
                 except BrokenProcessPool:  # it died while idle
-                    self._idle[-1].shutdown()
-                    self._idle[-1] = self._pool()
+                    dead = self._idle[-1]
+                    dead.shutdown()
+                    self._idle[-1] = self._pool(self._seats.pop(dead))
                     continue
                 self._busy[future] = self._idle.pop(), self._waiting.popleft()
 

@@ -104,6 +104,13 @@ DeviceName = Annotated[
     DeviceChoice,
     typer.Option("--device", help="Compute on the CPU, on a GPU, or on a GPU if there is one."),
 ]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        metavar="GPUS",
+        help="Compute on these GPUs, by one process each: 0,1,2,3. Implies --device cuda.",
+    ),
+]
 KeepDownloads = Annotated[
     int,
     typer.Option(

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from cntbench.cli.options import (
     DeviceName,
+    Devices,
     ExecutorName,
     Jobs,
     KeepDownloads,
@@ -33,7 +34,7 @@ from cntbench.errors import (
 )
 from cntbench.runs.executors import select_executor
 from cntbench.runs.launch import resolved
-from cntbench.runs.resources import DeviceChoice, cores, processes_for, resolve_device
+from cntbench.runs.resources import DeviceChoice, chosen_gpus, cores, processes_for, resolve_device
 
 if TYPE_CHECKING:
     from cntbench.results.failure import Failure
@@ -51,6 +52,7 @@ def run(
     changes: Mapping[str, Any],
     study: Study = "nano",
     device: DeviceName = DeviceChoice.CPU,
+    devices: Devices = None,
     output: RunFolderPath = None,
     jobs: Jobs = None,
     memory: Memory = 1.0,
@@ -70,10 +72,10 @@ def run(
     from cntbench.runs.shard import parse_shard
 
     part = parse_shard(shard) if shard is not None else None
-    resolved_device = resolve_device(device, scheduler)
-    execute, workers = select_executor(
-        executor, scheduler, jobs or processes_for(resolved_device), where="--scheduler"
-    )
+    gpus = chosen_gpus(devices, jobs, scheduler)
+    resolved_device = "cuda" if gpus else resolve_device(device, scheduler)
+    processes = len(gpus) or jobs or processes_for(resolved_device)
+    execute, workers = select_executor(executor, scheduler, processes, where="--scheduler")
     options: dict[str, Any] = {
         "jobs": workers,
         "execute": execute,

@@ -8,6 +8,7 @@ creates every tensor on the model's device.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -16,6 +17,8 @@ from cntbench.errors import CntbenchError
 
 Device = Literal["cpu", "cuda"]
 
+#: Environment variable with the GPUs that a process sees; CUDA reads it when it is first used.
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 #: Without this setting, cuBLAS may sum in a different order each time.
 _WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
@@ -38,6 +41,20 @@ def resolve(name: str) -> Device:
             hint="Allowed here: cpu, or auto, which uses a GPU if there is one.",
         )
     return "cuda" if present and name in ("cuda", "auto") else "cpu"
+
+
+def use_gpus(names: Sequence[str]) -> None:
+    """Let this process, and those that it starts, see these GPUs only; before CUDA is used."""
+    os.environ[VISIBLE] = ",".join(names)
+
+
+def gpus_of(device: Device, processes: int) -> list[str]:
+    """Return the GPU of each process, in turn among those that are visible; none on a CPU."""
+    if device != "cuda":
+        return []
+    listed = os.environ.get(VISIBLE)
+    names = listed.split(",") if listed else [str(i) for i in range(torch.cuda.device_count())]
+    return [names[number % len(names)] for number in range(processes if names else 0)]
 
 
 def prepare(device: Device) -> None:

@@ -38,6 +38,52 @@ def resolve_device(device: DeviceChoice, scheduler: str | None) -> Device:
     return resolve(device)
 
 
+def chosen_gpus(devices: str | None, jobs: int | None, scheduler: str | None) -> list[str]:
+    """Return the GPUs of ``--devices``, which this process and its workers see from now on.
+
+    Raises
+    ------
+    CntbenchError
+        If a name is empty or repeated, there are not as many GPUs, or another number of processes
+        is asked for.
+    """
+    import torch
+
+    from cntbench.models.device import resolve, use_gpus
+
+    if devices is None:
+        return []
+    names = [name.strip() for name in devices.split(",")]
+    where = "command line: devices"
+    if not all(names) or len(set(names)) < len(names):
+        raise CntbenchError(
+            f"{shown(devices)} is no list of GPUs", where=where, hint="Write 0,1,2,3."
+        )
+    if scheduler is not None:
+        raise CntbenchError(
+            "the workers of a running cluster have GPUs of their own",
+            where=where,
+            hint="Start each with its own CUDA_VISIBLE_DEVICES, or with dask cuda worker, and use "
+            "--device cuda.",
+        )
+    if jobs not in (None, len(names)):
+        raise CntbenchError(
+            f"{len(names)} GPUs have one process each, and jobs = {jobs}",
+            where=where,
+            hint="Leave --jobs out.",
+        )
+    use_gpus(names)
+    resolve("cuda")
+    found = torch.cuda.device_count()
+    if found < len(names):
+        raise CntbenchError(
+            f"torch finds {found} of the {len(names)} GPUs {devices}",
+            where=where,
+            hint="nvidia-smi lists their numbers.",
+        )
+    return names
+
+
 def processes_for(device: Device) -> int:
     """Return the default number of processes: one on a GPU, which they would share."""
     return 1 if device == "cuda" else cores()

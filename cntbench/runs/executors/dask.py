@@ -23,6 +23,7 @@ import xarray as xr
 
 from cntbench.errors import CntbenchError
 from cntbench.interrupts import starting_processes
+from cntbench.models.device import gpus_of, use_gpus
 from cntbench.models.trajectory import ModelRef
 from cntbench.parallel import killed
 from cntbench.results.failure import Failure
@@ -132,6 +133,8 @@ class _ClusterWorkers:
         self._client = client
         self._executor = client.get_executor(pure=False)
         self._measurer = measurer
+        # Workers of a running cluster see the GPUs that they were started with.
+        self._gpus = gpus_of(measurer.device, threads) if scheduler is None else []
         self._scheduler = scheduler
         self._threads = threads
         self._shared = client.submit(_same, measurer, pure=False)
@@ -201,7 +204,8 @@ class _ClusterWorkers:
     def _send(self, item: Item) -> None:
         if self._shared.status == "error":  # it was on a worker that died as well
             self._shared = self._client.submit(_same, self._measurer, pure=False)
-        self._running[self._executor.submit(_work, self._shared, *item)] = item
+        work = self._executor.submit(_work, self._shared, *item, self._gpus)
+        self._running[work] = item
 
 
 def _client(stack: ExitStack, jobs: int, scheduler: str | None) -> Any:
@@ -250,6 +254,12 @@ def _same(measurer: CheckpointMeasurer) -> CheckpointMeasurer:
     return measurer
 
 
-def _work(measurer: CheckpointMeasurer, block: SourceBlock, files: Path) -> xr.Dataset | Failure:
+def _work(
+    measurer: CheckpointMeasurer, block: SourceBlock, files: Path, gpus: Sequence[str]
+) -> xr.Dataset | Failure:
+    if gpus:
+        from distributed import get_worker
+
+        use_gpus([gpus[int(get_worker().name) % len(gpus)]])
     torch.set_num_threads(1)
     return measurer.measured(block, files)

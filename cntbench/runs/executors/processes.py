@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cntbench.models.device import gpus_of, use_gpus
 from cntbench.models.trajectory import ModelRef
 from cntbench.parallel import Workers, start_worker
 from cntbench.results.failure import Failure
@@ -20,16 +21,21 @@ def execute(
     if jobs == 1:
         yield from serial.execute(measurer, ahead)
         return
-    with Workers(_work, jobs, start=_start, arguments=(measurer,), finish=True) as workers:
+    gpus = gpus_of(measurer.device, jobs)
+    with Workers(
+        _work, jobs, start=_start, arguments=(measurer,), finish=True, seats=gpus
+    ) as workers:
         yield from measure_models(measurer, ahead, workers)
 
 
 _measurer: CheckpointMeasurer
 
 
-def _start(measurer: CheckpointMeasurer) -> None:
+def _start(measurer: CheckpointMeasurer, gpu: str | None = None) -> None:
     global _measurer
     start_worker()
+    if gpu is not None:
+        use_gpus([gpu])
     _measurer = measurer
 
 
