@@ -99,8 +99,7 @@ FOLLOWED = [
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("observe_all", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("observe_all", "dtype"), [(False, torch.float32), (True, torch.bfloat16)])
 def test_every_tensor_is_made_where_the_model_is(architecture, observe_all, dtype, monkeypatch):
     """On torch's device of no numbers: what is computed with tensors elsewhere is an error."""
     model = moved(converted(decoder(random_model(architecture)), dtype), "meta")
