@@ -91,12 +91,11 @@ def comparable(strengths: Array) -> Array:
 
 def rank(strengths: Array) -> Array:
     """Return ranks by strength, dims ``…, component``: 1 is the strongest; ties share ranks."""
-    from scipy.stats import rankdata
+    import pandas as pd  # scipy.stats has the same, and takes a second to import
 
     rounded = comparable(strengths)
-    # NaN would make all ranks of its checkpoint NaN; infinity ranks last.
-    last = np.where(np.isnan(rounded), np.inf, -rounded)
-    return np.where(np.isnan(rounded), np.nan, rankdata(last, axis=-1))
+    rows = pd.DataFrame(-rounded.reshape(-1, rounded.shape[-1]))
+    return rows.rank(axis=1).to_numpy().reshape(rounded.shape)
 
 
 def top(ranks: Array) -> Array:

@@ -35,9 +35,13 @@ class _Writer:
 def write_groups(groups: Mapping[str, xr.Dataset], path: Path, *, mark: str) -> None:
     """Write groups, with ``/`` among them, and an unused dimension of size 1 called ``mark``."""
     from xarray.backends import NetCDF4DataStore
+    from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
     writer = _Writer()
-    store = NetCDF4DataStore.open(path, mode="w")  # type: ignore[no-untyped-call]
+    # The lock that xarray would choose itself imports Dask's scheduler where Dask is installed.
+    store = NetCDF4DataStore.open(  # type: ignore[no-untyped-call]
+        path, mode="w", lock=NETCDF4_PYTHON_LOCK
+    )
     try:
         # One by one: a tree would leave out what groups share with the root.
         for name, group in {"/": groups["/"], **groups}.items():
