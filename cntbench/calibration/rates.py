@@ -1,8 +1,8 @@
 """Rates of verdicts on simulated films, and coverage of intervals, as a dataset.
 
-False positives are the rates on films that a claim is not true of, power those on films that it is
-true of: over the size of the effect, the length of the film, and the number of edges. A p-value
-counts before the correction for the number of claims, a verdict after it.
+False positives are rates on films for which a claim is false; power is the rate on films for which
+it is true, by size of the effect, length of the film, and number of edges. p-values are counted
+before the correction for the number of claims, verdicts after it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from cntbench.parallel import parallel_map
 
 #: Title of the dataset.
 TITLE = "Calibration of claims"
-#: What is written of it.
+#: The file that ``cntbench calibrate -o`` writes.
 CALIBRATION = FileKind("a calibration of claims", has_attribute("title", TITLE))
-#: Series lengths and correlations of neighbours for which the coverage is measured.
+#: Series lengths and lag-one correlations for which the coverage is measured.
 MOMENTS, CORRELATIONS = (40, 53, 143), (0.0, 0.5, 0.8, 0.9)
-#: Series for each.
+#: Number of series for each.
 _SERIES = 1000
 _OUTCOMES = {
     "rejected": "films with a p-value of at most the claim's level, before correction",
@@ -51,7 +51,7 @@ class Setting:
     kind
         Name of the kind.
     size
-        Of the effect; None for films without one.
+        Size of the effect; None for films without an effect.
     checkpoints, layers, heads
         Sizes of the film and of the model.
     """
@@ -67,7 +67,7 @@ class Setting:
         return template(layers=self.layers, heads=self.heads, checkpoints=self.checkpoints)
 
     def film(self, number: int) -> Film:
-        """Return a film; that of a number is the same always."""
+        """Return the film of a number, which is always the same."""
         kind = KINDS[self.kind]
         rng = np.random.default_rng([number, len(self.kind)])
         size = {} if self.size is None else {kind.knob: self.size}
@@ -84,15 +84,15 @@ class Trial:
     draws: int
 
     def work(self) -> list[dict[str, bool]]:
-        """Return what happened to each claim."""
-        found = examine(
+        """Return the outcomes of each claim."""
+        results = examine(
             self.setting.film(self.number),
             self.claims,
             seed=self.number,
             labels=[self.setting.kind],
             draws=self.draws,
         )
-        verdicts = judge([claim.rule for claim in self.claims], found)
+        verdicts = judge([claim.rule for claim in self.claims], results)
         return [
             {
                 "rejected": verdict.p_value <= claim.spec.level,
@@ -103,8 +103,8 @@ class Trial:
 
 
 def settings(claims: Sequence[Claim]) -> dict[Setting, tuple[Claim, ...]]:
-    """Return all settings that say something about claims, and which claims those are."""
-    found: dict[Setting, tuple[Claim, ...]] = {}
+    """Return the settings that test some of the claims, with these claims."""
+    claims_by_setting: dict[Setting, tuple[Claim, ...]] = {}
     for name, kind in KINDS.items():
         about = tuple(
             claim
@@ -112,12 +112,12 @@ def settings(claims: Sequence[Claim]) -> dict[Setting, tuple[Claim, ...]]:
             if claim.name in (*kind.false, *kind.true) or claim.name not in KNOWN
         )
         if about:
-            found |= dict.fromkeys(_of_kind(name, kind), about)
-    return found
+            claims_by_setting |= dict.fromkeys(_of_kind(name, kind), about)
+    return claims_by_setting
 
 
 def _of_kind(name: str, kind: Kind) -> list[Setting]:
-    """Return a kind's settings: size, length and shape are each varied by themselves."""
+    """Return a kind's settings: size, length and shape are varied one at a time."""
     shape, longest = kind.shapes[0], kind.lengths[-1]
     last = kind.sizes[-1] if kind.sizes else None
     chosen = [
@@ -144,29 +144,29 @@ def calibrate(
     claims
         The claims.
     films, draws
-        Films of each setting, and draws from each null model.
+        Number of films of each setting, and of draws from each null model.
     jobs, progress
         Number of processes; receives progress.
     where
-        Which settings are tried, by default all.
+        Selects settings; by default all.
 
     Returns
     -------
     xarray.Dataset
-        Dims ``case``: a claim in a setting. Coordinates say which (``claim, kind, content, truth,
-        size, checkpoints, edges``), variables how many of the ``films`` had which outcome.
-        ``coverage``, dims ``moments, correlation``, is that of 95 % intervals of means.
+        Dims ``case``: a claim in a setting. Coordinates ``claim, kind, content, truth, size,
+        checkpoints, edges`` describe it; variables count the ``films`` with each outcome.
+        ``coverage``, dims ``moments, correlation``, is the coverage of 95 % intervals of means.
 
     Raises
     ------
     CntbenchError
-        If so few draws could support nothing.
+        If there are too few draws to support any claim.
     """
     chosen = {setting: about for setting, about in settings(claims).items() if where(setting)}
     least = max((draws_needed(len(about)) for about in chosen.values()), default=0)
     if draws < least:
         raise CntbenchError(
-            f"{draws} draws can support nothing", hint=f"{least} are needed for these claims."
+            f"{draws} draws cannot support any claim", hint=f"These claims need {least} draws."
         )
     trials = [
         Trial(setting, about, number, draws)
@@ -179,11 +179,11 @@ def calibrate(
         results.append(result)
         progress("simulated films", len(results), len(trials))
     rows: list[dict[str, Any]] = []
-    for place, (setting, about) in enumerate(chosen.items()):
-        of_setting = results[place * films : (place + 1) * films]
+    for number, (setting, about) in enumerate(chosen.items()):
+        outcomes = results[number * films : (number + 1) * films]
         edges = int(setting.base().feasible.sum())
         for column, claim in enumerate(about):
-            counts = {n: sum(row[column][n] for row in of_setting) for n in _OUTCOMES}
+            counts = {n: sum(film[column][n] for film in outcomes) for n in _OUTCOMES}
             rows.append({**_labels(claim, setting), "edges": edges, **counts})
     return _dataset(rows, films=films, draws=draws)
 
@@ -239,10 +239,10 @@ def _dataset(rows: Sequence[dict[str, Any]], *, films: int, draws: int) -> xr.Da
 
 
 def _coverage(count: int, correlation: float) -> float:
-    """Return how often intervals hold the mean of first-order autoregressions."""
+    """Return the coverage of intervals of the mean of first-order autoregressions."""
     shocks = np.random.default_rng(count).standard_normal((count + 200, _SERIES))
     series = np.zeros_like(shocks)
     for at in range(1, len(series)):
         series[at] = correlation * series[at - 1] + shocks[at]
-    bounds = np.array([mean_interval(one) for one in series[200:].T])
+    bounds = np.array([mean_interval(row) for row in series[200:].T])
     return float(((bounds[:, 0] <= 0) & (bounds[:, 1] >= 0)).mean())

@@ -1,11 +1,11 @@
-"""Films whose dynamics are known: what the machinery of roles, phases and claims is tried on.
+"""Simulated films with known dynamics, which test roles, phases and claims.
 
-`frozen`, `time_shuffled` and `untrained` have no dynamics that a claim could be about.
-`layers_only`, `wandering`, `drifting` and `exponential` have what a claim could be mistaken about:
-layers that change and components that do not, change without a hold, without phases, tails without
-length. `planted` has a known moment of emergence, known spreaders that stay, and known gatherers
-that change places; `phased` has three phases. Each takes a random generator and returns a film of
-the default study's shape, measured with noise.
+`frozen`, `time_shuffled` and `untrained` have no dynamics. `layers_only`, `wandering`, `drifting`
+and `exponential` could mislead a claim: layers change but components do not, weights change without
+a stable hierarchy, without phases, or have tails that are not long. `planted` has a known moment of
+emergence, known spreaders that stay, and known gatherers that change places; `phased` has three
+phases. Each takes a random generator and returns a film of the default study's shape, measured with
+noise.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NOISE = 0.05
 #: Chance level and value after learning of each readout: a task with 32 possible answers.
 _CHANCE = {"cross_entropy": np.log(32), "accuracy": 1 / 32, "logit_difference": 0.0}
 _LEARNT = {"cross_entropy": 0.2, "accuracy": 0.95, "logit_difference": 7.0}
-#: Factor from one place of a planted hierarchy to the next, and of the early gatherers' one.
+#: Ratio of neighbouring strengths in a planted hierarchy, and in that of the early gatherers.
 _STEEP, _FLAT = 1.8, 1.3
 
 
@@ -37,14 +37,14 @@ class Planted:
     Parameters
     ----------
     film
-        As measured.
+        The film as measured.
     emergence
-        The step at which everything that is learnt is half learnt.
+        The step at which half is learned.
     spreaders
-        Out-going factor of every component, the same throughout, dims ``source``.
+        Constant outgoing factor of every component, dims ``source``.
     gatherers_before, gatherers_after
-        In-coming factor of every component long before and long after the emergence, dims
-        ``target``. Within each layer the order is turned round.
+        Incoming factor of every component long before and long after the emergence, dims
+        ``target``. Within each layer the order reverses.
     """
 
     film: Film
@@ -86,17 +86,17 @@ def frozen(rng: np.random.Generator, base: Film | None = None) -> Film:
 
 
 def time_shuffled(rng: np.random.Generator, base: Film | None = None) -> Film:
-    """Return a planted film whose graphs come in an order of chance; its readouts stay."""
+    """Return a planted film whose graphs are in random order; its readouts are not."""
     film = planted(rng, base=base).film
     order = time_order.order(len(film), rng)
     return replace(film, weights=film.weights[order], errors=film.errors[order])
 
 
 def untrained(rng: np.random.Generator, base: Film | None = None) -> Film:
-    """Return a film whose every graph is another untrained model's; readouts stay at chance.
+    """Return a film of a different untrained model at each checkpoint; readouts stay at chance.
 
-    Influence between two layers is alike for all components but for a scatter that is drawn anew at
-    every checkpoint.
+    Influence between two layers is the same for all components, except for scatter that is drawn
+    anew at every checkpoint.
     """
     base = base or template()
     level = _layer_levels(base, rng)
@@ -107,8 +107,8 @@ def untrained(rng: np.random.Generator, base: Film | None = None) -> Film:
 def layers_only(rng: np.random.Generator, base: Film | None = None) -> Film:
     """Return a film in which layers learn and components do not.
 
-    The levels of the layer pairs drift apart along a sigmoid that the readouts follow; which
-    component has which weight is drawn anew at every checkpoint.
+    The levels of the layer pairs drift apart along a sigmoid that the readouts follow; the weights
+    of components are drawn anew at every checkpoint.
     """
     base = base or template()
     learnt = _sigmoid(base, rng)
@@ -117,10 +117,10 @@ def layers_only(rng: np.random.Generator, base: Film | None = None) -> Film:
 
 
 def wandering(rng: np.random.Generator, base: Film | None = None) -> Film:
-    """Return a film whose every weight wanders, with no regard to roles or to what is learnt.
+    """Return a film in which every weight wanders, independently of roles and learning.
 
-    The logarithm of each weight is a random walk; over the film it wanders as far as components are
-    apart at its start.
+    The logarithm of each weight is a random walk; over the film it moves as far as components
+    differ at the start.
     """
     base = base or template()
     step = 0.5 / len(base) ** 0.5 * rng.standard_normal(base.weights.shape)
@@ -129,10 +129,10 @@ def wandering(rng: np.random.Generator, base: Film | None = None) -> Film:
 
 
 def exchangeable(rng: np.random.Generator, base: Film | None = None) -> Film:
-    """Return a film in which components wander as spreaders as they do as gatherers.
+    """Return a film in which components wander alike as spreaders and as gatherers.
 
-    The logarithms of each component's out-going and of its in-coming factor are random walks, of
-    which each has a pace of its own.
+    The logarithms of each component's outgoing and incoming factors are random walks, each with its
+    own pace.
     """
     base = base or template()
 
@@ -146,7 +146,7 @@ def exchangeable(rng: np.random.Generator, base: Film | None = None) -> Film:
 
 
 def drifting(rng: np.random.Generator, base: Film | None = None) -> Film:
-    """Return a film that goes evenly from one random graph to another, and learns evenly."""
+    """Return a film that moves evenly from one random graph to another and learns evenly."""
     base = base or template()
     part = np.linspace(0, 1, len(base))
     first, last = _random_graph(base, rng), _random_graph(base, rng)
@@ -155,7 +155,7 @@ def drifting(rng: np.random.Generator, base: Film | None = None) -> Film:
 
 
 def exponential(rng: np.random.Generator, base: Film | None = None) -> Film:
-    """Return a film of one graph with exponential weights, their mean that of the layer pair."""
+    """Return a film of one graph with exponential weights around the mean of each layer pair."""
     base = base or template()
     graph = _layer_levels(base, rng) * rng.exponential(size=base.weights.shape[1:])
     weights = np.repeat(graph[None], len(base), axis=0)
@@ -163,7 +163,7 @@ def exponential(rng: np.random.Generator, base: Film | None = None) -> Film:
 
 
 def tailed(rng: np.random.Generator, base: Film | None = None, *, sigma: float = 1.5) -> Film:
-    """Return a film of one graph with log-normal weights, their median that of the layer pair."""
+    """Return a film of one graph with log-normal weights around the median of each layer pair."""
     base = base or template()
     graph = _layer_levels(base, rng) * rng.lognormal(0, sigma, base.weights.shape[1:])
     weights = np.repeat(graph[None], len(base), axis=0)
@@ -188,18 +188,18 @@ def planted(
     Parameters
     ----------
     rng
-        Source of chance.
+        Random generator.
     emergence
-        Where the sigmoid is one half [step]; drawn from the middle half of the film if left out.
+        Where the sigmoid is one half [step]; by default drawn from the middle half of the film.
     duration
-        Steps in which the sigmoid's odds rise by a factor of e.
+        Steps in which the sigmoid's odds grow by a factor of e.
     exploration
         Standard deviation of the logarithm of each weight's fluctuation before the emergence,
         independent from one checkpoint to the next.
     base
         Shape of the model, and its steps.
     size
-        How far components stand out, on a logarithmic scale; 0 is not at all.
+        How much components differ, on a logarithmic scale; 0 is not at all.
     """
     base = base or template()
     steep, flat = _STEEP**size, _FLAT**size
@@ -285,13 +285,13 @@ def _in_levels(rng: np.random.Generator, base: Film, level: Array) -> Film:
 
 
 def _sigmoid(base: Film, rng: np.random.Generator) -> Array:
-    """Return what is learnt, from 0 to 1, most of it in a tenth of the film somewhere inside."""
+    """Return learning progress from 0 to 1, most of it within a tenth of the film."""
     place = np.linspace(0, 1, len(base))
     return np.asarray(0.5 * (1 + np.tanh((place - rng.uniform(0.25, 0.75)) / 0.05)))
 
 
 def _measured(base: Film, weights: Array, learnt: Array, rng: np.random.Generator) -> Film:
-    """Return a film of weights and readouts, measured; ``learnt`` from 0, chance, to 1."""
+    """Return a measured film of weights and readouts; ``learnt`` rises from 0 (chance) to 1."""
     errors = NOISE * weights
     chance = np.array([_CHANCE[name] for name in STANDARD])[:, None]
     gain = np.array([_LEARNT[name] for name in STANDARD])[:, None] - chance

@@ -42,7 +42,7 @@ def calibrate(
     from cntbench.output import check_output
     from cntbench.reporting.calibration import calibration_tables
     from cntbench.reporting.terminal import progress_bar
-    from cntbench.results.storage import write_netcdf
+    from cntbench.results.storage import write_dataset
     from cntbench.runs.catalogue import load_catalogue
 
     chosen = load_catalogue(specs or ()).some_claims(tuple(claims) if claims else None)
@@ -55,18 +55,18 @@ def calibrate(
         check_output(figure, KINDS[ending], force=force)
         if not any(claim.name in KNOWN for claim in chosen):
             raise CntbenchError(
-                "there is no power to draw: nobody has said of which films these claims are true",
+                "there is no power to draw: no simulated films are known to satisfy these claims",
                 where="--figure",
-                hint="cntbench/calibration/kinds.py says it of the shipped claims.",
+                hint="cntbench/calibration/kinds.py lists films for the shipped claims.",
             )
     with progress_bar(err) as progress:
-        found = calibrated(
+        rates = calibrated(
             chosen, films=films, draws=draws, jobs=jobs or cores(), progress=progress
         )
-    out.print(calibration_tables(found))
+    out.print(calibration_tables(rates))
     if output is not None:
-        write_netcdf({"/": found}, output)
+        write_dataset(rates, output, CALIBRATION, force=force)
         out.print(f"The rates are in {escape(str(output))}.", highlight=False)
     if figure is not None:
-        save(power_curves(found), figure, force=force)
+        save(power_curves(rates), figure, force=force)
         out.print(f"The power is drawn in {escape(str(figure))}.", highlight=False)

@@ -26,13 +26,13 @@ class ClaimSpec:
     summary
         One line for listings and tables.
     text
-        The claim as its source makes it: its words in quotation marks, or others' without.
+        The claim in the words of its source, with quotation marks, or in other words, without.
     source
-        Where it is made.
+        The publication that makes the claim.
     about
-        ``"dynamics"``: how graphs change over training. ``"graphs"``: what they are like.
+        ``"dynamics"``: how graphs change over training. ``"graphs"``: properties of single graphs.
     level
-        Largest corrected p-value of a claim that is supported.
+        Largest corrected p-value at which the claim is supported.
     test
         Tables of `ClaimTestSpec`.
     """
@@ -60,7 +60,7 @@ class ClaimTestSpec:
         Smallest effect that counts: the statistic minus its mean under the null model, in the
         statistic's units.
     rules_out
-        What explains the film if the test fails.
+        The explanation of the film that the test rules out.
     parameters
         Parameters of the statistic.
     """
@@ -87,14 +87,14 @@ class ClaimTest:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a verdict follows from, besides the results of the tests.
+    """The parts of a claim that its verdict depends on, apart from the results of the tests.
 
     Parameters
     ----------
     level
-        Largest corrected p-value of a claim that is supported.
+        Largest corrected p-value at which the claim is supported.
     minimum, rules_out
-        Of each test, as in `ClaimTestSpec`.
+        As in `ClaimTestSpec`, for each test.
     """
 
     level: float
@@ -113,7 +113,7 @@ class Claim:
 
     @property
     def needs(self) -> int:
-        """Fewest checkpoints for which all tests make sense."""
+        """Smallest number of checkpoints for which all tests make sense."""
         return max(test.statistic.needs for test in self.tests)
 
     @property
@@ -133,7 +133,7 @@ class Claim:
         Raises
         ------
         SpecError
-            If something is wrong with it.
+            If the file is invalid.
         """
         where = str(path)
         spec = build(ClaimSpec, read_toml(path), where=where)

@@ -1,19 +1,19 @@
 """Claims on a film: the result of each test, and the verdict that follows.
 
-A claim stands if all its tests succeed (an intersection-union test: Berger 1982, "Multiparameter
-hypothesis testing and acceptance sampling"), so its p-value is the largest of theirs. A test's
-p-value is (1 + draws that reach the statistic) / (1 + draws), its effect the statistic minus its
-mean under the null model, and the effect's 95 % interval the statistic's (`Statistic.bounds`),
-shifted by the same mean. p-values are corrected for the number of claims tested on the same film
-(Holm 1979).
+A claim holds if all its tests succeed (an intersection-union test: Berger 1982, "Multiparameter
+hypothesis testing and acceptance sampling"), so its p-value is the largest of its tests' p-values.
+A test's p-value is (1 + draws that reach the statistic) / (1 + draws). Its effect is the statistic
+minus the mean under the null model; the effect's 95 % interval is the statistic's interval
+(`Statistic.bounds`) shifted by the same mean. p-values are corrected for the number of claims
+tested on the same film (Holm 1979).
 
 =============  =============================================================================
 supported      the corrected p-value is at most the claim's level, and every effect is at least
                the smallest that counts; over several films, its interval also lies above 0
 not supported  some effect's interval lies below the smallest effect that counts, and the test
-               would have found one of that size with probability 0.8 or more (its power)
+               would have found an effect of that size with probability 0.8 or more (its power)
 inconclusive   everything else: too few checkpoints or draws, a question that the film does not
-               answer, an interval with room for both, or too little power
+               answer, an interval that allows both, or too little power
 =============  =============================================================================
 """
 
@@ -41,7 +41,7 @@ Label = Literal["supported", "not supported", "inconclusive"]
 
 @dataclass(frozen=True)
 class ClaimTestResult:
-    """The result of a test on a film; NaN throughout if the film does not answer it.
+    """The result of a test on a film; all NaN if the film does not answer it.
 
     Parameters
     ----------
@@ -54,14 +54,14 @@ class ClaimTestResult:
     p_value
         One-sided: how often the null model reaches the statistic.
     power
-        Probability of a p-value of at most 0.05 on films like this one if the effect is the
-        smallest that counts (`Statistic.power`).
+        Probability of a p-value of at most 0.05 on similar films if the effect is the smallest that
+        counts (`Statistic.power`).
     detectable
         Smallest effect for which that probability is 0.8.
     least
         Smallest p-value that the number of draws allows.
     reason
-        Why the film does not answer it, or empty.
+        Why the film does not answer the test; empty if it does.
     """
 
     value: float = np.nan
@@ -89,9 +89,9 @@ class Verdict:
     label
         The verdict.
     reason
-        Why it is not supported or inconclusive; empty if it is supported.
+        Why the claim is not supported or inconclusive; empty if it is supported.
     p_value, corrected
-        Largest of the tests' p-values, before and after correction; NaN if a test is not answered.
+        Largest p-value of the tests, before and after correction; NaN if a test is not answered.
     decisive
         Index of the test that decides: the one that fails, or the one with the largest p-value.
     """
@@ -105,7 +105,7 @@ class Verdict:
 
 #: Statistic, null model, and smallest effect that counts.
 TestKey = tuple[Statistic, str, float]
-#: p-value at which an effect is found, for a test's power; the probability that is enough.
+#: p-value at which an effect counts as found, for a test's power; sufficient power.
 LEVEL, ENOUGH = 0.05, 0.8
 
 
@@ -146,17 +146,17 @@ def examine(
 def judge(
     rules: Sequence[Rule], results: Sequence[Sequence[ClaimTestResult]], *, several: bool = False
 ) -> list[Verdict]:
-    """Return the verdicts on claims that were tested on the same film, or on the same films.
+    """Return the verdicts on claims that were tested on the same films.
 
     Parameters
     ----------
     rules
-        Of each claim (`Claim.rule`).
+        Rule of each claim (`Claim.rule`).
     results
         Results of each claim's tests.
     several
-        Whether intervals are over several films: then they say whether an effect is more than what
-        some films happen to have.
+        Whether intervals are over several films. They then show whether an effect is more than
+        chance in a few films.
     """
     largest = np.array([max_or_nan(test.p_value for test in tests) for tests in results])
     corrected = holm(largest)
@@ -167,7 +167,7 @@ def judge(
 
 
 def holm(p_values: Array) -> Array:
-    """Return p-values corrected for their number; NaN are not counted, and stay NaN.
+    """Return p-values corrected for their number; NaN is ignored and stays NaN.
 
     Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
 
@@ -185,7 +185,7 @@ def holm(p_values: Array) -> Array:
 
 
 def draws_needed(claims: int, level: float = LEVEL) -> int:
-    """Return from how many draws a p-value can be at most the level after Holm's correction.
+    """Return the draws needed for a p-value of at most the level after Holm's correction.
 
     Examples
     --------
@@ -243,7 +243,7 @@ def _verdict(
 
 
 def _weak(test: ClaimTestResult) -> str:
-    """Return why an effect that is not seen may be there all the same, and what would help."""
+    """Return the reason for a verdict without power: the effect may be missed."""
     power = "" if np.isnan(test.power) else f" with probability {1 - test.power:.1f}"
     return f"is not seen, but may be missed{power}: more checkpoints, prompts or seeds would tell"
 
@@ -251,7 +251,7 @@ def _weak(test: ClaimTestResult) -> str:
 def _own_result(
     film: Film, test: ClaimTest, seed: int, labels: Sequence[str], draws: int
 ) -> ClaimTestResult:
-    """Test against a null model of the statistic's own; for other tests, return the value alone."""
+    """Test against one of the statistic's own null models; otherwise return only the value."""
     statistic, null = test.statistic, test.spec.null
     try:
         series = statistic.series(film)
@@ -272,8 +272,8 @@ def _film_null_results(
 ) -> dict[TestKey, ClaimTestResult]:
     """Test against null models of films, each drawn once for all statistics.
 
-    Every statistic's interval has its own random stream, so that no result depends on which other
-    statistics are tested.
+    Every statistic's interval has its own random stream, so no result depends on the other
+    statistics that are tested.
     """
     results: dict[TestKey, ClaimTestResult] = {}
     for null in dict.fromkeys(test.spec.null for test in tests):
@@ -306,7 +306,7 @@ def _drawn(
         for weights in module.draw(film, rng, batch.stop - batch.start):
             drawn_film = film.with_weights(weights)
             values.append([_mean(statistic, drawn_film) for statistic in statistics])
-        if null == "untrained":  # there are no more draws than models were measured
+        if null == "untrained":  # its draws are the untrained models that were measured
             break
     return np.array(values).reshape(-1, len(statistics)).T
 
@@ -321,13 +321,13 @@ def _mean(statistic: Statistic, film: Film) -> float:
 def _result(
     film: Film, test: ClaimTest, series: Array, drawn: Array, rng: np.random.Generator
 ) -> ClaimTestResult:
-    """Compare a statistic with draws of it."""
+    """Compare a statistic with its draws under the null model."""
     value, null = float(series.mean()), float(drawn.mean())
     reached = drawn >= value - TIE * max(abs(value), 1e-300)
     spread = test.statistic.spread(film, rng)
     lower, upper = test.statistic.bounds(series, drawn if spread is None else spread)
     error = (upper - lower) / 2 / NormalDist().inv_cdf(1 - TAIL)
-    # So many draws may reach the statistic with a p-value of at most the level.
+    # Number of draws that may reach the statistic while its p-value is at most the level.
     allowed = int(LEVEL * (1 + len(drawn)) + TIE) - 1
     needed = float(np.sort(drawn)[-1 - allowed]) - null if allowed >= 0 else np.inf
     lower, upper = np.clip([lower, upper], *test.statistic.limits).tolist()

@@ -39,9 +39,9 @@ class Film:
     readouts, readout_errors
         The clean model's readouts and their standard errors, dims ``readout, checkpoint``.
     readout_names
-        What the readouts are called.
+        Names of the readouts.
     untrained
-        Influence in untrained models of the same shape, dims ``seed, source, target``; no seed if
+        Influence in untrained models of the same shape, dims ``seed, source, target``; empty if
         none were measured.
     """
 
@@ -91,7 +91,7 @@ class Film:
 def films(
     dataset: xr.Dataset, untrained: xr.Dataset | None = None
 ) -> Iterator[tuple[str, str, Film]]:
-    """Yield the task, the ablation and the film of each cell, at the checkpoints measured in it.
+    """Yield the task, the ablation and the film of each cell, at its measured checkpoints.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Learning junctures: where a readout changes most, and how near phase boundaries lie to it."""
+"""Learning junctures: where a readout changes most, and how near phase boundaries are."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from cntbench.plugins import find
 
 #: Length of the window, as a share of the film.
 WINDOW = 0.08
-#: The improvement in the window is at least this share of the readout's range over the film, and at
-#: least this many of its standard errors.
+#: Smallest improvement in the window: as a share of the readout's range over the film, and in
+#: standard errors.
 PART, ERRORS = 0.3, 5.0
 #: What `align` returns, by name.
 ALIGNMENT = {
@@ -32,12 +32,12 @@ def juncture(film: Film, readout: str) -> slice:
     Returns
     -------
     slice
-        Of transitions: ``start`` and ``stop`` are also the checkpoints at its ends.
+        Transitions; ``start`` and ``stop`` are the checkpoints at the ends of the window.
 
     Raises
     ------
     Undefined
-        If the improvement is a small part of the readout's range, or within its standard errors.
+        If the improvement is a small share of the readout's range, or within its standard errors.
     """
     values, errors = film.readout(readout), film.readout_error(readout)
     size = window(film)
@@ -65,8 +65,8 @@ def align(film: Film, phases: Phases) -> dict[str, Array]:
     Returns
     -------
     dict
-        By name as in `ALIGNMENT`: dims ``readout``, and for the distance ``readout, boundary``. NaN
-        where a readout is undefined or constant; the chance is also NaN without boundaries.
+        The names of `ALIGNMENT`, dims ``readout``; for the distance ``readout, boundary``. NaN
+        where a readout is undefined or constant. Without boundaries, the chance is NaN too.
     """
     step = np.full(len(film.readout_names), np.nan)
     distance = np.full((len(film.readout_names), len(phases.boundaries)), np.nan)

@@ -26,8 +26,8 @@ STATISTICS = {
     "values",
 }
 
-#: Edges, feasible or not, that are drawn from a null model for one task and one ablation. Larger
-#: films are compared at evenly spaced checkpoints only, and at no fewer than `FEWEST`.
+#: Largest number of edges, feasible or not, drawn from a null model for one task and one ablation.
+#: Larger films are compared at evenly spaced checkpoints only, but at no fewer than `FEWEST`.
 EDGES = 2**25
 FEWEST = 3
 
@@ -69,8 +69,8 @@ def null_summary(
     Returns
     -------
     dict
-        By metric, dims ``statistic`` as in `STATISTICS`, then those of the metric. Unless the
-        metrics are over time, NaN at checkpoints that are not among `compared_checkpoints`.
+        By metric, dims ``statistic`` as in `STATISTICS`, then those of the metric. Metrics that are
+        not over time are NaN at checkpoints that are not `compared_checkpoints`.
     """
     observed = _graphs(film, film.weights)
     values = {name: observed.metric(name) for name in names}
@@ -92,15 +92,15 @@ def null_summary(
 def null_statistics(value: NDArray[np.floating], drawn: NDArray[np.floating]) -> Array:
     """Return `STATISTICS` of every value, as the first dim.
 
-    NaN where there is no draw, or no value; the z-score and the p-value also where all draws are
-    equal but for rounding. Draws in which the metric is undefined do not count.
+    NaN where there is no draw or no value; the z-score and the p-value also where all draws are
+    equal except for rounding. Draws in which the metric is undefined do not count.
 
     Parameters
     ----------
     value
         Any dims.
     drawn
-        Dims ``draw``, then those of ``value``, or 1 for those along which draws are alike.
+        Dims ``draw``, then those of ``value``, or size 1 where draws are equal along a dim.
     """
     defined = ~np.isnan(drawn)
     count = np.broadcast_to(defined.sum(axis=0), value.shape)
@@ -130,7 +130,7 @@ def null_statistics(value: NDArray[np.floating], drawn: NDArray[np.floating]) ->
 def null_group(
     root: xr.Dataset, metrics: xr.Dataset, cells: Sequence[Cell], models: int, draws: int
 ) -> xr.Dataset:
-    """Return the group of what `null_summary` returns for every cell; NaN at other checkpoints.
+    """Return the group ``nulls`` from the `null_summary` of every cell; NaN at other checkpoints.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
 """The order of components by strength, pair by pair.
 
-Strength is outgoing influence for spreaders, incoming influence for gatherers, and for gatekeepers
-betweenness, the share of the shortest paths between others that pass through a component
-(`cntbench.metrics.betweenness`; strong edges are short). *Peers* are two
-components that the architecture treats alike, of the same layer and kind (head or MLP): they have
-equally many targets and sources, so their order does not depend on layer or kind.
+Strength is outgoing influence for spreaders, incoming influence for gatherers, and betweenness for
+gatekeepers: the share of the shortest paths between others that pass through a component
+(`cntbench.metrics.betweenness`; strong edges are short). *Peers* are components of the same layer
+and kind (head or MLP), which the architecture treats alike: they have the same numbers of targets
+and sources, so their order does not depend on layer or kind.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def kinds(film: Film) -> NDArray[np.bool_]:
 
 
 def groups(film: Film) -> NDArray[np.int64]:
-    """Return a number for each layer and kind, dims ``component``; peers have the same number."""
+    """Return the number of each component's group of peers, dims ``component``."""
     return np.asarray(film.layer * 2 + kinds(film), dtype=np.int64)
 
 
@@ -40,7 +40,7 @@ def pairs(film: Film, role: Role, among: Among) -> NDArray[np.int64]:
     Parameters
     ----------
     film
-        Its feasible edges decide which components can spread, gather, or do both, as gatekeepers.
+        Its feasible edges determine which components can have the role.
     role
         Role of both components.
     among
@@ -51,7 +51,7 @@ def pairs(film: Film, role: Role, among: Among) -> NDArray[np.int64]:
 
 
 def having(film: Film, role: Role) -> NDArray[np.bool_]:
-    """Return which components can have the role, dims ``component``."""
+    """Return which components can have a role, dims ``component``."""
     sends, receives = (film.feasible.any(axis=axis) for axis in (1, 0))
     able = {"spreader": sends, "gatherer": receives, "gatekeeper": sends & receives}
     return np.asarray(able[role])

@@ -1,19 +1,19 @@
 """Phases: levels of the metric trajectory between transitions, or one phase if it drifts.
 
-The number of transitions and their advantage A_k over a smooth curve come from
-`cntbench.dynamics.segments`; they may be sudden or take up to 16 % of the film. A film has phases
-if A_k is positive and at most 5 % of the surrogates, which have no transitions, reach its score
-with their best k. The assumption is that, apart from transitions, each metric is a stationary
-first-order autoregressive series, at worst a random walk, or a smooth curve. ``docs/claims.md``
-gives the rate of false phases for noise, autocorrelation, random walks, trends and bends.
+`cntbench.dynamics.segments` finds the transitions and their advantage A_k over a smooth curve;
+transitions may be sudden or take up to 16 % of the film. A film has phases if A_k is positive and
+at most 5 % of surrogates without transitions reach its score with their best k. This assumes that,
+apart from transitions, each metric is a stationary first-order autoregressive series, at worst a
+random walk, or a smooth curve. ``docs/calibration.md`` gives the rate of false phases for noise,
+autocorrelation, random walks, trends and bends.
 
-A boundary is the checkpoint in the middle of a transition; a sudden one is named by the first
-checkpoint of the new phase. Its interval holds the whole transition and the bootstrap percentiles
-of its ends: residuals from the levels are resampled in blocks, added to the levels, and segmented
-again with the same k.
+A boundary is the checkpoint in the middle of a transition; for a sudden transition, it is the first
+checkpoint of the new phase. Its interval contains the whole transition and the bootstrap
+percentiles of its ends: residuals from the levels are resampled in blocks, added to the levels, and
+segmented again with the same k.
 
-To be named, a phase is compared with the film and with the phase before it, each by the mean of the
-standardised metric trajectory over its checkpoints. *Settled* is the mean of three features:
+To name a phase, the mean of the standardised metric trajectory over its checkpoints is compared
+with the film's mean and with that of the phase before. *Settled* is the mean of three features:
 turnover with its sign reversed, and the stability of both orders.
 
 =============  =============================================================================
@@ -24,8 +24,8 @@ consolidation  more settled and more concentrated than the phase before, both by
                not yet a refinement
 =============  =============================================================================
 
-Names come in the order exploration, consolidation, refinement, each at most once. A phase that fits
-no name, or only one that is already used or passed over, has none.
+Names come in the order exploration, consolidation, refinement, each at most once. A phase has no
+name if it fits none, or only one that has been used or skipped.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ from cntbench.dynamics.segments import boundaries as middles
 from cntbench.dynamics.trajectory import FEATURES, standardised, trajectory
 
 LEVEL = 0.05
-#: Films with fewer checkpoints have no phases.
+#: Smallest number of checkpoints of a film with phases.
 NEEDS = 16
 
 NAMES = ("exploration", "consolidation", "refinement")
-#: A difference that counts, in standard deviations of the film.
+#: Smallest difference that counts, in standard deviations of the film.
 CLEAR = 0.25
 #: Largest change within a refinement, in standard deviations of the film.
 _STILL = 0.5
@@ -70,16 +70,15 @@ class Phases:
     Parameters
     ----------
     boundaries
-        Index of the first checkpoint of each phase but the first; empty if there is one phase.
+        Index of the first checkpoint of each phase after the first; empty if there is one phase.
     lower, upper
         Bounds of the boundaries' intervals, at least as wide as the transitions.
     names
         Names of the phases, one more than boundaries.
     advantage
-        A_k of every number of transitions, from 1 [nat per value]; NaN beyond what the film's
-        length allows.
+        A_k for each number of transitions from 1 [nat per value]; NaN where the film is too short.
     p_value
-        Of the largest advantage; NaN if the film is too short.
+        p-value of the largest advantage; NaN if the film is too short.
     features
         The metric trajectory, dims ``checkpoint, feature``.
     """
@@ -104,9 +103,9 @@ def find_phases(film: Film, rng: np.random.Generator, draws: int) -> Phases:
     Parameters
     ----------
     film
-        Its weights.
+        The film.
     rng, draws
-        Random generator; number of surrogates, and of resampled trajectories.
+        Random generator; number of surrogates and of resampled trajectories.
     """
     features = trajectory(film) if len(film) else np.empty((0, len(FEATURES)))
     if len(film) < NEEDS:
@@ -164,7 +163,7 @@ def name_phases(features: Array, changes: tuple[int, ...]) -> tuple[str, ...]:
     features
         The standardised metric trajectory, dims ``checkpoint, feature``.
     changes
-        First checkpoint of each phase but the first.
+        First checkpoint of each phase after the first.
     """
     calm, focus = (np.split(of(features), changes) for of in (settled, concentration))
     names: list[str] = []
@@ -190,7 +189,7 @@ def _fitting_name(calm: list[Array], focus: list[Array], phase: int) -> str:
 
 
 def _linear_change(values: Array) -> float:
-    """Return by how much a straight line through the values rises or falls."""
+    """Return the absolute change of a straight line fitted to the values."""
     if len(values) < 2:
         return 0.0
     slope = np.polynomial.Polynomial.fit(np.arange(len(values)), values, 1).convert().coef[-1]

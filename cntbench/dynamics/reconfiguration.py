@@ -1,16 +1,16 @@
-"""The checkpoints at which roles reconfigure: ranks change more than measurement noise explains.
+"""Find the checkpoints at which ranks change more than measurement noise explains.
 
-At each checkpoint, the hierarchy over the last few checkpoints before it is compared with that over
-the first few from it on, each by mean weights: the change is the share of pairs of components whose
-order reverses. The null model is ``frozen``, for the film of these two moments: one graph before
-and after, measured each time with noise at the mean of the standard errors, as if before and after
-had been measured on different prompts. Averaging does not reduce the noise, since checkpoints are
-measured on the same prompts; that both sides share them would reduce it, but a result does not say
-by how much (``docs/nulls.md`` reports what the bootstrap over prompts gives).
+At each checkpoint, the hierarchy of the mean graph over the preceding checkpoints is compared with
+that of the mean graph over the checkpoints from it on. The change is the share of pairs of
+components whose order reverses. The null model is ``frozen`` for these two moments: one graph,
+measured twice with noise at the mean of the standard errors, as if on different prompts. Averaging
+does not reduce the noise, because checkpoints are measured on the same prompts. Sharing prompts
+between both sides does reduce it, but a result does not record by how much (``docs/nulls.md``
+reports the bootstrap over prompts).
 
-Because every checkpoint is tested, p-values are those of the largest standardised change anywhere
-in the film (Westfall & Young 1993, "Resampling-based multiple testing", single-step maxT):
-the chance that a model which never changes shows such a change at one or more checkpoints.
+Every checkpoint is tested, so p-values refer to the largest standardised change anywhere in the
+film (Westfall & Young 1993, "Resampling-based multiple testing", single-step maxT): the probability
+that a model which never changes shows such a change at one or more checkpoints.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cntbench.dynamics.nulls._draws import batches
 from cntbench.dynamics.roles import ROLES, Role, comparable, strength
 from cntbench.metrics._arithmetic import divide
 
-#: Checkpoints on either side; fewer at the ends of the film.
+#: Number of checkpoints on each side; fewer at the ends of the film.
 WINDOW = 4
 #: Largest p-value at which roles reconfigure.
 LEVEL = 0.05
@@ -65,9 +65,9 @@ def reconfigurations(
     Parameters
     ----------
     film
-        Its weights and errors; with undefined errors only ``change`` is defined.
+        The film. If its errors are undefined, only ``change`` is defined.
     rng, draws
-        Random generator, and number of draws; with 0 draws only ``change`` is defined.
+        Random generator and number of draws. Without draws, only ``change`` is defined.
     """
     # The film comes first; if it is frozen, it is one of the draws.
     changes = np.full((len(ROLES), 1 + draws, len(film)), np.nan)
@@ -86,7 +86,7 @@ def reconfigurations(
 def reversed_share(before: Array, after: Array) -> Array:
     """Return the share of pairs of components whose order reverses, dims ``…``.
 
-    Ties have no order. NaN if fewer than two components have the role both times.
+    Ties have no order. NaN if fewer than two components have the role at both times.
 
     Parameters
     ----------
@@ -94,12 +94,12 @@ def reversed_share(before: Array, after: Array) -> Array:
         Layer-corrected strengths, dims ``…, component``.
     """
     before, after = comparable(before), comparable(after)
-    turned = (before[..., :, None] < before[..., None, :]) & (
+    reversed_ = (before[..., :, None] < before[..., None, :]) & (
         after[..., :, None] > after[..., None, :]
     )
     count = (~np.isnan(before) & ~np.isnan(after)).sum(axis=-1)
     pairs = count * (count - 1) / 2
-    return divide(turned.sum(axis=(-2, -1)), pairs)
+    return divide(reversed_.sum(axis=(-2, -1)), pairs)
 
 
 def _before_and_after(film: Film, at: int) -> Film:
@@ -115,7 +115,7 @@ def _before_and_after(film: Film, at: int) -> Film:
 def _changes(weights: Array, film: Film) -> Array:
     """Return the changes between two moments, dims ``…, moment, source, target`` → ``role, …``."""
     strengths = [strength(weights, film.layer, role) for role in ROLES]
-    return np.stack([reversed_share(both[..., 0, :], both[..., 1, :]) for both in strengths])
+    return np.stack([reversed_share(pair[..., 0, :], pair[..., 1, :]) for pair in strengths])
 
 
 def _reconfiguration(changes: Array, strengths: Array) -> Reconfiguration:
@@ -144,7 +144,7 @@ def _largest_anywhere(standardised: Array) -> Array:
 
 
 def _peaks(values: Array, chosen: NDArray[np.bool_]) -> Array:
-    """Mark the largest value of every run of chosen checkpoints; of equal ones, the first."""
+    """Mark the largest value of every run of chosen checkpoints, the first one among ties."""
     peaks = np.where(np.isnan(values), np.nan, 0.0)
     at = np.flatnonzero(chosen)
     for run in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1):

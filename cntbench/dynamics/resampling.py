@@ -1,4 +1,4 @@
-"""Means of a series whose moments resemble their neighbours: resampling, and intervals."""
+"""Means of autocorrelated series: resampling and intervals."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from cntbench.dynamics.film import Array
 CONFIDENCE = 0.95
 #: Probability beyond either bound of an interval.
 TAIL = (1 - CONFIDENCE) / 2
-#: Cosines that tell how much a mean varies, and draws of their distribution.
+#: Cosines that estimate the variance of a mean, and draws of their distribution.
 _COSINES, _DRAWS = 4, 20_000
-#: Multiple of its bias by which the correlation of neighbours is corrected.
+#: The lag-one correlation is corrected by this multiple of its bias.
 _CAUTION = 2.5
-#: Largest correlation of neighbours that is assumed.
+#: Largest lag-one correlation that is assumed.
 _MOST_CORRELATED = 0.99
 
 
 def block_length(count: int) -> int:
     """Return the length of blocks of neighbours: the square root of the number of moments.
 
-    This exceeds the cube root that is best for short memory, because films have a longer memory.
+    The cube root would be best for short memory, but films have a longer memory.
     """
     return max(1, round(count**0.5))
 
@@ -33,8 +33,7 @@ def resampled_blocks(
 ) -> NDArray[np.int64]:
     """Draw indices of moments in blocks of neighbours, dims ``draws, moment``.
 
-    The last moment is followed by the first, as in the circular block bootstrap of Politis & Romano
-    1992.
+    The first moment follows the last, as in the circular block bootstrap of Politis & Romano 1992.
     """
     starts = rng.integers(0, count, (*draws, -(-count // length)))
     indices = (starts[..., None] + np.arange(length)).reshape(*draws, -1)
@@ -42,14 +41,15 @@ def resampled_blocks(
 
 
 def mean_interval(series: Array) -> tuple[float, float]:
-    """Return the bounds of the interval of the mean of a series with memory.
+    """Return the bounds of the interval of the mean of an autocorrelated series.
 
-    Its standard error comes from the amplitudes of the slowest `_COSINES` cosines in the series
+    The standard error comes from the amplitudes of the slowest `_COSINES` cosines in the series
     (Müller 2007, "A theory of robust long-run variance estimation"; Lazarus, Lewis, Stock and
     Watson 2018, "HAR inference"). The ratio of mean to standard error is compared with its
-    distribution under a first-order autoregression with the correlation of neighbours that the
-    series has, corrected by `_CAUTION` times its bias (Kendall 1954): more than on average, since
-    too small a correlation costs more than too large a one. ``docs/claims.md`` has the coverage.
+    distribution under a first-order autoregression with the lag-one correlation of the series,
+    corrected by `_CAUTION` times its bias (Kendall 1954). The correction is larger than the average
+    bias because underestimating the correlation is worse than overestimating it.
+    ``docs/calibration.md`` gives the coverage.
 
     Parameters
     ----------
@@ -79,10 +79,10 @@ def _weights(count: int) -> Array:
 
 @cache
 def _critical(count: int, correlation: float) -> float:
-    """Return the ratio of mean to standard error that autoregressions exceed in 5 of 100 cases."""
-    apart = np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
+    """Return the 95 % quantile of the ratio of mean to standard error under autoregressions."""
+    lag = np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
     weights = _weights(count)
-    covariance = weights @ correlation**apart @ weights.T
+    covariance = weights @ correlation**lag @ weights.T
     normal = np.random.default_rng(0).standard_normal((_DRAWS, len(weights)))
     drawn = normal @ np.linalg.cholesky(covariance).T
     ratio = np.abs(drawn[:, 0]) / np.sqrt(np.square(drawn[:, 1:]).mean(axis=1))
@@ -92,8 +92,8 @@ def _critical(count: int, correlation: float) -> float:
 def null_interval(value: float, drawn: Array) -> tuple[float, float]:
     """Return the bounds of an interval around a value, as wide as its null distribution.
 
-    If an effect shifts the statistic and leaves its spread unchanged, the interval holds the shifts
-    that a test would not reject. For statistics of few moments, which cannot be resampled.
+    If an effect shifts the statistic without changing its spread, the interval contains the shifts
+    that a test would not reject. It serves statistics of few moments, which cannot be resampled.
 
     Parameters
     ----------
@@ -107,20 +107,20 @@ def null_interval(value: float, drawn: Array) -> tuple[float, float]:
 
 
 def flipped_means(series: Array, length: int, rng: np.random.Generator, size: int) -> Array:
-    """Return means of a series whose blocks have random signs, dims ``draw``.
+    """Return means of a series after random sign changes of its blocks, dims ``draw``.
 
-    If contributions are as often positive as negative, whole blocks at a time, these are as likely
-    as the series' own mean. Source: Fisher 1935, "The design of experiments" (randomisation of
-    signs), by blocks as in Carlstein 1986.
+    If every block is equally likely to be positive or negative, these means are as likely as the
+    series' own mean. Source: Fisher 1935, "The design of experiments" (randomisation of signs), by
+    blocks as in Carlstein 1986.
 
     Parameters
     ----------
     series
         Dims ``moment``.
     length
-        Length of the blocks: moments further apart are taken to be independent.
+        Length of the blocks. Moments further apart are assumed to be independent.
     rng, size
-        Random generator, and number of draws.
+        Random generator and number of draws.
     """
     sums = np.add.reduceat(series, np.arange(0, len(series), length))
     signs = rng.choice([-1.0, 1.0], (size, len(sums)))

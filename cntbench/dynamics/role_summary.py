@@ -1,4 +1,4 @@
-"""The group ``roles`` of a result: who spreads, gathers and keeps gates, and how that changes."""
+"""The group ``roles`` of a result: spreaders, gatherers and gatekeepers, and how they change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cntbench.dynamics.roles import (
     top,
 )
 
-#: The dim along which a role's components stand.
+#: The dim of each role's components.
 SIDE: dict[Role, str] = {"spreader": "source", "gatherer": "target"}
 
 #: Variables about every component at every checkpoint, named after the role.
@@ -68,7 +68,7 @@ OF_GATEKEEPERS = {
 
 
 def role_group(root: xr.Dataset, cells: Sequence[Cell]) -> xr.Dataset:
-    """Return the group of what `role_summary` returns for every cell; NaN at other checkpoints."""
+    """Return the group ``roles`` from every cell's `role_summary`; NaN at other checkpoints."""
     variables = {}
     for role in ROLES:
         for dims, names in (((SIDE[role],), OF_COMPONENTS), ((), OF_CHECKPOINTS)):
@@ -145,7 +145,7 @@ def component_roles(
 def with_gatekeepers(
     roles: xr.Dataset, root: xr.Dataset, metrics: xr.Dataset, nulls: xr.Dataset
 ) -> xr.Dataset:
-    """Add gatekeepers: components that the strongest paths pass more than their layers explain.
+    """Add gatekeepers: components on more of the strongest paths than their layers explain.
 
     Parameters
     ----------

@@ -1,23 +1,23 @@
-"""Roles at each checkpoint: which components spread or gather more than their layer alone explains.
+"""Roles at each checkpoint: components that spread or gather more than their layer explains.
 
-In a layered graph, early components have more targets and late ones more sources, and influence is
-stronger between some layers than between others. The *layer-corrected strength* of a component is
-its strength over what it would be if each of its edges had the mean weight of its layer pair:
+In a layered graph, early components have more targets, late components have more sources, and
+influence is stronger between some layers than between others. The *layer-corrected strength* of a
+component is its strength divided by the strength that it would have if each of its edges had the
+mean weight of its layer pair:
 
     r_i = Σ_j w_ij / Σ_j m(layer i, layer j)
 
 where m is the mean over all feasible edges from one layer to the other. The denominator is the
-strength's expectation under the null model ``layer_pairs``: 1 is what layers alone give, 2 is twice
-as much. A ratio rather than a difference keeps layers between which influence is strong from
-filling the top of the hierarchy. Components without feasible outgoing edges cannot be spreaders,
-those without incoming ones cannot be gatherers, and where layer pairs have no influence at all
-there are no roles: NaN.
+strength's expectation under the null model ``layer_pairs``: 1 is what layers alone explain, 2 is
+twice as much. A ratio, unlike a difference, keeps layers with strong influence from filling the top
+of the hierarchy. Components without feasible outgoing edges cannot be spreaders; those without
+incoming edges cannot be gatherers; and layer pairs without any influence have no roles (NaN).
 
 Standard errors are propagated linearly from those of the weights over prompts. Errors of one
-component's edges are taken to be perfectly correlated, since they come from the same component on
-the same prompts; those of different components to be independent. The jackknife over prompts gives
-errors between these and those of independent edges (``docs/nulls.md``): intervals err on the wide
-side.
+component's edges are assumed to be perfectly correlated, because they come from the same component
+on the same prompts; errors of different components are assumed to be independent. The jackknife
+over prompts gives errors between these and those of independent edges (``docs/nulls.md``), so
+intervals are conservative.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ ROLES: tuple[Role, ...] = get_args(Role)
 #: The direction of the influence that makes the role.
 DIRECTION: Mapping[Role, Direction] = {"spreader": "out", "gatherer": "in"}
 
-#: Standard errors from a strength to either end of its 95 % interval.
+#: Half the width of a strength's 95 % interval, in standard errors.
 WIDTH = 1.959963984540054
-#: The top set has one member for every this many components that have the role, rounded up.
+#: Components with the role per member of the top set, rounded up.
 PER_PLACE = 4
-#: Decimals to which strengths are compared; beyond, they differ by rounding.
+#: Decimals to which strengths are compared; smaller differences are rounding errors.
 _DECIMALS = 9
 
 

@@ -1,33 +1,33 @@
 """Levels with transitions between them, and how much better they explain a series than a drift.
 
-A course with k transitions is constant before, between and after them, and goes from each level to
+A course with k transitions is constant before, between and after them, and moves from each level to
 the next in a straight line that takes between 0 and `WIDEST` of the checkpoints. All series share
-the transitions. The rival is a smooth curve: a polynomial of degree 2k, in time or in time that
-runs evenly slower or faster (`_RATES`, so that relaxations are smooth curves too). Their residuals
-R, sums of squares, are compared by the logarithm of the likelihood ratio of normal noise, whose
-variance is each series' own [nat per value]:
+the transitions. The alternative is a smooth curve: a polynomial of degree 2k in time, or in time
+that speeds up or slows down (`_RATES`), so that relaxations are smooth curves too. Their residual
+sums of squares R are compared by the logarithm of the likelihood ratio under normal noise, whose
+variance each series has for itself [nat per value]:
 
     A_k = mean over series of ½ log(R of the curve / R of the levels) − 0.02 k.
 
-A_k > 0 means that k transitions describe the course better than a drift does; a trend or a slow
-curve has A_k < 0 for every k. The ratio asks how much of what the curve leaves unexplained the
-levels explain, so that a wide transition in little noise counts as much as a jump in much noise.
-The last term is the price of a transition: a spurious one explains about as much as the curve's
-additional degrees, and would be chosen by a narrow margin. The number of transitions is the k with
-the largest A_k − 0.04 k: noise with memory always has room for one more.
+If A_k > 0, k transitions describe the course better than a drift; a trend or a slow curve has
+A_k < 0 for every k. The ratio measures how much of the curve's residual the levels explain, so a
+wide transition in little noise counts as much as a jump in much noise. The last term is the price
+of a transition: a spurious transition explains about as much as the curve's additional degrees and
+would otherwise be chosen by a narrow margin. The number of transitions is the k with the largest
+A_k − 0.04 k, because autocorrelated noise always has room for one more.
 
-The search starts at the best jumps, from the library ``ruptures`` (dynamic programming,
+The search starts from the best jumps, found by the library ``ruptures`` (dynamic programming,
 squared-error cost; Truong, Oudre and Vayatis 2020, "Selective review of offline change point
-detection methods"), and at the best k − 1 transitions with one more. It moves the ends of each
-transition in turn to where they explain most, until none moves. Levels are at least `SHARE` of the
-checkpoints long. Series are divided by what the most flexible curve leaves of them, so that those
-with little noise say where transitions are.
+detection methods"), and from the best k − 1 transitions plus one. It moves the ends of each
+transition in turn to where they explain most, until none moves. A level has at least `SHARE` of the
+checkpoints. Series are divided by the residual of the most flexible curve, so series with little
+noise determine the transitions.
 
-Because transitions are chosen to fit, A_k > 0 also happens by chance, above all in series that
-wander. A is therefore compared with that of surrogates without transitions: a stationary
-first-order autoregressive process for each series, whose coefficient (corrected for its
-small-sample bias, Kendall 1954; at most 1, a random walk) and covariance of innovations are
-estimated from the series as if it had none.
+Transitions are chosen to fit, so A_k > 0 also happens by chance, especially in series that wander.
+A is therefore compared with that of surrogates without transitions: a stationary first-order
+autoregressive process for each series. Its coefficient (corrected for its small-sample bias,
+Kendall 1954; at most 1, a random walk) and the covariance of its innovations are estimated from the
+series as if it had no transitions.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ MOST = 4
 SHARE, FEWEST = 0.05, 5
 #: Longest transition, as a share of the checkpoints.
 WIDEST = 0.16
-#: What a transition has to explain [nat per value].
+#: Price of a transition [nat per value].
 PRICE = 0.02
-#: By what a further transition has to raise A [nat per value].
+#: Smallest increase of A that justifies a further transition [nat per value].
 FURTHER = 0.04
-#: Rates at which the rival's time may run slower (positive) or faster [1 / film].
+#: Rates at which the curve's time may slow down (positive) or speed up [1 / film].
 _RATES = (0, 5, -5, 10, -10, 20, -20)
-#: Lengths of transitions that are tried, besides 0.
+#: Number of lengths of transitions that are tried, besides 0.
 _LENGTHS = 6
-#: Rounds in which every transition moves, at most.
+#: Largest number of rounds in which every transition moves.
 _ROUNDS = 3
-#: Smallest noise that is told from none, in standard deviations.
+#: Lower bound of the noise, in standard deviations.
 _QUIETEST = 0.05
-#: Residuals below this share of the variance are taken to be this.
+#: Lower bound of the residuals, as a share of the variance.
 _LEAST = 1e-6
-#: Steps before a surrogate's first, so that it does not depend on its initial value.
+#: Steps that are discarded before a surrogate begins, so its initial value does not matter.
 _BURN_IN = 100
 
-#: Transitions: the first checkpoint that has left a level, and the first on the next.
+#: Transitions: the first checkpoint after a level, and the first on the next level.
 Transitions = tuple[tuple[int, int], ...]
 
 
@@ -99,13 +99,13 @@ class _Candidates:
     Parameters
     ----------
     ends
-        First checkpoint that has left a level and first on the next, dims ``candidate, end``.
+        First checkpoint after a level and first on the next level, dims ``candidate, end``.
     courses
-        From 0 to 1, less their means, dims ``checkpoint, candidate``.
+        Courses from 0 to 1, minus their means, dims ``checkpoint, candidate``.
     products
         Scalar products of the courses, dims ``candidate, candidate``.
     jumps
-        Index of the candidate without a length at each checkpoint, −1 where there is none.
+        Index of the candidate of length 0 at each checkpoint, −1 where there is none.
     """
 
     ends: NDArray[np.int64]
@@ -285,7 +285,7 @@ def _moved(
     chosen = chosen.copy()
     moving = np.arange(len(chosen))  # draws in which one still moves
     for _ in range(_ROUNDS if chosen.shape[1] > 1 else 1):
-        now, some = chosen[moving], fits if len(moving) == len(fits) else fits[moving]
+        now, fits_now = chosen[moving], fits if len(moving) == len(fits) else fits[moving]
         for number in range(chosen.shape[1]):
             others = np.delete(now, number, axis=1)
             left = candidates.ends[now[:, number - 1 : number], 1].max(1, initial=0)
@@ -294,7 +294,8 @@ def _moved(
                 candidates.ends[:, 1] <= right[:, None]
             )
             allowed = within & _apart(candidates, others, size)
-            now[:, number] = np.where(allowed, _gains(candidates, some, others), -1).argmax(axis=1)
+            gains = np.where(allowed, _gains(candidates, fits_now, others), -1)
+            now[:, number] = gains.argmax(axis=1)
         changed = (now != chosen[moving]).any(axis=1)
         chosen[moving] = now
         moving = moving[changed]
@@ -305,25 +306,25 @@ def _moved(
 
 def _apart(candidates: _Candidates, others: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
     """Return which candidates leave levels between them and others, dims ``draw, candidate``."""
-    ends, theirs = candidates.ends, candidates.ends[others]  # draw, other, end
+    ends, other_ends = candidates.ends, candidates.ends[others]  # draw, other, end
     least = shortest(size)
     free = np.ones((len(others), len(ends)), dtype=bool)
     for other in range(others.shape[1]):
-        before = ends[:, 1] + least <= theirs[:, other, :1]
-        after = ends[:, 0] - least >= theirs[:, other, 1:]
+        before = ends[:, 1] + least <= other_ends[:, other, :1]
+        after = ends[:, 0] - least >= other_ends[:, other, 1:]
         free &= before | after
     return free
 
 
 def _gains(candidates: _Candidates, fits: Array, others: NDArray[np.int64]) -> Array:
-    """Return what each candidate explains besides others, dims ``draw, candidate``."""
+    """Return the sum of squares that each candidate adds to others, dims ``draw, candidate``."""
     length = np.diagonal(candidates.products)
     if not others.shape[1]:
         return np.asarray(np.square(fits).sum(axis=2) / length)
     shared = candidates.products[others]  # draw, other, candidate
     weights = np.linalg.inv(_among(candidates, others)) @ shared
-    theirs = np.take_along_axis(fits, others[..., None], axis=1)
-    left = weights.transpose(0, 2, 1) @ theirs
+    explained = np.take_along_axis(fits, others[..., None], axis=1)
+    left = weights.transpose(0, 2, 1) @ explained
     np.square(np.subtract(fits, left, out=left), out=left)
     free = length - (shared * weights).sum(axis=1)
     return np.asarray(left.sum(axis=2) / np.maximum(free, 1e-9))
@@ -331,9 +332,9 @@ def _gains(candidates: _Candidates, fits: Array, others: NDArray[np.int64]) -> A
 
 def _explained(candidates: _Candidates, fits: Array, chosen: NDArray[np.int64]) -> Array:
     """Return the sums of squares that transitions explain together, dims ``draw, feature``."""
-    theirs = np.take_along_axis(fits, chosen[..., None], axis=1)
-    weights = np.linalg.solve(_among(candidates, chosen), theirs)
-    return np.asarray((theirs * weights).sum(axis=1))
+    chosen_fits = np.take_along_axis(fits, chosen[..., None], axis=1)
+    weights = np.linalg.solve(_among(candidates, chosen), chosen_fits)
+    return np.asarray((chosen_fits * weights).sum(axis=1))
 
 
 def _among(candidates: _Candidates, chosen: NDArray[np.int64]) -> Array:
@@ -369,7 +370,7 @@ def _course(count: int, left: int, reached: int) -> Array:
 def _smooth_gains(features: Array, degree: int) -> Array:
     """Return the sums of squares that smooth curves explain, dims ``draw, degree, feature``.
 
-    Degrees begin with 0. All series run at the rate at which they are explained best together.
+    Degrees start at 0. All series share the rate that explains them best together.
     """
     bases = _smooth_bases(features.shape[1], degree)
     weights = np.einsum("rcd,ncf->nrdf", bases, features, optimize=True)

@@ -1,19 +1,18 @@
-"""The metric trajectory: the features of each checkpoint's graph in which phases are found.
+"""The metric trajectory: features of each checkpoint's graph, in which phases are found.
 
 At every usable checkpoint:
 
-- turnover of edges (1 − weighted Jaccard), mean of that from the previous and to the next one;
+- turnover of edges (1 − weighted Jaccard), mean over the previous and the next checkpoint;
 - concentration, the Gini coefficient of the edge weights;
 - stability of the order of spreaders and of gatherers, each among peers
-  (`cntbench.dynamics.orders`): Kendall's τ, mean of that with the previous and the next one;
+  (`cntbench.dynamics.orders`): Kendall's τ, mean over the previous and the next checkpoint;
 - mean influence over the feasible edges.
 
 Each is standardised over the film: mean 0, standard deviation 1. Features that do not vary are 0.
 
-Turnover and stability between neighbours are not divided by the logarithm of the ratio of steps:
-where checkpoints are evenly spaced, that ratio keeps shrinking, and noise divided by it keeps
-rising, a trend of the checkpoints' spacing and not of the model. The effect of spacing therefore
-remains, and shows where the spacing changes.
+Turnover and stability between neighbours are not divided by the logarithm of the ratio of steps. If
+checkpoints are evenly spaced, that ratio shrinks, and noise divided by it rises: a trend of the
+spacing, not of the model. The effect of spacing therefore remains, and shows where spacing changes.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ def standardised(values: Array) -> Array:
 
 
 def _of_neighbours(transitions: Array) -> Array:
-    """Return, at each checkpoint, the mean over the transitions to and from it."""
+    """Return the mean over the transitions to and from each checkpoint."""
     if not len(transitions):
         return np.zeros(1)
     return np.asarray(

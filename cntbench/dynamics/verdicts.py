@@ -1,4 +1,4 @@
-"""The groups ``phases`` and ``claims`` of a result, and how verdicts on one film are merged."""
+"""The groups ``phases`` and ``claims`` of a result, and the merging of verdicts on one film."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ OF_TESTS = {
     "detectable": "smallest effect that is found with probability 0.8",
     "least": "smallest p-value that the number of draws allows",
 }
-#: Fills the tests that a claim lacks, and what an older file does not hold, by kind of dtype.
+#: Values of missing tests, and of variables that older files lack, by kind of dtype.
 _EMPTY: dict[str, Any] = {"O": "", "U": "", "T": "", "f": np.nan, "i": 0, "u": 0}
 
 
@@ -173,17 +173,17 @@ def claim_group(
 
 
 def merge_verdicts(earlier: xr.Dataset, later: xr.Dataset) -> xr.Dataset:
-    """Return all verdicts of two groups ``claims`` of one film.
+    """Merge two groups ``claims`` of one film.
 
-    A claim that both have is taken from the later one. p-values are corrected again, for the number
-    of claims that there are now, and verdicts follow from that.
+    If both have a claim, the later one is kept. p-values are corrected again for the new number of
+    claims, and verdicts follow from them.
 
     Parameters
     ----------
     earlier, later
-        Of the same tasks, ablations and checkpoints.
+        Groups with the same tasks, ablations and checkpoints.
     """
-    if "claim_draws" not in earlier:  # files from before there was merging
+    if "claim_draws" not in earlier:  # written by a version that could not merge
         draws = np.full(earlier.sizes["claim"], int(earlier.attrs.get("draws", 0)))
         earlier = earlier.assign_coords(claim_draws=("claim", draws))
     known = [str(name) for name in earlier["claim"].values]
@@ -219,7 +219,7 @@ def claim_results(cell: xr.Dataset, claim: int) -> list[ClaimTestResult]:
             **{
                 name: float(values[f"test_{name}"].values[test])
                 for name in OF_TESTS
-                if f"test_{name}" in values  # earlier versions knew no power
+                if f"test_{name}" in values  # earlier versions had no power
             },
             reason=str(values["test_reason"].values[test]),
         )
@@ -239,7 +239,7 @@ def _values(verdict: Verdict) -> dict[str, Any]:
 
 
 def _coordinates(claims: Sequence[Claim], tests: int) -> dict[str, Any]:
-    """Return what the claims' specs say, as coordinates."""
+    """Return the claims' specs as coordinates."""
 
     def of_tests(key: str, dtype: type, empty: object) -> NDArray[Any]:
         values: NDArray[Any] = np.full((len(claims), tests), empty, dtype=dtype)

@@ -5,10 +5,10 @@ independently at each checkpoint; its mean is the mean graph's value and its sta
 standard error reported there. Asks: would a model that does not change look like this because of
 measurement noise alone?
 
-The noise is gamma-distributed, because influence is a mean over prompts that is never negative, and
-independent over edges and checkpoints. In a run, edges and checkpoints share their prompts and thus
-part of their noise: sums over edges scatter more than here, and changes from one checkpoint to the
-next, for a model that hardly changes, scatter less.
+The noise is gamma-distributed, because influence is a mean over prompts and never negative, and
+independent over edges and checkpoints. In a run, edges and checkpoints share prompts and thus part
+of their noise: sums over edges scatter more than here, and changes between checkpoints of a model
+that hardly changes scatter less.
 
 Where a standard error is undefined (a single prompt), so is the weight.
 """

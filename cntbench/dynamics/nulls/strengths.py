@@ -87,8 +87,8 @@ def scaled(noise: Array, block: Array) -> Array:
         Dims ``row, column, …``; returned unchanged where a weight is undefined.
     """
     lead = noise.ndim - block.ndim
-    whole = block.reshape(*block.shape[:2], *[1] * lead, *block.shape[2:])
-    row, column = whole.sum(axis=1), whole.sum(axis=0)
+    target = block.reshape(*block.shape[:2], *[1] * lead, *block.shape[2:])
+    row, column = target.sum(axis=1), target.sum(axis=0)
     right = np.ones(noise.shape[1:])
     for _ in range(_ROUNDS):
         left = divide(row, np.einsum("ij...,j...->i...", noise, right), 0.0)
@@ -101,7 +101,7 @@ def scaled(noise: Array, block: Array) -> Array:
     missing = row - weights.sum(axis=1)
     weights += missing[:, None] * divide(column, column.sum(axis=0), 0.0)[None]
     np.maximum(weights, 0, out=weights)
-    return np.where(np.isnan(row.sum(axis=0)), whole, weights)
+    return np.where(np.isnan(row.sum(axis=0)), target, weights)
 
 
 def _noise(block: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

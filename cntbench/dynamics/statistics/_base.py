@@ -13,13 +13,13 @@ from cntbench.dynamics.resampling import mean_interval
 
 
 class Statistic(ABC):
-    """A number about a film: the mean over time of what single moments contribute.
+    """A number about a film: the mean of a series over time.
 
     It is tested against a null model of films (a file of ``cntbench/dynamics/nulls``), or against
-    a null model of its own, drawn by `draws`, which randomises what a film cannot.
+    its own null model, drawn by `draws`, which randomises something other than a film.
     """
 
-    #: Fewest checkpoints for which it makes sense.
+    #: Smallest number of checkpoints for which it makes sense.
     needs: ClassVar[int] = 16
     #: Null models of its own, by name, with what they assume.
     own_nulls: ClassVar[dict[str, str]] = {}
@@ -29,7 +29,7 @@ class Statistic(ABC):
 
     @abstractmethod
     def series(self, film: Film) -> Array:
-        """Return what each moment contributes, dims ``moment``: their mean is the statistic.
+        """Return the series whose mean is the statistic, dims ``moment``.
 
         Raises
         ------
@@ -40,7 +40,7 @@ class Statistic(ABC):
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
         """Return the statistic under one of its own null models, dims ``draw``.
 
-        Statistics that list ``own_nulls`` define it; it is called for no other.
+        Only statistics with ``own_nulls`` define it.
         """
         raise NotImplementedError(null)
 
@@ -57,10 +57,10 @@ class Statistic(ABC):
         return mean_interval(series)
 
     def spread(self, film: Film, rng: np.random.Generator) -> Array | None:
-        """Return the statistic where the effect is about the smallest that counts, dims ``draw``.
+        """Return draws of the statistic at about the smallest effect that counts, dims ``draw``.
 
-        For statistics that scatter more there than under the null model: `bounds` takes it in place
-        of the null distribution. By default None, for the null distribution.
+        For statistics that scatter more there than under the null model, `bounds` uses these draws
+        instead of the null distribution. By default None: the null distribution is used.
         """
         return None
 
@@ -69,7 +69,7 @@ class Statistic(ABC):
     ) -> float:
         """Return the probability that a film like this one shows the smallest effect that counts.
 
-        By default, the statistic is taken to be normal around its effect.
+        By default, the statistic is assumed to be normal around its effect.
 
         Parameters
         ----------

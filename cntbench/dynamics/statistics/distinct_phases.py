@@ -1,10 +1,10 @@
-"""How much better a number of distinct phases explains the metric trajectory than anything else.
+"""How much better a number of distinct phases explains the metric trajectory than alternatives.
 
 The smaller of two logarithmic likelihood ratios, in nat per value of the metric trajectory
 (`cntbench.dynamics.trajectory`): the advantage A of that number of phases over a smooth curve, and
-by how much it exceeds the advantage of the best other number, a further transition counting 0.04
-against it. Positive if this number of phases describes the course best. Transitions between phases
-may be sudden or gradual (`cntbench.dynamics.segments`).
+its excess over the advantage of the best other number, where each further transition costs 0.04. It
+is positive if this number of phases describes the course best. Transitions between phases may be
+sudden or gradual (`cntbench.dynamics.segments`).
 
 Its null model ``autoregressive`` draws trajectories without transitions that wander as much.
 """
@@ -76,27 +76,27 @@ class Parameters(Statistic):
         return series
 
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:
-        """Return the statistic of surrogates, or 0 where it is negative: they have one phase."""
+        """Return the statistic of surrogates, or 0 where it is negative."""
         return self._excess(advantages(surrogates(trajectory(film), rng, size)))
 
     def power(
         self, film: Film, minimum: float, needed: float, error: float, rng: np.random.Generator
     ) -> float:
-        """Return how often the phases would be found if they explained what the levels explain.
+        """Return how often phases would be found if they explained as much as the fitted levels.
 
-        Levels of equal length and of random height, with transitions of an eighth of the film, take
-        the place of the film's best ones; its residuals are added in random order of blocks. They
-        are found if the statistic reaches what the test needs.
+        Levels of equal length and random height, with transitions of an eighth of the film, replace
+        the film's best levels; its residuals are added in blocks in random order. The phases are
+        found if the statistic reaches the effect that the test needs.
         """
         features = trajectory(film)
         segmentation = segment(features)
         fitted = levels(features, segmentation.transitions[segmentation.number - 1])
         drawn = self._planted(features, fitted, rng)
-        # A statistic of 0 says that they are not found: surrogates have it too.
+        # A statistic of 0 means that they are not found: surrogates have it too.
         return float((self._excess(advantages(drawn)) > max(needed, 0)).mean())
 
     def _planted(self, features: Array, fitted: Array, rng: np.random.Generator) -> Array:
-        """Return series with the phases, and the noise of others around what fits them."""
+        """Return series with planted phases, and the residuals of the film as noise."""
         count = len(features)
         width, at = max(1, count // 8), np.linspace(0, count, self.phases + 1)[1:-1]
         steps = np.clip((np.arange(count)[:, None] - at) / width + 0.5, 0, 1)
@@ -113,10 +113,10 @@ class Parameters(Statistic):
 
 
 def _contributions(features: Array, segmentation: Segmentation, index: int) -> Array:
-    """Return each checkpoint's part of A_k: half the difference of its squared residuals.
+    """Return each checkpoint's contribution to A_k: half the difference of its squared residuals.
 
-    Residuals are divided by each feature's variance, so that the mean of what they contribute is 0
-    beside the logarithm of the ratio.
+    Residuals are divided by each feature's variance, so their contributions have mean 0 and A_k is
+    the mean of the series.
     """
     fits = (
         curve(features, 2 * (index + 1)),

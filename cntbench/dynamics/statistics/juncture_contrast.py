@@ -1,21 +1,21 @@
 """How much more roles change across the learning juncture than before and after it.
 
 The juncture is the window of the film in which a readout improves most
-(`cntbench.dynamics.junctures`). The change of roles over a window is the total variation distance
-between the shares of what a group receives that its gatherers have at its two ends (or its
-gatekeepers of the group's betweenness, or spreaders of what it sends), averaged over groups, in
-units of its mean over all windows of that length. The statistic is the change over the juncture
-minus the mean change over the windows just before and just after it: 0 if nothing special happens
-there. The two neighbours remove slow trends, such as faster change early in training. Over a window
-rather than a transition, real changes add up and noise does not.
+(`cntbench.dynamics.junctures`). Every gatherer has a share of what its group receives (a gatekeeper
+of the group's betweenness, a spreader of what it sends). The change of roles over a window is the
+total variation distance between these shares at its two ends, averaged over groups, in units of its
+mean over all windows of that length. The statistic is the change over the juncture minus the mean
+change over the windows just before and just after it: 0 if the juncture is not special. The two
+neighbours remove slow trends, such as faster change early in training. Over a window, unlike over a
+single transition, real changes add up and noise does not.
 
-Groups are peers (`cntbench.dynamics.orders`), so that a shift of influence from one layer to
-another is not a change of roles; with ``among = "all"`` it is.
+Groups are peers (`cntbench.dynamics.orders`), so a shift of influence from one layer to another is
+not a change of roles; with ``among = "all"`` it is.
 
-Its null model ``phase_randomised`` moves the ups and downs of the contrast to other times: for the
-contrasts at all windows, the end of the film joined to its start, it keeps the power spectrum, and
-with it variance and autocorrelation, and randomises the phases. Because the film's own peak is part
-of that variance, a film that consists of one peak cannot reject it by much. Merely shifting the
+Its null model ``phase_randomised`` moves the fluctuations of the contrast to other times. It keeps
+the power spectrum of the contrasts at all windows (with the end of the film joined to its start),
+and with it variance and autocorrelation, and randomises the phases. The film's own peak is part of
+that variance, so a film that consists of one peak cannot reject it by much. Merely shifting the
 series along the readout would give no more p-values than there are windows that do not overlap,
 about a dozen.
 Source: Theiler et al. 1992, "Testing for nonlinearity in time series: the method of surrogate
@@ -88,7 +88,7 @@ class Parameters(Statistic):
 
 
 def contrasts(film: Film, among: Among, size: int, role: Role = "gatherer") -> Array:
-    """Return how much more roles change over each window than over those before and after it.
+    """Return the change of roles over each window minus that over the windows next to it.
 
     Parameters
     ----------

@@ -2,11 +2,11 @@
 
 1 − d(1) / d(h), where d(l) is the mean turnover of edges (1 − weighted Jaccard) between checkpoints
 l apart, and h is half their number: 0 if the order of the checkpoints does not matter, near 1 if
-change accumulates. Source: von Neumann 1941, "Distribution of the ratio of the mean
-square successive difference to the variance", for another distance.
+change accumulates. Source: von Neumann 1941, "Distribution of the ratio of the mean square
+successive difference to the variance", with another distance.
 
-Under ``time_order`` checkpoints are exchangeable, so its p-value is exact. Every claim about
-dynamics tests it: if any order of the graphs would do, the film says nothing about time.
+Under ``time_order``, checkpoints are exchangeable, so the p-value is exact. Every claim about
+dynamics includes this test: if any order of the graphs would do, the film says nothing about time.
 """
 
 from __future__ import annotations

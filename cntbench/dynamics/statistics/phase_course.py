@@ -1,9 +1,9 @@
-"""Whether phases lead from exploration to refinement: settled and concentrated at the end.
+"""Whether phases lead from exploration to refinement, settled and concentrated at the end.
 
-The smaller of two differences between the last and the first of a number of phases: in how settled
-the graph is (less turnover, more stable orders) and in its concentration, both in standard
-deviations of the film (`cntbench.dynamics.phases`). The phases are the levels that fit the metric
-trajectory best (`cntbench.dynamics.segments`), whether or not they are distinct.
+The smaller of two differences between the last and the first phase: in how settled the graph is
+(less turnover, more stable orders), and in its concentration, both in standard deviations of the
+film (`cntbench.dynamics.phases`). The phases are the levels that fit the metric trajectory best
+(`cntbench.dynamics.segments`), whether or not they are distinct.
 
 Its null model ``autoregressive`` draws trajectories without transitions that wander as much.
 """

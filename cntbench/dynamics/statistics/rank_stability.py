@@ -1,12 +1,12 @@
-"""How much of the order of components in one role remains some time later: Kendall's τ.
+"""How much of the order of components in one role remains after a lag: Kendall's τ.
 
-The mean of τ_a between the orders by strength at each checkpoint and a lag later
+The mean of τ_a between the order by strength at each checkpoint and the order a lag later
 (`cntbench.dynamics.orders.stability`), late in the film: 1 if the order no longer changes, 0 if
-nothing of it remains. Among all components much of it is architecture, which the null model
-``layer_pairs`` keeps; among peers none of it is. Source: Kendall 1938, "A new measure of rank
+nothing of it remains. Among all components, the order is largely architecture, which the null model
+``layer_pairs`` keeps; among peers, it is not. Source: Kendall 1938, "A new measure of rank
 correlation".
 
-Any order lasts for a while if everything changes slowly: the lag decides what counts as stable.
+Any order lasts for a while if everything changes slowly, so the lag defines what counts as stable.
 """
 
 from __future__ import annotations

@@ -1,18 +1,17 @@
 """How much more stable the order of spreaders is than that of gatherers, both among peers.
 
-The mean of τ_spreaders − τ_gatherers over time, with τ between the orders at each checkpoint and a
-lag later (`cntbench.dynamics.orders.stability`). Only peers are compared, so it does not matter how
-many layers apart spreaders or gatherers are, nor how many there are of each: τ's mean does not
-depend on the number of pairs.
+The mean of τ_spreaders − τ_gatherers over time, with τ between the order at each checkpoint and the
+order a lag later (`cntbench.dynamics.orders.stability`). Only peers are compared, so neither the
+layers of spreaders and gatherers nor their numbers matter: τ's mean does not depend on the number
+of pairs.
 
-Noise alone makes an order less stable, all the more so if its strengths are measured less
-precisely; ``frozen`` has that noise and no change. Its null model ``sign_flips`` asks the other
-question, whether the gap is more than a fluctuation in time: if both orders are equally stable,
-either of them is equally likely to be the more stable one in any stretch of the film. The null
-model ``exchanged_roles`` asks whether the gap is more than what components differ by: every
-component's course, its share of what its peers send or receive, takes a random place among all
-courses of spreaders and gatherers. The result holds for this film; other seeds must show whether it
-holds for films like it.
+Noise alone makes an order less stable, more so if its strengths are measured less precisely;
+``frozen`` has that noise and no change. The statistic's own null models ask two other questions.
+``sign_flips``: is the gap more than a fluctuation in time? If both orders are equally stable, each
+is equally likely to be the more stable one in any stretch of the film. ``exchanged_roles``: is the
+gap more than differences between components? Every component's course, its share of what its peers
+send or receive, takes a random place among all courses of spreaders and gatherers. The result holds
+for this film; other seeds must show whether it holds for similar films.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class Parameters(Statistic):
         """Return means of the gap after a random sign or place for each of its parts."""
         if null == "exchanged_roles":
             return self._exchanged(film, rng, size)
-        # More than twice the lag, since overlapping orders depend on each other.
+        # More than twice the lag, because overlapping orders depend on each other.
         stretch = max(block_length(len(film)), 2 * lag_of(film, self.lag) + 1)
         return flipped_means(self.series(film), stretch, rng, size)
 
@@ -103,16 +102,16 @@ def over_lags(film: Film) -> Array:
 
     NaN where the film is too short, or has no peers.
     """
-    found = np.full((len(LAGS), 3), np.nan)
-    for place, share in enumerate(LAGS):
+    gaps = np.full((len(LAGS), 3), np.nan)
+    for row, share in enumerate(LAGS):
         lag = lag_of(film, share)
         if len(film) - lag >= 2:
             gap = np.subtract(
                 *(stability(film, role, "peers", lag) for role in ("spreader", "gatherer"))
             )
             if not np.isnan(gap).any():
-                found[place] = gap.mean(), *mean_interval(gap)
-    return found
+                gaps[row] = gap.mean(), *mean_interval(gap)
+    return gaps
 
 
 def _shares(film: Film, role: Role, pair: NDArray[np.int64]) -> Array:

@@ -7,15 +7,15 @@ Without the sign, tails *shorter* than exponential, such as those of uniform or 
 would count as long, because a log-normal fits them better too. The dispersion is the coefficient of
 variation of the excess over the tail's smallest weight, 1 for an exponential.
 
-With ``within = "peers"``, weights are first divided by the median of those between the same two
-groups of components (layer and kind); a mean of four weights would itself be mostly the largest,
-and cap it. This removes what architecture alone adds to the tail: a
-mixture of exponential weights of different means has a longer tail than each of them.
+With ``within = "peers"``, weights are first divided by the median weight between the same two
+groups of components (layer and kind). A mean of four weights would mostly be the largest of them
+and cap it. The division removes what architecture alone adds to the tail: a mixture of exponential
+distributions with different means has a longer tail than each of them.
 
 Its null model ``exponential`` draws all weights from one exponential distribution, and with
 ``within = "peers"`` divides them in the same way. The statistic does not depend on the mean of the
-distribution, nor, if divided, on those of the groups. Checkpoints resemble each other, so one draw
-serves for all.
+distribution or, if weights are divided, on the means of the groups. Checkpoints are alike, so one
+draw serves for all.
 
 Source: Clauset, Shalizi and Newman 2009, "Power-law distributions in empirical data" (likelihood
 ratio, parametric bootstrap); del Castillo, Daoudi and Lockhart 2014, "Methods to distinguish
@@ -79,20 +79,20 @@ class Parameters(Statistic):
         return signed_ratio(_over_medians(drawn, group[present]))
 
     def spread(self, film: Film, rng: np.random.Generator) -> Array:
-        """Return the signed ratio of log-normal weights, which scatters more than exponential."""
+        """Return the signed ratio of log-normal weights, which scatters more."""
         weights, group = self._edges(film)
         present = weights[-1] > 0
         drawn = rng.lognormal(0, _SIGMA, (_DRAWS, int(present.sum())))
         return signed_ratio(_over_medians(drawn, group[present]))
 
     def bounds(self, series: Array, drawn: Array) -> tuple[float, float]:
-        """Return an interval as wide as what `spread` draws, since edges are few."""
+        """Return an interval as wide as the draws of `spread`, because edges are few."""
         return null_interval(float(series.mean()), drawn)
 
     def _edges(self, film: Film) -> tuple[Array, NDArray[np.int64]]:
         """Return weights, dims ``checkpoint, edge``, and their groups; one group unless divided.
 
-        The only edge between two groups is left out: divided by its own median, it is always 1.
+        An edge that is alone between two groups is left out: divided by its own median, it is 1.
         """
         count = max(1, round(self.last * len(film)))
         weights = film.weights[-count:, film.feasible]
@@ -132,7 +132,7 @@ def signed_ratio(weights: Array) -> Array:
 
 
 def _over_medians(weights: Array, group: NDArray[np.int64]) -> Array:
-    """Divide weights, dims ``…, edge``, by the medians of those of their group that are not 0."""
+    """Divide weights, dims ``…, edge``, by the median of the nonzero weights of their group."""
     divided = np.zeros_like(weights)
     for number in np.unique(group):
         members = group == number
