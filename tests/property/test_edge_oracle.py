@@ -86,7 +86,7 @@ def close(found, expected, rtol=1e-7, atol=1e-9):
     np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(
     workloads(), RULES, st.sampled_from(sorted(MEASURES)), THROUGH, st.booleans(), st.integers(0, 5)
 )
@@ -113,7 +113,7 @@ def test_direct_effects_equal_the_oracle(workload, rule, measure, through, obser
     assert np.isnan(found.edge_effect).all()
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(workloads(), RULES, st.permutations(known_readouts()), THROUGH, st.integers(0, 5))
 def test_patched_edges_equal_the_oracle(workload, rule, effects, through, seed):
     model, prompts = workload
@@ -126,7 +126,7 @@ def test_patched_edges_equal_the_oracle(workload, rule, effects, through, seed):
     close(found.readout_effect[0], direct.mean(-1), atol=rounding(rule))
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(workloads(), RULES, SMOOTH, st.integers(0, 4))
 def test_gradient_estimates_equal_derivatives_of_the_patched_model(workload, rule, effects, steps):
     model, prompts = workload
@@ -165,7 +165,7 @@ def agree(one, two, rtol=1e-7, atol=1e-9):
         )
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(workloads(), st.integers(1, 4), st.integers(1, 12), st.booleans())
 @example(None, 2, 5, False)
 @example(None, 1, 1, True)
@@ -181,7 +181,7 @@ def test_chunks_do_not_matter(workload, n_prompts, n_sources, observe_all):
         agree(run(), whole)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(workloads(), st.permutations(range(len(METHODS))))
 def test_methods_measured_together_do_not_mix(workload, order):
     model, prompts = decoder(workload[0]), workload[1]

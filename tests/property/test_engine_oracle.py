@@ -61,7 +61,7 @@ def close(found, expected, rtol=1e-8, atol=1e-10):
     np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(
     workloads(),
     st.lists(st.tuples(RULES, st.sampled_from(sorted(MEASURES))), min_size=1, max_size=3),
@@ -122,7 +122,7 @@ class Itself(Replacement):
 WIDTHS = st.sampled_from([4, 8, 12, 16, 32])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(
     workloads(dtype=torch.float32, width=WIDTHS), st.sampled_from(sorted(MEASURES)), st.booleans()
 )

@@ -47,7 +47,7 @@ def _check_total_effects(circuit: Circuit, seed: int) -> None:
 
 
 @given(text=random_dags(), seed=st.integers(0, 1000))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_total_effects_of_random_dags_are_their_closure(text, seed):
     with tempfile.TemporaryDirectory() as folder:
         circuit = Circuit.read(write(Path(folder), text))
@@ -61,7 +61,7 @@ def test_total_effects_of_random_dags_are_their_closure(text, seed):
 
 
 @given(text=random_dags(), seed=st.integers(0, 1000))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_direct_effects_of_random_dags_are_their_edges(text, seed):
     with tempfile.TemporaryDirectory() as folder:
         circuit = Circuit.read(write(Path(folder), text))
