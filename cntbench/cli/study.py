@@ -63,6 +63,8 @@ def run(
     specs: Specs = None,
 ) -> None:
     """Measure a study at every checkpoint, or resume an interrupted run."""
+    from cntbench.estimate.utilisation import utilisation
+    from cntbench.reporting.estimate import utilisation_line
     from cntbench.reporting.terminal import progress_bar
     from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.folder import RunFolder
@@ -112,7 +114,8 @@ def run(
         else:
             measured = run_shard(plan, folder, part, progress=progress, **options)
     if part is None:
-        _tell(outcome, _AGAIN)
+        used = utilisation(plan, outcome, workers, resolved_device)
+        _tell(outcome, _AGAIN, f"{utilisation_line(used)}\n" if used else "")
         return
     out.print(
         f"{_progress(measured, f' of shard {part}')}.\nWhen all shards are measured:\n\n"
@@ -206,7 +209,7 @@ def _progress(run: Measured, shard: str = "") -> str:
     return f"{measured}, found {run.reused} measured before"
 
 
-def _tell(outcome: Outcome, remedy: str) -> None:
+def _tell(outcome: Outcome, remedy: str, used: str = "") -> None:
     """Print the results of a run, their file, and what could not be measured."""
     from cntbench.reporting.claims import claims_of
     from cntbench.reporting.summary import summary
@@ -214,7 +217,7 @@ def _tell(outcome: Outcome, remedy: str) -> None:
     out.print(summary(outcome.tree))
     out.print(claims_of(outcome.tree))
     out.print(
-        f"{_progress(outcome)}.\n"
+        f"{_progress(outcome)}.\n{used}"
         f"The result is in {escape(str(outcome.path))}. To look at it:\n\n"
         f"    cntbench show {escape(str(outcome.path))}\n"
         f"    python -c \"import xarray as xr; print(xr.open_dataset('{outcome.path}'))\"\n",

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from cntbench.errors import listed
 from cntbench.estimate.estimate import Estimate
+from cntbench.estimate.utilisation import Utilisation
 from cntbench.models.trajectory import Checkpoint
 from cntbench.reporting.terminal import plain_table
 from cntbench.reporting.wording import counted, duration, quantity
@@ -46,6 +47,15 @@ def steps_line(checkpoints: Sequence[Checkpoint]) -> Text:
     if len(steps) > _PRINTED:
         steps[_PRINTED - 1 : -1] = ["…"]
     return Text(f"Steps: {', '.join(steps)}.")
+
+
+def utilisation_line(used: Utilisation) -> str:
+    """Return how much of the machine a run has used."""
+    return (
+        f"Matrix products: {quantity(used.flops, 'FLOP')} in {duration(used.seconds)} on "
+        f"{'1 process' if used.processes == 1 else f'{used.processes} processes'}, {quantity(used.flops / used.seconds, 'FLOP')}/s: "
+        f"{used.share:.0%} of what one large product reaches on each just now."
+    )
 
 
 def seeds_line(

@@ -200,7 +200,7 @@ def measure(
 
 
 def requests_of(
-    plan: Plan, model: Decoder, memory_budget: int, sources: Sequence[int] | None = None
+    plan: Plan, model: Decoder, memory_budget: int = 2**30, sources: Sequence[int] | None = None
 ) -> list[Request]:
     """Return the request for each task of a plan; see `measure`."""
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,10 +69,15 @@ class Outcome(Measured):
     ----------
     tree, path
         The result, and its file.
+    models, seconds
+        Number of checkpoints and untrained models that were measured now, and how long that took,
+        with downloads [s].
     """
 
     tree: xr.DataTree
     path: Path
+    models: int = 0
+    seconds: float = 0.0
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user wants it
@@ -132,7 +138,9 @@ def run(
         if plan.trajectory.finish is not None:  # what there is comes first
             missing.sort(key=lambda subject: isinstance(subject, Checkpoint))
         measurer = CheckpointMeasurer(plan, folder, memory_budget, device)
+        start = time.perf_counter()
         failed = _measure(measurer, missing, len(subjects), jobs, keep, progress, execute)
+        seconds = time.perf_counter() - start
         for subject in missing:
             if subject.label not in failed:
                 datasets[subject] = folder.read_checkpoint_file(plan, subject)
@@ -140,7 +148,9 @@ def run(
             plan = folder.record(plan.finished())
             datasets = dict(zip(plan.subjects, datasets.values(), strict=True))
         tree = combine(plan, folder, datasets, failed, jobs=jobs, progress=progress)
-    return Outcome(*counts(subjects, missing, failed), failed, tree, folder.results)
+    numbers = counts(subjects, missing, failed)
+    models = len(missing) - len(failed)
+    return Outcome(*numbers, failed, tree, folder.results, models, seconds)
 
 
 def run_shard(
