@@ -43,14 +43,14 @@ class Judgement:
         Name, summary, text and source of the claim.
     verdict
         Over all files.
-    found
+    results
         Results of the tests, over all files.
     statistics
         Names of the tests' statistics.
     effects
         Effects of the decisive test, in each file that answers the claim.
-    words
-        The verdict in each file that has the cell.
+    file_verdicts
+        The verdict in each file that has the task and ablation.
     """
 
     task: str
@@ -60,21 +60,21 @@ class Judgement:
     text: str
     source: str
     verdict: Verdict
-    found: tuple[ClaimTestResult, ...]
+    results: tuple[ClaimTestResult, ...]
     statistics: tuple[str, ...]
     effects: tuple[float, ...]
-    words: tuple[str, ...]
+    file_verdicts: tuple[str, ...]
 
     @property
     def why(self) -> str:
         """Why the claim is not supported; empty if it is."""
         number, reason = self.verdict.decisive, self.verdict.reason
-        if not reason or self.found[number].reason:
+        if not reason or self.results[number].reason:
             return reason
         return f"{self.statistics[number].replace('_', ' ')} {reason}"
 
 
-def in_file(group: xr.Dataset, claims: Sequence[str] | None = None) -> list[Judgement]:
+def file_judgements(group: xr.Dataset, claims: Sequence[str] | None = None) -> list[Judgement]:
     """Return the verdicts of one file.
 
     Parameters
@@ -102,7 +102,7 @@ def in_file(group: xr.Dataset, claims: Sequence[str] | None = None) -> list[Judg
     return judgements
 
 
-def over_files(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> list[Judgement]:
+def pooled_judgements(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> list[Judgement]:
     """Return pooled verdicts for every task and ablation of any file, in the files' order.
 
     Parameters
@@ -181,14 +181,14 @@ def _judgement(
         text=str(first["claim_text"].item()),
         source=str(first["claim_source"].item()),
         verdict=verdict,
-        found=tuple(results),
+        results=tuple(results),
         statistics=tuple(map(str, first["test_statistic"].values[: len(results)])),
         effects=tuple(
             tests[verdict.decisive].effect
             for tests in answers
             if not any(test.reason for test in tests)
         ),
-        words=tuple(str(cell["verdict"].values[place]) for cell in cells),
+        file_verdicts=tuple(str(cell["verdict"].values[place]) for cell in cells),
     )
 
 

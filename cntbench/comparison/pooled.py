@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.attributes import described
-from cntbench.comparison.claims import Judgement, over_files
+from cntbench.comparison.claims import Judgement, pooled_judgements
 from cntbench.dynamics.claim import Claim
 from cntbench.output import FileKind, has_attribute
 
@@ -62,7 +62,7 @@ def pooled_claims(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> 
     ]
     if len(groups) < len(trees) or not common:
         return None
-    return _dataset(over_files([*groups.values()], common), list(groups))
+    return _dataset(pooled_judgements([*groups.values()], common), list(groups))
 
 
 def with_pooled_claims(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> xr.DataTree:
@@ -80,7 +80,7 @@ def _dataset(judgements: Sequence[Judgement], films: Sequence[str]) -> xr.Datase
     of_films = np.full([*shape, len(films)], "", dtype=object)
     for judgement in judgements:
         place = tuple(labels[dim].index(getattr(judgement, dim)) for dim in dims)
-        verdict, test = judgement.verdict, judgement.found[judgement.verdict.decisive]
+        verdict, test = judgement.verdict, judgement.results[judgement.verdict.decisive]
         case = {
             "verdict": verdict.label,
             "reason": judgement.why,
@@ -93,7 +93,7 @@ def _dataset(judgements: Sequence[Judgement], films: Sequence[str]) -> xr.Datase
         }
         for name, value in case.items():
             (texts if name in texts else values)[name][place] = value
-        of_films[place][:] = judgement.words
+        of_films[place][:] = judgement.file_verdicts
     return xr.Dataset(
         {
             **{name: (dims, texts[name], {"long_name": _LABELS[name]}) for name in texts},

@@ -90,7 +90,7 @@ def _draw(ax: Axes, judged: list[Judgement], tasks: list[str], ablations: list[s
             ax.axhspan(row - 0.5, row + 0.5, color=BAND, linewidth=0, zorder=-1)
     spread = 0.6 / max(len(ablations) - 1, 1)
     for judgement in judged:
-        test = judgement.found[judgement.verdict.decisive]
+        test = judgement.results[judgement.verdict.decisive]
         if judgement.task not in tasks or not np.isfinite(test.effect):
             continue
         place = ablations.index(judgement.ablation)

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cntbench.comparison.claims import Judgement, in_file, over_files, too_short
+from cntbench.comparison.claims import Judgement, file_judgements, pooled_judgements, too_short
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import ClaimTestResult
 from cntbench.errors import listed
@@ -39,7 +39,7 @@ def claims_of(tree: xr.DataTree, task: str | None = None) -> RenderableType:
     """
     if "claims" not in tree.children:
         return Group()
-    judgements = in_file(tree.children["claims"].to_dataset(inherit=True))
+    judgements = file_judgements(tree.children["claims"].to_dataset(inherit=True))
     task = task or task_of_interest(tree.to_dataset(inherit=False))
     table = _task_table([j for j in judgements if j.task == task])
     return Group(*_short(judgements), claim_matrix(judgements), table, _films(1))
@@ -57,9 +57,9 @@ def claims_report(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> 
     """
     groups = [tree.children["claims"].to_dataset(inherit=True) for tree in trees.values()]
     if len(groups) > 1:
-        judgements = over_files(groups, claims)
+        judgements = pooled_judgements(groups, claims)
     else:
-        judgements = in_file(groups[0], [claim.name for claim in claims])
+        judgements = file_judgements(groups[0], [claim.name for claim in claims])
     left_out = [
         line for path, tree in trees.items() for line in _gaps(path, tree.to_dataset(inherit=False))
     ]
@@ -169,7 +169,7 @@ def _with_rows(
     table: Table, judgements: Sequence[Judgement], labels: Sequence[str]
 ) -> RenderableType:
     """Return a table with a row for each judgement, and the reasons of the verdicts below it."""
-    several = max(len(judgement.words) for judgement in judgements) > 1
+    several = max(len(judgement.file_verdicts) for judgement in judgements) > 1
     table.add_column("ablation", overflow="fold")
     table.add_column("" if several else "verdict", no_wrap=True)
     table.add_column("effect, interval")
@@ -181,7 +181,7 @@ def _with_rows(
     previous = ""
     for label, judgement in zip(labels, judgements, strict=True):
         verdict = judgement.verdict
-        test = judgement.found[verdict.decisive]
+        test = judgement.results[verdict.decisive]
         table.add_row(
             escape(label) if label != previous else "",
             escape(judgement.ablation),
@@ -209,7 +209,7 @@ def _effect(test: ClaimTestResult) -> str:
 
 def _over_files(judgement: Judgement) -> str:
     """Return the share of files that support the claim, and the range of the effects."""
-    share = f"{judgement.words.count('supported')}/{len(judgement.words)}"
+    share = f"{judgement.file_verdicts.count('supported')}/{len(judgement.file_verdicts)}"
     if not judgement.effects:
         return share
     return f"{share} {number(min(judgement.effects))}..{number(max(judgement.effects))}"

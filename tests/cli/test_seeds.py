@@ -9,7 +9,7 @@ import xarray as xr
 from support.trajectories import run_cli
 
 import cntbench
-from cntbench.comparison.claims import in_file
+from cntbench.comparison.claims import file_judgements
 from cntbench.errors import CntbenchError
 from cntbench.estimate.estimate import Estimate
 from cntbench.reporting.estimate import seeds_line
@@ -84,7 +84,7 @@ def test_pooled_numbers_are_those_of_the_claims_command(cli, specs, tmp_path):
     trees = cntbench.run("seedy", seeds="0..0", specs=specs, progress=False, output="one")
     [judgement] = [
         j
-        for j in in_file(trees["seed0"]["claims"].to_dataset(inherit=True))
+        for j in file_judgements(trees["seed0"]["claims"].to_dataset(inherit=True))
         if j.claim == "three_phases"
     ]
     case = trees["claims"].sel(task="induction", ablation="zero", claim="three_phases")

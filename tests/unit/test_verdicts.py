@@ -12,7 +12,7 @@ from support.films import random_film
 from cntbench.analysis.intervals import t_interval
 from cntbench.analysis.verdicts import add_verdicts, verdicts
 from cntbench.calibration.simulated import phased, planted, template
-from cntbench.comparison.claims import in_file, over_files
+from cntbench.comparison.claims import file_judgements, pooled_judgements
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.trajectory import FEATURES
 from cntbench.errors import CntbenchError
@@ -207,27 +207,28 @@ def three(tmp_path_factory) -> list[xr.Dataset]:
 
 
 def test_files_are_pooled_by_mean_effect_and_combined_p_value(three):
-    pooled = {(p.ablation, p.claim): p for p in over_files(three, POOLED)}
+    pooled = {(p.ablation, p.claim): p for p in pooled_judgements(three, POOLED)}
     one = pooled["zero", "gatherers_less_stable"]
     singles = [
-        next(p for p in in_file(g) if (p.ablation, p.claim) == ("zero", one.claim)) for g in three
+        next(p for p in file_judgements(g) if (p.ablation, p.claim) == ("zero", one.claim))
+        for g in three
     ]
-    assert one.words == tuple(p.verdict.label for p in singles)
-    for place, test in enumerate(one.found):
-        effects = [p.found[place].effect for p in singles]
+    assert one.file_verdicts == tuple(p.verdict.label for p in singles)
+    for place, test in enumerate(one.results):
+        effects = [p.results[place].effect for p in singles]
         mean, lower, upper = t_interval(effects)
         assert test.effect == pytest.approx(mean)
         assert (test.lower, test.upper) == (pytest.approx(lower), pytest.approx(upper))
-        assert test.p_value < min(p.found[place].p_value for p in singles)
+        assert test.p_value < min(p.results[place].p_value for p in singles)
     assert len(one.effects) == 3
 
 
 def test_a_file_that_does_not_answer_takes_no_part(three):
-    pooled = {(p.ablation, p.claim): p for p in over_files(three, POOLED)}
+    pooled = {(p.ablation, p.claim): p for p in pooled_judgements(three, POOLED)}
     phases = pooled["zero", "three_phases"]
     assert len(phases.effects) == 2
-    assert len(phases.words) == 3
-    assert phases.words[2] == "inconclusive"
+    assert len(phases.file_verdicts) == 3
+    assert phases.file_verdicts[2] == "inconclusive"
     short = pooled["mean", "three_phases"]
     assert short.verdict.label == "inconclusive"
     assert short.verdict.reason == "needs 40 checkpoints, has 30"
@@ -235,15 +236,17 @@ def test_a_file_that_does_not_answer_takes_no_part(three):
 
 
 def test_one_file_keeps_its_own_verdicts(three):
-    for one, other in zip(in_file(three[0]), over_files(three[:1], POOLED), strict=True):
+    for one, other in zip(
+        file_judgements(three[0]), pooled_judgements(three[:1], POOLED), strict=True
+    ):
         assert one.verdict.label == other.verdict.label
         assert one.verdict.reason == other.verdict.reason
-        assert one.found == other.found or any(test.reason for test in one.found)
+        assert one.results == other.results or any(test.reason for test in one.results)
 
 
 def test_a_p_value_of_one_does_not_outweigh_all_others(three):
     certain = [group.copy(deep=True) for group in three[:2]]
     certain[0]["test_p_value"].values[:] = 1.0
     certain[1]["test_p_value"].values[:] = 1e-6
-    pooled = {p.claim: p for p in over_files(certain, POOLED)}
+    pooled = {p.claim: p for p in pooled_judgements(certain, POOLED)}
     assert 0 < pooled["spreader_hierarchy"].verdict.p_value < 0.5

@@ -68,7 +68,7 @@ def _claim(judgements: Sequence[Judgement], tasks: Sequence[str], minima: list[f
         bound
         for judgement in judgements
         for decisive in [judgement.verdict.decisive]
-        for test in [judgement.found[decisive]]
+        for test in [judgement.results[decisive]]
         for bound in (test.effect, test.lower, test.upper, minima[decisive])
         if np.isfinite(bound)
     ]
@@ -90,7 +90,7 @@ def _claim(judgements: Sequence[Judgement], tasks: Sequence[str], minima: list[f
 
 def _row(judgement: Judgement, minima: list[float], span: tuple[float, float]) -> Fields:
     verdict = judgement.verdict
-    test = judgement.found[verdict.decisive]
+    test = judgement.results[verdict.decisive]
     sign, kind = MARKS[verdict.label]
     return {
         "ablation": judgement.ablation,
