@@ -25,11 +25,17 @@ if TYPE_CHECKING:
 
 
 class Terminal(Console):
-    """A console that removes control characters from labels, reasons and names."""
+    """A console that removes control characters from labels, reasons and names.
+
+    On a terminal, lines are broken at words; in files and pipes, with ``soft_wrap``, they stay
+    whole.
+    """
 
     def __init__(self, *, stderr: bool = False, soft_wrap: bool = False) -> None:
         # Names such as dir:x:y are no emoji.
         super().__init__(stderr=stderr, soft_wrap=soft_wrap, emoji=False)
+        if self.is_terminal:
+            self.soft_wrap = False
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

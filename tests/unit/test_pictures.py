@@ -1,4 +1,4 @@
-"""Every picture of the page is a figure, every figure is on the page, and the docs show them all."""
+"""Every picture of the page is a figure, every figure is on the page, the docs show all."""
 
 from __future__ import annotations
 

@@ -121,3 +121,17 @@ def test_the_bar_says_what_is_measured_how_many_and_how_long(monkeypatch):
     assert "measured untrained model 3 of 20" in last
     assert "100 of 163" in last
     assert "about 6 min left" in last
+
+
+def test_lines_are_broken_at_words_on_a_terminal_only(monkeypatch):
+    text = "words that are longer than a terminal is wide " * 3
+    for forced, expected in (("1", 40), ("0", len(text.strip()))):
+        monkeypatch.setenv("TTY_COMPATIBLE", forced)
+        monkeypatch.setenv("COLUMNS", "40")
+        file = io.StringIO()
+        console = terminal.Terminal(soft_wrap=True)
+        console.file = file
+        console.print(text.strip())
+        longest = max(len(line.rstrip()) for line in file.getvalue().splitlines())
+        assert longest <= expected
+        assert (longest > 40) == (forced == "0")
