@@ -83,12 +83,13 @@ Jobs = Annotated[
     ),
 ]
 Memory = Annotated[
-    float,
+    float | None,
     typer.Option(
         min=LEAST_MEMORY,
         max=MOST_MEMORY,
         metavar="GIB",
-        help="Memory of each process, besides the model.",
+        help="Memory of each process, besides the model (default: 1, on a GPU most of what is "
+        "free there).",
     ),
 ]
 Dtype = Annotated[

@@ -55,7 +55,7 @@ def run(
     devices: Devices = None,
     output: RunFolderPath = None,
     jobs: Jobs = None,
-    memory: Memory = 1.0,
+    memory: Memory = None,
     keep_downloads: KeepDownloads = 2,
     shard: Shard = None,
     executor: ExecutorName = None,
@@ -81,7 +81,7 @@ def run(
     options: dict[str, Any] = {
         "jobs": workers,
         "execute": execute,
-        "memory_budget": int(memory * 2**30),
+        "memory_budget": int((memory or 0) * 2**30),
         "keep": keep_downloads,
         "device": resolved_device,
     }
@@ -255,7 +255,7 @@ def plan(
     device: DeviceName = DeviceChoice.CPU,
     output: RunFolderPath = None,
     jobs: Jobs = None,
-    memory: Memory = 1.0,
+    memory: Memory = None,
     keep_downloads: KeepDownloads = 2,
     specs: Specs = None,
 ) -> None:
@@ -286,7 +286,7 @@ def plan(
             chosen,
             run_folder,
             jobs=jobs or processes_for(resolved_device),
-            memory_budget=int(memory * 2**30),
+            memory_budget=int((memory or 1) * 2**30),
             keep=keep_downloads,
             device=resolved_device,
         )

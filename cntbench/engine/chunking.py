@@ -24,6 +24,8 @@ ROWS_AT_ONCE = 32768
 STAGE_ROWS_AT_ONCE = 3072
 #: Tokens × runs of one ablation of direct scope, which pass through a stage together.
 WHOLE_ROWS_AT_ONCE = 8192
+#: Share of the memory of a GPU for the runs inside a stage.
+_STAGE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,13 @@ def chunking(request: Request, scope: Scope) -> Chunking:
     length, sources = request.prompts.tokens.shape[1], len(request.ablated)
     free = request.memory_budget - _fixed_bytes(request, scope)
     affordable = max(1, free // _row_bytes(request.model, scope))
-    together = ROWS_AT_ONCE if scope == "total" else WHOLE_ROWS_AT_ONCE
+    together, at_once = _rows_at_once(request, scope)
     runs = base + ablations * sources
     # Ablations of direct scope pass through a stage one by one.
     runs_at_once = runs if scope == "total" else base + sources
     prompts = min(affordable // (runs * length), together // (runs_at_once * length))
     if prompts < 1 and ablations:
         sources = min(max(1, (affordable // length - base) // ablations), sources)
-    at_once = STAGE_ROWS_AT_ONCE if scope == "total" else together
     # The runs without ablation stay together.
     prompts = max(1, min(prompts, len(request.prompts), at_once // (base * length)))
     return Chunking(prompts, sources, max(1, at_once // (prompts * length)))
@@ -161,5 +162,25 @@ def _fixed_bytes(request: Request, scope: Scope) -> int:
     if scope == "direct":
         return logits + statistics
     base, _ = _runs(request, scope)
-    in_stage = max(base * length, STAGE_ROWS_AT_ONCE) * _stage_bytes(model)
+    _, at_once = _rows_at_once(request, scope)
+    in_stage = max(base * length, at_once) * _stage_bytes(model)
     return logits + statistics + in_stage
+
+
+def _rows_at_once(request: Request, scope: Scope) -> tuple[int, int]:
+    """Return how many tokens × runs are carried together, and pass through a stage at once.
+
+    On a CPU its caches say so, whatever the memory, so that numbers do not depend on it. A GPU is
+    the faster the larger its pieces are: there they are as large as fits into memory.
+    """
+    if not _is_on_gpu(request.model):
+        if scope == "direct":
+            return WHOLE_ROWS_AT_ONCE, WHOLE_ROWS_AT_ONCE
+        return ROWS_AT_ONCE, STAGE_ROWS_AT_ONCE
+    unlimited = request.memory_budget
+    in_stage = int(_STAGE_SHARE * request.memory_budget) // _stage_bytes(request.model)
+    return unlimited, unlimited if scope == "direct" else max(STAGE_ROWS_AT_ONCE, in_stage)
+
+
+def _is_on_gpu(model: Decoder) -> bool:
+    return model.unembed.weight.is_cuda

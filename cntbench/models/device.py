@@ -19,6 +19,8 @@ Device = Literal["cpu", "cuda"]
 
 #: Environment variable with the GPUs that a process sees; CUDA reads it when it is first used.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+#: Share of the free memory of a GPU that is used: predictions are bounds, but memory fragments.
+_SHARE = 0.8
 #: Without this setting, cuBLAS may sum in a different order each time.
 _WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
@@ -55,6 +57,16 @@ def gpus_of(device: Device, processes: int) -> list[str]:
     listed = os.environ.get(VISIBLE)
     names = listed.split(",") if listed else [str(i) for i in range(torch.cuda.device_count())]
     return [names[number % len(names)] for number in range(processes if names else 0)]
+
+
+def memory_of(device: Device) -> int:
+    """Return how much memory to use on a device beyond the model that is there [bytes].
+
+    On a GPU this is most of what is free.
+    """
+    if device == "cpu":
+        return 2**30
+    return int(_SHARE * torch.cuda.mem_get_info()[0])
 
 
 def prepare(device: Device) -> None:

@@ -51,9 +51,10 @@ def steps_line(checkpoints: Sequence[Checkpoint]) -> Text:
 
 def utilisation_line(used: Utilisation) -> str:
     """Return how much of the machine a run has used."""
+    processes = "1 process" if used.processes == 1 else f"{used.processes} processes"
     return (
         f"Matrix products: {quantity(used.flops, 'FLOP')} in {duration(used.seconds)} on "
-        f"{'1 process' if used.processes == 1 else f'{used.processes} processes'}, {quantity(used.flops / used.seconds, 'FLOP')}/s: "
+        f"{processes}, {quantity(used.flops / used.seconds, 'FLOP')}/s: "
         f"{used.share:.0%} of what one large product reaches on each just now."
     )
 

@@ -14,7 +14,7 @@ from cntbench.engine.influence import Influence, influence
 from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, ParityError
 from cntbench.models.decoder import Decoder
-from cntbench.models.device import Device, description, prepare
+from cntbench.models.device import Device, description, memory_of, prepare
 from cntbench.models.precision import TYPES, moved
 from cntbench.models.trajectory import Checkpoint, ModelRef, Progress, Untrained
 from cntbench.plugin_folders import failure_in_plugin, using_exactly
@@ -41,7 +41,7 @@ class CheckpointMeasurer:
     plan, folder
         The study, and the folder of its run.
     memory_budget
-        Memory beyond the model [bytes].
+        Memory beyond the model [bytes]; 0 for what the device has.
     device
         Where to compute.
     """
@@ -144,7 +144,7 @@ class CheckpointMeasurer:
         self, checkpoint: Checkpoint, model: Decoder, sources: Sequence[int]
     ) -> xr.Dataset:
         """Measure a model, in smaller chunks whenever memory does not suffice."""
-        budget = self.memory_budget
+        budget = self.memory_budget or memory_of(self.device)
         while True:
             try:
                 return measure(self.plan, checkpoint, model, budget, sources=sources)

@@ -114,7 +114,7 @@ def run(
     progress
         Receives progress at every checkpoint.
     memory_budget
-        Memory of each process beyond the model [bytes].
+        Memory of each process beyond the model [bytes]; 0 for what the device has.
     keep
         Number of downloaded checkpoints to keep on disk besides those being measured.
     device
