@@ -232,7 +232,7 @@ def test_a_file_that_does_not_answer_takes_no_part(three):
     short = pooled["mean", "three_phases"]
     assert short.verdict.label == "inconclusive"
     assert short.verdict.reason == "needs 40 checkpoints, has 30"
-    assert len(short.words) == 1
+    assert len(short.file_verdicts) == 1
 
 
 def test_one_file_keeps_its_own_verdicts(three):
