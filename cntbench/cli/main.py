@@ -337,10 +337,11 @@ def list_(
             rows.append((entry.name, version, summary, entry.path))
     for name, version, summary, path in rows:
         line = f"[bold]{escape(name)}[/]{version}  {escape(summary)}"
+        line += f"\n    [dim]{escape(str(path))}[/]"
         if kind is Kind.ARCHITECTURES:
             module = entries[name].module
             line += f"\n    model_type {', '.join(module.MODEL_TYPES)}\n    exact: {module.EXACT}"
-        out.print(f"{line}\n    [dim]{escape(str(path))}[/]", highlight=False)
+        out.print(line, highlight=False)
     for name, error in entries.broken.items():
         line = f"[bold]{escape(name)}[/]  [red]cannot be used:[/] {escape(error.what)}"
         out.print(f"{line}\n    [dim]{escape(error.where or '')}[/]", highlight=False)

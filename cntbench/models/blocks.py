@@ -339,7 +339,7 @@ class Attention:
         Returns dims as `states`, in single precision at least.
         """
         (query, key, value), weights, found = self.parts(normed[None]), self.pattern(normed), []
-        of_scores = self.attending.slope(query @ key.mT)
+        of_scores = self.attending.slope(query, key)
         for some in change.split(max(1, WEIGHTS_AT_ONCE // weights.numel())):
             by_query, by_key, by_value = self._changes_of_parts(normed[None], some)
             slopes = weights * (of_scores * (by_query @ key.mT + query @ by_key.mT))

@@ -89,9 +89,9 @@ class Attending:
         """Return the scores after the cap."""
         return scores if self.cap is None else self.cap * torch.tanh(scores / self.cap)
 
-    def slope(self, scores: Tensor) -> Tensor | float:
-        """Return the derivative of `capped`."""
-        return 1.0 if self.cap is None else 1 - torch.tanh(scores / self.cap).square()
+    def slope(self, query: Tensor, key: Tensor) -> Tensor | float:
+        """Return the derivative of scores by the inner products of queries and keys."""
+        return 1.0 if self.cap is None else 1 - torch.tanh(query @ key.mT / self.cap).square()
 
     def read(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         """Return z, dims ``batch, head, query, width``.

@@ -15,7 +15,7 @@ from support.runs import write_study
 from support.trajectories import run_cli, spoil, write_trajectory
 
 from cntbench.cli.main import app
-from cntbench.plugins import shipped_folder
+from cntbench.plugins import room, shipped_folder
 from cntbench.results.storage import open_results
 
 
@@ -205,6 +205,7 @@ def test_the_folder_of_another_study_is_refused(cli, study):
         ("nulls", ["layer_pairs", "time_order"]),
         ("backbones", ["disparity v1", "top_k v1"]),
         ("sources", ["nano", "dir", "planted"]),
+        ("architectures", ["llama", "olmo", "gemma", "gpt2"]),
     ],
 )
 def test_list_shows_names_summaries_and_files(cli, kind, names):
@@ -227,6 +228,12 @@ def test_list_says_what_an_ablation_measures(cli):
         "resample_eap_ig v1  (direct effect on the readout, by eap_ig) ",
     ]:
         assert f"\n{line}" in f"\n{out}"
+
+
+def test_list_says_what_is_exact_of_an_architecture(cli):
+    _, out, _ = cli("list", "architectures")
+    assert "model_type olmo2, olmo3\n    exact: norms behind sublayers, QK-norm" in out
+    assert out.count("    exact: ") == len(room("adapter"))
 
 
 def test_list_shows_a_users_specs(cli, tmp_path):

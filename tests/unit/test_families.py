@@ -21,6 +21,7 @@ from support.models import decoder, ragged_prompts, random_model, random_prompts
 from support.oracle import oracle_influence
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+import cntbench
 from cntbench.ablations.ablation import Ablation
 from cntbench.ablations.measures import cosine, relative_l2
 from cntbench.ablations.replacements import mean, noise, resample, zero
@@ -28,7 +29,7 @@ from cntbench.engine.circuit import circuit_readouts, edges_of
 from cntbench.engine.influence import influence, statistics_of
 from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
-from cntbench.errors import CheckpointError, CntbenchError
+from cntbench.errors import CheckpointError, CntbenchError, SpecError
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters import adapter
 from cntbench.models.config_values import check_values
@@ -149,6 +150,13 @@ def test_atp_star_refuses_a_norm_behind_attention(family):
     ablation = Ablation("a", RESAMPLE, **READOUT, estimator="atp_star")
     with pytest.raises(CntbenchError, match=r"^ablation 'a': atp_star has no rule for a norm"):
         predicted_work(Request(decoder(model(family)), prompts, [ablation]))
+
+
+@pytest.mark.parametrize(("family", "estimator"), [("olmo2", "atp_star"), ("olmoe", "gim")])
+def test_a_study_is_refused_before_it_starts(family, estimator):
+    known = random_model(family, vocabulary=60)
+    with pytest.raises(SpecError, match=f"'resample_{estimator}': {estimator} has no rule for"):
+        cntbench.influence(known, ablation=f"resample_{estimator}", prompts=2)
 
 
 @pytest.mark.parametrize("family", PARTS)

@@ -39,12 +39,20 @@ class Shape:
         Longest sequence that the adapter computes as the model does [tokens].
     beginning
         The token before every text in training, if the config names one.
+    refused
+        Estimators that do not know a part of the model, and why: pairs of a name and the reason.
     """
 
     components: tuple[Component, ...]
     vocabulary: int
     context: int
     beginning: int | None = None
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+#: What estimators have no rules for; see `Shape.refused`.
+NORM_BEHIND_HEADS = "has no rule for a norm behind attention, whose divisor all heads share"
+ROUTER = "has no rule for the router of a mixture of experts"
 
 
 def check_common(config: Any, activation: str) -> None:

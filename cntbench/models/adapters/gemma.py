@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import Shape, unembedding
+from cntbench.models.adapters._base import NORM_BEHIND_HEADS, Shape, unembedding
 from cntbench.models.adapters._rotary_layers import (
     attention,
     embedded,
@@ -69,7 +69,7 @@ def shape(config: Config) -> Shape:
             "a soft cap or query_pre_attn_scalar is not above 0",
             hint="Allowed: numbers above 0; for caps also null.",
         )
-    return sizes(config)
+    return replace(sizes(config), refused=(("atp_star", NORM_BEHIND_HEADS),))
 
 
 def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:

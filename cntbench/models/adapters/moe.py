@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import ACTIVATIONS, Shape, linear, unembedding
+from cntbench.models.adapters._base import ACTIVATIONS, ROUTER, Shape, linear, unembedding
 from cntbench.models.adapters._rotary_layers import (
     attention,
     gated_mlp,
@@ -64,7 +65,7 @@ def shape(config: Config) -> Shape:
             f"{config.num_experts_per_tok} experts for each token of {config.num_experts}",
             hint="Allowed: num_experts_per_tok from 1 to num_experts.",
         )
-    return sizes(config)
+    return replace(sizes(config), refused=(("relp", ROUTER), ("gim", ROUTER)))
 
 
 def merged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

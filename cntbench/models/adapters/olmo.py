@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import Shape, unembedding
+from cntbench.models.adapters._base import NORM_BEHIND_HEADS, Shape, unembedding
 from cntbench.models.adapters._rotary_layers import (
     attention,
     gated_mlp,
@@ -54,7 +54,7 @@ def shape(config: Config) -> Shape:
             "a bias of attention's output before a norm belongs to no head",
             hint="Allowed: attention_bias = false, as in all published models.",
         )
-    return sizes(config)
+    return replace(sizes(config), refused=(("atp_star", NORM_BEHIND_HEADS),))
 
 
 def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
