@@ -296,15 +296,8 @@ class Plan:
                 )
 
     def _check_methods(self, task: Task, prompts: Prompts) -> None:
-        refused = dict(self.trajectory.shape.refused)
         for entry in self.ablations:
-            estimator = entry.method.estimator
-            if estimator in refused:
-                raise SpecError(
-                    f"ablation {entry.name!r}: {estimator} {refused[estimator]}",
-                    where=str(entry.path),
-                    hint="Leave it out of the study; exact, eap and eap_ig know every model.",
-                )
+            self.trajectory.shape.check(entry.name, entry.method.estimator, where=str(entry.path))
             corpora = entry.method.corpora
             if "reference" in corpora and prompts.reference is None:
                 raise SpecError(

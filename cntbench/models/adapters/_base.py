@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from cntbench.components import Component
-from cntbench.errors import CheckpointError, nearest
+from cntbench.errors import CheckpointError, SpecError, nearest
 from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Stage
 from cntbench.models.feed_forward import MLP
@@ -48,6 +48,16 @@ class Shape:
     context: int
     beginning: int | None = None
     refused: tuple[tuple[str, str], ...] = ()
+
+    def check(self, ablation: str, estimator: str, *, where: str) -> None:
+        """Raise a `SpecError` if the estimator of an ablation does not know a part of the model."""
+        reason = dict(self.refused).get(estimator)
+        if reason is not None:
+            raise SpecError(
+                f"ablation {ablation!r}: {estimator} {reason}",
+                where=where,
+                hint="Leave it out of the study; exact, eap and eap_ig know every model.",
+            )
 
 
 #: What estimators have no rules for; see `Shape.refused`.
