@@ -25,7 +25,9 @@ def moments(tree: xr.DataTree) -> list[dict[str, Any]]:
         return []
     steps = root["step"].values
     found = emergence(root, task_of_interest(root), draws=0)
-    if found is None:
+    if len(counts) == 1:
+        named = [("the only graph", counts[0])]
+    elif found is None:
         named = [("first", counts[0]), ("middle", counts[len(counts) // 2]), ("last", counts[-1])]
     else:
         earlier = counts[steps[counts] < found.onset.step]

@@ -22,7 +22,7 @@ from cntbench.reporting.page.write import write_page
 
 ABLATIONS = ("zero", f"mean{HOSTILE}")
 LAST = len(STEPS) - 1
-OVER_TIME = ("readout-figure", "metric-figure", "recurrence", "bump")
+OVER_TIME = ("readout-figure", "head-figure", "metric-figure", "recurrence", "bump")
 FIGURES = ("film", "heatmap", "effect-figure", *OVER_TIME)
 
 

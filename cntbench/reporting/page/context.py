@@ -33,6 +33,7 @@ SECTIONS = (
     ("heatmap-section", "Matrix"),
     ("readouts", "Readouts"),
     ("effects", "Effects"),
+    ("heads", "Heads"),
     ("metrics", "Metrics"),
     ("recurrence-section", "Recurrence"),
     ("roles", "Roles"),
@@ -114,7 +115,9 @@ def title(source: str, study: str) -> str:
     ('my-gpt', 'nano')
     """
     scheme, _, where = source.partition(":")
-    if scheme in ("dir", "hub", "planted", "memory"):
+    if scheme == "planted":
+        return where.partition(",")[0] or source
+    if scheme in ("dir", "hub", "memory"):
         return where.partition("@")[0].rstrip("/").rsplit("/", 1)[-1] or source
     return study or source or "Result"
 

@@ -19,6 +19,7 @@ from cntbench.views.colours import scale
 from cntbench.views.effects import effects
 from cntbench.views.emergence import emergence
 from cntbench.views.film import FilmView, film
+from cntbench.views.heads import BEHAVIOURS, THRESHOLD, Behaviour
 from cntbench.views.metrics import FOREMOST, metric, metric_names
 from cntbench.views.missing import Missing
 from cntbench.views.moments import moments
@@ -88,11 +89,16 @@ def _behaviour(tree: xr.DataTree) -> tuple[dict[str, Array], dict[str, list[int]
     view = readouts(tree)
     root = tree.to_dataset(inherit=False)
     arrays: dict[str, Array] = {"readout": view.value, "readout_error": view.error}
-    for name in ("previous_token", "prefix_matching"):
-        arrays[name] = (
-            root[name].transpose("task", "source", "checkpoint").values.astype(np.float64)
-        )
+    for behaviour in _known(root):
+        scores = root[behaviour.score].broadcast_like(root["status"].isel(ablation=0, drop=True))
+        values = scores.transpose("task", "source", "checkpoint").values.astype(np.float64)
+        arrays[behaviour.score] = np.where(usable(root), values, np.nan)
     return arrays, {name: list(values.shape) for name, values in arrays.items()}
+
+
+def _known(root: xr.Dataset) -> list[Behaviour]:
+    """Return what heads may do of which the result has the scores."""
+    return [behaviour for behaviour in BEHAVIOURS if behaviour.score in root]
 
 
 def _kept(films: list[FilmView]) -> list[NDArray[np.int64]]:
@@ -175,6 +181,8 @@ def _labels(
         "axis": {"first": axis.first, "ticks": axis.ticks},
         "component": layout.component,
         "kind": layout.kind,
+        "behaviour": [{"score": one.score, "name": one.name} for one in _known(root)],
+        "threshold": THRESHOLD,
         "layer": layout.layer.tolist(),
         "depth": layout.depth.tolist(),
         "height": layout.height.tolist(),

@@ -34,6 +34,7 @@ SCRIPTS = (
     "effects",
     "trajectories",
     "readouts",
+    "heads",
     "metrics",
     "ranks",
     "first",

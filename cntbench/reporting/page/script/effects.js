@@ -1,5 +1,14 @@
 // What ablating each component does at one moment.
 
+// What a head does now, by its scores; "positional" only if nothing more telling.
+function does(page, i) {
+  const { behaviour, threshold } = page.labels;
+  return behaviour
+    .map(({ score, name }) => [name, page.score(score, i)])
+    .filter(([, value]) => value >= threshold)
+    .filter(([name], _, all) => name !== "positional" || all[0][0] === name);
+}
+
 function drawEffects(page) {
   const { labels, state } = page;
   const value = (ablation, i, name = "effect") =>
@@ -15,14 +24,7 @@ function drawEffects(page) {
   const shift = (a) =>
     ((a - (labels.ablation.length - 1) / 2) * 0.62) / Math.max(labels.ablation.length, 3);
   const symbols = ["circle", "square", "diamond", "triangle-up", "cross", "x"];
-  const score = (i) =>
-    [
-      ["previous_token", "previous"],
-      ["prefix_matching", "prefix"],
-    ]
-      .filter(([name]) => page.score(name, i) >= 0.5)
-      .map(([name, words]) => `${words} ${fixed(page.score(name, i))}`)
-      .join(", ");
+  const score = (i) => does(page, i).map(([name, value]) => `${name} ${fixed(value)}`).join(", ");
   const traces = labels.ablation.map((name, a) => ({
     type: "scatter",
     mode: "markers",
@@ -45,11 +47,11 @@ function drawEffects(page) {
   }));
   setTable("effect-figure", () => ({
     caption: `Change of the logit difference ± standard error, ${momentWords(page, true)}`,
-    head: ["Component", ...labels.ablation, "Previous token", "Prefix"],
+    head: ["Component", ...labels.ablation, ...labels.behaviour.map(({ name }) => name)],
     rows: chosen.map((i) => [
       labels.component[i],
       ...labels.ablation.map((_, a) => withError(value(a, i), value(a, i, "effect_error"))),
-      ...["previous_token", "prefix_matching"].map((name) => fixed(page.score(name, i))),
+      ...labels.behaviour.map((behaviour) => fixed(page.score(behaviour.score, i))),
     ]),
   }));
   const lost = chosen.length ? [] : [paperText("No effects were measured here", 0.5, 0.5)];

@@ -129,7 +129,6 @@ function edgeTraces(page, edges, at, narrow) {
 
 function describeComponent(page, i) {
   const at = (name) => (name in page.labels.dims ? page.now(name, i) : NaN);
-  const score = (name) => page.score(name, i);
   const lines = [`<b>${plain(page.labels.component[i])}</b>`];
   for (const [role, does] of [
     ["spreader", "sends"],
@@ -144,11 +143,11 @@ function describeComponent(page, i) {
   if (Number.isFinite(at("effect"))) {
     lines.push(`ablated: logit difference ${withError(at("effect"), at("effect_error"))}`);
   }
-  if (Number.isFinite(score("previous_token"))) {
-    lines.push(
-      `attends: previous token ${fixed(score("previous_token"))}, ` +
-        `prefix ${fixed(score("prefix_matching"))}`,
-    );
+  const scores = page.labels.behaviour
+    .map(({ score, name }) => [name, page.score(score, i)])
+    .filter(([, value]) => Number.isFinite(value));
+  if (scores.length) {
+    lines.push(`scores: ${scores.map(([name, value]) => `${name} ${fixed(value)}`).join(", ")}`);
   }
   return lines.join("<br>");
 }

@@ -14,6 +14,7 @@ function control(id) {
 const MOMENT = { film: drawFilm, heatmap: drawHeatmap, "effect-figure": drawEffects };
 const OVER_TIME = {
   "readout-figure": drawReadouts,
+  "head-figure": drawHeads,
   "metric-figure": drawMetrics,
   recurrence: drawRecurrence,
   bump: drawBump,
@@ -42,6 +43,7 @@ function moveLine(page, id) {
   const byStep = stepPlaces(labels)(labels.step[state.checkpoint]);
   const [count, to] = {
     "readout-figure": [1, byStep],
+    "head-figure": [page.headLines, byStep],
     "metric-figure": [page.metricLines, byStep],
     recurrence: [1, state.checkpoint],
     bump: [2, state.checkpoint],
