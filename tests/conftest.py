@@ -20,10 +20,10 @@ transformers_logging.disable_progress_bar()
 
 # A slow machine is no failure, and a failure prints how to repeat it. On CI the examples are
 # always the same ones, so that a red build means a changed program.
-# ``--hypothesis-profile thorough`` tries five times as many examples where a test names no number.
+# ``--hypothesis-profile thorough`` tries ten times as many examples where a test names no number.
 settings.register_profile(
     "local",
-    max_examples=40,
+    max_examples=20,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],

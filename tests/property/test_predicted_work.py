@@ -109,14 +109,14 @@ def calls(draw, methods, *, even: bool) -> Request:
     )
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(calls(total(), even=True))
 def test_total_effects_cost_what_is_predicted(call):
     found = predicted_work(call)
     assert counted(call) == (found.attention_tokens, found.mlp_tokens, found.products)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(calls(total(), even=False))
 def test_attention_s_own_products_are_counted_in_full(call):
     found = predicted_work(call)
@@ -124,14 +124,14 @@ def test_attention_s_own_products_are_counted_in_full(call):
         assert counted(call)[2] == found.flops
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(calls(direct(), even=True))
 def test_effects_of_edges_cost_what_is_predicted(call):
     found = predicted_work(call)
     assert counted(call) == (found.attention_tokens, found.mlp_tokens, found.products)
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(calls(st.one_of(total(), direct()), even=True))
 def test_methods_of_both_scopes_in_one_call(call):
     found = predicted_work(call)
@@ -170,7 +170,7 @@ def test_the_work_of_prompts_of_different_lengths_is_counted_length_by_length():
     assert done / 2 < found.attention_tokens < done * 2, "donors pad what they are drawn on for"
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(calls(st.one_of(total(), direct()), even=True))
 def test_the_memory_stays_within_a_budget_that_suffices(call):
     call = replace(call, memory_budget=EXACT_BUDGET)
