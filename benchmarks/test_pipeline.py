@@ -109,6 +109,7 @@ def test_a_study_from_end_to_end(benchmark, tmp_path):
         "prompts": 8,
         "untrained": 0,
         "null_draws": 10,
+        "planted": False,
     }
     plan = make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
     folders = (tmp_path / f"run{i}" for i in itertools.count())

@@ -46,7 +46,7 @@ def test_run_measures_and_says_what_it_found_and_where(cli, tmp_path):
     assert (code, err) == (0, "")
     assert "Readouts of the clean model at steps 0, 8, 100" in out
     assert "Strongest sources and targets on induction at step 100" in out
-    assert "± standard error" in out
+    assert "± standard error" in " ".join(out.split())
     assert "Measured 3 checkpoints, found 0 measured before." in out
     path = tmp_path / "runs" / "whole" / "results.nc"
     assert set(open_results(path).children) >= {"claims", "comparison", "metrics", "nulls", "roles"}

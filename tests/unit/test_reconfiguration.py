@@ -62,7 +62,7 @@ def test_planted_gatherers_reconfigure_at_the_emergence_and_spreaders_do_not():
 
 
 def test_the_level_is_kept_on_frozen_films():
-    films, rng = 60, np.random.default_rng(0)
+    films, rng = 40, np.random.default_rng(0)
     wrong = dict.fromkeys(ROLES, 0)
     for _ in range(films):
         found = reconfigurations(frozen(rng, SHORT), rng, 100)

@@ -54,6 +54,10 @@ def plan(checkpoints):
     return plan_for(checkpoints)
 
 
+#: Of a study with one cell, where a test is about checkpoints.
+ONE_CELL = {"tasks": ("induction",), "ablations": ("zero",), "null_draws": 0}
+
+
 @pytest.fixture(scope="module")
 def finished(plan, tmp_path_factory) -> Outcome:
     """The outcome of a whole run in this process, which no test changes."""
@@ -111,7 +115,7 @@ def test_null_models_and_roles_stand_in_groups(checkpoints, finished, tmp_path):
     with pytest.raises(KeyError):
         open_results(
             run(
-                plan_for(checkpoints, null_draws=0),
+                plan_for(checkpoints, **ONE_CELL),
                 tmp_path / "no",
                 jobs=1,
                 progress=quiet,
@@ -166,8 +170,9 @@ def test_a_finished_run_is_not_worked_out_again(plan, folder, monkeypatch):
     assert run(plan, folder, jobs=1, progress=quiet).path.read_bytes() == whole
 
 
-def test_nobody_is_told_the_seeds_of_untrained_models(plan, tmp_path):
+def test_nobody_is_told_the_seeds_of_untrained_models(checkpoints, tmp_path):
     told = []
+    plan = plan_for(checkpoints, **ONE_CELL)
     run(plan, tmp_path / "run", jobs=1, progress=lambda what, done, total: told.append(what))
     measured = [what for what in told if what.startswith("measured ")]
     assert measured[-3:] == [
@@ -178,7 +183,8 @@ def test_nobody_is_told_the_seeds_of_untrained_models(plan, tmp_path):
     assert str(2**31)[:6] not in " ".join(told)
 
 
-def test_an_untrained_model_that_fails_costs_no_other(plan, tmp_path, monkeypatch):
+def test_an_untrained_model_that_fails_costs_no_other(checkpoints, tmp_path, monkeypatch):
+    plan = plan_for(checkpoints, **ONE_CELL)
     read = Trajectory.read
 
     def failing(self, subject, folder, dtype):
@@ -204,7 +210,9 @@ def test_no_checkpoint_leaves_nothing_but_gaps(changing, tmp_path):
     assert tree["nulls"]["out_strength"].isnull().all()
 
 
-def test_an_interrupted_summary_is_interrupted(plan, tmp_path, monkeypatch):
+def test_an_interrupted_summary_is_interrupted(checkpoints, tmp_path, monkeypatch):
+    plan = plan_for(checkpoints, **ONE_CELL)
+
     def interrupt(part):
         raise KeyboardInterrupt
 
@@ -248,7 +256,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(plan, finished, tmp_path):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_checkpoint_that_fails_costs_no_other(changing, tmp_path, jobs):
-    plan = plan_for(changing)
+    plan = plan_for(changing, **ONE_CELL)
     path = changing / "step8" / "model.safetensors"
     good = load_file(path)
     save_file({name: tensor + 1 for name, tensor in good.items()}, path)
@@ -284,7 +292,8 @@ def test_workers_that_die_lose_nothing_but_the_run(plan, finished, tmp_path, mon
 
 def test_duplicates_are_marked(changing, tmp_path):
     shutil.copytree(changing / "step0", changing / "step1")
-    outcome = run(plan_for(changing), tmp_path / "run", jobs=1, progress=quiet)
+    plan = plan_for(changing, **ONE_CELL)
+    outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet)
     status = outcome.tree["status"].sel(task="induction", ablation="zero")
     assert list(status.values) == ["ok", "duplicate", "ok", "ok"]
     assert outcome.tree["metrics"]["gini"].sel(checkpoint="step1").isnull().all()
