@@ -1,7 +1,7 @@
-"""Kinds of simulated films, and which of the shipped claims are true of each.
+"""Kinds of simulated films, and the shipped claims that are true or false for each.
 
-A claim that no kind names, such as one of a user's folder, is tried on all of them: then the table
-says how often each supports it, and the user knows which should.
+A claim that no kind names, such as one in a user's folder, is tested on all kinds. The table then
+shows how often each kind supports it.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from cntbench.dynamics.film import Film
 
 
 class Make(Protocol):
-    """Simulates a film; those with effects take their size."""
+    """Simulates a film; films with an effect take its size."""
 
     def __call__(self, rng: np.random.Generator, base: Film, /, **size: float) -> Film:
         """Return the film."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class FilmKind:
     """A kind of simulated films.
 
     Parameters
     ----------
     content
-        What happens in them, for tables.
+        Description of the films, for tables.
     make
-        Simulates one.
+        Simulates a film.
     false, true
-        Claims that are not true of them, and claims that are.
+        Claims that are false, and claims that are true, for these films.
     sizes
-        Sizes of the effect, the last one that of the other films; none for films without.
+        Sizes of the effect; the last is used when length or shape varies. Empty without an effect.
     knob
         Keyword of ``make`` for the size.
     lengths
-        Numbers of checkpoints, the last one that of films of other sizes.
+        Numbers of checkpoints; the last is used when size or shape varies.
     shapes
-        Layers and heads of the model, the first one that of films of other sizes.
+        Layers and heads of the model; the first is used when size or length varies.
     """
 
     content: str
@@ -73,48 +73,48 @@ def _planted(rng: np.random.Generator, base: Film, **size: float) -> Film:
 
 #: By name. The lengths of the names are part of the films' seeds.
 KINDS = {
-    "frozen": Kind("one graph, and noise", simulated.frozen, false=_DYNAMICS),
-    "time_shuffled": Kind(
+    "frozen": FilmKind("one graph, and noise", simulated.frozen, false=_DYNAMICS),
+    "time_shuffled": FilmKind(
         "real dynamics in a random order", simulated.time_shuffled, false=_DYNAMICS
     ),
-    "untrained": Kind(
+    "untrained": FilmKind(
         "another untrained model at every checkpoint", simulated.untrained, false=_DYNAMICS
     ),
-    "layers_only": Kind(
+    "layers_only": FilmKind(
         "layers learn, single components do not",
         simulated.layers_only,
         false=("gatherers_less_stable", "gatherers_reconfigure", "spreader_hierarchy"),
     ),
-    "wandering": Kind("every weight is a random walk", simulated.wandering, false=_DYNAMICS),
-    "drifting": Kind(
+    "wandering": FilmKind("every weight is a random walk", simulated.wandering, false=_DYNAMICS),
+    "drifting": FilmKind(
         "a steady change from one graph to another",
         simulated.drifting,
         false=("gatherers_less_stable", "spreader_hierarchy", "three_phases"),
     ),
-    "exchangeable": Kind(
+    "exchangeable": FilmKind(
         "spreaders and gatherers wander alike",
         simulated.exchangeable,
         false=("gatherers_less_stable",),
     ),
-    "ramp": Kind("one even change between two levels", simulated.ramp, false=("three_phases",)),
-    "exponential": Kind(
+    "ramp": FilmKind("one even change between two levels", simulated.ramp, false=("three_phases",)),
+    "exponential": FilmKind(
         "exponential weights with a mean for each layer",
         simulated.exponential,
         false=("long_tailed_weights",),
     ),
-    "deep_layers_only": Kind(
+    "deep_layers_only": FilmKind(
         "layers learn, 4 layers of 5 heads", simulated.layers_only, false=_GATES, shapes=_DEEP
     ),
-    "deep_wandering": Kind(
+    "deep_wandering": FilmKind(
         "random walks, 4 layers of 5 heads", simulated.wandering, false=_GATES, shapes=_DEEP
     ),
-    "deep_drifting": Kind(
+    "deep_drifting": FilmKind(
         "a steady change, 4 layers of 5 heads",
         simulated.drifting,
         false=("gatekeeper_hierarchy",),
         shapes=_DEEP,
     ),
-    "planted": Kind(
+    "planted": FilmKind(
         "spreaders stay, gatherers change places when the model learns",
         _planted,
         true=("gatherers_reconfigure", "spreader_hierarchy"),
@@ -122,7 +122,7 @@ KINDS = {
         lengths=_LENGTHS,
     ),
     # Of three heads in a layer, too few courses can be exchanged.
-    "planted with 6 heads": Kind(
+    "planted with 6 heads": FilmKind(
         "the same, in a model of 3 layers of 6 heads, or of 3",
         _planted,
         true=("gatherers_less_stable",),
@@ -130,14 +130,14 @@ KINDS = {
         lengths=_LENGTHS,
         shapes=((3, 6), (3, 3)),
     ),
-    "phased": Kind(
+    "phased": FilmKind(
         "three phases, sudden transitions",
         simulated.phased,
         true=("three_phases",),
         lengths=(143,),
     ),
     **{
-        f"phased {width:.2f}": Kind(
+        f"phased {width:.2f}": FilmKind(
             f"transitions (10 to 90 %) take {100 * width:g} % of the film",
             partial(simulated.phased, width=width),
             true=("three_phases",),
@@ -145,14 +145,14 @@ KINDS = {
         )
         for width in (0.01, 0.02, 0.03, 0.05, 0.08)
     },
-    "phased 0.12": Kind(
+    "phased 0.12": FilmKind(
         "transitions (10 to 90 %) take 12 % of the film",
         partial(simulated.phased, width=0.12),
         true=("three_phases",),
         sizes=_SIZES,
         lengths=_LENGTHS,
     ),
-    "tailed": Kind(
+    "tailed": FilmKind(
         "log-normal weights, σ is the size",
         simulated.tailed,
         true=("long_tailed_weights",),
@@ -161,7 +161,7 @@ KINDS = {
         shapes=((3, 4), (3, 6), (6, 8)),
     ),
     # Strong gates carry every path, so that betweenness cannot tell slow change from none.
-    "gated": Kind(
+    "gated": FilmKind(
         "gatekeepers stay",
         simulated.gated,
         true=("gatekeeper_hierarchy",),
@@ -169,7 +169,7 @@ KINDS = {
         lengths=(143, 40),
         shapes=_DEEP,
     ),
-    "turning gates": Kind(
+    "turning gates": FilmKind(
         "gatekeepers change places when the model learns",
         partial(simulated.gated, turning=True),
         true=("gatekeepers_reconfigure",),
@@ -178,5 +178,5 @@ KINDS = {
         shapes=_DEEP,
     ),
 }
-#: Claims of which the kinds know whether they are true.
+#: Claims that are true or false for some kind.
 KNOWN = {name for kind in KINDS.values() for name in (*kind.false, *kind.true)}

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from cntbench.calibration.kinds import KINDS, KNOWN, Kind
+from cntbench.calibration.kinds import KINDS, KNOWN, FilmKind
 from cntbench.calibration.simulated import template
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import draws_needed, examine, judge
@@ -116,7 +116,7 @@ def settings(claims: Sequence[Claim]) -> dict[Setting, tuple[Claim, ...]]:
     return claims_by_setting
 
 
-def _of_kind(name: str, kind: Kind) -> list[Setting]:
+def _of_kind(name: str, kind: FilmKind) -> list[Setting]:
     """Return a kind's settings: size, length and shape are varied one at a time."""
     shape, longest = kind.shapes[0], kind.lengths[-1]
     last = kind.sizes[-1] if kind.sizes else None

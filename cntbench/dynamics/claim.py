@@ -86,7 +86,7 @@ class ClaimTest:
 
 
 @dataclass(frozen=True)
-class Rule:
+class VerdictRule:
     """The parts of a claim that its verdict depends on, apart from the results of the tests.
 
     Parameters
@@ -117,10 +117,10 @@ class Claim:
         return max(test.statistic.needs for test in self.tests)
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> VerdictRule:
         """The rule by which the claim is judged."""
         specs = [test.spec for test in self.tests]
-        return Rule(
+        return VerdictRule(
             self.spec.level,
             tuple(spec.minimum for spec in specs),
             tuple(spec.rules_out for spec in specs),

@@ -28,7 +28,7 @@ from typing import Literal
 import numpy as np
 
 from cntbench import plugins
-from cntbench.dynamics.claim import Claim, ClaimTest, Rule
+from cntbench.dynamics.claim import Claim, ClaimTest, VerdictRule
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.nulls._draws import batches
 from cntbench.dynamics.resampling import TAIL
@@ -144,7 +144,10 @@ def examine(
 
 
 def judge(
-    rules: Sequence[Rule], results: Sequence[Sequence[ClaimTestResult]], *, several: bool = False
+    rules: Sequence[VerdictRule],
+    results: Sequence[Sequence[ClaimTestResult]],
+    *,
+    several: bool = False,
 ) -> list[Verdict]:
     """Return the verdicts on claims that were tested on the same films.
 
@@ -201,7 +204,11 @@ def max_or_nan(values: Iterable[float]) -> float:
 
 
 def _verdict(
-    rule: Rule, tests: Sequence[ClaimTestResult], p_value: float, corrected: float, several: bool
+    rule: VerdictRule,
+    tests: Sequence[ClaimTestResult],
+    p_value: float,
+    corrected: float,
+    several: bool,
 ) -> Verdict:
     def verdict(label: Label, reason: str, decisive: int) -> Verdict:
         return Verdict(label, reason, p_value, corrected, decisive)

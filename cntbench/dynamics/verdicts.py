@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.attributes import described
-from cntbench.dynamics.claim import Claim, Rule
+from cntbench.dynamics.claim import Claim, VerdictRule
 from cntbench.dynamics.claims import ClaimTestResult, Verdict, judge
 from cntbench.dynamics.film import Array
 from cntbench.dynamics.junctures import ALIGNMENT
@@ -279,7 +279,7 @@ def _judge_again(group: xr.Dataset, cell: tuple[int, int]) -> None:
     values = group.isel(task=task, ablation=ablation)
     results = [claim_results(values, number) for number in range(group.sizes["claim"])]
     rules = [
-        Rule(
+        VerdictRule(
             float(group["claim_level"].values[number]),
             tuple(map(float, group["test_minimum"].values[number, : len(tests)])),
             tuple(map(str, group["test_rules_out"].values[number, : len(tests)])),

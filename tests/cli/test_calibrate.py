@@ -7,7 +7,7 @@ import xarray as xr
 from support.trajectories import run_cli
 
 from cntbench.calibration import kinds
-from cntbench.calibration.kinds import KINDS, Kind
+from cntbench.calibration.kinds import KINDS, FilmKind
 from cntbench.calibration.rates import Setting, Trial, settings
 from cntbench.calibration.simulated import exponential, tailed
 from cntbench.runs.catalogue import load_catalogue
@@ -33,8 +33,8 @@ def cli(monkeypatch, capsys, tmp_path):
     """Run a command line in an empty folder, with two kinds of films."""
     monkeypatch.chdir(tmp_path)
     few = {
-        "exponential": Kind("no tail", exponential, false=(TAILS,), lengths=(4,)),
-        "tailed": Kind(
+        "exponential": FilmKind("no tail", exponential, false=(TAILS,), lengths=(4,)),
+        "tailed": FilmKind(
             "a tail",
             tailed,
             true=(TAILS,),
