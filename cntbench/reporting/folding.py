@@ -60,7 +60,9 @@ class FoldingTable(Table):
             columns = measured([_with_broken_heading(column) for column in columns])
         if self._width(columns) > limit:
             names = [_with_broken_cells(column) for column in columns[: self.keys]]
-            columns = [*measured(names), *columns[self.keys :]]
+            with_names = [*measured(names), *columns[self.keys :]]
+            if self._width(with_names) <= limit:
+                columns = with_names
         if self._width(columns) <= limit:
             return [self._part(columns)]
         keys = columns[: self.keys]
