@@ -12,7 +12,7 @@ ON_PAGE: Mapping[str, str] = {
     "circuit": "answers",
     "readouts": "readout-figure",
     "effects": "effect-figure",
-    "scores": "effects",
+    "scores": "head-figure",
     "metrics": "metric-figure",
     "recurrence": "recurrence",
     "bump": "bump",
