@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 #: Films that a claim is true of, which are longer.
 TRUE_FILMS = max(FILMS // 4, 10)
 #: Films that claims are not true of, of each kind.
-NULL_FILMS = int(os.environ.get("CNTBENCH_FILMS", "16"))
+NULL_FILMS = int(os.environ.get("CNTBENCH_FILMS", "8"))
 NULLS = [(kind, claim) for kind, about in KINDS.items() for claim in about.false]
 #: The least power, before correction, at the usual size of the effect.
 POWER = {

@@ -180,7 +180,7 @@ READERS: tuple[tuple[tuple[str, ...], str | None], ...] = (
 FIGURES = ("film", "heatmap", "readouts", "metrics", "bump", "claims", "recurrence", "effects")
 
 
-@trials(40)
+@trials(20)
 @given(data=st.data())
 def test_odd_results(result: Result, frozen: Path, data: st.DataObject) -> None:
     tree = mutated_result(data.draw, result.tree)
@@ -270,7 +270,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@trials(10)
+@trials(6)
 @given(data=st.data())
 def test_odd_configs(checkpoints: Path, data: st.DataObject) -> None:
     """One bad checkpoint of three is one that could not be read; if all are, nothing is left."""
@@ -303,7 +303,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, checkpoints: Path) -> P
 TINY = ("run", "tiny", "--executor", "serial")
 
 
-@trials(8)
+@trials(6)
 @given(data=st.data())
 def test_odd_run_folders(run_folder: Path, data: st.DataObject) -> None:
     """What is damaged is measured again, or refused by name; the numbers are the same."""
@@ -390,7 +390,7 @@ def options_of(name: str) -> list[str]:
     ]
 
 
-@trials(30)
+@trials(18)
 @given(data=st.data())
 def test_odd_arguments(result: Result, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(LINES)))
