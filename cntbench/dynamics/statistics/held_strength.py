@@ -1,20 +1,19 @@
-"""How much less components' strengths change over long times than slow change would have them do.
+"""How much less components' strengths change over long times than slow change would explain.
 
 1 − V, where V is the variance ratio of the components' strengths, late in the film: their mean
-squared change over half of that time, divided by what as many independent steps would add up to. It
-is near 1 for strengths that fluctuate around levels that they keep; about −0.4 for random walks,
-whatever their pace (0, but for the averages over stretches: Working 1960, "Note on the correlation
-of first differences of averages in a random chain"); and far below for a drift, whose steps go the
-same way. Strengths are logarithms of a component's share among its peers, averaged over `STRETCHES`
-stretches of checkpoints, so that noise of measurement is small beside what lasts. Strengths of
-gatekeepers are the betweenness (`cntbench.dynamics.orders`) in the graph of each stretch, whose
-weights are geometric means.
+squared change over half of that time, divided by that of the same number of independent steps. It
+is near 1 for strengths that fluctuate around constant levels; about −0.4 for random walks, whatever
+their pace (0 without the averages over stretches: Working 1960, "Note on the correlation of first
+differences of averages in a random chain"); and far below for a drift, whose steps have the same
+direction. Strengths are logarithms of a component's share among its peers, averaged over
+`STRETCHES` stretches of checkpoints to reduce measurement noise. Strengths of gatekeepers are the
+betweenness (`cntbench.dynamics.orders`) in the graph of each stretch, whose weights are geometric
+means.
 
-Any order lasts for a while if everything changes slowly: this statistic tells an order that is held
-from one that merely has not changed yet. Its null model ``random_steps`` gives the step from each
-stretch to the next, of all components together, a random sign. For gatekeepers these are steps of
-the weights' logarithms: betweenness is 0 for most components, which holds it even where weights
-walk.
+Any order lasts for a while if everything changes slowly. This statistic distinguishes an order that
+is held from one that has not changed yet. Its null model ``random_steps`` gives the step from each
+stretch to the next a random sign, the same for all components. For gatekeepers, these are steps of
+the weights' logarithms: betweenness is 0 for most components and stays there even if weights walk.
 
 Source: Lo and MacKinlay 1988, "Stock market prices do not follow random walks: evidence from a
 simple specification test" (variance ratio).
