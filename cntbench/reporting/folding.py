@@ -61,7 +61,9 @@ class FoldingTable(Table):
         if self._width(columns) > limit:
             names = [_with_broken_cells(column) for column in columns[: self.keys]]
             with_names = [*measured(names), *columns[self.keys :]]
-            if self._width(with_names) <= limit:
+            others = columns[self.keys :]
+            folded = [self._width([*columns[: self.keys], other]) for other in others]
+            if self._width(with_names) <= limit or max(folded, default=0) > limit:
                 columns = with_names
         if self._width(columns) <= limit:
             return [self._part(columns)]
