@@ -219,7 +219,8 @@ def test_what_cannot_be_measured_is_refused():
         cntbench.influence(torch.nn.Linear(2, 2))
     sizes = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "vocab_size": 9}
     bert = BertForMaskedLM(BertConfig(**sizes, intermediate_size=8))
-    with pytest.raises(CheckpointError, match=r"'bert' is not supported\n.*gpt2, gpt_neox, llama"):
+    families = r"'bert' is not supported\n.*gpt2, .*gpt_neox, .*llama"
+    with pytest.raises(CheckpointError, match=families):
         cntbench.influence(bert)
     with pytest.raises(CheckpointError, match="GPTNeoXModel: has no unembedding"):
         cntbench.influence(AutoModel.from_config(model.config))
