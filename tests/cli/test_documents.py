@@ -74,7 +74,6 @@ INSTEAD = (
         "all figures, in all formats, take ten seconds; test_figures_command draws them",
     ),
     (r"^(cntbench seal .*) --draws \d+", r"\1 --draws 2", "fewer draws take less time"),
-    ("--only heatmap,readouts,.*", "--only readouts", "the same"),
     (
         r"--trajectory nano(?= )",
         f"--trajectory dir:{ROOT / 'golden' / 'nano' / 'trajectory'}",

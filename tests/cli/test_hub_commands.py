@@ -162,7 +162,7 @@ def test_plan_of_a_model_whose_config_is_shipped_needs_no_network(cli, hub, monk
     code, out, err = cli("plan", "pythia-14m", "--prompts", 4)
     assert (code, err) == (0, "")
     assert "Checkpoints: 143, 0 of them already measured" in out
-    assert "1287 cells to measure. Components: 30. Feasible edges: 375." in out
+    assert "1,287 cells to measure. Components: 30. Feasible edges: 375." in out
     # 14,067,712 parameters of two bytes, and six masks of 2048 × 2048.
     assert "Download: 143 checkpoints × 50.8 MiB = 7.1 GiB (parameters in float16 and" in out
     assert not hub.requests

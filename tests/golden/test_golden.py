@@ -74,7 +74,7 @@ def test_the_tolerance_is_twice_what_float32_needs(
     exact = measure_golden(golden_folder / "trajectory", dtype="float64", jobs=1, **chosen)
     rounded = frozen(**chosen)
     for name, variable in VARIABLES.items():
-        if variable.type == "float":
+        if variable.type == "float" and not variable.optional:
             assert excess(exact[name].values, rounded[name].values).max() < 0.5, name
 
 

@@ -207,7 +207,9 @@ class Handler(BaseHTTPRequestHandler):
         """Return the hash that is listed of a large file."""
         if not self.hub.hashes or path.suffix == ".json":
             return {}
-        return {"lfs": {"oid": hashlib.sha256(path.read_bytes()).hexdigest()}}
+        content = path.read_bytes()
+        listed = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        return {"lfs": {**listed, "pointerSize": 130}}
 
     def serve(self, revision: str, file: str, commit: dict[str, str], fault: Fault | None) -> None:
         """Answer with a file of a revision, or what a fault leaves of it."""

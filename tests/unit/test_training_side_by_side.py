@@ -18,7 +18,7 @@ from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.plan import Plan, make_plan
 from cntbench.runs.run import run
 
-SMALL = {"layers": 2, "hidden": 16, "heads": 2, "mlp": 16, "batch": 4, "length": 24, "last": 24}
+SMALL = {"layers": 2, "hidden": 16, "heads": 2, "mlp": 16, "batch": 128, "length": 24, "last": 24}
 
 
 @pytest.fixture(scope="module", autouse=True)
