@@ -14,6 +14,7 @@ from cntbench.models.nano_training import Recipe
 from cntbench.models.origin import Folder
 from cntbench.models.sources import nano
 from cntbench.models.trajectory import open_trajectory
+from cntbench.parallel import parallel_map
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.plan import Plan, make_plan
 from cntbench.runs.run import run
@@ -23,7 +24,11 @@ SMALL = {"layers": 2, "hidden": 16, "heads": 2, "mlp": 16, "batch": 128, "length
 
 @pytest.fixture(scope="module", autouse=True)
 def small(tmp_path_factory):
-    """The embedded model is smaller, and is not in the cache."""
+    """The embedded model is smaller, and is not in the cache.
+
+    The cache is changed after the start of the server that forks workers, whose environment stays.
+    """
+    assert list(parallel_map(abs, [-1, -2], jobs=2)) == [1, 2]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nano, "Recipe", partial(Recipe, **SMALL))
         patch.setenv("CNTBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -7,6 +7,7 @@ recipe, so that a changed recipe gives another trajectory.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import time
@@ -62,7 +63,7 @@ def begin_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ())
         return _read(recipe, folder)
     with suppress(OSError, Timeout), FileLock(folder.with_suffix(".lock"), timeout=0):
         shutil.rmtree(folder, ignore_errors=True)  # a training that was interrupted
-    process = worker_process(_train_in_background, recipe)
+    process = worker_process(_train_in_background, recipe, str(cache_folder()))
     while not (folder / "step0").is_dir():
         progress("training the embedded model", 0, recipe.last)
         process.join(POLL)
@@ -124,8 +125,9 @@ def _trained(recipe: Recipe, progress: Progress) -> Trajectory:
     return _read(recipe, cached_folder(_folder(recipe).name, MANIFEST, make, in_place=True))
 
 
-def _train_in_background(recipe: Recipe) -> None:
+def _train_in_background(recipe: Recipe, cache: str) -> None:
     start_worker()
+    os.environ["CNTBENCH_CACHE"] = cache  # a server that forks workers keeps its first environment
     with suppress(CntbenchError):  # the other process meets it, too
         _trained(recipe, lambda what, done, total: None)
 
