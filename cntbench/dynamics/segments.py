@@ -257,7 +257,7 @@ def _fits(features: Array, count: int) -> Iterator[tuple[NDArray[np.int64], Arra
     """
     size = features.shape[1]
     candidates = _candidates(size)
-    fits = candidates.courses.T @ features  # draw, candidate, feature
+    fits = features.transpose(0, 2, 1) @ candidates.courses  # draw, feature, candidate
     jumps = [_jumps(series, count) for series in features]
     fewer = np.empty((len(features), 0), np.int64)
     for k in range(1, count + 1):
@@ -320,19 +320,18 @@ def _gains(candidates: _Candidates, fits: Array, others: NDArray[np.int64]) -> A
     """Return the sum of squares that each candidate adds to others, dims ``draw, candidate``."""
     length = np.diagonal(candidates.products)
     if not others.shape[1]:
-        return np.asarray(np.square(fits).sum(axis=2) / length)
+        return np.asarray(np.square(fits).sum(axis=1) / length)
     shared = candidates.products[others]  # draw, other, candidate
     weights = np.linalg.inv(_among(candidates, others)) @ shared
-    explained = np.take_along_axis(fits, others[..., None], axis=1)
-    left = weights.transpose(0, 2, 1) @ explained
+    left = np.take_along_axis(fits, others[:, None], axis=2) @ weights
     np.square(np.subtract(fits, left, out=left), out=left)
     free = length - (shared * weights).sum(axis=1)
-    return np.asarray(left.sum(axis=2) / np.maximum(free, 1e-9))
+    return np.asarray(left.sum(axis=1) / np.maximum(free, 1e-9))
 
 
 def _explained(candidates: _Candidates, fits: Array, chosen: NDArray[np.int64]) -> Array:
     """Return the sums of squares that transitions explain together, dims ``draw, feature``."""
-    chosen_fits = np.take_along_axis(fits, chosen[..., None], axis=1)
+    chosen_fits = np.take_along_axis(fits, chosen[:, None], axis=2).transpose(0, 2, 1)
     weights = np.linalg.solve(_among(candidates, chosen), chosen_fits)
     return np.asarray((chosen_fits * weights).sum(axis=1))
 
