@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -238,6 +239,7 @@ def _dataset(rows: Sequence[dict[str, Any]], *, films: int, draws: int) -> xr.Da
     )
 
 
+@cache
 def _coverage(count: int, correlation: float) -> float:
     """Return the coverage of intervals of the mean of first-order autoregressions."""
     shocks = np.random.default_rng(count).standard_normal((count + 200, _SERIES))

@@ -37,7 +37,7 @@ class Search:
         return float(apart.min(initial=np.inf))
 
 
-def distances(*, films: int, checkpoints: int, jobs: int = 2) -> list[float]:
+def distances(*, films: int, checkpoints: int, jobs: int = 1) -> list[float]:
     """Return the distance of the nearest boundary from the emergence in every film [checkpoint]."""
     searches = [Search(number, checkpoints) for number in range(films)]
     return list(parallel_map(Search.work, searches, jobs=jobs))

@@ -86,7 +86,7 @@ class Look:
         return best
 
 
-def counts(*, films: int, checkpoints: int, jobs: int = 2) -> dict[str, np.ndarray]:
+def counts(*, films: int, checkpoints: int, jobs: int = 1) -> dict[str, np.ndarray]:
     """How many trajectories of each kind have how many change points, from 0."""
     looks = [Look(kind, n, checkpoints) for kind in KINDS for n in range(films)]
     found = np.array(list(parallel_map(Look.work, looks, jobs=jobs))).reshape(len(KINDS), films)

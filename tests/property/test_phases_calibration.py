@@ -1,0 +1,40 @@
+"""Phases are found where something is learnt, and rarely where nothing is.
+
+``CNTBENCH_FILMS=200 pytest -n 0 -s tests/property/test_phases_calibration.py`` tries more films.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from support import courses
+from support.calibration import FILMS, distances
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(("checkpoints", "least"), [(40, 0.75), (143, 0.95)])
+def test_the_emergence_is_found_within_two_checkpoints(checkpoints, least):
+    found = np.array(distances(films=FILMS // 2, checkpoints=checkpoints))
+    near = (found <= 2).mean()
+    print(
+        f"\n{checkpoints} checkpoints: phases in {np.isfinite(found).mean():.2f} of the films, "
+        f"the emergence within two checkpoints of a boundary in {near:.2f}"
+    )
+    assert near >= least
+
+
+@pytest.mark.parametrize("checkpoints", [40, 143])
+def test_drifts_and_walks_have_no_phases_and_steps_do(checkpoints):
+    found = courses.counts(
+        films=FILMS if checkpoints == 40 else FILMS // 2, checkpoints=checkpoints
+    )
+    print(f"\n\nChange points found in {checkpoints} checkpoints\n\n{courses.table(found)}")
+    for kind, planted in courses.KINDS.items():
+        films = found[kind].sum()
+        if planted:
+            assert found[kind][planted] == found[kind][1:].max()
+            assert found[kind][planted] >= 0.25 * films
+        else:
+            assert found[kind][1:].sum() <= stats.binom.isf(0.01, films, 0.05)
