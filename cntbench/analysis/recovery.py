@@ -135,16 +135,17 @@ def recovery(records: Iterable[Recovery]) -> xr.Dataset:
         for place, name in enumerate(("circuit", "difficulty", "truth", "ablation"))
     }
     dataset = _empty(labels)
-    for cell in product(*labels.values()):
+    arrays = {str(name): variable.values for name, variable in dataset.data_vars.items()}
+    shape = tuple(map(len, labels.values()))
+    for at, cell in zip(np.ndindex(shape), product(*labels.values()), strict=True):
         scores = np.array(list(cells.get(cell, {}).values())).reshape(-1, 3)
-        at: Mapping[str, str] = dict(zip(labels, cell, strict=True))
         for place, name in enumerate(("auroc", "ap")):
             for suffix, value in zip(
                 ("", "_low", "_high"), t_interval(scores[:, place]), strict=True
             ):
-                dataset[f"{name}{suffix}"].loc[at] = value
-        dataset["baseline_ap"].loc[at] = t_interval(scores[:, 2])[0]
-        dataset["seeds"].loc[at] = int((~np.isnan(scores[:, 0])).sum())
+                arrays[f"{name}{suffix}"][at] = value
+        arrays["baseline_ap"][at] = t_interval(scores[:, 2])[0]
+        arrays["seeds"][at] = int((~np.isnan(scores[:, 0])).sum())
     return dataset
 
 

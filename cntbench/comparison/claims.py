@@ -87,18 +87,21 @@ def file_judgements(group: xr.Dataset, claims: Sequence[str] | None = None) -> l
     if claims is not None:
         group = group.sel(claim=list(claims))
     judgements = []
-    labels = product(group["task"].values, group["ablation"].values, range(group.sizes["claim"]))
-    for task, ablation, place in labels:
+    labels = product(group["task"].values, group["ablation"].values)
+    for task, ablation in labels:
         cell = group.sel(task=task, ablation=ablation)
-        verdict = Verdict(
-            cell["verdict"].values[place],
-            str(cell["reason"].values[place]),
-            float(cell["p_value"].values[place]),
-            float(cell["corrected_p_value"].values[place]),
-            int(cell["decisive"].values[place]) - 1,
+        of_claims = (
+            cell.variables[name].values
+            for name in ("verdict", "reason", "p_value", "corrected_p_value", "decisive")
         )
-        results = claim_results(cell, place)
-        judgements.append(_judgement(str(task), str(ablation), place, verdict, [cell], results))
+        for place, (label, reason, p_value, corrected, decisive) in enumerate(
+            zip(*of_claims, strict=True)
+        ):
+            verdict = Verdict(
+                label, str(reason), float(p_value), float(corrected), int(decisive) - 1
+            )
+            results = claim_results(cell, place)
+            judgements.append(_judgement(str(task), str(ablation), place, verdict, [cell], results))
     return judgements
 
 
@@ -171,24 +174,24 @@ def _judgement(
     cells: Sequence[xr.Dataset],
     results: Sequence[ClaimTestResult],
 ) -> Judgement:
-    first = cells[0].isel(claim=place)
+    first = cells[0].variables
     answers = [claim_results(cell, place) for cell in cells]
     return Judgement(
         task=task,
         ablation=ablation,
-        claim=str(first["claim"].item()),
-        summary=str(first["claim_summary"].item()),
-        text=str(first["claim_text"].item()),
-        source=str(first["claim_source"].item()),
+        claim=str(first["claim"].values[place]),
+        summary=str(first["claim_summary"].values[place]),
+        text=str(first["claim_text"].values[place]),
+        source=str(first["claim_source"].values[place]),
         verdict=verdict,
         results=tuple(results),
-        statistics=tuple(map(str, first["test_statistic"].values[: len(results)])),
+        statistics=tuple(map(str, first["test_statistic"].values[place][: len(results)])),
         effects=tuple(
             tests[verdict.decisive].effect
             for tests in answers
             if not any(test.reason for test in tests)
         ),
-        file_verdicts=tuple(str(cell["verdict"].values[place]) for cell in cells),
+        file_verdicts=tuple(str(cell.variables["verdict"].values[place]) for cell in cells),
     )
 
 

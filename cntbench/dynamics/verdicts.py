@@ -212,16 +212,21 @@ def claim_results(cell: xr.Dataset, claim: int) -> list[ClaimTestResult]:
     claim
         Index of the claim.
     """
-    values = cell.isel(claim=claim)
-    count = int((values["test_statistic"].values.astype(str) != "").sum())
+    # Variables: a data array, whose coordinates are looked up, takes much longer.
+    values = {
+        name: cell.variables[name].transpose("claim", "test").values[claim]
+        for name in ("test_statistic", "test_reason", *(f"test_{name}" for name in OF_TESTS))
+        if name in cell.variables  # earlier versions had no power
+    }
+    count = int((values["test_statistic"].astype(str) != "").sum())
     return [
         ClaimTestResult(
             **{
-                name: float(values[f"test_{name}"].values[test])
+                name: float(values[f"test_{name}"][test])
                 for name in OF_TESTS
-                if f"test_{name}" in values  # earlier versions had no power
+                if f"test_{name}" in values
             },
-            reason=str(values["test_reason"].values[test]),
+            reason=str(values["test_reason"][test]),
         )
         for test in range(count)
     ]

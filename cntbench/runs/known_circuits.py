@@ -87,10 +87,9 @@ def measure_planted(
         If an ablation cannot be measured on a circuit's task.
     """
     models = [
-        PlantedModel(
-            known.circuit, difficulty, seed, planted_plan(study, ablations, known, prompts)
-        )
+        PlantedModel(known.circuit, difficulty, seed, plan)
         for known in circuits
+        for plan in [planted_plan(study, ablations, known, prompts)]
         for difficulty in difficulties
         if difficulty in known.circuit.difficulties
         for seed in range(1 if difficulty == "trained" else seeds)  # a trained circuit has one
@@ -131,13 +130,25 @@ def obstacles(
 ) -> dict[str, str]:
     """Return the reasons why ablations cannot be measured on the tasks of circuits, by name."""
     reasons: dict[str, str] = {}
-    for entry in ablations:
-        try:
-            for known in circuits:
-                planted_plan(study, [entry], known, prompts)
-        except CntbenchError as error:
-            reasons[entry.name] = error.what
+    for known in circuits:
+        measurable = [entry for entry in ablations if entry.name not in reasons]
+        if not measurable or _obstacle(study, measurable, known, prompts) is None:
+            continue
+        for entry in measurable:
+            if reason := _obstacle(study, [entry], known, prompts):
+                reasons[entry.name] = reason
     return reasons
+
+
+def _obstacle(
+    study: StudyEntry, ablations: Sequence[AblationEntry], known: KnownCircuit, prompts: int
+) -> str | None:
+    """Return why one of the ablations cannot be measured on a circuit; None if all can."""
+    try:
+        planted_plan(study, ablations, known, prompts)
+    except CntbenchError as error:
+        return error.what
+    return None
 
 
 def versions(
