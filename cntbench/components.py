@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -12,40 +12,67 @@ from numpy.typing import NDArray
 
 from cntbench.errors import CntbenchError, nearest
 
-Kind = Literal["head", "MLP"]
+Kind = Literal["head", "MLP", "expert"]
 
 #: Patterns of kinds of components.
-_SHORT = {"heads": "*.H*", "head": "*.H*", "mlps": "*.MLP", "mlp": "*.MLP"}
+_SHORT = {
+    "heads": "*.H*",
+    "head": "*.H*",
+    "mlps": "*.MLP",
+    "mlp": "*.MLP",
+    "experts": "*.E*",
+    "expert": "*.E*",
+}
 #: Number of components from which an error does not list them.
 _LISTED = 40
 
 
 @dataclass(frozen=True)
 class Component:
-    """An attention head or an MLP.
+    """An attention head, an MLP, or an expert of a mixture of experts.
 
     Parameters
     ----------
     layer
         Index of its block, from 0.
     kind
-        ``"head"`` or ``"MLP"``.
+        ``"head"``, ``"MLP"`` or ``"expert"``.
     stage
         Its place in the causal order. Components of one stage read the same residual stream, so
         that none reaches another; every stage reaches all later ones.
     head
-        Index of the head in its layer; ``None`` for an MLP.
+        Index of the head in its layer; ``None`` for other kinds.
+    expert
+        Index of the expert in its layer; ``None`` for other kinds.
     """
 
     layer: int
     kind: Kind
     stage: int
     head: int | None = None
+    expert: int | None = None
 
     @property
     def name(self) -> str:
-        """The component's label, ``L2.H3`` or ``L2.MLP``."""
-        return f"L{self.layer}.{'MLP' if self.head is None else f'H{self.head}'}"
+        """The component's label: ``L2.H3``, ``L2.MLP`` or ``L2.E3``."""
+        return component_name(self.layer, self.head, self.expert)
+
+
+def component_name(layer: int, head: int | None, expert: int | None = None) -> str:
+    """Return the label of a component; an MLP has neither the index of a head nor of an expert."""
+    if head is not None:
+        return f"L{layer}.H{head}"
+    return f"L{layer}.MLP" if expert is None else f"L{layer}.E{expert}"
+
+
+def kind_of(name: str) -> Kind:
+    """Return the kind of the component that has a name.
+
+    >>> kind_of("L2.H3"), kind_of("L2.MLP"), kind_of("L2.E3")
+    ('head', 'MLP', 'expert')
+    """
+    kinds: dict[str, Kind] = {"H": "head", "E": "expert"}
+    return kinds.get(name.partition(".")[2][:1], "MLP")
 
 
 def components(
@@ -77,6 +104,32 @@ def components(
     return tuple(found)
 
 
+def by_experts(nodes: Sequence[Component], experts: Sequence[int]) -> tuple[Component, ...]:
+    """Return the components with experts in the place of the mixtures that they make up.
+
+    Experts of a layer read the stream that their mixture reads, so that none reaches another.
+
+    Parameters
+    ----------
+    nodes
+        The components, a mixture of experts among them as one MLP.
+    experts
+        Number of experts of each layer; 0 for a layer with a plain MLP.
+
+    Examples
+    --------
+    >>> nodes = components(2, 1, parallel=False)
+    >>> [node.name for node in by_experts(nodes, (0, 2))]
+    ['L0.H0', 'L0.MLP', 'L1.H0', 'L1.E0', 'L1.E1']
+    """
+    found: list[Component] = []
+    for node in nodes:
+        count = experts[node.layer] if node.kind == "MLP" and experts else 0
+        parts = [replace(node, kind="expert", expert=number) for number in range(count)]
+        found += parts or [node]
+    return tuple(found)
+
+
 def feasible(nodes: tuple[Component, ...]) -> NDArray[np.bool_]:
     """Return which edges the architecture allows, as a boolean array [source, target].
 
@@ -98,8 +151,8 @@ def named(patterns: Sequence[str], nodes: Sequence[Component], *, where: str) ->
     Parameters
     ----------
     patterns
-        Names (``L2.H3``), layers (``L2``), kinds (``heads``, ``MLPs``), or names with ``*`` and
-        ``?`` (``L*.H0``).
+        Names (``L2.H3``), layers (``L2``), kinds (``heads``, ``MLPs``, ``experts``), or names with
+        ``*`` and ``?`` (``L*.H0``).
     nodes
         The components.
     where

@@ -314,9 +314,11 @@ def clean_streams(model: Decoder, start: Tensor, first: int = 0) -> list[Tensor]
 def _through(norm: Norm, block: Block, read: Tensor, gradient: Tensor) -> Tensor:
     """Return the gradient in what each component of a block reads, given that in what it writes."""
     streams = read.expand(block.n_components, *read.shape).clone().requires_grad_()
-    states = block.states(norm(streams))
-    # Run k is read by component k alone.
-    own = states.diagonal(dim1=0, dim2=3).movedim(-1, -2)
+    if isinstance(block, Experts):
+        own = block.states_apart(norm(streams)[None])[0]
+    else:
+        # Run k is read by component k alone.
+        own = block.states(norm(streams)).diagonal(dim1=0, dim2=3).movedim(-1, -2)
     written = block.contributions(own)
     (found,) = torch.autograd.grad(written, streams, gradient.expand_as(written))
     return found
@@ -335,7 +337,7 @@ def through_rules(rules: Rules, norm: Norm, block: Block, read: Tensor, gradient
             # That of the stream that each head reads.
             own = rules.divided(own, inverse[..., 0].movedim(0, -2))
     elif isinstance(block, Experts):
-        own = rules.experts(block).states(normed)[0]
+        own = rules.experts(block).states_apart(normed[None])[0]
     else:
         assert isinstance(block, MLP)
         plain = replace(rules.mlp(block), after=None)

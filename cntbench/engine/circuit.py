@@ -37,6 +37,7 @@ from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
 from cntbench.models.blocks import Attention, Block
 from cntbench.models.decoder import Decoder
+from cntbench.models.experts import Experts
 from cntbench.models.products import wide
 from cntbench.specs import HEAD_INPUTS
 
@@ -237,4 +238,6 @@ def _states(block: Block, inputs: list[Tensor]) -> Tensor:
     """Compute states of components that read separate streams."""
     if isinstance(block, Attention):
         return block.states_apart(*(inputs if len(inputs) > 1 else inputs * len(HEAD_INPUTS)))
+    if isinstance(block, Experts):
+        return block.states_apart(inputs[0])
     return block.states(inputs[0].squeeze(1))

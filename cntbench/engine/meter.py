@@ -217,6 +217,10 @@ class _Metered:
         self._count_tokens(normed)
         return self._counted("states", normed, queries)
 
+    def states_apart(self, *streams: Tensor) -> Any:
+        self._count_tokens(streams[0][:, 0])  # a token is computed by those it is sent to
+        return super().states_apart(*streams)  # type: ignore[misc]
+
     def _count_tokens(self, normed: Tensor) -> None:
         kind = "attention_tokens" if isinstance(self, Attention) else "mlp_tokens"
         self.meter.work += Work(**{kind: normed.shape[:-1].numel()})

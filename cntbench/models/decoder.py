@@ -11,14 +11,15 @@ Dims: ``run`` counts versions of the same prompts (clean, ablated), ``hidden`` i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from cntbench.components import Component
+from cntbench.components import Component, by_experts
 from cntbench.models.blocks import Block
+from cntbench.models.experts import Experts
 from cntbench.models.maps import Linear, Norm
 
 
@@ -85,6 +86,24 @@ class Decoder:
             for block in stage.blocks:
                 block.write(block.states(normed), stream)
         return self.unembed(self.final_norm(stream))[0]
+
+    def by_experts(self) -> Decoder:
+        """Return the decoder with each expert of a mixture as a component of its own."""
+
+        def apart(block: Block) -> Block:
+            return replace(block, apart=True) if isinstance(block, Experts) else block
+
+        stages = tuple(replace(s, blocks=tuple(map(apart, s.blocks))) for s in self.stages)
+        return replace(self, stages=stages, components=by_experts(self.components, self.experts))
+
+    @property
+    def experts(self) -> tuple[int, ...]:
+        """Number of experts of each layer; 0 for one without a mixture of experts."""
+        counts = [0] * (1 + self.components[-1].layer)
+        for block, _, nodes in (place for places in self.places for place in places):
+            if isinstance(block, Experts):
+                counts[self.components[nodes.start].layer] = len(block.experts)
+        return tuple(counts)
 
     @property
     def blocks(self) -> list[Block]:

@@ -9,13 +9,15 @@ from support.edge_oracle import EdgeOracle
 from support.oracle import readouts
 
 
-def oracle_circuit(model, prompts, kept, *, replacement, through=("query", "key", "value")):
+def oracle_circuit(
+    model, prompts, kept, *, replacement, through=("query", "key", "value"), experts=False
+):
     """All readouts of the circuits, dims ``circuit, readout, prompt``.
 
     ``kept`` has dims ``circuit, source, target``, embedding and unembedding among them. Inputs of
     heads that are not in ``through`` keep all edges.
     """
-    oracle = EdgeOracle(model)
+    oracle = EdgeOracle(model, experts)
     found = [
         [_readouts(oracle, prompts, i, mask, replacement, through) for i in range(len(prompts))]
         for mask in kept

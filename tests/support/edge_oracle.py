@@ -44,7 +44,7 @@ class EdgeOracle(Oracle):
         if target is None:
             return self.final_norm
         layer = self.layers[target[0]]
-        return layer.mlp_norm if target[1] is None else layer.attention_norm
+        return layer.attention_norm if isinstance(target[1], int) else layer.mlp_norm
 
     @contextmanager
     def reading(self, target, delta, through=HEAD_INPUTS):
@@ -56,7 +56,7 @@ class EdgeOracle(Oracle):
             return (args[0] + delta,)
 
         handles = [self.norm(target).register_forward_pre_hook(change_stream)]
-        if target is not None and target[1] is not None:
+        if target is not None and isinstance(target[1], int):
             for projection in self.layers[target[0]].projections:
                 seen = torch.tensor([reader in through for reader in projection.readers])[:, None]
 
@@ -89,14 +89,24 @@ class EdgeOracle(Oracle):
             return torch.autograd.grad(value, scale)[0].item()
 
 
-def oracle_edges(model, prompts, ablation, measure, *, observe_all=False, seed=0, effects=None):
+def oracle_edges(
+    model,
+    prompts,
+    ablation,
+    measure,
+    *,
+    observe_all=False,
+    seed=0,
+    effects=None,
+    experts=False,
+):
     """Everything the engine gives for one ablation of direct scope, prompt by prompt.
 
     Returns changes of targets or of the first readout [source, target, prompt], and the effects
     over the edge to the unembedding [readout, source, prompt].
     """
     effects = effects or known_readouts()
-    oracle = EdgeOracle(model)
+    oracle = EdgeOracle(model, experts)
     nodes, count = oracle.nodes, len(prompts)
     edges = np.full((len(nodes), len(nodes), count), np.nan)
     direct = np.zeros((len(known_readouts()), len(nodes), count))

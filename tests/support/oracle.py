@@ -23,17 +23,26 @@ from support.models import decoder
 
 
 class Oracle(Anatomy):
-    """A model of transformers whose components are hooked one by one."""
+    """A model of transformers whose components are hooked one by one.
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    A node is a layer and the number of a head, None for the MLP, or with ``experts`` the name of
+    an expert, such as ``"E3"``.
+    """
+
+    def __init__(self, model: torch.nn.Module, experts: bool = False) -> None:
         super().__init__(model)
         self.model = model.eval()
+        self.experts = [
+            layer.mlp.experts.num_experts if experts and hasattr(layer.mlp, "experts") else 0
+            for layer in self.layers
+        ]
         self.nodes = [
             (layer, head)
-            for layer in range(len(self.layers))
-            for head in [*range(self.n_heads), None]
+            for layer, count in enumerate(self.experts)
+            for head in [*range(self.n_heads), *([f"E{e}" for e in range(count)] or [None])]
         ]
-        self.names = [f"L{layer}.{'MLP' if h is None else f'H{h}'}" for layer, h in self.nodes]
+        kinds = [{int: f"H{h}", str: h}.get(type(h), "MLP") for _, h in self.nodes]
+        self.names = [f"L{at}.{kind}" for (at, _), kind in zip(self.nodes, kinds, strict=True)]
 
     @contextmanager
     def hooks(self, see: Callable[[int, int | None, torch.Tensor], torch.Tensor | None]):
@@ -79,13 +88,31 @@ class Oracle(Anatomy):
 
             return hook
 
+        def on_experts(layer):
+            def hook(module, args, output):
+                rows, total = args[0].flatten(0, -2), output[0].clone()
+                _, weights, chosen = module.gate(rows)
+                alone = [
+                    module.experts(rows, chosen, weights * (chosen == expert))
+                    for expert in range(self.experts[layer])
+                ]
+                torch.testing.assert_close(sum(alone), total, rtol=1e-9, atol=1e-9)
+                for expert, part in enumerate(alone):
+                    new = see(layer, f"E{expert}", part)
+                    if new is not None:
+                        total = total + new - part
+                return total[None]
+
+            return hook
+
         handles, seen = [], {}
         for index, layer in enumerate(self.layers):
             before = on_heads if layer.after is None else keep
             handles.append(layer.output.register_forward_pre_hook(before(index)))
             if layer.after is not None:
                 handles.append(layer.after.register_forward_hook(on_norm(index)))
-            handles.append(layer.mlp.register_forward_hook(on_mlp(index)))
+            on_output = on_experts if self.experts[index] else on_mlp
+            handles.append(layer.mlp.register_forward_hook(on_output(index)))
         try:
             yield
         finally:
@@ -122,7 +149,7 @@ class Oracle(Anatomy):
         return corpora
 
     def contribution(self, layer, head, state):
-        if head is None:
+        if not isinstance(head, int):
             return state
         return state @ self.layers[layer].weight[head]
 
@@ -130,7 +157,7 @@ class Oracle(Anatomy):
         (a, head_a), (b, head_b) = source, target
         if a != b:
             return a < b
-        return not self.parallel and head_a is not None and head_b is None
+        return not self.parallel and isinstance(head_a, int) and not isinstance(head_b, int)
 
     def loss(self, prompts: Prompts, node, constant: torch.Tensor) -> float:
         """Mean cross-entropy with a component's state set to a constant at every position."""
@@ -171,10 +198,12 @@ class Oracle(Anatomy):
 
         def draw():
             layer, head = node
-            components = self.n_heads if head is not None else 1
-            rng = random_state(seed, name, 2 * layer + (head is None), i)
+            of_heads = isinstance(head, int)
+            components = self.n_heads if of_heads else self.experts[layer] or 1
+            rng = random_state(seed, name, 2 * layer + (not of_heads), i)
             drawn = rng.standard_normal((len(clean), components, clean.shape[-1]))
-            return torch.from_numpy(drawn[:, head or 0]).to(clean)
+            number = int(head[1:]) if isinstance(head, str) else head or 0
+            return torch.from_numpy(drawn[:, number]).to(clean)
 
         population = None
         if rule.population_corpus:
@@ -261,12 +290,19 @@ def change(measure: str, clean: torch.Tensor, ablated: torch.Tensor) -> float:
 
     By the measure's plain definition, if it stands here; any other measure is applied itself.
     """
-    if measure == "relative_l2":
-        return ((ablated - clean).norm(dim=-1) / clean.norm(dim=-1)).mean().item()
-    if measure == "cosine":
-        return (1 - torch.nn.functional.cosine_similarity(clean, ablated, dim=-1)).mean().item()
+    if measure in ("relative_l2", "cosine"):
+        return np.mean([one_change(measure, *pair) for pair in zip(clean, ablated, strict=True)])
     run = (clean[None, None, None], ablated[None, None, None])
     return measures()[measure].measure(*run).item()
+
+
+def one_change(measure: str, clean: torch.Tensor, ablated: torch.Tensor) -> float:
+    """Change of one vector; one that is zero may only change from or to zero, by 1."""
+    if not clean.any() or (measure == "cosine" and not ablated.any()):
+        return float(not torch.equal(clean, ablated))
+    if measure == "relative_l2":
+        return ((ablated - clean).norm() / clean.norm()).item()
+    return 1 - torch.nn.functional.cosine_similarity(clean, ablated, dim=-1).item()
 
 
 def scored(prompts: Prompts, i: int) -> np.ndarray:
@@ -304,12 +340,14 @@ def oracle_readouts(model, prompts):
     return np.mean(each, axis=0)
 
 
-def oracle_influence(model, prompts, rule, measure, *, name="x", observe_all=False, seed=0):
+def oracle_influence(
+    model, prompts, rule, measure, *, name="x", observe_all=False, seed=0, experts=False
+):
     """Everything the engine gives for one ablation, as means over prompts.
 
     Returns influence [source, target], readout values [readout], effects [readout, source].
     """
-    oracle = Oracle(model)
+    oracle = Oracle(model, experts)
     nodes, count = oracle.nodes, len(prompts)
     corpora = oracle.corpora(prompts)
     if rule.fitting_steps:

@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from cntbench.components import Component, components
+from cntbench.components import Component, by_experts
 from cntbench.errors import CheckpointError, SpecError, nearest
 from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Stage
 from cntbench.models.feed_forward import MLP
-from cntbench.models.maps import LayerNorm, Linear
+from cntbench.models.maps import Linear
 from cntbench.models.products import GELU, GELU_TANH, RELU, SILU
-from cntbench.models.rotary import Rotary
 
 ACTIVATIONS = {
     "gelu": GELU,
@@ -43,6 +41,8 @@ class Shape:
         The token before every text in training, if the config names one.
     refused
         Estimators that do not know a part of the model, and why: pairs of a name and the reason.
+    experts
+        Number of experts of each layer, 0 for one with an MLP; empty for models without experts.
     """
 
     components: tuple[Component, ...]
@@ -50,6 +50,21 @@ class Shape:
     context: int
     beginning: int | None = None
     refused: tuple[tuple[str, str], ...] = ()
+    experts: tuple[int, ...] = ()
+
+    def by_experts(self, *, where: str) -> Shape:
+        """Return the sizes with each expert of a mixture as a component of its own.
+
+        Raises a `SpecError` that names ``where`` if there are none.
+        """
+        if not any(self.experts):
+            raise SpecError(
+                "the model has no experts",
+                where=where,
+                hint="Leave the key out. Mixtures of experts are "
+                "olmoe and qwen3_moe; cntbench list architectures shows all.",
+            )
+        return replace(self, components=by_experts(self.components, self.experts))
 
     def check(self, ablation: str, estimator: str, *, where: str) -> None:
         """Raise a `SpecError` if the estimator of an ablation does not know a part of the model."""
@@ -65,16 +80,6 @@ class Shape:
 #: What estimators have no rules for; see `Shape.refused`.
 NORM_BEHIND_HEADS = "has no rule for a norm behind attention, whose divisor all heads share"
 ROUTER = "has no rule for the router of a mixture of experts"
-
-
-def shape_of(config: Any, *, parallel: bool = False, mlps: bool = True) -> Shape:
-    """Return the sizes in a config, and whether blocks are parallel and the model has MLPs."""
-    layers, heads = config.num_hidden_layers, config.num_attention_heads
-    return Shape(
-        components=components(layers, heads, parallel=parallel, mlps=mlps),
-        vocabulary=config.vocab_size,
-        context=config.max_position_embeddings,
-    )
 
 
 def check_common(config: Any, activation: str) -> None:
@@ -99,34 +104,6 @@ def linear(tensors: Mapping[str, Tensor], name: str, *, bias: bool = True) -> Li
     return Linear(weight, tensors[f"{name}.bias"] if bias else weight.new_zeros(len(weight)))
 
 
-def joined_heads(
-    maps: Sequence[Linear],
-    output: Linear,
-    width: int,
-    rotary: Rotary | None = None,
-    key_heads: int | None = None,
-) -> Attention:
-    """Return heads of a width from their maps to queries, keys and values, and their output."""
-
-    def joined(*rows: Tensor) -> Tensor:
-        if rotary is None:
-            return torch.cat(rows)
-        return rotary.arranged(*(of_kind.unflatten(0, (-1, width)) for of_kind in rows))
-
-    return Attention.make(
-        Linear(joined(*(m.weight for m in maps)), joined(*(m.bias for m in maps))),
-        output=output.weight.mT.unflatten(0, (-1, width)).contiguous(),
-        output_bias=output.bias,
-        key_heads=key_heads,
-        rotate=rotary,
-    )
-
-
-def layer_norm(tensors: Mapping[str, Tensor], name: str, epsilon: float) -> LayerNorm:
-    """Return a ``torch.nn.LayerNorm``."""
-    return LayerNorm(epsilon, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
-
-
 def check_mlps(width: int | None) -> None:
     """Raise a `CheckpointError` if the MLPs have no hidden units.
 
@@ -145,18 +122,18 @@ def without_mlps(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 
     The bias that such an MLP writes becomes one of the heads before it.
     """
-    merged: list[Stage] = []
+    kept: list[Stage] = []
     for stage in stages:
         heads = [block for block in stage.blocks if isinstance(block, Attention)]
         empty = [block for block in stage.blocks if isinstance(block, MLP)]
         if heads:
-            merged.append(Stage(stage.norm, tuple(heads)))
+            kept.append(Stage(stage.norm, tuple(heads)))
         for mlp in empty:
-            [last] = merged[-1].blocks
+            [last] = kept[-1].blocks
             assert isinstance(last, Attention)
             bias = last.output_bias + mlp.outer.bias
-            merged[-1] = replace(merged[-1], blocks=(replace(last, output_bias=bias),))
-    return tuple(merged)
+            kept[-1] = replace(kept[-1], blocks=(replace(last, output_bias=bias),))
+    return tuple(kept)
 
 
 def unembedding(

@@ -42,7 +42,13 @@ BUFFERS = ROTARY_BUFFERS
 
 
 def shape(config: Config) -> Shape:
-    """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
+    """Return the model's sizes.
+
+    Raises
+    ------
+    CheckpointError
+        If the config has an option that this adapter does not support.
+    """
     return sizes(config, without=True)
 
 

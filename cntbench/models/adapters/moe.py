@@ -1,4 +1,4 @@
-"""OLMoE and Qwen3-MoE: a mixture of experts in place of the MLP, as one component.
+"""OLMoE and Qwen3-MoE: a mixture of experts in place of the MLP.
 
 OLMoE normalises queries and keys over all heads, Qwen3-MoE head by head; some layers of the latter
 may have an MLP. Equations follow ``OlmoeForCausalLM`` and ``Qwen3MoeForCausalLM`` of the
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 MODEL_TYPES = ("olmoe", "qwen3_moe")
 #: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ROTARY_BUFFERS
-EXACT = "the expert layer as one component, with its router; QK-norm, sliding windows"
+EXACT = "experts as one component with their router, or one by one; QK-norm, sliding windows"
 _NORMS = "input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm"
 _OF_EXPERT = re.compile(r"(.*\.experts)\.([0-9]+)\.(gate_proj|up_proj|down_proj)\.weight")
 
@@ -65,7 +65,9 @@ def shape(config: Config) -> Shape:
             f"{config.num_experts_per_tok} experts for each token of {config.num_experts}",
             hint="Allowed: num_experts_per_tok from 1 to num_experts.",
         )
-    return replace(sizes(config), refused=(("relp", ROUTER), ("gim", ROUTER)))
+    known, layers = sizes(config), range(config.num_hidden_layers)
+    experts = tuple(config.num_experts * _is_sparse(config, layer) for layer in layers)
+    return replace(known, refused=(("relp", ROUTER), ("gim", ROUTER)), experts=experts)
 
 
 def merged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
