@@ -103,10 +103,10 @@ def run(
         to measure; ``checkpoints``, by default all: ``"1200"``, ``"1000:5000:1000"``, ``"count=8"``
         (see `cntbench.models.checkpoint_choice`), steps, or a slice; ``layers`` to ablate and
         watch, likewise; ``components`` to ablate and ``targets`` to watch: ``"L2.H3"``, ``"L2"``,
-        ``"heads"``, ``"MLPs"``, ``"L*.H0"`` (the rest is NaN); ``keep``, to keep results of single
-        ``"prompts"``, ``"positions"`` or both; ``seeds`` of trajectories (``range(10)``,
-        ``"0..9"``), each measured by its own run, in ``seed0``, ``seed1`` … of the folder, by
-        default ``runs/STUDY-seeds``.
+        ``"heads"``, ``"MLPs"``, ``"L*.H0"`` (the rest is NaN); ``experts``, whether those of a
+        mixture are components; ``keep``, to keep results of single ``"prompts"``, ``"positions"``
+        or both; ``seeds`` of trajectories (``range(10)``, ``"0..9"``), each measured by its own
+        run, in ``seed0``, ``seed1`` … of the folder, by default ``runs/STUDY-seeds``.
 
     Returns
     -------
@@ -174,6 +174,7 @@ def influence(
     layers: Checkpoints = "",
     components: Names = (),
     targets: Names = (),
+    experts: bool = False,
     keep: Names = (),
     device: Any = "cpu",
     memory: float = 1.0,
@@ -185,9 +186,8 @@ def influence(
     Parameters
     ----------
     model
-        A causal language model of transformers (GPT-NeoX, GPT-2, Llama and its family), or a
-        `cntbench.models.decoder.Decoder`. It is not changed. For a model of transformers, the
-        config and tensors are read, and compared with its own forward pass on a few tokens.
+        A causal language model of transformers, or a `cntbench.models.decoder.Decoder`. It is not
+        changed. Of a model, config and tensors are read, and compared with its own forward pass.
     task, ablation
         One name or several, by default the task ``induction``; a task may also be a file of your
         own prompts.
@@ -208,12 +208,8 @@ def influence(
     dtype
         Floating-point type to compute in, whatever the model's type: ``"float32"``,
         ``"bfloat16"``, ``"float64"``, or torch's.
-    layers, components, targets, keep
-        Components to ablate and to watch, and what to keep for each prompt or position; see `run`.
-    device
-        ``"cpu"``, ``"cuda"``, or ``"auto"``, which uses a GPU if there is one.
-    memory
-        Memory to use beyond the model's [GiB].
+    layers, components, targets, experts, keep, device, memory
+        As in `run`.
     specs
         Folders of your own specs, in addition to the shipped ones.
     progress
@@ -254,6 +250,7 @@ def influence(
         "seed": seed,
         "dtype": str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype,
         **study_changes(layers=layers, components=components, targets=targets, keep=keep),
+        "experts": experts,
         "untrained": 0,
         "null_draws": 0,
         "planted": False,
@@ -267,7 +264,7 @@ def influence(
         torch.autocast("cpu", enabled=False),
         torch.autocast("cuda", enabled=False),
     ):
-        trajectory, decoder, held = read_model(model, tokenizer, TYPES[study.spec.dtype])
+        trajectory, decoder, held = read_model(model, tokenizer, TYPES[study.spec.dtype], experts)
         trajectory = at_step(trajectory, step, where)
         plan = Plan(
             study,

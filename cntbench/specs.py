@@ -260,26 +260,25 @@ class StudySpec:
     planted
         Whether the ablations are also tested on the planted circuits without dynamics, whose edges
         are known.
-    dtype
-        Floating-point type of the model; see `cntbench.models.precision`.
-    blocks
-        Number of blocks of sources per checkpoint, which are separate units of work.
+    dtype, blocks
+        Floating-point type of the model (`cntbench.models.precision`); number of blocks of sources
+        per checkpoint, which are separate units of work.
     checkpoints
-        Which checkpoints are measured; see `cntbench.models.checkpoint_choice`. Empty for all.
+        Which are measured; see `cntbench.models.checkpoint_choice`. Empty for all.
     layers
         Layers whose components are ablated and watched: ``"0:5"``, both ends included, ``"0,3"``.
     components, targets
         Of these, which are ablated, and which are watched; see `cntbench.components.named`. Empty
         for all.
+    experts
+        Whether the experts of a layer are components, ``L2.E3``, in place of its ``L2.MLP``.
     keep
         Whether results are also kept for each of the ``"prompts"``, and of the ``"positions"``; see
         `cntbench.results.schema.KEPT`.
     until_se
-        Standard error of the strongest edges below which no further prompts of a task are measured;
-        see `cntbench.engine.settling`. 0 measures all.
+        Standard error of the strongest edges that is enough (`cntbench.engine.settling`); 0: none.
     seeds
-        Seeds of trajectories that differ in nothing else, each measured by a run of its own: see
-        `cntbench.runs.seeds`. Empty for the trajectory alone.
+        Seeds of trajectories, each measured by its own run (`cntbench.runs.seeds`); empty: as is.
     """
 
     version: Version
@@ -298,6 +297,7 @@ class StudySpec:
     layers: CheckpointChoice = added("")
     components: SomeNames = added(())
     targets: SomeNames = added(())
+    experts: bool = added(False)
     keep: Annotated[tuple[Keep, ...], Field(strict=False), AfterValidator(_distinct)] = added(())
     until_se: Annotated[float, Field(ge=0, allow_inf_nan=False)] = added(0.0)
     seeds: Seeds = added(())

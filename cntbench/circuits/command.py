@@ -97,6 +97,13 @@ class LoadedModel:
         checkpoint_read, model = trajectory.read(last, trajectory.fetch(last), TYPES[dtype])  # type: ignore[index]
         return cls(trajectory, checkpoint_read, model, catalogue)
 
+    def like(self, root: xr.Dataset) -> LoadedModel:
+        """Return the model with experts as components if those of a result are."""
+        if "expert" not in root["source_kind"].values:
+            return self
+        trajectory = self.trajectory.by_experts(where="the result's experts")
+        return replace(self, trajectory=trajectory, model=self.model.by_experts())
+
     def evaluate(
         self,
         task: Task,
@@ -181,7 +188,7 @@ def evaluate_circuits(
         If the weights or the task differ from those of the result, or the result has no influence
         to rank edges by.
     """
-    at = labels["checkpoint"]
+    at, model = labels["checkpoint"], model.like(root)
     _check_weights(root, at, model)
     tasks, ablations = (
         indices_of(root, dim, labels.get(dim) or [str(name) for name in root[dim].values])

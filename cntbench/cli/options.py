@@ -163,7 +163,8 @@ Components = Annotated[
     str | None,
     typer.Option(
         metavar="NAMES",
-        help="Ablate these components only: L2.H3, L2, heads, MLPs, L*.H0, separated by commas "
+        help="Ablate these components only: L2.H3, L2, heads, MLPs, experts, L*.H0, separated by "
+        "commas "
         "(default: all).",
     ),
 ]
@@ -172,6 +173,15 @@ Targets = Annotated[
     typer.Option(
         metavar="NAMES",
         help="Watch these components only, named as for --components (default: all).",
+    ),
+]
+Experts = Annotated[
+    bool | None,
+    typer.Option(
+        "--experts/--no-experts",
+        help="Whether each expert of a mixture of experts is a component, L2.E3, in place of the "
+        "layer of experts, L2.MLP (default: not).",
+        show_default=False,
     ),
 ]
 UntrainedCount = Annotated[
@@ -237,6 +247,7 @@ STUDY_OPTIONS: dict[str, Any] = {
     "layers": Layers,
     "components": Components,
     "targets": Targets,
+    "experts": Experts,
     "keep": KeepNames,
     "until_se": UntilError,
     "seeds": Seeds,

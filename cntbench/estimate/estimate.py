@@ -59,7 +59,7 @@ class TaskCost:
 
 
 @dataclass(frozen=True)
-class CostEstimate:
+class Estimate:
     """The cost of a run.
 
     Parameters
@@ -168,7 +168,7 @@ def estimate(
     keep: int = 2,
     device: Device = "cpu",
     clock: Clock = time.perf_counter,
-) -> CostEstimate:
+) -> Estimate:
     """Estimate the cost of a run, in a few seconds and without writing anything.
 
     The first checkpoint is read, unless the trajectory is an outline.
@@ -199,6 +199,7 @@ def estimate(
         model, loading = _first_model(plan, clock)
     else:
         model, loading = outline.decoder(TYPES[plan.study.spec.dtype]), 0.0
+        model = model.by_experts() if plan.trajectory.experts else model
     missing = list(filter(is_missing, checkpoints))
     calls = requests_of(plan, model, memory_budget)
     nodes = plan.trajectory.shape.components
@@ -206,7 +207,7 @@ def estimate(
     costs = tuple(
         _cost(task.name, call, blocks) for task, call in zip(plan.tasks, calls, strict=True)
     )
-    return CostEstimate(
+    return Estimate(
         study=plan.study.name,
         trajectory=plan.trajectory.identity,
         checkpoints=len(checkpoints),

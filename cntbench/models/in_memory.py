@@ -66,7 +66,10 @@ class Memory:
 
 
 def read_model(
-    model: Any, tokenizer: Any = None, dtype: torch.dtype = torch.float32
+    model: Any,
+    tokenizer: Any = None,
+    dtype: torch.dtype = torch.float32,
+    experts: bool = False,
 ) -> tuple[Trajectory, Decoder, Parity | None]:
     """Return a model as a trajectory of one checkpoint, and as the engine's decoder.
 
@@ -80,6 +83,8 @@ def read_model(
         Its tokenizer, from transformers or tokenizers, or None.
     dtype
         Floating-point type to compute in.
+    experts
+        Whether each expert of a mixture is a component; a `SpecError` if the model has none.
 
     Returns
     -------
@@ -100,7 +105,7 @@ def read_model(
     """
     what = type(model).__name__
     if isinstance(model, Decoder):
-        shape = Shape(model.components, model.vocabulary, model.context)
+        shape = Shape(model.components, model.vocabulary, model.context, experts=model.experts)
         identity, decoder, held = "", converted(model, dtype), None
     else:
         shape, identity, decoder, held = _read(model, what, dtype)
@@ -111,6 +116,8 @@ def read_model(
         tokenizer=None if tokenizer is None else TokenizerObject.of(tokenizer),
         initialisable=False,
     )
+    if experts:
+        return trajectory.by_experts(where=f"{what}: experts"), decoder.by_experts(), held
     return trajectory, decoder, held
 
 

@@ -130,6 +130,8 @@ class Trajectory:
         Folder of the ``config.json`` that the shape was read from, if there is one.
     outline
         What the config says of the model, if no checkpoint will be read: see `outline_trajectory`.
+    experts
+        Whether each expert of a mixture is a component.
     finish
         Waits for the end of the training, if the model is being trained, and returns the
         trajectory.
@@ -143,6 +145,7 @@ class Trajectory:
     initialisable: bool = True
     config: Path | None = None
     outline: Outline | None = None
+    experts: bool = False
     finish: Callable[[], Trajectory] | None = None
 
     def finished(self) -> Trajectory:
@@ -179,6 +182,16 @@ class Trajectory:
         names, steps = ([getattr(c, key) for c in self.checkpoints] for key in ("name", "step"))
         indices = choose(checkpoints, names, steps, where=where)
         return replace(self, checkpoints=tuple(self.checkpoints[index] for index in indices))
+
+    def by_experts(self, *, where: str) -> Trajectory:
+        """Return the trajectory with each expert of a mixture as a component of its own.
+
+        Raises
+        ------
+        SpecError
+            If the model has none; it names ``where``.
+        """
+        return replace(self, shape=self.shape.by_experts(where=where), experts=True)
 
     def untrained(self, count: int) -> tuple[Untrained, ...]:
         """Return ``count`` untrained models, or none if the trajectory cannot initialise one."""
@@ -249,7 +262,8 @@ class Trajectory:
                 former=weights.former,
                 unused=weights.unused,
             )
-            return checkpoint, checkpoint_files.decoder(folder, weights.named, dtype)
+            decoder = checkpoint_files.decoder(folder, weights.named, dtype)
+            return checkpoint, decoder.by_experts() if self.experts else decoder
 
     def verified(
         self, checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.float32
@@ -266,7 +280,8 @@ class Trajectory:
         return checkpoint, converted(exact, dtype), held
 
     def _checked(self, folder: Path) -> Weights:
-        if checkpoint_files.read_shape(folder) != self.shape:
+        shape = checkpoint_files.read_shape(folder)
+        if (shape.by_experts(where=str(folder)) if self.experts else shape) != self.shape:
             raise CheckpointError(
                 "differs from the rest of the trajectory in components, vocabulary or context",
                 where=str(folder),

@@ -278,6 +278,10 @@ def _unmeasured(
         coordinates[f"{side}_head"] = np.array(
             [-1 if node.head is None else node.head for node in axes.nodes], dtype=np.int64
         )
+        if any(node.kind == "expert" for node in axes.nodes):
+            coordinates[f"{side}_expert"] = np.array(
+                [-1 if node.expert is None else node.expert for node in axes.nodes], dtype=np.int64
+            )
     attributes = {}
     if checkpoint.former:
         attributes["former_revision"] = checkpoint.former

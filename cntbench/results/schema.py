@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
 import numpy as np
 import xarray as xr
 
+from cntbench.components import Kind, component_name
 from cntbench.errors import StorageError
 from cntbench.readouts import STANDARD
 from cntbench.results.variables import (
@@ -25,6 +27,9 @@ DIMENSIONS = ("task", "ablation", "readout", "checkpoint", "source", "target")
 
 STATUS = ("ok", "missing", "duplicate", "failed")
 
+#: Kinds of components, in their order within a layer.
+KINDS = get_args(Kind)
+
 _CELL = ("task", "ablation", "checkpoint")
 _EDGE = (*_CELL, "source", "target")
 
@@ -33,9 +38,16 @@ def _component(side: str) -> dict[str, Variable]:
     return {
         side: Variable((side,), "text", f"{side} component, in causal order"),
         f"{side}_layer": Variable((side,), "integer", f"layer of the {side}", lower=0),
-        f"{side}_kind": Variable((side,), "text", f"kind of the {side}", values=("head", "MLP")),
+        f"{side}_kind": Variable((side,), "text", f"kind of the {side}", values=KINDS),
         f"{side}_head": Variable(
             (side,), "integer", f"head index of the {side} in its layer, -1 for an MLP", lower=-1
+        ),
+        f"{side}_expert": Variable(
+            (side,),
+            "integer",
+            f"expert index of the {side} in its layer, -1 for heads and MLPs",
+            lower=-1,
+            optional=True,
         ),
     }
 
@@ -339,17 +351,21 @@ def _validate_readouts(dataset: xr.Dataset, where: str) -> None:
 def _validate_components(dataset: xr.Dataset, where: str) -> None:
     """Check that targets equal sources, and that names and order are those of components."""
     for name, side in zip(_component("source"), _component("target"), strict=True):
-        if not np.array_equal(dataset[name].values, dataset[side].values):
+        pair = [dataset[one].values for one in (name, side) if one in dataset]
+        if len(pair) == 1 or (pair and not np.array_equal(pair[0], pair[1])):
             raise StorageError(f"has other sources than targets: {name!r}, {side!r}", where=where)
+    layer, kind, head = (dataset[f"source_{name}"].values for name in ("layer", "kind", "head"))
+    expert = dataset["source_expert"].values if "source_expert" in dataset else 0 * head - 1
     rows = [
-        (int(layer), str(kind) == "MLP", int(head))
-        for layer, kind, head in zip(
-            *(dataset[f"source_{name}"].values for name in ("layer", "kind", "head")), strict=True
-        )
+        (int(at), KINDS.index(str(of)), int(a), int(b))
+        for at, of, a, b in zip(layer, kind, head, expert, strict=True)
     ]
-    for name, (layer, is_mlp, head) in zip(dataset["source"].values, rows, strict=True):
-        expected = f"L{layer}.{'MLP' if is_mlp else f'H{head}'}"
-        if str(name) != expected or is_mlp != (head == -1):
+    for name, (at, of, a, b) in zip(dataset["source"].values, rows, strict=True):
+        expected = component_name(at, None if a < 0 else a, None if b < 0 else b)
+        if str(name) != expected or (KINDS[of] == "head", KINDS[of] == "expert") != (
+            a >= 0,
+            b >= 0,
+        ):
             raise StorageError(
                 f"has a component {str(name)[:60]!r} where layer, kind and head say {expected!r}",
                 where=where,

@@ -61,6 +61,20 @@ def with_schema_dims(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
     return xr.Dataset(variables, coords=labels, attrs=dataset.attrs)
 
 
+def component_attributes(root: xr.Dataset, side: str = "source") -> list[dict[str, int | str]]:
+    """Return layer, kind, and the index of the head or expert of each component."""
+    kinds = root[f"{side}_kind"].values
+    found: list[dict[str, int | str]] = [
+        {"layer": int(layer), "kind": str(kind)}
+        for layer, kind in zip(root[f"{side}_layer"].values, kinds, strict=True)
+    ]
+    for name in ("head", "expert"):
+        if f"{side}_{name}" in root.coords:
+            for about, number in zip(found, root[f"{side}_{name}"].values, strict=True):
+                about |= {name: int(number)} if number >= 0 else {}
+    return found
+
+
 def with_dims(dataset: xr.Dataset) -> xr.Dataset:
     """Return a film, or a selection from one by labels or steps, with all dims of the schema.
 

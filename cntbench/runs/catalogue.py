@@ -85,6 +85,7 @@ OPTIONS = (
     "layers",
     "components",
     "targets",
+    "experts",
     "keep",
     "until_se",
     "seeds",
@@ -115,6 +116,9 @@ class StudyEntry:
         for key in OPTIONS:
             if key in self.changes:
                 value = getattr(self.spec, key)
+                if isinstance(value, bool):
+                    words.append(f"--{'' if value else 'no-'}{key}")
+                    continue
                 text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
                 words += [f"--{key.replace('_', '-')}", text]
         return shlex.join(words)

@@ -111,6 +111,7 @@ class StudyKeys(TypedDict, total=False):
     layers: Checkpoints | None
     components: Names | None
     targets: Names | None
+    experts: bool | None
     keep: Names | None
     until_se: float | None
     seeds: str | int | Sequence[int] | None

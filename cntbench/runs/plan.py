@@ -77,6 +77,7 @@ class Plan:
         return {
             **{key: value for key, value in values.items() if value != defaults[key]},
             **{key: [nodes[i].name for i in indices] for key, indices in chosen.items() if indices},
+            **({"experts": True} if spec.experts else {}),
             **({"keep": sorted(spec.keep)} if spec.keep else {}),
             **({"until_se": spec.until_se} if spec.until_se else {}),
             "trajectory": self.trajectory.identity,
@@ -159,11 +160,10 @@ class Plan:
     @property
     def edges(self) -> NDArray[np.bool_]:
         """Which edges are measured, dims ``source, target``."""
-        nodes = self.trajectory.shape.components
-        edges = feasible(nodes)
+        edges = feasible(self.trajectory.shape.components)
         for axis, chosen in ((0, self.some_sources), (1, self.some_targets)):
             if chosen is not None:
-                edges &= np.expand_dims(np.isin(np.arange(len(nodes)), chosen), 1 - axis)
+                edges &= np.expand_dims(np.isin(np.arange(len(edges)), chosen), 1 - axis)
         return edges
 
     def _chosen(self, key: str, names: Sequence[str]) -> tuple[int, ...] | None:
@@ -177,31 +177,25 @@ class Plan:
         nodes, spec = self.trajectory.shape.components, self.study.spec
         if not (names or spec.layers):
             return None
-        chosen = named(names, nodes, where=self._origin(key)) if names else range(len(nodes))
+        chosen = named(names, nodes, where=origin(self.study, key)) if names else range(len(nodes))
         if spec.layers:
             numbers = sorted({node.layer for node in nodes})
             labels = [f"L{number}" for number in numbers]
-            with in_file(self._origin("layers")):
+            with in_file(origin(self.study, "layers")):
                 kept = {numbers[i] for i in choose(spec.layers, labels, numbers, noun="layer")}
             chosen = [index for index in chosen if nodes[index].layer in kept]
         if not chosen:
             raise CntbenchError(
-                f"none of the {key} lies in the layers {spec.layers}", where=self._origin(key)
+                f"none of the {key} lies in the layers {spec.layers}", where=origin(self.study, key)
             )
         return None if len(chosen) == len(nodes) else tuple(chosen)
-
-    def _origin(self, key: str) -> str:
-        """Return where a key of the study comes from, for errors."""
-        if key in self.study.changes:
-            return f"command line: {key}"
-        return f"{self.study.path if self.study.path.name else self.study.name}: {key}"
 
     def check_edges(self) -> None:
         """Raise an error if no edge leads from what is ablated to what is watched."""
         if not self.edges.any():
             raise CntbenchError(
                 "no edge leads from the components that are ablated to those that are watched",
-                where=self._origin("targets"),
+                where=origin(self.study, "targets"),
                 hint="Edges lead from earlier layers to later ones.",
             )
 
@@ -329,6 +323,12 @@ class Plan:
                 )
 
 
+def origin(study: StudyEntry, key: str) -> str:
+    """Return where a key of a study comes from, for errors."""
+    file = study.path if study.path.name else study.name
+    return f"{'command line' if key in study.changes else file}: {key}"
+
+
 def make_plan(
     catalogue: Catalogue,
     study: StudyEntry,
@@ -375,6 +375,8 @@ def make_plan(
                 early=early,
             )
         )
+    if study.spec.experts:
+        trajectory = trajectory.by_experts(where=origin(study, "experts"))
     plan = Plan(
         study=study,
         trajectory=trajectory,
@@ -386,11 +388,9 @@ def make_plan(
     _ = plan.prompts  # checks them
     plan.check_edges()
     if study.spec.until_se and study.spec.blocks > 1:
-        raise CntbenchError(
-            "the blocks of a checkpoint would measure different numbers of prompts",
-            where=plan._origin("until_se"),
-            hint="Use either blocks or until_se.",
-        )
+        what = "the blocks of a checkpoint would measure different numbers of prompts"
+        where = origin(study, "until_se")
+        raise CntbenchError(what, where=where, hint="Use either blocks or until_se.")
     if study.spec.untrained is None and plan.untrained:
         tell_few(plan.untrained_count)
     if "prompts" not in study.changes:

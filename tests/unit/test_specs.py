@@ -54,8 +54,8 @@ VALID = [
 ]
 
 STUDY_KEYS = (
-    "ablations, blocks, checkpoints, components, dtype, keep, layers, null_draws, planted, "
-    "prompts, seed, seeds, summary, targets, tasks, trajectory, until_se, "
+    "ablations, blocks, checkpoints, components, dtype, experts, keep, layers, null_draws, "
+    "planted, prompts, seed, seeds, summary, targets, tasks, trajectory, until_se, "
     "untrained, version."
 )
 NAN, INF = float("nan"), float("inf")
