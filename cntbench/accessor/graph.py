@@ -11,6 +11,7 @@ import xarray as xr
 from cntbench.dynamics.roles import ROLES, error, rank, strength, top
 from cntbench.errors import CheckpointError
 from cntbench.results.schema import HEAD_SCORES
+from cntbench.results.selection import component_attributes
 
 #: Attributes of an edge, and their variables.
 OF_EDGES = {
@@ -80,22 +81,14 @@ def _about(cell: xr.Dataset, status: str) -> dict[str, Any]:
 
 
 def _components(cell: xr.Dataset, side: str) -> list[tuple[str, dict[str, Any]]]:
-    columns = [cell[name].values for name in (side, *(f"{side}_{n}" for n in _OF_COMPONENTS))]
-    return [
-        (
-            str(name),
-            {"layer": int(layer), "kind": str(kind)} | ({"head": int(head)} if head >= 0 else {}),
-        )
-        for name, layer, kind, head in zip(*columns, strict=True)
-    ]
-
-
-_OF_COMPONENTS = ("layer", "kind", "head")
+    return list(
+        zip(cell[side].values.astype(str).tolist(), component_attributes(cell, side), strict=True)
+    )
 
 
 def _causal(node: dict[str, Any]) -> tuple[int, bool, int]:
-    """Return the sort key of a node: its layer, then heads before the MLP."""
-    return node["layer"], "head" not in node, node.get("head", -1)
+    """Return the sort key of a node: its layer, then heads before the MLP or the experts."""
+    return node["layer"], "head" not in node, node.get("head", node.get("expert", -1))
 
 
 def _describe(graph: nx.DiGraph, cell: xr.Dataset) -> None:

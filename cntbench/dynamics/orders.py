@@ -3,8 +3,8 @@
 Strength is outgoing influence for spreaders, incoming influence for gatherers, and betweenness for
 gatekeepers: the share of the shortest paths between others that pass through a component
 (`cntbench.metrics.betweenness`; strong edges are short). *Peers* are components of the same layer
-and kind (head or MLP), which the architecture treats alike: they have the same numbers of targets
-and sources, so their order does not depend on layer or kind.
+and kind (head, MLP or expert), which the architecture treats alike: they have the same numbers of
+targets and sources, so their order does not depend on layer or kind.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cntbench.components import kind_of
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.roles import comparable
 from cntbench.metrics import betweenness
@@ -25,8 +26,8 @@ Among = Literal["all", "peers"]
 
 
 def kinds(film: Film) -> NDArray[np.bool_]:
-    """Return which components are MLPs, dims ``component``."""
-    return np.array([name.endswith("MLP") for name in film.names])
+    """Return which components are no heads, dims ``component``."""
+    return np.array([kind_of(name) != "head" for name in film.names])
 
 
 def groups(film: Film) -> NDArray[np.int64]:

@@ -64,7 +64,8 @@ def components(tree: xr.DataTree) -> pd.DataFrame:
     index = np.broadcast_to(np.arange(shape[-1]), shape)
     columns = _cells(root, shape)
     columns["component"] = _labels(root["source"].values, index)
-    for name in ("layer", "kind", "head"):
+    known = ("layer", "kind", "head", "expert")
+    for name in (name for name in known if f"source_{name}" in root):
         columns[name] = root[f"source_{name}"].values[index.ravel()]
     for name in (name for name in HEAD_SCORES if name in root):
         columns[name] = _full(root[name], root.sizes, (*_CELL, "source"))

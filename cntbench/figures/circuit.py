@@ -11,20 +11,24 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from cntbench.components import kind_of
 from cntbench.figures._results import (
     OF_FILMS,
     Chosen,
     MissingGroupError,
     Results,
     moment_of,
-    task_of,
+    tree_of,
 )
 from cntbench.figures._style import INK, SCALE, SINGLE, canvas, scale_beside, styled
-from cntbench.figures.film import curve
+from cntbench.figures.film import SHAPES, curve
+from cntbench.results.schema import HEAD_SCORES
+from cntbench.results.selection import index_of
 from cntbench.views.circuit import CircuitView, Part
 from cntbench.views.circuit import circuit as view
 
-_NEEDED = (*OF_FILMS, "readout_effect", "readout_effect_se")
+_NEEDED = (*OF_FILMS, "readout_effect", "readout_effect_se", *HEAD_SCORES[:2])
+_SINCE = HEAD_SCORES[2:]
 
 
 @styled
@@ -53,16 +57,18 @@ def circuit(
     -------
     matplotlib.figure.Figure
         The components whose ablation changes the readout beyond its standard errors by every
-        ablation (`cntbench.views.circuit`), from early layers to late ones, heads as circles and
-        MLPs as squares. Below a name stands what the head does, and the change of the readout by
-        the first ablation. Edges are the influence between them, by that ablation.
+        ablation (`cntbench.views.circuit`), from early layers to late ones: heads are circles, MLPs
+        squares, experts diamonds. Below a name stands what the head does, and the change of the
+        readout by the first ablation. Edges are the influence between them, by that ablation.
 
     Raises
     ------
     CntbenchError
         If a label is wrong, or the result lacks what is drawn.
     """
-    tree, _, name = task_of(results, _NEEDED, task)
+    tree = tree_of(results, [*_NEEDED, *(name for name in _SINCE if name in results)])
+    root = tree.to_dataset(inherit=False)
+    name = str(root["task"].values[index_of(root, "task", task)])
     at = moment_of(tree, checkpoint, step)
     found = view(tree, name, at)
     if found is None or not found.measured:
@@ -87,7 +93,7 @@ def circuit(
         )
     )
     for part, (x, y) in zip(found.part, places, strict=True):
-        shape = "s" if part.component.endswith("MLP") else "o"
+        shape = SHAPES[kind_of(part.component)]
         ax.plot(x, y, shape, color=INK, markersize=5, zorder=3, gid=part.component)
         ax.annotate(
             _words(part), (x, y), (0, -6), textcoords="offset points", ha="center", va="top",
@@ -108,8 +114,8 @@ def of_result(results: Results, chosen: Chosen) -> Figure:
 
 
 def _places(parts: tuple[Part, ...]) -> list[tuple[float, float]]:
-    """Return x and y of each component: a column for each layer, an MLP right of the heads."""
-    columns = [(part.layer, part.component.endswith("MLP")) for part in parts]
+    """Return x and y: a column for each layer, and one for MLP or experts right of the heads."""
+    columns = [(part.layer, kind_of(part.component) != "head") for part in parts]
     order = sorted(set(columns))
     found = []
     for place, column in enumerate(columns):

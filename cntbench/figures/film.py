@@ -38,6 +38,8 @@ _ROW, _PANELS = 4, 8
 _NAMED, _LAYERS = 40, 8
 #: Points along an edge.
 _POINTS = 24
+#: Markers of components by kind.
+SHAPES: dict[str, str] = {"head": "o", "MLP": "s", "expert": "D"}
 _SENT, _RECEIVED = COLOURS[0], COLOURS[1]
 
 
@@ -68,10 +70,10 @@ def film(
     Returns
     -------
     matplotlib.figure.Figure
-        A column for each layer, with heads as circles above the MLP, a square. Edges with more
-        influence are wider and darker; the 150 strongest are drawn. The size of a component's
-        left half is the mean influence that it receives over a feasible edge, that of its right
-        half the mean influence that it sends.
+        A column for each layer, with heads as circles above the MLP, a square, or the experts,
+        diamonds. Edges with more influence are wider and darker; the 150 strongest are drawn. The
+        size of a component's left half is the mean influence that it receives over a feasible edge,
+        that of its right half the mean influence that it sends.
 
     Raises
     ------
@@ -170,9 +172,10 @@ def _draw(
         label="influence",
     )
     ax.add_collection(edges)
-    heads = np.array([kind == "head" for kind in layout.kind])
-    dot = 3 if len(heads) <= _NAMED else 0.5
-    for shape, members in (("o", heads), ("s", ~heads)):
+    kinds = np.array(layout.kind)
+    dot = 3 if len(kinds) <= _NAMED else 0.5
+    for kind in _present(graph):
+        shape, members = SHAPES[kind], kinds == kind
         for side, values, hue in (
             ("left", graph.received[at], _RECEIVED),
             ("right", graph.sent[at], _SENT),
@@ -191,7 +194,7 @@ def _draw(
         ax.scatter(
             depth[members], height[members], s=dot, marker=shape, color=INK, linewidths=0, zorder=4
         )
-    if named and len(heads) <= _NAMED:
+    if named and len(kinds) <= _NAMED:
         for name, x, y in zip(layout.component, depth, height, strict=True):
             ax.annotate(
                 name.split(".")[1], (x, y), (0, 7), textcoords="offset points", ha="center",
@@ -208,6 +211,11 @@ def _draw(
     ax.set_title(f"step {graph.step[at]:,}")
     if graph.status[at] not in ("ok", "duplicate"):
         ax.text(0.5, 0.5, graph.status[at], transform=ax.transAxes, ha="center", color=GREY)
+
+
+def _present(graph: FilmView) -> list[str]:
+    """Return the kinds of components that a graph has."""
+    return [kind for kind in SHAPES if kind in graph.layout.kind]
 
 
 def _ends(graph: FilmView, edges: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -237,15 +245,15 @@ def _explain(figure: Figure, graph: FilmView, *, narrow: bool) -> None:
             color=hue, markerfacecoloralt="none", markeredgewidth=0, markersize=7, label=text,
         )  # fmt: skip
 
+    handles = [
+        entry("o", "left", _RECEIVED, "received over a feasible edge, mean"),
+        entry("o", "right", _SENT, "sent over a feasible edge, mean"),
+        *(entry(SHAPES[kind], "full", GREY, kind) for kind in _present(graph)),
+    ]
     figure.legend(
-        handles=[
-            entry("o", "left", _RECEIVED, "received over a feasible edge, mean"),
-            entry("o", "right", _SENT, "sent over a feasible edge, mean"),
-            entry("o", "full", GREY, "head"),
-            entry("s", "full", GREY, "MLP"),
-        ],
+        handles=handles,
         loc="outside lower left",
-        ncols=2 if narrow else 4,
+        ncols=2 if narrow else len(handles),
         handletextpad=0.2,
         columnspacing=1.2,
     )

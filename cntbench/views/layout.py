@@ -1,7 +1,7 @@
 """Positions of components: a column for each layer, heads above the MLP, influence to the right.
 
 In sequential blocks, where heads reach the MLP of their layer, the MLP is half a column further to
-the right, so that every edge points to the right.
+the right, so that every edge points to the right. Experts stand where the MLP would.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Layout:
     Parameters
     ----------
     component
-        Names in causal order, ``L2.H3`` or ``L2.MLP``.
+        Names in causal order, ``L2.H3``, ``L2.MLP`` or ``L2.E3``.
     layer
         Dims ``component``.
     kind
-        ``head`` or ``MLP``, dims ``component``.
+        ``head``, ``MLP`` or ``expert``, dims ``component``.
     depth
         Position along the flow of influence, from 0; dims ``component``.
     height

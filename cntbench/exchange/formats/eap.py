@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from cntbench.circuits.scores import observed_readout, scores_of
 from cntbench.components import Component, components, feasible
+from cntbench.errors import CntbenchError
 from cntbench.exchange.eap_graph import INPUT, LOGITS, eap_name
 from cntbench.exchange.eap_import import GROUP
 from cntbench.exchange.writing import check_single, measured_cells
@@ -42,7 +43,7 @@ def write_file(tree: xr.DataTree, path: Path) -> None:
     Raises
     ------
     CntbenchError
-        If the result has several graphs, or the graph was not measured.
+        If the result has several graphs, experts as components, or was not measured.
     """
     check_single(tree, path, "graph of EAP-IG, eap")
     _write(tree, dict.fromkeys(("task", "ablation", "checkpoint"), 0), path)
@@ -65,6 +66,12 @@ def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
 
 def _write(tree: xr.DataTree, cell: Mapping[str, int], path: Path) -> None:
     root = tree.to_dataset(inherit=False)
+    if "expert" in root["source_kind"].values:
+        raise CntbenchError(
+            "graphs of EAP-IG have no experts as nodes: a layer has heads and one MLP",
+            where=str(path),
+            hint="Measure without the key experts, or export graphml, gexf, csv or parquet.",
+        )
     nodes = _nodes(root)
     names = edge_names(nodes)
     edges = (

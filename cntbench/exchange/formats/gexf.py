@@ -30,6 +30,7 @@ from cntbench.dynamics.roles import ROLES, strength
 from cntbench.errors import CntbenchError
 from cntbench.exchange.writing import measured, xml_text
 from cntbench.output import FileKind, contains
+from cntbench.results.selection import component_attributes
 from cntbench.results.storage import file_name, make_folder, write_atomically
 
 SUFFIXES: tuple[str, ...] = (".gexf",)
@@ -56,7 +57,7 @@ Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class GexfNode:
+class Node:
     """A component in GEXF: its name, static attributes and position."""
 
     name: str
@@ -85,7 +86,7 @@ class FilmGraph:
 
     title: str
     times: tuple[tuple[float, float], ...]
-    nodes: tuple[GexfNode, ...]
+    nodes: tuple[Node, ...]
     strengths: Mapping[str, Floats]
     edges: Mapping[str, Floats]
 
@@ -184,20 +185,15 @@ def film_graph(tree: xr.DataTree, task: int, ablation: int) -> FilmGraph:
     return FilmGraph(title, tuple(times), _nodes(cell), strengths, edges)
 
 
-def _nodes(cell: xr.Dataset) -> tuple[GexfNode, ...]:
+def _nodes(cell: xr.Dataset) -> tuple[Node, ...]:
     """Return the components, with one row of the drawing for each layer."""
     layers = [int(layer) for layer in cell["source_layer"].values]
     nodes = []
-    for i, name in enumerate(cell["source"].values):
-        head = int(cell["source_head"].values[i])
-        static: dict[str, int | str] = {
-            "layer": layers[i],
-            "kind": str(cell["source_kind"].values[i]),
-        }
-        if head >= 0:
-            static["head"] = head
+    for i, (name, static) in enumerate(
+        zip(cell["source"].values, component_attributes(cell), strict=True)
+    ):
         column = i - layers.index(layers[i])
-        nodes.append(GexfNode(str(name), static, column * _COLUMN, layers[i] * _ROW))
+        nodes.append(Node(str(name), static, column * _COLUMN, layers[i] * _ROW))
     return tuple(nodes)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from cntbench.components import kind_of
 from cntbench.reporting.wording import number
 from cntbench.views.circuit import CircuitView, circuit
 from cntbench.views.colours import at
@@ -57,8 +58,8 @@ def picture(tree: xr.DataTree) -> dict[str, Any] | None:
 
 
 def _places(view: CircuitView) -> list[tuple[float, float]]:
-    """Return a column for each layer, its MLP half a column further, members below each other."""
-    depths = [part.layer + 0.5 * part.component.endswith("MLP") for part in view.part]
+    """Return a column for each layer, MLP or experts half a column further, members in rows."""
+    depths = [part.layer + 0.5 * (kind_of(part.component) != "head") for part in view.part]
     columns = sorted(set(depths))
     wide = (WIDTH - 2 * _SIDE) / max(1, len(columns) - 1)
     found = [(0.0, 0.0)] * len(depths)

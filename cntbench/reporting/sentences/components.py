@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import xarray as xr
 
+from cntbench.components import kind_of
 from cntbench.reporting.sentences.answer import Answer
 from cntbench.reporting.wording import listed, number, with_error
 from cntbench.views.circuit import CircuitView, Part, circuit
@@ -93,8 +94,8 @@ def _component(tree: xr.DataTree, view: CircuitView, part: Part) -> str:
 
 
 def _does(part: Part) -> str:
-    """Say what a head does; empty for an MLP."""
-    if part.component.endswith("MLP"):
+    """Say what a head does; empty for other components."""
+    if kind_of(part.component) != "head":
         return ""
     if not part.does:
         return f"; none of its scores reaches {THRESHOLD}"

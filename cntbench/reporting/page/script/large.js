@@ -8,7 +8,7 @@ function grouped(page) {
   return page.labels.component.length > MANY;
 }
 
-// What is drawn as one: a component of the opened layer, an MLP, or the heads of a layer.
+// What is drawn as one: a component of the opened layer, an MLP, or the heads or the experts of a layer.
 function filmNodes(page) {
   const { component, layer, kind, height } = page.labels;
   const { opened } = page.state;
@@ -18,18 +18,18 @@ function filmNodes(page) {
   const of = new Int32Array(component.length);
   const groups = new Map();
   component.forEach((name, i) => {
-    const single = layer[i] === opened || kind[i] !== "head";
-    const group = single ? `component ${i}` : `heads ${layer[i]}`;
+    const single = layer[i] === opened || kind[i] === "MLP";
+    const group = single ? `component ${i}` : `${kind[i]}s ${layer[i]}`;
     if (!groups.has(group)) {
       groups.set(group, nodes.length);
-      const across = layer[i] === opened ? height[i] : single ? -1.6 : 1.6;
+      const across = layer[i] === opened ? height[i] : kind[i] === "head" ? 1.6 : -1.6;
       nodes.push({ name, members: [], layer: layer[i], open: layer[i] === opened, across });
     }
     of[i] = groups.get(group);
     nodes[of[i]].members.push(i);
   });
   for (const node of nodes) {
-    if (node.members.length > 1) node.name = `L${node.layer} heads`;
+    if (node.members.length > 1) node.name = `L${node.layer} ${kind[node.members[0]]}s`;
   }
   page.nodes[opened] = { nodes, of };
   return page.nodes[opened];
@@ -39,7 +39,8 @@ function describeNode(page, node) {
   if (node.members.length === 1) {
     return describeComponent(page, node.members[0]).replace(/<br>/g, "; ").replace(/<\/?b>/g, "");
   }
-  return `${plain(node.name)}: ${node.members.length} heads, sizes are those of the strongest`;
+  const kind = page.labels.kind[node.members[0]];
+  return `${plain(node.name)}: ${node.members.length} ${kind}s, sizes are those of the strongest`;
 }
 
 function strongestMember(page, node, role) {
