@@ -22,6 +22,10 @@ ROWS_AT_ONCE = 32768
 #: Tokens × runs that pass through a stage at once. Larger pieces do not fit the cache; smaller
 #: pieces spend their time on overhead.
 STAGE_ROWS_AT_ONCE = 3072
+#: Values of a token in the stream, and inside a stage, for which these numbers are right. Narrower
+#: models take more rows, as what an operator costs besides its numbers weighs more in them.
+_STREAM_VALUES, _STAGE_VALUES = 128, 2816
+_MOST_TIMES = 4
 #: Tokens × runs of one ablation of direct scope, which pass through a stage together.
 WHOLE_ROWS_AT_ONCE = 8192
 #: Share of the memory of a GPU for the runs inside a stage.
@@ -65,7 +69,9 @@ def chunking(request: Request, scope: Scope) -> Chunking:
     if prompts < 1 and ablations:
         sources = min(max(1, (affordable // length - base) // ablations), sources)
     # The runs without ablation stay together.
-    prompts = max(1, min(prompts, len(request.prompts), at_once // (base * length)))
+    count = len(request.prompts)
+    prompts = max(1, min(prompts, count, at_once // (base * length)))
+    prompts = -(-count // -(-count // prompts))  # pieces of nearly equal size
     return Chunking(prompts, sources, max(1, at_once // (prompts * length)))
 
 
@@ -176,10 +182,17 @@ def _rows_at_once(request: Request, scope: Scope) -> tuple[int, int]:
     if not _is_on_gpu(request.model):
         if scope == "direct":
             return WHOLE_ROWS_AT_ONCE, WHOLE_ROWS_AT_ONCE
-        return ROWS_AT_ONCE, STAGE_ROWS_AT_ONCE
+        workspace = max(block.workspace for block in request.model.blocks)
+        together = ROWS_AT_ONCE * _times(_STREAM_VALUES, request.model.hidden)
+        return together, STAGE_ROWS_AT_ONCE * _times(_STAGE_VALUES, workspace)
     unlimited = request.memory_budget
     in_stage = int(_STAGE_SHARE * request.memory_budget) // _stage_bytes(request.model)
     return unlimited, unlimited if scope == "direct" else max(STAGE_ROWS_AT_ONCE, in_stage)
+
+
+def _times(values: int, own: int) -> int:
+    """Return how many times as many rows a model takes whose tokens have fewer values."""
+    return max(1, min(values // own, _MOST_TIMES))
 
 
 def _is_on_gpu(model: Decoder) -> bool:

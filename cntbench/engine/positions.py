@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,15 +24,22 @@ class Positions:
     ----------
     rows
         Dims ``prompt, chosen``; one row if all prompts have the same positions.
+    first
+        The first position, if all prompts have the same ones and these lie side by side.
     """
 
     rows: Tensor
+    first: int | None = None
 
     @classmethod
     def scored(cls, prompts: Prompts, device: torch.device) -> Positions:
         """Return the scored positions."""
-        rows = torch.from_numpy(prompts.scored)
-        return cls((rows[:1] if (rows == rows[0]).all() else rows).to(device))
+        scored = prompts.scored
+        rows, first = torch.from_numpy(scored).to(device), int(scored[0, 0])
+        if (scored != scored[0]).any():
+            return cls(rows)
+        adjacent = (scored[0] - first == np.arange(scored.shape[1])).all()
+        return cls(rows[:1], first if adjacent else None)
 
     @classmethod
     def everywhere(cls, prompts: Prompts, device: torch.device) -> Positions | None:
@@ -41,8 +49,14 @@ class Positions:
             return None
         return cls(torch.arange(length, device=device)[None])
 
+    def seen(self, runs: Tensor) -> Tensor:
+        """Choose the positions of ``run, prompt, position, …``, to read them only."""
+        if self.first is None:
+            return self.choose(runs)
+        return runs[:, :, self.first : self.first + self.rows.shape[1]]
+
     def choose(self, runs: Tensor) -> Tensor:
-        """Choose the positions of ``run, prompt, position, …``."""
+        """Choose the positions of ``run, prompt, position, …``, as a copy."""
         if len(self.rows) == 1:
             return runs.index_select(2, self.rows[0])
         prompt = torch.arange(len(self.rows), device=self.rows.device)[:, None]

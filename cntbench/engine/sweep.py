@@ -116,7 +116,7 @@ class Sweep:
                 base_streams = self.base_streams
                 base_normed = normed[:base] if base_streams is None else stage.norm(base_streams)
             if narrow:
-                self.streams[tile] = self.scored.choose(streams[tile])
+                self.streams[tile] = self.scored.seen(streams[tile])
                 queries = Queries(normed, self.scored.rows)
                 normed = self.scored.choose(normed)
             for index, place in enumerate(places):
@@ -162,7 +162,7 @@ class Sweep:
             return states[:, :, : self.prompts.length]
         if states.shape[2] == self.prompts.scored.shape[1]:
             return states
-        return self.scored.choose(states)
+        return self.scored.seen(states)
 
     def _observe(
         self,

@@ -102,5 +102,6 @@ def _applies(rows: Tensor) -> bool:
 
 
 def _fused(rows: Tensor, weight: Tensor, bias: Tensor, name: str, variant: str) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, name, [], variant)
+    operator = torch.ops.mkldnn._linear_pointwise.default  # without a search among overloads
+    product: Tensor = operator(rows, weight, bias, name, [], variant)
     return product
