@@ -59,7 +59,7 @@ class TaskCost:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """The cost of a run.
 
     Parameters
@@ -168,7 +168,7 @@ def estimate(
     keep: int = 2,
     device: Device = "cpu",
     clock: Clock = time.perf_counter,
-) -> Estimate:
+) -> CostEstimate:
     """Estimate the cost of a run, in a few seconds and without writing anything.
 
     The first checkpoint is read, unless the trajectory is an outline.
@@ -207,7 +207,7 @@ def estimate(
     costs = tuple(
         _cost(task.name, call, blocks) for task, call in zip(plan.tasks, calls, strict=True)
     )
-    return Estimate(
+    return CostEstimate(
         study=plan.study.name,
         trajectory=plan.trajectory.identity,
         checkpoints=len(checkpoints),

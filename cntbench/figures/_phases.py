@@ -11,14 +11,16 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from cntbench.figures._style import GREY, INK
-from cntbench.views.phases import Phases
+from cntbench.views.phases import PhaseView
 from cntbench.views.steps import StepAxis
 
 #: Shades of phases, in turn.
 _SHADES = ("#ffffff", "#f1f1f1")
 
 
-def shade(axes: Sequence[Axes], phases: Phases, axis: StepAxis, steps: NDArray[np.int64]) -> None:
+def shade(
+    axes: Sequence[Axes], phases: PhaseView, axis: StepAxis, steps: NDArray[np.int64]
+) -> None:
     """Shade the phases of axes of steps, and mark change points with their intervals."""
     ends = axis.place([steps[0], *phases.step, steps[-1]])
     for ax in axes:
@@ -31,7 +33,7 @@ def shade(axes: Sequence[Axes], phases: Phases, axis: StepAxis, steps: NDArray[n
             ax.axvspan(lower, upper, ymin=0, ymax=0.035, color=GREY, linewidth=0, zorder=-2)
 
 
-def name_above(ax: Axes, phases: Phases, axis: StepAxis, steps: NDArray[np.int64]) -> None:
+def name_above(ax: Axes, phases: PhaseView, axis: StepAxis, steps: NDArray[np.int64]) -> None:
     """Name the phases above axes of steps."""
     ends = axis.place([steps[0], *phases.step, steps[-1]])
     above: Any = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
@@ -39,7 +41,7 @@ def name_above(ax: Axes, phases: Phases, axis: StepAxis, steps: NDArray[np.int64
         ax.text((start + stop) / 2, 1.01, name, fontsize=6, color=INK, **above)
 
 
-def in_words(phases: Phases) -> str:
+def in_words(phases: PhaseView) -> str:
     """Return the phases in words, for a caption."""
     if phases.count < 1:
         return "no phases were looked for"

@@ -12,6 +12,7 @@ import xarray as xr
 from cntbench.errors import StorageError
 from cntbench.results import selection
 from cntbench.results.film import usable
+from cntbench.results.schema import HEAD_SCORES
 from cntbench.views.missing import Missing
 
 Results = xr.Dataset | xr.DataTree
@@ -83,6 +84,19 @@ def tree_of(results: Results, needed: Sequence[str]) -> xr.DataTree:
     tree = selection.whole_tree(results)
     selection.with_schema_dims(tree.to_dataset(inherit=False), needed)
     return tree.map_over_datasets(lambda group: group.compute())
+
+
+def task_of(
+    results: Results, needed: Sequence[str], task: str | None
+) -> tuple[xr.DataTree, xr.Dataset, str]:
+    """Return a result as `tree_of` does, its root, and the label of a task.
+
+    Scores of heads that the first results did not have are taken where there are any.
+    """
+    scores = [*HEAD_SCORES[:2], *(name for name in HEAD_SCORES[2:] if name in results)]
+    tree = tree_of(results, [*needed, *scores])
+    root = tree.to_dataset(inherit=False)
+    return tree, root, str(root["task"].values[selection.index_of(root, "task", task)])
 
 
 def cell_of(tree: xr.DataTree, task: str | None, ablation: str | None) -> tuple[str, str]:

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 
 from cntbench.errors import printable, unknown
@@ -195,6 +196,19 @@ def _alone(y: ArrayLike) -> NDArray[np.int64]:
     """Return the indices of defined values without a defined neighbour."""
     defined = np.concatenate([[False], np.isfinite(np.asarray(y)), [False]])
     return np.flatnonzero(defined[1:-1] & ~defined[:-2] & ~defined[2:])
+
+
+def matrix(ax: Axes, values: NDArray[np.float64], **looks: Any) -> AxesImage:
+    """Draw a matrix on the scale of colours, with undefined values in grey."""
+    scale = mpl.colormaps[SCALE].with_extremes(bad=PALE)
+    return ax.imshow(np.ma.masked_invalid(values), cmap=scale, **looks)
+
+
+def logarithmic(ax: Axes) -> None:
+    """Make x logarithmic, with plain numbers at its ticks."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("")
 
 
 def scale_beside(ax: Axes, image: ScalarMappable, label: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cntbench.figures._results import OF_FILMS, Chosen, Results, tree_of
-from cntbench.figures._style import DOUBLE, PALE, SCALE, SINGLE, canvas, scale_beside, styled
+from cntbench.figures._style import DOUBLE, SINGLE, canvas, matrix, scale_beside, styled
 from cntbench.results import selection
 from cntbench.views.comparison import agreement as view
 
@@ -44,11 +43,8 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
     annotated = count <= 5
     size = (SINGLE, SINGLE * 0.85) if annotated else (DOUBLE, 1.6 + 0.36 * count)
     figure, ax = canvas(ax, *size)
-    scale = mpl.colormaps[SCALE].with_extremes(bad=PALE)
     lowest = min(0.0, float(np.nanmin(agreement_view.mean[at], initial=0.0)))
-    image = ax.imshow(
-        np.ma.masked_invalid(agreement_view.mean[at]), cmap=scale, vmin=lowest, vmax=1
-    )
+    image = matrix(ax, agreement_view.mean[at], vmin=lowest, vmax=1)
     dark = lowest + 0.45 * (1 - lowest)
     for row, column in np.ndindex(count, count):
         mean, low, high = (

@@ -18,17 +18,14 @@ from cntbench.figures._results import (
     MissingGroupError,
     Results,
     moment_of,
-    tree_of,
+    task_of,
 )
 from cntbench.figures._style import INK, SCALE, SINGLE, canvas, scale_beside, styled
 from cntbench.figures.film import SHAPES, curve
-from cntbench.results.schema import HEAD_SCORES
-from cntbench.results.selection import index_of
 from cntbench.views.circuit import CircuitView, Part
 from cntbench.views.circuit import circuit as view
 
-_NEEDED = (*OF_FILMS, "readout_effect", "readout_effect_se", *HEAD_SCORES[:2])
-_SINCE = HEAD_SCORES[2:]
+_NEEDED = (*OF_FILMS, "readout_effect", "readout_effect_se")
 
 
 @styled
@@ -66,9 +63,7 @@ def circuit(
     CntbenchError
         If a label is wrong, or the result lacks what is drawn.
     """
-    tree = tree_of(results, [*_NEEDED, *(name for name in _SINCE if name in results)])
-    root = tree.to_dataset(inherit=False)
-    name = str(root["task"].values[index_of(root, "task", task)])
+    tree, _, name = task_of(results, _NEEDED, task)
     at = moment_of(tree, checkpoint, step)
     found = view(tree, name, at)
     if found is None or not found.measured:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cntbench.figures._results import Chosen, Results, comparison_of, lacking, require
-from cntbench.figures._style import BAND, COLOURS, DOUBLE, GREY, INK, blank, styled
+from cntbench.figures._style import BAND, COLOURS, DOUBLE, GREY, INK, blank, logarithmic, styled
 from cntbench.views.comparison import Methods, methods
 
 #: Colour and marker of each truth.
@@ -104,9 +104,7 @@ def _cost(ax: Axes, methods_view: Methods) -> None:
     seconds = [method.relative_seconds for method in methods_view.method]
     ax.plot(seconds, np.arange(len(seconds)), "o", color=COLOURS[0], markersize=3, label="cost")
     ax.axvline(1, color=GREY, linewidth=0.5, zorder=0)
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("")
+    logarithmic(ax)
     ax.set_xlabel(f"time relative to {methods_view.yardstick}")
 
 

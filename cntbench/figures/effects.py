@@ -13,10 +13,9 @@ from cntbench.figures._results import (
     Results,
     moment_of,
     over_prompts,
-    tree_of,
+    task_of,
 )
 from cntbench.figures._style import COLOURS, GREY, SINGLE, canvas, styled
-from cntbench.results.schema import HEAD_SCORES
 from cntbench.results.selection import index_of
 from cntbench.views.effects import effects as view
 from cntbench.views.heads import Done, behaviours
@@ -24,8 +23,7 @@ from cntbench.views.heads import Done, behaviours
 #: Number of components.
 DRAWN = 12
 _MARKERS = "osD^PX"
-_NEEDED = ("readout_effect", "readout_effect_se", "status", *HEAD_SCORES[:2])
-_SINCE = HEAD_SCORES[2:]
+_NEEDED = ("readout_effect", "readout_effect_se", "status")
 
 
 @styled
@@ -66,9 +64,7 @@ def effects(
     CntbenchError
         If a label is wrong, or the result lacks what is drawn.
     """
-    tree = tree_of(results, [*_NEEDED, *(name for name in _SINCE if name in results)])
-    root = tree.to_dataset(inherit=False)
-    name = str(root["task"].values[index_of(root, "task", task)])
+    tree, root, name = task_of(results, _NEEDED, task)
     at = moment_of(tree, checkpoint, step)
     readout = _readout_of(root, name, at) if readout is None else readout
     index_of(root, "readout", readout)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cntbench.figures._results import Chosen, MissingGroupError, Results
-from cntbench.figures._style import COLOURS, DOUBLE, GREY, PALE, STYLES, blank, styled
+from cntbench.figures._style import DOUBLE, GREY, PALE, blank, colour, logarithmic, styled
 from cntbench.results.selection import index_of
 
 #: The rows of the picture.
@@ -90,14 +92,11 @@ def _draw(ax: Axes, dataset: xr.Dataset, name: str) -> None:
         method = dataset.sel(ablation=ablation)
         if method[name].isnull().all():
             continue
-        hue = COLOURS[number % len(COLOURS)]
-        style = STYLES[number // len(COLOURS) % len(STYLES)]
-        ax.plot(share, method[name].values, style, color=hue, label=str(ablation), marker=".")
+        looks: Any = colour(number)
+        ax.plot(share, method[name].values, label=str(ablation), marker=".", **looks)
         if name == "faithfulness":
             low, high = (method[f"{name}_{end}"].values for end in ("lower", "upper"))
-            ax.fill_between(share, low, high, color=hue, alpha=0.2, linewidth=0)
+            ax.fill_between(share, low, high, color=looks["color"], alpha=0.2, linewidth=0)
     for height in (0, 1):
         ax.axhline(height, color=GREY, linewidth=0.5, zorder=0)
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("")
+    logarithmic(ax)

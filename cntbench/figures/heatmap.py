@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,7 +16,7 @@ from cntbench.figures._results import (
     over_prompts,
     tree_of,
 )
-from cntbench.figures._style import INK, PALE, SCALE, SINGLE, canvas, scale_beside, styled
+from cntbench.figures._style import INK, SINGLE, canvas, matrix, scale_beside, styled
 from cntbench.views.film import film
 from cntbench.views.heatmap import heatmap as view
 
@@ -63,11 +61,10 @@ def heatmap(
     tree = tree_of(results, OF_FILMS)
     graph = film(tree, *cell_of(tree, task, ablation))
     at = moment_of(tree, checkpoint, step)
-    matrix = view(graph, at)
+    weights = view(graph, at)
     figure, ax = canvas(ax, SINGLE, SINGLE * 0.92)
-    scale = mpl.colormaps[SCALE].with_extremes(bad=PALE)
-    image = ax.imshow(np.ma.masked_invalid(matrix.weight), cmap=scale, vmin=0, aspect="equal")
-    _name(ax, matrix.component, graph.layout.layer.tolist())
+    image = matrix(ax, weights.weight, vmin=0, aspect="equal")
+    _name(ax, weights.component, graph.layout.layer.tolist())
     ax.set_xlabel("target")
     ax.set_ylabel("source")
     status = graph.status[at]

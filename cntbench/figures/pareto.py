@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cntbench.figures._results import Chosen, Results, comparison_of, lacking
-from cntbench.figures._style import COLOURS, DOUBLE, GREY, blank, styled
+from cntbench.figures._style import COLOURS, DOUBLE, GREY, blank, logarithmic, styled
 from cntbench.views.verdict import Ranking, verdict
 
 
@@ -65,10 +65,8 @@ def _draw(ax: Axes, ranking: Ranking) -> None:
         if front:
             ax.plot(cost, score, color=hue, linewidth=0.7, drawstyle="steps-post")
     every = [method.passes for method in methods]
-    ax.set_xscale("log")
+    logarithmic(ax)
     ax.set_xlim(min(every) / 1.5, max(every) * 1.5)
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("")
     ax.set_xlabel("cost [forward passes]")
     ax.set_ylabel(f"{ranking.measure}, 95 % interval")
     ax.set_title(ranking.title)

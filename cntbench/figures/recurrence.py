@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cntbench.figures._results import OF_FILMS, Chosen, Results, cell_of, require, tree_of
 from cntbench.figures._style import (
     INK,
-    PALE,
-    SCALE,
     SINGLE,
     canvas,
     checkpoints_below,
+    matrix,
     scale_beside,
     styled,
 )
@@ -53,13 +50,10 @@ def recurrence(
     """
     tree = tree_of(results, OF_FILMS)
     cell = cell_of(tree, task, ablation)
-    matrix = require(view(tree, *cell))
+    similarity = require(view(tree, *cell))
     figure, ax = canvas(ax, SINGLE, SINGLE * 0.92)
-    scale = mpl.colormaps[SCALE].with_extremes(bad=PALE)
-    image = ax.imshow(
-        np.ma.masked_invalid(matrix.value), cmap=scale, vmax=1, origin="lower", aspect="equal"
-    )
-    checkpoints_below(ax, matrix.step)
+    image = matrix(ax, similarity.value, vmax=1, origin="lower", aspect="equal")
+    checkpoints_below(ax, similarity.step)
     ax.set_yticks(ax.get_xticks(), [label.get_text() for label in ax.get_xticklabels()])
     ax.set_ylabel("training step of the other checkpoint")
     ax.set_title(", ".join(cell))

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cntbench.figures._results import Chosen, Results, over_prompts, tree_of
+from cntbench.figures._results import Chosen, Results, over_prompts, task_of
 from cntbench.figures._style import (
     DOUBLE,
     GREY,
@@ -20,7 +20,6 @@ from cntbench.figures._style import (
     steps_below,
     styled,
 )
-from cntbench.results.schema import HEAD_SCORES
 from cntbench.results.selection import index_of
 from cntbench.views.heads import THRESHOLD
 from cntbench.views.readouts import readouts, steepest_rise
@@ -31,9 +30,7 @@ from cntbench.views.steps import StepAxis, step_axis
 FOREMOST = 7
 #: Colour of the others.
 _OTHERS = "#cfcfcf"
-#: The first two scores are in every result.
-_NEEDED = ("readout_value", "readout_se", "status", *HEAD_SCORES[:2])
-_SINCE = HEAD_SCORES[2:]
+_NEEDED = ("readout_value", "readout_se", "status")
 _COLUMNS = 3
 
 
@@ -63,9 +60,7 @@ def scores(results: Results, *, task: str | None = None, readout: str = "accurac
     CntbenchError
         If a label is wrong, or the result lacks what is drawn.
     """
-    tree = tree_of(results, [*_NEEDED, *(name for name in _SINCE if name in results)])
-    root = tree.to_dataset(inherit=False)
-    name = str(root["task"].values[index_of(root, "task", task)])
+    tree, root, name = task_of(results, _NEEDED, task)
     index_of(root, "readout", readout)
     view, axis = head_scores(tree, name), step_axis(root["step"].values)
     count = 1 + len(view.score)

@@ -22,30 +22,30 @@ _TOKENS = re.compile(r"[-_]*tokens?[-_=]?[0-9.]+[kmbt]?", re.IGNORECASE)
 _CHOOSE = "Name the checkpoints of one of them; those of earlier stages may stand beside it."
 
 
-class Place(NamedTuple):
+class StagePlace(NamedTuple):
     """The stage in a name, and its branch: the name without its numbers of stage, step, tokens."""
 
     stage: int | None
     branch: str
 
 
-def place_of(named: NamedStep) -> Place:
+def place_of(named: NamedStep) -> StagePlace:
     """Return the stage that a name tells, or None.
 
     Examples
     --------
     >>> from cntbench.models.steps import named_step
     >>> place_of(named_step("stage2-ingredient3-step100-tokens5B", where="here"))
-    Place(stage=2, branch='ingredient3')
+    StagePlace(stage=2, branch='ingredient3')
     """
     text = _TOKENS.sub("", f"{named.before}{named.after}")
     stages = {int(match["number"]): match for match in _STAGE.finditer(text)}
     if len(stages) != 1:
-        return Place(None, "")
+        return StagePlace(None, "")
     [(stage, match)] = stages.items()
     rest = f"{text[: match.start()]}{text[match.end() :]}"
     branch = re.sub(r"(global[-_]?step|steps?|checkpoint|ckpt|iteration|iter)[-_=]*$", "", rest)
-    return Place(stage, branch.strip("-_="))
+    return StagePlace(stage, branch.strip("-_="))
 
 
 def on_one_axis(steps: Mapping[Key, NamedStep], *, where: str) -> dict[Key, NamedStep]:
@@ -84,7 +84,7 @@ def on_one_axis(steps: Mapping[Key, NamedStep], *, where: str) -> dict[Key, Name
     return found
 
 
-def _check(places: Mapping[Key, Place], steps: Mapping[Key, NamedStep], where: str) -> None:
+def _check(places: Mapping[Key, StagePlace], steps: Mapping[Key, NamedStep], where: str) -> None:
     """Raise a `CheckpointError` unless all names have a stage, and each stage one branch."""
     branches: dict[int, set[str]] = {}
     for key, place in places.items():

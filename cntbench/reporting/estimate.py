@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from cntbench.errors import listed
-from cntbench.estimate.estimate import Estimate
+from cntbench.estimate.estimate import CostEstimate
 from cntbench.estimate.utilisation import Utilisation
 from cntbench.models.trajectory import Checkpoint
 from cntbench.reporting.terminal import plain_table
@@ -20,7 +20,7 @@ from cntbench.reporting.wording import counted, duration, quantity
 _PRINTED = 6
 
 
-def estimate_table(estimate: Estimate) -> RenderableType:
+def estimate_table(estimate: CostEstimate) -> RenderableType:
     """Return the cost of a checkpoint, task by task, and the cost of the run."""
     table = plain_table(
         f"One checkpoint of {escape(estimate.trajectory)}, by "
@@ -60,7 +60,7 @@ def utilisation_line(used: Utilisation) -> str:
 
 
 def seeds_line(
-    estimate: Estimate, measured: Sequence[tuple[str, int, int]], untrained: int
+    estimate: CostEstimate, measured: Sequence[tuple[str, int, int]], untrained: int
 ) -> Text:
     """Return the cost of a study's seeds, each of which costs what the first one does.
 
@@ -91,7 +91,7 @@ def seeds_line(
     )
 
 
-def _lines(estimate: Estimate) -> list[str]:
+def _lines(estimate: CostEstimate) -> list[str]:
     work, missing = estimate.work, estimate.missing
     return [
         f"Checkpoints: {estimate.checkpoints}, {estimate.done} of them already measured, "
@@ -128,7 +128,7 @@ def _lines(estimate: Estimate) -> list[str]:
     ]
 
 
-def _too_short(estimate: Estimate) -> list[str]:
+def _too_short(estimate: CostEstimate) -> list[str]:
     """Return which claims cannot be answered, or nothing."""
     if not estimate.unanswerable:
         return []
@@ -138,7 +138,7 @@ def _too_short(estimate: Estimate) -> list[str]:
     ]
 
 
-def _mostly_untrained(estimate: Estimate) -> list[str]:
+def _mostly_untrained(estimate: CostEstimate) -> list[str]:
     """Return what to do where most models to measure are untrained ones, or nothing."""
     models = estimate.missing + estimate.untrained
     if estimate.untrained <= models / 2:
@@ -152,7 +152,7 @@ def _mostly_untrained(estimate: Estimate) -> list[str]:
     ]
 
 
-def _downloads(estimate: Estimate) -> list[str]:
+def _downloads(estimate: CostEstimate) -> list[str]:
     """Return a line on what has to be downloaded, or nothing."""
     download = estimate.download
     if download is None:
@@ -169,7 +169,7 @@ def _downloads(estimate: Estimate) -> list[str]:
     ]
 
 
-def _loading(estimate: Estimate) -> str:
+def _loading(estimate: CostEstimate) -> str:
     if estimate.speed.loading:
         return f", and {duration(estimate.speed.loading)} to read a checkpoint"
     return ", without downloading and reading checkpoints"

@@ -14,7 +14,7 @@ file            picture
 ``metrics``     a metric over training, with the band of its null model
 ``recurrence``  similarity of the graphs at any two checkpoints
 ``bump``        ranks of spreaders or gatherers over training
-``effects``     what ablating each component does to a readout, and what heads attend to
+``effects``     what ablating each component does to a readout
 ``claims``      verdicts with effects and intervals
 ``comparison``  ablation methods: agreement, and recovery, diagnostics, reliability, cost
 ``provenance``  where the numbers come from, and which checkpoints are left out

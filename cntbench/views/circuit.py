@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.results.film import usable
-from cntbench.views.effects import Effects, effects
+from cntbench.views.effects import EffectView, effects
 from cntbench.views.film import film
 from cntbench.views.heads import Done, behaviours
 
@@ -115,7 +115,7 @@ def circuit(tree: xr.DataTree, task: str, checkpoint: int | None = None) -> Circ
 
 
 def _part(
-    view: Effects, root: xr.Dataset, at: int, i: int, does: dict[str, tuple[Done, ...]]
+    view: EffectView, root: xr.Dataset, at: int, i: int, does: dict[str, tuple[Done, ...]]
 ) -> Part:
     name = view.component[i]
     layer = int(root["source_layer"].values[i])
@@ -123,7 +123,7 @@ def _part(
     return Part(name, i, layer, effect, error, does.get(name, ()))
 
 
-def _stand_out(views: list[Effects], at: int) -> NDArray[np.bool_]:
+def _stand_out(views: list[EffectView], at: int) -> NDArray[np.bool_]:
     """Return which components have an effect beyond their standard error by every ablation."""
     from scipy import stats
 

@@ -1,4 +1,4 @@
-"""The effect of ablating each component on a readout, and what heads attend to."""
+"""The effect of ablating each component on a readout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Effects:
+class EffectView:
     """Components of one task by one ablation, over training.
 
     Parameters
@@ -28,9 +28,6 @@ class Effects:
     effect, error
         Ablated minus clean, and its standard error; dims ``checkpoint, component``. NaN where
         not measured.
-    previous_token, prefix_matching
-        Attention of heads to the previous token, and to what followed earlier occurrences of the
-        present one; dims as ``effect``, NaN for MLPs.
     """
 
     readout: str
@@ -39,14 +36,6 @@ class Effects:
     step: NDArray[np.int64]
     effect: Array
     error: Array
-    previous_token: Array
-    prefix_matching: Array
-
-    def strongest(self, checkpoint: int, count: int) -> NDArray[np.int64]:
-        """Return the indices of the components with the largest effects, largest first."""
-        size = np.abs(np.nan_to_num(self.effect[checkpoint]))
-        order = np.argsort(-size, kind="stable")[:count]
-        return order[size[order] > 0]
 
 
 def over_one_edge(root: xr.Dataset) -> tuple[str, ...]:
@@ -68,22 +57,20 @@ def over_one_edge(root: xr.Dataset) -> tuple[str, ...]:
 
 def effects(
     tree: xr.DataTree, task: str, ablation: str, readout: str = "logit_difference"
-) -> Effects:
+) -> EffectView:
     """Return effects on a readout, of one task by one ablation."""
     root = tree.to_dataset(inherit=False)
     cell = root.sel(task=task, ablation=ablation, readout=readout)
     dims = ("checkpoint", "source")
-    effect, error, previous, prefix = (
+    effect, error = (
         cell[name].transpose(*dims).values.astype(np.float64)
-        for name in ("readout_effect", "readout_effect_se", "previous_token", "prefix_matching")
+        for name in ("readout_effect", "readout_effect_se")
     )
-    return Effects(
+    return EffectView(
         readout=readout,
         unit=str(cell["readout_unit"].item()),
         component=tuple(map(str, root["source"].values)),
         step=np.asarray(root["step"].values, dtype=np.int64),
         effect=effect,
         error=error,
-        previous_token=previous,
-        prefix_matching=prefix,
     )

@@ -30,7 +30,7 @@ _DRAWS = 400
 
 
 @dataclass(frozen=True)
-class Moment:
+class DatedStep:
     """A training step with its 95 % interval; the bounds are NaN if errors were not measured."""
 
     step: float
@@ -39,7 +39,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Emergence:
+class EmergenceView:
     """When a readout rose for good.
 
     Parameters
@@ -53,25 +53,21 @@ class Emergence:
     steepest
         Where the largest rise between two neighbouring checkpoints begins. The interval ends where
         it would end.
-    before, after
-        Values at the ends of the steepest rise.
     until
         Step at which it ends.
     """
 
     start: int
     chance: float
-    onset: Moment
-    halfway: Moment
-    steepest: Moment
+    onset: DatedStep
+    halfway: DatedStep
+    steepest: DatedStep
     until: int
-    before: float
-    after: float
 
 
 def emergence(
     dataset: xr.Dataset, task: str, readout: str = "accuracy", *, draws: int = _DRAWS
-) -> Emergence | None:
+) -> EmergenceView | None:
     """Find when a readout rose; None if its last usable value is not above its first one.
 
     Standard errors that were not measured count as 0, and leave the intervals undefined.
@@ -98,28 +94,26 @@ def emergence(
     drawn = smooth + errors * noise
     fits = np.array([smoothed(row) for row in drawn])
 
-    def moment(step: float, lows: Array, highs: Array) -> Moment:
+    def moment(step: float, lows: Array, highs: Array) -> DatedStep:
         tail = (1 - CONFIDENCE) / 2
         if not measured:
-            return Moment(step, np.nan, np.nan)
+            return DatedStep(step, np.nan, np.nan)
         low = float(np.quantile(lows, tail, method="lower"))
         high = float(np.quantile(highs, 1 - tail, method="higher"))
-        return Moment(step, min(low, step), max(high, step))
+        return DatedStep(step, min(low, step), max(high, step))
 
     onsets = steps[_onset(drawn, errors)]
     first = int(_onset(values[None], errors)[0])
     halves = _halfway(fits, steps)
     rises = np.diff(values).argmax()
     at = np.diff(drawn, axis=1).argmax(axis=1)
-    return Emergence(
+    return EmergenceView(
         start=int(steps[0]),
         chance=float(values[0]),
         onset=moment(float(steps[first]), onsets, onsets),
         halfway=moment(float(_halfway(smooth[None], steps)[0]), halves, halves),
         steepest=moment(float(steps[rises]), steps[at], steps[at + 1]),
         until=int(steps[rises + 1]),
-        before=float(values[rises]),
-        after=float(values[rises + 1]),
     )
 
 
@@ -155,5 +149,5 @@ def _halfway(fits: Array, steps: NDArray[np.int64]) -> Array:
     low, high = fits[rows, after - 1], fits[rows, after]
     rise = np.where(high > low, high - low, 1.0)
     share = np.clip((levels[:, 0] - low) / rise, 0, 1)
-    found: Array = steps[after - 1] + share * (steps[after] - steps[after - 1])
-    return found
+    halfway: Array = steps[after - 1] + share * (steps[after] - steps[after - 1])
+    return halfway

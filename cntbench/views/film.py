@@ -27,8 +27,8 @@ class FilmView:
         Names, dims ``checkpoint``.
     step
         Dims ``checkpoint``.
-    status, reason
-        Status of each checkpoint, and the reason if it is not ``ok``; dims ``checkpoint``.
+    status
+        Of each checkpoint, dims ``checkpoint``.
     weight, error
         Influence and its standard error, dims ``checkpoint, edge``; NaN where not measured.
     sent, received
@@ -42,7 +42,6 @@ class FilmView:
     checkpoint: tuple[str, ...]
     step: NDArray[np.int64]
     status: tuple[str, ...]
-    reason: tuple[str, ...]
     weight: Array
     error: Array
     sent: Array
@@ -72,7 +71,6 @@ def film(tree: xr.DataTree, task: str, ablation: str) -> FilmView:
         checkpoint=tuple(map(str, cell["checkpoint"].values)),
         step=np.asarray(cell["step"].values, dtype=np.int64),
         status=tuple(map(str, cell["status"].values)),
-        reason=tuple(map(str, cell["status_reason"].values)),
         weight=matrix[:, places.source, places.target].astype(np.float64),
         error=errors[:, places.source, places.target].astype(np.float64),
         sent=_mean(matrix, axis=2),

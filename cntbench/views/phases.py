@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Phases:
+class PhaseView:
     """Segments of the metric trajectory.
 
     Parameters
@@ -28,10 +28,6 @@ class Phases:
         First step of each phase but the first, and the 95 % interval; dims ``boundary``.
     name
         Of each phase, empty where no criteria fit.
-    feature, meaning
-        Metrics of the trajectory.
-    trajectory
-        Standardised, dims ``checkpoint, feature``; NaN where not usable.
     readout_step
         By readout, the middle step of the window in which it changes most; NaN if it never
         changes.
@@ -43,13 +39,10 @@ class Phases:
     lower: Array
     upper: Array
     name: tuple[str, ...]
-    feature: tuple[str, ...]
-    meaning: tuple[str, ...]
-    trajectory: Array
     readout_step: dict[str, float]
 
 
-def phases(tree: xr.DataTree, task: str, ablation: str) -> Phases | Missing:
+def phases(tree: xr.DataTree, task: str, ablation: str) -> PhaseView | Missing:
     """Return the phases of one task by one ablation."""
     if "phases" not in tree.children:
         return missing("phases")
@@ -60,16 +53,13 @@ def phases(tree: xr.DataTree, task: str, ablation: str) -> Phases | Missing:
     step, lower, upper = (
         cell[f"boundary_{name}"].values[known] for name in ("step", "lower", "upper")
     )
-    return Phases(
+    return PhaseView(
         count=count,
         p_value=float(cell["p_value"].item()),
         step=step,
         lower=lower,
         upper=upper,
         name=tuple(map(str, cell["phase_name"].values[:count])),
-        feature=tuple(map(str, cell["feature"].values)),
-        meaning=tuple(map(str, cell["feature_meaning"].values)),
-        trajectory=cell["trajectory"].transpose("checkpoint", "feature").values,
         readout_step={
             str(name): float(at)
             for name, at in zip(group["readout"].values, cell["readout_step"].values, strict=True)

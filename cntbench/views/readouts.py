@@ -12,9 +12,6 @@ from cntbench.results.film import usable
 
 Array = NDArray[np.float64]
 
-#: Number of standard errors by which first and last value have to differ.
-_STANDS_OUT = 2.0
-
 
 @dataclass(frozen=True)
 class Readouts:
@@ -61,13 +58,6 @@ class Course:
     last: float
     first_error: float
     last_error: float
-
-    @property
-    def stands_out(self) -> bool:
-        """Whether the readout has risen by more than its standard errors explain."""
-        return not self.last - self.first <= _STANDS_OUT * np.hypot(
-            self.first_error, self.last_error
-        )
 
 
 @dataclass(frozen=True)

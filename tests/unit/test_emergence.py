@@ -41,7 +41,6 @@ def test_onset_is_the_first_checkpoint_from_which_all_are_above(film):
     assert (one.start, one.chance) == (0, pytest.approx(0.03))
     assert one.onset.step == 100
     assert (one.steepest.step, one.until) == (90, 100)
-    assert (one.before, one.after) == (pytest.approx(0.03), pytest.approx(0.9))
     assert 90 <= one.halfway.step <= 100
 
 

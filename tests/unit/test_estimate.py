@@ -13,7 +13,7 @@ from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
 from cntbench.estimate import calibration
 from cntbench.estimate.calibration import Speed, measured_rate
-from cntbench.estimate.estimate import Estimate, TaskCost, estimate
+from cntbench.estimate.estimate import CostEstimate, TaskCost, estimate
 from cntbench.estimate.result_size import result_bytes
 from cntbench.reporting.estimate import _lines as estimate_lines
 from cntbench.runs.blocks import split_evenly
@@ -54,7 +54,7 @@ class Clock:
         return self.now
 
 
-FOUND = Estimate(
+FOUND = CostEstimate(
     study="x",
     trajectory="dir:x",
     checkpoints=12,

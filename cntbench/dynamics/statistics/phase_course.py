@@ -10,42 +10,27 @@ Its null model ``autoregressive`` draws trajectories without transitions that wa
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
 
-from cntbench.dynamics.film import Array, Film, Undefined
+from cntbench.dynamics.film import Array, Film
 from cntbench.dynamics.phases import concentration, settled
-from cntbench.dynamics.segments import MOST, best_transitions, most, surrogates
-from cntbench.dynamics.statistics._base import Statistic
+from cntbench.dynamics.segments import best_transitions, surrogates
+from cntbench.dynamics.statistics._phases import PhaseStatistic
 from cntbench.dynamics.trajectory import trajectory
 from cntbench.specs import spec
 
 
 @spec
-class Parameters(Statistic):
-    """Parameters of the statistic.
+class Parameters(PhaseStatistic):
+    """Parameters of the statistic: the number of phases."""
 
-    Parameters
-    ----------
-    phases
-        Number of phases.
-    """
-
-    phases: Annotated[int, Field(ge=2, le=MOST + 1)]
-
-    needs: ClassVar[int] = 40
-    own_nulls: ClassVar[dict[str, str]] = {
-        "autoregressive": "The metric trajectory wanders, and has no transitions."
-    }
     units: ClassVar[str] = "standard deviations"
 
     def series(self, film: Film) -> Array:
         """Return each checkpoint's contribution to the smaller difference."""
-        features = trajectory(film)
-        if most(len(features)) < self.phases - 1:
-            raise Undefined(f"the film is too short for {self.phases} phases")
+        features = self.features(film)
         return self._courses(features[None])[0]
 
     def draws(self, film: Film, null: str, rng: np.random.Generator, size: int) -> Array:

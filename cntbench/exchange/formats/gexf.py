@@ -57,7 +57,7 @@ Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Node:
+class GexfNode:
     """A component in GEXF: its name, static attributes and position."""
 
     name: str
@@ -86,7 +86,7 @@ class FilmGraph:
 
     title: str
     times: tuple[tuple[float, float], ...]
-    nodes: tuple[Node, ...]
+    nodes: tuple[GexfNode, ...]
     strengths: Mapping[str, Floats]
     edges: Mapping[str, Floats]
 
@@ -185,7 +185,7 @@ def film_graph(tree: xr.DataTree, task: int, ablation: int) -> FilmGraph:
     return FilmGraph(title, tuple(times), _nodes(cell), strengths, edges)
 
 
-def _nodes(cell: xr.Dataset) -> tuple[Node, ...]:
+def _nodes(cell: xr.Dataset) -> tuple[GexfNode, ...]:
     """Return the components, with one row of the drawing for each layer."""
     layers = [int(layer) for layer in cell["source_layer"].values]
     nodes = []
@@ -193,7 +193,7 @@ def _nodes(cell: xr.Dataset) -> tuple[Node, ...]:
         zip(cell["source"].values, component_attributes(cell), strict=True)
     ):
         column = i - layers.index(layers[i])
-        nodes.append(Node(str(name), static, column * _COLUMN, layers[i] * _ROW))
+        nodes.append(GexfNode(str(name), static, column * _COLUMN, layers[i] * _ROW))
     return tuple(nodes)
 
 

@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from cntbench.components import Component, by_experts
+from cntbench.components import Component, by_experts, components
 from cntbench.errors import CheckpointError, SpecError, nearest
 from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Stage
 from cntbench.models.feed_forward import MLP
-from cntbench.models.maps import Linear
+from cntbench.models.maps import LayerNorm, Linear
 from cntbench.models.products import GELU, GELU_TANH, RELU, SILU
+from cntbench.models.rotary import Rotary
 
 ACTIVATIONS = {
     "gelu": GELU,
@@ -82,6 +84,16 @@ NORM_BEHIND_HEADS = "has no rule for a norm behind attention, whose divisor all 
 ROUTER = "has no rule for the router of a mixture of experts"
 
 
+def shape_of(config: Any, *, parallel: bool = False, mlps: bool = True) -> Shape:
+    """Return the sizes in a config, and whether blocks are parallel and the model has MLPs."""
+    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    return Shape(
+        components=components(layers, heads, parallel=parallel, mlps=mlps),
+        vocabulary=config.vocab_size,
+        context=config.max_position_embeddings,
+    )
+
+
 def check_common(config: Any, activation: str) -> None:
     """Raise a `CheckpointError` for an unknown activation or quantised weights.
 
@@ -104,6 +116,34 @@ def linear(tensors: Mapping[str, Tensor], name: str, *, bias: bool = True) -> Li
     return Linear(weight, tensors[f"{name}.bias"] if bias else weight.new_zeros(len(weight)))
 
 
+def joined_heads(
+    maps: Sequence[Linear],
+    output: Linear,
+    width: int,
+    rotary: Rotary | None = None,
+    key_heads: int | None = None,
+) -> Attention:
+    """Return heads of a width from their maps to queries, keys and values, and their output."""
+
+    def joined(*rows: Tensor) -> Tensor:
+        if rotary is None:
+            return torch.cat(rows)
+        return rotary.arranged(*(of_kind.unflatten(0, (-1, width)) for of_kind in rows))
+
+    return Attention.make(
+        Linear(joined(*(m.weight for m in maps)), joined(*(m.bias for m in maps))),
+        output=output.weight.mT.unflatten(0, (-1, width)).contiguous(),
+        output_bias=output.bias,
+        key_heads=key_heads,
+        rotate=rotary,
+    )
+
+
+def layer_norm(tensors: Mapping[str, Tensor], name: str, epsilon: float) -> LayerNorm:
+    """Return a ``torch.nn.LayerNorm``."""
+    return LayerNorm(epsilon, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+
+
 def check_mlps(width: int | None) -> None:
     """Raise a `CheckpointError` if the MLPs have no hidden units.
 
@@ -122,18 +162,18 @@ def without_mlps(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 
     The bias that such an MLP writes becomes one of the heads before it.
     """
-    kept: list[Stage] = []
+    merged: list[Stage] = []
     for stage in stages:
         heads = [block for block in stage.blocks if isinstance(block, Attention)]
         empty = [block for block in stage.blocks if isinstance(block, MLP)]
         if heads:
-            kept.append(Stage(stage.norm, tuple(heads)))
+            merged.append(Stage(stage.norm, tuple(heads)))
         for mlp in empty:
-            [last] = kept[-1].blocks
+            [last] = merged[-1].blocks
             assert isinstance(last, Attention)
             bias = last.output_bias + mlp.outer.bias
-            kept[-1] = replace(kept[-1], blocks=(replace(last, output_bias=bias),))
-    return tuple(kept)
+            merged[-1] = replace(merged[-1], blocks=(replace(last, output_bias=bias),))
+    return tuple(merged)
 
 
 def unembedding(

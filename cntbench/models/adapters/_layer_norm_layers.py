@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench.models.adapters._base import linear
+from cntbench.models.adapters._base import joined_heads, linear
 from cntbench.models.blocks import Attention
 from cntbench.models.maps import Linear
 from cntbench.models.rotary import Rotary
@@ -53,17 +52,5 @@ def attention(
         The position embedding; None if there is none.
     """
     maps = [folded(tensors, f"{prefix}{kind}_proj", norm, bias=biases[0]) for kind in "qkv"]
-    parts = [one.weight for one in maps], [one.bias for one in maps]
-    if rotary is None:
-        weight, bias = (torch.cat(part) for part in parts)
-    else:
-        weight, bias = (
-            rotary.arranged(*(rows.unflatten(0, (heads, -1)) for rows in part)) for part in parts
-        )
     output = linear(tensors, f"{prefix}out_proj", bias=biases[1])
-    return Attention.make(
-        Linear(weight, bias),
-        output=output.weight.mT.unflatten(0, (heads, -1)).contiguous(),
-        output_bias=output.bias,
-        rotate=rotary,
-    )
+    return joined_heads(maps, output, output.weight.shape[1] // heads, rotary)

@@ -10,9 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench.components import components
 from cntbench.errors import CheckpointError, nearest
-from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, check_mlps, linear
+from cntbench.models.adapters._base import (
+    ACTIVATIONS,
+    NORM_BEHIND_HEADS,
+    Shape,
+    check_common,
+    check_mlps,
+    joined_heads,
+    linear,
+    shape_of,
+)
 from cntbench.models.blocks import Attention
 from cntbench.models.feed_forward import MLP
 from cntbench.models.heads import Attending, InputNorms
@@ -56,7 +64,7 @@ def sizes(
             hint="Allowed: num_attention_heads a multiple of num_key_value_heads.",
         )
     parameters = rotary_parameters(config).values()
-    shares = [one.get("partial_rotary_factor", 1.0) for one in parameters]
+    shares = [of_layer.get("partial_rotary_factor", 1.0) for of_layer in parameters]
     if width % 2 or (shares != [1.0] * len(shares) and not partial):
         raise CheckpointError(
             f"rotary positions on only some of a head's {width} dims are not supported",
@@ -65,12 +73,17 @@ def sizes(
     windows(config)
     if not without:
         check_mlps(config.intermediate_size)
-    mlps = config.intermediate_size > 0
-    return Shape(
-        components=components(config.num_hidden_layers, heads, parallel=False, mlps=mlps),
-        vocabulary=config.vocab_size,
-        context=config.max_position_embeddings,
-    )
+    return shape_of(config, mlps=config.intermediate_size > 0)
+
+
+def sizes_with_norms_behind(config: Any) -> Shape:
+    """Return the sizes of a model with norms behind its sublayers; raises as `sizes` does."""
+    if config.attention_bias:
+        raise CheckpointError(
+            "a bias of attention's output before a norm belongs to no head",
+            hint="Allowed: attention_bias = false, as in all published models.",
+        )
+    return replace(sizes(config), refused=(("atp_star", NORM_BEHIND_HEADS),))
 
 
 def width_of(config: Any) -> int:
@@ -136,17 +149,9 @@ def attention(
         linear(tensors, f"{prefix}self_attn.{kind}_proj", bias=biases[0])
         for kind in ("q", "k", "v")
     ]
-    maps = maps if scale is None else [one.after(scale) for one in maps]
-    weights = [one.weight.unflatten(0, (-1, rotary.width)) for one in maps]
-    offsets = [one.bias.unflatten(0, (-1, rotary.width)) for one in maps]
+    maps = maps if scale is None else [linear_map.after(scale) for linear_map in maps]
     output = linear(tensors, f"{prefix}self_attn.o_proj", bias=biases[1])
-    return Attention.make(
-        Linear(rotary.arranged(*weights), rotary.arranged(*offsets)),
-        output=output.weight.mT.unflatten(0, (-1, rotary.width)).contiguous(),
-        output_bias=output.bias,
-        key_heads=config.num_key_value_heads,
-        rotate=rotary,
-    )
+    return joined_heads(maps, output, rotary.width, rotary, config.num_key_value_heads)
 
 
 def within(heads: Attention, window: int | None, cap: float | None = None) -> Attention:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, TypeAlias
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import NORM_BEHIND_HEADS, Shape, unembedding
+from cntbench.models.adapters._base import Shape, unembedding
 from cntbench.models.adapters._rotary_layers import (
     attention,
     embedded,
     gated_mlp,
     rotaries,
     scaled_queries,
-    sizes,
+    sizes_with_norms_behind,
     width_of,
     windows,
     with_input_norms,
@@ -45,18 +45,8 @@ EXACT = "norms before and behind sublayers, soft caps, QK-norm, alternating slid
 
 
 def shape(config: Config) -> Shape:
-    """Return the model's sizes.
-
-    Raises
-    ------
-    CheckpointError
-        If the config has an option that this adapter does not support.
-    """
-    if config.attention_bias:
-        raise CheckpointError(
-            "a bias of attention's output before a norm belongs to no head",
-            hint="Allowed: attention_bias = false, as in all published models.",
-        )
+    """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
+    size = sizes_with_norms_behind(config)
     if config.use_bidirectional_attention:
         raise CheckpointError(
             "attention to later tokens is not supported",
@@ -69,7 +59,7 @@ def shape(config: Config) -> Shape:
             "a soft cap or query_pre_attn_scalar is not above 0",
             hint="Allowed: numbers above 0; for caps also null.",
         )
-    return replace(sizes(config), refused=(("atp_star", NORM_BEHIND_HEADS),))
+    return size
 
 
 def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:

@@ -10,12 +10,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench.components import components
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, check_mlps, unembedding
+from cntbench.models.adapters._base import (
+    ACTIVATIONS,
+    Shape,
+    check_common,
+    check_mlps,
+    layer_norm,
+    shape_of,
+    unembedding,
+)
+from cntbench.models.adapters._layer_norm_layers import with_positions
 from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
@@ -31,24 +38,14 @@ BUFFERS = ("attn.bias", "attn.masked_bias")
 
 
 def shape(config: GPT2Config) -> Shape:
-    """Return the model's sizes.
-
-    Raises
-    ------
-    CheckpointError
-        If the config has an option that this adapter does not support.
-    """
+    """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
     check_common(config, config.activation_function)
     check_mlps(config.n_inner)
     if config.add_cross_attention:
         raise CheckpointError(
             "cross-attention is not supported", hint="Allowed: add_cross_attention = false."
         )
-    return Shape(
-        components=components(config.n_layer, config.n_head, parallel=False),
-        vocabulary=config.vocab_size,
-        context=config.n_positions,
-    )
+    return shape_of(config)
 
 
 def decoder(config: GPT2Config, tensors: Mapping[str, Tensor]) -> Decoder:
@@ -69,21 +66,13 @@ def decoder(config: GPT2Config, tensors: Mapping[str, Tensor]) -> Decoder:
         attention = _attention(config, tensors, prefix, layer)
         stages += [Stage(norm, (attention,)), Stage(norm, (mlp,))]
     return Decoder(
-        embed=partial(_embed, words=words, positions=positions),
+        embed=partial(with_positions, words=words, positions=positions),
         stages=tuple(stages),
-        final_norm=LayerNorm(
-            config.layer_norm_epsilon,
-            tensors[f"{root}ln_f.weight"],
-            tensors[f"{root}ln_f.bias"],
-        ),
+        final_norm=layer_norm(tensors, f"{root}ln_f", config.layer_norm_epsilon),
         unembed=unembedding(tensors, "lm_head", embedding=words, config=config),
         components=size.components,
         context=size.context,
     )
-
-
-def _embed(tokens: Tensor, *, words: Tensor, positions: Tensor) -> Tensor:
-    return F.embedding(tokens, words) + positions[: tokens.shape[-1]]
 
 
 def _linear(tensors: Mapping[str, Tensor], name: str) -> Linear:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from cntbench.components import components
 from cntbench.errors import CheckpointError, nearest
 from cntbench.models.adapters._base import (
     ACTIVATIONS,
     Shape,
     check_common,
+    layer_norm,
     linear,
+    shape_of,
     unembedding,
     without_mlps,
 )
@@ -40,26 +41,14 @@ KINDS = ("global", "local")
 
 
 def shape(config: GPTNeoConfig) -> Shape:
-    """Return the model's sizes.
-
-    Raises
-    ------
-    CheckpointError
-        If the config has an option that this adapter does not support.
-    """
+    """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
     check_common(config, config.activation_function)
     for kind in config.attention_layers:
         if kind not in KINDS:
             raise CheckpointError(
                 f"attention of type {kind!r} is not supported", hint=nearest(kind, KINDS)
             )
-    return Shape(
-        components=components(
-            config.num_layers, config.num_heads, parallel=False, mlps=config.intermediate_size != 0
-        ),
-        vocabulary=config.vocab_size,
-        context=config.max_position_embeddings,
-    )
+    return shape_of(config, mlps=config.intermediate_size != 0)
 
 
 def decoder(config: GPTNeoConfig, tensors: Mapping[str, Tensor]) -> Decoder:
@@ -71,13 +60,8 @@ def decoder(config: GPTNeoConfig, tensors: Mapping[str, Tensor]) -> Decoder:
     stages: list[Stage] = []
     for layer, kind in enumerate(config.attention_layers):
         prefix = f"transformer.h.{layer}."
-        heads = attention(
-            tensors,
-            f"{prefix}attn.attention.",
-            f"{prefix}ln_1",
-            config.num_heads,
-            biases=(False, True),
-        )
+        names = f"{prefix}attn.attention.", f"{prefix}ln_1"
+        heads = attention(tensors, *names, config.num_heads, biases=(False, True))
         window = config.window_size if kind == "local" else None
         heads = replace(scaled_queries(heads, factor), attending=Attending(window))
         mlp = MLP(
@@ -89,11 +73,7 @@ def decoder(config: GPTNeoConfig, tensors: Mapping[str, Tensor]) -> Decoder:
     return Decoder(
         embed=partial(with_positions, words=words, positions=positions),
         stages=without_mlps(stages) if config.intermediate_size == 0 else tuple(stages),
-        final_norm=LayerNorm(
-            config.layer_norm_epsilon,
-            tensors["transformer.ln_f.weight"],
-            tensors["transformer.ln_f.bias"],
-        ),
+        final_norm=layer_norm(tensors, "transformer.ln_f", config.layer_norm_epsilon),
         unembed=unembedding(tensors, "lm_head", embedding=words, config=config),
         components=size.components,
         context=size.context,

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench.components import components
 from cntbench.models.adapters._base import (
     ACTIVATIONS,
     Shape,
     check_common,
+    layer_norm,
     linear,
+    shape_of,
     unembedding,
     without_mlps,
 )
+from cntbench.models.adapters._layer_norm_layers import folded
 from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
@@ -39,25 +41,11 @@ RENAMED = {"embed_out": "lm_head"}
 
 
 def shape(config: GPTNeoXConfig) -> Shape:
-    """Return the model's sizes.
-
-    Raises
-    ------
-    CheckpointError
-        If the config has an option that this adapter does not support.
-    """
+    """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
     check_common(config, config.hidden_act)
     check_rotary(config)
-    return Shape(
-        components=components(
-            config.num_hidden_layers,
-            config.num_attention_heads,
-            parallel=config.use_parallel_residual,
-            mlps=config.intermediate_size > 0,
-        ),
-        vocabulary=config.vocab_size,
-        context=config.max_position_embeddings,
-    )
+    mlps = config.intermediate_size > 0
+    return shape_of(config, parallel=config.use_parallel_residual, mlps=mlps)
 
 
 def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
@@ -73,7 +61,7 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
         prefix = f"gpt_neox.layers.{layer}."
         attention = _attention(config, tensors, prefix, rotary)
         mlp = MLP(
-            _folded(tensors, f"{prefix}mlp.dense_h_to_4h", f"{prefix}post_attention_layernorm"),
+            folded(tensors, f"{prefix}mlp.dense_h_to_4h", f"{prefix}post_attention_layernorm"),
             linear(tensors, f"{prefix}mlp.dense_4h_to_h"),
             ACTIVATIONS[config.hidden_act],
         )
@@ -84,22 +72,11 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
     return Decoder(
         embed=partial(F.embedding, weight=embedding),
         stages=tuple(stages) if config.intermediate_size else without_mlps(stages),
-        final_norm=LayerNorm(
-            config.layer_norm_eps,
-            tensors["gpt_neox.final_layer_norm.weight"],
-            tensors["gpt_neox.final_layer_norm.bias"],
-        ),
+        final_norm=layer_norm(tensors, "gpt_neox.final_layer_norm", config.layer_norm_eps),
         # The names on disk and in memory.
         unembed=unembedding(tensors, "embed_out", "lm_head", embedding=embedding, config=config),
         components=size.components,
         context=size.context,
-    )
-
-
-def _folded(tensors: Mapping[str, Tensor], name: str, norm: str, *, bias: bool = True) -> Linear:
-    """Return an affine map of the standardised stream, with a norm's scale and shift folded in."""
-    return linear(tensors, name, bias=bias).after(
-        tensors[f"{norm}.weight"], tensors[f"{norm}.bias"]
     )
 
 
@@ -108,7 +85,7 @@ def _attention(
 ) -> Attention:
     heads, bias = config.num_attention_heads, config.attention_bias
     norm = f"{prefix}input_layernorm"
-    fused = _folded(tensors, f"{prefix}attention.query_key_value", norm, bias=bias)
+    fused = folded(tensors, f"{prefix}attention.query_key_value", norm, bias=bias)
 
     def by_kind(rows: Tensor) -> Tensor:
         # The checkpoint stores query, key and value of head 0, then of head 1, …

@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench.components import components
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import ACTIVATIONS, Shape, check_common, check_mlps, linear
+from cntbench.models.adapters._base import (
+    ACTIVATIONS,
+    Shape,
+    check_common,
+    check_mlps,
+    layer_norm,
+    linear,
+    shape_of,
+)
 from cntbench.models.adapters._layer_norm_layers import attention, folded
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
@@ -32,13 +39,7 @@ EXACT = "parallel blocks behind one norm, rotary positions on neighbouring dims 
 
 
 def shape(config: GPTJConfig) -> Shape:
-    """Return the model's sizes.
-
-    Raises
-    ------
-    CheckpointError
-        If the config has an option that this adapter does not support.
-    """
+    """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
     check_common(config, config.activation_function)
     check_mlps(config.n_inner)
     width, rotated = config.n_embd // config.n_head, config.rotary_dim
@@ -47,11 +48,7 @@ def shape(config: GPTJConfig) -> Shape:
             f"rotary_dim = {rotated} does not fit into heads of {width} dims",
             hint="Allowed: an even number up to n_embd / n_head.",
         )
-    return Shape(
-        components=components(config.n_layer, config.n_head, parallel=True),
-        vocabulary=config.vocab_size,
-        context=config.n_positions,
-    )
+    return shape_of(config, parallel=True)
 
 
 def decoder(config: GPTJConfig, tensors: Mapping[str, Tensor]) -> Decoder:
@@ -67,14 +64,8 @@ def decoder(config: GPTJConfig, tensors: Mapping[str, Tensor]) -> Decoder:
     stages: list[Stage] = []
     for layer in range(config.n_layer):
         prefix = f"transformer.h.{layer}."
-        heads = attention(
-            tensors,
-            f"{prefix}attn.",
-            f"{prefix}ln_1",
-            config.n_head,
-            biases=(False, False),
-            rotary=rotary,
-        )
+        names = f"{prefix}attn.", f"{prefix}ln_1"
+        heads = attention(tensors, *names, config.n_head, biases=(False, False), rotary=rotary)
         mlp = MLP(
             folded(tensors, f"{prefix}mlp.fc_in", f"{prefix}ln_1"),
             linear(tensors, f"{prefix}mlp.fc_out"),
@@ -85,11 +76,7 @@ def decoder(config: GPTJConfig, tensors: Mapping[str, Tensor]) -> Decoder:
     return Decoder(
         embed=partial(F.embedding, weight=embedding),
         stages=tuple(stages),
-        final_norm=LayerNorm(
-            config.layer_norm_epsilon,
-            tensors["transformer.ln_f.weight"],
-            tensors["transformer.ln_f.bias"],
-        ),
+        final_norm=layer_norm(tensors, "transformer.ln_f", config.layer_norm_epsilon),
         unembed=Linear(embedding if tied else tensors["lm_head.weight"], tensors["lm_head.bias"]),
         components=size.components,
         context=size.context,

@@ -42,13 +42,7 @@ BUFFERS = ROTARY_BUFFERS
 
 
 def shape(config: Config) -> Shape:
-    """Return the model's sizes.
-
-    Raises
-    ------
-    CheckpointError
-        If the config has an option that this adapter does not support.
-    """
+    """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
     return sizes(config, without=True)
 
 

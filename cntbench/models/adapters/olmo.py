@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import NORM_BEHIND_HEADS, Shape, unembedding
+from cntbench.models.adapters._base import Shape, unembedding
 from cntbench.models.adapters._rotary_layers import (
     attention,
     gated_mlp,
     rotaries,
-    sizes,
+    sizes_with_norms_behind,
     windows,
     with_input_norms,
     within,
@@ -42,19 +41,8 @@ EXACT = "norms behind sublayers, QK-norm over all heads, sliding windows, rotary
 
 
 def shape(config: Config) -> Shape:
-    """Return the model's sizes.
-
-    Raises
-    ------
-    CheckpointError
-        If the config has an option that this adapter does not support.
-    """
-    if config.attention_bias:
-        raise CheckpointError(
-            "a bias of attention's output before a norm belongs to no head",
-            hint="Allowed: attention_bias = false, as in all published models.",
-        )
-    return replace(sizes(config), refused=(("atp_star", NORM_BEHIND_HEADS),))
+    """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
+    return sizes_with_norms_behind(config)
 
 
 def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:

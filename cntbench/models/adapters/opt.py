@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from cntbench.components import components
 from cntbench.errors import CheckpointError
 from cntbench.models.adapters._base import (
     ACTIVATIONS,
     Shape,
     check_common,
+    layer_norm,
     linear,
+    shape_of,
     unembedding,
     without_mlps,
 )
@@ -43,13 +44,7 @@ OPTIONS = {
 
 
 def shape(config: OPTConfig) -> Shape:
-    """Return the model's sizes.
-
-    Raises
-    ------
-    CheckpointError
-        If the config has an option that this adapter does not support.
-    """
+    """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
     check_common(config, config.activation_function)
     for option, allowed in OPTIONS.items():
         if getattr(config, option) != allowed:
@@ -62,12 +57,7 @@ def shape(config: OPTConfig) -> Shape:
             "embeddings that are projected to the stream are not supported",
             hint="Allowed: word_embed_proj_dim = hidden_size, as in all OPT models but opt-350m.",
         )
-    layers, heads, mlps = config.num_hidden_layers, config.num_attention_heads, config.ffn_dim != 0
-    return Shape(
-        components=components(layers, heads, parallel=False, mlps=mlps),
-        vocabulary=config.vocab_size,
-        context=config.max_position_embeddings,
-    )
+    return shape_of(config, mlps=config.ffn_dim != 0)
 
 
 def decoder(config: OPTConfig, tensors: Mapping[str, Tensor]) -> Decoder:
@@ -77,24 +67,18 @@ def decoder(config: OPTConfig, tensors: Mapping[str, Tensor]) -> Decoder:
     norm, stages = LayerNorm(EPSILON), list[Stage]()
     for layer in range(config.num_hidden_layers):
         prefix = f"{root}layers.{layer}."
-        heads = attention(
-            tensors,
-            f"{prefix}self_attn.",
-            f"{prefix}self_attn_layer_norm",
-            config.num_attention_heads,
-            biases=(bias, bias),
-        )
+        names = f"{prefix}self_attn.", f"{prefix}self_attn_layer_norm"
+        heads = attention(tensors, *names, config.num_attention_heads, biases=(bias, bias))
         mlp = MLP(
             folded(tensors, f"{prefix}fc1", f"{prefix}final_layer_norm", bias=bias),
             linear(tensors, f"{prefix}fc2", bias=bias),
             ACTIVATIONS[config.activation_function],
         )
         stages += [Stage(norm, (heads,)), Stage(norm, (mlp,))]
-    final = f"{root}final_layer_norm"
     return Decoder(
         embed=partial(with_positions, words=words, positions=positions[OFFSET:]),
         stages=without_mlps(stages) if config.ffn_dim == 0 else tuple(stages),
-        final_norm=LayerNorm(EPSILON, tensors[f"{final}.weight"], tensors[f"{final}.bias"]),
+        final_norm=layer_norm(tensors, f"{root}final_layer_norm", EPSILON),
         unembed=unembedding(tensors, "lm_head", embedding=words, config=config),
         components=size.components,
         context=size.context,

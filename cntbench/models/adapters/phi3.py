@@ -39,13 +39,7 @@ EXACT = (
 
 
 def shape(config: Phi3Config) -> Shape:
-    """Return the model's sizes.
-
-    Raises
-    ------
-    CheckpointError
-        If the config has an option that this adapter does not support.
-    """
+    """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
     size = sizes(config, partial=True, rotary_types=(*TYPES, "longrope"))
     if config.rope_parameters["rope_type"] != "longrope":
         return size

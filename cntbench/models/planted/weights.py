@@ -136,7 +136,7 @@ def build(
     The seed determines everything that the spec does not.
     """
     layout = LAYOUTS[blueprint.spec.architecture]
-    writer = _Writer(blueprint, assemble(blueprint, seed, moment), difficulty, seed)
+    writer = _TensorWriter(blueprint, assemble(blueprint, seed, moment), difficulty, seed)
     tensors = {
         name: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
         for name, array in layout.arrays(blueprint.spec, writer.arrays()).items()
@@ -144,7 +144,7 @@ def build(
     return layout.config(blueprint.spec, writer.units, writer.epsilon), tensors
 
 
-class _Writer:
+class _TensorWriter:
     """Writes wirings into arrays with the names of GPT-NeoX."""
 
     def __init__(

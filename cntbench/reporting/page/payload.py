@@ -23,7 +23,7 @@ from cntbench.views.heads import BEHAVIOURS, THRESHOLD, Behaviour
 from cntbench.views.metrics import FOREMOST, metric, metric_names
 from cntbench.views.missing import Missing
 from cntbench.views.moments import moments
-from cntbench.views.phases import Phases, phases
+from cntbench.views.phases import PhaseView, phases
 from cntbench.views.readouts import readouts, task_of_interest
 from cntbench.views.recurrence import recurrence
 from cntbench.views.steps import step_axis
@@ -229,7 +229,7 @@ def _emergence(root: xr.Dataset) -> dict[str, Any] | None:
     }
 
 
-def _phases(view: Phases | Missing, task: str, ablation: str) -> dict[str, Any] | None:
+def _phases(view: PhaseView | Missing, task: str, ablation: str) -> dict[str, Any] | None:
     if isinstance(view, Missing):
         return None
     return {

@@ -10,7 +10,7 @@ import xarray as xr
 from cntbench.reporting.sentences.answer import Answer
 from cntbench.reporting.wording import counted, listed, number, with_error
 from cntbench.results.film import usable
-from cntbench.views.emergence import Emergence, Moment, emergence
+from cntbench.views.emergence import DatedStep, EmergenceView, emergence
 from cntbench.views.readouts import Course, course
 from cntbench.views.tasks import Kind, kinds
 
@@ -50,9 +50,9 @@ def learnt(root: xr.Dataset, task: str) -> str:
             f"This result does not say, because only one checkpoint counts: accuracy on {task} is "
             f"{with_error(accuracy.first, accuracy.first_error)} at step {_step(accuracy.start)}."
         )
-    found = emergence(root, task)
-    if found is not None:
-        return _risen(task, found)
+    risen = emergence(root, task)
+    if risen is not None:
+        return _risen(task, risen)
     if accuracy.last > accuracy.first:
         return (
             f"The task {task} was not learnt over these checkpoints, as far as this result can "
@@ -65,22 +65,22 @@ def learnt(root: xr.Dataset, task: str) -> str:
     )
 
 
-def _risen(task: str, found: Emergence) -> str:
-    level = "chance" if found.start == 0 else f"its level at step {_step(found.start)}"
-    steepest = found.steepest
-    rise = f"fastest between steps {_step(steepest.step)} and {_step(found.until)}"
+def _risen(task: str, risen: EmergenceView) -> str:
+    level = "chance" if risen.start == 0 else f"its level at step {_step(risen.start)}"
+    steepest = risen.steepest
+    rise = f"fastest between steps {_step(steepest.step)} and {_step(risen.until)}"
     return (
-        f"Accuracy on {task} stays above {level} ({number(found.chance)}) from step "
-        f"{_moment(found.onset, '95 % interval ')} on, is half-way up at step "
-        f"{_moment(found.halfway)}, and rises {rise}{_interval(steepest)}."
+        f"Accuracy on {task} stays above {level} ({number(risen.chance)}) from step "
+        f"{_moment(risen.onset, '95 % interval ')} on, is half-way up at step "
+        f"{_moment(risen.halfway)}, and rises {rise}{_interval(steepest)}."
     )
 
 
-def _moment(moment: Moment, about: str = "") -> str:
+def _moment(moment: DatedStep, about: str = "") -> str:
     return f"{_step(moment.step)}{_interval(moment, about)}"
 
 
-def _interval(moment: Moment, about: str = "") -> str:
+def _interval(moment: DatedStep, about: str = "") -> str:
     if np.isnan(moment.low):
         return ""
     return f" ({about}{_step(moment.low)} to {_step(moment.high)})"
@@ -107,16 +107,16 @@ def others(root: xr.Dataset, task: str) -> list[str]:
         if accuracy is not None:
             of_kind.setdefault(kind, []).append((accuracy.last, _other(root, name, accuracy)))
     return [
-        f"At the last step, accuracy on {_WORDS[kind][len(found) > 1]} is "
-        f"{listed(words for _, words in sorted(found, key=lambda one: -one[0]))}."
+        f"At the last step, accuracy on {_WORDS[kind][len(of_tasks) > 1]} is "
+        f"{listed(words for _, words in sorted(of_tasks, key=lambda of_task: -of_task[0]))}."
         for kind in _WORDS
-        if (found := of_kind.get(kind))
+        if (of_tasks := of_kind.get(kind))
     ]
 
 
 def _other(root: xr.Dataset, name: str, accuracy: Course) -> str:
-    found = emergence(root, name, draws=0)
-    since = "" if found is None else f" (risen since step {_step(found.onset.step)})"
+    risen = emergence(root, name, draws=0)
+    since = "" if risen is None else f" (risen since step {_step(risen.onset.step)})"
     return f"{number(accuracy.last)} on {name}{since}"
 
 

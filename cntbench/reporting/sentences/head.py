@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.reporting.wording import counted, listed, number
-from cntbench.views.phases import Phases
+from cntbench.views.phases import PhaseView
 
 
 def heading(title: str, task: str) -> str:
@@ -85,7 +85,7 @@ def lost(status: str) -> str:
     }.get(status, f"This checkpoint is {status}")
 
 
-def phase_words(view: Phases, task: str, ablation: str) -> str:
+def phase_words(view: PhaseView, task: str, ablation: str) -> str:
     """Say which phases the graphs' metrics have, and where the readouts change most."""
     where = f"on {task} with {ablation} ablation"
     if view.count > 1:
