@@ -161,9 +161,14 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
         join="exact",
         combine_attrs="override",
     )
-    for name, variable in VARIABLES.items():
-        if variable.type == "text":  # labels of fixed length would cut longer ones
-            dataset[name] = dataset[name].astype(object)
+    # One assignment: xarray aligns the whole dataset at each.
+    dataset = dataset.assign(
+        {
+            name: _in_schema(dataset.variables[name], variable)
+            for name, variable in {**VARIABLES, **KEPT}.items()
+            if name in dataset
+        }
+    )
     measured = np.flatnonzero(usable(dataset))
     names, revisions = (dataset[name].values[measured] for name in ("checkpoint", "revision"))
     current = {part.attrs.get("former_revision"): part["revision"].item() for part in parts}
@@ -173,17 +178,19 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
     ]
     for index, original in zip(measured, originals(map(str, names), weights), strict=True):
         if original is not None:
-            dataset["status"][:, :, index] = "duplicate"
-            dataset["status_reason"][:, :, index] = f"same weights as {original}"
-    for name, variable in {**VARIABLES, **KEPT}.items():
-        if name not in dataset:
-            continue
-        dataset[name] = dataset[name].transpose(*variable.dims)
-        dataset[name].attrs = dict(
-            variable.attributes
-        )  # checkpoint files may be of an older version
+            dataset["status"].values[:, :, index] = "duplicate"
+            dataset["status_reason"].values[:, :, index] = f"same weights as {original}"
     dataset.attrs = {**CONVENTIONS, **attributes, **_file_attributes(parts)}
     return dataset
+
+
+def _in_schema(values: xr.Variable, variable: Variable) -> xr.Variable:
+    """Return values as the schema has them: checkpoint files may be of an older version."""
+    if variable.type == "text":  # labels of fixed length would cut longer ones
+        values = values.astype(object)
+    values = values.transpose(*variable.dims)
+    values.attrs = dict(variable.attributes)
+    return values
 
 
 def _alike(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
