@@ -1,9 +1,25 @@
-"""Exempts all existing objects from garbage collection, in the server that forks workers.
+"""Makes ready what every worker needs, in the server that forks workers, which imports this last.
 
-The server imports this module last. Otherwise, garbage collection in a worker would write to the
-memory pages of all imported objects, and each worker would get its own copy of them.
+Libraries do some work when they are first used: xarray imports the arrays that it can hold, Dask's
+among them, and transformers compiles some thousand regular expressions. Each worker would repeat
+that, which takes longer than measuring a small model.
+
+All existing objects are then exempt from garbage collection. Otherwise, garbage collection in a
+worker would write to the memory pages of all imported objects, and each worker would get its own
+copy of them.
 """
 
 import gc
+from contextlib import suppress
+
+import netCDF4  # noqa: F401 - xarray imports it when the first file is written
+import xarray as xr
+
+xr.Dataset({"x": ("x", [0.0])})
+
+with suppress(ImportError):  # a function of transformers' own, which it may rename
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    get_checkpoint_conversion_mapping("")
 
 gc.freeze()
