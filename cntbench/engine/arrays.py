@@ -23,10 +23,10 @@ def to_array(values: Tensor) -> Array:
     return array
 
 
-def target_change(
+def measured_change(
     measure: Callable[[Tensor, Tensor], Tensor] | None, clean: Tensor, ablated: Tensor
-) -> Array:
-    """Return the change of targets, dims ``run, component, prompt``.
+) -> Tensor:
+    """Return the change of targets, on their device, dims ``run, component, prompt``, float64.
 
     Parameters
     ----------
@@ -36,13 +36,6 @@ def target_change(
         Images of the targets' states, dims ``prompt, position, component, width``; those of
         ``ablated`` after ``run``.
     """
-    return to_array(measured_change(measure, clean, ablated))
-
-
-def measured_change(
-    measure: Callable[[Tensor, Tensor], Tensor] | None, clean: Tensor, ablated: Tensor
-) -> Tensor:
-    """Return what `target_change` returns, as a tensor on the device."""
     assert measure is not None, "targets are measured"
     if ablated.is_meta:
         runs, prompts, _, components, _ = ablated.shape

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cntbench.engine.arrays import Array
@@ -25,21 +24,19 @@ _ROWS = 4096
 _ROUNDING = 1e-6
 
 
-def pattern_scores(weights: Array, tokens: NDArray[np.int64]) -> Array:
-    """Return the `PATTERN_SCORES` of attention weights, dims ``score, component, prompt``.
+def pattern_scores(pattern: Tensor, tokens: Tensor) -> Tensor:
+    """Return the `PATTERN_SCORES` of attention weights, dims ``score, component, prompt``, float64.
 
-    Takes ``prompt, component, query position, key position`` and ``prompt, position``. All scores
-    read the weights where they lie in memory, without a copy.
+    Takes ``prompt, component, query position, key position`` and ``prompt, position``, both on the
+    device where the scores are computed.
     """
-    pattern = torch.from_numpy(weights)
-    return np.stack(
-        (
-            prefix_matching(pattern, torch.from_numpy(tokens)).T.numpy(),
-            previous_token(pattern).T.numpy(),
-            duplicate_token(weights, tokens).T,
-            positional(weights).T,
-        )
+    scores = (
+        prefix_matching(pattern, tokens),
+        previous_token(pattern),
+        duplicate_token(pattern, tokens),
+        positional(pattern),
     )
+    return torch.stack([score.mT.double() for score in scores])
 
 
 def previous_token(pattern: Tensor) -> Tensor:
@@ -67,24 +64,18 @@ def prefix_matching(pattern: Tensor, tokens: Tensor) -> Tensor:
     return matched.sum(dim=-1) / same.any(dim=-1).sum(dim=-1)[:, None]
 
 
-def duplicate_token(pattern: Array, tokens: NDArray[np.int64]) -> Array:
+def duplicate_token(pattern: Tensor, tokens: Tensor) -> Tensor:
     """Return the attention to earlier occurrences of the current token.
 
     The mean is over the positions whose token has occurred before. Takes and returns dims as
-    `prefix_matching`; NaN for prompts in which no token occurs twice.
+    `prefix_matching`, in double precision; NaN for prompts in which no token occurs twice.
     """
-    same = np.tril(tokens[:, :, None] == tokens[:, None, :], -1)
-    matched = np.stack(
-        [
-            np.einsum("hqk,qk->h", weights, earlier, dtype=np.float64)
-            for weights, earlier in zip(pattern, same, strict=True)
-        ]
-    )
-    count = same.any(axis=-1).sum(axis=-1)[:, None]
-    return np.divide(matched, count, out=np.full_like(matched, np.nan), where=count > 0)
+    same = (tokens[:, :, None] == tokens[:, None, :]).tril(-1)
+    matched = (pattern * same[:, None]).sum(dim=(-2, -1), dtype=torch.float64)
+    return matched / same.any(dim=-1).sum(dim=-1)[:, None]
 
 
-def positional(pattern: Array) -> Array:
+def positional(pattern: Tensor) -> Tensor:
     """Return the attention at the one distance to the query at which a head attends most.
 
     For each distance, from 0 up, this averages the attention over all positions but the first; a
@@ -93,17 +84,15 @@ def positional(pattern: Array) -> Array:
     at a fixed gap, as in one repeated block, reaches about 0.5: half of the positions have no
     match.
 
-    Takes and returns dims as `previous_token`.
+    Takes and returns dims as `previous_token`, in double precision.
     """
     later = pattern[..., 1:, :]  # without the first position
     length = pattern.shape[-1]
     if length < 2:
-        return np.full(pattern.shape[:2], np.nan)
-    sums = [
-        np.trace(later, offset=1 - distance, axis1=-2, axis2=-1, dtype=np.float64)
-        for distance in range(length)
-    ]
-    return np.asarray(np.max(sums, axis=0)) / (length - 1)
+        return pattern.new_full(pattern.shape[:2], torch.nan, dtype=torch.float64)
+    distances = [later.diagonal(1 - back, -2, -1) for back in range(length)]
+    sums = torch.stack([attention.sum(-1, dtype=torch.float64) for attention in distances])
+    return sums.amax(dim=0) / (length - 1)
 
 
 @torch.inference_mode()

@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
+from cntbench.engine.arrays import to_array
 from cntbench.engine.departures import Perturbations, depart
 from cntbench.engine.patching import patched_edges
+from cntbench.engine.position_sums import changes_at_positions
 from cntbench.engine.positions import Positions
 from cntbench.engine.readouts import Answers, gradient
 from cntbench.engine.replacing import Statistics, token_tensor
@@ -220,9 +222,10 @@ class Edges:
         )
         images = place.block.image(torch.cat([widened(clean), moved]))
         images = images if at is None else at.choose(images)
+        measure, methods = self.ablation.measure, [self.ablation] * len(sources)
         if self.request.sums is not None:
-            self.request.sums.add(self.ablation, list(sources), place.nodes, images[0], images[1:])
-        measure = self.ablation.measure
+            sums = to_array(changes_at_positions(measure, images[0], images[1:]))
+            self.request.sums.add(methods, sources, place.nodes, sums)
         assert measure is not None, "targets are measured"
         if images.is_meta:
             shape = len(sources), len(place.nodes), len(self.prompts)

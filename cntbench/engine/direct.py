@@ -24,6 +24,7 @@ from torch import Tensor
 from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, Arrivals, measured_change, to_array
 from cntbench.engine.departures import Perturbations
+from cntbench.engine.position_sums import changes_at_positions
 from cntbench.engine.positions import Positions, states_at
 from cntbench.engine.readouts import Answers, readout
 from cntbench.engine.request import Request
@@ -65,7 +66,8 @@ def change_targets(
             into = list(sources), slice(nodes.start, nodes.stop)
             arrivals.add(change_here, partial(change.__setitem__, into))
             if request.sums is not None:
-                request.sums.add(ablation, list(sources), nodes, image[0], image[1:])
+                add = partial(request.sums.add, [ablation] * len(sources), list(sources), nodes)
+                arrivals.add(changes_at_positions(ablation.measure, image[0], image[1:]), add)
     arrivals.bring()
 
 

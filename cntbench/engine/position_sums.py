@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
-from cntbench.engine.arrays import Array, target_change
+from cntbench.engine.arrays import Array, measured_change
 from cntbench.prompts import Tokens
+
+
+def changes_at_positions(
+    measure: Callable[[Tensor, Tensor], Tensor] | None, clean: Tensor, ablated: Tensor
+) -> Tensor:
+    """Return the changes of targets at each position, summed over prompts, on the device.
+
+    Takes arguments as `cntbench.engine.arrays.measured_change`; returns dims ``run, component,
+    position``.
+    """
+    changes = [
+        measured_change(measure, clean[:, at : at + 1], ablated[:, :, at : at + 1])
+        for at in range(clean.shape[1])
+    ]
+    return torch.stack([change.sum(dim=-1) for change in changes], dim=-1)
 
 
 class PositionSums:
@@ -30,24 +46,15 @@ class PositionSums:
         self._index = dict(names)
 
     def add(
-        self,
-        ablation: Ablation,
-        sources: Sequence[int],
-        nodes: range,
-        clean: Tensor,
-        ablated: Tensor,
+        self, ablations: Sequence[Ablation], sources: Sequence[int], nodes: range, sums: Array
     ) -> None:
-        """Add the changes of a block's targets, in one run for each source.
+        """Add what `changes_at_positions` returns of a block's targets.
 
-        ``clean`` and ``ablated`` are as in `cntbench.engine.arrays.target_change`.
+        Takes the ablation and the source of each run.
         """
-        count = clean.shape[1]
-        changes = [
-            target_change(ablation.measure, clean[:, at : at + 1], ablated[:, :, at : at + 1])
-            for at in range(count)
-        ]
-        sums = np.stack([change.sum(axis=-1) for change in changes], axis=-1)
-        self.total[self._index[ablation.name], sources, nodes.start : nodes.stop, :count] += sums
+        targets, count = slice(nodes.start, nodes.stop), sums.shape[-1]
+        for ablation, source, changes in zip(ablations, sources, sums, strict=True):
+            self.total[self._index[ablation.name], source, targets, :count] += changes
 
     def means(self, influence: Array, prompts_at: Tokens) -> Array:
         """Return means over draws and prompts; NaN where the influence is.

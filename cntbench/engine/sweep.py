@@ -30,6 +30,7 @@ from cntbench.ablations.ablation import Ablation, donors
 from cntbench.ablations.replacements._base import Corpus, Moments
 from cntbench.engine.arrays import Array, Arrivals, measured_change, to_array
 from cntbench.engine.attention_scores import pattern_scores
+from cntbench.engine.position_sums import changes_at_positions
 from cntbench.engine.positions import Positions, last_attention
 from cntbench.engine.readouts import Answers, readout
 from cntbench.engine.replacing import Replacer, Statistics, corpus_tokens, token_tensor
@@ -62,6 +63,7 @@ class Sweep:
         self.runs_at_once = runs_at_once
         self.device = model.unembed.weight.device
         self.arrivals = Arrivals(self.device)
+        self.tokens = torch.from_numpy(prompts.tokens).to(self.device)
         self.everywhere = request.observe_all
         self.scored = Positions.scored(prompts, self.device)
         #: The stage at which the ablated runs drop the positions that are not scored.
@@ -150,12 +152,8 @@ class Sweep:
         pattern = block.pattern(normed[:, :length])
         if pattern.is_meta:
             return
-        tokens = self.prompts.tokens[:, :length]
-
-        def keep(weights: Array) -> None:
-            scores[:] = pattern_scores(weights, tokens)
-
-        self.arrivals.add(pattern, keep)
+        found = pattern_scores(pattern, self.tokens[:, :length])
+        self.arrivals.add(found, partial(scores.__setitem__, ...))
 
     def _observed(self, states: Tensor) -> Tensor:
         if self.everywhere:
@@ -186,15 +184,9 @@ class Sweep:
                 measured_change(measure, clean, images), partial(change.__setitem__, at)
             )
             if self.request.sums is not None:
-                for index in np.unique(pairs[:, 0]):
-                    mask = pairs[:, 0] == index
-                    self.request.sums.add(
-                        self.ablations[index],
-                        pairs[mask, 1],
-                        nodes,
-                        clean,
-                        images[torch.from_numpy(mask)],
-                    )
+                methods = [self.ablations[index] for index in pairs[:, 0]]
+                add = partial(self.request.sums.add, methods, pairs[:, 1].tolist(), nodes)
+                self.arrivals.add(changes_at_positions(measure, clean, images), add)
 
     def _start_runs(self, place: Place, normed: Tensor, states: Tensor, scores: Array) -> None:
         """Start a run for each source of a block, from the runs without ablation.

@@ -73,6 +73,14 @@ def test_when_they_arrive_changes_no_number(observe_all, request):
         np.testing.assert_array_equal(getattr(found, name), getattr(at_once, name))
 
 
+def test_nor_any_number_at_a_position(request):
+    at_once = measured(keep=("positions",)).kept["influence_by_position"]
+    request.getfixturevalue("late")
+    found = measured(keep=("positions",)).kept["influence_by_position"]
+    np.testing.assert_array_equal(found, at_once)
+    assert np.nanmax(found) > 0
+
+
 def copies(monkeypatch, **options: object) -> int:
     """The number of copies from the device, each of which waits for it."""
     count = 0
@@ -89,8 +97,9 @@ def copies(monkeypatch, **options: object) -> int:
     return count
 
 
-def test_copies_do_not_grow_with_blocks_and_tiles(late, monkeypatch):
-    few = copies(monkeypatch, layers=2)
-    assert copies(monkeypatch, layers=6) == few
-    monkeypatch.setattr("cntbench.engine.chunking.STAGE_ROWS_AT_ONCE", 64)
-    assert copies(monkeypatch, layers=2) == few
+@pytest.mark.parametrize("keep", [(), ("positions",)])
+def test_copies_do_not_grow_with_blocks_and_tiles(keep, late, monkeypatch):
+    few = copies(monkeypatch, layers=2, keep=keep)
+    assert copies(monkeypatch, layers=6, keep=keep) == few
+    monkeypatch.setattr("cntbench.engine.chunking.STAGE_ROWS_AT_ONCE", 16)
+    assert copies(monkeypatch, layers=2, keep=keep) == few

@@ -104,11 +104,10 @@ def test_undefined_scores_are_nan():
     assert found[0].isnan().all()
     assert found[1].isfinite().all()
     assert previous_token(torch.ones(1, 1, 1, 1)).isnan().all()
-    tokens = tokens.numpy()
-    found = duplicate_token(random_pattern(2, 2, 3).numpy(), tokens)
-    assert np.isnan(found[0]).all()
-    assert np.isfinite(found[1]).all()
-    assert np.isnan(positional(np.ones((1, 1, 1, 1)))).all()
+    found = duplicate_token(random_pattern(2, 2, 3), tokens)
+    assert found[0].isnan().all()
+    assert found[1].isfinite().all()
+    assert positional(torch.ones(1, 1, 1, 1)).isnan().all()
 
 
 def naive_duplicate_token(pattern, tokens):
@@ -138,9 +137,9 @@ def test_duplicates_of_a_perfect_head_and_of_an_induction_head():
         pattern = torch.zeros(1, 1, 6, 6)
         for query, key in enumerate(keys):
             pattern[0, 0, query, key] = 1
-        assert duplicate_token(pattern.numpy(), tokens.numpy()).item() == expected
+        assert duplicate_token(pattern, tokens).item() == expected
     # The induction head attends two back in half of the positions, and to itself before.
-    assert positional(pattern.numpy()).item() == pytest.approx(3 / 5)
+    assert positional(pattern).item() == pytest.approx(3 / 5)
 
 
 def test_a_head_at_any_distance_is_positional():
@@ -149,16 +148,14 @@ def test_a_head_at_any_distance_is_positional():
         pattern = torch.zeros(1, 1, length, length)
         for query in range(length):
             pattern[0, 0, query, max(0, query - back)] = 1
-        assert positional(pattern.numpy()).item() == pytest.approx(
-            min(1, (length - back) / (length - 1))
-        )
+        assert positional(pattern).item() == pytest.approx(min(1, (length - back) / (length - 1)))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_all_scores_of_patterns_against_loops(seed):
     tokens = torch.randint(0, 4, (3, 9), generator=torch.Generator().manual_seed(seed))
     pattern = random_pattern(3, 2, 9, seed)
-    found = dict(zip(PATTERN_SCORES, pattern_scores(pattern.numpy(), tokens.numpy()), strict=True))
+    found = dict(zip(PATTERN_SCORES, pattern_scores(pattern, tokens).numpy(), strict=True))
     np.testing.assert_array_equal(found["prefix_matching"], prefix_matching(pattern, tokens).T)
     np.testing.assert_array_equal(found["previous_token"], previous_token(pattern).T)
     for prompt in range(3):
