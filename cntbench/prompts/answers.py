@@ -1,4 +1,4 @@
-"""From the cell of an answer to its token."""
+"""From the cell of an answer to its tokens."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import numpy as np
 
 from cntbench.errors import CntbenchError
 from cntbench.prompts import Language, Tokens
+from cntbench.prompts.continuations import tokens_behind
+from cntbench.prompts.tables import ID_COLUMNS
 
 
-def tokens_of(cell: Any, language: Language, where: str) -> Tokens:
+def tokens_of(cell: Any, language: Language, where: str, behind: str = "") -> Tokens:
     """Return the tokens of a cell, text or a list of token ids, dims ``position``.
+
+    The tokens of a text are those that it has ``behind`` another one.
 
     Raises
     ------
@@ -20,8 +24,9 @@ def tokens_of(cell: Any, language: Language, where: str) -> Tokens:
         outside the vocabulary; ``where`` is file, line and key.
     """
     if isinstance(cell, str):
+        _refuse_halves(cell, where)
         try:
-            tokens = language.encode(cell)
+            tokens = tokens_behind(language, behind, cell) if cell else []
         except CntbenchError as error:
             raise CntbenchError(error.what, where=where, hint=error.hint) from None
     elif isinstance(cell, list) and all(type(token) is int for token in cell):
@@ -46,7 +51,7 @@ def tokens_of(cell: Any, language: Language, where: str) -> Tokens:
     return np.array(tokens, dtype=np.int64)
 
 
-def several_tokens(cell: Any, language: Language, where: str) -> Tokens:
+def several_tokens(cell: Any, language: Language, where: str, behind: str = "") -> Tokens:
     """Return the tokens of an answer, text or one token id or a list of them, dims ``position``.
 
     Raises
@@ -54,10 +59,12 @@ def several_tokens(cell: Any, language: Language, where: str) -> Tokens:
     CntbenchError
         As `tokens_of`.
     """
-    return tokens_of([cell] if type(cell) is int else cell, language, where)
+    # An empty cell makes pandas write the token ids of the whole column as 464.0.
+    is_id = type(cell) is int or (type(cell) is float and cell.is_integer())
+    return tokens_of([int(cell)] if is_id else cell, language, where, behind)
 
 
-def answer_tokens(cell: Any, language: Language, where: str) -> Tokens:
+def answer_tokens(cell: Any, language: Language, where: str, behind: str = "") -> Tokens:
     """Return the tokens of an answer, text or token ids, dims ``scored``: exactly one.
 
     Raises
@@ -65,15 +72,55 @@ def answer_tokens(cell: Any, language: Language, where: str) -> Tokens:
     CntbenchError
         As `tokens_of`, or if the answer is not a single token.
     """
-    tokens = several_tokens(cell, language, where)
+    tokens = several_tokens(cell, language, where, behind)
     if len(tokens) == 1:
         return tokens
     hint = (
         "Choose an answer that is one token of this model, or say what is scored of several: "
         'answer = "first" or "sum of log probabilities" (a parameter of the task).'
     )
-    if isinstance(cell, str) and not cell.startswith(" ") and len(language.encode(f" {cell}")) == 1:
-        hint = f"With a space before it, {' ' + cell!r}, it is one."
+    if isinstance(cell, str):
+        spaced = cell[1:] if cell.startswith(" ") else f" {cell}"
+        if spaced and len(tokens_behind(language, behind, spaced)) == 1:
+            how = "Without the" if cell.startswith(" ") else "With a"
+            hint = f"{how} space before it, {spaced!r}, it is one."
     raise CntbenchError(
         f"{cell!r} is {len(tokens)} tokens of this model, and one is needed", where=where, hint=hint
     )
+
+
+def refuse_unclear(cell: Any, clean: Any, column: str, where: str) -> None:
+    """Refuse a number as an answer that may be meant as a text or as a token id.
+
+    It is a token id in a column of ids, whose name ends with ``_idx`` or ``_ids``, and beside a
+    prompt of token ids; as text, it stands beside text.
+
+    Raises
+    ------
+    CntbenchError
+        If it is a number beside text, or a text of digits beside token ids.
+    """
+    if isinstance(clean, str):
+        unclear = type(cell) in (int, float) and not column.endswith(ID_COLUMNS)
+    else:
+        unclear = isinstance(cell, str) and cell.strip().isdecimal()
+    if unclear:
+        number = int(cell)
+        raise CntbenchError(
+            f"{cell!r} beside a prompt of {'text' if isinstance(clean, str) else 'token ids'} may "
+            "be text or a token id",
+            where=where,
+            hint=f'Write "{number}" beside a prompt of text for the text, [{number}] for the token '
+            "id.",
+        )
+
+
+def _refuse_halves(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise CntbenchError(
+            f"has half of a character, {text[error.start]!r}",
+            where=where,
+            hint="Write the character itself, or both of its halves (surrogates).",
+        ) from None

@@ -8,10 +8,34 @@ from typing import Literal
 import numpy as np
 
 from cntbench.errors import CntbenchError
-from cntbench.prompts import Prompt, Tokens
+from cntbench.prompts import Language, Prompt, Tokens
 
+#: Stands before a text to see which tokens it has behind a word.
+A_WORD = "a"
 AnswerRule = Literal["first", "sum of log probabilities"]
 """What of answers of several tokens is scored; see `answered`."""
+
+
+def tokens_behind(language: Language, before: str, text: str) -> list[int]:
+    """Return the tokens that a text has behind another one.
+
+    They are the text's own if the two cannot be told apart there. Many tokenizers put a space
+    before a text of its own only: ``" Mary"`` is one token of Llama 2 behind a word.
+    """
+    alone = language.encode(before) if before else []
+    together = language.encode(before + text)
+    if len(together) > len(alone) and together[: len(alone)] == alone:
+        return together[len(alone) :]
+    return language.encode(text)
+
+
+def are_told_apart(
+    right: Sequence[Tokens], wrong: Sequence[Tokens], rule: AnswerRule | None
+) -> bool:
+    """Return whether `answered` can compare answers."""
+    if rule == "sum of log probabilities":
+        return not any(np.array_equal(a[: len(b)], b[: len(a)]) for a in right for b in wrong)
+    return {int(answer[0]) for answer in right}.isdisjoint(int(answer[0]) for answer in wrong)
 
 
 def answered(

@@ -1,13 +1,12 @@
-"""Tables of a user's prompts: JSONL, CSV and Parquet files, and rows that are in memory."""
+"""Tables of a user's prompts: JSONL, CSV and Parquet files."""
 
 from __future__ import annotations
 
 import csv
 import importlib.util
 import io
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from cntbench.parsing import parse_json
 #: Formats, by suffix.
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 #: Ends of the names of a CSV file's columns that hold token ids, not text.
-_IDS = ("_idx", "_ids")
+ID_COLUMNS = ("_idx", "_ids")
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Row:
 
 def is_table(name: str) -> bool:
     """Return whether a name is that of a file of prompts."""
-    return name.endswith(SUFFIXES)
+    return name.lower().endswith(SUFFIXES)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -50,7 +49,7 @@ def read_bytes(path: Path) -> bytes:
     CntbenchError
         If it is of another format, or cannot be read.
     """
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise CntbenchError(
             f"is not a file of prompts: {path.suffix or 'no suffix'!r}",
             where=str(path),
@@ -76,60 +75,14 @@ def rows_of(content: bytes, path: Path) -> list[Row]:
         If it is malformed, naming the line, or has no rows.
     """
     readers = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
-    rows = list(readers[path.suffix](content, path))
+    rows = list(readers[path.suffix.lower()](content, path))
     if not rows:
         raise CntbenchError("has no prompts", where=str(path), hint="Every row is one prompt.")
     return rows
 
 
-def rows_in_memory(prompts: Any, where: str) -> list[Row]:
-    """Return the rows of a DataFrame, of a sequence of mappings, or of a mapping of columns.
-
-    Raises
-    ------
-    CntbenchError
-        If it is something else, or has no rows.
-    """
-    hint = (
-        "Pass a list of dicts with the keys clean, answer and, if there are any, corrupted and "
-        "wrong; a DataFrame with such columns; or a dict of such columns, for instance of tensors "
-        "of tokens."
-    )
-    if hasattr(prompts, "to_dict") and hasattr(prompts, "columns"):
-        records: Any = prompts.to_dict(orient="records")
-    elif isinstance(prompts, Mapping):
-        columns = {name: _plain(column) for name, column in prompts.items()}
-        for name, column in columns.items():
-            if not isinstance(column, list):
-                raise CntbenchError(f"is not a column: {_kind(column)}", where=_at(where, name))
-        heights = {name: len(column) for name, column in columns.items()}
-        if len(set(heights.values())) > 1:
-            counts = ", ".join(f"{name} {height}" for name, height in heights.items())
-            raise CntbenchError(f"columns differ in their number of rows: {counts}", where=where)
-        names = list(columns)
-        records = [
-            dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)
-        ]
-    else:
-        records = prompts
-    if not isinstance(records, Sequence) or isinstance(records, str | bytes):
-        raise CntbenchError(f"cannot be read as prompts: {_kind(records)}", where=where, hint=hint)
-    for number, record in enumerate(records):
-        if not isinstance(record, Mapping):
-            raise CntbenchError(
-                f"is not a prompt: {_kind(record)}", where=f"{where}[{number}]", hint=hint
-            )
-    if not len(records):
-        raise CntbenchError("there are no prompts", where=where, hint=hint)
-    return [Row(f"{where}[{number}]", _cells(record)) for number, record in enumerate(records)]
-
-
-def fingerprint(rows: Iterable[Row]) -> bytes:
-    """Return what rows in memory say, as bytes."""
-    return json.dumps([row.cells for row in rows], sort_keys=True, default=str).encode()
-
-
 def _json_lines(content: bytes, path: Path) -> Iterator[Row]:
+    hint = 'Every line is a prompt, such as {"clean": "…", "answer": "…"}.'
     for number, line in enumerate(_text(content, path).split("\n"), start=1):
         where = f"{path}, line {number}"
         if not line.strip():
@@ -137,18 +90,19 @@ def _json_lines(content: bytes, path: Path) -> Iterator[Row]:
         try:
             record = parse_json(line, unique=True)
         except ValueError as error:
-            raise CntbenchError(f"malformed JSON: {error}", where=where) from None
+            raise CntbenchError(f"malformed JSON: {error}", where=where, hint=hint) from None
         if not isinstance(record, dict):
             raise CntbenchError(
-                f"is not a JSON object: {_kind(record)}",
+                f"is not a JSON object: it is of type {type(record).__name__}",
                 where=where,
-                hint='Every line is a prompt, such as {"clean": "…", "answer": "…"}.',
+                hint=hint,
             )
-        yield Row(where, _cells(record))
+        yield Row(where, plain_cells(record))
 
 
 def _csv(content: bytes, path: Path) -> Iterator[Row]:
     text = _text(content, path)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # prompts may be long
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
     while True:
@@ -159,12 +113,12 @@ def _csv(content: bytes, path: Path) -> Iterator[Row]:
             raise CntbenchError(f"malformed CSV: {error}", where=where) from None
         if values is None:
             return
+        if not any(value.strip() for value in values):
+            continue
         if header is None:
             header = values
-            repeated = [name for name in header if header.count(name) > 1]
-            if repeated:
-                raise CntbenchError(f"column {repeated[0]!r} appears twice", where=where)
-        elif values:
+            refuse_repeated(header, where)
+        else:
             if len(values) != len(header):
                 raise CntbenchError(
                     f"has {len(values)} cells under {len(header)} columns",
@@ -172,12 +126,14 @@ def _csv(content: bytes, path: Path) -> Iterator[Row]:
                     hint='A text with a comma stands in quotes: "…".',
                 )
             cells = dict(zip(header, values, strict=True))
-            yield Row(where, {name: _typed(name, cell) for name, cell in cells.items() if cell})
+            yield Row(
+                where, {name: _typed(name, cell) for name, cell in cells.items() if name and cell}
+            )
 
 
 def _typed(name: str, cell: str) -> Any:
     """Return a cell of a CSV file: numbers in brackets and in columns of ids, and text."""
-    if cell.startswith("[") or name.endswith(_IDS):
+    if cell.startswith("[") or name.endswith(ID_COLUMNS):
         try:
             return parse_json(cell)
         except ValueError:
@@ -198,37 +154,44 @@ def _parquet(content: bytes, path: Path) -> Iterator[Row]:
     except (ValueError, OSError) as error:  # pyarrow's own errors are among them
         raise CntbenchError(f"is not Parquet: {error}", where=str(path)) from None
     for number, record in enumerate(records, start=1):
-        yield Row(f"{path}, row {number}", _cells(record))
+        yield Row(f"{path}, row {number}", plain_cells(record))
 
 
 def _text(content: bytes, path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CntbenchError(f"not UTF-8 text: {error}", where=str(path)) from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise CntbenchError(
+            f"is not UTF-8 text: {error.reason} (byte 0x{content[error.start]:02x})",
+            where=f"{path}, line {line}",
+            hint="Save the file in UTF-8.",
+        ) from None
 
 
-def _cells(record: Mapping[Any, Any]) -> dict[str, Any]:
-    plain = ((str(name), _plain(value)) for name, value in record.items())
+def refuse_repeated(names: Sequence[str], where: str) -> None:
+    """Refuse columns of one name; columns without a name are not read."""
+    repeated = [name for name in names if name and names.count(name) > 1]
+    if repeated:
+        raise CntbenchError(
+            f"column {repeated[0]!r} appears twice", where=where, hint="Rename one of the two."
+        )
+
+
+def plain_cells(record: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the cells of a row, as Python's own values, without missing ones."""
+    cells = ((str(name), plain(value)) for name, value in record.items())
     return {
         name: value
-        for name, value in plain
+        for name, value in cells
         if value is not None and not (isinstance(value, float) and math.isnan(value))
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return arrays and tensors, and lists of them, as lists of Python's own values."""
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, Mapping):
-        return _cells(value)
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _kind(value: Any) -> str:
-    return f"it is of type {type(value).__name__}"
-
-
-def _at(where: str, name: object) -> str:
-    return f"{where}: {name}"
+        return plain_cells(value)
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -298,7 +298,7 @@ class Plan:
                     f"ablation {entry.name!r} needs reference prompts, and task {task.name!r} has "
                     "none",
                     where=str(entry.path),
-                    hint="Leave one of the two out of the study.",
+                    hint="Leave one of the two out, or add a column 'corrupted' to your prompts.",
                 )
             fewest = entry.method.fewest_prompts
             if len(prompts) < fewest:

@@ -13,7 +13,7 @@ from cntbench import plugins
 from cntbench.errors import CntbenchError, nearest
 from cntbench.prompts import PADDING, Language, Prompt, Prompts, batch, generate, lengths
 from cntbench.prompts.continuations import AnswerRule
-from cntbench.prompts.tables import rows_in_memory
+from cntbench.prompts.frames import rows_in_memory
 from cntbench.specs import TaskSpec, as_dict, build, read_toml
 
 #: Keys of a spec that are prose and change no number.

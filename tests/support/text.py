@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 SPECIAL = "<|endoftext|>"
 
@@ -36,6 +36,25 @@ def write_words(folder: Path, text: str) -> Tokenizer:
     words = {word: i for i, word in enumerate(dict.fromkeys(re.findall(r"\w+|[.,?]", text)))}
     tokenizer = Tokenizer(models.WordLevel({**words, "[UNK]": len(words)}, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return tokenizer
+
+
+def write_llama2(folder: Path, texts: Iterable[str]) -> Tokenizer:
+    """Save a tokenizer as that of Llama 2: a space before every text, and digits one by one."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    space = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [space, pre_tokenizers.Digits(individual_digits=True)]
+    )
+    trainer = trainers.BpeTrainer(special_tokens=["<unk>"], show_progress=False)
+    tokenizer.train_from_iterator([*texts, "0123456789"], trainer)
+    tokenizer.pre_tokenizer = None
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Strip(" ", 1, 0)])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     return tokenizer

@@ -13,17 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from cntbench.errors import CntbenchError
 from cntbench.prompts import Language, Prompt, Tokens
-from cntbench.prompts.answers import answer_tokens, several_tokens, tokens_of
+from cntbench.prompts.answers import answer_tokens, refuse_unclear, several_tokens, tokens_of
 from cntbench.prompts.columns import Key, cell, choose_columns
-from cntbench.prompts.continuations import AnswerRule, answered
-from cntbench.prompts.tables import Row, fingerprint, read_bytes, rows_of
+from cntbench.prompts.continuations import A_WORD, AnswerRule, answered, are_told_apart
+from cntbench.prompts.frames import fingerprint
+from cntbench.prompts.tables import Row, read_bytes, rows_of
 from cntbench.specs import spec
 
 #: Text of a file needs a model with a tokenizer.
@@ -126,9 +127,10 @@ class PromptTable:
         if "scored" in columns:
             twin = _text(row, "corrupted", columns, language) if "corrupted" in columns else None
             return self._at_positions(row, language, columns, clean, twin)
-        right = self._answers(row, "answer", columns, language)
+        text = cell(row, "clean", columns["clean"])
+        right = self._answers(row, "answer", columns, language, text)
         if "wrong" in columns:
-            wrong = self._answers(row, "wrong", columns, language)
+            wrong = self._answers(row, "wrong", columns, language, text)
         else:
             wrong = self._other_answers(number, right, language, columns)
         twin = _text(row, "corrupted", columns, language) if "corrupted" in columns else None
@@ -157,7 +159,11 @@ class PromptTable:
         where, length = f"{row.where}: scored", len(clean)
         places = cell(row, "scored", columns["scored"])
         if not (isinstance(places, list) and places and all(type(at) is int for at in places)):
-            raise CntbenchError(f"is not a list of positions: {places!r}", where=where)
+            raise CntbenchError(
+                f"is not a list of positions: {places!r}",
+                where=where,
+                hint="Write a list such as [3, -1]; the last position is -1.",
+            )
         scored = np.array([at + length if at < 0 else at for at in places], dtype=np.int64)
         if (scored < 0).any() or (scored >= length).any() or (np.diff(scored) <= 0).any():
             raise CntbenchError(
@@ -165,7 +171,7 @@ class PromptTable:
                 where=where,
                 hint="The first position is 0, the last -1; the next token is predicted at each.",
             )
-        tokens = {}
+        raw, tokens = cell(row, "clean", columns["clean"]), {}
         for key in ("answer", "wrong"):
             if key not in columns:
                 raise CntbenchError(
@@ -177,30 +183,39 @@ class PromptTable:
                     f"is not one token for each of {len(scored)} scored positions: {tokens_cell!r}",
                     where=f"{row.where}: {key}",
                 )
-            each = [answer_tokens(token, language, f"{row.where}: {key}") for token in tokens_cell]
-            tokens[key] = np.concatenate(each)
+            for each in tokens_cell:
+                refuse_unclear(each, raw, columns[key], f"{row.where}: {key}")
+            tokens[key] = np.concatenate(
+                [
+                    answer_tokens(each, language, f"{row.where}: {key}", A_WORD)
+                    for each in tokens_cell
+                ]
+            )
         return Prompt(clean, scored, tokens["answer"], tokens["wrong"], twin, row.where)
 
     def _answers(
-        self, row: Row, key: Key, columns: Mapping[Key, str], language: Language
+        self, row: Row, key: Key, columns: Mapping[Key, str], language: Language, clean: Any
     ) -> list[Tokens]:
-        """Return the tokens of the answers of a row: one, or a set of them."""
+        """Return the tokens of the answers of a row, one or a set of them, behind a prompt."""
+        where = f"{row.where}: {key}"
         answers = cell(row, key, columns[key])
         is_set = isinstance(answers, list) and any(type(each) is not int for each in answers)
         read = answer_tokens if self.answer is None else several_tokens
-        return [
-            read(each, language, f"{row.where}: {key}")
-            for each in (answers if is_set else [answers])
-        ]
+        behind = clean if isinstance(clean, str) else ""
+        tokens = []
+        for each in answers if is_set else [answers]:
+            refuse_unclear(each, clean, columns[key], where)
+            tokens.append(read(each, language, where, behind))
+        return tokens
 
     def _other_answers(
         self, number: int, right: list[Tokens], language: Language, columns: Mapping[Key, str]
     ) -> list[Tokens]:
         """Return the answers of the next row that has other ones, the first after the last."""
-        excluded = {tuple(answer) for answer in right}
+        clean = cell(self.rows[number], "clean", columns["clean"])
         for row in [*self.rows[number + 1 :], *self.rows[:number]]:
-            others = self._answers(row, "answer", columns, language)
-            if excluded.isdisjoint(tuple(answer) for answer in others):
+            others = self._answers(row, "answer", columns, language, clean)
+            if are_told_apart(right, others, self.answer):
                 return others
         raise CntbenchError(
             "is missing, and no other row has an answer to use instead",

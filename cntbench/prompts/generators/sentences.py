@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field
 
 from cntbench.errors import CntbenchError
 from cntbench.prompts import Language, Prompt, Tokens
+from cntbench.prompts.continuations import A_WORD, tokens_behind
 from cntbench.specs import spec
 
 #: The task needs a model with a tokenizer.
@@ -64,7 +65,10 @@ class Parameters:
         """Make one prompt, scored at its last position."""
         start, rest = self.sentence.split(" {first}")
         middle, end = rest.split(" {second}")
-        pieces = [np.array(language.encode(part), dtype=np.int64) for part in (start, middle, end)]
+        pieces = [
+            np.array(tokens_behind(language, A_WORD, part) if part else [], dtype=np.int64)
+            for part in (start, middle, end)
+        ]
 
         def sentence(first: int, second: int) -> Tokens:
             return np.concatenate(
@@ -87,7 +91,7 @@ class Parameters:
         """Draw the words of the prompt and of its twin, dims ``sentence``."""
         drawn = []
         for name in ("first", "second"):
-            tokens = [language.encode(f" {word}") for word in getattr(self, name)]
+            tokens = [tokens_behind(language, A_WORD, f" {word}") for word in getattr(self, name)]
             single = np.array([ids[0] for ids in tokens if len(ids) == 1], dtype=np.int64)
             if len(np.unique(single)) < 2 * self.sentences:
                 raise CntbenchError(

@@ -9,7 +9,8 @@ An answer is a text with places, too, or an array of them: a set of answers. ``{
 every word of the list ``year`` that stands behind ``{year}``, ``{until year}`` every other one.
 
 Only words are used that are one token where they stand, so that positions of a prompt and its twin
-correspond; of a tokenizer that has too few of them, words of one other number of tokens.
+correspond; of a tokenizer that has too few of them, words of one other number of tokens. Where no
+words fill a text, or its answers are several tokens and one is needed, ``otherwise`` replaces it.
 
 Sources of the shipped tasks: Wang et al. 2022 (arXiv 2211.00593), indirect object identification;
 Hanna et al. 2023 (arXiv 2305.00586), greater-than; Mathwin et al. 2023, gendered pronouns.
@@ -28,7 +29,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from cntbench.errors import CntbenchError, SpecError, unknown
 from cntbench.prompts import Language, Prompt, Tokens
-from cntbench.prompts.continuations import AnswerRule, answered
+from cntbench.prompts.continuations import AnswerRule, answered, tokens_behind
 from cntbench.specs import build, spec
 
 #: The task needs a model with a tokenizer.
@@ -165,6 +166,8 @@ class Parameters:
         ``wrong``; each prompt draws one of them.
     words
         Lists of words by name.
+    otherwise
+        Texts and their answers as in ``case``, for tokenizers that those do not suit.
     answer
         What of answers of several tokens is scored: ``"first"``, their first token, or
         ``"sum of log probabilities"``, all of them. Without it, every answer is one token.
@@ -173,14 +176,16 @@ class Parameters:
     case: Annotated[tuple[dict[str, Any], ...], Field(min_length=1, strict=False)]
     words: dict[str, Words]
     answer: AnswerRule | None = None
+    otherwise: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
 
     def __post_init__(self) -> None:
         """Refuse texts and lists that do not fit together; see `cntbench.specs.build`."""
-        used = {word.list for case in self.cases for text in case.texts for word in text.words}
+        cases = [*self.cases, *self.other_cases]
+        used = {word.list for case in cases for text in case.texts for word in text.words}
         for name in self.words:
             if name not in used:
                 raise SpecError("is used by no text", where=f"words.{name}")
-        if len({case.has_twin for case in self.cases}) > 1:
+        if len({case.has_twin for case in cases}) > 1:
             raise SpecError(
                 "some texts have a twin, with places such as {name|name.2}, and others have none",
                 where="case",
@@ -190,6 +195,11 @@ class Parameters:
     def cases(self) -> tuple[Case, ...]:
         """The texts and their answers, read."""
         return tuple(self._case(f"case[{i}]", table) for i, table in enumerate(self.case))
+
+    @cached_property
+    def other_cases(self) -> tuple[Case, ...]:
+        """Those for tokenizers that the others do not suit."""
+        return tuple(self._case(f"otherwise[{i}]", each) for i, each in enumerate(self.otherwise))
 
     def _case(self, where: str, table: Mapping[str, Any]) -> Case:
         case_spec = build(CaseSpec, table, where=where)
@@ -221,7 +231,14 @@ class Parameters:
 
     def make(self, language: Language, rng: np.random.RandomState) -> Prompt:
         """Make one prompt, scored where its answer follows."""
-        case = self.cases[rng.randint(len(self.cases))]
+        try:
+            return self._filled(self.cases[rng.randint(len(self.cases))], language, rng)
+        except CntbenchError:
+            if not self.other_cases:
+                raise
+        return self._filled(self.other_cases[rng.randint(len(self.other_cases))], language, rng)
+
+    def _filled(self, case: Case, language: Language, rng: np.random.RandomState) -> Prompt:
         words, lists = self._draw(case, language, rng)
         text = case.text.filled(words)
         tokens = _encoded(language, text)
@@ -235,7 +252,7 @@ class Parameters:
                 )
         right, wrong = (
             [
-                _behind(language, text, tokens, answer)
+                np.array(tokens_behind(language, text, answer), dtype=np.int64)
                 for template in templates
                 for answer in _answers(template, words, lists)
             ]
@@ -306,14 +323,6 @@ def _count(language: Language, before: str, word: str) -> int:
     alone = language.encode(head) if head else []
     together = language.encode(head + space + word)
     return len(together) - len(alone) if together[: len(alone)] == alone else 0
-
-
-def _behind(language: Language, text: str, tokens: Tokens, answer: str) -> Tokens:
-    """Return the tokens of an answer behind a text; its own if they cannot be told apart there."""
-    together = _encoded(language, text + answer)
-    if len(together) > len(tokens) and (together[: len(tokens)] == tokens).all():
-        return together[len(tokens) :]
-    return _encoded(language, answer)
 
 
 def _answers(

@@ -1,0 +1,221 @@
+"""Files and frames of prompts as they come: from spreadsheets, from pandas, from other programs."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from support.trajectories import run_cli, write_trajectory
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from cntbench.errors import CntbenchError
+from cntbench.prompts import Language
+from cntbench.prompts.frames import rows_in_memory
+from cntbench.prompts.generators.file import Parameters, PromptTable
+
+WORDS = "the drink gave Mary John Tom 4 5 on".split()  # noqa: SIM905
+TOKENIZER = Tokenizer(models.WordLevel({**{w: i for i, w in enumerate(WORDS)}, "?": 39}, "?"))
+TOKENIZER.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+
+
+class Words:
+    """The tokenizer as a language has it."""
+
+    def encode(self, text: str) -> list[int]:
+        return TOKENIZER.encode(text, add_special_tokens=False).ids
+
+
+LANGUAGE = Language(np.arange(40), tokenizer=Words(), size=40, context=12)
+LINE = '{"clean": "gave the", "answer": "Mary", "wrong": "John"}'
+HEADER, CELLS = "clean,answer,wrong", "gave the,Mary,John"
+
+
+def prompts_of(path, **parameters):
+    return Parameters(path=path.name, **parameters).at(path.parent).prompts(LANGUAGE, 100)
+
+
+def of_rows(rows, answer=None):
+    table = PromptTable("here", given=rows_in_memory(rows, "here"), answer=answer)
+    return table.prompts(LANGUAGE, 100)
+
+
+def plain(prompts):
+    return [(p.tokens.tolist(), p.targets.tolist(), p.decoys.tolist()) for p in prompts]
+
+
+USUAL = [([2, 0], [3], [4])]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("bom.jsonl", f"\ufeff{LINE}"),
+        ("crlf.jsonl", f"\r\n{LINE}\r\n\r\n"),
+        ("UPPER.JSONL", LINE),
+        ("bom.csv", f"\ufeff{HEADER}\n{CELLS}"),
+        ("crlf.CSV", f"{HEADER}\r\n{CELLS}\r\n"),
+        ("mac.csv", f"{HEADER}\r{CELLS}\r"),
+        ("blank.csv", f"\n  \n{HEADER}\n\n{CELLS}\n , ,\n,,\n"),
+        ("nameless.csv", f",,{HEADER}\n0,1,{CELLS}"),
+        ("long.csv", f"x,{HEADER}\n{'x' * 200_000},{CELLS}"),
+    ],
+)
+def test_what_editors_and_spreadsheets_add_does_not_matter(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_bytes(text.encode())
+    assert plain(prompts_of(path)) == USUAL
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("x.jsonl", f"{LINE}\n".encode() + b'{"clean": "caf\xe9"}', ", line 2: is not UTF-8 text"),
+        ("x.csv", HEADER.encode("utf-16"), ", line 1: is not UTF-8 text"),
+        ("x.jsonl", b"[\n1]", "Every line is a prompt, such as"),
+        ("x.csv", b"clean;answer\na;b", "no column 'clean'\nAllowed: clean;answer. Separate the"),
+        ("x.csv", b"clean,answer,clean\na,b,c", "line 1: column 'clean' appears twice"),
+        (
+            "x.jsonl",
+            b'{"clean": "\\ud800", "answer": "Mary"}',
+            "line 1: clean: has half of a character",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_said_with_its_line(tmp_path, name, content, says):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CntbenchError) as caught:
+        prompts_of(tmp_path / name)
+    assert says in str(caught.value)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_number_beside_text_is_neither_taken_for_text_nor_for_a_token_id(tmp_path):
+    sums = {"clean": "gave on", "answer": 4, "wrong": 5}
+    with pytest.raises(
+        CntbenchError, match=r"here\[0\]: answer: 4 beside a prompt of text"
+    ) as told:
+        of_rows([sums])
+    assert 'Write "4" beside a prompt of text for the text, [4] for the token id.' in str(
+        told.value
+    )
+    assert plain(of_rows([{**sums, "answer": "4", "wrong": [5]}])) == [([2, 8], [6], [5])]
+    ids = {"correct_idx": 4, "incorrect_idx": 5}
+    frame = pd.DataFrame([{"clean": "gave on", "corrupted": "gave the", **ids}])
+    assert plain(of_rows(frame)) == [([2, 8], [4], [5])]
+    several = {"clean": "gave on", "scored": [0, 1], "answer": [4, 5], "wrong": [1, 2]}
+    with pytest.raises(CntbenchError, match=r"here\[0\]: answer: 4 beside a prompt of text"):
+        of_rows([several])
+    path = tmp_path / "x.csv"
+    path.write_text('clean,answer,wrong\n"[2, 8]",4,5\n')
+    with pytest.raises(CntbenchError, match="line 2: answer: '4' beside a prompt of token ids"):
+        prompts_of(path)
+    path.write_text('clean,correct_idx,answer\n"[2, 8]",4,"[4]"\n"[2, 8]",4,"[5]"\n')
+    assert plain(prompts_of(path))[0] == ([2, 8], [4], [5])
+
+
+def test_cells_that_pandas_leaves_empty_are_missing():
+    row = {"clean": [1, 2], "corrupted": [1, 3], "correct_idx": 4, "incorrect_idx": 5}
+    empty = {**row, "incorrect_idx": None}
+    for frame in (pd.DataFrame([row, empty]), pd.DataFrame([row, empty]).convert_dtypes()):
+        with pytest.raises(CntbenchError, match=r"here\[1\]: wrong: is missing"):
+            of_rows(frame)
+    frame = pd.DataFrame([{**row, "note": pd.NA}, {**row, "note": pd.NaT}])
+    assert plain(of_rows(frame)) == [([1, 2], [4], [5])] * 2
+
+
+def test_columns_of_one_name_are_refused_in_a_frame():
+    frame = pd.DataFrame([["gave", "Mary", "Tom"]], columns=["clean", "answer", "answer"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(CntbenchError, match="here: column 'answer' appears twice"):
+            of_rows(frame)
+
+
+class Polars:
+    """A frame as polars has it, whose `to_dict` differs from that of pandas."""
+
+    columns = ("clean", "answer", "wrong")
+
+    def to_dict(self):
+        raise AssertionError
+
+    def to_dicts(self):
+        return [json.loads(LINE)]
+
+
+def test_other_frames_and_iterators_of_dicts_are_read():
+    row = json.loads(LINE)
+    for rows in (Polars(), pa.Table.from_pylist([row]), (each for each in [row]), (row,)):
+        assert plain(of_rows(rows)) == USUAL
+    with pytest.raises(CntbenchError, match="clean: is not a column: it is of type str\nPass a l"):
+        of_rows(row)
+
+
+def test_a_wrong_answer_of_another_row_can_be_told_apart():
+    """A row that begins as the right answer does is passed over: the user did not choose it."""
+    rows = [{"clean": [1], "answer": ids} for ids in ([3, 4, 5], [3, 4], [3, 6], [7])]
+    first = of_rows(rows, "first")[0]
+    assert (first.targets.tolist(), first.decoys.tolist()) == ([3], [7])
+    whole = of_rows(rows, "sum of log probabilities")[0]
+    assert (whole.targets.tolist(), whole.decoys.tolist()) == ([3, 4, 5], [3, 6, 5])
+
+
+@pytest.fixture(scope="module")
+def trajectory(tmp_path_factory):
+    folder = write_trajectory(tmp_path_factory.mktemp("odd") / "steps", steps=(0,), context=12)
+    TOKENIZER.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+TEMPLATE = """version = 1
+summary = "Who."
+generator = "template"
+learnt = "Yes."
+not_learnt = "No."
+[[parameters.case]]
+text = "{name} gave"
+answer = " {name}"
+wrong = " {name.2}"
+[parameters.words]
+name = ["Zoe Ann", "Mary"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("x.jsonl", '{"clean": "gave", "wrong": "Tom"}', "x.jsonl: there is no column 'answer'"),
+        ("x.jsonl", f'{LINE}\n{{"clean": "on"}}', "x.jsonl, line 2: answer: is missing"),
+        ("x.csv", "", "x.csv: has no prompts"),
+        ("x.csv", f"{HEADER}\n{CELLS}\n,Mary,Tom", "x.csv, line 3: clean: is missing"),
+        ("x.jsonl", LINE.replace("Mary", "Mary gave"), "line 1: answer: 'Mary gave' is 2 tokens"),
+        ("x.jsonl", LINE.replace("the", "the " * 12), "line 1: clean: is 13 tokens long, and the"),
+        ("x.jsonl", '{"clean": [77], "answer": 1}', "line 1: clean: token 77 is outside the"),
+        ("x.jsonl", '{"clean": [7], "answer": -5}', "line 1: answer: token -5 is outside the"),
+        ("x.parquet", "PAR1", "x.parquet: is not Parquet"),
+        ("mine.toml", TEMPLATE, "of the 2 words of parameters.words.name, "),
+        ("mine.toml", TEMPLATE.replace("{name.2}", "{nome}"), "mine.toml: parameters.case[0]: wro"),
+        ("mine.toml", TEMPLATE.replace("wrong", "worng"), "unknown key 'worng'"),
+    ],
+)
+def test_a_mistake_in_the_prompts_is_one_message_and_leaves_nothing_behind(
+    tmp_path, trajectory, monkeypatch, capsys, name, text, says
+):
+    path = tmp_path / name
+    path.write_text(text)
+    task = ["--tasks", path]
+    if path.suffix == ".toml":
+        task = ["--tasks", "mine", "--specs", tmp_path]
+    code, out, err = run_cli(
+        monkeypatch, capsys, "run", "--trajectory", f"dir:{trajectory}", *task,
+        "--ablations", "zero", "-o", tmp_path / "run",
+    )  # fmt: skip
+    assert code == 2
+    assert says in " ".join(err.split())
+    assert err.count("error:") == 1
+    assert "Traceback" not in err + out
+    assert not (tmp_path / "run").exists()
