@@ -46,7 +46,7 @@ def write_llama2(folder: Path, texts: Iterable[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     space = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [space, pre_tokenizers.Digits(individual_digits=True)]
+        [space, pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.Punctuation()]
     )
     trainer = trainers.BpeTrainer(special_tokens=["<unk>"], show_progress=False)
     tokenizer.train_from_iterator([*texts, "0123456789"], trainer)
@@ -54,7 +54,9 @@ def write_llama2(folder: Path, texts: Iterable[str]) -> Tokenizer:
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
     )
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Strip(" ", 1, 0)])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     return tokenizer

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from support.text import write_llama2
 from support.trajectories import run_cli, write_trajectory
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from cntbench.errors import CntbenchError
+from cntbench.models.tokenizer import TokenizerFile
 from cntbench.prompts import Language
 from cntbench.prompts.frames import rows_in_memory
 from cntbench.prompts.generators.file import Parameters, PromptTable
@@ -162,6 +164,28 @@ def test_a_wrong_answer_of_another_row_can_be_told_apart():
     assert (first.targets.tolist(), first.decoys.tolist()) == ([3], [7])
     whole = of_rows(rows, "sum of log probabilities")[0]
     assert (whole.targets.tolist(), whole.decoys.tolist()) == ([3, 4, 5], [3, 6, 5])
+
+
+def test_an_answer_has_the_tokens_that_it_has_behind_its_prompt(tmp_path):
+    """Llama 2 puts a space before a text of its own, so that ``" Mary"`` alone is two tokens."""
+    write_llama2(tmp_path, ["When Mary gave John the book to Mary"] * 3)
+    known = TokenizerFile.beside(tmp_path)
+    language = Language(np.arange(400), tokenizer=known, size=400)
+    mary, john = (known._fast.token_to_id(f"▁{name}") for name in ("Mary", "John"))
+    assert len(known.encode(" Mary")) == 2
+    row = {
+        "clean": "When Mary gave John the book to",
+        "answer": " Mary",
+        "wrong": " John",
+    }
+    [prompt] = PromptTable("here", given=rows_in_memory([row], "here")).prompts(language, 1)
+    assert (prompt.targets.tolist(), prompt.decoys.tolist()) == ([mary], [john])
+    unspaced = PromptTable("here", given=rows_in_memory([{**row, "answer": "Mary"}], "here"))
+    with pytest.raises(CntbenchError, match="With a space before it, ' Mary', it is one"):
+        unspaced.prompts(language, 1)
+    several = {**row, "scored": [0, -1], "answer": [" Mary", " Mary"], "wrong": [" John", " John"]}
+    [prompt] = PromptTable("here", given=rows_in_memory([several], "here")).prompts(language, 1)
+    assert (prompt.targets.tolist(), prompt.decoys.tolist()) == ([mary, mary], [john, john])
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from support.models import random_model
-from support.text import write_tokenizer
+from support.text import write_llama2, write_tokenizer
 
 import cntbench
 from cntbench.errors import CntbenchError, SpecError
@@ -227,3 +227,44 @@ def test_a_shipped_task_is_measured(languages, name):
     effects = film["readout_effect"].sel(readout=TASKS[name].spec.effects[0])
     assert np.isfinite(effects).all()
     assert (effects != 0).any()
+
+
+@pytest.fixture(scope="module")
+def llama2(tmp_path_factory):
+    """A tokenizer that puts a space before every text and splits numbers into digits."""
+    sentence = TASKS["induction_text"].spec.parameters
+    filled = [
+        sentence["sentence"].format(first=a, second=b)
+        for a, b in zip(sentence["first"], sentence["second"], strict=True)
+    ]
+    learnt = [text for name in SHIPPED for text in texts(TASKS[name].spec.parameters)]
+    folder = tmp_path_factory.mktemp("llama2")
+    write_llama2(folder, [*learnt, *filled * 9, *(f"to {w}" for w in WORDS["name"] * 9)])
+    return Language(np.arange(30000), tokenizer=TokenizerFile.beside(folder))
+
+
+@pytest.mark.parametrize("name", [*SHIPPED, "induction_text"])
+def test_shipped_tasks_suit_a_tokenizer_as_that_of_llama_2(llama2, name):
+    assert len(llama2.encode(" Mary")) == 2, "a space of its own stands before a text"
+    prompts = TASKS[name].prompts(llama2, count=6, seed=0)
+    assert prompts.summed is None, "answers are one token"
+    for row in range(6):
+        text, right = read(llama2, prompts.tokens[row]), read(llama2, prompts.targets[row])
+        assert llama2.encode(text) == [t for t in prompts.tokens[row] if t != PADDING]
+        if name == "greater_than":
+            year = int(re.search(r"17\d(\d) to the year 17\d$", text)[1])
+            assert right == "".join(map(str, range(year + 1, 10)))
+            assert read(llama2, prompts.decoys[row]) == "".join(map(str, range(1, year + 1)))
+        elif name == "ioi":
+            assert text.split().count(right) == 1
+
+
+def test_other_texts_serve_where_the_first_do_not():
+    other = {"text": "{food} and", "answer": " {food}", "wrong": " cat"}
+    known = (*KNOWN, "plum")
+    assert made(known, otherwise=[other]).tokens.tolist() == made(known).tokens.tolist()
+    prompt = made(("and", "pear", "plum", "cat"), otherwise=[other])
+    assert prompt.tokens[-1] == 0
+    assert len(prompt.tokens) <= 5
+    with pytest.raises(SpecError, match=r"otherwise\[0\]: text: unknown list"):
+        made(KNOWN, otherwise=[{**other, "text": "{fod} and"}])
