@@ -292,7 +292,7 @@ def change(measure: str, clean: torch.Tensor, ablated: torch.Tensor) -> float:
     """
     if measure in ("relative_l2", "cosine"):
         return np.mean([one_change(measure, *pair) for pair in zip(clean, ablated, strict=True)])
-    run = (clean[None, None, None], ablated[None, None, None])
+    run = (clean[None, :, None], ablated[None, None, :, None])  # one run, prompt and component
     return measures()[measure].measure(*run).item()
 
 

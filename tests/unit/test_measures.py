@@ -9,6 +9,7 @@ import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given
+from support import oracle
 from support.ablations import measures
 
 from cntbench.ablations.measures import cosine, relative_l2
@@ -56,6 +57,12 @@ def plain_cosine(a, b):
 def test_against_a_loop(measure, plain):
     clean, ablated = vectors(2, 3, 4, 5), vectors(6, 2, 3, 4, 5, seed=1)
     torch.testing.assert_close(measure(clean, ablated), naive(plain, clean, ablated))
+
+
+def test_the_oracle_applies_a_measure_of_the_user_to_one_component(monkeypatch):
+    monkeypatch.setattr(oracle, "measures", lambda: {"mine": cosine})
+    change = vectors(3, 5), vectors(3, 5, seed=1)  # dims position, model
+    assert oracle.change("mine", *change) == pytest.approx(oracle.change("cosine", *change))
 
 
 @pytest.mark.parametrize(
