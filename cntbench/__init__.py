@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Any
 from cntbench.accessor import cnt as _cnt
 
 if TYPE_CHECKING:
-    from cntbench.api import claims, compare, influence, run
+    from cntbench.api import compare, influence, run
     from cntbench.api_circuit import circuit
     from cntbench.api_known import save_planted, score
-    from cntbench.api_results import film, leaderboard, open_results, report, save_results, show
+    from cntbench.api_results import (
+        claims,
+        film,
+        leaderboard,
+        open_results,
+        report,
+        save_results,
+        show,
+    )
 
 __version__ = "0.1.0"
 
@@ -39,7 +47,8 @@ __all__ = [
 _MODULES = {
     "circuit": "api_circuit",
     **dict.fromkeys(
-        ("film", "leaderboard", "open_results", "report", "save_results", "show"), "api_results"
+        ("claims", "film", "leaderboard", "open_results", "report", "save_results", "show"),
+        "api_results",
     ),
     **dict.fromkeys(("save_planted", "score"), "api_known"),
 }

@@ -1,4 +1,4 @@
-"""The Python interface: ``run``, ``influence``, ``compare`` and ``claims``.
+"""The Python interface to measuring: ``run``, ``influence`` and ``compare``.
 
 The command line runs the same code. All results are xarray objects with the accessor ``cnt``
 (`cntbench.accessor.cnt`); mistakes raise a `cntbench.errors.CntbenchError`.
@@ -15,10 +15,9 @@ from typing import Any, Unpack
 import torch
 import xarray as xr
 
-from cntbench.analysis.verdicts import add_verdicts, with_verdicts
 from cntbench.comparison import command
 from cntbench.comparison.pooled import with_pooled_claims
-from cntbench.errors import CntbenchError, Named
+from cntbench.errors import CntbenchError, Named, shown
 from cntbench.models.device import description, prepare
 from cntbench.models.in_memory import at_step, read_model
 from cntbench.models.precision import TYPES, moved
@@ -26,7 +25,6 @@ from cntbench.output import Folders, path_tuple
 from cntbench.plugin_folders import with_specs
 from cntbench.reporting.failures import failures
 from cntbench.reporting.terminal import Terminal, progress_bar
-from cntbench.results.checking import as_result
 from cntbench.results.film import film
 from cntbench.runs.catalogue import StudyEntry, load_catalogue
 from cntbench.runs.executors import Executor, select_executor
@@ -49,9 +47,6 @@ from cntbench.runs.run import run as run_plan
 from cntbench.runs.seeds import run_seeds, seed_runs, seeds_folder
 from cntbench.runs.tasks import task_in_memory
 from cntbench.specs import StudySpec, build
-
-#: Smallest number of draws for which a p-value can be 0.05.
-_FEWEST_DRAWS = 19
 
 
 @with_specs
@@ -236,7 +231,7 @@ def influence(
         catalogue, task = dataclasses.replace(catalogue, tasks=Named({own.name: own})), own.name
     elif answer is not None:
         raise CntbenchError(
-            f"answer = {answer!r} applies to your own prompts, but there are none",
+            f"answer = {shown(answer)} applies to your own prompts, but there are none",
             where=where,
             hint="A task in a file has this in its parameters: answer = …",
         )
@@ -341,57 +336,3 @@ def compare(
             jobs=jobs,
             where="cntbench.compare",
         )
-
-
-@with_specs
-def claims(
-    results: xr.DataTree | xr.Dataset | str | Path,
-    claims: Names | None = None,
-    *,
-    draws: int = 200,
-    jobs: int = 1,
-    specs: Folders = (),
-    progress: bool | None = None,
-) -> xr.DataTree:
-    """Test claims on a result.
-
-    Parameters
-    ----------
-    results
-        A result, a film, a selection from either, or the path of a file. The verdicts are written
-        to the file, which keeps verdicts on other claims. A result in memory is not changed.
-    claims
-        Names of claims, by default all.
-    draws
-        Number of draws from each null model, at least 19.
-    jobs, specs, progress
-        As in `run`.
-
-    Returns
-    -------
-    xarray.DataTree
-        The result with the groups ``claims`` and ``phases``.
-
-    Raises
-    ------
-    CntbenchError
-        If a claim does not exist, the file cannot be read or written, the result does not satisfy
-        the schema, or no checkpoint was measured.
-    """
-    if draws < _FEWEST_DRAWS:
-        raise CntbenchError(
-            f"draws = {draws} is not allowed",
-            where="cntbench.claims",
-            hint=f"A p-value of 0.05 needs at least {_FEWEST_DRAWS} draws.",
-        )
-    check_script(jobs, "cntbench.claims")
-    chosen = load_catalogue(path_tuple(specs)).some_claims(
-        None if claims is None else name_tuple(claims)
-    )
-    with progress_bar(Terminal(stderr=True), shown=progress) as report:
-        if isinstance(results, xr.Dataset | xr.DataTree):
-            tree = as_result(results, where="the result")
-            return with_verdicts(
-                tree, chosen, draws=draws, jobs=jobs, progress=report, where="the result"
-            )
-        return add_verdicts(Path(results), chosen, draws=draws, jobs=jobs, progress=report)

@@ -1,4 +1,7 @@
-"""The Python interface to results: open, join, save, report and show them."""
+"""The Python interface to results: open, join, test, save, report and show them.
+
+Nothing here needs a model, so that torch is not loaded.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,11 @@ from pathlib import Path
 import xarray as xr
 
 from cntbench.analysis.sealing import complete, save
+from cntbench.analysis.verdicts import add_verdicts, with_verdicts
 from cntbench.comparison.leaderboard import leaderboard as rank
-from cntbench.output import check_output, path_tuple
+from cntbench.errors import CntbenchError
+from cntbench.output import Folders, check_output, path_tuple
+from cntbench.plugin_folders import with_specs
 from cntbench.reporting.claims import claims_of
 from cntbench.reporting.page.write import PAGE, write_page
 from cntbench.reporting.summary import summary
@@ -17,9 +23,14 @@ from cntbench.reporting.terminal import Terminal, progress_bar
 from cntbench.results import storage
 from cntbench.results.checking import as_result
 from cntbench.results.joining import join_films
+from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.launch import Names, check_script, name_tuple
 
-#: A result, a film, or a selection from either.
-Results = xr.DataTree | xr.Dataset
+#: A result, a film, a selection from either, or the path of a file.
+Results = xr.DataTree | xr.Dataset | str | Path
+
+#: Smallest number of draws for which a p-value can be 0.05.
+_FEWEST_DRAWS = 19
 
 
 def open_results(path: str | Path) -> xr.DataTree:
@@ -42,13 +53,14 @@ def open_results(path: str | Path) -> xr.DataTree:
     return storage.open_results(Path(path))
 
 
-def film(parts: Iterable[Results]) -> xr.Dataset:
+def film(parts: Results | Iterable[Results]) -> xr.Dataset:
     """Join films of one training run into one film.
 
     Parameters
     ----------
     parts
-        Results of `influence`, films, or selections from results, in ascending order of step.
+        Results of `influence`, films, selections from results, or paths of files, in ascending
+        order of step.
 
     Returns
     -------
@@ -61,7 +73,63 @@ def film(parts: Iterable[Results]) -> xr.Dataset:
         If the steps do not ascend, or the parts were not measured in the same way on the same
         components.
     """
-    return join_films(parts, where="cntbench.film")
+    if isinstance(parts, str | Path | xr.Dataset | xr.DataTree):
+        parts = [parts]
+    return join_films(map(_opened, parts), where="cntbench.film")
+
+
+@with_specs
+def claims(
+    results: Results,
+    claims: Names | None = None,
+    *,
+    draws: int = 200,
+    jobs: int = 1,
+    specs: Folders = (),
+    progress: bool | None = None,
+) -> xr.DataTree:
+    """Test claims on a result.
+
+    Parameters
+    ----------
+    results
+        A result, a film, a selection from either, or the path of a file. The verdicts are written
+        to the file, which keeps verdicts on other claims. A result in memory is not changed.
+    claims
+        Names of claims, by default all.
+    draws
+        Number of draws from each null model, at least 19.
+    jobs, specs, progress
+        As in `run`.
+
+    Returns
+    -------
+    xarray.DataTree
+        The result with the groups ``claims`` and ``phases``.
+
+    Raises
+    ------
+    CntbenchError
+        If a claim does not exist, the file cannot be read or written, the result does not satisfy
+        the schema, or no checkpoint was measured.
+    """
+    if draws < _FEWEST_DRAWS:
+        raise CntbenchError(
+            f"draws = {draws} is not allowed",
+            where="cntbench.claims",
+            hint=f"A p-value of 0.05 needs at least {_FEWEST_DRAWS} draws.",
+        )
+    check_script(jobs, "cntbench.claims")
+    chosen = load_catalogue(path_tuple(specs)).some_claims(
+        None if claims is None else name_tuple(claims)
+    )
+    with progress_bar(Terminal(stderr=True), shown=progress) as report:
+        if isinstance(results, str | Path):
+            return add_verdicts(Path(results), chosen, draws=draws, jobs=jobs, progress=report)
+        tree = as_result(results, where="the result")
+        return with_verdicts(
+            tree, chosen, draws=draws, jobs=jobs, progress=report, where="the result"
+        )
 
 
 def save_results(
@@ -78,7 +146,7 @@ def save_results(
     Parameters
     ----------
     results
-        A result, a film of `film` or `influence`, or a selection from either.
+        A result, a film of `film` or `influence`, a selection from either, or the path of a file.
     path
         The file, usually ``results.nc``. An existing result is replaced.
     draws
@@ -119,7 +187,8 @@ def report(
     Parameters
     ----------
     results
-        A result, a film, or a selection from either. Missing groups are computed first.
+        A result, a film, a selection from either, or the path of a file. Missing groups are
+        computed first.
     path
         The page; an existing page is replaced.
     title
@@ -174,26 +243,35 @@ def leaderboard(files: str | Path | Sequence[str | Path]) -> xr.Dataset:
     return rank(path_tuple(files))
 
 
-def show(results: Results, *, task: str | None = None, step: int | None = None) -> None:
+def show(
+    results: Results,
+    *,
+    task: str | None = None,
+    checkpoint: str | int | None = None,
+    step: int | None = None,
+) -> None:
     """Print a summary of a result: readouts, strongest components, attention scores, verdicts.
 
     Parameters
     ----------
     results
-        A result, a film, or a selection from either.
+        A result, a film, a selection from either, or the path of a file.
     task
         The task whose components and verdicts are shown; by default induction, or the first one.
+    checkpoint
+        Name or step of the checkpoint whose components are shown; by default, the last one that
+        counts.
     step
-        Training step of the components; by default, that of the last checkpoint that counts.
+        Training step, instead of the checkpoint's name.
 
     Raises
     ------
     CntbenchError
-        If the film does not satisfy the schema, or has no such task or step.
+        If the film does not satisfy the schema, or has no such task or checkpoint.
     """
-    tree = as_result(results, where="cntbench.show")
+    tree = as_result(_opened(results), where="cntbench.show")
     terminal = Terminal()
-    terminal.print(summary(tree, task, step))
+    terminal.print(summary(tree, task, None if checkpoint is None else str(checkpoint), step=step))
     terminal.print(claims_of(tree, task))
 
 
@@ -201,4 +279,11 @@ def _complete(
     results: Results, draws: int, jobs: int, progress: bool | None, where: str
 ) -> xr.DataTree:
     with progress_bar(Terminal(stderr=True), shown=progress) as report_progress:
-        return complete(results, draws=draws, jobs=jobs, progress=report_progress, where=where)
+        return complete(
+            _opened(results), draws=draws, jobs=jobs, progress=report_progress, where=where
+        )
+
+
+def _opened(results: Results) -> xr.DataTree | xr.Dataset:
+    """Return a result; a path is that of its file."""
+    return open_results(results) if isinstance(results, str | Path) else results

@@ -12,12 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar
-
-import torch
 
 from cntbench.errors import CntbenchError, warning_text
 from cntbench.interrupts import starting_processes
@@ -198,12 +197,8 @@ def parallel_map(
     """
     jobs = min(jobs, len(items))
     if jobs <= 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with _one_thread():
             yield from map(work, items)
-        finally:
-            torch.set_num_threads(threads)
         return
     results: dict[int, Result] = {}
     with Workers(_Numbered(work), jobs) as workers:
@@ -217,6 +212,22 @@ def parallel_map(
                         raise result
                     results[finished] = result
             yield results.pop(number)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch work on one thread, if there is something that may use it."""
+    if "torch" not in sys.modules and not folders_in_use():
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Numbered(Generic[Item, Result]):
@@ -238,8 +249,8 @@ def worker_context() -> BaseContext:
     """Return the multiprocessing context that starts workers fastest.
 
     Where the system can fork, workers are forked from a server that has imported the same modules
-    of cntbench as this process, and those of transformers: they start at once and share the memory
-    of the libraries. Elsewhere, each worker imports them itself.
+    of cntbench as this process, and those of transformers if this process has: they start at once
+    and share the memory of the libraries. Elsewhere, each worker imports them itself.
 
     The function returns when the server is ready; Ctrl-C may interrupt it.
     """
@@ -249,7 +260,8 @@ def worker_context() -> BaseContext:
 
     context = multiprocessing.get_context("forkserver")
     loaded = sorted(name for name in sys.modules if name.startswith("cntbench."))
-    context.set_forkserver_preload([*loaded, "transformers.modeling_utils", "cntbench._gc_freeze"])
+    models = ["transformers.modeling_utils"] if "transformers" in sys.modules else []
+    context.set_forkserver_preload([*loaded, "torch", *models, "cntbench._gc_freeze"])
     with starting_processes():
         forkserver.ensure_running()
     first = context.Process(target=os.getpid)
@@ -269,6 +281,8 @@ def worker_process(work: Callable[..., None], *arguments: Any) -> BaseProcess:
 
 def start_worker() -> None:
     """Initialise a worker, which ignores Ctrl-C: the main process handles it."""
+    import torch
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.showwarning = print_warning
     torch.set_num_threads(1)

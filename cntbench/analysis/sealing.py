@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from warnings import catch_warnings, simplefilter
 
 import xarray as xr
 
 from cntbench.analysis.derived import derived
 from cntbench.errors import CntbenchWarning, StorageError
-from cntbench.models.trajectory import Progress
 from cntbench.output import check_output
 from cntbench.results.checking import as_result, warn
 from cntbench.results.storage import RESULT, UNSEALED, open_results, write_results
 from cntbench.results.tree import result_tree
+
+if TYPE_CHECKING:
+    from cntbench.models.trajectory import Progress
 
 #: Groups that follow from every film.
 _DERIVED = ("metrics", "roles")

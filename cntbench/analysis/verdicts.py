@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -24,7 +25,6 @@ from cntbench.dynamics.verdicts import (
     phase_group,
 )
 from cntbench.errors import CntbenchError
-from cntbench.models.trajectory import Progress
 from cntbench.parallel import parallel_map
 from cntbench.plugins import own_sources, room, sources_attribute
 from cntbench.prompts import seed_sequence
@@ -32,6 +32,9 @@ from cntbench.results.checksum import content_checksum
 from cntbench.results.storage import UNSEALED, open_results, write_results
 from cntbench.results.tree import result_tree
 from cntbench.specs import as_dict
+
+if TYPE_CHECKING:
+    from cntbench.models.trajectory import Progress
 
 
 @dataclass(frozen=True)

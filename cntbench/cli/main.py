@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import cache
@@ -196,9 +196,10 @@ def audit(
     from cntbench.plugins import room
     from cntbench.reporting.audit import audit_table
     from cntbench.reporting.terminal import progress_bar
+    from cntbench.results.integrity import Audited, audit_results
     from cntbench.results.selection import indices_of
     from cntbench.results.storage import open_results
-    from cntbench.runs.audit import audit_results, audit_trajectory
+    from cntbench.runs.audit import audit_trajectory
     from cntbench.runs.folder import MANIFEST, RunFolder
 
     path = Path(what)
@@ -208,7 +209,7 @@ def audit(
         root = open_results(path).to_dataset(inherit=False)
         with in_file(path):
             chosen = indices_of(root, "checkpoint", names_in(checkpoints or ":") or ())
-        rows = audit_results(root.isel(checkpoint=chosen))
+        rows: Sequence[Audited] = audit_results(root.isel(checkpoint=chosen))
     elif what.partition(":")[0] not in room("trajectory source"):
         raise _nothing_to_audit(path)
     else:
@@ -282,8 +283,8 @@ def compare(
     force: Force = False,
 ) -> None:
     """Compare ablation methods on planted circuits and on a trained trajectory."""
-    from cntbench.comparison.command import COMPARISON
     from cntbench.comparison.command import compare as compare_methods
+    from cntbench.comparison.storage import COMPARISON
     from cntbench.output import check_output
     from cntbench.reporting.comparison import comparison_tables
     from cntbench.reporting.terminal import progress_bar

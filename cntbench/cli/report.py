@@ -22,11 +22,14 @@ def show(
             metavar="NAME",
         ),
     ] = None,
-    step: Annotated[
-        int | None,
+    checkpoint: Annotated[
+        str | None,
         typer.Option(
-            help="Training step of the components (default: the last that counts).",
-            metavar="STEP",
+            "--checkpoint",
+            "--step",
+            help="Checkpoint of the components, by its name or step: 1200, step1200 (default: the "
+            "last that counts).",
+            metavar="NAME",
         ),
     ] = None,
 ) -> None:
@@ -37,7 +40,7 @@ def show(
 
     tree = open_results(results)
     with in_file(results):
-        out.print(summary(tree, task, step))
+        out.print(summary(tree, task, checkpoint))
         out.print(claims_of(tree, task))
 
 
@@ -58,7 +61,7 @@ def report(
     force: Force = False,
 ) -> None:
     """Write a result as one HTML page that works offline: the film, figures, verdicts."""
-    from cntbench.comparison.command import open_comparison
+    from cntbench.comparison.storage import open_comparison
     from cntbench.output import check_output
     from cntbench.reporting.page.write import PAGE, write_page
     from cntbench.results.storage import open_results

@@ -14,16 +14,13 @@ from cntbench.analysis.diagnostics import diagnostics
 from cntbench.analysis.recovery import recovery
 from cntbench.attributes import described
 from cntbench.comparison.budgets import recovered_output
-from cntbench.comparison.files import FILES_TITLE, compare_files, refuse_beside_results
+from cntbench.comparison.files import compare_files, refuse_beside_results
 from cntbench.comparison.purposes import purpose_scores
-from cntbench.comparison.table import TITLE, comparison
+from cntbench.comparison.table import comparison
 from cntbench.comparison.trained import measure_trained
 from cntbench.comparison.verdict import verdict
-from cntbench.errors import CntbenchError, StorageError
+from cntbench.errors import CntbenchError
 from cntbench.models.trajectory import Progress
-from cntbench.output import FileKind, file_status, has_attribute, is_folder
-from cntbench.results.group_schema import GROUPS, validate_contents
-from cntbench.results.storage import read_netcdf
 from cntbench.runs.catalogue import AblationEntry, KnownCircuit, load_catalogue
 from cntbench.runs.known_circuits import measure_planted, obstacles, undiagnosed, versions
 from cntbench.runs.known_cost import forward_passes
@@ -35,11 +32,6 @@ from cntbench.runs.plan import Plan, make_plan
 STUDY = "compare"
 #: The ablation that patches the edges outside a circuit.
 PATCH = "resample"
-#: The file that ``cntbench compare -o`` writes.
-COMPARISON = FileKind(
-    "a comparison of ablation methods", has_attribute("title", TITLE, FILES_TITLE)
-)
-_MAKE = "Make one: cntbench compare -o FILE."
 
 
 def compare(
@@ -177,21 +169,3 @@ def _count(checkpoints: Checkpoints) -> int | None:
     if int(str(checkpoints)) < 1:
         raise CntbenchError(f"checkpoints = {checkpoints} is not allowed", hint="At least 1.")
     return int(str(checkpoints))
-
-
-def open_comparison(path: Path) -> xr.Dataset:
-    """Read a comparison into memory.
-
-    Raises
-    ------
-    StorageError
-        If the file is missing, damaged, or not a comparison.
-    """
-    where = str(path)
-    if is_folder(path) or file_status(path) is None:
-        raise StorageError("no such file", where=where, hint=_MAKE)
-    dataset = read_netcdf(path, hint=_MAKE)[0]["/"]
-    if dataset.attrs.get("title") != TITLE or "ablation" not in dataset.coords:
-        raise StorageError("is not a comparison of ablation methods", where=where, hint=_MAKE)
-    validate_contents(GROUPS["comparison"], dataset, where=where)
-    return dataset

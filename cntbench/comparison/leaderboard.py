@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.attributes import described
-from cntbench.comparison.command import open_comparison
+from cntbench.comparison.storage import open_comparison
 from cntbench.comparison.verdict import verdict
 from cntbench.errors import CntbenchError, listed
 from cntbench.results.storage import distinct_files

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cntbench.reporting.terminal import plain_table
 from cntbench.reporting.wording import counted
-from cntbench.runs.audit import AUDITED, Audited
+from cntbench.results.integrity import AUDITED, Audited
 
 #: Number of characters of a revision that are shown.
 _SHOWN = 12
@@ -43,7 +43,7 @@ def audit_table(rows: Sequence[Audited]) -> RenderableType:
             f"Of {counted(sampled, 'checkpoint')}, only headers and samples of the weights were "
             "read; their revisions are hashes of files. --whole downloads and reads all."
         )
-    pickled = sum(row.sampled and not row.sample.values for row in rows)
+    pickled = sum(row.hashes_only for row in rows)
     if pickled:
         lines.append(
             f"{counted(pickled, 'checkpoint')} of them in pytorch_model.bin, which has no header: "

@@ -24,7 +24,13 @@ from cntbench.views.readouts import task_of_interest
 _ROWS = 5
 
 
-def summary(tree: xr.DataTree, task: str | None = None, step: int | None = None) -> RenderableType:
+def summary(
+    tree: xr.DataTree,
+    task: str | None = None,
+    checkpoint: str | None = None,
+    *,
+    step: int | None = None,
+) -> RenderableType:
     """Return the tables: readouts, strongest sources and targets, effects and what heads do.
 
     Parameters
@@ -33,23 +39,24 @@ def summary(tree: xr.DataTree, task: str | None = None, step: int | None = None)
         A result.
     task
         What the tables of components are about; by default induction, or the first task.
-    step
-        Their checkpoint; by default the last one that counts.
+    checkpoint, step
+        Their checkpoint, by its name or step; by default the last one that counts.
 
     Raises
     ------
     CntbenchError
-        If there is no such task or step, or that checkpoint was not measured.
+        If there is no such task or checkpoint, or that checkpoint was not measured.
     """
     dataset = tree.to_dataset(inherit=False)
     parts: list[RenderableType] = [*_gaps(dataset)]
     counts = usable(dataset)
-    asked = None if step is None else index_of(dataset, "checkpoint", None, step=step)
+    named = checkpoint is not None or step is not None
+    asked = index_of(dataset, "checkpoint", checkpoint, step=step) if named else None
     name = task_of(dataset, task)
     if asked is not None and not counts[asked]:
         steps = [str(number) for number in dataset["step"].values[counts]]
         raise CntbenchError(
-            f"the checkpoint of step {step} does not count: it is "
+            f"the checkpoint of step {int(dataset['step'][asked])} does not count: it is "
             f"{dataset['status'].values[:, :, asked].flat[0]}",
             hint=f"Steps that count: {listed(steps, 12)}.",
         )

@@ -27,6 +27,12 @@ def as_result(results: xr.Dataset | xr.DataTree, *, where: str) -> xr.DataTree:
     StorageError
         If the film does not satisfy the schema.
     """
+    if not isinstance(results, xr.Dataset | xr.DataTree):
+        raise StorageError(
+            f"is no result but a {type(results).__name__}",
+            where=where,
+            hint="Pass what cntbench.run, film or open_results returns, or a selection from it.",
+        )
     groups = groups_of(whole_tree(results))
     root = groups.pop("/")
     validate(root, where=where)

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.errors import CntbenchError, StorageError, distinct
+from cntbench.errors import CntbenchError, StorageError, distinct, shown
 from cntbench.models.checkpoint_choice import choose, find
 from cntbench.results.schema import COORDINATES, DIMENSIONS, KEPT, VARIABLES
 from cntbench.results.tree import result_tree
@@ -219,6 +219,11 @@ def index_of(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | No
             raise CntbenchError(
                 f"checkpoint {label!r} and step {step} are both named", hint="Name one of the two."
             )
+        if not isinstance(step, int | np.integer) or isinstance(step, bool):
+            raise CntbenchError(
+                f"step = {shown(step)} is not allowed",
+                hint='A step is a whole number; checkpoint="step1200" takes names, too.',
+            )
         return _at_step(dataset["step"].values, step)
     if label is None:
         if len(labels) == 1:
@@ -231,6 +236,8 @@ def index_of(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | No
         at_step = find(str(label), labels, dataset["step"].values.tolist())
         if at_step is not None:
             return at_step
+        if str(label).isdecimal():
+            return _at_step(dataset["step"].values, int(label))
     if str(label) not in labels:
         close = difflib.get_close_matches(str(label), labels, n=1)
         guess = f"Did you mean {close[0]!r}? " if close else ""

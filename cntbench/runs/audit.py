@@ -1,6 +1,6 @@
 """The integrity of a trajectory: checkpoints that are missing, damaged, repeated or out of line.
 
-Either from a result, or from the checkpoints of a trajectory, read whole or by samples.
+Its checkpoints are read whole or by samples. `cntbench.results.integrity` looks at a result.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-import xarray as xr
-
 from cntbench.models import checkpoint_files, gguf_files, weight_files
 from cntbench.models.adapters import adapter
 from cntbench.models.hub.origin import HubRevision
@@ -27,63 +24,34 @@ from cntbench.models.weight_samples import (
     sample_tensors,
 )
 from cntbench.results.failure import Failure
-from cntbench.results.film import originals, usable
-from cntbench.results.schema import STATUS
+from cntbench.results.film import originals
+from cntbench.results.integrity import Audited
 from cntbench.runs.lineage import lineage_breaks
 from cntbench.runs.prefetch import THREADS, Prefetch
 from cntbench.specs import content_hash
 
-#: What an audit may find of a checkpoint: it can be measured although it is suspect.
-AUDITED = (*STATUS, "suspect")
-
 
 @dataclass(frozen=True)
-class Audited:
-    """The integrity of one checkpoint.
+class AuditedWeights(Audited):
+    """The integrity of one checkpoint, and what was read of its weights.
 
     Parameters
     ----------
-    checkpoint, step
-        Name and training step.
-    revision
-        SHA-256 of the tensors; of the files if only samples were read; empty if unknown.
-    status, reason
-        One of `AUDITED`, and why it is not ok, else empty.
     sample
-        A sample of its weights and the hashes of their files, where they were read.
-    sampled
-        Whether no more than that was read.
+        A sample of its weights and the hashes of their files.
     """
 
-    checkpoint: str
-    step: int
-    revision: str
-    status: str
-    reason: str
     sample: WeightSample = field(default_factory=WeightSample)
-    sampled: bool = False
 
     @property
-    def lost(self) -> bool:
-        """Whether there are no weights to measure; a duplicate has weights."""
-        return self.status in ("missing", "failed")
-
-
-def audit_results(dataset: xr.Dataset) -> list[Audited]:
-    """Return the status of a result's checkpoints: the first that is not ok, if any."""
-    rows: list[Audited] = []
-    for index, ok in enumerate(usable(dataset)):
-        at = dataset.isel(checkpoint=index)
-        cell = 0 if ok else int(np.flatnonzero(at["status"].values.ravel() != "ok")[0])
-        status, reason = (at[name].values.ravel()[cell] for name in ("status", "status_reason"))
-        labels = at["checkpoint"].item(), int(at["step"]), at["revision"].item()
-        rows.append(Audited(*labels, str(status), str(reason)))
-    return rows
+    def hashes_only(self) -> bool:
+        """Whether no more than hashes of the files are known."""
+        return self.sampled and not self.sample.values
 
 
 def audit_trajectory(
     trajectory: Trajectory, progress: Progress, *, keep: int = 2, whole: bool = False
-) -> list[Audited]:
+) -> list[AuditedWeights]:
     """Check all checkpoints of a trajectory.
 
     Checkpoints on this machine are read and hashed. Of those of a hub, only the headers of the
@@ -106,7 +74,7 @@ def audit_trajectory(
     return checked([read[checkpoint] for checkpoint in trajectory.checkpoints])
 
 
-def _sampled(trajectory: Trajectory, progress: Progress) -> dict[Checkpoint, Audited]:
+def _sampled(trajectory: Trajectory, progress: Progress) -> dict[Checkpoint, AuditedWeights]:
     """Read samples of the checkpoints that are on a hub only, several at a time."""
     origins = {
         checkpoint: checkpoint.origin
@@ -115,7 +83,7 @@ def _sampled(trajectory: Trajectory, progress: Progress) -> dict[Checkpoint, Aud
     }
     buffers = _buffers(trajectory)
 
-    def audited(checkpoint: Checkpoint) -> Audited:
+    def audited(checkpoint: Checkpoint) -> AuditedWeights:
         origin = origins[checkpoint]
         try:
             sample = origin.sample(buffers)
@@ -125,7 +93,7 @@ def _sampled(trajectory: Trajectory, progress: Progress) -> dict[Checkpoint, Aud
         row = _row(replace(checkpoint, revision=_revision(sample)), "ok", "")
         return replace(row, sample=sample, sampled=True)
 
-    rows: dict[Checkpoint, Audited] = {}
+    rows: dict[Checkpoint, AuditedWeights] = {}
     with ThreadPoolExecutor(THREADS) as threads:
         for checkpoint, row in zip(origins, threads.map(audited, origins), strict=True):
             rows[checkpoint] = row
@@ -151,9 +119,9 @@ def _buffers(trajectory: Trajectory) -> tuple[str, ...]:
 
 def _read(
     trajectory: Trajectory, checkpoints: Sequence[Checkpoint], progress: Progress, keep: int
-) -> dict[Checkpoint, Audited]:
+) -> dict[Checkpoint, AuditedWeights]:
     """Fetch, read and hash checkpoints, and delete those that were downloaded for it."""
-    rows: dict[Checkpoint, Audited] = {}
+    rows: dict[Checkpoint, AuditedWeights] = {}
     with (
         tempfile.TemporaryDirectory(prefix="cntbench-") as folder,
         Prefetch(checkpoints, trajectory.fetch, Path(folder) / "rooms", 1 + keep) as ahead,
@@ -172,7 +140,9 @@ def _read(
     return rows
 
 
-def _audited(trajectory: Trajectory, checkpoint: Checkpoint, fetched: Future[Path]) -> Audited:
+def _audited(
+    trajectory: Trajectory, checkpoint: Checkpoint, fetched: Future[Path]
+) -> AuditedWeights:
     place: object = checkpoint.origin
     try:
         place = fetched.result()
@@ -208,11 +178,11 @@ def _file_sample(path: Path, buffers: Sequence[str]) -> WeightSample:
     return replace(sample, files={path.name: digest})
 
 
-def _row(checkpoint: Checkpoint, status: str, reason: str) -> Audited:
-    return Audited(checkpoint.name, checkpoint.step, checkpoint.revision, status, reason)
+def _row(checkpoint: Checkpoint, status: str, reason: str) -> AuditedWeights:
+    return AuditedWeights(checkpoint.name, checkpoint.step, checkpoint.revision, status, reason)
 
 
-def checked(rows: Sequence[Audited]) -> list[Audited]:
+def checked(rows: Sequence[AuditedWeights]) -> list[AuditedWeights]:
     """Mark checkpoints that repeat others, wholly or in a file, or break the lineage."""
     rows = _with_duplicates(rows)
     ok = [index for index, row in enumerate(rows) if row.status == "ok"]
@@ -229,7 +199,7 @@ def checked(rows: Sequence[Audited]) -> list[Audited]:
     return marked
 
 
-def _repeated(rows: Sequence[Audited]) -> Iterator[list[str]]:
+def _repeated(rows: Sequence[AuditedWeights]) -> Iterator[list[str]]:
     """Yield what each checkpoint has of an earlier one, or otherwise than the others."""
     usual = Counter(frozenset(row.sample.tensors.items()) for row in rows).most_common(1)
     first: dict[str, str] = {}
@@ -249,7 +219,7 @@ def _repeated(rows: Sequence[Audited]) -> Iterator[list[str]]:
         yield found
 
 
-def _with_duplicates(rows: Sequence[Audited]) -> list[Audited]:
+def _with_duplicates(rows: Sequence[AuditedWeights]) -> list[AuditedWeights]:
     """Mark checkpoints with the weights of an earlier one as duplicates."""
     ok = [row for row in rows if row.status == "ok" and row.revision]
     first = originals([row.checkpoint for row in ok], [row.revision for row in ok])

@@ -126,8 +126,8 @@ def study_changes(**keys: Unpack[StudyKeys]) -> dict[str, Any]:
 
     Unknown keys stay: they are refused, with the nearest match, where the spec is made.
     """
-    kept: Any = keys.get("keep") or ()
-    if isinstance(kept, int) or any(str(name).isdecimal() for name in kept):
+    kept: Any = keys.get("keep")
+    if isinstance(kept, int) or (kept is not None and any(n.isdecimal() for n in name_tuple(kept))):
         raise CntbenchError(
             "keep says what results are kept for each of: prompts, positions",
             hint="How many downloaded checkpoints are kept on disk is --keep-downloads N "

@@ -10,7 +10,7 @@ from typing import Any, Protocol, get_args
 import numpy as np
 
 from cntbench import plugins
-from cntbench.errors import CntbenchError, nearest
+from cntbench.errors import CntbenchError, nearest, shown
 from cntbench.prompts import PADDING, Language, Prompt, Prompts, batch, generate, lengths
 from cntbench.prompts.continuations import AnswerRule
 from cntbench.prompts.frames import rows_in_memory
@@ -154,9 +154,9 @@ def task_in_memory(
     parameters: dict[str, Any] = {}
     if answer is not None:
         allowed = get_args(AnswerRule)
-        if answer not in allowed:
-            hint = nearest(str(answer), allowed)
-            raise CntbenchError(f"answer = {answer!r} is not allowed", where=where, hint=hint)
+        if not isinstance(answer, str) or answer not in allowed:
+            hint = nearest(shown(answer), allowed)
+            raise CntbenchError(f"answer = {shown(answer)} is not allowed", where=where, hint=hint)
         parameters["answer"] = answer
     where = f"{where}: prompts"
     rows = rows_in_memory(prompts, where)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import xarray as xr
 
 from cntbench.parsing import parse_json
-from cntbench.runs.audit import Audited, audit_results
+from cntbench.results.integrity import Audited, audit_results
 
 #: Attributes that have their own fields in `Provenance`.
 _APART = ("spec", "study_spec", "library_versions", "history")

@@ -25,7 +25,7 @@ from support.trajectories import run_cli, write_trajectory
 
 import cntbench
 from cntbench.cli.main import app
-from cntbench.comparison.command import COMPARISON
+from cntbench.comparison.storage import COMPARISON
 from cntbench.results.storage import write_dataset
 from cntbench.runs.catalogue import FOLDERS, load_catalogue
 from cntbench.specs import AblationSpec, build

@@ -18,8 +18,8 @@ from support.films import random_film
 from support.trajectories import run_cli
 
 from cntbench.cli.main import app
-from cntbench.comparison.command import COMPARISON
 from cntbench.comparison.files import FILES_TITLE
+from cntbench.comparison.storage import COMPARISON
 from cntbench.errors import StorageError
 from cntbench.exchange.export import export
 from cntbench.figures import save

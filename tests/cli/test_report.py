@@ -7,7 +7,7 @@ import xarray as xr
 from support.results import comparison_dataset, film_with_gaps
 from support.trajectories import run_cli
 
-from cntbench.comparison.command import COMPARISON
+from cntbench.comparison.storage import COMPARISON
 from cntbench.results.storage import write_dataset, write_results
 
 

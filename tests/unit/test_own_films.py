@@ -104,7 +104,8 @@ def test_what_is_kept_of_prompts_is_joined_and_selected():
     ("parts", "said"),
     [
         (lambda film: [], "no film to join"),
-        (lambda film: [film, "step1"], "part 1: is no film but a str"),
+        (lambda film: [film, 1], "part 1: is no film but a int"),
+        (lambda film: [film, "step1"], "step1: no such file"),
         (lambda film: [film, film], "'step0' at step 0 comes after 'step120' at step 120"),
         (lambda film: [film.isel(checkpoint=[0])] * 2, "two checkpoints are at step 0"),
         (
@@ -232,6 +233,56 @@ def test_selections_are_taken_wherever_results_are(saved, select, capsys):
     np.testing.assert_array_equal(written, saved[1]["influence"].sel(cell).values)
 
 
+def test_paths_of_results_are_taken_wherever_results_are(saved, tmp_path, capsys):
+    path, tree = saved
+    written = cntbench.save_results(str(path), tmp_path / "again.nc")
+    assert written.identical(cntbench.open_results(path))
+    assert cntbench.report(path, tmp_path / "page.html").stat().st_size > 0
+    assert cntbench.film(path).sizes == cntbench.film([str(path)]).sizes == tree.sizes
+    cntbench.show(path, checkpoint="checkpoint-8", task="bigram")
+    assert "on bigram at step 8" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("function", ["save_results", "report", "show", "claims"])
+def test_what_is_no_result_is_told(function, tmp_path):
+    file = [tmp_path / "file"] if function in ("save_results", "report") else []
+    with pytest.raises(CntbenchError, match="is no result but a Tensor"):
+        getattr(cntbench, function)(ODD, *file)
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        ({"step": "step8"}, 'step = "step8" is not allowed'),
+        ({"checkpoint": 9}, "there is no checkpoint at step 9\nNearest: 0, 8."),
+        ({"checkpoint": "step9"}, "unknown checkpoint 'step9'"),
+        ({"checkpoint": 8, "step": 8}, "both named"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_told(film, named, says):
+    with pytest.raises(CntbenchError) as caught:
+        cntbench.show(film, **named)
+    assert says in str(caught.value)
+
+
+def test_every_group_is_drawn_over_steps(saved):
+    """A line of each group, and the steps beside whatever has checkpoints."""
+    drawn = set()
+    for group in saved[1].subtree:
+        for name, values in group.to_dataset(inherit=True).data_vars.items():
+            if "checkpoint" not in values.dims:
+                continue
+            assert values["step"].dims == ("checkpoint",), (group.path, name)
+            if group.path not in drawn and values.dtype.kind == "f":
+                drawn.add(group.path)
+                others = {dim: 0 for dim in values.dims if dim != "checkpoint"}
+                [line] = values.isel(others).plot.line(x="step")
+                assert line.axes.get_xlabel() == "training step"
+                assert line.axes.get_ylabel().partition(" [")[0] == values.attrs["long_name"]
+                line.figure.clf()
+    assert drawn == {"/", "/metrics", "/nulls", "/roles", "/phases"}
+
+
 def test_a_selection_is_saved_with_groups_of_its_own(saved, tmp_path):
     part = saved[1].isel(task=0, checkpoint=slice(1, 3))
     with pytest.warns(CntbenchWarning, match="verdicts are left out"):
@@ -263,8 +314,8 @@ ODD = torch.full((2, 3), SECRET)
 
 @pytest.mark.parametrize(
     "argument",
-    ["model", "task", "ablation", "tokenizer", "prompts", "seed", "step", "dtype", "device",
-     "memory", "specs"],
+    ["model", "task", "ablation", "tokenizer", "prompts", "answer", "seed", "step", "dtype",
+     "layers", "components", "targets", "keep", "device", "memory", "specs"],
 )  # fmt: skip
 def test_no_error_prints_a_tensor(argument):
     arguments = {"model": None, "prompts": 2, argument: ODD}

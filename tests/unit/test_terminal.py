@@ -17,7 +17,7 @@ from cntbench.reporting.circuits import circuit_tables
 from cntbench.reporting.claims import claims_of, claims_report
 from cntbench.reporting.comparison import comparison_tables
 from cntbench.reporting.summary import summary
-from cntbench.runs.audit import audit_results
+from cntbench.results.integrity import audit_results
 from cntbench.runs.catalogue import load_catalogue
 
 TASKS = ("induction", "counterfactual_repeat", "shuffled_repeat", "random_tokens")

@@ -10,8 +10,8 @@ import xarray as xr
 from rich.console import Console
 
 from cntbench.analysis.recovery import Recovery
-from cntbench.comparison.command import COMPARISON, open_comparison
 from cntbench.comparison.purposes import PURPOSES, purpose_scores
+from cntbench.comparison.storage import COMPARISON, open_comparison
 from cntbench.comparison.table import TITLE
 from cntbench.comparison.verdict import verdict
 from cntbench.errors import StorageError
