@@ -11,6 +11,9 @@ difference is due to the sweep alone. Peers (`benchmarks.peers`) take part if th
 named:
 
     python -m benchmarks.race W --contenders "engine,transformer-lens,nnsight,plain"
+
+Ratios are told as a range over the races of ``--runs 3``, with processor and load;
+`benchmarks.runs` joins runs of several days and machines.
 """
 
 from __future__ import annotations
@@ -22,11 +25,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.contenders import CONTENDERS, ROOT, TUNED, contender
 from benchmarks.memory import peak
+from benchmarks.runs import Run, ranges, record
 
 
 @dataclass
@@ -126,6 +131,13 @@ class Row:
     ratio: float
     mebibytes: float | None
 
+    def run(self, clock: str) -> Run:
+        """Return the row as a run that has just ended."""
+        seconds = min(self.seconds) if clock == "processor" else statistics.median(self.seconds)
+        return Run.here(
+            self.workload, self.contender, clock=clock, seconds=seconds, ratio=self.ratio
+        )
+
     def __str__(self) -> str:
         memory = "" if self.mebibytes is None else f"{self.mebibytes:6.0f} MiB"
         middle, least = statistics.median(self.seconds), min(self.seconds)
@@ -145,8 +157,7 @@ def table(
     memory: bool = False,
 ) -> list[Row]:
     """Run a race and return each contender's row; its ratio is the median over rounds."""
-    if "cross-entropy" in workload:
-        contenders = [name for name in contenders if not name.startswith("no unembedding")]
+    contenders = _taking_part(workload, contenders)
     times = race(workload, contenders, rounds=rounds, workers=workers, threads=threads)
     first = times[contenders[0]]
     return [
@@ -159,6 +170,12 @@ def table(
         )
         for name, seconds in times.items()
     ]
+
+
+def _taking_part(workload: str, contenders: Sequence[str]) -> list[str]:
+    """Return the contenders that compute a workload's readouts."""
+    needs_logits = "cross-entropy" in workload
+    return [name for name in contenders if not (needs_logits and name.startswith("no unembed"))]
 
 
 def main() -> None:
@@ -175,6 +192,12 @@ def main() -> None:
         metavar="N",
         help="processor time of one core for 1/N of the prompts, for machines with other load",
     )
+    parser.add_argument(
+        "--runs", type=int, default=1, help="races, whose ratios are told as a range at the end"
+    )
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="add the runs to a file; see benchmarks.runs"
+    )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -186,28 +209,35 @@ def main() -> None:
         os.execve(
             sys.executable, [sys.executable, "-m", "benchmarks.race", *sys.argv[1:]], environment
         )
-    for workload in options.workloads:
-        if options.one_core:
-            times = processor_time(
-                workload,
-                options.contenders.split(","),
-                rounds=options.rounds,
-                of=options.one_core,
-            )
-            first = next(iter(times.values()))
-            for name, seconds in times.items():
-                ratio = min(seconds) / min(first)
-                print(Row(workload, name, seconds, ratio, None), flush=True)
-            continue
-        for row in table(
-            workload,
-            options.contenders.split(","),
-            rounds=options.rounds,
-            workers=options.workers,
-            threads=options.threads,
-            memory=options.memory,
-        ):
+    runs = []
+    for _ in range(options.runs):
+        for row in _rows(options):
             print(row, flush=True)
+            runs.append(row.run("processor" if options.one_core else "wall-clock"))
+    if options.record:
+        record(runs, options.record)
+    print("\n".join(ranges(runs)), flush=True)
+
+
+def _rows(options: argparse.Namespace) -> Iterator[Row]:
+    """Run the races once."""
+    contenders = options.contenders.split(",")
+    for workload in options.workloads:
+        if not options.one_core:
+            yield from table(
+                workload,
+                contenders,
+                rounds=options.rounds,
+                workers=options.workers,
+                threads=options.threads,
+                memory=options.memory,
+            )
+            continue
+        contenders = _taking_part(workload, contenders)
+        times = processor_time(workload, contenders, rounds=options.rounds, of=options.one_core)
+        first = min(times[contenders[0]])
+        for name, seconds in times.items():
+            yield Row(workload, name, seconds, min(seconds) / first, None)
 
 
 if __name__ == "__main__":

@@ -195,6 +195,8 @@ W = Workload(PYTHIA_14M, prompts=64, block=25)
 W_CROSS_ENTROPY = Workload(
     PYTHIA_14M, prompts=64, block=25, effects=("cross_entropy", "logit_difference")
 )
+#: Targets at all positions, not only at the scored second half.
+W_EVERYWHERE = W.but(observe_all=True)
 #: One task of one checkpoint of the default study.
 N = Workload(NANO, prompts=32, block=16, ablations=("zero", "mean", "resample"))
 L = Workload(PYTHIA_160M, prompts=8, block=25)
@@ -208,6 +210,7 @@ WORKLOADS: Mapping[str, Workload] = {
     "tiny": TINY,
     "W": W,
     "W-cross-entropy": W_CROSS_ENTROPY,
+    "W-everywhere": W_EVERYWHERE,
     "nano": N,
     "160M": L,
     "SmolLM2-135M": S,

@@ -25,7 +25,7 @@ STAGE_ROWS_AT_ONCE = 3072
 #: Values of a token in the stream, and inside a stage, for which these numbers are right. Narrower
 #: models take more rows, as what an operator costs besides its numbers weighs more in them.
 _STREAM_VALUES, _STAGE_VALUES = 128, 2816
-_MOST_TIMES = 4
+MOST_TIMES = 4
 #: Tokens × runs of one ablation of direct scope, which pass through a stage together.
 WHOLE_ROWS_AT_ONCE = 8192
 #: Share of the memory of a GPU for the runs inside a stage.
@@ -192,7 +192,7 @@ def _rows_at_once(request: Request, scope: Scope) -> tuple[int, int]:
 
 def _times(values: int, own: int) -> int:
     """Return how many times as many rows a model takes whose tokens have fewer values."""
-    return max(1, min(values // own, _MOST_TIMES))
+    return max(1, min(values // own, MOST_TIMES))
 
 
 def _is_on_gpu(model: Decoder) -> bool:
