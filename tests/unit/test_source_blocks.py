@@ -29,20 +29,26 @@ def in_blocks(plan, blocks=BLOCKS):
     return replace(plan, study=study)
 
 
-@pytest.fixture
-def checkpoints(tmp_path):
-    return write_trajectory(tmp_path / "checkpoints", steps=(0, 8))
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    return write_trajectory(tmp_path_factory.mktemp("trajectory") / "checkpoints", steps=(0, 8))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plan(checkpoints):
     return in_blocks(plan_for(checkpoints))
 
 
-@pytest.fixture
-def whole(plan, tmp_path):
-    """The bytes of a run in this process."""
-    return run(plan, tmp_path / "whole", jobs=1, progress=quiet).path.read_bytes()
+@pytest.fixture(scope="module")
+def result(plan, tmp_path_factory):
+    """The result of a run in this process."""
+    return run(plan, tmp_path_factory.mktemp("whole") / "run", jobs=1, progress=quiet).path
+
+
+@pytest.fixture(scope="module")
+def whole(result):
+    """Its bytes."""
+    return result.read_bytes()
 
 
 def count_measured(monkeypatch):
@@ -64,10 +70,10 @@ def test_blocks_are_all_sources_once(components, blocks):
     assert max(map(len, found)) - min(map(len, found)) <= 1
 
 
-def test_the_numbers_are_those_of_the_whole_model(plan, whole, tmp_path):
+def test_the_numbers_are_those_of_the_whole_model(plan, result, tmp_path):
     """To the rounding of float32: other runs share the products."""
     other = run(in_blocks(plan, 1), tmp_path / "one", jobs=1, progress=quiet)
-    found, expected = open_results(tmp_path / "whole" / "results.nc"), other.tree
+    found, expected = open_results(result), other.tree
     for name in ("influence", "influence_se", "readout_value", "readout_effect", "prefix_matching"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
     assert (found["status"] == "ok").all()
@@ -127,17 +133,17 @@ def test_a_damaged_block_and_one_of_other_weights_are_measured_again(plan, whole
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_model_that_fails_costs_no_other(checkpoints, tmp_path, jobs):
+def test_a_model_that_fails_costs_no_other(tmp_path, jobs):
+    checkpoints = write_trajectory(tmp_path / "checkpoints", steps=(0, 8))
     spoil(checkpoints / "step8")
     outcome = run(in_blocks(plan_for(checkpoints)), tmp_path / "run", jobs=jobs, progress=quiet)
     assert list(outcome.failed) == ["step8"]
     assert outcome.measured == 1
 
 
-def test_a_run_in_blocks_is_another_run(plan, tmp_path):
-    run(plan, tmp_path / "run", jobs=1, progress=quiet)
+def test_a_run_in_blocks_is_another_run(plan, result):
     with pytest.raises(CntbenchError, match="belongs to another study; different: blocks"):
-        run(in_blocks(plan, 1), tmp_path / "run", jobs=1, progress=quiet)
+        run(in_blocks(plan, 1), result.parent, jobs=1, progress=quiet)
 
 
 def test_the_command_line_takes_blocks(checkpoints, tmp_path, monkeypatch, capsys):
