@@ -73,12 +73,15 @@ def interrupts_remembered() -> Iterator[None]:
         _received = True
         signal.default_int_handler(number, frame)
 
-    with _handling(interrupt):
-        yield
+    try:
+        with _handling(interrupt):
+            yield
+    finally:
+        _received = False
 
 
 def interrupted() -> bool:
-    """Return whether Ctrl-C was pressed since `interrupts_remembered` began."""
+    """Return whether Ctrl-C was pressed within the block of `interrupts_remembered`."""
     return _received
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import signal
+import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 import typer
 from support.runs import write_study
-from support.trajectories import run_cli, spoil, write_trajectory
+from support.trajectories import run_cli, run_cli_in, spoil, write_trajectory
 
 from cntbench.cli.main import app
 from cntbench.plugins import room, shipped_folder
 from cntbench.results.storage import open_results
+from cntbench.runs.catalogue import Catalogue
 
 
 @pytest.fixture
@@ -35,8 +35,30 @@ def study(tmp_path, monkeypatch):
     return ["tiny", "--tasks", "induction, bigram"]
 
 
-def test_run_measures_and_says_what_it_found_and_where(cli, tmp_path):
-    """A study with all that a run derives, on few prompts and with few draws."""
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """The folder in which such a study was run, and what the run printed."""
+    folder = tmp_path_factory.mktemp("measured")
+    checkpoints = write_trajectory(folder / "checkpoints")
+    write_study(folder / "specs", "tiny", checkpoints, untrained=0)
+    study = ["tiny", "--specs", "specs", "--tasks", "induction, bigram"]
+    code, out, _ = run_cli_in(folder, "run", *study, "-j", 1)
+    assert code == 0
+    return folder, out
+
+
+@pytest.fixture
+def again(cli, measured, tmp_path):
+    """Run it again in a copy, with other options."""
+    shutil.copytree(measured[0], tmp_path, dirs_exist_ok=True)
+    study = ["tiny", "--specs", "specs", "--tasks", "induction, bigram"]
+    return lambda *options: cli("run", *study, "-j", 1, *options)
+
+
+def test_run_measures_and_says_what_it_found_and_where(cli, tmp_path, monkeypatch):
+    """A study with all that a run derives, on few prompts and circuits and with few draws."""
+    known = Catalogue.known_circuits
+    monkeypatch.setattr(Catalogue, "known_circuits", lambda self: known(self, ["chain"]))
     folder = write_trajectory(tmp_path / "checkpoints")
     write_study(tmp_path / "specs", "whole", folder, untrained=1, null_draws=19)
     spec = tmp_path / "specs" / "studies" / "whole.toml"
@@ -60,12 +82,11 @@ def test_run_measures_and_says_what_it_found_and_where(cli, tmp_path):
     assert "Measured 0 checkpoints, found 3 measured before." in out
 
 
-def test_a_report_that_cannot_be_written_costs_nothing_else(cli, study, tmp_path):
-    cli("run", *study, "-j", 1)
+def test_a_report_that_cannot_be_written_costs_nothing_else(again, tmp_path):
     page = tmp_path / "runs" / "tiny" / "report.html"
     page.unlink()
     page.mkdir()
-    code, out, err = cli("run", *study, "-j", 1)
+    code, out, err = again()
     assert code == 0
     assert "Measured 0 checkpoints, found 3 measured before." in out
     assert err.startswith("The report was not written: runs/tiny/report.html: is a folder")
@@ -82,19 +103,19 @@ def test_models_of_other_architectures_are_measured(cli, study, tmp_path, archit
     assert influence.sel(source="L0.MLP", target="L0.H1").isnull().all()
 
 
-def test_the_command_it_prints_reads_the_result(cli, study, tmp_path):
-    _, out, _ = cli("run", *study, "-j", 1)
+def test_the_command_it_prints_reads_the_result(measured):
+    folder, out = measured
     command = re.search(r"python -c \"(.*)\"\n", out)
     shown = subprocess.run(
-        [sys.executable, "-c", command[1]], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", command[1]], cwd=folder, capture_output=True, text=True, check=True
     )
     for name in ("influence", "readout_value", "target_layer", "step", "status"):
         assert name in shown.stdout
 
 
-def test_show_prints_the_tables_of_a_result(cli, study, tmp_path):
-    _, ran, _ = cli("run", *study, "-j", 1)
-    code, shown, err = cli("show", "runs/tiny/results.nc")
+def test_show_prints_the_tables_of_a_result(cli, measured):
+    folder, ran = measured
+    code, shown, err = cli("show", folder / "runs" / "tiny" / "results.nc")
     assert (code, err) == (0, "")
     assert shown.strip()
     assert shown.strip() in ran
@@ -174,18 +195,17 @@ def test_checkpoints_of_the_same_fate_are_told_in_one_line(cli, study, tmp_path)
     )
 
 
-def test_a_damaged_result_is_refused(cli, study, tmp_path):
-    cli("run", *study, "-j", 1)
-    path = tmp_path / "runs" / "tiny" / "results.nc"
-    path.write_bytes(path.read_bytes()[:5000])
+def test_a_damaged_result_is_refused(cli, measured, tmp_path):
+    path = tmp_path / "results.nc"
+    whole = measured[0] / "runs" / "tiny" / "results.nc"
+    path.write_bytes(whole.read_bytes()[:5000])
     code, _, err = cli("show", path)
     assert code == 2
     assert "truncated" in err
 
 
-def test_the_folder_of_another_study_is_refused(cli, study):
-    assert cli("run", *study, "-j", 1)[0] == 0
-    code, _, err = cli("run", *study, "--seed", 5)
+def test_the_folder_of_another_study_is_refused(again):
+    code, _, err = again("--seed", 5)
     assert code == 2
     assert "belongs to another study; different: seed" in err
 
@@ -267,37 +287,3 @@ def test_help_says_what_is_written_of_options():
     }
     assert any("default: runs/STUDY" in text for text in texts.values())
     assert not {name: text for name, text in texts.items() if "[" in text}
-
-
-def test_ctrl_c_keeps_whole_shards_and_says_how_to_go_on(study, tmp_path, cli):
-    """A real interrupt, as a terminal sends it: to the whole process group."""
-    write_trajectory(tmp_path / "checkpoints", steps=tuple(range(200, 206)))
-    command = [sys.executable, "-c", "from cntbench.cli.main import main; main()", "run", *study]
-    process = subprocess.Popen(
-        [*command, "-j", "2", "--prompts", "256", "--ablations", "zero,mean,resample"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    checkpoints = tmp_path / "runs" / "tiny" / "checkpoints"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(checkpoints.glob("*.nc")):
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    kept = re.search(r"Interrupted: (\d+) of 9 checkpoints are kept", err)
-    assert kept, (out, err)
-    assert "The same command resumes from there." in err
-    whole = sorted(checkpoints.glob("*.nc"))
-    assert 1 <= len(whole) < 9
-    for path in whole:
-        open_results(path)
-    code, out, _ = cli(
-        "run", *study, "-j", 1, "--prompts", 256, "--ablations", "zero,mean,resample"
-    )
-    assert code == 0
-    assert f"found {len(whole)} measured before" in out

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from rich.progress import Progress
-from support.documents import ROOT
+from support.interrupting import start
 from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
@@ -33,11 +35,42 @@ def folder(tmp_path, monkeypatch):
 
 def alive(group: int) -> list[psutil.Process]:
     """Processes of a group that have not ended."""
-    return [
-        process
-        for process in psutil.process_iter()
-        if process.status() != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) == group
-    ]
+    processes = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):  # one that ends meanwhile
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                processes.append(process)
+    return processes
+
+
+def interrupted_run(
+    folder: Path, place: str, seconds: float, options: list[str]
+) -> tuple[int, int]:
+    """Interrupt a run at a place; returns how many checkpoints are kept, and of how many.
+
+    Nothing is left of it but them.
+    """
+    process = start(place, seconds, [*RUN, "-j", "2", *options], folder / "errors")
+    assert process.pid is not None
+    try:
+        process.join(timeout=300)
+        err = (folder / "errors").read_text()
+        assert process.exitcode == 130, err
+        assert "Traceback" not in err, err
+        assert "The same command resumes from there." in err
+        kept = re.search(r"Interrupted: (\d+) of (\d+) checkpoints are kept\.", err)
+        assert kept, err
+        assert len(list(folder.glob("run/checkpoints/*.nc"))) == int(kept[1])
+        assert not list(folder.rglob("*.tmp"))
+        for _ in range(3000):  # what imports libraries notices when it has
+            if not alive(process.pid):
+                break
+            time.sleep(0.02)
+        assert not alive(process.pid)
+    finally:
+        if alive(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+    return int(kept[1]), int(kept[2])
 
 
 @pytest.mark.parametrize(
@@ -52,30 +85,19 @@ def alive(group: int) -> list[psutil.Process]:
     ids=["importing", "starting", "clustering", "deriving"],
 )
 def test_a_run_that_starts_is_interrupted(folder, place, seconds, kept, options):
-    command = [sys.executable, "-m", "support.interrupting", place, str(seconds)]
-    process = subprocess.Popen(
-        [*command, *RUN, "-j", "2", *options],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == 130, err
-        assert f"Interrupted: {kept} of 3 checkpoints are kept." in err
-        assert "Traceback" not in err, err
-        assert len(list(folder.glob("run/checkpoints/*.nc"))) == kept
-        assert not list(folder.rglob("*.tmp"))
-        for _ in range(600):  # what imports libraries notices when it has
-            if not alive(process.pid):
-                break
-            time.sleep(0.1)
-        assert not alive(process.pid)
-    finally:
-        if alive(process.pid):
-            os.killpg(process.pid, signal.SIGKILL)
+    assert interrupted_run(folder, place, seconds, options) == (kept, 3)
+
+
+def test_a_run_whose_workers_measure_is_interrupted_and_goes_on(folder, monkeypatch, capsys):
+    """When the first checkpoint is there, both workers have others."""
+    write_trajectory(folder / "checkpoints", steps=tuple(range(200, 206)))
+    kept, total = interrupted_run(folder, "cntbench.runs.prefetch:Prefetch.release", 0, [])
+    assert 1 <= kept < total == 9
+    for path in folder.glob("run/checkpoints/*.nc"):
+        open_results(path)
+    code, out, _ = run_cli(monkeypatch, capsys, *RUN, "-j", 1)
+    assert code == 0
+    assert f"found {kept} measured before" in out
 
 
 COMMANDS = {

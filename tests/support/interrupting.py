@@ -1,7 +1,6 @@
 """A command line that gets Ctrl-C when it calls a function, as a terminal sends it: to its group.
 
-``python -m support.interrupting MODULE:FUNCTION SECONDS COMMAND...``: so many seconds after the
-function is called first, which may be 0.
+It runs in a process that has imported the libraries of this one, which takes seconds otherwise.
 """
 
 from __future__ import annotations
@@ -11,12 +10,21 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from functools import reduce
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
+from cntbench.cli.main import main
+from cntbench.parallel import worker_context
 
-def interrupt_at(place: str, seconds: float) -> None:
-    """Have the process group interrupted when a function is called first."""
+#: What reaches the command: its folder, its environment, the file of its errors.
+Surroundings = tuple[Path, dict[str, str], Path]
+
+
+def interrupt_at(place: str, after: Callable[[], None]) -> None:
+    """Call a function when another one, as ``MODULE:FUNCTION``, is called first."""
     module, _, path = place.partition(":")
     *above, name = path.split(".")
     owner = reduce(getattr, above, importlib.import_module(module))
@@ -26,18 +34,46 @@ def interrupt_at(place: str, seconds: float) -> None:
     def called(*arguments: Any, **options: Any) -> Any:
         if not calls:
             calls.append(place)
-            if seconds:
-                threading.Timer(seconds, os.killpg, (0, signal.SIGINT)).start()
-            else:
-                os.killpg(0, signal.SIGINT)
+            after()
         return function(*arguments, **options)
 
     setattr(owner, name, called)
 
 
-if __name__ == "__main__":
-    interrupt_at(sys.argv[1], float(sys.argv[2]))
-    sys.argv[:] = ["cntbench", *sys.argv[3:]]
-    from cntbench.cli.main import main
+def start(place: str, seconds: float, words: list[str], errors: Path) -> BaseProcess:
+    """Start a command in this folder, in a group of its own, and interrupt it at a place.
 
+    Parameters
+    ----------
+    place
+        A function, as ``MODULE:FUNCTION``.
+    seconds
+        How long after its first call; may be 0.
+    words
+        The command line, without the program.
+    errors
+        The file that it writes its errors to.
+    """
+    around: Surroundings = (Path.cwd(), dict(os.environ), errors)
+    context: Any = worker_context()
+    process: BaseProcess = context.Process(target=_command, args=(place, seconds, words, around))
+    process.start()
+    return process
+
+
+def _command(place: str, seconds: float, words: list[str], around: Surroundings) -> None:
+    folder, environment, errors = around
+    os.setsid()
+    os.chdir(folder)
+    os.environ.update(environment)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+    def interrupt() -> None:
+        os.killpg(0, signal.SIGINT)
+
+    interrupt_at(place, threading.Timer(seconds, interrupt).start if seconds else interrupt)
+    sys.argv[:] = ["cntbench", *words]
     main()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -88,15 +90,31 @@ def run_cli(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
 ) -> tuple[int, str, str]:
     """Run a command line in this process; returns exit code, output and errors."""
-    monkeypatch.setattr(sys, "argv", ["cntbench", *map(str, arguments)])
-    monkeypatch.setenv("COLUMNS", "100")
-    code = 0
+    code = _exit_code(monkeypatch, arguments)
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def run_cli_in(folder: Path, *arguments: object) -> tuple[int, str, str]:
+    """Run a command line in a folder, as `run_cli`, where a fixture of a module needs it."""
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        redirect_stdout(io.StringIO()) as out,
+        redirect_stderr(io.StringIO()) as err,
+    ):
+        patched.chdir(folder)
+        code = _exit_code(patched, arguments)
+    return code, out.getvalue(), err.getvalue()
+
+
+def _exit_code(patched: pytest.MonkeyPatch, arguments: tuple[object, ...]) -> int:
+    patched.setattr(sys, "argv", ["cntbench", *map(str, arguments)])
+    patched.setenv("COLUMNS", "100")
     try:
         main()
     except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
+        return stop.code if isinstance(stop.code, int) else 1
+    return 0
 
 
 def edit_tensors(
