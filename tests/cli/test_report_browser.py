@@ -59,20 +59,15 @@ def report(desk):
         if desk.page.input_value(f"#{switch}") != "0":
             desk.page.select_option(f"#{switch}", "0")
     desk.page.fill("#checkpoint", str(LAST))
-    frame(desk)
+    desk.settle()
     yield desk
     assert not desk.wrong
     assert desk.page.evaluate("window.harmed") is None
 
 
-def frame(report):
-    """Wait until the page has drawn, what cannot be seen too, which takes its time."""
-    report.page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done, 300)))")
-
-
 def to_checkpoint(report, number):
     report.page.fill("#checkpoint", str(number))
-    frame(report)
+    report.settle()
 
 
 def moment(report):
@@ -187,10 +182,10 @@ def test_keyboard_alone_reaches_and_moves_everything(report):
     outline = report.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline != "none"
     report.page.keyboard.press("ArrowLeft")
-    frame(report)
+    report.settle()
     assert moment(report) == f"step {STEPS[LAST - 1]}"
     report.page.keyboard.press("Home")
-    frame(report)
+    report.settle()
     assert moment(report) == "step 0"
     spoken = report.page.get_attribute("#checkpoint", "aria-valuetext")
     assert spoken == f"step 0, checkpoint 1 of {len(STEPS)}"
@@ -222,7 +217,7 @@ def test_play_advances_to_the_end_and_stops(report):
 def test_a_point_of_a_trajectory_leads_to_its_checkpoint(report):
     click = "document.getElementById('readout-figure').emit('plotly_click', {points: [at]})"
     report.page.evaluate(f"at => {click}", {"pointIndex": 2})
-    frame(report)
+    report.settle()
     assert moment(report) == "step 8"
 
 
@@ -255,49 +250,65 @@ def test_all_metrics_can_be_shown(report):
     assert len(report.data("metric-figure")) == before
 
 
-def test_colours_follow_the_system_and_can_be_switched(started, written):
-    with opened(started, written, color_scheme="dark") as found:
-        colours = [found.layout("film")["font"]["color"]]
-        assert found.page.get_attribute("html", "data-theme") == "dark"
-        found.page.click("#theme")
-        assert found.page.get_attribute("html", "data-theme") == "light"
-        colours.append(found.layout("film")["font"]["color"])
-        found.page.emulate_media(color_scheme="light")
-        found.page.wait_for_function("matchMedia('(prefers-color-scheme: light)').matches")
-        frame(found)
-        found.page.emulate_media(color_scheme="dark")
-        found.page.wait_for_selector("html[data-theme=dark]")
-        assert colours[0] != colours[1]
+@pytest.fixture(scope="module")
+def night(started, written):
+    """The page for who reads in the dark, and wants no motion."""
+    with opened(started, written, color_scheme="dark", reduced_motion="reduce") as found:
+        yield found
         assert not found.wrong
 
 
-@pytest.mark.parametrize("width", [390, 320])
-def test_on_a_phone_nothing_hangs_over(started, written, width):
-    with opened(started, written, viewport={"width": width, "height": 800}) as found:
+def test_colours_follow_the_system_and_can_be_switched(night):
+    colours = [night.layout("film")["font"]["color"]]
+    assert night.page.get_attribute("html", "data-theme") == "dark"
+    night.page.click("#theme")
+    assert night.page.get_attribute("html", "data-theme") == "light"
+    colours.append(night.layout("film")["font"]["color"])
+    night.page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    night.page.wait_for_function("matchMedia('(prefers-color-scheme: light)').matches")
+    night.page.evaluate("new Promise(requestAnimationFrame)")  # the page is told before
+    night.page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    night.page.wait_for_selector("html[data-theme=dark]")
+    assert colours[0] != colours[1]
+    assert not night.wrong
+
+
+def test_in_print_it_stands_still_in_light_colours(night):
+    printed = night.page.evaluate("getComputedStyle(document.documentElement).scrollBehavior")
+    assert printed == "auto"  # no motion for who wants none
+    assert night.page.get_attribute("html", "data-theme") == "dark"
+    night.page.emulate_media(media="print")
+    assert not night.page.is_visible("#controls")
+    assert night.page.is_visible("#film")
+    night.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert night.page.get_attribute("html", "data-theme") == "light"
+    assert night.layout("film")["width"] == 660
+    night.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert night.page.get_attribute("html", "data-theme") == "dark"
+    assert night.page.pdf(format="A4").startswith(b"%PDF")
+    assert not night.wrong
+
+
+def test_on_a_phone_nothing_hangs_over(started, written):
+    with opened(started, written, viewport={"width": 390, "height": 800}) as found:
         for figure in FIGURES:
             found.page.locator(f"details[data-table={figure}] summary").click()
-        assert found.page.evaluate("document.documentElement.scrollWidth") == width
+        assert found.page.evaluate("document.documentElement.scrollWidth") == 390
         # Influence flows downwards there.
         nodes = found.data("film")[-2]
         assert len(set(nodes["y"])) < len(set(nodes["x"])) + 1
         assert nodes["y"][0] > nodes["y"][-1]
+        resize(found, 320, 800)
+        assert found.page.evaluate("document.documentElement.scrollWidth") == 320
         assert not found.wrong
 
 
-def test_in_print_it_stands_still_in_light_colours(started, written):
-    with opened(started, written, color_scheme="dark", reduced_motion="reduce") as found:
-        printed = found.page.evaluate("getComputedStyle(document.documentElement).scrollBehavior")
-        assert printed == "auto"  # no motion for who wants none
-        found.page.emulate_media(media="print")
-        assert not found.page.is_visible("#controls")
-        assert found.page.is_visible("#film")
-        found.page.evaluate("dispatchEvent(new Event('beforeprint'))")
-        assert found.page.get_attribute("html", "data-theme") == "light"
-        assert found.layout("film")["width"] == 660
-        found.page.evaluate("dispatchEvent(new Event('afterprint'))")
-        assert found.page.get_attribute("html", "data-theme") == "dark"
-        assert found.page.pdf(format="A4").startswith(b"%PDF")
-        assert not found.wrong
+def resize(found, width, height):
+    """Turn the screen, and wait until the figures have its width."""
+    before = found.layout("film")["width"]
+    found.page.set_viewport_size({"width": width, "height": height})
+    film = "document.getElementById('film')"
+    found.page.wait_for_function(f"{film}.layout.width !== {before}")
 
 
 def test_a_bare_film_opens_with_what_it_has(started, root, tmp_path):
@@ -313,8 +324,8 @@ def test_a_bare_film_opens_with_what_it_has(started, root, tmp_path):
         assert not found.wrong
 
 
-#: How a reader may see the page: width and height of the screen, and colours.
-SCREENS = [(1280, 900, "light"), (1280, 900, "dark"), (390, 844, "light"), (390, 844, "dark")]
+#: How a reader may see the page: width and height of the screen.
+SCREENS = [(1280, 900), (390, 844)]
 WIDTHS = """() => {
     const wide = (query) => Math.round(document.querySelector(query).getBoundingClientRect().width);
     const over = [...document.querySelectorAll("table")].filter(
@@ -338,21 +349,21 @@ def plain_page(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(("width", "height", "scheme"), SCREENS)
-def test_the_first_screen_answers_at_every_size(
-    started, plain_page, tmp_path, width, height, scheme
-):
-    screen = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
-    with opened(started, plain_page, **screen) as found:
-        picture = tmp_path / f"{width}-{scheme}.png"
-        found.page.screenshot(path=picture)
-        assert picture.stat().st_size > 20_000  # something is on it
-        widths = found.page.evaluate(WIDTHS)
-        assert widths["page"] == widths["screen"] == widths["controls"] == width
-        assert widths["header"] == widths["answers"] == widths["claims"]
-        assert widths["over"] == 0  # tables scroll inside themselves
-        screens = 1 if width > 1000 else 2
-        assert widths["lowest"] <= screens * height
+@pytest.mark.parametrize(("width", "height"), SCREENS)
+def test_the_first_screen_answers_at_every_size(started, plain_page, tmp_path, width, height):
+    with opened(started, plain_page, viewport={"width": width, "height": height}) as found:
+        for scheme in ("light", "dark"):
+            found.page.emulate_media(color_scheme=scheme)
+            found.page.wait_for_selector(f"html[data-theme={scheme}]")
+            picture = tmp_path / f"{width}-{scheme}.png"
+            found.page.screenshot(path=picture)
+            assert picture.stat().st_size > 20_000  # something is on it
+            widths = found.page.evaluate(WIDTHS)
+            assert widths["page"] == widths["screen"] == widths["controls"] == width
+            assert widths["header"] == widths["answers"] == widths["claims"]
+            assert widths["over"] == 0  # tables scroll inside themselves
+            screens = 1 if width > 1000 else 2
+            assert widths["lowest"] <= screens * height
         assert not found.wrong
 
 

@@ -29,6 +29,10 @@ class Opened:
     page: Any
     wrong: list[str] = field(default_factory=list)
 
+    def settle(self) -> None:
+        """Wait until every figure shows the moment that was chosen, also what cannot be seen."""
+        self.page.wait_for_selector("html:not([data-behind])")
+
     def data(self, figure: str) -> Any:
         """Return the traces that a figure has drawn."""
         return self.page.evaluate(
@@ -59,7 +63,7 @@ def browser() -> Iterator[Any]:
 
 @contextmanager
 def opened(started: Any, path: Path, **options: Any) -> Iterator[Opened]:
-    """Open a report and wait until its figures are drawn.
+    """Open a report and wait until its figures are drawn; what cannot be seen follows at once.
 
     Parameters
     ----------
@@ -90,5 +94,6 @@ def opened(started: Any, path: Path, **options: Any) -> Iterator[Opened]:
     )
     found.page.goto(address)
     found.page.wait_for_selector("html[data-ready]", timeout=60_000)
+    found.page.evaluate("cntbench.rest = 0")
     yield found
     reader.close()

@@ -62,6 +62,7 @@ function onScreen(id) {
 
 function drawAll(page) {
   clearTimeout(page.rest);
+  delete document.documentElement.dataset.behind;
   tellMoment(page);
   drawFirst(page);
   for (const [id, draw] of Object.entries({ ...MOMENT, ...OVER_TIME })) {
@@ -77,12 +78,16 @@ function follow(page) {
   there.filter(onScreen).forEach(show);
   const later = there.filter((id) => !onScreen(id));
   clearTimeout(page.rest);
-  page.rest = setTimeout(() => later.forEach(show), REST);
+  page.rest = setTimeout(() => {
+    later.forEach(show);
+    delete document.documentElement.dataset.behind; // All figures show the moment.
+  }, window.cntbench.rest);
 }
 
 function goTo(page, checkpoint) {
   page.state.checkpoint = checkpoint;
   control("checkpoint").value = checkpoint;
+  document.documentElement.dataset.behind = "yes";
   page.pending ??= requestAnimationFrame(() => {
     page.pending = null;
     follow(page);
@@ -203,7 +208,7 @@ async function open() {
     by: (name, ...at) => page.get(name, page.state.task, page.state.ablation, ...at),
     score: (name, i) => page.get(name, page.state.task, i)[page.state.checkpoint],
   };
-  window.cntbench = { state: page.state, draw: () => drawFilm(page) }; // For who measures it.
+  window.cntbench = { state: page.state, draw: () => drawFilm(page), rest: REST }; // For tests.
   control("loading").remove();
   themes(page);
   drawAll(page);
