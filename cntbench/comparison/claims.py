@@ -20,7 +20,6 @@ from itertools import product
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
 from cntbench.analysis.intervals import t_interval
 from cntbench.dynamics.claim import Claim
@@ -205,6 +204,8 @@ def _pool_files(files: Sequence[Sequence[ClaimTestResult]]) -> Sequence[ClaimTes
 
 def _pool_tests(tests: Sequence[ClaimTestResult]) -> ClaimTestResult:
     """Pool the results of one test over files."""
+    from scipy import stats
+
     _, lower, upper = t_interval([test.effect for test in tests])
     # A p-value of 1 would outweigh all others, although it only means the last rank.
     p_values = np.minimum([test.p_value for test in tests], 1 - 1e-3)

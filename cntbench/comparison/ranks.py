@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 Array = NDArray[np.float64]
 
@@ -20,6 +19,8 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
     float
         From −1 to 1; NaN if fewer than two entries are defined, or all scores of a side are equal.
     """
+    from scipy.stats import rankdata  # takes a second, and what is shown of a result does without
+
     a, b = _defined_in_both(first, second)
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan

@@ -34,6 +34,8 @@ from cntbench.parsing import parse_json
 #: Nodes that are not components: the ends of all paths.
 INPUT: Final = "input"
 LOGITS: Final = "logits"
+#: The group of a result that holds every edge as it was in the files.
+GROUP: Final = "eap"
 
 _EDGE = re.compile(r"(?P<source>[^<>]+)->(?P<target>[^<>]+?)(?:<(?P<reader>[qkv])>)?")
 _NODE = re.compile(r"a(\d+)\.h(\d+)|m(\d+)")

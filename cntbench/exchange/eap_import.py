@@ -30,17 +30,15 @@ from cntbench.components import feasible
 from cntbench.dynamics.claim import Claim
 from cntbench.engine.influence import Influence
 from cntbench.errors import CheckpointError, CntbenchError, CntbenchWarning, StorageError
-from cntbench.exchange.eap_graph import EapGraph, read_eap_graph
+from cntbench.exchange.eap_graph import GROUP, EapGraph, read_eap_graph
 from cntbench.models.origin import Folder
 from cntbench.models.steps import named_step, step_number, tells_step
-from cntbench.models.trajectory import Checkpoint, Progress
+from cntbench.models.trajectory import Checkpoint
 from cntbench.output import file_status
+from cntbench.parallel import Progress
 from cntbench.readouts import known_readouts, measured
 from cntbench.results.film import CONVENTIONS, Axes, checkpoint_dataset, film
 from cntbench.results.tree import result_tree
-
-#: The group that holds every edge as it was in the files.
-GROUP = "eap"
 
 
 @dataclass(frozen=True)

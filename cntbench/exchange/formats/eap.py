@@ -21,11 +21,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.circuits.scores import observed_readout, scores_of
 from cntbench.components import Component, components, feasible
 from cntbench.errors import CntbenchError
-from cntbench.exchange.eap_graph import INPUT, LOGITS, eap_name
-from cntbench.exchange.eap_import import GROUP
+from cntbench.exchange.eap_graph import GROUP, INPUT, LOGITS, eap_name
 from cntbench.exchange.writing import check_single, measured_cells
 from cntbench.output import FileKind, contains
 from cntbench.results.storage import make_folder, write_text
@@ -140,6 +138,8 @@ def _nodes(root: xr.Dataset) -> tuple[Component, ...]:
 def _scored(
     root: xr.Dataset, cell: Mapping[str, int], names: Mapping[str, tuple[int, int]]
 ) -> dict[str, tuple[float, bool]]:
+    from cntbench.circuits.scores import observed_readout, scores_of  # imports torch
+
     one = root.isel(cell)
     values = scores_of(one, observed_readout(root, str(one["task"].item()))).values
     shares: NDArray[np.float64] = np.array([1 + 2 * name.endswith(">") for name in names])
