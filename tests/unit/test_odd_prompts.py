@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from support.text import write_llama2
 from support.trajectories import run_cli, write_trajectory
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -18,6 +22,7 @@ from cntbench.models.tokenizer import TokenizerFile
 from cntbench.prompts import Language
 from cntbench.prompts.frames import rows_in_memory
 from cntbench.prompts.generators.file import Parameters, PromptTable
+from cntbench.prompts.tables import rows_of
 
 WORDS = "the drink gave Mary John Tom 4 5 on".split()  # noqa: SIM905
 TOKENIZER = Tokenizer(models.WordLevel({**{w: i for i, w in enumerate(WORDS)}, "?": 39}, "?"))
@@ -186,6 +191,37 @@ def test_an_answer_has_the_tokens_that_it_has_behind_its_prompt(tmp_path):
     several = {**row, "scored": [0, -1], "answer": [" Mary", " Mary"], "wrong": [" John", " John"]}
     [prompt] = PromptTable("here", given=rows_in_memory([several], "here")).prompts(language, 1)
     assert (prompt.targets.tolist(), prompt.decoys.tolist()) == ([mary, mary], [john, john])
+
+
+CELLS_OF_ANY_KIND = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 45)
+    | st.floats()
+    | st.text("the 4[]\ud800", max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner),
+    max_leaves=5,
+)
+COLUMNS = st.sampled_from(
+    ["clean", "corrupted", "answer", "wrong", "scored", "correct_idx", "prompt"]
+)
+RULES = st.sampled_from([None, "first", "sum of log probabilities"])
+
+
+@given(rows=st.lists(st.dictionaries(COLUMNS, CELLS_OF_ANY_KIND), max_size=3), rule=RULES)
+@example(rows=[{"clean": [1, 2], "answer": [float("inf")], "wrong": float("inf")}], rule="first")
+def test_rows_of_any_kind_are_prompts_or_a_mistake_that_is_told(rows, rule):
+    with contextlib.suppress(CntbenchError):
+        assert of_rows(rows, rule)
+
+
+@given(
+    suffix=st.sampled_from([".csv", ".jsonl"]), text=st.text('clean,swr"\n\r;{}[]:1\0', max_size=60)
+)
+def test_files_of_any_content_are_prompts_or_a_mistake_that_is_told(suffix, text):
+    for content in (text, f"{HEADER}\n{text}", f"{LINE}\n{text}"):
+        with contextlib.suppress(CntbenchError):
+            assert rows_of(content.encode(), Path(f"x{suffix}"))
 
 
 @pytest.fixture(scope="module")

@@ -106,6 +106,7 @@ def test_integrated_gradients_need_reference_prompts(planned, monkeypatch):
         effects='["logit_difference"]',
     )
     assert "needs reference prompts, and task 'mine' has none" in message
+    assert "add a column 'corrupted' to your prompts" in message
 
 
 def test_every_draw_needs_another_prompt(planned):
