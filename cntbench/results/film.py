@@ -181,6 +181,9 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
             dataset["status"].values[:, :, index] = "duplicate"
             dataset["status_reason"].values[:, :, index] = f"same weights as {original}"
     dataset.attrs = {**CONVENTIONS, **attributes, **_file_attributes(parts)}
+    if "source_expert" in dataset.coords:
+        summary = str(CONVENTIONS["summary"])
+        dataset.attrs["summary"] = summary.replace("heads and MLPs", "heads, MLPs and experts")
     return dataset
 
 

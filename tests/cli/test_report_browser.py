@@ -400,6 +400,8 @@ def test_the_film_of_a_large_model_is_grouped_and_drawn_at_once(started, tmp_pat
         assert nodes.count() == 50
         found.page.select_option("#opened", "12")
         assert nodes.count() == 60
+        circles = "all => new Set(all.map((g) => g.querySelector('circle').outerHTML)).size"
+        assert nodes.evaluate_all(circles) == 60, "none lies on another"
         nodes.nth(0).click()  # the heads of the first layer
         assert found.page.input_value("#opened") == "0"
         found.page.locator("#film path").last.dispatch_event("pointerover", {"bubbles": True})

@@ -175,7 +175,9 @@ class Oracle(Anatomy):
 
         On the other half they may not hurt more than its mean or, if it varies, zero.
         """
-        fitted = optimal_constants(decoder(self.model), prompts, steps=steps)
+        engine = decoder(self.model)
+        engine = engine.by_experts() if any(self.experts) else engine
+        fitted = optimal_constants(engine, prompts, steps=steps)
         rows = (row for block in fitted.blocks for row in block.swapaxes(0, 1))
         constants = dict(zip(self.nodes, rows, strict=True))
         for node, halves in constants.items():

@@ -15,7 +15,7 @@ from support.oracle import Oracle, oracle_influence
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.ablations.measures import cosine, relative_l2
-from cntbench.ablations.replacements import mean, noise, resample, zero
+from cntbench.ablations.replacements import mean, noise, optimal_constant, resample, zero
 from cntbench.components import feasible
 from cntbench.engine.circuit import circuit_readouts, edges_of
 from cntbench.engine.influence import influence, statistics_of
@@ -30,6 +30,7 @@ RULES = {
     "zero": (zero.Parameters(), "relative_l2"),
     "mean": (mean.Parameters(population="clean", over=("prompt",)), "cosine"),
     "resample": (RESAMPLE, "relative_l2"),
+    "optimal": (optimal_constant.Parameters(steps=5), "relative_l2"),
     "noise": (noise.Parameters(scale=1.0, population="clean"), "relative_l2"),
 }
 #: OLMoE has experts in both layers and their probabilities as weights; Qwen3-MoE has an MLP in the
@@ -81,6 +82,7 @@ def test_the_layer_is_the_sum_of_its_experts(family):
     )
 
 
+@pytest.mark.filterwarnings("ignore:the optimal constants")
 @every_family
 @pytest.mark.parametrize("name", RULES)
 def test_total_effects_equal_the_oracle(family, name):

@@ -73,6 +73,7 @@ def root(tree):
 def test_experts_stand_where_their_layer_would(tree, root):
     validate(root, where="the result")
     assert root["source"].values.tolist() == NAMES
+    assert "heads, MLPs and experts" in root.attrs["summary"]
     assert root["source_kind"].values.tolist() == [kind_of(name) for name in NAMES]
     assert root["source_head"].values.tolist() == [0, 1, -1, -1, -1, -1, 0, 1, -1]
     assert root["source_expert"].values.tolist() == [-1, -1, 0, 1, 2, 3, -1, -1, -1]

@@ -134,6 +134,7 @@ def _figures(labels: Mapping[str, Any]) -> dict[str, Any]:
         "drawn": min(labels["drawn"], most),
         "edge_choices": choices,
         "layers": sorted(set(labels["layer"])) if len(labels["component"]) > MANY else [],
+        "experts": "expert" in labels["kind"],
         "kept_words": kept(most, labels["edges"]),
         "metrics": labels["metric"],
         "recurrence_words": labels["recurrence"],

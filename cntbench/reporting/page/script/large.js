@@ -10,19 +10,21 @@ function grouped(page) {
 
 // What is drawn as one: a component of the opened layer, an MLP, or the heads or the experts of a layer.
 function filmNodes(page) {
-  const { component, layer, kind, height } = page.labels;
+  const { component, layer, kind } = page.labels;
   const { opened } = page.state;
   page.nodes ??= {};
   if (page.nodes[opened]) return page.nodes[opened];
   const nodes = [];
   const of = new Int32Array(component.length);
   const groups = new Map();
+  const inOpened = component.map((_, i) => i).filter((i) => layer[i] === opened);
   component.forEach((name, i) => {
     const single = layer[i] === opened || kind[i] === "MLP";
     const group = single ? `component ${i}` : `${kind[i]}s ${layer[i]}`;
     if (!groups.has(group)) {
       groups.set(group, nodes.length);
-      const across = layer[i] === opened ? height[i] : kind[i] === "head" ? 1.6 : -1.6;
+      const closed = kind[i] === "head" ? 1.6 : -1.6;
+      const across = layer[i] === opened ? (inOpened.length - 1) / 2 - inOpened.indexOf(i) : closed;
       nodes.push({ name, members: [], layer: layer[i], open: layer[i] === opened, across });
     }
     of[i] = groups.get(group);
