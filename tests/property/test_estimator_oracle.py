@@ -22,7 +22,15 @@ from cntbench.engine.request import Request
 from cntbench.readouts import known_readouts
 
 ARCHITECTURES = ("gpt_neox", "gpt2", "llama")
+#: A mixture whose experts are components.
+EXPERTS = "qwen3_moe, experts"
 READOUT = {"scope": "direct", "observable": "readout"}
+
+
+def engine(model, experts):
+    """The engine's view of a model, by experts or not."""
+    view = decoder(model)
+    return view.by_experts() if experts else view
 
 
 def edge_effects(model, prompts, rule, **given):
@@ -147,7 +155,7 @@ class AttentionOracle(EdgeOracle):
     def effect(self, embedded, target, delta, read, around=None):
         """What AtP says of one edge, its softmax recomputed, by gradients around one layer."""
         with self.stopped(around):
-            if target[1] is None:
+            if not isinstance(target[1], int):
                 return self.slope(embedded, target, delta, read)
             by_values = self.slope(embedded, target, delta, read, through=("value",))
             return by_values + self.through_weights(embedded, target, delta, read)
@@ -220,14 +228,22 @@ class AttentionOracle(EdgeOracle):
 
 @pytest.mark.parametrize(
     ("architecture", "layers", "heads"),
-    [("gpt_neox", 3, 1), ("gpt2", 2, 1), ("gpt2", 1, 2), ("llama", 2, 2), ("qwen3", 2, 2)],
+    [
+        ("gpt_neox", 3, 1),
+        ("gpt2", 2, 1),
+        ("gpt2", 1, 2),
+        ("llama", 2, 2),
+        ("qwen3", 2, 2),
+        (EXPERTS, 2, 1),
+    ],
 )
 def test_atp_star_recomputes_attention_and_goes_around_layers(architecture, layers, heads):
     shape = {"layers": layers, "heads": heads, "width": 4, "mlp": 8}
     model = random_model(architecture, **shape, dtype=torch.float64)
     prompts = random_prompts(count=1, length=4, scored=2)
-    found = edge_effects(decoder(model), prompts, zero.Parameters(), estimator="atp_star")
-    oracle = AttentionOracle(model)
+    experts = architecture == EXPERTS
+    found = edge_effects(engine(model, experts), prompts, zero.Parameters(), estimator="atp_star")
+    oracle = AttentionOracle(model, experts)
     with torch.no_grad():
         embedded = oracle.embed(prompts.tokens[0])
         clean_logits, clean = oracle.forward(embedded)
@@ -263,14 +279,14 @@ def shares_of(parts, whole):
     return [one / sum(near) if sum(near) else 0.0 for one in near]
 
 
-@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "olmo3", "gemma2"])
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "olmo3", "gemma2", EXPERTS])
 @torch.no_grad()
 def test_information_flow_is_followed_part_by_part(architecture):
     model = random_model(architecture, dtype=torch.float64, heads=2, width=4, mlp=8)
     prompts = random_prompts(count=1, length=4, scored=2)
-    rule = zero.Parameters()
-    found = edge_effects(decoder(model), prompts, rule, estimator="information_flow")
-    oracle = AttentionOracle(model)
+    experts, rule = architecture == EXPERTS, zero.Parameters()
+    found = edge_effects(engine(model, experts), prompts, rule, estimator="information_flow")
+    oracle = AttentionOracle(model, experts)
     nodes, length = oracle.nodes, 4
     embedded = oracle.embed(prompts.tokens[0])
     _, clean = oracle.forward(embedded)
@@ -299,7 +315,7 @@ def test_information_flow_is_followed_part_by_part(architecture):
         layer, head = node
         into = np.zeros(length)
         for i in range(length):
-            if head is None:
+            if not isinstance(head, int):
                 into[i] += left[node, i]
                 continue
             parts = [
@@ -338,7 +354,8 @@ def read_streams(oracle, embedded):
     for index, layer in enumerate(oracle.layers):
         heads = [(index, head) for head in range(oracle.n_heads)]
         handles.append(layer.attention_norm.register_forward_pre_hook(note(heads)))
-        handles.append(layer.mlp_norm.register_forward_pre_hook(note([(index, None)])))
+        others = [n for n in oracle.nodes if n[0] == index and n not in heads]
+        handles.append(layer.mlp_norm.register_forward_pre_hook(note(others)))
         for projection in layer.projections:
             handles.append(projection.module.register_forward_hook(note_values(index, projection)))
     oracle.forward(embedded)
