@@ -17,7 +17,7 @@ import xarray as xr
 
 from cntbench.comparison import command
 from cntbench.comparison.pooled import with_pooled_claims
-from cntbench.errors import CntbenchError, Named, shown
+from cntbench.errors import CntbenchError, Named, shown, unknown
 from cntbench.models.device import description, prepare
 from cntbench.models.in_memory import at_step, read_model
 from cntbench.models.precision import TYPES, moved
@@ -31,6 +31,7 @@ from cntbench.runs.executors import Executor, select_executor
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.launch import (
     Checkpoints,
+    ComparedKeys,
     Names,
     StudyKeys,
     check_script,
@@ -280,16 +281,12 @@ def influence(
 def compare(
     results: str | Path | Sequence[str | Path] = (),
     *,
-    trajectory: str | None = None,
-    tasks: Names | None = None,
-    ablations: Names | None = None,
-    prompts: int | None = None,
-    seed: int | None = None,
     circuits: Names | None = None,
     checkpoints: Checkpoints = 8,
     jobs: int = 1,
     specs: Folders = (),
     progress: bool | None = None,
+    **changes: Unpack[ComparedKeys],
 ) -> xr.Dataset:
     """Compare ablation methods on planted circuits and on a trained trajectory.
 
@@ -298,14 +295,15 @@ def compare(
     results
         Result files to compare instead of measuring: the ablations of one file, or several files
         with the first.
-    trajectory, tasks, ablations, prompts, seed
-        Changes of the study ``compare``; see `run`.
     circuits
         Names of planted circuits, by default all without dynamics.
     checkpoints
         Number of checkpoints, spread over the trajectory; or the checkpoints, as in `run`.
     jobs, specs, progress
         As in `run`.
+    **changes
+        Keys of the study ``compare`` to change: ``trajectory``, ``tasks``, ``ablations``,
+        ``prompts``, ``seed``, as in `run`.
 
     Returns
     -------
@@ -318,21 +316,19 @@ def compare(
     CntbenchError
         If a name is unknown, the trajectory cannot be measured, or the files cannot be compared.
     """
-    check_script(jobs, "cntbench.compare")
+    where = "cntbench.compare"
+    check_script(jobs, where)
+    for key in changes:
+        if key not in ComparedKeys.__annotations__:
+            raise unknown("key", key, ComparedKeys.__annotations__, where=where)
     with progress_bar(Terminal(stderr=True), shown=progress) as report:
         return command.compare(
             path_tuple(results),
-            study_changes(
-                trajectory=trajectory,
-                tasks=tasks,
-                ablations=ablations,
-                prompts=prompts,
-                seed=seed,
-            ),
+            study_changes(**changes),
             circuits=None if circuits is None else name_tuple(circuits),
             checkpoints=checkpoints,
             specs=path_tuple(specs),
             progress=report,
             jobs=jobs,
-            where="cntbench.compare",
+            where=where,
         )

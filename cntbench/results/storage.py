@@ -153,7 +153,7 @@ def open_results(path: Path) -> xr.DataTree:
         ) from None
     if not sealed:
         root.attrs.setdefault(UNSEALED, _UNSEALED)
-        warn(f"{where}: {_UNSEALED}.")
+        warn(f"{where}: {_UNSEALED}. `cntbench seal` gives it one.")
     return result_tree({"/": root, **dict(valid_groups(groups, root, where))})
 
 

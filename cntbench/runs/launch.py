@@ -93,17 +93,22 @@ def check_script(jobs: int, where: str) -> None:
             )
 
 
-class StudyKeys(TypedDict, total=False):
-    """Keys of a study that its users change; None leaves one as it is.
-
-    `cntbench.specs.StudySpec` says what each means.
-    """
+class ComparedKeys(TypedDict, total=False):
+    """Keys of a study that `cntbench.compare` changes; None leaves one as it is."""
 
     trajectory: str | None
     tasks: Names | None
     ablations: Names | None
     prompts: int | None
     seed: int | None
+
+
+class StudyKeys(ComparedKeys, total=False):
+    """Keys of a study that its users change; None leaves one as it is.
+
+    `cntbench.specs.StudySpec` says what each means.
+    """
+
     dtype: str | None
     blocks: int | None
     untrained: int | None

@@ -173,7 +173,7 @@ def test_what_xarray_writes_of_a_selection_opens(saved, select, read, tmp_path):
         part = select(whole)
         part.to_netcdf(path)
         influence = part["influence"].values
-    with pytest.warns(CntbenchWarning, match="has no checksum"):
+    with pytest.warns(CntbenchWarning, match="has no checksum.*`cntbench seal` gives it one"):
         opened = cntbench.open_results(path)
     assert "unsealed" in opened.attrs
     validate(opened.to_dataset(inherit=False), where="the selection")
