@@ -56,7 +56,7 @@ def test_recomputing_the_prefix_is_noticed(monkeypatch):
                     other.states(stage.norm(self.streams[:1]))
         branch(self, place, states)
 
-    before = count(COUNTED["nano, zero"])
+    before = recorded()["nano, zero"]
     monkeypatch.setattr(sweep.Sweep, "_branch", slow)
     after = count(COUNTED["nano, zero"])
     assert after["attention_tokens"] > before["attention_tokens"]
