@@ -26,7 +26,8 @@ CLAIMS = load_catalogue().some_claims()
 POOLED = load_catalogue().some_claims(
     ["three_phases", "gatherers_less_stable", "spreader_hierarchy"]
 )
-DRAWS = 139
+#: As many as verdicts need, and as many as anything else needs.
+DRAWS, FEW = 139, 19
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -55,8 +56,8 @@ def write(folder: Path, root: xr.Dataset, name: str = "results.nc") -> Path:
     return path
 
 
-def add(path: Path, claims=CLAIMS) -> xr.DataTree:
-    return add_verdicts(path, claims, draws=DRAWS, jobs=1, progress=quiet)
+def add(path: Path, claims=CLAIMS, draws: int = FEW) -> xr.DataTree:
+    return add_verdicts(path, claims, draws=draws, jobs=1, progress=quiet)
 
 
 def test_the_groups_are_in_the_file_and_the_rest_is_as_it_was(tmp_path):
@@ -66,7 +67,7 @@ def test_the_groups_are_in_the_file_and_the_rest_is_as_it_was(tmp_path):
     metrics = metrics.drop_vars(list(metrics.coords))
     write_results(xr.DataTree.from_dict({"/": root, "/metrics": metrics}), path)
     before = open_results(path)
-    found = add(path)
+    found = add(path, draws=DRAWS)
     after = open_results(path)
     assert set(after.children) == {"metrics", "phases", "claims"}
     assert content_checksum(after) == content_checksum(found)
@@ -102,17 +103,17 @@ def test_other_numbers_specs_or_draws_are_worked_out_anew(tmp_path):
     xr.testing.assert_identical(first.drop_attrs(deep=False), fewer.drop_attrs(deep=False))
     again = add(path, CLAIMS[:3])["claims"].to_dataset()
     xr.testing.assert_identical(first, again)
-    more = add_verdicts(path, CLAIMS[:2], draws=DRAWS + 20, jobs=1, progress=quiet)
-    assert more["claims"].attrs["draws"] == DRAWS + 20
+    more = add(path, CLAIMS[:2], draws=FEW + 20)
+    assert more["claims"].attrs["draws"] == FEW + 20
 
 
 def test_a_claim_leaves_the_verdicts_on_others_and_all_are_corrected_together(tmp_path):
     root = result(planted_film())
     whole = write(tmp_path, root, "whole.nc")
-    expected = add(whole, CLAIMS[:3])["claims"].to_dataset()
+    expected = add(whole, CLAIMS[:3], DRAWS)["claims"].to_dataset()
     apart = write(tmp_path, root, "apart.nc")
     for number in (2, 0, 1):
-        found = add(apart, CLAIMS[number : number + 1])["claims"].to_dataset()
+        found = add(apart, CLAIMS[number : number + 1], DRAWS)["claims"].to_dataset()
     assert [str(name) for name in found["claim"].values[:2]] == [CLAIMS[2].name, CLAIMS[0].name]
     names = [claim.name for claim in CLAIMS[:3]]
     ordered = open_results(apart)["claims"].to_dataset().sel(claim=names)
@@ -122,9 +123,9 @@ def test_a_claim_leaves_the_verdicts_on_others_and_all_are_corrected_together(tm
 
 def test_what_was_tested_by_fewer_draws_says_so_beside_the_rest(tmp_path):
     path = write(tmp_path, result(planted_film()))
-    add_verdicts(path, CLAIMS[:1], draws=19, jobs=1, progress=quiet)
-    found = add(path, CLAIMS[1:2])["claims"]
-    assert list(found["claim_draws"].values) == [19, DRAWS]
+    add(path, CLAIMS[:1])
+    found = add(path, CLAIMS[1:2], draws=FEW + 20)["claims"]
+    assert list(found["claim_draws"].values) == [FEW, FEW + 20]
 
 
 def test_verdicts_on_another_film_do_not_stay():
@@ -203,7 +204,7 @@ def three(tmp_path_factory) -> list[xr.Dataset]:
     roots = [result(planted_film(0)), result(planted_film(1))]
     roots.append(result(planted_film(2, checkpoints=30), ablations=("zero", "mean")))
     paths = [write(folder, root, f"{place}.nc") for place, root in enumerate(roots)]
-    return [add(path, POOLED)["claims"].to_dataset(inherit=True) for path in paths]
+    return [add(path, POOLED, DRAWS)["claims"].to_dataset(inherit=True) for path in paths]
 
 
 def test_files_are_pooled_by_mean_effect_and_combined_p_value(three):
