@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -21,16 +22,16 @@ from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.measurer import requests_of
 from cntbench.runs.plan import Plan, make_plan
-from cntbench.runs.run import run
+from cntbench.runs.run import Outcome, run
 
 
 def quiet(what: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
-@pytest.fixture
-def plan(tmp_path) -> Plan:
-    folder = write_trajectory(tmp_path / "checkpoints")
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory) -> Plan:
+    folder = write_trajectory(tmp_path_factory.mktemp("trajectory") / "checkpoints")
     catalogue = load_catalogue()
     changes = {
         "trajectory": f"dir:{folder}",
@@ -41,6 +42,12 @@ def plan(tmp_path) -> Plan:
         "planted": False,
     }
     return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
+
+
+@pytest.fixture(scope="module")
+def finished(plan, tmp_path_factory) -> Outcome:
+    """The outcome of the run, whose folder no test changes."""
+    return run(plan, tmp_path_factory.mktemp("finished") / "run", jobs=1, progress=quiet)
 
 
 class Clock:
@@ -137,9 +144,9 @@ def test_an_estimate_counts_what_the_run_will_compute(plan, tmp_path, blocks):
         assert cost.work == Work(attention, mlp, products, cost.work.attention)
 
 
-def test_the_size_is_that_of_the_result(plan, tmp_path):
+def test_the_size_is_that_of_the_result(plan, finished, tmp_path):
     found = estimate(plan, RunFolder(tmp_path / "run"), jobs=1, clock=Clock(0.6))
-    tree = run(plan, tmp_path / "run", jobs=1, progress=quiet).tree
+    tree = finished.tree
     numbers = [
         variable.nbytes
         for group in tree.subtree
@@ -159,8 +166,8 @@ def test_a_further_readout_is_counted(plan):
     assert result_bytes(more, 3, **nothing) - result_bytes(plan.axes, 3, **nothing) == added
 
 
-def test_what_is_measured_counts_as_done(plan, tmp_path):
-    run(plan, tmp_path / "run", jobs=1, progress=quiet)
+def test_what_is_measured_counts_as_done(plan, finished, tmp_path):
+    shutil.copytree(finished.path.parent, tmp_path / "run")
     (tmp_path / "run" / "checkpoints" / "step8.nc").unlink()
     found = estimate(plan, RunFolder(tmp_path / "run"), jobs=1, clock=Clock(0.6))
     assert (found.done, found.missing, found.untrained) == (2, 1, 0)
