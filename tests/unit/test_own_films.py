@@ -233,6 +233,14 @@ def test_selections_are_taken_wherever_results_are(saved, select, capsys):
     np.testing.assert_array_equal(written, saved[1]["influence"].sel(cell).values)
 
 
+@pytest.mark.parametrize("named", ["8", "step8", "checkpoint-8"])
+def test_the_command_shows_a_checkpoint_by_name_or_step(saved, named, monkeypatch, capsys):
+    code, out, err = run_cli(monkeypatch, capsys, "show", saved[0], "--checkpoint", named)
+    assert (code, err) == (0, "")
+    assert "at step 8:" in " ".join(out.split())
+    assert run_cli(monkeypatch, capsys, "show", saved[0], "--step", named) == (code, out, err)
+
+
 def test_paths_of_results_are_taken_wherever_results_are(saved, tmp_path, capsys):
     path, tree = saved
     written = cntbench.save_results(str(path), tmp_path / "again.nc")

@@ -165,6 +165,14 @@ def test_both_refuse_the_same(rename, name, says):
         assert says in str(caught.value)
 
 
+def test_a_folder_may_be_named_from_home(rename, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert rename("checkpoint-500") == tmp_path / "run"
+    assert open_trajectory("dir:~/run", quiet).identity == f"dir:{tmp_path.resolve()}/run"
+    with pytest.raises(CheckpointError, match="no such folder"):
+        open_trajectory("dir:~nobody-of-this-name/run", quiet)
+
+
 def test_tokens_are_kept_where_every_name_tells_them(rename):
     trajectory = open_trajectory(f"dir:{rename('step0-tokens0B', 'step10-tokens2B')}", quiet)
     nodes = trajectory.shape.components

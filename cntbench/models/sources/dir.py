@@ -15,6 +15,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -59,6 +60,8 @@ def open_trajectory(
             "dir: needs a folder", hint="Write dir:PATH, for instance dir:checkpoints/run1."
         )
     root = Path(where)
+    with suppress(RuntimeError):  # there is no such user
+        root = root.expanduser()  # a shell leaves dir:~/runs as it is
     if not root.is_dir():
         raise CheckpointError("no such folder", where=where)
     contents = _found(root)
