@@ -33,9 +33,8 @@ from cntbench.errors import CheckpointError, CntbenchError, CntbenchWarning, Sto
 from cntbench.exchange.eap_graph import GROUP, EapGraph, read_eap_graph
 from cntbench.models.origin import Folder
 from cntbench.models.steps import named_step, step_number, tells_step
-from cntbench.models.trajectory import Checkpoint
+from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.output import file_status
-from cntbench.parallel import Progress
 from cntbench.readouts import known_readouts, measured
 from cntbench.results.film import CONVENTIONS, Axes, checkpoint_dataset, film
 from cntbench.results.tree import result_tree
