@@ -24,7 +24,7 @@ ROWS_AT_ONCE = 32768
 STAGE_ROWS_AT_ONCE = 3072
 #: Values of a token in the stream, and inside a stage, for which these numbers are right. Narrower
 #: models take more rows, as what an operator costs besides its numbers weighs more in them.
-_STREAM_VALUES, _STAGE_VALUES = 128, 2816
+_STREAM_VALUES, _STAGE_VALUES = 128, 2112
 MOST_TIMES = 4
 #: Tokens × runs of one ablation of direct scope, which pass through a stage together.
 WHOLE_ROWS_AT_ONCE = 8192
