@@ -10,9 +10,9 @@ from cntbench.dynamics.phases import LEVEL, chance
 from cntbench.dynamics.segments import segment
 from cntbench.dynamics.trajectory import standardised
 from cntbench.parallel import parallel_map
+from support.calibration import DRAWS
 
 FEATURES = 5
-DRAWS = 99
 
 #: Kinds by how many change points they have.
 KINDS = {
