@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
@@ -25,9 +27,10 @@ def models(
     *,
     dtype: torch.dtype = torch.float64,
     architectures: tuple[str, ...] = ARCHITECTURES,
+    sharing: Sequence[tuple[int, int]] = SHARING,
     **sizes: st.SearchStrategy[int],
 ) -> PreTrainedModel:
-    """A random model; ``sizes`` stand in place of `SIZES`."""
+    """A random model; ``sizes`` stand in place of `SIZES`, as ``sharing`` of `SHARING`."""
     architecture = draw(st.sampled_from(architectures), label="architecture")
     chosen: dict[str, object] = {
         name: draw(size, label=name) for name, size in (SIZES | sizes).items()
@@ -41,7 +44,7 @@ def models(
         chosen["scale_attn_by_inverse_layer_idx"] = draw(st.booleans())
     else:
         chosen["width"] = width + width % 2
-        chosen["heads"], chosen["key_heads"] = draw(st.sampled_from(SHARING), label="sharing")
+        chosen["heads"], chosen["key_heads"] = draw(st.sampled_from(sharing), label="sharing")
         if architecture == "llama":
             chosen["attention_bias"] = chosen["mlp_bias"] = draw(st.booleans())
     return random_model(architecture, **chosen, seed=draw(st.integers(0, 2**16)), dtype=dtype)
