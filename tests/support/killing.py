@@ -82,7 +82,7 @@ class MeetingCells(CheckpointMeasurer):
         self.place.mkdir(exist_ok=True)
         alone = not list(self.place.iterdir())
         (self.place / str(os.getpid())).touch()
-        for _ in range(0 if alone else 30):  # so long that the other process is given work
+        for _ in range(0 if alone else 300):  # so long that the other process is given work
             if len(list(self.place.iterdir())) > 1:
                 break
             time.sleep(0.1)

@@ -31,20 +31,27 @@ def cluster(forked_workers):
         yield made
 
 
-@pytest.fixture
-def checkpoints(tmp_path):
-    return write_trajectory(tmp_path / "checkpoints", steps=tuple(range(6)))
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trajectory") / "checkpoints"
+    return write_trajectory(folder, steps=tuple(range(6)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plan(checkpoints):
     return plan_for(checkpoints)
 
 
-@pytest.fixture
-def whole(plan, tmp_path):
-    """The bytes of a run in this process."""
-    return run(plan, tmp_path / "whole", jobs=1, progress=quiet).path.read_bytes()
+@pytest.fixture(scope="module")
+def result(plan, tmp_path_factory):
+    """The result of a run in this process."""
+    return run(plan, tmp_path_factory.mktemp("whole") / "run", jobs=1, progress=quiet).path
+
+
+@pytest.fixture(scope="module")
+def whole(result):
+    """Its bytes."""
+    return result.read_bytes()
 
 
 def test_a_worker_that_is_killed_costs_nothing(cluster, plan, whole, tmp_path, monkeypatch):
@@ -100,7 +107,8 @@ def test_a_worker_that_comes_later_is_used(forked_workers, plan, whole, tmp_path
     assert outcome.path.read_bytes() == whole
 
 
-def test_a_checkpoint_that_fails_costs_no_other(cluster, checkpoints, tmp_path):
+def test_a_checkpoint_that_fails_costs_no_other(cluster, tmp_path):
+    checkpoints = write_trajectory(tmp_path / "checkpoints", steps=(0, 1, 3))
     spoil(checkpoints / "step3")
     plan = plan_for(checkpoints)
     here = run(plan, tmp_path / "here", jobs=1, progress=quiet)
@@ -112,7 +120,7 @@ def test_a_checkpoint_that_fails_costs_no_other(cluster, checkpoints, tmp_path):
 
 
 def test_the_command_line_measures_on_clusters(
-    cluster, plan, checkpoints, whole, tmp_path, monkeypatch, capsys
+    cluster, result, checkpoints, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     write_study(tmp_path / "specs", "tiny", checkpoints, untrained=0)
@@ -124,7 +132,7 @@ def test_the_command_line_measures_on_clusters(
         assert (code, err) == (0, "")
         assert "Measured 6 checkpoints" in out
         files = [path.read_bytes() for path in sorted(folder.glob("checkpoints/*.nc"))]
-        here = sorted((tmp_path / "whole" / "checkpoints").iterdir())
+        here = sorted((result.parent / "checkpoints").iterdir())
         assert files == [path.read_bytes() for path in here]
 
 
