@@ -34,8 +34,16 @@ class ModelTokenizer(ABC):
         """The tokenizer of the tokenizers library."""
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text, without special tokens at its ends."""
-        tokens: list[int] = self._fast.encode(text, add_special_tokens=False).ids
+        """Return the tokens of a text, without special tokens at its ends.
+
+        Raises
+        ------
+        CheckpointError
+            If the tokenizer cannot encode it, such as an unknown word without a token for those.
+        """
+        fast = self._fast
+        with foreign(f"the tokenizer has no tokens for {text!r}", "tokenizer"):
+            tokens: list[int] = fast.encode(text, add_special_tokens=False).ids
         return tokens
 
     def safe(self, vocabulary: int) -> Tokens:

@@ -22,8 +22,11 @@ def tokens_behind(language: Language, before: str, text: str) -> list[int]:
     They are the text's own if the two cannot be told apart there. Many tokenizers put a space
     before a text of its own only: ``" Mary"`` is one token of Llama 2 behind a word.
     """
-    alone = language.encode(before) if before else []
-    together = language.encode(before + text)
+    try:
+        alone = language.encode(before) if before else []
+        together = language.encode(before + text)
+    except CntbenchError:  # the two together are a word that the tokenizer does not know
+        return language.encode(text)
     if len(together) > len(alone) and together[: len(alone)] == alone:
         return together[len(alone) :]
     return language.encode(text)

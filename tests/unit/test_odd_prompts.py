@@ -18,7 +18,7 @@ from support.trajectories import run_cli, write_trajectory
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from cntbench.errors import CntbenchError
-from cntbench.models.tokenizer import TokenizerFile
+from cntbench.models.tokenizer import TokenizerFile, TokenizerObject
 from cntbench.prompts import Language
 from cntbench.prompts.frames import rows_in_memory
 from cntbench.prompts.generators.file import Parameters, PromptTable
@@ -222,6 +222,20 @@ def test_files_of_any_content_are_prompts_or_a_mistake_that_is_told(suffix, text
     for content in (text, f"{HEADER}\n{text}", f"{LINE}\n{text}"):
         with contextlib.suppress(CntbenchError):
             assert rows_of(content.encode(), Path(f"x{suffix}"))
+
+
+def test_a_word_that_a_tokenizer_does_not_know_is_told():
+    known = Tokenizer(models.WordLevel({"gave": 0, "Mary": 1, "John": 2}))
+    known.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    language = Language(np.arange(3), tokenizer=TokenizerObject(known), size=3)
+    row = {"clean": "gave", "answer": "Mary", "wrong": "John"}
+    [prompt] = PromptTable("here", given=rows_in_memory([row], "here")).prompts(language, 1)
+    assert (prompt.targets.tolist(), prompt.decoys.tolist()) == ([1], [2])
+    unknown = PromptTable("here", given=rows_in_memory([{**row, "clean": "took"}], "here"))
+    with pytest.raises(
+        CntbenchError, match=r"here\[0\]: clean: the tokenizer has no tokens for 'to"
+    ):
+        unknown.prompts(language, 1)
 
 
 @pytest.fixture(scope="module")
