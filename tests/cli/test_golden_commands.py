@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 from support.films import random_film
 from support.runs import write_study
-from support.trajectories import run_cli, write_trajectory
+from support.trajectories import run_cli, run_cli_in, write_trajectory
 
 from cntbench.results.storage import open_results, write_results
 from cntbench.runs import golden as golden_folder
@@ -152,25 +154,37 @@ def test_other_folders_are_left_alone(cli, tmp_path):
     assert "failed.nc: has no checkpoint that was measured" in err
 
 
+#: A study of a user.
+STUDY = ("tiny", "-j", 1, "--specs", "specs")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The folder of a study that has been run and frozen, and a copy of it."""
+    folder = tmp_path_factory.mktemp("study") / "work"
+    write_trajectory(folder / "checkpoints")
+    write_study(folder / "specs", "tiny", folder / "checkpoints", untrained=1)
+    assert run_cli_in(folder, "run", *STUDY)[0] == 0
+    freeze = ("golden", "freeze", "runs/tiny/results.nc", "--to", "golden")
+    assert run_cli_in(folder, *freeze)[0] == 0
+    return folder, shutil.copytree(folder, folder.with_name("kept"))
+
+
 @pytest.fixture
-def frozen(cli, tmp_path):
-    """A study of a user that has been run and frozen; returns how to call the program."""
-    folder = write_trajectory(tmp_path / "checkpoints")
-    write_study(tmp_path / "specs", "tiny", folder, untrained=1)
-
-    def call(*arguments):
-        return cli(*arguments, "-j", 1, "--specs", "specs")
-
-    assert call("run", "tiny")[0] == 0
-    assert cli("golden", "freeze", "runs/tiny/results.nc", "--to", "golden")[0] == 0
-    return call
+def frozen(cli, study, monkeypatch):
+    """Work in that folder as it was, since a run knows where; returns how to call the program."""
+    folder, kept = study
+    shutil.rmtree(folder)
+    shutil.copytree(kept, folder)
+    monkeypatch.chdir(folder)
+    return lambda *arguments: cli(*arguments, *STUDY[1:])
 
 
-def test_the_study_is_measured_again(frozen, tmp_path):
+def test_the_study_is_measured_again(frozen):
     code, out, err = frozen("golden", "check", "golden")
     assert (code, err) == (0, "")
     assert "Nothing has moved: " in out
-    write_trajectory(tmp_path / "checkpoints", steps=(8,), first_seed=77)
+    write_trajectory(Path("checkpoints"), steps=(8,), first_seed=77)
     code, out, err = frozen("golden", "check", "golden")
     assert code == 1
     assert "Weights differ from the frozen ones: step8\n" in err
@@ -178,34 +192,34 @@ def test_the_study_is_measured_again(frozen, tmp_path):
     assert all(" step8" in line for line in out.splitlines()[1:])
 
 
-def test_a_study_that_is_not_there_any_more(frozen, cli, tmp_path):
-    (tmp_path / "checkpoints").rename(tmp_path / "elsewhere")
+def test_a_study_that_is_not_there_any_more(frozen, cli):
+    Path("checkpoints").rename("elsewhere")
     code, _, err = frozen("golden", "check", "golden")
     assert code == 2
     assert "the study cannot be run again: no such folder" in err
     assert "--results FILE" in err
-    write(tmp_path / "film.nc")
+    write(Path("film.nc"))
     cli("golden", "freeze", "film.nc", "--to", "films")
     code, _, err = frozen("golden", "check", "films")
     assert code == 2
     assert "was not made by cntbench run" in err
 
 
-def test_another_spec_is_named(frozen, cli, tmp_path):
-    manifest = json.loads((tmp_path / "golden" / MANIFEST).read_text())
+def test_another_spec_is_named(frozen, cli):
+    manifest = json.loads((Path("golden") / MANIFEST).read_text())
     spec = json.loads(manifest["made_by"]["spec"])
     spec["tasks"]["induction"]["parameters"]["block"] += 1
     spec["cntbench"] = "0.0.1"
     manifest["made_by"]["spec"] = json.dumps(spec)
-    (tmp_path / "golden" / MANIFEST).write_text(json.dumps(manifest))
+    (Path("golden") / MANIFEST).write_text(json.dumps(manifest))
     for arguments in ((), ("--results", "runs/tiny/results.nc")):
         code, _, err = frozen("golden", "check", "golden", *arguments)
         assert code == 2
         assert "of another spec; different: tasks.induction.parameters.block\n" in err
 
 
-def test_checkpoints_that_fail_now_have_moved(frozen, tmp_path):
-    (tmp_path / "checkpoints" / "step8" / "model.safetensors").write_bytes(b"damaged")
+def test_checkpoints_that_fail_now_have_moved(frozen):
+    Path("checkpoints/step8/model.safetensors").write_bytes(b"damaged")
     code, out, err = frozen("golden", "check", "golden")
     assert code == 1
     assert "1 checkpoint could not be measured" in err
