@@ -26,6 +26,7 @@ def free_port():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_workers")
 def test_the_way_to_a_cluster_works_as_written(tmp_path, free_port, monkeypatch, capsys):
     """All commands run, with a study that takes a second and one process per shard."""
     write_trajectory(tmp_path / "checkpoints")
