@@ -8,6 +8,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pytest
 import torch
@@ -234,11 +235,17 @@ def test_selections_are_taken_wherever_results_are(saved, select, capsys):
 
 
 @pytest.mark.parametrize("named", ["8", "step8", "checkpoint-8"])
-def test_the_command_shows_a_checkpoint_by_name_or_step(saved, named, monkeypatch, capsys):
+def test_commands_take_a_checkpoint_by_name_or_step(saved, named, tmp_path, monkeypatch, capsys):
     code, out, err = run_cli(monkeypatch, capsys, "show", saved[0], "--checkpoint", named)
     assert (code, err) == (0, "")
     assert "at step 8:" in " ".join(out.split())
     assert run_cli(monkeypatch, capsys, "show", saved[0], "--step", named) == (code, out, err)
+    _, out, _ = run_cli(monkeypatch, capsys, "audit", saved[0], "--checkpoints", named)
+    assert "1 checkpoint: 1 ok." in out
+    assert "step8 " in out
+    graph, cell = tmp_path / "g.graphml", ["--task", "bigram", "--ablation", "zero"]
+    run_cli(monkeypatch, capsys, "export", saved[0], "-o", graph, *cell, "--checkpoint", named)
+    assert nx.read_graphml(graph).graph["step"] == 8
 
 
 def test_paths_of_results_are_taken_wherever_results_are(saved, tmp_path, capsys):
