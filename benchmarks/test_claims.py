@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from benchmarks.films import study_film
 from benchmarks.timing import cost
+from cntbench.analysis.derived import NullDraws
 from cntbench.analysis.verdicts import verdicts
 from cntbench.runs.catalogue import load_catalogue
 
@@ -21,7 +22,7 @@ def test_phases_and_claims_of_the_default_study(full, record_property):
     draws, limit = (200, 450) if full else (50, 9)
 
     def judge():
-        verdicts(film, None, claims, seed=0, draws=draws, jobs=1, progress=quiet)
+        verdicts(film, None, claims, NullDraws(0, draws, 1, quiet))
 
     spent = cost(judge, rounds=1 if full else 3)
     cells = film.sizes["task"] * film.sizes["ablation"]

@@ -19,6 +19,7 @@ from benchmarks.resident import peak
 from benchmarks.workloads import PYTHIA_14M
 from cntbench.runs import measurer as cells
 from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.folder import RunFolder
 from cntbench.runs.plan import make_plan
 from cntbench.runs.run import run_shard
 from cntbench.runs.shard import Shard
@@ -91,7 +92,7 @@ def test_most_of_the_time_is_the_engines(specs, tmp_path, monkeypatch, record_pr
     try:
         start = time.perf_counter()
         plan = make_plan(catalogue, catalogue.study("many"), quiet)
-        outcome = run_shard(plan, tmp_path / "run", Shard(1, 1), jobs=1, progress=quiet)
+        outcome = run_shard(plan, RunFolder(tmp_path / "run", Shard(1, 1)), jobs=1, progress=quiet)
         total = time.perf_counter() - start
     finally:
         torch.set_num_threads(threads)

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.films import study_film
 from benchmarks.timing import cost
-from cntbench.analysis.derived import derived
+from cntbench.analysis.derived import NullDraws, derived
 from cntbench.calibration.simulated import planted, template
 from cntbench.dynamics.null_summary import null_summary
 from cntbench.plugins import room
@@ -32,7 +32,7 @@ def test_null_models_and_roles_of_the_default_study(full, record_property):
     draws, limit = (200, 1200) if full else (20, 9)
 
     def compute():
-        derived(film, others, seed=0, draws=draws, jobs=1, progress=quiet)
+        derived(film, others, NullDraws(0, draws, 1, quiet))
 
     spent = cost(compute, rounds=1 if full else 3)
     cells = film.sizes["task"] * film.sizes["ablation"]

@@ -19,7 +19,7 @@ from transformers import GPTNeoXForCausalLM
 from benchmarks.films import CHECKPOINTS, study_film
 from benchmarks.timing import ratio, turns
 from benchmarks.workloads import NANO
-from cntbench.analysis.derived import derived
+from cntbench.analysis.derived import NullDraws, derived
 from cntbench.components import components
 from cntbench.estimate.result_size import result_bytes
 from cntbench.models.trajectory import open_trajectory
@@ -45,7 +45,7 @@ def film(full) -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def result(film) -> xr.DataTree:
-    groups = derived(film, None, seed=0, draws=0, jobs=1, progress=quiet)
+    groups = derived(film, None, NullDraws(0, 0, 1, quiet))
     return xr.DataTree.from_dict({"/": film, **groups})
 
 

@@ -37,15 +37,14 @@ from cntbench.runs.launch import (
     check_script,
     name_tuple,
     one_of,
-    resolved,
     study_changes,
 )
 from cntbench.runs.measurer import measure
-from cntbench.runs.plan import Plan
-from cntbench.runs.resources import DeviceChoice, memory_budget, resolve_device
+from cntbench.runs.plan import Plan, make_plan
+from cntbench.runs.resources import DeviceChoice, Resources, memory_budget, resolve_device
 from cntbench.runs.run import provenance
 from cntbench.runs.run import run as run_plan
-from cntbench.runs.seeds import run_seeds, seed_runs, seeds_folder
+from cntbench.runs.seeds import run_path, run_seeds, seed_runs, seeds_folder
 from cntbench.runs.tasks import task_in_memory
 from cntbench.specs import StudySpec, build
 
@@ -131,9 +130,11 @@ def run(
     options: dict[str, Any] = {
         "jobs": workers,
         "execute": execute,
-        "memory_budget": budget,
-        "keep": keep_downloads,
-        "device": resolve_device(one_of(DeviceChoice, "device", device, where), scheduler),
+        "resources": Resources(
+            budget,
+            keep_downloads,
+            resolve_device(one_of(DeviceChoice, "device", device, where), scheduler),
+        ),
     }
     keys, to = study_changes(**changes), Path(output) if output else None
     catalogue = load_catalogue(path_tuple(specs))
@@ -144,7 +145,8 @@ def run(
             outcomes = {seed_run.name: outcome for seed_run, outcome in results}
         else:
             early = options["jobs"] > 1
-            plan, folder = resolved(catalogue, study, keys, to, report, where=where, early=early)
+            entry = catalogue.changed_study(study, keys, where=where)
+            plan, folder = make_plan(catalogue, entry, report, early=early), to or run_path(study)
             RunFolder(folder).check(plan)
             outcomes = {"": run_plan(plan, folder, progress=report, **options)}
     for name, outcome in outcomes.items():
@@ -322,13 +324,11 @@ def compare(
         if key not in ComparedKeys.__annotations__:
             raise unknown("key", key, ComparedKeys.__annotations__, where=where)
     with progress_bar(Terminal(stderr=True), shown=progress) as report:
-        return command.compare(
-            path_tuple(results),
+        measurement = command.Measurement(
             study_changes(**changes),
-            circuits=None if circuits is None else name_tuple(circuits),
-            checkpoints=checkpoints,
-            specs=path_tuple(specs),
-            progress=report,
-            jobs=jobs,
+            None if circuits is None else name_tuple(circuits),
+            checkpoints,
+            path_tuple(specs),
             where=where,
         )
+        return command.compare(path_tuple(results), measurement, progress=report, jobs=jobs)

@@ -6,9 +6,9 @@ part with a random stream of its own, and reused from a result that was computed
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -32,8 +32,38 @@ if TYPE_CHECKING:
 
 #: Variables of the root that `film_of` uses.
 FILM_VARIABLES = ["influence", "influence_se", "readout_value", "readout_se", "status"]
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
 #: Name of the part of a cell that holds its roles.
 _ROLES = "roles"
+
+
+@dataclass(frozen=True)
+class NullDraws:
+    """How null models are drawn.
+
+    Parameters
+    ----------
+    seed, count
+        Seed and number of the draws from each.
+    jobs, progress
+        Number of processes; receives progress.
+    """
+
+    seed: int
+    count: int
+    jobs: int
+    progress: Progress
+
+    def each(
+        self, work: Callable[[Part], Result], parts: Sequence[Part], name: str
+    ) -> Iterator[Result]:
+        """Yield the result of each part of some work, in order, and report progress."""
+        self.progress(name, 0, len(parts))
+        for number, result in enumerate(parallel_map(work, parts, jobs=self.jobs), start=1):
+            yield result
+            self.progress(name, number, len(parts))
 
 
 @dataclass(frozen=True)
@@ -75,11 +105,8 @@ class DerivedPart:
 def derived(
     root: xr.Dataset,
     untrained: xr.Dataset | None,
+    draws: NullDraws,
     *,
-    seed: int,
-    draws: int,
-    jobs: int,
-    progress: Progress,
     earlier: xr.DataTree | None = None,
 ) -> dict[str, xr.Dataset]:
     """Return all groups that follow from a film.
@@ -90,10 +117,8 @@ def derived(
         The film.
     untrained
         Influence in untrained models, dims ``task, ablation, seed, source, target``.
-    seed, draws
-        Seed and number of the null models' draws; without draws there is no group ``nulls``.
-    jobs, progress
-        Number of processes; receives progress.
+    draws
+        Of the null models; if there are none there is no group ``nulls``.
     earlier
         A result whose null models and roles are reused if they were computed from the same.
     """
@@ -101,44 +126,42 @@ def derived(
     if untrained is not None:
         groups["untrained"] = untrained
     content = content_checksum(xr.DataTree.from_dict({"/": root, **groups}))
-    made_of_sha256 = made_of([content, seed, draws], ["dynamics"])
+    made_of_sha256 = made_of([content, draws.seed, draws.count], ["dynamics"])
     groups["metrics"].attrs |= sources_attribute(
         own_sources({"metric": map(str, groups["metrics"])})
     )
-    names = ["roles", *(["nulls"] if draws else [])]
+    names = ["roles", *(["nulls"] if draws.count else [])]
     reused = reusable(earlier, names, made_of_sha256)
     if reused is not None:
         return groups | reused
-    parts = list(_parts(root, untrained, seed, draws))
+    parts = list(_parts(root, untrained, draws))
     roles: list[Cell] = []
     nulls: list[Cell] = []
-    progress("null models and roles", 0, len(parts))
-    for number, arrays in enumerate(parallel_map(DerivedPart.work, parts, jobs=jobs)):
-        part = parts[number]
+    results = draws.each(DerivedPart.work, parts, "null models and roles")
+    for part, arrays in zip(parts, results, strict=True):
         (roles if part.name == _ROLES else nulls).append((part.cell, arrays))
-        progress("null models and roles", number + 1, len(parts))
     groups["roles"] = role_group(root, roles)
-    if draws:
+    if draws.count:
         models = 0 if untrained is None else untrained.sizes["seed"]
-        groups["nulls"] = null_group(root, groups["metrics"], nulls, models, draws)
+        groups["nulls"] = null_group(root, groups["metrics"], nulls, models, draws.count)
         groups["roles"] = with_gatekeepers(
             groups["roles"], root, groups["metrics"], groups["nulls"]
         )
         used = {part.name for part in parts} & plugins.room("null model").keys()
         groups["nulls"].attrs |= sources_attribute(own_sources({"null model": used}))
     for name in names:
-        groups[name].attrs |= {"draws": draws, "seed": seed, MADE_OF: made_of_sha256}
+        groups[name].attrs |= {"draws": draws.count, "seed": draws.seed, MADE_OF: made_of_sha256}
     return groups
 
 
 def _parts(
-    root: xr.Dataset, untrained: xr.Dataset | None, seed: int, draws: int
+    root: xr.Dataset, untrained: xr.Dataset | None, draws: NullDraws
 ) -> Iterator[DerivedPart]:
     """Yield the roles and null models of every cell that has measured checkpoints."""
     kinds: dict[tuple[str, bool], list[str]] = {(_ROLES, False): []}
     for name, plugin in plugins.room("metric").items():
         metric: Metric = plugin.module.METRIC
-        if draws and metric.null is not None:
+        if draws.count and metric.null is not None:
             kinds.setdefault((metric.null, metric.over_time), []).append(name)
     for i, j in np.ndindex(root.sizes["task"], root.sizes["ablation"]):
         at = {"task": i, "ablation": j}
@@ -146,4 +169,6 @@ def _parts(
         models = None if untrained is None else untrained.isel(at)
         if (cell["status"] == "ok").any():
             for (name, over_time), metrics in kinds.items():
-                yield DerivedPart(cell, models, name, tuple(metrics), over_time, seed, draws)
+                yield DerivedPart(
+                    cell, models, name, tuple(metrics), over_time, draws.seed, draws.count
+                )

@@ -8,7 +8,7 @@ from warnings import catch_warnings, simplefilter
 
 import xarray as xr
 
-from cntbench.analysis.derived import derived
+from cntbench.analysis.derived import NullDraws, derived
 from cntbench.errors import CntbenchWarning, StorageError
 from cntbench.output import check_output
 from cntbench.results.checking import as_result, warn
@@ -68,10 +68,7 @@ def complete(
     derived_groups = derived(
         root,
         groups.get("untrained"),
-        seed=int(root.attrs.get("seed", 0)),
-        draws=draws,
-        jobs=jobs,
-        progress=progress,
+        NullDraws(int(root.attrs.get("seed", 0)), draws, jobs, progress),
     )
     return result_tree({"/": root, **groups, **derived_groups})
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from cntbench.analysis.derived import FILM_VARIABLES
+from cntbench.analysis.derived import FILM_VARIABLES, NullDraws
 from cntbench.analysis.reuse import MADE_OF, made_of, reusable
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import examine, judge
@@ -18,14 +18,8 @@ from cntbench.dynamics.film import film_of
 from cntbench.dynamics.junctures import align
 from cntbench.dynamics.phases import find_phases
 from cntbench.dynamics.statistics.stability_gap import over_lags
-from cntbench.dynamics.verdicts import (
-    CellVerdicts,
-    claim_group,
-    merge_verdicts,
-    phase_group,
-)
+from cntbench.dynamics.verdicts import CellVerdicts, claim_group, merge_verdicts, phase_group
 from cntbench.errors import CntbenchError
-from cntbench.parallel import parallel_map
 from cntbench.plugins import own_sources, room, sources_attribute
 from cntbench.prompts import seed_sequence
 from cntbench.results.checksum import content_checksum
@@ -71,11 +65,8 @@ def verdicts(
     root: xr.Dataset,
     untrained: xr.Dataset | None,
     claims: Sequence[Claim],
+    draws: NullDraws,
     *,
-    seed: int,
-    draws: int,
-    jobs: int,
-    progress: Progress,
     earlier: xr.DataTree | None = None,
 ) -> dict[str, xr.Dataset]:
     """Return the groups ``phases`` and ``claims``.
@@ -88,17 +79,15 @@ def verdicts(
         Influence in untrained models, dims ``task, ablation, seed, source, target``.
     claims
         The claims to test.
-    seed, draws
+    draws
         Of the null models.
-    jobs, progress
-        Number of processes; receives progress.
     earlier
         A result whose groups are reused if they were computed from the same. Its verdicts on other
         claims are kept if they are about the same film.
     """
     film = _film_checksum(root, untrained)
     specs = [[claim.name, as_dict(claim.spec)] for claim in claims]
-    made_of_sha256 = made_of([film, specs, seed, draws], ["dynamics", "metrics"])
+    made_of_sha256 = made_of([film, specs, draws.seed, draws.count], ["dynamics", "metrics"])
     reused = reusable(earlier, ["phases", "claims"], made_of_sha256)
     if reused is not None:
         return reused
@@ -108,18 +97,18 @@ def verdicts(
             cell=root[FILM_VARIABLES].isel(task=i, ablation=j),
             untrained=None if untrained is None else untrained.isel(task=i, ablation=j),
             claims=tuple(claims),
-            seed=seed,
-            draws=draws,
+            seed=draws.seed,
+            draws=draws.count,
         )
         for i, j in np.ndindex(root.sizes["task"], root.sizes["ablation"])
     ]
-    cells: list[CellVerdicts] = []
-    progress("phases and claims", 0, len(parts))
-    for cell in parallel_map(VerdictPart.work, parts, jobs=jobs):
-        cells.append(cell)
-        progress("phases and claims", len(cells), len(parts))
+    cells = list(draws.each(VerdictPart.work, parts, "phases and claims"))
     group = claim_group(root, claims, cells).assign_coords(
-        claim_draws=("claim", np.full(len(claims), draws), {"long_name": "draws of its tests"})
+        claim_draws=(
+            "claim",
+            np.full(len(claims), draws.count),
+            {"long_name": "draws of its tests"},
+        )
     )
     if earlier is not None and "claims" in earlier.children:
         other = earlier.children.get("untrained")
@@ -132,7 +121,7 @@ def verdicts(
     group.attrs |= sources_attribute(own_sources(used))
     groups = {"phases": phase_group(root, cells), "claims": group}
     for group in groups.values():
-        group.attrs |= {"draws": draws, "seed": seed, MADE_OF: made_of_sha256}
+        group.attrs |= {"draws": draws.count, "seed": draws.seed, MADE_OF: made_of_sha256}
     return groups
 
 
@@ -200,10 +189,7 @@ def with_verdicts(
         root,
         None if untrained is None else untrained.to_dataset(inherit=True),
         claims,
-        seed=int(root.attrs.get("seed", 0)),
-        draws=draws,
-        jobs=jobs,
-        progress=progress,
+        NullDraws(int(root.attrs.get("seed", 0)), draws, jobs, progress),
         earlier=None if UNSEALED in tree.attrs else tree,
     )
     return result_tree(

@@ -56,12 +56,7 @@ class FilmKind:
     shapes: tuple[tuple[int, int], ...] = ((3, 3),)
 
 
-_DYNAMICS = (
-    "gatherers_less_stable",
-    "gatherers_reconfigure",
-    "spreader_hierarchy",
-    "three_phases",
-)
+_DYNAMICS = ("gatherers_less_stable", "gatherers_reconfigure", "spreader_hierarchy", "three_phases")
 _GATES = ("gatekeeper_hierarchy", "gatekeepers_reconfigure")
 _SIZES, _LENGTHS, _DEEP = (0.33, 0.67, 1.0), (40, 80, 143), ((4, 5),)
 
@@ -131,10 +126,7 @@ KINDS = {
         shapes=((3, 6), (3, 3)),
     ),
     "phased": FilmKind(
-        "three phases, sudden transitions",
-        simulated.phased,
-        true=("three_phases",),
-        lengths=(143,),
+        "three phases, sudden transitions", simulated.phased, true=("three_phases",), lengths=(143,)
     ),
     **{
         f"phased {width:.2f}": FilmKind(

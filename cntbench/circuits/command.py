@@ -105,11 +105,7 @@ class LoadedModel:
         return replace(self, trajectory=trajectory, model=self.model.by_experts())
 
     def evaluate(
-        self,
-        task: Task,
-        scores: Mapping[str, EdgeScores],
-        evaluation: Evaluation,
-        choice: Choice,
+        self, task: Task, scores: Mapping[str, EdgeScores], evaluation: Evaluation, choice: Choice
     ) -> xr.Dataset:
         """Evaluate the circuits of several methods on a task, dims ``task, ablation, …``."""
         request = self.request(task, evaluation)

@@ -40,8 +40,8 @@ from cntbench.circuits.selection import (
     Scores,
     Selection,
     layer_pairs,
-    pruned,
     shuffled,
+    with_unscored,
 )
 from cntbench.engine.circuit import circuit_readouts, edges_of
 from cntbench.engine.influence import statistics_of
@@ -192,20 +192,20 @@ def faithfulness(request: Request, scores: EdgeScores, choice: Choice | None = N
     if not scored.any():
         raise CntbenchError("no edge has a score")
     ranked = [EdgeScores(values, scores.signed).by(ranking) for ranking in choice.rankings]
-    kept = np.stack([_circuits(values, choice) for values in ranked])
+    chosen = np.stack([_circuits(values, choice) for values in ranked])
     unscored = edges & ~scored
     layers = np.array([node.layer for node in request.model.components])
     groups = layer_pairs(layers, scored.shape)
     rng = random_state(choice.seed, "random circuits")
     random = np.array(
-        [[shuffled(circuit, scored, groups, rng, choice.draws) for circuit in row] for row in kept]
+        [[shuffled(part, scored, groups, rng, choice.draws) for part in row] for row in chosen]
     )
-    circuits = _working(kept, unscored)
+    circuits = with_unscored(chosen, unscored)
     parts = {
         "ends": np.stack([unscored, edges | unscored]),
         "circuit": circuits,
         "complement": (scored & ~circuits) | unscored,
-        "random": _working(random, unscored),
+        "random": with_unscored(random, unscored),
     }
     sizes = [part.size // scored.size for part in parts.values()]
     flat = np.concatenate([part.reshape(-1, *scored.shape) for part in parts.values()])
@@ -228,23 +228,15 @@ def faithfulness(request: Request, scores: EdgeScores, choice: Choice | None = N
 def _circuits(scores: Scores, choice: Choice) -> Edges:
     """Return the circuits of all budgets, dims ``budget`` and those of the scores."""
     if choice.threshold is not None:
-        kept = np.isfinite(scores) & (scores >= choice.threshold)
-        if not kept.any():
+        chosen = np.isfinite(scores) & (scores >= choice.threshold)
+        if not chosen.any():
             raise CntbenchError(
                 f"no edge has a score of at least {choice.threshold:g}",
                 hint=f"The largest is {np.nanmax(scores):g}.",
             )
-        return kept[None]
+        return chosen[None]
     count, select = int(np.isfinite(scores).sum()), SELECTIONS[choice.selection]
     return np.stack([select(scores, size) for size in choice.sizes(count)])
-
-
-def _working(kept: Edges, unscored: Edges) -> Edges:
-    """Add the unscored edges to circuits and prune the rest; dims as ``kept``."""
-    working = kept.copy()
-    for index in np.ndindex(kept.shape[: kept.ndim - unscored.ndim]):
-        working[index] = pruned(kept[index] | unscored) | unscored
-    return working
 
 
 def _summary(readouts: dict[str, Array], shares: Array, choice: Choice) -> dict[str, Any]:
@@ -323,11 +315,7 @@ def _dataset(numbers: dict[str, Any], shares: Array, choice: Choice) -> xr.Datas
         name: (dims, numbers[name], described(name, about, units))
         for name, (dims, about, units) in OF_CIRCUITS.items()
     }
-    labels = {
-        "ranking": list(choice.rankings),
-        "budget": shares,
-        "draw": np.arange(choice.draws),
-    }
+    labels = {"ranking": list(choice.rankings), "budget": shares, "draw": np.arange(choice.draws)}
     return xr.Dataset(
         variables,
         coords={name: (name, labels[name], {"long_name": about}) for name, about in NAMES.items()},

@@ -32,9 +32,9 @@ def top(scores: Scores, count: int) -> Edges:
     """
     scored = np.flatnonzero(np.isfinite(scores))
     best = scored[np.argsort(-scores.flat[scored], kind="stable")[:count]]
-    kept = np.zeros(scores.shape, dtype=bool)
-    kept.flat[best] = True
-    return kept
+    chosen = np.zeros(scores.shape, dtype=bool)
+    chosen.flat[best] = True
+    return chosen
 
 
 def greedy(scores: Scores, count: int) -> Edges:
@@ -46,7 +46,7 @@ def greedy(scores: Scores, count: int) -> Edges:
     """
     targets, sources = scores.shape[-1], scores.shape[-2]
     by_target = np.moveaxis(scores, -1, 0).reshape(targets, -1)
-    kept = np.zeros(by_target.shape, dtype=bool)
+    chosen = np.zeros(by_target.shape, dtype=bool)
     seen: set[int] = set()
     waiting: list[tuple[float, int, int]] = []
 
@@ -58,25 +58,25 @@ def greedy(scores: Scores, count: int) -> Edges:
     reach(targets - 1)
     while waiting and count > 0:
         _, target, edge = heapq.heappop(waiting)
-        kept[target, edge] = True
+        chosen[target, edge] = True
         count -= 1
         source = edge % sources
         if source > 0 and source - 1 not in seen:  # the embedding has no incoming edges
             reach(source - 1)
-    edges: Edges = np.moveaxis(kept.reshape(targets, *scores.shape[:-1]), 0, -1)
+    edges: Edges = np.moveaxis(chosen.reshape(targets, *scores.shape[:-1]), 0, -1)
     return edges
 
 
 SELECTIONS: Mapping[Selection, Callable[[Scores, int], Edges]] = {"top": top, "greedy": greedy}
 
 
-def pruned(kept: Edges) -> Edges:
-    """Return the edges that lie on a path of kept edges from the embedding to the readout.
+def pruned(circuit: Edges) -> Edges:
+    """Return the edges of a circuit that lie on a path from the embedding to the readout.
 
     The others carry replaced values only. Source: ``Graph.prune`` of EAP-IG.
     """
-    flat: Edges = np.asarray(kept.reshape(-1, *kept.shape[-2:]).any(axis=0))
-    count = kept.shape[-2]
+    flat: Edges = np.asarray(circuit.reshape(-1, *circuit.shape[-2:]).any(axis=0))
+    count = circuit.shape[-2]
     # Nodes: the embedding, the components, the readout; edge [s, t] leads from s to t + 1.
     reached, reaching = np.zeros(count + 1, dtype=bool), np.zeros(count + 1, dtype=bool)
     reached[0] = reaching[-1] = True
@@ -84,8 +84,16 @@ def pruned(kept: Edges) -> Edges:
         reached[node] = (reached[:-1] & flat[:, node - 1]).any()
     for node in reversed(range(count)):
         reaching[node] = (flat[node] & reaching[1:]).any()
-    path: Edges = kept & reached[:-1, None] & reaching[1:]
+    path: Edges = circuit & reached[:-1, None] & reaching[1:]
     return path
+
+
+def with_unscored(chosen: Edges, unscored: Edges) -> Edges:
+    """Add the unscored edges to circuits and prune the rest; dims as ``chosen``."""
+    working = chosen.copy()
+    for index in np.ndindex(chosen.shape[: chosen.ndim - unscored.ndim]):
+        working[index] = pruned(chosen[index] | unscored) | unscored
+    return working
 
 
 def layer_pairs(layers: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int64]:
@@ -106,13 +114,13 @@ def layer_pairs(layers: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[
 
 
 def shuffled(
-    kept: Edges, scored: Edges, groups: NDArray[np.int64], rng: np.random.RandomState, draws: int
+    circuit: Edges, scored: Edges, groups: NDArray[np.int64], rng: np.random.RandomState, draws: int
 ) -> Edges:
-    """Return random circuits of the same size, dims ``draw`` and those of ``kept``.
+    """Return random circuits of the same size, dims ``draw`` and those of ``circuit``.
 
     Parameters
     ----------
-    kept
+    circuit
         A circuit.
     scored
         The edges that may be chosen.
@@ -125,7 +133,7 @@ def shuffled(
     group = groups.flat[edges]
     order = group.argsort(kind="stable")
     keys = group[order] + rng.random_sample((draws, len(edges)))
-    drawn = np.zeros((draws, *kept.shape), dtype=bool)
-    flat = drawn.reshape(draws, kept.size)
-    flat[:, edges[order]] = kept.flat[edges[order]][keys.argsort(axis=1)]
+    drawn = np.zeros((draws, *circuit.shape), dtype=bool)
+    flat = drawn.reshape(draws, circuit.size)
+    flat[:, edges[order]] = circuit.flat[edges[order]][keys.argsort(axis=1)]
     return drawn

@@ -25,8 +25,7 @@ def calibrate(
         typer.Option("--output", "-o", metavar="FILE", help="Keep the rates as netCDF."),
     ] = None,
     figure: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Draw the power as .svg, .pdf or .png."),
+        Path | None, typer.Option(metavar="FILE", help="Draw the power as .svg, .pdf or .png.")
     ] = None,
     force: Force = False,
     jobs: Jobs = None,

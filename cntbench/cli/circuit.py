@@ -46,8 +46,7 @@ def circuit(
     ranking: Annotated[
         str | None,
         typer.Option(
-            help="Rank edges by signed or absolute effects (default: both).",
-            metavar="NAMES",
+            help="Rank edges by signed or absolute effects (default: both).", metavar="NAMES"
         ),
     ] = None,
     select: Annotated[
@@ -59,12 +58,10 @@ def circuit(
         ),
     ] = "top",
     threshold: Annotated[
-        float | None,
-        typer.Option(help="Instead of budgets: all edges of at least this score."),
+        float | None, typer.Option(help="Instead of budgets: all edges of at least this score.")
     ] = None,
     in_graph: Annotated[
-        bool,
-        typer.Option("--in-graph", help="For graphs: evaluate their own circuits."),
+        bool, typer.Option("--in-graph", help="For graphs: evaluate their own circuits.")
     ] = False,
     patch: Annotated[
         str | None,

@@ -108,8 +108,7 @@ def import_(
         ),
     ] = False,
     circuit: Annotated[
-        bool,
-        typer.Option("--circuit", help="Set the scores of edges outside the circuit to 0."),
+        bool, typer.Option("--circuit", help="Set the scores of edges outside the circuit to 0.")
     ] = False,
     draws: Annotated[int, typer.Option(min=0, help="Number of draws from each null model.")] = 200,
     jobs: Jobs = None,

@@ -16,8 +16,7 @@ from cntbench.errors import CntbenchError, distinct, in_file, unknown
 def figures(
     results: ResultsPath,
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the pictures."),
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the pictures.")
     ],
     formats: Annotated[
         str,

@@ -24,8 +24,7 @@ golden = typer.Typer(
 def freeze(
     results: ResultsPath,
     to: Annotated[
-        Path,
-        typer.Option("--to", metavar="FOLDER", help="The golden folder, new or replaced."),
+        Path, typer.Option("--to", metavar="FOLDER", help="The golden folder, new or replaced.")
     ],
 ) -> None:
     """Freeze a result's numbers, with the study that measures them again."""

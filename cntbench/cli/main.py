@@ -283,6 +283,7 @@ def compare(
     force: Force = False,
 ) -> None:
     """Compare ablation methods on planted circuits and on a trained trajectory."""
+    from cntbench.comparison.command import Measurement
     from cntbench.comparison.command import compare as compare_methods
     from cntbench.comparison.storage import COMPARISON
     from cntbench.output import check_output
@@ -295,20 +296,16 @@ def compare(
         inputs = [*(results or ()), *(specs or ()), *([Path(where)] if where else ())]
         check_output(output, COMPARISON, inputs=inputs, force=force)
     with progress_bar(err) as progress:
+        changes = study_changes(
+            trajectory=trajectory,
+            tasks=names_in(tasks),
+            ablations=names_in(ablations),
+            prompts=prompts,
+            seed=seed,
+        )
+        measurement = Measurement(changes, names_in(circuits), checkpoints, specs or ())
         comparison = compare_methods(
-            results or (),
-            study_changes(
-                trajectory=trajectory,
-                tasks=names_in(tasks),
-                ablations=names_in(ablations),
-                prompts=prompts,
-                seed=seed,
-            ),
-            circuits=names_in(circuits),
-            checkpoints=checkpoints,
-            specs=specs or (),
-            progress=progress,
-            jobs=jobs or cores(),
+            results or (), measurement, progress=progress, jobs=jobs or cores()
         )
     out.print(comparison_tables(comparison))
     if output is not None:
@@ -317,10 +314,7 @@ def compare(
 
 
 @app.command(name="list")
-def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
-    specs: Specs = None,
-) -> None:
+def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")], specs: Specs = None) -> None:
     """List names, versions, summaries and files of a kind."""
     from cntbench.plugins import room
     from cntbench.runs.catalogue import load_catalogue

@@ -95,8 +95,7 @@ Memory = Annotated[
 Dtype = Annotated[
     str | None,
     typer.Option(
-        metavar="TYPE",
-        help="Floating-point type of the model: float32, bfloat16, float64.",
+        metavar="TYPE", help="Floating-point type of the model: float32, bfloat16, float64."
     ),
 ]
 
@@ -280,8 +279,7 @@ def takes_study_options(command: Callable[..., None]) -> Callable[..., None]:
 Force = Annotated[
     bool,
     typer.Option(
-        "--force",
-        help="Overwrite files of another kind, too; an input is never overwritten.",
+        "--force", help="Overwrite files of another kind, too; an input is never overwritten."
     ),
 ]
 

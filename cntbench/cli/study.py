@@ -26,15 +26,16 @@ from cntbench.cli.options import (
     out,
     takes_study_options,
 )
-from cntbench.errors import (
-    EXIT_CHECKPOINTS_FAILED,
-    EXIT_INTERRUPTED,
-    CntbenchError,
-    StorageError,
-)
+from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, CntbenchError, StorageError
 from cntbench.runs.executors import select_executor
-from cntbench.runs.launch import resolved
-from cntbench.runs.resources import DeviceChoice, chosen_gpus, cores, processes_for, resolve_device
+from cntbench.runs.resources import (
+    DeviceChoice,
+    Resources,
+    chosen_gpus,
+    cores,
+    processes_for,
+    resolve_device,
+)
 
 if TYPE_CHECKING:
     from cntbench.results.failure import Failure
@@ -68,9 +69,10 @@ def run(
     from cntbench.reporting.terminal import progress_bar
     from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.folder import RunFolder
+    from cntbench.runs.plan import make_plan
     from cntbench.runs.run import run as run_plan
     from cntbench.runs.run import run_shard
-    from cntbench.runs.seeds import seed_runs, seeds_folder
+    from cntbench.runs.seeds import run_path, seed_runs, seeds_folder
     from cntbench.runs.shard import parse_shard
 
     part = parse_shard(shard) if shard is not None else None
@@ -81,9 +83,7 @@ def run(
     options: dict[str, Any] = {
         "jobs": workers,
         "execute": execute,
-        "memory_budget": int((memory or 0) * 2**30),
-        "keep": keep_downloads,
-        "device": resolved_device,
+        "resources": Resources(int((memory or 0) * 2**30), keep_downloads, resolved_device),
     }
     catalogue = load_catalogue(specs or ())
     folder = output or seeds_folder(study)
@@ -99,20 +99,14 @@ def run(
         _run_seeds(catalogue, runs, folder, options)
         return
     with _interruptible(), progress_bar(err) as progress:
-        plan, folder = resolved(
-            catalogue,
-            study,
-            changes,
-            output,
-            progress,
-            where="command line",
-            early=part is None and workers > 1,
-        )
+        early, folder = part is None and workers > 1, output or run_path(study)
+        entry = catalogue.changed_study(study, changes, where="command line")
+        plan = make_plan(catalogue, entry, progress, early=early)
         RunFolder(folder).check(plan)
         if part is None:
             outcome = run_plan(plan, folder, progress=progress, **options)
         else:
-            measured = run_shard(plan, folder, part, progress=progress, **options)
+            measured = run_shard(plan, RunFolder(folder, part), progress=progress, **options)
     if part is None:
         used = utilisation(plan, outcome, workers, resolved_device)
         _tell(outcome, _AGAIN, f"{utilisation_line(used)}\n" if used else "")
@@ -174,8 +168,7 @@ def _run_seeds(
 
 def merge(
     folders: Annotated[
-        list[Path],
-        typer.Argument(help="Folders of shards of one run.", metavar="FOLDER..."),
+        list[Path], typer.Argument(help="Folders of shards of one run.", metavar="FOLDER...")
     ],
     output: Annotated[
         Path,
@@ -266,19 +259,17 @@ def plan(
     from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.folder import RunFolder
     from cntbench.runs.plan import make_plan
-    from cntbench.runs.seeds import seed_runs, seeds_folder
+    from cntbench.runs.seeds import run_path, seed_runs, seeds_folder
 
     resolved_device = resolve_device(device, None)
     catalogue = load_catalogue(specs or ())
     runs = seed_runs(catalogue, study, changes, output or seeds_folder(study), where="command line")
     with progress_bar(err) as progress:
-        if runs:
-            folder = runs[0].folder.path
-            chosen = make_plan(catalogue, runs[0].study, progress, outline=True)
-        else:
-            chosen, folder = resolved(
-                catalogue, study, changes, output, progress, where="command line", outline=True
-            )
+        folder = runs[0].folder.path if runs else output or run_path(study)
+        entry = (
+            runs[0].study if runs else catalogue.changed_study(study, changes, where="command line")
+        )
+        chosen = make_plan(catalogue, entry, progress, outline=True)
         run_folder: RunFolder | None = RunFolder(folder)
         if output is None and not RunFolder(folder).fits(chosen):
             run_folder = None
@@ -286,9 +277,7 @@ def plan(
             chosen,
             run_folder,
             jobs=jobs or processes_for(resolved_device),
-            memory_budget=int((memory or 1) * 2**30),
-            keep=keep_downloads,
-            device=resolved_device,
+            resources=Resources(int((memory or 1) * 2**30), keep_downloads, resolved_device),
         )
     out.print(estimate_table(cost))
     out.print(steps_line(chosen.trajectory.checkpoints))

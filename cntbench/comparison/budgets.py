@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cntbench.analysis.recovery import Recovery
-from cntbench.circuits.selection import pruned, top
+from cntbench.circuits.selection import top, with_unscored
 from cntbench.comparison.purposes import DIFFICULTIES
 from cntbench.engine.circuit import circuit_readouts, edges_of
 from cntbench.engine.influence import statistics_of
@@ -110,7 +110,8 @@ def _areas(model: _Model) -> Array:
     ).checked()
     edges = edges_of(request.model)
     circuits = np.array([_circuits(scores, edges) for scores in model.scores])
-    empty = _working(np.zeros_like(edges), edges, _scored(model.scores[0], edges))
+    unscored = edges & ~_scored(model.scores[0], edges)
+    empty = with_unscored(np.zeros_like(edges), unscored)
     flat = np.concatenate([empty[None], circuits.reshape(-1, *edges.shape)])
     distance = circuit_readouts(request, statistics_of(request), flat).mean(axis=-1)
     recovered = 1 - distance[1:].reshape(circuits.shape[:2]) / distance[0]
@@ -133,13 +134,4 @@ def _circuits(scores: Array, edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
     values[1:, :-1] = scores
     values[~scored] = np.nan
     sizes = [int(share * scored.sum() + 1e-9) for share in BUDGETS]  # rounded down, as in MIB
-    return np.array([_working(top(values, size), edges, scored) for size in sizes])
-
-
-def _working(
-    kept: NDArray[np.bool_], edges: NDArray[np.bool_], scored: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """Add the unscored edges to a circuit and prune the rest."""
-    unscored = edges & ~scored
-    working: NDArray[np.bool_] = pruned(kept | unscored) | unscored
-    return working
+    return np.array([with_unscored(top(values, size), edges & ~scored) for size in sizes])

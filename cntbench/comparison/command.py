@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,13 @@ from cntbench.comparison.verdict import verdict
 from cntbench.errors import CntbenchError
 from cntbench.models.trajectory import Progress
 from cntbench.runs.catalogue import AblationEntry, KnownCircuit, load_catalogue
-from cntbench.runs.known_circuits import measure_planted, obstacles, undiagnosed, versions
+from cntbench.runs.known_circuits import (
+    measure_planted,
+    obstacles,
+    planted_models,
+    undiagnosed,
+    versions,
+)
 from cntbench.runs.known_cost import forward_passes
 from cntbench.runs.known_edges import LEFT_OUT, UNDIAGNOSED
 from cntbench.runs.launch import Checkpoints
@@ -34,24 +41,12 @@ STUDY = "compare"
 PATCH = "resample"
 
 
-def compare(
-    results: Sequence[Path],
-    changes: Mapping[str, Any],
-    *,
-    circuits: Sequence[str] | None,
-    checkpoints: Checkpoints,
-    specs: Sequence[Path],
-    progress: Progress,
-    jobs: int,
-    where: str = "command line",
-) -> xr.Dataset:
-    """Compare result files, or ablations on planted circuits and on a trained trajectory.
+@dataclass(frozen=True)
+class Measurement:
+    """What ablations are compared by.
 
     Parameters
     ----------
-    results
-        Files to compare with `cntbench.comparison.files.compare_files`. The other arguments apply
-        only if there are none.
     changes
         Keys of the study ``compare`` that get other values.
     circuits
@@ -60,10 +55,30 @@ def compare(
         Their number, spread over the trajectory; or a choice of checkpoints as in a study.
     specs
         Folders of the user's specs.
-    progress, jobs
-        Receives progress; number of processes.
     where
         Origin of the changes, for messages.
+    """
+
+    changes: Mapping[str, Any]
+    circuits: Sequence[str] | None
+    checkpoints: Checkpoints
+    specs: Sequence[Path]
+    where: str = "command line"
+
+
+def compare(
+    results: Sequence[Path], measurement: Measurement, *, progress: Progress, jobs: int
+) -> xr.Dataset:
+    """Compare result files, or ablations on planted circuits and on a trained trajectory.
+
+    Parameters
+    ----------
+    results
+        Files to compare with `cntbench.comparison.files.compare_files`, without measuring.
+    measurement
+        What is measured if there are no files.
+    progress, jobs
+        Receives progress; number of processes.
 
     Raises
     ------
@@ -71,36 +86,29 @@ def compare(
         If a name is unknown, the trajectory cannot be measured, a file cannot be compared, or both
         files and options of a measurement are given.
     """
+    changes, circuits = measurement.changes, measurement.circuits
     if results:
         refuse_beside_results(changes if circuits is None else {**changes, "circuits": circuits})
         return compare_files(results)
-    catalogue = load_catalogue(specs)
+    catalogue = load_catalogue(measurement.specs)
     known_circuits = catalogue.known_circuits(circuits)
-    count = _count(checkpoints)
-    chosen = {} if count else {"checkpoints": checkpoints}
-    study = catalogue.amend(catalogue.study(STUDY), {**changes, **chosen}, where=where)
+    count = _count(measurement.checkpoints)
+    chosen = {} if count else {"checkpoints": measurement.checkpoints}
+    study = catalogue.changed_study(STUDY, {**changes, **chosen}, where=measurement.where)
     plan = make_plan(catalogue, study, progress)
-    trained = measure_trained(
-        plan,
-        checkpoints=count or len(plan.trajectory.checkpoints),
-        progress=progress,
-        jobs=jobs,
-    )
-    dataset = (
-        _with_circuits(
-            plan,
-            known_circuits,
-            trained,
-            catalogue.ablations[PATCH],
-            progress=progress,
-            jobs=jobs,
-        )
-        if known_circuits
-        else comparison(trained, seed=plan.study.spec.seed)
-    )
-    dataset.attrs["source"] = plan.trajectory.identity
-    dataset.attrs["prompts"] = plan.study.spec.prompts
-    dataset.attrs["seed"] = plan.study.spec.seed
+    every = len(plan.trajectory.checkpoints)
+    trained = measure_trained(plan, checkpoints=count or every, progress=progress, jobs=jobs)
+    if known_circuits:
+        patch = catalogue.ablations[PATCH]
+        dataset = _with_circuits(plan, known_circuits, trained, patch, progress=progress, jobs=jobs)
+    else:
+        dataset = comparison(trained, seed=plan.study.spec.seed)
+    spec = plan.study.spec
+    dataset.attrs |= {
+        "source": plan.trajectory.identity,
+        "prompts": spec.prompts,
+        "seed": spec.seed,
+    }
     return dataset
 
 
@@ -120,9 +128,8 @@ def _with_circuits(
     seed = plan.study.spec.seed
     left_out = obstacles(plan.study, plan.ablations, circuits)
     measurable = [entry for entry in plan.ablations if entry.name not in left_out]
-    records, checks = measure_planted(
-        plan.study, measurable, circuits, progress=progress, jobs=jobs
-    )
+    models = planted_models(plan.study, measurable, circuits)
+    records, checks = measure_planted(models, progress=progress, jobs=jobs)
     dataset = comparison(
         trained,
         recovery(records) if any(r.truth("truth_direct") is not None for r in records) else None,

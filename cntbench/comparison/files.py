@@ -99,9 +99,9 @@ def _usable_film(path: Path) -> xr.Dataset:
 
 def _influence(film: xr.Dataset) -> xr.DataArray:
     """Return the influence in double precision, with the labels that all files share."""
-    kept = ("task", "ablation", "checkpoint", "source", "target", "step")
+    shared = ("task", "ablation", "checkpoint", "source", "target", "step")
     influence = film["influence"].astype(np.float64)
-    return influence.drop_vars([name for name in influence.coords if name not in kept])
+    return influence.drop_vars([name for name in influence.coords if name not in shared])
 
 
 def _check_labels(first: xr.Dataset, other: xr.Dataset, first_path: str, other_path: str) -> None:

@@ -88,14 +88,14 @@ def _scored(path: Path) -> xr.Dataset:
             where=str(path),
             hint=_AGAIN,
         )
-    kept = ["score_by_model", "forward_passes", "circuit_sha256"]
+    variables = ["score_by_model", "forward_passes", "circuit_sha256"]
     if "passed" in dataset:
         special = dataset["passed"]
         tested = special.notnull().sum("special")
         counts = {"passed_count": special.sum("special"), "tested_count": tested}
         dataset = dataset.assign({name: n.where(tested > 0) for name, n in counts.items()})
-        kept += counts
-    return dataset[kept].drop_vars("special", errors="ignore")
+        variables += counts
+    return dataset[variables].drop_vars("special", errors="ignore")
 
 
 def _check_same_models(first: xr.Dataset, other: xr.Dataset, where: str, path: str) -> None:

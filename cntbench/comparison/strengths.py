@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cntbench.metrics._arithmetic import divide
+
 Array = NDArray[np.float64]
 
 
@@ -50,11 +52,8 @@ def strengths(weights: Array, layers: NDArray[np.int_]) -> tuple[Array, Array]:
         components without such edges.
     """
     relative = relative_to_layers(weights, layers)
-    return _mean_of_defined(relative, axis=1), _mean_of_defined(relative, axis=0)
-
-
-def _mean_of_defined(values: Array, axis: int) -> Array:
-    defined = ~np.isnan(values)
-    count = defined.sum(axis=axis)
-    total = np.where(defined, values, 0.0).sum(axis=axis)
-    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    feasible = ~np.isnan(relative)
+    sent, received = (
+        divide(np.nansum(relative, axis=axis), feasible.sum(axis=axis)) for axis in (1, 0)
+    )
+    return sent, received

@@ -58,11 +58,7 @@ def comparison(
         for part in parts
     ]
     dataset = xr.merge(aligned, join="exact", compat="equals", combine_attrs="drop_conflicts")
-    dataset.attrs = {
-        "title": TITLE,
-        "yardstick": YARDSTICK,
-        "bootstrap_seed": seed,
-    }
+    dataset.attrs = {"title": TITLE, "yardstick": YARDSTICK, "bootstrap_seed": seed}
     return dataset
 
 

@@ -198,8 +198,8 @@ class Cell:
         """
         request = replace(self._request(method, self.prompts), seed=self.seed, keep=("prompts",))
         result = influence(request)
-        kept = "edge_effect" if method.observable == "readout" else "influence"
-        return result.influence[0], result.kept[f"{kept}_by_prompt"][0]
+        effect = "edge_effect" if method.observable == "readout" else "influence"
+        return result.influence[0], result.kept[f"{effect}_by_prompt"][0]
 
     def by_halves(self, method: Ablation, by_prompt: np.ndarray) -> float:
         """Return the split-half reliability of even and odd prompts; NaN for a single prompt.

@@ -300,11 +300,7 @@ def _film_null_results(
 
 
 def _drawn(
-    film: Film,
-    null: str,
-    statistics: Sequence[Statistic],
-    rng: np.random.Generator,
-    draws: int,
+    film: Film, null: str, statistics: Sequence[Statistic], rng: np.random.Generator, draws: int
 ) -> Array:
     """Return statistics of films drawn from a null model, dims ``statistic, draw``."""
     module = plugins.find("null model", null)

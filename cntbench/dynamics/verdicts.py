@@ -158,11 +158,7 @@ def claim_group(
         "verdict": (dims, labels["verdict"], {"long_name": "verdict on the claim"}),
         "reason": (dims, labels["reason"], {"long_name": "why it is not supported"}),
         "checkpoints": (dims[:2], checkpoints, {"long_name": "usable checkpoints", "units": "1"}),
-        "test_reason": (
-            (*dims, "test"),
-            test_reason,
-            {"long_name": "why a test is not answered"},
-        ),
+        "test_reason": ((*dims, "test"), test_reason, {"long_name": "why a test is not answered"}),
     }
     for name, meaning in OF_CLAIMS.items():
         variables[name] = (dims, of_claims[name], described(name, meaning, "1"))
@@ -188,11 +184,11 @@ def merge_verdicts(earlier: xr.Dataset, later: xr.Dataset) -> xr.Dataset:
         earlier = earlier.assign_coords(claim_draws=("claim", draws))
     known = [str(name) for name in earlier["claim"].values]
     new = [str(name) for name in later["claim"].values]
-    kept = [number for number, name in enumerate(known) if name not in new]
-    if not kept:
+    unchanged = [number for number, name in enumerate(known) if name not in new]
+    if not unchanged:
         return later
     tests = max(earlier.sizes["test"], later.sizes["test"])
-    parts = [_with_tests(earlier.isel(claim=kept), tests), _with_tests(later, tests)]
+    parts = [_with_tests(earlier.isel(claim=unchanged), tests), _with_tests(later, tests)]
     both = xr.concat(parts, dim="claim", data_vars="minimal", coords="minimal", compat="override")
     names = [str(name) for name in both["claim"].values]
     order = [names.index(name) for name in dict.fromkeys([*known, *new])]

@@ -148,13 +148,13 @@ def _candidates(model: Decoder) -> Iterator[tuple[Decoder, str]]:
 
 
 def _first_layers(model: Decoder, count: int) -> Decoder:
-    kept = [component for component in model.components if component.layer < count]
+    first = [component for component in model.components if component.layer < count]
     stages, components = [], 0
     for stage in model.stages:
-        if components < len(kept):
+        if components < len(first):
             stages.append(stage)
         components += sum(block.n_components for block in stage.blocks)
-    return replace(model, stages=tuple(stages), components=tuple(kept))
+    return replace(model, stages=tuple(stages), components=tuple(first))
 
 
 def _is_possible(call: Request) -> bool:
@@ -200,8 +200,8 @@ def _shortened(call: Request) -> Request:
     """Leave out prompts of a large call."""
     flops, count = predicted_work(call).flops, len(call.prompts)
     fewest = 1 + max(ablation.draws for ablation in call.ablations)  # draws need other prompts
-    kept = min(count, max(fewest, count * CALL_FLOPS // flops))
-    return replace(call, prompts=call.prompts.take(slice(kept)))
+    fewer = min(count, max(fewest, count * CALL_FLOPS // flops))
+    return replace(call, prompts=call.prompts.take(slice(fewer)))
 
 
 def free_memory() -> int:

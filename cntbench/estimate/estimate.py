@@ -21,7 +21,6 @@ from cntbench.errors import CheckpointError
 from cntbench.estimate.calibration import Clock, Speed, calibrated, weight_bytes
 from cntbench.estimate.result_size import result_bytes
 from cntbench.models.decoder import Decoder
-from cntbench.models.device import Device
 from cntbench.models.hub.origin import Download, to_download
 from cntbench.models.outline import Outline
 from cntbench.models.precision import TYPES
@@ -31,6 +30,7 @@ from cntbench.runs.blocks import source_blocks
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.measurer import requests_of
 from cntbench.runs.plan import Plan
+from cntbench.runs.resources import DEFAULT_RESOURCES, Resources
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,7 @@ def estimate(
     folder: RunFolder | None,
     *,
     jobs: int,
-    memory_budget: int = 2**30,
-    keep: int = 2,
-    device: Device = "cpu",
+    resources: Resources = DEFAULT_RESOURCES,
     clock: Clock = time.perf_counter,
 ) -> CostEstimate:
     """Estimate the cost of a run, in a few seconds and without writing anything.
@@ -178,7 +176,7 @@ def estimate(
     plan, folder
         The study, and the folder of the run: checkpoint files in it count as done, unread. None
         means a new folder.
-    jobs, memory_budget, keep, device
+    jobs, resources
         As in `cntbench.runs.run.run`.
     clock
         Returns seconds.
@@ -201,12 +199,13 @@ def estimate(
         model, loading = outline.decoder(TYPES[plan.study.spec.dtype]), 0.0
         model = model.by_experts() if plan.trajectory.experts else model
     missing = list(filter(is_missing, checkpoints))
-    calls = requests_of(plan, model, memory_budget)
+    calls = requests_of(plan, model, resources.memory_budget)
     nodes = plan.trajectory.shape.components
     blocks = [block.sources(plan.ablated) for block in source_blocks(checkpoints[0], plan.blocks)]
     costs = tuple(
         _cost(task.name, call, blocks) for task, call in zip(plan.tasks, calls, strict=True)
     )
+    speed = calibrated(calls, plan.study.spec.seed, resources.device, clock)
     return CostEstimate(
         study=plan.study.name,
         trajectory=plan.trajectory.identity,
@@ -227,11 +226,11 @@ def estimate(
             tests=[len(claim.tests) for claim in plan.claims],
         ),
         jobs=jobs,
-        speed=replace(calibrated(calls, plan.study.spec.seed, device, clock), loading=loading),
+        speed=replace(speed, loading=loading),
         dtype=plan.study.spec.dtype,
         reading=0 if outline is None else _reading_bytes(outline, model),
         download=to_download(outline, missing),
-        keep=keep,
+        keep=resources.keep,
         blocks=plan.blocks,
         unanswerable=tuple(_unanswerable(plan)),
         until_se=plan.study.spec.until_se,

@@ -16,12 +16,7 @@ from cntbench.results.schema import VARIABLES
 
 
 def result_bytes(
-    axes: Axes,
-    checkpoints: int,
-    *,
-    untrained: int,
-    null_draws: int,
-    tests: Sequence[int],
+    axes: Axes, checkpoints: int, *, untrained: int, null_draws: int, tests: Sequence[int]
 ) -> int:
     """Return the size of all numbers of a result, before compression [bytes].
 

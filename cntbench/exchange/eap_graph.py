@@ -18,7 +18,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,8 +115,8 @@ class EapGraph:
     ----------
     path, sha256
         The file and the SHA-256 of its bytes.
-    n_layers, n_heads, parallel
-        The model's shape, and whether attention and MLP of a block run in parallel.
+    components
+        Those of the model, in causal order.
     edges
         Edges by their names in the file.
     scored
@@ -128,23 +127,15 @@ class EapGraph:
 
     path: Path
     sha256: str
-    n_layers: int
-    n_heads: int
-    parallel: bool
+    components: tuple[Component, ...]
     edges: Mapping[str, Edge]
     scored: bool = True
     neurons: bool = False
 
-    @cached_property
-    def components(self) -> tuple[Component, ...]:
-        """The components, in causal order."""
-        return components(self.n_layers, self.n_heads, parallel=self.parallel)
-
     @property
     def shape(self) -> str:
         """The model's shape in words."""
-        blocks = "parallel" if self.parallel else "sequential"
-        return f"{self.n_layers} layers of {self.n_heads} heads in {blocks} blocks"
+        return shape_words(self.components)
 
     def edge_effect(self, *, circuit: bool) -> NDArray[np.float64]:
         """Return the sum of the scores of q, k and v, dims ``source, target``.
@@ -227,8 +218,7 @@ def read_eap_graph(path: Path) -> EapGraph:
         raise ImportFileError("has no edges", where=f"{where}: edges")
     _check_scored_at_edges(file.nodes, edges, where)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    parallel, neurons = file.cfg.parallel_attn_mlp, _has_neurons(file.nodes)
-    return EapGraph(path, digest, n_layers, n_heads, parallel, edges, scored, neurons)
+    return EapGraph(path, digest, nodes, edges, scored, _has_neurons(file.nodes))
 
 
 def _is_unscored(content: Any) -> bool:
@@ -367,6 +357,13 @@ def _ends(
             hint="cfg.parallel_attn_mlp says whether heads reach the MLP of their own layer.",
         )
     return source, target
+
+
+def shape_words(nodes: Sequence[Component]) -> str:
+    """Return the shape of the model that components are of, in words."""
+    heads = sum(node.layer == 0 and node.head is not None for node in nodes)
+    blocks = "parallel" if nodes[-1].stage == nodes[-1].layer else "sequential"
+    return f"{nodes[-1].layer + 1} layers of {heads} heads in {blocks} blocks"
 
 
 def eap_name(node: Component) -> str:

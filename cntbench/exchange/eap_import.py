@@ -24,7 +24,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench import __version__
-from cntbench.analysis.derived import derived
+from cntbench.analysis.derived import NullDraws, derived
 from cntbench.analysis.verdicts import verdicts
 from cntbench.components import feasible
 from cntbench.dynamics.claim import Claim
@@ -135,10 +135,10 @@ def import_graphs(
         for step, graph in graphs.items()
     ]
     root = film(parts, _attributes(graphs, labels))
-    chance: dict[str, Any] = {"seed": 0, "draws": draws, "jobs": jobs, "progress": progress}
-    groups = {**derived(root, None, **chance), GROUP: _edges(graphs)}
+    null_draws = NullDraws(0, draws, jobs, progress)
+    groups = {**derived(root, None, null_draws), GROUP: _edges(graphs)}
     if claims and draws:
-        groups |= verdicts(root, None, claims, **chance)
+        groups |= verdicts(root, None, claims, null_draws)
     return result_tree({"/": root, **groups})
 
 
@@ -192,19 +192,19 @@ def described(graphs: Mapping[int, EapGraph]) -> str:
 
 def _place(name: str, *, alone: bool) -> tuple[Path, int]:
     """Return the file and the step that are meant."""
-    said = re.fullmatch(r"(.+)@(\d+)", name)
-    if said and not _is_there(Path(name)):
-        return Path(said[1]), step_number(said[2], where=name)
+    match = re.fullmatch(r"(.+)@(\d+)", name)
+    if match and not _is_there(Path(name)):
+        return Path(match[1]), step_number(match[2], where=name)
     path = Path(name)
     if alone and not tells_step(path.stem):
         return path, 0
-    said_how = f"Say it behind the name: {name}@1000."
+    hint = f"Say it behind the name: {name}@1000."
     try:
         named = named_step(path.stem, where=name)
     except CheckpointError as error:
-        raise CntbenchError(error.what, where=name, hint=said_how) from None
+        raise CntbenchError(error.what, where=name, hint=hint) from None
     if named is None:
-        raise CntbenchError("does not tell its training step", where=name, hint=said_how)
+        raise CntbenchError("does not tell its training step", where=name, hint=hint)
     return path, named.step
 
 

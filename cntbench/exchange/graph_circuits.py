@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cntbench.circuits.command import Evaluation, LoadedModel
 from cntbench.circuits.faithfulness import Choice, EdgeScores
 from cntbench.components import feasible
-from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph
+from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph, shape_words
 from cntbench.results.storage import distinct_files
 from cntbench.runs.tasks import Task
 
@@ -93,11 +93,8 @@ def _check(graph: EapGraph, model: LoadedModel, *, scored: bool) -> None:
     """Raise an error if a graph cannot be run in a model."""
     where, nodes = str(graph.path), model.model.components
     if graph.components != nodes:
-        layers, heads = 1 + nodes[-1].layer, sum(n.layer == 0 and n.head is not None for n in nodes)
-        blocks = "parallel" if nodes[-1].stage == nodes[-1].layer else "sequential"
         raise ImportFileError(
-            f"is of {graph.shape}, and {model.trajectory.identity} of {layers} layers of "
-            f"{heads} heads in {blocks} blocks",
+            f"is of {graph.shape}, and {model.trajectory.identity} of {shape_words(nodes)}",
             where=f"{where}: cfg",
             hint="Name the graph's model by --trajectory.",
         )

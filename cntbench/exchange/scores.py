@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from cntbench.analysis.recovery import auroc, average_precision, random_average_precision
 from cntbench.attributes import described
-from cntbench.components import Component, feasible
+from cntbench.components import feasible
 from cntbench.errors import CntbenchError, CntbenchWarning, shown
-from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph
+from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph, shape_words
 from cntbench.exchange.known_circuits import PURPOSES
 from cntbench.models.planted.circuit import Circuit
 from cntbench.output import FileKind, has_attribute
@@ -92,7 +92,7 @@ def candidate(graph: EapGraph, circuit: Circuit, *, inside: bool = False) -> Can
     nodes = circuit.components
     if graph.components != nodes:
         raise ImportFileError(
-            f"is of {graph.shape}, and the model of {circuit.name!r} has {_shape(nodes)}",
+            f"is of {graph.shape}, and the model of {circuit.name!r} has {shape_words(nodes)}",
             where=f"{graph.path}: cfg",
             hint=f"`cntbench planted save {circuit.name} FOLDER` writes the model to analyse. "
             "parallel_attn_mlp is true for GPT-NeoX, false for GPT-2 and Llama.",
@@ -212,12 +212,3 @@ def _numbers(graph: Candidate, truth: NDArray[np.bool_]) -> list[float]:
         precision,
         recall,
     ]
-
-
-def _shape(nodes: tuple[Component, ...]) -> str:
-    heads = sum(node.layer == 0 and node.kind == "head" for node in nodes)
-    parallel = nodes[0].stage == nodes[heads].stage
-    return (
-        f"{nodes[-1].layer + 1} layers of {heads} heads in "
-        f"{'parallel' if parallel else 'sequential'} blocks"
-    )

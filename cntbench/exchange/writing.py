@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cntbench.errors import CntbenchError, StorageError
 from cntbench.results.selection import CELL
-from cntbench.results.storage import file_name, write_atomically
+from cntbench.results.storage import file_name, make_folder, write_atomically
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _IN_ATTRIBUTES = {'"': "&quot;", "\r": "&#13;", "\n": "&#10;", "\t": "&#09;"}
@@ -57,6 +57,18 @@ def measured_cells(
             file_name(str(root[dim].values[i])) for dim, i in cell.items()
         )
         yield folder / task / ablation / f"{checkpoint}{suffix}", cell
+
+
+def write_cells(
+    tree: xr.DataTree, folder: Path, suffix: str, write: Callable[[dict[str, int], Path], None]
+) -> list[Path]:
+    """Write the file of every measured graph, and return the files; see `measured_cells`."""
+    written = []
+    for path, cell in measured_cells(tree, folder, suffix):
+        make_folder(path.parent)
+        write(cell, path)
+        written.append(path)
+    return written
 
 
 def write_xml(path: Path, write: Callable[[Path], None]) -> None:

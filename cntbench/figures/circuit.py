@@ -65,16 +65,16 @@ def circuit(
     """
     tree, _, name = task_of(results, _NEEDED, task)
     at = moment_of(tree, checkpoint, step)
-    found = view(tree, name, at)
-    if found is None or not found.measured:
+    shown = view(tree, name, at)
+    if shown is None or not shown.measured:
         raise MissingGroupError(
             f"No effects on a readout were measured on {name}.", hint="To make it: cntbench run"
         )
     figure, ax = canvas(ax, SINGLE, 2.6)
-    places = _places(found.part)
+    places = _places(shown.part)
     scale = Normalize(0, 1)
-    shares = np.array([share for _, _, share in found.edge])
-    curves = [curve(*places[s], *places[t]) for s, t, _ in found.edge]
+    shares = np.array([share for _, _, share in shown.edge])
+    curves = [curve(*places[s], *places[t]) for s, t, _ in shown.edge]
     ax.add_collection(
         LineCollection(
             curves[::-1],
@@ -87,18 +87,18 @@ def circuit(
             label="influence",
         )
     )
-    for part, (x, y) in zip(found.part, places, strict=True):
+    for part, (x, y) in zip(shown.part, places, strict=True):
         shape = SHAPES[kind_of(part.component)]
         ax.plot(x, y, shape, color=INK, markersize=5, zorder=3, gid=part.component)
         ax.annotate(
             _words(part), (x, y), (0, -6), textcoords="offset points", ha="center", va="top",
             fontsize=5.5, color=INK, zorder=4, linespacing=1.15,
         )  # fmt: skip
-    if not found.part:
+    if not shown.part:
         ax.text(0.5, 0.5, "none stands out", ha="center", transform=ax.transAxes)
-    _frame(ax, found, np.concatenate([np.reshape(places, (-1, 2)), *curves]))
-    if found.edge:
-        label = f"influence, {found.ablation[0]}\n(share of the largest)"
+    _frame(ax, shown, np.concatenate([np.reshape(places, (-1, 2)), *curves]))
+    if shown.edge:
+        label = f"influence, {shown.ablation[0]}\n(share of the largest)"
         scale_beside(ax, ScalarMappable(scale, SCALE), label)
     return figure
 
@@ -112,13 +112,13 @@ def _places(parts: tuple[Part, ...]) -> list[tuple[float, float]]:
     """Return x and y: a column for each layer, and one for MLP or experts right of the heads."""
     columns = [(part.layer, kind_of(part.component) != "head") for part in parts]
     order = sorted(set(columns))
-    found = []
+    positions = []
     for place, column in enumerate(columns):
         members = [other for other, its in enumerate(columns) if its == column]
         height = (len(members) - 1) / 2 - members.index(place)
         # Neighbouring columns are shifted against each other, so that edges pass between names.
-        found.append((float(order.index(column)), height + 0.25 * (order.index(column) % 2)))
-    return found
+        positions.append((float(order.index(column)), height + 0.25 * (order.index(column) % 2)))
+    return positions
 
 
 def _words(part: Part) -> str:
@@ -128,7 +128,7 @@ def _words(part: Part) -> str:
     return "\n".join([part.component, *does, f"{part.effect:+.2f}{error}"])
 
 
-def _frame(ax: Axes, found: CircuitView, points: NDArray[np.float64]) -> None:
+def _frame(ax: Axes, shown: CircuitView, points: NDArray[np.float64]) -> None:
     """Set limits around what is drawn, and titles, without ticks."""
     (left, low), (right, high) = points.min(axis=0, initial=0), points.max(axis=0, initial=0)
     ax.set_xlim(left - 0.6, right + 0.6)
@@ -137,6 +137,6 @@ def _frame(ax: Axes, found: CircuitView, points: NDArray[np.float64]) -> None:
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
     ax.set_title(
-        f"{found.task}, step {found.step:,}: change of the\n{found.readout.replace('_', ' ')} "
-        f"when a component is ablated ({found.ablation[0]})"
+        f"{shown.task}, step {shown.step:,}: change of the\n{shown.readout.replace('_', ' ')} "
+        f"when a component is ablated ({shown.ablation[0]})"
     )

@@ -70,15 +70,15 @@ def effects(
     index_of(root, "readout", readout)
     ablations = [str(label) for label in root["ablation"].values]
     views = [view(tree, name, ablation, readout) for ablation in ablations]
-    size = np.nan_to_num(np.abs([one.effect[at] for one in views])).max(axis=0)
+    size = np.nan_to_num(np.abs([of_ablation.effect[at] for of_ablation in views])).max(axis=0)
     order = [int(i) for i in np.argsort(-size, kind="stable")[:DRAWN] if size[i] > 0]
     figure, ax = canvas(ax, SINGLE, 0.9 + 0.27 * max(3, len(order)))
-    for number, (ablation, one) in enumerate(zip(ablations, views, strict=True)):
+    for number, (ablation, of_ablation) in enumerate(zip(ablations, views, strict=True)):
         shift = (number - (len(views) - 1) / 2) * 0.6 / max(len(views), 3)
         ax.errorbar(
-            one.effect[at, order],
+            of_ablation.effect[at, order],
             np.arange(len(order)) + shift,
-            xerr=2 * np.nan_to_num(one.error[at, order]),
+            xerr=2 * np.nan_to_num(of_ablation.error[at, order]),
             fmt=_MARKERS[number % len(_MARKERS)],
             color=COLOURS[number % len(COLOURS)],
             markersize=3,

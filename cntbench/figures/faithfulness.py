@@ -69,8 +69,7 @@ def _circuits_of(results: Results) -> xr.Dataset:
     if isinstance(results, xr.Dataset) and "random_faithfulness" in results:
         return results.compute()
     raise MissingGroupError(
-        "The result has no group 'faithfulness'.",
-        hint="To make it: cntbench circuit RESULTS --add",
+        "The result has no group 'faithfulness'.", hint="To make it: cntbench circuit RESULTS --add"
     )
 
 

@@ -81,9 +81,10 @@ def readouts(
                 _phases.name_above(panels[0], phases, axis, behaviour.step)
             note += f"\nphases of {', '.join(cell)}: {_phases.in_words(phases)}"
     handles, labels = panels[0].get_legend_handles_labels()
-    kept = {label: handle for handle, label in zip(handles, labels, strict=True)}
-    kept.pop("change point", None)
-    figure.legend(kept.values(), kept.keys(), loc="outside upper left", ncols=2 if width < 5 else 4)
+    entries = {label: handle for handle, label in zip(handles, labels, strict=True)}
+    entries.pop("change point", None)
+    columns = 2 if width < 5 else 4
+    figure.legend(entries.values(), entries.keys(), loc="outside upper left", ncols=columns)
     figure.supxlabel(note, fontsize=6)
     return figure
 

@@ -38,5 +38,5 @@ def compute(weights: Array, *, backbone: NDArray[np.bool_]) -> Array:
 
 def reference(graph: nx.DiGraph) -> float:
     """Count the edges one by one."""
-    kept = [in_backbone for _, _, in_backbone in graph.edges(data="backbone")]
-    return sum(kept) / len(kept) if kept else float("nan")
+    members = [in_backbone for _, _, in_backbone in graph.edges(data="backbone")]
+    return sum(members) / len(members) if members else float("nan")

@@ -37,8 +37,7 @@ VARIANTS = {
         {"METRIC": replace(METRIC, per="target")},
     ),
     "hubs": Variant(
-        "Hub score: high for components that influence good authorities.",
-        {"score": "hub"},
+        "Hub score: high for components that influence good authorities.", {"score": "hub"}
     ),
 }
 

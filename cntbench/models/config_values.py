@@ -53,8 +53,8 @@ def check_values(config: Any) -> None:
     if not isinstance(rotary, dict):
         raise _refused(config, "rope_parameters", rotary, "a table")
     by_layer = {f".{key}": value for key, value in rotary.items() if isinstance(value, dict)}
-    for key, one in (by_layer or {"": rotary}).items():
-        base, share = one.get("rope_theta", 1.0), one.get("partial_rotary_factor", 1.0)
+    for key, angles in (by_layer or {"": rotary}).items():
+        base, share = angles.get("rope_theta", 1.0), angles.get("partial_rotary_factor", 1.0)
         place = f"rope_parameters{key}"
         if not _is_number(base) or not 0 < base < math.inf:
             raise _refused(config, f"{place}.rope_theta", base, "a number above 0")

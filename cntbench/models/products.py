@@ -41,8 +41,8 @@ class Activation:
         """Return the derivative of the function."""
         with torch.inference_mode(False), torch.enable_grad():
             at = hidden.clone().requires_grad_()
-            (found,) = torch.autograd.grad(self.function(at).sum(), at)
-        return found
+            (slope,) = torch.autograd.grad(self.function(at).sum(), at)
+        return slope
 
 
 GELU = Activation(F.gelu, "gelu", "none")

@@ -62,7 +62,7 @@ def on_one_axis(steps: Mapping[Key, NamedStep], *, where: str) -> dict[Key, Name
     stages = sorted({place.stage for place in places.values() if place.stage is not None})
     if len(stages) > 1:
         _check(places, steps, where)
-    offset, tokens, found = 0, 0, dict[Key, NamedStep]()
+    offset, tokens, on_axis = 0, 0, dict[Key, NamedStep]()
     for number, stage in enumerate(stages if len(stages) > 1 else [None]):
         members = {k: v for k, v in steps.items() if len(stages) < 2 or places[k].stage == stage}
         ordered = sorted(members.items(), key=lambda item: item[1].step)
@@ -77,11 +77,11 @@ def on_one_axis(steps: Mapping[Key, NamedStep], *, where: str) -> dict[Key, Name
             if offset + named.step > LARGEST:
                 raise CheckpointError(f"step {offset + named.step} is too large", where=where)
             seen = None if named.tokens_seen is None else tokens + named.tokens_seen
-            found[key] = named._replace(step=offset + named.step, tokens_seen=seen)
+            on_axis[key] = named._replace(step=offset + named.step, tokens_seen=seen)
         last = ordered[-1][1] if ordered else None
         offset += last.step if last else 0
         tokens += (last.tokens_seen or 0) if last else 0
-    return found
+    return on_axis
 
 
 def _check(places: Mapping[Key, StagePlace], steps: Mapping[Key, NamedStep], where: str) -> None:

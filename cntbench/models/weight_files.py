@@ -79,8 +79,8 @@ def listed(names: Iterable[str]) -> list[str]:
 def missing_part(names: Collection[str]) -> str:
     """Return a file that the names of others, such as ``…-00001-of-00003…``, imply, or empty."""
     for name in names:
-        if found := re.fullmatch(r"(.*-)(\d+)(-of-)(\d+)(\..*)", name):
-            before, number, of, count, after = found.groups()
+        if match := re.fullmatch(r"(.*-)(\d+)(-of-)(\d+)(\..*)", name):
+            before, number, of, count, after = match.groups()
             parts = (
                 f"{before}{part:0{len(number)}d}{of}{count}{after}"
                 for part in range(1, min(int(count), _MOST_PARTS) + 1)

@@ -169,11 +169,11 @@ def _ranges(
         if stop > start and header[name]["dtype"] in _TYPES and not f".{name}".endswith(endings)
     ]
     matrices = [name for name in names if len(header[name]["shape"]) > 1]
-    whole = sum(stop - start for start, stop in places.values()) <= SMALL
-    chosen = names if whole else _spread(matrices or names)
+    is_small = sum(stop - start for start, stop in places.values()) <= SMALL
+    chosen = names if is_small else _spread(matrices or names)
     for name in chosen:
         start, stop = places[name]
-        if not whole and stop - start > EACH:
+        if not is_small and stop - start > EACH:
             width = _TYPES[header[name]["dtype"]].itemsize
             start += (stop - start - EACH) // 2 // width * width
             stop = start + EACH

@@ -23,11 +23,7 @@ from cntbench.views.readouts import task_of_interest
 _NAMED = 6
 #: The claim whose effect depends on a lag.
 _OF_LAGS = "gatherers_less_stable"
-MARKS = {
-    "supported": "[green]✓[/]",
-    "not supported": "[red]✗[/]",
-    "inconclusive": "[yellow]?[/]",
-}
+MARKS = {"supported": "[green]✓[/]", "not supported": "[red]✗[/]", "inconclusive": "[yellow]?[/]"}
 
 
 def claims_of(tree: xr.DataTree, task: str | None = None) -> RenderableType:

@@ -148,7 +148,7 @@ def _mostly_untrained(estimate: CostEstimate) -> list[str]:
         f"{estimate.untrained} of the {models} models to measure are untrained: they tell what "
         "training has made from what the architecture gives. --untrained 0 leaves them out (about "
         f"{duration(without)}), --untrained N measures fewer; with fewer than 20, no p-value "
-        "against them is below 0.05.",
+        "against them is below 0.05."
     ]
 
 

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 
 from cntbench.reporting.terminal import plain_table
+from cntbench.reporting.wording import number
 
 #: Headings, by variable. A circuit is the graph's own.
 _COLUMNS = {
@@ -30,11 +31,7 @@ def score_table(dataset: xr.Dataset) -> RenderableType:
     for purpose in dataset["purpose"].values:
         for graph in dataset["graph"].values:
             row = dataset.sel(purpose=purpose, graph=graph)
-            numbers = (_number(float(row[name])) for name in _COLUMNS)
+            numbers = (number(float(row[name])) for name in _COLUMNS)
             true = str(int(row["true_edges"]))
             table.add_row(str(purpose), escape(str(graph)), true, *numbers)
     return table
-
-
-def _number(value: float) -> str:
-    return "–" if value != value else f"{value:.2f}"

@@ -51,22 +51,22 @@ def summary(
     parts: list[RenderableType] = [*_gaps(dataset)]
     counts = usable(dataset)
     named = checkpoint is not None or step is not None
-    asked = index_of(dataset, "checkpoint", checkpoint, step=step) if named else None
+    position = index_of(dataset, "checkpoint", checkpoint, step=step) if named else None
     name = task_of(dataset, task)
-    if asked is not None and not counts[asked]:
+    if position is not None and not counts[position]:
         steps = [str(number) for number in dataset["step"].values[counts]]
         raise CntbenchError(
-            f"the checkpoint of step {int(dataset['step'][asked])} does not count: it is "
-            f"{dataset['status'].values[:, :, asked].flat[0]}",
+            f"the checkpoint of step {int(dataset['step'][position])} does not count: it is "
+            f"{dataset['status'].values[:, :, position].flat[0]}",
             hint=f"Steps that count: {listed(steps, 12)}.",
         )
     film = dataset.isel(checkpoint=counts)
     if not film.sizes["checkpoint"]:
         return Group(*parts)
-    at = film.sizes["checkpoint"] - 1 if asked is None else int(counts[:asked].sum())
+    at = film.sizes["checkpoint"] - 1 if position is None else int(counts[:position].sum())
     if film["readout_value"].notnull().any():  # imported graphs have no readouts
         parts.append(_readouts(film, at))
-    parts += [Text(sentence) for sentence in in_short(tree, name, asked)]
+    parts += [Text(sentence) for sentence in in_short(tree, name, position)]
     parts += _prompts(film)
     moment = film.isel(checkpoint=at).sel(task=name)
     parts.append(_strengths(moment))
@@ -189,6 +189,6 @@ def _effects(moment: xr.Dataset, does: Mapping[str, tuple[Done, ...]]) -> Table:
                 f"{value:+.2f}" + ("" if np.isnan(deviation) else f" ± {deviation:.2f}")
                 for value, deviation in rows
             ),
-            "\n".join(f"{one.behaviour.name} {one.score:.2f}" for one in does.get(name, ())),
+            "\n".join(f"{done.behaviour.name} {done.score:.2f}" for done in does.get(name, ())),
         )
     return table

@@ -17,12 +17,7 @@ from cntbench.models import checkpoint_files, gguf_files, weight_files
 from cntbench.models.adapters import adapter
 from cntbench.models.hub.origin import HubRevision
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
-from cntbench.models.weight_samples import (
-    WeightSample,
-    joined,
-    sample_safetensors,
-    sample_tensors,
-)
+from cntbench.models.weight_samples import WeightSample, joined, sample_safetensors, sample_tensors
 from cntbench.results.failure import Failure
 from cntbench.results.film import originals
 from cntbench.results.integrity import Audited
@@ -204,19 +199,20 @@ def _repeated(rows: Sequence[AuditedWeights]) -> Iterator[list[str]]:
     usual = Counter(frozenset(row.sample.tensors.items()) for row in rows).most_common(1)
     first: dict[str, str] = {}
     for index, row in enumerate(rows):
-        found = [
+        reasons = [
             f"{file} is that of {first[digest]}"
             for file, digest in row.sample.files.items()
             if digest in first
         ]
-        if not found and row.sampled and index and row.sample.distance(rows[index - 1].sample) == 0:
-            found = [f"its samples are those of {rows[index - 1].checkpoint}, in another file"]
+        before = rows[index - 1]
+        if not reasons and row.sampled and index and row.sample.distance(before.sample) == 0:
+            reasons = [f"its samples are those of {before.checkpoint}, in another file"]
         other = sorted({*row.sample.tensors.items()} ^ usual[0][0])
         if other:
-            found.append(f"its tensors are not those of most checkpoints: {other[0][0]!r}")
+            reasons.append(f"its tensors are not those of most checkpoints: {other[0][0]!r}")
         for digest in filter(None, row.sample.files.values()):
             first.setdefault(digest, row.checkpoint)
-        yield found
+        yield reasons
 
 
 def _with_duplicates(rows: Sequence[AuditedWeights]) -> list[AuditedWeights]:

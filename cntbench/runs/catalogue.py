@@ -32,6 +32,7 @@ from cntbench.output import is_folder
 from cntbench.plugin_folders import package_folders
 from cntbench.plugins import spec_folders
 from cntbench.prompts.tables import SUFFIXES, is_table
+from cntbench.runs.launch import StudyKeys
 from cntbench.runs.tasks import Task, read_task, task_of_file, without_prose
 from cntbench.specs import AblationSpec, StudySpec, as_dict, build, read_toml
 
@@ -71,27 +72,6 @@ class KnownCircuit:
     tasks: tuple[Task, ...]
 
 
-#: Keys of a study for which ``cntbench run`` has options, in order.
-OPTIONS = (
-    "trajectory",
-    "tasks",
-    "ablations",
-    "prompts",
-    "seed",
-    "dtype",
-    "blocks",
-    "untrained",
-    "checkpoints",
-    "layers",
-    "components",
-    "targets",
-    "experts",
-    "keep",
-    "until_se",
-    "seeds",
-)
-
-
 @dataclass(frozen=True)
 class StudyEntry:
     """A study spec.
@@ -113,7 +93,7 @@ class StudyEntry:
     def command(self) -> str:
         """The command that runs the study."""
         words = ["cntbench", "run", self.name]
-        for key in OPTIONS:
+        for key in StudyKeys.__annotations__:
             if key in self.changes:
                 value = getattr(self.spec, key)
                 if isinstance(value, bool):
@@ -141,6 +121,10 @@ class Catalogue:
         if name not in self.studies:
             raise unknown("study", name, self.studies)
         return self.studies[name]
+
+    def changed_study(self, name: str, changes: Mapping[str, Any], *, where: str) -> StudyEntry:
+        """Return a study by its name, with changed keys as `amend` does."""
+        return self.amend(self.study(name), changes, where=where)
 
     def task(self, name: str) -> Task:
         """Return a task by its name, or that of a file of prompts."""

@@ -38,7 +38,6 @@ from cntbench.runs.folder import RunFolder
 from cntbench.runs.identity import differing
 from cntbench.runs.plan import Plan, make_plan
 from cntbench.runs.run import join_checkpoints, run_shard
-from cntbench.runs.shard import Shard
 from cntbench.specs import StudySpec, build
 
 MANIFEST = "golden.json"
@@ -224,9 +223,8 @@ def measure_again(
     """
     plan = _plan(golden, catalogue, progress)
     with tempfile.TemporaryDirectory() as path:
-        everything = Shard(1, 1)  # for a shard nothing is derived
-        failed = run_shard(plan, Path(path), everything, jobs=jobs, progress=progress).failed
         folder = RunFolder(Path(path))
+        failed = run_shard(plan, folder, jobs=jobs, progress=progress).failed
         datasets = {
             subject: folder.read_checkpoint_file(plan, subject) for subject in plan.subjects
         }

@@ -44,7 +44,7 @@ def judged(circuit: Circuit) -> tuple[Difficulty, int]:
     return circuit.difficulties[0], 0
 
 
-def measure_planted(
+def planted_models(
     study: StudyEntry,
     ablations: Sequence[AblationEntry],
     circuits: Sequence[KnownCircuit],
@@ -52,13 +52,8 @@ def measure_planted(
     difficulties: Sequence[Difficulty] = get_args(Difficulty),
     seeds: int = SEEDS,
     prompts: int = PROMPTS,
-    progress: Progress,
-    jobs: int = 1,
-) -> tuple[list[Recovery], list[Diagnostic]]:
-    """Measure ablations on circuits.
-
-    The score of an edge is its mean influence over the circuit's tasks, or 0 below `RESOLUTION`, so
-    that rounding errors do not rank edges.
+) -> list[PlantedModel]:
+    """Return the models of circuits; one with diagnostics has one model, the one they judge.
 
     Parameters
     ----------
@@ -70,23 +65,13 @@ def measure_planted(
         ``"exact"``, ``"realistic"``, ``"trained"``.
     seeds, prompts
         Number of models per circuit and difficulty, and of prompts per task.
-    progress, jobs
-        Receives progress at every model; number of processes, one thread each.
-
-    Returns
-    -------
-    list of Recovery
-        One per ablation and model. A circuit with diagnostics has one model, the one they judge.
-    list of Diagnostic
-        The diagnostics of the exact models of seed 0 that match the scope of an ablation. None for
-        ablations that observe the readout, whose influence has another unit.
 
     Raises
     ------
     CntbenchError
         If an ablation cannot be measured on a circuit's task.
     """
-    models = [
+    return [
         PlantedModel(known.circuit, difficulty, seed, plan)
         for known in circuits
         for plan in [planted_plan(study, ablations, known, prompts)]
@@ -95,6 +80,31 @@ def measure_planted(
         for seed in range(1 if difficulty == "trained" else seeds)  # a trained circuit has one
         if not known.circuit.diagnostics or (difficulty, seed) == judged(known.circuit)
     ]
+
+
+def measure_planted(
+    models: Sequence[PlantedModel], *, progress: Progress, jobs: int = 1
+) -> tuple[list[Recovery], list[Diagnostic]]:
+    """Measure ablations on planted models.
+
+    The score of an edge is its mean influence over the circuit's tasks, or 0 below `RESOLUTION`, so
+    that rounding errors do not rank edges.
+
+    Parameters
+    ----------
+    models
+        From `planted_models`.
+    progress, jobs
+        Receives progress at every model; number of processes, one thread each.
+
+    Returns
+    -------
+    list of Recovery
+        One per ablation and model.
+    list of Diagnostic
+        The diagnostics of the exact models of seed 0 that match the scope of an ablation. None for
+        ablations that observe the readout, whose influence has another unit.
+    """
     records: list[Recovery] = []
     diagnostics: list[Diagnostic] = []
     for number, (model, scores) in enumerate(

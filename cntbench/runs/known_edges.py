@@ -15,7 +15,7 @@ from cntbench.errors import StorageError
 from cntbench.models.cache import cache_folder
 from cntbench.models.trajectory import Progress
 from cntbench.results.storage import read_netcdf, write_netcdf
-from cntbench.runs.known_circuits import measure_planted, obstacles, undiagnosed
+from cntbench.runs.known_circuits import measure_planted, obstacles, planted_models, undiagnosed
 from cntbench.runs.plan import Plan
 from cntbench.specs import as_dict
 
@@ -56,9 +56,8 @@ def known_edges(plan: Plan, *, jobs: int, progress: Progress) -> xr.Dataset | No
     measurable = [entry for entry in plan.ablations if entry.name not in left_out]
     if not measurable:
         return None
-    records, checks = measure_planted(
-        plan.study, measurable, plan.circuits, progress=progress, jobs=jobs
-    )
+    models = planted_models(plan.study, measurable, plan.circuits)
+    records, checks = measure_planted(models, progress=progress, jobs=jobs)
     names = [entry.name for entry in plan.ablations]
     parts = [
         recovery(records).reindex(ablation=names, fill_value={"seeds": 0}),

@@ -1,21 +1,15 @@
-"""Options of the command line and of Python: checked, and resolved to a plan."""
+"""Options of the command line and of Python, checked."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from cntbench.errors import CntbenchError, shown, unknown
-
-if TYPE_CHECKING:
-    from cntbench.models.trajectory import Progress
-    from cntbench.runs.catalogue import Catalogue
-    from cntbench.runs.plan import Plan
-
 
 #: One name, or several.
 Names = str | Sequence[str]
@@ -24,50 +18,6 @@ Names = str | Sequence[str]
 Checkpoints = str | int | slice | Sequence[str | int]
 
 Choice = TypeVar("Choice", bound=StrEnum)
-
-
-def resolved(
-    catalogue: Catalogue,
-    study: str,
-    changes: Mapping[str, Any],
-    output: Path | None,
-    progress: Progress,
-    *,
-    where: str,
-    outline: bool = False,
-    early: bool = False,
-) -> tuple[Plan, Path]:
-    """Return the plan of a study with changed keys, and the folder of its run.
-
-    Parameters
-    ----------
-    catalogue
-        The specs.
-    study
-        Its name.
-    changes
-        Keys of its spec, and their values.
-    output
-        The folder; None means ``runs/STUDY``.
-    progress
-        Receives progress.
-    where
-        Origin of the options, for messages.
-    outline
-        Whether the plan is only inspected, so that no weights are downloaded.
-    early
-        Whether to measure while the model is still being trained by another process.
-
-    Raises
-    ------
-    CntbenchError
-        If the study cannot be run.
-    """
-    from cntbench.runs.plan import make_plan
-
-    entry = catalogue.amend(catalogue.study(study), changes, where=where)
-    plan = make_plan(catalogue, entry, progress, outline=outline, early=early)
-    return plan, output or Path("runs") / study
 
 
 def one_of(choices: type[Choice], kind: str, name: str, where: str) -> Choice:
@@ -131,8 +81,8 @@ def study_changes(**keys: Unpack[StudyKeys]) -> dict[str, Any]:
 
     Unknown keys stay: they are refused, with the nearest match, where the spec is made.
     """
-    kept: Any = keys.get("keep")
-    if isinstance(kept, int) or (kept is not None and any(n.isdecimal() for n in name_tuple(kept))):
+    keep: Any = keys.get("keep")
+    if isinstance(keep, int) or (keep is not None and any(n.isdecimal() for n in name_tuple(keep))):
         raise CntbenchError(
             "keep says what results are kept for each of: prompts, positions",
             hint="How many downloaded checkpoints are kept on disk is --keep-downloads N "

@@ -33,26 +33,26 @@ def lineage_breaks(steps: Sequence[int], samples: Sequence[WeightSample]) -> dic
     samples
         Samples of the weights of the checkpoints.
     """
-    found: dict[int, str] = {}
+    breaks: dict[int, str] = {}
     for index in range(1, len(steps) - 1):
         before, here, after = samples[index - 1 : index + 2]
         nearer = min(before.distance(here), here.distance(after))
         between = before.distance(after)
-        if nearer > APART * between and index - 1 not in found:
+        if nearer > APART * between and index - 1 not in breaks:
             times = _times(nearer, between)
-            found[index] = f"lies {times} as far from its neighbours as these from each other"
-    kept = [index for index in range(len(steps)) if index not in found]
-    return found | _jumps(kept, steps, samples)
+            breaks[index] = f"lies {times} as far from its neighbours as these from each other"
+    others = [index for index in range(len(steps)) if index not in breaks]
+    return breaks | _jumps(others, steps, samples)
 
 
 def _jumps(
-    kept: Sequence[int], steps: Sequence[int], samples: Sequence[WeightSample]
+    others: Sequence[int], steps: Sequence[int], samples: Sequence[WeightSample]
 ) -> dict[int, str]:
-    """Return the checkpoints, among those kept, that lie too far from the one before."""
-    pairs = list(pairwise(kept))
+    """Return the checkpoints, of the others, that lie too far from the one before."""
+    pairs = list(pairwise(others))
     distances = [samples[a].distance(samples[b]) for a, b in pairs]
     gaps = [steps[b] - steps[a] for a, b in pairs]
-    found = {}
+    breaks = {}
     for index, (_, later) in enumerate(pairs):
         near = [i for i in (index - 2, index - 1, index + 1, index + 2) if 0 <= i < len(pairs)]
         expected = max(
@@ -60,11 +60,11 @@ def _jumps(
             default=0.0,
         )
         if len(near) > 1 and distances[index] > JUMP * expected > 0:
-            found[later] = (
+            breaks[later] = (
                 f"lies {_times(distances[index], expected)} as far from the checkpoint before as "
                 "the distances around it let expect"
             )
-    return found
+    return breaks
 
 
 def _times(distance: float, other: float) -> str:

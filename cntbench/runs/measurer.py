@@ -14,7 +14,7 @@ from cntbench.engine.influence import Influence, influence
 from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, ParityError
 from cntbench.models.decoder import Decoder
-from cntbench.models.device import Device, description, memory_of, prepare
+from cntbench.models.device import description, memory_of, prepare
 from cntbench.models.precision import TYPES, moved
 from cntbench.models.trajectory import Checkpoint, ModelRef, Progress, Untrained
 from cntbench.plugin_folders import failure_in_plugin, using_exactly
@@ -25,6 +25,7 @@ from cntbench.results.film import checkpoint_dataset, joined
 from cntbench.runs.blocks import SourceBlock, source_blocks
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.plan import Plan
+from cntbench.runs.resources import DEFAULT_RESOURCES, Resources
 from cntbench.runs.tasks import Task
 
 #: A budget is not halved below this: the engine's smallest pieces take about as much [bytes].
@@ -40,19 +41,16 @@ class CheckpointMeasurer:
     ----------
     plan, folder
         The study, and the folder of its run.
-    memory_budget
-        Memory beyond the model [bytes]; 0 for what the device has.
-    device
-        Where to compute.
+    resources
+        What this process may use.
     """
 
     def __init__(
-        self, plan: Plan, folder: RunFolder, memory_budget: int, device: Device = "cpu"
+        self, plan: Plan, folder: RunFolder, resources: Resources = DEFAULT_RESOURCES
     ) -> None:
         self.plan = plan
         self.folder = folder
-        self.memory_budget = memory_budget
-        self.device = device
+        self.resources = resources
         self._verified = False
 
     def blocks(self, subject: ModelRef) -> list[SourceBlock]:
@@ -76,13 +74,13 @@ class CheckpointMeasurer:
 
     def _measured(self, block: SourceBlock, files: Path) -> xr.Dataset | Failure:
         try:
-            prepare(self.device)
+            prepare(self.resources.device)
             checkpoint, model, attributes = self._read(block.subject, files)
-            model = moved(model, self.device)
+            model = moved(model, self.resources.device)
             dataset = self._within_memory(checkpoint, model, block.sources(self.plan.ablated))
             if isinstance(block.subject, Untrained):  # of which only the influence is used
                 dataset = dataset.drop_dims(["prompt", "position"], errors="ignore")
-            return dataset.assign_attrs(description(self.device) | attributes)
+            return dataset.assign_attrs(description(self.resources.device) | attributes)
         except ParityError as error:
             return Mismatch.of(error, files)
         except Exception as error:
@@ -144,7 +142,7 @@ class CheckpointMeasurer:
         self, checkpoint: Checkpoint, model: Decoder, sources: Sequence[int]
     ) -> xr.Dataset:
         """Measure a model, in smaller chunks whenever memory does not suffice."""
-        budget = self.memory_budget or memory_of(self.device)
+        budget = self.resources.memory_budget or memory_of(self.resources.device)
         while True:
             try:
                 return measure(self.plan, checkpoint, model, budget, sources=sources)

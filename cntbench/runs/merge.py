@@ -72,7 +72,7 @@ def _plan(catalogue: Catalogue, sources: Sequence[RunFolder], progress: Progress
                 hint="Merge folders that the same command has written, except for --shard and -o.",
             )
     where = str(sources[0].path / REQUEST)
-    entry = catalogue.amend(catalogue.study(first["study"]), first["spec"], where=where)
+    entry = catalogue.changed_study(first["study"], first["spec"], where=where)
     plan = make_plan(catalogue, entry, progress)
     return sources[0].check(plan)
 

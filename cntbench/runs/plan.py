@@ -182,8 +182,8 @@ class Plan:
             numbers = sorted({node.layer for node in nodes})
             labels = [f"L{number}" for number in numbers]
             with in_file(origin(self.study, "layers")):
-                kept = {numbers[i] for i in choose(spec.layers, labels, numbers, noun="layer")}
-            chosen = [index for index in chosen if nodes[index].layer in kept]
+                layers = {numbers[i] for i in choose(spec.layers, labels, numbers, noun="layer")}
+            chosen = [index for index in chosen if nodes[index].layer in layers]
         if not chosen:
             raise CntbenchError(
                 f"none of the {key} lies in the layers {spec.layers}", where=origin(self.study, key)
@@ -207,9 +207,9 @@ class Plan:
     @cached_property
     def untrained_count(self) -> int:
         """Number of untrained models that are asked for, or that are measured by default."""
-        asked = self.study.spec.untrained
-        if asked is not None:
-            return asked
+        count = self.study.spec.untrained
+        if count is not None:
+            return count
         cells = len(self.ablated) * len(self.ablations)
         work = work_per_model(self.trajectory, self.prompts, cells)
         return untrained_count(len(self.trajectory.checkpoints), work)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from cntbench.errors import CntbenchWarning, HubTimeoutError
@@ -72,12 +71,7 @@ class Prefetch:
             threading.Thread(target=self._work, daemon=True).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *about: object) -> None:
         self._closed = True
         for _ in range(self._threads):
             self._tasks.put(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,28 @@ if TYPE_CHECKING:
 
 #: Allowed memory [GiB].
 LEAST_MEMORY, MOST_MEMORY = 0.001, 2**20
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the processes of a run may use.
+
+    Parameters
+    ----------
+    memory_budget
+        Memory of each process beyond the model [bytes]; 0 for what the device has.
+    keep
+        Number of downloaded checkpoints to keep on disk besides those being measured.
+    device
+        Where models are computed.
+    """
+
+    memory_budget: int = 2**30
+    keep: int = 2
+    device: Device = "cpu"
+
+
+DEFAULT_RESOURCES = Resources()
 
 
 class DeviceChoice(StrEnum):
@@ -74,10 +97,10 @@ def chosen_gpus(devices: str | None, jobs: int | None, scheduler: str | None) ->
         )
     use_gpus(names)
     resolve("cuda")
-    found = torch.cuda.device_count()
-    if found < len(names):
+    present = torch.cuda.device_count()
+    if present < len(names):
         raise CntbenchError(
-            f"torch finds {found} of the {len(names)} GPUs {devices}",
+            f"torch finds {present} of the {len(names)} GPUs {devices}",
             where=where,
             hint="nvidia-smi lists their numbers.",
         )

@@ -15,11 +15,10 @@ from typing import Any
 import xarray as xr
 
 from cntbench import __version__
-from cntbench.analysis.derived import derived
+from cntbench.analysis.derived import NullDraws, derived
 from cntbench.analysis.verdicts import verdicts
 from cntbench.components import feasible
 from cntbench.errors import ParityError
-from cntbench.models.device import Device
 from cntbench.models.trajectory import Checkpoint, ModelRef, Progress, Untrained
 from cntbench.plugins import sources_attribute
 from cntbench.results.failure import Failure, Mismatch
@@ -32,7 +31,7 @@ from cntbench.runs.known_edges import known_edges
 from cntbench.runs.measurer import CheckpointMeasurer
 from cntbench.runs.plan import Plan
 from cntbench.runs.prefetch import Prefetch
-from cntbench.runs.shard import Shard
+from cntbench.runs.resources import DEFAULT_RESOURCES, Resources
 
 #: What measures the models that are fetched ahead, on a number of processes.
 Execute = Callable[[CheckpointMeasurer, Prefetch, int], Iterator[tuple[ModelRef, Failure | None]]]
@@ -96,9 +95,7 @@ def run(
     *,
     jobs: int,
     progress: Progress,
-    memory_budget: int = 2**30,
-    keep: int = 2,
-    device: Device = "cpu",
+    resources: Resources = DEFAULT_RESOURCES,
     execute: Execute = processes.execute,
 ) -> Outcome:
     """Run a study, or complete an earlier run of it.
@@ -113,12 +110,8 @@ def run(
         Processes, one thread each; 1 measures in this process.
     progress
         Receives progress at every checkpoint.
-    memory_budget
-        Memory of each process beyond the model [bytes]; 0 for what the device has.
-    keep
-        Number of downloaded checkpoints to keep on disk besides those being measured.
-    device
-        Where models are computed.
+    resources
+        What the processes may use.
     execute
         The ``execute`` of a file of `cntbench.runs.executors`.
 
@@ -137,9 +130,9 @@ def run(
         missing = [subject for subject in subjects if datasets[subject] is None]
         if plan.trajectory.finish is not None:  # what there is comes first
             missing.sort(key=lambda subject: isinstance(subject, Checkpoint))
-        measurer = CheckpointMeasurer(plan, folder, memory_budget, device)
+        measurer = CheckpointMeasurer(plan, folder, resources)
         start = time.perf_counter()
-        failed = _measure(measurer, missing, len(subjects), jobs, keep, progress, execute)
+        failed = _measure(measurer, missing, len(subjects), jobs, progress, execute)
         seconds = time.perf_counter() - start
         for subject in missing:
             if subject.label not in failed:
@@ -155,23 +148,19 @@ def run(
 
 def run_shard(
     plan: Plan,
-    path: Path,
-    shard: Shard,
+    folder: RunFolder,
     *,
     jobs: int,
     progress: Progress,
-    memory_budget: int = 2**30,
-    keep: int = 2,
-    device: Device = "cpu",
+    resources: Resources = DEFAULT_RESOURCES,
     execute: Execute = processes.execute,
 ) -> Measured:
-    """Measure a shard of a study, or complete it, without combining anything.
+    """Measure the shard of a folder, by default all, or complete it, without combining anything.
 
     Parameters and errors are those of `run`. Several shards may use one folder at the same time.
     """
-    folder = RunFolder(path, shard)
     with folder.locked(plan) as plan:
-        subjects = shard.among(plan.subjects)
+        subjects = folder.shard.among(plan.subjects) if folder.shard else plan.subjects
         checkpoints = [subject for subject in subjects if isinstance(subject, Checkpoint)]
         with _interruptible(folder, checkpoints):
             missing = [
@@ -179,8 +168,8 @@ def run_shard(
                 for subject in subjects
                 if folder.read_checkpoint_file(plan, subject) is None
             ]
-            measurer = CheckpointMeasurer(plan, folder, memory_budget, device)
-            failed = _measure(measurer, missing, len(subjects), jobs, keep, progress, execute)
+            measurer = CheckpointMeasurer(plan, folder, resources)
+            failed = _measure(measurer, missing, len(subjects), jobs, progress, execute)
             for subject in subjects:
                 folder.write_failure(plan, subject, failed.get(subject.label))
     return Measured(*counts(subjects, missing, failed), failed)
@@ -203,8 +192,8 @@ def _interruptible(folder: RunFolder, checkpoints: Sequence[Checkpoint]) -> Iter
     try:
         yield
     except KeyboardInterrupt:
-        kept = sum(folder.checkpoint_file(checkpoint).is_file() for checkpoint in checkpoints)
-        raise Interrupted(kept, len(checkpoints)) from None
+        done = sum(folder.checkpoint_file(checkpoint).is_file() for checkpoint in checkpoints)
+        raise Interrupted(done, len(checkpoints)) from None
 
 
 def combine(
@@ -230,16 +219,11 @@ def combine(
         As in `run`.
     """
     root, untrained = join_checkpoints(plan, datasets, failed)
-    options: dict[str, Any] = {
-        "seed": plan.study.spec.seed,
-        "draws": plan.study.spec.null_draws,
-        "jobs": jobs,
-        "progress": progress,
-        "earlier": folder.read_results(),
-    }
-    groups = derived(root, untrained, **options)
-    if plan.claims and options["draws"]:
-        groups |= verdicts(root, untrained, plan.claims, **options)
+    draws = NullDraws(plan.study.spec.seed, plan.study.spec.null_draws, jobs, progress)
+    earlier = folder.read_results()
+    groups = derived(root, untrained, draws, earlier=earlier)
+    if plan.claims and draws.count:
+        groups |= verdicts(root, untrained, plan.claims, draws, earlier=earlier)
     comparison = known_edges(plan, jobs=jobs, progress=progress)
     if comparison is not None:
         groups[COMPARISON] = comparison
@@ -253,24 +237,23 @@ def _measure(
     missing: Sequence[ModelRef],
     total: int,
     jobs: int,
-    keep: int,
     progress: Progress,
     execute: Execute,
 ) -> dict[str, Failure]:
     """Measure the missing models of a total, and return why any of them failed."""
     failed: dict[str, Failure] = {}
     done = total - len(missing)
-    jobs = max(1, min(jobs, len(missing) * measurer.plan.blocks))
+    plan, folder = measurer.plan, measurer.folder
+    jobs = max(1, min(jobs, len(missing) * plan.blocks))
     if missing:
         progress("measuring", done, total)
-    with Prefetch(
-        missing, measurer.plan.trajectory.fetch, measurer.folder.downloads, jobs + keep
-    ) as ahead:
+    models = jobs + measurer.resources.keep
+    with Prefetch(missing, plan.trajectory.fetch, folder.downloads, models) as ahead:
         for subject, failure in execute(measurer, ahead, jobs):
             ahead.release(subject)
             done += 1
             if isinstance(failure, Mismatch):
-                place = f"{measurer.plan.trajectory.identity}, {subject.name}"
+                place = f"{plan.trajectory.identity}, {subject.name}"
                 raise ParityError(failure.reason, where=place)
             if failure is not None:
                 failed[subject.label] = failure

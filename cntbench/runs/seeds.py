@@ -50,6 +50,11 @@ class SeedRun:
         return checkpoints, untrained
 
 
+def run_path(study: str) -> Path:
+    """Return the default folder of a study's run."""
+    return Path("runs") / study
+
+
 def seeds_folder(study: str) -> Path:
     """Return the default folder of a study of several seeds."""
     return Path("runs") / f"{study}-seeds"
@@ -72,7 +77,7 @@ def seed_runs(
     CntbenchError
         If the study is invalid, its trajectory has no seed, or the folder is that of a single run.
     """
-    spec = catalogue.amend(catalogue.study(study), changes, where=where).spec
+    spec = catalogue.changed_study(study, changes, where=where).spec
     if spec.seeds and (folder / MANIFEST).exists():
         raise CntbenchError(
             "is the folder of one run",
@@ -84,7 +89,7 @@ def seed_runs(
         with in_file(f"{where}: seeds"):
             trajectory = seeded(spec.trajectory, seed)
         alone = {**changes, "trajectory": trajectory, "seeds": ()}
-        entry = catalogue.amend(catalogue.study(study), alone, where=where)
+        entry = catalogue.changed_study(study, alone, where=where)
         runs.append(SeedRun(seed, entry, RunFolder(folder / f"seed{seed}")))
     return tuple(runs)
 

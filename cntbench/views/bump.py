@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cntbench.dynamics.role_summary import SIDE
 from cntbench.dynamics.roles import Role
+from cntbench.metrics._arithmetic import divide
 from cntbench.views.missing import Missing, missing
 
 Array = NDArray[np.float64]
@@ -54,7 +55,7 @@ class Bump:
         ranked = ~np.isnan(late)
         places = np.where(ranked, late, 0).sum(axis=0)
         counts = ranked.sum(axis=0)
-        mean = np.divide(places, counts, out=np.full(len(counts), np.inf), where=counts > 0)
+        mean = divide(places, counts, np.inf)
         order = np.argsort(mean, kind="stable")[:count]
         return order[np.isfinite(mean[order])]
 

@@ -144,11 +144,11 @@ def _edges(
     weights = np.nan_to_num(view.weight[at])
     most = float(weights.max(initial=0.0))
     place = {part.index: i for i, part in enumerate(parts)}
-    found = [
+    edges = [
         (place[int(source)], place[int(target)], float(weight) / most)
         for source, target, weight in zip(
             view.layout.source, view.layout.target, weights, strict=True
         )
         if weight > 0 and int(source) in place and int(target) in place
     ]
-    return tuple(sorted(found, key=lambda edge: -edge[2])[:_EDGES])
+    return tuple(sorted(edges, key=lambda edge: -edge[2])[:_EDGES])

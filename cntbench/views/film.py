@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from cntbench.metrics._arithmetic import divide
 from cntbench.views.layout import Layout, layout
 
 Array = NDArray[np.float64]
@@ -64,6 +65,11 @@ def film(tree: xr.DataTree, task: str, ablation: str) -> FilmView:
     cell = root.sel(task=task, ablation=ablation)
     matrix = cell["influence"].transpose("checkpoint", "source", "target").values
     errors = cell["influence_se"].transpose("checkpoint", "source", "target").values
+    measured = ~np.isnan(matrix)
+    sent, received = (
+        divide(np.nansum(matrix, axis=axis, dtype=np.float64), measured.sum(axis=axis))
+        for axis in (2, 1)
+    )
     return FilmView(
         task=task,
         ablation=ablation,
@@ -73,13 +79,6 @@ def film(tree: xr.DataTree, task: str, ablation: str) -> FilmView:
         status=tuple(map(str, cell["status"].values)),
         weight=matrix[:, places.source, places.target].astype(np.float64),
         error=errors[:, places.source, places.target].astype(np.float64),
-        sent=_mean(matrix, axis=2),
-        received=_mean(matrix, axis=1),
+        sent=sent,
+        received=received,
     )
-
-
-def _mean(matrix: NDArray[np.floating], axis: int) -> Array:
-    defined = ~np.isnan(matrix)
-    count = defined.sum(axis=axis)
-    total = np.where(defined, matrix, 0.0).sum(axis=axis, dtype=np.float64)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)

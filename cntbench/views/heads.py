@@ -34,9 +34,7 @@ class Behaviour:
 BEHAVIOURS = (
     Behaviour("previous_token", "previous-token", "attends to the previous token"),
     Behaviour(
-        "prefix_matching",
-        "induction",
-        "attends to what followed the token's earlier occurrence",
+        "prefix_matching", "induction", "attends to what followed the token's earlier occurrence"
     ),
     Behaviour("duplicate_token", "duplicate-token", "attends to the token's earlier occurrences"),
     Behaviour("positional", "positional", "attends at one distance"),
@@ -59,7 +57,7 @@ def behaviours(root: xr.Dataset, task: str, checkpoint: int) -> dict[str, tuple[
 
     Heads that do nothing are left out, and so are MLPs. A result need not have all of the scores.
     """
-    found: dict[str, list[Done]] = {}
+    by_component: dict[str, list[Done]] = {}
     for behaviour in BEHAVIOURS:
         if behaviour.score not in root:
             continue
@@ -69,6 +67,6 @@ def behaviours(root: xr.Dataset, task: str, checkpoint: int) -> dict[str, tuple[
         values = scores.isel(checkpoint=checkpoint).values
         for i in np.flatnonzero(np.nan_to_num(values) >= THRESHOLD):
             component = str(root["source"].values[i])
-            if behaviour.score != _GENERAL or component not in found:
-                found.setdefault(component, []).append(Done(behaviour, float(values[i])))
-    return {component: tuple(done) for component, done in found.items()}
+            if behaviour.score != _GENERAL or component not in by_component:
+                by_component.setdefault(component, []).append(Done(behaviour, float(values[i])))
+    return {component: tuple(done) for component, done in by_component.items()}

@@ -24,14 +24,14 @@ def moments(tree: xr.DataTree) -> list[dict[str, Any]]:
     if not len(counts):
         return []
     steps = root["step"].values
-    found = emergence(root, task_of_interest(root), draws=0)
+    risen = emergence(root, task_of_interest(root), draws=0)
     if len(counts) == 1:
         named = [("the only graph", counts[0])]
-    elif found is None:
+    elif risen is None:
         named = [("first", counts[0]), ("middle", counts[len(counts) // 2]), ("last", counts[-1])]
     else:
-        earlier = counts[steps[counts] < found.onset.step]
-        nearest = counts[np.abs(steps[counts] - found.halfway.step).argmin()]
+        earlier = counts[steps[counts] < risen.onset.step]
+        nearest = counts[np.abs(steps[counts] - risen.halfway.step).argmin()]
         named = [("before", earlier[-1]), ("at half-way", nearest), ("after", counts[-1])]
     distinct = {int(checkpoint): name for name, checkpoint in reversed(named)}
     return [

@@ -22,15 +22,15 @@ def kinds(root: xr.Dataset, task: str) -> dict[str, Kind]:
     """
     specs = _specs(root)
     controls = {path.stem for folder in spec_folders() for path in folder.glob("controls/*.toml")}
-    found: dict[str, Kind] = {}
+    of_task: dict[str, Kind] = {}
     for name in map(str, root["task"].values):
         if name == task:
             continue
         if _only_sizes_differ(specs.get(task), specs.get(name)):
-            found[name] = "variant"
+            of_task[name] = "variant"
         else:
-            found[name] = "control" if name in controls else "other"
-    return found
+            of_task[name] = "control" if name in controls else "other"
+    return of_task
 
 
 def _specs(root: xr.Dataset) -> Mapping[str, Any]:
@@ -41,16 +41,17 @@ def _specs(root: xr.Dataset) -> Mapping[str, Any]:
     return specs if isinstance(specs, dict) else {}
 
 
-def _only_sizes_differ(one: Any, other: Any) -> bool:
+def _only_sizes_differ(first: Any, second: Any) -> bool:
     """Return whether two specs have one generator, and parameters that differ in numbers only."""
-    if not (isinstance(one, dict) and isinstance(other, dict)):
+    if not (isinstance(first, dict) and isinstance(second, dict)):
         return False
-    if one.get("generator", "file") != other.get("generator") or one.get("generator") == "file":
+    generator = first.get("generator", "file")
+    if generator != second.get("generator") or generator == "file":
         return False
-    parameters = [spec.get("parameters") or {} for spec in (one, other)]
+    parameters = [spec.get("parameters") or {} for spec in (first, second)]
     return all(
         isinstance(value, Number) and not isinstance(value, bool)
-        for mine, theirs in (parameters, parameters[::-1])
-        for key, value in mine.items()
-        if theirs.get(key) != value
+        for these, those in (parameters, parameters[::-1])
+        for key, value in these.items()
+        if those.get(key) != value
     )

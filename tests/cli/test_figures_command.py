@@ -8,7 +8,7 @@ from support.films import random_film
 from support.runs import quiet
 from support.trajectories import run_cli
 
-from cntbench.analysis.derived import derived
+from cntbench.analysis.derived import NullDraws, derived
 from cntbench.results.storage import write_results
 
 FROM_FILMS = {"film", "heatmap", "circuit", "effects", "scores", "readouts", "agreement"}
@@ -19,7 +19,7 @@ FROM_METRICS = {"metrics", "recurrence", "bump"}
 def results(tmp_path_factory):
     """A result without claims, in a file."""
     film = random_film(tasks=("bigram", "induction"))
-    groups = derived(film, None, seed=0, draws=0, jobs=1, progress=quiet)
+    groups = derived(film, None, NullDraws(0, 0, 1, quiet))
     path = tmp_path_factory.mktemp("run") / "results.nc"
     write_results(xr.DataTree.from_dict({"/": film, **groups}), path)
     return path

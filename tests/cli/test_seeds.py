@@ -11,7 +11,7 @@ from support.trajectories import run_cli
 import cntbench
 from cntbench.comparison.claims import file_judgements
 from cntbench.errors import CntbenchError
-from cntbench.estimate.estimate import Estimate
+from cntbench.estimate.estimate import CostEstimate
 from cntbench.reporting.estimate import seeds_line
 from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import load_catalogue
@@ -72,9 +72,9 @@ def test_every_seed_is_a_run_of_its_own_and_claims_are_pooled(cli, specs, tmp_pa
 
 
 def test_a_plan_counts_the_seeds(monkeypatch):
-    monkeypatch.setattr(Estimate, "seconds", property(lambda self: 60.0 * self.missing))
-    nothing = dict.fromkeys(field.name for field in fields(Estimate))
-    one = Estimate(**nothing | {"checkpoints": 3, "done": 1, "untrained": 0})
+    monkeypatch.setattr(CostEstimate, "seconds", property(lambda self: 60.0 * self.missing))
+    nothing = dict.fromkeys(field.name for field in fields(CostEstimate))
+    one = CostEstimate(**nothing | {"checkpoints": 3, "done": 1, "untrained": 0})
     line = str(seeds_line(one, [("seed0", 1, 0), ("seed1", 3, 0), ("seed2", 0, 0)], 0))
     assert "Seeds: 3, one trajectory each: seed0, seed1, seed2." in line
     assert "9 checkpoints, 4 of them already measured, 5 to measure, in about 5 min" in line

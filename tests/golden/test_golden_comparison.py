@@ -15,7 +15,7 @@ from cntbench.analysis.recovery import recovery
 from cntbench.comparison.table import comparison
 from cntbench.results.difference import excess
 from cntbench.runs.catalogue import KnownCircuit, StudyEntry, load_catalogue
-from cntbench.runs.known_circuits import measure_planted
+from cntbench.runs.known_circuits import measure_planted, planted_models
 from cntbench.specs import StudySpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:the optimal constants")
@@ -35,16 +35,15 @@ def compared(ablations: Iterable[str], circuits: Iterable[KnownCircuit]) -> xr.D
         tasks=("induction",),
         ablations=tuple(shipped),
     )
-    recovered, diagnosed = measure_planted(
+    models = planted_models(
         StudyEntry("golden", FILE, spec),
         tuple(shipped[name] for name in ablations),
         tuple(circuits),
         difficulties=("exact",),
         seeds=1,
         prompts=8,
-        progress=lambda *_: None,
-        jobs=1,
     )
+    recovered, diagnosed = measure_planted(models, progress=lambda *_: None)
     dataset = comparison(None, recovery(recovered), diagnostics(diagnosed))
     return dataset[[*NUMBERS, "passed", "what"]]
 

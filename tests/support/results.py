@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from cntbench.analysis.derived import derived
+from cntbench.analysis.derived import NullDraws, derived
 from cntbench.analysis.verdicts import verdicts
 from cntbench.comparison.verdict import verdict
 from cntbench.results.faithfulness import OF_CIRCUITS, TITLE
@@ -47,9 +47,9 @@ def whole_result(film: xr.Dataset, *, metrics: Sequence[str] = ()) -> xr.DataTre
 
     Of the metrics, the file holds some if they are named: it is read and written sooner.
     """
-    groups = derived(film, None, seed=0, draws=3, jobs=1, progress=quiet)
+    groups = derived(film, None, NullDraws(0, 3, 1, quiet))
     claims = load_catalogue().some_claims(["three_phases", "long_tailed_weights"])
-    groups |= verdicts(film, None, claims, seed=0, draws=3, jobs=1, progress=quiet)
+    groups |= verdicts(film, None, claims, NullDraws(0, 3, 1, quiet))
     if metrics:
         groups["metrics"] = groups["metrics"][list(metrics)]
         groups["nulls"] = groups["nulls"][[name for name in metrics if name in groups["nulls"]]]

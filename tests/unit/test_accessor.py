@@ -9,7 +9,7 @@ import xarray as xr
 from support.films import random_film
 from support.runs import quiet
 
-from cntbench.analysis.derived import derived
+from cntbench.analysis.derived import NullDraws, derived
 from cntbench.dynamics.roles import strength
 from cntbench.errors import CheckpointError, CntbenchError, SpecError, StorageError
 from cntbench.metrics._film import film_metrics
@@ -26,7 +26,7 @@ def film() -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def tree(film) -> xr.DataTree:
-    groups = derived(film, None, seed=0, draws=3, jobs=1, progress=quiet)
+    groups = derived(film, None, NullDraws(0, 3, 1, quiet))
     return xr.DataTree.from_dict({"/": film, **groups})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 import pytest
@@ -69,6 +70,9 @@ RANKS: tuple[tuple[str, ...], ...] = (
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 LONGEST = 400
+MOST_PARAMETERS = 6
+#: Rooms whose functions have a parameter for each option.
+OPTIONS = {"api", "api_circuit", "api_known", "api_results", "cli"}
 
 
 def room(module: str) -> str:
@@ -122,6 +126,16 @@ def graph() -> nx.DiGraph:
             edges.add_edge(module, name if name.startswith("cntbench.") else name.split(".")[0])
     edges.remove_edges_from([(m, "cntbench") for m in known if edges.has_edge(m, "cntbench")])
     return edges
+
+
+def definitions(kind: type[ast.stmt]) -> list[tuple[str, Any]]:
+    """All classes or functions of the package, each with its module."""
+    return [
+        (module, node)
+        for module, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, kind)
+    ]
 
 
 def upward(edges: nx.DiGraph) -> list[str]:
@@ -181,6 +195,26 @@ def test_statistics_of_the_comparison_need_no_torch():
 def test_files_can_be_read_in_one_sitting():
     lengths = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
     assert not {name: length for name, length in lengths.items() if length > LONGEST}
+
+
+def test_a_class_has_a_name_of_its_own():
+    """But for the parameters of a file that adds one thing."""
+    places: dict[str, list[str]] = {}
+    for module, node in definitions(ast.ClassDef):
+        places.setdefault(node.name, []).append(module)
+    assert len(places) > 100
+    assert not {n: where for n, where in places.items() if len(where) > 1 and n != "Parameters"}
+
+
+def test_functions_take_at_most_six_parameters():
+    """But for the commands and the functions for Python users, whose parameters are options."""
+    long = {}
+    for module, node in definitions(ast.FunctionDef):
+        names = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+        count = len({*names} - {"self", "cls"})
+        if count > MOST_PARAMETERS and room(module) not in OPTIONS:
+            long[f"{module}.{node.name}"] = count
+    assert not long, "group what belongs together"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy.stats import rankdata
 from support.films import random_film
 
-from cntbench.analysis.derived import derived
+from cntbench.analysis.derived import NullDraws, derived
 from cntbench.dynamics import null_summary as module
 from cntbench.dynamics.film import films
 from cntbench.dynamics.roles import ROLES, strength
@@ -24,9 +24,9 @@ def quiet(what: str, done: int, total: int) -> None:
 
 
 def groups(root: xr.Dataset, untrained: xr.Dataset | None = None, **options: object):
-    return derived(
-        root, untrained, **{"seed": 0, "draws": 9, "jobs": 1, "progress": quiet, **options}
-    )
+    earlier = options.pop("earlier", None)
+    draws = NullDraws(**{"seed": 0, "count": 9, "jobs": 1, "progress": quiet, **options})
+    return derived(root, untrained, draws, earlier=earlier)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_gatekeepers_lie_on_more_paths_than_their_layers_explain(root, whole):
 
 
 def test_without_draws_there_are_no_gatekeepers(root):
-    assert not any("gatekeeper" in str(name) for name in groups(root, draws=0)["roles"])
+    assert not any("gatekeeper" in str(name) for name in groups(root, count=0)["roles"])
 
 
 def test_checkpoints_that_do_not_count_are_gaps_and_are_stepped_over(root):
@@ -154,14 +154,14 @@ def test_processes_change_nothing(root, whole):
 
 
 def test_without_draws_there_are_roles_and_no_nulls(root, whole):
-    found = groups(root, draws=0)
+    found = groups(root, count=0)
     assert "nulls" not in found
     for name in ("spreader_rank", "gatherer_strength_se", "spreader_change"):
         np.testing.assert_array_equal(found["roles"][name], whole["roles"][name])
     assert found["roles"]["spreader_change_p_value"].isnull().all()
 
 
-@pytest.mark.parametrize("change", ["weights", "errors", "untrained", "draws", "seed", "none"])
+@pytest.mark.parametrize("change", ["weights", "errors", "untrained", "count", "seed", "none"])
 def test_an_earlier_result_is_taken_over_if_it_was_made_of_the_same(
     root, whole, change, tmp_path, monkeypatch
 ):

@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 from support.films import random_film
 
-from cntbench.analysis.derived import derived
+from cntbench.analysis.derived import NullDraws, derived
 from cntbench.analysis.verdicts import add_verdicts
 from cntbench.errors import CntbenchError
 from cntbench.exchange.choice import chosen
@@ -42,7 +42,7 @@ def tree(tmp_path_factory) -> xr.DataTree:
     root["status"].loc[{"checkpoint": "step8"}] = "missing"
     root["status_reason"].loc[{"checkpoint": "step8"}] = "there is no such branch"
     root["edge_effect"].loc[{"ablation": "zero"}] = np.nan
-    groups = derived(root, None, seed=0, draws=9, jobs=1, progress=quiet)
+    groups = derived(root, None, NullDraws(0, 9, 1, quiet))
     path = tmp_path_factory.mktemp("result") / "results.nc"
     write_results(xr.DataTree.from_dict({"/": root, **groups}), path)
     add_verdicts(path, load_catalogue().some_claims(), draws=19, jobs=1, progress=quiet)

@@ -17,7 +17,7 @@ from support.results import circuits_dataset
 from support.runs import quiet
 
 from cntbench import figures as draw
-from cntbench.analysis.derived import derived
+from cntbench.analysis.derived import NullDraws, derived
 from cntbench.analysis.verdicts import verdicts
 from cntbench.comparison.verdict import verdict
 from cntbench.errors import CntbenchError, StorageError
@@ -46,9 +46,9 @@ def root() -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def tree(root) -> xr.DataTree:
-    groups = derived(root, None, seed=0, draws=3, jobs=1, progress=quiet)
+    groups = derived(root, None, NullDraws(0, 3, 1, quiet))
     some = load_catalogue().some_claims(["three_phases", "long_tailed_weights"])
-    groups |= verdicts(root, None, some, seed=0, draws=3, jobs=1, progress=quiet)
+    groups |= verdicts(root, None, some, NullDraws(0, 3, 1, quiet))
     # Phases as they are found on longer films.
     phases = groups["phases"]
     for name, value in {"step": 32.0, "lower": 16.0, "upper": 64.0}.items():

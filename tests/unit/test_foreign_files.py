@@ -47,7 +47,7 @@ def runs(checkpoints, tmp_path_factory) -> dict[str, RunFolder]:
     run(plan_for(checkpoints, untrained=2), folder / "mine", jobs=1, progress=quiet)
     for name, others in OTHERS.items():
         other = plan_for(checkpoints, untrained=2, **others)
-        run_shard(other, folder / name, Shard(1, 1), jobs=1, progress=quiet)
+        run_shard(other, RunFolder(folder / name, Shard(1, 1)), jobs=1, progress=quiet)
     return {path.name: RunFolder(path) for path in folder.iterdir()}
 
 
@@ -131,7 +131,7 @@ def test_blocks_of_another_run_and_copies_of_their_neighbours(checkpoints, tmp_p
         plan = plan_for(checkpoints, blocks=3, seed=seed)
         subject = plan.trajectory.checkpoints[0]
         with folder.locked(plan):
-            cells = CheckpointMeasurer(plan, folder, 2**30)
+            cells = CheckpointMeasurer(plan, folder)
             for piece in cells.blocks(subject):
                 assert cells.attempt(piece, subject.origin.path) is None
 

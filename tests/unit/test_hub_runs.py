@@ -19,6 +19,7 @@ from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.measurer import CheckpointMeasurer
 from cntbench.runs.plan import Plan, make_plan
+from cntbench.runs.resources import Resources
 from cntbench.runs.run import Interrupted, Outcome, run
 
 ALL = "hub:lab/tiny@step0,step8,step100"
@@ -79,7 +80,7 @@ def test_a_run_over_the_hub_has_the_numbers_of_the_same_files_in_a_folder(hub, t
 def test_processes_give_the_same_bytes_and_leave_no_downloads(hub, tmp_path):
     plan = plan_for(untrained=1)
     one = run(plan, tmp_path / "one", jobs=1, progress=quiet)
-    two = run(plan, tmp_path / "two", jobs=2, progress=quiet, keep=0)
+    two = run(plan, tmp_path / "two", jobs=2, progress=quiet, resources=Resources(keep=0))
     assert one.failed == two.failed == {}
     assert one.path.read_bytes() == two.path.read_bytes()
     assert not (tmp_path / "one" / "downloads").exists()
@@ -111,7 +112,7 @@ def test_the_next_checkpoints_download_while_one_is_measured(hub, tmp_path, watc
         on_disk.append(len(list((tmp_path / "run" / "downloads").iterdir())))
 
     watch(look, after)
-    outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet, keep=keep)
+    outcome = run(plan, tmp_path / "run", jobs=1, progress=quiet, resources=Resources(keep=keep))
     assert outcome.failed == {}
     assert all(early)
     assert max(on_disk) == 1 + keep
@@ -145,7 +146,7 @@ def test_what_a_killed_run_left_behind_is_used_or_deleted(hub, tmp_path):
         path.unlink()
     shutil.move(tmp_path / "left", downloads)
     hub.requests.clear()
-    again = run(plan, tmp_path / "run", jobs=1, progress=quiet, keep=1)
+    again = run(plan, tmp_path / "run", jobs=1, progress=quiet, resources=Resources(keep=1))
     assert hub.asked() == ["step8", "step100"]
     assert again.path.read_bytes() == whole.path.read_bytes()
     assert not downloads.exists()

@@ -68,10 +68,11 @@ def remembered(plan, first, monkeypatch):
     """Calls of `measure_planted`, which answer as it did for the plan."""
     calls = []
 
-    def answer(study, ablations, circuits, **options):
-        calls.append((study, ablations, circuits))
+    def answer(models, **options):
+        calls.append(models)
         return first[2]
 
+    monkeypatch.setattr(kept, "planted_models", lambda *given: given)
     monkeypatch.setattr(kept, "measure_planted", answer)
     yield calls
     [(study, ablations, circuits)] = calls

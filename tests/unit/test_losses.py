@@ -26,6 +26,7 @@ from cntbench.runs import measurer as cells
 from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.measurer import LEAST_MEMORY, CheckpointMeasurer
+from cntbench.runs.resources import Resources
 from cntbench.runs.run import run
 
 
@@ -224,7 +225,7 @@ def test_memory_that_never_suffices_is_recorded(plan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cells, "measure", measure)
     checkpoint = plan.trajectory.checkpoints[0]
-    found = CheckpointMeasurer(plan, RunFolder(tmp_path), 3 * LEAST_MEMORY).measured(
+    found = CheckpointMeasurer(plan, RunFolder(tmp_path), Resources(3 * LEAST_MEMORY)).measured(
         SourceBlock(checkpoint), checkpoint.origin.path
     )
     assert found.reason == "MemoryError: too much"
@@ -240,7 +241,7 @@ def test_other_errors_are_not_tried_again(plan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cells, "measure", measure)
     checkpoint = plan.trajectory.checkpoints[0]
-    found = CheckpointMeasurer(plan, RunFolder(tmp_path), 2**30).measured(
+    found = CheckpointMeasurer(plan, RunFolder(tmp_path)).measured(
         SourceBlock(checkpoint), checkpoint.origin.path
     )
     assert (found.reason, len(tries)) == ("RuntimeError: shapes do not fit", 1)

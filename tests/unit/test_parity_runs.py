@@ -19,6 +19,7 @@ from cntbench.models import parity
 from cntbench.models.trajectory import open_trajectory
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.executors import dask, processes
+from cntbench.runs.folder import RunFolder
 from cntbench.runs.merge import merge
 from cntbench.runs.plan import make_plan
 from cntbench.runs.run import run, run_shard
@@ -102,7 +103,7 @@ def test_the_result_says_it_of_the_first_checkpoint_however_it_was_measured(chec
     again = run(plan, tmp_path / "whole", jobs=1, progress=quiet)
     shards = [tmp_path / "1", tmp_path / "2"]
     for number, folder in enumerate(shards, start=1):
-        run_shard(plan, folder, Shard(number, 2), jobs=1, progress=quiet)
+        run_shard(plan, RunFolder(folder, Shard(number, 2)), jobs=1, progress=quiet)
     merged = merge(load_catalogue(), shards, tmp_path / "merged", jobs=1, progress=quiet)
     for other in (again, merged):
         assert other.tree.attrs["parity"] == whole.tree.attrs["parity"]
@@ -133,7 +134,7 @@ def test_every_share_holds_its_own_first_checkpoint(checkpoints, tmp_path):
     wrong = replace(plan, trajectory=mistaken(plan.trajectory))
     for number in (1, 2):
         with pytest.raises(ParityError):
-            run_shard(wrong, tmp_path / "run", Shard(number, 2), jobs=1, progress=quiet)
+            run_shard(wrong, RunFolder(tmp_path / "run", Shard(number, 2)), jobs=1, progress=quiet)
     assert not list((tmp_path / "run").rglob("*.nc"))
 
 

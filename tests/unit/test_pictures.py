@@ -9,13 +9,32 @@ import pytest
 
 import cntbench
 from cntbench import figures
-from cntbench.views.pictures import FIRST_SCREEN, ON_PAGE
 
 PACKAGE = Path(cntbench.__file__).parent
 TEMPLATES = PACKAGE / "reporting" / "page" / "templates"
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = "\n".join(path.read_text("utf-8") for path in sorted(TEMPLATES.glob("*.html")))
 NAMES = sorted(set(figures.__all__) - {"save"})
+#: By the name of a figure in `cntbench.figures`, the element of the page that shows the same: an
+#: interactive picture, or a section whose tables have the same numbers.
+ON_PAGE = {
+    "film": "film",
+    "heatmap": "heatmap",
+    "circuit": "answers",
+    "readouts": "readout-figure",
+    "effects": "effect-figure",
+    "scores": "head-figure",
+    "metrics": "metric-figure",
+    "recurrence": "recurrence",
+    "bump": "bump",
+    "claims": "claims",
+    "agreement": "comparison",
+    "comparison": "comparison",
+    "pareto": "comparison",
+    "faithfulness": "circuits",
+}
+#: Parts of the first screen, and the figures that show the same at full size.
+FIRST_SCREEN = {"curve": "readouts", "moments": "film", "circuit": "circuit"}
 
 
 def test_every_figure_has_its_place_on_the_page():

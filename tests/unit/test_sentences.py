@@ -15,8 +15,8 @@ from cntbench.reporting.sentences.components import carriers
 from cntbench.reporting.sentences.emergence import left_out, others
 from cntbench.reporting.sentences.head import (
     all_counted,
+    edges_held,
     heading,
-    kept,
     lede,
     lost,
     over_models,
@@ -75,8 +75,8 @@ def test_how_many_count(left, count, says):
 
 
 def test_what_figures_hold():
-    assert kept(9, 9) == ""
-    assert "holds the 4 of 9 edges with" in kept(4, 9)
+    assert edges_held(9, 9) == ""
+    assert "holds the 4 of 9 edges with" in edges_held(4, 9)
     assert "per feasible edge" in size_words(False)
     assert "its layers' share" in size_words(True)
     assert over_models("chain", 1) == "Scores are means over 1 model of each of: chain."

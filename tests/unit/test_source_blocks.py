@@ -104,7 +104,7 @@ def test_what_was_measured_of_a_model_is_not_measured_again(
     first, second = plan.trajectory.checkpoints
     done = [*source_blocks(first, BLOCKS)[:2], *source_blocks(second, BLOCKS)]
     with folder.locked(plan):
-        before = CheckpointMeasurer(plan, folder, 2**30)
+        before = CheckpointMeasurer(plan, folder)
         for block in done:
             before.blocks(block.subject)
             assert before.attempt(block, block.subject.origin.path) is None
@@ -121,7 +121,7 @@ def test_a_damaged_block_and_one_of_other_weights_are_measured_again(plan, whole
     folder = RunFolder(tmp_path / "run")
     first, second = plan.trajectory.checkpoints
     with folder.locked(plan):
-        before = CheckpointMeasurer(plan, folder, 2**30)
+        before = CheckpointMeasurer(plan, folder)
         one, two, _ = source_blocks(first, BLOCKS)
         before.blocks(first)
         before.attempt(one, first.origin.path)
@@ -159,7 +159,7 @@ def test_the_command_line_takes_blocks(checkpoints, tmp_path, monkeypatch, capsy
 def test_a_block_that_disappears_is_a_failure(plan, tmp_path):
     folder = RunFolder(tmp_path / "run")
     with folder.locked(plan):
-        some = CheckpointMeasurer(plan, folder, 2**30)
+        some = CheckpointMeasurer(plan, folder)
         subject = plan.trajectory.checkpoints[0]
         assert some.blocks(subject) == [SourceBlock(subject, n, BLOCKS) for n in (1, 2, 3)]
         assert some.join(subject).reason == "a block disappeared during the run"

@@ -16,7 +16,7 @@ from cntbench.errors import CntbenchError
 from cntbench.models.adapters import gpt2
 from cntbench.models.trajectory import open_trajectory
 from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.known_circuits import measure_planted
+from cntbench.runs.known_circuits import measure_planted, planted_models
 
 SCRIPT = Path(__file__).parents[2] / "golden" / "train_known.py"
 TRAINED = [n for n, c in load_catalogue().planted.items() if c.blueprint.trained is not None]
@@ -68,14 +68,14 @@ def test_a_trained_circuit_has_the_weights_beside_its_file(specs, plain):
 
 def test_a_trained_circuit_is_measured_once_beside_planted_ones(specs):
     catalogue = load_catalogue([specs])
-    records, diagnostics = measure_planted(
+    models = planted_models(
         catalogue.study("compare"),
         [catalogue.ablations["zero_direct"]],
         catalogue.known_circuits(["random_dag_sparse", "null", "mine"]),
         seeds=2,
         prompts=2,
-        progress=quiet,
     )
+    records, diagnostics = measure_planted(models, progress=quiet)
     models = [(record.circuit, record.difficulty, record.seed) for record in records]
     assert models == [
         *(("random_dag_sparse", d, seed) for d in ("exact", "realistic") for seed in (0, 1)),

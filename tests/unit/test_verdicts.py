@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import xarray as xr
 from support.films import random_film
 
+from cntbench.analysis.derived import NullDraws
 from cntbench.analysis.intervals import t_interval
 from cntbench.analysis.verdicts import add_verdicts, verdicts
 from cntbench.calibration.simulated import phased, planted, template
@@ -129,20 +131,20 @@ def test_what_was_tested_by_fewer_draws_says_so_beside_the_rest(tmp_path):
 
 
 def test_verdicts_on_another_film_do_not_stay():
-    options = {"seed": 0, "draws": 19, "jobs": 1, "progress": quiet}
+    draws = NullDraws(0, 19, 1, quiet)
     root = result(planted_film())
-    tree = xr.DataTree.from_dict({"/": root, **verdicts(root, None, CLAIMS[:2], **options)})
+    tree = xr.DataTree.from_dict({"/": root, **verdicts(root, None, CLAIMS[:2], draws)})
     other = result(planted_film(seed=1))
-    found = verdicts(other, None, CLAIMS[1:3], earlier=tree, **options)
+    found = verdicts(other, None, CLAIMS[1:3], draws, earlier=tree)
     assert list(found["claims"]["claim"].values) == [claim.name for claim in CLAIMS[1:3]]
 
 
 def test_processes_and_neighbouring_cells_change_nothing():
     film = planted_film()
-    options = {"seed": 3, "draws": 19, "progress": quiet}
+    draws = NullDraws(3, 19, 1, quiet)
     root = result(film, tasks=("induction", "bigram"), ablations=("zero", "mean"))
-    two = verdicts(root, None, CLAIMS, jobs=2, **options)
-    one = verdicts(root.isel(task=[1]), None, CLAIMS, jobs=1, **options)
+    two = verdicts(root, None, CLAIMS, replace(draws, jobs=2))
+    one = verdicts(root.isel(task=[1]), None, CLAIMS, draws)
     at = {"task": [1]}
     for name in ("phases", "claims"):
         xr.testing.assert_equal(two[name].isel(at), one[name])
@@ -155,9 +157,9 @@ def test_checkpoints_that_do_not_count_are_stepped_over():
     root["status"].values[:, :, bad] = "failed"
     root["influence"].values[:, :, bad] = np.nan
     kept = np.setdiff1d(np.arange(60), bad)
-    options = {"seed": 0, "draws": 19, "progress": quiet, "jobs": 1}
-    whole = verdicts(root, None, CLAIMS, **options)
-    without = verdicts(root.isel(checkpoint=kept), None, CLAIMS, **options)
+    draws = NullDraws(0, 19, 1, quiet)
+    whole = verdicts(root, None, CLAIMS, draws)
+    without = verdicts(root.isel(checkpoint=kept), None, CLAIMS, draws)
     xr.testing.assert_equal(whole["claims"], without["claims"])
     assert whole["claims"]["checkpoints"].item() == 57
     trajectory = whole["phases"]["trajectory"]
@@ -169,7 +171,7 @@ def test_phases_are_labelled_by_steps():
     base = template(layers=3, heads=3, checkpoints=143)
     film = phased(np.random.default_rng(5), base=base)
     root = result(film)
-    phases = verdicts(root, None, CLAIMS[:1], seed=0, draws=39, jobs=1, progress=quiet)["phases"]
+    phases = verdicts(root, None, CLAIMS[:1], NullDraws(0, 39, 1, quiet))["phases"]
     cell = phases.isel(task=0, ablation=0)
     assert cell["count"] == 3
     steps = cell["boundary_step"].values

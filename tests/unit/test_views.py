@@ -18,7 +18,7 @@ from support.results import (
     with_phases,
 )
 
-from cntbench.analysis.derived import derived
+from cntbench.analysis.derived import NullDraws, derived
 from cntbench.views.bump import bump
 from cntbench.views.claims import claims
 from cntbench.views.comparison import agreement, methods
@@ -161,7 +161,7 @@ def test_metrics_stand_beside_their_null_model(tree):
 
 
 def test_without_null_models_there_is_no_band(root):
-    groups = derived(root, None, seed=0, draws=0, jobs=1, progress=quiet)
+    groups = derived(root, None, NullDraws(0, 0, 1, quiet))
     found = metric(xr.DataTree.from_dict({"/": root, **groups}), "gini", TASK, ABLATION)
     assert (found.null, found.draws) == ("", 0)
     assert np.isnan(found.band).all()

@@ -101,10 +101,7 @@ def _contributions(features: Array, segmentation: Segmentation, index: int) -> A
     Residuals are divided by each feature's variance, so their contributions have mean 0 and A_k is
     the mean of the series.
     """
-    fits = (
-        curve(features, 2 * (index + 1)),
-        levels(features, segmentation.transitions[index]),
-    )
+    fits = (curve(features, 2 * (index + 1)), levels(features, segmentation.transitions[index]))
     squares = [np.square(features - fitted) for fitted in fits]
     smooth, stepped = (divide(square, square.mean(axis=0), 1.0).mean(axis=1) for square in squares)
     return np.asarray(segmentation.advantage[index] + (smooth - stepped) / 2)

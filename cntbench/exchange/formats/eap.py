@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from cntbench.components import Component, components, feasible
 from cntbench.errors import CntbenchError
 from cntbench.exchange.eap_graph import GROUP, INPUT, LOGITS, eap_name
-from cntbench.exchange.writing import check_single, measured_cells
+from cntbench.exchange.writing import check_single, measured_cells, write_cells
 from cntbench.output import FileKind, contains
-from cntbench.results.storage import make_folder, write_text
+from cntbench.results.storage import write_text
 
 SUFFIXES: tuple[str, ...] = (".json",)
 KIND = FileKind("a graph of EAP-IG", contains(b'"parallel_attn_mlp"'))
@@ -54,12 +54,7 @@ def files(tree: xr.DataTree, folder: Path) -> Iterator[Path]:
 
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
     """Write every measured graph: ``TASK/ABLATION/CHECKPOINT.json``."""
-    written = []
-    for path, cell in measured_cells(tree, folder, *SUFFIXES):
-        make_folder(path.parent)
-        _write(tree, cell, path)
-        written.append(path)
-    return written
+    return write_cells(tree, folder, SUFFIXES[0], lambda cell, path: _write(tree, cell, path))
 
 
 def _write(tree: xr.DataTree, cell: Mapping[str, int], path: Path) -> None:
@@ -140,8 +135,8 @@ def _scored(
 ) -> dict[str, tuple[float, bool]]:
     from cntbench.circuits.scores import observed_readout, scores_of  # imports torch
 
-    one = root.isel(cell)
-    values = scores_of(one, observed_readout(root, str(one["task"].item()))).values
+    graph = root.isel(cell)
+    values = scores_of(graph, observed_readout(root, str(graph["task"].item()))).values
     shares: NDArray[np.float64] = np.array([1 + 2 * name.endswith(">") for name in names])
     scores = np.array([values[index] for index in names.values()]) / shares
     scores = np.where(np.isfinite(scores), scores, np.nanmax(abs(scores)))

@@ -38,11 +38,7 @@ KIND = FileKind("a GEXF file", contains(b"<gexf"))
 #: Distances between the layers of the drawing, and between the components of a layer.
 _ROW, _COLUMN = 200.0, 100.0
 #: Dynamic attributes of edges, and their variables.
-_OF_EDGES = {
-    "influence": "influence",
-    "standard_error": "influence_se",
-    "effect": "edge_effect",
-}
+_OF_EDGES = {"influence": "influence", "standard_error": "influence_se", "effect": "edge_effect"}
 _NAMESPACE = "http://www.gexf.net/1.2draft"
 _HEAD = f"""<?xml version='1.0' encoding='utf-8'?>
 <gexf xmlns:viz="{_NAMESPACE}/viz" xmlns="{_NAMESPACE}" \

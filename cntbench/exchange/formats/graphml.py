@@ -12,9 +12,8 @@ import networkx as nx
 import xarray as xr
 
 from cntbench.accessor.cnt import Cnt
-from cntbench.exchange.writing import check_single, measured_cells, write_xml
+from cntbench.exchange.writing import check_single, measured_cells, write_cells, write_xml
 from cntbench.output import FileKind, contains
-from cntbench.results.storage import make_folder
 
 SUFFIXES: tuple[str, ...] = (".graphml",)
 KIND = FileKind("a GraphML file", contains(b"<graphml"))
@@ -40,12 +39,11 @@ def files(tree: xr.DataTree, folder: Path) -> Iterator[Path]:
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
     """Write every measured graph: ``TASK/ABLATION/CHECKPOINT.graphml``."""
     root = tree.to_dataset(inherit=False)
-    written = []
-    for path, cell in measured_cells(tree, folder, *SUFFIXES):
-        make_folder(path.parent)
+
+    def write(cell: dict[str, int], path: Path) -> None:
         _write(Cnt(root.isel(cell)).graph(), path)
-        written.append(path)
-    return written
+
+    return write_cells(tree, folder, SUFFIXES[0], write)
 
 
 def _write(graph: nx.DiGraph, path: Path) -> None:

@@ -59,14 +59,14 @@ def parse(text: str, *, where: str, present: Iterable[str] = ()) -> tuple[Revisi
     """
     if not text.strip():
         raise CheckpointError("needs revisions", where=where, hint=EXPECTED)
-    found: dict[str, NamedStep] = {}
+    steps: dict[str, NamedStep] = {}
     for item in text.split(","):
         for name in _names(item.strip(), where, present):
-            if name in found:
-                raise _repeated(name, name, found[name].step, where)
-            found[name] = _named_step(name, where)
+            if name in steps:
+                raise _repeated(name, name, steps[name].step, where)
+            steps[name] = _named_step(name, where)
     revisions: dict[int, Revision] = {}
-    for name, named in on_one_axis(found, where=where).items():
+    for name, named in on_one_axis(steps, where=where).items():
         if named.step in revisions:
             raise _repeated(name, revisions[named.step].name, named.step, where)
         revisions[named.step] = Revision(name, named.step, named.tokens_seen)

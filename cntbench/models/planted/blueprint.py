@@ -227,8 +227,8 @@ def _check_sizes(blueprint: Blueprint) -> None:
             where=f"{where}: width",
             hint="Raise width, or lower signal or tokens.",
         )
-    whole = any(blueprint.function(c.name).whole for c in blueprint.members)
-    needed = (spec.tokens if whole else spec.signal) + ROTATED
+    any_wide = any(blueprint.function(c.name).whole for c in blueprint.members)
+    needed = (spec.tokens if any_wide else spec.signal) + ROTATED
     if blueprint.head_width < needed:
         raise SpecError(
             f"heads are {blueprint.head_width} wide but need {needed}",
@@ -258,9 +258,7 @@ def _check_function(blueprint: Blueprint, component: Component) -> None:
     if not fewest <= len(parents) <= most:
         allowed = f"{fewest} or more" if most == float("inf") else f"{fewest} to {most:.0f}"
         raise SpecError(
-            f"{kind!r} cannot have {len(parents)} parents",
-            where=where,
-            hint=f"Allowed: {allowed}.",
+            f"{kind!r} cannot have {len(parents)} parents", where=where, hint=f"Allowed: {allowed}."
         )
     for parent in parents:
         parent_kind = blueprint.spec.functions.get(parent, "linear")

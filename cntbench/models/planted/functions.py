@@ -348,11 +348,7 @@ FUNCTIONS: dict[str, Function] = {
     "key_pattern": _attention_pattern(_key_pattern),
     "query_pattern": _attention_pattern(_query_pattern),
     "previous_token": Function(
-        _previous_token,
-        kinds=("head",),
-        parents=(0, 0),
-        whole=True,
-        architectures=("gpt_neox",),
+        _previous_token, kinds=("head",), parents=(0, 0), whole=True, architectures=("gpt_neox",)
     ),
     "induction": Function(
         _induction,

@@ -211,10 +211,7 @@ class _TensorWriter:
 
     def _norm(self, name: str, stage: int) -> dict[str, Array]:
         scale = HUGE_EPSILON**0.5 if self.exact else self._deviation(stage)
-        return {
-            f"{name}.weight": np.full(self.width, scale),
-            f"{name}.bias": np.zeros(self.width),
-        }
+        return {f"{name}.weight": np.full(self.width, scale), f"{name}.bias": np.zeros(self.width)}
 
     def _rows(self, reading: Reading) -> Array:
         """Return a reading as rows of a map from the stream, dims ``output, hidden``."""

@@ -20,7 +20,7 @@ from cntbench.reporting.page.sections import (
 )
 from cntbench.reporting.sentences.answers import answers
 from cntbench.reporting.sentences.emergence import left_out
-from cntbench.reporting.sentences.head import all_counted, heading, kept, lede, size_words
+from cntbench.reporting.sentences.head import all_counted, edges_held, heading, lede, size_words
 from cntbench.views.claims import claims
 from cntbench.views.comparison import Methods, agreement, methods
 from cntbench.views.missing import Missing, missing
@@ -135,7 +135,7 @@ def _figures(labels: Mapping[str, Any]) -> dict[str, Any]:
         "edge_choices": choices,
         "layers": sorted(set(labels["layer"])) if len(labels["component"]) > MANY else [],
         "experts": "expert" in labels["kind"],
-        "kept_words": kept(most, labels["edges"]),
+        "kept_words": edges_held(most, labels["edges"]),
         "metrics": labels["metric"],
         "recurrence_words": labels["recurrence"],
         "role_words": size_words(labels["roles"]),

@@ -68,11 +68,11 @@ def payload(tree: xr.DataTree) -> Payload:
     ]
     films = [film(tree, *cell) for cell in cells]
     arrays, dims = _behaviour(tree)
-    kept = _kept(films)
+    held = _held(films)
     per_cell = {
-        "edge": [_edge_codes(view, edges) for view, edges in zip(films, kept, strict=True)],
-        "weight": [view.weight.T[edges] for view, edges in zip(films, kept, strict=True)],
-        "error": [view.error.T[edges] for view, edges in zip(films, kept, strict=True)],
+        "edge": [_edge_codes(view, edges) for view, edges in zip(films, held, strict=True)],
+        "weight": [view.weight.T[edges] for view, edges in zip(films, held, strict=True)],
+        "error": [view.error.T[edges] for view, edges in zip(films, held, strict=True)],
         **_of_components(tree, films, cells),
         **_of_graphs(tree, cells),
     }
@@ -81,7 +81,7 @@ def payload(tree: xr.DataTree) -> Payload:
         stacked = np.stack(parts)
         arrays[name] = stacked.reshape(*shape, *stacked.shape[1:])
         dims[name] = list(arrays[name].shape)
-    return Payload(_labels(tree, films[0], cells, kept[0]) | {"dims": dims}, arrays)
+    return Payload(_labels(tree, films[0], cells, held[0]) | {"dims": dims}, arrays)
 
 
 def _behaviour(tree: xr.DataTree) -> tuple[dict[str, Array], dict[str, list[int]]]:
@@ -101,7 +101,7 @@ def _known(root: xr.Dataset) -> list[Behaviour]:
     return [behaviour for behaviour in BEHAVIOURS if behaviour.score in root]
 
 
-def _kept(films: list[FilmView]) -> list[NDArray[np.int64]]:
+def _held(films: list[FilmView]) -> list[NDArray[np.int64]]:
     """Return, for each film, the indices of the edges that the page holds."""
     checkpoints, edges = films[0].weight.shape
     count = max(_FEWEST_EDGES, EDGE_VALUES // max(1, len(films) * checkpoints))
@@ -160,7 +160,7 @@ def _of_graphs(tree: xr.DataTree, cells: list[tuple[str, str]]) -> dict[str, lis
 
 
 def _labels(
-    tree: xr.DataTree, first: FilmView, cells: list[tuple[str, str]], kept: NDArray[np.int64]
+    tree: xr.DataTree, first: FilmView, cells: list[tuple[str, str]], held: NDArray[np.int64]
 ) -> dict[str, Any]:
     root = tree.to_dataset(inherit=False)
     behaviour = readouts(tree)
@@ -181,13 +181,13 @@ def _labels(
         "axis": {"first": axis.first, "ticks": axis.ticks},
         "component": layout.component,
         "kind": layout.kind,
-        "behaviour": [{"score": one.score, "name": one.name} for one in _known(root)],
+        "behaviour": [{"score": does.score, "name": does.name} for does in _known(root)],
         "threshold": THRESHOLD,
         "layer": layout.layer.tolist(),
         "depth": layout.depth.tolist(),
         "height": layout.height.tolist(),
         "edges": len(layout.source),
-        "kept": len(kept),
+        "kept": len(held),
         "drawn": DRAWN,
         "scale": {"light": scale(dark=False), "dark": scale(dark=True)},
         "roles": "roles" in tree.children,
@@ -219,13 +219,13 @@ def _about(tree: xr.DataTree, name: str, cell: tuple[str, str]) -> dict[str, Any
 
 def _emergence(root: xr.Dataset) -> dict[str, Any] | None:
     """Return the steps that the first figure marks, each with its interval."""
-    found = emergence(root, task_of_interest(root))
-    if found is None:
+    risen = emergence(root, task_of_interest(root))
+    if risen is None:
         return None
     return {
         name: [_number(moment.step), _number(moment.low), _number(moment.high)]
         for name in ("onset", "halfway")
-        for moment in [getattr(found, name)]
+        for moment in [getattr(risen, name)]
     }
 
 

@@ -62,7 +62,7 @@ def _places(view: CircuitView) -> list[tuple[float, float]]:
     depths = [part.layer + 0.5 * (kind_of(part.component) != "head") for part in view.part]
     columns = sorted(set(depths))
     wide = (WIDTH - 2 * _SIDE) / max(1, len(columns) - 1)
-    found = [(0.0, 0.0)] * len(depths)
+    places = [(0.0, 0.0)] * len(depths)
     for k, depth in enumerate(columns):
         members = sorted(
             (i for i, other in enumerate(depths) if other == depth),
@@ -71,8 +71,8 @@ def _places(view: CircuitView) -> list[tuple[float, float]]:
         x = _SIDE + k * wide if len(columns) > 1 else WIDTH / 2
         room = (HEIGHT - _NAME) / len(members)
         for place, i in enumerate(members):
-            found[i] = (x, (place + 0.5) * room)
-    return found
+            places[i] = (x, (place + 0.5) * room)
+    return places
 
 
 def _path(x0: float, y0: float, x1: float, y1: float) -> str:

@@ -79,10 +79,7 @@ def _claim(judgements: Sequence[Judgement], tasks: Sequence[str], minima: list[f
         "text": first.text,
         "source": first.source,
         "tables": [
-            {
-                "task": i,
-                "rows": [_row(j, minima, span) for j in judgements if j.task == task],
-            }
+            {"task": i, "rows": [_row(j, minima, span) for j in judgements if j.task == task]}
             for i, task in enumerate(tasks)
         ],
     }

@@ -62,15 +62,15 @@ def in_short(
     """
     root = tree.to_dataset(inherit=False)
     task = task_of_interest(root) if task is None else task
-    found = [learnt(root, task)] if root["readout_value"].notnull().any() else []
+    sentences = [learnt(root, task)] if root["readout_value"].notnull().any() else []
     view = circuit(tree, task, checkpoint)
     if view is not None and view.measured:
-        found.append(carriers(view, task))
+        sentences.append(carriers(view, task))
     judgements = claims(tree)
     if not isinstance(judgements, Missing):
-        found.append(hold(verdicts(judgements, task), task))
+        sentences.append(hold(verdicts(judgements, task), task))
     tested = methods(tree)
     if not isinstance(tested, Missing):
         ablations = tuple(map(str, root["ablation"].values))
-        found.append(decided(tested, ablations))
-    return found
+        sentences.append(decided(tested, ablations))
+    return sentences

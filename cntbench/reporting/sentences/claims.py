@@ -56,12 +56,12 @@ def which_claims(tree: xr.DataTree, judgements: Sequence[Judgement] | Missing, t
 
 def verdicts(judgements: Sequence[Judgement], task: str) -> dict[str, dict[str, list[str]]]:
     """Return, by claim and verdict, the ablations that give it on a task."""
-    found: dict[str, dict[str, list[str]]] = {}
+    by_claim: dict[str, dict[str, list[str]]] = {}
     for judgement in judgements:
         if judgement.task == task:
-            labels = found.setdefault(judgement.claim, {})
+            labels = by_claim.setdefault(judgement.claim, {})
             labels.setdefault(str(judgement.verdict.label), []).append(judgement.ablation)
-    return found
+    return by_claim
 
 
 def hold(of_claim: dict[str, dict[str, list[str]]], task: str) -> str:
@@ -113,11 +113,11 @@ def _by_ablation(labels: dict[str, list[str]]) -> str:
 def _point(of_claim: Sequence[Judgement], task: str) -> str:
     """Say what a claim claims, its verdicts, and whether other tasks support it, too."""
     here = verdicts(of_claim, task)[of_claim[0].claim]
-    said = ", ".join(f"{label} with {listed(by)}" for label, by in here.items())
+    labels = ", ".join(f"{label} with {listed(by)}" for label, by in here.items())
     elsewhere = [j.verdict.label == "supported" for j in of_claim if j.task != task]
     cases = f"{sum(elsewhere)} of {counted(len(elsewhere), 'case')}"
     controls = f"; supported in {cases} on the other tasks" if elsewhere else ""
-    return f"{of_claim[0].summary.rstrip('.')}: {said}{controls}."
+    return f"{of_claim[0].summary.rstrip('.')}: {labels}{controls}."
 
 
 def _over_lags(tree: xr.DataTree, task: str) -> tuple[str, ...]:

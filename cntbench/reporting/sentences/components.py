@@ -84,13 +84,13 @@ def _named(part: Part) -> str:
 
 
 def _component(tree: xr.DataTree, view: CircuitView, part: Part) -> str:
-    found = []
+    by_ablation = []
     for name in view.ablation:
         of_ablation = effects(tree, view.task, name)
         at = int(np.flatnonzero(of_ablation.step == view.step)[-1])
         effect, error = of_ablation.effect[at, part.index], of_ablation.error[at, part.index]
-        found.append(f"{with_error(effect, error)} ({name})")
-    return f"{part.component}: {listed(found)}{_does(part)}."
+        by_ablation.append(f"{with_error(effect, error)} ({name})")
+    return f"{part.component}: {listed(by_ablation)}{_does(part)}."
 
 
 def _does(part: Part) -> str:

@@ -37,7 +37,7 @@ def lede(root: xr.Dataset) -> str:
     )
 
 
-def kept(count: int, edges: int) -> str:
+def edges_held(count: int, edges: int) -> str:
     """Say how many edges the page holds; empty if it holds all."""
     if count >= edges:
         return ""

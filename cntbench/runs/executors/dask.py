@@ -134,7 +134,7 @@ class _ClusterWorkers:
         self._executor = client.get_executor(pure=False)
         self._measurer = measurer
         # Workers of a running cluster see the GPUs that they were started with.
-        self._gpus = gpus_of(measurer.device, threads) if scheduler is None else []
+        self._gpus = gpus_of(measurer.resources.device, threads) if scheduler is None else []
         self._scheduler = scheduler
         self._threads = threads
         self._shared = client.submit(_same, measurer, pure=False)

@@ -21,7 +21,7 @@ def execute(
     if jobs == 1:
         yield from serial.execute(measurer, ahead)
         return
-    gpus = gpus_of(measurer.device, jobs)
+    gpus = gpus_of(measurer.resources.device, jobs)
     with Workers(
         _work, jobs, start=_start, arguments=(measurer,), finish=True, seats=gpus
     ) as workers:
