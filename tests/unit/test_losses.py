@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import xarray as xr
-from support.losses import count_operations, in_process, run_and_die
+from support.losses import count_operations, in_process, run_and_die, run_command, start
 from support.runs import plan_for, quiet
 from support.trajectories import run_cli, write_trajectory
 
@@ -30,20 +29,28 @@ from cntbench.runs.resources import Resources
 from cntbench.runs.run import run
 
 
-@pytest.fixture
-def checkpoints(tmp_path):
-    return write_trajectory(tmp_path / "checkpoints")
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    return write_trajectory(tmp_path_factory.mktemp("trajectory") / "checkpoints")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plan(checkpoints):
     return plan_for(checkpoints)
 
 
-@pytest.fixture
-def whole(plan, tmp_path):
+@pytest.fixture(scope="module")
+def uninterrupted(plan, tmp_path_factory) -> Path:
+    """The folder of an uninterrupted run, which no test changes."""
+    return run(
+        plan, tmp_path_factory.mktemp("uninterrupted") / "run", jobs=1, progress=quiet
+    ).path.parent
+
+
+@pytest.fixture(scope="module")
+def whole(uninterrupted):
     """The bytes of an uninterrupted run."""
-    return run(plan, tmp_path / "whole", jobs=1, progress=quiet).path.read_bytes()
+    return (uninterrupted / "results.nc").read_bytes()
 
 
 def test_kill_9_at_any_moment_costs_nothing(plan, checkpoints, whole, tmp_path):
@@ -52,7 +59,7 @@ def test_kill_9_at_any_moment_costs_nothing(plan, checkpoints, whole, tmp_path):
     operations = int(counted.read_text())
     assert operations > 20
     kept = set()
-    for at in np.random.default_rng(6).choice(operations, size=6, replace=False).tolist():
+    for at in np.random.default_rng(6).choice(operations, size=4, replace=False).tolist():
         folder = tmp_path / f"killed{at}"
         assert in_process(run_and_die, checkpoints, folder, 1, at) == -signal.SIGKILL
         assert not (folder / "results.nc").exists() or at > operations - 5
@@ -79,8 +86,8 @@ def write_anew(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def test_any_damage_of_a_shard_is_found(plan, whole, tmp_path):
-    folder = tmp_path / "whole"
+def test_any_damage_of_a_shard_is_found(plan, whole, uninterrupted, tmp_path):
+    folder = shutil.copytree(uninterrupted, tmp_path / "run")
     path = folder / "checkpoints" / "step8.nc"
     good = path.read_bytes()
     before = open_results(path)
@@ -247,8 +254,10 @@ def test_other_errors_are_not_tried_again(plan, tmp_path, monkeypatch):
     assert (found.reason, len(tries)) == ("RuntimeError: shapes do not fit", 1)
 
 
-def test_an_interrupt_while_a_file_is_written_waits_until_it_is_whole(plan, whole, tmp_path):
-    tree = open_results(tmp_path / "whole" / "results.nc")
+def test_an_interrupt_while_a_file_is_written_waits_until_it_is_whole(
+    whole, uninterrupted, tmp_path
+):
+    tree = open_results(uninterrupted / "results.nc")
     really = xr.Dataset.dump_to_store
 
     def interrupted(self, *arguments, **options):
@@ -262,26 +271,32 @@ def test_an_interrupt_while_a_file_is_written_waits_until_it_is_whole(plan, whol
     assert (tmp_path / "copy.nc").read_bytes() == whole
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_workers_end_with_the_run_that_started_them(tmp_path, number):
-    write_trajectory(tmp_path / "checkpoints", steps=tuple(range(60)))
-    run_it = "from cntbench.cli.main import main; main()"
-    study = ["--trajectory", f"dir:{tmp_path / 'checkpoints'}", "--tasks", "induction"]
-    options = [*study, "--prompts", "256", "-o", str(tmp_path / "run"), "-j", "2"]
-    command = [sys.executable, "-c", run_it, "run", *options]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        until(lambda: list((tmp_path / "run").glob("checkpoints/step*.nc")))
-        started = psutil.Process(process.pid).children(recursive=True)
-        assert len(started) >= 2
-        process.send_signal(number)
-    assert process.returncode == -number
+@pytest.mark.parametrize(("number", "forked"), [(signal.SIGKILL, False), (signal.SIGTERM, True)])
+def test_workers_end_with_the_run_that_started_them(long_run, tmp_path, number, forked):
+    process = start(run_command, [*long_run, str(tmp_path / "run")], forked=forked)
+    until(lambda: list((tmp_path / "run").glob("checkpoints/step*.nc")))
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert len(started) >= 2
+    os.kill(process.pid, number)
+    process.join(30)
+    assert process.exitcode == -number
     _, alive = psutil.wait_procs(started, timeout=30)
     assert not alive
 
 
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory) -> list[str]:
+    """Arguments of a run that would take a while on two workers."""
+    folder = write_trajectory(tmp_path_factory.mktemp("long"), steps=tuple(range(40)))
+    return [
+        *("run", "--trajectory", f"dir:{folder}", "--tasks", "induction", "--untrained", "0"),
+        *("--prompts", "256", "-j", "2", "-o"),
+    ]
+
+
 def until(condition: Callable[[], object]) -> None:
-    """Wait for something that happens within three minutes, however busy the machine is."""
-    for _ in range(1800):
+    """Wait for something that happens within ten minutes, however busy the machine is."""
+    for _ in range(6000):
         if condition():
             return
         time.sleep(0.1)
