@@ -92,9 +92,9 @@ def test_a_model_in_its_own_type_is_itself():
     assert same.unembed.weight is model.unembed.weight
 
 
-@pytest.fixture
-def study(tmp_path):
-    folder = write_trajectory(tmp_path / "checkpoints")
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = write_trajectory(tmp_path_factory.mktemp("trajectory") / "checkpoints", steps=(0, 8))
     catalogue = load_catalogue()
 
     def plan(dtype):
@@ -120,15 +120,20 @@ def test_runs_of_single_precision_are_those_from_before_there_was_a_choice(study
     assert study("bfloat16").identity == {**study(None).identity, "dtype": "bfloat16"}
 
 
+@pytest.fixture(scope="module")
+def in_single(study, tmp_path_factory):
+    """The result of the study in single precision."""
+    return run(study(None), tmp_path_factory.mktemp("single") / "run", jobs=1, progress=quiet).tree
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
-def test_a_run_has_the_same_bytes_on_any_number_of_processes(study, tmp_path, dtype):
+def test_a_run_has_the_same_bytes_on_any_number_of_processes(study, in_single, tmp_path, dtype):
     one = run(study(dtype), tmp_path / "one", jobs=1, progress=quiet)
     two = run(study(dtype), tmp_path / "two", jobs=2, progress=quiet)
     assert not one.failed
     assert one.path.read_bytes() == two.path.read_bytes()
-    single = run(study(None), tmp_path / "single", jobs=1, progress=quiet)
     for group in ("/", "/untrained"):
-        ours, theirs = (tree[group]["influence"].values for tree in (one.tree, single.tree))
+        ours, theirs = (tree[group]["influence"].values for tree in (one.tree, in_single))
         assert not np.array_equal(ours, theirs, equal_nan=True), "untrained models too"
     assert one.tree.attrs["dtype"] == dtype
     assert json.loads(one.tree.attrs["spec"])["dtype"] == dtype
