@@ -323,6 +323,17 @@ def test_a_report_of_a_film(film, tmp_path):
     assert 'content="cntbench ' in text
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [("dir:/home/me/my-gpt", "Induction in my-gpt"), ("memory:GPT2", "Induction in GPT2")],
+)
+def test_the_page_is_titled_by_the_users_model(saved, source, words, tmp_path):
+    tree = saved[1].copy()
+    tree.attrs |= {"source": source, "study": "nano"}
+    text = cntbench.report(tree, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"<title>{words} · cntbench</title>" in text
+
+
 SECRET = 31.625
 ODD = torch.full((2, 3), SECRET)
 
