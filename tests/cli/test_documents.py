@@ -21,12 +21,11 @@ from support.documents import PAGES, ROOT, Block, blocks, commands, page_block
 from support.eap import graph, write_graph
 from support.runs import STUDY
 from support.text import write_words
-from support.trajectories import run_cli, write_trajectory
+from support.trajectories import run_cli, run_cli_in, write_trajectory
 
 import cntbench
 from cntbench.cli.main import app
-from cntbench.comparison.storage import COMPARISON
-from cntbench.results.storage import write_dataset
+from cntbench.plugins import room
 from cntbench.runs.catalogue import FOLDERS, load_catalogue
 from cntbench.specs import AblationSpec, build
 
@@ -64,7 +63,7 @@ INSTEAD = (
     ),
     (
         r"^(cntbench compare)(?! --results)",
-        r"\1 --circuits constant,random_dag_sparse --trajectory dir:checkpoints "
+        r"\1 --circuits constant,random_dag_narrow --trajectory dir:checkpoints "
         "--checkpoints 1 --prompts 4",
         "all circuits and the embedded model take minutes",
     ),
@@ -72,6 +71,11 @@ INSTEAD = (
         r"^(cntbench figures \S+ -o \S+)(?!.*--only)",
         r"\1 --only heatmap --format svg",
         "all figures, in all formats, take ten seconds; test_figures_command draws them",
+    ),
+    (
+        r"--only heatmap,circuit,\S+",
+        "--only comparison,scores",
+        "all figures take ten seconds; test_figures_command draws them",
     ),
     (r"^(cntbench seal .*) --draws \d+", r"\1 --draws 2", "fewer draws take less time"),
     (
@@ -149,9 +153,9 @@ measure = "cosine"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(tmp_path_factory, shared):
     """The folder that pages assume: a result, a comparison, checkpoints, specs, a graph."""
-    folder = tmp_path_factory.mktemp("home")
+    folder = tmp_path_factory.mktemp("pages") / "home"
     write_trajectory(folder / "checkpoints", heads=4)
     studies, own = folder / "specs" / "studies", folder / "my-specs"
     for path in (studies, own / "studies", own / "ablations", own / "metrics"):
@@ -170,17 +174,68 @@ def home(tmp_path_factory):
     plugin = page_block(ROOT / "docs" / "bring-your-own.md", "plug-in")
     (own / "metrics" / "dominance.py").write_text(plugin)
     cntbench.run("small", output=folder / "runs" / "nano", specs=folder / "specs", progress=False)
-    compared = cntbench.compare(
-        trajectory=f"dir:{folder / 'checkpoints'}",
-        ablations=["zero", "mean"],
-        prompts=4,
-        circuits=["constant", "random_dag_sparse"],
-        checkpoints=1,
-        progress=False,
-    )
-    write_dataset(compared, folder / "runs" / "compare.nc", COMPARISON)
+    compare = shlex.split(replaced("cntbench compare -o runs/compare.nc"))
+    assert run_cli_in(folder, *compare[1:])[0] == 0
+    shared.keep(compare, folder)
     write_graph(folder / "circuit.json", graph())
     return folder
+
+
+class Shared:
+    """Runs and comparisons that several pages show: what was measured once is copied.
+
+    Parameters
+    ----------
+    folder
+        Where they are kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kept: dict[tuple[str, ...], Path] = {}
+
+    def copied(self, words: list[str]) -> bool:
+        """Return whether the same was measured before, and is where it belongs now."""
+        key, output = self._same(words)
+        if key not in self.kept or output.is_dir():  # a run that goes on
+            return False
+        _copy(self.kept[key], output)
+        return True
+
+    def keep(self, words: list[str], folder: Path = Path()) -> None:
+        """Keep what a command in a folder has written."""
+        key, output = self._same(words)
+        if key and key not in self.kept and (folder / output).exists():
+            self.kept[key] = _copy(folder / output, self.folder / str(len(self.kept)))
+
+    def _same(self, words: list[str]) -> tuple[tuple[str, ...], Path]:
+        """Return what is the same of commands that measure the same, and the output."""
+        if words[1] not in ("run", "compare") or "--results" in words:
+            return (), Path()
+        if "-o" not in words:
+            return tuple(words), Path("runs") / ("mine" if "mine" in words else "tiny")
+        place = words.index("-o")
+        return (*words[:place], *words[place + 2 :]), Path(words[place + 1])
+
+
+def _copy(source: Path, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return Path((shutil.copytree if source.is_dir() else shutil.copy)(source, target))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    return Shared(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture
+def work(home, monkeypatch):
+    """A copy of that folder to work in, always at the same place: a run knows its checkpoints'."""
+    folder = home.parent / "work"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(home, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("CNTBENCH_SPECS", str(folder / "specs"))
 
 
 def replaced(command: str) -> str:
@@ -195,11 +250,7 @@ def only_checked(command: str) -> bool:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_what_a_page_shows_works(page, home, hub, monkeypatch, capsys, tmp_path):
-    folder = tmp_path / "work"
-    shutil.copytree(home, folder)
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("CNTBENCH_SPECS", str(folder / "specs"))
+def test_what_a_page_shows_works(page, work, hub, shared, monkeypatch, capsys, tmp_path):
     names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(page):
         match block.language:
@@ -209,7 +260,7 @@ def test_what_a_page_shows_works(page, home, hub, monkeypatch, capsys, tmp_path)
                 run_python(block, names)
             case "sh":
                 for command in commands(block.text):
-                    run_command(block, command, monkeypatch, capsys)
+                    run_command(block, command, shared, monkeypatch, capsys)
             case "toml":
                 load_spec(block, tmp_path / f"specs{block.line}")
             case "text":
@@ -227,14 +278,19 @@ def run_python(block: Block, names: dict[str, object]) -> None:
     exec(compile(tree, str(block.page), "exec"), names)
 
 
-def run_command(block, command, monkeypatch, capsys) -> None:
+def run_command(block, command, shared, monkeypatch, capsys) -> None:
     check(command)
+    if pictures := re.search(r"^cntbench figures .* --only (\S+)", command):
+        assert set(pictures[1].split(",")) <= {*room("picture")}, f"{block}: {command}"
     if only_checked(command):
         return
     words = shlex.split(replaced(command))
     assert words[0] == "cntbench", f"{block}: neither run nor in the table: {command}"
+    if shared.copied(words):
+        return
     code, out, err = run_cli(monkeypatch, capsys, *words[1:])
     assert code == 0, f"{block}: {shlex.join(words)}\n{out}\n{err}"
+    shared.keep(words)
 
 
 def load_spec(block: Block, folder: Path) -> None:
