@@ -211,7 +211,7 @@ class Named(dict[str, T]):
     """
 
     def __init__(
-        self, things: Mapping[str, T] | None = None, broken: Mapping[str, PluginError] | None = None
+        self, things: Mapping[str, T] | None = None, broken: Mapping[str, SpecError] | None = None
     ) -> None:
         super().__init__(things or {})
         self.broken = dict(broken or {})
@@ -220,10 +220,14 @@ class Named(dict[str, T]):
 def unknown(kind: str, name: str, allowed: Iterable[str], *, where: str | None = None) -> SpecError:
     """Return the error for a name that is not among the allowed ones.
 
-    If the name is, or may be, that of a broken file, it is a `PluginError` that says so.
+    If the name is that of a broken spec, it is the spec's error; if it is, or may be, that of a
+    broken plug-in, it is a `PluginError` that says so.
     """
     broken = allowed.broken if isinstance(allowed, Named) else {}
-    for error in [broken[name]] if name in broken else broken.values():
+    if name in broken and not isinstance(broken[name], PluginError):
+        return broken[name]
+    plugins = [error for error in broken.values() if isinstance(error, PluginError)]
+    for error in [broken[name]] if name in broken else plugins:
         known = f"{kind} {name!r} cannot be used" if name in broken else f"unknown {kind} {name!r}"
         return PluginError(f"{known}: {error.where}: {error.what}", where=where, hint=error.hint)
     return SpecError(f"unknown {kind} {name!r}", where=where, hint=nearest(name, allowed))

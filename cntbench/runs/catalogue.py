@@ -2,7 +2,7 @@
 
 A folder of specs holds tasks (``*.toml``, ``controls/*.toml``), ``ablations/*.toml``,
 ``studies/*.toml``, ``claims/*.toml``, ``backbones/*.toml`` and planted circuits
-(``planted/*.toml``). A spec is called by its file name. One invalid file stops the collection.
+(``planted/*.toml``). A spec is called by its file name. An invalid file stops what uses it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from cntbench.dynamics.claim import Claim
 from cntbench.errors import (
     CntbenchWarning,
     Named,
-    PluginError,
     SpecError,
     distinct,
     nearest,
@@ -133,8 +132,7 @@ class Catalogue:
     def some_claims(self, names: Sequence[str] | None = None) -> tuple[Claim, ...]:
         """Return claims by name, by default all; an unknown name is an error."""
         if names is None:
-            for error in self.claims.broken.values():
-                warnings.warn(CntbenchWarning(f"left out: {error}"), stacklevel=2)
+            _warn_of_broken(self.claims)
             return tuple(self.claims.values())
         if not names:
             raise SpecError("no claims are named", hint=nearest("", self.claims))
@@ -146,6 +144,7 @@ class Catalogue:
     def known_circuits(self, names: Sequence[str] | None = None) -> tuple[KnownCircuit, ...]:
         """Return planted circuits by name, by default all without dynamics."""
         if names is None:
+            _warn_of_broken(self.planted)
             names = [circuit.name for circuit in self.planted.values() if len(circuit.steps) == 1]
         for name in names:
             if name not in self.planted:
@@ -201,8 +200,8 @@ def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
     Raises
     ------
     SpecError
-        For the first invalid file, or a name that two files share. Specs that name a broken
-        plug-in are left out, with the reasons in ``broken``.
+        For a name that two files share, or a file in a folder that holds no specs. Invalid specs,
+        and those that name a broken plug-in, are left out, with the reasons in ``broken``.
     """
     files: dict[str, dict[str, Path]] = {kind: {} for kind in FOLDERS.values()}
     for folder in [*spec_folders(), *folders]:
@@ -228,6 +227,11 @@ def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
     return catalogue
 
 
+def _warn_of_broken(entries: Named[Any]) -> None:
+    for error in entries.broken.values():
+        warnings.warn(CntbenchWarning(f"left out: {error}"), stacklevel=3)
+
+
 def _check_tasks(circuit: Circuit, tasks: Named[Task]) -> None:
     where = f"{circuit.path}: tasks"
     for name in distinct("task", circuit.spec.tasks, where=where):
@@ -236,11 +240,11 @@ def _check_tasks(circuit: Circuit, tasks: Named[Task]) -> None:
 
 
 def _keep(entries: Named[T], check: Callable[[T], None]) -> None:
-    """Check entries; those that need a broken plug-in are taken out."""
+    """Check entries; those that name what is not there, or is broken, are taken out."""
     for name, entry in [*entries.items()]:
         try:
             check(entry)
-        except PluginError as error:
+        except SpecError as error:
             entries.broken[name] = error
             del entries[name]
 
@@ -268,7 +272,7 @@ def _read_all(paths: Mapping[str, Path], read: Callable[[Path], T]) -> Named[T]:
     for name, path in sorted(paths.items()):
         try:
             entries[name] = read(path)
-        except PluginError as error:
+        except SpecError as error:
             entries.broken[name] = error
     return entries
 

@@ -84,9 +84,6 @@ def test_a_users_folder_adds_specs(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("induction.toml", TASK, ["task 'induction' already exists in", "Rename the file"]),
-        ("controls/induction.toml", TASK, ["task 'induction' already exists"]),
-        ("ablations/zero.toml", ABLATION, ["ablation 'zero' already exists"]),
         ("mine.toml", TASK.replace("random_tokens", "random_token"),
          ["generator", "unknown generator 'random_token'", "Did you mean 'random_tokens'"]),
         ("mine.toml", TASK.replace("length = 5", "lenght = 5"),
@@ -132,12 +129,34 @@ def test_a_users_folder_adds_specs(tmp_path, monkeypatch):
         ("ablations/mine.toml",
          ABLATION.replace("zero", "resample") + 'draws = 2\n[parameters]\ndonor = "reference"',
          [": draws: the replacement 'resample' with these parameters is not random"]),
-        ("ablation/mine.toml", ABLATION, ["folder 'ablation'", "Did you mean 'ablations'"]),
         ("mine.toml", "version = = 1", ["malformed TOML", "line 1"]),
     ],
 )  # fmt: skip
-def test_one_bad_file_stops_the_collection(tmp_path, name, text, says):
+def test_a_bad_file_stops_what_uses_it(tmp_path, name, text, says):
     path = write(tmp_path, name, text)
+    key = path.parent.name if path.parent != tmp_path else "tasks"
+    catalogue = load_catalogue([tmp_path])
+    assert catalogue.study("nano").spec.tasks  # which does not use it
+    study, changes = ("mine", {}) if key == "studies" else ("nano", {key: ("mine",)})
+    with pytest.raises(SpecError) as caught:
+        catalogue.changed_study(study, changes, where="command line")
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    for part in says:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("induction.toml", ["task 'induction' already exists in", "Rename the file"]),
+        ("controls/induction.toml", ["task 'induction' already exists"]),
+        ("ablations/zero.toml", ["ablation 'zero' already exists"]),
+        ("ablation/mine.toml", ["folder 'ablation'", "Did you mean 'ablations'"]),
+    ],
+)
+def test_a_file_without_a_name_of_its_own_stops_the_collection(tmp_path, name, says):
+    path = write(tmp_path, name, ABLATION)
     with pytest.raises(SpecError) as caught:
         load_catalogue([tmp_path])
     message = str(caught.value)

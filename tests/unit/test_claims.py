@@ -44,7 +44,7 @@ def claim(folder: Path, text: str, name: str = "mine") -> Claim:
     path = folder / "claims" / f"{name}.toml"
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
-    return load_catalogue([folder]).claims[name]
+    return load_catalogue([folder]).some_claims([name])[0]
 
 
 @pytest.mark.parametrize(

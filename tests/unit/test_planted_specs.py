@@ -166,8 +166,9 @@ def test_what_is_wrong_with_a_circuit_is_said_before_any_model_is_built(
 
     monkeypatch.setattr(weights, "build", forbidden)
     path = write(tmp_path / "planted", text)
+    catalogue = load_catalogue([tmp_path])
     with pytest.raises(SpecError) as caught:
-        load_catalogue([tmp_path])
+        catalogue.known_circuits([path.stem])
     message = str(caught.value)
     assert message.startswith(str(path))
     for part in says:

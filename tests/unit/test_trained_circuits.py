@@ -113,7 +113,7 @@ def test_what_does_not_fit_the_file_is_said(specs, old, new, says):
     assert old in text
     path.write_text(text.replace(old, new))
     with pytest.raises(CntbenchError, match=says):
-        load_catalogue([specs]).planted["mine"].build()
+        load_catalogue([specs]).known_circuits(["mine"])[0].circuit.build()
 
 
 def test_without_interventions_the_training_runs_the_model(script, model):
