@@ -125,6 +125,7 @@ def test_it_is_listed(run):
 
 def test_it_is_compared(run):
     asked = ["--trajectory", "dir:golden/nano/trajectory", "--checkpoints", "1", "--prompts", "4"]
+    asked += ["--tasks", "induction"]
     circuits = ["--circuits", "constant,random_dag_narrow", "-j", "1"]
     printed = run("cntbench", "compare", "--ablations", "half,zero,mean", *asked, *circuits)
     verdict = next(line for line in printed.splitlines() if line.startswith(" half: "))
