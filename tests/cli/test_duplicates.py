@@ -90,8 +90,10 @@ def test_a_spec_refuses_what_stands_twice(tmp_path):
     write(tmp_path / "a" / "planted", 'tasks = ["induction", "induction"]\nlayers = 2\nheads = 1\n'
           'width = 64\nedges = [["L0.H0", "L1.MLP"]]\n')  # fmt: skip
     with pytest.raises(CntbenchError, match=r"mine\.toml: tasks: task 'induction' appears twice"):
-        load_catalogue([tmp_path / "a"])
+        load_catalogue([tmp_path / "a"]).known_circuits(["mine"])
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "odd.toml").write_text(TASK)
     with pytest.raises(CntbenchError, match=r"(?s)odd\.toml: effects = .*each may appear once"):
-        load_catalogue([tmp_path / "b"])
+        load_catalogue([tmp_path / "b"]).changed_study(
+            "nano", {"tasks": ("odd",)}, where="command line"
+        )

@@ -180,7 +180,7 @@ def test_rows_with_sets_of_answers_are_measured(model):
     [
         (ROWS, {}, r"prompts\[0\]: answer: \[1, 2, 3\] is 3 tokens of this model, and one is"),
         (ROWS, {"answer": "first"}, r"prompts\[0\]: answer: a right and a wrong answer begin with"),
-        (ROWS, {"answer": "all"}, "answer = 'all' is not allowed"),
+        (ROWS, {"answer": "all"}, 'answer = "all" is not allowed'),
         (4, {"answer": "first"}, "applies to your own prompts, but there are none"),
         ([{**ROWS[0], "answer": [[1, 2], [3]]}], {"answer": SUMMED}, "2 answers are right and 1"),
         ([{**ROWS[0], "answer": [[1, 99]]}], {"answer": SUMMED}, "token 99 is outside"),

@@ -82,5 +82,5 @@ def test_the_executor_seats_its_workers(monkeypatch, device, seats):
 
     monkeypatch.setattr(processes, "Workers", workers)
     with pytest.raises(InterruptedError):
-        list(processes.execute(SimpleNamespace(device=device), None, 3))
+        list(processes.execute(SimpleNamespace(resources=SimpleNamespace(device=device)), None, 3))
     assert given["seats"] == seats
