@@ -100,9 +100,7 @@ class Experts:
         Takes the experts of each row, dims ``row, rank``; with ``expert`` first, each expert is
         sent rows of its own.
         """
-        if (
-            chosen.is_meta
-        ):  # which experts are chosen takes numbers; how many rows they get does not
+        if chosen.is_meta:  # without numbers, how many rows are sent is known, not to which expert
             row, rank = (torch.arange(size, device="meta") for size in chosen.shape)
             return [(0, row.repeat_interleave(self.top), rank.repeat(len(row)))]
         sent = []
