@@ -18,6 +18,7 @@ from support.interrupting import start
 from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
+from cntbench import interrupts
 from cntbench.interrupts import interrupts_held, starting_processes
 from cntbench.results.storage import open_results
 
@@ -157,6 +158,7 @@ def test_an_interrupt_while_a_report_is_written_is_no_success(folder, monkeypatc
         code, _, _ = run_cli(patched, capsys, *COMMANDS["run"])
     assert code == 130
     open_results(Path("run/results.nc"))
+    assert not interrupts.interrupted()  # nor is what this process does later
 
 
 @pytest.mark.parametrize("moment", [interrupts_held, starting_processes])

@@ -31,6 +31,14 @@ def write_tokenizer(folder: Path, texts: Iterable[str], *, size: int = 600) -> T
     return tokenizer
 
 
+def tokenizer_of(words: Iterable[str], *, unknown: int) -> Tokenizer:
+    """Return a tokenizer with the ids 0, 1 … for words between spaces, and one for all others."""
+    ids = {**{word: i for i, word in enumerate(words)}, "?": unknown}
+    tokenizer = Tokenizer(models.WordLevel(ids, "?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
 def write_words(folder: Path, text: str) -> Tokenizer:
     """Save a tokenizer of which each word of a text, whatever is around it, is one token."""
     words = {word: i for i, word in enumerate(dict.fromkeys(re.findall(r"\w+|[.,?]", text)))}

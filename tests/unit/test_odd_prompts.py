@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.text import write_llama2
+from support.text import tokenizer_of, write_llama2
 from support.trajectories import run_cli, write_trajectory
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -25,18 +25,8 @@ from cntbench.prompts.generators.file import Parameters, PromptTable
 from cntbench.prompts.tables import rows_of
 
 WORDS = "the drink gave Mary John Tom 4 5 on".split()  # noqa: SIM905
-TOKENIZER = Tokenizer(models.WordLevel({**{w: i for i, w in enumerate(WORDS)}, "?": 39}, "?"))
-TOKENIZER.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-
-
-class Words:
-    """The tokenizer as a language has it."""
-
-    def encode(self, text: str) -> list[int]:
-        return TOKENIZER.encode(text, add_special_tokens=False).ids
-
-
-LANGUAGE = Language(np.arange(40), tokenizer=Words(), size=40, context=12)
+TOKENIZER = tokenizer_of(WORDS, unknown=39)
+LANGUAGE = Language(np.arange(40), tokenizer=TokenizerObject(TOKENIZER), size=40, context=12)
 LINE = '{"clean": "gave the", "answer": "Mary", "wrong": "John"}'
 HEADER, CELLS = "clean,answer,wrong", "gave the,Mary,John"
 

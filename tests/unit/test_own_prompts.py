@@ -13,11 +13,12 @@ import pytest
 import torch
 from support.models import random_model
 from support.runs import plan_for
+from support.text import tokenizer_of
 from support.trajectories import run_cli, write_trajectory
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 import cntbench
 from cntbench.errors import CntbenchError, CntbenchWarning
+from cntbench.models.tokenizer import TokenizerObject
 from cntbench.prompts import Language, Prompt
 from cntbench.prompts.generators.file import Parameters
 from cntbench.results.storage import open_results
@@ -26,18 +27,8 @@ from cntbench.runs.tasks import task_in_memory
 
 WORDS = "When Mary and John went to the store , gave a drink shop Tom then".split()  # noqa: SIM905
 #: Ids 0 … of the words, in their order, and 39 for what is unknown.
-TOKENIZER = Tokenizer(models.WordLevel({**{w: i for i, w in enumerate(WORDS)}, "?": 39}, "?"))
-TOKENIZER.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-
-
-class Words:
-    """The tokenizer as a language has it."""
-
-    def encode(self, text: str) -> list[int]:
-        return TOKENIZER.encode(text, add_special_tokens=False).ids
-
-
-LANGUAGE = Language(np.arange(40), tokenizer=Words(), size=40, context=12)
+TOKENIZER = tokenizer_of(WORDS, unknown=39)
+LANGUAGE = Language(np.arange(40), tokenizer=TokenizerObject(TOKENIZER), size=40, context=12)
 ROWS = [
     {"clean": "When Mary and John went", "corrupted": "When Tom and John went", "answer": "Mary",
      "wrong": "John"},
@@ -49,7 +40,7 @@ ROWS = [
 
 
 def tokens(text: str) -> list[int]:
-    return Words().encode(text)
+    return TokenizerObject(TOKENIZER).encode(text)
 
 
 def write(path: Path, rows: list) -> Path:
@@ -382,7 +373,9 @@ def test_a_tokenizer_of_another_model_is_told(model):
 
 
 def test_the_token_before_every_text_needs_room(trajectory):
-    plain = Language(np.arange(40), tokenizer=Words(), size=40, context=5, beginning=0)
+    plain = Language(
+        np.arange(40), tokenizer=TokenizerObject(TOKENIZER), size=40, context=5, beginning=0
+    )
     own, _ = task_in_memory(ROWS, "own", "here")
     assert own.prompts(plain, count=3, seed=0).tokens.shape == (3, 5)
     begun = dataclasses.replace(own, spec=dataclasses.replace(own.spec, bos=True))
