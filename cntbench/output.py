@@ -157,6 +157,11 @@ def file_status(path: Path) -> os.stat_result | None:
         ) from None
 
 
+def file_exists(name: str) -> bool:
+    """Return whether a text, which may be anything, is the path of an existing file."""
+    return os.path.isfile(name)  # noqa: PTH113 - the text may be too long for a name
+
+
 def is_folder(path: Path) -> bool:
     """Return whether a path is a folder, following links; raises as `file_status` does."""
     status = file_status(path)

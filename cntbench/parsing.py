@@ -1,14 +1,16 @@
-"""Untrusted JSON and TOML: everything wrong with it is a `ValueError`."""
+"""Untrusted JSON and TOML, in which everything wrong is a `ValueError`; and lists of names."""
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 #: Largest depth of nesting: far more than files need, far less than Python's limit.
 _DEEPEST = 100
+#: Most commas in one name.
+_MOST_COMMAS = 16
 
 
 def parse_json(text: str | bytes, *, unique: bool = False) -> Any:
@@ -47,6 +49,32 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise _too_deep() from None
     _checked(table)
     return table
+
+
+def split_names(text: str, known: Callable[[str], bool]) -> list[str]:
+    """Split names at commas, except at those in a known name.
+
+    Parameters
+    ----------
+    text
+        The names; spaces around them do not count.
+    known
+        Whether a text with commas is one name.
+
+    Examples
+    --------
+    >>> split_names("induction, a,b.csv", {"a,b.csv"}.__contains__)
+    ['induction', 'a,b.csv']
+    """
+    parts = text.split(",")
+    names: list[str] = []
+    while parts:
+        most = min(len(parts), _MOST_COMMAS + 1)
+        joined = {count: ",".join(parts[:count]).strip() for count in range(most, 0, -1)}
+        count = next((count for count, name in joined.items() if count == 1 or known(name)))
+        names.append(joined[count])
+        del parts[:count]
+    return names
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -107,6 +107,7 @@ def circuit(
     from cntbench.circuits.command import CIRCUITS, add_circuits
     from cntbench.output import check_output
     from cntbench.reporting.circuits import circuit_tables
+    from cntbench.results.selection import labels_of
     from cntbench.results.storage import open_results, write_dataset
 
     graphs = all(path.suffix == ".json" for path in results)
@@ -119,10 +120,11 @@ def circuit(
     if add and (graphs or len(results) > 1):
         raise CntbenchError("--add needs one result to add the circuits to")
     tree = open_results(results[0]) if len(results) == 1 and not graphs else None
+    root = None if tree is None else tree.to_dataset(inherit=False)
     with in_file(results[0]):
         dataset = evaluate(
             results if tree is None else tree,
-            names_in(task),
+            names_in(task, () if root is None else labels_of(root, "task")),
             names_in(ablation),
             checkpoint=checkpoint,
             budgets=_shares(budgets),

@@ -59,17 +59,16 @@ def export(
     from cntbench.exchange.choice import chosen
     from cntbench.exchange.export import export as export_result
     from cntbench.reporting.wording import counted
+    from cntbench.results.selection import labels_of
     from cntbench.results.storage import open_results
 
-    names = {
-        "task": names_in(task),
-        "ablation": names_in(ablation),
-        "checkpoint": names_in(checkpoint),
-    }
+    texts = {"task": task, "ablation": ablation, "checkpoint": checkpoint}
     if format_ is not None:
         find("export format", format_, where="--format")
     with in_file(results):
-        tree = chosen(open_results(results), names)
+        tree = open_results(results)
+        labels = {dim: labels_of(tree.to_dataset(inherit=False), dim) for dim in texts}
+        tree = chosen(tree, {dim: names_in(text, labels[dim]) for dim, text in texts.items()})
         written = export_result(tree, output, format_, inputs=[results], force=force)
     size = decimal(sum(path.stat().st_size for path in written))
     files = counted(len(written), "file")

@@ -73,6 +73,7 @@ def figures(
     from cntbench.figures._style import FORMATS, KINDS
     from cntbench.output import check_files, check_folder
     from cntbench.plugins import room, usable
+    from cntbench.results.selection import labels_of
     from cntbench.results.storage import make_folder, open_results
     from cntbench.views.readouts import task_of_interest
 
@@ -84,7 +85,7 @@ def figures(
     chosen = Chosen(
         task,
         checkpoint,
-        names_in(checkpoints),
+        names_in(checkpoints, labels_of(root, "checkpoint")),
         names_in(metrics),
         tree if comparison is None else open_comparison(comparison),
         {

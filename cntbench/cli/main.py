@@ -41,6 +41,7 @@ from cntbench.cli.options import (
     names_in,
     out,
     printed_warnings,
+    tasks_in,
 )
 from cntbench.cli.report import claims, report, show
 from cntbench.cli.seal import seal
@@ -197,7 +198,7 @@ def audit(
     from cntbench.reporting.audit import audit_table
     from cntbench.reporting.terminal import progress_bar
     from cntbench.results.integrity import Audited, audit_results
-    from cntbench.results.selection import indices_of
+    from cntbench.results.selection import indices_of, labels_of
     from cntbench.results.storage import open_results
     from cntbench.runs.audit import audit_trajectory
     from cntbench.runs.folder import MANIFEST, RunFolder
@@ -208,7 +209,8 @@ def audit(
     if path.suffix == ".nc" or (file_status(path) and not is_folder(path)):
         root = open_results(path).to_dataset(inherit=False)
         with in_file(path):
-            chosen = indices_of(root, "checkpoint", names_in(checkpoints or ":") or ())
+            labels = names_in(checkpoints or ":", labels_of(root, "checkpoint"))
+            chosen = indices_of(root, "checkpoint", labels or ())
         rows: Sequence[Audited] = audit_results(root.isel(checkpoint=chosen))
     elif what.partition(":")[0] not in room("trajectory source"):
         raise _nothing_to_audit(path)
@@ -254,7 +256,10 @@ def compare(
     ] = None,
     tasks: Annotated[
         str | None,
-        typer.Option(help="Tasks, separated by commas (default: induction).", metavar="NAMES"),
+        typer.Option(
+            help="Tasks, separated by commas: names, and files of prompts (default: induction).",
+            metavar="NAMES",
+        ),
     ] = None,
     ablations: Annotated[
         str | None, typer.Option(help="Ablations, separated by commas.", metavar="NAMES")
@@ -298,7 +303,7 @@ def compare(
     with progress_bar(err) as progress:
         changes = study_changes(
             trajectory=trajectory,
-            tasks=names_in(tasks),
+            tasks=tasks_in(tasks),
             ablations=names_in(ablations),
             prompts=prompts,
             seed=seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -14,6 +14,8 @@ import typer
 from rich.markup import escape
 
 from cntbench.errors import CntbenchWarning, warning_text
+from cntbench.output import file_exists
+from cntbench.parsing import split_names
 from cntbench.plugin_folders import using
 from cntbench.reporting.terminal import Terminal
 from cntbench.runs.executors import Executor
@@ -58,7 +60,7 @@ Tasks = Annotated[
     str | None,
     typer.Option(
         help="Other tasks, separated by commas: names, and files of your own prompts (.jsonl, "
-        ".csv, .parquet).",
+        ".csv, .parquet), whose names may have commas.",
         metavar="NAMES",
     ),
 ]
@@ -259,7 +261,7 @@ def takes_study_options(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def with_options(**arguments: Any) -> None:
         keys: Any = {key: arguments.pop(key) for key in STUDY_OPTIONS}
-        keys |= {key: names_in(keys[key]) for key in NAMES}
+        keys |= {key: (tasks_in if key == "tasks" else names_in)(keys[key]) for key in NAMES}
         command(changes=study_changes(**keys), **arguments)
 
     signature = inspect.signature(command, eval_str=True).parameters
@@ -306,6 +308,11 @@ def printed_warnings() -> Iterator[None]:
         yield
 
 
-def names_in(text: str | None) -> tuple[str, ...] | None:
-    """Return the names in comma-separated text."""
-    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+def names_in(text: str | None, known: Collection[str] = ()) -> tuple[str, ...] | None:
+    """Return the names in comma-separated text; known names may have commas themselves."""
+    return None if text is None else tuple(filter(None, split_names(text, known.__contains__)))
+
+
+def tasks_in(text: str | None) -> tuple[str, ...] | None:
+    """Return the names of tasks and files of prompts; the name of a file may have commas."""
+    return None if text is None else tuple(filter(None, split_names(text, file_exists)))

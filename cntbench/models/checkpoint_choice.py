@@ -18,6 +18,7 @@ import numpy as np
 
 from cntbench.errors import CheckpointError, CntbenchError, nearest
 from cntbench.models.steps import named_step
+from cntbench.parsing import split_names
 
 EXPECTED = (
     "Write a checkpoint (1200, step1200), a range (1000:5000, 1000:5000:1000 for every thousandth "
@@ -63,7 +64,7 @@ def choose(
     if not text.strip():
         return list(range(len(names)))
     chosen: set[int] = set()
-    for item in (part.strip() for part in text.split(",")):
+    for item in split_names(text, frozenset(names).__contains__):
         try:
             indices = _items(item, list(names), list(steps))
         except CntbenchError as error:

@@ -213,7 +213,7 @@ def index_of(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | No
     CntbenchError
         If the label does not exist, or none is named and there are several; it lists them.
     """
-    labels = [str(name) for name in dataset[dim].values]
+    labels = labels_of(dataset, dim)
     if step is not None:
         if label is not None:
             raise CntbenchError(
@@ -247,6 +247,11 @@ def index_of(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | No
     return labels.index(str(label))
 
 
+def labels_of(dataset: xr.Dataset, dim: str) -> list[str]:
+    """Return the labels along a dim."""
+    return [str(name) for name in dataset[dim].values]
+
+
 def indices_of(dataset: xr.Dataset, dim: str, labels: Sequence[str]) -> list[int]:
     """Return the indices of labels along a dim, in their order.
 
@@ -255,8 +260,8 @@ def indices_of(dataset: xr.Dataset, dim: str, labels: Sequence[str]) -> list[int
     """
     distinct(dim, labels)
     if dim == "checkpoint" and any(":" in label or "=" in label for label in labels):
-        names, steps = (dataset[name].values.tolist() for name in ("checkpoint", "step"))
-        return choose(",".join(labels), list(map(str, names)), steps)
+        steps = dataset["step"].values.tolist()
+        return choose(",".join(labels), labels_of(dataset, "checkpoint"), steps)
     indices = [index_of(dataset, dim, label) for label in labels]
     distinct(dim, [str(dataset[dim].values[index]) for index in indices])
     return indices

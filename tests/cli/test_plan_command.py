@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -83,6 +84,19 @@ def test_mistakes_are_told_as_by_run(cli, study, options, said):
     assert planned == ran
     assert planned[0] == 2
     assert said in planned[2]
+
+
+def test_the_name_of_a_file_of_prompts_may_have_commas(cli, study, tmp_path):
+    rows = [{"clean": [1, 2, seed], "answer": seed} for seed in (3, 4)]
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (tmp_path / "mine, by hand.jsonl").write_text(text)
+    tasks = "induction, mine, by hand.jsonl"
+    code, out, err = cli("plan", *study, "--ablations", "zero", "--tasks", tasks)
+    assert (code, err) == (0, "")
+    assert re.search(r"mine, by hand +2 +3 ", out)
+    code, _, err = cli("plan", *study, "--ablations", "zero", "--tasks", tasks.upper())
+    assert code == 2
+    assert "unknown task 'INDUCTION'" in err
 
 
 def test_only_what_the_options_name_is_changed():

@@ -65,6 +65,11 @@ def test_what_is_no_choice_is_refused(text, says):
     assert "--checkpoints" in str(caught.value)
 
 
+def test_the_names_of_checkpoints_may_have_commas():
+    names = ["lr=0.1,step1", "lr=0.1,step8", "step9"]
+    assert choose("lr=0.1,step8, step9", names, [1, 8, 9]) == [1, 2]
+
+
 def test_layers_are_chosen_by_the_same_rule():
     layers, numbers = [f"L{i}" for i in range(6)], list(range(6))
     assert choose("0:2,L5", layers, numbers, noun="layer") == [0, 1, 2, 5]

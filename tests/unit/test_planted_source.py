@@ -10,7 +10,7 @@ from support.runs import write_study
 from support.trajectories import run_cli
 
 from cntbench.errors import CntbenchError
-from cntbench.models.sources.planted import MANIFEST
+from cntbench.models.sources.planted import MANIFEST, with_seed
 from cntbench.models.trajectory import open_trajectory
 from cntbench.plugin_folders import SPECS_VARIABLE
 from cntbench.runs.catalogue import load_catalogue
@@ -69,6 +69,14 @@ def test_a_file_is_opened_by_its_path_or_by_its_name_in_a_folder_of_specs(tmp_pa
     by_path = open_trajectory(f"planted:{path}", quiet)
     monkeypatch.setenv(SPECS_VARIABLE, str(tmp_path / "specs"))
     assert open_trajectory("planted:mine", quiet).checkpoints == by_path.checkpoints
+
+
+def test_the_name_of_a_file_may_have_commas(tmp_path):
+    path = write(tmp_path, CHAIN)
+    other = path.rename(tmp_path / "mine,seed=7.toml")
+    trajectory = open_trajectory(f"planted:{other},seed=3", quiet)
+    assert trajectory.identity == f"planted:{other},difficulty=exact,seed=3"
+    assert with_seed(f"{other}", 5) == f"{other},seed=5"
 
 
 def test_a_circuit_is_found_among_the_specs_of_the_command(tmp_path, monkeypatch, capsys):

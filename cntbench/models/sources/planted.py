@@ -20,6 +20,8 @@ from cntbench.models.origin import Folder
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
+from cntbench.output import file_exists
+from cntbench.parsing import split_names
 from cntbench.plugins import spec_folders
 from cntbench.specs import content_hash
 
@@ -29,7 +31,7 @@ EXPECTED = "Write planted:chain, planted:FILE.toml, or planted:chain,difficulty=
 
 def with_seed(where: str, seed: int) -> str:
     """Return the trajectory of a seed; an error if one is named already."""
-    if any(option.partition("=")[0].strip() == "seed" for option in where.split(",")[1:]):
+    if any(option.partition("=")[0].strip() == "seed" for option in _parts(where)[1:]):
         raise CntbenchError(f"planted:{where} has a seed", hint="Write it without a seed.")
     return f"{where},seed={seed}"
 
@@ -42,7 +44,7 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
     CntbenchError
         If there is no such circuit, or its file or an option has an error.
     """
-    name, *options = where.split(",")
+    name, *options = _parts(where)
     if not name:
         raise CntbenchError("planted: needs a circuit", hint=EXPECTED)
     asked, seed = _options(options, where)
@@ -86,6 +88,11 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
         config=config,
         initialisable=False,
     )
+
+
+def _parts(where: str) -> list[str]:
+    """Return the circuit, the name of whose file may have commas, and the options."""
+    return split_names(where, lambda name: name.endswith(".toml") and file_exists(name))
 
 
 def _options(options: list[str], where: str) -> tuple[Difficulty | None, int]:
