@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from cntbench.accessor import cnt as _cnt
+from cntbench.attributes import __version__ as __version__
 
 if TYPE_CHECKING:
     from cntbench.api import compare, influence, run
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
         save_results,
         show,
     )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "circuit",

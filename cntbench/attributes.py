@@ -1,6 +1,11 @@
-"""Attributes of variables: xarray labels plots with ``long_name`` and ``units``."""
+"""What files say of themselves: the version that wrote them, and what their variables are.
+
+xarray labels plots with ``long_name`` and ``units``.
+"""
 
 from __future__ import annotations
+
+__version__ = "0.1.0"
 
 
 def described(name: str, meaning: str, units: str | None = None) -> dict[str, str]:

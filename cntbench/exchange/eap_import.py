@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cntbench import __version__
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.analysis.verdicts import verdicts
+from cntbench.attributes import __version__
 from cntbench.components import feasible
 from cntbench.dynamics.claim import Claim
 from cntbench.engine.influence import Influence

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import safetensors.torch
 
-from cntbench import __version__
+from cntbench.attributes import __version__
 from cntbench.errors import StorageError, unknown
 from cntbench.exchange.eap_graph import eap_name
 from cntbench.models import named_weights

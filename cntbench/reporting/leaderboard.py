@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from markupsafe import Markup
 
-from cntbench import __version__
+from cntbench.attributes import __version__
 from cntbench.errors import StorageError
 from cntbench.figures import pareto, save
 from cntbench.output import FileKind, check_output, contains

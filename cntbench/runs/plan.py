@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench import __version__
 from cntbench.ablations.ablation import check_twins
+from cntbench.attributes import __version__
 from cntbench.components import feasible, named
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, CntbenchWarning, SpecError, in_file

@@ -14,9 +14,9 @@ from typing import Any
 
 import xarray as xr
 
-from cntbench import __version__
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.analysis.verdicts import verdicts
+from cntbench.attributes import __version__
 from cntbench.components import feasible
 from cntbench.errors import ParityError
 from cntbench.models.trajectory import Checkpoint, ModelRef, Progress, Untrained

@@ -24,7 +24,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench import __version__
+from cntbench.attributes import __version__
 from cntbench.dynamics.role_summary import SIDE
 from cntbench.dynamics.roles import ROLES, strength
 from cntbench.errors import CntbenchError
