@@ -6,7 +6,8 @@ Items are separated by commas. Each is one of
   one at step 1200, regardless of its name;
 - a range ``first:last`` by names or steps, both ends included; either may be omitted;
 - a range ``first:last:step``: every ``step``-th training step, counted from the first;
-- ``count=N`` or ``first:last:count=N``: N checkpoints of the range, evenly spaced, with its ends.
+- ``count=N`` or ``first:last:count=N``: N checkpoints of the range, evenly spaced, with its ends;
+  all of them if there are fewer.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def choose(
     where: str = "",
     noun: str = "checkpoint",
 ) -> list[int]:
-    """Return the indices of the chosen checkpoints, rising.
+    """Return the indices of the chosen checkpoints, rising; or of layers, whose ranges end at one.
 
     Parameters
     ----------
@@ -66,10 +67,12 @@ def choose(
     chosen: set[int] = set()
     for item in split_names(text, frozenset(names).__contains__):
         try:
-            indices = _items(item, list(names), list(steps))
+            indices = _items(item, list(names), list(steps), inside=noun == "layer")
         except CntbenchError as error:
             what = error.what.replace("checkpoint", noun)
             hint = _EXPECTED[noun] if error.hint == EXPECTED else error.hint
+            if noun == "layer":
+                hint = f"{hint} The model has the layers {steps[0]} to {steps[-1]}."
             raise CntbenchError(what, where=where or None, hint=hint) from None
         chosen |= set(indices)
     return sorted(chosen)
@@ -83,8 +86,8 @@ def find(label: str, names: Sequence[str], steps: Sequence[int]) -> int | None:
     return list(steps).index(step) if step is not None and step in steps else None
 
 
-def _items(item: str, names: list[str], steps: list[int]) -> list[int]:
-    """Return the indices that one item chooses."""
+def _items(item: str, names: list[str], steps: list[int], *, inside: bool) -> list[int]:
+    """Return the indices that one item chooses; ``inside``: only checkpoints end a range."""
     if item in names or (":" not in item and not item.startswith("count=")):
         index = find(item, names, steps)
         if index is None:
@@ -97,16 +100,19 @@ def _items(item: str, names: list[str], steps: list[int]) -> list[int]:
     first, last, spacing = [*parts, ""][:3]
     low = steps[0] if not first else _end(first, names, steps, item)
     high = steps[-1] if not last else _end(last, names, steps, item)
-    inside = [index for index, step in enumerate(steps) if low <= step <= high]
+    for end in (low, high) if inside else ():
+        if end not in steps:
+            raise CntbenchError(f"there is no checkpoint {end}", hint=_nearest(str(end), steps))
+    within = [index for index, step in enumerate(steps) if low <= step <= high]
     if match := _COUNT.fullmatch(spacing):
-        if not inside:
+        if not within:
             raise CntbenchError(f"no checkpoint is in {item!r}", hint=_nearest(item, steps))
-        places = np.linspace(0, len(inside) - 1, min(int(match[1]), len(inside)))
-        return [inside[i] for i in np.unique(places.round().astype(int))]
+        places = np.linspace(0, len(within) - 1, min(int(match[1]), len(within)))
+        return [within[i] for i in np.unique(places.round().astype(int))]
     if spacing and not _STRIDE.fullmatch(spacing):
         raise _refused(item)
     stride = int(spacing or 1)
-    indices = [index for index in inside if (steps[index] - low) % stride == 0]
+    indices = [index for index in within if (steps[index] - low) % stride == 0]
     if not indices:
         raise CntbenchError(f"no checkpoint is in {item!r}", hint=_nearest(item, steps))
     return indices

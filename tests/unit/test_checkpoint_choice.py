@@ -73,8 +73,11 @@ def test_the_names_of_checkpoints_may_have_commas():
 def test_layers_are_chosen_by_the_same_rule():
     layers, numbers = [f"L{i}" for i in range(6)], list(range(6))
     assert choose("0:2,L5", layers, numbers, noun="layer") == [0, 1, 2, 5]
-    with pytest.raises(CntbenchError, match="there is no layer '9'"):
-        choose("9", layers, numbers, noun="layer")
+    for text, missing in (("9", "'9'"), ("0:9", "9"), ("9:", "9"), ("4:7:2", "7")):
+        with pytest.raises(CntbenchError, match=f"there is no layer {missing}") as caught:
+            choose(text, layers, numbers, where="layers", noun="layer")
+        assert caught.value.where == "layers"
+        assert "The model has the layers 0 to 5." in str(caught.value)
 
 
 @given(st.sets(st.integers(0, 10**6), min_size=1), st.integers(1, 30))
