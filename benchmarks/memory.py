@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 from benchmarks.contenders import ROOT, TUNED, contender
-from benchmarks.workloads import weights
 
 #: Modules that workers share; those of a run also share the modules for files and metrics.
 PRELOADED = [
@@ -40,6 +39,8 @@ def peak(workload: str, name: str, *, workers: int = 2, threads: int = 1) -> flo
 
 
 def _once(name: str, workload: str, share: int, of: int) -> None:
+    from benchmarks.workloads import weights  # not in the process that watches, which needs nothing
+
     run = contender(name, workload, share, of)
     weights.cache_clear()  # a run does not keep the tensors of its decoder
     run()

@@ -24,7 +24,7 @@ def test_phases_and_claims_of_the_default_study(full, record_property):
     def judge():
         verdicts(film, None, claims, NullDraws(0, draws, 1, quiet))
 
-    spent = cost(judge, rounds=1 if full else 3)
+    spent = cost(judge, rounds=1 if full else 3, limit=limit)
     cells = film.sizes["task"] * film.sizes["ablation"]
     record_property("race", f"claims, {draws} draws of {cells} cells: {spent}")
     assert spent.yardsticks < limit

@@ -19,6 +19,7 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.memory import peak
 from benchmarks.opponents import hooks
 from benchmarks.race import processor_time, table
+from benchmarks.timing import turns
 from benchmarks.workloads import (
     NANO,
     PYTHIA_14M,
@@ -87,16 +88,12 @@ def test_engine_beside_hooks(name, benchmark):
     np.testing.assert_allclose(result.influence, expected, rtol=1e-4, atol=1e-6)
     chosen = [known_readouts().index(effect) for effect in workload.effects]
     np.testing.assert_allclose(result.readout_effect[:, chosen], effects, atol=1e-4)
-    seconds = {engine: [], opponent: []}
-    for _ in range(2):
-        for contender, times in seconds.items():
-            start = time.process_time()
-            contender()
-            times.append(time.process_time() - start)
-    ratio = min(seconds[opponent]) / min(seconds[engine])
+    contenders = {"engine": engine, "opponent": opponent}
+    seconds = turns(contenders, rounds=2, clock=time.process_time, least=floor)
+    ratio = min(seconds["opponent"]) / min(seconds["engine"])
     benchmark.extra_info |= {
         "opponent": f"hooks, logits: {unembedding}",
-        "opponent_seconds": statistics.median(seconds[opponent]),
+        "opponent_seconds": statistics.median(seconds["opponent"]),
         "ratio": ratio,
     }
     benchmark.pedantic(engine, rounds=1)

@@ -45,7 +45,7 @@ def test_metrics_beside_their_references(plugin: Plugin, benchmark):
 
     np.testing.assert_allclose(vectorised()[0], opponent(), rtol=1e-6, atol=1e-9)
     contenders = {"vectorised": vectorised, "opponent": opponent}
-    seconds = turns(contenders, rounds=5, clock=time.process_time)
+    seconds = turns(contenders, rounds=5, clock=time.process_time, least=20 / films)
     faster = films * ratio(seconds["vectorised"], seconds["opponent"])
     benchmark.extra_info |= {"opponent": "networkx or a loop, graph by graph", "ratio": faster}
     benchmark.pedantic(vectorised, rounds=1)
@@ -57,10 +57,11 @@ def test_all_metrics_of_a_film(full, record_property):
     result = film_metrics(film["influence"], usable(film))
     assert set(result) == set(room("metric"))
     assert result["gini"].notnull().all()
-    spent = cost(lambda: film_metrics(film["influence"], usable(film)), rounds=3)
+    limit = 12 if full else 0.6
+    spent = cost(lambda: film_metrics(film["influence"], usable(film)), rounds=3, limit=limit)
     cells = film.sizes["task"] * film.sizes["ablation"]
     record_property("race", f"all metrics of {cells} cells: {spent}")
-    assert spent.yardsticks < (12 if full else 0.6)
+    assert spent.yardsticks < limit
 
 
 def test_metrics_of_null_models_draws(record_property):
@@ -73,7 +74,7 @@ def test_metrics_of_null_models_draws(record_property):
         for name in names:
             graphs.metric(name)
 
-    spent = cost(all_that_have_a_null, rounds=3)
+    spent = cost(all_that_have_a_null, rounds=3, limit=4)
     record_property("race", f"metrics of 10 draws of a film: {spent}")
     assert spent.yardsticks < 4
 
@@ -87,7 +88,7 @@ def test_all_metrics_of_a_large_graph(record_property):
         graphs = Graphs(weights, step=np.array([0, 8]), layer=layer)
         result.update({plugin.name: graphs.metric(plugin.name) for plugin in METRICS})
 
-    spent = cost(every, rounds=2)
+    spent = cost(every, rounds=2, limit=13)
     for plugin in METRICS:
         if not plugin.module.METRIC.undefined:
             later = (

@@ -34,7 +34,7 @@ def test_null_models_and_roles_of_the_default_study(full, record_property):
     def compute():
         derived(film, others, NullDraws(0, draws, 1, quiet))
 
-    spent = cost(compute, rounds=1 if full else 3)
+    spent = cost(compute, rounds=1 if full else 3, limit=limit)
     cells = film.sizes["task"] * film.sizes["ablation"]
     record_property("race", f"null models and roles, {draws} draws of {cells} cells: {spent}")
     assert spent.yardsticks < limit

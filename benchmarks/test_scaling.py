@@ -39,6 +39,13 @@ def test_contenders_take_turns_round_by_round():
     assert ratio(times["a"], times["b"]) == pytest.approx((4 / 2 + 8 / 6) / 2)
 
 
+@pytest.mark.parametrize(("least", "rounds"), [(1.3, 1), (1.4, 3)])
+def test_no_round_follows_one_that_passes_clearly(least, rounds):
+    contenders = {"a": lambda: None, "b": lambda: None}  # in the first round, b takes twice as long
+    times = turns(contenders, rounds=3, clock=Clock(), least=least)
+    assert [len(seconds) for seconds in times.values()] == [rounds] * 2
+
+
 def test_a_series_is_told_relative_to_its_first_entry():
     table = markdown("layers", [Timed("2", 0.5, 10**9, 4e9), Timed("4", 1.0, 3 * 10**9, 4e9)])
     assert table.splitlines()[2:] == [

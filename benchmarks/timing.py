@@ -10,6 +10,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 Name = TypeVar("Name")
+#: A round whose ratio keeps its limit by this factor needs no further rounds to confirm it.
+CLEAR = 1.5
 
 
 def turns(
@@ -17,10 +19,22 @@ def turns(
     *,
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
+    least: float = np.inf,
 ) -> dict[Name, list[float]]:
     """Return each contender's seconds per round, so that disturbances affect all of them.
 
     There is no warm-up: call each contender once before, for its result.
+
+    Parameters
+    ----------
+    contenders
+        By name; ratios are those of the last to the first.
+    rounds
+        Number of rounds, at least 1.
+    clock
+        Returns seconds.
+    least
+        The least ratio that passes: no round follows one whose ratio is `CLEAR` times as large.
     """
     seconds: dict[Name, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
@@ -28,6 +42,9 @@ def turns(
             start = clock()
             contender()
             seconds[name].append(clock() - start)
+        first, *_, last = seconds.values()
+        if last[-1] >= CLEAR * least * first[-1]:
+            break
     return seconds
 
 
@@ -56,9 +73,12 @@ class Cost(NamedTuple):
         return f"{self.seconds:.1f} s, {self.yardsticks:.2f} yardsticks"
 
 
-def cost(contender: Callable[[], object], *, rounds: int) -> Cost:
-    """Return the median processor time of a contender that takes turns with `yardstick`."""
-    contenders = {"yardstick": yardstick, "contender": contender}
-    seconds = turns(contenders, rounds=rounds, clock=time.process_time)
+def cost(contender: Callable[[], object], *, rounds: int, limit: float) -> Cost:
+    """Return the median processor time of a contender that takes turns with `yardstick`.
+
+    There is one round if it keeps the limit, in yardsticks, clearly.
+    """
+    contenders = {"contender": contender, "yardstick": yardstick}
+    seconds = turns(contenders, rounds=rounds, clock=time.process_time, least=1 / limit)
     own = statistics.median(seconds["contender"])
     return Cost(own, ratio(seconds["yardstick"], seconds["contender"]))
