@@ -13,10 +13,10 @@ from cntbench.accessor import cnt as _cnt
 from cntbench.attributes import __version__ as __version__
 
 if TYPE_CHECKING:
-    from cntbench.api import compare, influence, run
-    from cntbench.api_circuit import circuit
-    from cntbench.api_known import save_planted, score
-    from cntbench.api_results import (
+    from cntbench.api.circuit import circuit
+    from cntbench.api.known import save_planted, score
+    from cntbench.api.measure import compare, influence, run
+    from cntbench.api.results import (
         claims,
         film,
         leaderboard,
@@ -42,14 +42,11 @@ __all__ = [
     "show",
 ]
 
-#: Modules of functions that are not in `cntbench.api`.
-_MODULES = {
-    "circuit": "api_circuit",
-    **dict.fromkeys(
-        ("claims", "film", "leaderboard", "open_results", "report", "save_results", "show"),
-        "api_results",
-    ),
-    **dict.fromkeys(("save_planted", "score"), "api_known"),
+#: The file of `cntbench.api` that defines each function.
+_FILES = {
+    "circuit": "circuit",
+    **dict.fromkeys(("compare", "influence", "run"), "measure"),
+    **dict.fromkeys(("save_planted", "score"), "known"),
 }
 
 _cnt.register()
@@ -57,7 +54,7 @@ _cnt.register()
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        module = f"cntbench.{_MODULES.get(name, 'api')}"
+        module = f"cntbench.api.{_FILES.get(name, 'results')}"
         return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -103,7 +103,7 @@ def circuit(
     force: Force = False,
 ) -> None:
     """Measure how much of the readout a method's circuits recover, by budget of edges."""
-    from cntbench.api_circuit import circuit as evaluate
+    from cntbench.api.circuit import circuit as evaluate
     from cntbench.circuits.command import CIRCUITS, add_circuits
     from cntbench.output import check_output
     from cntbench.reporting.circuits import circuit_tables

@@ -64,7 +64,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("reporting",),
     ("accessor",),
     ("exchange",),
-    ("api", "api_circuit", "api_known", "api_results"),
+    ("api",),
     ("cli", "testing"),
     ("__main__",),
 )
@@ -72,7 +72,7 @@ RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 LONGEST = 400
 MOST_PARAMETERS = 6
 #: Rooms whose functions have a parameter for each option.
-OPTIONS = {"api", "api_circuit", "api_known", "api_results", "cli"}
+OPTIONS = {"api", "cli"}
 
 
 def room(module: str) -> str:

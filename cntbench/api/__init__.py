@@ -1,0 +1,1 @@
+"""The functions that Python users call; the package `cntbench` has them all."""
