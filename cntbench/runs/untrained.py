@@ -19,13 +19,16 @@ ENOUGH = 20
 LITTLE, LARGE = 1e12, 1e15
 #: Of a large model there is one untrained model for so many checkpoints.
 SHARE = 10
+#: Part of the names of experts' weights.
+_EXPERTS = ".experts."
 
 
 def work_per_model(trajectory: Trajectory, prompts: Sequence[Prompts], cells: int) -> float:
     """Return about how much work a model is, as if every effect were had exactly [FLOP].
 
     Every component is ablated for every prompt, and on average half of the layers are computed
-    again. `cntbench.engine.meter` counts exactly, which takes seconds.
+    again: of a mixture of experts, those that a token is sent to. `cntbench.engine.meter` counts
+    exactly, which takes seconds.
 
     Parameters
     ----------
@@ -42,10 +45,11 @@ def work_per_model(trajectory: Trajectory, prompts: Sequence[Prompts], cells: in
         config = checkpoint_files.read_config(trajectory.config)
     else:
         return 0.0
+    size = trajectory.shape
     maps = sum(
-        prod(shape)
-        for shape in parameters(config).shapes.values()
-        if len(shape) > 1 and trajectory.shape.vocabulary not in shape
+        prod(shape) * (size.experts_per_token / max(size.experts) if _EXPERTS in name else 1)
+        for name, shape in parameters(config).shapes.items()
+        if len(shape) > 1 and size.vocabulary not in shape
     )
     tokens = sum(task.tokens.size for task in prompts)
     return float(tokens * cells * maps)

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from support.models import random_model
 
 from cntbench.engine.meter import predicted_work, total
 from cntbench.errors import CntbenchNote
@@ -88,9 +89,21 @@ def test_they_are_no_more_than_the_checkpoints(no_hub):
     assert len(told) == 1
 
 
-def test_the_work_is_about_what_the_meter_counts(no_hub):
-    plan, _ = plan_of("pythia-14m", tasks=("induction",), prompts=8)
+@pytest.mark.parametrize("experts", [0, 4, 16])
+def test_the_work_is_about_what_the_meter_counts(no_hub, tmp_path, experts):
+    changes: dict[str, object] = {"tasks": ("induction",), "prompts": 8}
+    if experts:  # the work does not depend on how many of them a token is not sent to
+        sizes = {"mlp": 32, "moe_intermediate_size": 32, "mlp_only_layers": [], "vocabulary": 40}
+        model = random_model("qwen3_moe", **sizes, num_experts=experts, num_experts_per_tok=2)
+        model.save_pretrained(tmp_path / "step0")
+        changes |= {"trajectory": f"dir:{tmp_path}", "ablations": ("resample",)}
+    plan, _ = plan_of("pythia-14m", **changes)
     about = work_per_model(plan.trajectory, plan.prompts, len(plan.ablated) * len(plan.ablations))
-    model = plan.trajectory.outline.decoder(TYPES["float32"])
+    first, outline = plan.trajectory.checkpoints[0], plan.trajectory.outline
+    model = (
+        outline.decoder(TYPES["float32"])
+        if outline
+        else plan.trajectory.read(first, first.origin.fetch())[1]
+    )
     exact = total(map(predicted_work, requests_of(plan, model, 2**30))).flops
     assert 0.5 < about / exact < 2

@@ -45,6 +45,8 @@ class Shape:
         Estimators that do not know a part of the model, and why: pairs of a name and the reason.
     experts
         Number of experts of each layer, 0 for one with an MLP; empty for models without experts.
+    experts_per_token
+        Number of experts of a layer that a token is sent to; 0 for models without experts.
     """
 
     components: tuple[Component, ...]
@@ -53,6 +55,7 @@ class Shape:
     beginning: int | None = None
     refused: tuple[tuple[str, str], ...] = ()
     experts: tuple[int, ...] = ()
+    experts_per_token: int = 0
 
     def by_experts(self, *, where: str) -> Shape:
         """Return the sizes with each expert of a mixture as a component of its own.

@@ -67,7 +67,12 @@ def shape(config: Config) -> Shape:
         )
     known, layers = sizes(config), range(config.num_hidden_layers)
     experts = tuple(config.num_experts * _is_sparse(config, layer) for layer in layers)
-    return replace(known, refused=(("relp", ROUTER), ("gim", ROUTER)), experts=experts)
+    return replace(
+        known,
+        refused=(("relp", ROUTER), ("gim", ROUTER)),
+        experts=experts,
+        experts_per_token=config.num_experts_per_tok,
+    )
 
 
 def merged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
