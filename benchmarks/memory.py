@@ -23,7 +23,7 @@ PRELOADED = [
     "cntbench.engine.influence",
     "cntbench.models.checkpoint_files",
     "benchmarks.workloads",
-    "cntbench._gc_freeze",
+    "cntbench.parallel._gc_freeze",
 ]
 
 

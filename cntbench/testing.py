@@ -16,8 +16,8 @@ from types import FunctionType, ModuleType
 import pytest
 
 from cntbench.errors import CntbenchError
-from cntbench.plugin_folders import SUBFOLDERS, folders_in_use, using
 from cntbench.plugins import ROOMS, Plugin, room
+from cntbench.plugins.folders import SUBFOLDERS, folders_in_use, using
 
 #: Files of checks by the sub-folders whose files they are about.
 CHECKS = {

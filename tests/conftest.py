@@ -72,14 +72,14 @@ def forked_workers() -> Iterator[None]:
     import dask
     from distributed.utils import get_mp_context
 
-    from cntbench.interrupts import starting_processes
+    from cntbench.parallel.interrupts import starting_processes
 
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
         get_mp_context()  # sets what Dask preloads, once; the next line adds the rest
         multiprocessing.set_forkserver_preload(
             [
                 *("distributed", "cntbench.runs.run", "cntbench.runs.executors.dask"),
-                *("transformers.modeling_utils", "cntbench._gc_freeze"),
+                *("transformers.modeling_utils", "cntbench.parallel._gc_freeze"),
             ]
         )
         with starting_processes():

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from cntbench.plugin_folders import folders_in_use
 from cntbench.plugins import file_names, find
+from cntbench.plugins.folders import folders_in_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,7 +21,7 @@ from cntbench.dynamics.null_summary import null_group, null_summary
 from cntbench.dynamics.role_summary import role_group, role_summary, with_gatekeepers
 from cntbench.metrics._base import Metric
 from cntbench.metrics._film import film_metrics
-from cntbench.parallel import parallel_map
+from cntbench.parallel.processes import parallel_map
 from cntbench.plugins import own_sources, sources_attribute
 from cntbench.prompts import seed_sequence
 from cntbench.results.checksum import content_checksum

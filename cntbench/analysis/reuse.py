@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from cntbench.plugin_folders import folders_in_use
+from cntbench.plugins.folders import folders_in_use
 
 #: Attribute of a group with the hash of what it was computed from.
 MADE_OF = "made_of_sha256"

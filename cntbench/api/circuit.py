@@ -24,7 +24,7 @@ from cntbench.exchange.graph_circuits import graph_circuits
 from cntbench.models.in_memory import read_model
 from cntbench.models.precision import TYPES
 from cntbench.output import Folders, path_tuple
-from cntbench.plugin_folders import with_specs
+from cntbench.plugins.folders import with_specs
 from cntbench.prompts.tables import is_table
 from cntbench.reporting.terminal import Terminal, progress_bar
 from cntbench.results.checking import as_result

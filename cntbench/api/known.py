@@ -14,7 +14,7 @@ from cntbench.exchange.known_circuits import save_circuit
 from cntbench.exchange.scores import candidate_array, score_files, scored
 from cntbench.models.planted.spec import Difficulty
 from cntbench.output import Folders, path_tuple
-from cntbench.plugin_folders import with_specs
+from cntbench.plugins.folders import with_specs
 from cntbench.runs.catalogue import load_catalogue
 
 

@@ -22,7 +22,7 @@ from cntbench.models.device import description, prepare
 from cntbench.models.in_memory import at_step, read_model
 from cntbench.models.precision import TYPES, moved
 from cntbench.output import Folders, path_tuple
-from cntbench.plugin_folders import with_specs
+from cntbench.plugins.folders import with_specs
 from cntbench.reporting.failures import failures
 from cntbench.reporting.terminal import Terminal, progress_bar
 from cntbench.results.film import film

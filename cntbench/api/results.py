@@ -15,7 +15,7 @@ from cntbench.analysis.verdicts import add_verdicts, with_verdicts
 from cntbench.comparison.leaderboard import leaderboard as rank
 from cntbench.errors import CntbenchError
 from cntbench.output import Folders, check_output, path_tuple
-from cntbench.plugin_folders import with_specs
+from cntbench.plugins.folders import with_specs
 from cntbench.reporting.claims import claims_of
 from cntbench.reporting.page.write import PAGE, write_page
 from cntbench.reporting.summary import summary

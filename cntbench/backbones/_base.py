@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from cntbench import plugins
 from cntbench.errors import unknown
-from cntbench.plugin_folders import folders_in_use
 from cntbench.plugins import spec_folders
+from cntbench.plugins.folders import folders_in_use
 from cntbench.specs import BackboneSpec, build, read_toml
 
 

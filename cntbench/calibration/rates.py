@@ -25,7 +25,7 @@ from cntbench.dynamics.resampling import mean_interval
 from cntbench.errors import CntbenchError
 from cntbench.models.trajectory import Progress
 from cntbench.output import FileKind, has_attribute
-from cntbench.parallel import parallel_map
+from cntbench.parallel.processes import parallel_map
 
 #: Title of the dataset.
 TITLE = "Calibration of claims"

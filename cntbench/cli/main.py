@@ -56,8 +56,8 @@ from cntbench.errors import (
     in_file,
     shortened,
 )
-from cntbench.interrupts import interrupted, interrupts_remembered
-from cntbench.plugin_folders import failure_in_plugin
+from cntbench.parallel.interrupts import interrupted, interrupts_remembered
+from cntbench.plugins.folders import failure_in_plugin
 from cntbench.runs.launch import study_changes
 from cntbench.runs.resources import cores
 

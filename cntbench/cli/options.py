@@ -16,7 +16,7 @@ from rich.markup import escape
 from cntbench.errors import CntbenchWarning, warning_text
 from cntbench.output import file_exists
 from cntbench.parsing import split_names
-from cntbench.plugin_folders import using
+from cntbench.plugins.folders import using
 from cntbench.reporting.terminal import Terminal
 from cntbench.runs.executors import Executor
 from cntbench.runs.launch import NAMES, study_changes

@@ -26,7 +26,7 @@ from cntbench.engine.circuit import circuit_readouts, edges_of
 from cntbench.engine.influence import statistics_of
 from cntbench.engine.request import Request
 from cntbench.models.planted.spec import Difficulty
-from cntbench.parallel import parallel_map
+from cntbench.parallel.processes import parallel_map
 from cntbench.runs.catalogue import AblationEntry, KnownCircuit, StudyEntry
 from cntbench.runs.known_circuits import PROMPTS, planted_plan
 

@@ -20,7 +20,7 @@ from cntbench.engine.meter import Work, predicted_work
 from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint, Progress
-from cntbench.parallel import parallel_map
+from cntbench.parallel.processes import parallel_map
 from cntbench.prompts import Prompts
 from cntbench.runs.plan import Plan
 from cntbench.runs.tasks import Task

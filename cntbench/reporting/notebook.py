@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from cntbench.errors import printable
-from cntbench.interrupts import check_interrupted
+from cntbench.parallel.interrupts import check_interrupted
 from cntbench.reporting.pace import Pace
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cntbench.errors import printable
-from cntbench.interrupts import check_interrupted
+from cntbench.parallel.interrupts import check_interrupted
 from cntbench.reporting.folding import FoldingTable
 from cntbench.reporting.notebook import notebook_bar
 from cntbench.reporting.pace import Pace

@@ -19,7 +19,6 @@ from urllib.parse import quote
 import xarray as xr
 
 from cntbench.errors import CntbenchError, StorageError, nearest
-from cntbench.interrupts import interrupts_held
 from cntbench.output import (
     FileKind,
     check_output,
@@ -28,6 +27,7 @@ from cntbench.output import (
     has_attribute,
     is_folder,
 )
+from cntbench.parallel.interrupts import interrupts_held
 from cntbench.results.checking import valid_groups, validate_groups, warn
 from cntbench.results.checksum import checksum
 from cntbench.results.group_schema import GROUPS, validate_contents

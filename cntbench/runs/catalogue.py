@@ -28,8 +28,8 @@ from cntbench.errors import (
 )
 from cntbench.models.planted.circuit import Circuit
 from cntbench.output import is_folder
-from cntbench.plugin_folders import package_folders
 from cntbench.plugins import spec_folders
+from cntbench.plugins.folders import package_folders
 from cntbench.prompts.tables import SUFFIXES, is_table
 from cntbench.runs.launch import StudyKeys
 from cntbench.runs.tasks import Task, read_task, task_of_file, without_prose

@@ -19,7 +19,7 @@ from cntbench.models.adapters import adapter
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
 from cntbench.models.trajectory import Progress, Trajectory
-from cntbench.parallel import parallel_map
+from cntbench.parallel.processes import parallel_map
 from cntbench.runs.catalogue import AblationEntry, KnownCircuit, StudyEntry
 from cntbench.runs.plan import Plan
 from cntbench.runs.tasks import without_prose

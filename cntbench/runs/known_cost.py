@@ -8,7 +8,7 @@ from functools import partial
 from cntbench.ablations.ablation import Ablation
 from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
-from cntbench.parallel import parallel_map
+from cntbench.parallel.processes import parallel_map
 from cntbench.runs.catalogue import AblationEntry, KnownCircuit, StudyEntry
 from cntbench.runs.known_circuits import PROMPTS, planted_plan
 

@@ -25,8 +25,8 @@ from cntbench.models.trajectory import (
     open_trajectory,
     outline_trajectory,
 )
-from cntbench.plugin_folders import PluginFolder, folders_in_use, using_exactly
 from cntbench.plugins import own_sources, usable
+from cntbench.plugins.folders import PluginFolder, folders_in_use, using_exactly
 from cntbench.prompts import Prompts
 from cntbench.readouts import measured
 from cntbench.results.film import Axes

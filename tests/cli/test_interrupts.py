@@ -18,8 +18,8 @@ from support.interrupting import start
 from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
-from cntbench import interrupts
-from cntbench.interrupts import interrupts_held, starting_processes
+from cntbench.parallel import interrupts
+from cntbench.parallel.interrupts import interrupts_held, starting_processes
 from cntbench.results.storage import open_results
 
 RUN = ("run", "tiny", "-o", "run")

@@ -12,8 +12,8 @@ from support.trajectories import run_cli, write_trajectory
 
 import cntbench
 from cntbench.errors import CntbenchError
-from cntbench.plugin_folders import SUBFOLDERS, using
 from cntbench.plugins import ROOMS, room
+from cntbench.plugins.folders import SUBFOLDERS, using
 from cntbench.results.storage import open_results
 
 #: Plug-ins: the contributing guide's examples, and others by what they take from a shipped one.

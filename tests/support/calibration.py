@@ -9,7 +9,7 @@ import numpy as np
 
 from cntbench.calibration import simulated
 from cntbench.dynamics.phases import find_phases
-from cntbench.parallel import parallel_map
+from cntbench.parallel.processes import parallel_map
 
 #: Films of each kind; docs/calibration.md says of how many its tables are.
 FILMS = int(os.environ.get("CNTBENCH_FILMS", "40"))

@@ -9,7 +9,7 @@ import numpy as np
 from cntbench.dynamics.phases import LEVEL, chance
 from cntbench.dynamics.segments import segment
 from cntbench.dynamics.trajectory import standardised
-from cntbench.parallel import parallel_map
+from cntbench.parallel.processes import parallel_map
 from support.calibration import DRAWS
 
 FEATURES = 5

@@ -11,7 +11,7 @@ import xarray as xr
 
 from cntbench.models.precision import TYPES
 from cntbench.models.trajectory import Checkpoint
-from cntbench.parallel import parallel_map
+from cntbench.parallel.processes import parallel_map
 from cntbench.results.difference import golden_file
 from cntbench.results.film import film
 from cntbench.results.storage import open_results

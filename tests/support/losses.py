@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from cntbench import parallel
 from cntbench.cli.main import main
+from cntbench.parallel import processes
 from cntbench.runs.run import run
 from support.runs import plan_for, quiet
 
@@ -74,12 +74,12 @@ def run_command(arguments: Sequence[str], *, forked: bool) -> None:
 
 def fork_workers() -> None:
     """Fork workers from this process; the server that does it would import all libraries again."""
-    parallel.worker_context = partial(multiprocessing.get_context, "fork")
+    processes.worker_context = partial(multiprocessing.get_context, "fork")
 
 
 def start(target: Callable[..., None], *arguments: object, **options: object) -> BaseProcess:
     """Start a process at once, with the libraries that this one has imported."""
-    context: Any = parallel.worker_context()
+    context: Any = processes.worker_context()
     process: BaseProcess = context.Process(target=target, args=arguments, kwargs=options)
     process.start()
     return process

@@ -17,15 +17,13 @@ ROOT = Path(__file__).parents[2] / "cntbench"
 #: Which room each module belongs to, from the lowest to the highest. A module may import from its
 #: own group and from lower ones. A new room gets its place here; a file of a room has its place.
 RANKS: tuple[tuple[str, ...], ...] = (
-    ("errors", "interrupts"),
+    ("errors",),
     (
-        "_gc_freeze",
         "attributes",
         "components",
         "output",
         "parallel",
         "parsing",
-        "plugin_folders",
         "plugins",
         "specs",
     ),

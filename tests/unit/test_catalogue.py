@@ -6,8 +6,8 @@ import pytest
 
 from cntbench.cli.options import STUDY_OPTIONS
 from cntbench.errors import SpecError
-from cntbench.plugin_folders import SPECS_VARIABLE
 from cntbench.plugins import shipped_folder
+from cntbench.plugins.folders import SPECS_VARIABLE
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.launch import StudyKeys
 from cntbench.specs import as_dict

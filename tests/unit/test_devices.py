@@ -11,7 +11,7 @@ import torch
 
 from cntbench.errors import CntbenchError
 from cntbench.models.device import VISIBLE, gpus_of, use_gpus
-from cntbench.parallel import Workers
+from cntbench.parallel.processes import Workers
 from cntbench.runs.executors import processes
 from cntbench.runs.resources import chosen_gpus
 

@@ -11,7 +11,7 @@ from cntbench.ablations.replacements import zero
 from cntbench.engine.influence import influence
 from cntbench.engine.request import Request
 from cntbench.errors import PluginError
-from cntbench.plugin_folders import using
+from cntbench.plugins.folders import using
 
 MINE = '''"""EAP, changed."""
 

@@ -11,7 +11,7 @@ from support.runs import plan_for, quiet
 from support.trajectories import write_trajectory
 
 from cntbench.errors import CntbenchNote, CntbenchWarning
-from cntbench.parallel import WorkerKilledError, parallel_map, print_warning
+from cntbench.parallel.processes import WorkerKilledError, parallel_map, print_warning
 from cntbench.runs import run as runner
 from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.executors import dask, processes

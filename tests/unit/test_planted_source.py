@@ -12,7 +12,7 @@ from support.trajectories import run_cli
 from cntbench.errors import CntbenchError
 from cntbench.models.sources.planted import MANIFEST, with_seed
 from cntbench.models.trajectory import open_trajectory
-from cntbench.plugin_folders import SPECS_VARIABLE
+from cntbench.plugins.folders import SPECS_VARIABLE
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.plan import make_plan
 

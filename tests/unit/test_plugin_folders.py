@@ -12,13 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from cntbench import plugin_folders
 from cntbench.analysis.reuse import made_of
 from cntbench.backbones._base import backbone
 from cntbench.errors import CntbenchError, CntbenchWarning, PluginError, SpecError
-from cntbench.parallel import _Numbered
-from cntbench.plugin_folders import PluginFolder, folders_in_use, using
+from cntbench.parallel.processes import _Numbered
 from cntbench.plugins import discover, find, own_sources, room, usable
+from cntbench.plugins import folders as plugin_folders
+from cntbench.plugins.folders import PluginFolder, folders_in_use, using
 from cntbench.readouts import STANDARD, known_readouts
 from cntbench.runs.catalogue import load_catalogue
 

@@ -14,7 +14,7 @@ from cntbench.models.nano_training import Recipe
 from cntbench.models.origin import Folder
 from cntbench.models.sources import nano
 from cntbench.models.trajectory import open_trajectory
-from cntbench.parallel import parallel_map
+from cntbench.parallel.processes import parallel_map
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.plan import Plan, make_plan
 from cntbench.runs.run import run

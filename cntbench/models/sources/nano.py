@@ -25,7 +25,7 @@ from cntbench.models.cache import cache_folder, cached_folder
 from cntbench.models.nano_training import Recipe, train
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
-from cntbench.parallel import start_worker, worker_process
+from cntbench.parallel.processes import start_worker, worker_process
 from cntbench.parsing import parse_json
 from cntbench.specs import as_dict, content_hash
 

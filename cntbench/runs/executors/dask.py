@@ -22,10 +22,10 @@ import torch
 import xarray as xr
 
 from cntbench.errors import CntbenchError
-from cntbench.interrupts import starting_processes
 from cntbench.models.device import gpus_of, use_gpus
 from cntbench.models.trajectory import ModelRef
-from cntbench.parallel import killed
+from cntbench.parallel.interrupts import starting_processes
+from cntbench.parallel.processes import killed
 from cntbench.results.failure import Failure
 from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.executors.loop import Item, measure_models

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cntbench.models.trajectory import Checkpoint, ModelRef
-from cntbench.parallel import WorkerKilledError
+from cntbench.parallel.processes import WorkerKilledError
 from cntbench.results.failure import Failure
 from cntbench.runs.blocks import SourceBlock
 from cntbench.runs.measurer import CheckpointMeasurer

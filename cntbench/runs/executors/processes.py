@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cntbench.models.device import gpus_of, use_gpus
 from cntbench.models.trajectory import ModelRef
-from cntbench.parallel import Workers, start_worker
+from cntbench.parallel.processes import Workers, start_worker
 from cntbench.results.failure import Failure
 from cntbench.runs.executors import serial
 from cntbench.runs.executors.loop import Item, measure_models

@@ -18,8 +18,13 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar
 
 from cntbench.errors import CntbenchError, warning_text
-from cntbench.interrupts import starting_processes
-from cntbench.plugin_folders import PluginFolder, failure_in_plugin, folders_in_use, use_from_now_on
+from cntbench.parallel.interrupts import starting_processes
+from cntbench.plugins.folders import (
+    PluginFolder,
+    failure_in_plugin,
+    folders_in_use,
+    use_from_now_on,
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -255,7 +260,7 @@ def worker_context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     loaded = sorted(name for name in sys.modules if name.startswith("cntbench."))
     models = ["transformers.modeling_utils"] if "transformers" in sys.modules else []
-    context.set_forkserver_preload([*loaded, "torch", *models, "cntbench._gc_freeze"])
+    context.set_forkserver_preload([*loaded, "torch", *models, "cntbench.parallel._gc_freeze"])
     with starting_processes():
         forkserver.ensure_running()
     first = context.Process(target=os.getpid)

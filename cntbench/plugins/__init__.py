@@ -2,7 +2,7 @@
 
 Each module of a room is one plugin, named after its file. A module with several variants of one
 idea, such as a metric of outgoing and of incoming edges, lists them by name in ``VARIANTS``. Files
-of the folders in use (`cntbench.plugin_folders`) are plugins as those of the package are.
+of the folders in use (`cntbench.plugins.folders`) are plugins as those of the package are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from cntbench.errors import CntbenchWarning, Named, PluginError, SpecError, unknown
-from cntbench.plugin_folders import (
+from cntbench.plugins.folders import (
     SUBFOLDERS,
     PluginFolder,
     environment_folders,
@@ -200,7 +200,7 @@ def _docstring(module: ModuleType) -> str:
 
 def file_names(kind: str) -> tuple[str, ...]:
     """Return the names of the files of a kind, a key of `ROOMS`; none of them is imported."""
-    folder = Path(__file__).parent / Path(*ROOMS[kind][0].split("."))
+    folder = Path(__file__).parents[1] / Path(*ROOMS[kind][0].split("."))
     names = (info.name for info in pkgutil.iter_modules([str(folder)]))
     return tuple(sorted(name for name in names if not name.startswith("_")))
 
@@ -269,7 +269,7 @@ def find(kind: str, name: str, *, where: str | None = None) -> ModuleType:
 
 def shipped_folder() -> Path:
     """Return the folder of the shipped specs, in the installed package or in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "tasks"
     return installed if installed.is_dir() else package.parent / "tasks"
 

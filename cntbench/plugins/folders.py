@@ -50,7 +50,7 @@ SUBFOLDERS = {
 #: Environment variable with more folders of specs, separated as in PATH.
 SPECS_VARIABLE = "CNTBENCH_SPECS"
 #: Entry points with which packages announce a module whose folder has the sub-folders.
-ENTRY_POINTS = f"{__package__}.plugins"
+ENTRY_POINTS = f"{__package__}"
 #: Package of the modules in users' folders; it exists in memory only.
 PACKAGE = "cntbench_plugins"
 #: Files that mark folders made by cntbench, which hold no code: runs and golden results.
