@@ -305,7 +305,7 @@ def compare(
         As in `run`.
     **changes
         Keys of the study ``compare`` to change: ``trajectory``, ``tasks``, ``ablations``,
-        ``prompts``, ``seed``, as in `run`.
+        ``prompts``, ``seed``, ``experts``, as in `run`.
 
     Returns
     -------

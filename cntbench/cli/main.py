@@ -31,6 +31,7 @@ from cntbench.cli.leaderboard import leaderboard
 from cntbench.cli.options import (
     CheckpointNames,
     DatasetPath,
+    Experts,
     Force,
     Jobs,
     KeepDownloads,
@@ -266,6 +267,7 @@ def compare(
     ] = None,
     prompts: PromptCount = None,
     seed: Seed = None,
+    experts: Experts = None,
     circuits: Annotated[
         str | None,
         typer.Option(
@@ -307,6 +309,7 @@ def compare(
             ablations=names_in(ablations),
             prompts=prompts,
             seed=seed,
+            experts=experts,
         )
         measurement = Measurement(changes, names_in(circuits), checkpoints, specs or ())
         comparison = compare_methods(

@@ -95,7 +95,7 @@ def compare(
     count = _count(measurement.checkpoints)
     chosen = {} if count else {"checkpoints": measurement.checkpoints}
     study = catalogue.changed_study(STUDY, {**changes, **chosen}, where=measurement.where)
-    plan = make_plan(catalogue, study, progress)
+    plan = make_plan(catalogue, study, progress, suited="ablations" not in changes)
     every = len(plan.trajectory.checkpoints)
     trained = measure_trained(plan, checkpoints=count or every, progress=progress, jobs=jobs)
     if known_circuits:
@@ -108,6 +108,7 @@ def compare(
         "source": plan.trajectory.identity,
         "prompts": spec.prompts,
         "seed": spec.seed,
+        **({"experts": "each a component"} if spec.experts else {}),
     }
     return dataset
 

@@ -19,6 +19,7 @@ from cntbench.ablations.ablation import Ablation, check
 from cntbench.backbones._base import Backbone
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import (
+    CntbenchNote,
     CntbenchWarning,
     Named,
     SpecError,
@@ -167,6 +168,23 @@ class Catalogue:
         )
         self.check(amended, where=where)
         return amended
+
+    def suited(self, entry: StudyEntry, refused: Iterable[tuple[str, str]]) -> StudyEntry:
+        """Return a study without the ablations of refused estimators, and say which are left out.
+
+        Takes the estimators with the reasons, as `cntbench.models.adapters._base.Shape` has them.
+        """
+        reasons, names = dict(refused), entry.spec.ablations
+        estimators = {name: self.ablations[name].method.estimator for name in names}
+        left_out = [name for name, estimator in estimators.items() if estimator in reasons]
+        if not left_out:
+            return entry
+        told = ", ".join(
+            f"{name} ({e} {reasons[e]})" for name in left_out for e in [estimators[name]]
+        )
+        warnings.warn(f"left out: {told}", CntbenchNote, stacklevel=3)
+        kept = tuple(name for name in names if name not in left_out)
+        return replace(entry, spec=replace(entry.spec, ablations=kept))
 
     def check(self, entry: StudyEntry, *, where: str) -> None:
         """Raise an error if a study names an unknown task or ablation, or the same one twice."""

@@ -51,6 +51,7 @@ class ComparedKeys(TypedDict, total=False):
     ablations: Names | None
     prompts: int | None
     seed: int | None
+    experts: bool | None
 
 
 class StudyKeys(ComparedKeys, total=False):
@@ -66,7 +67,6 @@ class StudyKeys(ComparedKeys, total=False):
     layers: Checkpoints | None
     components: Names | None
     targets: Names | None
-    experts: bool | None
     keep: Names | None
     until_se: float | None
     seeds: str | int | Sequence[int] | None

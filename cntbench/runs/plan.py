@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -336,6 +336,7 @@ def make_plan(
     *,
     outline: bool = False,
     early: bool = False,
+    suited: bool = False,
 ) -> Plan:
     """Resolve a study and check that it can be run.
 
@@ -349,6 +350,8 @@ def make_plan(
         Whether the plan is only inspected, so that no weights are downloaded.
     early
         Whether the model may still be being trained; see `Plan.finished`.
+    suited
+        Whether ablations whose estimator refuses the model's architecture are left out.
 
     Raises
     ------
@@ -358,25 +361,21 @@ def make_plan(
     tasks = tuple(catalogue.task(name) for name in study.spec.tasks)
     source = "command line" if "trajectory" in study.changes else str(study.path)
     with in_file(f"{source}: trajectory"):
+        needs_text = any(task.needs_text for task in tasks)
         trajectory = (
-            outline_trajectory(
-                study.spec.trajectory,
-                progress,
-                catalogue.folders,
-                tokenizer=any(task.needs_text for task in tasks),
-                checkpoints=study.spec.checkpoints,
-            )
+            partial(outline_trajectory, tokenizer=needs_text)
             if outline
-            else open_trajectory(
-                study.spec.trajectory,
-                progress,
-                catalogue.folders,
-                checkpoints=study.spec.checkpoints,
-                early=early,
-            )
+            else partial(open_trajectory, early=early)
+        )(
+            study.spec.trajectory,
+            progress,
+            catalogue.folders,
+            checkpoints=study.spec.checkpoints,
         )
     if study.spec.experts:
         trajectory = trajectory.by_experts(where=origin(study, "experts"))
+    if suited:
+        study = catalogue.suited(study, trajectory.shape.refused)
     plan = Plan(
         study=study,
         trajectory=trajectory,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import networkx as nx
 import numpy as np
@@ -15,7 +16,7 @@ from cntbench.accessor.graph import cell_graph
 from cntbench.components import feasible, kind_of, named
 from cntbench.dynamics.film import film_of
 from cntbench.dynamics.orders import groups
-from cntbench.errors import CntbenchError, SpecError
+from cntbench.errors import CntbenchError, CntbenchNote, SpecError
 from cntbench.estimate.estimate import estimate
 from cntbench.exchange.formats import eap, gexf, graphml
 from cntbench.exchange.tables import components as component_table
@@ -25,7 +26,7 @@ from cntbench.models.in_memory import read_model
 from cntbench.models.trajectory import open_trajectory
 from cntbench.reporting.page.write import write_page
 from cntbench.results.schema import validate
-from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.catalogue import Catalogue, StudyEntry, load_catalogue
 from cntbench.runs.plan import make_plan
 from cntbench.runs.run import run
 from cntbench.views.layout import layout
@@ -150,6 +151,24 @@ def test_models_in_memory_have_the_same_numbers(folder, root):
 def test_circuits_are_run_in_a_model_by_experts(tree):
     circuits = cntbench.circuit(tree, budgets=[1.0], draws=1, ablation="zero")
     np.testing.assert_allclose(circuits["faithfulness"].sel(budget=1.0), 1, atol=1e-6)
+
+
+def test_ablations_are_compared_by_experts_beside_circuits_without(folder, tmp_path):
+    options = {"trajectory": f"dir:{folder}", "experts": True, "checkpoints": 2, "prompts": 2}
+    with pytest.MonkeyPatch.context() as patched:
+        ablations = ("zero", "resample_eap", "resample_relp")
+        spec = replace(load_catalogue().study("compare").spec, ablations=ablations)
+        patched.setattr(Catalogue, "study", lambda _, name: StudyEntry(name, tmp_path, spec))
+        with pytest.warns(
+            CntbenchNote, match=r"left out: resample_relp \(relp has no rule for the"
+        ):
+            dataset = cntbench.compare(circuits=("random_dag_narrow",), **options)
+    assert dataset.attrs["experts"] == "each a component"
+    assert dataset["ablation"].values.tolist() == ["zero", "resample_eap"]
+    assert dataset["agreement"].sel(statistic="edge_rank").notnull().all()
+    assert dataset["score_by_model"].sel(ablation="zero").notnull().any()
+    with pytest.raises(SpecError, match="relp has no rule"):
+        cntbench.compare(circuits=(), ablations=ablations, **options)
 
 
 def test_experts_of_a_layer_are_peers(root):
