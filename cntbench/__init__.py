@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from cntbench.accessor import cnt as _cnt
-from cntbench.attributes import __version__ as __version__
+from cntbench.files.attributes import __version__ as __version__
 
 if TYPE_CHECKING:
     from cntbench.api.circuit import circuit

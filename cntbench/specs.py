@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from cntbench import plugins
 from cntbench.errors import SpecError, nearest, shown
-from cntbench.parsing import parse_toml
+from cntbench.files.parsing import parse_toml
 
 T = TypeVar("T")
 

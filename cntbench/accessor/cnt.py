@@ -9,8 +9,8 @@ import xarray as xr
 
 from cntbench.accessor.card import card, register_display
 from cntbench.accessor.plot import Plot
-from cntbench.attributes import described
 from cntbench.errors import StorageError
+from cntbench.files.attributes import described
 from cntbench.results import selection
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from cntbench.attributes import described
+from cntbench.files.attributes import described
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import t_interval
-from cntbench.attributes import described
 from cntbench.errors import CntbenchError
+from cntbench.files.attributes import described
 
 TRUTHS = ("direct", "total")
 #: Influence below this is rounding error of single precision.

@@ -10,7 +10,7 @@ import xarray as xr
 
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.errors import CntbenchWarning, StorageError
-from cntbench.output import check_output
+from cntbench.files.output import check_output
 from cntbench.results.checking import as_result, warn
 from cntbench.results.storage import RESULT, UNSEALED, open_results, write_results
 from cntbench.results.tree import result_tree

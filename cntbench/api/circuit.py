@@ -21,9 +21,9 @@ from cntbench.circuits.command import (
 from cntbench.circuits.faithfulness import DRAWS, RANKINGS, Choice
 from cntbench.errors import CntbenchError, Named, in_file, unknown
 from cntbench.exchange.graph_circuits import graph_circuits
+from cntbench.files.output import Folders, path_tuple
 from cntbench.models.in_memory import read_model
 from cntbench.models.precision import TYPES
-from cntbench.output import Folders, path_tuple
 from cntbench.plugins.folders import with_specs
 from cntbench.prompts.tables import is_table
 from cntbench.reporting.terminal import Terminal, progress_bar

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from cntbench.errors import CntbenchError
 from cntbench.exchange.known_circuits import save_circuit
 from cntbench.exchange.scores import candidate_array, score_files, scored
+from cntbench.files.output import Folders, path_tuple
 from cntbench.models.planted.spec import Difficulty
-from cntbench.output import Folders, path_tuple
 from cntbench.plugins.folders import with_specs
 from cntbench.runs.catalogue import load_catalogue
 

@@ -18,10 +18,10 @@ import xarray as xr
 from cntbench.comparison import command
 from cntbench.comparison.pooled import with_pooled_claims
 from cntbench.errors import CntbenchError, Named, shown, unknown
+from cntbench.files.output import Folders, path_tuple
 from cntbench.models.device import description, prepare
 from cntbench.models.in_memory import at_step, read_model
 from cntbench.models.precision import TYPES, moved
-from cntbench.output import Folders, path_tuple
 from cntbench.plugins.folders import with_specs
 from cntbench.reporting.failures import failures
 from cntbench.reporting.terminal import Terminal, progress_bar

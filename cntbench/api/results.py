@@ -14,7 +14,7 @@ from cntbench.analysis.sealing import complete, save
 from cntbench.analysis.verdicts import add_verdicts, with_verdicts
 from cntbench.comparison.leaderboard import leaderboard as rank
 from cntbench.errors import CntbenchError
-from cntbench.output import Folders, check_output, path_tuple
+from cntbench.files.output import Folders, check_output, path_tuple
 from cntbench.plugins.folders import with_specs
 from cntbench.reporting.claims import claims_of
 from cntbench.reporting.page.write import PAGE, write_page

@@ -23,8 +23,8 @@ from cntbench.dynamics.claims import draws_needed, examine, judge
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.resampling import mean_interval
 from cntbench.errors import CntbenchError
+from cntbench.files.output import FileKind, has_attribute
 from cntbench.models.trajectory import Progress
-from cntbench.output import FileKind, has_attribute
 from cntbench.parallel.processes import parallel_map
 
 #: Title of the dataset.

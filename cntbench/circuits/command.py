@@ -15,10 +15,10 @@ from cntbench.circuits.faithfulness import Choice, EdgeScores, faithfulness
 from cntbench.circuits.scores import scores_of
 from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, CntbenchError, in_file, unknown
+from cntbench.files.output import FileKind, has_attribute
 from cntbench.models.decoder import Decoder
 from cntbench.models.precision import TYPES
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory, open_trajectory
-from cntbench.output import FileKind, has_attribute
 from cntbench.readouts import known_readouts
 from cntbench.results.faithfulness import TITLE
 from cntbench.results.film import usable

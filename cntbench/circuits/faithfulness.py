@@ -32,7 +32,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import CONFIDENCE
-from cntbench.attributes import described
 from cntbench.circuits.selection import (
     SELECTIONS,
     Edges,
@@ -47,6 +46,7 @@ from cntbench.engine.circuit import circuit_readouts, edges_of
 from cntbench.engine.influence import statistics_of
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError, unknown
+from cntbench.files.attributes import described
 from cntbench.prompts import random_state
 from cntbench.results.faithfulness import NAMES, OF_CIRCUITS
 

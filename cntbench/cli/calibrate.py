@@ -38,7 +38,7 @@ def calibrate(
     from cntbench.figures import save
     from cntbench.figures._calibration import power_curves
     from cntbench.figures._style import KINDS
-    from cntbench.output import check_output
+    from cntbench.files.output import check_output
     from cntbench.reporting.calibration import calibration_tables
     from cntbench.reporting.terminal import progress_bar
     from cntbench.results.storage import write_dataset

@@ -116,7 +116,7 @@ def import_(
 ) -> None:
     """Make a result from graphs of EAP or EAP-IG: metrics, nulls, roles, claims."""
     from cntbench.exchange.eap_import import Labels, described, import_graphs, read_graphs
-    from cntbench.output import check_output
+    from cntbench.files.output import check_output
     from cntbench.reporting.terminal import progress_bar
     from cntbench.results.storage import RESULT, write_results
     from cntbench.runs.catalogue import load_catalogue

@@ -71,7 +71,7 @@ def figures(
     from cntbench.figures import save
     from cntbench.figures._results import Chosen, MissingGroupError
     from cntbench.figures._style import FORMATS, KINDS
-    from cntbench.output import check_files, check_folder
+    from cntbench.files.output import check_files, check_folder
     from cntbench.plugins import room, usable
     from cntbench.results.selection import labels_of
     from cntbench.results.storage import make_folder, open_results

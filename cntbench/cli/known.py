@@ -83,7 +83,7 @@ def score(
 ) -> None:
     """Score graphs of other tools on a circuit whose edges are known."""
     from cntbench.exchange.scores import SCORES, score_files
-    from cntbench.output import check_output
+    from cntbench.files.output import check_output
     from cntbench.reporting.scores import score_table
     from cntbench.results.storage import write_dataset
     from cntbench.runs.catalogue import load_catalogue

@@ -193,8 +193,8 @@ def audit(
     specs: Specs = None,
 ) -> None:
     """List checkpoints and their problems: missing, failed, repeated, or of another training."""
+    from cntbench.files.output import file_status, is_folder
     from cntbench.models.trajectory import open_trajectory
-    from cntbench.output import file_status, is_folder
     from cntbench.plugins import room
     from cntbench.reporting.audit import audit_table
     from cntbench.reporting.terminal import progress_bar
@@ -226,7 +226,7 @@ def audit(
 
 def _nothing_to_audit(path: Path) -> CntbenchError:
     """Return the error for a path that is neither a result, a run nor a trajectory."""
-    from cntbench.output import is_folder
+    from cntbench.files.output import is_folder
 
     if is_folder(path):
         return CntbenchError(
@@ -293,7 +293,7 @@ def compare(
     from cntbench.comparison.command import Measurement
     from cntbench.comparison.command import compare as compare_methods
     from cntbench.comparison.storage import COMPARISON
-    from cntbench.output import check_output
+    from cntbench.files.output import check_output
     from cntbench.reporting.comparison import comparison_tables
     from cntbench.reporting.terminal import progress_bar
     from cntbench.results.storage import write_dataset

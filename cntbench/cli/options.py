@@ -14,8 +14,8 @@ import typer
 from rich.markup import escape
 
 from cntbench.errors import CntbenchWarning, warning_text
-from cntbench.output import file_exists
-from cntbench.parsing import split_names
+from cntbench.files.output import file_exists
+from cntbench.files.parsing import split_names
 from cntbench.plugins.folders import using
 from cntbench.reporting.terminal import Terminal
 from cntbench.runs.executors import Executor

@@ -62,7 +62,7 @@ def report(
 ) -> None:
     """Write a result as one HTML page that works offline: the film, figures, verdicts."""
     from cntbench.comparison.storage import open_comparison
-    from cntbench.output import check_output
+    from cntbench.files.output import check_output
     from cntbench.reporting.page.write import PAGE, write_page
     from cntbench.results.storage import open_results
 
@@ -102,7 +102,7 @@ def claims(
     """Test claims on results, keep the verdicts in their files, and pool them over the files."""
     from cntbench.analysis.verdicts import add_verdicts
     from cntbench.comparison.pooled import POOLED, pooled_claims
-    from cntbench.output import check_output
+    from cntbench.files.output import check_output
     from cntbench.reporting.claims import claims_report
     from cntbench.reporting.terminal import progress_bar
     from cntbench.results.storage import RESULT, distinct_files, write_dataset

@@ -11,9 +11,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import block_interval
-from cntbench.attributes import described
 from cntbench.comparison.ranks import rank_correlation, top_overlap
 from cntbench.comparison.strengths import strengths
+from cntbench.files.attributes import described
 
 #: Share of the feasible edges, and of the components with a strength, that counts as the top.
 TOP_EDGES = 0.1

@@ -13,7 +13,6 @@ import xarray as xr
 
 from cntbench.analysis.diagnostics import diagnostics
 from cntbench.analysis.recovery import recovery
-from cntbench.attributes import described
 from cntbench.comparison.budgets import recovered_output
 from cntbench.comparison.files import compare_files, refuse_beside_results
 from cntbench.comparison.purposes import purpose_scores
@@ -21,6 +20,7 @@ from cntbench.comparison.table import comparison
 from cntbench.comparison.trained import measure_trained
 from cntbench.comparison.verdict import verdict
 from cntbench.errors import CntbenchError
+from cntbench.files.attributes import described
 from cntbench.models.trajectory import Progress
 from cntbench.runs.catalogue import AblationEntry, KnownCircuit, load_catalogue
 from cntbench.runs.known_circuits import (

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from cntbench.attributes import described
 from cntbench.comparison.storage import open_comparison
 from cntbench.comparison.verdict import verdict
 from cntbench.errors import CntbenchError, listed
+from cntbench.files.attributes import described
 from cntbench.results.storage import distinct_files
 
 #: Title of a leaderboard.

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from cntbench.attributes import described
 from cntbench.comparison.claims import Judgement, pooled_judgements
 from cntbench.dynamics.claim import Claim
-from cntbench.output import FileKind, has_attribute
+from cntbench.files.attributes import described
+from cntbench.files.output import FileKind, has_attribute
 
 #: Title of the dataset.
 POOLED_TITLE = "Claims over several films"

@@ -17,9 +17,9 @@ import numpy as np
 import xarray as xr
 
 from cntbench.analysis.recovery import Recovery, auroc
-from cntbench.attributes import described
 from cntbench.comparison.stability import score_intervals
 from cntbench.errors import CntbenchError
+from cntbench.files.attributes import described
 from cntbench.models.planted.spec import Difficulty
 
 #: The models on which methods are scored.

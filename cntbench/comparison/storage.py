@@ -9,7 +9,7 @@ import xarray as xr
 from cntbench.comparison.files import FILES_TITLE
 from cntbench.comparison.table import TITLE
 from cntbench.errors import StorageError
-from cntbench.output import FileKind, file_status, has_attribute, is_folder
+from cntbench.files.output import FileKind, file_status, has_attribute, is_folder
 from cntbench.results.group_schema import GROUPS, validate_contents
 from cntbench.results.storage import read_netcdf
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from cntbench.attributes import described
 from cntbench.comparison.agreement import film_agreement, interval_over_checkpoints
 from cntbench.comparison.stability import settled_at
+from cntbench.files.attributes import described
 
 #: The ablation that costs are relative to, if it is compared.
 YARDSTICK = "zero"

@@ -12,12 +12,12 @@ import numpy as np
 import xarray as xr
 
 from cntbench.ablations.ablation import Ablation
-from cntbench.attributes import described
 from cntbench.comparison.reliability import over_draws, split_half
 from cntbench.comparison.stability import NUMBERS, circuit_overlap
 from cntbench.engine.influence import influence
 from cntbench.engine.meter import Work, predicted_work
 from cntbench.engine.request import Request
+from cntbench.files.attributes import described
 from cntbench.models.decoder import Decoder
 from cntbench.models.trajectory import Checkpoint, Progress
 from cntbench.parallel.processes import parallel_map

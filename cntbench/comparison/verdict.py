@@ -18,8 +18,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import CONFIDENCE, RESAMPLES
-from cntbench.attributes import described
 from cntbench.comparison.purposes import PURPOSES
+from cntbench.files.attributes import described
 from cntbench.prompts import random_state
 
 Array = NDArray[np.float64]

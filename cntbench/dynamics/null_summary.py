@@ -9,9 +9,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench import plugins
-from cntbench.attributes import described
 from cntbench.dynamics.film import Array, Cell, Film, fill_cells
 from cntbench.dynamics.nulls._draws import batches
+from cntbench.files.attributes import described
 from cntbench.metrics._arithmetic import TIE, divide
 from cntbench.metrics._base import Metric
 from cntbench.metrics._graphs import Graphs

@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.attributes import described
 from cntbench.dynamics.film import Array, Cell, Film, fill_cells
 from cntbench.dynamics.reconfiguration import LEVEL, WINDOW, reconfigurations, reversed_share
 from cntbench.dynamics.roles import PER_PLACE, ROLES, WIDTH, Role, error, moves, rank, strength, top
+from cntbench.files.attributes import described
 
 #: The dim of each role's components.
 SIDE: dict[Role, str] = {"spreader": "source", "gatherer": "target"}

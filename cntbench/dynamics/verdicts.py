@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.attributes import described
 from cntbench.dynamics.claim import Claim, VerdictRule
 from cntbench.dynamics.claims import ClaimTestResult, Verdict, judge
 from cntbench.dynamics.film import Array
@@ -19,6 +18,7 @@ from cntbench.dynamics.phases import Phases
 from cntbench.dynamics.segments import MOST
 from cntbench.dynamics.statistics.stability_gap import LAGS
 from cntbench.dynamics.trajectory import FEATURES
+from cntbench.files.attributes import described
 
 #: Dims of phases that the root does not have.
 SIZES = {

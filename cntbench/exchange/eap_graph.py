@@ -27,8 +27,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from cntbench.components import Component, components, feasible
 from cntbench.errors import CntbenchError, nearest
-from cntbench.output import file_status, is_folder
-from cntbench.parsing import parse_json
+from cntbench.files.output import file_status, is_folder
+from cntbench.files.parsing import parse_json
 
 #: Nodes that are not components: the ends of all paths.
 INPUT: Final = "input"

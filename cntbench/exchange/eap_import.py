@@ -25,16 +25,16 @@ import xarray as xr
 
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.analysis.verdicts import verdicts
-from cntbench.attributes import __version__
 from cntbench.components import feasible
 from cntbench.dynamics.claim import Claim
 from cntbench.engine.influence import Influence
 from cntbench.errors import CheckpointError, CntbenchError, CntbenchWarning, StorageError
 from cntbench.exchange.eap_graph import GROUP, EapGraph, read_eap_graph
+from cntbench.files.attributes import __version__
+from cntbench.files.output import file_status
 from cntbench.models.origin import Folder
 from cntbench.models.steps import named_step, step_number, tells_step
 from cntbench.models.trajectory import Checkpoint, Progress
-from cntbench.output import file_status
 from cntbench.readouts import known_readouts, measured
 from cntbench.results.film import CONVENTIONS, Axes, checkpoint_dataset, film
 from cntbench.results.tree import result_tree

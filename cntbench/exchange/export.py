@@ -10,7 +10,7 @@ import xarray as xr
 
 from cntbench.errors import CntbenchError, Named, unknown
 from cntbench.exchange.writing import measured
-from cntbench.output import FileKind, check_files, check_folder, check_output, is_folder
+from cntbench.files.output import FileKind, check_files, check_folder, check_output, is_folder
 from cntbench.plugins import room
 
 

@@ -15,14 +15,14 @@ from typing import Any, Final
 import numpy as np
 import safetensors.torch
 
-from cntbench.attributes import __version__
 from cntbench.errors import StorageError, unknown
 from cntbench.exchange.eap_graph import eap_name
+from cntbench.files.attributes import __version__
+from cntbench.files.output import file_status, is_folder
+from cntbench.files.parsing import parse_json
 from cntbench.models import named_weights
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
-from cntbench.output import file_status, is_folder
-from cntbench.parsing import parse_json
 from cntbench.prompts import Language, Prompts, lengths
 from cntbench.results.storage import make_folder, write_atomically, write_text
 from cntbench.runs.catalogue import KnownCircuit

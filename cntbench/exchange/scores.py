@@ -18,13 +18,13 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from cntbench.analysis.recovery import auroc, average_precision, random_average_precision
-from cntbench.attributes import described
 from cntbench.components import feasible
 from cntbench.errors import CntbenchError, CntbenchWarning, shown
 from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph, shape_words
 from cntbench.exchange.known_circuits import PURPOSES
+from cntbench.files.attributes import described
+from cntbench.files.output import FileKind, has_attribute
 from cntbench.models.planted.circuit import Circuit
-from cntbench.output import FileKind, has_attribute
 from cntbench.results.storage import distinct_files
 
 #: Title attribute of a dataset of scores.

@@ -18,7 +18,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 
 from cntbench.errors import printable, unknown
-from cntbench.output import FileKind, begins, check_output, contains
+from cntbench.files.output import FileKind, begins, check_output, contains
 from cntbench.results.storage import write_atomically
 from cntbench.views.colours import ON_LIGHT
 from cntbench.views.steps import StepAxis

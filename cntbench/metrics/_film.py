@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench import plugins
-from cntbench.attributes import described
+from cntbench.files.attributes import described
 from cntbench.metrics._base import DIMS, LAGS, Metric
 from cntbench.metrics._graphs import Graphs
 

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from cntbench.errors import CheckpointError, CntbenchError, nearest
+from cntbench.files.parsing import split_names
 from cntbench.models.steps import named_step
-from cntbench.parsing import split_names
 
 EXPECTED = (
     "Write a checkpoint (1200, step1200), a range (1000:5000, 1000:5000:1000 for every thousandth "

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from cntbench.errors import CheckpointError
+from cntbench.files.parsing import parse_json
 from cntbench.models import gguf_files, weight_files
 from cntbench.models.adapters import adapter
 from cntbench.models.adapters._base import Shape
@@ -21,7 +22,6 @@ from cntbench.models.foreign import foreign, made
 from cntbench.models.named_weights import Weights, select
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
-from cntbench.parsing import parse_json
 
 
 class Tensors(dict[str, Tensor]):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cntbench import plugins
 from cntbench.errors import CheckpointError, CntbenchError
+from cntbench.files.output import file_status
 from cntbench.models import checkpoint_files, named_weights, parity
 from cntbench.models.adapters._base import Shape
 from cntbench.models.checkpoint_choice import choose
@@ -25,7 +26,6 @@ from cntbench.models.parity import Parity
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
 from cntbench.models.tokenizer import ModelTokenizer
-from cntbench.output import file_status
 from cntbench.prompts import Language
 
 #: Called with the name of an operation, the amount done and the total.

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
+from cntbench.files.parsing import parse_json
 from cntbench.models.foreign import foreign
-from cntbench.parsing import parse_json
 
 #: The file with all tensors, and the index of several files that have them together.
 FORMATS = (

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
+from cntbench.files.parsing import parse_json
 from cntbench.models.foreign import foreign
-from cntbench.parsing import parse_json
 
 #: Bytes that are read first: most headers are shorter.
 HEAD = 2**17

@@ -28,7 +28,7 @@ from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 from cntbench.errors import CntbenchError, CntbenchWarning, PluginError, SpecError, nearest
-from cntbench.output import is_folder, path_tuple
+from cntbench.files.output import is_folder, path_tuple
 
 P = ParamSpec("P")
 R = TypeVar("R")

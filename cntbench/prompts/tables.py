@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cntbench.errors import CntbenchError, nearest
-from cntbench.parsing import parse_json
+from cntbench.files.parsing import parse_json
 
 #: Formats, by suffix.
 SUFFIXES = (".jsonl", ".csv", ".parquet")

@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 from markupsafe import Markup
 
-from cntbench.attributes import __version__
 from cntbench.errors import StorageError
 from cntbench.figures import pareto, save
-from cntbench.output import FileKind, check_output, contains
+from cntbench.files.attributes import __version__
+from cntbench.files.output import FileKind, check_output, contains
 from cntbench.reporting.page.sections import Fields, verdict_section
 from cntbench.reporting.page.write import PAGE, environment, style
 from cntbench.reporting.wording import counted, interval
@@ -31,7 +31,7 @@ def check_leaderboard(path: Path, *, inputs: list[Path], force: bool = False) ->
     Raises
     ------
     StorageError
-        If the file ends with neither .html nor .md, or `cntbench.output.check_output` refuses it.
+        If the file ends with neither .html nor .md, or `cntbench.files.output.check_output` refuses it.
     """
     check_output(path, KINDS.get(path.suffix, PAGE), inputs=inputs, force=force)
     if path.suffix not in KINDS:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import xarray as xr
 
 from cntbench.errors import CntbenchError, StorageError, nearest
-from cntbench.output import (
+from cntbench.files.output import (
     FileKind,
     check_output,
     check_regular,

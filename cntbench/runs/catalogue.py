@@ -27,8 +27,8 @@ from cntbench.errors import (
     nearest,
     unknown,
 )
+from cntbench.files.output import is_folder
 from cntbench.models.planted.circuit import Circuit
-from cntbench.output import is_folder
 from cntbench.plugins import spec_folders
 from cntbench.plugins.folders import package_folders
 from cntbench.prompts.tables import SUFFIXES, is_table

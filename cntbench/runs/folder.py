@@ -14,8 +14,8 @@ import xarray as xr
 from filelock import FileLock, Timeout
 
 from cntbench.errors import CntbenchError, StorageError, listed
+from cntbench.files.parsing import parse_json
 from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
-from cntbench.parsing import parse_json
 from cntbench.results.failure import Failure
 from cntbench.results.storage import (
     UNFINISHED,

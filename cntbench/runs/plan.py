@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cntbench.ablations.ablation import check_twins
-from cntbench.attributes import __version__
 from cntbench.components import feasible, named
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, CntbenchWarning, SpecError, in_file
+from cntbench.files.attributes import __version__
 from cntbench.models.checkpoint_choice import choose
 from cntbench.models.trajectory import (
     ModelRef,

@@ -16,9 +16,9 @@ import xarray as xr
 
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.analysis.verdicts import verdicts
-from cntbench.attributes import __version__
 from cntbench.components import feasible
 from cntbench.errors import ParityError
+from cntbench.files.attributes import __version__
 from cntbench.models.trajectory import Checkpoint, ModelRef, Progress, Untrained
 from cntbench.plugins import sources_attribute
 from cntbench.results.failure import Failure, Mismatch

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.parsing import parse_json
+from cntbench.files.parsing import parse_json
 
 Array = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from cntbench.parsing import parse_json
+from cntbench.files.parsing import parse_json
 from cntbench.results.integrity import Audited, audit_results
 
 #: Attributes that have their own fields in `Provenance`.

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from cntbench.parsing import parse_json
+from cntbench.files.parsing import parse_json
 from cntbench.plugins import spec_folders
 
 Kind = Literal["variant", "control", "other"]

@@ -19,11 +19,9 @@ ROOT = Path(__file__).parents[2] / "cntbench"
 RANKS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     (
-        "attributes",
         "components",
-        "output",
+        "files",
         "parallel",
-        "parsing",
         "plugins",
         "specs",
     ),

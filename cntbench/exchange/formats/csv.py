@@ -17,7 +17,7 @@ import pandas as pd
 import xarray as xr
 
 from cntbench.exchange.tables import edges, is_header, table_names, write_tables
-from cntbench.output import FileKind, head
+from cntbench.files.output import FileKind, head
 from cntbench.results.storage import write_atomically
 
 SUFFIXES: tuple[str, ...] = (".csv", ".csv.gz")

@@ -24,12 +24,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.attributes import __version__
 from cntbench.dynamics.role_summary import SIDE
 from cntbench.dynamics.roles import ROLES, strength
 from cntbench.errors import CntbenchError
 from cntbench.exchange.writing import measured, xml_text
-from cntbench.output import FileKind, contains
+from cntbench.files.attributes import __version__
+from cntbench.files.output import FileKind, contains
 from cntbench.results.selection import component_attributes
 from cntbench.results.storage import file_name, make_folder, write_atomically
 

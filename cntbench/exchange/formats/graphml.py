@@ -13,7 +13,7 @@ import xarray as xr
 
 from cntbench.accessor.cnt import Cnt
 from cntbench.exchange.writing import check_single, measured_cells, write_cells, write_xml
-from cntbench.output import FileKind, contains
+from cntbench.files.output import FileKind, contains
 
 SUFFIXES: tuple[str, ...] = (".graphml",)
 KIND = FileKind("a GraphML file", contains(b"<graphml"))

@@ -12,7 +12,7 @@ import xarray as xr
 
 from cntbench.errors import CntbenchError
 from cntbench.exchange.tables import edges, is_header, table_names, write_tables
-from cntbench.output import FileKind
+from cntbench.files.output import FileKind
 from cntbench.results.storage import write_atomically
 
 SUFFIXES: tuple[str, ...] = (".parquet",)

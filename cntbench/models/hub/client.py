@@ -38,6 +38,7 @@ from huggingface_hub.utils import (
 )
 
 from cntbench.errors import CheckpointError, without_credentials
+from cntbench.files.parsing import parse_json
 from cntbench.models.cache import cache_folder
 from cntbench.models.hub.patience import patient
 from cntbench.models.hub.problems import (
@@ -48,7 +49,6 @@ from cntbench.models.hub.problems import (
     refusal,
     status_of,
 )
-from cntbench.parsing import parse_json
 
 #: Retries of requests to the hub's API.
 ATTEMPTS = 2

@@ -20,13 +20,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cntbench.errors import CheckpointError, CntbenchError
+from cntbench.files.parsing import parse_json
 from cntbench.models import checkpoint_files
 from cntbench.models.cache import cache_folder, cached_folder
 from cntbench.models.nano_training import Recipe, train
 from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
 from cntbench.parallel.processes import start_worker, worker_process
-from cntbench.parsing import parse_json
 from cntbench.specs import as_dict, content_hash
 
 MANIFEST = "trajectory.json"

@@ -14,14 +14,14 @@ from typing import get_args
 from safetensors.torch import save_file
 
 from cntbench.errors import CntbenchError, unknown
+from cntbench.files.output import file_exists
+from cntbench.files.parsing import split_names
 from cntbench.models import checkpoint_files, named_weights
 from cntbench.models.cache import cached_folder
 from cntbench.models.origin import Folder
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
 from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
-from cntbench.output import file_exists
-from cntbench.parsing import split_names
 from cntbench.plugins import spec_folders
 from cntbench.specs import content_hash
 

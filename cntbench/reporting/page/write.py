@@ -13,8 +13,8 @@ import xarray as xr
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from cntbench.attributes import __version__
-from cntbench.output import FileKind, check_output, contains
+from cntbench.files.attributes import __version__
+from cntbench.files.output import FileKind, check_output, contains
 from cntbench.reporting.page.context import MANY, context, film_context
 from cntbench.reporting.page.packing import ALL_BITS, BITS, pack, pack_text
 from cntbench.reporting.page.payload import Payload, payload

@@ -1,0 +1,1 @@
+"""What comes from files and what goes into them, whatever their format."""
