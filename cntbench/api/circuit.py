@@ -11,14 +11,14 @@ from typing import Any
 import torch
 import xarray as xr
 
-from cntbench.circuits.command import (
+from cntbench.comparison.circuits.command import (
     Evaluation,
     LoadedModel,
     evaluate_circuits,
     last_measured,
     load_model,
 )
-from cntbench.circuits.faithfulness import DRAWS, RANKINGS, Choice
+from cntbench.comparison.circuits.faithfulness import DRAWS, RANKINGS, Choice
 from cntbench.errors import CntbenchError, Named, in_file, unknown
 from cntbench.exchange.graph_circuits import graph_circuits
 from cntbench.files.output import Folders, path_tuple

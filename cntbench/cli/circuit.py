@@ -104,7 +104,7 @@ def circuit(
 ) -> None:
     """Measure how much of the readout a method's circuits recover, by budget of edges."""
     from cntbench.api.circuit import circuit as evaluate
-    from cntbench.circuits.command import CIRCUITS, add_circuits
+    from cntbench.comparison.circuits.command import CIRCUITS, add_circuits
     from cntbench.files.output import check_output
     from cntbench.reporting.circuits import circuit_tables
     from cntbench.results.selection import labels_of

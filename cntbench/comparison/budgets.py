@@ -4,7 +4,7 @@ The circuit of a budget holds the share k of the edges between components that a
 highest. Edges from the embedding and into the unembedding are in every circuit, because methods
 measure them in different units. All other edges carry the corrupted prompt's values
 (`cntbench.engine.circuit`). Let D(C) be the KL divergence of a circuit's output from the model's.
-As in `cntbench.circuits.faithfulness`, over `BUDGETS` and k = 1,
+As in `cntbench.comparison.circuits.faithfulness`, over `BUDGETS` and k = 1,
 
     f(C) = 1 − D(C) / D(∅),    CPR = ∫ f(C_k) dk.
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cntbench.analysis.recovery import Recovery
-from cntbench.circuits.selection import top, with_unscored
+from cntbench.comparison.circuits.selection import top, with_unscored
 from cntbench.comparison.purposes import DIFFICULTIES
 from cntbench.engine.circuit import circuit_readouts, edges_of
 from cntbench.engine.influence import statistics_of

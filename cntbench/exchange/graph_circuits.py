@@ -15,8 +15,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.circuits.command import Evaluation, LoadedModel
-from cntbench.circuits.faithfulness import Choice, EdgeScores
+from cntbench.comparison.circuits.command import Evaluation, LoadedModel
+from cntbench.comparison.circuits.faithfulness import Choice, EdgeScores
 from cntbench.components import feasible
 from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph, shape_words
 from cntbench.results.storage import distinct_files
@@ -41,7 +41,7 @@ def graph_circuits(
     tasks
         The tasks.
     model, evaluation, choice
-        As in `cntbench.circuits.command.evaluate_circuits`.
+        As in `cntbench.comparison.circuits.command.evaluate_circuits`.
     inside
         Whether to evaluate each file's own circuit (``in_graph``) instead of its best edges.
 

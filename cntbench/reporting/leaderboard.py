@@ -31,7 +31,8 @@ def check_leaderboard(path: Path, *, inputs: list[Path], force: bool = False) ->
     Raises
     ------
     StorageError
-        If the file ends with neither .html nor .md, or `cntbench.files.output.check_output` refuses it.
+        If the file ends with neither .html nor .md, or `cntbench.files.output.check_output` refuses
+        it.
     """
     check_output(path, KINDS.get(path.suffix, PAGE), inputs=inputs, force=force)
     if path.suffix not in KINDS:

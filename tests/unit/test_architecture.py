@@ -53,7 +53,6 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("analysis",),
     ("runs",),
     ("estimate",),
-    ("circuits",),
     ("comparison",),
     ("views",),
     ("figures",),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cntbench.analysis.recovery import Recovery
-from cntbench.circuits.faithfulness import Choice, EdgeScores, faithfulness
+from cntbench.comparison.circuits.faithfulness import Choice, EdgeScores, faithfulness
 from cntbench.comparison.budgets import BUDGETS, recovered_output
 from cntbench.engine.request import Request
 from cntbench.runs.catalogue import load_catalogue

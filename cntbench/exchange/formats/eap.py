@@ -1,6 +1,6 @@
 """JSON of EAP-IG and MIB: one graph of one task by one ablation at one checkpoint.
 
-A score is what `cntbench.circuits.scores` says of an edge: positive where patching the edge hurts
+A score is what `cntbench.comparison.circuits.scores` says of an edge: positive where patching the edge hurts
 the readout, as changes of a loss are in MIB; never negative for methods that observe targets. An
 edge into a head stands for those into its queries, keys and values, a third of the score each. An
 edge that a method does not score, such as those from the input, gets the largest score: it is in
@@ -133,7 +133,7 @@ def _nodes(root: xr.Dataset) -> tuple[Component, ...]:
 def _scored(
     root: xr.Dataset, cell: Mapping[str, int], names: Mapping[str, tuple[int, int]]
 ) -> dict[str, tuple[float, bool]]:
-    from cntbench.circuits.scores import observed_readout, scores_of  # imports torch
+    from cntbench.comparison.circuits.scores import observed_readout, scores_of  # imports torch
 
     graph = root.isel(cell)
     values = scores_of(graph, observed_readout(root, str(graph["task"].item()))).values

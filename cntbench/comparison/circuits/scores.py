@@ -14,7 +14,7 @@ import json
 import numpy as np
 import xarray as xr
 
-from cntbench.circuits.faithfulness import EdgeScores
+from cntbench.comparison.circuits.faithfulness import EdgeScores
 from cntbench.errors import CntbenchError
 from cntbench.plugins import find
 

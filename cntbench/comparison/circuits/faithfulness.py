@@ -32,7 +32,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import CONFIDENCE
-from cntbench.circuits.selection import (
+from cntbench.comparison.circuits.selection import (
     SELECTIONS,
     Edges,
     Ranking,
@@ -142,7 +142,7 @@ class EdgeScores:
     Parameters
     ----------
     values
-        Dims ``source, target`` as in `cntbench.circuits.selection`; NaN for unscored edges. Signed
+        Dims ``source, target`` as in `cntbench.comparison.circuits.selection`; NaN for unscored edges. Signed
         scores are positive where patching the edge hurts the readout.
     signed
         Whether scores have a sign. If not, both rankings agree.

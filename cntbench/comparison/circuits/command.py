@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cntbench.circuits.faithfulness import Choice, EdgeScores, faithfulness
-from cntbench.circuits.scores import scores_of
+from cntbench.comparison.circuits.faithfulness import Choice, EdgeScores, faithfulness
+from cntbench.comparison.circuits.scores import scores_of
 from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, CntbenchError, in_file, unknown
 from cntbench.files.output import FileKind, has_attribute
@@ -176,7 +176,7 @@ def evaluate_circuits(
     Returns
     -------
     xarray.Dataset
-        As `cntbench.circuits.faithfulness.faithfulness`, with dims ``task, ablation`` in front.
+        As `cntbench.comparison.circuits.faithfulness.faithfulness`, with dims ``task, ablation`` in front.
 
     Raises
     ------
