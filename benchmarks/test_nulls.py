@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.films import study_film
 from benchmarks.timing import cost
+from cntbench.analysis.calibration.simulated import planted, template
 from cntbench.analysis.derived import NullDraws, derived
-from cntbench.calibration.simulated import planted, template
 from cntbench.dynamics.null_summary import null_summary
 from cntbench.plugins import room
 from cntbench.results.film import untrained_group

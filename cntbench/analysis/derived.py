@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
@@ -21,14 +21,12 @@ from cntbench.dynamics.null_summary import null_group, null_summary
 from cntbench.dynamics.role_summary import role_group, role_summary, with_gatekeepers
 from cntbench.metrics._base import Metric
 from cntbench.metrics._film import film_metrics
+from cntbench.parallel import Progress
 from cntbench.parallel.processes import parallel_map
 from cntbench.plugins import own_sources, sources_attribute
 from cntbench.prompts import seed_sequence
 from cntbench.results.checksum import content_checksum
 from cntbench.results.film import usable
-
-if TYPE_CHECKING:
-    from cntbench.models.trajectory import Progress
 
 #: Variables of the root that `film_of` uses.
 FILM_VARIABLES = ["influence", "influence_se", "readout_value", "readout_se", "status"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 from warnings import catch_warnings, simplefilter
 
 import xarray as xr
@@ -11,12 +10,10 @@ import xarray as xr
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.errors import CntbenchWarning, StorageError
 from cntbench.files.output import check_output
+from cntbench.parallel import Progress
 from cntbench.results.checking import as_result, warn
 from cntbench.results.storage import RESULT, UNSEALED, open_results, write_results
 from cntbench.results.tree import result_tree
-
-if TYPE_CHECKING:
-    from cntbench.models.trajectory import Progress
 
 #: Groups that follow from every film.
 _DERIVED = ("metrics", "roles")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -20,15 +19,13 @@ from cntbench.dynamics.phases import find_phases
 from cntbench.dynamics.statistics.stability_gap import over_lags
 from cntbench.dynamics.verdicts import CellVerdicts, claim_group, merge_verdicts, phase_group
 from cntbench.errors import CntbenchError
+from cntbench.parallel import Progress
 from cntbench.plugins import own_sources, room, sources_attribute
 from cntbench.prompts import seed_sequence
 from cntbench.results.checksum import content_checksum
 from cntbench.results.storage import UNSEALED, open_results, write_results
 from cntbench.results.tree import result_tree
 from cntbench.specs import as_dict
-
-if TYPE_CHECKING:
-    from cntbench.models.trajectory import Progress
 
 
 @dataclass(frozen=True)

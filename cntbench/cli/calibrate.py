@@ -32,9 +32,9 @@ def calibrate(
     specs: Specs = None,
 ) -> None:
     """Test claims on simulated films: false positives, and power over effects, lengths, edges."""
-    from cntbench.calibration.kinds import KNOWN
-    from cntbench.calibration.rates import CALIBRATION
-    from cntbench.calibration.rates import calibrate as calibrated
+    from cntbench.analysis.calibration.kinds import KNOWN
+    from cntbench.analysis.calibration.rates import CALIBRATION
+    from cntbench.analysis.calibration.rates import calibrate as calibrated
     from cntbench.figures import save
     from cntbench.figures._calibration import power_curves
     from cntbench.figures._style import KINDS
@@ -56,7 +56,7 @@ def calibrate(
             raise CntbenchError(
                 "there is no power to draw: no simulated films are known to satisfy these claims",
                 where="--figure",
-                hint="cntbench/calibration/kinds.py lists films for the shipped claims.",
+                hint="cntbench/analysis/calibration/kinds.py lists films for the shipped claims.",
             )
     with progress_bar(err) as progress:
         rates = calibrated(

@@ -21,7 +21,7 @@ from cntbench.comparison.trained import measure_trained
 from cntbench.comparison.verdict import verdict
 from cntbench.errors import CntbenchError
 from cntbench.files.attributes import described
-from cntbench.models.trajectory import Progress
+from cntbench.parallel import Progress
 from cntbench.runs.catalogue import AblationEntry, KnownCircuit, load_catalogue
 from cntbench.runs.known_circuits import (
     measure_planted,

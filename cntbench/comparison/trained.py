@@ -19,7 +19,8 @@ from cntbench.engine.meter import Work, predicted_work
 from cntbench.engine.request import Request
 from cntbench.files.attributes import described
 from cntbench.models.decoder import Decoder
-from cntbench.models.trajectory import Checkpoint, Progress
+from cntbench.models.trajectory import Checkpoint
+from cntbench.parallel import Progress
 from cntbench.parallel.processes import parallel_map
 from cntbench.prompts import Prompts
 from cntbench.runs.plan import Plan

@@ -34,7 +34,8 @@ from cntbench.files.attributes import __version__
 from cntbench.files.output import file_status
 from cntbench.models.origin import Folder
 from cntbench.models.steps import named_step, step_number, tells_step
-from cntbench.models.trajectory import Checkpoint, Progress
+from cntbench.models.trajectory import Checkpoint
+from cntbench.parallel import Progress
 from cntbench.readouts import known_readouts, measured
 from cntbench.results.film import CONVENTIONS, Axes, checkpoint_dataset, film
 from cntbench.results.tree import result_tree

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cntbench.calibration.rates import rate_interval
+from cntbench.analysis.calibration.rates import rate_interval
 from cntbench.errors import CntbenchError
 from cntbench.figures._style import COLOURS, DOUBLE, GREY, blank, styled
 
@@ -25,7 +25,7 @@ def power_curves(dataset: xr.Dataset) -> Figure:
     Parameters
     ----------
     dataset
-        Of `cntbench.calibration.rates.calibrate`.
+        Of `cntbench.analysis.calibration.rates.calibrate`.
 
     Returns
     -------

@@ -20,7 +20,7 @@ from transformers import GPTNeoXConfig
 from transformers.utils import logging as transformers_logging
 
 from cntbench.models import checkpoint_files, named_weights
-from cntbench.models.trajectory import Progress
+from cntbench.parallel import Progress
 from cntbench.prompts import random_state
 from cntbench.prompts.markov import random_chain, walk
 from cntbench.specs import spec

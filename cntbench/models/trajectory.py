@@ -26,10 +26,8 @@ from cntbench.models.parity import Parity
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
 from cntbench.models.tokenizer import ModelTokenizer
+from cntbench.parallel import Progress
 from cntbench.prompts import Language
-
-#: Called with the name of an operation, the amount done and the total.
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
-from cntbench.calibration.rates import rate_interval
+from cntbench.analysis.calibration.rates import rate_interval
 from cntbench.reporting.terminal import plain_table
 from cntbench.reporting.wording import number
 

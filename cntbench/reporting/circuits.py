@@ -15,7 +15,7 @@ from cntbench.reporting.wording import counted
 
 
 def circuit_tables(dataset: xr.Dataset) -> RenderableType:
-    """Return the tables of `cntbench.comparison.circuits.command.evaluate_circuits`, task by task."""
+    """Return the tables of `cntbench.comparison.circuits.command`, task by task."""
     parts: list[RenderableType] = []
     for name in dataset["task"].values:
         task = dataset.sel(task=name)

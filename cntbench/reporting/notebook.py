@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cntbench.errors import printable
+from cntbench.parallel import Progress
 from cntbench.parallel.interrupts import check_interrupted
 from cntbench.reporting.pace import Pace
-
-if TYPE_CHECKING:
-    from cntbench.models.trajectory import Progress
 
 #: Least time between two changes of the bar [s].
 _PAUSE = 0.1

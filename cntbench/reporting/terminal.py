@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -15,13 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cntbench.errors import printable
+from cntbench.parallel import Progress
 from cntbench.parallel.interrupts import check_interrupted
 from cntbench.reporting.folding import FoldingTable
 from cntbench.reporting.notebook import notebook_bar
 from cntbench.reporting.pace import Pace
-
-if TYPE_CHECKING:
-    from cntbench.models.trajectory import Progress
 
 
 class Terminal(Console):

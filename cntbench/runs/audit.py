@@ -16,8 +16,9 @@ from pathlib import Path
 from cntbench.models import checkpoint_files, gguf_files, weight_files
 from cntbench.models.adapters import adapter
 from cntbench.models.hub.origin import HubRevision
-from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
+from cntbench.models.trajectory import Checkpoint, Trajectory
 from cntbench.models.weight_samples import WeightSample, joined, sample_safetensors, sample_tensors
+from cntbench.parallel import Progress
 from cntbench.results.failure import Failure
 from cntbench.results.film import originals
 from cntbench.results.integrity import Audited

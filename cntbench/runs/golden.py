@@ -21,7 +21,7 @@ import xarray as xr
 from cntbench.errors import CntbenchError, StorageError, listed
 from cntbench.files.output import check_files, check_folder, file_status
 from cntbench.files.parsing import parse_json
-from cntbench.models.trajectory import Progress
+from cntbench.parallel import Progress
 from cntbench.results.checksum import content_checksum
 from cntbench.results.difference import Move, golden_file, moves, only
 from cntbench.results.failure import Failure

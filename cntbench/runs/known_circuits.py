@@ -18,7 +18,8 @@ from cntbench.errors import CntbenchError
 from cntbench.models.adapters import adapter
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
-from cntbench.models.trajectory import Progress, Trajectory
+from cntbench.models.trajectory import Trajectory
+from cntbench.parallel import Progress
 from cntbench.parallel.processes import parallel_map
 from cntbench.runs.catalogue import AblationEntry, KnownCircuit, StudyEntry
 from cntbench.runs.plan import Plan

@@ -13,7 +13,7 @@ from cntbench.analysis.recovery import recovery
 from cntbench.analysis.reuse import made_of
 from cntbench.errors import StorageError
 from cntbench.models.cache import cache_folder
-from cntbench.models.trajectory import Progress
+from cntbench.parallel import Progress
 from cntbench.results.storage import read_netcdf, write_netcdf
 from cntbench.runs.known_circuits import measure_planted, obstacles, planted_models, undiagnosed
 from cntbench.runs.plan import Plan

@@ -16,7 +16,8 @@ from cntbench.errors import CheckpointError, ParityError
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import description, memory_of, prepare
 from cntbench.models.precision import TYPES, moved
-from cntbench.models.trajectory import Checkpoint, ModelRef, Progress, Untrained
+from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
+from cntbench.parallel import Progress
 from cntbench.plugins.folders import failure_in_plugin, using_exactly
 from cntbench.readouts import known_readouts
 from cntbench.readouts import measured as measured_readouts

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cntbench.errors import CntbenchError, listed
-from cntbench.models.trajectory import ModelRef, Progress
+from cntbench.models.trajectory import ModelRef
+from cntbench.parallel import Progress
 from cntbench.results.failure import Failure
 from cntbench.results.storage import distinct_files
 from cntbench.runs.catalogue import Catalogue

@@ -19,12 +19,12 @@ from cntbench.files.attributes import __version__
 from cntbench.models.checkpoint_choice import choose
 from cntbench.models.trajectory import (
     ModelRef,
-    Progress,
     Trajectory,
     Untrained,
     open_trajectory,
     outline_trajectory,
 )
+from cntbench.parallel import Progress
 from cntbench.plugins import own_sources, usable
 from cntbench.plugins.folders import PluginFolder, folders_in_use, using_exactly
 from cntbench.prompts import Prompts

@@ -19,7 +19,8 @@ from cntbench.analysis.verdicts import verdicts
 from cntbench.components import feasible
 from cntbench.errors import ParityError
 from cntbench.files.attributes import __version__
-from cntbench.models.trajectory import Checkpoint, ModelRef, Progress, Untrained
+from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
+from cntbench.parallel import Progress
 from cntbench.plugins import sources_attribute
 from cntbench.results.failure import Failure, Mismatch
 from cntbench.results.film import failed_dataset, film, untrained_group

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cntbench.errors import CntbenchError, in_file
-from cntbench.models.trajectory import Progress, seeded
+from cntbench.models.trajectory import seeded
+from cntbench.parallel import Progress
 from cntbench.runs.catalogue import Catalogue, StudyEntry
 from cntbench.runs.folder import CHECKPOINTS, MANIFEST, UNTRAINED, RunFolder
 from cntbench.runs.plan import make_plan

@@ -6,10 +6,10 @@ import pytest
 import xarray as xr
 from support.trajectories import run_cli
 
-from cntbench.calibration import kinds
-from cntbench.calibration.kinds import KINDS, FilmKind
-from cntbench.calibration.rates import Setting, Trial, settings
-from cntbench.calibration.simulated import exponential, tailed
+from cntbench.analysis.calibration import kinds
+from cntbench.analysis.calibration.kinds import KINDS, FilmKind
+from cntbench.analysis.calibration.rates import Setting, Trial, settings
+from cntbench.analysis.calibration.simulated import exponential, tailed
 from cntbench.runs.catalogue import load_catalogue
 
 OWN = """version = 1

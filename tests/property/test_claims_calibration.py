@@ -16,8 +16,8 @@ from rich.console import Console
 from scipy import stats
 from support.calibration import FILMS
 
-from cntbench.calibration.kinds import KINDS
-from cntbench.calibration.rates import calibrate, settings
+from cntbench.analysis.calibration.kinds import KINDS
+from cntbench.analysis.calibration.rates import calibrate, settings
 from cntbench.dynamics.claims import draws_needed
 from cntbench.reporting.calibration import calibration_tables
 from cntbench.runs.catalogue import load_catalogue

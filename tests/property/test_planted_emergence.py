@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.planted import FAMILIES, measure
 
-from cntbench.calibration.simulated import template
+from cntbench.analysis.calibration.simulated import template
 from cntbench.components import components, feasible
 from cntbench.dynamics.phases import find_phases
 from cntbench.models.planted.circuit import Circuit

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import binom
 
-from cntbench.calibration.simulated import planted, template
+from cntbench.analysis.calibration.simulated import planted, template
 from cntbench.dynamics.null_summary import null_summary
 from cntbench.dynamics.nulls.strengths import draw, scaled, spread
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cntbench.calibration import simulated
+from cntbench.analysis.calibration import simulated
 from cntbench.dynamics.phases import find_phases
 from cntbench.parallel.processes import parallel_map
 

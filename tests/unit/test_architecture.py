@@ -49,7 +49,6 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("metrics", "backbones"),
     ("dynamics",),
     ("results",),
-    ("calibration",),
     ("analysis",),
     ("runs",),
     ("estimate",),

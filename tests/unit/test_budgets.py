@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cntbench.analysis.recovery import Recovery
-from cntbench.comparison.circuits.faithfulness import Choice, EdgeScores, faithfulness
 from cntbench.comparison.budgets import BUDGETS, recovered_output
+from cntbench.comparison.circuits.faithfulness import Choice, EdgeScores, faithfulness
 from cntbench.engine.request import Request
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.known_circuits import PROMPTS, planted_plan

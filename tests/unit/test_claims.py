@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cntbench.calibration.simulated import frozen, layers_only, planted, template, untrained
+from cntbench.analysis.calibration.simulated import (
+    frozen,
+    layers_only,
+    planted,
+    template,
+    untrained,
+)
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import ClaimTestResult, examine, holm, judge
 from cntbench.errors import SpecError

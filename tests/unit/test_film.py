@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from support.films import random_film
 
-from cntbench.calibration import simulated
+from cntbench.analysis.calibration import simulated
 from cntbench.dynamics.film import films
 from cntbench.dynamics.nulls._draws import layer_pair
 

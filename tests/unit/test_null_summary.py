@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from cntbench.calibration.simulated import planted, template
+from cntbench.analysis.calibration.simulated import planted, template
 from cntbench.dynamics import null_summary as module
 from cntbench.dynamics.null_summary import (
     STATISTICS,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cntbench.calibration.simulated import gated, planted, template
+from cntbench.analysis.calibration.simulated import gated, planted, template
 from cntbench.dynamics.film import Undefined
 from cntbench.dynamics.orders import compare, groups, kendall, pairs, stability, strengths
 from cntbench.dynamics.statistics._base import lag_of

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cntbench.calibration.simulated import frozen, phased, planted, template
+from cntbench.analysis.calibration.simulated import frozen, phased, planted, template
 from cntbench.dynamics.junctures import align
 from cntbench.dynamics.phases import NAMES, Phases, concentration, find_phases, name_phases, settled
 from cntbench.dynamics.segments import (

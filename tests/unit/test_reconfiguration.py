@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from cntbench.calibration.simulated import frozen, planted, template
+from cntbench.analysis.calibration.simulated import frozen, planted, template
 from cntbench.dynamics import reconfiguration as module
 from cntbench.dynamics.nulls import _draws
 from cntbench.dynamics.reconfiguration import LEVEL, WINDOW, reconfigurations, reversed_share

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cntbench.calibration.simulated import planted, template
+from cntbench.analysis.calibration.simulated import planted, template
 from cntbench.components import components, feasible
 from cntbench.dynamics import roles
 from cntbench.dynamics.nulls import layer_pairs

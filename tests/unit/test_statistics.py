@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from cntbench.calibration.simulated import (
+from cntbench.analysis.calibration.simulated import (
     exponential,
     frozen,
     gated,

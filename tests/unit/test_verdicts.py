@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 from support.films import random_film
 
+from cntbench.analysis.calibration.simulated import phased, planted, template
 from cntbench.analysis.derived import NullDraws
 from cntbench.analysis.intervals import t_interval
 from cntbench.analysis.verdicts import add_verdicts, verdicts
-from cntbench.calibration.simulated import phased, planted, template
 from cntbench.comparison.claims import file_judgements, pooled_judgements
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.trajectory import FEATURES

@@ -18,7 +18,8 @@ from cntbench.errors import CheckpointError, CntbenchError, in_file, unknown
 from cntbench.files.output import FileKind, has_attribute
 from cntbench.models.decoder import Decoder
 from cntbench.models.precision import TYPES
-from cntbench.models.trajectory import Checkpoint, Progress, Trajectory, open_trajectory
+from cntbench.models.trajectory import Checkpoint, Trajectory, open_trajectory
+from cntbench.parallel import Progress
 from cntbench.readouts import known_readouts
 from cntbench.results.faithfulness import TITLE
 from cntbench.results.film import usable
@@ -176,7 +177,8 @@ def evaluate_circuits(
     Returns
     -------
     xarray.Dataset
-        As `cntbench.comparison.circuits.faithfulness.faithfulness`, with dims ``task, ablation`` in front.
+        As `cntbench.comparison.circuits.faithfulness.faithfulness`, with dims ``task, ablation`` in
+        front.
 
     Raises
     ------

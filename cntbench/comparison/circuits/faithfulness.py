@@ -142,8 +142,8 @@ class EdgeScores:
     Parameters
     ----------
     values
-        Dims ``source, target`` as in `cntbench.comparison.circuits.selection`; NaN for unscored edges. Signed
-        scores are positive where patching the edge hurts the readout.
+        Dims ``source, target`` as in `cntbench.comparison.circuits.selection`; NaN for unscored
+        edges. Signed scores are positive where patching the edge hurts the readout.
     signed
         Whether scores have a sign. If not, both rankings agree.
     """

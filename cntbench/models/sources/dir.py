@@ -30,7 +30,8 @@ from cntbench.models.origin import Folder, SingleFile
 from cntbench.models.stages import on_one_axis
 from cntbench.models.steps import EXPECTED, NamedStep, named_step, tells_step
 from cntbench.models.tokenizer import TokenizerFile
-from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
+from cntbench.models.trajectory import Checkpoint, Trajectory
+from cntbench.parallel import Progress
 
 #: Largest number of folders named in a message.
 _NAMED = 8

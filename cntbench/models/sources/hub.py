@@ -22,7 +22,8 @@ from cntbench.models.hub.problems import offline_hint
 from cntbench.models.outline import Outline, shipped
 from cntbench.models.tokenizer import FILE as TOKENIZER
 from cntbench.models.tokenizer import TokenizerFile
-from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
+from cntbench.models.trajectory import Checkpoint, Trajectory
+from cntbench.parallel import Progress
 
 #: Largest number of revisions named in an error.
 _NAMED = 8

@@ -25,7 +25,8 @@ from cntbench.models import checkpoint_files
 from cntbench.models.cache import cache_folder, cached_folder
 from cntbench.models.nano_training import Recipe, train
 from cntbench.models.origin import Folder
-from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
+from cntbench.models.trajectory import Checkpoint, Trajectory
+from cntbench.parallel import Progress
 from cntbench.parallel.processes import start_worker, worker_process
 from cntbench.specs import as_dict, content_hash
 

@@ -21,7 +21,8 @@ from cntbench.models.cache import cached_folder
 from cntbench.models.origin import Folder
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
-from cntbench.models.trajectory import Checkpoint, Progress, Trajectory
+from cntbench.models.trajectory import Checkpoint, Trajectory
+from cntbench.parallel import Progress
 from cntbench.plugins import spec_folders
 from cntbench.specs import content_hash
 

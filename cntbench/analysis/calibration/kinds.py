@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from cntbench.calibration import simulated
+from cntbench.analysis.calibration import simulated
 from cntbench.dynamics.film import Film
 
 

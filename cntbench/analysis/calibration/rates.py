@@ -16,15 +16,15 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from cntbench.calibration.kinds import KINDS, KNOWN, FilmKind
-from cntbench.calibration.simulated import template
+from cntbench.analysis.calibration.kinds import KINDS, KNOWN, FilmKind
+from cntbench.analysis.calibration.simulated import template
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import draws_needed, examine, judge
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.resampling import mean_interval
 from cntbench.errors import CntbenchError
 from cntbench.files.output import FileKind, has_attribute
-from cntbench.models.trajectory import Progress
+from cntbench.parallel import Progress
 from cntbench.parallel.processes import parallel_map
 
 #: Title of the dataset.
