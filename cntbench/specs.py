@@ -310,7 +310,7 @@ class BackboneSpec:
     Parameters
     ----------
     rule
-        Name of a file in ``cntbench/backbones``.
+        Name of a file in ``cntbench/metrics/backbones``.
     parameters
         Parameters of the rule.
     """

@@ -185,7 +185,7 @@ class Cnt:
         CntbenchError
             If there is no such backbone, or sources and targets are not the same components.
         """
-        from cntbench.backbones._base import backbone
+        from cntbench.metrics.backbones._base import backbone
 
         chosen = backbone(name)
         influence = self._square(["influence"])["influence"]

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cntbench import plugins
-from cntbench.backbones._base import backbone
 from cntbench.metrics._base import Array, Metric
 from cntbench.metrics._paths import distances
+from cntbench.metrics.backbones._base import backbone
 
 
 class Graphs:

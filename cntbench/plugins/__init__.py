@@ -35,7 +35,7 @@ ROOMS = {
     "replacement": ("ablations.replacements", ("Parameters",)),
     "measure": ("ablations.measures", ("measure", "RANGE")),
     "estimator": ("estimators", ("OBSERVES", "USES", "estimate")),
-    "backbone rule": ("backbones", ("Parameters", "reference")),
+    "backbone rule": ("metrics.backbones", ("Parameters", "reference")),
     "metric": ("metrics", ("METRIC", "compute", "reference")),
     "null model": ("dynamics.nulls", ("draw",)),
     "statistic": ("dynamics.statistics", ("Parameters",)),
@@ -129,7 +129,7 @@ def discover(
     plugins: Named[Plugin] = Named()
     package = importlib.import_module(f"cntbench.{room}")
     for info in pkgutil.iter_modules(package.__path__):
-        if not info.name.startswith("_"):
+        if not info.name.startswith("_") and not info.ispkg:
             file = importlib.import_module(f"{package.__name__}.{info.name}")
             where = f"cntbench/{room}/"
             _add(plugins, _plugins(info.name, Path(str(file.__file__)), file, required, where))
@@ -201,7 +201,7 @@ def _docstring(module: ModuleType) -> str:
 def file_names(kind: str) -> tuple[str, ...]:
     """Return the names of the files of a kind, a key of `ROOMS`; none of them is imported."""
     folder = Path(__file__).parents[1] / Path(*ROOMS[kind][0].split("."))
-    names = (info.name for info in pkgutil.iter_modules([str(folder)]))
+    names = (info.name for info in pkgutil.iter_modules([str(folder)]) if not info.ispkg)
     return tuple(sorted(name for name in names if not name.startswith("_")))
 
 

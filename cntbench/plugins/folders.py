@@ -40,7 +40,7 @@ SUBFOLDERS = {
     "ablations.replacements": "replacements",
     "ablations.measures": "measures",
     "estimators": "estimators",
-    "backbones": "backbones",
+    "metrics.backbones": "backbones",
     "metrics": "metrics",
     "dynamics.nulls": "nulls",
     "dynamics.statistics": "statistics",

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 from cntbench import plugins
 from cntbench.ablations.ablation import Ablation, check
-from cntbench.backbones._base import Backbone
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import (
     CntbenchNote,
@@ -28,6 +27,7 @@ from cntbench.errors import (
     unknown,
 )
 from cntbench.files.output import is_folder
+from cntbench.metrics.backbones._base import Backbone
 from cntbench.models.planted.circuit import Circuit
 from cntbench.plugins import spec_folders
 from cntbench.plugins.folders import package_folders

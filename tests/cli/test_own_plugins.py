@@ -32,7 +32,7 @@ ALIKE = {
     "nulls/shuffled.py": "dynamics.nulls.layer_pairs import draw",
     "statistics/tail.py": "dynamics.statistics.tail_weight import Parameters",
     "generators/tokens.py": "prompts.generators.repeated_block import Parameters",
-    "backbones/best.py": "backbones.top_k import Parameters, reference",
+    "backbones/best.py": "metrics.backbones.top_k import Parameters, reference",
 }
 STUDY = """version = 1
 summary = "Everything of one's own."

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support.graphs import to_graph
 
-from cntbench.backbones._base import Backbone, backbone
-from cntbench.backbones.top_k import Parameters as TopK
 from cntbench.components import components, feasible
 from cntbench.errors import SpecError
+from cntbench.metrics.backbones._base import Backbone, backbone
+from cntbench.metrics.backbones.top_k import Parameters as TopK
 from cntbench.plugins import find, room
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.testing import folders_under_test, is_under_test, under_test

@@ -14,10 +14,10 @@ from hypothesis.extra import numpy as hnp
 from support.films import random_film
 from support.metrics import METRICS, by_reference, computed, node_axis
 
-from cntbench.backbones._base import backbone
 from cntbench.components import components, feasible
 from cntbench.metrics._base import DIMS
 from cntbench.metrics._film import film_metrics
+from cntbench.metrics.backbones._base import backbone
 from cntbench.plugins import Plugin, room
 
 every_metric = pytest.mark.parametrize("plugin", METRICS, ids=[p.name for p in METRICS])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 
-from cntbench.backbones._base import backbone
 from cntbench.metrics._base import DIMS, LAGS, Metric
 from cntbench.metrics._graphs import Graphs
+from cntbench.metrics.backbones._base import backbone
 from cntbench.plugins import Plugin, find
 from cntbench.testing import under_test
 from support.graphs import to_graph

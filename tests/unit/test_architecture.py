@@ -46,7 +46,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("engine.edges",),
     ("engine.influence",),
     ("engine.meter",),
-    ("metrics", "backbones"),
+    ("metrics",),
     ("dynamics",),
     ("results",),
     ("analysis",),
@@ -167,8 +167,8 @@ def test_no_module_imports_itself_by_a_detour():
     assert not list(nx.simple_cycles(graph()))
 
 
-def test_prompts_metrics_backbones_and_dynamics_need_no_torch():
-    rooms = {"prompts", "metrics", "backbones", "dynamics"}
+def test_prompts_metrics_and_dynamics_need_no_torch():
+    rooms = {"prompts", "metrics", "dynamics"}
     assert rooms <= set(RANK)
     assert not users(graph(), "torch", rooms)
 
@@ -239,5 +239,5 @@ def test_the_rules_catch_what_breaks_them():
         ]
     )
     assert upward(edges) == ["cntbench.specs imports cntbench.prompts"]
-    assert users(edges, "torch", {"metrics", "backbones", "prompts"}) == ["cntbench.metrics.gini"]
+    assert users(edges, "torch", {"metrics", "prompts"}) == ["cntbench.metrics.gini"]
     assert "torch" in graph(), "imports of other packages are seen"

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from cntbench.analysis.reuse import made_of
-from cntbench.backbones._base import backbone
 from cntbench.errors import CntbenchError, CntbenchWarning, PluginError, SpecError
+from cntbench.metrics.backbones._base import backbone
 from cntbench.parallel.processes import _Numbered
 from cntbench.plugins import discover, find, own_sources, room, usable
 from cntbench.plugins import folders as plugin_folders
