@@ -147,7 +147,7 @@ def test_a_damaged_file_is_refused(cli, result):
 
 def test_a_run_ends_with_the_claims_and_show_prints_them(cli, tmp_path):
     folder = write_trajectory(tmp_path / "checkpoints")
-    write_study(tmp_path / "specs", "tiny", folder, untrained=2, null_draws=200)
+    write_study(tmp_path / "specs", "tiny", folder, untrained=2, null_draws=19)
     code, ran, err = cli("run", "tiny", "--specs", "specs", "-j", 1)
     assert (code, err) == (0, "")
     tables = ran.index("Strongest sources and targets")
@@ -160,7 +160,7 @@ def test_a_run_ends_with_the_claims_and_show_prints_them(cli, tmp_path):
     assert shown.strip() in ran
     # And again: the verdicts of the run are those of the command.
     before = open_results(path)
-    assert cli("claims", path, "-j", 1)[0] == 0
+    assert cli("claims", path, *OPTIONS)[0] == 0
     xr.testing.assert_identical(
         open_results(path)["claims"].to_dataset(), before["claims"].to_dataset()
     )

@@ -175,7 +175,7 @@ def test_the_readout_the_picture_and_the_format_are_used(checkout, run, tmp_path
     )
     (tmp_path / "studies" / "small.toml").write_text(study)
     folder, result = str(tmp_path / "run"), str(tmp_path / "run" / "results.nc")
-    options = ["--specs", str(tmp_path), "-o", folder, "-j", "1"]
+    options = ["--specs", str(tmp_path), "-o", folder, "-j", "1", "--checkpoints", "0,1112"]
     assert "entropy" in run("cntbench", "run", "small", *options)
     with xr.open_dataset(result) as dataset:
         values = dataset["readout_value"].sel(readout="entropy")

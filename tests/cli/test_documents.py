@@ -68,14 +68,19 @@ INSTEAD = (
         "all circuits and the embedded model take minutes",
     ),
     (
+        r"^(cntbench compare .*--ablations mine\S*)",
+        r"\1 --circuits constant",
+        "the comparison above it has another circuit, too",
+    ),
+    (
         r"^(cntbench figures \S+ -o \S+)(?!.*--only)",
         r"\1 --only heatmap --format svg",
         "all figures, in all formats, take ten seconds; test_figures_command draws them",
     ),
     (
-        r"--only heatmap,circuit,\S+",
-        "--only comparison,scores",
-        "all figures take ten seconds; test_figures_command draws them",
+        r"--only (heatmap,circuit|film)\S*",
+        "--only heatmap",
+        "all figures, and a film, take seconds; test_figures_command draws them",
     ),
     (r"^(cntbench seal .*) --draws \d+", r"\1 --draws 2", "fewer draws take less time"),
     (
@@ -122,6 +127,8 @@ ONLY_COMPILED = {
 #: Replacements in Python, and why.
 PYTHON_INSTEAD = (
     ('run("nano", tasks=["induction"], jobs=2', 'run("tiny", jobs=1', "the default study is large"),
+    ("range(201)", "range(3)", "a model is trained; three checkpoints are enough"),
+    ("step % 100 == 0", "step % 1 == 0", "the same"),
 )
 
 #: Folders of specs by their mark; "ablation" is loaded by test_contributing, where its rule is, and
