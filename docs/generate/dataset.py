@@ -61,13 +61,18 @@ def _values(variable: Variable) -> str:
 
 @cache
 def result() -> xr.DataTree:
-    """Return a result with all groups but the comparison, of the checkpoints in ``golden``."""
+    """Return a result with all groups but the comparison, of two checkpoints in ``golden``."""
     with TemporaryDirectory() as folder:
         spec = Path(folder) / "specs" / "studies" / "tiny.toml"
         spec.parent.mkdir(parents=True)
         spec.write_text(STUDY.format(trajectory=ROOT / "golden" / "nano" / "trajectory"))
         return cntbench.run(
-            "tiny", output=Path(folder) / "run", specs=spec.parents[1], jobs=1, progress=False
+            "tiny",
+            output=Path(folder) / "run",
+            specs=spec.parents[1],
+            jobs=1,
+            progress=False,
+            checkpoints="count=2",
         )
 
 

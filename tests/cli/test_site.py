@@ -7,9 +7,11 @@ import html
 import io
 import json
 import re
+from unittest.mock import patch
 
 import pytest
 import sphinx.cmd.build
+from sphinx.builders.html import StandaloneHTMLBuilder
 from support.documents import ROOT
 
 from cntbench.errors import (
@@ -27,13 +29,17 @@ from cntbench.runs.catalogue import load_catalogue
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Build all pages; a warning is an error, and nothing is written beside them."""
+    """Build all pages; a warning is an error, and nothing is written beside them.
+
+    The search has no index, which would take seconds.
+    """
     folder = tmp_path_factory.mktemp("site")
     arguments = ["-W", "--keep-going", "-q"]
     arguments += ["-d", str(folder / "trees"), str(ROOT / "docs"), str(folder / "html")]
     with (
         contextlib.redirect_stdout(io.StringIO()) as printed,
         contextlib.redirect_stderr(printed),
+        patch.object(StandaloneHTMLBuilder, "search", False),
     ):
         code = sphinx.cmd.build.main(arguments)
     assert code == 0, printed.getvalue()
