@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from cntbench.cli.options import Force, Jobs, Specs, err, out
+from cntbench.cli.options import Force, Jobs, Specs, begin_workers, err, out
 from cntbench.errors import CntbenchError, unknown
 from cntbench.runs.resources import cores
 
@@ -32,6 +32,7 @@ def calibrate(
     specs: Specs = None,
 ) -> None:
     """Test claims on simulated films: false positives, and power over effects, lengths, edges."""
+    begin_workers(jobs, "cntbench.analysis.calibration.rates")
     from cntbench.analysis.calibration.kinds import KNOWN
     from cntbench.analysis.calibration.rates import CALIBRATION
     from cntbench.analysis.calibration.rates import calibrate as calibrated

@@ -9,7 +9,7 @@ import typer
 from rich.filesize import decimal
 from rich.markup import escape
 
-from cntbench.cli.options import Jobs, ResultsPath, Specs, err, out
+from cntbench.cli.options import MEASURING, Jobs, ResultsPath, Specs, begin_workers, err, out
 from cntbench.errors import EXIT_INTERRUPTED, EXIT_MOVED, in_file, listed
 from cntbench.runs.resources import cores
 
@@ -53,6 +53,8 @@ def check(
     specs: Specs = None,
 ) -> None:
     """Measure a frozen study again and compare; exit code 1 if a number has moved."""
+    if results is None:
+        begin_workers(jobs, *MEASURING)
     from cntbench.reporting.failures import failures
     from cntbench.reporting.terminal import progress_bar
     from cntbench.results.difference import report

@@ -29,6 +29,7 @@ from cntbench.cli.golden import golden
 from cntbench.cli.known import planted, score
 from cntbench.cli.leaderboard import leaderboard
 from cntbench.cli.options import (
+    MEASURING,
     CheckpointNames,
     DatasetPath,
     Experts,
@@ -38,6 +39,7 @@ from cntbench.cli.options import (
     PromptCount,
     Seed,
     Specs,
+    begin_workers,
     err,
     names_in,
     out,
@@ -290,6 +292,8 @@ def compare(
     force: Force = False,
 ) -> None:
     """Compare ablation methods on planted circuits and on a trained trajectory."""
+    if not results:
+        begin_workers(jobs, *MEASURING, "cntbench.comparison.command")
     from cntbench.comparison.command import Measurement
     from cntbench.comparison.command import compare as compare_methods
     from cntbench.comparison.storage import COMPARISON

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -16,11 +17,12 @@ from rich.markup import escape
 from cntbench.errors import CntbenchWarning, warning_text
 from cntbench.files.output import file_exists
 from cntbench.files.parsing import split_names
+from cntbench.parallel.server import start_server
 from cntbench.plugins.folders import using
 from cntbench.reporting.terminal import Terminal
 from cntbench.runs.executors import Executor
 from cntbench.runs.launch import NAMES, study_changes
-from cntbench.runs.resources import LEAST_MEMORY, MOST_MEMORY, DeviceChoice
+from cntbench.runs.resources import LEAST_MEMORY, MOST_MEMORY, DeviceChoice, cores
 
 out = Terminal(soft_wrap=True)
 err = Terminal(stderr=True, soft_wrap=True)
@@ -84,6 +86,20 @@ Jobs = Annotated[
         help="Number of processes, one thread each (default: number of cores; 1 on a GPU).",
     ),
 ]
+
+#: What workers import that measure models, and compare them with transformers first.
+MEASURING = ("transformers.modeling_utils", "cntbench.runs.run")
+
+
+def begin_workers(jobs: int | None, *modules: str) -> None:
+    """Let the workers of a command import modules while the command itself imports others.
+
+    Where Python has imported the libraries already, there is nothing to gain.
+    """
+    if (jobs or cores()) > 1 and "torch" not in sys.modules:
+        start_server(*modules)
+
+
 Memory = Annotated[
     float | None,
     typer.Option(

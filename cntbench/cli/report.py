@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from cntbench.cli.options import Force, Jobs, ResultsPath, Specs, err, names_in, out
+from cntbench.cli.options import Force, Jobs, ResultsPath, Specs, begin_workers, err, names_in, out
 from cntbench.errors import in_file
 from cntbench.runs.resources import cores
 
@@ -100,6 +100,7 @@ def claims(
     specs: Specs = None,
 ) -> None:
     """Test claims on results, keep the verdicts in their files, and pool them over the files."""
+    begin_workers(jobs, "cntbench.analysis.verdicts")
     from cntbench.analysis.verdicts import add_verdicts
     from cntbench.comparison.pooled import POOLED, pooled_claims
     from cntbench.files.output import check_output

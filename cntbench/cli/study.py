@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from cntbench.cli.options import (
+    MEASURING,
     DeviceName,
     Devices,
     ExecutorName,
@@ -22,12 +23,13 @@ from cntbench.cli.options import (
     Shard,
     Specs,
     Study,
+    begin_workers,
     err,
     out,
     takes_study_options,
 )
 from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, CntbenchError, StorageError
-from cntbench.runs.executors import select_executor
+from cntbench.runs.executors import Executor, select_executor
 from cntbench.runs.resources import (
     DeviceChoice,
     Resources,
@@ -64,6 +66,9 @@ def run(
     specs: Specs = None,
 ) -> None:
     """Measure a study at every checkpoint, or resume an interrupted run."""
+    local = executor in (None, Executor.PROCESSES) and scheduler is None
+    if local and device is DeviceChoice.CPU and devices is None:
+        begin_workers(jobs, *MEASURING)
     from cntbench.estimate.utilisation import utilisation
     from cntbench.reporting.estimate import utilisation_line
     from cntbench.reporting.terminal import progress_bar
@@ -183,6 +188,7 @@ def merge(
     specs: Specs = None,
 ) -> None:
     """Combine the shards of a run, as measured by run --shard."""
+    begin_workers(jobs, "cntbench.runs.merge")
     from cntbench.reporting.terminal import progress_bar
     from cntbench.runs.catalogue import load_catalogue
     from cntbench.runs.merge import merge as merge_folders

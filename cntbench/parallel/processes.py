@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, NamedTuple, Self, TextIO, TypeVar
 
 from cntbench.errors import CntbenchError, warning_text
 from cntbench.parallel.interrupts import starting_processes
+from cntbench.parallel.server import worker_context
 from cntbench.plugins.folders import (
     PluginFolder,
     failure_in_plugin,
@@ -244,31 +244,6 @@ class _Numbered(Generic[Item, Result]):
             raise
 
 
-def worker_context() -> BaseContext:
-    """Return the multiprocessing context that starts workers fastest.
-
-    Where the system can fork, workers are forked from a server that has imported the same modules
-    of cntbench as this process, and those of transformers if this process has: they start at once
-    and share the memory of the libraries. Elsewhere, each worker imports them itself.
-
-    The function returns when the server is ready; Ctrl-C may interrupt it.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    from multiprocessing import forkserver
-
-    context = multiprocessing.get_context("forkserver")
-    loaded = sorted(name for name in sys.modules if name.startswith("cntbench."))
-    models = ["transformers.modeling_utils"] if "transformers" in sys.modules else []
-    context.set_forkserver_preload([*loaded, "torch", *models, "cntbench.parallel._gc_freeze"])
-    with starting_processes():
-        forkserver.ensure_running()
-    first = context.Process(target=os.getpid)
-    first.start()  # runs when all is imported
-    first.join()
-    return context
-
-
 def worker_process(work: Callable[..., None], *arguments: Any) -> BaseProcess:
     """Start a process that works by itself, and ends with this one."""
     context: Any = worker_context()
@@ -280,11 +255,13 @@ def worker_process(work: Callable[..., None], *arguments: Any) -> BaseProcess:
 
 def start_worker() -> None:
     """Initialise a worker, which ignores Ctrl-C: the main process handles it."""
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.showwarning = print_warning
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for torch, if the work imports it
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(1)
     end_with_parent()
 
 

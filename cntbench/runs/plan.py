@@ -33,7 +33,7 @@ from cntbench.results.film import Axes
 from cntbench.results.schema import SCHEMA_VERSION
 from cntbench.runs.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry
 from cntbench.runs.tasks import Task, misfit
-from cntbench.runs.untrained import tell_few, untrained_count, work_per_model
+from cntbench.runs.untrained import default_count, tell_few
 from cntbench.specs import as_dict, content_hash
 
 
@@ -211,8 +211,7 @@ class Plan:
         if count is not None:
             return count
         cells = len(self.ablated) * len(self.ablations)
-        work = work_per_model(self.trajectory, self.prompts, cells)
-        return untrained_count(len(self.trajectory.checkpoints), work)
+        return default_count(self.trajectory, self.prompts, cells)
 
     @property
     def study_spec(self) -> dict[str, Any]:

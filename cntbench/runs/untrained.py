@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
-from math import prod
 
 from cntbench.errors import CntbenchNote
 from cntbench.models import checkpoint_files
@@ -47,12 +47,32 @@ def work_per_model(trajectory: Trajectory, prompts: Sequence[Prompts], cells: in
         return 0.0
     size = trajectory.shape
     maps = sum(
-        prod(shape) * (size.experts_per_token / max(size.experts) if _EXPERTS in name else 1)
+        math.prod(shape) * (size.experts_per_token / max(size.experts) if _EXPERTS in name else 1)
         for name, shape in parameters(config).shapes.items()
         if len(shape) > 1 and size.vocabulary not in shape
     )
     tokens = sum(task.tokens.size for task in prompts)
     return float(tokens * cells * maps)
+
+
+def default_count(trajectory: Trajectory, prompts: Sequence[Prompts], cells: int) -> int:
+    """Return how many untrained models to measure; parameters are those of `work_per_model`."""
+    checkpoints = len(trajectory.checkpoints)
+    # More work never raises the count, and counting it takes transformers seconds to import.
+    if untrained_count(checkpoints, _most_work(trajectory, prompts, cells)) == ENOUGH:
+        return ENOUGH
+    return untrained_count(checkpoints, work_per_model(trajectory, prompts, cells))
+
+
+def _most_work(trajectory: Trajectory, prompts: Sequence[Prompts], cells: int) -> float:
+    """Return a bound on `work_per_model`, as if each byte of a checkpoint's file were a weight."""
+    if trajectory.config is None:
+        return math.inf
+    try:
+        size = (trajectory.config / "model.safetensors").stat().st_size
+    except OSError:
+        return math.inf
+    return float(sum(task.tokens.size for task in prompts) * cells * size)
 
 
 def untrained_count(checkpoints: int, work: float) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cntbench.cli.main import main
-from cntbench.parallel.processes import worker_context
+from cntbench.parallel.server import worker_context
 
 #: What reaches the command: its folder, its environment, the file of its errors.
 Surroundings = tuple[Path, dict[str, str], Path]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from support.models import random_model
 
@@ -16,7 +19,14 @@ from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.measurer import requests_of
 from cntbench.runs.plan import Plan, make_plan
 from cntbench.runs.run import provenance
-from cntbench.runs.untrained import LARGE, LITTLE, untrained_count, work_per_model
+from cntbench.runs.untrained import (
+    ENOUGH,
+    LARGE,
+    LITTLE,
+    default_count,
+    untrained_count,
+    work_per_model,
+)
 
 #: Few checkpoints of the embedded model: 20 untrained ones take little work beside them.
 NANO = Path(__file__).parents[2] / "golden" / "nano" / "trajectory"
@@ -58,6 +68,28 @@ def test_shipped_studies_measure_as_many_as_ever_and_say_nothing(study, no_hub):
     plan, told = plan_of(study, **changes)
     assert (len(plan.untrained), told) == (20, [])
     assert json.loads(provenance(plan)["study_spec"])["untrained"] == 20
+
+
+def test_a_small_trained_model_is_counted_without_making_it(monkeypatch, tmp_path):
+    """To import the models of transformers takes seconds, before anything is measured."""
+
+    def counted(*_):
+        raise AssertionError("the model is made")
+
+    (tmp_path / "model.safetensors").write_bytes(bytes(10**6))
+    prompts, trajectory = [SimpleNamespace(tokens=np.zeros((32, 40)))], trained(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("cntbench.runs.untrained.work_per_model", counted)
+        assert default_count(trajectory, prompts, 45) == ENOUGH
+        with pytest.raises(AssertionError):
+            default_count(trajectory, prompts, 10**6)
+    monkeypatch.setattr("cntbench.runs.untrained.work_per_model", lambda *_: LARGE)
+    assert default_count(trajectory, prompts, 10**6) == 3
+
+
+def trained(folder: Path) -> Any:
+    """A trajectory of 30 checkpoints with its config in a folder."""
+    return SimpleNamespace(checkpoints=range(30), config=folder)
 
 
 @pytest.fixture

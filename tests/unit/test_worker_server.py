@@ -1,0 +1,79 @@
+"""The server that workers are forked from imports beside its process, and ends with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+needs_server = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot fork")
+
+#: Imports for longer than the command that has started it lives.
+SLOW = """
+import os, time
+open("server", "w").write(str(os.getpid()))
+time.sleep(600)
+"""
+
+PRELOADED = """
+import sys
+from cntbench.parallel.processes import parallel_map
+from cntbench.parallel.server import start_server
+
+if __name__ == "__main__":
+    start_server("wave")
+    known = "'wave' in __import__('sys').modules"
+    threads = "__import__('os').environ['OMP_NUM_THREADS']"
+    torch = "'torch' in __import__('sys').modules"
+    print(*parallel_map(eval, [known, threads, torch], jobs=2))
+"""
+
+
+def ended(process: psutil.Process) -> bool:
+    """Whether a process ends within a while."""
+    for _ in range(500):
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@needs_server
+def test_a_command_that_ends_early_neither_waits_for_the_server_nor_leaves_it(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    script = (
+        "import pathlib, time; from cntbench.parallel.server import start_server\n"
+        "start_server('slow')\n"
+        "while not (server := pathlib.Path('server')).exists() or not server.read_text():\n"
+        "    time.sleep(0.02)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        check=True,
+        timeout=300,
+    )
+    number = int((tmp_path / "server").read_text())
+    assert not psutil.pid_exists(number) or ended(psutil.Process(number))
+
+
+@needs_server
+def test_workers_have_what_the_server_imported_and_no_more(tmp_path):
+    """A worker of work without torch does not spend seconds on importing it."""
+    (tmp_path / "script.py").write_text(PRELOADED)
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    printed = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    ).stdout
+    assert printed.split() == ["True", "1", "False"]
