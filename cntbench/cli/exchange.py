@@ -56,7 +56,7 @@ def export(
     force: Force = False,
 ) -> None:
     """Write a result for other programs: graphs, films for Gephi, tidy tables."""
-    from cntbench.exchange.choice import chosen
+    from cntbench.exchange.export import chosen
     from cntbench.exchange.export import export as export_result
     from cntbench.reporting.wording import counted
     from cntbench.results.selection import labels_of

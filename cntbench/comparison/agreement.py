@@ -1,7 +1,11 @@
 """Agreement of two influence matrices, and of two films at every checkpoint and overall.
 
 Statistics (dim ``statistic``): rank correlation and top overlap of the edges, and of the strengths
-of components as spreaders and as gatherers (`cntbench.comparison.strengths`).
+of components as spreaders and as gatherers.
+
+Early components have more targets, late ones more sources, and influence differs between layers
+regardless of the components. For their strengths, each edge's weight is therefore divided by the
+mean weight between its two layers; a strength is the mean over feasible edges.
 """
 
 from __future__ import annotations
@@ -12,8 +16,8 @@ from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import block_interval
 from cntbench.comparison.ranks import rank_correlation, top_overlap
-from cntbench.comparison.strengths import strengths
 from cntbench.files.attributes import described
+from cntbench.metrics._arithmetic import divide
 
 #: Share of the feasible edges, and of the components with a strength, that counts as the top.
 TOP_EDGES = 0.1
@@ -128,3 +132,47 @@ def interval_over_checkpoints(
             ]
         )
     }
+
+
+def relative_to_layers(weights: Array, layers: NDArray[np.int_]) -> Array:
+    """Divide each weight by the mean of the feasible edges between the same two layers.
+
+    Parameters
+    ----------
+    weights
+        Influence, dims ``source, target``; NaN where not feasible.
+    layers
+        Layer of each component.
+
+    Returns
+    -------
+    Array
+        Dims ``source, target``; mean 1 between any two layers (1 throughout where all are zero).
+    """
+    relative = np.full_like(weights, np.nan, dtype=np.float64)
+    for first in np.unique(layers):
+        for second in np.unique(layers):
+            block = np.ix_(layers == first, layers == second)
+            edges = weights[block]
+            if np.isnan(edges).all():
+                continue
+            mean = np.nanmean(edges)
+            relative[block] = edges / mean if mean else np.where(np.isnan(edges), np.nan, 1.0)
+    return relative
+
+
+def strengths(weights: Array, layers: NDArray[np.int_]) -> tuple[Array, Array]:
+    """Return the strengths of each component as spreader and as gatherer.
+
+    Returns
+    -------
+    tuple of Array
+        Mean over feasible outgoing and over incoming edges, relative to the layers; NaN for
+        components without such edges.
+    """
+    relative = relative_to_layers(weights, layers)
+    feasible = ~np.isnan(relative)
+    sent, received = (
+        divide(np.nansum(relative, axis=axis), feasible.sum(axis=axis)) for axis in (1, 0)
+    )
+    return sent, received

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -12,6 +12,7 @@ from cntbench.errors import CntbenchError, Named, unknown
 from cntbench.exchange.writing import measured
 from cntbench.files.output import FileKind, check_files, check_folder, check_output, is_folder
 from cntbench.plugins import room
+from cntbench.results.selection import indices_of
 
 
 class Format(Protocol):
@@ -100,3 +101,33 @@ def export(
     check_output(path, chosen.KIND, inputs=inputs, force=force)
     chosen.write_file(tree, path)
     return [path]
+
+
+def chosen(tree: xr.DataTree, names: Mapping[str, Sequence[str] | None]) -> xr.DataTree:
+    """Select tasks, ablations and checkpoints of a result, in all of its groups.
+
+    Parameters
+    ----------
+    tree
+        A result.
+    names
+        Labels to keep, by dim; None keeps all.
+
+    Raises
+    ------
+    CntbenchError
+        If a label does not exist (it names the nearest one) or occurs twice.
+    """
+    root = tree.to_dataset(inherit=False)
+    indices = {
+        dim: sorted(indices_of(root, dim, labels))
+        for dim, labels in names.items()
+        if labels is not None
+    }
+    if not indices:
+        return tree
+    groups = {
+        node.path: node.to_dataset(inherit=False).isel(indices, missing_dims="ignore")
+        for node in tree.subtree
+    }
+    return xr.DataTree.from_dict(groups)

@@ -1,4 +1,4 @@
-"""The groups of a netCDF file, read and written in one go.
+"""The groups of a netCDF file, read and written in one go, compressed and of a checked size.
 
 xarray's own functions reopen the file for each group, and HDF5 updates its tables after each
 variable; with many small variables, that takes several times as long.
@@ -6,14 +6,18 @@ variable; with many small variables, that takes several times as long.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
+from rich.filesize import decimal
 
-from cntbench.results.encoding import encoding, with_ordered_attributes
-from cntbench.results.file_sizes import check_size
+from cntbench.errors import StorageError
+from cntbench.results.schema import KEPT
 
 
 class _Writer:
@@ -95,3 +99,88 @@ def _stored(group: Any) -> xr.Dataset:
         for name, variable in group.variables.items()
     }
     return xr.Dataset(variables, attrs={key: group.getncattr(key) for key in group.ncattrs()})
+
+
+#: Largest chunk of what is kept of single prompts and positions [bytes].
+_CHUNK = 2**22
+
+
+def encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Return the encoding of the variables of a group, as xarray takes it."""
+    return {
+        str(name): {"zlib": True, "complevel": 4, "shuffle": True, **_chunks(str(name), variable)}
+        for name, variable in dataset.data_vars.items()
+        if variable.dtype.kind == "f" and variable.ndim
+    }
+
+
+def _chunks(name: str, variable: xr.DataArray) -> dict[str, Any]:
+    """Return chunks for results of single prompts: a few sources of one cell of the film."""
+    if name not in KEPT:
+        return {}
+    sizes = {str(dim): max(1, size) for dim, size in variable.sizes.items()}
+    chunks = sizes | {dim: 1 for dim in ("task", "ablation", "checkpoint") if dim in sizes}
+    n_bytes = math.prod(chunks.values()) * variable.dtype.itemsize
+    if "source" in chunks:
+        chunks["source"] = max(1, min(chunks["source"], chunks["source"] * _CHUNK // n_bytes))
+    return {"chunksizes": tuple(chunks.values())}
+
+
+def with_ordered_attributes(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a group whose variables have their attributes sorted by name.
+
+    HDF5 returns the attributes of a variable in any order; this makes a rewritten result have the
+    same bytes.
+    """
+    ordered = dataset.copy()
+    for variable in ordered.variables.values():
+        variable.attrs = dict(sorted(variable.attrs.items()))
+    return ordered
+
+
+#: Bound on the compression ratio of deflate (1032), with room for headers. No file holds more.
+_MOST_PACKED = 1100
+#: Memory of a label [bytes].
+_LABEL = 64
+
+
+def check_size(file: Any, path: Path) -> None:
+    """Compare the size that an open file declares with its length and with this machine's memory.
+
+    Raises
+    ------
+    StorageError
+        If it declares more than its bytes, or this machine, can hold.
+    """
+    sizes = dict(_sizes(file))
+    total, length, memory = sum(sizes.values()), path.stat().st_size, _memory()
+    if total <= min(_MOST_PACKED * length, memory):
+        return
+    largest = max(sizes, key=lambda name: sizes[name])
+    claim = f"declares {decimal(total)}, most of it in variable {largest!r}"
+    if total > _MOST_PACKED * length:
+        raise StorageError(
+            f"is damaged or was not written by cntbench: it {claim}, and has {decimal(length)}",
+            where=str(path),
+            hint=f"A byte of a result file holds at most {_MOST_PACKED} bytes of numbers.",
+        )
+    raise StorageError(
+        f"{claim}, and this machine has {decimal(memory)} of memory",
+        where=str(path),
+        hint="Select a part of it with xarray, or use a larger machine.",
+    )
+
+
+def _sizes(group: Any, path: str = "") -> Iterator[tuple[str, int]]:
+    """Yield the memory of each variable of a netCDF group and those below [bytes], by its path."""
+    for name, variable in group.variables.items():
+        stored = np.dtype(variable.dtype)
+        size = _LABEL if stored.kind in "OU" else stored.itemsize
+        yield f"{path}/{name}", size * math.prod(variable.shape)
+    for name, below in group.groups.items():
+        yield from _sizes(below, f"{path}/{name}")
+
+
+def _memory() -> int:
+    """Return this machine's memory [bytes]."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

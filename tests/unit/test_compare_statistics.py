@@ -14,10 +14,16 @@ from scipy import stats
 from sklearn.metrics import jaccard_score
 
 from cntbench.analysis.intervals import block_interval, t_interval
-from cntbench.comparison.agreement import STATISTICS, agreement, film_agreement, top_count
+from cntbench.comparison.agreement import (
+    STATISTICS,
+    agreement,
+    film_agreement,
+    relative_to_layers,
+    strengths,
+    top_count,
+)
 from cntbench.comparison.ranks import rank_correlation, top_overlap
 from cntbench.comparison.reliability import over_draws, spearman_brown, split_half
-from cntbench.comparison.strengths import relative_to_layers, strengths
 from cntbench.components import components, feasible
 
 #: Scores with many ties.

@@ -12,9 +12,8 @@ from support.films import random_film
 from support.runs import quiet
 
 from cntbench.errors import CntbenchError
-from cntbench.exchange.choice import chosen
 from cntbench.exchange.eap_import import Labels, import_graphs, read_graphs
-from cntbench.exchange.export import export
+from cntbench.exchange.export import chosen, export
 
 
 def read_back(path, **labels):

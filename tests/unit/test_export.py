@@ -18,8 +18,7 @@ from support.films import random_film
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.analysis.verdicts import add_verdicts
 from cntbench.errors import CntbenchError
-from cntbench.exchange.choice import chosen
-from cntbench.exchange.export import export
+from cntbench.exchange.export import chosen, export
 from cntbench.exchange.formats import parquet as parquet_tables
 from cntbench.exchange.formats.gexf import film_graph, spans
 from cntbench.results.storage import open_results, write_results

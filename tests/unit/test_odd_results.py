@@ -135,7 +135,7 @@ def test_a_file_that_declares_more_than_it_can_hold_is_not_read(tmp_path, monkey
 
 def test_a_file_that_is_larger_than_the_memory_is_not_read(tree, tmp_path, monkeypatch):
     path = write_groups(groups_of(tree), tmp_path / "large.nc")
-    monkeypatch.setattr("cntbench.results.file_sizes._memory", lambda: 10_000)
+    monkeypatch.setattr("cntbench.results.netcdf._memory", lambda: 10_000)
     with pytest.raises(StorageError, match=r"this machine has 10\.0 kB of memory"):
         open_results(path)
 

@@ -1,4 +1,4 @@
-"""Where models are measured: one file per executor.
+"""Where models are measured: this machine, or a cluster of Dask.
 
 Each file has ``execute(measurer, ahead, jobs)``. It yields every model with the reason why it could
 not be measured, or None, in any order; the model's checkpoint file is written by then. A model that

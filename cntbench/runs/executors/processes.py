@@ -1,14 +1,18 @@
-"""Measure on several processes of this machine, one thread each."""
+"""Measure on this machine: in this process, or on several, one thread each."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import torch
 
 from cntbench.models.device import gpus_of, use_gpus
 from cntbench.models.trajectory import ModelRef
 from cntbench.parallel.processes import Workers, start_worker
 from cntbench.results.failure import Failure
-from cntbench.runs.executors import serial
 from cntbench.runs.executors.loop import Item, measure_models
 from cntbench.runs.measurer import CheckpointMeasurer
 from cntbench.runs.prefetch import Prefetch
@@ -19,7 +23,7 @@ def execute(
 ) -> Iterator[tuple[ModelRef, Failure | None]]:
     """Measure on `jobs` processes; in this process if ``jobs == 1``."""
     if jobs == 1:
-        yield from serial.execute(measurer, ahead)
+        yield from _in_this_process(measurer, ahead)
         return
     gpus = gpus_of(measurer.resources.device, jobs)
     with Workers(
@@ -41,3 +45,33 @@ def _start(measurer: CheckpointMeasurer, gpu: str | None = None) -> None:
 
 def _work(item: Item) -> Failure | None:
     return _measurer.attempt(*item)
+
+
+def _in_this_process(
+    measurer: CheckpointMeasurer, ahead: Prefetch
+) -> Iterator[tuple[ModelRef, Failure | None]]:
+    """Measure one block after the other, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield from measure_models(measurer, ahead, _ThisProcess(measurer), in_order=True)
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _ThisProcess:
+    """Measures blocks when they are collected."""
+
+    busy: tuple[Future[Any], ...] = ()
+
+    def __init__(self, measurer: CheckpointMeasurer) -> None:
+        self._measurer = measurer
+        self._waiting: deque[Item] = deque()
+
+    def add(self, item: Item) -> None:
+        self._waiting.append(item)
+
+    def collect(self, ready: set[Future[Any]]) -> Iterator[tuple[Item, Failure | None]]:
+        while self._waiting:
+            item = self._waiting.popleft()
+            yield item, self._measurer.attempt(*item)
