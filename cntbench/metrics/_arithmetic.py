@@ -13,5 +13,10 @@ TIE = 1e-9
 
 def divide(number: ArrayLike, by: ArrayLike, otherwise: float = np.nan) -> NDArray[np.float64]:
     """Return the broadcast quotients; ``otherwise`` where the divisor is not positive."""
-    quotient = np.full(np.broadcast_shapes(np.shape(number), np.shape(by)), otherwise)
-    return np.divide(number, by, out=quotient, where=np.asarray(by) > 0)
+    by = np.asarray(by)
+    positive = by > 0
+    if positive.all():  # masks cost more than divisions
+        return np.asarray(np.divide(number, by, dtype=np.float64))
+    quotient = np.asarray(np.divide(number, np.where(positive, by, 1), dtype=np.float64))
+    np.copyto(quotient, otherwise, where=~positive)
+    return quotient

@@ -37,6 +37,27 @@ def batched(function: Callable[..., NDArray[Any]], *arrays: NDArray[Any]) -> NDA
     return joined.reshape((*leading, *joined.shape[1:]))
 
 
+def batched_last(function: Callable[..., NDArray[Any]], *arrays: NDArray[Any]) -> NDArray[Any]:
+    """Do what `batched` does, for a function that takes and returns graphs along the last dim.
+
+    Sums, minima and maxima over nodes then run along whole batches of graphs, not along a few
+    nodes, which is several times as fast for small graphs.
+
+    Parameters
+    ----------
+    function
+        Takes arrays with dims ``source, target, graph``; returns one with dims ``…, graph``.
+    arrays
+        Dims ``…, source, target``, all of one shape.
+    """
+
+    def graphs_first(*batch: NDArray[Any]) -> NDArray[Any]:
+        last = (np.ascontiguousarray(np.moveaxis(array, 0, -1)) for array in batch)
+        return np.moveaxis(function(*last), -1, 0)
+
+    return batched(graphs_first, *arrays)
+
+
 def film_by_film(
     function: Callable[[NDArray[Any]], NDArray[Any]], values: NDArray[Any]
 ) -> NDArray[Any]:

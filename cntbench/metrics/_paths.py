@@ -12,9 +12,9 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from cntbench.metrics._arithmetic import TIE, divide
+from cntbench.metrics._arithmetic import TIE
 from cntbench.metrics._base import Array
-from cntbench.metrics._batches import batched
+from cntbench.metrics._batches import batched_last
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,23 @@ class Stages:
         return cls(np.argsort(stage, kind="stable"), tuple(pairwise(starts.tolist())))
 
     def sort(self, values: Array) -> Array:
-        """Bring ``…, source, target`` into causal order."""
-        return values[..., self.order[:, None], self.order]
+        """Bring ``source, target, graph`` into causal order."""
+        return values[np.ix_(self.order, self.order)]
 
     def restore(self, values: Array) -> Array:
-        """Bring ``…, source, target`` from causal order into the order of the graph."""
-        inverse = np.argsort(self.order)
-        return values[..., inverse[:, None], inverse]
+        """Bring ``source, target, graph`` from causal order into the order of the graph."""
+        return values[np.ix_(self.inverse, self.inverse)]
+
+    @property
+    def inverse(self) -> NDArray[np.intp]:
+        """Where each node stands in causal order."""
+        return np.argsort(self.order)
 
 
 def lengths(weights: Array) -> Array:
     """Return 1 / weight; infinite where there is no weight."""
-    return divide(1, weights, np.inf)
+    with np.errstate(divide="ignore"):
+        return 1 / np.fmax(weights, 0)
 
 
 def distances(weights: Array) -> Array:
@@ -94,14 +99,14 @@ def distances(weights: Array) -> Array:
     def batch_distances(batch: Array) -> Array:
         length = lengths(stages.sort(batch))
         distance = np.full(length.shape, np.inf)
-        nodes = np.arange(length.shape[-1])
-        distance[:, nodes, nodes] = 0
+        nodes = np.arange(len(length))
+        distance[nodes, nodes] = 0
         for start, stop in stages.bounds[1:]:
-            through = distance[:, :start, :start, None] + length[:, None, :start, start:stop]
-            distance[:, :start, start:stop] = through.min(axis=2)
+            through = distance[:start, :start, None] + length[None, :start, start:stop]
+            distance[:start, start:stop] = through.min(axis=1)
         return stages.restore(distance)
 
-    return batched(batch_distances, weights)
+    return batched_last(batch_distances, weights)
 
 
 def last_steps(length: Array, distance: Array, start: int, stop: int) -> NDArray[np.bool_]:
@@ -110,19 +115,41 @@ def last_steps(length: Array, distance: Array, start: int, stop: int) -> NDArray
     Parameters
     ----------
     length, distance
-        Edge lengths and distances of graphs in causal order, dims ``graph, source, target``.
+        Edge lengths and distances of graphs in causal order, dims ``source, target, graph``.
     start, stop
         Where the stage starts and stops.
 
     Returns
     -------
     numpy.ndarray
-        Dims ``graph, source, predecessor, target``: whether a shortest path from the source to the
+        Dims ``source, predecessor, target, graph``: whether a shortest path from the source to the
         target, a node of the stage, ends with the edge from the predecessor.
     """
-    through = distance[:, :start, :start, None] + length[:, None, :start, start:stop]
-    shortest = distance[:, :start, None, start:stop]
+    through = distance[:start, :start, None] + length[None, :start, start:stop]
+    shortest = distance[:start, None, start:stop]
     return (through <= shortest * (1 + TIE)) & np.isfinite(shortest)
+
+
+def passed_on(shares: Array, stages: Stages) -> Array:
+    """Solve x_j = 1 + Σ_i shares_ij x_i for all graphs.
+
+    Parameters
+    ----------
+    shares
+        Dims ``source, target, graph``; 0 where there is no edge.
+    stages
+        The stages of the graphs.
+
+    Returns
+    -------
+    numpy.ndarray
+        Dims ``component, graph``.
+    """
+    shares = stages.sort(shares)
+    values = np.ones(shares.shape[1:])
+    for start, stop in stages.bounds[1:]:
+        values[start:stop] += (shares[:start, start:stop] * values[:start, None]).sum(axis=0)
+    return values[stages.inverse]
 
 
 def with_lengths(graph: nx.DiGraph) -> nx.DiGraph:

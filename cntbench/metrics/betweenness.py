@@ -22,7 +22,7 @@ import numpy as np
 
 from cntbench.metrics._arithmetic import TIE, divide
 from cntbench.metrics._base import Array, Metric
-from cntbench.metrics._batches import batched
+from cntbench.metrics._batches import batched_last
 from cntbench.metrics._paths import Stages, last_steps, lengths, with_lengths
 
 METRIC = Metric(
@@ -39,21 +39,21 @@ def compute(weights: Array, *, distance: Array) -> Array:
     def batch_betweenness(batch: Array, distance: Array) -> Array:
         length, distance = lengths(stages.sort(batch)), stages.sort(distance)
         paths = np.zeros(length.shape)
-        paths[:, range(nodes), range(nodes)] = 1
+        paths[range(nodes), range(nodes)] = 1
         steps = {}
         for start, stop in stages.bounds[1:]:
             steps[start] = last_steps(length, distance, start, stop)
-            counts = np.matmul(paths[:, :start, None, :start], steps[start])[:, :, 0]
-            paths[:, :start, start:stop] = counts
+            counts = (paths[:start, :start, None] * steps[start]).sum(axis=1)
+            paths[:start, start:stop] = counts
         passing = np.zeros(length.shape)
         for start, stop in reversed(stages.bounds[1:]):
-            per_path = divide(1 + passing[:, :start, start:stop], paths[:, :start, start:stop], 0.0)
-            onwards = np.matmul(steps[start], per_path[..., None])[..., 0]
-            passing[:, :start, :start] += paths[:, :start, :start] * onwards
-        passing[:, range(nodes), range(nodes)] = 0
-        return (passing.sum(axis=1) / pairs)[:, np.argsort(stages.order)]
+            per_path = divide(1 + passing[:start, start:stop], paths[:start, start:stop], 0.0)
+            onwards = (steps[start] * per_path[:, None]).sum(axis=2)
+            passing[:start, :start] += paths[:start, :start] * onwards
+        passing[range(nodes), range(nodes)] = 0
+        return (passing.sum(axis=0) / pairs)[stages.inverse]
 
-    return batched(batch_betweenness, weights, distance)
+    return batched_last(batch_betweenness, weights, distance)
 
 
 def reference(graph: nx.DiGraph) -> dict[object, float]:

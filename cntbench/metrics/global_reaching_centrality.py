@@ -22,7 +22,7 @@ import numpy as np
 
 from cntbench.metrics._arithmetic import TIE, divide
 from cntbench.metrics._base import Array, Metric
-from cntbench.metrics._batches import batched
+from cntbench.metrics._batches import batched_last
 from cntbench.metrics._paths import Stages, last_steps, lengths, with_lengths
 
 METRIC = Metric(
@@ -37,23 +37,24 @@ def compute(weights: Array, *, distance: Array) -> Array:
 
     def batch_centrality(batch: Array, distance: Array) -> Array:
         ordered, distance = stages.sort(batch), stages.sort(distance)
-        edges = (~np.isnan(ordered)).sum(axis=(-2, -1))
+        edges = (~np.isnan(ordered)).sum(axis=(0, 1))
         ordered = np.where(np.isnan(ordered), 0, ordered)
         length = lengths(ordered)
         hops, weight = np.zeros(ordered.shape), np.zeros(ordered.shape)
         for start, stop in stages.bounds[1:]:
             is_last = last_steps(length, distance, start, stop)
-            hops_before = np.where(is_last, hops[:, :start, :start, None], np.inf)
-            fewest = hops_before.min(axis=2)
-            hops[:, :start, start:stop] = np.where(np.isinf(fewest), 0, fewest + 1)
-            path_weight = weight[:, :start, :start, None] + ordered[:, None, :start, start:stop]
-            chosen = is_last & (hops_before == fewest[:, :, None])
-            weight[:, :start, start:stop] = np.where(chosen, path_weight, 0).max(axis=2)
-        scale = divide(edges, ordered.sum(axis=(-2, -1)) * others, 0.0)
-        reach = divide(weight, hops, 0.0).sum(axis=-1) * scale[:, None]
-        return (reach.max(axis=-1, keepdims=True) - reach).sum(axis=-1) / others
+            with np.errstate(divide="ignore"):  # infinite where no shortest path ends so
+                hops_through = (hops[:start, :start, None] + 1) / is_last
+            fewest = hops_through.min(axis=1)
+            hops[:start, start:stop] = np.where(np.isinf(fewest), 0, fewest)
+            chosen = is_last & (hops_through == fewest[:, None])
+            path_weight = weight[:start, :start, None] + ordered[None, :start, start:stop]
+            weight[:start, start:stop] = (chosen * path_weight).max(axis=1)
+        scale = divide(edges, ordered.sum(axis=(0, 1)) * others, 0.0)
+        reach = divide(weight, hops, 0.0).sum(axis=1) * scale
+        return (reach.max(axis=0) - reach).sum(axis=0) / others
 
-    return batched(batch_centrality, weights, distance)
+    return batched_last(batch_centrality, weights, distance)
 
 
 def reference(graph: nx.DiGraph) -> float:

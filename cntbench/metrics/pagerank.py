@@ -17,6 +17,8 @@ import numpy as np
 
 from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
+from cntbench.metrics._batches import batched_last
+from cntbench.metrics._paths import Stages, passed_on
 
 METRIC = Metric(per="component", lower=0, upper=1, degree=0, null="layer_pairs")
 
@@ -24,14 +26,17 @@ DAMPING = 0.85
 
 
 def compute(weights: Array) -> Array:
-    """Return every component's PageRank, from one linear system for each graph."""
-    filled = np.where(np.isnan(weights), 0, weights)
-    strength = filled.sum(axis=-1, keepdims=True)
-    passed = divide(filled, strength, 0.0)
-    # Teleports and dangling components add the same to every component: they scale the solution.
-    system = np.eye(filled.shape[-1]) - DAMPING * passed.swapaxes(-2, -1)
-    rank = np.linalg.solve(system, np.ones((*filled.shape[:-1], 1)))[..., 0]
-    return np.asarray(rank / rank.sum(axis=-1, keepdims=True))
+    """Return every component's PageRank, passed on in causal order."""
+    stages = Stages.of(weights)
+
+    def batch_rank(batch: Array) -> Array:
+        filled = np.where(np.isnan(batch), 0, batch)
+        passed = divide(filled, filled.sum(axis=1, keepdims=True), 0.0)
+        # Teleports and dangling components add the same to every component: they scale the rank.
+        rank = passed_on(DAMPING * passed, stages)
+        return rank / rank.sum(axis=0)
+
+    return batched_last(batch_rank, weights)
 
 
 def reference(graph: nx.DiGraph) -> dict[object, float]:

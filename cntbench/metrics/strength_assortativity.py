@@ -16,7 +16,7 @@ import numpy as np
 
 from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
-from cntbench.metrics._batches import batched
+from cntbench.metrics._batches import batched_last
 
 METRIC = Metric(
     per="graph",
@@ -37,24 +37,23 @@ def compute(weights: Array) -> Array:
 
     def batch_correlation(batch: Array) -> Array:
         filled = np.where(np.isnan(batch), 0, batch)
-        sent, received = filled.sum(axis=-1), filled.sum(axis=-2)
-        total = sent.sum(axis=-1, keepdims=True)
-        x, varies_x = _centred(sent, sent, total)
-        y, varies_y = _centred(received, received, total)
-        covariance = (x * np.matmul(filled, y[..., None])[..., 0]).sum(axis=-1)
-        scale = np.sqrt((sent * x**2).sum(axis=-1) * (received * y**2).sum(axis=-1))
+        sent, received = filled.sum(axis=1), filled.sum(axis=0)
+        x, varies_x = _centred(sent)
+        y, varies_y = _centred(received)
+        covariance = (x * (filled * y).sum(axis=1)).sum(axis=0)
+        scale = np.sqrt((sent * x**2).sum(axis=0) * (received * y**2).sum(axis=0))
         correlation = divide(covariance, np.where(varies_x & varies_y, scale, 0))
         return np.clip(correlation, -1, 1)
 
-    return batched(batch_correlation, weights)
+    return batched_last(batch_correlation, weights)
 
 
-def _centred(values: Array, count: Array, total: Array) -> tuple[Array, np.ndarray]:
-    """Return values minus their weighted mean, and whether the values of a graph differ."""
-    share = divide(count, total, 0.0)
-    centred = values - (share * values).sum(axis=-1, keepdims=True)
-    deviation = np.sqrt((share * centred**2).sum(axis=-1))
-    return centred, deviation > EQUAL * values.max(axis=-1, initial=0)
+def _centred(strength: Array) -> tuple[Array, np.ndarray]:
+    """Return strengths minus their mean over edges, and whether those of a graph differ."""
+    share = divide(strength, strength.sum(axis=0), 0.0)
+    centred = strength - (share * strength).sum(axis=0)
+    deviation = np.sqrt((share * centred**2).sum(axis=0))
+    return centred, deviation > EQUAL * strength.max(axis=0, initial=0)
 
 
 def reference(graph: nx.DiGraph) -> float:

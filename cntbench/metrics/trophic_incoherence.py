@@ -18,8 +18,8 @@ import numpy as np
 
 from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
-from cntbench.metrics._batches import batched
-from cntbench.metrics._paths import with_lengths
+from cntbench.metrics._batches import batched_last
+from cntbench.metrics._paths import Stages, passed_on, with_lengths
 
 METRIC = Metric(
     per="graph",
@@ -34,17 +34,16 @@ METRIC = Metric(
 def compute(weights: Array) -> Array:
     """Return the incoherence of every graph."""
 
+    stages = Stages.of(weights)
+
     def batch_incoherence(batch: Array) -> Array:
         filled = np.where(np.isnan(batch), 0, batch)
-        received = filled.sum(axis=-2, keepdims=True)
-        share = divide(filled, received, 0.0)
-        system = np.eye(filled.shape[-1]) - share.swapaxes(-2, -1)
-        level = np.linalg.solve(system, np.ones((*filled.shape[:-1], 1)))[..., 0]
-        climb = level[:, None, :] - level[:, :, None]
-        squares = (filled * (climb - 1) ** 2).sum(axis=(-2, -1))
-        return np.sqrt(divide(squares, filled.sum(axis=(-2, -1))))
+        level = passed_on(divide(filled, filled.sum(axis=0), 0.0), stages)
+        climb = level[None, :] - level[:, None]
+        squares = (filled * (climb - 1) ** 2).sum(axis=(0, 1))
+        return np.sqrt(divide(squares, filled.sum(axis=(0, 1))))
 
-    return batched(batch_incoherence, weights)
+    return batched_last(batch_incoherence, weights)
 
 
 def reference(graph: nx.DiGraph) -> float:
