@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from cntbench.dynamics.film import Array
 from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Direction
-from cntbench.metrics._layers import by_layer, layer_corrected, strength_and_expected
+from cntbench.metrics._layers import by_layer, layer_corrected, of_peers, strength_and_expected
 
 Role = Literal["spreader", "gatherer"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -72,16 +72,20 @@ def error(weights: Array, errors: Array, layer: NDArray[np.int64], role: Role) -
         As in `strength`.
     """
     direction = DIRECTION[role]
-    strengths, expected = strength_and_expected(weights, layer, direction)
+    strengths, expected = (
+        np.moveaxis(values, -1, 0) for values in strength_and_expected(weights, layer, direction)
+    )
     present = ~np.isnan(weights)
-    noise = by_layer(np.where(present, errors, 0.0), layer, direction)
-    edges = by_layer(present.astype(np.float64), layer, direction)
-    peers = (layer[:, None] == layer).astype(np.float64)
+    noise, edges = (
+        by_layer(np.moveaxis(values, (-2, -1), (0, 1)), layer, direction)
+        for values in (np.where(present, errors, 0.0), present)
+    )
     # Derivative of the expected strength by a weight of the layer pair, times corrected strength.
-    pull = divide(strengths, expected, 0.0)[..., None] * divide(edges, peers @ edges, 0.0)
-    own = ((1 - pull) * noise).sum(axis=-1)
-    others = (pull @ np.swapaxes(noise, -1, -2)) ** 2 * (peers - np.eye(len(layer)))
-    return divide(np.sqrt(own**2 + others.sum(axis=-1)), expected)
+    pull = divide(strengths, expected, 0.0)[:, None] * divide(edges, of_peers(edges, layer), 0.0)
+    own = ((1 - pull) * noise).sum(axis=1)
+    pulls = np.einsum("il...,jl...->ij...", pull, noise)
+    pulls[(layer[:, None] != layer) | np.eye(len(layer), dtype=bool)] = 0
+    return np.moveaxis(divide(np.sqrt(own**2 + (pulls**2).sum(axis=1)), expected), 0, -1)
 
 
 def comparable(strengths: Array) -> Array:

@@ -27,16 +27,19 @@ checkpoint_pair  ``…, checkpoint, source, target`` →     graph, other graph 
 
 ``compute`` takes what ``METRIC.needs`` names as keywords; ``reference`` reads it from the graph:
 
-=========  ==========================================  ============================================
-need       compute                                     reference
-=========  ==========================================  ============================================
-step       training steps, dims ``checkpoint``         ``graph.graph["step"]``
-layer      layers, dims ``component``                  ``graph.nodes[node]["layer"]``
-distance   `cntbench.metrics._paths.distances`,        nothing: it computes them itself
-           dims ``…, source, target``
-backbone   edges of the backbone ``METRIC.backbone``,  ``graph.edges[edge]["backbone"]``
-           dims ``…, source, target``
-=========  ==========================================  ============================================
+================  ==========================================  =====================================
+need              compute                                     reference
+================  ==========================================  =====================================
+step              training steps, dims ``checkpoint``         ``graph.graph["step"]``
+layer             layers, dims ``component``                  ``graph.nodes[node]["layer"]``
+distance          `cntbench.metrics._paths.distances`,        nothing: it computes them itself
+                  dims ``…, source, target``
+backbone          edges of the backbone ``METRIC.backbone``,  ``graph.edges[edge]["backbone"]``
+                  dims ``…, source, target``
+ranked_strengths  direction →                                 `cntbench.metrics._layers.\
+                  `cntbench.metrics._layers.ranked_strengths` ranked_strengths_reference`
+another metric    its values                                  nothing: it computes them itself
+================  ==========================================  =====================================
 
 `cntbench.metrics._graphs.Graphs` passes these to the metrics and computes each only once.
 """

@@ -23,7 +23,6 @@ Per = Literal[
     "checkpoint_pair",
 ]
 Direction = Literal["out", "in"]
-Need = Literal["step", "layer", "distance", "backbone"]
 
 #: Dims of a film's metric, after ``task, ablation``.
 DIMS: Mapping[Per, tuple[str, ...]] = {
@@ -64,7 +63,7 @@ class Metric:
     undefined
         Where the metric is NaN on a graph with feasible edges, and why. None if it never is.
     needs
-        What `compute` takes besides the weights, as keywords.
+        What `compute` takes besides the weights, as keywords; `cntbench.metrics` lists what there is.
     backbone
         The backbone it needs, a file of ``tasks/backbones``, if any.
     units
@@ -77,7 +76,7 @@ class Metric:
     degree: int | None
     null: str | None = None
     undefined: str | None = None
-    needs: tuple[Need, ...] = ()
+    needs: tuple[str, ...] = ()
     backbone: str | None = None
     units: str = "1"
 

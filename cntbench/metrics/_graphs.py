@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cntbench import plugins
-from cntbench.metrics._base import Array, Metric
+from cntbench.metrics._base import Array, Direction, Metric
+from cntbench.metrics._layers import ranked_strengths
 from cntbench.metrics._paths import distances
 from cntbench.metrics.backbones._base import backbone
 
@@ -36,6 +37,8 @@ class Graphs:
         self.step = step
         self.layer = layer
         self._backbones: dict[str, NDArray[np.bool_]] = {}
+        self._metrics: dict[str, Array] = {}
+        self._ranked: dict[Direction, Array] = {}
 
     def metric(self, name: str) -> Array:
         """Return a metric, with the dims that `cntbench.metrics` lists.
@@ -45,18 +48,27 @@ class Graphs:
         SpecError
             If there is no such metric; it names the nearest match.
         """
-        module = plugins.find("metric", name)
-        metric: Metric = module.METRIC
-        inputs: dict[str, Any] = {
-            need: self.backbone(str(metric.backbone)) if need == "backbone" else getattr(self, need)
-            for need in metric.needs
-        }
-        return np.asarray(module.compute(self.weights, **inputs))
+        if name not in self._metrics:
+            module = plugins.find("metric", name)
+            inputs = {need: self._input(need, module.METRIC) for need in module.METRIC.needs}
+            self._metrics[name] = np.asarray(module.compute(self.weights, **inputs))
+        return self._metrics[name]
+
+    def _input(self, need: str, metric: Metric) -> Any:
+        if need == "backbone":
+            return self.backbone(str(metric.backbone))
+        return self.metric(need) if need in plugins.room("metric") else getattr(self, need)
 
     @cached_property
     def distance(self) -> Array:
         """Lengths of the shortest paths, dims ``…, checkpoint, source, target``."""
         return distances(self.weights)
+
+    def ranked_strengths(self, direction: Direction) -> Array:
+        """Return what `cntbench.metrics._layers.ranked_strengths` does."""
+        if direction not in self._ranked:
+            self._ranked[direction] = ranked_strengths(self.weights, self.layer, direction)
+        return self._ranked[direction]
 
     def backbone(self, name: str) -> NDArray[np.bool_]:
         """Return whether a backbone keeps each edge, dims ``…, checkpoint, source, target``."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import AXIS, Array, Direction
+from cntbench.metrics._batches import batched_last
 
 
 def by_layer(values: Array, layer: NDArray[np.integer], direction: Direction) -> Array:
@@ -16,7 +17,7 @@ def by_layer(values: Array, layer: NDArray[np.integer], direction: Direction) ->
     Parameters
     ----------
     values
-        Dims ``…, source, target``, without NaN.
+        Dims ``source, target, …``, without NaN.
     layer
         Dims ``component``.
     direction
@@ -25,10 +26,16 @@ def by_layer(values: Array, layer: NDArray[np.integer], direction: Direction) ->
     Returns
     -------
     numpy.ndarray
-        Dims ``…, component, layer``, with the layers in ascending order.
+        Dims ``component, layer, …``, with the layers in ascending order.
     """
-    member = (layer[:, None] == np.unique(layer)).astype(np.float64)
-    return np.matmul(values if direction == "out" else values.swapaxes(-2, -1), member)
+    facing = values if direction == "out" else values.swapaxes(0, 1)
+    return np.stack([facing[:, layer == number].sum(axis=1) for number in np.unique(layer)], axis=1)
+
+
+def of_peers(values: Array, layer: NDArray[np.integer]) -> Array:
+    """Sum values, dims ``component, …``, over the components of each one's layer."""
+    _, number = np.unique(layer, return_inverse=True)
+    return np.stack([values[layer == own].sum(axis=0) for own in np.unique(layer)])[number]
 
 
 def layer_corrected(weights: Array, layer: NDArray[np.integer], direction: Direction) -> Array:
@@ -93,9 +100,15 @@ def strength_and_expected(
     weights: Array, layer: NDArray[np.integer], direction: Direction
 ) -> tuple[Array, Array]:
     """Return numerator and denominator of `layer_corrected`."""
-    feasible = ~np.isnan(weights)
-    edges = by_layer(feasible.astype(np.float64), layer, direction)
-    strength = by_layer(np.where(feasible, weights, 0), layer, direction)
-    same_layer = (layer[:, None] == layer).astype(np.float64)
-    mean = divide(np.matmul(same_layer, strength), np.matmul(same_layer, edges), 0.0)
-    return strength.sum(axis=-1), (edges * mean).sum(axis=-1)
+
+    def batch_strengths(batch: Array) -> Array:
+        feasible = ~np.isnan(batch)
+        strength = by_layer(np.where(feasible, batch, 0), layer, direction)
+        alike = (feasible == feasible[..., :1]).all()  # then the edges are counted once
+        edges = by_layer(feasible[..., :1] if alike else feasible, layer, direction)
+        share = divide(edges, of_peers(edges, layer), 0.0)
+        expected = (share * of_peers(strength, layer)).sum(axis=1)
+        return np.stack([strength.sum(axis=1), expected])
+
+    strength, expected = np.moveaxis(batched_last(batch_strengths, weights), -2, 0)
+    return strength, expected

@@ -23,6 +23,7 @@ import numpy as np
 
 from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import AXIS, Array, Direction, Metric
+from cntbench.metrics._batches import batched_last
 from cntbench.metrics._paths import with_lengths
 from cntbench.plugins import Variant
 
@@ -45,10 +46,14 @@ VARIANTS = {
 
 def compute(weights: Array, *, distance: Array, direction: Direction) -> Array:
     """Return the closeness of every component."""
-    axis = AXIS[direction]
-    finite = np.where(np.isinf(distance), 0, distance)
-    reached = (finite > 0).sum(axis=axis)
-    return divide(reached, finite.sum(axis=axis), 0.0) * reached / max(distance.shape[-1] - 1, 1)
+    axis, others = AXIS[direction] - 1, max(distance.shape[-1] - 1, 1)  # graphs are last
+
+    def batch_closeness(distance: Array) -> Array:
+        finite = np.where(np.isinf(distance), 0, distance)
+        reached = (finite > 0).sum(axis=axis)
+        return divide(reached, finite.sum(axis=axis), 0.0) * reached / others
+
+    return batched_last(batch_closeness, distance)
 
 
 def reference(graph: nx.DiGraph, *, direction: Direction) -> dict[object, float]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Metric
+from cntbench.metrics._batches import batched_last
 from cntbench.metrics._paths import with_lengths
 
 METRIC = Metric(
@@ -28,9 +29,13 @@ METRIC = Metric(
 
 def compute(weights: Array, *, distance: Array) -> Array:
     """Return the efficiency of every graph."""
-    feasible = ~np.isnan(weights)
-    nearness = np.divide(1, distance, out=np.zeros(distance.shape), where=feasible)
-    return divide(nearness.sum(axis=(-2, -1)), feasible.sum(axis=(-2, -1)))
+
+    def batch_efficiency(batch: Array, distance: Array) -> Array:
+        feasible = ~np.isnan(batch)
+        nearness = 1 / np.where(feasible, distance, np.inf)
+        return divide(nearness.sum(axis=(0, 1)), feasible.sum(axis=(0, 1)))
+
+    return batched_last(batch_efficiency, weights, distance)
 
 
 def reference(graph: nx.DiGraph) -> float:

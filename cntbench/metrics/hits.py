@@ -37,17 +37,22 @@ VARIANTS = {
         {"METRIC": replace(METRIC, per="target")},
     ),
     "hubs": Variant(
-        "Hub score: high for components that influence good authorities.", {"score": "hub"}
+        "Hub score: high for components that influence good authorities.",
+        {"score": "hub"},
+        {"METRIC": replace(METRIC, needs=("authorities",))},
     ),
 }
 
 #: Squarings of the iteration's matrix: 2 ** 16 iterations, which start from equal scores.
 SQUARINGS = 16
+#: Squarings before the matrix is scaled again. A trace of 1 stays above n ** -15 for n components.
+AT_ONCE = 4
 
 
-def compute(weights: Array, *, score: Score) -> Array:
-    """Return every component's score."""
-    return _hubs(weights) if score == "hub" else _authorities(weights)
+def compute(weights: Array, *, score: Score, authorities: Array | None = None) -> Array:
+    """Return every component's score; hub scores follow from the authority scores."""
+    found = _authorities(weights) if authorities is None else authorities
+    return _hubs(weights, found) if score == "hub" else found
 
 
 def reference(graph: nx.DiGraph, *, score: Score) -> dict[object, float]:
@@ -79,8 +84,11 @@ def _authorities(weights: Array) -> Array:
         scores = np.zeros(scaled.shape[:-1])
         scaled = scaled[..., receives]
         power = _to_unit_trace(np.matmul(scaled.swapaxes(-2, -1), scaled))
-        for _ in range(SQUARINGS):
-            previous, power = power, _to_unit_trace(np.matmul(power, power))
+        for _ in range(SQUARINGS // AT_ONCE):
+            previous = power
+            for _ in range(AT_ONCE):
+                power = np.matmul(power, power)
+            power = _to_unit_trace(power)
             if np.abs(power - previous).max(initial=0) < np.finfo(float).eps:
                 break
         scores[..., receives] = power.sum(axis=-1)
@@ -89,15 +97,15 @@ def _authorities(weights: Array) -> Array:
     return batched(batch_authorities, weights)
 
 
-def _hubs(weights: Array) -> Array:
-    """Return h = W a for the `_authorities` a, scaled to a sum of 1."""
-    return _to_unit_sum(np.matmul(_scaled(weights), _authorities(weights)[..., None])[..., 0])
+def _hubs(weights: Array, authorities: Array) -> Array:
+    """Return h = W a, scaled to a sum of 1."""
+    return _to_unit_sum(np.matmul(_scaled(weights), authorities[..., None])[..., 0])
 
 
 def _scaled(weights: Array) -> Array:
     filled = np.where(np.isnan(weights), 0, weights)
-    largest = filled.max(axis=(-2, -1), keepdims=True, initial=0)
-    return divide(filled, largest, 0.0)
+    flat = filled.reshape(*filled.shape[:-2], -1)  # a maximum over two dims is slow
+    return divide(filled, flat.max(axis=-1, initial=0)[..., None, None], 0.0)
 
 
 def _to_unit_trace(matrix: Array) -> Array:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import Array, Direction, Metric
+from cntbench.metrics._batches import batched_last
 from cntbench.metrics._layers import by_layer
 from cntbench.plugins import Variant
 
@@ -60,8 +61,12 @@ VARIANTS = {
 
 def compute(weights: Array, *, layer: NDArray[np.integer], direction: Direction) -> Array:
     """Return the shares of every component."""
-    exchanged = by_layer(np.where(np.isnan(weights), 0, weights), layer, direction)
-    return divide(exchanged, exchanged.sum(axis=-1, keepdims=True))
+
+    def batch_shares(batch: Array) -> Array:
+        exchanged = by_layer(np.where(np.isnan(batch), 0, batch), layer, direction)
+        return divide(exchanged, exchanged.sum(axis=1, keepdims=True))
+
+    return batched_last(batch_shares, weights)
 
 
 def reference(graph: nx.DiGraph, *, direction: Direction) -> dict[object, dict[int, float]]:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from cntbench.metrics._arithmetic import TIE, divide
 from cntbench.metrics._base import Array, Metric
-from cntbench.metrics._batches import batched
+from cntbench.metrics._batches import batched_last
 from cntbench.metrics._canonical import canonical_order
 
 METRIC = Metric(
@@ -44,16 +44,15 @@ def compute(weights: Array) -> Array:
 
     def batch_modularity(batch: Array) -> Array:
         filled = np.where(np.isnan(batch), 0, batch)
-        order = canonical_order(filled)
-        filled = np.take_along_axis(filled, order[:, :, None], axis=1)
-        filled = np.take_along_axis(filled, order[:, None, :], axis=2)
-        total = filled.sum(axis=(-2, -1), keepdims=True)
+        order = canonical_order(np.moveaxis(filled, -1, 0)).T
+        filled = filled[order[:, None], order, range(filled.shape[-1])]
+        total = filled.sum(axis=(0, 1))
         share = divide(filled, total, 0.0)
-        excess = share - share.sum(axis=-1, keepdims=True) * share.sum(axis=-2, keepdims=True)
-        modularity = _louvain(excess + excess.swapaxes(-2, -1)) / 2
-        return np.where(total[:, 0, 0] > 0, modularity, np.nan)
+        excess = share - share.sum(axis=1)[:, None] * share.sum(axis=0)
+        modularity = _louvain(excess + excess.swapaxes(0, 1)) / 2
+        return np.where(total > 0, modularity, np.nan)
 
-    return batched(batch_modularity, weights)
+    return batched_last(batch_modularity, weights)
 
 
 def _louvain(excess: Array) -> Array:
@@ -62,17 +61,18 @@ def _louvain(excess: Array) -> Array:
     Parameters
     ----------
     excess
-        Gain of joining two nodes, dims ``graph, node, node``, symmetric; changed in place.
+        Gain of joining two nodes, dims ``node, node, graph``, symmetric.
     """
-    within = np.trace(excess, axis1=-2, axis2=-1)
-    active = np.arange(len(excess))
+    within = np.trace(excess)
+    active = np.arange(excess.shape[-1])
     while len(active):
-        communities, moved = _move_nodes(excess[active])
-        active = active[moved]
-        membership = np.eye(excess.shape[-1])[communities[moved]]
-        merged = np.matmul(np.matmul(membership.swapaxes(-2, -1), excess[active]), membership)
-        excess[active] = merged
-        within[active] = np.trace(merged, axis1=-2, axis2=-1)
+        community, moved = _move_nodes(excess)
+        active, community, excess = active[moved], community[:, moved], excess[..., moved]
+        membership = np.eye(len(excess))[community.T]  # graph, node, community
+        joined = np.ascontiguousarray(np.moveaxis(excess, -1, 0)) @ membership
+        joined = membership.swapaxes(-2, -1) @ joined
+        excess = np.ascontiguousarray(np.moveaxis(joined, 0, -1))
+        within[active] = np.trace(excess)
     return within
 
 
@@ -82,32 +82,28 @@ def _move_nodes(excess: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     Returns
     -------
     numpy.ndarray, numpy.ndarray
-        The community of every node, dims ``graph, node``, and whether any node of a graph moved.
+        The community of every node, dims ``node, graph``, and whether any node of a graph moved.
     """
-    graphs, nodes = excess.shape[:2]
+    nodes, _, graphs = excess.shape
     links = excess.copy()
-    links[:, range(nodes), range(nodes)] = 0
+    links[range(nodes), range(nodes)] = 0
     gains = links.copy()  # of each node in each community, without the node itself
-    community = np.tile(np.arange(nodes), (graphs, 1))
+    community = np.tile(np.arange(nodes)[:, None], graphs)
     moved = np.zeros(graphs, dtype=bool)
-    active = np.arange(graphs)
-    while len(active):
-        moved_now = np.zeros(len(active), dtype=bool)
+    every, moving = np.arange(graphs), True
+    while moving:
+        moving = False
         for node in range(nodes):
-            gain = gains[active, node]
-            best = gain.max(axis=-1)
-            current = community[active, node]
-            better = best > gain[np.arange(len(active)), current] + TIE
-            if not better.any():
-                continue
-            moving, old = active[better], current[better]
-            new = (gain[better] >= best[better, None] - TIE).argmax(axis=-1)
-            gains[moving, :, old] -= links[moving, node]
-            gains[moving, :, new] += links[moving, node]
-            community[moving, node] = new
-            moved_now |= better
-        moved[active] |= moved_now
-        active = active[moved_now]
+            gain, current = gains[node], community[node]
+            best = gain.max(axis=0)
+            at = np.flatnonzero(best > gain[current, every] + TIE)
+            if len(at):
+                new = (gain[:, at] >= best[at] - TIE).argmax(axis=0)
+                change = links[:, node, at]
+                gains[:, current[at], at] -= change
+                gains[:, new, at] += change
+                current[at] = new
+                moved[at] = moving = True
     return community, moved
 
 

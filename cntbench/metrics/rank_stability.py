@@ -7,10 +7,13 @@ at the two checkpoints; P and P' count the untied pairs at each. 1 for the same 
 opposite one. Components without feasible edges are left out; values that agree to nine digits are
 tied. Source: Kendall 1945, "The treatment of ties in ranking problems".
 
+>>> from functools import partial
 >>> import numpy as np
+>>> from cntbench.metrics._layers import ranked_strengths
 >>> weights = np.full((3, 4, 4), np.nan)
 >>> weights[:, 0, 1:] = [[1, 2, 3], [1, 2, 4], [3, 2, 1]]
->>> compute(weights, layer=np.array([0, 1, 1, 1]), direction="in")[:, :2]
+>>> ranked = partial(ranked_strengths, weights, np.array([0, 1, 1, 1]))
+>>> compute(weights, ranked_strengths=ranked, direction="in")[:, :2]
 array([[nan, nan],
        [ 1., nan],
        [-1., -1.]])
@@ -19,6 +22,7 @@ array([[nan, nan],
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import combinations
 
 import networkx as nx
@@ -28,7 +32,7 @@ from numpy.typing import NDArray
 from cntbench.metrics._arithmetic import TIE, divide
 from cntbench.metrics._base import LAGS, Array, Direction, Metric
 from cntbench.metrics._batches import film_by_film
-from cntbench.metrics._layers import ranked_strengths, ranked_strengths_reference
+from cntbench.metrics._layers import ranked_strengths_reference
 from cntbench.plugins import Variant
 
 METRIC = Metric(
@@ -38,7 +42,7 @@ METRIC = Metric(
     degree=0,
     null="time_order",
     undefined="where all components are tied there is no rank order",
-    needs=("layer",),
+    needs=("ranked_strengths",),
 )
 
 VARIANTS = {
@@ -55,7 +59,9 @@ VARIANTS = {
 }
 
 
-def compute(weights: Array, *, layer: NDArray[np.integer], direction: Direction) -> Array:
+def compute(
+    weights: Array, *, ranked_strengths: Callable[[Direction], Array], direction: Direction
+) -> Array:
     """Return τ between each checkpoint and the one ``lag`` before it; NaN where there is none."""
 
     def film_stability(strengths: Array) -> Array:
@@ -72,7 +78,7 @@ def compute(weights: Array, *, layer: NDArray[np.integer], direction: Direction)
             stability[lag:, column] = divide(agreement, pairs)
         return stability
 
-    return film_by_film(film_stability, ranked_strengths(weights, layer, direction))
+    return film_by_film(film_stability, ranked_strengths(direction))
 
 
 def reference(earlier: nx.DiGraph, later: nx.DiGraph, *, direction: Direction) -> float:

@@ -5,16 +5,20 @@ layer-corrected strengths (`cntbench.metrics._layers.layer_corrected`): in-stren
 out-strengths for spreaders. F also holds components tied with its last one, to nine digits. NaN if
 no component has an edge. Source: Jaccard 1901.
 
+>>> from functools import partial
 >>> import numpy as np
+>>> from cntbench.metrics._layers import ranked_strengths
 >>> weights = np.full((3, 4, 4), np.nan)
 >>> weights[:, 0, 1:] = [[1, 2, 3], [1, 2, 4], [3, 2, 1]]
->>> compute(weights, layer=np.array([0, 1, 1, 1]), direction="in")
+>>> ranked = partial(ranked_strengths, weights, np.array([0, 1, 1, 1]))
+>>> compute(weights, ranked_strengths=ranked, direction="in")
 array([nan,  0.,  1.])
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import networkx as nx
 import numpy as np
@@ -22,10 +26,17 @@ from numpy.typing import NDArray
 
 from cntbench.metrics._arithmetic import TIE
 from cntbench.metrics._base import Array, Direction, Metric
-from cntbench.metrics._layers import ranked_strengths, ranked_strengths_reference
+from cntbench.metrics._layers import ranked_strengths_reference
 from cntbench.plugins import Variant
 
-METRIC = Metric(per="transition", lower=0, upper=1, degree=0, null="time_order", needs=("layer",))
+METRIC = Metric(
+    per="transition",
+    lower=0,
+    upper=1,
+    degree=0,
+    null="time_order",
+    needs=("ranked_strengths",),
+)
 
 VARIANTS = {
     "gatherer_change": Variant(
@@ -42,9 +53,11 @@ VARIANTS = {
 FRONT = 0.25
 
 
-def compute(weights: Array, *, layer: NDArray[np.integer], direction: Direction) -> Array:
+def compute(
+    weights: Array, *, ranked_strengths: Callable[[Direction], Array], direction: Direction
+) -> Array:
     """Return the change from the previous checkpoint to each; NaN at the first."""
-    strengths = ranked_strengths(weights, layer, direction)
+    strengths = ranked_strengths(direction)
     change = np.full(strengths.shape[:-1], np.nan)
     count = strengths.shape[-1]
     if count:

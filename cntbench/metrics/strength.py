@@ -19,6 +19,7 @@ import networkx as nx
 import numpy as np
 
 from cntbench.metrics._base import AXIS, Array, Direction, Metric
+from cntbench.metrics._batches import batched_last
 from cntbench.plugins import Variant
 
 METRIC = Metric(per="source", lower=0, upper=np.inf, degree=1, null="layer_pairs")
@@ -38,7 +39,12 @@ VARIANTS = {
 
 def compute(weights: Array, *, direction: Direction) -> Array:
     """Return the strength of every component."""
-    return np.asarray(np.nansum(weights, axis=AXIS[direction]))
+    axis = AXIS[direction] - 1  # graphs are last
+
+    def batch_strength(batch: Array) -> Array:
+        return np.where(np.isnan(batch), 0, batch).sum(axis=axis)
+
+    return batched_last(batch_strength, weights)
 
 
 def reference(graph: nx.DiGraph, *, direction: Direction) -> dict[object, float]:

@@ -22,6 +22,7 @@ import numpy as np
 
 from cntbench.metrics._arithmetic import divide
 from cntbench.metrics._base import AXIS, Array, Direction, Metric
+from cntbench.metrics._batches import batched_last
 from cntbench.plugins import Variant
 
 METRIC = Metric(
@@ -54,8 +55,13 @@ VARIANTS = {
 
 def compute(weights: Array, *, direction: Direction) -> Array:
     """Return the mean of every component."""
-    axis = AXIS[direction]
-    return divide(np.nansum(weights, axis=axis), (~np.isnan(weights)).sum(axis=axis))
+    axis = AXIS[direction] - 1  # graphs are last
+
+    def batch_mean(batch: Array) -> Array:
+        absent = np.isnan(batch)
+        return divide(np.where(absent, 0, batch).sum(axis=axis), (~absent).sum(axis=axis))
+
+    return batched_last(batch_mean, weights)
 
 
 def reference(graph: nx.DiGraph, *, direction: Direction) -> dict[object, float]:

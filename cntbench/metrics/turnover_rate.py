@@ -5,8 +5,9 @@ effect of the distance between checkpoints; the distance is logarithmic, as on t
 learning curve. Adding 1 makes it defined at step 0. Source: Jaccard 1901, weighted by Ruzicka 1958.
 
 >>> import numpy as np
+>>> from cntbench.metrics import turnover
 >>> weights = np.array([[[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.5], [0.0, 0.0]]])
->>> compute(weights, step=np.array([0, 9])).round(3)
+>>> compute(weights, step=np.array([0, 9]), turnover=turnover.compute(weights)).round(3)
 array([  nan, 0.217])
 """
 
@@ -22,15 +23,13 @@ from cntbench.metrics import turnover
 from cntbench.metrics._base import Array, Metric
 
 METRIC = Metric(
-    per="transition", lower=0, upper=np.inf, degree=0, null="time_order", needs=("step",)
+    per="transition", lower=0, upper=np.inf, degree=0, null="time_order", needs=("step", "turnover")
 )
 
 
-def compute(weights: Array, *, step: NDArray[np.integer]) -> Array:
+def compute(weights: Array, *, step: NDArray[np.integer], turnover: Array) -> Array:
     """Return the rate from the previous checkpoint to each; NaN at the first."""
-    rate = turnover.compute(weights)
-    rate[..., 1:] /= np.diff(np.log1p(step))
-    return rate
+    return turnover / np.diff(np.log1p(step), prepend=np.nan)
 
 
 def reference(earlier: nx.DiGraph, later: nx.DiGraph) -> float:

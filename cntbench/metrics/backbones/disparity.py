@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cntbench.metrics._arithmetic import divide
+from cntbench.metrics._batches import batched_last
 from cntbench.specs import spec
 
 
@@ -45,15 +46,18 @@ class Parameters:
         """Return whether each edge is kept."""
         leading = tuple(range(weights.ndim - 2))
         feasible = np.asarray((~np.isnan(weights)).any(axis=leading))
-        filled = np.where(np.isnan(weights), 0, weights)
-        kept = np.zeros(weights.shape, dtype=bool)
-        for axis in (-2, -1):
-            others = feasible.sum(axis=axis, keepdims=True) - 1
-            strength = filled.sum(axis=axis, keepdims=True)
-            share = divide(filled, strength, 0.0)
-            # (1 − p)^others < α, solved for p: one power per node instead of one per edge.
-            kept |= share > 1 - self.alpha ** (1 / np.maximum(others, 1)) * (others > 0)
-        return kept
+
+        def batch_kept(batch: NDArray[np.floating]) -> NDArray[np.bool_]:
+            filled = np.where(np.isnan(batch), 0, batch)
+            kept = np.zeros(filled.shape, dtype=bool)
+            for axis in (0, 1):
+                others = feasible.sum(axis=axis, keepdims=True)[..., None] - 1
+                share = divide(filled, filled.sum(axis=axis, keepdims=True), 0.0)
+                # (1 − p)^others < α, solved for p: one power per node instead of one per edge.
+                kept |= share > 1 - self.alpha ** (1 / np.maximum(others, 1)) * (others > 0)
+            return kept
+
+        return batched_last(batch_kept, weights)
 
 
 def reference(graph: nx.DiGraph, parameters: Parameters) -> set[tuple[object, object]]:
