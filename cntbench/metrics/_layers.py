@@ -29,13 +29,15 @@ def by_layer(values: Array, layer: NDArray[np.integer], direction: Direction) ->
         Dims ``component, layer, …``, with the layers in ascending order.
     """
     facing = values if direction == "out" else values.swapaxes(0, 1)
-    return np.stack([facing[:, layer == number].sum(axis=1) for number in np.unique(layer)], axis=1)
+    member = (np.unique(layer)[:, None] == layer).astype(np.float64)
+    summed = np.matmul(member, facing.reshape(*facing.shape[:2], -1))
+    return summed.reshape(len(layer), len(member), *values.shape[2:])
 
 
 def of_peers(values: Array, layer: NDArray[np.integer]) -> Array:
     """Sum values, dims ``component, …``, over the components of each one's layer."""
-    _, number = np.unique(layer, return_inverse=True)
-    return np.stack([values[layer == own].sum(axis=0) for own in np.unique(layer)])[number]
+    same_layer = (layer[:, None] == layer).astype(np.float64)
+    return np.matmul(same_layer, values.reshape(len(layer), -1)).reshape(values.shape)
 
 
 def layer_corrected(weights: Array, layer: NDArray[np.integer], direction: Direction) -> Array:

@@ -126,8 +126,9 @@ def last_steps(length: Array, distance: Array, start: int, stop: int) -> NDArray
         target, a node of the stage, ends with the edge from the predecessor.
     """
     through = distance[:start, :start, None] + length[None, :start, start:stop]
-    shortest = distance[:start, None, start:stop]
-    return (through <= shortest * (1 + TIE)) & np.isfinite(shortest)
+    shortest = distance[:start, start:stop]
+    longest = np.where(np.isinf(shortest), 0, shortest * (1 + TIE))
+    return through <= longest[:, None]
 
 
 def passed_on(shares: Array, stages: Stages) -> Array:

@@ -46,8 +46,9 @@ def compute(weights: Array, *, distance: Array) -> Array:
             with np.errstate(divide="ignore"):  # infinite where no shortest path ends so
                 hops_through = (hops[:start, :start, None] + 1) / is_last
             fewest = hops_through.min(axis=1)
-            hops[:start, start:stop] = np.where(np.isinf(fewest), 0, fewest)
-            chosen = is_last & (hops_through == fewest[:, None])
+            fewest[np.isinf(fewest)] = 0
+            hops[:start, start:stop] = fewest
+            chosen = hops_through == fewest[:, None]
             path_weight = weight[:start, :start, None] + ordered[None, :start, start:stop]
             weight[:start, start:stop] = (chosen * path_weight).max(axis=1)
         scale = divide(edges, ordered.sum(axis=(0, 1)) * others, 0.0)
