@@ -63,7 +63,8 @@ class Metric:
     undefined
         Where the metric is NaN on a graph with feasible edges, and why. None if it never is.
     needs
-        What `compute` takes besides the weights, as keywords; `cntbench.metrics` lists what there is.
+        What `compute` takes besides the weights, as keywords: what `cntbench.metrics` lists, and
+        names of other metrics.
     backbone
         The backbone it needs, a file of ``tasks/backbones``, if any.
     units

@@ -22,7 +22,6 @@ from collections.abc import Callable
 
 import networkx as nx
 import numpy as np
-from numpy.typing import NDArray
 
 from cntbench.metrics._arithmetic import TIE
 from cntbench.metrics._base import Array, Direction, Metric
