@@ -56,14 +56,14 @@ def again(cli, measured, tmp_path):
 
 
 def test_run_measures_and_says_what_it_found_and_where(cli, tmp_path, monkeypatch):
-    """A study with all that a run derives, on few prompts and circuits and with few draws."""
+    """A study with all that a run derives, on one task, few prompts and circuits and few draws."""
     known = Catalogue.known_circuits
     monkeypatch.setattr(Catalogue, "known_circuits", lambda self: known(self, ["chain"]))
     folder = write_trajectory(tmp_path / "checkpoints")
     write_study(tmp_path / "specs", "whole", folder, untrained=1, null_draws=19)
     spec = tmp_path / "specs" / "studies" / "whole.toml"
     spec.write_text(spec.read_text().replace("planted = false", "planted = true"))
-    study = ["whole", "--specs", "specs", "--tasks", "induction, bigram"]
+    study = ["whole", "--specs", "specs"]
     code, out, err = cli("run", *study, "-j", 1)
     assert (code, err) == (0, "")
     assert "Readouts of the clean model at steps 0, 8, 100" in out

@@ -55,14 +55,20 @@ def desk(started, written):
 def report(desk):
     """The page as it was opened; whatever a test does, nothing has gone wrong."""
     desk.page.evaluate("scrollTo(0, 0)")
-    for switch in ("task", "ablation"):
-        if desk.page.input_value(f"#{switch}") != "0":
-            desk.page.select_option(f"#{switch}", "0")
-    desk.page.fill("#checkpoint", str(LAST))
+    choose(desk, 0, 0)
+    if desk.page.input_value("#checkpoint") != str(LAST):
+        desk.page.fill("#checkpoint", str(LAST))
     desk.settle()
     yield desk
     assert not desk.wrong
     assert desk.page.evaluate("window.harmed") is None
+
+
+def choose(report, task, ablation):
+    """Choose a task and an ablation by number; each change draws everything anew."""
+    for switch, number in (("#task", str(task)), ("#ablation", str(ablation))):
+        if report.page.input_value(switch) != number:
+            report.page.select_option(switch, number)
 
 
 def to_checkpoint(report, number):
@@ -107,8 +113,7 @@ def test_the_slider_drives_film_matrix_and_the_line_in_the_trajectories(report, 
 
 def test_task_and_ablation_switch_what_is_drawn(report, root):
     for task, ablation in ((1, 0), (1, 1), (0, 1)):
-        report.page.select_option("#task", str(task))
-        report.page.select_option("#ablation", str(ablation))
+        choose(report, task, ablation)
         np.testing.assert_allclose(matrix(report), expected(root, task, ablation, LAST), rtol=1e-3)
         shown = report.page.locator("#claims [data-task]:visible, #comparison [data-task]:visible")
         tasks = {one.get_attribute("data-task") for one in shown.all()}
@@ -251,11 +256,23 @@ def test_all_metrics_can_be_shown(report):
 
 
 @pytest.fixture(scope="module")
-def night(started, written):
-    """The page for who reads in the dark, and wants no motion."""
-    with opened(started, written, color_scheme="dark", reduced_motion="reduce") as found:
+def night(started, root, tmp_path_factory):
+    """The page of a bare film, for who reads in the dark, and wants no motion."""
+    path = tmp_path_factory.mktemp("bare") / "bare.html"
+    write_page(xr.DataTree(root), path, name="results.nc")
+    with opened(started, path, color_scheme="dark", reduced_motion="reduce") as found:
         yield found
         assert not found.wrong
+
+
+def test_a_bare_film_opens_with_what_it_has(night, root):
+    assert night.page.locator("#film svg.main-svg").count() >= 1
+    assert night.page.locator(".missing:visible").count() == 6
+    to_checkpoint(night, 2)
+    choose(night, 1, 0)
+    np.testing.assert_allclose(matrix(night), expected(root, 1, 0, 2), rtol=1e-3)
+    assert "per edge" in "".join(night.data("film")[-2]["customdata"])
+    assert not night.wrong
 
 
 def test_colours_follow_the_system_and_can_be_switched(night):
@@ -304,24 +321,11 @@ def test_on_a_phone_nothing_hangs_over(started, written):
 
 
 def resize(found, width, height):
-    """Turn the screen, and wait until the figures have its width."""
+    """Give the screen another size, and wait until the figures have its width."""
     before = found.layout("film")["width"]
     found.page.set_viewport_size({"width": width, "height": height})
     film = "document.getElementById('film')"
     found.page.wait_for_function(f"{film}.layout.width !== {before}")
-
-
-def test_a_bare_film_opens_with_what_it_has(started, root, tmp_path):
-    path = tmp_path / "bare.html"
-    write_page(xr.DataTree(root), path, name="results.nc")
-    with opened(started, path) as found:
-        assert found.page.locator("#film svg.main-svg").count() >= 1
-        assert found.page.locator(".missing:visible").count() == 6
-        to_checkpoint(found, 2)
-        found.page.select_option("#task", "1")
-        np.testing.assert_allclose(matrix(found), expected(root, 1, 0, 2), rtol=1e-3)
-        assert "per edge" in "".join(found.data("film")[-2]["customdata"])
-        assert not found.wrong
 
 
 #: How a reader may see the page: width and height of the screen.
@@ -349,22 +353,31 @@ def plain_page(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(("width", "height"), SCREENS)
-def test_the_first_screen_answers_at_every_size(started, plain_page, tmp_path, width, height):
+@pytest.fixture(scope="module")
+def plain(started, plain_page):
+    """That page, on the first of the screens."""
+    width, height = SCREENS[0]
     with opened(started, plain_page, viewport={"width": width, "height": height}) as found:
-        for scheme in ("light", "dark"):
-            found.page.emulate_media(color_scheme=scheme)
-            found.page.wait_for_selector(f"html[data-theme={scheme}]")
-            picture = tmp_path / f"{width}-{scheme}.png"
-            found.page.screenshot(path=picture)
-            assert picture.stat().st_size > 20_000  # something is on it
-            widths = found.page.evaluate(WIDTHS)
-            assert widths["page"] == widths["screen"] == widths["controls"] == width
-            assert widths["header"] == widths["answers"] == widths["claims"]
-            assert widths["over"] == 0  # tables scroll inside themselves
-            screens = 1 if width > 1000 else 2
-            assert widths["lowest"] <= screens * height
-        assert not found.wrong
+        yield found
+
+
+@pytest.mark.parametrize(("width", "height"), SCREENS)
+def test_the_first_screen_answers_at_every_size(plain, tmp_path, width, height):
+    if plain.page.viewport_size["width"] != width:
+        resize(plain, width, height)
+    for scheme in ("light", "dark"):
+        plain.page.emulate_media(color_scheme=scheme)
+        plain.page.wait_for_selector(f"html[data-theme={scheme}]")
+        picture = tmp_path / f"{width}-{scheme}.png"
+        plain.page.screenshot(path=picture)
+        assert picture.stat().st_size > 20_000  # something is on it
+        widths = plain.page.evaluate(WIDTHS)
+        assert widths["page"] == widths["screen"] == widths["controls"] == width
+        assert widths["header"] == widths["answers"] == widths["claims"]
+        assert widths["over"] == 0  # tables scroll inside themselves
+        screens = 1 if width > 1000 else 2
+        assert widths["lowest"] <= screens * height
+    assert not plain.wrong
 
 
 def test_a_small_graph_plays_when_touched_and_returns(report):
