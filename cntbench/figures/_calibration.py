@@ -44,17 +44,27 @@ def power_curves(dataset: xr.Dataset) -> Figure:
         raise CntbenchError("no claim is known to be true of these films: there is no power")
     figure = blank(DOUBLE, 0.5 + 1.1 * len(claims))
     panels = figure.subplots(len(claims), len(_AXES), sharey=True, squeeze=False)
+    for ax, label in zip(panels[-1], _AXES.values(), strict=True):
+        ax.set_xlabel(label)
     for row, claim in zip(panels, claims, strict=True):
         here = true.isel(case=np.flatnonzero(true["claim"].values.astype(str) == claim))
-        for ax, (axis, label) in zip(row, _AXES.items(), strict=True):
+        kinds = dict.fromkeys(map(str, here["kind"].values))
+        for ax, axis in zip(row, _AXES, strict=True):
             ax.axhline(0.8, color=GREY, linestyle="--", linewidth=0.5, zorder=0)
-            for place, kind in enumerate(dict.fromkeys(map(str, here["kind"].values))):
+            for place, kind in enumerate(kinds):
                 _curve(ax, here, kind, axis, COLOURS[place % len(COLOURS)])
             ax.set_ylim(-0.05, 1.05)
-            if row is panels[-1]:
-                ax.set_xlabel(label)
         row[0].set_ylabel(claim.replace("_", "\n"), fontsize=6)
-        row[0].legend(fontsize=5, handlelength=1)
+        curves = {
+            name: line
+            for ax in row
+            for line, name in zip(*ax.get_legend_handles_labels(), strict=True)
+        }
+        shown = [kind for kind in kinds if kind in curves]
+        row[-1].legend(
+            [curves[kind] for kind in shown], shown, fontsize=5, handlelength=1,
+            loc="upper left", bbox_to_anchor=(1.0, 1.05),
+        )  # fmt: skip
     figure.supylabel("share of films on which the claim is supported", fontsize=7)
     return figure
 

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import LogLocator
 from numpy.typing import ArrayLike, NDArray
 
 from cntbench.errors import printable, unknown
@@ -205,8 +206,9 @@ def matrix(ax: Axes, values: NDArray[np.float64], **looks: Any) -> AxesImage:
 
 
 def logarithmic(ax: Axes) -> None:
-    """Make x logarithmic, with plain numbers at its ticks."""
+    """Make x logarithmic, with plain numbers at its ticks: 1, 2, 5, 10, 20, 50, …"""
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter("")
 

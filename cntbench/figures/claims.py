@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,6 +21,8 @@ _VERDICTS = {
     "not supported": (COLOURS[1], "none"),
     "inconclusive": (GREY, "none"),
 }
+#: Letters above all columns together.
+_LETTERS = 90
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
 
@@ -55,7 +59,8 @@ def claims(results: Results, *, task: str | None = None) -> Figure:
     figure = blank(DOUBLE, 0.95 + 0.11 * len(tasks) * (len(ablations) + 1))
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for ax, name in zip(panels, names, strict=True):
-        _draw(ax, [judgement for judgement in judged if judgement.claim == name], tasks, ablations)
+        of_claim = [judgement for judgement in judged if judgement.claim == name]
+        _draw(ax, of_claim, tasks, ablations, letters=max(8, _LETTERS // len(names)))
     panels[0].set_yticks(range(len(tasks)), tasks)
     panels[0].set_ylim(len(tasks) - 0.5, -0.5)
     entries = [
@@ -83,7 +88,10 @@ def of_result(results: Results, chosen: Chosen) -> Figure:
     return claims(results, task=chosen.task)
 
 
-def _draw(ax: Axes, judged: list[Judgement], tasks: list[str], ablations: list[str]) -> None:
+def _draw(
+    ax: Axes, judged: list[Judgement], tasks: list[str], ablations: list[str], *, letters: int
+) -> None:
+    """Draw a claim, whose name has at most so many letters in a line."""
     ax.axvline(0, color=INK, linewidth=0.5, zorder=0)
     for row in range(len(tasks)):
         if row % 2:
@@ -102,7 +110,7 @@ def _draw(ax: Axes, judged: list[Judgement], tasks: list[str], ablations: list[s
             markersize=3, markeredgewidth=0.8, markerfacecoloralt="white", linestyle="",
             label=f"{judgement.task} {judgement.ablation}",
         )  # fmt: skip
-    ax.set_title(judged[0].claim.replace("_", " ", 1).replace("_", "\n", 1).replace("_", " "))
+    ax.set_title(textwrap.fill(judged[0].claim.replace("_", " "), letters), fontsize=6.5)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_color(PALE)
     ax.locator_params(axis="x", nbins=3)

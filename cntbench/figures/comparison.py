@@ -76,7 +76,8 @@ def _recovery(ax: Axes, methods_view: Methods) -> None:
         name = f"truth: {truth} effects"
         ax.plot(values, np.arange(len(values)), marker, color=hue, markersize=3, label=name)
     ax.set_xlim(right=1.01)
-    ax.set_xlabel(f"average precision, mean of {len(methods_view.circuits)} circuits")
+    count = len(methods_view.circuits)
+    ax.set_xlabel(f"average precision, mean of {count} circuit{'' if count == 1 else 's'}")
 
 
 def _special(ax: Axes, methods_view: Methods) -> None:

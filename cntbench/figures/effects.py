@@ -22,6 +22,8 @@ from cntbench.views.heads import Done, behaviours
 
 #: Number of components.
 DRAWN = 12
+#: Longest name of an ablation of which three stand beside each other in the legend.
+_SHORT = 12
 _MARKERS = "osD^PX"
 _NEEDED = ("readout_effect", "readout_effect_se", "status")
 
@@ -72,7 +74,9 @@ def effects(
     views = [view(tree, name, ablation, readout) for ablation in ablations]
     size = np.nan_to_num(np.abs([of_ablation.effect[at] for of_ablation in views])).max(axis=0)
     order = [int(i) for i in np.argsort(-size, kind="stable")[:DRAWN] if size[i] > 0]
-    figure, ax = canvas(ax, SINGLE, 0.9 + 0.27 * max(3, len(order)))
+    given, columns = ax is not None, 3 if max(map(len, ablations)) <= _SHORT else 2
+    rows = -(-len(ablations) // columns)
+    figure, ax = canvas(ax, SINGLE, 0.9 + 0.27 * max(3, len(order)) + 0.14 * rows)
     for number, (ablation, of_ablation) in enumerate(zip(ablations, views, strict=True)):
         shift = (number - (len(views) - 1) / 2) * 0.6 / max(len(views), 3)
         ax.errorbar(
@@ -93,8 +97,10 @@ def effects(
     words = readout.replace("_", " ") + ("" if unit == "1" else f" [{unit}]")
     ax.set_xlabel(f"change of the {words}\n{over_prompts(tree)}\nbars: ± 2 standard errors")
     ax.set_title(f"{name}, step {root['step'].values[at]:,}")
-    if len(ablations) > 1:
+    if len(ablations) > 1 and given:
         ax.legend(loc="best")
+    elif len(ablations) > 1:
+        figure.legend(loc="outside upper left", ncols=columns, handletextpad=0.1)
     return figure
 
 

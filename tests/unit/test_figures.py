@@ -21,6 +21,7 @@ from cntbench.analysis.derived import NullDraws, derived
 from cntbench.analysis.verdicts import verdicts
 from cntbench.comparison.verdict import verdict
 from cntbench.errors import CntbenchError, StorageError
+from cntbench.figures._calibration import power_curves
 from cntbench.figures._results import MissingGroupError
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.views.steps import step_axis
@@ -195,6 +196,49 @@ def test_no_words_reach_out_of_the_figure(tree, drawn, name):
             box = text.get_window_extent(renderer)
             ends = (box.x0, figure.bbox.x1 - box.x1, box.y0, figure.bbox.y1 - box.y1)
             assert min(ends) > -3, text.get_text()
+    titles = [ax._left_title for ax in figure.axes if ax._left_title.get_text()]
+    refuse_overlap([title.get_window_extent(renderer) for title in titles])
+    assert all(ax.get_legend() is None for ax in every), "a legend lies on what is drawn"
+    for legend in figure.legends:
+        of_legend = legend.get_window_extent(renderer)
+        assert not any(of_legend.overlaps(ax.get_window_extent(renderer)) for ax in figure.axes)
+
+
+def refuse_overlap(boxes):
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+
+
+def test_the_names_of_all_shipped_claims_have_space(tree):
+    group = tree["claims"].to_dataset(inherit=False)
+    names = [*load_catalogue().claims]
+    group = group.isel(claim=[0] * len(names)).assign_coords(claim=names)
+    figure = draw.claims(xr.DataTree.from_dict({"/": tree.to_dataset(), "claims": group}))
+    assert len(figure.axes) == len(names)
+    refuse_overlap([ax._left_title.get_window_extent() for ax in figure.axes])
+
+
+def test_the_legend_of_power_names_films_without_a_size_too():
+    cases = [("graded", 0.5, 40), ("graded", 1.0, 40), ("graded", 1.0, 80), ("sudden", np.nan, 80)]
+    kinds, sizes, lengths = zip(*cases, strict=True)
+    rates = {
+        "claim": ["a_claim"] * 4,
+        "kind": list(kinds),
+        "truth": ["true"] * 4,
+        "size": list(sizes),
+        "checkpoints": list(lengths),
+        "edges": [48] * 4,
+        "supported": [1, 2, 3, 3],
+    }
+    dataset = xr.Dataset({name: ("case", each) for name, each in rates.items()}, attrs={"films": 3})
+    *others, last = power_curves(dataset).axes
+    assert [text.get_text() for text in last.get_legend().get_texts()] == ["graded", "sudden"]
+    assert not last.get_legend().get_window_extent().overlaps(last.get_window_extent())
+    assert [ax.get_xlabel() for ax in (*others, last)] == [
+        "size of the effect",
+        "checkpoints",
+        "edges",
+    ]
 
 
 def test_the_film_draws_the_weights_of_the_moments_that_are_asked_for(root, tree):
