@@ -49,17 +49,25 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("CI never updates golden results")
 
 
+#: What the tests of files that take long are parted by: the task of golden results, or the function.
+PARTS = {
+    "tests/golden/test_golden.py": r"\[\w+-",
+    "tests/property/test_claims_calibration.py": r"::\w+",
+    "tests/property/test_common_ablation_checks.py": r"::\w+",
+}
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Give workers whole files, whose fixtures are made once, but golden results task by task."""
+    """Give workers whole files, whose fixtures are made once, or the parts of long ones."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduler(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            """Name the work unit of a test: its file, and of golden results ``[TASK-``, too."""
+            """Name the work unit of a test: its file, and what else parts it, if that is long."""
             file = super()._split_scope(nodeid)
-            task = re.search(r"\[\w+-", nodeid)
-            return f"{file}{task[0]}" if task and file == "tests/golden/test_golden.py" else file
+            part = re.search(PARTS.get(file, "$"), nodeid)
+            return f"{file}{part[0]}" if part else file
 
     return Scheduler(config, log)
 

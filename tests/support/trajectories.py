@@ -9,7 +9,9 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -33,8 +35,19 @@ def write_trajectory(
     """Write random checkpoints ``step{N}`` as transformers does."""
     shape = {"layers": 2, "heads": 2, "width": 8, "mlp": 24, "vocabulary": 40, **model}
     for seed, step in enumerate(steps, start=first_seed):
-        random_model(architecture, seed=seed, **shape).save_pretrained(folder / f"step{step}")
+        path = folder / f"step{step}"
+        path.mkdir(parents=True, exist_ok=True)
+        for name, content in _saved(architecture, seed, tuple(shape.items())).items():
+            (path / name).write_bytes(content)
     return folder
+
+
+@lru_cache(maxsize=64)
+def _saved(architecture: str, seed: int, shape: tuple[tuple[str, object], ...]) -> dict[str, bytes]:
+    """The files of a random checkpoint, which are the same every time."""
+    with TemporaryDirectory() as folder:
+        random_model(architecture, seed=seed, **dict(shape)).save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def as_pickle(folder: Path) -> Path:
