@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("CI never updates golden results")
 
 
-#: What the tests of files that take long are parted by: the task of golden results, or the function.
+#: What parts the tests of files that take long: the task of golden results, or the function.
 PARTS = {
     "tests/golden/test_golden.py": r"\[\w+-",
     "tests/property/test_claims_calibration.py": r"::\w+",

@@ -99,6 +99,7 @@ def oracle_edges(
     seed=0,
     effects=None,
     experts=False,
+    runs=None,
 ):
     """Everything the engine gives for one ablation of direct scope, prompt by prompt.
 
@@ -106,7 +107,7 @@ def oracle_edges(
     over the edge to the unembedding [readout, source, prompt].
     """
     effects = effects or known_readouts()
-    oracle = EdgeOracle(model, experts)
+    oracle = EdgeOracle(model, experts, runs)
     nodes, count = oracle.nodes, len(prompts)
     edges = np.full((len(nodes), len(nodes), count), np.nan)
     direct = np.zeros((len(known_readouts()), len(nodes), count))

@@ -21,16 +21,22 @@ from support.ablations import measures
 from support.anatomy import Anatomy
 from support.models import decoder
 
+#: Logits and states by the tokens and what was replaced.
+Runs = dict[tuple[object, ...], tuple[torch.Tensor, dict]]
+
 
 class Oracle(Anatomy):
     """A model of transformers whose components are hooked one by one.
 
     A node is a layer and the number of a head, None for the MLP, or with ``experts`` the name of
-    an expert, such as ``"E3"``.
+    an expert, such as ``"E3"``. ``runs`` are forwards of the same model that were made before.
     """
 
-    def __init__(self, model: torch.nn.Module, experts: bool = False) -> None:
+    def __init__(
+        self, model: torch.nn.Module, experts: bool = False, runs: Runs | None = None
+    ) -> None:
         super().__init__(model)
+        self.runs = {} if runs is None else runs
         self.model = model.eval()
         self.experts = [
             layer.mlp.experts.num_experts if experts and hasattr(layer.mlp, "experts") else 0
@@ -119,9 +125,16 @@ class Oracle(Anatomy):
             for handle in handles:
                 handle.remove()
 
-    @torch.no_grad()
     def run(self, tokens, replace=None):
         """One forward of one prompt, alone; returns logits and every component's state."""
+        changed = ((node, state.numpy().tobytes()) for node, state in (replace or {}).items())
+        key = (tokens.tobytes(), *changed)
+        if key not in self.runs:
+            self.runs[key] = self._run(tokens, replace)
+        return self.runs[key]
+
+    @torch.no_grad()
+    def _run(self, tokens, replace):
         states = {}
 
         def see(layer, head, state):
@@ -335,21 +348,21 @@ def readouts(
     return [found[name] for name in known_readouts()]
 
 
-def oracle_readouts(model, prompts):
+def oracle_readouts(model, prompts, runs=None):
     """Readouts of the clean model, means over prompts."""
-    oracle = Oracle(model)
+    oracle = Oracle(model, runs=runs)
     each = [readouts(oracle.run(row)[0], prompts, i) for i, row in enumerate(prompts.tokens)]
     return np.mean(each, axis=0)
 
 
 def oracle_influence(
-    model, prompts, rule, measure, *, name="x", observe_all=False, seed=0, experts=False
+    model, prompts, rule, measure, *, name="x", observe_all=False, seed=0, experts=False, runs=None
 ):
     """Everything the engine gives for one ablation, as means over prompts.
 
     Returns influence [source, target], readout values [readout], effects [readout, source].
     """
-    oracle = Oracle(model, experts)
+    oracle = Oracle(model, experts, runs)
     nodes, count = oracle.nodes, len(prompts)
     corpora = oracle.corpora(prompts)
     if rule.fitting_steps:

@@ -38,6 +38,7 @@ def plan(tmp_path_factory) -> Plan:
         "tasks": ("induction", "bigram"),
         "ablations": ("zero", "resample", "noise_direct"),
         "prompts": 3,
+        "untrained": 2,
         "null_draws": 2,
         "planted": False,
     }
