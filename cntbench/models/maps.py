@@ -6,6 +6,7 @@ Dims: ``run`` counts versions of the same prompts (clean, ablated), ``hidden`` i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -49,8 +50,9 @@ class LayerNorm:
 
     def __call__(self, stream: Tensor) -> Tensor:
         """Return the normalised stream, dims ``run, prompt, position, hidden``."""
-        parameters = (self.scale, self.shift)
-        scale, shift = (None if value is None else value.to(stream) for value in parameters)
+        neutral = _neutral(stream.shape[-1], stream.dtype, stream.device)
+        parameters = zip((self.scale, self.shift), neutral, strict=True)
+        scale, shift = (other if own is None else own.to(stream) for own, other in parameters)
         return F.layer_norm(stream, stream.shape[-1:], scale, shift, self.epsilon)
 
     def frozen(self, stream: Tensor) -> Tensor:
@@ -67,6 +69,17 @@ class LayerNorm:
         inverse = (centred.square().mean(dim=-1, keepdim=True) + self.epsilon).rsqrt()
         moved = _across(centred * inverse, change - change.mean(dim=-1, keepdim=True)) * inverse
         return moved if self.scale is None else moved * self.scale.to(stream)
+
+
+@cache
+@torch.inference_mode(False)  # gradients pass through them, too
+def _neutral(width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return a scale and a shift that change nothing.
+
+    Torch's kernel for CPUs uses vector instructions only if it gets both.
+    """
+    like = torch.empty(width, dtype=dtype, device=device)
+    return torch.ones_like(like), torch.zeros_like(like)
 
 
 @dataclass(frozen=True)
