@@ -8,14 +8,15 @@ over draws, then to means and standard errors over prompts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cntbench.ablations.ablation import Ablation
+from cntbench.ablations.ablation import Ablation, donors
+from cntbench.ablations.replacements._base import Corpus
 from cntbench.engine.arrays import Array
 from cntbench.engine.attention_scores import PATTERN_SCORES
 from cntbench.engine.chunking import chunking, pieces
@@ -94,7 +95,7 @@ def influence(request: Request) -> Influence:
         If the request is invalid; see `Request.checked`.
     """
     request = _with_sums(request.checked())
-    statistics = statistics_of(request)
+    statistics = statistics_of(request, request.of_all_prompts(_populations_apart))
     effects, value, scores = _measure_prompts(request, statistics)
     summary = _summary(request.ablations, effects, value, scores)
     if not request.keep:
@@ -102,13 +103,34 @@ def influence(request: Request) -> Influence:
     return replace(summary, kept=_kept(request, summary, effects, value))
 
 
-def statistics_of(request: Request) -> Statistics:
-    """Return the statistics over all prompts that the replacements of a request need."""
+def _populations_apart(request: Request) -> set[Corpus]:
+    """Return the populations that need a pass of their own.
+
+    Every sweep has the states of the others: all their prompts run beside the ablated ones.
+    """
+    prompts = request.prompts
+    if (
+        request.of_scope("direct")
+        or request.until_se
+        or prompts.anchors is not None
+        or len(prompts.distinct) < len(prompts)
+        or chunking(request, "total").prompts < len(prompts)
+    ):
+        return request.populations
+    return request.populations - {donor.corpus for donor in donors(request.of_scope("total"))}
+
+
+def statistics_of(request: Request, populations: Collection[Corpus] | None = None) -> Statistics:
+    """Return the statistics over all prompts that the replacements of a request need.
+
+    Takes the populations whose moments are computed, by default all.
+    """
+    populations = request.populations if populations is None else populations
     at_once = chunking(request, "total").prompts
     return Statistics(
         spreads={
             corpus: spread(request.model, request.prompts, corpus, at_once)
-            for corpus in request.populations
+            for corpus in populations
         },
         constants={
             steps: optimal_constants(

@@ -28,7 +28,7 @@ from torch.utils.flop_counter import flop_registry
 
 from cntbench.engine.influence import influence
 from cntbench.engine.optimal_constants import TYPICAL_STEPS, Losses
-from cntbench.engine.request import Piece, Request
+from cntbench.engine.request import Choice, Piece, Request
 from cntbench.models.blocks import Attention, Block
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.heads import Queries, applied
@@ -108,6 +108,7 @@ def _predicted(request: Request) -> Work:
             "model": meter.attached(request.model),
             "prompts": request.prompts.take(slice(fewest)),
             "meter": meter,
+            "whole": request,
         }
     )
     # Inference mode would hide composite operators from the counter.
@@ -180,6 +181,11 @@ class MeteredRequest(Request):
     """A request that runs one of several equal pieces and counts it for all."""
 
     meter: Meter = field(default_factory=Meter)
+    whole: Request | None = None
+
+    def of_all_prompts(self, choose: Callable[[Request], Choice]) -> Choice:
+        """Choose by the request that this one stands for."""
+        return choose(self.whole or self)
 
     def _check_number(self) -> None:
         """Accept any number of prompts, as these represent all."""

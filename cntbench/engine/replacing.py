@@ -44,7 +44,8 @@ class Statistics:
     Parameters
     ----------
     spreads
-        Moments of every block's states, by corpus.
+        Moments of every block's states, by corpus; without those corpora all of whose prompts run
+        beside the ablated ones, whose states give them.
     constants
         Fitted constants of every block, by the largest number of fitting steps.
     """
@@ -120,6 +121,9 @@ class Replacer:
         return donated[row, index].where(mask, states[0])
 
     def _spread(self, corpus: Corpus, number: int, states: Tensor) -> Moments:
+        if corpus not in self.statistics.spreads:  # the states are those of all its prompts
+            exact = states[self.beside.index(Donor(corpus))].double()
+            return Moments(exact.mean(dim=0), exact.square().mean(dim=0), len(exact))
         anchors, spread = self.prompts.anchors, self.statistics.spreads[corpus][number]
         return spread if anchors is None else spread.at(int(anchors[0, 0]), states.shape[2])
 

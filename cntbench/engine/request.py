@@ -19,6 +19,7 @@ from cntbench.readouts import STANDARD
 from cntbench.specs import Keep, Scope
 
 Piece = TypeVar("Piece")
+Choice = TypeVar("Choice")
 
 
 def among(chosen: Sequence[int], nodes: range) -> Sequence[int]:
@@ -178,6 +179,13 @@ class Request:
     def part(self, prompts: slice, sources: Sequence[int]) -> Request:
         """Return the request for a slice of the prompts and for the given sources."""
         return replace(self, prompts=self.prompts.take(prompts), sources=sources)
+
+    def of_all_prompts(self, choose: Callable[[Request], Choice]) -> Choice:
+        """Return ``choose(self)``.
+
+        `cntbench.engine.meter` runs some prompts for all of them, but chooses by all.
+        """
+        return choose(self)
 
     def each(self, pieces: Iterable[Piece], cost: Callable[[Piece], object]) -> Iterator[Piece]:
         """Yield the pieces of the work in turn.

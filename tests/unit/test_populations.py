@@ -1,0 +1,63 @@
+"""Moments of a population: from the states of a sweep, where all its prompts are there anyway."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.models import decoder, random_gpt_neox, random_prompts
+
+from cntbench.ablations.ablation import Ablation
+from cntbench.ablations.measures import relative_l2
+from cntbench.ablations.replacements import mean, resample
+from cntbench.engine import influence as engine
+from cntbench.engine.request import Request
+
+TWIN = Ablation("twin", resample.Parameters(donor="reference"), relative_l2.measure)
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """The populations that were run by themselves, in order."""
+    populations, spread = [], engine.spread
+
+    def noted(model, prompts, corpus, at_once):
+        populations.append(corpus)
+        return spread(model, prompts, corpus, at_once)
+
+    monkeypatch.setattr(engine, "spread", noted)
+    return populations
+
+
+def request(population, over, **changes):
+    """Mean ablation beside that by the twin, whose prompts run beside the clean ones."""
+    rule = mean.Parameters(population=population, over=over)
+    model = decoder(random_gpt_neox())
+    ablations = [Ablation("mean", rule, relative_l2.measure), TWIN]
+    prompts = random_prompts(count=5, length=6, scored=3)
+    return Request(**{"model": model, "prompts": prompts, "ablations": ablations} | changes)
+
+
+@pytest.mark.parametrize("population", ["clean", "reference"])
+@pytest.mark.parametrize("over", [("prompt",), ("prompt", "position")])
+def test_a_sweep_s_own_states_give_the_numbers_of_a_pass(population, over, passes, monkeypatch):
+    asked = request(population, over)
+    found = engine.influence(asked)
+    assert passes == []
+    monkeypatch.setattr(engine, "_populations_apart", lambda request: request.populations)
+    expected = engine.influence(asked)
+    assert passes == [population]
+    np.testing.assert_array_equal(found.influence, expected.influence)
+    np.testing.assert_array_equal(found.readout_effect, expected.readout_effect)
+
+
+def test_prompts_that_do_not_run_all_at_once_are_run_before(passes):
+    found = engine.influence(request("clean", ("prompt",), memory_budget=1))
+    assert passes == ["clean"]
+    together = engine.influence(request("clean", ("prompt",)))
+    np.testing.assert_allclose(found.influence, together.influence, rtol=1e-5)
+
+
+def test_a_population_that_no_ablation_draws_from_is_run_before(passes):
+    asked = request("reference", ("prompt",))
+    engine.influence(request("reference", ("prompt",), ablations=asked.ablations[:1]))
+    assert passes == ["reference"]
