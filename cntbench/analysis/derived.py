@@ -124,7 +124,7 @@ def derived(
     if untrained is not None:
         groups["untrained"] = untrained
     content = content_checksum(xr.DataTree.from_dict({"/": root, **groups}))
-    made_of_sha256 = made_of([content, draws.seed, draws.count], ["dynamics"])
+    made_of_sha256 = made_of([content, draws.seed, draws.count], ["dynamics", "metrics"])
     groups["metrics"].attrs |= sources_attribute(
         own_sources({"metric": map(str, groups["metrics"])})
     )

@@ -224,4 +224,4 @@ def test_the_command_of_a_study_names_what_was_changed_and_no_more():
 
 
 def test_every_key_that_the_command_line_changes_is_in_the_command():
-    assert tuple(StudyKeys.__annotations__) == tuple(STUDY_OPTIONS)
+    assert {*StudyKeys.__annotations__} == {*STUDY_OPTIONS}

@@ -202,6 +202,9 @@ def test_what_is_reused_depends_on_the_files_of_its_rooms(tmp_path):
     with using([tmp_path]):
         assert made_of([], ["ablations"]) != before[0]
         assert made_of([], ["metrics"]) == before[1]
+    write(tmp_path, "backbones/mine.py", '"""A rule that metrics select edges by."""\n')
+    with using([tmp_path]):
+        assert made_of([], ["metrics"]) != before[1]
     assert made_of([], ["ablations"]) == before[0]
 
 
