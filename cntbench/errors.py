@@ -5,13 +5,19 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import os
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+
+#: The folder of the package, with the separator at its end.
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
 
 #: Exit codes of the command line; docs/reference/commands.md explains them.
 EXIT_OK = 0
@@ -147,6 +153,26 @@ class CntbenchWarning(UserWarning):
 
 class CntbenchNote(CntbenchWarning):
     """Something that users may want to know, and that is probably what they want."""
+
+
+def warn(text: str, kind: type[CntbenchWarning] = CntbenchWarning) -> None:
+    """Warn users at that line of theirs which called cntbench, however deep the problem is found.
+
+    Python and notebooks print the line; the command line prints the text alone.
+    """
+    frame = caller = sys._getframe()
+    while frame.f_back is not None:
+        if frame.f_code.co_filename.startswith(_PACKAGE):
+            caller = frame.f_back
+        frame = frame.f_back
+    warnings.warn_explicit(
+        text,
+        kind,
+        caller.f_code.co_filename,
+        caller.f_lineno,
+        module=str(caller.f_globals.get("__name__")),
+        registry=caller.f_globals.setdefault("__warningregistry__", {}),
+    )
 
 
 def warning_text(

@@ -8,10 +8,10 @@ from warnings import catch_warnings, simplefilter
 import xarray as xr
 
 from cntbench.analysis.derived import NullDraws, derived
-from cntbench.errors import CntbenchWarning, StorageError
+from cntbench.errors import CntbenchWarning, StorageError, warn
 from cntbench.files.output import check_output
 from cntbench.parallel import Progress
-from cntbench.results.checking import as_result, warn
+from cntbench.results.checking import as_result
 from cntbench.results.storage import RESULT, UNSEALED, open_results, write_results
 from cntbench.results.tree import result_tree
 

@@ -7,7 +7,6 @@ The command line runs the same code. All results are xarray objects with the acc
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
@@ -17,7 +16,7 @@ import xarray as xr
 
 from cntbench.comparison import command
 from cntbench.comparison.pooled import with_pooled_claims
-from cntbench.errors import CntbenchError, Named, shown, unknown
+from cntbench.errors import CntbenchError, Named, shown, unknown, warn
 from cntbench.files.output import Folders, path_tuple
 from cntbench.models.device import description, prepare
 from cntbench.models.in_memory import at_step, read_model
@@ -152,7 +151,7 @@ def run(
     for name, outcome in outcomes.items():
         if outcome.failed:
             text = failures(outcome.failed, "the same call tries them again")
-            warnings.warn(f"{name}: {text}" if name else text, stacklevel=2)
+            warn(f"{name}: {text}" if name else text)
     trees = {name: outcome.tree for name, outcome in outcomes.items()}
     return with_pooled_claims(trees, catalogue.some_claims()) if runs else trees[""]
 

@@ -22,7 +22,6 @@ its own optimal constant: there is nothing to take from it.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -37,7 +36,7 @@ from cntbench.engine.positions import last_attention
 from cntbench.engine.readouts import Answers
 from cntbench.engine.replacing import CrossFitted
 from cntbench.engine.sweep import spread
-from cntbench.errors import CntbenchWarning, listed
+from cntbench.errors import listed, warn
 from cntbench.models.decoder import Decoder
 from cntbench.models.heads import Queries
 from cntbench.models.precision import in_double
@@ -93,11 +92,7 @@ def optimal_constants(
             unsolved.update(torch.nonzero(~solved)[:, 0].tolist())
     if unsolved:
         names = [exact.components[source].name for source in sorted(unsolved)]
-        warnings.warn(
-            f"the optimal constants of {listed(names, 5)} have not converged in {steps} steps",
-            CntbenchWarning,
-            stacklevel=2,
-        )
+        warn(f"the optimal constants of {listed(names, 5)} have not converged in {steps} steps")
     return CrossFitted(_by_block(exact, torch.stack(halves)), index)
 
 

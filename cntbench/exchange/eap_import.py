@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from cntbench.analysis.verdicts import verdicts
 from cntbench.components import feasible
 from cntbench.dynamics.claim import Claim
 from cntbench.engine.influence import Influence
-from cntbench.errors import CheckpointError, CntbenchError, CntbenchWarning, StorageError
+from cntbench.errors import CheckpointError, CntbenchError, StorageError, warn
 from cntbench.exchange.eap_graph import GROUP, EapGraph, read_eap_graph
 from cntbench.files.attributes import __version__
 from cntbench.files.output import file_status
@@ -125,7 +124,7 @@ def import_graphs(
         As `cntbench.runs.run.run` takes them.
     """
     for line in monotonies(graphs, circuit=labels.circuit):
-        warnings.warn(line, CntbenchWarning, stacklevel=2)
+        warn(line)
     parts = [
         checkpoint_dataset(
             # What the weights were the file does not say; its own hash tells checkpoints apart.

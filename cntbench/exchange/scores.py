@@ -7,7 +7,6 @@ edges from the input and into the logits are left out.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cntbench.analysis.recovery import auroc, average_precision, random_average_precision
 from cntbench.components import feasible
-from cntbench.errors import CntbenchError, CntbenchWarning, shown
+from cntbench.errors import CntbenchError, shown, warn
 from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph, shape_words
 from cntbench.exchange.known_circuits import PURPOSES
 from cntbench.files.attributes import described
@@ -99,7 +98,7 @@ def candidate(graph: EapGraph, circuit: Circuit, *, inside: bool = False) -> Can
         )
     if (flat := graph.flat(circuit=inside)) is not None:
         line = f"{graph.path}: every edge between components has the score {flat:g}"
-        warnings.warn(line, CntbenchWarning, stacklevel=2)
+        warn(line)
     members = np.zeros((len(nodes),) * 2, dtype=bool)
     for edge in graph.edges.values():
         if edge.source is not None and edge.target is not None:

@@ -8,11 +8,10 @@ the stage before that is named beside it, and so do its tokens. A stage may have
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
-from cntbench.errors import CheckpointError, CntbenchNote
+from cntbench.errors import CheckpointError, CntbenchNote, warn
 from cntbench.models.steps import LARGEST, NamedStep
 
 Key = TypeVar("Key")
@@ -67,11 +66,10 @@ def on_one_axis(steps: Mapping[Key, NamedStep], *, where: str) -> dict[Key, Name
         members = {k: v for k, v in steps.items() if len(stages) < 2 or places[k].stage == stage}
         ordered = sorted(members.items(), key=lambda item: item[1].step)
         if number:
-            warnings.warn(
+            warn(
                 f"{where}: steps of stage {stage} count on from {offset}, the last step of stage "
                 f"{stages[number - 1]} that is named.",
                 CntbenchNote,
-                stacklevel=3,
             )
         for key, named in ordered:
             if offset + named.step > LARGEST:

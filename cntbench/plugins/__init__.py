@@ -11,7 +11,6 @@ import importlib
 import inspect
 import json
 import pkgutil
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -19,7 +18,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from cntbench.errors import CntbenchWarning, Named, PluginError, SpecError, unknown
+from cntbench.errors import Named, PluginError, SpecError, unknown, warn
 from cntbench.plugins.folders import (
     SUBFOLDERS,
     PluginFolder,
@@ -215,7 +214,7 @@ def usable(kind: str) -> Named[Plugin]:
     """Return what `room` does, for a user of them all: each broken file is a warning."""
     plugins = room(kind)
     for error in plugins.broken.values():
-        warnings.warn(CntbenchWarning(f"{error.where}: left out: {error.what}"), stacklevel=2)
+        warn(f"{error.where}: left out: {error.what}")
     return plugins
 
 

@@ -16,7 +16,6 @@ import importlib.util
 import os
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,7 +26,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
-from cntbench.errors import CntbenchError, CntbenchWarning, PluginError, SpecError, nearest
+from cntbench.errors import CntbenchError, PluginError, SpecError, nearest, warn
 from cntbench.files.output import is_folder, path_tuple
 
 P = ParamSpec("P")
@@ -326,12 +325,9 @@ def _of_packages() -> tuple[PluginFolder, ...]:
             reason = "there is no such module"
         if spec is None or not spec.submodule_search_locations:
             package = point.dist.name if point.dist else "a package"
-            warnings.warn(
-                CntbenchWarning(
-                    f"plug-ins of {package} are left out: {point.name} = {point.value}: "
-                    + (reason if spec is None else "it is not a package")
-                ),
-                stacklevel=2,
+            warn(
+                f"plug-ins of {package} are left out: {point.name} = {point.value}: "
+                + (reason if spec is None else "it is not a package")
             )
             continue
         folders += [
@@ -346,9 +342,7 @@ def _warn_of_strangers(path: Path) -> None:
     for folder in sorted(path.iterdir()):
         hint = nearest(folder.name, names)
         if folder.name not in names and hint.startswith("Did") and next(folder.glob("*.py"), None):
-            warnings.warn(
-                CntbenchWarning(f"{folder}: its Python files are not loaded. {hint}"), stacklevel=2
-            )
+            warn(f"{folder}: its Python files are not loaded. {hint}")
 
 
 def _broken(path: Path, error: BaseException) -> PluginError:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 
 import xarray as xr
 
-from cntbench.errors import CntbenchWarning, StorageError
+from cntbench.errors import StorageError, warn
 from cntbench.results.schema import validate
 from cntbench.results.selection import whole_tree
 from cntbench.results.tree import groups_of, result_tree
@@ -82,8 +81,3 @@ def _validate_group(name: str, group: xr.Dataset, root: xr.Dataset, where: str) 
         xr.DataTree.from_dict({"/": root, name: group})
     except (ValueError, KeyError) as error:
         raise StorageError(f"does not fit the film: {error}", where=where) from None
-
-
-def warn(message: str) -> None:
-    """Warn the user."""
-    warnings.warn(message, CntbenchWarning, stacklevel=4)

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import xarray as xr
 
-from cntbench.errors import CntbenchError, StorageError, nearest
+from cntbench.errors import CntbenchError, StorageError, nearest, warn
 from cntbench.files.output import (
     FileKind,
     check_output,
@@ -28,7 +28,7 @@ from cntbench.files.output import (
     is_folder,
 )
 from cntbench.parallel.interrupts import interrupts_held
-from cntbench.results.checking import valid_groups, validate_groups, warn
+from cntbench.results.checking import valid_groups, validate_groups
 from cntbench.results.checksum import checksum
 from cntbench.results.group_schema import GROUPS, validate_contents
 from cntbench.results.netcdf import read_groups, write_groups

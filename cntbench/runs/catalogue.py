@@ -8,7 +8,6 @@ A folder of specs holds tasks (``*.toml``, ``controls/*.toml``), ``ablations/*.t
 from __future__ import annotations
 
 import shlex
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,15 +16,7 @@ from typing import Any, TypeVar
 from cntbench import plugins
 from cntbench.ablations.ablation import Ablation, check
 from cntbench.dynamics.claim import Claim
-from cntbench.errors import (
-    CntbenchNote,
-    CntbenchWarning,
-    Named,
-    SpecError,
-    distinct,
-    nearest,
-    unknown,
-)
+from cntbench.errors import CntbenchNote, Named, SpecError, distinct, nearest, unknown, warn
 from cntbench.files.output import is_folder
 from cntbench.metrics.backbones._base import Backbone
 from cntbench.models.planted.circuit import Circuit
@@ -182,7 +173,7 @@ class Catalogue:
         told = ", ".join(
             f"{name} ({e} {reasons[e]})" for name in left_out for e in [estimators[name]]
         )
-        warnings.warn(f"left out: {told}", CntbenchNote, stacklevel=3)
+        warn(f"left out: {told}", CntbenchNote)
         kept = tuple(name for name in names if name not in left_out)
         return replace(entry, spec=replace(entry.spec, ablations=kept))
 
@@ -247,7 +238,7 @@ def load_catalogue(folders: Sequence[Path] = ()) -> Catalogue:
 
 def _warn_of_broken(entries: Named[Any]) -> None:
     for error in entries.broken.values():
-        warnings.warn(CntbenchWarning(f"left out: {error}"), stacklevel=3)
+        warn(f"left out: {error}")
 
 
 def _check_tasks(circuit: Circuit, tasks: Named[Task]) -> None:

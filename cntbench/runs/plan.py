@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from cntbench.ablations.ablation import check_twins
 from cntbench.components import feasible, named
 from cntbench.dynamics.claim import Claim
-from cntbench.errors import CntbenchError, CntbenchWarning, SpecError, in_file
+from cntbench.errors import CntbenchError, SpecError, in_file, warn
 from cntbench.files.attributes import __version__
 from cntbench.models.checkpoint_choice import choose
 from cntbench.models.trajectory import (
@@ -280,12 +279,10 @@ class Plan:
         """Warn of files of prompts that are not measured to their end."""
         for task, prompts in zip(self.tasks, self.prompts, strict=True):
             if task.table is not None and len(prompts) < len(task.table.rows):
-                warnings.warn(
+                warn(
                     f"task {task.name!r} measures {len(prompts)} of the {len(task.table.rows)} "
                     "prompts of its file; the study's key prompts, --prompts and prompts= say how "
                     "many",
-                    CntbenchWarning,
-                    stacklevel=2,
                 )
 
     def _check_methods(self, task: Task, prompts: Prompts) -> None:

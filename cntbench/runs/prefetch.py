@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -12,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple, Self
 
-from cntbench.errors import CntbenchWarning, HubTimeoutError
+from cntbench.errors import HubTimeoutError, warn
 from cntbench.models.trajectory import ModelRef
 
 #: Most models that are fetched at the same time.
@@ -99,10 +98,7 @@ class Prefetch:
         self._postponed.add(subject)
         self._waiting.append(subject)
         self.release(subject)
-        warnings.warn(
-            CntbenchWarning(f"{error.where}: {error.what}; tried again after the others"),
-            stacklevel=2,
-        )
+        warn(f"{error.where}: {error.what}; tried again after the others")
         return True
 
     def release(self, subject: ModelRef) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 
-from cntbench.errors import CntbenchNote
+from cntbench.errors import CntbenchNote, warn
 from cntbench.models import checkpoint_files
 from cntbench.models.outline import parameters
 from cntbench.models.trajectory import Trajectory
@@ -94,10 +93,9 @@ def untrained_count(checkpoints: int, work: float) -> int:
 def tell_few(count: int) -> None:
     """Say that there are fewer untrained models by default than allow a p-value."""
     if count < ENOUGH:
-        warnings.warn(
+        warn(
             f"untrained models: {count} instead of {ENOUGH}, for the work that each takes; no "
             f"p-value against them is below 0.05. --untrained {ENOUGH} measures all "
             f"(untrained={ENOUGH} in Python)",
             CntbenchNote,
-            stacklevel=3,
         )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 
 import pytest
 
 from cntbench.errors import (
     CheckpointError,
     CntbenchError,
+    CntbenchNote,
     SpecError,
     StorageError,
     nearest,
     unknown,
 )
+from cntbench.models.hub.revisions import parse
 
 
 @pytest.mark.parametrize(
@@ -70,3 +73,13 @@ def test_unknown_names_kind_name_match_and_place():
     assert str(error) == (
         "study.toml: unknown task 'bigran'\nDid you mean 'bigram'? Allowed: bigram, induction."
     )
+
+
+def test_a_warning_stands_at_the_users_line_however_deep_it_is_found():
+    names = "stage1-step1000-tokens1B,stage2-step10-tokens2B"
+    with pytest.warns(CntbenchNote, match="steps of stage 2 count on") as told:
+        parse(names, where="hub:a/b")
+    [warning] = told
+    assert (warning.filename, warning.category) == (__file__, CntbenchNote)
+    line = Path(__file__).read_text(encoding="utf-8").splitlines()[warning.lineno - 1]
+    assert line.strip() == 'parse(names, where="hub:a/b")'

@@ -12,7 +12,6 @@ is needed by tasks made of text. Or each step has one file of weights, ``step-10
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from cntbench.errors import CheckpointError, CntbenchNote, listed
+from cntbench.errors import CheckpointError, CntbenchNote, listed, warn
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.checkpoint_choice import choose
@@ -130,7 +129,7 @@ class _Found(NamedTuple):
         skipped = [f"{listed(names, _NAMED)} ({reason})" for reason, names in reasons if names]
         if skipped:
             note = f"{root}: skipped {'; '.join(skipped)}."
-            warnings.warn(note, CntbenchNote, stacklevel=3)
+            warn(note, CntbenchNote)
 
 
 def _found(root: Path) -> _Found:
