@@ -9,14 +9,10 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
-from transformers.utils import logging as transformers_logging
 
-torch.set_num_threads(1)
 # A shell that starts tests in the background has Ctrl-C ignored in them and in what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-transformers_logging.disable_progress_bar()
 
 # A slow machine is no failure, and a failure prints how to repeat it. On CI the examples are
 # always the same ones, so that a red build means a changed program.
@@ -31,6 +27,15 @@ settings.register_profile(
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
 settings.register_profile("thorough", settings.get_profile("local"), max_examples=200)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_pycollect_makemodule() -> None:
+    """Set up what a process uses that collects tests: the one that starts them imports nothing."""
+    import torch
+    from transformers.utils import logging
+
+    torch.set_num_threads(1)
+    logging.disable_progress_bar()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
