@@ -51,9 +51,11 @@ def validate_groups(groups: Mapping[str, xr.Dataset], where: str) -> None:
     """
     root = groups["/"]
     validate(root, where=where)
-    for name, group in groups.items():
-        if name != "/":
-            _validate_group(name, group, root, f"{where}: group {name[1:]!r}")
+    below = {name: group for name, group in groups.items() if name != "/"}
+    together = _fit(root, below)
+    for name, group in below.items():
+        place = f"{where}: group {name[1:]!r}"
+        _validate_group(name, group, root, place, fits=together)
 
 
 def valid_groups(
@@ -61,11 +63,12 @@ def valid_groups(
 ) -> Iterator[tuple[str, xr.Dataset]]:
     """Yield the groups that satisfy their schema, and warn of the others."""
     left_out: list[str] = []
+    together = _fit(root, groups)
     for name, group in groups.items():
         if any(name.startswith(f"{parent}/") for parent in left_out):
             continue
         try:
-            _validate_group(name, group, root, where)
+            _validate_group(name, group, root, where, fits=together)
         except StorageError as error:
             left_out.append(name)
             warn(f"{where}: group {name[1:]!r} is left out: {error.what}.")
@@ -73,10 +76,24 @@ def valid_groups(
             yield name, group
 
 
-def _validate_group(name: str, group: xr.Dataset, root: xr.Dataset, where: str) -> None:
+def _fit(root: xr.Dataset, groups: Mapping[str, xr.Dataset]) -> bool:
+    """Return whether all groups fit the film; if not, each is tried by itself."""
+    try:
+        xr.DataTree.from_dict({"/": root, **groups})
+    except (ValueError, KeyError):
+        return False
+    return True
+
+
+def _validate_group(
+    name: str, group: xr.Dataset, root: xr.Dataset, where: str, *, fits: bool
+) -> None:
+    """Raise a `StorageError` unless a group satisfies its schema, and fits or is known to fit."""
     from cntbench.results.group_schema import validate_group  # imports more than films need
 
     validate_group(name[1:], group, root, where=where)
+    if fits:
+        return
     try:
         xr.DataTree.from_dict({"/": root, name: group})
     except (ValueError, KeyError) as error:

@@ -50,11 +50,16 @@ class Audited:
 
 def audit_results(dataset: xr.Dataset) -> list[Audited]:
     """Return the status of a result's checkpoints: the first that is not ok, if any."""
+    labels = (dataset[name].values for name in ("checkpoint", "step", "revision"))
+    cells = (
+        dataset[name].transpose("checkpoint", ...).values.reshape(dataset.sizes["checkpoint"], -1)
+        for name in ("status", "status_reason")
+    )
     rows: list[Audited] = []
-    for index, ok in enumerate(usable(dataset)):
-        at = dataset.isel(checkpoint=index)
-        cell = 0 if ok else int(np.flatnonzero(at["status"].values.ravel() != "ok")[0])
-        status, reason = (at[name].values.ravel()[cell] for name in ("status", "status_reason"))
-        labels = at["checkpoint"].item(), int(at["step"]), at["revision"].item()
-        rows.append(Audited(*labels, str(status), str(reason)))
+    for ok, name, step, revision, status, reason in zip(
+        usable(dataset), *labels, *cells, strict=True
+    ):
+        cell = 0 if ok else int(np.flatnonzero(status != "ok")[0])
+        about = str(status[cell]), str(reason[cell])
+        rows.append(Audited(str(name), int(step), str(revision), *about))
     return rows

@@ -132,12 +132,17 @@ def run(
         if plan.trajectory.finish is not None:  # what there is comes first
             missing.sort(key=lambda subject: isinstance(subject, Checkpoint))
         measurer = CheckpointMeasurer(plan, folder, resources)
+
+        def read(*arguments: Any) -> Iterator[tuple[ModelRef, Failure | None]]:
+            """Execute, and read each checkpoint file while the workers measure others."""
+            for subject, failure in execute(*arguments):
+                if failure is None:
+                    datasets[subject] = folder.read_checkpoint_file(plan, subject)
+                yield subject, failure
+
         start = time.perf_counter()
-        failed = _measure(measurer, missing, len(subjects), jobs, progress, execute)
+        failed = _measure(measurer, missing, len(subjects), jobs, progress, read)
         seconds = time.perf_counter() - start
-        for subject in missing:
-            if subject.label not in failed:
-                datasets[subject] = folder.read_checkpoint_file(plan, subject)
         if plan.trajectory.finish is not None:
             plan = folder.record(plan.finished())
             datasets = dict(zip(plan.subjects, datasets.values(), strict=True))

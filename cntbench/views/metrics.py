@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from cntbench.results.selection import index_of
 from cntbench.views.missing import Missing, missing
 
 Array = NDArray[np.float64]
@@ -80,21 +81,21 @@ def metric(tree: xr.DataTree, name: str, task: str, ablation: str) -> MetricView
     name
         One of `metric_names`.
     """
-    variable = tree.children["metrics"].to_dataset(inherit=True)[name]
-    variable = variable.sel(task=task, ablation=ablation)
-    value = variable.values.astype(np.float64)
+    root = tree.to_dataset(inherit=False)
+    cell = {"task": index_of(root, "task", task), "ablation": index_of(root, "ablation", ablation)}
+    variable = tree.children["metrics"].variables[name]
+    value = variable.isel(cell).values.astype(np.float64)
     mean = deviation = np.full(value.shape, np.nan)
     attributes: dict[str, object] = {}
-    if "nulls" in tree.children:
-        nulls = tree.children["nulls"].to_dataset(inherit=True)
-        if name in nulls:
-            attributes = dict(nulls[name].attrs)
-            mean, deviation = (
-                nulls[name]
-                .sel(statistic=statistic, task=task, ablation=ablation)
-                .values.astype(np.float64)
-                for statistic in ("mean", "standard_deviation")
-            )
+    nulls = tree.children.get("nulls")
+    if nulls is not None and name in nulls.variables:
+        drawn = nulls.variables[name]
+        attributes = dict(drawn.attrs)
+        statistics = [str(label) for label in nulls.variables["statistic"].values]
+        mean, deviation = (
+            drawn.isel({**cell, "statistic": statistics.index(statistic)}).values.astype(np.float64)
+            for statistic in ("mean", "standard_deviation")
+        )
     return MetricView(
         name=name,
         summary=str(variable.attrs.get("comment", variable.attrs.get("long_name", name))),

@@ -19,7 +19,8 @@ from cntbench.models.trajectory import Trajectory
 from cntbench.results.failure import Failure
 from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.executors import processes
+from cntbench.runs.executors import processes, serial
+from cntbench.runs.folder import RunFolder
 from cntbench.runs.plan import Plan, make_plan
 from cntbench.runs.run import Interrupted, Outcome, run
 
@@ -78,6 +79,22 @@ def changing(tmp_path):
 
 def checkpoint_files(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (folder / "checkpoints").iterdir()}
+
+
+def test_files_are_read_while_others_are_measured(finished, plan, folder):
+    """Their reading would otherwise be a time at the end in which all processes but one wait."""
+    left = RunFolder(folder)
+    for subject in plan.subjects:
+        left.checkpoint_file(subject).unlink()
+
+    def removing(measurer, ahead, jobs):
+        for subject, failure in serial.execute(measurer, ahead):
+            yield subject, failure
+            left.checkpoint_file(subject).unlink()
+
+    again = run(plan, folder, jobs=1, progress=quiet, execute=removing)
+    assert (again.measured, again.failed) == (3, {})
+    assert again.path.read_bytes() == finished.path.read_bytes()
 
 
 def test_the_result_holds_what_the_engine_measures(plan, finished):
