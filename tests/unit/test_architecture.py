@@ -118,8 +118,14 @@ def graph() -> nx.DiGraph:
     for module, path in modules().items():
         for name in imported(path.read_text(encoding="utf-8"), module, known):
             edges.add_edge(module, name if name.startswith("cntbench.") else name.split(".")[0])
-    edges.remove_edges_from([(m, "cntbench") for m in known if edges.has_edge(m, "cntbench")])
     return edges
+
+
+def circles(edges: nx.DiGraph) -> list[list[str]]:
+    """Rooms that import each other; the package itself is one."""
+    ours = edges.subgraph(m for m in edges if m.split(".")[0] == "cntbench")
+    rooms = nx.DiGraph([tuple(".".join(m.split(".")[:2]) for m in edge) for edge in ours.edges])
+    return sorted(sorted(c) for c in nx.strongly_connected_components(rooms) if len(c) > 1)
 
 
 def definitions(kind: type[ast.stmt]) -> list[tuple[str, Any]]:
@@ -165,6 +171,15 @@ def test_imports_point_one_way():
 
 def test_no_module_imports_itself_by_a_detour():
     assert not list(nx.simple_cycles(graph()))
+
+
+def test_rooms_do_not_import_each_other():
+    """Nor by the package itself, which imports what Python users call."""
+    edges = graph().copy()
+    text = (ROOT / "__init__.py").read_text(encoding="utf-8")
+    edges.add_edges_from(("cntbench", m) for m in imported(text, "cntbench", set(modules())))
+    assert edges.has_edge("cntbench", "cntbench.api.measure")
+    assert not circles(edges)
 
 
 def test_prompts_metrics_and_dynamics_need_no_torch():
@@ -240,4 +255,8 @@ def test_the_rules_catch_what_breaks_them():
     )
     assert upward(edges) == ["cntbench.specs imports cntbench.prompts"]
     assert users(edges, "torch", {"metrics", "prompts"}) == ["cntbench.metrics.gini"]
+    edges.add_edges_from(
+        [("cntbench", "cntbench.api.results"), ("cntbench.api.results", "cntbench")]
+    )
+    assert circles(edges) == [["cntbench", "cntbench.api"], ["cntbench.prompts", "cntbench.specs"]]
     assert "torch" in graph(), "imports of other packages are seen"
