@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from support.runs import write_study
-from support.trajectories import run_cli, spoil, write_trajectory
+from support.trajectories import run_cli, run_cli_in, spoil, write_trajectory
 
 from cntbench.errors import CntbenchError
 from cntbench.results.storage import open_results
 from cntbench.runs.shard import Shard, parse_shard
 
+#: Runs of the study ``tiny``, and the shard that each measures.
+RUNS = {"whole": [], "part1": ["--shard", "1/2"], "part2": ["--shard", "2/2"]}
+
+
+def write_checkpoints(folder: Path) -> Path:
+    """Write checkpoints, and studies of them; returns the folder of specs."""
+    write_trajectory(folder / "checkpoints")
+    for name, untrained in (("tiny", 1), ("other", 0)):
+        write_study(folder / "specs", name, folder / "checkpoints", untrained=untrained)
+    return folder / "specs"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> tuple[Path, dict[str, tuple[int, str, str]]]:
+    """The folder in which `RUNS` were measured, and how each command ended."""
+    folder = tmp_path_factory.mktemp("measured")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("CNTBENCH_SPECS", str(write_checkpoints(folder)))
+        ended = {
+            name: run_cli_in(folder, "run", "tiny", *shard, "-o", name, "-j", 1)
+            for name, shard in RUNS.items()
+        }
+    return folder, ended
+
 
 @pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Run a command line on the study ``tiny`` in an empty folder."""
+def cli(measured, monkeypatch, capsys, tmp_path):
+    """Run a command line in a folder with copies of `RUNS`."""
     monkeypatch.chdir(tmp_path)
-    write_trajectory(tmp_path / "checkpoints")
-    write_study(tmp_path / "specs", "tiny", tmp_path / "checkpoints", untrained=1)
-    monkeypatch.setenv("CNTBENCH_SPECS", str(tmp_path / "specs"))
+    monkeypatch.setenv("CNTBENCH_SPECS", str(measured[0] / "specs"))
+    for name in RUNS:
+        shutil.copytree(measured[0] / name, tmp_path / name)
 
     def command(name: str, *arguments: object) -> tuple[int, str, str]:
         return run_cli(monkeypatch, capsys, name, *arguments, "-j", 1)
@@ -61,16 +86,15 @@ def test_shards_are_a_partition(of):
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
 
 
-def test_merged_shards_are_the_bytes_of_a_whole_run(cli):
-    assert cli("run", "tiny", "-o", "whole")[0] == 0
+def test_merged_shards_are_the_bytes_of_a_whole_run(cli, measured):
     assert (
         checkpoint_files("whole")
         == ["results", "step0", "step100", "step8", "untrained2147483648"][1:]
     )
-    for shard in ("1/2", "2/2"):
-        code, out, err = cli("run", "tiny", "--shard", shard, "-o", f"part{shard[0]}")
+    for name, shard in RUNS.items():
+        code, out, err = measured[1][name]
         assert (code, err) == (0, "")
-        assert f"of shard {shard}" in out
+        assert not shard or f"of shard {shard[1]}" in out
     assert checkpoint_files("part1") == ["step0", "step100"]
     assert checkpoint_files("part2") == ["step8", "untrained2147483648"]
     code, out, err = cli("merge", "part1", "part2", "-o", "merged")
@@ -82,7 +106,6 @@ def test_merged_shards_are_the_bytes_of_a_whole_run(cli):
 
 
 def test_shards_may_use_one_folder(cli):
-    cli("run", "tiny", "-o", "whole")
     for shard in ("3/3", "1/3", "2/3"):
         assert cli("run", "tiny", "--shard", shard, "-o", "shared")[0] == 0
     assert not Path("shared", "results.nc").exists()
@@ -91,9 +114,7 @@ def test_shards_may_use_one_folder(cli):
 
 
 def test_missing_shards_are_named_and_marked_and_may_be_measured_later(cli):
-    cli("run", "tiny", "-o", "whole")
-    cli("run", "tiny", "--shard", "1/2", "-o", "part")
-    code, _, err = cli("merge", "part", "-o", "merged")
+    code, _, err = cli("merge", "part1", "-o", "merged")
     assert code == 3
     assert "step8, untrained model 1 of 1: failed: none of the merged folders has" in err
     film = open_results(Path("merged", "results.nc"))
@@ -108,9 +129,6 @@ def test_missing_shards_are_named_and_marked_and_may_be_measured_later(cli):
 
 
 def test_a_damaged_shard_is_not_merged(cli):
-    cli("run", "tiny", "-o", "whole")
-    for shard in ("1/2", "2/2"):
-        cli("run", "tiny", "--shard", shard, "-o", f"part{shard[0]}")
     path = Path("part1", "checkpoints", "step100.nc")
     path.write_bytes(path.read_bytes()[:-50])
     code, _, err = cli("merge", "part1", "part2", "-o", "merged")
@@ -121,8 +139,11 @@ def test_a_damaged_shard_is_not_merged(cli):
     assert results("merged") == results("whole")
 
 
-def test_why_a_checkpoint_failed_is_merged_too(cli, tmp_path):
+def test_why_a_checkpoint_failed_is_merged_too(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("CNTBENCH_SPECS", str(write_checkpoints(tmp_path)))
     spoil(tmp_path / "checkpoints" / "step8")
+    for name in RUNS:
+        shutil.rmtree(name)
     whole = cli("run", "tiny", "-o", "whole")
     assert whole[0] == 3
     for shard in ("1/2", "2/2"):
@@ -135,13 +156,14 @@ def test_why_a_checkpoint_failed_is_merged_too(cli, tmp_path):
     assert results("merged") == results("whole")
 
 
-def test_folders_of_different_studies_are_not_merged(cli, tmp_path):
-    write_study(tmp_path / "specs", "other", tmp_path / "checkpoints", untrained=0)
-    cli("run", "tiny", "--shard", "1/2", "-o", "part1")
-    cli("run", "tiny", "--shard", "2/2", "-o", "part2", "--seed", 3)
+def test_folders_of_different_studies_are_not_merged(cli):
+    cli("run", "tiny", "--shard", "2/2", "-o", "seeded", "--seed", 3)
     cli("run", "other", "--shard", "2/2", "-o", "part3")
-    code, _, err = cli("merge", "part1", "part2", "-o", "merged")
-    assert (code, "part2: belongs to another study than part1; different: seed" in err) == (2, True)
+    code, _, err = cli("merge", "part1", "seeded", "-o", "merged")
+    assert (code, "seeded: belongs to another study than part1; different: seed" in err) == (
+        2,
+        True,
+    )
     code, _, err = cli("merge", "part1", "part3", "-o", "merged")
     assert (code, "different: spec.untrained, study" in err) == (2, True)
     Path("empty").mkdir()
@@ -157,7 +179,7 @@ def test_a_shard_that_does_not_exist_is_exit_code_2(cli):
 
 
 def test_shards_exclude_whole_runs_and_themselves(cli):
-    cli("run", "tiny", "--shard", "1/2", "-o", "shared")
+    shutil.copytree("part1", "shared")
     with FileLock(Path("shared", ".lock-1-of-2")):
         for again in (["--shard", "1/2"], []):
             code, _, err = cli("run", "tiny", *again, "-o", "shared")
