@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from cntbench.errors import CntbenchNote, Named, SpecError, distinct, nearest, u
 from cntbench.files.output import is_folder
 from cntbench.metrics.backbones._base import Backbone
 from cntbench.models.planted.circuit import Circuit
-from cntbench.plugins import spec_folders
+from cntbench.plugins import shipped_folder, spec_folders
 from cntbench.plugins.folders import package_folders
 from cntbench.prompts.tables import SUFFIXES, is_table
 from cntbench.runs.launch import StudyKeys
@@ -276,11 +277,18 @@ def _files(folder: Path) -> Iterable[tuple[str, Path]]:
         yield FOLDERS[place], path
 
 
+@cache
+def _shipped(read: Callable[[Path], Any], path: Path) -> Any:
+    """Read a file of this package, which does not change, once a process."""
+    return read(path)
+
+
 def _read_all(paths: Mapping[str, Path], read: Callable[[Path], T]) -> Named[T]:
     entries: Named[T] = Named()
+    ours = shipped_folder()
     for name, path in sorted(paths.items()):
         try:
-            entries[name] = read(path)
+            entries[name] = _shipped(read, path) if path.is_relative_to(ours) else read(path)
         except SpecError as error:
             entries.broken[name] = error
     return entries
