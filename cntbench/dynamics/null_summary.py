@@ -14,6 +14,7 @@ from cntbench.dynamics.nulls._draws import batches
 from cntbench.files.attributes import described
 from cntbench.metrics._arithmetic import TIE, divide
 from cntbench.metrics._base import Metric
+from cntbench.metrics._batches import with_graphs_last
 from cntbench.metrics._graphs import Graphs
 
 #: What the group holds about every value of a metric.
@@ -199,4 +200,4 @@ def _draws(film: Film, null: str, rng: np.random.Generator, draws: int) -> Itera
 
 
 def _graphs(film: Film, weights: Array) -> Graphs:
-    return Graphs(weights, step=film.step, layer=film.layer)
+    return Graphs(with_graphs_last(weights), step=film.step, layer=film.layer)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 #: Size of a batch of graphs [bytes].
-BATCH_BYTES = 2**19
+BATCH_BYTES = 2**20
 
 
 def batched(function: Callable[..., NDArray[Any]], *arrays: NDArray[Any]) -> NDArray[Any]:
@@ -28,13 +28,9 @@ def batched(function: Callable[..., NDArray[Any]], *arrays: NDArray[Any]) -> NDA
     numpy.ndarray
         The leading dims of the arrays, then those that the function adds.
     """
-    *leading, n, m = arrays[0].shape
-    flat = [array.reshape(math.prod(leading), n, m) for array in arrays]
-    size = max(1, BATCH_BYTES // max(1, n * m * 8))
-    starts = range(0, max(1, len(flat[0])), size)
-    results = [function(*(array[start : start + size] for array in flat)) for start in starts]
-    joined = results[0] if len(results) == 1 else np.concatenate(results)
-    return joined.reshape((*leading, *joined.shape[1:]))
+    results = [function(*map(np.ascontiguousarray, batch)) for batch in _batches(arrays)]
+    joined = np.concatenate(results)
+    return joined.reshape((*arrays[0].shape[:-2], *joined.shape[1:]))
 
 
 def batched_last(function: Callable[..., NDArray[Any]], *arrays: NDArray[Any]) -> NDArray[Any]:
@@ -50,12 +46,27 @@ def batched_last(function: Callable[..., NDArray[Any]], *arrays: NDArray[Any]) -
     arrays
         Dims ``…, source, target``, all of one shape.
     """
+    results = [
+        function(*(np.ascontiguousarray(np.moveaxis(array, 0, -1)) for array in batch))
+        for batch in _batches(arrays)
+    ]
+    joined = np.moveaxis(np.concatenate(results, axis=-1), -1, 0)
+    return joined.reshape((*arrays[0].shape[:-2], *joined.shape[1:]))
 
-    def graphs_first(*batch: NDArray[Any]) -> NDArray[Any]:
-        last = (np.ascontiguousarray(np.moveaxis(array, 0, -1)) for array in batch)
-        return np.moveaxis(function(*last), -1, 0)
 
-    return batched(graphs_first, *arrays)
+def with_graphs_last(weights: NDArray[Any]) -> NDArray[Any]:
+    """Return weights, dims ``…, source, target``, in the order in memory of `batched_last`."""
+    last = np.ascontiguousarray(np.moveaxis(weights, (-2, -1), (0, 1)))
+    return np.moveaxis(last, (0, 1), (-2, -1))
+
+
+def _batches(arrays: Sequence[NDArray[Any]]) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Yield batches of arrays, dims ``…, source, target`` → ``graph, source, target``."""
+    *leading, n, m = arrays[0].shape
+    flat = [array.reshape(math.prod(leading), n, m) for array in arrays]
+    size = max(1, BATCH_BYTES // max(1, n * m * 8))
+    for start in range(0, max(1, len(flat[0])), size):
+        yield tuple(array[start : start + size] for array in flat)
 
 
 def film_by_film(
