@@ -103,17 +103,19 @@ def null_statistics(value: NDArray[np.floating], drawn: NDArray[np.floating]) ->
     drawn
         Dims ``draw``, then those of ``value``, or size 1 where draws are equal along a dim.
     """
+    drawn = drawn.astype(np.float64, copy=False)
     defined = ~np.isnan(drawn)
     count = np.broadcast_to(defined.sum(axis=0), value.shape)
-    filled = np.where(defined, drawn, 0.0)
-    size = np.abs(filled).max(axis=0, initial=0.0)
-    mean = divide(filled.sum(axis=0), count)
-    squares = np.where(defined, (drawn - mean) ** 2, 0.0).sum(axis=0)
-    highest = np.where(defined, drawn, -np.inf).max(axis=0, initial=-np.inf)
-    lowest = np.where(defined, drawn, np.inf).min(axis=0, initial=np.inf)
+    filled = drawn if defined.all() else np.where(defined, drawn, 0.0)
+    total = filled.sum(axis=0)
+    mean = divide(total, count)
+    squares = np.square(filled - np.where(defined, mean, 0.0)).sum(axis=0)
+    highest = np.fmax.reduce(drawn, axis=0, initial=-np.inf)
+    lowest = np.fmin.reduce(drawn, axis=0, initial=np.inf)
+    size = np.where(count > 0, np.maximum(highest, -lowest), 0.0)
     varies = np.broadcast_to(highest - lowest > TIE * size, value.shape)
     deviation = np.where(varies, np.sqrt(divide(squares, count - 1)), np.where(count, 0.0, np.nan))
-    centre = (filled.sum(axis=0) + value) / (count + 1)
+    centre = (total + value) / (count + 1)
     slack = TIE * np.maximum(size, np.abs(value))
     far = np.abs(drawn - centre) >= np.abs(value - centre) - slack
     p_value = (1 + far.sum(axis=0)) / (1 + count)
