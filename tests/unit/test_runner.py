@@ -19,7 +19,7 @@ from cntbench.models.trajectory import Trajectory
 from cntbench.results.failure import Failure
 from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.executors import processes, serial
+from cntbench.runs.executors import processes
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.plan import Plan, make_plan
 from cntbench.runs.run import Interrupted, Outcome, run
@@ -88,7 +88,7 @@ def test_files_are_read_while_others_are_measured(finished, plan, folder):
         left.checkpoint_file(subject).unlink()
 
     def removing(measurer, ahead, jobs):
-        for subject, failure in serial.execute(measurer, ahead):
+        for subject, failure in processes.execute(measurer, ahead, jobs):
             yield subject, failure
             left.checkpoint_file(subject).unlink()
 
