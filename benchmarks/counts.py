@@ -64,14 +64,19 @@ class _Bytes(TorchDispatchMode):
         inputs = {
             tensor.untyped_storage().data_ptr()
             for tensor in [*args, *(kwargs or {}).values()]
-            if isinstance(tensor, torch.Tensor)
+            if _is_counted(tensor)
         }
         for tensor in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(tensor, torch.Tensor):
+            if _is_counted(tensor):
                 storage = tensor.untyped_storage()
                 if storage.data_ptr() not in inputs:
                     self.total += storage.nbytes()
         return result
+
+
+def _is_counted(value: Any) -> bool:
+    """Return whether a value is a tensor, and no weight in oneDNN's order, made once for all."""
+    return isinstance(value, torch.Tensor) and not value.is_mkldnn
 
 
 def _fused(rows: Any, weight: Any, *_: Any, **__: Any) -> int:

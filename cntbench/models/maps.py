@@ -162,11 +162,11 @@ class Linear:
 
     def __call__(self, stream: Tensor) -> Tensor:
         """Apply the map to the last dim."""
-        return affine(stream, self.weight, self.bias)
+        return affine(stream, self.weight, self.bias, lasting=True)
 
     def then(self, activation: Activation, stream: Tensor) -> Tensor:
         """Apply the map to the last dim, then the activation."""
-        return affine(stream, self.weight, self.bias, activation)
+        return affine(stream, self.weight, self.bias, activation, lasting=True)
 
     def capped(self, outputs: Tensor) -> Tensor:
         """Return outputs of the plain map after a cap; here there is none."""

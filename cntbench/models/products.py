@@ -15,6 +15,14 @@ from functools import cache, partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+#: Values of the largest weight that is held a second time, as oneDNN reads it.
+LARGEST_ARRANGED = 2**18
+#: Rows for which that order is chosen. It does not change the numbers.
+TYPICAL_ROWS = 3072
+#: Weights in that order, for as long as the weights exist.
+_ARRANGED = WeakTensorKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,12 @@ def widened(values: Tensor) -> Tensor:
 
 
 def affine(
-    rows: Tensor, weight: Tensor, bias: Tensor, activation: Activation | None = None
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    activation: Activation | None = None,
+    *,
+    lasting: bool = False,
 ) -> Tensor:
     """Return ``activation(rows @ weight.T + bias)``.
 
@@ -74,8 +87,11 @@ def affine(
         Dims ``output, hidden`` and ``output``.
     activation
         None for the affine map alone.
+    lasting
+        Whether the weight stays as it is, and will be used again.
     """
     if _applies(rows) and fused_is_available():
+        weight = _arranged(weight) if lasting else weight
         name, variant = (activation.name, activation.variant) if activation else ("none", "")
         return _fused(rows, weight, bias, name, variant)
     mapped = F.linear(rows, weight, bias)
@@ -87,7 +103,7 @@ def fused_is_available() -> bool:
     """Return whether torch has the operator and it accepts these arguments."""
     row, weight, bias = torch.ones(1, 2), torch.ones(1, 2), torch.ones(1)
     try:
-        return bool(_fused(row, weight, bias, "relu", "").item() == 3)
+        return bool(_fused(row, _arranged(weight), bias, "relu", "").item() == 3)
     except (AttributeError, RuntimeError, TypeError):
         return False
 
@@ -99,6 +115,19 @@ def _applies(rows: Tensor) -> bool:
         and rows.numel() > 0
         and not torch.is_grad_enabled()
     )
+
+
+def _arranged(weight: Tensor) -> Tensor:
+    """Return a weight in the order in which oneDNN reads it, which it would make at every call.
+
+    Large weights are not held twice, nor are parts of others.
+    """
+    if weight.numel() > LARGEST_ARRANGED or weight.nbytes < weight.untyped_storage().nbytes():
+        return weight
+    if weight not in _ARRANGED:
+        _ARRANGED[weight] = torch.ops.mkldnn._reorder_linear_weight(weight, TYPICAL_ROWS)
+    arranged: Tensor = _ARRANGED[weight]
+    return arranged
 
 
 def _fused(rows: Tensor, weight: Tensor, bias: Tensor, name: str, variant: str) -> Tensor:

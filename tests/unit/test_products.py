@@ -151,3 +151,14 @@ def test_the_engine_gives_the_same_without_the_fused_operator(request):
     np.testing.assert_allclose(second.influence, first.influence, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(second.readout_effect, first.readout_effect, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(second.readout_value, first.readout_value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 5, 100])
+def test_a_lasting_weight_gives_the_same_bits(count):
+    rows, weight, bias = torch.randn(100, 24), torch.randn(40, 24), torch.randn(40)
+    with torch.inference_mode():
+        expected = affine(rows[:count], weight, bias, GELU)
+        for _ in range(2):  # arranged, and taken from those that are
+            assert torch.equal(affine(rows[:count], weight, bias, GELU, lasting=True), expected)
+        part = affine(rows[:count], weight[:20], bias[:20], GELU, lasting=True)
+    torch.testing.assert_close(part, expected[:, :20])
