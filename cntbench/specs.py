@@ -339,7 +339,7 @@ def content_hash(value: Mapping[str, Any]) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file, or raise a `SpecError` that gives the line of the first error."""
     try:
-        return parse_toml(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise SpecError(f"not UTF-8 text: {error}", where=str(path)) from None
     except ValueError as error:

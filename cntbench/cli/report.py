@@ -68,8 +68,8 @@ def report(
 
     path = results.with_name("report.html") if output is None else output
     inputs = [results] if comparison is None else [results, comparison]
-    check_output(path, PAGE, inputs=inputs, force=force)
     tree = open_results(results)
+    check_output(path, PAGE, inputs=inputs, force=force)
     compared = None if comparison is None else open_comparison(comparison)
     with in_file(results):
         write_page(tree, path, name=str(results), comparison=compared, force=force)

@@ -82,7 +82,10 @@ def rows_of(content: bytes, path: Path) -> list[Row]:
 
 
 def _json_lines(content: bytes, path: Path) -> Iterator[Row]:
-    hint = 'Every line is a prompt, such as {"clean": "…", "answer": "…"}.'
+    hint = (
+        'Every line is a prompt, such as {"clean": "…", "answer": "…"}. The name of a CSV file '
+        "ends with .csv."
+    )
     for number, line in enumerate(_text(content, path).split("\n"), start=1):
         where = f"{path}, line {number}"
         if not line.strip():

@@ -44,6 +44,7 @@ _UNSEALED = "has no checksum, so that later changes or damage could not be seen"
 #: An unused dimension of files that cntbench has written. xarray copies attributes, and so the
 #: checksum, of what is selected from a file, but no dimension that has no variable.
 _OWN = "written_by_cntbench"
+_A_RESULT = "Name a file that cntbench has written, such as results.nc."
 _AGAIN = "Run the study again into its folder: finished checkpoint files are kept."
 
 #: Ending of the names of unfinished files.
@@ -234,11 +235,24 @@ def load_netcdf(path: Path, *, hint: str) -> dict[str, xr.Dataset]:
     except StorageError:
         raise
     except Exception as error:  # an arbitrary file can make the libraries raise anything
+        if not _begins_as_netcdf(path):
+            raise StorageError(
+                "is not a netCDF file",
+                where=str(path),
+                hint=_A_RESULT if hint == _AGAIN else hint,
+            ) from None
         raise StorageError(
             f"is truncated, damaged or not a netCDF file: {str(error)[:200]}",
             where=str(path),
             hint=hint,
         ) from None
+
+
+def _begins_as_netcdf(path: Path) -> bool:
+    """Return whether a file, however short, begins as netCDF; others never were results."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    return any(begin.startswith(start[: len(begin)]) for begin in (b"CDF", b"\x89HDF"))
 
 
 def distinct_files(paths: Sequence[Path]) -> Sequence[Path]:

@@ -111,7 +111,14 @@ class Catalogue:
     def study(self, name: str) -> StudyEntry:
         """Return a study; an error names the nearest match of an unknown name."""
         if name not in self.studies:
-            raise unknown("study", name, self.studies)
+            error = unknown("study", name, self.studies)
+            if name.partition(":")[0] in plugins.room("trajectory source"):
+                hint = f"To measure this trajectory, write --trajectory {name}."
+            elif name.endswith(".toml"):
+                hint = f"A study is a file studies/{Path(name).name} in a folder: --specs FOLDER."
+            else:
+                raise error
+            raise SpecError(error.what, hint=f"{hint} {error.hint}")
         return self.studies[name]
 
     def changed_study(self, name: str, changes: Mapping[str, Any], *, where: str) -> StudyEntry:

@@ -19,7 +19,7 @@ from support.trajectories import run_cli
 from cntbench.errors import EXIT_DEFECT
 from cntbench.results.storage import open_results, write_results
 from cntbench.runs.golden import MANIFEST
-from cntbench.specs import StudySpec, as_dict
+from cntbench.specs import StudySpec, as_dict, read_toml
 
 #: What would set the title of a terminal, colour it, go back, clear it, turn text round.
 EVIL = "a[/red]\x1b]0;owned\x07\x1b[31m\r\x9b2J\x7f\u202eb"
@@ -65,6 +65,23 @@ def test_no_label_and_no_reason_is_obeyed_by_the_terminal(cli, words):
     printed = "".join(cli(*words.split())[1:])
     assert printed
     assert not re.findall("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", printed)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("plan planted:chain", "write --trajectory planted:chain. Allowed: compare"),
+        ("plan studies/mine.toml", "a file studies/mine.toml in a folder: --specs FOLDER"),
+        ("report nowhere/r.nc", "nowhere/r.nc: no such file"),
+        ("show marked.toml", "marked.toml: is not a netCDF file Name a file"),
+    ],
+)
+def test_a_likely_mistake_is_told_its_remedy(cli, words, says):
+    Path("marked.toml").write_text("version = 1\n", encoding="utf-8-sig")
+    assert read_toml(Path("marked.toml")) == {"version": 1}, "a mark of the byte order is no key"
+    code, _, err = cli(*words.split())
+    assert code == 2
+    assert says in " ".join(err.split())
 
 
 def test_a_reason_is_still_shown(cli):

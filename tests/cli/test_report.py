@@ -46,11 +46,11 @@ def test_by_default_it_stands_beside_the_result(cli, tmp_path):
     ("arguments", "says"),
     [
         (["none.nc"], ["none.nc: no such file", "compare.nc, results.nc"]),
-        (["text.nc"], ["text.nc: is truncated, damaged or not a netCDF file"]),
+        (["text.nc"], ["text.nc: is not a netCDF file", "such as results.nc"]),
         (["compare.nc"], ["compare.nc: is not the result of a run: its title is"]),
         (["folder"], ["folder: is a folder"]),
         (["results.nc", "--comparison", "none.nc"], ["none.nc: no such file", "compare -o"]),
-        (["results.nc", "--comparison", "text.nc"], ["text.nc: is truncated", "compare -o"]),
+        (["results.nc", "--comparison", "text.nc"], ["text.nc: is not a netCDF", "compare -o"]),
         (["results.nc", "--comparison", "results.nc"], ["results.nc: is not a comparison"]),
         (["results.nc", "-o", "folder"], ["folder: is a folder"]),
         (["results.nc", "-o", "nowhere/page.html"], ["nowhere/page.html: cannot be written"]),
