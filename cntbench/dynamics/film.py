@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from cntbench.readouts import STANDARD
 
 Array = NDArray[np.float64]
+Kept = TypeVar("Kept")
 #: One task and one ablation of a result's root, and arrays by name at its usable checkpoints.
 Cell = tuple[xr.Dataset, Mapping[str, NDArray[np.float32]]]
 
@@ -75,6 +77,17 @@ class Film:
     def with_weights(self, weights: Array) -> Film:
         """Return the film with its weights replaced."""
         return dataclasses.replace(self, weights=weights)
+
+    def keep(self, name: str, compute: Callable[[], Kept]) -> Kept:
+        """Return what was computed of this film under a name; compute it the first time."""
+        kept: dict[str, Any] = self.__dict__.setdefault("_kept", {})
+        if name not in kept:
+            kept[name] = compute()
+        return kept[name]
+
+    def late(self, count: int) -> Film:
+        """Return the film of the last checkpoints, the same object for the same number."""
+        return self.keep(f"last {count}", lambda: self.take(slice(len(self) - count, None)))
 
     def take(self, checkpoints: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Film:
         """Return the film of selected checkpoints, in the order given."""

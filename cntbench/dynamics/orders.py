@@ -81,11 +81,14 @@ def strengths(film: Film, role: Role) -> Array:
         If most of the film has no gatekeepers: every shortest path is a single edge.
     """
     if role == "gatekeeper":
-        passing = betweenness.compute(film.weights, distance=distances(film.weights))
+        passing = film.keep(
+            role, lambda: betweenness.compute(film.weights, distance=distances(film.weights))
+        )
         if not np.median(passing.max(axis=-1, initial=0)):
             raise Undefined("there are no gatekeepers: the strongest paths are single edges")
         return np.asarray(passing, dtype=np.float64)
-    return np.asarray(np.nansum(film.weights, axis=2 if role == "spreader" else 1))
+    axis = 2 if role == "spreader" else 1
+    return film.keep(role, lambda: np.asarray(np.nansum(film.weights, axis=axis)))
 
 
 def compare(values: Array, pair: NDArray[np.int64]) -> Array:

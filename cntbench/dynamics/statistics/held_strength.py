@@ -88,7 +88,7 @@ class Parameters(Statistic):
         return null_interval(float(series.mean()), drawn)
 
     def _late(self, film: Film) -> Film:
-        return film.take(slice(len(film) - lag_of(film, self.last), None))
+        return film.late(lag_of(film, self.last))
 
     def _levels(self, film: Film) -> Array:
         """Return strengths relative to peers, dims ``stretch, component``."""

@@ -48,7 +48,7 @@ class Parameters(Statistic):
 
     def series(self, film: Film) -> Array:
         """Return τ of each of the last checkpoints with the one a lag later."""
-        late = film.take(slice(len(film) - lag_of(film, self.last), None))
+        late = film.late(lag_of(film, self.last))
         lag = lag_of(film, self.lag)
         tau = stability(late, self.role, self.among, lag) if lag < len(late) else np.empty(0)
         if not len(tau) or np.isnan(tau[0]):
