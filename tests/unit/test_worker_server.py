@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
 import psutil
 import pytest
+
+from cntbench import cli
+from cntbench.cli.options import MEASURING
 
 needs_server = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot fork")
 
@@ -40,6 +46,17 @@ def ended(process: psutil.Process) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_the_modules_that_commands_name_for_their_workers_exist():
+    """The server would silently go without one that has moved."""
+    named = set(MEASURING)
+    for path in Path(cli.__path__[0]).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "begin_workers":
+                named |= {part.value for part in node.args if isinstance(part, ast.Constant)}
+    assert len(named) > len(MEASURING)
+    assert not [name for name in named if find_spec(name) is None]
 
 
 @needs_server
