@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from cntbench.prompts import random_state
 
@@ -26,9 +27,8 @@ def t_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float
     mean = float(defined.mean()) if count else np.nan
     if count < 2:
         return mean, np.nan, np.nan
-    from scipy import stats
-
-    half = float(stats.sem(defined) * stats.t.ppf((1 + confidence) / 2, count - 1))
+    error = defined.std(ddof=1) / np.sqrt(count)
+    half = float(error * special.stdtrit(count - 1, (1 + confidence) / 2))
     return mean, mean - half, mean + half
 
 

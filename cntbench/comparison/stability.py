@@ -15,7 +15,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from cntbench.analysis.intervals import CONFIDENCE
 from cntbench.analysis.recovery import RESOLUTION, Recovery
@@ -110,6 +109,8 @@ def _resampled_auroc(record: Recovery, truth: NDArray[np.bool_], seed: int) -> A
     positive, negative = int(true.sum()), int((~true).sum())
     if not positive or not negative:
         return np.full(RESAMPLES, np.nan)
+    from scipy.stats import rankdata  # takes a second, and what is shown of a result does without
+
     ranks = rankdata(np.where(scores < RESOLUTION, 0.0, scores), axis=1)
     above: Array = ranks[:, true].sum(axis=1) - positive * (positive + 1) / 2
     return above / (positive * negative)

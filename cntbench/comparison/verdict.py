@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy import special
 
 from cntbench.analysis.intervals import CONFIDENCE, RESAMPLES
 from cntbench.comparison.purposes import PURPOSES
@@ -123,8 +124,6 @@ def _ranked(values: Array, costs: Array, seed: int) -> dict[str, Array]:
 
 def _resampled(values: Array, seed: int) -> tuple[Array, float]:
     """Return bootstrap means, dims ``sample, ablation``, and an interval's tail probability."""
-    from scipy import stats
-
     _, circuits, models = values.shape
     state = random_state(seed, "bootstrap over circuits and models")
     of_circuits = state.randint(0, circuits, (RESAMPLES, circuits, 1))
@@ -134,7 +133,7 @@ def _resampled(values: Array, seed: int) -> tuple[Array, float]:
     tail = (1 - CONFIDENCE) / 2
     if count > 1:
         widening = np.sqrt(count / (count - 1))
-        tail = float(stats.norm.cdf(widening * stats.t.ppf(tail, count - 1)))
+        tail = float(special.ndtr(widening * special.stdtrit(count - 1, tail)))
     return drawn, tail
 
 

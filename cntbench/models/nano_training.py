@@ -7,9 +7,9 @@ are learnt within the first steps; induction emerges abruptly a few hundred step
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -195,7 +195,7 @@ def _logits(model: GPTNeoXForCausalLM, tokens: Tensor, cos: Tensor, sin: Tensor)
     cos, sin
         Of the angles of positions, as transformers has them, dims ``1, 1, position, dim of head``.
     """
-    base = model.gpt_neox
+    base, rotate = model.gpt_neox, cast(Callable[..., Tensor], _Rotation.apply)
     stream = base.embed_in(tokens)
     for layer in base.layers:
         attention = layer.attention
@@ -203,8 +203,8 @@ def _logits(model: GPTNeoXForCausalLM, tokens: Tensor, cos: Tensor, sin: Tensor)
         heads = joined.view(*tokens.shape, -1, 3 * attention.head_size).transpose(1, 2)
         query, key, value = heads.chunk(3, dim=-1)
         read = F.scaled_dot_product_attention(
-            _Rotation.apply(query, cos, sin),
-            _Rotation.apply(key, cos, sin),
+            rotate(query, cos, sin),
+            rotate(key, cos, sin),
             value,
             is_causal=True,
             scale=attention.scaling,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy import special
 
 from cntbench.results.film import usable
 from cntbench.views.effects import EffectView, effects
@@ -125,10 +126,8 @@ def _part(
 
 def _stand_out(views: list[EffectView], at: int) -> NDArray[np.bool_]:
     """Return which components have an effect beyond their standard error by every ablation."""
-    from scipy import stats
-
     count = max(1, len(views[0].component))
-    bound = float(stats.norm.isf(_LEVEL / (2 * count)))
+    bound = -float(special.ndtri(_LEVEL / (2 * count)))
     clear = np.ones(count, dtype=np.bool_)
     for view in views:
         size = np.abs(view.effect[at])
