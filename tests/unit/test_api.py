@@ -76,7 +76,7 @@ def test_the_command_line_starts_without_torch():
         assert word in ran.stdout
 
 
-def test_what_is_said_of_a_result_needs_no_torch(tmp_path):
+def test_what_is_said_of_a_result_needs_neither_torch_nor_scipy_stats(tmp_path):
     path, page, saved = (str(tmp_path / name) for name in ("film.nc", "page.html", "saved.nc"))
     random_film().to_netcdf(path)
     code = (
@@ -89,7 +89,7 @@ def test_what_is_said_of_a_result_needs_no_torch(tmp_path):
         f"cntbench.report(tree, {page!r})\n"
         f"sys.argv = ['cntbench', 'show', {saved!r}]\n"
         "with contextlib.suppress(SystemExit):\n    main()\n"
-        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+        "print([name for name in ('torch', 'transformers', 'scipy.stats') if name in sys.modules])"
     )
     assert run_python(code).endswith("\n[]\n")
 
