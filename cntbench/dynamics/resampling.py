@@ -83,10 +83,15 @@ def _critical(count: int, correlation: float) -> float:
     lag = np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
     weights = _weights(count)
     covariance = weights @ correlation**lag @ weights.T
-    normal = np.random.default_rng(0).standard_normal((_DRAWS, len(weights)))
-    drawn = normal @ np.linalg.cholesky(covariance).T
+    drawn = _normal(len(weights)) @ np.linalg.cholesky(covariance).T
     ratio = np.abs(drawn[:, 0]) / np.sqrt(np.square(drawn[:, 1:]).mean(axis=1))
     return float(np.quantile(ratio, CONFIDENCE))
+
+
+@cache
+def _normal(rows: int) -> Array:
+    """Return the standard normal draws that all quantiles share, dims ``draw, row``."""
+    return np.random.default_rng(0).standard_normal((_DRAWS, rows))
 
 
 def null_interval(value: float, drawn: Array) -> tuple[float, float]:
