@@ -54,7 +54,7 @@ def read_config(path: Path) -> Any:
             where=str(path),
             hint=_USE_ORIGINAL,
         )
-    with foreign(UNREADABLE, path):
+    with transformers_lock, foreign(UNREADABLE, path), silenced():
         return AutoConfig.from_pretrained(
             path.parent, gguf_file=path.name, local_files_only=True, trust_remote_code=False
         )
