@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os.path import commonpath
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from cntbench.cli.options import Force, Jobs, ResultsPath, Specs, begin_workers, err, names_in, out
-from cntbench.errors import in_file
+from cntbench.errors import CntbenchError, in_file
 from cntbench.runs.resources import cores
 
 
@@ -45,11 +46,21 @@ def show(
 
 
 def report(
-    results: ResultsPath,
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A results.nc; of several, such as seeds, the page holds the pooled verdicts.",
+            metavar="RESULTS...",
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="The page (default: report.html beside RESULTS)."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The page (default: report.html beside RESULTS; of several, claims.html in the "
+            "folder that holds them all).",
         ),
     ] = None,
     comparison: Annotated[
@@ -64,15 +75,42 @@ def report(
     from cntbench.comparison.storage import open_comparison
     from cntbench.files.output import check_output
     from cntbench.reporting.page.write import PAGE, write_page
-    from cntbench.results.storage import open_results
+    from cntbench.results.storage import distinct_files, open_results
 
-    path = results.with_name("report.html") if output is None else output
-    inputs = [results] if comparison is None else [results, comparison]
-    tree = open_results(results)
+    if len(distinct_files(results)) > 1:
+        _report_films(results, output, comparison, force)
+        return
+    [result] = results
+    path = result.with_name("report.html") if output is None else output
+    inputs = [result] if comparison is None else [result, comparison]
+    tree = open_results(result)
     check_output(path, PAGE, inputs=inputs, force=force)
     compared = None if comparison is None else open_comparison(comparison)
-    with in_file(results):
-        write_page(tree, path, name=str(results), comparison=compared, force=force)
+    with in_file(result):
+        write_page(tree, path, name=str(result), comparison=compared, force=force)
+    out.print(f"The report is in {escape(str(path))}.", highlight=False)
+
+
+def _report_films(
+    results: list[Path], output: Path | None, comparison: Path | None, force: bool
+) -> None:
+    """Write the page of several results."""
+    from cntbench.files.output import check_output
+    from cntbench.reporting.page.films import write_films_page
+    from cntbench.reporting.page.write import PAGE
+    from cntbench.results.storage import open_results
+
+    if comparison is not None:
+        raise CntbenchError(
+            "is shown beside one result, not several",
+            where="--comparison",
+            hint="Write the page of one RESULTS, or leave --comparison out.",
+        )
+    shared = commonpath([path.absolute().parent for path in results])
+    path = Path(shared, "claims.html") if output is None else output
+    trees = {str(result): open_results(result) for result in results}
+    check_output(path, PAGE, inputs=results, force=force)
+    write_films_page(trees, path, force=force)
     out.print(f"The report is in {escape(str(path))}.", highlight=False)
 
 

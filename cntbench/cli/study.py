@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +28,7 @@ from cntbench.cli.options import (
     out,
     takes_study_options,
 )
-from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, CntbenchError, StorageError
+from cntbench.errors import EXIT_CHECKPOINTS_FAILED, EXIT_INTERRUPTED, CntbenchError
 from cntbench.runs.executors import Executor, select_executor
 from cntbench.runs.resources import (
     DeviceChoice,
@@ -143,6 +143,7 @@ def _run_seeds(
     """Measure the runs of several seeds, then print and write the pooled verdicts."""
     from cntbench.comparison.pooled import POOLED, pooled_claims
     from cntbench.reporting.claims import claims_report
+    from cntbench.reporting.page.films import write_films_page
     from cntbench.reporting.terminal import progress_bar
     from cntbench.results.storage import write_dataset
     from cntbench.runs.seeds import run_seeds
@@ -160,6 +161,8 @@ def _run_seeds(
         out.print(claims_report(trees, claims))
         path = folder / "claims.nc"
         write_dataset(pooled, path, POOLED)
+        page = folder / "claims.html"
+        _write(page, lambda: write_films_page(trees, page))
         lines.append(f"The pooled verdicts are in {path}. To pool other claims, or more results:")
         lines.append(f"\n    cntbench claims {folder}/*/results.nc\n")
     out.print("\n".join(lines), highlight=False, markup=False)
@@ -231,9 +234,14 @@ def _report(outcome: Outcome) -> None:
     from cntbench.reporting.page.write import write_page
 
     page = outcome.path.with_name("report.html")
+    _write(page, lambda: write_page(outcome.tree, page, name=str(outcome.path)))
+
+
+def _write(page: Path, write: Callable[[], None]) -> None:
+    """Write a page, and tell where it is or why it was not written."""
     try:
-        write_page(outcome.tree, page, name=str(outcome.path))
-    except StorageError as error:
+        write()
+    except CntbenchError as error:
         err.print(f"The report was not written: {escape(str(error))}", highlight=False)
     else:
         out.print(f"The report is in {escape(str(page))}. Open it in a browser.")

@@ -24,7 +24,7 @@ import xarray as xr
 from cntbench.analysis.intervals import t_interval
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import ClaimTestResult, Verdict, judge
-from cntbench.dynamics.verdicts import claim_results
+from cntbench.dynamics.verdicts import claim_results, claim_rules
 
 #: Reason that `cntbench.dynamics.claims.examine` gives for a film with too few checkpoints.
 _TOO_FEW = re.compile(r"needs (\d+) checkpoints, has (\d+)")
@@ -104,7 +104,19 @@ def file_judgements(group: xr.Dataset, claims: Sequence[str] | None = None) -> l
     return judgements
 
 
-def pooled_judgements(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> list[Judgement]:
+def common_claims(groups: Sequence[xr.Dataset]) -> list[str]:
+    """Return the names of the claims that all files have tested, in the same version."""
+    versions = [
+        dict(zip(group["claim"].values.astype(str), group["claim_version"].values, strict=True))
+        for group in groups
+    ]
+    first, *others = versions
+    return [name for name in first if all(first[name] == other.get(name) for other in others)]
+
+
+def pooled_judgements(
+    groups: Sequence[xr.Dataset], claims: Sequence[Claim] | None = None
+) -> list[Judgement]:
     """Return pooled verdicts for every task and ablation of any file, in the files' order.
 
     Parameters
@@ -112,16 +124,18 @@ def pooled_judgements(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> 
     groups
         The files' groups ``claims``, with the coordinates ``task`` and ``ablation``.
     claims
-        Claims that every file has tested.
+        Claims that every file has tested; by default those of `common_claims`, by the rules that
+        the first file records.
     """
-    groups = [group.sel(claim=[claim.name for claim in claims]) for group in groups]
+    names = common_claims(groups) if claims is None else [claim.name for claim in claims]
+    groups = [group.sel(claim=names) for group in groups]
+    rules = claim_rules(groups[0]) if claims is None else [claim.rule for claim in claims]
     cells = {
         (str(task), str(ablation)): None
         for group in groups
         for task in group["task"].values
         for ablation in group["ablation"].values
     }
-    rules = [claim.rule for claim in claims]
     judgements = []
     for task, ablation in cells:
         in_files = [
@@ -131,7 +145,7 @@ def pooled_judgements(groups: Sequence[xr.Dataset], claims: Sequence[Claim]) -> 
         ]
         results = [
             _pool_files([claim_results(cell, place) for cell in in_files])
-            for place in range(len(claims))
+            for place in range(len(names))
         ]
         judgements += [
             _judgement(task, ablation, place, verdict, in_files, results[place])

@@ -228,6 +228,25 @@ def claim_results(cell: xr.Dataset, claim: int) -> list[ClaimTestResult]:
     ]
 
 
+def claim_rules(group: xr.Dataset) -> list[VerdictRule]:
+    """Return the rule by which each claim of a group ``claims`` is judged."""
+    statistics, minima, reasons = (
+        group.variables[f"test_{name}"].transpose("claim", "test").values
+        for name in ("statistic", "minimum", "rules_out")
+    )
+    counts = (statistics.astype(str) != "").sum(axis=1)
+    return [
+        VerdictRule(
+            float(level),
+            tuple(map(float, minima[number, :count])),
+            tuple(map(str, reasons[number, :count])),
+        )
+        for number, (level, count) in enumerate(
+            zip(group.variables["claim_level"].values, counts, strict=True)
+        )
+    ]
+
+
 def _values(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict's variables of the group ``claims``."""
     return {
@@ -279,14 +298,6 @@ def _judge_again(group: xr.Dataset, cell: tuple[int, int]) -> None:
     task, ablation = cell
     values = group.isel(task=task, ablation=ablation)
     results = [claim_results(values, number) for number in range(group.sizes["claim"])]
-    rules = [
-        VerdictRule(
-            float(group["claim_level"].values[number]),
-            tuple(map(float, group["test_minimum"].values[number, : len(tests)])),
-            tuple(map(str, group["test_rules_out"].values[number, : len(tests)])),
-        )
-        for number, tests in enumerate(results)
-    ]
-    for number, verdict in enumerate(judge(rules, results)):
+    for number, verdict in enumerate(judge(claim_rules(group), results)):
         for name, value in _values(verdict).items():
             group[name].values[(*cell, number)] = value

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import xarray as xr
-from support.results import comparison_dataset, film_with_gaps
+from support.results import comparison_dataset, film_with_gaps, whole_result
 from support.trajectories import run_cli
 
 from cntbench.comparison.storage import COMPARISON
@@ -19,6 +21,7 @@ def cli(monkeypatch, capsys, tmp_path):
     write_dataset(comparison_dataset(), tmp_path / "compare.nc", COMPARISON)
     (tmp_path / "text.nc").write_text("no netCDF")
     (tmp_path / "folder").mkdir()
+    shutil.copy(tmp_path / "results.nc", tmp_path / "folder" / "other.nc")
     return lambda *arguments: run_cli(monkeypatch, capsys, *arguments)
 
 
@@ -42,6 +45,17 @@ def test_by_default_it_stands_beside_the_result(cli, tmp_path):
     assert (tmp_path / "folder" / "report.html").is_file()
 
 
+def test_of_several_results_the_page_stands_in_the_folder_that_holds_them(cli, tmp_path):
+    tree = whole_result(film_with_gaps(tasks=("induction",), ablations=("zero",)))
+    for seed in ("folder/seed0", "folder/seed1"):
+        (tmp_path / seed).mkdir()
+        write_results(tree, tmp_path / seed / "results.nc")
+    code, out, err = cli("report", "folder/seed0/results.nc", "folder/seed1/results.nc")
+    path = tmp_path / "folder" / "claims.html"
+    assert (code, out, err) == (0, f"The report is in {path}.\n", "")
+    assert "Claims over 2 films" in path.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -52,6 +66,15 @@ def test_by_default_it_stands_beside_the_result(cli, tmp_path):
         (["results.nc", "--comparison", "none.nc"], ["none.nc: no such file", "compare -o"]),
         (["results.nc", "--comparison", "text.nc"], ["text.nc: is not a netCDF", "compare -o"]),
         (["results.nc", "--comparison", "results.nc"], ["results.nc: is not a comparison"]),
+        (["results.nc", "folder/../results.nc"], ["appears twice"]),
+        (
+            ["results.nc", "folder/other.nc"],
+            ["results.nc: no claims were tested", "claims results.nc"],
+        ),
+        (
+            ["results.nc", "folder/other.nc", "--comparison", "compare.nc"],
+            ["--comparison: is shown"],
+        ),
         (["results.nc", "-o", "folder"], ["folder: is a folder"]),
         (["results.nc", "-o", "nowhere/page.html"], ["nowhere/page.html: cannot be written"]),
     ],

@@ -52,7 +52,10 @@ def test_every_seed_is_a_run_of_its_own_and_claims_are_pooled(cli, specs, tmp_pa
     assert "Pooled over 2 films" in out
     assert "seed2: Measured 1 checkpoint, found 0 measured before" in out
     folder = tmp_path / "runs" / "seedy-seeds"
-    assert {path.name for path in folder.iterdir()} == {"seed0", "seed2", "claims.nc"}
+    assert {path.name for path in folder.iterdir()} == {
+        *("seed0", "seed2"),
+        *("claims.nc", "claims.html"),
+    }
     pooled = xr.open_dataset(folder / "claims.nc")
     assert pooled["film"].values.tolist() == ["seed0", "seed2"]
     assert set(pooled["claim"].values) == set(load_catalogue().claims)

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rich.console import Console
+from scipy import stats
 from support.films import random_film
 from support.results import (
     HOSTILE,
@@ -26,11 +27,14 @@ from support.results import (
     with_phases,
 )
 
+from cntbench.errors import CntbenchError
+from cntbench.reporting.page.films import films_page
 from cntbench.reporting.page.packing import ALL_BITS, pack
 from cntbench.reporting.page.payload import EDGE_VALUES, payload
 from cntbench.reporting.page.write import ERROR_BITS, page
 from cntbench.reporting.sentences.answers import answers, in_short
 from cntbench.reporting.summary import summary
+from cntbench.reporting.wording import MINUS
 from cntbench.results.schema import HEAD_SCORES
 from cntbench.views.claims import claims
 from cntbench.views.comparison import agreement, methods
@@ -177,6 +181,63 @@ def test_the_terminal_and_the_page_say_the_same_of_claims_and_methods(tree):
     whole["comparison"] = xr.DataTree(comparison_dataset())
     found = answers(whole, claims(whole), agreement(whole), methods(whole))
     assert in_short(whole) == [answer.headline for answer in found]
+
+
+@pytest.fixture
+def seeds(tree):
+    """Three films whose tests all have the effects 0.5, 0.6 and 0.9; the last answers one claim."""
+    films = {}
+    for number, effect in enumerate((0.5, 0.6, 0.9)):
+        film, group = tree.copy(), tree["claims"].to_dataset(inherit=False).copy(deep=True)
+        numbers = {"value": effect, "null": 0, "p_value": 0.01, "power": 0.7, "detectable": 0.1}
+        for name, value in (numbers | {"least": 0.005}).items():
+            group[f"test_{name}"][:] = value
+        group["test_reason"][:] = ""
+        group["verdict"] = group["verdict"].astype(object)
+        group["verdict"][:] = "supported" if effect > 0.55 else "inconclusive"
+        film.attrs |= {"source": f"nano:seed={number}"}
+        films[f"seed{number}/results.nc"] = film.assign(claims=xr.DataTree(group))
+    group["test_reason"].loc[{"claim": "three_phases"}] = "needs 40 checkpoints, has 7"
+    return films
+
+
+def test_the_page_of_several_films_has_the_pooled_verdicts(seeds):
+    html = films_page(seeds)
+    words = Elements(html).words
+    for effects, label, support in (
+        ([0.5, 0.6, 0.9], "supported", "2 of 3"),
+        ([0.5, 0.6], "inconclusive", "2 of 3, 2 tested"),
+    ):
+        half = stats.sem(effects) * stats.t.ppf(0.975, len(effects) - 1)
+        low, high = np.mean(effects) - half, np.mean(effects) + half
+        effect = f"{np.mean(effects):.2f} [{low:.2f}, {high:.2f}]".replace("-", MINUS)
+        power = stats.norm.cdf(stats.norm.ppf(0.7) * np.sqrt(len(effects)))
+        films = f"{power:.2f} {support} {min(effects):.2f} to {max(effects):.2f}"
+        assert re.search(rf"{label} {re.escape(effect)} (< )?\S+ {films}", words), label
+    assert "seed2/results.nc nano:seed=2 2 of 7 checkpoints do not count" in words
+    assert "this one film" not in words
+    found = Elements(html).found
+    assert {tag for tag, _ in found} & {"link", "script"} == {"link", "script"}
+    assert not any(attributes.get("src") for _, attributes in found)
+
+
+def test_only_claims_that_all_films_have_tested_are_pooled(seeds):
+    first, *others = seeds
+    group = seeds[first]["claims"].to_dataset(inherit=False)
+    at = list(group["claim"].values).index("three_phases")
+    group["claim_version"].values[at] += 1
+    seeds[first]["claims"] = xr.DataTree(group)
+    words = Elements(films_page(seeds)).words
+    assert "Not tested on all films: three_phases." in words
+    assert "Long tailed weights" in words
+    seeds[first]["claims"] = xr.DataTree(group.isel(claim=[at]))
+    with pytest.raises(CntbenchError, match="no claim was tested on all of these results"):
+        films_page(seeds)
+    del seeds[others[1]]["claims"]
+    with pytest.raises(
+        CntbenchError, match=r"seed2/results.nc: no claims were tested\nTo test .* seed0/"
+    ):
+        films_page(seeds)
 
 
 def packed(count: int, **options: int) -> int:

@@ -153,7 +153,7 @@ def _tables(
         "picture": picture(tree),
         "claims": None
         if isinstance(judgements, Missing)
-        else claims_section(judgements, _minima(tree)),
+        else claims_section(judgements, minima(tree)),
         "claims_missing": judgements,
         "agreement": agreement_section(pairs),
         "methods": None if isinstance(tested, Missing) else methods_section(tested, pairs.ablation),
@@ -172,7 +172,7 @@ def _sections(tree: xr.DataTree) -> list[tuple[str, str]]:
     return sections
 
 
-def _minima(tree: xr.DataTree) -> dict[str, list[float]]:
+def minima(tree: xr.DataTree) -> dict[str, list[float]]:
     """Return, by claim, the smallest effect that counts for each of its tests."""
     group = tree.children["claims"].to_dataset(inherit=False)
     values = np.asarray(group["test_minimum"].values, dtype=np.float64)

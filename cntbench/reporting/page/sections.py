@@ -31,7 +31,7 @@ def claims_section(judgements: Sequence[Judgement], minima: dict[str, list[float
     Parameters
     ----------
     judgements
-        The verdicts of a file.
+        The verdicts of a file, or over several.
     minima
         By claim, the smallest effect that counts for each of its tests.
     """
@@ -39,6 +39,7 @@ def claims_section(judgements: Sequence[Judgement], minima: dict[str, list[float
     tasks = list(dict.fromkeys(judgement.task for judgement in judgements))
     return {
         "names": names,
+        "films": max(len(judgement.file_verdicts) for judgement in judgements),
         "matrix": [
             {
                 "task": task,
@@ -97,8 +98,22 @@ def _row(judgement: Judgement, minima: list[float], span: tuple[float, float]) -
         "effect": interval(test.effect, test.lower, test.upper),
         "bar": _bar(test.effect, test.lower, test.upper, minima[verdict.decisive], span),
         "p": p_value(verdict.corrected),
+        "power": number(test.power),
+        "films": _support(judgement),
+        "effects": " to ".join(map(number, _ends(judgement.effects))),
         "reason": judgement.why,
     }
+
+
+def _support(judgement: Judgement) -> str:
+    """Return how many films support a claim, and how many can answer it if not all can."""
+    films, answers = len(judgement.file_verdicts), len(judgement.effects)
+    share = f"{judgement.file_verdicts.count('supported')} of {films}"
+    return share if answers == films else f"{share}, {answers} tested"
+
+
+def _ends(values: Sequence[float]) -> list[float]:
+    return [min(values), max(values)] if values else []
 
 
 def _bar(

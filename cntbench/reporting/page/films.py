@@ -1,0 +1,82 @@
+"""The page of several films, such as the seeds of one model: pooled verdicts on claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import xarray as xr
+
+from cntbench.comparison.claims import common_claims, pooled_judgements
+from cntbench.errors import CntbenchError
+from cntbench.files.attributes import __version__
+from cntbench.files.output import check_output
+from cntbench.reporting.page.context import minima
+from cntbench.reporting.page.sections import Fields, claims_section
+from cntbench.reporting.page.write import PAGE, environment, style
+from cntbench.reporting.sentences.emergence import left_out
+from cntbench.reporting.wording import counted, listed
+from cntbench.results.storage import write_text
+from cntbench.views.readouts import task_of_interest
+
+
+def write_films_page(trees: Mapping[str, xr.DataTree], path: Path, *, force: bool = False) -> None:
+    """Write the page of several films.
+
+    Parameters
+    ----------
+    trees
+        Results by the name of their file.
+    path
+        The file; an existing page is replaced.
+    force
+        Whether to replace a file that is not a page.
+
+    Raises
+    ------
+    CntbenchError
+        If a result has no verdicts, no claim was tested on all, or the page cannot be written.
+    """
+    check_output(path, PAGE, force=force)
+    write_text(path, films_page(trees))
+
+
+def films_page(trees: Mapping[str, xr.DataTree]) -> str:
+    """Return the page of several films as HTML; parameters and errors as in `write_films_page`."""
+    hint = f"To test them: cntbench claims {' '.join(trees)}"
+    for name, tree in trees.items():
+        if "claims" not in tree.children:
+            raise CntbenchError("no claims were tested", where=name, hint=hint)
+    groups = [tree.children["claims"].to_dataset(inherit=True) for tree in trees.values()]
+    common = common_claims(groups)
+    if not common:
+        raise CntbenchError("no claim was tested on all of these results", hint=hint)
+    others = {str(claim) for group in groups for claim in group["claim"].values} - {*common}
+    judgements = pooled_judgements(groups)
+    first = next(iter(trees.values()))
+    tasks = list(dict.fromkeys(judgement.task for judgement in judgements))
+    return (
+        environment()
+        .get_template("films.html")
+        .render(
+            title=f"Claims over {counted(len(trees), 'film')}",
+            lede="Each film is one training; what all of them show holds beyond the one run."
+            + (f" Not tested on all films: {listed(sorted(others))}." if others else ""),
+            version=__version__,
+            style=style(),
+            claims=claims_section(judgements, minima(first)),
+            tasks=tasks,
+            start=tasks.index(task_of_interest(first.to_dataset(inherit=False))),
+            ablations=list(dict.fromkeys(judgement.ablation for judgement in judgements)),
+            films=[_film(name, tree) for name, tree in trees.items()],
+        )
+    )
+
+
+def _film(name: str, tree: xr.DataTree) -> Fields:
+    root = tree.to_dataset(inherit=False)
+    return {
+        "name": name,
+        "source": str(root.attrs.get("source", "")),
+        "checkpoints": left_out(root) or f"All {root.sizes['checkpoint']} count.",
+    }
