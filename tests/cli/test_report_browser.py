@@ -12,6 +12,7 @@ from support.results import (
     FAILED,
     HOSTILE,
     STEPS,
+    circuits_dataset,
     comparison_dataset,
     film_with_gaps,
     whole_result,
@@ -35,6 +36,7 @@ def root():
 def written(root, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     tree = with_phases(whole_result(root))
+    tree["faithfulness"] = xr.DataTree(circuits_dataset(root))
     write_page(tree, path, name="results.nc", comparison=comparison_dataset())
     return path
 
@@ -245,6 +247,25 @@ def test_phases_are_shaded_with_their_intervals(report):
     np.testing.assert_allclose([one["x1"] for one in boxes], np.log10([16, 128]))
     assert "3 phases" in report.page.text_content("#phase-words")
     assert "8 [1, 16]" in report.page.text_content("#phase-words")
+
+
+def test_circuits_and_costs_are_drawn(report, root):
+    shares = circuits_dataset(root)["faithfulness"]
+    for task in range(root.sizes["task"]):
+        traces = report.data(f"circuit-{task}")
+        lines = [trace for trace in traces if trace["mode"] == "lines+markers"]
+        shown = [line["y"] for line in lines if line["xaxis"] in ("x", "x3")]
+        of_ranking = shares.isel(task=task).transpose("ranking", "ablation", "budget").values
+        np.testing.assert_allclose(shown, of_ranking.reshape(-1, 2))
+        assert lines[0]["x"] == [10, 50]
+        assert [line["showlegend"] for line in lines[:2]] == [True, True]
+        assert not any(line["showlegend"] for line in lines[2:])
+        grey = [trace for trace in traces if trace["mode"] == "lines"]
+        assert len(grey) == 2 * 2 + 2 * 2 * len(ABLATIONS)
+        assert report.page.get_attribute(f"#circuit-{task}", "aria-label")
+    passes = {x for trace in report.data("costs") for x in trace["x"]}
+    assert passes == {4, 5}
+    assert report.page.locator("#costs svg.main-svg").count() >= 1
 
 
 def test_all_metrics_can_be_shown(report):

@@ -28,9 +28,11 @@ from support.results import (
 )
 
 from cntbench.errors import CntbenchError
+from cntbench.reporting.page.circuits import circuit_curves
 from cntbench.reporting.page.films import films_page
 from cntbench.reporting.page.packing import ALL_BITS, pack
 from cntbench.reporting.page.payload import EDGE_VALUES, payload
+from cntbench.reporting.page.sections import cost_panels
 from cntbench.reporting.page.write import ERROR_BITS, page
 from cntbench.reporting.sentences.answers import answers, in_short
 from cntbench.reporting.summary import summary
@@ -174,6 +176,45 @@ def test_circuits_have_a_section_where_they_were_measured(root, tree, written):
     share = dataset["faithfulness"].isel(task=0, ablation=0, ranking=1, budget=1).item()
     assert f'<td class="num">{share:.2f}</td>' in html
     assert 'id="circuits"' not in written
+    assert (
+        html.count('<div class="plot" id="circuit-') == html.count("<caption>logit difference") == 2
+    )
+
+
+def test_circuits_of_no_budget_and_of_one_ranking_are_told_as_they_are(root, tree):
+    dataset = circuits_dataset(root, (np.nan, 0.5))
+    dataset["faithfulness"][:, :, 1] = dataset["faithfulness"][:, :, 0]
+    dataset["faithfulness"].loc[{"task": "induction", "ablation": "zero"}] = np.nan
+    tree = tree.assign(faithfulness=xr.DataTree(dataset))
+    induction, bigram = circuit_curves(tree)
+    assert induction["share"] == [50]
+    titles = ["circuit, edges by score", "complement, edges by score"]
+    assert [panel["title"] for panel in induction["panel"]] == titles
+    lines = [panel["line"] for panel in (*induction["panel"], *bigram["panel"])]
+    assert lines[0][0]["value"] == [None]
+    expected = dataset["complement_faithfulness"].sel(task="bigram", ablation="mean")
+    assert lines[3][1] == {"value": [expected.values[0, 1]]}
+    random = dataset["random_faithfulness"].isel(task=0, ranking=0, budget=1).values
+    assert induction["panel"][0]["random"] == {"low": [random.min()], "high": [random.max()]}
+    tree["faithfulness"] = xr.DataTree(circuits_dataset(root, (np.nan,)))
+    html = page(tree, name="results.nc")
+    assert 'id="circuits"' in html
+    assert 'id="circuit-0"' not in html
+
+
+def test_score_against_cost_is_drawn_where_costs_were_counted(tree, written):
+    assert written.count('id="costs"') == 1
+    compared = comparison_dataset()
+    panels = cost_panels(methods(tree, compared).verdict)
+    assert [panel["title"] for panel in panels] == ["direct edges", "edges on the readout"]
+    for purpose, panel in zip(compared["purpose"].values, panels, strict=True):
+        assert [method["passes"] for method in panel["method"]] == [4.0, 5.0]
+        for method in panel["method"]:
+            cell = compared.sel(purpose=purpose, ablation=method["name"])
+            assert method["score"] == cell["score"]
+            assert method["front"] == (cell["pareto"] == 1)
+    uncounted = compared.assign(pareto=np.nan * compared["pareto"])
+    assert 'id="costs"' not in page(tree, name="results.nc", comparison=uncounted)
 
 
 def test_the_terminal_and_the_page_say_the_same_of_claims_and_methods(tree):

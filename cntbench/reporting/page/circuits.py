@@ -1,4 +1,4 @@
-"""The page's tables of circuits, if the result has the group ``faithfulness``."""
+"""The page's tables and curves of circuits, if the result has the group ``faithfulness``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from cntbench.reporting.wording import interval, number
 
@@ -17,17 +18,82 @@ def circuits_section(tree: xr.DataTree) -> dict[str, Any] | None:
     """Return what the page says of circuits, or None if none were measured."""
     if "faithfulness" not in tree.children:
         return None
+    attributes = tree.children["faithfulness"].attrs
+    return {
+        "tables": [_table(task) for task in _measured(tree)],
+        **{name: str(attributes.get(name, "")) for name in ("checkpoint", "patched_by")},
+    }
+
+
+def circuit_curves(tree: xr.DataTree) -> list[dict[str, Any]]:
+    """Return what is drawn of circuits: as many pictures as `circuits_section` has tables.
+
+    A picture has panels for each ranking: circuits, and complements. Budgets are in percent; a
+    circuit of no budget is not drawn. None stands for what was not measured.
+    """
+    if "faithfulness" not in tree.children:
+        return []
+    return [_curves(task) for task in _measured(tree)]
+
+
+def _measured(tree: xr.DataTree) -> list[xr.Dataset]:
+    """Return the circuits of each task that has any."""
     dataset = tree.children["faithfulness"].to_dataset(inherit=True)
-    tasks = [str(name) for name in dataset["task"].values]
-    tables = [_table(dataset.sel(task=name), name) for name in tasks]
-    attributes = {name: str(dataset.attrs.get(name, "")) for name in ("checkpoint", "patched_by")}
-    return {"tables": [table for table in tables if table["rows"]], **attributes}
+    tasks = [dataset.isel(task=number) for number in range(dataset.sizes["task"])]
+    return [task for task in tasks if task["faithfulness"].notnull().any()]
 
 
-def _table(dataset: xr.Dataset, task: str) -> dict[str, Any]:
+def _curves(task: xr.Dataset) -> dict[str, Any]:
+    task = task.isel(budget=np.isfinite(task["budget"].values))
+    rankings = [str(name) for name in task["ranking"].values]
+    values = [task["faithfulness"].sel(ranking=name).values for name in rankings]
+    same = all(np.array_equal(values[0], other, equal_nan=True) for other in values)
+    return {
+        "share": (100 * task["budget"].values).tolist(),
+        "ablation": [str(name) for name in task["ablation"].values],
+        "panel": [
+            {
+                "title": f"{what}, edges by {'' if same else f'{ranking} '}score",
+                "random": _random(task.sel(ranking=ranking)) if name == "faithfulness" else None,
+                "line": [
+                    {
+                        key: _numbers(row[variable].sel(ranking=ranking).values)
+                        for key, variable in (
+                            ("value", name),
+                            ("low", f"{name}_lower"),
+                            ("high", f"{name}_upper"),
+                        )
+                        if variable in row
+                    }
+                    for row in (task.isel(ablation=i) for i in range(task.sizes["ablation"]))
+                ],
+            }
+            for ranking in (rankings[:1] if same else rankings)
+            for name, what in (
+                ("faithfulness", "circuit"),
+                ("complement_faithfulness", "complement"),
+            )
+        ],
+    }
+
+
+def _random(row: xr.Dataset) -> dict[str, list[float | None]] | None:
+    """Return the range of the random circuits of all methods; None if there are none."""
+    random = row["random_faithfulness"]
+    if not random.size:
+        return None
+    ends = {"low": random.min(["ablation", "draw"]), "high": random.max(["ablation", "draw"])}
+    return {name: _numbers(end.values) for name, end in ends.items()}
+
+
+def _numbers(values: NDArray[np.float64]) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def _table(dataset: xr.Dataset) -> dict[str, Any]:
     shares = dataset["budget"].values
     return {
-        "task": task,
+        "task": str(dataset["task"].item()),
         "readout": str(dataset["observed_readout"].item()),
         "budgets": ["circuit" if np.isnan(s) else f"{100 * s:.3g} %" for s in shares],
         "rows": [

@@ -10,12 +10,13 @@ import xarray as xr
 
 from cntbench.comparison.claims import Judgement
 from cntbench.reporting.page.circuits import SECTION as CIRCUITS
-from cntbench.reporting.page.circuits import circuits_section
+from cntbench.reporting.page.circuits import circuit_curves, circuits_section
 from cntbench.reporting.page.picture import picture
 from cntbench.reporting.page.sections import (
     MARKS,
     agreement_section,
     claims_section,
+    cost_panels,
     methods_section,
 )
 from cntbench.reporting.sentences.answers import answers
@@ -161,6 +162,10 @@ def _tables(
         "provenance": origin,
         "counted": all_counted(len(origin.left_out), len(origin.checkpoint)),
         "circuits": circuits_section(tree),
+        "pictures": {
+            "circuits": circuit_curves(tree),
+            "costs": [] if isinstance(tested, Missing) else cost_panels(tested.verdict),
+        },
     }
 
 

@@ -257,6 +257,27 @@ def verdict_section(view: VerdictView, used: Sequence[str]) -> Fields:
     }
 
 
+def cost_panels(view: VerdictView | None) -> list[Fields]:
+    """Return what is drawn of score against cost: a panel for each purpose with counted costs."""
+    return [
+        {
+            "title": ranking.title,
+            "measure": ranking.measure,
+            "method": [
+                {
+                    "name": method.ablation,
+                    "front": method.pareto,
+                    **{key: getattr(method, key) for key in ("passes", "score", "low", "high")},
+                }
+                for method in sorted(ranking.method, key=lambda m: (m.passes, -m.score))
+                if np.isfinite([method.passes, method.score, method.low, method.high]).all()
+            ],
+        }
+        for ranking in (view.ranking if view else ())
+        if any(method.pareto for method in ranking.method)
+    ]
+
+
 def _place(method: Ranked) -> Fields:
     return {
         "rank": f"{method.rank}{'=' if method.shared else ''}",

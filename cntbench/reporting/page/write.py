@@ -37,6 +37,9 @@ SCRIPTS = (
     "heads",
     "metrics",
     "ranks",
+    "panels",
+    "circuits",
+    "costs",
     "first",
     "main",
 )
@@ -104,7 +107,7 @@ def _rendered(template: str, numbers: Payload, variables: dict[str, Any]) -> str
             style=style(),
             script=Markup("\n".join(_text(f"script/{part}.js") for part in SCRIPTS)),
             plotly=_plotly(),
-            labels=_json(numbers.labels),
+            labels=_json({**numbers.labels, "pictures": variables.get("pictures", {})}),
             arrays=[(key, _packed(numbers, key)) for key in numbers.arrays],
         )
     )

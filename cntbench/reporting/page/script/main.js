@@ -19,6 +19,8 @@ const OVER_TIME = {
   recurrence: drawRecurrence,
   bump: drawBump,
 };
+// What shows neither tasks nor moments that are chosen.
+const STILL = [drawCircuits, drawCosts];
 const REST = 250; // Milliseconds after which a moment is taken to stay.
 
 function tellMoment(page) {
@@ -68,6 +70,7 @@ function drawAll(page) {
   for (const [id, draw] of Object.entries({ ...MOMENT, ...OVER_TIME })) {
     if (control(id)) draw(page); // The film alone has no other figures.
   }
+  for (const draw of STILL) draw(page);
 }
 
 // While the moment moves, only what can be seen follows at once; the rest does when it rests.
