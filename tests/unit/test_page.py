@@ -236,7 +236,7 @@ def seeds(tree):
         group["test_reason"][:] = ""
         group["verdict"] = group["verdict"].astype(object)
         group["verdict"][:] = "supported" if effect > 0.55 else "inconclusive"
-        film.attrs |= {"source": f"nano:seed={number}"}
+        film.attrs |= {"source": f"nano:seed={number}{HOSTILE}"}
         films[f"seed{number}/results.nc"] = film.assign(claims=xr.DataTree(group))
     group["test_reason"].loc[{"claim": "three_phases"}] = "needs 40 checkpoints, has 7"
     return films
@@ -255,11 +255,11 @@ def test_the_page_of_several_films_has_the_pooled_verdicts(seeds):
         power = stats.norm.cdf(stats.norm.ppf(0.7) * np.sqrt(len(effects)))
         films = f"{power:.2f} {support} {min(effects):.2f} to {max(effects):.2f}"
         assert re.search(rf"{label} {re.escape(effect)} (< )?\S+ {films}", words), label
-    assert "seed2/results.nc nano:seed=2 2 of 7 checkpoints do not count" in words
+    assert f"seed2/results.nc nano:seed=2{HOSTILE} 2 of 7 checkpoints do not count" in words
     assert "this one film" not in words
     found = Elements(html).found
-    assert {tag for tag, _ in found} & {"link", "script"} == {"link", "script"}
-    assert not any(attributes.get("src") for _, attributes in found)
+    assert [tag for tag, _ in found].count("script") == 1
+    assert not any(tag == "img" or attributes.get("src") for tag, attributes in found)
 
 
 def test_only_claims_that_all_films_have_tested_are_pooled(seeds):

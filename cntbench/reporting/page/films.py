@@ -60,7 +60,7 @@ def films_page(trees: Mapping[str, xr.DataTree]) -> str:
         .get_template("films.html")
         .render(
             title=f"Claims over {counted(len(trees), 'film')}",
-            lede="Each film is one training; what all of them show holds beyond the one run."
+            lede="Each film is one training run; the verdicts are pooled over them."
             + (f" Not tested on all films: {listed(sorted(others))}." if others else ""),
             version=__version__,
             style=style(),

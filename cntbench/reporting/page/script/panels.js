@@ -47,7 +47,8 @@ function panels(id, { titles, x, y, names, shapes }) {
       ...small,
     });
     layout.annotations.push(panelTitle(`<b>${spaced(title)}</b>`, left, top - 24 / plots));
-    layout.shapes.push(...shapes.map((shape) => ({ ...shape, xref: `${xaxis} domain`, yref: yaxis })));
+    const place = { xref: `${xaxis} domain`, yref: yaxis };
+    layout.shapes.push(...shapes.map((shape) => ({ ...shape, ...place })));
   });
   return look.layout(layout);
 }
