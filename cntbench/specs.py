@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from cntbench import plugins
 from cntbench.errors import SpecError, nearest, shown
 from cntbench.files.parsing import parse_toml
+from cntbench.files.refusals import allowed
 
 T = TypeVar("T")
 
@@ -379,7 +380,7 @@ def build(cls: Callable[..., T], table: Mapping[str, Any], *, where: str, prefix
         # A misspelt key causes the missing one, so it is reported first.
         problems.sort(key=lambda problem: problem["type"] != "unexpected_keyword_argument")
         problem = problems[0]
-        key = prefix + ".".join(str(part) for part in problem["loc"])
+        key = prefix + ".".join(str(part) for part in problem["loc"] if part != "[key]")
         if problem["type"] == "unexpected_keyword_argument":
             message, hint = f"unknown key {key!r}", nearest(str(problem["loc"][0]), fields)
         elif problem["type"] == "missing":
@@ -387,14 +388,5 @@ def build(cls: Callable[..., T], table: Mapping[str, Any], *, where: str, prefix
             hint = f"Expected keys: {', '.join(sorted(fields))}."
         else:
             message = f"{key} = {shown(problem['input'])} is not allowed"
-            hint = problem["msg"].removeprefix("Value error, ") + "."
-            for python, toml in [("valid tuple", "valid array"), ("dictionary", "table")]:
-                hint = hint.replace(python, toml)
-            choices = problem.get("ctx", {}).get("expected", "")
-            if isinstance(problem["input"], str) and choices:
-                hint = nearest(problem["input"], [c.strip("' ") for c in _split(choices)])
+            hint = allowed(problem)
         raise SpecError(message, where=where, hint=hint) from None
-
-
-def _split(choices: str) -> list[str]:
-    return choices.replace(" or ", ", ").split(",")

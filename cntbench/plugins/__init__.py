@@ -130,7 +130,7 @@ def discover(
     for info in pkgutil.iter_modules(package.__path__):
         if not info.name.startswith("_") and not info.ispkg:
             file = importlib.import_module(f"{package.__name__}.{info.name}")
-            where = f"cntbench/{room}/"
+            where = f"cntbench/{room.replace('.', '/')}/"
             _add(plugins, _plugins(info.name, Path(str(file.__file__)), file, required, where))
     for folder in folders:
         for stem in folder.stems(room):

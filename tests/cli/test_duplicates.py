@@ -93,7 +93,7 @@ def test_a_spec_refuses_what_stands_twice(tmp_path):
         load_catalogue([tmp_path / "a"]).known_circuits(["mine"])
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "odd.toml").write_text(TASK)
-    with pytest.raises(CntbenchError, match=r"(?s)odd\.toml: effects = .*each may appear once"):
+    with pytest.raises(CntbenchError, match=r"(?s)odd\.toml: effects = .*Each may appear once"):
         load_catalogue([tmp_path / "b"]).changed_study(
             "nano", {"tasks": ("odd",)}, where="command line"
         )

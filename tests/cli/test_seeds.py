@@ -100,7 +100,7 @@ def test_pooled_numbers_are_those_of_the_claims_command(cli, specs, tmp_path):
     [
         (["--seeds", "0-9"], ['seeds = "0-9" is not allowed', "Write 0..9"]),
         (["--seeds", "3..1"], ['seeds = "3..1" is not allowed']),
-        (["--seeds", "0,0"], ["each may appear once"]),
+        (["--seeds", "0,0"], ["Each may appear once"]),
         (["--seeds", "0..9999"], ["at most 1000"]),
         (["--seeds", "0..1", "--trajectory", "dir:x"], ["trajectories of dir have no seed"]),
         (["--seeds", "0..1", "--trajectory", "nano:seed=3"], ["Write nano, without a seed"]),

@@ -89,7 +89,7 @@ def test_a_users_folder_adds_specs(tmp_path, monkeypatch):
         ("mine.toml", TASK.replace("length = 5", "lenght = 5"),
          ["unknown key 'parameters.lenght'", "Did you mean 'length'"]),
         ("mine.toml", TASK.replace("length = 5", "length = 1"),
-         ["parameters.length = 1 is not allowed", "greater than or equal to 2"]),
+         ["parameters.length = 1 is not allowed", "be 2 or more"]),
         ("mine.toml", TASK.replace("length = 5", ""), ["'parameters.length' is missing"]),
         ("ablations/mine.toml", ABLATION.replace('"zero"', '"zer"'),
          ["unknown replacement 'zer'", "Did you mean 'zero'"]),

@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
+from pydantic import ValidationError
 from support.ablations import TASKS, measures, replacements
 
 from cntbench import plugins
 from cntbench.ablations.replacements import mean, noise, resample, zero
 from cntbench.errors import SpecError
+from cntbench.files.refusals import allowed
 from cntbench.prompts.generators import markov_chain, repeated_block
 from cntbench.readouts import known_readouts
 from cntbench.specs import (
@@ -78,32 +81,50 @@ MISTAKES = [
     (AblationSpec, ABLATION, {"version": ...}, "key 'version' is missing", "Expected keys:"),
     (repeated_block.Parameters, BLOCK, {"block": ...}, "key 'p.block' is missing", "block, filler"),
     # Wrong types; none is coerced.
-    (StudySpec, STUDY, {"prompts": "3"}, 'prompts = "3" is not allowed', "a valid integer."),
-    (StudySpec, STUDY, {"prompts": 3.0}, "prompts = 3.0 is not allowed", "a valid integer."),
-    (StudySpec, STUDY, {"prompts": True}, "prompts = true is not allowed", "a valid integer."),
-    (StudySpec, STUDY, {"trajectory": 3}, "trajectory = 3 is not allowed", "a valid string."),
-    (StudySpec, STUDY, {"tasks": "a"}, 'tasks = "a" is not allowed', "a valid array."),
-    (StudySpec, STUDY, {"tasks": ["a", 3]}, "tasks.1 = 3 is not allowed", "a valid string."),
-    (TaskSpec, TASK, {"parameters": 3}, "parameters = 3 is not allowed", "a valid table."),
-    (repeated_block.Parameters, BLOCK, {"permuted": 1}, "p.permuted = 1 is", "a valid boolean."),
-    (markov_chain.Parameters, CHAIN, {"sharpness": "1"}, "p.sharpness = ", "a valid number."),
+    (StudySpec, STUDY, {"prompts": "3"}, 'prompts = "3" is not allowed', "be a whole number."),
+    (StudySpec, STUDY, {"prompts": 3.0}, "prompts = 3.0 is not allowed", "be a whole number."),
+    (StudySpec, STUDY, {"prompts": True}, "prompts = true is not allowed", "be a whole number."),
+    (StudySpec, STUDY, {"trajectory": 3}, "trajectory = 3 is not allowed", "be text."),
+    (StudySpec, STUDY, {"tasks": "a"}, 'tasks = "a" is not allowed', "be an array."),
+    (StudySpec, STUDY, {"tasks": ["a", 3]}, "tasks.1 = 3 is not allowed", "be text."),
+    (TaskSpec, TASK, {"parameters": 3}, "parameters = 3 is not allowed", "be a table."),
+    (repeated_block.Parameters, BLOCK, {"permuted": 1}, "p.permuted = 1 is", "be true or false."),
+    (markov_chain.Parameters, CHAIN, {"sharpness": "1"}, "p.sharpness = ", "be a number."),
     # Out of range.
-    (StudySpec, STUDY, {"version": 0}, "version = 0 is not allowed", "or equal to 1."),
-    (StudySpec, STUDY, {"prompts": 0}, "prompts = 0 is not allowed", "or equal to 1."),
-    (StudySpec, STUDY, {"prompts": 65537}, "prompts = 65537 is", "than or equal to 65536."),
-    (StudySpec, STUDY, {"seed": -1}, "seed = -1 is not allowed", "or equal to 0."),
-    (StudySpec, STUDY, {"seed": 2**32}, f"seed = {2**32} is", f"less than {2**32}."),
-    (StudySpec, STUDY, {"tasks": []}, "tasks = [] is not allowed", "at least 1 item"),
-    (StudySpec, STUDY, {"trajectory": ""}, 'trajectory = "" is', "at least 1 character."),
-    (StudySpec, STUDY, {"summary": "x" * 201}, "summary = ", "at most 200 characters."),
-    (repeated_block.Parameters, BLOCK, {"block": 2}, "p.block = 2 is", "or equal to 3."),
-    (markov_chain.Parameters, CHAIN, {"sharpness": 0.0}, "p.sharpness = 0.0", "than 0."),
-    (noise.Parameters, NOISE, {"scale": -0.5}, "p.scale = -0.5 is not allowed", "equal to 0."),
+    (StudySpec, STUDY, {"version": 0}, "version = 0 is not allowed", "be 1 or more."),
+    (StudySpec, STUDY, {"prompts": 0}, "prompts = 0 is not allowed", "be 1 or more."),
+    (StudySpec, STUDY, {"prompts": 65537}, "prompts = 65537 is", "be 65536 or less."),
+    (StudySpec, STUDY, {"seed": -1}, "seed = -1 is not allowed", "be 0 or more."),
+    (StudySpec, STUDY, {"seed": 2**32}, f"seed = {2**32} is", f"be less than {2**32}."),
+    (StudySpec, STUDY, {"tasks": []}, "tasks = [] is not allowed", "not be empty."),
+    (StudySpec, STUDY, {"trajectory": ""}, 'trajectory = "" is', "not be empty."),
+    (StudySpec, STUDY, {"summary": "x" * 201}, "summary = ", "have 200 or fewer characters."),
+    (repeated_block.Parameters, BLOCK, {"block": 2}, "p.block = 2 is", "be 3 or more."),
+    (markov_chain.Parameters, CHAIN, {"sharpness": 0.0}, "p.sharpness = 0.0", "be more than 0."),
+    (noise.Parameters, NOISE, {"scale": -0.5}, "p.scale = -0.5 is not allowed", "be 0 or more."),
     # Numbers that are none.
-    (noise.Parameters, NOISE, {"scale": NAN}, "p.scale = nan is not allowed", "finite number."),
-    (noise.Parameters, NOISE, {"scale": INF}, "p.scale = inf is not allowed", "finite number."),
-    (markov_chain.Parameters, CHAIN, {"sharpness": -INF}, "p.sharpness = -inf", "finite number."),
-    (StudySpec, STUDY, {"seed": NAN}, "seed = nan is not allowed", "a valid integer."),
+    (
+        noise.Parameters,
+        NOISE,
+        {"scale": NAN},
+        "p.scale = nan is not allowed",
+        "be a finite number.",
+    ),
+    (
+        noise.Parameters,
+        NOISE,
+        {"scale": INF},
+        "p.scale = inf is not allowed",
+        "be a finite number.",
+    ),
+    (
+        markov_chain.Parameters,
+        CHAIN,
+        {"sharpness": -INF},
+        "p.sharpness = -inf",
+        "be a finite number.",
+    ),
+    (StudySpec, STUDY, {"seed": NAN}, "seed = nan is not allowed", "be a whole number."),
     # Choices, with the nearest match.
     (TaskSpec, TASK, {"observed": "al"}, 'observed = "al" is', "'all'? Allowed: all, scored."),
     (
@@ -113,14 +134,14 @@ MISTAKES = [
         'scope = "totl" is',
         "'total'? Allowed: direct, total.",
     ),
-    (AblationSpec, ABLATION, {"scope": 3}, "scope = 3 is not allowed", "'total'"),
+    (AblationSpec, ABLATION, {"scope": 3}, "scope = 3 is not allowed", "Allowed: direct, total."),
     (AblationSpec, ABLATION, {"through": ["keys"]}, 'through.0 = "keys"', "'key'? Allowed: key,"),
-    (AblationSpec, ABLATION, {"through": []}, "through = [] is not", "at least 1 item"),
-    (AblationSpec, ABLATION, {"through": ["key"] * 2}, "through = ", "each may appear once."),
+    (AblationSpec, ABLATION, {"through": []}, "through = [] is not", "not be empty."),
+    (AblationSpec, ABLATION, {"through": ["key"] * 2}, "through = ", "Each may appear once."),
     (AblationSpec, ABLATION, {"observable": "redout"}, 'observable = "redout" is', "'readout'?"),
-    (AblationSpec, ABLATION, {"estimator": 3}, "estimator = 3 is not allowed", "string"),
-    (AblationSpec, ABLATION, {"steps": 0}, "steps = 0 is not allowed", "or equal to 1."),
-    (AblationSpec, ABLATION, {"draws": 0}, "draws = 0 is not allowed", "or equal to 1."),
+    (AblationSpec, ABLATION, {"estimator": 3}, "estimator = 3 is not allowed", "be text."),
+    (AblationSpec, ABLATION, {"steps": 0}, "steps = 0 is not allowed", "be 1 or more."),
+    (AblationSpec, ABLATION, {"draws": 0}, "draws = 0 is not allowed", "be 1 or more."),
     (
         TaskSpec,
         TASK,
@@ -131,10 +152,10 @@ MISTAKES = [
     (mean.Parameters, MEAN, {"population": "cleen"}, 'p.population = "cleen"', "mean 'clean'?"),
     (resample.Parameters, {}, {"donor": "clean"}, 'p.donor = "clean"', "other, reference."),
     # The axes of a mean.
-    (mean.Parameters, MEAN, {"over": ["position"]}, "p.over = ", 'allowed are ["prompt"] and'),
-    (mean.Parameters, MEAN, {"over": ["prompt"] * 2}, "p.over = ", 'allowed are ["prompt"] and'),
-    (mean.Parameters, MEAN, {"over": ["position", "prompt"]}, "p.over = ", "allowed are"),
-    (mean.Parameters, MEAN, {"over": []}, "p.over = [] is not allowed", 'allowed are ["prompt"]'),
+    (mean.Parameters, MEAN, {"over": ["position"]}, "p.over = ", 'Allowed are ["prompt"] and'),
+    (mean.Parameters, MEAN, {"over": ["prompt"] * 2}, "p.over = ", 'Allowed are ["prompt"] and'),
+    (mean.Parameters, MEAN, {"over": ["position", "prompt"]}, "p.over = ", "Allowed are"),
+    (mean.Parameters, MEAN, {"over": []}, "p.over = [] is not allowed", 'Allowed are ["prompt"]'),
     (mean.Parameters, MEAN, {"over": ["prompts"]}, 'p.over.0 = "prompts"', "mean 'prompt'?"),
 ]
 
@@ -161,6 +182,23 @@ def test_a_mistake_is_told_with_file_key_and_what_is_allowed(cls, table, changed
     assert "pydantic" not in str(caught.value)
 
 
+@pytest.mark.parametrize("cls", [cls for cls, _ in VALID])
+def test_whatever_a_key_holds_its_error_is_in_our_words(cls):
+    others = [None, True, -1, 0, 1.5, NAN, INF, "", "x", [], ["x"], [3], [[]], {}, {"x": 1}]
+    others += [10**400, b"x", "\ud800", ["x"] * 2, "x" * 300, tuple(range(2000))]
+    refused = 0
+    for field in dataclasses.fields(cls):
+        for other in others:
+            with suppress(SpecError):
+                try:
+                    cls(**{field.name: other})
+                except ValidationError as error:
+                    hints = [allowed(p) for p in error.errors() if p["loc"][0] == field.name]
+                    refused += len(hints)
+                    assert not [hint for hint in hints if "nput should" in hint]
+    assert refused or not dataclasses.fields(cls)
+
+
 @given(
     table=st.dictionaries(
         st.sampled_from([*STUDY, "prompts", "seed", "promts"]),
@@ -183,6 +221,7 @@ def test_whatever_stands_in_a_table_nothing_but_a_spec_error_comes_out(table):
     else:
         assert str(told).startswith("x.toml: ")
         assert told.hint
+        assert "Input should" not in told.hint, "that is pydantic's sentence"
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def case(**changes):
         (case(text="The {animal} ate a "), "case[0]", "does not end with it"),
         (case(text="The {animal.4} ate a"), "words.animal", "has 3 words, and 4 different ones"),
         (case(answer=" pear"), "words.food", "is used by no text"),
-        (case(answer=[]), "case[0]", "at least 1 item"),
+        (case(answer=[]), "case[0]", "not be empty"),
         (case(anser=" pear"), "case[0]", "unknown key 'anser'"),
         ({"words": {**PARAMETERS["words"], "food": ["a", "a"]}}, "words.food", "appear once"),
         ({"answer": "all"}, "answer", "Allowed: first, sum of log"),

@@ -172,7 +172,7 @@ def test_words_of_several_tokens_are_not_used_and_too_few_are_said_to_be(languag
         ({"sentence": " The {first} of {second} and {third}."}, "{second}"),
         ({"first": ["one", "one"]}, "each may appear once"),
         ({"first": ["one", "two words"]}, "consist of letters"),
-        ({"sentences": 1}, "greater than or equal to 2"),
+        ({"sentences": 1}, "be 2 or more"),
     ],
 )
 def test_bad_templates_are_refused(changes, what):
