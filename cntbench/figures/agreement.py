@@ -6,10 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import OF_FILMS, Chosen, Results, tree_of
+from cntbench.figures._results import OF_FILMS, Chosen, Results, require, tree_of
 from cntbench.figures._style import DOUBLE, SINGLE, canvas, matrix, scale_beside, styled
 from cntbench.results import selection
 from cntbench.views.comparison import agreement as view
+from cntbench.views.missing import Missing
 
 
 @styled
@@ -34,10 +35,15 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
     Raises
     ------
     CntbenchError
-        If the task is wrong, or the result lacks what is drawn.
+        If the task is wrong, or the result lacks what is drawn, such as a second ablation.
     """
     tree = tree_of(results, OF_FILMS)
-    at = selection.index_of(tree.to_dataset(inherit=False), "task", task)
+    root = tree.to_dataset(inherit=False)
+    at = selection.index_of(root, "task", task)
+    if root.sizes["ablation"] < 2:
+        (name,) = selection.labels_of(root, "ablation")
+        what = "The result has one ablation, and agreement compares two or more."
+        require(Missing(what, f"cntbench run STUDY --ablations {name},ANOTHER"))
     agreement_view = view(tree)
     count = len(agreement_view.ablation)
     annotated = count <= 5

@@ -41,6 +41,16 @@ def test_all_that_the_result_holds_is_drawn_and_the_rest_is_said(
     assert "induction, zero" in (folder / "film.svg").read_text()
 
 
+def test_the_agreement_of_one_ablation_is_left_out_with_a_note(monkeypatch, capsys, tmp_path):
+    write_results(xr.DataTree(random_film(ablations=("zero",))), tmp_path / "one.nc")
+    options = ["-o", tmp_path / "figures", "--only", "agreement", "--format", "svg"]
+    code, out, err = run_cli(monkeypatch, capsys, "figures", tmp_path / "one.nc", *options)
+    assert (code, err) == (0, "")
+    assert "No agreement: The result has one ablation, and agreement compares two or more." in out
+    assert "To make it: cntbench run STUDY --ablations zero,ANOTHER\n" in out
+    assert not [*(tmp_path / "figures").iterdir()]
+
+
 def test_what_is_named_is_what_is_drawn(monkeypatch, capsys, results, tmp_path):
     options = ["--only", "film,heatmap,metrics", "--format", "svg,png", "--task", "bigram"]
     options += ["--ablation", "mean", "--checkpoint", "step8", "--checkpoints", "step0,step8"]

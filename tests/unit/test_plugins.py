@@ -122,6 +122,11 @@ def test_a_file_that_lacks_something_stops_discovery(room):
     assert f"cntbench/{name}/ defines Thing, Other" in str(caught.value)
 
 
+def test_an_error_gives_the_path_of_a_room_within_a_room():
+    with pytest.raises(SpecError, match="file of cntbench/prompts/generators/ defines Nothing;"):
+        discover("prompts.generators", required=("Nothing",))
+
+
 @pytest.mark.parametrize("text", ["Thing = 1\n", '""""""\nThing = 1\n'])
 def test_a_file_without_docstring_stops_discovery(room, text):
     with pytest.raises(SpecError, match=r"silent\.py: lacks a docstring"):
