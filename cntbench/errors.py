@@ -192,8 +192,10 @@ def warning_text(
     return "", warnings.formatwarning(message, category, filename, lineno, line)
 
 
-#: Place of errors that do not know their file.
-_UNNAMED = re.compile("the dataset|the result")
+#: Place of errors about the arguments of a function, which do not know the function.
+ARGUMENTS = "the arguments"
+#: Places of errors that do not know their file, or their function.
+_UNNAMED = re.compile(rf"the dataset|the result|{ARGUMENTS}|cntbench\.[a-z_]+$")
 
 
 @contextmanager

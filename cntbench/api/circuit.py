@@ -19,7 +19,7 @@ from cntbench.comparison.circuits.command import (
     load_model,
 )
 from cntbench.comparison.circuits.faithfulness import DRAWS, RANKINGS, Choice
-from cntbench.errors import CntbenchError, Named, in_file, unknown
+from cntbench.errors import ARGUMENTS, CntbenchError, Named, in_file, unknown
 from cntbench.exchange.graph_circuits import graph_circuits
 from cntbench.files.output import Folders, path_tuple
 from cntbench.models.in_memory import read_model
@@ -139,7 +139,8 @@ def circuit(
         else:
             root = open_results(Path(results)).to_dataset(inherit=False)  # type: ignore[arg-type]
         if in_graph:
-            raise CntbenchError("in_graph applies to graphs of EAP-IG, not to a result")
+            what = "only the graphs of EAP-IG and MIB have circuits of their own, a result has none"
+            raise CntbenchError(what, where=f"{ARGUMENTS}: in_graph")
         seed = int(root.attrs.get("seed", 0)) if seed is None else seed
         choice = Choice(budgets, rankings, select, threshold, draws, seed)  # type: ignore[arg-type]
         chosen = (task_of_interest(root),) if task is None else name_tuple(task)
@@ -172,7 +173,7 @@ def _graphs(results: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
 
 def _task(catalogue: Catalogue, name: str) -> Task:
     if name not in catalogue.tasks and not is_table(name):
-        raise unknown("task", name, catalogue.tasks)
+        raise unknown("task", name, catalogue.tasks, where=f"{ARGUMENTS}: task")
     return catalogue.task(name)
 
 

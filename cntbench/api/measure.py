@@ -252,7 +252,7 @@ def influence(
         "null_draws": 0,
         "planted": False,
     }
-    study = StudyEntry(where, Path(), build(StudySpec, keys, where=where), changes=("tasks",))
+    study = StudyEntry(where, Path(), build(StudySpec, keys, where=where), ("tasks",), where)
     catalogue.check(study, where=where)
     device = str(device) if isinstance(device, torch.device) else device
     on = resolve_device(one_of(DeviceChoice, "device", device, where), None)

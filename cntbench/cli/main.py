@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
 
 from cntbench import __version__
 from cntbench.cli.calibrate import calibrate
@@ -49,6 +47,7 @@ from cntbench.cli.options import (
 from cntbench.cli.report import claims, report, show
 from cntbench.cli.seal import seal
 from cntbench.cli.study import merge, plan, run
+from cntbench.cli.usage import Commands, with_options
 from cntbench.errors import (
     EXIT_CHECKPOINTS_FAILED,
     EXIT_DEFECT,
@@ -57,38 +56,11 @@ from cntbench.errors import (
     CntbenchError,
     Named,
     in_file,
-    shortened,
 )
 from cntbench.parallel.interrupts import interrupted, interrupts_remembered
 from cntbench.plugins.folders import failure_in_plugin
 from cntbench.runs.launch import study_changes
 from cntbench.runs.resources import cores
-
-
-class Commands(TyperGroup):
-    """The commands; errors about their options are as brief as all others."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Read the options of the whole command line."""
-        with _brief():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Read the options of a command and run it."""
-        with _brief():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _brief() -> Iterator[None]:
-    """Shorten messages about options, which repeat the user's input."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(message := getattr(error, "message", None), str):
-            error.message = shortened(message)  # type: ignore[attr-defined]
-        raise
-
 
 app = typer.Typer(
     name="cntbench",
@@ -196,6 +168,7 @@ def audit(
 ) -> None:
     """List checkpoints and their problems: missing, failed, repeated, or of another training."""
     from cntbench.files.output import file_status, is_folder
+    from cntbench.models.checkpoint_choice import ChoiceError
     from cntbench.models.trajectory import open_trajectory
     from cntbench.plugins import room
     from cntbench.reporting.audit import audit_table
@@ -219,7 +192,12 @@ def audit(
         raise _nothing_to_audit(path)
     else:
         with progress_bar(err) as progress:
-            trajectory = open_trajectory(what, progress, specs or (), checkpoints=checkpoints or "")
+            try:
+                trajectory = open_trajectory(
+                    what, progress, specs or (), checkpoints=checkpoints or ""
+                )
+            except ChoiceError as error:
+                raise ChoiceError(error.what, where="--checkpoints", hint=error.hint) from None
             rows = audit_trajectory(trajectory, progress, keep=keep_downloads, whole=whole)
     out.print(audit_table(rows))
     if any(row.lost for row in rows):
@@ -326,7 +304,9 @@ def compare(
 
 
 @app.command(name="list")
-def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")], specs: Specs = None) -> None:
+def list_(
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What to list.")], specs: Specs = None
+) -> None:
     """List names, versions, summaries and files of a kind."""
     from cntbench.plugins import room
     from cntbench.runs.catalogue import load_catalogue
@@ -387,5 +367,6 @@ def main() -> None:
 
 
 def _exit_with(error: CntbenchError) -> NoReturn:
-    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+    text = escape(with_options(str(error)))
+    err.print(f"[bold red]error:[/] {text}", highlight=False)
     sys.exit(EXIT_USER_ERROR)

@@ -92,7 +92,7 @@ def compare(
         return compare_files(results)
     catalogue = load_catalogue(measurement.specs)
     known_circuits = catalogue.known_circuits(circuits)
-    count = _count(measurement.checkpoints)
+    count = _count(measurement.checkpoints, measurement.where)
     chosen = {} if count else {"checkpoints": measurement.checkpoints}
     study = catalogue.changed_study(STUDY, {**changes, **chosen}, where=measurement.where)
     plan = make_plan(catalogue, study, progress, suited="ablations" not in changes)
@@ -167,7 +167,7 @@ def _with_circuits(
     )
 
 
-def _count(checkpoints: Checkpoints) -> int | None:
+def _count(checkpoints: Checkpoints, where: str) -> int | None:
     """Return the number of checkpoints if they are given as a number, None if as a choice."""
     is_number = isinstance(checkpoints, int) or (
         isinstance(checkpoints, str) and checkpoints.strip().isdecimal()
@@ -175,5 +175,6 @@ def _count(checkpoints: Checkpoints) -> int | None:
     if not is_number:
         return None
     if int(str(checkpoints)) < 1:
-        raise CntbenchError(f"checkpoints = {checkpoints} is not allowed", hint="At least 1.")
+        what = f"checkpoints = {checkpoints} is not allowed"
+        raise CntbenchError(what, where=where, hint="It must be 1 or more.")
     return int(str(checkpoints))

@@ -162,6 +162,11 @@ def file_exists(name: str) -> bool:
     return os.path.isfile(name)  # noqa: PTH113 - the text may be too long for a name
 
 
+def folder_exists(name: str) -> bool:
+    """Return whether a text, which may be anything, is the path of an existing folder."""
+    return os.path.isdir(name)  # noqa: PTH112 - the text may be too long for a name
+
+
 def is_folder(path: Path) -> bool:
     """Return whether a path is a folder, following links; raises as `file_status` does."""
     status = file_status(path)

@@ -50,7 +50,7 @@ def allowed(problem: Mapping[str, Any]) -> str:
         return "It must not be empty."
     if must := _MUST.get(problem["type"]):
         return f"It must {must.format(**context)}."
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = str(problem["msg"]).removeprefix("Value error, ").removesuffix(".")
     return f"{message[:1].upper()}{message[1:]}."
 
 

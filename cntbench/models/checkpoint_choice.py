@@ -33,6 +33,10 @@ _COUNT = re.compile(r"count=([1-9][0-9]{0,8})")
 _STRIDE = re.compile(r"[1-9][0-9]{0,18}")
 
 
+class ChoiceError(CntbenchError):
+    """A choice of checkpoints or layers that chooses none, or is malformed."""
+
+
 def choose(
     text: str,
     names: Sequence[str],
@@ -54,7 +58,7 @@ def choose(
 
     Raises
     ------
-    CntbenchError
+    ChoiceError
         If an item is no choice, or there is no such checkpoint.
 
     Examples
@@ -73,7 +77,7 @@ def choose(
             hint = _EXPECTED[noun] if error.hint == EXPECTED else error.hint
             if noun == "layer":
                 hint = f"{hint} The model has the layers {steps[0]} to {steps[-1]}."
-            raise CntbenchError(what, where=where or None, hint=hint) from None
+            raise ChoiceError(what, where=where or None, hint=hint) from None
         chosen |= set(indices)
     return sorted(chosen)
 

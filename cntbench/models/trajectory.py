@@ -365,7 +365,7 @@ def seeded(text: str, seed: int) -> str:
     scheme = text.partition(":")[0]
     if not hasattr(source, "with_seed"):
         sources = plugins.room("trajectory source")
-        having = [name for name, module in sources.items() if hasattr(module, "with_seed")]
+        having = [name for name, found in sources.items() if hasattr(found.module, "with_seed")]
         raise CntbenchError(
             f"trajectories of {scheme} have no seed",
             hint=f"Those of {' and '.join(having)} have. Measure each training by a run; "

@@ -18,7 +18,7 @@ from cntbench import plugins
 from cntbench.ablations.ablation import Ablation, check
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchNote, Named, SpecError, distinct, nearest, unknown, warn
-from cntbench.files.output import is_folder
+from cntbench.files.output import folder_exists, is_folder
 from cntbench.metrics.backbones._base import Backbone
 from cntbench.models.planted.circuit import Circuit
 from cntbench.plugins import shipped_folder, spec_folders
@@ -72,14 +72,15 @@ class StudyEntry:
     ----------
     name, path, spec
         Its name, its file, and the content.
-    changes
-        Keys whose values differ from the file.
+    changes, origin
+        Keys whose values differ from the file, and where their values come from, for errors.
     """
 
     name: str
     path: Path
     spec: StudySpec
     changes: tuple[str, ...] = ()
+    origin: str = "command line"
 
     @property
     def command(self) -> str:
@@ -162,9 +163,8 @@ class Catalogue:
         changed = build(StudySpec, {**before, **changes}, where=where)
         after = as_dict(changed)
         differing = [key for key in {**before, **after} if after.get(key) != before.get(key)]
-        amended = replace(
-            entry, spec=changed, changes=tuple(dict.fromkeys([*entry.changes, *differing]))
-        )
+        keys = tuple(dict.fromkeys([*entry.changes, *differing]))
+        amended = replace(entry, spec=changed, changes=keys, origin=where)
         self.check(amended, where=where)
         return amended
 
@@ -203,9 +203,10 @@ class Catalogue:
             for name in names:
                 if name not in known:
                     error = unknown(key, name, known, where=f"{where}: {key}s")
-                    if key == "task" and Path(name).suffix:
+                    if key == "task" and (Path(name).suffix or folder_exists(name)):
+                        what = f"{name} is a folder" if folder_exists(name) else error.what
                         hint = f"A file of prompts ends with {', '.join(SUFFIXES)}. {error.hint}"
-                        error = SpecError(error.what, where=error.where, hint=hint)
+                        error = SpecError(what, where=error.where, hint=hint)
                     raise error
         distinct("task", [*tasks, *(Path(file).stem for file in files)], where=f"{where}: tasks")
         distinct("ablation", entry.spec.ablations, where=f"{where}: ablations")

@@ -15,7 +15,7 @@ from cntbench.components import feasible, named
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, SpecError, in_file, warn
 from cntbench.files.attributes import __version__
-from cntbench.models.checkpoint_choice import choose
+from cntbench.models.checkpoint_choice import ChoiceError, choose
 from cntbench.models.trajectory import (
     ModelRef,
     Trajectory,
@@ -322,7 +322,7 @@ class Plan:
 def origin(study: StudyEntry, key: str) -> str:
     """Return where a key of a study comes from, for errors."""
     file = study.path if study.path.name else study.name
-    return f"{'command line' if key in study.changes else file}: {key}"
+    return f"{study.origin if key in study.changes else file}: {key}"
 
 
 def make_plan(
@@ -355,19 +355,19 @@ def make_plan(
         If the trajectory cannot be opened, or does not fit a task.
     """
     tasks = tuple(catalogue.task(name) for name in study.spec.tasks)
-    source = "command line" if "trajectory" in study.changes else str(study.path)
-    with in_file(f"{source}: trajectory"):
-        needs_text = any(task.needs_text for task in tasks)
-        trajectory = (
-            partial(outline_trajectory, tokenizer=needs_text)
-            if outline
-            else partial(open_trajectory, early=early)
-        )(
-            study.spec.trajectory,
-            progress,
-            catalogue.folders,
-            checkpoints=study.spec.checkpoints,
-        )
+    needs_text = any(task.needs_text for task in tasks)
+    opened = (
+        partial(outline_trajectory, tokenizer=needs_text)
+        if outline
+        else partial(open_trajectory, early=early)
+    )
+    text, checkpoints = study.spec.trajectory, study.spec.checkpoints
+    try:
+        with in_file(origin(study, "trajectory")):
+            trajectory = opened(text, progress, catalogue.folders, checkpoints=checkpoints)
+    except ChoiceError as error:
+        where = origin(study, "checkpoints")
+        raise ChoiceError(error.what, where=where, hint=error.hint) from None
     if study.spec.experts:
         trajectory = trajectory.by_experts(where=origin(study, "experts"))
     if suited:

@@ -122,17 +122,19 @@ def test_without_twins_the_mean_patches(cli):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["--budgets", "0"], "a budget of 0 % of the edges is not allowed"),
-        (["--budgets", "0.1"], "a budget of 0.1 % of 15 edges holds no edge"),
-        (["--budgets", "many"], "'many' is not a list of percentages"),
-        (["--ranking", "sigend"], "Did you mean 'signed'?"),
-        (["--select", "greddy"], "Did you mean 'greedy'?"),
+        (["--budgets", "0"], "--budgets: a budget of 0 % of the edges is not allowed"),
+        (["--budgets", "0.1"], "--budgets: a budget of 0.1 % of 15 edges holds no edge"),
+        (["--budgets", "150"], "--budgets: a budget of 150 % of the edges is not allowed"),
+        (["--budgets", "many"], "--budgets: 'many' is not a list of percentages"),
+        (["--ranking", "sigend"], "--ranking: unknown ranking 'sigend' Did you mean 'signed'?"),
+        (["--select", "greddy"], "--select: unknown selection 'greddy' Did you mean 'greedy'?"),
         (["--ablation", "zeor"], "Did you mean 'zero'?"),
         (["--task", "inducton"], "Did you mean 'induction'?"),
-        (["--patch", "resampel"], "Did you mean 'resample'?"),
-        (["--readout", "acuracy"], "Did you mean 'accuracy'?"),
-        (["--checkpoint", "step9"], "unknown checkpoint 'step9'"),
-        (["--threshold", "1"], "a threshold takes one ranking and no budgets"),
+        (["--patch", "resampel"], "--patch: unknown ablation 'resampel' Did you mean 'resample'?"),
+        (["--readout", "acuracy"], "--readout: unknown readout 'acuracy' Did you mean 'accuracy'?"),
+        (["--checkpoint", "step9"], "r.nc: unknown checkpoint 'step9'"),
+        (["--in-graph"], "--in-graph: only the graphs of EAP-IG and MIB have circuits"),
+        (["--threshold", "1"], "--threshold: a threshold takes one ranking and no budgets"),
         (["--trajectory", "dir:elsewhere"], "elsewhere"),
     ],
 )
@@ -140,6 +142,7 @@ def test_mistakes_are_named(cli, tmp_path, words, part):
     code, out, err = cli("circuit", "r.nc", "-o", "c.nc", *words)
     assert (code, out) == (2, "")
     assert part in " ".join(err.split())
+    assert "cntbench.circuit" not in err, "that is the function of Python"
     assert not (tmp_path / "c.nc").exists()
 
 

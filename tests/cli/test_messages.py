@@ -84,6 +84,54 @@ def test_a_likely_mistake_is_told_its_remedy(cli, words, says):
     assert says in " ".join(err.split())
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            "list task",
+            """KIND = "task" is not allowed Did you mean 'tasks'? Allowed: ablations, """,
+        ),
+        (
+            "plan --device cdua",
+            """--device = "cdua" is not allowed Did you mean 'cuda'? Allowed: """,
+        ),
+        (
+            "run --executor dsk",
+            """--executor = "dsk" is not allowed Did you mean 'dask'? Allowed""",
+        ),
+        ("planted save a b --difficulty exac", """--difficulty = "exac" is not allowed Did you"""),
+        ("plan --jobs 0", "--jobs = 0 is not allowed It must be 1 or more."),
+        ("plan --jobs many", '--jobs = "many" is not allowed It must be a whole number.'),
+        ("plan --keep-downloads -1", "--keep-downloads = -1 is not allowed It must be 0 or more."),
+        ("plan --memory much", '--memory = "much" is not allowed It must be a number.'),
+        ("plan --prompts 0", "--prompts = 0 is not allowed It must be 1 or more."),
+        ("plan --seed -1", "--seed = -1 is not allowed It must be 0 or more."),
+        ("plan --until-se inf", "--until-se = inf is not allowed It must be a finite number."),
+        ("plan --keep promts", """--keep = "promts" is not allowed Did you mean 'prompts'?"""),
+        ("plan --tasks ,", "--tasks = [] is not allowed It must not be empty."),
+        ("plan --tasks folder", "--tasks: folder is a folder A file of prompts ends with .jsonl"),
+        (
+            "compare --tasks folder",
+            "--tasks: folder is a folder A file of prompts ends with .jsonl",
+        ),
+        ("compare --checkpoints 0", "--checkpoints = 0 is not allowed It must be 1 or more."),
+        ("plan --promts 3", "unknown option '--promts' Did you mean '--prompts'? Allowed: "),
+        ("plam", "unknown command 'plam' Did you mean 'plan'? Allowed: audit, "),
+        ("golden chek", "unknown command 'chek' Did you mean 'check'? Allowed: check, freeze."),
+        ("figures r.nc", "--output is missing Folder of the pictures. For all options: "),
+        ("score --on chain", "GRAPH.json is missing"),
+        ("plan --seed", "--seed needs a value"),
+        ("plan --experts=3", "--experts takes no value"),
+        ("plan nano compare", 'there is no place for "compare"'),
+    ],
+)
+def test_an_option_is_named_with_its_value_and_what_is_allowed(cli, words, says):
+    Path("folder").mkdir()
+    code, out, err = cli(*words.split())
+    assert (code, out) == (2, "")
+    assert " ".join(err.split()).startswith(f"error: {says}")
+
+
 def test_a_reason_is_still_shown(cli):
     _, out, _ = cli("audit", "evil.nc")
     assert "a[/red]]0;owned[31m2Jb" in out
@@ -136,8 +184,8 @@ def test_a_step_that_no_result_can_hold_is_refused(cli, step):
     ("words", "part"),
     [
         (["run", LONG], "unknown study"),
-        (["run", "nano", "--tasks", LONG], "command line"),
-        (["run", "nano", "--trajectory", f"{'a' * 200}:x"], "command line: trajectory: unknown"),
+        (["run", "nano", "--tasks", LONG], "--tasks: unknown task"),
+        (["run", "nano", "--trajectory", f"{'a' * 200}:x"], "--trajectory: unknown"),
         (["run", "nano", "--trajectory", f"{LONG}:x"], "too long"),
         (["show", LONG], "File name too long"),
         (["audit", LONG], "File name too long"),
@@ -151,8 +199,8 @@ def test_a_step_that_no_result_can_hold_is_refused(cli, step):
         (["figures", "r.nc", "-o", "f", "--task", LONG], "r.nc: unknown task"),
         (["figures", "r.nc", "-o", "f", "--only", LONG], "unknown picture"),
         (["run", "nano", "--prompts", LONG], "--prompts"),
-        (["run", "nano", f"--{LONG}"], "No such option"),
-        ([LONG], "No such command"),
+        (["run", "nano", f"--{LONG}"], "unknown option"),
+        ([LONG], "unknown command"),
         (["export", "r.nc", "-o", "x", "--format", LONG], "--format"),
         (["run", "nano", "--memory", "inf"], "--memory"),
         (["plan", "nano", "--memory", "nan"], "--memory"),

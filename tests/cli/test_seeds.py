@@ -98,11 +98,14 @@ def test_pooled_numbers_are_those_of_the_claims_command(cli, specs, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--seeds", "0-9"], ['seeds = "0-9" is not allowed', "Write 0..9"]),
+        (["--seeds", "0-9"], ['--seeds = "0-9" is not allowed', "Write 0..9"]),
         (["--seeds", "3..1"], ['seeds = "3..1" is not allowed']),
         (["--seeds", "0,0"], ["Each may appear once"]),
-        (["--seeds", "0..9999"], ["at most 1000"]),
-        (["--seeds", "0..1", "--trajectory", "dir:x"], ["trajectories of dir have no seed"]),
+        (["--seeds", "0..9999"], ["It must have 1000 or fewer elements"]),
+        (
+            ["--seeds", "0..1", "--trajectory", "dir:x"],
+            ["--seeds: trajectories of dir have no seed", "Those of nano and planted have."],
+        ),
         (["--seeds", "0..1", "--trajectory", "nano:seed=3"], ["Write nano, without a seed"]),
         (["--seeds", "0..1", "--trajectory", "planted:chain,seed=1"], ["Write it without"]),
         (["--seeds", "0..1", "-o", "taken"], ["taken: is the folder of one run"]),

@@ -112,11 +112,14 @@ def test_the_identity_of_a_study_of_everything_stays(checkpoints):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--components", "L0.H7"], "no component is named 'L0.H7'"),
-        (["--targets", "L0"], "no edge leads from"),
-        (["--layers", "1:0"], "no layer is in '1:0'"),
-        (["--layers", "1", "--components", "L0"], "none of the components lies in the layers 1"),
-        (["--checkpoints", "7"], "there is no checkpoint '7'"),
+        (["--components", "L0.H7"], "--components: no component is named 'L0.H7'"),
+        (["--targets", "L0"], "--targets: no edge leads from"),
+        (["--layers", "1:0"], "--layers: no layer is in '1:0'"),
+        (
+            ["--layers", "1", "--components", "L0"],
+            "--components: none of the components lies in the layers 1",
+        ),
+        (["--checkpoints", "7"], "--checkpoints: there is no checkpoint '7'"),
     ],
 )
 def test_a_choice_of_nothing_is_told(checkpoints, monkeypatch, capsys, tmp_path, options, says):

@@ -127,7 +127,7 @@ def test_models_without_experts_are_refused(tmp_path):
         SpecError, match=r"^command line: experts: the model has no experts"
     ) as caught:
         planned(tmp_path)
-    assert "Leave the key out" in caught.value.hint
+    assert "Leave it out" in caught.value.hint
     with pytest.raises(SpecError, match='experts = "yes" is not allowed'):
         planned(tmp_path, experts="yes")
     with pytest.raises(SpecError, match="the model has no experts"):

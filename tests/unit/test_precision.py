@@ -159,7 +159,7 @@ def test_the_command_line_chooses_and_a_folder_keeps_its_type(monkeypatch, capsy
     assert "found 2 measured before" in cli("--dtype", "bfloat16")[1]
     code, _, err = cli("--dtype", "float23")
     assert code == 2
-    assert 'command line: dtype = "float23" is not allowed' in err
+    assert '--dtype = "float23" is not allowed' in err
     assert "Did you mean 'float32'?" in err
 
 

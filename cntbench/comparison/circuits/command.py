@@ -14,7 +14,7 @@ import xarray as xr
 from cntbench.comparison.circuits.faithfulness import Choice, EdgeScores, faithfulness
 from cntbench.comparison.circuits.scores import scores_of
 from cntbench.engine.request import Request
-from cntbench.errors import CheckpointError, CntbenchError, in_file, unknown
+from cntbench.errors import ARGUMENTS, CheckpointError, CntbenchError, in_file, unknown
 from cntbench.files.output import FileKind, has_attribute
 from cntbench.models.decoder import Decoder
 from cntbench.models.precision import TYPES
@@ -141,13 +141,14 @@ class LoadedModel:
         if not task.spec.effects and evaluation.readout is None:
             raise CntbenchError("has no readout to recover", where=where, hint="Name a readout.")
         if evaluation.readout is not None and evaluation.readout not in known_readouts():
-            raise unknown("readout", evaluation.readout, known_readouts())
+            where = f"{ARGUMENTS}: readout"
+            raise unknown("readout", evaluation.readout, known_readouts(), where=where)
         with in_file(where):
             prompts = task.prompts(self.trajectory.language, count=evaluation.prompts, seed=seed)
         twins = prompts.reference is not None and prompts.unequal_twin is None
         name = evaluation.patch or (WITH_TWINS if twins else WITHOUT_TWINS)
         if name not in self.catalogue.ablations:
-            raise unknown("ablation", name, self.catalogue.ablations)
+            raise unknown("ablation", name, self.catalogue.ablations, where=f"{ARGUMENTS}: patch")
         patch = self.catalogue.ablations[name].method.each_draw[0]
         plain = replace(patch, scope="total", observable="target", estimator="exact", steps=None)
         effects = (evaluation.readout or task.spec.effects[0],)

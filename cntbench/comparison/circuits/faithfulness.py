@@ -45,7 +45,7 @@ from cntbench.comparison.circuits.selection import (
 from cntbench.engine.circuit import circuit_readouts, edges_of
 from cntbench.engine.influence import statistics_of
 from cntbench.engine.request import Request
-from cntbench.errors import CntbenchError, unknown
+from cntbench.errors import ARGUMENTS, CntbenchError, unknown
 from cntbench.files.attributes import described
 from cntbench.prompts import random_state
 from cntbench.results.faithfulness import NAMES, OF_CIRCUITS
@@ -96,20 +96,25 @@ class Choice:
             if not 0 < share <= 1:
                 raise CntbenchError(
                     f"a budget of {100 * share:g} % of the edges is not allowed",
-                    hint="Allowed: more than 0 %, at most 100 %.",
+                    where=f"{ARGUMENTS}: budgets",
+                    hint="It must be more than 0 % and at most 100 %.",
                 )
         if list(self.shares) != sorted(set(self.shares)):
-            raise CntbenchError("budgets must increase", hint="For example 1,5,20,50.")
+            where, hint = f"{ARGUMENTS}: budgets", "For example 1,5,20,50."
+            raise CntbenchError("budgets must increase", where=where, hint=hint)
         if self.draws < 0:
-            raise CntbenchError(f"draws = {self.draws} is not allowed", hint="At least 0.")
+            what = f"draws = {self.draws} is not allowed"
+            raise CntbenchError(what, where=ARGUMENTS, hint="It must be 0 or more.")
         for name in self.rankings:
             if name not in RANKINGS:
-                raise unknown("ranking", name, RANKINGS)
+                raise unknown("ranking", name, RANKINGS, where=f"{ARGUMENTS}: ranking")
         if self.selection not in SELECTIONS:
-            raise unknown("selection", self.selection, SELECTIONS)
+            where = f"{ARGUMENTS}: select"
+            raise unknown("selection", self.selection, SELECTIONS, where=where)
         if self.threshold is not None and (self.budgets or len(self.rankings) > 1):
             raise CntbenchError(
                 "a threshold takes one ranking and no budgets",
+                where=f"{ARGUMENTS}: threshold",
                 hint="Name the ranking, signed or absolute, and leave budgets out.",
             )
 
@@ -130,6 +135,7 @@ class Choice:
         if self.budgets and not sizes[0]:
             raise CntbenchError(
                 f"a budget of {100 * self.budgets[0]:g} % of {count} edges holds no edge",
+                where=f"{ARGUMENTS}: budgets",
                 hint=f"One edge is {100 / count:.3g} %. Name budgets of at least that.",
             )
         return sizes
@@ -232,6 +238,7 @@ def _circuits(scores: Scores, choice: Choice) -> Edges:
         if not chosen.any():
             raise CntbenchError(
                 f"no edge has a score of at least {choice.threshold:g}",
+                where=f"{ARGUMENTS}: threshold",
                 hint=f"The largest is {np.nanmax(scores):g}.",
             )
         return chosen[None]

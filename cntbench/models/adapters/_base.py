@@ -66,7 +66,7 @@ class Shape:
             raise SpecError(
                 "the model has no experts",
                 where=where,
-                hint="Leave the key out. Mixtures of experts are "
+                hint="Leave it out. Mixtures of experts are "
                 "olmoe and qwen3_moe; cntbench list architectures shows all.",
             )
         return replace(self, components=by_experts(self.components, self.experts))

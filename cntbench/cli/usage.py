@@ -1,0 +1,103 @@
+"""What is wrong with the words of a command line, as errors of our own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from typer.core import TyperGroup
+
+from cntbench.errors import CntbenchError, nearest, shown, unknown
+from cntbench.files.refusals import allowed
+
+#: What typer says of a choice.
+_CHOICE = re.compile(r"(?:Value error, )?'(.*)' is not one of (.*)", re.DOTALL)
+_COMMAND = re.compile(r"No such command '(.*?)'\.", re.DOTALL)
+_EXTRA = re.compile(r"Got unexpected extra argument(?:s|\(s\))? \((.*)\)", re.DOTALL)
+#: A key of a study or a parameter of a function, in an error about an option of that name.
+_KEY = re.compile(r"(?:command line|cntbench\.[a-z_]+): ([a-z_]+)(?:\.\d+)?(?=:| = )")
+
+
+class Commands(TyperGroup):
+    """Commands; errors about their options look like all others."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the options of the whole command line."""
+        with _own_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the options of a command and run it."""
+        with _own_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # Releases of typer have these classes in different modules.
+        if hasattr(error, "format_message") and type(error).__name__ != "NoArgsIsHelpError":
+            raise _usage_error(error) from None
+        raise
+
+
+def _usage_error(error: Any) -> CntbenchError:
+    """Return what typer has found wrong with a command line."""
+    context, param = getattr(error, "ctx", None), getattr(error, "param", None)
+    path = "cntbench" if context is None else context.command_path
+    options = f"For all options: {path} --help"
+    if type(error).__name__ == "MissingParameter" and param is not None:
+        told = f"{param.help} " if getattr(param, "help", None) else ""
+        return CntbenchError(f"{_name(param)} is missing", hint=told + options)
+    if param is not None:
+        return _refused(error, _name(param)) or CntbenchError(
+            error.message, where=_name(param), hint=options
+        )
+    if type(error).__name__ == "NoSuchOption" and context is not None:
+        known = [name for param in context.command.params for name in param.opts]
+        return unknown("option", error.option_name, [n for n in known if n.startswith("--")])
+    if (command := _COMMAND.match(error.message)) and context is not None:
+        return unknown("command", command[1], context.command.list_commands(context))
+    if type(error).__name__ == "BadOptionUsage":
+        takes = "takes no" if "not take" in error.message else "needs a"
+        return CntbenchError(f"{error.option_name} {takes} value")
+    if extra := _EXTRA.match(error.message):
+        return CntbenchError(f"there is no place for {shown(extra[1])}", hint=options)
+    return CntbenchError(error.format_message().removesuffix("."), hint=options)
+
+
+def _name(param: Any) -> str:
+    """Return an option as it is typed, or an argument as the help names it."""
+    if param.param_type_name == "option":
+        return str(max(param.opts, key=len))
+    return str(param.metavar or param.name).rstrip(".")
+
+
+def _refused(error: Any, name: str) -> CntbenchError | None:
+    """Return the error for a value of the wrong type or out of range; None if it is not known."""
+    if choice := _CHOICE.match(error.message):
+        value, hint = choice[1], nearest(choice[1], re.findall(r"'([^']*)'", choice[2]))
+    elif hasattr(error.__cause__, "errors"):  # pydantic's
+        problem = error.__cause__.errors()[0]
+        value, hint = str(problem["input"]), allowed(problem)
+    else:
+        return None
+    with suppress(ValueError):
+        float(value)
+        return CntbenchError(f"{name} = {value} is not allowed", hint=hint)
+    return CntbenchError(f"{name} = {shown(value)} is not allowed", hint=hint)
+
+
+def with_options(text: str) -> str:
+    """Return the text of an error with the option in place of the key of a study, or the parameter.
+
+    Examples
+    --------
+    >>> with_options("command line: until_se = -1 is not allowed")
+    '--until-se = -1 is not allowed'
+    """
+    return _KEY.sub(lambda match: f"--{match[1].replace('_', '-')}", text)
