@@ -39,7 +39,7 @@ def calibrate(
     from cntbench.figures import save
     from cntbench.figures._calibration import power_curves
     from cntbench.figures._style import KINDS
-    from cntbench.files.output import check_output
+    from cntbench.files.output import check_output, check_regular
     from cntbench.reporting.calibration import calibration_tables
     from cntbench.reporting.terminal import progress_bar
     from cntbench.results.storage import write_dataset
@@ -49,6 +49,7 @@ def calibrate(
     if output is not None:
         check_output(output, CALIBRATION, force=force)
     if figure is not None:
+        check_regular(figure)
         ending = figure.suffix.removeprefix(".")
         if ending not in KINDS:
             raise unknown("format", ending, KINDS, where=str(figure))

@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 
 from cntbench.cli.options import Force, Jobs, ResultsPath, Specs, err, names_in, out
-from cntbench.errors import in_file
+from cntbench.errors import CntbenchError, in_file
 from cntbench.plugins import find
 from cntbench.runs.resources import cores
 
@@ -64,7 +64,8 @@ def export(
 
     texts = {"task": task, "ablation": ablation, "checkpoint": checkpoint}
     if format_ is not None:
-        find("export format", format_, where="--format")
+        with in_file("--format"):
+            find("export format", format_)
     with in_file(results):
         tree = open_results(results)
         labels = {dim: labels_of(tree.to_dataset(inherit=False), dim) for dim in texts}
@@ -121,7 +122,11 @@ def import_(
     from cntbench.results.storage import RESULT, write_results
     from cntbench.runs.catalogue import load_catalogue
 
-    find("readout", readout, where="--readout")
+    with in_file("--readout"):
+        find("readout", readout)
+    for option, name in {"--task": task, "--ablation": ablation}.items():
+        if not name:
+            raise CntbenchError(f'{option} = "" is not allowed', hint="It must not be empty.")
     graphs = read_graphs(files)
     inputs = [*(graph.path for graph in graphs.values()), *(specs or ())]
     check_output(output, RESULT, inputs=inputs, force=force)

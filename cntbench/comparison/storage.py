@@ -9,7 +9,7 @@ import xarray as xr
 from cntbench.comparison.files import FILES_TITLE
 from cntbench.comparison.table import TITLE
 from cntbench.errors import StorageError
-from cntbench.files.output import FileKind, file_status, has_attribute, is_folder
+from cntbench.files.output import FileKind, file_status, has_attribute
 from cntbench.results.group_schema import GROUPS, validate_contents
 from cntbench.results.storage import read_netcdf
 
@@ -29,7 +29,7 @@ def open_comparison(path: Path) -> xr.Dataset:
         If the file is missing, damaged, or not a comparison.
     """
     where = str(path)
-    if is_folder(path) or file_status(path) is None:
+    if file_status(path) is None:
         raise StorageError("no such file", where=where, hint=_MAKE)
     dataset = read_netcdf(path, hint=_MAKE)[0]["/"]
     if dataset.attrs.get("title") != TITLE or "ablation" not in dataset.coords:

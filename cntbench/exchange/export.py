@@ -12,7 +12,7 @@ from cntbench.errors import CntbenchError, Named, unknown
 from cntbench.exchange.writing import measured
 from cntbench.files.output import FileKind, check_files, check_folder, check_output, is_folder
 from cntbench.plugins import room
-from cntbench.results.selection import indices_of
+from cntbench.results.selection import indices_of, labels_of
 
 
 class Format(Protocol):
@@ -116,9 +116,13 @@ def chosen(tree: xr.DataTree, names: Mapping[str, Sequence[str] | None]) -> xr.D
     Raises
     ------
     CntbenchError
-        If a label does not exist (it names the nearest one) or occurs twice.
+        If a label does not exist (it names the nearest one) or occurs twice, or there is none.
     """
     root = tree.to_dataset(inherit=False)
+    for dim, labels in names.items():
+        if labels is not None and not len(labels):
+            allowed = ", ".join(labels_of(root, dim))
+            raise CntbenchError(f"no {dim} is named", hint=f"Allowed: {allowed}.")
     indices = {
         dim: sorted(indices_of(root, dim, labels))
         for dim, labels in names.items()

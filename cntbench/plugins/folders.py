@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 from cntbench.errors import CntbenchError, PluginError, SpecError, nearest, warn
-from cntbench.files.output import is_folder, path_tuple
+from cntbench.files.output import file_status, is_folder, path_tuple
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,7 +87,7 @@ class PluginFolder:
             If there is no such folder, or it holds results.
         """
         if not is_folder(path):
-            raise SpecError("is not a folder of specs", where=str(path))
+            raise not_specs(path)
         patterns = ("_*.py", *(f"{subfolder}/*.py" for subfolder in SUBFOLDERS.values()))
         files = {
             file.relative_to(path).as_posix(): _content(file)
@@ -294,6 +294,15 @@ def with_specs(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return within
+
+
+def not_specs(path: Path) -> SpecError:
+    """Return the error for a path that is no folder of specs."""
+    return SpecError(
+        "is not a folder of specs: " + ("it is a file" if file_status(path) else "no such folder"),
+        where=str(path),
+        hint="Name a folder with your tasks (*.toml) or subfolders such as ablations and studies.",
+    )
 
 
 def environment_folders() -> list[Path]:

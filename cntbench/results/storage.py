@@ -194,9 +194,9 @@ def read_netcdf(
     """
     where = str(path)
     if is_folder(path):
-        raise StorageError(
-            "is a folder", where=where, hint=f"Name the file in it: {path / 'results.nc'}"
-        )
+        inside = path / "results.nc"
+        named = f"Name the file in it: {inside}" if file_status(inside) else hint
+        raise StorageError("is a folder", where=where, hint=_A_RESULT if named == _AGAIN else named)
     if file_status(path) is None:
         raise StorageError("no such file", where=where, hint=_similar(path))
     check_regular(path)
@@ -235,9 +235,10 @@ def load_netcdf(path: Path, *, hint: str) -> dict[str, xr.Dataset]:
     except StorageError:
         raise
     except Exception as error:  # an arbitrary file can make the libraries raise anything
-        if not _begins_as_netcdf(path):
+        empty = not path.stat().st_size
+        if empty or not _begins_as_netcdf(path):
             raise StorageError(
-                "is not a netCDF file",
+                "is empty" if empty else "is not a netCDF file",
                 where=str(path),
                 hint=_A_RESULT if hint == _AGAIN else hint,
             ) from None

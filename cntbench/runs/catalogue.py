@@ -22,7 +22,7 @@ from cntbench.files.output import folder_exists, is_folder
 from cntbench.metrics.backbones._base import Backbone
 from cntbench.models.planted.circuit import Circuit
 from cntbench.plugins import shipped_folder, spec_folders
-from cntbench.plugins.folders import package_folders
+from cntbench.plugins.folders import not_specs, package_folders
 from cntbench.prompts.tables import SUFFIXES, is_table
 from cntbench.runs.launch import StudyKeys
 from cntbench.runs.tasks import Task, read_task, task_of_file, without_prose
@@ -273,7 +273,7 @@ def _files(folder: Path) -> Iterable[tuple[str, Path]]:
             yield from ((kind, path) for path in sorted((folder / place).glob("*.toml")))
         return
     if not is_folder(folder):
-        raise SpecError("is not a folder of specs", where=str(folder))
+        raise not_specs(folder)
     for path in sorted(folder.rglob("*.toml")):
         place = path.parent.relative_to(folder).as_posix().removeprefix(".")
         if place not in FOLDERS:

@@ -14,6 +14,7 @@ import xarray as xr
 from filelock import FileLock, Timeout
 
 from cntbench.errors import CntbenchError, StorageError, listed
+from cntbench.files.output import file_status
 from cntbench.files.parsing import parse_json
 from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
 from cntbench.results.failure import Failure
@@ -153,7 +154,7 @@ class RunFolder:
         recorded = self._recorded()
         if recorded is None:
             raise CntbenchError(
-                "is not the folder of a run",
+                "is not the folder of a run" if file_status(self.path) else "no such folder",
                 where=str(self.path),
                 hint="Name folders that were written by cntbench run.",
             )

@@ -73,10 +73,33 @@ def test_no_label_and_no_reason_is_obeyed_by_the_terminal(cli, words):
         ("plan planted:chain", "write --trajectory planted:chain. Allowed: compare"),
         ("plan studies/mine.toml", "a file studies/mine.toml in a folder: --specs FOLDER"),
         ("report nowhere/r.nc", "nowhere/r.nc: no such file"),
+        ("show d", "d: is a folder Name a file that cntbench has written, such as results.nc."),
+        ("show run", "run: is a folder Name the file in it: run/results.nc"),
+        ("show empty.nc", "empty.nc: is empty Name a file that cntbench has written"),
+        ("report r.nc --comparison d", "d: is a folder Make one: cntbench compare -o FILE."),
+        ("report r.nc --comparison empty.nc", "empty.nc: is empty Make one: cntbench compare"),
+        ("import d -o x.nc", "d: is a folder Name the graphs in it, .json files."),
+        ("import empty.json -o x.nc", "empty.json: is empty Expected a graph written by"),
+        ("import step1.json -o x.nc --readout x", "--readout: unknown readout 'x' Allowed: "),
+        ("import step1.json -o x.nc --task=", '--task = "" is not allowed It must not be empty.'),
+        (
+            "export r.nc -o f --format svc",
+            "--format: unknown export format 'svc' Did you mean 'csv'",
+        ),
+        ("export r.nc -o x.csv --task=", "r.nc: no task is named Allowed: induction."),
+        ("calibrate three_phases --figure d", "d: is a folder: only regular files can be written"),
+        ("merge nowhere -o x", "nowhere: no such folder Name folders that were written by"),
+        ("plan --specs empty.nc", "empty.nc: is not a folder of specs: it is a file Name a folder"),
+        ("plan --specs nowhere", "nowhere: is not a folder of specs: no such folder Name a folder"),
+        ("plan --trajectory dir:empty.nc", "empty.nc: is not a folder"),
+        ("audit nano --checkpoints x", "--checkpoints: there is no checkpoint 'x'"),
         ("show marked.toml", "marked.toml: is not a netCDF file Name a file"),
     ],
 )
 def test_a_likely_mistake_is_told_its_remedy(cli, words, says):
+    for folder, file in [("d", "../empty.nc"), ("run", "results.nc"), (".", "empty.json")]:
+        Path(folder).mkdir(exist_ok=True)
+        Path(folder, file).touch()
     Path("marked.toml").write_text("version = 1\n", encoding="utf-8-sig")
     assert read_toml(Path("marked.toml")) == {"version": 1}, "a mark of the byte order is no key"
     code, _, err = cli(*words.split())

@@ -63,7 +63,7 @@ def open_trajectory(
     with suppress(RuntimeError):  # there is no such user
         root = root.expanduser()  # a shell leaves dir:~/runs as it is
     if not root.is_dir():
-        raise CheckpointError("no such folder", where=where)
+        raise CheckpointError("is not a folder" if root.exists() else "no such folder", where=where)
     contents = _found(root)
     paths, numbers = list(contents.steps), [named.step for named in contents.steps.values()]
     chosen = choose(checkpoints, [_name(path) for path in paths], numbers, where=where)
