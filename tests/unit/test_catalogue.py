@@ -10,6 +10,7 @@ from cntbench.plugins import shipped_folder
 from cntbench.plugins.folders import SPECS_VARIABLE
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.launch import StudyKeys
+from cntbench.runs.plan import origin
 from cntbench.specs import as_dict
 
 TASK = """
@@ -207,6 +208,9 @@ def test_a_study_can_be_amended_and_is_checked_again():
         catalogue.amend(nano, {"prompts": 0})
     with pytest.raises(SpecError, match="Did you mean 'nano'"):
         catalogue.study("nanno")
+    in_python = catalogue.amend(nano, {"components": ("L9",)}, where="cntbench.run")
+    assert origin(in_python, "components") == "cntbench.run: components"
+    assert origin(in_python, "tasks") == f"{nano.path}: tasks"
 
 
 def test_the_command_of_a_study_names_what_was_changed_and_no_more():
