@@ -116,4 +116,4 @@ def test_a_checkpoint_is_found_by_name_before_step():
 
 @pytest.mark.parametrize(("text", "count"), [("8", 8), (3, 3), ("step8", None), ("8:", None)])
 def test_a_number_alone_says_how_many_are_compared(text, count):
-    assert _count(text) == count
+    assert _count(text, "here") == count
