@@ -123,7 +123,7 @@ def test_without_twins_the_mean_patches(cli):
     ("words", "part"),
     [
         (["--budgets", "0"], "--budgets: a budget of 0 % of the edges is not allowed"),
-        (["--budgets", "0.1"], "--budgets: a budget of 0.1 % of 15 edges holds no edge"),
+        (["--budgets", "0.1"], "a budget of 0.1 % of 15 edges holds no edge"),
         (["--budgets", "150"], "--budgets: a budget of 150 % of the edges is not allowed"),
         (["--budgets", "many"], "--budgets: 'many' is not a list of percentages"),
         (["--ranking", "sigend"], "--ranking: unknown ranking 'sigend' Did you mean 'signed'?"),

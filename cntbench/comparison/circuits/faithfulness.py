@@ -135,7 +135,6 @@ class Choice:
         if self.budgets and not sizes[0]:
             raise CntbenchError(
                 f"a budget of {100 * self.budgets[0]:g} % of {count} edges holds no edge",
-                where=f"{ARGUMENTS}: budgets",
                 hint=f"One edge is {100 / count:.3g} %. Name budgets of at least that.",
             )
         return sizes
@@ -238,7 +237,6 @@ def _circuits(scores: Scores, choice: Choice) -> Edges:
         if not chosen.any():
             raise CntbenchError(
                 f"no edge has a score of at least {choice.threshold:g}",
-                where=f"{ARGUMENTS}: threshold",
                 hint=f"The largest is {np.nanmax(scores):g}.",
             )
         return chosen[None]
