@@ -78,5 +78,5 @@ def _film(name: str, tree: xr.DataTree) -> Fields:
     return {
         "name": name,
         "source": str(root.attrs.get("source", "")),
-        "checkpoints": left_out(root) or f"All {root.sizes['checkpoint']} count.",
+        "checkpoints": left_out(root) or counted(root.sizes["checkpoint"], "checkpoint"),
     }
