@@ -22,6 +22,7 @@ from cntbench.comparison.circuits.faithfulness import DRAWS, RANKINGS, Choice
 from cntbench.errors import ARGUMENTS, CntbenchError, Named, in_file, unknown
 from cntbench.exchange.graph_circuits import graph_circuits
 from cntbench.files.output import Folders, path_tuple
+from cntbench.models.checkpoint_choice import chosen_by
 from cntbench.models.in_memory import read_model
 from cntbench.models.precision import TYPES
 from cntbench.plugins.folders import with_specs
@@ -128,11 +129,12 @@ def circuit(
                     "a graph does not say what it was measured on",
                     hint="Name a trajectory and a task: --trajectory nano --task induction.",
                 )
-            loaded = (
-                LoadedModel.open(str(trajectory), moment, catalogue, report)
-                if model is None
-                else _in_memory(model, tokenizer, "float32", catalogue)
-            )
+            with chosen_by(f"{ARGUMENTS}: checkpoint"), in_file(f"{ARGUMENTS}: trajectory"):
+                loaded = (
+                    LoadedModel.open(str(trajectory), moment, catalogue, report)
+                    if model is None
+                    else _in_memory(model, tokenizer, "float32", catalogue)
+                )
             count = 32 if prompts is None else int(prompts)
             evaluation = Evaluation(patch, readout, count, seed)
             return graph_circuits(graphs, tasks, loaded, evaluation, choice, inside=in_graph)

@@ -168,7 +168,7 @@ def audit(
 ) -> None:
     """List checkpoints and their problems: missing, failed, repeated, or of another training."""
     from cntbench.files.output import file_status, is_folder
-    from cntbench.models.checkpoint_choice import ChoiceError
+    from cntbench.models.checkpoint_choice import chosen_by
     from cntbench.models.trajectory import open_trajectory
     from cntbench.plugins import room
     from cntbench.reporting.audit import audit_table
@@ -192,12 +192,9 @@ def audit(
         raise _nothing_to_audit(path)
     else:
         with progress_bar(err) as progress:
-            try:
-                trajectory = open_trajectory(
-                    what, progress, specs or (), checkpoints=checkpoints or ""
-                )
-            except ChoiceError as error:
-                raise ChoiceError(error.what, where="--checkpoints", hint=error.hint) from None
+            choice = checkpoints or ""
+            with chosen_by("--checkpoints"):
+                trajectory = open_trajectory(what, progress, specs or (), checkpoints=choice)
             rows = audit_trajectory(trajectory, progress, keep=keep_downloads, whole=whole)
     out.print(audit_table(rows))
     if any(row.lost for row in rows):

@@ -47,10 +47,6 @@ _EXPECTED = {
     "in_graph": "true or false",
     "score": "a finite number, as attribute writes it",
 }
-_EXPECTED_GRAPH = (
-    "Expected a graph written by Graph.to_json of EAP-IG. Convert a graph written by to_pt: read "
-    "it with Graph.from_pt and write it with to_json."
-)
 #: Scores are kept in single precision, and q, k and v are summed.
 _LARGEST = 1e38
 #: A model with more components is a mistake in the file.
@@ -255,17 +251,19 @@ def _content(path: Path) -> Any:
         raise ImportFileError(
             "is a folder", where=where, hint="Name the graphs in it, .json files."
         )
-    if (status := file_status(path)) is None:
+    if file_status(path) is None:
         raise ImportFileError("no such file", where=where)
-    if not status.st_size:
-        raise ImportFileError("is empty", where=where, hint=_EXPECTED_GRAPH)
     try:
         return parse_json(path.read_bytes(), unique=True)
     except OSError as error:
         raise ImportFileError(f"cannot be read: {error.strerror}", where=where) from None
     except ValueError as error:
-        what = f"is not JSON: {error}"
-        raise ImportFileError(what, where=where, hint=_EXPECTED_GRAPH) from None
+        raise ImportFileError(
+            f"is not JSON: {error}",
+            where=where,
+            hint="Expected a graph written by Graph.to_json of EAP-IG. Convert a graph written by "
+            "to_pt: read it with Graph.from_pt and write it with to_json.",
+        ) from None
 
 
 def _validated(content: Any, where: str) -> _File:

@@ -26,8 +26,10 @@ def parse_json(text: str | bytes, *, unique: bool = False) -> Any:
     Raises
     ------
     ValueError
-        If it is malformed, nested too deeply, or has a duplicate key.
+        If it is empty, malformed, nested too deeply, or has a duplicate key.
     """
+    if not text.strip():
+        raise ValueError("it is empty")
     try:
         value = json.loads(text, object_pairs_hook=_distinct if unique else None)
     except RecursionError:

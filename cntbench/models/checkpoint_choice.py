@@ -13,7 +13,8 @@ Items are separated by commas. Each is one of
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -35,6 +36,15 @@ _STRIDE = re.compile(r"[1-9][0-9]{0,18}")
 
 class ChoiceError(CntbenchError):
     """A choice of checkpoints or layers that chooses none, or is malformed."""
+
+
+@contextmanager
+def chosen_by(where: str) -> Iterator[None]:
+    """Say in errors about a choice where it stands, such as ``--checkpoints``."""
+    try:
+        yield
+    except ChoiceError as error:
+        raise ChoiceError(error.what, where=where, hint=error.hint) from None
 
 
 def choose(

@@ -65,10 +65,12 @@ def read_config(folder: Path) -> Any:
     path = folder / "config.json"
     with transformers_lock, foreign("is not a model config", path), silenced():
         try:
-            model_type = parse_json(path.read_text(encoding="utf-8")).get("model_type")
+            content = parse_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise CheckpointError("no such file", where=str(path)) from None
-        adapter(str(model_type), where=f"{path}: model_type")
+        if not isinstance(content, dict):
+            raise ValueError("it is not a JSON object")
+        adapter(str(content.get("model_type")), where=f"{path}: model_type")
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 

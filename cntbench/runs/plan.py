@@ -15,7 +15,7 @@ from cntbench.components import feasible, named
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, SpecError, in_file, warn
 from cntbench.files.attributes import __version__
-from cntbench.models.checkpoint_choice import ChoiceError, choose
+from cntbench.models.checkpoint_choice import choose, chosen_by
 from cntbench.models.trajectory import (
     ModelRef,
     Trajectory,
@@ -362,12 +362,8 @@ def make_plan(
         else partial(open_trajectory, early=early)
     )
     text, checkpoints = study.spec.trajectory, study.spec.checkpoints
-    try:
-        with in_file(origin(study, "trajectory")):
-            trajectory = opened(text, progress, catalogue.folders, checkpoints=checkpoints)
-    except ChoiceError as error:
-        where = origin(study, "checkpoints")
-        raise ChoiceError(error.what, where=where, hint=error.hint) from None
+    with chosen_by(origin(study, "checkpoints")), in_file(origin(study, "trajectory")):
+        trajectory = opened(text, progress, catalogue.folders, checkpoints=checkpoints)
     if study.spec.experts:
         trajectory = trajectory.by_experts(where=origin(study, "experts"))
     if suited:

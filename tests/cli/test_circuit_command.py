@@ -133,6 +133,7 @@ def test_without_twins_the_mean_patches(cli):
         (["--patch", "resampel"], "--patch: unknown ablation 'resampel' Did you mean 'resample'?"),
         (["--readout", "acuracy"], "--readout: unknown readout 'acuracy' Did you mean 'accuracy'?"),
         (["--checkpoint", "step9"], "r.nc: unknown checkpoint 'step9'"),
+        (["--seed", "-3"], "--seed: -3 is not allowed It must be 0 or more."),
         (["--in-graph"], "--in-graph: only the graphs of EAP-IG and MIB have circuits"),
         (["--threshold", "1"], "--threshold: a threshold takes one ranking and no budgets"),
         (["--trajectory", "dir:elsewhere"], "elsewhere"),
@@ -191,6 +192,8 @@ def test_graphs_of_eap_are_put_to_work(cli, measured, tmp_path):
         (graph(), ["MODEL"], "is of 2 layers of 2 heads in sequential blocks, and dir:"),
         (graph(3, 2, parallel=True), ["MODEL"], "is of 3 layers of 2 heads in parallel blocks"),
         (graph(parallel=True), ["MODEL", "--task", "inducton"], "Did you mean 'induction'?"),
+        (graph(parallel=True), ["--trajectory", "nanp"], "--trajectory: unknown trajectory source"),
+        (graph(parallel=True), ["MODEL", "--checkpoint", "9x"], "--checkpoint: there is no"),
         (graph(parallel=True), ["MODEL", "--add"], "--add needs one result"),
         (graph(parallel=True), ["r.nc"], "expected one result, or graphs of EAP-IG"),
         (

@@ -79,7 +79,10 @@ def test_no_label_and_no_reason_is_obeyed_by_the_terminal(cli, words):
         ("report r.nc --comparison d", "d: is a folder Make one: cntbench compare -o FILE."),
         ("report r.nc --comparison empty.nc", "empty.nc: is empty Make one: cntbench compare"),
         ("import d -o x.nc", "d: is a folder Name the graphs in it, .json files."),
-        ("import empty.json -o x.nc", "empty.json: is empty Expected a graph written by"),
+        (
+            "import empty.json -o x.nc",
+            "empty.json: is not JSON: it is empty Expected a graph written by",
+        ),
         ("import step1.json -o x.nc --readout x", "--readout: unknown readout 'x' Allowed: "),
         ("import step1.json -o x.nc --task=", '--task = "" is not allowed It must not be empty.'),
         (
@@ -92,14 +95,16 @@ def test_no_label_and_no_reason_is_obeyed_by_the_terminal(cli, words):
         ("plan --specs empty.nc", "empty.nc: is not a folder of specs: it is a file Name a folder"),
         ("plan --specs nowhere", "nowhere: is not a folder of specs: no such folder Name a folder"),
         ("plan --trajectory dir:empty.nc", "empty.nc: is not a folder"),
+        ("audit dir:nets", "nets/step0/config.json: is not a model config: it is empty"),
         ("audit nano --checkpoints x", "--checkpoints: there is no checkpoint 'x'"),
         ("show marked.toml", "marked.toml: is not a netCDF file Name a file"),
     ],
 )
 def test_a_likely_mistake_is_told_its_remedy(cli, words, says):
-    for folder, file in [("d", "../empty.nc"), ("run", "results.nc"), (".", "empty.json")]:
-        Path(folder).mkdir(exist_ok=True)
-        Path(folder, file).touch()
+    Path("d").mkdir()
+    for file in map(Path, ("empty.nc", "empty.json", "run/results.nc", "nets/step0/config.json")):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
     Path("marked.toml").write_text("version = 1\n", encoding="utf-8-sig")
     assert read_toml(Path("marked.toml")) == {"version": 1}, "a mark of the byte order is no key"
     code, _, err = cli(*words.split())

@@ -102,9 +102,10 @@ class Choice:
         if list(self.shares) != sorted(set(self.shares)):
             where, hint = f"{ARGUMENTS}: budgets", "For example 1,5,20,50."
             raise CntbenchError("budgets must increase", where=where, hint=hint)
-        if self.draws < 0:
-            what = f"draws = {self.draws} is not allowed"
-            raise CntbenchError(what, where=ARGUMENTS, hint="It must be 0 or more.")
+        for key, number in {"draws": self.draws, "seed": self.seed}.items():
+            if number < 0:
+                what, where = f"{number} is not allowed", f"{ARGUMENTS}: {key}"
+                raise CntbenchError(what, where=where, hint="It must be 0 or more.")
         for name in self.rankings:
             if name not in RANKINGS:
                 raise unknown("ranking", name, RANKINGS, where=f"{ARGUMENTS}: ranking")
