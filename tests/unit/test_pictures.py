@@ -30,7 +30,7 @@ ON_PAGE = {
     "claims": "claims",
     "agreement": "comparison",
     "comparison": "comparison",
-    "pareto": "comparison",
+    "pareto": "costs",
     "faithfulness": "circuits",
 }
 #: Parts of the first screen, and the figures that show the same at full size.
