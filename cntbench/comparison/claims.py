@@ -14,9 +14,9 @@ Source: Stouffer et al. 1949, "The American soldier", vol. 1.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import xarray as xr
@@ -25,6 +25,8 @@ from cntbench.analysis.intervals import t_interval
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import ClaimTestResult, Verdict, judge
 from cntbench.dynamics.verdicts import claim_results, claim_rules
+from cntbench.errors import CntbenchError
+from cntbench.results.film import usable
 
 #: Reason that `cntbench.dynamics.claims.examine` gives for a film with too few checkpoints.
 _TOO_FEW = re.compile(r"needs (\d+) checkpoints, has (\d+)")
@@ -112,6 +114,40 @@ def common_claims(groups: Sequence[xr.Dataset]) -> list[str]:
     ]
     first, *others = versions
     return [name for name in first if all(first[name] == other.get(name) for other in others)]
+
+
+def check_independent(trees: Mapping[str, xr.DataTree]) -> None:
+    """Refuse results of one training run, which pooling would count as several.
+
+    Results may share the checkpoint that training starts from, and a run may be in several results
+    if no task and ablation is.
+
+    Parameters
+    ----------
+    trees
+        Results by name.
+
+    Raises
+    ------
+    CntbenchError
+        If two results measured the same checkpoints on the same task by the same ablation.
+    """
+    roots = {name: tree.to_dataset(inherit=False) for name, tree in trees.items()}
+    cells = {
+        name: {*product(root["task"].values.tolist(), root["ablation"].values.tolist())}
+        for name, root in roots.items()
+    }
+    revisions = {
+        name: {*root["revision"].values[usable(root)].tolist()} for name, root in roots.items()
+    }
+    for first, second in combinations(trees, 2):
+        shared = len(revisions[first] & revisions[second])
+        if shared > 1 and cells[first] & cells[second]:
+            raise CntbenchError(
+                f"{shared} checkpoints of it are those of {first}, so both are one training run",
+                where=second,
+                hint="Verdicts are pooled over independent runs. Leave one of the two out.",
+            )
 
 
 def pooled_judgements(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from cntbench.comparison.claims import Judgement, pooled_judgements
+from cntbench.comparison.claims import Judgement, check_independent, pooled_judgements
 from cntbench.dynamics.claim import Claim
 from cntbench.files.attributes import described
 from cntbench.files.output import FileKind, has_attribute
@@ -49,7 +49,13 @@ def pooled_claims(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> 
     xarray.Dataset or None
         Verdicts, effects and p-values, dims ``task, ablation, claim``; ``film_verdict``, the
         verdict on each film, also has dim ``film``. None if there are no common claims.
+
+    Raises
+    ------
+    CntbenchError
+        If two results are of one training run (`check_independent`).
     """
+    check_independent(trees)
     groups = {
         name: tree.children["claims"].to_dataset(inherit=True)
         for name, tree in trees.items()

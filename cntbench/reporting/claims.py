@@ -11,7 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cntbench.comparison.claims import Judgement, file_judgements, pooled_judgements, too_short
+from cntbench.comparison.claims import (
+    Judgement,
+    check_independent,
+    file_judgements,
+    pooled_judgements,
+    too_short,
+)
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import ClaimTestResult
 from cntbench.errors import listed
@@ -50,7 +56,13 @@ def claims_report(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> 
         Results by the name of their file.
     claims
         The claims that were tested in all files.
+
+    Raises
+    ------
+    CntbenchError
+        If two results are of one training run.
     """
+    check_independent(trees)
     groups = [tree.children["claims"].to_dataset(inherit=True) for tree in trees.values()]
     if len(groups) > 1:
         judgements = pooled_judgements(groups, claims)

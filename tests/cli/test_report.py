@@ -46,14 +46,20 @@ def test_by_default_it_stands_beside_the_result(cli, tmp_path):
 
 
 def test_of_several_results_the_page_stands_in_the_folder_that_holds_them(cli, tmp_path):
-    tree = whole_result(film_with_gaps(tasks=("induction",), ablations=("zero",)))
-    for seed in ("folder/seed0", "folder/seed1"):
-        (tmp_path / seed).mkdir()
-        write_results(tree, tmp_path / seed / "results.nc")
+    for seed in (0, 1):
+        folder = tmp_path / "folder" / f"seed{seed}"
+        folder.mkdir()
+        film = film_with_gaps(tasks=("induction",), ablations=("zero",), seed=seed)
+        write_results(whole_result(film), folder / "results.nc")
     code, out, err = cli("report", "folder/seed0/results.nc", "folder/seed1/results.nc")
     path = tmp_path / "folder" / "claims.html"
     assert (code, out, err) == (0, f"The report is in {path}.\n", "")
     assert "Claims over 2 films" in path.read_text(encoding="utf-8")
+    shutil.copy(folder / "results.nc", tmp_path / "copy.nc")  # of one run, whatever its name
+    for command in (["report"], ["claims", "--claims", "three_phases", "-j", 1, "--draws", 19]):
+        code, _, err = cli(*command, "folder/seed1/results.nc", "copy.nc")
+        assert code == 2
+        assert "copy.nc: 5 checkpoints of it are those of folder/seed1/results.nc" in err
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def random_film(
     nodes = components(layers, heads, parallel=True)
     parts = []
     for index, name in enumerate(names):
-        revision = revisions[index] if revisions else f"{index:064x}"
+        revision = revisions[index] if revisions else f"{1000 * seed + index:064x}"
         checkpoint = Checkpoint(name, int(name.removeprefix("step")), revision, Folder(Path()))
         measured = [random_influence(rng, nodes, len(ablations)) for _ in tasks]
         copying = 2 * measured[0].previous_token - 1

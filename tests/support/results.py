@@ -29,10 +29,12 @@ def quiet(*_: object) -> None:
 
 
 def film_with_gaps(
-    tasks: tuple[str, ...] = ("induction", "bigram"), ablations: tuple[str, ...] = ("zero", "mean")
+    tasks: tuple[str, ...] = ("induction", "bigram"),
+    ablations: tuple[str, ...] = ("zero", "mean"),
+    seed: int = 0,
 ) -> xr.Dataset:
     """Return a film of which one checkpoint has failed, and one has the weights of another."""
-    film = random_film(names=NAMES, tasks=tasks, ablations=ablations)
+    film = random_film(names=NAMES, tasks=tasks, ablations=ablations, seed=seed)
     for name, gap in (("failed", FAILED), ("duplicate", DUPLICATE)):
         film["status"][:, :, gap] = name
         film["status_reason"][:, :, gap] = f"it {name}"

@@ -236,6 +236,9 @@ def seeds(tree):
         group["test_reason"][:] = ""
         group["verdict"] = group["verdict"].astype(object)
         group["verdict"][:] = "supported" if effect > 0.55 else "inconclusive"
+        root = film.to_dataset(inherit=False)
+        revisions = [f"{number}{revision}" for revision in root["revision"].values]
+        film.dataset = root.assign_coords(revision=root["revision"].copy(data=revisions))
         film.attrs |= {"source": f"nano:seed={number}{HOSTILE}"}
         films[f"seed{number}/results.nc"] = film.assign(claims=xr.DataTree(group))
     group["test_reason"].loc[{"claim": "three_phases"}] = "needs 40 checkpoints, has 7"

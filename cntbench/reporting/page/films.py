@@ -7,7 +7,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from cntbench.comparison.claims import common_claims, pooled_judgements
+from cntbench.comparison.claims import check_independent, common_claims, pooled_judgements
 from cntbench.errors import CntbenchError
 from cntbench.files.attributes import __version__
 from cntbench.files.output import check_output
@@ -35,7 +35,8 @@ def write_films_page(trees: Mapping[str, xr.DataTree], path: Path, *, force: boo
     Raises
     ------
     CntbenchError
-        If a result has no verdicts, no claim was tested on all, or the page cannot be written.
+        If a result has no verdicts, no claim was tested on all, two results are of one training
+        run, or the page cannot be written.
     """
     check_output(path, PAGE, force=force)
     write_text(path, films_page(trees))
@@ -47,6 +48,7 @@ def films_page(trees: Mapping[str, xr.DataTree]) -> str:
     for name, tree in trees.items():
         if "claims" not in tree.children:
             raise CntbenchError("no claims were tested", where=name, hint=hint)
+    check_independent(trees)
     groups = [tree.children["claims"].to_dataset(inherit=True) for tree in trees.values()]
     common = common_claims(groups)
     if not common:
