@@ -18,7 +18,7 @@ from cntbench.models.adapters import adapter
 from cntbench.models.adapters._base import Shape
 from cntbench.models.config_values import beginning, check_values
 from cntbench.models.decoder import Decoder
-from cntbench.models.foreign import foreign, made, silenced, transformers_lock
+from cntbench.models.foreign import foreign, made
 from cntbench.models.named_weights import Weights, select
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
@@ -63,7 +63,7 @@ def read_config(folder: Path) -> Any:
         adapter(config.model_type, where=str(packed))
         return config
     path = folder / "config.json"
-    with transformers_lock, foreign("is not a model config", path), silenced():
+    with foreign("is not a model config", path):
         try:
             content = parse_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
