@@ -156,8 +156,14 @@ class Linear:
     bias: Tensor
 
     def after(self, scale: Tensor, shift: Tensor | None = None) -> Linear:
-        """Return ``weight @ (scale * x + shift) + bias`` as one affine map of x."""
-        bias = self.bias if shift is None else self.bias + self.weight @ shift
+        """Return ``weight @ (scale * x + shift) + bias`` as one affine map of x.
+
+        Sums are in double precision, so that the rounded map is the same on every processor.
+        """
+        bias = self.bias
+        if shift is not None:
+            moved = (self.weight * shift).sum(dim=-1, dtype=torch.float64)
+            bias = (bias + moved).to(bias.dtype)
         return Linear((self.weight * scale).contiguous(), bias)
 
     def __call__(self, stream: Tensor) -> Tensor:

@@ -354,6 +354,18 @@ def test_folding_keeps_the_map():
     close(plain.after(scale)(x), weight @ (scale * x) + bias)
 
 
+def test_folding_rounds_alike_in_every_order_of_the_sum():
+    """Another order of the sum stands for another processor; fits amplify what differs."""
+    torch.manual_seed(0)
+    weight, bias, scale, shift = (torch.randn(*size) for size in ((5, 301), (5,), (301,), (301,)))
+    folded = Linear(weight, bias).after(scale, shift)
+    for _ in range(20):
+        order = torch.randperm(301)
+        turned = Linear(weight[:, order], bias).after(scale[order], shift[order])
+        assert torch.equal(turned.bias, folded.bias)
+        assert torch.equal(turned.weight, folded.weight[:, order])
+
+
 def test_a_layer_norm_that_epsilon_dominates_keeps_its_precision():
     """Such models have a linear LayerNorm; folding its bias into the stream once cost 18%."""
     model = random_gpt_neox(layers=3)
