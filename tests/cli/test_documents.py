@@ -138,6 +138,7 @@ SPECS = {
     "another ablation": "ablations",
     "backbone": "backbones",
     "claim": "claims",
+    "study": "studies",
     "planted circuit": "planted",
 }
 
