@@ -323,6 +323,9 @@ def open_trajectory(
     if getattr(source, "CHOOSES", False):
         trajectory = source.open_trajectory(where, progress, specs, checkpoints)
         return trajectory
+    if hasattr(source, "planned_steps"):  # a mistake is told before a training
+        planned: dict[str, int] = source.planned_steps(where)
+        choose(checkpoints, [*planned], [*planned.values()])
     begin = getattr(source, "begin_trajectory", None) if early else None
     trajectory = (begin or source.open_trajectory)(where, progress, specs)
     return trajectory.chosen(checkpoints)

@@ -220,6 +220,13 @@ def test_the_embedded_model_is_trained_once(small_nano, tmp_path):
     )
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_a_checkpoint_that_will_not_be_is_told_before_the_training(small_nano, tmp_path, early):
+    with pytest.raises(CntbenchError, match="there is no checkpoint 'x'"):
+        open_trajectory("nano", quiet, checkpoints="x", early=early)
+    assert not (tmp_path / "cache").exists()
+
+
 def test_the_checkpoints_load_with_transformers_alone(small_nano):
     trajectory = open_trajectory("nano", quiet)
     last = trajectory.checkpoints[-1]

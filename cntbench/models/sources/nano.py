@@ -42,6 +42,12 @@ def with_seed(where: str, seed: int) -> str:
     return f"seed={seed}"
 
 
+def planned_steps(where: str) -> dict[str, int]:
+    """Return the training steps of the checkpoints by name, known before the training."""
+    recipe = _recipe(where)
+    return dict(zip(_names(recipe), recipe.checkpoint_steps, strict=True))
+
+
 def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) -> Trajectory:
     """Open the trajectory of a seed; train the model if it is not in the cache.
 
