@@ -2,7 +2,8 @@
 
 Scores are defined on feasible edges (NaN elsewhere); the truth says which of these have an effect.
 Both statistics, computed by scikit-learn, are exact with ties: AUROC counts a tie half, and average
-precision treats tied edges as one step. They are NaN if all edges are true, or none.
+precision treats tied edges as one step. Scores that differ by rounding are tied. The statistics are
+NaN if all edges are true, or none.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from cntbench.errors import CntbenchError
 from cntbench.files.attributes import described
 
 TRUTHS = ("direct", "total")
-#: Influence below this is rounding error of single precision.
+#: Influence below this, and relative differences of scores, are rounding error of single precision.
 RESOLUTION = 1e-6
 
 
@@ -61,6 +62,28 @@ class Recovery:
         """
         known = bool(name) and (self.difficulty != "trained" or name == "truth_readout")
         return getattr(self, name) if known else None
+
+
+def tied(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return scores of which those that differ by rounding are equal, along the last dim.
+
+    Sorted, a score that exceeds the one below it by at most `RESOLUTION` of itself takes its value.
+
+    Examples
+    --------
+    >>> tied(np.array([0.5, np.nan, 0.40731033, 0.40731032, 0]))
+    array([0.5       ,        nan, 0.40731032, 0.40731032, 0.        ])
+    """
+    order = np.argsort(scores, axis=-1)  # NaN comes last
+    rising = np.take_along_axis(scores, order, axis=-1)
+    steps = np.diff(rising, axis=-1)
+    joined = steps <= RESOLUTION * np.abs(rising[..., 1:])
+    groups = np.zeros(rising.shape, dtype=np.intp)
+    groups[..., 1:] = np.where(joined, 0, np.arange(1, rising.shape[-1]))
+    lowest = np.take_along_axis(rising, np.maximum.accumulate(groups, axis=-1), axis=-1)
+    result = np.empty_like(rising)
+    np.put_along_axis(result, order, lowest, axis=-1)
+    return result
 
 
 def auroc(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
@@ -162,7 +185,7 @@ def _scored(record: Recovery, truth: NDArray[np.bool_]) -> tuple[float, float, f
 def _feasible(
     scores: NDArray[np.float64], truth: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the scores of the feasible edges, and which of these are true."""
+    """Return the scores of the feasible edges, with ties, and which of these are true."""
     feasible = ~np.isnan(scores)
     true = np.nan_to_num(np.asarray(truth, dtype=np.float64)) > 0
     if (true & ~feasible).any():
@@ -171,7 +194,7 @@ def _feasible(
             f"the true edge from component {source} to {target} has no score: it is not feasible, "
             "or was not measured"
         )
-    return scores[feasible], true[feasible]
+    return tied(scores[feasible]), true[feasible]
 
 
 def _both_kinds(is_true: NDArray[np.bool_]) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import CONFIDENCE
-from cntbench.analysis.recovery import RESOLUTION, Recovery
+from cntbench.analysis.recovery import RESOLUTION, Recovery, tied
 from cntbench.comparison.agreement import TOP_EDGES, top_count
 from cntbench.comparison.ranks import top_overlap
 from cntbench.prompts import random_state
@@ -111,7 +111,7 @@ def _resampled_auroc(record: Recovery, truth: NDArray[np.bool_], seed: int) -> A
         return np.full(RESAMPLES, np.nan)
     from scipy.stats import rankdata  # takes a second, and what is shown of a result does without
 
-    ranks = rankdata(np.where(scores < RESOLUTION, 0.0, scores), axis=1)
+    ranks = rankdata(tied(np.where(scores < RESOLUTION, 0.0, scores)), axis=1)
     above: Array = ranks[:, true].sum(axis=1) - positive * (positive + 1) / 2
     return above / (positive * negative)
 

@@ -16,7 +16,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from cntbench.analysis.recovery import auroc, average_precision, random_average_precision
+from cntbench.analysis.recovery import (
+    auroc,
+    average_precision,
+    random_average_precision,
+    tied,
+)
 from cntbench.components import feasible
 from cntbench.errors import CntbenchError, shown, warn
 from cntbench.exchange.eap_graph import EapGraph, ImportFileError, read_eap_graph, shape_words
@@ -207,7 +212,7 @@ def _numbers(graph: Candidate, truth: NDArray[np.bool_]) -> list[float]:
         auroc(scores, truth),
         average_precision(scores, truth),
         random_average_precision(count, int(allowed.sum())),
-        precision_at(scores[allowed], truth[allowed], count),
+        precision_at(tied(scores[allowed]), truth[allowed], count),
         precision,
         recall,
     ]

@@ -18,7 +18,9 @@ from cntbench.analysis.recovery import (
     average_precision,
     random_average_precision,
     recovery,
+    tied,
 )
+from cntbench.comparison.circuits.selection import greedy, top
 from cntbench.errors import CntbenchError
 
 COARSE = hnp.arrays(np.float64, (3, 4), elements=st.sampled_from([0.0, 1.0, 2.0, np.nan]))
@@ -51,6 +53,28 @@ def test_average_precision_takes_tied_edges_together(scores, truth):
         for score in scores[truth]
     ]
     assert found == pytest.approx(np.mean(precisions))
+
+
+@given(st.integers(0, 999))
+def test_rounding_decides_nothing(seed):
+    """The last bits of a score depend on the processor: no statistic may."""
+    rng = np.random.default_rng(seed)
+    scores = rng.choice([0.0, 0.1, 0.4073103, 1.0], size=(5, 6))
+    truth = rng.random((5, 6)) < 0.5
+    rounded = scores * (1 + rng.uniform(-1e-7, 1e-7, scores.shape))
+    np.testing.assert_equal(auroc(rounded, truth), auroc(scores, truth))
+    np.testing.assert_equal(average_precision(rounded, truth), average_precision(scores, truth))
+    for count in range(0, 30, 4):
+        assert (top(rounded, count) == top(scores, count)).all()
+        assert (greedy(rounded, count) == greedy(scores, count)).all()
+
+
+def test_scores_further_apart_are_not_tied():
+    scores = np.array([[0.3, -0.2, np.nan], [0.3 * (1 + 3e-6), -0.2 * (1 + 1e-7), 0.0]])
+    assert tied(scores[0]).tolist()[:2] == [0.3, -0.2]
+    flat = tied(scores.ravel())
+    assert len(np.unique(flat[~np.isnan(flat)])) == 4
+    assert np.isnan(flat[2])
 
 
 @given(st.integers(0, 99), st.floats(0.5, 3))

@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cntbench.analysis.recovery import tied
+
 Scores = NDArray[np.float64]
 Edges = NDArray[np.bool_]
 Ranking = Literal["signed", "absolute"]
@@ -24,6 +26,8 @@ Selection = Literal["top", "greedy"]
 def top(scores: Scores, count: int) -> Edges:
     """Return the ``count`` edges with the highest scores; ties resolve in causal order.
 
+    Scores that differ by rounding are tied.
+
     Examples
     --------
     >>> top(np.array([[0.2, 0.5], [np.nan, 0.9]]), 2).astype(int)
@@ -31,7 +35,7 @@ def top(scores: Scores, count: int) -> Edges:
            [0, 1]])
     """
     scored = np.flatnonzero(np.isfinite(scores))
-    best = scored[np.argsort(-scores.flat[scored], kind="stable")[:count]]
+    best = scored[np.argsort(-tied(scores.flat[scored]), kind="stable")[:count]]
     chosen = np.zeros(scores.shape, dtype=bool)
     chosen.flat[best] = True
     return chosen
@@ -40,12 +44,12 @@ def top(scores: Scores, count: int) -> Edges:
 def greedy(scores: Scores, count: int) -> Edges:
     """Return up to ``count`` edges: repeatedly the best edge into a node already in the circuit.
 
-    The walk starts at the readout.
+    The walk starts at the readout. Scores that differ by rounding are tied.
 
     Source: ``Graph.apply_greedy`` of EAP-IG (Hanna et al. 2024, arXiv 2403.17806).
     """
     targets, sources = scores.shape[-1], scores.shape[-2]
-    by_target = np.moveaxis(scores, -1, 0).reshape(targets, -1)
+    by_target = np.moveaxis(tied(scores.ravel()).reshape(scores.shape), -1, 0).reshape(targets, -1)
     chosen = np.zeros(by_target.shape, dtype=bool)
     seen: set[int] = set()
     waiting: list[tuple[float, int, int]] = []
