@@ -95,7 +95,7 @@ def claims() -> str:
     rows = [
         [
             code(name),
-            f"“{claim.spec.text}” ({claim.spec.source})",
+            f"{claim.spec.text} ({claim.spec.source})",
             claim.spec.about,
             f"{claim.spec.level:g}",
             str(claim.needs),
@@ -103,7 +103,7 @@ def claims() -> str:
         ]
         for name, claim in shipped().claims.items()
     ]
-    head = ["claim", "in the words of its source", "about", "level", "checkpoints needed", "tests"]
+    head = ["claim", "text and source", "about", "level", "checkpoints needed", "tests"]
     return table(head, rows)
 
 

@@ -24,6 +24,7 @@ SPECS = {
     "planted circuit": planted.CircuitSpec,
     "planted random": planted.RandomEdges,
     "planted realistic": planted.Realistic,
+    "planted trained": planted.Trained,
     "planted diagnostic": planted.DiagnosticSpec,
 }
 

@@ -14,6 +14,7 @@ import sphinx.cmd.build
 from sphinx.builders.html import StandaloneHTMLBuilder
 from support.documents import ROOT
 
+import cntbench
 from cntbench.errors import (
     EXIT_CHECKPOINTS_FAILED,
     EXIT_DEFECT,
@@ -92,11 +93,18 @@ def test_every_name_stands_in_its_page(site):
         "reference/catalogue": [name for kind in specs for name in getattr(catalogue, kind)],
         "reference/metrics": list(room("metric")),
         "reference/methods": [name for kind in kinds for name in room(kind)],
-        "reference/python": ["cntbench.run", "cntbench.influence", "cntbench.figures.film"],
+        "reference/python": [f"cntbench.{name}" for name in (*cntbench.__all__, "figures.film")],
     }
     for page, names in expected.items():
         shown = text(site / f"{page}.html")
         assert not [name for name in names if name not in shown], page
+
+
+def test_only_what_a_claim_quotes_stands_in_quotation_marks(site):
+    shown = " ".join(text(site / "reference" / "catalogue.html").split()).replace("’", "'")
+    claims = load_catalogue().claims.values()
+    assert all(claim.spec.text in shown for claim in claims)
+    assert not [claim.name for claim in claims if f"“{claim.spec.text}" in shown]
 
 
 def test_no_mark_is_left_over(site):
