@@ -99,8 +99,9 @@ def run(
         watch, likewise; ``components`` to ablate and ``targets`` to watch: ``"L2.H3"``, ``"L2"``,
         ``"heads"``, ``"MLPs"``, ``"L*.H0"`` (the rest is NaN); ``experts``, whether those of a
         mixture are components; ``keep``, to keep results of single ``"prompts"``, ``"positions"``
-        or both; ``seeds`` of trajectories (``range(10)``, ``"0..9"``), each measured by its own
-        run, in ``seed0``, ``seed1`` … of the folder, by default ``runs/STUDY-seeds``.
+        or both; ``until_se``, the standard error of the strongest edges from which on no further
+        prompts are measured; ``seeds`` of trajectories (``range(10)``, ``"0..9"``), each measured
+        by its own run, in ``seed0``, ``seed1`` … of the folder, by default ``runs/STUDY-seeds``.
 
     Returns
     -------

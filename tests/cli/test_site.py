@@ -101,7 +101,7 @@ def test_every_name_stands_in_its_page(site):
 
 
 def test_only_what_a_claim_quotes_stands_in_quotation_marks(site):
-    shown = " ".join(text(site / "reference" / "catalogue.html").split()).replace("’", "'")
+    shown = " ".join(text(site / "reference" / "catalogue.html").split()).replace("\u2019", "'")
     claims = load_catalogue().claims.values()
     assert all(claim.spec.text in shown for claim in claims)
     assert not [claim.name for claim in claims if f"“{claim.spec.text}" in shown]

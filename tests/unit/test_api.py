@@ -29,6 +29,7 @@ from cntbench.readouts import STANDARD
 from cntbench.results.film import usable
 from cntbench.results.schema import validate
 from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.launch import ComparedKeys, StudyKeys
 
 #: What importing the package has no need of.
 HEAVY = ("torch", "transformers", "matplotlib", "scipy", "networkx", "netCDF4", "rich")
@@ -100,6 +101,12 @@ def test_the_package_says_what_it_has():
         assert getattr(cntbench, name).__doc__
     with pytest.raises(AttributeError, match="'cntbench' has no attribute 'runn'"):
         assert cntbench.runn is None
+
+
+def test_the_keys_of_a_study_that_functions_take_are_documented():
+    assert "until_se" in StudyKeys.__annotations__
+    for function, keys in ((cntbench.run, StudyKeys), (cntbench.compare, ComparedKeys)):
+        assert not [key for key in keys.__annotations__ if f"``{key}``" not in function.__doc__]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
