@@ -28,7 +28,7 @@ from cntbench.engine.request import Request
 from cntbench.models.planted.spec import Difficulty
 from cntbench.parallel.processes import parallel_map
 from cntbench.runs.catalogue import AblationEntry, KnownCircuit, StudyEntry
-from cntbench.runs.known_circuits import PROMPTS, planted_plan
+from cntbench.runs.known_circuits import planted_plan
 
 #: Shares of the edges between components.
 BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -62,16 +62,10 @@ def recovered_output(
 
     Parameters
     ----------
-    records
-        Scores of the methods.
-    circuits
-        The circuits, each with realistic or with trained models.
     study
         Its seed draws the prompts.
     patch
         The ablation that patches edges outside a circuit.
-    jobs
-        Number of processes.
 
     Returns
     -------
@@ -99,7 +93,7 @@ def recovered_output(
 
 def _areas(model: _Model) -> Array:
     """Return the CPR of each method."""
-    plan = planted_plan(model.study, [model.patch], model.known, PROMPTS)
+    plan = planted_plan(model.study, [model.patch], model.known)
     request = Request(
         model.known.circuit.decoder(model.difficulty, model.seed),
         plan.prompts[0],

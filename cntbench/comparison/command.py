@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +23,12 @@ from cntbench.files.attributes import described
 from cntbench.parallel import Progress
 from cntbench.runs.catalogue import AblationEntry, KnownCircuit, load_catalogue
 from cntbench.runs.known_circuits import (
+    forward_passes,
+    measurable_on,
     measure_planted,
-    obstacles,
     planted_models,
-    undiagnosed,
     versions,
 )
-from cntbench.runs.known_cost import forward_passes
-from cntbench.runs.known_edges import LEFT_OUT, UNDIAGNOSED
 from cntbench.runs.launch import Checkpoints
 from cntbench.runs.plan import Plan, make_plan
 
@@ -70,15 +67,6 @@ def compare(
     results: Sequence[Path], measurement: Measurement, *, progress: Progress, jobs: int
 ) -> xr.Dataset:
     """Compare result files, or ablations on planted circuits and on a trained trajectory.
-
-    Parameters
-    ----------
-    results
-        Files to compare with `cntbench.comparison.files.compare_files`, without measuring.
-    measurement
-        What is measured if there are no files.
-    progress, jobs
-        Receives progress; number of processes.
 
     Raises
     ------
@@ -127,8 +115,7 @@ def _with_circuits(
     ``patch`` is the ablation that patches the edges outside a circuit.
     """
     seed = plan.study.spec.seed
-    left_out = obstacles(plan.study, plan.ablations, circuits)
-    measurable = [entry for entry in plan.ablations if entry.name not in left_out]
+    measurable, absences = measurable_on(plan.study, plan.ablations, circuits)
     models = planted_models(plan.study, measurable, circuits)
     records, checks = measure_planted(models, progress=progress, jobs=jobs)
     dataset = comparison(
@@ -137,10 +124,7 @@ def _with_circuits(
         diagnostics(checks) if checks else None,
         seed=seed,
     )
-    dataset.attrs |= {
-        LEFT_OUT: json.dumps(left_out, sort_keys=True),
-        UNDIAGNOSED: json.dumps(undiagnosed(measurable), sort_keys=True),
-    }
+    dataset.attrs |= absences
     plain = [known for known in circuits if not known.circuit.diagnostics]
     names = [entry.name for entry in plan.ablations]
     areas = recovered_output(records, plain, plan.study, patch, jobs=jobs)

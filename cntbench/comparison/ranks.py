@@ -1,6 +1,6 @@
 """Agreement of two sets of scores: rank correlation, and overlap of the top scores.
 
-Both use the entries that are defined (not NaN) on both sides; for influence, the feasible edges.
+All use the entries that are defined (not NaN) on both sides; for influence, the feasible edges.
 """
 
 from __future__ import annotations
@@ -23,6 +23,21 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan
     return float(np.clip(np.corrcoef(_ranks(a), _ranks(b))[0, 1], -1, 1))
+
+
+def split_half(first: ArrayLike, second: ArrayLike) -> float:
+    """Return the reliability of scores that were measured on each half of the prompts.
+
+    2 ρ / (1 + |ρ|) of Spearman's ρ, the correlation of the whole given that of two halves; the
+    absolute value keeps a negative ρ within −1 to 1. Sources: Spearman 1910; Brown 1910.
+
+    Returns
+    -------
+    float
+        From −1 to 1; NaN where ρ is undefined.
+    """
+    correlation = rank_correlation(first, second)
+    return 2 * correlation / (1 + abs(correlation))
 
 
 def _ranks(scores: Array) -> Array:

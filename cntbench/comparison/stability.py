@@ -50,12 +50,8 @@ def circuit_overlap(by_prompt: Array, size: int, *, signed: bool = False, seed: 
     ----------
     by_prompt
         Influence, dims ``source, target, prompt``.
-    size
-        Number of prompts in a resample.
     signed
         Whether edges are ranked by the absolute value of the mean.
-    seed
-        Seed of the resamples.
     """
     means = resampled(by_prompt, size, 2 * PAIRS, seed)
     means = abs(means) if signed else means
@@ -69,16 +65,12 @@ def score_intervals(
 ) -> Array:
     """Return the ends of the 95 % interval of mean AUROCs over resamples of the prompts.
 
+    The mean is that of a score: over the circuits, each with the mean of its models.
+
     Parameters
     ----------
-    records
-        Records of the models over which scores are averaged.
     truths
         Names of the arrays of true edges in a record; an empty name gives NaN.
-    ablations
-        Names of the methods.
-    seed
-        Seed of the resamples.
 
     Returns
     -------
@@ -90,12 +82,15 @@ def score_intervals(
         used = [r for r in records if r.ablation == name and r.by_prompt is not None]
         for row, truth in enumerate(truths):
             known = [(r, edges) for r in used if (edges := r.truth(truth)) is not None]
-            values = [_resampled_auroc(r, edges, seed + i) for i, (r, edges) in enumerate(known)]
-            defined = [aurocs for aurocs in values if not np.isnan(aurocs).any()]
-            if defined:
+            of_circuits: dict[str, list[Array]] = {}
+            for number, (record, edges) in enumerate(known):
+                aurocs = _resampled_auroc(record, edges, seed + number)
+                if not np.isnan(aurocs).any():
+                    of_circuits.setdefault(record.circuit, []).append(aurocs)
+            if of_circuits:
                 tail = (1 - CONFIDENCE) / 2
-                means = np.mean(defined, axis=0)
-                ends[:, row, at] = np.quantile(means, [tail, 1 - tail])
+                means = [np.mean(models, axis=0) for models in of_circuits.values()]
+                ends[:, row, at] = np.quantile(np.mean(means, axis=0), [tail, 1 - tail])
     return ends
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from cntbench.ablations.ablation import Ablation
-from cntbench.comparison.reliability import over_draws, split_half
+from cntbench.comparison.ranks import rank_correlation, split_half
 from cntbench.comparison.stability import NUMBERS, circuit_overlap
 from cntbench.engine.influence import influence
 from cntbench.engine.meter import Work, predicted_work
@@ -25,9 +25,6 @@ from cntbench.parallel.processes import parallel_map
 from cntbench.prompts import Prompts
 from cntbench.runs.plan import Plan
 from cntbench.runs.tasks import Task
-
-#: Prompts on which `_random_ablations` tries each ablation.
-PROBE = slice(0, 2)
 
 _CELL = ("task", "ablation", "checkpoint")
 VARIABLES = {
@@ -60,12 +57,8 @@ def measure_trained(
 
     Parameters
     ----------
-    plan
-        Trajectory, tasks and ablations.
     checkpoints
         Number of checkpoints, spread over the trajectory.
-    progress, jobs
-        Receives progress at every checkpoint; number of processes, one thread each.
 
     Returns
     -------
@@ -95,13 +88,13 @@ def measure_trained(
 
 def _random_ablations(plan: Plan, checkpoint: Checkpoint) -> frozenset[str]:
     """Return the ablations whose influence on a few prompts depends on the seed."""
-    few = plan.prompts[0].take(PROBE)
-    trajectory = plan.trajectory
+    trajectory, seed = plan.trajectory, plan.study.spec.seed
     _, model, _ = trajectory.verified(checkpoint, trajectory.fetch(checkpoint))
-    cell = Cell(model, plan.tasks[0], few, plan.study.spec.seed)
     names = set()
     for entry in plan.ablations:
-        first, second = (cell.measure(entry.method, few, seed=cell.seed + i) for i in (0, 1))
+        few = plan.prompts[0].take(slice(max(2, entry.method.fewest_prompts)))
+        cell = Cell(model, plan.tasks[0], few, seed)
+        first, second = (cell.measure(entry.method, few, seed=seed + i) for i in (0, 1))
         if not np.array_equal(first, second, equal_nan=True):
             names.add(entry.name)
     return frozenset(names)
@@ -157,7 +150,7 @@ def _measure_checkpoint(
             ]
             if entry.name in random:
                 other = cell.measure(method, prompts, seed=cell.seed + 1)
-                dataset["over_draws"][t, a] = over_draws([matrix, other])
+                dataset["over_draws"][t, a] = rank_correlation(matrix, other)
             if checkpoint.name == counted:
                 dataset["token_layers"][t, a] = cell.work(method).token_layers
     return dataset
@@ -203,15 +196,17 @@ class Cell:
         return result.influence[0], result.kept[f"{effect}_by_prompt"][0]
 
     def by_halves(self, method: Ablation, by_prompt: np.ndarray) -> float:
-        """Return the split-half reliability of even and odd prompts; NaN for a single prompt.
+        """Return the split-half reliability of even and odd prompts; NaN if they are too few.
 
         If a prompt's influence depends on the others, the halves are measured again.
         """
-        if len(self.prompts) < 2:
-            return np.nan
         every_other = [slice(start, None, 2) for start in (0, 1)]
+        parts = [self.prompts.take(rows) for rows in every_other]
+        fewest = method.fewest_prompts if depends_on_others(method) else 1
+        if min(map(len, parts)) < fewest:
+            return np.nan
         if depends_on_others(method):
-            halves = [self.measure(method, self.prompts.take(rows)) for rows in every_other]
+            halves = [self.measure(method, part) for part in parts]
         else:
             means = [by_prompt[..., rows].mean(axis=-1) for rows in every_other]
             halves = [abs(m) if method.observable == "readout" else m for m in means]

@@ -52,8 +52,6 @@ def verdict(
         ``score_by_model`` of `cntbench.comparison.purposes.purpose_scores`.
     passes
         Cost of each method [forward passes], dims ``ablation``.
-    seed
-        Seed of the bootstrap.
 
     Returns
     -------
@@ -165,9 +163,13 @@ def _sentence(
         facts += f", {cost:.2g} forward passes"
     clauses = [f"For {about.title} use {name} ({facts})"]
     if tied:
-        ties, costs_more = ("tie", "cost") if len(tied) > 1 else ("ties", "costs")
-        comparison = "" if np.isnan(cost) else f" and {costs_more} more"
-        clauses.append(f"{listed([names[i] for i in tied])} {ties} with it{comparison}")
+        ties, cost_them = ("tie", "cost") if len(tied) > 1 else ("ties", "costs")
+        alike = float(costs[tied[0]]) == cost  # they are sorted by cost
+        comparison = f" and {cost_them} {'as much or more' if alike else 'more'}"
+        clauses.append(
+            f"{listed([names[i] for i in tied])} {ties} with it"
+            + ("" if np.isnan(cost) else comparison)
+        )
     cheap = [i for i in order if costs[i] <= _CHEAP * cost]
     if cheap:
         cheaper = max(cheap, key=lambda i: score[i])

@@ -27,10 +27,9 @@ from typing import Literal
 
 import numpy as np
 
-from cntbench import plugins
 from cntbench.dynamics.claim import Claim, ClaimTest, VerdictRule
 from cntbench.dynamics.film import Array, Film, Undefined
-from cntbench.dynamics.nulls._draws import batches
+from cntbench.dynamics.nulls._draws import drawn_batches
 from cntbench.dynamics.resampling import TAIL
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.metrics._arithmetic import TIE
@@ -114,16 +113,7 @@ def examine(
 ) -> list[tuple[ClaimTestResult, ...]]:
     """Return the results of each claim's tests.
 
-    Parameters
-    ----------
-    film
-        The film that the claims are about.
-    claims
-        Claims whose tests are run.
-    seed, labels
-        Determine the random draws.
-    draws
-        Number of draws from each null model.
+    ``seed`` and ``labels`` determine the ``draws`` from each null model.
     """
     tests = {
         _key(test): test for claim in claims if len(film) >= claim.needs for test in claim.tests
@@ -153,18 +143,15 @@ def judge(
 
     Parameters
     ----------
-    rules
-        Rule of each claim (`Claim.rule`).
-    results
-        Results of each claim's tests.
     several
         Whether intervals are over several films. They then show whether an effect is more than
         chance in a few films.
     """
     largest = np.array([max_or_nan(test.p_value for test in tests) for tests in results])
     corrected = holm(largest)
+    answered = int((~np.isnan(largest)).sum())
     return [
-        _verdict(rule, tests, float(p), float(q), several)
+        _verdict(rule, tests, float(p), float(q), answered, several=several)
         for rule, tests, p, q in zip(rules, results, largest, corrected, strict=True)
     ]
 
@@ -208,43 +195,41 @@ def _verdict(
     tests: Sequence[ClaimTestResult],
     p_value: float,
     corrected: float,
+    answered: int,
+    *,
     several: bool,
 ) -> Verdict:
+    """Return the verdict on one of the ``answered`` claims for which p-values are corrected."""
+
     def verdict(label: Label, reason: str, decisive: int) -> Verdict:
         return Verdict(label, reason, p_value, corrected, decisive)
 
-    for number, test in enumerate(tests):
+    numbered = [*enumerate(zip(rule.minimum, tests, strict=True))]
+    for number, (_, test) in numbered:
         if test.reason:
             return verdict("inconclusive", test.reason, number)
-    for number, (minimum, test) in enumerate(zip(rule.minimum, tests, strict=True)):
+    for number, (minimum, test) in numbered:
         if test.upper < minimum and test.power >= ENOUGH:
             present = test.value >= minimum
-            reason = (
-                f"explained by {rule.rules_out[number]}"
-                if present
-                else "smaller than the claim requires"
-            )
+            explained = f"explained by {rule.rules_out[number]}"
+            reason = explained if present else "smaller than the claim requires"
             return verdict("not supported", reason, number)
-    for number, (minimum, test) in enumerate(zip(rule.minimum, tests, strict=True)):
+    for number, (minimum, test) in numbered:
         if test.upper < minimum:
             return verdict("inconclusive", _weak(test), number)
-    for number, (minimum, test) in enumerate(zip(rule.minimum, tests, strict=True)):
+    for number, (minimum, test) in numbered:
         if test.effect < minimum:
-            return verdict(
-                "inconclusive", f"not clearly {minimum:g} or more, which the claim requires", number
-            )
+            unclear = f"not clearly {minimum:g} or more, which the claim requires"
+            return verdict("inconclusive", unclear, number)
         if several and test.lower <= 0:
             return verdict("inconclusive", "perhaps 0", number)
     # Among tests with equal p-values, the last is the most specific one.
     weakest = max(range(len(tests)), key=lambda number: (tests[number].p_value, number))
     if corrected > rule.level:
         if p_value <= max_or_nan(test.least for test in tests):
-            draws = draws_needed(round(corrected / p_value), rule.level)
-            return verdict(
-                "inconclusive",
-                f"cannot be told from chance in so few draws: {draws} are needed",
-                weakest,
-            )
+            draws = draws_needed(answered, rule.level)
+            few = f"cannot be told from chance in so few draws: {draws} are needed"
+            return verdict("inconclusive", few, weakest)
         return verdict("inconclusive", f"perhaps explained by {rule.rules_out[weakest]}", weakest)
     return verdict("supported", "", weakest)
 
@@ -290,8 +275,6 @@ def _film_null_results(
         for test, values in zip(against, drawn, strict=True):
             if not len(values):
                 result = ClaimTestResult(reason="no untrained models were measured")
-            elif np.isnan(values).any():
-                result = ClaimTestResult(reason=f"is not defined under the null model {null!r}")
             else:
                 rng = _rng(seed, labels, null, repr(test.statistic))
                 result = _result(film, test, test.statistic.series(film), values, rng)
@@ -303,14 +286,13 @@ def _drawn(
     film: Film, null: str, statistics: Sequence[Statistic], rng: np.random.Generator, draws: int
 ) -> Array:
     """Return statistics of films drawn from a null model, dims ``statistic, draw``."""
-    module = plugins.find("null model", null)
     values: list[list[float]] = []
-    for batch in batches(film, draws):
-        for weights in module.draw(film, rng, batch.stop - batch.start):
+    for batch in drawn_batches(film, null, rng, draws):
+        for weights in batch:
+            if len(weights) < len(film):  # one graph for all checkpoints
+                weights = np.where(np.isnan(film.weights), np.nan, weights)
             drawn_film = film.with_weights(weights)
             values.append([_mean(statistic, drawn_film) for statistic in statistics])
-        if null == "untrained":  # its draws are the untrained models that were measured
-            break
     return np.array(values).reshape(-1, len(statistics)).T
 
 
@@ -325,6 +307,9 @@ def _result(
     film: Film, test: ClaimTest, series: Array, drawn: Array, rng: np.random.Generator
 ) -> ClaimTestResult:
     """Compare a statistic with its draws under the null model."""
+    if np.isnan(drawn).any():
+        reason = f"is not defined under the null model {test.spec.null!r}"
+        return ClaimTestResult(reason=reason)
     value, null = float(series.mean()), float(drawn.mean())
     reached = drawn >= value - TIE * max(abs(value), 1e-300)
     spread = test.statistic.spread(film, rng)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cntbench import plugins
 from cntbench.dynamics.film import Array, Cell, Film, fill_cells
-from cntbench.dynamics.nulls._draws import batches
+from cntbench.dynamics.nulls._draws import drawn_batches
 from cntbench.files.attributes import described
 from cntbench.metrics._arithmetic import TIE, divide
 from cntbench.metrics._base import Metric
@@ -38,12 +38,8 @@ def compared_checkpoints(checkpoints: int, size: int, draws: int) -> NDArray[np.
 
     Parameters
     ----------
-    checkpoints
-        Number of checkpoints of the film.
     size
         Edges of each graph, feasible or not.
-    draws
-        Number of draws from each null model.
     """
     count = max(FEWEST, EDGES // max(draws * size, 1))
     if count >= checkpoints:
@@ -58,14 +54,8 @@ def null_summary(
 
     Parameters
     ----------
-    film
-        One task and one ablation.
-    null
-        A file of ``cntbench/dynamics/nulls``.
     names
         Metrics; either all of them or none are over time.
-    rng, draws
-        Random generator, and number of draws.
 
     Returns
     -------
@@ -80,7 +70,7 @@ def null_summary(
     size = len(film.names) ** 2
     at = np.arange(len(film)) if over_time else compared_checkpoints(len(film), size, draws)
     drawn: dict[str, list[NDArray[np.floating]]] = {name: [] for name in names}
-    for weights in _draws(film.take(at), null, rng, draws):
+    for weights in drawn_batches(film.take(at), null, rng, draws):
         graphs = _graphs(film.take(at[: weights.shape[1]]), weights)
         for name in names:
             drawn[name].append(graphs.metric(name))
@@ -137,14 +127,8 @@ def null_group(
 
     Parameters
     ----------
-    root, metrics
-        The result's root, and its group of metrics.
-    cells
-        Summaries of each null model.
     models
         Number of untrained models.
-    draws
-        Number of draws from the other null models.
     """
     variables = {}
     for name, plugin in plugins.room("metric").items():
@@ -187,18 +171,6 @@ def _undefined(root: xr.Dataset, metric: Metric, draws: int) -> str:
             "the graphs are large"
         )
     return reason
-
-
-def _draws(film: Film, null: str, rng: np.random.Generator, draws: int) -> Iterator[Array]:
-    """Yield draws in batches, dims ``draw, checkpoint, source, target``."""
-    module = plugins.find("null model", null)
-    if hasattr(module, "everything"):
-        everything = module.everything(film)[:draws]
-        if len(everything) and len(film):
-            yield everything
-        return
-    for batch in batches(film, draws):
-        yield module.draw(film, rng, batch.stop - batch.start)
 
 
 def _graphs(film: Film, weights: Array) -> Graphs:

@@ -169,17 +169,8 @@ def estimate(
 ) -> CostEstimate:
     """Estimate the cost of a run, in a few seconds and without writing anything.
 
-    The first checkpoint is read, unless the trajectory is an outline.
-
-    Parameters
-    ----------
-    plan, folder
-        The study, and the folder of the run: checkpoint files in it count as done, unread. None
-        means a new folder.
-    jobs, resources
-        As in `cntbench.runs.run.run`.
-    clock
-        Returns seconds.
+    The first checkpoint is read, unless the trajectory is an outline. Checkpoint files in the
+    folder of the run count as done, unread.
 
     Raises
     ------
@@ -243,8 +234,10 @@ def _unanswerable(plan: Plan) -> Iterator[str]:
     for claim in plan.claims if draws else ():
         if count < claim.needs:
             yield f"{claim.name} needs {claim.needs} checkpoints"
-    if draws and draws < draws_needed(len(plan.claims)):
-        yield f"{len(plan.claims)} claims need {draws_needed(len(plan.claims))} null_draws"
+    levels = [claim.spec.level for claim in plan.claims]
+    needed = max((draws_needed(len(levels), level) for level in levels), default=0)
+    if draws and draws < needed:
+        yield f"{len(levels)} claims need {needed} null_draws"
 
 
 def _reading_bytes(outline: Outline, model: Decoder) -> int:

@@ -6,16 +6,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import numpy as np
 
 from cntbench.analysis.diagnostics import Diagnostic
 from cntbench.analysis.recovery import RESOLUTION, Recovery
 from cntbench.engine.influence import influence
+from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
 from cntbench.errors import CntbenchError
 from cntbench.models.adapters import adapter
+from cntbench.models.decoder import Decoder
 from cntbench.models.planted.circuit import Circuit
 from cntbench.models.planted.spec import Difficulty
 from cntbench.models.trajectory import Trajectory
@@ -50,22 +51,10 @@ def planted_models(
     ablations: Sequence[AblationEntry],
     circuits: Sequence[KnownCircuit],
     *,
-    difficulties: Sequence[Difficulty] = get_args(Difficulty),
     seeds: int = SEEDS,
     prompts: int = PROMPTS,
 ) -> list[PlantedModel]:
     """Return the models of circuits; one with diagnostics has one model, the one they judge.
-
-    Parameters
-    ----------
-    study
-        Its seed is used.
-    ablations, circuits
-        The ablations and the circuits.
-    difficulties
-        ``"exact"``, ``"realistic"``, ``"trained"``.
-    seeds, prompts
-        Number of models per circuit and difficulty, and of prompts per task.
 
     Raises
     ------
@@ -76,8 +65,7 @@ def planted_models(
         PlantedModel(known.circuit, difficulty, seed, plan)
         for known in circuits
         for plan in [planted_plan(study, ablations, known, prompts)]
-        for difficulty in difficulties
-        if difficulty in known.circuit.difficulties
+        for difficulty in known.circuit.difficulties
         for seed in range(1 if difficulty == "trained" else seeds)  # a trained circuit has one
         if not known.circuit.diagnostics or (difficulty, seed) == judged(known.circuit)
     ]
@@ -90,13 +78,6 @@ def measure_planted(
 
     The score of an edge is its mean influence over the circuit's tasks, or 0 below `RESOLUTION`, so
     that rounding errors do not rank edges.
-
-    Parameters
-    ----------
-    models
-        From `planted_models`.
-    progress, jobs
-        Receives progress at every model; number of processes, one thread each.
 
     Returns
     -------
@@ -132,39 +113,40 @@ def measure_planted(
     return records, diagnostics
 
 
-def obstacles(
-    study: StudyEntry,
-    ablations: Sequence[AblationEntry],
-    circuits: Sequence[KnownCircuit],
-    *,
-    prompts: int = PROMPTS,
-) -> dict[str, str]:
-    """Return the reasons why ablations cannot be measured on the tasks of circuits, by name."""
-    reasons: dict[str, str] = {}
+def measurable_on(
+    study: StudyEntry, ablations: Sequence[AblationEntry], circuits: Sequence[KnownCircuit]
+) -> tuple[list[AblationEntry], dict[str, str]]:
+    """Return the ablations that can be measured on circuits, and attributes of their recovery.
+
+    The attributes ``left_out`` and ``undiagnosed`` say, as JSON, why the others cannot be measured,
+    and why some have no diagnostics, by name.
+    """
+    left_out: dict[str, str] = {}
+    measurable = list(ablations)
     for known in circuits:
-        measurable = [entry for entry in ablations if entry.name not in reasons]
-        if not measurable or _obstacle(study, measurable, known, prompts) is None:
+        if not measurable or _obstacle(study, measurable, known) is None:
             continue
-        for entry in measurable:
-            if reason := _obstacle(study, [entry], known, prompts):
-                reasons[entry.name] = reason
-    return reasons
+        reasons = {entry.name: _obstacle(study, [entry], known) for entry in measurable}
+        left_out |= {name: reason for name, reason in reasons.items() if reason is not None}
+        measurable = [entry for entry in measurable if entry.name not in left_out]
+    reason = "it observes the readout, and diagnostics expect effects on targets"
+    undiagnosed = {entry.name: reason for entry in measurable if _observes_readout(entry)}
+    absences = {"left_out": left_out, "undiagnosed": undiagnosed}
+    return measurable, {k: json.dumps(v, sort_keys=True) for k, v in absences.items()}
 
 
 def _obstacle(
-    study: StudyEntry, ablations: Sequence[AblationEntry], known: KnownCircuit, prompts: int
+    study: StudyEntry, ablations: Sequence[AblationEntry], known: KnownCircuit
 ) -> str | None:
     """Return why one of the ablations cannot be measured on a circuit; None if all can."""
     try:
-        planted_plan(study, ablations, known, prompts)
+        planted_plan(study, ablations, known)
     except CntbenchError as error:
         return error.what
     return None
 
 
-def versions(
-    study: StudyEntry, circuits: Sequence[KnownCircuit], *, prompts: int = PROMPTS
-) -> dict[str, str]:
+def versions(study: StudyEntry, circuits: Sequence[KnownCircuit]) -> dict[str, str]:
     """Return the SHA-256 of everything that each circuit's models and prompts depend on.
 
     The study's seed is included, summaries and other prose are not.
@@ -175,7 +157,7 @@ def versions(
                 [
                     without_prose(known.circuit.spec),
                     [[task.name, task.identity] for task in known.tasks],
-                    [study.spec.seed, prompts],
+                    [study.spec.seed, PROMPTS],
                 ],
                 sort_keys=True,
             ).encode()
@@ -184,14 +166,39 @@ def versions(
     }
 
 
-def undiagnosed(ablations: Sequence[AblationEntry]) -> dict[str, str]:
-    """Return the reasons why ablations have no diagnostics, by name."""
-    reason = "it observes the readout, and diagnostics expect effects on targets"
-    return {entry.name: reason for entry in ablations if entry.method.observable == "readout"}
+def forward_passes(
+    study: StudyEntry,
+    ablations: Sequence[AblationEntry],
+    circuits: Sequence[KnownCircuit],
+    *,
+    jobs: int,
+) -> dict[str, float]:
+    """Count the cost of each ablation on the circuit with the most components.
+
+    Returns
+    -------
+    dict of float
+        By ablation, the FLOPs of measuring all edges on a task's prompts, relative to those of one
+        forward pass on them. `cntbench.engine.meter` says what is counted.
+    """
+    largest = max(circuits, key=lambda known: len(known.circuit.components))
+    plan = planted_plan(study, ablations, largest)
+    request = _requests(plan, largest.circuit.decoder())[0]
+    once = _flops(replace(request, ablations=[]))
+    each = [replace(request, ablations=[method]) for method in request.ablations]
+    flops = parallel_map(_flops, each, jobs=jobs)
+    return {entry.name: n / once for entry, n in zip(ablations, flops, strict=True)}
+
+
+def _flops(request: Request) -> int:
+    return predicted_work(request).flops
 
 
 def planted_plan(
-    study: StudyEntry, ablations: Sequence[AblationEntry], known: KnownCircuit, prompts: int
+    study: StudyEntry,
+    ablations: Sequence[AblationEntry],
+    known: KnownCircuit,
+    prompts: int = PROMPTS,
 ) -> Plan:
     """Return the study's plan for a circuit's model and tasks, with checked prompts.
 
@@ -218,23 +225,10 @@ def planted_plan(
 def _scores(model: PlantedModel) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean influence over tasks, dims ``ablation, source, target``, and by prompt."""
     plan = model.plan
-    on_readout = [entry.method.observable == "readout" for entry in plan.ablations]
+    on_readout = list(map(_observes_readout, plan.ablations))
     decoder = model.circuit.decoder(model.difficulty, model.seed)
-    results = [
-        influence(
-            Request(
-                decoder,
-                prompts,
-                [entry.method for entry in plan.ablations],
-                observe_all=task.spec.observed == "all",
-                effects=task.spec.effects,
-                readouts=(),
-                seed=plan.study.spec.seed,
-                keep=("prompts",),
-            )
-        )
-        for task, prompts in zip(plan.tasks, plan.prompts, strict=True)
-    ]
+    requests = _requests(plan, decoder)
+    results = [influence(replace(request, keep=("prompts",))) for request in requests]
     scores = np.mean([result.influence for result in results], axis=0)
     scores[scores < RESOLUTION] = 0.0
     by_prompt = np.mean([result.kept["influence_by_prompt"] for result in results], axis=0)
@@ -243,9 +237,29 @@ def _scores(model: PlantedModel) -> tuple[np.ndarray, np.ndarray]:
     return scores, by_prompt
 
 
+def _requests(plan: Plan, decoder: Decoder) -> list[Request]:
+    """Return the request for each task of a plan, of which no readouts are needed."""
+    return [
+        Request(
+            decoder,
+            prompts,
+            [entry.method for entry in plan.ablations],
+            observe_all=task.spec.observed == "all",
+            effects=task.spec.effects,
+            readouts=(),
+            seed=plan.study.spec.seed,
+        )
+        for task, prompts in zip(plan.tasks, plan.prompts, strict=True)
+    ]
+
+
+def _observes_readout(entry: AblationEntry) -> bool:
+    return entry.method.observable == "readout"
+
+
 def _diagnose(circuit: Circuit, entry: AblationEntry, scores: np.ndarray) -> list[Diagnostic]:
     """Return the diagnostics of a circuit that match the scope of an ablation."""
-    if undiagnosed([entry]):
+    if _observes_readout(entry):
         return []
     index = {component.name: i for i, component in enumerate(circuit.components)}
     diagnostics = []

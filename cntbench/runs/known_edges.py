@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 
 import torch
@@ -15,27 +14,16 @@ from cntbench.errors import StorageError
 from cntbench.models.cache import cache_folder
 from cntbench.parallel import Progress
 from cntbench.results.storage import read_netcdf, write_netcdf
-from cntbench.runs.known_circuits import measure_planted, obstacles, planted_models, undiagnosed
+from cntbench.runs.known_circuits import measurable_on, measure_planted, planted_models
 from cntbench.runs.plan import Plan
 from cntbench.specs import as_dict
 
 #: Rooms whose code the numbers depend on.
-_ROOMS = ("ablations", "analysis", "engine", "estimators", "models", "prompts", "readouts")
-#: Attribute with the reasons why ablations were left out, as JSON.
-LEFT_OUT = "left_out"
-#: Attribute with the reasons why ablations have no diagnostics, as JSON.
-UNDIAGNOSED = "undiagnosed"
+_ROOMS = ("ablations", "analysis", "engine", "estimators", "models", "prompts", "readouts", "runs")
 
 
 def known_edges(plan: Plan, *, jobs: int, progress: Progress) -> xr.Dataset | None:
     """Measure how well the ablations of a plan recover the edges of its planted circuits.
-
-    Parameters
-    ----------
-    plan
-        Its ablations, circuits and seed are used.
-    jobs, progress
-        Number of processes; receives progress.
 
     Returns
     -------
@@ -52,8 +40,7 @@ def known_edges(plan: Plan, *, jobs: int, progress: Progress) -> xr.Dataset | No
         groups, sealed = read_netcdf(path)
         if sealed:
             return groups["/"]
-    left_out = obstacles(plan.study, plan.ablations, plan.circuits)
-    measurable = [entry for entry in plan.ablations if entry.name not in left_out]
+    measurable, absences = measurable_on(plan.study, plan.ablations, plan.circuits)
     if not measurable:
         return None
     models = planted_models(plan.study, measurable, plan.circuits)
@@ -66,12 +53,7 @@ def known_edges(plan: Plan, *, jobs: int, progress: Progress) -> xr.Dataset | No
         .reindex(ablation=names, fill_value={"what": ""}),
     ]
     dataset = xr.merge(parts, join="exact", compat="equals").assign_attrs(
-        title="Recovery of planted edges",
-        seed=plan.study.spec.seed,
-        **{
-            LEFT_OUT: json.dumps(left_out, sort_keys=True),
-            UNDIAGNOSED: json.dumps(undiagnosed(measurable), sort_keys=True),
-        },
+        title="Recovery of planted edges", seed=plan.study.spec.seed, **absences
     )
     with suppress(OSError, StorageError):  # without a cache the next run takes longer
         path.parent.mkdir(parents=True, exist_ok=True)

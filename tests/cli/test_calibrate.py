@@ -79,6 +79,15 @@ def test_a_claim_of_ones_own_is_tried_on_all_films(cli, tmp_path, monkeypatch):
     assert out.count(" ? ") == 5
 
 
+def test_a_strict_claim_needs_more_draws(cli, tmp_path):
+    (tmp_path / "mine" / "claims").mkdir(parents=True)
+    strict = OWN.replace('about = "graphs"', 'about = "graphs"\nlevel = 0.001')
+    (tmp_path / "mine" / "claims" / "tails.toml").write_text(strict)
+    code, _, err = cli("tails", "--films", 1, "--draws", 199, "--specs", "mine")
+    assert code == 2
+    assert "These claims need 999 draws." in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

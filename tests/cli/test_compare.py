@@ -64,6 +64,18 @@ def test_ablations_of_a_trajectory(cli, trajectory, tmp_path):
     assert cell.sel(statistic="edge_rank").item() == pytest.approx(rank_correlation(*pair))
 
 
+@pytest.mark.parametrize(("prompts", "halves"), [(3, False), (5, True)])
+def test_halves_of_too_few_prompts_have_no_reliability(cli, trajectory, tmp_path, prompts, halves):
+    names = ["mean", "resample_other_4"][: 1 + halves]  # that takes outputs from four others
+    asked = ["compare", *trajectory[:-1], prompts, "--circuits", "", "--checkpoints", 1]
+    code, _, err = cli(*asked, "--ablations", ",".join(["zero", *names]), "-o", "c.nc", "-j", 1)
+    assert (code, err) == (0, "")
+    with xr.open_dataset(tmp_path / "c.nc") as found:
+        defined = found["split_half"].notnull().all(["task", "checkpoint"])
+        expected = {"zero": True, "mean": halves, "resample_other_4": False}
+        assert defined.values.tolist() == [expected[name] for name in ["zero", *names]]
+
+
 def test_ablations_on_planted_circuits(cli, trajectory, tmp_path):
     names = ["zero", "mean", "zero_direct", "resample_eap"]
     circuits = ["random_dag_sparse", "constant"]

@@ -10,7 +10,7 @@ from cntbench.comparison.budgets import BUDGETS, recovered_output
 from cntbench.comparison.circuits.faithfulness import Choice, EdgeScores, faithfulness
 from cntbench.engine.request import Request
 from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.known_circuits import PROMPTS, planted_plan
+from cntbench.runs.known_circuits import planted_plan
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_the_area_is_that_of_faithfulness_and_the_truth_beats_chance(catalogue):
         for name, values in scores.items()
     ]
     found = recovered_output(records, [known], study, patch)
-    plan = planted_plan(study, [patch], known, PROMPTS)
+    plan = planted_plan(study, [patch], known)
     request = Request(
         known.circuit.decoder("realistic", 1),
         plan.prompts[0],

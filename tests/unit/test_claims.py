@@ -19,6 +19,8 @@ from cntbench.analysis.calibration.simulated import (
 )
 from cntbench.dynamics.claim import Claim
 from cntbench.dynamics.claims import ClaimTestResult, examine, holm, judge
+from cntbench.dynamics.nulls import _draws
+from cntbench.dynamics.statistics import tail_weight
 from cntbench.errors import SpecError
 from cntbench.runs.catalogue import load_catalogue
 
@@ -271,3 +273,28 @@ def test_without_untrained_models_they_are_no_null_model(tmp_path):
     others = np.repeat(film.weights[:1], 3, axis=0)
     found = examine(replace(film, untrained=others), [mine], **options)[0][0]
     assert found.p_value in (0.25, 0.5, 0.75, 1.0)
+
+
+def test_every_untrained_model_is_a_draw_however_large_the_film(tmp_path, monkeypatch):
+    mine = claim(tmp_path, CLAIM + TEST.replace("layer_pairs", "untrained"))
+    film = planted(np.random.default_rng(0), base=template(checkpoints=60)).film
+    others = np.repeat(film.weights[:1], 20, axis=0)
+    monkeypatch.setattr(_draws, "BATCH", 1)  # a film is larger than what is drawn at once
+    found = examine(replace(film, untrained=others), [mine], seed=0, labels=["x"], draws=99)
+    assert found[0][0].least == pytest.approx(1 / 21)
+
+
+def test_a_null_model_of_its_own_that_is_not_defined_supports_nothing(monkeypatch):
+    film = planted(np.random.default_rng(0), base=template(checkpoints=60), duration=8).film
+    undefined = np.full(99, np.nan)
+    monkeypatch.setattr(tail_weight.Parameters, "draws", lambda *arguments: undefined)
+    verdict = examined(film, ["long_tailed_weights"])["long_tailed_weights"][1]
+    assert verdict.label == "inconclusive"
+    assert verdict.reason == "is not defined under the null model 'exponential'"
+
+
+def test_the_draws_needed_are_those_for_all_claims_even_if_the_correction_ends_at_1(two):
+    few = [GOOD, replace(GOOD, p_value=0.1, least=0.1)]
+    verdict = judge([two.rule] * 12, [few] * 12)[0]
+    assert verdict.corrected == 1
+    assert verdict.reason.endswith("239 are needed")

@@ -200,5 +200,9 @@ def test_claims_that_the_plan_cannot_answer_are_named(plan, tmp_path):
     line = estimate_lines(found)[-1]
     assert line.startswith("No verdict but inconclusive: ")
     assert line.endswith("The plan has 3 checkpoints.")
+    spec = replace(plan.claims[0].spec, level=0.01)
+    strict = replace(plan, claims=(replace(plan.claims[0], spec=spec), *plan.claims[1:]))
+    found = estimate(strict, None, jobs=1, clock=Clock(0.6))
+    assert "7 claims need 699 null_draws" in found.unanswerable
     without = replace(plan, study=replace(plan.study, spec=replace(plan.study.spec, null_draws=0)))
     assert not estimate(without, None, jobs=1, clock=Clock(0.6)).unanswerable

@@ -18,7 +18,7 @@ from cntbench.results.storage import open_results
 from cntbench.runs import known_edges as kept
 from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.known_circuits import measure_planted
-from cntbench.runs.known_edges import LEFT_OUT, known_edges
+from cntbench.runs.known_edges import known_edges
 from cntbench.runs.plan import make_plan
 from cntbench.runs.run import run
 
@@ -150,7 +150,7 @@ def test_an_ablation_that_cannot_be_measured_is_left_out_with_the_reason(plan):
     plan = replace(plan, ablations=(*plan.ablations, many))
     found = known_edges(plan, jobs=1, progress=quiet)
     assert list(found["ablation"].values) == ["zero", "many"]
-    assert "draws 20 times from other prompts" in json.loads(found.attrs[LEFT_OUT])["many"]
+    assert "draws 20 times from other prompts" in json.loads(found.attrs["left_out"])["many"]
     assert found["auroc"].sel(ablation="many").isnull().all()
     assert found["auroc"].sel(ablation="zero", circuit="random_dag_sparse").notnull().all()
     assert known_edges(replace(plan, ablations=(many,)), jobs=1, progress=quiet) is None

@@ -15,7 +15,7 @@ from cntbench.comparison.stability import (
 )
 from cntbench.comparison.trained import Cell, depends_on_others
 from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.known_circuits import PROMPTS, planted_plan
+from cntbench.runs.known_circuits import planted_plan
 
 EDGES = np.triu(np.ones((6, 6), dtype=bool), 1)
 
@@ -66,12 +66,24 @@ def test_intervals_of_scores_hold_the_score_of_every_resample():
     assert np.isnan(ends[:, :, 1]).all()
 
 
+def test_a_circuit_with_one_model_counts_as_much_as_one_with_three():
+    truth = EDGES & (np.random.default_rng(1).random(EDGES.shape) < 0.4)
+    right, blind = (np.where(EDGES, scores, np.nan) for scores in (truth, 1.0))
+    models = [("dag", "realistic", seed, right) for seed in range(3)]
+    made = [
+        Recovery(*name, "a", scores, truth, EDGES, truth, scores[..., None])
+        for *name, scores in [*models, ("taught", "trained", 0, blind)]
+    ]
+    ends = score_intervals(made, ["truth_readout"], ["a"])
+    np.testing.assert_allclose(ends.squeeze(), 0.75)  # as the mean of the scores, 1 and 0.5
+
+
 @pytest.mark.parametrize("name", ["zero", "resample_direct", "resample_readout", "resample_eap"])
 def test_halves_of_prompts_are_had_from_all_prompts_where_prompts_do_not_matter(name):
     catalogue = load_catalogue()
     (known,) = catalogue.known_circuits(["chain"])
     entry = catalogue.ablations[name]
-    plan = planted_plan(catalogue.study("compare"), [entry], known, PROMPTS)
+    plan = planted_plan(catalogue.study("compare"), [entry], known)
     cell = Cell(known.circuit.decoder("realistic"), plan.tasks[0], plan.prompts[0], 0)
     matrix, values = cell.measure_prompts(entry.method)
     whole = values.mean(axis=-1)

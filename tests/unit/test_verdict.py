@@ -76,6 +76,12 @@ def test_one_sentence_says_what_to_use_what_ties_and_what_is_cheaper(ranked):
     )
 
 
+def test_what_ties_at_the_same_cost_is_not_said_to_cost_more(ranked):
+    array, _ = ranked
+    found = verdict(array, costs(10, 10, 1, 0.5)).sel(purpose="direct_edges")
+    assert " ties with it and costs as much or more; " in found["verdict"].item()
+
+
 def test_the_front_holds_what_nothing_beats_in_score_and_cost():
     rng = np.random.default_rng(1)
     names = [f"m{i}" for i in range(9)]

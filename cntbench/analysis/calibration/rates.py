@@ -97,7 +97,7 @@ class Trial:
         return [
             {
                 "rejected": verdict.p_value <= claim.spec.level,
-                **{f"{n}": verdict.label == n.replace("_", " ") for n in list(_OUTCOMES)[1:]},
+                **{n: verdict.label == n.replace("_", " ") for n in list(_OUTCOMES)[1:]},
             }
             for claim, verdict in zip(self.claims, verdicts, strict=True)
         ]
@@ -140,17 +140,6 @@ def calibrate(
 ) -> xr.Dataset:
     """Test claims on simulated films.
 
-    Parameters
-    ----------
-    claims
-        The claims.
-    films, draws
-        Number of films of each setting, and of draws from each null model.
-    jobs, progress
-        Number of processes; receives progress.
-    where
-        Selects settings; by default all.
-
     Returns
     -------
     xarray.Dataset
@@ -161,13 +150,16 @@ def calibrate(
     Raises
     ------
     CntbenchError
-        If there are too few draws to support any claim.
+        If there are too few draws to support every claim.
     """
     chosen = {setting: about for setting, about in settings(claims).items() if where(setting)}
-    least = max((draws_needed(len(about)) for about in chosen.values()), default=0)
+    least = max(
+        (draws_needed(len(about), c.spec.level) for about in chosen.values() for c in about),
+        default=0,
+    )
     if draws < least:
         raise CntbenchError(
-            f"{draws} draws cannot support any claim", hint=f"These claims need {least} draws."
+            f"{draws} draws cannot support every claim", hint=f"These claims need {least} draws."
         )
     trials = [
         Trial(setting, about, number, draws)

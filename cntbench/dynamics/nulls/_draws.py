@@ -1,4 +1,4 @@
-"""Helpers of null models: batches of draws, and groups of edges by layer pair."""
+"""Draws from null models in batches, and what null models share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from cntbench import plugins
 from cntbench.dynamics.film import Array, Film
 
 #: Weights drawn at once [bytes]; computing with them takes a multiple of it.
@@ -18,6 +19,21 @@ def batches(film: Film, draws: int) -> Iterator[slice]:
     size = max(1, BATCH // max(film.weights.nbytes, 1))
     for start in range(0, draws, size):
         yield slice(start, min(start + size, draws))
+
+
+def drawn_batches(film: Film, null: str, rng: np.random.Generator, draws: int) -> Iterator[Array]:
+    """Yield draws from a null model, dims ``draw, checkpoint, source, target``.
+
+    Of a null model with a limited number of draws, each comes once, at a single checkpoint.
+    """
+    module = plugins.find("null model", null)
+    if hasattr(module, "everything"):
+        everything = module.everything(film)[:draws]
+        if len(everything) and len(film):
+            yield everything
+        return
+    for batch in batches(film, draws):
+        yield module.draw(film, rng, batch.stop - batch.start)
 
 
 def copies(film: Film, size: int | None) -> Array:
