@@ -111,12 +111,8 @@ def derived(
 
     Parameters
     ----------
-    root
-        The film.
     untrained
         Influence in untrained models, dims ``task, ablation, seed, source, target``.
-    draws
-        Of the null models; if there are none there is no group ``nulls``.
     earlier
         A result whose null models and roles are reused if they were computed from the same.
     """

@@ -1,4 +1,8 @@
-"""Confidence intervals of means: Student's t if values are independent, else a block bootstrap."""
+"""Confidence intervals of means: Student's t if values are independent, else a block bootstrap.
+
+Both return mean, lower and upper bound of the values that are not NaN; NaN bounds for fewer than
+two values, and NaN throughout for none.
+"""
 
 from __future__ import annotations
 
@@ -14,41 +18,26 @@ RESAMPLES = 2000
 Array = NDArray[np.float64]
 
 
-def t_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
-    """Return mean, lower and upper bound over the defined values, such as one per seed.
-
-    Returns
-    -------
-    tuple of float
-        NaN bounds for fewer than two values, and NaN throughout for none.
-    """
-    defined = _defined(values)
+def t_interval(values: ArrayLike) -> tuple[float, float, float]:
+    """Return mean and bounds of independent values, such as one per seed."""
+    defined, mean = _defined(values)
     count = len(defined)
-    mean = float(defined.mean()) if count else np.nan
     if count < 2:
         return mean, np.nan, np.nan
     error = defined.std(ddof=1) / np.sqrt(count)
-    half = float(error * special.stdtrit(count - 1, (1 + confidence) / 2))
+    half = float(error * special.stdtrit(count - 1, (1 + CONFIDENCE) / 2))
     return mean, mean - half, mean + half
 
 
-def block_interval(
-    values: ArrayLike, *, seed: int = 0, confidence: float = CONFIDENCE
-) -> tuple[float, float, float]:
-    """Return mean and bootstrap interval over successive checkpoints, which are correlated.
+def block_interval(values: ArrayLike, *, seed: int = 0) -> tuple[float, float, float]:
+    """Return mean and bounds over successive checkpoints, which are correlated.
 
     The circular block bootstrap of Politis & Romano 1992: the n defined values are resampled in
     blocks of ⌈n^(1/3)⌉ neighbours, where the first value follows the last. The bounds are
     percentiles of the means.
-
-    Returns
-    -------
-    tuple of float
-        NaN bounds for fewer than two values, and NaN throughout for none.
     """
-    defined = _defined(values)
+    defined, mean = _defined(values)
     count = len(defined)
-    mean = float(defined.mean()) if count else np.nan
     if count < 2:
         return mean, np.nan, np.nan
     length = int(np.ceil(np.cbrt(count)))
@@ -56,12 +45,13 @@ def block_interval(
         0, count, (RESAMPLES, -(-count // length))
     )
     drawn = (starts[:, :, None] + np.arange(length)).reshape(RESAMPLES, -1)[:, :count] % count
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(defined[drawn].mean(axis=1), [tail, 1 - tail])
     return mean, float(low), float(high)
 
 
-def _defined(values: ArrayLike) -> Array:
-    """Return the values that are not NaN."""
+def _defined(values: ArrayLike) -> tuple[Array, float]:
+    """Return the values that are not NaN, and their mean."""
     array = np.asarray(values, dtype=np.float64)
-    return array[~np.isnan(array)]
+    defined = array[~np.isnan(array)]
+    return defined, float(defined.mean()) if len(defined) else np.nan

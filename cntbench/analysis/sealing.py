@@ -27,18 +27,7 @@ def complete(
     """Return a valid result in which every group stands that follows from the film.
 
     Groups that are there and fit the film are kept, if the result has come from a sealed file or
-    from memory. Verdicts are made by `cntbench.claims`.
-
-    Parameters
-    ----------
-    results
-        A result, a film, or a selection from either.
-    draws
-        From each null model; 0 leaves null models out.
-    jobs, progress
-        Number of processes; receives progress.
-    where
-        Its name, for messages.
+    from memory. Verdicts are made by `cntbench.claims`; without draws there are no null models.
 
     Raises
     ------

@@ -70,14 +70,8 @@ def verdicts(
 
     Parameters
     ----------
-    root
-        The film.
     untrained
         Influence in untrained models, dims ``task, ablation, seed, source, target``.
-    claims
-        The claims to test.
-    draws
-        Of the null models.
     earlier
         A result whose groups are reused if they were computed from the same. Its verdicts on other
         claims are kept if they are about the same film.
@@ -160,17 +154,6 @@ def with_verdicts(
     where: str,
 ) -> xr.DataTree:
     """Return a result with phases and verdicts, beside those on other claims.
-
-    Parameters
-    ----------
-    tree, claims
-        The result, and the claims to test.
-    draws
-        From each null model.
-    jobs, progress
-        Number of processes; receives progress.
-    where
-        The name of the result, for messages.
 
     Raises
     ------

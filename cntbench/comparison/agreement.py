@@ -42,8 +42,6 @@ def agreement(first: Array, second: Array, layers: NDArray[np.int_]) -> Array:
     ----------
     first, second
         Dims ``source, target``; NaN where not feasible.
-    layers
-        Layer of each component.
 
     Returns
     -------
@@ -76,10 +74,6 @@ def film_agreement(
         compared label by label; along a dim that only one film has, every label is compared with
         the other film. Renaming ``ablation`` to ``other_ablation`` in one copy of a film thus
         compares all pairs.
-    layers
-        Layer of each component.
-    seed
-        Seed of the bootstrap over checkpoints.
 
     Returns
     -------
@@ -141,8 +135,6 @@ def relative_to_layers(weights: Array, layers: NDArray[np.int_]) -> Array:
     ----------
     weights
         Influence, dims ``source, target``; NaN where not feasible.
-    layers
-        Layer of each component.
 
     Returns
     -------

@@ -82,8 +82,6 @@ def file_judgements(group: xr.Dataset, claims: Sequence[str] | None = None) -> l
     ----------
     group
         The file's group ``claims``, with the coordinates ``task`` and ``ablation``.
-    claims
-        Names of claims; by default all.
     """
     if claims is not None:
         group = group.sel(claim=list(claims))
@@ -121,11 +119,6 @@ def check_independent(trees: Mapping[str, xr.DataTree]) -> None:
 
     Results may share the checkpoint that training starts from, and a run may be in several results
     if no task and ablation is.
-
-    Parameters
-    ----------
-    trees
-        Results by name.
 
     Raises
     ------
@@ -191,13 +184,7 @@ def pooled_judgements(
 
 
 def too_short(judgements: Sequence[Judgement]) -> str:
-    """Return a sentence on the claims that need more checkpoints, or an empty string.
-
-    Parameters
-    ----------
-    judgements
-        The verdicts of one file, or over several.
-    """
+    """Return a sentence on the claims that need more checkpoints, or an empty string."""
     needs: dict[str, tuple[int, int]] = {}
     for judgement in judgements:
         if match := _TOO_FEW.fullmatch(judgement.why):

@@ -18,19 +18,12 @@ from cntbench.results.storage import distinct_files, open_results
 FILES_TITLE = "Result files compared"
 
 
-def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
+def compare_files(paths: Sequence[Path]) -> xr.Dataset:
     """Compare the ablations of one result file, or several files ablation by ablation.
 
     Every other file is compared with the first, at their common checkpoints and for their common
     ablations. Files with one ablation each are compared whatever its name. Duplicates, and
     checkpoints that were not measured, are left out.
-
-    Parameters
-    ----------
-    paths
-        The files.
-    seed
-        Seed of the bootstrap over checkpoints.
 
     Returns
     -------
@@ -55,7 +48,7 @@ def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
                 hint="Name another file as well, or a file with more ablations.",
             )
         film = _influence(first)
-        pairs = film_agreement(film, film.rename(ablation="other_ablation"), layers, seed=seed)
+        pairs = film_agreement(film, film.rename(ablation="other_ablation"), layers)
         return pairs.assign_attrs(title=FILES_TITLE)
     for path, other in zip(paths[1:], others, strict=True):
         _check_labels(first, other, str(paths[0]), str(path))
@@ -66,7 +59,7 @@ def compare_files(paths: Sequence[Path], *, seed: int = 0) -> xr.Dataset:
     }
     first_film, *rest = (_influence(film.sel(common)) for film in films)
     together = xr.concat(rest, dim=xr.Variable("file", [str(path) for path in paths[1:]]))
-    return film_agreement(first_film, together, layers, seed=seed).assign_attrs(title=FILES_TITLE)
+    return film_agreement(first_film, together, layers).assign_attrs(title=FILES_TITLE)
 
 
 def _named_like(first: xr.Dataset, others: Sequence[xr.Dataset]) -> Sequence[xr.Dataset]:

@@ -28,11 +28,6 @@ _AGAIN = "Measure it again: cntbench compare -o FILE."
 def leaderboard(paths: Sequence[Path]) -> xr.Dataset:
     """Rank the methods of several comparisons.
 
-    Parameters
-    ----------
-    paths
-        Files that ``cntbench compare -o`` wrote.
-
     Returns
     -------
     xarray.Dataset

@@ -41,8 +41,6 @@ def pooled_claims(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> 
     ----------
     trees
         Results of the same tasks and ablations, by name, such as ``seed0``.
-    claims
-        The claims. Claims that some result has not tested are left out.
 
     Returns
     -------
@@ -94,8 +92,7 @@ def _dataset(judgements: Sequence[Judgement], films: Sequence[str]) -> xr.Datase
             "p_value": verdict.p_value,
             "corrected_p_value": verdict.corrected,
             "answering": len(judgement.effects),
-            **{name: getattr(test, name) for name in ("effect", "lower", "upper")},
-            **{name: getattr(test, name) for name in ("power", "detectable")},
+            **{n: getattr(test, n) for n in ("effect", "lower", "upper", "power", "detectable")},
         }
         for name, value in case.items():
             (texts if name in texts else values)[name][place] = value

@@ -27,16 +27,6 @@ def comparison(
 ) -> xr.Dataset:
     """Join the parts of a comparison of ablation methods.
 
-    Parameters
-    ----------
-    trained
-        From `cntbench.comparison.trained.measure_trained`.
-    recovered, diagnosed
-        From `cntbench.analysis.recovery.recovery` and
-        `cntbench.analysis.diagnostics.diagnostics`.
-    seed
-        Seed of the bootstrap over checkpoints.
-
     Returns
     -------
     xarray.Dataset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -101,29 +101,11 @@ class Film:
         )
 
 
-def films(
-    dataset: xr.Dataset, untrained: xr.Dataset | None = None
-) -> Iterator[tuple[str, str, Film]]:
-    """Yield the task, the ablation and the film of each cell, at its measured checkpoints.
-
-    Parameters
-    ----------
-    dataset
-        The result's root.
-    untrained
-        The result's group ``untrained``, if there is one.
-    """
-    for task in map(str, dataset["task"].values):
-        for ablation in map(str, dataset["ablation"].values):
-            cell = {"task": task, "ablation": ablation}
-            models = None if untrained is None else untrained.sel(cell)
-            yield task, ablation, film_of(dataset.sel(cell), models)
-
-
 def film_of(cell: xr.Dataset, untrained: xr.Dataset | None = None) -> Film:
     """Return the film of a dataset from which one task and one ablation have been selected."""
     cell = cell.isel(checkpoint=(cell["status"] == "ok").values)
-    film = Film(
+    models = {} if untrained is None else {"untrained": untrained["influence"].values.astype(float)}
+    return Film(
         weights=cell["influence"].values.astype(np.float64),
         errors=cell["influence_se"].values.astype(np.float64),
         step=cell["step"].values,
@@ -132,10 +114,8 @@ def film_of(cell: xr.Dataset, untrained: xr.Dataset | None = None) -> Film:
         readouts=cell["readout_value"].values.astype(np.float64),
         readout_errors=cell["readout_se"].values.astype(np.float64),
         readout_names=tuple(map(str, cell["readout"].values)),
+        **models,
     )
-    if untrained is None:
-        return film
-    return dataclasses.replace(film, untrained=untrained["influence"].values.astype(np.float64))
 
 
 def fill_cells(
@@ -143,14 +123,7 @@ def fill_cells(
 ) -> xr.Dataset:
     """Write the arrays of each cell into the variables of a group, and return the group.
 
-    Parameters
-    ----------
-    variables
-        Dims include ``task, ablation``; values at checkpoints that are not usable stay as they are.
-    root
-        The result's root, which gives the order of tasks and ablations.
-    cells
-        Arrays to write, by the variable's name.
+    Values at checkpoints that are not usable stay as they are.
     """
     labels = {dim: root.get_index(dim) for dim in ("task", "ablation")}
     for cell, arrays in cells:

@@ -25,27 +25,17 @@ Role = Literal["spreader", "gatherer", "gatekeeper"]
 Among = Literal["all", "peers"]
 
 
-def kinds(film: Film) -> NDArray[np.bool_]:
-    """Return which components are no heads, dims ``component``."""
-    return np.array([kind_of(name) != "head" for name in film.names])
-
-
 def groups(film: Film) -> NDArray[np.int64]:
     """Return the number of each component's group of peers, dims ``component``."""
-    return np.asarray(film.layer * 2 + kinds(film), dtype=np.int64)
+    is_head = np.array([kind_of(name) == "head" for name in film.names])
+    return np.asarray(film.layer * 2 + ~is_head, dtype=np.int64)
 
 
 def pairs(film: Film, role: Role, among: Among) -> NDArray[np.int64]:
     """Return the pairs of components that can have the role, dims ``pair, two``.
 
-    Parameters
-    ----------
-    film
-        Its feasible edges determine which components can have the role.
-    role
-        Role of both components.
-    among
-        ``"peers"`` leaves out pairs of different layers or kinds.
+    Feasible edges determine which components can. ``"peers"`` leaves out pairs of different layers
+    or kinds.
     """
     able = np.flatnonzero(having(film, role))
     return _pairs(tuple(able), tuple(groups(film)[able]) if among == "peers" else None)
@@ -92,15 +82,7 @@ def strengths(film: Film, role: Role) -> Array:
 
 
 def compare(values: Array, pair: NDArray[np.int64]) -> Array:
-    """Return the order of every pair: 1, -1, or 0 for ties, dims ``…, pair``.
-
-    Parameters
-    ----------
-    values
-        Strengths, dims ``…, component``.
-    pair
-        From `pairs`.
-    """
+    """Return the order of every pair: 1, -1, or 0 for ties, dims ``…, pair``."""
     rounded = comparable(values)
     return np.sign(rounded[..., pair[:, 0]] - rounded[..., pair[:, 1]])
 

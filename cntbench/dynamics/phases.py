@@ -100,12 +100,7 @@ class Phases:
 def find_phases(film: Film, rng: np.random.Generator, draws: int) -> Phases:
     """Find the phases of a film.
 
-    Parameters
-    ----------
-    film
-        The film.
-    rng, draws
-        Random generator; number of surrogates and of resampled trajectories.
+    ``draws`` is the number of surrogates, and of resampled trajectories.
     """
     features = trajectory(film) if len(film) else np.empty((0, len(FEATURES)))
     if len(film) < NEEDS:
@@ -158,12 +153,7 @@ def concentration(features: Array) -> Array:
 def name_phases(features: Array, changes: tuple[int, ...]) -> tuple[str, ...]:
     """Return the names of the phases, ``""`` for those that fit none.
 
-    Parameters
-    ----------
-    features
-        The standardised metric trajectory, dims ``checkpoint, feature``.
-    changes
-        First checkpoint of each phase after the first.
+    ``changes`` are the first checkpoints of the phases after the first.
     """
     calm, focus = (np.split(of(features), changes) for of in (settled, concentration))
     names: list[str] = []
@@ -207,7 +197,7 @@ def _bounds(
     """Return the bounds of each boundary's interval."""
     fitted = levels(features, transitions)
     residual, count = features - fitted, len(features)
-    drawn = residual[resampled_blocks(count, block_length(count), rng, (draws,))]
+    drawn = residual[resampled_blocks(count, block_length(count), rng, draws)]
     moved = best_transitions(standardised(fitted + drawn), len(transitions))
     low, high = np.quantile(moved, [TAIL, 1 - TAIL], axis=0, method="nearest")
     observed = np.array(transitions)

@@ -62,12 +62,7 @@ def reconfigurations(
 ) -> dict[Role, Reconfiguration]:
     """Compare the changes of both hierarchies with those of a frozen film.
 
-    Parameters
-    ----------
-    film
-        The film. If its errors are undefined, only ``change`` is defined.
-    rng, draws
-        Random generator and number of draws. Without draws, only ``change`` is defined.
+    Without draws, or standard errors, only ``change`` is defined.
     """
     # The film comes first; if it is frozen, it is one of the draws.
     changes = np.full((len(ROLES), 1 + draws, len(film)), np.nan)

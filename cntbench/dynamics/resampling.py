@@ -29,15 +29,15 @@ def block_length(count: int) -> int:
 
 
 def resampled_blocks(
-    count: int, length: int, rng: np.random.Generator, draws: tuple[int, ...] = ()
+    count: int, length: int, rng: np.random.Generator, draws: int
 ) -> NDArray[np.int64]:
-    """Draw indices of moments in blocks of neighbours, dims ``draws, moment``.
+    """Draw indices of moments in blocks of neighbours, dims ``draw, moment``.
 
     The first moment follows the last, as in the circular block bootstrap of Politis & Romano 1992.
     """
-    starts = rng.integers(0, count, (*draws, -(-count // length)))
-    indices = (starts[..., None] + np.arange(length)).reshape(*draws, -1)
-    return np.asarray(indices[..., :count] % count)
+    starts = rng.integers(0, count, (draws, -(-count // length)))
+    indices = (starts[..., None] + np.arange(length)).reshape(draws, -1)
+    return np.asarray(indices[:, :count] % count)
 
 
 def mean_interval(series: Array) -> tuple[float, float]:
@@ -99,13 +99,6 @@ def null_interval(value: float, drawn: Array) -> tuple[float, float]:
 
     If an effect shifts the statistic without changing its spread, the interval contains the shifts
     that a test would not reject. It serves statistics of few moments, which cannot be resampled.
-
-    Parameters
-    ----------
-    value
-        The statistic.
-    drawn
-        The statistic under the null model, dims ``draw``.
     """
     low, high = np.quantile(drawn - drawn.mean(), [TAIL, 1 - TAIL])
     return float(value - high), float(value - low)
@@ -120,12 +113,8 @@ def flipped_means(series: Array, length: int, rng: np.random.Generator, size: in
 
     Parameters
     ----------
-    series
-        Dims ``moment``.
     length
         Length of the blocks. Moments further apart are assumed to be independent.
-    rng, size
-        Random generator and number of draws.
     """
     sums = np.add.reduceat(series, np.arange(0, len(series), length))
     signs = rng.choice([-1.0, 1.0], (size, len(sums)))

@@ -75,13 +75,6 @@ def role_summary(
 ) -> dict[str, NDArray[np.float32]]:
     """Return roles, their errors, ranks and changes.
 
-    Parameters
-    ----------
-    film
-        One task and one ablation.
-    rng, draws
-        Random generator, and number of draws of the null model ``frozen``.
-
     Returns
     -------
     dict
@@ -90,14 +83,8 @@ def role_summary(
     """
     arrays = component_roles(film.weights, film.errors, film.layer)
     for role, change in reconfigurations(film, rng, draws).items():
-        values = {
-            "change": change.change,
-            "change_noise": change.noise,
-            "change_noise_deviation": change.noise_deviation,
-            "change_p_value": change.p_value,
-            "reconfigures": change.reconfigures,
-        }
-        arrays |= {f"{role}_{name}": array.astype(np.float32) for name, array in values.items()}
+        named = zip(OF_CHECKPOINTS, vars(change).values(), strict=True)
+        arrays |= {f"{role}_{name}": array.astype(np.float32) for name, array in named}
     return arrays
 
 
@@ -110,8 +97,6 @@ def component_roles(
     ----------
     weights, errors
         Influence and its standard errors, dims ``checkpoint, source, target``.
-    layer
-        Layers of the components.
     """
     arrays: dict[str, NDArray[np.float32]] = {}
     for role in ROLES:
@@ -139,10 +124,6 @@ def with_gatekeepers(
 
     Parameters
     ----------
-    roles
-        From `role_group`.
-    root
-        The film.
     metrics, nulls
         Groups with ``betweenness`` and its mean in the null model ``layer_pairs``.
 

@@ -53,8 +53,6 @@ def strength(weights: Array, layer: NDArray[np.int64], role: Role) -> Array:
     ----------
     weights
         Influence, dims ``…, source, target``; NaN where not feasible or undefined.
-    layer
-        Layers of the components.
     role
         ``"spreader"``, by outgoing, or ``"gatherer"``, by incoming influence.
     """
@@ -62,15 +60,7 @@ def strength(weights: Array, layer: NDArray[np.int64], role: Role) -> Array:
 
 
 def error(weights: Array, errors: Array, layer: NDArray[np.int64], role: Role) -> Array:
-    """Return standard errors of layer-corrected strengths, dims ``…, component``.
-
-    Parameters
-    ----------
-    weights, errors
-        Influence and its standard errors, dims ``…, source, target``.
-    layer, role
-        As in `strength`.
-    """
+    """Return standard errors of layer-corrected strengths, dims ``…, component``."""
     direction = DIRECTION[role]
     strengths, expected = (
         np.moveaxis(values, -1, 0) for values in strength_and_expected(weights, layer, direction)

@@ -160,8 +160,6 @@ def best_transitions(features: Array, count: int) -> NDArray[np.int64]:
     ----------
     features
         Standardised, dims ``draw, checkpoint, feature``.
-    count
-        Number of transitions, at most `most`.
     """
     *_, (chosen, _) = _fits(_over_noise(features), count)
     return _candidates(features.shape[1]).ends[chosen]
@@ -246,8 +244,6 @@ def _fits(features: Array, count: int) -> Iterator[tuple[NDArray[np.int64], Arra
     ----------
     features
         Dims ``draw, checkpoint, feature``, with mean 0.
-    count
-        Largest number of transitions.
 
     Yields
     ------

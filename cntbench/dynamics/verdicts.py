@@ -173,11 +173,6 @@ def merge_verdicts(earlier: xr.Dataset, later: xr.Dataset) -> xr.Dataset:
 
     If both have a claim, the later one is kept. p-values are corrected again for the new number of
     claims, and verdicts follow from them.
-
-    Parameters
-    ----------
-    earlier, later
-        Groups with the same tasks, ablations and checkpoints.
     """
     if "claim_draws" not in earlier:  # written by a version that could not merge
         draws = np.full(earlier.sizes["claim"], int(earlier.attrs.get("draws", 0)))
@@ -205,8 +200,6 @@ def claim_results(cell: xr.Dataset, claim: int) -> list[ClaimTestResult]:
     ----------
     cell
         A group ``claims`` from which one task and one ablation have been selected.
-    claim
-        Index of the claim.
     """
     # Variables: a data array, whose coordinates are looked up, takes much longer.
     values = {

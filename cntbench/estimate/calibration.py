@@ -23,6 +23,7 @@ from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device, prepare
 from cntbench.models.outline import pythia
 from cntbench.models.precision import mapped, moved
+from cntbench.parallel.processes import one_thread
 
 #: Least duration of the measurement [s]; one call may take longer.
 SECONDS = 1.0
@@ -62,19 +63,7 @@ class Speed:
 def calibrated(
     calls: Sequence[Request], seed: int, device: Device = "cpu", clock: Clock = time.perf_counter
 ) -> Speed:
-    """Measure the speed of the engine on one thread.
-
-    Parameters
-    ----------
-    calls
-        The requests of a run; their model may be on torch's meta device.
-    seed
-        Of random draws.
-    device
-        Where to compute.
-    clock
-        Returns seconds.
-    """
+    """Measure the speed of the engine on one thread, for calls whose model may have no weights."""
     prepare(device)
     small, of = _timed(calls)
     model = moved(_with_weights(small[0].model), device)
@@ -82,28 +71,16 @@ def calibrated(
     return Speed(measured_rate(timed, seed, clock), 0.0, of)
 
 
+@one_thread()
 def measured_rate(calls: Sequence[Request], seed: int, clock: Clock = time.perf_counter) -> float:
-    """Return FLOPs of matrix products per second.
-
-    Parameters
-    ----------
-    calls
-        Repeated in turn until enough time has passed, after an untimed call of the first.
-    seed, clock
-        As in `calibrated`.
-    """
+    """Return FLOPs of matrix products per second: of calls in turn, after an untimed first one."""
     flops = [predicted_work(call).flops for call in calls]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        influence(replace(calls[0], seed=seed))
-        total, turn, start = 0, 0, clock()
-        while (elapsed := clock() - start) < SECONDS or not turn:
-            influence(replace(calls[turn % len(calls)], seed=seed))
-            total += flops[turn % len(calls)]
-            turn += 1
-    finally:
-        torch.set_num_threads(threads)
+    influence(replace(calls[0], seed=seed))
+    total, turn, start = 0, 0, clock()
+    while (elapsed := clock() - start) < SECONDS or not turn:
+        influence(replace(calls[turn % len(calls)], seed=seed))
+        total += flops[turn % len(calls)]
+        turn += 1
     return total / elapsed
 
 

@@ -12,6 +12,7 @@ from cntbench.models import checkpoint_files
 from cntbench.models.device import Device
 from cntbench.models.outline import Outline
 from cntbench.models.precision import TYPES
+from cntbench.parallel.processes import one_thread
 from cntbench.runs.measurer import requests_of
 from cntbench.runs.plan import Plan
 from cntbench.runs.run import Outcome
@@ -50,15 +51,7 @@ class Utilisation:
 
 
 def utilisation(plan: Plan, outcome: Outcome, jobs: int, device: Device) -> Utilisation | None:
-    """Return how much of the machine a run has used; None if it was short or cannot be counted.
-
-    Parameters
-    ----------
-    plan, outcome
-        The study, and what its run has measured.
-    jobs, device
-        As in `cntbench.runs.run.run`.
-    """
+    """Return how much of the machine a run has used; None if it was short or cannot be counted."""
     trajectory, spec = plan.trajectory, plan.study.spec
     if outcome.seconds < SHORTEST or not outcome.models or spec.until_se:
         return None
@@ -73,17 +66,13 @@ def utilisation(plan: Plan, outcome: Outcome, jobs: int, device: Device) -> Util
     )
 
 
+@one_thread()
 def _peak(dtype: torch.dtype, device: Device) -> float:
     """Return the FLOPs per second of a product of large matrices, on one thread."""
-    size, threads = SIZE[device], torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        matrix = torch.ones(size, size, dtype=dtype, device=device)
-        times = []
-        for _ in range(4):  # the first one also starts the library
-            start = time.perf_counter()
-            (matrix @ matrix)[0, 0].item()  # waits for the device
-            times.append(time.perf_counter() - start)
-        return float(2 * size**3 / min(times))
-    finally:
-        torch.set_num_threads(threads)
+    size, times = SIZE[device], []
+    matrix = torch.ones(size, size, dtype=dtype, device=device)
+    for _ in range(4):  # the first one also starts the library
+        start = time.perf_counter()
+        (matrix @ matrix)[0, 0].item()  # waits for the device
+        times.append(time.perf_counter() - start)
+    return float(2 * size**3 / min(times))

@@ -55,10 +55,6 @@ def check_output(
 
     Parameters
     ----------
-    path
-        The file.
-    kind
-        Its kind.
     inputs
         Files and folders that are read; their files are never overwritten.
     force

@@ -138,8 +138,6 @@ def passed_on(shares: Array, stages: Stages) -> Array:
     ----------
     shares
         Dims ``source, target, graph``; 0 where there is no edge.
-    stages
-        The stages of the graphs.
 
     Returns
     -------

@@ -51,8 +51,8 @@ AT_ONCE = 4
 
 def compute(weights: Array, *, score: Score, authorities: Array | None = None) -> Array:
     """Return every component's score; hub scores follow from the authority scores."""
-    found = _authorities(weights) if authorities is None else authorities
-    return _hubs(weights, found) if score == "hub" else found
+    authorities = _authorities(weights) if authorities is None else authorities
+    return _hubs(weights, authorities) if score == "hub" else authorities
 
 
 def reference(graph: nx.DiGraph, *, score: Score) -> dict[object, float]:
@@ -71,11 +71,6 @@ def _authorities(weights: Array) -> Array:
     """Return a = (WᵀW)^N 1 with N = 2 ** SQUARINGS, scaled to a sum of 1.
 
     If several parts of a graph are equally strong, all have scores. 0 for graphs without weight.
-
-    Parameters
-    ----------
-    weights
-        Dims ``…, source, target``.
     """
     receives = ~np.isnan(weights).all(axis=tuple(range(weights.ndim - 1)))
 

@@ -161,8 +161,6 @@ def ratios(weights: Array, distribution: Distribution) -> Ratios:
     ----------
     weights
         Dims ``…, source, target``.
-    distribution
-        The distribution to compare.
     """
     flat = weights.reshape(*weights.shape[:-2], -1)
     x, tail = _tail(flat)

@@ -184,8 +184,6 @@ def parallel_map(
     ----------
     work
         Function of an item; it has to be importable by another process.
-    items
-        The items.
     jobs
         Number of processes; 1 works in this process.
 
@@ -196,7 +194,7 @@ def parallel_map(
     """
     jobs = min(jobs, len(items))
     if jobs <= 1:
-        with _one_thread():
+        with one_thread():
             yield from map(work, items)
         return
     results: dict[int, Result] = {}
@@ -214,7 +212,7 @@ def parallel_map(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Let torch work on one thread, if there is something that may use it."""
     if "torch" not in sys.modules and not folders_in_use():
         yield

@@ -221,11 +221,6 @@ def usable(kind: str) -> Named[Plugin]:
 def own_sources(names: Mapping[str, Iterable[str]]) -> dict[str, str]:
     """Return the SHA-256 of the source of plugins that lie outside the package.
 
-    Parameters
-    ----------
-    names
-        Names of plugins by kind.
-
     Returns
     -------
     dict

@@ -22,8 +22,8 @@ from cntbench.results.storage import file_name
 ABSOLUTE = 4e-6
 RELATIVE = 4e-5
 
-#: Most labels that an error names.
-_NAMED = 5
+#: Most labels that an error names, and most moves that a report lists.
+_NAMED, _WORST = 5, 10
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def moves(golden: xr.Dataset, film: xr.Dataset) -> list[Move]:
     return sorted(moved, key=lambda move: -move.excess)
 
 
-def report(moved: list[Move], *, most: int = 10) -> str:
+def report(moved: list[Move]) -> str:
     """Return the worst moves, one per line."""
     count = "1 value has moved" if len(moved) == 1 else f"{len(moved)} values have moved; the worst"
-    return "\n".join([f"{count}:", *(f"  {move}" for move in moved[:most])])
+    return "\n".join([f"{count}:", *(f"  {move}" for move in moved[:_WORST])])
 
 
 def only(dataset: xr.Dataset, task: str, ablation: str) -> xr.Dataset:

@@ -30,8 +30,6 @@ class Failure:
 
         Parameters
         ----------
-        error
-            The error.
         place
             The checkpoint's origin, or the folder of its files, which the reason leaves out.
         """

@@ -85,10 +85,6 @@ def checkpoint_dataset(
 
     Parameters
     ----------
-    checkpoint
-        The checkpoint.
-    axes
-        What was measured there.
     measured
         One result per task.
     copying
@@ -147,8 +143,6 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
     ----------
     parts
         One dataset per checkpoint, by rising step.
-    attributes
-        Provenance, added to the conventions.
     """
     if not all("tokens_seen" in part.coords for part in parts):
         parts = [part.drop_vars("tokens_seen", errors="ignore") for part in parts]
@@ -283,15 +277,13 @@ def _unmeasured(
         coordinates["tokens_seen"] = np.array([checkpoint.tokens_seen], dtype=np.int64)
     for side in ("source", "target"):
         coordinates[side] = [node.name for node in axes.nodes]
-        coordinates[f"{side}_layer"] = np.array([node.layer for node in axes.nodes], dtype=np.int64)
-        coordinates[f"{side}_kind"] = [node.kind for node in axes.nodes]
-        coordinates[f"{side}_head"] = np.array(
-            [-1 if node.head is None else node.head for node in axes.nodes], dtype=np.int64
-        )
-        if any(node.kind == "expert" for node in axes.nodes):
-            coordinates[f"{side}_expert"] = np.array(
-                [-1 if node.expert is None else node.expert for node in axes.nodes], dtype=np.int64
-            )
+        for name in ("layer", "kind", "head", "expert"):
+            labels = [getattr(node, name) for node in axes.nodes]
+            if name == "kind":
+                coordinates[f"{side}_kind"] = labels
+            elif name != "expert" or any(label is not None for label in labels):
+                numbers = [-1 if label is None else label for label in labels]
+                coordinates[f"{side}_{name}"] = np.array(numbers, dtype=np.int64)
     attributes = {}
     if checkpoint.former:
         attributes["former_revision"] = checkpoint.former

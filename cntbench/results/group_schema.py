@@ -47,14 +47,7 @@ _CLAIM_TEXTS = ("summary", "text", "source", "about")
 def validate_group(name: str, group: xr.Dataset, root: xr.Dataset, *, where: str) -> None:
     """Check a group against its schema, and its dims against those of the film.
 
-    Parameters
-    ----------
-    name
-        Of the group; only the dims of a group without a schema are checked.
-    group, root
-        The group by itself, and the film, which has been validated.
-    where
-        The file.
+    Of a group without a schema, only the dims are checked.
 
     Raises
     ------

@@ -34,8 +34,6 @@ def join_films(parts: Iterable[xr.Dataset | xr.DataTree], *, where: str) -> xr.D
     ----------
     parts
         In ascending order of step.
-    where
-        The caller, for messages.
 
     Raises
     ------

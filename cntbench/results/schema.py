@@ -351,7 +351,7 @@ def _validate_readouts(dataset: xr.Dataset, where: str) -> None:
 def _validate_components(dataset: xr.Dataset, where: str) -> None:
     """Check that targets equal sources, and that names and order are those of components."""
     for name, side in zip(_component("source"), _component("target"), strict=True):
-        pair = [dataset[one].values for one in (name, side) if one in dataset]
+        pair = [dataset[label].values for label in (name, side) if label in dataset]
         if len(pair) == 1 or (pair and not np.array_equal(pair[0], pair[1])):
             raise StorageError(f"has other sources than targets: {name!r}, {side!r}", where=where)
     layer, kind, head = (dataset[f"source_{name}"].values for name in ("layer", "kind", "head"))

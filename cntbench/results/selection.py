@@ -29,8 +29,6 @@ def with_schema_dims(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
     dataset
         The root of a result or a selection from it: dims may be scalars, and checkpoints may be
         indexed by step.
-    needed
-        Names of variables.
 
     Raises
     ------
@@ -64,15 +62,15 @@ def with_schema_dims(dataset: xr.Dataset, needed: Sequence[str]) -> xr.Dataset:
 def component_attributes(root: xr.Dataset, side: str = "source") -> list[dict[str, int | str]]:
     """Return layer, kind, and the index of the head or expert of each component."""
     kinds = root[f"{side}_kind"].values
-    found: list[dict[str, int | str]] = [
+    attributes: list[dict[str, int | str]] = [
         {"layer": int(layer), "kind": str(kind)}
         for layer, kind in zip(root[f"{side}_layer"].values, kinds, strict=True)
     ]
     for name in ("head", "expert"):
         if f"{side}_{name}" in root.coords:
-            for about, number in zip(found, root[f"{side}_{name}"].values, strict=True):
+            for about, number in zip(attributes, root[f"{side}_{name}"].values, strict=True):
                 about |= {name: int(number)} if number >= 0 else {}
-    return found
+    return attributes
 
 
 def with_dims(dataset: xr.Dataset) -> xr.Dataset:

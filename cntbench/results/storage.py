@@ -25,6 +25,7 @@ from cntbench.files.output import (
     check_regular,
     file_status,
     has_attribute,
+    head,
     is_folder,
 )
 from cntbench.parallel.interrupts import interrupts_held
@@ -180,8 +181,6 @@ def read_netcdf(
 
     Parameters
     ----------
-    path
-        The file.
     hint
         What to do about a damaged one.
     foreign
@@ -251,8 +250,7 @@ def load_netcdf(path: Path, *, hint: str) -> dict[str, xr.Dataset]:
 
 def _begins_as_netcdf(path: Path) -> bool:
     """Return whether a file, however short, begins as netCDF; others never were results."""
-    with path.open("rb") as file:
-        start = file.read(4)
+    start = head(path)[:4]
     return any(begin.startswith(start[: len(begin)]) for begin in (b"CDF", b"\x89HDF"))
 
 

@@ -55,10 +55,6 @@ def audit_trajectory(
 
     Parameters
     ----------
-    trajectory
-        The trajectory.
-    progress
-        Receives progress at every checkpoint.
     keep
         Number of downloaded checkpoints to keep on disk besides the one being read.
     whole

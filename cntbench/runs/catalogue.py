@@ -178,10 +178,8 @@ class Catalogue:
         left_out = [name for name, estimator in estimators.items() if estimator in reasons]
         if not left_out:
             return entry
-        told = ", ".join(
-            f"{name} ({e} {reasons[e]})" for name in left_out for e in [estimators[name]]
-        )
-        warn(f"left out: {told}", CntbenchNote)
+        named = (f"{name} ({estimators[name]} {reasons[estimators[name]]})" for name in left_out)
+        warn(f"left out: {', '.join(named)}", CntbenchNote)
         kept = tuple(name for name in names if name not in left_out)
         return replace(entry, spec=replace(entry.spec, ablations=kept))
 

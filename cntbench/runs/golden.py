@@ -130,13 +130,6 @@ class Golden:
 def freeze(results: Path, folder: Path) -> list[Path]:
     """Freeze the numbers of a result file, replacing those that a golden folder holds.
 
-    Parameters
-    ----------
-    results
-        The result file.
-    folder
-        A golden, empty or new folder.
-
     Returns
     -------
     list of Path

@@ -24,15 +24,7 @@ _POWERS = (0.0, 0.5, 1.0)
 
 
 def lineage_breaks(steps: Sequence[int], samples: Sequence[WeightSample]) -> dict[int, str]:
-    """Return the checkpoints that break the lineage, by index, and why.
-
-    Parameters
-    ----------
-    steps
-        Training steps, rising.
-    samples
-        Samples of the weights of the checkpoints.
-    """
+    """Return the checkpoints that break the lineage, by index, and why."""
     breaks: dict[int, str] = {}
     for index in range(1, len(steps) - 1):
         before, here, after = samples[index - 1 : index + 2]

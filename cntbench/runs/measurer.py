@@ -171,16 +171,10 @@ def measure(
 
     Parameters
     ----------
-    plan
-        The study.
-    checkpoint, model
-        The checkpoint and its model.
     memory_budget
         Memory beyond the model [bytes].
     sources
         Components to ablate, by default all that the plan chooses.
-    progress
-        Receives progress at every task.
 
     Raises
     ------

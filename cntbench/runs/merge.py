@@ -28,14 +28,10 @@ def merge(
 
     Parameters
     ----------
-    catalogue
-        The specs of the study.
     paths
         Folders of shards, or of unfinished runs.
     path
         Folder of the result; it may be one of them.
-    jobs, progress
-        Processes that compute the derived groups; receives progress.
 
     Returns
     -------

@@ -338,10 +338,6 @@ def make_plan(
 
     Parameters
     ----------
-    catalogue, study
-        The specs, and the study.
-    progress
-        Receives progress.
     outline
         Whether the plan is only inspected, so that no weights are downloaded.
     early

@@ -103,16 +103,10 @@ def run(
 
     Parameters
     ----------
-    plan
-        The study.
     path
         Folder of the run. Valid checkpoint files in it are reused, damaged ones measured again.
     jobs
         Processes, one thread each; 1 measures in this process.
-    progress
-        Receives progress at every checkpoint.
-    resources
-        What the processes may use.
     execute
         The ``execute`` of a file of `cntbench.runs.executors`.
 
@@ -215,14 +209,10 @@ def combine(
 
     Parameters
     ----------
-    plan, folder
-        The study, and the folder of the result.
     datasets
         Datasets of all checkpoints and untrained models; None for those that failed.
     failed
         Why these could not be measured, by label.
-    jobs, progress
-        As in `run`.
     """
     root, untrained = join_checkpoints(plan, datasets, failed)
     draws = NullDraws(plan.study.spec.seed, plan.study.spec.null_draws, jobs, progress)

@@ -66,13 +66,6 @@ def seed_runs(
 ) -> tuple[SeedRun, ...]:
     """Return one run for each of a study's ``seeds``; none if there are no seeds.
 
-    Parameters
-    ----------
-    catalogue, study, changes, where
-        The specs, the study's name, keys that get other values, and their origin for messages.
-    folder
-        Parent folder of the runs.
-
     Raises
     ------
     CntbenchError
@@ -99,15 +92,6 @@ def run_seeds(
     catalogue: Catalogue, runs: Sequence[SeedRun], *, progress: Progress, **options: Any
 ) -> Iterator[tuple[SeedRun, Outcome]]:
     """Start or resume the runs of seeds, one after another.
-
-    Parameters
-    ----------
-    catalogue, runs
-        The specs; the runs, from `seed_runs`.
-    progress
-        Receives progress, with the seed.
-    **options
-        Options of `cntbench.runs.run.run`.
 
     Raises
     ------

@@ -31,10 +31,6 @@ def work_per_model(trajectory: Trajectory, prompts: Sequence[Prompts], cells: in
 
     Parameters
     ----------
-    trajectory
-        The trajectory.
-    prompts
-        Prompts of each task.
     cells
         Number of pairs of a source and an ablation.
     """
@@ -75,15 +71,7 @@ def _most_work(trajectory: Trajectory, prompts: Sequence[Prompts], cells: int) -
 
 
 def untrained_count(checkpoints: int, work: float) -> int:
-    """Return how many untrained models to measure.
-
-    Parameters
-    ----------
-    checkpoints
-        Number of checkpoints.
-    work
-        Work per model [FLOP].
-    """
+    """Return how many untrained models to measure."""
     if ENOUGH * work <= LITTLE:
         return ENOUGH
     share = SHARE if ENOUGH * work > LARGE else 1

@@ -11,7 +11,7 @@ from support.films import random_film
 
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.dynamics import null_summary as module
-from cntbench.dynamics.film import films
+from cntbench.dynamics.film import film_of
 from cntbench.dynamics.roles import ROLES, strength
 from cntbench.results.film import untrained_group, usable
 from cntbench.results.storage import open_results, write_results
@@ -66,8 +66,8 @@ def test_the_statistic_is_of_the_metric(whole):
 
 
 def test_roles_stand_where_they_belong(root, whole):
-    for number, (_, _, film) in enumerate(films(root)):
-        index = dict(zip(("task", "ablation"), divmod(number, 2), strict=True))
+    for index in ({"task": i, "ablation": j} for i, j in np.ndindex(2, 2)):
+        film = film_of(root.isel(index))
         for role in ROLES:
             found = whole["roles"][f"{role}_strength"].isel(index)
             np.testing.assert_allclose(found, strength(film.weights, film.layer, role), rtol=1e-5)

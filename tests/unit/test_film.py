@@ -8,7 +8,7 @@ import xarray as xr
 from support.films import random_film
 
 from cntbench.analysis.calibration import simulated
-from cntbench.dynamics.film import films
+from cntbench.dynamics.film import film_of
 from cntbench.dynamics.nulls._draws import layer_pair
 
 
@@ -18,10 +18,11 @@ def test_untrained_models_come_with_their_cell():
     dims = ("task", "ablation", "seed", "source", "target")
     coords = {dim: dataset[dim] for dim in ("task", "ablation", "source", "target")}
     others = xr.Dataset({"influence": (dims, graphs)}, coords=coords)
-    for i, (task, ablation, film) in enumerate(films(dataset, others)):
-        assert (task, ablation) == (("induction", "bigram")[i // 2], ("zero", "mean")[i % 2])
-        np.testing.assert_array_equal(film.untrained, graphs[i // 2, i % 2])
-    assert not any(len(film.untrained) for _, _, film in films(dataset))
+    for i, j in np.ndindex(2, 2):
+        cell = {"task": i, "ablation": j}
+        film = film_of(dataset.isel(cell), others.isel(cell))
+        np.testing.assert_array_equal(film.untrained, graphs[i, j])
+        assert not len(film_of(dataset.isel(cell)).untrained)
 
 
 @pytest.mark.parametrize("make", [simulated.frozen, simulated.time_shuffled, simulated.untrained])

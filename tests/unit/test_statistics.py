@@ -372,7 +372,7 @@ def test_the_contrast_is_of_the_juncture_with_its_neighbours():
 def test_randomised_phases_keep_the_spread_of_contrasts():
     one = film(seed=3, checkpoints=100)
     statistic = juncture_contrast.Parameters(readout="cross_entropy", among="peers")
-    contrasts = juncture_contrast.contrasts(one, "peers", window(one))
+    contrasts = juncture_contrast.contrasts(one, "peers", window(one), "gatherer")
     drawn = statistic.draws(one, "phase_randomised", rng(), 4000)
     assert drawn.std() == pytest.approx(contrasts.std(), rel=0.05)
     assert abs(drawn.mean()) < 0.1
@@ -384,7 +384,7 @@ def test_a_shift_between_layers_is_a_change_among_all_and_none_among_peers():
         one = layers_only(rng(seed), template(checkpoints=100))
         quiet = replace(one, weights=one.weights / one.weights.mean(axis=0))
         for among in found:
-            series = juncture_contrast.contrasts(quiet, among, 8)
+            series = juncture_contrast.contrasts(quiet, among, 8, "gatherer")
             at = juncture(one, "cross_entropy").start
             found[among].append(series[at] / series.std())
     assert np.mean(found["all"]) > np.mean(found["peers"])

@@ -55,15 +55,7 @@ class Planted:
 
 
 def template(*, layers: int = 3, heads: int = 4, checkpoints: int = 143, spacing: int = 8) -> Film:
-    """Return a film without any influence, of a model with parallel blocks.
-
-    Parameters
-    ----------
-    layers, heads
-        Sizes of the model.
-    checkpoints, spacing
-        Number of checkpoints, and steps from each to the next.
-    """
+    """Return a film without any influence, of a model with parallel blocks."""
     nodes = components(layers, heads, parallel=True)
     weights = np.where(feasible(nodes), 0.0, np.nan)
     nothing = np.zeros((len(STANDARD), checkpoints))

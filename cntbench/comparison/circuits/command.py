@@ -168,12 +168,8 @@ def evaluate_circuits(
 
     Parameters
     ----------
-    root
-        The film.
     labels
         Names of ``task`` and ``ablation``, or None for all; the index of the ``checkpoint``.
-    model, evaluation, choice
-        The model; how circuits are evaluated; which circuits.
 
     Returns
     -------
@@ -218,10 +214,6 @@ def load_model(
 
     Parameters
     ----------
-    root, at
-        The film, and the index of the checkpoint.
-    catalogue, progress
-        The specs; receives progress.
     trajectory
         Where the weights are now, if they have moved.
 

@@ -170,10 +170,6 @@ def faithfulness(request: Request, scores: EdgeScores, choice: Choice | None = N
     request
         The model, the prompts, one ablation whose replacement patches the edges outside a circuit,
         and the readout.
-    scores
-        Scores of the method.
-    choice
-        Which circuits; by default those of MIB.
 
     Returns
     -------

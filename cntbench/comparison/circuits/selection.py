@@ -103,12 +103,7 @@ def with_unscored(chosen: Edges, unscored: Edges) -> Edges:
 def layer_pairs(layers: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int64]:
     """Number the groups of edges that share an input and join the same two layers.
 
-    Parameters
-    ----------
-    layers
-        Layer of each component. The embedding and the unembedding have layers of their own.
-    shape
-        Shape of the scores.
+    The embedding and the unembedding have layers of their own.
     """
     source, target = np.append(-1, layers) + 1, np.append(layers, layers.max() + 1)
     width = int(layers.max()) + 2
@@ -124,14 +119,10 @@ def shuffled(
 
     Parameters
     ----------
-    circuit
-        A circuit.
     scored
         The edges that may be chosen.
     groups
         Group of each edge. Edges are shuffled within groups, so each keeps its number of edges.
-    rng, draws
-        Random numbers; number of circuits.
     """
     edges = np.flatnonzero(scored)
     group = groups.flat[edges]

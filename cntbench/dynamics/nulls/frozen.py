@@ -39,10 +39,6 @@ def measured(mean: Array, error: Array, rng: np.random.Generator, size: int | No
     mean, error
         True weights and the standard errors at which they are measured, of the same shape. Where
         either is NaN, so is the result. A weight of 0 has no noise.
-    rng
-        Random generator.
-    size
-        Number of draws, along a new first dim; None for one draw without that dim.
     """
     lead = () if size is None else (size,)
     weights = np.broadcast_to(np.where(np.isnan(error), np.nan, mean), (*lead, *mean.shape)).copy()

@@ -47,12 +47,7 @@ class Statistic(ABC):
     def bounds(self, series: Array, drawn: Array) -> tuple[float, float]:
         """Return the bounds of the statistic's interval, by default that of its series' mean.
 
-        Parameters
-        ----------
-        series
-            The statistic's series on the film.
-        drawn
-            The statistic under the null model, dims ``draw``.
+        ``drawn`` is the statistic under the null model, dims ``draw``.
         """
         return mean_interval(series)
 
@@ -73,16 +68,10 @@ class Statistic(ABC):
 
         Parameters
         ----------
-        film
-            The film.
-        minimum
-            The smallest effect that counts.
         needed
             The effect from which the test's p-value is at most 0.05.
         error
             Standard error of the statistic.
-        rng
-            Random generator.
         """
         if not error:
             return float(minimum >= needed)

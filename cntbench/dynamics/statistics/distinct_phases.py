@@ -85,7 +85,7 @@ class Parameters(PhaseStatistic):
         steps = np.clip((np.arange(count)[:, None] - at) / width + 0.5, 0, 1)
         heights = rng.standard_normal((_PLANTED, self.phases - 1, features.shape[1]))
         planted = standardised(steps @ heights) * fitted.std(axis=0)
-        order = resampled_blocks(count, block_length(count), rng, (_PLANTED,))
+        order = resampled_blocks(count, block_length(count), rng, _PLANTED)
         return standardised(planted + (features - fitted)[order])
 
     def _excess(self, advantage: Array) -> Array:

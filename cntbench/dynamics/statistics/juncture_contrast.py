@@ -87,19 +87,13 @@ class Parameters(Statistic):
         return null_interval(float(series.mean()), drawn)
 
 
-def contrasts(film: Film, among: Among, size: int, role: Role = "gatherer") -> Array:
+def contrasts(film: Film, among: Among, size: int, role: Role) -> Array:
     """Return the change of roles over each window minus that over the windows next to it.
 
     Parameters
     ----------
-    film
-        Its weights.
-    among
-        Groups within which shares are taken.
     size
         Length of the windows, in transitions.
-    role
-        Whose shares.
 
     Returns
     -------

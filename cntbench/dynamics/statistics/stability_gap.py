@@ -25,6 +25,7 @@ from pydantic import Field
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.orders import Role, compare, groups, pairs, stability, strengths
 from cntbench.dynamics.resampling import block_length, flipped_means, mean_interval
+from cntbench.dynamics.roles import ROLES
 from cntbench.dynamics.statistics._base import Statistic, lag_of
 from cntbench.metrics._arithmetic import divide
 from cntbench.specs import spec
@@ -55,7 +56,7 @@ class Parameters(Statistic):
     def series(self, film: Film) -> Array:
         """Return the gap between each checkpoint and the one a lag later."""
         lag = lag_of(film, self.lag)
-        gap = stability(film, "spreader", "peers", lag) - stability(film, "gatherer", "peers", lag)
+        gap = np.subtract(*(stability(film, role, "peers", lag) for role in ROLES))
         if not len(gap) or np.isnan(gap[0]):
             raise Undefined("there are no peers among spreaders, or none among gatherers")
         return np.asarray(gap)
@@ -71,29 +72,22 @@ class Parameters(Statistic):
     def _exchanged(self, film: Film, rng: np.random.Generator, size: int) -> Array:
         """Return means of the gap after a random exchange of courses among all places."""
         lag = lag_of(film, self.lag)
-        roles: tuple[Role, ...] = ("spreader", "gatherer")
-        places = [pairs(film, role, "peers") for role in roles]
+        spreaders, gatherers = (pairs(film, role, "peers") for role in ROLES)
         courses = np.concatenate(
-            [_shares(film, role, at) for role, at in zip(roles, places, strict=True)], axis=1
+            [_shares(film, "spreader", spreaders), _shares(film, "gatherer", gatherers)], axis=1
         )
-        offsets = (0, len(film.names))
-        filled = np.unique(np.concatenate([at + o for at, o in zip(places, offsets, strict=True)]))
+        places = [spreaders, gatherers + len(film.names)]
+        filled = np.unique(np.concatenate(places))
         first, second = np.triu_indices(len(filled), 1)
         signs = compare(courses[:, filled], np.column_stack([first, second]))
         agreement = np.ones((len(filled), len(filled)))
         agreement[first, second] = agreement[second, first] = (signs[lag:] * signs[:-lag]).mean(0)
-        spreading, gathering = (
-            np.searchsorted(filled, at + offset) for at, offset in zip(places, offsets, strict=True)
-        )
+        compared = [np.searchsorted(filled, pair).T for pair in places]
         drawn = np.empty(size)
         for number in range(size):
             order = rng.permutation(len(filled))
-            drawn[number] = np.subtract(
-                *(
-                    agreement[order[at[:, 0]], order[at[:, 1]]].mean()
-                    for at in (spreading, gathering)
-                )
-            )
+            spreading, gathering = (agreement[*order[pair]].mean() for pair in compared)
+            drawn[number] = spreading - gathering
         return drawn
 
 
@@ -106,9 +100,7 @@ def over_lags(film: Film) -> Array:
     for row, share in enumerate(LAGS):
         lag = lag_of(film, share)
         if len(film) - lag >= 2:
-            gap = np.subtract(
-                *(stability(film, role, "peers", lag) for role in ("spreader", "gatherer"))
-            )
+            gap = np.subtract(*(stability(film, role, "peers", lag) for role in ROLES))
             if not np.isnan(gap).any():
                 gaps[row] = gap.mean(), *mean_interval(gap)
     return gaps

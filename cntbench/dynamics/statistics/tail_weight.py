@@ -34,7 +34,7 @@ from pydantic import Field
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.orders import groups
 from cntbench.dynamics.resampling import null_interval
-from cntbench.dynamics.statistics._base import Statistic
+from cntbench.dynamics.statistics._base import Statistic, lag_of
 from cntbench.metrics.tail import ratios
 from cntbench.specs import spec
 
@@ -94,8 +94,7 @@ class Parameters(Statistic):
 
         An edge that is alone between two groups is left out: divided by its own median, it is 1.
         """
-        count = max(1, round(self.last * len(film)))
-        weights = film.weights[-count:, film.feasible]
+        weights = film.weights[-lag_of(film, self.last) :, film.feasible]
         if self.within == "all":
             return weights, np.zeros(weights.shape[1], dtype=np.int64)
         ends = groups(film)

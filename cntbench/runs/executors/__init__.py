@@ -36,10 +36,6 @@ def select_executor(
         None means processes of this machine, or Dask if there is a scheduler.
     scheduler
         Address of a running Dask scheduler.
-    jobs
-        Number of processes.
-    where
-        Origin of the scheduler, for messages.
 
     Raises
     ------

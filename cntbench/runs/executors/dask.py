@@ -99,10 +99,6 @@ def execute(
 
     Parameters
     ----------
-    measurer, ahead
-        What measures a block, and which models.
-    jobs
-        Number of workers if `scheduler` is None.
     scheduler
         Address of a running scheduler, such as ``tcp://node1:8786``. As many models are measured
         at a time as its workers have threads, including workers that join later.

@@ -50,8 +50,6 @@ def measure_models(
 
     Parameters
     ----------
-    measurer, ahead, workers
-        What measures a block, which models, and where.
     in_order
         Whether models are measured in their order, not in that in which they arrive.
     joined

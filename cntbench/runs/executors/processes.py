@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
-import torch
-
 from cntbench.models.device import gpus_of, use_gpus
 from cntbench.models.trajectory import ModelRef
-from cntbench.parallel.processes import Workers, start_worker
+from cntbench.parallel.processes import Workers, one_thread, start_worker
 from cntbench.results.failure import Failure
 from cntbench.runs.executors.loop import Item, measure_models
 from cntbench.runs.measurer import CheckpointMeasurer
@@ -51,12 +49,8 @@ def _in_this_process(
     measurer: CheckpointMeasurer, ahead: Prefetch
 ) -> Iterator[tuple[ModelRef, Failure | None]]:
     """Measure one block after the other, on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         yield from measure_models(measurer, ahead, _ThisProcess(measurer), in_order=True)
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _ThisProcess:
