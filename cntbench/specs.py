@@ -380,7 +380,9 @@ def build(cls: Callable[..., T], table: Mapping[str, Any], *, where: str, prefix
         # A misspelt key causes the missing one, so it is reported first.
         problems.sort(key=lambda problem: problem["type"] != "unexpected_keyword_argument")
         problem = problems[0]
-        key = prefix + ".".join(str(part) for part in problem["loc"] if part != "[key]")
+        parts = (part for part in problem["loc"] if part != "[key]")
+        inside = "".join(f".{p}" if isinstance(p, str) else f" (entry {p + 1})" for p in parts)
+        key = prefix + inside.removeprefix(".")
         if problem["type"] == "unexpected_keyword_argument":
             message, hint = f"unknown key {key!r}", nearest(str(problem["loc"][0]), fields)
         elif problem["type"] == "missing":

@@ -68,7 +68,7 @@ def save_planted(
             )
     (known,) = load_catalogue(path_tuple(specs)).known_circuits([name])
     return save_circuit(
-        known, Path(folder), difficulty=difficulty, seed=seed, prompts=prompts, force=force
+        known, *path_tuple(folder), difficulty=difficulty, seed=seed, prompts=prompts, force=force
     )
 
 

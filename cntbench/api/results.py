@@ -13,10 +13,11 @@ import xarray as xr
 from cntbench.analysis.sealing import complete, save
 from cntbench.analysis.verdicts import add_verdicts, with_verdicts
 from cntbench.comparison.leaderboard import leaderboard as rank
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, distinct
 from cntbench.files.output import Folders, check_output, path_tuple
 from cntbench.plugins.folders import with_specs
 from cntbench.reporting.claims import claims_of
+from cntbench.reporting.page.films import write_films_page
 from cntbench.reporting.page.write import PAGE, write_page
 from cntbench.reporting.summary import summary
 from cntbench.reporting.terminal import Terminal, progress_bar
@@ -50,7 +51,7 @@ def open_results(path: str | Path) -> xr.DataTree:
         If the file is missing, truncated or damaged, was not written by cntbench, or does not
         satisfy the schema.
     """
-    return storage.open_results(Path(path))
+    return storage.open_results(*path_tuple(path))
 
 
 def film(parts: Results | Iterable[Results]) -> xr.Dataset:
@@ -73,9 +74,7 @@ def film(parts: Results | Iterable[Results]) -> xr.Dataset:
         If the steps do not ascend, or the parts were not measured in the same way on the same
         components.
     """
-    if isinstance(parts, str | Path | xr.Dataset | xr.DataTree):
-        parts = [parts]
-    return join_films(map(_opened, parts), where="cntbench.film")
+    return join_films(map(_opened, _listed(parts)), where="cntbench.film")
 
 
 @with_specs
@@ -125,7 +124,9 @@ def claims(
     )
     with progress_bar(Terminal(stderr=True), shown=progress) as report:
         if isinstance(results, str | Path):
-            return add_verdicts(Path(results), chosen, draws=draws, jobs=jobs, progress=report)
+            return add_verdicts(
+                *path_tuple(results), chosen, draws=draws, jobs=jobs, progress=report
+            )
         tree = as_result(results, where="the result")
         return with_verdicts(
             tree, chosen, draws=draws, jobs=jobs, progress=report, where="the result"
@@ -168,13 +169,13 @@ def save_results(
         If the film does not satisfy the schema, or the file cannot be written.
     """
     tree = _complete(results, draws, jobs, progress, "cntbench.save_results")
-    save(tree, Path(path), force=force)
+    save(tree, *path_tuple(path), force=force)
     return tree
 
 
 def report(
-    results: Results,
-    path: str | Path = "report.html",
+    results: Results | Iterable[Results],
+    path: str | Path | None = None,
     *,
     title: str | None = None,
     comparison: xr.Dataset | None = None,
@@ -188,9 +189,10 @@ def report(
     ----------
     results
         A result, a film, a selection from either, or the path of a file. Missing groups are
-        computed first.
+        computed first. Or several results with verdicts, such as seeds, to pool their verdicts.
     path
-        The page; an existing page is replaced.
+        The page, by default ``report.html``, of several results ``claims.html``; an existing page
+        is replaced.
     title
         Title of the result; by default, its source.
     comparison
@@ -209,15 +211,31 @@ def report(
 
     Raises
     ------
-    StorageError
-        If the film does not satisfy the schema, or the page cannot be written.
+    CntbenchError
+        If a film does not satisfy the schema, the page cannot be written, or several results are of
+        one training run or have no verdicts on a common claim.
     """
-    path = Path(path)
-    check_output(path, PAGE, force=force)
-    tree = _complete(results, draws, 1, progress, "cntbench.report")
-    name = str(tree.attrs.get("source", "results")) if title is None else title
-    write_page(tree, path, name=name, comparison=comparison, force=force)
-    return path
+    where = "cntbench.report"
+    parts = _listed(results)
+    if not parts:
+        raise CntbenchError("no result is given", where=where, hint="Give one, or a list of them.")
+    default = "report.html" if len(parts) == 1 else "claims.html"
+    (page,) = path_tuple(default if path is None else path)
+    check_output(page, PAGE, force=force)
+    if len(parts) == 1:
+        tree = _complete(parts[0], draws, 1, progress, where)
+        name = str(tree.attrs.get("source", "results")) if title is None else title
+        write_page(tree, page, name=name, comparison=comparison, force=force)
+        return page
+    for key, value in (("title", title), ("comparison", comparison)):
+        if value is not None:
+            what, hint = "is of one result, not several", f"Leave {key} out, or pass one result."
+            raise CntbenchError(what, where=f"{where}: {key}", hint=hint)
+    names = [str(p) if isinstance(p, str | Path) else f"results[{i}]" for i, p in enumerate(parts)]
+    distinct("result", names, where=where)
+    trees = {n: as_result(_opened(part), where=n) for n, part in zip(names, parts, strict=True)}
+    write_films_page(trees, page, force=force)
+    return page
 
 
 def leaderboard(files: str | Path | Sequence[str | Path]) -> xr.Dataset:
@@ -282,6 +300,12 @@ def _complete(
         return complete(
             _opened(results), draws=draws, jobs=jobs, progress=report_progress, where=where
         )
+
+
+def _listed(results: Results | Iterable[Results]) -> list[Results]:
+    """Return one result or several as a list."""
+    alone = isinstance(results, str | xr.Dataset | xr.DataTree) or not isinstance(results, Iterable)
+    return [results] if alone else list(results)  # type: ignore[list-item]
 
 
 def _opened(results: Results) -> xr.DataTree | xr.Dataset:

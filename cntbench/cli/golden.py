@@ -10,10 +10,11 @@ from rich.filesize import decimal
 from rich.markup import escape
 
 from cntbench.cli.options import MEASURING, Jobs, ResultsPath, Specs, begin_workers, err, out
+from cntbench.cli.usage import App
 from cntbench.errors import EXIT_INTERRUPTED, EXIT_MOVED, in_file, listed
 from cntbench.runs.resources import cores
 
-golden = typer.Typer(
+golden = App(
     name="golden",
     help="Freeze results, and check that their numbers have not moved.",
     no_args_is_help=True,

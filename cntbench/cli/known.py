@@ -9,9 +9,10 @@ import typer
 from rich.markup import escape
 
 from cntbench.cli.options import DatasetPath, Force, Specs, out
+from cntbench.cli.usage import App
 from cntbench.models.planted.spec import Difficulty
 
-planted = typer.Typer(
+planted = App(
     name="planted", help="Circuits whose edges are known, for other tools.", no_args_is_help=True
 )
 

@@ -47,7 +47,7 @@ from cntbench.cli.options import (
 from cntbench.cli.report import claims, report, show
 from cntbench.cli.seal import seal
 from cntbench.cli.study import merge, plan, run
-from cntbench.cli.usage import Commands, with_options
+from cntbench.cli.usage import App, Commands, with_options
 from cntbench.errors import (
     EXIT_CHECKPOINTS_FAILED,
     EXIT_DEFECT,
@@ -62,7 +62,7 @@ from cntbench.plugins.folders import failure_in_plugin
 from cntbench.runs.launch import study_changes
 from cntbench.runs.resources import cores
 
-app = typer.Typer(
+app = App(
     name="cntbench",
     cls=Commands,
     help="Transformers as evolving causal graphs: influence between components over training.",

@@ -18,7 +18,6 @@ from cntbench.errors import CntbenchWarning, warning_text
 from cntbench.files.output import file_exists
 from cntbench.files.parsing import split_names
 from cntbench.parallel.server import start_server
-from cntbench.plugins.folders import using
 from cntbench.reporting.terminal import Terminal
 from cntbench.runs.executors import Executor
 from cntbench.runs.launch import NAMES, study_changes
@@ -28,18 +27,11 @@ out = Terminal(soft_wrap=True)
 err = Terminal(stderr=True, soft_wrap=True)
 
 
-def _use(context: typer.Context, folders: list[Path] | None) -> list[Path] | None:
-    """Take the plug-ins of folders into use until the command ends."""
-    context.with_resource(using(folders or ()))
-    return folders
-
-
 Specs = Annotated[
     list[Path] | None,
     typer.Option(
         "--specs",
         metavar="FOLDER",
-        callback=_use,
         help="A folder of your own specs and plug-ins, used besides the shipped ones; may be "
         "repeated. CNTBENCH_SPECS does the same.",
     ),

@@ -74,44 +74,31 @@ def report(
     """Write a result as one HTML page that works offline: the film, figures, verdicts."""
     from cntbench.comparison.storage import open_comparison
     from cntbench.files.output import check_output
+    from cntbench.reporting.page.films import write_films_page
     from cntbench.reporting.page.write import PAGE, write_page
     from cntbench.results.storage import distinct_files, open_results
 
-    if len(distinct_files(results)) > 1:
-        _report_films(results, output, comparison, force)
-        return
-    [result] = results
-    path = result.with_name("report.html") if output is None else output
-    inputs = [result] if comparison is None else [result, comparison]
-    tree = open_results(result)
-    check_output(path, PAGE, inputs=inputs, force=force)
-    compared = None if comparison is None else open_comparison(comparison)
-    with in_file(result):
-        write_page(tree, path, name=str(result), comparison=compared, force=force)
-    out.print(f"The report is in {escape(str(path))}.", highlight=False)
-
-
-def _report_films(
-    results: list[Path], output: Path | None, comparison: Path | None, force: bool
-) -> None:
-    """Write the page of several results."""
-    from cntbench.files.output import check_output
-    from cntbench.reporting.page.films import write_films_page
-    from cntbench.reporting.page.write import PAGE
-    from cntbench.results.storage import open_results
-
-    if comparison is not None:
+    several = len(distinct_files(results)) > 1
+    if several and comparison is not None:
         raise CntbenchError(
             "is shown beside one result, not several",
             where="--comparison",
             hint="Write the page of one RESULTS, or leave --comparison out.",
         )
     shared = commonpath([path.absolute().parent for path in results])
-    path = Path(shared, "claims.html") if output is None else output
+    default = Path(shared, "claims.html") if several else results[0].with_name("report.html")
+    page = output or default
     trees = {str(result): open_results(result) for result in results}
-    check_output(path, PAGE, inputs=results, force=force)
-    write_films_page(trees, path, force=force)
-    out.print(f"The report is in {escape(str(path))}.", highlight=False)
+    inputs = results if comparison is None else [*results, comparison]
+    check_output(page, PAGE, inputs=inputs, force=force)
+    if several:
+        write_films_page(trees, page, force=force)
+    else:
+        compared = None if comparison is None else open_comparison(comparison)
+        for name, tree in trees.items():
+            with in_file(name):
+                write_page(tree, page, name=name, comparison=compared, force=force)
+    out.print(f"The report is in {escape(str(page))}.", highlight=False)
 
 
 def claims(

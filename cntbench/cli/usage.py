@@ -2,22 +2,77 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
+import typer
 from typer.core import TyperGroup
 
 from cntbench.errors import CntbenchError, nearest, shown, unknown
 from cntbench.files.refusals import allowed
+from cntbench.plugins.folders import using
 
 #: What typer says of a choice.
 _CHOICE = re.compile(r"(?:Value error, )?'(.*)' is not one of (.*)", re.DOTALL)
 _COMMAND = re.compile(r"No such command '(.*?)'\.", re.DOTALL)
 _EXTRA = re.compile(r"Got unexpected extra argument(?:s|\(s\))? \((.*)\)", re.DOTALL)
 #: A key of a study or a parameter of a function, in an error about an option of that name.
-_KEY = re.compile(r"(?:command line|cntbench\.[a-z_]+): ([a-z_]+)(?:\.\d+)?(?=:| = )")
+_KEY = re.compile(r"(?:command line|cntbench\.[a-z_]+): ([a-z_]+)(?: \(entry \d+\))?(?=:| = )")
+
+#: What typer reads for each type of paths: of "" it would make the current folder.
+_TEXTS: dict[Any, Any] = {
+    Path: str,
+    Path | None: str | None,
+    list[Path]: list[str],
+    list[Path] | None: list[str] | None,
+}
+
+
+class App(typer.Typer):
+    """Commands that refuse empty paths, and take the folders of their --specs into use."""
+
+    def command(self, *args: Any, **kwargs: Any) -> Callable[[Callable[..., None]], Any]:
+        """Register a function as a command."""
+        register = super().command(*args, **kwargs)
+        return lambda function: register(_with_paths(function))
+
+
+def _with_paths(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command to which typer gives its paths as text."""
+    signature = inspect.signature(command, eval_str=True)
+    parameters, labels = [], {}
+    for name, parameter in signature.parameters.items():
+        kind, *about = get_args(parameter.annotation) or [None]
+        if kind in _TEXTS:
+            words = getattr(about[0], "param_decls", None) or [f"--{name}"]
+            argument = isinstance(about[0], typer.models.ArgumentInfo)
+            labels[name] = about[0].metavar.rstrip(".") if argument else max(words, key=len)
+            parameter = parameter.replace(annotation=Annotated[_TEXTS[kind], *about])
+        parameters.append(parameter)
+
+    @wraps(command)
+    def with_paths(**arguments: Any) -> None:
+        for name, label in labels.items():
+            arguments[name] = _paths(arguments[name], label)
+        with using(arguments["specs"] or ()) if "specs" in arguments else nullcontext():
+            command(**arguments)
+
+    with_paths.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return with_paths
+
+
+def _paths(given: Any, label: str) -> Any:
+    """Return one text or several as paths; None stays."""
+    if given == "":
+        raise CntbenchError(f'{label} = "" is not allowed', hint="It must not be empty.")
+    if isinstance(given, str):
+        return Path(given)
+    return given and [_paths(text, label) for text in given]
 
 
 class Commands(TyperGroup):

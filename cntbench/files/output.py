@@ -42,8 +42,8 @@ Folders = str | Path | Sequence[str | Path]
 def path_tuple(paths: Folders) -> tuple[Path, ...]:
     """Return one or several paths as a tuple."""
     if isinstance(paths, str | Path):
-        return (Path(paths),)
-    if hasattr(paths, "shape") or not all(isinstance(path, str | Path) for path in paths):
+        paths = [paths]
+    if hasattr(paths, "shape") or not all(isinstance(p, str | Path) and p != "" for p in paths):
         raise CntbenchError(f"{shown(paths)} is no path", hint="Give one path, or a list of paths.")
     return tuple(map(Path, paths))
 
@@ -66,7 +66,8 @@ def check_output(
         If the path names no file, its folder does not exist, or `check_files` refuses it.
     """
     if not path.name:
-        raise StorageError("names no file", where=f"'{path}'", hint="Name a file to write.")
+        where = None if path == Path() else str(path)  # of an empty path, Python makes "."
+        raise StorageError("no file is named", where=where, hint="Name a file to write.")
     check_files([path], kind, inputs=inputs, force=force)
     if file_status(path) is None and not is_folder(path.resolve().parent):
         raise StorageError(

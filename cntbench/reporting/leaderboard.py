@@ -11,10 +11,9 @@ from markupsafe import Markup
 
 from cntbench.errors import StorageError
 from cntbench.figures import pareto, save
-from cntbench.files.attributes import __version__
 from cntbench.files.output import FileKind, check_output, contains
 from cntbench.reporting.page.sections import Fields, verdict_section
-from cntbench.reporting.page.write import PAGE, environment, style
+from cntbench.reporting.page.write import PAGE, rendered
 from cntbench.reporting.wording import counted, interval
 from cntbench.results.storage import write_text
 from cntbench.views.verdict import Ranked, verdict
@@ -85,19 +84,14 @@ def page(dataset: xr.Dataset) -> str:
     view = verdict(dataset)
     assert view is not None
     files = {file for origin in dataset["origin"].values for file in str(origin).split("; ")}
-    return (
-        environment()
-        .get_template("leaderboard.html")
-        .render(
-            title="Which ablation method for which purpose",
-            lede=f"{counted(dataset.sizes['ablation'], 'method')} of "
-            f"{counted(len(files), 'comparison')}, ranked on the same planted circuits.",
-            version=__version__,
-            style=style(),
-            verdict=verdict_section(view, ()),
-            picture=_picture(dataset),
-            origins=[_origin(dataset.isel(ablation=i)) for i in range(dataset.sizes["ablation"])],
-        )
+    return rendered(
+        "leaderboard.html",
+        title="Which ablation method for which purpose",
+        lede=f"{counted(dataset.sizes['ablation'], 'method')} of "
+        f"{counted(len(files), 'comparison')}, ranked on the same planted circuits.",
+        verdict=verdict_section(view, ()),
+        picture=_picture(dataset),
+        origins=[_origin(dataset.isel(ablation=i)) for i in range(dataset.sizes["ablation"])],
     )
 
 

@@ -84,9 +84,9 @@ def study_changes(**keys: Unpack[StudyKeys]) -> dict[str, Any]:
     keep: Any = keys.get("keep")
     if isinstance(keep, int) or (keep is not None and any(n.isdecimal() for n in name_tuple(keep))):
         raise CntbenchError(
-            "keep says what results are kept for each of: prompts, positions",
+            "--keep (in Python, keep) says what results are kept for each of: prompts, positions",
             hint="How many downloaded checkpoints are kept on disk is --keep-downloads N "
-            "(keep_downloads=N in Python).",
+            "(in Python, keep_downloads=N).",
         )
     return {
         key: name_tuple(value) if key in NAMES else value  # type: ignore[arg-type]

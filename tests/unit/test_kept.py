@@ -178,6 +178,7 @@ def test_the_former_meaning_of_keep_is_told(checkpoints, monkeypatch, capsys, op
         monkeypatch, capsys, "run", "--trajectory", f"dir:{checkpoints}", *options
     )
     assert code == 2
+    assert "--keep (in Python, keep) says what" in err
     assert "--keep-downloads N" in err
     with pytest.raises(CntbenchError, match="keep_downloads=N"):
         cntbench.run(keep=2)

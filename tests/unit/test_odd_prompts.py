@@ -262,7 +262,11 @@ name = ["Zoe Ann", "Mary"]
         ("x.jsonl", '{"clean": [7], "answer": -5}', "line 1: answer: token -5 is outside the"),
         ("x.parquet", "PAR1", "x.parquet: is not Parquet"),
         ("mine.toml", TEMPLATE, "of the 2 words of parameters.words.name, "),
-        ("mine.toml", TEMPLATE.replace("{name.2}", "{nome}"), "mine.toml: parameters.case[0]: wro"),
+        (
+            "mine.toml",
+            TEMPLATE.replace("{name.2}", "{nome}"),
+            "mine.toml: parameters.case (entry 1): wro",
+        ),
         ("mine.toml", TEMPLATE.replace("wrong", "worng"), "unknown key 'worng'"),
     ],
 )

@@ -112,7 +112,7 @@ def test_a_diagnostic_contradicts_the_truth_only_where_all_methods_fail(name):
         (CHAIN.replace('["L1.H0", "L2.MLP"]', '["L0.MLP", "L1.H0"]'),
          ["edge L0.MLP → L1.H0 appears twice"]),
         (CHAIN.replace('["L1.H0", "L2.MLP"]', '["L1.H0"]'),
-         ['edges.1 = ["L1.H0"] is not allowed', "An edge is a pair of source and target"]),
+         ['edges (entry 2) = ["L1.H0"] is not allowed', "An edge is a pair of source and target"]),
         (CHAIN.replace("width = 64", "width = 34"),
          ["width: width = 34 is too small for 3 components", "need 35", "Raise width"]),
         (CHAIN.replace("width = 64", "width = 63"), ["width = 63 is not a multiple of"]),
@@ -142,10 +142,10 @@ def test_a_diagnostic_contradicts_the_truth_only_where_all_methods_fail(name):
         (CHAIN + "[realistic]\noverlap = 1.5\n", ["realistic.overlap = 1.5 is not allowed"]),
         (CHAIN + '[[diagnostic]]\nedge = ["L0.MLP", "L9.MLP"]\nscope = "total"\n'
          'expect = "absent"\nbecause = "x"\n',
-         ["diagnostic.0.edge: unknown component 'L9.MLP'"]),
+         ["diagnostic (entry 1).edge: unknown component 'L9.MLP'"]),
         (CHAIN + '[[diagnostic]]\nedge = ["L0.MLP", "L2.MLP"]\nscope = "total"\n'
          'expect = "absent"\nbecause = "x"\nfails = ["zer"]\n',
-         ["diagnostic.0.fails", "unknown replacement 'zer'", "Did you mean 'zero'"]),
+         ["diagnostic (entry 1).fails", "unknown replacement 'zer'", "Did you mean 'zero'"]),
         (CHAIN + EMERGENCE.replace('"emergence"', '"emergent"'),
          ["dynamics.kind: unknown kind of dynamics 'emergent'", "Did you mean 'emergence'"]),
         (CHAIN + EMERGENCE.replace("[0, 10]", "[10, 0]"),

@@ -86,7 +86,7 @@ MISTAKES = [
     (StudySpec, STUDY, {"prompts": True}, "prompts = true is not allowed", "be a whole number."),
     (StudySpec, STUDY, {"trajectory": 3}, "trajectory = 3 is not allowed", "be text."),
     (StudySpec, STUDY, {"tasks": "a"}, 'tasks = "a" is not allowed', "be an array."),
-    (StudySpec, STUDY, {"tasks": ["a", 3]}, "tasks.1 = 3 is not allowed", "be text."),
+    (StudySpec, STUDY, {"tasks": ["a", 3]}, "tasks (entry 2) = 3 is not allowed", "be text."),
     (TaskSpec, TASK, {"parameters": 3}, "parameters = 3 is not allowed", "be a table."),
     (repeated_block.Parameters, BLOCK, {"permuted": 1}, "p.permuted = 1 is", "be true or false."),
     (markov_chain.Parameters, CHAIN, {"sharpness": "1"}, "p.sharpness = ", "be a number."),
@@ -135,7 +135,13 @@ MISTAKES = [
         "'total'? Allowed: direct, total.",
     ),
     (AblationSpec, ABLATION, {"scope": 3}, "scope = 3 is not allowed", "Allowed: direct, total."),
-    (AblationSpec, ABLATION, {"through": ["keys"]}, 'through.0 = "keys"', "'key'? Allowed: key,"),
+    (
+        AblationSpec,
+        ABLATION,
+        {"through": ["keys"]},
+        'through (entry 1) = "keys"',
+        "'key'? Allowed: key,",
+    ),
     (AblationSpec, ABLATION, {"through": []}, "through = [] is not", "not be empty."),
     (AblationSpec, ABLATION, {"through": ["key"] * 2}, "through = ", "Each may appear once."),
     (AblationSpec, ABLATION, {"observable": "redout"}, 'observable = "redout" is', "'readout'?"),
@@ -146,7 +152,7 @@ MISTAKES = [
         TaskSpec,
         TASK,
         {"effects": ["accuracy", "cross_entrop"]},
-        'effects.1 = "cross_entrop" is not allowed',
+        'effects (entry 2) = "cross_entrop" is not allowed',
         f"Did you mean 'cross_entropy'? Allowed: {', '.join(sorted(known_readouts()))}.",
     ),
     (mean.Parameters, MEAN, {"population": "cleen"}, 'p.population = "cleen"', "mean 'clean'?"),
@@ -156,7 +162,13 @@ MISTAKES = [
     (mean.Parameters, MEAN, {"over": ["prompt"] * 2}, "p.over = ", 'Allowed are ["prompt"] and'),
     (mean.Parameters, MEAN, {"over": ["position", "prompt"]}, "p.over = ", "Allowed are"),
     (mean.Parameters, MEAN, {"over": []}, "p.over = [] is not allowed", 'Allowed are ["prompt"]'),
-    (mean.Parameters, MEAN, {"over": ["prompts"]}, 'p.over.0 = "prompts"', "mean 'prompt'?"),
+    (
+        mean.Parameters,
+        MEAN,
+        {"over": ["prompts"]},
+        'p.over (entry 1) = "prompts"',
+        "mean 'prompt'?",
+    ),
 ]
 
 

@@ -105,6 +105,9 @@ def test_the_first_prompts_do_not_know_how_many_follow(languages, name):
     np.testing.assert_array_equal(few.tokens, many.tokens[:2])
 
 
+#: How the only text below is named.
+CASE = "case (entry 1)"
+
 PARAMETERS = {
     "case": [{"text": "The {animal} and the {animal.2} ate a", "answer": " {food}", "wrong": " x"}],
     "words": {"animal": ["cat", "dog", "horse"], "food": ["pear", "plum"]},
@@ -118,20 +121,20 @@ def case(**changes):
 @pytest.mark.parametrize(
     ("changes", "where", "what"),
     [
-        (case(text="The {animl} ate a"), "case[0]: text", "Did you mean 'animal'?"),
-        (case(wrong=" {fod}"), "case[0]: wrong", "unknown list of words 'fod'"),
-        (case(text="The {animal ate a"), "case[0]: text", "a brace without its other one"),
-        (case(text="The {} ate a"), "case[0]: text", "'{}' is no place for a word"),
-        (case(text="The {animal.0} ate a"), "case[0]: text", "'{animal.0}' is no place"),
-        (case(text="The {animal|animal.2|food} ate"), "case[0]: text", "is no place for a word"),
-        (case(text="The {after animal} ate a"), "case[0]: text", "stands alone in an answer"),
-        (case(answer=" {food} {after food}"), "case[0]: answer", "stands alone in an answer"),
-        (case(text="The cat ate a"), "case[0]: text", "has no place that words fill"),
-        (case(text="The {animal} ate a "), "case[0]", "does not end with it"),
+        (case(text="The {animl} ate a"), f"{CASE}: text", "Did you mean 'animal'?"),
+        (case(wrong=" {fod}"), f"{CASE}: wrong", "unknown list of words 'fod'"),
+        (case(text="The {animal ate a"), f"{CASE}: text", "a brace without its other one"),
+        (case(text="The {} ate a"), f"{CASE}: text", "'{}' is no place for a word"),
+        (case(text="The {animal.0} ate a"), f"{CASE}: text", "'{animal.0}' is no place"),
+        (case(text="The {animal|animal.2|food} ate"), f"{CASE}: text", "is no place for a word"),
+        (case(text="The {after animal} ate a"), f"{CASE}: text", "stands alone in an answer"),
+        (case(answer=" {food} {after food}"), f"{CASE}: answer", "stands alone in an answer"),
+        (case(text="The cat ate a"), f"{CASE}: text", "has no place that words fill"),
+        (case(text="The {animal} ate a "), CASE, "does not end with it"),
         (case(text="The {animal.4} ate a"), "words.animal", "has 3 words, and 4 different ones"),
         (case(answer=" pear"), "words.food", "is used by no text"),
-        (case(answer=[]), "case[0]", "not be empty"),
-        (case(anser=" pear"), "case[0]", "unknown key 'anser'"),
+        (case(answer=[]), CASE, "not be empty"),
+        (case(anser=" pear"), CASE, "unknown key 'anser'"),
         ({"words": {**PARAMETERS["words"], "food": ["a", "a"]}}, "words.food", "appear once"),
         ({"answer": "all"}, "answer", "Allowed: first, sum of log"),
         (

@@ -120,11 +120,11 @@ def draft(spec: CircuitSpec, where: str) -> Blueprint:
         edges = _draw(build(RandomEdges, spec.random, where=where, prefix="random."), nodes)
     _check_edges(edges, nodes, f"{where}: edges")
     diagnostics = tuple(
-        build(DiagnosticSpec, table, where=where, prefix=f"diagnostic.{number}.")
-        for number, table in enumerate(spec.diagnostic)
+        build(DiagnosticSpec, table, where=where, prefix=f"diagnostic (entry {number}).")
+        for number, table in enumerate(spec.diagnostic, 1)
     )
-    for number, diagnostic in enumerate(diagnostics):
-        key = f"{where}: diagnostic.{number}"
+    for number, diagnostic in enumerate(diagnostics, 1):
+        key = f"{where}: diagnostic (entry {number})"
         _check_edges([diagnostic.edge], nodes, f"{key}.edge")
         for name in diagnostic.fails:
             plugins.find("replacement", name, where=f"{key}.fails")

@@ -194,12 +194,14 @@ class Parameters:
     @cached_property
     def cases(self) -> tuple[Case, ...]:
         """The texts and their answers, read."""
-        return tuple(self._case(f"case[{i}]", table) for i, table in enumerate(self.case))
+        return tuple(self._case(f"case (entry {i})", table) for i, table in enumerate(self.case, 1))
 
     @cached_property
     def other_cases(self) -> tuple[Case, ...]:
         """Those for tokenizers that the others do not suit."""
-        return tuple(self._case(f"otherwise[{i}]", each) for i, each in enumerate(self.otherwise))
+        return tuple(
+            self._case(f"otherwise (entry {i})", each) for i, each in enumerate(self.otherwise, 1)
+        )
 
     def _case(self, where: str, table: Mapping[str, Any]) -> Case:
         case_spec = build(CaseSpec, table, where=where)

@@ -9,11 +9,10 @@ import xarray as xr
 
 from cntbench.comparison.claims import check_independent, common_claims, pooled_judgements
 from cntbench.errors import CntbenchError
-from cntbench.files.attributes import __version__
 from cntbench.files.output import check_output
 from cntbench.reporting.page.context import minima
 from cntbench.reporting.page.sections import Fields, claims_section
-from cntbench.reporting.page.write import PAGE, environment, style
+from cntbench.reporting.page.write import PAGE, rendered
 from cntbench.reporting.sentences.emergence import left_out
 from cntbench.reporting.wording import counted, listed
 from cntbench.results.storage import write_text
@@ -57,21 +56,16 @@ def films_page(trees: Mapping[str, xr.DataTree]) -> str:
     judgements = pooled_judgements(groups)
     first = next(iter(trees.values()))
     tasks = list(dict.fromkeys(judgement.task for judgement in judgements))
-    return (
-        environment()
-        .get_template("films.html")
-        .render(
-            title=f"Claims over {counted(len(trees), 'film')}",
-            lede="Each film is one training run; the verdicts are pooled over them."
-            + (f" Not tested on all films: {listed(sorted(others))}." if others else ""),
-            version=__version__,
-            style=style(),
-            claims=claims_section(judgements, minima(first)),
-            tasks=tasks,
-            start=tasks.index(task_of_interest(first.to_dataset(inherit=False))),
-            ablations=list(dict.fromkeys(judgement.ablation for judgement in judgements)),
-            films=[_film(name, tree) for name, tree in trees.items()],
-        )
+    return rendered(
+        "films.html",
+        title=f"Claims over {counted(len(trees), 'film')}",
+        lede="Each film is one training run; the verdicts are pooled over them."
+        + (f" Not tested on all films: {listed(sorted(others))}." if others else ""),
+        claims=claims_section(judgements, minima(first)),
+        tasks=tasks,
+        start=tasks.index(task_of_interest(first.to_dataset(inherit=False))),
+        ablations=list(dict.fromkeys(judgement.ablation for judgement in judgements)),
+        films=[_film(name, tree) for name, tree in trees.items()],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -26,6 +27,7 @@ from cntbench.results.storage import write_text
 SCRIPTS = (
     "unpack",
     "wording",
+    "theme",
     "look",
     "tables",
     "film",
@@ -33,11 +35,11 @@ SCRIPTS = (
     "matrix",
     "effects",
     "trajectories",
+    "panels",
     "readouts",
     "heads",
     "metrics",
     "ranks",
-    "panels",
     "circuits",
     "costs",
     "first",
@@ -86,35 +88,43 @@ def write_page(
 def page(tree: xr.DataTree, *, name: str, comparison: xr.Dataset | None = None) -> str:
     """Return the report of a result as HTML; parameters as in `write_page`."""
     numbers = payload(tree)
-    return _rendered(
-        "page.html", numbers, context(tree, numbers.labels, name=name, comparison=comparison)
-    )
+    variables = context(tree, numbers.labels, name=name, comparison=comparison)
+    return _with_figures("page.html", numbers, variables)
 
 
 def film_page(tree: xr.DataTree) -> str:
     """Return a page of the interactive film alone, as HTML."""
     numbers = payload(tree)
-    return _rendered("film.html", numbers, film_context(tree, numbers.labels))
+    return _with_figures("film.html", numbers, film_context(tree, numbers.labels))
 
 
-def _rendered(template: str, numbers: Payload, variables: dict[str, Any]) -> str:
+def _with_figures(template: str, numbers: Payload, variables: dict[str, Any]) -> str:
+    return rendered(
+        template,
+        SCRIPTS,
+        **variables,
+        plotly=_plotly(),
+        labels=_json({**numbers.labels, "pictures": variables.get("pictures", {})}),
+        arrays=[(key, _packed(numbers, key)) for key in numbers.arrays],
+    )
+
+
+def rendered(template: str, scripts: Sequence[str] = ("theme",), **variables: Any) -> str:
+    """Return a page of a template with some scripts, the style sheet and the version."""
     return (
-        environment()
+        _environment()
         .get_template(template)
         .render(
             **variables,
             version=__version__,
-            style=style(),
-            script=Markup("\n".join(_text(f"script/{part}.js") for part in SCRIPTS)),
-            plotly=_plotly(),
-            labels=_json({**numbers.labels, "pictures": variables.get("pictures", {})}),
-            arrays=[(key, _packed(numbers, key)) for key in numbers.arrays],
+            style=Markup(_text("templates/style.css")),
+            script=Markup("\n".join(_text(f"script/{name}.js") for name in scripts)),
         )
     )
 
 
 @cache
-def environment() -> jinja2.Environment:
+def _environment() -> jinja2.Environment:
     """Return the templates, which escape what they print."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cntbench.reporting.page"),
@@ -129,11 +139,6 @@ def environment() -> jinja2.Environment:
         "paper": lambda source: PAPER.sub(r"https://arxiv.org/abs/\1", source),
     }
     return environment
-
-
-def style() -> Markup:
-    """Return the style sheet of pages."""
-    return Markup(_text("templates/style.css"))
 
 
 def _packed(numbers: Payload, name: str) -> str:

@@ -13,8 +13,7 @@ function drawCircuit(id, { share, ablation, panel }) {
   panel.forEach(({ random, line: lines, title }, cell) => {
     const axes = panelAxes(cell);
     if (random) {
-      const grey = faint(look.dark ? "#b0b5be" : "#565b64", 0.25);
-      traces.push(...bands(share, random.low, random.high, grey, axes));
+      traces.push(...bands(share, random.low, random.high, grey(0.25), axes));
     }
     lines.forEach(({ value, low, high }, a) => {
       if (!value.some(Number.isFinite)) return;
@@ -42,14 +41,6 @@ function drawCircuit(id, { share, ablation, panel }) {
       });
       named.add(a);
     });
-  });
-  const rule = (at) => ({
-    type: "line",
-    x0: 0,
-    x1: 1,
-    y0: at,
-    y1: at,
-    line: { color: look.css("--soft"), width: 1, dash: "dot" },
   });
   const layout = panels(id, {
     titles: panel.map(({ title }) => title),

@@ -44,12 +44,11 @@ function everyComponent(page) {
 }
 
 // The largest influence of a cell: the end of its colour scale.
-function largest(page) {
-  const { task, ablation } = page.state;
+function largest(page, { task, ablation } = page.state) {
   const key = `${task} ${ablation}`;
   page.largest ??= {};
   page.largest[key] ??=
-    page.by("weight").reduce((most, value) => (value > most ? value : most), 0) || 1;
+    page.get("weight", task, ablation).reduce((most, value) => (value > most ? value : most), 0) || 1;
   return page.largest[key];
 }
 

@@ -12,18 +12,7 @@ function emergenceMarks(page, place) {
   const colour = look.css("--soft");
   for (const [name, [step, low, high]] of Object.entries(found)) {
     if (low !== null && place(high) > place(low)) {
-      shapes.push({
-        type: "rect",
-        yref: "paper",
-        y0: 0,
-        y1: 1,
-        x0: place(low),
-        x1: place(high),
-        fillcolor: colour,
-        opacity: 0.2,
-        line: { width: 0 },
-        layer: "below",
-      });
+      shapes.push(shade(place(low), place(high), 0.2));
     }
     const dash = name === "onset" ? "dash" : "dot";
     shapes.push(momentLine(place(step), { line: { color: colour, width: 1.6, dash } }));
@@ -64,7 +53,6 @@ function drawCurve(page) {
           (v, i) =>
             `${name}${words}, step ${labels.step[i].toLocaleString("en")}<br>accuracy ${withError(v, error[i])}`,
         ),
-        hovertemplate: "%{text}<extra></extra>",
       }),
     );
     return { value, error };
@@ -74,11 +62,10 @@ function drawCurve(page) {
       if (task === main) return;
       const kind = labels.kinds[name];
       const dash = kind === "variant" ? "dash" : "solid";
-      add(task, { color: faint(look.dark ? "#b0b5be" : "#565b64", 0.45), width: 1.2, dash }, ` (${kind})`);
+      add(task, { color: grey(0.45), width: 1.2, dash }, ` (${kind})`);
     });
     const { value, error } = add(main, { color: look.css("--accent"), width: 3 }, "");
-    const edge = (sign) => value.map((v, i) => v + sign * 2 * error[i]);
-    traces.unshift(...bands(x, edge(-1), edge(1), faint(look.category(0), 0.2), {}));
+    traces.unshift(...errorBand(x, value, error, faint(look.category(0), 0.2), {}));
   }
   const marks = emergenceMarks(page, place);
   const title = `<b>accuracy on ${spaced(labels.task[main])}</b>`;
@@ -129,13 +116,9 @@ function drawMoment(page, button, checkpoint = Number(button.dataset.checkpoint)
     10 + ((width - 20) * depth[i]) / deepest,
     height / 2 - ((height / 2 - 10) * across[i]) / most,
   ];
-  const key = `${page.labels.start.task} ${page.labels.start.ablation}`;
-  page.top ??= {};
-  page.top[key] ??= page
-    .get("weight", page.labels.start.task, page.labels.start.ablation)
-    .reduce((top, value) => (value > top ? value : top), 1e-12);
+  const top = largest(page, page.labels.start);
   for (const [weight, code] of momentEdges(page, checkpoint)) {
-    const share = weight / page.top[key];
+    const share = weight / top;
     const [x0, y0] = at(Math.floor(code / component.length));
     const [x1, y1] = at(code % component.length);
     const bend = 0.45 * (x1 - x0);

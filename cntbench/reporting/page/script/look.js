@@ -122,6 +122,19 @@ function stepAxis(labels, narrow, more) {
   });
 }
 
+// Steps in the background of a trajectory, such as an interval.
+function shade(x0, x1, opacity) {
+  const sides = { yref: "paper", y0: 0, y1: 1, x0, x1 };
+  const looks = { fillcolor: look.css("--soft"), opacity, line: { width: 0 }, layer: "below" };
+  return { type: "rect", ...sides, ...looks };
+}
+
+// A dotted line across a panel.
+function rule(at, more) {
+  const line = { color: look.css("--soft"), width: 1, dash: "dot" };
+  return { type: "line", x0: 0, x1: 1, y0: at, y1: at, line, ...more };
+}
+
 // A vertical line at the chosen moment, the first shape of a trajectory's figure.
 function momentLine(at, more) {
   return {

@@ -126,34 +126,6 @@ function player(page) {
   return stop;
 }
 
-function themes(page) {
-  const button = control("theme");
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const set = (dark) => {
-    document.documentElement.dataset.theme = dark ? "dark" : "light";
-    if (!button) return;
-    button.textContent = dark ? "Light colours" : "Dark colours";
-    button.setAttribute("aria-pressed", String(dark));
-  };
-  set(system.matches);
-  const redraw = (dark) => {
-    set(dark);
-    drawAll(page);
-  };
-  button?.addEventListener("click", () => redraw(!look.dark));
-  system.addEventListener("change", (event) => redraw(event.matches));
-  let before = null;
-  addEventListener("beforeprint", () => {
-    before = look.dark;
-    look.printing = true;
-    redraw(false);
-  });
-  addEventListener("afterprint", () => {
-    look.printing = false;
-    redraw(before);
-  });
-}
-
 function listen(page) {
   playMoments(page);
   const stop = player(page);
@@ -213,7 +185,10 @@ async function open() {
   };
   window.cntbench = { state: page.state, draw: () => drawFilm(page), rest: REST }; // For tests.
   control("loading").remove();
-  themes(page);
+  themes((printing) => {
+    look.printing = printing;
+    drawAll(page);
+  });
   drawAll(page);
   listen(page);
   document.documentElement.dataset.ready = "yes";

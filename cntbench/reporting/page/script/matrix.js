@@ -2,7 +2,7 @@
 
 // The foremost edges beside the matrix, as a list that follows the moment.
 function tellStrongest(page, edges) {
-  const list = document.getElementById("strongest");
+  const list = control("strongest");
   const items = edges
     .slice(-10)
     .reverse()
@@ -40,13 +40,8 @@ function drawHeatmap(page) {
     const shown = members.map((_, place) => place).filter((place) => place % every === 0);
     return { tickvals: shown, ticktext: shown.map((place) => plain(component[members[place]])) };
   };
-  const word = (of) => ({
-    showarrow: false,
-    font: { color: look.css("--soft"), size: 12 },
-    xref: "paper",
-    yref: "paper",
-    ...of,
-  });
+  const word = (text, x, y, more) =>
+    paperText(text, x, y, { font: { color: look.css("--soft"), size: 12 }, ...more });
   setTable("heatmap", () => tableOfEdges(page, Infinity));
   tellStrongest(page, edges);
   return Plotly.react(
@@ -79,8 +74,8 @@ function drawHeatmap(page) {
       height: (width - (narrow ? 80 : 150)) * Math.min(1, rows.length / columns.length) + 94,
       margin: { l: 72, r: narrow ? 8 : 80, t: 84, b: 10 },
       annotations: [
-        word({ text: "target", x: 0.5, y: 1, yshift: 68, yanchor: "middle" }),
-        word({ text: "source", x: 0, y: 0.5, xshift: -64, textangle: -90, xanchor: "center" }),
+        word("target", 0.5, 1, { yshift: 68, yanchor: "middle" }),
+        word("source", 0, 0.5, { xshift: -64, textangle: -90, xanchor: "center" }),
       ],
       xaxis: look.axis({ side: "top", tickangle: -90, showgrid: false, ...ticks(columns) }),
       yaxis: look.axis({ autorange: "reversed", showgrid: false, ...ticks(rows) }),

@@ -110,11 +110,9 @@ function drawBump(page) {
     spreader: foremost(page, "spreader", named),
     gatherer: foremost(page, "gatherer", named),
   };
-  const grey = faint(look.dark ? "#b0b5be" : "#565b64", 0.28);
   const coloured = [...new Set([...chosen.spreader, ...chosen.gatherer])].sort((a, b) => a - b);
   ["spreader", "gatherer"].forEach((role, panel) => {
-    const suffix = panel ? "2" : "";
-    const axes = { xaxis: `x${suffix}`, yaxis: `y${suffix}` };
+    const axes = panelAxes(panel);
     const domainX = narrow ? [0, 0.84] : panel ? [0.54, 0.95] : [0, 0.41];
     const domainY = narrow ? (panel ? [0, 0.42] : [0.56, 0.98]) : [0, 0.95];
     const ranks = chosen[role].map((i) => Array.from(page.by(`${role}_rank`, i)));
@@ -122,14 +120,14 @@ function drawBump(page) {
       const name = plain(labels.component[i]);
       const y = Array.from(page.by(`${role}_rank`, i));
       const text = y.map((rank, c) => `${name}, step ${labels.step[c]}<br>rank ${number(rank)}`);
-      const looks = { line: { color: grey, width: 1 }, text, hovertemplate: "%{text}<extra></extra>" };
-      traces.push(line({ x, y, ...axes, ...looks }));
+      traces.push(line({ x, y, ...axes, line: { color: grey(0.28), width: 1 }, text }));
     }
     const worst = Math.max(...ranks.flat().filter(Number.isFinite), 2);
-    layout[`xaxis${suffix}`] = checkpointAxis(labels, 6, { domain: domainX, anchor: `y${suffix}` });
-    layout[`yaxis${suffix}`] = look.axis({
+    const [across, up] = axisNames(panel);
+    layout[across] = checkpointAxis(labels, 6, { domain: domainX, anchor: axes.yaxis });
+    layout[up] = look.axis({
       domain: domainY,
-      anchor: `x${suffix}`,
+      anchor: axes.xaxis,
       range: [worst + 0.6, -0.2],
       showgrid: false,
       tickvals: Array.from({ length: Math.ceil(worst) }, (_, i) => i + 1).filter(
@@ -152,13 +150,12 @@ function drawBump(page) {
               `${name}, step ${labels.step[c]}<br>rank ${number(rank)}, ` +
               `${withError(strength[c], error[c])} × its layers' share`,
           ),
-          hovertemplate: "%{text}<extra></extra>",
         }),
       );
       const last = ranks[k].findLastIndex(Number.isFinite);
       layout.annotations.push({
-        xref: `x${suffix}`,
-        yref: `y${suffix}`,
+        xref: axes.xaxis,
+        yref: axes.yaxis,
         x: x[last],
         y: ranks[k][last],
         xanchor: "left",
@@ -181,7 +178,7 @@ function drawBump(page) {
       hovertemplate: "%{text}<extra></extra>",
     });
     layout.shapes.push(
-      momentLine(x[state.checkpoint], { xref: `x${suffix}`, yref: `y${suffix} domain` }),
+      momentLine(x[state.checkpoint], { xref: axes.xaxis, yref: `${axes.yaxis} domain` }),
     );
   });
   setTable("bump", () => ({

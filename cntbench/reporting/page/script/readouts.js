@@ -1,23 +1,13 @@
 // Readouts over training, with change points.
 
+function phasesOf({ labels, state }) {
+  return labels.phases[state.task * labels.ablation.length + state.ablation];
+}
+
 function phaseShapes(page) {
-  const { labels, state } = page;
-  const found = labels.phases[state.task * labels.ablation.length + state.ablation];
-  if (!found) return [];
-  const place = stepPlaces(labels);
-  return found.boundary.flatMap(([low, step, high]) => [
-    {
-      type: "rect",
-      yref: "paper",
-      y0: 0,
-      y1: 1,
-      x0: place(low),
-      x1: place(high),
-      fillcolor: look.css("--soft"),
-      opacity: 0.16,
-      line: { width: 0 },
-      layer: "below",
-    },
+  const place = stepPlaces(page.labels);
+  return (phasesOf(page)?.boundary ?? []).flatMap(([low, step, high]) => [
+    shade(place(low), place(high), 0.16),
     momentLine(place(step), { line: { color: look.css("--soft"), width: 1.6, dash: "dash" } }),
   ]);
 }
@@ -49,10 +39,7 @@ function drawReadouts(page) {
       const value = Array.from(page.get("readout", task, readout));
       const error = page.get("readout_error", task, readout);
       const colour = look.category(task);
-      if (chosen) {
-        const edge = (sign) => value.map((v, i) => v + sign * 2 * error[i]);
-        traces.push(...bands(x, edge(-1), edge(1), faint(colour, 0.2), axes));
-      }
+      if (chosen) traces.push(...errorBand(x, value, error, faint(colour, 0.2), axes));
       traces.push(
         line({
           x,
@@ -68,7 +55,6 @@ function drawReadouts(page) {
               `${plain(name)}, step ${labels.step[i]}<br>` +
               `${spaced(labels.readout[readout])} ${withError(v, error[i])}`,
           ),
-          hovertemplate: "%{text}<extra></extra>",
         }),
       );
     });
@@ -106,8 +92,7 @@ function drawReadouts(page) {
 }
 
 function tellPhases(page) {
-  const { labels, state } = page;
-  const place = document.getElementById("phase-words");
-  const found = labels.phases[state.task * labels.ablation.length + state.ablation];
-  if (place && found) place.textContent = found.words;
+  const place = control("phase-words");
+  const phases = phasesOf(page);
+  if (place && phases) place.textContent = phases.words;
 }

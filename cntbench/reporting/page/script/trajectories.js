@@ -1,6 +1,7 @@
 // Lines over training, and bands around them.
 
-// A line; where a checkpoint stands alone between gaps, a point, for a line would not show it.
+// A line with a text at each point; where a checkpoint stands alone between gaps, a point, for a
+// line would not show it.
 function line(trace) {
   const there = (i) => Number.isFinite(trace.y[i]);
   const size = trace.y.map((_, i) => (there(i) && !there(i - 1) && !there(i + 1) ? 7 : 0));
@@ -8,6 +9,7 @@ function line(trace) {
     ...trace,
     type: "scatter",
     mode: "lines+markers",
+    hovertemplate: "%{text}<extra></extra>",
     connectgaps: false,
     marker: { size, opacity: 1, color: trace.line.color, line: { width: 0 } },
   };
@@ -45,7 +47,18 @@ function bands(x, low, high, colour, axes) {
   return traces;
 }
 
+// A band of two standard errors, or standard deviations, on either side.
+function errorBand(x, value, error, colour, axes) {
+  const edge = (sign) => value.map((v, i) => v + sign * 2 * error[i]);
+  return bands(x, edge(-1), edge(1), colour, axes);
+}
+
 function faint(colour, share) {
   const [r, g, b] = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
   return `rgba(${r},${g},${b},${share})`;
+}
+
+// What stands behind: the colour of lesser text.
+function grey(share) {
+  return faint(look.css("--soft"), share);
 }
