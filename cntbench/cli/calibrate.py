@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from cntbench.cli.options import Force, Jobs, Specs, begin_workers, err, out
 from cntbench.errors import CntbenchError, unknown
@@ -67,7 +66,7 @@ def calibrate(
     out.print(calibration_tables(rates))
     if output is not None:
         write_dataset(rates, output, CALIBRATION, force=force)
-        out.print(f"The rates are in {escape(str(output))}.", highlight=False)
+        out.print(f"The rates are in {output}.", markup=False)
     if figure is not None:
         save(power_curves(rates), figure, force=force)
-        out.print(f"The power is drawn in {escape(str(figure))}.", highlight=False)
+        out.print(f"The power is drawn in {figure}.", markup=False)

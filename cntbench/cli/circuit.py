@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from cntbench.cli.options import DatasetPath, Force, Specs, names_in, out
+from cntbench.cli.options import DatasetPath, Force, Specs, names_in, out, write_output
 from cntbench.errors import CntbenchError, in_file
 
 
@@ -108,7 +107,7 @@ def circuit(
     from cntbench.files.output import check_output
     from cntbench.reporting.circuits import circuit_tables
     from cntbench.results.selection import labels_of
-    from cntbench.results.storage import open_results, write_dataset
+    from cntbench.results.storage import open_results
 
     graphs = all(path.suffix == ".json" for path in results)
     if output is not None:
@@ -141,12 +140,10 @@ def circuit(
             specs=specs or (),
         )
     out.print(circuit_tables(dataset))
-    if output is not None:
-        write_dataset(dataset, output, CIRCUITS, schema="faithfulness", force=force)
-        out.print(f"The dataset is in {escape(str(output))}.", highlight=False)
+    write_output(dataset, output, CIRCUITS, schema="faithfulness", force=force)
     if add and tree is not None:
         add_circuits(tree, dataset, results[0])
-        out.print(f"{escape(str(results[0]))} has the group faithfulness.", highlight=False)
+        out.print(f"{results[0]} has the group faithfulness.", markup=False)
 
 
 def _shares(budgets: str | None) -> list[float] | None:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.filesize import decimal
-from rich.markup import escape
 
 from cntbench.cli.options import Force, Jobs, ResultsPath, Specs, err, names_in, out
 from cntbench.errors import CntbenchError, in_file
@@ -73,7 +72,7 @@ def export(
         written = export_result(tree, output, format_, inputs=[results], force=force)
     size = decimal(sum(path.stat().st_size for path in written))
     files = counted(len(written), "file")
-    out.print(f"Wrote {files}, {size}: {escape(str(output))}", highlight=False)
+    out.print(f"Wrote {files}, {size}: {output}", markup=False)
 
 
 def import_(
@@ -137,9 +136,8 @@ def import_(
             graphs, labels, claims, draws=draws, jobs=jobs or cores(), progress=progress
         )
     write_results(tree, output)
-    out.print(described(graphs), markup=False, highlight=False)
+    out.print(described(graphs), markup=False)
     out.print(
-        f"The result is in {escape(str(output))}. To show it:\n\n"
-        f"    cntbench show {escape(str(output))}\n",
-        highlight=False,
+        f"The result is in {output}. To show it:\n\n    cntbench show {output}\n",
+        markup=False,
     )

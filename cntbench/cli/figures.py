@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from cntbench.cli.options import Force, ResultsPath, Specs, names_in, out
 from cntbench.errors import CntbenchError, distinct, in_file, unknown
@@ -112,7 +111,7 @@ def figures(
             save(figure, output / f"{name}.{kind}", force=force)
     lines.insert(0, f"Drawn into {output} as {', '.join(kinds)}: {', '.join(drawn) or 'nothing'}.")
     for line in lines:
-        out.print(escape(line), highlight=False)
+        out.print(line, markup=False)
 
 
 def _chosen(kind: str, names: str | None, known: Collection[str]) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.filesize import decimal
-from rich.markup import escape
 
 from cntbench.cli.options import MEASURING, Jobs, ResultsPath, Specs, begin_workers, err, out
 from cntbench.cli.usage import App
@@ -35,9 +34,9 @@ def freeze(
     files = freeze_result(results, to)
     size = decimal(sum(path.stat().st_size for path in files))
     out.print(
-        f"Froze {counted(len(files), 'file')} of task × ablation, {size}: {escape(str(to))}. "
-        f"To check them:\n\n    cntbench golden check {escape(str(to))}\n",
-        highlight=False,
+        f"Froze {counted(len(files), 'file')} of task × ablation, {size}: {to}. "
+        f"To check them:\n\n    cntbench golden check {to}\n",
+        markup=False,
     )
 
 
@@ -78,20 +77,13 @@ def check(
             err.print("Interrupted; nothing was saved.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         if failed:
-            err.print(failures(failed, "they are not compared"), markup=False, highlight=False)
+            err.print(failures(failed, "they are not compared"), markup=False)
     with in_file(folder if results is None else results):
         moved = frozen.moves(measured)
         others = frozen.other_weights(measured)
     if others:
-        err.print(
-            f"Weights differ from the frozen ones: {listed(others, 5)}",
-            markup=False,
-            highlight=False,
-        )
+        err.print(f"Weights differ from the frozen ones: {listed(others, 5)}", markup=False)
     if moved:
-        out.print(report(moved), markup=False, highlight=False)
+        out.print(report(moved), markup=False)
         raise typer.Exit(EXIT_MOVED)
-    out.print(
-        f"Nothing has moved: {frozen.values} values of {len(frozen.films)} task × ablation.",
-        highlight=False,
-    )
+    out.print(f"Nothing has moved: {frozen.values} values of {len(frozen.films)} task × ablation.")

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from cntbench.cli.options import DatasetPath, Force, Specs, out
+from cntbench.cli.options import DatasetPath, Force, Specs, out, write_output
 from cntbench.cli.usage import App
 from cntbench.models.planted.spec import Difficulty
 
@@ -56,9 +55,9 @@ def save(
     edges = counted(sum("direct" in edge["purposes"] for edge in truth["edges"]), "direct edge")
     out.print(
         f"Wrote the model, {', '.join(truth['prompts'].values())} and {TRUTH} "
-        f"({edges} among {truth['feasible_edges']} feasible ones): {escape(str(folder))}. To score "
-        f"a graph of this model:\n\n    cntbench score GRAPH.json --on {escape(name)}\n",
-        highlight=False,
+        f"({edges} among {truth['feasible_edges']} feasible ones): {folder}. To score "
+        f"a graph of this model:\n\n    cntbench score GRAPH.json --on {name}\n",
+        markup=False,
     )
 
 
@@ -86,7 +85,6 @@ def score(
     from cntbench.exchange.scores import SCORES, score_files
     from cntbench.files.output import check_output
     from cntbench.reporting.scores import score_table
-    from cntbench.results.storage import write_dataset
     from cntbench.runs.catalogue import load_catalogue
 
     if output is not None:
@@ -94,6 +92,4 @@ def score(
     (known,) = load_catalogue(specs or ()).known_circuits([on])
     scores = score_files(graphs, known.circuit, inside=circuit)
     out.print(score_table(scores))
-    if output is not None:
-        write_dataset(scores, output, SCORES, force=force)
-        out.print(f"The dataset is in {escape(str(output))}.", highlight=False)
+    write_output(scores, output, SCORES, force=force)

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Group
-from rich.markup import escape
 
 from cntbench.cli.options import Force, out
 
@@ -38,4 +37,4 @@ def leaderboard(
     out.print(Group(*verdict_tables(dataset)))
     for path in output or ():
         write_leaderboard(dataset, path)
-        out.print(f"The leaderboard is in {escape(str(path))}.", highlight=False)
+        out.print(f"The leaderboard is in {path}.", markup=False)

@@ -43,6 +43,7 @@ from cntbench.cli.options import (
     out,
     printed_warnings,
     tasks_in,
+    write_output,
 )
 from cntbench.cli.report import claims, report, show
 from cntbench.cli.seal import seal
@@ -275,7 +276,6 @@ def compare(
     from cntbench.files.output import check_output
     from cntbench.reporting.comparison import comparison_tables
     from cntbench.reporting.terminal import progress_bar
-    from cntbench.results.storage import write_dataset
 
     if output is not None:
         where = (trajectory or "").partition(":")[2]
@@ -295,9 +295,7 @@ def compare(
             results or (), measurement, progress=progress, jobs=jobs or cores()
         )
     out.print(comparison_tables(comparison))
-    if output is not None:
-        write_dataset(comparison, output, COMPARISON, force=force)
-        out.print(f"The dataset is in {escape(str(output))}.", highlight=False)
+    write_output(comparison, output, COMPARISON, force=force)
 
 
 @app.command(name="list")
@@ -325,10 +323,10 @@ def list_(
         if kind is Kind.ARCHITECTURES:
             module = entries[name].module
             line += f"\n    model_type {', '.join(module.MODEL_TYPES)}\n    exact: {module.EXACT}"
-        out.print(line, highlight=False)
+        out.print(line)
     for name, error in entries.broken.items():
         line = f"[bold]{escape(name)}[/]  [red]cannot be used:[/] {escape(error.what)}"
-        out.print(f"{line}\n    [dim]{escape(error.where or '')}[/]", highlight=False)
+        out.print(f"{line}\n    [dim]{escape(error.where or '')}[/]")
 
 
 @cache
@@ -355,7 +353,7 @@ def main() -> None:
             if (plugin_error := failure_in_plugin(error)) is not None:
                 _exit_with(plugin_error)
             # Python's own exit code is 1, which a check in CI would read as "numbers have moved".
-            err.print(traceback.format_exc(), markup=False, highlight=False)
+            err.print(traceback.format_exc(), markup=False)
             err.print("This is a defect of cntbench; please report it with the lines above.")
             sys.exit(EXIT_DEFECT)
         finally:
@@ -365,5 +363,5 @@ def main() -> None:
 
 def _exit_with(error: CntbenchError) -> NoReturn:
     text = escape(with_options(str(error)))
-    err.print(f"[bold red]error:[/] {text}", highlight=False)
+    err.print(f"[bold red]error:[/] {text}")
     sys.exit(EXIT_USER_ERROR)

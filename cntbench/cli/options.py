@@ -9,19 +9,22 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.markup import escape
 
 from cntbench.errors import CntbenchWarning, warning_text
-from cntbench.files.output import file_exists
+from cntbench.files.output import FileKind, file_exists
 from cntbench.files.parsing import split_names
 from cntbench.parallel.server import start_server
 from cntbench.reporting.terminal import Terminal
 from cntbench.runs.executors import Executor
 from cntbench.runs.launch import NAMES, study_changes
 from cntbench.runs.resources import LEAST_MEMORY, MOST_MEMORY, DeviceChoice, cores
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 out = Terminal(soft_wrap=True)
 err = Terminal(stderr=True, soft_wrap=True)
@@ -294,6 +297,17 @@ Force = Annotated[
 ]
 
 
+def write_output(
+    dataset: xr.Dataset, output: Path | None, kind: FileKind, *, schema: str = "", force: bool
+) -> None:
+    """Write a dataset to the file of ``--output``, if there is one, and tell so."""
+    from cntbench.results.storage import write_dataset
+
+    if output is not None:
+        write_dataset(dataset, output, kind, schema=schema, force=force)
+        out.print(f"The dataset is in {output}.", markup=False)
+
+
 @contextmanager
 def printed_warnings() -> Iterator[None]:
     """Print each warning of cntbench in one line, without its position in the code."""
@@ -308,7 +322,7 @@ def printed_warnings() -> Iterator[None]:
     ) -> None:
         word, text = warning_text(message, category, filename, lineno, line)
         start = f"[yellow]{word}:[/] " if word else ""
-        err.print(start + escape(text.rstrip()), highlight=False)
+        err.print(start + escape(text.rstrip()))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", CntbenchWarning)

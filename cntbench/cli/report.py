@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from cntbench.cli.options import Force, Jobs, ResultsPath, Specs, begin_workers, err, names_in, out
 from cntbench.errors import CntbenchError, in_file
@@ -98,7 +97,7 @@ def report(
         for name, tree in trees.items():
             with in_file(name):
                 write_page(tree, page, name=name, comparison=compared, force=force)
-    out.print(f"The report is in {escape(str(page))}.", highlight=False)
+    out.print(f"The report is in {page}.", markup=False)
 
 
 def claims(

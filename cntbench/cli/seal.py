@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from cntbench.cli.options import Jobs, Specs, err, out
 from cntbench.errors import in_file
@@ -27,9 +26,8 @@ def seal(
 
     with progress_bar(err) as progress, in_file(results):
         seal_file(results, draws=draws, jobs=jobs or cores(), progress=progress)
-    name = escape(str(results))
     out.print(
-        f"{name} has its checksum and its derived groups. To test claims on it:\n\n"
-        f"    cntbench claims {name}\n",
-        highlight=False,
+        f"{results} has its checksum and its derived groups. To test claims on it:\n\n"
+        f"    cntbench claims {results}\n",
+        markup=False,
     )

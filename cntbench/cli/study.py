@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from cntbench.cli.options import (
     MEASURING,
@@ -119,7 +118,6 @@ def run(
     out.print(
         f"{_progress(measured, f' of shard {part}')}.\nWhen all shards are measured:\n\n"
         f"    cntbench merge FOLDER... -o FOLDER\n",
-        highlight=False,
         markup=False,
     )
     _tell_failures(measured.failed, _AGAIN)
@@ -165,7 +163,7 @@ def _run_seeds(
         _write(page, lambda: write_films_page(trees, page))
         lines.append(f"The pooled verdicts are in {path}. To pool other claims, or more results:")
         lines.append(f"\n    cntbench claims {folder}/*/results.nc\n")
-    out.print("\n".join(lines), highlight=False, markup=False)
+    out.print("\n".join(lines), markup=False)
     failed = {
         f"{name}, {label}": failure
         for name, outcome in outcomes.items()
@@ -220,10 +218,10 @@ def _tell(outcome: Outcome, remedy: str, used: str = "") -> None:
     out.print(claims_of(outcome.tree))
     out.print(
         f"{_progress(outcome)}.\n{used}"
-        f"The result is in {escape(str(outcome.path))}. To look at it:\n\n"
-        f"    cntbench show {escape(str(outcome.path))}\n"
+        f"The result is in {outcome.path}. To look at it:\n\n"
+        f"    cntbench show {outcome.path}\n"
         f"    python -c \"import xarray as xr; print(xr.open_dataset('{outcome.path}'))\"\n",
-        highlight=False,
+        markup=False,
     )
     _report(outcome)
     _tell_failures(outcome.failed, remedy)
@@ -242,16 +240,16 @@ def _write(page: Path, write: Callable[[], None]) -> None:
     try:
         write()
     except CntbenchError as error:
-        err.print(f"The report was not written: {escape(str(error))}", highlight=False)
+        err.print(f"The report was not written: {error}", markup=False)
     else:
-        out.print(f"The report is in {escape(str(page))}. Open it in a browser.")
+        out.print(f"The report is in {page}. Open it in a browser.", markup=False)
 
 
 def _tell_failures(failed: Mapping[str, Failure], remedy: str) -> None:
     from cntbench.reporting.failures import failures
 
     if failed:
-        err.print(failures(failed, remedy), markup=False, highlight=False)
+        err.print(failures(failed, remedy), markup=False)
         raise typer.Exit(EXIT_CHECKPOINTS_FAILED)
 
 
@@ -299,4 +297,4 @@ def plan(
         untrained = len(chosen.untrained)
         out.print(seeds_line(cost, [(run.name, *run.measured) for run in runs], untrained))
     if run_folder is None:
-        out.print(f"{escape(str(folder))} holds another run: choose another folder with -o.")
+        out.print(f"{folder} holds another run: choose another folder with -o.", markup=False)

@@ -29,8 +29,8 @@ class Terminal(Console):
     """
 
     def __init__(self, *, stderr: bool = False, soft_wrap: bool = False) -> None:
-        # Names such as dir:x:y are no emoji.
-        super().__init__(stderr=stderr, soft_wrap=soft_wrap, emoji=False)
+        # Names such as dir:x:y are no emoji, and their numbers no values.
+        super().__init__(stderr=stderr, soft_wrap=soft_wrap, emoji=False, highlight=False)
         if self.is_terminal:
             self.soft_wrap = False
 
