@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -57,6 +56,8 @@ from cntbench.errors import (
     CntbenchError,
     Named,
     in_file,
+    nearest,
+    shown,
 )
 from cntbench.parallel.interrupts import interrupted, interrupts_remembered
 from cntbench.plugins.folders import failure_in_plugin
@@ -74,43 +75,21 @@ app = App(
 )
 
 
-class Kind(StrEnum):
-    """What can be listed."""
-
-    TASKS = "tasks"
-    ABLATIONS = "ablations"
-    STUDIES = "studies"
-    PLANTED = "planted"
-    BACKBONES = "backbones"
-    GENERATORS = "generators"
-    REPLACEMENTS = "replacements"
-    MEASURES = "measures"
-    ESTIMATORS = "estimators"
-    READOUTS = "readouts"
-    METRICS = "metrics"
-    NULLS = "nulls"
-    CLAIMS = "claims"
-    STATISTICS = "statistics"
-    SOURCES = "sources"
-    PICTURES = "pictures"
-    FORMATS = "formats"
-    ARCHITECTURES = "architectures"
-
-
-#: Names of the kinds of plug-ins in `cntbench.plugins`.
+#: What can be listed: kinds of specs, and kinds of plug-ins with their names in `cntbench.plugins`.
+SPECS = ("tasks", "ablations", "studies", "planted", "backbones", "claims")
 PLUGINS = {
-    Kind.GENERATORS: "generator",
-    Kind.REPLACEMENTS: "replacement",
-    Kind.MEASURES: "measure",
-    Kind.ESTIMATORS: "estimator",
-    Kind.READOUTS: "readout",
-    Kind.METRICS: "metric",
-    Kind.NULLS: "null model",
-    Kind.STATISTICS: "statistic",
-    Kind.SOURCES: "trajectory source",
-    Kind.PICTURES: "picture",
-    Kind.FORMATS: "export format",
-    Kind.ARCHITECTURES: "adapter",
+    "generators": "generator",
+    "replacements": "replacement",
+    "measures": "measure",
+    "estimators": "estimator",
+    "readouts": "readout",
+    "metrics": "metric",
+    "nulls": "null model",
+    "statistics": "statistic",
+    "sources": "trajectory source",
+    "pictures": "picture",
+    "formats": "export format",
+    "architectures": "adapter",
 }
 
 
@@ -300,12 +279,22 @@ def compare(
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What to list.")], specs: Specs = None
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", help=f"What to list: {', '.join(sorted((*SPECS, *PLUGINS)))}."
+        ),
+    ],
+    specs: Specs = None,
 ) -> None:
     """List names, versions, summaries and files of a kind."""
     from cntbench.plugins import room
     from cntbench.runs.catalogue import load_catalogue
 
+    if kind not in (*SPECS, *PLUGINS):
+        raise CntbenchError(
+            f"KIND = {shown(kind)} is not allowed", hint=nearest(kind, (*SPECS, *PLUGINS))
+        )
     entries: Named[Any]
     if kind in PLUGINS:
         entries = room(PLUGINS[kind])
@@ -314,19 +303,18 @@ def list_(
         entries = getattr(load_catalogue(specs or ()), kind)
         rows = []
         for entry in entries.values():
-            effect = f"({entry.spec.effect}) " if kind is Kind.ABLATIONS else ""
+            effect = f"({entry.spec.effect}) " if kind == "ablations" else ""
             version, summary = f" v{entry.spec.version}", f"{effect}{entry.spec.summary}"
             rows.append((entry.name, version, summary, entry.path))
     for name, version, summary, path in rows:
-        line = f"[bold]{escape(name)}[/]{version}  {escape(summary)}"
-        line += f"\n    [dim]{escape(str(path))}[/]"
-        if kind is Kind.ARCHITECTURES:
+        out.print(f"[bold]{escape(name)}[/]{version}  {escape(summary)}")
+        out.print(f"    [dim]{escape(str(path))}[/]")
+        if kind == "architectures":
             module = entries[name].module
-            line += f"\n    model_type {', '.join(module.MODEL_TYPES)}\n    exact: {module.EXACT}"
-        out.print(line)
+            out.print(f"    model_type {', '.join(module.MODEL_TYPES)}\n    exact: {module.EXACT}")
     for name, error in entries.broken.items():
-        line = f"[bold]{escape(name)}[/]  [red]cannot be used:[/] {escape(error.what)}"
-        out.print(f"{line}\n    [dim]{escape(error.where or '')}[/]")
+        out.print(f"[bold]{escape(name)}[/]  [red]cannot be used:[/] {escape(error.what)}")
+        out.print(f"    [dim]{escape(error.where or '')}[/]")
 
 
 @cache

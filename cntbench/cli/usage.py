@@ -49,9 +49,8 @@ def _with_paths(command: Callable[..., None]) -> Callable[..., None]:
     for name, parameter in signature.parameters.items():
         kind, *about = get_args(parameter.annotation) or [None]
         if kind in _TEXTS:
-            words = getattr(about[0], "param_decls", None) or [f"--{name}"]
             argument = isinstance(about[0], typer.models.ArgumentInfo)
-            labels[name] = about[0].metavar.rstrip(".") if argument else max(words, key=len)
+            labels[name] = about[0].metavar.rstrip(".") if argument else f"--{name}"
             parameter = parameter.replace(annotation=Annotated[_TEXTS[kind], *about])
         parameters.append(parameter)
 
