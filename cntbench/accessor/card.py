@@ -9,21 +9,20 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from cntbench.errors import CntbenchError, printable
+from cntbench.errors import CntbenchError, listed, printable
 from cntbench.results import selection
 
 #: Moments of the small film, and edges drawn at each.
 _MOMENTS, _EDGES = 5, 60
 #: Size of a moment, and the margin around its graph [pixel].
 _WIDTH, _HEIGHT, _ROOM = 112, 88, 12
-_NEEDED = ("influence", "influence_se", "status", "status_reason")
 #: Number of names listed of each kind.
 _NAMED = 3
 
 
 def is_film(root: xr.Dataset) -> bool:
     """Return whether a dataset looks like the root of a result or a selection from one."""
-    return all(name in root.variables for name in _NEEDED)
+    return all(name in root.variables for name in selection.OF_FILMS)
 
 
 def card(root: xr.Dataset) -> str:
@@ -43,7 +42,7 @@ def card(root: xr.Dataset) -> str:
 def _card(root: xr.Dataset) -> str:
     from cntbench.views.film import film
 
-    dataset = selection.with_schema_dims(root, _NEEDED)
+    dataset = selection.with_schema_dims(root, selection.OF_FILMS)
     status = dataset["status"].compute()
     usable = np.flatnonzero((status == "ok").all(["task", "ablation"]).values)
     if not len(usable):
@@ -76,15 +75,9 @@ def _line(dataset: xr.Dataset) -> str:
         f"<b>{_text(title(source, study))}</b>",
         when,
         f"{dataset.sizes['source']} components",
-        _listed([str(name) for name in dataset["task"].values]),
-        _listed([str(name) for name in dataset["ablation"].values]),
+        *(_text(listed(selection.labels_of(dataset, dim), _NAMED)) for dim in ("task", "ablation")),
     ]
     return " · ".join(parts)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return _text(", ".join(names[:_NAMED])) + more
 
 
 def _panel(view: Any, moment: int, strongest: float) -> str:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from cntbench.reporting.page.embedded import InteractiveFilm
 
-#: Variables of which films and graphs are made.
-_OF_CELLS = ("influence", "influence_se", "status", "status_reason")
-
 
 class Cnt:
     """The accessor ``cnt`` of a Dataset or DataTree that satisfies the schema.
@@ -108,9 +105,9 @@ class Cnt:
 
         root = self._root
         optional = [*OF_EDGES.values(), *OF_NODES, "readout_effect", "readout_effect_se"]
-        present = [name for name in optional if name in root and name not in _OF_CELLS]
+        present = [name for name in optional if name in root and name not in selection.OF_FILMS]
         labels = {"task": task, "ablation": ablation, "checkpoint": checkpoint}
-        return cell_graph(selection.cell(root, [*_OF_CELLS, *present], labels, step))
+        return cell_graph(selection.cell(root, [*selection.OF_FILMS, *present], labels, step))
 
     def metric(self, name: str) -> xr.DataArray:
         """Compute a metric of every graph, as ``cntbench run`` does.

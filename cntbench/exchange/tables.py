@@ -19,6 +19,7 @@ from cntbench.dynamics.null_summary import STATISTICS
 from cntbench.dynamics.role_summary import OF_COMPONENTS, OF_GATEKEEPERS, SIDE
 from cntbench.dynamics.roles import ROLES
 from cntbench.results.schema import HEAD_SCORES
+from cntbench.results.selection import CELL
 from cntbench.results.storage import make_folder
 
 #: Table and label columns of a metric, by its dims besides task, ablation and checkpoint.
@@ -34,7 +35,6 @@ _METRICS: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]] = {
 }
 #: Columns of statistics that have other names in the group ``nulls``.
 _STATISTICS = {"mean": "null_mean", "standard_deviation": "null_standard_deviation"}
-_CELL = ("task", "ablation", "checkpoint")
 #: First column names of each table.
 _HEADER = re.compile(
     "(metric,)?task,ablation,checkpoint,step,|task,checkpoint,step,readout,|checkpoint,step,"
@@ -52,7 +52,7 @@ def edges(tree: xr.DataTree) -> pd.DataFrame:
     for side, index in (("source", source), ("target", target)):
         columns[side] = _labels(root[side].values, np.broadcast_to(index, shape))
     for name in ("influence", "influence_se", "edge_effect", "edge_effect_se"):
-        matrices = root[name].transpose(*_CELL, "source", "target").values
+        matrices = root[name].transpose(*CELL, "source", "target").values
         columns[name] = matrices[..., source, target].ravel()
     return pd.DataFrame(columns | _status(root, shape))
 
@@ -68,22 +68,22 @@ def components(tree: xr.DataTree) -> pd.DataFrame:
     for name in (name for name in known if f"source_{name}" in root):
         columns[name] = root[f"source_{name}"].values[index.ravel()]
     for name in (name for name in HEAD_SCORES if name in root):
-        columns[name] = _full(root[name], root.sizes, (*_CELL, "source"))
+        columns[name] = _full(root[name], root.sizes, (*CELL, "source"))
     for readout in map(str, root["readout"].values):
         for name in ("readout_effect", "readout_effect_se"):
             column = f"{readout}_{name.removeprefix('readout_')}"
             values = root[name].sel(readout=readout)
-            columns[column] = _full(values, root.sizes, (*_CELL, "source"))
+            columns[column] = _full(values, root.sizes, (*CELL, "source"))
     if "roles" in tree.children:
         roles = tree.children["roles"].to_dataset(inherit=False)
         for role in ROLES:
             for name in OF_COMPONENTS:
                 column = f"{role}_{name}"
-                columns[column] = _full(roles[column], root.sizes, (*_CELL, SIDE[role]))
+                columns[column] = _full(roles[column], root.sizes, (*CELL, SIDE[role]))
         for name in OF_GATEKEEPERS:
             column = f"gatekeeper_{name}"
             if name != "change" and column in roles:
-                columns[column] = _full(roles[column], root.sizes, (*_CELL, "component"))
+                columns[column] = _full(roles[column], root.sizes, (*CELL, "component"))
     return pd.DataFrame(columns | _status(root, shape))
 
 
@@ -120,10 +120,10 @@ def metrics(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
     nulls = tree.children["nulls"].to_dataset(inherit=False) if "nulls" in tree.children else {}
     parts: dict[str, list[pd.DataFrame]] = {}
     for name, values in group.data_vars.items():
-        dims = tuple(str(dim) for dim in values.dims if dim not in _CELL)
+        dims = tuple(str(dim) for dim in values.dims if dim not in CELL)
         table, label_columns = _METRICS[dims]
-        values = values.transpose(*_CELL, *dims)
-        indices = np.indices(values.shape)[len(_CELL) :]
+        values = values.transpose(*CELL, *dims)
+        indices = np.indices(values.shape)[len(CELL) :]
         columns: dict[str, Any] = {
             "metric": np.full(values.size, str(name)),
             **_cells(root, values.shape),
@@ -133,7 +133,7 @@ def metrics(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
             columns[column] = labels.values[index.ravel()]
         columns["value"] = values.values.ravel()
         for statistic in STATISTICS if name in nulls else ():
-            null_values = nulls[name].sel(statistic=statistic).transpose(*_CELL, *dims)
+            null_values = nulls[name].sel(statistic=statistic).transpose(*CELL, *dims)
             columns[_STATISTICS.get(statistic, statistic)] = null_values.values.ravel()
         parts.setdefault(table, []).append(pd.DataFrame(columns))
     for table, frames in parts.items():
@@ -211,7 +211,7 @@ def tables(tree: xr.DataTree) -> Iterator[tuple[str, pd.DataFrame]]:
 def _cells(root: xr.Dataset, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return the label columns of cells, whose dims are the first ones of a shape."""
     columns: dict[str, Any] = {}
-    for dim, indices in zip(_CELL, np.indices(shape, sparse=True), strict=False):
+    for dim, indices in zip(CELL, np.indices(shape, sparse=True), strict=False):
         index = np.broadcast_to(indices, shape)
         columns[dim] = _labels(root[dim].values, index)
         if dim == "checkpoint":
@@ -223,7 +223,7 @@ def _status(root: xr.Dataset, shape: tuple[int, ...]) -> dict[str, Any]:
     columns = {}
     for name in ("status", "status_reason"):
         labels, index = np.unique(root[name].values.astype(str), return_inverse=True)
-        index = index.reshape(*root[name].shape, *[1] * (len(shape) - len(_CELL)))
+        index = index.reshape(*root[name].shape, *[1] * (len(shape) - len(CELL)))
         columns[name] = _labels(labels, np.broadcast_to(index, shape))
     return columns
 

@@ -17,9 +17,6 @@ from cntbench.views.missing import Missing
 
 Results = xr.Dataset | xr.DataTree
 
-#: Variables of which films, matrices and their labels are made.
-OF_FILMS = ("influence", "influence_se", "status", "status_reason")
-
 View = TypeVar("View")
 
 

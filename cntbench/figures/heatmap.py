@@ -7,18 +7,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import (
-    OF_FILMS,
-    Chosen,
-    Results,
-    cell_of,
-    moment_of,
-    over_prompts,
-    tree_of,
-)
+from cntbench.figures._results import Chosen, Results, cell_of, moment_of, over_prompts, tree_of
 from cntbench.figures._style import INK, SINGLE, canvas, matrix, scale_beside, styled
+from cntbench.results.selection import OF_FILMS
 from cntbench.views.film import film
-from cntbench.views.heatmap import heatmap as view
 
 #: Largest number of components that are named; with more, layers are named.
 _NAMED = 40
@@ -61,10 +53,9 @@ def heatmap(
     tree = tree_of(results, OF_FILMS)
     graph = film(tree, *cell_of(tree, task, ablation))
     at = moment_of(tree, checkpoint, step)
-    weights = view(graph, at)
     figure, ax = canvas(ax, SINGLE, SINGLE * 0.92)
-    image = matrix(ax, weights.weight, vmin=0, aspect="equal")
-    _name(ax, weights.component, graph.layout.layer.tolist())
+    image = matrix(ax, graph.matrix(at), vmin=0, aspect="equal")
+    _name(ax, graph.layout.component, graph.layout.layer.tolist())
     ax.set_xlabel("target")
     ax.set_ylabel("source")
     status = graph.status[at]

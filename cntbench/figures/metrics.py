@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cntbench.errors import distinct, unknown
 from cntbench.figures import _phases
-from cntbench.figures._results import OF_FILMS, Chosen, Results, cell_of, require, tree_of
+from cntbench.figures._results import Chosen, Results, cell_of, require, tree_of
 from cntbench.figures._style import (
     COLOURS,
     DOUBLE,
@@ -23,6 +23,7 @@ from cntbench.figures._style import (
     steps_below,
     styled,
 )
+from cntbench.results.selection import OF_FILMS
 from cntbench.views.metrics import FOREMOST, WIDTH, MetricView, metric, metric_names
 from cntbench.views.missing import Missing
 from cntbench.views.phases import phases as view_phases
@@ -76,12 +77,12 @@ def metrics(
     rows = -(-len(shown) // columns)
     figure = blank(DOUBLE if columns > 1 else SINGLE, 0.45 + 1.65 * rows)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    phases = view_phases(tree, *cell)
-    shaded = not isinstance(phases, Missing) and phases.count > 1
+    view = view_phases(tree, *cell)
+    phases = None if isinstance(view, Missing) or view.count < 2 else view
     for ax, name in zip(panels, shown, strict=False):
         _draw(ax, x, metric(tree, name, *cell))
         steps_below(ax, axis, steps)
-        if not isinstance(phases, Missing) and phases.count > 1:
+        if phases is not None:
             _phases.shade([ax], phases, axis, steps)
     for ax in panels[len(shown) :]:
         ax.set_axis_off()
@@ -90,7 +91,7 @@ def metrics(
     notes = [
         ", ".join(cell),
         f"grey: mean ± {WIDTH:g} standard deviations over n draws of the null model",
-        *(["upright lines: change points, with 95 % intervals"] if shaded else []),
+        *(["upright lines: change points, with 95 % intervals"] if phases else []),
     ]
     caption = "; ".join(notes) if columns > 1 else "\n".join(notes)
     figure.suptitle(caption, x=0.01, ha="left", fontsize=7 if columns > 1 else 6)

@@ -77,7 +77,7 @@ def scores(results: Results, *, task: str | None = None, readout: str = "accurac
             ax.set_axis_off()
             continue
         if rise is not None:
-            start, stop = axis.place([rise.start, rise.stop])
+            start, stop = axis.place(rise)
             ax.axvspan(start, stop, color="#ececec", linewidth=0, zorder=-3)
         if place + _COLUMNS >= count:
             steps_below(ax, axis, view.step)

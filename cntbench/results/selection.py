@@ -17,6 +17,8 @@ from cntbench.results.tree import result_tree
 _TABLE = {**VARIABLES, **KEPT}
 #: Dims of a cell.
 CELL = ("task", "ablation", "checkpoint")
+#: Variables of which films, graphs and their labels are made.
+OF_FILMS = ("influence", "influence_se", "status", "status_reason")
 #: Most labels that a message lists in full.
 _LISTED = 24
 

@@ -7,8 +7,7 @@ lacks the group that a picture needs, it returns `cntbench.views.missing.Missing
 ==============  ====================================================================
 file            picture
 ==============  ====================================================================
-``film``        the component graph, laid out by layer, at every checkpoint
-``heatmap``     influence as a matrix of source × target at one checkpoint
+``film``        the component graph, laid out by layer, at every checkpoint; as a matrix
 ``readouts``    the clean model's behaviour over training; its steepest rise
 ``phases``      change points of the metric trajectory, with intervals
 ``metrics``     a metric over training, with the band of its null model

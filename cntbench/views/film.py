@@ -57,6 +57,12 @@ class FilmView:
         order = np.argsort(-weights, kind="stable")[:count]
         return order[weights[order] > 0]
 
+    def matrix(self, checkpoint: int) -> Array:
+        """Return influence at a checkpoint, dims ``source, target``; NaN where there is none."""
+        matrix = np.full((len(self.layout.component),) * 2, np.nan)
+        matrix[self.layout.source, self.layout.target] = self.weight[checkpoint]
+        return matrix
+
 
 def film(tree: xr.DataTree, task: str, ablation: str) -> FilmView:
     """Return the film of one task by one ablation."""

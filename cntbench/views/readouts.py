@@ -21,7 +21,7 @@ class Readouts:
     ----------
     task, readout, unit
         Labels; ``unit`` by readout.
-    checkpoint, step
+    step
         Dims ``checkpoint``.
     value, error
         Mean over prompts and its standard error, dims ``task, readout, checkpoint``; NaN where
@@ -31,7 +31,6 @@ class Readouts:
     task: tuple[str, ...]
     readout: tuple[str, ...]
     unit: tuple[str, ...]
-    checkpoint: tuple[str, ...]
     step: NDArray[np.int64]
     value: Array
     error: Array
@@ -60,16 +59,6 @@ class Course:
     last_error: float
 
 
-@dataclass(frozen=True)
-class Rise:
-    """The steepest rise of a readout between neighbouring checkpoints."""
-
-    start: int
-    stop: int
-    before: float
-    after: float
-
-
 def readouts(tree: xr.DataTree) -> Readouts:
     """Return the readouts of a result."""
     root = tree.to_dataset(inherit=False)
@@ -83,7 +72,6 @@ def readouts(tree: xr.DataTree) -> Readouts:
         task=tuple(map(str, root["task"].values)),
         readout=tuple(map(str, root["readout"].values)),
         unit=tuple(map(str, root["readout_unit"].values)),
-        checkpoint=tuple(map(str, root["checkpoint"].values)),
         step=np.asarray(root["step"].values, dtype=np.int64),
         value=value,
         error=error,
@@ -103,13 +91,13 @@ def course(dataset: xr.Dataset, task: str, readout: str) -> Course | None:
     return Course(known.size, *film["step"].values[ends].tolist(), *values[ends], *errors[ends])
 
 
-def steepest_rise(dataset: xr.Dataset, task: str, readout: str) -> Rise | None:
+def steepest_rise(dataset: xr.Dataset, task: str, readout: str) -> tuple[int, int] | None:
     """Find where a readout rose most from one usable checkpoint to the next.
 
     Returns
     -------
-    Rise or None
-        Steps and values; None if it never rose, was not measured, or there are fewer than two
+    tuple or None
+        The two steps; None if it never rose, was not measured, or there are fewer than two
         usable checkpoints.
     """
     film = dataset.isel(checkpoint=usable(dataset))
@@ -119,7 +107,7 @@ def steepest_rise(dataset: xr.Dataset, task: str, readout: str) -> Rise | None:
     if not (rises > 0).any():
         return None
     at = int(np.nanargmax(rises))
-    return Rise(int(steps[at]), int(steps[at + 1]), float(values[at]), float(values[at + 1]))
+    return int(steps[at]), int(steps[at + 1])
 
 
 def task_of_interest(root: xr.Dataset) -> str:

@@ -21,14 +21,13 @@ class Recurrence:
     ----------
     summary
         How similarity is defined.
-    checkpoint, step
+    step
         Dims ``checkpoint``.
     value
         0 to 1, dims ``checkpoint, other_checkpoint``; NaN where not usable.
     """
 
     summary: str
-    checkpoint: tuple[str, ...]
     step: NDArray[np.int64]
     value: Array
 
@@ -43,7 +42,6 @@ def recurrence(tree: xr.DataTree, task: str, ablation: str) -> Recurrence | Miss
     cell = group["recurrence"].sel(task=task, ablation=ablation)
     return Recurrence(
         summary=str(cell.attrs.get("comment", cell.attrs.get("long_name", ""))),
-        checkpoint=tuple(map(str, group["checkpoint"].values)),
         step=np.asarray(tree["step"].values, dtype=np.int64),
         value=cell.transpose("checkpoint", "other_checkpoint").values.astype(np.float64),
     )

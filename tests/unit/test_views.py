@@ -24,7 +24,6 @@ from cntbench.views.claims import claims
 from cntbench.views.comparison import agreement, methods
 from cntbench.views.effects import effects
 from cntbench.views.film import film
-from cntbench.views.heatmap import heatmap
 from cntbench.views.metrics import metric, metric_names
 from cntbench.views.missing import Missing
 from cntbench.views.phases import phases
@@ -108,11 +107,9 @@ def test_where_heads_reach_their_mlp_it_stands_further_on():
 
 def test_the_heatmap_is_the_matrix(root, tree):
     for number, name in enumerate(NAMES):
-        found = heatmap(film(tree, TASK, ABLATION), number)
+        matrix = film(tree, TASK, ABLATION).matrix(number)
         cell = root.sel(task=TASK, ablation=ABLATION, checkpoint=name)
-        np.testing.assert_array_equal(found.weight, cell["influence"].astype(float))
-        if number != 3:
-            np.testing.assert_array_equal(found.error, cell["influence_se"].astype(float))
+        np.testing.assert_array_equal(matrix, cell["influence"].astype(float))
 
 
 def test_readouts_have_gaps_where_checkpoints_do_not_count(root, tree):
@@ -132,9 +129,7 @@ def test_the_steepest_rise_skips_gaps(root):
     values = [0.1, 0.1, 0.2, np.nan, 0.9, 0.0, 0.95]
     dataset["readout_value"].loc[{"task": TASK, "readout": "accuracy"}] = values
     rise = steepest_rise(dataset, TASK, "accuracy")
-    assert rise is not None
-    assert (rise.start, rise.stop) == (8, 32)
-    assert rise.after - rise.before == pytest.approx(0.7)
+    assert rise == (8, 32)
     dataset["readout_value"][:] = 1.0
     assert steepest_rise(dataset, TASK, "accuracy") is None
 

@@ -175,7 +175,6 @@ def _labels(
         "ablation": [str(name) for name in root["ablation"].values],
         "readout": behaviour.readout,
         "unit": behaviour.unit,
-        "checkpoint": first.checkpoint,
         "step": first.step.tolist(),
         "status": status.astype(str).tolist(),
         "axis": {"first": axis.first, "ticks": axis.ticks},
