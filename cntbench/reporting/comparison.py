@@ -13,7 +13,7 @@ from rich.table import Table
 from cntbench.reporting.terminal import plain_table
 from cntbench.reporting.verdict import verdict_tables
 from cntbench.reporting.wording import counted
-from cntbench.views.comparison import methods
+from cntbench.views.comparison import Method, Methods, methods
 from cntbench.views.missing import Missing
 from cntbench.views.verdict import absences
 
@@ -23,26 +23,26 @@ _COLUMNS = 9
 
 def comparison_tables(dataset: xr.Dataset) -> RenderableType:
     """Return a table for each part of a comparison (`cntbench.comparison.table`) that it holds."""
+    view = methods(xr.DataTree(), dataset)
+    assert not isinstance(view, Missing)
     parts: list[RenderableType] = []
-    if "auroc" in dataset:
-        parts += _recovery(dataset)
+    if view.circuits:
+        parts.append(_recovery(dataset, view))
     if "passed" in dataset:
-        parts += [*_diagnostics(dataset), *_failures(dataset)]
+        parts += [*_diagnostics(dataset, view), *_failures(view)]
     if "other_ablation" in dataset.dims:
         parts += _pairs(dataset)
     if "file" in dataset.dims:
         parts += _files(dataset)
     if "split_half" in dataset:
         parts += [_trained(dataset), *_stability(dataset)]
-    parts += [*_methods(dataset), *verdict_tables(dataset)]
-    return Group(*parts)
+    if "auroc" in dataset or "passed" in dataset:
+        parts += ["[bold]Methods one by one[/]", *map(_in_short, view.method)]
+    return Group(*parts, *verdict_tables(dataset))
 
 
-def _recovery(dataset: xr.Dataset) -> Iterator[Table]:
-    """Yield the scores of methods on the random circuits, which have no diagnostics."""
-    circuits = _random_circuits(dataset)
-    if not circuits:
-        return
+def _recovery(dataset: xr.Dataset, view: Methods) -> Table:
+    """Return the scores of methods on the random circuits, which have no diagnostics."""
     columns = [
         {"difficulty": difficulty, "truth": truth}
         for difficulty in dataset["difficulty"].values
@@ -50,32 +50,23 @@ def _recovery(dataset: xr.Dataset) -> Iterator[Table]:
     ]
     table = plain_table(
         "Recovery of planted edges, direct and total ones: AUROC / average precision, mean over "
-        f"{', '.join(map(escape, circuits))}",
+        f"{', '.join(map(escape, view.circuits))}",
         text=["ablation"],
         numbers=[f"{column['difficulty']}\n{column['truth']}" for column in columns],
     )
-    names = ["auroc", "ap", "baseline_ap"]
-    means = dataset[names].sel(circuit=circuits).mean("circuit", skipna=True)
-    for name in dataset["ablation"].values:
-        cells = (means.sel(**column, ablation=name) for column in columns)
+    for method in view.method:
+        scores = (method.recovery[str(c["difficulty"]), str(c["truth"])] for c in columns)
         table.add_row(
-            escape(str(name)), *(f"{_number(c['auroc'])} / {_number(c['ap'])}" for c in cells)
+            escape(method.ablation), *(f"{_number(roc)} / {_number(ap)}" for roc, ap in scores)
         )
-    chance = (means.sel(column)["baseline_ap"].mean("ablation") for column in columns)
+    baselines = dataset["baseline_ap"].sel(circuit=list(view.circuits)).mean("circuit")
+    chance = (baselines.sel(column).mean("ablation") for column in columns)
     table.add_row("random scores", *(f"0.50 / {_number(value)}" for value in chance), style="dim")
-    yield table
+    return table
 
 
-def _random_circuits(dataset: xr.Dataset) -> list[str]:
-    """Return the circuits without diagnostics."""
-    special = set(dataset["special"].values) if "special" in dataset else set()
-    return [name for name in dataset["circuit"].values if name not in special]
-
-
-def _diagnostics(dataset: xr.Dataset) -> Iterator[RenderableType]:
+def _diagnostics(dataset: xr.Dataset, view: Methods) -> Iterator[RenderableType]:
     """Yield what each method passes and fails, and who was not tested and why."""
-    view = methods(xr.DataTree(), dataset)
-    assert not isinstance(view, Missing)
     table = plain_table(
         f"Diagnostics on {counted(dataset.sizes['special'], 'special circuit')}",
         text=["ablation"],
@@ -90,48 +81,31 @@ def _diagnostics(dataset: xr.Dataset) -> Iterator[RenderableType]:
     yield from map(escape, absences("Not tested", view.undiagnosed))
 
 
-def _failures(dataset: xr.Dataset) -> Iterator[str]:
+def _failures(view: Methods) -> Iterator[str]:
     """Yield, for each expectation, the ablations that fail it, with their values."""
-    names = [str(name) for name in dataset["ablation"].values]
-    for circuit in dataset["special"].values:
-        diagnostics = dataset.sel(special=circuit)
-        failed: dict[str, list[str]] = {}
-        for name in names:
-            cell = diagnostics.sel(ablation=name)
-            if cell["passed"] == 0:
-                value = f"{escape(name)} {cell['value'].item():.2g}"
-                failed.setdefault(str(cell["what"].item()), []).append(value)
-        for expectation, values in failed.items():
-            yield f"[bold]{escape(str(circuit))}[/]: {escape(expectation)}\n    {', '.join(values)}"
+    for (circuit, expectation), values in view.failures.items():
+        failed = escape(", ".join(values))
+        yield f"[bold]{escape(circuit)}[/]: {escape(expectation)}\n    {failed}"
     yield ""
 
 
-def _methods(dataset: xr.Dataset) -> Iterator[str]:
-    """Yield a line that sums up each ablation."""
-    if "auroc" not in dataset and "passed" not in dataset:
-        return
-    yield "[bold]Methods one by one[/]"
-    for name in dataset["ablation"].values:
-        row, facts = dataset.sel(ablation=name), []
-        if "auroc" in row:
-            scores = row["auroc"].sel(circuit=_random_circuits(dataset)).mean("circuit")
-            facts += [
-                f"{difficulty} AUROC "
-                + ", ".join(
-                    f"{_number(scores.sel(difficulty=difficulty, truth=truth))} {truth}"
-                    for truth in row["truth"].values
-                )
-                for difficulty in row["difficulty"].values
-                if np.isfinite(scores.sel(difficulty=difficulty)).any()
-            ]
-        if "passed" in row and row["passed"].notnull().any():
-            failed = [str(c) for c in row["special"].values if row["passed"].sel(special=c) == 0]
-            facts.append(f"fails {', '.join(failed)}" if failed else "fails no diagnostic")
-        if "split_half" in row:
-            facts.append(f"split half {_number(row['split_half_mean'])}")
-            if np.isfinite(row["relative_seconds"]):
-                facts.append(f"{row['relative_seconds'].item():.2g}× the time of zero ablation")
-        yield f" {escape(str(name))}: {escape('; '.join(facts))}"
+def _in_short(method: Method) -> str:
+    """Return a line that sums up an ablation."""
+    facts = []
+    for difficulty in dict.fromkeys(difficulty for difficulty, _ in method.recovery):
+        scores = {
+            truth: auroc for (of, truth), (auroc, _) in method.recovery.items() if of == difficulty
+        }
+        if np.isfinite(list(scores.values())).any():
+            words = ", ".join(f"{_number(auroc)} {truth}" for truth, auroc in scores.items())
+            facts.append(f"{difficulty} AUROC {words}")
+    if method.passed or method.failed:
+        facts.append(f"fails {', '.join(method.failed) or 'no diagnostic'}")
+    if np.isfinite(method.split_half[0]):
+        facts.append(f"split half {_number(method.split_half[0])}")
+    if np.isfinite(method.relative_seconds):
+        facts.append(f"{method.relative_seconds:.2g}× the time of zero ablation")
+    return f" {escape(method.ablation)}: {escape('; '.join(facts))}"
 
 
 def _pairs(dataset: xr.Dataset) -> Iterator[Table]:

@@ -125,6 +125,15 @@ class Methods:
     undiagnosed: Mapping[str, str]
     verdict: VerdictView | None
 
+    @property
+    def failures(self) -> dict[tuple[str, str], list[str]]:
+        """Failed expectations by circuit and words, each with the methods and their values."""
+        failed: dict[tuple[str, str], list[str]] = {}
+        for failure in sorted(self.diagnostic, key=lambda failure: failure.circuit):
+            value = f"{failure.ablation} {failure.value:.2g}"
+            failed.setdefault((failure.circuit, failure.what), []).append(value)
+        return failed
+
 
 def agreement(tree: xr.DataTree) -> Agreement:
     """Compare the ablations of a result with each other."""

@@ -205,7 +205,10 @@ def methods_section(methods: Methods, used: Sequence[str]) -> Fields:
             for circuit in sorted(circuits)
         ],
         "undiagnosed": absences("Not tested", methods.undiagnosed),
-        "failures": _failures(methods),
+        "failures": [
+            {"circuit": circuit, "what": expectation, "who": ", ".join(values)}
+            for (circuit, expectation), values in sorted(methods.failures.items())
+        ],
         "trained": [
             {
                 "name": method.ablation,
@@ -298,18 +301,6 @@ def _passed(passed: bool, failed: bool) -> Fields:
         return {"sign": "–", "kind": "", "title": "not tested"}
     sign, kind = MARKS["supported" if passed else "not supported"]
     return {"sign": sign, "kind": kind, "title": "passed" if passed else "failed"}
-
-
-def _failures(methods: Methods) -> list[Fields]:
-    """Return the failed expectations of each circuit, with the methods that fail them."""
-    failed: dict[tuple[str, str], list[str]] = {}
-    for failure in methods.diagnostic:
-        value = f"{failure.ablation} {failure.value:.2g}"
-        failed.setdefault((failure.circuit, failure.what), []).append(value)
-    return [
-        {"circuit": circuit, "what": expectation, "who": ", ".join(values)}
-        for (circuit, expectation), values in sorted(failed.items())
-    ]
 
 
 def _times(value: float) -> str:
