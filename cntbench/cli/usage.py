@@ -34,7 +34,7 @@ _TEXTS: dict[Any, Any] = {
 
 
 class App(typer.Typer):
-    """Commands that refuse empty paths, and take the folders of their --specs into use."""
+    """Commands that refuse empty words and paths, and take the folders of --specs into use."""
 
     def command(self, *args: Any, **kwargs: Any) -> Callable[[Callable[..., None]], Any]:
         """Register a function as a command."""
@@ -45,33 +45,31 @@ class App(typer.Typer):
 def _with_paths(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command to which typer gives its paths as text."""
     signature = inspect.signature(command, eval_str=True)
-    parameters, labels = [], {}
+    parameters, paths, labels = [], set(), {}
     for name, parameter in signature.parameters.items():
         kind, *about = get_args(parameter.annotation) or [None]
+        if any(isinstance(part, typer.models.ArgumentInfo) for part in about):
+            labels[name] = (about[0].metavar or name.upper()).rstrip(".")
+        elif kind in _TEXTS:
+            labels[name] = f"--{name}"
         if kind in _TEXTS:
-            argument = isinstance(about[0], typer.models.ArgumentInfo)
-            labels[name] = about[0].metavar.rstrip(".") if argument else f"--{name}"
+            paths.add(name)
             parameter = parameter.replace(annotation=Annotated[_TEXTS[kind], *about])
         parameters.append(parameter)
 
     @wraps(command)
     def with_paths(**arguments: Any) -> None:
         for name, label in labels.items():
-            arguments[name] = _paths(arguments[name], label)
+            given = arguments[name]
+            if "" in (given if isinstance(given, list) else [given]):
+                raise CntbenchError(f'{label} = "" is not allowed', hint="It must not be empty.")
+            if name in paths and given:
+                arguments[name] = Path(given) if isinstance(given, str) else [*map(Path, given)]
         with using(arguments["specs"] or ()) if "specs" in arguments else nullcontext():
             command(**arguments)
 
     with_paths.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return with_paths
-
-
-def _paths(given: Any, label: str) -> Any:
-    """Return one text or several as paths; None stays."""
-    if given == "":
-        raise CntbenchError(f'{label} = "" is not allowed', hint="It must not be empty.")
-    if isinstance(given, str):
-        return Path(given)
-    return given and [_paths(text, label) for text in given]
 
 
 class Commands(TyperGroup):

@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, cast
 
 import xarray as xr
 
-from cntbench.errors import CntbenchError, Named, unknown
+from cntbench.errors import CntbenchError
 from cntbench.exchange.writing import measured
-from cntbench.files.output import FileKind, check_files, check_folder, check_output, is_folder
-from cntbench.plugins import room
+from cntbench.files.output import check_files, check_folder, check_output, is_folder
+from cntbench.plugins import find, room
 from cntbench.results.selection import indices_of, labels_of
-
-
-class Format(Protocol):
-    """A format of results: a file of `cntbench.exchange.formats`."""
-
-    SUFFIXES: tuple[str, ...]
-    KIND: FileKind
-
-    def write_file(self, tree: xr.DataTree, path: Path) -> None:
-        """Write one file."""
-        ...
-
-    def files(self, tree: xr.DataTree, folder: Path) -> Iterator[Path]:
-        """Yield the files that `write_folder` may write."""
-        ...
-
-    def write_folder(self, tree: xr.DataTree, folder: Path) -> list[Path]:
-        """Write the whole result and return the files."""
-        ...
-
-
-def formats() -> Named[Format]:
-    """Return the formats by name."""
-    files = room("export format")
-    return Named({n: cast(Format, file.module) for n, file in files.items()}, files.broken)
 
 
 def export(
@@ -74,14 +48,14 @@ def export(
         If the format is unclear, nothing was measured, the selection does not fit into a file, or
         a file cannot be written.
     """
-    known = formats()
-    of_suffix = next((n for n, f in known.items() if path.name.endswith(f.SUFFIXES)), None)
+    suffixes = {n: plugin.module.SUFFIXES for n, plugin in room("export format").items()}
+    of_suffix = next((n for n, endings in suffixes.items() if path.name.endswith(endings)), None)
     if name is None and of_suffix is None:
         raise CntbenchError(
             "has no suffix of a known format",
             where=str(path),
             hint="Name a file that ends in "
-            f"{', '.join(suffix for file in known.values() for suffix in file.SUFFIXES)}, or "
+            f"{', '.join(suffix for endings in suffixes.values() for suffix in endings)}, or "
             "a folder and a --format.",
         )
     if name is not None and of_suffix not in (None, name):
@@ -90,16 +64,13 @@ def export(
         )
     if not measured(tree.to_dataset(inherit=False)).any():
         raise CntbenchError("the selection has no measurements", hint="cntbench audit says why.")
-    name = str(name or of_suffix)
-    if name not in known:
-        raise unknown("format", name, known)
-    chosen = known[name]
+    writer = find("export format", str(name or of_suffix))
     if of_suffix is None or is_folder(path):
         check_folder(path)
-        check_files(chosen.files(tree, path), chosen.KIND, inputs=inputs, force=force)
-        return chosen.write_folder(tree, path)
-    check_output(path, chosen.KIND, inputs=inputs, force=force)
-    chosen.write_file(tree, path)
+        check_files(writer.files(tree, path), writer.KIND, inputs=inputs, force=force)
+        return list(writer.write_folder(tree, path))
+    check_output(path, writer.KIND, inputs=inputs, force=force)
+    writer.write_file(tree, path)
     return [path]
 
 

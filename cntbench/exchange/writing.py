@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from cntbench.errors import CntbenchError, StorageError
 from cntbench.results.selection import CELL
 from cntbench.results.storage import file_name, make_folder, write_atomically
+
+Cell = TypeVar("Cell")
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _IN_ATTRIBUTES = {'"': "&quot;", "\r": "&#13;", "\n": "&#10;", "\t": "&#09;"}
@@ -60,11 +63,11 @@ def measured_cells(
 
 
 def write_cells(
-    tree: xr.DataTree, folder: Path, suffix: str, write: Callable[[dict[str, int], Path], None]
+    cells: Iterable[tuple[Path, Cell]], write: Callable[[Cell, Path], None]
 ) -> list[Path]:
-    """Write the file of every measured graph, and return the files; see `measured_cells`."""
+    """Write the file of every cell, such as those of `measured_cells`, and return the files."""
     written = []
-    for path, cell in measured_cells(tree, folder, suffix):
+    for path, cell in cells:
         make_folder(path.parent)
         write(cell, path)
         written.append(path)

@@ -140,9 +140,9 @@ def comparison_of(results: Results) -> xr.Dataset:
     return results.children["comparison"].to_dataset(inherit=True).compute()
 
 
-def lacking(what: str) -> MissingGroupError:
-    """Return the error for what a comparison lacks."""
-    return MissingGroupError(what, hint=f"{_MAKES}{_COMPARE}")
+def lacking(what: str, command: str = _COMPARE) -> MissingGroupError:
+    """Return the error for what a result, or a comparison, lacks, and the command that makes it."""
+    return MissingGroupError(what, hint=f"{_MAKES}{command}")
 
 
 def over_prompts(tree: xr.DataTree) -> str:
@@ -160,5 +160,5 @@ def require(view: View | Missing) -> View:
         If the result lacks the view's group; it names the command that makes the group.
     """
     if isinstance(view, Missing):
-        raise MissingGroupError(view.what, hint=f"{_MAKES}{view.command}")
+        raise lacking(view.what, view.command)
     return view

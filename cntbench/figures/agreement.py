@@ -6,12 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import Chosen, Results, require, tree_of
+from cntbench.figures._results import Chosen, Results, lacking, tree_of
 from cntbench.figures._style import DOUBLE, SINGLE, canvas, matrix, scale_beside, styled
 from cntbench.results import selection
 from cntbench.results.selection import OF_FILMS
 from cntbench.views.comparison import agreement as view
-from cntbench.views.missing import Missing
 
 
 @styled
@@ -44,7 +43,7 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
     if root.sizes["ablation"] < 2:
         (name,) = selection.labels_of(root, "ablation")
         what = "The result has one ablation, and agreement compares two or more."
-        require(Missing(what, f"cntbench run STUDY --ablations {name},ANOTHER"))
+        raise lacking(what, f"cntbench run STUDY --ablations {name},ANOTHER")
     agreement_view = view(tree)
     count = len(agreement_view.ablation)
     annotated = count <= 5

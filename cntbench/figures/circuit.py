@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cntbench.components import kind_of
-from cntbench.figures._results import Chosen, MissingGroupError, Results, moment_of, task_of
+from cntbench.figures._results import Chosen, Results, lacking, moment_of, task_of
 from cntbench.figures._style import INK, SCALE, SINGLE, canvas, scale_beside, styled
 from cntbench.figures.film import SHAPES, curve
 from cntbench.results.selection import OF_FILMS
@@ -61,9 +61,7 @@ def circuit(
     at = moment_of(tree, checkpoint, step)
     shown = view(tree, name, at)
     if shown is None or not shown.measured:
-        raise MissingGroupError(
-            f"No effects on a readout were measured on {name}.", hint="To make it: cntbench run"
-        )
+        raise lacking(f"No effects on a readout were measured on {name}.", "cntbench run")
     figure, ax = canvas(ax, SINGLE, 2.6)
     places = _places(shown.part)
     scale = Normalize(0, 1)

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from cntbench.figures._results import (
     Chosen,
-    MissingGroupError,
     Results,
+    lacking,
     moment_of,
     over_prompts,
     task_of,
@@ -114,10 +114,8 @@ def _readout_of(root: xr.Dataset, task: str, at: int) -> str:
     measured = root["readout_effect"].sel(task=task).isel(checkpoint=at).notnull()
     known = [str(name) for name in root["readout"].values if bool(measured.sel(readout=name).any())]
     if not known:
-        raise MissingGroupError(
-            f"No effects on a readout were measured on {task}.",
-            hint="To make it: cntbench run, on tasks that name effects",
-        )
+        what = f"No effects on a readout were measured on {task}."
+        raise lacking(what, "cntbench run, on tasks that name effects")
     return "logit_difference" if "logit_difference" in known else known[0]
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import Chosen, MissingGroupError, Results
+from cntbench.figures._results import Chosen, Results, lacking
 from cntbench.figures._style import DOUBLE, GREY, PALE, blank, colour, logarithmic, styled
 from cntbench.results.selection import index_of
 
@@ -68,9 +68,7 @@ def _circuits_of(results: Results) -> xr.Dataset:
         return results.children["faithfulness"].to_dataset(inherit=True).compute()
     if isinstance(results, xr.Dataset) and "random_faithfulness" in results:
         return results.compute()
-    raise MissingGroupError(
-        "The result has no group 'faithfulness'.", hint="To make it: cntbench circuit RESULTS --add"
-    )
+    raise lacking("The result has no group 'faithfulness'.", "cntbench circuit RESULTS --add")
 
 
 def _task_of(dataset: xr.Dataset, task: str | None) -> xr.Dataset:

@@ -52,7 +52,9 @@ def summary(
     counts = usable(dataset)
     named = checkpoint is not None or step is not None
     position = index_of(dataset, "checkpoint", checkpoint, step=step) if named else None
-    name = task_of(dataset, task)
+    name = task_of_interest(dataset)
+    if task is not None:
+        name = str(dataset["task"].values[index_of(dataset, "task", task)])
     if position is not None and not counts[position]:
         steps = [str(number) for number in dataset["step"].values[counts]]
         raise CntbenchError(
@@ -74,19 +76,6 @@ def summary(
         index = int(np.flatnonzero(dataset["step"].values == moment["step"].item())[0])
         parts.append(_effects(moment, behaviours(dataset, name, index)))
     return Group(*parts)
-
-
-def task_of(dataset: xr.Dataset, task: str | None) -> str:
-    """Return a task of a result: the named one, induction, or the first.
-
-    Raises
-    ------
-    CntbenchError
-        If there is no such task.
-    """
-    if task is None:
-        return task_of_interest(dataset)
-    return str(dataset["task"].values[index_of(dataset, "task", task)])
 
 
 def _prompts(film: xr.Dataset) -> Iterator[Text]:

@@ -28,10 +28,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 def _is_table(path: Path) -> bool:
-    if head(path).startswith(b"\x1f\x8b"):
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            return is_header(file.readline(_LONGEST))
-    with path.open(encoding="utf-8") as file:
+    opened = gzip.open if head(path).startswith(b"\x1f\x8b") else open
+    with opened(path, "rt", encoding="utf-8") as file:
         return is_header(file.readline(_LONGEST))
 
 

@@ -54,7 +54,9 @@ def files(tree: xr.DataTree, folder: Path) -> Iterator[Path]:
 
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
     """Write every measured graph: ``TASK/ABLATION/CHECKPOINT.json``."""
-    return write_cells(tree, folder, SUFFIXES[0], lambda cell, path: _write(tree, cell, path))
+    return write_cells(
+        measured_cells(tree, folder, *SUFFIXES), lambda cell, path: _write(tree, cell, path)
+    )
 
 
 def _write(tree: xr.DataTree, cell: Mapping[str, int], path: Path) -> None:

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from cntbench.dynamics.role_summary import SIDE
 from cntbench.dynamics.roles import ROLES, strength
 from cntbench.errors import CntbenchError
-from cntbench.exchange.writing import measured, xml_text
+from cntbench.exchange.writing import measured, write_cells, xml_text
 from cntbench.files.attributes import __version__
 from cntbench.files.output import FileKind, contains
 from cntbench.results.selection import component_attributes
-from cntbench.results.storage import file_name, make_folder, write_atomically
+from cntbench.results.storage import file_name, write_atomically
 
 SUFFIXES: tuple[str, ...] = (".gexf",)
 KIND = FileKind("a GEXF file", contains(b"<gexf"))
@@ -115,12 +115,9 @@ def files(tree: xr.DataTree, folder: Path) -> Iterator[Path]:
 
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
     """Write every film with a measured checkpoint: ``TASK/ABLATION.gexf``."""
-    written = []
-    for path, indices in _films(tree, folder):
-        make_folder(path.parent)
-        _write(film_graph(tree, *indices), path)
-        written.append(path)
-    return written
+    return write_cells(
+        _films(tree, folder), lambda indices, path: _write(film_graph(tree, *indices), path)
+    )
 
 
 def _films(tree: xr.DataTree, folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:

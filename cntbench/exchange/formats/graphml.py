@@ -39,11 +39,10 @@ def files(tree: xr.DataTree, folder: Path) -> Iterator[Path]:
 def write_folder(tree: xr.DataTree, folder: Path) -> list[Path]:
     """Write every measured graph: ``TASK/ABLATION/CHECKPOINT.graphml``."""
     root = tree.to_dataset(inherit=False)
-
-    def write(cell: dict[str, int], path: Path) -> None:
-        _write(Cnt(root.isel(cell)).graph(), path)
-
-    return write_cells(tree, folder, SUFFIXES[0], write)
+    return write_cells(
+        measured_cells(tree, folder, *SUFFIXES),
+        lambda cell, path: _write(Cnt(root.isel(cell)).graph(), path),
+    )
 
 
 def _write(graph: nx.DiGraph, path: Path) -> None:
