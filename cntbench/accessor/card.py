@@ -26,13 +26,7 @@ def is_film(root: xr.Dataset) -> bool:
 
 
 def card(root: xr.Dataset) -> str:
-    """Return a summary of a result as HTML; if it is no result, the reason.
-
-    Parameters
-    ----------
-    root
-        A film or a selection from one. Only the drawn values are read.
-    """
+    """Return a summary of a film as HTML, reading drawn values only; if it is none, the reason."""
     try:
         return _card(root)
     except CntbenchError as error:

@@ -27,17 +27,7 @@ OF_GRAPHS = ("source", "sign_convention", "normalisation")
 
 
 def cell_graph(cell: xr.Dataset) -> nx.DiGraph:
-    """Return the graph of one task by one ablation at one checkpoint.
-
-    Parameters
-    ----------
-    cell
-        One task, ablation and checkpoint of a result.
-
-    Returns
-    -------
-    networkx.DiGraph
-        See `cntbench.accessor.cnt.Cnt.graph`.
+    """Return one task by one ablation at one checkpoint as `cntbench.accessor.cnt.Cnt.graph` does.
 
     Raises
     ------

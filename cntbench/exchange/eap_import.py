@@ -145,12 +145,7 @@ def import_graphs(
 def monotonies(graphs: Mapping[int, EapGraph], *, circuit: bool) -> list[str]:
     """Return a line for everything in graphs that is the same everywhere, as no measurement is.
 
-    Parameters
-    ----------
-    graphs
-        By their training steps.
-    circuit
-        Whether scores of edges that are not in the circuit count as 0.
+    With ``circuit``, scores of edges that are not in the circuit count as 0.
     """
     outside = " (edges outside of the circuit count as 0)" if circuit else ""
     lines = [
@@ -165,13 +160,7 @@ def monotonies(graphs: Mapping[int, EapGraph], *, circuit: bool) -> list[str]:
 
 
 def described(graphs: Mapping[int, EapGraph]) -> str:
-    """Return what was read, what was made of it, and what has no place in a film.
-
-    Parameters
-    ----------
-    graphs
-        By their training steps.
-    """
+    """Return what was read, what was made of it, and what has no place in a film."""
     lines = [
         f"step {step}: {graph.path.name}, {len(graph.edges)} edges, {graph.in_circuit} of them in "
         "the circuit"

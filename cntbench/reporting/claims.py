@@ -53,9 +53,7 @@ def claims_report(trees: Mapping[str, xr.DataTree], claims: Sequence[Claim]) -> 
     Parameters
     ----------
     trees
-        Results by the name of their file.
-    claims
-        The claims that were tested in all files.
+        By the name of their file; all were tested for the claims.
 
     Raises
     ------

@@ -64,14 +64,7 @@ def seeds_line(
 ) -> Text:
     """Return the cost of a study's seeds, each of which costs what the first one does.
 
-    Parameters
-    ----------
-    estimate
-        Of one seed.
-    measured
-        For each seed its name, and how many checkpoints and untrained models are measured.
-    untrained
-        Number of untrained models of a seed.
+    Of each seed, ``measured`` has the name and how many checkpoints and untrained models are done.
     """
     each = [
         replace(

@@ -155,15 +155,7 @@ def agreement(tree: xr.DataTree) -> Agreement:
 
 
 def methods(tree: xr.DataTree, comparison: xr.Dataset | None = None) -> Methods | Missing:
-    """Return what a comparison says of the ablations.
-
-    Parameters
-    ----------
-    tree
-        A result, with or without the group ``comparison``.
-    comparison
-        The output of ``cntbench compare -o``, used instead of the group.
-    """
+    """Return what a comparison says of the ablations, by default the result's own group."""
     if comparison is None:
         if "comparison" not in tree.children:
             return missing("comparison")

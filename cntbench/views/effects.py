@@ -41,10 +41,7 @@ class EffectView:
 def over_one_edge(root: xr.Dataset) -> tuple[str, ...]:
     """Return the ablations whose effects are those of the edge to the unembedding alone.
 
-    Parameters
-    ----------
-    root
-        The film; ablations of unknown scope are taken to measure the total effect.
+    Ablations of unknown scope are taken to measure the total effect.
     """
     try:
         specs = parse_json(str(root.attrs.get("spec", "{}")))["ablations"]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import CONFIDENCE
 from cntbench.prompts import random_state
-from cntbench.results.film import usable
+from cntbench.views.readouts import usable_values
 
 Array = NDArray[np.float64]
 
@@ -79,12 +79,7 @@ def emergence(
     draws
         Number of courses that are drawn for the intervals; without any, these are undefined.
     """
-    film = dataset.isel(checkpoint=usable(dataset)).sel(task=task, readout=readout)
-    values, errors = (
-        film[name].values.astype(np.float64) for name in ("readout_value", "readout_se")
-    )
-    known = np.flatnonzero(~np.isnan(values))
-    values, errors, steps = values[known], errors[known], film["step"].values[known]
+    values, errors, steps = usable_values(dataset, task, readout)
     measured = draws > 0 and not np.isnan(errors).any()
     errors = np.nan_to_num(errors)
     if len(values) < 2 or not _above(values[None], errors)[0, -1]:

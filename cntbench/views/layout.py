@@ -45,13 +45,10 @@ class Layout:
 
 
 def layout(root: xr.Dataset) -> Layout:
-    """Lay out the components of a result.
+    """Lay out the components of a film.
 
-    Parameters
-    ----------
-    root
-        The film. An edge is feasible if its influence is a number anywhere in it; in a film without
-        any number, if the target is in a later layer.
+    An edge is feasible if its influence is a number anywhere in the film; in one without any
+    number, if the target is in a later layer.
     """
     layer = np.asarray(root["source_layer"].values, dtype=np.int64)
     kind = tuple(map(str, root["source_kind"].values))

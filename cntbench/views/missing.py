@@ -24,15 +24,7 @@ class Missing:
     command: str
 
     def in_file(self, name: str, history: str) -> Missing:
-        """Return the same, with the command for one result.
-
-        Parameters
-        ----------
-        name
-            The result's file.
-        history
-            The command that made it; empty if unknown.
-        """
+        """Return the same with the command for a result: its file, and what made it if known."""
         if self.command == _RUN:
             return replace(self, command=history or _RUN)
         return replace(self, command=self.command.replace("RESULTS", name))

@@ -78,17 +78,25 @@ def readouts(tree: xr.DataTree) -> Readouts:
     )
 
 
-def course(dataset: xr.Dataset, task: str, readout: str) -> Course | None:
-    """Return the ends of a readout; None if no usable checkpoint has it."""
+def usable_values(
+    dataset: xr.Dataset, task: str, readout: str
+) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Return a readout, its standard errors and steps, at the usable checkpoints that have it."""
     film = dataset.isel(checkpoint=usable(dataset)).sel(task=task, readout=readout)
     values, errors = (
         film[name].values.astype(np.float64) for name in ("readout_value", "readout_se")
     )
-    known = np.flatnonzero(~np.isnan(values))
-    if not known.size:
+    known = ~np.isnan(values)
+    return values[known], errors[known], film["step"].values[known]
+
+
+def course(dataset: xr.Dataset, task: str, readout: str) -> Course | None:
+    """Return the ends of a readout; None if no usable checkpoint has it."""
+    values, errors, steps = usable_values(dataset, task, readout)
+    if not len(values):
         return None
-    ends = known[[0, -1]]
-    return Course(known.size, *film["step"].values[ends].tolist(), *values[ends], *errors[ends])
+    ends = [0, -1]
+    return Course(len(values), *steps[ends].tolist(), *values[ends], *errors[ends])
 
 
 def steepest_rise(dataset: xr.Dataset, task: str, readout: str) -> tuple[int, int] | None:

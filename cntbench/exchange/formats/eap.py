@@ -78,15 +78,7 @@ def _write(tree: xr.DataTree, cell: Mapping[str, int], path: Path) -> None:
 
 
 def graph_content(nodes: tuple[Component, ...], edges: Edges) -> dict[str, Any]:
-    """Return what the file of a graph holds.
-
-    Parameters
-    ----------
-    nodes
-        The model's components.
-    edges
-        By their names in the file.
-    """
+    """Return what the file of a graph of some components and edges holds."""
     ends = {part for name, (_, inside) in edges.items() if inside for part in _ends(name)}
     names = [INPUT, *map(eap_name, nodes), LOGITS]
     return {

@@ -53,15 +53,7 @@ View = TypeVar("View")
 def context(
     tree: xr.DataTree, labels: Mapping[str, Any], *, name: str, comparison: xr.Dataset | None
 ) -> dict[str, Any]:
-    """Return the variables of the templates.
-
-    Parameters
-    ----------
-    tree, name, comparison
-        As in `cntbench.reporting.page.write.write_page`.
-    labels
-        The labels of `cntbench.reporting.page.payload.payload`.
-    """
+    """Return the variables of the templates, of what `write_page` takes and `payload` labels."""
 
     def with_command(view: View | Missing) -> View | Missing:
         """Return a view; where it is missing, with the command that adds it to this result."""
@@ -86,7 +78,7 @@ def context(
 
 
 def film_context(tree: xr.DataTree, labels: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variables of the film's template; parameters as in `context`."""
+    """Return the variables of the film's template, as `context` does those of the page."""
     return {**_head(tree, ""), **_figures(labels)}
 
 
@@ -104,11 +96,6 @@ def _head(tree: xr.DataTree, name: str) -> dict[str, Any]:
 
 def title(source: str, study: str) -> str:
     """Return the title of a result: that of a folder of checkpoints is the folder's name.
-
-    Parameters
-    ----------
-    source, study
-        The trajectory, and the name of the study.
 
     Examples
     --------

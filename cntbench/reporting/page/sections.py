@@ -26,14 +26,9 @@ Fields = dict[str, Any]
 
 
 def claims_section(judgements: Sequence[Judgement], minima: dict[str, list[float]]) -> Fields:
-    """Return an overview of the verdicts, and each claim in detail.
+    """Return an overview of the verdicts of one file or over several, and each claim in detail.
 
-    Parameters
-    ----------
-    judgements
-        The verdicts of a file, or over several.
-    minima
-        By claim, the smallest effect that counts for each of its tests.
+    ``minima`` are, by claim, the smallest effects that count for each of its tests.
     """
     names = list(dict.fromkeys(judgement.claim for judgement in judgements))
     tasks = list(dict.fromkeys(judgement.task for judgement in judgements))
@@ -165,15 +160,7 @@ def _cell(text: str, share: float | None, within: str = "") -> Fields:
 
 
 def methods_section(methods: Methods, used: Sequence[str]) -> Fields:
-    """Return recovery, diagnostics, reliability and cost.
-
-    Parameters
-    ----------
-    methods
-        The methods of a comparison.
-    used
-        The result's ablations, which are highlighted.
-    """
+    """Return recovery, diagnostics, reliability and cost; the ablations used are highlighted."""
     columns = list(dict.fromkeys(key for method in methods.method for key in method.recovery))
     diagnosed = [method for method in methods.method if method.passed or method.failed]
     circuits = {name for method in diagnosed for name in (*method.passed, *method.failed)}
@@ -229,12 +216,7 @@ def methods_section(methods: Methods, used: Sequence[str]) -> Fields:
 def verdict_section(view: VerdictView, used: Sequence[str]) -> Fields:
     """Return the rankings: a row for each method, a column for each purpose.
 
-    Parameters
-    ----------
-    view
-        The verdict of a comparison.
-    used
-        The result's ablations, which are highlighted.
+    The ablations used in the result are highlighted.
     """
     return {
         "over": over_models(listed(view.circuits), view.models),

@@ -25,17 +25,7 @@ def answers(
     agreement: Agreement,
     tested: Methods | Missing,
 ) -> tuple[Answer, ...]:
-    """Return the answers to a reader's four questions: when, who, which claims, which method.
-
-    Parameters
-    ----------
-    tree
-        The result.
-    judgements
-        Its verdicts, from `cntbench.views.claims`.
-    agreement, tested
-        Its ablations, from `cntbench.views.comparison`.
-    """
+    """Return the answers to a reader's four questions: when, who, which claims, which method."""
     root = tree.to_dataset(inherit=False)
     task = task_of_interest(root)
     return (
@@ -51,14 +41,7 @@ def in_short(
 ) -> list[str]:
     """Return the answers' sentences that a result has data for, as the page has them.
 
-    Parameters
-    ----------
-    tree
-        The result.
-    task
-        What they are about; by default what the page is about.
-    checkpoint
-        Whose components are named; by default the last one that counts.
+    By default they are about the task of the page and the last checkpoint that counts.
     """
     root = tree.to_dataset(inherit=False)
     task = task_of_interest(root) if task is None else task

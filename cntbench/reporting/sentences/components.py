@@ -43,12 +43,7 @@ def who(tree: xr.DataTree, task: str) -> Answer:
 def carriers(view: CircuitView | None, task: str) -> str:
     """Return a sentence: the components that a task depends on, named by what they do.
 
-    Parameters
-    ----------
-    view
-        The circuit; None if no checkpoint counts.
-    task
-        The task.
+    There is no circuit if no checkpoint counts.
     """
     if view is None:
         return "No checkpoint was measured."

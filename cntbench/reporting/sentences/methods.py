@@ -58,12 +58,7 @@ def _of_result(
 def decision(rankings: Sequence[Ranking], diagnosed: Sequence[Method]) -> str:
     """Return a sentence: which method to use for which purpose, or which fails least often.
 
-    Parameters
-    ----------
-    rankings
-        With at least one method each.
-    diagnosed
-        Methods of the result that special circuits have tested.
+    Rankings have at least one method each; special circuits have tested the diagnosed ones.
     """
     if not rankings:
         if not diagnosed:
