@@ -72,7 +72,7 @@ def metric_names(tree: xr.DataTree) -> tuple[str, ...] | Missing:
 
 
 def metric(tree: xr.DataTree, name: str, task: str, ablation: str) -> MetricView:
-    """Return one of `metric_names` of one task by one ablation; without ``nulls``, without a band."""
+    """Return one of `metric_names` of one task by one ablation; a band needs ``nulls``."""
     root = tree.to_dataset(inherit=False)
     cell = {"task": index_of(root, "task", task), "ablation": index_of(root, "ablation", ablation)}
     variable = tree.children["metrics"].variables[name]
