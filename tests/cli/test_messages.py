@@ -160,6 +160,33 @@ def test_an_option_is_named_with_its_value_and_what_is_allowed(cli, words, says)
     assert " ".join(err.split()).startswith(f"error: {says}")
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["show", ""], "RESULTS"),
+        (["report", "r.nc", ""], "RESULTS"),
+        (["report", "r.nc", "--comparison", ""], "--comparison"),
+        (["run", "-o", ""], "--output"),
+        (["figures", "r.nc", "-o", ""], "--output"),
+        (["merge", "a", "-o", ""], "--output"),
+        (["merge", "", "-o", "b"], "FOLDER"),
+        (["golden", "check", ""], "FOLDER"),
+        (["golden", "freeze", "r.nc", "--to", ""], "--to"),
+        (["planted", "save", "chain", ""], "FOLDER"),
+        (["plan", "--specs", ""], "--specs"),
+        (["audit", ""], "RESULTS_OR_TRAJECTORY"),
+        (["import", "", "-o", "x.nc"], "FILE[@STEP]"),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_is_not_the_current_folder(cli, words, name):
+    before = {*Path().iterdir()}
+    code, out, err = cli(*words)
+    assert (code, out) == (2, "")
+    assert err == f'error: {name} = "" is not allowed\nIt must not be empty.\n'
+    assert {*Path().iterdir()} == before
+
+
 def test_a_reason_is_still_shown(cli):
     _, out, _ = cli("audit", "evil.nc")
     assert "a[/red]]0;owned[31m2Jb" in out

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import xarray as xr
 from support.results import comparison_dataset, film_with_gaps, whole_result
 from support.trajectories import run_cli
 
+import cntbench
 from cntbench.comparison.storage import COMPARISON
+from cntbench.errors import CntbenchError
 from cntbench.results.storage import write_dataset, write_results
 
 
@@ -55,6 +58,19 @@ def test_of_several_results_the_page_stands_in_the_folder_that_holds_them(cli, t
     path = tmp_path / "folder" / "claims.html"
     assert (code, out, err) == (0, f"The report is in {path}.\n", "")
     assert "Claims over 2 films" in path.read_text(encoding="utf-8")
+    files = ["folder/seed0/results.nc", "folder/seed1/results.nc"]
+    assert cntbench.report(files) == Path("claims.html")  # from Python the same page
+    assert (tmp_path / "claims.html").read_bytes() == path.read_bytes()
+    trees = map(cntbench.open_results, files)
+    page = cntbench.report(trees, "again.html").read_text(encoding="utf-8")
+    assert "results[1]" in page
+    for key in ("title", "comparison"):
+        with pytest.raises(CntbenchError, match=f"cntbench.report: {key}: is of one result"):
+            cntbench.report(files, **{key: "x"})
+    with pytest.raises(CntbenchError, match="appears twice"):
+        cntbench.report([files[0], files[0]])
+    with pytest.raises(CntbenchError, match="no result is given"):
+        cntbench.report([])
     shutil.copy(folder / "results.nc", tmp_path / "copy.nc")  # of one run, whatever its name
     for command in (["report"], ["claims", "--claims", "three_phases", "-j", 1, "--draws", 19]):
         code, _, err = cli(*command, "folder/seed1/results.nc", "copy.nc")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from support.browser import browser, opened
+from support.comparisons import compared
 from support.films import random_film
 from support.results import (
     DUPLICATE,
@@ -19,7 +20,11 @@ from support.results import (
     with_phases,
 )
 
+from cntbench.comparison.leaderboard import leaderboard
+from cntbench.comparison.storage import COMPARISON
+from cntbench.reporting.leaderboard import write_leaderboard
 from cntbench.reporting.page.write import write_page
+from cntbench.results.storage import write_dataset
 
 ABLATIONS = ("zero", f"mean{HOSTILE}")
 LAST = len(STEPS) - 1
@@ -309,6 +314,22 @@ def test_colours_follow_the_system_and_can_be_switched(night):
     night.page.wait_for_selector("html[data-theme=dark]")
     assert colours[0] != colours[1]
     assert not night.wrong
+
+
+def test_a_leaderboard_is_dark_where_the_system_is(started, tmp_path):
+    write_dataset(compared({"zero": 0.8, "mean": 0.9}, [4, 5]), tmp_path / "c.nc", COMPARISON)
+    write_leaderboard(leaderboard([tmp_path / "c.nc"]), tmp_path / "board.html")
+    reader = started.new_context(color_scheme="dark")
+    page = reader.new_page()
+    page.goto((tmp_path / "board.html").as_uri())
+    style = "getComputedStyle(document.querySelector('{}')).{}"
+    looks = [("body", "backgroundColor"), ("body", "color"), (".drawn svg", "filter")]
+    dark = [page.evaluate(style.format(*look)) for look in looks]
+    page.click("#theme")
+    light = [page.evaluate(style.format(*look)) for look in looks]
+    reader.close()
+    assert dark == ["rgb(20, 22, 26)", "rgb(236, 236, 234)", "invert(1) hue-rotate(180deg)"]
+    assert light == ["rgb(253, 253, 251)", "rgb(27, 29, 33)", "none"]
 
 
 def test_in_print_it_stands_still_in_light_colours(night):

@@ -83,7 +83,8 @@ def test_page_and_markdown_have_every_method_and_no_markup_of_a_file(files):
     score, low, high = (float(zero[f"score{end}"]) for end in ("", "_low", "_high"))
     assert f"| `zero` | 3: {score:.2f} [{low:.2f}, {high:.2f}]\\* |" in table
     assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {7}
-    assert "<script>" not in text
+    assert "<script>window.harmed" not in text
+    assert text.count("<script>") == 1  # for light and dark colours
     assert "<script>" not in table
     assert "<svg" in text
     assert "1 of 1" in text  # special circuits

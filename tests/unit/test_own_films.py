@@ -320,6 +320,18 @@ def test_groups_of_one_task_keep_their_numbers(saved):
         np.testing.assert_array_equal(again[name].transpose(*whole.dims), whole)
 
 
+def test_an_empty_path_is_no_path(film):
+    for call in (
+        lambda: cntbench.open_results(""),
+        lambda: cntbench.save_results(film, "", draws=0),
+        lambda: cntbench.report(film, "", draws=0),
+        lambda: cntbench.claims("", draws=19),
+        lambda: cntbench.save_planted("chain", ""),
+    ):
+        with pytest.raises(CntbenchError, match=r'^"" is no path'):
+            call()
+
+
 def test_a_report_of_a_film(film, tmp_path):
     path = cntbench.report(film, tmp_path / "page.html", title="mine", draws=0)
     text = path.read_text(encoding="utf-8")
