@@ -173,16 +173,6 @@ class EapGraph:
         ends = {(e.source, e.target) for e in self.edges.values()}
         return sum((int(s), int(t)) not in ends for s, t in np.argwhere(feasible(self.components)))
 
-    @property
-    def from_input(self) -> int:
-        """Number of edges from the model's input."""
-        return sum(edge.source is None for edge in self.edges.values())
-
-    @property
-    def in_circuit(self) -> int:
-        """Number of edges in the circuit."""
-        return sum(edge.in_graph for edge in self.edges.values())
-
 
 def read_eap_graph(path: Path) -> EapGraph:
     """Read a file and check it against the architecture that it states.

@@ -162,13 +162,13 @@ def monotonies(graphs: Mapping[int, EapGraph], *, circuit: bool) -> list[str]:
 def described(graphs: Mapping[int, EapGraph]) -> str:
     """Return what was read, what was made of it, and what has no place in a film."""
     lines = [
-        f"step {step}: {graph.path.name}, {len(graph.edges)} edges, {graph.in_circuit} of them in "
-        "the circuit"
+        f"step {step}: {graph.path.name}, {len(graph.edges)} edges, "
+        f"{sum(edge.in_graph for edge in graph.edges.values())} of them in the circuit"
         + (f"; {graph.unnamed} more of the architecture not named: 0" if graph.unnamed else "")
         for step, graph in graphs.items()
     ]
     first = next(iter(graphs.values()))
-    left_out = sum(graph.from_input for graph in graphs.values())
+    left_out = sum(e.source is None for graph in graphs.values() for e in graph.edges.values())
     return "\n".join(
         [
             *lines,

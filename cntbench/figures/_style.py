@@ -222,9 +222,9 @@ def scale_beside(ax: Axes, image: ScalarMappable, label: str) -> None:
     bar.outline.set_visible(False)
 
 
-def checkpoints_below(ax: Axes, steps: NDArray[np.int64], *, many: int = 6) -> None:
+def checkpoints_below(ax: Axes, steps: NDArray[np.int64]) -> None:
     """Label evenly spaced checkpoints along x with their training steps."""
-    places = np.unique(np.linspace(0, len(steps) - 1, min(many, len(steps))).round().astype(int))
+    places = np.unique(np.linspace(0, len(steps) - 1, min(6, len(steps))).round().astype(int))
     ax.set_xticks(places, [f"{steps[place]:,}" for place in places])
     ax.set_xlabel("training step (a place for each checkpoint)")
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import CONFIDENCE
 from cntbench.prompts import random_state
-from cntbench.views.readouts import usable_values
+from cntbench.views.readouts import usable_accuracy
 
 Array = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ class DatedStep:
 
 @dataclass(frozen=True)
 class EmergenceView:
-    """When a readout rose for good.
+    """When accuracy rose for good.
 
     Parameters
     ----------
@@ -65,21 +65,19 @@ class EmergenceView:
     until: int
 
 
-def emergence(
-    dataset: xr.Dataset, task: str, readout: str = "accuracy", *, draws: int = _DRAWS
-) -> EmergenceView | None:
-    """Find when a readout rose; None if its last usable value is not above its first one.
+def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> EmergenceView | None:
+    """Find when accuracy rose; None if its last usable value is not above its first one.
 
     Standard errors that were not measured count as 0, and leave the intervals undefined.
 
     Parameters
     ----------
-    dataset, task, readout
-        The film, and labels in it.
+    dataset, task
+        The film, and a label in it.
     draws
         Number of courses that are drawn for the intervals; without any, these are undefined.
     """
-    values, errors, steps = usable_values(dataset, task, readout)
+    values, errors, steps = usable_accuracy(dataset, task)
     measured = draws > 0 and not np.isnan(errors).any()
     errors = np.nan_to_num(errors)
     if len(values) < 2 or not _above(values[None], errors)[0, -1]:

@@ -38,7 +38,7 @@ class Readouts:
 
 @dataclass(frozen=True)
 class Course:
-    """First and last value of a readout, over the usable checkpoints that have it.
+    """First and last accuracy on a task, over the usable checkpoints that have it.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Course:
     start, stop
         Steps of the first one and of the last one.
     first, last, first_error, last_error
-        The readout at these steps, and its standard errors.
+        The accuracy at these steps, and its standard errors.
     """
 
     count: int
@@ -78,11 +78,9 @@ def readouts(tree: xr.DataTree) -> Readouts:
     )
 
 
-def usable_values(
-    dataset: xr.Dataset, task: str, readout: str
-) -> tuple[Array, Array, NDArray[np.int64]]:
-    """Return a readout, its standard errors and steps, at the usable checkpoints that have it."""
-    film = dataset.isel(checkpoint=usable(dataset)).sel(task=task, readout=readout)
+def usable_accuracy(dataset: xr.Dataset, task: str) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Return accuracy, its standard errors and steps, at the usable checkpoints that have it."""
+    film = dataset.isel(checkpoint=usable(dataset)).sel(task=task, readout="accuracy")
     values, errors = (
         film[name].values.astype(np.float64) for name in ("readout_value", "readout_se")
     )
@@ -90,9 +88,9 @@ def usable_values(
     return values[known], errors[known], film["step"].values[known]
 
 
-def course(dataset: xr.Dataset, task: str, readout: str) -> Course | None:
-    """Return the ends of a readout; None if no usable checkpoint has it."""
-    values, errors, steps = usable_values(dataset, task, readout)
+def course(dataset: xr.Dataset, task: str) -> Course | None:
+    """Return the ends of the accuracy on a task; None if no usable checkpoint has it."""
+    values, errors, steps = usable_accuracy(dataset, task)
     if not len(values):
         return None
     ends = [0, -1]

@@ -27,7 +27,7 @@ _WORDS: dict[Kind, tuple[str, str]] = {
 def when(root: xr.Dataset, task: str) -> Answer:
     """Answer when a task was learnt."""
     question = f"When did {task} emerge?" if task == "induction" else f"When was {task} learnt?"
-    accuracy = course(root, task, "accuracy")
+    accuracy = course(root, task)
     points: list[str] = []
     if accuracy is not None and accuracy.count > 1 and emergence(root, task, draws=0) is not None:
         points.append(f"Over the whole training, accuracy went {ends(accuracy)}.")
@@ -42,7 +42,7 @@ def when(root: xr.Dataset, task: str) -> Answer:
 
 def learnt(root: xr.Dataset, task: str) -> str:
     """Return a sentence: when accuracy rose, or that the task was not learnt."""
-    accuracy = course(root, task, "accuracy")
+    accuracy = course(root, task)
     if accuracy is None:
         return f"This result does not say: accuracy on {task} was not measured."
     if accuracy.count == 1:
@@ -91,19 +91,18 @@ def _step(step: float) -> str:
     return f"{step:,.0f}"
 
 
-def ends(readout: Course) -> str:
-    """Return the first and the last value of a readout, in words."""
-    return (
-        f"from {with_error(readout.first, readout.first_error)} at step {_step(readout.start)} to "
-        f"{with_error(readout.last, readout.last_error)} at step {_step(readout.stop)}"
-    )
+def ends(accuracy: Course) -> str:
+    """Return the first and the last accuracy, in words."""
+    first = f"{with_error(accuracy.first, accuracy.first_error)} at step {_step(accuracy.start)}"
+    last = f"{with_error(accuracy.last, accuracy.last_error)} at step {_step(accuracy.stop)}"
+    return f"from {first} to {last}"
 
 
 def others(root: xr.Dataset, task: str) -> list[str]:
     """Say what became of the other tasks: variants, which should be learnt too, and controls."""
     of_kind: dict[Kind, list[tuple[float, str]]] = {}
     for name, kind in kinds(root, task).items():
-        accuracy = course(root, name, "accuracy")
+        accuracy = course(root, name)
         if accuracy is not None:
             of_kind.setdefault(kind, []).append((accuracy.last, _other(root, name, accuracy)))
     return [
