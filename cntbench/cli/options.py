@@ -44,6 +44,12 @@ DatasetPath = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Write the dataset, as netCDF."),
 ]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Overwrite files of another kind, too; an input is never overwritten."
+    ),
+]
 Study = Annotated[str, typer.Argument(help="Name of a study; see cntbench list studies.")]
 TrajectoryName = Annotated[
     str | None,
@@ -111,8 +117,6 @@ Dtype = Annotated[
         metavar="TYPE", help="Floating-point type of the model: float32, bfloat16, float64."
     ),
 ]
-
-
 DeviceName = Annotated[
     DeviceChoice,
     typer.Option("--device", help="Compute on the CPU, on a GPU, or on a GPU if there is one."),
@@ -141,8 +145,6 @@ KeepNames = Annotated[
         "besides their means.",
     ),
 ]
-
-
 Blocks = Annotated[
     int | None,
     typer.Option(
@@ -152,8 +154,6 @@ Blocks = Annotated[
         "units of work (default: 1).",
     ),
 ]
-
-
 CheckpointNames = Annotated[
     str | None,
     typer.Option(
@@ -176,8 +176,7 @@ Components = Annotated[
     typer.Option(
         metavar="NAMES",
         help="Ablate these components only: L2.H3, L2, heads, MLPs, experts, L*.H0, separated by "
-        "commas "
-        "(default: all).",
+        "commas (default: all).",
     ),
 ]
 Targets = Annotated[
@@ -205,8 +204,6 @@ UntrainedCount = Annotated[
         "0.05, and fewer of large models).",
     ),
 ]
-
-
 UntilError = Annotated[
     float | None,
     typer.Option(
@@ -287,14 +284,6 @@ def takes_study_options(command: Callable[..., None]) -> Callable[..., None]:
     ]
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return with_options
-
-
-Force = Annotated[
-    bool,
-    typer.Option(
-        "--force", help="Overwrite files of another kind, too; an input is never overwritten."
-    ),
-]
 
 
 def write_output(

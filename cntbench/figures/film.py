@@ -150,7 +150,8 @@ def _draw(
     depth, height = layout.depth, layout.height
     chosen = graph.strongest(at, DRAWN)[::-1]  # the strongest last, on top
     weights = graph.weight[at, chosen]
-    curves = [curve(depth[s], height[s], depth[t], height[t]) for s, t in _ends(graph, chosen)]
+    ends = zip(layout.source[chosen], layout.target[chosen], strict=True)
+    curves = [curve(depth[s], height[s], depth[t], height[t]) for s, t in ends]
     share = scale(weights)
     edges = LineCollection(
         curves,
@@ -208,10 +209,6 @@ def _draw(
 def _present(graph: FilmView) -> list[str]:
     """Return the kinds of components that a graph has."""
     return [kind for kind in SHAPES if kind in graph.layout.kind]
-
-
-def _ends(graph: FilmView, edges: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.stack([graph.layout.source[edges], graph.layout.target[edges]], axis=1)
 
 
 def curve(x0: float, y0: float, x1: float, y1: float) -> NDArray[np.float64]:

@@ -82,7 +82,7 @@ def _claim(judgements: Sequence[Judgement], tasks: Sequence[str], minima: list[f
 
 
 def _row(judgement: Judgement, minima: list[float], span: tuple[float, float]) -> Fields:
-    verdict = judgement.verdict
+    verdict, effects = judgement.verdict, judgement.effects
     test = judgement.results[verdict.decisive]
     sign, kind = MARKS[verdict.label]
     return {
@@ -95,7 +95,7 @@ def _row(judgement: Judgement, minima: list[float], span: tuple[float, float]) -
         "p": p_value(verdict.corrected),
         "power": number(test.power),
         "films": _support(judgement),
-        "effects": " to ".join(map(number, _ends(judgement.effects))),
+        "effects": f"{number(min(effects))} to {number(max(effects))}" if effects else "",
         "reason": judgement.why,
     }
 
@@ -105,10 +105,6 @@ def _support(judgement: Judgement) -> str:
     films, answers = len(judgement.file_verdicts), len(judgement.effects)
     share = f"{judgement.file_verdicts.count('supported')} of {films}"
     return share if answers == films else f"{share}, {answers} tested"
-
-
-def _ends(values: Sequence[float]) -> list[float]:
-    return [min(values), max(values)] if values else []
 
 
 def _bar(
