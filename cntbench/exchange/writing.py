@@ -28,16 +28,15 @@ def measured(dataset: xr.Dataset) -> NDArray[np.bool_]:
     return np.asarray(dataset["status"].isin(["ok", "duplicate"]).values)
 
 
-def check_single(tree: xr.DataTree, path: Path, kind: str) -> None:
+def check_single(tree: xr.DataTree, path: Path, what: str, name: str) -> None:
     """Raise a `CntbenchError` unless a result has one task, ablation and checkpoint.
 
-    ``kind`` is what the format is called, and its name follows: ``GraphML file, graphml``.
+    ``what`` is one file of the format with that name.
     """
     root = tree.to_dataset(inherit=False)
     several = [dim for dim in CELL if root.sizes[dim] > 1]
     if several:
         count = np.prod([root.sizes[dim] for dim in several])
-        what, _, name = kind.partition(", ")
         raise CntbenchError(
             f"a {what} holds one graph, but the selection has {count}",
             where=str(path),

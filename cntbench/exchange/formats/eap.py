@@ -43,7 +43,7 @@ def write_file(tree: xr.DataTree, path: Path) -> None:
     CntbenchError
         If the result has several graphs, experts as components, or was not measured.
     """
-    check_single(tree, path, "graph of EAP-IG, eap")
+    check_single(tree, path, "graph of EAP-IG", "eap")
     _write(tree, dict.fromkeys(("task", "ablation", "checkpoint"), 0), path)
 
 

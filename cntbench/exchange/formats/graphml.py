@@ -27,7 +27,7 @@ def write_file(tree: xr.DataTree, path: Path) -> None:
     CntbenchError
         If the result has several graphs, or the graph was not measured.
     """
-    check_single(tree, path, "GraphML file, graphml")
+    check_single(tree, path, "GraphML file", "graphml")
     _write(Cnt(tree.to_dataset(inherit=False)).graph(), path)
 
 
