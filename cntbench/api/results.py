@@ -124,9 +124,8 @@ def claims(
     )
     with progress_bar(Terminal(stderr=True), shown=progress) as report:
         if isinstance(results, str | Path):
-            return add_verdicts(
-                *path_tuple(results), chosen, draws=draws, jobs=jobs, progress=report
-            )
+            (path,) = path_tuple(results)
+            return add_verdicts(path, chosen, draws=draws, jobs=jobs, progress=report)
         tree = as_result(results, where="the result")
         return with_verdicts(
             tree, chosen, draws=draws, jobs=jobs, progress=report, where="the result"
@@ -304,8 +303,9 @@ def _complete(
 
 def _listed(results: Results | Iterable[Results]) -> list[Results]:
     """Return one result or several as a list."""
-    alone = isinstance(results, str | xr.Dataset | xr.DataTree) or not isinstance(results, Iterable)
-    return [results] if alone else list(results)  # type: ignore[list-item]
+    if isinstance(results, str | xr.Dataset | xr.DataTree) or not isinstance(results, Iterable):
+        return [results]
+    return list(results)
 
 
 def _opened(results: Results) -> xr.DataTree | xr.Dataset:

@@ -48,11 +48,11 @@ def _with_paths(command: Callable[..., None]) -> Callable[..., None]:
     parameters, paths, labels = [], set(), {}
     for name, parameter in signature.parameters.items():
         kind, *about = get_args(parameter.annotation) or [None]
-        if any(isinstance(part, typer.models.ArgumentInfo) for part in about):
-            labels[name] = (about[0].metavar or name.upper()).rstrip(".")
-        elif kind in _TEXTS:
-            labels[name] = f"--{name}"
+        for argument in about:
+            if isinstance(argument, typer.models.ArgumentInfo):
+                labels[name] = (argument.metavar or name.upper()).rstrip(".")
         if kind in _TEXTS:
+            labels.setdefault(name, f"--{name}")
             paths.add(name)
             parameter = parameter.replace(annotation=Annotated[_TEXTS[kind], *about])
         parameters.append(parameter)

@@ -41,11 +41,10 @@ Folders = str | Path | Sequence[str | Path]
 
 def path_tuple(paths: Folders) -> tuple[Path, ...]:
     """Return one or several paths as a tuple."""
-    if isinstance(paths, str | Path):
-        paths = [paths]
-    if hasattr(paths, "shape") or not all(isinstance(p, str | Path) and p != "" for p in paths):
+    several = [paths] if isinstance(paths, str | Path) else paths
+    if hasattr(paths, "shape") or not all(isinstance(p, str | Path) and p != "" for p in several):
         raise CntbenchError(f"{shown(paths)} is no path", hint="Give one path, or a list of paths.")
-    return tuple(map(Path, paths))
+    return tuple(map(Path, several))
 
 
 def check_output(

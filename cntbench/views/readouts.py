@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -78,7 +79,7 @@ def readouts(tree: xr.DataTree) -> Readouts:
     )
 
 
-def usable_accuracy(dataset: xr.Dataset, task: str) -> tuple[Array, Array, NDArray[np.int64]]:
+def usable_accuracy(dataset: xr.Dataset, task: str) -> tuple[Array, Array, NDArray[Any]]:
     """Return accuracy, its standard errors and steps, at the usable checkpoints that have it."""
     film = dataset.isel(checkpoint=usable(dataset)).sel(task=task, readout="accuracy")
     values, errors = (

@@ -269,5 +269,5 @@ def test_other_texts_serve_where_the_first_do_not():
     prompt = made(("and", "pear", "plum", "cat"), otherwise=[other])
     assert prompt.tokens[-1] == 0
     assert len(prompt.tokens) <= 5
-    with pytest.raises(SpecError, match=r"otherwise\[0\]: text: unknown list"):
+    with pytest.raises(SpecError, match=r"otherwise \(entry 1\): text: unknown list"):
         made(KNOWN, otherwise=[{**other, "text": "{fod} and"}])
