@@ -16,6 +16,8 @@ from cntbench.results.schema import HEAD_SCORES
 from cntbench.views.missing import Missing
 
 Results = xr.Dataset | xr.DataTree
+#: Variables of which films, matrices and their labels are made.
+OF_FILMS = selection.OF_FILMS
 
 View = TypeVar("View")
 

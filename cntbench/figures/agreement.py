@@ -6,10 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import Chosen, Results, lacking, tree_of
+from cntbench.figures._results import OF_FILMS, Chosen, Results, lacking, tree_of
 from cntbench.figures._style import DOUBLE, SINGLE, canvas, matrix, scale_beside, styled
 from cntbench.results import selection
-from cntbench.results.selection import OF_FILMS
 from cntbench.views.comparison import agreement as view
 
 

@@ -9,9 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cntbench.dynamics.roles import Role
-from cntbench.figures._results import Chosen, Results, cell_of, require, tree_of
+from cntbench.figures._results import OF_FILMS, Chosen, Results, cell_of, require, tree_of
 from cntbench.figures._style import DOUBLE, INK, blank, checkpoints_below, colour, line, styled
-from cntbench.results.selection import OF_FILMS
 from cntbench.views.bump import Bump
 from cntbench.views.bump import bump as view
 

@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cntbench.components import kind_of
-from cntbench.figures._results import Chosen, Results, lacking, moment_of, task_of
+from cntbench.figures._results import OF_FILMS, Chosen, Results, lacking, moment_of, task_of
 from cntbench.figures._style import INK, SCALE, SINGLE, canvas, scale_beside, styled
 from cntbench.figures.film import SHAPES, curve
-from cntbench.results.selection import OF_FILMS
 from cntbench.views.circuit import CircuitView, Part
 from cntbench.views.circuit import circuit as view
 

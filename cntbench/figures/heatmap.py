@@ -7,9 +7,16 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import Chosen, Results, cell_of, moment_of, over_prompts, tree_of
+from cntbench.figures._results import (
+    OF_FILMS,
+    Chosen,
+    Results,
+    cell_of,
+    moment_of,
+    over_prompts,
+    tree_of,
+)
 from cntbench.figures._style import INK, SINGLE, canvas, matrix, scale_beside, styled
-from cntbench.results.selection import OF_FILMS
 from cntbench.views.film import film
 
 #: Largest number of components that are named; with more, layers are named.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cntbench.errors import distinct, unknown
 from cntbench.figures import _phases
-from cntbench.figures._results import Chosen, Results, cell_of, require, tree_of
+from cntbench.figures._results import OF_FILMS, Chosen, Results, cell_of, require, tree_of
 from cntbench.figures._style import (
     COLOURS,
     DOUBLE,
@@ -23,7 +23,6 @@ from cntbench.figures._style import (
     steps_below,
     styled,
 )
-from cntbench.results.selection import OF_FILMS
 from cntbench.views.metrics import FOREMOST, WIDTH, MetricView, metric, metric_names
 from cntbench.views.missing import Missing
 from cntbench.views.phases import phases as view_phases

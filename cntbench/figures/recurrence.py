@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cntbench.figures._results import Chosen, Results, cell_of, require, tree_of
+from cntbench.figures._results import OF_FILMS, Chosen, Results, cell_of, require, tree_of
 from cntbench.figures._style import (
     INK,
     SINGLE,
@@ -15,7 +15,6 @@ from cntbench.figures._style import (
     scale_beside,
     styled,
 )
-from cntbench.results.selection import OF_FILMS
 from cntbench.views.recurrence import recurrence as view
 
 
