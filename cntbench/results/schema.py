@@ -52,6 +52,23 @@ def _component(side: str) -> dict[str, Variable]:
     }
 
 
+def _standard_error(
+    dims: tuple[str, ...], name: str, what: str, units: str | None = None
+) -> Variable:
+    """Return the standard error of a variable over prompts, by default in its readout's unit."""
+    doc, long_name = f"standard error of {name} over prompts", f"standard error of {what}"
+    former = "1" if units is None else None
+    return Variable(dims, "float", doc, units, 0, long_name=long_name, former_units=former)
+
+
+def _attention(long_name: str, where: str, *, optional: bool = False) -> Variable:
+    """Return the share of a head's attention that goes somewhere."""
+    dims, doc = ("task", "checkpoint", "source"), f"attention of the head {where}"
+    return Variable(
+        dims, "float", doc, "1", lower=0, upper=1, optional=optional, long_name=long_name
+    )
+
+
 COORDINATES: Mapping[str, Variable] = {
     "task": Variable(("task",), "text", "task"),
     "ablation": Variable(("ablation",), "text", "ablation method"),
@@ -94,14 +111,7 @@ VARIABLES: Mapping[str, Variable] = {
         lower=0,
         long_name="influence",
     ),
-    "influence_se": Variable(
-        _EDGE,
-        "float",
-        "standard error of influence over prompts",
-        units="1",
-        lower=0,
-        long_name="standard error of influence",
-    ),
+    "influence_se": _standard_error(_EDGE, "influence", "influence", "1"),
     "readout_value": Variable(
         ("task", "readout", "checkpoint"),
         "float",
@@ -109,13 +119,8 @@ VARIABLES: Mapping[str, Variable] = {
         former_units="1",
         long_name="readout",
     ),
-    "readout_se": Variable(
-        ("task", "readout", "checkpoint"),
-        "float",
-        "standard error of readout_value over prompts",
-        former_units="1",
-        lower=0,
-        long_name="standard error of the readout",
+    "readout_se": _standard_error(
+        ("task", "readout", "checkpoint"), "readout_value", "the readout"
     ),
     "readout_effect": Variable(
         ("task", "ablation", "readout", "checkpoint", "source"),
@@ -126,13 +131,10 @@ VARIABLES: Mapping[str, Variable] = {
         former_units="1",
         long_name="effect on the readout",
     ),
-    "readout_effect_se": Variable(
+    "readout_effect_se": _standard_error(
         ("task", "ablation", "readout", "checkpoint", "source"),
-        "float",
-        "standard error of readout_effect over prompts",
-        former_units="1",
-        lower=0,
-        long_name="standard error of the effect on the readout",
+        "readout_effect",
+        "the effect on the readout",
     ),
     "edge_effect": Variable(
         _EDGE,
@@ -143,54 +145,25 @@ VARIABLES: Mapping[str, Variable] = {
         former_units="1",
         long_name="effect of the edge on the readout",
     ),
-    "edge_effect_se": Variable(
-        _EDGE,
-        "float",
-        "standard error of edge_effect over prompts",
-        former_units="1",
-        lower=0,
-        long_name="standard error of the edge's effect",
+    "edge_effect_se": _standard_error(_EDGE, "edge_effect", "the edge's effect"),
+    "prefix_matching": _attention(
+        "prefix matching",
+        "to what followed earlier occurrences of the present token; NaN for MLPs and where no "
+        "token occurs twice",
     ),
-    "prefix_matching": Variable(
-        ("task", "checkpoint", "source"),
-        "float",
-        "attention of the head to what followed earlier occurrences of the present token; NaN for "
-        "MLPs and where no token occurs twice",
-        units="1",
-        lower=0,
-        upper=1,
-        long_name="prefix matching",
+    "previous_token": _attention(
+        "attention to the previous token", "to the previous token; NaN for MLPs"
     ),
-    "previous_token": Variable(
-        ("task", "checkpoint", "source"),
-        "float",
-        "attention of the head to the previous token; NaN for MLPs",
-        units="1",
-        lower=0,
-        upper=1,
-        long_name="attention to the previous token",
-    ),
-    "duplicate_token": Variable(
-        ("task", "checkpoint", "source"),
-        "float",
-        "attention of the head to earlier occurrences of the present token; NaN for MLPs and where "
-        "no token occurs twice",
-        units="1",
-        lower=0,
-        upper=1,
+    "duplicate_token": _attention(
+        "attention to duplicates",
+        "to earlier occurrences of the present token; NaN for MLPs and where no token occurs twice",
         optional=True,
-        long_name="attention to duplicates",
     ),
-    "positional": Variable(
-        ("task", "checkpoint", "source"),
-        "float",
-        "attention of the head at the distance to the query at which it attends most, mean over "
-        "all positions but the first; NaN for MLPs",
-        units="1",
-        lower=0,
-        upper=1,
+    "positional": _attention(
+        "attention at one distance",
+        "at the distance to the query at which it attends most, mean over all positions but the "
+        "first; NaN for MLPs",
         optional=True,
-        long_name="attention at one distance",
     ),
     "copying": Variable(
         ("checkpoint", "source"),

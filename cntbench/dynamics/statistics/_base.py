@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from cntbench.dynamics.film import Array, Film
-from cntbench.dynamics.resampling import mean_interval
+from cntbench.dynamics.resampling import mean_interval, null_interval
 
 
 class Statistic(ABC):
@@ -23,6 +23,8 @@ class Statistic(ABC):
     needs: ClassVar[int] = 16
     #: Null models of its own, by name, with what they assume.
     own_nulls: ClassVar[dict[str, str]] = {}
+    #: Whether its series has too few independent moments to be resampled.
+    few_moments: ClassVar[bool] = False
     units: ClassVar[str] = "1"
     #: Smallest and largest value that the statistic can have.
     limits: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
@@ -45,10 +47,13 @@ class Statistic(ABC):
         raise NotImplementedError(null)
 
     def bounds(self, series: Array, drawn: Array) -> tuple[float, float]:
-        """Return the bounds of the statistic's interval, by default that of its series' mean.
+        """Return the bounds of the statistic's interval.
 
-        ``drawn`` is the statistic under the null model, dims ``draw``.
+        That of the mean of its series; if moments are few, one as wide as ``drawn``, the statistic
+        under the null model, dims ``draw``.
         """
+        if self.few_moments:
+            return null_interval(float(series.mean()), drawn)
         return mean_interval(series)
 
     def spread(self, film: Film, rng: np.random.Generator) -> Array | None:

@@ -30,7 +30,6 @@ from pydantic import Field
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.nulls._draws import batches
 from cntbench.dynamics.orders import Role, groups, pairs, strengths
-from cntbench.dynamics.resampling import null_interval
 from cntbench.dynamics.statistics._base import Statistic, lag_of
 from cntbench.metrics import betweenness
 from cntbench.metrics._arithmetic import divide
@@ -60,6 +59,7 @@ class Parameters(Statistic):
     own_nulls: ClassVar[dict[str, str]] = {
         "random_steps": "Strengths take steps of random sign, from each stretch to the next."
     }
+    few_moments: ClassVar[bool] = True
     limits: ClassVar[tuple[float, float]] = (-np.inf, 1)
 
     def series(self, film: Film) -> Array:
@@ -82,10 +82,6 @@ class Parameters(Statistic):
             passing = self._passing(late, logs[0] + np.cumsum(steps * signs, axis=1))
             held.append(_held(np.diff(passing, axis=-2)).mean(axis=-1))
         return np.concatenate(held)
-
-    def bounds(self, series: Array, drawn: Array) -> tuple[float, float]:
-        """Return an interval as wide as the null distribution, since long changes are few."""
-        return null_interval(float(series.mean()), drawn)
 
     def _late(self, film: Film) -> Film:
         return film.late(lag_of(film, self.last))

@@ -32,7 +32,6 @@ import numpy as np
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.junctures import juncture
 from cntbench.dynamics.orders import Among, Role, groups, having, strengths
-from cntbench.dynamics.resampling import null_interval
 from cntbench.dynamics.statistics._base import Statistic
 from cntbench.metrics._arithmetic import divide
 from cntbench.specs import Readout, spec
@@ -61,6 +60,7 @@ class Parameters(Statistic):
     own_nulls: ClassVar[dict[str, str]] = {
         "phase_randomised": "Contrasts vary as much, and as slowly, but at any time."
     }
+    few_moments: ClassVar[bool] = True
     units: ClassVar[str] = "mean change"
 
     def series(self, film: Film) -> Array:
@@ -81,10 +81,6 @@ class Parameters(Statistic):
         spectrum = np.abs(np.fft.rfft(observed))
         turns = np.exp(2j * np.pi * rng.random((size, len(spectrum))))
         return np.fft.irfft(spectrum * turns, len(observed))[:, at.start]
-
-    def bounds(self, series: Array, drawn: Array) -> tuple[float, float]:
-        """Return an interval as wide as the spread of contrasts at other times."""
-        return null_interval(float(series.mean()), drawn)
 
 
 def contrasts(film: Film, among: Among, size: int, role: Role) -> Array:

@@ -33,7 +33,6 @@ from pydantic import Field
 
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.orders import groups
-from cntbench.dynamics.resampling import null_interval
 from cntbench.dynamics.statistics._base import Statistic, lag_of
 from cntbench.metrics.tail import ratios
 from cntbench.specs import spec
@@ -61,6 +60,7 @@ class Parameters(Statistic):
     own_nulls: ClassVar[dict[str, str]] = {
         "exponential": "All weights are exponentially distributed, with one mean for each group."
     }
+    few_moments: ClassVar[bool] = True
     units: ClassVar[str] = "nat per edge"
 
     def series(self, film: Film) -> Array:
@@ -84,10 +84,6 @@ class Parameters(Statistic):
         present = weights[-1] > 0
         drawn = rng.lognormal(0, _SIGMA, (_DRAWS, int(present.sum())))
         return signed_ratio(_over_medians(drawn, group[present]))
-
-    def bounds(self, series: Array, drawn: Array) -> tuple[float, float]:
-        """Return an interval as wide as the draws of `spread`, because edges are few."""
-        return null_interval(float(series.mean()), drawn)
 
     def _edges(self, film: Film) -> tuple[Array, NDArray[np.int64]]:
         """Return weights, dims ``checkpoint, edge``, and their groups; one group unless divided.
