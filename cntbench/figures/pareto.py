@@ -40,10 +40,10 @@ def pareto(results: xr.Dataset | xr.DataTree) -> Figure:
         raise lacking("The comparison has no verdict on methods with costs.")
     rows = -(-len(drawn) // 2)
     figure = blank(DOUBLE, 0.4 + 2.4 * rows)
-    panels = figure.subplots(rows, 2, squeeze=False).flat
+    panels = list(figure.subplots(rows, 2, squeeze=False).flat)
     for ax, ranking in zip(panels, drawn, strict=False):
         _draw(ax, ranking)
-    for ax in list(panels)[len(drawn) :]:
+    for ax in panels[len(drawn) :]:
         ax.set_axis_off()
     return figure
 

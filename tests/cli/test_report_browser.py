@@ -23,6 +23,7 @@ from support.results import (
 from cntbench.comparison.leaderboard import leaderboard
 from cntbench.comparison.storage import COMPARISON
 from cntbench.reporting.leaderboard import write_leaderboard
+from cntbench.reporting.page.films import write_films_page
 from cntbench.reporting.page.write import write_page
 from cntbench.results.storage import write_dataset
 
@@ -314,6 +315,27 @@ def test_colours_follow_the_system_and_can_be_switched(night):
     night.page.wait_for_selector("html[data-theme=dark]")
     assert colours[0] != colours[1]
     assert not night.wrong
+
+
+def test_the_choice_of_a_task_spans_the_page_of_several_films(started, tmp_path):
+    trees = {
+        str(seed): whole_result(film_with_gaps(tasks=("induction", "bigram"), seed=seed))
+        for seed in range(2)
+    }
+    write_films_page(trees, tmp_path / "claims.html")
+    reader = started.new_context(viewport={"width": 1280, "height": 900})
+    page = reader.new_page()
+    page.goto((tmp_path / "claims.html").as_uri())
+    left = "document.querySelector('{}').getBoundingClientRect().left"
+    places = [page.evaluate(left.format(part)) for part in (".controls label", "h1", ".controls")]
+    shown = [page.locator(f"[data-task='{task}']:visible").count() for task in (0, 1)]
+    page.select_option("#task", "1")
+    then = [page.locator(f"[data-task='{task}']:visible").count() for task in (0, 1)]
+    reader.close()
+    assert places[0] == places[1]
+    assert places[2] == 0
+    assert shown[0] == then[1] > 0
+    assert shown[1] == then[0] == 0
 
 
 def test_a_leaderboard_is_dark_where_the_system_is(started, tmp_path):

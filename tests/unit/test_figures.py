@@ -397,6 +397,11 @@ def test_the_front_of_score_and_cost_is_drawn_and_named():
         np.testing.assert_array_equal(line.get_xdata(), front["forward_passes"])
         np.testing.assert_array_equal(line.get_ydata(), front["score"])
         assert ax.texts[0].get_text().split("\n")[1:] == list(front["ablation"].values)
+    count = dataset.sizes["purpose"]
+    for purposes in range(1, count + 1):  # of an odd number, the last place stays empty
+        axes = draw.pareto(dataset.isel(purpose=slice(purposes))).axes
+        assert [ax.axison for ax in axes[:purposes]] == [True] * purposes
+        assert not any(ax.axison for ax in axes[purposes:])
     with pytest.raises(MissingGroupError, match="no verdict on methods"):
         draw.pareto(dataset.drop_vars("verdict"))
 
