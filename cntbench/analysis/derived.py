@@ -39,15 +39,7 @@ _ROLES = "roles"
 
 @dataclass(frozen=True)
 class NullDraws:
-    """How null models are drawn.
-
-    Parameters
-    ----------
-    seed, count
-        Seed and number of the draws from each.
-    jobs, progress
-        Number of processes; receives progress.
-    """
+    """How null models are drawn."""
 
     seed: int
     count: int
@@ -70,14 +62,10 @@ class DerivedPart:
 
     Parameters
     ----------
-    cell, untrained
-        The cell, and untrained models.
     name
         Of the null model, or ``roles``.
     metrics, over_time
         The metrics to compare, and whether these are the ones over time.
-    seed, draws
-        Seed of the study and number of draws.
     """
 
     cell: xr.Dataset

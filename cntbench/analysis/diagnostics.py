@@ -17,10 +17,6 @@ class Diagnostic:
 
     Parameters
     ----------
-    circuit, ablation
-        What was measured.
-    passed
-        Whether the expectation was met.
     value, threshold
         The number that decides it, and the threshold.
     what

@@ -38,16 +38,6 @@ class Judgement:
 
     Parameters
     ----------
-    task, ablation
-        Names.
-    claim, summary, text, source
-        Name, summary, text and source of the claim.
-    verdict
-        Over all files.
-    results
-        Results of the tests, over all files.
-    statistics
-        Names of the tests' statistics.
     effects
         Effects of the decisive test, in each file that answers the claim.
     file_verdicts

@@ -44,16 +44,10 @@ class Measurement:
 
     Parameters
     ----------
-    changes
-        Keys of the study ``compare`` that get other values.
     circuits
         Names of planted circuits; by default all without dynamics.
     checkpoints
         Their number, spread over the trajectory; or a choice of checkpoints as in a study.
-    specs
-        Folders of the user's specs.
-    where
-        Origin of the changes, for messages.
     """
 
     changes: Mapping[str, Any]

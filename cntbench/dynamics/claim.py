@@ -87,15 +87,7 @@ class ClaimTest:
 
 @dataclass(frozen=True)
 class VerdictRule:
-    """The parts of a claim that its verdict depends on, apart from the results of the tests.
-
-    Parameters
-    ----------
-    level
-        Largest corrected p-value at which the claim is supported.
-    minimum, rules_out
-        As in `ClaimTestSpec`, for each test.
-    """
+    """The parts of a claim that its verdict depends on, apart from the results of the tests."""
 
     level: float
     minimum: tuple[float, ...]

@@ -47,8 +47,6 @@ class Speed:
 
     Parameters
     ----------
-    flops
-        FLOPs of matrix products per second.
     loading
         Time to read and check a checkpoint [s]; 0 if unknown.
     of

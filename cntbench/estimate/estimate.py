@@ -64,14 +64,10 @@ class CostEstimate:
 
     Parameters
     ----------
-    study, trajectory
-        Names.
     checkpoints, done
         Number of checkpoints, and how many of them have been measured.
     untrained
         Number of untrained models that have not been measured.
-    ablations
-        Their names.
     components, edges
         Number of components, and of feasible edges between them.
     chosen
@@ -84,12 +80,6 @@ class CostEstimate:
         Size of the model's weights in the engine [bytes].
     size
         Numbers in the result, before compression [bytes].
-    jobs
-        Processes, one thread each.
-    speed
-        Measured speed of the engine.
-    dtype
-        Floating-point type of the model.
     reading
         Peak memory while a checkpoint is read [bytes]; 0 if unknown.
     download

@@ -33,8 +33,6 @@ class Utilisation:
         Work of matrix products [FLOP].
     seconds
         Time in which models were fetched, read and measured [s].
-    processes
-        Number of processes.
     peak
         FLOPs per second of one process in a large product, now.
     """

@@ -83,19 +83,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Plugin:
-    """A file of a room, or a variant in one.
-
-    Parameters
-    ----------
-    name
-        Name of the file or of the variant.
-    summary
-        First line of the docstring.
-    path
-        The file.
-    module
-        Its module.
-    """
+    """A file of a room, or a variant in one."""
 
     name: str
     summary: str

@@ -29,13 +29,7 @@ from cntbench.specs import content_hash
 
 @dataclass(frozen=True)
 class AuditedWeights(Audited):
-    """The integrity of one checkpoint, and what was read of its weights.
-
-    Parameters
-    ----------
-    sample
-        A sample of its weights and the hashes of their files.
-    """
+    """The integrity of one checkpoint, and what was read of its weights."""
 
     sample: WeightSample = field(default_factory=WeightSample)
 

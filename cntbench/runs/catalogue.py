@@ -70,8 +70,6 @@ class StudyEntry:
 
     Parameters
     ----------
-    name, path, spec
-        Its name, its file, and the content.
     changes, origin
         Keys whose values differ from the file, and where their values come from, for errors.
     """

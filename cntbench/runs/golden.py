@@ -66,8 +66,6 @@ class Golden:
 
     Parameters
     ----------
-    folder
-        Its path.
     films
         One per task × ablation.
     made_by

@@ -36,15 +36,7 @@ _OUT_OF_MEMORY = ("not enough memory", "DefaultCPUAllocator", "out of memory")
 
 
 class CheckpointMeasurer:
-    """Measures all tasks and ablations of a plan, and writes checkpoint files.
-
-    Parameters
-    ----------
-    plan, folder
-        The study, and the folder of its run.
-    resources
-        What this process may use.
-    """
+    """Measures all tasks and ablations of a plan, and writes checkpoint files."""
 
     def __init__(
         self, plan: Plan, folder: RunFolder, resources: Resources = DEFAULT_RESOURCES

@@ -46,15 +46,7 @@ LIBRARIES = ("torch", "transformers", "numpy", "xarray", "netCDF4", "networkx")
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run has measured.
-
-    Parameters
-    ----------
-    measured, reused
-        Numbers of checkpoints.
-    failed
-        Why checkpoints and untrained models could not be measured, by label.
-    """
+    """What a run has measured."""
 
     measured: int
     reused: int
@@ -67,8 +59,6 @@ class Outcome(Measured):
 
     Parameters
     ----------
-    tree, path
-        The result, and its file.
     models, seconds
         Number of checkpoints and untrained models that were measured now, and how long that took,
         with downloads [s].

@@ -22,17 +22,7 @@ from cntbench.runs.run import Interrupted, Outcome, run
 
 @dataclass(frozen=True)
 class SeedRun:
-    """The run of one seed.
-
-    Parameters
-    ----------
-    seed
-        Seed of the trajectory.
-    study
-        The study of this trajectory alone.
-    folder
-        Its folder.
-    """
+    """The run of one seed."""
 
     seed: int
     study: StudyEntry

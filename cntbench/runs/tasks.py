@@ -52,10 +52,6 @@ class Task:
 
     Parameters
     ----------
-    name, path
-        Of its file.
-    control
-        Whether it is a control.
     needs_text
         Whether it requires a model with a tokenizer.
     spec, generator

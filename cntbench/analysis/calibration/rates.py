@@ -49,12 +49,8 @@ class Setting:
 
     Parameters
     ----------
-    kind
-        Name of the kind.
     size
         Size of the effect; None for films without an effect.
-    checkpoints, layers, heads
-        Sizes of the film and of the model.
     """
 
     kind: str

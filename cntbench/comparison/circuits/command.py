@@ -58,15 +58,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in which circuits are run.
-
-    Parameters
-    ----------
-    trajectory, checkpoint, model
-        The trajectory, its checkpoint, and the decoder with that checkpoint's weights.
-    catalogue
-        The specs of tasks and ablations.
-    """
+    """A model in which circuits are run."""
 
     trajectory: Trajectory
     checkpoint: Checkpoint
