@@ -10,7 +10,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -271,8 +271,10 @@ def shown(value: object) -> str:
     """
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    plain = isinstance(value, bool | int | float | str | list | tuple | dict | None)
-    return json.dumps(value, default=_type_and_shape) if plain else _type_and_shape(value)
+    if isinstance(value, bool | int | float | str | list | tuple | dict | None):
+        with suppress(TypeError, ValueError):  # a key that is no text; a list that holds itself
+            return json.dumps(value, default=_type_and_shape)
+    return _type_and_shape(value)
 
 
 def _type_and_shape(value: object) -> str:

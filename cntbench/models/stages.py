@@ -61,7 +61,8 @@ def on_one_axis(steps: Mapping[Key, NamedStep], *, where: str) -> dict[Key, Name
     stages = sorted({place.stage for place in places.values() if place.stage is not None})
     if len(stages) > 1:
         _check(places, steps, where)
-    offset, tokens, on_axis = 0, 0, dict[Key, NamedStep]()
+    offset, on_axis = 0, dict[Key, NamedStep]()
+    tokens: int | None = 0  # unknown from a stage on whose names do not tell them
     for number, stage in enumerate(stages if len(stages) > 1 else [None]):
         members = {k: v for k, v in steps.items() if len(stages) < 2 or places[k].stage == stage}
         ordered = sorted(members.items(), key=lambda item: item[1].step)
@@ -74,12 +75,17 @@ def on_one_axis(steps: Mapping[Key, NamedStep], *, where: str) -> dict[Key, Name
         for key, named in ordered:
             if offset + named.step > LARGEST:
                 raise CheckpointError(f"step {offset + named.step} is too large", where=where)
-            seen = None if named.tokens_seen is None else tokens + named.tokens_seen
-            on_axis[key] = named._replace(step=offset + named.step, tokens_seen=seen)
-        last = ordered[-1][1] if ordered else None
-        offset += last.step if last else 0
-        tokens += (last.tokens_seen or 0) if last else 0
+            on_axis[key] = named._replace(
+                step=offset + named.step, tokens_seen=_sum(tokens, named.tokens_seen)
+            )
+        if ordered:
+            last = ordered[-1][1]
+            offset, tokens = offset + last.step, _sum(tokens, last.tokens_seen)
     return on_axis
+
+
+def _sum(before: int | None, tokens: int | None) -> int | None:
+    return None if before is None or tokens is None else before + tokens
 
 
 def _check(places: Mapping[Key, StagePlace], steps: Mapping[Key, NamedStep], where: str) -> None:

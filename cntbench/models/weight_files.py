@@ -95,8 +95,9 @@ def listed_bytes(sizes: Mapping[str, int]) -> int | None:
     Takes the sizes of all files by name.
     """
     files = listed(sizes)
-    indices = [index for single, index in FORMATS if index in sizes and single not in files]
-    return sum(sizes[name] for name in (*files, *indices[:1])) if files else None
+    if files and files[0] not in dict(FORMATS):  # parts: their index is read, too
+        files.append(next(index for _, index in FORMATS if index in sizes))
+    return sum(map(sizes.__getitem__, files)) if files else None
 
 
 def find(folder: Path) -> list[Path]:

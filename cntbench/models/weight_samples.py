@@ -119,14 +119,14 @@ def sample_safetensors(
         header = parse_json(bytes_of(8, 8 + length))
         header.pop("__metadata__", None)
         places = {name: _place(header[name], 8 + length, size) for name in header}
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    values = {}
-    for name, start, stop in _ranges(header, places, buffers):
-        content = bytes_of(start, stop)
-        digest.update(content)
-        numbers = torch.frombuffer(bytearray(content), dtype=_TYPES[header[name]["dtype"]])
-        values[name] = numbers.to(torch.float32).numpy()
-    tensors = {name: f"{told['dtype']} {told['shape']}" for name, told in header.items()}
+        tensors = {name: f"{told['dtype']} {told['shape']}" for name, told in header.items()}
+        digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+        values = {}
+        for name, start, stop in _ranges(header, places, buffers):
+            content = bytes_of(start, stop)
+            digest.update(content)
+            numbers = torch.frombuffer(bytearray(content), dtype=_TYPES[header[name]["dtype"]])
+            values[name] = numbers.to(torch.float32).numpy()
     return WeightSample(tensors, values, {where: digest.hexdigest()})
 
 

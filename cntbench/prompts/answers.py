@@ -59,9 +59,7 @@ def several_tokens(cell: Any, language: Language, where: str, behind: str = "") 
     CntbenchError
         As `tokens_of`.
     """
-    # An empty cell makes pandas write the token ids of the whole column as 464.0.
-    is_id = type(cell) is int or (type(cell) is float and cell.is_integer())
-    return tokens_of([int(cell)] if is_id else cell, language, where, behind)
+    return tokens_of([int(cell)] if _is_whole(cell) else cell, language, where, behind)
 
 
 def answer_tokens(cell: Any, language: Language, where: str, behind: str = "") -> Tokens:
@@ -101,7 +99,7 @@ def refuse_unclear(cell: Any, clean: Any, column: str, where: str) -> None:
         If it is a number beside text, or a text of digits beside token ids.
     """
     if isinstance(clean, str):
-        unclear = type(cell) in (int, float) and not column.endswith(ID_COLUMNS)
+        unclear = _is_whole(cell) and not column.endswith(ID_COLUMNS)
     else:
         unclear = isinstance(cell, str) and cell.strip().isdecimal()
     if unclear:
@@ -113,6 +111,11 @@ def refuse_unclear(cell: Any, clean: Any, column: str, where: str) -> None:
             hint=f'Write "{number}" beside a prompt of text for the text, [{number}] for the token '
             "id.",
         )
+
+
+def _is_whole(cell: Any) -> bool:
+    # An empty cell makes pandas write the token ids of the whole column as 464.0.
+    return type(cell) is int or (type(cell) is float and cell.is_integer())
 
 
 def _refuse_halves(text: str, where: str) -> None:

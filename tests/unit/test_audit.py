@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.trajectories import as_pickle, edit_tensors, in_parts, write_trajectory
 
+from cntbench.errors import CheckpointError
 from cntbench.models import weight_samples
 from cntbench.models.trajectory import open_trajectory
 from cntbench.models.weight_samples import WeightSample, sample_safetensors, sample_tensors
@@ -194,6 +196,23 @@ def test_a_sample_is_of_the_middle_of_tensors_and_holds_their_numbers(tmp_path, 
         if name != "h":
             np.testing.assert_array_equal(values, tensors[name].reshape(-1)[45:55].numpy())
     assert len(sample_tensors(tensors, ("mask",)).values) == 16
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [0, 6]},
+        {"dtype": "F32", "shape": 2, "data_offsets": [0, 8]},
+        {"dtype": ["F32"], "shape": [2], "data_offsets": [0, 8]},
+    ],
+    ids=["no type", "part of a number", "no shape", "list of types"],
+)
+def test_a_damaged_header_is_one_of_its_file(told):
+    header = json.dumps({"a": told}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(8)
+    with pytest.raises(CheckpointError, match=r"^here: is not a complete safetensors file: "):
+        sample_safetensors(lambda start, stop: content[start:stop], len(content), where="here")
 
 
 def path_of(count: int, seed: int = 0) -> list[WeightSample]:

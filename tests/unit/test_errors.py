@@ -15,6 +15,7 @@ from cntbench.errors import (
     SpecError,
     StorageError,
     nearest,
+    shown,
     unknown,
 )
 from cntbench.models.hub.revisions import parse
@@ -73,6 +74,13 @@ def test_unknown_names_kind_name_match_and_place():
     assert str(error) == (
         "study.toml: unknown task 'bigran'\nDid you mean 'bigram'? Allowed: bigram, induction."
     )
+
+
+def test_what_json_cannot_say_is_shown_by_its_type():
+    circular: list[object] = []
+    circular.append(circular)
+    assert shown({(1, 2): 3}) == "<dict>"
+    assert shown(circular) == "<list>"
 
 
 def test_a_warning_stands_at_the_users_line_however_deep_it_is_found():

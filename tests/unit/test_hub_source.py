@@ -14,7 +14,8 @@ from support.trajectories import Trap, as_pickle, in_parts, write_trajectory
 from cntbench.errors import CheckpointError, MissingCheckpointError
 from cntbench.models import checkpoint_files, named_weights
 from cntbench.models.hub import client
-from cntbench.models.trajectory import open_trajectory
+from cntbench.models.hub.origin import to_download
+from cntbench.models.trajectory import open_trajectory, outline_trajectory
 
 ALL = "hub:lab/tiny@step0,step8,step100"
 
@@ -174,6 +175,14 @@ def test_a_revision_that_does_not_exist_is_a_gap(hub, tmp_path):
     assert (gap.name, gap.step, gap.identity) == ("step4", 4, "")
     with pytest.raises(MissingCheckpointError, match="step4: the repository has no such revision"):
         gap.origin.fetch(tmp_path)
+
+
+def test_a_gap_is_no_download(hub):
+    names = "hub:lab/tiny@step0,step4,step100"
+    trajectory = outline_trajectory(names, quiet, tokenizer=False)
+    download = to_download(trajectory.outline, trajectory.checkpoints)
+    assert download is not None
+    assert download.count == 2
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])

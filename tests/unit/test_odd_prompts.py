@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import warnings
 from pathlib import Path
 
@@ -112,6 +113,13 @@ def test_a_number_beside_text_is_neither_taken_for_text_nor_for_a_token_id(tmp_p
         prompts_of(path)
     path.write_text('clean,correct_idx,answer\n"[2, 8]",4,"[4]"\n"[2, 8]",4,"[5]"\n')
     assert plain(prompts_of(path))[0] == ([2, 8], [4], [5])
+
+
+@pytest.mark.parametrize("answer", [math.inf, 3.7, [math.nan]], ids=["inf", "3.7", "nan"])
+def test_a_number_that_is_no_token_id_is_told(answer):
+    says = r"here\[0\]: answer: is neither text nor token ids: "
+    with pytest.raises(CntbenchError, match=says):
+        of_rows([{"clean": "gave the", "answer": answer, "wrong": "John"}])
 
 
 def test_cells_that_pandas_leaves_empty_are_missing():

@@ -46,6 +46,12 @@ def test_a_later_stage_counts_on():
     assert billions == [5, 3896, 3901, 3946]
 
 
+def test_tokens_are_unknown_behind_a_stage_that_does_not_tell_them():
+    with pytest.warns(CntbenchNote):
+        found = parse("stage1-step8,stage2-step4-tokens5B,stage3-step4-tokens5B", where=WHERE)
+    assert [revision.tokens_seen for revision in found] == [None, None, None]
+
+
 def test_equal_steps_of_two_stages_are_two_checkpoints():
     with pytest.warns(CntbenchNote):
         found = parse("stage2-step8,stage1-step8,stage3-step8", where=WHERE)

@@ -34,6 +34,13 @@ def test_the_same_tensors_are_the_same_revision_in_any_format(folder, other):
     assert trajectory.load(trajectory.checkpoints[0]).dtype == torch.float32
 
 
+def test_the_size_of_weights_is_that_of_the_files_that_are_read():
+    pickled = {"pytorch_model.bin.index.json": 7, "pytorch_model-00001-of-00001.bin": 30}
+    assert weight_files.listed_bytes({"config.json": 2, **pickled}) == 37
+    assert weight_files.listed_bytes({"model.safetensors": 500, **pickled}) == 500
+    assert weight_files.listed_bytes({"config.json": 2}) is None
+
+
 def test_safetensors_are_preferred(folder):
     tensors = load_file(folder / "model.safetensors")
     torch.save({name: tensor + 1 for name, tensor in tensors.items()}, folder / "pytorch_model.bin")

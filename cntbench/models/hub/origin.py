@@ -98,11 +98,7 @@ class HubRevision:
         """Return headers and samples of the weights, by ranges of bytes, and the files' hashes.
 
         Files of pickled weights have no header: only the hash that the hub lists is known of them.
-
-        Parameters
-        ----------
-        buffers
-            Endings of the names of tensors that are no weights.
+        ``buffers`` are endings of the names of tensors that are no weights.
 
         Raises
         ------
@@ -185,7 +181,9 @@ class Download:
 def to_download(outline: Outline | None, checkpoints: Sequence[Checkpoint]) -> Download | None:
     """Return what has to be downloaded to measure the checkpoints, or None."""
     origins = [c.origin for c in checkpoints if isinstance(c.origin, HubRevision)]
-    missing = [origin for origin in origins if not origin.is_here()]
+    # A revision without a commit does not exist, unless the hub could not be asked.
+    known = [origin for origin in origins if origin.commit or origin.unreachable]
+    missing = [origin for origin in known if not origin.is_here()]
     if outline is None or not missing:
         return None
     first = next((origin for origin in missing if origin.commit), None)

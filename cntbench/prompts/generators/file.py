@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -164,13 +165,15 @@ class PromptTable:
                 where=where,
                 hint="Write a list such as [3, -1]; the last position is -1.",
             )
-        scored = np.array([at + length if at < 0 else at for at in places], dtype=np.int64)
-        if (scored < 0).any() or (scored >= length).any() or (np.diff(scored) <= 0).any():
+        from_start = [at + length if at < 0 else at for at in places]
+        outside = from_start[0] < 0 or from_start[-1] >= length
+        if outside or any(a >= b for a, b in pairwise(from_start)):
             raise CntbenchError(
                 f"{places!r} are not ascending positions of a prompt of {length} tokens",
                 where=where,
                 hint="The first position is 0, the last -1; the next token is predicted at each.",
             )
+        scored = np.array(from_start)
         raw, tokens = cell(row, "clean", columns["clean"]), {}
         for key in ("answer", "wrong"):
             if key not in columns:

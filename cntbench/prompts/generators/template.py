@@ -150,9 +150,15 @@ class Case(NamedTuple):
         return any(clean != twin for clean, twin in self.text.places)
 
     def count(self, name: str) -> int:
-        """Return how many different words of a list it needs."""
-        numbers = (w.number for text in self.texts for w in text.words if w.list == name)
-        return max(numbers, default=0)
+        """Return how many different words of a list it has."""
+        return max((word.number for word in self._of(name)), default=0)
+
+    def needed(self, name: str) -> int:
+        """Return how many words of a list it needs: no word stands behind the last one."""
+        return self.count(name) + any(word.range == "after" for word in self._of(name))
+
+    def _of(self, name: str) -> list[Word]:
+        return [word for text in self.texts for word in text.words if word.list == name]
 
 
 @spec
@@ -213,9 +219,9 @@ class Parameters:
         if not case.text.places:
             raise SpecError("has no place that words fill, such as {name}", where=f"{where}: text")
         for name, words in self.words.items():
-            if case.count(name) > len(words):
+            if case.needed(name) > len(words):
                 raise SpecError(
-                    f"has {len(words)} words, and {case.count(name)} different ones are needed",
+                    f"has {len(words)} of the {case.needed(name)} words that are needed",
                     where=f"words.{name}",
                 )
         return case
@@ -269,13 +275,11 @@ class Parameters:
         lists = {
             name: self._fitting(case, name, language) for name in self.words if case.count(name)
         }
-        ranges = {w.list for text in case.texts for w in text.words if w.range == "after"}
         words = {}
         for name, fitting in lists.items():
-            candidates = len(fitting) - (name in ranges)  # no word stands behind the last one
-            for number, index in enumerate(
-                rng.permutation(candidates)[: case.count(name)], start=1
-            ):
+            count = case.count(name)
+            candidates = len(fitting) - (case.needed(name) - count)
+            for number, index in enumerate(rng.permutation(candidates)[:count], start=1):
                 words[Word(name, number)] = fitting[index]
         return words, lists
 
@@ -297,8 +301,7 @@ class Parameters:
             if len(counts) == 1:
                 by_count.setdefault(counts.pop(), []).append(word)
         by_count.pop(0, None)
-        ranges = any(w.list == name and w.range == "after" for t in case.texts for w in t.words)
-        needed = case.count(name) + ranges
+        needed = case.needed(name)
         if len(by_count.get(1, ())) >= needed:
             return by_count[1]
         most = max(by_count.values(), key=len, default=[])
