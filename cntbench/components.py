@@ -96,12 +96,12 @@ def components(
     ['L0.H0', 'L0.H1', 'L0.MLP']
     """
     per_layer = 1 if parallel or not mlps else 2
-    found: list[Component] = []
+    nodes: list[Component] = []
     for layer in range(n_layers):
         stage = layer * per_layer
-        found += [Component(layer, "head", stage, head) for head in range(n_heads)]
-        found += [Component(layer, "MLP", stage + per_layer - 1)] if mlps else []
-    return tuple(found)
+        nodes += [Component(layer, "head", stage, head) for head in range(n_heads)]
+        nodes += [Component(layer, "MLP", stage + per_layer - 1)] if mlps else []
+    return tuple(nodes)
 
 
 def by_experts(nodes: Sequence[Component], experts: Sequence[int]) -> tuple[Component, ...]:
@@ -122,12 +122,12 @@ def by_experts(nodes: Sequence[Component], experts: Sequence[int]) -> tuple[Comp
     >>> [node.name for node in by_experts(nodes, (0, 2))]
     ['L0.H0', 'L0.MLP', 'L1.H0', 'L1.E0', 'L1.E1']
     """
-    found: list[Component] = []
+    apart: list[Component] = []
     for node in nodes:
         count = experts[node.layer] if node.kind == "MLP" and experts else 0
         parts = [replace(node, kind="expert", expert=number) for number in range(count)]
-        found += parts or [node]
-    return tuple(found)
+        apart += parts or [node]
+    return tuple(apart)
 
 
 def feasible(nodes: tuple[Component, ...]) -> NDArray[np.bool_]:

@@ -228,15 +228,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 class Named(dict[str, T]):
-    """Things by name, and why others, whose files are broken, cannot be used.
-
-    Parameters
-    ----------
-    things
-        By name.
-    broken
-        The errors of other files, by the file's name.
-    """
+    """Things by name, and the errors of others, whose files are broken."""
 
     def __init__(
         self, things: Mapping[str, T] | None = None, broken: Mapping[str, SpecError] | None = None

@@ -63,10 +63,7 @@ def _distinct(names: tuple[T, ...]) -> tuple[T, ...]:
 def choice_text(choice: Any) -> Any:
     """Return a choice of checkpoints as the command line writes it; anything else as it is.
 
-    Parameters
-    ----------
-    choice
-        A text, a step, a slice of steps or names, or a sequence of texts and steps.
+    Takes a text, a step, a slice of steps or names, or a sequence of texts and steps.
     """
     if isinstance(choice, str | bool):
         return choice
@@ -104,14 +101,14 @@ def seed_numbers(seeds: Any) -> Any:
             return tuple(int(s) if isinstance(s, numbers.Integral) else s for s in seeds)
         except TypeError:
             return seeds
-    found: list[int] = []
+    listed: list[int] = []
     for part in filter(None, (part.strip() for part in seeds.split(","))):
         match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", part, re.ASCII)
         if match is None or int(match[2] or match[1]) < int(match[1]):
             raise ValueError("Write 0..9, both ends included, or 0,3,5")
         last = int(match[2] or match[1])
-        found.extend(range(int(match[1]), min(last, int(match[1]) + _MOST_SEEDS) + 1))
-    return tuple(found)
+        listed.extend(range(int(match[1]), min(last, int(match[1]) + _MOST_SEEDS) + 1))
+    return tuple(listed)
 
 
 Seeds = Annotated[
@@ -350,18 +347,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def build(cls: Callable[..., T], table: Mapping[str, Any], *, where: str, prefix: str = "") -> T:
-    """Make a spec from a table.
+    """Make a spec, of a class made by `spec`, from a table of TOML.
 
-    Parameters
-    ----------
-    cls
-        A class made by `spec`.
-    table
-        Keys and values from TOML.
-    where
-        The file, for errors.
-    prefix
-        Path of the table within the file, such as ``"parameters."``.
+    ``where`` is its file, ``prefix`` its path within the file, such as ``"parameters."``.
 
     Raises
     ------

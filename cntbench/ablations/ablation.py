@@ -11,13 +11,7 @@ from cntbench.ablations.replacements._base import Corpus, Replacement
 from cntbench.errors import CntbenchError, SpecError
 from cntbench.plugins import find, room
 from cntbench.prompts import Prompts, lengths
-from cntbench.specs import (
-    HEAD_INPUTS,
-    AblationSpec,
-    HeadInput,
-    Observable,
-    Scope,
-)
+from cntbench.specs import HEAD_INPUTS, AblationSpec, HeadInput, Observable, Scope
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,12 +143,7 @@ def donors(ablations: Sequence[Ablation]) -> list[Donor]:
 def rules(ablations: Sequence[Ablation]) -> tuple[list[Ablation], list[int]]:
     """Group ablations with the same replaced states.
 
-    Returns
-    -------
-    list of Ablation
-        One ablation of each group.
-    list of int
-        Index of the group of each ablation.
+    Returns one ablation of each group, and the index of the group of each ablation.
     """
     keys = [
         (a.replacement, a.donor, a.name if a.replacement.random and a.donor is None else None)

@@ -28,13 +28,8 @@ def measured_change(
 ) -> Tensor:
     """Return the change of targets, on their device, dims ``run, component, prompt``, float64.
 
-    Parameters
-    ----------
-    measure
-        Reduces a change to a number; a file of ``cntbench/ablations/measures``.
-    clean, ablated
-        Images of the targets' states, dims ``prompt, position, component, width``; those of
-        ``ablated`` after ``run``.
+    Takes a measure (`cntbench.ablations.measures`) and images of the targets' states, dims
+    ``prompt, position, component, width``; those of ``ablated`` after ``run``.
     """
     assert measure is not None, "targets are measured"
     if ablated.is_meta:
@@ -48,11 +43,6 @@ class Arrivals:
 
     A copy waits for the device. On a CPU, where there is nothing to wait for, values arrive at
     once.
-
-    Parameters
-    ----------
-    device
-        Where they are computed.
     """
 
     def __init__(self, device: torch.device) -> None:

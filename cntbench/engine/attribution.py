@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
-from cntbench.engine.arrays import to_array
+from cntbench.engine.arrays import measured_change, to_array
 from cntbench.engine.departures import Perturbations, depart
 from cntbench.engine.patching import patched_edges
 from cntbench.engine.position_sums import changes_at_positions
@@ -44,12 +44,7 @@ Step = TypeVar("Step")
 class StreamChange(NamedTuple):
     """What an estimator of total effects says of the final stream, which readouts are read from.
 
-    Parameters
-    ----------
-    sources
-        Indices of components.
-    values
-        The change of the stream, dims ``source, prompt, position, hidden``.
+    Of some sources, the change of the stream, dims ``source, prompt, position, hidden``.
     """
 
     sources: Sequence[int]
@@ -57,14 +52,10 @@ class StreamChange(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What an estimator says of some edges.
+    """What an estimator says of the edges between some sources and targets, indices of components.
 
-    Parameters
-    ----------
-    sources, targets
-        Indices of components.
-    values
-        Dims ``source, target, prompt``. Values that are given for the same edge are added up.
+    Values have dims ``source, target, prompt``; those that are given for the same edge are added
+    up.
     """
 
     sources: Sequence[int]
@@ -109,6 +100,12 @@ class Edges:
         """δ, replaced minus clean contributions, dims ``source, prompt, position, hidden``."""
         return self.perturbations.changes[self.rule]
 
+    @property
+    def observed(self) -> Positions | None:
+        """The positions at which targets are observed; None for all."""
+        choose = Positions.everywhere if self.request.observe_all else Positions.scored
+        return choose(self.prompts, self.changes.device)
+
     def reaching(self, nodes: range) -> Sequence[int]:
         """Return the ablated components that some components of a stage read.
 
@@ -119,10 +116,7 @@ class Edges:
     def embeddings(self, share: float = 1.0) -> Tensor:
         """Return embeddings on the line from the reference prompts (0) to the clean ones (1).
 
-        Returns
-        -------
-        Tensor
-            Dims ``prompt, position, hidden``.
+        Dims ``prompt, position, hidden``.
         """
         device = self.perturbations.changes.device
         clean = self.model.embed(token_tensor(self.prompts.tokens, device))
@@ -137,8 +131,8 @@ class Edges:
 
         Also where only some of them are ablated. Dims ``prompt, position, hidden``.
         """
-        there = among(self.perturbations.sources, nodes)
-        if len(there) == len(nodes):
+        ablated = among(self.perturbations.sources, nodes)
+        if len(ablated) == len(nodes):
             first = bisect_left(self.perturbations.sources, nodes.start)
             return self.changes[first : first + len(nodes)].sum(dim=0)
         whole = replace(self.request, sources=nodes)
@@ -170,9 +164,9 @@ class Edges:
         start = self.embeddings() if start is None else start
         clean = self.perturbations.streams[-1]
         stages = input_gradients(self.request, start, clean, rules, first)
-        for nodes, found in differentiated(stages):
+        for nodes, gradients in differentiated(stages):
             if self.requested(nodes):
-                yield nodes, found
+                yield nodes, gradients
             if self.ends_with(nodes):
                 return
 
@@ -193,13 +187,8 @@ class Edges:
     def along(self, targets: range, gradients: Tensor) -> Estimate:
         """Return what the changes of the sources do along gradients: δ · g.
 
-        Parameters
-        ----------
-        targets
-            The components of a stage.
-        gradients
-            In what they read, dims ``target, prompt, position, hidden``; several of them, ``way``
-            first, give as many values.
+        Takes the components of a stage and the gradients in what they read, dims ``target, prompt,
+        position, hidden``; several of them, ``way`` first, give as many values.
         """
         sources = self.reaching(targets)
         moved, slopes = widened(self.changes[: len(sources)]), widened(gradients)
@@ -208,36 +197,21 @@ class Edges:
     def moved(self, place: Place, sources: Sequence[int], clean: Tensor, moved: Tensor) -> Estimate:
         """Return the measure of changes of targets, at the positions where they are observed.
 
-        Parameters
-        ----------
-        place
-            The block of the targets.
-        sources
-            Whose changes they are.
-        clean, moved
-            The targets' states, dims ``1 | source, prompt, position, component, width``.
+        Takes the targets' block, and their clean and moved states, dims ``1 | source, prompt,
+        position, component, width``.
         """
-        at = (Positions.everywhere if self.request.observe_all else Positions.scored)(
-            self.prompts, clean.device
-        )
-        images = place.block.image(torch.cat([widened(clean), moved]))
+        images, at = place.block.image(torch.cat([widened(clean), moved])), self.observed
         images = images if at is None else at.choose(images)
         measure, methods = self.ablation.measure, [self.ablation] * len(sources)
         if self.request.sums is not None:
             sums = to_array(changes_at_positions(measure, images[0], images[1:]))
             self.request.sums.add(methods, sources, place.nodes, sums)
-        assert measure is not None, "targets are measured"
-        if images.is_meta:
-            shape = len(sources), len(place.nodes), len(self.prompts)
-            return Estimate(sources, place.nodes, images.new_empty(shape))
-        return Estimate(sources, place.nodes, measure(images[0], images[1:]).transpose(1, 2))
+        return Estimate(sources, place.nodes, measured_change(measure, images[0], images[1:]))
 
     def patched(self) -> Iterator[Estimate]:
         """Yield the exact effect of every edge on the task's first readout, by path patching."""
-        for sources, targets, values in patched_edges(
-            self.request, self.perturbations, self.ablation, self.rule
-        ):
-            yield Estimate(sources, targets, values)
+        edges = patched_edges(self.request, self.perturbations, self.ablation, self.rule)
+        return map(Estimate._make, edges)
 
 
 def differentiated(steps: Iterator[Step]) -> Iterator[Step]:
@@ -256,7 +230,7 @@ def differentiated(steps: Iterator[Step]) -> Iterator[Step]:
 def input_gradients(
     request: Request, start: Tensor, clean: Tensor, rules: Rules | None = None, first: int = 0
 ) -> Iterator[tuple[range, Tensor]]:
-    """Yield the gradient of a readout in the input of each component, from the last stage on.
+    """Yield the components of each stage, from the last on, and the gradients in their inputs.
 
     Parameters
     ----------
@@ -273,10 +247,8 @@ def input_gradients(
 
     Yields
     ------
-    range
-        The components of a stage.
-    Tensor
-        Their gradients, dims ``component, prompt, position, hidden``, for each prompt those of its
+    range, Tensor
+        Gradients have dims ``component, prompt, position, hidden``, for each prompt those of its
         own readout.
     """
     model = request.model
@@ -305,13 +277,13 @@ def clean_streams(model: Decoder, start: Tensor, first: int = 0) -> list[Tensor]
     Dims ``prompt, position, hidden``.
     """
     stream = start[None].clone()
-    found = [start]
+    streams = [start]
     for stage in model.stages[first:]:
         normed = stage.norm(stream)
         for block in stage.blocks:
             block.write(block.states(normed), stream)
-        found.append(stream[0].clone())
-    return found
+        streams.append(stream[0].clone())
+    return streams
 
 
 def _through(norm: Norm, block: Block, read: Tensor, gradient: Tensor) -> Tensor:
@@ -323,8 +295,8 @@ def _through(norm: Norm, block: Block, read: Tensor, gradient: Tensor) -> Tensor
         # Run k is read by component k alone.
         own = block.states(norm(streams)).diagonal(dim1=0, dim2=3).movedim(-1, -2)
     written = block.contributions(own)
-    (found,) = torch.autograd.grad(written, streams, gradient.expand_as(written))
-    return found
+    (of_inputs,) = torch.autograd.grad(written, streams, gradient.expand_as(written))
+    return of_inputs
 
 
 def through_rules(rules: Rules, norm: Norm, block: Block, read: Tensor, gradient: Tensor) -> Tensor:
@@ -347,8 +319,8 @@ def through_rules(rules: Rules, norm: Norm, block: Block, read: Tensor, gradient
         own = rules.written(block, plain.states(normed)[0])
         own = own if block.after is None else rules.norm(block.after, own)
     written = block.contributions(own)
-    (found,) = torch.autograd.grad(written, streams, gradient.expand_as(written))
-    return found
+    (of_inputs,) = torch.autograd.grad(written, streams, gradient.expand_as(written))
+    return of_inputs
 
 
 def final_gradient(request: Request, final: Tensor, clean: Tensor, rules: Rules) -> Tensor:

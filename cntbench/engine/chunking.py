@@ -34,16 +34,9 @@ _STAGE_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Chunking:
-    """Sizes of pieces.
+    """How many prompts, sources, and runs inside a stage are measured at once.
 
-    Parameters
-    ----------
-    prompts
-        Prompts at once.
-    sources
-        Sources at once: all of them, unless one prompt alone exceeds the budget.
-    runs
-        Runs that pass through a stage at once.
+    All sources are, unless one prompt alone exceeds the budget.
     """
 
     prompts: int

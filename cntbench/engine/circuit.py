@@ -69,7 +69,7 @@ def circuit_readouts(request: Request, statistics: Statistics, kept: Masks) -> A
         The model, the prompts, one ablation, whose replacement patches the edges outside of
         circuits, and the readout.
     statistics
-        Statistics over all prompts that the replacement needs.
+        What the replacement takes from all prompts.
     kept
         The circuits' edges. Values where the model has no edge are ignored.
 
@@ -89,19 +89,12 @@ def circuit_readouts(request: Request, statistics: Statistics, kept: Masks) -> A
     outside = edges & ~masks
     distinct, inverse = np.unique(outside, axis=0, return_inverse=True)
     values = np.full((len(distinct), len(request.prompts)), np.nan)
-    for rows, group in _groups(request):
+    for rows, group in request.groups():
         group_values = np.empty((len(distinct), len(group.prompts)))
         for columns, part in _pieces(group):
             group_values[:, columns] = _read(part, statistics, distinct)
         values[:, rows] = group_values
     return values[inverse.ravel()]
-
-
-def _groups(request: Request) -> Iterator[tuple[NDArray[np.int64] | slice, Request]]:
-    if request.prompts.anchors is None:
-        yield slice(None), request
-    else:
-        yield from request.groups()
 
 
 def _pieces(request: Request) -> Iterator[tuple[slice, Request]]:
@@ -166,14 +159,8 @@ def _embedding_change(request: Request, ablation: Ablation, departures: Perturba
 class Patched:
     """The patched run of circuits on prompts.
 
-    Parameters
-    ----------
-    request, departures
-        The request, and the clean run with its changes.
-    origin
-        Replaced minus clean embeddings; None if no circuit leaves out an edge from them.
-    outside
-        Edges outside the circuits, dims ``circuit, input, source, target``.
+    ``origin`` is replaced minus clean embeddings, None if no circuit leaves out an edge from them;
+    ``outside`` are the edges outside the circuits, dims ``circuit, input, source, target``.
     """
 
     request: Request

@@ -24,14 +24,8 @@ from cntbench.engine.request import Request, among, within
 class Perturbations:
     """The clean run of the prompts, and the changes that the replacements of sources make.
 
-    Parameters
-    ----------
-    streams
-        x_t for each stage, and the final stream, dims ``prompt, position, hidden``.
-    changes
-        δ, dims ``rule, source, prompt, position, hidden``.
-    sources
-        The sources, in causal order.
+    ``streams`` are x_t for each stage, and the final stream, dims ``prompt, position, hidden``;
+    ``changes`` are δ, dims ``rule, source, prompt, position, hidden``, sources in causal order.
     """
 
     streams: Sequence[Tensor]
@@ -53,14 +47,7 @@ def depart(
 ) -> Perturbations:
     """Run the clean prompts and donors through the model, and replace every source.
 
-    Parameters
-    ----------
-    request
-        What to run.
-    ablations
-        One ablation for each rule.
-    statistics
-        Statistics over all prompts that replacement rules need.
+    Takes one ablation for each replacement rule.
     """
     model, prompts, sources = request.model, request.prompts, request.ablated
     device = model.unembed.weight.device

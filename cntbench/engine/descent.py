@@ -25,15 +25,7 @@ WINDOW = 5
 
 
 class Minima(NamedTuple):
-    """Where problems were left.
-
-    Parameters
-    ----------
-    points
-        The best points found, dims ``problem, coordinate``.
-    solved
-        Whether a problem was solved before the steps ended, dims ``problem``.
-    """
+    """The best points found, dims ``problem, coordinate``, and whether each problem was solved."""
 
     points: Tensor
     solved: Tensor

@@ -39,18 +39,10 @@ def change_targets(
     at: Positions | None,
     change: Array,
 ) -> None:
-    """Measure the direct effects on targets.
+    """Measure the direct effects on targets at some positions, or at all (None).
 
-    Parameters
-    ----------
-    request, departures
-        The request, and the clean run with its changes.
-    ablation, rule
-        The ablation, and the index of its replacement rule in the departures.
-    at
-        Positions at which targets are observed; None for all.
-    change
-        Filled, dims ``source, target, prompt``.
+    ``rule`` is the index of the ablation's replacement rule in the departures. Fills ``change``,
+    dims ``source, target, prompt``.
     """
     model = request.model
     arrivals = Arrivals(model.unembed.weight.device)
@@ -76,18 +68,8 @@ def change_readouts(
 ) -> None:
     """Measure the effect of changes of the final stream on the readouts.
 
-    Parameters
-    ----------
-    request
-        The request.
-    clean
-        The final stream of the clean run, dims ``prompt, position, hidden``.
-    sources
-        The sources of the changes.
-    changes
-        Changes of the final stream, ``source`` first.
-    effect
-        Filled, dims ``readout, source, prompt``: ablated minus clean.
+    Takes the final stream of the clean run, dims ``prompt, position, hidden``, and its changes,
+    ``source`` first. Fills ``effect``, dims ``readout, source, prompt``: ablated minus clean.
     """
     at = Positions.scored(request.prompts, clean.device)
     final = at.choose(clean[None])
@@ -99,14 +81,7 @@ def change_readouts(
 def read_changes(request: Request, streams: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     """Return readouts minus those of run 0, dims ``run, prompt``, without run 0.
 
-    Parameters
-    ----------
-    request
-        Gives the model and the answers at the scored positions.
-    streams
-        Final streams at the scored positions, dims ``run, prompt, scored, hidden``.
-    names
-        Names of the readouts.
+    Takes final streams at the scored positions, dims ``run, prompt, scored, hidden``.
     """
     values = readout(request.model, streams, Answers.of(request.prompts, streams.device), names)
     return {name: value[1:] - value[0] for name, value in values.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from cntbench.engine.attribution import Edges, Estimate, StreamChange
 from cntbench.engine.chunking import chunking, pieces
 from cntbench.engine.departures import depart
 from cntbench.engine.direct import change_readouts, change_targets
-from cntbench.engine.positions import Positions
 from cntbench.engine.replacing import Statistics
 from cntbench.engine.request import Request
 from cntbench.errors import PluginError
@@ -20,8 +19,7 @@ from cntbench.plugins import find, room
 from cntbench.readouts import known_readouts
 
 
-@dataclass(frozen=True)
-class Effects:
+class Effects(NamedTuple):
     """Effects of ablations, by prompt.
 
     Parameters
@@ -44,56 +42,34 @@ class Effects:
     def undefined(cls, ablations: int, components: int, prompts: int) -> Effects:
         """Return effects that have not been measured: NaN."""
         edges = (ablations, components, components, prompts)
-        return cls(
-            np.full(edges, np.nan),
-            np.full(edges, np.nan),
-            np.full((ablations, len(known_readouts()), components, prompts), np.nan),
-        )
+        readouts = (ablations, len(known_readouts()), components, prompts)
+        return cls(*(np.full(shape, np.nan) for shape in (edges, edges, readouts)))
 
     def of(self, ablation: int, prompts: slice) -> Effects:
         """Return the effects of one ablation on some prompts, as views."""
-        return Effects(
-            self.change[ablation, ..., prompts],
-            self.edge[ablation, ..., prompts],
-            self.effect[ablation, ..., prompts],
-        )
+        return Effects(*(array[ablation, ..., prompts] for array in self))
 
 
 def measure_edges(request: Request, statistics: Statistics) -> Effects:
-    """Measure all ablations of direct scope; they share the clean run and the replaced states.
-
-    Parameters
-    ----------
-    request
-        What to measure.
-    statistics
-        Statistics over all prompts that replacement rules need.
-    """
+    """Measure all ablations of direct scope; they share the clean run and the replaced states."""
     ablations, n = request.of_scope("direct"), len(request.model.components)
     measured = Effects.undefined(len(ablations), n, len(request.prompts))
     distinct, rule = rules(ablations)
     for rows, part in pieces(request, chunking(request, "direct")):
         departures = depart(part, distinct, statistics)
-        device = departures.changes.device
-        at = (
-            Positions.everywhere(part.prompts, device)
-            if request.observe_all
-            else Positions.scored(part.prompts, device)
-        )
         for i, ablation in enumerate(ablations):
-            edges = Edges(part, departures, ablation, rule[i], statistics)
-            _measure(edges, at, measured.of(i, rows))
+            _measure(Edges(part, departures, ablation, rule[i], statistics), measured.of(i, rows))
     return measured
 
 
-def _measure(edges: Edges, at: Positions | None, measured: Effects) -> None:
+def _measure(edges: Edges, measured: Effects) -> None:
     request, departures, ablation = edges.request, edges.perturbations, edges.ablation
     if request.effects and ablation.scope == "direct":
         # Each source over its edge to the unembedding.
         clean, sources = departures.streams[-1], departures.sources
         change_readouts(request, clean, sources, edges.changes, measured.effect)
     if ablation.observable == "target" and ablation.estimator == "exact":
-        change_targets(request, departures, ablation, edges.rule, at, measured.change)
+        change_targets(request, departures, ablation, edges.rule, edges.observed, measured.change)
     else:
         into = measured.edge if ablation.observable == "readout" else measured.change
         estimate_edges(edges, into, measured.effect)
@@ -102,15 +78,8 @@ def _measure(edges: Edges, at: Positions | None, measured: Effects) -> None:
 def estimate_edges(edges: Edges, into: Array, effect: Array) -> None:
     """Compute the effect of every edge with the ablation's estimator.
 
-    Parameters
-    ----------
-    edges
-        Input of the estimator.
-    into
-        Filled, dims ``source, target, prompt``.
-    effect
-        Filled with effects on readouts if the estimator yields changes of the final stream, dims
-        ``readout, source, prompt``.
+    Fills ``into``, dims ``source, target, prompt``, and, if the estimator yields changes of the
+    final stream, effects on readouts, dims ``readout, source, prompt``.
 
     Raises
     ------

@@ -153,11 +153,11 @@ def _measure_prompts(request: Request, statistics: Statistics) -> tuple[Effects,
     for rows in batches(len(request.prompts)):
         part = replace(request, prompts=request.prompts.take(rows))
         effects, value, scores = _measure_groups(part, statistics)
-        measured.append((effects.change, effects.edge, effects.effect, value, scores))
-        change, edge, effect, value, scores = (
-            np.concatenate(arrays, axis=-1) for arrays in zip(*measured, strict=True)
+        measured.append((*effects, value, scores))
+        *arrays, value, scores = (
+            np.concatenate(parts, axis=-1) for parts in zip(*measured, strict=True)
         )
-        effects = Effects(change, edge, effect)
+        effects = Effects(*arrays)
         summary = _summary(request.ablations, effects, value, scores)
         if settled(summary.influence, summary.influence_se, request.until_se):
             break
@@ -172,11 +172,10 @@ def _measure_groups(request: Request, statistics: Statistics) -> tuple[Effects, 
     effects = Effects.undefined(len(request.drawn), n, count)
     value = np.full((len(known_readouts()), count), np.nan)
     scores = np.full((len(PATTERN_SCORES), n, count), np.nan)
-    arrays = effects.change, effects.edge, effects.effect, value, scores
     for rows, group in request.groups():
-        group_effects, *others = _measure(group, statistics)
-        parts = group_effects.change, group_effects.edge, group_effects.effect, *others
-        for array, part in zip(arrays, parts, strict=True):
+        of_group, *others = _measure(group, statistics)
+        pairs = zip((*effects, value, scores), (*of_group, *others), strict=True)
+        for array, part in pairs:
             array[..., rows] = part
     return effects, value, scores
 
@@ -224,22 +223,15 @@ def _kept(request: Request, summary: Influence, effects: Effects, value: Array) 
         kept["readout_value_by_prompt"] = value
     if request.sums is not None:
         counts = _prompts_at(request, summary.prompts_measured)
-        means = request.sums.means(summary.influence, counts)
-        kept["influence_by_position"] = means
+        kept["influence_by_position"] = request.sums.means(summary.influence, counts)
     return kept
 
 
 def _total(request: Request, statistics: Statistics) -> tuple[Effects, Array, Array]:
     """Measure total effects and the clean model.
 
-    Returns
-    -------
-    Effects
-        The effects by prompt.
-    Array
-        The clean readouts, dims ``readout, prompt``.
-    Array
-        The `PATTERN_SCORES`, dims ``score, component, prompt``.
+    Returns the effects by prompt, the clean readouts, dims ``readout, prompt``, and the
+    `PATTERN_SCORES`, dims ``score, component, prompt``.
     """
     n, count = len(request.model.components), len(request.prompts)
     ablations, sizes = request.of_scope("total"), chunking(request, "total")
@@ -257,18 +249,12 @@ def _total(request: Request, statistics: Statistics) -> tuple[Effects, Array, Ar
 
 def _interleaved(is_total: Sequence[bool], total: Effects, direct: Effects) -> Effects:
     """Return the effects of total and direct scope in the order of the ablations."""
-    mask = np.array(is_total)
-
-    def merged(total: Array, direct: Array) -> Array:
-        effects = np.empty((len(mask), *total.shape[1:]))
-        effects[mask], effects[~mask] = total, direct
-        return effects
-
-    return Effects(
-        merged(total.change, direct.change),
-        merged(total.edge, direct.edge),
-        merged(total.effect, direct.effect),
-    )
+    mask, merged = np.array(is_total), []
+    for swept, others in zip(total, direct, strict=True):
+        effects = np.empty((len(mask), *swept.shape[1:]))
+        effects[mask], effects[~mask] = swept, others
+        merged.append(effects)
+    return Effects(*merged)
 
 
 def _summary(

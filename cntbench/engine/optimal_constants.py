@@ -66,9 +66,9 @@ def optimal_constants(
     Parameters
     ----------
     model
-        The decoder; may have been made in inference mode.
+        May have been made in inference mode.
     prompts
-        At least two, with their scored positions and right next tokens.
+        At least two.
     steps
         Most evaluations of the loss and its gradient after the first ones. A warning names the
         components whose fit has not converged by then.
@@ -108,11 +108,8 @@ def _by_block(model: Decoder, constants: Tensor) -> list[Tensor]:
 def fit(losses: Losses, steps: int) -> Minima:
     """Fit one constant for each source on all prompts of the losses.
 
-    Returns
-    -------
-    Minima
-        The constants, dims ``component, width``, and whether the fit of each has converged; 0 and
-        True for components that are no sources.
+    Returns the constants, dims ``component, width``, and whether the fit of each has converged; 0
+    and True for components that are no sources.
     """
     means, deviations, vary = _spread(losses.model, losses.prompts, losses.prompts_at_once)
     fitted, solved = torch.zeros_like(means), torch.ones_like(vary)
@@ -133,8 +130,8 @@ def fit(losses: Losses, steps: int) -> Minima:
             value, gradient = losses.with_gradient(group[some], constants)
             return value, units[some] * gradient
 
-        found = minimise(evaluate, zeros, steps=steps, tolerance=TOLERANCE, share=SHARE)
-        fitted[group], solved[group] = start + units * found.points, found.solved
+        minima = minimise(evaluate, zeros, steps=steps, tolerance=TOLERANCE, share=SHARE)
+        fitted[group], solved[group] = start + units * minima.points, minima.solved
     return Minima(fitted, solved)
 
 
@@ -187,9 +184,9 @@ class Losses:
         value = leaf.new_zeros(len(leaf))
         gradient = torch.zeros_like(leaf)
         for chunk in self._chunks():
-            found = self._summed(chunk, sources, leaf)
-            value += found.detach()
-            gradient += torch.autograd.grad(found.sum(), leaf)[0]
+            losses = self._summed(chunk, sources, leaf)
+            value += losses.detach()
+            gradient += torch.autograd.grad(losses.sum(), leaf)[0]
         return value / len(self.prompts), gradient / len(self.prompts)
 
     def _chunks(self) -> Iterator[Prompts]:
@@ -249,8 +246,8 @@ def _spread(model: Decoder, prompts: Prompts, at_once: int) -> tuple[Tensor, Ten
     """Return each component's mean state, its standard deviation, and whether it varies."""
     widest = max(block.width for block in model.blocks)
     means, squares, variances = [], [], []
-    for one in spread(model, prompts, "clean", at_once):
-        mean, square = one.pooled.mean, one.pooled.square
+    for moments in spread(model, prompts, "clean", at_once):
+        mean, square = moments.pooled.mean, moments.pooled.square
         means.append(F.pad(mean, (0, widest - mean.shape[1])))
         squares.append(square.mean(dim=1))
         variances.append((square - mean.square()).clamp(min=0).mean(dim=1))

@@ -33,19 +33,8 @@ def patched_edges(
 ) -> Iterator[tuple[Sequence[int], Sequence[int], Tensor]]:
     """Measure the effect of every edge on the first requested readout.
 
-    Parameters
-    ----------
-    request, departures
-        The request, and the clean run with its changes.
-    ablation, rule
-        The ablation, and the index of its replacement rule in the departures.
-
-    Yields
-    ------
-    sources, targets
-        Indices of components.
-    Tensor
-        Patched minus clean of their edges, dims ``source, target, prompt``.
+    ``rule`` is the index of the ablation's replacement rule in the departures. Yields indices of
+    sources and targets, and patched minus clean of their edges, dims ``source, target, prompt``.
     """
     model = request.model
     at = Positions.scored(request.prompts, departures.changes.device)

@@ -29,15 +29,7 @@ def changes_at_positions(
 
 
 class PositionSums:
-    """Sums of changes, dims ``ablation, source, target, position``.
-
-    Parameters
-    ----------
-    ablations
-        The ablations, each with all its draws.
-    components, positions
-        Their numbers.
-    """
+    """Sums of changes over all draws of ablations, dims ``ablation, source, target, position``."""
 
     def __init__(self, ablations: Sequence[Ablation], components: int, positions: int) -> None:
         self.ablations = ablations
@@ -59,12 +51,8 @@ class PositionSums:
     def means(self, influence: Array, prompts_at: Tokens) -> Array:
         """Return means over draws and prompts; NaN where the influence is.
 
-        Parameters
-        ----------
-        influence
-            Dims ``ablation, source, target``.
-        prompts_at
-            Number of prompts that have each position, dims ``position``.
+        Takes the influence, dims ``ablation, source, target``, and the number of prompts that have
+        each position.
         """
         draws = np.array([ablation.draws for ablation in self.ablations])
         with np.errstate(invalid="ignore"):  # no prompt has a position: 0 / 0

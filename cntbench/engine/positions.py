@@ -66,18 +66,10 @@ class Positions:
 def states_at(
     block: Block, normed: Tensor, at: Positions | None, through: Sequence[HeadInput] = HEAD_INPUTS
 ) -> Tensor:
-    """Compute a block's states at chosen positions.
+    """Compute a block's states at chosen positions, or at all (None).
 
-    Parameters
-    ----------
-    block
-        The block.
-    normed
-        The normalised stream, dims ``run, prompt, position, hidden``; run 0 is the clean run.
-    at
-        The positions; None for all.
-    through
-        The inputs of a head that read their own run; the others read the clean run.
+    Takes the normalised stream, dims ``run, prompt, position, hidden``; run 0 is the clean run. The
+    inputs of a head that ``through`` does not name read that one.
     """
     if not isinstance(block, Attention):
         return block.states(normed if at is None else at.choose(normed))
@@ -98,22 +90,10 @@ def last_attention(model: Decoder) -> int:
 
 
 def finish(model: Decoder, streams: Tensor, first: int, at: Positions) -> Tensor:
-    """Carry runs to the end, in place where possible.
+    """Carry runs to the end, in place where possible, dims ``run, prompt, position, hidden``.
 
-    Parameters
-    ----------
-    model
-        The decoder.
-    streams
-        What stage ``first`` reads, dims ``run, prompt, position, hidden``; only at the positions
-        ``at`` if ``first`` comes after the last attention.
-    first, at
-        The first stage to run, and the positions that are read at the end.
-
-    Returns
-    -------
-    Tensor
-        Final streams at the positions, dims ``run, prompt, chosen, hidden``.
+    Takes what stage ``first`` reads, only at the positions ``at`` if it comes after the last
+    attention. Returns final streams at these positions.
     """
     last = last_attention(model)
     for index, stage in enumerate(model.stages[first:], first):

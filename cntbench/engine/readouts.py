@@ -69,23 +69,9 @@ def readout(
 ) -> dict[str, Tensor]:
     """Compute readouts at the scored positions.
 
-    Parameters
-    ----------
-    model
-        Gives the final norm and the unembedding.
-    streams
-        Final residual streams, dims ``run, prompt, scored, hidden``; run 0 is the clean run.
-    answers
-        Answers at the scored positions.
-    names
-        Names of the readouts.
-
-    Returns
-    -------
-    dict
-        Each readout, combined over the scored positions by `Answers.combined`, dims
-        ``run, prompt``, float64; computed in at least single precision from the given streams and
-        weights.
+    Takes final residual streams, dims ``run, prompt, scored, hidden``; run 0 is the clean run.
+    Returns each readout by its name, combined by `Answers.combined`, dims ``run, prompt``, float64;
+    computed in at least single precision from the given streams and weights.
     """
     files = {name: plugins.find("readout", name) for name in names}
     reads = [quantity for file in files.values() for quantity in file.READS]
@@ -107,15 +93,8 @@ def gradient(
 ) -> Tensor:
     """Return the gradient of a readout with respect to the normalised streams, with their dims.
 
-    Parameters
-    ----------
-    normed
-        Input of the unembedding at the scored positions, dims ``run, prompt, scored, hidden``.
-    name
-        A readout that has a gradient.
-    clean
-        The input in the clean run, dims ``1, prompt, scored, hidden``, for readouts that read
-        ``"divergence"``.
+    Takes the input of the unembedding at the scored positions, dims ``run, prompt, scored,
+    hidden``; for readouts that read ``"divergence"`` also that in the clean run, ``run`` of size 1.
     """
     scored = ScoredStreams(model, normed, answers.targets, answers.decoys, is_normed=True)
     if clean is not None:

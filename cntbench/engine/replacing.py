@@ -58,16 +58,7 @@ class Statistics:
 class Replacer:
     """Applies replacement rules to the components of a block.
 
-    Parameters
-    ----------
-    prompts
-        The clean prompts.
-    beside
-        The corpora whose runs the states hold, in order: the clean prompts, then donors.
-    statistics
-        Statistics over all prompts that the rules need.
-    seed
-        Seed of random draws.
+    ``beside`` are the corpora whose runs the states hold, in order: the clean prompts, then donors.
     """
 
     prompts: Prompts
@@ -78,16 +69,8 @@ class Replacer:
     def changes(self, ablation: Ablation, states: Tensor, number: int) -> Tensor:
         """Return the replaced states of a block minus the clean states.
 
-        Dims ``prompt, position, component, width``.
-
-        Parameters
-        ----------
-        ablation
-            The ablation.
-        states
-            Dims ``run, prompt, position, component, width``, runs as in ``beside``.
-        number
-            Number of the block, counted over the model.
+        Dims ``prompt, position, component, width``; the states have ``run`` first, as in
+        ``beside``. ``number`` is that of the block among all of the model.
         """
         rule, donor = ablation.replacement, ablation.donor
         population = rule.population_corpus

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from cntbench.errors import CntbenchError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +53,33 @@ class Rules:
         return states * inverse
 
 
-def scaled_gradient(values: Tensor, factor: float) -> Tensor:
-    """Return values as they are, whose gradient is multiplied by a factor."""
-    return values * factor + (values * (1 - factor)).detach()
+@dataclass(frozen=True)
+class ConstantDivisors(Rules):
+    """Divisors of norms are constants, and each factor of a gate gets half of the gradient."""
+
+    estimator: ClassVar[str]
+
+    def norm(self, norm: Norm, stream: Tensor) -> Tensor:
+        """Treat the divisor as a constant."""
+        return norm.frozen(stream)
+
+    def divided(self, states: Tensor, inverse: Tensor) -> Tensor:
+        """Treat the divisor as a constant."""
+        return states * inverse.detach()
+
+    def experts(self, block: Experts) -> Experts:
+        """Refuse them: there is no rule for a router."""
+        raise CntbenchError(
+            f"{self.estimator} has no rule for the router of a mixture of experts",
+            hint="Take eap, eap_ig or exact with this model.",
+        )
+
+    def written(self, block: MLP, states: Tensor) -> Tensor:
+        """Halve the gradient of each factor of a gate."""
+        return states if block.gate is None else half_gradient(states)
+
+
+def half_gradient(values: Tensor) -> Tensor:
+    """Return values as they are, whose gradient is halved."""
+    half = values * 0.5
+    return half + half.detach()

@@ -152,8 +152,8 @@ class Sweep:
         pattern = block.pattern(normed[:, :length])
         if pattern.is_meta:
             return
-        found = pattern_scores(pattern, self.tokens[:, :length])
-        self.arrivals.add(found, partial(scores.__setitem__, ...))
+        of_block = pattern_scores(pattern, self.tokens[:, :length])
+        self.arrivals.add(of_block, partial(scores.__setitem__, ...))
 
     def _observed(self, states: Tensor) -> Tensor:
         if self.everywhere:

@@ -26,15 +26,10 @@ WEIGHTS_AT_ONCE = 2**21
 
 
 class Back(NamedTuple):
-    """A stage that ways back have come to.
+    """A stage that ways back have come to, and its components.
 
-    Parameters
-    ----------
-    stage, nodes
-        Of the stage, and of its components.
-    outputs
-        Gradients in what the stage writes, dims ``way, prompt, position, hidden``. The first way is
-        the whole one; one for each later layer follows, around it.
+    ``outputs`` are gradients in what the stage writes, dims ``way, prompt, position, hidden``. The
+    first way is the whole one; one for each later layer follows, around it.
     """
 
     stage: int
@@ -67,41 +62,25 @@ def _ways_back(edges: Edges) -> Iterator[Back]:
 def back_through(edges: Edges, rules: Rules, back: Back) -> Tensor:
     """Return gradients in what each component of a stage reads.
 
-    Returns
-    -------
-    Tensor
-        Dims ``way, component, prompt, position, hidden``.
+    Dims ``way, component, prompt, position, hidden``.
     """
     stage, read = edges.model.stages[back.stage], edges.perturbations.streams[back.stage]
     with torch.inference_mode(False), torch.enable_grad():
-        found = [
+        gradients = [
             edges.request.once(
                 (rules, type(block)), through_rules, rules, stage.norm, block, read, way
             )
             for way in back.outputs
             for block in stage.blocks
         ]
-    return torch.cat(found).unflatten(0, (len(back.outputs), -1))
+    return torch.cat(gradients).unflatten(0, (len(back.outputs), -1))
 
 
 def attention_changes(edges: Edges, index: int, block: Attention) -> Iterator[tuple[slice, Tensor]]:
     """Yield how attention weights change where queries alone, and where keys alone, see a source.
 
-    Parameters
-    ----------
-    edges
-        What was run.
-    index
-        The stage of the block.
-    block
-        The heads.
-
-    Yields
-    ------
-    slice
-        Some of the sources that reach the stage.
-    Tensor
-        Sum of both changes, dims ``source, prompt, component, query, key``.
+    Of some of the sources that reach the stage at a time: the sum of both changes, dims ``source,
+    prompt, component, query, key``.
     """
     stage, places = edges.model.stages[index], edges.model.places[index]
     count = len(edges.reaching(places[0].nodes))
@@ -121,18 +100,13 @@ def attention_changes(edges: Edges, index: int, block: Attention) -> Iterator[tu
 def along_attention(edges: Edges, back: Back, block: Attention) -> Tensor:
     """Return what changes of attention weights do along gradients in them, Σ_ij Δa_ij ∂m/∂a_ij.
 
-    With z_i = Σ_j a_ij v_j it is Σ_i Δz_i · ∂m/∂z_i.
-
-    Returns
-    -------
-    Tensor
-        Dims ``way, source, component, prompt``.
+    With z_i = Σ_j a_ij v_j it is Σ_i Δz_i · ∂m/∂z_i. Dims ``way, source, component, prompt``.
     """
     stage, streams = edges.model.stages[back.stage], edges.perturbations.streams
     value = block.parts(stage.norm(streams[back.stage][None]))[2]
     slopes = torch.einsum("wpih,kdh->wpkid", widened(back.outputs), widened(block.output))
     count = len(edges.reaching(back.nodes))
-    found = slopes.new_empty(len(slopes), count, block.n_components, len(edges.prompts))
+    effects = slopes.new_empty(len(slopes), count, block.n_components, len(edges.prompts))
     for part, changes in attention_changes(edges, back.stage, block):
-        found[:, part] = torch.einsum("spkid,wpkid->wskp", changes @ value, slopes)
-    return found
+        effects[:, part] = torch.einsum("spkid,wpkid->wskp", changes @ value, slopes)
+    return effects

@@ -23,17 +23,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cntbench.engine.rules import Rules, scaled_gradient
-from cntbench.errors import CntbenchError
+from cntbench.engine.rules import ConstantDivisors, half_gradient
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cntbench.engine.attribution import Edges, Estimate
-    from cntbench.models.experts import Experts
-    from cntbench.models.feed_forward import MLP
     from cntbench.models.heads import Attending
-    from cntbench.models.maps import Norm
 
 OBSERVES = ("readout",)
 USES = ("gradient",)
@@ -41,36 +37,19 @@ TEMPERATURE = 2.0
 
 
 @dataclass(frozen=True)
-class Interactions(Rules):
-    """The rules of GIM."""
+class Interactions(ConstantDivisors):
+    """The rules of GIM; those for norms and gates are `ConstantDivisors`'."""
 
-    def norm(self, norm: Norm, stream: Tensor) -> Tensor:
-        """Treat the divisor as a constant."""
-        return norm.frozen(stream)
-
-    def divided(self, states: Tensor, inverse: Tensor) -> Tensor:
-        """Treat the divisor as a constant."""
-        return states * inverse.detach()
+    estimator = "gim"
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, attending: Attending) -> Tensor:
         """Halve the gradient of each factor of a product; soften the softmax's gradient."""
-        scores = scaled_gradient(attending.scores(query, key), 0.5)
+        scores = half_gradient(attending.scores(query, key))
         constant = scores.detach()
         # The softmax at S / T, with the gradient taken by S rather than S / T.
         soft = (constant / TEMPERATURE + (scores - constant).nan_to_num()).softmax(dim=-1)
         weights = soft - soft.detach() + constant.softmax(dim=-1)
-        return scaled_gradient(weights @ value, 0.5)
-
-    def experts(self, block: Experts) -> Experts:
-        """Refuse them: there is no rule for a router."""
-        raise CntbenchError(
-            "gim has no rule for the router of a mixture of experts",
-            hint="Take eap, eap_ig or exact with this model.",
-        )
-
-    def written(self, block: MLP, states: Tensor) -> Tensor:
-        """Halve the gradient of each factor of a gate."""
-        return states if block.gate is None else scaled_gradient(states, 0.5)
+        return half_gradient(weights @ value)
 
 
 def estimate(edges: Edges) -> Iterator[Estimate]:

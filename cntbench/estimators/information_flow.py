@@ -95,10 +95,7 @@ def _shared(proximity: Tensor, dim: int, rest: Tensor | float = 0.0) -> Tensor:
 def _shares(blocks: list[Block], states: list[Tensor], stream: Tensor) -> Tensor:
     """Return the share of each component of the first blocks in a stream.
 
-    Returns
-    -------
-    Tensor
-        Dims ``component, prompt, position``.
+    Dims ``component, prompt, position``.
     """
     count = sum(block.n_components for block in blocks)
     proximity = stream.new_zeros(count, *stream.shape[:2]).double()
@@ -114,15 +111,8 @@ def _shares(blocks: list[Block], states: list[Tensor], stream: Tensor) -> Tensor
 def _by_position(block: Attention, normed: Tensor, states: Tensor, flow: Tensor) -> Tensor:
     """Return the flow into each head at the positions that it reads.
 
-    Parameters
-    ----------
-    block
-        The heads.
-    normed, states
-        Their input, dims ``1, prompt, position, hidden``, and their states, dims ``prompt,
-        position, component, width``.
-    flow
-        The flow from them, dims ``component, prompt, position``.
+    Takes their input, dims ``1, prompt, position, hidden``, their states, dims ``prompt, position,
+    component, width``, and the flow from them, dims ``component, prompt, position``.
     """
     query, key, value = block.own_parts(normed.expand(block.n_components, *normed.shape[1:]))
     weights = block.attending.scores(query, key).softmax(dim=-1)

@@ -23,17 +23,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cntbench.engine.rules import Rules, scaled_gradient
-from cntbench.errors import CntbenchError
+from cntbench.engine.rules import ConstantDivisors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cntbench.engine.attribution import Edges, Estimate
-    from cntbench.models.experts import Experts
     from cntbench.models.feed_forward import MLP
     from cntbench.models.heads import Attending
-    from cntbench.models.maps import Norm
 
 OBSERVES = ("readout",)
 USES = ("gradient",)
@@ -42,16 +39,10 @@ BESIDE = 1e-6
 
 
 @dataclass(frozen=True)
-class Relevance(Rules):
-    """The rules of RelP."""
+class Relevance(ConstantDivisors):
+    """The rules of RelP; those for norms and gates are `ConstantDivisors`'."""
 
-    def norm(self, norm: Norm, stream: Tensor) -> Tensor:
-        """Treat the divisor as a constant."""
-        return norm.frozen(stream)
-
-    def divided(self, states: Tensor, inverse: Tensor) -> Tensor:
-        """Treat the divisor as a constant."""
-        return states * inverse.detach()
+    estimator = "relp"
 
     def attention(self, query: Tensor, key: Tensor, value: Tensor, attending: Attending) -> Tensor:
         """Treat the attention weights as constants."""
@@ -66,17 +57,6 @@ class Relevance(Rules):
             return hidden * (function(at) / at)
 
         return replace(block, activation=replace(block.activation, function=activation))
-
-    def experts(self, block: Experts) -> Experts:
-        """Refuse them: there is no rule for a router."""
-        raise CntbenchError(
-            "relp has no rule for the router of a mixture of experts",
-            hint="Take eap, eap_ig or exact with this model.",
-        )
-
-    def written(self, block: MLP, states: Tensor) -> Tensor:
-        """Halve the gradient of each factor of a gate."""
-        return states if block.gate is None else scaled_gradient(states, 0.5)
 
 
 def estimate(edges: Edges) -> Iterator[Estimate]:

@@ -214,8 +214,8 @@ class Attention:
         runs = query.shape[0], query.shape[2]
         if self.joint:
             everywhere = torch.arange(query.shape[3], device=query.device)[None]
-            asked = Queries(key.flatten(0, 1), everywhere, value.flatten(0, 1))
-            together = self.states(query.flatten(0, 1), asked).unflatten(0, query.shape[:2])
+            inputs = Queries(key.flatten(0, 1), everywhere, value.flatten(0, 1))
+            together = self.states(query.flatten(0, 1), inputs).unflatten(0, query.shape[:2])
             return together.diagonal(dim1=1, dim2=4).movedim(-1, -2)
         projected = self._parts_apart(query, key, value)
         queries, keys, values = (vectors.flatten(0, 1).transpose(1, 2) for vectors in projected)
@@ -338,17 +338,17 @@ class Attention:
         Takes what is read, dims ``prompt, position, hidden``, and its change, ``run`` first.
         Returns dims as `states`, in single precision at least.
         """
-        (query, key, value), weights, found = self.parts(normed[None]), self.pattern(normed), []
+        (query, key, value), weights, changes = self.parts(normed[None]), self.pattern(normed), []
         of_scores = self.attending.slope(query, key)
-        for some in change.split(max(1, WEIGHTS_AT_ONCE // weights.numel())):
-            by_query, by_key, by_value = self._changes_of_parts(normed[None], some)
+        for runs in change.split(max(1, WEIGHTS_AT_ONCE // weights.numel())):
+            by_query, by_key, by_value = self._changes_of_parts(normed[None], runs)
             slopes = weights * (of_scores * (by_query @ key.mT + query @ by_key.mT))
             slopes = slopes - weights * slopes.sum(dim=-1, keepdim=True)
             moved = (slopes @ value + weights @ by_value).transpose(2, 3)
             if self.divisor is not None:
                 moved = self.divisor.derivative((weights @ value).transpose(2, 3), moved)
-            found.append(moved)
-        return torch.cat(found)
+            changes.append(moved)
+        return torch.cat(changes)
 
     def pattern(self, normed: Tensor) -> Tensor:
         """Compute attention weights, dims ``prompt, component, query position, key position``.

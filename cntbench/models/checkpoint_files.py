@@ -82,12 +82,7 @@ def read_shape(folder: Path) -> Shape:
 def shape_of(config: Any, where: object = None) -> Shape:
     """Return the sizes of the model that a transformers config describes.
 
-    Parameters
-    ----------
-    config
-        A config of transformers.
-    where
-        Its file, for errors; by default the folder that it was read from.
+    ``where`` is its file, for errors; by default the folder that it was read from.
 
     Raises
     ------

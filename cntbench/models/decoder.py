@@ -32,17 +32,7 @@ class Stage:
 
 
 class Place(NamedTuple):
-    """A block and its place in the decoder.
-
-    Parameters
-    ----------
-    block
-        The block.
-    number
-        Its index among all blocks of the decoder.
-    nodes
-        Indices of its components among all components of the decoder.
-    """
+    """A block, its number among all blocks of the decoder, and the indices of its components."""
 
     block: Block
     number: int

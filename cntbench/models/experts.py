@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench.models.feed_forward import MLP
+from cntbench.models.feed_forward import MLP, WholeOutput
 from cntbench.models.heads import Queries
 from cntbench.models.maps import Linear
 from cntbench.models.products import widened
 
 
 @dataclass(frozen=True)
-class Experts:
+class Experts(WholeOutput):
     """Σ_e w_e · expert_e(x) over the experts with the largest probabilities.
 
     Parameters
@@ -142,11 +142,3 @@ class Experts:
     def write(self, states: Tensor, stream: Tensor) -> None:
         """Add the output to the stream."""
         stream += states.sum(dim=-2) if self.apart else states.squeeze(-2)
-
-    def contributions(self, changes: Tensor) -> Tensor:
-        """Return the changes themselves."""
-        return changes.movedim(-2, 0)
-
-    def image(self, states: Tensor) -> Tensor:
-        """Return the states themselves, in single precision at least."""
-        return widened(states)

@@ -15,8 +15,20 @@ from cntbench.models.maps import Linear, RMSNorm
 from cntbench.models.products import Activation, widened
 
 
+class WholeOutput:
+    """What blocks have in common whose states are what their components write."""
+
+    def contributions(self, changes: Tensor) -> Tensor:
+        """Return the changes themselves."""
+        return changes.movedim(-2, 0)
+
+    def image(self, states: Tensor) -> Tensor:
+        """Return the states themselves, in single precision at least."""
+        return widened(states)
+
+
 @dataclass(frozen=True)
-class MLP:
+class MLP(WholeOutput):
     """A multilayer perceptron: one component.
 
     Its hidden units are activation(inner(x)), or activation(gate(x)) · inner(x) with a gate, as in
@@ -83,11 +95,3 @@ class MLP:
     def write(self, states: Tensor, stream: Tensor) -> None:
         """Add the output to the stream."""
         stream += states.squeeze(-2)
-
-    def contributions(self, changes: Tensor) -> Tensor:
-        """Return the changes themselves."""
-        return changes.movedim(-2, 0)
-
-    def image(self, states: Tensor) -> Tensor:
-        """Return the states themselves, in single precision at least."""
-        return widened(states)

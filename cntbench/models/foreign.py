@@ -30,14 +30,8 @@ def foreign(problem: str, where: object) -> Iterator[None]:
     """Turn every error of a block into a `CheckpointError`; errors of cntbench pass unchanged.
 
     Libraries raise anything for a file that they do not expect: their own validation errors,
-    `AttributeError`, `ZeroDivisionError`, `RecursionError`, `MemoryError`.
-
-    Parameters
-    ----------
-    problem
-        What is wrong with the file, such as ``is not a model config``.
-    where
-        The file or folder.
+    `AttributeError`, `ZeroDivisionError`, `RecursionError`, `MemoryError`. ``problem`` says what is
+    wrong with the file, such as ``is not a model config``.
     """
     try:
         yield

@@ -113,7 +113,7 @@ class Attending:
             )
         if shared:
             share = query.shape[1] // key.shape[1]
-            key, value = (one.repeat_interleave(share, dim=1) for one in (key, value))
+            key, value = (vectors.repeat_interleave(share, dim=1) for vectors in (key, value))
         if mask is None:
             mask = torch.ones(query.shape[2], key.shape[2], device=query.device).tril().bool()
         mask = mask.expand(len(query), -1, -1, -1) if mask.dim() == 4 else mask
@@ -174,10 +174,10 @@ class InputNorms:
         pairs = zip(_split(projected, queries, keys), _split(change, queries, keys), strict=True)
         (query, by_query), (key, by_key), (_, rest) = pairs
         moved = [
-            norm.derivative(*(one.unflatten(-1, (-1, len(_scale(norm)))) for one in pair))
+            norm.derivative(*(vectors.unflatten(-1, (-1, len(_scale(norm)))) for vectors in pair))
             for norm, pair in ((self.query, (query, by_query)), (self.key, (key, by_key)))
         ]
-        return torch.cat([*(one.flatten(-2) for one in moved), rest], dim=-1)
+        return torch.cat([*(vectors.flatten(-2) for vectors in moved), rest], dim=-1)
 
 
 def _scale(norm: RMSNorm) -> Tensor:
@@ -227,7 +227,7 @@ class Divisor:
     def derivative(self, z: Tensor, change: Tensor) -> Tensor:
         """Return how z over the divisor changes to first order with z."""
         weight = widened(self.output.flatten(0, 1))
-        written, moved = (one.flatten(-2) @ weight for one in (z, change))
+        written, moved = (states.flatten(-2) @ weight for states in (z, change))
         inverse = (written.square().mean(dim=-1, keepdim=True) + self.epsilon).rsqrt()
         along = (written * moved).mean(dim=-1, keepdim=True) * inverse.square()
         return (change - z * along.unsqueeze(-1)) * inverse.unsqueeze(-1)

@@ -38,13 +38,7 @@ USUAL = (
 
 @dataclass(frozen=True)
 class Memory:
-    """The origin of a model that has no files.
-
-    Parameters
-    ----------
-    what
-        What the model is, for messages.
-    """
+    """The origin of a model that has no files; ``what`` says in messages what the model is."""
 
     what: str
 

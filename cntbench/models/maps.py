@@ -144,13 +144,7 @@ def _across(normed: Tensor, change: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Linear:
-    """An affine map.
-
-    Parameters
-    ----------
-    weight, bias
-        Dims ``output, hidden`` and ``output``.
-    """
+    """An affine map: weight and bias, dims ``output, hidden`` and ``output``."""
 
     weight: Tensor
     bias: Tensor

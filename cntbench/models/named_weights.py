@@ -42,19 +42,11 @@ _PLAIN = "Allowed: float32, float16, bfloat16 or float64 weights, unpacked if th
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors that a checkpoint's model uses.
+    """The tensors that a checkpoint's model uses, by their names in the file and in transformers.
 
-    Parameters
-    ----------
-    stored
-        By their names in the file.
-    named
-        By their names in transformers; two tied ones that are stored once have the embedding's.
-    unused
-        Names of tensors that are neither used nor known as buffers.
-    former
-        The revision by the former rule, over all tensors of the file including buffers; empty if it
-        is the same.
+    Of two tied ones that are stored once, ``named`` has the embedding's. ``unused`` are names of
+    tensors that are neither used nor known as buffers. ``former`` is the revision by the former
+    rule, over all tensors of the file including buffers; empty if it is the same.
     """
 
     stored: Mapping[str, Tensor]
@@ -88,16 +80,7 @@ def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
 
 
 def select(config: Any, tensors: Mapping[str, Tensor], *, where: str) -> Weights:
-    """Select the tensors that a model of a config uses.
-
-    Parameters
-    ----------
-    config
-        A config of transformers.
-    tensors
-        All tensors of a checkpoint, by their names in the file.
-    where
-        The checkpoint, for messages.
+    """Select the tensors that a model of a config uses, from all tensors of a checkpoint's files.
 
     Raises
     ------

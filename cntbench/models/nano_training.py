@@ -119,16 +119,11 @@ class Recipe:
 def train(recipe: Recipe, folder: Path, progress: Progress) -> dict[str, str]:
     """Train the model and write each checkpoint to ``folder/step{N}`` in float32.
 
-    Each has its name when it is complete.
-
-    Returns
-    -------
-    dict
-        The revision (SHA-256 of the tensors) of each checkpoint by its name.
+    Each has its name when it is complete. Returns the revision (SHA-256 of the tensors) of each
+    checkpoint by its name.
     """
-    from transformers import (
-        GPTNeoXForCausalLM,
-    )  # three seconds, which a trained model does not need
+    # Three seconds, which a trained model does not need.
+    from transformers import GPTNeoXForCausalLM
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -186,14 +181,9 @@ def _logits(model: GPTNeoXForCausalLM, tokens: Tensor, cos: Tensor, sin: Tensor)
     transformers also keeps keys and values for tokens to come, and its rotation of positions
     leaves autograd a dozen operations for each head's two inputs.
 
-    Parameters
-    ----------
-    model
-        In parallel form (``use_parallel_residual``), without dropout, all dims rotated.
-    tokens
-        Dims ``sequence, position``.
-    cos, sin
-        Of the angles of positions, as transformers has them, dims ``1, 1, position, dim of head``.
+    The model is in parallel form (``use_parallel_residual``), without dropout, all dims rotated.
+    Takes tokens, dims ``sequence, position``, and cosines and sines of positions, as transformers
+    has them, dims ``1, 1, position, dim of head``.
     """
     base, rotate = model.gpt_neox, cast(Callable[..., Tensor], _Rotation.apply)
     stream = base.embed_in(tokens)

@@ -27,14 +27,9 @@ _PREFIX = "EleutherAI/pythia-"
 
 @dataclass(frozen=True)
 class Outline:
-    """A model without weights.
+    """A model without weights, by its config in transformers.
 
-    Parameters
-    ----------
-    config
-        A config of transformers.
-    mask_bytes
-        Size of what a checkpoint's file holds besides parameters [bytes].
+    ``mask_bytes`` is the size of what a checkpoint's file holds besides parameters [bytes].
     """
 
     config: Any
@@ -75,16 +70,10 @@ class Outline:
 
 @dataclass(frozen=True)
 class Parameters:
-    """The parameters of the model that transformers makes from a config.
+    """The parameters of the model that transformers makes from a config: their shapes by name.
 
-    Parameters
-    ----------
-    shapes
-        Shape by name.
-    tied
-        The parameter that a tied one equals, by the name of the tied one.
-    prefix
-        Prefix of the names of the base model, without its dot.
+    ``tied`` has the parameter that a tied one equals, by the name of the tied one; ``prefix`` is
+    that of the names of the base model, without its dot.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -125,11 +114,6 @@ def parameters(config: Any) -> Parameters:
     shapes = {name: tuple(value.shape) for name, value in skeleton.state_dict().items()}
     tied = dict(skeleton.all_tied_weights_keys)
     return _PARAMETERS.setdefault(text, Parameters(shapes, tied, skeleton.base_model_prefix))
-
-
-def shipped(repository: str) -> Outline | None:
-    """Return the outline of a model whose config comes with cntbench, or None."""
-    return pythia().get(repository)
 
 
 @cache

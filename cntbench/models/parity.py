@@ -76,17 +76,8 @@ def probe(decoder: Decoder) -> Tensor:
 def compare(name: str, expected: Tensor, decoder: Decoder, *, where: str, hint: str) -> Parity:
     """Compare a decoder with the model's own logits for the `probe`.
 
-    Parameters
-    ----------
-    name
-        Name of the checkpoint.
-    expected
-        The model's own logits, dims ``prompt, position, token``, in the type that they were
-        computed in.
-    decoder
-        In single precision at least.
-    where, hint
-        Place and hint of the error.
+    Takes the logits, dims ``prompt, position, token``, in the type that they were computed in, and
+    a decoder in single precision at least.
 
     Raises
     ------
@@ -177,20 +168,8 @@ def own_logits(
 ) -> Tensor:
     """Return a model's own logits, computed with its weights in a wider type if possible.
 
-    The model and torch's random numbers are left unchanged.
-
-    Parameters
-    ----------
-    model
-        A model of transformers.
-    tokens
-        Dims ``prompt, position``.
-    tensors
-        The weights that are already in the wider type on the CPU.
-    dtype
-        The wider type.
-    where
-        The model, for errors.
+    The model and torch's random numbers are left unchanged. Takes tokens, dims ``prompt,
+    position``, and the weights that are already in the wider type on the CPU.
 
     Raises
     ------

@@ -27,15 +27,7 @@ _ARRANGED = WeakTensorKeyDictionary()
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of hidden units.
-
-    Parameters
-    ----------
-    function
-        The function.
-    name, variant
-        Its name in oneDNN.
-    """
+    """A function of hidden units, with its name and variant in oneDNN."""
 
     function: Callable[[Tensor], Tensor]
     name: str
@@ -77,18 +69,10 @@ def affine(
     *,
     lasting: bool = False,
 ) -> Tensor:
-    """Return ``activation(rows @ weight.T + bias)``.
+    """Return ``activation(rows @ weight.T + bias)``, dims ``…, output``.
 
-    Parameters
-    ----------
-    rows
-        Dims ``…, hidden``.
-    weight, bias
-        Dims ``output, hidden`` and ``output``.
-    activation
-        None for the affine map alone.
-    lasting
-        Whether the weight stays as it is, and will be used again.
+    Rows have dims ``…, hidden``, the weight ``output, hidden``. ``lasting`` says that the weight
+    stays as it is, and will be used again.
     """
     if _applies(rows) and fused_is_available():
         weight = _arranged(weight) if lasting else weight

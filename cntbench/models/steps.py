@@ -38,16 +38,9 @@ _UNITS = {"": 0, "k": 3, "m": 6, "b": 9, "t": 12}
 
 
 class NamedStep(NamedTuple):
-    """The step in a name.
+    """The training step in a name, and the name split at the digits of its step.
 
-    Parameters
-    ----------
-    step
-        Training step.
-    before, digits, after
-        The name, split at the digits of its step.
-    tokens_seen
-        Training tokens up to the step, if the name states them (``tokens4B``).
+    ``tokens_seen`` are training tokens up to the step, if the name states them (``tokens4B``).
     """
 
     step: int

@@ -59,25 +59,13 @@ class ModelTokenizer(ABC):
 
 @dataclass(frozen=True)
 class TokenizerFile(ModelTokenizer):
-    """The tokenizer file beside a model.
-
-    Parameters
-    ----------
-    path
-        A ``tokenizer.json``, as ``save_pretrained`` writes it.
-    """
+    """The ``tokenizer.json`` beside a model, as ``save_pretrained`` writes it."""
 
     path: Path
 
     @classmethod
     def beside(cls, *folders: Path) -> TokenizerFile | None:
-        """Return the first readable tokenizer in the folders, or None if there is none.
-
-        Raises
-        ------
-        CheckpointError
-            If there are tokenizers, but none can be read.
-        """
+        """Return the first readable tokenizer in the folders, as `first` does."""
         paths = (folder / FILE for folder in folders)
         return cls.first(path for path in paths if path.is_file())
 
@@ -92,26 +80,16 @@ class TokenizerFile(ModelTokenizer):
         """
         problem: CheckpointError | None = None
         for path in paths:
+            tokenizer = cls(path)
             try:
-                return cls.read(path)
+                tokenizer.safe(0)
             except CheckpointError as error:
                 problem = problem or error
+            else:
+                return tokenizer
         if problem is not None:
             raise problem
         return None
-
-    @classmethod
-    def read(cls, path: Path) -> TokenizerFile:
-        """Return the tokenizer of a file.
-
-        Raises
-        ------
-        CheckpointError
-            If it cannot be read.
-        """
-        tokenizer = cls(path)
-        tokenizer.safe(0)
-        return tokenizer
 
     @property
     def identity(self) -> str:

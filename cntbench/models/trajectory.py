@@ -80,14 +80,9 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Untrained:
-    """An untrained model of a trajectory's shape.
+    """An untrained model of a trajectory's shape, by the seed of its initial weights.
 
-    Parameters
-    ----------
-    seed
-        Seed of its initial weights, outside the range of the seeds of trajectories.
-    label
-        Its name in messages, with its number.
+    Seeds are outside the range of those of trajectories. ``label`` is its name in messages.
     """
 
     seed: int
@@ -172,13 +167,13 @@ class Trajectory:
         moved = [c.at(identities.get(c.name) or c.identity) for c in self.checkpoints]
         return replace(self, checkpoints=tuple(moved))
 
-    def chosen(self, checkpoints: str, *, where: str = "") -> Trajectory:
+    def chosen(self, checkpoints: str) -> Trajectory:
         """Return the trajectory with some of its checkpoints.
 
-        Parameters and errors are those of `cntbench.models.checkpoint_choice.choose`.
+        Errors are those of `cntbench.models.checkpoint_choice.choose`.
         """
         names, steps = ([getattr(c, key) for c in self.checkpoints] for key in ("name", "step"))
-        indices = choose(checkpoints, names, steps, where=where)
+        indices = choose(checkpoints, names, steps)
         return replace(self, checkpoints=tuple(self.checkpoints[index] for index in indices))
 
     def by_experts(self, *, where: str) -> Trajectory:
@@ -219,21 +214,8 @@ class Trajectory:
     ) -> tuple[Checkpoint, Decoder]:
         """Read and check a checkpoint's weights, or initialise an untrained model.
 
-        Parameters
-        ----------
-        subject
-            The checkpoint or untrained model.
-        folder
-            The folder that `fetch` returned for it.
-        dtype
-            Floating-point type of the decoder. The revision is that of the stored weights.
-
-        Returns
-        -------
-        Checkpoint
-            The checkpoint with its revision; for an untrained model, a checkpoint at step 0.
-        Decoder
-            Its weights.
+        Takes the folder that `fetch` returned for it. Returns the checkpoint with the revision of
+        its stored weights (for an untrained model, a checkpoint at step 0) and its decoder.
 
         Raises
         ------
@@ -368,7 +350,7 @@ def seeded(text: str, seed: int) -> str:
     scheme = text.partition(":")[0]
     if not hasattr(source, "with_seed"):
         sources = plugins.room("trajectory source")
-        having = [name for name, found in sources.items() if hasattr(found.module, "with_seed")]
+        having = [name for name, plugin in sources.items() if hasattr(plugin.module, "with_seed")]
         raise CntbenchError(
             f"trajectories of {scheme} have no seed",
             hint=f"Those of {' and '.join(having)} have. Measure each training by a run; "

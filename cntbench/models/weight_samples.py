@@ -38,16 +38,10 @@ Read = Callable[[int, int], bytes]
 
 @dataclass(frozen=True)
 class WeightSample:
-    """A sample of the weights in one file or in several.
+    """A sample of the weights in one file or in several: numbers by the name of the tensor.
 
-    Parameters
-    ----------
-    tensors
-        Type and shape of every tensor, by name.
-    values
-        Sampled numbers, by name of the tensor.
-    files
-        SHA-256 of each file, or of its header and its samples, by name; empty if neither is known.
+    ``tensors`` has the type and shape of every tensor by name, ``files`` the SHA-256 of each file,
+    or of its header and its samples; empty if neither is known.
     """
 
     tensors: Mapping[str, str] = field(default_factory=dict)
@@ -91,16 +85,9 @@ def joined(samples: Mapping[str, WeightSample]) -> WeightSample:
 def sample_safetensors(
     read: Read, size: int, *, buffers: Sequence[str] = (), where: str
 ) -> WeightSample:
-    """Read the header and samples of a safetensors file.
+    """Read the header and samples of a safetensors file of a size [bytes].
 
-    Parameters
-    ----------
-    read, size
-        Reads a range of the file's bytes; its size [bytes].
-    buffers
-        Endings of the names of tensors that are no weights.
-    where
-        The file, for errors.
+    ``buffers`` are endings of the names of tensors that are no weights, ``where`` is the file.
 
     Raises
     ------
@@ -119,7 +106,7 @@ def sample_safetensors(
         header = parse_json(bytes_of(8, 8 + length))
         header.pop("__metadata__", None)
         places = {name: _place(header[name], 8 + length, size) for name in header}
-        tensors = {name: f"{told['dtype']} {told['shape']}" for name, told in header.items()}
+        tensors = {name: f"{entry['dtype']} {entry['shape']}" for name, entry in header.items()}
         digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
         values = {}
         for name, start, stop in _ranges(header, places, buffers):
@@ -143,16 +130,13 @@ def sample_tensors(tensors: Mapping[str, Tensor], buffers: Sequence[str] = ()) -
         flat = tensors[name].reshape(-1)
         count = min(flat.numel(), EACH // flat.element_size())
         values[name] = flat.narrow(0, (flat.numel() - count) // 2, count).float().numpy()
-    return WeightSample({name: _told(tensor) for name, tensor in tensors.items()}, values)
+    kinds = {name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in tensors.items()}
+    return WeightSample(kinds, values)
 
 
-def _told(tensor: Tensor) -> str:
-    return f"{tensor.dtype} {list(tensor.shape)}"
-
-
-def _place(told: Any, begin: int, size: int) -> tuple[int, int]:
+def _place(entry: Any, begin: int, size: int) -> tuple[int, int]:
     """Return where the bytes of a tensor start and stop in the file."""
-    start, stop = (begin + int(offset) for offset in told["data_offsets"])
+    start, stop = (begin + int(offset) for offset in entry["data_offsets"])
     if not begin <= start <= stop <= size:
         raise ValueError("a tensor lies outside of it")
     return start, stop

@@ -330,11 +330,12 @@ def batch(prompts: Sequence[Prompt]) -> Prompts:
     )
 
 
-def _stack(rows: Sequence[Tokens], longest: int) -> Tokens:
-    pads = ((0, longest - len(row)) for row in rows)
-    return np.stack(
-        [np.pad(row, pad, constant_values=PADDING) for row, pad in zip(rows, pads, strict=True)]
-    )
+def _stack(rows: Sequence[Tokens], *sizes: int) -> Tokens:
+    """Return arrays side by side, each padded to the given sizes."""
+    stacked = np.full((len(rows), *sizes), PADDING, dtype=rows[0].dtype)
+    for row, padded in zip(rows, stacked, strict=True):
+        padded[tuple(map(slice, row.shape))] = row
+    return stacked
 
 
 def _stack_answers(rows: Sequence[Tokens]) -> Tokens:
@@ -343,11 +344,7 @@ def _stack_answers(rows: Sequence[Tokens]) -> Tokens:
     if all(row.ndim == 1 for row in rows):
         return _stack(rows, count)
     sets = [row if row.ndim == 2 else row[:, None] for row in rows]
-    most = max(row.shape[1] for row in sets)
-    pads = [((0, count - len(row)), (0, most - row.shape[1])) for row in sets]
-    return np.stack(
-        [np.pad(row, pad, constant_values=PADDING) for row, pad in zip(sets, pads, strict=True)]
-    )
+    return _stack(sets, count, max(row.shape[1] for row in sets))
 
 
 def seed_sequence(*entropy: int | str) -> np.random.SeedSequence:
@@ -379,20 +376,10 @@ def generate(
     stream: str,
     bos: int | None = None,
 ) -> Prompts:
-    """Make a batch of prompts; the first *n* do not depend on the size of the batch.
+    """Make a batch of prompts by the ``make`` of a generator's parameters.
 
-    Parameters
-    ----------
-    make
-        The ``make`` method of a generator's parameters.
-    language
-        What prompts may consist of.
-    n_prompts
-        Number of prompts.
-    seed, stream
-        Together with a prompt's index, they determine its random draws.
-    bos
-        Token to prepend to every prompt.
+    Seed, stream and index determine the random draws of a prompt: the first *n* do not depend on
+    the size of the batch. ``bos`` is a token to prepend to every prompt.
     """
     prompts = [make(language, random_state(seed, stream, i)) for i in range(n_prompts)]
     if bos is not None:

@@ -22,14 +22,9 @@ ID_COLUMNS = ("_idx", "_ids")
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table.
+    """A row of a table: its values by column, plain data without missing ones.
 
-    Parameters
-    ----------
-    where
-        Where it stands, for messages: file and line.
-    cells
-        Its values by column, plain data; missing ones are left out.
+    ``where`` says in messages where it stands: file and line.
     """
 
     where: str

@@ -14,7 +14,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from support.planted import ABSENT, FAMILIES, PRESENT, edge, measure, random_dags, shipped, write
+from support.planted import (
+    ABSENT,
+    FAMILIES,
+    PRESENT,
+    edge,
+    measure,
+    random_dags,
+    seen,
+    shipped,
+    write,
+)
 from transformers import AutoModelForCausalLM
 
 from cntbench.engine import influence as engine
@@ -41,9 +51,9 @@ def _check_total_effects(circuit: Circuit, seed: int) -> None:
     feasible = circuit.truth().feasible
     found = measure(circuit.decoder("exact", seed), seed=seed)
     for family, influence in zip(FAMILIES, found.influence, strict=True):
-        seen = circuit.seen(family, "total") & feasible
-        assert (influence[seen] >= PRESENT).all(), family
-        assert (influence[feasible & ~seen] <= ABSENT).all(), family
+        edges = seen(circuit, family, "total") & feasible
+        assert (influence[edges] >= PRESENT).all(), family
+        assert (influence[feasible & ~edges] <= ABSENT).all(), family
 
 
 @given(text=random_dags(), seed=st.integers(0, 1000))

@@ -61,7 +61,8 @@ def test_the_gain_is_a_half_at_the_emergence_and_never_falls():
 
 
 def test_a_frozen_trajectory_has_the_same_weights_at_every_step():
-    models = [tensors for _, tensors in shipped()["frozen"].trajectory().values()]
+    circuit = shipped()["frozen"]
+    models = [circuit.build(step=step)[1] for step in circuit.steps]
     assert len(models) > 5
     for tensors in models[1:]:
         assert all(torch.equal(tensors[name], models[0][name]) for name in models[0])
@@ -70,8 +71,8 @@ def test_a_frozen_trajectory_has_the_same_weights_at_every_step():
 def test_a_drifting_trajectory_changes_its_weights_and_none_of_its_edges():
     circuit = shipped()["drift"]
     weights = [
-        tensors["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"]
-        for _, tensors in circuit.trajectory().values()
+        circuit.build(step=step)[1]["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"]
+        for step in circuit.steps
     ]
     jumps = [(b - a).norm() / a.norm() for a, b in pairwise(weights)]
     assert min(jumps) > 0.05

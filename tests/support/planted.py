@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from cntbench.engine.influence import Influence, influence
 from cntbench.engine.request import Request
@@ -32,6 +33,21 @@ def shipped() -> dict[str, Circuit]:
     """Every shipped circuit that is constructed, by its name."""
     planted = _catalogue().planted.items()
     return {name: circuit for name, circuit in planted if circuit.blueprint.trained is None}
+
+
+def seen(circuit: Circuit, replacement: str, scope: Scope) -> NDArray[np.bool_]:
+    """The edges that methods with a replacement are known to find on the exact circuit.
+
+    These are the true edges, corrected by the diagnostics. Dims ``source, target``.
+    """
+    truth = circuit.truth()
+    edges = (truth.direct if scope == "direct" else truth.total).copy()
+    for diagnostic in circuit.diagnostics:
+        if diagnostic.scope == scope:
+            source, target = (circuit.blueprint.index[name] for name in diagnostic.edge)
+            present = diagnostic.expect == "present"
+            edges[source, target] = present != (replacement in diagnostic.fails)
+    return edges
 
 
 def measure(

@@ -14,8 +14,7 @@ from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
 from cntbench.estimate import calibration
 from cntbench.estimate.calibration import calibrated, weight_bytes
-from cntbench.models.outline import Outline
-from cntbench.models.outline import shipped as shipped_model
+from cntbench.models.outline import Outline, pythia
 
 METHODS = [shipped()[name].method for name in ("zero", "mean", "resample")]
 
@@ -69,7 +68,7 @@ def test_a_model_of_many_components_is_stood_in_for_by_some_of_its_layers():
 
 
 def test_what_has_too_wide_layers_is_stood_in_for_by_a_smaller_model():
-    whole = shipped_model("EleutherAI/pythia-12b").decoder(torch.bfloat16)
+    whole = pythia()["EleutherAI/pythia-12b"].decoder(torch.bfloat16)
     model = calibration._first_layers(whole, 3)  # of which no two can be timed, either
     (call,), of = calibration._timed(calls(model, count=2, length=10))
     assert of.endswith("'s shape, with random weights")
@@ -78,7 +77,7 @@ def test_what_has_too_wide_layers_is_stood_in_for_by_a_smaller_model():
 
 
 def test_what_does_not_fit_the_memory_is_not_made(monkeypatch):
-    model = shipped_model("EleutherAI/pythia-70m").decoder(torch.float32)
+    model = pythia()["EleutherAI/pythia-70m"].decoder(torch.float32)
     whole = calls(model, count=2, length=4)
     assert calibration._timed(whole)[1] == "a part of this study, with random weights"
     monkeypatch.setattr(calibration, "free_memory", lambda: 10 * 2**20)
@@ -88,7 +87,7 @@ def test_what_does_not_fit_the_memory_is_not_made(monkeypatch):
 
 
 def test_a_model_without_weights_has_a_rate():
-    model = shipped_model("EleutherAI/pythia-14m").decoder(torch.float32)
+    model = pythia()["EleutherAI/pythia-14m"].decoder(torch.float32)
     ticks = iter(range(10**6))
     speed = calibrated(calls(model, count=3, length=8), 0, clock=lambda: float(next(ticks)))
     assert speed.of == "a part of this study, with random weights"
@@ -105,7 +104,7 @@ def test_random_weights_are_finite_and_vary():
 
 def test_a_plan_of_the_largest_model_takes_seconds_and_no_memory():
     before = time.process_time()
-    model = shipped_model("EleutherAI/pythia-12b").decoder(torch.float32)
+    model = pythia()["EleutherAI/pythia-12b"].decoder(torch.float32)
     assert predicted_work(calls(model, count=64, length=32)[0]).flops > 10**16
     assert all(
         value.is_meta

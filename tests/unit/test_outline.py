@@ -10,7 +10,7 @@ from support.models import ARCHITECTURES, decoder, random_model, random_prompts
 from cntbench.engine.chunking import outcome_bytes, predicted_bytes
 from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
-from cntbench.models.outline import Outline, pythia, shipped
+from cntbench.models.outline import Outline, pythia
 
 #: As others have counted them on the published models.
 PARAMETERS = {
@@ -29,21 +29,21 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_shipped_models_have_as_many_parameters_as_published_ones(name):
-    found = shipped(f"EleutherAI/pythia-{name}")
+    found = pythia().get(f"EleutherAI/pythia-{name}")
     assert found.parameters == PARAMETERS[name]
     assert found.stored_type == torch.float16  # and stays so once parameters were counted
-    deduped = shipped(f"EleutherAI/pythia-{name}-deduped")
+    deduped = pythia().get(f"EleutherAI/pythia-{name}-deduped")
     assert (deduped is None) == (name in ("14m", "31m"))
 
 
 def test_a_file_is_as_large_as_the_published_one():
     # 166,029,852 bytes: 10,780 of them are the header, and numbers that belong to no parameter.
-    assert shipped("EleutherAI/pythia-70m").stored_bytes == 166_029_852 - 10_780
+    assert pythia()["EleutherAI/pythia-70m"].stored_bytes == 166_029_852 - 10_780
 
 
 def test_other_models_are_not_shipped():
-    assert shipped("EleutherAI/pythia-15m") is None
-    assert shipped("lab/pythia-14m") is None
+    assert pythia().get("EleutherAI/pythia-15m") is None
+    assert pythia().get("lab/pythia-14m") is None
     assert len(pythia()) == 18
 
 

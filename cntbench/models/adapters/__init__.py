@@ -3,8 +3,10 @@
 Each file defines ``MODEL_TYPES``, the ``model_type`` of the Hugging Face configs that it serves;
 ``EXACT``, what is special about them and computed exactly, for ``cntbench list architectures``;
 ``shape(config) -> Shape``, which needs no weights; and ``decoder(config, tensors) -> Decoder``,
-which maps the tensors of a ``state_dict`` to stages. ``merged(tensors)`` is optional: it returns
-the tensors of a file under the names of transformers where several make one.
+which maps the tensors of a ``state_dict`` to stages. Optional are ``BUFFERS``, endings of the names
+of tensors that older programs saved with the weights and no model uses; ``RENAMED``, modules whose
+names on disk differ from those in memory; and ``merged(tensors)``, which returns the tensors of a
+file under the names of transformers where several make one.
 """
 
 from __future__ import annotations

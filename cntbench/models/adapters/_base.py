@@ -14,7 +14,8 @@ from cntbench.errors import CheckpointError, SpecError, nearest
 from cntbench.models.blocks import Attention
 from cntbench.models.decoder import Stage
 from cntbench.models.feed_forward import MLP
-from cntbench.models.maps import LayerNorm, Linear
+from cntbench.models.heads import Attending
+from cntbench.models.maps import LayerNorm, Linear, RMSNorm
 from cntbench.models.products import GELU, GELU_TANH, RELU, SILU
 from cntbench.models.rotary import Rotary
 
@@ -142,6 +143,24 @@ def joined_heads(
     )
 
 
+def within(heads: Attention, window: int | None, cap: float | None = None) -> Attention:
+    """Return the heads with a sliding window and a cap of their scores."""
+    return replace(heads, attending=Attending(window, cap))
+
+
+def scaled_queries(heads: Attention, factor: float) -> Attention:
+    """Return the heads with queries, behind their norm if there is one, times a factor."""
+    if heads.norms is not None:
+        query = heads.norms.query
+        assert query.scale is not None
+        norms = replace(heads.norms, query=RMSNorm(query.epsilon, query.scale * factor))
+        return replace(heads, norms=norms)
+    factors = torch.ones_like(heads.project.bias)
+    factors[: heads.lengths[0]] = factor
+    weight, bias = heads.project.weight, heads.project.bias
+    return replace(heads, project=Linear(weight * factors[:, None], bias * factors))
+
+
 def layer_norm(tensors: Mapping[str, Tensor], name: str, epsilon: float) -> LayerNorm:
     """Return a ``torch.nn.LayerNorm``."""
     return LayerNorm(epsilon, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
@@ -160,17 +179,18 @@ def check_mlps(width: int | None) -> None:
         )
 
 
-def without_mlps(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return the stages of an attention-only model, whose MLPs have no hidden units.
+def without_empty_mlps(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Return the stages without the MLPs of an attention-only model, which have no hidden units.
 
     The bias that such an MLP writes becomes one of the heads before it.
     """
     merged: list[Stage] = []
     for stage in stages:
-        heads = [block for block in stage.blocks if isinstance(block, Attention)]
-        empty = [block for block in stage.blocks if isinstance(block, MLP)]
-        if heads:
-            merged.append(Stage(stage.norm, tuple(heads)))
+        mlps = [block for block in stage.blocks if isinstance(block, MLP)]
+        empty = [mlp for mlp in mlps if not mlp.outer.weight.shape[1]]
+        blocks = tuple(block for block in stage.blocks if not (empty and isinstance(block, MLP)))
+        if blocks:
+            merged.append(Stage(stage.norm, blocks))
         for mlp in empty:
             [last] = merged[-1].blocks
             assert isinstance(last, Attention)

@@ -36,20 +36,8 @@ def attention(
 ) -> Attention:
     """Return the heads of a layer from its ``q_proj``, ``k_proj``, ``v_proj`` and ``out_proj``.
 
-    Parameters
-    ----------
-    tensors
-        The model's tensors.
-    prefix
-        Of the names of the layer's maps.
-    norm
-        Name of the norm that the heads read through.
-    heads
-        Number of heads.
-    biases
-        Whether the maps to queries, keys and values have biases, and whether the output has one.
-    rotary
-        The position embedding; None if there is none.
+    Takes the name of the norm that the heads read through, their number, and whether the maps to
+    queries, keys and values have biases, and whether the output has one.
     """
     maps = [folded(tensors, f"{prefix}{kind}_proj", norm, bias=biases[0]) for kind in "qkv"]
     output = linear(tensors, f"{prefix}out_proj", bias=biases[1])

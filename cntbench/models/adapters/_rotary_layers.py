@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,11 +21,14 @@ from cntbench.models.adapters._base import (
     joined_heads,
     linear,
     shape_of,
+    unembedding,
+    without_empty_mlps,
 )
 from cntbench.models.blocks import Attention
+from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
-from cntbench.models.heads import Attending, InputNorms
-from cntbench.models.maps import Linear, RMSNorm
+from cntbench.models.heads import InputNorms
+from cntbench.models.maps import RMSNorm
 from cntbench.models.rotary import TYPES, Rotary, check_rotary, rotary_parameters
 
 #: Kinds of attention by the config's ``layer_types``.
@@ -130,33 +134,13 @@ def attention(
 ) -> Attention:
     """Return the heads of a layer from its ``q_proj``, ``k_proj``, ``v_proj`` and ``o_proj``.
 
-    Parameters
-    ----------
-    config
-        The config, with ``num_key_value_heads``.
-    tensors
-        The model's tensors.
-    prefix
-        Of the names of the layer's tensors.
-    rotary
-        The position embedding.
-    scale
-        That of the norm that the heads read through; None if it has none.
-    biases
-        Whether the maps to queries, keys and values have biases, and whether the output has one.
+    Takes the scale of the norm that the heads read through, None if it has none, and whether the
+    maps to queries, keys and values have biases, and whether the output has one.
     """
-    maps = [
-        linear(tensors, f"{prefix}self_attn.{kind}_proj", bias=biases[0])
-        for kind in ("q", "k", "v")
-    ]
+    maps = [linear(tensors, f"{prefix}self_attn.{kind}_proj", bias=biases[0]) for kind in "qkv"]
     maps = maps if scale is None else [linear_map.after(scale) for linear_map in maps]
     output = linear(tensors, f"{prefix}self_attn.o_proj", bias=biases[1])
     return joined_heads(maps, output, rotary.width, rotary, config.num_key_value_heads)
-
-
-def within(heads: Attention, window: int | None, cap: float | None = None) -> Attention:
-    """Return the heads with a sliding window and a cap of their scores."""
-    return replace(heads, attending=Attending(window, cap))
 
 
 def with_input_norms(
@@ -208,14 +192,16 @@ def rotaries(config: Any, like: Tensor) -> list[Rotary]:
     return [made[kind] for kind in kinds]
 
 
-def scaled_queries(heads: Attention, factor: float) -> Attention:
-    """Return the heads with queries, behind their norm if there is one, times a factor."""
-    if heads.norms is not None:
-        query = heads.norms.query
-        assert query.scale is not None
-        norms = replace(heads.norms, query=RMSNorm(query.epsilon, query.scale * factor))
-        return replace(heads, norms=norms)
-    factors = torch.ones_like(heads.project.bias)
-    factors[: heads.lengths[0]] = factor
-    weight, bias = heads.project.weight, heads.project.bias
-    return replace(heads, project=Linear(weight * factors[:, None], bias * factors))
+def assembled(
+    config: Any, tensors: Mapping[str, Tensor], size: Shape, stages: Sequence[Stage]
+) -> Decoder:
+    """Return the decoder of stages between an embedding and a norm with the names of Llama."""
+    embedding = tensors["model.embed_tokens.weight"]
+    return Decoder(
+        embed=partial(F.embedding, weight=embedding),
+        stages=without_empty_mlps(stages),
+        final_norm=RMSNorm(config.rms_norm_eps, tensors["model.norm.weight"]),
+        unembed=unembedding(tensors, "lm_head", embedding=embedding, config=config),
+        components=size.components,
+        context=size.context,
+    )

@@ -16,18 +16,16 @@ from typing import TYPE_CHECKING, TypeAlias
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import Shape, unembedding
+from cntbench.models.adapters._base import Shape, scaled_queries, unembedding, within
 from cntbench.models.adapters._rotary_layers import (
     attention,
     embedded,
     gated_mlp,
     rotaries,
-    scaled_queries,
     sizes_with_norms_behind,
     width_of,
     windows,
     with_input_norms,
-    within,
 )
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.maps import CappedLinear, RMSNorm
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     Config: TypeAlias = Gemma2Config | Gemma3TextConfig
 
 MODEL_TYPES = ("gemma2", "gemma3_text")
-#: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ROTARY_BUFFERS
 EXACT = "norms before and behind sublayers, soft caps, QK-norm, alternating sliding windows"
 

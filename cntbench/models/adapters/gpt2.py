@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
@@ -19,6 +18,7 @@ from cntbench.models.adapters._base import (
     check_common,
     check_mlps,
     layer_norm,
+    scaled_queries,
     shape_of,
     unembedding,
 )
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 MODEL_TYPES = ("gpt2",)
 EXACT = "learned positions, attention scores scaled by layer"
-#: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ("attn.bias", "attn.masked_bias")
 
 
@@ -93,12 +92,10 @@ def _attention(
     scale = 1.0 if config.scale_attn_weights else width**0.5
     if config.scale_attn_by_inverse_layer_idx:
         scale /= layer + 1
-    project = _folded(tensors, f"{prefix}attn.c_attn", f"{prefix}ln_1")
-    scales = torch.ones_like(project.bias)
-    scales[: config.n_embd] = scale
     output = _linear(tensors, f"{prefix}attn.c_proj")
-    return Attention.make(
-        Linear(project.weight * scales[:, None], project.bias * scales),
+    heads = Attention.make(
+        _folded(tensors, f"{prefix}attn.c_attn", f"{prefix}ln_1"),
         output=output.weight.mT.unflatten(0, (config.n_head, width)).contiguous(),
         output_bias=output.bias,
     )
+    return scaled_queries(heads, scale)

@@ -6,7 +6,6 @@ Equations follow ``GPTNeoForCausalLM`` of the transformers library; the tests co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,22 +18,21 @@ from cntbench.models.adapters._base import (
     check_common,
     layer_norm,
     linear,
+    scaled_queries,
     shape_of,
     unembedding,
-    without_mlps,
+    within,
+    without_empty_mlps,
 )
 from cntbench.models.adapters._layer_norm_layers import attention, folded, with_positions
-from cntbench.models.adapters._rotary_layers import scaled_queries
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.feed_forward import MLP
-from cntbench.models.heads import Attending
 from cntbench.models.maps import LayerNorm
 
 if TYPE_CHECKING:
     from transformers import GPTNeoConfig
 
 MODEL_TYPES = ("gpt_neo",)
-#: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ("attn.attention.bias", "attn.attention.masked_bias")
 EXACT = "learned positions, scores that are not scaled, local windows"
 KINDS = ("global", "local")
@@ -63,7 +61,7 @@ def decoder(config: GPTNeoConfig, tensors: Mapping[str, Tensor]) -> Decoder:
         names = f"{prefix}attn.attention.", f"{prefix}ln_1"
         heads = attention(tensors, *names, config.num_heads, biases=(False, True))
         window = config.window_size if kind == "local" else None
-        heads = replace(scaled_queries(heads, factor), attending=Attending(window))
+        heads = within(scaled_queries(heads, factor), window)
         mlp = MLP(
             folded(tensors, f"{prefix}mlp.c_fc", f"{prefix}ln_2"),
             linear(tensors, f"{prefix}mlp.c_proj"),
@@ -72,7 +70,7 @@ def decoder(config: GPTNeoConfig, tensors: Mapping[str, Tensor]) -> Decoder:
         stages += [Stage(norm, (heads,)), Stage(norm, (mlp,))]
     return Decoder(
         embed=partial(with_positions, words=words, positions=positions),
-        stages=without_mlps(stages) if config.intermediate_size == 0 else tuple(stages),
+        stages=without_empty_mlps(stages),
         final_norm=layer_norm(tensors, "transformer.ln_f", config.layer_norm_epsilon),
         unembed=unembedding(tensors, "lm_head", embedding=words, config=config),
         components=size.components,

@@ -20,7 +20,7 @@ from cntbench.models.adapters._base import (
     linear,
     shape_of,
     unembedding,
-    without_mlps,
+    without_empty_mlps,
 )
 from cntbench.models.adapters._layer_norm_layers import folded
 from cntbench.models.blocks import Attention
@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 
 MODEL_TYPES = ("gpt_neox",)
 EXACT = "parallel or sequential blocks, rotary positions on a part of each head"
-#: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ("attention.bias", "attention.masked_bias", *ROTARY_BUFFERS)
-#: Modules whose names on disk differ from those in memory.
 RENAMED = {"embed_out": "lm_head"}
 
 
@@ -71,7 +69,7 @@ def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:
             stages += [Stage(norm, (attention,)), Stage(norm, (mlp,))]
     return Decoder(
         embed=partial(F.embedding, weight=embedding),
-        stages=tuple(stages) if config.intermediate_size else without_mlps(stages),
+        stages=without_empty_mlps(stages),
         final_norm=layer_norm(tensors, "gpt_neox.final_layer_norm", config.layer_norm_eps),
         # The names on disk and in memory.
         unembed=unembedding(tensors, "embed_out", "lm_head", embedding=embedding, config=config),

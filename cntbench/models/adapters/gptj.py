@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from transformers import GPTJConfig
 
 MODEL_TYPES = ("gptj",)
-#: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ("attn.bias", "attn.masked_bias", "attn.embed_positions")
 EXACT = "parallel blocks behind one norm, rotary positions on neighbouring dims of a part of heads"
 

@@ -9,21 +9,19 @@ the tests compare with them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench.models.adapters._base import Shape, unembedding, without_mlps
+from cntbench.models.adapters._base import Shape, within
 from cntbench.models.adapters._rotary_layers import (
+    assembled,
     attention,
     gated_mlp,
     sizes,
     width_of,
     windows,
     with_input_norms,
-    within,
 )
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.maps import RMSNorm
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
 #: ``llama`` includes SmolLM, SmolLM2, TinyLlama, Yi and others.
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 EXACT = "heads that share keys, sliding windows, scaled rotary positions, Qwen3's QK-norm"
-#: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ROTARY_BUFFERS
 
 
@@ -48,10 +45,9 @@ def shape(config: Config) -> Shape:
 
 def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
     """Map a ``state_dict`` of the family to stages."""
-    size = shape(config)
-    embedding = tensors["model.embed_tokens.weight"]
-    norm, width = RMSNorm(config.rms_norm_eps), width_of(config)
-    rotary, bias = Rotary(config, width, width, embedding), _biased(config)
+    size, norm, width = shape(config), RMSNorm(config.rms_norm_eps), width_of(config)
+    rotary = Rotary(config, width, width, tensors["model.embed_tokens.weight"])
+    bias = _biased(config)
     stages: list[Stage] = []
     for layer, window in enumerate(windows(config)):
         prefix = f"model.layers.{layer}."
@@ -64,24 +60,14 @@ def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
         scale = tensors[f"{prefix}post_attention_layernorm.weight"]
         mlp = gated_mlp(config, tensors, prefix, scale=scale, bias=bias["mlp"])
         stages += [Stage(norm, (within(heads, window),)), Stage(norm, (mlp,))]
-    return Decoder(
-        embed=partial(F.embedding, weight=embedding),
-        stages=tuple(stages) if config.intermediate_size else without_mlps(stages),
-        final_norm=RMSNorm(config.rms_norm_eps, tensors["model.norm.weight"]),
-        unembed=unembedding(tensors, "lm_head", embedding=embedding, config=config),
-        components=size.components,
-        context=size.context,
-    )
+    return assembled(config, tensors, size, stages)
 
 
 def _biased(config: Config) -> dict[str, bool]:
     """Return which maps have biases."""
-    if config.model_type == "qwen3":
-        return {"input": config.attention_bias, "output": config.attention_bias, "mlp": False}
-    if config.model_type == "llama":
-        return {
-            "input": config.attention_bias,
-            "output": config.attention_bias,
-            "mlp": config.mlp_bias,
-        }
-    return {"input": config.model_type == "qwen2", "output": False, "mlp": False}
+    of_heads = config.model_type in ("llama", "qwen3") and config.attention_bias
+    return {
+        "input": of_heads or config.model_type == "qwen2",
+        "output": of_heads,
+        "mlp": config.model_type == "llama" and config.mlp_bias,
+    }

@@ -10,23 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cntbench.errors import CheckpointError
-from cntbench.models.adapters._base import ACTIVATIONS, ROUTER, Shape, linear, unembedding
+from cntbench.models.adapters._base import ACTIVATIONS, ROUTER, Shape, linear, within
 from cntbench.models.adapters._rotary_layers import (
+    assembled,
     attention,
     gated_mlp,
     sizes,
     width_of,
     windows,
     with_input_norms,
-    within,
 )
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.experts import Experts
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
     Config: TypeAlias = OlmoeConfig | Qwen3MoeConfig
 
 MODEL_TYPES = ("olmoe", "qwen3_moe")
-#: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ROTARY_BUFFERS
 EXACT = "experts as one component with their router, or one by one; QK-norm, sliding windows"
 _NORMS = "input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm"
@@ -48,13 +45,7 @@ _OF_EXPERT = re.compile(r"(.*\.experts)\.([0-9]+)\.(gate_proj|up_proj|down_proj)
 
 
 def shape(config: Config) -> Shape:
-    """Return the model's sizes.
-
-    Raises
-    ------
-    CheckpointError
-        If the config has an option that this adapter does not support.
-    """
+    """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
     if getattr(config, "clip_qkv", None) is not None:
         raise CheckpointError(
             "queries, keys and values that are clipped are not supported",
@@ -78,12 +69,12 @@ def shape(config: Config) -> Shape:
 def merged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a checkpoint's tensors with those of single experts stacked, as transformers does."""
     apart: dict[str, dict[tuple[int, str], Tensor]] = {}
-    found: dict[str, Tensor] = {}
+    stacked: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if match := _OF_EXPERT.fullmatch(name):
             apart.setdefault(match[1], {})[int(match[2]), match[3]] = tensor
         else:
-            found[name] = tensor
+            stacked[name] = tensor
     for name, of_layer in apart.items():
         numbers = range(len({number for number, _ in of_layer}))
         missing = [
@@ -95,16 +86,16 @@ def merged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if missing:
             raise CheckpointError(f"has no tensor {missing[0]!r}")
         both = [torch.cat([of_layer[i, "gate_proj"], of_layer[i, "up_proj"]]) for i in numbers]
-        found[f"{name}.gate_up_proj"] = torch.stack(both)
-        found[f"{name}.down_proj"] = torch.stack([of_layer[i, "down_proj"] for i in numbers])
-    return found
+        stacked[f"{name}.gate_up_proj"] = torch.stack(both)
+        stacked[f"{name}.down_proj"] = torch.stack([of_layer[i, "down_proj"] for i in numbers])
+    return stacked
 
 
 def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
     """Map a ``state_dict`` of the family to stages."""
     size, norm, width = shape(config), RMSNorm(config.rms_norm_eps), width_of(config)
-    embedding = tensors["model.embed_tokens.weight"]
-    rotary, biases = Rotary(config, width, width, embedding), 2 * (config.attention_bias,)
+    rotary = Rotary(config, width, width, tensors["model.embed_tokens.weight"])
+    biases = 2 * (config.attention_bias,)
     stages: list[Stage] = []
     for layer, window in enumerate(windows(config)):
         prefix = f"model.layers.{layer}."
@@ -119,14 +110,7 @@ def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:
         else:
             block = gated_mlp(config, tensors, prefix, scale=before_mlp)
         stages += [Stage(norm, (within(heads, window),)), Stage(norm, (block,))]
-    return Decoder(
-        embed=partial(F.embedding, weight=embedding),
-        stages=tuple(stages),
-        final_norm=RMSNorm(config.rms_norm_eps, tensors["model.norm.weight"]),
-        unembed=unembedding(tensors, "lm_head", embedding=embedding, config=config),
-        components=size.components,
-        context=size.context,
-    )
+    return assembled(config, tensors, size, stages)
 
 
 def _is_sparse(config: Config, layer: int) -> bool:

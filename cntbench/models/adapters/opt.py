@@ -20,7 +20,7 @@ from cntbench.models.adapters._base import (
     linear,
     shape_of,
     unembedding,
-    without_mlps,
+    without_empty_mlps,
 )
 from cntbench.models.adapters._layer_norm_layers import attention, folded, with_positions
 from cntbench.models.decoder import Decoder, Stage
@@ -77,7 +77,7 @@ def decoder(config: OPTConfig, tensors: Mapping[str, Tensor]) -> Decoder:
         stages += [Stage(norm, (heads,)), Stage(norm, (mlp,))]
     return Decoder(
         embed=partial(with_positions, words=words, positions=positions[OFFSET:]),
-        stages=without_mlps(stages) if config.ffn_dim == 0 else tuple(stages),
+        stages=without_empty_mlps(stages),
         final_norm=layer_norm(tensors, f"{root}final_layer_norm", EPSILON),
         unembed=unembedding(tensors, "lm_head", embedding=words, config=config),
         components=size.components,

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from cntbench.models.adapters._base import Shape, unembedding
+from cntbench.models.adapters._base import Shape, within
 from cntbench.models.adapters._rotary_layers import (
+    assembled,
     attention,
     gated_mlp,
     sizes,
     width_of,
     windows,
-    within,
 )
 from cntbench.models.decoder import Decoder, Stage
 from cntbench.models.maps import RMSNorm
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from transformers import Phi3Config
 
 MODEL_TYPES = ("phi3",)
-#: Buffers that older programs saved with the weights; no model uses them.
 BUFFERS = ROTARY_BUFFERS
 EXACT = (
     "fused maps, sliding windows, rotary positions on a part of each head, LongRoPE's short part"
@@ -49,11 +46,9 @@ def shape(config: Phi3Config) -> Shape:
 
 def decoder(config: Phi3Config, tensors: Mapping[str, Tensor]) -> Decoder:
     """Map a Phi-3 ``state_dict`` to stages."""
-    size = shape(config)
-    embedding, norm = tensors["model.embed_tokens.weight"], RMSNorm(config.rms_norm_eps)
-    width = width_of(config)
+    size, norm, width = shape(config), RMSNorm(config.rms_norm_eps), width_of(config)
     rotated = int(width * config.rope_parameters.get("partial_rotary_factor", 1.0))
-    rotary = Rotary(config, width, rotated, embedding)
+    rotary = Rotary(config, width, rotated, tensors["model.embed_tokens.weight"])
     stages: list[Stage] = []
     for layer, window in enumerate(windows(config)):
         prefix = f"model.layers.{layer}."
@@ -64,14 +59,7 @@ def decoder(config: Phi3Config, tensors: Mapping[str, Tensor]) -> Decoder:
         heads = within(attention(config, apart, prefix, rotary, scale=before_heads), window)
         mlp = gated_mlp(config, apart, prefix, scale=before_mlp)
         stages += [Stage(norm, (heads,)), Stage(norm, (mlp,))]
-    return Decoder(
-        embed=partial(F.embedding, weight=embedding),
-        stages=tuple(stages),
-        final_norm=RMSNorm(config.rms_norm_eps, tensors["model.norm.weight"]),
-        unembed=unembedding(tensors, "lm_head", embedding=embedding, config=config),
-        components=size.components,
-        context=size.context,
-    )
+    return assembled(config, tensors, size, stages)
 
 
 def _apart(config: Phi3Config, tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

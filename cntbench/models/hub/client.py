@@ -58,16 +58,10 @@ PAUSES = (2.0, 10.0)
 
 @dataclass(frozen=True)
 class References:
-    """The revisions of a repository.
+    """Commit hashes by the names of a repository's branches and tags.
 
-    Parameters
-    ----------
-    commits
-        Commit hash by name of branch or tag.
-    unreachable
-        Why the hub could not be reached, so that they come from the cache, or empty.
-    cut_off
-        Whether there is no network, so that files are not requested either.
+    ``unreachable`` says why they come from the cache, or is empty; ``cut_off`` whether there is no
+    network, so that files are not requested either.
     """
 
     commits: dict[str, str]
@@ -76,14 +70,9 @@ class References:
 
 
 def references(repository: str, wanted: Iterable[str]) -> References:
-    """Return the commits of a repository's branches and tags.
+    """Return the commits of the branches and tags of a repository, ``ORG/NAME``.
 
-    Parameters
-    ----------
-    repository
-        ``ORG/NAME``.
-    wanted
-        Revisions to look for in the hub cache if the hub cannot be reached.
+    If the hub cannot be reached, the wanted revisions are looked for in the hub cache.
 
     Raises
     ------
@@ -109,16 +98,8 @@ def file(
 ) -> Path | None:
     """Return a file of a commit, downloading it if necessary; None if the commit has no such file.
 
-    Parameters
-    ----------
-    repository, commit, name
-        The file.
-    where
-        The checkpoint, for errors.
-    room
-        Folder to download into; without it, the hub cache.
-    cut_off
-        Why nothing can be downloaded, or empty.
+    It is downloaded into the folder ``room``, or into the hub cache. ``cut_off`` says why nothing
+    can be downloaded, or is empty.
 
     Raises
     ------

@@ -31,19 +31,7 @@ from cntbench.specs import build
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A checked spec with its tables.
-
-    Parameters
-    ----------
-    where
-        The file.
-    spec
-        The spec.
-    edges
-        All edges, stated or drawn at random.
-    realistic, diagnostics, dynamics, trained
-        Its tables.
-    """
+    """A checked spec with its tables, and all of its edges, stated or drawn at random."""
 
     where: str
     spec: CircuitSpec

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from cntbench.components import Component, feasible
 from cntbench.models.planted.blueprint import Blueprint, draft
 from cntbench.models.planted.spec import STILL, CircuitSpec, DiagnosticSpec, Difficulty
-from cntbench.specs import Scope, build, read_toml
+from cntbench.specs import build, read_toml
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,24 +46,10 @@ class Truth:
     readout: Edges
     feasible: Edges
 
-    def of(self, scope: Scope) -> Edges:
-        """Return the edges that methods of a scope should find."""
-        return self.direct if scope == "direct" else self.total
-
 
 @dataclass(frozen=True)
 class Circuit:
-    """A planted circuit.
-
-    Parameters
-    ----------
-    name
-        Name of its file.
-    path
-        Its file.
-    blueprint
-        Its checked spec.
-    """
+    """A planted circuit: its name, its file, and its checked spec."""
 
     name: str
     path: Path
@@ -110,8 +94,8 @@ class Circuit:
         dynamics = self.blueprint.dynamics
         return (0,) if dynamics is None else dynamics.steps
 
-    @cached_property
-    def _truth(self) -> Truth:
+    def truth(self) -> Truth:
+        """Return the true edges; for emerging edges, those at the end of training."""
         direct = [
             (source, target)
             for source, target in self.blueprint.edges
@@ -128,10 +112,6 @@ class Circuit:
             self._array(direct), self._array(total), self._array(readout), feasible(self.components)
         )
 
-    def truth(self) -> Truth:
-        """Return the true edges; for emerging edges, those at the end of training."""
-        return self._truth
-
     def strengths(self, seed: int = 0) -> dict[tuple[str, str], float]:
         """Return the strength of each edge into a component whose output is a sum over its parents.
 
@@ -142,18 +122,6 @@ class Circuit:
         from cntbench.models.planted.weights import contributions
 
         return {} if self.blueprint.trained else contributions(self.blueprint, seed)
-
-    def seen(self, replacement: str, scope: Scope) -> Edges:
-        """Return the edges that methods with a replacement are known to find on the exact circuit.
-
-        These are the true edges, corrected by the diagnostics. Dims ``source, target``.
-        """
-        edges = self._truth.of(scope).copy()
-        for diagnostic in self.diagnostics:
-            if diagnostic.scope == scope:
-                source, target = (self.blueprint.index[name] for name in diagnostic.edge)
-                edges[source, target] = diagnostic.sees(replacement)
-        return edges
 
     def build(
         self, difficulty: Difficulty | None = None, seed: int = 0, step: int | None = None
@@ -187,12 +155,6 @@ class Circuit:
         config, tensors = self.build(difficulty, seed, step)
         decoder: Decoder = adapter(config.model_type).decoder(config, tensors)
         return decoder
-
-    def trajectory(
-        self, difficulty: Difficulty | None = None, seed: int = 0
-    ) -> Mapping[int, tuple[PretrainedConfig, dict[str, Tensor]]]:
-        """Return the model at every step; parameters are those of `build`."""
-        return {step: self.build(difficulty, seed, step) for step in self.steps}
 
     def _array(self, edges: list[tuple[str, str]]) -> Edges:
         array = np.zeros((len(self.components),) * 2, dtype=bool)

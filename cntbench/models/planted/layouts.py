@@ -26,16 +26,10 @@ ROTATED = 2 * len(FREQUENCIES)
 
 @dataclass(frozen=True)
 class WeightLayout:
-    """An architecture.
+    """An architecture: its config, its arrays, and whether heads and MLP read the same stream.
 
-    Parameters
-    ----------
-    parallel
-        Whether heads and MLP of a layer read the same stream.
-    config
-        Makes the config from the spec, the hidden units of an MLP, and the epsilon of the norms.
-    arrays
-        Renames and rearranges all arrays.
+    ``config`` takes the spec, the hidden units of an MLP, and the epsilon of the norms; ``arrays``
+    renames and rearranges all arrays.
     """
 
     parallel: bool
@@ -109,10 +103,6 @@ def _llama_config(spec: CircuitSpec, units: int, epsilon: float) -> PretrainedCo
     )
 
 
-def _gpt_neox_arrays(spec: CircuitSpec, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return dict(arrays)
-
-
 def _gpt2_arrays(spec: CircuitSpec, arrays: Mapping[str, Array]) -> dict[str, Array]:
     named = {"transformer.wpe.weight": np.zeros((spec.context, spec.width))}
     for name, array in arrays.items():
@@ -176,7 +166,7 @@ _LLAMA = {
 
 #: Layouts by the ``model_type`` of their configs.
 LAYOUTS: dict[str, WeightLayout] = {
-    "gpt_neox": WeightLayout(True, _gpt_neox_config, _gpt_neox_arrays),
+    "gpt_neox": WeightLayout(True, _gpt_neox_config, lambda spec, arrays: dict(arrays)),
     "gpt2": WeightLayout(False, _gpt2_config, _gpt2_arrays),
     "llama": WeightLayout(False, _llama_config, _llama_arrays),
 }

@@ -200,10 +200,6 @@ class DiagnosticSpec:
         """Return whether an influence on the edge agrees with the expectation."""
         return (influence >= self.threshold) == (self.expect == "present")
 
-    def sees(self, replacement: str) -> bool:
-        """Return whether methods with a replacement are known to call the edge present."""
-        return (self.expect == "present") != (replacement in self.fails)
-
 
 @dataclasses.dataclass(frozen=True)
 class Moment:

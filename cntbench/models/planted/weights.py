@@ -47,16 +47,10 @@ PROMPTS, LENGTH = 64, 32
 
 @dataclass(frozen=True)
 class Assembly:
-    """The parts of a circuit.
+    """The parts of a circuit, by the names of components.
 
-    Parameters
-    ----------
-    codes
-        The token embedding, dims ``token, signal``, rows of length 1.
-    wirings
-        The wiring of each component by name.
-    lengths
-        Root mean square length of each signal on random prompts, by name.
+    ``codes`` are the token embedding, dims ``token, signal``, rows of length 1; ``lengths`` are the
+    root mean square lengths of the signals on random prompts.
     """
 
     codes: Array
@@ -229,9 +223,6 @@ class _TensorWriter:
             size /= self._deviation(component.stage) * self.blueprint.spec.signal**0.5
         return size * noise
 
-    def _wiring(self, component: Component) -> HeadWiring | MLPWiring | None:
-        return self.assembly.wirings.get(component.name)
-
     def _attention(self, name: str, layer: int) -> dict[str, Array]:
         heads = [c for c in self.blueprint.components if c.layer == layer and c.kind == "head"]
         width = self.blueprint.head_width
@@ -239,7 +230,7 @@ class _TensorWriter:
         bias = np.zeros((len(heads), 3, width))
         dense = np.zeros((len(heads), width, self.width))
         for head, component in enumerate(heads):
-            wiring = self._wiring(component)
+            wiring = self.assembly.wirings.get(component.name)
             if not isinstance(wiring, HeadWiring):
                 continue
             signal = len(wiring.value.bias)
@@ -281,7 +272,7 @@ class _TensorWriter:
         component = next(
             c for c in self.blueprint.components if c.layer == layer and c.kind == "MLP"
         )
-        wiring = self._wiring(component)
+        wiring = self.assembly.wirings.get(component.name)
         if isinstance(wiring, MLPWiring):
             basis = self.bases[component.name]
             units = len(wiring.inner.bias)

@@ -29,12 +29,7 @@ FREQUENCIES: Array = ROTARY_BASE ** (-np.arange(4) / 4)
 class Reading:
     """An affine map from parents' signals.
 
-    Parameters
-    ----------
-    weights
-        By the name of the parent, dims ``output, signal``.
-    bias
-        Dims ``output``.
+    Weights have dims ``output, signal``, by the name of the parent.
     """
 
     weights: Mapping[str, Array]
@@ -92,14 +87,9 @@ class Match:
 
 @dataclass(frozen=True)
 class HeadWiring:
-    """A head: the mean of a reading over earlier positions, weighted by attention.
+    """A head, whose signal is the mean of a reading over the positions that it attends to.
 
-    Parameters
-    ----------
-    value
-        The reading that is averaged; its outputs are the head's signal.
-    match
-        The positions that the head attends to; all equally if None.
+    Without a match, it attends to all earlier positions equally.
     """
 
     value: Reading
@@ -123,16 +113,9 @@ class HeadWiring:
 
 @dataclass(frozen=True)
 class MLPWiring:
-    """An MLP: ``outer @ relu(inner) + bias``, or ``outer @ (relu(inner) * up) + bias``.
+    """An MLP: ``outer @ relu(inner) + bias``, or ``outer @ (relu(inner) * up) + bias`` if gated.
 
-    Parameters
-    ----------
-    inner
-        Map to the hidden units.
-    outer, bias
-        Map from the units to the signal, dims ``signal, unit`` and ``signal``.
-    up
-        Map to the factors of the hidden units, if the MLP is gated.
+    ``outer`` has dims ``signal, unit``.
     """
 
     inner: Reading

@@ -36,8 +36,6 @@ from cntbench.parallel import Progress
 _NAMED = 8
 #: Files beside the checkpoints that are used.
 _BESIDE = ("config.json", "tokenizer.json")
-
-
 #: Checkpoints are chosen before they are read.
 CHOOSES = True
 
@@ -103,15 +101,10 @@ def open_trajectory(
 
 
 class _Found(NamedTuple):
-    """What lies in the folder of a trajectory.
+    """Checkpoints in the folder of a trajectory, in order of step, and what is skipped.
 
-    Parameters
-    ----------
-    steps
-        Checkpoints, in order of step.
-    others, unnamed, files
-        Names of what is skipped: folders that are no checkpoint, checkpoints whose name has no
-        step, and files.
+    These are names: of folders that are no checkpoint, of checkpoints whose name has no step, and
+    of files.
     """
 
     steps: dict[Path, NamedStep]
@@ -128,8 +121,7 @@ class _Found(NamedTuple):
         )
         skipped = [f"{listed(names, _NAMED)} ({reason})" for reason, names in reasons if names]
         if skipped:
-            note = f"{root}: skipped {'; '.join(skipped)}."
-            warn(note, CntbenchNote)
+            warn(f"{root}: skipped {'; '.join(skipped)}.", CntbenchNote)
 
 
 def _found(root: Path) -> _Found:

@@ -19,7 +19,7 @@ from cntbench.models import checkpoint_files
 from cntbench.models.hub import client, revisions
 from cntbench.models.hub.origin import CONFIG, HubRevision
 from cntbench.models.hub.problems import offline_hint
-from cntbench.models.outline import Outline, shipped
+from cntbench.models.outline import Outline, pythia
 from cntbench.models.tokenizer import FILE as TOKENIZER
 from cntbench.models.tokenizer import TokenizerFile
 from cntbench.models.trajectory import Checkpoint, Trajectory
@@ -65,7 +65,7 @@ def outline_trajectory(where: str, progress: Progress, *, tokenizer: bool) -> Tr
         As `open_trajectory`, except that models whose config comes with cntbench need no hub.
     """
     repository = where.partition("@")[0]
-    outline = shipped(repository)
+    outline = pythia().get(repository)
     resolved = _resolved(where, progress, unknown=outline is not None)
     present = [origin for origin in resolved.origins if origin.commit]
     config = None

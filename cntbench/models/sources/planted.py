@@ -48,9 +48,9 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
     name, *options = _parts(where)
     if not name:
         raise CntbenchError("planted: needs a circuit", hint=EXPECTED)
-    asked, seed = _options(options, where)
+    named, seed = _options(options, where)
     circuit = Circuit.read(_file(name, specs))
-    difficulty = asked or circuit.difficulties[0]
+    difficulty = named or circuit.difficulties[0]
     if difficulty not in circuit.difficulties:
         raise unknown("difficulty", difficulty, circuit.difficulties, where=f"planted:{where}")
     models = {}

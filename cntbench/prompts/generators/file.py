@@ -64,16 +64,9 @@ class Parameters:
 
 @dataclass(frozen=True)
 class PromptTable:
-    """Prompts in the rows of a table.
+    """Prompts in the rows of a table; ``given`` are those in memory.
 
-    Parameters
-    ----------
-    where
-        Where they come from, for messages.
-    columns, unusable, answer
-        See `Parameters`.
-    given
-        The rows, if they are in memory.
+    ``where`` says in messages where they come from; `Parameters` explains the others.
     """
 
     where: str
@@ -157,44 +150,12 @@ class PromptTable:
                 where=f"{row.where}: scored",
                 hint="Leave out one of the two.",
             )
-        where, length = f"{row.where}: scored", len(clean)
-        places = cell(row, "scored", columns["scored"])
-        if not (isinstance(places, list) and places and all(type(at) is int for at in places)):
-            raise CntbenchError(
-                f"is not a list of positions: {places!r}",
-                where=where,
-                hint="Write a list such as [3, -1]; the last position is -1.",
-            )
-        from_start = [at + length if at < 0 else at for at in places]
-        outside = from_start[0] < 0 or from_start[-1] >= length
-        if outside or any(a >= b for a, b in pairwise(from_start)):
-            raise CntbenchError(
-                f"{places!r} are not ascending positions of a prompt of {length} tokens",
-                where=where,
-                hint="The first position is 0, the last -1; the next token is predicted at each.",
-            )
-        scored = np.array(from_start)
-        raw, tokens = cell(row, "clean", columns["clean"]), {}
-        for key in ("answer", "wrong"):
-            if key not in columns:
-                raise CntbenchError(
-                    "is missing", where=f"{row.where}: {key}", hint="Add a wrong token for each."
-                )
-            tokens_cell = cell(row, key, columns[key])
-            if not isinstance(tokens_cell, list) or len(tokens_cell) != len(scored):
-                raise CntbenchError(
-                    f"is not one token for each of {len(scored)} scored positions: {tokens_cell!r}",
-                    where=f"{row.where}: {key}",
-                )
-            for each in tokens_cell:
-                refuse_unclear(each, raw, columns[key], f"{row.where}: {key}")
-            tokens[key] = np.concatenate(
-                [
-                    answer_tokens(each, language, f"{row.where}: {key}", A_WORD)
-                    for each in tokens_cell
-                ]
-            )
-        return Prompt(clean, scored, tokens["answer"], tokens["wrong"], twin, row.where)
+        scored = _positions(row, columns["scored"], len(clean))
+        text = cell(row, "clean", columns["clean"])
+        right, wrong = (
+            _one_for_each(scored, row, key, columns, language, text) for key in ("answer", "wrong")
+        )
+        return Prompt(clean, scored, right, wrong, twin, row.where)
 
     def _answers(
         self, row: Row, key: Key, columns: Mapping[Key, str], language: Language, clean: Any
@@ -252,6 +213,45 @@ def _text(row: Row, key: Key, columns: Mapping[Key, str], language: Language) ->
     tokens = tokens_of(cell(row, key, columns[key]), language, where)
     _check_room(len(tokens), language, where)
     return tokens
+
+
+def _positions(row: Row, column: str, length: int) -> Tokens:
+    """Return the scored positions of a prompt, counted from its start."""
+    where = f"{row.where}: scored"
+    places = cell(row, "scored", column)
+    if not (isinstance(places, list) and places and all(type(at) is int for at in places)):
+        raise CntbenchError(
+            f"is not a list of positions: {places!r}",
+            where=where,
+            hint="Write a list such as [3, -1]; the last position is -1.",
+        )
+    from_start = [at + length if at < 0 else at for at in places]
+    outside = from_start[0] < 0 or from_start[-1] >= length
+    if outside or any(a >= b for a, b in pairwise(from_start)):
+        raise CntbenchError(
+            f"{places!r} are not ascending positions of a prompt of {length} tokens",
+            where=where,
+            hint="The first position is 0, the last -1; the next token is predicted at each.",
+        )
+    return np.array(from_start)
+
+
+def _one_for_each(
+    scored: Tokens, row: Row, key: Key, columns: Mapping[Key, str], language: Language, text: Any
+) -> Tokens:
+    """Return the one token of an answer at each of the scored positions."""
+    where = f"{row.where}: {key}"
+    if key not in columns:
+        raise CntbenchError("is missing", where=where, hint="Add a wrong token for each.")
+    answers = cell(row, key, columns[key])
+    if not isinstance(answers, list) or len(answers) != len(scored):
+        raise CntbenchError(
+            f"is not one token for each of {len(scored)} scored positions: {answers!r}",
+            where=where,
+        )
+    for answer in answers:
+        refuse_unclear(answer, text, columns[key], where)
+    return np.concatenate([answer_tokens(answer, language, where, A_WORD) for answer in answers])
 
 
 def _check_room(length: int, language: Language, where: str) -> None:

@@ -88,12 +88,8 @@ class Word(NamedTuple):
 class Text:
     """A text with places for words.
 
-    Parameters
-    ----------
-    literals
-        What stands before each place, and behind the last one.
-    places
-        The word of each place in the prompt, and in its twin.
+    ``literals`` stand before each place, and behind the last one; ``places`` are the word of each
+    place in the prompt, and in its twin.
     """
 
     literals: tuple[str, ...]
