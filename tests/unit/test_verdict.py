@@ -190,7 +190,7 @@ def test_terminal_page_and_dataset_say_the_same(ranked):
     text = printed(found)
     assert sentence in text
     section = verdict_section(view_of(found), used=["twin"])
-    assert [ranking["sentence"] for ranking in section["rankings"]] == [sentence]
+    assert [ranking.sentence for ranking in section["rankings"]] == [sentence]
     assert [row["used"] for row in section["rows"]] == [
         row["name"] == "twin" for row in section["rows"]
     ]

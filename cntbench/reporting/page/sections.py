@@ -156,53 +156,22 @@ def _cell(text: str, share: float | None, within: str = "") -> Fields:
 
 
 def methods_section(methods: Methods, used: Sequence[str]) -> Fields:
-    """Return recovery, diagnostics, reliability and cost; the ablations used are highlighted."""
-    columns = list(dict.fromkeys(key for method in methods.method for key in method.recovery))
+    """Return the methods of each table; the ablations used in the result are highlighted."""
     diagnosed = [method for method in methods.method if method.passed or method.failed]
-    circuits = {name for method in diagnosed for name in (*method.passed, *method.failed)}
     return {
+        "all": methods,
         "verdict": None if methods.verdict is None else verdict_section(methods.verdict, used),
-        "source": methods.source,
-        "yardstick": methods.yardstick,
-        "circuits": listed(methods.circuits),
-        "columns": [f"{difficulty}, {truth}" for difficulty, truth in columns],
-        "recovery": [
-            {
-                "name": method.ablation,
-                "used": method.ablation in used,
-                "cells": [_recovered(method.recovery[key]) for key in columns],
-            }
+        "columns": list(dict.fromkeys(key for method in methods.method for key in method.recovery)),
+        "recovered": [
+            method
             for method in methods.method
             if not np.isnan(list(method.recovery.values())).all()
         ],
-        "left_out": methods.left_out,
-        "diagnosed": [method.ablation for method in diagnosed],
-        "diagnostics": [
-            {
-                "name": circuit,
-                "marks": [
-                    _passed(circuit in method.passed, circuit in method.failed)
-                    for method in diagnosed
-                ],
-            }
-            for circuit in sorted(circuits)
-        ],
+        "diagnosed": diagnosed,
+        "diagnostics": sorted({name for m in diagnosed for name in (*m.passed, *m.failed)}),
         "undiagnosed": absences("Not tested", methods.undiagnosed),
-        "failures": [
-            {"circuit": circuit, "what": expectation, "who": ", ".join(values)}
-            for (circuit, expectation), values in sorted(methods.failures.items())
-        ],
         "trained": [
-            {
-                "name": method.ablation,
-                "used": method.ablation in used,
-                "split": interval(*method.split_half),
-                "draws": interval(*method.over_draws),
-                "overlap": interval(*method.circuit_overlap),
-                "settled": number(method.settled_at, 0),
-                "seconds": _times(method.relative_seconds),
-                "work": _times(method.relative_token_layers),
-            }
+            method
             for method in methods.method
             if not np.isnan([method.split_half[0], method.relative_token_layers]).all()
         ],
@@ -216,15 +185,7 @@ def verdict_section(view: VerdictView, used: Sequence[str]) -> Fields:
     """
     return {
         "over": over_models(listed(view.circuits), view.models),
-        "rankings": [
-            {
-                "sentence": ranking.sentence,
-                "title": ranking.title,
-                "score": ranking.measure,
-                "meaning": ranking.meaning,
-            }
-            for ranking in view.ranking
-        ],
+        "rankings": view.ranking,
         "rows": [
             {
                 "name": name,
@@ -263,23 +224,16 @@ def _place(method: Ranked) -> Fields:
     return {
         "rank": f"{method.rank}{'=' if method.shared else ''}",
         "score": interval(method.score, method.low, method.high),
-        "share": f"{min(max(0.0, 2 * method.score - 1), 1.0):.3f}",
+        "share": above_chance(method.score),
         "best": method.pareto,
     }
 
 
-def _recovered(scores: tuple[float, float]) -> Fields:
-    auroc, precision = scores
-    share = 0.0 if np.isnan(auroc) else max(0.0, 2 * auroc - 1)
-    return {"text": number(auroc), "second": number(precision), "share": f"{share:.3f}"}
+def above_chance(score: float) -> str:
+    """Return how much of a bar is filled: 0 for a score of 0.5 or none, 1 for 1."""
+    return f"{0.0 if np.isnan(score) else min(max(0.0, 2 * score - 1), 1.0):.3f}"
 
 
-def _passed(passed: bool, failed: bool) -> Fields:
-    if not (passed or failed):
-        return {"sign": "–", "kind": "", "title": "not tested"}
-    sign, kind = MARKS["supported" if passed else "not supported"]
-    return {"sign": sign, "kind": kind, "title": "passed" if passed else "failed"}
-
-
-def _times(value: float) -> str:
+def times(value: float) -> str:
+    """Return a cost relative to another."""
     return "–" if np.isnan(value) else f"{value:.3g}×"

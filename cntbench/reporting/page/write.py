@@ -19,8 +19,9 @@ from cntbench.files.output import FileKind, check_output, contains
 from cntbench.reporting.page.context import MANY, context, film_context
 from cntbench.reporting.page.packing import ALL_BITS, BITS, pack, pack_text
 from cntbench.reporting.page.payload import Payload, payload
+from cntbench.reporting.page.sections import above_chance, times
 from cntbench.reporting.sentences.claims import PAPER
-from cntbench.reporting.wording import listed
+from cntbench.reporting.wording import interval, listed, number
 from cntbench.results.storage import write_text
 
 #: Parts of the script; each uses only those before it.
@@ -136,6 +137,10 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "spaced": lambda text: str(text).replace("_", " "),
         "listed": listed,
+        "number": number,
+        "interval": lambda ends: interval(*ends),
+        "above_chance": above_chance,
+        "times": times,
         "paper": lambda source: PAPER.sub(r"https://arxiv.org/abs/\1", source),
     }
     return environment
