@@ -163,6 +163,19 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
             if name in dataset
         }
     )
+    _mark_duplicates(dataset, parts)
+    dataset.attrs = {**CONVENTIONS, **attributes, **_file_attributes(parts)}
+    if "source_expert" in dataset.coords:
+        summary = str(CONVENTIONS["summary"])
+        dataset.attrs["summary"] = summary.replace("heads and MLPs", "heads, MLPs and experts")
+    return dataset
+
+
+def _mark_duplicates(dataset: xr.Dataset, parts: Sequence[xr.Dataset]) -> None:
+    """Give measured checkpoints whose weights an earlier one has the status ``duplicate``.
+
+    Files of former versions identify weights by another hash, which newer ones record besides.
+    """
     measured = np.flatnonzero(usable(dataset))
     names, revisions = (dataset[name].values[measured] for name in ("checkpoint", "revision"))
     current = {part.attrs.get("former_revision"): part["revision"].item() for part in parts}
@@ -174,11 +187,6 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
         if original is not None:
             dataset["status"].values[:, :, index] = "duplicate"
             dataset["status_reason"].values[:, :, index] = f"same weights as {original}"
-    dataset.attrs = {**CONVENTIONS, **attributes, **_file_attributes(parts)}
-    if "source_expert" in dataset.coords:
-        summary = str(CONVENTIONS["summary"])
-        dataset.attrs["summary"] = summary.replace("heads and MLPs", "heads, MLPs and experts")
-    return dataset
 
 
 def _in_schema(values: xr.Variable, variable: Variable) -> xr.Variable:
@@ -264,6 +272,32 @@ def _unmeasured(
     status: Literal["ok", "missing", "failed"],
     reason: str,
 ) -> xr.Dataset:
+    """Return the dataset of a checkpoint whose numbers are all NaN."""
+    coordinates = _coordinates(checkpoint, axes)
+    texts = {"status": status, "status_reason": reason}
+    variables: dict[str, Any] = {}
+    for name, variable in {**VARIABLES, **axes.kept}.items():
+        shape = tuple(len(coordinates[dim]) for dim in variable.dims)
+        number = variable.type == "float"
+        fill, dtype = (np.nan, np.float32) if number else (texts[name], object)
+        variables[name] = (variable.dims, np.full(shape, fill, dtype), variable.attributes)
+    attributes = {}
+    if checkpoint.former:
+        attributes["former_revision"] = checkpoint.former
+    if checkpoint.unused:
+        attributes["unused_tensors"] = json.dumps(checkpoint.unused)
+    return xr.Dataset(
+        variables,
+        coords={
+            name: (COORDINATES[name].dims, values, COORDINATES[name].attributes)
+            for name, values in coordinates.items()
+        },
+        attrs=attributes,
+    )
+
+
+def _coordinates(checkpoint: Checkpoint, axes: Axes) -> dict[str, Any]:
+    """Return the coordinates of one checkpoint, in the order of the file."""
     coordinates: dict[str, Any] = {
         "task": list(axes.tasks),
         "ablation": list(axes.ablations),
@@ -284,27 +318,7 @@ def _unmeasured(
             elif name != "expert" or any(label is not None for label in labels):
                 numbers = [-1 if label is None else label for label in labels]
                 coordinates[f"{side}_{name}"] = np.array(numbers, dtype=np.int64)
-    attributes = {}
-    if checkpoint.former:
-        attributes["former_revision"] = checkpoint.former
-    if checkpoint.unused:
-        attributes["unused_tensors"] = json.dumps(checkpoint.unused)
     for dim, size in (("prompt", axes.prompts), ("position", axes.positions)):
         if size:
             coordinates[dim] = np.arange(size, dtype=np.int64)
-    variables: dict[str, Any] = {}
-    for name, variable in {**VARIABLES, **axes.kept}.items():
-        shape = tuple(len(coordinates[dim]) for dim in variable.dims)
-        if variable.type == "float":
-            values = np.full(shape, np.nan, dtype=np.float32)
-        else:
-            values = np.full(shape, {"status": status, "status_reason": reason}[name], dtype=object)
-        variables[name] = (variable.dims, values, variable.attributes)
-    return xr.Dataset(
-        variables,
-        coords={
-            name: (COORDINATES[name].dims, values, COORDINATES[name].attributes)
-            for name, values in coordinates.items()
-        },
-        attrs=attributes,
-    )
+    return coordinates

@@ -23,7 +23,7 @@ each pair of layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -209,15 +209,7 @@ def faithfulness(request: Request, scores: EdgeScores, choice: Choice | None = N
         "complement": (scored & ~circuits) | unscored,
         "random": with_unscored(random, unscored),
     }
-    sizes = [part.size // scored.size for part in parts.values()]
-    flat = np.concatenate([part.reshape(-1, *scored.shape) for part in parts.values()])
-    flat_readouts = circuit_readouts(request, statistics_of(request), flat)
-    readouts = {
-        name: rows.reshape(*part.shape[: part.ndim - scored.ndim], rows.shape[-1])
-        for (name, part), rows in zip(
-            parts.items(), np.split(flat_readouts, np.cumsum(sizes)[:-1]), strict=True
-        )
-    }
+    readouts = _readouts(request, parts, scored.shape)
     shares = np.array([np.nan] if choice.threshold is not None else choice.shares)
     numbers = {
         "circuit_edges": (circuits & scored).sum(axis=tuple(range(2, circuits.ndim))),
@@ -225,6 +217,20 @@ def faithfulness(request: Request, scores: EdgeScores, choice: Choice | None = N
         **_summary(readouts, shares, choice),
     }
     return _dataset(numbers, shares, choice)
+
+
+def _readouts(
+    request: Request, parts: dict[str, Edges], shape: tuple[int, ...]
+) -> dict[str, Array]:
+    """Run all circuits together; return readouts, dims those before the edges and ``prompt``."""
+    flat = {name: part.reshape(-1, *shape) for name, part in parts.items()}
+    together = np.concatenate(list(flat.values()))
+    readouts = circuit_readouts(request, statistics_of(request), together)
+    ends = np.cumsum([len(part) for part in flat.values()])
+    return {
+        name: rows.reshape(*part.shape[: part.ndim - len(shape)], rows.shape[-1])
+        for (name, part), rows in zip(parts.items(), np.split(readouts, ends[:-1]), strict=True)
+    }
 
 
 def _circuits(scores: Scores, choice: Choice) -> Edges:
@@ -256,10 +262,11 @@ def _summary(readouts: dict[str, Array], shares: Array, choice: Choice) -> dict[
         "empty_readout": means["ends"][0],
     }
     intervals = {"faithfulness": resampled_share}
-    for name, height in (("cpr", _recovered), ("cmd", _missed)):
-        numbers[name] = _area(height, share_of["circuit"], shares)
-        numbers[f"random_{name}"] = _area(height, np.moveaxis(share_of["random"], 1, -1), shares)
-        intervals[name] = _area(height, resampled_share, shares)
+    for name, missed in (("cpr", False), ("cmd", True)):
+        random = np.moveaxis(share_of["random"], 1, -1)
+        numbers[name] = _area(share_of["circuit"], shares, missed=missed)
+        numbers[f"random_{name}"] = _area(random, shares, missed=missed)
+        intervals[name] = _area(resampled_share, shares, missed=missed)
     if choice.threshold is not None:  # a single circuit has no area
         areas = [name for name in numbers if name.endswith(("cpr", "cmd"))]
         numbers |= {name: np.full_like(numbers[name], np.nan) for name in areas}
@@ -296,20 +303,13 @@ def _resampled(readouts: dict[str, Array], seed: int) -> dict[str, Array]:
     }
 
 
-def _recovered(share: Array) -> Array:
-    return share
-
-
-def _missed(share: Array) -> Array:
-    return abs(1 - share)
-
-
-def _area(height: Callable[[Array], Array], share: Array, budgets: Array) -> Array:
-    """Integrate over the last axis, the budget, up to budget 1, where faithfulness is 1."""
+def _area(share: Array, budgets: Array, *, missed: bool) -> Array:
+    """Integrate faithfulness, or what it misses of 1, over the budgets, the last axis, and to 1."""
     if budgets[-1] < 1:
         share = np.concatenate([share, np.ones_like(share[..., :1])], axis=-1)
         budgets = np.append(budgets, 1.0)
-    return np.asarray(np.trapezoid(height(share), budgets, axis=-1))
+    height = abs(1 - share) if missed else share
+    return np.asarray(np.trapezoid(height, budgets, axis=-1))
 
 
 def _dataset(numbers: dict[str, Any], shares: Array, choice: Choice) -> xr.Dataset:
