@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from cntbench.analysis.intervals import t_interval
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, in_file
 from cntbench.files.attributes import described
 
 TRUTHS = ("direct", "total")
@@ -174,11 +174,9 @@ def recovery(records: Iterable[Recovery]) -> xr.Dataset:
 
 def _scored(record: Recovery, truth: NDArray[np.bool_]) -> tuple[float, float, float]:
     """Return AUROC, average precision, and the latter of random scores."""
-    try:
+    with in_file(f"circuit {record.circuit!r}"):
         _, is_true = _feasible(record.scores, truth)
         scores = auroc(record.scores, truth), average_precision(record.scores, truth)
-    except CntbenchError as error:
-        raise CntbenchError(f"circuit {record.circuit!r}: {error.what}") from None
     return *scores, random_average_precision(int(is_true.sum()), len(is_true))
 
 

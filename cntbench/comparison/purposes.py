@@ -18,7 +18,7 @@ import xarray as xr
 
 from cntbench.analysis.recovery import Recovery, auroc
 from cntbench.comparison.stability import score_intervals
-from cntbench.errors import CntbenchError
+from cntbench.errors import in_file
 from cntbench.files.attributes import described
 from cntbench.models.planted.spec import Difficulty
 
@@ -143,7 +143,5 @@ def purpose_scores(
 
 def _auroc(record: Recovery, purpose: Purpose) -> float:
     truth = record.truth(purpose.truth)
-    try:
+    with in_file(f"circuit {record.circuit!r}"):
         return np.nan if truth is None else auroc(record.scores, truth)
-    except CntbenchError as error:
-        raise CntbenchError(f"circuit {record.circuit!r}: {error.what}") from None

@@ -178,8 +178,8 @@ class Cell:
 
     def measure(self, method: Ablation, prompts: Prompts, *, seed: int | None = None) -> np.ndarray:
         """Return the influence, dims ``source, target``."""
-        request = replace(self._request(method, prompts), seed=self.seed if seed is None else seed)
-        return influence(request).influence[0]
+        request = self._request(method, prompts)
+        return influence(request if seed is None else replace(request, seed=seed)).influence[0]
 
     def work(self, method: Ablation) -> Work:
         """Count the work of a measurement."""
@@ -190,8 +190,7 @@ class Cell:
 
         For methods that observe the readout, influence is the absolute value of the mean.
         """
-        request = replace(self._request(method, self.prompts), seed=self.seed, keep=("prompts",))
-        result = influence(request)
+        result = influence(replace(self._request(method, self.prompts), keep=("prompts",)))
         effect = "edge_effect" if method.observable == "readout" else "influence"
         return result.influence[0], result.kept[f"{effect}_by_prompt"][0]
 
@@ -219,4 +218,5 @@ class Cell:
             [method],
             observe_all=self.task.spec.observed == "all",
             effects=self.task.spec.effects,
+            seed=self.seed,
         )
