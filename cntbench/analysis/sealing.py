@@ -9,10 +9,9 @@ import xarray as xr
 
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.errors import CntbenchWarning, StorageError, warn
-from cntbench.files.output import check_output
 from cntbench.parallel import Progress
 from cntbench.results.checking import as_result
-from cntbench.results.storage import RESULT, UNSEALED, open_results, write_results
+from cntbench.results.storage import UNSEALED, open_results, write_results
 from cntbench.results.tree import result_tree
 
 #: Groups that follow from every film.
@@ -75,16 +74,3 @@ def seal(path: Path, *, draws: int, jobs: int, progress: Progress) -> xr.DataTre
     tree = complete(tree, draws=draws, jobs=jobs, progress=progress, where=str(path))
     write_results(tree, path)
     return tree
-
-
-def save(tree: xr.DataTree, path: Path, *, force: bool) -> None:
-    """Write a complete result where there is no other file.
-
-    Raises
-    ------
-    StorageError
-        If the result does not satisfy the schema, the file cannot be written, or a file of another
-        kind is there and ``force`` is not set.
-    """
-    check_output(path, RESULT, force=force)
-    write_results(tree, path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from cntbench.analysis.sealing import complete, save
+from cntbench.analysis.sealing import complete
 from cntbench.analysis.verdicts import add_verdicts, with_verdicts
 from cntbench.comparison.leaderboard import leaderboard as rank
 from cntbench.errors import CntbenchError, distinct
@@ -168,7 +168,9 @@ def save_results(
         If the film does not satisfy the schema, or the file cannot be written.
     """
     tree = _complete(results, draws, jobs, progress, "cntbench.save_results")
-    save(tree, *path_tuple(path), force=force)
+    (file,) = path_tuple(path)
+    check_output(file, storage.RESULT, force=force)
+    storage.write_results(tree, file)
     return tree
 
 
