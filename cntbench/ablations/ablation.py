@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from cntbench.ablations.replacements._base import Corpus, Replacement
@@ -161,82 +162,88 @@ def check(spec: AblationSpec, replacement: Replacement, *, where: str) -> None:
     SpecError
         Naming the file, ``where``, the key, and what it fits with.
     """
-
-    def refuse(key: str, problem: str, hint: str) -> SpecError:
-        return SpecError(problem, where=f"{where}: {key}", hint=hint)
-
     estimator = find("estimator", spec.estimator, where=where)
+    for key, problem, hint in (*_of_observable(spec, estimator), *_of_estimator(spec, estimator)):
+        raise SpecError(problem, where=f"{where}: {key}" if key else where, hint=hint)
+    if spec.draws > 1 and not replacement.random:
+        raise SpecError(
+            f"the replacement {spec.replacement!r} with these parameters is not random",
+            where=f"{where}: draws",
+            hint="Leave draws out, or use a random replacement: noise, or resample with "
+            'donor = "other".',
+        )
+
+
+def _of_observable(spec: AblationSpec, estimator: ModuleType) -> Iterator[tuple[str, str, str]]:
+    """Yield keys that do not fit to the observable (empty for a missing one), why, and a hint."""
     if spec.observable == "target":
         if spec.measure is None:
-            raise SpecError(
+            yield (
+                "",
                 "key 'measure' is missing",
-                where=where,
-                hint='A measure turns the change of a target, observable = "target", into a '
-                "number.",
+                'A measure turns the change of a target, observable = "target", into a number.',
             )
         if "target" not in estimator.OBSERVES:
-            raise refuse(
+            yield (
                 "estimator",
                 f'"{spec.estimator}" estimates effects on the readout, not on targets',
                 'Set observable = "readout", or leave estimator out.',
             )
-    else:
-        if "readout" not in estimator.OBSERVES:
-            raise refuse(
-                "estimator",
-                f'"{spec.estimator}" estimates effects on targets, not on the readout',
-                'Set observable = "target", or leave estimator out.',
-            )
-        if spec.scope != "direct":
-            raise refuse(
-                "observable",
-                "effects on the readout are measured edge by edge",
-                'Set scope = "direct"; every ablation also gives readout_effect, the effect of a '
-                "whole component.",
-            )
-        if spec.measure is not None:
-            raise refuse(
-                "measure",
-                "the change of a readout is already a number",
-                'Leave measure out, or set observable = "target".',
-            )
+        return
+    if "readout" not in estimator.OBSERVES:
+        yield (
+            "estimator",
+            f'"{spec.estimator}" estimates effects on targets, not on the readout',
+            'Set observable = "target", or leave estimator out.',
+        )
+    if spec.scope != "direct":
+        yield (
+            "observable",
+            "effects on the readout are measured edge by edge",
+            'Set scope = "direct"; every ablation also gives readout_effect, the effect of a '
+            "whole component.",
+        )
+    if spec.measure is not None:
+        yield (
+            "measure",
+            "the change of a readout is already a number",
+            'Leave measure out, or set observable = "target".',
+        )
+
+
+def _of_estimator(spec: AblationSpec, estimator: ModuleType) -> Iterator[tuple[str, str, str]]:
+    """Yield the same of keys that do not fit to what the estimator uses."""
     if "contributions" in estimator.USES and spec.replacement != "zero":
-        raise refuse(
+        yield (
             "replacement",
             f'"{spec.estimator}" looks at what components write, not at what replaces it',
             'Set replacement = "zero", or another estimator.',
         )
     if "steps" in estimator.USES and spec.steps is None:
-        raise SpecError(
+        yield (
+            "",
             "key 'steps' is missing",
-            where=where,
-            hint=f'estimator = "{spec.estimator}" needs the number of points for gradients, for '
+            f'estimator = "{spec.estimator}" needs the number of points for gradients, for '
             "instance 5.",
         )
     if "steps" not in estimator.USES and spec.steps is not None:
         using = [name for name, p in room("estimator").items() if "steps" in p.module.USES]
-        raise refuse(
+        yield (
             "steps",
             f'estimator = "{spec.estimator}" does not use steps',
             f"Leave steps out, or set estimator to one that does: {', '.join(using)}.",
         )
-    if set(spec.through) != set(HEAD_INPUTS):
-        if spec.scope != "direct":
-            raise refuse(
-                "through",
-                "a total effect passes through queries, keys and values",
-                'Leave through out, or set scope = "direct".',
-            )
-        if "through" not in estimator.USES:
-            raise refuse(
-                "through",
-                f'"{spec.estimator}" cannot separate queries, keys and values',
-                'Leave through out, or set estimator = "exact".',
-            )
-    if spec.draws > 1 and not replacement.random:
-        raise refuse(
-            "draws",
-            f"the replacement {spec.replacement!r} with these parameters is not random",
-            "Leave draws out, or use a random replacement: noise, or resample with "
-            'donor = "other".',
+    if set(spec.through) == set(HEAD_INPUTS):
+        return
+    if spec.scope != "direct":
+        yield (
+            "through",
+            "a total effect passes through queries, keys and values",
+            'Leave through out, or set scope = "direct".',
+        )
+    if "through" not in estimator.USES:
+        yield (
+            "through",
+            f'"{spec.estimator}" cannot separate queries, keys and values',
+            'Leave through out, or set estimator = "exact".',
         )

@@ -76,37 +76,25 @@ def back_through(edges: Edges, rules: Rules, back: Back) -> Tensor:
     return torch.cat(gradients).unflatten(0, (len(back.outputs), -1))
 
 
-def attention_changes(edges: Edges, index: int, block: Attention) -> Iterator[tuple[slice, Tensor]]:
-    """Yield how attention weights change where queries alone, and where keys alone, see a source.
-
-    Of some of the sources that reach the stage at a time: the sum of both changes, dims ``source,
-    prompt, component, query, key``.
-    """
-    stage, places = edges.model.stages[index], edges.model.places[index]
-    count = len(edges.reaching(places[0].nodes))
-    prompts, length = edges.changes.shape[1:3]
-    height = max(1, WEIGHTS_AT_ONCE // (prompts * block.n_components * length**2))
-    parts = [slice(low, min(low + height, count)) for low in range(0, count, height)]
-    for part in edges.request.each(parts, lambda part: part.stop - part.start):
-        runs = edges.perturbations.runs(index, edges.changes[part])
-        query, key, _ = block.parts(stage.norm(runs))
-        scores = block.attending.scores
-        clean = scores(query[:1], key[:1]).softmax(dim=-1)
-        by_query = scores(query[1:], key[:1]).softmax(dim=-1)
-        by_key = scores(query[:1], key[1:]).softmax(dim=-1)
-        yield part, by_query - clean + (by_key - clean)
-
-
 def along_attention(edges: Edges, back: Back, block: Attention) -> Tensor:
     """Return what changes of attention weights do along gradients in them, Σ_ij Δa_ij ∂m/∂a_ij.
 
-    With z_i = Σ_j a_ij v_j it is Σ_i Δz_i · ∂m/∂z_i. Dims ``way, source, component, prompt``.
+    The changes are those where queries alone, and where keys alone, see a source. With
+    z_i = Σ_j a_ij v_j it is Σ_i Δz_i · ∂m/∂z_i. Dims ``way, source, component, prompt``.
     """
     stage, streams = edges.model.stages[back.stage], edges.perturbations.streams
-    value = block.parts(stage.norm(streams[back.stage][None]))[2]
+    scores, value = block.attending.scores, block.parts(stage.norm(streams[back.stage][None]))[2]
     slopes = torch.einsum("wpih,kdh->wpkid", widened(back.outputs), widened(block.output))
-    count = len(edges.reaching(back.nodes))
-    effects = slopes.new_empty(len(slopes), count, block.n_components, len(edges.prompts))
-    for part, changes in attention_changes(edges, back.stage, block):
-        effects[:, part] = torch.einsum("spkid,wpkid->wskp", changes @ value, slopes)
+    count, (prompts, length) = len(edges.reaching(back.nodes)), edges.changes.shape[1:3]
+    effects = slopes.new_empty(len(slopes), count, block.n_components, prompts)
+    height = max(1, WEIGHTS_AT_ONCE // (prompts * block.n_components * length**2))
+    parts = [slice(low, min(low + height, count)) for low in range(0, count, height)]
+    for part in edges.request.each(parts, lambda part: part.stop - part.start):
+        runs = edges.perturbations.runs(back.stage, edges.changes[part])
+        query, key, _ = block.parts(stage.norm(runs))
+        clean = scores(query[:1], key[:1]).softmax(dim=-1)
+        by_query = scores(query[1:], key[:1]).softmax(dim=-1)
+        by_key = scores(query[:1], key[1:]).softmax(dim=-1)
+        moved = (by_query - clean + (by_key - clean)) @ value
+        effects[:, part] = torch.einsum("spkid,wpkid->wskp", moved, slopes)
     return effects

@@ -53,15 +53,7 @@ def open_trajectory(
         If the folder has no checkpoints, two of one step, one with an ambiguous step, no readable
         one, or not those that are chosen.
     """
-    if not where:
-        raise CheckpointError(
-            "dir: needs a folder", hint="Write dir:PATH, for instance dir:checkpoints/run1."
-        )
-    root = Path(where)
-    with suppress(RuntimeError):  # there is no such user
-        root = root.expanduser()  # a shell leaves dir:~/runs as it is
-    if not root.is_dir():
-        raise CheckpointError("is not a folder" if root.exists() else "no such folder", where=where)
+    root = _root(where)
     contents = _found(root)
     paths, numbers = list(contents.steps), [named.step for named in contents.steps.values()]
     chosen = choose(checkpoints, [_name(path) for path in paths], numbers, where=where)
@@ -98,6 +90,20 @@ def open_trajectory(
         tokenizer=TokenizerFile.beside(root, *steps),
         config=config,
     )
+
+
+def _root(where: str) -> Path:
+    """Return the folder of a trajectory, or raise a `CheckpointError` if there is none."""
+    if not where:
+        raise CheckpointError(
+            "dir: needs a folder", hint="Write dir:PATH, for instance dir:checkpoints/run1."
+        )
+    root = Path(where)
+    with suppress(RuntimeError):  # there is no such user
+        root = root.expanduser()  # a shell leaves dir:~/runs as it is
+    if not root.is_dir():
+        raise CheckpointError("is not a folder" if root.exists() else "no such folder", where=where)
+    return root
 
 
 class _Found(NamedTuple):

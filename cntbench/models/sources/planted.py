@@ -56,30 +56,22 @@ def open_trajectory(where: str, progress: Progress, specs: Sequence[Path] = ()) 
     models = {}
     for done, step in enumerate(circuit.steps):
         progress("planting the circuit", done, len(circuit.steps))
-        models[step] = circuit.build(difficulty, seed, step)
+        models[f"step{step}"] = circuit.build(difficulty, seed, step)
     progress("planting the circuit", len(circuit.steps), len(circuit.steps))
-    revisions = {
-        f"step{step}": named_weights.revision(tensors) for step, (_, tensors) in models.items()
-    }
-    configs = {f"step{step}": config.to_dict() for step, (config, _) in models.items()}
+    revisions = {name: named_weights.revision(tensors) for name, (_, tensors) in models.items()}
+    configs = {name: config.to_dict() for name, (config, _) in models.items()}
 
     def make(folder: Path) -> str:
-        for step, (config, tensors) in models.items():
-            path = folder / f"step{step}"
-            config.save_pretrained(path)
-            save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+        for name, (config, tensors) in models.items():
+            config.save_pretrained(folder / name)
+            save_file(tensors, folder / name / "model.safetensors", metadata={"format": "pt"})
         return json.dumps(revisions, indent=1)
 
     contents = content_hash({"revisions": revisions, "configs": configs})
     folder = cached_folder(f"planted-{contents[:16]}", MANIFEST, make)
     checkpoints = tuple(
-        Checkpoint(
-            name=f"step{step}",
-            step=step,
-            revision=revisions[f"step{step}"],
-            origin=Folder(folder / f"step{step}"),
-        )
-        for step in models
+        Checkpoint(name, step, revisions[name], Folder(folder / name))
+        for name, step in zip(models, circuit.steps, strict=True)
     )
     config = folder / checkpoints[0].name
     return Trajectory(
