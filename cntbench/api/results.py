@@ -190,7 +190,8 @@ def report(
     ----------
     results
         A result, a film, a selection from either, or the path of a file. Missing groups are
-        computed first. Or several results with verdicts, such as seeds, to pool their verdicts.
+        computed first. Or several results with verdicts, to pool these: a list, or the tree that
+        `run` returns of several seeds.
     path
         The page, by default ``report.html``, of several results ``claims.html``; an existing page
         is replaced.
@@ -217,14 +218,14 @@ def report(
         one training run or have no verdicts on a common claim.
     """
     where = "cntbench.report"
-    parts = _listed(results)
+    parts = _named(results)
     if not parts:
         raise CntbenchError("no result is given", where=where, hint="Give one, or a list of them.")
     default = "report.html" if len(parts) == 1 else "claims.html"
     (page,) = path_tuple(default if path is None else path)
     check_output(page, PAGE, force=force)
     if len(parts) == 1:
-        tree = _complete(parts[0], draws, 1, progress, where)
+        tree = _complete(*parts.values(), draws, 1, progress, where)
         name = str(tree.attrs.get("source", "results")) if title is None else title
         write_page(tree, page, name=name, comparison=comparison, force=force)
         return page
@@ -232,9 +233,7 @@ def report(
         if value is not None:
             what, hint = "is of one result, not several", f"Leave {key} out, or pass one result."
             raise CntbenchError(what, where=f"{where}: {key}", hint=hint)
-    names = [str(p) if isinstance(p, str | Path) else f"results[{i}]" for i, p in enumerate(parts)]
-    distinct("result", names, where=where)
-    trees = {n: as_result(_opened(part), where=n) for n, part in zip(names, parts, strict=True)}
+    trees = {name: as_result(_opened(part), where=name) for name, part in parts.items()}
     write_films_page(trees, page, force=force)
     return page
 
@@ -308,6 +307,18 @@ def _listed(results: Results | Iterable[Results]) -> list[Results]:
     if isinstance(results, str | xr.Dataset | xr.DataTree) or not isinstance(results, Iterable):
         return [results]
     return list(results)
+
+
+def _named(results: Results | Iterable[Results]) -> dict[str, Results]:
+    """Return one result or several by name: their files', or those in a tree of several seeds."""
+    if isinstance(results, xr.DataTree) and "status" not in results.variables:
+        seeds = {n: tree for n, tree in results.children.items() if "status" in tree.variables}
+        if seeds:
+            return {**seeds}
+    parts = _listed(results)
+    names = [str(p) if isinstance(p, str | Path) else f"results[{i}]" for i, p in enumerate(parts)]
+    distinct("result", names, where="cntbench.report")
+    return dict(zip(names, parts, strict=True))
 
 
 def _opened(results: Results) -> xr.DataTree | xr.Dataset:

@@ -108,6 +108,8 @@ def whole_tree(results: xr.Dataset | xr.DataTree) -> xr.DataTree:
     """
     if isinstance(results, xr.Dataset):
         return xr.DataTree(with_dims(results))
+    if results.parent is not None:  # such as one of several seeds; its groups begin at "/" then
+        results = results.copy(deep=False)
     groups = {group.path: group.to_dataset(inherit=False) for group in results.subtree}
     restored = whole_groups(groups)
     return results if restored["/"] is groups["/"] else result_tree(restored)

@@ -64,6 +64,13 @@ def test_of_several_results_the_page_stands_in_the_folder_that_holds_them(cli, t
     trees = map(cntbench.open_results, files)
     page = cntbench.report(trees, "again.html").read_text(encoding="utf-8")
     assert "results[1]" in page
+    seeds = {f"seed{i}": cntbench.open_results(file) for i, file in enumerate(files)}
+    tree = xr.DataTree.from_dict({**seeds, "claims": xr.Dataset({"verdict": ("claim", ["x"])})})
+    page = cntbench.report(tree, "again.html").read_text(encoding="utf-8")
+    assert all(name in page for name in seeds)
+    cntbench.report(tree["seed0"], "one.html")
+    cntbench.show(tree["seed0"])
+    tree["seed0"].cnt.plot.film(task="induction", ablation="zero")
     for key in ("title", "comparison"):
         with pytest.raises(CntbenchError, match=f"cntbench.report: {key}: is of one result"):
             cntbench.report(files, **{key: "x"})
