@@ -225,7 +225,8 @@ def report(
     (page,) = path_tuple(default if path is None else path)
     check_output(page, PAGE, force=force)
     if len(parts) == 1:
-        tree = _complete(*parts.values(), draws, 1, progress, where)
+        (part,) = parts.values()
+        tree = _complete(part, draws, 1, progress, where)
         name = str(tree.attrs.get("source", "results")) if title is None else title
         write_page(tree, page, name=name, comparison=comparison, force=force)
         return page
