@@ -1,7 +1,7 @@
-"""Confidence intervals of means: Student's t if values are independent, else a block bootstrap.
+"""Confidence intervals of means: Student's t if values are independent, else for time series.
 
-Both return mean, lower and upper bound of the values that are not NaN; NaN bounds for fewer than
-two values, and NaN throughout for none.
+Both return mean, lower and upper bound of the values that are not NaN; NaN bounds for too few
+values, and NaN throughout for none.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from cntbench.prompts import random_state
+from cntbench.dynamics.resampling import FEWEST, mean_interval
 
 CONFIDENCE = 0.95
-RESAMPLES = 2000
 
 Array = NDArray[np.float64]
 
@@ -29,24 +28,16 @@ def t_interval(values: ArrayLike) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def block_interval(values: ArrayLike, *, seed: int = 0) -> tuple[float, float, float]:
-    """Return mean and bounds over successive checkpoints, which are correlated.
+def film_interval(values: ArrayLike) -> tuple[float, float, float]:
+    """Return mean and bounds of correlations or shares at successive checkpoints.
 
-    The circular block bootstrap of Politis & Romano 1992: the n defined values are resampled in
-    blocks of ⌈n^(1/3)⌉ neighbours, where the first value follows the last. The bounds are
-    percentiles of the means.
+    Neighbours resemble each other, which `cntbench.dynamics.resampling.mean_interval` allows for.
+    NaN bounds for fewer than `FEWEST` values: ``docs/calibration.md`` gives the coverage.
     """
     defined, mean = _defined(values)
-    count = len(defined)
-    if count < 2:
+    if len(defined) < FEWEST:
         return mean, np.nan, np.nan
-    length = int(np.ceil(np.cbrt(count)))
-    starts = random_state(seed, "block bootstrap").randint(
-        0, count, (RESAMPLES, -(-count // length))
-    )
-    drawn = (starts[:, :, None] + np.arange(length)).reshape(RESAMPLES, -1)[:, :count] % count
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(defined[drawn].mean(axis=1), [tail, 1 - tail])
+    low, high = np.clip(mean_interval(defined), -1, 1)
     return mean, float(low), float(high)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.analysis.intervals import block_interval
+from cntbench.analysis.intervals import film_interval
 from cntbench.comparison.ranks import rank_correlation, top_overlap
 from cntbench.files.attributes import described
 from cntbench.metrics._arithmetic import divide
@@ -63,7 +63,7 @@ def top_count(scores: Array, share: float) -> int:
 
 
 def film_agreement(
-    first: xr.DataArray, second: xr.DataArray, layers: NDArray[np.int_], *, seed: int = 0
+    first: xr.DataArray, second: xr.DataArray, layers: NDArray[np.int_]
 ) -> xr.Dataset:
     """Compare two films of influence at every checkpoint, and overall.
 
@@ -99,20 +99,16 @@ def film_agreement(
         values,
         described("agreement", "agreement of two influence matrices", "1"),
     )
-    return dataset.assign(
-        interval_over_checkpoints(dataset["agreement"], "agreement", "agreement", seed)
-    )
+    return dataset.assign(interval_over_checkpoints(dataset["agreement"], "agreement", "agreement"))
 
 
 def interval_over_checkpoints(
-    values: xr.DataArray, name: str, about: str, seed: int
+    values: xr.DataArray, name: str, about: str
 ) -> dict[str, xr.DataArray]:
     """Return the mean and its interval over checkpoints: ``name_mean``, ``_low``, ``_high``."""
     order = [dim for dim in values.dims if dim != "checkpoint"]
     rows = values.transpose(*order, "checkpoint")
-    bounds = np.apply_along_axis(
-        lambda row: np.array(block_interval(row, seed=seed)), -1, rows.values
-    )
+    bounds = np.apply_along_axis(lambda row: np.array(film_interval(row)), -1, rows.values)
     empty = rows.isel(checkpoint=0, drop=True)
     return {
         f"{name}_{end}": empty.copy(data=bounds[..., index]).assign_attrs(
@@ -121,8 +117,8 @@ def interval_over_checkpoints(
         for index, (end, words) in enumerate(
             [
                 ("mean", "mean over checkpoints"),
-                ("low", "lower end of the 95 % block bootstrap interval"),
-                ("high", "upper end of the 95 % block bootstrap interval"),
+                ("low", "lower end of its 95 % interval"),
+                ("high", "upper end of its 95 % interval"),
             ]
         )
     }

@@ -84,7 +84,7 @@ def compare(
         patch = catalogue.ablations[PATCH]
         dataset = _with_circuits(plan, known_circuits, trained, patch, progress=progress, jobs=jobs)
     else:
-        dataset = comparison(trained, seed=plan.study.spec.seed)
+        dataset = comparison(trained)
     spec = plan.study.spec
     dataset.attrs |= {
         "source": plan.trajectory.identity,
@@ -116,7 +116,6 @@ def _with_circuits(
         trained,
         recovery(records) if any(r.truth("truth_direct") is not None for r in records) else None,
         diagnostics(checks) if checks else None,
-        seed=seed,
     )
     dataset.attrs |= absences
     plain = [known for known in circuits if not known.circuit.diagnostics]

@@ -22,8 +22,6 @@ def comparison(
     trained: xr.Dataset | None = None,
     recovered: xr.Dataset | None = None,
     diagnosed: xr.Dataset | None = None,
-    *,
-    seed: int = 0,
 ) -> xr.Dataset:
     """Join the parts of a comparison of ablation methods.
 
@@ -35,9 +33,9 @@ def comparison(
     """
     parts = []
     if trained is not None:
-        parts += [_agreement(trained, seed), _reliability(trained, seed), _cost(trained)]
+        parts += [_agreement(trained), _reliability(trained), _cost(trained)]
         if "overlap_by_prompts" in trained:
-            parts.append(_stability(trained, seed))
+            parts.append(_stability(trained))
     if recovered is not None:
         parts.append(recovered)
     if diagnosed is not None:
@@ -48,40 +46,38 @@ def comparison(
         for part in parts
     ]
     dataset = xr.merge(aligned, join="exact", compat="equals", combine_attrs="drop_conflicts")
-    dataset.attrs = {"title": TITLE, "yardstick": YARDSTICK, "bootstrap_seed": seed}
+    dataset.attrs = {"title": TITLE, "yardstick": YARDSTICK}
     return dataset
 
 
-def _agreement(trained: xr.Dataset, seed: int) -> xr.Dataset:
+def _agreement(trained: xr.Dataset) -> xr.Dataset:
     """Return the agreement of all pairs, and of each ablation with the others (``consensus``)."""
     film = trained["influence"].drop_vars(["source_layer", "target_layer"])
     layers = np.asarray(trained["source_layer"].values)
-    pairs = film_agreement(film, film.rename(ablation="other_ablation"), layers, seed=seed)
+    pairs = film_agreement(film, film.rename(ablation="other_ablation"), layers)
     distinct = pairs["ablation"] != pairs["other_ablation"]
     consensus = pairs["agreement"].where(distinct).mean(["other_ablation", "task"], skipna=True)
     return pairs.assign(
-        interval_over_checkpoints(
-            consensus, "consensus", "agreement with the other ablations", seed
-        )
+        interval_over_checkpoints(consensus, "consensus", "agreement with the other ablations")
     )
 
 
-def _reliability(trained: xr.Dataset, seed: int) -> xr.Dataset:
+def _reliability(trained: xr.Dataset) -> xr.Dataset:
     dataset = trained[["split_half", "over_draws"]]
     for name, values in dataset.data_vars.items():
         mean = values.mean("task", keep_attrs=True)
         about = str(values.attrs.get("comment", values.attrs["long_name"]))
-        dataset = dataset.assign(interval_over_checkpoints(mean, str(name), about, seed))
+        dataset = dataset.assign(interval_over_checkpoints(mean, str(name), about))
     return dataset
 
 
-def _stability(trained: xr.Dataset, seed: int) -> xr.Dataset:
+def _stability(trained: xr.Dataset) -> xr.Dataset:
     """Return the overlap of circuits of resampled prompts, and the prompts at which it settles."""
     dataset = trained[["overlap_by_prompts"]]
     mean = dataset["overlap_by_prompts"].mean("task", keep_attrs=True)
     last = mean.isel(prompts=-1, drop=True)
     about = "Jaccard index of the circuits of two resamples of all prompts"
-    dataset = dataset.assign(interval_over_checkpoints(last, "circuit_overlap", about, seed))
+    dataset = dataset.assign(interval_over_checkpoints(last, "circuit_overlap", about))
     over_checkpoints = mean.mean("checkpoint").transpose("ablation", "prompts").values
     numbers = [int(n) for n in dataset["prompts"].values]
     dataset["settled_at"] = (

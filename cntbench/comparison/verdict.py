@@ -3,7 +3,7 @@
 Methods are measured on the same models, so their differences are paired. A bootstrap draws
 circuits, and models of each drawn circuit, with replacement (Davison & Hinkley 1997, section 3.8).
 Percentile intervals over few circuits are too narrow; following Hesterberg 2015, they are widened
-to match those of Student's t. With six or more circuits, their coverage is 95 %.
+to match those of Student's t. ``docs/compare.md`` gives the coverage.
 
 A method is better than another if the interval of the difference of their scores lies above zero. A
 method's rank is one more than the number of better methods; methods of equal rank are tied.
@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import special
 
-from cntbench.analysis.intervals import CONFIDENCE, RESAMPLES
+from cntbench.analysis.intervals import CONFIDENCE
 from cntbench.comparison.purposes import PURPOSES
 from cntbench.files.attributes import described
 from cntbench.prompts import random_state
@@ -35,6 +35,8 @@ OF_METHODS: Mapping[str, str] = {
 }
 #: Variables of each purpose, from `cntbench.comparison.purposes.Purpose`.
 OF_PURPOSES = {"title": "in a sentence", "measure": "ranked by", "meaning": "true edges"}
+#: Bootstrap samples of circuits and models.
+_RESAMPLES = 2000
 #: A cheaper method is named if it costs at most this share of the recommended one.
 _CHEAP = 0.5
 #: Shares of a cost that have a word.
@@ -124,8 +126,8 @@ def _resampled(values: Array, seed: int) -> tuple[Array, float]:
     """Return bootstrap means, dims ``sample, ablation``, and an interval's tail probability."""
     _, circuits, models = values.shape
     state = random_state(seed, "bootstrap over circuits and models")
-    of_circuits = state.randint(0, circuits, (RESAMPLES, circuits, 1))
-    of_models = state.randint(0, models, (RESAMPLES, circuits, models))
+    of_circuits = state.randint(0, circuits, (_RESAMPLES, circuits, 1))
+    of_models = state.randint(0, models, (_RESAMPLES, circuits, models))
     drawn = values[:, of_circuits, of_models].mean(axis=(2, 3)).T
     count = circuits if circuits > 1 else models
     tail = (1 - CONFIDENCE) / 2

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from cntbench.dynamics.film import Array
 
 CONFIDENCE = 0.95
+#: Values of a series from which on the interval of their mean is reported.
+FEWEST = 20
 #: Probability beyond either bound of an interval.
 TAIL = (1 - CONFIDENCE) / 2
 #: Cosines that estimate the variance of a mean, and draws of their distribution.

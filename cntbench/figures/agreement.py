@@ -28,8 +28,8 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
     Returns
     -------
     matplotlib.figure.Figure
-        Spearman's ρ, averaged over usable checkpoints, with its 95 % block bootstrap interval if
-        there is space.
+        Spearman's ρ, averaged over usable checkpoints, with its 95 % interval if there are enough of
+        them, and space.
 
     Raises
     ------
@@ -46,6 +46,7 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
     agreement_view = view(tree)
     count = len(agreement_view.ablation)
     annotated = count <= 5
+    known = annotated & np.isfinite(agreement_view.low[at]) & ~np.eye(count, dtype=bool)
     size = (SINGLE, SINGLE * 0.85) if annotated else (DOUBLE, 1.6 + 0.36 * count)
     figure, ax = canvas(ax, *size)
     lowest = min(0.0, float(np.nanmin(agreement_view.mean[at], initial=0.0)))
@@ -57,7 +58,8 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
             for numbers in (agreement_view.mean, agreement_view.low, agreement_view.high)
         )
         if row != column and np.isfinite(mean):
-            text = f"{mean:.2f}\n[{low:.2f}, {high:.2f}]" if annotated else f"{mean:.2f}"
+            within = f"\n[{low:.2f}, {high:.2f}]" if known[row, column] else ""
+            text = f"{mean:.2f}{within}"
             hue = "white" if mean > dark else "black"
             ax.text(column, row, text, ha="center", va="center", color=hue, fontsize=5.5)
     ax.set_xticks(range(count), agreement_view.ablation, rotation=0 if annotated else 90)
@@ -65,7 +67,7 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set_title(f"{agreement_view.task[at]}: agreement of ablations")
-    label = "Spearman's ρ of edges" + (" [95 % interval]" if annotated else "")
+    label = "Spearman's ρ of edges" + (" [95 % interval]" if known.any() else "")
     scale_beside(ax, image, label)
     return figure
 

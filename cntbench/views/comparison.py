@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.analysis.intervals import block_interval
+from cntbench.analysis.intervals import film_interval
 from cntbench.comparison.ranks import rank_correlation
 from cntbench.comparison.verdict import verdict as decide
 from cntbench.results.film import usable
@@ -32,7 +32,7 @@ class Agreement:
     task, ablation
         Labels.
     mean, low, high
-        Over usable checkpoints, with the 95 % block bootstrap interval; dims
+        Over usable checkpoints, with the 95 % interval of `film_interval`; dims
         ``task, ablation, other_ablation``, symmetric. NaN where no checkpoint defines it; 1 on the
         diagonal.
     """
@@ -148,7 +148,7 @@ def agreement(tree: xr.DataTree) -> Agreement:
         if i < j:
             pairs = zip(edges[task, i], edges[task, j], strict=True)
             correlations = [rank_correlation(*pair) for pair in pairs]
-            intervals[:, task, i, j] = intervals[:, task, j, i] = block_interval(correlations)
+            intervals[:, task, i, j] = intervals[:, task, j, i] = film_interval(correlations)
     return Agreement(
         tuple(map(str, root["task"].values)), tuple(map(str, root["ablation"].values)), *intervals
     )

@@ -10,6 +10,7 @@ from cntbench.analysis.calibration import kinds
 from cntbench.analysis.calibration.kinds import KINDS, FilmKind
 from cntbench.analysis.calibration.rates import Setting, Trial, settings
 from cntbench.analysis.calibration.simulated import exponential, tailed
+from cntbench.dynamics.resampling import FEWEST
 from cntbench.runs.catalogue import load_catalogue
 
 OWN = """version = 1
@@ -64,7 +65,7 @@ def test_rates_are_printed_kept_and_drawn(cli, tmp_path):
     assert frame["edges"].tolist() == [48, 75, 75, 75, 147]
     assert frame["supported"].tolist()[2] == 3  # of a tail that cannot be overlooked
     assert frame["supported"].tolist()[0] <= 1
-    assert found["coverage"].min() > 0.9
+    assert found["coverage"].sel(moments=slice(FEWEST, None)).min() > 0.9
     assert (tmp_path / "power.svg").read_text().count("long") >= 1
     # The films are the same each time.
     again = cli(*arguments[:3])[1]

@@ -95,8 +95,7 @@ def test_each_ablation_is_held_against_the_mean_of_the_others():
     others = values.sel(other_ablation=["mean", "noise"]).mean("other_ablation")
     mean = found["consensus_mean"].sel(ablation="zero")
     np.testing.assert_allclose(mean, others.mean("checkpoint"))
-    assert (found["consensus_low"] <= found["consensus_mean"]).all()
-    assert (found["consensus_high"] >= found["consensus_mean"]).all()
+    assert found["consensus_low"].isnull().all()  # too few checkpoints
 
 
 def test_costs_are_relative_to_zero():

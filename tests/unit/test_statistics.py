@@ -24,7 +24,7 @@ from cntbench.dynamics.film import Film, Undefined
 from cntbench.dynamics.junctures import juncture, window
 from cntbench.dynamics.nulls import layer_pairs, time_order
 from cntbench.dynamics.orders import stability
-from cntbench.dynamics.resampling import flipped_means, mean_interval, null_interval
+from cntbench.dynamics.resampling import FEWEST, flipped_means, mean_interval, null_interval
 from cntbench.dynamics.statistics import (
     distinct_phases,
     held_strength,
@@ -80,10 +80,13 @@ def value(statistic: Statistic, of: Film) -> float:
 
 
 def test_the_gap_over_lags_is_that_of_the_claim_at_its_lag():
-    film = planted(np.random.default_rng(1), base=template(checkpoints=30)).film
+    film = planted(np.random.default_rng(1), base=template(checkpoints=42)).film
     found = stability_gap.over_lags(film)
+    short = stability_gap.over_lags(film.take(slice(FEWEST)))
+    assert np.isfinite(short[:, 0]).all()
+    assert np.isnan(short[:, 1:]).all()
     for lag, (mean, lower, upper) in zip(stability_gap.LAGS, found, strict=True):
-        apart = max(1, round(lag * 30))
+        apart = max(1, round(lag * 42))
         gap = stability(film, "spreader", "peers", apart) - stability(
             film, "gatherer", "peers", apart
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import numpy as np
@@ -52,6 +53,30 @@ def ranked():
     return array, verdict(array, passes).assign(
         score_by_model=array, forward_passes=passes.assign_attrs(long_name="passes", units="1")
     )
+
+
+@pytest.mark.parametrize(
+    ("circuits", "trained", "mean", "deviation"),
+    [(6, 0, 0.77, 0.10), (6, 0, 0.90, 0.05), (8, 2, 0.97, 0.03)],
+)
+def test_intervals_cover_scores_near_the_largest_one(circuits, trained, mean, deviation):
+    """``docs/compare.md`` gives the rates of 1000 comparisons of two equally good methods."""
+    count = int(os.environ.get("CNTBENCH_FILMS", "60"))
+    rng, size = np.random.default_rng(0), mean * (1 - mean) / deviation**2 - 1
+    covered, better = [], []
+    for _ in range(count):
+        of_circuits = rng.beta(mean * size, (1 - mean) * size, (2, circuits, 1))
+        values = of_circuits * np.ones(3)  # models scatter by a third as much about their circuit
+        values[:, : circuits - trained] = rng.beta(
+            *(9 * size * part[:, : circuits - trained] + 1e-3 for part in (values, 1 - values))
+        )
+        ranking = verdict(scores(values, NAMES[:2])).sel(purpose="direct_edges")
+        first = ranking.isel(ablation=0)
+        covered.append(first["score_low"] <= mean <= first["score_high"])
+        better.append(ranking["rank"].max() > 1)
+    print(f"{circuits} circuits, mean {mean}: {np.mean(covered):.3f}, {np.mean(better):.3f}")
+    assert np.mean(covered) >= 0.80
+    assert np.mean(better) <= 0.20
 
 
 def test_methods_that_are_better_on_every_model_are_ranked_and_others_are_tied(ranked):

@@ -227,7 +227,7 @@ def test_agreement_is_the_mean_rank_correlation_over_usable_checkpoints(root, ba
             ]
             rhos.append(spearmanr(*(values[~np.isnan(values)] for values in pair)).statistic)
         assert found.mean[t, 0, 1] == found.mean[t, 1, 0] == pytest.approx(np.mean(rhos))
-        assert found.low[t, 0, 1] <= found.mean[t, 0, 1] <= found.high[t, 0, 1]
+        assert np.isnan(found.low[t, 0, 1])  # five checkpoints are too few
 
 
 @pytest.mark.parametrize("in_file", [False, True])

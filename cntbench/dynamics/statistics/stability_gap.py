@@ -24,7 +24,7 @@ from pydantic import Field
 
 from cntbench.dynamics.film import Array, Film, Undefined
 from cntbench.dynamics.orders import Role, compare, groups, pairs, stability, strengths
-from cntbench.dynamics.resampling import block_length, flipped_means, mean_interval
+from cntbench.dynamics.resampling import FEWEST, block_length, flipped_means, mean_interval
 from cntbench.dynamics.roles import ROLES
 from cntbench.dynamics.statistics._base import Statistic, lag_of
 from cntbench.metrics._arithmetic import divide
@@ -94,7 +94,8 @@ class Parameters(Statistic):
 def over_lags(film: Film) -> Array:
     """Return the gap at each of `LAGS` with its 95 % interval, dims ``lag, (mean, lower, upper)``.
 
-    NaN where the film is too short, or has no peers.
+    NaN where the film has no peers or is too short, for an interval also if there are fewer than
+    `FEWEST` gaps.
     """
     gaps = np.full((len(LAGS), 3), np.nan)
     for row, share in enumerate(LAGS):
@@ -102,7 +103,8 @@ def over_lags(film: Film) -> Array:
         if len(film) - lag >= 2:
             gap = np.subtract(*(stability(film, role, "peers", lag) for role in ROLES))
             if not np.isnan(gap).any():
-                gaps[row] = gap.mean(), *mean_interval(gap)
+                bounds = mean_interval(gap) if len(gap) >= FEWEST else (np.nan, np.nan)
+                gaps[row] = gap.mean(), *bounds
     return gaps
 
 
