@@ -28,8 +28,8 @@ def agreement(results: Results, *, task: str | None = None, ax: Axes | None = No
     Returns
     -------
     matplotlib.figure.Figure
-        Spearman's ρ, averaged over usable checkpoints, with its 95 % interval if there are enough of
-        them, and space.
+        Spearman's ρ, averaged over usable checkpoints, with its 95 % interval if there are enough
+        of them, and space.
 
     Raises
     ------

@@ -83,7 +83,8 @@ def circuit(tree: xr.DataTree, task: str, checkpoint: int | None = None) -> Circ
     """Return the circuit of a task at a checkpoint, by default the last usable one.
 
     A component stands out if, by every ablation, ablating it changes the readout by more than its
-    standard error explains, at a level of 5 % for all components together (Bonferroni).
+    standard error explains, at a level of 5 % for all components together (Student's t over
+    prompts, Bonferroni). On a single prompt, which has no standard error, none does.
 
     Returns
     -------
@@ -101,7 +102,7 @@ def circuit(tree: xr.DataTree, task: str, checkpoint: int | None = None) -> Circ
     order = [int(i) for i in np.argsort(-size, kind="stable") if size[i] > 0]
     does = behaviours(root, task, at)
     parts = {i: _part(views[0], root, at, i, does) for i in order}
-    clear = _stand_out(views, at)
+    clear = _stand_out(views, at, _prompts(root, task, at))
     chosen = tuple(parts[i] for i in order if clear[i])[:_COMPONENTS]
     return CircuitView(
         task=task,
@@ -124,15 +125,22 @@ def _part(
     return Part(name, i, layer, effect, error, does.get(name, ()))
 
 
-def _stand_out(views: list[EffectView], at: int) -> NDArray[np.bool_]:
+def _prompts(root: xr.Dataset, task: str, at: int) -> float:
+    """Return the number of prompts that effects are means of; infinite if it is unknown."""
+    if "prompts_measured" in root:
+        return float(root["prompts_measured"].sel(task=task)[at])
+    return float(root.attrs.get("prompts", np.inf))
+
+
+def _stand_out(views: list[EffectView], at: int, prompts: float) -> NDArray[np.bool_]:
     """Return which components have an effect beyond their standard error by every ablation."""
     count = max(1, len(views[0].component))
-    bound = -float(special.ndtri(_LEVEL / (2 * count)))
+    bound = -float(special.stdtrit(max(prompts - 1, 1), _LEVEL / (2 * count)))
     clear = np.ones(count, dtype=np.bool_)
     for view in views:
         size = np.abs(view.effect[at])
         if np.isfinite(size).any():  # ablations without effects say nothing
-            clear &= np.nan_to_num(size) > bound * np.nan_to_num(view.error[at])
+            clear &= np.nan_to_num(size) > bound * view.error[at]
     return clear
 
 

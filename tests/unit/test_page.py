@@ -38,6 +38,7 @@ from cntbench.reporting.sentences.answers import answers, in_short
 from cntbench.reporting.summary import summary
 from cntbench.reporting.wording import MINUS
 from cntbench.results.schema import HEAD_SCORES
+from cntbench.views.circuit import circuit
 from cntbench.views.claims import claims
 from cntbench.views.comparison import agreement, methods
 from cntbench.views.film import film
@@ -488,6 +489,29 @@ def test_none_stands_out_unless_it_does_by_every_ablation(root):
         "None stands out by every ablation at step 128: the largest effect on the logit difference "
         "on induction is that of L1.H0, −9.00 ± 0.10 by zero ablation."
     )
+
+
+@pytest.mark.parametrize("prompts", [2, 4, 32])
+def test_chance_alone_makes_a_component_stand_out_in_one_of_twenty_results(root, prompts):
+    """By normal quantiles, one stood out in 69 of 150 results of noise on four prompts."""
+    rng = np.random.default_rng(prompts)
+    changed = root.isel(ablation=[0]).copy(deep=True).assign_attrs(prompts=prompts)
+    at = {"task": "induction", "readout": "logit_difference", "checkpoint": "step128"}
+    found = 0
+    for _ in range(150):
+        of_prompts = rng.standard_normal((prompts, changed.sizes["source"]))
+        changed["readout_effect"].loc[at] = of_prompts.mean(axis=0)[None]
+        changed["readout_effect_se"].loc[at] = (of_prompts.std(axis=0, ddof=1) / prompts**0.5)[None]
+        view = circuit(xr.DataTree(changed), "induction")
+        found += bool(view.part)
+    assert found <= 15  # 7.5 expected, with a standard deviation of 2.7
+
+
+def test_a_single_prompt_lets_no_component_stand_out(root):
+    changed = root.copy(deep=True).assign_attrs(prompts=1)
+    changed["readout_effect"][:] = 3.0
+    changed["readout_effect_se"][:] = np.nan
+    assert not circuit(xr.DataTree(changed), "induction").part
 
 
 def test_what_heads_attend_to_is_said_by_their_scores(root):
