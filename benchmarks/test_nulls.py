@@ -42,7 +42,7 @@ def test_null_models_and_roles_of_the_default_study(full, record_property):
 
 @pytest.mark.parametrize("null", sorted(room("null model")))
 def test_draws(null, benchmark):
-    film = planted(np.random.default_rng(0)).film
+    film = planted(np.random.default_rng(0), base=template()).film
     film = dataclasses.replace(film, untrained=film.weights[:UNTRAINED])
     draw, rng = room("null model")[null].module.draw, np.random.default_rng(1)
     drawn = benchmark.pedantic(draw, args=(film, rng, 10), rounds=3)

@@ -162,7 +162,7 @@ def test_the_seed_decides_and_each_of_several_draws_is_one(
 
 @every_null
 def test_draws_differ_from_the_film_and_from_each_other(plugin: Plugin):
-    film = planted(np.random.default_rng(0)).film
+    film = planted(np.random.default_rng(0), base=template()).film
     others = np.where(film.feasible, np.random.default_rng(1).random((4, 15, 15)), np.nan)
     film = dataclasses.replace(film, untrained=others)
     drawn = plugin.module.draw(film, np.random.default_rng(2), 4)
@@ -216,7 +216,7 @@ def test_frozen_noise_has_the_mean_and_the_standard_error():
 
 
 def test_frozen_without_a_standard_error_is_undefined():
-    film = planted(np.random.default_rng(0)).film
+    film = planted(np.random.default_rng(0), base=template()).film
     single = dataclasses.replace(film, errors=film.errors * np.nan)
     drawn = room("null model")["frozen"].module.draw(single, np.random.default_rng(0))
     assert np.isnan(drawn).all()
@@ -224,7 +224,7 @@ def test_frozen_without_a_standard_error_is_undefined():
 
 def test_untrained_draws_are_as_many_as_models_at_most():
     draw = room("null model")["untrained"].module.draw
-    film = planted(np.random.default_rng(0)).film
+    film = planted(np.random.default_rng(0), base=template()).film
     assert draw(film, np.random.default_rng(0), 5).shape == (0, *film.weights.shape)
     with pytest.raises(CntbenchError, match="no untrained models were measured"):
         draw(film, np.random.default_rng(0))

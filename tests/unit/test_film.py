@@ -27,7 +27,7 @@ def test_untrained_models_come_with_their_cell():
 
 @pytest.mark.parametrize("make", [simulated.frozen, simulated.time_shuffled, simulated.untrained])
 def test_simulated_films_are_films_and_their_seed_decides(make):
-    film, same = make(np.random.default_rng(0)), make(np.random.default_rng(0))
+    film, same = (make(np.random.default_rng(0), simulated.template()) for _ in range(2))
     assert film.weights.shape == film.errors.shape == (143, 15, 15)
     assert (film.weights[:, film.feasible] >= 0).all()
     assert np.isnan(film.weights[:, ~film.feasible]).all()
@@ -37,7 +37,7 @@ def test_simulated_films_are_films_and_their_seed_decides(make):
 
 
 def test_frozen_changes_by_noise_alone():
-    film = simulated.frozen(np.random.default_rng(0))
+    film = simulated.frozen(np.random.default_rng(0), simulated.template())
     edges, errors = film.weights[:, film.feasible], film.errors[:, film.feasible]
     np.testing.assert_allclose(edges.std(axis=0) / errors.mean(axis=0), 1, atol=0.3)
     deviation = film.readouts.std(axis=1) / film.readout_errors.mean(axis=1)
@@ -45,14 +45,14 @@ def test_frozen_changes_by_noise_alone():
 
 
 def test_untrained_has_no_hierarchy_that_lasts():
-    film = simulated.untrained(np.random.default_rng(0))
+    film = simulated.untrained(np.random.default_rng(0), simulated.template())
     strength = np.nansum(film.weights, axis=2)[:, :5]  # of the first layer
     ranks = strength.argsort(axis=1).argsort(axis=1)
     assert abs(ranks.mean(axis=0) - 2).max() < 0.5
 
 
 def test_planted_has_the_dynamics_that_it_says():
-    made = simulated.planted(np.random.default_rng(0), emergence=500)
+    made = simulated.planted(np.random.default_rng(0), base=simulated.template(), emergence=500)
     film = made.film
     assert made.emergence == 500
     accuracy = film.readout("accuracy")
@@ -71,7 +71,7 @@ def test_planted_has_the_dynamics_that_it_says():
 
 
 def test_time_shuffled_keeps_readouts_and_loses_the_order():
-    film = simulated.time_shuffled(np.random.default_rng(3))
+    film = simulated.time_shuffled(np.random.default_rng(3), simulated.template())
     total = np.nansum(film.weights, axis=(1, 2))
     assert abs(np.corrcoef(total, film.step)[0, 1]) < 0.3
     assert abs(np.corrcoef(film.readout("accuracy"), film.step)[0, 1]) > 0.7

@@ -176,7 +176,7 @@ def test_planted_phases_are_found():
 
 
 def test_a_film_without_phases_has_none_and_says_how_sure():
-    found = find_phases(frozen(np.random.default_rng(0)), np.random.default_rng(0), 99)
+    found = find_phases(frozen(np.random.default_rng(0), template()), np.random.default_rng(0), 99)
     assert found.count == 1
     assert found.names == ("",)
     assert 0.05 < found.p_value <= 1

@@ -53,7 +53,7 @@ def test_changes_are_between_means_over_windows():
 def test_planted_gatherers_reconfigure_at_the_emergence_and_spreaders_do_not():
     for seed in range(3):
         rng = np.random.default_rng(seed)
-        made = planted(rng, emergence=600, exploration=0)
+        made = planted(rng, base=template(), emergence=600, exploration=0)
         found = reconfigurations(made.film, rng, 200)
         at = made.film.step[found["gatherer"].reconfigures == 1]
         assert len(at) > 0

@@ -144,7 +144,7 @@ def test_entries_and_exits():
 
 
 def test_planted_spreaders_lead_their_layer_throughout():
-    made = planted(np.random.default_rng(0))
+    made = planted(np.random.default_rng(0), base=template())
     found = roles.strength(made.film.weights, made.film.layer, "spreader")
     for layer in (0, 1):
         members = np.flatnonzero(made.film.layer == layer)

@@ -4,8 +4,8 @@
 and `exponential` could mislead a claim: layers change but components do not, weights change without
 a stable hierarchy, without phases, or have tails that are not long. `planted` has a known moment of
 emergence, known spreaders that stay, and known gatherers that change places; `phased` has three
-phases. Each takes a random generator and returns a film of the default study's shape, measured with
-noise.
+phases. Each takes a random generator and a film of the shape to simulate (`template`), and
+returns a film that is measured with noise.
 """
 
 from __future__ import annotations
@@ -70,63 +70,58 @@ def template(*, layers: int = 3, heads: int = 4, checkpoints: int = 143, spacing
     )
 
 
-def frozen(rng: np.random.Generator, base: Film | None = None) -> Film:
+def frozen(rng: np.random.Generator, base: Film) -> Film:
     """Return a film of one random graph: nothing changes but the noise."""
-    base = base or template()
     weights = np.repeat(_random_graph(base, rng)[None], len(base), axis=0)
     return _measured(base, weights, rng.uniform() * np.ones(len(base)), rng)
 
 
-def time_shuffled(rng: np.random.Generator, base: Film | None = None) -> Film:
+def time_shuffled(rng: np.random.Generator, base: Film) -> Film:
     """Return a planted film whose graphs are in random order; its readouts are not."""
     film = planted(rng, base=base).film
     order = time_order.order(len(film), rng)
     return replace(film, weights=film.weights[order], errors=film.errors[order])
 
 
-def untrained(rng: np.random.Generator, base: Film | None = None) -> Film:
+def untrained(rng: np.random.Generator, base: Film) -> Film:
     """Return a film of a different untrained model at each checkpoint; readouts stay at chance.
 
     Influence between two layers is the same for all components, except for scatter that is drawn
     anew at every checkpoint.
     """
-    base = base or template()
     level = _layer_levels(base, rng)
     scatter = rng.lognormal(0, 0.3, base.weights.shape)
     return _measured(base, level * scatter, np.zeros(len(base)), rng)
 
 
-def layers_only(rng: np.random.Generator, base: Film | None = None) -> Film:
+def layers_only(rng: np.random.Generator, base: Film) -> Film:
     """Return a film in which layers learn and components do not.
 
     The levels of the layer pairs drift apart along a sigmoid that the readouts follow; the weights
     of components are drawn anew at every checkpoint.
     """
-    base = base or template()
     learnt = _sigmoid(base, rng)
     level = _layer_levels(base, rng) * _layer_levels(base, rng) ** learnt[:, None, None]
     return _measured(base, level * rng.lognormal(0, 0.3, base.weights.shape), learnt, rng)
 
 
-def wandering(rng: np.random.Generator, base: Film | None = None) -> Film:
+def wandering(rng: np.random.Generator, base: Film) -> Film:
     """Return a film in which every weight wanders, independently of roles and learning.
 
     The logarithm of each weight is a random walk; over the film it moves as far as components
     differ at the start.
     """
-    base = base or template()
     step = 0.5 / len(base) ** 0.5 * rng.standard_normal(base.weights.shape)
     weights = _random_graph(base, rng) * np.exp(step.cumsum(axis=0))
     return _measured(base, weights, _sigmoid(base, rng), rng)
 
 
-def exchangeable(rng: np.random.Generator, base: Film | None = None) -> Film:
+def exchangeable(rng: np.random.Generator, base: Film) -> Film:
     """Return a film in which components wander alike as spreaders and as gatherers.
 
     The logarithms of each component's outgoing and incoming factors are random walks, each with its
     own pace.
     """
-    base = base or template()
 
     def factors() -> Array:
         pace = 0.1 * rng.lognormal(0, 1, len(base.names))
@@ -137,26 +132,23 @@ def exchangeable(rng: np.random.Generator, base: Film | None = None) -> Film:
     return _measured(base, weights, _sigmoid(base, rng), rng)
 
 
-def drifting(rng: np.random.Generator, base: Film | None = None) -> Film:
+def drifting(rng: np.random.Generator, base: Film) -> Film:
     """Return a film that moves evenly from one random graph to another and learns evenly."""
-    base = base or template()
     part = np.linspace(0, 1, len(base))
     first, last = _random_graph(base, rng), _random_graph(base, rng)
     weights = first * (last / first) ** part[:, None, None]
     return _measured(base, weights, part, rng)
 
 
-def exponential(rng: np.random.Generator, base: Film | None = None) -> Film:
+def exponential(rng: np.random.Generator, base: Film) -> Film:
     """Return a film of one graph with exponential weights around the mean of each layer pair."""
-    base = base or template()
     graph = _layer_levels(base, rng) * rng.exponential(size=base.weights.shape[1:])
     weights = np.repeat(graph[None], len(base), axis=0)
     return _measured(base, weights, np.ones(len(base)), rng)
 
 
-def tailed(rng: np.random.Generator, base: Film | None = None, *, sigma: float = 1.5) -> Film:
+def tailed(rng: np.random.Generator, base: Film, *, sigma: float = 1.5) -> Film:
     """Return a film of one graph with log-normal weights around the median of each layer pair."""
-    base = base or template()
     graph = _layer_levels(base, rng) * rng.lognormal(0, sigma, base.weights.shape[1:])
     weights = np.repeat(graph[None], len(base), axis=0)
     return _measured(base, weights, np.ones(len(base)), rng)
@@ -168,7 +160,7 @@ def planted(
     emergence: float | None = None,
     duration: float = 24.0,
     exploration: float = 0.3,
-    base: Film | None = None,
+    base: Film,
     size: float = 1.0,
 ) -> Planted:
     """Return a film in which something is learnt at a known step.
@@ -179,8 +171,6 @@ def planted(
 
     Parameters
     ----------
-    rng
-        Random generator.
     emergence
         Where the sigmoid is one half [step]; by default drawn from the middle half of the film.
     duration
@@ -188,12 +178,9 @@ def planted(
     exploration
         Standard deviation of the logarithm of each weight's fluctuation before the emergence,
         independent from one checkpoint to the next.
-    base
-        Shape of the model, and its steps.
     size
         How much components differ, on a logarithmic scale; 0 is not at all.
     """
-    base = base or template()
     steep, flat = _STEEP**size, _FLAT**size
     first, last = base.step[0], base.step[-1]
     if emergence is None:
@@ -218,7 +205,7 @@ def planted(
 
 
 def gated(
-    rng: np.random.Generator, base: Film | None = None, *, turning: bool = False, size: float = 1.0
+    rng: np.random.Generator, base: Film, *, turning: bool = False, size: float = 1.0
 ) -> Film:
     """Return a film with gatekeepers: components that the strongest paths pass through.
 
@@ -226,7 +213,6 @@ def gated(
     a logarithmic scale; other edges are weak. With ``turning``, the order of each layer turns round
     where the model learns.
     """
-    base = base or template(layers=4, heads=5)
     learnt = _sigmoid(base, rng)
     turned = learnt[:, None] * turning
     place = _places(base, rng)
@@ -240,16 +226,13 @@ def gated(
     return _measured(base, weights, learnt, rng)
 
 
-def phased(
-    rng: np.random.Generator, base: Film | None = None, *, width: float = 0.0, size: float = 1.0
-) -> Film:
+def phased(rng: np.random.Generator, base: Film, *, width: float = 0.0, size: float = 1.0) -> Film:
     """Return a film of three phases: exploration, consolidation, refinement.
 
     From each to the next, fluctuations shrink and spreaders and gatherers stand out more, by a
     tenth to nine tenths in a share ``width`` of the film. The phases are each between a quarter and
     a half of the film. Their levels are ``size`` times as far apart.
     """
-    base = base or template()
     lengths = rng.uniform(0.25, 0.4, 3)
     place = np.linspace(0, 1, len(base)) * lengths.sum()
     middles = lengths.cumsum()[:2]
@@ -261,9 +244,8 @@ def phased(
     return _in_levels(rng, base, 1 + size * (passed.sum(axis=1) - 1))
 
 
-def ramp(rng: np.random.Generator, base: Film | None = None) -> Film:
+def ramp(rng: np.random.Generator, base: Film) -> Film:
     """Return a film that stands still, changes evenly in its middle third, and stands still."""
-    base = base or template()
     return _in_levels(rng, base, np.clip(3 * np.linspace(0, 1, len(base)) - 1, 0, 1) * 2)
 
 
