@@ -101,10 +101,11 @@ class Cnt:
         CntbenchError
             If a label is unknown, a needed label is missing, or the cell was not measured.
         """
-        from cntbench.accessor.graph import OF_EDGES, OF_NODES, cell_graph
+        from cntbench.accessor.graph import OF_EDGES, cell_graph
+        from cntbench.results.schema import HEAD_SCORES
 
         root = self._root
-        optional = [*OF_EDGES.values(), *OF_NODES, "readout_effect", "readout_effect_se"]
+        optional = [*OF_EDGES.values(), *HEAD_SCORES, "readout_effect", "readout_effect_se"]
         present = [name for name in optional if name in root and name not in selection.OF_FILMS]
         labels = {"task": task, "ablation": ablation, "checkpoint": checkpoint}
         return cell_graph(selection.cell(root, [*selection.OF_FILMS, *present], labels, step))

@@ -20,8 +20,6 @@ OF_EDGES = {
     "effect": "edge_effect",
     "effect_standard_error": "edge_effect_se",
 }
-#: Variables that describe a source.
-OF_NODES = HEAD_SCORES
 #: Attributes of the dataset that are needed to read the numbers.
 OF_GRAPHS = ("source", "sign_convention", "normalisation")
 
@@ -84,7 +82,7 @@ def _causal(node: dict[str, Any]) -> tuple[int, bool, int]:
 def _describe(graph: nx.DiGraph, cell: xr.Dataset) -> None:
     """Add the variables and roles of sources to nodes."""
     names = [str(name) for name in cell["source"].values]
-    columns = {name: cell[name].values for name in OF_NODES if name in cell}
+    columns = {name: cell[name].values for name in HEAD_SCORES if name in cell}
     for variable, suffix in (("readout_effect", ""), ("readout_effect_se", "_standard_error")):
         if variable in cell:
             values = cell[variable].transpose("readout", "source").values

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from cntbench.components import Component, components, feasible
-from cntbench.errors import CntbenchError, nearest
+from cntbench.errors import CntbenchError, listed, nearest
 from cntbench.files.output import file_status, is_folder
 from cntbench.files.parsing import parse_json
 
@@ -265,10 +265,11 @@ def _validated(content: Any, where: str) -> _File:
         keys = problem["loc"]
         if problem["type"] == "missing" and len(keys) == 1:
             lacking = ", ".join(key for key in _KEYS if key not in content)
+            known = listed([*map(str, content)], 8) or "none"
             raise ImportFileError(
                 f"is not a graph of EAP: it lacks {lacking}",
                 where=where,
-                hint=f"Expected the keys {', '.join(_KEYS)}; found {_some(content)}.",
+                hint=f"Expected the keys {', '.join(_KEYS)}; found {known}.",
             ) from None
         shown = "missing" if problem["type"] == "missing" else _json(problem["input"])
         raise ImportFileError(
@@ -379,8 +380,3 @@ def _unknown_node(name: str, index: Mapping[str, int], where: str) -> ImportFile
 def _json(value: object) -> str:
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _some(content: Mapping[str, Any]) -> str:
-    names = [str(key) for key in content]
-    return ", ".join(names[:8]) + (" …" if len(names) > 8 else "") if names else "none"

@@ -14,7 +14,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,10 @@ from cntbench.analysis.verdicts import verdicts
 from cntbench.components import feasible
 from cntbench.dynamics.claim import Claim
 from cntbench.engine.influence import Influence
-from cntbench.errors import CheckpointError, CntbenchError, StorageError, warn
+from cntbench.errors import CheckpointError, CntbenchError, warn
 from cntbench.exchange.eap_graph import GROUP, EapGraph, read_eap_graph
 from cntbench.files.attributes import __version__
-from cntbench.files.output import file_status
+from cntbench.files.output import file_exists, folder_exists
 from cntbench.models.origin import Folder
 from cntbench.models.steps import named_step, step_number, tells_step
 from cntbench.models.trajectory import Checkpoint
@@ -182,7 +181,7 @@ def described(graphs: Mapping[int, EapGraph]) -> str:
 def _place(name: str, *, alone: bool) -> tuple[Path, int]:
     """Return the file and the step that are meant."""
     match = re.fullmatch(r"(.+)@(\d+)", name)
-    if match and not _is_there(Path(name)):
+    if match and not (file_exists(name) or folder_exists(name)):
         return Path(match[1]), step_number(match[2], where=name)
     path = Path(name)
     if alone and not tells_step(path.stem):
@@ -195,12 +194,6 @@ def _place(name: str, *, alone: bool) -> tuple[Path, int]:
     if named is None:
         raise CntbenchError("does not tell its training step", where=name, hint=hint)
     return path, named.step
-
-
-def _is_there(path: Path) -> bool:
-    with suppress(StorageError):
-        return file_status(path) is not None
-    return False
 
 
 def _influence(graph: EapGraph, labels: Labels) -> Influence:

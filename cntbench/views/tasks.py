@@ -51,7 +51,7 @@ def _only_sizes_differ(first: Any, second: Any) -> bool:
     parameters = [spec.get("parameters") or {} for spec in (first, second)]
     return all(
         isinstance(value, Number) and not isinstance(value, bool)
-        for these, those in (parameters, parameters[::-1])
-        for key, value in these.items()
-        if those.get(key) != value
+        for of_one, of_other in (parameters, parameters[::-1])
+        for key, value in of_one.items()
+        if of_other.get(key) != value
     )

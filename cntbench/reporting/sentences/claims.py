@@ -112,8 +112,8 @@ def _by_ablation(labels: dict[str, list[str]]) -> str:
 
 def _point(of_claim: Sequence[Judgement], task: str) -> str:
     """Say what a claim claims, its verdicts, and whether other tasks support it, too."""
-    here = verdicts(of_claim, task)[of_claim[0].claim]
-    labels = ", ".join(f"{label} with {listed(by)}" for label, by in here.items())
+    by_label = verdicts(of_claim, task)[of_claim[0].claim]
+    labels = ", ".join(f"{label} with {listed(by)}" for label, by in by_label.items())
     elsewhere = [j.verdict.label == "supported" for j in of_claim if j.task != task]
     cases = f"{sum(elsewhere)} of {counted(len(elsewhere), 'case')}"
     controls = f"; supported in {cases} on the other tasks" if elsewhere else ""

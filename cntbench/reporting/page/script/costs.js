@@ -5,9 +5,9 @@ function drawCosts(page) {
   if (!costs?.length) return null;
   const traces = costs.flatMap(({ method, measure }, cell) =>
     [false, true].map((front) => {
-      const shown = method.filter((one) => one.front === front);
+      const shown = method.filter((point) => point.front === front);
       const colour = front ? look.category(0) : look.css("--soft");
-      const ends = (from, to) => shown.map((one) => one[to] - one[from]);
+      const ends = (from, to) => shown.map((point) => point[to] - point[from]);
       return {
         type: "scatter",
         mode: front ? "lines+markers" : "markers",
@@ -26,9 +26,9 @@ function drawCosts(page) {
         line: { color: colour, width: 1.4, shape: "hv" },
         marker: { color: colour, size: front ? 8 : 6, symbol: front ? "circle" : "circle-open" },
         text: shown.map(
-          (one) =>
-            `${plain(one.name)}<br>${plain(measure)} ${number(one.score)} ` +
-            `[${number(one.low)}, ${number(one.high)}], ${number(one.passes)} forward passes`,
+          (point) =>
+            `${plain(point.name)}<br>${plain(measure)} ${number(point.score)} ` +
+            `[${number(point.low)}, ${number(point.high)}], ${number(point.passes)} forward passes`,
         ),
         hovertemplate: "%{text}<extra></extra>",
       };

@@ -22,9 +22,9 @@ function edgesAt(page, count, { nodes, of } = everyComponent(page)) {
     const other = best.get(pair);
     if (other === undefined || weight > weights[other * checkpoints + checkpoint]) best.set(pair, edge);
   }
-  const found = [...best.values()].map((edge) => [weights[edge * checkpoints + checkpoint], edge]);
-  found.sort((one, other) => other[0] - one[0]);
-  return found
+  return [...best.values()]
+    .map((edge) => [weights[edge * checkpoints + checkpoint], edge])
+    .sort(([weight], [other]) => other - weight)
     .slice(0, count)
     .reverse()
     .map(([weight, edge]) => {

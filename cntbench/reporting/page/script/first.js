@@ -5,12 +5,12 @@ const MOMENT_EDGES = 40;
 
 // The marks of the emergence: its onset with the interval, and the half-way step.
 function emergenceMarks(page, place) {
-  const found = page.labels.emergence;
-  if (!found) return { shapes: [], annotations: [] };
+  const { emergence } = page.labels;
+  if (!emergence) return { shapes: [], annotations: [] };
   const shapes = [];
   const annotations = [];
   const colour = look.css("--soft");
-  for (const [name, [step, low, high]] of Object.entries(found)) {
+  for (const [name, [step, low, high]] of Object.entries(emergence)) {
     if (low !== null && place(high) > place(low)) {
       shapes.push(shade(place(low), place(high), 0.2));
     }
@@ -92,13 +92,13 @@ function momentEdges(page, checkpoint) {
   const codes = page.get("edge", task, ablation);
   const checkpoints = page.labels.step.length;
   const weights = page.get("weight", task, ablation);
-  const found = [];
+  const edges = [];
   for (let edge = 0; edge < codes.length; edge++) {
     const weight = weights[edge * checkpoints + checkpoint];
-    if (weight > 0) found.push([weight, codes[edge]]);
+    if (weight > 0) edges.push([weight, codes[edge]]);
   }
-  found.sort((one, other) => other[0] - one[0]);
-  return found.slice(0, MOMENT_EDGES).reverse();
+  edges.sort(([weight], [other]) => other - weight);
+  return edges.slice(0, MOMENT_EDGES).reverse();
 }
 
 function drawMoment(page, button, checkpoint = Number(button.dataset.checkpoint)) {

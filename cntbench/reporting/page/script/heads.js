@@ -10,7 +10,7 @@ function foremostHeads(page, heads) {
   return heads
     .map((i) => [Math.max(...behaviour.map(({ score }) => last(score, i))), i])
     .filter(([best]) => best >= threshold)
-    .sort((one, other) => other[0] - one[0])
+    .sort(([best], [other]) => other - best)
     .slice(0, COLOURED_HEADS)
     .map(([, i]) => i);
 }

@@ -93,7 +93,7 @@ function foremost(page, role, count) {
   return mean
     .map((_, i) => i)
     .filter((i) => mean[i] < Infinity)
-    .sort((one, other) => mean[one] - mean[other])
+    .sort((i, j) => mean[i] - mean[j])
     .slice(0, count);
 }
 
