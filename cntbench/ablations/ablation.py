@@ -141,7 +141,7 @@ def donors(ablations: Sequence[Ablation]) -> list[Donor]:
     return [Donor("clean"), *dict.fromkeys(donor for donor in wanted if donor is not None)]
 
 
-def rules(ablations: Sequence[Ablation]) -> tuple[list[Ablation], list[int]]:
+def distinct_replacements(ablations: Sequence[Ablation]) -> tuple[list[Ablation], list[int]]:
     """Group ablations with the same replaced states.
 
     Returns one ablation of each group, and the index of the group of each ablation.

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import measured_change, to_array
-from cntbench.engine.departures import Perturbations, depart
 from cntbench.engine.patching import patched_edges
+from cntbench.engine.perturbations import Perturbations, perturb
 from cntbench.engine.position_sums import changes_at_positions
 from cntbench.engine.positions import Positions
 from cntbench.engine.readouts import Answers, gradient
@@ -136,7 +136,7 @@ class Edges:
             first = bisect_left(self.perturbations.sources, nodes.start)
             return self.changes[first : first + len(nodes)].sum(dim=0)
         whole = replace(self.request, sources=nodes)
-        return depart(whole, [self.ablation], self.statistics).changes[0].sum(dim=0)
+        return perturb(whole, [self.ablation], self.statistics).changes[0].sum(dim=0)
 
     def gradients(
         self, start: Tensor | None = None, rules: Rules | None = None, first: int = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cntbench.ablations.ablation import donors, rules
+from cntbench.ablations.ablation import distinct_replacements, donors
 from cntbench.engine.readouts import LOGITS_AT_ONCE
 from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
@@ -126,7 +126,7 @@ def _working_bytes(request: Request, scope: Scope) -> int:
 def _runs(request: Request, scope: Scope) -> tuple[int, int]:
     """Return the number of runs without ablation (clean, donors), and of runs for each source."""
     ablations = request.of_scope(scope)
-    distinct = ablations if scope == "total" else rules(ablations)[0]
+    distinct = ablations if scope == "total" else distinct_replacements(ablations)[0]
     return len(donors(ablations)), len(distinct)
 
 

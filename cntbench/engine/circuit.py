@@ -29,7 +29,7 @@ from torch import Tensor
 from cntbench.ablations.ablation import Ablation
 from cntbench.ablations.replacements._base import States
 from cntbench.engine.arrays import Array, to_array
-from cntbench.engine.departures import Perturbations, depart
+from cntbench.engine.perturbations import Perturbations, perturb
 from cntbench.engine.positions import Positions
 from cntbench.engine.readouts import Answers, readout
 from cntbench.engine.replacing import Statistics, corpus_tokens, token_tensor
@@ -117,20 +117,20 @@ def _affordable(request: Request) -> int:
 def _read(request: Request, statistics: Statistics, outside: Masks) -> Array:
     """Return the readout of circuits from the edges outside them, dims ``circuit, prompt``."""
     [ablation] = request.ablations
-    departures = depart(request, [ablation], statistics)
+    perturbations = perturb(request, [ablation], statistics)
     needed = bool(outside[:, :, 0].any())
-    origin = _embedding_change(request, ablation, departures) if needed else None
+    origin = _embedding_change(request, ablation, perturbations) if needed else None
     at_once = max(1, _affordable(request) // request.prompts.tokens.size)
     parts = [
-        Patched(request, departures, origin, outside[first : first + at_once]).read()
+        Patched(request, perturbations, origin, outside[first : first + at_once]).read()
         for first in range(0, len(outside), at_once)
     ]
     return np.concatenate(parts)
 
 
-def _embedding_change(request: Request, ablation: Ablation, departures: Perturbations) -> Tensor:
+def _embedding_change(request: Request, ablation: Ablation, perturbations: Perturbations) -> Tensor:
     """Return replaced minus clean embeddings, dims ``prompt, position, hidden``."""
-    clean, donor, rule = departures.streams[0], ablation.donor, ablation.replacement
+    clean, donor, rule = perturbations.streams[0], ablation.donor, ablation.replacement
     if (
         rule.population_corpus is not None
         or rule.fitting_steps
@@ -164,12 +164,12 @@ class Patched:
     """
 
     request: Request
-    departures: Perturbations
+    perturbations: Perturbations
     origin: Tensor | None
     outside: Masks
 
     def __post_init__(self) -> None:
-        start = self.departures.streams[0]
+        start = self.perturbations.streams[0]
         count, sources = len(self.outside), self.outside.shape[2]
         self.streams = start.expand(count, *start.shape).clone()
         #: r_s − c_s, dims ``circuit, source, prompt, position, hidden``.
@@ -182,13 +182,13 @@ class Patched:
         model = self.request.model
         for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
             first = places[0].nodes.start
-            clean = stage.norm(self.departures.streams[index][None])
+            clean = stage.norm(self.perturbations.streams[index][None])
             written = []
             for block, _, nodes in places:
                 states = _states(block, [stage.norm(x) for x in self._inputs(block, nodes, first)])
                 difference = (states - block.states(clean)).flatten(0, 1)
                 moved = block.contributions(difference).unflatten(1, states.shape[:2])
-                changes = self.departures.changes[0, nodes.start : nodes.stop]
+                changes = self.perturbations.changes[0, nodes.start : nodes.stop]
                 self.gaps[:, nodes.start + 1 : nodes.stop + 1] = changes - moved.transpose(0, 1)
                 written.append((block, states))
             for block, states in written:
@@ -216,7 +216,7 @@ class Patched:
         gaps = at.choose(self.gaps.flatten(0, 1)).unflatten(0, self.gaps.shape[:2])
         added = (into @ gaps.flatten(2)).view(len(gaps), *gaps.shape[2:])
         ends = at.choose(self.streams) + added
-        clean = at.choose(self.departures.streams[-1][None])
+        clean = at.choose(self.perturbations.streams[-1][None])
         answers, name = Answers.of(request.prompts, ends.device), request.effects[0]
         return to_array(readout(request.model, torch.cat([clean, ends]), answers, [name])[name][1:])
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.engine.arrays import Array, Arrivals, measured_change, to_array
-from cntbench.engine.departures import Perturbations
+from cntbench.engine.perturbations import Perturbations
 from cntbench.engine.position_sums import changes_at_positions
 from cntbench.engine.positions import Positions, states_at
 from cntbench.engine.readouts import Answers, readout
@@ -33,7 +33,7 @@ from cntbench.readouts import known_readouts
 
 def change_targets(
     request: Request,
-    departures: Perturbations,
+    perturbations: Perturbations,
     ablation: Ablation,
     rule: int,
     at: Positions | None,
@@ -41,17 +41,17 @@ def change_targets(
 ) -> None:
     """Measure the direct effects on targets at some positions, or at all (None).
 
-    ``rule`` is the index of the ablation's replacement rule in the departures. Fills ``change``,
+    ``rule`` is the index of the ablation's replacement rule in the perturbations. Fills ``change``,
     dims ``source, target, prompt``.
     """
     model = request.model
     arrivals = Arrivals(model.unembed.weight.device)
     for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
-        sources = departures.reaching(places[0].nodes)
+        sources = perturbations.reaching(places[0].nodes)
         watched = [place for place in places if request.watched(place.nodes)]
         if not (sources and watched):
             continue
-        normed = stage.norm(departures.runs(index, departures.changes[rule, : len(sources)]))
+        normed = stage.norm(perturbations.runs(index, perturbations.changes[rule, : len(sources)]))
         for block, _, nodes in watched:
             image = block.image(states_at(block, normed, at, ablation.through))
             change_here = measured_change(ablation.measure, image[0], image[1:])

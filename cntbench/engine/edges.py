@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cntbench.ablations.ablation import rules
+from cntbench.ablations.ablation import distinct_replacements
 from cntbench.engine.arrays import Array, to_array
 from cntbench.engine.attribution import Edges, Estimate, StreamChange
 from cntbench.engine.chunking import chunking, pieces
-from cntbench.engine.departures import depart
 from cntbench.engine.direct import change_readouts, change_targets
+from cntbench.engine.perturbations import perturb
 from cntbench.engine.replacing import Statistics
 from cntbench.engine.request import Request
 from cntbench.errors import PluginError
@@ -54,22 +54,22 @@ def measure_edges(request: Request, statistics: Statistics) -> Effects:
     """Measure all ablations of direct scope; they share the clean run and the replaced states."""
     ablations, n = request.of_scope("direct"), len(request.model.components)
     measured = Effects.undefined(len(ablations), n, len(request.prompts))
-    distinct, rule = rules(ablations)
+    distinct, rule = distinct_replacements(ablations)
     for rows, part in pieces(request, chunking(request, "direct")):
-        departures = depart(part, distinct, statistics)
+        perturbations = perturb(part, distinct, statistics)
         for i, ablation in enumerate(ablations):
-            _measure(Edges(part, departures, ablation, rule[i], statistics), measured.of(i, rows))
+            edges = Edges(part, perturbations, ablation, rule[i], statistics)
+            _measure(edges, measured.of(i, rows))
     return measured
 
 
 def _measure(edges: Edges, measured: Effects) -> None:
-    request, departures, ablation = edges.request, edges.perturbations, edges.ablation
+    request, run, ablation = edges.request, edges.perturbations, edges.ablation
     if request.effects and ablation.scope == "direct":
         # Each source over its edge to the unembedding.
-        clean, sources = departures.streams[-1], departures.sources
-        change_readouts(request, clean, sources, edges.changes, measured.effect)
+        change_readouts(request, run.streams[-1], run.sources, edges.changes, measured.effect)
     if ablation.observable == "target" and ablation.estimator == "exact":
-        change_targets(request, departures, ablation, edges.rule, edges.observed, measured.change)
+        change_targets(request, run, ablation, edges.rule, edges.observed, measured.change)
     else:
         into = measured.edge if ablation.observable == "readout" else measured.change
         estimate_edges(edges, into, measured.effect)

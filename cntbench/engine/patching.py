@@ -22,29 +22,29 @@ import torch
 from torch import Tensor
 
 from cntbench.ablations.ablation import Ablation
-from cntbench.engine.departures import Perturbations
 from cntbench.engine.direct import read_changes
+from cntbench.engine.perturbations import Perturbations
 from cntbench.engine.positions import Positions, finish, last_attention, states_at
 from cntbench.engine.request import Request, within
 
 
 def patched_edges(
-    request: Request, departures: Perturbations, ablation: Ablation, rule: int
+    request: Request, perturbations: Perturbations, ablation: Ablation, rule: int
 ) -> Iterator[tuple[Sequence[int], Sequence[int], Tensor]]:
     """Measure the effect of every edge on the first requested readout.
 
-    ``rule`` is the index of the ablation's replacement rule in the departures. Yields indices of
+    ``rule`` is the index of the ablation's replacement rule in the perturbations. Yields indices of
     sources and targets, and patched minus clean of their edges, dims ``source, target, prompt``.
     """
     model = request.model
-    at = Positions.scored(request.prompts, departures.changes.device)
+    at = Positions.scored(request.prompts, perturbations.changes.device)
     last = last_attention(model)
-    at_once = departures.changes.shape[:2].numel()
+    at_once = perturbations.changes.shape[:2].numel()
     for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
-        sources = departures.reaching(places[0].nodes)
+        sources = perturbations.reaching(places[0].nodes)
         # From the last attention on, nothing reads the positions that are not scored.
         stage_at = at if index >= last else None
-        clean = departures.streams[index + 1][None]
+        clean = perturbations.streams[index + 1][None]
         clean = clean if stage_at is None else stage_at.choose(clean)
         for block, _, nodes in places:
             targets = request.watched(nodes)
@@ -54,8 +54,8 @@ def patched_edges(
             starts = range(0, len(sources), height)
             batches = (range(start, min(start + height, len(sources))) for start in starts)
             for batch in request.each(batches, len):
-                changes = departures.changes[rule, batch.start : batch.stop]
-                normed = stage.norm(departures.runs(index, changes))
+                changes = perturbations.changes[rule, batch.start : batch.stop]
+                normed = stage.norm(perturbations.runs(index, changes))
                 states = states_at(block, normed, stage_at, ablation.through)
                 written = block.contributions((states[1:] - states[0]).flatten(0, 1))
                 written = written[within(targets, nodes)]

@@ -39,7 +39,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("engine.request",),
     ("engine.chunking", "engine.positions", "engine.replacing", "engine.descent"),
     ("engine.sweep", "engine.optimal_constants"),
-    ("engine.departures", "engine.rules"),
+    ("engine.perturbations", "engine.rules"),
     ("engine.circuit", "engine.direct", "engine.patching", "engine.attribution"),
     ("engine.ways_back",),
     ("estimators",),

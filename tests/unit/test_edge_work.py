@@ -43,7 +43,7 @@ def count(monkeypatch):
 
 
 #: Layers of the clean run: for the clean readouts (the last one at all positions, and at the scored
-#: ones), and again for the departures.
+#: ones), and again for the perturbations.
 CLEAN = (LAYERS + 1) + LAYERS
 #: Sources of layers 1 and 2, beside the clean run that they are held against.
 ONE_LAYER_EACH = (1 + PER_LAYER) + (1 + 2 * PER_LAYER)

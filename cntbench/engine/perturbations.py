@@ -42,7 +42,7 @@ class Perturbations:
         return torch.cat([clean[None], clean + changes])
 
 
-def depart(
+def perturb(
     request: Request, ablations: Sequence[Ablation], statistics: Statistics
 ) -> Perturbations:
     """Run the clean prompts and donors through the model, and replace every source.
