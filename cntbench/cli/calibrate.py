@@ -33,7 +33,7 @@ def calibrate(
     """Test claims on simulated films: false positives, and power over effects, lengths, edges."""
     begin_workers(jobs, "cntbench.analysis.calibration.rates")
     from cntbench.analysis.calibration.kinds import KNOWN
-    from cntbench.analysis.calibration.rates import CALIBRATION
+    from cntbench.analysis.calibration.rates import CALIBRATION, settings
     from cntbench.analysis.calibration.rates import calibrate as calibrated
     from cntbench.figures import save
     from cntbench.figures._calibration import power_curves
@@ -61,7 +61,7 @@ def calibrate(
             )
     with progress_bar(err) as progress:
         rates = calibrated(
-            chosen, films=films, draws=draws, jobs=jobs or cores(), progress=progress
+            settings(chosen), films=films, draws=draws, jobs=jobs or cores(), progress=progress
         )
     out.print(calibration_tables(rates))
     if output is not None:

@@ -61,7 +61,7 @@ def circuit_overlap(by_prompt: Array, size: int, *, signed: bool = False, seed: 
 
 
 def score_intervals(
-    records: Sequence[Recovery], truths: Sequence[str], ablations: Sequence[str], seed: int = 0
+    records: Sequence[Recovery], truths: Sequence[str], ablations: Sequence[str]
 ) -> Array:
     """Return the ends of the 95 % interval of mean AUROCs over resamples of the prompts.
 
@@ -84,7 +84,7 @@ def score_intervals(
             known = [(r, edges) for r in used if (edges := r.truth(truth)) is not None]
             of_circuits: dict[str, list[Array]] = {}
             for number, (record, edges) in enumerate(known):
-                aurocs = _resampled_auroc(record, edges, seed + number)
+                aurocs = _resampled_auroc(record, edges, seed=number)
                 if not np.isnan(aurocs).any():
                     of_circuits.setdefault(record.circuit, []).append(aurocs)
             if of_circuits:

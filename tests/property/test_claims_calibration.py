@@ -50,19 +50,20 @@ def measured(null: bool) -> xr.Dataset:
 
     Films have as many draws as the claims on them need, and 39 at least.
     """
-    claims = load_catalogue().some_claims()
     wanted = null_settings if null else usual_settings
-    draws = {s: max(39, draws_needed(len(about))) for s, about in settings(claims).items()}
+    by_draws = {}
+    for setting, about in settings(load_catalogue().some_claims()).items():
+        if wanted(setting):
+            by_draws.setdefault(max(39, draws_needed(len(about))), {})[setting] = about
     parts = [
         calibrate(
-            claims,
+            chosen,
             films=NULL_FILMS if null else TRUE_FILMS,
             draws=count,
             jobs=1,
             progress=lambda *_: None,
-            where=lambda setting, count=count: wanted(setting) and draws[setting] == count,
         )
-        for count in sorted({draws[setting] for setting in draws if wanted(setting)})
+        for count, chosen in sorted(by_draws.items())
     ]
     for part in parts:
         console = Console(width=100, record=True, file=io.StringIO())

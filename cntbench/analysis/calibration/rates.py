@@ -7,7 +7,7 @@ before the correction for the number of claims, verdicts after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -126,15 +126,14 @@ def _of_kind(name: str, kind: FilmKind) -> list[Setting]:
 
 
 def calibrate(
-    claims: Sequence[Claim],
+    chosen: Mapping[Setting, tuple[Claim, ...]],
     *,
     films: int,
     draws: int,
     jobs: int,
     progress: Progress,
-    where: Callable[[Setting], bool] = lambda setting: True,
 ) -> xr.Dataset:
-    """Test claims on simulated films.
+    """Test claims on simulated films, some of `settings`.
 
     Returns
     -------
@@ -148,7 +147,6 @@ def calibrate(
     CntbenchError
         If there are too few draws to support every claim.
     """
-    chosen = {setting: about for setting, about in settings(claims).items() if where(setting)}
     least = max(
         (draws_needed(len(about), c.spec.level) for about in chosen.values() for c in about),
         default=0,
