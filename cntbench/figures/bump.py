@@ -74,7 +74,7 @@ def _draw(ax: Axes, ranks: Bump) -> None:
         rank = ranks.rank[:, number]
         line(ax, x, rank, zorder=3, label=ranks.component[number], **colour(place))
         ends.append((float(rank[np.isfinite(rank)][-1]), number, colour(place)["color"]))
-    beside, edge = 0.0, len(x) - 1
+    beside, edge = 0.0, max(len(x) - 1, 1)
     for at, number, hue in sorted(ends):
         beside = max(at, beside + 0.6)  # names of tied components go below each other
         ax.text(1.015 * edge, beside, ranks.component[number], va="center", fontsize=6, color=hue)

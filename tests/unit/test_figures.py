@@ -332,6 +332,14 @@ def test_recurrence_is_the_matrix_with_gaps(tree):
     assert np.isnan(expected).any()
 
 
+@pytest.mark.filterwarnings("error")
+def test_ranks_of_one_checkpoint_are_drawn_without_a_warning(tmp_path):
+    root = random_film(names=("step0",))
+    groups = derived(root, None, NullDraws(0, 0, 1, quiet))
+    tree = xr.DataTree.from_dict({"/": root, **groups})
+    draw.save(draw.bump(tree, task="induction", ablation="zero"), tmp_path / "bump.svg")
+
+
 def test_bump_charts_are_the_ranks(tree):
     figure = draw.bump(tree, **CELL)
     for ax, role, side in zip(
