@@ -167,6 +167,8 @@ def _labels(
     axis = step_axis(first.step)
     layout = first.layout
     names = metric_names(tree)
+    known = () if isinstance(names, Missing) else names
+    foremost = [known.index(name) for name in FOREMOST if name in known]
     summary = recurrence(tree, *cells[0])
     counts = np.flatnonzero(usable(root))
     status = root["status"].transpose("task", "ablation", "checkpoint").values
@@ -190,8 +192,8 @@ def _labels(
         "drawn": DRAWN,
         "scale": {"light": scale(dark=False), "dark": scale(dark=True)},
         "roles": "roles" in tree.children,
-        "metric": () if isinstance(names, Missing) else [_about(tree, n, cells[0]) for n in names],
-        "foremost": [] if isinstance(names, Missing) else _foremost(names),
+        "metric": [_about(tree, name, cells[0]) for name in known],
+        "foremost": foremost or list(range(len(known)))[:6],
         "recurrence": "" if isinstance(summary, Missing) else summary.summary,
         "phases": [_phases(phases(tree, *cell), *cell) for cell in cells],
         "lost": {word: lost(word) for word in STATUS},
@@ -204,11 +206,6 @@ def _labels(
             "checkpoint": int(counts[-1]) if len(counts) else 0,
         },
     }
-
-
-def _foremost(names: tuple[str, ...]) -> list[int]:
-    indices = [names.index(name) for name in FOREMOST if name in names]
-    return indices or list(range(len(names)))[:6]
 
 
 def _about(tree: xr.DataTree, name: str, cell: tuple[str, str]) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from cntbench.reporting.sentences.answer import Answer, Line
-from cntbench.reporting.wording import counted, listed, number
+from cntbench.reporting.wording import counted, interval, listed, number
 from cntbench.views.comparison import Agreement, Method, Methods
 from cntbench.views.missing import Missing
-from cntbench.views.verdict import Ranked, Ranking
+from cntbench.views.verdict import Ranking
 
 #: Number of methods that are named.
 _NAMED = 4
@@ -72,16 +72,13 @@ def decision(rankings: Sequence[Ranking], diagnosed: Sequence[Method]) -> str:
     return f"Use {listed(clauses)}."
 
 
-def _facts(ranking: Ranking, method: Ranked) -> str:
-    return f"{ranking.measure} {number(method.score)} [{number(method.low)}, {number(method.high)}]"
-
-
 def _line(ranking: Ranking) -> str:
     """Return the decision for one purpose in a few words."""
     tied = sum(method.rank == 1 for method in ranking.method) - 1
     ties = f"; {counted(tied, 'tie')}" if tied else ""
-    facts = _facts(ranking, ranking.use)
-    return f"{ranking.title.capitalize()}: {ranking.use.ablation}, {facts}{ties}"
+    use = ranking.use
+    score = f"{ranking.measure} {interval(use.score, use.low, use.high)}"
+    return f"{ranking.title.capitalize()}: {use.ablation}, {score}{ties}"
 
 
 def _failed(diagnosed: Sequence[Method]) -> list[str]:
