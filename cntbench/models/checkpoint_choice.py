@@ -22,12 +22,9 @@ from cntbench.errors import CheckpointError, CntbenchError, nearest
 from cntbench.files.parsing import split_names
 from cntbench.models.steps import named_step
 
-EXPECTED = (
-    "Write a checkpoint (1200, step1200), a range (1000:5000, 1000:5000:1000 for every thousandth "
-    "step), or how many (count=8), separated by commas."
-)
 _EXPECTED = {
-    "checkpoint": EXPECTED,
+    "checkpoint": "Write a checkpoint (1200, step1200), a range (1000:5000, 1000:5000:1000 for "
+    "every thousandth step), or how many (count=8), separated by commas.",
     "layer": "Write a layer (3), or a range with both its ends (0:5), separated by commas.",
 }
 _COUNT = re.compile(r"count=([1-9][0-9]{0,8})")
@@ -81,13 +78,12 @@ def choose(
     chosen: set[int] = set()
     for item in split_names(text, frozenset(names).__contains__):
         try:
-            indices = _items(item, list(names), list(steps), inside=noun == "layer")
-        except CntbenchError as error:
-            what = error.what.replace("checkpoint", noun)
-            hint = _EXPECTED[noun] if error.hint == EXPECTED else error.hint
+            indices = _items(item, list(names), list(steps), noun)
+        except ChoiceError as error:
+            hint = error.hint
             if noun == "layer":
                 hint = f"{hint} The model has the layers {steps[0]} to {steps[-1]}."
-            raise ChoiceError(what, where=where or None, hint=hint) from None
+            raise ChoiceError(error.what, where=where or None, hint=hint) from None
         chosen |= set(indices)
     return sorted(chosen)
 
@@ -100,46 +96,44 @@ def find(label: str, names: Sequence[str], steps: Sequence[int]) -> int | None:
     return list(steps).index(step) if step is not None and step in steps else None
 
 
-def _items(item: str, names: list[str], steps: list[int], *, inside: bool) -> list[int]:
-    """Return the indices that one item chooses; ``inside``: only checkpoints end a range."""
+def _items(item: str, names: list[str], steps: list[int], noun: str) -> list[int]:
+    """Return the indices that one item chooses."""
     if item in names or (":" not in item and not item.startswith("count=")):
         index = find(item, names, steps)
         if index is None:
-            hint = EXPECTED if _step(item) is None else _nearest(item, steps)
-            raise CntbenchError(f"there is no checkpoint {item!r}", hint=hint)
+            hint = _EXPECTED[noun] if _step(item) is None else _nearest(item, steps)
+            raise ChoiceError(f"there is no {noun} {item!r}", hint=hint)
         return [index]
     parts = item.split(":") if ":" in item else ["", "", item]
     if len(parts) > 3:
-        raise _refused(item)
+        raise _refused(item, noun)
     first, last, spacing = [*parts, ""][:3]
-    low = steps[0] if not first else _end(first, names, steps, item)
-    high = steps[-1] if not last else _end(last, names, steps, item)
-    for end in (low, high) if inside else ():
+    low, high = _end(first, names, steps, steps[0]), _end(last, names, steps, steps[-1])
+    if low is None or high is None:
+        raise _refused(item, noun)
+    for end in (low, high) if noun == "layer" else ():
         if end not in steps:
-            raise CntbenchError(f"there is no checkpoint {end}", hint=_nearest(str(end), steps))
+            raise ChoiceError(f"there is no layer {end}", hint=_nearest(str(end), steps))
     within = [index for index, step in enumerate(steps) if low <= step <= high]
     if match := _COUNT.fullmatch(spacing):
         if not within:
-            raise CntbenchError(f"no checkpoint is in {item!r}", hint=_nearest(item, steps))
+            raise ChoiceError(f"no {noun} is in {item!r}", hint=_nearest(item, steps))
         places = np.linspace(0, len(within) - 1, min(int(match[1]), len(within)))
         return [within[i] for i in np.unique(places.round().astype(int))]
     if spacing and not _STRIDE.fullmatch(spacing):
-        raise _refused(item)
+        raise _refused(item, noun)
     stride = int(spacing or 1)
     indices = [index for index in within if (steps[index] - low) % stride == 0]
     if not indices:
-        raise CntbenchError(f"no checkpoint is in {item!r}", hint=_nearest(item, steps))
+        raise ChoiceError(f"no {noun} is in {item!r}", hint=_nearest(item, steps))
     return indices
 
 
-def _end(label: str, names: list[str], steps: list[int], item: str) -> int:
+def _end(label: str, names: list[str], steps: list[int], omitted: int) -> int | None:
     """Return the step at an end of a range, where there need not be a checkpoint."""
-    if label in names:
-        return steps[names.index(label)]
-    step = _step(label)
-    if step is None:
-        raise _refused(item)
-    return step
+    if not label:
+        return omitted
+    return steps[names.index(label)] if label in names else _step(label)
 
 
 def _step(label: str) -> int | None:
@@ -151,8 +145,8 @@ def _step(label: str) -> int | None:
     return None if named is None else named.step
 
 
-def _refused(item: str) -> CntbenchError:
-    return CntbenchError(f"{item!r} is no choice of checkpoints", hint=EXPECTED)
+def _refused(item: str, noun: str) -> ChoiceError:
+    return ChoiceError(f"{item!r} is no choice of {noun}s", hint=_EXPECTED[noun])
 
 
 def _nearest(item: str, steps: Sequence[int]) -> str:

@@ -78,6 +78,8 @@ def test_layers_are_chosen_by_the_same_rule():
             choose(text, layers, numbers, where="layers", noun="layer")
         assert caught.value.where == "layers"
         assert "The model has the layers 0 to 5." in str(caught.value)
+    with pytest.raises(CntbenchError, match="there is no layer 'checkpoint-9'"):
+        choose("checkpoint-9", layers, numbers, noun="layer")
 
 
 @given(st.sets(st.integers(0, 10**6), min_size=1), st.integers(1, 30))
