@@ -11,7 +11,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 
+from cntbench.analysis.calibration.simulated import frozen, template
+from cntbench.dynamics.role_summary import component_roles
 from cntbench.dynamics.roles import ROLES, error, strength
 from cntbench.engine import influence as engine
 from cntbench.engine.request import Request
@@ -62,3 +65,22 @@ def test_errors_are_wide_enough_and_independence_would_not_be():
     assert said.min() > 1
     assert np.median(said) < 2
     assert np.median(independent) < 0.9
+
+
+@pytest.mark.parametrize(("prompts", "expected"), [(4, 0.89), (8, 0.92), (32, 0.94)])
+def test_intervals_cover_as_often_as_the_page_on_null_models_says(prompts, expected):
+    """Of strengths whose edges share their noise, as the errors assume."""
+    rng, base = np.random.default_rng(0), template(checkpoints=1)
+    covered = []
+    for _ in range(300):
+        true = frozen(rng, base).weights
+        noise = rng.gamma(4, 1 / 4, (prompts, 1, len(base.names), 1))
+        values = true * noise
+        errors = values.std(axis=0, ddof=1) / np.sqrt(prompts)
+        roles = component_roles(values.mean(axis=0), errors, base.layer)
+        strengths = strength(true, base.layer, "spreader")
+        within = (roles["spreader_strength_lower"] <= strengths) & (
+            strengths <= roles["spreader_strength_upper"]
+        )
+        covered.append(within[~np.isnan(strengths)].mean())
+    assert np.mean(covered) == pytest.approx(expected, abs=0.015)
