@@ -1,6 +1,7 @@
-"""Several ways back through a model at once: whole, and around each layer.
+"""Several backward passes through a model at once: the whole one, and one around each layer.
 
-A way back around layer l goes down the residual stream alone there: with G_{t+1} = ∂m/∂x_{t+1},
+Those around a layer are GradDrop's (`cntbench.estimators.atp_star`). A way back around layer l goes
+down the residual stream alone there: with G_{t+1} = ∂m/∂x_{t+1},
 
     G_t = G_{t+1} + Σ_k g_k        at stages of other layers,
     G_t = G_{t+1}                  at those of layer l.

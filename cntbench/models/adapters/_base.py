@@ -88,7 +88,7 @@ NORM_BEHIND_HEADS = "has no rule for a norm behind attention, whose divisor all 
 ROUTER = "has no rule for the router of a mixture of experts"
 
 
-def shape_of(config: Any, *, parallel: bool = False, mlps: bool = True) -> Shape:
+def shape_from(config: Any, *, parallel: bool = False, mlps: bool = True) -> Shape:
     """Return the sizes in a config, and whether blocks are parallel and the model has MLPs."""
     layers, heads = config.num_hidden_layers, config.num_attention_heads
     return Shape(

@@ -20,7 +20,7 @@ from cntbench.models.adapters._base import (
     check_mlps,
     joined_heads,
     linear,
-    shape_of,
+    shape_from,
     unembedding,
     without_empty_mlps,
 )
@@ -77,7 +77,7 @@ def sizes(
     windows(config)
     if not without:
         check_mlps(config.intermediate_size)
-    return shape_of(config, mlps=config.intermediate_size > 0)
+    return shape_from(config, mlps=config.intermediate_size > 0)
 
 
 def sizes_with_norms_behind(config: Any) -> Shape:

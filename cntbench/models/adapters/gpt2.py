@@ -19,7 +19,7 @@ from cntbench.models.adapters._base import (
     check_mlps,
     layer_norm,
     scaled_queries,
-    shape_of,
+    shape_from,
     unembedding,
 )
 from cntbench.models.adapters._layer_norm_layers import with_positions
@@ -44,7 +44,7 @@ def shape(config: GPT2Config) -> Shape:
         raise CheckpointError(
             "cross-attention is not supported", hint="Allowed: add_cross_attention = false."
         )
-    return shape_of(config)
+    return shape_from(config)
 
 
 def decoder(config: GPT2Config, tensors: Mapping[str, Tensor]) -> Decoder:

@@ -19,7 +19,7 @@ from cntbench.models.adapters._base import (
     layer_norm,
     linear,
     scaled_queries,
-    shape_of,
+    shape_from,
     unembedding,
     within,
     without_empty_mlps,
@@ -46,7 +46,7 @@ def shape(config: GPTNeoConfig) -> Shape:
             raise CheckpointError(
                 f"attention of type {kind!r} is not supported", hint=nearest(kind, KINDS)
             )
-    return shape_of(config, mlps=config.intermediate_size != 0)
+    return shape_from(config, mlps=config.intermediate_size != 0)
 
 
 def decoder(config: GPTNeoConfig, tensors: Mapping[str, Tensor]) -> Decoder:

@@ -18,7 +18,7 @@ from cntbench.models.adapters._base import (
     check_common,
     layer_norm,
     linear,
-    shape_of,
+    shape_from,
     unembedding,
     without_empty_mlps,
 )
@@ -43,7 +43,7 @@ def shape(config: GPTNeoXConfig) -> Shape:
     check_common(config, config.hidden_act)
     check_rotary(config)
     mlps = config.intermediate_size > 0
-    return shape_of(config, parallel=config.use_parallel_residual, mlps=mlps)
+    return shape_from(config, parallel=config.use_parallel_residual, mlps=mlps)
 
 
 def decoder(config: GPTNeoXConfig, tensors: Mapping[str, Tensor]) -> Decoder:

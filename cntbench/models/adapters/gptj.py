@@ -21,7 +21,7 @@ from cntbench.models.adapters._base import (
     check_mlps,
     layer_norm,
     linear,
-    shape_of,
+    shape_from,
 )
 from cntbench.models.adapters._layer_norm_layers import attention, folded
 from cntbench.models.decoder import Decoder, Stage
@@ -47,7 +47,7 @@ def shape(config: GPTJConfig) -> Shape:
             f"rotary_dim = {rotated} does not fit into heads of {width} dims",
             hint="Allowed: an even number up to n_embd / n_head.",
         )
-    return shape_of(config, parallel=True)
+    return shape_from(config, parallel=True)
 
 
 def decoder(config: GPTJConfig, tensors: Mapping[str, Tensor]) -> Decoder:

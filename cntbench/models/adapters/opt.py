@@ -18,7 +18,7 @@ from cntbench.models.adapters._base import (
     check_common,
     layer_norm,
     linear,
-    shape_of,
+    shape_from,
     unembedding,
     without_empty_mlps,
 )
@@ -57,7 +57,7 @@ def shape(config: OPTConfig) -> Shape:
             "embeddings that are projected to the stream are not supported",
             hint="Allowed: word_embed_proj_dim = hidden_size, as in all OPT models but opt-350m.",
         )
-    return shape_of(config, mlps=config.ffn_dim != 0)
+    return shape_from(config, mlps=config.ffn_dim != 0)
 
 
 def decoder(config: OPTConfig, tensors: Mapping[str, Tensor]) -> Decoder:
