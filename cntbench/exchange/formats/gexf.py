@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import compress, count, pairwise, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -53,16 +54,6 @@ Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class GexfNode:
-    """A component in GEXF: its name, static attributes and position."""
-
-    name: str
-    static: Mapping[str, int | str]
-    x: float
-    y: float
-
-
-@dataclass(frozen=True)
 class FilmGraph:
     """The film of one task by one ablation, at the measured checkpoints.
 
@@ -73,7 +64,7 @@ class FilmGraph:
     times
         First and last step for which each checkpoint's numbers hold.
     nodes
-        The components in causal order.
+        Static attributes of the components by name, in causal order.
     strengths
         Dynamic attributes of nodes by name, dims ``checkpoint, component``.
     edges
@@ -82,7 +73,7 @@ class FilmGraph:
 
     title: str
     times: tuple[tuple[float, float], ...]
-    nodes: tuple[GexfNode, ...]
+    nodes: Mapping[str, Mapping[str, Any]]
     strengths: Mapping[str, Floats]
     edges: Mapping[str, Floats]
 
@@ -175,19 +166,8 @@ def film_graph(tree: xr.DataTree, task: int, ablation: int) -> FilmGraph:
     if not known.all():
         edges = {name: values[known] for name, values in edges.items()}
     strengths = {name: values[known] for name, values in _strengths(tree, indices).items()}
-    return FilmGraph(title, tuple(times), _nodes(cell), strengths, edges)
-
-
-def _nodes(cell: xr.Dataset) -> tuple[GexfNode, ...]:
-    """Return the components, with one row of the drawing for each layer."""
-    layers = [int(layer) for layer in cell["source_layer"].values]
-    nodes = []
-    for i, (name, static) in enumerate(
-        zip(cell["source"].values, component_attributes(cell), strict=True)
-    ):
-        column = i - layers.index(layers[i])
-        nodes.append(GexfNode(str(name), static, column * _COLUMN, layers[i] * _ROW))
-    return tuple(nodes)
+    nodes = dict(zip(map(str, cell["source"].values), component_attributes(cell), strict=True))
+    return FilmGraph(title, tuple(times), nodes, strengths, edges)
 
 
 def _strengths(tree: xr.DataTree, indices: Mapping[str, int]) -> dict[str, Floats]:
@@ -222,7 +202,7 @@ def _parts(graph: FilmGraph, where: str) -> Iterator[str]:
     """Yield the file's text, edge by edge."""
     exists = ~np.isnan(graph.edges["influence"]).all(axis=0)
     numbers = map(str, count())
-    static = dict.fromkeys(name for node in graph.nodes for name in node.static)
+    static = dict.fromkeys(name for attributes in graph.nodes.values() for name in attributes)
     of_nodes = {name: next(numbers) for name in static}
     strengths = {n: next(numbers) for n, v in graph.strengths.items() if not np.isnan(v).all()}
     of_edges = {
@@ -241,11 +221,13 @@ def _parts(graph: FilmGraph, where: str) -> Iterator[str]:
     yield from _declared('mode="dynamic" class="node"', strengths, "double")
     yield from _declared('mode="static" class="node"', of_nodes, "long")
     yield "    <nodes>\n"
-    for i, node in enumerate(graph.nodes):
-        name = xml_text(node.name, where)
+    layers = [attributes["layer"] for attributes in graph.nodes.values()]
+    for i, (component, attributes) in enumerate(graph.nodes.items()):
+        name = xml_text(component, where)
+        x, y = (i - layers.index(layers[i])) * _COLUMN, layers[i] * _ROW  # a row for each layer
         yield f'      <node id="{name}" label="{name}">\n'
-        yield f'        <viz:position x="{node.x}" y="{node.y}" z="0.0" />\n        <attvalues>\n'
-        for key, value in node.static.items():
+        yield f'        <viz:position x="{x}" y="{y}" z="0.0" />\n        <attvalues>\n'
+        for key, value in attributes.items():
             text = xml_text(str(value), where)
             yield f'          <attvalue for="{of_nodes[key]}" value="{text}" />\n'
         for key, number in strengths.items():
@@ -270,7 +252,7 @@ def _edges(
     graph: FilmGraph, numbers: Mapping[str, str], ends: Sequence[str], where: str
 ) -> Iterator[str]:
     """Yield the edges that have an influence at some checkpoint."""
-    names = [xml_text(node.name, where) for node in graph.nodes]
+    names = [xml_text(name, where) for name in graph.nodes]
     ids = count()
     spells = cache(partial(_spells, graph.times))
     yield "    <edges>\n"
