@@ -18,7 +18,7 @@ import safetensors.torch
 from cntbench.errors import StorageError, unknown
 from cntbench.exchange.eap_graph import eap_name
 from cntbench.files.attributes import __version__
-from cntbench.files.output import file_status, is_folder
+from cntbench.files.output import check_folder, is_folder
 from cntbench.files.parsing import parse_json
 from cntbench.models import named_weights
 from cntbench.models.planted.circuit import Circuit
@@ -154,12 +154,8 @@ def prompt_rows(prompts: Prompts) -> list[dict[str, Any]]:
 
 def _check_folder(folder: Path, *, force: bool) -> None:
     """Raise an error if a folder holds anything other than a circuit."""
-    where = str(folder)
-    if file_status(folder) is None:
-        return
-    if not is_folder(folder):
-        raise StorageError("is not a folder", where=where, hint="Name a folder to write into.")
-    if force or not any(folder.iterdir()):
+    check_folder(folder)
+    if force or not is_folder(folder) or not any(folder.iterdir()):
         return
     try:
         truth = parse_json((folder / TRUTH).read_bytes())
@@ -169,6 +165,6 @@ def _check_folder(folder: Path, *, force: bool) -> None:
     if not is_circuit:
         raise StorageError(
             f"is not empty and holds no circuit: there is no {TRUTH} of cntbench",
-            where=where,
+            where=str(folder),
             hint="Name another folder, or write into it with --force (in Python, force=True).",
         )
