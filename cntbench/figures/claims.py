@@ -23,6 +23,8 @@ _VERDICTS = {
 }
 #: Letters above all columns together.
 _LETTERS = 90
+#: Widths of an entry of the legend without its letters, and of a letter [inch].
+_ENTRY, _LETTER = 0.3, 0.05
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
 
@@ -68,11 +70,13 @@ def claims(results: Results, *, task: str | None = None) -> Figure:
         for w, (hue, fill) in _VERDICTS.items()
     ]
     entries += [
-        Line2D([], [], linestyle="", marker=marker, color=INK, markersize=3, label=ablation)
-        for ablation, marker in zip(ablations, _MARKERS, strict=False)
+        Line2D([], [], linestyle="", marker=_marker(i), color=INK, markersize=3, label=ablation)
+        for i, ablation in enumerate(ablations)
     ]
+    widths = [_ENTRY + _LETTER * len(label) for label in (*_VERDICTS, *ablations)]
+    columns = len(entries) if sum(widths) <= DOUBLE else int(DOUBLE / max(widths)) or 1
     figure.legend(
-        handles=entries, loc="outside upper left", ncols=len(entries), handletextpad=0.1,
+        handles=entries, loc="outside upper left", ncols=columns, handletextpad=0.1,
         columnspacing=1.0,
     )  # fmt: skip
     figure.supxlabel(
@@ -86,6 +90,10 @@ def claims(results: Results, *, task: str | None = None) -> Figure:
 def of_result(results: Results, chosen: Chosen) -> Figure:
     """Draw what ``cntbench figures`` draws; see `cntbench.figures._results.Chosen`."""
     return claims(results, task=chosen.task)
+
+
+def _marker(place: int) -> str:
+    return _MARKERS[place % len(_MARKERS)]
 
 
 def _draw(
@@ -106,7 +114,7 @@ def _draw(
         hue, fill = _VERDICTS[str(judgement.verdict.label)]
         ax.plot([test.lower, test.upper], [y, y], color=hue, linewidth=0.9, solid_capstyle="butt")
         ax.plot(
-            [test.effect], [y], marker=_MARKERS[place % len(_MARKERS)], color=hue, fillstyle=fill,
+            [test.effect], [y], marker=_marker(place), color=hue, fillstyle=fill,
             markersize=3, markeredgewidth=0.8, markerfacecoloralt="white", linestyle="",
             label=f"{judgement.task} {judgement.ablation}",
         )  # fmt: skip

@@ -332,6 +332,18 @@ def test_recurrence_is_the_matrix_with_gaps(tree):
     assert np.isnan(expected).any()
 
 
+def test_the_legend_of_claims_names_every_ablation():
+    names = tuple(f"method{i}" for i in range(11))
+    root = random_film(ablations=names)
+    some = load_catalogue().some_claims(["long_tailed_weights"])
+    groups = verdicts(root, None, some, NullDraws(0, 3, 1, quiet))
+    figure = draw.claims(xr.DataTree.from_dict({"/": root, **groups}))
+    entries = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert entries[3:] == [*names]
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
+
+
 @pytest.mark.filterwarnings("error")
 def test_ranks_of_one_checkpoint_are_drawn_without_a_warning(tmp_path):
     root = random_film(names=("step0",))
