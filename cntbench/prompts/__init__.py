@@ -332,7 +332,7 @@ def batch(prompts: Sequence[Prompt]) -> Prompts:
 
 def _stack(rows: Sequence[Tokens], *sizes: int) -> Tokens:
     """Return arrays side by side, each padded to the given sizes."""
-    stacked = np.full((len(rows), *sizes), PADDING, dtype=rows[0].dtype)
+    stacked = np.full((len(rows), *sizes), PADDING, dtype=np.result_type(*rows))
     for row, padded in zip(rows, stacked, strict=True):
         padded[tuple(map(slice, row.shape))] = row
     return stacked

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cntbench.errors import CntbenchError
-from cntbench.prompts import Language, Prompt, Prompts, generate, random_state
+from cntbench.prompts import Language, Prompt, Prompts, batch, generate, random_state
 from cntbench.prompts.generators import random_tokens, repeated_block
 
 SPARSE = Language(np.array([90, 3, 41, 7, 1000, 12, 55, 8]))
@@ -204,3 +204,12 @@ def test_a_prompt_says_that_its_vocabulary_is_too_small():
         )
     assert "the vocabulary is too small: 9 distinct tokens" in str(caught.value)
     assert "use a model with a larger vocabulary" in str(caught.value)
+
+
+def test_a_batch_cuts_no_number_off():
+    """A generator that mixes types is told of its floats; they are not rounded before."""
+    prompts = [
+        Prompt(np.array(tokens), np.array([0]), np.array([1]), np.array([2]))
+        for tokens in ([1, 2], [1, 2.5])
+    ]
+    assert batch(prompts).tokens[1].tolist() == [1, 2.5]
