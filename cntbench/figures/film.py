@@ -16,9 +16,17 @@ from matplotlib.markers import MarkerStyle
 from numpy.typing import NDArray
 
 from cntbench.errors import distinct
-from cntbench.figures._results import Chosen, Results, cell_of, moment_of, over_prompts, tree_of
+from cntbench.figures._results import (
+    OF_FILMS,
+    Chosen,
+    Results,
+    cell_of,
+    moment_of,
+    over_prompts,
+    tree_of,
+)
 from cntbench.figures._style import COLOURS, DOUBLE, GREY, INK, SCALE, SINGLE, blank, canvas, styled
-from cntbench.results.selection import OF_FILMS, indices_of
+from cntbench.results.selection import indices_of
 from cntbench.views.film import FilmView
 from cntbench.views.film import film as view
 
