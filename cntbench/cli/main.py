@@ -335,6 +335,8 @@ def main() -> None:
             err.print("Interrupted.")
             sys.exit(EXIT_INTERRUPTED)
         except OSError as error:  # from the user's disk or folders
+            if (plugin_error := failure_in_plugin(error)) is not None:
+                _exit_with(plugin_error)
             where = None if error.filename is None else str(error.filename)
             _exit_with(CntbenchError(error.strerror or str(error), where=where))
         except Exception as error:

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cntbench.errors import unknown
+
 Array = NDArray[np.floating]
 
 Per = Literal[
@@ -80,6 +82,10 @@ class Metric:
     needs: tuple[str, ...] = ()
     backbone: str | None = None
     units: str = "1"
+
+    def __post_init__(self) -> None:
+        if self.per not in DIMS:
+            raise unknown("per", self.per, DIMS)
 
     @property
     def over_time(self) -> bool:

@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cntbench import plugins
+from cntbench.errors import unknown
 from cntbench.metrics._base import Array, Direction, Metric
 from cntbench.metrics._layers import ranked_strengths
 from cntbench.metrics._paths import distances
 from cntbench.metrics.backbones._base import backbone
+
+#: What a metric may need besides other metrics: a backbone, or an attribute of `Graphs`.
+INPUTS = ("step", "layer", "distance", "ranked_strengths", "backbone")
 
 
 class Graphs:
@@ -57,7 +61,11 @@ class Graphs:
     def _input(self, need: str, metric: Metric) -> Any:
         if need == "backbone":
             return self.backbone(str(metric.backbone))
-        return self.metric(need) if need in plugins.room("metric") else getattr(self, need)
+        if need in plugins.room("metric"):
+            return self.metric(need)
+        if need not in INPUTS:
+            raise unknown("need of a metric", need, [*INPUTS, *plugins.room("metric")])
+        return getattr(self, need)
 
     @cached_property
     def distance(self) -> Array:

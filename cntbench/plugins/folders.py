@@ -28,6 +28,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from cntbench.errors import CntbenchError, PluginError, SpecError, nearest, warn
 from cntbench.files.output import file_status, is_folder, path_tuple
+from cntbench.plugins.contracts import guard
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -144,7 +145,10 @@ class PluginFolder:
         parent = self.package or f"{PACKAGE}.{self.key}"
         name = f"{parent}.{SUBFOLDERS[room]}.{stem}"
         try:
-            return importlib.import_module(name)
+            module = importlib.import_module(name)
+            if self.package:  # Python itself has loaded it
+                guard(module, room)
+            return module
         except (Exception, SystemExit) as error:
             sys.modules.pop(name, None)
             raise _broken(self.file(room, stem), error) from None
@@ -201,6 +205,13 @@ class _Loader(importlib.abc.SourceLoader):
 
     def get_data(self, path: str | bytes) -> bytes:
         return self._folder.files[self._name]
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        subfolder, _, name = self._name.rpartition("/")
+        rooms = [room for room, each in SUBFOLDERS.items() if each == subfolder]
+        if rooms and not name.startswith("_"):
+            guard(module, rooms[0])
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -357,7 +368,7 @@ def _warn_of_strangers(path: Path) -> None:
 def _broken(path: Path, error: BaseException) -> PluginError:
     """Return the error for a file that cannot be imported, with the line of the failure."""
     if isinstance(error, CntbenchError):
-        return PluginError(error.what, where=f"{path}: {error.where}" if error.where else str(path))
+        return PluginError(error.what, where=", ".join(filter(None, [str(path), error.where])))
     line, what = _line(path, error), _in_one_line(error)
     if isinstance(error, SyntaxError):
         what = f"SyntaxError: {error.msg}"

@@ -111,6 +111,8 @@ class Catalogue:
         """Return a study; an error names the nearest match of an unknown name."""
         if name not in self.studies:
             error = unknown("study", name, self.studies)
+            if name in self.studies.broken:
+                raise error
             if name.partition(":")[0] in plugins.room("trajectory source"):
                 hint = f"To measure this trajectory, write --trajectory {name}."
             elif name.endswith(".toml"):

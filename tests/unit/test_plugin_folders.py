@@ -45,7 +45,7 @@ def test_files_of_a_folder_are_plugins_while_it_is_in_use(tmp_path):
         assert sorted(room("measure")) == sorted([*SHIPPED, "mine"])
         plugin = room("measure")["mine"]
         assert (plugin.path, plugin.summary) == (path, "One of mine.")
-        assert plugin.module.measure(0, 0) == 1
+        assert plugin.module.RANGE[1] == 1
     assert sorted(room("measure")) == SHIPPED
     with pytest.raises(SpecError, match="unknown measure 'mine'"):
         find("measure", "mine")
@@ -72,9 +72,9 @@ def test_a_changed_file_is_loaded_anew_and_others_are_not_touched_by_it(tmp_path
     write_measure(tmp_path, value=1)
     with using([tmp_path]):
         write_measure(tmp_path, value=2)
-        assert find("measure", "mine").measure(0, 0) == 1, "as it was when it was taken into use"
+        assert find("measure", "mine").RANGE[1] == 1, "as it was when it was taken into use"
     with using([tmp_path]):
-        assert find("measure", "mine").measure(0, 0) == 2
+        assert find("measure", "mine").RANGE[1] == 2
 
 
 def test_two_threads_may_use_two_folders(tmp_path):
@@ -85,7 +85,7 @@ def test_two_threads_may_use_two_folders(tmp_path):
     def measure(value):
         with using([tmp_path / str(value)]):
             both.wait()
-            found[value] = find("measure", "mine").measure(0, 0)
+            found[value] = find("measure", "mine").RANGE[1]
             both.wait()
 
     threads = [threading.Thread(target=measure, args=(value,)) for value in (1, 2)]
@@ -117,7 +117,7 @@ def test_a_broken_file_stops_what_uses_it_and_nothing_else(tmp_path, text, reaso
     write(tmp_path, "studies/with_it.toml", study + 'ablations = ["theirs"]\n')
     place = f"{path}, line {line}" if line else str(path)
     with using([tmp_path]):
-        assert find("measure", "good").measure(0, 0) == 1
+        assert find("measure", "good").RANGE[1] == 1
         with pytest.raises(PluginError) as caught:
             find("measure", "mine", where="a.toml")
         assert str(caught.value).startswith(

@@ -1,0 +1,273 @@
+"""Users' files that do something else than files of their kind: the error says file and line."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from cntbench.cli import main
+from cntbench.errors import PluginError, SpecError
+from cntbench.plugins import find
+from cntbench.plugins.folders import using
+from cntbench.runs.catalogue import load_catalogue
+
+MEASURE = '''"""One of mine."""
+RANGE = (0, 1)
+def measure(clean, ablated):
+    return (ablated - clean).norm(dim=-1).mean(dim=-2)
+'''
+REPLACEMENT = '''"""One of mine."""
+from cntbench.ablations.replacements._base import Replacement
+from cntbench.specs import spec
+@spec
+class Parameters(Replacement):
+    """None."""
+    def replace(self, states):
+        return states.clean / 2
+'''
+READOUT = '''"""One of mine."""
+UNIT, BETTER, READS = "nat", 1, ("logits",)
+def value(at):
+    return at.targets[None].double()
+def reference(logits, target, decoy):
+    return 0.0
+'''
+METRIC = '''"""One of mine."""
+from cntbench.metrics._base import Metric
+METRIC = Metric(per="graph", lower=0, upper=1, degree=0)
+def compute(weights):
+    return weights.sum(axis=(-2, -1))
+def reference(graph):
+    return 0.0
+'''
+NULL = '''"""One of mine."""
+def draw(film, rng, size=None):
+    return film.weights if size is None else film.weights[None].repeat(size, axis=0)
+'''
+RULE = '''"""One of mine."""
+from cntbench.specs import spec
+@spec
+class Parameters:
+    """None."""
+    def keep(self, weights):
+        return weights > 0
+def reference(graph, parameters):
+    return set()
+'''
+PICTURE = '"""One of mine."""\ndef of_result(results, chosen):\n    return results.figure\n'
+FORMAT = '''"""One of mine."""
+from cntbench.files.output import FileKind
+SUFFIXES, KIND = (".mine",), FileKind("one of mine", bool)
+def write_file(tree, path):
+    path.write_text("")
+def files(tree, folder):
+    yield folder / "mine"
+def write_folder(tree, folder):
+    return []
+'''
+GENERATOR = '''"""One of mine."""
+from cntbench.specs import spec
+@spec
+class Parameters:
+    """None."""
+    def make(self, language, rng):
+        return rng
+'''
+FILES = {
+    "measure": ("measures", MEASURE),
+    "replacement": ("replacements", REPLACEMENT),
+    "readout": ("readouts", READOUT),
+    "metric": ("metrics", METRIC),
+    "null model": ("nulls", NULL),
+    "backbone rule": ("backbones", RULE),
+    "picture": ("pictures", PICTURE),
+    "export format": ("formats", FORMAT),
+    "generator": ("generators", GENERATOR),
+}
+WEIGHTS = np.ones((2, 3, 3))
+STATES = SimpleNamespace(clean=torch.ones(2, 3, 4, 5))
+FILM = SimpleNamespace(weights=WEIGHTS)
+CALLS = {
+    "measure": lambda file, _: file.measure(STATES.clean, torch.zeros(6, 2, 3, 4, 5)),
+    "replacement": lambda file, _: file.Parameters().replace(STATES),
+    "readout": lambda file, _: file.value(SimpleNamespace(targets=torch.ones(2, 3))),
+    "metric": lambda file, _: file.compute(WEIGHTS),
+    "null model": lambda file, _: file.draw(FILM, None, 7),
+    "backbone rule": lambda file, _: file.Parameters().keep(WEIGHTS),
+    "picture": lambda file, _: file.of_result(SimpleNamespace(figure=plain_figure()), None),
+    "export format": lambda file, path: (
+        file.write_file(None, path),
+        file.write_folder(None, path),
+    ),
+    "generator": lambda file, _: file.Parameters().make(None, SimpleNamespace(tokens=0, scored=0)),
+}
+
+
+def plain_figure():
+    return SimpleNamespace(savefig=None)
+
+
+def load(folder, kind, text):
+    path = folder / FILES[kind][0] / "mine.py"
+    path.parent.mkdir()
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_what_keeps_its_promise_passes(tmp_path, kind):
+    load(tmp_path, kind, FILES[kind][1])
+    with using([tmp_path]):
+        CALLS[kind](find(kind, "mine"), tmp_path / "x.mine")
+
+
+AT_LOADING = [
+    ("measure", "(clean, ablated)", "(clean)", "line 3: measure(clean, ablated) is how it is call"),
+    ("measure", "(0, 1)", "5", ": RANGE is 5; it has to be (lowest, highest)"),
+    ("replacement", "(self, states)", "(self)", "line 7: replace(self, states) is how it is call"),
+    ("replacement", "replace(", "replaces(", ": Parameters lacks replace"),
+    ("replacement", "@spec", "", ": Parameters has to be decorated by cntbench.specs.spec: @spec"),
+    ("replacement", "(Replacement)", "", "Parameters has to be a cntbench.ablations.replacements."),
+    ("readout", "(at)", "()", "line 3: value(at) is how it is called"),
+    ("readout", '("logits",)', '"logits"', "READS is 'logits'; it has to be a tuple of texts"),
+    ("readout", "1, (", "0, (", "BETTER is 0; it has to be 1 or -1"),
+    ("metric", "(weights)", "()", "line 4: compute(weights) is how it is called"),
+    (
+        "metric",
+        "degree=0)",
+        'degree=0, needs=("step",))',
+        "compute(weights, step=…) is how it is c",
+    ),
+    ("metric", 'per="graph"', 'per="grahp"', "unknown per 'grahp'"),
+    ("metric", "Metric(per", "dict(per", "it has to be a cntbench.metrics._base.Metric"),
+    ("null model", ", size=None", "", "line 2: draw(film, rng, size) is how it is called"),
+    ("backbone rule", "def keep", "def kept", ": Parameters lacks keep(self, weights)"),
+    ("picture", "(results, chosen)", "(results)", "line 2: of_result(results, chosen) is how it"),
+    ("export format", "(tree, path)", "(tree)", "line 4: write_file(tree, path) is how it is call"),
+    ("export format", '(".mine",)', '".mine"', "SUFFIXES is '.mine'; it has to be a tuple of"),
+    ("generator", "def make", "def mace", ": Parameters lacks make(self, language, rng)"),
+]
+
+
+@pytest.mark.parametrize(("kind", "right", "wrong", "told"), AT_LOADING)
+def test_a_file_that_cannot_be_used_as_it_will_be_is_broken(tmp_path, kind, right, wrong, told):
+    text = FILES[kind][1]
+    path = load(tmp_path, kind, text.replace(right, wrong))
+    assert right in text
+    with using([tmp_path]), pytest.raises(PluginError) as caught:
+        find(kind, "mine")
+    assert f"{kind} 'mine' cannot be used: {path}" in str(caught.value)
+    assert told in str(caught.value)
+
+
+IN_USE = [
+    (
+        "measure",
+        ".mean(dim=-2)",
+        "",
+        3,
+        "measure returns the shape (6, 2, 3, 4); it has to be run ×",
+    ),
+    ("measure", "return", "", 3, "measure returns nothing; it has to be a torch tensor"),
+    ("measure", "return (", "return float('nan') * (", 3, "NaN or infinity for finite input"),
+    ("replacement", " / 2", "[..., 0]", 7, "replace returns the shape (2, 3, 4); it has to be the"),
+    ("replacement", " / 2", ".numpy()", 7, "replace returns ndarray; it has to be a torch tensor"),
+    ("replacement", " / 2", " / 0", 7, "replace returns NaN or infinity for finite input"),
+    ("readout", "[None]", "", 3, "value returns the shape (2, 3); it has to be run × prompt ×"),
+    (
+        "metric",
+        "(-2, -1)",
+        "-1",
+        4,
+        "compute returns the shape (2, 3); it has to be one number for",
+    ),
+    (
+        "metric",
+        "weights.sum(axis=(-2, -1))",
+        "0.5",
+        4,
+        "compute returns float; it has to be a NumP",
+    ),
+    (
+        "null model",
+        ".repeat(size, axis=0)",
+        "",
+        2,
+        "draw returns the shape (1, 2, 3, 3); with size",
+    ),
+    ("backbone rule", " > 0", "", 6, "keep returns float64; it has to be true or false"),
+    ("picture", "return", "", 2, "of_result returns nothing; it has to be a matplotlib figure"),
+    (
+        "export format",
+        'path.write_text("")',
+        "pass",
+        4,
+        "write_file returns without having written",
+    ),
+    (
+        "export format",
+        "return []",
+        "pass",
+        8,
+        "write_folder returns nothing; it has to be the list",
+    ),
+    (
+        "generator",
+        "return rng",
+        "pass",
+        6,
+        "make returns nothing; it has to be a cntbench.prompts.P",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "right", "wrong", "line", "told"), IN_USE)
+def test_a_result_of_another_kind_is_an_error_of_the_file(tmp_path, kind, right, wrong, line, told):
+    text = FILES[kind][1]
+    path = load(tmp_path, kind, text.replace(right, wrong))
+    assert right in text
+    with using([tmp_path]), pytest.raises(PluginError) as caught:
+        CALLS[kind](find(kind, "mine"), tmp_path / "x.mine")
+    assert str(caught.value).startswith(f"{path}, line {line}: ")
+    assert told in str(caught.value)
+
+
+def test_what_has_no_finite_input_may_return_none(tmp_path):
+    load(tmp_path, "replacement", REPLACEMENT)
+    with using([tmp_path]):
+        states = SimpleNamespace(clean=torch.full((1, 1, 1, 1), torch.nan))
+        assert find("replacement", "mine").Parameters().replace(states).isnan().all()
+
+
+def test_a_shipped_class_that_a_file_imports_is_left_alone(tmp_path):
+    text = '"""One of mine."""\nfrom cntbench.ablations.replacements.zero import Parameters\n'
+    load(tmp_path, "replacement", text)
+    with using([tmp_path]):
+        theirs = find("replacement", "mine").Parameters
+    assert theirs is find("replacement", "zero").Parameters
+    assert not hasattr(theirs.replace, "__wrapped__")
+
+
+def test_a_name_that_exists_is_told_also_if_the_shipped_studies_use_it(tmp_path):
+    path = tmp_path / "measures" / "relative_l2.py"
+    path.parent.mkdir()
+    path.write_text(MEASURE)
+    with using([tmp_path]), pytest.raises(SpecError) as caught:
+        load_catalogue([tmp_path]).study("nano")
+    shipped = find("measure", "relative_l2").__file__
+    told = f"{path}: defines relative_l2, as {shipped} does\nGive it another name."
+    assert str(caught.value) == told
+
+
+def test_a_file_that_a_plug_in_does_not_find_is_told_with_its_line(tmp_path, monkeypatch, capsys):
+    path = load(tmp_path, "picture", PICTURE.replace("results.figure", 'open("/no/file")'))
+    with using([tmp_path]):
+        draw = find("picture", "mine").of_result
+    monkeypatch.setattr(main, "_command", lambda: lambda: draw(None, None))
+    with pytest.raises(SystemExit, match="2"):
+        main.main()
+    told = "".join(capsys.readouterr().err.split())
+    assert f"{path},line3:FileNotFoundError:" in told
