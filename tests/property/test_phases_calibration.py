@@ -11,6 +11,9 @@ from scipy import stats
 from support import courses
 from support.calibration import FILMS, distances
 
+from cntbench.analysis.calibration import simulated
+from cntbench.dynamics.phases import find_phases
+
 pytestmark = pytest.mark.slow
 
 
@@ -23,6 +26,27 @@ def test_the_emergence_is_found_within_two_checkpoints(checkpoints, least):
         f"the emergence within two checkpoints of a boundary in {near:.2f}"
     )
     assert near >= least
+
+
+@pytest.mark.parametrize("width", [0.0, 0.05, 0.12])
+@pytest.mark.parametrize("checkpoints", [40, 143])
+def test_intervals_of_boundaries_hold_the_middles_of_transitions(checkpoints, width):
+    base = simulated.template(layers=3, heads=3, checkpoints=checkpoints)
+    held, lengths = [], []
+    for number in range(FILMS // 4):
+        film = simulated.phased(np.random.default_rng(number), base, width=width)
+        phases = np.random.default_rng(number).uniform(0.25, 0.4, 3)  # what `phased` draws first
+        places = phases.cumsum()[:2] / phases.sum() * (checkpoints - 1)
+        found = find_phases(film, np.random.default_rng([number, 1]), 39)
+        if found.count == 3:  # a boundary is the first checkpoint after it
+            true = np.floor(places) + 1
+            held += [*((found.lower <= true) & (true <= found.upper))]
+            lengths += [*(found.upper - found.lower)]
+    print(
+        f"\n{checkpoints} checkpoints, width {width}: {np.mean(held):.2f} of {len(held)} "
+        f"intervals, {np.median(lengths):g} checkpoints long in the median"
+    )
+    assert np.mean(held) >= 0.9
 
 
 @pytest.mark.parametrize("checkpoints", [40, 143])
