@@ -102,7 +102,8 @@ def claim_tables(judgements: Sequence[Judgement]) -> RenderableType:
     claims = dict.fromkeys(judgement.claim for judgement in judgements)
     note = Text(
         "Effect and 95 % interval: the statistic that decides, minus its mean under the null "
-        "model. p: the largest p-value of a claim's tests, corrected for the number of claims.",
+        "model. p: the largest p-value of a claim's tests, corrected for the number of claims, "
+        "not of tasks and ablations.",
         style="dim",
     )
     return Group(*(_claim_table([j for j in judgements if j.claim == c]) for c in claims), note)

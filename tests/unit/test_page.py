@@ -225,6 +225,10 @@ def test_the_terminal_and_the_page_say_the_same_of_claims_and_methods(tree):
     assert in_short(whole) == [answer.headline for answer in found]
 
 
+#: Standard error of the effects of `seeds`, which scatter more than that.
+ERROR = 0.05
+
+
 @pytest.fixture
 def seeds(tree):
     """Three films whose tests all have the effects 0.5, 0.6 and 0.9; the last answers one claim."""
@@ -232,7 +236,10 @@ def seeds(tree):
     for number, effect in enumerate((0.5, 0.6, 0.9)):
         film, group = tree.copy(), tree["claims"].to_dataset(inherit=False).copy(deep=True)
         numbers = {"value": effect, "null": 0, "p_value": 0.01, "power": 0.7, "detectable": 0.1}
-        for name, value in (numbers | {"least": 0.005}).items():
+        half, needed = ERROR * stats.norm.ppf(0.975), 0.1 - ERROR * stats.norm.ppf(0.8)
+        numbers["power"] = stats.norm.cdf((group["test_minimum"] - needed) / ERROR)
+        numbers |= {"least": 0.005, "lower": effect - half, "upper": effect + half}
+        for name, value in numbers.items():
             group[f"test_{name}"][:] = value
         group["test_reason"][:] = ""
         group["verdict"] = group["verdict"].astype(object)
@@ -249,14 +256,16 @@ def seeds(tree):
 def test_the_page_of_several_films_has_the_pooled_verdicts(seeds):
     html = films_page(seeds)
     words = Elements(html).words
-    for effects, label, support in (
-        ([0.5, 0.6, 0.9], "supported", "2 of 3"),
-        ([0.5, 0.6], "inconclusive", "2 of 3, 2 tested"),
+    for effects, label, support, minimum in (
+        ([0.5, 0.6, 0.9], "supported", "2 of 3", 0.13),
+        ([0.5, 0.6], "inconclusive", "2 of 3, 2 tested", 0.1),
     ):
         half = stats.sem(effects) * stats.t.ppf(0.975, len(effects) - 1)
         low, high = np.mean(effects) - half, np.mean(effects) + half
         effect = f"{np.mean(effects):.2f} [{low:.2f}, {high:.2f}]".replace("-", MINUS)
-        power = stats.norm.cdf(stats.norm.ppf(0.7) * np.sqrt(len(effects)))
+        more, needed = np.sqrt(len(effects)) - 1, 0.1 / ERROR - stats.norm.ppf(0.8)
+        distance = (minimum / ERROR - needed) * (1 + more) + needed * more
+        power = stats.norm.cdf(distance * ERROR / np.std(effects, ddof=1))
         films = f"{power:.2f} {support} {min(effects):.2f} to {max(effects):.2f}"
         assert re.search(rf"{label} {re.escape(effect)} (< )?\S+ {films}", words), label
     assert f"seed2/results.nc nano:seed=2{HOSTILE} 2 of 7 checkpoints do not count" in words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from cntbench.analysis.calibration.simulated import phased, planted, template
 from cntbench.analysis.derived import NullDraws
 from cntbench.analysis.intervals import t_interval
 from cntbench.analysis.verdicts import add_verdicts, verdicts
-from cntbench.comparison.claims import file_judgements, pooled_judgements
+from cntbench.comparison.claims import _pool_tests, file_judgements, pooled_judgements
+from cntbench.dynamics.claims import ClaimTestResult
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.trajectory import FEATURES
 from cntbench.errors import CntbenchError
@@ -245,6 +247,33 @@ def test_one_file_keeps_its_own_verdicts(three):
         assert one.verdict.label == other.verdict.label
         assert one.verdict.reason == other.verdict.reason
         assert one.results == other.results or any(test.reason for test in one.results)
+
+
+@pytest.mark.parametrize("scatter", [0.0, 1.0])
+@pytest.mark.parametrize(("films", "minimum"), [(2, 1.0), (4, 1.0), (10, 1.0), (30, 0.5)])
+def test_the_pooled_power_is_how_often_a_combined_p_value_is_small(films, minimum, scatter):
+    """Films with the smallest effect that counts, in the mean; errors and null spread are 1."""
+    rng, normal, draws = np.random.default_rng(0), NormalDist(), 199
+
+    def film():
+        null = rng.standard_normal(draws)
+        value = minimum + scatter * rng.standard_normal() + rng.standard_normal()
+        effect = value - null.mean()
+        needed = np.sort(null)[-10] - null.mean()  # p-value 10 / 200
+        return ClaimTestResult(
+            value=value,
+            null=null.mean(),
+            lower=effect - normal.inv_cdf(0.975),
+            upper=effect + normal.inv_cdf(0.975),
+            p_value=(1 + (null >= value).sum()) / (1 + draws),
+            power=normal.cdf(minimum - needed),
+            detectable=needed + normal.inv_cdf(0.8),
+            least=1 / (1 + draws),
+        )
+
+    pooled = [_pool_tests([film() for _ in range(films)], minimum) for _ in range(150)]
+    found = np.mean([test.p_value <= 0.05 for test in pooled])
+    assert np.mean([test.power for test in pooled]) == pytest.approx(found, abs=0.12)
 
 
 def test_a_p_value_of_one_does_not_outweigh_all_others(three):
