@@ -43,6 +43,13 @@ METHODS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 BASES = {"ablations.replacements": "Replacement", "dynamics.statistics": "Statistic"}
 
 
+#: Tensors that the engine goes on with, which a function must not change.
+INPUTS: Mapping[str, Callable[..., tuple[Any, ...]]] = {
+    "replace": lambda rule, states: (states.clean,),
+    "measure": lambda clean, ablated: (clean, ablated),
+}
+
+
 def _strings(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
 
@@ -132,16 +139,29 @@ def _checked(function: Callable[..., Any], module: ModuleType) -> Callable[..., 
     if check is None or hasattr(function, "__wrapped__"):
         return function
 
+    inputs = INPUTS.get(function.__name__)
+
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
+        tensors = () if inputs is None else inputs(*args)
+        given = [each for each in tensors if not getattr(each, "is_meta", True)]
+        before = [each.clone() for each in given]
         result = function(*args, **kwargs)
-        if (wrong := check(result, module, *args, **kwargs)) is not None:
+        wrong = check(result, module, *args, **kwargs)
+        if any(_changed(*pair) for pair in zip(before, given, strict=True)):
+            wrong = "after changing its input; write to a copy: states.clone()"
+        if wrong is not None:
             code = function.__code__
             place = f"{code.co_filename}, line {code.co_firstlineno}"
             raise PluginError(f"{function.__name__} returns {wrong}", where=place)
         return result
 
     return checked
+
+
+def _changed(before: Any, after: Any) -> bool:
+    """Return whether a finite tensor has changed."""
+    return bool(before.isfinite().all()) and not before.equal(after)
 
 
 def _not_a(kind: str, result: object, *attributes: str) -> str | None:

@@ -88,11 +88,14 @@ FILES = {
     "generator": ("generators", GENERATOR),
 }
 WEIGHTS = np.ones((2, 3, 3))
-STATES = SimpleNamespace(clean=torch.ones(2, 3, 4, 5))
 FILM = SimpleNamespace(weights=WEIGHTS)
 CALLS = {
-    "measure": lambda file, _: file.measure(STATES.clean, torch.zeros(6, 2, 3, 4, 5)),
-    "replacement": lambda file, _: file.Parameters().replace(STATES),
+    "measure": lambda file, _: file.measure(
+        torch.ones(2, 3, 4, 5), torch.full((6, 2, 3, 4, 5), 2.0)
+    ),
+    "replacement": lambda file, _: file.Parameters().replace(
+        SimpleNamespace(clean=torch.ones(2, 3, 4, 5))
+    ),
     "readout": lambda file, _: file.value(SimpleNamespace(targets=torch.ones(2, 3))),
     "metric": lambda file, _: file.compute(WEIGHTS),
     "null model": lambda file, _: file.draw(FILM, None, 7),
@@ -176,6 +179,8 @@ IN_USE = [
     ("replacement", " / 2", "[..., 0]", 7, "replace returns the shape (2, 3, 4); it has to be the"),
     ("replacement", " / 2", ".numpy()", 7, "replace returns ndarray; it has to be a torch tensor"),
     ("replacement", " / 2", " / 0", 7, "replace returns NaN or infinity for finite input"),
+    ("replacement", "clean / 2", "clean.div_(2)", 7, "replace returns after changing its input"),
+    ("measure", "(ablated -", "(ablated.mul_(2) -", 3, "measure returns after changing its input"),
     ("readout", "[None]", "", 3, "value returns the shape (2, 3); it has to be run × prompt ×"),
     (
         "metric",
