@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from cntbench import plugins
-from cntbench.errors import SpecError, nearest, shown
+from cntbench.errors import SpecError, nearest, shown, unknown
 from cntbench.files.parsing import parse_toml
 from cntbench.files.refusals import allowed
 
@@ -376,6 +376,10 @@ def build(cls: Callable[..., T], table: Mapping[str, Any], *, where: str, prefix
         elif problem["type"] == "missing":
             message = f"key {key!r} is missing"
             hint = f"Expected keys: {', '.join(sorted(fields))}."
+        elif problem["type"] == "readout" and (readouts := plugins.room("readout")).broken:
+            raise unknown(
+                "readout", str(problem["input"]), readouts, where=f"{where}: {key}"
+            ) from None
         else:
             message = f"{key} = {shown(problem['input'])} is not allowed"
             hint = allowed(problem)

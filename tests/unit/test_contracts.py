@@ -10,7 +10,7 @@ import torch
 
 from cntbench.cli import main
 from cntbench.errors import PluginError, SpecError
-from cntbench.plugins import find
+from cntbench.plugins import find, shipped_folder
 from cntbench.plugins.folders import using
 from cntbench.runs.catalogue import load_catalogue
 
@@ -265,6 +265,19 @@ def test_a_name_that_exists_is_told_also_if_the_shipped_studies_use_it(tmp_path)
     shipped = find("measure", "relative_l2").__file__
     told = f"{path}: defines relative_l2, as {shipped} does\nGive it another name."
     assert str(caught.value) == told
+
+
+def test_a_task_whose_readout_is_broken_says_so(tmp_path):
+    path = load(tmp_path, "readout", READOUT.replace("(at)", "()"))
+    task = (shipped_folder() / "induction.toml").read_text()
+    task = task.replace("[parameters]", 'effects = ["mine"]\n\n[parameters]')
+    (tmp_path / "theirs.toml").write_text(task)
+    with using([tmp_path]):
+        error = load_catalogue([tmp_path]).tasks.broken["theirs"]
+    told = (
+        f"theirs.toml: effects (entry 1): readout 'mine' cannot be used: {path}, line 3: value(at)"
+    )
+    assert told in str(error)
 
 
 def test_a_file_that_a_plug_in_does_not_find_is_told_with_its_line(tmp_path, monkeypatch, capsys):
