@@ -222,9 +222,12 @@ def _check_finite(plan: Plan, task: Task, result: Influence, sources: Sequence[i
         values = getattr(result, name)
         bad = where & ~(abs(values) <= np.finfo(np.float32).max)  # they are stored in float32
         if bad.any():
+            readouts = zip(known_readouts(), bad, strict=True) if name != "influence" else ()
+            which = ", ".join(readout for readout, values in readouts if values.any())
             raise CheckpointError(
                 f"{name} of task {task.name!r} is not finite: {bad.sum()} of "
-                f"{np.broadcast_to(where, values.shape).sum()} values",
+                f"{np.broadcast_to(where, values.shape).sum()} values"
+                + (f" ({which})" if which else ""),
                 hint="The weights have diverged, or the config leads to undefined numbers (epsilon "
                 "of the norms, rotary base).",
             )
