@@ -22,7 +22,7 @@ from cntbench.files.output import folder_exists, is_folder
 from cntbench.metrics.backbones._base import Backbone
 from cntbench.models.planted.circuit import Circuit
 from cntbench.plugins import shipped_folder, spec_folders
-from cntbench.plugins.folders import not_specs, package_folders
+from cntbench.plugins.folders import PluginFolder, folders_in_use, not_specs, package_folders
 from cntbench.prompts.tables import SUFFIXES, is_table
 from cntbench.runs.launch import StudyKeys
 from cntbench.runs.tasks import Task, read_task, task_of_file, without_prose
@@ -284,17 +284,20 @@ def _files(folder: Path) -> Iterable[tuple[str, Path]]:
 
 
 @cache
-def _shipped(read: Callable[[Path], Any], path: Path) -> Any:
-    """Read a file of this package, which does not change, once a process."""
+def _shipped(
+    read: Callable[[Path], Any], path: Path, plugin_folders: tuple[PluginFolder, ...]
+) -> Any:
+    """Read a file of this package once for each choice of plug-ins, which it may name."""
     return read(path)
 
 
 def _read_all(paths: Mapping[str, Path], read: Callable[[Path], T]) -> Named[T]:
     entries: Named[T] = Named()
-    ours = shipped_folder()
+    ours, adding = shipped_folder(), tuple(folder for folder in folders_in_use() if folder.files)
     for name, path in sorted(paths.items()):
         try:
-            entries[name] = _shipped(read, path) if path.is_relative_to(ours) else read(path)
+            shipped = path.is_relative_to(ours)
+            entries[name] = _shipped(read, path, adding) if shipped else read(path)
         except SpecError as error:
             entries.broken[name] = error
     return entries

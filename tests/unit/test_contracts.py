@@ -257,6 +257,7 @@ def test_a_shipped_class_that_a_file_imports_is_left_alone(tmp_path):
 
 
 def test_a_name_that_exists_is_told_also_if_the_shipped_studies_use_it(tmp_path):
+    load_catalogue().study("nano")  # what was read without the file is not used with it
     path = tmp_path / "measures" / "relative_l2.py"
     path.parent.mkdir()
     path.write_text(MEASURE)
