@@ -122,12 +122,12 @@ def by_experts(nodes: Sequence[Component], experts: Sequence[int]) -> tuple[Comp
     >>> [node.name for node in by_experts(nodes, (0, 2))]
     ['L0.H0', 'L0.MLP', 'L1.H0', 'L1.E0', 'L1.E1']
     """
-    apart: list[Component] = []
+    expanded: list[Component] = []
     for node in nodes:
         count = experts[node.layer] if node.kind == "MLP" and experts else 0
         parts = [replace(node, kind="expert", expert=number) for number in range(count)]
-        apart += parts or [node]
-    return tuple(apart)
+        expanded += parts or [node]
+    return tuple(expanded)
 
 
 def feasible(nodes: tuple[Component, ...]) -> NDArray[np.bool_]:

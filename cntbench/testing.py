@@ -55,11 +55,11 @@ def files_under_test() -> list[tuple[str, str]]:
     """Return kind and name of every file that is checked, whether it can be loaded or not."""
     if not _folders:
         return [(kind, name) for kind in ROOMS for name in room(kind)]
-    own = [folder for folder in folders_in_use() if folder.path in _folders]
+    tested = [folder for folder in folders_in_use() if folder.path in _folders]
     return [
         (kind, stem)
         for kind, (place, _) in ROOMS.items()
-        for folder in own
+        for folder in tested
         for stem in folder.stems(place)
     ]
 
@@ -144,8 +144,8 @@ _SUBJECTS = ("plugin", "name", "names", "measure", "entry", "statistic", "file")
 
 
 def _is_about_them(item: pytest.Item) -> bool:
-    given = getattr(getattr(item, "callspec", None), "params", {})
-    values = [given[key] for key in _SUBJECTS if key in given]
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    values = [parameters[key] for key in _SUBJECTS if key in parameters]
     return any(
         not isinstance(value, FunctionType | ModuleType) and type(value).__name__ != "NotSetType"
         for value in values

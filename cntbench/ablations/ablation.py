@@ -66,8 +66,8 @@ class Ablation:
     @property
     def compares_twins(self) -> bool:
         """Whether positions of a prompt and of its twin have to correspond."""
-        own = self.replacement.aligned and "reference" in self.corpora
-        return own or self.uses("reference")
+        aligned = self.replacement.aligned and "reference" in self.corpora
+        return aligned or self.uses("reference")
 
     @property
     def is_swept(self) -> bool:
@@ -137,8 +137,8 @@ def check_twins(ablations: Iterable[Ablation], prompts: Prompts) -> None:
 
 def donors(ablations: Sequence[Ablation]) -> list[Donor]:
     """List the prompts that run alongside the ablated runs, the clean ones first."""
-    wanted = [ablation.donor for ablation in ablations]
-    return [Donor("clean"), *dict.fromkeys(donor for donor in wanted if donor is not None)]
+    used = [ablation.donor for ablation in ablations]
+    return [Donor("clean"), *dict.fromkeys(donor for donor in used if donor is not None)]
 
 
 def distinct_replacements(ablations: Sequence[Ablation]) -> tuple[list[Ablation], list[int]]:

@@ -127,5 +127,5 @@ def register_display() -> None:
 
 def _shown(data: xr.Dataset | xr.DataTree) -> str:
     root = data.to_dataset(inherit=False) if isinstance(data, xr.DataTree) else data
-    own = data._repr_html_()
-    return card(root) + own if is_film(root) else own
+    plain_display = data._repr_html_()
+    return card(root) + plain_display if is_film(root) else plain_display

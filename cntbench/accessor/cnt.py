@@ -187,9 +187,9 @@ class Cnt:
 
         chosen = backbone(name)
         influence = self._square(["influence"])["influence"]
-        kept = influence.copy(data=chosen.rule.keep(influence.values))
-        kept.attrs = {"long_name": chosen.spec.summary}
-        return selection.as_selected(kept.rename(name), self._root)
+        mask = influence.copy(data=chosen.rule.keep(influence.values))
+        mask.attrs = {"long_name": chosen.spec.summary}
+        return selection.as_selected(mask.rename(name), self._root)
 
     def roles(self) -> xr.Dataset:
         """Return the roles of the components at every checkpoint.

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def _pictures() -> tuple[str, ...]:
     """Return the figures of the package, then those of users' folders."""
-    own = [name for folder in folders_in_use() for name in folder.stems("figures")]
-    return (*file_names("picture"), *own)
+    added = [name for folder in folders_in_use() for name in folder.stems("figures")]
+    return (*file_names("picture"), *added)
 
 
 class Plot:

@@ -31,7 +31,7 @@ from cntbench.reporting.terminal import Terminal, progress_bar
 from cntbench.results.checking import as_result
 from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import Catalogue, load_catalogue
-from cntbench.runs.launch import Names, name_tuple
+from cntbench.runs.options import Names, name_tuple
 from cntbench.runs.tasks import Task, task_in_memory
 from cntbench.views.readouts import task_of_interest
 
@@ -137,7 +137,7 @@ def circuit(
                 )
             count = 32 if prompts is None else int(prompts)
             evaluation = Evaluation(patch, readout, count, seed)
-            return graph_circuits(graphs, tasks, loaded, evaluation, choice, inside=in_graph)
+            return graph_circuits(graphs, tasks, loaded, evaluation, choice, in_graph=in_graph)
         else:
             root = open_results(Path(results)).to_dataset(inherit=False)  # type: ignore[arg-type]
         if in_graph:

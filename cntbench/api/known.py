@@ -113,4 +113,4 @@ def score(
             for label, array in graphs.items()
         }
         return scored(candidates, known.circuit)
-    return score_files(path_tuple(graphs), known.circuit, inside=circuit)
+    return score_files(path_tuple(graphs), known.circuit, in_graph=circuit)

@@ -27,8 +27,8 @@ from cntbench.reporting.terminal import Terminal, progress_bar
 from cntbench.results.film import film
 from cntbench.runs.catalogue import StudyEntry, load_catalogue
 from cntbench.runs.executors import Executor, select_executor
-from cntbench.runs.folder import RunFolder
-from cntbench.runs.launch import (
+from cntbench.runs.measurer import measure
+from cntbench.runs.options import (
     Checkpoints,
     ComparedKeys,
     Names,
@@ -38,7 +38,6 @@ from cntbench.runs.launch import (
     one_of,
     study_changes,
 )
-from cntbench.runs.measurer import measure
 from cntbench.runs.plan import Plan, make_plan
 from cntbench.runs.resources import DeviceChoice, Resources, memory_budget, resolve_device
 from cntbench.runs.run import provenance
@@ -147,7 +146,6 @@ def run(
             early = options["jobs"] > 1
             entry = catalogue.changed_study(study, keys, where=where)
             plan, folder = make_plan(catalogue, entry, report, early=early), to or run_path(study)
-            RunFolder(folder).check(plan)
             outcomes = {"": run_plan(plan, folder, progress=report, **options)}
     for name, outcome in outcomes.items():
         if outcome.failed:
@@ -230,8 +228,13 @@ def influence(
     budget = memory_budget(memory, where)
     catalogue = load_catalogue(path_tuple(specs))
     if not isinstance(prompts, int | float):
-        own, prompts = task_in_memory(prompts, "prompts" if task is None else task, where, answer)
-        catalogue, task = dataclasses.replace(catalogue, tasks=Named({own.name: own})), own.name
+        prompts_task, prompts = task_in_memory(
+            prompts, "prompts" if task is None else task, where, answer
+        )
+        catalogue, task = (
+            dataclasses.replace(catalogue, tasks=Named({prompts_task.name: prompts_task})),
+            prompts_task.name,
+        )
     elif answer is not None:
         raise CntbenchError(
             f"answer = {shown(answer)} applies to your own prompts, but there are none",

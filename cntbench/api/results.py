@@ -25,7 +25,7 @@ from cntbench.results import storage
 from cntbench.results.checking import as_result
 from cntbench.results.joining import join_films
 from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.launch import Names, check_script, name_tuple
+from cntbench.runs.options import Names, check_script, name_tuple
 
 #: A result, a film, a selection from either, or the path of a file.
 Results = xr.DataTree | xr.Dataset | str | Path

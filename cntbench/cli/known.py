@@ -90,6 +90,6 @@ def score(
     if output is not None:
         check_output(output, SCORES, inputs=[*graphs, *(specs or ())], force=force)
     (known,) = load_catalogue(specs or ()).known_circuits([on])
-    scores = score_files(graphs, known.circuit, inside=circuit)
+    scores = score_files(graphs, known.circuit, in_graph=circuit)
     out.print(score_table(scores))
     write_output(scores, output, SCORES, force=force)

@@ -61,7 +61,7 @@ from cntbench.errors import (
 )
 from cntbench.parallel.interrupts import interrupted, interrupts_remembered
 from cntbench.plugins.folders import failure_in_plugin
-from cntbench.runs.launch import study_changes
+from cntbench.runs.options import study_changes
 from cntbench.runs.resources import cores
 
 app = App(

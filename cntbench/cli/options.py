@@ -20,7 +20,7 @@ from cntbench.files.parsing import split_names
 from cntbench.parallel.server import start_server
 from cntbench.reporting.terminal import Terminal
 from cntbench.runs.executors import Executor
-from cntbench.runs.launch import NAMES, study_changes
+from cntbench.runs.options import NAMES, study_changes
 from cntbench.runs.resources import LEAST_MEMORY, MOST_MEMORY, DeviceChoice, cores
 
 if TYPE_CHECKING:

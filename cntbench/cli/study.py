@@ -106,7 +106,6 @@ def run(
         early, folder = part is None and workers > 1, output or run_path(study)
         entry = catalogue.changed_study(study, changes, where="command line")
         plan = make_plan(catalogue, entry, progress, early=early)
-        RunFolder(folder).check(plan)
         if part is None:
             outcome = run_plan(plan, folder, progress=progress, **options)
         else:

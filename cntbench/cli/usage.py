@@ -60,11 +60,13 @@ def _with_paths(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def with_paths(**arguments: Any) -> None:
         for name, label in labels.items():
-            given = arguments[name]
-            if "" in (given if isinstance(given, list) else [given]):
+            argument = arguments[name]
+            if "" in (argument if isinstance(argument, list) else [argument]):
                 raise CntbenchError(f'{label} = "" is not allowed', hint="It must not be empty.")
-            if name in paths and given:
-                arguments[name] = Path(given) if isinstance(given, str) else [*map(Path, given)]
+            if name in paths and argument:
+                arguments[name] = (
+                    Path(argument) if isinstance(argument, str) else [*map(Path, argument)]
+                )
         with using(arguments["specs"] or ()) if "specs" in arguments else nullcontext():
             command(**arguments)
 
@@ -103,8 +105,8 @@ def _usage_error(error: Any) -> CntbenchError:
     path = "cntbench" if context is None else context.command_path
     options = f"For all options: {path} --help"
     if type(error).__name__ == "MissingParameter" and param is not None:
-        told = f"{param.help} " if getattr(param, "help", None) else ""
-        return CntbenchError(f"{_name(param)} is missing", hint=told + options)
+        help_text = f"{param.help} " if getattr(param, "help", None) else ""
+        return CntbenchError(f"{_name(param)} is missing", hint=help_text + options)
     if param is not None:
         return _refused(error, _name(param)) or CntbenchError(
             error.message, where=_name(param), hint=options

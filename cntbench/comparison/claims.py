@@ -189,8 +189,8 @@ def too_short(judgements: Sequence[Judgement]) -> str:
         return ""
     count = len({judgement.claim for judgement in judgements})
     least = sorted({need for need, _ in needs.values()})
-    has = max(have for _, have in needs.values())
-    measured = "1 checkpoint is" if has == 1 else f"{has} checkpoints are"
+    present = max(have for _, have in needs.values())
+    measured = "1 checkpoint is" if present == 1 else f"{present} checkpoints are"
     tested = "1 claim" if count == 1 else f"{count} claims"
     need = "it needs" if len(needs) == 1 else "they need"
     return (
@@ -279,8 +279,8 @@ def _pooled_power(tests: Sequence[ClaimTestResult], minimum: float) -> tuple[flo
         pooled = root * distance.mean() + (root - 1) * in_errors.mean()
         pooled *= error.mean() / total if pooled > 0 else 1
     else:
-        found, missed = stats.norm.isf([[t.least for t in tests], np.full(len(tests), _MOST)])
-        z_score = power * found + (1 - power) * missed
-        deviation = np.sqrt(np.mean(power * (1 - power) * (found - missed) ** 2))
+        z_found, z_missed = stats.norm.isf([[t.least for t in tests], np.full(len(tests), _MOST)])
+        z_score = power * z_found + (1 - power) * z_missed
+        deviation = np.sqrt(np.mean(power * (1 - power) * (z_found - z_missed) ** 2))
         pooled = (root * z_score.mean() - quantile(1 - LEVEL)) / max(deviation, 1e-3)
     return float(stats.norm.cdf(pooled)), float(detectable)

@@ -29,7 +29,7 @@ from cntbench.runs.known_circuits import (
     planted_models,
     versions,
 )
-from cntbench.runs.launch import Checkpoints
+from cntbench.runs.options import Checkpoints
 from cntbench.runs.plan import Plan, make_plan
 
 #: The study that is compared by default.

@@ -56,9 +56,9 @@ def leaderboard(paths: Sequence[Path]) -> xr.Dataset:
                 for i, other in enumerate(methods)
                 if str(other["ablation"].item()).split(" (")[0] == name
             ]
-            same = next((i for i in namesakes if _same(methods[i], method)), None)
-            if same is not None:
-                origins[same].append(path)
+            match = next((i for i in namesakes if _same(methods[i], method)), None)
+            if match is not None:
+                origins[match].append(path)
                 continue
             label = f"{name} ({Path(path).stem})" if namesakes else name
             methods.append(method.assign_coords(ablation=label))
@@ -99,13 +99,13 @@ def _check_same_models(first: xr.Dataset, other: xr.Dataset, where: str, path: s
         dict(zip(d["scored_circuit"].values, d["circuit_sha256"].values, strict=True))
         for d in (first, other)
     ]
-    expected, given = (set(version) for version in versions)
-    changed = sorted(n for n in expected & given if versions[0][n] != versions[1][n])
+    expected, actual = (set(version) for version in versions)
+    changed = sorted(n for n in expected & actual if versions[0][n] != versions[1][n])
     problems = [
         f"{verb} {listed(sorted(map(str, names)), 4)}"
         for verb, names in (
-            ("lacks", expected - given),
-            ("also has", given - expected),
+            ("lacks", expected - actual),
+            ("also has", actual - expected),
             ("has another version of", changed),
         )
         if names

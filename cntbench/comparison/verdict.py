@@ -110,9 +110,9 @@ def _absence(values: Array, circuits: Sequence[str]) -> str:
 def _ranked(values: Array, costs: Array, seed: int) -> dict[str, Array]:
     """Return the variables of `OF_METHODS`; values have dims ``ablation, circuit, seed``."""
     means = values.mean(axis=(1, 2)) if values.size else np.empty(len(values))
-    drawn, tail = _resampled(values, seed)
-    low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
-    better = np.quantile(drawn[:, :, None] - drawn[:, None, :], tail, axis=0) > 0
+    resamples, tail = _resampled(values, seed)
+    low, high = np.quantile(resamples, [tail, 1 - tail], axis=0)
+    better = np.quantile(resamples[:, :, None] - resamples[:, None, :], tail, axis=0) > 0
     return {
         "score": means,
         "score_low": low,
@@ -128,13 +128,13 @@ def _resampled(values: Array, seed: int) -> tuple[Array, float]:
     state = random_state(seed, "bootstrap over circuits and models")
     of_circuits = state.randint(0, circuits, (_RESAMPLES, circuits, 1))
     of_models = state.randint(0, models, (_RESAMPLES, circuits, models))
-    drawn = values[:, of_circuits, of_models].mean(axis=(2, 3)).T
+    means = values[:, of_circuits, of_models].mean(axis=(2, 3)).T
     count = circuits if circuits > 1 else models
     tail = (1 - CONFIDENCE) / 2
     if count > 1:
         widening = np.sqrt(count / (count - 1))
         tail = float(special.ndtr(widening * special.stdtrit(count - 1, tail)))
-    return drawn, tail
+    return means, tail
 
 
 def _front(means: Array, costs: Array) -> Array:

@@ -57,11 +57,11 @@ def prefix_matching(pattern: Tensor, tokens: Tensor) -> Tensor:
     Takes ``prompt, component, query position, key position`` and ``prompt, position``; returns
     ``prompt, component``, NaN for prompts in which no token occurs twice.
     """
-    same = (tokens[:, :, None] == tokens[:, None, :]).tril(-1)
-    after = torch.zeros_like(same)
-    after[:, :, 1:] = same[:, :, :-1]
+    same_token = (tokens[:, :, None] == tokens[:, None, :]).tril(-1)
+    after = torch.zeros_like(same_token)
+    after[:, :, 1:] = same_token[:, :, :-1]
     matched = (pattern * after[:, None]).sum(dim=-1)
-    return matched.sum(dim=-1) / same.any(dim=-1).sum(dim=-1)[:, None]
+    return matched.sum(dim=-1) / same_token.any(dim=-1).sum(dim=-1)[:, None]
 
 
 def duplicate_token(pattern: Tensor, tokens: Tensor) -> Tensor:
@@ -70,9 +70,9 @@ def duplicate_token(pattern: Tensor, tokens: Tensor) -> Tensor:
     The mean is over the positions whose token has occurred before. Takes and returns dims as
     `prefix_matching`, in double precision; NaN for prompts in which no token occurs twice.
     """
-    same = (tokens[:, :, None] == tokens[:, None, :]).tril(-1)
-    matched = (pattern * same[:, None]).sum(dim=(-2, -1), dtype=torch.float64)
-    return matched / same.any(dim=-1).sum(dim=-1)[:, None]
+    same_token = (tokens[:, :, None] == tokens[:, None, :]).tril(-1)
+    matched = (pattern * same_token[:, None]).sum(dim=(-2, -1), dtype=torch.float64)
+    return matched / same_token.any(dim=-1).sum(dim=-1)[:, None]
 
 
 def positional(pattern: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ def copying(model: Decoder) -> Array:
     """
     from_tokens_to_logits = _tokens_to_logits(model)
     scores = np.full(len(model.components), np.nan)
-    for place in (place for places in model.places for place in places):
+    for place in model.places:
         block = place.block
         if not isinstance(block, Attention):
             continue

@@ -135,8 +135,8 @@ class Edges:
         if len(ablated) == len(nodes):
             first = bisect_left(self.perturbations.sources, nodes.start)
             return self.changes[first : first + len(nodes)].sum(dim=0)
-        whole = replace(self.request, sources=nodes)
-        return perturb(whole, [self.ablation], self.statistics).changes[0].sum(dim=0)
+        request = replace(self.request, sources=nodes)
+        return perturb(request, [self.ablation], self.statistics).changes[0].sum(dim=0)
 
     def gradients(
         self, start: Tensor | None = None, rules: Rules | None = None, first: int = 0
@@ -172,7 +172,7 @@ class Edges:
 
     def layer(self, stage: int) -> int:
         """Return the layer that a stage belongs to."""
-        return self.model.components[self.model.places[stage][0].nodes.start].layer
+        return self.model.components[self.model.walk[stage].nodes.start].layer
 
     def requested(self, nodes: range) -> bool:
         """Return whether components of a stage read ablated components, and some are watched."""
@@ -251,7 +251,7 @@ def input_gradients(
         Gradients have dims ``component, prompt, position, hidden``, for each prompt those of its
         own readout.
     """
-    model = request.model
+    model, walk = request.model, request.model.walk
     streams = clean_streams(model, start.clone(), first)
     gradient = final_gradient(request, streams[-1], clean, rules or Rules())
     for index in reversed(range(first, len(model.stages))):
@@ -265,8 +265,7 @@ def input_gradients(
             for block in stage.blocks
         ]
         of_inputs = torch.cat(parts)
-        places = model.places[index]
-        yield range(places[0].nodes.start, places[-1].nodes.stop), of_inputs
+        yield walk[index].nodes, of_inputs
         gradient = gradient + of_inputs.sum(dim=0)
 
 
@@ -290,11 +289,11 @@ def _through(norm: Norm, block: Block, read: Tensor, gradient: Tensor) -> Tensor
     """Return the gradient in what each component of a block reads, given that in what it writes."""
     streams = read.expand(block.n_components, *read.shape).clone().requires_grad_()
     if isinstance(block, Experts):
-        own = block.states_apart(norm(streams)[None])[0]
+        states = block.states_apart(norm(streams)[None])[0]
     else:
         # Run k is read by component k alone.
-        own = block.states(norm(streams)).diagonal(dim1=0, dim2=3).movedim(-1, -2)
-    written = block.contributions(own)
+        states = block.states(norm(streams)).diagonal(dim1=0, dim2=3).movedim(-1, -2)
+    written = block.contributions(states)
     (of_inputs,) = torch.autograd.grad(written, streams, gradient.expand_as(written))
     return of_inputs
 
@@ -304,21 +303,21 @@ def through_rules(rules: Rules, norm: Norm, block: Block, read: Tensor, gradient
     streams = read.expand(block.n_components, *read.shape).clone().requires_grad_()
     normed = rules.norm(norm, streams)
     if isinstance(block, Attention):
-        own = rules.attention(*block.own_parts(normed, rules.norm), block.attending)
-        own = own.to(gradient.dtype).movedim(0, -2)
+        states = rules.attention(*block.own_parts(normed, rules.norm), block.attending)
+        states = states.to(gradient.dtype).movedim(0, -2)
         if block.divisor is not None:
             every = rules.attention(*block.parts(normed, rules.norm), block.attending)
             inverse = block.divisor.inverse(every.transpose(2, 3).to(gradient.dtype))
             # That of the stream that each head reads.
-            own = rules.divided(own, inverse[..., 0].movedim(0, -2))
+            states = rules.divided(states, inverse[..., 0].movedim(0, -2))
     elif isinstance(block, Experts):
-        own = rules.experts(block).states_apart(normed[None])[0]
+        states = rules.experts(block).states_apart(normed[None])[0]
     else:
         assert isinstance(block, MLP)
         plain = replace(rules.mlp(block), after=None)
-        own = rules.written(block, plain.states(normed)[0])
-        own = own if block.after is None else rules.norm(block.after, own)
-    written = block.contributions(own)
+        states = rules.written(block, plain.states(normed)[0])
+        states = states if block.after is None else rules.norm(block.after, states)
+    written = block.contributions(states)
     (of_inputs,) = torch.autograd.grad(written, streams, gradient.expand_as(written))
     return of_inputs
 

@@ -183,9 +183,9 @@ def _rows_at_once(request: Request, scope: Scope) -> tuple[int, int]:
     return unlimited, unlimited if scope == "direct" else max(STAGE_ROWS_AT_ONCE, in_stage)
 
 
-def _times(values: int, own: int) -> int:
+def _times(values: int, width: int) -> int:
     """Return how many times as many rows a model takes whose tokens have fewer values."""
-    return max(1, min(values // own, MOST_TIMES))
+    return max(1, min(values // width, MOST_TIMES))
 
 
 def _is_on_gpu(model: Decoder) -> bool:

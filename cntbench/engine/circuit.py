@@ -60,7 +60,7 @@ def edges_of(model: Decoder) -> NDArray[np.bool_]:
 
 
 @torch.inference_mode()
-def circuit_readouts(request: Request, statistics: Statistics, kept: Masks) -> Array:
+def circuit_readouts(request: Request, statistics: Statistics, circuits: Masks) -> Array:
     """Return the first requested readout of every circuit, dims ``circuit, prompt``.
 
     Parameters
@@ -70,7 +70,7 @@ def circuit_readouts(request: Request, statistics: Statistics, kept: Masks) -> A
         circuits, and the readout.
     statistics
         What the replacement takes from all prompts.
-    kept
+    circuits
         The circuits' edges. Values where the model has no edge are ignored.
 
     Raises
@@ -78,7 +78,7 @@ def circuit_readouts(request: Request, statistics: Statistics, kept: Masks) -> A
     CntbenchError
         If an edge from the embedding is to be patched and the replacement has no value for it.
     """
-    masks = kept if kept.ndim == 4 else kept[:, None]
+    masks = circuits if circuits.ndim == 4 else circuits[:, None]
     edges = edges_of(request.model)
     if masks.shape[2:] != edges.shape:
         raise CntbenchError(
@@ -180,12 +180,13 @@ class Patched:
     def read(self) -> Array:
         """Run all stages and return the readout, dims ``circuit, prompt``."""
         model = self.request.model
-        for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
-            first = places[0].nodes.start
+        for index, (stage, places, nodes_of_stage) in enumerate(model.walk):
             clean = stage.norm(self.perturbations.streams[index][None])
             written = []
             for block, _, nodes in places:
-                states = _states(block, [stage.norm(x) for x in self._inputs(block, nodes, first)])
+                states = _states(
+                    block, [stage.norm(x) for x in self._inputs(block, nodes, nodes_of_stage.start)]
+                )
                 difference = (states - block.states(clean)).flatten(0, 1)
                 moved = block.contributions(difference).unflatten(1, states.shape[:2])
                 changes = self.perturbations.changes[0, nodes.start : nodes.stop]
@@ -201,20 +202,20 @@ class Patched:
         There is one tensor for each input of a head that has separate edges.
         """
         sources = slice(0, reaching + 1)
-        into = self.mask[:, :, sources, nodes.start : nodes.stop].transpose(-1, -2)
+        masks = self.mask[:, :, sources, nodes.start : nodes.stop].transpose(-1, -2)
         gaps = self.gaps[:, sources]
         reads = []
-        for index in range(into.shape[1] if isinstance(block, Attention) else 1):
-            added = into[:, index] @ gaps.flatten(2)
+        for index in range(masks.shape[1] if isinstance(block, Attention) else 1):
+            added = masks[:, index] @ gaps.flatten(2)
             reads.append(self.streams[:, None] + added.unflatten(2, gaps.shape[2:]))
         return reads
 
     def _readout(self) -> Array:
         request = self.request
         at = Positions.scored(request.prompts, self.streams.device)
-        into = self.mask[:, 0, None, :, -1]
+        masks = self.mask[:, 0, None, :, -1]
         gaps = at.choose(self.gaps.flatten(0, 1)).unflatten(0, self.gaps.shape[:2])
-        added = (into @ gaps.flatten(2)).view(len(gaps), *gaps.shape[2:])
+        added = (masks @ gaps.flatten(2)).view(len(gaps), *gaps.shape[2:])
         ends = at.choose(self.streams) + added
         clean = at.choose(self.perturbations.streams[-1][None])
         answers, name = Answers.of(request.prompts, ends.device), request.effects[0]

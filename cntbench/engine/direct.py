@@ -46,8 +46,8 @@ def change_targets(
     """
     model = request.model
     arrivals = Arrivals(model.unembed.weight.device)
-    for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
-        sources = perturbations.reaching(places[0].nodes)
+    for index, (stage, places, nodes_of_stage) in enumerate(model.walk):
+        sources = perturbations.reaching(nodes_of_stage)
         watched = [place for place in places if request.watched(place.nodes)]
         if not (sources and watched):
             continue
@@ -55,8 +55,8 @@ def change_targets(
         for block, _, nodes in watched:
             image = block.image(states_at(block, normed, at, ablation.through))
             change_here = measured_change(ablation.measure, image[0], image[1:])
-            into = list(sources), slice(nodes.start, nodes.stop)
-            arrivals.add(change_here, partial(change.__setitem__, into))
+            cells = list(sources), slice(nodes.start, nodes.stop)
+            arrivals.add(change_here, partial(change.__setitem__, cells))
             if request.sums is not None:
                 add = partial(request.sums.add, [ablation] * len(sources), list(sources), nodes)
                 arrivals.add(changes_at_positions(ablation.measure, image[0], image[1:]), add)

@@ -71,11 +71,11 @@ def _measure(edges: Edges, measured: Effects) -> None:
     if ablation.observable == "target" and ablation.estimator == "exact":
         change_targets(request, run, ablation, edges.rule, edges.observed, measured.change)
     else:
-        into = measured.edge if ablation.observable == "readout" else measured.change
-        estimate_edges(edges, into, measured.effect)
+        effects = measured.edge if ablation.observable == "readout" else measured.change
+        estimate_edges(edges, effects, measured.effect)
 
 
-def estimate_edges(edges: Edges, into: Array, effect: Array) -> None:
+def estimate_edges(edges: Edges, effects: Array, effect: Array) -> None:
     """Compute the effect of every edge with the ablation's estimator.
 
     Fills ``into``, dims ``source, target, prompt``, and, if the estimator yields changes of the
@@ -95,14 +95,13 @@ def estimate_edges(edges: Edges, into: Array, effect: Array) -> None:
             continue
         values = _checked(edges, estimate)
         cells = np.ix_(estimate.sources, estimate.targets)
-        before = into[cells]
-        into[cells] = np.where(np.isnan(before), 0.0, before) + values
+        before = effects[cells]
+        effects[cells] = np.where(np.isnan(before), 0.0, before) + values
     if request.model.unembed.weight.is_meta:
         return
-    for places in request.model.places:
-        nodes = range(places[0].nodes.start, places[-1].nodes.stop)
+    for _, _, nodes in request.model.walk:
         sources, targets = edges.reaching(nodes), request.watched(nodes)
-        missing = np.argwhere(np.isnan(into[np.ix_(sources, targets)]))
+        missing = np.argwhere(np.isnan(effects[np.ix_(sources, targets)]))
         if len(missing):
             pair = sources[missing[0][0]], targets[missing[0][1]]
             raise _wrong(edges, f"yields no value for the edge {_edge(edges, *pair)}", EVERY_EDGE)

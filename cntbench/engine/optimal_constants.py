@@ -99,9 +99,7 @@ def optimal_constants(
 def _by_block(model: Decoder, constants: Tensor) -> list[Tensor]:
     """Return the constants of each block, dims ``half, component, width``."""
     return [
-        constants[:, nodes.start : nodes.stop, : block.width]
-        for places in model.places
-        for block, _, nodes in places
+        constants[:, nodes.start : nodes.stop, : block.width] for block, _, nodes in model.places
     ]
 
 
@@ -207,7 +205,7 @@ class Losses:
         streams = model.embed(torch.from_numpy(prompts.tokens).to(constants.device))[None]
         last = max(last_attention(model), 0)
         joined = 0
-        for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
+        for index, (stage, places, _) in enumerate(model.walk):
             normed = stage.norm(streams)
             queries = None
             if index == last:
@@ -234,12 +232,14 @@ class Losses:
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Return that of targets, or of sets of them, dims ``run, prompt, scored``."""
-    wanted = targets.expand(len(logits), *targets.shape)
+    answers = targets.expand(len(logits), *targets.shape)
     if targets.dim() == 3:
-        of_sets = logits.gather(-1, wanted.clamp(min=0)).masked_fill(wanted == PADDING, -torch.inf)
+        of_sets = logits.gather(-1, answers.clamp(min=0)).masked_fill(
+            answers == PADDING, -torch.inf
+        )
         return logits.logsumexp(dim=-1) - of_sets.logsumexp(dim=-1)
-    losses = F.cross_entropy(logits.flatten(0, -2), wanted.flatten(), reduction="none")
-    return losses.view(wanted.shape)
+    losses = F.cross_entropy(logits.flatten(0, -2), answers.flatten(), reduction="none")
+    return losses.view(answers.shape)
 
 
 def _spread(model: Decoder, prompts: Prompts, at_once: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -40,8 +40,8 @@ def patched_edges(
     at = Positions.scored(request.prompts, perturbations.changes.device)
     last = last_attention(model)
     at_once = perturbations.changes.shape[:2].numel()
-    for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
-        sources = perturbations.reaching(places[0].nodes)
+    for index, (stage, places, nodes_of_stage) in enumerate(model.walk):
+        sources = perturbations.reaching(nodes_of_stage)
         # From the last attention on, nothing reads the positions that are not scored.
         stage_at = at if index >= last else None
         clean = perturbations.streams[index + 1][None]

@@ -57,7 +57,7 @@ def perturb(
     replacer = Replacer(prompts, corpora, statistics, request.seed)
     clean = [streams[0].clone()]
     changes = streams.new_empty((len(ablations), len(sources), *streams.shape[1:]))
-    for stage, places in zip(model.stages, model.places, strict=True):
+    for stage, places, _ in model.walk:
         normed = stage.norm(streams)
         for block, number, nodes in places:
             states = block.states(normed)

@@ -86,8 +86,7 @@ class Sweep:
         Fills ``change``, dims ``ablation, source, target, prompt``, and ``scores``
         (`PATTERN_SCORES`), dims ``score, component, prompt``.
         """
-        stages = zip(self.model.stages, self.model.places, strict=True)
-        for index, (stage, places) in enumerate(stages):
+        for index, (stage, places, _) in enumerate(self.model.walk):
             live = len(self.corpora) + len(self.runs)
             self._advance(stage, places, live, change, scores, narrow=index == self.narrowing)
             self.streams[live : len(self.corpora) + len(self.runs)] += self.streams[0]

@@ -54,7 +54,7 @@ class ThroughValues(Rules):
 
 def estimate(edges: Edges) -> Iterator[Estimate]:
     """Yield the estimate of every edge."""
-    from cntbench.engine.ways_back import along_attention, back_through, ways_back
+    from cntbench.engine.backward import along_attention, back_through, backward_passes
     from cntbench.models.blocks import Attention
 
     if any(isinstance(b, Attention) and b.divisor is not None for b in edges.model.blocks):
@@ -65,16 +65,16 @@ def estimate(edges: Edges) -> Iterator[Estimate]:
             hint="Take eap, eap_ig, relp, gim or exact with this model.",
         )
     layers = 1 + edges.layer(-1)
-    for back in ways_back(edges):
-        if not edges.requested(back.nodes):
+    for reached in backward_passes(edges):
+        if not edges.requested(reached.nodes):
             continue
-        result = edges.along(back.nodes, back_through(edges, ThroughValues(), back))
-        for block, _, nodes in edges.model.places[back.stage]:
+        result = edges.along(reached.nodes, back_through(edges, ThroughValues(), reached))
+        for block, _, nodes in edges.model.walk[reached.stage].places:
             if isinstance(block, Attention):
-                heads = slice(nodes.start - back.nodes.start, nodes.stop - back.nodes.start)
-                result.values[:, :, heads] += along_attention(edges, back, block)
+                heads = slice(nodes.start - reached.nodes.start, nodes.stop - reached.nodes.start)
+                result.values[:, :, heads] += along_attention(edges, reached, block)
         values, bypassed = result.values[0], result.values[1:].abs().sum(dim=0)
         if layers > 1:
-            size = (edges.layer(back.stage) * values.abs() + bypassed) / (layers - 1)
+            size = (edges.layer(reached.stage) * values.abs() + bypassed) / (layers - 1)
             values = size.copysign(values)
         yield result._replace(values=values)

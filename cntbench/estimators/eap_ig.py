@@ -53,7 +53,7 @@ def estimate(edges: Edges, *, over: str = "inputs") -> Iterator[Estimate]:
 def _over_activations(edges: Edges, steps: int) -> Iterator[Estimate]:
     from cntbench.engine.attribution import Estimate
 
-    blocks = [(stage, p) for stage, places in enumerate(edges.model.places, 1) for p in places]
+    blocks = [(stage, p) for stage, placed in enumerate(edges.model.walk, 1) for p in placed.places]
     for stage, place in blocks:
         sources = [source for source in edges.perturbations.sources if source in place.nodes]
         if not sources or stage == len(edges.model.stages):

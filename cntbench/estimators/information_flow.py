@@ -52,23 +52,23 @@ def estimate(edges: Edges) -> Iterator[Estimate]:
         for block in stage.blocks
     ]
     end = _at_scored_positions(edges, streams[-1])
-    left = end * _shares(model.blocks, states, streams[-1])
-    for index in reversed(range(len(model.stages))):
-        places = model.places[index]
-        nodes = range(places[0].nodes.start, places[-1].nodes.stop)
-        into = left[nodes.start : nodes.stop].clone()
+    flow = end * _shares(model.blocks, states, streams[-1])
+    for index, (_, places, nodes) in reversed([*enumerate(model.walk)]):
+        flow_into = flow[nodes.start : nodes.stop].clone()
         for block, number, part in places:
             if isinstance(block, Attention):
                 heads = slice(part.start - nodes.start, part.stop - nodes.start)
-                into[heads] = _by_position(block, normed[index], states[number], into[heads])
+                flow_into[heads] = _by_position(
+                    block, normed[index], states[number], flow_into[heads]
+                )
         shares = _shares(model.blocks[: places[0].number], states, streams[index])
         if edges.requested(nodes):
             sources = list(edges.reaching(nodes))
-            between = (shares[sources][:, None] * into).sum(dim=-1)
+            between = (shares[sources][:, None] * flow_into).sum(dim=-1)
             yield Estimate(sources, nodes, between)
         if edges.ends_with(nodes):
             return
-        left[: nodes.start] += into.sum(dim=0) * shares
+        flow[: nodes.start] += flow_into.sum(dim=0) * shares
 
 
 def _at_scored_positions(edges: Edges, stream: Tensor) -> Tensor:
@@ -121,10 +121,10 @@ def _by_position(block: Attention, normed: Tensor, states: Tensor, flow: Tensor)
     read = block.contributions(value.to(states.dtype).movedim(0, -2))
     written, (heads, prompts, length, hidden) = block.contributions(states), read.shape
     height = max(1, NUMBERS_AT_ONCE // (heads * prompts * length * hidden))
-    into = flow.new_zeros(flow.shape)
+    flow_into = flow.new_zeros(flow.shape)
     for low in range(0, length, height):
         rows = slice(low, low + height)
         parts = weights[:, :, rows, :, None] * read[:, :, None]
         shares = _shared(_proximity(parts, written[:, :, rows, None]), -1)
-        into += (flow[:, :, rows, None] * shares).sum(dim=-2)
-    return into
+        flow_into += (flow[:, :, rows, None] * shares).sum(dim=-2)
+    return flow_into

@@ -35,8 +35,8 @@ def estimate(edges: Edges) -> Iterator[Estimate | StreamChange]:
 
     model, streams = edges.model, edges.perturbations.streams
     total, moving = edges.ablation.scope == "total", edges.changes.clone()
-    for index, (stage, places) in enumerate(zip(model.stages, model.places, strict=True)):
-        sources = edges.reaching(places[0].nodes)
+    for index, (stage, places, nodes) in enumerate(model.walk):
+        sources = edges.reaching(nodes)
         if not sources:
             continue
         stream, change = streams[index], moving[: len(sources)].clone()

@@ -79,7 +79,7 @@ def read_graphs(names: Sequence[str]) -> dict[int, EapGraph]:
     """
     graphs: dict[int, EapGraph] = {}
     for name in names:
-        path, step = _place(name, alone=len(names) == 1)
+        path, step = _place(name, only_file=len(names) == 1)
         graph = read_eap_graph(path)
         first = next(iter(graphs.values()), graph)
         if graph.shape != first.shape:
@@ -178,13 +178,13 @@ def described(graphs: Mapping[int, EapGraph]) -> str:
     )
 
 
-def _place(name: str, *, alone: bool) -> tuple[Path, int]:
+def _place(name: str, *, only_file: bool) -> tuple[Path, int]:
     """Return the file and the step that are meant."""
     match = re.fullmatch(r"(.+)@(\d+)", name)
     if match and not (file_exists(name) or folder_exists(name)):
         return Path(match[1]), step_number(match[2], where=name)
     path = Path(name)
-    if alone and not tells_step(path.stem):
+    if only_file and not tells_step(path.stem):
         return path, 0
     hint = f"Say it behind the name: {name}@1000."
     try:

@@ -30,7 +30,7 @@ def graph_circuits(
     evaluation: Evaluation,
     choice: Choice,
     *,
-    inside: bool = False,
+    in_graph: bool = False,
 ) -> xr.Dataset:
     """Evaluate the circuits of graph files.
 
@@ -42,7 +42,7 @@ def graph_circuits(
         The tasks.
     model, evaluation, choice
         As in `cntbench.comparison.circuits.command.evaluate_circuits`.
-    inside
+    in_graph
         Whether to evaluate each file's own circuit (``in_graph``) instead of its best edges.
 
     Raises
@@ -56,18 +56,18 @@ def graph_circuits(
     scores = {}
     for name, path in zip(names, paths, strict=True):
         graph = read_eap_graph(path)
-        _check(graph, model, scored=not inside)
-        scores[name] = graph_scores(graph, inside=inside)
-    if inside:
+        _check(graph, model, scored=not in_graph)
+        scores[name] = graph_scores(graph, in_graph=in_graph)
+    if in_graph:
         choice = replace(choice, budgets=None, rankings=("absolute",), threshold=0.5)
     parts = [model.evaluate(task, scores, evaluation, choice) for task in tasks]
     return xr.concat(parts, dim="task", join="exact", combine_attrs="override")
 
 
-def graph_scores(graph: EapGraph, *, inside: bool = False) -> EdgeScores:
+def graph_scores(graph: EapGraph, *, in_graph: bool = False) -> EdgeScores:
     """Return the scores of a graph's edges, dims ``input, source, target``.
 
-    With ``inside``, 1 for the edges of the graph's own circuit and 0 for the others.
+    With ``in_graph``, 1 for the edges of the graph's own circuit and 0 for the others.
     """
     count = len(graph.components)
     values = np.full((len("qkv"), count + 1, count + 1), np.nan)
@@ -77,7 +77,7 @@ def graph_scores(graph: EapGraph, *, inside: bool = False) -> EdgeScores:
         source = 0 if edge.source is None else edge.source + 1
         target = count if edge.target is None else edge.target
         head_input = "qkv".index(name[-2]) if name.endswith(">") else 0
-        values[head_input, source, target] = edge.in_graph if inside else edge.score
+        values[head_input, source, target] = edge.in_graph if in_graph else edge.score
     return EdgeScores(values)
 
 

@@ -66,17 +66,18 @@ class Candidate:
     members: NDArray[np.bool_] | None = None
 
 
-def score_files(paths: Sequence[Path], circuit: Circuit, *, inside: bool = False) -> xr.Dataset:
+def score_files(paths: Sequence[Path], circuit: Circuit, *, in_graph: bool = False) -> xr.Dataset:
     """Score files of EAP-IG; parameters and errors are those of `candidate` and `scored`."""
     distinct_files(paths)
     distinct = len({path.name for path in paths}) == len(paths)
     graphs = {path.name if distinct else str(path): read_eap_graph(path) for path in paths}
     return scored(
-        {name: candidate(graph, circuit, inside=inside) for name, graph in graphs.items()}, circuit
+        {name: candidate(graph, circuit, in_graph=in_graph) for name, graph in graphs.items()},
+        circuit,
     )
 
 
-def candidate(graph: EapGraph, circuit: Circuit, *, inside: bool = False) -> Candidate:
+def candidate(graph: EapGraph, circuit: Circuit, *, in_graph: bool = False) -> Candidate:
     """Return the scores of a graph's edges.
 
     Parameters
@@ -85,7 +86,7 @@ def candidate(graph: EapGraph, circuit: Circuit, *, inside: bool = False) -> Can
         Of a model of the circuit's shape.
     circuit
         The planted circuit.
-    inside
+    in_graph
         Whether edges outside the graph's own circuit count as 0.
 
     Raises
@@ -101,14 +102,14 @@ def candidate(graph: EapGraph, circuit: Circuit, *, inside: bool = False) -> Can
             hint=f"`cntbench planted save {circuit.name} FOLDER` writes the model to analyse. "
             "parallel_attn_mlp is true for GPT-NeoX, false for GPT-2 and Llama.",
         )
-    if (flat := graph.flat(circuit=inside)) is not None:
+    if (flat := graph.flat(circuit=in_graph)) is not None:
         line = f"{graph.path}: every edge between components has the score {flat:g}"
         warn(line)
     members = np.zeros((len(nodes),) * 2, dtype=bool)
     for edge in graph.edges.values():
         if edge.source is not None and edge.target is not None:
             members[edge.source, edge.target] |= edge.in_graph
-    return Candidate(np.abs(graph.edge_effect(circuit=inside)), members)
+    return Candidate(np.abs(graph.edge_effect(circuit=in_graph)), members)
 
 
 def candidate_array(scores: ArrayLike, circuit: Circuit, label: str) -> Candidate:

@@ -47,12 +47,12 @@ def power_curves(dataset: xr.Dataset) -> Figure:
     for ax, label in zip(panels[-1], _AXES.values(), strict=True):
         ax.set_xlabel(label)
     for row, claim in zip(panels, claims, strict=True):
-        here = true.isel(case=np.flatnonzero(true["claim"].values.astype(str) == claim))
-        kinds = dict.fromkeys(map(str, here["kind"].values))
+        of_claim = true.isel(case=np.flatnonzero(true["claim"].values.astype(str) == claim))
+        kinds = dict.fromkeys(map(str, of_claim["kind"].values))
         for ax, axis in zip(row, _AXES, strict=True):
             ax.axhline(0.8, color=GREY, linestyle="--", linewidth=0.5, zorder=0)
             for place, kind in enumerate(kinds):
-                _curve(ax, here, kind, axis, COLOURS[place % len(COLOURS)])
+                _curve(ax, of_claim, kind, axis, COLOURS[place % len(COLOURS)])
             ax.set_ylim(-0.05, 1.05)
         row[0].set_ylabel(claim.replace("_", "\n"), fontsize=6)
         curves = {
@@ -75,11 +75,11 @@ def _curve(ax: Axes, cases: xr.Dataset, kind: str, axis: str, hue: str) -> None:
     of_kind = cases.isel(case=np.flatnonzero(cases["kind"].values.astype(str) == kind))
     others = [name for name in _AXES if name != axis]
     usual = {name: _usual(of_kind[name].values) for name in others}
-    alike = np.ones(of_kind.sizes["case"], dtype=bool)
+    at_usual = np.ones(of_kind.sizes["case"], dtype=bool)
     for name, value in usual.items():
         values = of_kind[name].values
-        alike &= np.isnan(values) if np.isnan(value) else values == value
-    chosen = of_kind.isel(case=np.flatnonzero(alike)).sortby(axis)
+        at_usual &= np.isnan(values) if np.isnan(value) else values == value
+    chosen = of_kind.isel(case=np.flatnonzero(at_usual)).sortby(axis)
     if np.isnan(chosen[axis].values).any():
         return
     count = chosen["supported"].values

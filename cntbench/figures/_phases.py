@@ -26,8 +26,8 @@ def shade(
     for ax in axes:
         for number, (start, stop) in enumerate(pairwise(ends)):
             ax.axvspan(start, stop, color=_SHADES[number % 2], linewidth=0, zorder=-3)
-        for place in axis.place(phases.step):
-            ax.axvline(place, color=INK, linewidth=0.7, zorder=-1, label="change point")
+        for x in axis.place(phases.step):
+            ax.axvline(x, color=INK, linewidth=0.7, zorder=-1, label="change point")
     for lower, upper in zip(axis.place(phases.lower), axis.place(phases.upper), strict=True):
         for ax in axes:
             ax.axvspan(lower, upper, ymin=0, ymax=0.035, color=GREY, linewidth=0, zorder=-2)

@@ -179,9 +179,9 @@ def colour(index: int) -> dict[str, str]:
 
 def line(ax: Axes, x: ArrayLike, y: ArrayLike, **looks: Any) -> None:
     """Draw a line with gaps at undefined values; a single point between gaps is a dot."""
-    alone = _alone(y)
-    if len(alone):
-        looks |= {"marker": "o", "markersize": 2, "markevery": alone.tolist()}
+    isolated = _alone(y)
+    if len(isolated):
+        looks |= {"marker": "o", "markersize": 2, "markevery": isolated.tolist()}
     ax.plot(x, y, **looks)
 
 
@@ -189,8 +189,8 @@ def band(ax: Axes, x: ArrayLike, lower: ArrayLike, upper: ArrayLike, **looks: An
     """Draw a band with gaps at undefined values; a single point between gaps is a bar."""
     x, lower, upper = np.asarray(x), np.asarray(lower), np.asarray(upper)
     ax.fill_between(x, lower, upper, linewidth=0, **looks)
-    alone = _alone(lower)
-    ax.vlines(x[alone], lower[alone], upper[alone], linewidth=2, **looks)
+    isolated = _alone(lower)
+    ax.vlines(x[isolated], lower[isolated], upper[isolated], linewidth=2, **looks)
 
 
 def _alone(y: ArrayLike) -> NDArray[np.int64]:

@@ -70,17 +70,17 @@ def _draw(ax: Axes, ranks: Bump) -> None:
             name = ranks.component[number]
             line(ax, x, ranks.rank[:, number], color=_OTHERS, linewidth=0.6, zorder=1, label=name)
     ends = []
-    for place, number in enumerate(foremost):
+    for index, number in enumerate(foremost):
         rank = ranks.rank[:, number]
-        line(ax, x, rank, zorder=3, label=ranks.component[number], **colour(place))
-        ends.append((float(rank[np.isfinite(rank)][-1]), number, colour(place)["color"]))
+        line(ax, x, rank, zorder=3, label=ranks.component[number], **colour(index))
+        ends.append((float(rank[np.isfinite(rank)][-1]), number, colour(index)["color"]))
     beside, edge = 0.0, max(len(x) - 1, 1)
     for at, number, hue in sorted(ends):
         beside = max(at, beside + 0.6)  # names of tied components go below each other
         ax.text(1.015 * edge, beside, ranks.component[number], va="center", fontsize=6, color=hue)
-    for place in x[ranks.reconfigures]:
+    for index in x[ranks.reconfigures]:
         ax.annotate(
-            "▼", (place, 1.0), (0, 1), xycoords=("data", "axes fraction"), color=INK,
+            "▼", (index, 1.0), (0, 1), xycoords=("data", "axes fraction"), color=INK,
             textcoords="offset points", ha="center", fontsize=5, gid="reconfigures",
         )  # fmt: skip
     ax.set_ylim(len(ranked) + 0.7, 0.3)

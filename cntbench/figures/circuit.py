@@ -104,9 +104,9 @@ def _places(parts: tuple[Part, ...]) -> list[tuple[float, float]]:
     columns = [(part.layer, kind_of(part.component) != "head") for part in parts]
     order = sorted(set(columns))
     positions = []
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         members = [other for other, its in enumerate(columns) if its == column]
-        height = (len(members) - 1) / 2 - members.index(place)
+        height = (len(members) - 1) / 2 - members.index(index)
         # Neighbouring columns are shifted against each other, so that edges pass between names.
         positions.append((float(order.index(column)), height + 0.25 * (order.index(column) % 2)))
     return positions

@@ -109,12 +109,12 @@ def _draw(
         test = judgement.results[judgement.verdict.decisive]
         if judgement.task not in tasks or not np.isfinite(test.effect):
             continue
-        place = ablations.index(judgement.ablation)
-        y = tasks.index(judgement.task) + (place - (len(ablations) - 1) / 2) * spread
+        index = ablations.index(judgement.ablation)
+        y = tasks.index(judgement.task) + (index - (len(ablations) - 1) / 2) * spread
         hue, fill = _VERDICTS[str(judgement.verdict.label)]
         ax.plot([test.lower, test.upper], [y, y], color=hue, linewidth=0.9, solid_capstyle="butt")
         ax.plot(
-            [test.effect], [y], marker=_marker(place), color=hue, fillstyle=fill,
+            [test.effect], [y], marker=_marker(index), color=hue, fillstyle=fill,
             markersize=3, markeredgewidth=0.8, markerfacecoloralt="white", linestyle="",
             label=f"{judgement.task} {judgement.ablation}",
         )  # fmt: skip

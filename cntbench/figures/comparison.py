@@ -41,21 +41,21 @@ def comparison(results: xr.Dataset | xr.DataTree) -> Figure:
         If the result has no comparison, or the comparison has none of these quantities.
     """
     methods_view = require(methods(xr.DataTree(), comparison_of(results)))
-    drawn = [panel for panel in _PANELS if panel[3](methods_view)]
-    if not drawn:
+    chosen = [panel for panel in _PANELS if panel[3](methods_view)]
+    if not chosen:
         raise lacking("The comparison has neither recovery nor cost.")
     rows = len(methods_view.method)
     figure = blank(DOUBLE, 0.8 + 0.16 * rows)
-    widths = [width for _, width, _, _ in drawn]
-    panels = figure.subplots(1, len(drawn), sharey=True, width_ratios=widths, squeeze=False)[0]
-    for ax, (title, _, draw, _) in zip(panels, drawn, strict=True):
+    widths = [width for _, width, _, _ in chosen]
+    panels = figure.subplots(1, len(chosen), sharey=True, width_ratios=widths, squeeze=False)[0]
+    for ax, (title, _, draw, _) in zip(panels, chosen, strict=True):
         for row in range(1, rows, 2):
             ax.axhspan(row - 0.5, row + 0.5, color=BAND, linewidth=0, zorder=-1)
         draw(ax, methods_view)
         ax.set_title(title)
         ax.tick_params(axis="y", length=0)
     entries = panels[0].get_legend_handles_labels()
-    if drawn[0] is _PANELS[0]:
+    if chosen[0] is _PANELS[0]:
         figure.legend(*entries, loc="outside lower left", ncols=2, handletextpad=0.1)
     panels[0].set_yticks(range(rows), [method.ablation for method in methods_view.method])
     panels[0].set_ylim(rows - 0.5, -0.5)

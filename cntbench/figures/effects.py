@@ -18,7 +18,7 @@ from cntbench.figures._results import (
 from cntbench.figures._style import COLOURS, GREY, SINGLE, canvas, styled
 from cntbench.results.selection import index_of
 from cntbench.views.effects import effects as view
-from cntbench.views.heads import Done, behaviours
+from cntbench.views.heads import ScoredBehaviour, behaviours
 
 #: Number of components.
 DRAWN = 12
@@ -74,7 +74,7 @@ def effects(
     views = [view(tree, name, ablation, readout) for ablation in ablations]
     size = np.nan_to_num(np.abs([of_ablation.effect[at] for of_ablation in views])).max(axis=0)
     order = [int(i) for i in np.argsort(-size, kind="stable")[:DRAWN] if size[i] > 0]
-    given, columns = ax is not None, 3 if max(map(len, ablations)) <= _SHORT else 2
+    has_axes, columns = ax is not None, 3 if max(map(len, ablations)) <= _SHORT else 2
     rows = -(-len(ablations) // columns)
     figure, ax = canvas(ax, SINGLE, 0.9 + 0.27 * max(3, len(order)) + 0.14 * rows)
     for number, (ablation, of_ablation) in enumerate(zip(ablations, views, strict=True)):
@@ -97,7 +97,7 @@ def effects(
     words = readout.replace("_", " ") + ("" if unit == "1" else f" [{unit}]")
     ax.set_xlabel(f"change of the {words}\n{over_prompts(tree)}\nbars: ± 2 standard errors")
     ax.set_title(f"{name}, step {root['step'].values[at]:,}")
-    if len(ablations) > 1 and given:
+    if len(ablations) > 1 and has_axes:
         ax.legend(loc="best")
     elif len(ablations) > 1:
         figure.legend(loc="outside upper left", ncols=columns, handletextpad=0.1)
@@ -119,7 +119,7 @@ def _readout_of(root: xr.Dataset, task: str, at: int) -> str:
     return "logit_difference" if "logit_difference" in known else known[0]
 
 
-def _named(component: str, does: dict[str, tuple[Done, ...]]) -> str:
+def _named(component: str, does: dict[str, tuple[ScoredBehaviour, ...]]) -> str:
     """Return the name of a component, and what it does."""
     words = ", ".join(done.behaviour.name for done in does.get(component, ()))
     return f"{component}\n{words}" if words else component

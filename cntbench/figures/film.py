@@ -98,8 +98,8 @@ def film(
             DOUBLE if columns > 1 else SINGLE, (1.75 if columns > 1 else 2.2) * rows + 0.55
         )
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    drawn = graph.weight[shown]
-    scale = Normalize(0, float(np.nanmax(drawn)) if np.isfinite(drawn).any() else 1.0)
+    weights = graph.weight[shown]
+    scale = Normalize(0, float(np.nanmax(weights)) if np.isfinite(weights).any() else 1.0)
     size = _sizes(graph, shown)
     for place, (panel, at) in enumerate(zip(panels, shown, strict=False)):
         _draw(panel, graph, at, scale, size, named=place == 0)

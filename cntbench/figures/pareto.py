@@ -35,15 +35,15 @@ def pareto(results: xr.Dataset | xr.DataTree) -> Figure:
         If there is no comparison, or the comparison has no verdict with costs.
     """
     view = verdict(comparison_of(results))
-    drawn = [r for r in view.ranking if any(m.pareto for m in r.method)] if view else []
-    if not drawn:
+    rankings = [r for r in view.ranking if any(m.pareto for m in r.method)] if view else []
+    if not rankings:
         raise lacking("The comparison has no verdict on methods with costs.")
-    rows = -(-len(drawn) // 2)
+    rows = -(-len(rankings) // 2)
     figure = blank(DOUBLE, 0.4 + 2.4 * rows)
     panels = list(figure.subplots(rows, 2, squeeze=False).flat)
-    for ax, ranking in zip(panels, drawn, strict=False):
+    for ax, ranking in zip(panels, rankings, strict=False):
         _draw(ax, ranking)
-    for ax in panels[len(drawn) :]:
+    for ax in panels[len(rankings) :]:
         ax.set_axis_off()
     return figure
 

@@ -61,9 +61,9 @@ def readouts(
     panels = figure.subplots(len(behaviour.readout), 1, sharex=True, squeeze=False)[:, 0].tolist()
     for at, (readout, unit) in enumerate(zip(behaviour.readout, behaviour.unit, strict=True)):
         ax = panels[at]
-        for place, number in enumerate(shown):
+        for column, number in enumerate(shown):
             value, error = behaviour.value[number, at], behaviour.error[number, at]
-            looks = colour(place)
+            looks = colour(column)
             name = behaviour.task[number]
             hue = looks["color"]
             band(ax, x, value - error, value + error, color=hue, alpha=0.25)

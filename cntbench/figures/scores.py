@@ -72,14 +72,14 @@ def scores(results: Results, *, task: str | None = None, readout: str = "accurac
     for ax, score in zip(panels[1:], range(len(view.score)), strict=False):
         _draw_score(ax, view, score, foremost, axis)
     rise = steepest_rise(root, name, readout)
-    for place, ax in enumerate(panels):
-        if place >= count:
+    for column, ax in enumerate(panels):
+        if column >= count:
             ax.set_axis_off()
             continue
         if rise is not None:
             start, stop = axis.place(rise)
             ax.axvspan(start, stop, color="#ececec", linewidth=0, zorder=-3)
-        if place + _COLUMNS >= count:
+        if column + _COLUMNS >= count:
             steps_below(ax, axis, view.step)
             ax.tick_params(labelbottom=True)
     figure.suptitle(

@@ -209,8 +209,8 @@ def _recognised(path: Path, kind: FileKind) -> bool:
 def _files(paths: Iterable[Path]) -> Iterator[os.stat_result]:
     """Yield the status of all regular files among paths and in folders."""
     for path in paths:
-        inside = path.rglob("*") if is_folder(path) else ()
-        for file in (path, *inside):
+        members = path.rglob("*") if is_folder(path) else ()
+        for file in (path, *members):
             status = file_status(file)
             if status is not None and stat.S_ISREG(status.st_mode):
                 yield status

@@ -106,8 +106,8 @@ def strength_and_expected(
     def batch_strengths(batch: Array) -> Array:
         feasible = ~np.isnan(batch)
         strength = by_layer(np.where(feasible, batch, 0), layer, direction)
-        alike = (feasible == feasible[..., :1]).all()  # then the edges are counted once
-        edges = by_layer(feasible[..., :1] if alike else feasible, layer, direction)
+        same_edges = (feasible == feasible[..., :1]).all()  # then the edges are counted once
+        edges = by_layer(feasible[..., :1] if same_edges else feasible, layer, direction)
         share = divide(edges, of_peers(edges, layer), 0.0)
         expected = (share * of_peers(strength, layer)).sum(axis=1)
         return np.stack([strength.sum(axis=1), expected])

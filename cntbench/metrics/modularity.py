@@ -98,11 +98,11 @@ def _move_nodes(excess: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
             best = gain.max(axis=0)
             at = np.flatnonzero(best > gain[current, every] + TIE)
             if len(at):
-                new = (gain[:, at] >= best[at] - TIE).argmax(axis=0)
+                target = (gain[:, at] >= best[at] - TIE).argmax(axis=0)
                 change = links[:, node, at]
                 gains[:, current[at], at] -= change
-                gains[:, new, at] += change
-                current[at] = new
+                gains[:, target, at] += change
+                current[at] = target
                 moved[at] = moving = True
     return community, moved
 

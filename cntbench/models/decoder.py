@@ -39,6 +39,14 @@ class Place(NamedTuple):
     nodes: range
 
 
+class PlacedStage(NamedTuple):
+    """A stage, the places of its blocks, and the indices of all of its components."""
+
+    stage: Stage
+    places: list[Place]
+    nodes: range
+
+
 @dataclass(frozen=True)
 class Decoder:
     """A decoder-only Transformer of any supported architecture.
@@ -90,7 +98,7 @@ class Decoder:
     def experts(self) -> tuple[int, ...]:
         """Number of experts of each layer; 0 for one without a mixture of experts."""
         counts = [0] * (1 + self.components[-1].layer)
-        for block, _, nodes in (place for places in self.places for place in places):
+        for block, _, nodes in self.places:
             if isinstance(block, Experts):
                 counts[self.components[nodes.start].layer] = len(block.experts)
         return tuple(counts)
@@ -101,17 +109,23 @@ class Decoder:
         return [block for stage in self.stages for block in stage.blocks]
 
     @property
-    def places(self) -> list[list[Place]]:
-        """The blocks of each stage with their places, in causal order."""
-        places: list[list[Place]] = []
+    def walk(self) -> list[PlacedStage]:
+        """The stages with the places of their blocks, in causal order."""
+        walk: list[PlacedStage] = []
         number = first = 0
         for stage in self.stages:
-            places.append([])
+            places, start = [], first
             for block in stage.blocks:
                 nodes = range(first, first + block.n_components)
-                places[-1].append(Place(block, number, nodes))
+                places.append(Place(block, number, nodes))
                 number, first = number + 1, nodes.stop
-        return places
+            walk.append(PlacedStage(stage, places, range(start, first)))
+        return walk
+
+    @property
+    def places(self) -> list[Place]:
+        """The places of all blocks, in causal order."""
+        return [place for placed in self.walk for place in placed.places]
 
     @property
     def hidden(self) -> int:

@@ -79,11 +79,11 @@ class Attending:
         """
         scores = query @ key.mT
         scores = self.capped(scores if scale == 1 else scores * scale)
-        seen = self.mask(scores.shape[-1], scores.device)
-        if seen is None:
+        mask = self.mask(scores.shape[-1], scores.device)
+        if mask is None:
             later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
             return scores.masked_fill_(later, float("-inf"))
-        return scores.masked_fill_(~seen, float("-inf"))
+        return scores.masked_fill_(~mask, float("-inf"))
 
     def capped(self, scores: Tensor) -> Tensor:
         """Return the scores after the cap."""
@@ -122,8 +122,8 @@ class Attending:
         for start in range(0, len(query), height):
             some = slice(start, start + height)
             scores = self.capped(widened(query[some] @ key[some].mT) * scale)
-            seen = mask[some] if mask.dim() == 4 else mask
-            weights = scores.masked_fill(~seen, float("-inf")).softmax(dim=-1)
+            some_mask = mask[some] if mask.dim() == 4 else mask
+            weights = scores.masked_fill(~some_mask, float("-inf")).softmax(dim=-1)
             parts.append(weights.to(value.dtype) @ value[some])
         return torch.cat(parts)
 
@@ -229,5 +229,5 @@ class Divisor:
         weight = widened(self.output.flatten(0, 1))
         written, moved = (states.flatten(-2) @ weight for states in (z, change))
         inverse = (written.square().mean(dim=-1, keepdim=True) + self.epsilon).rsqrt()
-        along = (written * moved).mean(dim=-1, keepdim=True) * inverse.square()
-        return (change - z * along.unsqueeze(-1)) * inverse.unsqueeze(-1)
+        projection = (written * moved).mean(dim=-1, keepdim=True) * inverse.square()
+        return (change - z * projection.unsqueeze(-1)) * inverse.unsqueeze(-1)

@@ -164,8 +164,8 @@ def _read(model: Any, what: str, dtype: torch.dtype) -> tuple[Shape, str, Decode
             decoder: Decoder = architecture.decoder(config, floats)
     except CheckpointError as error:
         raise CheckpointError(error.what, where=what, hint=error.hint or USUAL) from None
-    own = parity.own_logits(model, parity.probe(decoder), floats, wide(dtype), where=what)
-    held = parity.compare(NAME, own, decoder, where=what, hint=USUAL)
+    own_logits = parity.own_logits(model, parity.probe(decoder), floats, wide(dtype), where=what)
+    held = parity.compare(NAME, own_logits, decoder, where=what, hint=USUAL)
     return shape, revision(tensors), converted(decoder, dtype), held
 
 

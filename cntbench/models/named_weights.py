@@ -88,31 +88,31 @@ def select(config: Any, tensors: Mapping[str, Tensor], *, where: str) -> Weights
         If a tensor is missing or its shape differs from the config's; if weights are quantised,
         prefixed by a wrapper, or left over, so that the model would differ from the saved one.
     """
-    wanted, files = parameters(config), adapter(config.model_type)
+    expected, files = parameters(config), adapter(config.model_type)
     if hasattr(files, "merged"):
         try:
             tensors = files.merged(tensors)
         except CheckpointError as error:
             raise CheckpointError(error.what, where=where, hint=error.hint) from None
     renamed: Mapping[str, str] = getattr(files, "RENAMED", {})
-    names = {_full_name(name, wanted, renamed): name for name in tensors}
-    used = {full: names[full] for full in wanted.shapes if full in names}
-    for tied, source in wanted.tied.items():
+    names = {_full_name(name, expected, renamed): name for name in tensors}
+    used = {full: names[full] for full in expected.shapes if full in names}
+    for tied, source in expected.tied.items():
         if source not in used and tied in used:
             used[source] = used.pop(tied)
-    missing = [full for full in wanted.shapes if {full, wanted.tied.get(full)}.isdisjoint(used)]
-    left = sorted(set(tensors) - set(used.values()))
+    missing = [full for full in expected.shapes if {full, expected.tied.get(full)}.isdisjoint(used)]
+    surplus_names = sorted(set(tensors) - set(used.values()))
     buffers = tuple(f".{ending}" for ending in getattr(files, "BUFFERS", ()))
-    unused = [name for name in left if not f".{name}".endswith(buffers)]
+    unused = [name for name in surplus_names if not f".{name}".endswith(buffers)]
     if missing:
-        raise _missing(missing, unused, wanted, where)
+        raise _missing(missing, unused, expected, where)
     for full, name in used.items():
-        _check(name, tensors[name], wanted.shapes[full], where)
+        _check(name, tensors[name], expected.shapes[full], where)
     surplus = [
         name
         for name in unused
         if tensors[name].is_floating_point()
-        and wanted.module(_full_name(name, wanted, renamed)) in wanted.modules
+        and expected.module(_full_name(name, expected, renamed)) in expected.modules
     ]
     if surplus:
         raise CheckpointError(
@@ -126,17 +126,17 @@ def select(config: Any, tensors: Mapping[str, Tensor], *, where: str) -> Weights
         stored=stored,
         named={full: tensors[name] for full, name in used.items()},
         unused=tuple(unused),
-        former=_former(tensors) if left else "",
+        former=_former(tensors) if surplus_names else "",
     )
 
 
-def _full_name(name: str, wanted: Parameters, renamed: Mapping[str, str]) -> str:
+def _full_name(name: str, expected: Parameters, renamed: Mapping[str, str]) -> str:
     """Return the name of a stored tensor in transformers."""
     head, dot, rest = name.partition(".")
     if head in renamed:
         return renamed[head] + dot + rest
-    prefixed = f"{wanted.prefix}.{name}"
-    return prefixed if wanted.module(prefixed) in wanted.modules else name
+    prefixed = f"{expected.prefix}.{name}"
+    return prefixed if expected.module(prefixed) in expected.modules else name
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...], where: str) -> None:
@@ -158,13 +158,13 @@ def _check(name: str, tensor: Tensor, shape: tuple[int, ...], where: str) -> Non
 
 
 def _missing(
-    missing: list[str], unused: list[str], wanted: Parameters, where: str
+    missing: list[str], unused: list[str], expected: Parameters, where: str
 ) -> CheckpointError:
     """Return the error for missing parameters, with the likely reason."""
     for wrapper, remedy in WRAPPERS.items():
         wrapped = [name for name in unused if wrapper in name.split(".")]
         plain = {".".join(part for part in n.split(".") if part not in WRAPPERS) for n in wrapped}
-        if plain & ({*missing} | {full.removeprefix(f"{wanted.prefix}.") for full in missing}):
+        if plain & ({*missing} | {full.removeprefix(f"{expected.prefix}.") for full in missing}):
             return CheckpointError(
                 f"tensors are named with {wrapper + '.'!r}: {_listed(wrapped)}",
                 where=where,
@@ -184,7 +184,7 @@ def _missing(
             hint="Save them again without it.",
         )
     hint = f"The model does not use {_listed(unused)}." if unused else None
-    if not wanted.is_of_base(missing[0]):
+    if not expected.is_of_base(missing[0]):
         hint = "This is a base model, without the map to logits. Save the causal language model."
     return CheckpointError(message, where=where, hint=hint)
 

@@ -30,19 +30,19 @@ TYPES: dict[Precision, torch.dtype] = {
 }
 
 
-def mapped(value: T, each: Callable[[Tensor], Tensor]) -> T:
+def mapped(value: T, convert: Callable[[Tensor], Tensor]) -> T:
     """Return a decoder, or a part of one, with ``each`` applied to all of its tensors."""
     result: Any = value
     if isinstance(value, Tensor):
-        result = each(value)
+        result = convert(value)
     elif isinstance(value, tuple):
-        result = tuple(mapped(item, each) for item in value)
+        result = tuple(mapped(item, convert) for item in value)
     elif isinstance(value, partial):
-        keywords = {key: mapped(item, each) for key, item in value.keywords.items()}
-        result = partial(value.func, *mapped(value.args, each), **keywords)
+        keywords = {key: mapped(item, convert) for key, item in value.keywords.items()}
+        result = partial(value.func, *mapped(value.args, convert), **keywords)
     elif type(value).__module__.startswith("cntbench.") and hasattr(value, "__dict__"):
         result = copy.copy(value)
-        vars(result).update({key: mapped(item, each) for key, item in vars(value).items()})
+        vars(result).update({key: mapped(item, convert) for key, item in vars(value).items()})
     return result
 
 

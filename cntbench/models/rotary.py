@@ -96,8 +96,8 @@ class Rotary:
     def paired(self, rows: Tensor) -> Tensor:
         """Make heads' pairs adjacent, dims ``head, width, …``; an odd width is padded."""
         first = torch.arange(self.pairs, device=rows.device)
-        rest = torch.arange(2 * self.pairs, self.width, device=rows.device)
-        order = torch.cat([torch.stack([first, first + self.pairs], dim=1).flatten(), rest])
+        unpaired = torch.arange(2 * self.pairs, self.width, device=rows.device)
+        order = torch.cat([torch.stack([first, first + self.pairs], dim=1).flatten(), unpaired])
         missing = rows.new_zeros((len(rows), self.width % 2, *rows.shape[2:]))
         return torch.cat([rows[:, order], missing], dim=1)
 

@@ -42,8 +42,8 @@ def place_of(named: NamedStep) -> StagePlace:
     if len(stages) != 1:
         return StagePlace(None, "")
     [(stage, match)] = stages.items()
-    rest = f"{text[: match.start()]}{text[match.end() :]}"
-    branch = re.sub(r"(global[-_]?step|steps?|checkpoint|ckpt|iteration|iter)[-_=]*$", "", rest)
+    tail = f"{text[: match.start()]}{text[match.end() :]}"
+    branch = re.sub(r"(global[-_]?step|steps?|checkpoint|ckpt|iteration|iter)[-_=]*$", "", tail)
     return StagePlace(stage, branch.strip("-_="))
 
 

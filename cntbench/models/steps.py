@@ -27,7 +27,7 @@ _AFTER_WORD = re.compile(
     r"(?<![a-z])(?:global[-_]?step|steps?|checkpoint|ckpt|iteration|iter)[-_=]?(?P<digits>[0-9]+)",
     re.IGNORECASE,
 )
-_ALONE = re.compile(r"(?P<digits>[0-9]+)")
+_BARE_NUMBER = re.compile(r"(?P<digits>[0-9]+)")
 #: What continues a number after its first digits: a fraction, an exponent, groups of three digits,
 #: a unit (``step50K``).
 _GOES_ON = re.compile(r"\.[0-9]|e[-+]?[0-9]|[_,][0-9]{3}(?![0-9])|[kmgbt](?![a-z])", re.IGNORECASE)
@@ -63,8 +63,8 @@ def named_step(name: str, *, where: str) -> NamedStep | None:
     >>> named_step("stage1-step1000-tokens5B", where="here")[:1]
     (1000,)
     """
-    if alone := _ALONE.fullmatch(name):
-        return _named(name, alone, where)
+    if bare := _BARE_NUMBER.fullmatch(name):
+        return _named(name, bare, where)
     matches = list(_AFTER_WORD.finditer(name))
     if not matches:
         if re.search("[0-9]", name):
@@ -92,7 +92,7 @@ def named_step(name: str, *, where: str) -> NamedStep | None:
 
 def tells_step(name: str) -> bool:
     """Return whether a name is a number or has one after a known word, ambiguous or not."""
-    return bool(_ALONE.fullmatch(name) or _AFTER_WORD.search(name))
+    return bool(_BARE_NUMBER.fullmatch(name) or _AFTER_WORD.search(name))
 
 
 def step_number(digits: str, *, where: str) -> int:

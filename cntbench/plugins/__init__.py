@@ -158,9 +158,9 @@ def _plugins(
         yield Plugin(name, _docstring(module).splitlines()[0], path, module)
 
 
-def _add(plugins: Named[Plugin], new: Iterable[Plugin]) -> None:
+def _add(plugins: Named[Plugin], added: Iterable[Plugin]) -> None:
     """Add plugins; an error names both files of a name that another one has."""
-    for plugin in new:
+    for plugin in added:
         if plugin.name in plugins:
             raise SpecError(
                 f"defines {plugin.name}, as {plugins[plugin.name].path} does",

@@ -51,7 +51,7 @@ INPUTS: Mapping[str, Callable[..., tuple[Any, ...]]] = {
 
 
 def _strings(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
+    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
 
 
 #: What constants have to be.
@@ -144,11 +144,11 @@ def _checked(function: Callable[..., Any], module: ModuleType) -> Callable[..., 
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         tensors = () if inputs is None else inputs(*args)
-        given = [each for each in tensors if not getattr(each, "is_meta", True)]
-        before = [each.clone() for each in given]
+        real = [tensor for tensor in tensors if not getattr(tensor, "is_meta", True)]
+        before = [tensor.clone() for tensor in real]
         result = function(*args, **kwargs)
         wrong = check(result, module, *args, **kwargs)
-        if any(_changed(*pair) for pair in zip(before, given, strict=True)):
+        if any(_changed(*pair) for pair in zip(before, real, strict=True)):
             wrong = "after changing its input; write to a copy: states.clone()"
         if wrong is not None:
             code = function.__code__
@@ -179,7 +179,7 @@ def _of_tensor(result: Any, dims: str, shape: tuple[int, ...], *inputs: Any) -> 
         return f"the shape {tuple(result.shape)}; it has to be {dims}, here {shape}"
     if result.is_meta or result.isfinite().all():
         return None
-    if all(each.isfinite().all() for each in inputs):
+    if all(tensor.isfinite().all() for tensor in inputs):
         return "NaN or infinity for finite input"
     return None
 

@@ -209,7 +209,7 @@ class _Loader(importlib.abc.SourceLoader):
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
         subfolder, _, name = self._name.rpartition("/")
-        rooms = [room for room, each in SUBFOLDERS.items() if each == subfolder]
+        rooms = [room for room, folder_name in SUBFOLDERS.items() if folder_name == subfolder]
         if rooms and not name.startswith("_"):
             guard(module, rooms[0])
 

@@ -242,8 +242,8 @@ class Prompts:
         if self.anchors is None:
             return self
         beside = {"reference": [self.reference], "other": [self.other, self.further]}
-        kept = [self.tokens, *(array for name in corpora for array in beside.get(name, ()))]
-        width = max(int(lengths(array).max()) for array in kept if array is not None)
+        used = [self.tokens, *(array for name in corpora for array in beside.get(name, ()))]
+        width = max(int(lengths(array).max()) for array in used if array is not None)
         scored = int(lengths(self.scored).max())
         texts = {
             name: None if (array := getattr(self, name)) is None else array[..., :width]

@@ -47,7 +47,7 @@ _BRACKETS = re.compile(rf"(?P<path>{_PATH.pattern})(?:\[(?P<index>{_PATH.pattern
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
 
-def choose_columns(rows: Sequence[Row], given: Mapping[Key, str], where: str) -> dict[Key, str]:
+def choose_columns(rows: Sequence[Row], chosen: Mapping[Key, str], where: str) -> dict[Key, str]:
     """Return the column of each key: as given, else by its own name, else by a known layout.
 
     Raises
@@ -57,7 +57,7 @@ def choose_columns(rows: Sequence[Row], given: Mapping[Key, str], where: str) ->
         is the file.
     """
     present = list(dict.fromkeys(name for row in rows for name in row.cells))
-    for key, column in given.items():
+    for key, column in chosen.items():
         for name in _names(column):
             if name not in present:
                 raise CntbenchError(
@@ -65,8 +65,8 @@ def choose_columns(rows: Sequence[Row], given: Mapping[Key, str], where: str) ->
                     where=where,
                     hint=nearest(name, present),
                 )
-    own = {key: key for key in KEYS if key in present}
-    columns: dict[Key, str] = {**own, **given}
+    by_name = {key: key for key in KEYS if key in present}
+    columns: dict[Key, str] = {**by_name, **chosen}
     if not all(key in columns for key in REQUIRED):
         known = (
             layout

@@ -23,12 +23,12 @@ def tokens_behind(language: Language, before: str, text: str) -> list[int]:
     before a text of its own only: ``" Mary"`` is one token of Llama 2 behind a word.
     """
     try:
-        alone = language.encode(before) if before else []
+        before_tokens = language.encode(before) if before else []
         together = language.encode(before + text)
     except CntbenchError:  # the two together are a word that the tokenizer does not know
         return language.encode(text)
-    if len(together) > len(alone) and together[: len(alone)] == alone:
-        return together[len(alone) :]
+    if len(together) > len(before_tokens) and together[: len(before_tokens)] == before_tokens:
+        return together[len(before_tokens) :]
     return language.encode(text)
 
 

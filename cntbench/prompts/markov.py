@@ -23,6 +23,6 @@ def walk(
     states[:, 0] = rng.randint(0, len(chain), walkers)
     for position in range(1, length):
         row = cumulative[states[:, position - 1]]
-        drawn = (row < rng.uniform(size=(walkers, 1))).sum(axis=1)
-        states[:, position] = np.minimum(drawn, len(chain) - 1)
+        next_states = (row < rng.uniform(size=(walkers, 1))).sum(axis=1)
+        states[:, position] = np.minimum(next_states, len(chain) - 1)
     return states

@@ -192,4 +192,4 @@ def plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Mapping):
         return plain_cells(value)
-    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+    return [plain(element) for element in value] if isinstance(value, list | tuple) else value

@@ -66,7 +66,7 @@ def seeds_line(
 
     Of each seed, ``measured`` has the name and how many checkpoints and untrained models are done.
     """
-    each = [
+    seeds = [
         replace(
             estimate,
             done=min(checkpoints, estimate.checkpoints),
@@ -74,12 +74,12 @@ def seeds_line(
         )
         for _, checkpoints, models in measured
     ]
-    total = len(each) * estimate.checkpoints
-    done = sum(seed.done for seed in each)
+    total = len(seeds) * estimate.checkpoints
+    done = sum(seed.done for seed in seeds)
     return Text(
-        f"Seeds: {len(each)}, one trajectory each: {listed([name for name, *_ in measured], 10)}. "
+        f"Seeds: {len(seeds)}, one trajectory each: {listed([name for name, *_ in measured], 10)}. "
         f"In all {counted(total, 'checkpoint')}, {done} of them already measured, {total - done} "
-        f"to measure, in about {duration(sum(seed.seconds for seed in each))}. All above is about "
+        f"to measure, in about {duration(sum(seed.seconds for seed in seeds))}. All above is about "
         "one of them. Claims are pooled over the seeds."
     )
 

@@ -70,8 +70,8 @@ class FoldingTable(Table):
         keys = columns[: self.keys]
         parts: list[list[_Measured]] = [[*keys]]
         for column in columns[self.keys :]:
-            alone = len(parts[-1]) == len(keys)
-            if not alone and self._width([*parts[-1], column]) > limit:
+            is_single = len(parts[-1]) == len(keys)
+            if not is_single and self._width([*parts[-1], column]) > limit:
                 parts.append([*keys])
             parts[-1].append(column)
         return [self._part(part, limit) for part in parts]

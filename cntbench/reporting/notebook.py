@@ -44,9 +44,9 @@ def notebook_bar() -> Iterator[Progress]:
         bar.update(HTML(""))
 
 
-def bar_html(work: str, count: int, total: int, left: str = "") -> str:
+def bar_html(work: str, count: int, total: int, time_left: str = "") -> str:
     """Return the bar as HTML, with the time left in words."""
-    words = f"{work}, {count} of {total}{', ' if left else ''}{left}"
+    words = f"{work}, {count} of {total}{', ' if time_left else ''}{time_left}"
     return (
         f'<label style="font:13px system-ui,sans-serif"><progress value="{count}" '
         f'max="{max(total, 1)}"></progress> {escape(printable(words))}</label>'

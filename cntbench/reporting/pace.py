@@ -19,22 +19,22 @@ class Pace:
 
     def update(self, count: int, total: int) -> bool:
         """Note a count; return whether the total is a new one."""
-        now, new = monotonic(), total != self._total
-        if new or count < self._count:
-            self._total, self._first, self._began = total, count, now
-        self._count, self._last = count, now
-        return new
+        time, is_new = monotonic(), total != self._total
+        if is_new or count < self._count:
+            self._total, self._first, self._began = total, count, time
+        self._count, self._last = count, time
+        return is_new
 
-    def left(self) -> float | None:
+    def seconds_left(self) -> float | None:
         """Return the time left [s]; None before the first unit of work is done."""
         done = self._count - self._first
         if not done:
             return None
-        each = (self._last - self._began) / done
-        return max(0.0, each * (self._total - self._count) - (monotonic() - self._last))
+        per_unit = (self._last - self._began) / done
+        return max(0.0, per_unit * (self._total - self._count) - (monotonic() - self._last))
 
     @property
     def words(self) -> str:
         """The time left in words; empty where it is not known."""
-        left = self.left()
-        return "" if left is None else f"about {duration(left)} left"
+        seconds = self.seconds_left()
+        return "" if seconds is None else f"about {duration(seconds)} left"

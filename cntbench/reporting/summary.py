@@ -17,7 +17,7 @@ from cntbench.reporting.sentences.answers import in_short
 from cntbench.reporting.terminal import plain_table
 from cntbench.results.film import usable
 from cntbench.results.selection import index_of
-from cntbench.views.heads import Done, behaviours
+from cntbench.views.heads import ScoredBehaviour, behaviours
 from cntbench.views.readouts import task_of_interest
 
 #: Number of rows in the tables of components.
@@ -157,7 +157,7 @@ def _ranked(strength: xr.DataArray, side: str) -> list[str]:
     return rows + [""] * (_ROWS - len(rows))
 
 
-def _effects(moment: xr.Dataset, does: Mapping[str, tuple[Done, ...]]) -> Table:
+def _effects(moment: xr.Dataset, does: Mapping[str, tuple[ScoredBehaviour, ...]]) -> Table:
     effect = moment["readout_effect"].sel(readout="logit_difference")
     error = moment["readout_effect_se"].sel(readout="logit_difference")
     strongest = np.argsort(-np.abs(effect.values).max(axis=0), kind="stable")[:_ROWS]

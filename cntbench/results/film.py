@@ -112,8 +112,8 @@ def checkpoint_dataset(
             if "readout" in dims:
                 values = values.take(rows, axis=dims.index("readout"))
             at = {"task": task, "checkpoint": 0}
-            into = dataset[name].values[tuple(at.get(dim, slice(None)) for dim in variable.dims)]
-            into[..., : values.shape[-1]] = values
+            target = dataset[name].values[tuple(at.get(dim, slice(None)) for dim in variable.dims)]
+            target[..., : values.shape[-1]] = values
     return dataset
 
 

@@ -78,9 +78,11 @@ def _check_same(first: xr.Dataset, other: xr.Dataset, where: str) -> None:
                 where=where,
                 hint="All parts of a film are of one model, measured in the same way.",
             )
-    own = {name: about.dims[-1] for name, about in KEPT.items() if about.dims[-1] != "checkpoint"}
+    kept_dims = {
+        name: about.dims[-1] for name, about in KEPT.items() if about.dims[-1] != "checkpoint"
+    }
     kept = [
-        {name: part[name].sizes.get(dim) for name, dim in own.items() if name in part}
+        {name: part[name].sizes.get(dim) for name, dim in kept_dims.items() if name in part}
         for part in (first, other)
     ]
     if kept[0] != kept[1]:

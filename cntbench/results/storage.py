@@ -193,8 +193,8 @@ def read_netcdf(
     """
     where = str(path)
     if is_folder(path):
-        inside = path / "results.nc"
-        named = f"Name the file in it: {inside}" if file_status(inside) else hint
+        results_file = path / "results.nc"
+        named = f"Name the file in it: {results_file}" if file_status(results_file) else hint
         raise StorageError("is a folder", where=where, hint=_A_RESULT if named == _AGAIN else named)
     if file_status(path) is None:
         raise StorageError("no such file", where=where, hint=_similar(path))

@@ -19,14 +19,14 @@ def film_coordinates(root: xr.Dataset, dims: Collection[Hashable]) -> dict[str, 
 
     Along ``component`` and ``other_checkpoint``, they are ``component_layer``, ``other_step``, ….
     """
-    own = {
+    own_dims = {
         name: root.variables[name]
         for name, about in COORDINATES.items()
         if name in root.coords and name not in _OF_FILMS and root.variables[name].dims == about.dims
     }
-    coordinates = {name: value for name, value in own.items() if {*value.dims} <= {*dims}}
+    coordinates = {name: value for name, value in own_dims.items() if {*value.dims} <= {*dims}}
     for dim, like in LIKE.items():
-        for name, value in own.items() if dim in dims else ():
+        for name, value in own_dims.items() if dim in dims else ():
             if value.dims == (like,):
                 label = name.replace(like, dim) if name.startswith(like) else f"other_{name}"
                 coordinates[label] = value.to_base_variable().copy(deep=False)

@@ -24,7 +24,7 @@ from cntbench.models.planted.circuit import Circuit
 from cntbench.plugins import shipped_folder, spec_folders
 from cntbench.plugins.folders import PluginFolder, folders_in_use, not_specs, package_folders
 from cntbench.prompts.tables import SUFFIXES, is_table
-from cntbench.runs.launch import StudyKeys
+from cntbench.runs.options import StudyKeys
 from cntbench.runs.tasks import Task, read_task, task_of_file, without_prose
 from cntbench.specs import AblationSpec, StudySpec, as_dict, build, read_toml
 
@@ -180,8 +180,8 @@ class Catalogue:
             return entry
         named = (f"{name} ({estimators[name]} {reasons[estimators[name]]})" for name in left_out)
         warn(f"left out: {', '.join(named)}", CntbenchNote)
-        kept = tuple(name for name in names if name not in left_out)
-        return replace(entry, spec=replace(entry.spec, ablations=kept))
+        remaining = tuple(name for name in names if name not in left_out)
+        return replace(entry, spec=replace(entry.spec, ablations=remaining))
 
     def check(self, entry: StudyEntry, *, where: str) -> None:
         """Raise an error if a study names an unknown task or ablation, or the same one twice."""
@@ -293,10 +293,11 @@ def _shipped(
 
 def _read_all(paths: Mapping[str, Path], read: Callable[[Path], T]) -> Named[T]:
     entries: Named[T] = Named()
-    ours, adding = shipped_folder(), tuple(folder for folder in folders_in_use() if folder.files)
+    shipped_specs = shipped_folder()
+    adding = tuple(folder for folder in folders_in_use() if folder.files)
     for name, path in sorted(paths.items()):
         try:
-            shipped = path.is_relative_to(ours)
+            shipped = path.is_relative_to(shipped_specs)
             entries[name] = _shipped(read, path, adding) if shipped else read(path)
         except SpecError as error:
             entries.broken[name] = error

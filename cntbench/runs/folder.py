@@ -112,8 +112,8 @@ class RunFolder:
         }
         # Others may have been chosen, or have been trained since: each has a file of its own.
         current = plan.identity["checkpoints"]
-        same = {name: known.get(name, current[name]) for name in current}
-        expected = {**recorded, "checkpoints": {**same, **changeable}}
+        unchanged = {name: known.get(name, current[name]) for name in current}
+        expected = {**recorded, "checkpoints": {**unchanged, **changeable}}
         differences = differing(plan.identity, expected)
         if differences:
             weights_only = all(key.startswith("checkpoints.") for key in differences)
@@ -222,8 +222,8 @@ class RunFolder:
                         with FileLock(path, timeout=0):
                             pass
                 else:
-                    own = FileLock(self.path / f"{LOCK}-{self.shard.label}", timeout=0)
-                    locks.enter_context(own)
+                    shard_lock = FileLock(self.path / f"{LOCK}-{self.shard.label}", timeout=0)
+                    locks.enter_context(shard_lock)
             except Timeout:
                 raise CntbenchError(
                     "another run is using this folder",

@@ -251,12 +251,12 @@ def _plan(golden: Golden, catalogue: Catalogue, progress: Progress) -> Plan:
 
 def _check_specs(golden: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Raise an error that names the specs in which two studies differ, of those in both."""
-    old, new = ({key: identity[key] for key in _SAME} for identity in (golden, current))
+    frozen, new = ({key: identity[key] for key in _SAME} for identity in (golden, current))
     for kind in ("tasks", "ablations"):
-        common = old[kind].keys() & new[kind].keys()
-        for identity in (old, new):
+        common = frozen[kind].keys() & new[kind].keys()
+        for identity in (frozen, new):
             identity[kind] = {name: identity[kind][name] for name in common}
-    differences = differing(old, new)
+    differences = differing(frozen, new)
     if differences:
         raise CntbenchError(
             "the golden result is of another spec; different: " + listed(differences, _NAMED),

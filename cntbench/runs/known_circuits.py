@@ -185,8 +185,8 @@ def forward_passes(
     plan = planted_plan(study, ablations, largest)
     request = _requests(plan, largest.circuit.decoder())[0]
     once = _flops(replace(request, ablations=[]))
-    each = [replace(request, ablations=[method]) for method in request.ablations]
-    flops = parallel_map(_flops, each, jobs=jobs)
+    requests = [replace(request, ablations=[method]) for method in request.ablations]
+    flops = parallel_map(_flops, requests, jobs=jobs)
     return {entry.name: n / once for entry, n in zip(ablations, flops, strict=True)}
 
 

@@ -27,8 +27,8 @@ def lineage_breaks(steps: Sequence[int], samples: Sequence[WeightSample]) -> dic
     """Return the checkpoints that break the lineage, by index, and why."""
     breaks: dict[int, str] = {}
     for index in range(1, len(steps) - 1):
-        before, here, after = samples[index - 1 : index + 2]
-        nearer = min(before.distance(here), here.distance(after))
+        before, sample, after = samples[index - 1 : index + 2]
+        nearer = min(before.distance(sample), sample.distance(after))
         between = before.distance(after)
         if nearer > APART * between and index - 1 not in breaks:
             times = _times(nearer, between)
@@ -46,12 +46,14 @@ def _jumps(
     gaps = [steps[b] - steps[a] for a, b in pairs]
     breaks = {}
     for index, (_, later) in enumerate(pairs):
-        near = [i for i in (index - 2, index - 1, index + 1, index + 2) if 0 <= i < len(pairs)]
+        neighbours = [
+            i for i in (index - 2, index - 1, index + 1, index + 2) if 0 <= i < len(pairs)
+        ]
         expected = max(
-            (distances[i] * (gaps[index] / gaps[i]) ** p for i in near for p in _POWERS),
+            (distances[i] * (gaps[index] / gaps[i]) ** p for i in neighbours for p in _POWERS),
             default=0.0,
         )
-        if len(near) > 1 and distances[index] > JUMP * expected > 0:
+        if len(neighbours) > 1 and distances[index] > JUMP * expected > 0:
             breaks[later] = (
                 f"lies {_times(distances[index], expected)} as far from the checkpoint before as "
                 "the distances around it let expect"

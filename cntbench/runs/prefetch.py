@@ -61,10 +61,10 @@ class Prefetch:
         self._closed = False
 
     def __enter__(self) -> Self:
-        wanted = {subject.name for subject in list(self._waiting)[: self._free]}
+        next_names = {subject.name for subject in list(self._waiting)[: self._free]}
         if self.rooms.is_dir():
             for room in self.rooms.iterdir():
-                if room.name not in wanted:
+                if room.name not in next_names:
                     shutil.rmtree(room, ignore_errors=True)
         for _ in range(self._threads):
             threading.Thread(target=self._work, daemon=True).start()

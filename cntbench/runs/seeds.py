@@ -72,8 +72,8 @@ def seed_runs(
     for seed in spec.seeds:
         with in_file(f"{where}: seeds"):
             trajectory = seeded(spec.trajectory, seed)
-        alone = {**changes, "trajectory": trajectory, "seeds": ()}
-        entry = catalogue.changed_study(study, alone, where=where)
+        single = {**changes, "trajectory": trajectory, "seeds": ()}
+        entry = catalogue.changed_study(study, single, where=where)
         runs.append(SeedRun(seed, entry, RunFolder(folder / f"seed{seed}")))
     return tuple(runs)
 
@@ -90,8 +90,8 @@ def run_seeds(
     """
     for seed_run in runs:
 
-        def report(what: str, done: int, total: int, name: str = f"seed {seed_run.seed}") -> None:
-            progress(f"{name}: {what}", done, total)
+        def report(work: str, done: int, total: int, name: str = f"seed {seed_run.seed}") -> None:
+            progress(f"{name}: {work}", done, total)
 
         plan = make_plan(catalogue, seed_run.study, report)
         try:

@@ -12,7 +12,7 @@ from scipy import special
 from cntbench.results.film import usable
 from cntbench.views.effects import EffectView, effects
 from cntbench.views.film import film
-from cntbench.views.heads import Done, behaviours
+from cntbench.views.heads import ScoredBehaviour, behaviours
 
 Array = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class Part:
     layer: int
     effect: float
     error: float
-    does: tuple[Done, ...]
+    does: tuple[ScoredBehaviour, ...]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,11 @@ def circuit(tree: xr.DataTree, task: str, checkpoint: int | None = None) -> Circ
 
 
 def _part(
-    view: EffectView, root: xr.Dataset, at: int, i: int, does: dict[str, tuple[Done, ...]]
+    view: EffectView,
+    root: xr.Dataset,
+    at: int,
+    i: int,
+    does: dict[str, tuple[ScoredBehaviour, ...]],
 ) -> Part:
     name = view.component[i]
     layer = int(root["source_layer"].values[i])

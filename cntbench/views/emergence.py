@@ -84,8 +84,8 @@ def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> Emergen
         return None
     smooth = smoothed(values)
     noise = random_state(0, "emergence").standard_normal((draws if measured else 1, len(values)))
-    drawn = smooth + errors * noise
-    fits = np.array([smoothed(row) for row in drawn])
+    noisy = smooth + errors * noise
+    fits = np.array([smoothed(row) for row in noisy])
 
     def moment(step: float, lows: Array, highs: Array) -> DatedStep:
         tail = (1 - CONFIDENCE) / 2
@@ -95,11 +95,11 @@ def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> Emergen
         high = float(np.quantile(highs, 1 - tail, method="higher"))
         return DatedStep(step, min(low, step), max(high, step))
 
-    onsets = steps[_onset(drawn, errors)]
+    onsets = steps[_onset(noisy, errors)]
     first = int(_onset(values[None], errors)[0])
     halves = _halfway(fits, steps)
     rises = np.diff(values).argmax()
-    at = np.diff(drawn, axis=1).argmax(axis=1)
+    at = np.diff(noisy, axis=1).argmax(axis=1)
     return EmergenceView(
         start=int(steps[0]),
         chance=float(values[0]),

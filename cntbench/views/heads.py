@@ -45,19 +45,21 @@ _GENERAL = "positional"
 
 
 @dataclass(frozen=True)
-class Done:
+class ScoredBehaviour:
     """A behaviour of a head, and its score."""
 
     behaviour: Behaviour
     score: float
 
 
-def behaviours(root: xr.Dataset, task: str, checkpoint: int) -> dict[str, tuple[Done, ...]]:
+def behaviours(
+    root: xr.Dataset, task: str, checkpoint: int
+) -> dict[str, tuple[ScoredBehaviour, ...]]:
     """Return what each head does on a task at a checkpoint, most telling first.
 
     Heads that do nothing are left out, and so are MLPs. A result need not have all of the scores.
     """
-    by_component: dict[str, list[Done]] = {}
+    by_component: dict[str, list[ScoredBehaviour]] = {}
     for behaviour in BEHAVIOURS:
         if behaviour.score not in root:
             continue
@@ -68,5 +70,7 @@ def behaviours(root: xr.Dataset, task: str, checkpoint: int) -> dict[str, tuple[
         for i in np.flatnonzero(np.nan_to_num(values) >= THRESHOLD):
             component = str(root["source"].values[i])
             if behaviour.score != _GENERAL or component not in by_component:
-                by_component.setdefault(component, []).append(Done(behaviour, float(values[i])))
+                by_component.setdefault(component, []).append(
+                    ScoredBehaviour(behaviour, float(values[i]))
+                )
     return {component: tuple(done) for component, done in by_component.items()}

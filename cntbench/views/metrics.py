@@ -81,11 +81,13 @@ def metric(tree: xr.DataTree, name: str, task: str, ablation: str) -> MetricView
     attributes: dict[str, object] = {}
     nulls = tree.children.get("nulls")
     if nulls is not None and name in nulls.variables:
-        drawn = nulls.variables[name]
-        attributes = dict(drawn.attrs)
+        drawn_values = nulls.variables[name]
+        attributes = dict(drawn_values.attrs)
         statistics = [str(label) for label in nulls.variables["statistic"].values]
         mean, deviation = (
-            drawn.isel({**cell, "statistic": statistics.index(statistic)}).values.astype(np.float64)
+            drawn_values.isel({**cell, "statistic": statistics.index(statistic)}).values.astype(
+                np.float64
+            )
             for statistic in ("mean", "standard_deviation")
         )
     return MetricView(

@@ -10,7 +10,7 @@ from support.runs import write_study
 from support.trajectories import run_cli, write_trajectory
 
 from cntbench.cli.options import names_in
-from cntbench.runs.launch import study_changes
+from cntbench.runs.options import study_changes
 
 
 @pytest.fixture

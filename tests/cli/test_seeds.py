@@ -15,7 +15,7 @@ from cntbench.estimate.estimate import CostEstimate
 from cntbench.reporting.estimate import seeds_line
 from cntbench.results.storage import open_results
 from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.launch import study_changes
+from cntbench.runs.options import study_changes
 from cntbench.runs.seeds import seed_runs
 
 STUDY = """version = 1

@@ -281,7 +281,7 @@ def test_gim_and_atp_star_are_exact_into_the_last_layer_of_a_linear_model(model)
     exact, gim, atp_star = influence(request).edge_effect
     nodes = request.model.components
     # In a sequential model the last MLP reads the heads beside it.
-    last = [node for place in request.model.places[-1] for node in place.nodes]
+    last = [*request.model.walk[-1].nodes]
     share = np.array([1.0 if nodes[i].head is None else 0.5 for i in last])
     close(gim[:, last], share * exact[:, last], rtol=1e-4, atol=1e-9)
     close(atp_star[:, last], exact[:, last], rtol=1e-4, atol=1e-9)

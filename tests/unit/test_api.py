@@ -29,7 +29,7 @@ from cntbench.readouts import STANDARD
 from cntbench.results.film import usable
 from cntbench.results.schema import validate
 from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.launch import ComparedKeys, StudyKeys
+from cntbench.runs.options import ComparedKeys, StudyKeys
 
 #: What importing the package has no need of.
 HEAVY = ("torch", "transformers", "matplotlib", "scipy", "networkx", "netCDF4", "rich")

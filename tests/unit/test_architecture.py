@@ -41,7 +41,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("engine.sweep", "engine.optimal_constants"),
     ("engine.perturbations", "engine.rules"),
     ("engine.circuit", "engine.direct", "engine.patching", "engine.attribution"),
-    ("engine.ways_back",),
+    ("engine.backward",),
     ("estimators",),
     ("engine.edges",),
     ("engine.influence",),

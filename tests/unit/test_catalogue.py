@@ -9,7 +9,7 @@ from cntbench.errors import SpecError
 from cntbench.plugins import shipped_folder
 from cntbench.plugins.folders import SPECS_VARIABLE
 from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.launch import StudyKeys
+from cntbench.runs.options import StudyKeys
 from cntbench.runs.plan import origin
 from cntbench.specs import as_dict
 

@@ -251,11 +251,11 @@ def test_sizes(model):
     assert engine.vocabulary == size.vocabulary == config.vocab_size
     assert engine.hidden == config.hidden_size
     assert engine.dtype == torch.float64
-    assert [place.block for stage in engine.places for place in stage] == engine.blocks
-    assert [place.number for stage in engine.places for place in stage] == [
-        *range(len(engine.blocks))
-    ]
-    nodes = [(i, node) for i, s in enumerate(engine.places) for place in s for node in place.nodes]
+    assert [place.block for place in engine.places] == engine.blocks
+    assert [place.number for place in engine.places] == [*range(len(engine.blocks))]
+    nodes = [(i, node) for i, placed in enumerate(engine.walk) for node in placed.nodes]
+    of_places = [node for place in engine.places for node in place.nodes]
+    assert of_places == [node for _, node in nodes]
     assert nodes == [(node.stage, i) for i, node in enumerate(expected)]
     for block, _, states in [step for step in walk(engine, TOKENS) if step[0]]:
         assert states.shape == (1, *TOKENS.shape, block.n_components, block.width)

@@ -26,7 +26,7 @@ from cntbench.reporting.sentences.head import (
 from cntbench.reporting.sentences.methods import decision
 from cntbench.results.schema import STATUS
 from cntbench.views.circuit import CircuitView, Part
-from cntbench.views.heads import BEHAVIOURS, Done
+from cntbench.views.heads import BEHAVIOURS, ScoredBehaviour
 from cntbench.views.phases import PhaseView
 from cntbench.views.verdict import Ranked, Ranking
 
@@ -106,7 +106,7 @@ def test_phases(view, says):
 
 
 def part(name="L1.H0", effect=-2.0, *does):
-    done = tuple(Done(one, 0.9) for one in BEHAVIOURS if one.name in does)
+    done = tuple(ScoredBehaviour(one, 0.9) for one in BEHAVIOURS if one.name in does)
     return Part(name, 0, 1, effect, 0.1, done)
 
 

@@ -101,12 +101,12 @@ def test_the_time_left_is_by_the_mean_pace(monkeypatch):
     assert clock.words == ""
     now = 160.0
     assert not clock.update(41, 100)
-    assert clock.left() == pytest.approx(60 * 59)
+    assert clock.seconds_left() == pytest.approx(60 * 59)
     now = 190.0
-    assert clock.left() == pytest.approx(60 * 59 - 30)
+    assert clock.seconds_left() == pytest.approx(60 * 59 - 30)
     assert clock.words == "about 58 min left"
     assert clock.update(0, 7)
-    assert clock.left() is None
+    assert clock.seconds_left() is None
 
 
 def test_the_bar_says_what_is_measured_how_many_and_how_long(monkeypatch):

@@ -52,7 +52,7 @@ class Moments:
         if self.count is None:
             return Moments(self.mean.mean(dim=0), self.square.mean(dim=0), self.prompts)
         share = (self.count / self.count.sum())[:, None, None]
-        mean, square = ((each * share).sum(dim=0) for each in (self.mean, self.square))
+        mean, square = ((moment * share).sum(dim=0) for moment in (self.mean, self.square))
         return Moments(mean, square, self.prompts)
 
     @property

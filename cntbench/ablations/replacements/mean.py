@@ -86,9 +86,9 @@ class Parameters(Replacement):
         mean = (spread.mean if self.aligned else spread.pooled.mean[None]).to(clean.dtype)
         if self.population == "reference":
             return mean
-        own = clean
+        centre = clean
         if not self.aligned:
-            own = clean[:, : states.length].mean(dim=1, keepdim=True)
+            centre = clean[:, : states.length].mean(dim=1, keepdim=True)
         share = spread.share if self.aligned else spread.pooled_share(states.length)
         farther = (1 - share).rsqrt().where(share < 1, 1.0)
-        return own + farther.to(clean.dtype) * (mean - own)
+        return centre + farther.to(clean.dtype) * (mean - centre)

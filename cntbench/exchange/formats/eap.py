@@ -79,7 +79,7 @@ def _write(tree: xr.DataTree, cell: Mapping[str, int], path: Path) -> None:
 
 def graph_content(nodes: tuple[Component, ...], edges: Edges) -> dict[str, Any]:
     """Return what the file of a graph of some components and edges holds."""
-    ends = {part for name, (_, inside) in edges.items() if inside for part in _ends(name)}
+    ends = {part for name, (_, in_graph) in edges.items() if in_graph for part in _ends(name)}
     names = [INPUT, *map(eap_name, nodes), LOGITS]
     return {
         "cfg": {
@@ -88,7 +88,9 @@ def graph_content(nodes: tuple[Component, ...], edges: Edges) -> dict[str, Any]:
             "parallel_attn_mlp": nodes[-1].stage == nodes[-1].layer,
         },
         "nodes": {name: {"in_graph": name in ends or name == LOGITS} for name in names},
-        "edges": {n: {"score": score, "in_graph": inside} for n, (score, inside) in edges.items()},
+        "edges": {
+            n: {"score": score, "in_graph": in_graph} for n, (score, in_graph) in edges.items()
+        },
     }
 
 
@@ -139,4 +141,4 @@ def _scored(
 
 def _imported(group: xr.Dataset) -> dict[str, tuple[float, bool]]:
     rows = zip(group["edge"].values, group["score"].values, group["in_graph"].values, strict=True)
-    return {str(name): (float(s), bool(inside)) for name, s, inside in rows if np.isfinite(s)}
+    return {str(name): (float(s), bool(in_graph)) for name, s, in_graph in rows if np.isfinite(s)}

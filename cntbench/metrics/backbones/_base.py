@@ -65,7 +65,7 @@ def backbone(name: str) -> Backbone:
     """
     files = {
         path.stem: path
-        for folder in (*spec_folders(), *(own.path for own in folders_in_use()))
+        for folder in (*spec_folders(), *(plugin_folder.path for plugin_folder in folders_in_use()))
         for path in sorted((folder / "backbones").glob("*.toml"))
     }
     if name not in files:

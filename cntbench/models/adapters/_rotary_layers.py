@@ -188,8 +188,8 @@ def rotaries(config: Any, like: Tensor) -> list[Rotary]:
     """
     width, by_layer = width_of(config), None not in rotary_parameters(config)
     kinds = config.layer_types if by_layer else [None] * config.num_hidden_layers
-    made = {kind: Rotary(config, width, width, like, kind) for kind in dict.fromkeys(kinds)}
-    return [made[kind] for kind in kinds]
+    by_kind = {kind: Rotary(config, width, width, like, kind) for kind in dict.fromkeys(kinds)}
+    return [by_kind[kind] for kind in kinds]
 
 
 def assembled(

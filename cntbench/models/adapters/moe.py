@@ -68,14 +68,14 @@ def shape(config: Config) -> Shape:
 
 def merged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a checkpoint's tensors with those of single experts stacked, as transformers does."""
-    apart: dict[str, dict[tuple[int, str], Tensor]] = {}
+    experts: dict[str, dict[tuple[int, str], Tensor]] = {}
     stacked: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if match := _OF_EXPERT.fullmatch(name):
-            apart.setdefault(match[1], {})[int(match[2]), match[3]] = tensor
+            experts.setdefault(match[1], {})[int(match[2]), match[3]] = tensor
         else:
             stacked[name] = tensor
-    for name, of_layer in apart.items():
+    for name, of_layer in experts.items():
         numbers = range(len({number for number, _ in of_layer}))
         missing = [
             f"{name}.{number}.{kind}.weight"
@@ -85,8 +85,10 @@ def merged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ]
         if missing:
             raise CheckpointError(f"has no tensor {missing[0]!r}")
-        both = [torch.cat([of_layer[i, "gate_proj"], of_layer[i, "up_proj"]]) for i in numbers]
-        stacked[f"{name}.gate_up_proj"] = torch.stack(both)
+        gates_and_ups = [
+            torch.cat([of_layer[i, "gate_proj"], of_layer[i, "up_proj"]]) for i in numbers
+        ]
+        stacked[f"{name}.gate_up_proj"] = torch.stack(gates_and_ups)
         stacked[f"{name}.down_proj"] = torch.stack([of_layer[i, "down_proj"] for i in numbers])
     return stacked
 
@@ -128,8 +130,8 @@ def _experts(config: Config, tensors: Mapping[str, Tensor], prefix: str, scale: 
         return Linear(weight, weight.new_zeros(len(weight)))
 
     experts = []
-    for both, down in zip(up_and_gate, tensors[f"{prefix}experts.down_proj"], strict=True):
-        gate, up = (plain(part).after(scale) for part in both.chunk(2))
+    for gate_and_up, down in zip(up_and_gate, tensors[f"{prefix}experts.down_proj"], strict=True):
+        gate, up = (plain(part).after(scale) for part in gate_and_up.chunk(2))
         experts.append(MLP(up, plain(down), activation, gate=gate))
     return Experts(
         router=linear(tensors, f"{prefix}gate", bias=False).after(scale),

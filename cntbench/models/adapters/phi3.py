@@ -55,9 +55,9 @@ def decoder(config: Phi3Config, tensors: Mapping[str, Tensor]) -> Decoder:
         before_heads, before_mlp = (
             tensors[f"{prefix}{name}_layernorm.weight"] for name in ("input", "post_attention")
         )
-        apart = _apart(config, tensors, prefix)
-        heads = within(attention(config, apart, prefix, rotary, scale=before_heads), window)
-        mlp = gated_mlp(config, apart, prefix, scale=before_mlp)
+        maps = _apart(config, tensors, prefix)
+        heads = within(attention(config, maps, prefix, rotary, scale=before_heads), window)
+        mlp = gated_mlp(config, maps, prefix, scale=before_mlp)
         stages += [Stage(norm, (heads,)), Stage(norm, (mlp,))]
     return assembled(config, tensors, size, stages)
 
@@ -71,11 +71,11 @@ def _apart(config: Phi3Config, tensors: Mapping[str, Tensor], prefix: str) -> di
         tensors[f"{prefix}self_attn.qkv_proj.weight"].split(rows),
         tensors[f"{prefix}mlp.gate_up_proj.weight"].chunk(2),
     )
-    apart = {
+    maps = {
         f"{prefix}{name}.weight": part
         for some, parts in zip(names, fused, strict=True)
         for name, part in zip(some, parts, strict=True)
     }
     for name in ("self_attn.o_proj", "mlp.down_proj"):
-        apart[f"{prefix}{name}.weight"] = tensors[f"{prefix}{name}.weight"]
-    return apart
+        maps[f"{prefix}{name}.weight"] = tensors[f"{prefix}{name}.weight"]
+    return maps

@@ -69,7 +69,7 @@ class References:
     cut_off: bool = False
 
 
-def references(repository: str, wanted: Iterable[str]) -> References:
+def references(repository: str, revisions: Iterable[str]) -> References:
     """Return the commits of the branches and tags of a repository, ``ORG/NAME``.
 
     If the hub cannot be reached, the wanted revisions are looked for in the hub cache.
@@ -87,7 +87,7 @@ def references(repository: str, wanted: Iterable[str]) -> References:
             raise
         if isinstance(error, RepositoryNotFoundError) or status_of(error) in (401, 403):
             raise refusal(error, repository, f"hub:{repository}") from None
-        commits = _cached(repository, wanted) | _recorded(repository)
+        commits = _cached(repository, revisions) | _recorded(repository)
         return References(commits, explained(error), cut_off=is_cut_off(error))
     _record(repository, commits)
     return References(commits)
@@ -260,9 +260,9 @@ def silence_hub() -> None:
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
-def _cached(repository: str, wanted: Iterable[str]) -> dict[str, str]:
+def _cached(repository: str, revisions: Iterable[str]) -> dict[str, str]:
     """Return the commits of revisions that are in the hub cache."""
-    folders = {name: cached(repository, name) for name in wanted}
+    folders = {name: cached(repository, name) for name in revisions}
     return {name: folder.name for name, folder in folders.items() if folder is not None}
 
 

@@ -108,10 +108,10 @@ def _gpt2_arrays(spec: CircuitSpec, arrays: Mapping[str, Array]) -> dict[str, Ar
     for name, array in arrays.items():
         if "query_key_value" in name:
             array = np.concatenate(_by_kind(spec, array))
-        new = _renamed(name, _GPT2)
+        renamed = _renamed(name, _GPT2)
         # Maps between streams are ``Conv1D``, whose weights have dims ``input, output``.
-        conv = new.endswith(".weight") and ".c_" in new
-        named[new] = array.T if conv else array
+        conv = renamed.endswith(".weight") and ".c_" in renamed
+        named[renamed] = array.T if conv else array
     return named
 
 

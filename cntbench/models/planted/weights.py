@@ -180,9 +180,9 @@ class _TensorWriter:
     def _bases(self) -> dict[str, Array]:
         """Return the basis of each signal, dims ``hidden, signal``."""
         rng = self._rng("bases")
-        drawn = rng.standard_normal((self.width, self.width))
-        drawn[:, 0] = 1.0
-        basis = np.linalg.qr(drawn)[0][:, 1:]
+        gaussian = rng.standard_normal((self.width, self.width))
+        gaussian[:, 0] = 1.0
+        basis = np.linalg.qr(gaussian)[0][:, 1:]
         if not self.exact:
             overlap = self.blueprint.realistic.overlap
             noise = rng.standard_normal(basis.shape)
@@ -240,8 +240,8 @@ class _TensorWriter:
             if wiring.match is not None:
                 self._look(wiring.match, weight[head], bias[head])
             if not self.exact:
-                drawn = self._distraction(component, "read", 3 * width)
-                weight[head] += drawn.reshape(3, width, self.width)
+                distraction = self._distraction(component, "read", 3 * width)
+                weight[head] += distraction.reshape(3, width, self.width)
                 dense[head] += self._distraction(component, "write", width)
         return {
             f"{name}.query_key_value.weight": weight.reshape(-1, self.width),

@@ -54,7 +54,7 @@ def open_trajectory(
         one, or not those that are chosen.
     """
     root = _root(where)
-    contents = _found(root)
+    contents = _contents_of(root)
     paths, numbers = list(contents.steps), [named.step for named in contents.steps.values()]
     chosen = choose(checkpoints, [_name(path) for path in paths], numbers, where=where)
     steps = {paths[index]: contents.steps[paths[index]] for index in chosen}
@@ -106,7 +106,7 @@ def _root(where: str) -> Path:
     return root
 
 
-class _Found(NamedTuple):
+class _FolderContents(NamedTuple):
     """Checkpoints in the folder of a trajectory, in order of step, and what is skipped.
 
     These are names: of folders that are no checkpoint, of checkpoints whose name has no step, and
@@ -130,7 +130,7 @@ class _Found(NamedTuple):
             warn(f"{root}: skipped {'; '.join(skipped)}.", CntbenchNote)
 
 
-def _found(root: Path) -> _Found:
+def _contents_of(root: Path) -> _FolderContents:
     """Separate checkpoints, in order of step, from everything else.
 
     Raises
@@ -142,7 +142,7 @@ def _found(root: Path) -> _Found:
         paths = sorted(path for path in root.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}", where=str(root)) from None
-    contents = _Found({}, [], [], [])
+    contents = _FolderContents({}, [], [], [])
     for path in paths:
         present = checkpoint_files.is_checkpoint(path) if path.is_dir() else _has_weights(path)
         step = _step(path, present=present)

@@ -103,19 +103,19 @@ def _resolved(where: str, progress: Progress, *, unknown: bool = False) -> _Reso
             f"{repository!r} is not the name of a repository", where=opened, hint=revisions.EXPECTED
         ) from None
     present = client.references(repository, ()).commits if "*" in text else ()
-    wanted = revisions.parse(text, where=opened, present=present)
-    progress("resolving revisions", 0, len(wanted))
-    known = client.references(repository, [revision.name for revision in wanted])
+    requested = revisions.parse(text, where=opened, present=present)
+    progress("resolving revisions", 0, len(requested))
+    known = client.references(repository, [revision.name for revision in requested])
     origins = [
         HubRevision(repository, name, known.commits.get(name, ""), known.unreachable, known.cut_off)
-        for name, *_ in wanted
+        for name, *_ in requested
     ]
     if not any(origin.commit for origin in origins) and not (unknown and known.unreachable):
         raise _no_revision(origins, known, repository)
-    progress("resolving revisions", len(wanted), len(wanted))
+    progress("resolving revisions", len(requested), len(requested))
     checkpoints = tuple(
         Checkpoint(name, step, "", origin, tokens_seen)
-        for (name, step, tokens_seen), origin in zip(wanted, origins, strict=True)
+        for (name, step, tokens_seen), origin in zip(requested, origins, strict=True)
     )
     return _Resolved(repository, checkpoints, origins)
 
@@ -204,8 +204,8 @@ def _nearest(name: str, present: Iterable[str]) -> str:
     steps = {other: step for other in present if (step := revisions.step_of(other)) is not None}
     if not steps:
         return f"Its revisions are: {', '.join(sorted(present))}. None has a training step."
-    wanted = revisions.step_of(name) or 0
-    close = min(steps, key=lambda other: abs(steps[other] - wanted))
+    target = revisions.step_of(name) or 0
+    close = min(steps, key=lambda other: abs(steps[other] - target))
     names = sorted(steps, key=steps.__getitem__)
     if len(names) > _NAMED:
         names[_NAMED - 1 : -1] = ["…"]

@@ -163,13 +163,13 @@ class PromptTable:
         """Return the tokens of the answers of a row, one or a set of them, behind a prompt."""
         where = f"{row.where}: {key}"
         answers = cell(row, key, columns[key])
-        is_set = isinstance(answers, list) and any(type(each) is not int for each in answers)
+        is_set = isinstance(answers, list) and any(type(answer) is not int for answer in answers)
         read = answer_tokens if self.answer is None else several_tokens
         behind = clean if isinstance(clean, str) else ""
         tokens = []
-        for each in answers if is_set else [answers]:
-            refuse_unclear(each, clean, columns[key], where)
-            tokens.append(read(each, language, where, behind))
+        for answer in answers if is_set else [answers]:
+            refuse_unclear(answer, clean, columns[key], where)
+            tokens.append(read(answer, language, where, behind))
         return tokens
 
     def _other_answers(

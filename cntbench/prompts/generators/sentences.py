@@ -89,7 +89,7 @@ class Parameters:
 
     def _words(self, language: Language, rng: np.random.RandomState) -> tuple[Tokens, ...]:
         """Draw the words of the prompt and of its twin, dims ``sentence``."""
-        drawn = []
+        words = []
         for name in ("first", "second"):
             tokens = [tokens_behind(language, A_WORD, f" {word}") for word in getattr(self, name)]
             single = np.array([ids[0] for ids in tokens if len(ids) == 1], dtype=np.int64)
@@ -100,6 +100,6 @@ class Parameters:
                     hint="Add words, or use fewer sentences.",
                 )
             chosen = Language(np.unique(single)).distinct(rng, 2 * self.sentences)
-            drawn.append((chosen[: self.sentences], chosen[self.sentences :]))
-        (first, others), (second, answers) = drawn
+            words.append((chosen[: self.sentences], chosen[self.sentences :]))
+        (first, others), (second, answers) = words
         return first, second, others, answers

@@ -202,7 +202,7 @@ class Parameters:
     def other_cases(self) -> tuple[Case, ...]:
         """Those for tokenizers that the others do not suit."""
         return tuple(
-            self._case(f"otherwise (entry {i})", each) for i, each in enumerate(self.otherwise, 1)
+            self._case(f"otherwise (entry {i})", spec) for i, spec in enumerate(self.otherwise, 1)
         )
 
     def _case(self, where: str, table: Mapping[str, Any]) -> Case:
@@ -321,9 +321,9 @@ def _count(language: Language, before: str, word: str) -> int:
     space = before[len(head) :]
     if space and not head:
         head = "a"
-    alone = language.encode(head) if head else []
+    head_tokens = language.encode(head) if head else []
     together = language.encode(head + space + word)
-    return len(together) - len(alone) if together[: len(alone)] == alone else 0
+    return len(together) - len(head_tokens) if together[: len(head_tokens)] == head_tokens else 0
 
 
 def _answers(
@@ -337,5 +337,5 @@ def _answers(
     [word] = ranges
     fitting = lists[word.list]
     middle = fitting.index(words[Word(word.list, word.number)]) + 1
-    for each in fitting[middle:] if word.range == "after" else fitting[:middle]:
-        yield template.filled({word: each})
+    for text in fitting[middle:] if word.range == "after" else fitting[:middle]:
+        yield template.filled({word: text})

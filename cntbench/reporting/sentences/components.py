@@ -12,7 +12,7 @@ from cntbench.reporting.sentences.answer import Answer
 from cntbench.reporting.wording import listed, number, with_error
 from cntbench.views.circuit import CircuitView, Part, circuit
 from cntbench.views.effects import effects, over_one_edge
-from cntbench.views.heads import THRESHOLD, Done
+from cntbench.views.heads import THRESHOLD, ScoredBehaviour
 
 #: Number of components that are named.
 _NAMED = 4
@@ -97,7 +97,7 @@ def _does(part: Part) -> str:
     return f"; it {listed(map(_scored, part.does))}"
 
 
-def _scored(done: Done) -> str:
+def _scored(done: ScoredBehaviour) -> str:
     return f"{done.behaviour.meaning} ({number(done.score)})"
 
 

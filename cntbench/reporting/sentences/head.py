@@ -47,13 +47,13 @@ def edges_held(count: int, edges: int) -> str:
     )
 
 
-def all_counted(left: int, count: int) -> str:
+def all_counted(left_out: int, count: int) -> str:
     """Say how many checkpoints statements about training leave out."""
-    if left:
-        gaps = "which is a gap" if left == 1 else "which are gaps"
+    if left_out:
+        gaps = "which is a gap" if left_out == 1 else "which are gaps"
         return (
-            f"Statements about training leave out {left} of {counted(count, 'checkpoint')}, {gaps} "
-            "in the figures:"
+            f"Statements about training leave out {left_out} of {counted(count, 'checkpoint')}, "
+            f"{gaps} in the figures:"
         )
     if count == 1:
         return "The one checkpoint was measured."
