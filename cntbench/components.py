@@ -23,7 +23,7 @@ _SHORT = {
     "experts": "*.E*",
     "expert": "*.E*",
 }
-#: Number of components from which an error does not list them.
+#: Errors list components only if there are fewer than this.
 _LISTED = 40
 
 
@@ -105,14 +105,14 @@ def components(
 
 
 def by_experts(nodes: Sequence[Component], experts: Sequence[int]) -> tuple[Component, ...]:
-    """Return the components with experts in the place of the mixtures that they make up.
+    """Return the components, with each mixture replaced by its experts.
 
     Experts of a layer read the stream that their mixture reads, so that none reaches another.
 
     Parameters
     ----------
     nodes
-        The components, a mixture of experts among them as one MLP.
+        The components, with each mixture of experts as one MLP.
     experts
         Number of experts of each layer; 0 for a layer with a plain MLP.
 
@@ -146,7 +146,7 @@ def feasible(nodes: tuple[Component, ...]) -> NDArray[np.bool_]:
 
 
 def named(patterns: Sequence[str], nodes: Sequence[Component], *, where: str) -> list[int]:
-    """Return the indices of components that names and patterns choose, rising.
+    """Return the ascending indices of the components that names and patterns choose.
 
     Parameters
     ----------

@@ -136,7 +136,7 @@ class MissingCheckpointError(CheckpointError):
 
 
 class HubTimeoutError(CheckpointError):
-    """A checkpoint whose hub hangs: it may be had later."""
+    """A checkpoint whose hub does not answer in time; it may be available later."""
 
 
 class ParityError(CheckpointError):
@@ -152,11 +152,11 @@ class CntbenchWarning(UserWarning):
 
 
 class CntbenchNote(CntbenchWarning):
-    """Something that users may want to know, and that is probably what they want."""
+    """A note: something that users should know, although it is probably intended."""
 
 
 def warn(text: str, kind: type[CntbenchWarning] = CntbenchWarning) -> None:
-    """Warn users at that line of theirs which called cntbench, however deep the problem is found.
+    """Warn users at the line of their code that called cntbench, however deep the problem is found.
 
     Python and notebooks print the line; the command line prints the text alone.
     """
@@ -182,19 +182,19 @@ def warning_text(
     lineno: int,
     line: str | None = None,
 ) -> tuple[str, str]:
-    """Return how a warning is printed: a word before it, and the text.
+    """Return how a warning is printed: its label and its text.
 
-    Those of cntbench are a warning or a note, without their position in the code; the word is empty
-    for others.
+    Warnings of cntbench are labelled as a warning or a note, without their position in the code;
+    the label of others is empty.
     """
     if issubclass(category, CntbenchWarning):
         return "note" if issubclass(category, CntbenchNote) else "warning", str(message)
     return "", warnings.formatwarning(message, category, filename, lineno, line)
 
 
-#: Place of errors about the arguments of a function, which do not know the function.
+#: Place of errors about arguments, where the name of the function is not known.
 ARGUMENTS = "the arguments"
-#: Places of errors that do not know their file, or their function.
+#: Places of errors that name neither a file nor a function.
 _UNNAMED = re.compile(rf"the dataset|the result|{ARGUMENTS}|cntbench\.[a-z_]+$")
 
 
@@ -228,7 +228,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 class Named(dict[str, T]):
-    """Things by name, and the errors of others, whose files are broken."""
+    """A mapping by name, with the errors of broken files, also by name."""
 
     def __init__(
         self, things: Mapping[str, T] | None = None, broken: Mapping[str, SpecError] | None = None
@@ -240,8 +240,8 @@ class Named(dict[str, T]):
 def unknown(kind: str, name: str, allowed: Iterable[str], *, where: str | None = None) -> SpecError:
     """Return the error for a name that is not among the allowed ones.
 
-    If the name is that of a broken spec, it is the spec's error; if it is, or may be, that of a
-    broken plug-in, it is a `PluginError` that says so.
+    For a broken spec it is the spec's own error; for a name that is, or may be, that of a broken
+    plug-in, a `PluginError` that says so.
     """
     broken = allowed.broken if isinstance(allowed, Named) else {}
     if name in broken and not isinstance(broken[name], PluginError):
@@ -254,7 +254,7 @@ def unknown(kind: str, name: str, allowed: Iterable[str], *, where: str | None =
 
 
 def shown(value: object) -> str:
-    """Return a value for a message as JSON; of what is no plain data, its type and shape.
+    """Return a value as JSON for a message; for anything but plain data, its type and shape.
 
     Examples
     --------
@@ -264,7 +264,7 @@ def shown(value: object) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, bool | int | float | str | list | tuple | dict | None):
-        with suppress(TypeError, ValueError):  # a key that is no text; a list that holds itself
+        with suppress(TypeError, ValueError):  # a key that is not text; a list that contains itself
             return json.dumps(value, default=_type_and_shape)
     return _type_and_shape(value)
 

@@ -42,7 +42,7 @@ HeadInput = Literal["query", "key", "value"]
 """The three uses of a head's input."""
 HEAD_INPUTS: tuple[HeadInput, ...] = get_args(HeadInput)
 Keep = Literal["prompts", "positions"]
-"""What results are kept for each of, besides their means."""
+"""Units for which results are kept, besides their means."""
 Precision = Literal["float32", "bfloat16", "float64"]
 """Floating-point type of weights and states."""
 
@@ -61,7 +61,7 @@ def _distinct(names: tuple[T, ...]) -> tuple[T, ...]:
 
 
 def choice_text(choice: Any) -> Any:
-    """Return a choice of checkpoints as the command line writes it; anything else as it is.
+    """Return a choice of checkpoints as the command line writes it; anything else unchanged.
 
     Takes a text, a step, a slice of steps or names, or a sequence of texts and steps.
     """
@@ -87,7 +87,7 @@ _MOST_SEEDS, _SEEDS_END = 1000, 10**9
 
 
 def seed_numbers(seeds: Any) -> Any:
-    """Return seeds as numbers, from text or whatever holds whole numbers; other things as they are.
+    """Convert text or a collection of whole numbers to seeds; return anything else unchanged.
 
     Examples
     --------
@@ -124,7 +124,7 @@ _ADDED = "added"
 
 
 def added(default: Any) -> Any:
-    """Return the default of a key that came after results had been written.
+    """Return the default of a key that was added after results had been written.
 
     `as_dict` leaves the key out where it has this value, so that the identities of runs, and
     results, from before the key existed stay as they were.
@@ -262,11 +262,11 @@ class StudySpec:
         Floating-point type of the model (`cntbench.models.precision`); number of blocks of sources
         per checkpoint, which are separate units of work.
     checkpoints
-        Which are measured; see `cntbench.models.checkpoint_choice`. Empty for all.
+        Checkpoints to measure; see `cntbench.models.checkpoint_choice`. Empty for all.
     layers
         Layers whose components are ablated and watched: ``"0:5"``, both ends included, ``"0,3"``.
     components, targets
-        Of these, which are ablated, and which are watched; see `cntbench.components.named`. Empty
+        Components of these layers to ablate, and to watch; see `cntbench.components.named`. Empty
         for all.
     experts
         Whether the experts of a layer are components, ``L2.E3``, in place of its ``L2.MLP``.
@@ -274,9 +274,11 @@ class StudySpec:
         Whether results are also kept for each of the ``"prompts"``, and of the ``"positions"``; see
         `cntbench.results.schema.KEPT`.
     until_se
-        Standard error of the strongest edges that is enough (`cntbench.engine.settling`); 0: none.
+        Standard error of the strongest edges at which measuring ends (`cntbench.engine.settling`);
+        0 measures all prompts.
     seeds
-        Seeds of trajectories, each measured by its own run (`cntbench.runs.seeds`); empty: as is.
+        Seeds of trajectories, each measured by its own run (`cntbench.runs.seeds`); empty for the
+        trajectory as named.
     """
 
     version: Version
@@ -347,7 +349,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def build(cls: Callable[..., T], table: Mapping[str, Any], *, where: str, prefix: str = "") -> T:
-    """Make a spec, of a class made by `spec`, from a table of TOML.
+    """Build a spec from a TOML table; its class is made by `spec`.
 
     ``where`` is its file, ``prefix`` its path within the file, such as ``"parameters."``.
 
@@ -359,7 +361,7 @@ def build(cls: Callable[..., T], table: Mapping[str, Any], *, where: str, prefix
     """
     try:
         return cls(**table)
-    except SpecError as error:  # of keys that do not fit together; it names them
+    except SpecError as error:  # keys that do not fit together: the message names them
         key = f"{where}: {prefix}{error.where}" if error.where else where
         raise SpecError(error.what, where=key, hint=error.hint) from None
     except pydantic.ValidationError as error:

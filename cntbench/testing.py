@@ -1,4 +1,4 @@
-"""A pytest plug-in that holds users' plug-ins to what is checked of every shipped one.
+"""A pytest plug-in that runs the checks of the shipped plug-ins on users' plug-ins.
 
 ``pytest -p cntbench.testing --cntbench-specs my-specs`` runs the common checks of cntbench on the
 plug-ins and specs of a folder. It needs pytest and hypothesis.
@@ -19,7 +19,7 @@ from cntbench.errors import CntbenchError
 from cntbench.plugins import ROOMS, Plugin, room
 from cntbench.plugins.folders import SUBFOLDERS, folders_in_use, using
 
-#: Files of checks by the sub-folders whose files they are about.
+#: The file of checks for the files of each sub-folder.
 CHECKS = {
     "property/test_common_file_checks.py": tuple(SUBFOLDERS.values()),
     "property/test_generators.py": ("generators",),
@@ -83,7 +83,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take the folders into use, and run the checks of what they hold."""
+    """Use the folders, and collect the checks of their files."""
     chosen = [Path(folder) for folder in config.getoption("--cntbench-specs")]
     if not chosen:
         return
@@ -130,7 +130,7 @@ def _holds(folders: Sequence[Path], names: tuple[str, ...]) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out checks that are about nothing of the folders."""
+    """Deselect checks of anything that is not in the folders."""
     if not _folders:
         return
     at = checks_folder()

@@ -160,7 +160,7 @@ def check(spec: AblationSpec, replacement: Replacement, *, where: str) -> None:
     Raises
     ------
     SpecError
-        Naming the file, ``where``, the key, and what it fits with.
+        If they do not; it names the file, ``where``, the key, and what fits it.
     """
     estimator = find("estimator", spec.estimator, where=where)
     for key, problem, hint in (*_of_observable(spec, estimator), *_of_estimator(spec, estimator)):
@@ -175,7 +175,7 @@ def check(spec: AblationSpec, replacement: Replacement, *, where: str) -> None:
 
 
 def _of_observable(spec: AblationSpec, estimator: ModuleType) -> Iterator[tuple[str, str, str]]:
-    """Yield keys that do not fit to the observable (empty for a missing one), why, and a hint."""
+    """Yield each key that does not fit the observable (empty if missing), why, and a hint."""
     if spec.observable == "target":
         if spec.measure is None:
             yield (
@@ -212,7 +212,7 @@ def _of_observable(spec: AblationSpec, estimator: ModuleType) -> Iterator[tuple[
 
 
 def _of_estimator(spec: AblationSpec, estimator: ModuleType) -> Iterator[tuple[str, str, str]]:
-    """Yield the same of keys that do not fit to what the estimator uses."""
+    """Yield likewise the keys that do not fit what the estimator uses."""
     if "contributions" in estimator.USES and spec.replacement != "zero":
         yield (
             "replacement",

@@ -26,7 +26,7 @@ def is_film(root: xr.Dataset) -> bool:
 
 
 def card(root: xr.Dataset) -> str:
-    """Return a summary of a film as HTML, reading drawn values only; if it is none, the reason."""
+    """Return a summary of a film as HTML, or why it is not a film; reads only drawn values."""
     try:
         return _card(root)
     except CntbenchError as error:

@@ -1,4 +1,4 @@
-"""What Python users call for circuits: ``circuit``."""
+"""The Python interface to circuits: ``circuit``."""
 
 from __future__ import annotations
 

@@ -257,7 +257,8 @@ def leaderboard(files: str | Path | Sequence[str | Path]) -> xr.Dataset:
     Raises
     ------
     CntbenchError
-        If a file is no comparison on planted circuits, or was measured on other versions of them.
+        If a file is not a comparison on planted circuits, or was measured on other versions of
+        them.
     """
     return rank(path_tuple(files))
 
@@ -311,7 +312,7 @@ def _listed(results: Results | Iterable[Results]) -> list[Results]:
 
 
 def _named(results: Results | Iterable[Results]) -> dict[str, Results]:
-    """Return one result or several by name: their files', or those in a tree of several seeds."""
+    """Return one result or several by name: by their files, or as in a tree of several seeds."""
     if isinstance(results, xr.DataTree) and "status" not in results.variables:
         seeds = {n: tree for n, tree in results.children.items() if "status" in tree.variables}
         if seeds:

@@ -1,4 +1,4 @@
-"""The command that tries claims on films whose truth is known: ``calibrate``."""
+"""The command that tests claims on films whose truth is known: ``calibrate``."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ Jobs = Annotated[
     ),
 ]
 
-#: What workers import that measure models, and compare them with transformers first.
+#: What workers import to measure models, and first compare them with transformers.
 MEASURING = ("transformers.modeling_utils", "cntbench.runs.run")
 
 

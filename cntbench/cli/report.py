@@ -1,4 +1,4 @@
-"""The commands that say what results show: ``show``, ``report``, a page, and ``claims``."""
+"""The commands that show results: ``show``, ``report`` and ``claims``."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def run(
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Report what is kept of a run that the user interrupts, and exit."""
+    """Report which results of an interrupted run are kept, and exit."""
     from cntbench.runs.run import Interrupted
 
     try:

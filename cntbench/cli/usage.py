@@ -1,4 +1,4 @@
-"""What is wrong with the words of a command line, as errors of our own."""
+"""Mistakes in a command line, as errors of our own."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from cntbench.errors import CntbenchError, nearest, shown, unknown
 from cntbench.files.refusals import allowed
 from cntbench.plugins.folders import using
 
-#: What typer says of a choice.
+#: Messages of typer about choices.
 _CHOICE = re.compile(r"(?:Value error, )?'(.*)' is not one of (.*)", re.DOTALL)
 _COMMAND = re.compile(r"No such command '(.*?)'\.", re.DOTALL)
 _EXTRA = re.compile(r"Got unexpected extra argument(?:s|\(s\))? \((.*)\)", re.DOTALL)
 #: A key of a study or a parameter of a function, in an error about an option of that name.
 _KEY = re.compile(r"(?:command line|cntbench\.[a-z_]+): ([a-z_]+)(?: \(entry \d+\))?(?=:| = )")
 
-#: What typer reads for each type of paths: of "" it would make the current folder.
+#: What typer reads for each type of paths; it would turn "" into the current folder.
 _TEXTS: dict[Any, Any] = {
     Path: str,
     Path | None: str | None,
@@ -100,7 +100,7 @@ def _own_errors() -> Iterator[None]:
 
 
 def _usage_error(error: Any) -> CntbenchError:
-    """Return what typer has found wrong with a command line."""
+    """Return the error for a mistake that typer has found in a command line."""
     context, param = getattr(error, "ctx", None), getattr(error, "param", None)
     path = "cntbench" if context is None else context.command_path
     options = f"For all options: {path} --help"
@@ -120,7 +120,7 @@ def _usage_error(error: Any) -> CntbenchError:
         takes = "takes no" if "not take" in error.message else "needs a"
         return CntbenchError(f"{error.option_name} {takes} value")
     if extra := _EXTRA.match(error.message):
-        return CntbenchError(f"there is no place for {shown(extra[1])}", hint=options)
+        return CntbenchError(f"unexpected argument {shown(extra[1])}", hint=options)
     return CntbenchError(error.format_message().removesuffix("."), hint=options)
 
 

@@ -22,7 +22,7 @@ def compare_files(paths: Sequence[Path]) -> xr.Dataset:
     """Compare the ablations of one result file, or several files ablation by ablation.
 
     Every other file is compared with the first, at their common checkpoints and for their common
-    ablations. Files with one ablation each are compared whatever its name. Duplicates, and
+    ablations. Files with one ablation each are compared even if its name differs. Duplicates, and
     checkpoints that were not measured, are left out.
 
     Returns

@@ -104,7 +104,7 @@ def _resampled_auroc(record: Recovery, truth: NDArray[np.bool_], seed: int) -> A
     positive, negative = int(true.sum()), int((~true).sum())
     if not positive or not negative:
         return np.full(RESAMPLES, np.nan)
-    from scipy.stats import rankdata  # takes a second, and what is shown of a result does without
+    from scipy.stats import rankdata  # takes a second, and showing a result does not need it
 
     ranks = rankdata(tied(np.where(scores < RESOLUTION, 0.0, scores)), axis=1)
     above: Array = ranks[:, true].sum(axis=1) - positive * (positive + 1) / 2

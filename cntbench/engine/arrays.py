@@ -50,14 +50,14 @@ class Arrivals:
         self._waiting: list[tuple[Tensor, Callable[[Array], object]]] = []
 
     def add(self, values: Tensor, keep: Callable[[Array], object]) -> None:
-        """Have values brought back, for a function that keeps them."""
+        """Queue values to be copied back, and the function that then stores them."""
         if self.at_once:
             keep(to_array(values))
         else:
             self._waiting.append((values, keep))
 
     def bring(self) -> None:
-        """Bring back all values that wait, those of each type together."""
+        """Copy all queued values back, with one copy for each type."""
         for dtype in dict.fromkeys(values.dtype for values, _ in self._waiting):
             waiting = [(v, keep) for v, keep in self._waiting if v.dtype == dtype]
             array = to_array(torch.cat([values.reshape(-1) for values, _ in waiting]))

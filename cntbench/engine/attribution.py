@@ -1,7 +1,7 @@
-"""What estimators of the effects of edges are given, and the pass back that most of them take.
+"""The input of estimators of edge effects, and the backward pass that most of them use.
 
-Gradients of a readout m in what each component k of stage t reads are taken stage by stage, from
-the end: with G_{t+1} = ∂m/∂x_{t+1},
+Gradients of a readout m with respect to what each component k of stage t reads are computed stage
+by stage, from the last one: with G_{t+1} = ∂m/∂x_{t+1},
 
     g_k = (∂c_k/∂x_t)ᵀ G_{t+1},        G_t = G_{t+1} + Σ_k g_k,
 
@@ -42,9 +42,9 @@ Step = TypeVar("Step")
 
 
 class StreamChange(NamedTuple):
-    """What an estimator of total effects says of the final stream, which readouts are read from.
+    """The change of the final stream, from which readouts follow, by an estimator of total effects.
 
-    Of some sources, the change of the stream, dims ``source, prompt, position, hidden``.
+    Of some sources, dims ``source, prompt, position, hidden``.
     """
 
     sources: Sequence[int]
@@ -52,10 +52,9 @@ class StreamChange(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What an estimator says of the edges between some sources and targets, indices of components.
+    """Estimated effects of the edges between some sources and targets, which are component indices.
 
-    Values have dims ``source, target, prompt``; those that are given for the same edge are added
-    up.
+    Values have dims ``source, target, prompt``; values for the same edge are added.
     """
 
     sources: Sequence[int]
@@ -65,7 +64,7 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Edges:
-    """Edges of some prompts, and what was run to estimate the effects of an ablation on them.
+    """Edges on some prompts, with the runs from which an ablation's effects are estimated.
 
     Parameters
     ----------
@@ -74,7 +73,7 @@ class Edges:
     ablation
         The method.
     rule
-        Which of the changes are its own.
+        Index of its replacement rule among those of the changes.
     statistics
         What replacement rules take from all prompts.
     """
@@ -109,7 +108,7 @@ class Edges:
     def reaching(self, nodes: range) -> Sequence[int]:
         """Return the ablated components that some components of a stage read.
 
-        They are the first of those that `changes` has.
+        They come first in `changes`.
         """
         return self.perturbations.reaching(nodes)
 
@@ -149,7 +148,7 @@ class Edges:
             Where to take them: what stage ``first`` reads, dims ``prompt, position, hidden``; by
             default the embeddings of the clean prompts.
         rules
-            What goes back through the parts of the model in place of gradients.
+            Rules that replace the gradients of parts of the model.
         first
             The first stage of interest.
 
@@ -158,8 +157,8 @@ class Edges:
         range
             Targets: the components of a stage that read ablated components and are watched.
         Tensor
-            For each the gradient in the stream that it alone reads, dims ``target, prompt,
-            position, hidden``.
+            For each target, the gradient with respect to the stream that it alone reads, dims
+            ``target, prompt, position, hidden``.
         """
         start = self.embeddings() if start is None else start
         clean = self.perturbations.streams[-1]
@@ -179,23 +178,23 @@ class Edges:
         return bool(self.reaching(nodes) and self.request.watched(nodes))
 
     def ends_with(self, nodes: range) -> bool:
-        """Return whether no earlier stage than that of some components has an edge asked for."""
+        """Return whether no stage before that of some components has a requested edge."""
         targets = self.request.targets
         unreached = nodes.start > 0 and not self.reaching(nodes)
         return unreached or (targets is not None and nodes.start <= targets[0])
 
     def along(self, targets: range, gradients: Tensor) -> Estimate:
-        """Return what the changes of the sources do along gradients: δ · g.
+        """Return the product of the sources' changes and gradients: δ · g.
 
-        Takes the components of a stage and the gradients in what they read, dims ``target, prompt,
-        position, hidden``; several of them, ``way`` first, give as many values.
+        Takes the components of a stage and the gradients with respect to what they read, dims
+        ``target, prompt, position, hidden``; with ``pass`` first, there are values for each pass.
         """
         sources = self.reaching(targets)
         moved, slopes = widened(self.changes[: len(sources)]), widened(gradients)
         return Estimate(sources, targets, torch.einsum("sipw,...tipw->...sti", moved, slopes))
 
     def moved(self, place: Place, sources: Sequence[int], clean: Tensor, moved: Tensor) -> Estimate:
-        """Return the measure of changes of targets, at the positions where they are observed.
+        """Measure the change of targets, at the positions where they are observed.
 
         Takes the targets' block, and their clean and moved states, dims ``1 | source, prompt,
         position, component, width``.
@@ -215,9 +214,9 @@ class Edges:
 
 
 def differentiated(steps: Iterator[Step]) -> Iterator[Step]:
-    """Take each step of a computation where it can be differentiated through.
+    """Run each step of a computation with gradients enabled.
 
-    What inference mode made cannot be.
+    Tensors that were made in inference mode have none.
     """
     while True:
         with torch.inference_mode(False), torch.enable_grad():
@@ -230,18 +229,18 @@ def differentiated(steps: Iterator[Step]) -> Iterator[Step]:
 def input_gradients(
     request: Request, start: Tensor, clean: Tensor, rules: Rules | None = None, first: int = 0
 ) -> Iterator[tuple[range, Tensor]]:
-    """Yield the components of each stage, from the last on, and the gradients in their inputs.
+    """Yield the components of each stage, from the last one, and the gradients of their inputs.
 
     Parameters
     ----------
     request
-        Names the model, the prompts, and as the first of its effects the readout.
+        Has the model, the prompts, and the readout: the first of its effects.
     start
         What stage ``first`` reads, dims ``prompt, position, hidden``.
     clean
         Final stream of the clean run, the same dims.
     rules
-        What goes back in place of gradients.
+        Rules that replace gradients.
     first
         The stage to start at, and to go back to.
 
@@ -286,7 +285,7 @@ def clean_streams(model: Decoder, start: Tensor, first: int = 0) -> list[Tensor]
 
 
 def _through(norm: Norm, block: Block, read: Tensor, gradient: Tensor) -> Tensor:
-    """Return the gradient in what each component of a block reads, given that in what it writes."""
+    """Return the gradients of what a block's components read, given that of what it writes."""
     streams = read.expand(block.n_components, *read.shape).clone().requires_grad_()
     if isinstance(block, Experts):
         states = block.states_apart(norm(streams)[None])[0]
@@ -299,7 +298,7 @@ def _through(norm: Norm, block: Block, read: Tensor, gradient: Tensor) -> Tensor
 
 
 def through_rules(rules: Rules, norm: Norm, block: Block, read: Tensor, gradient: Tensor) -> Tensor:
-    """Do the same by rules. Each head computes its own query, key and value and no other."""
+    """Return the same gradients by rules; each head computes only its own query, key and value."""
     streams = read.expand(block.n_components, *read.shape).clone().requires_grad_()
     normed = rules.norm(norm, streams)
     if isinstance(block, Attention):
@@ -323,7 +322,7 @@ def through_rules(rules: Rules, norm: Norm, block: Block, read: Tensor, gradient
 
 
 def final_gradient(request: Request, final: Tensor, clean: Tensor, rules: Rules) -> Tensor:
-    """Return the gradient of the readout in the final stream, dims ``prompt, position, hidden``."""
+    """Return the readout's gradient in the final stream, dims ``prompt, position, hidden``."""
     model, prompts, name = request.model, request.prompts, request.effects[0]
     at = Positions.scored(prompts, final.device)
     stream = final[None].clone().requires_grad_()

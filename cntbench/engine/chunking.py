@@ -23,7 +23,7 @@ ROWS_AT_ONCE = 32768
 #: pieces spend their time on overhead.
 STAGE_ROWS_AT_ONCE = 3072
 #: Values of a token in the stream, and inside a stage, for which these numbers are right. Narrower
-#: models take more rows, as what an operator costs besides its numbers weighs more in them.
+#: models take more rows, because the fixed cost of an operator weighs more in them.
 _STREAM_VALUES, _STAGE_VALUES = 128, 2112
 MOST_TIMES = 4
 #: Tokens × runs of one ablation of direct scope, which pass through a stage together.
@@ -36,7 +36,7 @@ _STAGE_SHARE = 0.5
 class Chunking:
     """How many prompts, sources, and runs inside a stage are measured at once.
 
-    All sources are, unless one prompt alone exceeds the budget.
+    All sources are measured at once, unless one prompt alone exceeds the budget.
     """
 
     prompts: int
@@ -169,8 +169,8 @@ def _fixed_bytes(request: Request, scope: Scope) -> int:
 def _rows_at_once(request: Request, scope: Scope) -> tuple[int, int]:
     """Return how many tokens × runs are carried together, and pass through a stage at once.
 
-    On a CPU its caches say so, whatever the memory, so that numbers do not depend on it. A GPU is
-    the faster the larger its pieces are: there they are as large as fits into memory.
+    On a CPU the caches decide, whatever the memory, so that numbers do not depend on it. A GPU is
+    faster with larger pieces, so there they are as large as the memory allows.
     """
     if not _is_on_gpu(request.model):
         if scope == "direct":
@@ -184,7 +184,7 @@ def _rows_at_once(request: Request, scope: Scope) -> tuple[int, int]:
 
 
 def _times(values: int, width: int) -> int:
-    """Return how many times as many rows a model takes whose tokens have fewer values."""
+    """Return the factor by which a model with fewer values per token takes more rows."""
     return max(1, min(values // width, MOST_TIMES))
 
 

@@ -66,8 +66,8 @@ def circuit_readouts(request: Request, statistics: Statistics, circuits: Masks) 
     Parameters
     ----------
     request
-        The model, the prompts, one ablation, whose replacement patches the edges outside of
-        circuits, and the readout.
+        The model, the prompts, the readout, and one ablation, whose replacement patches the edges
+        outside circuits.
     statistics
         What the replacement takes from all prompts.
     circuits

@@ -18,7 +18,7 @@ from torch import Tensor
 SUFFICIENT = 1e-4
 #: Smallest cosine between a step and its change of gradient for which the curvature is updated.
 CURVED = 1e-8
-#: Steps that tell the curvature, the latest ones.
+#: Number of latest steps from which the curvature is estimated.
 MEMORY = 30
 #: Evaluations over which a decrease is judged.
 WINDOW = 5

@@ -146,7 +146,7 @@ def statistics_of(request: Request, populations: Collection[Corpus] | None = Non
 
 
 def _measure_prompts(request: Request, statistics: Statistics) -> tuple[Effects, Array, Array]:
-    """Measure all prompts, or as many as it takes; see `_total` and `cntbench.engine.settling`."""
+    """Measure all prompts, or as many as `cntbench.engine.settling` asks for; see `_total`."""
     if not request.until_se or request.model.unembed.weight.is_meta:
         return _measure_groups(request, statistics)
     measured: list[tuple[Array, ...]] = []

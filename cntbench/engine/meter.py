@@ -224,7 +224,7 @@ class _Metered:
         return self._counted("states", normed, queries)
 
     def states_apart(self, *streams: Tensor) -> Any:
-        self._count_tokens(streams[0][:, 0])  # a token is computed by those it is sent to
+        self._count_tokens(streams[0][:, 0])  # a token is computed by the experts it is sent to
         return super().states_apart(*streams)  # type: ignore[misc]
 
     def _count_tokens(self, normed: Tensor) -> None:

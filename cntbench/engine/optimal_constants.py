@@ -1,4 +1,4 @@
-"""The constant for each component that hurts the cross-entropy least, all sources in one batch.
+"""The constant for each component that raises the cross-entropy least, all sources in one batch.
 
 For a component with clean state z, its optimal constant is
 
@@ -9,15 +9,15 @@ Li & Janson 2024, "Optimal ablation for interpretability" (arXiv 2409.09951), eq
 effect under optimal ablation, with the loss of our tasks: that of the right next token at the
 scored positions.
 
-No prompt is judged by a constant that was fitted on it, nor so well as a constant can do on prompts
-that it knows: the prompts at even places are given the constant of those at odd ones, and the other
-way round (cross-fitting). Each is fitted on half of the prompts.
+No prompt is judged by a constant that was fitted on it, because such a constant would look too
+good: prompts at even places get the constant of those at odd places, and vice versa
+(cross-fitting). Each constant is fitted on half of the prompts.
 
 The loss is minimised in double precision by `cntbench.engine.descent`, in units of the component's
 own standard deviation σ (one number: over prompts, positions and coordinates), from the mean, or
-from zero if that hurts less, until it is flat or hardly falls any more. So on the prompts of the
-fit the loss is never above that of the mean or of zero. A component that never varies (σ = 0) is
-its own optimal constant: there is nothing to take from it.
+from zero if that is better, until the loss is flat or hardly falls. So on the prompts of the fit
+the loss is never above that of the mean or of zero. A component that never varies (σ = 0) is its
+own optimal constant: there is nothing to take from it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from cntbench.prompts import PADDING, Prompts
 VARIES = 1e-6
 #: A constant is optimal if the loss has no steeper slope [nats per standard deviation].
 TOLERANCE = 1e-5
-#: Or if the last evaluations made no more than this share of all that the fit has gained.
+#: Or if the last evaluations contributed at most this share of the fit's gain.
 SHARE = 1e-3
 #: Evaluations until a fit has converged, for the count of work: a mean over components was 23, 20
 #: and 17 on tasks of the golden model, 10 on a planted circuit.
@@ -61,7 +61,7 @@ def optimal_constants(
     sources: Sequence[int] | None = None,
     memory_budget: int = 2**30,
 ) -> CrossFitted:
-    """Fit constants that no prompt is judged by which it was fitted on.
+    """Fit constants on each half of the prompts, for the other half.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def optimal_constants(
         Most evaluations of the loss and its gradient after the first ones. A warning names the
         components whose fit has not converged by then.
     sources
-        Components to fit, as rising indices; by default all.
+        Components to fit, as ascending indices; by default all.
     memory_budget
         Memory to use beyond the model's own and its copy in double precision [bytes]; does not
         change the numbers.
@@ -107,7 +107,7 @@ def fit(losses: Losses, steps: int) -> Minima:
     """Fit one constant for each source on all prompts of the losses.
 
     Returns the constants, dims ``component, width``, and whether the fit of each has converged; 0
-    and True for components that are no sources.
+    and True for components that are not sources.
     """
     means, deviations, vary = _spread(losses.model, losses.prompts, losses.prompts_at_once)
     fitted, solved = torch.zeros_like(means), torch.ones_like(vary)
@@ -147,14 +147,14 @@ class Losses:
 
     @property
     def groups(self) -> list[Sequence[int]]:
-        """Sources that go through at once: all of them, unless one prompt exceeds the budget."""
+        """Sources measured at once: all of them, unless one prompt exceeds the budget."""
         at_once = max(1, self.memory_budget // self._bytes_per_run - 1)
         sources = range(len(self.model.components)) if self.sources is None else self.sources
         return [sources[first : first + at_once] for first in range(0, len(sources), at_once)]
 
     @property
     def prompts_at_once(self) -> int:
-        """Prompts that go through at once with a group of sources."""
+        """Prompts measured at once with a group of sources."""
         runs = 1 + len(self.groups[0])
         affordable = self.memory_budget // (runs * self._bytes_per_run)
         in_cache = chunking.ROWS_AT_ONCE // (runs * self.prompts.tokens.shape[1])
@@ -162,7 +162,7 @@ class Losses:
 
     @property
     def _bytes_per_run(self) -> int:
-        """What one run of one prompt keeps for its gradient."""
+        """Memory that one run of one prompt takes for its gradient [bytes]."""
         length, scored = self.prompts.tokens.shape[1], self.prompts.scored.shape[1]
         layers = sum(4 * self.model.hidden + 2 * b.workspace for b in self.model.blocks)
         return 8 * (length * layers + 4 * scored * self.model.vocabulary)
@@ -170,7 +170,7 @@ class Losses:
     def of(self, sources: Tensor, constants: Tensor) -> Tensor:
         """Return the mean over prompts and scored positions [nats], dims ``source``.
 
-        Takes the sources' indices (rising) and the constant of each.
+        Takes the sources' ascending indices and the constant of each.
         """
         with torch.no_grad():
             parts = [self._summed(chunk, sources, constants) for chunk in self._chunks()]
@@ -197,7 +197,7 @@ class Losses:
         """Sum the losses over prompts; run 0 is the clean one, and each source joins in its turn.
 
         See `cntbench.engine.sweep` for the equations. From the queries of the last attention on,
-        nobody reads the positions that are not scored.
+        nothing reads the positions that are not scored.
         """
         model = self.model
         scored = torch.from_numpy(prompts.scored).to(constants.device)
@@ -231,7 +231,7 @@ class Losses:
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return that of targets, or of sets of them, dims ``run, prompt, scored``."""
+    """Return the cross-entropy of targets, or of sets of them, dims ``run, prompt, scored``."""
     answers = targets.expand(len(logits), *targets.shape)
     if targets.dim() == 3:
         of_sets = logits.gather(-1, answers.clamp(min=0)).masked_fill(

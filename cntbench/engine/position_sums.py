@@ -40,7 +40,7 @@ class PositionSums:
     def add(
         self, ablations: Sequence[Ablation], sources: Sequence[int], nodes: range, sums: Array
     ) -> None:
-        """Add what `changes_at_positions` returns of a block's targets.
+        """Add what `changes_at_positions` returns for a block's targets.
 
         Takes the ablation and the source of each run.
         """

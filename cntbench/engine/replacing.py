@@ -23,9 +23,9 @@ class CrossFitted:
     ----------
     blocks
         For each block, in causal order, dims ``half, component, width``, float64; 0 for components
-        that are not asked for.
+        that are not requested.
     index
-        `Prompts.index` of all prompts, rising: the even places are the first half.
+        `Prompts.index` of all prompts, ascending: the even places are the first half.
     """
 
     blocks: Sequence[Tensor]
@@ -44,8 +44,8 @@ class Statistics:
     Parameters
     ----------
     spreads
-        Moments of every block's states, by corpus; without those corpora all of whose prompts run
-        beside the ablated ones, whose states give them.
+        Moments of every block's states, by corpus. A corpus whose prompts all run beside the
+        ablated ones is left out: their states give its moments.
     constants
         Fitted constants of every block, by the largest number of fitting steps.
     """
@@ -70,7 +70,7 @@ class Replacer:
         """Return the replaced states of a block minus the clean states.
 
         Dims ``prompt, position, component, width``; the states have ``run`` first, as in
-        ``beside``. ``number`` is that of the block among all of the model.
+        ``beside``. ``number`` is the block's index in the model.
         """
         rule, donor = ablation.replacement, ablation.donor
         population = rule.population_corpus

@@ -103,7 +103,7 @@ class Request:
     def of_scope(self, scope: Scope) -> list[Ablation]:
         """Return the drawn ablations of one scope; estimated total effects are among the direct.
 
-        They start from the same: the clean run, and how replacing a source departs from it.
+        Both start from the clean run and the changes that replacements make.
         """
         return [ablation for ablation in self.drawn if ablation.is_swept == (scope == "total")]
 
@@ -183,7 +183,7 @@ class Request:
     def of_all_prompts(self, choose: Callable[[Request], Choice]) -> Choice:
         """Return ``choose(self)``.
 
-        `cntbench.engine.meter` runs some prompts for all of them, but chooses by all.
+        `cntbench.engine.meter` runs some of the prompts, but lets all of them decide.
         """
         return choose(self)
 

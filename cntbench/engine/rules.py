@@ -1,4 +1,4 @@
-"""What goes back through the parts of a model in place of their gradients."""
+"""Rules that replace the gradients of parts of a model in the backward pass."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rules:
-    """Rules for the way back, each as a part of the model that computes what the model computes.
+    """Rules for the backward pass: each returns what the model computes, with its own gradient.
 
-    These here are the gradients themselves; another method changes what it wants to change. As
-    ``value.detach()`` has no gradient, ``x * (f(x) / x).detach()`` is f with another one.
+    These are the plain gradients; a subclass overrides what its method changes. Because
+    ``value.detach()`` has no gradient, ``x * (f(x) / x).detach()`` is f with another gradient.
     """
 
     def norm(self, norm: Norm, stream: Tensor) -> Tensor:
@@ -45,11 +45,11 @@ class Rules:
         return block
 
     def written(self, block: MLP, states: Tensor) -> Tensor:
-        """Return what the MLP writes, or what a norm behind it reads."""
+        """Return what the MLP writes, or what a norm after it reads."""
         return states
 
     def divided(self, states: Tensor, inverse: Tensor) -> Tensor:
-        """Return heads' states times one over the divisor of a norm behind them."""
+        """Return heads' states times one over the divisor of a norm after them."""
         return states * inverse
 
 
@@ -68,10 +68,10 @@ class ConstantDivisors(Rules):
         return states * inverse.detach()
 
     def experts(self, block: Experts) -> Experts:
-        """Refuse them: there is no rule for a router."""
+        """Refuse experts: there is no rule for a router."""
         raise CntbenchError(
             f"{self.estimator} has no rule for the router of a mixture of experts",
-            hint="Take eap, eap_ig or exact with this model.",
+            hint="Use eap, eap_ig or exact with this model.",
         )
 
     def written(self, block: MLP, states: Tensor) -> Tensor:
@@ -80,6 +80,6 @@ class ConstantDivisors(Rules):
 
 
 def half_gradient(values: Tensor) -> Tensor:
-    """Return values as they are, whose gradient is halved."""
+    """Return the values unchanged, with half of their gradient."""
     half = values * 0.5
     return half + half.detach()

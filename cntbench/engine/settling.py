@@ -1,10 +1,10 @@
-"""Prompts are enough once the standard errors of the strongest edges are small.
+"""Measuring prompts ends once the standard errors of the strongest edges are small.
 
-Prompts are measured in their order, first `FIRST` of them, then as many again as were measured, and
-so on. After each batch, the strongest edges of every ablation are those of largest influence so
-far. The numbers follow from the prompts measured: they are those of a study of that many, except
-that means over all prompts, which some replacements take, are over all that were asked for. An
-error that is looked at several times until it is small is stated a little too small.
+Prompts are measured in order: first `FIRST` of them, then batches that double the number. After
+each batch, the strongest edges of every ablation are those with the largest influence so far. The
+numbers are those of a study of the measured prompts, except that the means over all prompts, which
+some replacements take, include every prompt of the task. An error that is checked repeatedly until
+it is small is stated a little too small.
 """
 
 from __future__ import annotations

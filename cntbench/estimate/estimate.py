@@ -73,7 +73,7 @@ class CostEstimate:
     chosen
         Number of edges that are measured, where not all are.
     unanswerable
-        Why claims cannot be answered: what they need and the plan has not.
+        Why claims cannot be answered: what they need and the plan lacks.
     tasks
         Cost of each task at a checkpoint.
     model
@@ -219,7 +219,7 @@ def estimate(
 
 
 def _unanswerable(plan: Plan) -> Iterator[str]:
-    """Yield claims that the planned film is too short for, or has too few draws for."""
+    """Yield the claims for which the planned film is too short or has too few draws."""
     count, draws = len(plan.trajectory.checkpoints), plan.study.spec.null_draws
     for claim in plan.claims if draws else ():
         if count < claim.needs:

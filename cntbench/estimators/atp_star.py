@@ -59,10 +59,10 @@ def estimate(edges: Edges) -> Iterator[Estimate]:
 
     if any(isinstance(b, Attention) and b.divisor is not None for b in edges.model.blocks):
         raise CntbenchError(
-            "atp_star has no rule for a norm behind attention, whose divisor all heads of a layer "
+            "atp_star has no rule for a norm after attention, whose divisor all heads of a layer "
             "share",
             where=f"ablation {edges.ablation.name!r}",
-            hint="Take eap, eap_ig, relp, gim or exact with this model.",
+            hint="Use eap, eap_ig, relp, gim or exact with this model.",
         )
     layers = 1 + edges.layer(-1)
     for reached in backward_passes(edges):

@@ -2,7 +2,7 @@
 
 The file is one object with ``cfg`` (``n_layers``, ``n_heads``, ``parallel_attn_mlp``), ``nodes``
 (``input``, ``aL.hH``, ``mL``, ``logits``; each with whether it is in the circuit, or an object with
-``in_graph``) and ``edges``: ``SOURCE->TARGET``, with ``<q>``, ``<k>`` or ``<v>`` behind it if
+``in_graph``) and ``edges``: ``SOURCE->TARGET``, with ``<q>``, ``<k>`` or ``<v>`` appended if
 the target is a head, each with its ``score`` and ``in_graph``. MIB has the same format (Mueller et
 al. 2025, arXiv:2504.13151), in which circuits of a certain size may have no scores at all: then an
 edge of the circuit counts as 1 and any other as 0. A score is the change of a metric of
@@ -39,7 +39,7 @@ GROUP: Final = "eap"
 _EDGE = re.compile(r"(?P<source>[^<>]+)->(?P<target>[^<>]+?)(?:<(?P<reader>[qkv])>)?")
 _NODE = re.compile(r"a(\d+)\.h(\d+)|m(\d+)")
 _KEYS = ("cfg", "nodes", "edges")
-#: What the file's numbers and truth values have to be.
+#: The required form of the file's numbers and truth values.
 _EXPECTED = {
     "n_layers": "a whole number, at least 1",
     "n_heads": "a whole number, at least 1",
@@ -120,7 +120,7 @@ class EapGraph:
     edges
         Edges by their names in the file.
     scored
-        Whether edges have scores, or only are in the circuit or not.
+        Whether edges have scores, not only membership in the circuit.
     neurons
         Whether the circuit has some neurons of a component and not others.
     """
@@ -212,7 +212,7 @@ def read_eap_graph(path: Path) -> EapGraph:
 
 
 def _is_unscored(content: Any) -> bool:
-    """Return whether a file says which edges are in a circuit, and has no scores at all."""
+    """Return whether a file has the edges of a circuit, and no scores at all."""
     edges = content.get("edges") if isinstance(content, dict) else None
     if not isinstance(edges, dict):
         return False
@@ -220,7 +220,7 @@ def _is_unscored(content: Any) -> bool:
 
 
 def _with_membership(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a file without scores with those of its circuit: 1 in it, 0 outside."""
+    """Return a file without scores with the scores of its circuit: 1 inside, 0 outside."""
     edges = {
         name: {**edge, "score": 1.0 if edge.get("in_graph") is True else 0.0}
         for name, edge in content["edges"].items()
@@ -341,13 +341,13 @@ def _ends(
     to_head = form["target"].startswith("a")
     if to_head != (form["reader"] is not None):
         raise ImportFileError(
-            "does not say what of the head reads it" if to_head else "is not into a head",
+            "does not say which input of the head it is" if to_head else "is not into a head",
             where=where,
             hint="Only the names of edges into heads end in <q>, <k> or <v>.",
         )
     if source is not None and target is not None and not reaches[source, target]:
         raise ImportFileError(
-            "is no edge that the architecture has: the source does not come before the target",
+            "is not an edge of the architecture: the source does not come before the target",
             where=where,
             hint="cfg.parallel_attn_mlp says whether heads reach the MLP of their own layer.",
         )

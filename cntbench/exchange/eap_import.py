@@ -1,11 +1,11 @@
 """Graphs of EAP as a result: one task, one ablation, a checkpoint for each file.
 
-What becomes of a file: the scores of a source's edges into q, k and v of a head are summed to the
-``edge_effect`` on that head (exact to first order, as the scores of EAP are; sums of exact scores
-leave out what q, k and v do together), and ``influence`` is its absolute value, as for every
-ablation that observes the readout. Edges into the logits are ``readout_effect``: what reaches the
-unembedding over the one edge. Edges from the input have no place in the schema. All edges stand as
-they were in the group ``eap``.
+The scores of a source's edges into q, k and v of a head are summed to the ``edge_effect`` on that
+head (exact to first order, as the scores of EAP are; sums of exact scores leave out what q, k and v
+do together), and ``influence`` is its absolute value, as for every ablation that observes the
+readout. Edges into the logits are ``readout_effect``: what reaches the unembedding over the one
+edge. Edges from the input have no place in the schema. All edges stand as they were in the group
+``eap``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from cntbench.results.tree import result_tree
 
 @dataclass(frozen=True)
 class Labels:
-    """What files do not say of themselves.
+    """What files do not record.
 
     Parameters
     ----------
@@ -63,19 +63,18 @@ class Labels:
 
 
 def read_graphs(names: Sequence[str]) -> dict[int, EapGraph]:
-    """Read files by their training steps, rising.
+    """Read files by ascending training step.
 
     Parameters
     ----------
     names
-        ``FILE@STEP``, or ``FILE`` whose name tells its step (``step1000.json``,
+        ``FILE@STEP``, or ``FILE`` whose name has its step (``step1000.json``,
         ``ioi-checkpoint-1000.json``, ``1000.json``); a single file without a step is at step 0.
 
     Raises
     ------
     CntbenchError
-        If a file cannot be read, does not tell its step, has the step of another, or is of a model
-        of another shape.
+        If a file cannot be read, has no step or that of another, or is of a model of another shape.
     """
     graphs: dict[int, EapGraph] = {}
     for name in names:
@@ -112,9 +111,9 @@ def import_graphs(
     Parameters
     ----------
     graphs
-        By their training steps, rising.
+        By ascending training step.
     labels
-        What files do not say.
+        What files do not record.
     claims
         Tested on the result, if there are draws.
     draws
@@ -126,7 +125,7 @@ def import_graphs(
         warn(line)
     parts = [
         checkpoint_dataset(
-            # What the weights were the file does not say; its own hash tells checkpoints apart.
+            # The file does not identify the weights; its own hash distinguishes checkpoints.
             Checkpoint(f"step{step}", step, graph.sha256, Folder(graph.path.parent)),
             Axes(graph.components, [labels.task], [labels.ablation], measured([labels.readout])),
             [_influence(graph, labels)],
@@ -142,7 +141,8 @@ def import_graphs(
 
 
 def monotonies(graphs: Mapping[int, EapGraph], *, circuit: bool) -> list[str]:
-    """Return a line for everything in graphs that is the same everywhere, as no measurement is.
+    """Return a line for everything that is the same in all of a graph, or in all graphs, as
+    measurements never are.
 
     With ``circuit``, scores of edges that are not in the circuit count as 0.
     """
@@ -159,7 +159,7 @@ def monotonies(graphs: Mapping[int, EapGraph], *, circuit: bool) -> list[str]:
 
 
 def described(graphs: Mapping[int, EapGraph]) -> str:
-    """Return what was read, what was made of it, and what has no place in a film."""
+    """Describe what was read, how it is used, and what has no place in a film."""
     lines = [
         f"step {step}: {graph.path.name}, {len(graph.edges)} edges, "
         f"{sum(edge.in_graph for edge in graph.edges.values())} of them in the circuit"
@@ -186,13 +186,13 @@ def _place(name: str, *, only_file: bool) -> tuple[Path, int]:
     path = Path(name)
     if only_file and not tells_step(path.stem):
         return path, 0
-    hint = f"Say it behind the name: {name}@1000."
+    hint = f"Add it to the name: {name}@1000."
     try:
         named = named_step(path.stem, where=name)
     except CheckpointError as error:
         raise CntbenchError(error.what, where=name, hint=hint) from None
     if named is None:
-        raise CntbenchError("does not tell its training step", where=name, hint=hint)
+        raise CntbenchError("has no training step in its name", where=name, hint=hint)
     return path, named.step
 
 

@@ -124,7 +124,7 @@ def candidate_array(scores: ArrayLike, circuit: Circuit, label: str) -> Candidat
     try:
         array = np.abs(np.asarray(scores, dtype=np.float64))
     except (TypeError, ValueError):
-        raise CntbenchError(f"{shown(scores)} is no array of scores", where=label) from None
+        raise CntbenchError(f"{shown(scores)} is not an array of scores", where=label) from None
     if array.shape != (len(nodes),) * 2:
         raise CntbenchError(
             f"has shape {array.shape}, and {circuit.name!r} has {len(nodes)} components",

@@ -1,4 +1,4 @@
-"""Power of claims on simulated films, over size of effect, length and edges."""
+"""Power of claims on simulated films, over the size of the effect, the length and the edges."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AXES = {"size": "size of the effect", "checkpoints": "checkpoints", "edges": "e
 
 @styled
 def power_curves(dataset: xr.Dataset) -> Figure:
-    """Draw how often claims are supported on films that they are true of.
+    """Draw how often claims are supported on films for which they are true.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ View = TypeVar("View")
 
 @dataclass(frozen=True)
 class Chosen:
-    """The command line's choice of what to draw of a result.
+    """What the command line chooses to draw from a result.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def comparison_of(results: Results) -> xr.Dataset:
 
 
 def lacking(what: str, command: str = _COMPARE) -> MissingGroupError:
-    """Return the error for what a result, or a comparison, lacks, and the command that makes it."""
+    """Return the error for a result that lacks something, with the command that makes it."""
     return MissingGroupError(what, hint=f"{_MAKES}{command}")
 
 

@@ -14,7 +14,8 @@ from cntbench.figures._style import DOUBLE, INK, blank, checkpoints_below, colou
 from cntbench.views.bump import Bump
 from cntbench.views.bump import bump as view
 
-#: Number of components with colours and names: more could not be told apart before orders settle.
+#: Number of components with colours and names: more would be indistinguishable before orders
+#: settle.
 FOREMOST = 4
 #: Colour of the others.
 _OTHERS = "#cfcfcf"

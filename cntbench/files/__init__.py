@@ -1,1 +1,1 @@
-"""What comes from files and what goes into them, whatever their format."""
+"""Reading and writing files of any format."""

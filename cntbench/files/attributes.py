@@ -1,4 +1,4 @@
-"""What files say of themselves: the version that wrote them, and what their variables are.
+"""Metadata in files: the version that wrote them, and the meaning of their variables.
 
 xarray labels plots with ``long_name`` and ``units``.
 """

@@ -43,7 +43,9 @@ def path_tuple(paths: Folders) -> tuple[Path, ...]:
     """Return one or several paths as a tuple."""
     several = [paths] if isinstance(paths, str | Path) else paths
     if hasattr(paths, "shape") or not all(isinstance(p, str | Path) and p != "" for p in several):
-        raise CntbenchError(f"{shown(paths)} is no path", hint="Give one path, or a list of paths.")
+        raise CntbenchError(
+            f"{shown(paths)} is not a path", hint="Give one path, or a list of paths."
+        )
     return tuple(map(Path, several))
 
 
@@ -65,7 +67,7 @@ def check_output(
         If the path names no file, its folder does not exist, or `check_files` refuses it.
     """
     if not path.name:
-        where = None if path == Path() else str(path)  # of an empty path, Python makes "."
+        where = None if path == Path() else str(path)  # Python turns an empty path into "."
         raise StorageError("no file is named", where=where, hint="Name a file to write.")
     check_files([path], kind, inputs=inputs, force=force)
     if file_status(path) is None and not is_folder(path.resolve().parent):

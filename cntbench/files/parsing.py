@@ -1,4 +1,4 @@
-"""Untrusted JSON and TOML, in which everything wrong is a `ValueError`; and lists of names."""
+"""Parsers of untrusted JSON and TOML, which raise only `ValueError`, and of lists of names."""
 
 from __future__ import annotations
 

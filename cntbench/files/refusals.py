@@ -1,4 +1,4 @@
-"""What pydantic refuses, in plain words."""
+"""Errors of pydantic in plain words."""
 
 from __future__ import annotations
 

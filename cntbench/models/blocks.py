@@ -105,7 +105,7 @@ class Attention:
     norms
         Norms of queries and keys; None if there are none.
     divisor
-        The divisor of a norm behind the heads, whose scale W_O then has; None if there is none.
+        The divisor of a norm after the heads, whose scale W_O then has; None if there is none.
     """
 
     project: Linear

@@ -32,12 +32,12 @@ _STRIDE = re.compile(r"[1-9][0-9]{0,18}")
 
 
 class ChoiceError(CntbenchError):
-    """A choice of checkpoints or layers that chooses none, or is malformed."""
+    """A choice of checkpoints or layers that is malformed or selects none."""
 
 
 @contextmanager
 def chosen_by(where: str) -> Iterator[None]:
-    """Say in errors about a choice where it stands, such as ``--checkpoints``."""
+    """Add to errors about a choice where it was made, such as ``--checkpoints``."""
     try:
         yield
     except ChoiceError as error:
@@ -52,7 +52,7 @@ def choose(
     where: str = "",
     noun: str = "checkpoint",
 ) -> list[int]:
-    """Return the indices of the chosen checkpoints, rising; or of layers, whose ranges end at one.
+    """Return the ascending indices of the chosen checkpoints or layers.
 
     Parameters
     ----------
@@ -66,7 +66,8 @@ def choose(
     Raises
     ------
     ChoiceError
-        If an item is no choice, or there is no such checkpoint.
+        If an item is malformed, there is no such checkpoint, or a range of layers does not end at
+        one.
 
     Examples
     --------
@@ -137,7 +138,7 @@ def _end(label: str, names: list[str], steps: list[int], omitted: int) -> int | 
 
 
 def _step(label: str) -> int | None:
-    """Return the step that a label tells, if it tells one."""
+    """Return the step in a label, if it has one."""
     try:
         named = named_step(label, where="")
     except CheckpointError:
@@ -146,7 +147,7 @@ def _step(label: str) -> int | None:
 
 
 def _refused(item: str, noun: str) -> ChoiceError:
-    return ChoiceError(f"{item!r} is no choice of {noun}s", hint=_EXPECTED[noun])
+    return ChoiceError(f"{item!r} is not a choice of {noun}s", hint=_EXPECTED[noun])
 
 
 def _nearest(item: str, steps: Sequence[int]) -> str:

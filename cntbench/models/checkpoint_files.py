@@ -138,7 +138,7 @@ def decoder(
 ) -> Decoder:
     """Make the engine's decoder of a checkpoint in a floating-point type.
 
-    Norms are folded into the maps behind them before weights are rounded to a type narrower than
+    Norms are folded into the maps that follow before weights are rounded to a type narrower than
     single precision.
     """
     config = read_config(folder)

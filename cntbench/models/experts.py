@@ -26,7 +26,7 @@ class Experts(WholeOutput):
     router
         The map to one score for each expert; the softmax of the scores gives probabilities.
     experts
-        MLPs of one shape, without norms behind them.
+        MLPs of one shape, without norms after them.
     top
         Number of experts that a token is sent to.
     normalised
@@ -117,7 +117,7 @@ class Experts(WholeOutput):
     def derivative(self, normed: Tensor, change: Tensor) -> Tensor:
         """Return how the output changes to first order; see `Attention.derivative`.
 
-        Where no expert takes the place of another.
+        Assumes that every token is still sent to the same experts.
         """
         rows, moved = normed.flatten(0, -2), change.flatten(1, -2)
         probabilities = widened(self.router(rows)).softmax(dim=-1)

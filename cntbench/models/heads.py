@@ -197,7 +197,7 @@ def _by_width(norm: Callable[[Norm, Tensor], Tensor], of: RMSNorm, vectors: Tens
 
 @dataclass(frozen=True)
 class Divisor:
-    """What a norm behind the heads of a layer divides the sum of their outputs by.
+    """What a norm after the heads of a layer divides the sum of their outputs by.
 
     A head's contribution is its share of the normalised sum: z W_O · scale / rms(Σ z W_O). So each
     head is a function of the stream that it reads, which gives z of all heads for the divisor. An

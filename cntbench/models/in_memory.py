@@ -38,7 +38,7 @@ USUAL = (
 
 @dataclass(frozen=True)
 class Memory:
-    """The origin of a model that has no files; ``what`` says in messages what the model is."""
+    """The origin of a model that has no files; ``what`` describes the model in messages."""
 
     what: str
 
@@ -116,12 +116,12 @@ def read_model(
 
 
 def at_step(trajectory: Trajectory, step: Any, where: str) -> Trajectory:
-    """Return a trajectory of one checkpoint, at a training step and called after it.
+    """Return a trajectory of one checkpoint, at a training step and named after it.
 
     Raises
     ------
     CheckpointError
-        If the step is no whole number from 0 on.
+        If the step is not a whole number, 0 or more.
     """
     try:
         number = operator.index(step)

@@ -138,7 +138,7 @@ class Unnormed:
 
 
 def _across(normed: Tensor, change: Tensor) -> Tensor:
-    """Return what of a change is not along the normalised stream."""
+    """Return the part of a change that is orthogonal to the normalised stream."""
     return change - normed * (normed * change).mean(dim=-1, keepdim=True)
 
 

@@ -29,7 +29,7 @@ class StagePlace(NamedTuple):
 
 
 def place_of(named: NamedStep) -> StagePlace:
-    """Return the stage that a name tells, or None.
+    """Return the stage in a name, or None.
 
     Examples
     --------
@@ -55,14 +55,14 @@ def on_one_axis(steps: Mapping[Key, NamedStep], *, where: str) -> dict[Key, Name
     Raises
     ------
     CheckpointError
-        If a stage has several branches, or a name tells no stage beside those of several.
+        If a stage has several branches, or a name lacks the stage where others have different ones.
     """
     places = {key: place_of(named) for key, named in steps.items()}
     stages = sorted({place.stage for place in places.values() if place.stage is not None})
     if len(stages) > 1:
         _check(places, steps, where)
     offset, on_axis = 0, dict[Key, NamedStep]()
-    tokens: int | None = 0  # unknown from a stage on whose names do not tell them
+    tokens: int | None = 0  # unknown from the first stage whose names do not give them
     for number, stage in enumerate(stages if len(stages) > 1 else [None]):
         members = {k: v for k, v in steps.items() if len(stages) < 2 or places[k].stage == stage}
         ordered = sorted(members.items(), key=lambda item: item[1].step)
@@ -95,7 +95,7 @@ def _check(places: Mapping[Key, StagePlace], steps: Mapping[Key, NamedStep], whe
         if place.stage is None:
             named = steps[key]
             raise CheckpointError(
-                f"{named.before}{named.digits}{named.after} tells no stage, others do",
+                f"{named.before}{named.digits}{named.after} has no stage, but other names have one",
                 where=where,
                 hint="Name the stage of each checkpoint, as in stage1-step1000.",
             )

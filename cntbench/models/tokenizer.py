@@ -39,7 +39,8 @@ class ModelTokenizer(ABC):
         Raises
         ------
         CheckpointError
-            If the tokenizer cannot encode it, such as an unknown word without a token for those.
+            If the tokenizer cannot encode it, for example an unknown word if no token stands for
+            those.
         """
         fast = self._fast
         with foreign(f"the tokenizer has no tokens for {text!r}", "tokenizer"):

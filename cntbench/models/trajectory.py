@@ -72,7 +72,7 @@ class Checkpoint:
     def at(self, identity: str) -> Checkpoint:
         """Return the checkpoint at another identity, if its origin can go back to it.
 
-        Or if it is the revision of the same weights by the former rule.
+        Likewise if the identity is the revision of the same weights by the former rule.
         """
         revision = identity if identity and identity == self.former else self.revision
         return replace(self, origin=self.origin.at(identity), revision=revision)
@@ -112,7 +112,7 @@ class Trajectory:
     shape
         Components, vocabulary and context, the same at every checkpoint.
     checkpoints
-        By rising step.
+        By ascending step.
     chain
         Transition probabilities of the Markov chain that it was trained on, if any.
     tokenizer
@@ -305,7 +305,7 @@ def open_trajectory(
     if getattr(source, "CHOOSES", False):
         trajectory = source.open_trajectory(where, progress, specs, checkpoints)
         return trajectory
-    if hasattr(source, "planned_steps"):  # a mistake is told before a training
+    if hasattr(source, "planned_steps"):  # report a mistake before training starts
         planned: dict[str, int] = source.planned_steps(where)
         choose(checkpoints, [*planned], [*planned.values()])
     begin = getattr(source, "begin_trajectory", None) if early else None

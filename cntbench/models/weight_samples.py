@@ -92,7 +92,7 @@ def sample_safetensors(
     Raises
     ------
     CheckpointError
-        If it is no safetensors file.
+        If it is not a safetensors file.
     """
     head = read(0, size if size <= SMALL else HEAD)
 

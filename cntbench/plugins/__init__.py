@@ -2,7 +2,7 @@
 
 Each module of a room is one plugin, named after its file. A module with several variants of one
 idea, such as a metric of outgoing and of incoming edges, lists them by name in ``VARIANTS``. Files
-of the folders in use (`cntbench.plugins.folders`) are plugins as those of the package are.
+of the folders in use (`cntbench.plugins.folders`) are plugins, too.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _plugins(
 
 
 def _add(plugins: Named[Plugin], added: Iterable[Plugin]) -> None:
-    """Add plugins; an error names both files of a name that another one has."""
+    """Add plugins; if a name is taken, the error names both files."""
     for plugin in added:
         if plugin.name in plugins:
             raise SpecError(
@@ -199,7 +199,7 @@ def room(kind: str) -> Named[Plugin]:
 
 
 def usable(kind: str) -> Named[Plugin]:
-    """Return what `room` does, for a user of them all: each broken file is a warning."""
+    """Return the plugins of `room`, with a warning for each broken file."""
     plugins = room(kind)
     for error in plugins.broken.values():
         warn(f"{error.where}: left out: {error.what}")
@@ -230,7 +230,7 @@ def own_sources(names: Mapping[str, Iterable[str]]) -> dict[str, str]:
 
 
 def sources_attribute(sources: Mapping[str, str]) -> dict[str, str]:
-    """Return what `own_sources` has found as an attribute of a dataset; none if it is nothing."""
+    """Return the result of `own_sources` as an attribute of a dataset; none if it is empty."""
     return {"plugins": json.dumps(sources, sort_keys=True)} if sources else {}
 
 

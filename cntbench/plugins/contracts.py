@@ -1,4 +1,4 @@
-"""What files of users' folders promise: how their functions are called, and what these return.
+"""Contracts of the files in users' folders: how functions are called, and what they return.
 
 `guard` checks a file when it is loaded, and wraps its functions so that each result is checked. A
 mistake is then a `PluginError` at the function, not a failure somewhere in the engine.
@@ -43,7 +43,7 @@ METHODS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 BASES = {"ablations.replacements": "Replacement", "dynamics.statistics": "Statistic"}
 
 
-#: Tensors that the engine goes on with, which a function must not change.
+#: Tensors that the engine uses again, so that a function must not change them.
 INPUTS: Mapping[str, Callable[..., tuple[Any, ...]]] = {
     "replace": lambda rule, states: (states.clean,),
     "measure": lambda clean, ablated: (clean, ablated),
@@ -54,7 +54,7 @@ def _strings(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
 
 
-#: What constants have to be.
+#: The required form of constants.
 CONSTANTS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "METRIC": (lambda value: hasattr(value, "per"), "a cntbench.metrics._base.Metric"),
     "RANGE": (lambda value: isinstance(value, tuple) and len(value) == 2, "(lowest, highest)"),
@@ -97,11 +97,11 @@ def guard(module: ModuleType, room: str) -> None:
             setattr(module, name, _checked(function, module))
     parameters = getattr(module, "Parameters", None)
     if room in METHODS and getattr(parameters, "__module__", None) == module.__name__:
-        _guard_parameters(parameters, room, module)  # that of another file is left alone
+        _guard_parameters(parameters, room, module)  # a class of another file is not changed
 
 
 def _guard_parameters(parameters: Any, room: str, module: ModuleType) -> None:
-    """Do what `guard` does, for the class ``Parameters`` of a room."""
+    """Guard the class ``Parameters`` of a file as `guard` does the file."""
     name, arguments = METHODS[room]
     if (base := BASES.get(room)) is not None:
         where = f"cntbench.{room}._base"
@@ -127,8 +127,8 @@ def _check_call(
     except TypeError as error:
         form = ", ".join([*arguments, *(f"{name}=…" for name in keywords)])
         raise PluginError(
-            f"{function.__name__}({form}) is how it is called, which this function does not "
-            f"allow: {error}",
+            f"cntbench calls {function.__name__}({form}), which the function does not allow: "
+            f"{error}",
             where=f"line {function.__code__.co_firstlineno}",
         ) from None
 
@@ -172,7 +172,7 @@ def _not_a(kind: str, result: object, *attributes: str) -> str | None:
 
 
 def _of_tensor(result: Any, dims: str, shape: tuple[int, ...], *inputs: Any) -> str | None:
-    """Return what is wrong with a tensor; NaN is, if no input has any."""
+    """Return what is wrong with a tensor, such as NaN where no input has any."""
     if wrong := _not_a("a torch tensor", result, "is_meta"):
         return wrong
     if tuple(result.shape) != shape:

@@ -14,7 +14,7 @@ from cntbench.errors import CntbenchError
 
 Tokens = NDArray[np.int64]
 
-#: Stands behind the end of prompts that are shorter than others of their batch.
+#: Pads prompts that are shorter than others of their batch.
 PADDING = -1
 
 
@@ -145,7 +145,7 @@ class Prompt:
         The corrupted twin, dims ``position``, without the structure that the task tests. It may
         only differ in length if no ablation needs its positions to correspond to the prompt's.
     origin
-        Where a user's prompt stands, for messages: file and line.
+        File and line of a user's prompt, for messages.
     summed
         Whether the scored positions are those of one answer's tokens, over which readouts are
         summed; else readouts are means over them.
@@ -171,7 +171,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Prompts:
-    """A batch of prompts; behind the end of shorter ones stands `PADDING`.
+    """A batch of prompts; shorter ones are padded with `PADDING`.
 
     Parameters
     ----------
@@ -188,10 +188,10 @@ class Prompts:
         draws.
     anchors
         The first scored position, at which prompts are aligned, dims ``prompt, which``: of the
-        prompt and its twin, of the other prompt, and of further ones. None if all prompts have it
-        in common with their length: then they are aligned from the first position on.
+        prompt and its twin, of the other prompt, and of further ones. None if all prompts have the
+        same length and the same first scored position, and so are aligned from the start.
     origin
-        Where each prompt stands, dims ``prompt``; None if they are generated.
+        File and line of each prompt, dims ``prompt``; None if they are generated.
     summed
         See `Prompt`, dims ``prompt``, all alike; None if readouts are means.
     """
@@ -236,8 +236,8 @@ class Prompts:
     def cut(self, corpora: Collection[str]) -> Prompts:
         """Return the prompts of a group without the padding that they do not need.
 
-        They keep as much as the prompts that run beside them: twins and others are cut if
-        ``corpora`` does not name ``"reference"`` and ``"other"``.
+        Prompts that run together keep the length of the longest one; twins and others run beside
+        the clean prompts if ``corpora`` names ``"reference"`` and ``"other"``.
         """
         if self.anchors is None:
             return self
@@ -295,13 +295,13 @@ class Prompts:
 
 
 def lengths(tokens: Tokens) -> Tokens:
-    """Return the lengths of prompts, dims ``…, position``, without what pads them."""
+    """Return the lengths of prompts, dims ``…, position``, without their padding."""
     counts: Tokens = (tokens != PADDING).sum(axis=-1)
     return counts
 
 
 def batch(prompts: Sequence[Prompt]) -> Prompts:
-    """Return prompts, numbered in their order, as a batch; the next one is each one's other."""
+    """Return prompts as a batch, numbered in order; the ``other`` of each is the next one."""
     twins = [prompt.reference for prompt in prompts if prompt.reference is not None]
     longest = max(len(tokens) for tokens in [*(prompt.tokens for prompt in prompts), *twins])
     tokens = _stack([prompt.tokens for prompt in prompts], longest)

@@ -1,4 +1,4 @@
-"""From the cell of an answer to its tokens."""
+"""The tokens of answers in a table's cells."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from cntbench.errors import CntbenchError
 from cntbench.prompts import Language, Tokens
-from cntbench.prompts.continuations import tokens_behind
+from cntbench.prompts.continuations import tokens_after
 from cntbench.prompts.tables import ID_COLUMNS
 
 
-def tokens_of(cell: Any, language: Language, where: str, behind: str = "") -> Tokens:
+def tokens_of(cell: Any, language: Language, where: str, before: str = "") -> Tokens:
     """Return the tokens of a cell, text or a list of token ids, dims ``position``.
 
-    The tokens of a text are those that it has ``behind`` another one.
+    A text has the tokens that it has after the text ``before``.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def tokens_of(cell: Any, language: Language, where: str, behind: str = "") -> To
     if isinstance(cell, str):
         _refuse_halves(cell, where)
         try:
-            tokens = tokens_behind(language, behind, cell) if cell else []
+            tokens = tokens_after(language, before, cell) if cell else []
         except CntbenchError as error:
             raise CntbenchError(error.what, where=where, hint=error.hint) from None
     elif isinstance(cell, list) and all(type(token) is int for token in cell):
@@ -51,7 +51,7 @@ def tokens_of(cell: Any, language: Language, where: str, behind: str = "") -> To
     return np.array(tokens, dtype=np.int64)
 
 
-def several_tokens(cell: Any, language: Language, where: str, behind: str = "") -> Tokens:
+def several_tokens(cell: Any, language: Language, where: str, before: str = "") -> Tokens:
     """Return the tokens of an answer, text or one token id or a list of them, dims ``position``.
 
     Raises
@@ -59,10 +59,10 @@ def several_tokens(cell: Any, language: Language, where: str, behind: str = "") 
     CntbenchError
         As `tokens_of`.
     """
-    return tokens_of([int(cell)] if _is_whole(cell) else cell, language, where, behind)
+    return tokens_of([int(cell)] if _is_whole(cell) else cell, language, where, before)
 
 
-def answer_tokens(cell: Any, language: Language, where: str, behind: str = "") -> Tokens:
+def answer_tokens(cell: Any, language: Language, where: str, before: str = "") -> Tokens:
     """Return the tokens of an answer, text or token ids, dims ``scored``: exactly one.
 
     Raises
@@ -70,7 +70,7 @@ def answer_tokens(cell: Any, language: Language, where: str, behind: str = "") -
     CntbenchError
         As `tokens_of`, or if the answer is not a single token.
     """
-    tokens = several_tokens(cell, language, where, behind)
+    tokens = several_tokens(cell, language, where, before)
     if len(tokens) == 1:
         return tokens
     hint = (
@@ -79,7 +79,7 @@ def answer_tokens(cell: Any, language: Language, where: str, behind: str = "") -
     )
     if isinstance(cell, str):
         spaced = cell[1:] if cell.startswith(" ") else f" {cell}"
-        if spaced and len(tokens_behind(language, behind, spaced)) == 1:
+        if spaced and len(tokens_after(language, before, spaced)) == 1:
             how = "Without the" if cell.startswith(" ") else "With a"
             hint = f"{how} space before it, {spaced!r}, it is one."
     raise CntbenchError(
@@ -88,7 +88,7 @@ def answer_tokens(cell: Any, language: Language, where: str, behind: str = "") -
 
 
 def refuse_unclear(cell: Any, clean: Any, column: str, where: str) -> None:
-    """Refuse a number as an answer that may be meant as a text or as a token id.
+    """Refuse a number as an answer if it may be a text or a token id.
 
     It is a token id in a column of ids, whose name ends with ``_idx`` or ``_ids``, and beside a
     prompt of token ids; as text, it stands beside text.

@@ -1,4 +1,4 @@
-"""Which columns of a table are what of a prompt: own names, and those of known data sets."""
+"""The columns of a table that make a prompt, by our names or by those of known data sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cntbench.errors import CntbenchError, nearest
 from cntbench.prompts.tables import Row
 
 Key = Literal["clean", "corrupted", "answer", "wrong", "scored"]
-#: What of a prompt a column may be.
+#: Parts of a prompt that a column may hold.
 KEYS: tuple[Key, ...] = ("clean", "corrupted", "answer", "wrong", "scored")
 REQUIRED: tuple[Key, ...] = ("clean", "answer")
 
@@ -136,7 +136,7 @@ def _followed(cells: Mapping[str, Any], path: str, where: str) -> Any:
 
 
 def _names(column: str) -> Iterable[str]:
-    """Return the columns of a table that a column of ours is made of."""
+    """Return the columns of a table from which one of our columns is made."""
     paths = _BRACES.findall(column) if "{" in column else [column]
     matches = (_BRACKETS.fullmatch(path) for path in paths)
     return [

@@ -1,4 +1,4 @@
-"""From right and wrong answers of one token or several to what is scored."""
+"""What is scored for right and wrong answers of one token or several."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from cntbench.errors import CntbenchError
 from cntbench.prompts import Language, Prompt, Tokens
 
-#: Stands before a text to see which tokens it has behind a word.
+#: Put before a text to find the tokens that it has after a word.
 A_WORD = "a"
 AnswerRule = Literal["first", "sum of log probabilities"]
-"""What of answers of several tokens is scored; see `answered`."""
+"""What is scored for answers of several tokens; see `answered`."""
 
 
-def tokens_behind(language: Language, before: str, text: str) -> list[int]:
-    """Return the tokens that a text has behind another one.
+def tokens_after(language: Language, before: str, text: str) -> list[int]:
+    """Return the tokens of a text that follows another one.
 
-    They are the text's own if the two cannot be told apart there. Many tokenizers put a space
-    before a text of its own only: ``" Mary"`` is one token of Llama 2 behind a word.
+    They are those of the text alone if a token spans both. Many tokenizers put a space only before
+    a text that stands alone: ``" Mary"`` is one token of Llama 2 after a word.
     """
     try:
         before_tokens = language.encode(before) if before else []
@@ -52,9 +52,9 @@ def answered(
     """Return a prompt whose next tokens are an answer.
 
     By ``"first"``, the first token of each answer is scored, at the prompt's last position. By
-    ``"sum of log probabilities"``, the right answer is put behind the prompt and its twin, and all
-    of its tokens are scored, each given those before it. It is compared with the wrong answer where
-    the two part, given the tokens that they share: at the other positions, the decoy is the target
+    ``"sum of log probabilities"``, the right answer follows the prompt and its twin, and all of its
+    tokens are scored, each given those before it. It is compared with the wrong answer where the
+    two part, given the tokens that they share: at the other positions, the decoy is the target
     itself. Without a rule, every answer is one token.
 
     Parameters
@@ -62,15 +62,16 @@ def answered(
     tokens, reference
         The prompt and its corrupted twin, dims ``position``.
     right, wrong
-        The answers that are right, and those that are wrong: tokens of each.
+        The tokens of each right answer, and of each wrong one.
     rule
         What is scored of answers of several tokens.
 
     Raises
     ------
     CntbenchError
-        If an answer has several tokens and no rule says what of them is scored, if several answers
-        are right and not all have one token, or if a right and a wrong answer cannot be told apart.
+        If an answer has several tokens and no rule says which of them are scored, if several
+        answers are right and not all have one token, or if a right and a wrong answer cannot be
+        told apart.
     """
     longest = max(len(answer) for answer in (*right, *wrong))
     if longest > 1 and rule is None:
@@ -98,7 +99,7 @@ def answered(
 def _forced(
     tokens: Tokens, right: Sequence[Tokens], wrong: Sequence[Tokens], reference: Tokens | None
 ) -> Prompt:
-    """Return the prompt with its one right answer behind it."""
+    """Return the prompt followed by its one right answer."""
     if len(right) > 1 or len(wrong) > 1:
         raise CntbenchError(
             f"{len(right)} answers are right and {len(wrong)} are wrong, and one of them has "

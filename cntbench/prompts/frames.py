@@ -52,7 +52,7 @@ def rows_in_memory(prompts: Any, where: str) -> list[Row]:
 
 
 def fingerprint(rows: Iterable[Row]) -> bytes:
-    """Return what rows in memory say, as bytes."""
+    """Return the content of rows in memory as bytes."""
     return json.dumps([row.cells for row in rows], sort_keys=True, default=str).encode()
 
 

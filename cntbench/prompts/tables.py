@@ -16,7 +16,7 @@ from cntbench.files.parsing import parse_json
 
 #: Formats, by suffix.
 SUFFIXES = (".jsonl", ".csv", ".parquet")
-#: Ends of the names of a CSV file's columns that hold token ids, not text.
+#: Endings of the names of columns of a CSV file that hold token ids, not text.
 ID_COLUMNS = ("_idx", "_ids")
 
 
@@ -24,7 +24,7 @@ ID_COLUMNS = ("_idx", "_ids")
 class Row:
     """A row of a table: its values by column, plain data without missing ones.
 
-    ``where`` says in messages where it stands: file and line.
+    ``where`` is its file and line, for messages.
     """
 
     where: str

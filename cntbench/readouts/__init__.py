@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from cntbench import plugins
 
-#: What is measured of the clean model on every task, in the order of the dataset.
+#: The readouts of the clean model on every task, in the order of the dataset.
 STANDARD = ("cross_entropy", "accuracy", "logit_difference")
 
 
@@ -24,6 +24,6 @@ def known_readouts() -> tuple[str, ...]:
 
 
 def measured(effects: Iterable[str]) -> tuple[str, ...]:
-    """Return which readouts are measured where these effects are, in the order of the dataset."""
+    """Return the readouts to measure beside these effects, in the order of the dataset."""
     chosen = {*STANDARD, *effects}
     return tuple(name for name in known_readouts() if name in chosen)

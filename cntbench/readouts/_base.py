@@ -57,13 +57,13 @@ class Scored(Protocol):
     def columns(self, tokens: Tensor) -> Tensor:
         """Return columns w_v of the unembedding, slopes of logits, dims ``prompt, scored, hidden``.
 
-        Of a set, that is the mean by the model's probabilities, and of a capped logit the column
-        times the slope of the cap; ``run`` comes first then.
+        For a set, this is the mean by the model's probabilities; for a capped logit, the column
+        times the slope of the cap. In both cases ``run`` comes first.
         """
 
     @property
     def expected_column(self) -> Tensor:
         """Σ_v p_v w_v by the model's probabilities, dims ``run, prompt, scored, hidden``.
 
-        With `columns` in the place of w_v.
+        w_v are `columns`.
         """

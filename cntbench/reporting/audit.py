@@ -47,6 +47,6 @@ def audit_table(rows: Sequence[Audited]) -> RenderableType:
     if pickled:
         lines.append(
             f"{counted(pickled, 'checkpoint')} of them in pytorch_model.bin, which has no header: "
-            "known are the hashes that the hub lists, not the lineage."
+            "only the hashes that the hub lists are known, not the lineage."
         )
     return Group(table, Text("\n".join(lines)))

@@ -44,7 +44,7 @@ def calibration_tables(dataset: xr.Dataset) -> RenderableType:
 
 
 def rows(dataset: xr.Dataset, claim: str) -> Iterator[list[str]]:
-    """Yield the cells of a claim's rows: what is not true of the films comes first."""
+    """Yield the cells of a claim's rows: films for which it is false come first."""
     films = int(dataset.attrs["films"])
     cases = np.flatnonzero(dataset["claim"].values.astype(str) == claim)
     order = {"false": 0, "true": 1, "": 2}

@@ -110,7 +110,7 @@ def claim_tables(judgements: Sequence[Judgement]) -> RenderableType:
 
 
 def _films(count: int) -> Text:
-    """Return what the verdicts are about, by the number of films."""
+    """Say what the verdicts are about, by the number of films."""
     if count == 1:
         text = (
             "These verdicts are about this one film. What training does in general is tested on "

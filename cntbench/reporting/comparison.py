@@ -66,7 +66,7 @@ def _recovery(dataset: xr.Dataset, view: Methods) -> Table:
 
 
 def _diagnostics(dataset: xr.Dataset, view: Methods) -> Iterator[RenderableType]:
-    """Yield what each method passes and fails, and who was not tested and why."""
+    """Yield what each method passes and fails, which were not tested, and why."""
     table = plain_table(
         f"Diagnostics on {counted(dataset.sizes['special'], 'special circuit')}",
         text=["ablation"],

@@ -62,9 +62,9 @@ def utilisation_line(used: Utilisation) -> str:
 def seeds_line(
     estimate: CostEstimate, measured: Sequence[tuple[str, int, int]], untrained: int
 ) -> Text:
-    """Return the cost of a study's seeds, each of which costs what the first one does.
+    """Return the cost of a study's seeds, each of which costs as much as the first.
 
-    Of each seed, ``measured`` has the name and how many checkpoints and untrained models are done.
+    ``measured`` has the name of each seed, and how many checkpoints and untrained models are done.
     """
     seeds = [
         replace(
@@ -79,8 +79,8 @@ def seeds_line(
     return Text(
         f"Seeds: {len(seeds)}, one trajectory each: {listed([name for name, *_ in measured], 10)}. "
         f"In all {counted(total, 'checkpoint')}, {done} of them already measured, {total - done} "
-        f"to measure, in about {duration(sum(seed.seconds for seed in seeds))}. All above is about "
-        "one of them. Claims are pooled over the seeds."
+        f"to measure, in about {duration(sum(seed.seconds for seed in seeds))}. Everything above "
+        "is about one seed. Claims are pooled over the seeds."
     )
 
 
@@ -112,7 +112,10 @@ def _lines(estimate: CostEstimate) -> list[str]:
         f"{estimate.speed.of}{_loading(estimate)}. Not included: contention between processes, "
         "their start, writing files, metrics and null models.",
         *(
-            [f"At most: prompts end once standard errors are below {estimate.until_se:g}."]
+            [
+                "Upper bounds: measuring prompts ends once standard errors are below "
+                f"{estimate.until_se:g}."
+            ]
             if estimate.until_se
             else []
         ),
@@ -122,26 +125,26 @@ def _lines(estimate: CostEstimate) -> list[str]:
 
 
 def _too_short(estimate: CostEstimate) -> list[str]:
-    """Return which claims cannot be answered, or nothing."""
+    """Say which claims cannot be answered, or nothing."""
     if not estimate.unanswerable:
         return []
     return [
-        f"No verdict but inconclusive: {listed(estimate.unanswerable, 5)}. The plan has "
+        f"Claims that can only be inconclusive: {listed(estimate.unanswerable, 5)}. The plan has "
         f"{counted(estimate.checkpoints, 'checkpoint')}."
     ]
 
 
 def _mostly_untrained(estimate: CostEstimate) -> list[str]:
-    """Return what to do where most models to measure are untrained ones, or nothing."""
+    """Return a hint if most models to measure are untrained ones, else nothing."""
     models = estimate.missing + estimate.untrained
     if estimate.untrained <= models / 2:
         return []
     without = replace(estimate, untrained=0).seconds
     return [
-        f"{estimate.untrained} of the {models} models to measure are untrained: they tell what "
-        "training has made from what the architecture gives. --untrained 0 leaves them out (about "
-        f"{duration(without)}), --untrained N measures fewer; with fewer than 20, no p-value "
-        "against them is below 0.05."
+        f"{estimate.untrained} of the {models} models to measure are untrained: they separate "
+        "what training has made from what the architecture gives. --untrained 0 leaves them out "
+        f"(about {duration(without)}), --untrained N measures fewer; with fewer than 20, no "
+        "p-value against them is below 0.05."
     ]
 
 

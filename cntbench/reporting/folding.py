@@ -1,4 +1,4 @@
-"""A table for the terminal that is never wider than it: no cell and no heading is cut.
+"""A table that is never wider than the terminal: no cell and no heading is cut.
 
 A table that is too wide breaks its headings, then the names of its rows, at spaces and underscores.
 If that is not enough, it is folded: some columns follow below the others, with the names of the
@@ -30,7 +30,7 @@ class FoldingTable(Table):
     keys
         Number of columns that name the rows, and are repeated where it is folded.
     **options
-        Those of `rich.table.Table`.
+        Options of `rich.table.Table`.
     """
 
     def __init__(self, *, keys: int = 1, **options: object) -> None:
@@ -106,7 +106,7 @@ class FoldingTable(Table):
 
 @dataclass(frozen=True)
 class _Measured:
-    """A column, and the least widths at which nothing in its cells and in all of it is cut."""
+    """A column, and the least widths at which its cells, and all of it, are not cut."""
 
     column: Column
     body: int

@@ -1,4 +1,4 @@
-"""The verdict on methods on the terminal: ranks, who is missing and why, and the decisions."""
+"""The verdict on methods on the terminal: ranks, absent methods with the reason, and decisions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cntbench.views.verdict import Ranked, Ranking, verdict
 
 
 def verdict_tables(dataset: xr.Dataset) -> Iterator[RenderableType]:
-    """Yield the ranking for each purpose, who did not take part and why, and the sentences."""
+    """Yield the ranking for each purpose, the methods that did not take part, and the sentences."""
     view = verdict(dataset)
     if view is None:
         return

@@ -11,7 +11,7 @@ from cntbench.results.schema import validate
 from cntbench.results.selection import whole_tree
 from cntbench.results.tree import groups_of, result_tree
 
-#: Groups that say something of all checkpoints together.
+#: Groups about all checkpoints together.
 _OF_ALL = ("claims", "phases")
 
 
@@ -28,7 +28,7 @@ def as_result(results: xr.Dataset | xr.DataTree, *, where: str) -> xr.DataTree:
     """
     if not isinstance(results, xr.Dataset | xr.DataTree):
         raise StorageError(
-            f"is no result but a {type(results).__name__}",
+            f"is not a result but a {type(results).__name__}",
             where=where,
             hint="Pass what cntbench.run, film or open_results returns, or a selection from it.",
         )

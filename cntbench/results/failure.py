@@ -44,7 +44,7 @@ class Failure:
 
 
 class Mismatch(Failure):
-    """cntbench computes a model otherwise than transformers: every number would be wrong."""
+    """cntbench and transformers compute a model differently: every number would be wrong."""
 
 
 def _within(where: str | None, place: str) -> str | None:

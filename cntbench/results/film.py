@@ -142,7 +142,7 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
     Parameters
     ----------
     parts
-        One dataset per checkpoint, by rising step.
+        One dataset per checkpoint, by ascending step.
     """
     if not all("tokens_seen" in part.coords for part in parts):
         parts = [part.drop_vars("tokens_seen", errors="ignore") for part in parts]

@@ -59,7 +59,7 @@ def _checked(part: Any, where: str) -> xr.Dataset:
         part = part.to_dataset(inherit=False)
     if not isinstance(part, xr.Dataset):
         raise CntbenchError(
-            f"is no film but a {type(part).__name__}",
+            f"is not a film but a {type(part).__name__}",
             where=where,
             hint="cntbench.influence(model, …, step=100) measures one.",
         )

@@ -1,4 +1,4 @@
-"""The groups of a netCDF file, read and written in one go, compressed and of a checked size.
+"""Reading and writing all groups of a netCDF file at once, compressed, with its size checked.
 
 xarray's own functions reopen the file for each group, and HDF5 updates its tables after each
 variable; with many small variables, that takes several times as long.

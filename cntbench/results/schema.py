@@ -20,7 +20,7 @@ from cntbench.results.variables import (
     validate_variables,
 )
 
-#: Rises whenever the schema changes.
+#: Incremented whenever the schema changes.
 SCHEMA_VERSION = 2
 
 DIMENSIONS = ("task", "ablation", "readout", "checkpoint", "source", "target")

@@ -78,7 +78,7 @@ def component_attributes(root: xr.Dataset, side: str = "source") -> list[dict[st
 def with_dims(dataset: xr.Dataset) -> xr.Dataset:
     """Return a film, or a selection from one by labels or steps, with all dims of the schema.
 
-    What is not there stays missing.
+    Missing variables stay missing.
 
     Raises
     ------
@@ -205,8 +205,8 @@ def index_of(dataset: xr.Dataset, dim: str, label: str | None, *, step: int | No
     dim
         ``"task"``, ``"ablation"``, ``"checkpoint"`` or ``"readout"``.
     label
-        May be None if the dim has one label. Of a checkpoint, its name or anything that tells its
-        step: ``1200``, ``step1200``, ``checkpoint-1200``.
+        May be None if the dim has one label. For a checkpoint, its name or any text with its step:
+        ``1200``, ``step1200``, ``checkpoint-1200``.
     step
         Training step, in place of a checkpoint's label.
 
@@ -257,8 +257,9 @@ def labels_of(dataset: xr.Dataset, dim: str) -> list[str]:
 def indices_of(dataset: xr.Dataset, dim: str, labels: Sequence[str]) -> list[int]:
     """Return the indices of labels along a dim, in their order.
 
-    Of checkpoints there may be ranges and numbers among them, whose checkpoints rise; see
-    `cntbench.models.checkpoint_choice`. Errors are those of `index_of`, or that one stands twice.
+    Labels of checkpoints may also be ranges and numbers, in ascending order; see
+    `cntbench.models.checkpoint_choice`. Errors are those of `index_of`, or that a label is
+    repeated.
     """
     distinct(dim, labels)
     if dim == "checkpoint" and any(":" in label or "=" in label for label in labels):

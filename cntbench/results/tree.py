@@ -59,5 +59,5 @@ def groups_of(tree: xr.DataTree) -> dict[str, xr.Dataset]:
 
 
 def result_tree(groups: Mapping[str, xr.Dataset]) -> xr.DataTree:
-    """Return a result, in whose derived groups stand the film's coordinates."""
+    """Return a result whose derived groups have the film's coordinates."""
     return xr.DataTree.from_dict(with_film_coordinates(groups))

@@ -156,20 +156,20 @@ def _fault(value: object, expected: Attribute) -> str:
     """Return what is wrong with an attribute's value, or an empty text."""
     if expected.type == "integer":
         if not isinstance(value, int | np.integer) or isinstance(value, bool):
-            return "is no whole number"
+            return "is not a whole number"
         if not expected.lower <= int(value) <= expected.upper:
             return f"is not between {expected.lower} and {expected.upper:g}"
         return ""
     if not isinstance(value, str):
-        return "is no text"
+        return "is not text"
     if expected.type == "text":
         return ""
     try:
         content = json.loads(value)
     except (ValueError, RecursionError):
-        return "is no JSON"
+        return "is not JSON"
     if not isinstance(content, dict):
-        return "is no JSON object"
+        return "is not a JSON object"
     for key in (*expected.keys, *expected.objects):
         if key not in content:
             return f"lacks the key {key!r}"

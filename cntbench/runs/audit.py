@@ -96,7 +96,7 @@ def _revision(sample: WeightSample) -> str:
 
 
 def _buffers(trajectory: Trajectory) -> tuple[str, ...]:
-    """Return the endings of the names of stored tensors that are no weights."""
+    """Return the endings of the names of stored tensors that are not weights."""
     if trajectory.config is None:
         return ()
     model_type = checkpoint_files.read_config(trajectory.config).model_type
@@ -186,7 +186,7 @@ def checked(rows: Sequence[AuditedWeights]) -> list[AuditedWeights]:
 
 
 def _repeated(rows: Sequence[AuditedWeights]) -> Iterator[list[str]]:
-    """Yield what each checkpoint has of an earlier one, or otherwise than the others."""
+    """Yield what each checkpoint shares with an earlier one, or how it differs from most."""
     usual = Counter(frozenset(row.sample.tensors.items()) for row in rows).most_common(1)
     first: dict[str, str] = {}
     for index, row in enumerate(rows):

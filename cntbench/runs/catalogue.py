@@ -256,7 +256,7 @@ def _check_tasks(circuit: Circuit, tasks: Named[Task]) -> None:
 
 
 def _keep(entries: Named[T], check: Callable[[T], None]) -> None:
-    """Check entries; those that name what is not there, or is broken, are taken out."""
+    """Check entries, and remove those that name something missing or broken."""
     for name, entry in [*entries.items()]:
         try:
             check(entry)

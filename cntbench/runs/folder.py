@@ -189,7 +189,7 @@ class RunFolder:
         CntbenchError
             If it belongs to another study, is used by another run, or cannot be written.
         """
-        self.check(plan)  # a folder of somebody else gets no lock file
+        self.check(plan)  # no lock file in a folder that is not ours
         with self._locked() as lock:
             plan = self.record(self.check(plan))  # another shard may have started in the meantime
             write_text(self.path / REQUEST, json.dumps(_request(plan), indent=1) + "\n")

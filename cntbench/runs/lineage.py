@@ -56,7 +56,7 @@ def _jumps(
         if len(neighbours) > 1 and distances[index] > JUMP * expected > 0:
             breaks[later] = (
                 f"lies {_times(distances[index], expected)} as far from the checkpoint before as "
-                "the distances around it let expect"
+                "the distances around it suggest"
             )
     return breaks
 

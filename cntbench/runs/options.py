@@ -1,4 +1,4 @@
-"""Options of the command line and of Python, checked."""
+"""Checked options of the command line and of Python."""
 
 from __future__ import annotations
 
@@ -101,5 +101,7 @@ def name_tuple(names: Names) -> tuple[str, ...]:
         return (names,)
     listed = tuple(names) if isinstance(names, Iterable) and not hasattr(names, "shape") else names
     if not isinstance(listed, tuple) or not all(isinstance(name, str) for name in listed):
-        raise CntbenchError(f"{shown(names)} is no name", hint="Give one name, or a list of names.")
+        raise CntbenchError(
+            f"{shown(names)} is not a name", hint="Give one name, or a list of names."
+        )
     return listed

@@ -205,7 +205,7 @@ class Plan:
 
     @cached_property
     def untrained_count(self) -> int:
-        """Number of untrained models that are asked for, or that are measured by default."""
+        """Number of untrained models that are requested, or measured by default."""
         count = self.study.spec.untrained
         if count is not None:
             return count
@@ -219,7 +219,7 @@ class Plan:
 
     @property
     def subjects(self) -> tuple[ModelRef, ...]:
-        """All models that are measured: checkpoints by rising step, then untrained ones."""
+        """All models that are measured: checkpoints by ascending step, then untrained ones."""
         return (*self.trajectory.checkpoints, *self.untrained)
 
     def finished(self) -> Plan:

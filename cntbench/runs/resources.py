@@ -80,7 +80,7 @@ def chosen_gpus(devices: str | None, jobs: int | None, scheduler: str | None) ->
     where = "command line: devices"
     if not all(names) or len(set(names)) < len(names):
         raise CntbenchError(
-            f"{shown(devices)} is no list of GPUs", where=where, hint="Write 0,1,2,3."
+            f"{shown(devices)} is not a list of GPUs", where=where, hint="Write 0,1,2,3."
         )
     if scheduler is not None:
         raise CntbenchError(

@@ -113,7 +113,7 @@ def run(
         subjects = plan.subjects
         datasets = {subject: folder.read_checkpoint_file(plan, subject) for subject in subjects}
         missing = [subject for subject in subjects if datasets[subject] is None]
-        if plan.trajectory.finish is not None:  # what there is comes first
+        if plan.trajectory.finish is not None:  # available checkpoints come first
             missing.sort(key=lambda subject: isinstance(subject, Checkpoint))
         measurer = CheckpointMeasurer(plan, folder, resources)
 

@@ -136,7 +136,7 @@ def task_in_memory(
 ) -> tuple[Task, int]:
     """Return the task of prompts in memory, under a name, and their number.
 
-    ``answer`` says what of answers of several tokens is scored.
+    ``answer`` says what is scored for answers of several tokens.
 
     Raises
     ------

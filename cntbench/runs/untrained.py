@@ -1,4 +1,4 @@
-"""How many untrained models a study measures if it does not say so."""
+"""The default number of untrained models of a study."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from cntbench.prompts import Prompts
 
 #: The smallest number that allows a p-value below 0.05.
 ENOUGH = 20
-#: Work of that many that is always done, a minute at most on two cores, and the work above which
-#: a model counts as large, hours on two cores [FLOP].
+#: Work up to which that many are always measured, a minute at most on two cores, and the work above
+#: which a model counts as large, hours on two cores [FLOP].
 LITTLE, LARGE = 1e12, 1e15
-#: Of a large model there is one untrained model for so many checkpoints.
+#: Number of checkpoints for each untrained model of a large model.
 SHARE = 10
 #: Part of the names of experts' weights.
 _EXPERTS = ".experts."
 
 
 def work_per_model(trajectory: Trajectory, prompts: Sequence[Prompts], cells: int) -> float:
-    """Return about how much work a model is, as if every effect were had exactly [FLOP].
+    """Estimate the work for one model, as if every effect were computed exactly [FLOP].
 
     Every component is ablated for every prompt, and on average half of the layers are computed
-    again: of a mixture of experts, those that a token is sent to. `cntbench.engine.meter` counts
-    exactly, which takes seconds.
+    again; a mixture of experts computes those that a token is sent to. `cntbench.engine.meter`
+    counts exactly, which takes seconds.
 
     Parameters
     ----------

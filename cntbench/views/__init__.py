@@ -1,7 +1,7 @@
-"""What is drawn: one file for each picture, arrays from an opened result, no plotting library.
+"""What pictures show: one file each, arrays from an opened result, no plotting library.
 
-Each file has a frozen dataclass, which says the dims of its arrays, and a function that makes it
-from the `xarray.DataTree` that `cntbench.results.storage.open_results` returns. Where a result
+Each file has a frozen dataclass, which documents the dims of its arrays, and a function that makes
+it from the `xarray.DataTree` that `cntbench.results.storage.open_results` returns. Where a result
 lacks the group that a picture needs, it returns `cntbench.views.missing.Missing` instead.
 
 ==============  ====================================================================

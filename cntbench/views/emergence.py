@@ -1,12 +1,12 @@
 """When a task was learnt: onset, half-way step and steepest rise of its accuracy, with intervals.
 
-The level to rise from is that of the first usable checkpoint, which is chance at step 0. A
+Accuracy rises from its level at the first usable checkpoint, which is chance at step 0. A
 checkpoint is above it if its accuracy exceeds it by two standard errors of the difference. The
 onset is the first checkpoint from which all are above.
 
-Intervals are parametric: the course is smoothed by the best course that rises and then falls
-(isotonic regression on either side of its peak), normal noise with the measured standard errors
-is added many times, and each time the step is found again.
+Intervals are parametric: accuracy is smoothed by the best curve that rises and then falls (isotonic
+regression on either side of its peak), normal noise with the measured standard errors is added many
+times, and each time the step is found again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 #: Number of standard errors by which a value is above another one.
 STANDS_OUT = 2.0
-#: Number of courses that are drawn for the intervals.
+#: Number of curves that are drawn for the intervals.
 _DRAWS = 400
 
 
@@ -49,7 +49,7 @@ class EmergenceView:
     onset
         First checkpoint from which on all values are above it.
     halfway
-        Where the smoothed course has half of its rise, interpolated between checkpoints.
+        Where the smoothed curve has half of its rise, interpolated between checkpoints.
     steepest
         Where the largest rise between two neighbouring checkpoints begins. The interval ends where
         it would end.
@@ -75,7 +75,7 @@ def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> Emergen
     dataset, task
         The film, and a label in it.
     draws
-        Number of courses that are drawn for the intervals; without any, these are undefined.
+        Number of curves that are drawn for the intervals; without any, these are undefined.
     """
     values, errors, steps = usable_accuracy(dataset, task)
     measured = draws > 0 and not np.isnan(errors).any()
@@ -111,7 +111,7 @@ def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> Emergen
 
 
 def smoothed(values: Array) -> Array:
-    """Return the best course that rises and then falls: by isotonic regression around its peak."""
+    """Return the best curve that rises and then falls: isotonic regression around its peak."""
     from scipy.optimize import isotonic_regression
 
     rising = isotonic_regression(values).x
@@ -135,7 +135,7 @@ def _onset(values: Array, errors: Array) -> NDArray[np.int64]:
 
 
 def _halfway(fits: Array, steps: NDArray[np.int64]) -> Array:
-    """Return where smoothed courses first have half of their rise to the last value."""
+    """Return where smoothed curves first have half of their rise to the last value."""
     levels = (fits[:, :1] + fits[:, -1:]) / 2
     after = np.maximum((fits >= levels).argmax(axis=1), 1)
     rows = np.arange(len(fits))

@@ -40,7 +40,7 @@ BEHAVIOURS = (
     Behaviour("positional", "positional", "attends at one distance"),
     Behaviour("copying", "copying", "raises the logits of what it attends to"),
 )
-#: What is only said of heads that do nothing more telling: those always do this, too.
+#: Only reported for heads without a more telling behaviour, which always have this one, too.
 _GENERAL = "positional"
 
 

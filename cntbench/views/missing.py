@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-#: Repeating a run in its folder measures nothing again and derives missing groups.
+#: Running a study again in its folder measures nothing again and derives missing groups.
 _RUN = "cntbench run"
 
 

@@ -39,7 +39,7 @@ class Readouts:
 
 @dataclass(frozen=True)
 class Course:
-    """First and last accuracy on a task, over the usable checkpoints that have it.
+    """The first and the last accuracy on a task, over the usable checkpoints that have it.
 
     Parameters
     ----------

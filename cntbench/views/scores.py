@@ -1,4 +1,4 @@
-"""Scores of heads over training, and from when on each head does what its score says."""
+"""Scores of heads over training, and the onset of what each head does."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def head_scores(tree: xr.DataTree, task: str) -> HeadScores:
 
 
 def _onset(course: Array, steps: NDArray[np.int64]) -> float:
-    """Return the step from which on a course is at least the threshold, or NaN."""
+    """Return the step from which on a score is at least the threshold, or NaN."""
     known = np.flatnonzero(np.isfinite(course))
     below = np.flatnonzero(course[known] < THRESHOLD)
     after = known[below[-1] + 1 :] if len(below) else known

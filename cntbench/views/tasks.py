@@ -1,4 +1,4 @@
-"""What the tasks of a result are to the one of interest: variants, controls, or others."""
+"""How the tasks of a result relate to the one of interest: variants, controls, or others."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Kind = Literal["variant", "control", "other"]
 
 
 def kinds(root: xr.Dataset, task: str) -> dict[str, Kind]:
-    """Return what each other task is to a task.
+    """Return how each other task relates to a task.
 
-    A *variant* has the same generator and differs in sizes only: who has learnt one should do the
-    other. A *control* is a task of the folder ``controls`` that is no variant.
+    A *variant* has the same generator and differs in sizes only: a model that has learnt one should
+    do the other. A *control* is a task of the folder ``controls`` that is not a variant.
     """
     specs = _specs(root)
     controls = {path.stem for folder in spec_folders() for path in folder.glob("controls/*.toml")}

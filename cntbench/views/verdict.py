@@ -1,4 +1,4 @@
-"""The verdict on methods: what terminal, page and pictures show of it, in the same words."""
+"""The verdict on methods as the terminal, the page and the pictures show it, in the same words."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Ranking:
     sentence
         The decision.
     method
-        Those that took part.
+        The methods that took part.
     absent
         Sentences that name the others, with the reason.
     """
@@ -64,7 +64,7 @@ class Ranking:
 
     @property
     def use(self) -> Ranked:
-        """The method to use: of those of the first rank the cheapest, then the one that scores."""
+        """The method to use: the cheapest of the first rank; of equally cheap ones, the best."""
         best = [method for method in self.method if method.rank == 1]
         return min(best, key=lambda m: (np.inf if np.isnan(m.passes) else m.passes, -m.score))
 

@@ -252,7 +252,7 @@ def test_list_says_what_an_ablation_measures(cli):
 
 def test_list_says_what_is_exact_of_an_architecture(cli):
     _, out, _ = cli("list", "architectures")
-    assert "model_type olmo2, olmo3\n    exact: norms behind sublayers, QK-norm" in out
+    assert "model_type olmo2, olmo3\n    exact: norms after sublayers, QK-norm" in out
     assert out.count("    exact: ") == len(room("adapter"))
 
 

@@ -150,7 +150,7 @@ def test_a_likely_mistake_is_told_its_remedy(cli, words, says):
         ("score --on chain", "GRAPH.json is missing"),
         ("plan --seed", "--seed needs a value"),
         ("plan --experts=3", "--experts takes no value"),
-        ("plan nano compare", 'there is no place for "compare"'),
+        ("plan nano compare", 'unexpected argument "compare"'),
     ],
 )
 def test_an_option_is_named_with_its_value_and_what_is_allowed(cli, words, says):

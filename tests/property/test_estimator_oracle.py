@@ -323,7 +323,7 @@ def test_information_flow_is_followed_part_by_part(architecture):
                 for j in range(length)
             ]
             whole = sum(parts)
-            # A norm behind attention divides the parts as it divides their sum.
+            # A norm after attention divides the parts as it divides their sum.
             share = (whole @ written[node][i]) / (whole @ whole)
             parts = [share * part for part in parts]
             into += left[node, i] * np.array(shares_of(parts, written[node][i]))

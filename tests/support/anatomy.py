@@ -55,7 +55,7 @@ class Layer:
     inner, outer
         The maps of the MLP to and from hidden units.
     after
-        The norm behind attention, which writes to the stream then; None if there is none.
+        The norm after attention, which writes to the stream then; None if there is none.
     """
 
     attention: nn.Module

@@ -43,8 +43,8 @@ def test_the_gpus_that_are_asked_for_are_the_visible_ones():
 @pytest.mark.parametrize(
     ("devices", "jobs", "scheduler", "says"),
     [
-        ("0,,1", None, None, '"0,,1" is no list of GPUs'),
-        ("0,0", None, None, '"0,0" is no list of GPUs'),
+        ("0,,1", None, None, '"0,,1" is not a list of GPUs'),
+        ("0,0", None, None, '"0,0" is not a list of GPUs'),
         ("0,1", 3, None, "2 GPUs have one process each, and jobs = 3"),
         ("0,1", None, "tcp://a:1", "the workers of a running cluster have GPUs of their own"),
         ("0,1,2,3,4", None, None, "torch finds 4 of the 5 GPUs 0,1,2,3,4"),

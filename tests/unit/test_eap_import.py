@@ -195,7 +195,10 @@ CFG = graph()["cfg"]
         (changed(nodes={"mlp0": True}), ["no node 'mlp0'", "input, logits"]),
         (with_edge("a0.h0", SAID), ["edges['a0.h0']: is not the name of an edge"]),
         (with_edge("a0.h0->a7.h0<q>", SAID), ["no node 'a7.h0'", "Did you mean 'a"]),
-        (with_edge("a0.h0->a1.h0", SAID), ["does not say what of the head", "<q>, <k> or <v>"]),
+        (
+            with_edge("a0.h0->a1.h0", SAID),
+            ["does not say which input of the head", "<q>, <k> or <v>"],
+        ),
         (with_edge("a0.h0->m1<q>", SAID), ["is not into a head"]),
         (with_edge("a1.h0->a0.h0<q>", SAID), ["no edge that the architecture has"]),
         (with_edge("m0->m0", SAID), ["no edge that the architecture has"]),
@@ -229,7 +232,7 @@ def test_other_files_are_refused(tmp_path):
         (["."], "is a folder"),
         (["a.json@1", "b.json@2"], "is of 3 layers of 2 heads in sequential blocks, and"),
         (["a.json@1", "a.json@1"], "has step 1, as"),
-        (["a.json", "b.json"], "does not tell its training step"),
+        (["a.json", "b.json"], "has no training step in its name"),
         (["v7.json", "b.json"], r"'v7' has a number, but no word .*\n.*v7\.json@1000"),
         (["step1_ckpt2.json"], r"'step1_ckpt2' has more than one step"),
     ):

@@ -198,7 +198,7 @@ def test_claims_that_the_plan_cannot_answer_are_named(plan, tmp_path):
     assert "three_phases needs 40 checkpoints" in found.unanswerable
     assert "7 claims need 139 null_draws" in found.unanswerable
     line = estimate_lines(found)[-1]
-    assert line.startswith("No verdict but inconclusive: ")
+    assert line.startswith("Claims that can only be inconclusive: ")
     assert line.endswith("The plan has 3 checkpoints.")
     spec = replace(plan.claims[0].spec, level=0.01)
     strict = replace(plan, claims=(replace(plan.claims[0], spec=spec), *plan.claims[1:]))

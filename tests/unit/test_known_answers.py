@@ -216,7 +216,7 @@ def test_a_graph_of_equal_scores_is_told(tmp_path):
         ({}, "no graphs are given"),
         ({"mine": np.zeros((3, 3))}, r"graphs\['mine'\]: has shape \(3, 3\), and 'chain' has 9"),
         ({"mine": np.full((9, 9), np.nan)}, "has no finite score for L0.H0 → L1.H0"),
-        ({"mine": "none"}, "is no array of scores"),
+        ({"mine": "none"}, "is not an array of scores"),
     ],
 )
 def test_scores_in_memory_have_to_fit(graphs, says):

@@ -106,7 +106,7 @@ def test_what_is_kept_of_prompts_is_joined_and_selected():
     ("parts", "said"),
     [
         (lambda film: [], "no film to join"),
-        (lambda film: [film, 1], "part 1: is no film but a int"),
+        (lambda film: [film, 1], "part 1: is not a film but a int"),
         (lambda film: [film, "step1"], "step1: no such file"),
         (lambda film: [film, film], "'step0' at step 0 comes after 'step120' at step 120"),
         (lambda film: [film.isel(checkpoint=[0])] * 2, "two checkpoints are at step 0"),
@@ -265,7 +265,7 @@ def test_paths_of_results_are_taken_wherever_results_are(saved, tmp_path, capsys
 @pytest.mark.parametrize("function", ["save_results", "report", "show", "claims"])
 def test_what_is_no_result_is_told(function, tmp_path):
     file = [tmp_path / "file"] if function in ("save_results", "report") else []
-    with pytest.raises(CntbenchError, match="is no result but a Tensor"):
+    with pytest.raises(CntbenchError, match="is not a result but a Tensor"):
         getattr(cntbench, function)(ODD, *file)
 
 
@@ -328,7 +328,7 @@ def test_an_empty_path_is_no_path(film):
         lambda: cntbench.claims("", draws=19),
         lambda: cntbench.save_planted("chain", ""),
     ):
-        with pytest.raises(CntbenchError, match=r'^"" is no path'):
+        with pytest.raises(CntbenchError, match=r'^"" is not a path'):
             call()
 
 

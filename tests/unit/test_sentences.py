@@ -90,7 +90,7 @@ def test_what_figures_hold():
         (phases(8, 1064, names=("one", "", "two")), "at steps 8 [7, 9] and 1,064 [1,063, 1,065]; "),
         (phases(8, 64, names=("one", "", "two")), "named one and two."),
         (phases(p=np.nan), "Too few checkpoints to tell phases on a with zero ablation."),
-        (phases(p=0.5), "no better told by phases than by drift (p = 0.50)."),
+        (phases(p=0.5), "no better than drift does (p = 0.50)."),
         (
             phases(p=0.5, moments={"accuracy": 8.0}),
             "The readout changes most: accuracy near step 8.",

@@ -74,7 +74,7 @@ def test_one_stage_keeps_its_steps():
             "stage1-step8,stage2-a1-step4,stage2-a2-step8",
             "stage 2 has several branches: 'a1', 'a2'.*Name the checkpoints of one of them",
         ),
-        ("step8,stage1-step9,stage2-step4", "step8 tells no stage, others do"),
+        ("step8,stage1-step9,stage2-step4", "step8 has no stage, but other names have one"),
         (f"stage1-step{2**63 - 1},stage2-step1", "step 9223372036854775808 is too large"),
     ],
 )

@@ -154,7 +154,7 @@ def test_the_command_line_says_so(checkpoints, tmp_path, monkeypatch, capsys):
     options = ["--trajectory", f"dir:{checkpoints}", "--tasks", "induction", "--ablations", "zero"]
     options += ["--prompts", 12, "--untrained", 0, "--until-se", 1000]
     _, out, _ = run_cli(monkeypatch, capsys, "plan", "pythia-14m-smoke", *options)
-    assert "At most: prompts end once standard errors are below 1000." in out
+    assert "Upper bounds: measuring prompts ends once standard errors are below 1000." in out
     plan = plan_for(checkpoints, prompts=12, until_se=1e3)
     run(plan, tmp_path / "run", jobs=1, progress=quiet)
     _, out, _ = run_cli(monkeypatch, capsys, "show", "run/results.nc")

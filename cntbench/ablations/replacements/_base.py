@@ -34,7 +34,7 @@ class Moments:
     anchor
         The position of the anchors.
     whole
-        Statistics of all positions, if these are some of them.
+        Statistics of all positions, if these cover only some.
     """
 
     mean: Tensor
@@ -75,7 +75,7 @@ class Moments:
         if self.count is None:
             return self
         positions = np.arange(length) + self.anchor - anchor
-        positions = positions.clip(0, len(self.count) - 1)  # behind the prompts stands padding
+        positions = positions.clip(0, len(self.count) - 1)  # padding follows the prompts
         return Moments(
             self.mean[positions],
             self.square[positions],
@@ -105,7 +105,7 @@ class States:
         Draws standard normal numbers in the shape of ``clean``, the same ones for the same prompt
         and draw.
     length
-        Length of each of the prompts [tokens]; behind it stands padding.
+        Length of each prompt [tokens]; padding follows it.
     constant
         The fitted constants, dims ``prompt, 1, component, width``, if the rule has
         `Replacement.fitting_steps`.
@@ -149,7 +149,7 @@ class Replacement(ABC):
 
     @property
     def fitting_steps(self) -> int:
-        """Most steps of fitting the constants that increase the loss least; 0 for no fit."""
+        """Most steps to fit the constants that increase the loss least; 0 for no fit."""
         return 0
 
     @abstractmethod

@@ -1,10 +1,10 @@
 """JSON of EAP-IG and MIB: one graph of one task by one ablation at one checkpoint.
 
-A score is what `cntbench.comparison.circuits.scores` says of an edge: positive where patching the
-edge hurts the readout, as changes of a loss are in MIB; never negative for methods that observe
-targets. An edge into a head stands for those into its queries, keys and values, a third of the
-score each. An edge that a method does not score, such as those from the input, gets the largest
-score: it is in every circuit. A graph that was imported is written with its own scores.
+`cntbench.comparison.circuits.scores` defines the score of an edge: positive where patching the edge
+hurts the readout, as changes of a loss are in MIB; never negative for methods that observe targets.
+An edge into a head stands for those into its queries, keys and values, a third of the score each.
+An edge that a method does not score, such as those from the input, gets the largest score: it is in
+every circuit. A graph that was imported is written with its own scores.
 
 Source: ``Graph.to_json`` of EAP-IG (Hanna et al. 2024, arXiv 2403.17806), which MIB reads
 (Mueller et al. 2025, arXiv 2504.13151).

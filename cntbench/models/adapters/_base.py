@@ -43,7 +43,7 @@ class Shape:
     beginning
         The token before every text in training, if the config names one.
     refused
-        Estimators that do not know a part of the model, and why: pairs of a name and the reason.
+        Estimators that have no rule for a part of the model: pairs of a name and the reason.
     experts
         Number of experts of each layer, 0 for one with an MLP; empty for models without experts.
     experts_per_token
@@ -84,7 +84,7 @@ class Shape:
 
 
 #: What estimators have no rules for; see `Shape.refused`.
-NORM_BEHIND_HEADS = "has no rule for a norm behind attention, whose divisor all heads share"
+NORM_AFTER_HEADS = "has no rule for a norm after attention, whose divisor all heads share"
 ROUTER = "has no rule for the router of a mixture of experts"
 
 
@@ -149,7 +149,7 @@ def within(heads: Attention, window: int | None, cap: float | None = None) -> At
 
 
 def scaled_queries(heads: Attention, factor: float) -> Attention:
-    """Return the heads with queries, behind their norm if there is one, times a factor."""
+    """Return the heads with their queries, after any norm, multiplied by a factor."""
     if heads.norms is not None:
         query = heads.norms.query
         assert query.scale is not None

@@ -14,7 +14,7 @@ from torch import Tensor
 from cntbench.errors import CheckpointError, nearest
 from cntbench.models.adapters._base import (
     ACTIVATIONS,
-    NORM_BEHIND_HEADS,
+    NORM_AFTER_HEADS,
     Shape,
     check_common,
     check_mlps,
@@ -80,14 +80,14 @@ def sizes(
     return shape_from(config, mlps=config.intermediate_size > 0)
 
 
-def sizes_with_norms_behind(config: Any) -> Shape:
-    """Return the sizes of a model with norms behind its sublayers; raises as `sizes` does."""
+def sizes_with_output_norms(config: Any) -> Shape:
+    """Return the sizes of a model with norms after its sublayers; raises as `sizes` does."""
     if config.attention_bias:
         raise CheckpointError(
             "a bias of attention's output before a norm belongs to no head",
             hint="Allowed: attention_bias = false, as in all published models.",
         )
-    return replace(sizes(config), refused=(("atp_star", NORM_BEHIND_HEADS),))
+    return replace(sizes(config), refused=(("atp_star", NORM_AFTER_HEADS),))
 
 
 def width_of(config: Any) -> int:

@@ -1,4 +1,4 @@
-"""Gemma 2 and Gemma 3 (text): norms before and behind sublayers, soft caps, sliding windows.
+"""Gemma 2 and Gemma 3 (text): norms before and after sublayers, soft caps, sliding windows.
 
 Norms multiply by 1 + their weight. Gemma 2 caps attention scores and logits; Gemma 3 normalises
 queries and keys instead, head by head, and its layers with a window have rotary positions of their
@@ -22,7 +22,7 @@ from cntbench.models.adapters._rotary_layers import (
     embedded,
     gated_mlp,
     rotaries,
-    sizes_with_norms_behind,
+    sizes_with_output_norms,
     width_of,
     windows,
     with_input_norms,
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 MODEL_TYPES = ("gemma2", "gemma3_text")
 BUFFERS = ROTARY_BUFFERS
-EXACT = "norms before and behind sublayers, soft caps, QK-norm, alternating sliding windows"
+EXACT = "norms before and after sublayers, soft caps, QK-norm, alternating sliding windows"
 
 
 def shape(config: Config) -> Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
-    size = sizes_with_norms_behind(config)
+    size = sizes_with_output_norms(config)
     if config.use_bidirectional_attention:
         raise CheckpointError(
             "attention to later tokens is not supported",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 MODEL_TYPES = ("gptj",)
 BUFFERS = ("attn.bias", "attn.masked_bias", "attn.embed_positions")
-EXACT = "parallel blocks behind one norm, rotary positions on neighbouring dims of a part of heads"
+EXACT = "parallel blocks after one norm, rotary positions on neighbouring dims of a part of heads"
 
 
 def shape(config: GPTJConfig) -> Shape:

@@ -1,4 +1,4 @@
-"""OLMo 2 and OLMo 3: norms behind the sublayers, QK-norm over all heads, rotary positions, SwiGLU.
+"""OLMo 2 and OLMo 3: norms after the sublayers, QK-norm over all heads, rotary positions, SwiGLU.
 
 Blocks read the stream itself. OLMo 3 also has layers with a sliding window, whose rotary positions
 may differ. Equations follow ``Olmo2ForCausalLM`` and ``Olmo3ForCausalLM`` of the transformers
@@ -19,7 +19,7 @@ from cntbench.models.adapters._rotary_layers import (
     attention,
     gated_mlp,
     rotaries,
-    sizes_with_norms_behind,
+    sizes_with_output_norms,
     windows,
     with_input_norms,
 )
@@ -40,12 +40,12 @@ _NORMS = (
     "post_attention_layernorm",
     "post_feedforward_layernorm",
 )
-EXACT = "norms behind sublayers, QK-norm over all heads, sliding windows, rotary positions by layer"
+EXACT = "norms after sublayers, QK-norm over all heads, sliding windows, rotary positions by layer"
 
 
 def shape(config: Config) -> Shape:
     """Return the model's sizes; raises a `CheckpointError` for options that are not supported."""
-    return sizes_with_norms_behind(config)
+    return sizes_with_output_norms(config)
 
 
 def decoder(config: Config, tensors: Mapping[str, Tensor]) -> Decoder:

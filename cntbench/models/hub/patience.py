@@ -33,7 +33,7 @@ class SilentHubError(OSError):
 
 
 class _Clock:
-    """The time since the hub was last heard of, while an answer is awaited."""
+    """The time since the hub last sent something, while an answer is awaited."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

@@ -107,10 +107,10 @@ def _root(where: str) -> Path:
 
 
 class _FolderContents(NamedTuple):
-    """Checkpoints in the folder of a trajectory, in order of step, and what is skipped.
+    """The checkpoints in a folder, in order of step, and the names that are skipped.
 
-    These are names: of folders that are no checkpoint, of checkpoints whose name has no step, and
-    of files.
+    Skipped are folders that are not checkpoints, checkpoints without a step in their name, and
+    files.
     """
 
     steps: dict[Path, NamedStep]

@@ -38,7 +38,7 @@ POLL = 0.05
 def with_seed(where: str, seed: int) -> str:
     """Return the trajectory of a seed; an error if one is named already."""
     if where:
-        raise CntbenchError(f"nano:{where} names what it is", hint="Write nano, without a seed.")
+        raise CntbenchError(f"nano:{where} has a seed", hint="Write nano, without a seed.")
     return f"seed={seed}"
 
 
@@ -92,14 +92,14 @@ class CheckpointInTraining(Folder):
         Raises
         ------
         CheckpointError
-            If the training has ended before.
+            If the training has ended without it.
         """
         _wait_for(self.path, self.path.parent)
         return self.path
 
 
 def _wait_for(path: Path, folder: Path) -> None:
-    """Wait until a file of a training's folder is there; raise an error if nobody trains."""
+    """Wait for a file of a training's folder; raise an error if no process is training."""
     while not path.exists():
         time.sleep(POLL)
         with suppress(Timeout), FileLock(folder.with_suffix(".lock"), timeout=0):

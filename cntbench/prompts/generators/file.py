@@ -48,8 +48,8 @@ class Parameters:
     unusable
         Whether a row that cannot be used, or whose twin has another length, is an error or skipped.
     answer
-        What of answers of several tokens is scored: ``"first"``, their first token, or
-        ``"sum of log probabilities"``, all of them. Without it, every answer is one token.
+        What is scored for answers of several tokens: ``"first"``, their first token, or ``"sum of
+        log probabilities"``, all of them. Without it, every answer is one token.
     """
 
     path: Annotated[str, Field(min_length=1)]
@@ -64,9 +64,9 @@ class Parameters:
 
 @dataclass(frozen=True)
 class PromptTable:
-    """Prompts in the rows of a table; ``given`` are those in memory.
+    """Prompts in the rows of a table; ``given`` are rows in memory.
 
-    ``where`` says in messages where they come from; `Parameters` explains the others.
+    ``where`` is their origin for messages; `Parameters` explains the others.
     """
 
     where: str
@@ -160,22 +160,22 @@ class PromptTable:
     def _answers(
         self, row: Row, key: Key, columns: Mapping[Key, str], language: Language, clean: Any
     ) -> list[Tokens]:
-        """Return the tokens of the answers of a row, one or a set of them, behind a prompt."""
+        """Return the tokens of a row's answer, or set of answers, as they follow a prompt."""
         where = f"{row.where}: {key}"
         answers = cell(row, key, columns[key])
         is_set = isinstance(answers, list) and any(type(answer) is not int for answer in answers)
         read = answer_tokens if self.answer is None else several_tokens
-        behind = clean if isinstance(clean, str) else ""
+        before = clean if isinstance(clean, str) else ""
         tokens = []
         for answer in answers if is_set else [answers]:
             refuse_unclear(answer, clean, columns[key], where)
-            tokens.append(read(answer, language, where, behind))
+            tokens.append(read(answer, language, where, before))
         return tokens
 
     def _other_answers(
         self, number: int, right: list[Tokens], language: Language, columns: Mapping[Key, str]
     ) -> list[Tokens]:
-        """Return the answers of the next row that has other ones, the first after the last."""
+        """Return the answers of the next row with other ones; the first row follows the last."""
         clean = cell(self.rows[number], "clean", columns["clean"])
         for row in [*self.rows[number + 1 :], *self.rows[:number]]:
             others = self._answers(row, "answer", columns, language, clean)

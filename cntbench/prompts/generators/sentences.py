@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field
 
 from cntbench.errors import CntbenchError
 from cntbench.prompts import Language, Prompt, Tokens
-from cntbench.prompts.continuations import A_WORD, tokens_behind
+from cntbench.prompts.continuations import A_WORD, tokens_after
 from cntbench.specs import spec
 
 #: The task needs a model with a tokenizer.
@@ -66,7 +66,7 @@ class Parameters:
         start, rest = self.sentence.split(" {first}")
         middle, end = rest.split(" {second}")
         pieces = [
-            np.array(tokens_behind(language, A_WORD, part) if part else [], dtype=np.int64)
+            np.array(tokens_after(language, A_WORD, part) if part else [], dtype=np.int64)
             for part in (start, middle, end)
         ]
 
@@ -91,7 +91,7 @@ class Parameters:
         """Draw the words of the prompt and of its twin, dims ``sentence``."""
         words = []
         for name in ("first", "second"):
-            tokens = [tokens_behind(language, A_WORD, f" {word}") for word in getattr(self, name)]
+            tokens = [tokens_after(language, A_WORD, f" {word}") for word in getattr(self, name)]
             single = np.array([ids[0] for ids in tokens if len(ids) == 1], dtype=np.int64)
             if len(np.unique(single)) < 2 * self.sentences:
                 raise CntbenchError(

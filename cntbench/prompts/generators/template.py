@@ -2,15 +2,16 @@
 
 In a text, ``{name}`` stands for a word of the list ``name``, and ``{name.2}``, ``{name.3}`` for
 other words of it. A place that appears twice gets the same word. ``{name.2|name.3}`` is
-``{name.2}`` in the prompt and ``{name.3}`` in its corrupted twin, which is else the same; a twin
-exists where a text has such places. The answer follows the end of the text.
+``{name.2}`` in the prompt and ``{name.3}`` in its corrupted twin, which is otherwise the same; only
+texts with such places have a twin. The answer follows the end of the text.
 
 An answer is a text with places, too, or an array of them: a set of answers. ``{after year}`` is
-every word of the list ``year`` that stands behind ``{year}``, ``{until year}`` every other one.
+every word of the list ``year`` that comes after ``{year}``, ``{until year}`` every other one.
 
-Only words are used that are one token where they stand, so that positions of a prompt and its twin
-correspond; of a tokenizer that has too few of them, words of one other number of tokens. Where no
-words fill a text, or its answers are several tokens and one is needed, ``otherwise`` replaces it.
+Only words that are one token where they stand are used, so that positions of a prompt and its twin
+correspond. If a tokenizer has too few of them, words of another, common number of tokens are used.
+Where no words fill a text, or its answers are several tokens and one is needed, ``otherwise``
+replaces it.
 
 Sources of the shipped tasks: Wang et al. 2022 (arXiv 2211.00593), indirect object identification;
 Hanna et al. 2023 (arXiv 2305.00586), greater-than; Mathwin et al. 2023, gendered pronouns.
@@ -29,7 +30,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from cntbench.errors import CntbenchError, SpecError, unknown
 from cntbench.prompts import Language, Prompt, Tokens
-from cntbench.prompts.continuations import AnswerRule, answered, tokens_behind
+from cntbench.prompts.continuations import AnswerRule, answered, tokens_after
 from cntbench.specs import build, spec
 
 #: The task needs a model with a tokenizer.
@@ -68,7 +69,7 @@ class CaseSpec:
     text
         The text, up to the answer.
     answer, wrong
-        What is right to follow, and what is wrong: a text, or an array of them.
+        The right continuation, and the wrong one: a text, or an array of texts.
     """
 
     text: Annotated[str, AfterValidator(_open_end)]
@@ -88,8 +89,8 @@ class Word(NamedTuple):
 class Text:
     """A text with places for words.
 
-    ``literals`` stand before each place, and behind the last one; ``places`` are the word of each
-    place in the prompt, and in its twin.
+    ``literals`` are the text before each place and after the last one; ``places`` are the word of
+    each place in the prompt, and in its twin.
     """
 
     literals: tuple[str, ...]
@@ -101,7 +102,7 @@ class Text:
         pieces = _BRACES.split(text)
         for literal in pieces[::2]:
             if set(literal) & set("{}"):
-                raise SpecError(f"has a brace without its other one: {text!r}", where=where)
+                raise SpecError(f"has an unmatched brace: {text!r}", where=where)
         return cls(tuple(pieces[::2]), tuple(_place(piece, where) for piece in pieces[1::2]))
 
     @property
@@ -119,7 +120,7 @@ def _place(braces: str, where: str) -> tuple[Word, Word]:
     matches = [_WORD.fullmatch(part) for part in braces[1:-1].split("|")]
     if len(matches) > 2 or None in matches:
         raise SpecError(
-            f"{braces!r} is no place for a word",
+            f"{braces!r} is not a place for a word",
             where=where,
             hint="Places are {name}, {name.2}, {name|name.2} and, in answers, {after name} and "
             "{until name}, with the name of a list of words.",
@@ -129,7 +130,7 @@ def _place(braces: str, where: str) -> tuple[Word, Word]:
 
 
 class Case(NamedTuple):
-    """A text with its answers, read."""
+    """A parsed text with its answers."""
 
     text: Text
     right: tuple[Text, ...]
@@ -150,7 +151,7 @@ class Case(NamedTuple):
         return max((word.number for word in self._of(name)), default=0)
 
     def needed(self, name: str) -> int:
-        """Return how many words of a list it needs: no word stands behind the last one."""
+        """Return how many words of a list it needs: no word comes after the last one."""
         return self.count(name) + any(word.range == "after" for word in self._of(name))
 
     def _of(self, name: str) -> list[Word]:
@@ -169,10 +170,10 @@ class Parameters:
     words
         Lists of words by name.
     otherwise
-        Texts and their answers as in ``case``, for tokenizers that those do not suit.
+        Texts and their answers as in ``case``, for tokenizers that do not suit those.
     answer
-        What of answers of several tokens is scored: ``"first"``, their first token, or
-        ``"sum of log probabilities"``, all of them. Without it, every answer is one token.
+        What is scored for answers of several tokens: ``"first"``, their first token, or ``"sum of
+        log probabilities"``, all of them. Without it, every answer is one token.
     """
 
     case: Annotated[tuple[dict[str, Any], ...], Field(min_length=1, strict=False)]
@@ -195,12 +196,12 @@ class Parameters:
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
-        """The texts and their answers, read."""
+        """The parsed texts and their answers."""
         return tuple(self._case(f"case (entry {i})", table) for i, table in enumerate(self.case, 1))
 
     @cached_property
     def other_cases(self) -> tuple[Case, ...]:
-        """Those for tokenizers that the others do not suit."""
+        """The cases for tokenizers that do not suit `cases`."""
         return tuple(
             self._case(f"otherwise (entry {i})", spec) for i, spec in enumerate(self.otherwise, 1)
         )
@@ -256,7 +257,7 @@ class Parameters:
                 )
         right, wrong = (
             [
-                np.array(tokens_behind(language, text, answer), dtype=np.int64)
+                np.array(tokens_after(language, text, answer), dtype=np.int64)
                 for template in templates
                 for answer in _answers(template, words, lists)
             ]
@@ -282,7 +283,7 @@ class Parameters:
     def _fitting(self, case: Case, name: str, language: Language) -> list[str]:
         """Return the words of a list that are one token wherever the text has them.
 
-        If there are too few, those of another number of tokens, of which there are most.
+        If there are too few, the words of the most frequent other number of tokens.
         """
         before = {
             literal
@@ -316,7 +317,7 @@ def _encoded(language: Language, text: str) -> Tokens:
 
 
 def _count(language: Language, before: str, word: str) -> int:
-    """Return the number of tokens of a word behind a text; 0 if it does not leave those alone."""
+    """Return the number of tokens of a word after a text; 0 if it changes the text's own tokens."""
     head = before.rstrip(" ")
     space = before[len(head) :]
     if space and not head:

@@ -15,7 +15,7 @@ SECTION = ("circuits", "Circuits")
 
 
 def circuits_section(tree: xr.DataTree) -> dict[str, Any] | None:
-    """Return what the page says of circuits, or None if none were measured."""
+    """Return the page's section on circuits, or None if none were measured."""
     if "faithfulness" not in tree.children:
         return None
     attributes = tree.children["faithfulness"].attrs
@@ -26,7 +26,7 @@ def circuits_section(tree: xr.DataTree) -> dict[str, Any] | None:
 
 
 def circuit_curves(tree: xr.DataTree) -> list[dict[str, Any]]:
-    """Return what is drawn of circuits: as many pictures as `circuits_section` has tables.
+    """Return the pictures of circuits: as many as `circuits_section` has tables.
 
     A picture has panels for each ranking: circuits, and complements. Budgets are in percent; a
     circuit of no budget is not drawn. None stands for what was not measured.

@@ -59,7 +59,7 @@ class Payload:
 
 
 def payload(tree: xr.DataTree) -> Payload:
-    """Collect what the page draws of a result."""
+    """Collect what the page draws from a result."""
     root = tree.to_dataset(inherit=False)
     cells = [
         (str(task), str(ablation))
@@ -97,7 +97,7 @@ def _behaviour(tree: xr.DataTree) -> tuple[dict[str, Array], dict[str, list[int]
 
 
 def _known(root: xr.Dataset) -> list[Behaviour]:
-    """Return what heads may do of which the result has the scores."""
+    """Return the behaviours of heads whose scores the result has."""
     return [behaviour for behaviour in BEHAVIOURS if behaviour.score in root]
 
 

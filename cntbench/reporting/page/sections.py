@@ -200,7 +200,7 @@ def verdict_section(view: VerdictView, used: Sequence[str]) -> Fields:
 
 
 def cost_panels(view: VerdictView | None) -> list[Fields]:
-    """Return what is drawn of score against cost: a panel for each purpose with counted costs."""
+    """Return the panels of score against cost, one for each purpose with counted costs."""
     return [
         {
             "title": ranking.title,

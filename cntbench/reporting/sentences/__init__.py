@@ -1,1 +1,1 @@
-"""Every sentence that the page and the terminal say of a result."""
+"""Every sentence of the page and the terminal about a result."""

@@ -39,7 +39,7 @@ def answers(
 def in_short(
     tree: xr.DataTree, task: str | None = None, checkpoint: int | None = None
 ) -> list[str]:
-    """Return the answers' sentences that a result has data for, as the page has them.
+    """Return the page's answers, sentence by sentence, for which a result has data.
 
     By default they are about the task of the page and the last checkpoint that counts.
     """

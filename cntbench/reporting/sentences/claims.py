@@ -14,7 +14,7 @@ from cntbench.views.missing import Missing
 
 #: A paper, as sources of claims name it.
 PAPER = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
-#: Verdicts and how a sentence says them of one claim, and of several.
+#: The words for each verdict, about one claim and about several.
 _VERBS = {
     "supported": ("is supported", "are supported"),
     "not supported": ("is not supported", "are not supported"),
@@ -111,7 +111,7 @@ def _by_ablation(labels: dict[str, list[str]]) -> str:
 
 
 def _point(of_claim: Sequence[Judgement], task: str) -> str:
-    """Say what a claim claims, its verdicts, and whether other tasks support it, too."""
+    """State a claim, its verdicts, and whether other tasks support it, too."""
     by_label = verdicts(of_claim, task)[of_claim[0].claim]
     labels = ", ".join(f"{label} with {listed(by)}" for label, by in by_label.items())
     elsewhere = [j.verdict.label == "supported" for j in of_claim if j.task != task]

@@ -99,7 +99,7 @@ def ends(accuracy: Course) -> str:
 
 
 def others(root: xr.Dataset, task: str) -> list[str]:
-    """Say what became of the other tasks: variants, which should be learnt too, and controls."""
+    """Describe the other tasks: variants, which should be learnt too, and controls."""
     of_kind: dict[Kind, list[tuple[float, str]]] = {}
     for name, kind in kinds(root, task).items():
         accuracy = course(root, name)

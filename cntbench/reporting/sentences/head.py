@@ -1,4 +1,4 @@
-"""What a page is about, what it leaves out, and what its figures hold, in sentences."""
+"""What a page is about, what it leaves out, and what its figures show, in sentences."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def all_counted(left_out: int, count: int) -> str:
 
 
 def size_words(roles: bool) -> str:
-    """Say what the sizes of discs and rings are."""
+    """Say what the sizes of discs and rings mean."""
     unit = "relative to its layers' share" if roles else "per feasible edge"
     return (
         "The size of a disc shows what a component sends, that of a ring what it receives, both "
@@ -101,8 +101,8 @@ def phase_words(view: PhaseView, task: str, ablation: str) -> str:
         text = f"Too few checkpoints to tell phases {where}."
     else:
         text = (
-            f"No change points {where}: the metrics' course is no better told by phases than by "
-            f"drift{_p(view.p_value)}."
+            f"No change points {where}: phases describe the metrics no better than drift does"
+            f"{_p(view.p_value)}."
         )
     moments = [
         f"{name.replace('_', ' ')} near step {step:,.0f}"
