@@ -275,16 +275,18 @@ def _type_and_shape(value: object) -> str:
     return f"<{type(value).__name__}{sized}>"
 
 
-def listed(names: Sequence[str], most: int) -> str:
-    """Join names with commas; after the first ``most``, say how many more there are.
+def listed(names: Iterable[str], most: int | None = None) -> str:
+    """Join names as a sentence does; after the first ``most``, say how many more there are.
 
     Examples
     --------
-    >>> listed(["a", "b", "c", "d"], 2)
-    'a, b and 2 more'
+    >>> listed(["a", "b", "c"]), listed(["a", "b", "c"], 2), listed(["a", "b", "c", "d"], 2)
+    ('a, b and c', 'a, b and c', 'a, b and 2 more')
     """
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    names = list(names)
+    if most is not None and len(names) > most + 1:
+        names = [*names[:most], f"{len(names) - most} more"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def distinct(kind: str, names: Sequence[str], *, where: str | None = None) -> Sequence[str]:

@@ -20,6 +20,7 @@ from scipy import special
 
 from cntbench.analysis.intervals import CONFIDENCE
 from cntbench.comparison.purposes import PURPOSES
+from cntbench.errors import listed
 from cntbench.files.attributes import described
 from cntbench.prompts import random_state
 
@@ -104,7 +105,7 @@ def _absence(values: Array, circuits: Sequence[str]) -> str:
     lacking = [str(name) for name, row in zip(circuits, values, strict=True) if np.isnan(row).any()]
     if len(lacking) == len(circuits):
         return "it was not measured on the planted circuits"
-    return f"it has no score on {listed(lacking)}" if lacking else ""
+    return f"it has no score on {listed(lacking, 3)}" if lacking else ""
 
 
 def _ranked(values: Array, costs: Array, seed: int) -> dict[str, Array]:
@@ -169,7 +170,7 @@ def _sentence(
         alike = float(costs[tied[0]]) == cost  # they are sorted by cost
         comparison = f" and {cost_them} {'as much or more' if alike else 'more'}"
         clauses.append(
-            f"{listed([names[i] for i in tied])} {ties} with it"
+            f"{listed([names[i] for i in tied], 3)} {ties} with it"
             + ("" if np.isnan(cost) else comparison)
         )
     cheap = [i for i in order if costs[i] <= _CHEAP * cost]
@@ -178,19 +179,6 @@ def _sentence(
         share, loss = _share(costs[cheaper] / cost), score[recommended] - score[cheaper]
         clauses.append(f"{names[cheaper]} costs {share} and loses {loss:.2f}")
     return "; ".join(clauses) + "."
-
-
-def listed(names: Sequence[str], most: int = 4) -> str:
-    """Join names with commas and "and", at most ``most`` of them.
-
-    Examples
-    --------
-    >>> listed(["a", "b", "c"]), listed(["a", "b", "c"], 2)
-    ('a, b and c', 'a and 2 more')
-    """
-    if len(names) > most:
-        names = [*names[: most - 1], f"{len(names) - most + 1} more"]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _or_last(cost: float) -> float:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
-
-from cntbench.errors import listed as truncated
 
 #: Of units, by powers of a thousand.
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
@@ -55,20 +51,6 @@ def p_value(value: float) -> str:
     ('< 0.001', '0.025')
     """
     return "< 0.001" if value < 0.001 else number(value, 3)
-
-
-def listed(words: Iterable[str], most: int | None = None) -> str:
-    """Join words as a sentence does; after the first ``most``, say how many more there are.
-
-    Examples
-    --------
-    >>> listed(["zero", "mean", "resample"]), listed(["zero", "mean", "resample"], 2)
-    ('zero, mean and resample', 'zero, mean and 1 more')
-    """
-    words = list(words)
-    if most is not None and len(words) > most:
-        return truncated(words, most)
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def quantity(value: float, unit: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from cntbench.comparison.verdict import listed
+from cntbench.errors import listed
 
 
 @dataclass(frozen=True)
@@ -168,4 +168,4 @@ def absences(what: str, reasons: Mapping[str, str]) -> list[str]:
     methods: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         methods.setdefault(reason.rstrip("."), []).append(name)
-    return [f"{what}: {listed(names, len(names))} ({reason})." for reason, names in methods.items()]
+    return [f"{what}: {listed(names)} ({reason})." for reason, names in methods.items()]

@@ -8,13 +8,13 @@ from pathlib import Path
 import xarray as xr
 
 from cntbench.comparison.claims import check_independent, common_claims, pooled_judgements
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, listed
 from cntbench.files.output import check_output
 from cntbench.reporting.page.context import minima
 from cntbench.reporting.page.sections import Fields, claims_section
 from cntbench.reporting.page.write import PAGE, rendered
 from cntbench.reporting.sentences.emergence import left_out
-from cntbench.reporting.wording import counted, listed
+from cntbench.reporting.wording import counted
 from cntbench.results.storage import write_text
 from cntbench.views.readouts import task_of_interest
 

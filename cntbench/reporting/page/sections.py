@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from cntbench.comparison.claims import Judgement
+from cntbench.errors import listed
 from cntbench.reporting.sentences.head import over_models
-from cntbench.reporting.wording import interval, listed, number, p_value
+from cntbench.reporting.wording import interval, number, p_value
 from cntbench.views.comparison import Agreement, Methods
 from cntbench.views.verdict import Ranked, VerdictView, absences
 

@@ -14,6 +14,7 @@ import xarray as xr
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from cntbench.errors import listed
 from cntbench.files.attributes import __version__
 from cntbench.files.output import FileKind, check_output, contains
 from cntbench.reporting.page.context import MANY, context, film_context
@@ -21,7 +22,7 @@ from cntbench.reporting.page.packing import ALL_BITS, BITS, pack, pack_text
 from cntbench.reporting.page.payload import Payload, payload
 from cntbench.reporting.page.sections import above_chance, times
 from cntbench.reporting.sentences.claims import PAPER
-from cntbench.reporting.wording import interval, listed, number
+from cntbench.reporting.wording import interval, number
 from cntbench.results.storage import write_text
 
 #: Parts of the script; each uses only those before it.

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import xarray as xr
 
 from cntbench.comparison.claims import Judgement, too_short
+from cntbench.errors import listed
 from cntbench.reporting.sentences.answer import Answer, Line
-from cntbench.reporting.wording import counted, listed, number
+from cntbench.reporting.wording import counted, number
 from cntbench.views.missing import Missing
 
 #: A paper, as sources of claims name it.

@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 
 from cntbench.components import kind_of
+from cntbench.errors import listed
 from cntbench.reporting.sentences.answer import Answer
-from cntbench.reporting.wording import listed, number, with_error
+from cntbench.reporting.wording import number, with_error
 from cntbench.views.circuit import CircuitView, Part, circuit
 from cntbench.views.effects import effects, over_one_edge
 from cntbench.views.heads import THRESHOLD, ScoredBehaviour

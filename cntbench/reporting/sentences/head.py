@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from cntbench.reporting.wording import counted, listed, number
+from cntbench.errors import listed
+from cntbench.reporting.wording import counted, number
 from cntbench.views.phases import PhaseView
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cntbench.errors import listed
 from cntbench.reporting.sentences.answer import Answer, Line
-from cntbench.reporting.wording import counted, interval, listed, number
+from cntbench.reporting.wording import counted, interval, number
 from cntbench.views.comparison import Agreement, Method, Methods
 from cntbench.views.missing import Missing
 from cntbench.views.verdict import Ranking
