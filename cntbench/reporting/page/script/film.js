@@ -5,7 +5,7 @@ const WIDEST = 7;
 const CURVE = 24; // Pieces of a curve.
 
 // What is drawn of a moment: the strongest edges, weakest first, so that strong ones lie on top.
-// Between nodes that stand for several components it is the strongest edge of theirs.
+// Between nodes that stand for several components, their strongest edge.
 function edgesAt(page, count, { nodes, of } = everyComponent(page)) {
   const { checkpoint, task, ablation } = page.state;
   const n = page.labels.component.length;

@@ -140,7 +140,7 @@ function listenToLayers(page) {
     drawFilm(page);
   };
   choice.addEventListener("change", () => open(Number(choice.value)));
-  // What is under the pointer is told when it gets there: not all of it with every frame.
+  // A tooltip is written when the pointer gets there, not all of them with every frame.
   control("film").addEventListener("pointerover", ({ target }) => {
     const part = target.closest?.("[data-edge], [data-node]");
     if (!part || part.querySelector("title")) return;

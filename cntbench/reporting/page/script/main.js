@@ -19,7 +19,7 @@ const OVER_TIME = {
   recurrence: drawRecurrence,
   bump: drawBump,
 };
-// What shows neither tasks nor moments that are chosen.
+// Figures that depend on neither the chosen task nor the chosen moment.
 const STILL = [drawCircuits, drawCosts];
 const REST = 250; // Milliseconds after which a moment is taken to stay.
 
@@ -197,6 +197,6 @@ async function open() {
 open().catch((error) => {
   const note = control("loading");
   if (note)
-    note.textContent = `The figures cannot be drawn by this browser: ${error.message}. It takes one of 2023 or later.`;
+    note.textContent = `The figures cannot be drawn by this browser: ${error.message}. Use a browser of 2023 or later.`;
   throw error;
 });

@@ -1,4 +1,4 @@
-// The numbers of a figure as a table: what those read who do not see it.
+// The numbers of a figure as a table, for readers who cannot see the figure.
 
 const tables = {};
 

@@ -58,7 +58,7 @@ function faint(colour, share) {
   return `rgba(${r},${g},${b},${share})`;
 }
 
-// What stands behind: the colour of lesser text.
+// The colour of secondary text, for what is in the background.
 function grey(share) {
   return faint(look.css("--soft"), share);
 }
