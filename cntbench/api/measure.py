@@ -274,7 +274,7 @@ def influence(
             tuple(catalogue.ablations[name] for name in study.spec.ablations),
         )
         plan.check_edges()
-        plan.tell_unused_rows()
+        plan.warn_unused_rows()
         [checkpoint] = trajectory.checkpoints
         prepare(on)
         measured = measure(plan, checkpoint, moved(decoder, on), budget, progress=report)

@@ -112,14 +112,14 @@ def run(
             measured = run_shard(plan, RunFolder(folder, part), progress=progress, **options)
     if part is None:
         used = utilisation(plan, outcome, workers, resolved_device)
-        _tell(outcome, _AGAIN, f"{utilisation_line(used)}\n" if used else "")
+        _print_outcome(outcome, _AGAIN, f"{utilisation_line(used)}\n" if used else "")
         return
     out.print(
         f"{_progress(measured, f' of shard {part}')}.\nWhen all shards are measured:\n\n"
         f"    cntbench merge FOLDER... -o FOLDER\n",
         markup=False,
     )
-    _tell_failures(measured.failed, _AGAIN)
+    _print_failures(measured.failed, _AGAIN)
 
 
 @contextmanager
@@ -168,7 +168,7 @@ def _run_seeds(
         for name, outcome in outcomes.items()
         for label, failure in outcome.failed.items()
     }
-    _tell_failures(failed, _AGAIN)
+    _print_failures(failed, _AGAIN)
 
 
 def merge(
@@ -197,7 +197,9 @@ def merge(
         outcome = merge_folders(
             load_catalogue(specs or ()), folders, output, jobs=jobs or cores(), progress=progress
         )
-    _tell(outcome, "measure their shards again, or all of them in this folder with cntbench run -o")
+    _print_outcome(
+        outcome, "measure their shards again, or all of them in this folder with cntbench run -o"
+    )
 
 
 def _progress(run: Measured, shard: str = "") -> str:
@@ -208,7 +210,7 @@ def _progress(run: Measured, shard: str = "") -> str:
     return f"{measured}, found {run.reused} measured before"
 
 
-def _tell(outcome: Outcome, remedy: str, used: str = "") -> None:
+def _print_outcome(outcome: Outcome, remedy: str, used: str = "") -> None:
     """Print the results of a run, their file, and what could not be measured."""
     from cntbench.reporting.claims import claims_of
     from cntbench.reporting.summary import summary
@@ -223,7 +225,7 @@ def _tell(outcome: Outcome, remedy: str, used: str = "") -> None:
         markup=False,
     )
     _report(outcome)
-    _tell_failures(outcome.failed, remedy)
+    _print_failures(outcome.failed, remedy)
 
 
 def _report(outcome: Outcome) -> None:
@@ -244,7 +246,7 @@ def _write(page: Path, write: Callable[[], None]) -> None:
         out.print(f"The report is in {page}. Open it in a browser.", markup=False)
 
 
-def _tell_failures(failed: Mapping[str, Failure], remedy: str) -> None:
+def _print_failures(failed: Mapping[str, Failure], remedy: str) -> None:
     from cntbench.reporting.failures import failures
 
     if failed:

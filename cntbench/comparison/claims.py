@@ -89,14 +89,14 @@ def file_judgements(group: xr.Dataset, claims: Sequence[str] | None = None) -> l
             cell.variables[name].values
             for name in ("verdict", "reason", "p_value", "corrected_p_value", "decisive")
         )
-        for place, (label, reason, p_value, corrected, decisive) in enumerate(
+        for index, (label, reason, p_value, corrected, decisive) in enumerate(
             zip(*of_claims, strict=True)
         ):
             verdict = Verdict(
                 label, str(reason), float(p_value), float(corrected), int(decisive) - 1
             )
-            results = claim_results(cell, place)
-            judgements.append(_judgement(str(task), str(ablation), place, verdict, [cell], results))
+            results = claim_results(cell, index)
+            judgements.append(_judgement(str(task), str(ablation), index, verdict, [cell], results))
     return judgements
 
 
@@ -169,12 +169,12 @@ def pooled_judgements(
             if task in group["task"] and ablation in group["ablation"]
         ]
         results = [
-            _pool_files([claim_results(cell, place) for cell in in_files], rules[place])
-            for place in range(len(names))
+            _pool_files([claim_results(cell, index) for cell in in_files], rules[index])
+            for index in range(len(names))
         ]
         judgements += [
-            _judgement(task, ablation, place, verdict, in_files, results[place])
-            for place, verdict in enumerate(judge(rules, results, several=len(groups) > 1))
+            _judgement(task, ablation, index, verdict, in_files, results[index])
+            for index, verdict in enumerate(judge(rules, results, several=len(groups) > 1))
         ]
     return judgements
 
@@ -201,29 +201,29 @@ def too_short(judgements: Sequence[Judgement]) -> str:
 def _judgement(
     task: str,
     ablation: str,
-    place: int,
+    index: int,
     verdict: Verdict,
     cells: Sequence[xr.Dataset],
     results: Sequence[ClaimTestResult],
 ) -> Judgement:
     first = cells[0].variables
-    answers = [claim_results(cell, place) for cell in cells]
+    answers = [claim_results(cell, index) for cell in cells]
     return Judgement(
         task=task,
         ablation=ablation,
-        claim=str(first["claim"].values[place]),
-        summary=str(first["claim_summary"].values[place]),
-        text=str(first["claim_text"].values[place]),
-        source=str(first["claim_source"].values[place]),
+        claim=str(first["claim"].values[index]),
+        summary=str(first["claim_summary"].values[index]),
+        text=str(first["claim_text"].values[index]),
+        source=str(first["claim_source"].values[index]),
         verdict=verdict,
         results=tuple(results),
-        statistics=tuple(map(str, first["test_statistic"].values[place][: len(results)])),
+        statistics=tuple(map(str, first["test_statistic"].values[index][: len(results)])),
         effects=tuple(
             tests[verdict.decisive].effect
             for tests in answers
             if not any(test.reason for test in tests)
         ),
-        file_verdicts=tuple(str(cell.variables["verdict"].values[place]) for cell in cells),
+        file_verdicts=tuple(str(cell.variables["verdict"].values[index]) for cell in cells),
     )
 
 

@@ -83,7 +83,7 @@ def _dataset(judgements: Sequence[Judgement], films: Sequence[str]) -> xr.Datase
     values = {name: np.full(shape, np.nan) for name in _NUMBERS}
     of_films = np.full([*shape, len(films)], "", dtype=object)
     for judgement in judgements:
-        place = tuple(labels[dim].index(getattr(judgement, dim)) for dim in dims)
+        cell = tuple(labels[dim].index(getattr(judgement, dim)) for dim in dims)
         verdict, test = judgement.verdict, judgement.results[judgement.verdict.decisive]
         case = {
             "verdict": verdict.label,
@@ -95,8 +95,8 @@ def _dataset(judgements: Sequence[Judgement], films: Sequence[str]) -> xr.Datase
             **{n: getattr(test, n) for n in ("effect", "lower", "upper", "power", "detectable")},
         }
         for name, value in case.items():
-            (texts if name in texts else values)[name][place] = value
-        of_films[place][:] = judgement.file_verdicts
+            (texts if name in texts else values)[name][cell] = value
+        of_films[cell][:] = judgement.file_verdicts
     return xr.Dataset(
         {
             **{name: (dims, texts[name], {"long_name": _LABELS[name]}) for name in texts},

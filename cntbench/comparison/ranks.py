@@ -42,9 +42,9 @@ def split_half(first: ArrayLike, second: ArrayLike) -> float:
 
 def _ranks(scores: Array) -> Array:
     """Return ranks from 1; ties share their mean. `scipy.stats` takes a second to import."""
-    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
+    _, inverse, count = np.unique(scores, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
-    return (last - (count - 1) / 2)[place]
+    return (last - (count - 1) / 2)[inverse]
 
 
 def top_overlap(first: ArrayLike, second: ArrayLike, k: int) -> float:

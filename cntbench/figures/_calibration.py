@@ -51,8 +51,8 @@ def power_curves(dataset: xr.Dataset) -> Figure:
         kinds = dict.fromkeys(map(str, of_claim["kind"].values))
         for ax, axis in zip(row, _AXES, strict=True):
             ax.axhline(0.8, color=GREY, linestyle="--", linewidth=0.5, zorder=0)
-            for place, kind in enumerate(kinds):
-                _curve(ax, of_claim, kind, axis, COLOURS[place % len(COLOURS)])
+            for column, kind in enumerate(kinds):
+                _curve(ax, of_claim, kind, axis, COLOURS[column % len(COLOURS)])
             ax.set_ylim(-0.05, 1.05)
         row[0].set_ylabel(claim.replace("_", "\n"), fontsize=6)
         curves = {

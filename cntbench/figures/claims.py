@@ -92,8 +92,8 @@ def of_result(results: Results, chosen: Chosen) -> Figure:
     return claims(results, task=chosen.task)
 
 
-def _marker(place: int) -> str:
-    return _MARKERS[place % len(_MARKERS)]
+def _marker(index: int) -> str:
+    return _MARKERS[index % len(_MARKERS)]
 
 
 def _draw(

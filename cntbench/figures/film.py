@@ -101,8 +101,8 @@ def film(
     weights = graph.weight[shown]
     scale = Normalize(0, float(np.nanmax(weights)) if np.isfinite(weights).any() else 1.0)
     size = _sizes(graph, shown)
-    for place, (panel, at) in enumerate(zip(panels, shown, strict=False)):
-        _draw(panel, graph, at, scale, size, named=place == 0)
+    for column, (panel, at) in enumerate(zip(panels, shown, strict=False)):
+        _draw(panel, graph, at, scale, size, named=column == 0)
     for panel in panels[len(shown) :]:
         panel.set_axis_off()
     bar = figure.colorbar(

@@ -127,8 +127,8 @@ def _draw_score(
 
 def _explain(figure: Figure, view: HeadScores, foremost: list[int]) -> None:
     handles = [
-        Line2D([], [], label=view.head[head], **colour(place))  # type: ignore[arg-type]
-        for place, head in enumerate(foremost)
+        Line2D([], [], label=view.head[head], **colour(index))  # type: ignore[arg-type]
+        for index, head in enumerate(foremost)
     ]
     handles.append(Line2D([], [], color=_OTHERS, linewidth=0.6, label="other heads"))
     if foremost:

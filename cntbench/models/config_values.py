@@ -55,12 +55,12 @@ def check_values(config: Any) -> None:
     by_layer = {f".{key}": value for key, value in rotary.items() if isinstance(value, dict)}
     for key, angles in (by_layer or {"": rotary}).items():
         base, share = angles.get("rope_theta", 1.0), angles.get("partial_rotary_factor", 1.0)
-        place = f"rope_parameters{key}"
+        path = f"rope_parameters{key}"
         if not _is_number(base) or not 0 < base < math.inf:
-            raise _refused(config, f"{place}.rope_theta", base, "a number above 0")
+            raise _refused(config, f"{path}.rope_theta", base, "a number above 0")
         if not _is_number(share) or not 0 < share <= 1:
             allowed = "a number above 0, up to 1"
-            raise _refused(config, f"{place}.partial_rotary_factor", share, allowed)
+            raise _refused(config, f"{path}.partial_rotary_factor", share, allowed)
     window = getattr(config, "sliding_window", None)
     if window is not None and not (_is_whole(window) and window >= 1):
         raise _refused(config, "sliding_window", window, "a whole number, 1 or more")

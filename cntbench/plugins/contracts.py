@@ -152,8 +152,8 @@ def _checked(function: Callable[..., Any], module: ModuleType) -> Callable[..., 
             wrong = "after changing its input; write to a copy: states.clone()"
         if wrong is not None:
             code = function.__code__
-            place = f"{code.co_filename}, line {code.co_firstlineno}"
-            raise PluginError(f"{function.__name__} returns {wrong}", where=place)
+            location = f"{code.co_filename}, line {code.co_firstlineno}"
+            raise PluginError(f"{function.__name__} returns {wrong}", where=location)
         return result
 
     return checked

@@ -114,12 +114,12 @@ def _picture(dataset: xr.Dataset) -> Markup | None:
     return Markup(text[text.index("<svg") :])
 
 
-def _cell(place: Ranked | None) -> str:
-    if place is None:
+def _cell(method: Ranked | None) -> str:
+    if method is None:
         return "–"
-    rank = f"{place.rank}{'=' if place.shared else ''}"
-    mark = "\\*" if place.pareto else ""
-    return f"{rank}: {interval(place.score, place.low, place.high)}{mark}"
+    rank = f"{method.rank}{'=' if method.shared else ''}"
+    mark = "\\*" if method.pareto else ""
+    return f"{rank}: {interval(method.score, method.low, method.high)}{mark}"
 
 
 def _inert(text: str) -> str:

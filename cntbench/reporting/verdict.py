@@ -28,7 +28,7 @@ def verdict_tables(dataset: xr.Dataset) -> Iterator[RenderableType]:
     for name, places, cost in view.rows:
         table.add_row(
             escape(name),
-            *("" if place is None else _place(place) for place in places),
+            *("" if ranked is None else _place(ranked) for ranked in places),
             "" if np.isnan(cost) else f"{cost:.2g}",
         )
     yield table

@@ -54,8 +54,8 @@ def validate_groups(groups: Mapping[str, xr.Dataset], where: str) -> None:
     below = {name: group for name, group in groups.items() if name != "/"}
     together = _fit(root, below)
     for name, group in below.items():
-        place = f"{where}: group {name[1:]!r}"
-        _validate_group(name, group, root, place, fits=together)
+        group_where = f"{where}: group {name[1:]!r}"
+        _validate_group(name, group, root, group_where, fits=together)
 
 
 def valid_groups(

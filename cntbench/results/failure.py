@@ -25,12 +25,12 @@ class Failure:
     reason: str
 
     @classmethod
-    def of(cls, error: BaseException, place: object) -> Failure:
+    def of(cls, error: BaseException, location: object) -> Failure:
         """Return the failure that an error means.
 
         Parameters
         ----------
-        place
+        location
             The checkpoint's origin, or the folder of its files, which the reason leaves out.
         """
         status: Literal["missing", "failed"] = (
@@ -38,7 +38,7 @@ class Failure:
         )
         if not isinstance(error, CntbenchError):
             return cls(status, _line(without_credentials(f"{type(error).__name__}: {error}")))
-        where = _within(error.where, str(place))
+        where = _within(error.where, str(location))
         message = f"{where}: {error.what}" if where else error.what
         return cls(status, _line(f"{message}. {error.hint}" if error.hint else message))
 
@@ -47,9 +47,9 @@ class Mismatch(Failure):
     """cntbench and transformers compute a model differently: every number would be wrong."""
 
 
-def _within(where: str | None, place: str) -> str | None:
-    """Return a location relative to a place, or None for the place itself."""
-    return None if where == place else where and where.removeprefix(f"{place}{os.sep}")
+def _within(where: str | None, location: str) -> str | None:
+    """Return ``where`` relative to a location, or None for the location itself."""
+    return None if where == location else where and where.removeprefix(f"{location}{os.sep}")
 
 
 def _line(text: str) -> str:

@@ -129,13 +129,13 @@ def _read(
 def _audited(
     trajectory: Trajectory, checkpoint: Checkpoint, fetched: Future[Path]
 ) -> AuditedWeights:
-    place: object = checkpoint.origin
+    location: object = checkpoint.origin
     try:
-        place = fetched.result()
+        location = fetched.result()
         read, _ = trajectory.read(checkpoint, fetched.result())
         sample = _folder_sample(fetched.result(), _buffers(trajectory))
     except Exception as error:
-        failure = Failure.of(error, place)
+        failure = Failure.of(error, location)
         return _row(checkpoint, failure.status, failure.reason)
     return replace(_row(read, "ok", ""), sample=sample)
 

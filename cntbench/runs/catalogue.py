@@ -267,20 +267,20 @@ def _keep(entries: Named[T], check: Callable[[T], None]) -> None:
 
 def _files(folder: Path) -> Iterable[tuple[str, Path]]:
     if folder in package_folders():
-        for place, kind in FOLDERS.items():
-            yield from ((kind, path) for path in sorted((folder / place).glob("*.toml")))
+        for subfolder, kind in FOLDERS.items():
+            yield from ((kind, path) for path in sorted((folder / subfolder).glob("*.toml")))
         return
     if not is_folder(folder):
         raise not_specs(folder)
     for path in sorted(folder.rglob("*.toml")):
-        place = path.parent.relative_to(folder).as_posix().removeprefix(".")
-        if place not in FOLDERS:
+        subfolder = path.parent.relative_to(folder).as_posix().removeprefix(".")
+        if subfolder not in FOLDERS:
             raise SpecError(
-                f"specs do not belong in a folder {place!r}",
+                f"specs do not belong in a folder {subfolder!r}",
                 where=str(path),
-                hint=nearest(place, [name or "the top folder" for name in FOLDERS]),
+                hint=nearest(subfolder, [name or "the top folder" for name in FOLDERS]),
             )
-        yield FOLDERS[place], path
+        yield FOLDERS[subfolder], path
 
 
 @cache

@@ -32,7 +32,7 @@ from cntbench.results.film import Axes
 from cntbench.results.schema import SCHEMA_VERSION
 from cntbench.runs.catalogue import AblationEntry, Catalogue, KnownCircuit, StudyEntry
 from cntbench.runs.tasks import Task, misfit
-from cntbench.runs.untrained import default_count, tell_few
+from cntbench.runs.untrained import default_count, note_few
 from cntbench.specs import as_dict, content_hash
 
 
@@ -275,7 +275,7 @@ class Plan:
             all_prompts.append(prompts)
         return tuple(all_prompts)
 
-    def tell_unused_rows(self) -> None:
+    def warn_unused_rows(self) -> None:
         """Warn of files of prompts that are not measured to their end."""
         for task, prompts in zip(self.tasks, self.prompts, strict=True):
             if task.table is not None and len(prompts) < len(task.table.rows):
@@ -379,8 +379,8 @@ def make_plan(
         where = origin(study, "until_se")
         raise CntbenchError(what, where=where, hint="Use either blocks or until_se.")
     if study.spec.untrained is None and plan.untrained:
-        tell_few(plan.untrained_count)
+        note_few(plan.untrained_count)
     if "prompts" not in study.changes:
-        plan.tell_unused_rows()
+        plan.warn_unused_rows()
     usable("metric")  # warns of broken ones, which the result will lack
     return plan

@@ -239,8 +239,8 @@ def _measure(
             ahead.release(subject)
             done += 1
             if isinstance(failure, Mismatch):
-                place = f"{plan.trajectory.identity}, {subject.name}"
-                raise ParityError(failure.reason, where=place)
+                checkpoint = f"{plan.trajectory.identity}, {subject.name}"
+                raise ParityError(failure.reason, where=checkpoint)
             if failure is not None:
                 failed[subject.label] = failure
             kind = "" if isinstance(subject, Untrained) else "checkpoint "

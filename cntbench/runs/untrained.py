@@ -78,7 +78,7 @@ def untrained_count(checkpoints: int, work: float) -> int:
     return max(1, min(ENOUGH, checkpoints // share))
 
 
-def tell_few(count: int) -> None:
+def note_few(count: int) -> None:
     """Say that there are fewer untrained models by default than allow a p-value."""
     if count < ENOUGH:
         warn(

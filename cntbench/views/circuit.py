@@ -154,12 +154,12 @@ def _edges(
     view = film(tree, task, ablation)
     weights = np.nan_to_num(view.weight[at])
     most = float(weights.max(initial=0.0))
-    place = {part.index: i for i, part in enumerate(parts)}
+    positions = {part.index: i for i, part in enumerate(parts)}
     edges = [
-        (place[int(source)], place[int(target)], float(weight) / most)
+        (positions[int(source)], positions[int(target)], float(weight) / most)
         for source, target, weight in zip(
             view.layout.source, view.layout.target, weights, strict=True
         )
-        if weight > 0 and int(source) in place and int(target) in place
+        if weight > 0 and int(source) in positions and int(target) in positions
     ]
     return tuple(sorted(edges, key=lambda edge: -edge[2])[:_EDGES])

@@ -51,10 +51,10 @@ def at(share: float, *, dark: bool) -> str:
     ('#00224e', '#00224e')
     """
     stops = scale(dark=dark)
-    place = min(max(share, 0.0), 1.0) * (len(stops) - 1)
-    i = min(int(place), len(stops) - 2)
+    position = min(max(share, 0.0), 1.0) * (len(stops) - 1)
+    i = min(int(position), len(stops) - 2)
     low, high = (
         [int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in (stops[i], stops[i + 1])
     )
-    mixed = (round(a + (place - i) * (b - a)) for a, b in zip(low, high, strict=True))
+    mixed = (round(a + (position - i) * (b - a)) for a, b in zip(low, high, strict=True))
     return "#" + "".join(f"{value:02x}" for value in mixed)

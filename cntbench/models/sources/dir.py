@@ -82,7 +82,7 @@ def open_trajectory(
     # The most frequent shape, so that one bad checkpoint does not exclude the others.
     shape = Counter(shapes.values()).most_common(1)[0][0]
     config = next(folder for folder, other in shapes.items() if other == shape)
-    contents.tell_of_skipped(root)
+    contents.note_skipped(root)
     return Trajectory(
         f"dir:{root.resolve()}",
         shape,
@@ -118,7 +118,7 @@ class _FolderContents(NamedTuple):
     unnamed: list[str]
     files: list[str]
 
-    def tell_of_skipped(self, root: Path) -> None:
+    def note_skipped(self, root: Path) -> None:
         """Note what is not part of the trajectory."""
         reasons = (
             ("no checkpoint", self.others),

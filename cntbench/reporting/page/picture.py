@@ -70,8 +70,8 @@ def _places(view: CircuitView) -> list[tuple[float, float]]:
         )
         x = _SIDE + k * wide if len(columns) > 1 else WIDTH / 2
         room = (HEIGHT - _NAME) / len(members)
-        for place, i in enumerate(members):
-            places[i] = (x, (place + 0.5) * room)
+        for row, i in enumerate(members):
+            places[i] = (x, (row + 0.5) * room)
     return places
 
 

@@ -191,7 +191,7 @@ def verdict_section(view: VerdictView, used: Sequence[str]) -> Fields:
             {
                 "name": name,
                 "used": name in used,
-                "cells": [place and _place(place) for place in places],
+                "cells": [ranked and _place(ranked) for ranked in places],
                 "cost": "–" if np.isnan(cost) else f"{cost:.2g}",
             }
             for name, places, cost in view.rows
