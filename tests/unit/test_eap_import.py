@@ -178,7 +178,7 @@ CFG = graph()["cfg"]
     ("content", "parts"),
     [
         ([1, 2], ["is [1, 2]", "Expected: an object with the keys cfg, nodes, edges"]),
-        ({"edges": {}, "links": 1}, ["lacks cfg, nodes", "found edges, links"]),
+        ({"edges": {}, "links": 1}, ["lacks cfg, nodes", "found edges and links"]),
         (changed(nodes=[]), ["g.json: nodes: is []", "Expected: an object"]),
         (changed(n_pos=5), ["g.json: n_pos", "graph of positions"]),
         (changed(edges={}), ["g.json: edges: has no edges"]),
@@ -200,8 +200,8 @@ CFG = graph()["cfg"]
             ["does not say which input of the head", "<q>, <k> or <v>"],
         ),
         (with_edge("a0.h0->m1<q>", SAID), ["is not into a head"]),
-        (with_edge("a1.h0->a0.h0<q>", SAID), ["no edge that the architecture has"]),
-        (with_edge("m0->m0", SAID), ["no edge that the architecture has"]),
+        (with_edge("a1.h0->a0.h0<q>", SAID), ["is not an edge of the architecture"]),
+        (with_edge("m0->m0", SAID), ["is not an edge of the architecture"]),
         (with_edge("logits->m0", SAID), ["logits have no outgoing edges"]),
         (with_edge("m0->m1", 0.5), ["edges['m0->m1']: is 0.5", "with score and in_graph"]),
         (

@@ -203,7 +203,7 @@ def trainer_output(folder):
 
 
 SKIPPED = (
-    "skipped logs-2024, models, runs (no checkpoint); final (no step in the name); "
+    "skipped logs-2024, models and runs (no checkpoint); final (no step in the name); "
     "trainer_state.json (files)."
 )
 
