@@ -110,7 +110,7 @@ def test_checkpoints_that_are_left_out_are_named(cli, result):
     code, out, _ = cli("claims", path, *OPTIONS)
     assert code == 0
     said = out.replace("\n", "")
-    assert f"{path.name}: left out, failed: step24, step32" in said
+    assert f"{path.name}: left out, failed: step24 and step32" in said
     assert f"{path.name}: left out, duplicate: step72" in said
     assert "needs 24 checkpoints, has 23" in out
 

@@ -280,7 +280,10 @@ def test_a_task_whose_readout_is_broken_says_so(tmp_path):
     (tmp_path / "theirs.toml").write_text(task)
     with using([tmp_path]):
         error = load_catalogue([tmp_path]).tasks.broken["theirs"]
-    told = f"theirs.toml: effects (entry 1): readout 'mine' cannot be used: {path}, line 3: cntbench calls value(at)"
+    told = (
+        f"theirs.toml: effects (entry 1): readout 'mine' cannot be used: {path}, line 3: "
+        "cntbench calls value(at)"
+    )
     assert told in str(error)
 
 

@@ -165,7 +165,7 @@ def test_folders_of_different_studies_are_not_merged(cli):
         True,
     )
     code, _, err = cli("merge", "part1", "part3", "-o", "merged")
-    assert (code, "different: spec.untrained, study" in err) == (2, True)
+    assert (code, "different: spec.untrained and study" in err) == (2, True)
     Path("empty").mkdir()
     code, _, err = cli("merge", "part1", "empty", "-o", "merged")
     assert (code, "empty: is not the folder of a run" in err) == (2, True)
