@@ -118,7 +118,8 @@ def run(
         On Ctrl-C. Complete checkpoints are kept; the same call resumes from them.
     """
     where = "cntbench.run"
-    check_script(jobs, where)
+    resolved = resolve_device(one_of(DeviceChoice, "device", device, where), scheduler)
+    check_script(jobs, where, resolved)
     budget = memory_budget(memory, where)
     execute, workers = select_executor(
         None if executor is None else one_of(Executor, "executor", executor, where),
@@ -129,11 +130,7 @@ def run(
     options: dict[str, Any] = {
         "jobs": workers,
         "execute": execute,
-        "resources": Resources(
-            budget,
-            keep_downloads,
-            resolve_device(one_of(DeviceChoice, "device", device, where), scheduler),
-        ),
+        "resources": Resources(budget, keep_downloads, resolved),
     }
     keys, to = study_changes(**changes), Path(output) if output else None
     catalogue = load_catalogue(path_tuple(specs))

@@ -59,14 +59,21 @@ def gpus_of(device: Device, processes: int) -> list[str]:
     return [names[number % len(names)] for number in range(processes if names else 0)]
 
 
-def memory_of(device: Device) -> int:
-    """Return how much memory to use on a device beyond the model that is there [bytes].
+def memory_of(device: Device, model: int = 0) -> int:
+    """Return how much memory to use on a device beyond its models [bytes].
 
-    On a GPU this is most of what is free.
+    On a GPU this is most of what this process has or can have, less the present model and room for
+    the next one. The latter waits if both would take more than half.
+
+    Parameters
+    ----------
+    model
+        Size of a model's weights [bytes].
     """
     if device == "cpu":
         return 2**30
-    return int(_SHARE * torch.cuda.mem_get_info()[0])
+    share = int(_SHARE * (torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()))
+    return share - 2 * model if 4 * model <= share else max(share - model, 0)
 
 
 def prepare(device: Device) -> None:

@@ -75,6 +75,37 @@ def moved(model: Decoder, device: torch.device | str) -> Decoder:
     return mapped(model, lambda value: value.to(device))
 
 
+def copied_ahead(model: Decoder, device: torch.device | str) -> Decoder:
+    """Return a decoder on a GPU that is at work on another one.
+
+    The copy has its own stream and starts from pinned memory: it does not wait for the work, and
+    the work does not wait for it. Returns the decoder itself on a CPU, and if both do not fit.
+    """
+    if device == "cpu":
+        return model
+    stream = torch.cuda.Stream()
+    try:
+        with torch.cuda.stream(stream):
+            copy = mapped(model, lambda value: value.pin_memory().to(device, non_blocking=True))
+        stream.synchronize()
+    except torch.OutOfMemoryError:
+        return model
+    return copy
+
+
+def weights_size(model: Decoder) -> int:
+    """Return the size of a decoder's tensors [bytes]."""
+    size = 0
+
+    def add(value: Tensor) -> Tensor:
+        nonlocal size
+        size += value.nbytes
+        return value
+
+    mapped(model, add)
+    return size
+
+
 def in_double(model: Decoder) -> Decoder:
     """Return a copy of a decoder in double precision that shares no tensor with it.
 

@@ -78,33 +78,37 @@ class Workers(Generic[Item, Result]):
         Function of an item; it has to be importable by another process.
     jobs
         Number of processes, which start when there is work for them.
-    start, arguments
-        Initialiser of each process, and its arguments.
+    start
+        Initialiser of each process.
     finish
         Whether to finish the current items on exit.
     seats
-        The last argument of the initialiser, for each process and those that replace it.
+        The argument of the initialiser, for each process and those that replace it.
+    ahead
+        Whether the work also takes the item that the same process gets next, or None if that is
+        not known yet.
     """
 
     def __init__(
         self,
-        work: Callable[[Item], Result],
+        work: Callable[..., Result],
         jobs: int,
         *,
         start: Callable[..., None] | None = None,
-        arguments: tuple[Any, ...] = (),
         finish: bool = False,
         seats: Sequence[Any] = (),
+        ahead: bool = False,
     ) -> None:
         self._work = work
         self._start = _Start(folders_in_use(), start or start_worker)
-        self._arguments = arguments
         self._finish = finish
+        self._ahead = ahead
         self._context = worker_context()
         self._seats: dict[ProcessPoolExecutor, tuple[Any, ...]] = {}
         self._idle = [self._pool((seat,)) for seat in seats] or [self._pool() for _ in range(jobs)]
         self._waiting: deque[_Task] = deque()
         self._busy: dict[Future[Result], tuple[ProcessPoolExecutor, _Task]] = {}
+        self._next: dict[ProcessPoolExecutor, _Task] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -145,6 +149,8 @@ class Workers(Generic[Item, Result]):
                 yield task.item, future.result()
                 continue
             pool.shutdown()
+            if pool in self._next:
+                self._waiting.appendleft(self._next.pop(pool))
             self._idle.append(self._pool(self._seats.pop(pool)))
             task = task._replace(deaths=task.deaths + 1)
             if task.deaths < MOST_DEATHS:
@@ -154,25 +160,34 @@ class Workers(Generic[Item, Result]):
                 yield task.item, killed()
 
     def _pool(self, seat: tuple[Any, ...] = ()) -> ProcessPoolExecutor:
-        arguments = (*self._arguments, *seat)
         pool = ProcessPoolExecutor(
-            1, mp_context=self._context, initializer=self._start, initargs=arguments
+            1, mp_context=self._context, initializer=self._start, initargs=seat
         )
         self._seats[pool] = seat
         return pool
 
     def _feed(self) -> None:
-        """Give waiting items to idle processes."""
-        while self._waiting and self._idle:
+        """Give waiting items to idle processes, and tell each its next one if there are enough.
+
+        Nothing is told where the last process died: only the item itself can be the reason then.
+        """
+        while self._idle and (self._waiting or self._idle[-1] in self._next):
+            pool = self._idle[-1]
+            if pool in self._next:
+                self._waiting.appendleft(self._next.pop(pool))
+            task = self._waiting[0]
+            tell = self._ahead and not task.deaths and len(self._waiting) > len(self._idle)
+            following = [self._waiting[1].item if tell else None] if self._ahead else []
             with starting_processes():
                 try:
-                    future = self._idle[-1].submit(self._work, self._waiting[0].item)
+                    future = pool.submit(self._work, task.item, *following)
                 except BrokenProcessPool:  # it died while idle
-                    dead = self._idle[-1]
-                    dead.shutdown()
-                    self._idle[-1] = self._pool(self._seats.pop(dead))
+                    pool.shutdown()
+                    self._idle[-1] = self._pool(self._seats.pop(pool))
                     continue
-                self._busy[future] = self._idle.pop(), self._waiting.popleft()
+            self._busy[future] = self._idle.pop(), self._waiting.popleft()
+            if tell:
+                self._next[pool] = self._waiting.popleft()
 
 
 def parallel_map(
@@ -198,7 +213,7 @@ def parallel_map(
             yield from map(work, items)
         return
     results: dict[int, Result] = {}
-    with Workers(_Numbered(work), jobs) as workers:
+    with Workers[tuple[int, Item], Result](_Numbered(work), jobs) as workers:
         for numbered in enumerate(items):
             workers.add(numbered)
         for number in range(len(items)):

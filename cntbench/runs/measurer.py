@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, ParityError
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import description, memory_of, prepare
-from cntbench.models.precision import TYPES, moved
+from cntbench.models.precision import TYPES, copied_ahead, moved, weights_size
 from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
 from cntbench.parallel import Progress
 from cntbench.plugins.folders import failure_in_plugin, using_exactly
@@ -31,6 +33,8 @@ from cntbench.runs.tasks import Task
 
 #: A budget is not halved below this: the engine's smallest pieces take about as much [bytes].
 LEAST_MEMORY = 2**24
+#: Locks of the thread that reads the next model, and of the one that measures on the only GPU.
+_READING, _MEASURING = threading.Lock(), threading.RLock()
 #: Parts of the messages of torch's out-of-memory errors.
 _OUT_OF_MEMORY = ("not enough memory", "DefaultCPUAllocator", "out of memory")
 
@@ -68,9 +72,9 @@ class CheckpointMeasurer:
     def _measured(self, block: SourceBlock, files: Path) -> xr.Dataset | Failure:
         try:
             prepare(self.resources.device)
-            checkpoint, model, attributes = self._read(block.subject, files)
-            model = moved(model, self.resources.device)
-            dataset = self._within_memory(checkpoint, model, block.sources(self.plan.ablated))
+            sources = block.sources(self.plan.ablated)
+            with self._loaded(block.subject, files) as (checkpoint, model, attributes):
+                dataset = self._within_memory(checkpoint, model, sources)
             if isinstance(block.subject, Untrained):  # of which only the influence is used
                 dataset = dataset.drop_dims(["prompt", "position"], errors="ignore")
             return dataset.assign_attrs(description(self.resources.device) | attributes)
@@ -79,20 +83,52 @@ class CheckpointMeasurer:
         except Exception as error:
             return Failure.of(failure_in_plugin(error) or error, files)
 
-    def _read(self, subject: ModelRef, files: Path) -> tuple[Checkpoint, Decoder, dict[str, str]]:
-        """Return a checkpoint, its model, and attributes of its checkpoint file.
+    @contextmanager
+    def _loaded(
+        self, subject: ModelRef, files: Path
+    ) -> Iterator[tuple[Checkpoint, Decoder, dict[str, str]]]:
+        """Yield a checkpoint, its model on the device, and attributes of its checkpoint file.
 
-        The first checkpoint of every process is compared with transformers before it is measured.
-        The first one of the trajectory always is, and its checkpoint file records the comparison.
+        Where models are copied ahead, one thread measures while another one reads and copies the
+        next model, so that the device has two models at most. What changes settings of the whole
+        process waits: transformers initialises a model or loads the one to compare with.
         """
+        device = self.resources.device
+        if not self.resources.copies_ahead:
+            checkpoint, model, attributes = self._read(subject, files)
+            yield checkpoint, moved(model, device), attributes
+            return
+        with ExitStack() as held:
+            with _READING:
+                if isinstance(subject, Untrained) or self._verifies(subject):
+                    held.enter_context(_MEASURING)
+                checkpoint, model, attributes = self._read(subject, files)
+                model = copied_ahead(model, device)
+                held.enter_context(_MEASURING)
+            model = moved(model, device)
+            yield checkpoint, model, attributes
+
+    def _verifies(self, subject: Checkpoint) -> bool:
+        """Return whether to compare a checkpoint with transformers before it is measured.
+
+        The first one of every process is, and the first one of the trajectory, whose checkpoint
+        file records the comparison.
+        """
+        return not self._verified or self._is_first(subject)
+
+    def _is_first(self, subject: Checkpoint) -> bool:
+        checkpoints = self.plan.trajectory.checkpoints
+        known = (checkpoint for checkpoint in checkpoints if checkpoint.identity)
+        return subject == next(known, checkpoints[0])
+
+    def _read(self, subject: ModelRef, files: Path) -> tuple[Checkpoint, Decoder, dict[str, str]]:
+        """Return a checkpoint, its model, and attributes of its checkpoint file."""
         trajectory, dtype = self.plan.trajectory, TYPES[self.plan.study.spec.dtype]
-        known = (checkpoint for checkpoint in trajectory.checkpoints if checkpoint.identity)
-        first = subject == next(known, trajectory.checkpoints[0])
-        if isinstance(subject, Untrained) or (self._verified and not first):
+        if isinstance(subject, Untrained) or not self._verifies(subject):
             return (*trajectory.read(subject, files, dtype), {})
         checkpoint, model, parity = trajectory.verified(subject, files, dtype)
         self._verified = True
-        return checkpoint, model, {"parity": parity.to_json()} if first else {}
+        return checkpoint, model, {"parity": parity.to_json()} if self._is_first(subject) else {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for another process, which verifies the model itself.
@@ -135,7 +171,8 @@ class CheckpointMeasurer:
         self, checkpoint: Checkpoint, model: Decoder, sources: Sequence[int]
     ) -> xr.Dataset:
         """Measure a model, in smaller chunks whenever memory does not suffice."""
-        budget = self.resources.memory_budget or memory_of(self.resources.device)
+        device = self.resources.device
+        budget = self.resources.memory_budget or memory_of(device, weights_size(model))
         while True:
             try:
                 return measure(self.plan, checkpoint, model, budget, sources=sources)

@@ -29,15 +29,19 @@ def one_of(choices: type[Choice], kind: str, name: str, where: str) -> Choice:
     return choices(name)
 
 
-def check_script(jobs: int, where: str) -> None:
-    """Raise an error if new processes would run the caller's script, and this call in it, again."""
+def check_script(jobs: int, where: str, device: str = "cpu") -> None:
+    """Raise an error if new processes would run the caller's script, and this call in it, again.
+
+    A GPU has a process of its own, also if there is one.
+    """
     script = getattr(sys.modules["__main__"], "__file__", None)
-    if jobs < 2 or script is None:
+    if (jobs < 2 and device == "cpu") or script is None:
         return
+    started = f"jobs = {jobs}" if jobs > 1 else f"device = {device!r}"
     with suppress(OSError, UnicodeDecodeError):
         if "__name__" not in Path(script).read_text(encoding="utf-8"):
             raise CntbenchError(
-                f"jobs = {jobs} starts processes, each of which would run this script again",
+                f"{started} starts processes, each of which would run this script again",
                 where=where,
                 hint='Put the content of the script under: if __name__ == "__main__":',
             )

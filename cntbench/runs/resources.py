@@ -34,6 +34,11 @@ class Resources:
     keep: int = 2
     device: Device = "cpu"
 
+    @property
+    def copies_ahead(self) -> bool:
+        """Whether the next model is copied to the device while the present one is measured."""
+        return self.device != "cpu"
+
 
 DEFAULT_RESOURCES = Resources()
 

@@ -233,7 +233,8 @@ def _measure(
     jobs = max(1, min(jobs, len(missing) * plan.blocks))
     if missing:
         progress("measuring", done, total)
-    models = jobs + measurer.resources.keep
+    resources = measurer.resources
+    models = (2 * jobs if resources.copies_ahead else jobs) + resources.keep
     with Prefetch(missing, plan.trajectory.fetch, folder.downloads, models) as ahead:
         for subject, failure in execute(measurer, ahead, jobs):
             ahead.release(subject)

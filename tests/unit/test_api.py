@@ -278,6 +278,15 @@ def test_a_script_that_processes_would_run_again_is_told_before(tmp_path, monkey
         assert ("would run this script again" in str(caught.value)) == refused
 
 
+def test_a_script_that_the_process_of_a_gpu_would_run_again_is_told_before(tmp_path, monkeypatch):
+    (tmp_path / "script.py").write_text("cntbench.run(device='auto')\n")
+    script = str(tmp_path / "script.py")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", script, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(CntbenchError, match=r"device = 'cuda' starts processes(.|\n)*__main__"):
+        cntbench.run("none", jobs=1, device="auto")
+
+
 def test_a_checkpoint_that_fails_is_a_warning(tmp_path, checkpoints):
     spoil(checkpoints / "step8")
     with pytest.warns(UserWarning, match="1 checkpoint could not be measured; the same call"):

@@ -13,7 +13,7 @@ from cntbench.errors import CntbenchError
 from cntbench.models.device import VISIBLE, gpus_of, use_gpus
 from cntbench.parallel.processes import Workers
 from cntbench.runs.executors import processes
-from cntbench.runs.resources import chosen_gpus
+from cntbench.runs.resources import Resources, chosen_gpus
 
 
 @pytest.fixture(autouse=True)
@@ -72,8 +72,11 @@ def test_every_worker_sees_its_own():
     assert seen == {"3", "5"}
 
 
-@pytest.mark.parametrize(("device", "seats"), [("cuda", ["0", "1", "2"]), ("cpu", [])])
-def test_the_executor_seats_its_workers(monkeypatch, device, seats):
+@pytest.mark.parametrize(
+    ("device", "jobs", "seats"),
+    [("cuda", 3, ["0", "1", "2"]), ("cuda", 1, ["0"]), ("cpu", 3, [])],
+)
+def test_the_executor_seats_its_workers(monkeypatch, device, jobs, seats):
     given = {}
 
     def workers(*_: object, **options: object) -> None:
@@ -82,5 +85,7 @@ def test_the_executor_seats_its_workers(monkeypatch, device, seats):
 
     monkeypatch.setattr(processes, "Workers", workers)
     with pytest.raises(InterruptedError):
-        list(processes.execute(SimpleNamespace(resources=SimpleNamespace(device=device)), None, 3))
+        measurer = SimpleNamespace(resources=Resources(device=device))
+        list(processes.execute(measurer, None, jobs))
+    assert given["ahead"] == (device == "cuda")
     assert given["seats"] == seats

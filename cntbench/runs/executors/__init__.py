@@ -52,7 +52,8 @@ def select_executor(
             hint="Leave one of the two out.",
         )
     if scheduler is None and executor is not Executor.DASK:
-        return processes.execute, 1 if executor is Executor.SERIAL else jobs
+        serial = executor is Executor.SERIAL
+        return (processes.execute_here, 1) if serial else (processes.execute, jobs)
     dask.check_installed()
     if scheduler is not None:
         dask.check_answers(scheduler)

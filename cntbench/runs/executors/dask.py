@@ -110,7 +110,8 @@ def execute(
         cannot be written.
     """
     with ExitStack() as stack:
-        client = stack.enter_context(_client(stack, jobs, scheduler))
+        threads = 2 if measurer.resources.copies_ahead else 1
+        client = stack.enter_context(_client(stack, jobs, threads, scheduler))
         workers = _ClusterWorkers(client, measurer, jobs, scheduler)
         yield from measure_models(measurer, ahead, workers, joined=workers.joined)
 
@@ -204,7 +205,7 @@ class _ClusterWorkers:
         self._running[work] = item
 
 
-def _client(stack: ExitStack, jobs: int, scheduler: str | None) -> Any:
+def _client(stack: ExitStack, jobs: int, threads: int, scheduler: str | None) -> Any:
     """Return a client; without a scheduler, of a new cluster that ends with the stack.
 
     It is not the default client: xarray would ask that one's scheduler for a lock at every write.
@@ -212,7 +213,7 @@ def _client(stack: ExitStack, jobs: int, scheduler: str | None) -> Any:
     from distributed import Client
 
     if scheduler is None:
-        cluster = _cluster(stack, jobs)
+        cluster = _cluster(stack, jobs, threads)
         return Client(cluster, set_as_default=False)
     try:
         return Client(scheduler, timeout=PATIENCE, set_as_default=False)
@@ -220,7 +221,7 @@ def _client(stack: ExitStack, jobs: int, scheduler: str | None) -> Any:
         raise _no_answer(scheduler, str(error)) from None
 
 
-def _cluster(stack: ExitStack, jobs: int) -> Any:
+def _cluster(stack: ExitStack, jobs: int, threads: int) -> Any:
     """Return a cluster of this machine that no other machine can reach, without a dashboard.
 
     It reports a worker's death at once, not only after several.
@@ -235,7 +236,7 @@ def _cluster(stack: ExitStack, jobs: int) -> Any:
         return stack.enter_context(
             LocalCluster(
                 n_workers=jobs,
-                threads_per_worker=1,
+                threads_per_worker=threads,
                 host="127.0.0.1",
                 memory_limit=0,  # the memory budget limits a run
                 dashboard_address="127.0.0.1:0",  # a server is started in any case

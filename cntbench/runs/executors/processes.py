@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
+
+import torch
 
 from cntbench.models.device import gpus_of, use_gpus
 from cntbench.models.trajectory import ModelRef
@@ -19,13 +22,19 @@ from cntbench.runs.prefetch import Prefetch
 def execute(
     measurer: CheckpointMeasurer, ahead: Prefetch, jobs: int
 ) -> Iterator[tuple[ModelRef, Failure | None]]:
-    """Measure on `jobs` processes; in this process if ``jobs == 1``."""
-    if jobs == 1:
-        yield from _in_this_process(measurer, ahead)
-        return
+    """Measure on `jobs` processes; in this process if ``jobs == 1``, unless on a GPU.
+
+    Each process of a GPU has two threads: one measures, the other one reads and copies the next
+    model.
+    """
     gpus = gpus_of(measurer.resources.device, jobs)
-    with Workers(
-        _work, jobs, start=_start, arguments=(measurer,), finish=True, seats=gpus
+    copies_ahead = measurer.resources.copies_ahead
+    if jobs == 1 and not copies_ahead:
+        yield from execute_here(measurer, ahead)
+        return
+    work, start = (_work_ahead, _start_ahead) if copies_ahead else (_work, _start)
+    with Workers[Item, Failure | None](
+        work, jobs, start=partial(start, measurer), finish=True, seats=gpus, ahead=copies_ahead
     ) as workers:
         yield from measure_models(measurer, ahead, workers)
 
@@ -45,10 +54,28 @@ def _work(item: Item) -> Failure | None:
     return _measurer.attempt(*item)
 
 
-def _in_this_process(
-    measurer: CheckpointMeasurer, ahead: Prefetch
+_threads: ThreadPoolExecutor
+_begun: dict[Item, Future[Failure | None]]
+
+
+def _start_ahead(measurer: CheckpointMeasurer, gpu: str | None = None) -> None:
+    global _threads, _begun
+    _start(measurer, gpu)
+    _threads = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,))
+    _begun = {}
+
+
+def _work_ahead(item: Item, following: Item | None) -> Failure | None:
+    attempt = _begun.pop(item, None) or _threads.submit(_measurer.attempt, *item)
+    if following is not None:
+        _begun[following] = _threads.submit(_measurer.attempt, *following)
+    return attempt.result()
+
+
+def execute_here(
+    measurer: CheckpointMeasurer, ahead: Prefetch, jobs: int = 1
 ) -> Iterator[tuple[ModelRef, Failure | None]]:
-    """Measure one block after the other, on one thread."""
+    """Measure one block after the other in this process, on one thread, whatever `jobs` is."""
     with one_thread():
         yield from measure_models(measurer, ahead, _ThisProcess(measurer), in_order=True)
 
