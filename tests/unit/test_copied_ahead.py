@@ -53,9 +53,7 @@ def expected(plan, tmp_path_factory):
 
 
 @pytest.mark.usefixtures("forked_workers")
-@pytest.mark.parametrize(
-    ("execute", "jobs"), [(processes.execute, 1), (processes.execute, 2), (dask.execute, 1)]
-)
+@pytest.mark.parametrize(("execute", "jobs"), [(processes.execute, 2), (dask.execute, 1)])
 def test_results_have_the_same_bytes(plan, expected, tmp_path, execute, jobs):
     folder = tmp_path / "run"
     outcome = run(plan, folder, jobs=jobs, progress=quiet, resources=CopiedAhead(), execute=execute)
@@ -179,8 +177,7 @@ def test_a_process_gets_the_item_that_it_was_told():
             assert told.get(item, after) == after
 
 
-@pytest.mark.parametrize("victim", [1, 2])
-@pytest.mark.parametrize(("most", "failed"), [(1, False), (10, True)])
+@pytest.mark.parametrize(("victim", "most", "failed"), [(1, 1, False), (2, 10, True)])
 def test_a_model_that_kills_costs_nothing_but_itself(
     plan, expected, tmp_path, monkeypatch, victim, most, failed
 ):

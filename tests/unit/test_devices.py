@@ -79,11 +79,14 @@ def test_every_worker_sees_its_own():
 def test_the_executor_seats_its_workers(monkeypatch, device, jobs, seats):
     given = {}
 
-    def workers(*_: object, **options: object) -> None:
-        given.update(options)
-        raise InterruptedError
+    class Seen:
+        __class_getitem__ = classmethod(lambda cls, _: cls)
 
-    monkeypatch.setattr(processes, "Workers", workers)
+        def __init__(self, *_: object, **options: object) -> None:
+            given.update(options)
+            raise InterruptedError
+
+    monkeypatch.setattr(processes, "Workers", Seen)
     with pytest.raises(InterruptedError):
         measurer = SimpleNamespace(resources=Resources(device=device))
         list(processes.execute(measurer, None, jobs))
