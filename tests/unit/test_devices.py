@@ -87,8 +87,8 @@ def test_the_executor_seats_its_workers(monkeypatch, device, jobs, seats):
             raise InterruptedError
 
     monkeypatch.setattr(processes, "Workers", Seen)
+    measurer = SimpleNamespace(resources=Resources(device=device))
     with pytest.raises(InterruptedError):
-        measurer = SimpleNamespace(resources=Resources(device=device))
         list(processes.execute(measurer, None, jobs))
     assert given["ahead"] == (device == "cuda")
     assert given["seats"] == seats
