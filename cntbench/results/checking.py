@@ -33,16 +33,41 @@ def as_result(results: xr.Dataset | xr.DataTree, *, where: str) -> xr.DataTree:
             hint="Pass what cntbench.run, film or open_results returns, or a selection from it.",
         )
     groups = groups_of(whole_tree(results))
-    root = groups.pop("/")
-    validate(root, where=where)
-    fitting = dict(valid_groups(groups, root, where))
+    validate(groups["/"], where=where)
+    tree = _tree(groups)
+    fitting = dict(_valid_groups(groups, where, fits=tree is not None))
     if len(fitting) < len(groups):
-        fitting = {name: g for name, g in fitting.items() if name.strip("/") not in _OF_ALL}
-    return result_tree({"/": root, **fitting})
+        return result_tree({n: g for n, g in fitting.items() if n.strip("/") not in _OF_ALL})
+    return tree or result_tree(fitting)
 
 
-def validate_groups(groups: Mapping[str, xr.Dataset], where: str) -> None:
+def valid_tree(groups: Mapping[str, xr.Dataset], where: str) -> xr.DataTree:
+    """Return a result of the film, which is valid, and the groups that satisfy their schemas.
+
+    A warning names each of the others.
+    """
+    tree = _tree(groups)
+    valid = dict(_valid_groups(groups, where, fits=tree is not None))
+    return result_tree(valid) if tree is None or len(valid) < len(groups) else tree
+
+
+def validated_tree(groups: Mapping[str, xr.Dataset], where: str) -> xr.DataTree:
+    """Return a result, of whose film and groups each satisfies its schema.
+
+    Raises
+    ------
+    StorageError
+        For the first that does not satisfy its schema or does not fit the film.
+    """
+    tree = _tree(groups)
+    validate_groups(groups, where, fits=tree is not None)
+    return result_tree(groups) if tree is None else tree
+
+
+def validate_groups(groups: Mapping[str, xr.Dataset], where: str, *, fits: bool) -> None:
     """Check the film, named ``/``, and every group against their schemas.
+
+    Groups that are not known to fit the film, as those of a tree do, are tried.
 
     Raises
     ------
@@ -51,24 +76,22 @@ def validate_groups(groups: Mapping[str, xr.Dataset], where: str) -> None:
     """
     root = groups["/"]
     validate(root, where=where)
-    below = {name: group for name, group in groups.items() if name != "/"}
-    together = _fit(root, below)
-    for name, group in below.items():
-        group_where = f"{where}: group {name[1:]!r}"
-        _validate_group(name, group, root, group_where, fits=together)
+    for name, group in groups.items():
+        if name != "/":
+            _validate_group(name, group, root, f"{where}: group {name[1:]!r}", fits=fits)
 
 
-def valid_groups(
-    groups: Mapping[str, xr.Dataset], root: xr.Dataset, where: str
+def _valid_groups(
+    groups: Mapping[str, xr.Dataset], where: str, *, fits: bool
 ) -> Iterator[tuple[str, xr.Dataset]]:
-    """Yield the groups that satisfy their schema, and warn of the others."""
+    """Yield the film and the groups that satisfy their schema, and warn of the others."""
     left_out: list[str] = []
-    together = _fit(root, groups)
     for name, group in groups.items():
         if any(name.startswith(f"{parent}/") for parent in left_out):
             continue
         try:
-            _validate_group(name, group, root, where, fits=together)
+            if name != "/":
+                _validate_group(name, group, groups["/"], where, fits=fits)
         except StorageError as error:
             left_out.append(name)
             warn(f"{where}: group {name[1:]!r} is left out: {error.what}.")
@@ -76,13 +99,12 @@ def valid_groups(
             yield name, group
 
 
-def _fit(root: xr.Dataset, groups: Mapping[str, xr.Dataset]) -> bool:
-    """Return whether all groups fit the film; if not, each is tried by itself."""
+def _tree(groups: Mapping[str, xr.Dataset]) -> xr.DataTree | None:
+    """Return the result of groups if all of them fit the film; if not, each is tried by itself."""
     try:
-        xr.DataTree.from_dict({"/": root, **groups})
+        return result_tree(groups)
     except (ValueError, KeyError):
-        return False
-    return True
+        return None
 
 
 def _validate_group(

@@ -99,13 +99,17 @@ def _stored(group: Any) -> dict[str, xr.Variable]:
     """Return the variables of an open group as they are stored."""
     return {
         name: xr.Variable(
-            variable.dimensions,
-            variable[...],
-            _attributes(variable),
-            {"dtype": variable.dtype},
+            variable.dimensions, _values(variable), _attributes(variable), {"dtype": variable.dtype}
         )
         for name, variable in group.variables.items()
     }
+
+
+def _values(variable: Any) -> Any:
+    """Return the values of a variable; text as xarray decodes it, which would convert it twice."""
+    values = variable[...]
+    plain = variable.dtype is str and not {"_FillValue", "missing_value"} & {*variable.ncattrs()}
+    return np.asarray(values, object).astype(str) if plain else values
 
 
 def _attributes(variable: Any) -> dict[str, Any]:
@@ -117,6 +121,8 @@ def _attributes(variable: Any) -> dict[str, Any]:
     return attributes
 
 
+#: Most of a variable that is not compressed [bytes]: the tables of its chunks take more.
+_SMALL = 4096
 #: Largest chunk of what is kept of single prompts and positions [bytes].
 _CHUNK = 2**22
 
@@ -126,7 +132,7 @@ def encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     return {
         str(name): {"zlib": True, "complevel": 4, "shuffle": True, **_chunks(str(name), variable)}
         for name, variable in dataset.data_vars.items()
-        if variable.dtype.kind == "f" and variable.ndim
+        if variable.dtype.kind == "f" and (variable.nbytes > _SMALL or name in KEPT)
     }
 
 

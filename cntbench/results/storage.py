@@ -29,13 +29,13 @@ from cntbench.files.output import (
     is_folder,
 )
 from cntbench.parallel.interrupts import interrupts_held
-from cntbench.results.checking import valid_groups, validate_groups
+from cntbench.results.checking import valid_tree, validate_groups, validated_tree
 from cntbench.results.checksum import checksum
 from cntbench.results.group_schema import GROUPS, validate_contents
 from cntbench.results.netcdf import read_groups, write_groups
 from cntbench.results.schema import validate
 from cntbench.results.selection import whole_groups
-from cntbench.results.tree import groups_of, result_tree
+from cntbench.results.tree import groups_of
 
 CHECKSUM = "content_sha256"
 
@@ -82,7 +82,7 @@ def write_results(tree: xr.DataTree, path: Path) -> None:
     """
     groups = groups_of(tree)
     groups["/"].attrs.pop(CHECKSUM, None)  # of the file that xarray has opened it from
-    validate_groups(groups, str(path))
+    validate_groups(groups, str(path), fits=True)
     write_netcdf(groups, path)
 
 
@@ -135,7 +135,7 @@ def open_results(path: Path) -> xr.DataTree:
     groups, sealed = read_netcdf(path, foreign=True)
     if not sealed:
         groups = whole_groups(groups)
-    root = groups.pop("/")
+    root = groups["/"]
     if sealed and "status" not in root:  # a comparison, for instance
         title = str(root.attrs.get("title", ""))[:60]
         raise StorageError(
@@ -156,7 +156,7 @@ def open_results(path: Path) -> xr.DataTree:
     if not sealed:
         root.attrs.setdefault(UNSEALED, _UNSEALED)
         warn(f"{where}: {_UNSEALED}. `cntbench seal` gives it one.")
-    return result_tree({"/": root, **dict(valid_groups(groups, root, where))})
+    return valid_tree(groups, where)
 
 
 def open_sealed(path: Path) -> xr.DataTree:
@@ -170,8 +170,7 @@ def open_sealed(path: Path) -> xr.DataTree:
     groups, sealed = read_netcdf(path)
     if not sealed:
         raise StorageError("has no checksum, so it was not written by cntbench", where=str(path))
-    validate_groups(groups, str(path))
-    return result_tree(groups)
+    return validated_tree(groups, str(path))
 
 
 def read_netcdf(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
@@ -12,7 +13,13 @@ from support.films import random_film
 from cntbench.errors import StorageError
 from cntbench.results.checksum import checksum as storage_checksum
 from cntbench.results.checksum import content_checksum
-from cntbench.results.storage import open_results, write_atomically, write_results, write_text
+from cntbench.results.storage import (
+    open_results,
+    write_atomically,
+    write_netcdf,
+    write_results,
+    write_text,
+)
 from cntbench.results.tree import result_tree
 
 
@@ -62,6 +69,15 @@ def test_the_same_result_is_the_same_bytes(tree, tmp_path):
     for name in ("a.nc", "b.nc"):
         write_results(tree, tmp_path / name)
     assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
+
+
+def test_numbers_are_compressed_where_that_takes_less_space(tmp_path):
+    path = tmp_path / "results.nc"
+    few, many = np.zeros(512), np.zeros(513)
+    write_netcdf({"/": xr.Dataset({"few": ("x", few), "many": ("y", many)})}, path)
+    with netCDF4.Dataset(path) as file:
+        assert file["few"].chunking() == "contiguous"
+        assert file["many"].filters()["zlib"]
 
 
 def test_long_labels_survive_a_second_writing(tmp_path):
