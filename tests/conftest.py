@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import re
@@ -31,11 +32,18 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 def pytest_pycollect_makemodule() -> None:
     """Set up what a process uses that collects tests: the one that starts them imports nothing."""
+    gc.disable()  # until all tests are collected
     import torch
     from transformers.utils import logging
 
     torch.set_num_threads(1)
     logging.disable_progress_bar()
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what imports and collection have made from garbage collection, which it outlives."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
