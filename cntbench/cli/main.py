@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -296,9 +296,15 @@ def list_(
             f"KIND = {shown(kind)} is not allowed", hint=nearest(kind, (*SPECS, *PLUGINS))
         )
     entries: Named[Any]
+    wrong: Mapping[str, CntbenchError] = {}
     if kind in PLUGINS:
         entries = room(PLUGINS[kind])
-        rows = [(plugin.name, "", plugin.summary, plugin.path) for plugin in entries.values()]
+        if kind == "metrics":
+            from cntbench.metrics._names import wrong_names
+
+            wrong = wrong_names(entries)
+        plugins = [plugin for name, plugin in entries.items() if name not in wrong]
+        rows = [(plugin.name, "", plugin.summary, plugin.path) for plugin in plugins]
     else:
         entries = getattr(load_catalogue(specs or ()), kind)
         rows = []
@@ -312,9 +318,11 @@ def list_(
         if kind == "architectures":
             module = entries[name].module
             out.print(f"    model_type {', '.join(module.MODEL_TYPES)}\n    exact: {module.EXACT}")
-    for name, error in entries.broken.items():
+    for name, error in {**entries.broken, **wrong}.items():
         out.print(f"[bold]{escape(name)}[/]  [red]cannot be used:[/] {escape(error.what)}")
         out.print(f"    [dim]{escape(error.where or '')}[/]")
+        if error.hint:
+            out.print(f"    {escape(error.hint)}")
 
 
 @cache

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, PluginError
 from cntbench.exchange.writing import measured
 from cntbench.files.output import check_files, check_folder, check_output, is_folder
 from cntbench.plugins import find, room
@@ -48,9 +48,15 @@ def export(
         If the format is unclear, nothing was measured, the selection does not fit into a file, or
         a file cannot be written.
     """
-    suffixes = {n: plugin.module.SUFFIXES for n, plugin in room("export format").items()}
+    formats = room("export format")
+    suffixes = {n: plugin.module.SUFFIXES for n, plugin in formats.items()}
     of_suffix = next((n for n, endings in suffixes.items() if path.name.endswith(endings)), None)
     if name is None and of_suffix is None:
+        for error in formats.broken.values():
+            what = (
+                f"has no suffix of a known format, and one is broken: {error.where}: {error.what}"
+            )
+            raise PluginError(what, where=str(path), hint=error.hint)
         raise CntbenchError(
             "has no suffix of a known format",
             where=str(path),

@@ -12,6 +12,7 @@ from cntbench import plugins
 from cntbench.files.attributes import described
 from cntbench.metrics._base import DIMS, LAGS, Metric
 from cntbench.metrics._graphs import Graphs
+from cntbench.metrics._names import check_names
 
 
 def film_metrics(
@@ -41,6 +42,8 @@ def film_metrics(
         If there is no such metric; it names the nearest match.
     """
     known = plugins.room("metric")
+    if names is None:
+        check_names(known)
     layer = influence["source_layer"].values
     graphs = Graphs(
         influence.values[:, :, usable], step=influence["step"].values[usable], layer=layer

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import wraps
 from types import ModuleType
 from typing import Any
@@ -43,15 +43,33 @@ METHODS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 BASES = {"ablations.replacements": "Replacement", "dynamics.statistics": "Statistic"}
 
 
-#: Tensors that the engine uses again, so that a function must not change them.
+#: Tensors and arrays that are used again, so that a function must not change them.
 INPUTS: Mapping[str, Callable[..., tuple[Any, ...]]] = {
-    "replace": lambda rule, states: (states.clean,),
-    "measure": lambda clean, ablated: (clean, ablated),
+    "replace": lambda module, rule, states: (states.clean,),
+    "measure": lambda module, clean, ablated: (clean, ablated),
+    "value": lambda module, at: (
+        at.targets,
+        at.decoys,
+        *(getattr(at, name) for name in ("log_odds", "best_other") if name in module.READS),
+    ),
+    "compute": lambda module, weights, **needs: (
+        weights,
+        *(need for need in needs.values() if isinstance(need, np.ndarray)),
+    ),
+    "keep": lambda module, rule, weights: (weights,),
+    "draw": lambda module, film, *_, **__: (film.weights,),
+    "series": lambda module, rule, film: (film.weights,),
 }
 
 
 def _strings(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+
+
+def _some_of(*names: str) -> tuple[Callable[[Any], bool], str]:
+    """Return the test for a tuple of some names, and its text."""
+    texts = ", ".join(f'"{name}"' for name in names)
+    return lambda value: _strings(value) and {*value} <= {*names}, f"a tuple of some of {texts}"
 
 
 #: The required form of constants.
@@ -60,9 +78,9 @@ CONSTANTS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "RANGE": (lambda value: isinstance(value, tuple) and len(value) == 2, "(lowest, highest)"),
     "UNIT": (lambda value: isinstance(value, str), "a text"),
     "BETTER": (lambda value: value in (1, -1), "1 or -1"),
-    "READS": (_strings, 'a tuple of texts, such as ("logits",)'),
-    "OBSERVES": (_strings, 'a tuple of texts, such as ("readout",)'),
-    "USES": (_strings, 'a tuple of texts, such as ("gradient",)'),
+    "READS": _some_of("logits", "log_odds", "best_other", "divergence"),
+    "OBSERVES": _some_of("readout", "target"),
+    "USES": _some_of("gradient", "reference", "steps", "through", "contributions"),
     "SUFFIXES": (_strings, 'a tuple of texts, such as (".npz",)'),
     "KIND": (lambda value: hasattr(value, "recognises"), "a cntbench.files.output.FileKind"),
 }
@@ -136,31 +154,51 @@ def _check_call(
 def _checked(function: Callable[..., Any], module: ModuleType) -> Callable[..., Any]:
     """Return a function whose results are checked."""
     check = CHECKS.get(function.__name__)
-    if check is None or hasattr(function, "__wrapped__"):
+    if hasattr(function, "__wrapped__"):
         return function
 
     inputs = INPUTS.get(function.__name__)
+    location = f"{function.__code__.co_filename}, line {function.__code__.co_firstlineno}"
+
+    @wraps(function)
+    def yielding(*args: Any, **kwargs: Any) -> Any:
+        with _without_exit(function.__name__, location):
+            yield from function(*args, **kwargs)
 
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        tensors = () if inputs is None else inputs(*args)
-        real = [tensor for tensor in tensors if not getattr(tensor, "is_meta", True)]
-        before = [tensor.clone() for tensor in real]
-        result = function(*args, **kwargs)
-        wrong = check(result, module, *args, **kwargs)
+        inputs_given = () if inputs is None else inputs(module, *args, **kwargs)
+        real = [x for x in inputs_given if not getattr(x, "is_meta", not isinstance(x, np.ndarray))]
+        before = [_copied(item) for item in real]
+        with _without_exit(function.__name__, location):
+            result = function(*args, **kwargs)
+        wrong = check is not None and check(result, module, *args, **kwargs)
         if any(_changed(*pair) for pair in zip(before, real, strict=True)):
-            wrong = "after changing its input; write to a copy: states.clone()"
-        if wrong is not None:
-            code = function.__code__
-            location = f"{code.co_filename}, line {code.co_firstlineno}"
+            wrong = "after changing its input; write to a copy: x.clone(), of NumPy arrays x.copy()"
+        if wrong:
             raise PluginError(f"{function.__name__} returns {wrong}", where=location)
         return result
 
-    return checked
+    return yielding if check is None and inspect.isgeneratorfunction(function) else checked
+
+
+@contextmanager
+def _without_exit(name: str, location: str) -> Iterator[None]:
+    """Turn an exit, which would end a command as if it were done, into an error of the file."""
+    try:
+        yield
+    except SystemExit as error:
+        raise PluginError(f"{name} exits Python: {error!r}", where=location) from error
+
+
+def _copied(given: Any) -> Any:
+    return given.copy() if isinstance(given, np.ndarray) else given.clone()
 
 
 def _changed(before: Any, after: Any) -> bool:
-    """Return whether a finite tensor has changed."""
+    """Return whether an array, or a finite tensor, has changed."""
+    if isinstance(before, np.ndarray):
+        return not np.array_equal(before, after, equal_nan=True)
     return bool(before.isfinite().all()) and not before.equal(after)
 
 

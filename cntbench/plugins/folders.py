@@ -368,7 +368,8 @@ def _warn_of_strangers(path: Path) -> None:
 def _broken(path: Path, error: BaseException) -> PluginError:
     """Return the error for a file that cannot be imported, with the line of the failure."""
     if isinstance(error, CntbenchError):
-        return PluginError(error.what, where=", ".join(filter(None, [str(path), error.where])))
+        where = ", ".join(filter(None, [str(path), error.where]))
+        return PluginError(error.what, where=where, hint=error.hint)
     line, what = _line(path, error), _in_one_line(error)
     if isinstance(error, SyntaxError):
         what = f"SyntaxError: {error.msg}"
@@ -379,8 +380,7 @@ def _broken(path: Path, error: BaseException) -> PluginError:
 
 def _line(path: Path, error: BaseException) -> int | None:
     """Return the last line of a file in the traceback of an error."""
-    frames = traceback.walk_tb(error.__traceback__)
-    file = path.absolute()
+    frames, file = traceback.walk_tb(error.__traceback__), path.absolute()
     lines = [line for frame, line in frames if Path(frame.f_code.co_filename) == file]
     return lines[-1] if lines else None
 
@@ -391,9 +391,10 @@ def _in_one_line(error: BaseException) -> str:
 
 def failure_in_plugin(error: BaseException) -> CntbenchError | None:
     """Return the error for a failure in a user's plug-in; None for other failures."""
+    theirs = (f"{PACKAGE}.", *(f"{folder.package}." for folder in _of_packages()))
     places = [
         f"{frame.f_code.co_filename}, line {line}"
         for frame, line in traceback.walk_tb(error.__traceback__)
-        if str(frame.f_globals.get("__name__", "")).startswith(f"{PACKAGE}.")
+        if str(frame.f_globals.get("__name__", "")).startswith(theirs)
     ]
     return PluginError(_in_one_line(error), where=places[-1]) if places else None

@@ -15,6 +15,7 @@ from cntbench.components import feasible, named
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchError, SpecError, in_file, warn
 from cntbench.files.attributes import __version__
+from cntbench.metrics._names import check_names
 from cntbench.models.checkpoint_choice import choose, chosen_by
 from cntbench.models.trajectory import (
     ModelRef,
@@ -382,5 +383,5 @@ def make_plan(
         note_few(plan.untrained_count)
     if "prompts" not in study.changes:
         plan.warn_unused_rows()
-    usable("metric")  # warns of broken ones, which the result will lack
+    check_names(usable("metric"))  # warns of broken ones, which the result will lack
     return plan

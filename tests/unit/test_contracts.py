@@ -10,9 +10,11 @@ import torch
 
 from cntbench.cli import main
 from cntbench.errors import PluginError, SpecError
-from cntbench.plugins import find, shipped_folder
+from cntbench.metrics._names import wrong_names
+from cntbench.plugins import find, room, shipped_folder
 from cntbench.plugins.folders import using
 from cntbench.runs.catalogue import load_catalogue
+from cntbench.runs.plan import make_plan
 
 MEASURE = '''"""One of mine."""
 RANGE = (0, 1)
@@ -76,7 +78,14 @@ class Parameters:
     def make(self, language, rng):
         return rng
 '''
+ESTIMATOR = '''"""One of mine."""
+OBSERVES = ("readout",)
+USES = ()
+def estimate(edges):
+    yield edges
+'''
 FILES = {
+    "estimator": ("estimators", ESTIMATOR),
     "measure": ("measures", MEASURE),
     "replacement": ("replacements", REPLACEMENT),
     "readout": ("readouts", READOUT),
@@ -88,18 +97,20 @@ FILES = {
     "generator": ("generators", GENERATOR),
 }
 WEIGHTS = np.ones((2, 3, 3))
-FILM = SimpleNamespace(weights=WEIGHTS)
 CALLS = {
+    "estimator": lambda file, _: list(file.estimate(None)),
     "measure": lambda file, _: file.measure(
         torch.ones(2, 3, 4, 5), torch.full((6, 2, 3, 4, 5), 2.0)
     ),
     "replacement": lambda file, _: file.Parameters().replace(
         SimpleNamespace(clean=torch.ones(2, 3, 4, 5))
     ),
-    "readout": lambda file, _: file.value(SimpleNamespace(targets=torch.ones(2, 3))),
-    "metric": lambda file, _: file.compute(WEIGHTS),
-    "null model": lambda file, _: file.draw(FILM, None, 7),
-    "backbone rule": lambda file, _: file.Parameters().keep(WEIGHTS),
+    "readout": lambda file, _: file.value(
+        SimpleNamespace(targets=torch.ones(2, 3), decoys=None, log_odds=torch.ones(1, 2, 3))
+    ),
+    "metric": lambda file, _: file.compute(WEIGHTS.copy()),
+    "null model": lambda file, _: file.draw(SimpleNamespace(weights=WEIGHTS.copy()), None, 7),
+    "backbone rule": lambda file, _: file.Parameters().keep(WEIGHTS.copy()),
     "picture": lambda file, _: file.of_result(SimpleNamespace(figure=plain_figure()), None),
     "export format": lambda file, path: (
         file.write_file(None, path),
@@ -135,7 +146,20 @@ AT_LOADING = [
     ("replacement", "@spec", "", ": Parameters has to be decorated by cntbench.specs.spec: @spec"),
     ("replacement", "(Replacement)", "", "Parameters has to be a cntbench.ablations.replacements."),
     ("readout", "(at)", "()", "line 3: cntbench calls value(at)"),
-    ("readout", '("logits",)', '"logits"', "READS is 'logits'; it has to be a tuple of texts"),
+    ("readout", '("logits",)', '"logits"', "READS is 'logits'; it has to be a tuple of some of"),
+    (
+        "readout",
+        '("logits",)',
+        '("logitss",)',
+        "READS is ('logitss',); it has to be",
+    ),
+    ("estimator", '("readout",)', '("readouts",)', "OBSERVES is ('readouts',); it has to be a tup"),
+    (
+        "estimator",
+        "USES = ()",
+        'USES = ("gradients",)',
+        "USES is ('gradients',); it has to be ",
+    ),
     ("readout", "1, (", "0, (", "BETTER is 0; it has to be 1 or -1"),
     ("metric", "(weights)", "()", "line 4: cntbench calls compute(weights)"),
     (
@@ -144,7 +168,7 @@ AT_LOADING = [
         'degree=0, needs=("step",))',
         "cntbench calls compute(weights, step=…)",
     ),
-    ("metric", 'per="graph"', 'per="grahp"', "unknown per 'grahp'"),
+    ("metric", 'per="graph"', 'per="grahp"', "unknown per 'grahp'\nDid you mean 'graph'?"),
     ("metric", "Metric(per", "dict(per", "it has to be a cntbench.metrics._base.Metric"),
     ("null model", ", size=None", "", "line 2: cntbench calls draw(film, rng, size)"),
     ("backbone rule", "def keep", "def kept", ": Parameters lacks keep(self, weights)"),
@@ -186,6 +210,18 @@ IN_USE = [
     ("replacement", " / 2", " / 0", 7, "replace returns NaN or infinity for finite input"),
     ("replacement", "clean / 2", "clean.div_(2)", 7, "replace returns after changing its input"),
     ("measure", "(ablated -", "(ablated.mul_(2) -", 3, "measure returns after changing its input"),
+    ("readout", "targets", "targets.neg_()", 3, "value returns after changing its input"),
+    ("metric", "return", "weights *= 2; return", 4, "compute returns after changing its input"),
+    ("null model", "return", "film.weights *= 2; return", 2, "draw returns after changing its inp"),
+    (
+        "backbone rule",
+        "return w",
+        "weights *= 2; return w",
+        6,
+        "keep returns after changing its",
+    ),
+    ("estimator", "yield edges", "yield; raise SystemExit", 4, "estimate exits Python: SystemExit"),
+    ("measure", "return", "raise SystemExit; return", 3, "measure exits Python: SystemExit("),
     ("readout", "[None]", "", 3, "value returns the shape (2, 3); it has to be run × prompt ×"),
     (
         "metric",
@@ -296,3 +332,50 @@ def test_a_file_that_a_plug_in_does_not_find_is_told_with_its_line(tmp_path, mon
         main.main()
     told = "".join(capsys.readouterr().err.split())
     assert f"{path},line3:FileNotFoundError:" in told
+
+
+NAMES = [
+    (
+        'null="layer_pair"',
+        "",
+        "METRIC: null model: unknown null model 'layer_pair'\nDid you mean",
+    ),
+    (
+        'backbone="disparit"',
+        "",
+        "METRIC.backbone: unknown backbone 'disparit'\nDid you mean",
+    ),
+    ('needs=("backbone",)', ", backbone", "METRIC.backbone: needs a backbone, and names none"),
+    (
+        'needs=("stepp",)',
+        ", stepp",
+        "METRIC.needs: unknown need of a metric 'stepp'\nDid you mean",
+    ),
+    ('needs=("mine",)', ", mine", "METRIC.needs: metrics need each other: mine → mine"),
+]
+
+
+@pytest.mark.parametrize(("declared", "arguments", "told"), NAMES)
+def test_a_metric_that_names_what_there_is_not_is_told(tmp_path, declared, arguments, told):
+    text = METRIC.replace("degree=0", f"degree=0, {declared}")
+    path = load(tmp_path, "metric", text.replace("(weights)", f"(weights{arguments})"))
+    with using([tmp_path]):
+        [error] = wrong_names(room("metric")).values()
+    assert str(error).startswith(f"{path}: {told}")
+
+
+def test_it_is_told_before_measuring_and_listed_as_broken(tmp_path, monkeypatch, capsys):
+    path = load(tmp_path, "metric", METRIC.replace("degree=0", 'degree=0, null="layer_pair"'))
+    with using([tmp_path]):
+        catalogue = load_catalogue([tmp_path])
+        changes = {"trajectory": "planted:induction", "tasks": ("induction",)}
+        study = catalogue.amend(catalogue.study("nano"), changes)
+        with pytest.raises(SpecError) as caught:
+            make_plan(catalogue, study, lambda *_: None, outline=True)
+    assert str(caught.value).startswith(f"{path}: METRIC: null model: unknown")
+    monkeypatch.setattr("sys.argv", ["cntbench", "list", "metrics", "--specs", str(tmp_path)])
+    with pytest.raises(SystemExit, match="0"):
+        main.main()
+    listed = " ".join(capsys.readouterr().out.split())
+    assert "mine cannot be used: unknown null model 'layer_pair'" in listed
+    assert "mine One of mine." not in listed

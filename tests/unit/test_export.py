@@ -17,10 +17,11 @@ from support.films import random_film
 
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.analysis.verdicts import add_verdicts
-from cntbench.errors import CntbenchError
+from cntbench.errors import CntbenchError, PluginError
 from cntbench.exchange.export import chosen, export
 from cntbench.exchange.formats import parquet as parquet_tables
 from cntbench.exchange.formats.gexf import film_graph, spans
+from cntbench.plugins.folders import using
 from cntbench.results.storage import open_results, write_results
 from cntbench.runs.catalogue import load_catalogue
 
@@ -388,6 +389,15 @@ def test_where_to_write_has_to_be_clear(tree, tmp_path, name, asked, part):
     with pytest.raises(CntbenchError) as raised:
         export(tree, tmp_path / name, asked)
     assert part in str(raised.value)
+
+
+def test_a_broken_format_is_told_where_its_suffix_is_unknown(tree, tmp_path):
+    path = tmp_path / "specs" / "formats" / "npz.py"
+    path.parent.mkdir(parents=True)
+    path.write_text("import nothing")
+    with using([tmp_path / "specs"]), pytest.raises(PluginError) as raised:
+        export(tree, tmp_path / "x.npz", None)
+    assert f"{path}, line 1: ModuleNotFoundError" in str(raised.value)
 
 
 def test_parquet_says_what_to_install(tree, tmp_path, monkeypatch):

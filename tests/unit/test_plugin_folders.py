@@ -266,6 +266,16 @@ def test_packages_announce_theirs(tmp_path, announced):
     assert list(own_sources({"measure": ["mine"]})) == ["measures/mine.py"]
 
 
+def test_a_failure_in_a_package_s_file_is_told_with_its_line(tmp_path, announced):
+    write(tmp_path, "b_package/__init__.py", "")
+    path = write(tmp_path, "b_package/measures/mine.py", MEASURE.format(1, "0 / 0"))
+    announced("b_package")
+    with pytest.raises(ZeroDivisionError) as caught:
+        room("measure")["mine"].module.measure((), ())
+    error = plugin_folders.failure_in_plugin(caught.value)
+    assert str(error) == f"{path}, line 4: ZeroDivisionError: division by zero"
+
+
 def test_a_package_that_is_not_there_is_left_out(announced):
     announced("no_such_package", "json.decoder")
     with pytest.warns(CntbenchWarning, match="left out") as warned:

@@ -55,13 +55,14 @@ class Backbone:
         return cls(path.stem, path, spec, rule)
 
 
-def backbone(name: str) -> Backbone:
+def backbone(name: str, *, where: str | None = None) -> Backbone:
     """Return a backbone, shipped or from a user's folder, by its name.
 
     Raises
     ------
     SpecError
-        If there is no such backbone; it names the nearest match.
+        If there is no such backbone; it names the nearest match. ``where`` is the file with the
+        name.
     """
     files = {
         path.stem: path
@@ -69,5 +70,5 @@ def backbone(name: str) -> Backbone:
         for path in sorted((folder / "backbones").glob("*.toml"))
     }
     if name not in files:
-        raise unknown("backbone", name, files)
+        raise unknown("backbone", name, files, where=where)
     return Backbone.read(files[name])
