@@ -289,7 +289,9 @@ def listed(names: Iterable[str], most: int | None = None) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def distinct(kind: str, names: Sequence[str], *, where: str | None = None) -> Sequence[str]:
+def distinct(
+    kind: str, names: Sequence[str], *, where: str | None = None, hint: str = ""
+) -> Sequence[str]:
     """Return names of one kind, or raise a `SpecError` if one appears twice.
 
     Examples
@@ -300,6 +302,8 @@ def distinct(kind: str, names: Sequence[str], *, where: str | None = None) -> Se
     for name in names:
         if names.count(name) > 1:
             raise SpecError(
-                f"{kind} {name!r} appears twice", where=where, hint="Every name may appear once."
+                f"{kind} {name!r} appears twice",
+                where=where,
+                hint=f"Every name may appear once. {hint}".rstrip(),
             )
     return names

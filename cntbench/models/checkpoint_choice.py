@@ -115,6 +115,9 @@ def _items(item: str, names: list[str], steps: list[int], noun: str) -> list[int
     for end in (low, high) if noun == "layer" else ():
         if end not in steps:
             raise ChoiceError(f"there is no layer {end}", hint=_nearest(str(end), steps))
+    if first and last and low > high:
+        turned = ":".join([last, first, *parts[2:]])
+        raise ChoiceError(f"{item!r} begins after its end", hint=f"Write {turned}.")
     within = [index for index, step in enumerate(steps) if low <= step <= high]
     if match := _COUNT.fullmatch(spacing):
         if not within:

@@ -18,7 +18,7 @@ from cntbench.models.adapters import adapter
 from cntbench.models.adapters._base import Shape
 from cntbench.models.config_values import beginning, check_values
 from cntbench.models.decoder import Decoder
-from cntbench.models.foreign import foreign, made
+from cntbench.models.foreign import foreign, made, silenced, transformers_lock
 from cntbench.models.named_weights import Weights, select
 from cntbench.models.precision import converted
 from cntbench.models.products import wide
@@ -71,7 +71,10 @@ def read_config(folder: Path) -> Any:
         if not isinstance(content, dict):
             raise ValueError("it is not a JSON object")
         adapter(str(content.get("model_type")), where=f"{path}: model_type")
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with transformers_lock, silenced(stderr=False):  # it warns of tokens that nothing here uses
+            return AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
 
 
 def read_shape(folder: Path) -> Shape:

@@ -6,6 +6,7 @@ at a time does either.
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -68,13 +69,13 @@ def made() -> Iterator[None]:
 
 
 @contextmanager
-def silenced() -> Iterator[None]:
-    """Keep transformers from reporting what it loads."""
+def silenced(*, stderr: bool = True) -> Iterator[None]:
+    """Keep transformers from reporting what it loads; also what goes to ``stderr`` directly."""
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity(logging.CRITICAL)
     try:
-        with redirect_stderr(StringIO()):  # the bar of GGUF files cannot be turned off
+        with redirect_stderr(StringIO() if stderr else sys.stderr):  # the bar of GGUF files
             yield
     finally:
         logging.set_verbosity(level)

@@ -76,12 +76,10 @@ def choose_columns(rows: Sequence[Row], chosen: Mapping[Key, str], where: str) -
         columns = {**next(known, {}), **columns}
     missing = [key for key in REQUIRED if key not in columns]
     if missing:
-        unseparated = len(present) == 1 and set(present[0]) & set(";\t|")
-        commas = "Separate the cells of a CSV file by commas. " if unseparated else ""
         raise CntbenchError(
             f"there is no column {missing[0]!r}",
             where=where,
-            hint=f"{nearest(missing[0], present)} {commas}Rename a column, or name it by "
+            hint=f"{nearest(missing[0], present)} Rename a column, or name it by "
             f'[parameters.columns] in a task\'s TOML: {missing[0]} = "…".',
         )
     used = {name for column in columns.values() for name in _names(column)}

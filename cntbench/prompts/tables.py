@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import io
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,9 @@ def _csv(content: bytes, path: Path) -> Iterator[Row]:
         if header is None:
             header = values
             refuse_repeated(header, where)
+            if len(header) == 1 and (other := re.search("[;\t|]", header[0])):
+                what = f"columns are separated by {other[0]!r}"
+                raise CntbenchError(what, where=where, hint="Separate them by commas.")
         else:
             if len(values) != len(header):
                 raise CntbenchError(

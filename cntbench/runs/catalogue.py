@@ -206,7 +206,9 @@ class Catalogue:
                         hint = f"A file of prompts ends with {', '.join(SUFFIXES)}. {error.hint}"
                         error = SpecError(what, where=error.where, hint=hint)
                     raise error
-        distinct("task", [*tasks, *(Path(file).stem for file in files)], where=f"{where}: tasks")
+        stems = [Path(file).stem for file in files]
+        hint = "A file of prompts has its name, without the suffix: rename it." if files else ""
+        distinct("task", [*tasks, *stems], where=f"{where}: tasks", hint=hint)
         distinct("ablation", entry.spec.ablations, where=f"{where}: ablations")
 
 

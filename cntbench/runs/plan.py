@@ -193,9 +193,10 @@ class Plan:
     def check_edges(self) -> None:
         """Raise an error if no edge leads from what is ablated to what is watched."""
         if not self.edges.any():
+            keys = (k for k in ("targets", "components", "layers") if getattr(self.study.spec, k))
             raise CntbenchError(
                 "no edge leads from the components that are ablated to those that are watched",
-                where=origin(self.study, "targets"),
+                where=origin(self.study, next(keys, "trajectory")),
                 hint="Edges lead from earlier layers to later ones.",
             )
 

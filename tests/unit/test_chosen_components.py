@@ -114,7 +114,8 @@ def test_the_identity_of_a_study_of_everything_stays(checkpoints):
     [
         (["--components", "L0.H7"], "--components: no component is named 'L0.H7'"),
         (["--targets", "L0"], "--targets: no edge leads from"),
-        (["--layers", "1:0"], "--layers: no layer is in '1:0'"),
+        (["--layers", "1:0"], "--layers: '1:0' begins after its end\nWrite 0:1."),
+        (["--layers", "1"], "--layers: no edge leads from"),
         (
             ["--layers", "1", "--components", "L0"],
             "--components: none of the components lies in the layers 1",

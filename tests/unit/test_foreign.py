@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from support.trajectories import write_trajectory
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from cntbench.models import checkpoint_files, parity
 from cntbench.models.foreign import transformers_lock
@@ -69,3 +71,15 @@ def test_untrained_models_are_the_same_in_several_threads(tmp_path):
         made = pool.map(lambda seed: checkpoint_files.initialise(folder, seed), seeds)
         for one, other in zip(expected, made, strict=True):
             assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_tokens_outside_the_vocabulary_are_no_news(tmp_path, caplog, monkeypatch):
+    folder = write_trajectory(tmp_path, steps=(0,)) / "step0"
+    monkeypatch.setattr(logging.getLogger("transformers"), "handlers", [caplog.handler])
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    for read, told in ((checkpoint_files.read_config, False), (AutoConfig.from_pretrained, True)):
+        content["eos_token_id"] = 5_025_600 + told  # transformers warns of each once
+        path.write_text(json.dumps(content))
+        read(folder)
+        assert ("eos_token_id" in caplog.text) is told

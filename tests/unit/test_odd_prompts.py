@@ -74,7 +74,7 @@ def test_what_editors_and_spreadsheets_add_does_not_matter(tmp_path, name, text)
         ("x.jsonl", f"{LINE}\n".encode() + b'{"clean": "caf\xe9"}', ", line 2: is not UTF-8 text"),
         ("x.csv", HEADER.encode("utf-16"), ", line 1: is not UTF-8 text"),
         ("x.jsonl", b"[\n1]", "Every line is a prompt, such as"),
-        ("x.csv", b"clean;answer\na;b", "no column 'clean'\nAllowed: clean;answer. Separate the"),
+        ("x.csv", b"clean;answer\na;b", "line 1: columns are separated by ';'\nSeparate them by c"),
         ("x.csv", b"clean,answer,clean\na,b,c", "line 1: column 'clean' appears twice"),
         (
             "x.jsonl",

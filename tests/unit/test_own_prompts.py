@@ -218,6 +218,9 @@ def test_cells_of_a_csv_file_have_to_fit_its_columns(tmp_path):
     path.write_text("clean,answer\na drink, Tom, Mary\n")
     with pytest.raises(CntbenchError, match=r"line 2: has 3 cells under 2 columns"):
         read(path)
+    path.write_text("clean;answer\na drink, Tom;Mary\n")
+    with pytest.raises(CntbenchError, match=r"line 1: columns are separated by ';'"):
+        read(path)
     path.write_text('clean,answer,wrong\n"a\nthe",Tom then,Mary\n')
     with pytest.raises(CntbenchError, match=r"line 2: answer: 'Tom then' is 2 tokens"):
         read(path)
@@ -306,7 +309,7 @@ def test_mistakes_are_found_before_anything_is_measured(
 def test_a_file_of_another_format_is_named(tmp_path, trajectory):
     with pytest.raises(CntbenchError, match=r"unknown task 'x.txt'\nA file of prompts ends with"):
         plan_for(trajectory, tasks=("x.txt",))
-    with pytest.raises(CntbenchError, match="task 'ioi' appears twice"):
+    with pytest.raises(CntbenchError, match=r"task 'ioi' appears twice\nEvery.*rename it"):
         plan_for(trajectory, tasks=("a/ioi.jsonl", "b/ioi.csv"))
 
 
