@@ -97,6 +97,8 @@ def weight_bytes(model: Decoder) -> int:
 def _timed(calls: Sequence[Request]) -> tuple[list[Request], str]:
     """Return calls that can be timed in place of others, and a description of their model."""
     for model, of in _candidates(calls[0].model):
+        if not _weights_fit(model):
+            continue  # counting the work of a large model takes seconds
         small = []
         for call in calls:
             small.append(_shortened(_with(call, model)))
@@ -104,7 +106,7 @@ def _timed(calls: Sequence[Request]) -> tuple[list[Request], str]:
                 break
         else:
             return small, of
-    return small[:1], of  # the smallest candidate
+    return [_shortened(_with(calls[0], model))], of  # the smallest candidate
 
 
 def _candidates(model: Decoder) -> Iterator[tuple[Decoder, str]]:
@@ -132,6 +134,11 @@ def _first_layers(model: Decoder, count: int) -> Decoder:
     return replace(model, stages=tuple(stages), components=tuple(first))
 
 
+def _weights_fit(model: Decoder) -> bool:
+    """Return whether the weights that a model without them gets fit the memory."""
+    return not model.unembed.weight.is_meta or weight_bytes(model) <= MEMORY_SHARE * free_memory()
+
+
 def _is_possible(call: Request) -> bool:
     """Return whether a call is short enough, and fits the memory and the model's context."""
     needed = predicted_bytes(call)
@@ -145,12 +152,20 @@ def _is_possible(call: Request) -> bool:
 
 
 def _with(call: Request, model: Decoder) -> Request:
-    """Return the call with another model, whose vocabulary may be smaller."""
+    """Return the call with another model, which may have fewer tokens and components.
+
+    Of the chosen components, those remain that it has, or all if it has none of them.
+    """
     last = model.vocabulary - 1
     names = ("tokens", "reference", "other", "further", "targets", "decoys")
     tokens = {name: getattr(call.prompts, name) for name in names}
     cut = {k: np.minimum(v, last) for k, v in tokens.items() if v is not None}
-    return replace(call, model=model, prompts=replace(call.prompts, **cut))
+    sources, targets = (
+        [index for index in chosen or () if index < len(model.components)] or None
+        for chosen in (call.sources, call.targets)
+    )
+    prompts = replace(call.prompts, **cut)
+    return replace(call, model=model, prompts=prompts, sources=sources, targets=targets)
 
 
 def _with_weights(model: Decoder) -> Decoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -65,6 +66,37 @@ def test_a_model_of_many_components_is_stood_in_for_by_some_of_its_layers():
     assert of.endswith("of the model's 30 layers, with random weights")
     assert predicted_work(call).flops <= calibration.MOST_FLOPS
     assert call.model.unembed.weight.is_meta
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets"),
+    [(range(5, 60), None), (None, range(10, 290)), (range(200, 250), range(250, 300))],
+)
+def test_chosen_components_are_those_that_some_of_the_layers_have(sources, targets):
+    (call,) = calls(llama().decoder(torch.float32), count=64, length=50)
+    (small,), _ = calibration._timed([replace(call, sources=sources, targets=targets)])
+    count = len(small.model.components)
+    assert count < 300
+    kept = [index for index in sources or range(300) if index < count]
+    assert [*small.ablated] == (kept or [*range(count)])
+    assert small.targets is None or max(small.targets) < count
+    assert predicted_work(small).flops > 0
+
+
+def test_the_work_of_a_model_that_does_not_fit_the_memory_is_not_counted(monkeypatch):
+    counted = []
+
+    def record(call):
+        counted.append(len(call.model.components))
+        return predicted_work(call)
+
+    monkeypatch.setattr(calibration, "free_memory", lambda: 8 * 2**30)
+    monkeypatch.setattr(calibration, "predicted_work", record)
+    model = pythia()["EleutherAI/pythia-12b"].decoder(torch.float32)
+    _, of = calibration._timed(calls(model, count=2, length=10))
+    assert "random weights" in of
+    assert counted
+    assert max(counted) < len(model.components)
 
 
 def test_what_has_too_wide_layers_is_stood_in_for_by_a_smaller_model():

@@ -116,7 +116,7 @@ def test_shards_may_use_one_folder(cli):
 def test_missing_shards_are_named_and_marked_and_may_be_measured_later(cli):
     code, _, err = cli("merge", "part1", "-o", "merged")
     assert code == 3
-    assert "step8, untrained model 1 of 1: failed: none of the merged folders has" in err
+    assert "step8 and untrained model 1 of 1: failed: none of the merged folders has" in err
     film = open_results(Path("merged", "results.nc"))
     assert film["status"].sel(task="induction", ablation="zero").values.tolist() == [
         "ok",
