@@ -188,6 +188,9 @@ def _validate_form(name: str, variable: xr.Variable, expected: Variable, where: 
 
 def _validate_values(name: str, values: NDArray[Any], expected: Variable, where: str) -> None:
     if expected.type == "text":
+        objects = values.flat if values.dtype.kind == "O" else ()
+        for value in (item for item in objects if not isinstance(item, str)):
+            raise problem(name, "value", value, "text", where)  # such as NaN of a merge
         for value in {str(v) for v in values.flat} - set(expected.values or map(str, values.flat)):
             raise problem(name, "value", repr(value), _listed(expected.values), where)
         return

@@ -129,6 +129,11 @@ def test_validation_refuses_what_the_schema_does_not_know():
     other["status"].values[0, 0, 0] = "fine"
     with pytest.raises(StorageError, match="'status' has value 'fine'"):
         validate(other, where="f.nc")
+    for name in ("status", "status_reason"):  # as a merge of results leaves holes
+        text = dataset[name].astype(object)
+        text.values[0, 0, 0] = np.nan
+        with pytest.raises(StorageError, match=f"'{name}' has value nan\\nExpected: text"):
+            validate(dataset.assign({name: text}), where="f.nc")
     with pytest.raises(StorageError, match="'step' does not rise"):
         validate(dataset.isel(checkpoint=[1, 0, 2]), where="f.nc")
     other = dataset.copy(deep=True)
