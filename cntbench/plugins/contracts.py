@@ -19,47 +19,25 @@ import numpy as np
 
 from cntbench.errors import PluginError
 
-#: How the functions of files are called, and the methods of their ``Parameters``, by room.
-CALLS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "ablations.measures": {"measure": ("clean", "ablated")},
-    "readouts": {"value": ("at",)},
-    "estimators": {"estimate": ("edges",)},
-    "metrics": {"compute": ("weights",)},
-    "dynamics.nulls": {"draw": ("film", "rng", "size")},
-    "figures": {"of_result": ("results", "chosen")},
-    "exchange.formats": {
-        "write_file": ("tree", "path"),
-        "files": ("tree", "folder"),
-        "write_folder": ("tree", "folder"),
-    },
-}
-METHODS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "ablations.replacements": ("replace", ("states",)),
-    "metrics.backbones": ("keep", ("weights",)),
-    "prompts.generators": ("make", ("language", "rng")),
-    "dynamics.statistics": ("series", ("film",)),
-}
-#: Rooms whose ``Parameters`` are a class of their ``_base``.
-BASES = {"ablations.replacements": "Replacement", "dynamics.statistics": "Statistic"}
 
+@dataclasses.dataclass(frozen=True)
+class Contract:
+    """What a function promises.
 
-#: Tensors and arrays that are used again, so that a function must not change them.
-INPUTS: Mapping[str, Callable[..., tuple[Any, ...]]] = {
-    "replace": lambda module, rule, states: (states.clean,),
-    "measure": lambda module, clean, ablated: (clean, ablated),
-    "value": lambda module, at: (
-        at.targets,
-        at.decoys,
-        *(getattr(at, name) for name in ("log_odds", "best_other") if name in module.READS),
-    ),
-    "compute": lambda module, weights, **needs: (
-        weights,
-        *(need for need in needs.values() if isinstance(need, np.ndarray)),
-    ),
-    "keep": lambda module, rule, weights: (weights,),
-    "draw": lambda module, film, *_, **__: (film.weights,),
-    "series": lambda module, rule, film: (film.weights,),
-}
+    Parameters
+    ----------
+    arguments
+        Names of the arguments with which it is called.
+    wrong
+        Returns what is wrong with a result, or None, given the file's module and the arguments.
+    inputs
+        Returns the tensors and arrays that are used again, so that the function must not change
+        them, given the file's module and the arguments.
+    """
+
+    arguments: tuple[str, ...]
+    wrong: Callable[..., str | None] | None = None
+    inputs: Callable[..., tuple[Any, ...]] = lambda *_, **__: ()
 
 
 def _strings(value: object) -> bool:
@@ -106,13 +84,13 @@ def guard(module: ModuleType, room: str) -> None:
     for name, (allowed, what) in CONSTANTS.items():
         if hasattr(module, name) and not allowed(getattr(module, name)):
             raise PluginError(f"{name} is {getattr(module, name)!r}; it has to be {what}")
-    for name, arguments in CALLS.get(room, {}).items():
+    for name, contract in FUNCTIONS.get(room, {}).items():
         function = getattr(module, name, None)
         if inspect.isfunction(function):
             keywords = getattr(getattr(module, "METRIC", None), "needs", ())
             if not hasattr(module, "VARIANTS"):
-                _check_call(function, arguments, keywords if name == "compute" else ())
-            setattr(module, name, _checked(function, module))
+                _check_call(function, contract.arguments, keywords if name == "compute" else ())
+            setattr(module, name, _checked(function, contract, module))
     parameters = getattr(module, "Parameters", None)
     if room in METHODS and getattr(parameters, "__module__", None) == module.__name__:
         _guard_parameters(parameters, room, module)  # a class of another file is not changed
@@ -120,8 +98,8 @@ def guard(module: ModuleType, room: str) -> None:
 
 def _guard_parameters(parameters: Any, room: str, module: ModuleType) -> None:
     """Guard the class ``Parameters`` of a file as `guard` does the file."""
-    name, arguments = METHODS[room]
-    if (base := BASES.get(room)) is not None:
+    name, base, contract = METHODS[room]
+    if base:
         where = f"cntbench.{room}._base"
         if not issubclass(parameters, getattr(importlib.import_module(where), base)):
             raise PluginError(f"Parameters has to be a {where}.{base}: class Parameters({base})")
@@ -129,11 +107,12 @@ def _guard_parameters(parameters: Any, room: str, module: ModuleType) -> None:
         raise PluginError("Parameters has to be decorated by cntbench.specs.spec: @spec")
     method = vars(parameters).get(name, getattr(parameters, name, None))
     lacking = sorted(getattr(parameters, "__abstractmethods__", ()))
+    arguments = ("self", *contract.arguments)
     if not inspect.isfunction(method) or lacking:
-        names = ", ".join(lacking or [f"{name}(self, {', '.join(arguments)})"])
+        names = ", ".join(lacking or [f"{name}({', '.join(arguments)})"])
         raise PluginError(f"Parameters lacks {names}")
-    _check_call(method, ("self", *arguments), ())
-    setattr(parameters, name, _checked(method, module))
+    _check_call(method, arguments, ())
+    setattr(parameters, name, _checked(method, contract, module))
 
 
 def _check_call(
@@ -151,13 +130,14 @@ def _check_call(
         ) from None
 
 
-def _checked(function: Callable[..., Any], module: ModuleType) -> Callable[..., Any]:
+def _checked(
+    function: Callable[..., Any], contract: Contract, module: ModuleType
+) -> Callable[..., Any]:
     """Return a function whose results are checked."""
-    check = CHECKS.get(function.__name__)
     if hasattr(function, "__wrapped__"):
         return function
 
-    inputs = INPUTS.get(function.__name__)
+    find_wrong = contract.wrong
     location = f"{function.__code__.co_filename}, line {function.__code__.co_firstlineno}"
 
     @wraps(function)
@@ -167,19 +147,19 @@ def _checked(function: Callable[..., Any], module: ModuleType) -> Callable[..., 
 
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        inputs_given = () if inputs is None else inputs(module, *args, **kwargs)
-        real = [x for x in inputs_given if not getattr(x, "is_meta", not isinstance(x, np.ndarray))]
+        inputs = contract.inputs(module, *args, **kwargs)
+        real = [x for x in inputs if not getattr(x, "is_meta", not isinstance(x, np.ndarray))]
         before = [_copied(item) for item in real]
         with _without_exit(function.__name__, location):
             result = function(*args, **kwargs)
-        wrong = check is not None and check(result, module, *args, **kwargs)
+        wrong = find_wrong is not None and find_wrong(result, module, *args, **kwargs)
         if any(_changed(*pair) for pair in zip(before, real, strict=True)):
             wrong = "after changing its input; write to a copy: x.clone(), of NumPy arrays x.copy()"
         if wrong:
             raise PluginError(f"{function.__name__} returns {wrong}", where=location)
         return result
 
-    return yielding if check is None and inspect.isgeneratorfunction(function) else checked
+    return yielding if find_wrong is None and inspect.isgeneratorfunction(function) else checked
 
 
 @contextmanager
@@ -246,8 +226,12 @@ def _of_value(result: Any, module: ModuleType, at: Any) -> str | None:
     return f"the shape {shape}; it has to be run × prompt × scored, here (…, {prompts}, {scored})"
 
 
+def _not_an_array(result: Any, *_: Any) -> str | None:
+    return _not_a("a NumPy array", result, "shape", "dtype")
+
+
 def _of_array(result: Any, dims: str, shape: tuple[int, ...]) -> str | None:
-    if wrong := _not_a("a NumPy array", result, "shape", "dtype"):
+    if wrong := _not_an_array(result):
         return wrong
     if tuple(result.shape) != shape:
         return f"the shape {tuple(result.shape)}; it has to be {dims}, here {shape}"
@@ -257,12 +241,12 @@ def _of_array(result: Any, dims: str, shape: tuple[int, ...]) -> str | None:
 def _of_compute(result: Any, module: ModuleType, weights: Any, **_: Any) -> str | None:
     per = module.METRIC.per
     if hasattr(module, "VARIANTS"):
-        return _not_a("a NumPy array", result, "shape", "dtype")
+        return _not_an_array(result)
     if per == "graph":
         return _of_array(result, "one number for each graph", weights.shape[:-2])
     if per in ("source", "target", "component"):
         return _of_array(result, f"one number for each {per} of each graph", weights.shape[:-1])
-    return _not_a("a NumPy array", result, "shape", "dtype")
+    return _not_an_array(result)
 
 
 def _of_draw(
@@ -270,7 +254,7 @@ def _of_draw(
 ) -> str | None:
     if size is None:
         return _of_array(result, "the shape of film.weights", film.weights.shape)
-    if wrong := _not_a("a NumPy array", result, "shape", "dtype"):
+    if wrong := _not_an_array(result):
         return wrong
     shape, expected = result.shape, (size, *film.weights.shape)
     if len(shape) == 4 and (shape[0], *shape[2:]) == (size, *film.weights.shape[1:]):
@@ -289,7 +273,7 @@ def _of_keep(result: Any, module: ModuleType, rule: object, weights: Any) -> str
     return None
 
 
-def _of_of_result(result: Any, module: ModuleType, *_: Any) -> str | None:
+def _of_picture(result: Any, *_: Any) -> str | None:
     return _not_a("a matplotlib figure", result, "savefig")
 
 
@@ -297,29 +281,59 @@ def _of_write_file(result: Any, module: ModuleType, tree: object, path: Any) -> 
     return None if path.is_file() else f"without having written {path.name}"
 
 
-def _of_write_folder(result: Any, module: ModuleType, *_: Any) -> str | None:
+def _of_write_folder(result: Any, *_: Any) -> str | None:
     return _not_a("the list of files that it has written", result, "__iter__")
 
 
-def _of_make(result: Any, module: ModuleType, *_: Any) -> str | None:
+def _of_make(result: Any, *_: Any) -> str | None:
     return _not_a("a cntbench.prompts.Prompt", result, "tokens", "scored")
 
 
-def _of_series(result: Any, module: ModuleType, *_: Any) -> str | None:
-    return _not_a("a NumPy array", result, "shape", "dtype")
+def _numbers_read(module: ModuleType, at: Any) -> tuple[Any, ...]:
+    read = [name for name in ("log_odds", "best_other") if name in module.READS]
+    return (at.targets, at.decoys, *(getattr(at, name) for name in read))
 
 
-#: What is wrong with the result of a function or method, or None, by its name.
-CHECKS: Mapping[str, Callable[..., str | None]] = {
-    "replace": _of_replace,
-    "measure": _of_measure,
-    "value": _of_value,
-    "compute": _of_compute,
-    "draw": _of_draw,
-    "keep": _of_keep,
-    "of_result": _of_of_result,
-    "write_file": _of_write_file,
-    "write_folder": _of_write_folder,
-    "make": _of_make,
-    "series": _of_series,
+def _arrays(module: ModuleType, weights: Any, **needs: Any) -> tuple[Any, ...]:
+    return (weights, *(need for need in needs.values() if isinstance(need, np.ndarray)))
+
+
+#: What the functions of files promise, by room.
+FUNCTIONS: Mapping[str, Mapping[str, Contract]] = {
+    "ablations.measures": {
+        "measure": Contract(("clean", "ablated"), _of_measure, lambda module, *tensors: tensors)
+    },
+    "readouts": {"value": Contract(("at",), _of_value, _numbers_read)},
+    "estimators": {"estimate": Contract(("edges",))},
+    "metrics": {"compute": Contract(("weights",), _of_compute, _arrays)},
+    "dynamics.nulls": {
+        "draw": Contract(
+            ("film", "rng", "size"), _of_draw, lambda module, film, *_, **__: (film.weights,)
+        )
+    },
+    "figures": {"of_result": Contract(("results", "chosen"), _of_picture)},
+    "exchange.formats": {
+        "write_file": Contract(("tree", "path"), _of_write_file),
+        "files": Contract(("tree", "folder")),
+        "write_folder": Contract(("tree", "folder"), _of_write_folder),
+    },
+}
+#: The method of ``Parameters``, by room; the class of the room's ``_base`` that it must be, if any.
+METHODS: Mapping[str, tuple[str, str, Contract]] = {
+    "ablations.replacements": (
+        "replace",
+        "Replacement",
+        Contract(("states",), _of_replace, lambda module, rule, states: (states.clean,)),
+    ),
+    "metrics.backbones": (
+        "keep",
+        "",
+        Contract(("weights",), _of_keep, lambda module, rule, weights: (weights,)),
+    ),
+    "prompts.generators": ("make", "", Contract(("language", "rng"), _of_make)),
+    "dynamics.statistics": (
+        "series",
+        "Statistic",
+        Contract(("film",), _not_an_array, lambda module, rule, film: (film.weights,)),
+    ),
 }
