@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from support.runs import quiet
 from transformers import GPTNeoXForCausalLM
 
 from benchmarks.films import CHECKPOINTS, study_film
@@ -32,10 +33,6 @@ from cntbench.runs.plan import make_plan
 from cntbench.runs.run import run
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nano"
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from support.eap import graph, write_graph
 from support.models import random_model
 from support.runs import plan_for, quiet
-from support.trajectories import run_cli, write_trajectory
+from support.trajectories import write_trajectory
 
 import cntbench
 from cntbench.errors import CntbenchError
@@ -35,12 +35,11 @@ def measured(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys, tmp_path, measured):
+def cli(cli, monkeypatch, tmp_path, measured):
     """Run a command line beside a copy of the result."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     shutil.copy(measured / "r.nc", tmp_path)
-    return lambda *words: run_cli(monkeypatch, capsys, *words)
+    return cli
 
 
 def test_circuits_are_printed_and_written(cli, tmp_path):

@@ -11,7 +11,7 @@ import xarray as xr
 from rich.console import Console
 from support.films import random_film
 from support.runs import write_study
-from support.trajectories import run_cli, write_trajectory
+from support.trajectories import write_trajectory
 
 from cntbench.analysis.verdicts import add_verdicts
 from cntbench.reporting.claims import claims_report
@@ -19,13 +19,6 @@ from cntbench.results.storage import open_results, write_results
 from cntbench.runs.catalogue import load_catalogue
 
 NAMES = [f"step{8 * i}" for i in range(26)]
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Run a command line in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: run_cli(monkeypatch, capsys, *arguments)
 
 
 @pytest.fixture
@@ -125,15 +118,10 @@ def test_checkpoints_that_are_left_out_are_named(cli, result):
         (["results.nc", "--specs", "nowhere"], ["nowhere: is not a folder of specs"]),
     ],
 )
-def test_a_mistake_is_one_message_and_exit_code_2(cli, result, arguments, says):
+def test_a_mistake_is_one_message_and_exit_code_2(mistake, result, arguments, says):
     path = result()
     before = path.read_bytes()
-    code, out, err = cli("claims", *arguments)
-    assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert "Traceback" not in err
-    for part in says:
-        assert part in err
+    mistake("claims", *arguments, says=says)
     assert path.read_bytes() == before
 
 

@@ -14,18 +14,10 @@ import yaml
 from scipy.stats import spearmanr
 from support.eap import graph, write_graph
 from support.films import random_film
-from support.trajectories import run_cli
 
 from cntbench.results.storage import open_results, write_results
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Run a command line in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: run_cli(monkeypatch, capsys, *arguments)
 
 
 def test_export_says_what_it_wrote(cli, tmp_path):

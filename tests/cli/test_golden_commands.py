@@ -11,19 +11,12 @@ import pytest
 import xarray as xr
 from support.films import random_film
 from support.runs import write_study
-from support.trajectories import run_cli, run_cli_in, write_trajectory
+from support.trajectories import run_cli_in, write_trajectory
 
 from cntbench.results.storage import open_results, write_results
 from cntbench.runs import golden as golden_folder
 from cntbench.runs.golden import MANIFEST
 from cntbench.runs.run import Interrupted
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Run a command line in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: run_cli(monkeypatch, capsys, *arguments)
 
 
 def write(path, change=lambda film: film, **options):

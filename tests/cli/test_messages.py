@@ -14,7 +14,6 @@ import pytest
 import xarray as xr
 from support.eap import graph, write_graph
 from support.films import random_film
-from support.trajectories import run_cli
 
 from cntbench.errors import EXIT_DEFECT
 from cntbench.results.storage import open_results, write_results
@@ -42,11 +41,10 @@ def inputs(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys, tmp_path, inputs):
+def cli(cli, tmp_path, inputs):
     """Run a command line in a copy of that folder."""
-    monkeypatch.chdir(tmp_path)
     shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
-    return lambda *words: run_cli(monkeypatch, capsys, *words)
+    return cli
 
 
 @pytest.mark.parametrize(

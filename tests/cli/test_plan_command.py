@@ -7,17 +7,10 @@ import re
 
 import pytest
 from support.runs import write_study
-from support.trajectories import run_cli, write_trajectory
+from support.trajectories import write_trajectory
 
 from cntbench.cli.options import names_in
 from cntbench.runs.options import study_changes
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Run a command line in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: run_cli(monkeypatch, capsys, *arguments)
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from dataclasses import replace
 
 import pytest
+from support.runs import plan_for, quiet
 from support.trajectories import run_cli, write_trajectory
 from transformers.utils import logging
 
@@ -15,8 +15,6 @@ from cntbench.errors import CntbenchError
 from cntbench.estimate.estimate import estimate
 from cntbench.models.config_values import LARGEST
 from cntbench.models.trajectory import open_trajectory
-from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.plan import make_plan
 from cntbench.runs.run import run
 
 FAMILIES = ("gpt_neox", "gpt2", "llama", "mistral", "qwen2")
@@ -62,10 +60,6 @@ def quiet_transformers():
     logging.set_verbosity(level)
 
 
-def quiet(what, done, total):
-    """Report nothing."""
-
-
 def keys(config):
     below = [(k, b) for k, v in config.items() if isinstance(v, dict) for b in v]
     return [(key,) for key in config] + below
@@ -91,21 +85,6 @@ def mutations(originals):
         pairs = [(family, key, value) for key in keys(config) for value in VALUES]
         chosen += rng.sample(pairs, SAMPLES)
     return chosen
-
-
-def plan_for(folder):
-    catalogue = load_catalogue()
-    changes = {
-        "trajectory": f"dir:{folder}",
-        "tasks": ("induction",),
-        "ablations": ("zero",),
-        "prompts": 2,
-        "untrained": 0,
-        "null_draws": 0,
-        "planted": False,
-    }
-    plan = make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
-    return replace(plan, claims=())
 
 
 def use(folder):
@@ -251,7 +230,4 @@ def test_a_plan_is_of_what_can_be_read(originals, tmp_path):
     for step in (0, 8):
         shutil.copytree(originals["gpt2"] / "step8", tmp_path / f"step{step}")
     (tmp_path / "step0" / "model.safetensors").write_bytes(b"")
-    catalogue = load_catalogue()
-    changes = {"trajectory": f"dir:{tmp_path}", "tasks": ("induction",), "prompts": 2}
-    entry = catalogue.amend(catalogue.study("nano"), {**changes, "planted": False})
-    assert estimate(make_plan(catalogue, entry, quiet), None, jobs=1).checkpoints == 2
+    assert estimate(plan_for(tmp_path, untrained=None), None, jobs=1).checkpoints == 2

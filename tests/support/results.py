@@ -14,6 +14,7 @@ from cntbench.results.faithfulness import OF_CIRCUITS, TITLE
 from cntbench.results.tree import result_tree
 from cntbench.runs.catalogue import load_catalogue
 from support.films import random_film
+from support.runs import quiet
 
 #: Text that would do something if it were taken for HTML or for a script.
 HOSTILE = "</script><script>window.harmed = 1</script><img src=x onerror='window.harmed = 2'>\"'&"
@@ -22,10 +23,6 @@ STEPS = (0, 1, 8, 16, 32, 64, 128)
 NAMES = [f"step{step}" for step in STEPS]
 #: Numbers of the checkpoints that are gaps.
 FAILED, DUPLICATE = 3, 5
-
-
-def quiet(*_: object) -> None:
-    """Report nothing."""
 
 
 def film_with_gaps(

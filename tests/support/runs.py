@@ -23,10 +23,10 @@ def quiet(what: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
-def plan_for(folder: Path, **others: object) -> Plan:
-    """Return a plan for the checkpoints of a folder, with other keys of its spec."""
+def plan_for(trajectory: str | Path, **others: object) -> Plan:
+    """Return a plan for a trajectory, or a folder's checkpoints, with other keys of its spec."""
     changes: dict[str, object] = {
-        "trajectory": f"dir:{folder}",
+        "trajectory": trajectory if isinstance(trajectory, str) else f"dir:{trajectory}",
         "tasks": ("induction",),
         "ablations": ("zero",),
         "prompts": 2,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.runs import quiet
 from support.trajectories import as_pickle, edit_tensors, in_parts, write_trajectory
 
 from cntbench.errors import CheckpointError
@@ -21,10 +22,6 @@ from cntbench.runs.lineage import lineage_breaks
 STEPS = (0, 10, 20, 30, 40, 50)
 NAMES = ",".join(f"step{step}" for step in STEPS)
 FIRST = "model-00001-of-00002.safetensors"
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @pytest.fixture(scope="module")

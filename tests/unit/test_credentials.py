@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 from huggingface_hub import constants
-from support.runs import write_study
+from support.runs import quiet, write_study
 from support.trajectories import run_cli
 
 from cntbench.errors import CntbenchError, without_credentials
@@ -17,10 +17,6 @@ from cntbench.results.failure import Failure
 
 SECRET = "s3cret"
 TOKEN = "hf_" + "Abc1" * 9
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @pytest.fixture

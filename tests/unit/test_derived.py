@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 from scipy.stats import rankdata
 from support.films import random_film
+from support.runs import quiet
 
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.dynamics import null_summary as module
@@ -17,10 +18,6 @@ from cntbench.results.film import untrained_group, usable
 from cntbench.results.storage import open_results, write_results
 
 NAMES = [f"step{8 * i}" for i in range(6)]
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def groups(root: xr.Dataset, untrained: xr.Dataset | None = None, **options: object):

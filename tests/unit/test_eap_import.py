@@ -12,6 +12,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from support.eap import edge_names, graph, write_graph
+from support.runs import quiet
 
 from cntbench.components import components, feasible
 from cntbench.errors import CntbenchError, CntbenchWarning
@@ -20,10 +21,6 @@ from cntbench.exchange.eap_import import Labels, import_graphs, read_graphs
 from cntbench.results.schema import validate
 from cntbench.results.storage import open_results, write_results
 from cntbench.views.readouts import steepest_rise
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def imported(*paths, draws: int = 0, **labels: object) -> xr.DataTree:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from support.counting import counted
+from support.runs import plan_for, quiet
 from support.trajectories import write_trajectory
 
 from cntbench.engine.meter import Work, predicted_work
@@ -18,31 +19,18 @@ from cntbench.estimate.estimate import CostEstimate, TaskCost, estimate
 from cntbench.estimate.result_size import result_bytes
 from cntbench.reporting.estimate import _lines as estimate_lines
 from cntbench.runs.blocks import split_evenly
-from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.measurer import requests_of
-from cntbench.runs.plan import Plan, make_plan
+from cntbench.runs.plan import Plan
 from cntbench.runs.run import Outcome, run
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory) -> Plan:
     folder = write_trajectory(tmp_path_factory.mktemp("trajectory") / "checkpoints")
-    catalogue = load_catalogue()
-    changes = {
-        "trajectory": f"dir:{folder}",
-        "tasks": ("induction", "bigram"),
-        "ablations": ("zero", "resample", "noise_direct"),
-        "prompts": 3,
-        "untrained": 2,
-        "null_draws": 2,
-        "planted": False,
-    }
-    return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
+    ablations = ("zero", "resample", "noise_direct")
+    several = {"tasks": ("induction", "bigram"), "ablations": ablations, "prompts": 3}
+    return plan_for(folder, **several, untrained=2, null_draws=2)
 
 
 @pytest.fixture(scope="module")

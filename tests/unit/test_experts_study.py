@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from support.models import random_model
+from support.runs import plan_for, quiet
 
 import cntbench
 from cntbench.accessor.graph import cell_graph
@@ -27,23 +28,11 @@ from cntbench.models.trajectory import open_trajectory
 from cntbench.reporting.page.write import write_page
 from cntbench.results.schema import validate
 from cntbench.runs.catalogue import Catalogue, StudyEntry, load_catalogue
-from cntbench.runs.plan import make_plan
 from cntbench.runs.run import run
 from cntbench.views.layout import layout
 
 NAMES = ["L0.H0", "L0.H1", "L0.E0", "L0.E1", "L0.E2", "L0.E3", "L1.H0", "L1.H1", "L1.MLP"]
-KEYS = {
-    "tasks": ("induction",),
-    "ablations": ("zero", "resample"),
-    "prompts": 3,
-    "planted": False,
-    "untrained": 1,
-    "null_draws": 3,
-}
-
-
-def quiet(*_):
-    """Receive progress."""
+KEYS = {"ablations": ("zero", "resample"), "prompts": 3, "untrained": 1, "null_draws": 3}
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +45,7 @@ def folder(tmp_path_factory):
 
 
 def planned(folder, **changes):
-    catalogue = load_catalogue()
-    keys = {**KEYS, "trajectory": f"dir:{folder}", "experts": True, **changes}
-    return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), keys), quiet)
+    return plan_for(folder, **{**KEYS, "experts": True, **changes})
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from support.films import random_film
+from support.runs import quiet
 
 from cntbench.analysis.derived import NullDraws, derived
 from cntbench.analysis.verdicts import add_verdicts
@@ -27,10 +28,6 @@ from cntbench.runs.catalogue import load_catalogue
 
 NAMES = ("step0", "step8", "step16", "step100")
 EDGES = ("influence", "influence_se", "edge_effect", "edge_effect_se")
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @pytest.fixture(scope="module")

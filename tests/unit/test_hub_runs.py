@@ -12,36 +12,22 @@ import pytest
 import torch
 from huggingface_hub import constants, hf_hub_download
 from safetensors.torch import load_file, save_file
+from support import runs
+from support.runs import quiet
 from support.trajectories import Trap, as_pickle, spoil, write_trajectory
 
 from cntbench.errors import CntbenchError
 from cntbench.results.storage import open_results
-from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.measurer import CheckpointMeasurer
-from cntbench.runs.plan import Plan, make_plan
+from cntbench.runs.plan import Plan
 from cntbench.runs.resources import Resources
 from cntbench.runs.run import Interrupted, Outcome, run
 
 ALL = "hub:lab/tiny@step0,step8,step100"
 
 
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
-
-
 def plan_for(trajectory: str = ALL, **changes: object) -> Plan:
-    catalogue = load_catalogue()
-    changes = {
-        "trajectory": trajectory,
-        "tasks": ("induction",),
-        "ablations": ("zero",),
-        "prompts": 2,
-        "untrained": 0,
-        "null_draws": 0,
-        "planted": False,
-        **changes,
-    }
-    return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
+    return runs.plan_for(trajectory, **changes)
 
 
 def statuses(outcome: Outcome) -> dict[str, str]:

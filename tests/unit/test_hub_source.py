@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants, hf_hub_download, snapshot_download
+from support.runs import quiet
 from support.text import write_tokenizer
 from support.trajectories import Trap, as_pickle, in_parts, write_trajectory
 
@@ -18,10 +19,6 @@ from cntbench.models.hub.origin import to_download
 from cntbench.models.trajectory import open_trajectory, outline_trajectory
 
 ALL = "hub:lab/tiny@step0,step8,step100"
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def local(hub, name: str) -> str:

@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 from huggingface_hub import constants, file_download
+from support.runs import quiet
 
 from cntbench.errors import CntbenchError, CntbenchWarning, HubTimeoutError
 from cntbench.models.hub import patience
@@ -15,10 +16,6 @@ from cntbench.runs.prefetch import Prefetch
 
 ALL = "hub:lab/tiny@step0,step8,step100"
 WEIGHTS = "model.safetensors"
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @pytest.fixture

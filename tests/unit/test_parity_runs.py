@@ -10,6 +10,7 @@ import pytest
 import torch
 from support.mistaken import mistaken
 from support.models import ARCHITECTURES
+from support.runs import plan_for, quiet
 from support.trajectories import as_pickle, in_parts, run_cli, write_trajectory
 from transformers import AutoModelForCausalLM
 
@@ -21,30 +22,8 @@ from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.executors import dask, processes
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.merge import merge
-from cntbench.runs.plan import make_plan
 from cntbench.runs.run import run, run_shard
 from cntbench.runs.shard import Shard
-
-CHANGES = {
-    "tasks": ("induction",),
-    "ablations": ("zero",),
-    "prompts": 2,
-    "untrained": 0,
-    "null_draws": 0,
-    "planted": False,
-}
-
-
-def quiet(what, done, total):
-    """Report nothing."""
-
-
-def plan_for(folder, **changes):
-    catalogue = load_catalogue()
-    entry = catalogue.amend(
-        catalogue.study("nano"), {"trajectory": f"dir:{folder}", **CHANGES, **changes}
-    )
-    return replace(make_plan(catalogue, entry, quiet), claims=())
 
 
 @pytest.fixture

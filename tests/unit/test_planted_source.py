@@ -6,7 +6,7 @@ import pytest
 import torch
 import xarray as xr
 from support.planted import shipped, write
-from support.runs import write_study
+from support.runs import quiet, write_study
 from support.trajectories import run_cli
 
 from cntbench.errors import CntbenchError
@@ -17,10 +17,6 @@ from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.plan import make_plan
 
 CHAIN = 'layers = 3\nheads = 2\nwidth = 64\nedges = [["L0.MLP", "L1.H0"], ["L1.H0", "L2.MLP"]]\n'
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @pytest.fixture(autouse=True)

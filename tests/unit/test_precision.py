@@ -18,8 +18,6 @@ from cntbench.models.blocks import Attention
 from cntbench.models.precision import TYPES, converted
 from cntbench.readouts import known_readouts
 from cntbench.results.storage import open_results
-from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.plan import make_plan
 from cntbench.runs.run import run
 
 #: Every ablation; fits take few steps, which do not converge and round as many do.
@@ -97,21 +95,11 @@ def test_a_model_in_its_own_type_is_itself():
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = write_trajectory(tmp_path_factory.mktemp("trajectory") / "checkpoints", steps=(0, 8))
-    catalogue = load_catalogue()
+    ablations = ("zero", "noise", "resample_eap")
 
     def plan(dtype):
-        changes = {
-            "trajectory": f"dir:{folder}",
-            "tasks": ("induction",),
-            "ablations": ("zero", "noise", "resample_eap"),
-            "prompts": 3,
-            "untrained": 1,
-            "null_draws": 0,
-            "planted": False,
-        }
-        if dtype:
-            changes["dtype"] = dtype
-        return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
+        others = {"dtype": dtype} if dtype else {}
+        return plan_for(folder, ablations=ablations, prompts=3, untrained=1, **others)
 
     return plan
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
+from support import runs
+from support.runs import quiet
 from support.trajectories import die, write_trajectory
 
 from cntbench.analysis.derived import DerivedPart
@@ -18,30 +20,23 @@ from cntbench.errors import CntbenchError
 from cntbench.models.trajectory import Trajectory
 from cntbench.results.failure import Failure
 from cntbench.results.storage import open_results
-from cntbench.runs.catalogue import load_catalogue
 from cntbench.runs.executors import processes
 from cntbench.runs.folder import RunFolder
-from cntbench.runs.plan import Plan, make_plan
+from cntbench.runs.plan import Plan
 from cntbench.runs.run import Interrupted, Outcome, run
 
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
+#: Two tasks by two ablations, with untrained models and null models.
+LARGER = {
+    "tasks": ("induction", "bigram"),
+    "ablations": ("zero", "resample"),
+    "prompts": 3,
+    "untrained": 2,
+    "null_draws": 9,
+}
 
 
 def plan_for(folder: Path, **changes: object) -> Plan:
-    catalogue = load_catalogue()
-    changes = {
-        "trajectory": f"dir:{folder}",
-        "tasks": ("induction", "bigram"),
-        "ablations": ("zero", "resample"),
-        "prompts": 3,
-        "untrained": 2,
-        "null_draws": 9,
-        "planted": False,
-        **changes,
-    }
-    return make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
+    return runs.plan_for(folder, **{**LARGER, **changes})
 
 
 @pytest.fixture(scope="module")

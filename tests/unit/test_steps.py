@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.runs import write_study
+from support.runs import quiet, write_study
 from support.trajectories import run_cli, write_trajectory
 
 from cntbench.errors import CheckpointError, CntbenchNote, CntbenchWarning
@@ -128,10 +128,6 @@ def test_any_name_tells_a_step_none_or_is_refused(name):
 def test_no_step_is_beyond_64_bits(step):
     with pytest.raises(CheckpointError, match="is too large"):
         step_number(str(step), where="here")
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @pytest.fixture

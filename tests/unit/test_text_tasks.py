@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.runs import write_study
+from support.runs import quiet, write_study
 from support.text import SPECIAL, write_tokenizer
 from support.trajectories import run_cli, write_trajectory
 
@@ -26,10 +26,6 @@ FILLED = [
 ]
 #: More rows than the tokenizer has tokens, as real models have.
 VOCABULARY = 700
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.runs import quiet
 from support.trajectories import spoil, write_trajectory
 from transformers import AutoModelForCausalLM
 
@@ -17,10 +18,6 @@ from cntbench.models import checkpoint_files, named_weights, nano_training
 from cntbench.models.nano_training import Recipe, train
 from cntbench.models.sources import nano
 from cntbench.models.trajectory import open_trajectory
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def test_a_folder_is_a_trajectory_in_the_order_of_its_steps(tmp_path):

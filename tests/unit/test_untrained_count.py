@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.models import random_model
+from support.runs import quiet
 
 from cntbench.engine.meter import predicted_work, total
 from cntbench.errors import CntbenchNote
@@ -30,10 +31,6 @@ from cntbench.runs.untrained import (
 
 #: Few checkpoints of the embedded model: 20 untrained ones take little work beside them.
 NANO = Path(__file__).parents[2] / "golden" / "nano" / "trajectory"
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def plan_of(study: str, **changes: object) -> tuple[Plan, list[str]]:

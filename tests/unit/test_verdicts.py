@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from support.films import random_film
+from support.runs import quiet
 
 from cntbench.analysis.calibration.simulated import phased, planted, template
 from cntbench.analysis.derived import NullDraws
@@ -32,10 +33,6 @@ POOLED = load_catalogue().some_claims(
 )
 #: As many as verdicts need, and as many as anything else needs.
 DRAWS, FEW = 139, 19
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def result(film: Film, *, seed: int = 0, tasks=("induction",), ablations=("zero",)) -> xr.Dataset:
