@@ -103,8 +103,11 @@ def _areas(model: _Model) -> Array:
         seed=model.study.spec.seed,
     ).checked()
     edges = edges_of(request.model)
-    circuits = np.array([_circuits(scores, edges) for scores in model.scores])
-    unscored = edges & ~_scored(model.scores[0], edges)
+    values = np.full((len(model.scores), *edges.shape), np.nan)
+    values[:, 1:, :-1] = model.scores
+    values[:, ~edges] = np.nan
+    circuits = np.array([_circuits(scores, edges) for scores in values])
+    unscored = edges & ~np.isfinite(values[0])
     empty = with_unscored(np.zeros_like(edges), unscored)
     flat = np.concatenate([empty[None], circuits.reshape(-1, *edges.shape)])
     distance = circuit_readouts(request, statistics_of(request), flat).mean(axis=-1)
@@ -114,18 +117,9 @@ def _areas(model: _Model) -> Array:
     return areas
 
 
-def _scored(scores: Array, edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which edges of a circuit are scored, dims as ``edges``."""
-    scored = np.zeros_like(edges)
-    scored[1:, :-1] = np.isfinite(scores)
-    return scored & edges
-
-
 def _circuits(scores: Array, edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the pruned circuits of all budgets."""
-    scored = _scored(scores, edges)
-    values = np.full(edges.shape, np.nan)
-    values[1:, :-1] = scores
-    values[~scored] = np.nan
-    sizes = [int(share * scored.sum() + 1e-9) for share in BUDGETS]  # rounded down, as in MIB
-    return np.array([with_unscored(top(values, size), edges & ~scored) for size in sizes])
+    unscored = edges & ~np.isfinite(scores)
+    count = edges.sum() - unscored.sum()
+    sizes = [int(share * count + 1e-9) for share in BUDGETS]  # rounded down, as in MIB
+    return np.array([with_unscored(top(scores, size), unscored) for size in sizes])

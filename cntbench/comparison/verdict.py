@@ -156,7 +156,7 @@ def _sentence(
     if not names:
         return f"For {about.title} no method was scored."
     score = ranking["score"]
-    order = sorted(range(len(names)), key=lambda i: (_or_last(float(costs[i])), -score[i]))
+    order = np.lexsort((-score, np.nan_to_num(costs, nan=np.inf))).tolist()
     best = [i for i in order if ranking["rank"][i] == 1]
     recommended, *tied = best
     name, cost = names[recommended], float(costs[recommended])
@@ -179,10 +179,6 @@ def _sentence(
         share, loss = _share(costs[cheaper] / cost), score[recommended] - score[cheaper]
         clauses.append(f"{names[cheaper]} costs {share} and loses {loss:.2f}")
     return "; ".join(clauses) + "."
-
-
-def _or_last(cost: float) -> float:
-    return np.inf if np.isnan(cost) else cost
 
 
 def _share(ratio: float) -> str:

@@ -32,6 +32,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 #: Line styles, after all colours have been used.
 STYLES = ("-", "--", ":", "-.")
 GREY, PALE, BAND, INK = "#8a8a8a", "#e8e8e8", "#f5f5f5", "#222222"
+#: Colour of lines behind those that have names.
+OTHERS = "#cfcfcf"
 #: Scale of numbers that are never negative, as in the report: dark is strong.
 SCALE = ON_LIGHT
 

@@ -10,15 +10,22 @@ from matplotlib.figure import Figure
 
 from cntbench.dynamics.roles import Role
 from cntbench.figures._results import OF_FILMS, Chosen, Results, cell_of, require, tree_of
-from cntbench.figures._style import DOUBLE, INK, blank, checkpoints_below, colour, line, styled
+from cntbench.figures._style import (
+    DOUBLE,
+    INK,
+    OTHERS,
+    blank,
+    checkpoints_below,
+    colour,
+    line,
+    styled,
+)
 from cntbench.views.bump import Bump
 from cntbench.views.bump import bump as view
 
 #: Number of components with colours and names: more would be indistinguishable before orders
 #: settle.
 FOREMOST = 4
-#: Colour of the others.
-_OTHERS = "#cfcfcf"
 
 
 @styled
@@ -69,7 +76,7 @@ def _draw(ax: Axes, ranks: Bump) -> None:
     for number in ranked:
         if number not in foremost:
             name = ranks.component[number]
-            line(ax, x, ranks.rank[:, number], color=_OTHERS, linewidth=0.6, zorder=1, label=name)
+            line(ax, x, ranks.rank[:, number], color=OTHERS, linewidth=0.6, zorder=1, label=name)
     ends = []
     for index, number in enumerate(foremost):
         rank = ranks.rank[:, number]

@@ -13,6 +13,7 @@ from cntbench.figures._style import (
     DOUBLE,
     GREY,
     INK,
+    OTHERS,
     band,
     blank,
     colour,
@@ -28,8 +29,6 @@ from cntbench.views.steps import StepAxis, step_axis
 
 #: Number of heads with colours and names.
 FOREMOST = 7
-#: Colour of the others.
-_OTHERS = "#cfcfcf"
 _NEEDED = ("readout_value", "readout_se", "status")
 _COLUMNS = 3
 
@@ -110,7 +109,7 @@ def _draw_score(
 ) -> None:
     x = axis.place(view.step)
     for head, name in enumerate(view.head):
-        looks = {"color": _OTHERS, "linewidth": 0.6, "zorder": 1}
+        looks = {"color": OTHERS, "linewidth": 0.6, "zorder": 1}
         if head in foremost:
             looks = {**colour(foremost.index(head)), "zorder": 3}
         line(ax, x, view.value[score, :, head], label=name, **looks)
@@ -130,7 +129,7 @@ def _explain(figure: Figure, view: HeadScores, foremost: list[int]) -> None:
         Line2D([], [], label=view.head[head], **colour(index))  # type: ignore[arg-type]
         for index, head in enumerate(foremost)
     ]
-    handles.append(Line2D([], [], color=_OTHERS, linewidth=0.6, label="other heads"))
+    handles.append(Line2D([], [], color=OTHERS, linewidth=0.6, label="other heads"))
     if foremost:
         label = f"onset: at least {THRESHOLD:g} from here on"
         handles.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 #: Largest depth of nesting: far more than files need, far less than Python's limit.
 _DEEPEST = 100
@@ -77,6 +77,11 @@ def split_names(text: str, known: Callable[[str], bool]) -> list[str]:
         names.append(joined[count])
         del parts[:count]
     return names
+
+
+def is_texts(value: Any) -> TypeGuard[dict[str, str]]:
+    """Return whether a value is an object of texts."""
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -90,7 +90,7 @@ def checkpoint_dataset(
     copying
         The score of each component (`cntbench.engine.attention_scores.copying`), if computed.
     """
-    dataset = _unmeasured(checkpoint, axes, "ok", "")
+    dataset = unmeasured(checkpoint, axes)
     rows = [known_readouts().index(name) for name in axes.readouts]
     for name, variable in VARIABLES.items():
         if variable.type == "float" and "task" in variable.dims:
@@ -129,11 +129,6 @@ def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
                 values = dataset[name].values
                 np.copyto(values, part[name].values, where=np.isnan(values))
     return dataset
-
-
-def failed_dataset(checkpoint: Checkpoint, axes: Axes, failure: Failure) -> xr.Dataset:
-    """Return the dataset of a checkpoint that could not be measured: NaN and the reason."""
-    return _unmeasured(checkpoint, axes, failure.status, failure.reason)
 
 
 def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Dataset:
@@ -266,14 +261,10 @@ def usable(dataset: xr.Dataset) -> NDArray[np.bool_]:
     return np.asarray((dataset["status"] == "ok").all(["task", "ablation"]).values)
 
 
-def _unmeasured(
-    checkpoint: Checkpoint,
-    axes: Axes,
-    status: Literal["ok", "missing", "failed"],
-    reason: str,
-) -> xr.Dataset:
-    """Return the dataset of a checkpoint whose numbers are all NaN."""
+def unmeasured(checkpoint: Checkpoint, axes: Axes, failure: Failure | None = None) -> xr.Dataset:
+    """Return the dataset of a checkpoint whose numbers are all NaN, with the reason, if any."""
     coordinates = _coordinates(checkpoint, axes)
+    status, reason = (failure.status, failure.reason) if failure else ("ok", "")
     texts = {"status": status, "status_reason": reason}
     variables: dict[str, Any] = {}
     for name, variable in {**VARIABLES, **axes.kept}.items():

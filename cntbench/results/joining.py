@@ -41,8 +41,6 @@ def join_films(parts: Iterable[xr.Dataset | xr.DataTree], *, where: str) -> xr.D
         If there are no parts, or a part is not a film; if steps do not ascend, or names repeat; if
         tasks, ablations, readouts, components or settings of the measurement differ.
     """
-    if isinstance(parts, xr.Dataset | xr.DataTree):
-        parts = [parts]
     films = [_checked(part, f"{where}: part {number}") for number, part in enumerate(parts)]
     if not films:
         raise CntbenchError("no film to join", where=where, hint="Pass a list of films.")

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from cntbench.errors import CntbenchError, StorageError, listed
 from cntbench.files.output import file_status
-from cntbench.files.parsing import parse_json
+from cntbench.files.parsing import is_texts, parse_json
 from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
 from cntbench.results.failure import Failure
 from cntbench.results.storage import (
@@ -139,7 +139,7 @@ class RunFolder:
         if not manifest.exists():
             return None
         recorded = _read_json(manifest)
-        if not _labels(recorded.get("checkpoints")):
+        if not is_texts(recorded.get("checkpoints")):
             raise _damaged(manifest, "names no checkpoints")
         return recorded
 
@@ -323,11 +323,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise _damaged(path, "it is not a JSON object")
     return record
-
-
-def _labels(value: object) -> bool:
-    """Return whether a value maps labels to labels."""
-    return isinstance(value, dict) and all(isinstance(label, str) for label in value.values())
 
 
 def _damaged(path: Path, problem: str) -> StorageError:

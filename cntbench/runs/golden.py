@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from cntbench.errors import CntbenchError, StorageError, listed
 from cntbench.files.output import check_files, check_folder, file_status
-from cntbench.files.parsing import parse_json
+from cntbench.files.parsing import is_texts, parse_json
 from cntbench.parallel import Progress
 from cntbench.results.checksum import content_checksum
 from cntbench.results.difference import Move, golden_file, moves, only
@@ -281,8 +281,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
     files, made_by = manifest.get("files"), manifest.get("made_by")
     if not (
         manifest.get("version") == 1
-        and _is_texts(files)
-        and _is_texts(made_by)
+        and is_texts(files)
+        and is_texts(made_by)
         and files
         and all(Path(name).name == name for name in files)
         and {*made_by} <= {*_MADE_BY}
@@ -296,7 +296,7 @@ def _identity(text: str, where: str) -> dict[str, Any]:
     identity = _table(text, where)
     tables = ("tasks", "ablations", "checkpoints")
     if not all(isinstance(identity.get(key), dict) for key in tables) or not (
-        {*_SAME} <= {*identity} and _is_texts(identity["checkpoints"])
+        {*_SAME} <= {*identity} and is_texts(identity["checkpoints"])
     ):
         raise StorageError("is not the spec of a run", where=where)
     return identity
@@ -311,10 +311,6 @@ def _table(text: str, where: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise StorageError("is not a JSON object", where=where)
     return table
-
-
-def _is_texts(table: Any) -> TypeGuard[dict[str, str]]:
-    return isinstance(table, dict) and all(isinstance(text, str) for text in table.values())
 
 
 def _visible(folder: Path) -> list[str]:

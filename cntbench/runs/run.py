@@ -23,7 +23,7 @@ from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
 from cntbench.parallel import Progress
 from cntbench.plugins import sources_attribute
 from cntbench.results.failure import Failure, Mismatch
-from cntbench.results.film import failed_dataset, film, untrained_group
+from cntbench.results.film import film, unmeasured, untrained_group
 from cntbench.results.storage import write_results
 from cntbench.results.tree import result_tree
 from cntbench.runs.executors import processes
@@ -257,9 +257,7 @@ def join_checkpoints(
     for checkpoint in plan.trajectory.checkpoints:
         dataset = datasets[checkpoint]
         if dataset is None:
-            dataset = failed_dataset(
-                checkpoint, plan.axes, failed.get(checkpoint.name, DISAPPEARED)
-            )
+            dataset = unmeasured(checkpoint, plan.axes, failed.get(checkpoint.name, DISAPPEARED))
         parts.append(dataset)
     untrained = {
         model.seed: dataset for model in plan.untrained if (dataset := datasets[model]) is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, get_args
@@ -14,6 +13,8 @@ from cntbench.errors import CntbenchError, nearest, shown
 from cntbench.prompts import PADDING, Language, Prompt, Prompts, batch, generate, lengths
 from cntbench.prompts.continuations import AnswerRule
 from cntbench.prompts.frames import rows_in_memory
+from cntbench.prompts.generators import file
+from cntbench.prompts.generators.file import PromptTable
 from cntbench.specs import TaskSpec, as_dict, build, read_toml
 
 #: Keys of a spec that are prose and change no number.
@@ -25,24 +26,6 @@ class Generator(Protocol):
 
     def make(self, language: Language, rng: Any) -> Prompt:
         """Return one prompt."""
-        ...
-
-
-class Table(Protocol):
-    """A user's own prompts."""
-
-    @property
-    def rows(self) -> Sequence[Any]:
-        """One for each prompt."""
-        ...
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of their content."""
-        ...
-
-    def prompts(self, language: Language, count: int) -> list[Prompt]:
-        """Return the first prompts, ``count`` at most."""
         ...
 
 
@@ -66,7 +49,7 @@ class Task:
     needs_text: bool
     spec: TaskSpec
     generator: Generator | None
-    table: Table | None = None
+    table: PromptTable | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -127,7 +110,7 @@ def read_task(path: Path) -> Task:
 
 def task_of_file(path: Path) -> Task:
     """Return the task of a file of prompts, called by its name."""
-    parameters = plugins.find("generator", "file").Parameters(path=path.name)
+    parameters = file.Parameters(path=path.name)
     return _own(path.stem, path, parameters.at(path.parent), {"path": path.name})
 
 
@@ -156,11 +139,11 @@ def task_in_memory(
         parameters["answer"] = answer
     where = f"{where}: prompts"
     rows = rows_in_memory(prompts, where)
-    table = plugins.find("generator", "file").PromptTable(where, given=rows, **parameters)
+    table = PromptTable(where, given=rows, **parameters)
     return _own(name, Path(), table, parameters), len(rows)
 
 
-def _own(name: str, path: Path, table: Table, parameters: dict[str, Any]) -> Task:
+def _own(name: str, path: Path, table: PromptTable, parameters: dict[str, Any]) -> Task:
     spec = TaskSpec(
         version=1,
         summary="A user's own prompts.",

@@ -16,7 +16,7 @@ from cntbench.models.origin import Folder
 from cntbench.models.trajectory import Checkpoint
 from cntbench.readouts import known_readouts
 from cntbench.results.failure import Failure
-from cntbench.results.film import Axes, checkpoint_dataset, failed_dataset, film, usable
+from cntbench.results.film import Axes, checkpoint_dataset, film, unmeasured, usable
 from cntbench.results.schema import COORDINATES, VARIABLES, validate
 
 NODES = components(2, 2, parallel=True)
@@ -64,7 +64,7 @@ def test_a_failed_checkpoint_is_a_gap_with_its_reason():
     good = random_film(names=["step0"])
     checkpoint = Checkpoint("step8", 8, "c" * 64, Folder(Path()))
     failure = Failure("failed", "broken")
-    bad = failed_dataset(checkpoint, Axes(NODES, ["induction"], ["zero", "mean"]), failure)
+    bad = unmeasured(checkpoint, Axes(NODES, ["induction"], ["zero", "mean"]), failure)
     dataset = film([good, bad], {})
     validate(dataset, where="test")
     assert dataset["influence"].sel(checkpoint="step8").isnull().all()

@@ -20,7 +20,7 @@ from cntbench.models.steps import LARGEST, named_step, step_number
 from cntbench.models.trajectory import Checkpoint, open_trajectory
 from cntbench.reporting.estimate import steps_line
 from cntbench.results.failure import Failure
-from cntbench.results.film import Axes, failed_dataset, film
+from cntbench.results.film import Axes, film, unmeasured
 
 B = 10**9
 
@@ -175,9 +175,7 @@ def test_tokens_are_kept_where_every_name_tells_them(rename):
 
     def tokens(*others: Checkpoint):
         parts = [
-            failed_dataset(
-                checkpoint, Axes(nodes, ["induction"], ["zero"]), Failure("failed", "none")
-            )
+            unmeasured(checkpoint, Axes(nodes, ["induction"], ["zero"]), Failure("failed", "none"))
             for checkpoint in (*trajectory.checkpoints, *others)
         ]
         return film(parts, {}).coords.get("tokens_seen")

@@ -222,7 +222,7 @@ def _guard(node: Node) -> Wiring:
 def _or(node: Node) -> Wiring:
     """Pass on the message if any parent is on: the message minus that of a guard."""
     message = linear_mlp(Reading({TOKENS: node.message}, np.zeros(node.width)))
-    return message.plus(_gate(node, -STEEPNESS, 0.5), -1.0)
+    return message.minus(_gate(node, -STEEPNESS, 0.5))
 
 
 def _copy(node: Node) -> Wiring:

@@ -131,10 +131,10 @@ class MLPWiring:
         signal: Array = units @ self.outer.T + self.bias
         return np.broadcast_to(signal, (*signals[TOKENS].shape[:2], len(self.outer)))
 
-    def plus(self, other: MLPWiring, sign: float) -> MLPWiring:
-        """Return the MLP with another MLP's signal added, or subtracted."""
-        outer = np.concatenate([self.outer, sign * other.outer], axis=1)
-        return MLPWiring(self.inner.beside(other.inner), outer, self.bias + sign * other.bias)
+    def minus(self, other: MLPWiring) -> MLPWiring:
+        """Return the MLP with another MLP's signal subtracted."""
+        outer = np.concatenate([self.outer, -other.outer], axis=1)
+        return MLPWiring(self.inner.beside(other.inner), outer, self.bias - other.bias)
 
     def scaled(self, factor: float) -> MLPWiring:
         """Return the MLP with its signal multiplied by a factor."""

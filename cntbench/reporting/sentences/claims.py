@@ -83,7 +83,7 @@ def hold(of_claim: dict[str, dict[str, list[str]]], task: str) -> str:
         label = next(iter(unanimous))
         return f"All {total} claims tested on {task} {_VERBS[label][1]} {every}."
     clauses = [
-        f"{_which(label, names, total)} {_VERBS[label][len(names) > 1]}"
+        f"{_which(label, names)} {_VERBS[label][len(names) > 1]}"
         for label in _VERBS
         if (names := unanimous.get(label))
     ]
@@ -93,7 +93,7 @@ def hold(of_claim: dict[str, dict[str, list[str]]], task: str) -> str:
     return f"Of {counted(total, 'claim')} tested on {task}, {'; '.join(text)}."
 
 
-def _which(label: str, names: Sequence[str], total: int) -> str:
+def _which(label: str, names: Sequence[str]) -> str:
     """Name the claims that were decided, and count the others."""
     if label == "inconclusive" and len(names) > 1:
         return str(len(names))
