@@ -153,8 +153,6 @@ def named(patterns: Sequence[str], nodes: Sequence[Component], *, where: str) ->
     patterns
         Names (``L2.H3``), layers (``L2``), kinds (``heads``, ``MLPs``, ``experts``), or names with
         ``*`` and ``?`` (``L*.H0``).
-    nodes
-        The components.
     where
         Origin of the choice, for errors.
 

@@ -112,8 +112,6 @@ def import_graphs(
     ----------
     graphs
         By ascending training step.
-    labels
-        What files do not record.
     claims
         Tested on the result, if there are draws.
     draws

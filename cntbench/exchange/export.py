@@ -26,8 +26,6 @@ def export(
 
     Parameters
     ----------
-    tree
-        What to write.
     path
         A file if its suffix is one of the format's, otherwise a folder.
     name
@@ -85,8 +83,6 @@ def chosen(tree: xr.DataTree, names: Mapping[str, Sequence[str] | None]) -> xr.D
 
     Parameters
     ----------
-    tree
-        A result.
     names
         Labels to keep, by dim; None keeps all.
 

@@ -38,8 +38,6 @@ def graph_circuits(
     ----------
     paths
         The files, which become the dim ``ablation``.
-    tasks
-        The tasks.
     model, evaluation, choice
         As in `cntbench.comparison.circuits.command.evaluate_circuits`.
     in_graph

@@ -53,8 +53,6 @@ def save_circuit(
 
     Parameters
     ----------
-    known
-        The circuit and its tasks.
     folder
         New, empty, or a folder with a circuit, which is replaced; any other only with ``force``.
     difficulty, seed

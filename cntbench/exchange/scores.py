@@ -84,8 +84,6 @@ def candidate(graph: EapGraph, circuit: Circuit, *, in_graph: bool = False) -> C
     ----------
     graph
         Of a model of the circuit's shape.
-    circuit
-        The planted circuit.
     in_graph
         Whether edges outside the graph's own circuit count as 0.
 

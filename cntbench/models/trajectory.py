@@ -286,8 +286,6 @@ def open_trajectory(
     ----------
     text
         For instance ``nano``, ``nano:seed=3``, ``dir:PATH`` or ``hub:ORG/NAME@REVISIONS``.
-    progress
-        Called during long operations.
     specs
         Folders of the user's specs, in addition to the standard ones.
     checkpoints

@@ -35,8 +35,6 @@ def summary(
 
     Parameters
     ----------
-    tree
-        A result.
     task
         What the tables of components are about; by default induction, or the first task.
     checkpoint, step

@@ -95,8 +95,6 @@ def progress_bar(console: Console, *, shown: bool | None = None) -> Iterator[Pro
 
     Parameters
     ----------
-    console
-        Where to show the bar.
     shown
         Whether to show it; by default, only on a terminal and in a notebook.
     """

@@ -42,8 +42,6 @@ def at(share: float, *, dark: bool) -> str:
     ----------
     share
         From 0 to 1.
-    dark
-        Whether the paper is dark.
 
     Examples
     --------

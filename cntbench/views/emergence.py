@@ -72,8 +72,6 @@ def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> Emergen
 
     Parameters
     ----------
-    dataset, task
-        The film, and a label in it.
     draws
         Number of curves that are drawn for the intervals; without any, these are undefined.
     """

@@ -139,8 +139,6 @@ def film_graph(tree: xr.DataTree, task: int, ablation: int) -> FilmGraph:
 
     Parameters
     ----------
-    tree
-        A result.
     task, ablation
         Their indices.
 

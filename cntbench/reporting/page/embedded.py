@@ -21,8 +21,6 @@ class InteractiveFilm:
 
     Parameters
     ----------
-    tree
-        A result.
     height
         Of its frame [pixel]; by default, as the graph needs, up to 900.
     """

@@ -67,8 +67,6 @@ def write_page(
 
     Parameters
     ----------
-    tree
-        The result.
     path
         The file; an existing page is replaced.
     name
