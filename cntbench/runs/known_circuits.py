@@ -23,6 +23,7 @@ from cntbench.models.trajectory import Trajectory
 from cntbench.parallel import Progress
 from cntbench.parallel.processes import parallel_map
 from cntbench.runs.catalogue import AblationEntry, KnownCircuit, StudyEntry
+from cntbench.runs.measurer import requests_of
 from cntbench.runs.plan import Plan
 from cntbench.runs.tasks import without_prose
 
@@ -210,6 +211,7 @@ def planted_plan(
     names = tuple(entry.name for entry in ablations)
     tasks = known.circuit.spec.tasks
     spec = replace(study.spec, tasks=tasks, ablations=names, prompts=prompts)
+    spec = replace(spec, components=(), targets=(), layers="", keep=(), until_se=0.0)
     config, _ = known.circuit.build()
     shape = adapter(config.model_type).shape(config)
     plan = Plan(
@@ -239,18 +241,7 @@ def _scores(model: PlantedModel) -> tuple[np.ndarray, np.ndarray]:
 
 def _requests(plan: Plan, decoder: Decoder) -> list[Request]:
     """Return the request for each task of a plan, of which no readouts are needed."""
-    return [
-        Request(
-            decoder,
-            prompts,
-            [entry.method for entry in plan.ablations],
-            observe_all=task.spec.observed == "all",
-            effects=task.spec.effects,
-            readouts=(),
-            seed=plan.study.spec.seed,
-        )
-        for task, prompts in zip(plan.tasks, plan.prompts, strict=True)
-    ]
+    return [replace(request, readouts=()) for request in requests_of(plan, decoder)]
 
 
 def _observes_readout(entry: AblationEntry) -> bool:

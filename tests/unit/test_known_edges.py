@@ -17,7 +17,7 @@ from cntbench.analysis.recovery import recovery
 from cntbench.results.storage import open_results
 from cntbench.runs import known_edges as kept
 from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.known_circuits import measure_planted
+from cntbench.runs.known_circuits import measure_planted, planted_plan
 from cntbench.runs.known_edges import known_edges
 from cntbench.runs.plan import make_plan
 from cntbench.runs.run import run
@@ -187,3 +187,14 @@ def test_a_study_asks_for_all_circuits_without_dynamics_unless_it_says_no(tmp_pa
     assert named[False] == set()
     assert {"random_dag_dense", "or_gate"} <= named[True]
     assert not {"emergence", "drift"} & named[True]
+
+
+def test_circuits_are_measured_whole_whatever_a_study_leaves_out(plan):
+    some = {"components": ("L9.H9",), "targets": ("L8",), "layers": "8:", "keep": ("prompts",)}
+    study = replace(plan.study, spec=replace(plan.study.spec, **some, until_se=0.1))
+    on_circuit = planted_plan(study, plan.ablations, plan.circuits[0])
+    assert on_circuit.measures_all
+    assert (
+        on_circuit.study.spec
+        == planted_plan(plan.study, plan.ablations, plan.circuits[0]).study.spec
+    )
