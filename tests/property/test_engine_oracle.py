@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.memory import peak_bytes
 from support.models import decoder, ragged_prompts, random_gpt_neox, random_model, random_prompts
-from support.oracle import oracle_influence
+from support.oracle import close, oracle_influence
 from support.strategies import models
 
 from cntbench.ablations.measures import cosine, relative_l2
@@ -55,10 +55,6 @@ def workloads(draw, **kind):
         seed=draw(st.integers(0, 2**16)),
     )
     return model, prompts
-
-
-def close(found, expected, rtol=1e-8, atol=1e-10):
-    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
 
 
 @settings(deadline=None, max_examples=15)

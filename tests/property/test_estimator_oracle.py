@@ -9,6 +9,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from support.anatomy import hooked
 from support.counting import counted
 from support.edge_oracle import EdgeOracle, differentiable, oracle_edges
 from support.models import decoder, random_model, random_prompts
@@ -219,11 +220,8 @@ class AttentionOracle(EdgeOracle):
         if layer is not None:
             modules = self.layers[layer].output, self.layers[layer].mlp
             handles = [m.register_forward_hook(lambda m, a, out: out.detach()) for m in modules]
-        try:
+        with hooked(handles):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import torch
 from cntbench.prompts import PADDING
 from cntbench.readouts import known_readouts
 from cntbench.specs import HEAD_INPUTS
+from support.anatomy import hooked
 from support.gradient_rules import RULES, gradient_rules
 from support.oracle import Oracle, change, readouts, scored
 
@@ -27,15 +28,7 @@ class EdgeOracle(Oracle):
 
     def forward(self, embedded, see=None):
         """One forward from embeddings of one prompt; returns logits and states, differentiable."""
-        states = {}
-
-        def note(layer, head, state):
-            states[layer, head] = state
-            return None if see is None else see.get((layer, head))
-
-        with self.hooks(note):
-            logits = self.model(inputs_embeds=embedded[None]).logits[0]
-        return logits, states
+        return self._hooked(see, inputs_embeds=embedded[None])
 
     def embed(self, tokens):
         return self.embedding(torch.from_numpy(tokens[tokens != PADDING]))
@@ -65,11 +58,8 @@ class EdgeOracle(Oracle):
                     return torch.where(seen, output.unflatten(-1, dims), before).flatten(-len(dims))
 
                 handles.append(projection.module.register_forward_hook(mix))
-        try:
+        with hooked(handles):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def target_state(self, embedded, target, delta, through=HEAD_INPUTS):
         """What the target says when it reads the changed stream."""

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
-from support.anatomy import Anatomy
+from support.anatomy import Anatomy, hooked
 
 
 @contextmanager
@@ -92,16 +92,6 @@ def _less(values: torch.Tensor, share: torch.Tensor | float) -> torch.Tensor:
     return values * share + values.detach() * (1 - share)
 
 
-@contextmanager
-def _hooked(hooks) -> Iterator[None]:
-    handles = list(hooks)
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def divided_heads(model: nn.Module):
     """A quarter of the gradient goes to queries and keys, half to values."""
 
@@ -115,13 +105,13 @@ def divided_heads(model: nn.Module):
         return projection.module.register_forward_hook(hook)
 
     layers = Anatomy(model).layers
-    return _hooked(hook_of(projection) for layer in layers for projection in layer.projections)
+    return hooked(hook_of(projection) for layer in layers for projection in layer.projections)
 
 
 def halved_gates(model: nn.Module):
     """Half of the gradient goes back through a product of gate and hidden units."""
     gated = [layer for layer in Anatomy(model).layers if len(layer.inner) == 2]
-    return _hooked(
+    return hooked(
         layer.outer.register_forward_pre_hook(lambda module, args: (_less(args[0], 0.5),))
         for layer in gated
     )

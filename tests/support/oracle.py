@@ -18,11 +18,16 @@ from cntbench.plugins import find
 from cntbench.prompts import PADDING, Prompts, random_state
 from cntbench.readouts import STANDARD, known_readouts
 from support.ablations import measures
-from support.anatomy import Anatomy
+from support.anatomy import Anatomy, hooked
 from support.models import decoder
 
 #: Logits and states by the tokens and what was replaced.
 Runs = dict[tuple[object, ...], tuple[torch.Tensor, dict]]
+
+
+def close(found, expected, rtol=1e-8, atol=1e-10):
+    """Check that numbers are those of the oracle, but for rounding."""
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
 
 
 class Oracle(Anatomy):
@@ -119,11 +124,8 @@ class Oracle(Anatomy):
                 handles.append(layer.after.register_forward_hook(on_norm(index)))
             on_output = on_experts if self.experts[index] else on_mlp
             handles.append(layer.mlp.register_forward_hook(on_output(index)))
-        try:
+        with hooked(handles):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def run(self, tokens, replace=None):
         """One forward of one prompt, alone; returns logits and every component's state."""
@@ -135,6 +137,9 @@ class Oracle(Anatomy):
 
     @torch.no_grad()
     def _run(self, tokens, replace):
+        return self._hooked(replace, input_ids=torch.from_numpy(tokens[tokens != PADDING])[None])
+
+    def _hooked(self, replace, **inputs):
         states = {}
 
         def see(layer, head, state):
@@ -142,7 +147,7 @@ class Oracle(Anatomy):
             return None if replace is None else replace.get((layer, head))
 
         with self.hooks(see):
-            logits = self.model(torch.from_numpy(tokens[tokens != PADDING])[None]).logits[0]
+            logits = self.model(**inputs).logits[0]
         return logits, states
 
     def corpora(self, prompts: Prompts) -> dict:

@@ -12,7 +12,7 @@ from support.circuit_oracle import oracle_circuit
 from support.counting import counted
 from support.edge_oracle import oracle_edges
 from support.models import decoder, random_model, random_prompts
-from support.oracle import Oracle, oracle_influence
+from support.oracle import Oracle, close, oracle_influence
 
 from cntbench.ablations.ablation import Ablation
 from cntbench.ablations.measures import cosine, relative_l2
@@ -48,10 +48,6 @@ def model(family):
 @cache
 def engine(family):
     return decoder(model(family)).by_experts()
-
-
-def close(found, expected, rtol=1e-8, atol=1e-10):
-    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
 
 
 def test_experts_follow_the_heads_that_they_read():

@@ -18,7 +18,7 @@ from support.counting import counted
 from support.edge_oracle import oracle_edges
 from support.families import FAMILIES
 from support.models import decoder, ragged_prompts, random_model, random_prompts
-from support.oracle import oracle_influence
+from support.oracle import close, oracle_influence
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import cntbench
@@ -51,10 +51,6 @@ every_part = pytest.mark.parametrize("family", [*PARTS, *MIXTURES, "gptj"])
 @cache
 def model(family):
     return random_model(family, heads=2, width=4, mlp=6, dtype=torch.float64)
-
-
-def close(found, expected, rtol=1e-8, atol=1e-10):
-    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
 
 
 @every_family
