@@ -283,9 +283,8 @@ def plan(
             runs[0].study if runs else catalogue.changed_study(study, changes, where="command line")
         )
         chosen = make_plan(catalogue, entry, progress, outline=True)
-        run_folder: RunFolder | None = RunFolder(folder)
-        if output is None and not RunFolder(folder).fits(chosen):
-            run_folder = None
+        begun = RunFolder(folder)
+        run_folder = begun if output is not None or begun.fits(chosen) else None
         cost = estimate(
             chosen,
             run_folder,
