@@ -6,15 +6,13 @@ them with 200 draws.
 
 from __future__ import annotations
 
+from support.runs import quiet
+
 from benchmarks.films import study_film
 from benchmarks.timing import cost
 from cntbench.analysis.derived import NullDraws
 from cntbench.analysis.verdicts import verdicts
 from cntbench.runs.catalogue import load_catalogue
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def test_phases_and_claims_of_the_default_study(full, record_property):

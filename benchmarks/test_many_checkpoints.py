@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.runs import quiet
 
 from benchmarks.resident import peak
 from benchmarks.workloads import PYTHIA_14M
@@ -43,10 +44,6 @@ untrained = 0
 """
 #: Prompts of the task; the engine's time grows in proportion to them.
 PROMPTS = 64
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from support.runs import quiet
 
 from benchmarks.films import study_film
 from benchmarks.timing import cost
@@ -20,10 +21,6 @@ from cntbench.plugins import room
 from cntbench.results.film import untrained_group
 
 UNTRAINED = 20
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 def test_null_models_and_roles_of_the_default_study(full, record_property):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from support.runs import quiet
+from support.runs import plan_for, quiet
 from transformers import GPTNeoXForCausalLM
 
 from benchmarks.films import CHECKPOINTS, study_film
@@ -28,8 +28,6 @@ from cntbench.plugins import room
 from cntbench.results.difference import moves, report
 from cntbench.results.film import Axes
 from cntbench.results.storage import open_results, write_results
-from cntbench.runs.catalogue import load_catalogue
-from cntbench.runs.plan import make_plan
 from cntbench.runs.run import run
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nano"
@@ -100,17 +98,8 @@ def test_a_study_from_end_to_end(benchmark, tmp_path):
     steps = ("step0", "step1112")
     for step in steps:
         shutil.copytree(GOLDEN / "trajectory" / step, tmp_path / "checkpoints" / step)
-    catalogue = load_catalogue()
-    changes = {
-        "trajectory": f"dir:{tmp_path / 'checkpoints'}",
-        "tasks": ("induction",),
-        "ablations": ("zero", "mean", "resample"),
-        "prompts": 8,
-        "untrained": 0,
-        "null_draws": 10,
-        "planted": False,
-    }
-    plan = make_plan(catalogue, catalogue.amend(catalogue.study("nano"), changes), quiet)
+    ablations = ("zero", "mean", "resample")
+    plan = plan_for(tmp_path / "checkpoints", ablations=ablations, prompts=8, null_draws=10)
     folders = (tmp_path / f"run{i}" for i in itertools.count())
 
     def whole():
@@ -120,7 +109,7 @@ def test_a_study_from_end_to_end(benchmark, tmp_path):
     assert (outcome.measured, outcome.failed) == (2, {})
     dataset = open_results(outcome.path).to_dataset()
     benchmark.extra_info["bytes"] = outcome.path.stat().st_size
-    for name in changes["ablations"]:
+    for name in ablations:
         golden = open_results(GOLDEN / f"induction.{name}.nc").to_dataset()
         moved = moves(golden.sel(checkpoint=list(steps)), dataset.sel(ablation=[name]))
         assert not moved, report(moved)
