@@ -52,7 +52,9 @@ AT_ONCE = 4
 def compute(weights: Array, *, score: Score, authorities: Array | None = None) -> Array:
     """Return every component's score; hub scores follow from the authority scores."""
     authorities = _authorities(weights) if authorities is None else authorities
-    return _hubs(weights, authorities) if score == "hub" else authorities
+    if score == "authority":
+        return authorities
+    return _to_unit_sum(np.matmul(_scaled(weights), authorities[..., None])[..., 0])  # h = W a
 
 
 def reference(graph: nx.DiGraph, *, score: Score) -> dict[object, float]:
@@ -90,11 +92,6 @@ def _authorities(weights: Array) -> Array:
         return _to_unit_sum(scores)
 
     return batched(batch_authorities, weights)
-
-
-def _hubs(weights: Array, authorities: Array) -> Array:
-    """Return h = W a, scaled to a sum of 1."""
-    return _to_unit_sum(np.matmul(_scaled(weights), authorities[..., None])[..., 0])
 
 
 def _scaled(weights: Array) -> Array:

@@ -35,13 +35,9 @@ def pack(values: ArrayLike, *, bits: int = BITS) -> str:
         half, mask = np.uint32(1 << (dropped - 1)), np.uint32(0xFFFFFFFF << dropped & 0xFFFFFFFF)
         words = (words + half) & mask
     planes = words.astype("<u4").view(np.uint8).reshape(-1, 4).T
-    return _text(planes.tobytes())
+    return deflated(planes.tobytes())
 
 
-def pack_text(text: str) -> str:
-    """Return text, deflated, in base64."""
-    return _text(text.encode())
-
-
-def _text(content: bytes) -> str:
+def deflated(content: bytes) -> str:
+    """Return bytes, deflated, in base64."""
     return base64.b64encode(zlib.compress(content, 9)).decode("ascii")

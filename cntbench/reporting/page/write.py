@@ -18,7 +18,7 @@ from cntbench.errors import listed
 from cntbench.files.attributes import __version__
 from cntbench.files.output import FileKind, check_output, contains
 from cntbench.reporting.page.context import MANY, context, film_context
-from cntbench.reporting.page.packing import ALL_BITS, BITS, pack, pack_text
+from cntbench.reporting.page.packing import ALL_BITS, BITS, deflated, pack
 from cntbench.reporting.page.payload import Payload, payload
 from cntbench.reporting.page.sections import above_chance, times
 from cntbench.reporting.sentences.claims import PAPER
@@ -170,4 +170,4 @@ def _text(path: str) -> str:
 
 @cache
 def _plotly() -> str:
-    return pack_text(get_plotlyjs())
+    return deflated(get_plotlyjs().encode())
