@@ -72,7 +72,7 @@ def test_rates_are_printed_kept_and_drawn(cli, tmp_path):
     assert out.startswith(again.rstrip())
 
 
-def test_a_claim_of_ones_own_is_tried_on_all_films(cli, tmp_path, monkeypatch):
+def test_a_claim_of_ones_own_is_tried_on_all_films(cli, tmp_path):
     (tmp_path / "mine" / "claims").mkdir(parents=True)
     (tmp_path / "mine" / "claims" / "tails.toml").write_text(OWN)
     code, out, err = cli("tails", "--films", 1, "--specs", "mine")

@@ -107,7 +107,7 @@ def test_own_prompts_are_given_again():
         cntbench.circuit(film, model=model, prompts=rows)
 
 
-def test_without_twins_the_mean_patches(cli):
+def test_without_twins_the_mean_patches():
     """Prompts of one's own that have no twins; zero needs none."""
     model, rng = random_model("gpt2", vocabulary=60), np.random.default_rng(0)
     rows = {"clean": rng.integers(0, 60, (3, 5)).tolist(), "answer": [1, 2, 3], "wrong": [4, 5, 6]}

@@ -114,7 +114,7 @@ def test_show_prints_the_tables_of_a_result(cli, measured):
     assert shown.strip() in ran
 
 
-def test_a_failed_checkpoint_is_named_and_the_exit_code_is_3(cli, study, tmp_path, monkeypatch):
+def test_a_failed_checkpoint_is_named_and_the_exit_code_is_3(cli, study, monkeypatch):
     from cntbench.models.trajectory import Trajectory
 
     read = Trajectory.read

@@ -149,7 +149,7 @@ def test_a_result_opens_without_the_folder(result, monkeypatch, capsys):
     assert "strongest" in page.read_text()
 
 
-def test_a_changed_plugin_that_was_measured_by_is_another_study(own, result, tmp_path):
+def test_a_changed_plugin_that_was_measured_by_is_another_study(own, result):
     message = r"different: plugins\.replacements/shrink"
     replacement = own / "replacements" / "shrink.py"
     before = replacement.read_text()

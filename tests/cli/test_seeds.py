@@ -83,7 +83,7 @@ def test_a_plan_counts_the_seeds(monkeypatch):
     assert "9 checkpoints, 4 of them already measured, 5 to measure, in about 5 min" in line
 
 
-def test_pooled_numbers_are_those_of_the_claims_command(cli, specs, tmp_path):
+def test_pooled_numbers_are_those_of_the_claims_command(cli, specs):
     trees = cntbench.run("seedy", seeds="0..0", specs=specs, progress=False, output="one")
     [judgement] = [
         j

@@ -99,7 +99,7 @@ def test_a_training_that_goes_on_from_other_weights_is_told(hub):
     assert "as far from the checkpoint before as the distances around it" in found["step30"][1]
 
 
-def test_pickled_weights_have_the_hashes_that_the_hub_lists_and_no_lineage(hub, monkeypatch):
+def test_pickled_weights_have_the_hashes_that_the_hub_lists_and_no_lineage(hub):
     for step in STEPS:
         as_pickle(hub.folder / f"step{step}")
     shutil.copy(hub.folder / "step0" / "pytorch_model.bin", hub.folder / "step10")
@@ -160,7 +160,7 @@ def test_a_shard_that_is_not_there_and_a_damaged_header_are_told(hub):
     assert "model.safetensors: is not a complete safetensors file" in found["step20"][1]
 
 
-def test_a_server_that_sends_no_parts_is_told(hub, monkeypatch):
+def test_a_server_that_sends_no_parts_is_told(hub):
     hub.break_("step20", "model.safetensors", "status", status=200)
     assert problems(by_hub(hub))["step20"] == (
         "failed",

@@ -181,7 +181,7 @@ def test_a_plan_of_mostly_untrained_models_says_what_to_do():
     assert said(checkpoints=20, untrained=20) == ""
 
 
-def test_claims_that_the_plan_cannot_answer_are_named(plan, tmp_path):
+def test_claims_that_the_plan_cannot_answer_are_named(plan):
     found = estimate(plan, None, jobs=1, clock=Clock(0.6))
     assert "three_phases needs 40 checkpoints" in found.unanswerable
     assert "7 claims need 139 null_draws" in found.unanswerable

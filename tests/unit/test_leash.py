@@ -31,7 +31,7 @@ def test_what_a_killed_test_has_started_ends(tmp_path, number):
     assert not alive
 
 
-def test_what_is_left_running_ends_with_the_context(tmp_path):
+def test_what_is_left_running_ends_with_the_context():
     with leashed_shell("sleep 600 & sleep 600 & wait") as shell:
         leader = psutil.Process(shell.pid)
     _, alive = psutil.wait_procs([leader], timeout=60)

@@ -306,7 +306,7 @@ def test_mistakes_are_found_before_anything_is_measured(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_file_of_another_format_is_named(tmp_path, trajectory):
+def test_a_file_of_another_format_is_named(trajectory):
     with pytest.raises(CntbenchError, match=r"unknown task 'x.txt'\nA file of prompts ends with"):
         plan_for(trajectory, tasks=("x.txt",))
     with pytest.raises(CntbenchError, match=r"task 'ioi' appears twice\nEvery.*rename it"):

@@ -89,7 +89,7 @@ def test_a_model_in_the_cache_is_not_trained_again(side_by_side):
     assert {type(checkpoint.origin) for checkpoint in trajectory.checkpoints} == {Folder}
 
 
-def test_a_training_that_has_ended_early_is_no_wait(tmp_path, monkeypatch):
+def test_a_training_that_has_ended_early_is_no_wait(tmp_path):
     folder = tmp_path / "nano-0"
     (folder / "step0").mkdir(parents=True)
     origin = nano.CheckpointInTraining(folder / "step8")
@@ -99,7 +99,7 @@ def test_a_training_that_has_ended_early_is_no_wait(tmp_path, monkeypatch):
         origin.fetch()
 
 
-def test_what_an_interrupted_training_has_left_is_trained_again(side_by_side, monkeypatch):
+def test_what_an_interrupted_training_has_left_is_trained_again(side_by_side):
     folder = nano._folder(nano.Recipe(seed=0))
     whole = (folder / nano.MANIFEST).read_bytes()
     (folder / nano.MANIFEST).unlink()

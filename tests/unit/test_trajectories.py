@@ -199,7 +199,7 @@ def small_nano(tmp_path, monkeypatch):
     return recipe
 
 
-def test_the_embedded_model_is_trained_once(small_nano, tmp_path):
+def test_the_embedded_model_is_trained_once(small_nano):
     said = []
     first = open_trajectory("nano", lambda *report: said.append(report))
     assert [c.step for c in first.checkpoints] == [0, 1, 2, 4, 8, 16]
