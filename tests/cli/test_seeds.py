@@ -79,7 +79,7 @@ def test_a_plan_counts_the_seeds(monkeypatch):
     nothing = dict.fromkeys(field.name for field in fields(CostEstimate))
     one = CostEstimate(**nothing | {"checkpoints": 3, "done": 1, "untrained": 0})
     line = str(seeds_line(one, [("seed0", 1, 0), ("seed1", 3, 0), ("seed2", 0, 0)], 0))
-    assert "Seeds: 3, one trajectory each: seed0, seed1, seed2." in line
+    assert "Seeds: 3, one trajectory each: seed0, seed1 and seed2." in line
     assert "9 checkpoints, 4 of them already measured, 5 to measure, in about 5 min" in line
 
 
