@@ -106,8 +106,9 @@ def forked_workers() -> Iterator[None]:
         get_mp_context()  # sets what Dask preloads, once; the next line adds the rest
         multiprocessing.set_forkserver_preload(
             [
-                *("distributed", "cntbench.runs.run", "cntbench.runs.executors.dask"),
-                *("transformers.modeling_utils", "cntbench.parallel._gc_freeze"),
+                *("cntbench.parallel._gc_pause", "distributed", "cntbench.runs.run"),
+                *("cntbench.runs.executors.dask", "transformers.modeling_utils"),
+                "cntbench.parallel._gc_freeze",
             ]
         )
         with starting_processes():

@@ -25,3 +25,4 @@ if "transformers" in sys.modules:
         get_checkpoint_conversion_mapping("")
 
 gc.freeze()
+gc.enable()

@@ -21,13 +21,14 @@ def start_server(*modules: str) -> None:
     Parameters
     ----------
     modules
-        What it imports, besides `cntbench.parallel._gc_freeze`, unless it runs already.
+        What it imports, between `_gc_pause` and `_gc_freeze`, unless it runs already.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return
     from multiprocessing import forkserver
 
-    multiprocessing.set_forkserver_preload([*modules, "cntbench.parallel._gc_freeze"])
+    first, last = "cntbench.parallel._gc_pause", "cntbench.parallel._gc_freeze"
+    multiprocessing.set_forkserver_preload([first, *modules, last])
     with starting_processes():
         forkserver.ensure_running()
 

@@ -38,7 +38,7 @@ def as_result(results: xr.Dataset | xr.DataTree, *, where: str) -> xr.DataTree:
     fitting = dict(_valid_groups(groups, where, fits=tree is not None))
     if len(fitting) < len(groups):
         return result_tree({n: g for n, g in fitting.items() if n.strip("/") not in _OF_ALL})
-    return tree or result_tree(fitting)
+    return result_tree(fitting) if tree is None else tree
 
 
 def valid_tree(groups: Mapping[str, xr.Dataset], where: str) -> xr.DataTree:

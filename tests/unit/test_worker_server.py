@@ -31,11 +31,12 @@ from cntbench.parallel.processes import parallel_map
 from cntbench.parallel.server import start_server
 
 if __name__ == "__main__":
-    start_server("wave")
-    known = "'wave' in __import__('sys').modules"
+    start_server("library")
+    known = "'library' in __import__('sys').modules"
+    searched = "[__import__('library').SEARCHED, __import__('gc').isenabled()]"
     threads = "__import__('os').environ['OMP_NUM_THREADS']"
     torch = "'torch' in __import__('sys').modules"
-    print(*parallel_map(eval, [known, threads, torch], jobs=2))
+    print(*parallel_map(eval, [known, threads, torch, searched], jobs=2))
 """
 
 
@@ -81,8 +82,12 @@ def test_a_command_that_ends_early_neither_waits_for_the_server_nor_leaves_it(tm
 
 @needs_server
 def test_workers_have_what_the_server_imported_and_no_more(tmp_path):
-    """A worker of work without torch does not spend seconds on importing it."""
+    """A worker of work without torch does not spend seconds on importing it.
+
+    While the server imports, nothing is garbage.
+    """
     (tmp_path / "script.py").write_text(PRELOADED)
+    (tmp_path / "library.py").write_text("import gc\nSEARCHED = gc.isenabled()\n")
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     printed = subprocess.run(
         [sys.executable, "script.py"],
@@ -93,4 +98,4 @@ def test_workers_have_what_the_server_imported_and_no_more(tmp_path):
         check=True,
         timeout=300,
     ).stdout
-    assert printed.split() == ["True", "1", "False"]
+    assert printed.split() == ["True", "1", "False", "[False,", "True]"]
