@@ -21,7 +21,7 @@ from cntbench.errors import CheckpointError
 from cntbench.estimate.calibration import Clock, Speed, calibrated, weight_bytes
 from cntbench.estimate.result_size import result_bytes
 from cntbench.models.decoder import Decoder
-from cntbench.models.hub.origin import Download, to_download
+from cntbench.models.hub.origin import Download, HubRevision, to_download
 from cntbench.models.outline import Outline
 from cntbench.models.precision import TYPES
 from cntbench.models.products import wide
@@ -64,8 +64,9 @@ class CostEstimate:
 
     Parameters
     ----------
-    checkpoints, done
-        Number of checkpoints, and how many of them have been measured.
+    checkpoints, done, absent
+        Number of checkpoints, how many of them have been measured, and how many of the others the
+        repository of a hub does not have.
     untrained
         Number of untrained models that have not been measured.
     components, edges
@@ -110,14 +111,15 @@ class CostEstimate:
     download: Download | None = None
     keep: int = 2
     blocks: int = 1
+    absent: int = 0
     chosen: int | None = None
     unanswerable: tuple[str, ...] = ()
     until_se: float = 0.0
 
     @property
     def missing(self) -> int:
-        """Number of checkpoints that have not been measured."""
-        return self.checkpoints - self.done
+        """Number of checkpoints to measure."""
+        return self.checkpoints - self.done - self.absent
 
     @property
     def work(self) -> Work:
@@ -180,6 +182,7 @@ def estimate(
         model, loading = outline.decoder(TYPES[plan.study.spec.dtype]), 0.0
         model = model.by_experts() if plan.trajectory.experts else model
     missing = list(filter(is_missing, checkpoints))
+    absent = sum(isinstance(c.origin, HubRevision) and c.origin.absent for c in missing)
     calls = requests_of(plan, model, resources.memory_budget)
     nodes = plan.trajectory.shape.components
     blocks = [block.sources(plan.ablated) for block in source_blocks(checkpoints[0], plan.blocks)]
@@ -192,6 +195,7 @@ def estimate(
         trajectory=plan.trajectory.identity,
         checkpoints=len(checkpoints),
         done=len(checkpoints) - len(missing),
+        absent=absent,
         untrained=sum(map(is_missing, plan.untrained)),
         ablations=tuple(entry.name for entry in plan.ablations),
         components=len(nodes),

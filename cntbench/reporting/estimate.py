@@ -88,7 +88,9 @@ def _lines(estimate: CostEstimate) -> list[str]:
     work, missing = estimate.work, estimate.missing
     return [
         f"Checkpoints: {estimate.checkpoints}, {estimate.done} of them already measured, "
-        f"{missing} to measure. Untrained models to measure: {estimate.untrained}.",
+        f"{missing} to measure"
+        + (f", {estimate.absent} that the repository does not have" if estimate.absent else "")
+        + f". Untrained models to measure: {estimate.untrained}.",
         f"Tasks × ablations: {len(estimate.tasks)} × {len(estimate.ablations)} at each checkpoint, "
         f"{missing * len(estimate.tasks) * len(estimate.ablations):,} cells to measure. "
         f"Components: {estimate.components}. Feasible edges: {estimate.edges}"

@@ -150,6 +150,16 @@ def test_plan_counts_what_is_measured_or_in_the_hub_cache_as_had(cli, hub):
     assert "Download" not in cli("plan", "quick", "-o", "runs/quick")[1]
 
 
+def test_plan_does_not_count_revisions_that_do_not_exist(cli, hub):
+    code, out, _ = cli("plan", "quick", "--trajectory", f"{ALL},step200")
+    assert code == 0
+    said = (
+        "Checkpoints: 4, 0 of them already measured, 3 to measure, 1 that the repository does not"
+    )
+    assert said in out
+    assert "3 cells to measure" in out
+
+
 def test_plan_goes_by_the_config_where_the_hub_tells_no_sizes(cli, hub):
     hub.break_("step0", "tree", "status", status=403)
     code, out, _ = cli("plan", "quick")

@@ -53,6 +53,11 @@ class HubRevision:
         """The commit hash."""
         return self.commit
 
+    @property
+    def absent(self) -> bool:
+        """Whether the repository has no such revision, unless the hub could not be asked."""
+        return not (self.commit or self.unreachable)
+
     def at(self, identity: str) -> HubRevision:
         """Return the revision at an earlier commit."""
         return replace(self, commit=identity)
@@ -181,9 +186,7 @@ class Download:
 def to_download(outline: Outline | None, checkpoints: Sequence[Checkpoint]) -> Download | None:
     """Return what has to be downloaded to measure the checkpoints, or None."""
     origins = [c.origin for c in checkpoints if isinstance(c.origin, HubRevision)]
-    # A revision without a commit does not exist, unless the hub could not be asked.
-    known = [origin for origin in origins if origin.commit or origin.unreachable]
-    missing = [origin for origin in known if not origin.is_here()]
+    missing = [origin for origin in origins if not (origin.absent or origin.is_here())]
     if outline is None or not missing:
         return None
     first = next((origin for origin in missing if origin.commit), None)
