@@ -76,6 +76,14 @@ class DerivedPart:
     seed: int
     draws: int
 
+    @property
+    def drawn(self) -> int:
+        """Number of draws: fewer than asked for if the null model has a limited number of them."""
+        module = plugins.find("null model", self.name)
+        if not hasattr(module, "everything"):
+            return self.draws
+        return min(self.draws, len(module.everything(film_of(self.cell, self.untrained))))
+
     def work(self) -> dict[str, NDArray[np.float32]]:
         """Return the part's arrays by name, at the usable checkpoints of the cell."""
         film = film_of(self.cell, self.untrained)
@@ -124,8 +132,8 @@ def derived(
         (roles if part.name == _ROLES else nulls).append((part.cell, arrays))
     groups["roles"] = role_group(root, roles)
     if draws.count:
-        models = 0 if untrained is None else untrained.sizes["seed"]
-        groups["nulls"] = null_group(root, groups["metrics"], nulls, models, draws.count)
+        counts = {part.name: part.drawn for part in parts if part.name != _ROLES}
+        groups["nulls"] = null_group(root, groups["metrics"], nulls, counts)
         groups["roles"] = with_gatekeepers(
             groups["roles"], root, groups["metrics"], groups["nulls"]
         )

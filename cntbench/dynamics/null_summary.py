@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -121,21 +121,21 @@ def null_statistics(value: NDArray[np.floating], drawn: NDArray[np.floating]) ->
 
 
 def null_group(
-    root: xr.Dataset, metrics: xr.Dataset, cells: Sequence[Cell], models: int, draws: int
+    root: xr.Dataset, metrics: xr.Dataset, cells: Sequence[Cell], draws: Mapping[str, int]
 ) -> xr.Dataset:
     """Return the group ``nulls`` from the `null_summary` of every cell; NaN at other checkpoints.
 
     Parameters
     ----------
-    models
-        Number of untrained models.
+    draws
+        Number of draws by null model.
     """
     variables = {}
     for name, plugin in plugins.room("metric").items():
         metric: Metric = plugin.module.METRIC
         if metric.null is not None:
             shape = (len(STATISTICS), *metrics[name].shape)
-            count = min(draws, models) if metric.null == "untrained" else draws
+            count = draws.get(metric.null, 0)
             variables[name] = xr.Variable(
                 ("statistic", *metrics[name].dims),
                 np.full(shape, np.nan, dtype=np.float32),
@@ -157,11 +157,13 @@ def null_group(
 
 
 def _undefined(root: xr.Dataset, metric: Metric, draws: int) -> str:
-    if not draws:
+    if not draws and metric.null == "untrained":
         return (
             "everywhere: no untrained models were measured, because the study asks for none or the "
             "trajectory cannot initialise one"
         )
+    if not draws:
+        return "everywhere: the null model has no draws"
     reason = "z-score and p-value where all draws are equal; everything where the metric is"
     count = root.sizes["checkpoint"]
     compared = len(compared_checkpoints(count, root["influence"][0, 0, 0].size, draws))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cntbench import plugins
-from cntbench.errors import unknown
+from cntbench.errors import PluginError, unknown
 from cntbench.metrics._base import Array, Direction, Metric
 from cntbench.metrics._layers import ranked_strengths
 from cntbench.metrics._paths import distances
@@ -51,12 +51,29 @@ class Graphs:
         ------
         SpecError
             If there is no such metric; it names the nearest match.
+        PluginError
+            If it is not finite on a graph with edges, and does not declare where it is undefined.
         """
         if name not in self._metrics:
             module = plugins.find("metric", name)
             inputs = {need: self._input(need, module.METRIC) for need in module.METRIC.needs}
-            self._metrics[name] = np.asarray(module.compute(self.weights, **inputs))
+            values = np.asarray(module.compute(self.weights, **inputs))
+            self._check_defined(name, module.METRIC, values)
+            self._metrics[name] = values
         return self._metrics[name]
+
+    def _check_defined(self, name: str, metric: Metric, values: Array) -> None:
+        if metric.over_time or metric.undefined is not None or np.isfinite(values).all():
+            return
+        of_graphs = tuple(range(self.weights.ndim - 2, values.ndim))
+        undefined = ~np.isfinite(values).all(axis=of_graphs)
+        bad = np.asarray(undefined & ~np.isnan(self.weights).all(axis=(-2, -1)))
+        if bad.any():
+            raise PluginError(
+                f"metric {name!r} is NaN or infinite on {bad.sum()} of {bad.size} graphs",
+                where=str(plugins.room("metric")[name].path),
+                hint="If it is undefined there, METRIC.undefined has to say where and why.",
+            )
 
     def _input(self, need: str, metric: Metric) -> Any:
         if need == "backbone":

@@ -221,9 +221,13 @@ def _of_value(result: Any, module: ModuleType, at: Any) -> str | None:
         return wrong
     prompts, scored = at.targets.shape[:2]
     shape = tuple(result.shape)
-    if len(shape) == 3 and shape[1:] == (prompts, scored):
+    if len(shape) != 3 or shape[1:] != (prompts, scored):
+        return (
+            f"the shape {shape}; it has to be run × prompt × scored, here (…, {prompts}, {scored})"
+        )
+    if result.is_meta or result.isfinite().all() or not at.log_odds.isfinite().all():
         return None
-    return f"the shape {shape}; it has to be run × prompt × scored, here (…, {prompts}, {scored})"
+    return "NaN or infinity for finite logits"
 
 
 def _not_an_array(result: Any, *_: Any) -> str | None:

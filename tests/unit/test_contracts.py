@@ -10,6 +10,7 @@ import torch
 
 from cntbench.cli import main
 from cntbench.errors import PluginError, SpecError
+from cntbench.metrics._graphs import Graphs
 from cntbench.metrics._names import wrong_names
 from cntbench.plugins import find, room, shipped_folder
 from cntbench.plugins.folders import using
@@ -105,9 +106,7 @@ CALLS = {
     "replacement": lambda file, _: file.Parameters().replace(
         SimpleNamespace(clean=torch.ones(2, 3, 4, 5))
     ),
-    "readout": lambda file, _: file.value(
-        SimpleNamespace(targets=torch.ones(2, 3), decoys=None, log_odds=torch.ones(1, 2, 3))
-    ),
+    "readout": lambda file, _: file.value(scored_positions(1.0)),
     "metric": lambda file, _: file.compute(WEIGHTS.copy()),
     "null model": lambda file, _: file.draw(SimpleNamespace(weights=WEIGHTS.copy()), None, 7),
     "backbone rule": lambda file, _: file.Parameters().keep(WEIGHTS.copy()),
@@ -118,6 +117,12 @@ CALLS = {
     ),
     "generator": lambda file, _: file.Parameters().make(None, SimpleNamespace(tokens=0, scored=0)),
 }
+
+
+def scored_positions(logit):
+    return SimpleNamespace(
+        targets=torch.ones(2, 3), decoys=None, log_odds=torch.full((1, 2, 3), logit)
+    )
 
 
 def plain_figure():
@@ -223,6 +228,7 @@ IN_USE = [
     ("estimator", "yield edges", "yield; raise SystemExit", 4, "estimate exits Python: SystemExit"),
     ("measure", "return", "raise SystemExit; return", 3, "measure exits Python: SystemExit("),
     ("readout", "[None]", "", 3, "value returns the shape (2, 3); it has to be run × prompt ×"),
+    ("readout", "double()", "double() / 0", 3, "value returns NaN or infinity for finite logits"),
     (
         "metric",
         "(-2, -1)",
@@ -286,6 +292,41 @@ def test_what_has_no_finite_input_may_return_none(tmp_path):
     with using([tmp_path]):
         states = SimpleNamespace(clean=torch.full((1, 1, 1, 1), torch.nan))
         assert find("replacement", "mine").Parameters().replace(states).isnan().all()
+
+
+def test_a_readout_of_a_diverged_model_may_be_undefined(tmp_path):
+    load(tmp_path, "readout", READOUT.replace("double()", "double() / 0"))
+    with using([tmp_path]):
+        assert find("readout", "mine").value(scored_positions(torch.nan)).isinf().all()
+
+
+VARIANTS = '''"""Two of mine."""
+from cntbench.metrics._base import Metric
+from cntbench.plugins import Variant
+METRIC = Metric(per="graph", lower=0, upper=1, degree=0)
+VARIANTS = {"mine_whole": Variant("One.", {"by": 1}), "mine_none": Variant("Two.", {"by": 0})}
+def compute(weights, *, by):
+    return (weights > 0).any(axis=(-2, -1)) / by
+def reference(graph, *, by):
+    return 0.0
+'''
+
+
+@pytest.mark.filterwarnings("ignore:.*divide")
+def test_a_metric_that_does_not_say_where_it_is_undefined_is_finite(tmp_path):
+    path, about = load(tmp_path, "metric", VARIANTS), {"step": np.arange(2), "layer": np.arange(3)}
+    with using([tmp_path]):
+        graphs = Graphs(WEIGHTS, **about)
+        assert graphs.metric("mine_whole").tolist() == [1, 1]
+        with pytest.raises(PluginError) as caught:
+            graphs.metric("mine_none")
+        empty = Graphs(WEIGHTS * np.nan, **about)
+        assert np.isnan(empty.metric("mine_none")).all()
+    told = f"{path}: metric 'mine_none' is NaN or infinite on 2 of 2 graphs"
+    assert str(caught.value).startswith(told)
+    path.write_text(VARIANTS.replace("degree=0)", 'degree=0, undefined="everywhere")'))
+    with using([tmp_path]):
+        assert not np.isfinite(Graphs(WEIGHTS, **about).metric("mine_none")).any()
 
 
 def test_a_shipped_class_that_a_file_imports_is_left_alone(tmp_path):

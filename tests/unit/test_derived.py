@@ -14,6 +14,7 @@ from cntbench.analysis.derived import NullDraws, derived
 from cntbench.dynamics import null_summary as module
 from cntbench.dynamics.film import film_of
 from cntbench.dynamics.roles import ROLES, strength
+from cntbench.plugins import room
 from cntbench.results.film import untrained_group, usable
 from cntbench.results.storage import open_results, write_results
 
@@ -52,6 +53,17 @@ def test_every_metric_with_a_null_model_stands_beside_it(root, whole):
         else:
             assert said.attrs["draws"] == 9
             np.testing.assert_array_equal(drawn.isnull() & metric.notnull(), False)
+
+
+def test_a_null_model_with_few_draws_says_how_many(root, monkeypatch):
+    """As one of a user's folder, which lists all its draws."""
+    null = room("null model")["layer_pairs"].module
+    few = lambda film: np.stack([null.draw(film, np.random.default_rng(i)) for i in range(4)])  # noqa: E731
+    monkeypatch.setattr(null, "everything", few, raising=False)
+    drawn = groups(root)["nulls"]
+    assert drawn["efficiency"].attrs["draws"] == 4
+    assert drawn["turnover"].attrs["draws"] == 9
+    assert drawn["efficiency"].sel(statistic="p_value").min() >= np.float32(1 / 5)
 
 
 def test_the_statistic_is_of_the_metric(whole):
