@@ -23,6 +23,7 @@ from cntbench.parallel import Progress
 from cntbench.plugins import own_sources, room, sources_attribute
 from cntbench.prompts import seed_sequence
 from cntbench.results.checksum import content_checksum
+from cntbench.results.film import usable
 from cntbench.results.storage import UNSEALED, open_results, write_results
 from cntbench.results.tree import result_tree
 from cntbench.specs import as_dict
@@ -30,12 +31,19 @@ from cntbench.specs import as_dict
 
 @dataclass(frozen=True)
 class VerdictPart:
-    """One task by one ablation, and the claims to test on it."""
+    """One task by one ablation, and the claims to test on it.
+
+    Parameters
+    ----------
+    film
+        Identity of the film: other films have other draws, so that they can be pooled.
+    """
 
     place: tuple[int, int]
     cell: xr.Dataset
     untrained: xr.Dataset | None
     claims: tuple[Claim, ...]
+    film: str
     seed: int
     draws: int
 
@@ -45,7 +53,9 @@ class VerdictPart:
         labels = [str(self.cell[dim].item()) for dim in ("task", "ablation")]
         rng = np.random.default_rng(seed_sequence(self.seed, *labels, "phases"))
         phases = find_phases(film, rng, self.draws)
-        tests = examine(film, self.claims, seed=self.seed, labels=labels, draws=self.draws)
+        tests = examine(
+            film, self.claims, seed=self.seed, labels=[*labels, self.film], draws=self.draws
+        )
         return CellVerdicts(
             cell=self.place,
             step=film.step,
@@ -88,6 +98,7 @@ def verdicts(
             cell=root[FILM_VARIABLES].isel(task=i, ablation=j),
             untrained=None if untrained is None else untrained.isel(task=i, ablation=j),
             claims=tuple(claims),
+            film=" ".join(map(str, root["revision"].values[usable(root)])),
             seed=draws.seed,
             draws=draws.count,
         )

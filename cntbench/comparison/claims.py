@@ -1,15 +1,9 @@
 """Claims over several result files, such as the seeds of one model: pooled verdicts.
 
-The pooled effect of a test is the mean over the files, with Student's interval over the files; a
-single file keeps its own interval. The pooled p-value is Stouffer's, with equal weights. Verdicts
-follow the rule for one file (`cntbench.dynamics.claims`): the p-value of a claim is the largest of
-its tests' p-values, corrected by Holm. Both the standard error of a mean over n files and the
-effect that a test needs are 1 / √n of those of a file; the pooled power follows. If effects scatter
-more over the files than in each, their standard deviation is the error. A file that cannot answer a
-test, for example because it has too few checkpoints, is left out of that claim, and the number of
-files that answer is reported.
-
-Source: Stouffer et al. 1949, "The American soldier", vol. 1.
+Tests are pooled by `cntbench.analysis.pooling`. Verdicts follow the rule for one file
+(`cntbench.dynamics.claims`): the p-value of a claim is the largest of its tests' p-values,
+corrected by Holm. A file that cannot answer a test, for example because it has too few checkpoints,
+is left out of that claim, and the number of files that answer is reported.
 """
 
 from __future__ import annotations
@@ -19,23 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
-import numpy as np
 import xarray as xr
 
-from cntbench.analysis.intervals import t_interval
-from cntbench.dynamics.claim import Claim, VerdictRule
-from cntbench.dynamics.claims import ENOUGH, LEVEL, ClaimTestResult, Verdict, judge
-from cntbench.dynamics.resampling import TAIL
+from cntbench.analysis.pooling import pool_films
+from cntbench.dynamics.claim import Claim
+from cntbench.dynamics.claims import ClaimTestResult, Verdict, judge
 from cntbench.dynamics.verdicts import claim_results, claim_rules
 from cntbench.errors import CntbenchError
-from cntbench.metrics._arithmetic import divide
 from cntbench.results.film import usable
 
 #: Reason that `cntbench.dynamics.claims.examine` gives for a film with too few checkpoints.
 _TOO_FEW = re.compile(r"needs (\d+) checkpoints, has (\d+)")
-
-#: Largest p-value of a file: 1 would outweigh all others, although it only means the last rank.
-_MOST = 1 - 1e-3
 
 
 @dataclass(frozen=True)
@@ -169,7 +157,7 @@ def pooled_judgements(
             if task in group["task"] and ablation in group["ablation"]
         ]
         results = [
-            _pool_files([claim_results(cell, index) for cell in in_files], rules[index])
+            pool_films([claim_results(cell, index) for cell in in_files], rules[index])
             for index in range(len(names))
         ]
         judgements += [
@@ -225,62 +213,3 @@ def _judgement(
         ),
         file_verdicts=tuple(str(cell.variables["verdict"].values[index]) for cell in cells),
     )
-
-
-def _pool_files(
-    files: Sequence[Sequence[ClaimTestResult]], rule: VerdictRule
-) -> Sequence[ClaimTestResult]:
-    """Pool the files that answer all tests of a claim."""
-    answering = [tests for tests in files if not any(test.reason for test in tests)]
-    if len(answering) < 2:
-        return (answering or files)[0]
-    return [*map(_pool_tests, zip(*answering, strict=True), rule.minimum)]
-
-
-def _pool_tests(tests: Sequence[ClaimTestResult], minimum: float) -> ClaimTestResult:
-    """Pool the results of one test over files."""
-    from scipy import stats
-
-    _, lower, upper = t_interval([test.effect for test in tests])
-    p_values = np.minimum([test.p_value for test in tests], _MOST)
-    power, detectable = _pooled_power(tests, minimum)
-    return ClaimTestResult(
-        value=float(np.mean([test.value for test in tests])),
-        null=float(np.mean([test.null for test in tests])),
-        lower=lower,
-        upper=upper,
-        p_value=float(stats.combine_pvalues(p_values, method="stouffer").pvalue),
-        power=power,
-        detectable=detectable,
-        least=float(stats.combine_pvalues([t.least for t in tests], method="stouffer").pvalue),
-    )
-
-
-def _pooled_power(tests: Sequence[ClaimTestResult], minimum: float) -> tuple[float, float]:
-    """Return the power and the detectable effect of the combined p-value of several files.
-
-    With m the smallest effect that counts, e the standard error of a file and c the effect that a
-    test needs, a file's power is Φ((m − c) / e), and that of n files Φ((√n m − c) / e). c / e
-    counts at most as much as normal null models give, so that the power is rather too small. Where
-    a file's power is another, because it was simulated, a file has the smallest p-value if the
-    effect is found and the largest if not.
-    """
-    from scipy import stats
-
-    root, quantile = np.sqrt(len(tests)), stats.norm.ppf
-    error = np.array([test.upper - test.lower for test in tests]) / 2 / quantile(1 - TAIL)
-    needed = np.array([test.detectable for test in tests]) - quantile(ENOUGH) * error
-    total = max(float(error.mean()), float(np.std([test.effect for test in tests], ddof=1)))
-    detectable = (needed.mean() + quantile(ENOUGH) * total) / root
-    power = np.array([test.power for test in tests])
-    distance = divide(minimum - needed, error, 0.0)
-    if np.allclose(power, stats.norm.cdf(distance), atol=0.02):
-        in_errors = np.clip(divide(needed, error, 0.0), 0, quantile(1 - LEVEL))
-        pooled = root * distance.mean() + (root - 1) * in_errors.mean()
-        pooled *= error.mean() / total if pooled > 0 else 1
-    else:
-        z_found, z_missed = stats.norm.isf([[t.least for t in tests], np.full(len(tests), _MOST)])
-        z_score = power * z_found + (1 - power) * z_missed
-        deviation = np.sqrt(np.mean(power * (1 - power) * (z_found - z_missed) ** 2))
-        pooled = (root * z_score.mean() - quantile(1 - LEVEL)) / max(deviation, 1e-3)
-    return float(stats.norm.cdf(pooled)), float(detectable)

@@ -52,6 +52,9 @@ class ClaimTestResult:
         Bounds of the effect's interval.
     p_value
         One-sided: how often the null model reaches the statistic.
+    mid_p_value
+        The same, with half of the draws that equal the statistic, and half of the film itself: what
+        is pooled over films. NaN in files of earlier versions.
     power
         Probability of a p-value of at most 0.05 on similar films if the effect is the smallest that
         counts (`Statistic.power`).
@@ -68,6 +71,7 @@ class ClaimTestResult:
     lower: float = np.nan
     upper: float = np.nan
     p_value: float = np.nan
+    mid_p_value: float = np.nan
     power: float = np.nan
     detectable: float = np.nan
     least: float = np.nan
@@ -311,7 +315,9 @@ def _result(
         reason = f"is not defined under the null model {test.spec.null!r}"
         return ClaimTestResult(reason=reason)
     value, null = float(series.mean()), float(drawn.mean())
-    reached = drawn >= value - TIE * max(abs(value), 1e-300)
+    compared = max(value, test.statistic.floor)
+    slack = TIE * max(abs(compared), 1e-300)
+    reached, beyond = ((drawn >= compared + by).sum() for by in (-slack, slack))
     spread = test.statistic.spread(film, rng)
     lower, upper = test.statistic.bounds(series, drawn if spread is None else spread)
     error = (upper - lower) / 2 / NormalDist().inv_cdf(1 - TAIL)
@@ -325,7 +331,8 @@ def _result(
         null=null,
         lower=lower - null,
         upper=upper - null,
-        p_value=float((1 + reached.sum()) / (1 + len(drawn))),
+        p_value=float((1 + reached) / (1 + len(drawn))),
+        mid_p_value=float((1 + reached + beyond) / 2 / (1 + len(drawn))),
         power=test.statistic.power(film, minimum, needed, error, rng),
         detectable=needed + NormalDist().inv_cdf(ENOUGH) * error,
         least=1 / (1 + len(drawn)),

@@ -56,6 +56,7 @@ OF_TESTS = {
     "lower": "lower bound of the effect's 95 % interval",
     "upper": "upper bound of the effect's 95 % interval",
     "p_value": "p-value of the test, one-sided",
+    "mid_p_value": "the same, with ties and the film itself counted half: what is pooled",
     "power": "probability of finding the smallest effect that counts, at a p-value of 0.05",
     "detectable": "smallest effect that is found with probability 0.8",
     "least": "smallest p-value that the number of draws allows",
@@ -177,6 +178,8 @@ def merge_verdicts(earlier: xr.Dataset, later: xr.Dataset) -> xr.Dataset:
     if "claim_draws" not in earlier:  # written by a version that could not merge
         draws = np.full(earlier.sizes["claim"], int(earlier.attrs.get("draws", 0)))
         earlier = earlier.assign_coords(claim_draws=("claim", draws))
+    if "test_mid_p_value" not in earlier:
+        earlier = earlier.assign(test_mid_p_value=np.nan * earlier["test_p_value"])
     known = [str(name) for name in earlier["claim"].values]
     new = [str(name) for name in later["claim"].values]
     unchanged = [number for number, name in enumerate(known) if name not in new]

@@ -10,11 +10,12 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
-from cntbench.analysis.calibration.rates import rate_interval
+from cntbench.analysis.calibration.rates import POOLED, rate_interval
 from cntbench.reporting.terminal import plain_table
 from cntbench.reporting.wording import number
 
 _NUMBERS = ("size", "length", "edges", "p", "✓", "✗")
+_POOLED = (f"p of {POOLED}", f"✓ of {POOLED}")
 
 
 def calibration_tables(dataset: xr.Dataset) -> RenderableType:
@@ -23,7 +24,7 @@ def calibration_tables(dataset: xr.Dataset) -> RenderableType:
     low, high = rate_interval(round(0.05 * films), films)
     parts: list[RenderableType] = []
     for claim in dict.fromkeys(map(str, dataset["claim"].values)):
-        table = plain_table(escape(claim), text=["films", "true"], numbers=_NUMBERS)
+        table = plain_table(escape(claim), text=["films", "true"], numbers=(*_NUMBERS, *_POOLED))
         for cells in rows(dataset, claim):
             table.add_row(*map(escape, cells))
         parts.append(table)
@@ -37,6 +38,7 @@ def calibration_tables(dataset: xr.Dataset) -> RenderableType:
         f"Shares of {films} films each, by {dataset.attrs['draws']} draws: p-value at most the "
         "level before correction, ✓ supported, ✗ not supported; the others are inconclusive. A "
         f"share of 0.05 has a 95 % interval of {number(low)} to {number(high)}. "
+        f"The last two columns are of {POOLED} films pooled, 100 random choices of these films. "
         "Size, length and edges are varied one at a time.",
         style="dim",
     )
@@ -58,4 +60,5 @@ def rows(dataset: xr.Dataset, claim: str) -> Iterator[list[str]]:
             str(case["checkpoints"].item()),
             str(case["edges"].item()),
             *(number(int(case[n]) / films) for n in ("rejected", "supported", "not_supported")),
+            *(number(float(case[f"pooled_{n}"])) for n in ("rejected", "supported")),
         ]

@@ -291,6 +291,9 @@ GROUPS: Mapping[str, Group] = {
             **_texts(("claim", "test"), "test_statistic", "test_null_model", "test_rules_out"),
             **_numbers(OF_CLAIMS, _CLAIM, ""),
             **_numbers(OF_TESTS, _TEST, "test_"),
+            "test_mid_p_value": Variable(  # results of earlier versions lack it
+                _TEST, "number", OF_TESTS["mid_p_value"], infinite=True, optional=True
+            ),
         },
         names=("claim",),
         attributes={"draws": Attribute("integer"), "seed": Attribute("integer")},

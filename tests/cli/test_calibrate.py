@@ -111,10 +111,16 @@ def test_only_films_that_say_something_are_simulated_and_draws_have_to_be_enough
     assert set(kinds.KNOWN) == set(catalogue.claims)
     three = Setting("phased", None, 20, 2, 2)
     trial = Trial(three, catalogue.some_claims(["three_phases"]), 0, 19)
-    [outcome] = trial.work()  # too short
-    assert outcome == {
-        "rejected": False,
-        "supported": False,
-        "not_supported": False,
-        "inconclusive": True,
-    }
+    [[first, *_]] = trial.work()
+    assert first.reason == "needs 40 checkpoints, has 20"
+
+
+def test_pools_of_films_are_drawn_from_those_of_a_setting(cli, tmp_path):
+    code, out, _ = cli(TAILS, "--films", 12, "-o", "rates.nc")
+    assert code == 0
+    assert "✓ of 10" in out
+    found = xr.open_dataset(tmp_path / "rates.nc").isel(case=[0, 2])
+    assert found["pooled_supported"].values.tolist() == [0.0, 1.0]
+    assert found["pooled_rejected"].values.tolist() == [0.0, 1.0]
+    assert cli(TAILS, "--films", 9, "-o", "rates.nc", "--force")[0] == 0
+    assert xr.open_dataset(tmp_path / "rates.nc")["pooled_supported"].isnull().all()

@@ -15,8 +15,9 @@ from support.runs import quiet
 from cntbench.analysis.calibration.simulated import phased, planted, template
 from cntbench.analysis.derived import NullDraws
 from cntbench.analysis.intervals import t_interval
+from cntbench.analysis.pooling import pool_tests
 from cntbench.analysis.verdicts import add_verdicts, verdicts
-from cntbench.comparison.claims import _pool_tests, file_judgements, pooled_judgements
+from cntbench.comparison.claims import file_judgements, pooled_judgements
 from cntbench.dynamics.claims import ClaimTestResult
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.trajectory import FEATURES
@@ -149,6 +150,35 @@ def test_processes_and_neighbouring_cells_change_nothing():
         xr.testing.assert_equal(two[name].isel(at), one[name])
 
 
+def test_films_that_are_pooled_have_draws_of_their_own(tmp_path):
+    """Films of several seeds share the seed of their prompts."""
+
+    def p_values(revision):
+        root = result(planted_film())
+        root["revision"].values[:] = [f"{revision}{step}" for step in root["step"].values]
+        group = add(write(tmp_path, root), POOLED, 99)["claims"]
+        return group["test_p_value"].values, group["test_value"].values
+
+    first, again, other = (p_values(revision) for revision in ("a", "a", "b"))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first[1], other[1])
+    assert (first[0] != other[0]).any()
+
+
+def test_verdicts_of_a_version_that_did_not_pool_mid_p_values_are_kept(tmp_path):
+    one, two = POOLED[:1], POOLED[1:]
+    path = write(tmp_path, result(planted_film()))
+    tree = add(path, one)
+    claims = tree["claims"].to_dataset(inherit=False).drop_vars("test_mid_p_value")
+    before = {name: child.to_dataset(inherit=False) for name, child in tree.children.items()}
+    parts = {"/": tree.to_dataset(inherit=False), **before, "claims": claims}
+    write_results(xr.DataTree.from_dict(parts), path)
+    group = add(path, two)["claims"]
+    assert set(group["claim"].values) == {claim.name for claim in POOLED}
+    assert group["test_mid_p_value"].sel(claim=one[0].name).isnull().all()
+    assert group["test_mid_p_value"].sel(claim=two[0].name).notnull().any()
+
+
 def test_checkpoints_that_do_not_count_are_stepped_over():
     film = planted_film(checkpoints=60)
     root = result(film)
@@ -268,7 +298,7 @@ def test_the_pooled_power_is_how_often_a_combined_p_value_is_small(films, minimu
             least=1 / (1 + draws),
         )
 
-    pooled = [_pool_tests([film() for _ in range(films)], minimum) for _ in range(150)]
+    pooled = [pool_tests([film() for _ in range(films)], minimum) for _ in range(150)]
     found = np.mean([test.p_value <= 0.05 for test in pooled])
     assert np.mean([test.power for test in pooled]) == pytest.approx(found, abs=0.12)
 
@@ -276,6 +306,8 @@ def test_the_pooled_power_is_how_often_a_combined_p_value_is_small(films, minimu
 def test_a_p_value_of_one_does_not_outweigh_all_others(three):
     certain = [group.copy(deep=True) for group in three[:2]]
     certain[0]["test_p_value"].values[:] = 1.0
-    certain[1]["test_p_value"].values[:] = 1e-6
+    certain[1]["test_p_value"].values[:] = certain[1]["test_least"].values[:] = 1e-6
+    for group in certain:  # as in files of earlier versions
+        del group["test_mid_p_value"]
     pooled = {p.claim: p for p in pooled_judgements(certain, POOLED)}
     assert 0 < pooled["spreader_hierarchy"].verdict.p_value < 0.5

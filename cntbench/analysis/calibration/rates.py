@@ -18,8 +18,9 @@ from scipy import stats
 
 from cntbench.analysis.calibration.kinds import KINDS, KNOWN, FilmKind
 from cntbench.analysis.calibration.simulated import template
+from cntbench.analysis.pooling import pool_films
 from cntbench.dynamics.claim import Claim
-from cntbench.dynamics.claims import draws_needed, examine, judge
+from cntbench.dynamics.claims import ClaimTestResult, Verdict, draws_needed, examine, judge
 from cntbench.dynamics.film import Film
 from cntbench.dynamics.resampling import mean_interval
 from cntbench.errors import CntbenchError
@@ -35,12 +36,21 @@ CALIBRATION = FileKind("a calibration of claims", has_attribute("title", TITLE))
 MOMENTS, CORRELATIONS = (10, 20, 40, 53, 143), (0.0, 0.5, 0.8, 0.9)
 #: Number of series for each.
 _SERIES = 1000
+#: Films whose verdicts are pooled, and random choices of so many of a setting's films.
+POOLED, _CHOICES = 10, 100
 _OUTCOMES = {
     "rejected": "films with a p-value of at most the claim's level, before correction",
     "supported": "films on which the claim is supported",
     "not_supported": "films on which it is not supported",
     "inconclusive": "films on which the verdict is inconclusive",
 }
+_POOLED = {
+    "pooled_rejected": f"share of pools of {POOLED} films with a p-value of at most the level",
+    "pooled_supported": f"share of pools of {POOLED} films on which the claim is supported",
+    "pooled_not_supported": f"share of pools of {POOLED} films on which it is not supported",
+}
+#: Results of each claim's tests on a film.
+Results = list[tuple[ClaimTestResult, ...]]
 
 
 @dataclass(frozen=True)
@@ -80,23 +90,15 @@ class Trial:
     number: int
     draws: int
 
-    def work(self) -> list[dict[str, bool]]:
-        """Return the outcomes of each claim."""
-        results = examine(
+    def work(self) -> Results:
+        """Return the results of each claim's tests."""
+        return examine(
             self.setting.film(self.number),
             self.claims,
             seed=self.number,
             labels=[self.setting.kind],
             draws=self.draws,
         )
-        verdicts = judge([claim.rule for claim in self.claims], results)
-        return [
-            {
-                "rejected": verdict.p_value <= claim.spec.level,
-                **{n: verdict.label == n.replace("_", " ") for n in list(_OUTCOMES)[1:]},
-            }
-            for claim, verdict in zip(self.claims, verdicts, strict=True)
-        ]
 
 
 def settings(claims: Sequence[Claim]) -> dict[Setting, tuple[Claim, ...]]:
@@ -160,19 +162,63 @@ def calibrate(
         for setting, about in chosen.items()
         for number in range(films)
     ]
-    results: list[list[dict[str, bool]]] = []
+    results: list[Results] = []
     progress("simulated films", 0, len(trials))
     for result in parallel_map(Trial.work, trials, jobs=jobs):
         results.append(result)
         progress("simulated films", len(results), len(trials))
     rows: list[dict[str, Any]] = []
     for number, (setting, about) in enumerate(chosen.items()):
-        outcomes = results[number * films : (number + 1) * films]
+        of_films = results[number * films : (number + 1) * films]
         edges = int(setting.base().feasible.sum())
-        for column, claim in enumerate(about):
-            counts = {n: sum(film[column][n] for film in outcomes) for n in _OUTCOMES}
-            rows.append({**_labels(claim, setting), "edges": edges, **counts})
+        counts, shares = _outcomes(about, of_films), _pooled_outcomes(about, of_films)
+        for claim, count, share in zip(about, counts, shares, strict=True):
+            rows.append({**_labels(claim, setting), "edges": edges, **count, **share})
     return _dataset(rows, films=films, draws=draws)
+
+
+def _outcomes(claims: Sequence[Claim], of_films: Sequence[Results]) -> list[dict[str, int]]:
+    """Return the number of films with each outcome, for each claim."""
+    rules = [claim.rule for claim in claims]
+    return _counts(claims, [judge(rules, results) for results in of_films])
+
+
+def _pooled_outcomes(
+    claims: Sequence[Claim], of_films: Sequence[Results]
+) -> list[dict[str, float]]:
+    """Return the share of pools of films with each outcome, for each claim; NaN of too few films.
+
+    The mean over random choices of films estimates the rate without bias.
+    """
+    if len(of_films) < POOLED:
+        return [dict.fromkeys(_POOLED, np.nan)] * len(claims)
+    rng, rules = np.random.default_rng(0), [claim.rule for claim in claims]
+    verdicts = []
+    for _ in range(_CHOICES):
+        chosen = rng.choice(len(of_films), POOLED, replace=False)
+        pools = [
+            pool_films([of_films[film][column] for film in chosen], rule)
+            for column, rule in enumerate(rules)
+        ]
+        verdicts.append(judge(rules, pools, several=True))
+    return [
+        {name: count[name.removeprefix("pooled_")] / _CHOICES for name in _POOLED}
+        for count in _counts(claims, verdicts)
+    ]
+
+
+def _counts(claims: Sequence[Claim], verdicts: Sequence[Sequence[Verdict]]) -> list[dict[str, int]]:
+    """Return how many of the verdicts on each claim are of each kind."""
+    return [
+        {
+            "rejected": sum(verdict.p_value <= claim.spec.level for verdict in of_claim),
+            **{
+                name: sum(verdict.label == name.replace("_", " ") for verdict in of_claim)
+                for name in list(_OUTCOMES)[1:]
+            },
+        }
+        for claim, of_claim in zip(claims, zip(*verdicts, strict=True), strict=True)
+    ]
 
 
 def rate_interval(count: int, films: int) -> tuple[float, float]:
@@ -205,7 +251,7 @@ def _dataset(rows: Sequence[dict[str, Any]], *, films: int, draws: int) -> xr.Da
         {
             **{
                 name: ("case", [row[name] for row in rows], {"long_name": meaning, "units": "1"})
-                for name, meaning in _OUTCOMES.items()
+                for name, meaning in {**_OUTCOMES, **_POOLED}.items()
             },
             "coverage": (
                 ("moments", "correlation"),

@@ -28,6 +28,8 @@ class Statistic(ABC):
     units: ClassVar[str] = "1"
     #: Smallest and largest value that the statistic can have.
     limits: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
+    #: Smallest value that its own null model draws; smaller ones of a film count as tied with it.
+    floor: ClassVar[float] = -np.inf
 
     @abstractmethod
     def series(self, film: Film) -> Array:

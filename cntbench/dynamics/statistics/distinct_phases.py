@@ -41,6 +41,7 @@ class Parameters(PhaseStatistic):
     """Parameters of the statistic: the number of phases."""
 
     units: ClassVar[str] = "nat per value"
+    floor: ClassVar[float] = 0.0
 
     def series(self, film: Film) -> Array:
         """Return each checkpoint's contribution to the advantage."""
@@ -92,7 +93,7 @@ class Parameters(PhaseStatistic):
         """Return the statistic by A_k, dims ``draw, transitions``, or 0 if it is negative."""
         score, index = scores(advantage), self.phases - 2
         over = score[:, index] - np.delete(score, index, axis=1).max(axis=1, initial=-np.inf)
-        return np.maximum(np.minimum(advantage[:, index], over), 0)
+        return np.maximum(np.minimum(advantage[:, index], over), self.floor)
 
 
 def _contributions(features: Array, segmentation: Segmentation, index: int) -> Array:
