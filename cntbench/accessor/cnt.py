@@ -208,6 +208,7 @@ class Cnt:
         CntbenchError
             If sources and targets are not the same components.
         """
+        from cntbench.dynamics.film import prompts_of
         from cntbench.dynamics.role_summary import OF_COMPONENTS, component_roles, role_group
 
         if isinstance(self._data, xr.DataTree) and "roles" in self._data.children:
@@ -221,7 +222,7 @@ class Cnt:
                 measured[name].values.astype(np.float64) for name in ("influence", "influence_se")
             )
             layer = dataset["source_layer"].values
-            cells.append((cell, component_roles(weights, errors, layer)))
+            cells.append((cell, component_roles(weights, errors, layer, prompts_of(measured))))
         roles = role_group(dataset, cells)
         roles = roles[[name for name in roles if str(name).split("_", 1)[1] in OF_COMPONENTS]]
         labels = {n: c for n, c in dataset.coords.items() if set(c.dims) <= set(roles.dims)}

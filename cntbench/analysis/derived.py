@@ -155,7 +155,7 @@ def _parts(
             kinds.setdefault((metric.null, metric.over_time), []).append(name)
     for i, j in np.ndindex(root.sizes["task"], root.sizes["ablation"]):
         at = {"task": i, "ablation": j}
-        cell = root[FILM_VARIABLES].isel(at)
+        cell = root[[*FILM_VARIABLES, *({"prompts_measured"} & root.keys())]].isel(at)
         models = None if untrained is None else untrained.isel(at)
         if (cell["status"] == "ok").any():
             for (name, over_time), metrics in kinds.items():

@@ -45,6 +45,8 @@ class Film:
     untrained
         Influence in untrained models of the same shape, dims ``seed, source, target``; empty if
         none were measured.
+    prompts
+        Number of prompts that means are over, dims ``checkpoint`` or none; infinite if unknown.
     """
 
     weights: Array
@@ -56,6 +58,7 @@ class Film:
     readout_errors: Array
     readout_names: tuple[str, ...] = STANDARD
     untrained: Array = field(default_factory=lambda: np.empty((0, 1, 1)))
+    prompts: Array = field(default_factory=lambda: np.array(np.inf))
 
     def __len__(self) -> int:
         """Return the number of checkpoints."""
@@ -98,6 +101,7 @@ class Film:
             step=self.step[checkpoints],
             readouts=self.readouts[:, checkpoints],
             readout_errors=self.readout_errors[:, checkpoints],
+            prompts=self.prompts[checkpoints] if self.prompts.ndim else self.prompts,
         )
 
 
@@ -114,8 +118,19 @@ def film_of(cell: xr.Dataset, untrained: xr.Dataset | None = None) -> Film:
         readouts=cell["readout_value"].values.astype(np.float64),
         readout_errors=cell["readout_se"].values.astype(np.float64),
         readout_names=tuple(map(str, cell["readout"].values)),
+        prompts=prompts_of(cell),
         **models,
     )
+
+
+def prompts_of(dataset: xr.Dataset) -> Array:
+    """Return the number of prompts that means are over; infinite if it is unknown.
+
+    Dims of ``prompts_measured``, or none.
+    """
+    if "prompts_measured" in dataset:
+        return dataset["prompts_measured"].values.astype(np.float64)
+    return np.array(dataset.attrs.get("prompts", np.inf), dtype=np.float64)
 
 
 def fill_cells(

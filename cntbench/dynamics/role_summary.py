@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 
 from cntbench.dynamics.film import Array, Cell, Film, fill_cells
 from cntbench.dynamics.reconfiguration import LEVEL, WINDOW, reconfigurations, reversed_share
-from cntbench.dynamics.roles import PER_PLACE, ROLES, WIDTH, Role, error, moves, rank, strength, top
+from cntbench.dynamics.roles import (
+    PER_PLACE,
+    ROLES,
+    Role,
+    error,
+    half_width,
+    moves,
+    rank,
+    strength,
+    top,
+)
 from cntbench.files.attributes import described
 
 #: The dim of each role's components.
@@ -22,8 +32,8 @@ OF_COMPONENTS = {
     "pairs would give it; NaN without feasible edges or without any influence in them",
     "strength_se": "standard error over prompts; errors of one component's edges are taken to be "
     "perfectly correlated, those of different components to be independent",
-    "strength_lower": "lower end of the strength's 95 % interval",
-    "strength_upper": "upper end of the strength's 95 % interval",
+    "strength_lower": "lower end of the strength's 95 % interval, by Student's t over prompts",
+    "strength_upper": "upper end of the strength's 95 % interval, by Student's t over prompts",
     "rank": "rank by strength, 1 for the strongest; ties share ranks",
     "top": f"1 in the top set (one of every {PER_PLACE} components that have the role, and any "
     "tied with the last of them), else 0",
@@ -81,7 +91,7 @@ def role_summary(
         By ``ROLE_NAME``, names as in `OF_COMPONENTS`, dims ``checkpoint, component``, and
         `OF_CHECKPOINTS`, dims ``checkpoint``.
     """
-    arrays = component_roles(film.weights, film.errors, film.layer)
+    arrays = component_roles(film.weights, film.errors, film.layer, film.prompts)
     for role, change in reconfigurations(film, rng, draws).items():
         named = zip(OF_CHECKPOINTS, vars(change).values(), strict=True)
         arrays |= {f"{role}_{name}": array.astype(np.float32) for name, array in named}
@@ -89,7 +99,7 @@ def role_summary(
 
 
 def component_roles(
-    weights: Array, errors: Array, layer: NDArray[np.int64]
+    weights: Array, errors: Array, layer: NDArray[np.int64], prompts: Array
 ) -> dict[str, NDArray[np.float32]]:
     """Return `OF_COMPONENTS` by ``ROLE_NAME``, dims ``checkpoint, component``.
 
@@ -97,18 +107,21 @@ def component_roles(
     ----------
     weights, errors
         Influence and its standard errors, dims ``checkpoint, source, target``.
+    prompts
+        Number of prompts, dims ``checkpoint`` or none.
     """
     arrays: dict[str, NDArray[np.float32]] = {}
     for role in ROLES:
         strengths = strength(weights, layer, role)
         deviations = error(weights, errors, layer, role)
+        half = half_width(deviations, prompts)
         ranks = rank(strengths)
         members = top(ranks)
         values = {
             "strength": strengths,
             "strength_se": deviations,
-            "strength_lower": np.maximum(strengths - WIDTH * deviations, 0),
-            "strength_upper": strengths + WIDTH * deviations,
+            "strength_lower": np.maximum(strengths - half, 0),
+            "strength_upper": strengths + half,
             "rank": ranks,
             "top": members,
             "move": moves(members),

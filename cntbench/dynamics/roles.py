@@ -38,8 +38,8 @@ ROLES: tuple[Role, ...] = get_args(Role)
 #: The direction of the influence that makes the role.
 DIRECTION: Mapping[Role, Direction] = {"spreader": "out", "gatherer": "in"}
 
-#: Half the width of a strength's 95 % interval, in standard errors.
-WIDTH = 1.959963984540054
+#: Confidence of a strength's interval.
+CONFIDENCE = 0.95
 #: Components with the role per member of the top set, rounded up.
 PER_PLACE = 4
 #: Decimals to which strengths are compared; smaller differences are rounding errors.
@@ -76,6 +76,22 @@ def error(weights: Array, errors: Array, layer: NDArray[np.int64], role: Role) -
     pulls = np.einsum("il...,jl...->ij...", pull, noise)
     pulls[(layer[:, None] != layer) | np.eye(len(layer), dtype=bool)] = 0
     return np.moveaxis(divide(np.sqrt(own**2 + (pulls**2).sum(axis=1)), expected), 0, -1)
+
+
+def half_width(errors: Array, prompts: Array) -> Array:
+    """Return half the width of strengths' intervals, by Student's t over prompts.
+
+    Parameters
+    ----------
+    errors
+        From `error`, dims ``checkpoint, component``.
+    prompts
+        Number of prompts, dims ``checkpoint`` or none.
+    """
+    from scipy import special
+
+    quantile = -special.stdtrit(np.maximum(prompts - 1, 1), (1 - CONFIDENCE) / 2)
+    return np.asarray(errors * quantile[..., None])
 
 
 def comparable(strengths: Array) -> Array:

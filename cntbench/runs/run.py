@@ -287,7 +287,7 @@ def provenance(plan: Plan) -> dict[str, Any]:
         "study_spec": json.dumps(plan.study_spec, sort_keys=True),
         "spec_sha256": plan.hash,
         "seed": plan.study.spec.seed,
-        "prompts": plan.study.spec.prompts,
+        "prompts": max(map(len, plan.prompts)),
         "dtype": plan.study.spec.dtype,
         "feasible_edges": int(edges.sum()),
         "library_versions": json.dumps(

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import special
 
+from cntbench.dynamics.film import prompts_of
 from cntbench.results.film import usable
 from cntbench.views.effects import EffectView, effects
 from cntbench.views.film import film
@@ -102,7 +103,8 @@ def circuit(tree: xr.DataTree, task: str, checkpoint: int | None = None) -> Circ
     order = [int(i) for i in np.argsort(-size, kind="stable") if size[i] > 0]
     does = behaviours(root, task, at)
     parts = {i: _part(views[0], root, at, i, does) for i in order}
-    clear = _stand_out(views, at, _prompts(root, task, at))
+    prompts = prompts_of(root.sel(task=task).isel(checkpoint=at))
+    clear = _stand_out(views, at, float(prompts))
     chosen = tuple(parts[i] for i in order if clear[i])[:_COMPONENTS]
     return CircuitView(
         task=task,
@@ -127,13 +129,6 @@ def _part(
     layer = int(root["source_layer"].values[i])
     effect, error = float(view.effect[at, i]), float(view.error[at, i])
     return Part(name, i, layer, effect, error, does.get(name, ()))
-
-
-def _prompts(root: xr.Dataset, task: str, at: int) -> float:
-    """Return the number of prompts that effects are means of; infinite if it is unknown."""
-    if "prompts_measured" in root:
-        return float(root["prompts_measured"].sel(task=task)[at])
-    return float(root.attrs.get("prompts", np.inf))
 
 
 def _stand_out(views: list[EffectView], at: int, prompts: float) -> NDArray[np.bool_]:
