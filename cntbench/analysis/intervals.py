@@ -1,7 +1,7 @@
-"""Confidence intervals of means: Student's t if values are independent, else for time series.
+"""Confidence intervals: Student's t if values are independent, else for time series.
 
-Both return mean, lower and upper bound of the values that are not NaN; NaN bounds for too few
-values, and NaN throughout for none.
+`t_interval` and `film_interval` return mean, lower and upper bound of the values that are not NaN;
+NaN bounds for too few values, and NaN throughout for none.
 """
 
 from __future__ import annotations
@@ -26,6 +26,28 @@ def t_interval(values: ArrayLike) -> tuple[float, float, float]:
     error = defined.std(ddof=1) / np.sqrt(count)
     half = float(error * special.stdtrit(count - 1, (1 + CONFIDENCE) / 2))
     return mean, mean - half, mean + half
+
+
+def jackknife_interval(value: ArrayLike, left_out: Array) -> tuple[Array, Array]:
+    """Return the bounds of a function of the means of prompts, such as a ratio of means.
+
+    Student's t times the jackknife's standard error. Bounds are NaN for a single prompt.
+    Source: Tukey 1958, "Bias and confidence in not quite large samples". ``docs/calibration.md``
+    gives the coverage.
+
+    Parameters
+    ----------
+    value
+        The function of the means of all prompts.
+    left_out
+        The function of the means of all prompts but one, dims ``prompt``, then those of ``value``.
+    """
+    count = len(left_out)
+    if count < 2:
+        return np.full(np.shape(value), np.nan), np.full(np.shape(value), np.nan)
+    error = np.sqrt((count - 1) * left_out.var(axis=0))
+    half = error * special.stdtrit(count - 1, (1 + CONFIDENCE) / 2)
+    return np.asarray(value - half), np.asarray(value + half)
 
 
 def film_interval(values: ArrayLike) -> tuple[float, float, float]:

@@ -10,8 +10,8 @@ TITLE = "Faithfulness of circuits"
 _OVER_BUDGETS = ("ranking", "budget")
 _ENDS = {
     "": "",
-    "_lower": ", lower end of its 95 % bootstrap interval over prompts",
-    "_upper": ", upper end of its 95 % bootstrap interval over prompts",
+    "_lower": ", lower end of its 95 % jackknife interval over prompts",
+    "_upper": ", upper end of its 95 % jackknife interval over prompts",
 }
 _READOUT = "mean over prompts, in its unit"
 

@@ -31,7 +31,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from cntbench.analysis.intervals import CONFIDENCE
+from cntbench.analysis.intervals import jackknife_interval
 from cntbench.comparison.circuits.selection import (
     SELECTIONS,
     Edges,
@@ -55,9 +55,8 @@ Array = NDArray[np.float64]
 #: Shares of the edges at which MIB evaluates circuits.
 MIB = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 RANKINGS: tuple[Ranking, ...] = ("signed", "absolute")
-#: Random circuits per circuit, and bootstrap resamples of the prompts.
+#: Random circuits per circuit.
 DRAWS = 10
-RESAMPLES = 1000
 #: Smallest relative difference of the clean and the empty readout; below it, f is undefined.
 DIFFERS = 1e-6
 
@@ -81,7 +80,7 @@ class Choice:
     draws
         Number of random circuits per circuit.
     seed
-        Seed of the random circuits and of the bootstrap.
+        Seed of the random circuits.
     """
 
     budgets: Sequence[float] | None = None
@@ -248,11 +247,11 @@ def _circuits(scores: Scores, choice: Choice) -> Edges:
 
 
 def _summary(readouts: dict[str, Array], shares: Array, choice: Choice) -> dict[str, Any]:
-    """Return means over prompts, faithfulness and areas, with bootstrap intervals over prompts."""
+    """Return means over prompts, faithfulness and areas, with intervals over prompts."""
     means = {name: values.mean(axis=-1) for name, values in readouts.items()}
     share_of = {name: _share(mean, means["ends"]) for name, mean in means.items()}
-    resampled = _resampled(readouts, choice.seed)
-    resampled_share = _share(resampled["circuit"], resampled["ends"])
+    left_out = {name: _without_each(readouts[name]) for name in ("ends", "circuit")}
+    left_share = _share(left_out["circuit"], left_out["ends"])
     numbers = {
         "circuit_readout": means["circuit"],
         "faithfulness": share_of["circuit"],
@@ -261,22 +260,20 @@ def _summary(readouts: dict[str, Array], shares: Array, choice: Choice) -> dict[
         "clean_readout": means["ends"][1],
         "empty_readout": means["ends"][0],
     }
-    intervals = {"faithfulness": resampled_share}
+    of_others = {"faithfulness": left_share}
     for name, missed in (("cpr", False), ("cmd", True)):
         random = np.moveaxis(share_of["random"], 1, -1)
         numbers[name] = _area(share_of["circuit"], shares, missed=missed)
         numbers[f"random_{name}"] = _area(random, shares, missed=missed)
-        intervals[name] = _area(resampled_share, shares, missed=missed)
+        of_others[name] = _area(left_share, shares, missed=missed)
     if choice.threshold is not None:  # a single circuit has no area
         areas = [name for name in numbers if name.endswith(("cpr", "cmd"))]
         numbers |= {name: np.full_like(numbers[name], np.nan) for name in areas}
-        intervals |= {name: np.full_like(intervals[name], np.nan) for name in ("cpr", "cmd")}
-    tail = (1 - CONFIDENCE) / 2
-    for name, values in intervals.items():
-        enough = readouts["ends"].shape[-1] > 1
-        ends = np.quantile(values, [tail, 1 - tail], axis=0) if enough else [np.nan, np.nan]
-        for end, value in zip(("lower", "upper"), ends, strict=True):
-            numbers[f"{name}_{end}"] = np.broadcast_to(value, numbers[name].shape)
+        of_others |= {name: np.full_like(of_others[name], np.nan) for name in ("cpr", "cmd")}
+    for name, values in of_others.items():
+        lower, upper = jackknife_interval(numbers[name], values)
+        numbers[f"{name}_lower"] = np.maximum(lower, 0) if name == "cmd" else lower
+        numbers[f"{name}_upper"] = upper
     return numbers
 
 
@@ -293,14 +290,11 @@ def _share(values: Array, ends: Array) -> Array:
     return share
 
 
-def _resampled(readouts: dict[str, Array], seed: int) -> dict[str, Array]:
-    """Return means over resampled prompts, dims ``resample`` and those of the circuits."""
-    count = readouts["ends"].shape[-1]
-    weights = random_state(seed, "prompts").multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    return {
-        name: np.moveaxis(readouts[name] @ (weights.T / count), -1, 0)
-        for name in ("ends", "circuit")
-    }
+def _without_each(values: Array) -> Array:
+    """Return means over all prompts but one, dims ``prompt`` and those before it."""
+    count = values.shape[-1]
+    others = (values.sum(axis=-1, keepdims=True) - values) / max(count - 1, 1)
+    return np.moveaxis(others, -1, 0)
 
 
 def _area(share: Array, budgets: Array, *, missed: bool) -> Array:
