@@ -6,7 +6,8 @@ Percentile intervals over few circuits are too narrow; following Hesterberg 2015
 to match those of Student's t. ``docs/compare.md`` gives the coverage.
 
 A method is better than another if the interval of the difference of their scores lies above zero. A
-method's rank is one more than the number of better methods; methods of equal rank are tied.
+method's rank is one more than the number of better methods; methods of equal rank are tied. Pairs
+are tested one by one: of many equally good methods, some are called better by chance.
 """
 
 from __future__ import annotations

@@ -72,7 +72,8 @@ def markdown(dataset: xr.Dataset) -> str:
             *(f"| {' | '.join(row)} |" for row in rows),
             "",
             f"Rank (= if shared), score and its 95 % interval over {view.sample}; "
-            "cost in forward passes; \\* if no other method is as good and as cheap.",
+            "cost in forward passes; \\* if no other method is as good and as cheap. "
+            "Ranks are by tests of pairs, not corrected for their number.",
             *map(_inert, view.absent),
             "",
         ]

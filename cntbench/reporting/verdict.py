@@ -21,7 +21,8 @@ def verdict_tables(dataset: xr.Dataset) -> Iterator[RenderableType]:
         return
     table = plain_table(
         "Which method for which purpose: rank (= if shared), score and its 95 % interval over "
-        f"{view.sample}; cost in forward passes, * if no other method is as good and as cheap",
+        f"{view.sample}; cost in forward passes, * if no other method is as good and as cheap. "
+        "Ranks are by tests of pairs, not corrected for their number",
         text=["ablation"],
         numbers=[*(_heading(r) for r in view.ranking), "cost"],
     )

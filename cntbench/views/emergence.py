@@ -6,7 +6,8 @@ onset is the first checkpoint from which all are above.
 
 Intervals are parametric: accuracy is smoothed by the best curve that rises and then falls (isotonic
 regression on either side of its peak), normal noise with the measured standard errors is added many
-times, and each time the step is found again.
+times, and each time the step is found again. Errors of few prompts are often too small; as in
+Student's intervals, the noise is larger by the ratio of his quantile to a normal one.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy import special
 
 from cntbench.analysis.intervals import CONFIDENCE
+from cntbench.dynamics.film import prompts_of
 from cntbench.prompts import random_state
 from cntbench.views.readouts import usable_accuracy
 
@@ -82,7 +85,7 @@ def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> Emergen
         return None
     smooth = smoothed(values)
     noise = random_state(0, "emergence").standard_normal((draws if measured else 1, len(values)))
-    noisy = smooth + errors * noise
+    noisy = smooth + _widening(dataset.sel(task=task)) * errors * noise
     fits = np.array([smoothed(row) for row in noisy])
 
     def moment(step: float, lows: Array, highs: Array) -> DatedStep:
@@ -106,6 +109,12 @@ def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> Emergen
         steepest=moment(float(steps[rises]), steps[at], steps[at + 1]),
         until=int(steps[rises + 1]),
     )
+
+
+def _widening(cell: xr.Dataset) -> float:
+    """Return how much wider Student's interval is than a normal one, for the fewest prompts."""
+    degrees, tail = max(prompts_of(cell).min() - 1, 1), (1 - CONFIDENCE) / 2
+    return float(special.stdtrit(degrees, tail) / special.ndtri(tail))
 
 
 def smoothed(values: Array) -> Array:

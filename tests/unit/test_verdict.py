@@ -166,6 +166,18 @@ def test_intervals_hold_the_truth_as_often_as_they_say(within):
     assert better / (tries / 2) <= 0.12  # of methods that are alike; 5 % is promised
 
 
+@pytest.mark.parametrize(("methods", "some", "each"), [(3, 0.12, 0.04), (18, 0.95, 0.19)])
+def test_ranks_of_equally_good_methods_differ_as_often_as_the_page_says(methods, some, each):
+    rng = np.random.default_rng(methods)
+    names, ranks = [f"m{i}" for i in range(methods)], []
+    for _ in range(60):
+        values = rng.standard_normal((1, 8, 1)) + rng.standard_normal((methods, 8, 1))
+        values = values + 0.5 * rng.standard_normal((methods, 8, 3))
+        ranks.append(verdict(scores(values, names))["rank"].values[0] > 1)
+    assert np.mean([found.any() for found in ranks]) == pytest.approx(some, abs=0.13)
+    assert np.mean(ranks) == pytest.approx(each, abs=0.06)
+
+
 def test_scores_are_recoveries_of_the_realistic_models():
     edges = np.triu(np.ones((3, 3), dtype=bool), 1)
     direct, total, readout = (np.zeros((3, 3), dtype=bool) for _ in range(3))
