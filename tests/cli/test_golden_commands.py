@@ -71,7 +71,7 @@ def test_other_weights_are_named(cli, tmp_path):
     cli("golden", "freeze", "results.nc", "--to", "golden")
     code, _, err = cli("golden", "check", "golden", "--results", "other.nc")
     assert code == 1
-    assert "Weights differ from the frozen ones: step0, step8\n" in err
+    assert "Weights differ from the frozen ones: step0 and step8\n" in err
 
 
 def test_freezing_again_replaces_what_was_frozen(cli, tmp_path):
@@ -91,7 +91,7 @@ def test_what_cannot_be_compared_is_said(cli, tmp_path):
     write(tmp_path / "task.nc", tasks=("inducton",))
     cli("golden", "freeze", "results.nc", "--to", "golden")
     for name, parts in (
-        ("larger.nc", ["'source' differs from the golden result: it adds L0.H2, L1.H2"]),
+        ("larger.nc", ["'source' differs from the golden result: it adds L0.H2 and L1.H2"]),
         ("longer.nc", ["'checkpoint' differs from the golden result: it adds step200"]),
         ("task.nc", ["there is no task 'induction'", "Did you mean 'inducton'?"]),
         ("none.nc", ["none.nc: no such file"]),

@@ -92,7 +92,7 @@ def test_without_a_network_one_line_says_what_could_not_be_had(cli, hub, monkeyp
     assert "Measured 0 checkpoints, found 1 measured before." in out
     _, line = err.splitlines()
     assert line.startswith(
-        "  step8, step100: failed: could not be downloaded: HF_HUB_OFFLINE is set. To work offline"
+        "  step8 and step100: failed: could not be downloaded: HF_HUB_OFFLINE is set. To work "
     )
     assert "hf download lab/tiny" in line
 
