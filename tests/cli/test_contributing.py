@@ -17,7 +17,7 @@ from support.documents import ROOT, page_block
 
 
 def block(mark: str) -> str:
-    """The code block of the guide behind a mark."""
+    """The code block of the guide after a mark."""
     return page_block(ROOT / "CONTRIBUTING.md", mark)
 
 

@@ -62,7 +62,7 @@ PAGES = tuple(
 
 
 def page_block(page: Path, mark: str) -> str:
-    """Return the text of the block behind a mark."""
+    """Return the text of the block after a mark."""
     (text,) = (block.text for block in blocks(page) if block.mark == mark)
     return text
 

@@ -138,7 +138,7 @@ def test_linear_effects_are_the_limit_of_small_changes(family):
 
 
 @pytest.mark.parametrize("family", ["olmo2", "gemma3_text"])
-def test_atp_star_refuses_a_norm_behind_attention(family):
+def test_atp_star_refuses_a_norm_after_attention(family):
     prompts = random_prompts(count=1, length=4, scored=2)
     ablation = Ablation("a", RESAMPLE, **READOUT, estimator="atp_star")
     with pytest.raises(CntbenchError, match=r"^ablation 'a': atp_star has no rule for a norm"):

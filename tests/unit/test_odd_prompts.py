@@ -169,7 +169,7 @@ def test_a_wrong_answer_of_another_row_can_be_told_apart():
     assert (whole.targets.tolist(), whole.decoys.tolist()) == ([3, 4, 5], [3, 6, 5])
 
 
-def test_an_answer_has_the_tokens_that_it_has_behind_its_prompt(tmp_path):
+def test_an_answer_has_the_tokens_that_it_has_after_its_prompt(tmp_path):
     """Llama 2 puts a space before a text of its own, so that ``" Mary"`` alone is two tokens."""
     write_llama2(tmp_path, ["When Mary gave John the book to Mary"] * 3)
     known = TokenizerFile.beside(tmp_path)
