@@ -22,7 +22,7 @@ from cntbench.engine.request import Request
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import Device, prepare
 from cntbench.models.outline import pythia
-from cntbench.models.precision import mapped, moved
+from cntbench.models.precision import mapped, moved, weight_bytes
 from cntbench.parallel.processes import one_thread
 
 #: Least duration of the measurement [s]; one call may take longer.
@@ -80,18 +80,6 @@ def measured_rate(calls: Sequence[Request], seed: int, clock: Clock = time.perf_
         total += flops[turn % len(calls)]
         turn += 1
     return total / elapsed
-
-
-def weight_bytes(model: Decoder) -> int:
-    """Return the size of the model's matrices and biases in the engine [bytes]."""
-    parameters = model.unembed.weight.numel() * 2  # and the embedding
-    for stage in model.stages:
-        for block in stage.blocks:
-            tensors = [value for value in vars(block).values() if isinstance(value, Tensor)]
-            linear = [value for value in vars(block).values() if hasattr(value, "weight")]
-            parameters += sum(tensor.numel() for tensor in tensors)
-            parameters += sum(layer.weight.numel() + layer.bias.numel() for layer in linear)
-    return parameters * model.dtype.itemsize
 
 
 def _timed(calls: Sequence[Request]) -> tuple[list[Request], str]:

@@ -18,12 +18,12 @@ from cntbench.engine.chunking import outcome_bytes, predicted_bytes
 from cntbench.engine.meter import Work, predicted_work, total
 from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError
-from cntbench.estimate.calibration import Clock, Speed, calibrated, weight_bytes
+from cntbench.estimate.calibration import Clock, Speed, calibrated
 from cntbench.estimate.result_size import result_bytes
 from cntbench.models.decoder import Decoder
 from cntbench.models.hub.origin import Download, HubRevision, to_download
 from cntbench.models.outline import Outline
-from cntbench.models.precision import TYPES
+from cntbench.models.precision import TYPES, weight_bytes
 from cntbench.models.products import wide
 from cntbench.models.trajectory import ModelRef
 from cntbench.runs.blocks import source_blocks

@@ -31,7 +31,7 @@ TYPES: dict[Precision, torch.dtype] = {
 
 
 def mapped(value: T, convert: Callable[[Tensor], Tensor]) -> T:
-    """Return a decoder, or a part of one, with ``each`` applied to all of its tensors."""
+    """Return a decoder, or a part of one, with ``convert`` applied to all of its tensors."""
     result: Any = value
     if isinstance(value, Tensor):
         result = convert(value)
@@ -93,8 +93,8 @@ def copied_ahead(model: Decoder, device: torch.device | str) -> Decoder:
     return copy
 
 
-def weights_size(model: Decoder) -> int:
-    """Return the size of a decoder's tensors [bytes]."""
+def weight_bytes(model: Decoder) -> int:
+    """Return the size of a decoder's tensors, on any device [bytes]."""
     size = 0
 
     def add(value: Tensor) -> Tensor:

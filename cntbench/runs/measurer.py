@@ -17,7 +17,7 @@ from cntbench.engine.request import Request
 from cntbench.errors import CheckpointError, ParityError
 from cntbench.models.decoder import Decoder
 from cntbench.models.device import description, memory_of, prepare
-from cntbench.models.precision import TYPES, copied_ahead, moved, weights_size
+from cntbench.models.precision import TYPES, copied_ahead, moved, weight_bytes
 from cntbench.models.trajectory import Checkpoint, ModelRef, Untrained
 from cntbench.parallel import Progress
 from cntbench.plugins.folders import failure_in_plugin, using_exactly
@@ -172,7 +172,7 @@ class CheckpointMeasurer:
     ) -> xr.Dataset:
         """Measure a model, in smaller chunks whenever memory does not suffice."""
         device = self.resources.device
-        budget = self.resources.memory_budget or memory_of(device, weights_size(model))
+        budget = self.resources.memory_budget or memory_of(device, weight_bytes(model))
         while True:
             try:
                 return measure(self.plan, checkpoint, model, budget, sources=sources)

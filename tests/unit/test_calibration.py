@@ -14,8 +14,9 @@ from transformers import LlamaConfig
 from cntbench.engine.meter import predicted_work
 from cntbench.engine.request import Request
 from cntbench.estimate import calibration
-from cntbench.estimate.calibration import calibrated, weight_bytes
+from cntbench.estimate.calibration import calibrated
 from cntbench.models.outline import Outline, pythia
+from cntbench.models.precision import weight_bytes
 
 METHODS = [shipped()[name].method for name in ("zero", "mean", "resample")]
 

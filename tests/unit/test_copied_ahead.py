@@ -18,7 +18,7 @@ from support.runs import plan_for, quiet
 from support.trajectories import write_trajectory
 
 from cntbench.models.device import memory_of
-from cntbench.models.precision import copied_ahead, mapped, weights_size
+from cntbench.models.precision import copied_ahead, mapped, weight_bytes
 from cntbench.parallel.processes import Workers
 from cntbench.runs import measurer as measurer_module
 from cntbench.runs import run as runner
@@ -226,7 +226,7 @@ def test_all_weights_are_copied_on_a_stream_of_their_own(monkeypatch):
     devices = set()
     mapped(copy, lambda value: devices.add(value.device.type) or value)
     assert devices == {"meta"}
-    assert weights_size(copy) == weights_size(model) > 0
+    assert weight_bytes(copy) == weight_bytes(model) > 0
 
 
 def test_a_model_that_does_not_fit_beside_another_is_copied_later(monkeypatch):
