@@ -136,7 +136,7 @@ def purpose_scores(
     truths = [purpose.truth for purpose in PURPOSES.values()]
     for end, values in zip(("low", "high"), score_intervals(used, truths, ablations), strict=True):
         name = f"score_prompts_{end}"
-        about = f"{end} end of the 95 % interval of the score over resamples of prompts"
+        about = f"{end} end of where 95 % of the scores lie over resamples of prompts"
         dataset[name] = (("purpose", "ablation"), values, described(name, about, "1"))
     return dataset
 

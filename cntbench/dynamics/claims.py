@@ -217,7 +217,8 @@ def _verdict(
             present = test.value >= minimum
             explained = f"explained by {rule.rules_out[number]}"
             reason = explained if present else "smaller than the claim requires"
-            return verdict("not supported", reason, number)
+            power = f"; {minimum:g} would be found with probability {test.power:.2f}"
+            return verdict("not supported", reason + power, number)
     for number, (minimum, test) in numbered:
         if test.upper < minimum:
             return verdict("inconclusive", _weak(test), number)

@@ -190,7 +190,7 @@ def _stability(dataset: xr.Dataset) -> Iterator[Table]:
         purposes = [str(name) for name in dataset["purpose"].values[bounds.values]]
     table = plain_table(
         "Stability over resamples of the prompts: Jaccard index of the circuits (the top tenth of\n"
-        "the edges) of two resamples, prompts from which on it is 0.8; 95 % intervals of scores",
+        "the edges) of two resamples, prompts from which on it is 0.8; where 95 % of scores lie",
         text=["ablation"],
         numbers=["circuit\nJaccard", "settles\nat", *(p.replace("_", "\n", 1) for p in purposes)],
     )

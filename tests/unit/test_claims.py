@@ -183,6 +183,8 @@ def test_the_verdict_follows_from_the_tests(two, first, second, word, reason, de
     verdict = judge([two.rule], [[first, second]])[0]
     assert verdict.label == word
     assert verdict.reason.startswith(reason)
+    power = "; 0.2 would be found with probability 0.80"
+    assert verdict.reason.endswith(power) == (word == "not supported")
     assert verdict.decisive == decisive
     if not first.reason:
         assert verdict.p_value == max(first.p_value, second.p_value)
@@ -235,8 +237,10 @@ def test_a_frozen_trajectory_is_one_checkpoint_and_says_nothing_about_dynamics()
 
 def test_stability_that_layers_explain_is_said_to_be():
     film = layers_only(np.random.default_rng(0), template(checkpoints=60))
-    _, verdict = examined(film, ["spreader_hierarchy"])["spreader_hierarchy"]
-    assert (verdict.label, verdict.reason) == ("not supported", "explained by the layers alone")
+    tests, verdict = examined(film, ["spreader_hierarchy"])["spreader_hierarchy"]
+    power = tests[verdict.decisive].power
+    told = f"explained by the layers alone; 0.1 would be found with probability {power:.2f}"
+    assert (verdict.label, verdict.reason) == ("not supported", told)
 
 
 def test_an_untrained_trajectory_has_no_memory():

@@ -14,8 +14,8 @@ from cntbench.runs.catalogue import load_catalogue
 POOLS = 600
 
 
-def film_result(value: float, drawn: np.ndarray) -> ClaimTestResult:
-    """The p-values of a film's statistic by draws, as for a claim."""
+def film_result(value: float, drawn: np.ndarray, power: float = 0.5) -> ClaimTestResult:
+    """The p-values of a film's statistic by draws, as for a claim; its power is simulated."""
     count = 1 + len(drawn)
     reached, beyond = (drawn >= value).sum(), (drawn > value).sum()
     return ClaimTestResult(
@@ -25,7 +25,7 @@ def film_result(value: float, drawn: np.ndarray) -> ClaimTestResult:
         upper=value + 2,
         p_value=(1 + reached) / count,
         mid_p_value=(1 + reached + beyond) / 2 / count,
-        power=0.5,
+        power=power,
         detectable=2.5,
         least=1 / count,
     )
@@ -56,6 +56,16 @@ def test_the_size_is_at_most_nominal_where_most_draws_tie(floor):
 def test_films_that_show_nothing_do_not_outweigh_those_that_do():
     """Half of the films have the effect; in the others the statistic ties with most draws."""
     assert rate(10, 99, 1.645, found=0.5) > 0.9
+
+
+@pytest.mark.parametrize(("films", "found"), [(3, 0.5), (5, 0.2), (10, 0.1), (10, 0.2), (10, 0.4)])
+def test_the_power_of_pools_follows_from_a_simulated_power(films, found):
+    """Where a film shows the effect clearly, or nothing, with a known probability."""
+    rng = np.random.default_rng(0)
+    one = film_result(0.0, np.maximum(rng.standard_normal(99), 0), power=found)
+    assert pool_tests([one] * films, 1.0).power == pytest.approx(
+        rate(films, 99, 0.0, found=found), abs=0.12
+    )
 
 
 def test_a_statistic_below_the_floor_ties_with_the_draws_at_it(monkeypatch):
