@@ -7,6 +7,7 @@ complete checkpoints are kept; 70 a defect of cntbench.
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -331,8 +332,13 @@ def _command() -> Any:
     return typer.main.get_command(app)
 
 
+#: New objects that start a search for garbage: imports make a million, none of them garbage.
+_NEW_OBJECTS = 10_000
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2."""
+    gc.set_threshold(_NEW_OBJECTS)
     with interrupts_remembered():
         try:
             with printed_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -104,6 +105,12 @@ def test_the_command_it_prints_reads_the_result(measured):
     )
     for name in ("influence", "readout_value", "target_layer", "step", "status"):
         assert name in shown.stdout
+
+
+def test_garbage_is_seldom_searched_for_while_libraries_are_imported(cli):
+    gc.set_threshold(700)
+    assert cli("list", "tasks")[0] == 0
+    assert gc.get_threshold()[0] == 10_000
 
 
 def test_show_prints_the_tables_of_a_result(cli, measured):
