@@ -17,7 +17,7 @@ import xarray as xr
 from cntbench.comparison import command
 from cntbench.comparison.pooled import with_pooled_claims
 from cntbench.errors import CntbenchError, Named, shown, unknown, warn
-from cntbench.files.output import Folders, path_tuple
+from cntbench.files.output import Folders, path_tuple, user_path
 from cntbench.models.device import description, prepare
 from cntbench.models.in_memory import at_step, read_model
 from cntbench.models.precision import TYPES, moved
@@ -132,7 +132,7 @@ def run(
         "execute": execute,
         "resources": Resources(budget, keep_downloads, resolved),
     }
-    keys, to = study_changes(**changes), Path(output) if output else None
+    keys, to = study_changes(**changes), user_path(output) if output else None
     catalogue = load_catalogue(path_tuple(specs))
     with progress_bar(Terminal(stderr=True), shown=progress) as report:
         runs = seed_runs(catalogue, study, keys, to or seeds_folder(study), where=where)

@@ -148,7 +148,7 @@ def audit(
     specs: Specs = None,
 ) -> None:
     """List checkpoints and their problems: missing, failed, repeated, or of another training."""
-    from cntbench.files.output import file_status, is_folder
+    from cntbench.files.output import file_status, is_folder, user_path
     from cntbench.models.checkpoint_choice import chosen_by
     from cntbench.models.trajectory import open_trajectory
     from cntbench.plugins import room
@@ -160,7 +160,7 @@ def audit(
     from cntbench.runs.audit import audit_trajectory
     from cntbench.runs.folder import MANIFEST, RunFolder
 
-    path = Path(what)
+    path = user_path(what)
     if file_status(path / MANIFEST):
         path = RunFolder(path).results
     if path.suffix == ".nc" or (file_status(path) and not is_folder(path)):

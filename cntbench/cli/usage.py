@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from cntbench.errors import CntbenchError, nearest, shown, unknown
+from cntbench.files.output import user_path
 from cntbench.files.refusals import allowed
 from cntbench.plugins.folders import using
 
@@ -65,7 +66,9 @@ def _with_paths(command: Callable[..., None]) -> Callable[..., None]:
                 raise CntbenchError(f'{label} = "" is not allowed', hint="It must not be empty.")
             if name in paths and argument:
                 arguments[name] = (
-                    Path(argument) if isinstance(argument, str) else [*map(Path, argument)]
+                    user_path(argument)
+                    if isinstance(argument, str)
+                    else [*map(user_path, argument)]
                 )
         with using(arguments["specs"] or ()) if "specs" in arguments else nullcontext():
             command(**arguments)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,14 @@ class FileKind:
 Folders = str | Path | Sequence[str | Path]
 
 
+def user_path(path: str | Path) -> Path:
+    """Return a path with the home folder for ``~``, which shells leave in ``--output=~/runs``."""
+    path = Path(path)
+    with suppress(RuntimeError):  # there is no such user
+        path = path.expanduser()
+    return path
+
+
 def path_tuple(paths: Folders) -> tuple[Path, ...]:
     """Return one or several paths as a tuple."""
     several = [paths] if isinstance(paths, str | Path) else paths
@@ -46,7 +55,7 @@ def path_tuple(paths: Folders) -> tuple[Path, ...]:
         raise CntbenchError(
             f"{shown(paths)} is not a path", hint="Give one path, or a list of paths."
         )
-    return tuple(map(Path, several))
+    return tuple(map(user_path, several))
 
 
 def check_output(

@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 from cntbench.errors import CntbenchError, PluginError, SpecError, nearest, warn
-from cntbench.files.output import file_status, is_folder, path_tuple
+from cntbench.files.output import file_status, is_folder, path_tuple, user_path
 from cntbench.plugins.contracts import guard
 
 P = ParamSpec("P")
@@ -118,9 +118,8 @@ class PluginFolder:
 
     def stems(self, room: str) -> list[str]:
         """Return the names of the files that add to a room."""
-        paths = map(Path, self.files)
-        stems = [path.stem for path in paths if str(path.parent) == SUBFOLDERS.get(room)]
-        return [stem for stem in stems if not stem.startswith("_")]
+        paths = [path for path in map(Path, self.files) if str(path.parent) == SUBFOLDERS.get(room)]
+        return [path.stem for path in paths if not path.stem.startswith("_")]
 
     def files_of(self, rooms: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Yield names and contents of the files that add to rooms, and of their shared files."""
@@ -318,7 +317,9 @@ def not_specs(path: Path) -> SpecError:
 
 def environment_folders() -> list[Path]:
     """Return the folders that the environment variable names."""
-    return [Path(part) for part in os.environ.get(SPECS_VARIABLE, "").split(os.pathsep) if part]
+    return [
+        user_path(part) for part in os.environ.get(SPECS_VARIABLE, "").split(os.pathsep) if part
+    ]
 
 
 def package_folders() -> list[Path]:
@@ -368,13 +369,12 @@ def _warn_of_strangers(path: Path) -> None:
 def _broken(path: Path, error: BaseException) -> PluginError:
     """Return the error for a file that cannot be imported, with the line of the failure."""
     if isinstance(error, CntbenchError):
-        where = ", ".join(filter(None, [str(path), error.where]))
+        where = f"{path}, {error.where}" if error.where else str(path)
         return PluginError(error.what, where=where, hint=error.hint)
     line, what = _line(path, error), _in_one_line(error)
     if isinstance(error, SyntaxError):
         what = f"SyntaxError: {error.msg}"
-        if error.filename:
-            path, line = Path(error.filename), error.lineno
+        path, line = Path(error.filename or path), error.lineno
     return PluginError(what, where=f"{path}, line {line}" if line else str(path))
 
 

@@ -17,12 +17,14 @@ from support.eap import graph, write_graph
 from support.films import random_film
 from support.trajectories import run_cli
 
+from cntbench.api.results import save_results
 from cntbench.cli.main import app
 from cntbench.comparison.files import FILES_TITLE
 from cntbench.comparison.storage import COMPARISON
 from cntbench.errors import StorageError
 from cntbench.exchange.export import export
 from cntbench.figures import save
+from cntbench.files.output import user_path
 from cntbench.reporting.page.write import write_page
 from cntbench.results.storage import open_results, write_dataset, write_results
 
@@ -266,3 +268,15 @@ def test_a_long_name_that_a_file_may_have_can_be_written(cli):
     name = "x" * 250 + ".html"
     assert cli("report r.nc", "-o", name) == (0, "")
     assert Path(name).is_file()
+
+
+def test_a_tilde_is_the_home_folder(cli, monkeypatch, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    assert cli("export r.nc --output=~/edges.csv") == (0, "")
+    save_results(open_results(Path("r.nc")).to_dataset(), "~/again.nc", draws=0)
+    assert {path.name for path in home.iterdir()} == {"edges.csv", "again.nc"}
+    assert cli("audit ~/again.nc") == (0, "")
+    assert not Path("~").exists()
+    assert user_path("~no-such-user/runs") == Path("~no-such-user/runs")

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from cntbench.errors import CheckpointError, CntbenchNote, listed, warn
+from cntbench.files.output import user_path
 from cntbench.models import checkpoint_files
 from cntbench.models.adapters._base import Shape
 from cntbench.models.checkpoint_choice import choose
@@ -98,9 +98,7 @@ def _root(where: str) -> Path:
         raise CheckpointError(
             "dir: needs a folder", hint="Write dir:PATH, for instance dir:checkpoints/run1."
         )
-    root = Path(where)
-    with suppress(RuntimeError):  # there is no such user
-        root = root.expanduser()  # a shell leaves dir:~/runs as it is
+    root = user_path(where)
     if not root.is_dir():
         raise CheckpointError("is not a folder" if root.exists() else "no such folder", where=where)
     return root
