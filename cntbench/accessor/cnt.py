@@ -130,10 +130,13 @@ class Cnt:
             If there is no such metric, or sources and targets are not the same components.
         """
         from cntbench.metrics._film import film_metrics
+        from cntbench.plugins import find
         from cntbench.results.film import usable
         from cntbench.results.tree import film_coordinates
 
-        dataset = self._square(["influence", "status"])
+        about = find("metric", name).METRIC
+        in_time = about.over_time or "step" in about.needs
+        dataset = self._square(["influence", "status"], in_time=in_time)
         values = film_metrics(dataset["influence"], usable(dataset), [name])[name]
         labels: dict[Any, Any] = {**film_coordinates(dataset, values.dims)}
         labels |= {n: c for n, c in dataset.coords.items() if set(c.dims) <= set(values.dims)}
@@ -255,8 +258,11 @@ class Cnt:
         """The figures of `cntbench.figures` for this result."""
         return Plot(self._data)
 
-    def _square(self, needed: list[str] | tuple[str, ...]) -> xr.Dataset:
-        """Return variables of the dataset if its sources are its targets."""
+    def _square(self, needed: list[str] | tuple[str, ...], *, in_time: bool = False) -> xr.Dataset:
+        """Return variables of the dataset if its sources are its targets, and weights are weights.
+
+        With ``in_time``, checkpoints have to be in the order of training.
+        """
         dataset = selection.with_schema_dims(self._root, needed).compute()
         sources, targets = ([str(n) for n in dataset[d].values] for d in ("source", "target"))
         if sources != targets:
@@ -264,6 +270,18 @@ class Cnt:
                 "has different sources and targets, but this needs whole graphs",
                 where="the dataset",
                 hint="Select the same components on both sides, or select afterwards.",
+            )
+        if (dataset["influence"] < 0).any():
+            raise StorageError(
+                "variable 'influence' has negative numbers, but this needs weights",
+                where="the dataset",
+                hint="Take their absolute values.",
+            )
+        if in_time and (dataset["step"].diff("checkpoint") <= 0).any():
+            raise StorageError(
+                "variable 'step' does not rise, but this compares a checkpoint with the one before",
+                where="the dataset",
+                hint="Select each checkpoint once, in the order of training.",
             )
         return dataset
 

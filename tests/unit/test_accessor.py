@@ -237,6 +237,21 @@ def test_whole_graphs_are_needed_for_metrics(film):
         film.isel(source=[0, 1]).cnt.metric("gini")
 
 
+def test_metrics_are_of_weights_in_the_order_of_training(film):
+    signed = film.assign(influence=-film["influence"])
+    for needs_weights in (
+        lambda: signed.cnt.metric("gini"),
+        lambda: signed.cnt.backbone("top_k"),
+        signed.cnt.roles,
+    ):
+        with pytest.raises(StorageError, match="'influence' has negative numbers"):
+            needs_weights()
+    for turned in (film.isel(checkpoint=slice(None, None, -1)), film.isel(checkpoint=[0, 0, 1])):
+        with pytest.raises(StorageError, match="'step' does not rise"):
+            turned.cnt.metric("spreader_change")
+        turned.cnt.metric("gini")  # which is about one moment
+
+
 def test_roles_are_those_of_a_run(tree, film):
     kept, found = tree["roles"], film.cnt.roles()
     assert {name.split("_", 1)[1] for name in found} == {
