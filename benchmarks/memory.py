@@ -59,8 +59,11 @@ def _watch(workload: str, name: str, workers: int) -> float:
     server = {parent(process.pid) for process in crew} - {os.getpid()}
     while waiting:
         pids = [*server, *(process.pid for process in crew)]
-        highest = max(highest, sum(proportional(pid) for pid in pids))
-        waiting = [process for process in waiting if process.is_alive()]
+        total = sum(proportional(pid) for pid in pids)
+        alive = [process for process in waiting if process.is_alive()]
+        if alive == waiting:  # else what the ended one shared may have counted twice
+            highest = max(highest, total)
+        waiting = alive
         time.sleep(0.005)
     failed = [process.exitcode for process in crew if process.exitcode]
     if failed:

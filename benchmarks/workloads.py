@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import GPTNeoXConfig, LlamaConfig, PreTrainedConfig
+from transformers import GPTNeoXConfig
 
 from cntbench.ablations.measures import relative_l2
 from cntbench.ablations.replacements import mean, resample, zero
@@ -18,6 +18,9 @@ from cntbench.models.adapters import adapter
 from cntbench.models.decoder import Decoder
 from cntbench.prompts import Language, Prompts, generate
 from cntbench.prompts.generators import repeated_block
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ class LlamaShape(Shape):
 
     def config(self) -> PreTrainedConfig:
         """Return the model's config."""
+        from transformers import LlamaConfig  # it imports SymPy, which other shapes do without
+
         return LlamaConfig(
             vocab_size=self.vocabulary,
             hidden_size=self.hidden,

@@ -89,7 +89,11 @@ Jobs = Annotated[
 ]
 
 #: What workers import to measure models, and first compare them with transformers.
-MEASURING = ("transformers.modeling_utils", "cntbench.runs.run")
+MEASURING = (
+    "transformers.modeling_utils",
+    "transformers.generation.utils",
+    "cntbench.runs.run",
+)
 
 
 def begin_workers(jobs: int | None, *modules: str) -> None:
