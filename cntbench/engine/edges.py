@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -84,10 +85,15 @@ def estimate_edges(edges: Edges, effects: Array, effect: Array) -> None:
     Raises
     ------
     PluginError
-        If the estimator yields values of another shape, NaN, or nothing for a feasible edge.
+        If the estimator yields no estimate, values of another shape, NaN, or nothing for a feasible
+        edge.
     """
     file, request = find("estimator", edges.ablation.estimator), edges.request
-    for estimate in file.estimate(edges):
+    yielded = file.estimate(edges)
+    for estimate in yielded if isinstance(yielded, Iterable) else [yielded]:
+        if not isinstance(estimate, Estimate | StreamChange):
+            what = f"yields {type(estimate).__name__}"
+            raise _wrong(edges, what, "Yield cntbench.engine.attribution.Estimate objects.")
         if isinstance(estimate, StreamChange):
             if request.effects:
                 clean = edges.perturbations.streams[-1]

@@ -175,6 +175,10 @@ def _copied(given: Any) -> Any:
     return given.copy() if isinstance(given, np.ndarray) else given.clone()
 
 
+#: Rounding error that a range allows.
+_SLACK = 1e-5
+
+
 def _changed(before: Any, after: Any) -> bool:
     """Return whether an array, or a finite tensor, has changed."""
     if isinstance(before, np.ndarray):
@@ -207,13 +211,22 @@ def _of_replace(result: Any, module: ModuleType, rule: object, states: Any) -> s
     if hasattr(result, "is_meta"):  # dims that are the same for all may have length 1
         with suppress(RuntimeError):
             result = result.expand(shape)
+    if hasattr(result, "is_meta") and result.dtype != states.clean.dtype:
+        return f"{result.dtype}; it has to be the type of states.clean, here {states.clean.dtype}"
     dims = "the shape of states.clean, prompt × position × component × width"
     return _of_tensor(result, dims, shape, states.clean)
 
 
 def _of_measure(result: Any, module: ModuleType, clean: Any, ablated: Any) -> str | None:
     *before, _, components, _ = ablated.shape
-    return _of_tensor(result, "run × prompt × component", (*before, components), clean, ablated)
+    wrong = _of_tensor(result, "run × prompt × component", (*before, components), clean, ablated)
+    if wrong or result.is_meta or not result.numel():
+        return wrong
+    lowest, highest = module.RANGE
+    least, most = float(result.min()), float(result.max())
+    if least < lowest - _SLACK or most > highest + _SLACK:
+        return f"numbers from {least:g} to {most:g}; by RANGE they are {lowest:g} to {highest:g}"
+    return None
 
 
 def _of_value(result: Any, module: ModuleType, at: Any) -> str | None:

@@ -101,7 +101,7 @@ WEIGHTS = np.ones((2, 3, 3))
 CALLS = {
     "estimator": lambda file, _: list(file.estimate(None)),
     "measure": lambda file, _: file.measure(
-        torch.ones(2, 3, 4, 5), torch.full((6, 2, 3, 4, 5), 2.0)
+        torch.ones(2, 3, 4, 5), torch.full((6, 2, 3, 4, 5), 1.1)
     ),
     "replacement": lambda file, _: file.Parameters().replace(
         SimpleNamespace(clean=torch.ones(2, 3, 4, 5))
@@ -212,6 +212,8 @@ IN_USE = [
     ("measure", "return (", "return float('nan') * (", 3, "NaN or infinity for finite input"),
     ("replacement", " / 2", "[..., 0]", 7, "replace returns the shape (2, 3, 4); it has to be the"),
     ("replacement", " / 2", ".numpy()", 7, "replace returns ndarray; it has to be a torch tensor"),
+    ("replacement", " / 2", ".double()", 7, "replace returns torch.float64; it has to be the type"),
+    ("measure", "return (", "return 9 - (", 3, "by RANGE they are 0 to 1"),
     ("replacement", " / 2", " / 0", 7, "replace returns NaN or infinity for finite input"),
     ("replacement", "clean / 2", "clean.div_(2)", 7, "replace returns after changing its input"),
     ("measure", "(ablated -", "(ablated.mul_(2) -", 3, "measure returns after changing its input"),

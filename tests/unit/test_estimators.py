@@ -63,6 +63,18 @@ def test_numbers_that_are_none_are_refused(tmp_path, values, what, allowed):
     assert caught.value.where == str(tmp_path / "estimators" / "mine.py")
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [("return", "range"), ("yield (0,) #", "tuple"), ("return None #", "NoneType")],
+)
+def test_what_is_no_estimate_is_refused(tmp_path, written, said):
+    path = tmp_path / "estimators" / "mine.py"
+    path.parent.mkdir()
+    path.write_text(MINE.format("found.values").replace("yield", written))
+    with pytest.raises(PluginError, match=f"estimator 'mine' of ablation 'a' yields {said}"):
+        effects(tmp_path, "mine")
+
+
 def test_edges_that_are_left_out_are_refused(tmp_path):
     path = tmp_path / "estimators" / "mine.py"
     path.parent.mkdir()
