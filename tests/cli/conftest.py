@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from support.trajectories import run_cli
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_calibration() -> Iterator[None]:
+    """Time a few calls for each plan, not all of a second: no test of commands judges the speed."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("cntbench.estimate.calibration.SECONDS", 0.05)
+        yield
 
 
 @pytest.fixture

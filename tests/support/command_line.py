@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import typer
 
@@ -27,11 +28,16 @@ def check(command: str) -> None:
 
 
 def _cntbench(words: list[str]) -> None:
-    group = typer.main.get_command(app)
+    group = _commands()
     while hasattr(group, "commands"):
         assert words[0] in group.commands, f"no command {words[0]}"
         group, words = group.commands[words[0]], words[1:]
     group.make_context("cntbench", list(words))  # reads the options, and refuses unknown ones
+
+
+@cache
+def _commands() -> Any:
+    return typer.main.get_command(app)
 
 
 def _python(words: list[str]) -> None:
