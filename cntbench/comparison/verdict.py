@@ -1,18 +1,23 @@
 """A verdict on methods: for each purpose a ranking with confidence, ties, and one sentence.
 
-Methods are measured on the same models, so their differences are paired. A bootstrap draws
-circuits, and models of each drawn circuit, with replacement (Davison & Hinkley 1997, section 3.8).
-Percentile intervals over few circuits are too narrow; following Hesterberg 2015, they are widened
-to match those of Student's t. ``docs/compare.md`` gives the coverage.
+Methods are measured on the same models. For intervals of scores, a bootstrap draws circuits, and
+models of each drawn circuit, with replacement (Davison & Hinkley 1997, section 3.8). Percentile
+intervals over few circuits are too narrow; following Hesterberg 2015, they are widened to match
+those of Student's t. ``docs/compare.md`` gives the coverage.
 
-A method is better than another if the interval of the difference of their scores lies above zero. A
-method's rank is one more than the number of better methods; methods of equal rank are tied. Pairs
-are tested one by one: of many equally good methods, some are called better by chance.
+Which methods are better is tested for all pairs together. If two methods are equally good, the
+difference of their scores on a circuit could as well have the other sign. So the signs of all
+circuits' differences are changed in every way, and a difference counts if its t statistic exceeds
+the largest one of all undecided pairs in 95 % of these ways: of all methods that are equally good,
+one is called better with a probability of 5 % at most (Westfall & Young 1993, stepwise as in
+Romano & Wolf 2005). Five circuits or fewer have too few ways to decide anything. A method's rank is
+one more than the number of better methods; methods of equal rank are tied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import xarray as xr
@@ -32,13 +37,17 @@ OF_METHODS: Mapping[str, str] = {
     "score": "mean over circuits and their models of what methods are ranked by",
     "score_low": "lower end of its 95 % bootstrap interval over circuits and models",
     "score_high": "upper end of its 95 % bootstrap interval over circuits and models",
-    "rank": "one more than the number of methods that are better with 95 % confidence",
+    "rank": "one more than the number of better methods, with 95 % confidence in all ranks",
     "pareto": "1 if no method with a higher score is as cheap, and none as good is cheaper, else 0",
 }
 #: Variables of each purpose, from `cntbench.comparison.purposes.Purpose`.
 OF_PURPOSES = {"title": "in a sentence", "measure": "ranked by", "meaning": "true edges"}
 #: Bootstrap samples of circuits and models.
 _RESAMPLES = 2000
+#: Most circuits whose signs are changed in every way; with more, `_RESAMPLES` ways are drawn.
+_MOST_SIGNS = 11
+#: Statistics that differ by less are equal: it is the error of rounding.
+_ROUNDING = 1e-9
 #: A cheaper method is named if it costs at most this share of the recommended one.
 _CHEAP = 0.5
 #: Shares of a cost that have a word.
@@ -114,7 +123,7 @@ def _ranked(values: Array, costs: Array, seed: int) -> dict[str, Array]:
     means = values.mean(axis=(1, 2)) if values.size else np.empty(len(values))
     resamples, tail = _resampled(values, seed)
     low, high = np.quantile(resamples, [tail, 1 - tail], axis=0)
-    better = np.quantile(resamples[:, :, None] - resamples[:, None, :], tail, axis=0) > 0
+    better = _better(values, seed)
     return {
         "score": means,
         "score_low": low,
@@ -137,6 +146,40 @@ def _resampled(values: Array, seed: int) -> tuple[Array, float]:
         widening = np.sqrt(count / (count - 1))
         tail = float(special.ndtr(widening * special.stdtrit(count - 1, tail)))
     return means, tail
+
+
+def _better(values: Array, seed: int) -> NDArray[np.bool_]:
+    """Return whether each method is better than each other one, dims ``ablation, ablation``."""
+    scores = values.mean(axis=2) if values.shape[1] > 1 else values[:, 0]
+    first, second = np.triu_indices(len(scores), 1)
+    differences = scores[first] - scores[second]
+    signs = _signs(scores.shape[1], seed)
+    # In place of |t|, which grows with it: the share of a difference's square that is its mean's.
+    square = np.square(differences).mean(axis=1)
+    means = signs @ differences.T / max(1, scores.shape[1])
+    shares = np.divide(means**2, square, out=np.zeros_like(means), where=square > 0)
+    undecided = np.full(len(first), True)
+    while undecided.any():
+        largest = shares[:, undecided].max(axis=1)
+        exceeded = (largest[:, None] >= shares[0] - _ROUNDING).mean(axis=0)
+        decided = undecided & (exceeded <= 1 - CONFIDENCE)
+        if not decided.any():
+            break
+        undecided &= ~decided
+    better = np.zeros((len(scores), len(scores)), dtype=bool)
+    higher = means[0] > 0
+    better[first, second], better[second, first] = ~undecided & higher, ~undecided & ~higher
+    return better
+
+
+def _signs(count: int, seed: int) -> Array:
+    """Return ways to change signs, dims ``way, circuit``; the first one changes none."""
+    if count <= _MOST_SIGNS:
+        return np.array([*product((1.0, -1.0), repeat=count)])
+    state = random_state(seed, "signs of differences between methods")
+    signs = state.choice((1.0, -1.0), (_RESAMPLES, count))
+    signs[0] = 1
+    return signs
 
 
 def _front(means: Array, costs: Array) -> Array:

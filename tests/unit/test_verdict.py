@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 
@@ -76,7 +77,7 @@ def test_intervals_cover_scores_near_the_largest_one(circuits, trained, mean, de
         better.append(ranking["rank"].max() > 1)
     print(f"{circuits} circuits, mean {mean}: {np.mean(covered):.3f}, {np.mean(better):.3f}")
     assert np.mean(covered) >= 0.80
-    assert np.mean(better) <= 0.20
+    assert np.mean(better) <= 0.15
 
 
 def test_methods_that_are_better_on_every_model_are_ranked_and_others_are_tied(ranked):
@@ -124,7 +125,7 @@ def test_the_front_holds_what_nothing_beats_in_score_and_cost():
 
 
 def test_without_costs_the_best_is_named_and_no_front():
-    array = scores(np.stack([np.full((4, 2), value) for value in (0.9, 0.8, 0.7, 0.5)]))
+    array = scores(np.stack([np.full((8, 2), value) for value in (0.9, 0.8, 0.7, 0.5)]))
     found = verdict(array)
     assert np.isnan(found["pareto"]).all()
     assert found["verdict"].item() == "For direct edges use exact (AUROC 0.90 [0.90, 0.90])."
@@ -156,26 +157,72 @@ def test_intervals_hold_the_truth_as_often_as_they_say(within):
     tries, circuits = 80, 8
     means = rng.standard_normal((tries, circuits, 1))
     values = means + within * rng.standard_normal((tries, circuits, 3))
-    hits = better = 0
+    hits = 0
     for first, second in zip(values[::2], values[1::2], strict=True):
         found = verdict(scores([first, second], ["a", "b"]))
         inside = (found["score_low"] <= 0) & (found["score_high"] >= 0)
         hits += int(inside.sum())
-        better += int((found["rank"] > 1).any())
     assert 0.89 <= hits / tries <= 0.99
-    assert better / (tries / 2) <= 0.12  # of methods that are alike; 5 % is promised
 
 
-@pytest.mark.parametrize(("methods", "some", "each"), [(3, 0.12, 0.04), (18, 0.95, 0.19)])
-def test_ranks_of_equally_good_methods_differ_as_often_as_the_page_says(methods, some, each):
+def ranks_of(values, names):
+    return verdict(scores(values, names))["rank"].values[0]
+
+
+@pytest.mark.parametrize("methods", [2, 18])
+@pytest.mark.parametrize(
+    ("ahead", "is_seen"), [(0, 0.0), (6, 0.97)], ids=["all are alike", "one is better"]
+)
+def test_ranks_of_equally_good_methods_seldom_differ(methods, ahead, is_seen):
+    """``docs/compare.md`` gives the rates of 400 comparisons. By pairs, 0.95 of 18 are wrong."""
+    count = int(os.environ.get("CNTBENCH_FILMS", "100"))
     rng = np.random.default_rng(methods)
-    names, ranks = [f"m{i}" for i in range(methods)], []
-    for _ in range(60):
+    names, wrong, seen = [f"m{i}" for i in range(methods)], [], []
+    for _ in range(count):
         values = rng.standard_normal((1, 8, 1)) + rng.standard_normal((methods, 8, 1))
         values = values + 0.5 * rng.standard_normal((methods, 8, 3))
-        ranks.append(verdict(scores(values, names))["rank"].values[0] > 1)
-    assert np.mean([found.any() for found in ranks]) == pytest.approx(some, abs=0.13)
-    assert np.mean(ranks) == pytest.approx(each, abs=0.06)
+        values[0] += ahead
+        ranks = ranks_of(values, names)
+        wrong.append(ranks.max() > (2 if ahead else 1))
+        seen.append(ranks[0] == 1 and (ranks[1:] > 1).all())
+    print(f"{methods} methods: {np.mean(wrong):.3f} wrong, {np.mean(seen):.3f} seen")
+    assert np.mean(wrong) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / count)
+    assert np.mean(seen) >= (is_seen if methods == 2 else 0.9 * is_seen)
+
+
+def test_ranks_are_those_of_a_loop_over_all_signs_and_pairs():
+    """The stepwise test, written out: no pair that is not decided may explain another one."""
+    rng = np.random.default_rng(3)
+    for scale in (0.3, 1.0):
+        values = np.arange(4)[:, None] + scale * rng.standard_normal((4, 7))
+        pairs = list(itertools.permutations(range(4), 2))
+        ways = list(itertools.product((1, -1), repeat=7))
+
+        def t(pair, signs, values=values):
+            difference = signs * (values[pair[0]] - values[pair[1]])
+            return difference.mean() / difference.std()
+
+        decided: set[tuple[int, int]] = set()
+        while True:
+            left = [pair for pair in pairs if pair not in decided and pair[::-1] not in decided]
+            largest = [max((t(pair, signs) for pair in left), default=0) for signs in ways]
+            new = {
+                pair
+                for pair in left
+                if np.mean([most >= t(pair, 1) - 1e-9 for most in largest]) <= 0.05
+            }
+            if not new:
+                break
+            decided |= new
+        expected = [1 + sum(pair[1] == method for pair in decided) for method in range(4)]
+        assert ranks_of(values[:, :, None], NAMES).tolist() == expected
+        assert len(decided) == (6 if scale == 0.3 else len(decided))
+
+
+@pytest.mark.parametrize(("circuits", "rank"), [(5, 1), (6, 2), (12, 2)])
+def test_five_circuits_decide_nothing(circuits, rank):
+    values = np.stack([np.full((circuits, 2), value) for value in (0.9, 0.5)])
+    assert ranks_of(values, NAMES[:2]).tolist() == [1, rank]
 
 
 def test_scores_are_recoveries_of_the_realistic_models():
