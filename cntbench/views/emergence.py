@@ -22,6 +22,7 @@ from scipy import special
 from cntbench.analysis.intervals import CONFIDENCE
 from cntbench.dynamics.film import prompts_of
 from cntbench.prompts import random_state
+from cntbench.results.film import usable
 from cntbench.views.readouts import usable_accuracy
 
 Array = NDArray[np.float64]
@@ -85,7 +86,8 @@ def emergence(dataset: xr.Dataset, task: str, *, draws: int = _DRAWS) -> Emergen
         return None
     smooth = smoothed(values)
     noise = random_state(0, "emergence").standard_normal((draws if measured else 1, len(values)))
-    noisy = smooth + _widening(dataset.sel(task=task)) * errors * noise
+    cell = dataset.isel(checkpoint=usable(dataset)).sel(task=task)
+    noisy = smooth + _widening(cell) * errors * noise
     fits = np.array([smoothed(row) for row in noisy])
 
     def moment(step: float, lows: Array, highs: Array) -> DatedStep:

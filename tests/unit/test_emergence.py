@@ -143,6 +143,17 @@ def test_few_prompts_make_intervals_wider(film):
     assert lengths[0] == pytest.approx(3.18 / 1.96 * lengths[2], rel=0.2)
 
 
+def test_checkpoints_that_failed_have_no_prompts(film):
+    changed = with_accuracy(film, truth()).assign_attrs(prompts=8)
+    changed["status"] = changed["status"].astype(object).copy()
+    changed["status"][:, :, 5] = "failed"
+    counts = np.full((film.sizes["task"], len(STEPS)), 8.0)
+    counts[:, 5] = np.nan
+    counted = changed.assign(prompts_measured=(("task", "checkpoint"), counts))
+    task = str(film["task"].values[0])
+    assert emergence(counted, task) == emergence(changed, task)
+
+
 def test_duplicates_and_gaps_do_not_count(film):
     values = np.where(STEPS < 100, 0.03, 0.9)
     changed = with_accuracy(film, values)
