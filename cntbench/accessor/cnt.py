@@ -216,7 +216,8 @@ class Cnt:
 
         if isinstance(self._data, xr.DataTree) and "roles" in self._data.children:
             return self._data.children["roles"].to_dataset(inherit=True).compute()
-        dataset = self._square(("influence", "influence_se", "status"))
+        counts = {"prompts_measured"} & self._root.keys()
+        dataset = self._square(["influence", "influence_se", "status", *counts])
         cells = []
         for i, j in np.ndindex(dataset.sizes["task"], dataset.sizes["ablation"]):
             cell = dataset.isel(task=i, ablation=j)

@@ -264,6 +264,17 @@ def test_roles_are_those_of_a_run(tree, film):
     assert film.sel(CELL).cnt.roles()["gatherer_rank"].dims == ("target",)
 
 
+def test_intervals_of_roles_are_over_the_prompts_that_were_measured(film):
+    dims = ("task", "checkpoint")
+    counted = film.assign(prompts_measured=(dims, np.full([film.sizes[dim] for dim in dims], 3.0)))
+    roles = counted.cnt.roles()
+    strength, error = roles["spreader_strength"], roles["spreader_strength_se"]
+    assert (error > 0).any()
+    np.testing.assert_allclose(
+        roles["spreader_strength_upper"], strength + 4.302653 * error, rtol=1e-5
+    )
+
+
 def test_a_dataset_is_not_changed_by_what_it_is_asked(film):
     before = film.copy(deep=True)
     film.cnt.graph(**CELL)
