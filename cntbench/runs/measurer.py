@@ -35,6 +35,8 @@ from cntbench.runs.tasks import Task
 LEAST_MEMORY = 2**24
 #: Locks of the thread that reads the next model, and of the one that measures on the only GPU.
 _READING, _MEASURING = threading.Lock(), threading.RLock()
+#: Lock of the thread that writes a file: HDF5 is not safe among threads.
+_WRITING = threading.Lock()
 #: Parts of the messages of torch's out-of-memory errors.
 _OUT_OF_MEMORY = ("not enough memory", "DefaultCPUAllocator", "out of memory")
 
@@ -149,7 +151,8 @@ class CheckpointMeasurer:
         outcome = self.measured(block, files)
         if isinstance(outcome, Failure):
             return outcome
-        self.keep(block, outcome)
+        with _WRITING:
+            self.keep(block, outcome)
         return None
 
     def join(self, subject: ModelRef) -> Failure | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
@@ -153,6 +153,20 @@ def test_what_changes_settings_of_the_process_waits(plan, tmp_path, monkeypatch)
     assert all(outcome is not None for outcome in outcomes)
     waiting = {first.name, *(subject.name for subject in plan.untrained)}
     assert waiting.isdisjoint(watched.read_while_measuring)
+
+
+def test_no_two_files_are_written_at_once(plan, tmp_path, monkeypatch):
+    watched = Watched(plan, tmp_path, monkeypatch, reads=1, meet=False)
+    meeting, met = threading.Barrier(2), []
+
+    def keep(*_):
+        with suppress(threading.BrokenBarrierError):
+            met.append(meeting.wait(1))
+
+    monkeypatch.setattr(watched.measurer, "keep", keep)
+    _, *others = plan.trajectory.checkpoints
+    assert watched.attempt(others[:2], 2) == [None, None]
+    assert not met
 
 
 def _told(item: int, following: int | None) -> tuple[int, int | None]:
