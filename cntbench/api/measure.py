@@ -71,7 +71,7 @@ def run(
     output
         Folder of the run, by default ``runs/STUDY``. Complete checkpoints in it are reused.
     jobs
-        Number of processes, of one thread each. With 1, this process measures. With more, a script
+        Number of processes. With 1, this process measures, unless on a GPU. Otherwise, a script
         needs its ``if __name__ == "__main__":``, because Python starts new processes.
     device
         ``"cpu"``, ``"cuda"``, or ``"auto"``, which uses a GPU if there is one.
@@ -119,14 +119,11 @@ def run(
     """
     where = "cntbench.run"
     resolved = resolve_device(one_of(DeviceChoice, "device", device, where), scheduler)
-    check_script(jobs, where, resolved)
+    chosen = None if executor is None else one_of(Executor, "executor", executor, where)
+    elsewhere = scheduler is not None or chosen is Executor.SERIAL
+    check_script(jobs, where, "cpu" if elsewhere else resolved)
     budget = memory_budget(memory, where)
-    execute, workers = select_executor(
-        None if executor is None else one_of(Executor, "executor", executor, where),
-        scheduler,
-        jobs,
-        where=where,
-    )
+    execute, workers = select_executor(chosen, scheduler, jobs, where=where)
     options: dict[str, Any] = {
         "jobs": workers,
         "execute": execute,

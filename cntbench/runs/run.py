@@ -96,7 +96,7 @@ def run(
     path
         Folder of the run. Valid checkpoint files in it are reused, damaged ones measured again.
     jobs
-        Processes, one thread each; 1 measures in this process.
+        Processes; 1 measures in this process, unless on a GPU.
     execute
         The ``execute`` of a file of `cntbench.runs.executors`.
 

@@ -285,6 +285,10 @@ def test_a_script_that_the_process_of_a_gpu_would_run_again_is_told_before(tmp_p
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(CntbenchError, match=r"device = 'cuda' starts processes(.|\n)*__main__"):
         cntbench.run("none", jobs=1, device="auto")
+    monkeypatch.setattr("cntbench.runs.executors.dask.check_answers", lambda _: None)
+    for elsewhere in ({"executor": "serial"}, {"scheduler": "tcp://127.0.0.1:1"}):
+        with pytest.raises(CntbenchError, match="study 'none'"):
+            cntbench.run("none", jobs=1, device="auto", **elsewhere)
 
 
 def test_a_checkpoint_that_fails_is_a_warning(tmp_path, checkpoints):
