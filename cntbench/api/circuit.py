@@ -139,7 +139,7 @@ def circuit(
             evaluation = Evaluation(patch, readout, count, seed)
             return graph_circuits(graphs, tasks, loaded, evaluation, choice, in_graph=in_graph)
         else:
-            root = open_results(Path(results)).to_dataset(inherit=False)  # type: ignore[arg-type]
+            root = open_results(*path_tuple(results)).to_dataset(inherit=False)
         if in_graph:
             what = "only the graphs of EAP-IG and MIB have circuits of their own, a result has none"
             raise CntbenchError(what, where=f"{ARGUMENTS}: in_graph")

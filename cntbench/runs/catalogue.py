@@ -18,7 +18,7 @@ from cntbench import plugins
 from cntbench.ablations.ablation import Ablation, check
 from cntbench.dynamics.claim import Claim
 from cntbench.errors import CntbenchNote, Named, SpecError, distinct, nearest, unknown, warn
-from cntbench.files.output import folder_exists, is_folder
+from cntbench.files.output import folder_exists, is_folder, user_path
 from cntbench.metrics.backbones._base import Backbone
 from cntbench.models.planted.circuit import Circuit
 from cntbench.plugins import shipped_folder, spec_folders
@@ -128,7 +128,7 @@ class Catalogue:
 
     def task(self, name: str) -> Task:
         """Return a task by its name, or that of a file of prompts."""
-        return task_of_file(Path(name)) if is_table(name) else self.tasks[name]
+        return task_of_file(user_path(name)) if is_table(name) else self.tasks[name]
 
     def some_claims(self, names: Sequence[str] | None = None) -> tuple[Claim, ...]:
         """Return claims by name, by default all; an unknown name is an error."""

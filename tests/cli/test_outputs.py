@@ -17,16 +17,18 @@ from support.eap import graph, write_graph
 from support.films import random_film
 from support.trajectories import run_cli
 
+from cntbench.api.circuit import circuit
 from cntbench.api.results import save_results
 from cntbench.cli.main import app
 from cntbench.comparison.files import FILES_TITLE
 from cntbench.comparison.storage import COMPARISON
-from cntbench.errors import StorageError
+from cntbench.errors import CntbenchError, StorageError
 from cntbench.exchange.export import export
 from cntbench.figures import save
 from cntbench.files.output import user_path
 from cntbench.reporting.page.write import write_page
 from cntbench.results.storage import open_results, write_dataset, write_results
+from cntbench.runs.catalogue import load_catalogue
 
 
 class Command(NamedTuple):
@@ -278,5 +280,10 @@ def test_a_tilde_is_the_home_folder(cli, monkeypatch, tmp_path):
     save_results(open_results(Path("r.nc")).to_dataset(), "~/again.nc", draws=0)
     assert {path.name for path in home.iterdir()} == {"edges.csv", "again.nc"}
     assert cli("audit ~/again.nc") == (0, "")
+    with pytest.raises(CntbenchError) as caught:
+        circuit("~/again.nc", in_graph=True)
+    assert "a result has none" in str(caught.value)
+    (home / "mine.jsonl").write_text('{"clean": "a b", "answer": " c"}\n')
+    assert load_catalogue(()).task("~/mine.jsonl").name == "mine"
     assert not Path("~").exists()
     assert user_path("~no-such-user/runs") == Path("~no-such-user/runs")
