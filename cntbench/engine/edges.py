@@ -79,8 +79,8 @@ def _measure(edges: Edges, measured: Effects) -> None:
 def estimate_edges(edges: Edges, effects: Array, effect: Array) -> None:
     """Compute the effect of every edge with the ablation's estimator.
 
-    Fills ``into``, dims ``source, target, prompt``, and, if the estimator yields changes of the
-    final stream, effects on readouts, dims ``readout, source, prompt``.
+    Fills ``effects``, dims ``source, target, prompt``, and, if the estimator yields changes of the
+    final stream, ``effect``, that on readouts, dims ``readout, source, prompt``.
 
     Raises
     ------

@@ -139,8 +139,7 @@ def import_graphs(
 
 
 def monotonies(graphs: Mapping[int, EapGraph], *, circuit: bool) -> list[str]:
-    """Return a line for everything that is the same in all of a graph, or in all graphs, as
-    measurements never are.
+    """Return a line for what is the same throughout a graph, or all, as measurements never are.
 
     With ``circuit``, scores of edges that are not in the circuit count as 0.
     """

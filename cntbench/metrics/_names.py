@@ -1,4 +1,4 @@
-"""Whether there is what the declarations of metrics name: null models, backbones, other metrics."""
+"""Checks that what metrics name exists: null models, backbones, other metrics."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cntbench.plugins import Plugin, find
 
 
 def wrong_names(metrics: Named[Plugin]) -> Mapping[str, SpecError]:
-    """Return the errors of metrics whose ``METRIC`` names what there is not, by name of the metric.
+    """Return the errors of metrics whose ``METRIC`` names something that does not exist, by name.
 
-    An error says the metric's file, and the nearest match.
+    An error names the metric's file and the nearest match.
     """
     errors = {}
     for name, plugin in metrics.items():
