@@ -25,9 +25,9 @@ import pytest
 REPOSITORY = "lab/tiny"
 
 #: What may go wrong with a file: the server answers ``status``; never answers; closes the
-#: connection after ``size`` bytes; serves the file's first ``size`` bytes as if they were all;
-#: sends nothing after ``size`` bytes; or pauses for 0.1 s after every ``size`` bytes.
-Kind = Literal["status", "hang", "cut", "short", "stall", "slow"]
+#: connection after ``size`` bytes; serves the file's first ``size`` bytes as if they were all; or
+#: sends nothing after ``size`` bytes.
+Kind = Literal["status", "hang", "cut", "short", "stall"]
 
 
 @dataclass
@@ -256,11 +256,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         kind, size = (fault.kind, fault.size) if fault else ("", 0)
-        if self.command == "GET" and kind == "slow":
-            for start in range(0, len(content), size):
-                self.wfile.write(content[start : start + size])
-                self.hub.stopped.wait(0.1)
-        elif self.command == "GET":
+        if self.command == "GET":
             self.wfile.write(content[:size] if kind in ("cut", "stall") else content)
         if kind == "stall":
             self.hang()
