@@ -8,7 +8,7 @@ from support.trajectories import run_cli
 
 from cntbench.analysis.calibration import kinds
 from cntbench.analysis.calibration.kinds import KINDS, FilmKind
-from cntbench.analysis.calibration.rates import Setting, Trial, settings
+from cntbench.analysis.calibration.rates import Setting, Trial, _outcomes, settings
 from cntbench.analysis.calibration.simulated import exponential, tailed
 from cntbench.dynamics.resampling import FEWEST
 from cntbench.runs.catalogue import load_catalogue
@@ -111,8 +111,10 @@ def test_only_films_that_say_something_are_simulated_and_draws_have_to_be_enough
     assert set(kinds.KNOWN) == set(catalogue.claims)
     three = Setting("phased", None, 20, 2, 2)
     trial = Trial(three, catalogue.some_claims(["three_phases"]), 0, 19)
-    [[first, *_]] = trial.work()
+    [[first, *_]] = results = trial.work()
     assert first.reason == "needs 40 checkpoints, has 20"
+    [outcome] = _outcomes(trial.claims, [results])
+    assert outcome == {"rejected": 0, "supported": 0, "not_supported": 0, "inconclusive": 1}
 
 
 def test_pools_of_films_are_drawn_from_those_of_a_setting(cli, tmp_path):

@@ -12,6 +12,8 @@ BUDGETS = np.array([0.05, 0.1, 0.2, 0.5])
 #: Shares of the readout that circuits of these budgets recover.
 RECOVERED = np.array([0.1, 0.4, 0.8, 1.05])
 WITH_WHOLE = [*BUDGETS, 1.0], [*RECOVERED, 1.0]
+#: Standard deviation of an edge's numbers over prompts, relative to their mean.
+SPREAD = 0.5
 
 
 def circuits(rng, prompts, gap, skewed):
@@ -55,10 +57,20 @@ def test_faithfulness_and_its_areas(prompts, gap, skewed):
         assert 0.92 <= np.mean(values) <= 0.995
 
 
-def stopped(rng, edges, spread, limit):
+def noise_of_edges(rng, edges, skewed, shared):
+    """Noise of 128 prompts, normal or its exponential, half of whose variance edges may share."""
+    noise = rng.standard_normal((edges, 128))
+    if shared:
+        noise = np.sqrt(0.5) * (noise + rng.standard_normal(128))
+    if skewed:
+        noise = (np.exp(0.8 * noise) - np.exp(0.32)) / np.sqrt(np.exp(1.28) - np.exp(0.64))
+    return noise
+
+
+def stopped(rng, edges, limit, **kind):
     """Stated squared errors and squared distances from the truth, where measuring stops."""
     true = np.linspace(1, 0.2, edges)
-    values = true[:, None] * (1 + spread * rng.standard_normal((edges, 128)))
+    values = true[:, None] * (1 + SPREAD * noise_of_edges(rng, edges, **kind))
     for rows in batches(128):
         part = values[:, : rows.stop]
         mean, error = part.mean(axis=1), part.std(axis=1, ddof=1) / np.sqrt(rows.stop)
@@ -68,13 +80,27 @@ def stopped(rng, edges, spread, limit):
     return np.square(error[strongest]), np.square(mean - true)[strongest]
 
 
-@pytest.mark.parametrize(("edges", "least"), [(72, 0.96), (10, 0.94), (1, 0.8)])
-def test_errors_where_measuring_stops_are_a_little_too_small(edges, least):
+@pytest.mark.parametrize(
+    ("edges", "skewed", "shared", "least"),
+    [
+        (72, False, False, 0.96),
+        (72, False, True, 0.9),
+        (72, True, False, 0.96),
+        (72, True, True, 0.84),
+        (10, False, False, 0.94),
+        (10, True, False, 0.92),
+        (1, False, False, 0.8),
+        (1, True, False, 0.72),
+    ],
+)
+def test_errors_where_measuring_stops_are_a_little_too_small(edges, skewed, shared, least):
     """Of the strongest edges, by limits from where half of the films stop at once."""
     rng = np.random.default_rng(edges)
     ratios = []
     for part in (0.7, 0.85, 1.0, 1.2):
-        runs = [stopped(rng, edges, 0.5, part * 0.5 / np.sqrt(8)) for _ in range(600)]
+        limit = part * SPREAD / np.sqrt(8)
+        runs = [stopped(rng, edges, limit, skewed=skewed, shared=shared) for _ in range(600)]
         stated, true = (np.mean([run[which] for run in runs]) for which in (0, 1))
         ratios.append(np.sqrt(stated / true))
+    print(f"{edges} edges, skewed {skewed}, shared {shared}:", *np.round(ratios, 3))
     assert least <= min(ratios) <= 1.02

@@ -67,9 +67,12 @@ def test_errors_are_wide_enough_and_independence_would_not_be():
     assert np.median(independent) < 0.9
 
 
-@pytest.mark.parametrize("prompts", [4, 8, 16, 64])
+@pytest.mark.parametrize(
+    ("prompts", "low", "high"),
+    [(4, 0.98, 0.98), (8, 0.95, 0.98), (16, 0.95, 0.96), (64, 0.95, 0.95)],
+)
 @pytest.mark.parametrize("shape", [None, 4])
-def test_intervals_cover_as_often_as_the_page_on_null_models_says(prompts, shape):
+def test_intervals_cover_as_often_as_the_page_on_null_models_says(prompts, low, high, shape):
     """Of strengths whose edges share their noise, as the errors assume: normal, or skewed."""
     rng, base = np.random.default_rng(0), template(checkpoints=1)
     covered = []
@@ -86,7 +89,7 @@ def test_intervals_cover_as_often_as_the_page_on_null_models_says(prompts, shape
             strengths <= roles["spreader_strength_upper"]
         )
         covered.append(within[~np.isnan(strengths)].mean())
-    assert 0.94 <= np.mean(covered) <= 0.99
+    assert low - 0.015 <= np.mean(covered) <= high + 0.015
 
 
 def test_intervals_without_a_number_of_prompts_are_those_of_many():
