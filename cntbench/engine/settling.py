@@ -4,7 +4,7 @@ Prompts are measured in order: first `FIRST` of them, then batches that double t
 each batch, the strongest edges of every ablation are those with the largest influence so far. The
 numbers are those of a study of the measured prompts, except that the means over all prompts, which
 some replacements take, include every prompt of the task. An error that is checked repeatedly until
-it is small is stated a little too small: 0.95 to 1.00 of what it is for ten edges or more with
+it is small is stated a little too small: 0.93 to 1.00 of what it is for ten edges or more with
 normal noise, 0.88 if skewed noise is shared by all edges, 0.84 for a single edge
 (``docs/calibration.md``).
 """
