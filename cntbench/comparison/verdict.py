@@ -9,9 +9,10 @@ Which methods are better is tested for all pairs together. If two methods are eq
 difference of their scores on a circuit could as well have the other sign. So the signs of all
 circuits' differences are changed in every way, and a difference counts if its t statistic exceeds
 the largest one of all undecided pairs in 95 % of these ways: of all methods that are equally good,
-one is called better with a probability of 5 % at most (Westfall & Young 1993, stepwise as in
-Romano & Wolf 2005). Five circuits or fewer have too few ways to decide anything. A method's rank is
-one more than the number of better methods; methods of equal rank are tied.
+one is called better with a probability of about 5 % (Westfall & Young 1993, stepwise as in Romano
+& Wolf 2005). Five circuits or fewer have too few ways to decide anything; of a single circuit, the
+models are compared. A method's rank is one more than the number of better methods; methods of equal
+rank are tied.
 """
 
 from __future__ import annotations

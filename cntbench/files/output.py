@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cntbench.errors import CntbenchError, StorageError, shown
+from cntbench.files.trailer import is_intact
 
 #: Number of bytes that are read to recognise a file's kind.
 _HEAD = 4096
@@ -196,7 +197,7 @@ def has_attribute(name: str, *values: str) -> Callable[[Path], bool]:
     def recognises(path: Path) -> bool:
         import netCDF4
 
-        if not head(path).startswith((b"\x89HDF", b"CDF")):
+        if not head(path).startswith((b"\x89HDF", b"CDF")) or not is_intact(path):
             return False
         with netCDF4.Dataset(path) as file:
             return name in file.ncattrs() and (not values or file.getncattr(name) in values)

@@ -62,8 +62,8 @@ def gpus_of(device: Device, processes: int) -> list[str]:
 def memory_of(device: Device, model: int = 0) -> int:
     """Return how much memory to use on a device beyond its models [bytes].
 
-    On a GPU this is most of what this process has or can have, less the present model and room for
-    the next one. The latter waits if both would take more than half.
+    On a GPU this is most of what this process can have besides the present model, less room for the
+    next one. The next one has no room, and waits, if it would take more than half.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ def memory_of(device: Device, model: int = 0) -> int:
     """
     if device == "cpu":
         return 2**30
-    share = int(_SHARE * (torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()))
-    return share - 2 * model if 4 * model <= share else max(share - model, 0)
+    share = int(_SHARE * (torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - model))
+    return share - model if 2 * model <= share else share
 
 
 def prepare(device: Device) -> None:

@@ -88,7 +88,7 @@ def copied_ahead(model: Decoder, device: torch.device | str) -> Decoder:
         with torch.cuda.stream(stream):
             copy = mapped(model, lambda value: value.pin_memory().to(device, non_blocking=True))
         stream.synchronize()
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError):  # of the GPU, or memory that can be pinned
         return model
     return copy
 

@@ -28,6 +28,7 @@ from cntbench.files.output import (
     head,
     is_folder,
 )
+from cntbench.files.trailer import append_digest, is_intact
 from cntbench.parallel.interrupts import interrupts_held
 from cntbench.results.checking import valid_tree, validate_groups, validated_tree
 from cntbench.results.checksum import checksum
@@ -96,8 +97,12 @@ def write_netcdf(groups: Mapping[str, xr.Dataset], path: Path) -> None:
     """
     root = groups["/"].assign_attrs({CHECKSUM: checksum(groups)})
 
+    def write(file: Path) -> None:
+        write_groups({**groups, "/": root}, file, mark=_OWN)
+        append_digest(file)
+
     with interrupts_held():  # an interrupted xarray waits for its own locks
-        write_atomically(path, lambda file: write_groups({**groups, "/": root}, file, mark=_OWN))
+        write_atomically(path, write)
 
 
 def write_dataset(
@@ -221,7 +226,7 @@ def _is_own(path: Path) -> bool:
 
 
 def load_netcdf(path: Path, *, hint: str) -> dict[str, xr.Dataset]:
-    """Read a netCDF file into memory, by group, once its declared size has been checked.
+    """Read a netCDF file into memory, by group, once its bytes and size have been checked.
 
     Raises
     ------
@@ -229,6 +234,9 @@ def load_netcdf(path: Path, *, hint: str) -> dict[str, xr.Dataset]:
         If the file cannot be read, with the hint, or declares more than it can hold.
     """
     try:
+        if not is_intact(path):
+            what = "is damaged: its bytes do not match the checksum at its end"
+            raise StorageError(what, where=str(path), hint=hint)
         return read_groups(path)
     except StorageError:
         raise

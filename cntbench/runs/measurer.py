@@ -77,6 +77,7 @@ class CheckpointMeasurer:
             sources = block.sources(self.plan.ablated)
             with self._loaded(block.subject, files) as (checkpoint, model, attributes):
                 dataset = self._within_memory(checkpoint, model, sources)
+                del model
             if isinstance(block.subject, Untrained):  # of which only the influence is used
                 dataset = dataset.drop_dims(["prompt", "position"], errors="ignore")
             return dataset.assign_attrs(description(self.resources.device) | attributes)
@@ -109,6 +110,7 @@ class CheckpointMeasurer:
                 held.enter_context(_MEASURING)
             model = moved(model, device)
             yield checkpoint, model, attributes
+            del model  # before another one is copied that waits for the memory
 
     def _verifies(self, subject: Checkpoint) -> bool:
         """Return whether to compare a checkpoint with transformers before it is measured.

@@ -100,7 +100,7 @@ def test_any_damage_of_a_shard_is_found(plan, whole, uninterrupted, tmp_path):
         read = RunFolder(folder).read_checkpoint_file(plan, plan.trajectory.checkpoints[1])
         found += read is None
         assert read is None or read.identical(before.to_dataset()), position
-    assert found >= 5, "the rest of the file is empty space"
+    assert found == 40, "HDF5 itself misses some, and crashes on others"
     for size in (0, 1, len(good) // 2, len(good) - 1):
         write_anew(path, good[:size])
         assert RunFolder(folder).read_checkpoint_file(plan, plan.trajectory.checkpoints[1]) is None
