@@ -5,20 +5,17 @@ models of each drawn circuit, with replacement (Davison & Hinkley 1997, section 
 intervals over few circuits are too narrow; following Hesterberg 2015, they are widened to match
 those of Student's t. ``docs/compare.md`` gives the coverage.
 
-Which methods are better is tested for all pairs together. If two methods are equally good, the
-difference of their scores on a circuit could as well have the other sign. So the signs of all
-circuits' differences are changed in every way, and a difference counts if its t statistic exceeds
-the largest one of all undecided pairs in 95 % of these ways: of all methods that are equally good,
-one is called better with a probability of about 5 % (Westfall & Young 1993, stepwise as in Romano
-& Wolf 2005). Five circuits or fewer have too few ways to decide anything; of a single circuit, the
-models are compared. A method's rank is one more than the number of better methods; methods of equal
-rank are tied.
+Which methods are better is tested for all pairs of methods: by Student's paired t test over
+circuits (over models, if there is one circuit), at a false discovery rate of 5 % among the pairs
+(Benjamini & Hochberg 1995). So of all statements that one method is better than another, about one
+in twenty is wrong, and if all methods are equally good, some statement is made in about 5 % of
+comparisons. A method's rank is one more than the number of better methods; methods of equal rank
+are tied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 
 import numpy as np
 import xarray as xr
@@ -38,16 +35,14 @@ OF_METHODS: Mapping[str, str] = {
     "score": "mean over circuits and their models of what methods are ranked by",
     "score_low": "lower end of its 95 % bootstrap interval over circuits and models",
     "score_high": "upper end of its 95 % bootstrap interval over circuits and models",
-    "rank": "one more than the number of better methods, with 95 % confidence in all ranks",
+    "rank": "one more than the number of better methods, at a false discovery rate of 5 %",
     "pareto": "1 if no method with a higher score is as cheap, and none as good is cheaper, else 0",
 }
 #: Variables of each purpose, from `cntbench.comparison.purposes.Purpose`.
 OF_PURPOSES = {"title": "in a sentence", "measure": "ranked by", "meaning": "true edges"}
 #: Bootstrap samples of circuits and models.
 _RESAMPLES = 2000
-#: Most circuits whose signs are changed in every way; with more, `_RESAMPLES` ways are drawn.
-_MOST_SIGNS = 11
-#: Statistics that differ by less are equal: it is the error of rounding.
+#: Scores that differ by less are equal: it is the error of rounding.
 _ROUNDING = 1e-9
 #: A cheaper method is named if it costs at most this share of the recommended one.
 _CHEAP = 0.5
@@ -124,7 +119,7 @@ def _ranked(values: Array, costs: Array, seed: int) -> dict[str, Array]:
     means = values.mean(axis=(1, 2)) if values.size else np.empty(len(values))
     resamples, tail = _resampled(values, seed)
     low, high = np.quantile(resamples, [tail, 1 - tail], axis=0)
-    better = _better(values, seed)
+    better = _better(values)
     return {
         "score": means,
         "score_low": low,
@@ -149,38 +144,25 @@ def _resampled(values: Array, seed: int) -> tuple[Array, float]:
     return means, tail
 
 
-def _better(values: Array, seed: int) -> NDArray[np.bool_]:
+def _better(values: Array) -> NDArray[np.bool_]:
     """Return whether each method is better than each other one, dims ``ablation, ablation``."""
+    from scipy.stats import false_discovery_control  # takes a second to import
+
     scores = values.mean(axis=2) if values.shape[1] > 1 else values[:, 0]
+    better = np.zeros((len(scores), len(scores)), dtype=bool)
+    count = scores.shape[1]
+    if count < 2 or len(scores) < 2:
+        return better
     first, second = np.triu_indices(len(scores), 1)
     differences = scores[first] - scores[second]
-    signs = _signs(scores.shape[1], seed)
-    # In place of |t|, which grows with it: the share of a difference's square that is its mean's.
-    square = np.square(differences).mean(axis=1)
-    means = signs @ differences.T / max(1, scores.shape[1])
-    shares = np.divide(means**2, square, out=np.zeros_like(means), where=square > 0)
-    undecided = np.full(len(first), True)
-    while undecided.any():
-        largest = shares[:, undecided].max(axis=1)
-        exceeded = (largest[:, None] >= shares[0] - _ROUNDING).mean(axis=0)
-        decided = undecided & (exceeded <= 1 - CONFIDENCE)
-        if not decided.any():
-            break
-        undecided &= ~decided
-    better = np.zeros((len(scores), len(scores)), dtype=bool)
-    higher = means[0] > 0
-    better[first, second], better[second, first] = ~undecided & higher, ~undecided & ~higher
+    differences[np.abs(differences) < _ROUNDING] = 0
+    means, errors = differences.mean(axis=1), differences.std(axis=1, ddof=1) / np.sqrt(count)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p_values = 2 * special.stdtr(count - 1, -np.abs(means / errors))
+    p_values[means == 0] = 1
+    differs = false_discovery_control(p_values) <= 1 - CONFIDENCE
+    better[first, second], better[second, first] = differs & (means > 0), differs & (means < 0)
     return better
-
-
-def _signs(count: int, seed: int) -> Array:
-    """Return ways to change signs, dims ``way, circuit``; the first one changes none."""
-    if count <= _MOST_SIGNS:
-        return np.array([*product((1.0, -1.0), repeat=count)])
-    state = random_state(seed, "signs of differences between methods")
-    signs = state.choice((1.0, -1.0), (_RESAMPLES, count))
-    signs[0] = 1
-    return signs
 
 
 def _front(means: Array, costs: Array) -> Array:
@@ -196,13 +178,18 @@ def _front(means: Array, costs: Array) -> Array:
 def _sentence(
     purpose: str, names: Sequence[str], ranking: Mapping[str, Array], costs: Array
 ) -> str:
-    """Return "For X use A; B costs a tenth and loses 0.03."."""
+    """Return "For X use A; B costs a tenth and loses 0.03.".
+
+    A is the cheapest method that ties with the one of the highest score: no method is better, and
+    its score lies in the interval of the highest one.
+    """
     about = PURPOSES[purpose]
     if not names:
         return f"For {about.title} no method was scored."
     score = ranking["score"]
     order = np.lexsort((-score, np.nan_to_num(costs, nan=np.inf))).tolist()
-    best = [i for i in order if ranking["rank"][i] == 1]
+    least = min(score.max(), ranking["score_low"][np.argmax(score)])
+    best = [i for i in order if ranking["rank"][i] == 1 and score[i] >= least]
     recommended, *tied = best
     name, cost = names[recommended], float(costs[recommended])
     low, high = (ranking[f"score_{end}"][recommended] for end in ("low", "high"))

@@ -73,7 +73,7 @@ def markdown(dataset: xr.Dataset) -> str:
             "",
             f"Rank (= if shared), score and its 95 % interval over {view.sample}; "
             "cost in forward passes; \\* if no other method is as good and as cheap. "
-            "Ranks are by tests of all pairs together, at 5 %.",
+            "Ranks are by tests of pairs, with a false discovery rate of 5 %.",
             *map(_inert, view.absent),
             "",
         ]

@@ -22,7 +22,7 @@ def verdict_tables(dataset: xr.Dataset) -> Iterator[RenderableType]:
     table = plain_table(
         "Which method for which purpose: rank (= if shared), score and its 95 % interval over "
         f"{view.sample}; cost in forward passes, * if no other method is as good and as cheap. "
-        "Ranks are by tests of all pairs together, at 5 %",
+        "Ranks are by tests of pairs, with a false discovery rate of 5 %",
         text=["ablation"],
         numbers=[*(_heading(r) for r in view.ranking), "cost"],
     )
