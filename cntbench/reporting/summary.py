@@ -87,7 +87,7 @@ def _prompts(film: xr.Dataset) -> Iterator[Text]:
         f"Prompts until the standard errors of the strongest edges are below {limit:g}: "
         f"{counts.min():.0f} to {counts.max():.0f} of {most}, {np.median(counts):g} in the median; "
         f"all {most} in {(counts == most).sum()} of {counts.size} pairs of task and checkpoint. "
-        "These errors are stated up to 5 % too small, or more if prompts differ by much, because "
+        "These errors are stated up to 7 % too small, or more if prompts differ by much, because "
         "measuring stops when they are small."
     )
 
