@@ -23,7 +23,7 @@ from cntbench.parallel.processes import Workers
 from cntbench.runs import measurer as measurer_module
 from cntbench.runs import run as runner
 from cntbench.runs.blocks import SourceBlock
-from cntbench.runs.executors import Executor, dask, processes, select_executor
+from cntbench.runs.executors import Executor, processes, select_executor
 from cntbench.runs.folder import RunFolder
 from cntbench.runs.measurer import CheckpointMeasurer
 from cntbench.runs.resources import Resources
@@ -52,11 +52,10 @@ def expected(plan, tmp_path_factory):
     return run(plan, folder, jobs=1, progress=quiet).path.read_bytes()
 
 
-@pytest.mark.usefixtures("forked_workers")
-@pytest.mark.parametrize(("execute", "jobs"), [(processes.execute, 2), (dask.execute, 1)])
-def test_results_have_the_same_bytes(plan, expected, tmp_path, execute, jobs):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_results_have_the_same_bytes(plan, expected, tmp_path, jobs):
     folder = tmp_path / "run"
-    outcome = run(plan, folder, jobs=jobs, progress=quiet, resources=CopiedAhead(), execute=execute)
+    outcome = run(plan, folder, jobs=jobs, progress=quiet, resources=CopiedAhead())
     assert (outcome.measured, outcome.failed) == (4, {})
     assert outcome.path.read_bytes() == expected
 

@@ -32,6 +32,8 @@ from cntbench.runs.executors.loop import Item, measure_models
 from cntbench.runs.measurer import CheckpointMeasurer
 from cntbench.runs.prefetch import Prefetch
 
+#: Held while the number of threads is set.
+_SETTING = threading.Lock()
 #: How long a scheduler may take to answer [s].
 PATIENCE = 10
 
@@ -110,8 +112,7 @@ def execute(
         cannot be written.
     """
     with ExitStack() as stack:
-        threads = 2 if measurer.resources.copies_ahead else 1
-        client = stack.enter_context(_client(stack, jobs, threads, scheduler))
+        client = stack.enter_context(_client(stack, jobs, scheduler))
         workers = _ClusterWorkers(client, measurer, jobs, scheduler)
         yield from measure_models(measurer, ahead, workers, joined=workers.joined)
 
@@ -205,7 +206,7 @@ class _ClusterWorkers:
         self._running[work] = item
 
 
-def _client(stack: ExitStack, jobs: int, threads: int, scheduler: str | None) -> Any:
+def _client(stack: ExitStack, jobs: int, scheduler: str | None) -> Any:
     """Return a client; without a scheduler, of a new cluster that ends with the stack.
 
     It is not the default client: xarray would ask that one's scheduler for a lock at every write.
@@ -213,7 +214,7 @@ def _client(stack: ExitStack, jobs: int, threads: int, scheduler: str | None) ->
     from distributed import Client
 
     if scheduler is None:
-        cluster = _cluster(stack, jobs, threads)
+        cluster = _cluster(stack, jobs)
         return Client(cluster, set_as_default=False)
     try:
         return Client(scheduler, timeout=PATIENCE, set_as_default=False)
@@ -221,7 +222,7 @@ def _client(stack: ExitStack, jobs: int, threads: int, scheduler: str | None) ->
         raise _no_answer(scheduler, str(error)) from None
 
 
-def _cluster(stack: ExitStack, jobs: int, threads: int) -> Any:
+def _cluster(stack: ExitStack, jobs: int) -> Any:
     """Return a cluster of this machine that no other machine can reach, without a dashboard.
 
     It reports a worker's death at once, not only after several.
@@ -236,7 +237,7 @@ def _cluster(stack: ExitStack, jobs: int, threads: int) -> Any:
         return stack.enter_context(
             LocalCluster(
                 n_workers=jobs,
-                threads_per_worker=threads,
+                threads_per_worker=1,
                 host="127.0.0.1",
                 memory_limit=0,  # the memory budget limits a run
                 dashboard_address="127.0.0.1:0",  # a server is started in any case
@@ -258,5 +259,7 @@ def _work(
         from distributed import get_worker
 
         use_gpus([gpus[int(get_worker().name) % len(gpus)]])
-    torch.set_num_threads(1)
+    with _SETTING:  # it clears a cache of oneDNN that another thread of the worker may use
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)
     return measurer.measured(block, files)

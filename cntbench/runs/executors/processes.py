@@ -8,8 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import torch
-
 from cntbench.models.device import gpus_of, use_gpus
 from cntbench.models.trajectory import ModelRef
 from cntbench.parallel.processes import Workers, one_thread, start_worker
@@ -61,7 +59,7 @@ _begun: dict[Item, Future[Failure | None]]
 def _start_ahead(measurer: CheckpointMeasurer, gpu: str | None = None) -> None:
     global _threads, _begun
     _start(measurer, gpu)
-    _threads = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,))
+    _threads = ThreadPoolExecutor(2)  # their number of threads of torch is that of the process
     _begun = {}
 
 
