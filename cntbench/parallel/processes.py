@@ -185,9 +185,10 @@ class Workers(Generic[Item, Result]):
                     pool.shutdown()
                     self._idle[-1] = self._pool(self._seats.pop(pool))
                     continue
-            self._busy[future] = self._idle.pop(), self._waiting.popleft()
-            if tell:
-                self._next[pool] = self._waiting.popleft()
+                # An interrupt is raised afterwards: what has been submitted is noted then.
+                self._busy[future] = self._idle.pop(), self._waiting.popleft()
+                if tell:
+                    self._next[pool] = self._waiting.popleft()
 
 
 def parallel_map(
