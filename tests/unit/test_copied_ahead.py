@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import nullcontext, suppress
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from support.ahead import CopiedAhead, told_next
 from support.killing import DeadlyCells, Killer
 from support.models import decoder, random_model
 from support.runs import plan_for, quiet
@@ -31,12 +31,6 @@ from cntbench.runs.run import run
 
 #: How long a thread waits for another one before it fails [s].
 PATIENCE = 60
-
-
-class CopiedAhead(Resources):
-    """The resources of a GPU, as far as a CPU has them."""
-
-    copies_ahead = True
 
 
 @pytest.fixture(scope="module")
@@ -168,13 +162,9 @@ def test_no_two_files_are_written_at_once(plan, tmp_path, monkeypatch):
     assert not met
 
 
-def _told(item: int, following: int | None) -> tuple[int, int | None]:
-    return os.getpid(), following
-
-
 def test_a_process_gets_the_item_that_it_was_told():
     next_of, order = {}, {}
-    with Workers[int, tuple[int, int | None]](_told, 2, ahead=True) as workers:
+    with Workers[int, tuple[int, int | None]](told_next, 2, ahead=True) as workers:
         for item in range(9):
             workers.add(item)
         while workers.busy:
