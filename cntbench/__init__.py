@@ -9,6 +9,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from cntbench.parallel import starting as _starting  # noqa: F401 - before what takes long
+
+# isort: split
 from cntbench.accessor import cnt as _cnt
 from cntbench.files.attributes import __version__ as __version__
 

@@ -48,7 +48,7 @@ from cntbench.cli.options import (
 from cntbench.cli.report import claims, report, show
 from cntbench.cli.seal import seal
 from cntbench.cli.study import merge, plan, run
-from cntbench.cli.usage import App, Commands, with_options
+from cntbench.cli.usage import App, CommandInterrupted, Commands, with_options
 from cntbench.errors import (
     EXIT_CHECKPOINTS_FAILED,
     EXIT_DEFECT,
@@ -343,29 +343,36 @@ def main() -> None:
         try:
             with printed_warnings():
                 _command()()
-        except CntbenchError as error:
-            _exit_with(error)
-        except KeyboardInterrupt:
-            err.print("Interrupted.")
-            sys.exit(EXIT_INTERRUPTED)
-        except OSError as error:  # from the user's disk or folders
-            if (plugin_error := failure_in_plugin(error)) is not None:
-                _exit_with(plugin_error)
-            where = None if error.filename is None else str(error.filename)
-            _exit_with(CntbenchError(error.strerror or str(error), where=where))
+        except (KeyboardInterrupt, CommandInterrupted):
+            _exit_interrupted()
+        except SystemExit as end:
+            if interrupted() and end.code != EXIT_INTERRUPTED:  # swallowed, by an import perhaps
+                _exit_interrupted()
+            raise
         except Exception as error:
-            if (plugin_error := failure_in_plugin(error)) is not None:
-                _exit_with(plugin_error)
+            if interrupted():  # and turned into another error
+                _exit_interrupted()
+            _exit_with(error)
+
+
+def _exit_interrupted() -> NoReturn:
+    err.print("Interrupted.")
+    sys.exit(EXIT_INTERRUPTED)
+
+
+def _exit_with(error: Exception) -> NoReturn:
+    """Print an error and exit; one that is no user's mistake with its traceback."""
+    if not isinstance(error, CntbenchError):
+        if (plugin_error := failure_in_plugin(error)) is not None:
+            error = plugin_error
+        elif isinstance(error, OSError):  # from the user's disk or folders
+            where = None if error.filename is None else str(error.filename)
+            error = CntbenchError(error.strerror or str(error), where=where)
+        else:
             # Python's own exit code is 1, which a check in CI would read as "numbers have moved".
-            err.print(traceback.format_exc(), markup=False)
+            err.print("".join(traceback.format_exception(error)), markup=False)
             err.print("This is a defect of cntbench; please report it with the lines above.")
             sys.exit(EXIT_DEFECT)
-        finally:
-            if interrupted():  # even if the interrupt was turned into another error
-                sys.exit(EXIT_INTERRUPTED)
-
-
-def _exit_with(error: CntbenchError) -> NoReturn:
     text = escape(with_options(str(error)))
     err.print(f"[bold red]error:[/] {text}")
     sys.exit(EXIT_USER_ERROR)

@@ -34,6 +34,10 @@ _TEXTS: dict[Any, Any] = {
 }
 
 
+class CommandInterrupted(Exception):  # noqa: N818 - not an error: the user wants it
+    """Ctrl-C within a command, of which typer itself would say nothing."""
+
+
 class App(typer.Typer):
     """Commands that refuse empty words and paths, and take the folders of --specs into use."""
 
@@ -95,6 +99,8 @@ class Commands(TyperGroup):
 def _own_errors() -> Iterator[None]:
     try:
         yield
+    except KeyboardInterrupt:
+        raise CommandInterrupted from None
     except Exception as error:
         # Releases of typer have these classes in different modules.
         if hasattr(error, "format_message") and type(error).__name__ != "NoArgsIsHelpError":

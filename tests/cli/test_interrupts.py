@@ -142,6 +142,7 @@ def test_every_command_is_interrupted_wherever_it_is(folder, name, monkeypatch, 
             code, _, err = run_cli(patched, capsys, *command)
         assert len(calls) == at, "nothing goes on"
         assert (code, "Traceback" in err) == (130, False)
+        assert err.count("Interrupted") == 1, "what has happened is said, once"
     if name in ("merge", "claims"):
         assert Path("run/results.nc").read_bytes() == before
     if name == "run":
@@ -155,8 +156,8 @@ def test_an_interrupt_while_a_report_is_written_is_no_success(folder, monkeypatc
 
     with monkeypatch.context() as patched:
         patched.setattr("cntbench.reporting.page.write.write_page", interrupted)
-        code, _, _ = run_cli(patched, capsys, *COMMANDS["run"])
-    assert code == 130
+        code, _, err = run_cli(patched, capsys, *COMMANDS["run"])
+    assert (code, err.count("Interrupted.")) == (130, 1)
     open_results(Path("run/results.nc"))
     assert not interrupts.interrupted()  # nor is what this process does later
 
@@ -182,3 +183,24 @@ def test_processes_begin_with_interrupts_blocked():
     child.send_signal(signal.SIGINT)
     child.communicate(b"\n", timeout=60)
     assert child.returncode == 0
+
+
+def test_an_interrupt_while_libraries_are_imported_is_one_sentence(tmp_path):
+    """It is no moment of a command yet; a program that imports cntbench sees its interrupts."""
+    (tmp_path / "xarray.py").write_text("import os\nos.kill(os.getpid(), 2)\n")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+
+    def ends(*words: str) -> tuple[int, str]:
+        process = subprocess.run(
+            [sys.executable, *words],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        return process.returncode, process.stderr
+
+    assert ends("-m", "cntbench", "list", "tasks") == (-signal.SIGINT, "Interrupted.\n")
+    code, err = ends("-c", "import cntbench")
+    assert (code, "Traceback" in err) == (-signal.SIGINT, True)
