@@ -44,7 +44,6 @@ def pool_tests(tests: Sequence[ClaimTestResult], minimum: float) -> ClaimTestRes
     _, lower, upper = t_interval([test.effect for test in tests])
     least = np.array([test.least for test in tests]) / 2
     mid = np.array([test.mid_p_value for test in tests])
-    mid = np.where(np.isnan(mid), [test.p_value for test in tests] - least, mid)
     root = np.sqrt(len(tests))
     pooled, smallest = (
         float(special.ndtr(special.ndtri(values).sum() / root)) for values in (mid, least)

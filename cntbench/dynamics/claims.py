@@ -54,7 +54,7 @@ class ClaimTestResult:
         One-sided: how often the null model reaches the statistic.
     mid_p_value
         The same, with half of the draws that equal the statistic, and half of the film itself: what
-        is pooled over films. NaN in files of earlier versions.
+        is pooled over films.
     power
         Probability of a p-value of at most 0.05 on similar films if the effect is the smallest that
         counts (`Statistic.power`).

@@ -61,7 +61,7 @@ OF_TESTS = {
     "detectable": "smallest effect that is found with probability 0.8",
     "least": "smallest p-value that the number of draws allows",
 }
-#: Values of missing tests, and of variables that older files lack, by kind of dtype.
+#: Values of missing tests, by kind of dtype.
 _EMPTY: dict[str, Any] = {"O": "", "U": "", "T": "", "f": np.nan, "i": 0, "u": 0}
 
 
@@ -175,11 +175,6 @@ def merge_verdicts(earlier: xr.Dataset, later: xr.Dataset) -> xr.Dataset:
     If both have a claim, the later one is kept. p-values are corrected again for the new number of
     claims, and verdicts follow from them.
     """
-    if "claim_draws" not in earlier:  # written by a version that could not merge
-        draws = np.full(earlier.sizes["claim"], int(earlier.attrs.get("draws", 0)))
-        earlier = earlier.assign_coords(claim_draws=("claim", draws))
-    if "test_mid_p_value" not in earlier:
-        earlier = earlier.assign(test_mid_p_value=np.nan * earlier["test_p_value"])
     known = [str(name) for name in earlier["claim"].values]
     new = [str(name) for name in later["claim"].values]
     unchanged = [number for number, name in enumerate(known) if name not in new]
@@ -208,16 +203,11 @@ def claim_results(cell: xr.Dataset, claim: int) -> list[ClaimTestResult]:
     values = {
         name: cell.variables[name].transpose("claim", "test").values[claim]
         for name in ("test_statistic", "test_reason", *(f"test_{name}" for name in OF_TESTS))
-        if name in cell.variables  # earlier versions had no power
     }
     count = int((values["test_statistic"].astype(str) != "").sum())
     return [
         ClaimTestResult(
-            **{
-                name: float(values[f"test_{name}"][test])
-                for name in OF_TESTS
-                if f"test_{name}" in values
-            },
+            **{name: float(values[f"test_{name}"][test]) for name in OF_TESTS},
             reason=str(values["test_reason"][test]),
         )
         for test in range(count)

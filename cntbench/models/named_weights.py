@@ -45,14 +45,12 @@ class Weights:
     """The tensors that a checkpoint's model uses, by their names in the file and in transformers.
 
     Of two tied ones that are stored once, ``named`` has the embedding's. ``unused`` are names of
-    tensors that are neither used nor known as buffers. ``former`` is the revision by the former
-    rule, over all tensors of the file including buffers; empty if it is the same.
+    tensors that are neither used nor known as buffers.
     """
 
     stored: Mapping[str, Tensor]
     named: Mapping[str, Tensor]
     unused: tuple[str, ...] = ()
-    former: str = ""
 
     @cached_property
     def revision(self) -> str:
@@ -126,7 +124,6 @@ def select(config: Any, tensors: Mapping[str, Tensor], *, where: str) -> Weights
         stored=stored,
         named={full: tensors[name] for full, name in used.items()},
         unused=tuple(unused),
-        former=_former(tensors) if surplus_names else "",
     )
 
 
@@ -187,13 +184,6 @@ def _missing(
     if not expected.is_of_base(missing[0]):
         hint = "This is a base model, without the map to logits. Save the causal language model."
     return CheckpointError(message, where=where, hint=hint)
-
-
-def _former(tensors: Mapping[str, Tensor]) -> str:
-    try:
-        return revision(tensors)
-    except (RuntimeError, TypeError):  # tensors without plain bytes had no revision
-        return ""
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -47,7 +47,7 @@ class Checkpoint:
         Where its files come from.
     tokens_seen
         Training tokens up to the step, if known.
-    former, unused
+    unused
         See `cntbench.models.named_weights.Weights`; known once the weights have been read.
     """
 
@@ -56,7 +56,6 @@ class Checkpoint:
     revision: str
     origin: Origin
     tokens_seen: int | None = None
-    former: str = ""
     unused: tuple[str, ...] = ()
 
     @property
@@ -70,12 +69,8 @@ class Checkpoint:
         return self.origin.identity or self.revision
 
     def at(self, identity: str) -> Checkpoint:
-        """Return the checkpoint at another identity, if its origin can go back to it.
-
-        Likewise if the identity is the revision of the same weights by the former rule.
-        """
-        revision = identity if identity and identity == self.former else self.revision
-        return replace(self, origin=self.origin.at(identity), revision=revision)
+        """Return the checkpoint at another identity, if its origin can go back to it."""
+        return replace(self, origin=self.origin.at(identity))
 
 
 @dataclass(frozen=True)
@@ -230,18 +225,13 @@ class Trajectory:
                 subject = Checkpoint(subject.name, 0, "", Folder(folder))
             else:
                 weights = self._checked(folder)
-            if subject.revision not in ("", weights.revision, weights.former):
+            if subject.revision not in ("", weights.revision):
                 raise CheckpointError(
                     "the weights have changed since the trajectory was opened",
                     where=str(folder),
                     hint="If the trajectory was changed on purpose, run into a new output folder.",
                 )
-            checkpoint = replace(
-                subject,
-                revision=subject.revision or weights.revision,
-                former=weights.former,
-                unused=weights.unused,
-            )
+            checkpoint = replace(subject, revision=weights.revision, unused=weights.unused)
             decoder = checkpoint_files.decoder(folder, weights.named, dtype)
             return checkpoint, decoder.by_experts() if self.experts else decoder
 

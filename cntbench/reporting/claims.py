@@ -129,7 +129,7 @@ def _short(judgements: Sequence[Judgement]) -> list[Text]:
 
 def _lags(trees: Sequence[xr.DataTree]) -> RenderableType:
     """Return a table of the gap in stability over lags, a mean over the results."""
-    if not all("stability_gap" in tree.children.get("phases", ()) for tree in trees):
+    if not all("phases" in tree.children for tree in trees):
         return Group()
     groups = [tree.children["phases"].to_dataset(inherit=True) for tree in trees]
     gap = xr.concat([g["stability_gap"] for g in groups], "file", join="inner").mean("file")

@@ -142,7 +142,7 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
     if not all("tokens_seen" in part.coords for part in parts):
         parts = [part.drop_vars("tokens_seen", errors="ignore") for part in parts]
     dataset = xr.concat(
-        _alike(parts),
+        parts,
         dim="checkpoint",
         data_vars="minimal",
         coords="minimal",
@@ -158,7 +158,7 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
             if name in dataset
         }
     )
-    _mark_duplicates(dataset, parts)
+    _mark_duplicates(dataset)
     dataset.attrs = {**CONVENTIONS, **attributes, **_file_attributes(parts)}
     if "source_expert" in dataset.coords:
         summary = str(CONVENTIONS["summary"])
@@ -166,16 +166,12 @@ def film(parts: Sequence[xr.Dataset], attributes: Mapping[str, Any]) -> xr.Datas
     return dataset
 
 
-def _mark_duplicates(dataset: xr.Dataset, parts: Sequence[xr.Dataset]) -> None:
-    """Give measured checkpoints whose weights an earlier one has the status ``duplicate``.
-
-    Files of former versions identify weights by another hash, which newer ones record besides.
-    """
+def _mark_duplicates(dataset: xr.Dataset) -> None:
+    """Give measured checkpoints whose weights an earlier one has the status ``duplicate``."""
     measured = np.flatnonzero(usable(dataset))
     names, revisions = (dataset[name].values[measured] for name in ("checkpoint", "revision"))
-    current = {part.attrs.get("former_revision"): part["revision"].item() for part in parts}
     weights = [
-        current.get(revision, revision) or f"of {name}, whose tensors have no names"
+        revision or f"of {name}, whose tensors have no names"
         for name, revision in zip(names, map(str, revisions), strict=True)
     ]
     for index, original in zip(measured, originals(map(str, names), weights), strict=True):
@@ -193,38 +189,10 @@ def _in_schema(values: xr.Variable, variable: Variable) -> xr.Variable:
     return values
 
 
-def _alike(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    """Return checkpoints with the same variables: those of earlier versions may lack some."""
-    optional = [
-        (name, variable)
-        for name, variable in VARIABLES.items()
-        if variable.optional and any(name in part for part in parts)
-    ]
-    return [
-        part.assign(
-            {
-                name: (
-                    variable.dims,
-                    np.full([part.sizes[dim] for dim in variable.dims], np.nan, np.float32),
-                )
-                for name, variable in optional
-                if name not in part
-            }
-        )
-        for part in parts
-    ]
-
-
 def _file_attributes(parts: Sequence[xr.Dataset]) -> dict[str, str]:
-    """Return the unused tensors of the checkpoints' files, and revisions by a former hash."""
+    """Return the unused tensors of the checkpoints' files, if there are any."""
     unused = {name for part in parts for name in json.loads(part.attrs.get("unused_tensors", "[]"))}
-    former = {
-        part["checkpoint"].item(): part.attrs["former_revision"]
-        for part in parts
-        if "former_revision" in part.attrs
-    }
-    attributes = {"unused_tensors": sorted(unused), "former_revisions": former}
-    return {name: json.dumps(value) for name, value in attributes.items() if value}
+    return {"unused_tensors": json.dumps(sorted(unused))} if unused else {}
 
 
 def untrained_group(parts: Mapping[int, xr.Dataset]) -> xr.Dataset:
@@ -272,18 +240,13 @@ def unmeasured(checkpoint: Checkpoint, axes: Axes, failure: Failure | None = Non
         number = variable.type == "float"
         fill, dtype = (np.nan, np.float32) if number else (texts[name], object)
         variables[name] = (variable.dims, np.full(shape, fill, dtype), variable.attributes)
-    attributes = {}
-    if checkpoint.former:
-        attributes["former_revision"] = checkpoint.former
-    if checkpoint.unused:
-        attributes["unused_tensors"] = json.dumps(checkpoint.unused)
     return xr.Dataset(
         variables,
         coords={
             name: (COORDINATES[name].dims, values, COORDINATES[name].attributes)
             for name, values in coordinates.items()
         },
-        attrs=attributes,
+        attrs={"unused_tensors": json.dumps(checkpoint.unused)} if checkpoint.unused else {},
     )
 
 

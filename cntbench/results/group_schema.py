@@ -267,10 +267,10 @@ GROUPS: Mapping[str, Group] = {
     "phases": Group(
         {
             **{
-                name: Variable((*_CELL, *dims), "number", about, optional="lag" in dims)
+                name: Variable((*_CELL, *dims), "number", about)
                 for name, (dims, about) in OF_PHASES.items()
             },
-            **_optional(("lag",), "float", "lag"),
+            "lag": Variable(("lag",), "float", ""),
             **_texts((*_CELL, "phase"), "phase_name"),
             **_texts(("feature",), "feature", "feature_meaning"),
         },
@@ -282,7 +282,7 @@ GROUPS: Mapping[str, Group] = {
             "verdict": Variable(_CLAIM, "text", "", values=get_args(Label)),
             "checkpoints": Variable(_CELL, "integer", ""),
             "claim_version": Variable(("claim",), "integer", ""),
-            **_optional(("claim",), "integer", "claim_draws"),
+            "claim_draws": Variable(("claim",), "integer", ""),
             "claim_level": Variable(("claim",), "float", ""),
             "test_minimum": Variable(("claim", "test"), "float", ""),
             **_texts(_CLAIM, "reason"),
@@ -291,9 +291,6 @@ GROUPS: Mapping[str, Group] = {
             **_texts(("claim", "test"), "test_statistic", "test_null_model", "test_rules_out"),
             **_numbers(OF_CLAIMS, _CLAIM, ""),
             **_numbers(OF_TESTS, _TEST, "test_"),
-            "test_mid_p_value": Variable(  # results of earlier versions lack it
-                _TEST, "number", OF_TESTS["mid_p_value"], infinite=True, optional=True
-            ),
         },
         names=("claim",),
         attributes={"draws": Attribute("integer"), "seed": Attribute("integer")},

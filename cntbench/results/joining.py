@@ -117,12 +117,8 @@ def _checkpoints(part: xr.Dataset) -> Iterator[xr.Dataset]:
     repeated = part["status"] == "duplicate"
     part["status"] = part["status"].where(~repeated, "ok")
     part["status_reason"] = part["status_reason"].where(~repeated, "")
-    former = json.loads(part.attrs.get("former_revisions", "{}"))
-    for index, name in enumerate(map(str, part["checkpoint"].values)):
-        checkpoint = part.isel(checkpoint=[index])
-        if name in former:
-            checkpoint.attrs["former_revision"] = former[name]
-        yield checkpoint
+    for index in range(part.sizes["checkpoint"]):
+        yield part.isel(checkpoint=[index])
 
 
 def _check_order(checkpoints: list[xr.Dataset], where: str) -> None:
@@ -149,9 +145,7 @@ def _check_order(checkpoints: list[xr.Dataset], where: str) -> None:
 
 def _attributes(films: list[xr.Dataset]) -> Mapping[str, Any]:
     """Return the first part's provenance, and all values of what may differ."""
-    attributes = {
-        name: value for name, value in films[0].attrs.items() if name != "former_revisions"
-    }
+    attributes = dict(films[0].attrs)
     for name in _LISTED:
         values = dict.fromkeys(str(part.attrs[name]) for part in films if name in part.attrs)
         if len(values) > 1:

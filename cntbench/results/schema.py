@@ -57,8 +57,7 @@ def _standard_error(
 ) -> Variable:
     """Return the standard error of a variable over prompts, by default in its readout's unit."""
     doc, long_name = f"standard error of {name} over prompts", f"standard error of {what}"
-    former = "1" if units is None else None
-    return Variable(dims, "float", doc, units, 0, long_name=long_name, former_units=former)
+    return Variable(dims, "float", doc, units, 0, long_name=long_name)
 
 
 def _attention(long_name: str, where: str, *, optional: bool = False) -> Variable:
@@ -116,7 +115,6 @@ VARIABLES: Mapping[str, Variable] = {
         ("task", "readout", "checkpoint"),
         "float",
         "readout of the clean model, mean over prompts, in readout_unit",
-        former_units="1",
         long_name="readout",
     ),
     "readout_se": _standard_error(
@@ -128,7 +126,6 @@ VARIABLES: Mapping[str, Variable] = {
         "change of the readout when the source is ablated: ablated minus clean, in readout_unit; "
         "with direct scope, over the edge from the source to the unembedding alone; NaN where the "
         "task does not ask for it",
-        former_units="1",
         long_name="effect on the readout",
     ),
     "readout_effect_se": _standard_error(
@@ -142,7 +139,6 @@ VARIABLES: Mapping[str, Variable] = {
         "change of the first readout among the task's effects through the edge, or its estimate: "
         "ablated minus clean, in that readout's unit; NaN where not feasible, and for ablations "
         "that observe targets",
-        former_units="1",
         long_name="effect of the edge on the readout",
     ),
     "edge_effect_se": _standard_error(_EDGE, "edge_effect", "the edge's effect"),
@@ -292,7 +288,7 @@ def validate(dataset: xr.Dataset, *, where: str) -> None:
     validate_variables(dataset, table, where)
     for name, expected in table.items():
         units = dataset.variables[name].attrs.get("units") if name in present else expected.units
-        if units not in (expected.units, expected.former_units):
+        if units not in (expected.units, expected.units or "1"):  # golden films have 1 for none
             raise problem(name, "units", units, expected.units, where)
     for dim in DIMENSIONS:
         validate_names(dataset, dim, where)

@@ -41,8 +41,6 @@ class Variable:
         Whether it may be missing, and whether a number may be infinite.
     long_name
         What plots call it.
-    former_units
-        Units that earlier versions wrote.
     """
 
     dims: tuple[str, ...]
@@ -55,7 +53,6 @@ class Variable:
     optional: bool = False
     infinite: bool = False
     long_name: str = ""
-    former_units: str | None = None
 
     @property
     def attributes(self) -> dict[str, str]:

@@ -97,16 +97,12 @@ class Golden:
 
     def other_weights(self, result: xr.Dataset) -> list[str]:
         """Return the checkpoints whose weights differ from the frozen ones."""
-        try:
-            former = dict(parse_json(result.attrs.get("former_revisions", "{}")))
-        except (ValueError, TypeError):
-            former = {}
         names = self.films[0]["checkpoint"].values.tolist()
         frozen, current = (film["revision"].values.tolist() for film in (self.films[0], result))
         return [
             name
             for name, before, after in zip(names, frozen, current, strict=True)
-            if before not in (after, former.get(name))
+            if before != after
         ]
 
     @property

@@ -85,13 +85,6 @@ def study_changes(**keys: Unpack[StudyKeys]) -> dict[str, Any]:
 
     Unknown keys stay: they are refused, with the nearest match, where the spec is made.
     """
-    keep: Any = keys.get("keep")
-    if isinstance(keep, int) or (keep is not None and any(n.isdecimal() for n in name_tuple(keep))):
-        raise CntbenchError(
-            "--keep (in Python, keep) says what results are kept for each of: prompts, positions",
-            hint="How many downloaded checkpoints are kept on disk is --keep-downloads N "
-            "(in Python, keep_downloads=N).",
-        )
     return {
         key: name_tuple(value) if key in NAMES else value  # type: ignore[arg-type]
         for key, value in keys.items()

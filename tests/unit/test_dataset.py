@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -49,15 +48,6 @@ def test_equal_weights_are_marked_and_do_not_count():
     assert (dataset["status"].sel(checkpoint="step8") == "duplicate").all()
     assert (dataset["status_reason"].sel(checkpoint="step8") == "same weights as step0").all()
     assert list(usable(dataset)) == [True, False, True]
-
-
-def test_a_revision_that_counted_buffers_is_of_the_weights_that_it_was_taken_of():
-    before = random_film(names=["step0"], revisions=["f" * 64])
-    now = random_film(names=["step8"], revisions=["a" * 64])
-    now.attrs["former_revision"] = "f" * 64
-    dataset = film([before, now], {})
-    assert list(usable(dataset)) == [True, False]
-    assert json.loads(dataset.attrs["former_revisions"]) == {"step8": "f" * 64}
 
 
 def test_a_failed_checkpoint_is_a_gap_with_its_reason():

@@ -172,18 +172,6 @@ def test_a_model_in_memory_keeps_them_too():
     assert found["influence"].sel(source=heads).notnull().any()
 
 
-@pytest.mark.parametrize("options", [["--keep", "2"], ["--keep", "prompts,2"]])
-def test_the_former_meaning_of_keep_is_told(checkpoints, monkeypatch, capsys, options):
-    code, _, err = run_cli(
-        monkeypatch, capsys, "run", "--trajectory", f"dir:{checkpoints}", *options
-    )
-    assert code == 2
-    assert "--keep (in Python, keep) says what" in err
-    assert "--keep-downloads N" in err
-    with pytest.raises(CntbenchError, match="keep_downloads=N"):
-        cntbench.run(keep=2)
-
-
 def test_an_unknown_thing_to_keep_is_told(checkpoints, monkeypatch, capsys):
     code, _, err = run_cli(monkeypatch, capsys, "plan", "--keep", "promts")
     assert code == 2

@@ -213,30 +213,3 @@ def test_the_prefix_of_a_wrapper_is_named_with_its_remedy(tmp_path, architecture
     inner = {name.replace(".0.", ".0._orig_mod.", 1): tensor for name, tensor in plain.items()}
     save_file(inner, folder / "model.safetensors", metadata={"format": "pt"})
     says(folder, "'_orig_mod.'", "torch.compile")
-
-
-def former(monkeypatch):
-    """Take revisions over all tensors, as they were taken once."""
-    select = named_weights.select
-
-    def select_as_before(config, tensors, *, where):
-        selected = select(config, tensors, where=where)
-        return named_weights.Weights(dict(tensors), selected.named)
-
-    monkeypatch.setattr(checkpoint_files, "select", select_as_before)
-    monkeypatch.setattr(named_weights, "check_finite", lambda tensors, where: None)
-
-
-def test_revisions_that_counted_buffers_are_those_of_the_same_weights(tmp_path, monkeypatch):
-    folder = write_trajectory(tmp_path / "run", steps=(0, 8, 100))
-    for step in (0, 8, 100):
-        as_published(folder / f"step{step}")
-    with monkeypatch.context() as before:
-        former(before)
-        old = run(plan_for(folder), tmp_path / "out", jobs=1, progress=quiet)
-        assert old.tree["status"].values.ravel().tolist() == ["ok"] * 3
-    again = run(plan_for(folder), tmp_path / "out", jobs=1, progress=quiet)
-    assert (again.measured, again.reused, again.failed) == (0, 3, {})
-    (tmp_path / "out" / "checkpoints" / "step8.nc").unlink()
-    mended = run(plan_for(folder), tmp_path / "out", jobs=1, progress=quiet)
-    assert (mended.measured, mended.reused, mended.failed) == (1, 2, {})

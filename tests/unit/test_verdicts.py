@@ -165,20 +165,6 @@ def test_films_that_are_pooled_have_draws_of_their_own(tmp_path):
     assert (first[0] != other[0]).any()
 
 
-def test_verdicts_of_a_version_that_did_not_pool_mid_p_values_are_kept(tmp_path):
-    one, two = POOLED[:1], POOLED[1:]
-    path = write(tmp_path, result(planted_film()))
-    tree = add(path, one)
-    claims = tree["claims"].to_dataset(inherit=False).drop_vars("test_mid_p_value")
-    before = {name: child.to_dataset(inherit=False) for name, child in tree.children.items()}
-    parts = {"/": tree.to_dataset(inherit=False), **before, "claims": claims}
-    write_results(xr.DataTree.from_dict(parts), path)
-    group = add(path, two)["claims"]
-    assert set(group["claim"].values) == {claim.name for claim in POOLED}
-    assert group["test_mid_p_value"].sel(claim=one[0].name).isnull().all()
-    assert group["test_mid_p_value"].sel(claim=two[0].name).notnull().any()
-
-
 def test_checkpoints_that_do_not_count_are_stepped_over():
     film = planted_film(checkpoints=60)
     root = result(film)
@@ -293,6 +279,7 @@ def test_the_pooled_power_is_how_often_a_combined_p_value_is_small(films, minimu
             lower=effect - normal.inv_cdf(0.975),
             upper=effect + normal.inv_cdf(0.975),
             p_value=(1 + (null >= value).sum()) / (1 + draws),
+            mid_p_value=(0.5 + (null >= value).sum()) / (1 + draws),
             power=normal.cdf(minimum - needed),
             detectable=needed + normal.inv_cdf(0.8),
             least=1 / (1 + draws),
@@ -306,8 +293,8 @@ def test_the_pooled_power_is_how_often_a_combined_p_value_is_small(films, minimu
 def test_a_p_value_of_one_does_not_outweigh_all_others(three):
     certain = [group.copy(deep=True) for group in three[:2]]
     certain[0]["test_p_value"].values[:] = 1.0
+    certain[0]["test_mid_p_value"].values[:] = 1 - certain[0]["test_least"].values / 2
     certain[1]["test_p_value"].values[:] = certain[1]["test_least"].values[:] = 1e-6
-    for group in certain:  # as in files of earlier versions
-        del group["test_mid_p_value"]
+    certain[1]["test_mid_p_value"].values[:] = 1e-6 / 2
     pooled = {p.claim: p for p in pooled_judgements(certain, POOLED)}
     assert 0 < pooled["spreader_hierarchy"].verdict.p_value < 0.5

@@ -285,7 +285,7 @@ def last_measured(root: xr.Dataset, checkpoint: str | None) -> int:
 def _check_weights(root: xr.Dataset, at: int, model: LoadedModel) -> None:
     """Raise an error unless the model has the weights of the result's checkpoint."""
     recorded, revision = str(root["revision"].values[at]), model.checkpoint.revision
-    if recorded not in (revision, model.checkpoint.former):
+    if recorded != revision:
         raise CheckpointError(
             f"the weights of {model.trajectory.identity} are not those that the result measured "
             f"at {root['checkpoint'].values[at]}: their hashes differ",

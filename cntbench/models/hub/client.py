@@ -285,15 +285,10 @@ def _record(repository: str, commits: dict[str, str]) -> None:
 def _recorded(repository: str) -> dict[str, str]:
     try:
         record = parse_json(_record_path(repository).read_text(encoding="utf-8"))
-        endpoint = without_credentials(record["endpoint"])
         commits = {str(name): str(commit) for name, commit in record["commits"].items()}
+        return commits if record["endpoint"] == _endpoint() else {}
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return {}
-    if endpoint != _endpoint():
-        return {}
-    if endpoint != record["endpoint"]:
-        _record(repository, commits)  # earlier versions recorded passwords
-    return commits
 
 
 def _endpoint() -> str:

@@ -70,7 +70,7 @@ def open_trajectory(
                 folder = origin.fetch()
                 shape = checkpoint_files.read_shape(folder)
                 weights = checkpoint_files.read_weights(folder)
-                checkpoint = replace(checkpoint, revision=weights.revision, former=weights.former)
+                checkpoint = replace(checkpoint, revision=weights.revision)
                 shapes[folder] = shape
         except CheckpointError as error:
             place = error.where if path.is_dir() else str(path)

@@ -123,7 +123,7 @@ def _point(of_claim: Sequence[Judgement], task: str) -> str:
 
 def _over_lags(tree: xr.DataTree, task: str) -> tuple[str, ...]:
     """Say how the gap in stability depends on the lag, or nothing if the result does not."""
-    if "phases" not in tree.children or "stability_gap" not in tree.children["phases"]:
+    if "phases" not in tree.children:
         return ()
     group = tree.children["phases"].to_dataset(inherit=True)
     gap = group["stability_gap"].sel(task=task)
